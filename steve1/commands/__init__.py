@@ -1,0 +1,1 @@
+"""Room `commands`: one short file per command: parse, check, call."""

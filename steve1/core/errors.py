@@ -1,0 +1,45 @@
+"""Errors that a user can cause and mend.
+
+In: the facts at the place where something went wrong. Out: one exception type whose text says what,
+where, what was expected, what was found, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A fault in what the user gave us (files, settings, weights, a missing program), never a bug of ours.
+
+    Args:
+        what: one sentence that names the fault.
+        where: file, line, key or frame.
+        expected: what would have been right.
+        got: what was found.
+        todo: the command or edit that mends it.
+    """
+
+    def __init__(self, what: str, *, where: object = "", expected: object = "", got: object = "", todo: str = "") -> None:
+        self.what, self.where, self.expected, self.got, self.todo = what, str(where), str(expected), str(got), todo
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        rows = [("where", self.where), ("expected", self.expected), ("got", self.got), ("next", self.todo)]
+        return "\n".join([self.what] + [f"  {name + ':':<10}{text}" for name, text in rows if text])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Worker processes send exceptions back by pickle; keyword-only fields would be lost without this.
+        return (_rebuild, (self.what, self.where, self.expected, self.got, self.todo))
+
+
+def _rebuild(what: str, where: str, expected: str, got: str, todo: str) -> UserError:
+    return UserError(what, where=where, expected=expected, got=got, todo=todo)
+
+
+def nearest(name: str, choices: list[str]) -> str:
+    """A hint that lists the choices nearest to `name` (for messages about unknown names)."""
+    import difflib
+
+    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.4)
+    if close:
+        return "did you mean " + " or ".join(close) + "?"
+    return "choices: " + ", ".join(sorted(choices)[:20])

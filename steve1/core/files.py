@@ -1,0 +1,125 @@
+"""Files that are whole or not there.
+
+In: a path and something that writes. Out: the file or folder under its name only after every byte is on disk;
+on any error (a full disk, a kill) what was there before is untouched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import UserError
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself is durable only once the folder's own entry is on disk.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+    """Write `path` beside itself and rename it at the end.
+
+    Args:
+        path: the final name; its folder is made.
+        mode: "wb" or "w" (text is UTF-8).
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = _beside(target)
+    try:
+        with open(part, mode, encoding=None if "b" in mode else "utf-8") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(part, target)
+        _sync_folder(target.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Like `atomic_file` for writers that want a file name: yields a temporary sibling with the same suffix."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = _beside(target).with_suffix(target.suffix or ".tmp")
+    try:
+        yield part
+        os.replace(part, target)
+        _sync_folder(target.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def atomic_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Fill a temporary sibling folder and rename it to `path` at the end.
+
+    Raises:
+        UserError: `path` exists already. Nothing of the user's is ever replaced.
+    """
+    target = Path(path)
+    if target.exists():
+        raise UserError("This folder exists already and would be replaced.", where=target, todo="choose another name or remove it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = _beside(target)
+    part.mkdir()
+    try:
+        yield part
+        os.rename(part, target)
+        _sync_folder(target.parent)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """Hex sha256 of a file, read in 1 MiB pieces."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for piece in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Parse a JSON file.
+
+    Raises:
+        UserError: the file is missing or not JSON; names file and line.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("This file does not exist.", where=path) from None
+    except json.JSONDecodeError as fault:
+        raise UserError("This file is not valid JSON.", where=f"{path}:{fault.lineno}", got=fault.msg) from None
+    except UnicodeDecodeError as fault:
+        raise UserError("This file is not UTF-8 text.", where=path, got=str(fault)) from None
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write `value` as readable JSON, atomically."""
+    with atomic_file(path, "w") as handle:
+        json.dump(value, handle, indent=2, ensure_ascii=False, sort_keys=False)
+        handle.write("\n")
