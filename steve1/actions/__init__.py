@@ -1,0 +1,45 @@
+"""Actions: MineRL's dictionaries, the policy's joint classes, and recorded ticks, into one another.
+
+Comes in: env actions, class numbers or a recorder's ticks. Goes out: class numbers, env actions. Needs numpy only.
+"""
+
+from steve1.actions.buttons import BUTTONS, ENV_BUTTONS, EnvAction, null_action
+from steve1.actions.camera import BIN_DEGREES, N_BINS, to_bins, to_degrees
+from steve1.actions.contractor import CAMERA_ROUNDINGS, from_contractor
+from steve1.actions.joint import (
+    INVENTORY,
+    N_BUTTONS,
+    N_CAMERA,
+    NULL_BUTTONS,
+    NULL_CAMERA,
+    actions_to_arrays,
+    arrays_to_joint,
+    is_null,
+    joint_to_arrays,
+    to_env,
+    to_joint,
+)
+
+__all__ = [
+    "BIN_DEGREES",
+    "BUTTONS",
+    "CAMERA_ROUNDINGS",
+    "ENV_BUTTONS",
+    "INVENTORY",
+    "NULL_BUTTONS",
+    "NULL_CAMERA",
+    "N_BINS",
+    "N_BUTTONS",
+    "N_CAMERA",
+    "EnvAction",
+    "actions_to_arrays",
+    "arrays_to_joint",
+    "from_contractor",
+    "is_null",
+    "joint_to_arrays",
+    "null_action",
+    "to_bins",
+    "to_degrees",
+    "to_env",
+    "to_joint",
+]

@@ -1,0 +1,114 @@
+"""Contractor recordings: ticks of a recorder's jsonl -> MineRL actions.
+
+Comes in: parsed ticks, one dict a tick, in order. Goes out: one action a tick, and which ticks are worth keeping (not null).
+The camera stays in float degrees; "legacy_int" truncates to whole degrees as the labels of the published weights were made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.actions.buttons import EnvAction, null_action
+from steve1.actions.joint import is_null, to_joint
+from steve1.core.errors import UserError
+
+DEGREES_PER_PIXEL = 360.0 / 2400.0
+CAMERA_ROUNDINGS = ("float", "legacy_int")
+
+KEYS: dict[str, str] = {
+    "key.keyboard.w": "forward",
+    "key.keyboard.s": "back",
+    "key.keyboard.a": "left",
+    "key.keyboard.d": "right",
+    "key.keyboard.space": "jump",
+    "key.keyboard.left.shift": "sneak",
+    "key.keyboard.left.control": "sprint",
+    "key.keyboard.q": "drop",
+    "key.keyboard.e": "inventory",
+    "key.keyboard.f": "swapHands",
+    "key.keyboard.escape": "ESC",
+    **{f"key.keyboard.{slot}": f"hotbar.{slot}" for slot in range(1, 10)},
+}
+MOUSE: dict[int, str] = {0: "attack", 1: "use", 2: "pickItem"}
+
+# Recorders that wrote the mouse in another scale while a screen (inventory, chest) was open.
+GUI_SCALE: dict[str, float] = {"5.7": 0.5, "5.8": 0.5, "6.7": 2.0, "6.8": 2.0, "6.9": 2.0}
+
+
+def from_contractor(
+    ticks: Iterable[Mapping[str, Any]],
+    camera_rounding: str = "float",
+    *,
+    recorder_version: str = "",
+    esc_as_inventory: bool = False,
+) -> tuple[list[EnvAction], NDArray[np.bool_]]:
+    """MineRL actions of recorded ticks, and keep (N,) bool: False where nothing the policy could do was done.
+
+    camera_rounding: "float" keeps movements as they are; "legacy_int" truncates them toward zero to whole degrees.
+    recorder_version: such as "6.8"; selects the mouse scale while a screen is open (see GUI_SCALE), "" means no correction.
+    esc_as_inventory: ESC with a screen open becomes `inventory`, the key by which the policy itself can close one.
+    Errors: UserError names the tick and the field that is missing or has the wrong type.
+    """
+    if camera_rounding not in CAMERA_ROUNDINGS:
+        raise UserError("unknown camera rounding", expected=" or ".join(CAMERA_ROUNDINGS), got=str(camera_rounding))
+    gui_scale = GUI_SCALE.get(recorder_version, 1.0)
+    actions: list[EnvAction] = []
+    stuck_attack = False
+    last_slot = 0
+    for number, tick in enumerate(ticks):
+        try:
+            mouse = tick["mouse"]
+            new_buttons = list(mouse.get("newButtons", []))
+            if number == 0:
+                stuck_attack = new_buttons == [0]
+            elif stuck_attack and 0 in new_buttons:
+                stuck_attack = False
+            action = _pressed(tick, mouse)
+            if stuck_attack:
+                action["attack"] = 0
+            gui_open = bool(tick.get("isGuiOpen", False))
+            if esc_as_inventory and gui_open and action["ESC"]:
+                action["ESC"], action["inventory"] = 0, 1
+            action["camera"] = _camera(mouse, gui_scale if gui_open else 1.0, camera_rounding)
+            slot = int(tick.get("hotbar", last_slot))
+            if slot != last_slot:
+                if not 0 <= slot <= 8:
+                    raise ValueError(f"hotbar {slot} is not one of 0..8")
+                action[f"hotbar.{slot + 1}"] = 1
+                last_slot = slot
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                "a recorded tick cannot be read",
+                where=f"tick {number}",
+                expected="mouse{dx, dy, buttons, newButtons}, keyboard{keys} and hotbar 0..8",
+                got=f"{type(error).__name__}: {error}",
+            ) from error
+        actions.append(action)
+    return actions, ~is_null(*to_joint(actions))
+
+
+def _pressed(tick: Mapping[str, Any], mouse: Mapping[str, Any]) -> EnvAction:
+    action = null_action()
+    for key in tick["keyboard"]["keys"]:
+        name = KEYS.get(key)
+        if name is not None:
+            action[name] = 1
+    for button in mouse["buttons"]:
+        name = MOUSE.get(button)
+        if name is not None:
+            action[name] = 1
+    return action
+
+
+def _camera(mouse: Mapping[str, Any], scale: float, rounding: str) -> list[float]:
+    movement = [mouse["dy"] * scale * DEGREES_PER_PIXEL, mouse["dx"] * scale * DEGREES_PER_PIXEL]
+    if not (math.isfinite(movement[0]) and math.isfinite(movement[1])):
+        raise ValueError(f"mouse movement {mouse['dx']}, {mouse['dy']}")
+    return (
+        [float(int(value)) for value in movement] if rounding == "legacy_int" else [float(value) for value in movement]
+    )
