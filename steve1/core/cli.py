@@ -16,7 +16,12 @@ from .errors import UserError
 Arguments = TypeVar("Arguments")
 
 
-def run(arguments: Callable[..., Arguments], main: Callable[[Arguments], Any], description: str = "", argv: Sequence[str] | None = None) -> None:
+def run(
+    arguments: Callable[..., Arguments],
+    main: Callable[[Arguments], Any],
+    description: str = "",
+    argv: Sequence[str] | None = None,
+) -> None:
     """Parse the command line into `arguments` (a dataclass; field docstrings are the help) and call `main` with it.
 
     A bool field is a bare flag: `--overwrite` / `--no_overwrite`. `main` may return an int, the exit code.
@@ -36,6 +41,9 @@ def run(arguments: Callable[..., Arguments], main: Callable[[Arguments], Any], d
     except OSError as fault:
         if fault.errno != errno.ENOSPC:
             raise
-        print(f"\nerror: The disk is full.\n  where:    {fault.filename or 'while writing'}\n  next:     free some space and run the same command again", file=sys.stderr)
+        print(
+            f"\nerror: The disk is full.\n  where:    {fault.filename or 'while writing'}\n  next:     free some space and run the same command again",
+            file=sys.stderr,
+        )
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

@@ -18,7 +18,9 @@ class UserError(Exception):
         todo: the command or edit that mends it.
     """
 
-    def __init__(self, what: str, *, where: object = "", expected: object = "", got: object = "", todo: str = "") -> None:
+    def __init__(
+        self, what: str, *, where: object = "", expected: object = "", got: object = "", todo: str = ""
+    ) -> None:
         self.what, self.where, self.expected, self.got, self.todo = what, str(where), str(expected), str(got), todo
         super().__init__(what)
 

@@ -48,7 +48,12 @@ def read_family(weights: str | os.PathLike[str]) -> Family:
     content = read_json(path)
     names = {field.name for field in dataclasses.fields(Family)}
     if not isinstance(content, dict) or not isinstance(content.get("model"), str):
-        raise UserError("This family file does not name a model.", where=path, expected='a JSON object with "model"', got=str(content)[:200])
+        raise UserError(
+            "This family file does not name a model.",
+            where=path,
+            expected='a JSON object with "model"',
+            got=str(content)[:200],
+        )
     return Family(**{name: value for name, value in content.items() if name in names})
 
 

@@ -80,7 +80,9 @@ def atomic_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     if target.exists():
-        raise UserError("This folder exists already and would be replaced.", where=target, todo="choose another name or remove it")
+        raise UserError(
+            "This folder exists already and would be replaced.", where=target, todo="choose another name or remove it"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _beside(target)
     part.mkdir()

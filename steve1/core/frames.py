@@ -18,7 +18,9 @@ MINECLIP_SIZE = (160, 256)
 
 def _resize(frame: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-        raise UserError("A frame has the wrong form.", expected="uint8 (H, W, 3) RGB", got=f"{frame.dtype} {frame.shape}")
+        raise UserError(
+            "A frame has the wrong form.", expected="uint8 (H, W, 3) RGB", got=f"{frame.dtype} {frame.shape}"
+        )
     if frame.shape[:2] == size:
         return frame
     # Without antialiasing: the published weights were trained on exactly this; an antialiased resize is off by up to 88 levels.

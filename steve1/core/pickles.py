@@ -2,6 +2,9 @@
 
 In: bytes of unknown origin (published `.model` files, STEVE-1's `embeds_attn.pkl`, `actions.pkl`).
 Out: plain containers, numbers, strings and numpy arrays; anything else is refused before it could run.
+
+Numpy's own constructors are not called either: a pickle can hand them forged dtypes (object pointers in raw bytes). Arrays are
+rebuilt here from their bytes and a dtype text that must name plain numbers or fixed-length strings.
 """
 
 from __future__ import annotations
@@ -9,56 +12,153 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import pickletools
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import UserError
 
-_NUMPY_CORE = ("numpy.core.multiarray", "numpy._core.multiarray")
-_NUMPY_SCALARS = {
-    name: getattr(np, name)
-    for name in "bool_ int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 str_".split()
-}
-#: Everything a pickle may name. Each of these only builds data from its arguments.
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "set"): set,
-    ("builtins", "frozenset"): frozenset,
-    ("builtins", "complex"): complex,
-    ("builtins", "bytearray"): bytearray,
-    ("builtins", "slice"): slice,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): np.ndarray,
-    **{("numpy", name): kind for name, kind in _NUMPY_SCALARS.items()},
-}
+_REFUSED = "This pickle was refused: only plain containers, numbers, strings and numpy arrays are read."
+_PLAIN_KINDS = "biufcSU"
 
 
-def _latin1_encode(text: str, encoding: str) -> bytes:
+class _Dtype:
+    """Stands where numpy.dtype stood; `__setstate__` brings the byte order."""
+
+    def __init__(self, text: Any, *_: Any) -> None:
+        self.dtype = np.dtype(text) if isinstance(text, str) else np.dtype(None if text is None else _scalar_type(text))
+        if self.dtype.kind not in _PLAIN_KINDS or self.dtype.fields or self.dtype.subdtype:
+            raise pickle.UnpicklingError(f"it has an array of dtype {text!r}")
+
+    def __setstate__(self, state: Any) -> None:
+        if (
+            not isinstance(state, tuple)
+            or len(state) < 5
+            or state[2] is not None
+            or state[3] is not None
+            or state[4] is not None
+        ):
+            raise pickle.UnpicklingError("it has an array with a structured dtype")
+        if state[1] in (">", "<", "="):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+def _scalar_type(kind: Any) -> Any:
+    if isinstance(kind, type) and issubclass(kind, np.generic):
+        return kind
+    raise pickle.UnpicklingError(f"it has an array of dtype {kind!r}")
+
+
+def _from_bytes(data: Any, dtype: Any, shape: Any, order: str = "C") -> NDArray[Any]:
+    if not isinstance(dtype, _Dtype) or not isinstance(data, (bytes, bytearray)):
+        raise pickle.UnpicklingError("it has an array without plain bytes")
+    return np.frombuffer(bytes(data), dtype=dtype.dtype).reshape(tuple(int(n) for n in shape), order=order).copy()  # type: ignore[call-overload,no-any-return]
+
+
+class _Array:
+    """Stands where an ndarray stood until `_plain` puts the real one in its place."""
+
+    def __init__(self, *_: Any) -> None:
+        self.value: NDArray[Any] | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise pickle.UnpicklingError("it has a torn array")
+        _, shape, dtype, fortran, data = state
+        self.value = _from_bytes(data, dtype, shape, "F" if fortran else "C")
+
+
+def _scalar(dtype: Any, data: Any = b"") -> Any:
+    return _from_bytes(data, dtype, (1,))[0]
+
+
+def _latin1_encode(text: str, encoding: str = "latin1") -> bytes:
     # Protocol 2 spells bytes as _codecs.encode(text, "latin1"); no other codec is needed, so no other is let in.
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"_codecs.encode with encoding {encoding!r}")
     return str(text).encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    # Protocols 0 to 2 spell b"" as bytes(); bytes(n) could ask for any amount of memory, so it takes no argument here.
+    return b""
+
+
+class _NdarrayMarker:
+    """Pickles name numpy.ndarray only as an argument of `_reconstruct`; calling it is refused."""
+
+    def __init__(self, *_: Any) -> None:
+        raise pickle.UnpicklingError("it calls numpy.ndarray itself")
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("builtins", "set"): set,
+    ("builtins", "frozenset"): frozenset,
+    ("builtins", "complex"): complex,
+    ("builtins", "bytes"): _no_bytes,
+    ("_codecs", "encode"): _latin1_encode,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): _NdarrayMarker,
+    **{
+        ("numpy", name): getattr(np, name)
+        for name in [
+            "float16",
+            "float32",
+            "float64",
+            "int8",
+            "int16",
+            "int32",
+            "int64",
+            "uint8",
+            "uint16",
+            "uint32",
+            "uint64",
+            "bool_",
+        ]
+    },
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_bytes for core in ("core", "_core")},
+}
+
+
 class _Restricted(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        module = {"__builtin__": "builtins"}.get(module, module)
+        module = "builtins" if module == "__builtin__" else module
         if (module, name) in _ALLOWED:
             return _ALLOWED[(module, name)]
-        if module in _NUMPY_CORE and name in ("_reconstruct", "scalar"):
-            return getattr(np._core.multiarray, name)
-        if module in ("numpy.core.numeric", "numpy._core.numeric") and name == "_frombuffer":
-            return np._core.numeric._frombuffer
-        if (module, name) == ("_codecs", "encode"):
-            return _latin1_encode
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
         raise pickle.UnpicklingError("it has persistent ids")
+
+    def get_extension(self, code: int) -> Any:
+        raise pickle.UnpicklingError(f"it uses extension code {code}")
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Replace array stand-ins inside (nested) containers by the arrays."""
+    if depth > 100:
+        raise pickle.UnpicklingError("it is nested more than 100 deep")
+    if isinstance(value, _Array):
+        if value.value is None:
+            raise pickle.UnpicklingError("it has a torn array")
+        return value.value
+    if isinstance(value, _Dtype):
+        return value.dtype
+    if isinstance(value, dict):
+        return type(value)((_plain(key, depth + 1), _plain(item, depth + 1)) for key, item in value.items())
+    if isinstance(value, list):
+        return [_plain(item, depth + 1) for item in value]
+    if isinstance(value, (tuple, set, frozenset)):
+        return type(value)(_plain(item, depth + 1) for item in value)
+    if isinstance(value, type) or callable(value):
+        raise pickle.UnpicklingError(f"it holds {value!r}")
+    return value
 
 
 def load_restricted(source: str | os.PathLike[str] | bytes, *, max_bytes: int = 4 << 30) -> Any:
@@ -75,11 +175,7 @@ def load_restricted(source: str | os.PathLike[str] | bytes, *, max_bytes: int = 
     where = "bytes in memory" if isinstance(source, bytes) else str(source)
     try:
         data = source if isinstance(source, bytes) else _read(Path(source), max_bytes)
-        # Object arrays can be rebuilt only by running the pickle again inside numpy: refused with the rest.
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name in ("EXT1", "EXT2", "EXT4"):
-                raise pickle.UnpicklingError(f"it uses extension code {argument}")
-        return _Restricted(io.BytesIO(data)).load()
+        return _plain(_Restricted(io.BytesIO(data)).load())
     except UserError:
         raise
     except FileNotFoundError:
@@ -88,7 +184,7 @@ def load_restricted(source: str | os.PathLike[str] | bytes, *, max_bytes: int = 
         raise UserError("This pickle asks for more memory than there is; it is torn or hostile.", where=where) from None
     except Exception as fault:
         raise UserError(
-            "This pickle was refused: only plain containers, numbers, strings and numpy arrays are read.",
+            _REFUSED,
             where=where,
             got=f"{fault}" or type(fault).__name__,
             todo="take the file from its publisher again, or convert it with the program that made it",
@@ -98,5 +194,10 @@ def load_restricted(source: str | os.PathLike[str] | bytes, *, max_bytes: int = 
 def _read(path: Path, max_bytes: int) -> bytes:
     size = path.stat().st_size
     if size > max_bytes:
-        raise UserError("This pickle is larger than any we read.", where=path, expected=f"at most {max_bytes:,} bytes", got=f"{size:,}")
+        raise UserError(
+            "This pickle is larger than any we read.",
+            where=path,
+            expected=f"at most {max_bytes:,} bytes",
+            got=f"{size:,}",
+        )
     return path.read_bytes()
