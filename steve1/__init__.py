@@ -29,7 +29,7 @@ _HOMES = {
     "evaluate": "steve1.evaluation",
 }
 
-__all__ = ["__version__", "actions", *sorted(_HOMES)]  # noqa: PLE0604
+__all__ = ["__version__", "actions", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:

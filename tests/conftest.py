@@ -1,17 +1,24 @@
-"""Fixtures shared by every room: the golden tensors, and small real episodes."""
+"""Fixtures and rules shared by every room: the golden tensors, and what is skipped where.
+
+`game` tests are skipped where Luanti is not installed, except under `run_tests.sh` on a machine where it could have
+been installed: there its absence fails. `gpu` tests are skipped where there is no CUDA device.
+"""
 
 from __future__ import annotations
 
+import collections
 import os
+import shutil
 from pathlib import Path
 
 # Many small tests on few cores: threads inside each only get in one another's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT.parent / "shared" / "golden"
+MARKERS = ("e2e", "game", "gpu")
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +27,48 @@ def golden() -> Path:
     if not GOLDEN.is_dir():
         pytest.skip(f"golden tensors are not at {GOLDEN}")
     return GOLDEN
+
+
+def _game_missing() -> str:
+    path = os.environ.get("PATH", "") + os.pathsep + "/usr/games"
+    names = [name for name in ("minetest", "Xvfb", "gcc") if not shutil.which(name, path=path)]
+    return " and ".join(names)
+
+
+def _game_could_be_installed() -> bool:
+    return shutil.which("apt-get") is not None and hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    missing = _game_missing() if any(item.get_closest_marker("game") for item in items) else ""
+    must_have = os.environ.get("STEVE1_TESTS") == "all" and _game_could_be_installed()
+    gpu = any(item.get_closest_marker("gpu") for item in items) and _has_gpu()
+    for item in items:
+        if item.get_closest_marker("game") and missing and not must_have:
+            item.add_marker(pytest.mark.skip(reason=f"the game is not installed: {missing} missing"))
+        if item.get_closest_marker("gpu") and not gpu:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("game") and _game_missing():
+        pytest.fail(f"the game could have been installed here and was not: {_game_missing()} missing; run: bash tools/setup.sh")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line per kind of test: how many ran, how many were skipped."""
+    counts: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in ("fast", *MARKERS)}
+    for outcome in ("passed", "failed", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            kinds = [name for name in MARKERS if name in report.keywords] or ["fast"]
+            for kind in kinds:
+                counts[kind][outcome] += 1
+    for kind, count in counts.items():
+        if count:
+            terminalreporter.write_line(f"{kind:>5}: " + ", ".join(f"{number} {outcome}" for outcome, number in count.items()))

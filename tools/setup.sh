@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Sets up whatever is missing, once: .venv with the Python packages, and the game's system packages.
+#   needs: Python 3.10 or newer; for the game: Linux with apt and root or passwordless sudo
+#   makes: .venv/ (about 1.5 GB with the CPU build of PyTorch), build/setup.stamp
+#   usage: bash tools/setup.sh [--dev]      (--dev adds what the tests need)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+DEV=0
+for argument in "$@"; do
+  case "$argument" in
+    --dev) DEV=1 ;;
+    -h|--help) sed -n '2,5p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+    *) echo "unknown argument: $argument (known: --dev, --help)" >&2; exit 2 ;;
+  esac
+done
+
+GAME_PACKAGES="minetest minetest-data xvfb libgl1-mesa-dri gcc libc6-dev libx11-dev"
+NICE_PACKAGES="fonts-wqy-microhei"   # Chinese prompts on videos
+[ "$DEV" = 0 ] || NICE_PACKAGES="$NICE_PACKAGES shellcheck"
+
+say() { printf '[setup] %s\n' "$*"; }
+
+find_python() {
+  local candidate
+  for candidate in "${PYTHON:-}" python3.12 python3.11 python3.13 python3.10 python3; do
+    [ -n "$candidate" ] || continue
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; then
+      echo "$candidate"; return 0
+    fi
+  done
+  return 1
+}
+
+make_environment() {
+  local wanted stamp python
+  wanted="$(cat requirements.txt requirements-dev.txt | cksum) dev=$DEV"
+  stamp=".venv/setup.stamp"
+  if [ -x .venv/bin/python ] && [ -f "$stamp" ]; then
+    case "$(cat "$stamp")" in "$wanted"|"${wanted% dev=*} dev=1") return 0 ;; esac
+  fi
+  if [ ! -x .venv/bin/python ]; then
+    python="$(find_python)" || { echo "error: no Python 3.10 or newer was found; install one, or say PYTHON=/path/to/python3" >&2; exit 2; }
+    say "making .venv with $("$python" --version)"
+    "$python" -m venv .venv || { echo "error: this Python has no venv module; try: sudo apt-get install python3-venv" >&2; exit 2; }
+  fi
+  say "installing Python packages (PyTorch is large: a few minutes the first time)"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+  [ "$DEV" = 0 ] || .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+  echo "$wanted" > "$stamp"
+}
+
+missing_packages() {
+  local name
+  for name in "$@"; do
+    dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q "install ok installed" || printf '%s ' "$name"
+  done
+}
+
+install_game() {
+  local missing nice sudo
+  if [ "$(uname -s)" != Linux ] || ! command -v apt-get >/dev/null 2>&1; then
+    if ! command -v minetest >/dev/null 2>&1 && [ ! -x /usr/games/minetest ]; then
+      say "the game (Luanti/Minetest 5.6, Xvfb, gcc, libX11 headers) cannot be installed from here: this is no Debian-like Linux."
+      say "training, embedding, data and their tests work without it."
+    fi
+    return 0
+  fi
+  # shellcheck disable=SC2086
+  missing="$(missing_packages $GAME_PACKAGES)"
+  # shellcheck disable=SC2086
+  nice="$(missing_packages $NICE_PACKAGES)"
+  [ -n "$missing$nice" ] || return 0
+  if [ "$(id -u)" = 0 ]; then sudo=""
+  elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then sudo="sudo -n"
+  else
+    say "some system packages are missing and there is no root or passwordless sudo. To have the game, run:"
+    say "  sudo apt-get install --no-install-recommends $missing$nice"
+    say "going on with what works without it."
+    return 0
+  fi
+  say "installing system packages: $missing$nice"
+  $sudo apt-get update -qq || say "apt-get update failed; trying with the lists that are here"
+  # shellcheck disable=SC2086
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null \
+    || say "the game's packages could not be installed: $missing"
+  # shellcheck disable=SC2086
+  [ -z "$nice" ] || DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $nice >/dev/null \
+    || say "optional packages could not be installed: $nice"
+}
+
+make_environment
+install_game
