@@ -1,0 +1,10 @@
+"""MineCLIP: frames and prompts → embeddings in one space, whole episodes → goal embeddings.
+
+In: uint8 frames and strings. Out: float32 (N,E). Sizes and weights: the published ones, or the mini family's.
+"""
+
+from steve1.mineclip.config import MineCLIPConfig
+from steve1.mineclip.model import MineCLIP
+from steve1.mineclip.weights import load_mineclip, save_mineclip
+
+__all__ = ["MineCLIP", "MineCLIPConfig", "load_mineclip", "save_mineclip"]
