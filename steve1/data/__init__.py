@@ -1,0 +1,10 @@
+"""Data: recordings in, windows of training frames out.
+
+Comes in: videos with recorded ticks, and episode folders in three layouts. Goes out: native episodes, sampling lists,
+and batches of windows with hindsight goals. Knows no network and no game.
+"""
+
+from .episode import Episode, EpisodeWriter, write_goals
+from .goals import hindsight_goals
+
+__all__ = ["Episode", "EpisodeWriter", "hindsight_goals", "write_goals"]

@@ -1,0 +1,129 @@
+"""Batches of windows for training, endless over epochs.
+
+In: a window dataset. Out: dicts of torch tensors; batch k is a function of (dataset, batch size, rank, k), so that any number
+of workers gives the same batches and a resumed run begins at any k without reading what came before.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError
+
+if TYPE_CHECKING:
+    from .windows import WindowDataset
+
+Batch = dict[str, Any]
+
+
+class BatchSource:
+    """Batch number → collated batch; what each worker process holds.
+
+    The windows of all epochs form one stream; batch k of rank r takes its places (k * world + r) * batch_size and on, so
+    that no window is dropped at the end of an epoch.
+    """
+
+    def __init__(self, dataset: WindowDataset, batch_size: int, rank: int, world: int) -> None:
+        self._dataset, self._batch_size, self._rank, self._world = dataset, batch_size, rank, world
+        self._orders: dict[int, NDArray[np.int64]] = {}
+
+    def places(self, number: int) -> list[tuple[int, int]]:
+        """(epoch, window) of each row of a batch."""
+        first = (number * self._world + self._rank) * self._batch_size
+        found = []
+        for place in range(first, first + self._batch_size):
+            epoch, offset = divmod(place, len(self._dataset))
+            found.append((epoch, int(self._order(epoch)[offset])))
+        return found
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if epoch not in self._orders:
+            self._orders = {key: order for key, order in self._orders.items() if key == epoch - 1}
+            self._orders[epoch] = self._dataset.epoch_order(epoch)
+        return self._orders[epoch]
+
+    def __getitem__(self, number: int) -> Batch:
+        import torch
+
+        arrays = self._dataset.empty(self._batch_size)
+        batch: Batch = {"episode": [], "start": [], "window": [], "epoch": []}
+        for row, (epoch, index) in enumerate(self.places(number)):
+            window = self._dataset.window(epoch, index, out={key: array[row] for key, array in arrays.items()})
+            batch["episode"].append(window["episode"])
+            batch["start"].append(window["start"])
+            batch["window"].append(index)
+            batch["epoch"].append(epoch)
+        return {key: torch.from_numpy(array) for key, array in arrays.items()} | batch
+
+
+class _Numbers:
+    """Endless batch numbers for the loader's sampler."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self._start)
+
+
+def _quiet_worker(_: int) -> None:
+    import cv2
+    import torch
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def batches(
+    dataset: WindowDataset,
+    batch_size: int,
+    *,
+    workers: int = 0,
+    start_batch: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    prefetch: int = 2,
+) -> Iterator[Batch]:
+    """Endless batches from number `start_batch` on.
+
+    Args:
+        dataset: windows; a `fixed` one gives them in order, epoch after epoch.
+        batch_size: windows in a batch of one rank.
+        workers: processes that load; 0 loads in this one. The batches are the same.
+        start_batch: where to go on after a restart.
+        rank, world: this process and how many share the data.
+        prefetch: batches each worker keeps ready.
+
+    Returns:
+        iterator of dicts: the arrays of `WindowDataset.window` stacked to torch tensors (B, T, …), and lists `episode`,
+        `start`, `window`, `epoch`.
+
+    Raises:
+        UserError: a batch takes more windows than there are.
+    """
+    if batch_size < 1 or batch_size * world > len(dataset):
+        raise UserError(
+            "A batch takes more windows than the data has.",
+            expected=f"batch size x processes <= {len(dataset)} windows of T={dataset.T}",
+            got=f"{batch_size} x {world}",
+            todo="lower BATCH_SIZE (GRADIENT_ACCUM_STEPS makes up for it) or T, or record more",
+        )
+    source = BatchSource(dataset, batch_size, rank, world)
+    if workers == 0:
+        return (source[number] for number in itertools.count(start_batch))
+    import torch.utils.data as torch_data
+
+    loader: Any = torch_data.DataLoader(
+        source,  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=_Numbers(start_batch),  # type: ignore[arg-type]
+        num_workers=workers,
+        prefetch_factor=prefetch,
+        worker_init_fn=_quiet_worker,
+    )
+    return iter(loader)

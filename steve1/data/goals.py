@@ -1,0 +1,65 @@
+"""Hindsight goals: which later frame of an episode each frame was, in hindsight, on its way to.
+
+In: the length of an episode, the range of gaps and a random generator. Out: the goal's frame number for every frame.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError
+
+GoalSwitch = Literal["exact", "legacy"]
+
+
+def check_gaps(min_btwn_goals: int, max_btwn_goals: int) -> None:
+    """UserError unless 1 <= min_btwn_goals < max_btwn_goals."""
+    if not 1 <= min_btwn_goals < max_btwn_goals:
+        raise UserError(
+            "The range of gaps between goals is empty.",
+            expected="1 <= min_btwn_goals < max_btwn_goals (frames)",
+            got=f"min_btwn_goals={min_btwn_goals}, max_btwn_goals={max_btwn_goals}",
+            todo="fine-tuning usually takes 15 and 100",
+        )
+
+
+def hindsight_goals(
+    n_frames: int,
+    min_btwn_goals: int,
+    max_btwn_goals: int,
+    rng: np.random.Generator | np.random.RandomState,
+    goal_switch: GoalSwitch = "exact",
+) -> NDArray[np.int64]:
+    """Goal frame of each frame of an episode.
+
+    Goals lie U[min, max) frames apart; one that would fall within min of the end is replaced by the last frame.
+
+    Args:
+        n_frames: length of the episode.
+        min_btwn_goals, max_btwn_goals: frames.
+        rng: numpy Generator or RandomState (the latter repeats the published code's draws).
+        goal_switch: "exact": goal g serves the frames up to and including g. "legacy": it serves frame g+1 as well, as upstream.
+
+    Returns:
+        int64 (n_frames,).
+
+    Raises:
+        UserError: no frames, an empty range of gaps, or an unknown rule.
+    """
+    check_gaps(min_btwn_goals, max_btwn_goals)
+    if goal_switch not in ("exact", "legacy"):
+        raise UserError("Unknown goal_switch.", expected="exact or legacy", got=str(goal_switch))
+    if n_frames < 1:
+        raise UserError("An episode without frames has no goals.", got=str(n_frames))
+    draw = rng.integers if isinstance(rng, np.random.Generator) else rng.randint
+    last = n_frames - 1
+    goals = [0]
+    while goals[-1] < last:
+        goal = goals[-1] + int(draw(min_btwn_goals, max_btwn_goals))
+        goals.append(last if n_frames - goal < min_btwn_goals else goal)
+    served = np.asarray(goals[1:] or [last], dtype=np.int64)
+    reach = served if goal_switch == "exact" else served + 1
+    return served[np.minimum(np.searchsorted(reach, np.arange(n_frames), side="left"), len(served) - 1)]

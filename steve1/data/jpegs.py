@@ -1,0 +1,78 @@
+"""Frames packed for random access: one file of JPEGs behind one another, and an index of where each begins.
+
+In: (128, 128, 3) uint8 RGB frames. Out: the same by number, within about two grey levels, a window with a single read.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError
+
+QUALITY = 92
+_SETTINGS = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+
+
+class JpegPackWriter:
+    """Appends frames to an open binary file and remembers their offsets."""
+
+    def __init__(self, handle: IO[bytes]) -> None:
+        self._handle = handle
+        self._offsets = [0]
+
+    def add(self, frame: NDArray[np.uint8]) -> None:
+        """Append one (H, W, 3) uint8 RGB frame."""
+        good, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), _SETTINGS)
+        if not good:
+            raise UserError("A frame could not be packed as JPEG.", got=f"{frame.dtype} {frame.shape}")
+        self._handle.write(data.tobytes())
+        self._offsets.append(self._offsets[-1] + len(data))
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """int64 (N+1,): frame i lies in bytes offsets[i] .. offsets[i+1]-1."""
+        return np.asarray(self._offsets, dtype=np.int64)
+
+
+def read_pack(
+    path: str | os.PathLike[str], offsets: NDArray[np.int64], start: int, stop: int, out: NDArray[np.uint8]
+) -> None:
+    """Decode frames start..stop-1 into `out` uint8 (stop-start, H, W, 3) RGB.
+
+    Raises:
+        UserError: the file is shorter than its index says, or a frame does not decode (names it).
+    """
+    first, last = int(offsets[start]), int(offsets[stop])
+    with open(path, "rb", buffering=0) as handle:
+        handle.seek(first)
+        data = np.fromfile(handle, dtype=np.uint8, count=last - first)
+    if len(data) != last - first:
+        raise UserError(
+            "The packed frames end early.",
+            where=f"{path}, frames {start}..{stop - 1}",
+            expected=f"{last - first} bytes",
+            got=f"{len(data)}",
+        )
+    for number in range(start, stop):
+        piece = data[int(offsets[number]) - first : int(offsets[number + 1]) - first]
+        frame = _decode(piece)
+        if frame is None or frame.shape != out.shape[1:]:
+            raise UserError(
+                "A packed frame does not decode.", where=f"{path}, frame {number}", todo="convert the recording again"
+            )
+        out[number - start] = frame
+
+
+def _decode(data: NDArray[np.uint8]) -> Any:
+    return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if len(data) else None
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file, 0 where it is missing."""
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,109 @@
+"""One chunk of an episode as training sees it: frames, actions, and a goal for every frame.
+
+In: an episode and a range of frames. Out: arrays of that range. The goals are either taken in hindsight from later frames
+(`get_episode_chunk`) or one fixed prompt for all frames (`get_episode_chunk_fixed_prompt`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError
+from steve1.core.frames import AGENT_SIZE
+
+from .episode import Episode
+from .goals import GoalSwitch, hindsight_goals
+
+Chunk = dict[str, Any]
+
+
+def get_episode_chunk(
+    episode: Episode,
+    start: int,
+    stop: int,
+    *,
+    min_btwn_goals: int,
+    max_btwn_goals: int,
+    p_uncond: float,
+    rng: np.random.Generator | np.random.RandomState,
+    goal_switch: GoalSwitch = "exact",
+    out: Chunk | None = None,
+) -> Chunk:
+    """Frames start..stop-1 with hindsight goals chosen over the whole episode.
+
+    First the goals are drawn, then whether the chunk is unconditional (one number of `rng`), in this order as upstream.
+
+    Args:
+        episode: with goal embeddings.
+        start, stop: frames; start >= 15 unless min_btwn_goals >= 15.
+        min_btwn_goals, max_btwn_goals: frames, U[min, max).
+        p_uncond: probability that the whole chunk's goal is zero.
+        rng: numpy Generator or RandomState.
+        goal_switch: see `hindsight_goals`.
+        out: arrays to fill (keys as returned), new ones otherwise.
+
+    Returns:
+        frames u8 (T,128,128,3), goals f32 (T,E), first bool (T,) True at 0, buttons and camera i64 (T,), goal_frame i64 (T,).
+    """
+    embeds = episode.goals
+    goal_frame = hindsight_goals(len(episode), min_btwn_goals, max_btwn_goals, rng, goal_switch)[start:stop]
+    found = _chunk(episode, start, stop, embeds.shape[1], out)
+    if rng.random() < p_uncond:
+        found["goal_frame"][:] = -1
+        found["goals"][:] = 0.0
+        return found
+    # A window has few different goals: read each row once from the map.
+    rows, which = np.unique(goal_frame, return_inverse=True)
+    found["goal_frame"][:] = goal_frame
+    found["goals"][:] = np.asarray(embeds[rows], dtype=np.float32)[which]
+    return found
+
+
+def get_episode_chunk_fixed_prompt(
+    episode: Episode, start: int, stop: int, goal: NDArray[np.floating[Any]], *, out: Chunk | None = None
+) -> Chunk:
+    """Frames start..stop-1, every one with the same goal and none from the future.
+
+    Args:
+        episode: needs no goal embeddings.
+        start, stop: frames.
+        goal: float (E,), such as the prior's goal for "build a wooden house".
+        out: arrays to fill.
+
+    Returns:
+        as `get_episode_chunk`; goal_frame is -1 throughout.
+    """
+    vector = np.asarray(goal, dtype=np.float32).reshape(-1)
+    if not np.isfinite(vector).all():
+        raise UserError(
+            "The fixed goal is not finite.", got=f"{int((~np.isfinite(vector)).sum())} of {len(vector)} numbers"
+        )
+    found = _chunk(episode, start, stop, len(vector), out)
+    found["goal_frame"][:] = -1
+    found["goals"][:] = vector
+    return found
+
+
+def _chunk(episode: Episode, start: int, stop: int, embed_dim: int, out: Chunk | None) -> Chunk:
+    """Everything but the goals."""
+    found: Chunk = empty_chunk(stop - start, embed_dim=embed_dim) if out is None else out
+    episode.frames(start, stop, out=found["frames"])
+    found["buttons"][:], found["camera"][:] = episode.tokens(start, stop)
+    found["first"][:] = False
+    found["first"][0] = True
+    return found
+
+
+def empty_chunk(*shape: int, embed_dim: int) -> Chunk:
+    """Arrays of a chunk to be filled, `shape` being (T,) or (B, T)."""
+    return {
+        "frames": np.empty((*shape, *AGENT_SIZE, 3), np.uint8),
+        "goals": np.empty((*shape, embed_dim), np.float32),
+        "first": np.empty(shape, np.bool_),
+        "buttons": np.empty(shape, np.int64),
+        "camera": np.empty(shape, np.int64),
+        "goal_frame": np.empty(shape, np.int64),
+    }

@@ -1,0 +1,209 @@
+"""Video in and out, a frame at a time.
+
+In: a path of any video that FFmpeg reads, or RGB frames. Out: RGB frames, or an H.264 file at a game's 20 Hz.
+Memory holds a few frames whatever the length. A video that ends early just ends; one that is broken in the middle is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_path
+
+FPS = 20
+Frame = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container says of its first video stream; `frames` is 0 where it does not say."""
+
+    width: int
+    height: int
+    fps: float
+    frames: int
+    codec: str
+    seconds: float
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
+    """The container and its first video stream; UserError where there is none."""
+    source = Path(path)
+    if not source.is_file():
+        raise UserError("This video does not exist.", where=source)
+    if source.stat().st_size == 0:
+        raise UserError("This video is empty (0 bytes).", where=source, todo="record or download it again")
+    try:
+        container = av.open(str(source), "r")
+    except (FFmpegError, OSError, ValueError) as fault:
+        raise UserError(
+            "This video does not open.",
+            where=source,
+            expected="a complete video file (mp4 with H.264 is what the recorders write)",
+            got=_reason(fault),
+            todo="record or download it again; a recording that was cut off has no index and cannot be read",
+        ) from None
+    with container:
+        if not container.streams.video:
+            raise UserError("This file holds no video stream.", where=source)
+        yield container, container.streams.video[0]
+
+
+def _reason(fault: BaseException) -> str:
+    return str(getattr(fault, "strerror", "") or fault)
+
+
+def probe(path: str | os.PathLike[str]) -> VideoInfo:
+    """Size, rate and length of a video, from its header alone.
+
+    Raises:
+        UserError: it does not exist, does not open, or holds no video.
+    """
+    with _opened(path) as (container, stream):
+        rate = stream.average_rate or stream.guessed_rate or Fraction(0)
+        seconds = float(container.duration or 0) / av.time_base
+        codec = stream.codec_context
+        return VideoInfo(codec.width, codec.height, float(rate), int(stream.frames or 0), codec.name, seconds)
+
+
+def read_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[Frame]:
+    """Every frame of a video in order, (H, W, 3) uint8 RGB.
+
+    A file that was cut off ends the iteration early (compare the count with what you expected).
+
+    Args:
+        path: the video.
+        threads: decoder threads; 1 where many videos are read side by side.
+
+    Raises:
+        UserError: it does not open, or frames in its middle cannot be decoded (names the frame).
+    """
+    with _opened(path) as (container, stream):
+        stream.codec_context.thread_count = threads
+        count = 0
+        broken: tuple[int, str] | None = None
+        for frame in _decoded(container, stream):
+            if isinstance(frame, str):
+                broken = broken or (count, frame)
+            elif broken is not None:
+                raise UserError(
+                    "This video is corrupt.",
+                    where=f"{path}, frame {broken[0]}",
+                    got=broken[1],
+                    todo="record or download it again",
+                )
+            else:
+                yield frame.to_ndarray(format="rgb24")
+                count += 1
+        if count == 0:
+            raise UserError(
+                "No frame of this video can be decoded.", where=path, got=broken[1] if broken else "no frames"
+            )
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Decoded frames; in the place of frames that cannot be decoded, the reason as text."""
+    try:
+        for packet in container.demux(stream):
+            try:
+                for frame in packet.decode():
+                    yield "damaged frame data" if frame.is_corrupt else frame
+            except FFmpegError as fault:
+                yield _reason(fault)
+    except FFmpegError as fault:
+        yield _reason(fault)
+
+
+def read_range(path: str | os.PathLike[str], start: int, stop: int) -> Iterator[Frame]:
+    """Frames start..stop-1 of a constant-rate video, from the key frame before `start` on.
+
+    Raises:
+        UserError: the video ends before `stop`.
+    """
+    with _opened(path) as (container, stream):
+        stream.codec_context.thread_count = 1
+        per_frame = 1 / ((stream.average_rate or Fraction(FPS)) * stream.time_base)
+        first = stream.start_time or 0
+        if start > 0:
+            container.seek(int(first + start * per_frame), stream=stream, backward=True)
+        wanted = start
+        for frame in container.decode(stream):
+            number = round((frame.pts - first) / per_frame) if frame.pts is not None else wanted
+            if number < wanted:
+                continue
+            if number > wanted:
+                raise UserError(
+                    "This video has no constant frame rate, so that its frames cannot be counted.",
+                    where=f"{path}, frame {wanted}",
+                )
+            yield frame.to_ndarray(format="rgb24")
+            wanted += 1
+            if wanted == stop:
+                return
+    raise UserError(
+        "This video is shorter than its episode.", where=path, expected=f"at least {stop} frames", got=f"{wanted}"
+    )
+
+
+class VideoWriter:
+    """H.264 (yuv420p) at a constant rate; the file appears under its name only when the `with` block ends well.
+
+    Args:
+        path: the mp4 to write.
+        width, height: even numbers, pixels.
+        fps: frames a second; the games run at 20.
+        crf: x264's constant quality, lower is better and larger.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], width: int, height: int, fps: int = FPS, *, crf: int = 18) -> None:
+        if width % 2 or height % 2:
+            raise UserError("H.264 wants an even width and height.", where=path, got=f"{width}x{height}")
+        self.path, self.width, self.height, self.fps, self.crf = Path(path), width, height, fps, crf
+        self.frames = 0
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> VideoWriter:
+        part = self._stack.enter_context(atomic_path(self.path))
+        self._container = self._stack.enter_context(av.open(str(part), "w", format="mp4"))
+        stream: Any = self._container.add_stream("libx264", rate=self.fps)
+        stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
+        # The fast preset costs a few percent of size; conversion spends most of its time here.
+        stream.options = {"crf": str(self.crf), "preset": "veryfast"}
+        stream.codec_context.thread_count = 1
+        self._stream = stream
+        return self
+
+    def write(self, frame: Frame) -> None:
+        """Add one (height, width, 3) uint8 RGB frame."""
+        if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
+            raise UserError(
+                "A frame does not fit the video.",
+                where=f"{self.path}, frame {self.frames}",
+                expected=f"uint8 ({self.height}, {self.width}, 3)",
+                got=f"{frame.dtype} {frame.shape}",
+            )
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        self._container.mux(self._stream.encode(picture))
+        self.frames += 1
+
+    def __exit__(self, kind: Any, fault: Any, trace: Any) -> bool | None:
+        if kind is None:
+            try:
+                self._container.mux(self._stream.encode(None))
+            except BaseException as late:
+                self._stack.__exit__(type(late), late, late.__traceback__)
+                raise
+        return self._stack.__exit__(kind, fault, trace)
