@@ -1,0 +1,194 @@
+"""Settings of the policy network, read from and written to `.model` files.
+
+Comes in: a `.model` pickle, a `.json` file with the same nesting, or such a dict. Goes out: one frozen dataclass.
+Only the network that VPT and STEVE-1 published is built here; settings that ask for another one are refused, all at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_file, read_json
+from steve1.core.pickles import load_restricted
+
+GOAL_DIM = 512  # of every published MineCLIP
+
+# What the published architecture fixes: named in `.model` files, accepted only with these values.
+_FIXED: dict[str, Any] = {
+    "attention_mask_style": "clipped_causal",
+    "diff_mlp_embedding": False,
+    "impala_kwargs": {"post_pool_groups": 1},
+    "init_norm_kwargs": {"batch_norm": False, "group_norm_groups": 1},
+    "only_img_input": True,
+    "pointwise_use_activation": False,
+    "recurrence_is_residual": True,
+    "recurrence_type": "transformer",
+    "use_pointwise_layer": True,
+    "use_pre_lstm_ln": False,
+}
+_SIZES = ("attention_heads", "attention_memory_size", "timesteps", "hidsize", "n_recurrence_layers", "impala_width")
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyConfig:
+    """Sizes of the network (published 2x as defaults)."""
+
+    hidsize: int = 2048
+    """H, width of the recurrent layers."""
+    attention_heads: int = 16
+    attention_memory_size: int = 256
+    timesteps: int = 128
+    n_recurrence_layers: int = 4
+    impala_width: int = 8
+    impala_chans: tuple[int, ...] = (16, 32, 32)
+    """Channels of each image stack, before multiplication by impala_width."""
+    pointwise_ratio: int = 4
+    img_shape: tuple[int, int, int] = (128, 128, 3)
+    mineclip_embed_dim: int = GOAL_DIM
+    """E, size of a goal embedding."""
+    temperature: float = 2.0
+    """Both heads' logits are divided by this."""
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name} = {getattr(self, name)!r} is not a positive whole number"
+            for name in _SIZES
+            if getattr(self, name) < 1
+        ]
+        if not faults and self.hidsize % self.attention_heads:
+            faults.append(f"hidsize {self.hidsize} is not a multiple of attention_heads {self.attention_heads}")
+        if self.attention_memory_size <= self.timesteps:
+            faults.append(
+                f"attention_memory_size {self.attention_memory_size} does not exceed timesteps {self.timesteps}"
+            )
+        if len(self.impala_chans) != 3 or min(self.impala_chans, default=0) < 1:
+            faults.append(f"impala_chans {self.impala_chans} is not three positive numbers")
+        if len(self.img_shape) != 3 or self.img_shape[2] != 3 or min(self.img_shape) < 1:
+            faults.append(f"img_shape {self.img_shape} is not (height, width, 3)")
+        if self.mineclip_embed_dim < 1 or not self.temperature > 0:
+            faults.append("mineclip_embed_dim and temperature have to be positive")
+        if faults:
+            raise UserError("These model settings contradict one another.", got="; ".join(faults))
+
+    @property
+    def memory(self) -> int:
+        """W, how many of the last keys a step sees, itself included, and how many rows the carried state has."""
+        return self.attention_memory_size - self.timesteps
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the three image stacks."""
+        return tuple(self.impala_width * chans for chans in self.impala_chans)
+
+    @property
+    def feature_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the image after the three stacks, each of which halves it (rounding up)."""
+        height, width = self.img_shape[:2]
+        for _ in self.impala_chans:
+            height, width = (height + 1) // 2, (width + 1) // 2
+        return self.channels[-1], height, width
+
+    def to_model(self) -> dict[str, Any]:
+        """The nested dict of a `.model` file; plain containers only, so that other programs of this family read it too."""
+        net: dict[str, Any] = {name: getattr(self, name) for name in _SIZES}
+        net.update(
+            pointwise_ratio=self.pointwise_ratio, impala_chans=list(self.impala_chans), img_shape=list(self.img_shape)
+        )
+        net.update(_FIXED)
+        if self.mineclip_embed_dim != GOAL_DIM:
+            net["mineclip_embed_dim"] = self.mineclip_embed_dim
+        return {"model": {"args": {"net": {"args": net}, "pi_head_opts": {"temperature": self.temperature}}}}
+
+
+def read_model(model: str | os.PathLike[str] | Mapping[str, Any] | PolicyConfig) -> PolicyConfig:
+    """Settings from a `.model` pickle (read without executing anything), a `.json` file, a nested dict, or settings themselves.
+
+    Errors: UserError when the file is missing or hostile, a setting is missing, or it asks for another architecture.
+    """
+    if isinstance(model, PolicyConfig):
+        return model
+    where = "the given dict"
+    if not isinstance(model, Mapping):
+        path = Path(model)
+        where = str(path)
+        if not path.is_file():
+            raise UserError(
+                "The model file does not exist.",
+                where=where,
+                todo="check the path, or run `bash 0_download_weights.sh`",
+            )
+        model = read_json(path) if path.suffix == ".json" else load_restricted(path)
+    net, head = _find_args(model, where)
+    return _from_args(net, head, where)
+
+
+def _find_args(model: Any, where: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    try:
+        args = model["model"]["args"]
+        net, head = args["net"]["args"], args.get("pi_head_opts", {})
+        if isinstance(net, Mapping) and isinstance(head, Mapping):
+            return net, head
+    except (KeyError, TypeError, AttributeError, IndexError):
+        pass
+    raise UserError(
+        "This is not a policy's model file.",
+        where=where,
+        expected='["model"]["args"]["net"]["args"] and ["model"]["args"]["pi_head_opts"]',
+        got=f"{type(model).__name__} with keys {list(model)[:8]}"
+        if isinstance(model, Mapping)
+        else type(model).__name__,
+    )
+
+
+def _from_args(net: Mapping[str, Any], head: Mapping[str, Any], where: str) -> PolicyConfig:
+    missing = [name for name in (*_SIZES, "impala_chans") if name not in net]
+    other = [
+        f"{name} = {net[name]!r} (here always {value!r})"
+        for name, value in _FIXED.items()
+        if name in net and _plain(net[name]) != _plain(value)
+    ]
+    if missing or other:
+        raise UserError(
+            "These model settings cannot be built.",
+            where=where,
+            got="; ".join([f"{name} is missing" for name in missing] + other),
+        )
+    try:
+        sizes = {name: int(net[name]) for name in _SIZES}
+        return PolicyConfig(
+            **sizes,
+            impala_chans=tuple(int(chans) for chans in net["impala_chans"]),
+            pointwise_ratio=int(net.get("pointwise_ratio", 4)),
+            img_shape=_image_shape(net.get("img_shape", (128, 128, 3))),
+            mineclip_embed_dim=int(net.get("mineclip_embed_dim", GOAL_DIM)),
+            temperature=float(head.get("temperature", 1.0)),  # published as the string "2.0"
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError("A model setting has the wrong type.", where=where, got=str(error)) from error
+
+
+def _image_shape(values: Any) -> tuple[int, int, int]:
+    height, width, channels = (int(value) for value in values)
+    return height, width, channels
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def write_model(model: Mapping[str, Any] | PolicyConfig, path: str | os.PathLike[str]) -> None:
+    """Write settings (nested dict or PolicyConfig) as a `.model` pickle of plain containers; checked before it is written."""
+    nested = model.to_model() if isinstance(model, PolicyConfig) else dict(model)
+    read_model(nested)
+    buffer = io.BytesIO()
+    pickle.dump(nested, buffer, protocol=2)
+    load_restricted(buffer.getvalue())
+    with atomic_file(path) as file:
+        file.write(buffer.getvalue())

@@ -1,0 +1,68 @@
+"""The action heads and their loss, and the value head.
+
+Comes in: latents (..., H). Goes out: log-probabilities of the joint classes, losses per frame, values.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from steve1.actions import N_BUTTONS, N_CAMERA
+
+
+class Head(nn.Module):
+    """A linear layer over classes; logits are divided by the temperature."""
+
+    def __init__(self, size: int, classes: int, temperature: float) -> None:
+        super().__init__()
+        self.linear_layer = nn.Linear(size, classes)
+        self.temperature = temperature
+
+    def logits(self, latent: Tensor) -> Tensor:
+        """(..., H) → (..., classes) float32, not normalised."""
+        return self.linear_layer(latent).float() / self.temperature
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """(..., H) → log-probabilities (..., classes) float32."""
+        return torch.log_softmax(self.logits(latent), dim=-1)
+
+
+class ActionHeads(nn.Module):
+    """One head over camera classes and one over button classes."""
+
+    def __init__(self, size: int, temperature: float) -> None:
+        super().__init__()
+        self.camera = Head(size, N_CAMERA, temperature)
+        self.buttons = Head(size, N_BUTTONS, temperature)
+
+
+class Normalizer(nn.Module):
+    """Running mean and spread of returns, as loaded; parameters without gradient, as published."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running_mean = nn.Parameter(torch.zeros(1), requires_grad=False)
+        self.running_mean_sq = nn.Parameter(torch.zeros(1), requires_grad=False)
+        self.debiasing_term = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    def denormalize(self, x: Tensor) -> Tensor:
+        """Values in units of the return."""
+        scale = self.debiasing_term.clamp(min=1e-5)
+        mean = self.running_mean / scale
+        variance = (self.running_mean_sq / scale - mean**2).clamp(min=1e-2)
+        return x * variance.sqrt() + mean
+
+
+class ValueHead(nn.Module):
+    """Linear layer to one number. Imitation never trains it: its parameters keep what they were loaded with."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(size, 1)
+        self.normalizer = Normalizer()
+        self.requires_grad_(False)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """(..., H) → denormalised values (...) float32."""
+        return self.normalizer.denormalize(self.linear(latent).float()).squeeze(-1)

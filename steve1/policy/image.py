@@ -1,0 +1,109 @@
+"""The image encoder: three residual stacks (IMPALA) and two dense layers.
+
+Comes in: RGB frames u8 (N, 128, 128, 3). Goes out: features (N, H). Each frame is encoded on its own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from steve1.policy.config import PolicyConfig
+
+
+class NormConv(nn.Module):
+    """Norm over the whole frame (one group), 3x3 convolution, ReLU; without a norm the convolution has a bias instead."""
+
+    def __init__(self, channels_in: int, channels_out: int, norm: bool = True) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, channels_in) if norm else None
+        self.layer = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=not norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, h, w) → (N, C_out, h, w)."""
+        if self.norm is not None:
+            x = self.norm(x)
+        return F.relu(self.layer(x))
+
+
+class ResidualBlock(nn.Module):
+    """x + conv1(conv0(x))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv0 = NormConv(channels, channels)
+        self.conv1 = NormConv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) → the same shape."""
+        return x + self.conv1(self.conv0(x))
+
+
+class Stack(nn.Module):
+    """Convolution, max-pool by two, norm, two residual blocks."""
+
+    def __init__(self, channels_in: int, channels: int, norm_first: bool) -> None:
+        super().__init__()
+        self.firstconv = NormConv(channels_in, channels, norm=norm_first)
+        self.n = nn.GroupNorm(1, channels)
+        self.blocks = nn.ModuleList([ResidualBlock(channels), ResidualBlock(channels)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, h, w) → (N, C, ceil(h / 2), ceil(w / 2))."""
+        x = self.n(F.max_pool2d(self.firstconv(x), 3, stride=2, padding=1))
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class NormLinear(nn.Module):
+    """LayerNorm, linear without bias, ReLU on request."""
+
+    def __init__(self, size_in: int, size_out: int, relu: bool = True) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(size_in)
+        self.layer = nn.Linear(size_in, size_out, bias=False)
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., size_in) → (..., size_out)."""
+        x = self.layer(self.norm(x))
+        return F.relu(x) if self.relu else x
+
+
+class ImpalaCNN(nn.Module):
+    """Three stacks, then norm and a linear layer to 256 over the flattened (C, h, w)."""
+
+    def __init__(self, config: PolicyConfig, dense: int = 256) -> None:
+        super().__init__()
+        widths = [config.img_shape[2], *config.channels]
+        self.stacks = nn.ModuleList(
+            [
+                Stack(before, after, norm_first=number > 0)
+                for number, (before, after) in enumerate(zip(widths, widths[1:], strict=False))
+            ]
+        )
+        channels, height, width = config.feature_shape
+        self.dense = NormLinear(channels * height * width, dense)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, 128, 128) float in 0..1 → (N, 256)."""
+        for stack in self.stacks:
+            x = stack(x)
+        return self.dense(x.flatten(1))
+
+
+class ImageEncoder(nn.Module):
+    """Frames to features of the recurrent layers' width."""
+
+    def __init__(self, config: PolicyConfig, dense: int = 256) -> None:
+        super().__init__()
+        self.cnn = ImpalaCNN(config, dense)
+        self.linear = NormLinear(dense, config.hidsize)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """RGB u8 (N, 128, 128, 3) → (N, H)."""
+        dtype = self.linear.layer.weight.dtype
+        x = frames.permute(0, 3, 1, 2).to(dtype) * (1.0 / 255.0)  # channels-last in memory, as the frames come
+        return self.linear(self.cnn(x.contiguous(memory_format=torch.channels_last)))

@@ -1,0 +1,73 @@
+"""Initial weights, for policies that are trained from nothing.
+
+Comes in: a built network. Goes out: the same network with weights scaled by fan-in, as VPT's were: each output unit's weights
+have a fixed length, so signals keep their size; layers that add to a residual stream start smaller the more of them there are.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from steve1.policy.network import GoalPolicy
+
+RELU_GAIN = math.sqrt(2.0)
+HEAD_GAIN = 0.01  # both heads begin nearly uniform
+GOAL_GAIN = 2.0
+
+
+@torch.no_grad()
+def initialise(policy: GoalPolicy) -> None:
+    """Draw every parameter of the policy afresh from torch's global generator."""
+    for module in policy.modules():
+        if isinstance(module, nn.GroupNorm | nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear | nn.Conv2d):
+            unit_rows(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    _scale_image(policy)
+    _scale_recurrent(policy)
+    policy.pi_head.camera.linear_layer.weight.mul_(HEAD_GAIN)
+    policy.pi_head.buttons.linear_layer.weight.mul_(HEAD_GAIN)
+    normalizer = policy.value_head.normalizer
+    for parameter in (normalizer.running_mean, normalizer.running_mean_sq, normalizer.debiasing_term):
+        parameter.zero_()
+
+
+def unit_rows(weight: Tensor, gain: float = 1.0) -> None:
+    """Normal numbers, each output unit's weights scaled to the length `gain`."""
+    nn.init.normal_(weight)
+    flat = weight.flatten(1)
+    flat.mul_(gain / flat.norm(dim=1, keepdim=True).clamp(min=1e-12))
+
+
+def _scale_image(policy: GoalPolicy) -> None:
+    encoder = policy.net.img_process
+    branches = sum(len(stack.blocks) for stack in encoder.cnn.stacks)
+    for stack in encoder.cnn.stacks:
+        stack.firstconv.layer.weight.mul_(RELU_GAIN)
+        for block in stack.blocks:
+            block.conv0.layer.weight.mul_(RELU_GAIN)
+            block.conv1.layer.weight.mul_(RELU_GAIN / math.sqrt(branches))
+    encoder.cnn.dense.layer.weight.mul_(RELU_GAIN)
+    encoder.linear.layer.weight.mul_(RELU_GAIN)
+
+
+def _scale_recurrent(policy: GoalPolicy) -> None:
+    blocks = policy.net.recurrent_layer.blocks
+    branch_gain = 1.0 / math.sqrt(2 * len(blocks))
+    for block in blocks:
+        attention = block.attention
+        attention.proj_layer.weight.mul_(branch_gain)
+        attention.r_layer.weight.mul_(0.1)
+        nn.init.normal_(attention.b_nd)
+        block.mlp0.layer.weight.mul_(RELU_GAIN)
+        block.mlp1["layer"].weight.mul_(branch_gain)
+    policy.net.lastlayer.layer.weight.mul_(RELU_GAIN)
+    policy.net.mineclip_embed_linear.weight.mul_(GOAL_GAIN)

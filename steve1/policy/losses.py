@@ -1,0 +1,84 @@
+"""Cross-entropy of a head with tens of thousands of classes' worth of logits, without keeping them.
+
+Comes in: latents, a head's weights and the recorded classes. Goes out: the weighted sum of the losses and figures to log.
+Gradients are made during the forward pass, a few hundred rows at a time, so that no full table of log-probabilities exists.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from steve1.policy.heads import Head
+
+ROWS = 1024  # rows of logits held at once: 35 MB of float32 at 8641 classes
+
+
+class HeadLoss(NamedTuple):
+    """Loss (scalar, differentiable) and, without gradient, per-frame figures (N,)."""
+
+    loss: Tensor
+    entropy: Tensor
+    correct: Tensor
+
+
+def head_loss(head: Head, latent: Tensor, target: Tensor, weight: Tensor) -> HeadLoss:
+    """Sum over rows of weight * -log p(target).
+
+    latent (N, H); target (N,) i64 classes; weight (N,) float32. Logits and log-sum-exp in float32; under autocast the matrix
+    products run in its lower precision.
+    """
+    kind = latent.device.type
+    if torch.is_autocast_enabled(kind):
+        latent = latent.to(torch.get_autocast_dtype(kind))
+    linear = head.linear_layer
+    return HeadLoss(
+        *_LinearCrossEntropy.apply(latent, linear.weight, linear.bias, target, weight, 1.0 / head.temperature)
+    )
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, latent: Tensor, weight: Tensor, bias: Tensor, target: Tensor, row_weight: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        lean = weight.to(latent.dtype)
+        need = any(ctx.needs_input_grad[:3])
+        loss = torch.zeros((), dtype=torch.float32, device=latent.device)
+        entropy, correct = torch.empty_like(row_weight), torch.empty_like(row_weight)
+        d_latent = torch.empty_like(latent) if need else None
+        d_weight = torch.zeros_like(weight, dtype=torch.float32) if need else None
+        d_bias = torch.zeros_like(bias, dtype=torch.float32) if need else None
+        for start in range(0, len(latent), ROWS):
+            rows = slice(start, start + ROWS)
+            x, labels, weights = latent[rows], target[rows, None], row_weight[rows, None]
+            logits = F.linear(x, lean).float()
+            logits.add_(bias.float()).mul_(scale)
+            top, best = logits.max(dim=1, keepdim=True)
+            logits.sub_(top)
+            picked = logits.gather(1, labels)
+            probability = logits.exp()
+            total = probability.sum(1, keepdim=True)
+            log_total = total.log()
+            loss += ((log_total - picked) * weights).sum()
+            entropy[rows] = (log_total - torch.einsum("nc,nc->n", probability, logits)[:, None] / total).squeeze(1)
+            correct[rows] = (best == labels).squeeze(1).float()
+            if d_latent is not None and d_weight is not None and d_bias is not None:
+                gradient = probability.mul_(weights * scale / total)
+                gradient.scatter_add_(1, labels, -scale * weights)
+                d_bias += gradient.sum(0)
+                gradient = gradient.to(latent.dtype)
+                d_latent[rows] = gradient @ lean
+                d_weight += gradient.T @ x
+        if need:
+            ctx.save_for_backward(d_latent, d_weight.to(weight.dtype), d_bias.to(bias.dtype))  # type: ignore[union-attr]
+        ctx.mark_non_differentiable(entropy, correct)
+        return loss, entropy, correct
+
+    @staticmethod
+    def backward(ctx: Any, d_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        d_latent, d_weight, d_bias = ctx.saved_tensors
+        return d_latent * d_loss.to(d_latent.dtype), d_weight * d_loss, d_bias * d_loss, None, None, None

@@ -1,0 +1,46 @@
+"""The policy's recurrent state as a named value.
+
+Comes in: what one forward pass left behind. Goes out: what the next one starts from. Nothing hides on modules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyState:
+    """Keys and values of the last W steps, oldest first.
+
+    keys, values: one tensor (B, W, H) per block, before the split into heads; mask: (B, 1, W) bool, True where a row is real.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    mask: Tensor
+
+    def detach(self) -> PolicyState:
+        """The same state without its history, so that the next chunk's gradients stop here."""
+        return PolicyState(tuple(k.detach() for k in self.keys), tuple(v.detach() for v in self.values), self.mask)
+
+    def to(self, device: torch.device | str) -> PolicyState:
+        """The same state on another device."""
+        return PolicyState(
+            tuple(k.to(device) for k in self.keys), tuple(v.to(device) for v in self.values), self.mask.to(device)
+        )
+
+    def reset(self, rows: Tensor) -> PolicyState:
+        """Forget everything in the rows (B,) bool that are True."""
+        return dataclasses.replace(self, mask=self.mask & ~rows.to(self.mask.device)[:, None, None])
+
+    def select(self, rows: Tensor) -> PolicyState:
+        """The state of some batch rows, by index (N,) i64 or mask (B,) bool."""
+        return PolicyState(tuple(k[rows] for k in self.keys), tuple(v[rows] for v in self.values), self.mask[rows])
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return self.mask.shape[0]

@@ -1,0 +1,158 @@
+"""Reading and writing the policy's weights, strictly.
+
+Comes in: `.weights` (a torch state dict) or `.safetensors`, with any prefix that VPT, STEVE-1 or MineStudio published.
+Goes out: a policy whose every parameter came from the file, or an error that lists the keys. Nothing in a file is executed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file as load_safetensors
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_file
+from steve1.policy.config import PolicyConfig, read_model
+from steve1.policy.network import GoalPolicy
+
+PREFIXES = ("module.policy.", "policy.", "module.")
+GOAL_KEYS = ("net.mineclip_embed_linear.weight", "net.mineclip_embed_linear.bias")
+SHOWN = 12  # keys listed in an error before "and N more"
+
+
+def load_policy(
+    model: str | os.PathLike[str] | Mapping[str, Any] | PolicyConfig,
+    weights: str | os.PathLike[str] | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    from_vpt: bool = False,
+) -> GoalPolicy:
+    """A policy from its settings and weights.
+
+    model: a `.model` file, a `.json` file, or a dict nested like its contents. weights: `.weights` or `.safetensors`; None draws
+    fresh ones (torch's global generator). from_vpt: the goal's linear layer may be missing from the weights and then starts at
+    zero, so that the policy begins as VPT's. Weights are kept in float32 whatever the file has. Returns it in training mode off
+    (`eval`); the goal's size E is read from the weights.
+
+    Errors: UserError when a file is missing, hostile or damaged, or when any key or shape does not match; it lists them.
+    """
+    config = read_model(model)
+    if weights is None:
+        return GoalPolicy(config).initialise().to(device).eval()
+    state = read_weights(weights)
+    if from_vpt and not any(key in state for key in GOAL_KEYS):
+        state[GOAL_KEYS[0]] = torch.zeros(config.hidsize, config.mineclip_embed_dim)
+        state[GOAL_KEYS[1]] = torch.zeros(config.hidsize)
+    goal = state.get(GOAL_KEYS[0])
+    if goal is not None and goal.ndim == 2 and goal.shape[1] != config.mineclip_embed_dim:
+        config = dataclasses.replace(config, mineclip_embed_dim=goal.shape[1])
+    with torch.device("meta"):
+        policy = GoalPolicy(config)
+    check_keys(policy, state, weights)
+    trains = {name: parameter.requires_grad for name, parameter in policy.named_parameters()}
+    policy.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
+    for name, parameter in policy.named_parameters():
+        parameter.requires_grad_(trains[name])
+    return policy.to(device).eval()
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Tensors by key, published prefixes removed. The file is read without executing anything in it."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            "The weights file does not exist.", where=path, todo="check the path, or run `bash 0_download_weights.sh`"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = load_safetensors(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, zipfile and pickle each raise their own kinds for a damaged or hostile file
+        raise UserError(
+            "The weights file cannot be read.",
+            where=path,
+            expected="a torch state dict of tensors only, or safetensors",
+            got=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+            todo="fetch the file again; if it holds anything but tensors, do not trust it",
+        ) from None
+    if (
+        not isinstance(content, Mapping)
+        or not content
+        or not all(isinstance(value, Tensor) for value in content.values())
+    ):
+        raise UserError(
+            "The weights file is not a state dict.", where=path, expected="names and tensors", got=_describe(content)
+        )
+    return _strip_prefixes(content, path)
+
+
+def _describe(content: Any) -> str:
+    if isinstance(content, Mapping):
+        odd = [f"{key}: {type(value).__name__}" for key, value in content.items() if not isinstance(value, Tensor)]
+        return "an empty dict" if not content else ", ".join(odd[:SHOWN])
+    return type(content).__name__
+
+
+def _strip_prefixes(content: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for key, value in content.items():
+        prefix = next((prefix for prefix in PREFIXES if str(key).startswith(prefix)), "")
+        short = str(key)[len(prefix) :]
+        if short in state:
+            raise UserError(
+                "The weights file has a key twice once prefixes are removed.", where=f"{path}: {key}", got=short
+            )
+        state[short] = value
+    return state
+
+
+def check_keys(policy: GoalPolicy, state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """Refuse weights that do not match the network key by key and shape by shape."""
+    wanted = {key: tuple(value.shape) for key, value in policy.state_dict().items()}
+    missing = sorted(set(wanted) - set(state))
+    unexpected = sorted(set(state) - set(wanted))
+    shapes = [
+        f"{key} {tuple(state[key].shape)} instead of {shape}"
+        for key, shape in sorted(wanted.items())
+        if key in state and tuple(state[key].shape) != shape
+    ]
+    if not (missing or unexpected or shapes):
+        return
+    lists = [("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes)]
+    todo = "use the .model file that belongs to these weights"
+    if set(missing) == set(GOAL_KEYS) and not unexpected and not shapes:
+        todo = "these look like VPT's weights: say from_vpt (--from_vpt) to start from them"
+    raise UserError(
+        "The weights do not match the model.",
+        where=path,
+        expected=f"{len(wanted)} keys",
+        got="; ".join(f"{len(keys)} {kind}: {_some(keys)}" for kind, keys in lists if keys),
+        todo=todo,
+    )
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return ", ".join(keys[:SHOWN]) + more
+
+
+def save_weights(policy: GoalPolicy, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> None:
+    """Write all parameters under the published names to `.weights` (a torch state dict) or `.safetensors`, whole or not at all.
+
+    dtype: torch.float16 halves the file (the readers of other programs want float32).
+    """
+    path = Path(path)
+    state = {key: value.detach().to("cpu", dtype).contiguous().clone() for key, value in policy.state_dict().items()}
+    with atomic_file(path) as file:
+        if path.suffix == ".safetensors":
+            file.write(safetensors_bytes(state))
+        else:
+            torch.save(state, file)
