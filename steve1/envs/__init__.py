@@ -1,0 +1,45 @@
+"""Games behind one interface.
+
+In: MineRL actions. Out: pictures, inventory, position. The only room that knows a game; needs one only when
+`make_env` is called.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from steve1.core.errors import UserError
+
+from .errors import GameDied
+from .interface import FPS, Env
+from .starts import SPLITS, SURROUNDINGS, start_states
+
+ENVIRONMENTS = ("luanti",)
+
+__all__ = ["ENVIRONMENTS", "FPS", "SPLITS", "SURROUNDINGS", "Env", "GameDied", "make_env", "start_states"]
+
+
+def make_env(
+    name: str = "luanti", *, surroundings: str = "meadow", width: int = 640, height: int = 360, instance: int = 0,
+    **more: Any,
+) -> Env:  # fmt: skip
+    """Start a game.
+
+    Args:
+        name: one of ENVIRONMENTS.
+        surroundings: where episodes begin unless a reset says otherwise: "meadow", "forest", "shore".
+        width, height: pixels of the picture.
+        instance: a label in messages; instances never share displays, ports or folders.
+        more: passed to the environment's class (for Luanti: split, timeout_s, settings).
+
+    Raises:
+        UserError: unknown name, or a program is missing (with the command that installs it).
+        GameDied: the game did not start in time.
+    """
+    if name not in ENVIRONMENTS:
+        raise UserError("Unknown environment.", got=name, expected=", ".join(ENVIRONMENTS))
+    if surroundings not in SURROUNDINGS:
+        raise UserError("Unknown surroundings.", got=surroundings, expected=", ".join(SURROUNDINGS))
+    from .luanti import LuantiEnv
+
+    return LuantiEnv(surroundings=surroundings, width=width, height=height, instance=instance, **more)

@@ -1,0 +1,307 @@
+"""Luanti (Minetest Game) as a step-locked environment.
+
+In: MineRL actions. Out: 640x360 pictures, inventory and position, one 50 ms tick per step. One instance is a private X
+server and a game with the shim preloaded; the mod in mod/ does resets and reports.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from steve1.core.errors import UserError
+from steve1.core.seeds import generator
+
+from ..cursor import draw_cursor
+from ..errors import GameDied
+from ..interface import Action, Env, Info, Observation, action_space, check_action
+from ..starts import MAP_SEED, start_states
+from .items import game_name, short_counts
+from .processes import GameProcess
+from .shared import BUTTON_PRESS, BUTTON_RELEASE, FOCUS_IN, KEY_PRESS, KEY_RELEASE, SharedMemory
+from .shim import APT, PACKAGES, SUPPORTED, build_shim, find_program, game_version
+
+HERE = Path(__file__).parent
+KEYS = {  # X key codes of a US keyboard; the game's own bindings (sprint is its "special" key)
+    "forward": 25, "left": 38, "back": 39, "right": 40, "jump": 65, "sneak": 50, "sprint": 26, "drop": 24,
+    "inventory": 31, **{f"hotbar.{slot}": 9 + slot for slot in range(1, 9)},
+}  # fmt: skip
+MOUSE = {"attack": 1, "use": 3}
+_ESCAPE = 9
+_SENSITIVITY = 0.01
+# The game scales mouse look by the field of view: 70 degrees here.
+DEGREES_PER_PIXEL = _SENSITIVITY * float(np.tan(np.radians(70 / 2))) * 1.3763819
+PITCH_LIMIT = 89.5
+_MENU_PIXELS_PER_DEGREE = 2400 / 360 / 720  # of the frame's height: a recorder's mouse works on 1280x720
+_OPTIONS = ("start", "surroundings", "split", "inventory", "time_of_day", "yaw", "pitch", "watch")
+
+
+def _wrap(yaw: float) -> float:
+    return (yaw + 180.0) % 360.0 - 180.0
+
+
+class LuantiEnv(Env):
+    """See `Env`. `watch` in the reset's options ({name: {"nodes": [...], "r": 8, "low": -2, "high": 3}}) makes the
+    game list such nodes around the player in info["near"]: what scripted players see with.
+
+    Args:
+        surroundings: "meadow", "forest" or "shore" when a reset names none.
+        split: which of the kept start states a reset draws from.
+        instance: only a label for messages; every instance finds its own display, port and folder.
+        timeout_s: longest wait for the start, for a reset, and for one step.
+    """
+
+    def __init__(
+        self, *, surroundings: str = "meadow", split: str = "eval", width: int = 640, height: int = 360,
+        instance: int = 0, timeout_s: float = 60.0, settings: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.surroundings, self.split, self.width, self.height, self.instance = (
+            surroundings, split, width, height, instance,
+        )  # fmt: skip
+        self.action_space = action_space()
+        self._settings, self.timeout_s = settings or {}, timeout_s
+        self._program = find_program("luanti", "minetest", package=PACKAGES)
+        self._process = GameProcess(
+            xvfb=find_program("Xvfb", package="xvfb"), width=width, height=height, timeout_s=timeout_s
+        )
+        version = game_version(self._program)
+        if version not in SUPPORTED:
+            raise UserError(
+                "The lock-step shim does not know this release of the game.", where=self._program,
+                got=".".join(map(str, version)), expected="5.6 to 5.8 (X11 builds)", todo=f"{APT} minetest",
+            )
+        self._shim = build_shim()
+        self._memory: SharedMemory | None = None
+        self._command = 0
+        self._start_game()
+
+    # ---- life and death ----
+
+    def _configure(self, folder: Path) -> list[str]:
+        world = folder / "world"
+        (world / "worldmods").mkdir(parents=True)
+        (folder / "home").mkdir()
+        shutil.copytree(HERE / "mod", world / "worldmods" / "steve_bridge")
+        shutil.copy(HERE / "world.mt", world / "world.mt")
+        own = {
+            "screen_w": self.width, "screen_h": self.height, "fixed_map_seed": MAP_SEED,
+            "mouse_sensitivity": _SENSITIVITY, **self._settings,
+        }  # fmt: skip
+        text = (HERE / "base.conf").read_text() + "".join(f"{key} = {value}\n" for key, value in own.items())
+        (folder / "game.conf").write_text(text)
+        return [
+            self._program, "--config", str(folder / "game.conf"), "--go", "--world", str(world), "--gameid",
+            "minetest_game", "--logfile", str(folder / "game.log"),
+        ]  # fmt: skip
+
+    def _start_game(self) -> None:
+        folder = self._process.open_folder()
+        try:
+            self._memory = SharedMemory(folder / "shared", self.width, self.height)
+            preload = " ".join(filter(None, [str(self._shim), os.environ.get("LD_PRELOAD", "")]))
+            environment = {"HOME": str(folder / "home"), "LD_PRELOAD": preload, "STEVE_SHM": str(folder / "shared"),
+                           "STEVE_PORT": str(self._process.port)}
+            self._process.start(self._configure(folder), environment)
+            self._wait_joined()
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait_joined(self) -> None:
+        memory, game = self._memory, self._process.game
+        assert memory is not None and game is not None
+        limit = time.monotonic() + self.timeout_s
+        while not memory.state().get("pos"):
+            if game.poll() is not None:
+                raise self._process.died("the game ended while it started")
+            if time.monotonic() > limit:
+                raise self._process.died(f"the game did not start within {self.timeout_s:g} s")
+            time.sleep(0.01)
+        time.sleep(0.3)
+        memory.header["lockstep"][0] = 1
+        self._process.wait_done()
+        self._forget()
+        memory.set_input([(FOCUS_IN, 0)])  # no window manager gives the window its focus
+        for _ in range(8):
+            self._process.go()
+
+    def _forget(self) -> None:
+        self._down: set[str] = set()
+        self._residue = np.zeros(2)
+        self._pitch = self._yaw = 0.0
+        self._still = 0
+        self._steps = 0
+        self._start: dict[str, Any] = {}
+        self._state: dict[str, Any] = {}
+        self._near: dict[str, Any] = {}
+
+    def restart(self) -> None:
+        self.close()
+        self._start_game()
+
+    def close(self) -> None:
+        self._process.close()
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+    @property
+    def pids(self) -> tuple[int, int]:
+        """Process ids of the game and its X server."""
+        if self._process.game is None or self._process.xserver is None:
+            raise self._closed()
+        return self._process.game.pid, self._process.xserver.pid
+
+    def _closed(self) -> GameDied:
+        return GameDied("This environment's game is closed.", todo="restart() starts a new one")
+
+    def _live(self) -> SharedMemory:
+        if self._memory is None or self._process.control is None:
+            raise self._closed()
+        return self._memory
+
+    # ---- talking to the mod ----
+
+    def command(self, op: str, **arguments: Any) -> dict[str, Any]:
+        """Have the mod carry out `op` and let time pass until it is done; returns the state then."""
+        memory = self._live()
+        self._command += 1
+        memory.send({**arguments, "op": op, "id": self._command})
+        limit = time.monotonic() + self.timeout_s
+        while True:
+            self._process.go()
+            state = memory.state()
+            if state.get("done") == self._command:
+                break
+            if time.monotonic() > limit:
+                raise self._process.died(f"'{op}' was not done within {self.timeout_s:g} s")
+        if state.get("problem"):
+            raise self._process.died(f"'{op}' failed in the mod: {state['problem']}")
+        return state
+
+    # ---- the Gymnasium side ----
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, Info]:
+        memory = self._live()
+        options = dict(options or {})
+        unknown = sorted(set(options) - set(_OPTIONS))
+        if unknown:
+            raise UserError("Unknown option of reset.", got=unknown[0], expected=", ".join(_OPTIONS))
+        seed = int(seed or 0)
+        start = options.get("start")
+        if start is None:
+            places = start_states("luanti", options.get("surroundings", self.surroundings), options.get("split", self.split))
+            start = places[int(generator(seed, "luanti start").integers(len(places)))]
+        yaw, pitch = float(options.get("yaw", start.get("yaw", 0.0))), float(options.get("pitch", start.get("pitch", 0.0)))
+        items = [f"{game_name(name)} {int(count)}" for name, count in (options.get("inventory") or {}).items()]
+        self._release(memory)
+        self._forget()
+        self.command("watch", groups=options.get("watch") or {})
+        self.command(
+            "reset", x=start["x"], y=start["y"], z=start["z"], yaw=yaw, pitch=pitch, items=items, seed=seed,
+            time=float(options.get("time_of_day", 0.5)), regenerate=True,
+        )  # fmt: skip
+        self._settle(memory)
+        # Walking keys are up, but a slot chosen in the last episode stays chosen: begin at the first.
+        self._tap(memory, KEYS["hotbar.1"])
+        self._yaw, self._pitch, self._start = yaw, float(np.clip(pitch, -PITCH_LIMIT, PITCH_LIMIT)), dict(start)
+        return self._observe(memory)
+
+    def _tap(self, memory: SharedMemory, key: int, ticks: int = 2) -> None:
+        for event in (KEY_PRESS, KEY_RELEASE):
+            memory.set_input([(event, key)])
+            for _ in range(ticks):
+                self._process.go()
+
+    def _release(self, memory: SharedMemory) -> None:
+        memory.set_input([(KEY_RELEASE, KEYS[k]) if k in KEYS else (BUTTON_RELEASE, MOUSE[k]) for k in sorted(self._down)])
+        self._down = set()
+        self._process.go()
+        for _ in range(3):
+            if not memory.get("gui_open"):
+                return
+            self._tap(memory, _ESCAPE)
+
+    def _settle(self, memory: SharedMemory, most: int = 80) -> None:
+        """Let the player land and the chunks arrive: until three pictures in a row are the same."""
+        same, last = 0, None
+        for tick in range(most):
+            self._process.go()
+            time.sleep(0.004)  # the threads that build meshes work in real time
+            picture = memory.frame()[::6, ::6].astype(np.int16)
+            same = same + 1 if last is not None and np.abs(picture - last).mean() < 0.25 else 0
+            last = picture
+            if same >= 3 and tick >= 8:
+                return
+
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, Info]:
+        memory = self._live()
+        pressed, pitch, yaw = check_action(action)
+        if "inventory" in pressed - self._down:
+            pitch = yaw = 0.0  # the menu opens or closes within this tick: motion would go to the wrong one
+            self._residue[:] = 0.0
+        events = self._key_events(pressed)
+        memory.set_input(events, *self._pointer_motion(memory, pitch, yaw))
+        self._process.go()
+        self._steps += 1
+        observation, info = self._observe(memory)
+        return observation, 0.0, info["deaths"] > 0, False, info
+
+    def _key_events(self, pressed: set[str]) -> list[tuple[int, int]]:
+        wanted = {name for name in pressed if name in KEYS or name in MOUSE}  # ESC, pickItem, swapHands, slot 9: none
+        up, down = sorted(self._down - wanted), sorted(wanted - self._down)
+        self._down = wanted
+        return [(KEY_RELEASE, KEYS[k]) if k in KEYS else (BUTTON_RELEASE, MOUSE[k]) for k in up] + [
+            (KEY_PRESS, KEYS[k]) if k in KEYS else (BUTTON_PRESS, MOUSE[k]) for k in down
+        ]
+
+    def _pointer_motion(self, memory: SharedMemory, pitch: float, yaw: float) -> tuple[int, int]:
+        if memory.get("gui_open"):
+            scale = _MENU_PIXELS_PER_DEGREE * self.height
+            self._residue += np.array([pitch, yaw]) * scale
+        else:
+            self._residue += np.array([pitch, yaw]) / DEGREES_PER_PIXEL
+        whole = np.rint(self._residue)
+        self._residue -= whole
+        dy, dx = int(whole[0]), int(whole[1])
+        if not memory.get("gui_open"):
+            self._yaw = _wrap(self._yaw + dx * DEGREES_PER_PIXEL)
+            self._pitch = float(np.clip(self._pitch + dy * DEGREES_PER_PIXEL, -PITCH_LIMIT, PITCH_LIMIT))
+        self._still = 0 if dx or dy else self._still + 1
+        return dx, dy
+
+    def _observe(self, memory: SharedMemory) -> tuple[Observation, Info]:
+        state = memory.state() or self._state
+        self._state = state
+        self._near = state.get("near") or self._near
+        if self._still > 8 and abs(_wrap(state["yaw"] - self._yaw)) + abs(state["pitch"] - self._pitch) > 0.5:
+            # The server's view lags by up to three ticks, but after a rest it is right, whatever a menu swallowed.
+            self._yaw, self._pitch = _wrap(state["yaw"]), state["pitch"]
+        frame, gui = memory.frame(), bool(memory.get("gui_open"))
+        pointer = (memory.get("pointer_x"), memory.get("pointer_y"))
+        if gui:
+            draw_cursor(frame, *pointer)
+        x, y, z = state["pos"]
+        location = {
+            "xpos": x, "ypos": y, "zpos": z, "yaw": self._yaw, "pitch": self._pitch, "light_level": state["light"],
+        }  # fmt: skip
+        observation = {
+            "pov": frame, "inventory": short_counts(state["items"]), "location_stats": location, "is_gui_open": gui,
+            "hotbar": int(state["slot"]),
+        }  # fmt: skip
+        info = {
+            "dug": short_counts(state["dug"]), "placed": short_counts(state["placed"]),
+            "crafted": short_counts(state["crafted"]), "in_water": bool(state["wet"]), "health": state["hp"],
+            "air": state["breath"], "deaths": state["deaths"], "velocity": state["velocity"], "below": state["below"],
+            "wielded": state["wielded"], "near": self._near, "start": self._start, "step": self._steps,
+            "pointer": pointer, "game_tick": state["tick"], "server_yaw": _wrap(state["yaw"]),
+            "server_pitch": state["pitch"], "instance": self.instance,
+        }  # fmt: skip
+        return observation, info

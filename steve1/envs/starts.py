@@ -1,0 +1,42 @@
+"""Kept places where an episode can begin.
+
+In: a game, surroundings and a split. Out: start states (map position, yaw), the same list every time. The lists were
+searched by `python -m steve1.commands.find_starts` and lie beside this file; "demo" and "eval" places are never near
+each other, so evaluation is at places that no demonstration has seen.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from steve1.core.errors import UserError
+from steve1.core.files import read_json
+
+MAP_SEED = 42
+SURROUNDINGS = ("meadow", "forest", "shore")
+SPLITS = ("demo", "eval")
+FILE = Path(__file__).with_name("luanti_starts.json")
+
+
+@functools.cache
+def _kept() -> dict[str, Any]:
+    return read_json(FILE)
+
+
+def start_states(name: str = "luanti", surroundings: str = "meadow", split: str = "eval") -> list[dict[str, Any]]:
+    """Start states: {"id", "x", "y", "z" (nodes), "yaw" (degrees), "surroundings", "split"}.
+
+    Raises:
+        UserError: an unknown game, surroundings or split.
+    """
+    for what, value, choices in (
+        ("game", name, ("luanti",)), ("surroundings", surroundings, SURROUNDINGS), ("split", split, SPLITS),
+    ):  # fmt: skip
+        if value not in choices:
+            raise UserError(f"Unknown {what}.", got=value, expected=", ".join(choices))
+    states = [dict(s) for s in _kept()["starts"] if s["surroundings"] == surroundings and s["split"] == split]
+    if not states:
+        raise UserError("There is no start state of this kind.", where=FILE, got=f"{surroundings}, {split}")
+    return states
