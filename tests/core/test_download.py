@@ -1,0 +1,101 @@
+"""Downloads against a server that drops, shortens, refuses and forgets."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from steve1.core.download import Missing, Refused, download
+from steve1.core.errors import UserError
+
+from .servers import Faulty, faulty_server
+
+BODY = os.urandom(3_000_000)
+
+
+@pytest.fixture
+def server() -> Iterator[Faulty]:
+    with faulty_server() as state:
+        state.files["/a.bin"] = BODY
+        yield state
+
+
+def test_drops_short_bodies_and_errors_are_survived_without_fetching_twice(server: Faulty, tmp_path: Path) -> None:
+    server.plan["/a.bin"] = ["drop", ("short", 1_000_000), 500, 503, ("short", 500_000), "drop"]
+    seen: list[tuple[int, int]] = []
+    path = download(
+        server.url + "/a.bin",
+        tmp_path / "a.bin",
+        backoff=0.01,
+        sha256=hashlib.sha256(BODY).hexdigest(),
+        on_bytes=lambda *n: seen.append(n),
+    )
+    assert path.read_bytes() == BODY
+    assert os.listdir(tmp_path) == ["a.bin"]
+    assert [wanted for _, wanted in server.requests] == ["", "", *["bytes=1000000-"] * 3, *["bytes=1500000-"] * 2]
+    assert seen[-1] == (len(BODY), len(BODY))
+
+
+def test_a_later_run_goes_on_where_the_first_was_cut(server: Faulty, tmp_path: Path) -> None:
+    server.plan["/a.bin"] = [("short", 2_000_000), *["drop"] * 3]
+    with pytest.raises(UserError, match="keeps failing"):
+        download(server.url + "/a.bin", tmp_path / "a.bin", attempts=3, backoff=0.01)
+    assert not (tmp_path / "a.bin").exists()
+    assert download(server.url + "/a.bin", tmp_path / "a.bin").read_bytes() == BODY
+    assert server.requests[-1][1] == "bytes=2000000-"
+
+
+def test_a_server_without_ranges_starts_over(server: Faulty, tmp_path: Path) -> None:
+    (tmp_path / "a.bin.part").write_bytes(b"x" * 100)
+    server.plan["/a.bin"] = ["no-range"]
+    assert download(server.url + "/a.bin", tmp_path / "a.bin").read_bytes() == BODY
+
+
+def test_a_part_longer_than_the_file_starts_over_and_a_whole_one_is_taken(server: Faulty, tmp_path: Path) -> None:
+    (tmp_path / "a.bin.part").write_bytes(b"x" * (len(BODY) + 5))
+    assert download(server.url + "/a.bin", tmp_path / "a.bin", backoff=0.01).read_bytes() == BODY
+    (tmp_path / "b.bin.part").write_bytes(BODY)
+    assert download(server.url + "/a.bin", tmp_path / "b.bin", backoff=0.01).read_bytes() == BODY
+
+
+def test_final_answers_are_not_retried(server: Faulty, tmp_path: Path) -> None:
+    with pytest.raises(Missing):
+        download(server.url + "/none", tmp_path / "x")
+    server.plan["/a.bin"] = [403, "html"]
+    with pytest.raises(Refused):
+        download(server.url + "/a.bin", tmp_path / "x")
+    with pytest.raises(Refused, match="web page"):
+        download(server.url + "/a.bin", tmp_path / "x")
+    assert len(server.requests) == 3
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_wrong_checksum_leaves_nothing(server: Faulty, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="md5"):
+        download(server.url + "/a.bin", tmp_path / "x", md5="0" * 32)
+    assert not (tmp_path / "x").exists()
+    assert not (tmp_path / "x.part").exists()
+
+
+def test_local_files_need_no_network(tmp_path: Path) -> None:
+    source = tmp_path / "a folder" / "s.bin"
+    source.parent.mkdir()
+    source.write_bytes(BODY)
+    assert download(str(source), tmp_path / "1").read_bytes() == BODY
+    assert download(source.as_uri(), tmp_path / "2").read_bytes() == BODY
+    with pytest.raises(Missing):
+        download((tmp_path / "no").as_uri(), tmp_path / "3")
+
+
+def test_existing_files_are_kept_and_two_processes_do_not_mix(server: Faulty, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"mine")
+    assert download(server.url + "/a.bin", tmp_path / "a.bin").read_bytes() == b"mine"
+    with open(tmp_path / "b.bin.part", "a+b") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="Another process"):
+            download(server.url + "/a.bin", tmp_path / "b.bin")
