@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Downloads the published weights (VPT, STEVE-1, MineCLIP, prior).
+#   needs: the network, or a mirror
+#   makes: data/weights/{vpt,steve1,mineclip}/…  (about 2.7 GB; 8 minutes at 50 Mbit/s)
+#   usage: bash 0_download_weights.sh [--list] [NAME …]     (--help: all options)
+# The same command again goes on where it was cut.
+set -euo pipefail
+cd "$(dirname "$0")"
+. tools/python.sh
+
+MIRROR="${MIRROR:-}"   # a folder or URL that holds the files, tried first: MIRROR=/media/usb bash 0_download_weights.sh
+
+exec "$PYTHON" -m steve1.commands.download_weights --mirror "$MIRROR" "$@"

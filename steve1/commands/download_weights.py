@@ -1,0 +1,197 @@
+"""Download the published weights: every file with its fall-backs, resumed, verified where a checksum is known.
+
+In: names of files (none: all that fine-tuning and playing need). Out: them under data/weights/ and data/prior_data/.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from steve1.core.cli import run
+from steve1.core.download import Missing, Refused, download
+from steve1.core.errors import UserError, nearest
+from steve1.core.paths import ROOT, display
+from steve1.core.progress import progress
+
+_VPT = "https://openaipublic.blob.core.windows.net/minecraft-rl/models/"
+_HUB = "https://huggingface.co/CraftJarvis/MineStudio_STEVE-1.official/resolve/main/"
+
+
+def _drive(identity: str) -> str:
+    # confirm=t answers the question about the virus scan that large files bring up.
+    return f"https://drive.usercontent.google.com/download?id={identity}&export=download&confirm=t"
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published file: where it goes, where it is to be had, roughly how large it is."""
+
+    path: str
+    urls: tuple[str, ...]
+    megabytes: float
+    needed_for: str
+    by_hand: str = ""
+    md5: str = ""
+    optional: bool = False
+
+
+FILES: dict[str, Published] = {
+    "vpt_model": Published(
+        "data/weights/vpt/2x.model", (_VPT + "2x.model",), 0.01, "every 2x policy: the network's sizes"
+    ),
+    "vpt": Published(
+        "data/weights/vpt/rl-from-foundation-2x.weights",
+        (_VPT + "rl-from-foundation-2x.weights",),
+        1000,
+        "pretraining from VPT (3_train.sh)",
+    ),
+    "steve1": Published(
+        "data/weights/steve1/steve1.weights",
+        (_drive("1E3fd_-H1rRZqMkUKHfiMhx-ppLLehQPI"),),
+        1000,
+        "fine-tuning and playing",
+        by_hand="https://drive.google.com/file/d/1E3fd_-H1rRZqMkUKHfiMhx-ppLLehQPI",
+    ),
+    "steve1_hub": Published(
+        "data/weights/steve1/steve1.safetensors",
+        (_HUB + "model.safetensors",),
+        1000,
+        "the same policy from the model hub, where the drive's quota is used up (IN_WEIGHTS=data/weights/steve1/steve1.safetensors)",
+        optional=True,
+    ),
+    "mineclip": Published(
+        "data/weights/mineclip/attn.pth",
+        (_drive("1uaZM1ZLBz2dZWcn85rZmjP7LV6Sg5PZW"),),
+        640,
+        "embedding recordings and prompts",
+        by_hand="https://drive.google.com/file/d/1uaZM1ZLBz2dZWcn85rZmjP7LV6Sg5PZW",
+        md5="b5ece9198337cfd117a3bfbd921e56da",
+    ),
+    "prior": Published(
+        "data/weights/steve1/steve1_prior.pt",
+        (_drive("1OdX5wiybK8jALVfP5_dEo0CWm9BQbDES"),),
+        12,
+        "prompts as goals",
+        by_hand="https://drive.google.com/file/d/1OdX5wiybK8jALVfP5_dEo0CWm9BQbDES",
+    ),
+    "prior_data": Published(
+        "data/prior_data/steve1_prior_data.pkl",
+        (_drive("18JKzIwHmFBrAjfiRNobtwkN7zhwQc7IO"),),
+        100,
+        "training the prior anew (4_train_prior.sh)",
+        by_hand="https://drive.google.com/file/d/18JKzIwHmFBrAjfiRNobtwkN7zhwQc7IO",
+        optional=True,
+    ),
+    "visual_prompts": Published(
+        "data/visual_prompts/visual_prompts.zip",
+        (_drive("1K--DOHMDKjtklTK6SbpH11wrI2j_61mu"),),
+        50,
+        "visual goals of the paper",
+        by_hand="https://drive.google.com/file/d/1K--DOHMDKjtklTK6SbpH11wrI2j_61mu",
+        optional=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Args:
+    """What to download."""
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Files by name (--list shows them); none: all that fine-tuning and playing need."""
+    list: bool = False
+    """Show what there is, what it is for, and what is here already."""
+    mirror: str = ""
+    """Try this folder or URL first, with the files under the same names (a lab's server, file:///media/usb, a plain path)."""
+    root: Path = ROOT
+    """Folder that receives data/weights/… ."""
+    attempts: int = 6
+    """Tries in a row without a new byte before giving up on a source."""
+    backoff: float = 1.0
+    """Seconds before the second try; doubled each time, at most 30."""
+
+
+def main(args: Args) -> int:
+    """Fetch what is missing; go on after a failure; exit 1 if something could not be had."""
+    for name in args.names:
+        if name not in FILES:
+            raise UserError("There is no published file of this name.", got=name, expected=nearest(name, list(FILES)))
+    if args.list:
+        _show(args.root)
+        return 0
+    wanted = list(args.names) or [name for name, file in FILES.items() if not file.optional]
+    missing = [name for name in wanted if not (args.root / FILES[name].path).exists()]
+    for name in wanted:
+        if name not in missing:
+            print(f"here already: {FILES[name].path}")
+    if missing:
+        _plan(args.root, missing)
+    failed = [name for name in missing if not _fetch(FILES[name], args)]
+    if failed:
+        print(
+            f"\n{len(failed)} of {len(wanted)} files could not be had: {', '.join(failed)}. The same command tries them again and goes on where it was."
+        )
+        return 1
+    print("all here." if wanted else "nothing to do.")
+    return 0
+
+
+def _plan(root: Path, missing: list[str]) -> None:
+    total = sum(FILES[name].megabytes for name in missing)
+    print(f"to download: {', '.join(missing)}: about {total:,.0f} MB, {total * 8 / 50 / 60:.0f} minutes at 50 Mbit/s")
+    folder = root
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 1e6
+    if free < total * 1.02:
+        raise UserError(
+            "There is not enough free disk space.",
+            where=folder,
+            expected=f"about {total:,.0f} MB",
+            got=f"{free:,.0f} MB free",
+        )
+
+
+def _fetch(file: Published, args: Args) -> bool:
+    target = args.root / file.path
+    sources = ([args.mirror.rstrip("/") + "/" + target.name] if args.mirror else []) + list(file.urls)
+    reasons = []
+    with progress(total=int(file.megabytes * 1e6), desc=target.name, unit="B", unit_scale=True) as bar:
+
+        def on_bytes(done: int, total: int) -> None:
+            if total:
+                bar.total = total
+            bar.update(done - bar.n)
+
+        for url in sources:
+            try:
+                download(url, target, md5=file.md5, attempts=args.attempts, backoff=args.backoff, on_bytes=on_bytes)
+                return True
+            except (Missing, Refused) as fault:
+                reasons.append(f"{url}: {fault.what} {fault.got}".rstrip())
+            except UserError as fault:
+                reasons.append(f"{url}: {fault.what} {fault.got}".rstrip())
+    print(f"\nnot downloaded: {file.path} (needed for {file.needed_for})")
+    for reason in reasons:
+        print(f"  {reason}")
+    if file.by_hand:
+        print(f"  by hand: open {file.by_hand} in a browser, sign in, download, and put the file at {display(target)}")
+        print("  a used-up quota of the drive is usually free again after 24 hours.")
+    if file is FILES["steve1"]:
+        print("  or take the model hub's copy: bash 0_download_weights.sh steve1_hub")
+    return False
+
+
+def _show(root: Path) -> None:
+    for name, file in FILES.items():
+        state = "here" if (root / file.path).exists() else "-"
+        kind = "optional" if file.optional else "default"
+        print(f"{name:<15}{file.megabytes:>8,.2f} MB  {state:<5}{kind:<9} {file.path}\n{'':<26}{file.needed_for}")
+
+
+if __name__ == "__main__":
+    run(Args, main, "Download the published weights.")
