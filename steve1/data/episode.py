@@ -101,6 +101,10 @@ class Episode:
         """False where `mineclip_frames` can only enlarge the agent's frames."""
         return self._layout.keeps_mineclip_frames
 
+    def source_frames(self) -> Iterator[NDArray[np.uint8]]:
+        """Every frame, uint8 (H, W, 3) RGB, as large as the layout keeps it, one at a time."""
+        return self._layout.source_frames()
+
     def check_goals(self) -> None:
         """Read every goal row once.
 
@@ -147,6 +151,8 @@ class EpisodeWriter:
         self.path = Path(path)
         #: may be added to until the block ends
         self.metadata = dict(metadata or {})
+        #: goal embeddings float (N, E) that are known already, written with the rest
+        self.goals: NDArray[np.floating[Any]] | None = None
         self._keep_mineclip = keep_mineclip_frames
         self._actions: list[act.EnvAction] = []
         self._stack = contextlib.ExitStack()
@@ -193,6 +199,8 @@ class EpisodeWriter:
         buttons, camera = act.to_joint(self._actions)
         np.save(self._folder / TOKENS, np.stack([buttons, camera], axis=1).astype(np.int32))
         np.save(self._folder / INDEX, self._pack.offsets)
+        if self.goals is not None:
+            np.save(self._folder / GOALS, _checked_goals(self.goals, len(self), self.path))
         own = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -228,20 +236,21 @@ def write_goals(path: str | os.PathLike[str], embeds: NDArray[np.floating[Any]])
         UserError: not one row a frame, or a row after the first 15 is not finite (names it).
     """
     episode = Episode(path)
+    with atomic_file(episode.path / GOALS) as handle:
+        np.save(handle, _checked_goals(embeds, len(episode), episode.path))
+
+
+def _checked_goals(embeds: NDArray[np.floating[Any]], n_frames: int, where: Path) -> NDArray[np.floating[Any]]:
     rows = np.asarray(embeds)
     rows = rows if rows.dtype == np.float16 else rows.astype(np.float32)
-    if rows.ndim != 2 or len(rows) != len(episode):
+    if rows.ndim != 2 or len(rows) != n_frames:
         raise UserError(
-            "The embeddings do not fit the episode.",
-            where=episode.path,
-            expected=f"({len(episode)}, E)",
-            got=f"{rows.shape}",
+            "The embeddings do not fit the episode.", where=where, expected=f"({n_frames}, E)", got=f"{rows.shape}"
         )
     bad = np.flatnonzero(~np.isfinite(rows[FIRST_GOAL:]).all(axis=1))
     if len(bad):
-        raise UserError("A goal embedding is not finite.", where=f"{episode.path}, row {FIRST_GOAL + int(bad[0])}")
-    with atomic_file(episode.path / GOALS) as handle:
-        np.save(handle, rows)
+        raise UserError("A goal embedding is not finite.", where=f"{where}, row {FIRST_GOAL + int(bad[0])}")
+    return rows
 
 
 def find_episodes(folder: str | os.PathLike[str]) -> list[Path]:

@@ -108,16 +108,20 @@ class Layout(abc.ABC):
             self.path,
             *AGENT_SIZE,
         )
-        for start in range(0, self.n_frames, 64):
-            stop = min(start + 64, self.n_frames)
-            piece = np.empty((stop - start, *AGENT_SIZE, 3), np.uint8)
-            self.read(start, stop, piece)
-            yield from map(mineclip_frame, piece)
+        yield from map(mineclip_frame, self.source_frames())
 
     @property
     def keeps_mineclip_frames(self) -> bool:
         """Whether the embedding step reads frames of their own rather than enlarged ones."""
         return False
+
+    def source_frames(self) -> Iterator[NDArray[np.uint8]]:
+        """Every frame, uint8 (H, W, 3), as large as the layout keeps it."""
+        for start in range(0, self.n_frames, 64):
+            stop = min(start + 64, self.n_frames)
+            piece = np.empty((stop - start, *AGENT_SIZE, 3), np.uint8)
+            self.read(start, stop, piece)
+            yield from piece
 
 
 class Native(Layout):
@@ -209,9 +213,12 @@ class GuideLayout(Layout):
 
     def mineclip_frames(self) -> Iterator[NDArray[np.uint8]]:
         if self.keeps_mineclip_frames:
-            yield from (mineclip_frame(self._frame(number)) for number in range(self.n_frames))
+            yield from map(mineclip_frame, self.source_frames())
         else:
             yield from super().mineclip_frames()
+
+    def source_frames(self) -> Iterator[NDArray[np.uint8]]:
+        yield from map(self._frame, range(self.n_frames))
 
 
 class Steve1Layout(Layout):
@@ -246,6 +253,9 @@ class Steve1Layout(Layout):
     def read(self, start: int, stop: int, out: NDArray[np.uint8]) -> None:
         for row, frame in enumerate(read_range(self.path / "frames.mp4", start, stop)):
             out[row] = agent_frame(frame)
+
+    def source_frames(self) -> Iterator[NDArray[np.uint8]]:
+        yield from read_frames(self.path / "frames.mp4")
 
     def actions(self) -> list[act.EnvAction]:
         if self._actions is None:
