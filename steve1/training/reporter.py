@@ -1,0 +1,120 @@
+"""Room `training`, what a run says and shows.
+
+In: averages, validation results, file names. Out: the console lines of the guide (Chinese, with an English line beside),
+and TensorBoard's curves and pictures. On every process but the first it is silent, so that the loop never asks who it is.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def rate_text(rate: float) -> str:
+    """A learning rate as people write it: 5.0e-6."""
+    mantissa, exponent = f"{rate:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def clock_text(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+class Reporter:
+    """Console and TensorBoard of one run.
+
+    Args:
+        run_dir: where TensorBoard's files go.
+        total_steps: optimizer steps of the run.
+        speaks: false on every process but the first.
+        first_step: curves recorded beyond it (by a run that was killed after its last checkpoint) are dropped.
+    """
+
+    def __init__(self, run_dir: Path, total_steps: int, *, speaks: bool, first_step: int = 0) -> None:
+        self.total_steps = total_steps
+        self.board: Any = None
+        self._speaks = speaks
+        self._status_at = 0.0
+        if speaks:
+            # Imported here: it costs a second, and the other processes do not need it.
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(run_dir), purge_step=first_step + 1 if first_step else None, flush_secs=10)
+
+    def say(self, *lines: str) -> None:
+        """Print lines."""
+        if self._speaks:
+            print("\n".join(lines), flush=True)
+
+    def warn(self, text: str) -> None:
+        """Print a warning on stderr."""
+        if self._speaks:
+            print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    def started(self, lines: list[str]) -> None:
+        """What the run is about to do."""
+        self.say("开始微调...", *[f"  {line}" for line in lines])
+
+    def step(self, step: int, rate: float, averages: dict[str, float], speed: dict[str, float]) -> None:
+        """One line of progress and its curves.
+
+        Args:
+            averages: means since the last line, by name (loss, loss_buttons, ..., gradient_norm).
+            speed: frames_per_second, seconds_left, memory_mb, and shares of the sources as "share/<name>".
+        """
+        self.say(f"Step {step}/{self.total_steps}, Loss: {averages['loss']:.3f}, LR: {rate_text(rate)}")
+        if time.monotonic() - self._status_at > 60:
+            self._status_at = time.monotonic()
+            self.say(
+                f"  {speed['frames_per_second']:.0f} frames/s, gradient norm {averages['gradient_norm']:.2f}, "
+                f"about {clock_text(speed['seconds_left'])} left"
+            )
+        if self.board is None:
+            return
+        for name, value in averages.items():
+            self.board.add_scalar(f"train/{name}", value, step)
+        self.board.add_scalar("train/learning_rate", rate, step)
+        for name, value in speed.items():
+            if name != "seconds_left":
+                self.board.add_scalar(name if "/" in name else f"speed/{name}", value, step)
+
+    def validated(self, step: int, results: dict[str, float], better: bool) -> None:
+        """The result of a validation; `better` than all before."""
+        self.say(f"Validation @ step {step}: Loss={results['loss']:.3f}" + (" (best so far)" if better else ""))
+        if self.board is not None:
+            for name, value in results.items():
+                self.board.add_scalar(f"validation/{name}", value, step)
+
+    def saved(self, path: Path) -> None:
+        """A checkpoint is on disk."""
+        self.say(f"Saved checkpoint: {path.name}")
+
+    def skipped(self, step: int, in_a_row: int, total: int) -> None:
+        """Steps up to `step` had a loss or gradient that is not a finite number."""
+        self.warn(f"step {step}: loss or gradient is not finite; skipped ({in_a_row} in a row, {total} in all)")
+        if self.board is not None:
+            self.board.add_scalar("train/skipped_steps", total, step)
+
+    def picture(self, name: str, image: np.ndarray, step: int = 0) -> None:
+        """A picture, u8 (H,W,3) RGB, for TensorBoard."""
+        if self.board is not None:
+            self.board.add_image(name, torch.from_numpy(np.ascontiguousarray(image)), step, dataformats="HWC")
+
+    def finished(self, final: Path, best: Path | None, lines: list[str]) -> None:
+        """The run is over; names of the files people want next."""
+        said = ["训练完成!", f"最终模型: {final.name}"]
+        if best is not None:
+            said.append(f"最佳模型: {best.name}")
+        self.say(*said, *[f"  {line}" for line in lines])
+
+    def close(self) -> None:
+        """Write out what TensorBoard still holds."""
+        if self.board is not None:
+            self.board.close()

@@ -1,0 +1,90 @@
+"""Room `training`, counting while a run goes on.
+
+In: what each step did. Out: averages since the last console line, skipped steps, speed and memory. The sums stay on the device
+and are fetched only when somebody wants to read them.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from .parallel import Ranks
+from .step import MEASURES, Outcome
+
+_NAMES = (*MEASURES, "gradient_norm")
+
+
+class Tally:
+    """Sums over steps; `sums` of an earlier run are taken up where it stopped."""
+
+    def __init__(self, ranks: Ranks, sums: list[float] | None = None, bad: tuple[int, int] = (0, 0)) -> None:
+        self._ranks = ranks
+        start = sums if sums and len(sums) == len(_NAMES) + 1 else [0.0] * (len(_NAMES) + 1)
+        self._sums = torch.tensor(start, device=ranks.device)
+        self._bad = torch.tensor(bad, device=ranks.device, dtype=torch.int64)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a step; the skipped ones count as skipped only."""
+        good = (~outcome.bad).float().reshape(1)
+        self._sums += torch.cat([outcome.measures, outcome.gradient_norm.reshape(1).float(), good])
+        in_a_row = (self._bad[0] + 1) * outcome.bad
+        self._bad = torch.stack([in_a_row, self._bad[1] + outcome.bad])
+
+    def skipped(self) -> tuple[int, int]:
+        """Non-finite steps: those in a row up to now, and all; waits for the device."""
+        in_a_row, total = self._bad.tolist()
+        return int(in_a_row), int(total)
+
+    def averages(self) -> dict[str, float]:
+        """Means over good steps and over processes since the last call; NaN where there was none. All processes call it."""
+        *sums, count = self._ranks.sum(self._sums).tolist()
+        self._sums.zero_()
+        return {name: value / count if count else float("nan") for name, value in zip(_NAMES, sums)}
+
+    def to_list(self) -> list[float]:
+        """The sums, to be kept in a resume point."""
+        return [float(value) for value in self._sums.tolist()]
+
+
+class Clock:
+    """Frames a second of training alone: validation and saving do not count."""
+
+    def __init__(self) -> None:
+        self._since, self._frames, self._away = time.perf_counter(), 0, 0.0
+
+    def add(self, frames: int) -> None:
+        """Frames trained on."""
+        self._frames += frames
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in here is not training."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._away += time.perf_counter() - began
+
+    def rate(self) -> float:
+        """Frames a second since the last call."""
+        now = time.perf_counter()
+        rate = self._frames / max(now - self._since - self._away, 1e-9)
+        self._since, self._frames, self._away = now, 0, 0.0
+        return rate
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory that this process has held: on the card, or in the machine where the device is the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

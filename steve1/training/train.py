@@ -1,0 +1,274 @@
+"""Room `training`, its front door: `finetune(settings)`, and `train_steve1(...)` as the guide writes it.
+
+In: settings, or a command line (`python -m steve1.training.train`, `python steve1/training/train.py`, torchrun).
+Out: final and best weights, and the run's folder. Knows no game.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: make the project importable in place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+import torch
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.family import Family, read_family
+from steve1.core.paths import ROOT, display, resolve
+from steve1.data.windows import WindowDataset
+from steve1.policy import GoalPolicy, PolicyState, load_policy
+from steve1.training.checkpoints import Checkpointer, Position
+from steve1.training.feed import open_windows, pieces
+from steve1.training.fit import Hooks, Parts, fit, validate_and_keep_best
+from steve1.training.parallel import Ranks, choose_precision, join
+from steve1.training.pictures import contact_sheet, write_png
+from steve1.training.record import RunFolder, describe_run, newest_resume_point
+from steve1.training.reporter import Reporter
+from steve1.training.settings import TrainSettings
+from steve1.training.step import Stepper, make_optimizer
+from steve1.training.validation import chosen_windows, validate
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """What a run arrived at."""
+
+    out_weights: Path
+    best_weights: Path | None
+    run_dir: Path
+    steps: int
+    frames: int
+    best_loss: float | None
+    bad_steps: int
+
+
+def finetune(settings: TrainSettings, *, hooks: Hooks | None = None, family: Family | None = None) -> TrainResult:
+    """Train as the settings say; go on where an earlier run with the same settings stopped.
+
+    Args:
+        settings: checked here, every fault at once.
+        hooks: calls at steps and checkpoints.
+        family: what goes with the weights (MineCLIP, prior, environment); by default that of the starting weights.
+
+    Raises:
+        UserError: settings, files or data that cannot work; a run folder or output that belongs to something else;
+            too many non-finite steps; a checkpoint that cannot be written.
+    """
+    settings.check()
+    ranks = join(settings.device)
+    threads = torch.get_num_threads()
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    folder: RunFolder | None = None
+    try:
+        precision = choose_precision(settings.precision, ranks.device)
+        train, val = open_windows(settings)
+        policy = starting_policy(settings, ranks, train)
+        record = describe_run(settings, ranks, precision)
+        folder = RunFolder(settings, record)
+        with ranks.together("opening the run's folder"):
+            point = folder.claim() if ranks.leads else None
+        point = newest_resume_point(settings.run_dir)
+        parts, position, states = assemble(
+            settings, ranks, precision, policy, train, val, point, family_of(settings, family, record), hooks or Hooks()
+        )
+        return _train(parts, position, states)
+    finally:
+        torch.set_num_threads(threads)
+        if folder is not None:
+            folder.release()
+        ranks.close()
+
+
+def starting_policy(settings: TrainSettings, ranks: Ranks, train: WindowDataset) -> GoalPolicy:
+    """The policy that training begins with, on the ranks' device; UserError where its goals are not the data's."""
+    torch.manual_seed(settings.seed)
+    weights = None if settings.starts_empty else resolve(settings.in_weights)
+    policy = load_policy(resolve(settings.in_model), weights, device=ranks.device, from_vpt=settings.from_vpt)
+    if policy.config.mineclip_embed_dim != train.embed_dim:
+        raise UserError(
+            "The episodes' goal embeddings do not fit this policy.",
+            where=display(settings.train_path),
+            expected=f"E = {policy.config.mineclip_embed_dim}, as in {settings.in_weights if weights else settings.in_model}",
+            got=f"E = {train.embed_dim}",
+            todo="embed the episodes with the MineCLIP of these weights: python tools/generate_mineclip_embeds.py --help",
+        )
+    return policy
+
+
+def family_of(settings: TrainSettings, family: Family | None, record: dict[str, dict[str, str]]) -> Family:
+    """What goes with the weights that this run writes."""
+    base = family or (Family() if settings.starts_empty else read_family(settings.in_weights))
+    return base.updated(
+        model=display(resolve(settings.in_model)), run=display(settings.run_dir), hashes=record["sha256"]
+    )
+
+
+def assemble(
+    settings: TrainSettings,
+    ranks: Ranks,
+    precision: torch.dtype,
+    policy: GoalPolicy,
+    train: WindowDataset,
+    val: WindowDataset | None,
+    point: Path | None,
+    family: Family,
+    hooks: Hooks,
+) -> tuple[Parts, Position, list[PolicyState]]:
+    """Everything that the loop needs, at the resume point or at the beginning."""
+    optimizer = make_optimizer(policy, settings)
+    checkpointer = Checkpointer(settings, ranks, policy, optimizer, family)
+    states: list[PolicyState] = []
+    position = Position(frames_per_step=settings.frames_per_step(ranks.world))
+    if point is not None:
+        position, states = checkpointer.restore(point)
+        checkpointer.complete(position)
+    reporter = Reporter(
+        settings.run_dir, settings.total_steps(ranks.world), speaks=ranks.leads, first_step=position.step
+    )
+    stepper = Stepper(policy, optimizer, settings, ranks, precision)
+    return (
+        Parts(settings, ranks, precision, policy, stepper, train, val, checkpointer, reporter, hooks),
+        position,
+        states,
+    )
+
+
+def _train(parts: Parts, position: Position, states: list[PolicyState]) -> TrainResult:
+    try:
+        parts.reporter.started(introduction(parts, position))
+        if position.step == 0:
+            prove_first_batch(parts)
+        fit(parts, position, states)
+        validate_and_keep_best(parts, position)
+        final, best = parts.checkpointer.finish(position)
+        parts.reporter.finished(final, best, closing(parts, position, final, best))
+    finally:
+        parts.reporter.close()
+    return TrainResult(
+        final, best, parts.settings.run_dir, position.step, position.frames, position.best_loss, position.bad_steps
+    )
+
+
+def introduction(parts: Parts, position: Position) -> list[str]:
+    """What a person wants to read before the first step."""
+    settings, train = parts.settings, parts.train
+    parameters = sum(parameter.numel() for parameter in parts.policy.parameters())
+    trained = sum(parameter.numel() for parameter in parts.policy.parameters() if parameter.requires_grad)
+    start = "initialised weights" if settings.starts_empty else settings.in_weights
+    validation = f"{len(parts.val)} validation windows" if parts.val is not None else "no validation"
+    lines = [
+        f"from {start} ({parameters / 1e6:.2f} M parameters, {trained / 1e6:.2f} M trained) to {display(settings.out_path)}",
+        f"{len(train)} windows of T={settings.T} from {len(train.paths)} episodes ({train.n_frames} frames), {validation}",
+        f"{parts.total_steps} steps of {settings.frames_per_step(parts.ranks.world)} frames: batch {settings.batch_size} x "
+        f"{settings.trunc_t} x {settings.gradient_accum_steps} accumulated x {parts.ranks.world} process(es)",
+        f"on {parts.ranks.device} in {str(parts.precision).removeprefix('torch.')}; folder {display(settings.run_dir)}",
+        f"watch: tensorboard --logdir {display(settings.run_dir.parent)}",
+    ]
+    saves = parts.total_steps // settings.save_every
+    if settings.step_weights and saves * parameters * 4 > 2e9:
+        lines.append(
+            f"{saves} step checkpoints will take {saves * parameters * 4 / 1e9:.0f} GB (--no_step_weights: none)"
+        )
+    if position.step:
+        lines.append(f"going on after step {position.step}")
+    return lines
+
+
+def prove_first_batch(parts: Parts) -> None:
+    """Show what goes in: shapes, a contact sheet, and a loss on two validation batches, before anything is trained."""
+    with parts.ranks.together("reading the first batch"):
+        piece = next(pieces(parts.train, dataclasses.replace(parts.settings, num_workers=0), torch.device("cpu")))
+        shapes = ", ".join(
+            f"{name} {tuple(value.shape)} {str(value.dtype)[6:]}" for name, value in piece.parts[0].items()
+        )
+        parts.reporter.say(f"  first batch: {shapes}")
+        if parts.ranks.leads:
+            sheet = contact_sheet(piece.batches[0])
+            write_png(parts.settings.run_dir / "first_batch.png", sheet)
+            parts.reporter.picture("first_batch", sheet)
+    if parts.val is not None:
+        windows = chosen_windows(parts.val, 2 * parts.settings.batch_size)
+        results = validate(parts.policy, parts.val, parts.settings, parts.ranks, parts.precision, windows)
+        parts.reporter.say(f"  before training: loss {results['loss']:.3f} on {len(windows)} validation windows")
+
+
+def closing(parts: Parts, position: Position, final: Path, best: Path | None) -> list[str]:
+    """Where everything lies."""
+    lines = [f"Final model: {display(final)} (step {position.step}, {position.frames} frames)"]
+    if best is not None and position.best_loss is not None:
+        lines.append(
+            f"Best model: {display(best)} (step {position.best_step}, validation loss {position.best_loss:.3f})"
+        )
+    if position.bad_steps:
+        lines.append(f"{position.bad_steps} steps were not finite and were skipped")
+    return lines
+
+
+def train_steve1(
+    init_weights: str | Path,
+    data: str | Path,
+    method: str = "hindsight_relabeling",
+    learning_rate: float = 1e-5,
+    output: str | Path = "data/weights/steve1/steve1_finetuned.weights",
+    *,
+    model: str | Path = "",
+    from_vpt: bool | None = None,
+    **more: object,
+) -> TrainResult:
+    """Train STEVE-1 as the guide calls it.
+
+    Args:
+        init_weights: weights to start from; looked for as given and below data/weights/.
+        data: name of a sampling (`finetune_task`), or a training list; `..._train.txt` brings its `..._val.txt` along.
+        method: "hindsight_relabeling".
+        learning_rate: highest rate.
+        output: final weights; a bare name goes to data/weights/steve1/.
+        model: the .model file; by default the one that belongs to init_weights.
+        from_vpt: whether init_weights are VPT's; None: they are where their folder is called vpt.
+        more: any other field of TrainSettings.
+
+    Raises:
+        UserError: as `finetune`; an unknown method or setting.
+    """
+    if method != "hindsight_relabeling":
+        raise UserError("This training method does not exist.", expected="hindsight_relabeling", got=str(method))
+    known = {field.name for field in dataclasses.fields(TrainSettings)}
+    unknown = sorted(set(more) - known)
+    if unknown:
+        raise UserError(f"Unknown training setting(s): {', '.join(unknown)}.", expected=", ".join(sorted(known)))
+    weights = _find_weights(init_weights)
+    lists = _find_lists(str(data), more.get("val_list"))
+    out = Path(output) if Path(output).parent != Path() else Path("data/weights/steve1") / output
+    settings = TrainSettings(
+        in_model=str(model) or read_family(weights).model,
+        in_weights=str(weights),
+        out_weights=str(out),
+        learning_rate=learning_rate,
+        from_vpt=weights.parent.name == "vpt" if from_vpt is None else from_vpt,
+        **{**lists, **more},  # type: ignore[arg-type]
+    )
+    return finetune(settings)
+
+
+def _find_weights(given: str | Path) -> Path:
+    places = [resolve(given), ROOT / "data/weights" / given, ROOT / "data/weights/steve1" / given]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def _find_lists(data: str, val_list: object) -> dict[str, str]:
+    if not data.endswith(".txt"):
+        return {"sampling_name": data}
+    val = data.removesuffix("_train.txt") + "_val.txt"
+    found = {"train_list": data}
+    if not val_list and data.endswith("_train.txt") and resolve(val).is_file():
+        found["val_list"] = val
+    return found
+
+
+if __name__ == "__main__":
+    run(TrainSettings, lambda settings: finetune(settings) and None, "Fine-tune STEVE-1 by hindsight relabelling.")
