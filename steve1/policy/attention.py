@@ -70,15 +70,16 @@ class WindowAttention(nn.Module):
     def by_distance(self, x: Tensor) -> Tensor:
         """The relative term (B, heads, T, W) in float32, by distance 0..W-1."""
         basis = self.r_layer(x).float().unflatten(-1, (self.heads, N_BASIS)).transpose(1, 2)
-        return basis @ self.b_nd.float()
+        with torch.autocast(x.device.type, enabled=False):
+            return basis @ self.b_nd.float()
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (B, T, H), keys and values (B, W, H), hidden (B, 1, T, W + T) float32 of 0 and -inf → output, new keys, new values."""
         query = self.q_layer(x).float()
         keys = torch.cat([keys, self.k_layer(x).float()], dim=1)
         values = torch.cat([values, self.v_layer(x).float()], dim=1)
+        bias = spread_band(self.by_distance(x)) + hidden
         with torch.autocast(x.device.type, enabled=False):  # logits and softmax stay in float32
-            bias = spread_band(self.by_distance(x)) + hidden
             heads = F.scaled_dot_product_attention(
                 self.split(query),
                 self.split(keys),

@@ -22,9 +22,13 @@ class NormConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, h, w) → (N, C_out, h, w)."""
+        return F.relu_(self.linear(x))
+
+    def linear(self, x: Tensor) -> Tensor:
+        """All but the ReLU."""
         if self.norm is not None:
             x = self.norm(x)
-        return F.relu(self.layer(x))
+        return self.layer(x)
 
 
 class ResidualBlock(nn.Module):
@@ -51,7 +55,7 @@ class Stack(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, h, w) → (N, C, ceil(h / 2), ceil(w / 2))."""
-        x = self.n(F.max_pool2d(self.firstconv(x), 3, stride=2, padding=1))
+        x = self.n(F.relu_(F.max_pool2d(self.firstconv.linear(x), 3, stride=2, padding=1)))
         for block in self.blocks:
             x = block(x)
         return x
@@ -87,11 +91,10 @@ class ImpalaCNN(nn.Module):
         channels, height, width = config.feature_shape
         self.dense = NormLinear(channels * height * width, dense)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, 128, 128) float in 0..1 → (N, 256)."""
+    def stacked(self, x: Tensor) -> Tensor:
         for stack in self.stacks:
             x = stack(x)
-        return self.dense(x.flatten(1))
+        return x
 
 
 class ImageEncoder(nn.Module):
@@ -104,6 +107,5 @@ class ImageEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """RGB u8 (N, 128, 128, 3) → (N, H)."""
-        dtype = self.linear.layer.weight.dtype
-        x = frames.permute(0, 3, 1, 2).to(dtype) * (1.0 / 255.0)  # channels-last in memory, as the frames come
-        return self.linear(self.cnn(x.contiguous(memory_format=torch.channels_last)))
+        x = torch.cat([self.cnn.stacked(part.permute(0, 3, 1, 2).float() * (1.0 / 255.0)) for part in frames.split(8)])
+        return self.linear(self.cnn.dense(x.flatten(1)))
