@@ -1,0 +1,83 @@
+"""What a recorded episode shows, in words.
+
+In: an episode's metadata and the table of captions. Out: its behaviour and the captions that may be trained on; the
+held-out ones are kept apart for measuring.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from steve1.core.errors import UserError
+
+TABLE = Path(__file__).with_name("captions.yaml")
+
+
+@dataclass(frozen=True)
+class Captions:
+    """The captions of one behaviour."""
+
+    train: tuple[str, ...]
+    held_out: tuple[str, ...] = ()
+
+
+def read_captions(path: str | Path = TABLE) -> dict[str, Captions]:
+    """The table: behaviour → captions.
+
+    Raises:
+        UserError: the file is missing, not YAML of the expected form, or a caption is in both lists or in two behaviours.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("no such table of captions", where=path) from None
+    except yaml.YAMLError as error:
+        raise UserError("this table of captions is not YAML", where=path, got=str(error)) from error
+    table: dict[str, Captions] = {}
+    owner: dict[str, str] = {}
+    for behaviour, lists in (content if isinstance(content, dict) else {"": None}).items():
+        if not isinstance(lists, dict) or not _texts(lists.get("train")) or not _texts(lists.get("held_out", [""])):
+            raise UserError(
+                "this table of captions has the wrong form",
+                where=f"{path}, {behaviour!r}",
+                expected="behaviour: {train: [text, …], held_out: [text, …]}",
+            )
+        captions = Captions(tuple(lists["train"]), tuple(lists.get("held_out", ())))
+        for text in captions.train + captions.held_out:
+            if text in owner:
+                raise UserError("a caption appears twice", where=path, got=f"{text!r} in {owner[text]} and {behaviour}")
+            owner[text] = str(behaviour)
+        table[str(behaviour)] = captions
+    return table
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+
+
+def captions_of(metadata: dict[str, Any], table: dict[str, Captions], where: object = "") -> tuple[str, Captions]:
+    """An episode's behaviour and captions: those of its own metadata, else the table's.
+
+    Captions held out in the table never come back as training captions.
+
+    Raises:
+        UserError: neither the metadata nor the table has any.
+    """
+    behaviour = str(metadata.get("behaviour") or "")
+    known = table.get(behaviour, Captions(()))
+    own = metadata.get("captions") or []
+    if own and not _texts(own):
+        raise UserError("captions in the metadata must be a list of texts", where=where, got=repr(own)[:80])
+    train = tuple(text for text in (own or known.train) if text not in known.held_out)
+    if not train:
+        raise UserError(
+            "an episode has no captions",
+            where=where,
+            expected=f'"captions" in its metadata.json, or a "behaviour" out of {", ".join(table)}',
+            got=f"behaviour {behaviour!r}",
+        )
+    return behaviour or train[0], Captions(train, known.held_out)

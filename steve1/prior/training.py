@@ -1,0 +1,204 @@
+"""Training the prior on pairs.
+
+In: pairs and settings. Out: the best prior by validation loss (`.safetensors` or `.pt`), and a run folder with curves
+and resumable state. Reconstruction and KL are averaged over the same axes, so that beta means the same at any width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from steve1.core.errors import UserError
+from steve1.core.seeds import generator, integer
+from steve1.mineclip.runs import RunFolder
+from steve1.prior.cvae import Prior, PriorConfig, losses
+from steve1.prior.pairs import Pairs, split, tensors
+from steve1.prior.weights import save_prior
+
+
+@dataclass(frozen=True)
+class PriorSettings:
+    """What shapes a training run."""
+
+    beta: float = 0.1
+    """Weight of the KL against the reconstruction error in units of the data's variance."""
+    hidden_dim: int = 512
+    latent_dim: int = 512
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    batch_size: int = 256
+    max_epochs: int = 300
+    patience: int = 30
+    """Epochs without a better validation loss before it stops."""
+    val_fraction: float = 0.1
+    """Share of the groups (episodes) set aside for validation."""
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise one UserError with every fault."""
+        faults = [
+            f"{name} must be at least 1, got {getattr(self, name)}"
+            for name in ("hidden_dim", "latent_dim", "batch_size", "max_epochs", "patience")
+            if getattr(self, name) < 1
+        ]
+        if not 0 < self.val_fraction < 1:
+            faults.append(f"val_fraction must be between 0 and 1, got {self.val_fraction}")
+        if self.beta < 0 or self.learning_rate <= 0:
+            faults.append("beta must not be negative and learning_rate must be positive")
+        if faults:
+            raise UserError("these settings cannot be used", got="; ".join(faults))
+
+
+@dataclass(frozen=True)
+class PriorResult:
+    """What a run ended with."""
+
+    path: Path
+    epochs: int
+    best_epoch: int
+    best_loss: float
+    kl: float
+    """Validation KL per code channel, in nats, of the best epoch; near 0: the code is not used."""
+    explained: float
+    """Share of the validation videos' variance that the reconstruction explains, best epoch."""
+
+
+@dataclass
+class _Progress:
+    epoch: int = 0
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    kl: float = math.nan
+    explained: float = math.nan
+
+
+def train_prior(
+    pairs: Pairs,
+    output: Path,
+    settings: PriorSettings,
+    *,
+    run: Path,
+    notes: dict[str, str] | None = None,
+    half: bool = False,
+    overwrite: bool = False,
+    device: str | torch.device = "cpu",
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda _epoch, _scalars: None,
+) -> PriorResult:
+    """Train until the validation loss stops falling; the best prior so far always lies whole at `output`.
+
+    Args:
+        pairs: the data; its width decides the prior's.
+        output: `.safetensors` (ours) or `.pt` (STEVE-1's form).
+        run: folder for settings, state, curves and TensorBoard; a run found there goes on.
+        notes: strings for the weights' metadata, such as the MineCLIP's hash.
+        on_epoch: called with the epoch's number and its scalars.
+
+    Returns:
+        The best epoch and its figures.
+
+    Raises:
+        UserError: settings that cannot be used, too little data, or a run with other settings in the folder.
+    """
+    settings.check()
+    train_rows, val_rows = split(pairs, settings.val_fraction, settings.seed)
+    train, val = (tuple(t.to(device) for t in tensors(pairs, rows)) for rows in (train_rows, val_rows))
+    # The error is measured in units of the videos' variance around their mean, so that beta does not depend on scale.
+    variance = float((train[1] - train[1].mean(dim=0)).square().mean().clamp(min=1e-12))
+    torch.manual_seed(integer(settings.seed, "prior weights"))
+    prior = Prior(PriorConfig(pairs.text.shape[1], settings.hidden_dim, settings.latent_dim)).to(device)
+    optimizer = torch.optim.AdamW(prior.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    folder = RunFolder(
+        run, {**dataclasses.asdict(settings), "pairs": len(pairs), "embed_dim": prior.embed_dim}, overwrite
+    )
+    state = _Progress()
+    if (saved := folder.load()) is not None:
+        prior.load_state_dict(saved["prior"])
+        optimizer.load_state_dict(saved["optimizer"])
+        state = _Progress(**saved["progress"])
+        if not output.exists():
+            raise UserError(
+                "this run has state, but its best weights are gone", where=output, todo="begin anew: --overwrite"
+            )
+    while state.epoch < settings.max_epochs and state.epoch - state.best_epoch < settings.patience:
+        state.epoch += 1
+        scalars = _epoch(prior, optimizer, (train[0], train[1]), variance, settings, state.epoch)
+        scalars |= {
+            f"val/{name}": value for name, value in _validate(prior, (val[0], val[1]), variance, settings).items()
+        }
+        folder.log(state.epoch, **scalars)
+        if scalars["val/loss"] < state.best_loss:
+            state.best_epoch, state.best_loss = state.epoch, scalars["val/loss"]
+            state.kl, state.explained = scalars["val/kl"], scalars["val/explained"]
+            save_prior(prior, output, half=half, notes=notes)
+        folder.save(
+            {"prior": prior.state_dict(), "optimizer": optimizer.state_dict(), "progress": dataclasses.asdict(state)}
+        )
+        on_epoch(state.epoch, scalars)
+    folder.close()
+    return PriorResult(output, state.epoch, state.best_epoch, state.best_loss, state.kl, state.explained)
+
+
+def _batches(n: int, settings: PriorSettings, epoch: int) -> Iterator[tuple[int, Tensor]]:
+    order = torch.from_numpy(generator(settings.seed, "prior order", epoch).permutation(n))
+    yield from enumerate(order.split(settings.batch_size))
+
+
+def _noise(seed: int, epoch: int, batch: int, shape: tuple[int, int]) -> Tensor:
+    """Standard normal noise, a function of (seed, epoch, batch)."""
+    return torch.from_numpy(generator(seed, "prior noise", epoch, batch).standard_normal(shape)).float()
+
+
+def _epoch(
+    prior: Prior,
+    optimizer: torch.optim.Optimizer,
+    data: tuple[Tensor, Tensor],
+    variance: float,
+    settings: PriorSettings,
+    epoch: int,
+) -> dict[str, float]:
+    """One pass over the training rows; returns the means of its losses."""
+    prior.train()
+    sums = {"train/loss": 0.0, "train/reconstruction": 0.0, "train/kl": 0.0}
+    for number, rows in _batches(len(data[0]), settings, epoch):
+        text, visual = (tensor[rows.to(tensor.device)] for tensor in data)
+        noise = _noise(settings.seed, epoch, number, (len(rows), settings.latent_dim)).to(text.device)
+        errors, divergence = losses(prior, text, visual, noise)
+        reconstruction, kl = errors.mean() / variance, divergence.mean()
+        loss = reconstruction + settings.beta * kl
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
+        optimizer.step()
+        for name, value in zip(sums, (loss, reconstruction, kl)):
+            sums[name] += float(value.detach()) * len(rows)
+    if not math.isfinite(sums["train/loss"]):
+        raise UserError(
+            "training the prior gave a loss that is not finite",
+            where=f"epoch {epoch}",
+            todo="a smaller --learning_rate; the best prior so far is kept",
+        )
+    return {name: value / len(data[0]) for name, value in sums.items()}
+
+
+@torch.no_grad()
+def _validate(prior: Prior, data: tuple[Tensor, Tensor], variance: float, settings: PriorSettings) -> dict[str, float]:
+    """Validation losses with the same noise every time, so that epochs can be compared."""
+    prior.eval()
+    text, visual = data
+    noise = _noise(settings.seed, 0, 0, (len(text), settings.latent_dim)).to(text.device)
+    errors, divergence = losses(prior, text, visual, noise)
+    reconstruction, kl = float(errors.mean()) / variance, float(divergence.mean())
+    spread = float((visual - visual.mean(dim=0)).square().mean().clamp(min=1e-12))
+    return {
+        "loss": reconstruction + settings.beta * kl,
+        "reconstruction": reconstruction,
+        "kl": kl,
+        "explained": 1 - float(errors.mean()) / spread,
+    }
