@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Step by step, stage 1: fine-tunes on building of every kind. Stage 2 is 3_train_finetune_specific_house.sh.
+#   needs: bash 2_create_sampling.sh general_building     (episodes in data/dataset_general_building)
+#   makes: data/weights/steve1/steve1_general_building.weights
+#   usage: bash 3_train_finetune_general_building.sh [flags]; every variable of 3_train_finetune_template.sh may be set in front
+set -euo pipefail
+cd "$(dirname "$0")"
+
+export SAMPLING_NAME="${SAMPLING_NAME:-general_building}"
+export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_general_building.weights}"
+
+exec bash 3_train_finetune_template.sh "$@"

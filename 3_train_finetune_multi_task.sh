@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Fine-tunes on several tasks at once: chopping trees 40 %, building 40 %, mining 20 %.
+#   needs: a sampling with shares:
+#          bash 2_create_sampling.sh multi_task --mix data/dataset_choptree=0.4 data/dataset_building=0.4 data/dataset_mining=0.2
+#   makes: data/weights/steve1/steve1_multi_task.weights
+#   usage: bash 3_train_finetune_multi_task.sh [flags]; every variable of 3_train_finetune_template.sh may be set in front
+set -euo pipefail
+cd "$(dirname "$0")"
+
+export SAMPLING_NAME="${SAMPLING_NAME:-multi_task}"
+export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_multi_task.weights}"
+
+exec bash 3_train_finetune_template.sh "$@"

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Fine-tunes a policy on the episodes of a sampling. Copy this file, edit the variables, run the copy.
+#   needs: weights to start from (0_download_weights.sh), a sampling (2_create_sampling.sh)
+#   makes: OUT_WEIGHTS and its _best beside it; data/finetuning_checkpoint/<name of OUT_WEIGHTS>/ with curves and checkpoints
+#   takes: 2-4 hours on a 24 GB GPU; 1 GB of disk a checkpoint. Stopped or killed, the same command goes on where it was.
+#   usage: bash 3_train_finetune_template.sh [flags]            (--help: all of them)
+#          LEARNING_RATE=5e-6 BATCH_SIZE=4 bash 3_train_finetune_template.sh --val_freq 500
+#   watch: tensorboard --logdir data/finetuning_checkpoint
+set -euo pipefail
+cd "$(dirname "$0")"
+. tools/python.sh
+
+# Model and weights
+IN_MODEL="${IN_MODEL:-data/weights/vpt/2x.model}"
+IN_WEIGHTS="${IN_WEIGHTS:-data/weights/steve1/steve1.weights}"            # pretrained STEVE-1
+OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_finetuned.weights}"
+
+# Data
+SAMPLING_NAME="${SAMPLING_NAME:-finetune_task}"         # data/samplings/<name>_train.txt and _val.txt
+
+# Training
+BATCH_SIZE="${BATCH_SIZE:-8}"                           # 8 for 24 GB of GPU memory
+GRADIENT_ACCUM_STEPS="${GRADIENT_ACCUM_STEPS:-1}"       # effective batch = BATCH_SIZE x this
+LEARNING_RATE="${LEARNING_RATE:-1e-5}"                  # below pretraining's, to keep what was learned
+TOTAL_FRAMES="${TOTAL_FRAMES:-10000000}"
+WARMUP_FRAMES="${WARMUP_FRAMES:-1000000}"
+WEIGHT_DECAY="${WEIGHT_DECAY:-0.039}"
+MAX_GRAD_NORM="${MAX_GRAD_NORM:-5.0}"                   # healthy norms are 0.5 to 5
+
+# Sequence length (lower both when memory is short)
+T="${T:-320}"
+TRUNC_T="${TRUNC_T:-64}"                                # gradients flow back over this many frames
+
+# Goals
+MIN_BTWN_GOALS="${MIN_BTWN_GOALS:-15}"
+MAX_BTWN_GOALS="${MAX_BTWN_GOALS:-100}"
+P_UNCOND="${P_UNCOND:-0.1}"
+
+# Looking and saving, in optimizer steps
+VAL_FREQ="${VAL_FREQ:-1000}"
+SAVE_EVERY="${SAVE_EVERY:-1000}"
+CHECKPOINT_DIR="${CHECKPOINT_DIR:-data/finetuning_checkpoint}"
+
+# Machine
+PROCESSES="${PROCESSES:-1}"                             # one for each GPU
+NUM_WORKERS="${NUM_WORKERS:-1}"
+SEED="${SEED:-0}"
+
+LAUNCH=("$PYTHON")
+if [ "$PROCESSES" -gt 1 ]; then
+  LAUNCH=("$PYTHON" -m torch.distributed.run --standalone --nproc_per_node "$PROCESSES")
+fi
+
+exec "${LAUNCH[@]}" -m steve1.commands.train \
+  --in_model "$IN_MODEL" --in_weights "$IN_WEIGHTS" --out_weights "$OUT_WEIGHTS" \
+  --sampling_name "$SAMPLING_NAME" \
+  --batch_size "$BATCH_SIZE" --gradient_accum_steps "$GRADIENT_ACCUM_STEPS" --learning_rate "$LEARNING_RATE" \
+  --total_frames "$TOTAL_FRAMES" --warmup_frames "$WARMUP_FRAMES" --weight_decay "$WEIGHT_DECAY" \
+  --max_grad_norm "$MAX_GRAD_NORM" --T "$T" --trunc_t "$TRUNC_T" \
+  --min_btwn_goals "$MIN_BTWN_GOALS" --max_btwn_goals "$MAX_BTWN_GOALS" --p_uncond "$P_UNCOND" \
+  --val_freq "$VAL_FREQ" --save_every "$SAVE_EVERY" --checkpoint_dir "$CHECKPOINT_DIR" \
+  --num_workers "$NUM_WORKERS" --seed "$SEED" "$@"
