@@ -54,6 +54,8 @@ class LuantiEnv(Env):
         split: which of the kept start states a reset draws from.
         instance: only a label for messages; every instance finds its own display, port and folder.
         timeout_s: longest wait for the start, for a reset, and for one step.
+
+    draw_pointer: set it to False to get pictures as a recorder makes them, without the arrow in menus.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class LuantiEnv(Env):
             surroundings, split, width, height, instance,
         )  # fmt: skip
         self.action_space = action_space()
+        self.draw_pointer = True
         self._settings, self.timeout_s = settings or {}, timeout_s
         self._program = find_program("luanti", "minetest", package=PACKAGES)
         self._process = GameProcess(
@@ -286,7 +289,7 @@ class LuantiEnv(Env):
             self._yaw, self._pitch = _wrap(state["yaw"]), state["pitch"]
         frame, gui = memory.frame(), bool(memory.get("gui_open"))
         pointer = (memory.get("pointer_x"), memory.get("pointer_y"))
-        if gui:
+        if gui and self.draw_pointer:
             draw_cursor(frame, *pointer)
         x, y, z = state["pos"]
         location = {

@@ -141,7 +141,7 @@ local function look_around(player)
         local high = {x = pos.x + area.r, y = pos.y + area.high, z = pos.z + area.r}
         local list = {}
         for _, p in ipairs(minetest.find_nodes_in_area(low, high, area.nodes)) do
-            if #list < 200 then list[#list + 1] = {p.x, p.y, p.z} end
+            if #list < 600 then list[#list + 1] = {p.x, p.y, p.z} end
         end
         near[name] = list
     end
@@ -212,5 +212,5 @@ minetest.register_globalstep(function(dtime)
     if next(watch) and (state.tick % 4 == 0 or text) then look_around(player) end
     describe(player)
     publish(dtime, minetest.write_json(state))
-    state.found, state.problem = nil, nil
+    state.found, state.problem, state.near = nil, nil, nil      -- told once
 end)

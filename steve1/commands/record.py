@@ -1,0 +1,155 @@
+"""Records demonstrations: scripted players in a game, in the contractors' format (mp4 + jsonl)."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.paths import display, resolve
+from steve1.core.progress import progress
+from steve1.envs import make_env
+from steve1.envs.errors import GameDied
+from steve1.players import BEHAVIOURS, behaviour
+from steve1.rollout.record import check_steps, demonstration, is_recorded, record
+
+_MOST_DEATHS = 5
+
+
+@dataclass(frozen=True)
+class Args:
+    output_dir: str
+    """Folder for the recordings: <behaviour>_<number>.mp4, .jsonl, -options.json."""
+    behaviours: tuple[str, ...] = tuple(BEHAVIOURS)
+    """Which behaviours, in turns. NAME=COUNT gives one its own number of episodes."""
+    episodes: int = 4
+    """Recordings of each behaviour that names no count."""
+    steps: int = 300
+    """Game ticks of 50 ms per recording."""
+    seed: int = 0
+    """Places, views and players are a function of it."""
+    only_successful: bool = True
+    """Keep only episodes that pass the behaviour's rule; others are played again elsewhere (--no_only_successful keeps all)."""
+    attempts: int = 6
+    """Tries for one recording before it is given up."""
+    split: str = "demo"
+    """Which start places: "demo" or "eval"."""
+    workers: int = 1
+    """Games side by side."""
+
+
+@dataclass
+class Work:
+    """Shared by the workers: what is to do, and what became of it."""
+
+    tasks: queue.Queue[tuple[str, int]] = field(default_factory=queue.Queue)
+    tried: Counter[str] = field(default_factory=Counter)
+    good: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
+    fault: BaseException | None = None
+
+
+def plan(args: Args) -> list[tuple[str, int]]:
+    """(behaviour, number) of every recording, in turns, so that a part of them is balanced."""
+    counts: dict[str, int] = {}
+    for entry in args.behaviours:
+        name, _, count = entry.partition("=")
+        behaviour(name)
+        if count and not count.isdigit():
+            raise UserError("A behaviour's count is not a number.", got=entry, expected="NAME or NAME=COUNT")
+        counts[name] = int(count) if count else args.episodes
+    most = max(counts.values(), default=0)
+    # A behaviour with fewer recordings is spread over the whole time.
+    slots = [((n + 0.5) * most / count, name, n) for name, count in counts.items() for n in range(count)]
+    return [(name, n) for _, name, n in sorted(slots)]
+
+
+def record_one(env: Any, args: Args, folder: Path, name: str, number: int, work: Work) -> None:
+    """One recording; failed episodes are played again from other places."""
+    for attempt in range(args.attempts):
+        options, seed, player = demonstration(behaviour(name), args.seed, number, attempt, split=args.split)
+        done = record(
+            env, player, args.steps, folder / f"{name}_{number:03d}", behaviour=behaviour(name), reset_options=options,
+            seed=seed, only_successful=args.only_successful, details={"split": args.split, "attempt": attempt},
+        )  # fmt: skip
+        work.tried[name] += 1
+        work.good[name] += done.success
+        if done.kept:
+            work.kept[name] += 1
+            return
+
+
+def worker(number: int, args: Args, folder: Path, work: Work, bar: Any) -> None:
+    """Take recordings from the queue until none is left; a dead game is started anew a bounded number of times."""
+    env, deaths = None, 0
+    try:
+        env = make_env("luanti", instance=number)
+        while work.fault is None:
+            try:
+                name, episode = work.tasks.get_nowait()
+            except queue.Empty:
+                break
+            while True:
+                try:
+                    record_one(env, args, folder, name, episode, work)
+                    break
+                except GameDied as fault:
+                    deaths += 1
+                    if deaths > _MOST_DEATHS:
+                        raise
+                    bar.write(f"the game died ({fault.got}); starting it again ({deaths} of {_MOST_DEATHS})")
+                    env.restart()
+            bar.update()
+            bar.set_postfix({n: f"{work.good[n]}/{work.tried[n]}" for n in sorted(work.tried)})
+    except BaseException as fault:
+        work.fault = work.fault or fault
+    finally:
+        if env is not None:
+            env.close()
+
+
+def main(args: Args) -> int:
+    check_steps(args.steps)
+    folder = resolve(args.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks = plan(args)
+    todo = [(name, n) for name, n in tasks if not is_recorded(folder / f"{name}_{n:03d}")]
+    if len(todo) < len(tasks):
+        print(f"{len(tasks) - len(todo)} of {len(tasks)} recordings are there already.")
+    work = Work()
+    for task in todo:
+        work.tasks.put(task)
+    bar = progress(total=len(todo), desc="recording", unit="episode")
+    crew = [
+        threading.Thread(target=worker, args=(n, args, folder, work, bar), name=f"recorder {n}")
+        for n in range(min(args.workers, max(1, os.cpu_count() or 1), max(1, len(todo))))
+    ]
+    for thread in crew if todo else []:
+        thread.start()
+    try:
+        for thread in crew if todo else []:
+            thread.join()
+    except KeyboardInterrupt as fault:
+        work.fault = fault
+        for thread in crew:
+            thread.join()
+    bar.close()
+    if work.fault is not None:
+        raise work.fault
+    missing = [f"{name}_{n:03d}" for name, n in tasks if not is_recorded(folder / f"{name}_{n:03d}")]
+    for name in sorted(work.tried):
+        print(f"{name:14} kept {work.kept[name]:3}   success {work.good[name]}/{work.tried[name]} episodes")
+    print(f"recordings: {display(folder)} ({len(tasks) - len(missing)} of {len(tasks)})")
+    if missing:
+        print(f"not succeeded in {args.attempts} attempts: {', '.join(missing)}")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    run(Args, main, __doc__ or "")

@@ -1,0 +1,144 @@
+"""What all scripted players can do: look around, aim, walk to a place, be distracted.
+
+In: observations. Out: MineRL actions. A player is a script (a generator of actions); camera moves come from a few sizes,
+whole mouse pixels near the centres of the policy's camera bins, so that what is learned is what was done.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from steve1.core.seeds import generator
+
+DEGREES_PER_PIXEL = 360 / 2400
+PIXELS = np.array([0, 4, 11, 21, 39, 67])  # bin centres: 0, 0.62, 1.61, 3.22, 5.81 and 10 degrees
+SIZES = PIXELS * DEGREES_PER_PIXEL
+EYE = 1.47
+IDLE_TICKS = 15  # frames without a goal embedding; nothing decisive happens in them
+
+Action = dict[str, Any]
+Script = Iterator[Action]
+
+
+def wrap(degrees: float) -> float:
+    return (degrees + 180.0) % 360.0 - 180.0
+
+
+class Player(abc.ABC):
+    """A scripted player. `reset` begins an episode; `act` gives the action for what is seen now.
+
+    Yaw and pitch are integrated from the camera moves that were made, because what the game reports lags.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.rng = generator(seed, "player", type(self).__name__)
+
+    def reset(self, obs: dict[str, Any], info: dict[str, Any]) -> None:
+        place = obs["location_stats"]
+        self.yaw, self.pitch = place["yaw"], place["pitch"]
+        self.tick = 0
+        self.bold = self.rng.uniform(0.6, 0.95)  # how often a camera move takes the largest size that fits
+        self._next_distraction = int(self.rng.integers(80, 131))
+        self._see(obs, info)
+        self._script = self._life()
+
+    def act(self, obs: dict[str, Any], info: dict[str, Any]) -> Action:
+        self._see(obs, info)
+        action = next(self._script)
+        pitch, yaw = action.get("camera", (0.0, 0.0))
+        self.pitch = min(max(self.pitch + pitch, -89.5), 89.5)
+        self.yaw = wrap(self.yaw + yaw)
+        self.tick += 1
+        action.setdefault("camera", [0.0, 0.0])
+        return action
+
+    @abc.abstractmethod
+    def behave(self) -> Script:
+        """The behaviour itself, for ever."""
+
+    def _see(self, obs: dict[str, Any], info: dict[str, Any]) -> None:
+        self.obs, self.info = obs, info
+        place = obs["location_stats"]
+        self.position = np.array([place["xpos"], place["ypos"], place["zpos"]])
+
+    def _life(self) -> Script:
+        yield from self.idle(IDLE_TICKS)
+        yield from self.behave()
+
+    # ---- camera ----
+
+    def move(self, degrees: float) -> float:
+        """The camera move for a wish: the nearest size, sometimes one smaller, as a hand would."""
+        size = int(np.argmin(np.abs(SIZES - abs(degrees))))
+        if size > 2 and self.rng.random() > self.bold:
+            size -= 1
+        return math.copysign(float(SIZES[size]), degrees) if size else 0.0
+
+    def aim_step(self, pitch: float, yaw: float | None = None) -> list[float]:
+        """One tick of turning to a view (degrees)."""
+        return [self.move(pitch - self.pitch), 0.0 if yaw is None else self.move(wrap(yaw - self.yaw))]
+
+    def off(self, pitch: float, yaw: float | None = None) -> float:
+        """Degrees between the view and a wish, the larger of both axes."""
+        return max(abs(pitch - self.pitch), 0.0 if yaw is None else abs(wrap(yaw - self.yaw)))
+
+    def aim(self, pitch: float, yaw: float | None = None, most: int = 40, within: float = 0.5, **buttons: int) -> Script:
+        """Turn to a view, holding buttons."""
+        for _ in range(most):
+            if self.off(pitch, yaw) <= within:
+                return
+            yield {**buttons, "camera": self.aim_step(pitch, yaw)}
+
+    def drift(self, chance: float = 0.12) -> list[float]:
+        """Now and then a tiny move of the hand."""
+        return [
+            float(self.rng.choice([-1, 1]) * SIZES[self.rng.integers(1, 3)]) if self.rng.random() < chance else 0.0
+            for _ in range(2)
+        ]
+
+    def idle(self, ticks: int) -> Script:
+        """Look around a little where one looks already."""
+        for _ in range(ticks):
+            yield {"camera": self.drift(0.25)}
+
+    def distracted(self) -> bool:
+        return self.tick >= self._next_distraction
+
+    def distract(self, low: float = -60.0, high: float = 70.0, **buttons: int) -> Script:
+        """Look somewhere else for a moment; the caller aims again afterwards."""
+        self._next_distraction = self.tick + int(self.rng.integers(80, 131))
+        pitch = self.rng.uniform(low, high)
+        yaw = wrap(self.yaw + self.rng.uniform(-60, 60))
+        yield from self.aim(pitch, yaw, most=int(self.rng.integers(3, 7)), **buttons)
+        for _ in range(int(self.rng.integers(0, 5))):
+            yield {**buttons, "camera": self.drift(0.2)}
+
+    def direction(self, target: np.ndarray) -> tuple[float, float, float]:
+        """(pitch, yaw, horizontal distance) from the eyes to a point."""
+        delta = np.asarray(target, float) - (self.position + [0.0, EYE, 0.0])
+        flat = math.hypot(delta[0], delta[2])
+        return -math.degrees(math.atan2(delta[1], flat)), math.degrees(math.atan2(delta[0], delta[2])), flat
+
+    # ---- legs ----
+
+    def walk(self, ticks: int, pitch: float | None = None, yaw: float | None = None, **buttons: int) -> Script:
+        """Walk forward, jumping where it does not get on; ends early when nothing helps."""
+        places = [self.position.copy()]
+        jump = 0
+        for _ in range(ticks):
+            places.append(self.position.copy())
+            if len(places) > 8 and np.linalg.norm((places[-1] - places[-8])[[0, 2]]) < 0.9:
+                jump = max(jump, 6)
+            if len(places) > 25 and np.linalg.norm((places[-1] - places[-25])[[0, 2]]) < 1.2:
+                return
+            camera = self.drift(0.06)
+            if pitch is not None and self.off(pitch, yaw) > 1.5:
+                camera = self.aim_step(pitch, yaw)
+            jump = max(jump - 1, 0)
+            press = {"jump": 1} if jump or self.info.get("in_water") else {}
+            yield {**buttons, **press, "forward": 1, "camera": camera}

@@ -1,0 +1,178 @@
+"""Recording: a scripted player plays, and a recording in the contractors' format is what remains.
+
+In: an environment, a player, a start. Out: `<prefix>.mp4` (20 fps), `<prefix>.jsonl` (one tick a line) and
+`<prefix>-options.json`. Frame i is what the player saw before action i. The mouse moves by whole pixels, as a real one
+does, and the game gets exactly the rounded move; the players' sizes lie well inside the policy's camera bins.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steve1.core.errors import UserError
+from steve1.core.files import write_json
+from steve1.core.seeds import generator, integer
+from steve1.data.video import VideoWriter
+from steve1.envs import Env, start_states
+from steve1.players import Behaviour, History, Player, make_player
+
+FORMAT = "luanti-1"
+DEGREES_PER_PIXEL = 360 / 2400
+_KEYS = {
+    "forward": "key.keyboard.w", "back": "key.keyboard.s", "left": "key.keyboard.a", "right": "key.keyboard.d",
+    "jump": "key.keyboard.space", "sneak": "key.keyboard.left.shift", "sprint": "key.keyboard.left.control",
+    "drop": "key.keyboard.q", "inventory": "key.keyboard.e", "swapHands": "key.keyboard.f", "ESC": "key.keyboard.escape",
+    **{f"hotbar.{slot}": f"key.keyboard.{slot}" for slot in range(1, 10)},
+}  # fmt: skip
+_BUTTONS = {"attack": 0, "use": 1, "pickItem": 2}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of one episode: `value` is the behaviour's measure; nothing is on disk unless `kept`."""
+
+    prefix: Path
+    steps: int
+    value: float
+    success: bool
+    kept: bool
+
+
+class TickWriter:
+    """Turns observations and actions into the lines of a contractor's jsonl."""
+
+    def __init__(self) -> None:
+        self._keys: list[str] = []
+        self._buttons: list[int] = []
+        self._slot = 0
+
+    def tick(self, number: int, obs: dict[str, Any], info: dict[str, Any], action: dict[str, Any]) -> dict[str, Any]:
+        """One line. `action` must have whole-pixel camera moves (see `whole_pixels`)."""
+        keys = [key for name, key in _KEYS.items() if action.get(name)]
+        buttons = [button for name, button in _BUTTONS.items() if action.get(name)]
+        scale = 720 / obs["pov"].shape[0]  # the recorder's window is 1280x720
+        x, y = (float(v) * scale for v in info.get("pointer", (0, 0)))
+        dy, dx = (round(float(v) / DEGREES_PER_PIXEL) for v in action["camera"])
+        place = obs["location_stats"]
+        for slot in range(8):
+            if action.get(f"hotbar.{slot + 1}"):
+                self._slot = slot
+        line = {
+            "mouse": {
+                "x": x, "y": y, "dx": float(dx), "dy": float(dy), "scaledX": x - 640.0, "scaledY": y - 360.0,
+                "dwheel": 0.0, "buttons": buttons, "newButtons": [b for b in buttons if b not in self._buttons],
+            },
+            "keyboard": {"keys": keys, "newKeys": [k for k in keys if k not in self._keys], "chars": ""},
+            "isGuiOpen": obs["is_gui_open"], "isGuiInventory": obs["is_gui_open"], "hotbar": self._slot,
+            "yaw": place["yaw"], "pitch": place["pitch"], "xpos": place["xpos"], "ypos": place["ypos"],
+            "zpos": place["zpos"], "tick": number, "milli": number * 50,
+            "inventory": [{"type": name, "quantity": n} for name, n in sorted(obs["inventory"].items())],
+            "serverTick": int(info.get("game_tick", number)), "serverTickDurationMs": 50.0, "stats": _stats(info),
+        }  # fmt: skip
+        self._keys, self._buttons = keys, buttons
+        return line
+
+
+def _stats(info: dict[str, Any]) -> dict[str, int]:
+    kinds = {"dug": "minecraft.mine_block", "placed": "minecraft.use_item", "crafted": "minecraft.craft_item"}
+    return {f"{kind}:{name}": n for key, kind in kinds.items() for name, n in sorted(info.get(key, {}).items())}
+
+
+def whole_pixels(action: dict[str, Any]) -> dict[str, Any]:
+    """The action with its camera rounded to whole mouse pixels of 0.15 degrees."""
+    return {**action, "camera": [round(float(v) / DEGREES_PER_PIXEL) * DEGREES_PER_PIXEL for v in action["camera"]]}
+
+
+def is_recorded(prefix: Path) -> bool:
+    """Whether all three files of a recording are there; the video gets its name last."""
+    return all(Path(f"{prefix}{end}").is_file() for end in (".mp4", ".jsonl", "-options.json"))
+
+
+def record(
+    env: Env, player: Player, steps: int, prefix: str | os.PathLike[str], *, behaviour: Behaviour,
+    reset_options: dict[str, Any], seed: int = 0, only_successful: bool = False, details: dict[str, Any] | None = None,
+) -> Recorded:  # fmt: skip
+    """Play one episode and write its recording under `prefix`, whole or not at all.
+
+    Args:
+        reset_options: given to `env.reset` (start, yaw, pitch, inventory, watch ...), and kept in the options file.
+        only_successful: drop the recording of an episode that fails the behaviour's rule.
+        details: more entries for the options file.
+
+    Raises:
+        GameDied: nothing is left behind; the same call can be made again with a fresh game and player.
+    """
+    target = Path(prefix)
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    env.draw_pointer = False  # type: ignore[attr-defined]  # conversion draws it, as for any recording
+    try:
+        history = _play(env, player, steps, part, reset_options, seed)
+        value, success = behaviour.measure(history), behaviour.success(history)
+        kept = success or not only_successful
+        if kept:
+            options = {
+                "format": FORMAT, "env": "luanti", "behaviour": behaviour.name, "captions": list(behaviour.captions),
+                "seed": seed, "steps": len(history.positions) - 1, "success": success, "value": round(value, 3),
+                "unit": behaviour.unit, "reset": reset_options, **(details or {}),
+            }  # fmt: skip
+            write_json(part / "options.json", options)
+            for name, end in (("options.json", "-options.json"), ("ticks.jsonl", ".jsonl"), ("video.mp4", ".mp4")):
+                os.replace(part / name, f"{target}{end}")
+        return Recorded(target, len(history.positions) - 1, value, success, kept)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        env.draw_pointer = True  # type: ignore[attr-defined]
+
+
+def _play(
+    env: Env, player: Player, steps: int, part: Path, reset_options: dict[str, Any], seed: int
+) -> History:
+    obs, info = env.reset(seed=seed, options=reset_options)
+    player.reset(obs, info)
+    history, ticks = History(), TickWriter()
+    history.add(obs, info)
+    height, width = obs["pov"].shape[:2]
+    with VideoWriter(part / "video.mp4", width, height) as video, open(part / "ticks.jsonl", "w") as lines:
+        for number in range(steps):
+            action = whole_pixels(player.act(obs, info))
+            video.write(obs["pov"])
+            lines.write(json.dumps(ticks.tick(number, obs, info, action)) + "\n")
+            obs, _, terminated, truncated, info = env.step(action)
+            history.add(obs, info)
+            if terminated or truncated:
+                break
+    return history
+
+
+def demonstration(
+    behaviour: Behaviour, seed: int, episode: int, attempt: int = 0, *, split: str = "demo"
+) -> tuple[dict[str, Any], int, Player]:
+    """(reset options, seed, player) of one demonstration: a function of its arguments.
+
+    Places are used in a shuffled order, all before any again. Yaw is free on a plain and faces roughly the trunk or the
+    water elsewhere; the first pitch is anywhere within ±70 degrees.
+    """
+    places = start_states("luanti", behaviour.surroundings, split)
+    order = generator(seed, "places", behaviour.name).permutation(len(places))
+    start = places[int(order[(episode + attempt * 7) % len(places)])]
+    rng = generator(seed, "start", behaviour.name, episode, attempt)
+    own_seed = integer(seed, "episode", behaviour.name, episode, attempt)
+    yaw = (start["yaw"] + rng.uniform(-behaviour.yaw_spread, behaviour.yaw_spread) + 180) % 360 - 180
+    options = {
+        "start": start, "yaw": round(float(yaw), 2), "pitch": round(float(rng.uniform(-70, 70)), 2),
+        "inventory": dict(behaviour.inventory), "watch": dict(behaviour.watch),
+    }  # fmt: skip
+    return options, own_seed, make_player(behaviour.name, own_seed)
+
+
+def check_steps(steps: int) -> None:
+    """Refuse episodes that are too short to hold a goal."""
+    if steps < 32:
+        raise UserError("Recordings this short hold no goal.", got=f"{steps} steps", expected="at least 32", todo="--steps 300")
