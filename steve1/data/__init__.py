@@ -1,7 +1,7 @@
 """Data: recordings in, windows of training frames out.
 
 Comes in: videos with recorded ticks, and episode folders in three layouts. Goes out: native episodes, sampling lists,
-and batches of windows with hindsight goals. Knows no network and no game.
+and batches of windows with hindsight goals. Knows no game.
 """
 
 from .episode import Episode, EpisodeWriter, write_goals

@@ -59,7 +59,7 @@ class Result:
 
     Attributes:
         recording: its path.
-        status: "converted", "exists" or "refused".
+        status: "converted", "exists" or "refused"; of a download also "missing" or "failed".
         reason: why it was refused.
         notes: warnings.
         episode: the folder made.

@@ -39,7 +39,7 @@ class Summary:
     output_dir: Path
 
     def count(self, status: str) -> int:
-        """Recordings with this status: converted, exists or refused."""
+        """Recordings with this status: converted, exists, refused; of downloads also missing and failed."""
         return sum(result.status == status for result in self.results)
 
     @property
@@ -47,11 +47,13 @@ class Summary:
         """For people: totals, then each warning and each refusal by name."""
         frames = sum(result.frames for result in self.results)
         lines = [
-            f"{self.count('converted')} converted, {self.count('exists')} there already, {self.count('refused')} refused: "
+            f"{self.count('converted')} converted, {self.count('exists')} there already, {self.count('refused')} refused"
+            + "".join(f", {self.count(status)} {status}" for status in ("missing", "failed") if self.count(status))
+            + ": "
             f"{frames:,} frames ({frames / 20 / 60:.1f} minutes) in {display(self.output_dir)}"
         ]
         lines += [f"  note     {r.recording}: {note}" for r in self.results for note in r.notes or ()]
-        lines += [f"  refused  {r.recording}: {r.reason}" for r in self.results if r.status == "refused"]
+        lines += [f"  {r.status:<8} {r.recording}: {r.reason}" for r in self.results if r.reason]
         return "\n".join([*lines, f"report: {display(self.output_dir / REPORT)}"])
 
 
@@ -77,7 +79,7 @@ def convert_folder(
     target = Path(output_dir)
     target.mkdir(parents=True, exist_ok=True)
     with alone_in(target):
-        _remove_leftovers(target)
+        remove_leftovers(target)
         results = [Result(display(path), "refused", reason) for path, reason in lonely]
         for result in _convert_each(recordings, target, settings, max(1, workers)):
             results.append(result)
@@ -108,7 +110,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def _remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Half-written episodes of a run that was killed; the lock says that nobody is writing them now."""
     for path in folder.glob(".*.tmp"):
         if path.is_dir():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,14 @@ def find_recordings(folder: str | Path) -> tuple[list[Recording], list[tuple[Pat
             continue
         ticks = video.with_suffix(".jsonl")
         if ticks.exists():
-            found.append(Recording(_name(video.with_suffix(""), root), video, ticks, _version(video, root)))
+            found.append(
+                Recording(
+                    _name(video.with_suffix(""), root),
+                    video,
+                    ticks,
+                    version_in(video.relative_to(root.parent).parts[:-1]),
+                )
+            )
         else:
             lonely.append(
                 (
@@ -127,9 +134,9 @@ def _check_names(found: list[Recording]) -> None:
             )
 
 
-def _version(video: Path, root: Path) -> str:
-    """The recorder's version: the first folder of the path that looks like one ("6.8", "all_6.8_…")."""
-    for part in reversed(video.relative_to(root.parent).parts[:-1]):
+def version_in(parts: Iterable[str]) -> str:
+    """The recorder's version, told by the nearest folder that looks like one ("6.8", "all_6.8_…"); "" where none does."""
+    for part in reversed(tuple(parts)):
         match = _VERSION.match(part)
         if match:
             return match[1]

@@ -57,7 +57,17 @@ def make_dataset(folder: Path, lengths: list[int], **more: Any) -> Path:
 def tick(number: int, **changes: Any) -> dict[str, Any]:
     """A contractor tick: walking forward and turning."""
     found: dict[str, Any] = {
-        "mouse": {"x": 640.0, "y": 360.0, "dx": 20.0 + number % 3, "dy": -7.0, "scaledX": 0, "scaledY": 0, "dwheel": 0, "buttons": [], "newButtons": []},
+        "mouse": {
+            "x": 640.0,
+            "y": 360.0,
+            "dx": 20.0 + number % 3,
+            "dy": -7.0,
+            "scaledX": 0,
+            "scaledY": 0,
+            "dwheel": 0,
+            "buttons": [],
+            "newButtons": [],
+        },
         "keyboard": {"keys": ["key.keyboard.w"], "newKeys": [], "chars": ""},
         "isGuiOpen": False,
         "hotbar": 0,
@@ -81,7 +91,14 @@ def null_tick(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def make_recording(
-    folder: Path, name: str = "rec", ticks: list[dict[str, Any]] | int = 40, frames: int | None = None, *, fps: int = 20, width: int = 320, height: int = 180
+    folder: Path,
+    name: str = "rec",
+    ticks: list[dict[str, Any]] | int = 40,
+    frames: int | None = None,
+    *,
+    fps: int = 20,
+    width: int = 320,
+    height: int = 180,
 ) -> Path:
     """name.mp4 and name.jsonl; returns the mp4's path."""
     rows = [tick(n) for n in range(ticks)] if isinstance(ticks, int) else ticks

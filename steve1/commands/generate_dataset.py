@@ -1,0 +1,163 @@
+"""Command: recordings from somewhere → a dataset ready for sampling.
+
+In: a source (the game, a folder, published recordings). Out: a dataset folder of episodes with goal embeddings. Each stage
+skips what is there already, so the same command goes on after a stop.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.paths import ROOT, display, resolve
+from steve1.data.contractor_index import read_index
+from steve1.data.convert import ConvertSettings
+from steve1.data.convert_run import Summary, convert_folder
+from steve1.data.fetch import FetchSettings, fetch_and_convert
+
+_PUBLISHED_MINECLIP = "data/weights/mineclip/attn.pth"
+_MINI_MINECLIP = "data/mini/mini_mineclip.safetensors"
+
+
+@dataclass(frozen=True)
+class Args:
+    """Flags of `1_generate_dataset.sh`."""
+
+    source: Literal["luanti", "folder", "contractor"] = "luanti"
+    """luanti: record demonstrations in the game. folder: recordings or episodes you have. contractor: download by an index."""
+    output_dir: str = "data/dataset_finetune"
+    """Dataset folder to fill."""
+    recordings_dir: str = ""
+    """Where recordings are (folder) or go (luanti, contractor); default: data/recordings/<name of the dataset folder>."""
+    n_episodes: int = 12
+    """luanti: episodes of each behaviour. contractor: episodes in all, 0 for the whole index."""
+    behaviours: str = "dig_dirt"
+    """luanti: what the scripted players show, separated by spaces or commas."""
+    steps: int = 300
+    """luanti: length of an episode, 20 a second."""
+    seed: int = 0
+    """luanti: of places and players."""
+    index: str = "8.x"
+    """contractor: 6.x, 7.x, 8.x (house building), 9.x, 10.x, or the path or URL of an index JSON."""
+    filter: str = ""
+    """contractor: a regular expression that paths must match, or a file with one name a line."""
+    keep_recordings: bool = False
+    """contractor: keep the downloaded videos after conversion."""
+    nulls: Literal["auto", "keep", "drop"] = "auto"
+    """Frames at which nothing is done. auto: kept from luanti, where scripted players do not idle, and dropped from people's play."""
+    camera_rounding: Literal["float", "legacy_int"] = "float"
+    """legacy_int: whole degrees, as the labels of the published weights."""
+    mineclip: str = ""
+    """MineCLIP weights for the goals; default: the mini ones for luanti, the published ones otherwise."""
+    device: str = "auto"
+    """Where to embed: auto, cpu, cuda, mps."""
+    embed: bool = True
+    """Make the goal embeddings; --no_embed leaves that for later."""
+    workers: int = os.cpu_count() or 1
+    """Processes for conversion."""
+
+
+def main(args: Args) -> None:
+    """Record or download, convert, embed."""
+    output = resolve(args.output_dir)
+    recordings = resolve(args.recordings_dir or f"data/recordings/{output.name.removeprefix('dataset_')}")
+    weights = resolve(args.mineclip or (_MINI_MINECLIP if args.source == "luanti" else _PUBLISHED_MINECLIP))
+    check(args, recordings, weights)
+    keep_nulls = args.nulls == "keep" or (args.nulls == "auto" and args.source == "luanti")
+    settings = ConvertSettings(keep_nulls, args.camera_rounding)
+    if args.source == "luanti":
+        _say(f"recording {args.n_episodes} episodes of each of: {args.behaviours}")
+        record(args, recordings)
+    _say(f"converting to {display(output)}")
+    if args.source == "contractor":
+        summary = fetch(args, recordings, output, settings)
+    else:
+        summary = convert_folder(recordings, output, settings, workers=args.workers)
+    print(summary.text)
+    if not summary.count("converted") + summary.count("exists"):
+        raise UserError(
+            "No recording became an episode.",
+            where=recordings,
+            todo=f"the reasons are in {display(output)}/convert_report.jsonl",
+        )
+    if args.embed:
+        _say("embedding goals")
+        _module(
+            "steve1.commands.embed", "--dataset_dir", str(output), "--weights", str(weights), "--device", args.device
+        )
+    print(f"\ndataset: {display(output)}\nnext: bash 2_create_sampling.sh {_sampling_arguments(output)}")
+
+
+def check(args: Args, recordings: Path, weights: Path) -> None:
+    """Find what is missing before anything long begins."""
+    if args.source == "folder" and not recordings.is_dir():
+        raise UserError(
+            "The folder of recordings does not exist.",
+            where=recordings,
+            todo="RECORDINGS_DIR=… SOURCE=folder bash 1_generate_dataset.sh",
+        )
+    if args.n_episodes < (0 if args.source == "contractor" else 1):
+        raise UserError("The number of episodes is too small.", got=str(args.n_episodes))
+    if args.embed and not weights.exists():
+        raise UserError(
+            "The MineCLIP weights for the goal embeddings are not there.",
+            where=weights,
+            todo="bash 0_download_weights.sh attn, or --no_embed to embed later",
+        )
+
+
+def record(args: Args, recordings: Path) -> None:
+    """Record demonstrations with the scripted players, in a process of its own: the game stays out of this one."""
+    behaviours = args.behaviours.replace(",", " ").split()
+    _module(
+        "steve1.commands.record",
+        "--behaviours", *behaviours, "--episodes", str(args.n_episodes), "--steps", str(args.steps),
+        "--output_dir", str(recordings), "--seed", str(args.seed), "--only_successful",
+    )  # fmt: skip
+
+
+def fetch(args: Args, recordings: Path, output: Path, settings: ConvertSettings) -> Summary:
+    """Download by an index and convert as files arrive."""
+    entries = read_index(args.index, recordings, args.filter)
+    wanted = args.n_episodes or len(entries)
+    print(
+        f"{len(entries)} recordings match; about {min(wanted, len(entries)) * 5 / 60:.1f} hours of play, {wanted * 0.08:.1f} GB of episodes"
+    )
+    limits = FetchSettings(
+        args.n_episodes, args.keep_recordings, parallel=max(2, args.workers + 2), workers=args.workers
+    )
+    return fetch_and_convert(entries, recordings, output, settings, limits)
+
+
+def _module(*command: str) -> None:
+    """Run one of the project's commands; its failure is ours."""
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def _say(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+def _sampling_arguments(output: Path) -> str:
+    if output == ROOT / "data" / "dataset_finetune":
+        return ""
+    if output.parent == ROOT / "data" and output.name.startswith("dataset_"):
+        return output.name.removeprefix("dataset_")
+    return f"NAME --dataset_dir {output}"
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Make a dataset: record or download, convert, embed.")
+
+
+if __name__ == "__main__":
+    cli()

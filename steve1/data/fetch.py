@@ -1,0 +1,151 @@
+"""Published recordings → episodes, with a bounded amount of disk.
+
+In: entries of an index. Out: episodes; each recording is downloaded, converted and (unless it is to be kept) deleted
+before many others follow. The same run again goes on where the last one was cut, in the middle of a file too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from steve1.core.download import Missing, download
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_file
+from steve1.core.progress import progress
+
+from .contractor_index import Entry
+from .convert import ConvertSettings, Result, convert_recording
+from .convert_run import REPORT, Summary, alone_in, remove_leftovers
+from .recordings import Recording
+
+
+@dataclass(frozen=True)
+class FetchSettings:
+    """How recordings are fetched.
+
+    Attributes:
+        n_episodes: stop when the output holds this many; 0 takes all.
+        keep_recordings: keep the downloaded files after conversion.
+        parallel: recordings on their way at once, and the most that lie on disk.
+        workers: processes that convert; 1 converts in this one.
+        attempts, backoff: see `core.download.download`.
+    """
+
+    n_episodes: int = 0
+    keep_recordings: bool = False
+    parallel: int = 4
+    workers: int = 1
+    attempts: int = 6
+    backoff: float = 1.0
+
+
+def fetch_and_convert(
+    entries: Sequence[Entry], recordings_dir: Path, output_dir: Path, convert: ConvertSettings, fetch: FetchSettings
+) -> Summary:
+    """Turn entries into episodes until there are enough.
+
+    An entry that the server does not have has the status "missing", one that cannot be fetched "failed"; both are
+    counted, reported, and passed over.
+    """
+    recordings_dir.mkdir(parents=True, exist_ok=True)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    results: list[Result] = []
+    with alone_in(output_dir):
+        remove_leftovers(output_dir)
+        with progress(
+            total=min(fetch.n_episodes or len(entries), len(entries)), desc="downloading and converting", unit="episode"
+        ) as bar:
+            for result in _each(entries, recordings_dir, output_dir, convert, fetch):
+                results.append(result)
+                bar.update(result.status in ("converted", "exists"))
+        with atomic_file(output_dir / REPORT, "w") as handle:
+            handle.writelines(json.dumps(result.row(), ensure_ascii=False) + "\n" for result in results)
+    return Summary(results, output_dir)
+
+
+def _each(
+    entries: Sequence[Entry], recordings: Path, output: Path, convert: ConvertSettings, fetch: FetchSettings
+) -> Iterator[Result]:
+    """Results as they come; never more on their way than could still be needed."""
+    wanted = fetch.n_episodes or len(entries)
+    good = 0
+    rest = iter(entries)
+    running: set[Future[Result]] = set()
+    with (
+        ThreadPoolExecutor(fetch.parallel, thread_name_prefix="fetch") as pool,
+        _converters(fetch.workers) as converters,
+    ):
+        try:
+            while True:
+                room = min(fetch.parallel, wanted - good) - len(running)
+                running |= {
+                    pool.submit(_one, entry, recordings, output, convert, fetch, converters)
+                    for entry in itertools.islice(rest, max(0, room))
+                }
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    result = future.result()
+                    good += result.status in ("converted", "exists")
+                    yield result
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _converters(workers: int) -> contextlib.AbstractContextManager[Executor | None]:
+    if workers < 2:
+        return contextlib.nullcontext()
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _one(
+    entry: Entry,
+    recordings: Path,
+    output: Path,
+    convert: ConvertSettings,
+    fetch: FetchSettings,
+    converters: Executor | None,
+) -> Result:
+    """Download, convert, delete."""
+    video = recordings / f"{entry.name}.mp4"
+    recording = Recording(entry.name, video, video.with_suffix(".jsonl"), entry.version)
+    if not (output / entry.name).exists():
+        try:
+            # The small file first: where it is missing the large one is of no use.
+            _get(entry.beside(".jsonl"), video.with_suffix(".jsonl"), fetch)
+            _get(entry.url, video, fetch)
+        except Missing as fault:
+            _forget(video)
+            return Result(entry.relpath, "missing", fault.got or fault.what)
+        except UserError as fault:
+            return Result(entry.relpath, "failed", " ".join(str(fault).split()))
+        with contextlib.suppress(UserError):
+            _get(entry.beside("-options.json"), video.with_name(video.stem + "-options.json"), fetch)
+    if converters is None:
+        result = convert_recording(recording, output, convert)
+    else:
+        result = converters.submit(convert_recording, recording, output, convert).result()
+    result.recording = entry.relpath
+    if not fetch.keep_recordings:
+        _forget(video)
+    return result
+
+
+def _forget(video: Path) -> None:
+    """Remove what was downloaded of a recording."""
+    for path in (video, video.with_suffix(".jsonl"), video.with_name(video.stem + "-options.json")):
+        for part in (path, path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")):
+            part.unlink(missing_ok=True)
+
+
+def _get(url: str, path: Path, fetch: FetchSettings) -> None:
+    download(url, path, attempts=fetch.attempts, backoff=fetch.backoff)
