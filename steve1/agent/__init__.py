@@ -1,0 +1,9 @@
+"""The agent: a policy acting in a game, with guidance, memory and seeded draws.
+
+Comes in: frames and goals. Goes out: MineRL actions.
+"""
+
+from steve1.agent.agent import Agent
+from steve1.agent.memory import RingMemory
+
+__all__ = ["Agent", "RingMemory"]

@@ -1,0 +1,136 @@
+"""A policy that acts: one frame and a goal in, one MineRL action out.
+
+Comes in: a game's frames (any size) and a goal embedding. Goes out: actions, drawn from the guided distribution by a seeded
+generator, or the likeliest ones. The memory of the episode is the agent's; `reset` forgets it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from steve1.actions import EnvAction, to_env
+from steve1.agent.memory import RingMemory
+from steve1.core.errors import UserError
+from steve1.core.frames import agent_frame
+from steve1.core.seeds import generator
+from steve1.policy import GoalPolicy, PolicyState
+from steve1.policy.attention import Block
+
+Goal = NDArray[np.floating] | Tensor | None
+
+
+class Agent:
+    """Acts step by step with classifier-free guidance.
+
+    cond_scale s: log-probabilities are (1 + s) log p(a | goal) - s log p(a | no goal), normalised; 0 means no guidance.
+    The two rows of guidance share one image encoding. deterministic: take the likeliest classes instead of drawing.
+    The policy's weights must not change while an agent uses it.
+    """
+
+    def __init__(
+        self, policy: GoalPolicy, *, cond_scale: float | None = 6.0, seed: int = 0, deterministic: bool = False
+    ) -> None:
+        self.policy = policy.eval()
+        self.cond_scale = 0.0 if cond_scale is None else float(cond_scale)
+        if not np.isfinite(self.cond_scale) or self.cond_scale < 0:
+            raise UserError("The guidance scale has to be a number of at least 0.", got=str(cond_scale))
+        self.deterministic = deterministic
+        self.tokens = (0, 0)
+        """Button and camera class of the last action."""
+        self._seed, self._episode = seed, 0
+        self._random = generator(seed, "agent", 0)
+        self._memory = RingMemory(policy, rows=2 if self.cond_scale else 1)
+        # The relative term is stored by distance; memory is read oldest first.
+        self._bases = [block.attention.b_nd.detach().flip(1).float() for block in policy.net.recurrent_layer.blocks]
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin an episode: forget the last one. With a seed its random draws begin anew; without, they go on with fresh ones."""
+        self._memory.clear()
+        self._seed, self._episode = (self._seed, self._episode + 1) if seed is None else (seed, 0)
+        self._random = generator(self._seed, "agent", self._episode)
+
+    @property
+    def state(self) -> PolicyState:
+        """A copy of the memory in the policy's own form; row 0 is the goal's, row 1 (if guided) the unconditional one."""
+        return self._memory.state()
+
+    def act(self, frame: NDArray[np.uint8], goal: Goal) -> EnvAction:
+        """The MineRL action for this frame (H, W, 3) u8 RGB under this goal (E,); None is the goal of no goal."""
+        log_probs = self.action_log_probs(frame, goal)
+        self.tokens = (self._choose(log_probs["buttons"]), self._choose(log_probs["camera"]))
+        return to_env([self.tokens[0]], [self.tokens[1]])[0]
+
+    @torch.inference_mode()
+    def action_log_probs(self, frame: NDArray[np.uint8], goal: Goal) -> dict[str, Tensor]:
+        """{"buttons": (8641,), "camera": (121,)} float32 on the CPU, guided and normalised; advances the memory as `act` does."""
+        goals = torch.zeros((self._memory.rows, self.policy.config.mineclip_embed_dim), device=self.policy.device)
+        if goal is not None:
+            goals[0] = self._checked_goal(goal)
+        pixels = torch.from_numpy(np.ascontiguousarray(agent_frame(frame))).to(self.policy.device)
+        features = self.policy.encode(pixels[None, None])[0]
+        latent = self._advance(features, goals)
+        head = self.policy.pi_head
+        return {
+            name: self._guided(module(latent)).cpu()
+            for name, module in (("buttons", head.buttons), ("camera", head.camera))
+        }
+
+    def _checked_goal(self, goal: NDArray[np.floating] | Tensor) -> Tensor:
+        values = torch.as_tensor(goal, dtype=torch.float32)
+        size = self.policy.config.mineclip_embed_dim
+        if values.shape != (size,):
+            raise UserError(
+                "This goal does not fit the policy.",
+                expected=f"one embedding of {size} numbers",
+                got=f"shape {tuple(values.shape)}",
+                todo="use the MineCLIP and prior that belong to these weights",
+            )
+        if not bool(torch.isfinite(values).all()):
+            raise UserError(
+                "This goal has entries that are not finite numbers.", todo="embed the prompt or episode again"
+            )
+        return values
+
+    def _advance(self, features: Tensor, goals: Tensor) -> Tensor:
+        """features (1, H), goals (R, E) → latent (R, H), one step on."""
+        net = self.policy.net
+        x = features + net.mineclip_embed_linear(goals)
+        self._memory.begin_step()
+        for number, block in enumerate(net.recurrent_layer.blocks):
+            x = self._block_step(number, block, x)
+        return net.finish(x)
+
+    def _block_step(self, number: int, block: Block, x: Tensor) -> Tensor:
+        attention = block.attention
+        rows, size = x.shape
+        y = block.pre_r_ln(x)
+        keys, values = self._memory.push(number, attention.k_layer(y), attention.v_layer(y))
+        seen = keys.shape[1]
+        basis = attention.r_layer(y).view(rows, attention.heads, -1)
+        bias = (basis @ self._bases[number][:, attention.memory - seen :])[:, :, None]
+        query = attention.q_layer(y).view(rows, attention.heads, 1, -1)
+        heads = F.scaled_dot_product_attention(
+            query, attention.split(keys), attention.split(values), attn_mask=bias, scale=attention.heads / size
+        )
+        return block.pointwise(y + attention.proj_layer(heads.reshape(rows, size)))
+
+    def _guided(self, log_probs: Tensor) -> Tensor:
+        if not self.cond_scale:
+            return log_probs[0]
+        s = self.cond_scale
+        return torch.log_softmax((1.0 + s) * log_probs[0] - s * log_probs[1], dim=-1)
+
+    def _choose(self, log_probs: Tensor) -> int:
+        if self.deterministic:
+            return int(log_probs.argmax())
+        cumulative = np.exp(log_probs.numpy().astype(np.float64)).cumsum()
+        # the draw is scaled by the sum, so that rounding cannot lead past the last class
+        return int(
+            np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right").clip(
+                max=len(cumulative) - 1
+            )
+        )
