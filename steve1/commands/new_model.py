@@ -1,0 +1,68 @@
+"""A `.model` file of any size: the settings from which training from scratch starts.
+
+In: sizes. Out: a `.model` file that this project and VPT's own code read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.paths import ROOT, display
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Sizes of a policy network (the defaults are those of the mini family)."""
+
+    output: str = "data/mini/mini.model"
+    """Where the file goes."""
+    hidsize: int = 192
+    """Width H of the recurrent layers."""
+    attention_heads: int = 4
+    """Heads of the attention; divides hidsize."""
+    memory: int = 64
+    """How many of the last frames each step sees."""
+    n_recurrence_layers: int = 2
+    """Transformer blocks."""
+    impala_chans: tuple[int, int, int] = (8, 16, 16)
+    """Channels of the three image stacks."""
+    mineclip_embed_dim: int = 64
+    """Size E of a goal embedding: that of the MineCLIP it goes with."""
+    temperature: float = 2.0
+    """Both heads' logits are divided by this."""
+    overwrite: bool = False
+    """Replace an existing file."""
+
+
+def main(args: Args) -> None:
+    """Write the file and say how large the network is."""
+    import torch
+
+    from steve1.policy import GoalPolicy, PolicyConfig, write_model
+
+    path = ROOT / args.output
+    config = PolicyConfig(
+        hidsize=args.hidsize,
+        attention_heads=args.attention_heads,
+        attention_memory_size=2 * args.memory,
+        timesteps=args.memory,
+        n_recurrence_layers=args.n_recurrence_layers,
+        impala_width=1,
+        impala_chans=args.impala_chans,
+        mineclip_embed_dim=args.mineclip_embed_dim,
+        temperature=args.temperature,
+    )
+    if path.exists() and not args.overwrite:
+        raise UserError(
+            "This model file exists already.", where=path, todo="choose another --output, or say --overwrite"
+        )
+    write_model(config, path)
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in GoalPolicy(config).parameters())
+    print(f"{display(path)}: {count:,} parameters, E = {config.mineclip_embed_dim}")
+
+
+if __name__ == "__main__":
+    run(Args, main, "Write a .model file with the settings of a policy network.")

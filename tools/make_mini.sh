@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Makes the mini family in data/mini/ from nothing: records, converts, trains MineCLIP, prior and policy, measures.
+#   needs: the game (tools/setup.sh); about 4 GB of disk
+#   makes: data/mini/*, and what the stages leave in data/{recordings,dataset}_mini*, data/finetuning_checkpoint/, data/prompt_matrices/
+#   takes: about two hours on 2 cores (docs/mini.md has each stage's time)
+#   usage: bash tools/make_mini.sh [STAGE …]        stages, in order: record convert mineclip embed prior policy finish measure
+# Every stage goes on where it was stopped; without a STAGE all of them run, finished ones in seconds.
+# shellcheck disable=SC2046,SC2086  # lists of words on purpose
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tools/python.sh
+
+# The policy learns these; the new skill is shown to MineCLIP and the prior only.
+SKILLS="${SKILLS:-look_at_sky explore collect_grass build_pillar swim chop_tree}"
+NEW_SKILL="${NEW_SKILL:-dig_dirt}"
+EPISODES="${EPISODES:-24}"                 # of each behaviour
+STEPS="${STEPS:-300}"                      # ticks in an episode
+GAMES="${GAMES:-2}"                        # games side by side while recording
+SEED="${SEED:-0}"
+
+POLICY_FRAMES="${POLICY_FRAMES:-800000}"   # frames that the policy is trained on
+MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes a prompt
+
+case "${1:-}" in -h|--help) sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;; esac
+[ $# -gt 0 ] || set -- record convert mineclip embed prior policy finish measure
+
+say() { printf '\n== %s: %s\n' "$(date +%H:%M:%S)" "$*"; }
+
+datasets() {
+  local name
+  for name in "$@"; do printf 'data/dataset_mini_%s ' "$name"; done
+}
+
+stage_record() {
+  local name
+  for name in $SKILLS $NEW_SKILL; do
+    say "recording $name"
+    "$PYTHON" -m steve1.commands.record --output_dir "data/recordings_mini/$name" --behaviours "$name" \
+      --episodes "$EPISODES" --steps "$STEPS" --seed "$SEED" --workers "$GAMES"
+  done
+}
+
+stage_convert() {
+  local name
+  for name in $SKILLS $NEW_SKILL; do
+    say "converting $name"
+    # Ticks without a key are kept: standing still is half of looking at the sky.
+    "$PYTHON" tools/convert_recordings.py --input_dir "data/recordings_mini/$name" --output_dir "data/dataset_mini_$name" --keep_nulls
+  done
+}
+
+stage_mineclip() {
+  say "training the mini MineCLIP"
+  "$PYTHON" -m steve1.commands.train_mineclip --dataset_dir $(datasets $SKILLS $NEW_SKILL) \
+    --out_weights data/mini/mini_mineclip.safetensors --seed "$SEED"
+}
+
+stage_embed() {
+  local folder
+  for folder in $(datasets $SKILLS $NEW_SKILL); do
+    say "embedding $folder"
+    "$PYTHON" tools/generate_mineclip_embeds.py --dataset_dir "$folder" --weights data/mini/mini_mineclip.safetensors
+  done
+}
+
+stage_prior() {
+  say "training the mini prior"
+  DATA=data/prior_data/mini_pairs.npz DATASET_DIRS="$(datasets $SKILLS $NEW_SKILL)" MINECLIP=data/mini/mini_mineclip.safetensors \
+    OUT_WEIGHTS=data/mini/mini_prior.safetensors SEED="$SEED" bash 4_train_prior.sh --half
+}
+
+stage_policy() {
+  say "training the mini policy"
+  [ -f data/mini/mini.model ] || "$PYTHON" -m steve1.commands.new_model --output data/mini/mini.model
+  SAMPLING_NAME=mini bash 2_create_sampling.sh mini --mix $(datasets $SKILLS) --overwrite
+  IN_MODEL=data/mini/mini.model IN_WEIGHTS=none OUT_WEIGHTS=data/weights/steve1/mini_base.weights SAMPLING_NAME=mini \
+    BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE=1e-3 TOTAL_FRAMES="$POLICY_FRAMES" WARMUP_FRAMES=20000 MIN_BTWN_GOALS=15 MAX_BTWN_GOALS=60 \
+    VAL_FREQ=200 SAVE_EVERY=200 SEED="$SEED" bash 3_train_finetune_template.sh --jitter
+}
+
+stage_finish() {
+  say "half precision, into data/mini"
+  "$PYTHON" -m steve1.commands.convert_weights --in_model data/mini/mini.model --in_weights data/weights/steve1/mini_base.weights \
+    --out_weights data/mini/mini.weights --dtype float16 --overwrite --mineclip data/mini/mini_mineclip.safetensors \
+    --prior data/mini/mini_prior.safetensors --env luanti --cond_scale 1.5
+  ls -l data/mini
+}
+
+stage_measure() {
+  say "every prompt against every task"
+  "$PYTHON" -m steve1.commands.prompt_matrix --weights data/mini/mini.weights --episodes "$MATRIX_EPISODES" --workers "$GAMES"
+}
+
+for stage in "$@"; do
+  case "$stage" in
+    record|convert|mineclip|embed|prior|policy|finish|measure) "stage_$stage" ;;
+    *) echo "unknown stage: $stage (stages: record convert mineclip embed prior policy finish measure)" >&2; exit 2 ;;
+  esac
+done
+say "done: $*"
