@@ -1,0 +1,144 @@
+"""What happened in one episode, as numbers.
+
+In: each step's observation and info from an environment, and the actions taken. Out: a Trace of arrays over time (state 0 is
+before the first action, state n after the n-th), saved as `<path>.npz` and readable facts in `<path>.json`.
+Success rules, tables and videos are made from traces, never from a running game.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_file, read_json, write_json
+
+FORMAT = 1
+COUNTERS = ("inventory", "dug", "placed", "crafted")
+
+
+@dataclasses.dataclass
+class Trace:
+    """One episode of N steps.
+
+    Attributes:
+        tokens: i64 (N, 2), joint button and camera class of each action taken.
+        positions: f64 (N+1, 3), x, y, z in nodes (y is up).
+        view: f64 (N+1, 2), pitch (negative looks up) and yaw in degrees.
+        in_water: bool (N+1,).
+        health: f64 (N+1,).
+        counts: {"inventory" | "dug" | "placed" | "crafted": {name: i64 (N+1,)}}; all but the inventory count from 0.
+        metadata: seed, start, surroundings, prompt, steps asked for, why it ended, seconds.
+    """
+
+    tokens: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    view: NDArray[np.float64]
+    in_water: NDArray[np.bool_]
+    health: NDArray[np.float64]
+    counts: dict[str, dict[str, NDArray[np.int64]]]
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def count(self, kind: str, names: Sequence[str]) -> NDArray[np.int64]:
+        """Sum over exactly these names, i64 (N+1,); names that never occurred count 0."""
+        total = np.zeros(len(self.positions), dtype=np.int64)
+        for name in names:
+            total = total + self.counts[kind].get(name, 0)
+        return total
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write `<path>.npz` and `<path>.json` (any suffix of `path` is kept as part of the name)."""
+        arrays: dict[str, NDArray[Any]] = {
+            "tokens": self.tokens,
+            "positions": self.positions,
+            "view": self.view,
+            "in_water": self.in_water,
+            "health": self.health,
+        }
+        for kind, columns in self.counts.items():
+            arrays.update({f"{kind}/{name}": column for name, column in columns.items()})
+        target = Path(path)
+        archive = target.with_name(target.name + ".npz")
+        with atomic_file(archive) as handle:
+            np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
+        write_json(target.with_name(target.name + ".json"), {"format": FORMAT, "steps": len(self), **self.metadata})
+        return archive
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trace:
+        """Read what `save` wrote; `path` without `.npz`, as it was given to `save`."""
+        target = Path(path)
+        archive = target.with_name(target.name + ".npz")
+        if not archive.exists():
+            raise UserError("This trace does not exist.", where=archive)
+        counts: dict[str, dict[str, NDArray[np.int64]]] = {kind: {} for kind in COUNTERS}
+        try:
+            with np.load(archive, allow_pickle=False) as arrays:
+                named = {name: arrays[name] for name in arrays.files}
+            base = {name: named.pop(name) for name in ("tokens", "positions", "view", "in_water", "health")}
+        except (OSError, ValueError, KeyError) as fault:
+            raise UserError("This trace cannot be read.", where=archive, got=str(fault)) from fault
+        for name, column in named.items():
+            kind, _, item = name.partition("/")
+            counts.setdefault(kind, {})[item] = column
+        return cls(**base, counts=counts, metadata=read_json(target.with_name(target.name + ".json")))
+
+
+class TraceRecorder:
+    """Collects an episode step by step; `trace()` turns it into arrays."""
+
+    def __init__(self, obs: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+        self._actions: list[Mapping[str, Any]] = []
+        self._states: list[tuple[float, ...]] = []
+        self._counts: list[dict[str, dict[str, int]]] = []
+        self._state(obs, info)
+
+    def _state(self, obs: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+        place = obs["location_stats"]
+        self._states.append(
+            (
+                *(float(place[name]) for name in ("xpos", "ypos", "zpos", "pitch", "yaw")),
+                float(bool(info.get("in_water", False))),
+                float(info.get("health", np.nan)),
+            )
+        )
+        snapshot = {kind: dict(info.get(kind) or {}) for kind in COUNTERS if kind != "inventory"}
+        snapshot["inventory"] = dict(obs["inventory"])
+        self._counts.append(snapshot)
+
+    def add(self, action: Mapping[str, Any], obs: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+        """One step: the action taken and the state after it."""
+        self._actions.append(action)
+        self._state(obs, info)
+
+    def _columns(self, kind: str) -> dict[str, NDArray[np.int64]]:
+        names = sorted({name for snapshot in self._counts for name in snapshot[kind]})
+        return {
+            name: np.array([int(snapshot[kind].get(name, 0)) for snapshot in self._counts], dtype=np.int64)
+            for name in names
+        }
+
+    def trace(self, metadata: Mapping[str, Any]) -> Trace:
+        """The episode so far."""
+        from steve1 import actions
+
+        buttons, camera = actions.to_joint(self._actions)
+        states = np.array(self._states, dtype=np.float64)
+        return Trace(
+            tokens=np.stack([buttons, camera], axis=1).astype(np.int64).reshape(-1, 2),
+            positions=states[:, 0:3],
+            view=states[:, 3:5],
+            in_water=states[:, 5] > 0.5,
+            health=states[:, 6],
+            counts={kind: self._columns(kind) for kind in COUNTERS},
+            metadata=dict(metadata),
+        )
