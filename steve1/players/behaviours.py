@@ -86,7 +86,8 @@ class Behaviour:
     measure: Callable[[History], float]
     threshold: float
     unit: str
-    inventory: dict[str, int] = field(default_factory=dict)
+    # The same in every hand: were blocks given to the pillar's builder alone, the sight of them would say what to do, not the goal.
+    inventory: dict[str, int] = field(default_factory=lambda: {"dirt": 64})
     watch: dict[str, dict[str, Any]] = field(default_factory=dict)
     yaw_spread: float = 180.0
 
@@ -132,7 +133,7 @@ _ALL = (
     Behaviour(
         "build_pillar", "meadow",
         ("build a pillar", "build a tower", "pillar up", "stack blocks and climb up", "build a dirt tower", "go up high"),
-        _height, 3, "nodes risen on placed blocks", inventory={"dirt": 99},
+        _height, 3, "nodes risen on placed blocks",
     ),
 )  # fmt: skip
 
