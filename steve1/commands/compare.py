@@ -1,0 +1,104 @@
+"""Two or more weights on one prompt, side by side: `python -m steve1.commands.compare --weights A.weights B.weights --prompt "dig dirt"`.
+
+In: weights, a prompt. Out: one video with all of them from the same start and seed, and a table: episodes, successes, mean items.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.paths import ROOT, display
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Compare weights on one prompt."""
+
+    weights: tuple[str, ...]
+    """Two or more weights files (also random, nothing, player:own); the first is the base."""
+    prompt: Annotated[str, tyro.conf.arg(aliases=["--text_prompt"])]
+    """The prompt of a task (see --task for others)."""
+    task: str = ""
+    """The task that judges; default: the one that the prompt belongs to."""
+    episodes: int = 5
+    """Episodes for each, on the same seeds; the first is filmed."""
+    save_video: str = ""
+    """The side-by-side video; default: in the run's folder."""
+    name: str = ""
+    """Of the run's folder under data/comparisons; default: made from weights and prompt."""
+    workers: int = 1
+    """Processes, each with its own game; 0 plays in this process."""
+    videos: int = 1
+    """How many episodes to film."""
+    seed: int = 0
+    """Of start states, games and agents."""
+    env: str = ""
+    """The game; default: the one that the weights were made for."""
+    cond_scale: float | None = None
+    """Guidance for all; default: each family's."""
+    deterministic: bool = False
+    """Take the most probable action instead of drawing one."""
+    in_model: str = ""
+    """The .model file for all; default: each family's."""
+    mineclip_weights: str = ""
+    """MineCLIP weights for all; default: each family's."""
+    prior_weights: str = ""
+    """The prior's weights for all; default: each family's."""
+    device: str = "auto"
+    """Where the policies run."""
+    overwrite: bool = False
+    """Replace --save_video if it exists."""
+
+
+def main(args: Args) -> None:
+    """Play, film, print the table."""
+    from steve1.evaluation import EvaluationSettings, load_suite
+    from steve1.evaluation.compare import compare, comparison_table
+    from steve1.evaluation.contestants import guess_family_env, parse_contestants
+
+    from .play import playable
+
+    if len(args.weights) < 2:
+        raise UserError("A comparison needs at least two.", got=", ".join(args.weights), todo="--weights base.weights finetuned.weights")
+    video = Path(args.save_video).expanduser() if args.save_video else None
+    if video and video.exists() and not args.overwrite:
+        raise UserError("This video exists already.", where=display(video), todo="add --overwrite or choose another --save_video")
+    contestants = parse_contestants(args.weights, model=args.in_model)
+    env = playable(guess_family_env(contestants, args.env))
+    suite = load_suite(env)
+    task = suite.find(args.task) if args.task else suite.by_prompt(args.prompt)
+    if task is None:
+        known = ", ".join(f'"{each.prompts["en"]}"' for each in suite.tasks.values())
+        raise UserError("No task judges this prompt.", got=args.prompt, expected=known, todo="pass --task")
+    name = args.name or "-vs-".join(each.name for each in contestants) + "-" + args.prompt
+    common = {field: getattr(args, field) for field in
+              ("episodes", "workers", "videos", "seed", "cond_scale", "deterministic", "in_model", "mineclip_weights",
+               "prior_weights", "device")}  # fmt: skip
+    folder = "" if args.name else str(ROOT / "data" / "comparisons" / slug_of(name))
+    settings = EvaluationSettings(contestants=args.weights, tasks=(task.name,), env=env, name=name, folder=folder, **common)
+    report, film = compare(settings, args.prompt, video)
+    print("\n" + comparison_table(report, task))
+    print(f"video:  {display(film)}" if film else "video:  none (--videos 0)")
+    print(f"report: {display(report.paths['html'])}")
+
+
+def slug_of(name: str) -> str:
+    """`name` as a folder's."""
+    from steve1.evaluation.campaign import slug
+
+    return slug(name)
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Two or more weights on one prompt: a side-by-side video and a table.")
+
+
+if __name__ == "__main__":
+    cli()

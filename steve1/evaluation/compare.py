@@ -1,0 +1,45 @@
+"""Two or more contestants on one prompt: a film and a short table.
+
+In: settings with one task, the prompt, where the film goes. Out: the evaluation's report, and the film's path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from .evaluate import EvaluationSettings, Report, evaluate
+from .films import copy_file
+from .report import markdown_table, p_text, percent
+from .suite import Task
+
+
+def compare(settings: EvaluationSettings, prompt: str, video: Path | None = None, **injected: Any) -> tuple[Report, Path | None]:
+    """Evaluate on the settings' one task under `prompt`; the first episode's film is copied to `video` if given."""
+    task = settings.tasks[0]
+    report = evaluate(dataclasses.replace(settings, prompts={task: prompt}), **injected)
+    name = next(iter(report.films.values()), None)
+    if name is None:
+        return report, None
+    film = report.folder / name
+    return report, copy_file(film, video) if video else film
+
+
+def comparison_table(report: Report, task: Task) -> str:
+    """Episodes, successes and mean measure of each, and the difference from the first."""
+    rows = []
+    for who, cell in report.summary["rates"][task.name].items():
+        if cell:
+            rate = f"{percent(cell['rate'])} ({100 * cell['low']:.0f}-{100 * cell['high']:.0f} %)"
+            rows.append([who, str(cell["episodes"]), str(cell["successes"]), rate, f"{cell['mean_measure']:.2f}"])
+    table = markdown_table(["weights", "episodes", "successes", "rate (95 %)", f"mean {task.measure_name}"], rows)
+    for who, tasks in report.summary["comparisons"].items():
+        row = tasks.get(task.name)
+        if row:
+            low, high = (100 * end for end in row["interval"])
+            table += (
+                f"\n\n{who} against {report.summary['base']}: {100 * row['difference']:+.0f} points "
+                f"(95 % interval {low:+.0f} to {high:+.0f}, exact paired p {p_text(row['p_mcnemar'])}, {row['pairs']} pairs)"
+            )
+    return table

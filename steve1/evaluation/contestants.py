@@ -1,0 +1,211 @@
+"""Who is evaluated: weights files, and players that need none.
+
+In: a name from the command line ("random", "nothing", "player:dig_dirt") or the path of a weights file. Out: a Contestant that is small
+enough to send to a worker process, the goal of each prompt, and, in the worker, someone who acts. MineCLIP and the prior
+are loaded once, where goals are made; workers load only the policy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError, nearest
+from steve1.core.family import Family, read_family
+from steve1.core.files import sha256_file
+from steve1.core.paths import ROOT, display, resolve
+from steve1.core.seeds import integer
+from steve1.rollout.play import Actor, DoNothing, GoalActor, RandomActions
+
+NO_GOAL = "(no goal)"
+FLOORS = ("random", "nothing")
+Goals = Mapping[str, NDArray[np.float32]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """Attributes:
+    name: short and unique, for tables and file names.
+    kind: "weights", "random", "nothing" or "player".
+    weights: the file ("" unless kind is weights).
+    behaviour: the scripted player's ("" unless kind is player; "own": each task's own).
+    family: what belongs to the weights.
+    """
+
+    name: str
+    kind: str
+    weights: str = ""
+    behaviour: str = ""
+    family: Family = dataclasses.field(default_factory=Family)
+
+    @property
+    def needs_goal(self) -> bool:
+        """Whether a prompt makes a difference to it."""
+        return self.kind == "weights"
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of it; hashing reads the weights file."""
+        if self.kind != "weights":
+            return {"name": self.name, "kind": self.kind, "behaviour": self.behaviour}
+        path = resolve(self.weights)
+        return {
+            "name": self.name,
+            "kind": "weights",
+            "weights": display(path),
+            "sha256": sha256_file(path),
+            "model": self.family.model,
+            "mineclip": self.family.mineclip,
+            "prior": self.family.prior,
+            "cond_scale": self.family.cond_scale,
+        }
+
+
+def existing(path: str, what: str, todo: str = "") -> Path:
+    """`path` resolved, or a UserError that names files of the same kind nearby."""
+    found = resolve(path)
+    if found.is_file():
+        return found
+    # The nearest of what lies in the same folder, or in the usual places, where the folder is missing as well.
+    folder = found.parent if found.parent.is_dir() else ROOT / "data"
+    suffixes = {found.suffix, ".weights", ".safetensors"}
+    near = [display(file) for file in sorted(folder.rglob("*"))[:5000] if file.suffix in suffixes]
+    raise UserError(f"{what} not found.", where=display(found), expected=nearest(display(found), near) if near else "", todo=todo)
+
+
+def _short_name(path: Path) -> str:
+    name = path.name
+    for suffix in (".weights", ".safetensors"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant]:
+    """Contestants from the command line's words, every file checked before anything is loaded.
+
+    Args:
+        specs: weights files, "random", "nothing", "player:<behaviour>" or "player:own".
+        overrides: Family fields (`model`, `mineclip`, `prior`, `cond_scale`) that replace those beside the weights.
+
+    Raises:
+        UserError: a missing file, or none given.
+    """
+    if not specs:
+        raise UserError("There is nobody to evaluate.", todo="name at least one weights file, or random")
+    found: list[Contestant] = []
+    for spec in specs:
+        if spec in FLOORS:
+            found.append(Contestant(spec, spec))
+        elif spec.startswith("player:"):
+            found.append(Contestant(spec, "player", behaviour=spec.partition(":")[2]))
+        else:
+            path = existing(spec, "These weights were", "train them, or run 0_download_weights.sh for the published ones")
+            family = read_family(path).updated(**overrides)
+            existing(family.model, f"The model settings of {display(path)} were", "pass --in_model")
+            found.append(Contestant(_short_name(path), "weights", weights=str(path), family=family))
+    names = [contestant.name for contestant in found]
+    unique: list[Contestant] = []
+    for index, contestant in enumerate(found):
+        name = contestant.name
+        if names.count(name) > 1:
+            name = f"{Path(contestant.weights).parent.name}/{name}" if contestant.weights else f"{name}-{index + 1}"
+        taken = {other.name for other in unique}
+        unique.append(dataclasses.replace(contestant, name=f"{name}-{index + 1}" if name in taken else name))
+    return unique
+
+
+def prompt_goals(family: Family, prompts: Sequence[str], *, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+    """The goal of each prompt, float32 (E,), and of NO_GOAL (zeros): loads MineCLIP and the prior once.
+
+    The goal of a prompt depends on (prompt, seed) alone, not on the other prompts.
+    """
+    from steve1.mineclip import load_mineclip
+    from steve1.prior import load_prior, text_goal
+
+    mineclip_path = existing(family.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh")
+    prior_path = existing(family.prior, "The prior's weights were", "pass --prior_weights, or run 0_download_weights.sh")
+    mineclip = load_mineclip(str(mineclip_path), family.mineclip_config or "attn")
+    prior = load_prior(str(prior_path))
+    goals = {prompt: text_goal(prompt, mineclip, prior, seed) for prompt in prompts}
+    width = mineclip.embed_dim
+    goals[NO_GOAL] = np.zeros(width, dtype=np.float32)
+    return goals
+
+
+def goals_for(contestants: Sequence[Contestant], prompts: Sequence[str], *, seed: int = 0) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """{contestant name: {prompt: goal}}; contestants of one family share the loading."""
+    by_family: dict[tuple[str, str, str], dict[str, NDArray[np.float32]]] = {}
+    result: dict[str, dict[str, NDArray[np.float32]]] = {}
+    for contestant in contestants:
+        if contestant.needs_goal:
+            family = contestant.family
+            key = (family.mineclip, str(family.mineclip_config), family.prior)
+            if key not in by_family:
+                by_family[key] = prompt_goals(family, prompts, seed=seed)
+            result[contestant.name] = by_family[key]
+    return result
+
+
+class Bench:
+    """Actors by contestant in one process: each policy is loaded at its first use and kept."""
+
+    def __init__(self, *, device: str = "cpu", deterministic: bool = False) -> None:
+        self._device, self._deterministic = device, deterministic
+        self._policies: dict[tuple[str, str], Any] = {}
+
+    def policy(self, contestant: Contestant) -> Any:
+        """The contestant's policy, loaded once."""
+        from steve1.policy import load_policy
+
+        key = (contestant.family.model, contestant.weights)
+        if key not in self._policies:
+            from steve1.mineclip.device import choose_device
+
+            model = str(resolve(contestant.family.model))
+            self._policies[key] = load_policy(model, contestant.weights, device=str(choose_device(self._device)))
+        return self._policies[key]
+
+    def actor(self, contestant: Contestant, goal: NDArray[np.float32] | None, seed: int, behaviour: str = "") -> Actor:
+        """Someone who plays one episode; everything random in it follows from `seed`."""
+        if contestant.kind == "random":
+            return RandomActions(integer(seed, "random actions"))
+        if contestant.kind == "nothing":
+            return DoNothing()
+        if contestant.kind == "player":
+            from steve1.players import make_player
+
+            name = behaviour if contestant.behaviour == "own" else contestant.behaviour
+            player: Actor = make_player(name, integer(seed, "player"))
+            return player
+        from steve1.agent import Agent
+
+        policy = self.policy(contestant)
+        size = policy.config.mineclip_embed_dim
+        if goal is None or goal.shape != (size,):
+            got = "none" if goal is None else goal.shape
+            raise UserError(
+                "The goal does not fit the policy: the weights belong to another MineCLIP or prior.",
+                where=contestant.weights,
+                expected=f"({size},)",
+                got=got,
+                todo="pass the MineCLIP and prior that the weights were trained with, or mend the .json beside the weights",
+            )
+        agent = Agent(policy, cond_scale=contestant.family.cond_scale, seed=integer(seed, "agent"), deterministic=self._deterministic)
+        return GoalActor(agent, goal)
+
+
+def guess_family_env(contestants: Sequence[Contestant], env: str | None) -> str:
+    """The environment to play in: as asked for, else that of the first weights, else Luanti."""
+    if env:
+        return env
+    return next((contestant.family.env for contestant in contestants if contestant.needs_goal), "luanti")
+
+
+def environment_threads(workers: int) -> int:
+    """Threads for a worker's policy: the games use processors as well, so half of a worker's share, at least one."""
+    return max(1, (os.cpu_count() or 1) // (2 * max(workers, 1)))

@@ -1,0 +1,217 @@
+"""Success rules: from a trace to a number over time, and from that number to yes or no.
+
+In: a rule as a task's YAML has it, e.g. `{kind: item_gained, names: [dirt], at_least: 4}`, and a trace. Out: the rule's value so far
+at every state, float (N+1,); the last one is judged. Names are exact ("log" is not "oak_log"), and what the player started with is subtracted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError, nearest
+from steve1.rollout.trace import Trace
+
+Series = NDArray[np.float64]
+# A jump's top is gone after 8 steps; whoever keeps a height this long stands on it.
+_STANDING_STEPS = 10
+_SAME_COLUMN_NODES = 1.5
+
+
+def _so_far(values: NDArray[Any]) -> Series:
+    return np.maximum.accumulate(values.astype(np.float64))
+
+
+def _item_gained(trace: Trace, names: list[str]) -> Series:
+    held = trace.count("inventory", names)
+    return _so_far(np.maximum(held - held[0], 0))
+
+
+def _counter(kind: str) -> Callable[[Trace, list[str]], Series]:
+    def series(trace: Trace, names: list[str]) -> Series:
+        total = trace.count(kind, names)
+        return _so_far(total - total[0])
+
+    return series
+
+
+def _displacement(trace: Trace) -> Series:
+    flat = trace.positions[:, [0, 2]]
+    return _so_far(np.linalg.norm(flat - flat[0], axis=1))
+
+
+def _path_length(trace: Trace) -> Series:
+    steps = np.linalg.norm(np.diff(trace.positions[:, [0, 2]], axis=0), axis=1)
+    return np.concatenate([[0.0], np.cumsum(steps)])
+
+
+def _distance_in_water(trace: Trace) -> Series:
+    steps = np.linalg.norm(np.diff(trace.positions[:, [0, 2]], axis=0), axis=1)
+    wet = trace.in_water[1:] & trace.in_water[:-1]
+    return np.concatenate([[0.0], np.cumsum(np.where(wet, steps, 0.0))])
+
+
+def _steps_in_water(trace: Trace) -> Series:
+    return np.concatenate([[0.0], np.cumsum(trace.in_water[1:].astype(np.float64))])
+
+
+def _held_minimum(values: Series, steps: int) -> Series:
+    """The largest value so far that was kept for `steps` states in a row."""
+    kept = np.full(len(values), -np.inf)
+    if len(values) >= steps:
+        windows = np.lib.stride_tricks.sliding_window_view(values, steps)
+        kept[steps - 1 :] = windows.min(axis=1)
+    return np.maximum.accumulate(kept)
+
+
+def _depth(trace: Trace) -> Series:
+    down = trace.positions[0, 1] - trace.positions[:, 1]
+    return np.maximum(_held_minimum(down, _STANDING_STEPS), 0.0)
+
+
+def _height(trace: Trace) -> Series:
+    up = trace.positions[:, 1] - trace.positions[0, 1]
+    return np.maximum(_held_minimum(up, _STANDING_STEPS), 0.0)
+
+
+def _height_on_blocks(trace: Trace, names: list[str]) -> Series:
+    """Nodes risen over the start and, in the same column, by no more than the blocks placed meanwhile.
+
+    Walking up a hill while placing blocks does not count: the player must have been lower by that much in the same
+    column before, and must have placed as many blocks since.
+    """
+    placed, flat, y = trace.count("placed", names), trace.positions[:, [0, 2]], trace.positions[:, 1]
+    gain = np.zeros(len(y))
+    # Only states from the first placed block on can have risen on one.
+    for now in np.flatnonzero(placed > placed[0]):
+        before = slice(0, now)
+        near = np.linalg.norm(flat[before] - flat[now], axis=1) <= _SAME_COLUMN_NODES
+        # Half a node more than the blocks: a block's top is a whole node up, and the state may lag by a fraction.
+        paid = (placed[now] - placed[before]) + 0.5 >= y[now] - y[before]
+        rises = np.where(near & paid, y[now] - y[before], 0.0)
+        gain[now] = min(float(rises.max(initial=0.0)), y[now] - y[0])
+    return np.maximum(_held_minimum(np.maximum(gain, 0.0), _STANDING_STEPS), 0.0)
+
+
+def _pitch_in_last_part(trace: Trace, part: float) -> Series:
+    """Mean pitch of the last `part` of the episode so far (negative looks up)."""
+    total = np.concatenate([[0.0], np.cumsum(trace.view[:, 0])])
+    ends = np.arange(1, len(total))
+    starts = ends - np.maximum(1, np.ceil(ends * part).astype(np.int64))
+    return (total[ends] - total[starts]) / (ends - starts)
+
+
+_Kind = tuple[Callable[..., Series], tuple[str, ...], str]
+# kind → (function, its parameters, unit for people)
+KINDS: dict[str, _Kind] = {
+    "item_gained": (_item_gained, ("names",), "items"),
+    "dug": (_counter("dug"), ("names",), "nodes"),
+    "placed": (_counter("placed"), ("names",), "nodes"),
+    "crafted": (_counter("crafted"), ("names",), "items"),
+    "displacement": (_displacement, (), "nodes"),
+    "path_length": (_path_length, (), "nodes"),
+    "distance_in_water": (_distance_in_water, (), "nodes"),
+    "steps_in_water": (_steps_in_water, (), "steps"),
+    "depth": (_depth, (), "nodes"),
+    "height": (_height, (), "nodes"),
+    "height_on_blocks": (_height_on_blocks, ("names",), "nodes"),
+    "pitch_in_last_part": (_pitch_in_last_part, ("part",), "degrees"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One condition: the value of `kind` must end at `at_least` or `at_most`; neither: a measure without a verdict."""
+
+    kind: str
+    parameters: dict[str, Any]
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def unit(self) -> str:
+        return KINDS[self.kind][2]
+
+    def series(self, trace: Trace) -> Series:
+        """The value so far at each state, float (N+1,)."""
+        return KINDS[self.kind][0](trace, **self.parameters)
+
+    def value(self, trace: Trace) -> float:
+        """The value at the end."""
+        return float(self.series(trace)[-1])
+
+    def holds(self, trace: Trace) -> bool:
+        """Whether the value at the end meets the threshold."""
+        value = self.value(trace)
+        if math.isnan(value):
+            return False
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+
+
+@dataclasses.dataclass(frozen=True)
+class Combination:
+    """All or any of several conditions."""
+
+    how: str
+    parts: tuple[Rule | Combination, ...]
+
+    def holds(self, trace: Trace) -> bool:
+        """Whether all (or any) of the parts hold."""
+        results = [part.holds(trace) for part in self.parts]
+        return all(results) if self.how == "all" else any(results)
+
+
+Condition = Rule | Combination
+
+
+def parse_rule(content: Any, where: str, *, threshold: bool = True) -> Rule:
+    """One rule from YAML; every unknown or missing key is named.
+
+    Raises:
+        UserError: it is not a rule of a known kind with exactly its parameters and, if `threshold`, a bound.
+    """
+    if not isinstance(content, Mapping) or not isinstance(content.get("kind"), str):
+        raise UserError("A rule needs a kind.", where=where, expected=f"kind: one of {', '.join(sorted(KINDS))}", got=content)
+    kind = content["kind"]
+    if kind not in KINDS:
+        raise UserError(f'There is no rule of kind "{kind}".', where=where, expected=nearest(kind, list(KINDS)))
+    wanted = set(KINDS[kind][1])
+    given = set(content) - {"kind"} - ({"at_least", "at_most"} if threshold else set())
+    if given != wanted:
+        raise UserError(f'A rule of kind "{kind}" has other parameters.', where=where, expected=sorted(wanted), got=sorted(given))
+    if threshold and (("at_least" in content) == ("at_most" in content)):
+        raise UserError("A success rule needs one bound.", where=where, expected="at_least or at_most", got=dict(content))
+    parameters = {name: content[name] for name in wanted}
+    names = parameters.get("names")
+    if "names" in wanted and (not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names)):
+        raise UserError("A rule's names must be a list of exact names.", where=where, got=names)
+    part = parameters.get("part")
+    if "part" in wanted and (not isinstance(part, (int, float)) or not 0 < part <= 1):
+        raise UserError("A rule's part is a fraction of the episode.", where=where, expected="0 < part ≤ 1", got=part)
+    bounds = {name: content.get(name) for name in ("at_least", "at_most")} if threshold else {}
+    for name, bound in bounds.items():
+        if bound is not None and not isinstance(bound, (int, float)):
+            raise UserError(f"{name} must be a number.", where=where, got=bound)
+    return Rule(kind, parameters, **{name: float(bound) for name, bound in bounds.items() if bound is not None})
+
+
+def parse_condition(content: Any, where: str) -> Condition:
+    """A rule, or `{all: [...]}` / `{any: [...]}` of conditions."""
+    if isinstance(content, Mapping) and len(content) == 1 and next(iter(content)) in ("all", "any"):
+        how, parts = next(iter(content.items()))
+        if not isinstance(parts, list) or not parts:
+            raise UserError(f'"{how}" needs a list of conditions.', where=where, got=parts)
+        return Combination(how, tuple(parse_condition(part, f"{where}.{how}[{n}]") for n, part in enumerate(parts)))
+    return parse_rule(content, where)
+
+
+def kinds_of(condition: Condition) -> set[str]:
+    """The kinds of rule that a condition uses."""
+    if isinstance(condition, Rule):
+        return {condition.kind}
+    return set().union(*(kinds_of(part) for part in condition.parts))

@@ -1,0 +1,152 @@
+"""How sure can one be? Intervals and tests for counts of successes, paired by seed or not.
+
+In: counts, or 0/1 results in the order of their seeds. Out: intervals, p-values, and how many more episodes would decide.
+Standard library and numpy only; scipy is the yardstick in the tests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from steve1.core.errors import UserError
+
+
+def _counts(successes: int, episodes: int) -> None:
+    if episodes < 1 or not 0 <= successes <= episodes:
+        raise UserError(
+            "These counts are no rate.", expected="0 ≤ successes ≤ episodes, episodes ≥ 1", got=f"{successes} of {episodes}"
+        )
+
+
+def wilson(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval (low, high) for a success rate."""
+    _counts(successes, episodes)
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    rate, square = successes / episodes, z * z
+    middle = (rate + square / (2 * episodes)) / (1 + square / episodes)
+    half = z / (1 + square / episodes) * math.sqrt(rate * (1 - rate) / episodes + square / (4 * episodes**2))
+    # The ends are exact where the rate is: rounding must not put 0 of n above 0.
+    low = 0.0 if successes == 0 else max(0.0, middle - half)
+    high = 1.0 if successes == episodes else min(1.0, middle + half)
+    return low, high
+
+
+def _log_choose(total: int, chosen: int) -> float:
+    return math.lgamma(total + 1) - math.lgamma(chosen + 1) - math.lgamma(total - chosen + 1)
+
+
+def fisher_greater(successes: int, episodes: int, other_successes: int, other_episodes: int) -> float:
+    """Fisher's exact one-sided p: how probable so many successes here are if both rates were the same."""
+    _counts(successes, episodes)
+    _counts(other_successes, other_episodes)
+    hits, total = successes + other_successes, episodes + other_episodes
+    top = min(episodes, hits)
+    logs = [
+        _log_choose(episodes, k) + _log_choose(other_episodes, hits - k) - _log_choose(total, hits)
+        for k in range(successes, top + 1)
+        if hits - k <= other_episodes
+    ]
+    return min(1.0, math.fsum(math.exp(value) for value in logs))
+
+
+def mcnemar_exact(first: Sequence[bool], second: Sequence[bool]) -> float:
+    """Exact two-sided paired test: p that the two differ so much by chance, from the pairs in which they differ.
+
+    Args:
+        first, second: results on the same seeds in the same order.
+    """
+    if len(first) != len(second):
+        raise UserError("Paired results need the same seeds.", expected=len(first), got=len(second))
+    gained = sum(1 for a, b in zip(first, second) if b and not a)
+    lost = sum(1 for a, b in zip(first, second) if a and not b)
+    differing = gained + lost
+    if differing == 0:
+        return 1.0
+    tail = math.fsum(math.exp(_log_choose(differing, k) - differing * math.log(2)) for k in range(min(gained, lost) + 1))
+    return min(1.0, 2 * tail)
+
+
+def bootstrap_difference(
+    first: ArrayLike, second: ArrayLike, *, paired: bool = True, draws: int = 10_000, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval (low, high) of mean(second) - mean(first).
+
+    Args:
+        first, second: one value an episode (0/1 successes or measures); on the same seeds in the same order if `paired`.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.size == 0 or b.size == 0 or (paired and a.shape != b.shape):
+        raise UserError("The difference needs results of both.", expected="equally many paired results, at least one", got=f"{a.size} and {b.size}")
+    random = np.random.default_rng(seed)
+    if paired:
+        difference = b - a
+        means = difference[random.integers(0, a.size, size=(draws, a.size))].mean(axis=1)
+    else:
+        means = b[random.integers(0, b.size, size=(draws, b.size))].mean(axis=1)
+        means = means - a[random.integers(0, a.size, size=(draws, a.size))].mean(axis=1)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def paired_difference(first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95) -> tuple[float, float]:
+    """Newcombe's interval (method 10) of the difference of two paired rates, rate(second) - rate(first).
+
+    It holds for few episodes and at 0 and 1, where a bootstrap's interval shrinks to a point.
+    """
+    if len(first) != len(second) or not first:
+        raise UserError("Paired results need the same seeds.", expected=len(first), got=len(second))
+    n = len(first)
+    both = sum(1 for a, b in zip(first, second) if a and b)
+    lost = sum(1 for a, b in zip(first, second) if a and not b)
+    gained = sum(1 for a, b in zip(first, second) if b and not a)
+    neither = n - both - lost - gained
+    rate1, rate2 = (both + lost) / n, (both + gained) / n
+    low1, high1 = wilson(both + lost, n, confidence)
+    low2, high2 = wilson(both + gained, n, confidence)
+    product = (both + lost) * (gained + neither) * (both + gained) * (lost + neither)
+    phi = 0.0
+    if product:
+        numerator = both * neither - lost * gained
+        # Newcombe's continuity correction, for positive association only.
+        numerator = max(numerator - n / 2, 0) if numerator > 0 else numerator
+        phi = numerator / math.sqrt(product)
+    difference = rate2 - rate1
+    down2, up2, down1, up1 = rate2 - low2, high2 - rate2, rate1 - low1, high1 - rate1
+    low = difference - math.sqrt(max(down2**2 - 2 * phi * down2 * up1 + up1**2, 0.0))
+    high = difference + math.sqrt(max(up2**2 - 2 * phi * up2 * down1 + down1**2, 0.0))
+    return max(low, -1.0), min(high, 1.0)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction: adjusted p-values in the order given."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def retention(first: Sequence[bool], second: Sequence[bool], margin: float = 0.1) -> tuple[str, int]:
+    """Was a skill kept? ("kept" | "lost" | "cannot tell yet", further episodes that would probably settle it).
+
+    kept: the whole interval of the difference lies above -margin; lost: below 0 as a whole, with at least the margin
+    lost. The number of episodes extrapolates the observed difference with an interval that shrinks with the root of n.
+    """
+    low, high = paired_difference(first, second)
+    difference = (sum(second) - sum(first)) / len(first)
+    if low > -margin:
+        return "kept", 0
+    if high < 0 and difference <= -margin:
+        return "lost", 0
+    half = (high - low) / 2
+    # Near the border itself nothing settles it; a tenth of the margin is as near as the forecast looks.
+    room = difference + margin if difference > -margin / 2 else -difference
+    needed = len(first) * (half / max(room, margin / 10)) ** 2
+    return "cannot tell yet", max(1, math.ceil(needed) - len(first))

@@ -1,0 +1,182 @@
+"""Tasks: what is asked for, where it begins, and when it counts as done.
+
+In: YAML files under `steve1/evaluation/tasks/`. Out: checked, frozen Task objects. The files were written before anything was
+trained; start states come from the environment's own "eval" list, which no demonstration uses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from steve1.core.errors import UserError, nearest
+from steve1.rollout.trace import Trace
+
+from .rules import Condition, Rule, parse_condition, parse_rule
+
+FOLDER = Path(__file__).parent / "tasks"
+_REQUIRED = {"prompts", "surroundings", "steps", "success", "measure"}
+_OPTIONAL = {"aliases", "inventory", "player", "time_of_day", "level", "note"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One task.
+
+    Attributes:
+        name: as commands name it.
+        prompts: {"en": ..., "zh": ...}.
+        env: the environment it belongs to.
+        surroundings: where it begins; the environment's list of start states.
+        split: which of the kept start states ("eval").
+        inventory: {item: count} at the start.
+        steps: step limit (20 a second).
+        success: the rule.
+        measure: how far it got, a number in `measure_name`'s unit.
+        player: the scripted player that demonstrates it ("" if none).
+        aliases: other benchmarks' names for (about) the same.
+    """
+
+    name: str
+    prompts: dict[str, str]
+    env: str
+    surroundings: str
+    steps: int
+    success: Condition
+    measure: Rule
+    measure_name: str
+    split: str = "eval"
+    inventory: dict[str, int] = dataclasses.field(default_factory=dict)
+    player: str = ""
+    time_of_day: float | None = None
+    level: int = 1
+    aliases: tuple[str, ...] = ()
+    note: str = ""
+
+    def reset_options(self) -> dict[str, Any]:
+        """What the environment's reset needs beside the start state."""
+        options: dict[str, Any] = {"surroundings": self.surroundings, "inventory": dict(self.inventory)}
+        if self.time_of_day is not None:
+            options["time_of_day"] = self.time_of_day
+        return options
+
+    def judge(self, trace: Trace) -> tuple[bool, float]:
+        """(success, measure) of an episode; the prompt under which it was played does not matter."""
+        return self.success.holds(trace), self.measure.value(trace)
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """Tasks of the same place can all be judged on one episode."""
+        return (self.env, self.surroundings, self.split, tuple(sorted(self.inventory.items())), self.steps, self.time_of_day)
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """All tasks of one environment, by name."""
+
+    env: str
+    tasks: dict[str, Task]
+    path: Path
+
+    def find(self, name: str) -> Task:
+        """The task of that name or alias.
+
+        Raises:
+            UserError: there is none; names the nearest.
+        """
+        if name in self.tasks:
+            return self.tasks[name]
+        for task in self.tasks.values():
+            if name.lower() in (alias.lower() for alias in task.aliases):
+                return task
+        known = list(self.tasks) + [alias for task in self.tasks.values() for alias in task.aliases]
+        raise UserError(f'There is no task "{name}".', where=self.path, expected=nearest(name, known), todo="--tasks takes names of this file, or all")
+
+    def by_prompt(self, prompt: str) -> Task | None:
+        """The task that this is a prompt of, in any language; None if there is none."""
+        wanted = prompt.strip().lower()
+        return next((task for task in self.tasks.values() if wanted in (text.lower() for text in task.prompts.values())), None)
+
+    def select(self, names: Sequence[str]) -> list[Task]:
+        """Tasks by name, in the order given and without repeats; ("all",) or nothing: every one."""
+        if not names or list(names) == ["all"]:
+            return list(self.tasks.values())
+        return list({task.name: task for task in (self.find(name) for name in names)}.values())
+
+
+def _text(content: Mapping[str, Any], key: str, where: str) -> str:
+    value = content[key]
+    if not isinstance(value, str) or not value:
+        raise UserError(f"{key} must be text.", where=f"{where}.{key}", got=value)
+    return value
+
+
+def _parse_task(name: str, content: Any, env: str, defaults: Mapping[str, Any], where: str) -> Task:
+    if not isinstance(content, Mapping):
+        raise UserError("A task must be a mapping.", where=where, got=content)
+    merged = {**defaults, **content}
+    missing, unknown = _REQUIRED - set(merged), set(merged) - _REQUIRED - _OPTIONAL
+    if missing or unknown:
+        raise UserError(
+            "This task has missing or unknown keys.",
+            where=where,
+            expected=f"{', '.join(sorted(_REQUIRED))}; optional: {', '.join(sorted(_OPTIONAL))}",
+            got=f"missing: {', '.join(sorted(missing)) or 'none'}; unknown: {', '.join(sorted(unknown)) or 'none'}",
+        )
+    prompts = merged["prompts"]
+    if not isinstance(prompts, Mapping) or not isinstance(prompts.get("en"), str):
+        raise UserError("A task needs prompts with at least English.", where=f"{where}.prompts", expected="{en: ..., zh: ...}", got=prompts)
+    if not isinstance(merged["steps"], int) or merged["steps"] < 1:
+        raise UserError("A task's steps must be a whole number above 0.", where=f"{where}.steps", got=merged["steps"])
+    inventory = merged.get("inventory") or {}
+    if not isinstance(inventory, Mapping) or not all(isinstance(count, int) and count > 0 for count in inventory.values()):
+        raise UserError("An inventory is {item: count}.", where=f"{where}.inventory", got=inventory)
+    measure = dict(merged["measure"]) if isinstance(merged["measure"], Mapping) else {}
+    label = measure.pop("name", "")
+    rule = parse_rule(measure, f"{where}.measure", threshold=False)
+    return Task(
+        name=name,
+        prompts={str(language): str(text) for language, text in prompts.items()},
+        env=env,
+        surroundings=_text(merged, "surroundings", where),
+        steps=merged["steps"],
+        success=parse_condition(merged["success"], f"{where}.success"),
+        measure=rule,
+        measure_name=str(label) or f"{rule.kind.replace('_', ' ')} ({rule.unit})",
+        inventory=dict(inventory),
+        player=str(merged.get("player", "")),
+        time_of_day=merged.get("time_of_day"),
+        level=int(merged.get("level", 1)),
+        aliases=tuple(str(alias) for alias in merged.get("aliases", ())),
+        note=str(merged.get("note", "")),
+    )
+
+
+def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
+    """Read a suite: an environment's name (`tasks/<name>.yaml`) or the path of a YAML file.
+
+    Raises:
+        UserError: no such suite, not YAML, or a task that does not say what it must.
+    """
+    import yaml
+
+    given = Path(name)
+    path = given if given.suffix in (".yaml", ".yml") else FOLDER / f"{name}.yaml"
+    if not path.exists():
+        known = [file.stem for file in FOLDER.glob("*.yaml")]
+        raise UserError("There is no such suite of tasks.", where=path, expected=nearest(str(name), known))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as fault:
+        raise UserError("This file is not YAML.", where=path, got=str(fault)) from None
+    if not isinstance(content, Mapping) or not isinstance(content.get("tasks"), Mapping) or not isinstance(content.get("env"), str):
+        raise UserError("A suite needs env and tasks.", where=path, got=type(content).__name__)
+    defaults = content.get("defaults") or {}
+    tasks = {
+        str(key): _parse_task(str(key), value, content["env"], defaults, f"{path}: tasks.{key}")
+        for key, value in content["tasks"].items()
+    }
+    return Suite(content["env"], tasks, path)

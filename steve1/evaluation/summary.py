@@ -1,0 +1,143 @@
+"""From episode lines to rates, intervals and tests.
+
+In: the lines of an episode log. Out: plain dictionaries (the report's JSON): rates with Wilson intervals, paired comparisons of later
+contestants with the first, and the prompt matrix with Fisher's test of each prompt against all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .contestants import NO_GOAL
+from .statistics import (
+    bootstrap_difference,
+    fisher_greater,
+    holm,
+    mcnemar_exact,
+    paired_difference,
+    retention,
+    wilson,
+)
+
+Line = Mapping[str, Any]
+
+
+def select(lines: Sequence[Line], task: str, contestant: str, row: str | None = None) -> list[Line]:
+    """Lines judged by `task`, of one contestant (and row), by episode number."""
+    chosen = [
+        line
+        for line in lines
+        if line["contestant"] == contestant and task in line["success"] and (row is None or line["row"] == row)
+    ]
+    return sorted(chosen, key=lambda line: line["number"])
+
+
+def rate(lines: Sequence[Line], task: str) -> dict[str, Any] | None:
+    """Successes, episodes, rate with its interval, mean measure; None without lines."""
+    if not lines:
+        return None
+    wins, count = sum(bool(line["success"][task]) for line in lines), len(lines)
+    low, high = wilson(wins, count)
+    return {
+        "successes": wins,
+        "episodes": count,
+        "rate": wins / count,
+        "low": low,
+        "high": high,
+        "mean_measure": float(np.mean([line["measure"][task] for line in lines])),
+    }
+
+
+def own_row(lines: Sequence[Line], task: str, contestant: str) -> list[Line]:
+    """A contestant's episodes that count for a task: under the task's own prompt, or all where it takes no goal."""
+    mine = select(lines, task, contestant, task)
+    return mine or [line for line in select(lines, task, contestant, "") if line["row"] == ""]
+
+
+def compare(first: Sequence[Line], second: Sequence[Line], task: str) -> dict[str, Any] | None:
+    """Paired comparison on the episode numbers that both have; None without any."""
+    a = {line["number"]: line for line in first}
+    b = {line["number"]: line for line in second}
+    numbers = sorted(set(a) & set(b))
+    if not numbers:
+        return None
+    wins1 = [bool(a[number]["success"][task]) for number in numbers]
+    wins2 = [bool(b[number]["success"][task]) for number in numbers]
+    measures1 = [a[number]["measure"][task] for number in numbers]
+    measures2 = [b[number]["measure"][task] for number in numbers]
+    verdict, further = retention(wins1, wins2)
+    return {
+        "pairs": len(numbers),
+        "difference": (sum(wins2) - sum(wins1)) / len(numbers),
+        "interval": list(paired_difference(wins1, wins2)),
+        "bootstrap": list(bootstrap_difference(wins1, wins2)),
+        "measure_difference": float(np.mean(measures2) - np.mean(measures1)),
+        "measure_bootstrap": list(bootstrap_difference(measures1, measures2)),
+        "p_mcnemar": mcnemar_exact(wins1, wins2),
+        "retention": verdict,
+        "further_episodes": further,
+    }
+
+
+def summarise(lines: Sequence[Line], contestants: Sequence[str], tasks: Sequence[str], base: str) -> dict[str, Any]:
+    """Rates by task and contestant, and each contestant's comparison with `base` (Holm over the tasks)."""
+    rates = {task: {who: rate(own_row(lines, task, who), task) for who in contestants} for task in tasks}
+    comparisons: dict[str, dict[str, Any]] = {}
+    for who in contestants:
+        if who == base:
+            continue
+        rows = {task: compare(own_row(lines, task, base), own_row(lines, task, who), task) for task in tasks}
+        known = {task: row for task, row in rows.items() if row}
+        for row, adjusted in zip(known.values(), holm([row["p_mcnemar"] for row in known.values()])):
+            row["p_holm"] = adjusted
+        comparisons[who] = known
+    return {"base": base, "rates": rates, "comparisons": comparisons, "cross": cross_table(lines, contestants, tasks)}
+
+
+def cross_table(lines: Sequence[Line], contestants: Sequence[str], tasks: Sequence[str]) -> dict[str, Any]:
+    """{contestant: {row: {task: rate}}}: what each prompt does for every task judged on its episodes."""
+    table: dict[str, Any] = {}
+    for who in contestants:
+        rows = list(dict.fromkeys(line["row"] for line in lines if line["contestant"] == who))
+        table[who] = {
+            row or "(any)": {task: found for task in tasks if (found := rate(select(lines, task, who, row), task))}
+            for row in rows
+        }
+    return table
+
+
+def matrix(lines: Sequence[Line], weights: str, rows: Sequence[str], tasks: Sequence[str]) -> dict[str, Any]:
+    """The prompt matrix of one weights file.
+
+    Args:
+        lines: of the weights and, if played, of the contestant "random".
+        rows: row names; a row with a task's name is that task's own prompt; NO_GOAL is the row without a goal.
+        tasks: the columns.
+
+    Returns:
+        {"cells": {row: {task: rate}}, "tests": {task: own against pooled others and no goal, with one-sided Fisher p}}.
+    """
+    cells: dict[str, dict[str, Any]] = {
+        row: {task: found for task in tasks if (found := rate(select(lines, task, weights, row), task))} for row in rows
+    }
+    floor = {task: found for task in tasks if (found := rate(select(lines, task, "random"), task))}
+    if floor:
+        cells["(random actions)"] = floor
+    tests: dict[str, Any] = {}
+    for task in tasks:
+        own = cells.get(task, {}).get(task)
+        others = [cells[row][task] for row in rows if row != task and task in cells[row]]
+        if own is None or not others:
+            continue
+        wins, count = sum(cell["successes"] for cell in others), sum(cell["episodes"] for cell in others)
+        tests[task] = {
+            "own_successes": own["successes"],
+            "own_episodes": own["episodes"],
+            "other_successes": wins,
+            "other_episodes": count,
+            "p_fisher": fisher_greater(own["successes"], own["episodes"], wins, count),
+        }
+    return {"rows": list(cells), "tasks": list(tasks), "cells": cells, "tests": tests, "no_goal": NO_GOAL in rows}
