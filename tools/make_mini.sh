@@ -32,12 +32,9 @@ datasets() {
 }
 
 stage_record() {
-  local name
-  for name in $SKILLS $NEW_SKILL; do
-    say "recording $name"
-    "$PYTHON" -m steve1.commands.record --output_dir "data/recordings_mini/$name" --behaviours "$name" \
-      --episodes "$EPISODES" --steps "$STEPS" --seed "$SEED" --workers "$GAMES"
-  done
+  say "recording"
+  "$PYTHON" -m steve1.commands.record --output_dir data/recordings_mini --by_behaviour --behaviours $SKILLS $NEW_SKILL \
+    --episodes "$EPISODES" --steps "$STEPS" --seed "$SEED" --workers "$GAMES"
 }
 
 stage_convert() {

@@ -40,8 +40,14 @@ class Args:
     """Tries for one recording before it is given up."""
     split: str = "demo"
     """Which start places: "demo" or "eval"."""
+    by_behaviour: bool = False
+    """Put each behaviour into a folder of its own: <output_dir>/<behaviour>/<behaviour>_<number>."""
     workers: int = 1
     """Games side by side."""
+
+    def prefix(self, folder: Path, name: str, number: int) -> Path:
+        """Path of a recording without its ending."""
+        return (folder / name if self.by_behaviour else folder) / f"{name}_{number:03d}"
 
 
 @dataclass
@@ -75,7 +81,7 @@ def record_one(env: Any, args: Args, folder: Path, name: str, number: int, work:
     for attempt in range(args.attempts):
         options, seed, player = demonstration(behaviour(name), args.seed, number, attempt, split=args.split)
         done = record(
-            env, player, args.steps, folder / f"{name}_{number:03d}", behaviour=behaviour(name), reset_options=options,
+            env, player, args.steps, args.prefix(folder, name, number), behaviour=behaviour(name), reset_options=options,
             seed=seed, only_successful=args.only_successful, details={"split": args.split, "attempt": attempt},
         )  # fmt: skip
         work.tried[name] += 1
@@ -119,7 +125,7 @@ def main(args: Args) -> int:
     folder = resolve(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     tasks = plan(args)
-    todo = [(name, n) for name, n in tasks if not is_recorded(folder / f"{name}_{n:03d}")]
+    todo = [(name, n) for name, n in tasks if not is_recorded(args.prefix(folder, name, n))]
     if len(todo) < len(tasks):
         print(f"{len(tasks) - len(todo)} of {len(tasks)} recordings are there already.")
     work = Work()
@@ -142,7 +148,7 @@ def main(args: Args) -> int:
     bar.close()
     if work.fault is not None:
         raise work.fault
-    missing = [f"{name}_{n:03d}" for name, n in tasks if not is_recorded(folder / f"{name}_{n:03d}")]
+    missing = [f"{name}_{n:03d}" for name, n in tasks if not is_recorded(args.prefix(folder, name, n))]
     for name in sorted(work.tried):
         print(f"{name:14} kept {work.kept[name]:3}   success {work.good[name]}/{work.tried[name]} episodes")
     print(f"recordings: {display(folder)} ({len(tasks) - len(missing)} of {len(tasks)})")
