@@ -52,21 +52,27 @@ class DigDirt(Player):
             yield {"attack": int(self.pitch > 35), "camera": self.aim_step(pitch)}
 
     def dig(self) -> Script:
+        """Hold attack until one to three blocks came off, or none does."""
         count, since = self.dug(), 0
-        goal = count + int(self.rng.integers(2, 6))
-        while since < 32 and self.dug() < goal and not self.distracted():
+        goal = count + int(self.rng.integers(1, 4))
+        while since < 26 and self.dug() < goal and not self.distracted():
             since += 1
             if self.dug() > count:
                 count, since = self.dug(), 0
-                if self.rng.random() < 0.3:
-                    yield from self.aim(self.rng.uniform(50, 82), wrap(self.yaw + self.rng.uniform(-15, 15)), attack=1)
             yield {"attack": 1, "camera": self.drift(0.03)}
 
     def move_on(self) -> Script:
-        yaw = wrap(self.yaw + float(self.rng.choice([-1, 1])) * self.rng.uniform(45, 120))
-        yield from self.aim(self.rng.uniform(50, 70), yaw, attack=1, within=2.0)
-        for tick in range(int(self.rng.integers(6, 12))):
-            yield {"forward": 1, "attack": 1, "jump": int(tick in (1, 2, 3)), "camera": self.drift(0.03)}
+        """Turn and go on through the ground ahead: a trench, since a shaft ends on stone that hands cannot dig."""
+        trapped = self.info.get("below", "") not in ("default:dirt", "default:dirt_with_grass")
+        turn = self.rng.uniform(60, 150) if trapped else self.rng.uniform(20, 90)
+        yaw = wrap(self.yaw + float(self.rng.choice([-1, 1])) * turn)
+        yield from self.aim(self.rng.uniform(50, 60), yaw, attack=1, within=2.0)
+        count, ticks = self.dug(), int(self.rng.integers(18, 26))
+        for tick in range(ticks):
+            if self.dug() > count and tick > 8:
+                break
+            jump = int(trapped and tick % 10 < 4)
+            yield {"forward": int(tick % 12 < 7), "attack": 1, "jump": jump, "camera": self.drift(0.03)}
 
 
 class Explore(Player):
