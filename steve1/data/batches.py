@@ -49,8 +49,14 @@ class BatchSource:
 
     def __getitem__(self, number: int) -> Batch:
         import torch
+        import torch.utils.data as torch_data
 
         arrays = self._dataset.empty(self._batch_size)
+        shared = None
+        if torch_data.get_worker_info() is not None:
+            # Decoded straight into the memory that the training process will read: nothing large is copied on the way.
+            shared = _shared_like(arrays["frames"])
+            arrays["frames"] = shared.numpy()
         batch: Batch = {"episode": [], "start": [], "window": [], "epoch": []}
         for row, (epoch, index) in enumerate(self.places(number)):
             window = self._dataset.window(epoch, index, out={key: array[row] for key, array in arrays.items()})
@@ -58,7 +64,16 @@ class BatchSource:
             batch["start"].append(window["start"])
             batch["window"].append(index)
             batch["epoch"].append(epoch)
-        return {key: torch.from_numpy(array) for key, array in arrays.items()} | batch
+        tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+        return (tensors if shared is None else tensors | {"frames": shared}) | batch
+
+
+def _shared_like(array: NDArray[np.uint8]) -> Any:
+    """A uint8 tensor of the same shape in shared memory."""
+    import torch
+
+    storage = torch.UntypedStorage._new_shared(array.nbytes, device="cpu")
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(array.shape)  # type: ignore[call-overload]
 
 
 class _Numbers:

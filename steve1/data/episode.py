@@ -22,7 +22,7 @@ from steve1.core.files import atomic_dir, atomic_file
 from steve1.core.frames import AGENT_SIZE, MINECLIP_SIZE, agent_frame, mineclip_frame
 from steve1.core.paths import resolve
 
-from .jpegs import QUALITY, JpegPackWriter
+from .jpegs import CHROMA, QUALITY, JpegPackWriter
 from .layouts import (
     ACTIONS,
     FIRST_GOAL,
@@ -207,7 +207,7 @@ class EpisodeWriter:
             "n_frames": len(self._actions),
             "fps": FPS,
             "frame_size": list(AGENT_SIZE),
-            "jpeg_quality": QUALITY,
+            "jpeg": {"quality": QUALITY, "chroma": CHROMA},
             "mineclip_frames": self._keep_mineclip,
         }
         (self._folder / METADATA).write_text(

@@ -15,8 +15,13 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 
-QUALITY = 92
-_SETTINGS = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+#: Measured on 204 frames of the game: mean error 1.8 grey levels (at most 33) and 8.5 KB a frame. Halving the colours'
+#: resolution, as JPEG usually does, would save 20 % and err by 2.4, up to 143 at coloured edges.
+QUALITY, CHROMA = 94, "4:4:4"
+_SETTINGS = [
+    cv2.IMWRITE_JPEG_QUALITY, QUALITY,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+]  # fmt: skip
 
 
 class JpegPackWriter:
