@@ -39,7 +39,6 @@ def main(args: Args) -> None:
     starts: list[dict[str, Any]] = []
     have: Counter[tuple[str, str]] = Counter()
     with LuantiEnv(width=160, height=96) as env:
-        assert isinstance(env, LuantiEnv)
         points = green_points(env, 320, args.reach)
         generator(args.seed, "regions").shuffle(points)
         bar = progress(points, desc="regions", unit="region")

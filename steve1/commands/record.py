@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import queue
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,11 +123,30 @@ def worker(number: int, args: Args, folder: Path, work: Work, bar: Any) -> None:
             env.close()
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Two recorders in one folder would write the same names."""
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                "Another recorder works in this folder.", where=folder, todo="wait for it, or choose another --output_dir"
+            ) from None
+        yield
+
+
 def main(args: Args) -> int:
     check_steps(args.steps)
+    tasks = plan(args)
     folder = resolve(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = plan(args)
+    with alone(folder):
+        return record_all(args, folder, tasks)
+
+
+def record_all(args: Args, folder: Path, tasks: list[tuple[str, int]]) -> int:
+    """Record what is missing; returns the exit code."""
     todo = [(name, n) for name, n in tasks if not is_recorded(args.prefix(folder, name, n))]
     if len(todo) < len(tasks):
         print(f"{len(tasks) - len(todo)} of {len(tasks)} recordings are there already.")

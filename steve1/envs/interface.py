@@ -57,6 +57,9 @@ class Env(gymnasium.Env[Observation, Action], abc.ABC):
     One step is one tick of 50 ms of game time, however long it takes here.
     """
 
+    draw_pointer = True
+    """False gives pictures as a recorder makes them, without the arrow in menus."""
+
     metadata = {"render_modes": ["rgb_array"], "render_fps": FPS}  # noqa: RUF012
 
     @abc.abstractmethod
@@ -72,9 +75,3 @@ class Env(gymnasium.Env[Observation, Action], abc.ABC):
     @abc.abstractmethod
     def restart(self) -> None:
         """End the game if it still runs, and start a fresh one; `reset` comes next."""
-
-    def __enter__(self) -> Env:
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        self.close()

@@ -5,9 +5,11 @@ In: what the player sees and the nodes that the game lists around it (info["near
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 
-from .player import EYE, Player, Script, wrap
+from .player import EYE, Action, Player, Script, wrap
 
 _REACH = 3.6  # nodes from the eyes
 
@@ -41,7 +43,7 @@ class ChopTree(Player):
         cost = np.linalg.norm((nodes - eye) * [1, 0.6, 1], axis=1)
         return nodes[int(np.argmin(cost))]
 
-    def approach(self, trunk: np.ndarray) -> Script:
+    def approach(self, trunk: np.ndarray) -> Generator[Action, None, bool]:
         """Walk up to a trunk; the generator's value tells whether it is in reach."""
         places, side = [self.position.copy()], 0
         for _ in range(120):

@@ -111,7 +111,7 @@ def record(
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    env.draw_pointer = False  # type: ignore[attr-defined]  # conversion draws it, as for any recording
+    env.draw_pointer = False  # conversion draws it, as for any recording
     try:
         history = _play(env, player, steps, part, reset_options, seed)
         value, success = behaviour.measure(history), behaviour.success(history)
@@ -128,7 +128,7 @@ def record(
         return Recorded(target, len(history.positions) - 1, value, success, kept)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        env.draw_pointer = True  # type: ignore[attr-defined]
+        env.draw_pointer = True
 
 
 def _play(

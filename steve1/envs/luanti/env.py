@@ -54,8 +54,6 @@ class LuantiEnv(Env):
         split: which of the kept start states a reset draws from.
         instance: only a label for messages; every instance finds its own display, port and folder.
         timeout_s: longest wait for the start, for a reset, and for one step.
-
-    draw_pointer: set it to False to get pictures as a recorder makes them, without the arrow in menus.
     """
 
     def __init__(
@@ -66,7 +64,6 @@ class LuantiEnv(Env):
             surroundings, split, width, height, instance,
         )  # fmt: skip
         self.action_space = action_space()
-        self.draw_pointer = True
         self._settings, self.timeout_s = settings or {}, timeout_s
         self._program = find_program("luanti", "minetest", package=PACKAGES)
         self._process = GameProcess(
@@ -117,7 +114,8 @@ class LuantiEnv(Env):
 
     def _wait_joined(self) -> None:
         memory, game = self._memory, self._process.game
-        assert memory is not None and game is not None
+        assert memory is not None, "the memory is made before the game starts"
+        assert game is not None, "start() comes first"
         limit = time.monotonic() + self.timeout_s
         while not memory.state().get("pos"):
             if game.poll() is not None:

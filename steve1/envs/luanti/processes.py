@@ -61,9 +61,13 @@ def spawn(command: list[str], death_signal: int, **more: Any) -> subprocess.Pope
             _spawner = (os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="spawner"))
         pool = _spawner[1]
     prepare = _die_with_parent(death_signal)
-    return pool.submit(
-        subprocess.Popen, command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=prepare, **more
-    ).result()
+
+    def fork() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=prepare, **more
+        )
+
+    return pool.submit(fork).result()
 
 
 def end(process: subprocess.Popen[Any] | None, first: int = signal.SIGTERM, patience_s: float = 3.0) -> None:

@@ -1,0 +1,35 @@
+"""Compiles what the game needs (the lock-step shim) and says what is missing for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steve1.core.cli import run
+from steve1.core.paths import display
+
+
+@dataclass(frozen=True)
+class Args:
+    check_only: bool = False
+    """Only look whether the game, the X server and the compiler are there."""
+
+
+def main(args: Args) -> None:
+    from steve1.envs.luanti.shim import PACKAGES, build_shim, find_program, game_version
+
+    program = find_program("luanti", "minetest", package=PACKAGES)
+    print(f"game: {program} {'.'.join(map(str, game_version(program)))}")
+    print(f"X server: {find_program('Xvfb', package='xvfb')}")
+    if args.check_only:
+        print(f"compiler: {find_program('gcc', 'cc', 'clang', package='gcc libc6-dev libx11-dev')}")
+    else:
+        print(f"shim: {display(build_shim())}")
+
+
+def cli() -> None:
+    """Entry point of tools/build_shim.py."""
+    run(Args, main, __doc__ or "")
+
+
+if __name__ == "__main__":
+    cli()
