@@ -166,7 +166,9 @@ class EpisodeWriter:
             self._video: VideoWriter | None = None
             if self._keep_mineclip:
                 height, width = MINECLIP_SIZE
-                self._video = self._stack.enter_context(VideoWriter(self._folder / MINECLIP_VIDEO, width, height))
+                self._video = self._stack.enter_context(
+                    VideoWriter(self._folder / MINECLIP_VIDEO, width, height, preset="ultrafast")
+                )
         except BaseException as fault:
             self._stack.__exit__(type(fault), fault, fault.__traceback__)
             raise
