@@ -15,7 +15,7 @@ SKILLS="${SKILLS:-look_at_sky explore collect_grass build_pillar swim chop_tree}
 NEW_SKILL="${NEW_SKILL:-dig_dirt}"
 EPISODES="${EPISODES:-24}"                 # of each behaviour
 STEPS="${STEPS:-300}"                      # ticks in an episode
-GAMES="${GAMES:-2}"                        # games side by side while recording
+GAMES="${GAMES:-1}"                        # games side by side; on 2 cores two together are slower than one
 SEED="${SEED:-0}"
 
 POLICY_FRAMES="${POLICY_FRAMES:-800000}"   # frames that the policy is trained on
