@@ -94,12 +94,13 @@ def fit(parts: Parts, position: Position, states: list[PolicyState]) -> None:
             if settings.val_freq and due(position.step, settings.val_freq, parts.total_steps):
                 with clock.paused():
                     validate_and_keep_best(parts, position)
-            if due(position.step, settings.save_every, parts.total_steps) or asked_to_stop():
+            stopping = asked_to_stop()
+            if due(position.step, settings.save_every, parts.total_steps) or stopping:
                 with clock.paused():
                     save(parts, position, tally, states if not piece.ends else [])
             if parts.hooks.on_step is not None:
                 parts.hooks.on_step(position.step)
-            if asked_to_stop():
+            if stopping:
                 raise KeyboardInterrupt
 
 

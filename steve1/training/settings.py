@@ -252,9 +252,9 @@ class TrainSettings:
         """Raise one UserError with every fault, missing files included; nothing is loaded for it."""
         found = self.faults() + self._missing_files()
         if found:
+            listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(found, 1))
             raise UserError(
-                "These training settings cannot work:" if len(found) > 1 else "This training setting cannot work:",
-                where="\n            ".join(f"{number}. {text}" for number, text in enumerate(found, 1)),
+                f"{len(found)} training setting(s) cannot work:{listed}",
                 todo="change them in the script, or in front of it: LEARNING_RATE=5e-6 bash 3_train_….sh (--help lists all)",
             )
 

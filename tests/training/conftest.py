@@ -16,7 +16,7 @@ from steve1.policy import PolicyConfig, write_model
 from steve1.training.settings import TrainSettings
 
 E = 8
-N_FRAMES = 111  # 15 + 96: three windows of 32, two of 48
+N_FRAMES = 64  # 15 + 49: two windows of 24, one more that overlaps; two of 32
 
 TINY = PolicyConfig(
     hidsize=32,
@@ -91,6 +91,7 @@ def settings(tiny: Path, tmp_path: Path) -> Callable[..., TrainSettings]:
             "total_frames": 192,
             "warmup_frames": 64,
             "val_freq": 3,
+            "val_windows": 2,
             "save_every": 3,
             "log_every": 2,
             "num_workers": 0,

@@ -1,0 +1,202 @@
+"""Stopped anywhere, in any way, and started again: the same weights, bit for bit, as never having stopped."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from steve1.core.errors import UserError
+from steve1.training import finetune
+from steve1.training.fit import Hooks
+from steve1.training.settings import TrainSettings
+
+from .conftest import same, weights_of
+
+Make = Callable[..., TrainSettings]
+
+
+class Crash(Exception):
+    pass
+
+
+def crash_at(step: int) -> Hooks:
+    def stop(now: int) -> None:
+        if now == step:
+            raise Crash
+
+    return Hooks(on_step=stop)
+
+
+def forget(chosen: TrainSettings) -> None:
+    shutil.rmtree(chosen.run_dir, ignore_errors=True)
+    shutil.rmtree(chosen.out_path.parent, ignore_errors=True)
+
+
+def everything(chosen: TrainSettings) -> dict[str, object]:
+    """Final, best and step weights of a run."""
+    found = {f"out/{key}": value for key, value in weights_of(chosen.out_path).items()}
+    for kind in ("best", "step4", "step8", "latest"):
+        found |= {f"{kind}/{key}": value for key, value in weights_of(chosen.run_dir / f"tuned_{kind}.weights").items()}
+    return found
+
+
+# Three chunks a window, two micro-batches a step: resume points fall inside windows as well as between them.
+SHAPE = {
+    "T": 24, "trunc_t": 8, "batch_size": 1, "gradient_accum_steps": 2, "total_frames": 9 * 16, "warmup_frames": 40,
+    "val_freq": 4, "save_every": 4,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, object]:
+    """What a run that never stopped leaves; filled by the first test that needs it."""
+    return {}
+
+
+@pytest.fixture
+def reference(settings: Make, expected: dict[str, object]) -> tuple[TrainSettings, dict[str, object]]:
+    """Settings of a run that has not begun, and what it leaves when it never stops."""
+    chosen = settings(**SHAPE)
+    if not expected:
+        finetune(chosen)
+        expected.update(everything(chosen))
+        forget(chosen)
+    return chosen, expected
+
+
+def test_resumes_exactly_from_every_point_of_a_window(
+    reference: tuple[TrainSettings, dict[str, object]], settings: Make, tmp_path: Path
+) -> None:
+    """Resume points after one, two and three of a window's three chunks; the interrupted run also saved at every step."""
+    chosen, expected = reference
+
+    def keep(step: int) -> None:
+        shutil.copytree(chosen.run_dir, tmp_path / "kept" / str(step), ignore=shutil.ignore_patterns("*_step*"))
+
+    finetune(settings(**{**vars(chosen), "save_every": 1}), hooks=Hooks(on_step=keep))
+    for step in range(1, 9):
+        forget(chosen)
+        shutil.copytree(tmp_path / "kept" / str(step), chosen.run_dir)
+        steps: list[int] = []
+        finetune(chosen, hooks=Hooks(on_step=steps.append))
+        assert steps == list(range(step + 1, 10))
+        found = everything_of(chosen, "out") | everything_of(chosen, "best")
+        wanted = {name: value for name, value in expected.items() if name in found}
+        assert same(found, wanted), step  # type: ignore[arg-type]
+
+
+def everything_of(chosen: TrainSettings, kind: str) -> dict[str, object]:
+    path = chosen.out_path if kind == "out" else chosen.run_dir / f"tuned_{kind}.weights"
+    return {f"{kind}/{key}": value for key, value in weights_of(path).items()}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_random_moments(reference: tuple[TrainSettings, dict[str, object]]) -> None:
+    """kill -9 whenever it comes: in a step, while validating, while a checkpoint is written."""
+    chosen, expected = reference
+    rng = random.Random(5)
+    kills = 0
+    for _ in range(40):
+        child = os.fork()
+        if child == 0:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            try:
+                finetune(chosen)
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+        time.sleep(rng.uniform(0.05, 0.6))
+        os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+        kills += os.WIFSIGNALED(status)
+        assert not (os.WIFEXITED(status) and os.WEXITSTATUS(status)), "a run after a kill did not work"
+        if os.WIFEXITED(status):
+            break
+        if kills >= 12:
+            finetune(chosen)
+            break
+    assert kills >= 1
+    assert same(everything(chosen), expected)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_the_number_of_workers_changes_nothing(
+    reference: tuple[TrainSettings, dict[str, object]], settings: Make, workers: int
+) -> None:
+    chosen, expected = reference
+    finetune(settings(**{**vars(chosen), "num_workers": workers}))
+    assert same(everything(chosen), expected)  # type: ignore[arg-type]
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(
+    reference: tuple[TrainSettings, dict[str, object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen, expected = reference
+
+    def interrupt(step: int) -> None:
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(chosen, hooks=Hooks(on_step=interrupt))
+    assert signal.getsignal(signal.SIGTERM) is before
+    finetune(chosen)
+    assert "going on after step 6" in capsys.readouterr().out
+    assert same(everything(chosen), expected)  # type: ignore[arg-type]
+
+
+def test_a_finished_run_says_so_again_and_trains_nothing(settings: Make) -> None:
+    chosen = settings()
+    first = finetune(chosen)
+    steps: list[int] = []
+    second = finetune(chosen, hooks=Hooks(on_step=steps.append))
+    assert steps == [] and second == first
+
+
+def test_other_settings_are_named_and_refused(settings: Make, tiny: Path) -> None:
+    with pytest.raises(Crash):
+        finetune(settings(), hooks=crash_at(4))
+    with pytest.raises(UserError) as caught:
+        finetune(settings(learning_rate=5e-4, weight_decay=0.0, precision="bf16"))
+    text = str(caught.value)
+    assert "learning_rate: 0.001 then, 0.0005 now" in text and "weight_decay: 0.039 then, 0.0 now" in text
+    assert "precision: float32 then, bfloat16 now" in text and "--resume_anyway" in text
+    result = finetune(settings(learning_rate=5e-4, resume_anyway=True))
+    assert result.steps == 6
+
+
+def test_a_changed_list_is_noticed(settings: Make, tiny: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "samplings"
+    shutil.copytree(tiny / "samplings", copy)
+    with pytest.raises(Crash):
+        finetune(settings(sampling_dir=str(copy)), hooks=crash_at(4))
+    lines = (copy / "tiny_train.txt").read_text().splitlines()
+    (copy / "tiny_train.txt").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(UserError, match="train_list: content"):
+        finetune(settings(sampling_dir=str(copy)))
+
+
+def test_another_batch_goes_on_with_the_next_windows(settings: Make) -> None:
+    with pytest.raises(Crash):
+        finetune(settings(save_every=1), hooks=crash_at(3))
+    result = finetune(settings(batch_size=1, resume_anyway=True))
+    assert result.steps == 12  # 192 frames in steps of 16, the first 96 of them done
+    assert result.frames == 192
+
+
+def test_overwrite_starts_again(settings: Make) -> None:
+    first = finetune(settings())
+    weights = weights_of(first.out_weights)
+    steps: list[int] = []
+    finetune(settings(learning_rate=5e-4, overwrite=True), hooks=Hooks(on_step=steps.append))
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert not same(weights, weights_of(first.out_weights))

@@ -1,0 +1,114 @@
+"""Settings: every fault at once, before anything loads; the schedule's numbers; what counts as another run."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.paths import ROOT
+from steve1.training.settings import HARMLESS, TrainSettings
+
+Make = Callable[..., TrainSettings]
+
+
+def test_defaults_are_the_guides_fine_tuning_values() -> None:
+    chosen = TrainSettings()
+    assert (chosen.batch_size, chosen.learning_rate, chosen.total_frames, chosen.T, chosen.trunc_t) == (8, 1e-5, 10_000_000, 320, 64)
+    assert (chosen.min_btwn_goals, chosen.max_btwn_goals, chosen.p_uncond, chosen.weight_decay) == (15, 100, 0.1, 0.039)
+    assert (chosen.warmup_frames, chosen.gradient_accum_steps, chosen.max_grad_norm) == (1_000_000, 1, 5.0)
+    assert not chosen.faults()
+
+
+def test_all_faults_come_in_one_message(settings: Make) -> None:
+    broken = settings(
+        batch_size=0, T=8, trunc_t=64, min_btwn_goals=100, max_btwn_goals=15, learning_rate=0.0, in_weights="/no/where.weights",
+        sampling_name="nothing", p_uncond=1.5, device="tpu", out_weights="tuned.pt",
+    )  # fmt: skip
+    with pytest.raises(UserError) as caught:
+        broken.check()
+    text = str(caught.value)
+    for part in (
+        "batch_size must be at least 1", "T must be at least 16", "trunc_t cannot be longer than T", "min_btwn_goals must be below",
+        "learning_rate must be", "/no/where.weights", "nothing_train.txt", "nothing_val.txt", "p_uncond", "device must be", "out_weights must end",
+    ):  # fmt: skip
+        assert part in text, part
+    assert text.startswith("11 training setting(s)") or text.startswith("12 training setting(s)")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"T": 15}, "T must be at least 16, got 15"),
+        ({"min_btwn_goals": 50, "max_btwn_goals": 50}, "min_btwn_goals must be below max_btwn_goals, got 50 and 50"),
+        ({"warmup_frames": 192}, "warmup_frames must be below total_frames, got 192 and 192: a tenth is usual"),
+        ({"from_scratch": True}, "from_scratch reads no weights, but in_weights names some"),
+        ({"in_weights": ""}, "in_weights is empty"),
+        ({"in_weights": "none", "from_vpt": True}, "from_vpt needs VPT's weights"),
+        ({"resume_anyway": True, "overwrite": True}, "choose one"),
+        ({"max_grad_norm": float("nan")}, "max_grad_norm must be at least 0"),
+        ({"learning_rate": float("inf")}, "learning_rate must be a number"),
+        ({"val_list": "/no/val.txt"}, "VAL_FREQ=0 trains without validation"),
+    ],
+)
+def test_each_contradiction_is_named(settings: Make, changes: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        settings(**changes).check()
+    assert said in str(caught.value)
+
+
+def test_output_may_not_replace_the_starting_weights(settings: Make, tiny: Path) -> None:
+    with pytest.raises(UserError, match="would replace in_weights"):
+        settings(out_weights=str(tiny / "." / "tiny.weights")).check()
+
+
+def test_unknown_sampling_lists_the_known_ones(settings: Make) -> None:
+    with pytest.raises(UserError, match="samplings there: tiny"):
+        settings(sampling_name="finetune_buildhouse").check()
+
+
+def test_steps_are_counted_as_published() -> None:
+    chosen = TrainSettings(total_frames=10_000_000, batch_size=8, trunc_t=64, gradient_accum_steps=4)
+    assert chosen.total_steps() == 4883  # ceil(10e6 / (8 * 64 * 4))
+    assert chosen.total_steps(processes=2) == 2442
+
+
+def test_any_path_is_a_path(settings: Make, tiny: Path) -> None:
+    chosen = settings(sampling_dir=f"{tiny}/./samplings/../samplings")
+    chosen.check()
+    assert chosen.train_path.is_file()
+    assert TrainSettings(out_weights="./data/a.b/x.y.weights").name == "x.y"
+    assert TrainSettings(out_weights="./data/x.weights").out_path == ROOT / "data/x.weights"
+
+
+def test_the_last_flag_wins_so_that_scripts_pass_flags_on() -> None:
+    seen: list[TrainSettings] = []
+    with pytest.raises(SystemExit) as done:
+        run(TrainSettings, seen.append, argv=["--val_freq", "1000", "--overwrite", "--val_freq", "999999", "--T", "64"])
+    assert done.value.code == 0
+    assert (seen[0].val_freq, seen[0].overwrite, seen[0].resume_anyway, seen[0].T) == (999999, True, False, 64)
+
+
+def test_real_booleans_only(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--overwrite False` must not come to mean true."""
+    with pytest.raises(SystemExit) as done:
+        run(TrainSettings, lambda chosen: None, argv=["--overwrite", "False"])
+    assert done.value.code == 2
+
+
+def test_only_what_changes_the_weights_makes_another_run(settings: Make) -> None:
+    before = dataclasses.asdict(settings())
+    assert settings(num_workers=4, log_every=7, save_every=1, threads=2, compile=True).differences(before) == []
+    assert settings(learning_rate=2e-3, seed=5).differences(before) == ["learning_rate: 0.001 then, 0.002 now", "seed: 0 then, 5 now"]
+    assert set(HARMLESS) <= {field.name for field in dataclasses.fields(TrainSettings)}
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys, steve1.commands.train; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
