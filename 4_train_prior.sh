@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 . tools/python.sh
 
-DATA="${DATA:-data/prior_data/prior_data.pkl}"   # pairs: .pkl or .npz; with DATASET_DIRS: the .npz to write
+DATA="${DATA:-data/prior_data/steve1_prior_data.pkl}"   # pairs: .pkl or .npz; with DATASET_DIRS: the .npz to write
 DATASET_DIRS="${DATASET_DIRS:-}"                 # folders with embedded, captioned episodes, separated by spaces; empty: read DATA
 MINECLIP="${MINECLIP:-data/weights/mineclip/attn.pth}"   # encodes the captions; only with DATASET_DIRS
 OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/my_prior.safetensors}"   # .pt: as STEVE-1 reads it

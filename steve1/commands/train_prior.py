@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Args:
     """Train the prior (text embedding → goal)."""
 
-    data: str = "data/prior_data/prior_data.pkl"
+    data: str = "data/prior_data/steve1_prior_data.pkl"
     """Pairs: a pickle or .npz with text_embeddings and visual_embeddings. With --dataset_dir: the .npz to write."""
     out_weights: str = "data/weights/steve1/my_prior.safetensors"
     """Where the best prior goes; .pt writes the form that STEVE-1 reads."""

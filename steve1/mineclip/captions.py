@@ -60,9 +60,9 @@ def _texts(value: object) -> bool:
 
 
 def captions_of(metadata: dict[str, Any], table: dict[str, Captions], where: object = "") -> tuple[str, Captions]:
-    """An episode's behaviour and captions: those of its own metadata, else the table's.
+    """An episode's behaviour and captions: those of its own metadata and the table's for its behaviour.
 
-    Captions held out in the table never come back as training captions.
+    Captions that the table holds out never come back as training captions.
 
     Raises:
         UserError: neither the metadata nor the table has any.
@@ -72,7 +72,7 @@ def captions_of(metadata: dict[str, Any], table: dict[str, Captions], where: obj
     own = metadata.get("captions") or []
     if own and not _texts(own):
         raise UserError("captions in the metadata must be a list of texts", where=where, got=repr(own)[:80])
-    train = tuple(text for text in (own or known.train) if text not in known.held_out)
+    train = tuple(text for text in dict.fromkeys([*own, *known.train]) if text not in known.held_out)
     if not train:
         raise UserError(
             "an episode has no captions",

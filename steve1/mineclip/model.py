@@ -56,16 +56,19 @@ class MineCLIP(nn.Module):
         return self.logit_scale.device
 
     def image_features(self, frames: Tensor) -> Tensor:
-        """frames: uint8 (N,h,w,3) at the tower's resolution → float32 (N,E). Differentiable."""
+        """frames: uint8, or float 0..255, (N,h,w,3) at the tower's resolution → float32 (N,E). Differentiable."""
         x = (frames.to(self.device).permute(0, 3, 1, 2).float() - self.mean) / self.std
         with self._precision():
             features = self.vision(x)
         return features.float()
 
-    def video_embedding(self, features: Tensor) -> Tensor:
-        """features: (N,T,E) image features in the order of time → float32 (N,E). Differentiable."""
+    def video_embedding(self, features: Tensor, positions: Tensor | None = None) -> Tensor:
+        """features: (N,T,E) image features in the order of time → float32 (N,E). Differentiable.
+
+        positions: int64 (N,T), where only some of a clip's frames were encoded; None: 0..T-1.
+        """
         with self._precision():
-            video = self.temporal(features)
+            video = self.temporal(features, positions)
         return video.float()
 
     def text_embedding(self, tokens: Tensor) -> Tensor:

@@ -51,13 +51,18 @@ class TemporalEncoder(nn.Module):
         super().__init__()
         dim = config.embed_dim
         self.scale = dim**-0.5
-        self.pos_emb = nn.Parameter(torch.randn(config.max_frames, dim) * 0.02)
+        # Half the size of the features after scaling: with less, training from nothing hardly sees the order of frames.
+        self.pos_emb = nn.Parameter(torch.randn(config.max_frames, dim) * 0.5 * dim**0.5)
         self.blocks = nn.Sequential(*(TemporalBlock(dim, config.temporal_heads) for _ in range(config.temporal_layers)))
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """features: (N,T ≤ max_frames,E) in the order of time → (N,E)."""
-        x = features + self.pos_emb[: features.shape[1]] * self.scale
+    def forward(self, features: Tensor, positions: Tensor | None = None) -> Tensor:
+        """features: (N,T ≤ max_frames,E) in the order of time → (N,E).
+
+        positions: int64 (N,T), each feature's place in its clip, for clips of which only some frames were encoded.
+        """
+        rows = self.pos_emb[: features.shape[1]] if positions is None else self.pos_emb[positions]
+        x = features + rows * self.scale
         return self.norm(self.blocks(x)).mean(dim=1)
 
 
