@@ -74,9 +74,10 @@ def _videos(args: Args, name: str) -> list[Path]:
 
 def main(args: Args) -> None:
     """Check, load once, play, say what happened."""
-    from steve1.evaluation.contestants import Bench, parse_contestants, prompt_goals
+    from steve1.evaluation.contestants import Bench, environment_threads, parse_contestants, prompt_goals
     from steve1.evaluation.episodes import starts_for
     from steve1.evaluation.suite import load_suite
+    from steve1.evaluation.workers import limit_threads
     from steve1.rollout.supervise import SupervisedEnv
 
     if args.episodes < 1 or args.gameplay_length < 1:
@@ -90,6 +91,7 @@ def main(args: Args) -> None:
     surroundings = args.surroundings or (task.surroundings if task else "meadow")
     starts = starts_for(env_name, surroundings, "eval")
     prompt = english(args.text_prompt, task)
+    limit_threads(environment_threads(1))
     goal = prompt_goals(contestant.family, [prompt], seed=args.seed)[prompt]
     bench = Bench(device=args.device, deterministic=args.deterministic)
     options: dict[str, Any] = dict(task.reset_options()) if task else {}

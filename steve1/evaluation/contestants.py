@@ -179,8 +179,7 @@ class Bench:
         if contestant.kind == "player":
             from steve1.players import make_player
 
-            name = behaviour if contestant.behaviour == "own" else contestant.behaviour
-            player: Actor = make_player(name, integer(seed, "player"))
+            player: Actor = make_player(behaviour, integer(seed, "player"))
             return player
         from steve1.agent import Agent
 

@@ -85,6 +85,16 @@ def groups_of_place(tasks: Sequence[Task]) -> list[list[Task]]:
     return list(groups.values())
 
 
+def watched(contestant: Contestant, behaviour: str) -> dict[str, Any]:
+    """The reset option with which a scripted player is shown the blocks that it looks for."""
+    if contestant.kind != "player":
+        return {}
+    from steve1.players import BEHAVIOURS
+
+    known = BEHAVIOURS.get(behaviour)
+    return {"watch": dict(known.watch)} if known and known.watch else {}
+
+
 def summary_of_actions(trace: Trace) -> dict[str, float]:
     """Share of steps with each of the commonest buttons, and the mean camera movement in degrees a step."""
     pressed, camera = actions.joint_to_arrays(trace.tokens[:, 0], trace.tokens[:, 1])
@@ -127,11 +137,13 @@ class EpisodeRunner:
 
         def episode(env: Any) -> Trace:
             actor = self._bench.actor(contestant, goal, job.seed, job.behaviour)
-            settings: dict[str, Any] = {"seed": job.seed, "start": job.start, "options": tasks[0].reset_options()}
+            options = {**tasks[0].reset_options(), **watched(contestant, job.behaviour)}
+            settings: dict[str, Any] = {"seed": job.seed, "start": job.start, "options": options}
             facts = {"contestant": job.contestant, "row": job.row, "prompt": job.prompt, "key": job.key}
             if not job.video:
                 return play(actor, env, steps, metadata=facts, **settings)
-            with EpisodeVideo(self.folder / job.video, job.prompt or job.contestant, steps, title=job.contestant) as video:
+            # Without a title: films put the contestant's name above the picture.
+            with EpisodeVideo(self.folder / job.video, job.prompt or job.behaviour or job.contestant, steps) as video:
                 return play(actor, env, steps, metadata=facts, on_frame=video.on_frame, **settings)
 
         trace = self._game.episode(episode)

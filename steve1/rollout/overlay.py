@@ -84,8 +84,9 @@ class Overlay:
             region[:] = cap[:, : region.shape[1]]
         slots = [n for n in range(1, 10) if action.get(f"hotbar.{n}", 0)]
         if slots:
-            x = int(9.3 * _CAP)
-            picture[top : top + _CAP, x : x + _CAP] = _cap(str(slots[0]), _CAP, True)
+            # One row up: to the right begin the game's own hearts and slots.
+            x, y = int(8.0 * _CAP), top - int(1.1 * _CAP)
+            picture[y : y + _CAP, x : x + _CAP] = _cap(str(slots[0]), _CAP, True)
 
     def _camera(self, picture: NDArray[np.uint8], action: Mapping[str, Any]) -> None:
         pitch, yaw = (float(value) for value in action.get("camera", (0.0, 0.0)))

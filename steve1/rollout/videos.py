@@ -83,7 +83,7 @@ class Panel:
     Attributes:
         video: the file to show.
         title: who plays.
-        result: the line below, as it is at the end; or one line for each step.
+        result: the line below; or one for each step, the last of which is shown at the end.
         success: colours the result (None: not judged).
     """
 
@@ -92,11 +92,12 @@ class Panel:
     result: str | Sequence[str] = ""
     success: bool | None = None
 
-    def result_at(self, step: int) -> str:
-        """The result line at `step`."""
+    def result_at(self, step: int | None) -> str:
+        """The result line at `step`; None: the last one."""
         if isinstance(self.result, str):
             return self.result
-        return self.result[min(step, len(self.result) - 1)] if len(self.result) else ""
+        last = len(self.result) - 1
+        return self.result[last if step is None else min(step, last)] if self.result else ""
 
 
 def _bar(width: int, height: int, text: str, size: int, colour: tuple[int, int, int], ground: int) -> NDArray[np.uint8]:
@@ -146,10 +147,10 @@ def side_by_side(panels: Sequence[Panel], path: str | os.PathLike[str], *, headi
     top = [_bar(columns * width, _HEADER, heading, 17, (255, 255, 255), 20)] if heading else []
     size = (columns * width, rows * (height + _TITLE + _RESULT) + len(top) * _HEADER)
 
-    def compose(step: int, final: bool) -> NDArray[np.uint8]:
+    def compose(step: int | None) -> NDArray[np.uint8]:
         cells = []
         for panel, title, frame in zip(panels, titles, current):
-            colour = _GREY if not final or panel.success is None else _GREEN if panel.success else _RED
+            colour = _GREY if step is not None or panel.success is None else _GREEN if panel.success else _RED
             small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
             cells.append(np.vstack([title, small, _bar(width, _RESULT, panel.result_at(step), 14, colour, 30)]))
         blank = np.zeros_like(cells[0])
@@ -160,13 +161,13 @@ def side_by_side(panels: Sequence[Panel], path: str | os.PathLike[str], *, headi
     with VideoWriter(path, size[0], size[1], fps=FPS) as writer:
         step = 0
         while True:
-            writer.write(compose(step, False))
+            writer.write(compose(step))
             following = [next(stream) for stream in streams]
             if not any(alive for _, alive in following):
                 break
             current = [frame for frame, _ in following]
             step += 1
-        end = compose(step + 1, True)
+        end = compose(None)
         for _ in range(hold):
             writer.write(end)
     return Path(path)

@@ -1,0 +1,296 @@
+"""Evaluations from end to end with a fake world: pairing, resuming, workers that die, reports."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steve1.core.errors import UserError
+from steve1.evaluation import EvaluationSettings, evaluate, prompt_matrix
+from steve1.evaluation import contestants as contestants_module
+from steve1.evaluation.campaign import make_jobs
+from steve1.evaluation.compare import compare, comparison_table
+from steve1.evaluation.contestants import NO_GOAL, parse_contestants
+from steve1.evaluation.episodes import EpisodeLog
+from steve1.evaluation.evaluate import make_plan
+from steve1.evaluation.workers import end_tree, process_tree, run_jobs
+from steve1.rollout.play import GoalActor
+from tests.rollout.fakes import FakeAgent, OpenFake, fake_starts, goal
+
+SUITE = """
+env: luanti
+defaults: {steps: 40, inventory: {dirt: 9}}
+tasks:
+  dig_dirt:
+    prompts: {en: dig dirt, zh: 挖泥土}
+    surroundings: meadow
+    success: {kind: item_gained, names: [dirt], at_least: 4}
+    measure: {kind: item_gained, names: [dirt], name: dirt gained}
+  look_at_sky:
+    prompts: {en: look at the sky}
+    surroundings: meadow
+    success: {kind: pitch_in_last_part, part: 0.3333, at_most: -50}
+    measure: {kind: pitch_in_last_part, part: 0.3333, name: mean pitch}
+  swim:
+    prompts: {en: swim}
+    surroundings: shore
+    success: {kind: distance_in_water, at_least: 5}
+    measure: {kind: distance_in_water, name: distance in water}
+"""
+GOALS = {"dig dirt": goal(0), "look at the sky": goal(1), "swim": goal(2), NO_GOAL: np.zeros(4, dtype=np.float32)}
+
+
+@pytest.fixture()
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two weights files that stand for fake agents: the skilled one follows its goal, the other does nothing."""
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    (tmp_path / "m.model").write_bytes(b"model")
+    for name in ("base", "tuned"):
+        (tmp_path / f"{name}.weights").write_bytes(name.encode())
+        (tmp_path / f"{name}.weights.json").write_text(json.dumps({"model": str(tmp_path / "m.model"), "env": "luanti"}))
+
+    def actor(self: Any, contestant: Any, goal_: Any, seed: int, behaviour: str = "") -> Any:
+        if contestant.kind != "weights":
+            return original(self, contestant, goal_, seed, behaviour)
+        return GoalActor(FakeAgent(), goal_ if contestant.name == "tuned" else np.zeros(4))
+
+    original = contestants_module.Bench.actor
+    monkeypatch.setattr(contestants_module.Bench, "actor", actor)
+    return tmp_path
+
+
+def settings(world: Path, *names: str, **more: Any) -> EvaluationSettings:
+    files = [str(world / f"{name}.weights") if name in ("base", "tuned") else name for name in names]
+    values: dict[str, Any] = {"episodes": 4, "workers": 0, "folder": str(world / "run"), "suite": str(world / "suite.yaml"), **more}
+    return EvaluationSettings(contestants=files, **values)
+
+
+def injected(names: tuple[str, ...] = ("base", "tuned"), **more: Any) -> dict[str, Any]:
+    return {"open_game": OpenFake(), "starts_of": fake_starts, "goals": {name: GOALS for name in names}, **more}
+
+
+def test_an_evaluation_is_paired_judged_and_reported(world: Path) -> None:
+    report = evaluate(settings(world, "base", "tuned", "nothing", "random"), **injected())
+    rates = report.summary["rates"]
+    assert {task: rates[task]["tuned"]["successes"] for task in rates} == {"dig_dirt": 4, "look_at_sky": 4, "swim": 4}
+    assert {task: rates[task]["base"]["successes"] for task in rates} == {"dig_dirt": 0, "look_at_sky": 0, "swim": 0}
+    assert rates["dig_dirt"]["tuned"]["mean_measure"] == 8.0
+    assert rates["swim"]["nothing"]["successes"] == 0
+    cross = report.summary["cross"]["tuned"]
+    assert cross["dig_dirt"]["look_at_sky"]["successes"] == 0, "each episode is judged by all tasks of its place"
+    assert "swim" not in cross["dig_dirt"], "a task elsewhere is not judged"
+    gained = report.summary["comparisons"]["tuned"]["dig_dirt"]
+    assert gained["difference"] == 1.0
+    assert gained["p_mcnemar"] == pytest.approx(2 * 0.5**4)
+    by_number: dict[tuple[Any, ...], set[int]] = {}
+    for line in report.lines:
+        by_number.setdefault((line["key"].split("/")[-1],), set()).add(line["seed"])
+    assert all(len(seeds) == 1 for seeds in by_number.values()), "the same seeds for everyone"
+    assert len({next(iter(seeds)) for seeds in by_number.values()}) == 8, "a seed of its own for each episode"
+    traces = sorted((world / "run" / "traces").rglob("*.json"))
+    starts = {path.name: json.loads(path.read_text())["start"]["id"] for path in traces}
+    assert starts["meadow-000.json"] == "meadow-0"
+    assert starts["meadow-003.json"] == "meadow-0"
+    page = report.paths["html"].read_text()
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert "4/4" in page
+    rows = list(csv.DictReader(report.paths["csv"].open()))
+    row = next(row for row in rows if row["contestant"] == "tuned" and row["asked_for"] == "dig_dirt" and row["task"] == "dig_dirt")
+    assert (row["successes"], row["episodes"]) == ("4", "4")
+    assert "| dig_dirt | 0/4" in report.paths["md"].read_text()
+    assert json.loads(report.paths["json"].read_text())["settings"]["contestants"][0]["sha256"]
+
+
+def test_nothing_is_played_twice_and_more_episodes_only_add(world: Path) -> None:
+    class Counting(OpenFake):
+        opened = 0
+
+        def __call__(self, instance: int) -> Any:
+            Counting.opened += 1
+            return super().__call__(instance)
+
+    first = evaluate(settings(world, "base", "tuned"), **injected(open_game=Counting()))
+    again = evaluate(settings(world, "base", "tuned"), **injected(open_game=Counting()))
+    assert Counting.opened == 1
+    assert again.lines == first.lines
+    more = evaluate(settings(world, "base", "tuned", "nothing", episodes=5), **injected(open_game=Counting()))
+    assert [line for line in more.lines if line["number"] < 4 and line["contestant"] != "nothing"] == first.lines
+    with pytest.raises(UserError, match="other settings") as fault:
+        evaluate(settings(world, "base", "tuned", seed=1), **injected())
+    assert "seed" in str(fault.value)
+    (world / "tuned.weights").write_bytes(b"trained further")
+    with pytest.raises(UserError, match="other settings"):
+        evaluate(settings(world, "base", "tuned"), **injected())
+
+
+def test_a_torn_last_line_is_played_again_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    log = EpisodeLog(tmp_path, {"seed": 0})
+    log.add({"key": "a"})
+    log.add({"key": "b"})
+    text = log.path.read_bytes()
+    for cut in range(len(text) // 2 + 1, len(text)):
+        log.path.write_bytes(text[:cut])
+        again = EpisodeLog(tmp_path, {"seed": 0})
+        assert list(again.lines) == ["a"]
+        again.add({"key": "c"})
+        assert list(EpisodeLog(tmp_path, {"seed": 0}).lines) == ["a", "c"]
+    log.path.write_bytes(b"{broken\n" + text)
+    with pytest.raises(UserError, match="damaged line") as fault:
+        EpisodeLog(tmp_path, {"seed": 0})
+    assert "episodes.jsonl:1" in str(fault.value)
+
+
+def test_the_matrix_shows_what_each_prompt_does(world: Path) -> None:
+    found, _, paths = prompt_matrix(settings(world, "tuned"), ("go up",), **injected(goals={"tuned": {**GOALS, "go up": goal(1)}}))
+    assert found["rows"] == ["dig_dirt", "look_at_sky", "swim", "go-up", NO_GOAL, "(random actions)"]
+    wins = {row: {task: cell["successes"] for task, cell in found["cells"][row].items()} for row in found["rows"]}
+    assert wins["dig_dirt"] == {"dig_dirt": 4, "look_at_sky": 0, "swim": 0}
+    assert wins["go-up"] == {"dig_dirt": 0, "look_at_sky": 4, "swim": 0}
+    assert wins[NO_GOAL] == {"dig_dirt": 0, "look_at_sky": 0, "swim": 0}
+    assert found["tests"]["dig_dirt"]["other_episodes"] == 16
+    assert found["tests"]["dig_dirt"]["p_fisher"] < 0.001
+    assert found["tests"]["look_at_sky"]["other_successes"] == 4
+    assert paths["png"].read_bytes().startswith(b"\x89PNG")
+    assert "**4/4" in paths["md"].read_text()
+
+
+def test_compare_films_side_by_side(world: Path) -> None:
+    from steve1.data.video import probe
+
+    out = world / "film.mp4"
+    report, film = compare(settings(world, "base", "tuned", tasks=("dig_dirt",), videos=1), "dig dirt", out, **injected())
+    assert film == out
+    assert probe(out).frames == 40 + 20
+    table = comparison_table(report, report.tasks[0])
+    assert "| base | 4 | 0 | 0 %" in table
+    assert "| tuned | 4 | 4 | 100 %" in table
+    assert "+100 points" in table
+    with pytest.raises(UserError, match="at least one episode"):
+        compare(settings(world, "base", tasks=("dig_dirt",), episodes=0), "dig dirt", **injected())
+
+
+def test_jobs_are_plain_and_early_episodes_come_first(world: Path) -> None:
+    jobs = make_jobs(make_plan(settings(world, "base", "tuned", "random", videos=1)), fake_starts)
+    assert len(jobs) == 4 * (2 * 3 + 2)
+    assert [job.number for job in jobs] == sorted(job.number for job in jobs)
+    assert len({job.key for job in jobs}) == len(jobs)
+    assert all(bool(job.video) == (job.number == 0) for job in jobs)
+    with pytest.raises(UserError, match="at least one episode"):
+        make_jobs(make_plan(settings(world, "base", episodes=0)), fake_starts)
+
+
+def test_contestants_are_checked_before_anything_is_loaded(world: Path) -> None:
+    with pytest.raises(UserError, match="weights were not found") as fault:
+        parse_contestants([str(world / "bsae.weights")])
+    assert "base.weights" in str(fault.value)
+    with pytest.raises(UserError, match="nobody"):
+        parse_contestants([])
+    (world / "m.model").unlink()
+    with pytest.raises(UserError, match="model settings"):
+        parse_contestants([str(world / "base.weights")])
+
+
+def test_equal_names_are_told_apart(world: Path) -> None:
+    other = world / "sub"
+    other.mkdir()
+    for name in ("base.weights", "base.weights.json"):
+        (other / name).write_bytes((world / name).read_bytes())
+    names = [each.name for each in parse_contestants([str(world / "base.weights"), str(other / "base.weights"), "random"])]
+    assert len(set(names)) == 3
+    assert names[1] == "sub/base"
+
+
+class Sleeper:
+    """A runner for worker tests: 'die' and 'hang' do so once (a file remembers), others answer."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def run(self, job: str) -> str:
+        for trouble in ("die", "hang"):
+            mark = self.folder / job
+            if job.startswith(trouble) and not mark.exists():
+                mark.touch()
+                subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+                if trouble == "die":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                time.sleep(300)
+        if job == "user":
+            raise UserError("A fault of the user's.", where="here")
+        if job == "bug":
+            raise ValueError("a bug of ours")
+        return job.upper()
+
+    def close(self) -> None:
+        (self.folder / f"closed-{os.getpid()}").touch()
+
+
+class SleeperRecipe:
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __call__(self, index: int) -> Sleeper:
+        return Sleeper(self.folder)
+
+
+def test_jobs_of_workers_that_die_or_hang_are_repeated(tmp_path: Path) -> None:
+    done: dict[str, str] = {}
+    jobs = ["a", "die1", "b", "hang", "c"]
+    run_jobs(jobs, SleeperRecipe(tmp_path), done.__setitem__, workers=2, timeout_s=15)
+    assert done == {job: job.upper() for job in jobs}
+    assert len(list(tmp_path.glob("closed-*"))) == 2, "workers that live are closed in order"
+
+
+def test_restarts_of_workers_are_bounded(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="died too often"):
+        run_jobs(["die1", "die2", "die3"], SleeperRecipe(tmp_path), lambda job, result: None, workers=1, max_restarts=2)
+
+
+def test_faults_inside_a_job_end_the_run_with_their_message(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="fault of the user") as fault:
+        run_jobs(["user"], SleeperRecipe(tmp_path), lambda job, result: None)
+    assert fault.value.where == "here"
+    with pytest.raises(RuntimeError, match="a bug of ours"):
+        run_jobs(["bug"], SleeperRecipe(tmp_path), lambda job, result: None)
+
+
+def test_a_process_tree_is_ended_as_a_whole() -> None:
+    code = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']); time.sleep(300)"
+    parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    limit = time.monotonic() + 20
+    while len(process_tree(parent.pid)) < 2 and time.monotonic() < limit:
+        time.sleep(0.05)
+    tree = process_tree(parent.pid)
+    assert len(tree) == 2
+    end_tree(parent.pid)
+    parent.wait(10)
+    child = Path(f"/proc/{tree[1]}/stat")
+    while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_an_evaluation_over_processes_survives_a_killed_worker(world: Path, tmp_path: Path) -> None:
+    """Floor players need no weights, so that real workers can be used: the log is complete and equal to one without trouble."""
+    trouble = tmp_path / "trouble"
+    trouble.mkdir()
+    calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm")), **injected(()))
+    rough = evaluate(
+        settings(world, "random", "nothing", folder=str(world / "rough"), workers=2), **injected((), open_game=OpenFake(str(trouble)))
+    )
+    assert len(list(trouble.iterdir())) == 1
+
+    def results(report: Any) -> list[Any]:
+        return [(line["key"], line["seed"], line["success"], line["measure"]) for line in report.lines]
+
+    assert results(rough) == results(calm)
