@@ -159,7 +159,8 @@ def test_a_finished_run_says_so_again_and_trains_nothing(settings: Make) -> None
     first = finetune(chosen)
     steps: list[int] = []
     second = finetune(chosen, hooks=Hooks(on_step=steps.append))
-    assert steps == [] and second == first
+    assert steps == []
+    assert second == first
 
 
 def test_other_settings_are_named_and_refused(settings: Make, tiny: Path) -> None:
@@ -168,8 +169,10 @@ def test_other_settings_are_named_and_refused(settings: Make, tiny: Path) -> Non
     with pytest.raises(UserError) as caught:
         finetune(settings(learning_rate=5e-4, weight_decay=0.0, precision="bf16"))
     text = str(caught.value)
-    assert "learning_rate: 0.001 then, 0.0005 now" in text and "weight_decay: 0.039 then, 0.0 now" in text
-    assert "precision: float32 then, bfloat16 now" in text and "--resume_anyway" in text
+    assert "learning_rate: 0.001 then, 0.0005 now" in text
+    assert "weight_decay: 0.039 then, 0.0 now" in text
+    assert "precision: float32 then, bfloat16 now" in text
+    assert "--resume_anyway" in text
     result = finetune(settings(learning_rate=5e-4, resume_anyway=True))
     assert result.steps == 6
 

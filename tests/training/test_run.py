@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from steve1.core.files import read_json
-from steve1.policy import load_policy
 from steve1.training import finetune
 from steve1.training.settings import TrainSettings
 

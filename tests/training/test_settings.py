@@ -20,7 +20,13 @@ Make = Callable[..., TrainSettings]
 
 def test_defaults_are_the_guides_fine_tuning_values() -> None:
     chosen = TrainSettings()
-    assert (chosen.batch_size, chosen.learning_rate, chosen.total_frames, chosen.T, chosen.trunc_t) == (8, 1e-5, 10_000_000, 320, 64)
+    assert (chosen.batch_size, chosen.learning_rate, chosen.total_frames, chosen.T, chosen.trunc_t) == (
+        8,
+        1e-5,
+        10_000_000,
+        320,
+        64,
+    )
     assert (chosen.min_btwn_goals, chosen.max_btwn_goals, chosen.p_uncond, chosen.weight_decay) == (15, 100, 0.1, 0.039)
     assert (chosen.warmup_frames, chosen.gradient_accum_steps, chosen.max_grad_norm) == (1_000_000, 1, 5.0)
     assert not chosen.faults()
@@ -105,7 +111,10 @@ def test_real_booleans_only(capsys: pytest.CaptureFixture[str]) -> None:
 def test_only_what_changes_the_weights_makes_another_run(settings: Make) -> None:
     before = dataclasses.asdict(settings())
     assert settings(num_workers=4, log_every=7, save_every=1, threads=2, compile=True).differences(before) == []
-    assert settings(learning_rate=2e-3, seed=5).differences(before) == ["learning_rate: 0.001 then, 0.002 now", "seed: 0 then, 5 now"]
+    assert settings(learning_rate=2e-3, seed=5).differences(before) == [
+        "learning_rate: 0.001 then, 0.002 now",
+        "seed: 0 then, 5 now",
+    ]
     assert set(HARMLESS) <= {field.name for field in dataclasses.fields(TrainSettings)}
 
 

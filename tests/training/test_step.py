@@ -88,7 +88,14 @@ def test_state_is_carried_over_chunks_and_begins_afresh_with_new_windows(setting
             losses.append(float(outcome.measures[0]))
         assert whole is not None
         with torch.no_grad():
-            expected = policy.loss(whole["frames"], whole["goals"], whole["first"], policy.initial_state(2), whole["buttons"], whole["camera"])
+            expected = policy.loss(
+                whole["frames"],
+                whole["goals"],
+                whole["first"],
+                policy.initial_state(2),
+                whole["buttons"],
+                whole["camera"],
+            )
         assert sum(losses) / 2 == pytest.approx(float(expected.loss), abs=1e-5)
     assert all(not keys.requires_grad for keys in states[0].keys)
 
@@ -103,7 +110,8 @@ def test_a_last_chunk_may_be_shorter(settings: Make, tiny: Path) -> None:
     assert [(piece.starts, piece.ends, piece.following) for piece in found] == [
         (True, False, (0, 1)), (False, False, (0, 2)), (False, True, (1, 0)), (True, False, (1, 1)),
     ]  # fmt: skip
-    assert bool(found[0].parts[0]["first"][:, 0].all()) and not found[1].parts[0]["first"].any()
+    assert bool(found[0].parts[0]["first"][:, 0].all())
+    assert not found[1].parts[0]["first"].any()
 
 
 def test_clipping_and_its_reported_norm_are_in_the_published_unit(settings: Make, tiny: Path) -> None:
@@ -140,13 +148,17 @@ def test_a_step_that_is_not_finite_changes_nothing(settings: Make, tiny: Path) -
     outcome = stepper.step(first, stepper.initial_states(first), 1e-3)
     weights = {name: value.clone() for name, value in policy.state_dict().items()}
     bad = stepper.step(poisoned(second), outcome.states, 1e-3)
-    assert bool(bad.bad) and not bool(outcome.bad)
+    assert bool(bad.bad)
+    assert not bool(outcome.bad)
     assert same(weights, dict(policy.state_dict()))
-    assert float(bad.gradient_norm) == 0 and float(bad.measures.abs().sum()) == 0
+    assert float(bad.gradient_norm) == 0
+    assert float(bad.measures.abs().sum()) == 0
     for state in bad.states:
-        assert not state.mask.any() and all(torch.isfinite(x).all() for x in (*state.keys, *state.values))
+        assert not state.mask.any()
+        assert all(torch.isfinite(x).all() for x in (*state.keys, *state.values))
     good = stepper.step(third, bad.states, 1e-3)
-    assert not bool(good.bad) and torch.isfinite(good.measures).all()
+    assert not bool(good.bad)
+    assert torch.isfinite(good.measures).all()
     assert not same(weights, dict(policy.state_dict()))
 
 
@@ -187,6 +199,7 @@ def test_bad_steps_in_a_row_stop_the_run_with_the_last_good_weights(
     break_loss(monkeypatch, {4, 5, 6})
     with pytest.raises(UserError) as caught:
         finetune(chosen, hooks=Hooks(on_step=keep))
-    assert "2 steps in a row" in str(caught.value) and "step000000003" in str(caught.value)
+    assert "2 steps in a row" in str(caught.value)
+    assert "step000000003" in str(caught.value)
     assert same(weights_of(chosen.run_dir / "tuned_latest.weights"), kept[3])
     assert not chosen.out_path.exists()

@@ -31,14 +31,26 @@ def by_hand(policy: torch.nn.Module, dataset: object, T: int) -> float:
         window = dataset.window(0, index)  # type: ignore[attr-defined]
         row = {name: torch.from_numpy(window[name])[None] for name in ("frames", "goals", "first", "buttons", "camera")}
         with torch.no_grad():
-            losses.append(float(policy.loss(row["frames"], row["goals"], row["first"], policy.initial_state(1), row["buttons"], row["camera"]).loss))
+            losses.append(
+                float(
+                    policy.loss(
+                        row["frames"],
+                        row["goals"],
+                        row["first"],
+                        policy.initial_state(1),
+                        row["buttons"],
+                        row["camera"],
+                    ).loss
+                )
+            )
     return float(np.mean(losses))
 
 
 def test_mean_over_all_windows_whatever_the_batch(settings: Make, tiny: Path) -> None:
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
     _, val = open_windows(settings(T=20, val_windows=0))
-    assert val is not None and len(val) % 4 != 0
+    assert val is not None
+    assert len(val) % 4 != 0
     expected = by_hand(policy, val, 20)
     for batch_size in (1, 4, 64):  # 64: more than there are
         chosen = settings(T=20, trunc_t=8, batch_size=batch_size, val_windows=0)
@@ -74,7 +86,8 @@ def test_a_few_windows_are_spread_over_the_list() -> None:
 
 def test_best_weights_belong_to_the_best_result(settings: Make) -> None:
     result = finetune(settings(val_freq=2))
-    assert result.best_weights is not None and result.best_loss is not None
+    assert result.best_weights is not None
+    assert result.best_loss is not None
     policy = load_policy(settings().in_model, result.best_weights)
     _, val = open_windows(settings())
     assert val is not None
@@ -84,8 +97,10 @@ def test_best_weights_belong_to_the_best_result(settings: Make) -> None:
 def test_the_last_result_is_kept_even_if_val_freq_is_huge(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
     result = finetune(settings(val_freq=999999))
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Validation")]
-    assert len(said) == 1 and said[0].startswith("Validation @ step 6: ")
-    assert result.best_weights is not None and same(weights_of(result.best_weights), weights_of(result.out_weights))
+    assert len(said) == 1
+    assert said[0].startswith("Validation @ step 6: ")
+    assert result.best_weights is not None
+    assert same(weights_of(result.best_weights), weights_of(result.out_weights))
     assert json.loads((settings().run_dir / "result.json").read_text())["best_step"] == 6
 
 
@@ -93,7 +108,9 @@ def test_without_validation_there_is_no_best_model(settings: Make, capsys: pytes
     result = finetune(settings(val_freq=0, val_list="/no/such/list.txt"))
     assert result.best_weights is None
     said = capsys.readouterr().out
-    assert "Validation" not in said and "最佳模型" not in said and "最终模型: tuned.weights" in said
+    assert "Validation" not in said
+    assert "最佳模型" not in said
+    assert "最终模型: tuned.weights" in said
 
 
 def test_patience_stops_a_run_that_gets_no_better(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,222 @@
+"""What a run leaves on disk, who may write where, and what a full disk or a kill cannot harm."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from steve1.core.errors import UserError
+from steve1.core.family import Family, read_family, write_family
+from steve1.core.files import sha256_file
+from steve1.policy import load_policy, save_weights
+from steve1.training import checkpoints, finetune
+from steve1.training.fit import Hooks
+from steve1.training.record import newest_resume_point
+from steve1.training.settings import TrainSettings
+
+from .conftest import TINY, same, weights_of
+
+Make = Callable[..., TrainSettings]
+
+
+def test_files_of_a_run(settings: Make, tiny: Path) -> None:
+    result = finetune(settings())
+    folder = result.run_dir
+    assert folder.name == "tuned"
+    weights = {path.name for path in folder.glob("*.weights")}
+    assert weights == {"tuned_step3.weights", "tuned_step6.weights", "tuned_latest.weights", "tuned_best.weights"}
+    assert {path.name for path in result.out_weights.parent.iterdir()} == {
+        "tuned.weights", "tuned.weights.json", "tuned_best.weights", "tuned_best.weights.json",
+    }  # fmt: skip
+    assert [path.name for path in (folder / "resume").iterdir()] == ["step000000006"]
+    assert list(folder.glob("events.out.tfevents.*"))
+    assert (folder / "first_batch.png").stat().st_size > 10_000
+    record = json.loads((folder / "settings.json").read_text())
+    assert record["settings"]["learning_rate"] == 1e-3
+    assert record["made_by"]["torch"] == torch.__version__
+    assert record["sha256"]["in_weights"] == sha256_file(tiny / "tiny.weights")
+    assert not list(result.out_weights.parent.parent.rglob("*.tmp"))
+    assert not list(folder.rglob("*.part"))
+
+
+def test_no_step_weights_on_request(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    result = finetune(settings(step_weights=False))
+    assert {path.name for path in result.run_dir.glob("*.weights")} == {"tuned_latest.weights", "tuned_best.weights"}
+    assert "Saved checkpoint: tuned_latest.weights" in capsys.readouterr().out
+
+
+def test_every_weights_file_loads_strictly_and_has_its_family(settings: Make, tiny: Path) -> None:
+    start = settings().in_weights
+    write_family(
+        start, Family(model=settings().in_model, mineclip="data/mini/clip.safetensors", env="luanti", cond_scale=1.5)
+    )
+    try:
+        result = finetune(settings())
+    finally:
+        Path(start + ".json").unlink()
+    files = [*result.run_dir.glob("*.weights"), *result.out_weights.parent.glob("*.weights")]
+    assert len(files) == 6
+    for path in files:
+        policy = load_policy(tiny / "tiny.model", path)  # strict: every key matched, none left over
+        assert same(weights_of(path), dict(policy.state_dict()))
+        assert not any(key.startswith(("policy.", "module.")) for key in torch.load(path, weights_only=True))
+        family = read_family(path)
+        assert (family.env, family.cond_scale, family.mineclip) == ("luanti", 1.5, "data/mini/clip.safetensors")
+        assert family.hashes["weights"] == sha256_file(path)
+        assert family.run == str(result.run_dir)
+    assert not same(weights_of(result.out_weights), weights_of(tiny / "tiny.weights"))
+
+
+def test_safetensors_in_and_out(settings: Make, tiny: Path, tmp_path: Path) -> None:
+    save_weights(load_policy(tiny / "tiny.model", tiny / "tiny.weights"), tmp_path / "in.safetensors")
+    plain = finetune(settings())
+    out = str(tmp_path / "other" / "tuned2.safetensors")
+    result = finetune(settings(in_weights=str(tmp_path / "in.safetensors"), out_weights=out))
+    assert same(weights_of(plain.out_weights), weights_of(result.out_weights))
+
+
+def test_vpt_weights_start_only_when_said_so(settings: Make, tiny: Path, tmp_path: Path) -> None:
+    state = {key: value for key, value in weights_of(tiny / "tiny.weights").items() if "mineclip" not in key}
+    torch.save(state, tmp_path / "vpt.weights")
+    with pytest.raises(UserError, match="do not match the model"):
+        finetune(settings(in_weights=str(tmp_path / "vpt.weights")))
+    result = finetune(settings(in_weights=str(tmp_path / "vpt.weights"), from_vpt=True))
+    assert weights_of(result.out_weights)["net.mineclip_embed_linear.weight"].abs().max() > 0
+
+
+def test_from_scratch_is_seeded(settings: Make, tmp_path: Path) -> None:
+    names = iter(("a", "b", "c"))
+    runs = [
+        finetune(
+            settings(
+                in_weights=given, from_scratch=flag, seed=seed, out_weights=str(tmp_path / f"{next(names)}.weights")
+            )
+        )
+        for given, flag, seed in (("none", True, 3), ("none", False, 3), ("none", True, 4))
+    ]
+    first, again, other = (weights_of(run.out_weights) for run in runs)
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = settings()
+    original = checkpoints._write_tensors
+    kept: dict[str, Any] = {}
+
+    def write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+        if "step000000006" in str(path) and path.name == checkpoints.OPTIMIZER:
+            kept.update(weights_of(chosen.run_dir / "tuned_latest.weights"))
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        original(path, tensors)
+
+    monkeypatch.setattr(checkpoints, "_write_tensors", write)
+    with pytest.raises(UserError) as caught:
+        finetune(chosen)
+    assert "No space left on device" in str(caught.value)
+    assert "step000000003" in str(caught.value)
+    point = newest_resume_point(chosen.run_dir)
+    assert point is not None
+    assert [item.name for item in point.parent.iterdir()] == ["step000000003"]
+    assert same(weights_of(chosen.run_dir / "tuned_latest.weights"), kept)
+    monkeypatch.undo()
+    assert finetune(chosen).steps == 6
+
+
+@pytest.mark.parametrize("kind", ["latest", "best"])
+def test_weights_are_never_written_in_place(settings: Make, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    chosen = settings()
+    broken: list[Path] = []
+
+    def save(policy: object, path: Path) -> None:
+        if chosen.run_dir.joinpath(f"tuned_{kind}.weights").exists() and f"tuned_{kind}" in path.name:
+            path.write_bytes(b"half a file")
+            broken.append(path)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_weights(policy, path)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(checkpoints, "save_weights", save)
+    with pytest.raises(UserError, match="checkpoint could not be written"):
+        finetune(chosen)
+    assert broken
+    assert not broken[0].exists()
+    load_policy(chosen.in_model, chosen.run_dir / f"tuned_{kind}.weights")
+
+
+def test_a_damaged_resume_point_is_named(settings: Make) -> None:
+    chosen = settings()
+    finetune(chosen)
+    point = newest_resume_point(chosen.run_dir)
+    assert point is not None
+    (point / checkpoints.OPTIMIZER).write_bytes(b"\x00" * 40)
+    with pytest.raises(UserError) as caught:
+        finetune(chosen)
+    assert "resume point cannot be read" in str(caught.value)
+    assert "--overwrite" in str(caught.value)
+
+
+def test_output_weights_of_somebody_else_stay(settings: Make) -> None:
+    chosen = settings()
+    chosen.out_path.parent.mkdir(parents=True)
+    chosen.out_path.write_bytes(b"precious")
+    with pytest.raises(UserError, match="exist already and are not this run's"):
+        finetune(chosen)
+    assert chosen.out_path.read_bytes() == b"precious"
+    finetune(settings(overwrite=True))
+    assert chosen.out_path.read_bytes() != b"precious"
+
+
+def test_two_outputs_of_one_name_do_not_share_a_folder(settings: Make, tmp_path: Path) -> None:
+    finetune(settings())
+    with pytest.raises(UserError, match="out_weights: "):
+        finetune(settings(out_weights=str(tmp_path / "elsewhere" / "tuned.weights")))
+
+
+def test_a_folder_that_is_no_run_is_left_alone(settings: Make) -> None:
+    chosen = settings(overwrite=True)
+    chosen.run_dir.mkdir(parents=True)
+    (chosen.run_dir / "diary.txt").write_text("dear diary")
+    with pytest.raises(UserError, match="holds something that is not a training run"):
+        finetune(chosen)
+    assert (chosen.run_dir / "diary.txt").read_text() == "dear diary"
+
+
+def test_two_processes_do_not_train_in_one_folder(settings: Make) -> None:
+    chosen = settings()
+    said: list[str] = []
+
+    def second(step: int) -> None:
+        if step == 2:
+            with pytest.raises(UserError) as caught:
+                finetune(chosen)
+            said.append(str(caught.value))
+
+    finetune(chosen, hooks=Hooks(on_step=second))
+    assert "Another process is training in this folder" in said[0]
+
+
+def test_goals_of_another_size_are_refused(settings: Make, tiny: Path, tmp_path: Path) -> None:
+    import dataclasses
+
+    from steve1.policy import write_model
+
+    write_model(dataclasses.replace(TINY, mineclip_embed_dim=12), tmp_path / "other.model")
+    with pytest.raises(UserError) as caught:
+        finetune(settings(in_model=str(tmp_path / "other.model"), in_weights="none"))
+    assert "E = 12" in str(caught.value)
+    assert "E = 8" in str(caught.value)
+    assert not os.path.exists(settings().run_dir)
+
+
+def test_hooks_see_checkpoints(settings: Make) -> None:
+    seen: list[tuple[int, str]] = []
+    finetune(settings(), hooks=Hooks(on_checkpoint=lambda step, path, reporter: seen.append((step, path.name))))
+    assert seen == [(3, "tuned_step3.weights"), (6, "tuned_step6.weights")]
