@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# The whole job on a machine without a GPU: records demonstrations of a new skill in a real voxel game, fine-tunes the small pretrained
+# policy on them, and shows it beside the one it started from, with success counts.
+#   needs: Linux with Debian's packages (the game is installed by tools/setup.sh where it may); the mini family in data/mini/
+#   makes: data/dataset_quickstart_*, data/samplings/quickstart_*, data/weights/steve1/quickstart.weights, data/comparisons/quickstart/
+#   takes: ten minutes on 2 cores once the packages are there; 300 MB of disk. Stopped, the same command goes on where it was.
+#   usage: bash quickstart.sh
+# Every step is one of the numbered scripts; docs/guides/STEVE1_FINETUNING_QUICKSTART.md walks through them by hand.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+NAME="${NAME:-quickstart}"                               # of everything that is made; another name leaves the first run alone
+SKILL="${SKILL:-dig_dirt}"                               # what the policy has never been shown
+PROMPT="${PROMPT:-dig dirt}"
+OLD_SKILLS="${OLD_SKILLS:-look_at_sky explore collect_grass build_pillar}"   # replayed, so that they are not forgotten
+N_EPISODES="${N_EPISODES:-10}"                           # demonstrations of the new skill
+N_OLD="${N_OLD:-3}"                                      # of each old one
+STEPS="${STEPS:-300}"                                    # ticks in a demonstration: 15 seconds
+TOTAL_FRAMES="${TOTAL_FRAMES:-50000}"                    # frames to fine-tune on
+EPISODES="${EPISODES:-6}"                                # played by each policy at the end
+SEED="${SEED:-$(date +%j%H)}"                            # fresh demonstrations each time (printed below)
+
+case "${1:-}" in -h|--help) sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;; esac
+BEGAN=$(date +%s)
+say() { local s=$(($(date +%s) - BEGAN)); printf '\n[%d:%02d] %s\n' $((s / 60)) $((s % 60)) "$*"; }
+
+say "1/6 setting up what is missing"
+bash tools/setup.sh
+. tools/python.sh
+"$PYTHON" -m steve1.commands.check_quickstart
+BEGAN=$(date +%s)   # installing is not counted
+
+# A run that was cut keeps its seed, so that it goes on with the same demonstrations.
+mkdir -p "data/recordings/$NAME"
+[ -f "data/recordings/$NAME/seed" ] || echo "$SEED" > "data/recordings/$NAME/seed"
+SEED="$(cat "data/recordings/$NAME/seed")"
+
+say "2/6 recording $N_EPISODES demonstrations of $SKILL and $N_OLD of each old skill (seed $SEED), converting, embedding"
+SOURCE=luanti OUTPUT_DIR="data/dataset_${NAME}_new" BEHAVIOURS="$SKILL" N_EPISODES="$N_EPISODES" STEPS="$STEPS" SEED="$SEED" \
+  bash 1_generate_dataset.sh
+SOURCE=luanti OUTPUT_DIR="data/dataset_${NAME}_old" BEHAVIOURS="$OLD_SKILLS" N_EPISODES="$N_OLD" STEPS="$STEPS" SEED="$SEED" \
+  bash 1_generate_dataset.sh
+
+say "3/6 listing what to train and validate on: 60 % new, 40 % old"
+bash 2_create_sampling.sh "$NAME" --mix "data/dataset_${NAME}_new=0.6" "data/dataset_${NAME}_old=0.4"
+
+say "4/6 fine-tuning"
+IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/mini/mini.weights OUT_WEIGHTS="data/weights/steve1/$NAME.weights" \
+  SAMPLING_NAME="$NAME" BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE=3e-4 TOTAL_FRAMES="$TOTAL_FRAMES" WARMUP_FRAMES=5000 \
+  MAX_BTWN_GOALS=60 VAL_FREQ=25 SAVE_EVERY=50 bash 3_train_finetune_template.sh --jitter --log_every 10
+
+say "5/6 playing: base and fine-tuned, the same places, the same seeds"
+"$PYTHON" -m steve1.commands.compare --weights data/mini/mini.weights "data/weights/steve1/$NAME.weights" --prompt "$PROMPT" \
+  --episodes "$EPISODES" --name "$NAME"
+
+say "6/6 done"
+echo "curves:  .venv/bin/tensorboard --logdir data/finetuning_checkpoint"
+echo "again:   NAME=another bash quickstart.sh    (another skill: SKILL=build_pillar PROMPT=\"build a pillar\" …)"
