@@ -79,7 +79,7 @@ def test_frame_i_is_what_was_seen_before_action_i(tmp_path: Path) -> None:
     frames = list(read_frames(tmp_path / "e_000.mp4"))
     assert len(frames) == 60
     assert [abs(float(frame.mean()) - n) < 3 for n, frame in enumerate(frames)].count(False) == 0
-    ticks = [json.loads(line) for line in open(tmp_path / "e_000.jsonl")]
+    ticks = [json.loads(line) for line in (tmp_path / "e_000.jsonl").read_text().splitlines()]
     assert [tick["tick"] for tick in ticks] == list(range(60))
     assert ticks[0]["pitch"] == options["pitch"]
     kept = json.loads((tmp_path / "e_000-options.json").read_text())

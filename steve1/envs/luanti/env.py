@@ -128,7 +128,7 @@ class LuantiEnv(Env):
         self._process.wait_done()
         self._forget()
         memory.set_input([(FOCUS_IN, 0)])  # no window manager gives the window its focus
-        for _ in range(8):
+        for _ in range(100):  # a new game's sky brightens slowly; the first episode should look like the others
             self._process.go()
 
     def _forget(self) -> None:
@@ -231,15 +231,13 @@ class LuantiEnv(Env):
             self._tap(memory, _ESCAPE)
 
     def _settle(self, memory: SharedMemory, most: int = 80) -> None:
-        """Let the player land and the chunks arrive: until three pictures in a row are the same."""
-        same, last = 0, None
-        for tick in range(most):
+        """Let the player land, the chunks arrive and the sky's brightness adapt: until the picture stays the same."""
+        pictures: list[np.ndarray] = []
+        for _ in range(most):
             self._process.go()
             time.sleep(0.004)  # the threads that build meshes work in real time
-            picture = memory.frame()[::6, ::6].astype(np.int16)
-            same = same + 1 if last is not None and np.abs(picture - last).mean() < 0.25 else 0
-            last = picture
-            if same >= 3 and tick >= 8:
+            pictures.append(memory.frame()[::6, ::6].astype(np.int16))
+            if len(pictures) > 12 and np.abs(pictures[-1] - pictures[-7]).mean() < 0.4:
                 return
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, Info]:

@@ -28,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { COMMAND_AT = 64 << 10, STATE_AT = 128 << 10, PIXELS_AT = 1 << 20, MAX_EVENTS = 64, WARMUP_FRAMES = 6 };
+enum { COMMAND_AT = 64 << 10, STATE_AT = 128 << 10, PIXELS_AT = 1 << 20, MAX_EVENTS = 64, WARMUP_FRAMES = 6, STALL_US = 3000000 };
 enum { GL_BGRA_ = 0x80E1, GL_UNSIGNED_BYTE_ = 0x1401 };
 
 /* The order of these fields is repeated in shared.py. */
@@ -109,7 +109,7 @@ int nanosleep(const struct timespec *span, struct timespec *rest) {
     return is_limiter() ? 0 : syscall(SYS_nanosleep, span, rest);
 }
 
-static int server_is_behind(void) { return shm->client_time - shm->server_time - shm->lead > 1e-3; }
+static int server_is_behind(void) { return shm->client_time - shm->server_time - shm->lead > 0.4e-6 * shm->tick_us; }
 
 /* Deadlines come from the virtual gettimeofday above, so they are translated to real time (at most 50 ms). The
  * server thread wakes at once when a simulation step is due, instead of waiting for packets until its deadline. */
@@ -308,13 +308,11 @@ extern void glReadPixels(int, int, int, int, unsigned, unsigned, void *);
 static void wait_for_server(void) {
     static unsigned frames;
     int64_t begin = real_us(CLOCK_MONOTONIC);
-    if (++frames <= WARMUP_FRAMES) {     /* learn by how much the server's clock lags when it is not busy */
-        real_sleep(80000);
-        shm->lead = shm->client_time - shm->server_time;
-        return;
-    }
+    if (++frames <= WARMUP_FRAMES) real_sleep(80000);
+    /* By how much the server's clock lags when it has done all it was told is the smallest lag ever seen. */
+    if (shm->client_time - shm->server_time < shm->lead) shm->lead = shm->client_time - shm->server_time;
     while (server_is_behind()) {
-        if (real_us(CLOCK_MONOTONIC) - begin > 300000) {
+        if (real_us(CLOCK_MONOTONIC) - begin > STALL_US) {
             shm->stalls++;
             shm->lead = shm->client_time - shm->server_time;
             break;
