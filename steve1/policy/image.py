@@ -11,6 +11,10 @@ from torch.nn import functional as F
 
 from steve1.policy.config import PolicyConfig
 
+# On a CPU frames go through the convolutions so few at a time that the largest layer's activations stay in the cache:
+# 8 frames of the 16 channels (8 MB) measured fastest; the same bytes for other widths.
+CHANNELS_AT_ONCE = 128
+
 
 class NormConv(nn.Module):
     """Norm over the whole frame (one group), 3x3 convolution, ReLU; without a norm the convolution has a bias instead."""
@@ -92,6 +96,7 @@ class ImpalaCNN(nn.Module):
         self.dense = NormLinear(channels * height * width, dense)
 
     def stacked(self, x: Tensor) -> Tensor:
+        """(N, 3, 128, 128) float in 0..1 → (N, C, 16, 16)."""
         for stack in self.stacks:
             x = stack(x)
         return x
@@ -107,5 +112,10 @@ class ImageEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """RGB u8 (N, 128, 128, 3) → (N, H)."""
-        x = torch.cat([self.cnn.stacked(part.permute(0, 3, 1, 2).float() * (1.0 / 255.0)) for part in frames.split(8)])
+        at_once = CHANNELS_AT_ONCE // self.cnn.stacks[0].n.num_channels if frames.device.type == "cpu" else len(frames)
+        parts = []
+        for part in frames.split(max(1, at_once)):
+            pixels = part.permute(0, 3, 1, 2).float() * (1.0 / 255.0)  # channels-last in memory, as the frames come
+            parts.append(self.cnn.stacked(pixels))
+        x = torch.cat(parts) if len(parts) > 1 else parts[0]
         return self.linear(self.cnn.dense(x.flatten(1)))
