@@ -6,7 +6,6 @@ server and a game with the shim preloaded; the mod in mod/ does resets and repor
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -22,9 +21,11 @@ from ..errors import GameDied
 from ..interface import Action, Env, Info, Observation, action_space, check_action
 from ..starts import MAP_SEED, start_states
 from .items import game_name, short_counts
+from .links import Event, Link, ShimLink
+from .portable import PortableLink
 from .processes import GameProcess
-from .shared import BUTTON_PRESS, BUTTON_RELEASE, FOCUS_IN, KEY_PRESS, KEY_RELEASE, SharedMemory
-from .shim import APT, PACKAGES, SUPPORTED, build_shim, find_program, game_version
+from .shared import BUTTON_PRESS, BUTTON_RELEASE, KEY_PRESS, KEY_RELEASE
+from .shim import PACKAGES, SUPPORTED, find_program, game_version
 
 HERE = Path(__file__).parent
 KEYS = {  # X key codes of a US keyboard; the game's own bindings (sprint is its "special" key)
@@ -33,9 +34,9 @@ KEYS = {  # X key codes of a US keyboard; the game's own bindings (sprint is its
 }  # fmt: skip
 MOUSE = {"attack": 1, "use": 3}
 _ESCAPE = 9
-_SENSITIVITY = 0.01
 # The game scales mouse look by the field of view: 70 degrees here.
-DEGREES_PER_PIXEL = _SENSITIVITY * float(np.tan(np.radians(70 / 2))) * 1.3763819
+_FIELD_OF_VIEW_SCALE = float(np.tan(np.radians(70 / 2))) * 1.3763819
+BACKENDS = ("auto", "shim", "portable")
 PITCH_LIMIT = 89.5
 _MENU_PIXELS_PER_DEGREE = 2400 / 360 / 720  # of the frame's height: a recorder's mouse works on 1280x720
 _OPTIONS = ("start", "surroundings", "split", "inventory", "time_of_day", "yaw", "pitch", "watch")
@@ -54,11 +55,13 @@ class LuantiEnv(Env):
         split: which of the kept start states a reset draws from.
         instance: only a label for messages; every instance finds its own display, port and folder.
         timeout_s: longest wait for the start, for a reset, and for one step.
+        settings: more lines for the game's configuration.
+        backend: "shim" (lock-step, fast), "portable" (any release, slow), or "auto": the shim where it fits.
     """
 
     def __init__(
         self, *, surroundings: str = "meadow", split: str = "eval", width: int = 640, height: int = 360,
-        instance: int = 0, timeout_s: float = 60.0, settings: dict[str, Any] | None = None,
+        instance: int = 0, timeout_s: float = 60.0, settings: dict[str, Any] | None = None, backend: str = "auto",
     ) -> None:  # fmt: skip
         self.surroundings, self.split, self.width, self.height, self.instance = (
             surroundings, split, width, height, instance,
@@ -69,20 +72,20 @@ class LuantiEnv(Env):
         self._process = GameProcess(
             xvfb=find_program("Xvfb", package="xvfb"), width=width, height=height, timeout_s=timeout_s
         )
-        version = game_version(self._program)
-        if version not in SUPPORTED:
-            raise UserError(
-                "The lock-step shim does not know this release of the game.", where=self._program,
-                got=".".join(map(str, version)), expected="5.6 to 5.8 (X11 builds)", todo=f"{APT} minetest",
-            )
-        self._shim = build_shim()
-        self._memory: SharedMemory | None = None
+        self.backend = self._choose(backend)
+        self._link: Link | None = None
         self._command = 0
         self._start_game()
 
+    def _choose(self, backend: str) -> str:
+        if backend not in BACKENDS:
+            raise UserError("Unknown way to drive the game.", got=backend, expected=", ".join(BACKENDS))
+        fits = game_version(self._program) in SUPPORTED
+        return backend if backend != "auto" else "shim" if fits else "portable"
+
     # ---- life and death ----
 
-    def _configure(self, folder: Path) -> list[str]:
+    def _configure(self, folder: Path, link: Link) -> list[str]:
         world = folder / "world"
         (world / "worldmods").mkdir(parents=True)
         (folder / "home").mkdir()
@@ -90,7 +93,7 @@ class LuantiEnv(Env):
         shutil.copy(HERE / "world.mt", world / "world.mt")
         own = {
             "screen_w": self.width, "screen_h": self.height, "fixed_map_seed": MAP_SEED,
-            "mouse_sensitivity": _SENSITIVITY, **self._settings,
+            "mouse_sensitivity": link.sensitivity, **self._settings,
         }  # fmt: skip
         text = (HERE / "base.conf").read_text() + "".join(f"{key} = {value}\n" for key, value in own.items())
         (folder / "game.conf").write_text(text)
@@ -102,34 +105,18 @@ class LuantiEnv(Env):
     def _start_game(self) -> None:
         folder = self._process.open_folder()
         try:
-            self._memory = SharedMemory(folder / "shared", self.width, self.height)
-            preload = " ".join(filter(None, [str(self._shim), os.environ.get("LD_PRELOAD", "")]))
-            environment = {"HOME": str(folder / "home"), "LD_PRELOAD": preload, "STEVE_SHM": str(folder / "shared"),
-                           "STEVE_PORT": str(self._process.port)}
-            self._process.start(self._configure(folder), environment)
-            self._wait_joined()
+            kind = ShimLink if self.backend == "shim" else PortableLink
+            link = self._link = kind(self._process, self.width, self.height)
+            self._degrees_per_pixel = link.sensitivity * _FIELD_OF_VIEW_SCALE
+            environment = {"HOME": str(folder / "home"), **link.environment()}
+            self._process.start(self._configure(folder, link), environment, link.xvfb_arguments)
+            link.join()
+            self._forget()
+            for _ in range(100 if self.backend == "shim" else 10):
+                link.tick()  # a new game's sky brightens slowly; the first episode should look like the others
         except BaseException:
             self.close()
             raise
-
-    def _wait_joined(self) -> None:
-        memory, game = self._memory, self._process.game
-        assert memory is not None, "the memory is made before the game starts"
-        assert game is not None, "start() comes first"
-        limit = time.monotonic() + self.timeout_s
-        while not memory.state().get("pos"):
-            if game.poll() is not None:
-                raise self._process.died("the game ended while it started")
-            if time.monotonic() > limit:
-                raise self._process.died(f"the game did not start within {self.timeout_s:g} s")
-            time.sleep(0.01)
-        time.sleep(0.3)
-        memory.header["lockstep"][0] = 1
-        self._process.wait_done()
-        self._forget()
-        memory.set_input([(FOCUS_IN, 0)])  # no window manager gives the window its focus
-        for _ in range(100):  # a new game's sky brightens slowly; the first episode should look like the others
-            self._process.go()
 
     def _forget(self) -> None:
         self._down: set[str] = set()
@@ -146,10 +133,10 @@ class LuantiEnv(Env):
         self._start_game()
 
     def close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
         self._process.close()
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None
 
     @property
     def pids(self) -> tuple[int, int]:
@@ -161,22 +148,22 @@ class LuantiEnv(Env):
     def _closed(self) -> GameDied:
         return GameDied("This environment's game is closed.", todo="restart() starts a new one")
 
-    def _live(self) -> SharedMemory:
-        if self._memory is None or self._process.control is None:
+    def _live(self) -> Link:
+        if self._link is None or self._process.control is None:
             raise self._closed()
-        return self._memory
+        return self._link
 
     # ---- talking to the mod ----
 
     def command(self, op: str, **arguments: Any) -> dict[str, Any]:
         """Have the mod carry out `op` and let time pass until it is done; returns the state then."""
-        memory = self._live()
+        link = self._live()
         self._command += 1
-        memory.send({**arguments, "op": op, "id": self._command})
+        link.send({**arguments, "op": op, "id": self._command})
         limit = time.monotonic() + self.timeout_s
         while True:
-            self._process.go()
-            state = memory.state()
+            link.tick()
+            state = link.state()
             if state.get("done") == self._command:
                 break
             if time.monotonic() > limit:
@@ -190,7 +177,7 @@ class LuantiEnv(Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, Info]:
-        memory = self._live()
+        link = self._live()
         options = dict(options or {})
         unknown = sorted(set(options) - set(_OPTIONS))
         if unknown:
@@ -202,58 +189,56 @@ class LuantiEnv(Env):
             start = places[int(generator(seed, "luanti start").integers(len(places)))]
         yaw, pitch = float(options.get("yaw", start.get("yaw", 0.0))), float(options.get("pitch", start.get("pitch", 0.0)))
         items = [f"{game_name(name)} {int(count)}" for name, count in (options.get("inventory") or {}).items()]
-        self._release(memory)
+        self._release(link)
         self._forget()
         self.command("watch", groups=options.get("watch") or {})
         self.command(
             "reset", x=start["x"], y=start["y"], z=start["z"], yaw=yaw, pitch=pitch, items=items, seed=seed,
             time=float(options.get("time_of_day", 0.5)), regenerate=True,
         )  # fmt: skip
-        self._settle(memory)
+        self._settle(link)
         # Walking keys are up, but a slot chosen in the last episode stays chosen: begin at the first.
-        self._tap(memory, KEYS["hotbar.1"])
+        self._tap(link, KEYS["hotbar.1"])
         self._yaw, self._pitch, self._start = yaw, float(np.clip(pitch, -PITCH_LIMIT, PITCH_LIMIT)), dict(start)
-        return self._observe(memory)
+        return self._observe(link)
 
-    def _tap(self, memory: SharedMemory, key: int, ticks: int = 2) -> None:
+    def _tap(self, link: Link, key: int, ticks: int = 2) -> None:
         for event in (KEY_PRESS, KEY_RELEASE):
-            memory.set_input([(event, key)])
-            for _ in range(ticks):
-                self._process.go()
+            link.tick([(event, key)])
+            for _ in range(ticks - 1):
+                link.tick()
 
-    def _release(self, memory: SharedMemory) -> None:
-        memory.set_input([(KEY_RELEASE, KEYS[k]) if k in KEYS else (BUTTON_RELEASE, MOUSE[k]) for k in sorted(self._down)])
+    def _release(self, link: Link) -> None:
+        link.tick([(KEY_RELEASE, KEYS[k]) if k in KEYS else (BUTTON_RELEASE, MOUSE[k]) for k in sorted(self._down)])
         self._down = set()
-        self._process.go()
         for _ in range(3):
-            if not memory.get("gui_open"):
+            if not link.menu_open:
                 return
-            self._tap(memory, _ESCAPE)
+            self._tap(link, _ESCAPE)
 
-    def _settle(self, memory: SharedMemory, most: int = 80) -> None:
+    def _settle(self, link: Link, most: int = 80) -> None:
         """Let the player land, the chunks arrive and the sky's brightness adapt: until the picture stays the same."""
         pictures: list[np.ndarray] = []
         for _ in range(most):
-            self._process.go()
+            link.tick()
             time.sleep(0.004)  # the threads that build meshes work in real time
-            pictures.append(memory.frame()[::6, ::6].astype(np.int16))
+            pictures.append(link.frame()[::6, ::6].astype(np.int16))
             if len(pictures) > 12 and np.abs(pictures[-1] - pictures[-7]).mean() < 0.4:
                 return
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, Info]:
-        memory = self._live()
+        link = self._live()
         pressed, pitch, yaw = check_action(action)
         if "inventory" in pressed - self._down:
             pitch = yaw = 0.0  # the menu opens or closes within this tick: motion would go to the wrong one
             self._residue[:] = 0.0
         events = self._key_events(pressed)
-        memory.set_input(events, *self._pointer_motion(memory, pitch, yaw))
-        self._process.go()
+        link.tick(events, *self._pointer_motion(link, pitch, yaw))
         self._steps += 1
-        observation, info = self._observe(memory)
+        observation, info = self._observe(link)
         return observation, 0.0, info["deaths"] > 0, False, info
 
-    def _key_events(self, pressed: set[str]) -> list[tuple[int, int]]:
+    def _key_events(self, pressed: set[str]) -> list[Event]:
         wanted = {name for name in pressed if name in KEYS or name in MOUSE}  # ESC, pickItem, swapHands, slot 9: none
         up, down = sorted(self._down - wanted), sorted(wanted - self._down)
         self._down = wanted
@@ -261,30 +246,29 @@ class LuantiEnv(Env):
             (KEY_PRESS, KEYS[k]) if k in KEYS else (BUTTON_PRESS, MOUSE[k]) for k in down
         ]
 
-    def _pointer_motion(self, memory: SharedMemory, pitch: float, yaw: float) -> tuple[int, int]:
-        if memory.get("gui_open"):
+    def _pointer_motion(self, link: Link, pitch: float, yaw: float) -> tuple[int, int]:
+        if link.menu_open:
             scale = _MENU_PIXELS_PER_DEGREE * self.height
             self._residue += np.array([pitch, yaw]) * scale
         else:
-            self._residue += np.array([pitch, yaw]) / DEGREES_PER_PIXEL
+            self._residue += np.array([pitch, yaw]) / self._degrees_per_pixel
         whole = np.rint(self._residue)
         self._residue -= whole
         dy, dx = int(whole[0]), int(whole[1])
-        if not memory.get("gui_open"):
-            self._yaw = _wrap(self._yaw + dx * DEGREES_PER_PIXEL)
-            self._pitch = float(np.clip(self._pitch + dy * DEGREES_PER_PIXEL, -PITCH_LIMIT, PITCH_LIMIT))
+        if not link.menu_open:
+            self._yaw = _wrap(self._yaw + dx * self._degrees_per_pixel)
+            self._pitch = float(np.clip(self._pitch + dy * self._degrees_per_pixel, -PITCH_LIMIT, PITCH_LIMIT))
         self._still = 0 if dx or dy else self._still + 1
         return dx, dy
 
-    def _observe(self, memory: SharedMemory) -> tuple[Observation, Info]:
-        state = memory.state() or self._state
+    def _observe(self, link: Link) -> tuple[Observation, Info]:
+        state = link.state() or self._state
         self._state = state
         self._near = state.get("near") or self._near
         if self._still > 8 and abs(_wrap(state["yaw"] - self._yaw)) + abs(state["pitch"] - self._pitch) > 0.5:
             # The server's view lags by up to three ticks, but after a rest it is right, whatever a menu swallowed.
             self._yaw, self._pitch = _wrap(state["yaw"]), state["pitch"]
-        frame, gui = memory.frame(), bool(memory.get("gui_open"))
-        pointer = (memory.get("pointer_x"), memory.get("pointer_y"))
+        frame, gui, pointer = link.frame(), link.menu_open, link.pointer
         if gui and self.draw_pointer:
             draw_cursor(frame, *pointer)
         x, y, z = state["pos"]

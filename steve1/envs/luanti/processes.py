@@ -133,10 +133,12 @@ def reserve_port(base: Path, tries: int = 200) -> tuple[int, IO[str]]:
     raise UserError("No free UDP port was found between 20000 and 32000.", todo="end some of the games that run")
 
 
-def start_xvfb(program: str, width: int, height: int, timeout_s: float = 20.0) -> tuple[subprocess.Popen[bytes], int]:
+def start_xvfb(
+    program: str, width: int, height: int, *more: str, timeout_s: float = 20.0
+) -> tuple[subprocess.Popen[bytes], int]:
     """A private X server on a display number that it chooses itself (so two starts cannot collide)."""
     reader, writer = os.pipe()
-    command = [program, "-displayfd", str(writer), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp", "-noreset"]
+    command = [program, "-displayfd", str(writer), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp", "-noreset", *more]
     try:
         process = spawn(
             command, signal.SIGTERM, pass_fds=(writer,), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -183,9 +185,9 @@ class GameProcess:
         _alive.add(self)
         return self.folder
 
-    def start(self, command: list[str], environment: dict[str, str]) -> None:
+    def start(self, command: list[str], environment: dict[str, str], xvfb_arguments: tuple[str, ...] = ()) -> None:
         """Start the X server, then the game with its end of the control socket in STEVE_FD."""
-        self.xserver, self.display = start_xvfb(self._xvfb, *self._size)
+        self.xserver, self.display = start_xvfb(self._xvfb, *self._size, *xvfb_arguments)
         ours, theirs = socket.socketpair()
         ours.settimeout(self.timeout_s)
         self.control = ours

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 COMMAND_AT, STATE_AT, PIXELS_AT, MAX_EVENTS = 64 << 10, 128 << 10, 1 << 20, 64
@@ -45,7 +46,7 @@ class SharedMemory:
 
     def frame(self) -> np.ndarray:
         """The last frame, u8 (H,W,3) RGB, top row first; a copy. (GL's rows go up, and its bytes are BGRA.)"""
-        return np.ascontiguousarray(self._pixels[::-1, :, 2::-1])
+        return cv2.flip(cv2.cvtColor(self._pixels, cv2.COLOR_BGRA2RGB), 0)
 
     def state(self) -> dict[str, Any]:
         """What the mod published last ({} before the player has joined)."""

@@ -1,0 +1,126 @@
+"""How this process drives a game: what both ways have in common, and the way through the shim.
+
+In: key events and pointer motion, commands for the mod. Out: one tick of game time, then a picture and a state. The
+other way, for releases of the game that the shim does not know, is in portable.py.
+"""
+
+from __future__ import annotations
+
+import abc
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .processes import GameProcess
+from .shared import FOCUS_IN, SharedMemory
+from .shim import build_shim
+
+Event = tuple[int, int]  # X event type, key or button code
+
+
+class Link(abc.ABC):
+    """One game's wires. `join` comes after the process was started; then `tick` as often as wanted."""
+
+    xvfb_arguments: tuple[str, ...] = ()
+    sensitivity = 0.01  # the game's mouse setting: small, so that turns are exact
+
+    def __init__(self, process: GameProcess, width: int, height: int) -> None:
+        self.process, self.width, self.height = process, width, height
+
+    @abc.abstractmethod
+    def environment(self) -> dict[str, str]:
+        """Variables that the game is started with."""
+
+    @abc.abstractmethod
+    def join(self) -> None:
+        """Wait until the player is in the world and take over the clock and the keys."""
+
+    @abc.abstractmethod
+    def tick(self, events: list[Event] | None = None, dx: int = 0, dy: int = 0) -> None:
+        """Let 50 ms of game time pass with this input. Raises GameDied."""
+
+    @abc.abstractmethod
+    def frame(self) -> np.ndarray:
+        """The last picture, u8 (H,W,3) RGB; a copy."""
+
+    @abc.abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What the mod told last ({} before the player has joined)."""
+
+    @abc.abstractmethod
+    def send(self, command: dict[str, Any]) -> None:
+        """Hand a command to the mod."""
+
+    @property
+    @abc.abstractmethod
+    def menu_open(self) -> bool:
+        """Whether the pointer belongs to a menu."""
+
+    @property
+    @abc.abstractmethod
+    def pointer(self) -> tuple[int, int]:
+        """Place of the pointer in the picture."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Free what the link itself holds; the process is closed by its owner."""
+
+    def wait_joined(self) -> None:
+        """Wait until the mod tells where the player is."""
+        game = self.process.game
+        assert game is not None, "the process is started first"
+        limit = time.monotonic() + self.process.timeout_s
+        while not self.state().get("pos"):
+            if game.poll() is not None:
+                raise self.process.died("the game ended while it started")
+            if time.monotonic() > limit:
+                raise self.process.died(f"the game did not start within {self.process.timeout_s:g} s")
+            time.sleep(0.01)
+        time.sleep(0.3)
+
+
+class ShimLink(Link):
+    """Lock-step through the preloaded shim and a memory-mapped file."""
+
+    def __init__(self, process: GameProcess, width: int, height: int) -> None:
+        super().__init__(process, width, height)
+        self._path = process.folder / "shared"
+        self._library: Path = build_shim()
+        self.memory: SharedMemory = SharedMemory(self._path, width, height)
+
+    def environment(self) -> dict[str, str]:
+        preload = " ".join(filter(None, [str(self._library), os.environ.get("LD_PRELOAD", "")]))
+        return {"LD_PRELOAD": preload, "STEVE_SHM": str(self._path), "STEVE_PORT": str(self.process.port)}
+
+    def join(self) -> None:
+        self.wait_joined()
+        self.memory.header["lockstep"][0] = 1
+        self.process.wait_done()
+        self.tick([(FOCUS_IN, 0)])  # no window manager gives the window its focus
+
+    def tick(self, events: list[Event] | None = None, dx: int = 0, dy: int = 0) -> None:
+        self.memory.set_input(events or [], dx, dy)
+        self.process.go()
+
+    def frame(self) -> np.ndarray:
+        return self.memory.frame()
+
+    def state(self) -> dict[str, Any]:
+        return self.memory.state()
+
+    def send(self, command: dict[str, Any]) -> None:
+        self.memory.send(command)
+
+    @property
+    def menu_open(self) -> bool:
+        return bool(self.memory.get("gui_open"))
+
+    @property
+    def pointer(self) -> tuple[int, int]:
+        return self.memory.get("pointer_x"), self.memory.get("pointer_y")
+
+    def close(self) -> None:
+        self.memory.close()

@@ -1,0 +1,208 @@
+"""Driving any release of the game without code inside it: slower, for where the shim does not fit.
+
+In: key events and pointer motion, through the X server's XTest extension. Out: pictures from the X server's memory file,
+states from a file that the mod writes. With libfaketime the game's clock stands still between ticks (about 20 steps/s);
+without it game time is real time, and what happens between two steps happens.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import glob
+import json
+import os
+import struct
+import time
+from typing import Any
+
+import numpy as np
+
+from steve1.core.errors import UserError
+
+from .links import Event, Link
+from .processes import GameProcess
+from .shared import BUTTON_PRESS, BUTTON_RELEASE, KEY_PRESS, KEY_RELEASE
+from .shim import APT
+
+_FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
+_TICK_S = 0.05
+_EPOCH = 1_700_000_000.0
+
+
+class Keyboard:
+    """Keys, buttons and the pointer of one X display, through libX11 and libXtst."""
+
+    def __init__(self, display: int) -> None:
+        names = [ctypes.util.find_library(name) for name in ("X11", "Xtst")]
+        if not all(names):
+            raise UserError("The X11 test library is missing.", expected="libX11 and libXtst", todo=f"{APT} libx11-6 libxtst6")
+        self._x, self._test = (ctypes.CDLL(name) for name in names)
+        self._x.XOpenDisplay.restype = ctypes.c_void_p
+        self._x.XDefaultRootWindow.restype = ctypes.c_ulong
+        pointer = self._x.XOpenDisplay(f":{display}".encode())
+        if not pointer:
+            raise UserError("The private X server does not answer.", where=f":{display}")
+        self._display = ctypes.c_void_p(pointer)
+
+    def focus(self) -> bool:
+        """Give the first window the focus that no window manager gives; False when there is none yet."""
+        root, parent = ctypes.c_ulong(), ctypes.c_ulong()
+        children, count = ctypes.POINTER(ctypes.c_ulong)(), ctypes.c_uint()
+        top = ctypes.c_ulong(self._x.XDefaultRootWindow(self._display))
+        self._x.XQueryTree(
+            self._display, top, ctypes.byref(root), ctypes.byref(parent), ctypes.byref(children), ctypes.byref(count)
+        )
+        if not count.value:
+            return False
+        self._x.XSetInputFocus(self._display, ctypes.c_ulong(children[count.value - 1]), 2, ctypes.c_ulong(0))
+        self._x.XFree(children)
+        self._x.XSync(self._display, 0)
+        return True
+
+    def send(self, events: list[Event], dx: int, dy: int) -> None:
+        none = ctypes.c_ulong(0)
+        for kind, code in events:
+            if kind in (KEY_PRESS, KEY_RELEASE):
+                self._test.XTestFakeKeyEvent(self._display, code, int(kind == KEY_PRESS), none)
+            elif kind in (BUTTON_PRESS, BUTTON_RELEASE):
+                self._test.XTestFakeButtonEvent(self._display, code, int(kind == BUTTON_PRESS), none)
+        if dx or dy:
+            self._test.XTestFakeRelativeMotionEvent(self._display, dx, dy, none)
+        self._x.XSync(self._display, 0)
+
+    def pointer(self) -> tuple[int, int]:
+        window, child = ctypes.c_ulong(), ctypes.c_ulong()
+        numbers = [ctypes.c_int() for _ in range(4)]
+        mask = ctypes.c_uint()
+        top = ctypes.c_ulong(self._x.XDefaultRootWindow(self._display))
+        self._x.XQueryPointer(
+            self._display, top, ctypes.byref(window), ctypes.byref(child), *map(ctypes.byref, numbers), ctypes.byref(mask)
+        )
+        return numbers[0].value, numbers[1].value
+
+    def close(self) -> None:
+        self._x.XCloseDisplay(self._display)
+
+
+def find_faketime() -> str | None:
+    """Path of libfaketime's threaded library, where it is installed."""
+    found = sorted(glob.glob(_FAKETIME))
+    return found[0] if found else None
+
+
+class PortableLink(Link):
+    """See the module. `menu_open` follows the inventory key, since nothing in the game tells it."""
+
+    sensitivity = 0.1  # a real pointer ends at the edge of the screen: turns above about 30 degrees a tick are cut
+
+    def __init__(self, process: GameProcess, width: int, height: int, *, faketime: bool = True) -> None:
+        super().__init__(process, width, height)
+        self._folder = process.folder
+        (self._folder / "screen").mkdir()
+        self.xvfb_arguments = ("-fbdir", str(self._folder / "screen"))
+        self._faketime = find_faketime() if faketime else None
+        self._clock, self._last = _EPOCH, 0.0
+        self._menu = False
+        self._keyboard: Keyboard | None = None
+        self._screen: np.ndarray | None = None
+
+    @property
+    def locked(self) -> bool:
+        """Whether game time stands still between ticks."""
+        return self._faketime is not None
+
+    def environment(self) -> dict[str, str]:
+        if self._faketime is None:
+            return {}
+        self._write_clock()
+        return {
+            "LD_PRELOAD": self._faketime, "FAKETIME_TIMESTAMP_FILE": str(self._folder / "clock"), "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_RESET": "1", "TZ": "UTC",
+        }  # fmt: skip
+
+    def _write_clock(self) -> None:
+        whole = int(self._clock)
+        text = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(whole)) + f".{round((self._clock - whole) * 1e6):06d}\n"
+        part = self._folder / "clock.part"
+        part.write_text(text)
+        os.replace(part, self._folder / "clock")
+
+    def join(self) -> None:
+        while not self.state().get("pos") and self.locked:  # a standing clock would never let the game start
+            self._clock += _TICK_S
+            self._write_clock()
+            time.sleep(0.02)
+            if self.process.game is not None and self.process.game.poll() is not None:
+                raise self.process.died("the game ended while it started")
+            if self._clock - _EPOCH > 60 * self.process.timeout_s:
+                raise self.process.died(f"the game did not start within {self.process.timeout_s:g} s")
+        self.wait_joined()
+        self._keyboard = Keyboard(self.process.display)
+        limit = time.monotonic() + self.process.timeout_s
+        while not self._keyboard.focus():
+            if time.monotonic() > limit:
+                raise self.process.died("the game opened no window")
+            time.sleep(0.05)
+        data = np.memmap(self._folder / "screen" / "Xvfb_screen0", np.uint8, mode="r")
+        header, colours = struct.unpack(">I", bytes(data[:4]))[0], struct.unpack(">I", bytes(data[76:80]))[0]
+        begin = header + colours * 12
+        self._screen = data[begin : begin + self.width * self.height * 4].reshape(self.height, self.width, 4)
+        self._last = time.monotonic()
+
+    def tick(self, events: list[Event] | None = None, dx: int = 0, dy: int = 0) -> None:
+        if self._keyboard is None or self.process.game is None:
+            raise self.process.died("the game is closed")
+        before = self.state().get("tick", 0)
+        self._keyboard.send(events or [], dx, dy)
+        if self.locked:
+            self._clock += _TICK_S
+            self._write_clock()
+            time.sleep(0.02)  # a frame or two at the new time: nothing tells when it was drawn
+        else:
+            time.sleep(max(0.0, self._last + _TICK_S - time.monotonic()))
+            self._last = time.monotonic()
+        limit = time.monotonic() + self.process.timeout_s
+        while self.state().get("tick", 0) <= before:
+            if self.process.game.poll() is not None:
+                raise self.process.died("the game's process ended")
+            if time.monotonic() > limit:
+                raise self.process.died(f"no answer within {self.process.timeout_s:g} s")
+            time.sleep(0.001)
+        self._follow_menu(events or [])
+
+    def _follow_menu(self, events: list[Event]) -> None:
+        if (KEY_PRESS, 31) in events:  # the inventory key opens and closes
+            self._menu = not self._menu
+        elif (KEY_PRESS, 9) in events:
+            self._menu = False
+
+    def frame(self) -> np.ndarray:
+        assert self._screen is not None, "join() comes first"
+        return np.ascontiguousarray(self._screen[:, :, 2::-1])
+
+    def state(self) -> dict[str, Any]:
+        try:
+            return json.loads((self._folder / "world" / "state.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+
+    def send(self, command: dict[str, Any]) -> None:
+        part = self._folder / "world" / "command.part"
+        part.write_text(json.dumps(command))
+        os.replace(part, self._folder / "world" / "command.json")
+
+    @property
+    def menu_open(self) -> bool:
+        return self._menu
+
+    @property
+    def pointer(self) -> tuple[int, int]:
+        assert self._keyboard is not None, "join() comes first"
+        return self._keyboard.pointer()
+
+    def close(self) -> None:
+        if self._keyboard is not None:
+            self._keyboard.close()
+            self._keyboard = None
+        self._screen = None
