@@ -115,7 +115,8 @@ def evaluate(settings: EvaluationSettings, **injected: Any) -> Report:
     lines = play_all(plan, workers=settings.workers, timeout_s=settings.timeout_s, **injected)
     names = [contestant.name for contestant in plan.contestants]
     base = next((contestant.name for contestant in plan.contestants if contestant.needs_goal), names[0])
-    summary = summarise(lines, names, [task.name for task in plan.tasks], base)
+    floors = {contestant.name for contestant in plan.contestants if not contestant.needs_goal}
+    summary = summarise(lines, names, [task.name for task in plan.tasks], base, floors)
     title = f"Evaluation: {', '.join(names)}"
     shown = films(plan, lines)
     paths = write_report(plan.folder, title, summary, plan.tasks, plan.settings(), shown)

@@ -112,9 +112,9 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool], confidence:
     product = (both + lost) * (gained + neither) * (both + gained) * (lost + neither)
     phi = 0.0
     if product:
-        numerator = both * neither - lost * gained
+        numerator = float(both * neither - lost * gained)
         # Newcombe's continuity correction, for positive association only.
-        numerator = max(numerator - n / 2, 0) if numerator > 0 else numerator
+        numerator = max(numerator - n / 2, 0.0) if numerator > 0 else numerator
         phi = numerator / math.sqrt(product)
     difference = rate2 - rate1
     down2, up2, down1, up1 = rate2 - low2, high2 - rate2, rate1 - low1, high1 - rate1

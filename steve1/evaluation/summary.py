@@ -6,7 +6,7 @@ contestants with the first, and the prompt matrix with Fisher's test of each pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,8 +82,13 @@ def compare(first: Sequence[Line], second: Sequence[Line], task: str) -> dict[st
     }
 
 
-def summarise(lines: Sequence[Line], contestants: Sequence[str], tasks: Sequence[str], base: str) -> dict[str, Any]:
-    """Rates by task and contestant, and each contestant's comparison with `base` (Holm over the tasks)."""
+def summarise(
+    lines: Sequence[Line], contestants: Sequence[str], tasks: Sequence[str], base: str, floors: Collection[str] = ()
+) -> dict[str, Any]:
+    """Rates by task and contestant, and each contestant's comparison with `base` (Holm over the tasks).
+
+    `floors`: contestants that were not made from the base, so that nothing can have been kept or lost.
+    """
     rates = {task: {who: rate(own_row(lines, task, who), task) for who in contestants} for task in tasks}
     comparisons: dict[str, dict[str, Any]] = {}
     for who in contestants:
@@ -93,6 +98,8 @@ def summarise(lines: Sequence[Line], contestants: Sequence[str], tasks: Sequence
         known = {task: row for task, row in rows.items() if row}
         for row, adjusted in zip(known.values(), holm([row["p_mcnemar"] for row in known.values()])):
             row["p_holm"] = adjusted
+            if who in floors:
+                row.update(retention="–", further_episodes=0)
         comparisons[who] = known
     return {"base": base, "rates": rates, "comparisons": comparisons, "cross": cross_table(lines, contestants, tasks)}
 

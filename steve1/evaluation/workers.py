@@ -8,6 +8,7 @@ job repeated, a bounded number of times.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import multiprocessing
 import os
@@ -88,13 +89,25 @@ def _serve(recipe: Recipe, index: int, threads: int, pipe: Connection) -> None:
                 pipe.send(("done", runner.run(job)))
             except UserError as fault:
                 pipe.send(("user", fault))
-            except Exception:
-                pipe.send(("fault", traceback.format_exc()))
+            except Exception as fault:
+                pipe.send(("user", _disk_full(fault)) if _is_disk_full(fault) else ("fault", traceback.format_exc()))
     except (EOFError, BrokenPipeError):
         pass
     finally:
         if runner is not None:
             runner.close()
+
+
+def _is_disk_full(fault: Exception) -> bool:
+    return isinstance(fault, OSError) and fault.errno == errno.ENOSPC
+
+
+def _disk_full(fault: Exception) -> UserError:
+    return UserError(
+        "The disk is full.",
+        where=getattr(fault, "filename", None) or "while an episode was written",
+        todo="free some space and run the same command again; finished episodes are kept",
+    )
 
 
 class _Worker:

@@ -97,7 +97,7 @@ class TraceRecorder:
     """Collects an episode step by step; `trace()` turns it into arrays."""
 
     def __init__(self, obs: Mapping[str, Any], info: Mapping[str, Any]) -> None:
-        self._actions: list[Mapping[str, Any]] = []
+        self._actions: list[dict[str, Any]] = []
         self._states: list[tuple[float, ...]] = []
         self._counts: list[dict[str, dict[str, int]]] = []
         self._state(obs, info)
@@ -115,7 +115,7 @@ class TraceRecorder:
         snapshot["inventory"] = dict(obs["inventory"])
         self._counts.append(snapshot)
 
-    def add(self, action: Mapping[str, Any], obs: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+    def add(self, action: dict[str, Any], obs: Mapping[str, Any], info: Mapping[str, Any]) -> None:
         """One step: the action taken and the state after it."""
         self._actions.append(action)
         self._state(obs, info)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -50,7 +51,7 @@ tasks:
 GOALS = {"dig dirt": goal(0), "look at the sky": goal(1), "swim": goal(2), NO_GOAL: np.zeros(4, dtype=np.float32)}
 
 
-@pytest.fixture()
+@pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two weights files that stand for fake agents: the skilled one follows its goal, the other does nothing."""
     (tmp_path / "suite.yaml").write_text(SUITE)
@@ -76,7 +77,7 @@ def settings(world: Path, *names: str, **more: Any) -> EvaluationSettings:
 
 
 def injected(names: tuple[str, ...] = ("base", "tuned"), **more: Any) -> dict[str, Any]:
-    return {"open_game": OpenFake(), "starts_of": fake_starts, "goals": {name: GOALS for name in names}, **more}
+    return {"open_game": OpenFake(), "starts_of": fake_starts, "goals": dict.fromkeys(names, GOALS), **more}
 
 
 def test_an_evaluation_is_paired_judged_and_reported(world: Path) -> None:
@@ -227,6 +228,8 @@ class Sleeper:
                 time.sleep(300)
         if job == "user":
             raise UserError("A fault of the user's.", where="here")
+        if job == "full":
+            raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/x.npz")
         if job == "bug":
             raise ValueError("a bug of ours")
         return job.upper()
@@ -260,6 +263,9 @@ def test_faults_inside_a_job_end_the_run_with_their_message(tmp_path: Path) -> N
     with pytest.raises(UserError, match="fault of the user") as fault:
         run_jobs(["user"], SleeperRecipe(tmp_path), lambda job, result: None)
     assert fault.value.where == "here"
+    with pytest.raises(UserError, match="disk is full") as full:
+        run_jobs(["full"], SleeperRecipe(tmp_path), lambda job, result: None)
+    assert full.value.where == "/somewhere/x.npz"
     with pytest.raises(RuntimeError, match="a bug of ours"):
         run_jobs(["bug"], SleeperRecipe(tmp_path), lambda job, result: None)
 
@@ -294,3 +300,37 @@ def test_an_evaluation_over_processes_survives_a_killed_worker(world: Path, tmp_
         return [(line["key"], line["seed"], line["success"], line["measure"]) for line in report.lines]
 
     assert results(rough) == results(calm)
+
+
+KILLED_RUN = """
+import sys
+from steve1.evaluation import EvaluationSettings, evaluate
+from tests.rollout.fakes import OpenFake, fake_starts
+
+if __name__ == "__main__":
+    settings = EvaluationSettings(contestants=["random", "nothing"], episodes=8, workers=2, folder=sys.argv[2], suite=sys.argv[1])
+    evaluate(settings, open_game=OpenFake(), starts_of=fake_starts, goals={})
+"""
+
+
+@pytest.mark.e2e
+def test_a_killed_evaluation_continues_and_plays_nothing_twice(world: Path) -> None:
+    script = world / "run_it.py"
+    script.write_text(KILLED_RUN)
+    folder = world / "killed"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    words = [sys.executable, str(script), str(world / "suite.yaml"), str(folder)]
+    log = folder / "episodes.jsonl"
+    for wanted in (1, 5, 9, 13, 17):
+        process = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+        limit = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < limit:
+            if log.exists() and log.read_bytes().count(b"\n") >= wanted:
+                break
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
+    subprocess.run(words, env=environment, check=True, capture_output=True, timeout=120)
+    keys = [json.loads(line)["key"] for line in log.read_text().splitlines()]
+    assert len(keys) == len(set(keys)) == 8 * 2 * 2
+    assert (folder / "report.html").exists()
