@@ -18,6 +18,7 @@ from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.envs import GameDied, make_env, start_states
+from steve1.envs.luanti import portable
 from tests.envs.test_processes import gone
 
 pytestmark = pytest.mark.game
@@ -32,7 +33,7 @@ def env() -> Iterator[Any]:
 def act(env: Any, steps: int, **buttons: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     camera = buttons.pop("camera", [0.0, 0.0])
     for _ in range(steps):
-        obs, reward, terminated, truncated, info = env.step(
+        obs, reward, _terminated, truncated, info = env.step(
             {**actions.null_action(), **{name.replace("_", "."): v for name, v in buttons.items()}, "camera": camera}
         )
         assert reward == 0.0
@@ -153,7 +154,7 @@ def test_the_menu_opens_with_a_pointer_that_moves(env: Any) -> None:
     env.reset(seed=0, options={"yaw": 10.0})
     obs, _ = act(env, 3, inventory=1)
     assert obs["is_gui_open"]
-    first, before = act(env, 3)
+    _first, before = act(env, 3)
     second, after = act(env, 4, camera=[6.0, 9.0])
     moved = np.subtract(after["pointer"], before["pointer"])
     assert np.allclose(moved, [4 * 9 * 10 / 3, 4 * 6 * 10 / 3], atol=2)
@@ -198,7 +199,7 @@ def test_a_pause_costs_no_game_time(env: Any) -> None:
 def test_water_is_reported(env: Any) -> None:
     start = start_states("luanti", "shore", "eval")[0]
     _, info = env.reset(seed=0, options={"start": start, "watch": {"water": {"nodes": ["default:water_source"], "r": 11, "low": -4, "high": 0}}})
-    obs, info = act(env, 5)
+    _obs, info = act(env, 5)
     assert info["near"]["water"]
     assert not info["in_water"]
     wet = [act(env, 1, forward=1)[1]["in_water"] for _ in range(120)]
@@ -277,3 +278,29 @@ def test_a_killed_program_leaves_no_process_behind() -> None:
     program.wait()
     assert len(pids) == 2
     assert all(gone(pid, within_s=10) for pid in pids)
+
+
+@pytest.mark.parametrize("clock", ["standing", "real"])
+def test_the_portable_way_plays_too(clock: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if clock == "real":
+        monkeypatch.setattr(portable, "find_faketime", lambda: None)
+    elif portable.find_faketime() is None:
+        pytest.skip("libfaketime is not installed: apt-get install libfaketime")
+    with make_env("luanti", width=320, height=180, backend="portable", timeout_s=90) as env:
+        start = start_states("luanti", "meadow", "eval")[3]
+        obs, _ = env.reset(seed=0, options={"start": start, "yaw": 0.0, "inventory": {"dirt": 2}})
+        assert obs["inventory"] == {"dirt": 2}
+        assert obs["pov"].std() > 5
+        begin = at(obs)
+        act(env, 10, camera=[0.0, 5.8095])
+        act(env, 12, forward=1)
+        obs, info = act(env, 6)
+        assert abs(info["server_yaw"] - 58.1) < 0.5
+        assert np.linalg.norm((at(obs) - begin)[[0, 2]]) > 0.8
+        obs, _ = act(env, 4, inventory=1)
+        assert obs["is_gui_open"]
+        pids = env.pids  # type: ignore[attr-defined]
+        os.kill(pids[0], signal.SIGKILL)
+        with pytest.raises(GameDied):
+            act(env, 3)
+        assert all(gone(pid) for pid in pids)

@@ -100,7 +100,7 @@ class PortableLink(Link):
         super().__init__(process, width, height)
         self._folder = process.folder
         (self._folder / "screen").mkdir()
-        self.xvfb_arguments = ("-fbdir", str(self._folder / "screen"))
+        self.xvfb_arguments = ("-fbdir", str(self._folder / "screen"), "-nocursor")
         self._faketime = find_faketime() if faketime else None
         self._clock, self._last = _EPOCH, 0.0
         self._menu = False
