@@ -97,6 +97,7 @@ class BuildPillar(Player):
     """Look straight down first, then jump and place a block below, again and again."""
 
     def behave(self) -> Script:
+        ground = self.position[1]
         while True:
             yield from self.aim(self.rng.uniform(84.5, 88.5), within=0.8)
             goal = self.placed() + int(self.rng.integers(4, 8))
@@ -106,8 +107,10 @@ class BuildPillar(Player):
                 if self.placed() > count:
                     count, since = self.placed(), 0
                 yield {"jump": 1, "use": 1, "camera": [0.0, self.drift(0.03)[1]]}
-            if since >= 45 or (self.placed() >= goal and self.rng.random() < 0.5):
+            high = self.position[1] - ground > 8  # a fall from there could kill
+            if since >= 45 or (self.placed() >= goal and not high and self.rng.random() < 0.5):
                 yield from self.step_off()
+                ground = self.position[1]
             if self.distracted() or self.rng.random() < 0.5:
                 yield from self.distract(-50, 60)
 
