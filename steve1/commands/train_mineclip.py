@@ -29,8 +29,8 @@ class Args:
     """JSON file with sizes; default: the mini family's."""
     captions: str = ""
     """Table of captions (YAML); default: the project's own."""
-    steps: int = 1500
-    batch_size: int = 42
+    steps: int = 600
+    batch_size: int = 28
     """Clips per step."""
     frames_per_clip: int = 6
     """Frames encoded of each clip's 16."""
@@ -40,7 +40,7 @@ class Args:
     weight_decay: float = 0.05
     val_fraction: float = 0.15
     """Share of each behaviour's episodes held out for measuring."""
-    eval_every: int = 150
+    eval_every: int = 100
     """Steps between evaluations, each of which saves weights and state."""
     seed: int = 0
     bf16: bool = True

@@ -31,9 +31,9 @@ MINI: dict[str, Any] = {
     "embed_dim": 64,
     "resolution": [80, 128],
     "patch": 16,
-    "vision_width": 128,
-    "vision_layers": 3,
-    "vision_heads": 4,
+    "vision_width": 96,
+    "vision_layers": 2,
+    "vision_heads": 3,
     "text_width": 64,
     "text_layers": 1,
     "text_heads": 2,
@@ -42,7 +42,7 @@ MINI: dict[str, Any] = {
     "max_frames": 16,
     "adapter_layers": 0,
 }
-"""Sizes of the mini family's MineCLIP; about 10 MB in half precision, most of it CLIP's vocabulary."""
+"""Sizes of the mini family's MineCLIP; about 7.4 MB in half precision, most of it CLIP's vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class ContrastiveSettings:
 
     model: dict[str, Any] = field(default_factory=lambda: dict(MINI))
     """Sizes, as `MineCLIPConfig` names them."""
-    steps: int = 1500
-    batch_size: int = 42
+    steps: int = 600
+    batch_size: int = 28
     """Clips per step; behaviours are balanced within it."""
     frames_per_clip: int = 6
     """Frames encoded of each clip's 16, drawn anew every time, to spare the vision tower."""
@@ -63,7 +63,7 @@ class ContrastiveSettings:
     warmup_steps: int = 50
     val_fraction: float = 0.15
     """Share of each behaviour's episodes held out."""
-    eval_every: int = 150
+    eval_every: int = 100
     """Steps between evaluations on held-out episodes, each of which also saves weights and state."""
     seed: int = 0
     bf16: bool = True
