@@ -22,7 +22,7 @@ class Args:
     """Evaluate weights on tasks."""
 
     weights: tuple[str, ...]
-    """Weights files; also random, nothing, player:own (the scripted players). The first weights file is the base."""
+    """Weights files, with @<cond_scale> if wanted (a.weights@1.5); also random, nothing, player:own (the scripted players). The first weights file is the base."""
     tasks: tuple[str, ...] = ("all",)
     """Tasks by name, or all."""
     episodes: int = 20

@@ -101,8 +101,8 @@ def _sha256(path: Path) -> str:
 
 
 def slug(text: str) -> str:
-    """`text` as part of a file name: letters of any script, digits and dashes."""
-    return re.sub(r"[^\w.]+", "-", text, flags=re.UNICODE).strip("-.").lower()[:80] or "x"
+    """`text` as part of a file name: letters of any script, digits, dots, dashes and @."""
+    return re.sub(r"[^\w.@]+", "-", text, flags=re.UNICODE).strip("-.").lower()[:80] or "x"
 
 
 def task_rows(tasks: Sequence[Task], language: str = "en", prompts: Mapping[str, str] | None = None) -> list[Row]:
@@ -125,6 +125,10 @@ def make_jobs(plan: Plan, starts_of: StartsFor = starts_for) -> list[Job]:
     """
     if plan.episodes < 1:
         raise UserError("There must be at least one episode.", expected="--episodes ≥ 1", got=plan.episodes)
+    folders = [slug(contestant.name) for contestant in plan.contestants]
+    if len(set(folders)) != len(folders):
+        names = ", ".join(contestant.name for contestant in plan.contestants)
+        raise UserError("Two contestants have the same name on disk.", got=names, todo="copy one under another name")
     labels = _place_labels(plan.suite)
     wanted = {task.name for task in plan.tasks}
     jobs: dict[str, Job] = {}

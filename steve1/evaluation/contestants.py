@@ -85,11 +85,22 @@ def _short_name(path: Path) -> str:
     return name
 
 
+def split_scale(spec: str) -> tuple[str, float | None]:
+    """("a.weights@1.5") → ("a.weights", 1.5); without a scale, or where such a file exists, (spec, None)."""
+    path, _, scale = spec.rpartition("@")
+    if not path or resolve(spec).exists():
+        return spec, None
+    try:
+        return path, float(scale)
+    except ValueError:
+        return spec, None
+
+
 def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant]:
     """Contestants from the command line's words, every file checked before anything is loaded.
 
     Args:
-        specs: weights files, "random", "nothing", "player:<behaviour>" or "player:own".
+        specs: weights files, with @<cond_scale> if wanted, "random", "nothing", "player:<behaviour>" or "player:own".
         overrides: Family fields (`model`, `mineclip`, `prior`, `cond_scale`) that replace those beside the weights.
 
     Raises:
@@ -104,10 +115,12 @@ def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant
         elif spec.startswith("player:"):
             found.append(Contestant(spec, "player", behaviour=spec.partition(":")[2]))
         else:
-            path = existing(spec, "These weights were", "train them, or run 0_download_weights.sh for the published ones")
-            family = read_family(path).updated(**overrides)
+            file, scale = split_scale(spec)
+            path = existing(file, "These weights were", "train them, or run 0_download_weights.sh for the published ones")
+            family = read_family(path).updated(**overrides).updated(cond_scale=scale)
             existing(family.model, f"The model settings of {display(path)} were", "pass --in_model")
-            found.append(Contestant(_short_name(path), "weights", weights=str(path), family=family))
+            name = _short_name(path) + ("" if scale is None else f"@{scale:g}")
+            found.append(Contestant(name, "weights", weights=str(path), family=family))
     names = [contestant.name for contestant in found]
     unique: list[Contestant] = []
     for index, contestant in enumerate(found):

@@ -121,7 +121,8 @@ def matrix(lines: Sequence[Line], weights: str, rows: Sequence[str], tasks: Sequ
 
     Args:
         lines: of the weights and, if played, of the contestant "random".
-        rows: row names; a row with a task's name is that task's own prompt; NO_GOAL is the row without a goal.
+        rows: row names; a row with a task's name is that task's own prompt; NO_GOAL is the row without a goal; other
+            rows (paraphrases and the like) are shown and stay out of the tests.
         tasks: the columns.
 
     Returns:
@@ -136,7 +137,8 @@ def matrix(lines: Sequence[Line], weights: str, rows: Sequence[str], tasks: Sequ
     tests: dict[str, Any] = {}
     for task in tasks:
         own = cells.get(task, {}).get(task)
-        others = [cells[row][task] for row in rows if row != task and task in cells[row]]
+        against = [row for row in rows if row != task and (row in tasks or row == NO_GOAL)]
+        others = [cells[row][task] for row in against if task in cells[row]]
         if own is None or not others:
             continue
         wins, count = sum(cell["successes"] for cell in others), sum(cell["episodes"] for cell in others)

@@ -158,9 +158,9 @@ def test_the_matrix_shows_what_each_prompt_does(world: Path) -> None:
     assert wins["dig_dirt"] == {"dig_dirt": 4, "look_at_sky": 0, "swim": 0}
     assert wins["go-up"] == {"dig_dirt": 0, "look_at_sky": 4, "swim": 0}
     assert wins[NO_GOAL] == {"dig_dirt": 0, "look_at_sky": 0, "swim": 0}
-    assert found["tests"]["dig_dirt"]["other_episodes"] == 16
+    assert found["tests"]["dig_dirt"]["other_episodes"] == 12, "two other prompts and no goal"
     assert found["tests"]["dig_dirt"]["p_fisher"] < 0.001
-    assert found["tests"]["look_at_sky"]["other_successes"] == 4
+    assert found["tests"]["look_at_sky"]["other_successes"] == 0, "a further prompt may be a paraphrase: not tested against"
     assert paths["png"].read_bytes().startswith(b"\x89PNG")
     assert "**4/4" in paths["md"].read_text()
 
@@ -199,6 +199,16 @@ def test_contestants_are_checked_before_anything_is_loaded(world: Path) -> None:
     (world / "m.model").unlink()
     with pytest.raises(UserError, match="model settings"):
         parse_contestants([str(world / "base.weights")])
+
+
+def test_weights_at_several_guidance_scales(world: Path) -> None:
+    path = str(world / "base.weights")
+    found = parse_contestants([f"{path}@0", f"{path}@2.5", path])
+    assert [each.name for each in found] == ["base@0", "base@2.5", "base"]
+    assert [each.family.cond_scale for each in found] == [0.0, 2.5, 6.0]
+    assert {each.weights for each in found} == {path}
+    with pytest.raises(UserError, match="not found"):
+        parse_contestants([f"{path}@much"])
 
 
 def test_equal_names_are_told_apart(world: Path) -> None:
