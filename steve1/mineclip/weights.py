@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_path, sha256_file
+from steve1.core.files import atomic_file, sha256_file
 from steve1.mineclip.config import MineCLIPConfig, from_dict, read_config
 from steve1.mineclip.model import MineCLIP
 
@@ -185,8 +185,8 @@ def save_mineclip(
         for name, value in model.named_parameters()
     }
     metadata = {"format": FORMAT, "config": json.dumps(model.config.to_dict()), **(notes or {})}
-    with atomic_path(path) as part:
-        save_file(tensors, str(part), metadata)
+    with atomic_file(path) as file:
+        file.write(save(tensors, metadata))
 
 
 def weights_hash(path: str | Path) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_path
+from steve1.core.files import atomic_file
 from steve1.prior.cvae import Prior, PriorConfig
 
 FORMAT = "steve1-prior-1"
@@ -104,10 +104,9 @@ def save_prior(prior: Prior, path: str | Path, *, half: bool = False, notes: dic
     """
     dtype = torch.float16 if half else torch.float32
     tensors = {key: value.detach().to("cpu", dtype, copy=True) for key, value in prior.state_dict().items()}
-    with atomic_path(path) as part:
+    with atomic_file(path) as file:
         if Path(path).suffix == ".safetensors":
-            save_file(
-                tensors, str(part), {"format": FORMAT, "config": json.dumps(asdict(prior.config)), **(notes or {})}
-            )
+            config = json.dumps(asdict(prior.config))
+            file.write(save(tensors, {"format": FORMAT, "config": config, **(notes or {})}))
         else:
-            torch.save(tensors, part)
+            torch.save(tensors, file)
