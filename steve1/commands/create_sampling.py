@@ -40,12 +40,18 @@ def main(args: Args) -> None:
     """Choose the sources, write the lists, say what is in them."""
     name, sources = choose_sources(args)
     folder = resolve(args.samplings_dir)
-    metadata = create_sampling(name, sources, val_fraction=args.val_fraction, seed=args.seed, folder=folder, overwrite=args.overwrite)
+    metadata = create_sampling(
+        name, sources, val_fraction=args.val_fraction, seed=args.seed, folder=folder, overwrite=args.overwrite
+    )
     for row in metadata["sources"]:
         share = f", share {row['weight']:g}" if row["weight"] is not None else ""
-        print(f"{row['folder']}: {row['train_episodes']} train + {row['val_episodes']} val episodes, {row['train_frames']:,} + {row['val_frames']:,} frames{share}")
+        print(
+            f"{row['folder']}: {row['train_episodes']} train + {row['val_episodes']} val episodes, {row['train_frames']:,} + {row['val_frames']:,} frames{share}"
+        )
         if row["without_goals"]:
-            print(f"  {len(row['without_goals'])} without goal embeddings; before training: python tools/generate_mineclip_embeds.py --dataset_dir {row['folder']}")
+            print(
+                f"  {len(row['without_goals'])} without goal embeddings; before training: python tools/generate_mineclip_embeds.py --dataset_dir {row['folder']}"
+            )
     for part in ("train.txt", "val.txt", "metadata.json"):
         print(f"wrote {display(folder / f'{name}_{part}')}")
 
@@ -55,12 +61,20 @@ def choose_sources(args: Args) -> tuple[str, list[Source]]:
     if args.mix and args.dataset_dir:
         raise UserError("--mix names its own folders; leave out --dataset_dir.")
     if args.name and ("/" in args.name or args.name.startswith(".")):
-        raise UserError("A sampling's name is a word, not a path.", got=args.name, todo=f"add --dataset_dir {args.name} and choose a name")
+        raise UserError(
+            "A sampling's name is a word, not a path.",
+            got=args.name,
+            todo=f"add --dataset_dir {args.name} and choose a name",
+        )
     if args.mix:
         return args.name or "mixed", [_mixed(text) for text in args.mix]
     if args.dataset_dir:
         return args.name or "finetune_task", [Source(resolve(args.dataset_dir))]
-    return (args.name, [Source(resolve(f"data/dataset_{args.name}"))]) if args.name else ("finetune_task", [Source(resolve("data/dataset_finetune"))])
+    return (
+        (args.name, [Source(resolve(f"data/dataset_{args.name}"))])
+        if args.name
+        else ("finetune_task", [Source(resolve("data/dataset_finetune"))])
+    )
 
 
 def _mixed(text: str) -> Source:
@@ -70,7 +84,9 @@ def _mixed(text: str) -> Source:
     except ValueError:
         weight = -1.0
     if not folder or not 0 < weight < float("inf"):
-        raise UserError("This part of --mix is not FOLDER=SHARE.", expected="such as data/dataset_buildhouse=0.7", got=text)
+        raise UserError(
+            "This part of --mix is not FOLDER=SHARE.", expected="such as data/dataset_buildhouse=0.7", got=text
+        )
     path = resolve(folder)
     return Source(path if path.is_dir() or "/" in folder else resolve(Path("data") / f"dataset_{folder}"), weight)
 

@@ -116,12 +116,18 @@ def read_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[F
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
     """Decoded frames; in the place of frames that cannot be decoded, the reason as text."""
+    damaged = False
     try:
         for packet in container.demux(stream):
+            if damaged and packet.size == 0:
+                # The decoder's last frames surround the one that is missing; which they are cannot be told.
+                return
             try:
                 for frame in packet.decode():
+                    damaged = damaged or frame.is_corrupt
                     yield "damaged frame data" if frame.is_corrupt else frame
             except FFmpegError as fault:
+                damaged = True
                 yield _reason(fault)
     except FFmpegError as fault:
         yield _reason(fault)

@@ -89,6 +89,7 @@ class WindowDataset:
         self.p_uncond, self.first_frame, self.fixed_goal = 0.0 if fixed else p_uncond, first_frame, fixed_goal
         self._check_settings()
         self.embed_dim = 0
+        _episode.cache_clear()  # episodes may have been embedded anew since they were opened
         paths: list[Path] = []
         lengths: list[int] = []
         windows: list[tuple[int, int]] = []

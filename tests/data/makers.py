@@ -16,8 +16,10 @@ from steve1.data.video import VideoWriter
 def picture(number: int, height: int = 72, width: int = 128, seed: int = 0) -> np.ndarray:
     """A smooth uint8 (height, width, 3) picture that differs for every number."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    waves = [np.sin((x * (1 + c) + y + number * 3 + seed * 40) / (9 + c)) for c in range(3)]
-    return (np.stack(waves, axis=2) * 100 + 128).astype(np.uint8)
+    wave = np.sin((x * 1.5 + y + number * 3 + seed * 40) / 10) * 80
+    # Colours that change slowly: video halves their resolution, and tests compare pixels.
+    tint = np.stack([x / width, y / height, 1 - x / width], axis=2) * 60
+    return (wave[..., None] + tint + 100).clip(0, 255).astype(np.uint8)
 
 
 def action(number: int) -> dict[str, Any]:
