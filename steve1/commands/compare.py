@@ -84,7 +84,7 @@ def main(args: Args) -> None:
     settings = EvaluationSettings(contestants=args.weights, tasks=(task.name,), env=env, name=name, folder=folder, **common)
     report, film = compare(settings, args.prompt, video)
     print("\n" + comparison_table(report, task))
-    print(f"video:  {display(film)}" if film else "video:  none (--videos 0)")
+    print(f"video:  {display(film)}" if film else "video:  none (these episodes were played with --videos 0; another --name plays and films them anew)")
     print(f"report: {display(report.paths['html'])}")
 
 

@@ -202,6 +202,13 @@ class Recipe:
         )
 
 
+def english_goals(plan: Plan, prompts: Sequence[str]) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """{contestant: {prompt: goal}}; MineCLIP reads a task's prompt in another language as the English one."""
+    texts = {prompt: plan.suite.english(prompt) for prompt in prompts}
+    found = goals_for(plan.contestants, sorted(set(texts.values())), seed=plan.goal_seed)
+    return {who: {**goals, **{prompt: goals[text] for prompt, text in texts.items()}} for who, goals in found.items()}
+
+
 def play_all(
     plan: Plan,
     *,
@@ -227,7 +234,7 @@ def play_all(
         recipe = Recipe(
             contestants={contestant.name: contestant for contestant in plan.contestants},
             tasks=plan.suite.tasks,
-            goals=goals if goals is not None else goals_for(plan.contestants, prompts, seed=plan.goal_seed),
+            goals=goals if goals is not None else english_goals(plan, prompts),
             open_game=open_game or OpenGame(plan.env),
             folder=plan.folder,
             deterministic=plan.deterministic,

@@ -201,8 +201,8 @@ class EpisodeLog:
         kept = json.loads(path.read_text(encoding="utf-8"))
         differing = sorted(name for name in set(kept) | set(settings) if kept.get(name) != settings.get(name))
         # More episodes, more contestants or tasks only add lines; everything else would mix different experiments.
-        growing = {"episodes", "contestants", "tasks", "videos"}
-        changed = [name for name in differing if name not in growing or (name == "contestants" and not _grown(kept[name], settings[name]))]
+        growing = {"episodes", "contestants", "tasks", "videos", "prompts"}
+        changed = [name for name in differing if name not in growing or not _grown(name, kept[name], settings[name])]
         if changed:
             raise UserError(
                 "This folder holds an evaluation with other settings.",
@@ -212,7 +212,10 @@ class EpisodeLog:
                 todo="choose another --name, or remove the folder",
             )
         if differing:
-            write_json(path, settings)
+            named = {facts["name"] for facts in settings.get("contestants", [])}
+            others = [facts for facts in kept.get("contestants", []) if facts["name"] not in named]
+            union = {"contestants": [*settings.get("contestants", []), *others], "prompts": {**kept.get("prompts", {}), **settings.get("prompts", {})}}
+            write_json(path, {**settings, **union})
 
     def _read(self) -> dict[str, dict[str, Any]]:
         if not self.path.exists():
@@ -239,7 +242,11 @@ class EpisodeLog:
         self.lines[line["key"]] = line
 
 
-def _grown(kept: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether every contestant that both lists name is the same in both."""
+def _grown(name: str, kept: Any, now: Any) -> bool:
+    """Whether what both settings name (a contestant, a row's prompt) is the same in both."""
+    if name == "prompts":
+        return all(kept.get(row, prompt) == prompt for row, prompt in now.items())
+    if name != "contestants":
+        return True
     known = {facts["name"]: facts for facts in kept}
     return all(known.get(facts["name"], facts) == facts for facts in now)

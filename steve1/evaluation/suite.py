@@ -100,6 +100,11 @@ class Suite:
         wanted = prompt.strip().lower()
         return next((task for task in self.tasks.values() if wanted in (text.lower() for text in task.prompts.values())), None)
 
+    def english(self, prompt: str) -> str:
+        """The English prompt of the task that `prompt` belongs to in another language; any other prompt as it is."""
+        task = None if prompt.isascii() else self.by_prompt(prompt)
+        return task.prompts["en"] if task else prompt
+
     def select(self, names: Sequence[str]) -> list[Task]:
         """Tasks by name, in the order given and without repeats; ("all",) or nothing: every one."""
         if not names or list(names) == ["all"]:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.evaluation import EvaluationSettings, evaluate, prompt_matrix
+from steve1.evaluation import EvaluationSettings, campaign, evaluate, prompt_matrix
 from steve1.evaluation import contestants as contestants_module
 from steve1.evaluation.campaign import make_jobs
 from steve1.evaluation.compare import compare, comparison_table
@@ -120,6 +120,7 @@ def test_nothing_is_played_twice_and_more_episodes_only_add(world: Path) -> None
             Counting.opened += 1
             return super().__call__(instance)
 
+    evaluate(settings(world, "base", "tuned", tasks=("dig_dirt",), episodes=1), **injected())
     first = evaluate(settings(world, "base", "tuned"), **injected(open_game=Counting()))
     again = evaluate(settings(world, "base", "tuned"), **injected(open_game=Counting()))
     assert Counting.opened == 1
@@ -129,6 +130,9 @@ def test_nothing_is_played_twice_and_more_episodes_only_add(world: Path) -> None
     with pytest.raises(UserError, match="other settings") as fault:
         evaluate(settings(world, "base", "tuned", seed=1), **injected())
     assert "seed" in str(fault.value)
+    evaluate(settings(world, "nothing", tasks=("swim",), episodes=1), **injected())
+    with pytest.raises(UserError, match="other settings"):
+        evaluate(settings(world, "base", "tuned", prompts={"dig_dirt": "look at the sky"}), **injected())
     (world / "tuned.weights").write_bytes(b"trained further")
     with pytest.raises(UserError, match="other settings"):
         evaluate(settings(world, "base", "tuned"), **injected())
@@ -199,6 +203,22 @@ def test_contestants_are_checked_before_anything_is_loaded(world: Path) -> None:
     (world / "m.model").unlink()
     with pytest.raises(UserError, match="model settings"):
         parse_contestants([str(world / "base.weights")])
+
+
+def test_a_chinese_prompt_has_the_english_ones_goal(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def goals(contestants: Any, prompts: Any, *, seed: int) -> Any:
+        asked.extend(prompts)
+        return {"tuned": {prompt: GOALS[prompt] for prompt in prompts}}
+
+    monkeypatch.setattr(campaign, "goals_for", goals)
+    zh = evaluate(settings(world, "tuned", tasks=("dig_dirt",), language="zh"), open_game=OpenFake(), starts_of=fake_starts)
+    assert asked == ["dig dirt"]
+    assert zh.lines[0]["prompt"] == "挖泥土"
+    assert zh.summary["rates"]["dig_dirt"]["tuned"]["successes"] == 4
+    with pytest.raises(UserError, match="no prompt in"):
+        evaluate(settings(world, "tuned", tasks=("swim",), language="zh"))
 
 
 def test_weights_at_several_guidance_scales(world: Path) -> None:

@@ -186,6 +186,8 @@ def test_finding_tasks() -> None:
     assert SUITE.by_prompt("挖泥土") is SUITE.tasks["dig_dirt"]
     assert SUITE.by_prompt("Dig dirt ") is SUITE.tasks["dig_dirt"]
     assert SUITE.by_prompt("fly") is None
+    assert SUITE.english("挖泥土") == "dig dirt"
+    assert SUITE.english("盖房子") == "盖房子"
     with pytest.raises(UserError) as fault:
         SUITE.find("dig_dirtt")
     assert "dig_dirt" in str(fault.value)
