@@ -133,10 +133,12 @@ class LuantiEnv(Env):
         self._start_game()
 
     def close(self) -> None:
-        if self._link is not None:
-            self._link.close()
-            self._link = None
-        self._process.close()
+        link, self._link = self._link, None
+        try:
+            if link is not None:
+                link.close()
+        finally:
+            self._process.close()
 
     @property
     def pids(self) -> tuple[int, int]:

@@ -6,6 +6,7 @@ The layout is that of `struct shared` in shim.c.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import time
@@ -74,4 +75,5 @@ class SharedMemory:
 
     def close(self) -> None:
         del self.header, self._pixels
-        self._map.close()
+        with contextlib.suppress(BufferError):  # somebody holds a view of it: it goes when the view does
+            self._map.close()
