@@ -87,7 +87,9 @@ def test_the_same_again_and_other_in_other_epochs_and_seeds(dataset: Path) -> No
 
 def test_p_uncond_is_the_share_of_windows_without_goal(dataset: Path) -> None:
     data = windows(dataset, p_uncond=0.25)
-    dropped = [(data.window(epoch, index)["goal_frame"] == -1).all() for epoch in range(25) for index in range(0, len(data), 2)]
+    dropped = [
+        (data.window(epoch, index)["goal_frame"] == -1).all() for epoch in range(25) for index in range(0, len(data), 2)
+    ]
     assert abs(np.mean(dropped) - 0.25) < 4 * np.sqrt(0.25 * 0.75 / len(dropped))
     assert all((windows(dataset, p_uncond=1.0).window(0, i)["goals"] == 0).all() for i in range(3))
 
@@ -131,7 +133,11 @@ def test_fixed_goal_serves_every_frame_and_needs_no_embeddings(tmp_path: Path) -
 
 def weighted(folder: Path, weights: list[tuple[float, list[int]]], **more: Any) -> WindowDataset:
     paths = find_episodes(folder)
-    entries = [ListEntry(paths[number], weight, 0, section) for section, (weight, numbers) in enumerate(weights, 1) for number in numbers]
+    entries = [
+        ListEntry(paths[number], weight, 0, section)
+        for section, (weight, numbers) in enumerate(weights, 1)
+        for number in numbers
+    ]
     return WindowDataset(entries, 32, min_btwn_goals=15, max_btwn_goals=40, p_uncond=0.0, **more)
 
 
@@ -181,7 +187,9 @@ def test_batches_are_the_same_for_any_number_of_workers(dataset: Path, workers: 
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_resuming_gives_the_rest_and_reads_nothing_else(dataset: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_gives_the_rest_and_reads_nothing_else(
+    dataset: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = windows(dataset)
     whole = list(itertools.islice(batches(data, 2), 8))
     reads = []
@@ -197,7 +205,10 @@ def test_resuming_gives_the_rest_and_reads_nothing_else(dataset: Path, workers: 
 def test_ranks_share_an_epoch_without_overlap(dataset: Path) -> None:
     data = windows(dataset)
     alone = [list(zip(b["epoch"], b["window"])) for b in itertools.islice(batches(data, 4), 6)]
-    ranks = [[list(zip(b["epoch"], b["window"])) for b in itertools.islice(batches(data, 2, rank=r, world=2), 6)] for r in (0, 1)]
+    ranks = [
+        [list(zip(b["epoch"], b["window"])) for b in itertools.islice(batches(data, 2, rank=r, world=2), 6)]
+        for r in (0, 1)
+    ]
     assert [a + b for a, b in zip(*ranks)] == alone
     places = list(itertools.chain.from_iterable(alone))
     assert len(set(places)) == len(places)
@@ -229,7 +240,9 @@ def test_bad_settings_are_refused(dataset: Path, settings: dict[str, Any], messa
         windows(dataset, **settings)
 
 
-def test_short_episodes_are_skipped_by_name_and_an_error_if_all_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_short_episodes_are_skipped_by_name_and_an_error_if_all_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     make_dataset(tmp_path, [46, 47, 90])
     data = windows(tmp_path, T=32)
     assert [p.name for p in data.paths] == ["ep01", "ep02"]
