@@ -7,18 +7,27 @@ of workers gives the same batches and a resumed run begins at any k without read
 from __future__ import annotations
 
 import itertools
+import logging
+import math
+import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
+from steve1.core.frames import AGENT_SIZE
+
+from .minecraft_dataset import empty_chunk
 
 if TYPE_CHECKING:
     from .windows import WindowDataset
 
 Batch = dict[str, Any]
+_log = logging.getLogger(__name__)
 
 
 class BatchSource:
@@ -31,6 +40,7 @@ class BatchSource:
     def __init__(self, dataset: WindowDataset, batch_size: int, rank: int, world: int) -> None:
         self._dataset, self._batch_size, self._rank, self._world = dataset, batch_size, rank, world
         self._orders: dict[int, NDArray[np.int64]] = {}
+        self._frames = _Recycled()
 
     def places(self, number: int) -> list[tuple[int, int]]:
         """(epoch, window) of each row of a batch."""
@@ -51,12 +61,13 @@ class BatchSource:
         import torch
         import torch.utils.data as torch_data
 
-        arrays = self._dataset.empty(self._batch_size)
+        shape = (self._batch_size, self._dataset.T, *AGENT_SIZE, 3)
         shared = None
         if torch_data.get_worker_info() is not None:
             # Decoded straight into the memory that the training process will read: nothing large is copied on the way.
-            shared = _shared_like(arrays["frames"])
-            arrays["frames"] = shared.numpy()
+            shared = _shared(shape)
+        frames = self._frames.take(shape) if shared is None else shared.numpy()
+        arrays = empty_chunk(self._batch_size, self._dataset.T, embed_dim=self._dataset.embed_dim, frames=frames)
         batch: Batch = {"episode": [], "start": [], "window": [], "epoch": []}
         for row, (epoch, index) in enumerate(self.places(number)):
             window = self._dataset.window(epoch, index, out={key: array[row] for key, array in arrays.items()})
@@ -68,12 +79,31 @@ class BatchSource:
         return (tensors if shared is None else tensors | {"frames": shared}) | batch
 
 
-def _shared_like(array: NDArray[np.uint8]) -> Any:
-    """A uint8 tensor of the same shape in shared memory."""
+def _shared(shape: tuple[int, ...]) -> Any:
+    """An uninitialised uint8 tensor in shared memory."""
     import torch
 
-    storage = torch.UntypedStorage._new_shared(array.nbytes, device="cpu")
-    return torch.empty(0, dtype=torch.uint8).set_(storage).view(array.shape)  # type: ignore[call-overload]
+    storage = torch.UntypedStorage._new_shared(math.prod(shape), device="cpu")
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)  # type: ignore[call-overload]
+
+
+class _Recycled:
+    """Large arrays that are handed out again once nobody holds them: fresh memory costs a quarter of the loading time."""
+
+    _KEPT = 4
+
+    def __init__(self) -> None:
+        self._arrays: list[NDArray[np.uint8]] = []
+
+    def take(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """An uninitialised uint8 array; a tensor made of it, or any view of that, keeps it from being handed out again."""
+        for number in range(len(self._arrays)):
+            # Two references: this list's, and the one that getrefcount itself holds.
+            if sys.getrefcount(self._arrays[number]) == 2 and self._arrays[number].shape == shape:
+                return self._arrays[number]
+        fresh = np.empty(shape, np.uint8)
+        self._arrays = [*self._arrays[-self._KEPT + 1 :], fresh]
+        return fresh
 
 
 class _Numbers:
@@ -84,6 +114,24 @@ class _Numbers:
 
     def __iter__(self) -> Iterator[int]:
         return itertools.count(self._start)
+
+
+_SHARED_MEMORY = Path("/dev/shm")
+_FRAME_BYTES = AGENT_SIZE[0] * AGENT_SIZE[1] * 3
+
+
+def _shared_memory_holds(need: int) -> bool:
+    """Whether batches fit where workers hand them over; containers often have 64 MB there, and overrunning it kills a worker."""
+    free = shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else need
+    if free < need:
+        _log.warning(
+            "loading in one process: workers would need %.1f GB of shared memory and %s has %.1f GB free; "
+            "give the container more (docker run --shm-size), or use fewer workers or a smaller batch",
+            need / 1e9,
+            _SHARED_MEMORY,
+            free / 1e9,
+        )
+    return free >= need
 
 
 def _quiet_worker(_: int) -> None:
@@ -129,6 +177,8 @@ def batches(
             todo="lower BATCH_SIZE (GRADIENT_ACCUM_STEPS makes up for it) or T, or record more",
         )
     source = BatchSource(dataset, batch_size, rank, world)
+    if workers and not _shared_memory_holds(workers * prefetch * batch_size * dataset.T * _FRAME_BYTES):
+        workers = 0
     if workers == 0:
         return (source[number] for number in itertools.count(start_batch))
     import torch.utils.data as torch_data

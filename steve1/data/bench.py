@@ -45,7 +45,7 @@ def measure_load(
         min_frames: length of the dataset that is made.
 
     Returns:
-        frames_per_s, target, frames, seconds, open_seconds, windows, T, batch_size, pixel_sum and pixel_sum_expected (equal: every pixel was decoded),
+        frames_per_s (wall), frames_per_cpu_s (of a core's own time), target, frames, seconds, open_seconds, windows, T, batch_size, pixel_sum and pixel_sum_expected (equal: every pixel was decoded),
         decode_frames_per_s (JPEG decoding alone, same process), percent_of_decode,
         bytes_per_frame, cold ("page cache dropped" where the system allows it, "fresh process" otherwise), dataset.
     """
@@ -143,12 +143,13 @@ def _worker(dataset: str, T: int, batch_size: int) -> dict[str, Any]:
     source = batches(windows, batch_size)
     rounds = len(windows) // batch_size
     decode = _decode_rate(windows.paths[0])
-    seconds, pixels = 0.0, 0
+    seconds, busy, pixels = 0.0, 0.0, 0
     starts: dict[str, list[int]] = {}
     for _ in range(rounds):
-        begun = time.perf_counter()
+        begun, begun_busy = time.perf_counter(), time.process_time()
         batch = next(source)
         seconds += time.perf_counter() - begun
+        busy += time.process_time() - begun_busy
         # Outside the clock: proof that every pixel arrived, and of which windows.
         pixels += int(batch["frames"].sum(dtype=torch.int64))
         for episode, start in zip(batch["episode"], batch["start"]):
@@ -156,6 +157,7 @@ def _worker(dataset: str, T: int, batch_size: int) -> dict[str, Any]:
     frames = rounds * batch_size * T
     return {
         "frames_per_s": round(frames / seconds, 1),
+        "frames_per_cpu_s": round(frames / busy, 1),
         "frames": frames,
         "seconds": round(seconds, 4),
         "open_seconds": round(open_seconds, 4),

@@ -223,7 +223,7 @@ class WindowDataset:
 
         Args:
             epoch, index: index is a window's number, 0..len-1.
-            out: arrays to fill in place of new ones, as `empty` makes them.
+            out: arrays to fill in place of new ones, as `empty_chunk` makes them.
 
         Returns:
             frames u8 (T,128,128,3), goals f32 (T,E), first bool (T,), buttons i64 (T,), camera i64 (T,), goal_frame i64 (T,)
@@ -232,7 +232,7 @@ class WindowDataset:
         number, start = self.start_of(epoch, index)
         path = self.paths[number]
         episode = _episode(str(path))
-        found = self.empty() if out is None else out
+        found = empty_chunk(self.T, embed_dim=self.embed_dim) if out is None else out
         if self.fixed_goal is not None:
             get_episode_chunk_fixed_prompt(episode, start, start + self.T, self.fixed_goal, out=found)
         else:
@@ -244,10 +244,6 @@ class WindowDataset:
             )  # fmt: skip
         found["episode"], found["start"] = str(path), start
         return found
-
-    def empty(self, *batch: int) -> Window:
-        """Arrays of a window, or of a batch of windows, to be filled."""
-        return empty_chunk(*batch, self.T, embed_dim=self.embed_dim)
 
 
 def _draw(windows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:

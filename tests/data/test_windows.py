@@ -286,3 +286,30 @@ def test_a_worker_reports_a_broken_frame_as_ours(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not decode") as fault:
         next(batches(windows(tmp_path), 1, workers=1))
     assert "frame 40" in str(fault.value)
+
+
+def test_too_little_shared_memory_falls_back_with_a_reason(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = windows(dataset)
+    expected = next(batches(data, 2))
+    monkeypatch.setattr("steve1.data.batches.shutil.disk_usage", lambda _: type("Usage", (), {"free": 64 << 20}))
+    assert same(next(batches(data, 2, workers=1)), expected)
+    assert "--shm-size" not in caplog.text
+    found = next(batches(data, 10, workers=4))
+    assert "--shm-size" in caplog.text
+    assert found["frames"].shape[0] == 10
+
+
+def test_memory_is_used_again_only_when_nobody_holds_it(dataset: Path) -> None:
+    data = windows(dataset)
+    source = batches(data, 2)
+    held = [next(source) for _ in range(7)]
+    views = [batch["frames"][0, 3:5].numpy() for batch in held]
+    copies = [view.copy() for view in views]
+    del held
+    for _ in range(6):
+        next(source)
+    assert all((view == copy).all() for view, copy in zip(views, copies))
+    addresses = {next(source)["frames"].data_ptr() for _ in range(12)}
+    assert len(addresses) <= 5
