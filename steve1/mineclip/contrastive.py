@@ -190,6 +190,10 @@ def train_mineclip(
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         step, figures = saved["step"], saved["figures"]
+        if not output.exists():
+            raise UserError(
+                "this run has state, but its weights are gone", where=output, todo="begin anew: --overwrite"
+            )
     loss_sum, loss_count, start = 0.0, 0, time.perf_counter()
     while step < settings.steps:
         value = _step(model, optimizer, train, settings, step)

@@ -131,6 +131,7 @@ def make_pairs(
                 expected=f"width {mineclip.embed_dim}",
                 got=f"width {episode.goals.shape[1]}",
             )
+        episode.check_goals()
         _, own = captions_of(episode.metadata, table, path)
         goals = np.asarray(episode.goals[FIRST::stride], np.float32)
         choice = generator(seed, "pairs", number).integers(0, len(own.train), len(goals))

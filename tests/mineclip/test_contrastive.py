@@ -192,6 +192,10 @@ def test_resume_equals_never_having_stopped(clips: ClipStore, tmp_path: Path) ->
         clips, tmp_path / "b.safetensors", settings, run=tmp_path / "b", on_step=lambda step, _: steps.append(step)
     )
     assert steps[0] == 5
+    (tmp_path / "a.safetensors").rename(tmp_path / "kept.safetensors")
+    with pytest.raises(UserError, match="weights are gone"):
+        train_mineclip(clips, tmp_path / "a.safetensors", settings, run=tmp_path / "a")
+    (tmp_path / "kept.safetensors").rename(tmp_path / "a.safetensors")
     a, b = (load_mineclip(tmp_path / f"{name}.safetensors") for name in "ab")
     for ours, theirs in zip(a.parameters(), b.parameters()):
         assert torch.equal(ours, theirs)

@@ -72,6 +72,12 @@ def test_other_widths_and_missing_goals_are_named(dataset: Path, mineclip: MineC
     write_goals(copy, np.zeros((40, 16), np.float32))
     with pytest.raises(UserError, match="another MineCLIP"):
         make_pairs([tmp_path / "d"], mineclip, TABLE)
+    broken = np.zeros((40, 32), np.float32)
+    broken[21] = np.nan
+    np.save(copy / "embeds_attn.npy", broken)
+    with pytest.raises(UserError, match="not finite") as caught:
+        make_pairs([tmp_path / "d"], mineclip, TABLE)
+    assert "row 21" in str(caught.value)
     (copy / "embeds_attn.npy").unlink()
     with pytest.raises(UserError, match="no goal embeddings"):
         make_pairs([tmp_path / "d"], mineclip, TABLE)
