@@ -74,16 +74,16 @@ def make_dataset(folder: Path, n_frames: int, episode_frames: int = 2000) -> Pat
     for number in range(-(-n_frames // episode_frames)):
         rng = generator(0, "bench", number)
         with EpisodeWriter(folder / f"episode_{number:03d}", {"source": "bench"}, keep_mineclip_frames=False) as writer:
-            world = _world(rng)
+            place = world(rng)
             for frame in range(episode_frames):
-                writer.add(_view(world, frame), _action(rng))
+                writer.add(view(place, frame), _action(rng))
             goals = rng.standard_normal((episode_frames, _EMBED_DIM), dtype=np.float32).astype(np.float16)
             goals[:15] = np.nan
             writer.goals = goals
     return folder
 
 
-def _world(rng: np.random.Generator) -> NDArray[np.uint8]:
+def world(rng: np.random.Generator) -> NDArray[np.uint8]:
     """A wide picture to look around in: coloured blocks with grain below a sky; packs to about what the game's frames do."""
     size = (2048, 384)
     blocks = cv2.resize(rng.integers(40, 200, (6, 32, 3)).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
@@ -93,7 +93,7 @@ def _world(rng: np.random.Generator) -> NDArray[np.uint8]:
     return world  # type: ignore[return-value]
 
 
-def _view(world: NDArray[np.uint8], frame: int) -> NDArray[np.uint8]:
+def view(world: NDArray[np.uint8], frame: int) -> NDArray[np.uint8]:
     left = (frame * 5) % (world.shape[1] - 512)
     return world[40:328, left : left + 512]
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from steve1.data.bench import make_dataset, measure_load
+from steve1.data.bench_convert import measure_convert
 
 
 def test_load_is_measured_with_every_pixel_checked(tmp_path: Path) -> None:
@@ -16,3 +19,11 @@ def test_load_is_measured_with_every_pixel_checked(tmp_path: Path) -> None:
     assert found["frames_per_s"] > 0
     assert found["percent_of_decode"] > 0
     assert 4000 < found["bytes_per_frame"] < 10240
+
+
+def test_convert_is_measured_beside_decoding() -> None:
+    found = measure_convert(80)
+    assert found["frames"] == 80
+    assert 0 < found["percent_of_decode"] < 100
+    assert found["times_real_time"] == pytest.approx(found["frames_per_cpu_s"] / 20, rel=0.01)
+    assert 4000 < found["frame_bytes"] < 10240

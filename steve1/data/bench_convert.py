@@ -1,0 +1,89 @@
+"""How fast recordings become episodes, beside nothing but decoding them.
+
+In: nothing; a recording is made. Out: frames/s of one core, and how many times real time that is.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+
+from steve1.core.seeds import generator
+
+from .bench import view, world
+from .convert import ConvertSettings, convert_recording
+from .recordings import find_recordings
+from .video import FPS, VideoWriter
+
+#: what is asked of one core, times real time
+TARGET = 8.0
+_SIZE = (640, 360)
+
+
+def measure_convert(n_frames: int = 600) -> dict[str, Any]:
+    """Convert a 640x360 recording in this process and on one thread, after decoding it alone.
+
+    The recording that is made decodes about five times faster than a game's, so that what is left is conversion's own cost.
+
+    Args:
+        n_frames: length of the recording that is made.
+
+    Returns:
+        frames_per_s (wall), frames_per_cpu_s, times_real_time (of a core's own time), target, decode_frames_per_cpu_s
+        (PyAV alone), percent_of_decode, frames, frame_bytes (agent frames on disk, a frame).
+    """
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with tempfile.TemporaryDirectory(prefix="steve1_bench_") as folder:
+            video = make_recording(Path(folder) / "in", n_frames)
+            _, decode_busy = _timed(lambda: _decode(video))
+            (recording,), _ = find_recordings(Path(folder) / "in")
+            settings = ConvertSettings(keep_nulls=True)
+            seconds, busy = _timed(lambda: convert_recording(recording, Path(folder) / "out", settings))
+            packed = (Path(folder) / "out" / recording.name / "frames.jpgs").stat().st_size
+    finally:
+        cv2.setNumThreads(threads)
+    return {
+        "frames_per_s": round(n_frames / seconds, 1),
+        "frames_per_cpu_s": round(n_frames / busy, 1),
+        "times_real_time": round(n_frames / busy / FPS, 2),
+        "target": TARGET,
+        "decode_frames_per_cpu_s": round(n_frames / decode_busy, 1),
+        "percent_of_decode": round(100 * decode_busy / busy, 1),
+        "frames": n_frames,
+        "frame_bytes": round(packed / n_frames),
+    }
+
+
+def make_recording(folder: Path, n_frames: int) -> Path:
+    """rec.mp4 (640x360, looking around) and rec.jsonl below `folder`."""
+    folder.mkdir(parents=True)
+    rng = generator(0, "bench convert")
+    place = world(rng)
+    with VideoWriter(folder / "rec.mp4", *_SIZE) as video, open(folder / "rec.jsonl", "w", encoding="utf-8") as ticks:
+        for number in range(n_frames):
+            video.write(cv2.resize(view(place, number), _SIZE))  # type: ignore[arg-type]
+            mouse = {"dx": float(rng.normal(0, 20)), "dy": float(rng.normal(0, 8)), "buttons": [], "newButtons": []}
+            tick = {"mouse": mouse, "keyboard": {"keys": ["key.keyboard.w"]}, "isGuiOpen": False, "hotbar": 0}
+            ticks.write(json.dumps(tick | {"tick": number}) + "\n")
+    return folder / "rec.mp4"
+
+
+def _decode(video: Path) -> int:
+    with av.open(str(video)) as container:
+        container.streams.video[0].codec_context.thread_count = 1
+        return sum(1 for _ in container.decode(video=0))
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, float]:
+    begun, begun_busy = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - begun, time.process_time() - begun_busy
