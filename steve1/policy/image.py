@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from steve1.policy.config import PolicyConfig
+from steve1.policy.convolution import conv_pool_relu, frame_norm, norm_conv_relu, working_dtype
 
 # On a CPU frames go through the convolutions so few at a time that the largest layer's activations stay in the cache:
 # 8 frames of the 16 channels (8 MB) measured fastest; the same bytes for other widths.
@@ -26,13 +27,14 @@ class NormConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, h, w) → (N, C_out, h, w)."""
-        return F.relu_(self.linear(x))
+        assert self.norm is not None, "the first layer of all is followed by a pool"
+        return norm_conv_relu(x, self.norm.weight, self.norm.bias, self.layer.weight)
 
-    def linear(self, x: Tensor) -> Tensor:
-        """All but the ReLU."""
+    def pooled(self, x: Tensor) -> Tensor:
+        """The same, and max-pool by two: (N, C_in, h, w) → (N, C_out, ceil(h / 2), ceil(w / 2))."""
         if self.norm is not None:
-            x = self.norm(x)
-        return self.layer(x)
+            x = frame_norm(x, self.norm.weight, self.norm.bias)
+        return conv_pool_relu(x, self.layer.weight, self.layer.bias)
 
 
 class ResidualBlock(nn.Module):
@@ -59,7 +61,7 @@ class Stack(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, h, w) → (N, C, ceil(h / 2), ceil(w / 2))."""
-        x = self.n(F.relu_(F.max_pool2d(self.firstconv.linear(x), 3, stride=2, padding=1)))
+        x = frame_norm(self.firstconv.pooled(x), self.n.weight, self.n.bias)
         for block in self.blocks:
             x = block(x)
         return x
@@ -113,9 +115,10 @@ class ImageEncoder(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """RGB u8 (N, 128, 128, 3) → (N, H)."""
         at_once = CHANNELS_AT_ONCE // self.cnn.stacks[0].n.num_channels if frames.device.type == "cpu" else len(frames)
+        dtype = working_dtype(self.linear.layer.weight)
         parts = []
         for part in frames.split(max(1, at_once)):
-            pixels = part.permute(0, 3, 1, 2).float() * (1.0 / 255.0)  # channels-last in memory, as the frames come
+            pixels = part.permute(0, 3, 1, 2).to(dtype).mul_(1.0 / 255.0)  # channels-last in memory, as the frames come
             parts.append(self.cnn.stacked(pixels))
         x = torch.cat(parts) if len(parts) > 1 else parts[0]
         return self.linear(self.cnn.dense(x.flatten(1)))
