@@ -13,11 +13,12 @@ cd "$(dirname "$0")/.."
 # The policy learns these; the new skill is shown to MineCLIP and the prior only.
 SKILLS="${SKILLS:-look_at_sky explore collect_grass build_pillar swim chop_tree}"
 NEW_SKILL="${NEW_SKILL:-dig_dirt}"
-EPISODES="${EPISODES:-24}"                 # of each behaviour
+EPISODES="${EPISODES:-17}"                 # of each behaviour
 STEPS="${STEPS:-300}"                      # ticks in an episode
 GAMES="${GAMES:-1}"                        # games side by side; on 2 cores two together are slower than one
 SEED="${SEED:-0}"
 
+MINECLIP_STEPS="${MINECLIP_STEPS:-500}"    # optimizer steps of the contrastive training
 POLICY_FRAMES="${POLICY_FRAMES:-800000}"   # frames that the policy is trained on
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes a prompt
 
@@ -49,7 +50,7 @@ stage_convert() {
 stage_mineclip() {
   say "training the mini MineCLIP"
   "$PYTHON" -m steve1.commands.train_mineclip --dataset_dir $(datasets $SKILLS $NEW_SKILL) \
-    --out_weights data/mini/mini_mineclip.safetensors --seed "$SEED"
+    --out_weights data/mini/mini_mineclip.safetensors --seed "$SEED" --steps "$MINECLIP_STEPS" --batch_size 28 --eval_every 100
 }
 
 stage_embed() {
@@ -63,13 +64,13 @@ stage_embed() {
 stage_prior() {
   say "training the mini prior"
   DATA=data/prior_data/mini_pairs.npz DATASET_DIRS="$(datasets $SKILLS $NEW_SKILL)" MINECLIP=data/mini/mini_mineclip.safetensors \
-    OUT_WEIGHTS=data/mini/mini_prior.safetensors SEED="$SEED" bash 4_train_prior.sh --half
+    OUT_WEIGHTS=data/mini/mini_prior.safetensors SEED="$SEED" MAX_EPOCHS=80 bash 4_train_prior.sh --half --hidden_dim 128 --latent_dim 64
 }
 
 stage_policy() {
   say "training the mini policy"
   [ -f data/mini/mini.model ] || "$PYTHON" -m steve1.commands.new_model --output data/mini/mini.model
-  SAMPLING_NAME=mini bash 2_create_sampling.sh mini --mix $(datasets $SKILLS) --overwrite
+  bash 2_create_sampling.sh mini --mix $(for folder in $(datasets $SKILLS); do printf '%s=1 ' "$folder"; done) --overwrite
   IN_MODEL=data/mini/mini.model IN_WEIGHTS=none OUT_WEIGHTS=data/weights/steve1/mini_base.weights SAMPLING_NAME=mini \
     BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE=1e-3 TOTAL_FRAMES="$POLICY_FRAMES" WARMUP_FRAMES=20000 MIN_BTWN_GOALS=15 MAX_BTWN_GOALS=60 \
     VAL_FREQ=200 SAVE_EVERY=200 SEED="$SEED" bash 3_train_finetune_template.sh --jitter

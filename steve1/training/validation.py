@@ -96,7 +96,5 @@ def _batches_ahead(dataset: WindowDataset, numbers: Sequence[int], size: int) ->
 
 
 def _collate(dataset: WindowDataset, numbers: Sequence[int]) -> dict[str, Any]:
-    arrays = dataset.empty(len(numbers))
-    for row, number in enumerate(numbers):
-        dataset.window(0, number, out={name: array[row] for name, array in arrays.items()})
-    return {name: torch.from_numpy(arrays[name]) for name in ARRAYS}
+    windows = [dataset.window(0, number) for number in numbers]
+    return {name: torch.from_numpy(np.stack([window[name] for window in windows])) for name in ARRAYS}
