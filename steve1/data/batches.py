@@ -10,6 +10,7 @@ import itertools
 import logging
 import math
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,10 @@ def _quiet_worker(_: int) -> None:
 
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    # Ctrl-C and a batch system's SIGTERM reach the whole group of processes. The one that trains saves a checkpoint and then
+    # ends its workers; were they to die first, it would fail in the middle of that.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def batches(

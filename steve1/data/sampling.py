@@ -163,7 +163,7 @@ def create_sampling(
     """Write the two lists and `<name>_metadata.json`; returns the metadata.
 
     Each source is split for itself: about `val_fraction` of its episodes, at least one, are kept for validation.
-    The split is a function of (seed, episode's name), so that adding episodes moves no other between train and val much.
+    An episode's place in the split's order is a function of (seed, its name): new episodes leave that of the others alone.
 
     Args:
         name: of the sampling.
