@@ -19,7 +19,7 @@ GAMES="${GAMES:-1}"                        # games side by side; on 2 cores two 
 SEED="${SEED:-0}"
 
 MINECLIP_STEPS="${MINECLIP_STEPS:-500}"    # optimizer steps of the contrastive training
-POLICY_FRAMES="${POLICY_FRAMES:-800000}"   # frames that the policy is trained on
+POLICY_FRAMES="${POLICY_FRAMES:-500000}"   # frames that the policy is trained on
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes a prompt
 
 case "${1:-}" in -h|--help) sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;; esac
@@ -73,7 +73,7 @@ stage_policy() {
   bash 2_create_sampling.sh mini --mix $(for folder in $(datasets $SKILLS); do printf '%s=1 ' "$folder"; done) --overwrite
   IN_MODEL=data/mini/mini.model IN_WEIGHTS=none OUT_WEIGHTS=data/weights/steve1/mini_base.weights SAMPLING_NAME=mini \
     BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE=1e-3 TOTAL_FRAMES="$POLICY_FRAMES" WARMUP_FRAMES=20000 MIN_BTWN_GOALS=15 MAX_BTWN_GOALS=60 \
-    VAL_FREQ=200 SAVE_EVERY=200 SEED="$SEED" bash 3_train_finetune_template.sh --jitter
+    VAL_FREQ=200 SAVE_EVERY=200 SEED="$SEED" bash 3_train_finetune_template.sh --jitter --resume_anyway
 }
 
 stage_finish() {
