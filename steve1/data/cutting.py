@@ -58,6 +58,7 @@ def write_stretch(
     metadata: dict[str, Any],
     goals: NDArray[np.floating[Any]] | None = None,
     video: Path | None = None,
+    copy_video: bool = False,
 ) -> None:
     """Write frames start..stop-1 as a native episode, whole or not at all.
 
@@ -70,6 +71,7 @@ def write_stretch(
         metadata: provenance; the format's own fields are set here.
         goals: (N, E) embeddings of the source, None to leave them out.
         video: the source's 256x160 frames, None to leave them out.
+        copy_video: take them as they are, since they are exactly those of the stretch.
     """
     chosen = [plain_action(action) for action in actions[start:stop]]
     with atomic_dir(target) as folder:
@@ -84,7 +86,7 @@ def write_stretch(
         if goals is not None:
             np.save(folder / GOALS, cut_goals(goals, start, stop))
         if video is not None:
-            _cut_video(video, folder / MINECLIP_VIDEO, start, stop, whole=start == 0 and stop == len(offsets) - 1)
+            _cut_video(video, folder / MINECLIP_VIDEO, start, stop, whole=copy_video)
         own = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -144,6 +146,7 @@ def cut_episode(source: Path, target: Path, start: int, stop: int, note: dict[st
             metadata=metadata,
             goals=goals,
             video=video if video.exists() else None,
+            copy_video=(start, stop) == (0, len(episode)),
         )
         return
     with EpisodeWriter(target, metadata, keep_mineclip_frames=episode.keeps_mineclip_frames) as writer:

@@ -7,8 +7,8 @@ tokens rebuilt, broken embeddings left out so that the embedding step makes them
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,13 +26,21 @@ from steve1.core.pickles import load_restricted
 
 from .cutting import cut_goals, cut_metadata, write_stretch
 from .episode import EpisodeWriter
-from .layouts import ACTIONS, FIRST_GOAL, GOALS, GOALS_PICKLE, INDEX, METADATA, MINECLIP_VIDEO, PACK, GuideLayout
-from .layouts import load_array
+from .layouts import (
+    ACTIONS,
+    FIRST_GOAL,
+    GOALS,
+    GOALS_PICKLE,
+    INDEX,
+    METADATA,
+    MINECLIP_VIDEO,
+    PACK,
+    GuideLayout,
+    load_array,
+)
 from .soundness import action_fault, frame_fault, load_goals, load_tokens, read_action_lines, split_pack
 from .validate import check_episode
 from .video import read_frames
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -89,7 +97,7 @@ def _repair_native(repair: Repair, target: Path, drop_goals: bool) -> None:
     if rebuilt:
         repair.done.append("index rebuilt")
     actions = _native_actions(source, repair)
-    frames_sound = np.array([not frame_fault(data[a:b]) for a, b in zip(offsets[:-1], offsets[1:])], bool)
+    frames_sound = np.array([not frame_fault(data[a:b]) for a, b in itertools.pairwise(offsets)], bool)
     if rebuilt and not frames_sound.all():
         # Without an index a lost frame cannot be counted, so nothing behind it can be paired with its action.
         frames_sound[int((~frames_sound).argmax()) :] = False
@@ -103,9 +111,8 @@ def _repair_native(repair: Repair, target: Path, drop_goals: bool) -> None:
     video = source / MINECLIP_VIDEO if _video_reaches(source / MINECLIP_VIDEO, stop) else None
     if video is None and (source / MINECLIP_VIDEO).exists():
         repair.done.append("broken 256x160 frames left out")
-    length = len(offsets) - 1
-    if (start, stop) == (0, length) and video is not None and not _video_ends_at(video, stop):
-        length += 1  # the video is longer than the episode: its copy has to be cut as well
+    known = metadata.get("n_frames")
+    length = known if isinstance(known, int) and known >= stop else max(len(offsets) - 1, stop)
     metadata = cut_metadata(metadata, source.name, start, stop, length)
     metadata["repaired"] = {"from": display(source), "done": repair.done}
     write_stretch(
@@ -118,6 +125,7 @@ def _repair_native(repair: Repair, target: Path, drop_goals: bool) -> None:
         metadata=metadata,
         goals=goals,
         video=video,
+        copy_video=start == 0 and video is not None and _video_ends_at(video, stop),
     )
     repair.frames = stop - start
     repair.done = repair.done or ["tokens and metadata written anew"]

@@ -136,11 +136,17 @@ def token_fault(tokens: NDArray[Any], actions: list[act.EnvAction | None]) -> tu
     known = [row for row, action in enumerate(actions[: len(tokens)]) if action is not None]
     buttons, camera = act.to_joint([actions[row] or {} for row in known])
     wanted = np.stack([buttons, camera], axis=1)
-    wrong = np.flatnonzero((np.asarray(tokens)[known] != wanted).any(axis=1))
+    differs: NDArray[np.bool_] = np.not_equal(np.asarray(tokens)[known], wanted)
+    wrong = np.flatnonzero(differs.any(axis=1))
     if len(wrong):
         row = known[int(wrong[0])]
         more = f" and at {len(wrong) - 1} more frames" if len(wrong) > 1 else ""
-        return row, f"the token is not that of the action{more}", f"{wanted[wrong[0]].tolist()}", f"{tokens[row].tolist()}"
+        return (
+            row,
+            f"the token is not that of the action{more}",
+            f"{wanted[wrong[0]].tolist()}",
+            f"{tokens[row].tolist()}",
+        )
     return None, "", "", ""
 
 
@@ -152,7 +158,9 @@ def load_goals(path: Path) -> NDArray[np.floating[Any]]:
     """
     found = load_array(path) if path.name == GOALS else goals_from_pickle(path)
     if found.ndim != 2 or found.dtype.kind != "f":
-        raise UserError("the embeddings have the wrong form", expected="float (N, E)", got=f"{found.dtype} {found.shape}")
+        raise UserError(
+            "the embeddings have the wrong form", expected="float (N, E)", got=f"{found.dtype} {found.shape}"
+        )
     return found
 
 
@@ -167,7 +175,7 @@ def goal_faults(goals: NDArray[np.floating[Any]]) -> Iterator[tuple[int, str, bo
     zero = np.flatnonzero(finite[FIRST_GOAL:] & ~rows[FIRST_GOAL:].any(axis=1)) + FIRST_GOAL
     if len(zero):
         yield int(zero[0]), f"the embedding is all zeros (in {len(zero)} rows)", False
-    early = np.flatnonzero(~np.isnan(rows[:FIRST_GOAL]).all(axis=1))
+    early = np.flatnonzero(np.isfinite(rows[:FIRST_GOAL]).any(axis=1))
     if len(early):
         yield int(early[0]), f"one of the first {FIRST_GOAL} rows holds numbers instead of NaN", True
 

@@ -6,6 +6,7 @@ In: datasets. Out: a report of all that is wrong, by episode, file and frame. On
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -71,7 +72,9 @@ class EpisodeReport:
     mineclip: str | None = None
     findings: list[Finding] = field(default_factory=list)
 
-    def add(self, file: str, frame: int | None, what: str, expected: Any = "", got: Any = "", *, warning: bool = False) -> None:
+    def add(
+        self, file: str, frame: int | None, what: str, expected: Any = "", got: Any = "", *, warning: bool = False
+    ) -> None:
         """Note one thing that is wrong."""
         self.findings.append(Finding(display(self.path), file, frame, what, str(expected), str(got), warning))
 
@@ -144,7 +147,9 @@ def _check_metadata(report: EpisodeReport) -> dict[str, Any]:
             report.add(METADATA, None, f"{key} is wrong", wanted, found.get(key, "absent"))
     absent = [key for key in _ORIGIN if key not in found]
     if absent:
-        report.add(METADATA, None, f"it does not say where the episode comes from: no {', '.join(absent)}", warning=True)
+        report.add(
+            METADATA, None, f"it does not say where the episode comes from: no {', '.join(absent)}", warning=True
+        )
     return found
 
 
@@ -163,7 +168,7 @@ def _check_pack(report: EpisodeReport, on_frames: Callable[[int], Any]) -> int:
         offsets = split_pack(data)
     elif offsets[-1] != len(data):
         report.add(PACK, None, "the file is not as long as its index says", f"{offsets[-1]} bytes", len(data))
-    for number, (start, stop) in enumerate(zip(offsets[:-1], offsets[1:])):
+    for number, (start, stop) in enumerate(itertools.pairwise(offsets)):
         fault = frame_fault(data[start:stop])
         if fault:
             report.add(PACK, number, f"broken frame: {fault}")
@@ -231,7 +236,9 @@ def _check_foreign(report: EpisodeReport, layout: Layout, on_frames: Callable[[i
             count += 1
             on_frames(1)
         if count != layout.n_frames:
-            report.add("frames", min(count, layout.n_frames), "the episode is not as long as it says", layout.n_frames, count)
+            report.add(
+                "frames", min(count, layout.n_frames), "the episode is not as long as it says", layout.n_frames, count
+            )
     except UserError as fault:
         report.add(_file_of(fault, report.path), count, fault.what, fault.expected, fault.got)
     report.frames = layout.n_frames
@@ -269,7 +276,9 @@ def check_together(dataset: Dataset, reports: list[EpisodeReport]) -> list[Findi
             if value is not None and value != usual:
                 file = GOALS if (report.path / GOALS).exists() else GOALS_PICKLE
                 unknown = key == "mineclip" and "unknown" in (value, usual)
-                report.add(file, None, f"{what} than most of the dataset", _short(usual), _short(value), warning=unknown)
+                report.add(
+                    file, None, f"{what} than most of the dataset", _short(usual), _short(value), warning=unknown
+                )
     for path in dataset.strange:
         what = "left behind by a run that was cut off" if path.name.startswith(".") else "this folder is no episode"
         found.append(Finding(display(path), ".", None, what, warning=True))
