@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up whatever is missing, once: .venv with the Python packages, and the game's system packages.
 #   needs: Python 3.10 or newer; for the game: Linux with apt and root or passwordless sudo
-#   makes: .venv/ (about 1.5 GB with the CPU build of PyTorch), build/setup.stamp
+#   makes: .venv/ (about 1.5 GB with the CPU build of PyTorch) and, in it, setup.stamp
 #   usage: bash tools/setup.sh [--dev]      (--dev adds what the tests need)
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -80,7 +80,7 @@ def main(args: Args) -> None:
     common = {field: getattr(args, field) for field in
               ("episodes", "workers", "videos", "seed", "cond_scale", "deterministic", "in_model", "mineclip_weights",
                "prior_weights", "device")}  # fmt: skip
-    folder = "" if args.name else str(ROOT / "data" / "comparisons" / slug_of(name))
+    folder = str(ROOT / "data" / "comparisons" / slug_of(name))
     settings = EvaluationSettings(contestants=args.weights, tasks=(task.name,), env=env, name=name, folder=folder, **common)
     report, film = compare(settings, args.prompt, video)
     print("\n" + comparison_table(report, task))

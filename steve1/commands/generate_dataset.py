@@ -108,7 +108,7 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
         raise UserError(
             "The MineCLIP weights for the goal embeddings are not there.",
             where=weights,
-            todo="bash 0_download_weights.sh attn, or --no_embed to embed later",
+            todo="bash 0_download_weights.sh mineclip, or --no_embed to embed later",
         )
 
 

@@ -139,7 +139,7 @@ def watch_for_bad_steps(parts: Parts, position: Position, tally: Tally) -> None:
             f"{position.bad_in_a_row} steps in a row had a loss or gradient that is not finite; the run stops.",
             where=f"step {position.step}",
             got=f"last good checkpoint: {display(kept) if kept else 'none yet'}; no bad step changed the weights",
-            todo="lower LEARNING_RATE, use PRECISION=fp32, or look for damaged episodes; the same command goes on from there",
+            todo="lower LEARNING_RATE, add --precision fp32, or look for damaged episodes; the same command goes on from there",
         )
 
 

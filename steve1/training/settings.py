@@ -274,8 +274,11 @@ class TrainSettings:
         folder = resolve(self.sampling_dir)
         names = sorted(item.name[: -len("_train.txt")] for item in folder.glob("*_train.txt"))
         known = f"samplings there: {', '.join(names)}" if names else f"no samplings in {display(folder)} yet"
-        make = self.sampling_name.removeprefix("finetune_")
-        make = "" if make in ("task", "") else f" {make}"
+        make = f" {self.sampling_name}"
+        if self.sampling_name == "finetune_task":
+            make = ""
+        elif self.sampling_name.startswith("finetune_"):
+            make += f" --dataset_dir data/dataset_{self.sampling_name.removeprefix('finetune_')}"
         return f"the {kind} list {display(path)} does not exist ({known}); bash 2_create_sampling.sh{make} makes one"
 
     def differences(self, earlier: dict[str, Any]) -> list[str]:
