@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import shutil
@@ -135,20 +136,24 @@ def test_the_number_of_workers_changes_nothing(
     assert same(everything(chosen), expected)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_the_same_command_goes_on(
-    reference: tuple[TrainSettings, dict[str, object]], capsys: pytest.CaptureFixture[str]
+    reference: tuple[TrainSettings, dict[str, object]], settings: Make, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
     chosen, expected = reference
 
     def interrupt(step: int) -> None:
-        if step == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
+        if step == 5:  # as a terminal or a batch system does it: to the whole group, the data workers too
+            for process in multiprocessing.active_children():
+                os.kill(process.pid or 0, number)
+            time.sleep(0.2)
+            os.kill(os.getpid(), number)
             time.sleep(0.01)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt):
-        finetune(chosen, hooks=Hooks(on_step=interrupt))
-    assert signal.getsignal(signal.SIGTERM) is before
+        finetune(settings(**{**vars(chosen), "num_workers": 1}), hooks=Hooks(on_step=interrupt))
+    assert signal.getsignal(number) is before
     finetune(chosen)
     assert "going on after step 6" in capsys.readouterr().out
     assert same(everything(chosen), expected)  # type: ignore[arg-type]
