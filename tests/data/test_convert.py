@@ -234,8 +234,8 @@ def test_two_conversions_do_not_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_killed_conversion_leaves_whole_episodes_only_and_goes_on(tmp_path: Path) -> None:
-    for number in range(4):
-        make_recording(tmp_path / "in", f"r{number}", 250)
+    for number in range(3):
+        make_recording(tmp_path / "in", f"r{number}", 150)
     command = [sys.executable, str(ROOT / "tools" / "convert_recordings.py"), "--input_dir", str(tmp_path / "in")]
     command += ["--output_dir", str(tmp_path / "out"), "--workers", "1"]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -246,11 +246,11 @@ def test_a_killed_conversion_leaves_whole_episodes_only_and_goes_on(tmp_path: Pa
     running.wait()
     assert list((tmp_path / "out").glob(".r*.tmp"))
     whole = [p for p in (tmp_path / "out").iterdir() if p.is_dir() and not p.name.startswith(".")]
-    assert len(whole) < 4
-    assert all(len(Episode(path)) == 250 for path in whole)
+    assert len(whole) < 3
+    assert all(len(Episode(path)) == 150 for path in whole)
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert f"{4 - len(whole)} converted, {len(whole)} there already" in done.stdout
+    assert f"{3 - len(whole)} converted, {len(whole)} there already" in done.stdout
     assert not list((tmp_path / "out").glob(".r*.tmp"))
 
 
@@ -312,15 +312,16 @@ def test_names_follow_the_folders_and_must_differ(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
-    make_recording(tmp_path / "in", "rec", 450, width=640, height=360)
     import resource
 
-    converted(tmp_path)
+    make_recording(tmp_path / "short", "rec", 20, width=640, height=360)
+    make_recording(tmp_path / "long", "rec", 240, width=640, height=360)
+    convert_folder(tmp_path / "short", tmp_path / "out", ConvertSettings())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    convert_folder(tmp_path / "in", tmp_path / "again", ConvertSettings())
+    convert_folder(tmp_path / "long", tmp_path / "again", ConvertSettings())
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    # 450 frames of 640x360 are 311 MB; ru_maxrss counts KiB on Linux, bytes on macOS.
-    assert grown * (1 if sys.platform == "darwin" else 1024) < 60e6
+    # 240 frames of 640x360 are 166 MB; ru_maxrss counts KiB on Linux, bytes on macOS.
+    assert grown * (1 if sys.platform == "darwin" else 1024) < 50e6
 
 
 @pytest.mark.parametrize(("good", "bad", "code"), [(2, 0, 0), (1, 1, 1), (0, 2, 2)])
