@@ -45,7 +45,7 @@ class Agent:
         self._random = generator(seed, "agent", 0)
         self._memory = RingMemory(policy, rows=2 if self.cond_scale else 1)
         # The relative term is stored by distance; memory is read oldest first.
-        self._bases = [block.attention.b_nd.detach().flip(1).float() for block in policy.net.recurrent_layer.blocks]
+        self._bases = [block.attention.b_nd.detach().flip(1).float() for block in policy.net.recurrent_layer.layers]
 
     def reset(self, seed: int | None = None) -> None:
         """Begin an episode: forget the last one. With a seed its random draws begin anew; without, they go on with fresh ones."""
@@ -100,7 +100,7 @@ class Agent:
         net = self.policy.net
         x = features + net.mineclip_embed_linear(goals)
         self._memory.begin_step()
-        for number, block in enumerate(net.recurrent_layer.blocks):
+        for number, block in enumerate(net.recurrent_layer.layers):
             x = self._block_step(number, block, x)
         return net.finish(x)
 

@@ -6,6 +6,8 @@ A step sees at most the last W keys, itself included, none of them from before a
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -121,9 +123,14 @@ class Block(nn.Module):
         seen, keys, values = self.attention(y, keys, values, hidden)
         return self.pointwise(y + seen), keys, values
 
+    @property
+    def mlp1_layer(self) -> nn.Linear:
+        """The second layer of the pointwise network."""
+        return cast(nn.Linear, self.mlp1["layer"])
+
     def pointwise(self, y: Tensor) -> Tensor:
         """y + mlp1(relu(mlp0(y)))."""
-        return y + self.mlp1["layer"](self.mlp0(y))
+        return y + self.mlp1_layer(self.mlp0(y))
 
 
 class RecurrentLayer(nn.Module):
@@ -132,3 +139,8 @@ class RecurrentLayer(nn.Module):
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.n_recurrence_layers)])
+
+    @property
+    def layers(self) -> list[Block]:
+        """The blocks in order, as what they are."""
+        return cast("list[Block]", list(self.blocks))

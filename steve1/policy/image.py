@@ -5,6 +5,9 @@ Comes in: RGB frames u8 (N, 128, 128, 3). Goes out: features (N, H). Each frame 
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -59,6 +62,11 @@ class Stack(nn.Module):
         self.n = nn.GroupNorm(1, channels)
         self.blocks = nn.ModuleList([ResidualBlock(channels), ResidualBlock(channels)])
 
+    @property
+    def residuals(self) -> list[ResidualBlock]:
+        """The residual blocks in order, as what they are."""
+        return cast("list[ResidualBlock]", list(self.blocks))
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, h, w) → (N, C, ceil(h / 2), ceil(w / 2))."""
         x = frame_norm(self.firstconv.pooled(x), self.n.weight, self.n.bias)
@@ -89,13 +97,15 @@ class ImpalaCNN(nn.Module):
         super().__init__()
         widths = [config.img_shape[2], *config.channels]
         self.stacks = nn.ModuleList(
-            [
-                Stack(before, after, norm_first=number > 0)
-                for number, (before, after) in enumerate(zip(widths, widths[1:], strict=False))
-            ]
+            [Stack(before, after, norm_first=number > 0) for number, (before, after) in enumerate(pairwise(widths))]
         )
         channels, height, width = config.feature_shape
         self.dense = NormLinear(channels * height * width, dense)
+
+    @property
+    def layers(self) -> list[Stack]:
+        """The stacks in order, as what they are."""
+        return cast("list[Stack]", list(self.stacks))
 
     def stacked(self, x: Tensor) -> Tensor:
         """(N, 3, 128, 128) float in 0..1 → (N, C, 16, 16)."""
@@ -114,7 +124,7 @@ class ImageEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """RGB u8 (N, 128, 128, 3) → (N, H)."""
-        at_once = CHANNELS_AT_ONCE // self.cnn.stacks[0].n.num_channels if frames.device.type == "cpu" else len(frames)
+        at_once = CHANNELS_AT_ONCE // self.cnn.layers[0].n.num_channels if frames.device.type == "cpu" else len(frames)
         dtype = working_dtype(self.linear.layer.weight)
         parts = []
         for part in frames.split(max(1, at_once)):

@@ -49,10 +49,10 @@ def unit_rows(weight: Tensor, gain: float = 1.0) -> None:
 
 def _scale_image(policy: GoalPolicy) -> None:
     encoder = policy.net.img_process
-    branches = sum(len(stack.blocks) for stack in encoder.cnn.stacks)
-    for stack in encoder.cnn.stacks:
+    branches = sum(len(stack.residuals) for stack in encoder.cnn.layers)
+    for stack in encoder.cnn.layers:
         stack.firstconv.layer.weight.mul_(RELU_GAIN)
-        for block in stack.blocks:
+        for block in stack.residuals:
             block.conv0.layer.weight.mul_(RELU_GAIN)
             block.conv1.layer.weight.mul_(RELU_GAIN / math.sqrt(branches))
     encoder.cnn.dense.layer.weight.mul_(RELU_GAIN)
@@ -60,7 +60,7 @@ def _scale_image(policy: GoalPolicy) -> None:
 
 
 def _scale_recurrent(policy: GoalPolicy) -> None:
-    blocks = policy.net.recurrent_layer.blocks
+    blocks = policy.net.recurrent_layer.layers
     branch_gain = 1.0 / math.sqrt(2 * len(blocks))
     for block in blocks:
         attention = block.attention
@@ -68,6 +68,6 @@ def _scale_recurrent(policy: GoalPolicy) -> None:
         attention.r_layer.weight.mul_(0.1)
         nn.init.normal_(attention.b_nd)
         block.mlp0.layer.weight.mul_(RELU_GAIN)
-        block.mlp1["layer"].weight.mul_(branch_gain)
+        block.mlp1_layer.weight.mul_(branch_gain)
     policy.net.lastlayer.layer.weight.mul_(RELU_GAIN)
     policy.net.mineclip_embed_linear.weight.mul_(GOAL_GAIN)

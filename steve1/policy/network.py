@@ -119,7 +119,7 @@ class GoalPolicy(nn.Module):
         visible, mask = visibility(state.mask, first)
         hidden = torch.zeros(visible.shape, device=x.device).masked_fill_(~visible, float("-inf"))[:, None]
         keys, values = [], []
-        for block, old_keys, old_values in zip(self.net.recurrent_layer.blocks, state.keys, state.values, strict=True):
+        for block, old_keys, old_values in zip(self.net.recurrent_layer.layers, state.keys, state.values, strict=True):
             x, new_keys, new_values = block(x, old_keys, old_values, hidden)
             keys.append(new_keys)
             values.append(new_values)
@@ -169,7 +169,8 @@ class GoalPolicy(nn.Module):
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Two groups for an optimizer: decay on tensors of two or more dimensions except `b_nd`, none on the rest."""
-        decayed, plain = [], []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
                 (decayed if parameter.ndim >= 2 and not name.endswith("b_nd") else plain).append(parameter)
