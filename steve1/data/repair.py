@@ -114,6 +114,7 @@ def _repair_native(repair: Repair, target: Path, drop_goals: bool) -> None:
     known = metadata.get("n_frames")
     length = known if isinstance(known, int) and known >= stop else max(len(offsets) - 1, stop)
     metadata = cut_metadata(metadata, source.name, start, stop, length)
+    repair.done = repair.done or ["tokens, index and metadata written anew"]
     metadata["repaired"] = {"from": display(source), "done": repair.done}
     write_stretch(
         target,
@@ -128,7 +129,6 @@ def _repair_native(repair: Repair, target: Path, drop_goals: bool) -> None:
         copy_video=start == 0 and video is not None and _video_ends_at(video, stop),
     )
     repair.frames = stop - start
-    repair.done = repair.done or ["tokens and metadata written anew"]
 
 
 def _offsets(source: Path, data: NDArray[np.uint8]) -> tuple[NDArray[np.int64], bool]:

@@ -135,9 +135,8 @@ def token_fault(tokens: NDArray[Any], actions: list[act.EnvAction | None]) -> tu
         return None, "the tokens have the wrong form", "integers (N, 2)", f"{tokens.dtype} {tokens.shape}"
     known = [row for row, action in enumerate(actions[: len(tokens)]) if action is not None]
     buttons, camera = act.to_joint([actions[row] or {} for row in known])
-    wanted = np.stack([buttons, camera], axis=1)
-    differs: NDArray[np.bool_] = np.not_equal(np.asarray(tokens)[known], wanted)
-    wrong = np.flatnonzero(differs.any(axis=1))
+    wanted: NDArray[Any] = np.stack([buttons, camera], axis=1)
+    wrong = np.flatnonzero((np.asarray(tokens)[known] - wanted).any(axis=1))
     if len(wrong):
         row = known[int(wrong[0])]
         more = f" and at {len(wrong) - 1} more frames" if len(wrong) > 1 else ""
@@ -167,7 +166,7 @@ def load_goals(path: Path) -> NDArray[np.floating[Any]]:
 def goal_faults(goals: NDArray[np.floating[Any]]) -> Iterator[tuple[int, str, bool]]:
     """(row, what, is it a mere warning) for embeddings (N, E)."""
     rows = np.asarray(goals, dtype=np.float32)
-    finite = np.isfinite(rows).all(axis=1)
+    finite: NDArray[np.bool_] = np.isfinite(rows).all(axis=1)
     bad = np.flatnonzero(~finite[FIRST_GOAL:]) + FIRST_GOAL
     if len(bad):
         more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
