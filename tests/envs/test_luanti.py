@@ -19,6 +19,7 @@ from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.envs import GameDied, make_env, start_states
 from steve1.envs.luanti import portable
+from steve1.envs.luanti.links import ShimLink
 from tests.envs.test_processes import gone
 
 pytestmark = pytest.mark.game
@@ -234,6 +235,26 @@ def test_a_hanging_game_ends_within_the_limit() -> None:
             act(env, 2)
         assert time.monotonic() - begun < 10
         assert all(gone(pid) for pid in pids)
+
+
+def test_a_start_that_fails_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    def join(link: ShimLink, patience_s: float) -> None:
+        tries.append(link.process.game)
+        if len(tries) == 1 or link.width == 64:
+            raise link.process.died("the game did not start")
+        real(link, patience_s)
+
+    real = ShimLink.join
+    monkeypatch.setattr(ShimLink, "join", join)
+    with make_env("luanti", width=160, height=96) as env:
+        assert len(tries) == 2
+        env.reset(seed=0)
+    assert all(gone(process.pid) for process in tries if process is not None)
+    with pytest.raises(GameDied, match="does not run"):
+        make_env("luanti", width=64, height=64)
+    assert len(tries) == 4
 
 
 def test_two_games_side_by_side_do_not_mix() -> None:

@@ -6,6 +6,7 @@ server and a game with the shim preloaded; the mod in mod/ does resets and repor
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from pathlib import Path
@@ -36,6 +37,7 @@ MOUSE = {"attack": 1, "use": 3}
 _ESCAPE = 9
 # The game scales mouse look by the field of view: 70 degrees here.
 _FIELD_OF_VIEW_SCALE = float(np.tan(np.radians(70 / 2))) * 1.3763819
+_log = logging.getLogger(__name__)
 BACKENDS = ("auto", "shim", "portable")
 PITCH_LIMIT = 89.5
 _MENU_PIXELS_PER_DEGREE = 2400 / 360 / 720  # of the frame's height: a recorder's mouse works on 1280x720
@@ -54,7 +56,7 @@ class LuantiEnv(Env):
         surroundings: "meadow", "forest" or "shore" when a reset names none.
         split: which of the kept start states a reset draws from.
         instance: only a label for messages; every instance finds its own display, port and folder.
-        timeout_s: longest wait for the start, for a reset, and for one step.
+        timeout_s: longest wait for one try to start, for a reset, and for one step.
         settings: more lines for the game's configuration.
         backend: "shim" (lock-step, fast), "portable" (any release, slow), or "auto": the shim where it fits.
     """
@@ -102,7 +104,18 @@ class LuantiEnv(Env):
             "minetest_game", "--logfile", str(folder / "game.log"),
         ]  # fmt: skip
 
-    def _start_game(self) -> None:
+    def _start_game(self, tries: int = 2) -> None:
+        """Start and join; a start that hangs (one in some 150 on a busy machine) is tried once more."""
+        for left in reversed(range(tries)):
+            try:
+                self._start_once(self.timeout_s)
+                return
+            except GameDied as fault:
+                if not left:
+                    raise
+                _log.warning("the game did not start (%s); trying once more", fault.got)
+
+    def _start_once(self, patience_s: float) -> None:
         folder = self._process.open_folder()
         try:
             kind = ShimLink if self.backend == "shim" else PortableLink
@@ -110,7 +123,7 @@ class LuantiEnv(Env):
             self._degrees_per_pixel = link.sensitivity * _FIELD_OF_VIEW_SCALE
             environment = {"HOME": str(folder / "home"), **link.environment()}
             self._process.start(self._configure(folder, link), environment, link.xvfb_arguments)
-            link.join()
+            link.join(patience_s)
             self._forget()
             for _ in range(100 if self.backend == "shim" else 10):
                 link.tick()  # a new game's sky brightens slowly; the first episode should look like the others

@@ -35,7 +35,7 @@ class Link(abc.ABC):
         """Variables that the game is started with."""
 
     @abc.abstractmethod
-    def join(self) -> None:
+    def join(self, patience_s: float) -> None:
         """Wait until the player is in the world and take over the clock and the keys."""
 
     @abc.abstractmethod
@@ -68,16 +68,16 @@ class Link(abc.ABC):
     def close(self) -> None:
         """Free what the link itself holds; the process is closed by its owner."""
 
-    def wait_joined(self) -> None:
+    def wait_joined(self, patience_s: float) -> None:
         """Wait until the mod tells where the player is."""
         game = self.process.game
         assert game is not None, "the process is started first"
-        limit = time.monotonic() + self.process.timeout_s
+        limit = time.monotonic() + patience_s
         while not self.state().get("pos"):
             if game.poll() is not None:
                 raise self.process.died("the game ended while it started")
             if time.monotonic() > limit:
-                raise self.process.died(f"the game did not start within {self.process.timeout_s:g} s")
+                raise self.process.died(f"the game did not start within {patience_s:g} s")
             time.sleep(0.01)
         time.sleep(0.3)
 
@@ -95,8 +95,8 @@ class ShimLink(Link):
         preload = " ".join(filter(None, [str(self._library), os.environ.get("LD_PRELOAD", "")]))
         return {"LD_PRELOAD": preload, "STEVE_SHM": str(self._path), "STEVE_PORT": str(self.process.port)}
 
-    def join(self) -> None:
-        self.wait_joined()
+    def join(self, patience_s: float) -> None:
+        self.wait_joined(patience_s)
         self.memory.header["lockstep"][0] = 1
         self.process.wait_done()
         self.tick([(FOCUS_IN, 0)])  # no window manager gives the window its focus

@@ -14,6 +14,7 @@ import json
 import os
 import struct
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,7 @@ class PortableLink(Link):
         self._faketime = find_faketime() if faketime else None
         self._clock, self._last = _EPOCH, 0.0
         self._menu = False
+        self._game_pid = 0
         self._keyboard: Keyboard | None = None
         self._screen: np.ndarray | None = None
 
@@ -128,18 +130,19 @@ class PortableLink(Link):
         part.write_text(text)
         os.replace(part, self._folder / "clock")
 
-    def join(self) -> None:
+    def join(self, patience_s: float) -> None:
+        self._game_pid = self.process.game.pid if self.process.game is not None else 0
+        limit = time.monotonic() + patience_s
         while not self.state().get("pos") and self.locked:  # a standing clock would never let the game start
             self._clock += _TICK_S
             self._write_clock()
             time.sleep(0.02)
             if self.process.game is not None and self.process.game.poll() is not None:
                 raise self.process.died("the game ended while it started")
-            if self._clock - _EPOCH > 60 * self.process.timeout_s:
-                raise self.process.died(f"the game did not start within {self.process.timeout_s:g} s")
-        self.wait_joined()
+            if time.monotonic() > limit:
+                raise self.process.died(f"the game did not start within {patience_s:g} s")
+        self.wait_joined(patience_s)
         self._keyboard = Keyboard(self.process.display)
-        limit = time.monotonic() + self.process.timeout_s
         while not self._keyboard.focus():
             if time.monotonic() > limit:
                 raise self.process.died("the game opened no window")
@@ -206,3 +209,6 @@ class PortableLink(Link):
             self._keyboard.close()
             self._keyboard = None
         self._screen = None
+        if self.locked and self._game_pid:
+            for name in (f"faketime_shm_{self._game_pid}", f"sem.faketime_sem_{self._game_pid}"):
+                (Path("/dev/shm") / name).unlink(missing_ok=True)  # a killed game leaves them
