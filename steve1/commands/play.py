@@ -38,7 +38,7 @@ class Args:
     episodes: Annotated[int, tyro.conf.arg(aliases=["--n"])] = 1
     """How many, with seeds seed, seed+1, ...; each has its own video."""
     cond_scale: float | None = None
-    """Guidance: 0 ignores the difference that the goal makes; default: the family's."""
+    """Guidance: 0 plays the policy under the goal as it is, more exaggerates the difference that the goal makes; default: the family's."""
     deterministic: bool = False
     """Take the most probable action at each step instead of drawing one."""
     in_model: str = ""

@@ -1,0 +1,183 @@
+"""What the documentation says exists: links, scripts, flags, variables and Python names in README*.md and docs/."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+import shlex
+import typing
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/**/*.md")])
+# Copies of the template that the reader makes.
+OWN_COPY = re.compile(r"^3_train_(my_task|finetune_buildhouse|finetune_redstone)\.sh$")
+RUNNERS = ("bash", "python", "python3", ".venv/bin/python")
+
+
+def prose(page: Path) -> str:
+    """A page without its fenced blocks and code spans."""
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S))
+
+
+def anchors(page: Path) -> set[str]:
+    """The names by which a page's headings can be linked to."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    heads = re.findall(r"^#+\s+(.*)$", text, flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of each command of ours on a page: lines of bash blocks, and code spans that begin with a runner."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.S)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines += re.findall(r"`([^`\n]*)`", re.sub(r"```.*?```", "", text, flags=re.S))
+    found = []
+    for line in lines:
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError:  # a span that is no command
+            continue
+        rest = [word for word in words if not re.match(r"^[A-Z_]+=", word)]
+        if len(rest) > 1 and rest[0] in RUNNERS and "…" not in rest[1]:
+            found.append(words)
+    return found
+
+
+def split(words: list[str]) -> tuple[list[str], str, list[str]]:
+    """(variables set in front, script or module, what follows)."""
+    variables = [word.partition("=")[0] for word in words if re.match(r"^[A-Z_]+=", word)]
+    rest = [word for word in words if not re.match(r"^[A-Z_]+=", word)][1:]
+    if rest[0] == "-m":
+        return variables, rest[1].replace(".", "/") + ".py", rest[2:]
+    return variables, rest[0], rest[1:]
+
+
+@cache
+def script_text(path: str) -> str:
+    """A script's text, followed by that of the script that it hands over to."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    following = re.search(r"^exec bash (\S+\.sh)", text, flags=re.M)
+    return text + (script_text(following[1]) if following else "")
+
+
+@cache
+def settings_class(path: str) -> type | None:
+    """The dataclass behind a script's command line; None where a shell script reads its arguments itself."""
+    text = script_text(path)
+    if path.startswith("steve1/commands/"):
+        name = Path(path).stem
+    else:
+        calls = re.findall(r"^exec .*-m steve1\.commands\.(\w+)", text, flags=re.M)
+        match = re.search(r"from steve1\.commands\.(\w+) import cli", text)
+        name = match[1] if match else calls[-1] if calls else ""
+    if not name:
+        return None
+    module = importlib.import_module(f"steve1.commands.{name}")
+    return module.TrainSettings if name == "train" else module.Args  # type: ignore[no-any-return]
+
+
+@cache
+def flags(path: str) -> frozenset[str]:
+    """Every flag that a script takes."""
+    arguments = settings_class(path)
+    if arguments is None:
+        return frozenset(re.findall(r"--[a-z][a-z_]*", script_text(path)))
+    hints = typing.get_type_hints(arguments, include_extras=True)
+    known = {"--help"}
+    for field in dataclasses.fields(arguments):
+        known |= {f"--{field.name}", *aliases(hints[field.name])}
+        if hints[field.name] is bool:
+            known.add(f"--no_{field.name}")
+    return frozenset(known)
+
+
+def aliases(hint: Any) -> list[str]:
+    """Other names of a flag."""
+    return [name for note in getattr(hint, "__metadata__", ()) for name in getattr(note, "aliases", None) or ()]
+
+
+def where(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def test_the_pages_are_found_and_hold_commands() -> None:
+    assert {"README.md", "README.zh-CN.md", "docs/README.md"} <= {where(page) for page in PAGES}
+    assert sum(len(commands(page)) for page in PAGES) > 60
+    assert "--text_prompt" in flags("2_gen_vid_for_text_prompt.sh")
+    assert {"--prompt", "--no_overwrite"} <= flags("run_agent/run_agent.py")
+    assert "--weight_decay" in flags("3_train_finetune_mixed.sh")
+    assert "--nonsense" not in flags("5_evaluate.sh")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=where)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"^[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+            broken.append(target)
+    assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=where)
+def test_commands_name_files_that_exist(page: Path) -> None:
+    missing = []
+    for words in commands(page):
+        _, script, _ = split(words)
+        third_party = "-m" in words and not script.startswith("steve1/")
+        if not third_party and not OWN_COPY.match(script) and not (ROOT / script).is_file():
+            missing.append(" ".join(words))
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=where)
+def test_flags_and_variables_are_those_of_the_scripts(page: Path) -> None:
+    wrong = []
+    for words in commands(page):
+        variables, script, rest = split(words)
+        script = "3_train_finetune_template.sh" if OWN_COPY.match(script) else script
+        if not (ROOT / script).is_file():
+            continue
+        wrong += [f"{script} {word}" for word in rest if word.startswith("--") and word not in flags(script)]
+        if script.endswith(".sh"):
+            known = set(re.findall(r"\$\{([A-Z_]+):", script_text(script))) | {"PYTHON"}
+            wrong += [f"{name}=… {script}" for name in variables if name not in known]
+    assert not wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=where)
+def test_python_examples_parse_and_use_public_names(page: Path) -> None:
+    import ast
+
+    import steve1
+
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.S):
+        tree = ast.parse(block)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "steve1":
+                assert node.attr in steve1.__all__
+
+
+def test_the_two_readmes_keep_step() -> None:
+    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md"))
+
+    def skeleton(text: str) -> dict[str, Any]:
+        return {
+            "headings": len(re.findall(r"^#+ ", text, flags=re.M)),
+            "table rows": len(re.findall(r"^\|", text, flags=re.M)),
+            "points": len(re.findall(r"^\* ", text, flags=re.M)),
+            "scripts": sorted(re.findall(r"[\w/]+\.(?:sh|py)\b", text)),
+            "pictures": re.findall(r"!\[[^]]*\]\(([^)]*)\)", text),
+        }
+
+    assert skeleton(english) == skeleton(chinese)
