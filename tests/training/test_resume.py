@@ -138,7 +138,10 @@ def test_the_number_of_workers_changes_nothing(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_the_same_command_goes_on(
-    reference: tuple[TrainSettings, dict[str, object]], settings: Make, capsys: pytest.CaptureFixture[str], number: signal.Signals
+    reference: tuple[TrainSettings, dict[str, object]],
+    settings: Make,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
 ) -> None:
     chosen, expected = reference
 
