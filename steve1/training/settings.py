@@ -89,6 +89,8 @@ class TrainSettings:
     """Most frames between two hindsight goals (exclusive)."""
     p_uncond: float = 0.1
     """Share of windows trained without a goal, which guidance needs when playing."""
+    camera_weight: float = 1.0
+    """Frames whose action moves the camera count this many times in the loss: short decisive turns are rare in most recordings."""
     goal_switch: Literal["exact", "legacy"] = "exact"
     """When a goal gives way to the next: at its frame, or one frame late as in the published code."""
     jitter: bool = False
@@ -142,6 +144,11 @@ class TrainSettings:
     def out_path(self) -> Path:
         """Where the final weights go: as given from the current folder or the project's root."""
         return _output(self.out_weights)
+
+    @property
+    def best_path(self) -> Path:
+        """Where the best weights go at the end: beside the final ones."""
+        return self.out_path.with_name(f"{self.out_path.stem}_best{self.out_path.suffix}")
 
     @property
     def run_dir(self) -> Path:
@@ -209,6 +216,8 @@ class TrainSettings:
         ]
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             found.append(f"learning_rate must be a number above 0, got {self.learning_rate}")
+        if not (self.camera_weight > 0 and math.isfinite(self.camera_weight)):
+            found.append(f"camera_weight must be a number above 0, got {self.camera_weight}")
         if not 0 <= self.p_uncond <= 1:
             found.append(f"p_uncond is a share between 0 and 1, got {self.p_uncond}")
         for name, choices in (("goal_switch", ("exact", "legacy")), ("precision", ("auto", "bf16", "fp32"))):

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..actions import NULL_CAMERA
 from ..policy import GoalPolicy, PolicyState
 from .feed import Part, Piece
 from .parallel import Ranks
@@ -47,13 +48,19 @@ class Outcome:
 class LossModule(nn.Module):
     """The policy's loss as a forward pass, which is what DDP and torch.compile wrap."""
 
-    def __init__(self, policy: GoalPolicy) -> None:
+    def __init__(self, policy: GoalPolicy, camera_weight: float = 1.0) -> None:
         super().__init__()
         self.policy = policy
+        self.camera_weight = camera_weight
 
     def forward(self, part: Part, state: PolicyState) -> Any:
         """LossOutput of one micro-batch."""
-        return self.policy.loss(part["frames"], part["goals"], part["first"], state, part["buttons"], part["camera"])
+        weights = None
+        if self.camera_weight != 1.0:  # the loss divides by the sum of the weights, micro-batch by micro-batch
+            weights = 1.0 + (self.camera_weight - 1.0) * (part["camera"] != NULL_CAMERA).float()
+        return self.policy.loss(
+            part["frames"], part["goals"], part["first"], state, part["buttons"], part["camera"], weights
+        )
 
 
 def make_optimizer(policy: GoalPolicy, settings: TrainSettings) -> torch.optim.Optimizer:
@@ -84,7 +91,7 @@ class Stepper:
         # The threshold is published for a loss summed over the chunk; ours is its mean.
         self._limit = settings.max_grad_norm / settings.trunc_t if settings.max_grad_norm else float("inf")
         self._trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        module: nn.Module = LossModule(policy)
+        module: nn.Module = LossModule(policy, settings.camera_weight)
         if ranks.world > 1:
             module = DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
         self._module = torch.compile(module) if settings.compile else module
