@@ -108,15 +108,19 @@ class Checkpointer:
                 self.write_weights(self.weights_path("best"))
 
     def finish(self, position: Position) -> tuple[Path, Path | None]:
-        """The final weights under OUT_WEIGHTS, and the best ones beside them; returns both paths."""
+        """The latest weights under OUT_WEIGHTS, and the best ones beside them; returns both paths.
+
+        They are the same files as in the run's folder, so that a run killed in here still knows them as its own.
+        """
         out = self._settings.out_path
-        best = out.with_name(f"{out.stem}_best{out.suffix}") if position.best_loss is not None else None
+        best = self._settings.best_path if position.best_loss is not None else None
         with self._stage():
             if self._ranks.leads:
-                self.write_weights(out)
+                self._link(self.weights_path("latest"), out)
                 if best is not None:
                     self._link(self.weights_path("best"), best)
                 result = {**dataclasses.asdict(position), "out_weights": display(out), "out_sha256": sha256_file(out)}
+                result["best_sha256"] = sha256_file(best) if best is not None else ""
                 write_json(
                     self._folder / RESULT_FILE, {name: value for name, value in result.items() if name != "sums"}
                 )
@@ -133,6 +137,8 @@ class Checkpointer:
     def _link(source: Path, target: Path) -> None:
         """A second name for weights and their family: a hard link, or a copy where the file system has none."""
         for origin, name in ((source, target), (family_path(source), family_path(target))):
+            if name.exists() and os.path.samefile(origin, name):
+                continue  # renaming a file to another of its names would leave both
             with atomic_path(name) as part:
                 try:
                     os.link(origin, part)

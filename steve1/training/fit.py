@@ -7,6 +7,7 @@ Ranks, files and loggers are the business of the parts; every process runs these
 from __future__ import annotations
 
 import dataclasses
+import math
 import signal
 import threading
 from collections import Counter
@@ -88,6 +89,7 @@ def fit(parts: Parts, position: Position, states: list[PolicyState]) -> None:
             position.advance(piece.following, piece.n_frames * ranks.world, Counter(map(source_of, piece.episodes)))
             tally.add(outcome)
             clock.add(piece.n_frames * ranks.world)
+            parts.reporter.tick(position.step)
             watch_for_bad_steps(parts, position, tally)
             if due(position.step, settings.log_every, parts.total_steps) or position.step == 1:
                 log(parts, position, tally, clock, rate)
@@ -95,7 +97,8 @@ def fit(parts: Parts, position: Position, states: list[PolicyState]) -> None:
                 with clock.paused():
                     validate_and_keep_best(parts, position)
             stopping = asked_to_stop()
-            if due(position.step, settings.save_every, parts.total_steps) or stopping:
+            last = stopping or out_of_patience(settings, position)
+            if due(position.step, settings.save_every, parts.total_steps) or last:
                 with clock.paused():
                     save(parts, position, tally, states if not piece.ends else [])
             if parts.hooks.on_step is not None:
@@ -156,7 +159,7 @@ def validate_and_keep_best(parts: Parts, position: Position) -> None:
     if parts.val is None or position.validated_step == position.step:
         return
     results = validate(parts.policy, parts.val, parts.settings, parts.ranks, parts.precision)
-    better = position.best_loss is None or results["loss"] < position.best_loss
+    better = math.isfinite(results["loss"]) and (position.best_loss is None or results["loss"] < position.best_loss)
     position.validated_step = position.step
     position.validations_since_best = 0 if better else position.validations_since_best + 1
     parts.reporter.validated(position.step, results, better)

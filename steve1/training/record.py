@@ -135,7 +135,8 @@ class RunFolder:
             if item.name == ".lock":
                 continue
             shutil.rmtree(item) if item.is_dir() else item.unlink()
-        self._settings.out_path.unlink(missing_ok=True)
+        for path in (self._settings.out_path, self._settings.best_path):
+            path.unlink(missing_ok=True)
 
     def _compare(self, point: Path) -> None:
         found = differences(self._record, read_json(self.path / SETTINGS_FILE), self._settings)
@@ -148,17 +149,26 @@ class RunFolder:
             )
 
     def _guard_output(self) -> None:
-        out = self._settings.out_path
-        if not out.exists() or self._settings.overwrite:
+        """Refuse to replace weights that an earlier run of this folder did not write."""
+        outputs = [path for path in (self._settings.out_path, self._settings.best_path) if path.exists()]
+        if self._settings.overwrite or not outputs:
             return
         result = self.path / RESULT_FILE
-        if result.is_file() and read_json(result).get("out_sha256") == sha256_file(out):
-            return
-        raise UserError(
-            "The output weights exist already and are not this run's.",
-            where=display(out),
-            todo="choose another OUT_WEIGHTS, or --overwrite to replace them",
-        )
+        written = read_json(result) if result.is_file() else {}
+        # A run killed between its last two files has the weights, but not yet the record of them.
+        own = [
+            sha256_file(path)
+            for kind in ("latest", "best")
+            for path in self.path.glob(f"*_{kind}{self._settings.out_path.suffix}")
+        ]
+        ours = {written.get("out_sha256"), written.get("best_sha256"), *own}
+        for path in outputs:
+            if sha256_file(path) not in ours:
+                raise UserError(
+                    "The output weights exist already and are not this run's.",
+                    where=display(path),
+                    todo="choose another OUT_WEIGHTS, or --overwrite to replace them",
+                )
 
     def release(self) -> None:
         """Let other processes have the folder."""

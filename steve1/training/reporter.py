@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.progress import progress
+
 
 def rate_text(rate: float) -> str:
     """A learning rate as people write it: 5.0e-6."""
@@ -42,6 +44,7 @@ class Reporter:
         self.board: Any = None
         self._speaks = speaks
         self._status_at = 0.0
+        self._bar: Any = None
         if speaks:
             # Imported here: it costs a second, and the other processes do not need it.
             from torch.utils.tensorboard import SummaryWriter
@@ -50,7 +53,9 @@ class Reporter:
 
     def say(self, *lines: str) -> None:
         """Print lines."""
-        if self._speaks:
+        if self._bar is not None:
+            self._bar.write("\n".join(lines))
+        elif self._speaks:
             print("\n".join(lines), flush=True)
 
     def warn(self, text: str) -> None:
@@ -61,6 +66,13 @@ class Reporter:
     def started(self, lines: list[str]) -> None:
         """What the run is about to do."""
         self.say("开始微调...", *[f"  {line}" for line in lines])
+
+    def tick(self, step: int) -> None:
+        """Step `step` is done: moves a bar where a person watches; log files get the lines alone."""
+        if self._speaks and sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = progress(total=self.total_steps, initial=step - 1, desc="training", unit="step")
+            self._bar.update(step - self._bar.n)
 
     def step(self, step: int, rate: float, averages: dict[str, float], speed: dict[str, float]) -> None:
         """One line of progress and its curves.
@@ -109,6 +121,7 @@ class Reporter:
 
     def finished(self, final: Path, best: Path | None, lines: list[str]) -> None:
         """The run is over; names of the files people want next."""
+        self._end_bar()
         said = ["训练完成!", f"最终模型: {final.name}"]
         if best is not None:
             said.append(f"最佳模型: {best.name}")
@@ -116,5 +129,11 @@ class Reporter:
 
     def close(self) -> None:
         """Write out what TensorBoard still holds."""
+        self._end_bar()
         if self.board is not None:
             self.board.close()
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -163,15 +163,43 @@ def test_a_damaged_resume_point_is_named(settings: Make) -> None:
     assert "--overwrite" in str(caught.value)
 
 
-def test_output_weights_of_somebody_else_stay(settings: Make) -> None:
+@pytest.mark.parametrize("name", ["tuned.weights", "tuned_best.weights"])
+def test_output_weights_of_somebody_else_stay(settings: Make, name: str) -> None:
     chosen = settings()
-    chosen.out_path.parent.mkdir(parents=True)
-    chosen.out_path.write_bytes(b"precious")
+    path = chosen.out_path.with_name(name)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"precious")
     with pytest.raises(UserError, match="exist already and are not this run's"):
         finetune(chosen)
-    assert chosen.out_path.read_bytes() == b"precious"
+    assert path.read_bytes() == b"precious"
     finetune(settings(overwrite=True))
-    assert chosen.out_path.read_bytes() != b"precious"
+    assert path.read_bytes() != b"precious"
+
+
+def test_a_run_killed_between_its_last_files_knows_them(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Kill(BaseException):
+        pass
+
+    def write(path: Path, value: Any) -> None:
+        if path.name == "result.json":
+            raise Kill
+        original(path, value)
+
+    original = checkpoints.write_json
+    monkeypatch.setattr(checkpoints, "write_json", write)
+    with pytest.raises(Kill):
+        finetune(settings())
+    assert settings().out_path.exists()
+    monkeypatch.undo()
+    result = finetune(settings())
+    assert json.loads((result.run_dir / "result.json").read_text())["out_sha256"] == sha256_file(result.out_weights)
+
+
+def test_saying_again_that_a_run_is_finished_leaves_nothing_behind(settings: Make) -> None:
+    result = finetune(settings())
+    names = sorted(str(path) for path in result.run_dir.parent.parent.rglob("*") if "events" not in path.name)
+    finetune(settings())
+    assert sorted(str(path) for path in result.run_dir.parent.parent.rglob("*") if "events" not in path.name) == names
 
 
 def test_two_outputs_of_one_name_do_not_share_a_folder(settings: Make, tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ def test_patience_stops_a_run_that_gets_no_better(settings: Make, capsys: pytest
     result = finetune(chosen)
     assert result.steps < chosen.total_steps()
     assert "No better validation in 2 tries: stopping early." in capsys.readouterr().out
+    assert (chosen.run_dir / f"tuned_step{result.steps}.weights").exists()
     assert finetune(chosen).steps == result.steps
 
 
@@ -139,3 +140,12 @@ def test_validation_episodes_that_are_too_short_are_refused(settings: Make, tiny
     write_lists(tmp_path / "s", [tiny / "dataset_a" / "ep0", tiny / "dataset_a" / "ep1"], [short])
     with pytest.raises(UserError, match="No episode of this list is long enough"):
         finetune(settings(sampling_dir=str(tmp_path / "s")))
+
+
+def test_a_result_that_is_no_number_is_never_the_best(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from steve1.training import fit
+
+    monkeypatch.setattr(fit, "validate", lambda *_: {"loss": float("nan")})
+    result = finetune(settings())
+    assert result.best_weights is None
+    assert result.best_loss is None
