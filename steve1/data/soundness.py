@@ -166,7 +166,7 @@ def load_goals(path: Path) -> NDArray[np.floating[Any]]:
 def goal_faults(goals: NDArray[np.floating[Any]]) -> Iterator[tuple[int, str, bool]]:
     """(row, what, is it a mere warning) for embeddings (N, E)."""
     rows = np.asarray(goals, dtype=np.float32)
-    finite: NDArray[np.bool_] = np.isfinite(rows).all(axis=1)
+    finite = np.asarray(np.isfinite(rows).all(axis=1))
     bad = np.flatnonzero(~finite[FIRST_GOAL:]) + FIRST_GOAL
     if len(bad):
         more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
