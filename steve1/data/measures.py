@@ -30,8 +30,8 @@ SHEET_FRAMES = 10
 THUMB_STEP = 10
 #: mean grey level below which a frame is black; mean difference below which a picture has not changed
 BLACK, STILL = 6.0, 0.3
-#: spread of grey levels below which a picture (a plain sky) shows no motion of the camera
-_PLAIN = 6.0
+#: mean step between neighbouring grey pixels below which a picture (a plain sky) hardly shows that the camera turns
+_PLAIN = 1.2
 LAGS = range(-20, 21)
 
 
@@ -185,7 +185,7 @@ def _measure_frames(
 ) -> None:
     count = len(episode)
     shift = np.zeros((max(count - 1, 0), 2))
-    change, spread, light = np.zeros(count), np.zeros(count), np.zeros(count)
+    change, texture, light = np.zeros(count), np.zeros(count), np.zeros(count)
     chosen = sorted({round(n) for n in np.linspace(0, count - 1, SHEET_FRAMES)})
     sheet: list[NDArray[np.uint8]] = []
     thumbs: list[NDArray[np.uint8]] = []
@@ -196,8 +196,9 @@ def _measure_frames(
         for number, frame in enumerate(piece, start):
             grey = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
             now = grey.astype(np.float32)
+            light[number] = now.mean()
             # The upper part only: below are the hand and the hotbar, which stay where they are.
-            light[number], spread[number] = now.mean(), now[: _SMALL * 3 // 5].std()
+            texture[number] = np.abs(np.diff(now[: _SMALL * 3 // 5], axis=1)).mean()
             if before is not None:
                 # OpenCV applies the window to the arrays that it is given, so it is given copies.
                 shift[number - 1] = cv2.phaseCorrelate(before.copy(), now.copy(), window)[0]
@@ -214,7 +215,7 @@ def _measure_frames(
     found.sheet = _encoded(".jpg", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 78])  # type: ignore[arg-type]  # fmt: skip
     found.sheet_frames = [(number, keys_text(actions[number])) for number in chosen]
     found.brightness, found.black_share = float(light.mean()), float((light < BLACK).mean())
-    _measure_motion(found, np.array([action["camera"] for action in actions], np.float64), shift, change, spread)
+    _measure_motion(found, np.array([action["camera"] for action in actions], np.float64), shift, change, texture)
 
 
 def keys_text(action: act.EnvAction) -> str:
@@ -231,7 +232,7 @@ def _measure_motion(
     camera: NDArray[np.float64],
     shift: NDArray[np.float64],
     change: NDArray[np.float64],
-    spread: NDArray[np.float64],
+    texture: NDArray[np.float64],
 ) -> None:
     """How the picture moves: change[i] from frame i-1 to i, shift[i] from i to i+1 in pixels (x, y)."""
     still = change[1:] < STILL
@@ -239,7 +240,7 @@ def _measure_motion(
     found.still_run = longest_run(still)
     # Half a bin's width is the least movement that the policy can see; a plain picture shows none, and neither does one
     # that looks straight up or down and is pushed further.
-    textured = spread[:-1] > _PLAIN
+    textured = texture[:-1] > _PLAIN
     turned = np.abs(camera[:-1]) > 0.31
     found.moving = int((turned.any(axis=1) & textured).sum())
     found.turning = int((turned[:, 1] & textured).sum())

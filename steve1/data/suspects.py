@@ -60,10 +60,10 @@ def _own_reasons(episode: Measures) -> Iterator[Reason]:
     yield from _key_reasons(episode)
     if episode.gui_share is not None and episode.gui_share > 0.4:
         yield Reason(0.5 + episode.gui_share, "menu", f"a menu is open in {episode.gui_share:.0%} of it")
-    if episode.null_share > 0.5:
-        yield Reason(
-            0.3 + 0.5 * episode.null_share, "idle", f"nothing is done in {episode.null_share:.0%} of its frames"
-        )
+    # Where nulls were kept on purpose, standing still is what the episode shows.
+    if episode.null_share > (0.95 if episode.metadata.get("keep_nulls") else 0.5):
+        text = f"nothing is done in {episode.null_share:.0%} of its frames"
+        yield Reason(0.3 + 0.5 * episode.null_share, "idle", text)
 
 
 def _picture_reasons(episode: Measures) -> Iterator[Reason]:
