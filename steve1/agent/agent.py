@@ -75,7 +75,7 @@ class Agent:
         latent = self._advance(features, goals)
         head = self.policy.pi_head
         return {
-            name: self._guided(module(latent)).cpu()
+            name: self._guided(module.logits(latent)).cpu()
             for name, module in (("buttons", head.buttons), ("camera", head.camera))
         }
 
@@ -118,11 +118,10 @@ class Agent:
         )
         return block.pointwise(y + attention.proj_layer(heads.reshape(rows, size)))
 
-    def _guided(self, log_probs: Tensor) -> Tensor:
-        if not self.cond_scale:
-            return log_probs[0]
+    def _guided(self, logits: Tensor) -> Tensor:
         s = self.cond_scale
-        return torch.log_softmax((1.0 + s) * log_probs[0] - s * log_probs[1], dim=-1)
+        # The rows' own normalisers would cancel in the last one, so they are not computed.
+        return torch.log_softmax((1.0 + s) * logits[0] - s * logits[1] if s else logits[0], dim=-1)
 
     def _choose(self, log_probs: Tensor) -> int:
         if self.deterministic:

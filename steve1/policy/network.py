@@ -81,6 +81,13 @@ class GoalPolicy(nn.Module):
     def initialise(self) -> GoalPolicy:
         """Draw all weights afresh (torch's global generator); returns itself."""
         initialise(self)
+        return self.laid_out()
+
+    def laid_out(self) -> GoalPolicy:
+        """Convolutions' weights channels last, as their inputs are, or each call would copy them; returns itself."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
         return self
 
     @property

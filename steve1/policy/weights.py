@@ -60,7 +60,7 @@ def load_policy(
     policy.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
     for name, parameter in policy.named_parameters():
         parameter.requires_grad_(trains[name])
-    return policy.to(device).eval()
+    return policy.laid_out().to(device).eval()
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
