@@ -1,0 +1,282 @@
+"""Trimming: the parts of recordings that are worth keeping, as recordings of their own.
+
+In: recordings (mp4 + jsonl) and a list of clips with their times. Out: an mp4, a jsonl and an options file for each clip. A
+clip holds exactly the frames and ticks of its times, and converts to exactly the actions that the whole recording gives
+for them: what a tick inherits from those before it is written out at the cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steve1.core.errors import UserError, nearest
+from steve1.core.files import atomic_file, write_json
+from steve1.core.paths import resolve
+
+from .convert import FPS_TOLERANCE
+from .recordings import Recording, version_in
+from .video import FPS, VideoWriter, probe, read_frames
+
+_HEADER = {"recording", "name", "video", "file"}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A wanted part: frames start..stop-1 of a recording; stop is None for "to the end"."""
+
+    recording: str
+    start: int
+    stop: int | None
+    name: str
+    where: str
+
+
+def read_times(path: str | Path) -> list[Clip]:
+    """Clips from a text file: `recording, start, end[, name]` a line, separated by commas, tabs or spaces.
+
+    Times are seconds (12.5), minutes (1:02.5), hours (1:00:02), or frames (f1250); an end may be "end". The first frame
+    of a clip is the one shown at `start`, the last the one before `end`. Blank lines and lines that begin with # are skipped.
+
+    Raises:
+        UserError: names file and line of everything that is wrong.
+    """
+    source = resolve(path)
+    if not source.is_file():
+        raise UserError("This list of times does not exist.", where=source)
+    try:
+        lines = source.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as fault:
+        raise UserError("This list of times is not UTF-8 text.", where=source, got=str(fault)) from None
+    clips: list[Clip] = []
+    faults: list[str] = []
+    for number, text in enumerate(lines, 1):
+        parts = _fields(text)
+        if not parts or (not clips and parts[0].lower() in _HEADER):
+            continue
+        try:
+            clips.append(_clip(parts, f"{source}:{number}"))
+        except ValueError as fault:
+            faults.append(f"line {number}: {fault}")
+    if faults:
+        raise UserError("This list of times has lines that are no clips.", where=source, got="; ".join(faults[:8]))
+    if not clips:
+        raise UserError("This list of times names no clip.", where=source, expected="recording, start, end")
+    return clips
+
+
+def _fields(text: str) -> list[str]:
+    line = text.strip()
+    if not line or line.startswith("#"):
+        return []
+    if "," in line:
+        return [part.strip() for part in line.split(",")]
+    return [part.strip() for part in (line.split("\t") if "\t" in line else line.split())]
+
+
+def _clip(parts: list[str], where: str) -> Clip:
+    if not 3 <= len(parts) <= 4:
+        raise ValueError(f"recording, start, end expected, {len(parts)} fields found")
+    start = frame_of(parts[1])
+    stop = None if parts[2].lower() in ("", "end") else frame_of(parts[2])
+    if stop is not None and stop <= start:
+        raise ValueError(f"it ends ({parts[2]}) before it starts ({parts[1]})")
+    name = parts[3] if len(parts) == 4 else ""
+    if name and (Path(name).name != name or name.startswith(".")):
+        raise ValueError(f"{name!r} is no file name")
+    return Clip(parts[0], start, stop, name, where)
+
+
+def frame_of(text: str) -> int:
+    """The frame shown at a time: "12.5", "1:02.5", "1:00:02", or itself for "f250". ValueError for anything else."""
+    if re.fullmatch(r"f\d+", text):
+        return int(text[1:])
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
+        raise ValueError(f"{text!r} is no time")
+    seconds = 0.0
+    for part in text.split(":"):
+        seconds = seconds * 60 + float(part)
+    # A frame is shown until the next one begins; the small amount is for 0.15 s, which is 3 frames less one rounding.
+    return math.floor(seconds * FPS + 1e-6)
+
+
+def match_clips(clips: Sequence[Clip], recordings: Sequence[Recording]) -> dict[str, list[Clip]]:
+    """The clips of each recording (by `Recording.name`), in order of time. A recording is named by path, file or name.
+
+    Raises:
+        UserError: a clip's recording does not exist, several go by its name, or it is a folder of frames.
+    """
+    known: dict[str, list[Recording]] = {}
+    for recording in recordings:
+        for key in {recording.name, recording.video.name, recording.video.stem, str(recording.video)}:
+            known.setdefault(key, []).append(recording)
+    found: dict[str, list[Clip]] = {}
+    for clip in clips:
+        choices = known.get(clip.recording) or known.get(str(resolve(clip.recording))) or []
+        if len(choices) != 1:
+            what = "Several recordings go by this name." if choices else "There is no such recording."
+            got = ", ".join(str(r.video) for r in choices) if choices else f"{clip.recording!r}; " + nearest(clip.recording, list(known))  # fmt: skip
+            raise UserError(what, where=clip.where, got=got)
+        if choices[0].ticks is None:
+            raise UserError("Clips are cut from recordings (mp4 + jsonl).", where=clip.where, got=f"{choices[0].video}, an episode")  # fmt: skip
+        found.setdefault(choices[0].name, []).append(clip)
+    return {name: sorted(group, key=lambda clip: (clip.start, clip.stop or math.inf)) for name, group in found.items()}
+
+
+def trim_recording(
+    recording: Recording,
+    clips: Sequence[Clip],
+    output_dir: Path,
+    *,
+    crf: int = 14,
+    on_frames: Callable[[int], Any] = lambda count: None,
+) -> list[Path]:
+    """Cut clips out of one recording, reading it once; returns the videos made. Clips that are there already stay.
+
+    Args:
+        recording: with ticks.
+        clips: of this recording, in order of time; they may overlap.
+        output_dir: where the clips go; below a folder named after the recorder's version where that is known.
+        crf: quality of the new video (lower is better); 14 is hard to tell from the source.
+        on_frames: called with the number of frames read since the last call.
+
+    Raises:
+        UserError: a clip ends after the recording does, or the recording is broken.
+    """
+    assert recording.ticks is not None
+    info = probe(recording.video)
+    if abs(info.fps - FPS) > FPS_TOLERANCE:
+        raise UserError("This video has another frame rate than its ticks.", where=recording.video, expected=FPS, got=f"{info.fps:g}")  # fmt: skip
+    lines = [line for line in recording.ticks.read_bytes().split(b"\n") if line.strip()]
+    folder = output_dir
+    if recording.version and version_in([output_dir.name]) != recording.version:
+        folder = output_dir / recording.version
+    spans = []
+    for clip in clips:
+        stop = len(lines) if clip.stop is None else clip.stop
+        if stop > len(lines) or clip.start >= stop:
+            raise UserError("This clip ends after its recording does.", where=clip.where, expected=f"at most {len(lines)} frames ({len(lines) / FPS:.2f} s)", got=f"frames {clip.start}..{stop - 1}")  # fmt: skip
+        prefix = folder / (clip.name or f"{recording.video.stem}_{clip.start:06d}_{stop:06d}")
+        spans.append((prefix, clip.start, stop))
+    todo = [span for span in spans if not span[0].with_name(span[0].name + ".mp4").exists()]
+    ticks = _parsed(lines, recording.ticks, max((stop for _, _, stop in todo), default=0))
+    for prefix, start, stop in todo:
+        rows = own_ticks(ticks, start, stop)
+        with atomic_file(prefix.with_name(prefix.name + ".jsonl"), "w") as handle:
+            handle.writelines(json.dumps(row) + "\n" for row in rows)
+        write_json(prefix.with_name(prefix.name + "-options.json"), _options(recording, start, stop))
+    _write_videos(recording, todo, info.width, info.height, crf, on_frames)
+    return [prefix.with_name(prefix.name + ".mp4") for prefix, _, _ in spans]
+
+
+def _parsed(lines: list[bytes], path: Path, count: int) -> list[dict[str, Any]]:
+    found = []
+    for number, line in enumerate(lines[:count], 1):
+        try:
+            tick = json.loads(line)
+            if not isinstance(tick, dict):
+                raise ValueError(f"a {type(tick).__name__} instead of a tick")
+        except (ValueError, RecursionError) as fault:
+            raise UserError(
+                "This line of the recording is no tick.", where=f"{path}:{number}", got=str(fault)[:120]
+            ) from None
+        found.append(tick)
+    return found
+
+
+def own_ticks(ticks: Sequence[dict[str, Any]], start: int, stop: int) -> list[dict[str, Any]]:
+    """Ticks start..stop-1 so that they give the same actions on their own as in their recording.
+
+    Two things reach over a cut: a mouse button that was down when the recorder started is no attack until it is pressed
+    anew, and the hotbar's slot counts as chosen when it differs from the tick before (from slot 0 at the beginning).
+    """
+    if start == 0:
+        return list(ticks[:stop])
+    stuck = _stuck_at(ticks, start)
+    held = next((tick["hotbar"] for tick in reversed(ticks[:start]) if "hotbar" in tick), 0)
+    rows: list[dict[str, Any]] = []
+    changed = False
+    for number in range(start, stop):
+        tick = dict(ticks[number])
+        mouse = dict(tick.get("mouse") or {})
+        stuck = stuck and 0 not in (mouse.get("newButtons") or [])
+        if stuck:
+            mouse["buttons"] = [button for button in mouse.get("buttons") or [] if button != 0]
+        if number == start and mouse.get("newButtons") == [0]:
+            mouse["newButtons"] = []  # else the first tick would look like a button that was down from the beginning
+        tick["mouse"] = mouse
+        if not changed and "hotbar" in tick:
+            changed = tick["hotbar"] != held
+            if not changed:
+                tick["hotbarHeld"] = tick.pop("hotbar")
+            elif tick["hotbar"] == 0:
+                keyboard = dict(tick.get("keyboard") or {})
+                keyboard["keys"] = [*keyboard.get("keys", []), "key.keyboard.1"]
+                tick["keyboard"] = keyboard
+        rows.append(tick)
+    return rows
+
+
+def _stuck_at(ticks: Sequence[dict[str, Any]], start: int) -> bool:
+    """Whether attack is still stuck just before tick `start`."""
+    pressed = [(tick.get("mouse") or {}).get("newButtons") or [] for tick in ticks[:start]]
+    return pressed[0] == [0] and not any(0 in buttons for buttons in pressed[1:])
+
+
+def _options(recording: Recording, start: int, stop: int) -> dict[str, Any]:
+    """The recording's options; what it says of the whole (success, value, steps) stays below "clip"."""
+    whole = recording.options
+    kept = {key: value for key, value in whole.items() if key not in ("success", "value", "unit", "steps")}
+    clip = {"recording": recording.video.name, "start_frame": start, "stop_frame": stop}
+    clip |= {key: whole[key] for key in ("success", "value", "unit", "steps") if key in whole}
+    return {**kept, "steps": stop - start, "clip": clip}
+
+
+def _write_videos(
+    recording: Recording, todo: Sequence[tuple[Path, int, int]], width: int, height: int, crf: int, on_frames: Callable[[int], Any]
+) -> None:  # fmt: skip
+    """One pass over the video; at any frame only the clips that hold it are open."""
+    end = max((stop for _, _, stop in todo), default=0)
+    if not end:
+        return
+    with contextlib.ExitStack() as everything:
+        open_clips: list[tuple[int, VideoWriter, contextlib.ExitStack]] = []
+        waiting = sorted(todo, key=lambda span: span[1])
+        count = 0
+        for frame in read_frames(recording.video):
+            while waiting and waiting[0][1] == count:
+                prefix, _, stop = waiting.pop(0)
+                stack = everything.enter_context(contextlib.ExitStack())
+                path = prefix.with_name(prefix.name + ".mp4")
+                open_clips.append((stop, stack.enter_context(VideoWriter(path, width, height, crf=crf)), stack))
+            for _, writer, _ in open_clips:
+                writer.write(frame)
+            count += 1
+            on_frames(1)
+            for stop, _, stack in open_clips:
+                if stop == count:
+                    stack.close()
+            open_clips = [item for item in open_clips if item[0] > count]
+            if count == end:
+                return
+        raise UserError(
+            "The video ends before a clip does.", where=recording.video, expected=f"at least {end} frames", got=count
+        )
+
+
+def remove_unfinished(output_dir: Path) -> None:
+    """Ticks and options of clips whose video never came (the video gets its name last)."""
+    for options in output_dir.rglob("*-options.json"):
+        prefix = options.with_name(options.name.removesuffix("-options.json"))
+        if prefix.with_name(prefix.name + ".mp4").exists() or '"stop_frame"' not in options.read_text(encoding="utf-8"):
+            continue
+        for path in (options, prefix.with_name(prefix.name + ".jsonl")):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)

@@ -1,0 +1,11 @@
+"""Recordings → clips: `python tools/trim_recordings.py --input_dir … --times times.csv --output_dir …` (`--help` has the rest)."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from steve1.commands.trim_recordings import cli
+
+if __name__ == "__main__":
+    cli()
