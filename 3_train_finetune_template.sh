@@ -27,7 +27,7 @@ WARMUP_FRAMES="${WARMUP_FRAMES:-1000000}"
 WEIGHT_DECAY="${WEIGHT_DECAY:-0.039}"
 MAX_GRAD_NORM="${MAX_GRAD_NORM:-5.0}"                   # healthy norms are 0.5 to 5
 
-# Sequence length (lower both when memory is short)
+# Sequence length (when memory is short, lower BATCH_SIZE, then TRUNC_T)
 T="${T:-320}"
 TRUNC_T="${TRUNC_T:-64}"                                # gradients flow back over this many frames
 

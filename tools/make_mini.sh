@@ -3,7 +3,7 @@
 #   needs: the game (tools/setup.sh); about 4 GB of disk
 #   makes: data/mini/*, and what the stages leave in data/{recordings,dataset}_mini*, data/finetuning_checkpoint/, data/prompt_matrices/
 #   takes: about two hours on 2 cores (docs/mini.md has each stage's time)
-#   usage: bash tools/make_mini.sh [STAGE …]        stages, in order: record convert mineclip embed prior policy finish measure
+#   usage: bash tools/make_mini.sh [STAGE …]        stages, in order: record convert mineclip embed prior policy aim finish measure
 # Every stage goes on where it was stopped; without a STAGE all of them run, finished ones in seconds.
 # shellcheck disable=SC2046,SC2086  # lists of words on purpose
 set -euo pipefail
@@ -20,10 +20,11 @@ SEED="${SEED:-0}"
 
 MINECLIP_STEPS="${MINECLIP_STEPS:-500}"    # optimizer steps of the contrastive training
 POLICY_FRAMES="${POLICY_FRAMES:-500000}"   # frames that the policy is trained on
+AIM_FRAMES="${AIM_FRAMES:-200000}"         # frames of the second pass, on aiming
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes a prompt
 
 case "${1:-}" in -h|--help) sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;; esac
-[ $# -gt 0 ] || set -- record convert mineclip embed prior policy finish measure
+[ $# -gt 0 ] || set -- record convert mineclip embed prior policy aim finish measure
 
 say() { printf '\n== %s: %s\n' "$(date +%H:%M:%S)" "$*"; }
 
@@ -76,9 +77,17 @@ stage_policy() {
     VAL_FREQ=200 SAVE_EVERY=200 SEED="$SEED" bash 3_train_finetune_template.sh --jitter --resume_anyway
 }
 
+stage_aim() {
+  # Aiming is a tenth of the frames and decides the rest: a second pass in which frames that move the camera count three times.
+  say "training the mini policy on aiming"
+  IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/weights/steve1/mini_base.weights OUT_WEIGHTS=data/weights/steve1/mini_aim.weights \
+    SAMPLING_NAME=mini BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE=7e-4 TOTAL_FRAMES="$AIM_FRAMES" WARMUP_FRAMES=10000 MIN_BTWN_GOALS=15 \
+    MAX_BTWN_GOALS=60 VAL_FREQ=200 SAVE_EVERY=200 SEED="$((SEED + 1))" bash 3_train_finetune_template.sh --jitter --camera_weight 3 --resume_anyway
+}
+
 stage_finish() {
   say "half precision, into data/mini"
-  "$PYTHON" -m steve1.commands.convert_weights --in_model data/mini/mini.model --in_weights data/weights/steve1/mini_base.weights \
+  "$PYTHON" -m steve1.commands.convert_weights --in_model data/mini/mini.model --in_weights data/weights/steve1/mini_aim.weights \
     --out_weights data/mini/mini.weights --dtype float16 --overwrite --mineclip data/mini/mini_mineclip.safetensors \
     --prior data/mini/mini_prior.safetensors --env luanti --cond_scale 1.5
   ls -l data/mini
@@ -91,8 +100,8 @@ stage_measure() {
 
 for stage in "$@"; do
   case "$stage" in
-    record|convert|mineclip|embed|prior|policy|finish|measure) "stage_$stage" ;;
-    *) echo "unknown stage: $stage (stages: record convert mineclip embed prior policy finish measure)" >&2; exit 2 ;;
+    record|convert|mineclip|embed|prior|policy|aim|finish|measure) "stage_$stage" ;;
+    *) echo "unknown stage: $stage (stages: record convert mineclip embed prior policy aim finish measure)" >&2; exit 2 ;;
   esac
 done
 say "done: $*"

@@ -24,7 +24,8 @@ class Family:
     mineclip: str = "data/weights/mineclip/attn.pth"
     mineclip_config: str = "attn"
     prior: str = "data/weights/steve1/steve1_prior.pt"
-    env: str = "mcio"
+    # The published weights belong to Minecraft; until its adapters are here, they play in the one game there is.
+    env: str = "luanti"
     cond_scale: float = 6.0
     run: str = ""
     hashes: dict[str, str] = dataclasses.field(default_factory=dict)
