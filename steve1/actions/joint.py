@@ -165,6 +165,16 @@ def to_env(buttons: ArrayLike, camera: ArrayLike) -> list[EnvAction]:
     return actions
 
 
+def env_action(button_class: int, camera_class: int) -> EnvAction:
+    """One MineRL action of one button class and one camera class: to_env without the arrays, for acting step by step."""
+    if not (0 <= button_class < N_BUTTONS and 0 <= camera_class < N_CAMERA):
+        _checked_classes([button_class], [camera_class])
+    action = dict(_template(button_class))
+    action["camera"] = list(_CAMERA_LISTS[camera_class if CAMERA_MOVES[button_class] else NULL_CAMERA])
+    return action
+
+
+_CAMERA_LISTS: list[list[float]] = CAMERA_DEGREES.tolist()
 _TEMPLATES: dict[int, EnvAction] = {}
 
 

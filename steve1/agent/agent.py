@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from steve1.actions import EnvAction, to_env
+from steve1.actions import EnvAction, env_action
 from steve1.agent.memory import RingMemory
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
@@ -43,6 +43,7 @@ class Agent:
         """Button and camera class of the last action."""
         self._seed, self._episode = seed, 0
         self._random = generator(seed, "agent", 0)
+        self._last_goal: tuple[NDArray[np.floating], Tensor] = (np.empty(0), torch.empty(0))
         self._memory = RingMemory(policy, rows=2 if self.cond_scale else 1)
         # The relative term is stored by distance; memory is read oldest first.
         self._bases = [block.attention.b_nd.detach().flip(1).float() for block in policy.net.recurrent_layer.layers]
@@ -62,14 +63,14 @@ class Agent:
         """The MineRL action for this frame (H, W, 3) u8 RGB under this goal (E,); None is the goal of no goal."""
         log_probs = self.action_log_probs(frame, goal)
         self.tokens = (self._choose(log_probs["buttons"]), self._choose(log_probs["camera"]))
-        return to_env([self.tokens[0]], [self.tokens[1]])[0]
+        return env_action(*self.tokens)
 
     @torch.inference_mode()
     def action_log_probs(self, frame: NDArray[np.uint8], goal: Goal) -> dict[str, Tensor]:
         """{"buttons": (8641,), "camera": (121,)} float32 on the CPU, guided and normalised; advances the memory as `act` does."""
         goals = torch.zeros((self._memory.rows, self.policy.config.mineclip_embed_dim), device=self.policy.device)
         if goal is not None:
-            goals[0] = self._checked_goal(goal)
+            goals[0] = self._goal_tensor(goal)
         pixels = torch.from_numpy(np.ascontiguousarray(agent_frame(frame))).to(self.policy.device)
         features = self.policy.encode(pixels[None, None])[0]
         latent = self._advance(features, goals)
@@ -78,6 +79,13 @@ class Agent:
             name: self._guided(module.logits(latent)).cpu()
             for name, module in (("buttons", head.buttons), ("camera", head.camera))
         }
+
+    def _goal_tensor(self, goal: NDArray[np.floating] | Tensor) -> Tensor:
+        """The goal, checked; an episode's steps mostly share one, which is then only compared."""
+        numbers = goal.detach().cpu().numpy() if isinstance(goal, Tensor) else np.asarray(goal)
+        if not np.array_equal(numbers, self._last_goal[0]):
+            self._last_goal = (numbers.copy(), self._checked_goal(goal))
+        return self._last_goal[1]
 
     def _checked_goal(self, goal: NDArray[np.floating] | Tensor) -> Tensor:
         values = torch.as_tensor(goal, dtype=torch.float32)
@@ -126,7 +134,7 @@ class Agent:
     def _choose(self, log_probs: Tensor) -> int:
         if self.deterministic:
             return int(log_probs.argmax())
-        cumulative = np.exp(log_probs.numpy().astype(np.float64)).cumsum()
+        cumulative = np.exp(log_probs.numpy()).cumsum(dtype=np.float64)
         # the draw is scaled by the sum, so that rounding cannot lead past the last class
         return int(
             np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right").clip(

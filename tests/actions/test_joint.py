@@ -144,3 +144,11 @@ def test_contractor_examples(golden: Path) -> None:
         assert legacy[0]["camera"] == case["camera_ref"]
         assert [int(values[0]) for values in actions.to_joint(legacy)] == case["joint"]
         assert keep.tolist() == [not case["joint_is_null"]]
+
+
+def test_one_action_equals_the_whole_array_way() -> None:
+    buttons = np.arange(0, actions.N_BUTTONS, 7).tolist() + [actions.INVENTORY]
+    camera = [number % actions.N_CAMERA for number in buttons]
+    assert [actions.env_action(*pair) for pair in zip(buttons, camera, strict=True)] == actions.to_env(buttons, camera)
+    with pytest.raises(UserError, match="8641"):
+        actions.env_action(8641, 0)
