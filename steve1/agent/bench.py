@@ -25,7 +25,7 @@ def measure_steps(
 ) -> dict[str, Any]:
     """Single steps (frame in, action out), guided and not, in turns, each round between measurements of the matrix-product rate.
 
-    Returns single and guided, each with steps_per_s (wall) and percent (of the float32 rate, the thread's own clock), from the
+    Returns single and guided, each with steps_per_s (wall), steps_per_cpu_s (the thread's own clock) and percent (of the float32 rate, on that clock), from the
     median step of the best round; ratio (guided time over unguided, median of the rounds); matmul_gflops; targets.
     """
     config = read_model(model)
@@ -34,6 +34,7 @@ def measure_steps(
     frames = random.integers(0, 256, (8, *config.img_shape), dtype=np.uint8)
     goal = random.standard_normal(config.mineclip_embed_dim).astype(np.float32)
     walls: dict[str, list[float]] = {"single": [], "guided": []}
+    owns: dict[str, list[float]] = {"single": [], "guided": []}
     percents: dict[str, list[float]] = {"single": [], "guided": []}
     ratios, best_rate = [], 0.0
     with one_thread():
@@ -55,11 +56,13 @@ def measure_steps(
             best_rate = max(best_rate, rate)
             for name in agents:
                 walls[name].append(statistics.median(wall[name]))
+                owns[name].append(statistics.median(own[name]))
                 percents[name].append(100 * flop / statistics.median(own[name]) / rate)
             ratios.append(statistics.median(own["guided"]) / statistics.median(own["single"]))
     found: dict[str, Any] = {
         name: {
             "steps_per_s": 1 / min(walls[name]),
+            "steps_per_cpu_s": 1 / min(owns[name]),
             "percent": max(percents[name]),
             "percent_rounds": [round(value, 1) for value in percents[name]],
         }

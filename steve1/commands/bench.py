@@ -31,7 +31,6 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "convert": ("steve1.data.bench_convert:measure_convert",),
     "embed": ("steve1.mineclip.bench:measure_embed",),
     "game": ("steve1.envs.bench:measure",),
-    "train": ("steve1.training.bench:measure",),
 }
 
 
@@ -40,7 +39,7 @@ class Args:
     """What to measure."""
 
     what: Annotated[str, tyro.conf.Positional]
-    """One of: actions, policy, load, convert, embed, game, train."""
+    """One of: actions, policy, load, convert, embed, game."""
     output: Path | None = None
     """JSON file for the raw figures, with command, machine, commit and date."""
     model: Path | None = None

@@ -120,7 +120,7 @@ def measure_training(
 ) -> dict[str, Any]:
     """Whole optimizer steps in float32 and bfloat16, each round between two measurements of the matrix-product rate.
 
-    Returns train_fp32 and train_bf16, each with frames_per_s (wall, best round), percent (of the rate, the thread's own clock,
+    Returns train_fp32 and train_bf16, each with frames_per_s (wall, best round), frames_per_cpu_s (the thread's own clock), percent (of the rate, on that clock,
     best round), percent_rounds, matmul_gflops and target_percent; and gflop_per_frame.
     """
     config = read_model(model)
@@ -132,16 +132,18 @@ def measure_training(
         for name, dtype in (("train_fp32", torch.float32), ("train_bf16", torch.bfloat16)):
             step = training_step(policy, data, dtype == torch.bfloat16)
             step()
-            frames_per_s, percent, best_rate = [], [], 0.0
+            frames_per_s, frames_per_cpu_s, percent, best_rate = [], [], [], 0.0
             for _ in range(rounds):
                 before = matmul_rate(dtype)
                 wall, own = timed(step)
                 rate = max(before, matmul_rate(dtype))
                 best_rate = max(best_rate, rate)
                 frames_per_s.append(batch * steps / wall)
-                percent.append(100 * batch * steps * flop / own / rate)
+                frames_per_cpu_s.append(batch * steps / own)
+                percent.append(100 * frames_per_cpu_s[-1] * flop / rate)
             found[name] = {
                 "frames_per_s": max(frames_per_s),
+                "frames_per_cpu_s": max(frames_per_cpu_s),
                 "percent": max(percent),
                 "percent_rounds": [round(value, 1) for value in percent],
                 "matmul_gflops": best_rate / 1e9,
