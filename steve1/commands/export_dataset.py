@@ -30,7 +30,7 @@ class Args:
     output_dir: str = ""
     """Folder to fill, one episode folder each; what is there already is left alone."""
     lossless: bool = True
-    """With --to steve1: keep every pixel (about 15 times as large). Without: ordinary H.264."""
+    """With --to steve1: keep every pixel (about 6 times as large). Without: ordinary H.264."""
 
 
 def main(args: Args) -> int:

@@ -8,11 +8,12 @@ for them: what a tick inherits from those before it is written out at the cut.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,21 +155,21 @@ def trim_recording(
     info = probe(recording.video)
     if abs(info.fps - FPS) > FPS_TOLERANCE:
         raise UserError("This video has another frame rate than its ticks.", where=recording.video, expected=FPS, got=f"{info.fps:g}")  # fmt: skip
-    lines = [line for line in recording.ticks.read_bytes().split(b"\n") if line.strip()]
+    with open(recording.ticks, "rb") as lines:
+        n_ticks = sum(bool(line.strip()) for line in lines)
     folder = output_dir
     if recording.version and version_in([output_dir.name]) != recording.version:
         folder = output_dir / recording.version
     spans = []
     for clip in clips:
-        stop = len(lines) if clip.stop is None else clip.stop
-        if stop > len(lines) or clip.start >= stop:
-            raise UserError("This clip ends after its recording does.", where=clip.where, expected=f"at most {len(lines)} frames ({len(lines) / FPS:.2f} s)", got=f"frames {clip.start}..{stop - 1}")  # fmt: skip
+        stop = n_ticks if clip.stop is None else clip.stop
+        if stop > n_ticks or clip.start >= stop:
+            raise UserError("This clip ends after its recording does.", where=clip.where, expected=f"at most {n_ticks} frames ({n_ticks / FPS:.2f} s)", got=f"frames {clip.start}..{stop - 1}")  # fmt: skip
         prefix = folder / (clip.name or f"{recording.video.stem}_{clip.start:06d}_{stop:06d}")
         spans.append((prefix, clip.start, stop))
     todo = [span for span in spans if not span[0].with_name(span[0].name + ".mp4").exists()]
-    ticks = _parsed(lines, recording.ticks, max((stop for _, _, stop in todo), default=0))
     for prefix, start, stop in todo:
-        rows = own_ticks(ticks, start, stop)
+        rows = own_ticks(_parsed(recording.ticks), start, stop)
         with atomic_file(prefix.with_name(prefix.name + ".jsonl"), "w") as handle:
             handle.writelines(json.dumps(row) + "\n" for row in rows)
         write_json(prefix.with_name(prefix.name + "-options.json"), _options(recording, start, stop))
@@ -176,58 +177,55 @@ def trim_recording(
     return [prefix.with_name(prefix.name + ".mp4") for prefix, _, _ in spans]
 
 
-def _parsed(lines: list[bytes], path: Path, count: int) -> list[dict[str, Any]]:
-    found = []
-    for number, line in enumerate(lines[:count], 1):
-        try:
-            tick = json.loads(line)
-            if not isinstance(tick, dict):
-                raise ValueError(f"a {type(tick).__name__} instead of a tick")
-        except (ValueError, RecursionError) as fault:
-            raise UserError(
-                "This line of the recording is no tick.", where=f"{path}:{number}", got=str(fault)[:120]
-            ) from None
-        found.append(tick)
-    return found
+def _parsed(path: Path) -> Iterator[dict[str, Any]]:
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                tick = json.loads(line)
+                if not isinstance(tick, dict):
+                    raise ValueError(f"a {type(tick).__name__} instead of a tick")
+            except (ValueError, RecursionError) as fault:
+                raise UserError(
+                    "This line of the recording is no tick.", where=f"{path}:{number}", got=str(fault)[:120]
+                ) from None
+            yield tick
 
 
-def own_ticks(ticks: Sequence[dict[str, Any]], start: int, stop: int) -> list[dict[str, Any]]:
+def own_ticks(ticks: Iterable[dict[str, Any]], start: int, stop: int) -> Iterator[dict[str, Any]]:
     """Ticks start..stop-1 so that they give the same actions on their own as in their recording.
 
     Two things reach over a cut: a mouse button that was down when the recorder started is no attack until it is pressed
     anew, and the hotbar's slot counts as chosen when it differs from the tick before (from slot 0 at the beginning).
     """
-    if start == 0:
-        return list(ticks[:stop])
-    stuck = _stuck_at(ticks, start)
-    held = next((tick["hotbar"] for tick in reversed(ticks[:start]) if "hotbar" in tick), 0)
-    rows: list[dict[str, Any]] = []
-    changed = False
-    for number in range(start, stop):
-        tick = dict(ticks[number])
-        mouse = dict(tick.get("mouse") or {})
-        stuck = stuck and 0 not in (mouse.get("newButtons") or [])
-        if stuck:
-            mouse["buttons"] = [button for button in mouse.get("buttons") or [] if button != 0]
-        if number == start and mouse.get("newButtons") == [0]:
-            mouse["newButtons"] = []  # else the first tick would look like a button that was down from the beginning
-        tick["mouse"] = mouse
-        if not changed and "hotbar" in tick:
-            changed = tick["hotbar"] != held
-            if not changed:
-                tick["hotbarHeld"] = tick.pop("hotbar")
-            elif tick["hotbar"] == 0:
-                keyboard = dict(tick.get("keyboard") or {})
-                keyboard["keys"] = [*keyboard.get("keys", []), "key.keyboard.1"]
-                tick["keyboard"] = keyboard
-        rows.append(tick)
-    return rows
+    stuck, held, changed = False, 0, False
+    for number, given in enumerate(itertools.islice(ticks, stop)):
+        pressed = (given.get("mouse") or {}).get("newButtons") or []
+        stuck = pressed == [0] if number == 0 else stuck and 0 not in pressed
+        if start == 0:
+            yield given
+        elif number < start:
+            held = given.get("hotbar", held)
+        else:
+            tick = given | {"mouse": _own_mouse(given.get("mouse") or {}, stuck, number == start)}
+            if not changed and "hotbar" in tick:
+                changed = tick["hotbar"] != held
+                if not changed:
+                    tick["hotbarHeld"] = tick.pop("hotbar")
+                elif tick["hotbar"] == 0:
+                    keyboard = tick.get("keyboard") or {}
+                    tick["keyboard"] = keyboard | {"keys": [*keyboard.get("keys", []), "key.keyboard.1"]}
+            yield tick
 
 
-def _stuck_at(ticks: Sequence[dict[str, Any]], start: int) -> bool:
-    """Whether attack is still stuck just before tick `start`."""
-    pressed = [(tick.get("mouse") or {}).get("newButtons") or [] for tick in ticks[:start]]
-    return pressed[0] == [0] and not any(0 in buttons for buttons in pressed[1:])
+def _own_mouse(mouse: dict[str, Any], stuck: bool, first: bool) -> dict[str, Any]:
+    found = dict(mouse)
+    if stuck:
+        found["buttons"] = [button for button in mouse.get("buttons") or [] if button != 0]
+    if first and mouse.get("newButtons") == [0]:
+        found["newButtons"] = []  # else the first tick would look like a button that was down from the beginning
+    return found
 
 
 def _options(recording: Recording, start: int, stop: int) -> dict[str, Any]:

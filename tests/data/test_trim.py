@@ -78,7 +78,7 @@ def test_cut_ticks_give_the_same_actions(parts: list[Any], start: int, stuck: bo
     start = min(start, len(rows) - 1)
     before = json.dumps(rows)
     whole, _ = act.from_contractor(rows)
-    assert act.from_contractor(own_ticks(rows, start, len(rows)))[0] == whole[start:]
+    assert act.from_contractor(list(own_ticks(rows, start, len(rows))))[0] == whole[start:]
     assert json.dumps(rows) == before
 
 
