@@ -23,6 +23,7 @@ from ..core.family import Family, family_path, write_family
 from ..core.files import atomic_path, read_json, sha256_file, write_json
 from ..core.paths import display
 from ..policy import GoalPolicy, PolicyState, save_weights
+from .feed import aligned
 from .parallel import Ranks
 from .record import RESULT_FILE, RESUME_FOLDER, newest_resume_point
 from .settings import TrainSettings
@@ -226,15 +227,13 @@ class Checkpointer:
         return position, [state.to(self._ranks.device) for state in states]
 
     def complete(self, position: Position) -> None:
-        """Write the weights that belong to a resume point and are missing because the run was killed in between."""
-        wanted = [self.weights_path("latest")]
-        if self._settings.step_weights and position.step:
-            wanted.append(self.weights_path(f"step{position.step}"))
+        """Write the weights of a resume point again: the run may have been killed after the point and before them."""
+        latest, step = self.weights_path("latest"), self.weights_path(f"step{position.step}")
         with self._stage():
             if self._ranks.leads:
-                for path in wanted:
-                    if not path.exists() or not family_path(path).exists():
-                        self.write_weights(path)
+                self.write_weights(latest)
+                if self._settings.step_weights:
+                    self._link(latest, step)
 
 
 def _position_name(rank: int) -> str:
@@ -275,7 +274,11 @@ def restore_optimizer(
     for key, tensor in tensors.items():
         name, kind = key.rsplit("/", 1)
         parameter = parameters[name]
-        optimizer.state[parameter][kind] = tensor.to(parameter.device)
+        # Fused optimizers walk through parameter and moments side by side in memory: they have to be laid out alike.
+        like = parameter if tensor.shape == parameter.shape else tensor
+        optimizer.state[parameter][kind] = torch.empty_like(like, dtype=tensor.dtype, device=parameter.device).copy_(
+            tensor
+        )
 
 
 def carried_tensors(states: list[PolicyState]) -> dict[str, torch.Tensor]:
@@ -294,9 +297,9 @@ def carried_states(tensors: dict[str, torch.Tensor]) -> list[PolicyState]:
     blocks = sum(name.startswith("0/keys/") for name in tensors)
     return [
         PolicyState(
-            tuple(tensors[f"{index}/keys/{block}"] for block in range(blocks)),
-            tuple(tensors[f"{index}/values/{block}"] for block in range(blocks)),
-            tensors[f"{index}/mask"],
+            tuple(aligned(tensors[f"{index}/keys/{block}"]) for block in range(blocks)),
+            tuple(aligned(tensors[f"{index}/values/{block}"]) for block in range(blocks)),
+            aligned(tensors[f"{index}/mask"]),
         )
         for index in range(micro_batches)
     ]

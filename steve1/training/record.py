@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,6 +25,8 @@ from .settings import TrainSettings
 SETTINGS_FILE = "settings.json"
 RESULT_FILE = "result.json"
 RESUME_FOLDER = "resume"
+# Our lock, and what a kill leaves of a file or resume point that was being written.
+_LEFTOVER = re.compile(r"\.lock|\.step\d+\.part|\..+\.\d+\.[0-9a-f]{8}\.\w+")
 
 
 def describe_run(settings: TrainSettings, ranks: Ranks, precision: torch.dtype) -> dict[str, Any]:
@@ -96,13 +99,14 @@ class RunFolder:
             UserError: the folder or the output weights belong to something else.
         """
         ours = (self.path / SETTINGS_FILE).is_file()
-        if self.path.exists() and not ours and any(item.name != ".lock" for item in self.path.iterdir()):
+        if self.path.exists() and not ours and not all(_LEFTOVER.fullmatch(item.name) for item in self.path.iterdir()):
             raise UserError(
                 "The run's folder exists and holds something that is not a training run.",
                 where=display(self.path),
                 todo="choose another OUT_WEIGHTS name or CHECKPOINT_DIR",
             )
         self._hold()
+        self._sweep()
         if self._settings.overwrite:
             self._clear()
             ours = False
@@ -129,6 +133,12 @@ class RunFolder:
                 where=display(self.path),
                 todo="wait for it, stop it, or choose another OUT_WEIGHTS name",
             ) from None
+
+    def _sweep(self) -> None:
+        """Remove half-written files of a run that was killed; nobody else writes here while the lock is held."""
+        for item in [*self.path.glob(".*"), *(self.path / RESUME_FOLDER).glob(".*")]:
+            if item.name != ".lock" and _LEFTOVER.fullmatch(item.name):
+                shutil.rmtree(item) if item.is_dir() else item.unlink()
 
     def _clear(self) -> None:
         for item in list(self.path.iterdir()):

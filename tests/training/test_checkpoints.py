@@ -195,6 +195,18 @@ def test_a_run_killed_between_its_last_files_knows_them(settings: Make, monkeypa
     assert json.loads((result.run_dir / "result.json").read_text())["out_sha256"] == sha256_file(result.out_weights)
 
 
+def test_what_a_kill_left_half_written_is_swept_away(settings: Make) -> None:
+    chosen = settings()
+    chosen.run_dir.mkdir(parents=True)
+    (chosen.run_dir / ".settings.json.123.0abcdef9.tmp").write_text("{")  # killed before anything was whole
+    (chosen.run_dir / ".tuned_latest.weights.123.0abcdef9.weights").write_bytes(b"half")
+    finetune(chosen)
+    (chosen.run_dir / "resume" / ".step000000009.part").mkdir()
+    finetune(chosen)
+    left = [path.name for path in chosen.run_dir.rglob(".*")]
+    assert left == [".lock"]
+
+
 def test_saying_again_that_a_run_is_finished_leaves_nothing_behind(settings: Make) -> None:
     result = finetune(settings())
     names = sorted(str(path) for path in result.run_dir.parent.parent.rglob("*") if "events" not in path.name)
@@ -208,13 +220,14 @@ def test_two_outputs_of_one_name_do_not_share_a_folder(settings: Make, tmp_path:
         finetune(settings(out_weights=str(tmp_path / "elsewhere" / "tuned.weights")))
 
 
-def test_a_folder_that_is_no_run_is_left_alone(settings: Make) -> None:
+@pytest.mark.parametrize("name", ["diary.txt", ".secret"])
+def test_a_folder_that_is_no_run_is_left_alone(settings: Make, name: str) -> None:
     chosen = settings(overwrite=True)
     chosen.run_dir.mkdir(parents=True)
-    (chosen.run_dir / "diary.txt").write_text("dear diary")
+    (chosen.run_dir / name).write_text("dear diary")
     with pytest.raises(UserError, match="holds something that is not a training run"):
         finetune(chosen)
-    assert (chosen.run_dir / "diary.txt").read_text() == "dear diary"
+    assert (chosen.run_dir / name).read_text() == "dear diary"
 
 
 def test_two_processes_do_not_train_in_one_folder(settings: Make) -> None:
@@ -229,6 +242,37 @@ def test_two_processes_do_not_train_in_one_folder(settings: Make) -> None:
 
     finetune(chosen, hooks=Hooks(on_step=second))
     assert "Another process is training in this folder" in said[0]
+
+
+def test_restored_moments_lie_in_memory_as_their_weights_do(settings: Make, tiny: Path) -> None:
+    """Fused optimizers walk through both side by side; a weight that is channels-last needs moments that are."""
+    from steve1.training.checkpoints import optimizer_tensors, restore_optimizer
+    from steve1.training.step import make_optimizer
+
+    def fresh() -> tuple[Any, torch.optim.Optimizer]:
+        policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights").to(memory_format=torch.channels_last)
+        return policy, make_optimizer(policy, settings())
+
+    def step(policy: Any, optimizer: torch.optim.Optimizer, seed: int) -> None:
+        torch.manual_seed(seed)
+        for parameter in policy.parameters():
+            parameter.grad = (
+                torch.empty_like(parameter).copy_(torch.randn(parameter.shape)) if parameter.requires_grad else None
+            )
+        optimizer.step()
+
+    policy, optimizer = fresh()
+    step(policy, optimizer, 1)
+    again, resumed = fresh()
+    again.load_state_dict(policy.state_dict())
+    contiguous = {name: tensor.contiguous() for name, tensor in optimizer_tensors(policy, optimizer).items()}
+    restore_optimizer(again, resumed, contiguous)
+    weight = again.net.img_process.cnn.stacks[1].firstconv.layer.weight
+    assert not weight.is_contiguous()
+    assert resumed.state[weight]["exp_avg"].stride() == weight.stride()
+    step(policy, optimizer, 2)
+    step(again, resumed, 2)
+    assert same(dict(policy.state_dict()), dict(again.state_dict()))
 
 
 def test_goals_of_another_size_are_refused(settings: Make, tiny: Path, tmp_path: Path) -> None:
