@@ -80,7 +80,8 @@ def fit(parts: Parts, position: Position, states: list[PolicyState]) -> None:
     )
     with stop_requests(ranks) as asked_to_stop:
         while position.step < parts.total_steps and not out_of_patience(settings, position):
-            piece = next(feed)
+            with clock.waiting():
+                piece = next(feed)
             if piece.starts or not states:
                 states = parts.stepper.initial_states(piece)
             rate = learning_rate(settings, position)
@@ -148,9 +149,9 @@ def watch_for_bad_steps(parts: Parts, position: Position, tally: Tally) -> None:
 
 def log(parts: Parts, position: Position, tally: Tally, clock: Clock, rate: float) -> None:
     """One line on the console, and the curves."""
-    speed = clock.rate()
-    left = (parts.total_steps - position.step) * position.frames_per_step / max(speed, 1e-9)
-    numbers = {"frames_per_second": speed, "seconds_left": left, "peak_memory_mb": peak_memory_mb(parts.ranks.device)}
+    speed = clock.read()
+    left = (parts.total_steps - position.step) * position.frames_per_step / max(speed["frames_per_second"], 1e-9)
+    numbers = {**speed, "seconds_left": left, "peak_memory_mb": peak_memory_mb(parts.ranks.device)}
     parts.reporter.step(position.step, rate, tally.averages(), {**numbers, **shares(position.windows)})
 
 

@@ -52,10 +52,10 @@ class Tally:
 
 
 class Clock:
-    """Frames a second of training alone: validation and saving do not count."""
+    """Frames a second of training alone (validation and saving do not count), and the share of it spent waiting for data."""
 
     def __init__(self) -> None:
-        self._since, self._frames, self._away = time.perf_counter(), 0, 0.0
+        self._since, self._frames, self._away, self._waited = time.perf_counter(), 0, 0.0, 0.0
 
     def add(self, frames: int) -> None:
         """Frames trained on."""
@@ -70,12 +70,22 @@ class Clock:
         finally:
             self._away += time.perf_counter() - began
 
-    def rate(self) -> float:
-        """Frames a second since the last call."""
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time in here is waiting for data."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._waited += time.perf_counter() - began
+
+    def read(self) -> dict[str, float]:
+        """frames_per_second and data_wait_share since the last call."""
         now = time.perf_counter()
-        rate = self._frames / max(now - self._since - self._away, 1e-9)
-        self._since, self._frames, self._away = now, 0, 0.0
-        return rate
+        spent = max(now - self._since - self._away, 1e-9)
+        found = {"frames_per_second": self._frames / spent, "data_wait_share": min(1.0, self._waited / spent)}
+        self._since, self._frames, self._away, self._waited = now, 0, 0.0, 0.0
+        return found
 
 
 def peak_memory_mb(device: torch.device) -> float:

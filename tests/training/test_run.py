@@ -66,7 +66,7 @@ def test_curves_and_pictures_in_tensorboard(settings: Make) -> None:
     board.Reload()
     assert {
         "train/loss", "train/loss_buttons", "train/loss_camera", "train/accuracy_buttons", "train/accuracy_camera",
-        "train/learning_rate", "train/gradient_norm", "speed/frames_per_second", "speed/peak_memory_mb", "validation/loss",
+        "train/learning_rate", "train/gradient_norm", "speed/frames_per_second", "speed/data_wait_share", "speed/peak_memory_mb", "validation/loss",
         "validation/loss_buttons", "validation/accuracy_camera", "share/dataset_a", "share/dataset_b",
     } <= set(board.Tags()["scalars"])  # fmt: skip
     assert board.Tags()["images"] == ["first_batch"]
