@@ -31,6 +31,12 @@ _TICK_S = 0.05
 _EPOCH = 1_700_000_000.0
 
 
+# By default Xlib ends the whole program when its server is gone (a killed game, a restart) or a window has just closed.
+_IO_ERROR = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(lambda _: 0)
+_ERROR = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda _, __: 0)
+_IO_EXIT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(lambda _, __: None)
+
+
 class Keyboard:
     """Keys, buttons and the pointer of one X display, through libX11 and libXtst."""
 
@@ -45,6 +51,10 @@ class Keyboard:
         if not pointer:
             raise UserError("The private X server does not answer.", where=f":{display}")
         self._display = ctypes.c_void_p(pointer)
+        self._x.XSetErrorHandler(_ERROR)
+        self._x.XSetIOErrorHandler(_IO_ERROR)
+        if hasattr(self._x, "XSetIOErrorExitHandler"):  # libX11 1.7 and later
+            self._x.XSetIOErrorExitHandler(self._display, _IO_EXIT, None)
 
     def focus(self) -> bool:
         """Give the first window the focus that no window manager gives; False when there is none yet."""
