@@ -46,7 +46,7 @@ bash 2_create_sampling.sh "$NAME" --mix "data/dataset_${NAME}_new=0.6" "data/dat
 
 say "4/6 fine-tuning"
 IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/mini/mini.weights OUT_WEIGHTS="data/weights/steve1/$NAME.weights" \
-  SAMPLING_NAME="$NAME" BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE=3e-4 TOTAL_FRAMES="$TOTAL_FRAMES" WARMUP_FRAMES=5000 \
+  SAMPLING_NAME="$NAME" BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE=3e-4 TOTAL_FRAMES="$TOTAL_FRAMES" WARMUP_FRAMES="$((TOTAL_FRAMES / 10))" \
   MAX_BTWN_GOALS=60 VAL_FREQ=25 SAVE_EVERY=50 bash 3_train_finetune_template.sh --jitter --log_every 10
 
 say "5/6 playing: base and fine-tuned, the same places, the same seeds"
