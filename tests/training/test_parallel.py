@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,52 +11,17 @@ import torch
 from steve1.core.errors import UserError
 from steve1.policy import load_policy
 from steve1.training import finetune
-from steve1.training.fit import Hooks
 from steve1.training.parallel import choose_device, choose_precision
 from steve1.training.settings import TrainSettings
 
 from .conftest import same, weights_of
+from .processes import DIED, USER_ERROR, log_of, needs_forkserver, run_processes
 
 Make = Callable[..., TrainSettings]
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "darwin", reason="needs fork")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def run_processes(chosen: TrainSettings, world: int = 2, hooks: Callable[[int], Hooks] | None = None) -> list[int]:
-    """Train in `world` processes as torchrun would; their exit codes (7: a UserError)."""
-    port, children = free_port(), []
-    for rank in range(world):
-        child = os.fork()
-        if child == 0:
-            os.environ |= {
-                "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
-                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-            }  # fmt: skip
-            os.dup2(os.open(f"{chosen.checkpoint_dir}.rank{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
-            os.dup2(1, 2)
-            sys.stdout = os.fdopen(1, "w")
-            code = 1
-            try:
-                finetune(chosen, hooks=hooks(rank) if hooks else None)
-                code = 0
-            except UserError as fault:
-                print(fault)
-                code = 7
-            except BaseException as fault:
-                print(repr(fault))
-            sys.stdout.flush()
-            os._exit(code)
-        children.append(child)
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-
-
-def log_of(chosen: TrainSettings, rank: int) -> str:
-    return Path(f"{chosen.checkpoint_dir}.rank{rank}.log").read_text()
+def said_by(chosen: TrainSettings, rank: int) -> str:
+    return log_of(chosen, rank).read_text()
 
 
 def farthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], start: dict[str, torch.Tensor]) -> float:
@@ -69,7 +31,7 @@ def farthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], start
     return max(float((one[key] - other[key]).norm()) / moved[key] for key in one if moved[key] > 0)
 
 
-@needs_fork
+@needs_forkserver
 @pytest.mark.parametrize("accum", [1, 2])
 def test_two_processes_equal_one_with_twice_the_batch(settings: Make, tiny: Path, tmp_path: Path, accum: int) -> None:
     # Three validation windows: one rank has two, the other one. The first optimizer step of AdamW divides by the gradient's own
@@ -85,43 +47,40 @@ def test_two_processes_equal_one_with_twice_the_batch(settings: Make, tiny: Path
     one = settings(batch_size=2, **shape)
     alone = finetune(one)
     two = settings(batch_size=1, **shape, out_weights=str(tmp_path / "two.weights"))
-    assert run_processes(two) == [0, 0], log_of(two, 0) + log_of(two, 1)
+    assert run_processes(two) == [0, 0], said_by(two, 0) + said_by(two, 1)
     start = weights_of(tiny / "tiny.weights")
     assert farthest(weights_of(alone.out_weights), weights_of(two.out_path), start) < 0.02
-    said = log_of(two, 0)
+    said = said_by(two, 0)
     assert "Step 6/6" in said
     assert "训练完成!" in said
     assert f"validation loss {alone.best_loss:.3f}" in said
-    assert "Step" not in log_of(two, 1)
-    assert "Saved" not in log_of(two, 1)
+    assert "Step" not in said_by(two, 1)
+    assert "Saved" not in said_by(two, 1)
 
 
-@needs_fork
+@needs_forkserver
 def test_resume_is_exact_with_two_processes(settings: Make, tmp_path: Path) -> None:
     shape = {"batch_size": 1, "T": 24, "trunc_t": 8, "total_frames": 6 * 16, "warmup_frames": 30, "save_every": 1}
     whole, cut = settings(**shape), settings(**shape, out_weights=str(tmp_path / "cut.weights"))
-    assert run_processes(whole) == [0, 0], log_of(whole, 0)
+    assert run_processes(whole) == [0, 0], said_by(whole, 0)
 
-    def die(rank: int) -> Hooks:
-        return Hooks(on_step=lambda step: os._exit(9) if step == 4 else None)
-
-    assert run_processes(cut, hooks=die) == [9, 9], log_of(cut, 0)
-    assert run_processes(cut) == [0, 0], log_of(cut, 0)
-    assert "going on after step 4" in log_of(cut, 0)
+    assert run_processes(cut, die_at=4) == [DIED, DIED], said_by(cut, 0)
+    assert run_processes(cut) == [0, 0], said_by(cut, 0)
+    assert "going on after step 4" in said_by(cut, 0)
     assert same(weights_of(whole.out_path), weights_of(cut.out_path))
     with pytest.raises(UserError, match="processes: 2 then, 1 now"):
         finetune(cut)
 
 
-@needs_fork
+@needs_forkserver
 def test_a_fault_on_one_rank_ends_all(settings: Make) -> None:
     """The run's folder is refused by the first process; the second must not wait for it for ever."""
     chosen = settings(batch_size=1)
     chosen.out_path.parent.mkdir(parents=True)
     chosen.out_path.write_bytes(b"precious")
-    assert run_processes(chosen) == [7, 7]
-    assert "are not this run's" in log_of(chosen, 0)
-    assert "Another process of this run failed" in log_of(chosen, 1)
+    assert run_processes(chosen) == [USER_ERROR, USER_ERROR]
+    assert "are not this run's" in said_by(chosen, 0)
+    assert "Another process of this run failed" in said_by(chosen, 1)
 
 
 def test_devices_and_precisions(tiny: Path) -> None:

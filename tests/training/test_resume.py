@@ -8,7 +8,6 @@ import random
 import shutil
 import signal
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from steve1.training.fit import Hooks
 from steve1.training.settings import TrainSettings
 
 from .conftest import same, weights_of
+from .processes import needs_forkserver, start_training
 
 Make = Callable[..., TrainSettings]
 
@@ -99,29 +99,21 @@ def everything_of(chosen: TrainSettings, kind: str) -> dict[str, object]:
     return {f"{kind}/{key}": value for key, value in weights_of(path).items()}
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@needs_forkserver
 def test_killed_at_random_moments(reference: tuple[TrainSettings, dict[str, object]], tmp_path: Path) -> None:
     """kill -9 whenever it comes: in a step, while validating, while a checkpoint is written."""
     chosen, expected = reference
     rng = random.Random(5)
     kills = 0
     for _ in range(40):
-        child = os.fork()
-        if child == 0:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            try:
-                finetune(chosen)
-                os._exit(0)
-            except BaseException:
-                (tmp_path / "fault").write_text(traceback.format_exc())
-                os._exit(1)
-        time.sleep(rng.uniform(0.05, 0.6))
-        os.kill(child, signal.SIGKILL)
-        status = os.waitpid(child, 0)[1]
-        kills += os.WIFSIGNALED(status)
-        assert not (os.WIFEXITED(status) and os.WEXITSTATUS(status)), (tmp_path / "fault").read_text()
-        if os.WIFEXITED(status):
+        child = start_training(chosen, tmp_path / "log")
+        child.join(rng.uniform(0.05, 0.6))
+        child.kill()
+        child.join()
+        assert child.exitcode in (0, -signal.SIGKILL), (tmp_path / "log").read_text()
+        if child.exitcode == 0:
             break
+        kills += 1
         if kills >= 12:
             finetune(chosen)
             break
