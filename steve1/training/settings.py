@@ -1,7 +1,7 @@
 """Room `training`, its settings: one frozen dataclass, named like the variables of `3_train_finetune_template.sh`.
 
-In: what a person chose. Out: the same, checked (every fault in one message, before anything loads), the learning-rate
-schedule's numbers, and the names of what differs from the settings of an earlier run.
+In: what a person chose. Out: the same, checked (`checks.py`), the paths and numbers that follow from it, and the names of
+what differs from the settings of an earlier run.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from ..core.errors import UserError
-from ..core.paths import ROOT, display, resolve
+from ..core.paths import ROOT, resolve
 
 # These change how fast or how chatty a run is, or when it looks at itself, but not the weights that it arrives at;
 # or they name files and a precision, whose content and meaning are compared instead.
@@ -23,6 +22,9 @@ HARMLESS = (
     "sampling_dir",
     "train_list",
     "val_list",
+    "retention_sampling",
+    "retention_list",
+    "fixed_goal_file",
     "checkpoint_dir",
     "precision",
     "max_bad_steps",
@@ -38,7 +40,14 @@ HARMLESS = (
     "device",
     "resume_anyway",
     "overwrite",
+    "lr_find",
+    "lr_find_steps",
+    "lr_find_from",
+    "lr_find_to",
 )
+
+TrainParts = Literal["all", "frozen_cnn", "heads_and_goal", "lora", "goal", "norm_bias"]
+GOAL_SUFFIX = ".goal.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +73,28 @@ class TrainSettings:
     """A list of training episodes, instead of the one that sampling_name points at."""
     val_list: str = ""
     """A list of validation episodes, instead of the one that sampling_name points at."""
+
+    train_parts: TrainParts = "all"
+    """What is trained (TRAIN_PARTS): all; all but the image network; the goal's layer and the action heads; low-rank additions (LoRA); one goal vector and no weight; norms and biases."""
+    lora_rank: int = 16
+    """Rank of the low-rank additions."""
+    lora_alpha: float = 32.0
+    """Their product is multiplied by lora_alpha / lora_rank."""
+    lora_targets: str = "attention,mlp,heads"
+    """Where they are added, with commas: attention, mlp, heads, goal, last (the layer before the heads)."""
+    fixed_prompt: str = ""
+    """One goal for every frame, that of this text, instead of hindsight goals (FIXED_PROMPT); with train_parts goal: where tuning begins."""
+    fixed_prompt_by: Literal["prior", "text"] = "prior"
+    """How the text becomes a goal: through the prior, or straight as MineCLIP's text embedding (FIXED_PROMPT_BY)."""
+    fixed_goal_file: str = ""
+    """The same with the goal of a file (.goal.json, as goal tuning writes it)."""
+
+    kl_coef: float = 0.0
+    """Pull towards the starting policy's actions on the same frames: this times KL(start || trained), in nats a frame."""
+    l2sp_coef: float = 0.0
+    """Pull towards the starting weights: half of this times the squared distance, over what is trained (L2-SP)."""
+    ema_decay: float = 0.0
+    """Keep a running mean of the weights too, in <name>_ema beside the final ones: 0.999 averages over about 1000 steps. 0: none."""
 
     batch_size: int = 8
     """Windows in a batch, on each process (BATCH_SIZE)."""
@@ -102,6 +133,12 @@ class TrainSettings:
     """Optimizer steps between validations; 0: never, and no validation list is needed."""
     val_windows: int = 0
     """Validate on this many windows, spread over the list; 0: on all."""
+    retention_sampling: str = ""
+    """Validate old skills as well, on <sampling_dir>/<name>_val.txt (RETENTION_SAMPLING)."""
+    retention_list: str = ""
+    """The same with the list itself."""
+    best_by: Literal["task", "task+retention"] = "task"
+    """What the best weights are best in: the validation loss, or its sum with the retention loss (BEST_BY)."""
     patience: int = 0
     """Stop after this many validations without a better one; 0: never."""
     save_every: int = 1000
@@ -113,7 +150,20 @@ class TrainSettings:
     log_every: int = 100
     """Optimizer steps between two lines on the console."""
     max_bad_steps: int = 5
-    """Stop after this many non-finite steps in a row."""
+    """Stop after this many skipped steps in a row: not finite, or stopped by the two guards below."""
+    skip_loss_above: float = 20.0
+    """Skip a step whose loss lies this many standard deviations above its running mean, from the 50th step on. 0: never."""
+    skip_norm_above: float = 20.0
+    """Skip a step whose gradient norm is this many times its running mean, from the 50th step on. 0: never."""
+
+    lr_find: bool = False
+    """Train nothing: try rising learning rates, write a plot and a suggestion beside the run's folder, and stop."""
+    lr_find_steps: int = 100
+    """Steps of that trial."""
+    lr_find_from: float = 1e-7
+    """Its lowest rate."""
+    lr_find_to: float = 0.1
+    """Its highest rate; it ends earlier where the loss runs away."""
 
     num_workers: int = 1
     """Processes that prepare batches; 0: none. The batches are the same."""
@@ -138,17 +188,27 @@ class TrainSettings:
     @property
     def name(self) -> str:
         """The run's name: that of the output weights, without folder and ending."""
-        return Path(self.out_weights).stem
+        name = Path(self.out_weights).name
+        return name.removesuffix(GOAL_SUFFIX) if name.endswith(GOAL_SUFFIX) else Path(name).stem
+
+    @property
+    def suffix(self) -> str:
+        """Ending of the files that the run writes: that of the output weights, or of a goal file."""
+        return GOAL_SUFFIX if self.train_parts == "goal" else Path(self.out_weights).suffix
 
     @property
     def out_path(self) -> Path:
-        """Where the final weights go: as given from the current folder or the project's root."""
-        return _output(self.out_weights)
+        """Where the final weights (or the tuned goal) go: as given from the current folder or the project's root."""
+        return _output(self.out_weights).with_name(self.name + self.suffix)
+
+    def beside(self, kind: str) -> Path:
+        """Where another version of the output goes: <name>_<kind>, beside the final one."""
+        return self.out_path.with_name(f"{self.name}_{kind}{self.suffix}")
 
     @property
     def best_path(self) -> Path:
-        """Where the best weights go at the end: beside the final ones."""
-        return self.out_path.with_name(f"{self.out_path.stem}_best{self.out_path.suffix}")
+        """Where the best weights go at the end."""
+        return self.beside("best")
 
     @property
     def run_dir(self) -> Path:
@@ -174,6 +234,18 @@ class TrainSettings:
             return None
         return resolve(self.val_list or Path(self.sampling_dir) / f"{self.sampling_name}_val.txt")
 
+    @property
+    def retention_path(self) -> Path | None:
+        """The list of old skills' episodes; None where there is none."""
+        if self.val_freq == 0 or not (self.retention_list or self.retention_sampling):
+            return None
+        return resolve(self.retention_list or Path(self.sampling_dir) / f"{self.retention_sampling}_val.txt")
+
+    @property
+    def has_fixed_goal(self) -> bool:
+        """True where a text or a file gives one goal for every frame."""
+        return bool(self.fixed_prompt or self.fixed_goal_file)
+
     def frames_per_step(self, processes: int = 1) -> int:
         """Frames of a full optimizer step: batch_size · trunc_t · gradient_accum_steps · processes."""
         return self.batch_size * self.trunc_t * self.gradient_accum_steps * processes
@@ -186,109 +258,15 @@ class TrainSettings:
 
     def faults(self) -> list[str]:
         """Every value that cannot be, and every contradiction, as sentences."""
-        return [*self._value_faults(), *self._contradictions()]
+        from .checks import contradictions, value_faults
 
-    def _value_faults(self) -> list[str]:
-        at_least: dict[str, float] = {
-            "batch_size": 1,
-            "gradient_accum_steps": 1,
-            "total_frames": 1,
-            "T": 16,
-            "trunc_t": 1,
-            "min_btwn_goals": 1,
-            "first_frame": 0,
-            "warmup_frames": 0,
-            "weight_decay": 0,
-            "max_grad_norm": 0,
-            "val_freq": 0,
-            "val_windows": 0,
-            "patience": 0,
-            "save_every": 1,
-            "log_every": 1,
-            "max_bad_steps": 1,
-            "num_workers": 0,
-            "threads": 0,
-        }
-        found = [
-            f"{name} must be at least {low:g}, got {getattr(self, name)}"
-            for name, low in at_least.items()
-            if not getattr(self, name) >= low
-        ]
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            found.append(f"learning_rate must be a number above 0, got {self.learning_rate}")
-        if not (self.camera_weight > 0 and math.isfinite(self.camera_weight)):
-            found.append(f"camera_weight must be a number above 0, got {self.camera_weight}")
-        if not 0 <= self.p_uncond <= 1:
-            found.append(f"p_uncond is a share between 0 and 1, got {self.p_uncond}")
-        for name, choices in (("goal_switch", ("exact", "legacy")), ("precision", ("auto", "bf16", "fp32"))):
-            if getattr(self, name) not in choices:
-                found.append(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if self.device not in ("auto", "cpu", "mps", "cuda") and not self.device.startswith("cuda:"):
-            found.append(f"device must be auto, cpu, cuda, cuda:N or mps, got {self.device!r}")
-        if Path(self.out_weights).suffix not in (".weights", ".safetensors"):
-            found.append(f"out_weights must end in .weights or .safetensors, got {self.out_weights!r}")
-        return found
-
-    def _contradictions(self) -> list[str]:
-        found = []
-        if self.min_btwn_goals >= self.max_btwn_goals:
-            found.append(
-                f"min_btwn_goals must be below max_btwn_goals, got {self.min_btwn_goals} and {self.max_btwn_goals}"
-            )
-        if self.trunc_t > self.T:
-            found.append(f"trunc_t cannot be longer than T, got {self.trunc_t} and {self.T}: set TRUNC_T={self.T}")
-        if self.warmup_frames >= self.total_frames:
-            found.append(
-                f"warmup_frames must be below total_frames, got {self.warmup_frames} and {self.total_frames}: "
-                f"a tenth is usual, WARMUP_FRAMES={max(1, self.total_frames // 10)}"
-            )
-        given = self.in_weights.strip().lower() not in ("", "none")
-        if self.from_scratch and given:
-            found.append("from_scratch reads no weights, but in_weights names some: set IN_WEIGHTS=none")
-        if not self.starts_empty and not given:
-            found.append("in_weights is empty: name the weights to start from, or say --from_scratch")
-        if self.starts_empty and self.from_vpt:
-            found.append("from_vpt needs VPT's weights in in_weights, and none are to be read")
-        if given and resolve(self.in_weights) == self.out_path:
-            found.append(f"out_weights would replace in_weights ({self.in_weights}): choose another OUT_WEIGHTS")
-        if self.resume_anyway and self.overwrite:
-            found.append("resume_anyway goes on with the earlier run and overwrite deletes it: choose one")
-        if not self.in_model:
-            found.append("in_model is empty: name a .model file")
-        return found
+        return [*value_faults(self), *contradictions(self)]
 
     def check(self) -> None:
         """Raise one UserError with every fault, missing files included; nothing is loaded for it."""
-        found = self.faults() + self._missing_files()
-        if found:
-            listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(found, 1))
-            raise UserError(
-                f"{len(found)} training setting(s) cannot work:{listed}",
-                todo="change them in the script, or in front of it: LEARNING_RATE=5e-6 bash 3_train_….sh (--help lists all)",
-            )
+        from .checks import missing_files, refuse
 
-    def _missing_files(self) -> list[str]:
-        found = []
-        if self.in_model and not resolve(self.in_model).is_file():
-            found.append(f"in_model does not exist: {display(resolve(self.in_model))} (bash 0_download_weights.sh)")
-        if not self.starts_empty and self.in_weights and not resolve(self.in_weights).is_file():
-            found.append(f"in_weights does not exist: {display(resolve(self.in_weights))} (bash 0_download_weights.sh)")
-        if not self.train_path.is_file():
-            found.append(self._no_list(self.train_path, "training"))
-        if self.val_path is not None and not self.val_path.is_file():
-            found.append(self._no_list(self.val_path, "validation") + "; VAL_FREQ=0 trains without validation")
-        return found
-
-    def _no_list(self, path: Path, kind: str) -> str:
-        folder = resolve(self.sampling_dir)
-        names = sorted(item.name[: -len("_train.txt")] for item in folder.glob("*_train.txt"))
-        known = f"samplings there: {', '.join(names)}" if names else f"no samplings in {display(folder)} yet"
-        make = f" {self.sampling_name}"
-        if self.sampling_name == "finetune_task":
-            make = ""
-        elif self.sampling_name.startswith("finetune_"):
-            make += f" --dataset_dir data/dataset_{self.sampling_name.removeprefix('finetune_')}"
-        return f"the {kind} list {display(path)} does not exist ({known}); bash 2_create_sampling.sh{make} makes one"
+        refuse(self.faults() + missing_files(self))
 
     def differences(self, earlier: dict[str, Any]) -> list[str]:
         """What of `earlier` (the settings of the run so far) would lead to other weights than these, as sentences."""
