@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
-from steve1.core.frames import AGENT_SIZE
 
 from .minecraft_dataset import empty_chunk
 
@@ -62,12 +61,16 @@ class BatchSource:
         import torch
         import torch.utils.data as torch_data
 
-        shape = (self._batch_size, self._dataset.T, *AGENT_SIZE, 3)
+        shape = (self._batch_size, self._dataset.T, *self._dataset.frame_shape)
         shared = None
-        if torch_data.get_worker_info() is not None:
+        pixels = self._dataset.frame_dtype is np.uint8
+        if pixels and torch_data.get_worker_info() is not None:
             # Decoded straight into the memory that the training process will read: nothing large is copied on the way.
             shared = _shared(shape)
-        frames = self._frames.take(shape) if shared is None else shared.numpy()
+        if pixels:
+            frames = self._frames.take(shape) if shared is None else shared.numpy()
+        else:
+            frames = np.empty(shape, self._dataset.frame_dtype)  # small: copied on the way like the rest
         arrays = empty_chunk(self._batch_size, self._dataset.T, embed_dim=self._dataset.embed_dim, frames=frames)
         batch: Batch = {"episode": [], "start": [], "window": [], "epoch": []}
         for row, (epoch, index) in enumerate(self.places(number)):
@@ -118,7 +121,10 @@ class _Numbers:
 
 
 _SHARED_MEMORY = Path("/dev/shm")
-_FRAME_BYTES = AGENT_SIZE[0] * AGENT_SIZE[1] * 3
+
+
+def _bytes_of_a_frame(dataset: WindowDataset) -> int:
+    return math.prod(dataset.frame_shape) * np.dtype(dataset.frame_dtype).itemsize
 
 
 def _shared_memory_holds(need: int) -> bool:
@@ -182,7 +188,7 @@ def batches(
             todo="lower BATCH_SIZE (GRADIENT_ACCUM_STEPS makes up for it) or T, or record more",
         )
     source = BatchSource(dataset, batch_size, rank, world)
-    if workers and not _shared_memory_holds(workers * prefetch * batch_size * dataset.T * _FRAME_BYTES):
+    if workers and not _shared_memory_holds(workers * prefetch * batch_size * dataset.T * _bytes_of_a_frame(dataset)):
         workers = 0
     if workers == 0:
         return (source[number] for number in itertools.count(start_batch))

@@ -97,7 +97,7 @@ def _chunk(episode: Episode, start: int, stop: int, embed_dim: int, out: Chunk |
     return found
 
 
-def empty_chunk(*shape: int, embed_dim: int, frames: NDArray[np.uint8] | None = None) -> Chunk:
+def empty_chunk(*shape: int, embed_dim: int, frames: NDArray[Any] | None = None) -> Chunk:
     """Arrays of a chunk to be filled, `shape` being (T,) or (B, T); `frames` (*shape, 128, 128, 3) is used where given."""
     return {
         "frames": np.empty((*shape, *AGENT_SIZE, 3), np.uint8) if frames is None else frames,

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from steve1.policy.config import PolicyConfig
 from steve1.policy.convolution import conv_pool_relu, frame_norm, norm_conv_relu, working_dtype
@@ -18,6 +19,7 @@ from steve1.policy.convolution import conv_pool_relu, frame_norm, norm_conv_relu
 # On a CPU frames go through the convolutions so few at a time that the largest layer's activations stay in the cache:
 # 8 frames of the 16 channels (8 MB) measured fastest; the same bytes for other widths.
 CHANNELS_AT_ONCE = 128
+RECOMPUTED_AT_ONCE = 64  # frames whose activations a GPU holds at a time when they are computed again in the backward pass
 
 
 class NormConv(nn.Module):
@@ -122,14 +124,39 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.cnn = ImpalaCNN(config, dense)
         self.linear = NormLinear(dense, config.hidsize)
+        self.dense_size = dense
+        self.recompute = False
+        """Keep no activations of the convolutions for the backward pass but compute them again there, a few frames at a time."""
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """RGB u8 (N, 128, 128, 3) → (N, H)."""
-        at_once = CHANNELS_AT_ONCE // self.cnn.layers[0].n.num_channels if frames.device.type == "cpu" else len(frames)
+    @property
+    def cnn_is_frozen(self) -> bool:
+        """Whether no weight up to the dense layer is trained, so that a frame's dense features never change."""
+        return not any(parameter.requires_grad for parameter in self.cnn.parameters())
+
+    def dense(self, frames: Tensor) -> Tensor:
+        """RGB u8 (N, 128, 128, 3) → what the convolutions and the dense layer make of them, (N, 256); no history where all of it is frozen."""
+        if torch.is_grad_enabled() and self.cnn_is_frozen:
+            with torch.no_grad():
+                return self.dense(frames)
+        recompute = self.recompute and torch.is_grad_enabled()
         dtype = working_dtype(self.linear.layer.weight)
         parts = []
-        for part in frames.split(max(1, at_once)):
+        for part in frames.split(self._at_once(frames, recompute)):
             pixels = part.permute(0, 3, 1, 2).to(dtype).mul_(1.0 / 255.0)  # channels-last in memory, as the frames come
-            parts.append(self.cnn.stacked(pixels))
+            if recompute:
+                parts.append(checkpoint(self.cnn.stacked, pixels, use_reentrant=False, preserve_rng_state=False))
+            else:
+                parts.append(self.cnn.stacked(pixels))
         x = torch.cat(parts) if len(parts) > 1 else parts[0]
-        return self.linear(self.cnn.dense(x.flatten(1)))
+        return self.cnn.dense(x.flatten(1))
+
+    def _at_once(self, frames: Tensor, recompute: bool) -> int:
+        if frames.device.type == "cpu":
+            return max(1, CHANNELS_AT_ONCE // self.cnn.layers[0].n.num_channels)
+        return RECOMPUTED_AT_ONCE if recompute else max(1, len(frames))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """RGB u8 (N, 128, 128, 3), or their dense features float (N, 256) → (N, H)."""
+        if frames.is_floating_point():
+            return self.linear(frames.to(working_dtype(self.linear.layer.weight)))
+        return self.linear(self.dense(frames))

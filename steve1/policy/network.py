@@ -104,15 +104,21 @@ class GoalPolicy(nn.Module):
         return PolicyState(tuple(empty[:half]), tuple(empty[half:]), mask)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """Features (B, T, H) of frames u8 (B, T, 128, 128, 3); they depend on neither goal nor memory."""
+        """Features (B, T, H) of frames u8 (B, T, 128, 128, 3); they depend on neither goal nor memory.
+
+        In the frames' place their dense features, float (B, T, 256), as `net.img_process.dense` makes them and a cache keeps them.
+        """
         height, width, channels = self.config.img_shape
+        encoder = self.net.img_process
+        if frames.is_floating_point() and frames.ndim == 3 and frames.shape[2] == encoder.dense_size:
+            return encoder(frames.to(self.device))
         if frames.dtype != torch.uint8 or frames.ndim != 5 or tuple(frames.shape[2:]) != (height, width, channels):
             raise UserError(
                 "These frames do not fit the policy.",
                 expected=f"uint8 (B, T, {height}, {width}, {channels})",
                 got=f"{frames.dtype} {tuple(frames.shape)}",
             )
-        return self.net.img_process(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
     def advance(self, features: Tensor, goals: Tensor, first: Tensor, state: PolicyState) -> tuple[Tensor, PolicyState]:
         """features (B, T, H), goals (B, T, E), first (B, T) → latent (B, T, H) and the state after the last step."""
