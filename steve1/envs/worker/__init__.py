@@ -1,0 +1,13 @@
+"""Games in worker processes with interpreters of their own: the protocol, and the supervision that is the same for all.
+
+In: a Backend (which Python, which adapter, what it needs). Out: an environment (`steve1.envs.interface.Env`) whose game can hang, die
+or fill the memory without harm. docs/technical/GAME_PROTOCOL.md describes what travels.
+"""
+
+from __future__ import annotations
+
+from .backend import Backend, Limits
+from .env import WorkerEnv
+from .interpreters import backend_python, find_python
+
+__all__ = ["Backend", "Limits", "WorkerEnv", "backend_python", "find_python"]

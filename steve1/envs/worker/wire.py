@@ -1,0 +1,165 @@
+"""What travels between a game's worker process and the main program: the same file on both sides.
+
+In: dicts of plain values, and pictures. Out: framed JSON messages over a socket (length and checksum in front, so that a torn
+message is seen as one), and one picture in memory that both processes map. Runs on Python 3.8 with numpy alone.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import socket
+import struct
+import time
+import zlib
+from typing import Any, Dict, Optional, Tuple
+
+import numpy as np
+
+PROTOCOL = 1
+_MAGIC = b"ST1W"
+_HEAD = struct.Struct("<4sII")  # magic, length of the body, its CRC-32
+_LONGEST = 64 << 20
+_PICTURE_HEAD = struct.Struct("<QIIQ")  # number (before), height, width, number (after)
+_PICTURE_AT = 64
+
+Message = Dict[str, Any]
+
+
+class TornError(Exception):
+    """Bytes that are no message of this protocol, or a picture that is not the announced one."""
+
+
+def plain(value: Any) -> Any:
+    """numpy's scalars and arrays as JSON's own; what `json` calls for values that it does not know."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    raise TypeError("a message holds plain values and numpy's; this is a " + type(value).__name__)
+
+
+def pack(message: Message) -> bytes:
+    """One message as bytes."""
+    body = json.dumps(message, default=plain, separators=(",", ":")).encode()
+    return _HEAD.pack(_MAGIC, len(body), zlib.crc32(body)) + body
+
+
+class Channel:
+    """Messages over a connected stream socket, in order, each whole or refused."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def send(self, message: Message, timeout_s: Optional[float] = None) -> None:
+        """Send one message.
+
+        Raises:
+            TimeoutError: the other side did not take it in time. OSError: the other side is gone.
+        """
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.sendall(pack(message))
+        except socket.timeout:
+            raise TimeoutError("the other side takes no message") from None
+
+    def receive(self, timeout_s: Optional[float] = None) -> Message:
+        """The next message.
+
+        Raises:
+            TimeoutError: nothing came in time. EOFError: the other side closed. TornError: what came is no message.
+        """
+        limit = None if timeout_s is None else time.monotonic() + timeout_s
+        magic, length, checksum = _HEAD.unpack(self._exactly(_HEAD.size, limit))
+        if magic != _MAGIC or length > _LONGEST:
+            raise TornError("bytes that do not begin a message: {!r}".format(magic))
+        # A message that has begun comes at once or never: the rest of it is not worth a long time-out.
+        rest = time.monotonic() + 5.0
+        try:
+            body = self._exactly(length, rest if limit is None else min(rest, limit + 1.0))
+        except (TimeoutError, EOFError):
+            raise TornError("a message that ends before its length") from None
+        if zlib.crc32(body) != checksum:
+            raise TornError("a message whose checksum is wrong")
+        try:
+            message = json.loads(body.decode())
+        except ValueError as fault:
+            raise TornError("a message that is not JSON: {}".format(fault)) from None
+        if not isinstance(message, dict):
+            raise TornError("a message that is not an object")
+        return message
+
+    def _exactly(self, length: int, limit: Optional[float]) -> bytes:
+        data = bytearray(length)
+        view, filled = memoryview(data), 0
+        while filled < length:
+            left = None if limit is None else limit - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError("no message in time")
+            self._socket.settimeout(left)
+            try:
+                got = self._socket.recv_into(view[filled:])
+            except socket.timeout:
+                raise TimeoutError("no message in time") from None
+            except ConnectionError:
+                got = 0
+            if not got:
+                raise EOFError("the other side closed")
+            filled += got
+        return bytes(data)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+class Picture:
+    """One picture, u8 (H,W,3) RGB, in a file that both processes map. Its number is written before and after its pixels."""
+
+    def __init__(self, descriptor: int, width: int, height: int) -> None:
+        self.shape: Tuple[int, int, int] = (height, width, 3)
+        self._map = mmap.mmap(descriptor, self.bytes_for(width, height))
+        self._pixels = np.frombuffer(self._map, np.uint8, height * width * 3, _PICTURE_AT).reshape(self.shape)
+
+    @staticmethod
+    def bytes_for(width: int, height: int) -> int:
+        """Size of the file."""
+        return _PICTURE_AT + width * height * 3
+
+    def write(self, frame: np.ndarray, number: int) -> None:
+        """Put a picture there.
+
+        Raises:
+            ValueError: it has another shape or type.
+        """
+        if frame.shape != self.shape or frame.dtype != np.uint8:
+            raise ValueError("a picture of shape {} and type {} in place of {} and uint8".format(frame.shape, frame.dtype, self.shape))
+        height, width = self.shape[:2]
+        _PICTURE_HEAD.pack_into(self._map, 0, number, height, width, 0)
+        self._pixels[:] = frame
+        _PICTURE_HEAD.pack_into(self._map, 0, number, height, width, number)
+
+    def read(self, number: int) -> np.ndarray:
+        """A copy of the picture, which must be the one with this number.
+
+        Raises:
+            TornError: it is another one, half of one, or of another size.
+        """
+        before, height, width, _ = _PICTURE_HEAD.unpack_from(self._map, 0)
+        frame = self._pixels.copy()
+        after = _PICTURE_HEAD.unpack_from(self._map, 0)[3]
+        if before != number or after != number:
+            raise TornError("picture {} was announced, and {}/{} is there".format(number, before, after))
+        if (height, width, 3) != self.shape:
+            raise TornError("a picture of {}x{} in place of {}x{}".format(width, height, self.shape[1], self.shape[0]))
+        return frame
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        del self._pixels
+        try:
+            self._map.close()
+        except BufferError:  # somebody holds a view of it: it goes when the view does
+            pass
