@@ -46,12 +46,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx: Any, latent: Tensor, weight: Tensor, bias: Tensor, target: Tensor, row_weight: Tensor, scale: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         lean = weight.to(latent.dtype)
-        need = any(ctx.needs_input_grad[:3])
+        need = ctx.needs_input_grad[:3]  # a frozen head needs no gradient of the size of its weights
         loss = torch.zeros((), dtype=torch.float32, device=latent.device)
         entropy, correct = torch.empty_like(row_weight), torch.empty_like(row_weight)
-        d_latent = torch.empty_like(latent) if need else None
-        d_weight = torch.zeros_like(weight, dtype=torch.float32) if need else None
-        d_bias = torch.zeros_like(bias, dtype=torch.float32) if need else None
+        d_latent = torch.empty_like(latent) if need[0] else None
+        d_weight = torch.zeros_like(weight, dtype=torch.float32) if need[1] else None
+        d_bias = torch.zeros_like(bias, dtype=torch.float32) if need[2] else None
         for start in range(0, len(latent), ROWS):
             rows = slice(start, start + ROWS)
             x, labels, weights = latent[rows], target[rows, None], row_weight[rows, None]
@@ -66,19 +66,25 @@ class _LinearCrossEntropy(torch.autograd.Function):
             loss += ((log_total - picked) * weights).sum()
             entropy[rows] = (log_total - torch.einsum("nc,nc->n", probability, logits)[:, None] / total).squeeze(1)
             correct[rows] = (best == labels).squeeze(1).float()
-            if d_latent is not None and d_weight is not None and d_bias is not None:
+            if any(need):
                 gradient = probability.mul_(weights * scale / total)
                 gradient.scatter_add_(1, labels, -scale * weights)
-                d_bias += gradient.sum(0)
+                if d_bias is not None:
+                    d_bias += gradient.sum(0)
                 gradient = gradient.to(latent.dtype)
-                d_latent[rows] = gradient @ lean
-                d_weight += gradient.T @ x
-        if need:
-            ctx.save_for_backward(d_latent, d_weight.to(weight.dtype), d_bias.to(bias.dtype))  # type: ignore[union-attr]
+                if d_latent is not None:
+                    d_latent[rows] = gradient @ lean
+                if d_weight is not None:
+                    d_weight += gradient.T @ x
+        ctx.save_for_backward(
+            d_latent,
+            None if d_weight is None else d_weight.to(weight.dtype),
+            None if d_bias is None else d_bias.to(bias.dtype),
+        )
         ctx.mark_non_differentiable(entropy, correct)
         return loss, entropy, correct
 
     @staticmethod
     def backward(ctx: Any, d_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        d_latent, d_weight, d_bias = ctx.saved_tensors
-        return d_latent * d_loss.to(d_latent.dtype), d_weight * d_loss, d_bias * d_loss, None, None, None
+        found = [None if gradient is None else gradient * d_loss.to(gradient.dtype) for gradient in ctx.saved_tensors]
+        return (*found, None, None, None)

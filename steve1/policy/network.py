@@ -160,8 +160,14 @@ class GoalPolicy(nn.Module):
         As forward, and buttons, camera: recorded joint classes i64 (B, T); mask: bool (B, T), frames that count (default all).
         """
         latent, state = self.advance(self.encode(frames), goals, first, state)
+        return self.imitation(latent, state, buttons, camera, mask)
+
+    def imitation(
+        self, latent: Tensor, state: PolicyState, buttons: Tensor, camera: Tensor, mask: Tensor | None = None
+    ) -> LossOutput:
+        """What `loss` does with latent (B, T, H) and the state after it."""
         counted = (
-            torch.ones(first.shape, device=latent.device) if mask is None else mask.to(latent.device, torch.float32)
+            torch.ones(latent.shape[:2], device=latent.device) if mask is None else mask.to(latent.device, torch.float32)
         )
         frames_counted = counted.sum()
         weight = (counted / frames_counted.clamp(min=1)).flatten()
