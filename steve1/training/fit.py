@@ -23,6 +23,7 @@ from ..data.windows import WindowDataset
 from ..policy import GoalPolicy, PolicyState
 from .checkpoints import Checkpointer, Position
 from .feed import pieces, shares, source_of
+from .insight import Insight
 from .parallel import Ranks
 from .record import newest_resume_point
 from .reporter import Reporter
@@ -67,7 +68,8 @@ class Parts:
 def fit(parts: Parts, position: Position, states: list[PolicyState]) -> None:
     """Train from `position` to the end; `states` is the recurrent state carried into the first piece, if it begins inside windows."""
     settings, ranks = parts.settings, parts.ranks
-    tally, clock = Tally(ranks, position.sums, (position.bad_in_a_row, position.bad_steps)), Clock()
+    bad = (position.bad_in_a_row, position.bad_steps)
+    tally, clock = Tally(ranks, position.sums, bad, settings.max_grad_norm), Clock()
     parts.policy.train()
     feed = pieces(
         parts.train,
@@ -159,11 +161,12 @@ def validate_and_keep_best(parts: Parts, position: Position) -> None:
     """Validate; keep the weights where they are the best so far."""
     if parts.val is None or position.validated_step == position.step:
         return
-    results = validate(parts.policy, parts.val, parts.settings, parts.ranks, parts.precision)
+    insight = Insight()
+    results = validate(parts.policy, parts.val, parts.settings, parts.ranks, parts.precision, None, insight)
     better = math.isfinite(results["loss"]) and (position.best_loss is None or results["loss"] < position.best_loss)
     position.validated_step = position.step
     position.validations_since_best = 0 if better else position.validations_since_best + 1
-    parts.reporter.validated(position.step, results, better)
+    parts.reporter.validated(position.step, results, better, insight)
     if better:
         position.best_loss, position.best_step = results["loss"], position.step
         parts.checkpointer.save_best()

@@ -1,7 +1,8 @@
 """Room `training`, what a run says and shows.
 
-In: averages, validation results, file names. Out: the console lines of the guide (Chinese, with an English line beside),
-and TensorBoard's curves and pictures. On every process but the first it is silent, so that the loop never asks who it is.
+In: averages, validation results, file names. Out: the console lines of the guide (Chinese, with an English line beside), TensorBoard's
+curves and pictures, and the same numbers in `scalars.jsonl`. On every process but the first it is silent, so that the loop
+never asks who it is.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.files import read_json
 from ..core.progress import progress
+from .insight import Insight
+from .layout import LAYOUT, histogram, settings_table
+from .pictures import actions_picture
+from .record import SETTINGS_FILE
+from .scalars import ScalarFile
 
 
 def rate_text(rate: float) -> str:
@@ -36,12 +43,13 @@ class Reporter:
         run_dir: where TensorBoard's files go.
         total_steps: optimizer steps of the run.
         speaks: false on every process but the first.
-        first_step: curves recorded beyond it (by a run that was killed after its last checkpoint) are dropped.
+        first_step: what was recorded beyond it (by a run that was killed after its last checkpoint) is dropped.
     """
 
     def __init__(self, run_dir: Path, total_steps: int, *, speaks: bool, first_step: int = 0) -> None:
-        self.total_steps = total_steps
+        self.total_steps, self._run_dir = total_steps, run_dir
         self.board: Any = None
+        self._file: ScalarFile | None = None
         self._speaks = speaks
         self._status_at = 0.0
         self._bar: Any = None
@@ -49,7 +57,8 @@ class Reporter:
             # Imported here: it costs a second, and the other processes do not need it.
             from torch.utils.tensorboard import SummaryWriter
 
-            self.board = SummaryWriter(str(run_dir), purge_step=first_step + 1 if first_step else None, flush_secs=10)
+            self.board = SummaryWriter(str(run_dir), purge_step=first_step + 1 if first_step else 0, flush_secs=10)
+            self._file = ScalarFile(run_dir, first_step)
 
     def say(self, *lines: str) -> None:
         """Print lines."""
@@ -88,21 +97,52 @@ class Reporter:
                 f"  {speed['frames_per_second']:.0f} frames/s, gradient norm {averages['gradient_norm']:.2f}, "
                 f"about {clock_text(speed['seconds_left'])} left"
             )
+        speeds = {name if "/" in name else f"speed/{name}": value for name, value in speed.items() if name != "seconds_left"}
+        trained = {name if "/" in name else f"train/{name}": value for name, value in averages.items()}
+        self._curves(step, {**trained, "train/learning_rate": rate, **speeds})
+
+    def validated(self, step: int, results: dict[str, float], better: bool, insight: Insight | None = None) -> None:
+        """The result of a validation; `better` than all before. Names without a folder go to validation/."""
+        self.say(f"Validation @ step {step}: Loss={results['loss']:.3f}" + (" (best so far)" if better else ""))
+        self.validation_curves(step, results, insight)
+
+    def validation_curves(self, step: int, results: dict[str, float], insight: Insight | None = None) -> None:
+        """A validation's numbers without a line on the console; step 0: before training."""
         if self.board is None:
             return
-        for name, value in averages.items():
-            self.board.add_scalar(f"train/{name}", value, step)
-        self.board.add_scalar("train/learning_rate", rate, step)
-        for name, value in speed.items():
-            if name != "seconds_left":
-                self.board.add_scalar(name if "/" in name else f"speed/{name}", value, step)
+        numbers = {**results, **(insight.numbers() if insight is not None else {})}
+        self._curves(step, {name if "/" in name else f"validation/{name}": value for name, value in numbers.items()})
+        if insight is not None and insight.button_shares():
+            self._actions(step, insight.button_shares(), insight.camera_shares())
 
-    def validated(self, step: int, results: dict[str, float], better: bool) -> None:
-        """The result of a validation; `better` than all before."""
-        self.say(f"Validation @ step {step}: Loss={results['loss']:.3f}" + (" (best so far)" if better else ""))
+    def _curves(self, step: int, numbers: dict[str, float]) -> None:
+        """Points of curves, in TensorBoard and in the run's file."""
+        if self.board is None or self._file is None:
+            return
+        for name, value in numbers.items():
+            self.board.add_scalar(name, value, step)
+        self._file.add(step, numbers)
+
+    def _actions(
+        self, step: int, buttons: dict[str, tuple[float, float]], camera: dict[str, list[tuple[float, float, float]]]
+    ) -> None:
+        """What was pressed and what the policy would press: a picture, histograms, and a table for the report."""
+        for name, bins in camera.items():
+            for column, whose in ((1, "recorded"), (2, "policy")):
+                shares = [(row[0], row[column]) for row in bins]
+                self.board.add_histogram_raw(f"camera_{name}_degrees/{whose}", **histogram(shares), global_step=step)
+        for column, whose in ((0, "recorded"), (1, "policy")):
+            shares = [(float(number), row[column]) for number, row in enumerate(buttons.values())]
+            self.board.add_histogram_raw(f"buttons_by_number/{whose}", **histogram(shares), global_step=step)
+        self.picture("actions", actions_picture(buttons, camera), step)
+        if self._file is not None:
+            self._file.add(step, {"actions/buttons": buttons, "actions/camera": camera})
+
+    def describe(self) -> None:
+        """What the run depends on (its settings.json), as text, and how its charts are laid out."""
         if self.board is not None:
-            for name, value in results.items():
-                self.board.add_scalar(f"validation/{name}", value, step)
+            self.board.add_custom_scalars(LAYOUT)
+            self.board.add_text("settings", settings_table(read_json(self._run_dir / SETTINGS_FILE)))
 
     def saved(self, path: Path) -> None:
         """A checkpoint is on disk."""
@@ -111,13 +151,21 @@ class Reporter:
     def skipped(self, step: int, in_a_row: int, total: int) -> None:
         """Steps up to `step` had a loss or gradient that is not a finite number."""
         self.warn(f"step {step}: loss or gradient is not finite; skipped ({in_a_row} in a row, {total} in all)")
-        if self.board is not None:
-            self.board.add_scalar("train/skipped_steps", total, step)
+        self._curves(step, {"train/skipped_steps": total})
 
     def picture(self, name: str, image: np.ndarray, step: int = 0) -> None:
         """A picture, u8 (H,W,3) RGB, for TensorBoard."""
         if self.board is not None:
             self.board.add_image(name, torch.from_numpy(np.ascontiguousarray(image)), step, dataformats="HWC")
+
+    def film(self, name: str, gif: bytes, width: int, height: int, step: int) -> None:
+        """A moving picture for TensorBoard: the bytes of a GIF."""
+        if self.board is None:
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
+        self.board.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
 
     def finished(self, final: Path, best: Path | None, lines: list[str]) -> None:
         """The run is over; names of the files people want next."""
@@ -132,6 +180,8 @@ class Reporter:
         self._end_bar()
         if self.board is not None:
             self.board.close()
+        if self._file is not None:
+            self._file.close()
 
     def _end_bar(self) -> None:
         if self._bar is not None:

@@ -1,6 +1,6 @@
 """Room `training`, counting while a run goes on.
 
-In: what each step did. Out: averages since the last console line, skipped steps, speed and memory. The sums stay on the device
+In: what each step did. Out: averages since the last console line, the share of steps that were clipped, skipped steps, speed and memory. The sums stay on the device
 and are fetched only when somebody wants to read them.
 """
 
@@ -16,14 +16,20 @@ import torch
 from .parallel import Ranks
 from .step import MEASURES, Outcome
 
-_NAMES = (*MEASURES, "gradient_norm")
+_NAMES = (*MEASURES, "gradient_norm", "clipped_share")
 
 
 class Tally:
-    """Sums over steps; `sums` of an earlier run are taken up where it stopped."""
+    """Sums over steps; `sums` of an earlier run are taken up where it stopped.
 
-    def __init__(self, ranks: Ranks, sums: list[float] | None = None, bad: tuple[int, int] = (0, 0)) -> None:
-        self._ranks = ranks
+    Args:
+        limit: the gradient norm above which steps are clipped; 0: none is.
+    """
+
+    def __init__(
+        self, ranks: Ranks, sums: list[float] | None = None, bad: tuple[int, int] = (0, 0), limit: float = 0.0
+    ) -> None:
+        self._ranks, self._limit = ranks, limit or float("inf")
         start = sums if sums and len(sums) == len(_NAMES) + 1 else [0.0] * (len(_NAMES) + 1)
         self._sums = torch.tensor(start, device=ranks.device)
         self._bad = torch.tensor(bad, device=ranks.device, dtype=torch.int64)
@@ -31,7 +37,8 @@ class Tally:
     def add(self, outcome: Outcome) -> None:
         """Count a step; the skipped ones count as skipped only."""
         good = (~outcome.bad).float().reshape(1)
-        self._sums += torch.cat([outcome.measures, outcome.gradient_norm.reshape(1).float(), good])
+        norm = outcome.gradient_norm.reshape(1).float()
+        self._sums += torch.cat([outcome.measures, norm, (norm > self._limit).float(), good])
         in_a_row = (self._bad[0] + 1) * outcome.bad
         self._bad = torch.stack([in_a_row, self._bad[1] + outcome.bad])
 

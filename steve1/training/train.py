@@ -24,6 +24,7 @@ from steve1.policy import GoalPolicy, PolicyState, load_policy
 from steve1.training.checkpoints import Checkpointer, Position
 from steve1.training.feed import open_windows, pieces
 from steve1.training.fit import Hooks, Parts, fit, validate_and_keep_best
+from steve1.training.insight import Insight
 from steve1.training.parallel import Ranks, choose_precision, join
 from steve1.training.pictures import contact_sheet, write_png
 from steve1.training.record import RunFolder, describe_run, newest_resume_point
@@ -141,6 +142,7 @@ def assemble(
 def _train(parts: Parts, position: Position, states: list[PolicyState]) -> TrainResult:
     try:
         parts.reporter.started(introduction(parts, position))
+        parts.reporter.describe()
         if position.step == 0:
             prove_first_batch(parts)
         fit(parts, position, states)
@@ -180,7 +182,7 @@ def introduction(parts: Parts, position: Position) -> list[str]:
 
 
 def prove_first_batch(parts: Parts) -> None:
-    """Show what goes in: shapes, a contact sheet, and a loss on two validation batches, before anything is trained."""
+    """Show what goes in: shapes, a contact sheet, and how good the starting weights are, before anything is trained."""
     with parts.ranks.together("reading the first batch"):
         piece = next(pieces(parts.train, dataclasses.replace(parts.settings, num_workers=0), torch.device("cpu")))
         shapes = ", ".join(
@@ -192,8 +194,9 @@ def prove_first_batch(parts: Parts) -> None:
             write_png(parts.settings.run_dir / "first_batch.png", sheet)
             parts.reporter.picture("first_batch", sheet)
     if parts.val is not None:
-        windows = chosen_windows(parts.val, 2 * parts.settings.batch_size)
-        results = validate(parts.policy, parts.val, parts.settings, parts.ranks, parts.precision, windows)
+        windows, insight = chosen_windows(parts.val, parts.settings.val_windows), Insight()
+        results = validate(parts.policy, parts.val, parts.settings, parts.ranks, parts.precision, windows, insight)
+        parts.reporter.validation_curves(0, results, insight)
         parts.reporter.say(f"  before training: loss {results['loss']:.3f} on {len(windows)} validation windows")
 
 

@@ -1,7 +1,8 @@
 """Room `training`, how good the policy is on episodes that it is not trained on.
 
 In: the policy and fixed windows: their goals are the same every time, none is dropped, each begins with fresh state. Out: means over
-all frames of all windows, however many there are, the same on every process.
+all frames of all windows, however many there are, the same on every process; on request also what the policy would press
+and what its goal is worth (insight.py): the pictures go through the image network once, whatever is asked.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from torch import nn
 
 from ..data.windows import WindowDataset
 from ..policy import GoalPolicy
-from .feed import ARRAYS, chunk_bounds, to_device
+from .feed import ARRAYS, Part, chunk_bounds, to_device
+from .insight import GOALS, MEASURES, Insight, frame_measures, loss_of_frames
 from .parallel import Ranks
 from .settings import TrainSettings
-from .step import MEASURES, autocast
+from .step import autocast
 
 
 def chosen_windows(dataset: WindowDataset, limit: int) -> list[int]:
@@ -39,29 +41,68 @@ def validate(
     ranks: Ranks,
     precision: torch.dtype,
     windows: Sequence[int] | None = None,
+    insight: Insight | None = None,
 ) -> dict[str, float]:
     """Means per frame, by the names in MEASURES.
 
     Args:
         windows: which; otherwise as the settings say.
+        insight: also counts what the policy would press, and compares the true goals with others; filled here.
     """
     chosen = chosen_windows(dataset, settings.val_windows) if windows is None else list(windows)
-    sums = torch.zeros(len(MEASURES) + 1, dtype=torch.float64)
+    kind = torch.float32 if ranks.device.type == "mps" else torch.float64
+    sums = torch.zeros(len(MEASURES) + 1, dtype=kind, device=ranks.device)
     with evaluating(policy):
-        for batch in _batches_ahead(dataset, chosen[ranks.rank :: ranks.world], settings.batch_size):
-            state = policy.initial_state(len(batch["first"]))
+        for batch in _batches_ahead(dataset, chosen, settings.batch_size, ranks):
+            rehearsal = _Rehearsal(policy, batch, insight)
             for start, stop in chunk_bounds(settings.T, settings.trunc_t):
                 part = to_device(batch, start, stop, ranks.device)
                 with autocast(ranks.device, precision):
-                    found = policy.loss(
-                        part["frames"], part["goals"], part["first"], state, part["buttons"], part["camera"]
-                    )
-                state = found.state
-                frames = part["buttons"].numel()
-                sums[:-1] += torch.stack([getattr(found, name).float() for name in MEASURES]).double().cpu() * frames
-                sums[-1] += frames
-    totals = ranks.sum(sums.to(ranks.device, torch.float32 if ranks.device.type == "mps" else sums.dtype)).tolist()
+                    measures = rehearsal.chunk(part, batch["others"][:, start:stop])
+                sums[:-1] += measures.sum(0, dtype=kind)
+                sums[-1] += len(measures)
+            rehearsal.finish()
+    totals = ranks.sum(sums).tolist()
+    if insight is not None:
+        insight.share(ranks)
     return {name: total / totals[-1] for name, total in zip(MEASURES, totals)}
+
+
+class _Rehearsal:
+    """A batch of windows, chunk by chunk, each kind of goal with a recurrent state of its own."""
+
+    def __init__(self, policy: GoalPolicy, batch: dict[str, Any], insight: Insight | None) -> None:
+        self._policy, self._insight = policy, insight
+        rows = len(batch["first"])
+        self._states = {kind: policy.initial_state(rows) for kind in (GOALS if insight is not None else GOALS[:1])}
+        self._losses = {kind: torch.zeros(rows, device=policy.device) for kind in self._states}
+        self._different = (batch["others"] != batch["goals"]).flatten(1).any(1).to(policy.device)
+        self._frames = 0
+
+    def chunk(self, part: Part, others: torch.Tensor) -> torch.Tensor:
+        """Measures (N, len(MEASURES)) of a chunk's frames under their true goals."""
+        policy, shape = self._policy, part["buttons"].shape
+        features = policy.encode(part["frames"])
+        buttons, camera = part["buttons"].flatten(), part["camera"].flatten()
+        goals = {"true": part["goals"], "shuffled": others.to(features.device), "none": torch.zeros_like(part["goals"])}
+        measures = features.new_zeros(0)
+        for kind, state in self._states.items():
+            latent, self._states[kind] = policy.advance(features, goals[kind], part["first"], state)
+            rows = latent.flatten(0, 1)
+            if kind != "true":
+                loss = loss_of_frames(policy, rows, buttons, camera)
+            else:
+                measures = frame_measures(policy, rows, buttons, camera, self._insight)
+                loss = measures[:, 0]
+            self._losses[kind] += loss.view(shape).sum(1)
+        self._frames += shape[1]
+        return measures
+
+    def finish(self) -> None:
+        """The windows are over: compare their goals."""
+        if self._insight is not None:
+            means = {kind: total / self._frames for kind, total in self._losses.items()}
+            self._insight.add_windows(means, self._different)
 
 
 @contextmanager
@@ -75,15 +116,20 @@ def evaluating(policy: nn.Module) -> Iterator[None]:
         policy.train(training)
 
 
-def _batches_ahead(dataset: WindowDataset, numbers: Sequence[int], size: int) -> Iterator[dict[str, Any]]:
-    """Batches of the windows, the last one as small as it comes; one is read while the one before is worked on."""
-    groups = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+def _batches_ahead(dataset: WindowDataset, numbers: Sequence[int], size: int, ranks: Ranks) -> Iterator[dict[str, Any]]:
+    """This process's batches of the windows; one is read while the one before is worked on.
+
+    Neighbours in a batch lie far apart in the list, so that a neighbour's goals, in "others", are another episode's where there is one.
+    """
+    own = numbers[ranks.rank :: ranks.world]
+    count = -(-len(own) // size)
+    groups = [own[start::count] for start in range(count)]
     ready: queue.Queue[Any] = queue.Queue(maxsize=1)
 
     def read() -> None:
         try:
             for group in groups:
-                ready.put(_collate(dataset, group))
+                ready.put(_collate(dataset, group, numbers))
         except BaseException as fault:  # raised again where it can be seen
             ready.put(fault)
 
@@ -95,6 +141,12 @@ def _batches_ahead(dataset: WindowDataset, numbers: Sequence[int], size: int) ->
         yield batch
 
 
-def _collate(dataset: WindowDataset, numbers: Sequence[int]) -> dict[str, Any]:
-    windows = [dataset.window(0, number) for number in numbers]
-    return {name: torch.from_numpy(np.stack([window[name] for window in windows])) for name in ARRAYS}
+def _collate(dataset: WindowDataset, group: Sequence[int], numbers: Sequence[int]) -> dict[str, Any]:
+    windows = [dataset.window(0, number) for number in group]
+    batch = {name: torch.from_numpy(np.stack([window[name] for window in windows])) for name in ARRAYS}
+    if len(group) > 1:
+        batch["others"] = batch["goals"].roll(1, 0)
+    else:  # alone in its batch: a window from half the list away (itself, where there is no other)
+        far = numbers[(list(numbers).index(group[0]) + len(numbers) // 2) % len(numbers)]
+        batch["others"] = torch.from_numpy(dataset.window(0, far)["goals"])[None]
+    return batch
