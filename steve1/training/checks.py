@@ -47,6 +47,8 @@ _ABOVE_ZERO = ("learning_rate", "camera_weight", "lora_alpha", "lr_find_from", "
 _CHOICES: dict[str, tuple[str, ...]] = {
     "goal_switch": ("exact", "legacy"),
     "precision": ("auto", "bf16", "fp32"),
+    "cache_dtype": ("float16", "float32"),
+    "optimizer": ("adamw", "factored"),
     "train_parts": ("all", "frozen_cnn", "heads_and_goal", "lora", "goal", "norm_bias"),
     "fixed_prompt_by": ("prior", "text"),
     "best_by": ("task", "task+retention"),
@@ -137,6 +139,10 @@ def _methods(chosen: TrainSettings) -> list[str]:
         found.append(f"train_parts {parts} keeps most weights as they are, but there are none to start from: set IN_WEIGHTS")
     if chosen.starts_empty and {"kl_coef", "l2sp_coef"} & set(pulls):
         found.append("kl_coef and l2sp_coef pull towards the starting weights, and there are none: set IN_WEIGHTS")
+    if chosen.feature_cache and parts in ("all", "norm_bias"):
+        found.append(f"feature_cache needs a CNN that stays as it is, and train_parts {parts} trains it: set TRAIN_PARTS=frozen_cnn")
+    if chosen.recompute_cnn and parts not in ("all", "norm_bias"):
+        found.append(f"recompute_cnn saves nothing with train_parts {parts}: a CNN that is not trained keeps nothing between")
     if chosen.from_vpt and parts in ("lora", "goal", "norm_bias"):
         found.append(f"from_vpt starts with an empty goal layer, which train_parts {parts} does not train: use all, frozen_cnn or heads_and_goal")
     if parts == "goal" and pulls:

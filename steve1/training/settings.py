@@ -37,6 +37,8 @@ HARMLESS = (
     "step_weights",
     "patience",
     "compile",
+    "cache_dir",
+    "recompute_cnn",
     "device",
     "resume_anyway",
     "overwrite",
@@ -177,6 +179,16 @@ class TrainSettings:
     """bf16 autocast or float32; auto: bf16 on GPUs, and on CPUs that have bf16 instructions."""
     compile: bool = False
     """Compile the network with torch.compile: slow to start, faster afterwards on a GPU."""
+    feature_cache: bool = False
+    """Compute the frozen CNN's numbers once for each frame, keep them on disk and train the rest on them: many times faster."""
+    cache_dtype: Literal["float16", "float32"] = "float16"
+    """What the cache keeps: float16 (512 bytes a frame) or float32 (exact, 1024 bytes)."""
+    cache_dir: str = "data/feature_cache"
+    """Folder of the caches; each lies in a folder named after the CNN's weights and is used again by every run that has them."""
+    recompute_cnn: bool = False
+    """Save memory: compute the convolutions a second time in the backward pass instead of keeping what lies between. Same result."""
+    optimizer: Literal["adamw", "factored"] = "adamw"
+    """adamw, or factored: a kind of it that keeps 2 bytes a weight instead of 8 (second moments as rows and columns, first in bf16)."""
 
     resume_anyway: bool = False
     """Go on with a run although the settings differ from those it began with."""

@@ -21,6 +21,7 @@ from steve1.core.family import Family, read_family
 from steve1.core.paths import ROOT, display, resolve
 from steve1.data.windows import WindowDataset
 from steve1.policy import GoalPolicy, PolicyState, load_policy
+from steve1.training.cache import read_features
 from steve1.training.checkpoints import Checkpointer, Position
 from steve1.training.feed import open_windows, pieces
 from steve1.training.fit import Hooks, Parts, fit, validate_and_keep_best
@@ -121,6 +122,9 @@ def assemble(
     hooks: Hooks,
 ) -> tuple[Parts, Position, list[PolicyState]]:
     """Everything that the loop needs, at the resume point or at the beginning."""
+    policy.net.img_process.recompute = settings.recompute_cnn
+    if settings.feature_cache:
+        read_features(settings, policy, (train, val), ranks, precision)
     optimizer = make_optimizer(policy, settings)
     checkpointer = Checkpointer(settings, ranks, policy, optimizer, family)
     states: list[PolicyState] = []

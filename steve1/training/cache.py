@@ -1,0 +1,294 @@
+"""Room `training`, image features computed once: what the frozen convolutions and the dense layer make of each frame (256 numbers).
+
+In: a policy whose CNN is not trained, and episodes. Out: one memory-mapped array an episode, below a folder that is named after the
+CNN's weights; training then reads these rows and decodes no picture. An array is whole or not there; a computation that was cut goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.lib.format import header_data_from_array_1_0, read_array_header_1_0, read_magic, write_array_header_1_0
+from numpy.typing import NDArray
+
+from ..core.errors import UserError
+from ..core.files import write_json
+from ..core.paths import ROOT, display
+from ..core.progress import progress
+from ..data.episode import Episode
+from ..data.windows import WindowDataset
+from ..policy import GoalPolicy
+from .parallel import Ranks
+from .settings import TrainSettings
+
+CacheDtype = Literal["float16", "float32"]
+ROWS = 256
+"""Frames computed and appended at a time; a cut computation loses at most these."""
+_OPEN = 64
+# What an episode's pictures do not depend on: goals, actions and notes may be written anew without a new cache.
+_NOT_PICTURES = ("embeds_attn", "action", "metadata", "frames_mineclip", ".")
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """What is still to be computed."""
+
+    episodes: list[Path]
+    frames: int
+    bytes: int
+
+
+class FeatureEpisode(Episode):
+    """An episode whose `frames` are rows of the cache, float (T, 256); everything else as in the episode itself."""
+
+    def __init__(self, path: str, features: Path) -> None:
+        super().__init__(path)
+        self._features: NDArray[Any] = np.load(features, mmap_mode="r", allow_pickle=False)
+
+    def frames(self, start: int = 0, stop: int | None = None, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Rows start..stop-1 of the cache, (T, 256) in its dtype; written into `out` where given."""
+        start, stop = self._range(start, stop)
+        if out is None:
+            return np.array(self._features[start:stop])
+        out[...] = self._features[start:stop]
+        return out
+
+
+class FeatureCache:
+    """The features of one CNN in one precision.
+
+    Args:
+        root: folder of all caches; this one's is `<root>/<key>`.
+        policy: its CNN makes the features; its weights name the cache.
+        precision: torch.bfloat16 computes under autocast, as training in that precision does.
+        dtype: of the numbers on disk. float16 halves the disk; float32 keeps every bit.
+    """
+
+    def __init__(
+        self, root: Path, policy: GoalPolicy, *, precision: torch.dtype = torch.float32, dtype: CacheDtype = "float16"
+    ) -> None:
+        self._policy, self._precision = policy, precision
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.size = policy.net.img_process.dense_size
+        self.weights_hash = cnn_hash(policy)
+        key = hashlib.sha256(f"{self.weights_hash} {precision} {dtype}".encode()).hexdigest()[:16]
+        self.folder = root / key
+        self._files: dict[str, Path] = {}
+
+    # ---- where things lie ----
+
+    def file_of(self, episode: str | os.PathLike[str]) -> Path:
+        """The array of an episode, there or not; another one once the episode's pictures have changed."""
+        path = Path(episode).resolve()
+        if str(path) not in self._files:
+            mark = hashlib.sha256(f"{path}\n{_pictures_of(path)}".encode()).hexdigest()[:12]
+            self._files[str(path)] = self.folder / f"{path.name}-{mark}.npy"
+        return self._files[str(path)]
+
+    def need(self, episodes: Iterable[Path]) -> Need:
+        """Which of the episodes are missing, how many frames they have, and the disk that these will take."""
+        missing = [path for path in dict.fromkeys(episodes) if not self.file_of(path).is_file()]
+        done = [self._part_of(path) for path in missing]
+        frames = sum(len(Episode(path)) for path in missing)
+        row = self.size * self.dtype.itemsize
+        there = sum(part.stat().st_size for part in done if part.is_file())
+        return Need(missing, frames, max(0, frames * row - there))
+
+    def _part_of(self, episode: Path) -> Path:
+        return self.file_of(episode).with_suffix(".npy.part")
+
+    # ---- computing ----
+
+    def fill(self, episodes: Iterable[Path], on_frames: Callable[[int], None] = lambda count: None) -> None:
+        """Compute what is missing.
+
+        Args:
+            on_frames: called with the number of frames done since the last call.
+
+        Raises:
+            UserError: too little disk; a feature that the dtype cannot hold; an episode that cannot be read.
+        """
+        need = self.need(episodes)
+        if not need.episodes:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._refuse_full_disk(need)
+        about = {"cnn_sha256": self.weights_hash, "precision": str(self._precision), "dtype": self.dtype.name}
+        write_json(self.folder / "about.json", {**about, "numbers_per_frame": self.size})
+        for path in need.episodes:
+            self._compute(path, on_frames)
+
+    def _refuse_full_disk(self, need: Need) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if need.bytes > 0.95 * free:
+            raise UserError(
+                "The features of these episodes do not fit on the disk.",
+                where=display(self.folder),
+                expected=f"{need.bytes / 1e9:.2f} GB for {need.frames} frames",
+                got=f"{free / 1e9:.2f} GB free",
+                todo="free some space, name another --cache_dir, or use --cache_dtype float16",
+            )
+
+    def _compute(self, path: Path, on_frames: Callable[[int], None]) -> None:
+        """Append rows to the part file, and rename it once all are there."""
+        episode, part = Episode(path), self._part_of(path)
+        done = self._begin(part, len(episode))
+        on_frames(done)
+        with open(part, "r+b") as file:
+            file.seek(0, os.SEEK_END)
+            for start in range(done, len(episode), ROWS):
+                stop = min(start + ROWS, len(episode))
+                file.write(self._rows(episode, start, stop).tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+                on_frames(stop - start)
+        os.replace(part, self.file_of(path))
+
+    def _begin(self, part: Path, frames: int) -> int:
+        """Make the part file, or cut it back to its last whole piece; returns how many frames it holds."""
+        row = self.size * self.dtype.itemsize
+        if part.is_file():
+            with open(part, "r+b") as file:
+                header = self._header_length(file, frames)
+                if header:
+                    held = (part.stat().st_size - header) // row
+                    done = held if held == frames else held // ROWS * ROWS
+                    file.truncate(header + done * row)
+                    return done
+        with open(part, "wb") as file:
+            shape = {**header_data_from_array_1_0(np.empty(0, self.dtype)), "shape": (frames, self.size)}
+            write_array_header_1_0(file, shape)
+        return 0
+
+    def _header_length(self, file: Any, frames: int) -> int:
+        """Bytes of the part file's header; 0 where it is not that of this array (a kill may have cut it)."""
+        try:
+            if read_magic(file) == (1, 0) and read_array_header_1_0(file)[::2] == ((frames, self.size), self.dtype):
+                return int(file.tell())
+        except ValueError:  # numpy's word for a header that is cut or damaged: the file is begun anew
+            pass
+        return 0
+
+    def _rows(self, episode: Episode, start: int, stop: int) -> NDArray[Any]:
+        frames = torch.from_numpy(episode.frames(start, stop)).to(self._policy.device)
+        low = self._precision != torch.float32
+        kind = self._policy.device.type
+        with torch.no_grad(), torch.autocast(kind, self._precision if low else torch.bfloat16, enabled=low):
+            rows = self._policy.net.img_process.dense(frames)
+        with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
+            found = rows.float().cpu().numpy().astype(self.dtype)
+        if not np.isfinite(found).all():
+            raise UserError(
+                "A frame's features are not numbers that the cache can hold.",
+                where=f"{episode.path}, frames {start} to {stop - 1}",
+                expected=f"finite {self.dtype.name}",
+                got=f"largest size {float(rows.float().abs().max()):g}",
+                todo="--cache_dtype float32; if that fails too, the weights are damaged",
+            )
+        return found
+
+    # ---- reading ----
+
+    def serve(self, dataset: WindowDataset) -> None:
+        """Windows of the dataset hold features from now on; every episode of it has to be in the cache."""
+        files = {str(path): self.file_of(path) for path in dataset.paths}
+        missing = [path for path, file in files.items() if not file.is_file()]
+        if missing:
+            raise UserError("These episodes' features have not been computed.", where=self.folder, got=missing[0])
+        dataset.frame_shape, dataset.frame_dtype = (self.size,), self.dtype.type
+        dataset.open_episode = FeatureReader(files)
+
+
+class FeatureReader:
+    """Opens episodes with their cached features; keeps the last few open. Goes to worker processes as a table of names."""
+
+    def __init__(self, files: dict[str, Path]) -> None:
+        self._files = files
+
+    @cached_property
+    def _open(self) -> OrderedDict[str, FeatureEpisode]:
+        return OrderedDict()
+
+    def __call__(self, path: str) -> FeatureEpisode:
+        if path not in self._open:
+            self._open[path] = FeatureEpisode(path, self._files[path])
+            if len(self._open) > _OPEN:
+                self._open.popitem(last=False)
+        self._open.move_to_end(path)
+        return self._open[path]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_files": self._files}
+
+
+def cnn_hash(policy: GoalPolicy) -> str:
+    """Hex sha256 of the names, shapes and numbers of all weights that dense features depend on."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(policy.net.img_process.cnn.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _pictures_of(path: Path) -> str:
+    """Names, sizes and dates of the files that an episode's pictures may lie in."""
+    files = sorted(item for item in path.rglob("*") if item.is_file() and not item.name.startswith(_NOT_PICTURES))
+    stats = [(item.relative_to(path), item.stat()) for item in files]
+    return "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
+
+
+def read_features(
+    settings: TrainSettings,
+    policy: GoalPolicy,
+    datasets: Iterable[WindowDataset | None],
+    ranks: Ranks,
+    precision: torch.dtype,
+) -> FeatureCache:
+    """Compute what the datasets' episodes lack (the first process does), and let them serve features.
+
+    Raises:
+        UserError: the CNN is trained, so that its features would not stay the same; as `FeatureCache.fill`.
+    """
+    if not policy.net.img_process.cnn_is_frozen:
+        raise UserError(
+            "A cache of image features needs a CNN that is not trained.",
+            expected="every weight up to the dense layer frozen",
+            todo="add --train_parts frozen_cnn, or leave out --feature_cache",
+        )
+    cache = FeatureCache(output_path(settings.cache_dir), policy, precision=precision, dtype=settings.cache_dtype)
+    chosen = [dataset for dataset in datasets if dataset is not None]
+    with ranks.together("computing image features"):
+        if ranks.leads:
+            fill_loudly(cache, [path for dataset in chosen for path in dataset.paths])
+    for dataset in chosen:
+        cache.serve(dataset)
+    return cache
+
+
+def fill_loudly(cache: FeatureCache, episodes: Iterable[Path]) -> Need:
+    """`FeatureCache.fill` with a line that says how much is to be done, and a bar; returns what was lacking."""
+    need = cache.need(episodes)
+    if need.episodes:
+        print(
+            f"image features of {need.frames} frames in {len(need.episodes)} episode(s) are computed once: "
+            f"{need.bytes / 1e9:.3g} GB in {display(cache.folder)}",
+            flush=True,
+        )
+        with progress(total=need.frames, desc="features", unit="frame") as bar:
+            cache.fill(need.episodes, bar.update)
+    return need
+
+
+def output_path(path: str) -> Path:
+    """Absolute path of something to be written; relative ones count from the project's root."""
+    return ROOT / Path(path).expanduser()

@@ -1,0 +1,105 @@
+"""Room `training`, the optimizers: AdamW, and a form of it that keeps a quarter of its numbers.
+
+In: a policy's parameter groups. Out: an optimizer whose `found_inf` flag (as GradScaler sets it) leaves weights and moments alone
+on the device, so that nothing waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+OptimizerName = Literal["adamw", "factored"]
+BYTES_OF_MOMENTS: dict[str, float] = {"adamw": 8.0, "factored": 2.0}
+"""Kept for each trained weight, rows and columns of the factored form (thousandths of it) not counted."""
+
+
+def new_optimizer(name: OptimizerName, groups: Iterable[dict[str, Any]], rate: float) -> torch.optim.Optimizer:
+    """An optimizer over `groups` (dicts with "params" and "weight_decay") at learning rate `rate`."""
+    if name == "factored":
+        return FactoredAdamW(groups, lr=rate)
+    return torch.optim.AdamW(groups, lr=rate, fused=True)
+
+
+class FactoredAdamW(torch.optim.Optimizer):
+    """AdamW with less to remember: the second moment of a matrix as the means of its rows and columns, the first in bfloat16.
+
+    The second moment of weight (i, j) is taken to be row[i] * column[j] / mean(row), as Adafactor does (arXiv 1804.04235, section 3); weights of more
+    dimensions count as matrices of their first one, those of one dimension keep all of it. Everything else, the meaning of
+    the learning rate included, is AdamW's.
+
+    Args:
+        lr, betas, eps, weight_decay: as torch.optim.AdamW.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        self.found_inf: Tensor | None = None
+        """float32 scalar on the device, 1 where this step is to change nothing."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One step; gives what `closure` gives, as torch's optimizers do."""
+        answer = None
+        if closure is not None:
+            with torch.enable_grad():
+                answer = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._change(parameter, group)
+        return answer
+
+    def _change(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter] or self._begin(parameter)
+        gradient = parameter.grad
+        assert gradient is not None, "the caller has looked"
+        gradient = gradient.float()
+        # 1 on a step that counts, 0 on one that is skipped: then means move by nothing and the weight by nothing.
+        counts = torch.ones((), device=parameter.device)
+        if self.found_inf is not None:
+            counts = 1.0 - self.found_inf.to(parameter.device)
+            gradient = torch.where(counts > 0, gradient, torch.zeros_like(gradient))
+        first, second = group["betas"]
+        state["step"] += counts
+        mean = state["exp_avg"].float().lerp_(gradient, (1.0 - first) * counts)
+        state["exp_avg"].copy_(mean)
+        spread = self._second_moment(state, gradient.square_(), (1.0 - second) * counts)
+        steps = state["step"].clamp(min=1.0)
+        spread = (spread / (1.0 - second**steps)).sqrt_().add_(group["eps"])
+        rate = group["lr"] * counts
+        parameter.mul_(1.0 - rate * group["weight_decay"])
+        parameter.sub_(mean.div_(spread).mul_(rate / (1.0 - first**steps)).to(parameter.dtype))
+
+    def _begin(self, parameter: Tensor) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[parameter]
+        state["step"] = torch.zeros((), device=parameter.device)
+        state["exp_avg"] = torch.zeros_like(parameter, dtype=torch.bfloat16)
+        if parameter.ndim < 2:
+            state["exp_avg_sq"] = torch.zeros_like(parameter, dtype=torch.float32)
+        else:
+            rows, columns = parameter.shape[0], parameter[0].numel()
+            state["rows"] = torch.zeros(rows, device=parameter.device)
+            state["columns"] = torch.zeros(columns, device=parameter.device)
+        return state
+
+    @staticmethod
+    def _second_moment(state: dict[str, Tensor], squares: Tensor, share: Tensor) -> Tensor:
+        """Move the means by `share` towards these squares of gradients; returns what they say, shaped like them."""
+        if "exp_avg_sq" in state:
+            return state["exp_avg_sq"].lerp_(squares, share).clone()
+        flat = squares.flatten(1)
+        rows = state["rows"].lerp_(flat.mean(1), share)
+        columns = state["columns"].lerp_(flat.mean(0), share)
+        tiny = torch.finfo(torch.float32).tiny
+        return torch.outer(rows / rows.mean().clamp(min=tiny), columns).view_as(squares)

@@ -1,0 +1,197 @@
+"""The cache of image features: what it holds, that training on it is training on frames, and that it goes on after a kill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from steve1.commands.cache_features import Args, main
+from steve1.core.errors import UserError
+from steve1.data.episode import Episode
+from steve1.data.sampling import ListEntry
+from steve1.data.windows import WindowDataset, batches
+from steve1.policy import GoalPolicy, load_policy
+from steve1.training import cache as module
+from steve1.training.cache import FeatureCache, cnn_hash, read_features
+from steve1.training.parallel import Ranks
+from steve1.training.settings import TrainSettings
+from steve1.training.train import finetune
+
+from .conftest import weights_of
+
+Make = Callable[..., TrainSettings]
+
+
+@pytest.fixture
+def policy(tiny: Path) -> GoalPolicy:
+    found = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    found.net.img_process.cnn.requires_grad_(False)
+    return found
+
+
+@pytest.fixture
+def episodes(tiny: Path) -> list[Path]:
+    return [tiny / "dataset_a" / f"ep{number}" for number in range(2)]
+
+
+def windows(episodes: list[Path]) -> WindowDataset:
+    return WindowDataset([ListEntry(path, None, number) for number, path in enumerate(episodes)], 24, seed=3)
+
+
+def test_rows_are_the_dense_features_of_the_frames(policy: GoalPolicy, episodes: list[Path], tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, policy, dtype="float32")
+    need = cache.need(episodes)
+    assert (len(need.episodes), need.frames, need.bytes) == (2, 128, 128 * 256 * 4)
+    counted: list[int] = []
+    cache.fill(episodes, counted.append)
+    assert sum(counted) == 128
+    assert cache.need(episodes).episodes == []
+    rows = np.load(cache.file_of(episodes[1]), mmap_mode="r")
+    with torch.no_grad():
+        wanted = policy.net.img_process.dense(torch.from_numpy(Episode(episodes[1]).frames(0, 64)))
+    assert np.array_equal(rows, wanted.numpy())
+    assert rows.dtype == np.float32
+
+
+def test_windows_hold_rows_for_any_number_of_workers(policy: GoalPolicy, episodes: list[Path], tmp_path: Path) -> None:
+    plain, cached = windows(episodes), windows(episodes)
+    cache = FeatureCache(tmp_path, policy)
+    with pytest.raises(UserError, match="have not been computed"):
+        cache.serve(cached)
+    cache.fill(episodes)
+    cache.serve(cached)
+    alone, helped = (next(batches(cached, 2, workers=workers, start_batch=1)) for workers in (0, 1))
+    pixels = next(batches(plain, 2, start_batch=1))
+    assert alone["frames"].dtype == torch.float16
+    assert alone["frames"].shape == (2, 24, 256)
+    for name, value in alone.items():
+        if name == "frames":
+            assert torch.equal(value, helped[name])
+        elif isinstance(value, torch.Tensor):
+            assert torch.equal(value, helped[name]) and torch.equal(value, pixels[name]), name
+        else:
+            assert value == helped[name] == pixels[name], name
+
+
+def losses_of(policy: GoalPolicy, dataset: WindowDataset) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    batch = next(batches(dataset, 2))
+    policy.zero_grad(set_to_none=True)
+    keys = ("frames", "goals", "first", "buttons", "camera")
+    loss = policy.loss(**{key: batch[key] for key in keys}, state=policy.initial_state(2)).loss
+    loss.backward()
+    return loss.detach(), {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
+
+
+def test_loss_and_gradients_equal_those_on_frames(policy: GoalPolicy, episodes: list[Path], tmp_path: Path) -> None:
+    frozen, of_frozen = losses_of(policy, windows(episodes))
+    assert not any(".cnn." in name for name in of_frozen)
+    for dtype, near in (("float32", 1e-5), ("float16", 2e-3)):
+        cached = windows(episodes)
+        cache = FeatureCache(tmp_path, policy, dtype=dtype)  # type: ignore[arg-type]
+        cache.fill(episodes)
+        cache.serve(cached)
+        loss, gradients = losses_of(policy, cached)
+        assert float((loss - frozen).abs()) < near
+        assert gradients.keys() == of_frozen.keys()
+        for name, gradient in gradients.items():
+            assert float((gradient - of_frozen[name]).norm()) <= 10 * near * float(of_frozen[name].norm()) + 1e-9, name
+
+
+def test_a_run_on_the_cache_is_the_run_on_frames(settings: Make, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"train_parts": "frozen_cnn", "cache_dir": str(tmp_path / "cache"), "cache_dtype": "float32"}
+    plain = finetune(settings(out_weights=str(tmp_path / "plain.weights"), **common))
+    cached = finetune(settings(out_weights=str(tmp_path / "cached.weights"), feature_cache=True, **common))
+    assert cached.best_loss == pytest.approx(plain.best_loss, abs=1e-5)
+    there = weights_of(cached.out_weights)
+    for name, tensor in weights_of(plain.out_weights).items():
+        assert float((tensor - there[name]).abs().max()) < 1e-4, name
+    assert (cached.run_dir / "first_batch.png").is_file()
+
+
+def test_a_cut_computation_goes_on(policy: GoalPolicy, episodes: list[Path], tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "ROWS", 16)
+    whole = FeatureCache(tmp_path / "whole", policy)
+    whole.fill(episodes[:1])
+    cut = FeatureCache(tmp_path / "cut", policy)
+
+    def stop_after(count: int) -> Callable[[int], None]:
+        seen: list[int] = []
+
+        def on_frames(done: int) -> None:
+            seen.append(done)
+            if sum(seen) >= count:
+                raise KeyboardInterrupt
+
+        return on_frames
+
+    with pytest.raises(KeyboardInterrupt):
+        cut.fill(episodes[:1], stop_after(32))
+    part = cut.file_of(episodes[0]).with_suffix(".npy.part")
+    with open(part, "ab") as file:
+        file.write(b"half a row")
+    assert cut.need(episodes[:1]).episodes == episodes[:1]
+    counted: list[int] = []
+    cut.fill(episodes[:1], counted.append)
+    assert counted == [32, 16, 16]
+    assert cut.file_of(episodes[0]).read_bytes() == whole.file_of(episodes[0]).read_bytes()
+    part.write_bytes(b"\x93NUMPY damaged")
+    cut.file_of(episodes[0]).unlink()
+    cut.fill(episodes[:1])
+    assert cut.file_of(episodes[0]).read_bytes() == whole.file_of(episodes[0]).read_bytes()
+
+
+def test_other_weights_precision_or_pictures_are_another_cache(policy: GoalPolicy, episodes: list[Path], tmp_path: Path) -> None:
+    first = FeatureCache(tmp_path, policy)
+    assert FeatureCache(tmp_path, policy, precision=torch.bfloat16).folder != first.folder
+    assert FeatureCache(tmp_path, policy, dtype="float32").folder != first.folder
+    before = cnn_hash(policy)
+    with torch.no_grad():
+        policy.pi_head.buttons.linear_layer.weight.mul_(2)
+    assert cnn_hash(policy) == before
+    with torch.no_grad():
+        policy.net.img_process.cnn.dense.layer.weight[0, 0] += 1e-6
+    assert FeatureCache(tmp_path, policy).folder != first.folder
+    copy = tmp_path / "episode"
+    shutil.copytree(episodes[0], copy)
+    named = FeatureCache(tmp_path, policy).file_of(copy)
+    os.utime(copy / "embeds_attn.npy", (1, 1))
+    assert FeatureCache(tmp_path, policy).file_of(copy) == named
+    os.utime(copy / "frames.jpgs", (1, 1))
+    assert FeatureCache(tmp_path, policy).file_of(copy) != named
+
+
+def test_what_cannot_be_cached_is_said(policy: GoalPolicy, episodes: list[Path], settings: Make, tmp_path: Path, monkeypatch: Any) -> None:
+    policy.net.img_process.cnn.dense.norm.weight.data.fill_(1e9)
+    with pytest.raises(UserError, match="not numbers that the cache can hold") as fault:
+        FeatureCache(tmp_path, policy).fill(episodes)
+    assert "float32" in str(fault.value)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(UserError, match="do not fit on the disk"):
+        FeatureCache(tmp_path, policy).fill(episodes)
+    policy.requires_grad_(True)
+    with pytest.raises(UserError, match="CNN that is not trained"):
+        read_features(settings(), policy, [windows(episodes)], Ranks(0, 1, torch.device("cpu")), torch.float32)
+    with pytest.raises(UserError, match="feature_cache needs a CNN"):
+        settings(feature_cache=True).check()
+
+
+def test_the_command(tiny: Path, tmp_path: Path, capsys: Any) -> None:
+    common: dict[str, Any] = {
+        "in_model": str(tiny / "tiny.model"), "in_weights": str(tiny / "tiny.weights"), "cache_dir": str(tmp_path), "device": "cpu",
+        "sampling_name": "tiny", "sampling_dir": str(tiny / "samplings"), "precision": "fp32",
+    }  # fmt: skip
+    main(Args(**common, dry_run=True))
+    assert "6 of 6 episodes lack features: 384 frames" in capsys.readouterr().out
+    main(Args(**common))
+    assert "384 frames computed; 6 episodes" in capsys.readouterr().out
+    main(Args(**common, dataset_dir=[tiny / "dataset_b"]))
+    assert "nothing was missing; 1 episodes" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no such sampling"):
+        main(Args(**{**common, "sampling_name": "other"}))
