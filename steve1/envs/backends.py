@@ -1,0 +1,208 @@
+"""Facts about the Minecraft packages that can stand behind `make_env`, and where their interpreters are.
+
+In: a backend's name. Out: which Python and Java it needs, what is installed in its own virtual environment
+(`data/backends/<name>`, made by `tools/install_minecraft.sh`), and one message when something is missing. Nothing of a
+backend is ever imported here: its files are only looked at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from steve1.core.errors import UserError, nearest
+from steve1.core.paths import ROOT
+
+Version = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Backend:
+    """One package that runs Minecraft.
+
+    Attributes:
+        name: as `--env` takes it.
+        title: for people.
+        package: its name for pip; distribution names are compared without regard to case, "-" and "_".
+        versions: lowest version that fits, and the first that does not.
+        pythons: first and last (major, minor) of Python that it runs on; the last is what was published as working.
+        java: the major version of Java it needs; 0: it brings its own.
+        wrong: what to say when another version is installed.
+    """
+
+    name: str
+    title: str
+    package: str
+    versions: tuple[Version, Version]
+    pythons: tuple[tuple[int, int], tuple[int, int]]
+    java: int
+    wrong: str = ""
+
+
+BACKENDS: dict[str, Backend] = {
+    each.name: each
+    for each in (
+        Backend("mcio", "MCio (modern Minecraft, Fabric)", "mcio-ctrl", ((1, 5), (2,)), ((3, 12), (3, 14)), 0),
+        Backend(
+            "minerl", "MineRL 1.0 (Minecraft 1.16.5)", "minerl", ((1, 0), (2,)), ((3, 8), (3, 10)), 8,
+            wrong="MineRL 0.4, the one on PyPI, has other actions and pictures than VPT and STEVE-1 were trained on",
+        ),
+        Backend("minedojo", "MineDojo (Minecraft 1.11.2)", "minedojo", ((0, 1), (1,)), ((3, 9), (3, 10)), 8),
+        Backend("minestudio", "MineStudio (Minecraft 1.16.5)", "minestudio", ((1, 1), (2,)), ((3, 10), (3, 12)), 8),
+    )
+}  # fmt: skip
+
+
+def backend(name: str) -> Backend:
+    """The backend of that name.
+
+    Raises:
+        UserError: there is none; names the nearest.
+    """
+    if name not in BACKENDS:
+        raise UserError("Unknown Minecraft backend.", got=name, expected=nearest(name, list(BACKENDS)))
+    return BACKENDS[name]
+
+
+def interpreter_path(name: str) -> Path:
+    """Where the backend's interpreter is or would be; the variable `STEVE1_<NAME>_PYTHON` names another."""
+    given = os.environ.get(f"STEVE1_{name.upper()}_PYTHON")
+    return Path(given).expanduser() if given else ROOT / "data" / "backends" / name / "bin" / "python"
+
+
+def install_command(name: str) -> str:
+    """The command that makes the backend's environment."""
+    return f"bash tools/install_minecraft.sh {name}"
+
+
+def parse_version(text: str) -> Version:
+    """The leading numbers of a version: "1.5.2rc1" is (1, 5, 2)."""
+    match = re.match(r"\d+(?:\.\d+)*", text)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def installed_version(name: str) -> str:
+    """Version of the backend's package in its own environment, read from the folder that pip left; "" if it is not there."""
+    wanted = backend(name).package.replace("-", "_").lower()
+    library = interpreter_path(name).parent.parent / "lib"
+    for folder in sorted(library.glob("python3*/site-packages/*.dist-info")) + sorted(library.glob("python3*/site-packages/*.egg-info")):
+        distribution, _, version = folder.stem.partition("-")
+        if distribution.replace("-", "_").lower() == wanted:
+            return version.partition("-py")[0]
+    return ""
+
+
+def package_folder(name: str) -> Path | None:
+    """Folder of the backend's package in its environment (to read data files that it ships), if it is there."""
+    module = backend(name).package.replace("-", "_")
+    library = interpreter_path(name).parent.parent / "lib"
+    return next((folder for folder in sorted(library.glob(f"python3*/site-packages/{module}")) if folder.is_dir()), None)
+
+
+def version_problem(name: str, version: str) -> str:
+    """Why this version of the package does not fit; "" if it does."""
+    known = backend(name)
+    low, high = known.versions
+    if low <= parse_version(version) < high:
+        return ""
+    return known.wrong or f"{known.package} {version} was never tried"
+
+
+def find_interpreter(name: str) -> Path:
+    """The backend's own Python, ready to run its worker.
+
+    Raises:
+        UserError: the environment, or the package in it, is missing or of the wrong version; says which command makes it.
+    """
+    known, python = backend(name), interpreter_path(name)
+    if not os.access(python, os.X_OK):
+        raise UserError(f"{known.title} is not installed.", where=python, todo=install_command(name))
+    version = installed_version(name)
+    if not version:
+        raise UserError(f"The package {known.package} is not in its environment.", where=python, todo=install_command(name))
+    problem = version_problem(name, version)
+    if problem:
+        expected = f"{known.package} {'.'.join(map(str, known.versions[0]))} or newer"
+        raise UserError(f"The wrong version of {known.package} is installed: {problem}.", where=python, got=version, expected=expected,
+                        todo=install_command(name))  # fmt: skip
+    return python
+
+
+@dataclasses.dataclass(frozen=True)
+class Java:
+    """A Java: its program, its major version (8 for "1.8"), and how it was found."""
+
+    path: str
+    major: int
+    found: str
+
+
+def java_major(program: str, timeout_s: float = 20.0) -> int:
+    """Major version that a `java` program tells; 0 if it does not run."""
+    try:
+        done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=timeout_s, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    match = re.search(r'version "(\d+)(?:\.(\d+))?', done.stderr + done.stdout)
+    if not match:
+        return 0
+    return int(match[2] or 0) if match[1] == "1" else int(match[1])
+
+
+def javas(environment: Mapping[str, str] | None = None) -> list[Java]:
+    """Every Java that can be found, the one that programs would take first: JAVA_HOME, PATH, the usual folders."""
+    environment = os.environ if environment is None else environment
+    candidates: list[tuple[str, str]] = []
+    if environment.get("JAVA_HOME"):
+        candidates.append((str(Path(environment["JAVA_HOME"]) / "bin" / "java"), "JAVA_HOME"))
+    on_path = shutil.which("java", path=environment.get("PATH", ""))
+    if on_path:
+        candidates.append((on_path, "PATH"))
+    roots = environment.get("STEVE1_JAVA_FOLDERS", "/usr/lib/jvm:/Library/Java/JavaVirtualMachines:/opt/java").split(":")
+    for root in filter(None, roots):
+        for pattern in ("*/bin/java", "*/jre/bin/java", "*/Contents/Home/bin/java"):
+            candidates += [(str(path), "installed") for path in sorted(Path(root).glob(pattern))]
+    found: list[Java] = []
+    seen: set[str] = set()
+    for program, how in candidates:
+        real = os.path.realpath(program)
+        if real in seen:
+            continue
+        seen.add(real)
+        major = java_major(program) if os.access(program, os.X_OK) else 0
+        if major or how == "JAVA_HOME":
+            found.append(Java(program, major, how))
+    return found
+
+
+def java_for(name: str, environment: Mapping[str, str] | None = None) -> Java | None:
+    """The Java that a backend's worker is to use; None where it brings its own.
+
+    Raises:
+        UserError: none is installed, or none of the version that the backend needs.
+    """
+    known = backend(name)
+    if not known.java:
+        return None
+    everything = javas(environment)
+    for java in everything:
+        if java.major == known.java:
+            return java
+    todo = f"{java_package(known.java)}; then say where it is: export JAVA_HOME=/usr/lib/jvm/…"
+    if not [java for java in everything if java.major]:
+        raise UserError(f"{known.title} needs Java {known.java}, and there is no Java here.", todo=todo)
+    got = ", ".join(f"{java.major or 'does not run'} ({java.path}, {java.found})" for java in everything)
+    raise UserError(f"{known.title} needs Java {known.java}.", got=got, expected=f"a JDK of version {known.java}", todo=todo)
+
+
+def java_package(major: int) -> str:
+    """The command that installs a Java (a JDK: MineRL and MineDojo compile their mod)."""
+    if os.uname().sysname == "Darwin":
+        return f"brew install --cask zulu@{major}"
+    # Debian dropped Java 8; the same archive works on Debian and Ubuntu.
+    return f"apt-get install openjdk-{major}-jdk (where there is none: Temurin {major}, docs/guides/INSTALL_MINECRAFT.md)"
