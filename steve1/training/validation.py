@@ -24,6 +24,7 @@ from .insight import GOALS, MEASURES, Insight, frame_measures, loss_of_frames
 from .parallel import Ranks
 from .settings import TrainSettings
 from .step import autocast
+from .trained import tuned_goal
 
 
 def chosen_windows(dataset: WindowDataset, limit: int) -> list[int]:
@@ -76,7 +77,10 @@ class _Rehearsal:
         rows = len(batch["first"])
         self._states = {kind: policy.initial_state(rows) for kind in (GOALS if insight is not None else GOALS[:1])}
         self._losses = {kind: torch.zeros(rows, device=policy.device) for kind in self._states}
+        self._tuned = tuned_goal(policy)
         self._different = (batch["others"] != batch["goals"]).flatten(1).any(1).to(policy.device)
+        if self._tuned is not None:  # one goal for all windows: there is no other to compare it with
+            self._different = torch.zeros_like(self._different)
         self._frames = 0
 
     def chunk(self, part: Part, others: torch.Tensor) -> torch.Tensor:
@@ -84,7 +88,8 @@ class _Rehearsal:
         policy, shape = self._policy, part["buttons"].shape
         features = policy.encode(part["frames"])
         buttons, camera = part["buttons"].flatten(), part["camera"].flatten()
-        goals = {"true": part["goals"], "shuffled": others.to(features.device), "none": torch.zeros_like(part["goals"])}
+        true = part["goals"] if self._tuned is None else self._tuned.expand_as(part["goals"])
+        goals = {"true": true, "shuffled": others.to(true), "none": torch.zeros_like(true)}
         measures = features.new_zeros(0)
         for kind, state in self._states.items():
             latent, self._states[kind] = policy.advance(features, goals[kind], part["first"], state)
