@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +28,7 @@ FAULTS = (
 class StandIn(Game):
     """A grey world whose shade and numbers follow from seed and step alone."""
 
-    def __init__(self, settings: Dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
         self.size = (settings["height"], settings["width"], 3)
         report("starting the stand-in")
@@ -36,14 +36,14 @@ class StandIn(Game):
         self.facts = {"game": "stand-in", "java": self.java.pid}
         self.seed = self.next_seed = self.steps = 0
         self.fault, self.at, self.once = "", 0, ""
-        self.hoard: List[bytearray] = []
+        self.hoard: list[bytearray] = []
         self._plan(settings)
         if settings.get("bad"):
             raise BadInput("There is no Java.", where="JAVA_HOME", todo="apt-get install openjdk-21-jre")
         if self._strikes("hang_start"):
             time.sleep(HOUR)
 
-    def _plan(self, options: Dict[str, Any]) -> None:
+    def _plan(self, options: dict[str, Any]) -> None:
         self.fault, self.at, self.once = options.get("fault", ""), int(options.get("at", 0)), options.get("once", "")
 
     def _strikes(self, fault: str) -> bool:
@@ -57,15 +57,15 @@ class StandIn(Game):
                 return False
         return True
 
-    def pids(self) -> List[int]:
+    def pids(self) -> list[int]:
         return [self.java.pid]
 
-    def call(self, name: str, arguments: Dict[str, Any]) -> Any:
+    def call(self, name: str, arguments: dict[str, Any]) -> Any:
         if name == "echo":
             return arguments
         return super().call(name, arguments)
 
-    def reset(self, seed: int, options: Dict[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    def reset(self, seed: int, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         if "fault" in options:
             self._plan(options)
         if self._strikes("hang_reset"):
@@ -77,7 +77,7 @@ class StandIn(Game):
         self.steps = 0
         return self._observe(self.size)
 
-    def step(self, action: Dict[str, Any]) -> Tuple[Dict[str, Any], float, bool, bool, Dict[str, Any]]:
+    def step(self, action: dict[str, Any]) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         self.steps += 1
         size, early = self.size, False
         if self.steps >= self.at and self.fault not in ("", "hang_start", "hang_reset", "late_seed") and self._strikes(self.fault):
@@ -87,7 +87,7 @@ class StandIn(Game):
         info["camera"] = action["camera"]
         return obs, float(self.steps), early, False, info
 
-    def _strike(self) -> Tuple[bool, Tuple[int, int, int]]:
+    def _strike(self) -> tuple[bool, tuple[int, int, int]]:
         kind = self.fault
         if kind in ("hang_step", "socket_hour"):
             time.sleep(HOUR)
@@ -133,7 +133,7 @@ class StandIn(Game):
             wire.Picture.write = original  # type: ignore[method-assign]
         worker.picture.write = lambda *_: None  # type: ignore[method-assign, union-attr]
 
-    def _observe(self, size: Tuple[int, int, int]) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    def _observe(self, size: tuple[int, int, int]) -> tuple[dict[str, Any], dict[str, Any]]:
         pov = np.full(size, (self.seed * 7 + self.steps) % 256, np.uint8)
         place = {"xpos": float(self.steps), "ypos": 64.0, "zpos": 0.0, "pitch": 0.0, "yaw": 0.0}
         obs = {"pov": pov, "inventory": {"dirt": self.steps}, "location_stats": place, "is_gui_open": False, "hotbar": 0}
@@ -144,5 +144,5 @@ class StandIn(Game):
         self.java.wait()
 
 
-def make_env(settings: Dict[str, Any]) -> StandIn:
+def make_env(settings: dict[str, Any]) -> StandIn:
     return StandIn(settings)

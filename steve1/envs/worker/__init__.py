@@ -8,6 +8,5 @@ from __future__ import annotations
 
 from .backend import Backend, Limits
 from .env import WorkerEnv
-from .interpreters import backend_python, find_python
 
-__all__ = ["Backend", "Limits", "WorkerEnv", "backend_python", "find_python"]
+__all__ = ["Backend", "Limits", "WorkerEnv"]

@@ -20,7 +20,7 @@ import threading
 import time
 import traceback
 import types
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 DESCRIPTORS = "STEVE1_WORKER_FDS"  # "<socket>,<memory>", inherited
 
@@ -79,10 +79,10 @@ class Game:
     the settings. Send no item whose count is 0.
     """
 
-    facts: Dict[str, Any] = {}  # noqa: RUF012  (replaced, never changed in place)
+    facts: dict[str, Any] = {}  # noqa: RUF012  (replaced, never changed in place)
     """What is known of it, such as {"game": "1.21.3", "package": "1.5.0"}; part of WorkerEnv.facts."""
 
-    def reset(self, seed: int, options: Dict[str, Any]) -> Tuple[Observation, Info]:
+    def reset(self, seed: int, options: dict[str, Any]) -> tuple[Observation, Info]:
         """Begin an episode. info["seed"]: the seed in force, where the game tells (it is compared with the one asked for)."""
         raise NotImplementedError
 
@@ -90,11 +90,11 @@ class Game:
         """One tick. `action` has every MineRL button as 0 or 1, and "camera": [pitch, yaw] degrees."""
         raise NotImplementedError
 
-    def call(self, name: str, arguments: Dict[str, Any]) -> Any:
+    def call(self, name: str, arguments: dict[str, Any]) -> Any:
         """Anything else that the main side's half of this backend wants; plain values."""
         raise BadInput("This game knows no such call.", got=name)
 
-    def pids(self) -> List[int]:
+    def pids(self) -> list[int]:
         """Processes without which there is no game (its Java): one that ends while a request is answered ends the wait."""
         return []
 
@@ -105,7 +105,7 @@ class Game:
 class _Heart(threading.Thread):
     """Beats while a request is answered, measures memory, and ends everything when the main program is gone."""
 
-    def __init__(self, worker: "_Worker", every_s: float) -> None:
+    def __init__(self, worker: _Worker, every_s: float) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self.worker, self.every_s, self.parent = worker, every_s, os.getppid()
         self.note, self.memory = "", 0
@@ -128,7 +128,7 @@ class _Heart(threading.Thread):
             self._measured = time.monotonic()
             self.memory = trees.memory({os.getpid(), *trees.descendants(os.getpid()), *trees.marked(self.worker.mark)})
 
-    def _dead(self) -> List[int]:
+    def _dead(self) -> list[int]:
         try:
             return [pid for pid in self.worker.pids() if trees.gone(pid)]
         except Exception:  # an adapter in the middle of a restart of its own has none to tell
@@ -136,17 +136,17 @@ class _Heart(threading.Thread):
 
 
 class _Worker:
-    def __init__(self, make_env: Callable[[Dict[str, Any]], Game], channel: wire.Channel, memory: int) -> None:
+    def __init__(self, make_env: Callable[[dict[str, Any]], Game], channel: wire.Channel, memory: int) -> None:
         self.make_env, self.channel, self.memory = make_env, channel, memory
         self.mark = os.environ.get(trees.MARK, "")
         self.doing = ""
-        self.game: Optional[Game] = None
-        self.picture: Optional[wire.Picture] = None
+        self.game: Game | None = None
+        self.picture: wire.Picture | None = None
         self.number = 0
         self._lock = threading.Lock()
         self.heart = _Heart(self, float(os.environ.get("STEVE1_WORKER_BEAT_S", "1.0")))
 
-    def pids(self) -> List[int]:
+    def pids(self) -> list[int]:
         return self.game.pids() if self.game is not None else []
 
     def send(self, message: wire.Message) -> None:
@@ -187,7 +187,7 @@ class _Worker:
             return {"fault": str(fault)}
         except (Exception, SystemExit) as fault:  # packages of games call sys.exit() when they are unhappy
             traceback.print_exc()
-            return {"fault": "{}: {}".format(type(fault).__name__, fault)}
+            return {"fault": f"{type(fault).__name__}: {fault}"}
 
     def _start(self, request: wire.Message) -> wire.Message:
         settings = request["settings"]
@@ -230,7 +230,7 @@ class _Worker:
         return {}
 
 
-_current: Optional[_Worker] = None
+_current: _Worker | None = None
 
 
 def report(note: str) -> None:
@@ -239,7 +239,7 @@ def report(note: str) -> None:
         _current.heart.note = note
 
 
-def serve(make_env: Callable[[Dict[str, Any]], Game]) -> None:
+def serve(make_env: Callable[[dict[str, Any]], Game]) -> None:
     """Answer the main program until it closes; `make_env(settings)` starts the game."""
     global _current
     control, memory = (int(part) for part in os.environ.pop(DESCRIPTORS).split(","))
@@ -255,12 +255,12 @@ def serve(make_env: Callable[[Dict[str, Any]], Game]) -> None:
     os._exit(0)
 
 
-def main(arguments: List[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Serve the adapter named on the command line; one that cannot be imported answers "start" with its fault."""
     module = arguments[0]
     _bare_packages(module)
 
-    def make_env(settings: Dict[str, Any]) -> Game:
+    def make_env(settings: dict[str, Any]) -> Game:
         try:
             adapter = importlib.import_module(module)
         except ImportError as fault:

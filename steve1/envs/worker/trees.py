@@ -10,24 +10,23 @@ import os
 import signal
 import subprocess
 import time
-from typing import Dict, List, Optional, Set, Tuple
 
 MARK = "STEVE1_WORKER"
 _PROC = "/proc"
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
-def _stat(pid: int) -> Optional[Tuple[str, int]]:
+def _stat(pid: int) -> tuple[str, int] | None:
     """(state letter, parent) of a process; None when it is gone."""
     try:
-        with open("{}/{}/stat".format(_PROC, pid)) as file:
+        with open(f"{_PROC}/{pid}/stat") as file:
             fields = file.read().rpartition(")")[2].split()  # the name before may hold spaces and brackets
         return fields[0], int(fields[1])
     except (OSError, IndexError, ValueError):
         return None
 
 
-def _parents() -> Dict[int, Tuple[str, int]]:
+def _parents() -> dict[int, tuple[str, int]]:
     """{pid: (state, parent)} of all processes."""
     if os.path.isdir(_PROC + "/self"):
         known = ((int(name), _stat(int(name))) for name in os.listdir(_PROC) if name.isdigit())
@@ -37,9 +36,9 @@ def _parents() -> Dict[int, Tuple[str, int]]:
     return {int(row[0]): (row[2][:1], int(row[1])) for row in rows if len(row) >= 3}
 
 
-def descendants(pid: int) -> List[int]:
+def descendants(pid: int) -> list[int]:
     """Every process below `pid`, parents before children; without `pid` itself."""
-    children: Dict[int, List[int]] = {}
+    children: dict[int, list[int]] = {}
     for child, (_, parent) in _parents().items():
         children.setdefault(parent, []).append(child)
     found = [pid]
@@ -48,15 +47,16 @@ def descendants(pid: int) -> List[int]:
     return found[1:]
 
 
-def marked(mark: str) -> List[int]:
+def marked(mark: str) -> list[int]:
     """Every living process whose environment carries this mark (Linux; elsewhere none)."""
-    wanted, found = "{}={}".format(MARK, mark).encode(), []
+    wanted = f"{MARK}={mark}".encode()
+    found: list[int] = []
     if not mark or not os.path.isdir(_PROC + "/self"):
         return found
     for name in os.listdir(_PROC):
         if name.isdigit():
             try:
-                with open("{}/{}/environ".format(_PROC, name), "rb") as file:
+                with open(f"{_PROC}/{name}/environ", "rb") as file:
                     if wanted in file.read().split(b"\0"):
                         found.append(int(name))
             except OSError:
@@ -70,12 +70,12 @@ def gone(pid: int) -> bool:
     return facts is None or facts[0] == "Z"
 
 
-def memory(pids: Set[int]) -> int:
+def memory(pids: set[int]) -> int:
     """Bytes that these processes hold for themselves (resident, without what is shared)."""
     total = 0
     for pid in pids:
         try:
-            with open("{}/{}/statm".format(_PROC, pid)) as file:
+            with open(f"{_PROC}/{pid}/statm") as file:
                 fields = file.read().split()
             total += (int(fields[1]) - int(fields[2])) * _PAGE
         except (OSError, IndexError, ValueError):
@@ -83,12 +83,12 @@ def memory(pids: Set[int]) -> int:
     return total
 
 
-def members(pid: int, mark: str) -> Set[int]:
+def members(pid: int, mark: str) -> set[int]:
     """`pid`, all below it, and all that carry the mark; this very process is never among them."""
     return ({pid, *descendants(pid), *marked(mark)}) - {os.getpid(), 0, 1}
 
 
-def _signal(pids: Set[int], number: int) -> None:
+def _signal(pids: set[int], number: int) -> None:
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -96,13 +96,13 @@ def _signal(pids: Set[int], number: int) -> None:
             continue
 
 
-def end_all(pid: int, mark: str, patience_s: float = 3.0) -> List[int]:
+def end_all(pid: int, mark: str, patience_s: float = 3.0) -> list[int]:
     """End a worker and everything that belongs to it; returns what could not be ended.
 
     The members are listed before the first signal, since a parent's end moves its children elsewhere, and listed again
     until nobody new is found.
     """
-    known: Set[int] = set()
+    known: set[int] = set()
     limit = time.monotonic() + patience_s
     while True:
         known |= members(pid, mark)

@@ -6,13 +6,14 @@ message is seen as one), and one picture in memory that both processes map. Runs
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import socket
 import struct
 import time
 import zlib
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
 
-    def send(self, message: Message, timeout_s: Optional[float] = None) -> None:
+    def send(self, message: Message, timeout_s: float | None = None) -> None:
         """Send one message.
 
         Raises:
@@ -65,7 +66,7 @@ class Channel:
         except socket.timeout:
             raise TimeoutError("the other side takes no message") from None
 
-    def receive(self, timeout_s: Optional[float] = None) -> Message:
+    def receive(self, timeout_s: float | None = None) -> Message:
         """The next message.
 
         Raises:
@@ -74,7 +75,7 @@ class Channel:
         limit = None if timeout_s is None else time.monotonic() + timeout_s
         magic, length, checksum = _HEAD.unpack(self._exactly(_HEAD.size, limit))
         if magic != _MAGIC or length > _LONGEST:
-            raise TornError("bytes that do not begin a message: {!r}".format(magic))
+            raise TornError(f"bytes that do not begin a message: {magic!r}")
         # A message that has begun comes at once or never: the rest of it is not worth a long time-out.
         rest = time.monotonic() + 5.0
         try:
@@ -86,12 +87,12 @@ class Channel:
         try:
             message = json.loads(body.decode())
         except ValueError as fault:
-            raise TornError("a message that is not JSON: {}".format(fault)) from None
+            raise TornError(f"a message that is not JSON: {fault}") from None
         if not isinstance(message, dict):
             raise TornError("a message that is not an object")
         return message
 
-    def _exactly(self, length: int, limit: Optional[float]) -> bytes:
+    def _exactly(self, length: int, limit: float | None) -> bytes:
         data = bytearray(length)
         view, filled = memoryview(data), 0
         while filled < length:
@@ -119,7 +120,7 @@ class Picture:
     """One picture, u8 (H,W,3) RGB, in a file that both processes map. Its number is written before and after its pixels."""
 
     def __init__(self, descriptor: int, width: int, height: int) -> None:
-        self.shape: Tuple[int, int, int] = (height, width, 3)
+        self.shape: tuple[int, int, int] = (height, width, 3)
         self._map = mmap.mmap(descriptor, self.bytes_for(width, height))
         self._pixels = np.frombuffer(self._map, np.uint8, height * width * 3, _PICTURE_AT).reshape(self.shape)
 
@@ -135,7 +136,7 @@ class Picture:
             ValueError: it has another shape or type.
         """
         if frame.shape != self.shape or frame.dtype != np.uint8:
-            raise ValueError("a picture of shape {} and type {} in place of {} and uint8".format(frame.shape, frame.dtype, self.shape))
+            raise ValueError(f"a picture of shape {frame.shape} and type {frame.dtype} in place of {self.shape} and uint8")
         height, width = self.shape[:2]
         _PICTURE_HEAD.pack_into(self._map, 0, number, height, width, 0)
         self._pixels[:] = frame
@@ -151,15 +152,13 @@ class Picture:
         frame = self._pixels.copy()
         after = _PICTURE_HEAD.unpack_from(self._map, 0)[3]
         if before != number or after != number:
-            raise TornError("picture {} was announced, and {}/{} is there".format(number, before, after))
+            raise TornError(f"picture {number} was announced, and {before}/{after} is there")
         if (height, width, 3) != self.shape:
-            raise TornError("a picture of {}x{} in place of {}x{}".format(width, height, self.shape[1], self.shape[0]))
+            raise TornError(f"a picture of {width}x{height} in place of {self.shape[1]}x{self.shape[0]}")
         return frame
 
     def close(self) -> None:
         """Let go of the memory."""
         del self._pixels
-        try:
+        with contextlib.suppress(BufferError):  # somebody holds a view of it: it goes when the view does
             self._map.close()
-        except BufferError:  # somebody holds a view of it: it goes when the view does
-            pass
