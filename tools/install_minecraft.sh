@@ -148,7 +148,7 @@ install_minerl() {
     git clone --quiet --depth 1 --branch v1.0.2 "$MINERL_URL" "$source" || wrong "MineRL's source could not be fetched." \
       "next: clone $MINERL_URL (tag v1.0.2) elsewhere, bring it here, and run MINERL_SOURCE=/path/to/minerl bash tools/install_minecraft.sh minerl"
   fi
-  patch_gradle "$source/minerl/MCP-Reborn"
+  patch_gradle "$source/minerl/Malmo/Minecraft"   # left in the source of 1.0, and still built by some of its versions
   say "building Minecraft 1.16.5 and its mod: 10 to 30 minutes, 3 GB"
   local java
   java="$(find_java 8)" || wrong "MineRL is compiled with Java 8, and there is none here." "next: see above for how to get one, then this command again"
@@ -158,7 +158,7 @@ install_minerl() {
 install_minestudio() { pip_install "minestudio>=1.1,<2"; say "its engine (1.5 GB) is downloaded at the first start"; }
 
 # The build file names com.github.SpongePowered:MixinGradle:dcfaf61, which its server no longer has. A copy of that one jar is cloned, and
-# the build file is pointed at it. A build file without the line (MCP-Reborn's) is left alone.
+# the build file is pointed at it. A build file without the line is left alone.
 patch_gradle() {
   local file="$1/build.gradle" mirror
   [ -f "$file" ] && grep -q "com.github.SpongePowered:MixinGradle:dcfaf61" "$file" || return 0

@@ -6,6 +6,8 @@ In: MineRL actions. Out: pictures, inventory, position. The only room that knows
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Sequence
 from typing import Any
 
 from steve1.core.errors import UserError
@@ -14,9 +16,10 @@ from .errors import GameDied
 from .interface import FPS, Env
 from .starts import SPLITS, SURROUNDINGS, start_states
 
-ENVIRONMENTS = ("luanti",)
+MINECRAFTS = ("mcio", "minerl", "minedojo", "minestudio")
+ENVIRONMENTS = ("luanti", *MINECRAFTS)
 
-__all__ = ["ENVIRONMENTS", "FPS", "SPLITS", "SURROUNDINGS", "Env", "GameDied", "make_env", "start_states"]
+__all__ = ["ENVIRONMENTS", "FPS", "MINECRAFTS", "SPLITS", "SURROUNDINGS", "Env", "GameDied", "make_env", "missing_mods", "start_states"]
 
 
 def make_env(
@@ -30,7 +33,7 @@ def make_env(
         surroundings: where episodes begin unless a reset says otherwise: "meadow", "forest", "shore".
         width, height: pixels of the picture.
         instance: a label in messages; instances never share displays, ports or folders.
-        more: passed to the environment's class (for Luanti: split, timeout_s, settings).
+        more: passed to the environment's class (for Luanti: split, timeout_s, settings; for a Minecraft: see its `make`).
 
     Raises:
         UserError: unknown name, or a program is missing (with the command that installs it).
@@ -38,8 +41,25 @@ def make_env(
     """
     if name not in ENVIRONMENTS:
         raise UserError("Unknown environment.", got=name, expected=", ".join(ENVIRONMENTS))
+    if name in MINECRAFTS:
+        game: Env = importlib.import_module(f".{name}", __package__).make(
+            surroundings=surroundings, width=width, height=height, instance=instance, **more
+        )
+        return game
     if surroundings not in SURROUNDINGS:
         raise UserError("Unknown surroundings.", got=surroundings, expected=", ".join(SURROUNDINGS))
     from .luanti import LuantiEnv
 
     return LuantiEnv(surroundings=surroundings, width=width, height=height, instance=instance, **more)
+
+
+def missing_mods(name: str, wanted: Sequence[str]) -> dict[str, str]:
+    """{mod: how to get it} for those of `wanted` that the game of this machine does not have."""
+    if not wanted:
+        return {}
+    if name != "luanti":
+        return {mod: f"{name} has no such mod" for mod in wanted}
+    from .luanti.mods import missing
+    from .luanti.shim import APT
+
+    return {mod: f"{APT} {package}" if package else "an unknown mod" for mod, package in missing(wanted).items()}

@@ -200,6 +200,12 @@ def java_for(name: str, environment: Mapping[str, str] | None = None) -> Java | 
     raise UserError(f"{known.title} needs Java {known.java}.", got=got, expected=f"a JDK of version {known.java}", todo=todo)
 
 
+def java_home(name: str) -> str:
+    """Folder of the Java for a backend's worker ("" where it brings its own), as JAVA_HOME wants it; errors as in `java_for`."""
+    java = java_for(name)
+    return str(Path(os.path.realpath(java.path)).parents[1]) if java else ""
+
+
 def java_package(major: int) -> str:
     """The command that installs a Java (a JDK: MineRL and MineDojo compile their mod)."""
     if os.uname().sysname == "Darwin":

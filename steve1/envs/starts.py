@@ -17,6 +17,7 @@ from steve1.core.files import read_json
 MAP_SEED = 42
 SURROUNDINGS = ("meadow", "forest", "shore")
 SPLITS = ("demo", "eval")
+WITHOUT_LISTS = ("mcio", "minerl", "minedojo", "minestudio")
 FILE = Path(__file__).with_name("luanti_starts.json")
 
 
@@ -31,8 +32,12 @@ def start_states(name: str = "luanti", surroundings: str = "meadow", split: str 
     Raises:
         UserError: an unknown game, surroundings or split.
     """
+    if name in WITHOUT_LISTS:
+        # Their worlds are made from the episode's seed; MineDojo's "surroundings" are its tasks.
+        own = {"task": surroundings} if name == "minedojo" else {}
+        return [{"id": f"{name}-{surroundings}", "surroundings": surroundings, "split": split, **own}]
     for what, value, choices in (
-        ("game", name, ("luanti",)), ("surroundings", surroundings, SURROUNDINGS), ("split", split, SPLITS),
+        ("game", name, ("luanti", *WITHOUT_LISTS)), ("surroundings", surroundings, SURROUNDINGS), ("split", split, SPLITS),
     ):  # fmt: skip
         if value not in choices:
             raise UserError(f"Unknown {what}.", got=value, expected=", ".join(choices))

@@ -1,0 +1,141 @@
+"""Shared by the adapters of MineRL, MineStudio and MineDojo: their values as plain values, their Java, their tallies.
+
+In: observations as these packages give them (numpy scalars, a count for each of a thousand items). Out: what
+`steve1.envs.interface.Env` promises. Runs in the worker, on Python 3.8 with numpy alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from steve1.envs.worker import trees
+from steve1.envs.worker.serve import BadInput, GameFault
+
+BUTTONS = (
+    "attack", "back", "drop", "forward", "inventory", "jump", "left", "pickItem", "right", "sneak", "sprint", "swapHands", "use",
+    *("hotbar." + str(slot) for slot in range(1, 10)),
+)  # fmt: skip
+BIOMES = {"meadow": "plains", "forest": "forest", "shore": "beach"}
+TICKS_OF_A_DAY = 24000
+
+
+def use_java(settings: Mapping[str, Any]) -> None:
+    """Make the Java that the main program chose the one that the package finds."""
+    home = settings.get("java_home")
+    if home:
+        os.environ["JAVA_HOME"] = str(home)
+        os.environ["PATH"] = os.path.join(str(home), "bin") + os.pathsep + os.environ.get("PATH", os.defpath)
+
+
+def java_pids() -> list[int]:
+    """Javas below this worker."""
+    found = []
+    for pid in trees.descendants(os.getpid()):
+        try:
+            with open(f"/proc/{pid}/comm") as handle:
+                name = handle.read().strip()
+        except OSError:
+            continue
+        if name == "java":
+            found.append(pid)
+    return found
+
+
+def counts(values: Any) -> dict[str, int]:
+    """{name: count} of a package's dictionary of counts, without the zeros and without air."""
+    if not values:
+        return {}
+    found = {str(name): int(np.asarray(value).item()) for name, value in values.items()}
+    return {name: count for name, count in found.items() if count > 0 and name != "air"}
+
+
+class Tally:
+    """Minecraft counts over a world's whole life; episodes want what was added since their beginning."""
+
+    KINDS = {"dug": "mine_block", "placed": "use_item", "crafted": "craft_item", "killed": "kill_entity", "picked_up": "pickup"}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self._before: dict[str, dict[str, int]] = {}
+
+    def begin(self, observation: Mapping[str, Any]) -> None:
+        """Take what has been counted so far as nothing."""
+        self._before = {kind: counts(observation.get(key)) for kind, key in self.KINDS.items()}
+
+    def added(self, observation: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+        """{"dug": {...}, "placed": {...}, ...} since `begin`; only kinds that the package observes."""
+        found: dict[str, dict[str, int]] = {}
+        for kind, key in self.KINDS.items():
+            if key in observation:
+                before, now = self._before.get(kind, {}), counts(observation[key])
+                more = {name: count - before.get(name, 0) for name, count in now.items()}
+                found[kind] = {name: count for name, count in more.items() if count > 0}
+        return found
+
+
+def location(values: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of location_stats, as floats; yaw within [-180, 180)."""
+    place = {str(name): float(np.asarray(value).item()) for name, value in values.items()}
+    if "yaw" in place:
+        place["yaw"] = (place["yaw"] + 180.0) % 360.0 - 180.0
+    return place
+
+
+def picture(pov: Any, width: int, height: int) -> np.ndarray:
+    """The picture as a contiguous u8 (H,W,3); another size is a fault of the game, not something to stretch."""
+    frame = np.asarray(pov)
+    if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
+        raise GameFault(f"the game drew a picture of {frame.shape} {frame.dtype} instead of ({height}, {width}, 3) uint8")
+    return np.ascontiguousarray(frame)
+
+
+def start_ticks(options: Mapping[str, Any]) -> int | None:
+    """The time of day that a reset asks for, in the game's ticks (noon, 0.5, is 6000); None where it does not ask."""
+    if options.get("time_of_day") is None:
+        return None
+    return round((float(options["time_of_day"]) - 0.25) * TICKS_OF_A_DAY) % TICKS_OF_A_DAY
+
+
+def start_place(options: Mapping[str, Any]) -> dict[str, float] | None:
+    """The place that a reset's start state names, or None."""
+    start = options.get("start") or {}
+    if not {"x", "y", "z"} <= set(start):
+        return None
+    place = {name: float(start[name]) for name in ("x", "y", "z")}
+    for name in ("yaw", "pitch"):
+        chosen = options.get(name)
+        place[name] = float(chosen if chosen is not None else start.get(name, 0.0))
+    return place
+
+
+def stacks(inventory: Mapping[str, Any], most: int = 36, stack: int = 64) -> list[tuple[str, int]]:
+    """[(item, quantity)] of a starting inventory, in stacks, the first one in hand.
+
+    Raises:
+        BadInput: it does not fit into the player's slots.
+    """
+    found: list[tuple[str, int]] = []
+    for name, count in inventory.items():
+        left = int(count)
+        while left > 0:
+            found.append((str(name), min(left, stack)))
+            left -= stack
+    if len(found) > most:
+        raise BadInput("This starting inventory does not fit.", expected=f"at most {most} stacks", got=f"{len(found)} stacks")
+    return found
+
+
+class Hotbar:
+    """The chosen slot, from 0: the packages do not tell it, the buttons do."""
+
+    def __init__(self) -> None:
+        self.slot = 0
+
+    def follow(self, action: Mapping[str, Any]) -> None:
+        """Take note of a tick's hotbar buttons."""
+        for slot in range(9):
+            if action.get(f"hotbar.{slot + 1}"):
+                self.slot = slot
