@@ -17,9 +17,11 @@ from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import display, resolve
 from steve1.core.progress import progress
+from steve1.data.captions import Captions, read_captions
 from steve1.envs import make_env
 from steve1.envs.errors import GameDied
-from steve1.players import BEHAVIOURS, behaviour
+from steve1.evaluation.suite import Suite, load_suite
+from steve1.players import MINI, behaviour
 from steve1.rollout.record import check_steps, demonstration, is_recorded, record
 
 _MOST_DEATHS = 5
@@ -29,7 +31,7 @@ _MOST_DEATHS = 5
 class Args:
     output_dir: str
     """Folder for the recordings: <behaviour>_<number>.mp4, .jsonl, -options.json."""
-    behaviours: tuple[str, ...] = tuple(BEHAVIOURS)
+    behaviours: tuple[str, ...] = MINI
     """Which behaviours, in turns. NAME=COUNT gives one its own number of episodes."""
     episodes: int = 4
     """Recordings of each behaviour that names no count."""
@@ -38,7 +40,7 @@ class Args:
     seed: int = 0
     """Places, views and players are a function of it."""
     only_successful: bool = True
-    """Keep only episodes that pass the behaviour's rule; others are played again elsewhere (--no_only_successful keeps all)."""
+    """Keep only episodes that pass the rule of the task of the same name; others are played again elsewhere (--no_only_successful keeps all)."""
     attempts: int = 6
     """Tries for one recording before it is given up."""
     split: str = "demo"
@@ -58,6 +60,8 @@ class Work:
     """Shared by the workers: what is to do, and what became of it."""
 
     tasks: queue.Queue[tuple[str, int]] = field(default_factory=queue.Queue)
+    suite: Suite = field(default_factory=load_suite)
+    captions: dict[str, Captions] = field(default_factory=read_captions)
     tried: Counter[str] = field(default_factory=Counter)
     good: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
@@ -81,11 +85,13 @@ def plan(args: Args) -> list[tuple[str, int]]:
 
 def record_one(env: Any, args: Args, folder: Path, name: str, number: int, work: Work) -> None:
     """One recording; failed episodes are played again from other places."""
+    task = work.suite.tasks[name]
     for attempt in range(args.attempts):
         options, seed, player = demonstration(behaviour(name), args.seed, number, attempt, split=args.split)
         done = record(
             env, player, args.steps, args.prefix(folder, name, number), behaviour=behaviour(name), reset_options=options,
-            seed=seed, only_successful=args.only_successful, details={"split": args.split, "attempt": attempt},
+            judge=task.judge, captions=work.captions[name].train, unit=task.measure_name, seed=seed,
+            only_successful=args.only_successful, details={"split": args.split, "attempt": attempt},
         )  # fmt: skip
         work.tried[name] += 1
         work.good[name] += done.success

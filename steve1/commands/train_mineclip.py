@@ -57,7 +57,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Load the clips, train, write the figures beside the curves."""
-    from steve1.mineclip.captions import TABLE, read_captions
+    from steve1.data.captions import TABLE, read_captions
     from steve1.mineclip.clips import ClipStore, load_clips
     from steve1.mineclip.config import from_dict
     from steve1.mineclip.contrastive import MINI, ContrastiveSettings, train_mineclip

@@ -112,7 +112,7 @@ def main(args: Args) -> None:
 
 def _make_pairs(args: Args) -> tuple[Pairs, str]:
     """Pairs from episodes, written to --data; and the MineCLIP weights' hash."""
-    from steve1.mineclip.captions import TABLE, read_captions
+    from steve1.data.captions import TABLE, read_captions
     from steve1.mineclip.weights import load_mineclip, weights_hash
     from steve1.prior.pairs import make_pairs, save_pairs
 

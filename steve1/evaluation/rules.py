@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,50 @@ def _distance_in_water(trace: Trace) -> Series:
 
 def _steps_in_water(trace: Trace) -> Series:
     return np.concatenate([[0.0], np.cumsum(trace.in_water[1:].astype(np.float64))])
+
+
+def _steps_under_water(trace: Trace) -> Series:
+    return np.concatenate([[0.0], np.cumsum(trace.under_water[1:].astype(np.float64))])
+
+
+def _steps_in_menu(trace: Trace) -> Series:
+    return np.concatenate([[0.0], np.cumsum(trace.menu[1:].astype(np.float64))])
+
+
+Place = tuple[int, int, int]
+
+
+def _standing_places(trace: Trace, names: list[str], own_only: bool) -> Iterator[tuple[int, set[Place]]]:
+    """(state, places where a block of these names stands from this state on) at each state where that changes."""
+    wanted = {index for index, name in enumerate(trace.block_names) if name in names}
+    places: set[Place] = set()
+    rows = trace.blocks[trace.blocks[:, 5] == 1] if own_only else trace.blocks
+    for number, (state, x, y, z, name, _) in enumerate(rows.tolist()):
+        (places.add if name in wanted else places.discard)((x, y, z))
+        if number + 1 == len(rows) or rows[number + 1, 0] != state:
+            yield state, places
+
+
+def _standing(trace: Trace, names: list[str]) -> Series:
+    """The most blocks of these names that stood at once where the player or the task's scene had put something."""
+    value = np.zeros(len(trace.positions))
+    for state, places in _standing_places(trace, names, own_only=False):
+        value[state:] = len(places)
+    return _so_far(value)
+
+
+def _shape(trace: Trace, names: list[str], size: list[int]) -> Series:
+    """The most blocks placed by the player that ever stood within one box of `size` (x, y, z), turned by 90 degrees or not."""
+    value = np.zeros(len(trace.positions))
+    boxes = {(size[0], size[1], size[2]), (size[2], size[1], size[0])}
+    for state, places in _standing_places(trace, names, own_only=True):
+        best = 0
+        for box in boxes:
+            # Every block votes for the corners of all boxes that it could be in.
+            corners = Counter((x - dx, y - dy, z - dz) for x, y, z in places for dx, dy, dz in np.ndindex(box))
+            best = max(best, max(corners.values(), default=0))
+        value[state:] = best
+    return _so_far(value)
 
 
 def _held_minimum(values: Series, steps: int) -> Series:
@@ -116,6 +161,10 @@ KINDS: dict[str, _Kind] = {
     "displacement": (_displacement, (), "nodes"),
     "path_length": (_path_length, (), "nodes"),
     "distance_in_water": (_distance_in_water, (), "nodes"),
+    "steps_under_water": (_steps_under_water, (), "steps"),
+    "steps_in_menu": (_steps_in_menu, (), "steps"),
+    "standing": (_standing, ("names",), "blocks"),
+    "shape": (_shape, ("names", "size"), "blocks in place"),
     "steps_in_water": (_steps_in_water, (), "steps"),
     "depth": (_depth, (), "nodes"),
     "height": (_height, (), "nodes"),
@@ -193,6 +242,9 @@ def parse_rule(content: Any, where: str, *, threshold: bool = True) -> Rule:
     part = parameters.get("part")
     if "part" in wanted and (not isinstance(part, (int, float)) or not 0 < part <= 1):
         raise UserError("A rule's part is a fraction of the episode.", where=where, expected="0 < part ≤ 1", got=part)
+    size = parameters.get("size")
+    if "size" in wanted and (not isinstance(size, list) or len(size) != 3 or not all(isinstance(n, int) and 1 <= n <= 16 for n in size)):
+        raise UserError("A rule's size is that of a box, in nodes.", where=where, expected="[x, y, z], each 1 to 16", got=size)
     bounds = {name: content.get(name) for name in ("at_least", "at_most")} if threshold else {}
     for name, bound in bounds.items():
         if bound is not None and not isinstance(bound, (int, float)):

@@ -7,6 +7,7 @@ trained; start states come from the environment's own "eval" list, which no demo
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,8 @@ from .rules import Condition, Rule, parse_condition, parse_rule
 
 FOLDER = Path(__file__).parent / "tasks"
 _REQUIRED = {"prompts", "surroundings", "steps", "success", "measure"}
-_OPTIONAL = {"aliases", "inventory", "player", "time_of_day", "level", "note"}
+_OPTIONAL = {"aliases", "inventory", "player", "time_of_day", "level", "note", "starts", "scene", "requires"}
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Task:
         measure: how far it got, a number in `measure_name`'s unit.
         player: the scripted player that demonstrates it ("" if none).
         aliases: other benchmarks' names for (about) the same.
+        level: 1 to 3, roughly how much has to go right in a row.
+        starts: ids of the start states to use, if not all of the surroundings'.
+        scene: nodes that are put in front of the player, as the environment's reset takes them.
+        requires: mods that the game must have.
     """
 
     name: str
@@ -55,13 +61,35 @@ class Task:
     level: int = 1
     aliases: tuple[str, ...] = ()
     note: str = ""
+    starts: tuple[str, ...] = ()
+    scene: tuple[Mapping[str, Any], ...] = ()
+    requires: tuple[str, ...] = ()
 
     def reset_options(self) -> dict[str, Any]:
         """What the environment's reset needs beside the start state."""
         options: dict[str, Any] = {"surroundings": self.surroundings, "inventory": dict(self.inventory)}
         if self.time_of_day is not None:
             options["time_of_day"] = self.time_of_day
+        if self.scene:
+            options["scene"] = [dict(node) for node in self.scene]
         return options
+
+    def states(self, kept: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Those of the surroundings' start states that this task uses, in their order.
+
+        Raises:
+            UserError: the task names one that is not kept.
+        """
+        missing = sorted(set(self.starts) - {str(state.get("id")) for state in kept})
+        if missing:
+            raise UserError("This task begins where there is no start state.", where=f"{self.name}.starts", got=", ".join(missing))
+        return [dict(state) for state in kept if not self.starts or state["id"] in self.starts]
+
+    def unavailable(self) -> str:
+        """Why the environment on this machine cannot offer the task; "" if it can."""
+        from steve1.envs import missing_mods
+
+        return "; ".join(f"needs {mod}: {todo}" for mod, todo in missing_mods(self.env, self.requires).items())
 
     def judge(self, trace: Trace) -> tuple[bool, float]:
         """(success, measure) of an episode; the prompt under which it was played does not matter."""
@@ -70,7 +98,9 @@ class Task:
     @property
     def place(self) -> tuple[Any, ...]:
         """Tasks of the same place can all be judged on one episode."""
-        return (self.env, self.surroundings, self.split, tuple(sorted(self.inventory.items())), self.steps, self.time_of_day)
+        scene = tuple(tuple(sorted(node.items())) for node in self.scene)
+        own = (self.starts, scene) if self.starts or scene else ()
+        return (self.env, self.surroundings, self.split, tuple(sorted(self.inventory.items())), self.steps, self.time_of_day, *own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +117,9 @@ class Suite:
         Raises:
             UserError: there is none; names the nearest.
         """
-        if name in self.tasks:
-            return self.tasks[name]
+        wanted = _plain(name)
         for task in self.tasks.values():
-            if name.lower() in (alias.lower() for alias in task.aliases):
+            if wanted in (_plain(known) for known in (task.name, *task.aliases)):
                 return task
         known = list(self.tasks) + [alias for task in self.tasks.values() for alias in task.aliases]
         raise UserError(f'There is no task "{name}".', where=self.path, expected=nearest(name, known), todo="--tasks takes names of this file, or all")
@@ -106,10 +135,43 @@ class Suite:
         return task.prompts["en"] if task else prompt
 
     def select(self, names: Sequence[str]) -> list[Task]:
-        """Tasks by name, in the order given and without repeats; ("all",) or nothing: every one."""
-        if not names or list(names) == ["all"]:
-            return list(self.tasks.values())
-        return list({task.name: task for task in (self.find(name) for name in names)}.values())
+        """Tasks by name or "level1" … "level3", in the order given and without repeats; "all" or nothing: every one.
+
+        What this machine's game cannot offer is left out with a warning where a group was named.
+
+        Raises:
+            UserError: an unknown name, or a task named by itself that is not available (says what to install).
+        """
+        chosen: dict[str, Task] = {}
+        for name in names or ("all",):
+            level = name.lower().removeprefix("level")
+            if name != "all" and not (level.isdigit() and name.lower() != level):
+                task = self.find(name)
+                if reason := task.unavailable():
+                    raise UserError(f'The task "{task.name}" is not available here.', where=self.path, got=reason)
+                chosen[task.name] = task
+                continue
+            group = [task for task in self.tasks.values() if name == "all" or task.level == int(level)]
+            if not group:
+                raise UserError("There is no such level.", where=self.path, got=name, expected=", ".join(sorted({f"level{t.level}" for t in self.tasks.values()})))
+            for task in group:
+                if reason := task.unavailable():
+                    _log.warning("the task %s is not available here: %s", task.name, reason)
+                else:
+                    chosen[task.name] = task
+        return list(chosen.values())
+
+
+def _plain(name: str) -> str:
+    """A task's name without case, dashes, blanks or underscores: "Build_Village-House" is "buildvillagehouse"."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _texts(content: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    value = content.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise UserError(f"{key} must be a list of texts.", where=f"{where}.{key}", got=value)
+    return tuple(value)
 
 
 def _text(content: Mapping[str, Any], key: str, where: str) -> str:
@@ -139,6 +201,9 @@ def _parse_task(name: str, content: Any, env: str, defaults: Mapping[str, Any], 
     inventory = merged.get("inventory") or {}
     if not isinstance(inventory, Mapping) or not all(isinstance(count, int) and count > 0 for count in inventory.values()):
         raise UserError("An inventory is {item: count}.", where=f"{where}.inventory", got=inventory)
+    scene = merged.get("scene") or []
+    if not isinstance(scene, list) or not all(isinstance(node, Mapping) and isinstance(node.get("node"), str) for node in scene):
+        raise UserError("A scene is a list of nodes.", where=f"{where}.scene", expected="[{node: name, ahead: 3}]", got=scene)
     measure = dict(merged["measure"]) if isinstance(merged["measure"], Mapping) else {}
     label = measure.pop("name", "")
     rule = parse_rule(measure, f"{where}.measure", threshold=False)
@@ -155,8 +220,11 @@ def _parse_task(name: str, content: Any, env: str, defaults: Mapping[str, Any], 
         player=str(merged.get("player", "")),
         time_of_day=merged.get("time_of_day"),
         level=int(merged.get("level", 1)),
-        aliases=tuple(str(alias) for alias in merged.get("aliases", ())),
+        aliases=_texts(merged, "aliases", where),
         note=str(merged.get("note", "")),
+        starts=_texts(merged, "starts", where),
+        scene=tuple(dict(node) for node in scene),
+        requires=_texts(merged, "requires", where),
     )
 
 

@@ -5,10 +5,12 @@ In: observations of an environment. Out: MineRL actions with human-like timing a
 
 from __future__ import annotations
 
-from .behaviours import BEHAVIOURS, Behaviour, History, behaviour
+from .behaviours import BEHAVIOURS, MINI, Behaviour, behaviour
+from .builders import BuildFloor, BuildWall, LightLamp
 from .player import Player
-from .scripts import BuildPillar, DigDirt, Explore, LookAtSky
-from .seekers import ChopTree, CollectGrass, Swim
+from .screens import CraftPlanks, OpenInventory
+from .scripts import BuildPillar, DigDeep, DigDirt, Explore, LookAtSky
+from .seekers import ChopTree, CollectGrass, CollectLeaves, Dive, PickFlower, Swim
 
 _PLAYERS: dict[str, type[Player]] = {
     "dig_dirt": DigDirt,
@@ -18,9 +20,18 @@ _PLAYERS: dict[str, type[Player]] = {
     "swim": Swim,
     "collect_grass": CollectGrass,
     "build_pillar": BuildPillar,
+    "dive": Dive,
+    "collect_leaves": CollectLeaves,
+    "open_inventory": OpenInventory,
+    "pick_flower": PickFlower,
+    "dig_deep": DigDeep,
+    "craft_planks": CraftPlanks,
+    "build_floor": BuildFloor,
+    "build_wall": BuildWall,
+    "light_lamp": LightLamp,
 }
 
-__all__ = ["BEHAVIOURS", "Behaviour", "History", "Player", "behaviour", "make_player"]
+__all__ = ["BEHAVIOURS", "MINI", "Behaviour", "Player", "behaviour", "make_player"]
 
 
 def make_player(name: str, seed: int = 0) -> Player:

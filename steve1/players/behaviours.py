@@ -1,143 +1,69 @@
-"""What can be demonstrated: where each behaviour begins, what its player sees and holds, its captions and success rule.
+"""What can be demonstrated: where each behaviour begins, what its player sees and holds.
 
-In: a name. Out: a `Behaviour`. The success of an episode is judged from a `History` that any rollout can fill.
+In: a name. Out: a `Behaviour`. What it is called in words stands in steve1/data/captions.yaml, and whether an episode did it is
+decided by the task of the same name in steve1/evaluation/tasks/: neither is repeated here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from steve1.core.errors import UserError, nearest
 
 _GRASS = [f"default:grass_{n}" for n in range(1, 6)]
 _TRUNKS = ["default:tree", "default:aspen_tree", "default:pine_tree", "default:acacia_tree", "default:jungletree"]
 _WATER = ["default:water_source", "default:water_flowing", "default:river_water_source"]
-
-
-@dataclass
-class History:
-    """What success is judged by, one entry per step and one for the start.
-
-    positions: (x, y, z) nodes. pitches: degrees, down positive. inventories: counts. placed: blocks placed so far.
-    in_water: bool. below: the game's name of the node that the player stands on.
-    """
-
-    positions: list[tuple[float, float, float]] = field(default_factory=list)
-    pitches: list[float] = field(default_factory=list)
-    inventories: list[dict[str, int]] = field(default_factory=list)
-    placed: list[int] = field(default_factory=list)
-    in_water: list[bool] = field(default_factory=list)
-    below: list[str] = field(default_factory=list)
-
-    def add(self, obs: dict[str, Any], info: dict[str, Any]) -> None:
-        """Append an observation and its info as the environment gives them."""
-        place = obs["location_stats"]
-        self.positions.append((place["xpos"], place["ypos"], place["zpos"]))
-        self.pitches.append(place["pitch"])
-        self.inventories.append(dict(obs["inventory"]))
-        self.placed.append(sum(info.get("placed", {}).values()))
-        self.in_water.append(bool(info.get("in_water", False)))
-        self.below.append(str(info.get("below", "")))
-
-
-def _gained(history: History, *names: str) -> float:
-    counts = [sum(items.get(name, 0) for name in names) for items in history.inventories]
-    return float(max(counts) - counts[0])
-
-
-def _mean_pitch_up(history: History) -> float:
-    return -float(np.mean(history.pitches[-max(1, len(history.pitches) // 3) :]))
-
-
-def _displacement(history: History) -> float:
-    path = np.asarray(history.positions)[:, [0, 2]]
-    return float(np.linalg.norm(path - path[0], axis=1).max())
-
-
-def _swum(history: History) -> float:
-    path = np.asarray(history.positions)[:, [0, 2]]
-    steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
-    wet = np.asarray(history.in_water)
-    return float(steps[wet[1:] & wet[:-1]].sum())
-
-
-def _height(history: History) -> float:
-    start = history.positions[0][1]
-    rises = [
-        position[1] - start
-        for position, placed, below in zip(history.positions, history.placed, history.below)
-        if placed >= 3 and below == "default:dirt"
-    ]
-    return float(max(rises, default=0.0))
+_GROUND = {"nodes": ["group:soil", "group:sand", "group:stone"], "r": 4, "low": -3, "high": 1}
+_PLANTS = {"nodes": ["group:flora"], "r": 4, "low": -2, "high": 2}
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """surroundings: kind of start. inventory: given at the start. watch: nodes that the player is shown.
-    measure(history) gives a number in `unit`; the episode succeeds from `threshold` on."""
+    """surroundings: kind of start. inventory: given at the start. scene: nodes put in front of the player. watch: nodes that the
+    player is shown. yaw_spread: how far from the start state's own view a demonstration may begin, degrees. steps: how long the
+    thing takes with some room."""
 
     name: str
     surroundings: str
-    captions: tuple[str, ...]
-    measure: Callable[[History], float]
-    threshold: float
-    unit: str
     # The same in every hand: were blocks given to the pillar's builder alone, the sight of them would say what to do, not the goal.
     inventory: dict[str, int] = field(default_factory=lambda: {"dirt": 64})
     watch: dict[str, dict[str, Any]] = field(default_factory=dict)
     yaw_spread: float = 180.0
+    scene: tuple[dict[str, Any], ...] = ()
+    steps: int = 300
 
-    def success(self, history: History) -> bool:
-        """Whether an episode with this history did the thing."""
-        return self.measure(history) >= self.threshold
+    def reset_options(self) -> dict[str, Any]:
+        """What the environment's reset needs beside the start state and the view."""
+        options: dict[str, Any] = {"inventory": dict(self.inventory), "watch": dict(self.watch)}
+        return {**options, "scene": [dict(node) for node in self.scene]} if self.scene else options
 
 
 _ALL = (
+    Behaviour("dig_dirt", "meadow"),
+    Behaviour("look_at_sky", "meadow"),
+    Behaviour("explore", "meadow"),
+    Behaviour("chop_tree", "forest", watch={"trunk": {"nodes": _TRUNKS, "r": 9, "low": 0, "high": 3}}, yaw_spread=60.0),
+    Behaviour("swim", "shore", watch={"water": {"nodes": _WATER, "r": 11, "low": -2, "high": 0}}, yaw_spread=60.0),
+    Behaviour("collect_grass", "meadow", watch={"grass": {"nodes": _GRASS, "r": 9, "low": -2, "high": 2}}),
+    Behaviour("build_pillar", "meadow"),
+    Behaviour("dive", "shore", watch={"water": {"nodes": _WATER, "r": 11, "low": -2, "high": 0}}, yaw_spread=60.0),
+    Behaviour("collect_leaves", "forest", watch={"leaves": {"nodes": ["group:leaves"], "r": 7, "low": 0, "high": 5}}, yaw_spread=60.0),
+    Behaviour("open_inventory", "meadow"),
+    Behaviour("pick_flower", "meadow", watch={"flower": {"nodes": ["group:flower"], "r": 14, "low": -3, "high": 3}}),
+    Behaviour("dig_deep", "meadow", inventory={"steel_pickaxe": 1, "dirt": 64}),
+    Behaviour("craft_planks", "meadow", inventory={"log": 4}),
+    Behaviour("build_floor", "meadow", watch={"ground": _GROUND, "plant": _PLANTS}, steps=600),
+    Behaviour("build_wall", "meadow", watch={"ground": _GROUND, "plant": _PLANTS}, steps=600),
     Behaviour(
-        "dig_dirt", "meadow",
-        ("dig dirt", "dig a hole in the ground", "collect dirt", "get dirt", "dig down into the dirt", "break dirt blocks"),
-        lambda h: _gained(h, "dirt"), 4, "dirt gained",
-    ),
-    Behaviour(
-        "look_at_sky", "meadow",
-        ("look at the sky", "look up", "look up at the sky", "watch the clouds", "stare at the sky", "look at the clouds"),
-        _mean_pitch_up, 50, "mean degrees upwards in the last third",
-    ),
-    Behaviour(
-        "explore", "meadow",
-        ("explore", "travel far", "walk far away", "run across the plain", "go explore the world", "walk forward"),
-        _displacement, 25, "nodes from the start",
-    ),
-    Behaviour(
-        "chop_tree", "forest",
-        ("chop a tree", "get wood", "chop down the tree", "collect wood from a tree", "break the tree trunk", "get logs"),
-        lambda h: _gained(h, "log"), 1, "logs gained",
-        watch={"trunk": {"nodes": _TRUNKS, "r": 9, "low": 0, "high": 3}}, yaw_spread=60.0,
-    ),
-    Behaviour(
-        "swim", "shore",
-        ("swim", "swim in the water", "go swimming", "swim across the lake", "go into the water and swim", "swim far"),
-        _swum, 10, "nodes travelled in water",
-        watch={"water": {"nodes": _WATER, "r": 11, "low": -2, "high": 0}}, yaw_spread=60.0,
-    ),
-    Behaviour(
-        "collect_grass", "meadow",
-        ("collect grass", "collect seeds", "break tall grass", "gather grass and seeds", "pick grass", "get wheat seeds"),
-        lambda h: _gained(h, "tall_grass", "wheat_seeds"), 3, "grass and seeds gained",
-        watch={"grass": {"nodes": _GRASS, "r": 9, "low": -2, "high": 2}},
-    ),
-    Behaviour(
-        "build_pillar", "meadow",
-        ("build a pillar", "build a tower", "pillar up", "stack blocks and climb up", "build a dirt tower", "go up high"),
-        _height, 3, "nodes risen on placed blocks",
+        "light_lamp", "meadow", inventory={"switch": 1}, watch={"ground": _GROUND, "plant": _PLANTS}, yaw_spread=0.0,
+        scene=({"node": "lamp", "ahead": 3, "param2": 1},),
     ),
 )  # fmt: skip
 
 BEHAVIOURS: dict[str, Behaviour] = {behaviour.name: behaviour for behaviour in _ALL}
+# What the mini family was trained on, the quickstart's new skill included.
+MINI = ("dig_dirt", "look_at_sky", "explore", "chop_tree", "swim", "collect_grass", "build_pillar")
 
 
 def behaviour(name: str) -> Behaviour:

@@ -50,7 +50,8 @@ class Player(abc.ABC):
     def act(self, obs: dict[str, Any], info: dict[str, Any]) -> Action:
         self._see(obs, info)
         action = next(self._script)
-        pitch, yaw = action.get("camera", (0.0, 0.0))
+        # While a screen is open, the mouse moves the pointer and not the view.
+        pitch, yaw = (0.0, 0.0) if obs.get("is_gui_open") else action.get("camera", (0.0, 0.0))
         self.pitch = min(max(self.pitch + pitch, -89.5), 89.5)
         self.yaw = wrap(self.yaw + yaw)
         self.tick += 1

@@ -75,6 +75,24 @@ class DigDirt(Player):
             yield {"forward": int(tick % 12 < 7), "attack": 1, "jump": jump, "camera": self.drift(0.03)}
 
 
+class DigDeep(Player):
+    """Look straight down and hold attack: a shaft through soil and stone."""
+
+    def behave(self) -> Script:
+        while True:
+            yield from self.aim(self.rng.uniform(83, 88), within=0.8)
+            depth, since = self.position[1], 0
+            while since < 60 and not self.distracted():
+                since += 1
+                if self.position[1] < depth - 0.5:
+                    depth, since = self.position[1], 0
+                yield {"attack": 1, "camera": [0.0, self.drift(0.02)[1]]}
+            if since >= 60:  # something that does not break, or an edge: go on beside it
+                yield from self.walk(int(self.rng.integers(4, 9)), 60.0, wrap(self.yaw + self.rng.uniform(-120, 120)))
+            else:
+                yield from self.distract(-40, 40)
+
+
 class Explore(Player):
     """Walk far with the eyes on the horizon; jump over steps, turn at walls."""
 

@@ -6,6 +6,7 @@ In: what the player sees and the nodes that the game lists around it (info["near
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import Any
 
 import numpy as np
 
@@ -74,8 +75,51 @@ class ChopTree(Player):
                 return
 
 
+class CollectLeaves(ChopTree):
+    """Go under the nearest leaves, face them, hold attack as long as leaves take; try others where something is in between."""
+
+    def reset(self, obs: dict[str, Any], info: dict[str, Any]) -> None:
+        super().reset(obs, info)
+        self._hidden: set[tuple[int, ...]] = set()
+
+    def trunks(self) -> np.ndarray:
+        """Leaves (N,3) that an arm reaches from the ground, without those that turned out to be hidden."""
+        seen = [place for place in self.info.get("near", {}).get("leaves") or () if tuple(place) not in self._hidden]
+        nodes = np.asarray(seen or np.zeros((0, 3)), float).reshape(-1, 3)
+        rise = nodes[:, 1] - self.position[1]
+        return nodes[(rise > 0.4) & (rise < 4.6)]
+
+    def approach(self, trunk: np.ndarray) -> Generator[Action, None, bool]:
+        for tick in range(90):
+            pitch, yaw, _ = self.direction(trunk)
+            if np.linalg.norm(trunk - self.position - [0, EYE, 0]) < _REACH:
+                return True
+            moved = self.info.get("velocity", [0, 0, 0])
+            slow = tick > 8 and np.hypot(moved[0], moved[2]) < 1.0
+            error = abs(wrap(yaw - self.yaw))
+            camera = self.aim_step(max(pitch, -35.0), yaw) if self.off(max(pitch, -35.0), yaw) > 1.5 else self.drift(0.05)
+            yield {"forward": int(error < 50), "jump": int(slow), "camera": camera, **({"left": 1} if slow and tick % 30 > 15 else {})}
+        self._hidden.add(tuple(int(n) for n in trunk))
+        return False
+
+    def chop(self, trunk: np.ndarray) -> Script:
+        pitch, yaw, _ = self.direction(trunk)
+        yield from self.aim(pitch, yaw, within=2.0)
+        before = self.picked()
+        for _ in range(16):
+            yield {"attack": 1, "camera": [0.0, 0.0]}
+            if self.picked() > before:
+                return
+        self._hidden.add(tuple(int(n) for n in trunk))
+
+    def picked(self) -> int:
+        return sum(self.info.get("dug", {}).values())
+
+
 class CollectGrass(Player):
     """Go from tuft to tuft, and hold attack only as long as a tuft takes (less than dirt would)."""
+
+    group = "grass"
 
     def behave(self) -> Script:
         while True:
@@ -89,7 +133,7 @@ class CollectGrass(Player):
                 yield from self.distract()
 
     def nearest_tuft(self) -> np.ndarray | None:
-        nodes = np.asarray(self.info.get("near", {}).get("grass") or np.zeros((0, 3)), float).reshape(-1, 3)
+        nodes = np.asarray(self.info.get("near", {}).get(self.group) or np.zeros((0, 3)), float).reshape(-1, 3)
         if not len(nodes):
             return None
         delta = nodes - self.position
@@ -126,6 +170,15 @@ class CollectGrass(Player):
 
     def picked(self) -> int:
         return sum(count for name, count in self.info.get("dug", {}).items() if name == "tall_grass")
+
+
+class PickFlower(CollectGrass):
+    """Go from flower to flower and pick them."""
+
+    group = "flower"
+
+    def picked(self) -> int:
+        return sum(self.info.get("dug", {}).values())
 
 
 class Swim(Player):
@@ -167,6 +220,22 @@ class Swim(Player):
             wet = bool(self.info.get("in_water"))
             slow = tick > 8 and np.linalg.norm((places[-1] - places[-8])[[0, 2]]) < 0.8
             yield {"forward": int(off < 60), "jump": int(wet or slow), "camera": camera}
+
+
+class Dive(Swim):
+    """Go into the water and down in it."""
+
+    def swim(self, ticks: int, pitch: float, yaw: float) -> Script:
+        if not self.info.get("in_water"):
+            yield from super().swim(25, pitch, yaw)
+            return
+        for _ in range(ticks):
+            if not self.info.get("in_water"):
+                return
+            under = bool(self.info.get("under_water"))
+            down = self.rng.uniform(15, 50)
+            camera = self.aim_step(down, yaw) if self.off(down, yaw) > 25 else self.drift(0.06)
+            yield {"sneak": 1, "forward": int(not under or self.rng.random() < 0.3), "camera": camera}
 
 
 def wrap_all(degrees: np.ndarray) -> np.ndarray:

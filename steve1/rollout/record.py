@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ from steve1.core.files import write_json
 from steve1.core.seeds import generator, integer
 from steve1.data.video import VideoWriter
 from steve1.envs import Env, start_states
-from steve1.players import Behaviour, History, Player, make_player
+from steve1.players import Behaviour, Player, make_player
+
+from .trace import Trace, TraceRecorder
 
 FORMAT = "luanti-1"
+Judge = Callable[[Trace], tuple[bool, float]]  # (did it do the thing, how far it got)
 DEGREES_PER_PIXEL = 360 / 2400
 _KEYS = {
     "forward": "key.keyboard.w", "back": "key.keyboard.s", "left": "key.keyboard.a", "right": "key.keyboard.d",
@@ -95,13 +99,16 @@ def is_recorded(prefix: Path) -> bool:
 
 def record(
     env: Env, player: Player, steps: int, prefix: str | os.PathLike[str], *, behaviour: Behaviour,
-    reset_options: dict[str, Any], seed: int = 0, only_successful: bool = False, details: dict[str, Any] | None = None,
+    reset_options: dict[str, Any], judge: Judge, captions: Sequence[str] = (), unit: str = "", seed: int = 0,
+    only_successful: bool = False, details: dict[str, Any] | None = None,
 ) -> Recorded:  # fmt: skip
     """Play one episode and write its recording under `prefix`, whole or not at all.
 
     Args:
         reset_options: given to `env.reset` (start, yaw, pitch, inventory, watch ...), and kept in the options file.
-        only_successful: drop the recording of an episode that fails the behaviour's rule.
+        judge: says of the finished episode whether it did the thing, and how far it got (in `unit`): the task's own rule.
+        captions: what the behaviour is called in words; kept in the options file.
+        only_successful: drop the recording of an episode that fails.
         details: more entries for the options file.
 
     Raises:
@@ -113,19 +120,18 @@ def record(
     part.mkdir(parents=True)
     env.draw_pointer = False  # conversion draws it, as for any recording
     try:
-        history = _play(env, player, steps, part, reset_options, seed)
-        value, success = behaviour.measure(history), behaviour.success(history)
+        trace = _play(env, player, steps, part, reset_options, seed)
+        success, value = judge(trace)
         kept = success or not only_successful
         if kept:
             options = {
-                "format": FORMAT, "env": "luanti", "behaviour": behaviour.name, "captions": list(behaviour.captions),
-                "seed": seed, "steps": len(history.positions) - 1, "success": success, "value": round(value, 3),
-                "unit": behaviour.unit, "reset": reset_options, **(details or {}),
+                "format": FORMAT, "env": "luanti", "behaviour": behaviour.name, "captions": list(captions),
+                "seed": seed, "steps": len(trace), "success": success, "value": round(value, 3), "unit": unit, "reset": reset_options, **(details or {}),
             }  # fmt: skip
             write_json(part / "options.json", options)
             for name, end in (("options.json", "-options.json"), ("ticks.jsonl", ".jsonl"), ("video.mp4", ".mp4")):
                 os.replace(part / name, f"{target}{end}")
-        return Recorded(target, len(history.positions) - 1, value, success, kept)
+        return Recorded(target, len(trace), value, success, kept)
     finally:
         shutil.rmtree(part, ignore_errors=True)
         env.draw_pointer = True
@@ -133,11 +139,10 @@ def record(
 
 def _play(
     env: Env, player: Player, steps: int, part: Path, reset_options: dict[str, Any], seed: int
-) -> History:
+) -> Trace:
     obs, info = env.reset(seed=seed, options=reset_options)
     player.reset(obs, info)
-    history, ticks = History(), TickWriter()
-    history.add(obs, info)
+    recorder, ticks = TraceRecorder(obs, info), TickWriter()
     height, width = obs["pov"].shape[:2]
     with VideoWriter(part / "video.mp4", width, height) as video, open(part / "ticks.jsonl", "w") as lines:
         for number in range(steps):
@@ -145,10 +150,10 @@ def _play(
             video.write(obs["pov"])
             lines.write(json.dumps(ticks.tick(number, obs, info, action)) + "\n")
             obs, _, terminated, truncated, info = env.step(action)
-            history.add(obs, info)
+            recorder.add(action, obs, info)
             if terminated or truncated:
                 break
-    return history
+    return recorder.trace({"seed": seed})
 
 
 def demonstration(
@@ -167,7 +172,7 @@ def demonstration(
     yaw = (start["yaw"] + rng.uniform(-behaviour.yaw_spread, behaviour.yaw_spread) + 180) % 360 - 180
     options = {
         "start": start, "yaw": round(float(yaw), 2), "pitch": round(float(rng.uniform(-70, 70)), 2),
-        "inventory": dict(behaviour.inventory), "watch": dict(behaviour.watch),
+        **behaviour.reset_options(),
     }  # fmt: skip
     return options, own_seed, make_player(behaviour.name, own_seed)
 

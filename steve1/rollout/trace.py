@@ -21,6 +21,7 @@ from steve1.core.files import atomic_file, read_json, write_json
 
 FORMAT = 1
 COUNTERS = ("inventory", "dug", "placed", "crafted")
+GONE = -1
 
 
 @dataclasses.dataclass
@@ -35,6 +36,11 @@ class Trace:
         health: f64 (N+1,).
         counts: {"inventory" | "dug" | "placed" | "crafted": {name: i64 (N+1,)}}; all but the inventory count from 0.
         metadata: seed, start, surroundings, prompt, steps asked for, why it ended, seconds.
+        under_water: bool (N+1,), the eyes are in water.
+        menu: bool (N+1,), a menu is open.
+        blocks: i64 (M, 6), what stands where the player or the scene put something, as changes: state, x, y, z, index into
+            block_names (GONE: nothing any more), 1 if the player put it.
+        block_names: as the environment names them.
     """
 
     tokens: NDArray[np.int64]
@@ -44,6 +50,16 @@ class Trace:
     health: NDArray[np.float64]
     counts: dict[str, dict[str, NDArray[np.int64]]]
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+    under_water: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    menu: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    blocks: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros((0, 6), dtype=np.int64))
+    block_names: list[str] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # Traces that were written before these columns existed have none of it.
+        for name in ("under_water", "menu"):
+            if not len(getattr(self, name)):
+                setattr(self, name, np.zeros(len(self.positions), dtype=np.bool_))
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -63,6 +79,10 @@ class Trace:
             "view": self.view,
             "in_water": self.in_water,
             "health": self.health,
+            "under_water": self.under_water,
+            "menu": self.menu,
+            "blocks": self.blocks,
+            "block_names": np.array(self.block_names, dtype=np.str_),
         }
         for kind, columns in self.counts.items():
             arrays.update({f"{kind}/{name}": column for name, column in columns.items()})
@@ -84,7 +104,9 @@ class Trace:
         try:
             with np.load(archive, allow_pickle=False) as arrays:
                 named = {name: arrays[name] for name in arrays.files}
-            base = {name: named.pop(name) for name in ("tokens", "positions", "view", "in_water", "health")}
+            base: dict[str, Any] = {name: named.pop(name) for name in ("tokens", "positions", "view", "in_water", "health")}
+            base.update({name: named.pop(name) for name in ("under_water", "menu", "blocks") if name in named})
+            base["block_names"] = named.pop("block_names", np.zeros(0, dtype=np.str_)).tolist()
         except (OSError, ValueError, KeyError) as fault:
             raise UserError("This trace cannot be read.", where=archive, got=str(fault)) from fault
         for name, column in named.items():
@@ -100,6 +122,9 @@ class TraceRecorder:
         self._actions: list[dict[str, Any]] = []
         self._states: list[tuple[float, ...]] = []
         self._counts: list[dict[str, dict[str, int]]] = []
+        self._blocks: list[tuple[int, ...]] = []
+        self._block_names: dict[str, int] = {}
+        self._standing: dict[tuple[int, ...], str] = {}
         self._state(obs, info)
 
     def _state(self, obs: Mapping[str, Any], info: Mapping[str, Any]) -> None:
@@ -109,11 +134,24 @@ class TraceRecorder:
                 *(float(place[name]) for name in ("xpos", "ypos", "zpos", "pitch", "yaw")),
                 float(bool(info.get("in_water", False))),
                 float(info.get("health", np.nan)),
+                float(bool(info.get("under_water", False))),
+                float(bool(obs.get("is_gui_open", False))),
             )
         )
+        self._note_blocks(info)
         snapshot = {kind: dict(info.get(kind) or {}) for kind in COUNTERS if kind != "inventory"}
         snapshot["inventory"] = dict(obs["inventory"])
         self._counts.append(snapshot)
+
+    def _note_blocks(self, info: Mapping[str, Any]) -> None:
+        now = {(int(x), int(y), int(z), int(kind == "built")): str(name) for kind in ("built", "scene") for x, y, z, name in info.get(kind) or ()}
+        state = len(self._states) - 1
+        for place in sorted(set(self._standing) | set(now)):
+            name = now.get(place)
+            if name != self._standing.get(place):
+                index = GONE if name is None else self._block_names.setdefault(name, len(self._block_names))
+                self._blocks.append((state, *place[:3], index, place[3]))
+        self._standing = now
 
     def add(self, action: dict[str, Any], obs: Mapping[str, Any], info: Mapping[str, Any]) -> None:
         """One step: the action taken and the state after it."""
@@ -141,4 +179,8 @@ class TraceRecorder:
             health=states[:, 6],
             counts={kind: self._columns(kind) for kind in COUNTERS},
             metadata=dict(metadata),
+            under_water=states[:, 7] > 0.5,
+            menu=states[:, 8] > 0.5,
+            blocks=np.array(self._blocks, dtype=np.int64).reshape(-1, 6),
+            block_names=list(self._block_names),
         )

@@ -21,8 +21,9 @@ from ..cursor import draw_cursor
 from ..errors import GameDied
 from ..interface import Action, Env, Info, Observation, action_space, check_action
 from ..starts import MAP_SEED, start_states
-from .items import game_name, short_counts
+from .items import game_name, short_counts, short_name
 from .links import Event, Link, ShimLink
+from .mods import link_mods
 from .portable import PortableLink
 from .processes import GameProcess
 from .shared import BUTTON_PRESS, BUTTON_RELEASE, KEY_PRESS, KEY_RELEASE
@@ -41,16 +42,38 @@ _log = logging.getLogger(__name__)
 BACKENDS = ("auto", "shim", "portable")
 PITCH_LIMIT = 89.5
 _MENU_PIXELS_PER_DEGREE = 2400 / 360 / 720  # of the frame's height: a recorder's mouse works on 1280x720
-_OPTIONS = ("start", "surroundings", "split", "inventory", "time_of_day", "yaw", "pitch", "watch")
+_OPTIONS = ("start", "surroundings", "split", "inventory", "time_of_day", "yaw", "pitch", "watch", "scene")
 
 
 def _wrap(yaw: float) -> float:
     return (yaw + 180.0) % 360.0 - 180.0
 
 
+def _scene(nodes: list[dict[str, Any]], start: dict[str, Any], yaw: float) -> list[dict[str, Any]]:
+    """A scene's nodes at places of the map: "ahead" is along the axis nearest to `yaw`, "right" to the right of it."""
+    quarter = round(yaw / 90) % 4
+    (fx, fz), (rx, rz) = ((0, 1), (1, 0), (0, -1), (-1, 0))[quarter], ((1, 0), (0, -1), (-1, 0), (0, 1))[quarter]
+    placed = []
+    for node in nodes:
+        unknown = sorted(set(node) - {"node", "ahead", "right", "up", "param2"})
+        if unknown or not isinstance(node.get("node"), str):
+            raise UserError("A scene's entry is not understood.", got=node, expected="node, and optionally ahead, right, up, param2")
+        ahead, right = int(node.get("ahead", 0)), int(node.get("right", 0))
+        x, z = round(start["x"]) + fx * ahead + rx * right, round(start["z"]) + fz * ahead + rz * right
+        placed.append({"name": game_name(node["node"]), "x": x, "z": z, "up": int(node.get("up", 0)), "param2": int(node.get("param2", 0))})
+    return placed
+
+
+def _standing(blocks: list[list[Any]] | None) -> list[list[Any]]:
+    return [[int(x), int(y), int(z), short_name(name)] for x, y, z, name in blocks or []]
+
+
 class LuantiEnv(Env):
     """See `Env`. `watch` in the reset's options ({name: {"nodes": [...], "r": 8, "low": -2, "high": 3}}) makes the
-    game list such nodes around the player in info["near"]: what scripted players see with.
+    game list such nodes around the player in info["near"]: what scripted players see with. `scene` in the reset's options
+    ([{"node": "mesecons_lamp:lamp_off", "ahead": 3, "right": 0, "up": 0}]) puts nodes onto the ground in front of the
+    player (in whole nodes along the axis nearest to the first view). info["built"] and info["scene"] list what stands
+    now where the player or the scene put something: [x, y, z, short name]; a lamp that was lit has another name.
 
     Args:
         surroundings: "meadow", "forest" or "shore" when a reset names none.
@@ -92,6 +115,7 @@ class LuantiEnv(Env):
         (world / "worldmods").mkdir(parents=True)
         (folder / "home").mkdir()
         shutil.copytree(HERE / "mod", world / "worldmods" / "steve_bridge")
+        link_mods(world / "worldmods")
         shutil.copy(HERE / "world.mt", world / "world.mt")
         own = {
             "screen_w": self.width, "screen_h": self.height, "fixed_map_seed": MAP_SEED,
@@ -203,13 +227,16 @@ class LuantiEnv(Env):
             places = start_states("luanti", options.get("surroundings", self.surroundings), options.get("split", self.split))
             start = places[int(generator(seed, "luanti start").integers(len(places)))]
         yaw, pitch = float(options.get("yaw", start.get("yaw", 0.0))), float(options.get("pitch", start.get("pitch", 0.0)))
+        scene = options.get("scene") or []
+        if scene and "yaw" not in options:
+            yaw = _wrap(90.0 * round(yaw / 90))  # straight at what stands in front
         items = [f"{game_name(name)} {int(count)}" for name, count in (options.get("inventory") or {}).items()]
         self._release(link)
         self._forget()
         self.command("watch", groups=options.get("watch") or {})
         self.command(
             "reset", x=start["x"], y=start["y"], z=start["z"], yaw=yaw, pitch=pitch, items=items, seed=seed,
-            time=float(options.get("time_of_day", 0.5)), regenerate=True,
+            time=float(options.get("time_of_day", 0.5)), regenerate=True, scene=_scene(scene, start, yaw),
         )  # fmt: skip
         self._settle(link)
         # Walking keys are up, but a slot chosen in the last episode stays chosen: begin at the first.
@@ -298,6 +325,7 @@ class LuantiEnv(Env):
             "dug": short_counts(state["dug"]), "placed": short_counts(state["placed"]),
             "crafted": short_counts(state["crafted"]), "in_water": bool(state["wet"]), "health": state["hp"],
             "air": state["breath"], "deaths": state["deaths"], "velocity": state["velocity"], "below": state["below"],
+            "built": _standing(state.get("built")), "scene": _standing(state.get("scene")), "under_water": bool(state["under"]),
             "wielded": state["wielded"], "near": self._near, "start": self._start, "step": self._steps,
             "pointer": pointer, "game_tick": state["tick"], "server_yaw": _wrap(state["yaw"]),
             "server_pitch": state["pitch"], "instance": self.instance,

@@ -31,9 +31,15 @@ _SHORT = {
     "default:torch": "torch",
     "default:pick_wood": "wooden_pickaxe",
     "default:pick_stone": "stone_pickaxe",
+    "default:pick_steel": "steel_pickaxe",
     "default:shovel_wood": "wooden_shovel",
     "default:axe_wood": "wooden_axe",
     "default:coal_lump": "coal",
+    "mesecons_switch:mesecon_switch_off": "switch",
+    "mesecons_switch:mesecon_switch_on": "switch_on",
+    "mesecons_lamp:lamp_off": "lamp",
+    "mesecons_lamp:lamp_on": "lamp_lit",
+    "mesecons:wire_00000000_off": "wire",
 }
 _LONG = {short: long for long, short in reversed(_SHORT.items())}
 

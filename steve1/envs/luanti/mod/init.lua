@@ -16,6 +16,7 @@ end
 
 local state = {tick = 0, dug = {}, placed = {}, crafted = {}, deaths = 0, done = 0}
 local watch = {}        -- what players' eyes are for: groups of nodes to list around the player
+local blocks = {}       -- what the player placed (own) or a scene put there: {x, y, z, own}, by place
 local commands = {}
 
 local function count(counts, name, n) counts[name] = (counts[name] or 0) + (n or 1) end
@@ -30,8 +31,17 @@ local function is_solid(name)
     return def ~= nil and def.walkable and name ~= "ignore"
 end
 
-minetest.register_on_dignode(function(_, node, digger) if digger then count(state.dug, node.name) end end)
-minetest.register_on_placenode(function(_, node, placer) if placer then count(state.placed, node.name) end end)
+local function place_key(p) return p.x .. " " .. p.y .. " " .. p.z end
+
+minetest.register_on_dignode(function(pos, node, digger)
+    blocks[place_key(pos)] = nil
+    if digger then count(state.dug, node.name) end
+end)
+minetest.register_on_placenode(function(pos, node, placer)
+    if not placer then return end
+    count(state.placed, node.name)
+    blocks[place_key(pos)] = {pos.x, pos.y, pos.z, own = true}
+end)
 minetest.register_on_craft(function(stack) count(state.crafted, stack:get_name(), stack:get_count()) end)
 minetest.register_on_joinplayer(function(player)
     minetest.set_player_privs(PLAYER, {interact = true, shout = true})
@@ -53,6 +63,26 @@ local function settle(player, c)
     player:set_look_vertical(math.rad(c.pitch or 0))
 end
 
+-- The ground of a column: the y of the highest walkable node that is no part of a tree, or of water (and which).
+local function ground(x, z, from, to)
+    for y = from, to, -1 do
+        local name = node_name(x, y, z)
+        if is_liquid(name) then return y, name, true end
+        if is_solid(name) and minetest.get_item_group(name, "leaves") == 0 and minetest.get_item_group(name, "tree") == 0
+            then return y, name, false end
+    end
+end
+
+-- Puts a scene's nodes onto the ground of their columns ("up" nodes above it).
+local function set_scene(c)
+    for _, n in ipairs(c.scene or {}) do
+        local y = ground(n.x, n.z, math.floor(c.y) + 6, math.floor(c.y) - 8) or math.floor(c.y) - 1
+        local pos = {x = n.x, y = y + 1 + (n.up or 0), z = n.z}
+        minetest.set_node(pos, {name = n.name, param2 = n.param2 or 0})
+        blocks[place_key(pos)] = {pos.x, pos.y, pos.z}
+    end
+end
+
 function commands.reset(c)
     local player = me()
     local inventory = player:get_inventory()
@@ -61,6 +91,7 @@ function commands.reset(c)
     player:set_hp(20)
     player:set_breath(10)
     state.dug, state.placed, state.crafted, state.deaths = {}, {}, {}, 0
+    blocks = {}
     minetest.set_timeofday(c.time or 0.5)
     math.randomseed(c.seed or 0)
     local low, high = {x = c.x - 40, y = c.y - 24, z = c.z - 40}, {x = c.x + 40, y = c.y + 32, z = c.z + 40}
@@ -71,6 +102,7 @@ function commands.reset(c)
         for _, object in ipairs(minetest.get_objects_inside_radius({x = c.x, y = c.y, z = c.z}, 120)) do
             if not object:is_player() then object:remove() end
         end
+        set_scene(c)
         settle(player, c)
         state.done = c.id
     end)
@@ -83,16 +115,6 @@ function commands.set_nodes(c)
 end
 
 -- ---- the search for start places ----
-
--- The ground of a column: the y of the highest walkable node that is no part of a tree, or of water (and which).
-local function ground(x, z, from, to)
-    for y = from, to, -1 do
-        local name = node_name(x, y, z)
-        if is_liquid(name) then return y, name, true end
-        if is_solid(name) and minetest.get_item_group(name, "leaves") == 0 and minetest.get_item_group(name, "tree") == 0
-            then return y, name, false end
-    end
-end
 
 -- Cheap look at a place that is not generated yet.
 function commands.biomes(c)
@@ -148,6 +170,18 @@ local function look_around(player)
     state.near = near
 end
 
+-- What stands now where the player or the scene put something, under the name that it has now: a lamp that was lit has another.
+local function standing()
+    local built, scene = {}, {}
+    for key, b in pairs(blocks) do
+        local name = node_name(b[1], b[2], b[3])
+        local list = b.own and built or scene
+        if name == "air" then blocks[key] = nil
+        elseif #list < 200 then list[#list + 1] = {b[1], b[2], b[3], name} end
+    end
+    state.built, state.scene = built, scene
+end
+
 local function describe(player)
     local items = {}
     for _, stack in ipairs(player:get_inventory():get_list("main")) do
@@ -160,7 +194,8 @@ local function describe(player)
     state.hp, state.breath, state.slot = player:get_hp(), player:get_breath(), player:get_wield_index() - 1
     state.wielded = player:get_wielded_item():get_name()
     state.feet, state.eye, state.below = feet, eye, node_name(pos.x, pos.y - 0.5, pos.z)
-    state.wet = is_liquid(feet) or is_liquid(eye)
+    state.wet, state.under = is_liquid(feet) or is_liquid(eye), is_liquid(eye)
+    standing()
     state.light = minetest.get_node_light({x = pos.x, y = pos.y + EYE, z = pos.z}) or 0
 end
 
