@@ -1,7 +1,7 @@
 """Room `training`, what a run leaves on disk.
 
 In: the policy, its optimizer, how far the run is, and the recurrent state between two chunks. Out: weights for people
-(latest, step, best, final, each with its family file beside it) and resume points, from which a run goes on bit for bit.
+(latest, step, best, final, averaged; products.py says what goes with them) and resume points, from which a run goes on bit for bit.
 Everything is written beside its final name and renamed: a kill or a full disk leaves the last good one as it was.
 """
 
@@ -19,16 +19,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..core.errors import UserError
-from ..core.family import Family, family_path, write_family
+from ..core.family import Family
 from ..core.files import atomic_path, read_json, sha256_file, write_json
 from ..core.paths import display
-from ..policy import GoalPolicy, PolicyState, save_weights
+from ..policy import GoalPolicy, PolicyState
 from .feed import aligned
 from .parallel import Ranks
+from .products import companions, write_product
+from .pulls import Average
 from .record import RESULT_FILE, RESUME_FOLDER, newest_resume_point
 from .settings import TrainSettings
+from .trained import trained_parameters
 
-MODEL, OPTIMIZER, POSITION = "model.safetensors", "optimizer.safetensors", "position.json"
+MODEL, OPTIMIZER, AVERAGE = "model.safetensors", "optimizer.safetensors", "average.safetensors"
 
 
 @dataclasses.dataclass
@@ -46,11 +49,16 @@ class Position:
     frames_per_step: int = 0
     """Frames of a full step, of which the schedule counts."""
     best_loss: float | None = None
+    """What the best weights are best in: a validation loss, or its sum with the retention loss."""
     best_step: int = 0
     validations_since_best: int = 0
     validated_step: int = -1
     bad_in_a_row: int = 0
     bad_steps: int = 0
+    spikes: int = 0
+    """Those of the bad steps that were finite, but stopped by the guard."""
+    guard: list[float] = dataclasses.field(default_factory=list)
+    """The guard's running means, of each process."""
     sums: list[float] = dataclasses.field(default_factory=list)
     """Averages still in the making since the last console line, of each process."""
     windows: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -71,6 +79,7 @@ class Checkpointer:
     Args:
         policy: the network, without any wrapper.
         family: what goes with its weights (written beside every weights file).
+        average: the weights' running mean, where one is kept.
     """
 
     def __init__(
@@ -80,33 +89,29 @@ class Checkpointer:
         policy: GoalPolicy,
         optimizer: torch.optim.Optimizer,
         family: Family,
+        average: Average | None = None,
     ) -> None:
         self._settings, self._ranks = settings, ranks
-        self._policy, self._optimizer, self._family = policy, optimizer, family
+        self._policy, self._optimizer, self._family, self._average = policy, optimizer, family, average
         self._folder = settings.run_dir
 
     def weights_path(self, kind: str) -> Path:
         """Where weights of a kind ("latest", "best", "step1000") lie in the run's folder."""
-        return self._folder / f"{self._settings.name}_{kind}{self._settings.out_path.suffix}"
+        return self._folder / f"{self._settings.name}_{kind}{self._settings.suffix}"
 
     # ---- writing ----
 
     def save(self, position: Position, states: list[PolicyState]) -> Path:
         """A resume point and the latest weights; returns the file to name to people."""
         self._write_resume_point(position, states)
-        latest, step = self.weights_path("latest"), self.weights_path(f"step{position.step}")
-        with self._stage():
-            if self._ranks.leads:
-                self.write_weights(latest)
-                if self._settings.step_weights:
-                    self._link(latest, step)
-        return step if self._settings.step_weights else latest
+        self.complete(position)
+        return self.weights_path(f"step{position.step}" if self._settings.step_weights else "latest")
 
-    def save_best(self) -> None:
+    def save_best(self, position: Position) -> None:
         """The present weights as the best so far."""
         with self._stage():
             if self._ranks.leads:
-                self.write_weights(self.weights_path("best"))
+                self.write_weights(self.weights_path("best"), position)
 
     def finish(self, position: Position) -> tuple[Path, Path | None]:
         """The latest weights under OUT_WEIGHTS, and the best ones beside them; returns both paths.
@@ -120,24 +125,23 @@ class Checkpointer:
                 self._link(self.weights_path("latest"), out)
                 if best is not None:
                     self._link(self.weights_path("best"), best)
+                if self._average is not None:
+                    self._link(self.weights_path("ema"), self._settings.beside("ema"))
                 result = {**dataclasses.asdict(position), "out_weights": display(out), "out_sha256": sha256_file(out)}
                 result["best_sha256"] = sha256_file(best) if best is not None else ""
                 write_json(
-                    self._folder / RESULT_FILE, {name: value for name, value in result.items() if name != "sums"}
+                    self._folder / RESULT_FILE, {name: value for name, value in result.items() if name not in ("sums", "guard")}
                 )
         return out, best
 
-    def write_weights(self, path: Path) -> None:
-        """The policy's weights with their family file."""
-        with atomic_path(path) as part:
-            save_weights(self._policy, part)
-        hashes = {**self._family.hashes, "weights": sha256_file(path)}
-        write_family(path, dataclasses.replace(self._family, hashes=hashes))
+    def write_weights(self, path: Path, position: Position) -> None:
+        """The policy's weights (or the tuned goal), with what goes with them."""
+        facts = {"step": position.step, "frames": position.frames}
+        write_product(self._policy, path, self._settings, self._family, facts)
 
-    @staticmethod
-    def _link(source: Path, target: Path) -> None:
-        """A second name for weights and their family: a hard link, or a copy where the file system has none."""
-        for origin, name in ((source, target), (family_path(source), family_path(target))):
+    def _link(self, source: Path, target: Path) -> None:
+        """A second name for weights and what goes with them: a hard link, or a copy where the file system has none."""
+        for origin, name in zip(companions(source, self._settings), companions(target, self._settings)):
             if name.exists() and os.path.samefile(origin, name):
                 continue  # renaming a file to another of its names would leave both
             with atomic_path(name) as part:
@@ -158,14 +162,23 @@ class Checkpointer:
                 _write_tensors(part / f"carried_{self._ranks.rank}.safetensors", carried_tensors(states))
                 write_json(part / _position_name(self._ranks.rank), dataclasses.asdict(position))
                 if self._ranks.leads:
-                    _write_tensors(part / MODEL, dict(self._policy.state_dict()))
+                    _write_tensors(part / MODEL, self._kept())
                     _write_tensors(part / OPTIMIZER, optimizer_tensors(self._policy, self._optimizer))
+                    if self._average is not None:
+                        _write_tensors(part / AVERAGE, self._average.tensors())
         except UserError:
             shutil.rmtree(part, ignore_errors=True)
             raise
         with self._stage():
             if self._ranks.leads:
                 _replace_folder(part, target)
+
+    def _kept(self) -> dict[str, torch.Tensor]:
+        """What a resume point keeps of the network: all of it, or what is trained where the rest stays as it began."""
+        state = dict(self._policy.state_dict())
+        if self._settings.train_parts == "all":
+            return state
+        return {name: state[name] for name in trained_parameters(self._policy)}
 
     @contextmanager
     def _stage(self) -> Iterator[None]:
@@ -205,7 +218,12 @@ class Checkpointer:
         own = point / _position_name(self._ranks.rank)
         try:
             position = Position(**read_json(own if own.exists() else point / _position_name(0)))
-            self._policy.load_state_dict(load_file(point / MODEL), strict=True)
+            kept = load_file(point / MODEL)
+            if kept.keys() != self._kept().keys():
+                raise KeyError("it keeps other parts of the network than these settings train")
+            self._policy.load_state_dict(kept, strict=self._settings.train_parts == "all")
+            if self._average is not None:
+                self._average.restore(load_file(point / AVERAGE))
             restore_optimizer(self._policy, self._optimizer, load_file(point / OPTIMIZER))
             states = (
                 carried_states(load_file(point / f"carried_{self._ranks.rank}.safetensors")) if own.exists() else []
@@ -227,13 +245,16 @@ class Checkpointer:
         return position, [state.to(self._ranks.device) for state in states]
 
     def complete(self, position: Position) -> None:
-        """Write the weights of a resume point again: the run may have been killed after the point and before them."""
+        """Write the weights of a resume point (again, where a run was killed after the point and before them)."""
         latest, step = self.weights_path("latest"), self.weights_path(f"step{position.step}")
         with self._stage():
             if self._ranks.leads:
-                self.write_weights(latest)
+                self.write_weights(latest, position)
                 if self._settings.step_weights:
                     self._link(latest, step)
+                if self._average is not None:
+                    with self._average.in_place():
+                        self.write_weights(self.weights_path("ema"), position)
 
 
 def _position_name(rank: int) -> str:

@@ -13,15 +13,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..core.errors import UserError
+from ..data.episode import Episode
+from ..data.layouts import FIRST_GOAL
 from ..data.sampling import ListEntry, read_list
 from ..data.windows import WindowDataset, batches
 from .settings import TrainSettings
 
 ARRAYS = ("frames", "goals", "first", "buttons", "camera")
 Part = dict[str, torch.Tensor]
+Goal = NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +57,11 @@ class Piece:
         return (self.group + 1, 0) if self.ends else (self.group, self.chunk + 1)
 
 
-def open_windows(settings: TrainSettings) -> tuple[WindowDataset, WindowDataset | None]:
+def open_windows(settings: TrainSettings, goal: Goal | None = None) -> tuple[WindowDataset, WindowDataset | None]:
     """Training and validation windows of the settings' lists.
+
+    Args:
+        goal: (E,): this one for every frame, in place of hindsight goals.
 
     Raises:
         UserError: a list or an episode that cannot be used, or an episode that is in both lists.
@@ -61,11 +69,44 @@ def open_windows(settings: TrainSettings) -> tuple[WindowDataset, WindowDataset 
     entries = read_list(settings.train_path)
     val_entries = read_list(settings.val_path) if settings.val_path is not None else []
     refuse_leaks(entries, val_entries)
-    train = _windows(settings, entries, fixed=False)
-    return train, _windows(settings, val_entries, fixed=True) if val_entries else None
+    train = _windows(settings, entries, goal, fixed=False)
+    return train, _windows(settings, val_entries, goal, fixed=True) if val_entries else None
 
 
-def _windows(settings: TrainSettings, entries: Sequence[ListEntry], *, fixed: bool) -> WindowDataset:
+def open_retention(settings: TrainSettings) -> WindowDataset | None:
+    """Validation windows of old skills, always with hindsight goals; None where the settings name no such list.
+
+    Raises:
+        UserError: as `open_windows`.
+    """
+    if settings.retention_path is None:
+        return None
+    entries = read_list(settings.retention_path)
+    refuse_leaks(read_list(settings.train_path), entries)
+    return _windows(settings, entries, None, fixed=True)
+
+
+def demonstrated_goal(settings: TrainSettings) -> Goal:
+    """Where goal tuning begins without a prompt: the mean of the training episodes' goal embeddings, at their mean length; f32 (E,).
+
+    Raises:
+        UserError: an episode without goal embeddings.
+    """
+    total: NDArray[np.float64] | None = None
+    length, count = 0.0, 0
+    for entry in read_list(settings.train_path):
+        episode = Episode(entry.path)
+        episode.check_goals()
+        rows = np.asarray(episode.goals[FIRST_GOAL:], dtype=np.float64)
+        total = rows.sum(0) if total is None else total + rows.sum(0)
+        length, count = length + float(np.linalg.norm(rows, axis=1).sum()), count + len(rows)
+    assert total is not None, "a list names episodes"
+    return (total * (length / count) / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32)
+
+
+def _windows(
+    settings: TrainSettings, entries: Sequence[ListEntry], goal: Goal | None, *, fixed: bool
+) -> WindowDataset:
     return WindowDataset(
         entries,
         settings.T,
@@ -77,6 +118,7 @@ def _windows(settings: TrainSettings, entries: Sequence[ListEntry], *, fixed: bo
         fixed=fixed,
         jitter=settings.jitter,
         first_frame=settings.first_frame,
+        fixed_goal=goal,
     )
 
 

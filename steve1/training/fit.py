@@ -25,6 +25,7 @@ from .checkpoints import Checkpointer, Position
 from .feed import pieces, shares, source_of
 from .insight import Insight
 from .parallel import Ranks
+from .pulls import Average
 from .record import newest_resume_point
 from .reporter import Reporter
 from .schedule import rate_of_step
@@ -42,6 +43,8 @@ class Hooks:
     """After each optimizer step, with its number from 1."""
     on_checkpoint: Callable[[int, Path, Reporter], None] | None = None
     """On the first process, after each checkpoint: step, weights, reporter."""
+    on_end: Callable[[Reporter], None] | None = None
+    """On the first process, when all weights are written, before the run's report."""
 
 
 @dataclasses.dataclass
@@ -58,6 +61,10 @@ class Parts:
     checkpointer: Checkpointer
     reporter: Reporter
     hooks: Hooks = dataclasses.field(default_factory=Hooks)
+    retention: WindowDataset | None = None
+    """Validation windows of old skills."""
+    average: Average | None = None
+    """The weights' running mean."""
 
     @property
     def total_steps(self) -> int:
@@ -68,8 +75,8 @@ class Parts:
 def fit(parts: Parts, position: Position, states: list[PolicyState]) -> None:
     """Train from `position` to the end; `states` is the recurrent state carried into the first piece, if it begins inside windows."""
     settings, ranks = parts.settings, parts.ranks
-    bad = (position.bad_in_a_row, position.bad_steps)
-    tally, clock = Tally(ranks, position.sums, bad, settings.max_grad_norm), Clock()
+    bad = (position.bad_in_a_row, position.bad_steps, position.spikes)
+    tally, clock = Tally(ranks, position.sums, bad, settings.max_grad_norm, parts.stepper.measures), Clock()
     parts.policy.train()
     feed = pieces(
         parts.train,
@@ -87,7 +94,7 @@ def fit(parts: Parts, position: Position, states: list[PolicyState]) -> None:
             if piece.starts or not states:
                 states = parts.stepper.initial_states(piece)
             rate = learning_rate(settings, position)
-            outcome = parts.stepper.step(piece, states, rate)
+            outcome = parts.stepper.step(piece, states, rate, position.step + 1)
             states = outcome.states
             position.advance(piece.following, piece.n_frames * ranks.world, Counter(map(source_of, piece.episodes)))
             tally.add(outcome)
@@ -135,14 +142,17 @@ def watch_for_bad_steps(parts: Parts, position: Position, tally: Tally) -> None:
     """Report skipped steps; stop the run where there are too many in a row. Asks a GPU now and then only."""
     if parts.ranks.device.type != "cpu" and position.step % 10 and position.step != parts.total_steps:
         return
-    before = position.bad_steps
-    position.bad_in_a_row, position.bad_steps = tally.skipped()
+    before, spikes = position.bad_steps, position.spikes
+    position.bad_in_a_row, position.bad_steps, position.spikes = tally.skipped()
+    why = "loss or gradient is not finite"
+    if position.spikes > spikes:
+        why = "loss or gradient norm is far above its running mean"
     if position.bad_steps > before:
-        parts.reporter.skipped(position.step, position.bad_in_a_row, position.bad_steps)
+        parts.reporter.skipped(position.step, position.bad_in_a_row, position.bad_steps, why)
     if position.bad_in_a_row >= parts.settings.max_bad_steps:
         kept = newest_resume_point(parts.settings.run_dir)
         raise UserError(
-            f"{position.bad_in_a_row} steps in a row had a loss or gradient that is not finite; the run stops.",
+            f"{position.bad_in_a_row} steps in a row were skipped: {why}; the run stops.",
             where=f"step {position.step}",
             got=f"last good checkpoint: {display(kept) if kept else 'none yet'}; no bad step changed the weights",
             todo="lower LEARNING_RATE, add --precision fp32, or look for damaged episodes; the same command goes on from there",
@@ -158,25 +168,37 @@ def log(parts: Parts, position: Position, tally: Tally, clock: Clock, rate: floa
 
 
 def validate_and_keep_best(parts: Parts, position: Position) -> None:
-    """Validate; keep the weights where they are the best so far."""
-    if parts.val is None or position.validated_step == position.step:
+    """Validate, on the task and on old skills; keep the weights where they are the best so far."""
+    if (parts.val is None and parts.retention is None) or position.validated_step == position.step:
+        return
+    position.validated_step = position.step
+    score = 0.0
+    if parts.retention is not None:
+        kept = validate(parts.policy, parts.retention, parts.settings, parts.ranks, parts.precision)
+        parts.reporter.retained(position.step, kept)
+        score = kept["loss"] if parts.settings.best_by == "task+retention" else 0.0
+    if parts.val is None:
         return
     insight = Insight()
     results = validate(parts.policy, parts.val, parts.settings, parts.ranks, parts.precision, None, insight)
-    better = math.isfinite(results["loss"]) and (position.best_loss is None or results["loss"] < position.best_loss)
-    position.validated_step = position.step
+    if parts.average is not None:
+        with parts.average.in_place():
+            averaged = validate(parts.policy, parts.val, parts.settings, parts.ranks, parts.precision)
+        results["validation_ema/loss"] = averaged["loss"]
+    score += results["loss"]
+    better = math.isfinite(score) and (position.best_loss is None or score < position.best_loss)
     position.validations_since_best = 0 if better else position.validations_since_best + 1
     parts.reporter.validated(position.step, results, better, insight)
     if better:
-        position.best_loss, position.best_step = results["loss"], position.step
-        parts.checkpointer.save_best()
+        position.best_loss, position.best_step = score, position.step
+        parts.checkpointer.save_best(position)
     if out_of_patience(parts.settings, position):
         parts.reporter.say(f"No better validation in {parts.settings.patience} tries: stopping early.")
 
 
 def save(parts: Parts, position: Position, tally: Tally, states: list[PolicyState]) -> None:
     """A checkpoint from which the run can go on; `states` is empty between two windows."""
-    position.sums = tally.to_list()
+    position.sums, position.guard = tally.to_list(), parts.stepper.guard.to_list()
     path = parts.checkpointer.save(position, states)
     parts.reporter.saved(path)
     if parts.hooks.on_checkpoint is not None and parts.ranks.leads:

@@ -7,6 +7,7 @@ and lists); a refusal that names every difference where the folder belongs to a 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import platform
 import re
 import shutil
@@ -14,32 +15,43 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..core.errors import UserError
 from ..core.files import read_json, sha256_file, write_json
 from ..core.paths import ROOT, display, resolve
 from .parallel import Ranks
+from .products import companions
 from .settings import TrainSettings
 
 SETTINGS_FILE = "settings.json"
 RESULT_FILE = "result.json"
+REPORT_FILE = "report.html"
 RESUME_FOLDER = "resume"
 # Our lock, and what a kill leaves of a file or resume point that was being written.
 _LEFTOVER = re.compile(r"\.lock|\.step\d+\.part|\..+\.\d+\.[0-9a-f]{8}\.\w+")
 
 
-def describe_run(settings: TrainSettings, ranks: Ranks, precision: torch.dtype) -> dict[str, Any]:
-    """Everything that the weights of this run will depend on, as JSON."""
+def describe_run(
+    settings: TrainSettings, ranks: Ranks, precision: torch.dtype, goal: NDArray[np.float32] | None = None
+) -> dict[str, Any]:
+    """Everything that the weights of this run will depend on, as JSON; `goal` (E,): the fixed one, or where tuning begins."""
     files = {"in_model": resolve(settings.in_model), "train_list": settings.train_path}
     if not settings.starts_empty:
         files["in_weights"] = resolve(settings.in_weights)
     if settings.val_path is not None:
         files["val_list"] = settings.val_path
+    if settings.retention_path is not None:
+        files["retention_list"] = settings.retention_path
+    hashes = {name: sha256_file(path) for name, path in files.items()}
+    if goal is not None:
+        hashes["goal"] = hashlib.sha256(np.ascontiguousarray(goal, dtype="<f4").tobytes()).hexdigest()
     return {
         "settings": dataclasses.asdict(settings),
         "resolved": {"processes": ranks.world, "precision": str(precision).removeprefix("torch.")},
-        "sha256": {name: sha256_file(path) for name, path in files.items()},
+        "sha256": hashes,
         "made_by": {
             "commit": _commit(),
             "python": platform.python_version(),
@@ -145,8 +157,12 @@ class RunFolder:
             if item.name == ".lock":
                 continue
             shutil.rmtree(item) if item.is_dir() else item.unlink()
-        for path in (self._settings.out_path, self._settings.best_path):
-            path.unlink(missing_ok=True)
+        for path in self._outputs():
+            for file in companions(path, self._settings):
+                file.unlink(missing_ok=True)
+
+    def _outputs(self) -> list[Path]:
+        return [self._settings.out_path, self._settings.best_path, self._settings.beside("ema")]
 
     def _compare(self, point: Path) -> None:
         found = differences(self._record, read_json(self.path / SETTINGS_FILE), self._settings)
@@ -160,7 +176,7 @@ class RunFolder:
 
     def _guard_output(self) -> None:
         """Refuse to replace weights that an earlier run of this folder did not write."""
-        outputs = [path for path in (self._settings.out_path, self._settings.best_path) if path.exists()]
+        outputs = [path for path in self._outputs() if path.exists()]
         if self._settings.overwrite or not outputs:
             return
         result = self.path / RESULT_FILE
@@ -168,8 +184,8 @@ class RunFolder:
         # A run killed between its last two files has the weights, but not yet the record of them.
         own = [
             sha256_file(path)
-            for kind in ("latest", "best")
-            for path in self.path.glob(f"*_{kind}{self._settings.out_path.suffix}")
+            for kind in ("latest", "best", "ema")
+            for path in self.path.glob(f"*_{kind}{self._settings.suffix}")
         ]
         ours = {written.get("out_sha256"), written.get("best_sha256"), *own}
         for path in outputs:

@@ -47,7 +47,7 @@ class Reporter:
     """
 
     def __init__(self, run_dir: Path, total_steps: int, *, speaks: bool, first_step: int = 0) -> None:
-        self.total_steps, self._run_dir = total_steps, run_dir
+        self.total_steps, self._run_dir, self._first_step = total_steps, run_dir, first_step
         self.board: Any = None
         self._file: ScalarFile | None = None
         self._speaks = speaks
@@ -99,23 +99,28 @@ class Reporter:
             )
         speeds = {name if "/" in name else f"speed/{name}": value for name, value in speed.items() if name != "seconds_left"}
         trained = {name if "/" in name else f"train/{name}": value for name, value in averages.items()}
-        self._curves(step, {**trained, "train/learning_rate": rate, **speeds})
+        self.curves(step, {**trained, "train/learning_rate": rate, **speeds})
 
     def validated(self, step: int, results: dict[str, float], better: bool, insight: Insight | None = None) -> None:
         """The result of a validation; `better` than all before. Names without a folder go to validation/."""
         self.say(f"Validation @ step {step}: Loss={results['loss']:.3f}" + (" (best so far)" if better else ""))
         self.validation_curves(step, results, insight)
 
+    def retained(self, step: int, results: dict[str, float]) -> None:
+        """How well old skills are predicted."""
+        self.say(f"Retention @ step {step}: Loss={results['loss']:.3f}")
+        self.curves(step, {f"retention/{name}": value for name, value in results.items()})
+
     def validation_curves(self, step: int, results: dict[str, float], insight: Insight | None = None) -> None:
         """A validation's numbers without a line on the console; step 0: before training."""
         if self.board is None:
             return
         numbers = {**results, **(insight.numbers() if insight is not None else {})}
-        self._curves(step, {name if "/" in name else f"validation/{name}": value for name, value in numbers.items()})
+        self.curves(step, {name if "/" in name else f"validation/{name}": value for name, value in numbers.items()})
         if insight is not None and insight.button_shares():
             self._actions(step, insight.button_shares(), insight.camera_shares())
 
-    def _curves(self, step: int, numbers: dict[str, float]) -> None:
+    def curves(self, step: int, numbers: dict[str, float]) -> None:
         """Points of curves, in TensorBoard and in the run's file."""
         if self.board is None or self._file is None:
             return
@@ -138,8 +143,10 @@ class Reporter:
         if self._file is not None:
             self._file.add(step, {"actions/buttons": buttons, "actions/camera": camera})
 
-    def describe(self) -> None:
-        """What the run depends on (its settings.json), as text, and how its charts are laid out."""
+    def describe(self, data: dict[str, int] | None = None) -> None:
+        """What the run depends on (its settings.json), as text, how its charts are laid out, and how much data there is."""
+        if self._file is not None and data and self._first_step == 0:
+            self._file.add(0, {"data": data})
         if self.board is not None:
             self.board.add_custom_scalars(LAYOUT)
             self.board.add_text("settings", settings_table(read_json(self._run_dir / SETTINGS_FILE)))
@@ -148,10 +155,10 @@ class Reporter:
         """A checkpoint is on disk."""
         self.say(f"Saved checkpoint: {path.name}")
 
-    def skipped(self, step: int, in_a_row: int, total: int) -> None:
-        """Steps up to `step` had a loss or gradient that is not a finite number."""
-        self.warn(f"step {step}: loss or gradient is not finite; skipped ({in_a_row} in a row, {total} in all)")
-        self._curves(step, {"train/skipped_steps": total})
+    def skipped(self, step: int, in_a_row: int, total: int, why: str = "loss or gradient is not finite") -> None:
+        """Steps up to `step` would have done harm."""
+        self.warn(f"step {step}: {why}; skipped ({in_a_row} in a row, {total} in all)")
+        self.curves(step, {"train/skipped_steps": total})
 
     def picture(self, name: str, image: np.ndarray, step: int = 0) -> None:
         """A picture, u8 (H,W,3) RGB, for TensorBoard."""

@@ -14,22 +14,16 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..actions import NULL_CAMERA
 from ..policy import GoalPolicy, PolicyState
-from .feed import Part, Piece
+from .feed import Piece
+from .guard import Guard
+from .objective import MEASURES, LossModule
+from .optimizers import new_optimizer
 from .parallel import Ranks
+from .pulls import Anchor, Average
 from .settings import TrainSettings
 
-MEASURES = (
-    "loss",
-    "loss_buttons",
-    "loss_camera",
-    "accuracy_buttons",
-    "accuracy_camera",
-    "entropy_buttons",
-    "entropy_camera",
-)
-
+__all__ = ["MEASURES", "LossModule", "Outcome", "Stepper", "autocast", "make_optimizer"]
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -38,35 +32,18 @@ class Outcome:
     states: list[PolicyState]
     """One a micro-batch, without history, ready for the next chunk."""
     measures: torch.Tensor
-    """(len(MEASURES),) f32, means over this process's frames; zeros where the step was skipped."""
+    """(len(Stepper.measures),) f32, means over this process's frames; zeros where the step was skipped."""
     gradient_norm: torch.Tensor
     """In the published unit: of a loss summed over TRUNC_T frames; before clipping; 0 where skipped."""
     bad: torch.Tensor
-    """bool scalar, the same on all processes: loss or gradient not finite, so that no weight was changed."""
-
-
-class LossModule(nn.Module):
-    """The policy's loss as a forward pass, which is what DDP and torch.compile wrap."""
-
-    def __init__(self, policy: GoalPolicy, camera_weight: float = 1.0) -> None:
-        super().__init__()
-        self.policy = policy
-        self.camera_weight = camera_weight
-
-    def forward(self, part: Part, state: PolicyState) -> Any:
-        """LossOutput of one micro-batch."""
-        weights = None
-        if self.camera_weight != 1.0:  # the loss divides by the sum of the weights, micro-batch by micro-batch
-            weights = 1.0 + (self.camera_weight - 1.0) * (part["camera"] != NULL_CAMERA).float()
-        return self.policy.loss(
-            part["frames"], part["goals"], part["first"], state, part["buttons"], part["camera"], weights
-        )
+    """bool scalar, the same on all processes: the step was skipped, no weight was changed."""
+    spike: torch.Tensor
+    """bool scalar: skipped although finite, because loss or gradient lay far above their running means."""
 
 
 def make_optimizer(policy: GoalPolicy, settings: TrainSettings) -> torch.optim.Optimizer:
-    """AdamW over what is trainable; decay only where `GoalPolicy.parameter_groups` says."""
-    groups = policy.parameter_groups(settings.weight_decay)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    """The chosen optimizer over what is trainable; decay only where `GoalPolicy.parameter_groups` says."""
+    return new_optimizer(settings.optimizer, policy.parameter_groups(settings.weight_decay), settings.learning_rate)
 
 
 class Stepper:
@@ -75,6 +52,10 @@ class Stepper:
     Args:
         policy: the network, on the ranks' device.
         precision: torch.bfloat16 runs the network under autocast.
+        reference: the starting policy, where the settings pull towards its actions.
+        anchor: the starting weights, where they pull towards those.
+        average: takes the weights into its mean after each step.
+        guard: the running means that spikes are judged by.
     """
 
     def __init__(
@@ -84,45 +65,62 @@ class Stepper:
         settings: TrainSettings,
         ranks: Ranks,
         precision: torch.dtype,
+        *,
+        reference: GoalPolicy | None = None,
+        anchor: Anchor | None = None,
+        average: Average | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._policy, self._optimizer, self._ranks = policy, optimizer, ranks
-        self._precision = precision
+        self._precision, self._anchor, self._average = precision, anchor, average
+        self.guard = guard or Guard(settings, ranks.device)
         self._trunc_t = settings.trunc_t
         # The threshold is published for a loss summed over the chunk; ours is its mean.
         self._limit = settings.max_grad_norm / settings.trunc_t if settings.max_grad_norm else float("inf")
         self._trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        module: nn.Module = LossModule(policy, settings.camera_weight)
+        self._loss = LossModule(policy, settings.camera_weight, reference, settings.kl_coef)
+        self.measures = (*self._loss.measures, "l2sp") if anchor is not None else self._loss.measures
+        """Names of what a step measures."""
+        module: nn.Module = self._loss
         if ranks.world > 1:
             module = DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
         self._module = torch.compile(module) if settings.compile else module
 
     def initial_states(self, piece: Piece) -> list[PolicyState]:
         """Fresh states, one a micro-batch."""
-        return [self._policy.initial_state(len(part["first"])) for part in piece.parts]
+        return [self._loss.initial_state(len(part["first"])) for part in piece.parts]
 
-    def step(self, piece: Piece, states: list[PolicyState], rate: float) -> Outcome:
-        """One optimizer step at learning rate `rate`; a non-finite one changes nothing and forgets the states."""
+    def step(self, piece: Piece, states: list[PolicyState], rate: float, number: int = 1) -> Outcome:
+        """One optimizer step, the run's `number`-th, at learning rate `rate`; a skipped one changes nothing and forgets the states."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
         count = len(piece.parts)
         after: list[PolicyState] = []
-        total = torch.zeros(len(MEASURES), device=self._ranks.device)
+        total = torch.zeros(len(self._loss.measures), device=self._ranks.device)
         for index, (part, state) in enumerate(zip(piece.parts, states)):
             with self._gradients_stay_here(index < count - 1):
                 with autocast(self._ranks.device, self._precision):
                     found = self._module(part, state)
                 (found.loss / count).backward()
             after.append(found.state.detach())
-            total += torch.stack([getattr(found, name).detach().float() for name in MEASURES]) / count
+            total += found.measures / count
+        if self._anchor is not None:
+            total = torch.cat([total, self._anchor.pull().reshape(1)])
         norm = nn.utils.clip_grad_norm_(self._trained, self._limit)
-        bad = self._ranks.any(~(torch.isfinite(norm) & torch.isfinite(total[0])))
+        finite = torch.isfinite(norm) & torch.isfinite(total[0])
+        spike = self._ranks.any(finite & self.guard.spikes(total[0], norm))
+        bad = self._ranks.any(~finite) | spike
         self._apply(bad)
+        self.guard.remember(total[0], norm, bad)
+        if self._average is not None:
+            self._average.update(number)
         return Outcome(
             states=[self._forget_where(bad, state) for state in after],
             measures=torch.where(bad, torch.zeros_like(total), total),
             gradient_norm=torch.where(bad, torch.zeros_like(norm), norm.detach() * self._trunc_t),
             bad=bad,
+            spike=spike,
         )
 
     def _gradients_stay_here(self, yes: bool) -> Any:
@@ -140,11 +138,10 @@ class Stepper:
 
     def _forget_where(self, bad: torch.Tensor, state: PolicyState) -> PolicyState:
         # A non-finite chunk leaves non-finite keys behind, which a mask alone would not keep out of a product.
-        fresh = self._policy.initial_state(state.batch)
         return PolicyState(
-            tuple(torch.where(bad, new.to(old.dtype), old) for new, old in zip(fresh.keys, state.keys)),
-            tuple(torch.where(bad, new.to(old.dtype), old) for new, old in zip(fresh.values, state.values)),
-            torch.where(bad, fresh.mask, state.mask),
+            tuple(torch.where(bad, torch.zeros_like(old), old) for old in state.keys),
+            tuple(torch.where(bad, torch.zeros_like(old), old) for old in state.values),
+            torch.where(bad, torch.zeros_like(state.mask), state.mask),
         )
 
 

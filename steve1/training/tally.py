@@ -16,23 +16,31 @@ import torch
 from .parallel import Ranks
 from .step import MEASURES, Outcome
 
-_NAMES = (*MEASURES, "gradient_norm", "clipped_share")
+_MORE = ("gradient_norm", "clipped_share")
 
 
 class Tally:
     """Sums over steps; `sums` of an earlier run are taken up where it stopped.
 
     Args:
+        bad: skipped steps so far: those in a row, all, and those of them that the guard stopped.
         limit: the gradient norm above which steps are clipped; 0: none is.
+        measures: names of what each step measures.
     """
 
     def __init__(
-        self, ranks: Ranks, sums: list[float] | None = None, bad: tuple[int, int] = (0, 0), limit: float = 0.0
+        self,
+        ranks: Ranks,
+        sums: list[float] | None = None,
+        bad: tuple[int, ...] = (0, 0, 0),
+        limit: float = 0.0,
+        measures: tuple[str, ...] = MEASURES,
     ) -> None:
         self._ranks, self._limit = ranks, limit or float("inf")
-        start = sums if sums and len(sums) == len(_NAMES) + 1 else [0.0] * (len(_NAMES) + 1)
+        self._names = (*measures, *_MORE)
+        start = sums if sums and len(sums) == len(self._names) + 1 else [0.0] * (len(self._names) + 1)
         self._sums = torch.tensor(start, device=ranks.device)
-        self._bad = torch.tensor(bad, device=ranks.device, dtype=torch.int64)
+        self._bad = torch.tensor([*bad, 0][:3], device=ranks.device, dtype=torch.int64)
 
     def add(self, outcome: Outcome) -> None:
         """Count a step; the skipped ones count as skipped only."""
@@ -40,18 +48,18 @@ class Tally:
         norm = outcome.gradient_norm.reshape(1).float()
         self._sums += torch.cat([outcome.measures, norm, (norm > self._limit).float(), good])
         in_a_row = (self._bad[0] + 1) * outcome.bad
-        self._bad = torch.stack([in_a_row, self._bad[1] + outcome.bad])
+        self._bad = torch.stack([in_a_row, self._bad[1] + outcome.bad, self._bad[2] + outcome.spike])
 
-    def skipped(self) -> tuple[int, int]:
-        """Non-finite steps: those in a row up to now, and all; waits for the device."""
-        in_a_row, total = self._bad.tolist()
-        return int(in_a_row), int(total)
+    def skipped(self) -> tuple[int, int, int]:
+        """Skipped steps: those in a row up to now, all, and those of them that the guard stopped; waits for the device."""
+        in_a_row, total, spikes = self._bad.tolist()
+        return int(in_a_row), int(total), int(spikes)
 
     def averages(self) -> dict[str, float]:
         """Means over good steps and over processes since the last call; NaN where there was none. All processes call it."""
         *sums, count = self._ranks.sum(self._sums).tolist()
         self._sums.zero_()
-        return {name: value / count if count else float("nan") for name, value in zip(_NAMES, sums)}
+        return {name: value / count if count else float("nan") for name, value in zip(self._names, sums)}
 
     def to_list(self) -> list[float]:
         """The sums, to be kept in a resume point."""

@@ -13,25 +13,32 @@ from pathlib import Path
 if not __package__:  # run as a file: make the project importable in place of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+import numpy as np
 import torch
 
 from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.family import Family, read_family
+from steve1.core.goal_file import read_goal
 from steve1.core.paths import ROOT, display, resolve
 from steve1.data.windows import WindowDataset
 from steve1.policy import GoalPolicy, PolicyState, load_policy
 from steve1.training.cache import read_features
 from steve1.training.checkpoints import Checkpointer, Position
-from steve1.training.feed import open_windows, pieces
+from steve1.training.feed import Goal, demonstrated_goal, open_retention, open_windows, pieces
 from steve1.training.fit import Hooks, Parts, fit, validate_and_keep_best
+from steve1.training.guard import Guard
 from steve1.training.insight import Insight
+from steve1.training.lora import adapter_path
 from steve1.training.parallel import Ranks, choose_precision, join
 from steve1.training.pictures import contact_sheet, write_png
+from steve1.training.pulls import anchor_for, average_for, reference_for
 from steve1.training.record import RunFolder, describe_run, newest_resume_point
+from steve1.training.report import closing_line, write_report
 from steve1.training.reporter import Reporter
 from steve1.training.settings import TrainSettings
 from steve1.training.step import Stepper, make_optimizer
+from steve1.training.trained import choose_trained, describe
 from steve1.training.validation import chosen_windows, validate
 
 
@@ -48,13 +55,16 @@ class TrainResult:
     bad_steps: int
 
 
-def finetune(settings: TrainSettings, *, hooks: Hooks | None = None, family: Family | None = None) -> TrainResult:
+def finetune(
+    settings: TrainSettings, *, hooks: Hooks | None = None, family: Family | None = None, goal: Goal | None = None
+) -> TrainResult:
     """Train as the settings say; go on where an earlier run with the same settings stopped.
 
     Args:
         settings: checked here, every fault at once.
         hooks: calls at steps and checkpoints.
         family: what goes with the weights (MineCLIP, prior, environment); by default that of the starting weights.
+        goal: (E,) f32: what `fixed_prompt` means; whoever knows MineCLIP and the prior has worked it out.
 
     Raises:
         UserError: settings, files or data that cannot work; a run folder or output that belongs to something else;
@@ -68,9 +78,10 @@ def finetune(settings: TrainSettings, *, hooks: Hooks | None = None, family: Fam
     folder: RunFolder | None = None
     try:
         precision = choose_precision(settings.precision, ranks.device)
-        train, val = open_windows(settings)
-        policy = starting_policy(settings, ranks, train)
-        record = describe_run(settings, ranks, precision)
+        goal = chosen_goal(settings, goal)
+        train, val = open_windows(settings, goal)
+        policy = starting_policy(settings, ranks, train, goal)
+        record = describe_run(settings, ranks, precision, goal)
         folder = RunFolder(settings, record)
         with ranks.together("opening the run's folder"):
             point = folder.claim() if ranks.leads else None
@@ -86,7 +97,28 @@ def finetune(settings: TrainSettings, *, hooks: Hooks | None = None, family: Fam
         ranks.close()
 
 
-def starting_policy(settings: TrainSettings, ranks: Ranks, train: WindowDataset) -> GoalPolicy:
+def chosen_goal(settings: TrainSettings, goal: Goal | None) -> Goal | None:
+    """The one goal of every frame, or where goal tuning begins, f32 (E,); None for hindsight goals.
+
+    Raises:
+        UserError: a prompt whose goal nobody has worked out; a bad goal file.
+    """
+    if settings.fixed_goal_file:
+        return read_goal(settings.fixed_goal_file).goal
+    if settings.fixed_prompt and goal is None:
+        raise UserError(
+            "A prompt becomes a goal through MineCLIP, which this room does not know.",
+            got=f"fixed_prompt {settings.fixed_prompt!r} without a goal",
+            todo="python -m steve1.commands.train (or 3_train_finetune_fixed_prompt.sh) works it out; finetune(..., goal=vector)",
+        )
+    if settings.fixed_prompt:
+        return np.asarray(goal, dtype=np.float32).reshape(-1)
+    return demonstrated_goal(settings) if settings.train_parts == "goal" else None
+
+
+def starting_policy(
+    settings: TrainSettings, ranks: Ranks, train: WindowDataset, goal: Goal | None = None
+) -> GoalPolicy:
     """The policy that training begins with, on the ranks' device; UserError where its goals are not the data's."""
     torch.manual_seed(settings.seed)
     weights = None if settings.starts_empty else resolve(settings.in_weights)
@@ -99,6 +131,7 @@ def starting_policy(settings: TrainSettings, ranks: Ranks, train: WindowDataset)
             got=f"E = {train.embed_dim}",
             todo="embed the episodes with the MineCLIP of these weights: python tools/generate_mineclip_embeds.py --help",
         )
+    choose_trained(policy, settings, None if goal is None else torch.from_numpy(goal))
     return policy
 
 
@@ -123,10 +156,13 @@ def assemble(
 ) -> tuple[Parts, Position, list[PolicyState]]:
     """Everything that the loop needs, at the resume point or at the beginning."""
     policy.net.img_process.recompute = settings.recompute_cnn
+    retention = open_retention(settings)
     if settings.feature_cache:
-        read_features(settings, policy, (train, val), ranks, precision)
+        read_features(settings, policy, (train, val, retention), ranks, precision)
     optimizer = make_optimizer(policy, settings)
-    checkpointer = Checkpointer(settings, ranks, policy, optimizer, family)
+    # What is compared with later is taken now, before a resume point replaces the starting weights.
+    reference, anchor, average = reference_for(policy, settings), anchor_for(policy, settings), average_for(policy, settings)
+    checkpointer = Checkpointer(settings, ranks, policy, optimizer, family, average)
     states: list[PolicyState] = []
     position = Position(frames_per_step=settings.frames_per_step(ranks.world))
     if point is not None:
@@ -135,24 +171,27 @@ def assemble(
     reporter = Reporter(
         settings.run_dir, settings.total_steps(ranks.world), speaks=ranks.leads, first_step=position.step
     )
-    stepper = Stepper(policy, optimizer, settings, ranks, precision)
-    return (
-        Parts(settings, ranks, precision, policy, stepper, train, val, checkpointer, reporter, hooks),
-        position,
-        states,
+    guard = Guard(settings, ranks.device, position.guard)
+    stepper = Stepper(
+        policy, optimizer, settings, ranks, precision, reference=reference, anchor=anchor, average=average, guard=guard
     )
+    parts = Parts(
+        settings, ranks, precision, policy, stepper, train, val, checkpointer, reporter, hooks, retention, average
+    )
+    return parts, position, states
 
 
 def _train(parts: Parts, position: Position, states: list[PolicyState]) -> TrainResult:
     try:
         parts.reporter.started(introduction(parts, position))
-        parts.reporter.describe()
+        parts.reporter.describe(data_facts(parts))
         if position.step == 0:
             prove_first_batch(parts)
         fit(parts, position, states)
         validate_and_keep_best(parts, position)
         final, best = parts.checkpointer.finish(position)
         parts.reporter.finished(final, best, closing(parts, position, final, best))
+        conclude(parts)
     finally:
         parts.reporter.close()
     return TrainResult(
@@ -164,11 +203,11 @@ def introduction(parts: Parts, position: Position) -> list[str]:
     """What a person wants to read before the first step."""
     settings, train = parts.settings, parts.train
     parameters = sum(parameter.numel() for parameter in parts.policy.parameters())
-    trained = sum(parameter.numel() for parameter in parts.policy.parameters() if parameter.requires_grad)
     start = "initialised weights" if settings.starts_empty else settings.in_weights
     validation = f"{len(parts.val)} validation windows" if parts.val is not None else "no validation"
     lines = [
-        f"from {start} ({parameters / 1e6:.2f} M parameters, {trained / 1e6:.2f} M trained) to {display(settings.out_path)}",
+        f"from {start} to {display(settings.out_path)}",
+        *describe(parts.policy, settings),
         f"{len(train)} windows of T={settings.T} from {len(train.paths)} episodes ({train.n_frames} frames), {validation}",
         f"{parts.total_steps} steps of {settings.frames_per_step(parts.ranks.world)} frames: batch {settings.batch_size} x "
         f"{settings.trunc_t} x {settings.gradient_accum_steps} accumulated x {parts.ranks.world} process(es)",
@@ -176,13 +215,21 @@ def introduction(parts: Parts, position: Position) -> list[str]:
         f"watch: tensorboard --logdir {display(settings.run_dir.parent)}",
     ]
     saves = parts.total_steps // settings.save_every
-    if settings.step_weights and saves * parameters * 4 > 2e9:
+    if settings.step_weights and settings.train_parts != "goal" and saves * parameters * 4 > 2e9:
         lines.append(
             f"{saves} step checkpoints will take {saves * parameters * 4 / 1e9:.0f} GB (--no_step_weights: none)"
         )
     if position.step:
         lines.append(f"going on after step {position.step}")
     return lines
+
+
+def data_facts(parts: Parts) -> dict[str, int]:
+    """How much there is to learn from and to validate on, for the report."""
+    facts = {"train_frames": parts.train.n_frames, "train_windows": len(parts.train), "train_episodes": len(parts.train.paths)}
+    if parts.val is not None:
+        facts["val_frames"] = len(chosen_windows(parts.val, parts.settings.val_windows)) * parts.settings.T
+    return facts
 
 
 def prove_first_batch(parts: Parts) -> None:
@@ -202,17 +249,33 @@ def prove_first_batch(parts: Parts) -> None:
         results = validate(parts.policy, parts.val, parts.settings, parts.ranks, parts.precision, windows, insight)
         parts.reporter.validation_curves(0, results, insight)
         parts.reporter.say(f"  before training: loss {results['loss']:.3f} on {len(windows)} validation windows")
+    if parts.retention is not None:
+        parts.reporter.retained(0, validate(parts.policy, parts.retention, parts.settings, parts.ranks, parts.precision))
+
+
+def conclude(parts: Parts) -> None:
+    """What is shown of a finished run."""
+    if not parts.ranks.leads:
+        return
+    if parts.hooks.on_end is not None:
+        parts.hooks.on_end(parts.reporter)
+    parts.reporter.say(f"  {closing_line(write_report(parts.settings.run_dir))}")
 
 
 def closing(parts: Parts, position: Position, final: Path, best: Path | None) -> list[str]:
     """Where everything lies."""
     lines = [f"Final model: {display(final)} (step {position.step}, {position.frames} frames)"]
     if best is not None and position.best_loss is not None:
-        lines.append(
-            f"Best model: {display(best)} (step {position.best_step}, validation loss {position.best_loss:.3f})"
-        )
+        what = "validation loss" if parts.settings.best_by == "task" else "validation and retention loss"
+        lines.append(f"Best model: {display(best)} (step {position.best_step}, {what} {position.best_loss:.3f})")
+    if parts.average is not None:
+        lines.append(f"Averaged weights: {display(parts.settings.beside('ema'))}")
+    if parts.settings.train_parts == "lora":
+        lines.append(f"Adapter: {display(adapter_path(final))} (already merged into the weights)")
+    if parts.settings.train_parts == "goal":
+        lines.append(f"Play it: python run_agent/run_agent.py --goal_file {display(final)}")
     if position.bad_steps:
-        lines.append(f"{position.bad_steps} steps were not finite and were skipped")
+        lines.append(f"{position.bad_steps} steps were skipped, {position.spikes} of them by the guard against spikes")
     return lines
 
 

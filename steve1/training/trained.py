@@ -13,6 +13,7 @@ from ..core.errors import UserError
 from ..policy import GoalPolicy
 from .checks import lora_targets
 from .lora import add_lora, merged_state
+from .optimizers import BYTES_OF_MOMENTS
 from .settings import TrainSettings
 
 TUNED_GOAL = "tuned_goal"
@@ -99,7 +100,8 @@ def describe(policy: GoalPolicy, settings: TrainSettings) -> list[str]:
     if not trained:
         raise UserError("Nothing would be trained.", got=f"train_parts {settings.train_parts}")
     copies = settings.kl_coef > 0, settings.l2sp_coef > 0 and settings.train_parts != "lora", settings.ema_decay > 0
-    held = 4 * (every + trained * (3 + sum(copies)))  # weights; gradients and AdamW's two moments; copies of what is trained
+    moments = BYTES_OF_MOMENTS[settings.optimizer]
+    held = 4 * every + trained * (4 + moments + 4 * sum(copies))  # weights; gradients, the optimizer's moments, copies
     what = {
         "all": "everything",
         "frozen_cnn": "all but the image network",

@@ -1,0 +1,261 @@
+"""What is trained, and what is left alone: each method changes only its own part, resumes exactly, and leaves files that play."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from steve1.core.errors import UserError
+from steve1.core.files import sha256_file
+from steve1.core.goal_file import read_goal
+from steve1.policy import load_policy
+from steve1.training import finetune
+from steve1.training.feed import demonstrated_goal, open_windows, pieces
+from steve1.training.fit import Hooks
+from steve1.training.lora import adapter_path, lora_layers, merge_adapter, merged_state
+from steve1.training.objective import LossModule
+from steve1.training.settings import TrainSettings
+from steve1.training.trained import choose_trained, frozen_copy, trained_parameters
+
+from .conftest import E, same, weights_of
+
+Make = Callable[..., TrainSettings]
+LORA = {"train_parts": "lora", "lora_rank": 4, "learning_rate": 1e-2}
+
+
+class Crash(Exception):
+    pass
+
+
+def crash_at(step: int) -> Hooks:
+    def stop(now: int) -> None:
+        if now == step:
+            raise Crash
+
+    return Hooks(on_step=stop)
+
+
+def product(chosen: TrainSettings) -> dict[str, Any]:
+    """What a run is for, with its average where it keeps one."""
+    if chosen.train_parts == "goal":
+        return {"goal": torch.from_numpy(read_goal(chosen.out_path).goal)}
+    found = weights_of(chosen.out_path)
+    if chosen.ema_decay:
+        found |= {f"ema/{name}": value for name, value in weights_of(chosen.beside("ema")).items()}
+    return found
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "frozen_cnn": {"train_parts": "frozen_cnn", "kl_coef": 0.5, "l2sp_coef": 0.1},
+    "heads_and_goal": {"train_parts": "heads_and_goal", "ema_decay": 0.9},
+    "lora": {**LORA, "kl_coef": 0.5, "l2sp_coef": 0.1, "ema_decay": 0.9},
+    "goal": {"train_parts": "goal", "learning_rate": 0.1},
+    "norm_bias": {"train_parts": "norm_bias", "kl_coef": 0.5},
+    "all": {"kl_coef": 0.5, "l2sp_coef": 0.1, "ema_decay": 0.9},
+}
+CHANGED: dict[str, Callable[[str], bool]] = {
+    "frozen_cnn": lambda name: not name.startswith(("net.img_process.cnn", "value_head")),
+    "heads_and_goal": lambda name: name.startswith(("pi_head", "net.mineclip_embed_linear")),
+    "lora": lambda name: name.endswith(".weight") and any(part in name for part in ("_layer.", "mlp", "pi_head")) and "norm" not in name and "r_layer" not in name and "lastlayer" not in name,
+    "norm_bias": lambda name: not name.startswith("value_head") and ("bias" in name or "norm" in name or "_ln" in name or ".n." in name),
+    "all": lambda name: not name.startswith("value_head"),
+}  # fmt: skip
+
+
+# Two chunks a window; the resume point after step 3 lies in the middle of one.
+SMALL = {
+    "T": 16, "trunc_t": 8, "batch_size": 1, "total_frames": 5 * 8, "warmup_frames": 8, "save_every": 3, "val_freq": 0, "step_weights": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_changes_its_part_alone_and_resumes_bit_for_bit(settings: Make, tiny: Path, method: str) -> None:
+    """Stopped in the middle of a window, the KL's own memory and the average included."""
+    chosen = settings(**{**SMALL, **METHODS[method]})
+    finetune(chosen)
+    expected = product(chosen)
+    if method in CHANGED:
+        start = weights_of(tiny / "tiny.weights")
+        changed = {name for name in start if not torch.equal(start[name], expected[name])}
+        assert changed == {name for name in start if CHANGED[method](name)}
+    shutil.rmtree(chosen.run_dir)
+    shutil.rmtree(chosen.out_path.parent)
+    with pytest.raises(Crash):
+        finetune(chosen, hooks=crash_at(4))
+    steps: list[int] = []
+    finetune(chosen, hooks=Hooks(on_step=steps.append))
+    assert steps == [4, 5]
+    assert same(product(chosen), expected)
+
+
+def test_optimizer_and_resume_points_hold_only_what_is_trained(settings: Make) -> None:
+    from safetensors.torch import load_file
+
+    chosen = settings(**SMALL, **LORA)
+    finetune(chosen)
+    point = next(chosen.run_dir.glob("resume/*"))
+    names = {name.rsplit(".", 1)[-1] for name in load_file(point / "model.safetensors")}
+    assert names == {"lora_a", "lora_b"}
+    assert {key.split("/")[0].rsplit(".", 1)[-1] for key in load_file(point / "optimizer.safetensors")} == names
+
+
+def test_what_is_trained_is_counted_first(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    finetune(settings(**SMALL, train_parts="goal"))
+    said = capsys.readouterr().out
+    assert f"trains one goal vector: {E} of " in said
+    assert "MiB for weights, gradients and optimizer" in said
+
+
+def test_merged_weights_and_the_adapter_are_the_same_policy(settings: Make, tiny: Path) -> None:
+    """The written weights act as the policy with its additions did, and adapter + starting weights give them again."""
+    chosen = settings(**{**SMALL, **LORA})
+    finetune(chosen)
+    tuned, again = load_policy(tiny / "tiny.model", chosen.out_path), load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    hashed = merge_adapter(again, adapter_path(chosen.out_path))
+    assert hashed == sha256_file(tiny / "tiny.weights")
+    for name, value in tuned.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, atol=1e-7, rtol=0)
+    with pytest.raises(UserError, match="cannot be merged"):
+        merge_adapter(again, tiny / "tiny.weights")
+
+
+def test_the_narrow_way_gives_the_same_as_the_merged_matrix(settings: Make, tiny: Path) -> None:
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    choose_trained(policy, settings(**{**LORA, "lora_targets": "attention,mlp,heads,goal,last"}))
+    with torch.no_grad():
+        for _, layer in lora_layers(policy):
+            layer.lora_b.normal_()
+            x = torch.randn(3, layer.in_features)
+            torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias), atol=1e-4, rtol=1e-4)
+            assert float(layer.squared_length()) == pytest.approx(float((layer.weight - layer.base).square().sum()), rel=1e-3)
+    assert merged_state(policy).keys() == load_policy(tiny / "tiny.model").state_dict().keys()
+    with pytest.raises(UserError, match="lora_rank <= 8"):
+        choose_trained(load_policy(tiny / "tiny.model"), settings(train_parts="lora", lora_rank=33, lora_targets="goal"))
+
+
+def test_a_tuned_goal_explains_the_demonstrations_better(settings: Make, tiny: Path) -> None:
+    chosen = settings(train_parts="goal", learning_rate=0.3, total_frames=320, val_freq=0, step_weights=False)
+    losses = {}
+    finetune(chosen)
+    kept = read_goal(chosen.out_path)
+    start = demonstrated_goal(chosen)
+    assert kept.goal.shape == (E,)
+    assert kept.weights_sha256 == sha256_file(tiny / "tiny.weights")
+    assert not np.array_equal(kept.goal, start)
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    for name, goal in {"start": start, "tuned": kept.goal}.items():
+        train, _ = open_windows(chosen, goal)
+        feed = pieces(train, chosen, torch.device("cpu"))
+        loss = LossModule(policy)
+        with torch.no_grad():
+            found = [next(feed) for _ in range(4)]
+            losses[name] = sum(float(loss(piece.parts[0], loss.initial_state(2)).loss) for piece in found)
+    assert losses["tuned"] < losses["start"]
+
+
+def test_kl_is_the_divergence_and_its_gradient_is_right(settings: Make, tiny: Path) -> None:
+    """Against plain torch over the whole tables of log-probabilities."""
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    reference = frozen_copy(policy)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    train, _ = open_windows(settings())
+    part = next(pieces(train, settings(), torch.device("cpu"))).parts[0]
+    module = LossModule(policy, 1.0, reference, 0.7)
+    found = module(part, module.initial_state(2))
+    found.loss.backward()
+    gradients = {name: parameter.grad.clone() for name, parameter in policy.named_parameters() if parameter.grad is not None}
+    policy.zero_grad()
+    arguments = part["frames"], part["goals"], part["first"], policy.initial_state(2)
+    own, start = policy(*arguments), reference(*arguments)
+    divergence = sum(
+        ((was := getattr(start, head)).exp() * (was - getattr(own, head))).sum(-1).mean() for head in ("buttons", "camera")
+    )
+    (policy.loss(*arguments, part["buttons"], part["camera"]).loss + 0.7 * divergence).backward()
+    assert float(found.measures[-1]) == pytest.approx(float(divergence), rel=1e-4)
+    assert float(divergence) > 0.01
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, dict(policy.named_parameters())[name].grad, atol=1e-5, rtol=1e-3)
+
+
+def test_pulls_hold_the_weights_and_the_actions_back(settings: Make, tiny: Path) -> None:
+    start = weights_of(tiny / "tiny.weights")
+
+    def moved(**changes: Any) -> float:
+        chosen = settings(**{**SMALL, "total_frames": 80}, overwrite=True, weight_decay=0.0, **changes)
+        finetune(chosen)
+        return sum(float((value - start[name]).square().sum()) for name, value in weights_of(chosen.out_path).items())
+
+    free = moved()
+    assert moved(l2sp_coef=10.0) < 0.5 * free
+    assert moved(**LORA, l2sp_coef=10.0) < 0.5 * moved(**LORA)
+
+
+def test_the_average_lies_between(settings: Make, tiny: Path) -> None:
+    chosen = settings(**SMALL, ema_decay=0.5)
+    finetune(chosen)
+    start, last, mean = weights_of(tiny / "tiny.weights"), weights_of(chosen.out_path), weights_of(chosen.beside("ema"))
+    name = "pi_head.camera.linear_layer.bias"
+    assert not torch.equal(mean[name], last[name])
+    assert float((mean[name] - start[name]).norm()) < float((last[name] - start[name]).norm())
+
+
+def test_retention_is_validated_beside_the_task_and_counts_for_the_best(
+    settings: Make, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    chosen = settings(**{**SMALL, "val_freq": 2}, retention_sampling="tiny", best_by="task+retention")
+    result = finetune(chosen)
+    assert "Retention @ step 0: Loss=" in capsys.readouterr().out
+    board = EventAccumulator(str(chosen.run_dir))
+    board.Reload()
+    task, kept = ({event.step: event.value for event in board.Scalars(f"{name}/loss")} for name in ("validation", "retention"))
+    assert sorted(kept) == [0, 2, 4, 5]
+    assert result.best_loss == pytest.approx(min(task[step] + kept[step] for step in (2, 4, 5)), abs=1e-5)
+
+
+def test_contradictions_of_methods_are_all_named(settings: Make) -> None:
+    with pytest.raises(UserError) as caught:
+        settings(
+            train_parts="goal", kl_coef=0.1, ema_decay=0.9, retention_sampling="tiny", fixed_prompt="dig", fixed_goal_file="/no.goal.json",
+            lora_targets="everything", in_weights="none",
+        ).check()  # fmt: skip
+    text = str(caught.value)
+    for part in ("nothing for kl_coef, ema_decay", "old skills cannot be lost", "choose one", "lora_targets are some of", "there are none to start from"):
+        assert part in text, part
+    with pytest.raises(UserError, match="needs a retention list"):
+        settings(best_by="task+retention").check()
+
+
+def test_a_fixed_goal_stands_at_every_frame(settings: Make, tiny: Path) -> None:
+    goal = np.arange(E, dtype=np.float32)
+    with pytest.raises(UserError, match="fixed_prompt 'dig dirt' without a goal"):
+        finetune(settings(fixed_prompt="dig dirt"))
+    train, val = open_windows(settings(fixed_prompt="dig dirt"), goal)
+    assert val is not None
+    assert (train.window(0, 0)["goals"] == goal).all()
+    assert (val.window(0, 0)["goals"] == goal).all()
+    first, other = (settings(**SMALL, fixed_prompt="dig dirt", overwrite=again) for again in (False, True))
+    with pytest.raises(Crash):
+        finetune(first, goal=goal, hooks=crash_at(4))
+    with pytest.raises(UserError, match="goal: content"):  # the same words through another prior are another run
+        finetune(first, goal=goal + 1)
+    finetune(other, goal=goal)
+
+
+def test_frozen_copies_share_what_is_not_trained(settings: Make, tiny: Path) -> None:
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    choose_trained(policy, dataclasses.replace(settings(), train_parts="heads_and_goal"))
+    copy = dict(frozen_copy(policy).named_parameters())
+    trained = trained_parameters(policy)
+    for name, parameter in policy.named_parameters():
+        assert (copy[name].data_ptr() == parameter.data_ptr()) == (name not in trained), name
