@@ -7,10 +7,23 @@ from ..training.settings import TrainSettings
 
 
 def main(settings: TrainSettings) -> None:
-    """Train as the settings say."""
+    """Train as the settings say; with rollout_every, checkpoints play in a process beside it."""
+    from ..training.fit import Hooks
     from ..training.train import finetune
 
-    finetune(settings)
+    if not settings.rollout_every:
+        finetune(settings)
+        return
+    from ..evaluation.checkpoints import CheckpointRollouts
+
+    words = ["--prompts", settings.rollout_prompts, "--steps", str(settings.rollout_steps), "--seed", str(settings.seed)]
+    if settings.val_path is not None:
+        words += ["--val_list", str(settings.val_path)]
+    rollouts = CheckpointRollouts(settings.run_dir, settings.rollout_every, words)
+    try:
+        finetune(settings, hooks=Hooks(on_checkpoint=rollouts.on_checkpoint, on_end=rollouts.on_end))
+    finally:
+        rollouts.close()
 
 
 def cli() -> None:

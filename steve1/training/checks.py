@@ -32,6 +32,8 @@ _AT_LEAST: dict[str, float] = {
     "val_windows": 0,
     "patience": 0,
     "save_every": 1,
+    "rollout_every": 0,
+    "rollout_steps": 1,
     "log_every": 1,
     "max_bad_steps": 1,
     "num_workers": 0,

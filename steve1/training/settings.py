@@ -34,6 +34,9 @@ HARMLESS = (
     "val_freq",
     "val_windows",
     "save_every",
+    "rollout_every",
+    "rollout_prompts",
+    "rollout_steps",
     "step_weights",
     "patience",
     "compile",
@@ -147,6 +150,12 @@ class TrainSettings:
     """Optimizer steps between checkpoints (latest, step, and all that resuming needs)."""
     step_weights: bool = True
     """Keep <name>_step<N>.weights at each checkpoint, beside latest and best."""
+    rollout_every: int = 0
+    """Let checkpoints play, at least this many optimizer steps apart, and show the videos; in a process beside training (ROLLOUT_EVERY). 0: never."""
+    rollout_prompts: str = ""
+    """What they play, separated by semicolons; empty: the goals that the validation episodes reached in the end."""
+    rollout_steps: int = 200
+    """Steps of each such rollout; 20 are a second."""
     checkpoint_dir: str = "data/finetuning_checkpoint"
     """The run's folder is made in here, named like the output weights."""
     log_every: int = 100

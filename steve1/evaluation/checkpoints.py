@@ -1,0 +1,137 @@
+"""Rollouts of checkpoints while training goes on.
+
+In: a checkpoint now and then. Out: videos and their results, in the run's folder and with whoever reports the run. The game and the
+policy that plays it live in a process of their own, one at a time, at low priority and on the CPU: training neither waits nor fails for them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from steve1.core.family import family_path
+from steve1.core.paths import ROOT, display
+
+FOLDER = "rollouts"
+RESULTS = "rollouts.json"
+_WAIT_AT_END_S = 900
+
+
+class Board(Protocol):
+    """Who reports the run: training's Reporter."""
+
+    def say(self, *lines: str) -> None:
+        """Print lines."""
+
+    def curves(self, step: int, numbers: dict[str, float]) -> None:
+        """Record numbers."""
+
+    def film(self, name: str, gif: bytes, width: int, height: int, step: int) -> None:
+        """Record a moving picture."""
+
+
+class CheckpointRollouts:
+    """Starts a rollout at checkpoints and gathers what earlier ones found.
+
+    Args:
+        run_dir: the run's folder.
+        every: steps between two rollouts, at least.
+        words: further arguments of `python -m steve1.commands.rollout_checkpoint`.
+    """
+
+    def __init__(self, run_dir: Path, every: int, words: Sequence[str] = ()) -> None:
+        self._folder, self._every, self._words = run_dir / FOLDER, every, list(words)
+        self._child: subprocess.Popen[bytes] | None = None
+        self._step, self._missing = 0, False
+
+    def on_checkpoint(self, step: int, weights: Path, board: Board) -> None:
+        """Take note of a checkpoint: gather what is finished, start the next rollout where one is due."""
+        self.gather(board)
+        if self._missing or step // self._every == self._step // self._every:
+            return
+        if self._child is not None:
+            board.say(f"  rollout @ step {step}: left out, that of step {self._step} is still playing")
+            return
+        self._start(step, weights)
+
+    def on_end(self, board: Board) -> None:
+        """The run is over: wait for a rollout that is still playing."""
+        if self._child is not None:
+            board.say(f"  waiting for the rollout of step {self._step}")
+            try:
+                self._child.wait(_WAIT_AT_END_S)
+            except subprocess.TimeoutExpired:
+                board.say(f"  rollout @ step {self._step}: not over after {_WAIT_AT_END_S} s, given up")
+                self.close()
+        self.gather(board)
+
+    def close(self) -> None:
+        """End a rollout that is still playing, with its game."""
+        child, self._child = self._child, None
+        if child is not None and child.poll() is None:
+            os.killpg(child.pid, signal.SIGTERM)
+            try:
+                child.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+
+    def _start(self, step: int, weights: Path) -> None:
+        self._step = step
+        folder = self._folder / f"step{step:09d}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        # A name of its own: the next checkpoint replaces the latest weights while this one is being read.
+        kept = folder / f"step{step}{weights.suffix}"
+        for source, name in ((weights, kept), (family_path(weights), family_path(kept))):
+            try:
+                os.link(source, name)
+            except OSError:
+                shutil.copyfile(source, name)
+        words = [sys.executable, "-m", "steve1.commands.rollout_checkpoint", str(kept), "--out", str(folder), *self._words]
+        with open(folder / "log.txt", "wb") as log:
+            self._child = subprocess.Popen(
+                words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            )  # fmt: skip
+
+    def gather(self, board: Board) -> None:
+        """Report the rollout that has ended since, if one has."""
+        if self._child is None or self._child.poll() is None:
+            return
+        code, self._child = self._child.returncode, None
+        folder = self._folder / f"step{self._step:09d}"
+        for file in folder.glob(f"step{self._step}.*"):
+            file.unlink()
+        if code:
+            self._missing = code == 2  # what a person has to mend is not tried again
+            again = "; rollouts are skipped from here on" if self._missing else ""
+            board.say(f"  rollout @ step {self._step}: skipped: {_reason(folder / 'log.txt')}{again}")
+            return
+        for found in json.loads((folder / RESULTS).read_text()):
+            self._report(found, folder, board)
+
+    def _report(self, found: dict[str, Any], folder: Path, board: Board) -> None:
+        gif = folder / found["gif"]
+        board.film(f"rollout/{found['name']}", gif.read_bytes(), found["width"], found["height"], self._step)
+        words = f"{found['steps']} steps, {found['distance']:.1f} nodes from the start"
+        numbers = {f"rollout/{found['name']}/distance": found["distance"]}
+        if found.get("measure_name"):
+            numbers[f"rollout/{found['name']}/{found['task']}"] = found["measure"]
+            words += f", {found['measure_name']} {found['measure']:.1f}" + (" (success)" if found["success"] else "")
+        board.curves(self._step, numbers)
+        board.say(f"  rollout @ step {self._step}: {found['name']}: {words}: {display(folder / found['video'])}")
+
+
+def _reason(log: Path) -> str:
+    """The error's own line in a log, or its last one."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith("error: ")]
+    return named[-1].removeprefix("error: ") if named else (lines[-1] if lines else "no reason given") + f" (see {display(log)})"
