@@ -124,7 +124,7 @@ class _Heart(threading.Thread):
                     self.worker.end_everything()
 
     def _measure(self) -> None:
-        if time.monotonic() - self._measured > 2.0:
+        if time.monotonic() - self._measured > 2.0 * self.every_s:
             self._measured = time.monotonic()
             self.memory = trees.memory({os.getpid(), *trees.descendants(os.getpid()), *trees.marked(self.worker.mark)})
 

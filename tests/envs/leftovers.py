@@ -1,0 +1,36 @@
+"""Finds what a test's games left running: every process that inherited a variable set for that test."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+VARIABLE = "STEVE1_TEST_RUN"
+
+
+def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Mark all processes started from now on; the function returned lists those that still live after a moment."""
+    value = f"{VARIABLE}={uuid.uuid4()}"
+    monkeypatch.setenv(*value.split("="))
+
+    def living() -> list[str]:
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if value.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(f"{folder.name}: {(folder / 'cmdline').read_bytes()!r}")
+            except OSError:
+                continue
+        return found
+
+    def left() -> list[str]:
+        limit = time.monotonic() + 5.0
+        while living() and time.monotonic() < limit:
+            time.sleep(0.05)
+        return living()
+
+    return left
