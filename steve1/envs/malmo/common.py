@@ -31,6 +31,16 @@ def use_java(settings: Mapping[str, Any]) -> None:
         os.environ["PATH"] = os.path.join(str(home), "bin") + os.pathsep + os.environ.get("PATH", os.defpath)
 
 
+def version(package: str) -> str:
+    """The version of an installed package, as its own metadata tells it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return str(version(package) or "")
+    except PackageNotFoundError:
+        return ""
+
+
 def java_pids() -> list[int]:
     """Javas below this worker."""
     found = []

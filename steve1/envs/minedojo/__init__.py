@@ -33,11 +33,13 @@ def make(
         surroundings: not used: tasks bring their own.
         task: the programmatic task's id; a reset's start state {"task": id} overrules it.
         mode: "fresh": each new seed makes a new world; "fast": one world, another place in it for each episode.
+        more: `resets_per_seed`; `headless`, `limits`, `limits_more` as WorkerEnv takes them.
 
     Raises:
         UserError: the environment is missing, there is no Java 8, or no task has this id (names the nearest).
     """
     if task:
         find_tasks([task])
-    settings = {"task": task, "mode": mode, "java_home": java_home("minedojo")}
+    own = {name: more.pop(name) for name in ("resets_per_seed",) if name in more}
+    settings = {**own, "task": task, "mode": mode, "java_home": java_home("minedojo")}
     return WorkerEnv(BACKEND, settings, width=width, height=height, instance=instance, **more)

@@ -61,11 +61,13 @@ class MineDojoGame(Game):
 
     Settings: `task`, the id played when a reset names none; `mode`: "fresh" makes a new Minecraft and world for each new seed,
     so that the seed decides the world; "fast" keeps one world and moves the player elsewhere in it, as MineDojo does by default.
+    `resets_per_seed`: 2 for a build whose first world does not heed its seed.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.width, self.height = int(settings["width"]), int(settings["height"])
         self.task, self.mode = str(settings.get("task", "")), str(settings.get("mode", "fresh"))
+        self.resets_per_seed = int(settings.get("resets_per_seed", 1))
         if self.mode not in MODES:
             raise BadInput("Unknown mode of MineDojo's resets.", got=self.mode, expected=", ".join(MODES))
         common.use_java(settings)
@@ -77,7 +79,7 @@ class MineDojoGame(Game):
         self._javas: list[int] = []
         self._before: dict[str, dict[str, int]] = {}
         self._hotbar = common.Hotbar()
-        self.facts = {"game": "1.11.2", "package": "minedojo"}
+        self.facts = {"game": "1.11.2", "package": "minedojo " + common.version("minedojo")}
 
     def pids(self) -> list[int]:
         return self._javas
@@ -112,7 +114,8 @@ class MineDojoGame(Game):
             raise BadInput("MineDojo's tasks bring their own {}.".format(unknown[0].replace("_", " ")), where=task, got=options[unknown[0]])
         self._javas = []
         self._make(task, int(seed))
-        obs = self.env.reset()
+        for _ in range(self.resets_per_seed):
+            obs = self.env.reset()
         self._javas = common.java_pids()
         self._hotbar = common.Hotbar()
         self._before = self._statistics(self.env.prev_info)

@@ -97,7 +97,7 @@ class MineRLGame(Game):
         self.env.seed(0)
         self.env.reset()  # a seed given before the very first reset is not heeded
         self._javas = common.java_pids()
-        self.facts = {"game": "1.16.5", "package": "minerl " + _version("minerl")}
+        self.facts = {"game": "1.16.5", "package": "minerl " + common.version("minerl")}
 
     def pids(self) -> list[int]:
         return self._javas
@@ -146,17 +146,6 @@ class MineRLGame(Game):
 
     def close(self) -> None:
         self.env.close()
-
-
-def _version(package: str) -> str:
-    try:
-        from importlib.metadata import version
-    except ImportError:  # Python 3.7 and older
-        return ""
-    try:
-        return version(package)
-    except Exception:  # installed without metadata
-        return ""
 
 
 def make_env(settings: dict[str, Any]) -> MineRLGame:

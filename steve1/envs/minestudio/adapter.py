@@ -42,7 +42,7 @@ def _simulator(settings: Mapping[str, Any]) -> Any:
 
 
 class MineStudioGame(Game):
-    """One Minecraft 1.16.5 under MineStudio. Settings: `surroundings`, `engine_folder`."""
+    """One Minecraft 1.16.5 under MineStudio. Settings: `surroundings`, `engine_folder`, `resets_per_seed` (as for MineRL)."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.width, self.height = int(settings["width"]), int(settings["height"])
@@ -52,9 +52,11 @@ class MineStudioGame(Game):
         report("making MineStudio's simulator")
         size = (self.width, self.height)
         self.sim = simulator(action_type="env", obs_size=size, render_size=size, seed=0, callbacks=[])
+        self.resets_per_seed = int(settings.get("resets_per_seed", 1))
+        self._seed: int | None = None
         self._javas: list[int] = []
         self._tally, self._hotbar = common.Tally(), common.Hotbar()
-        self.facts = {"game": "1.16.5", "package": "minestudio"}
+        self.facts = {"game": "1.16.5", "package": "minestudio " + common.version("minestudio")}
 
     def pids(self) -> list[int]:
         return self._javas
@@ -65,8 +67,10 @@ class MineStudioGame(Game):
         items = common.stacks(options.get("inventory") or {})
         task.inventory = {slot: {"type": name, "quantity": count} for slot, (name, count) in enumerate(items)} or None
         self._javas = []
-        self.sim.env.seed(int(seed))
-        _, info = self.sim.reset()
+        for _ in range(self.resets_per_seed if seed != self._seed else 1):
+            self.sim.env.seed(int(seed))
+            _, info = self.sim.reset()
+        self._seed = seed
         self._javas = common.java_pids()
         commands = self._commands(options)
         for command in commands:

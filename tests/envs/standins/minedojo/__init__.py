@@ -1,0 +1,1 @@
+"""A stand-in for MineDojo with its public tables and classes, and no Minecraft."""

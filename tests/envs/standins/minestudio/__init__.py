@@ -1,0 +1,1 @@
+"""A stand-in for MineStudio's simulator with its public classes, and no Minecraft."""

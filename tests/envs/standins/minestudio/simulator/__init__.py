@@ -1,0 +1,3 @@
+from .entry import MinecraftSim
+
+__all__ = ["MinecraftSim"]
