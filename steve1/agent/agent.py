@@ -132,12 +132,14 @@ class Agent:
         return torch.log_softmax((1.0 + s) * logits[0] - s * logits[1] if s else logits[0], dim=-1)
 
     def _choose(self, log_probs: Tensor) -> int:
-        if self.deterministic:
-            return int(log_probs.argmax())
-        cumulative = np.exp(log_probs.numpy()).cumsum(dtype=np.float64)
-        # the draw is scaled by the sum, so that rounding cannot lead past the last class
-        return int(
-            np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right").clip(
-                max=len(cumulative) - 1
-            )
-        )
+        return draw(log_probs, None if self.deterministic else self._random)
+
+
+def draw(log_probs: Tensor, random: np.random.Generator | None) -> int:
+    """A class by its log-probability (n,), on the CPU; the likeliest one without a generator."""
+    if random is None:
+        return int(log_probs.argmax())
+    cumulative = np.exp(log_probs.numpy()).cumsum(dtype=np.float64)
+    # the draw is scaled by the sum, so that rounding cannot lead past the last class
+    place = np.searchsorted(cumulative, random.random() * cumulative[-1], side="right")
+    return int(place.clip(max=len(cumulative) - 1))

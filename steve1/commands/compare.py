@@ -14,10 +14,11 @@ import tyro
 from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, display
+from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 
 
-@dataclasses.dataclass(frozen=True)
-class Args:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(PlaySettings):
     """Compare weights on one prompt."""
 
     weights: tuple[str, ...]
@@ -27,38 +28,18 @@ class Args:
     task: str = ""
     """The task that judges; default: the one that the prompt belongs to."""
     episodes: int = 5
-    """Episodes for each, on the same seeds; the first is filmed."""
-    save_video: str = ""
-    """The side-by-side video; default: in the run's folder."""
-    name: str = ""
-    """Of the run's folder under data/comparisons; default: made from weights and prompt."""
-    workers: int = 1
-    """Processes, each with its own game; 0 plays in this process."""
+    """Episodes for each, on the same seeds."""
     videos: int = 1
-    """How many episodes to film."""
-    seed: int = 0
-    """Of start states, games and agents."""
-    env: str = ""
-    """The game; default: the one that the weights were made for."""
-    cond_scale: float | None = None
-    """Guidance for all; default: each family's."""
-    deterministic: bool = False
-    """Take the most probable action instead of drawing one."""
-    in_model: str = ""
-    """The .model file for all; default: each family's."""
-    mineclip_weights: str = ""
-    """MineCLIP weights for all; default: each family's."""
-    prior_weights: str = ""
-    """The prior's weights for all; default: each family's."""
-    device: str = "auto"
-    """Where the policies run."""
+    """How many episodes to film and put side by side."""
+    save_video: str = ""
+    """Where the first side-by-side video is copied to; default: it stays in the run's folder alone."""
     overwrite: bool = False
     """Replace --save_video if it exists."""
 
 
 def main(args: Args) -> None:
     """Play, film, print the table."""
-    from steve1.evaluation import EvaluationSettings, load_suite
+    from steve1.evaluation import load_suite
     from steve1.evaluation.compare import compare, comparison_table
     from steve1.evaluation.contestants import guess_family_env, parse_contestants
 
@@ -71,17 +52,15 @@ def main(args: Args) -> None:
         raise UserError("This video exists already.", where=display(video), todo="add --overwrite or choose another --save_video")
     contestants = parse_contestants(args.weights, model=args.in_model)
     env = playable(guess_family_env(contestants, args.env))
-    suite = load_suite(env)
+    suite = load_suite(args.suite or env)
     task = suite.find(args.task) if args.task else suite.by_prompt(args.prompt)
     if task is None:
         known = ", ".join(f'"{each.prompts["en"]}"' for each in suite.tasks.values())
         raise UserError("No task judges this prompt.", got=args.prompt, expected=known, todo="pass --task")
     name = args.name or "-vs-".join(each.name for each in contestants) + "-" + args.prompt
-    common = {field: getattr(args, field) for field in
-              ("episodes", "workers", "videos", "seed", "cond_scale", "deterministic", "in_model", "mineclip_weights",
-               "prior_weights", "device")}  # fmt: skip
-    folder = str(ROOT / "data" / "comparisons" / slug_of(name))
-    settings = EvaluationSettings(contestants=args.weights, tasks=(task.name,), env=env, name=name, folder=folder, **common)
+    folder = args.folder or str(ROOT / "data" / "comparisons" / slug_of(name))
+    changed = {**args.values(), "env": env, "name": name, "folder": folder}
+    settings = EvaluationSettings(contestants=args.weights, tasks=(task.name,), similarity=0, **changed)
     report, film = compare(settings, args.prompt, video)
     print("\n" + comparison_table(report, task))
     print(f"video:  {display(film)}" if film else "video:  none (these episodes were played with --videos 0; another --name plays and films them anew)")

@@ -77,7 +77,7 @@ def main(args: Args) -> None:
     from steve1.evaluation.contestants import Bench, environment_threads, parse_contestants, prompt_goals
     from steve1.evaluation.episodes import starts_for
     from steve1.evaluation.suite import load_suite
-    from steve1.evaluation.workers import limit_threads
+    from steve1.evaluation.processes import limit_threads
     from steve1.rollout.supervise import SupervisedEnv
 
     if args.episodes < 1 or args.gameplay_length < 1:

@@ -6,6 +6,7 @@ Run again after a kill, it plays what is missing and nothing twice.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 from steve1.core.errors import UserError
 from steve1.core.progress import progress
 
-from .contestants import NO_GOAL, Contestant, environment_threads, goals_for
-from .episodes import EpisodeLog, EpisodeRunner, Job, episode_seed, groups_of_place, starts_for
+from .contestants import NO_GOAL, Contestant, environment_threads, existing, goals_for
+from .episodes import EpisodeRunner, Job, episode_seed, groups_of_place, starts_for
+from .log import EpisodeLog
+from .processes import sweep
+from .similarity import Judge
 from .suite import Suite, Task
 from .workers import run_jobs
 
@@ -61,6 +65,8 @@ class Plan:
         seed: of the start states' order, the environments and the agents.
         goal_seed: the prior's.
         videos: so many first episodes of each are kept as videos.
+        similarity: in so many first episodes of each the likeness to the tasks' goals is measured.
+        looks: numbers of pairs after which an adaptive evaluation looks; empty: the number of episodes is fixed.
     """
 
     suite: Suite
@@ -75,6 +81,8 @@ class Plan:
     deterministic: bool = False
     device: str = "cpu"
     videos: int = 0
+    similarity: int = 0
+    looks: tuple[int, ...] = ()
     env: str = "luanti"
 
     def settings(self) -> dict[str, Any]:
@@ -88,6 +96,9 @@ class Plan:
             "deterministic": self.deterministic,
             "episodes": self.episodes,
             "videos": self.videos,
+            "similarity": self.similarity,
+            # Absent unless adaptive: a fixed number may grow, but looks that were not planned would not be accounted for.
+            **({"looks": list(self.looks)} if self.looks else {}),
             "contestants": [contestant.facts() for contestant in self.contestants],
             "tasks": [task.name for task in self.tasks],
             "prompts": {row.name: row.prompt for row in self.rows},
@@ -117,8 +128,10 @@ def task_rows(tasks: Sequence[Task], language: str = "en", prompts: Mapping[str,
     return [Row(task.name, (prompts or {}).get(task.name, task.prompts[language]), task.name) for task in tasks]
 
 
-def make_jobs(plan: Plan, starts_of: StartsFor = starts_for) -> list[Job]:
+def make_jobs(plan: Plan, starts_of: StartsFor = starts_for, asked: Mapping[tuple[str, str], int] | None = None) -> list[Job]:
     """All episodes of a plan; the first episodes of everything come first.
+
+    `asked`: {(contestant, row): so many episodes}; these alone, in the order of their mention, in place of the plan's number for all.
 
     Raises:
         UserError: fewer than one episode, or no start states.
@@ -132,31 +145,39 @@ def make_jobs(plan: Plan, starts_of: StartsFor = starts_for) -> list[Job]:
     labels = _place_labels(plan.suite)
     wanted = {task.name for task in plan.tasks}
     jobs: dict[str, Job] = {}
+    order: dict[str, int] = {}
     groups = [group for group in groups_of_place(list(plan.suite.tasks.values())) if wanted & {task.name for task in group}]
-    starts = {group[0].place: list(starts_of(plan.env, group[0].surroundings, group[0].split)) for group in groups}
-    for number in range(plan.episodes):
+    starts = {group[0].place: group[0].states(starts_of(plan.env, group[0].surroundings, group[0].split)) for group in groups}
+    for number in range(plan.episodes if asked is None else max(asked.values(), default=0)):
         for group in groups:
             label, states = labels[group[0].place], starts[group[0].place]
             for contestant in plan.contestants:
                 for row, behaviour in _rows_of(plan, contestant, group, wanted):
-                    key = "/".join([slug(contestant.name), slug(row.name or "any"), f"{label}-{number:03d}"])
-                    video = f"videos/{key}.mp4" if number < plan.videos else ""
-                    jobs.setdefault(
-                        key,
-                        Job(
-                            key=key,
-                            contestant=contestant.name,
-                            row=row.name,
-                            prompt=row.prompt,
-                            behaviour=behaviour,
-                            tasks=tuple(task.name for task in group),
-                            number=number,
-                            seed=episode_seed(label, number, plan.seed),
-                            start=dict(states[number % len(states)]),
-                            video=video,
-                        ),
-                    )
-    return list(jobs.values())
+                    if asked is not None and number >= asked.get((contestant.name, row.name), 0):
+                        continue
+                    job = _job(plan, contestant, row, behaviour, group, number, label, dict(states[number % len(states)]))
+                    jobs.setdefault(job.key, job)
+                    order.setdefault(job.key, list(asked).index((contestant.name, row.name)) if asked is not None else 0)
+    return sorted(jobs.values(), key=lambda job: order[job.key])
+
+
+def _job(
+    plan: Plan, contestant: Contestant, row: Row, behaviour: str, group: Sequence[Task], number: int, label: str, start: dict[str, Any]
+) -> Job:
+    key = "/".join([slug(contestant.name), slug(row.name or "any"), f"{label}-{number:03d}"])
+    return Job(
+        key=key,
+        contestant=contestant.name,
+        row=row.name,
+        prompt=row.prompt,
+        behaviour=behaviour,
+        tasks=tuple(task.name for task in group),
+        number=number,
+        seed=episode_seed(label, number, plan.seed),
+        start=start,
+        video=f"videos/{key}.mp4" if number < plan.videos else "",
+        similarity=number < plan.similarity,
+    )
 
 
 def _place_labels(suite: Suite) -> dict[tuple[Any, ...], str]:
@@ -189,6 +210,8 @@ class Recipe:
     folder: Path
     deterministic: bool
     device: str
+    judge: Judge | None = None
+    service: str = ""
 
     def __call__(self, index: int) -> EpisodeRunner:
         return EpisodeRunner(
@@ -199,53 +222,156 @@ class Recipe:
             folder=self.folder,
             deterministic=self.deterministic,
             device=self.device,
+            judge=self.judge,
+            service=self.service,
         )
 
 
-def english_goals(plan: Plan, prompts: Sequence[str]) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """{contestant: {prompt: goal}}; MineCLIP reads a task's prompt in another language as the English one."""
+def english_goals(
+    plan: Plan, prompts: Sequence[str], shown: Mapping[str, NDArray[np.float32]] | None = None
+) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """{contestant: {prompt: goal}}; MineCLIP reads a task's prompt in another language as the English one.
+
+    `shown`: {prompt: goal} of demonstrations, by the prompts as they stand in the plan.
+    """
     texts = {prompt: plan.suite.english(prompt) for prompt in prompts}
-    found = goals_for(plan.contestants, sorted(set(texts.values())), seed=plan.goal_seed)
-    return {who: {**goals, **{prompt: goals[text] for prompt, text in texts.items()}} for who, goals in found.items()}
+    by_text = {texts[prompt]: goal for prompt, goal in (shown or {}).items() if prompt in texts}
+    found = goals_for(plan.contestants, sorted(set(texts.values())), seed=plan.goal_seed, shown=by_text)
+    return {
+        who: {**goals, **{prompt: goals[text] for prompt, text in texts.items() if text in goals}} for who, goals in found.items()
+    }
+
+
+def make_judge(plan: Plan, goals: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> Judge | None:
+    """Who measures similarity: the first weights' MineCLIP, against the goals that its prior makes of the tasks' prompts."""
+    base = next((contestant for contestant in plan.contestants if contestant.kind == "weights" and contestant.goal == "prior"), None)
+    if base is None or not plan.similarity:
+        return None
+    path = existing(base.family.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh")
+    mine = goals.get(base.name, {})
+    wanted = {row.task: mine[row.prompt] for row in plan.rows if row.task and row.prompt in mine}
+    return Judge(str(path), base.family.mineclip_config, wanted, plan.device)
+
+
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """How jobs are run, which changes nothing of what they do.
+
+    Attributes:
+        workers: processes, each with its own game; 0: everything in this one.
+        timeout_s: longest that one episode may take before its worker counts as hanging.
+        max_restarts: of workers, over the whole run.
+        batched: one process serves the policies of all workers.
+        ray: workers are spread over a Ray cluster.
+    """
+
+    workers: int = 1
+    timeout_s: float = 900.0
+    max_restarts: int = 5
+    batched: bool = False
+    ray: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers < 0 or self.timeout_s <= 0 or self.max_restarts < 0:
+            got = f"workers {self.workers}, timeout_s {self.timeout_s:g}, max_restarts {self.max_restarts}"
+            raise UserError("Workers need a number and a time.", expected="--workers ≥ 0, --timeout_s > 0, --max_restarts ≥ 0", got=got)
+        if (self.batched or self.ray) and self.workers == 0:
+            raise UserError("Without workers there is nothing to serve or to spread.", expected="--workers ≥ 1", got="--workers 0")
+        if self.batched and self.ray:
+            raise UserError("The process that holds the policies serves one machine.", todo="take --batched or --ray, not both")
+
+    def run(self, jobs: Sequence[Job], recipe: Recipe, finished: Callable[[Job, Any], None], more: Callable[[], Sequence[Job]]) -> None:
+        """Run jobs, and whatever `more` gives when they are done."""
+        threads = environment_threads(self.workers)
+        limits: dict[str, Any] = {"timeout_s": self.timeout_s, "max_restarts": self.max_restarts, "more": more}
+        if self.ray:
+            from .ray_workers import run_jobs_on_ray
+
+            run_jobs_on_ray(jobs, recipe, finished, workers=self.workers, threads=threads, **limits)
+            return
+        with contextlib.ExitStack() as stack:
+            if self.batched:
+                from .inference import policy_service
+
+                # The games have processors of their own need; the one process of the policies gets what one worker less would get.
+                service = policy_service(recipe.contestants, device=recipe.device, deterministic=recipe.deterministic, threads=threads)
+                recipe = dataclasses.replace(recipe, service=stack.enter_context(service))
+            run_jobs(jobs, recipe, finished, workers=self.workers, threads=threads, **limits)
+
+
+Decide = Callable[[Sequence[Mapping[str, Any]]], Mapping[tuple[str, str], int]]
 
 
 def play_all(
     plan: Plan,
+    means: Means | None = None,
     *,
-    workers: int = 1,
-    timeout_s: float = 900.0,
+    decide: Decide | None = None,
     open_game: Callable[[int], Any] | None = None,
     starts_of: StartsFor = starts_for,
     goals: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
+    judge: Judge | None = None,
+    exactly: Sequence[Job] | None = None,
 ) -> list[dict[str, Any]]:
     """Play what is missing of a plan and return its lines (of this plan alone), in the order of its jobs.
 
     Args:
         plan: what to play.
-        workers: processes, each with its own game; 0: everything in this one.
-        timeout_s: longest that one episode may take before its worker counts as hanging.
-        open_game, starts_of, goals: replace the game, its start states, and the goals of prompts.
+        means: processes and their limits.
+        decide: after all is played, what else is wanted, by the lines so far; asked again until nothing is.
+        open_game, starts_of, goals, judge: replace the game, its start states, the goals of prompts, and who measures similarity.
+        exactly: these jobs in place of the plan's.
     """
-    jobs = make_jobs(plan, starts_of)
+    means = means or Means()
+    jobs = {job.key: job for job in (make_jobs(plan, starts_of) if exactly is None else exactly)}
     log = EpisodeLog(plan.folder, plan.settings())
-    missing = [job for job in jobs if job.key not in log.lines]
-    if missing:
-        prompts = sorted({job.prompt for job in missing if job.prompt and job.prompt != NO_GOAL})
-        recipe = Recipe(
-            contestants={contestant.name: contestant for contestant in plan.contestants},
-            tasks=plan.suite.tasks,
-            goals=goals if goals is not None else english_goals(plan, prompts),
-            open_game=open_game or OpenGame(plan.env),
-            folder=plan.folder,
-            deterministic=plan.deterministic,
-            device=plan.device,
-        )
-        with progress(total=len(jobs), initial=len(jobs) - len(missing), desc="episodes", unit="ep") as bar:
+    sweep(plan.folder)
 
-            def finished(job: Job, line: dict[str, Any]) -> None:
-                log.add(line)
-                bar.update(1)
+    def missing() -> list[Job]:
+        while True:
+            found = [job for job in jobs.values() if job.key not in log.lines]
+            asked = decide([log.lines[key] for key in jobs]) if decide and not found else {}
+            fresh = [job for job in make_jobs(plan, starts_of, asked) if job.key not in jobs] if asked else []
+            jobs.update({job.key: job for job in fresh})
+            if found or not fresh:
+                return found
 
-            threads = environment_threads(workers)
-            run_jobs(missing, recipe, finished, workers=workers, threads=threads, timeout_s=timeout_s)
-    return [log.lines[job.key] for job in jobs]
+    _play(plan, means, missing, log, jobs, open_game, goals, judge)
+    return [log.lines[key] for key in jobs]
+
+
+def _play(
+    plan: Plan, means: Means, missing: Callable[[], list[Job]], log: EpisodeLog, jobs: Mapping[str, Job],
+    open_game: Callable[[int], Any] | None, goals: Mapping[str, Mapping[str, NDArray[np.float32]]] | None, judge: Judge | None,
+) -> None:  # fmt: skip
+    first = missing()
+    if not first:
+        return
+    if goals is None:
+        goals = english_goals(plan, sorted({row.prompt for row in plan.rows if row.prompt and row.prompt != NO_GOAL}))
+        judge = judge or make_judge(plan, goals)
+    recipe = Recipe(
+        contestants={contestant.name: contestant for contestant in plan.contestants},
+        tasks=plan.suite.tasks,
+        goals=goals,
+        open_game=open_game or OpenGame(plan.env),
+        folder=plan.folder,
+        deterministic=plan.deterministic,
+        device=plan.device,
+        judge=judge,
+    )
+    with progress(total=len(jobs), initial=len(jobs) - len(first), desc="episodes", unit="ep") as bar:
+
+        def finished(job: Job, line: dict[str, Any]) -> None:
+            log.add(line)
+            bar.update(1)
+
+        def more() -> list[Job]:
+            found = missing()
+            bar.total = len(jobs)
+            return found
+
+        try:
+            means.run(first, recipe, finished, more)
+        finally:
+            sweep(plan.folder)

@@ -9,9 +9,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from .evaluate import EvaluationSettings, Report, evaluate
+from .evaluate import Report, evaluate
 from .films import copy_file
 from .report import markdown_table, p_text, percent
+from .settings import EvaluationSettings
 from .suite import Task
 
 

@@ -25,6 +25,7 @@ from steve1.rollout.play import Actor, DoNothing, GoalActor, RandomActions
 
 NO_GOAL = "(no goal)"
 FLOORS = ("random", "nothing")
+_ALSO = {"noop": "nothing", "scripted": "player:own"}
 Goals = Mapping[str, NDArray[np.float32]]
 
 
@@ -36,6 +37,7 @@ class Contestant:
     weights: the file ("" unless kind is weights).
     behaviour: the scripted player's ("" unless kind is player; "own": each task's own).
     family: what belongs to the weights.
+    goal: where its goals come from: "prior" (text → prior), "text" (the text embedding itself), "shown" (a demonstration).
     """
 
     name: str
@@ -43,6 +45,7 @@ class Contestant:
     weights: str = ""
     behaviour: str = ""
     family: Family = dataclasses.field(default_factory=Family)
+    goal: str = "prior"
 
     @property
     def needs_goal(self) -> bool:
@@ -63,6 +66,7 @@ class Contestant:
             "mineclip": self.family.mineclip,
             "prior": self.family.prior,
             "cond_scale": self.family.cond_scale,
+            **({} if self.goal == "prior" else {"goal": self.goal}),
         }
 
 
@@ -100,7 +104,8 @@ def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant
     """Contestants from the command line's words, every file checked before anything is loaded.
 
     Args:
-        specs: weights files, with @<cond_scale> if wanted, "random", "nothing", "player:<behaviour>" or "player:own".
+        specs: weights files, with @<cond_scale> if wanted, "random", "nothing", "player:<behaviour>" or "player:own" (noop and scripted
+            are other words for nothing and player:own).
         overrides: Family fields (`model`, `mineclip`, `prior`, `cond_scale`) that replace those beside the weights.
 
     Raises:
@@ -109,7 +114,7 @@ def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant
     if not specs:
         raise UserError("There is nobody to evaluate.", todo="name at least one weights file, or random")
     found: list[Contestant] = []
-    for spec in specs:
+    for spec in (_ALSO.get(spec, spec) for spec in specs):
         if spec in FLOORS:
             found.append(Contestant(spec, spec))
         elif spec.startswith("player:"):
@@ -132,36 +137,84 @@ def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant
     return unique
 
 
-def prompt_goals(family: Family, prompts: Sequence[str], *, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """The goal of each prompt, float32 (E,), and of NO_GOAL (zeros): loads MineCLIP and the prior once.
+def load_clip(family: Family) -> Any:
+    """The family's MineCLIP.
 
-    The goal of a prompt depends on (prompt, seed) alone, not on the other prompts.
+    Raises:
+        UserError: its file is missing or not MineCLIP's.
     """
     from steve1.mineclip import load_mineclip
-    from steve1.prior import load_prior, text_goal
 
-    mineclip_path = existing(family.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh")
-    prior_path = existing(family.prior, "The prior's weights were", "pass --prior_weights, or run 0_download_weights.sh")
-    mineclip = load_mineclip(str(mineclip_path), family.mineclip_config or "attn")
-    prior = load_prior(str(prior_path))
-    goals = {prompt: text_goal(prompt, mineclip, prior, seed) for prompt in prompts}
-    width = mineclip.embed_dim
-    goals[NO_GOAL] = np.zeros(width, dtype=np.float32)
+    path = existing(family.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh")
+    return load_mineclip(str(path), family.mineclip_config or "attn")
+
+
+def load_family_prior(family: Family) -> Any:
+    """The family's prior.
+
+    Raises:
+        UserError: its file is missing or not a prior's.
+    """
+    from steve1.prior import load_prior
+
+    return load_prior(str(existing(family.prior, "The prior's weights were", "pass --prior_weights, or run 0_download_weights.sh")))
+
+
+def prompt_goals(family: Family, prompts: Sequence[str], *, seed: int = 0, source: str = "prior") -> dict[str, NDArray[np.float32]]:
+    """The goal of each prompt, float32 (E,), and of NO_GOAL (zeros): loads MineCLIP and the prior once.
+
+    The goal of a prompt depends on (prompt, seed) alone, not on the other prompts. `source` "text": the text embedding itself.
+    """
+    from steve1.prior import text_goal
+
+    mineclip = load_clip(family)
+    if source == "text":
+        goals = {prompt: mineclip.encode_text([prompt])[0].cpu().numpy().astype(np.float32) for prompt in prompts}
+    else:
+        prior = load_family_prior(family)
+        goals = {prompt: text_goal(prompt, mineclip, prior, seed) for prompt in prompts}
+    goals[NO_GOAL] = np.zeros(mineclip.embed_dim, dtype=np.float32)
     return goals
 
 
-def goals_for(contestants: Sequence[Contestant], prompts: Sequence[str], *, seed: int = 0) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """{contestant name: {prompt: goal}}; contestants of one family share the loading."""
-    by_family: dict[tuple[str, str, str], dict[str, NDArray[np.float32]]] = {}
+def goals_for(
+    contestants: Sequence[Contestant], prompts: Sequence[str], *, seed: int = 0, shown: Goals | None = None
+) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """{contestant name: {prompt: goal}}; contestants of one family share the loading.
+
+    `shown`: the goals of prompts from demonstrations, for contestants whose goals are "shown".
+    """
+    kept: dict[tuple[str, ...], dict[str, NDArray[np.float32]]] = {}
     result: dict[str, dict[str, NDArray[np.float32]]] = {}
     for contestant in contestants:
-        if contestant.needs_goal:
-            family = contestant.family
-            key = (family.mineclip, str(family.mineclip_config), family.prior)
-            if key not in by_family:
-                by_family[key] = prompt_goals(family, prompts, seed=seed)
-            result[contestant.name] = by_family[key]
+        if not contestant.needs_goal:
+            continue
+        if contestant.goal == "shown":
+            result[contestant.name] = dict(shown or {})
+            continue
+        family = contestant.family
+        key = (family.mineclip, str(family.mineclip_config), family.prior, contestant.goal)
+        if key not in kept:
+            kept[key] = prompt_goals(family, prompts, seed=seed, source=contestant.goal)
+        result[contestant.name] = kept[key]
     return result
+
+
+def check_goal(size: int, goal: NDArray[np.float32] | None, weights: str) -> NDArray[np.float32]:
+    """`goal`, if a policy of goal size `size` can pursue it.
+
+    Raises:
+        UserError: it is of another size.
+    """
+    if goal is None or goal.shape != (size,):
+        raise UserError(
+            "The goal does not fit the policy: the weights belong to another MineCLIP or prior.",
+            where=weights,
+            expected=f"({size},)",
+            got="none" if goal is None else goal.shape,
+            todo="pass the MineCLIP and prior that the weights were trained with, or mend the .json beside the weights",
+        )
+    return goal
 
 
 class Bench:
@@ -183,6 +236,11 @@ class Bench:
             self._policies[key] = load_policy(model, contestant.weights, device=str(choose_device(self._device)))
         return self._policies[key]
 
+    def prepare(self, contestant: Contestant, goal: NDArray[np.float32] | None) -> None:
+        """Load what `actor` will need, so that weights which do not fit are named before a game is opened."""
+        if contestant.kind == "weights":
+            check_goal(self.policy(contestant).config.mineclip_embed_dim, goal, contestant.weights)
+
     def actor(self, contestant: Contestant, goal: NDArray[np.float32] | None, seed: int, behaviour: str = "") -> Actor:
         """Someone who plays one episode; everything random in it follows from `seed`."""
         if contestant.kind == "random":
@@ -197,18 +255,13 @@ class Bench:
         from steve1.agent import Agent
 
         policy = self.policy(contestant)
-        size = policy.config.mineclip_embed_dim
-        if goal is None or goal.shape != (size,):
-            got = "none" if goal is None else goal.shape
-            raise UserError(
-                "The goal does not fit the policy: the weights belong to another MineCLIP or prior.",
-                where=contestant.weights,
-                expected=f"({size},)",
-                got=got,
-                todo="pass the MineCLIP and prior that the weights were trained with, or mend the .json beside the weights",
-            )
+        goal = check_goal(policy.config.mineclip_embed_dim, goal, contestant.weights)
         agent = Agent(policy, cond_scale=contestant.family.cond_scale, seed=integer(seed, "agent"), deterministic=self._deterministic)
         return GoalActor(agent, goal)
+
+    def close(self) -> None:
+        """Let go of the policies."""
+        self._policies.clear()
 
 
 def guess_family_env(contestants: Sequence[Contestant], env: str | None) -> str:

@@ -8,8 +8,6 @@ and prompts are paired.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,16 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1 import actions
+from steve1.actions.camera import to_degrees
 from steve1.core.errors import UserError
-from steve1.core.files import write_json
 from steve1.core.seeds import integer
-from steve1.rollout.play import play
+from steve1.rollout.play import OnFrame, play
 from steve1.rollout.supervise import SupervisedEnv
 from steve1.rollout.trace import Trace
 from steve1.rollout.videos import EpisodeVideo
 
 from .contestants import Bench, Contestant
+from .similarity import Judge, Watcher, save_curves
 from .suite import Task
+
+# The hotbar's nine keys are left out: one line each would hide the rest.
+_SHOWN = tuple(name for name in actions.BUTTONS if not name.startswith("hotbar"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Job:
         number: the episode's number, from 0.
         seed: for the environment and, through it, for everything random in the agent.
         start: the start state.
+        video: where to film it, relative to the run's folder ("": not at all).
+        similarity: whether to measure how alike to the tasks' goals it looks.
     """
 
     key: str
@@ -56,6 +60,7 @@ class Job:
     seed: int
     start: dict[str, Any] | None
     video: str = ""
+    similarity: bool = False
 
 
 def episode_seed(place: str, number: int, seed: int) -> int:
@@ -97,10 +102,22 @@ def watched(contestant: Contestant, behaviour: str) -> dict[str, Any]:
 
 def summary_of_actions(trace: Trace) -> dict[str, float]:
     """Share of steps with each of the commonest buttons, and the mean camera movement in degrees a step."""
-    pressed, camera = actions.joint_to_arrays(trace.tokens[:, 0], trace.tokens[:, 1])
-    shares = {name: round(float(pressed[:, index].mean()), 4) for index, name in enumerate(actions.BUTTONS) if index < 9}
-    shares["camera"] = round(float(np.abs(np.asarray(camera, dtype=np.float64)).sum(axis=1).mean()), 4)
+    pressed, bins = actions.joint_to_arrays(trace.tokens[:, 0], trace.tokens[:, 1])
+    shares = {name: round(float(pressed[:, index].mean()), 4) for index, name in enumerate(actions.BUTTONS) if name in _SHOWN}
+    shares["camera"] = round(float(np.abs(to_degrees(bins)).sum(axis=1).mean()), 4)
     return shares
+
+
+def _both(video: EpisodeVideo, watcher: Watcher | None) -> OnFrame:
+    """Each frame to the video and to the watcher, if there is one."""
+    if watcher is None:
+        return video.on_frame
+
+    def on_frame(frame: NDArray[np.uint8], action: Mapping[str, Any], step: int) -> None:
+        video.on_frame(frame, action, step)
+        watcher.on_frame(frame, action, step)
+
+    return on_frame
 
 
 @dataclasses.dataclass
@@ -112,6 +129,8 @@ class EpisodeRunner:
         goals: {contestant: {prompt: goal}}.
         open_env: opens the game; called again after a crash.
         folder: where traces and videos go.
+        judge: measures similarity to goals; None: nobody does.
+        service: the address of a process that holds the policies; "": they are loaded here.
     """
 
     contestants: Mapping[str, Contestant]
@@ -122,10 +141,18 @@ class EpisodeRunner:
     deterministic: bool = False
     device: str = "cpu"
     max_restarts: int = 3
+    judge: Judge | None = None
+    service: str = ""
 
     def __post_init__(self) -> None:
-        self._bench = Bench(device=self.device, deterministic=self.deterministic)
+        if self.service:
+            from .inference import RemoteBench
+
+            self._bench: Bench = RemoteBench(self.service)
+        else:
+            self._bench = Bench(device=self.device, deterministic=self.deterministic)
         self._game = SupervisedEnv(self.open_env, max_restarts=self.max_restarts)
+        self._stream: Any = None
 
     def run(self, job: Job) -> dict[str, Any]:
         """Play one job, keep its trace (and video), and return its line for the log."""
@@ -134,6 +161,8 @@ class EpisodeRunner:
         goal = self.goals.get(job.contestant, {}).get(job.prompt)
         steps = tasks[0].steps
         before = self._game.restarts
+        self._bench.prepare(contestant, goal)
+        watcher = self._watcher(job)
 
         def episode(env: Any) -> Trace:
             actor = self._bench.actor(contestant, goal, job.seed, job.behaviour)
@@ -141,14 +170,23 @@ class EpisodeRunner:
             settings: dict[str, Any] = {"seed": job.seed, "start": job.start, "options": options}
             facts = {"contestant": job.contestant, "row": job.row, "prompt": job.prompt, "key": job.key}
             if not job.video:
-                return play(actor, env, steps, metadata=facts, **settings)
+                return play(actor, env, steps, metadata=facts, on_frame=watcher.on_frame if watcher else None, **settings)
             # Without a title: films put the contestant's name above the picture.
             with EpisodeVideo(self.folder / job.video, job.prompt or job.behaviour or job.contestant, steps) as video:
-                return play(actor, env, steps, metadata=facts, on_frame=video.on_frame, **settings)
+                return play(actor, env, steps, metadata=facts, on_frame=_both(video, watcher), **settings)
 
         trace = self._game.episode(episode)
+        # The trace comes last but for the log's line: whoever finds it finds the rest.
+        if watcher is not None:
+            save_curves(self.folder, job.key, watcher)
         trace.save(self.folder / "traces" / job.key)
         return self._line(job, trace, tasks, self._game.restarts - before)
+
+    def _watcher(self, job: Job) -> Watcher | None:
+        if not job.similarity or self.judge is None:
+            return None
+        self._stream = self._stream or self.judge.stream()
+        return self.judge.watcher(self._stream, job.tasks)
 
     def _line(self, job: Job, trace: Trace, tasks: Sequence[Task], restarts: int) -> dict[str, Any]:
         judged = {task.name: task.judge(trace) for task in tasks}
@@ -167,86 +205,10 @@ class EpisodeRunner:
             "seconds": trace.metadata["seconds"],
             "restarts": restarts,
             "video": job.video,
+            "similarity": bool(self.judge) and job.similarity,
         }
 
     def close(self) -> None:
         """Close the game."""
         self._game.close()
-
-
-class EpisodeLog:
-    """`episodes.jsonl`: one line for each finished episode, appended and synced before it counts.
-
-    A line cut off by a kill is dropped when the log is opened again. The run's settings lie beside it; a log is
-    only continued under the same settings.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-        """Open or continue.
-
-        Raises:
-            UserError: the folder holds a run with other settings (names what differs), or a damaged line.
-        """
-        self.folder = Path(folder)
-        self.path = self.folder / "episodes.jsonl"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._check(json.loads(json.dumps(settings)))
-        self.lines = self._read()
-
-    def _check(self, settings: Mapping[str, Any]) -> None:
-        path = self.folder / "settings.json"
-        if not path.exists():
-            write_json(path, settings)
-            return
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        differing = sorted(name for name in set(kept) | set(settings) if kept.get(name) != settings.get(name))
-        # More episodes, more contestants or tasks only add lines; everything else would mix different experiments.
-        growing = {"episodes", "contestants", "tasks", "videos", "prompts"}
-        changed = [name for name in differing if name not in growing or not _grown(name, kept[name], settings[name])]
-        if changed:
-            raise UserError(
-                "This folder holds an evaluation with other settings.",
-                where=f"{path}: {', '.join(changed)}",
-                expected={name: kept.get(name) for name in changed},
-                got={name: settings.get(name) for name in changed},
-                todo="choose another --name, or remove the folder",
-            )
-        if differing:
-            named = {facts["name"] for facts in settings.get("contestants", [])}
-            others = [facts for facts in kept.get("contestants", []) if facts["name"] not in named]
-            union = {"contestants": [*settings.get("contestants", []), *others], "prompts": {**kept.get("prompts", {}), **settings.get("prompts", {})}}
-            write_json(path, {**settings, **union})
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        if not self.path.exists():
-            return {}
-        data = self.path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) != len(data):
-            os.truncate(self.path, len(whole))
-        lines: dict[str, dict[str, Any]] = {}
-        for number, text in enumerate(whole.splitlines(), start=1):
-            try:
-                line = json.loads(text)
-                lines[line["key"]] = line
-            except (ValueError, KeyError, TypeError) as fault:
-                raise UserError("This log has a damaged line.", where=f"{self.path}:{number}", got=str(fault), todo="remove that line; its episode is then played again") from None
-        return lines
-
-    def add(self, line: dict[str, Any]) -> None:
-        """Append a finished episode; on disk when this returns."""
-        with open(self.path, "ab") as handle:
-            handle.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
-            handle.flush()
-            os.fsync(handle.fileno())
-        self.lines[line["key"]] = line
-
-
-def _grown(name: str, kept: Any, now: Any) -> bool:
-    """Whether what both settings name (a contestant, a row's prompt) is the same in both."""
-    if name == "prompts":
-        return all(kept.get(row, prompt) == prompt for row, prompt in now.items())
-    if name != "contestants":
-        return True
-    known = {facts["name"]: facts for facts in kept}
-    return all(known.get(facts["name"], facts) == facts for facts in now)
+        self._bench.close()

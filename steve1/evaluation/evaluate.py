@@ -1,6 +1,6 @@
 """`steve1.evaluate`: several weights, several tasks, the same seeds, one report.
 
-In: settings. Out: the run's folder with its log, traces, videos and report. The first contestant is the one that the others are
+In: settings. Out: the run's folder with its log, traces, videos and report. The first weights file is the one that the others are
 compared with.
 """
 
@@ -11,46 +11,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, resolve
 
-from .campaign import Plan, play_all, slug, task_rows
-from .contestants import Contestant, guess_family_env, parse_contestants
+from .adaptive import Decider
+from .attribution import attribute, variants
+from .campaign import Means, Plan, english_goals, make_judge, play_all, slug, task_rows
+from .contestants import Contestant, guess_family_env, load_clip, parse_contestants
+from .demonstrations import Shown, play_demonstrations, shown_goals
+from .episodes import starts_for
+from .failures import failures, replay
 from .films import films
 from .report import write_report
+from .settings import EvaluationSettings
+from .statistics import looks
 from .suite import Task, load_suite
 from .summary import summarise
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationSettings:
-    """Attributes:
-    contestants: weights files, "random", "nothing", "player:own"; the first is the base.
-    tasks: names of the suite's tasks; "all".
-    episodes: for each contestant and task.
-    name: of the folder under data/evaluations; "": made from the contestants.
-    folder: the folder itself, in place of the name.
-    prompts: {task: prompt} in place of the suite's own.
-    """
-
-    contestants: Sequence[str]
-    tasks: Sequence[str] = ("all",)
-    episodes: int = 20
-    name: str = ""
-    folder: str = ""
-    language: str = "en"
-    env: str = ""
-    suite: str = ""
-    seed: int = 0
-    workers: int = 1
-    videos: int = 0
-    deterministic: bool = False
-    device: str = "cpu"
-    timeout_s: float = 900.0
-    in_model: str = ""
-    mineclip_weights: str = ""
-    prior_weights: str = ""
-    cond_scale: float | None = None
-    prompts: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +49,16 @@ def run_folder(kind: str, name: str, folder: str, contestants: Sequence[Contesta
     return ROOT / "data" / kind / slug(name or "-vs-".join(contestant.name for contestant in contestants))
 
 
+def means_of(settings: EvaluationSettings) -> Means:
+    """How the settings want jobs to be run."""
+    return Means(settings.workers, settings.timeout_s, settings.max_restarts, settings.batched, settings.ray)
+
+
 def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
     """Check everything that can be checked before anything is loaded.
 
     Raises:
-        UserError: missing files, unknown tasks, no episodes.
+        UserError: missing files, unknown tasks, tasks of another game, no episodes.
     """
     contestants = parse_contestants(
         settings.contestants,
@@ -88,20 +69,63 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
     )
     env = guess_family_env(contestants, settings.env)
     suite = load_suite(settings.suite or env)
+    if suite.env != env:
+        raise UserError("These tasks belong to another game.", where=suite.path, expected=env, got=suite.env, todo=f"pass --env {suite.env}, or another --suite")
     tasks = suite.select(settings.tasks)
+    suite.select([name for name in settings.target if name])
+    folder = run_folder(kind, settings.name, settings.folder, contestants)
+    adaptive = settings.until == "settled"
+    if adaptive and settings.episodes >= 1 and sum(contestant.needs_goal for contestant in contestants) < 2:
+        raise UserError("Until settled means a comparison, and that needs two weights files.", got=", ".join(settings.contestants))
     return Plan(
         suite=suite,
         tasks=tasks,
-        contestants=contestants,
+        contestants=variants(contestants) if settings.attribution else contestants,
         rows=task_rows(tasks, settings.language, settings.prompts),
-        folder=run_folder(kind, settings.name, settings.folder, contestants),
+        folder=folder,
         episodes=settings.episodes,
         seed=settings.seed,
         deterministic=settings.deterministic,
         device=settings.device,
         videos=settings.videos,
+        similarity=settings.similarity,
+        looks=looks(settings.episodes, settings.max_episodes) if adaptive else (),
         env=env,
     )
+
+
+def base_of(plan: Plan) -> str:
+    """The contestant that the others are compared with: the first weights, else the first."""
+    return next((each.name for each in plan.contestants if each.needs_goal), plan.contestants[0].name)
+
+
+def decider(plan: Plan, target: Sequence[str]) -> Decider | None:
+    """Who decides what is played on, for an adaptive plan."""
+    others = tuple(each.name for each in plan.contestants if each.needs_goal and each.goal == "prior" and each.name != base_of(plan))
+    return Decider(plan.looks, base_of(plan), others, tuple(task.name for task in plan.tasks), tuple(target)) if plan.looks else None
+
+
+def demonstrated(plan: Plan, settings: EvaluationSettings, open_game: Any, starts_of: Any) -> dict[str, Any]:
+    """{prompt: goal} from demonstrations, of the first weights' MineCLIP; the game is opened only if one must be played."""
+    from steve1.mineclip.device import choose_device
+    from steve1.rollout.supervise import SupervisedEnv
+
+    base = next(each for each in plan.contestants if each.needs_goal)
+    clip = load_clip(base.family).to(choose_device(plan.device))
+    opener = open_game or _opener(plan.env)
+    with SupervisedEnv(lambda: opener(0)) as game:
+
+        def show(task: Task) -> list[Shown]:
+            return play_demonstrations(task, game, clip.stream(), starts_of(plan.env, task.surroundings, "demo"), plan.seed)
+
+        goals = shown_goals(plan.tasks, plan.folder, demonstrations=settings.demonstrations, width=clip.embed_dim, show=show)
+    return {row.prompt: goals[row.task] for row in plan.rows if row.task in goals}
+
+
+def _opener(env: str) -> Any:
+    from .campaign import OpenGame
+
+    return OpenGame(env)
 
 
 def evaluate(settings: EvaluationSettings, **injected: Any) -> Report:
@@ -109,15 +133,29 @@ def evaluate(settings: EvaluationSettings, **injected: Any) -> Report:
 
     Args:
         settings: what to evaluate.
-        injected: `open_game`, `starts_of`, `goals` of `campaign.play_all` (tests, other games).
+        injected: `open_game`, `starts_of`, `goals`, `judge` of `campaign.play_all` (tests, other games).
     """
     plan = make_plan(settings)
-    lines = play_all(plan, workers=settings.workers, timeout_s=settings.timeout_s, **injected)
-    names = [contestant.name for contestant in plan.contestants]
-    base = next((contestant.name for contestant in plan.contestants if contestant.needs_goal), names[0])
+    target = [task.name for task in plan.suite.select(settings.target)] if settings.target else []
+    if settings.attribution and "goals" not in injected:
+        injected = {**injected, **_attribution_goals(plan, settings, injected)}
+    means = means_of(settings)
+    lines = play_all(plan, means, decide=decider(plan, target), **injected)
+    names = [contestant.name for contestant in plan.contestants if contestant.goal == "prior"]
     floors = {contestant.name for contestant in plan.contestants if not contestant.needs_goal}
-    summary = summarise(lines, names, [task.name for task in plan.tasks], base, floors)
-    title = f"Evaluation: {', '.join(names)}"
+    tasks = [task.name for task in plan.tasks]
+    summary = summarise(lines, names, tasks, base_of(plan), floors, looks=plan.looks, target=target)
+    summary["attribution"] = attribute(lines, plan.contestants, tasks)
+    summary["failures"] = failures(plan, lines, base_of(plan))
+    if settings.film_failures:
+        replay(plan, means, summary["failures"][: settings.film_failures], lines, injected)
     shown = films(plan, lines)
-    paths = write_report(plan.folder, title, summary, plan.tasks, plan.settings(), shown)
+    paths = write_report(plan, f"Evaluation: {', '.join(names)}", summary, lines, shown)
     return Report(summary, lines, list(plan.tasks), list(plan.contestants), plan.folder, paths, shown)
+
+
+def _attribution_goals(plan: Plan, settings: EvaluationSettings, injected: Mapping[str, Any]) -> dict[str, Any]:
+    """Goals of all three kinds, and who measures similarity."""
+    shown = demonstrated(plan, settings, injected.get("open_game"), injected.get("starts_of", starts_for))
+    goals = english_goals(plan, sorted({row.prompt for row in plan.rows}), shown)
+    return {"goals": goals, "judge": injected.get("judge") or make_judge(plan, goals)}

@@ -16,8 +16,9 @@ from steve1.core.files import atomic_file, atomic_path, write_json
 
 from .campaign import Plan, Row, play_all, slug
 from .contestants import NO_GOAL, Contestant
-from .evaluate import EvaluationSettings, make_plan
+from .evaluate import make_plan, means_of
 from .report import cell_text, markdown_table, p_text
+from .settings import EvaluationSettings
 from .summary import matrix
 
 
@@ -44,7 +45,7 @@ def prompt_matrix(
         the matrix (see `summary.matrix`), its plan, and the files' paths.
     """
     plan = matrix_plan(settings, extra_prompts, random_row)
-    lines = play_all(plan, workers=settings.workers, timeout_s=settings.timeout_s, **injected)
+    lines = play_all(plan, means_of(settings), **injected)
     found = matrix(lines, plan.contestants[0].name, [row.name for row in plan.rows], [task.name for task in plan.tasks])
     paths = {kind: plan.folder / f"matrix.{kind}" for kind in ("json", "md", "png")}
     write_json(paths["json"], {"settings": plan.settings(), **found})

@@ -1,13 +1,12 @@
-"""An evaluation for people: Markdown to paste, JSON and CSV to compute with, one HTML page to look at.
+"""An evaluation for people: Markdown to paste, JSON and CSV to compute with; the HTML page is `page`'s.
 
-In: the summary of an evaluation and its settings. Out: report.md, report.json, report.csv, report.html in the run's folder, each written
-whole. The page needs nothing beside it but the videos it links to.
+In: a plan, its summary and lines. Out: report.md, report.json, report.csv, comparisons.csv, report.html in the run's folder, each
+written whole.
 """
 
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 
 from steve1.core.files import atomic_file, write_json
 
+from .attribution import NAMES, SOURCES
+from .campaign import Plan
 from .suite import Task
 
 
@@ -65,7 +66,7 @@ def comparisons_table(summary: Mapping[str, Any]) -> str:
     rows = []
     for who, tasks in summary["comparisons"].items():
         for task, row in tasks.items():
-            verdict = row["retention"] + (f" (about {row['further_episodes']} more)" if row["further_episodes"] else "")
+            verdict = verdict_text(row)
             change = f"{100 * row['difference']:+.0f} points"
             low, high = row["measure_bootstrap"]
             rows.append(
@@ -74,9 +75,45 @@ def comparisons_table(summary: Mapping[str, Any]) -> str:
             )  # fmt: skip
     if not rows:
         return ""
-    head = [f"against {summary['base']}", "task", "pairs", "change", "95 % interval (Newcombe)", "(bootstrap)", "p (exact paired)",
-            "p (Holm)", "mean measure", "skill kept within 10 points?"]  # fmt: skip
+    head = [f"against {summary['base']}", "task", "pairs", "change", "95 % interval", "(bootstrap)", "p (exact paired)",
+            "p (Holm)", "mean measure", "verdict"]  # fmt: skip
     return markdown_table(head, rows)
+
+
+def verdict_text(row: Mapping[str, Any]) -> str:
+    """A comparison's verdict, and what would settle it."""
+    if row["verdict"] == "–":
+        return "–"
+    return f"{row['asked']} {row['verdict']}" + (f" (about {row['further_episodes']} more)" if row["further_episodes"] else "")
+
+
+def attribution_table(found: Mapping[str, Any]) -> str:
+    """Success under each kind of goal, the differences from the prior's, and which part fails; empty without."""
+    rows = []
+    for who, tasks in found.items():
+        for task, row in tasks.items():
+            changes = [f"{100 * row[source]['difference']:+.0f} ({interval_text(*row[source]['interval'])})" for source in SOURCES[1:]]
+            rows.append([who, task, *(cell_text(row["rates"][source]) for source in SOURCES), *changes, row["verdict"]])
+    head = ["weights", "task", *(NAMES[source] for source in SOURCES), "text - prior", "shown - prior", "what fails"]
+    return markdown_table(head, rows) if rows else ""
+
+
+def failures_table(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Failures worth watching; empty without."""
+    rows = [[entry["contestant"], entry["task"], str(entry["number"]), f"{entry['measure']:.1f}", entry["why"] + (f"; {entry['again']}" if "again" in entry else ""),
+             entry["video"] or "not filmed"] for entry in entries]  # fmt: skip
+    return markdown_table(["weights", "task", "episode", "measure", "why", "video"], rows) if rows else ""
+
+
+def looks_sentence(summary: Mapping[str, Any]) -> str:
+    """What the repeated looks of an adaptive evaluation did to its intervals; empty for a fixed number of episodes."""
+    looks = summary["looks"]
+    if not looks:
+        return ""
+    return (
+        f"Played until settled, with looks after {', '.join(map(str, looks))} pairs. Each interval is one of {100 * summary['confidence']:.1f} %, and each p is "
+        f"multiplied by {len(looks)}, so that together, wherever it stopped, they hold at 95 %."
+    )
 
 
 def cross_tables(summary: Mapping[str, Any], tasks: Sequence[Task]) -> str:
@@ -88,16 +125,33 @@ def cross_tables(summary: Mapping[str, Any], tasks: Sequence[Task]) -> str:
     return "\n\n".join(parts)
 
 
+def settings_list(settings: Mapping[str, Any]) -> str:
+    """Who played what, with hashes, as Markdown points."""
+    who = []
+    for entry in settings["contestants"]:
+        facts = [entry.get("weights", entry["kind"]), entry.get("sha256", "")[:12]]
+        facts += [f"{name} {entry[name]}" for name in ("cond_scale", "mineclip", "prior", "goal") if entry.get(name) not in (None, "")]
+        who.append(f"- {entry['name']}: " + ", ".join(fact for fact in facts if fact))
+    looks = f", looks {settings['looks']}" if settings.get("looks") else ""
+    facts = [f"- seed {settings['seed']}, {settings['episodes']} episodes{looks}, suite {settings['suite']} ({settings['suite_sha256'][:12]}), env {settings['env']}"]
+    facts += [f'- {row}: "{prompt}"' for row, prompt in settings["prompts"].items()]
+    return "\n".join(who + facts)
+
+
 def render_markdown(title: str, summary: Mapping[str, Any], tasks: Sequence[Task], settings: Mapping[str, Any]) -> str:
     """The whole report as Markdown."""
-    parts = [f"# {title}", "Successes of episodes with Wilson's 95 % interval; same seeds and start states for all.", rates_table(summary, tasks)]
-    comparisons = comparisons_table(summary)
-    if comparisons:
-        parts += ["## Differences", comparisons]
-    parts += ["## Cross table", cross_tables(summary, tasks)]
-    who = [f"- {entry['name']}: {entry.get('weights', entry['kind'])} {entry.get('sha256', '')[:12]}".rstrip() for entry in settings["contestants"]]
-    facts = [f"- seed {settings['seed']}, {settings['episodes']} episodes, suite {settings['suite']} ({settings['suite_sha256'][:12]}), env {settings['env']}"]
-    return "\n\n".join([*parts, "## Settings", "\n".join(who + facts)]) + "\n"
+    parts = [f"# {title}", "Successes of episodes with Wilson's 95 % interval; same seeds and start states for all."]
+    parts += [looks_sentence(summary), rates_table(summary, tasks)]
+    sections = {
+        "Differences": comparisons_table(summary),
+        "Which part fails?": attribution_table(summary.get("attribution", {})),
+        "Failures worth watching": failures_table(summary.get("failures", [])),
+        "Cross table": cross_tables(summary, tasks),
+        "Settings": settings_list(settings),
+    }
+    for name, text in sections.items():
+        parts += [f"## {name}", text] if text else []
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def render_csv(summary: Mapping[str, Any]) -> str:
@@ -113,86 +167,36 @@ def render_csv(summary: Mapping[str, Any]) -> str:
     return out.getvalue()
 
 
-_STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:1100px;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}td,th{border:1px solid #ccc;padding:4px 9px;text-align:left}
-th{background:#f2f2f2}h2{margin-top:2em}.bars text{font-size:12px}video{max-width:100%}code{font-size:12px}"""
-_COLOURS = ("#4878a8", "#e08a3c", "#5a9e6f", "#b65d5d", "#8770a8", "#7a7a7a")
-
-
-def _bars(summary: Mapping[str, Any], tasks: Sequence[Task]) -> str:
-    """Bars of success rates with their intervals, as inline SVG."""
-    names = list(next(iter(summary["rates"].values())))
-    thick, gap, left, width = 14, 14, 190, 560
-    rows, y = [], 24
-    for index, name in enumerate(names):
-        x = left + 150 * index
-        rows.append(f'<rect x="{x}" y="2" width="12" height="12" fill="{_COLOURS[index % 6]}"/><text x="{x + 17}" y="12">{html.escape(name)}</text>')
-    for task in tasks:
-        rows.append(f'<text x="{left - 8}" y="{y + thick * len(names) / 2 + 4}" text-anchor="end">{html.escape(task.name)}</text>')
-        for index, name in enumerate(names):
-            cell = summary["rates"][task.name][name]
-            if cell:
-                bar, low, high = (left + width * cell[key] for key in ("rate", "low", "high"))
-                middle = y + thick / 2 - 1
-                rows.append(
-                    f'<rect x="{left}" y="{y}" width="{bar - left:.1f}" height="{thick - 3}" fill="{_COLOURS[index % 6]}"/>'
-                    f'<path d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 4}v8M{high:.1f} {middle - 4}v8" stroke="#222" fill="none"/>'
-                    f'<text x="{max(bar, high) + 8:.1f}" y="{middle + 4}">{cell["successes"]}/{cell["episodes"]}</text>'
-                )
-            y += thick
-        y += gap
-    axis = "".join(f'<text x="{left + width * tick / 100}" y="{y + 12}" text-anchor="middle">{tick} %</text>' for tick in (0, 25, 50, 75, 100))
-    size = max(left + width + 90, left + 150 * len(names))
-    return f'<svg class="bars" viewBox="0 0 {size} {y + 18}" width="{size}">{"".join(rows)}{axis}</svg>'
-
-
-def _html_tables(markdown: str) -> str:
-    """The few Markdown forms that the report uses, as HTML."""
-    out: list[str] = []
-    for block in markdown.split("\n\n"):
-        lines = block.splitlines()
-        if lines and lines[0].startswith("|"):
-            cells = [[html.escape(cell.strip()) for cell in line.strip("|").split(" | ")] for line in lines if not line.startswith("|---")]
-            head = "".join(f"<th>{cell}</th>" for cell in cells[0])
-            body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in cells[1:])
-            out.append(f"<table><tr>{head}</tr>{body}</table>")
-        elif block.startswith("#"):
-            level = len(block) - len(block.lstrip("#"))
-            out.append(f"<h{level}>{html.escape(block[level:].strip())}</h{level}>")
-        elif lines and lines[0].startswith("- "):
-            out.append("<ul>" + "".join(f"<li>{html.escape(line[2:])}</li>" for line in lines) + "</ul>")
-        elif block.strip():
-            out.append(f"<p>{html.escape(block).replace('**', '')}</p>")
-    return "\n".join(out)
-
-
-def render_html(title: str, summary: Mapping[str, Any], tasks: Sequence[Task], settings: Mapping[str, Any], videos: Mapping[str, str]) -> str:
-    """One self-contained page. `videos`: {caption: path relative to the page}."""
-    body = _html_tables(render_markdown(title, summary, tasks, settings))
-    head, rest = body.split("</h1>", 1)
-    shown = "".join(
-        f'<h3>{html.escape(caption)}</h3><video controls preload="metadata" src="{html.escape(path)}"></video>' for caption, path in videos.items()
-    )
-    films = f"<h2>Videos</h2>{shown}" if videos else ""
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
-        f"<body>{head}</h1>{_bars(summary, tasks)}{rest}{films}</body></html>\n"
-    )
+def render_comparisons_csv(summary: Mapping[str, Any]) -> str:
+    """One line for each comparison with the base."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    numbers = ["pairs", "gained", "lost", "difference", "p_mcnemar", "p_holm", "measure_difference", "further_episodes"]
+    ends = ["interval", "bootstrap", "measure_bootstrap"]
+    writer.writerow(["contestant", "base", "task", *numbers, *(f"{name}_{end}" for name in ends for end in ("low", "high")), "asked", "verdict"])
+    for who, tasks in summary["comparisons"].items():
+        for task, row in tasks.items():
+            intervals = [f"{value:.6f}" for name in ends for value in row[name]]
+            writer.writerow([who, summary["base"], task, *(f"{row[name]:.6g}" for name in numbers), *intervals, row["asked"], row["verdict"]])
+    return out.getvalue()
 
 
 def write_report(
-    folder: Path, title: str, summary: Mapping[str, Any], tasks: Sequence[Task], settings: Mapping[str, Any],
-    videos: Mapping[str, str] | None = None,
-) -> dict[str, Path]:  # fmt: skip
-    """Write all four files; returns {"md" | "json" | "csv" | "html": path}."""
+    plan: Plan, title: str, summary: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], videos: Mapping[str, str] | None = None
+) -> dict[str, Path]:
+    """Write all files; returns {"md" | "json" | "csv" | "comparisons" | "html": path}."""
+    from .page import render_page
+
+    settings = plan.settings()
     texts = {
-        "md": render_markdown(title, summary, tasks, settings),
-        "csv": render_csv(summary),
-        "html": render_html(title, summary, tasks, settings, videos or {}),
+        "report.md": render_markdown(title, summary, plan.tasks, settings),
+        "report.csv": render_csv(summary),
+        "comparisons.csv": render_comparisons_csv(summary),
+        "report.html": render_page(plan, title, summary, lines, videos or {}),
     }
-    paths = {kind: folder / f"report.{kind}" for kind in ("md", "json", "csv", "html")}
-    for kind, text in texts.items():
-        with atomic_file(paths[kind], "w") as handle:
+    for name, text in texts.items():
+        with atomic_file(plan.folder / name, "w") as handle:
             handle.write(text)
-    write_json(paths["json"], {"title": title, "settings": settings, **summary})
-    return paths
+    write_json(plan.folder / "report.json", {"title": title, "settings": settings, **summary})
+    names = {"md": "report.md", "json": "report.json", "csv": "report.csv", "comparisons": "comparisons.csv", "html": "report.html"}
+    return {kind: plan.folder / name for kind, name in names.items()}

@@ -133,20 +133,76 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def retention(first: Sequence[bool], second: Sequence[bool], margin: float = 0.1) -> tuple[str, int]:
+KEPT, LOST, IMPROVED, WORSE, UNCHANGED, OPEN = "kept", "lost", "improved", "worse", "no change", "cannot tell yet"
+
+
+def retention(
+    first: Sequence[bool], second: Sequence[bool], margin: float = 0.1, confidence: float = 0.95
+) -> tuple[str, int]:
     """Was a skill kept? ("kept" | "lost" | "cannot tell yet", further episodes that would probably settle it).
 
     kept: the whole interval of the difference lies above -margin; lost: below 0 as a whole, with at least the margin
     lost. The number of episodes extrapolates the observed difference with an interval that shrinks with the root of n.
     """
-    low, high = paired_difference(first, second)
+    low, high = paired_difference(first, second, confidence)
     difference = (sum(second) - sum(first)) / len(first)
     if low > -margin:
-        return "kept", 0
+        return KEPT, 0
     if high < 0 and difference <= -margin:
-        return "lost", 0
-    half = (high - low) / 2
+        return LOST, 0
+    # On the side of "kept" the lower end must rise to -margin, on that of "lost" the upper end must fall to 0.
+    if difference > -margin / 2:
+        return OPEN, _further(len(first), difference - low, difference + margin, margin)
+    return OPEN, _further(len(first), high - difference, -difference, margin)
+
+
+def improvement(
+    first: Sequence[bool], second: Sequence[bool], margin: float = 0.1, confidence: float = 0.95
+) -> tuple[str, int]:
+    """Was a skill learnt? ("improved" | "worse" | "no change" | "cannot tell yet", further episodes that would probably settle it).
+
+    improved, worse: the whole interval of the difference lies on one side of 0; no change: it lies within the margin.
+    """
+    low, high = paired_difference(first, second, confidence)
+    difference = (sum(second) - sum(first)) / len(first)
+    if low > 0:
+        return IMPROVED, 0
+    if high < 0:
+        return WORSE, 0
+    if -margin < low and high < margin:
+        return UNCHANGED, 0
+    half = difference - low if difference >= 0 else high - difference
+    # Small differences are settled sooner by showing that they are within the margin than by telling them from 0.
+    return OPEN, _further(len(first), half, max(abs(difference), margin - abs(difference)), margin)
+
+
+def _further(pairs: int, half: float, room: float, margin: float) -> int:
+    """How many more pairs until half an interval, which shrinks with the root of their number, fits into `room`."""
     # Near the border itself nothing settles it; a tenth of the margin is as near as the forecast looks.
-    room = difference + margin if difference > -margin / 2 else -difference
-    needed = len(first) * (half / max(room, margin / 10)) ** 2
-    return "cannot tell yet", max(1, math.ceil(needed) - len(first))
+    needed = pairs * (half / max(room, margin / 10)) ** 2
+    return max(1, math.ceil(needed) - pairs)
+
+
+def looks(first: int, most: int) -> tuple[int, ...]:
+    """After how many pairs an adaptive evaluation looks: `first`, twice as many, ..., `most`.
+
+    Raises:
+        UserError: `most` is below `first`, or `first` below 1.
+    """
+    if not 1 <= first <= most:
+        raise UserError("An adaptive evaluation ends before it begins.", expected="1 ≤ --episodes ≤ --max_episodes", got=f"{first} and {most}")
+    found = []
+    while first < most:
+        found.append(first)
+        # A last step that is much shorter than the one before would spend a look on little.
+        first = first * 2 if first * 3 <= most else most
+    return (*found, most)
+
+
+def look_confidence(number: int, confidence: float = 0.95) -> float:
+    """The confidence of each of `number` looks, so that all their intervals hold together with at least `confidence`.
+
+    By Bonferroni's inequality, which needs no assumption on how the looks depend on one another: wherever the
+    evaluation stops, and for whatever reason, its last interval is one of these.
+    """
+    return 1 - (1 - confidence) / max(number, 1)

@@ -16,6 +16,8 @@ from .statistics import (
     bootstrap_difference,
     fisher_greater,
     holm,
+    improvement,
+    look_confidence,
     mcnemar_exact,
     paired_difference,
     retention,
@@ -35,12 +37,12 @@ def select(lines: Sequence[Line], task: str, contestant: str, row: str | None = 
     return sorted(chosen, key=lambda line: line["number"])
 
 
-def rate(lines: Sequence[Line], task: str) -> dict[str, Any] | None:
+def rate(lines: Sequence[Line], task: str, confidence: float = 0.95) -> dict[str, Any] | None:
     """Successes, episodes, rate with its interval, mean measure; None without lines."""
     if not lines:
         return None
     wins, count = sum(bool(line["success"][task]) for line in lines), len(lines)
-    low, high = wilson(wins, count)
+    low, high = wilson(wins, count, confidence)
     return {
         "successes": wins,
         "episodes": count,
@@ -57,51 +59,85 @@ def own_row(lines: Sequence[Line], task: str, contestant: str) -> list[Line]:
     return mine or [line for line in select(lines, task, contestant, "") if line["row"] == ""]
 
 
-def compare(first: Sequence[Line], second: Sequence[Line], task: str) -> dict[str, Any] | None:
-    """Paired comparison on the episode numbers that both have; None without any."""
+def compare(
+    first: Sequence[Line], second: Sequence[Line], task: str, *, looks: Sequence[int] = (), target: bool = False
+) -> dict[str, Any] | None:
+    """Paired comparison on the episode numbers that both have; None without any.
+
+    Args:
+        looks: of an adaptive evaluation: only as many pairs count as its last look saw, intervals hold for all looks
+            together, and p is multiplied by their number.
+        target: the skill was to be learnt, so the verdict is about improvement, not about retention.
+    """
     a = {line["number"]: line for line in first}
     b = {line["number"]: line for line in second}
     numbers = sorted(set(a) & set(b))
+    if looks:
+        numbers = numbers[: max((look for look in looks if look <= len(numbers)), default=len(numbers))]
     if not numbers:
         return None
+    level = look_confidence(len(looks))
     wins1 = [bool(a[number]["success"][task]) for number in numbers]
     wins2 = [bool(b[number]["success"][task]) for number in numbers]
     measures1 = [a[number]["measure"][task] for number in numbers]
     measures2 = [b[number]["measure"][task] for number in numbers]
-    verdict, further = retention(wins1, wins2)
+    verdict, further = (improvement if target else retention)(wins1, wins2, confidence=level)
     return {
         "pairs": len(numbers),
+        "gained": sum(y and not x for x, y in zip(wins1, wins2)),
+        "lost": sum(x and not y for x, y in zip(wins1, wins2)),
         "difference": (sum(wins2) - sum(wins1)) / len(numbers),
-        "interval": list(paired_difference(wins1, wins2)),
-        "bootstrap": list(bootstrap_difference(wins1, wins2)),
+        "interval": list(paired_difference(wins1, wins2, level)),
+        "bootstrap": list(bootstrap_difference(wins1, wins2, confidence=level)),
         "measure_difference": float(np.mean(measures2) - np.mean(measures1)),
-        "measure_bootstrap": list(bootstrap_difference(measures1, measures2)),
-        "p_mcnemar": mcnemar_exact(wins1, wins2),
-        "retention": verdict,
+        "measure_bootstrap": list(bootstrap_difference(measures1, measures2, confidence=level)),
+        "p_mcnemar": min(1.0, mcnemar_exact(wins1, wins2) * max(len(looks), 1)),
+        "asked": "improved?" if target else "kept?",
+        "verdict": verdict,
         "further_episodes": further,
     }
 
 
 def summarise(
-    lines: Sequence[Line], contestants: Sequence[str], tasks: Sequence[str], base: str, floors: Collection[str] = ()
+    lines: Sequence[Line],
+    contestants: Sequence[str],
+    tasks: Sequence[str],
+    base: str,
+    floors: Collection[str] = (),
+    *,
+    looks: Sequence[int] = (),
+    target: Collection[str] = (),
 ) -> dict[str, Any]:
     """Rates by task and contestant, and each contestant's comparison with `base` (Holm over the tasks).
 
     `floors`: contestants that were not made from the base, so that nothing can have been kept or lost.
+    `looks`, `target`: as in `compare`.
     """
-    rates = {task: {who: rate(own_row(lines, task, who), task) for who in contestants} for task in tasks}
+    level = look_confidence(len(looks))
+    rates = {task: {who: rate(own_row(lines, task, who), task, level) for who in contestants} for task in tasks}
     comparisons: dict[str, dict[str, Any]] = {}
     for who in contestants:
         if who == base:
             continue
-        rows = {task: compare(own_row(lines, task, base), own_row(lines, task, who), task) for task in tasks}
+        rows = {
+            task: compare(own_row(lines, task, base), own_row(lines, task, who), task, looks=looks, target=task in target)
+            for task in tasks
+        }
         known = {task: row for task, row in rows.items() if row}
         for row, adjusted in zip(known.values(), holm([row["p_mcnemar"] for row in known.values()])):
             row["p_holm"] = adjusted
             if who in floors:
-                row.update(retention="–", further_episodes=0)
+                row.update(verdict="–", asked="–", further_episodes=0)
         comparisons[who] = known
-    return {"base": base, "rates": rates, "comparisons": comparisons, "cross": cross_table(lines, contestants, tasks)}
+    return {
+        "base": base,
+        "looks": list(looks),
+        "confidence": level,
+        "target": sorted(target),
+        "rates": rates,
+        "comparisons": comparisons,
+        "cross": cross_table(lines, contestants, tasks),
+    }
 
 
 def cross_table(lines: Sequence[Line], contestants: Sequence[str], tasks: Sequence[str]) -> dict[str, Any]:

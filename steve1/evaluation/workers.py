@@ -11,18 +11,17 @@ import contextlib
 import errno
 import logging
 import multiprocessing
-import os
 import signal
-import sys
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any, Protocol
 
 from steve1.core.errors import UserError
+
+from .processes import end_tree, limit_threads
 
 _log = logging.getLogger(__name__)
 
@@ -40,62 +39,45 @@ class Runner(Protocol):
 Recipe = Callable[[int], Runner]
 
 
-def limit_threads(threads: int) -> None:
-    """Keep torch to so many threads in this process.
-
-    A game beside the policy wants processors as well, and a policy's threads that wait for one another while the game
-    runs cost a hundred times what they save (measured: 550 ms a step in place of 5).
-    """
-    # Read by torch when it is imported; most workers import it later, and those of floor players never.
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
-
-
-def process_tree(pid: int) -> list[int]:
-    """`pid` and all processes below it, parents first (Linux; elsewhere `pid` alone)."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # The command's name may hold spaces and brackets; the parent is the second field after the last bracket.
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-        children.setdefault(parent, []).append(int(stat.parent.name))
-    tree = [pid]
-    for known in tree:
-        tree.extend(children.get(known, []))
-    return tree
-
-
-def end_tree(pid: int) -> None:
-    """Kill a process that this one started, and everything below it."""
-    for member in reversed(process_tree(pid)):
-        try:
-            os.kill(member, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            continue
+def outcome(runner_of: Callable[[], Runner], job: Any) -> tuple[str, Any]:
+    """Run one job: ("done", result), ("user", UserError) or ("fault", traceback); what a worker answers."""
+    try:
+        return "done", runner_of().run(job)
+    except UserError as fault:
+        return "user", fault
+    except Exception as fault:
+        return ("user", _disk_full(fault)) if _is_disk_full(fault) else ("fault", traceback.format_exc())
 
 
 def _serve(recipe: Recipe, index: int, threads: int, pipe: Connection) -> None:
-    """A worker's life: build the runner, answer jobs until told to stop."""
+    """A worker's life: build the runner, answer jobs until told to stop or until whoever gave them is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business; it closes us in order.
     limit_threads(threads)
-    runner: Runner | None = None
+    built: list[Runner] = []
+
+    def runner() -> Runner:
+        if not built:
+            built.append(recipe(index))
+        return built[0]
+
     try:
-        while (job := pipe.recv()) is not None:
+        while True:
             try:
-                runner = runner or recipe(index)
-                pipe.send(("done", runner.run(job)))
-            except UserError as fault:
-                pipe.send(("user", fault))
-            except Exception as fault:
-                pipe.send(("user", _disk_full(fault)) if _is_disk_full(fault) else ("fault", traceback.format_exc()))
-    except (EOFError, BrokenPipeError):
-        pass
+                job = pipe.recv()
+            except EOFError:
+                _log.warning("worker %d: the process that gave the jobs is gone; ending", index)
+                return
+            if job is None:
+                return
+            answer = outcome(runner, job)
+            try:
+                pipe.send(answer)
+            except BrokenPipeError:
+                _log.warning("worker %d: nobody is left to take the result of %s; it will be played again", index, job)
+                return
     finally:
-        if runner is not None:
-            runner.close()
+        for each in built:
+            each.close()
 
 
 def _is_disk_full(fault: Exception) -> bool:
@@ -164,7 +146,13 @@ class _Pool:
         _log.warning("worker %d %s: replaced (%d of %d), its episode is repeated", index, why, self.restarts, self.max_restarts)
         self.members[index] = _Worker(self.recipe, index, self.threads)
 
+    @property
+    def busy(self) -> bool:
+        """Whether any worker has a job."""
+        return any(member.job is not None for member in self.members)
+
     def close(self, quick: bool) -> None:
+        """End all workers: in order, or at once."""
         for member in self.members:
             if quick:
                 member.kill()
@@ -191,6 +179,7 @@ def run_jobs(
     threads: int = 1,
     timeout_s: float = 600.0,
     max_restarts: int = 5,
+    more: Callable[[], Sequence[Any]] | None = None,
 ) -> None:
     """Run all jobs; `on_result(job, result)` is called here, once a job, in the order in which they finish.
 
@@ -200,47 +189,75 @@ def run_jobs(
         threads: torch threads of each worker.
         timeout_s: longest that one job may take, the building of its runner included.
         max_restarts: over the whole run.
+        more: asked for further jobs when all are done; the run ends when it has none.
 
     Raises:
         UserError: a worker's own UserError, or too many restarts. RuntimeError: any other fault inside a job.
     """
+    supply = Supply(jobs, more)
+    if not supply.waiting:
+        return
     if workers == 0:
-        limit_threads(threads)
-        runner = recipe(0)
-        try:
-            for job in jobs:
-                on_result(job, runner.run(job))
-        finally:
-            runner.close()
+        _run_here(supply, recipe, on_result, threads)
         return
-    waiting, busy = deque(jobs), 0
-    if not waiting:
-        return
-    pool, finished = _Pool(recipe, min(workers, len(waiting)), threads, timeout_s, max_restarts), False
+    pool, finished = _Pool(recipe, min(workers, len(supply.waiting)) if more is None else workers, threads, timeout_s, max_restarts), False
     try:
-        while waiting or busy:
+        while supply.waiting or pool.busy or supply.refill():
             for member in pool.members:
-                if member.job is None and waiting:
-                    member.give(waiting.popleft())
-            ready = wait([member.pipe for member in pool.members if member.job is not None], timeout=1.0)
-            for index, member in enumerate(list(pool.members)):
-                if member.job is None:
-                    continue
-                if member.pipe in ready:
-                    kind, content = _answer(member)
-                elif time.monotonic() - member.began > timeout_s:
-                    kind, content = "died", f"gave no answer for {timeout_s:.0f} s"
-                else:
-                    continue
-                if kind == "done":
-                    on_result(member.job, content)
-                    member.job = None
-                elif kind == "died":
-                    waiting.appendleft(member.job)
-                    pool.replace(index, content)
-                else:
-                    raise content if kind == "user" else RuntimeError(content)
-            busy = sum(member.job is not None for member in pool.members)
+                if member.job is None and supply.waiting:
+                    member.give(supply.waiting.popleft())
+            _collect(pool, supply, on_result)
         finished = True
     finally:
         pool.close(quick=not finished)
+
+
+class Supply:
+    """Jobs that wait, and where further ones come from."""
+
+    def __init__(self, jobs: Sequence[Any], more: Callable[[], Sequence[Any]] | None) -> None:
+        self.waiting, self._more = deque(jobs), more
+
+    def refill(self) -> bool:
+        """Ask for further jobs; False when there are none."""
+        self.waiting.extend(self._more() if self._more else ())
+        return bool(self.waiting)
+
+
+def _run_here(supply: Supply, recipe: Recipe, on_result: Callable[[Any, Any], None], threads: int) -> None:
+    limit_threads(threads)
+    runner = recipe(0)
+    try:
+        while supply.waiting or supply.refill():
+            job = supply.waiting.popleft()
+            try:
+                result = runner.run(job)
+            except OSError as fault:
+                if _is_disk_full(fault):
+                    raise _disk_full(fault) from fault
+                raise
+            on_result(job, result)
+    finally:
+        runner.close()
+
+
+def _collect(pool: _Pool, supply: Supply, on_result: Callable[[Any, Any], None]) -> None:
+    """Take what workers have to say, or replace those that say nothing for too long."""
+    ready = wait([member.pipe for member in pool.members if member.job is not None], timeout=1.0)
+    for index, member in enumerate(list(pool.members)):
+        if member.job is None:
+            continue
+        if member.pipe in ready:
+            kind, content = _answer(member)
+        elif time.monotonic() - member.began > pool.timeout_s:
+            kind, content = "died", f"gave no answer for {pool.timeout_s:.0f} s"
+        else:
+            continue
+        if kind == "done":
+            on_result(member.job, content)
+            member.job = None
+        elif kind == "died":
+            supply.waiting.appendleft(member.job)
+            pool.replace(index, content)
+        else:
+            raise content if kind == "user" else RuntimeError(content)

@@ -22,9 +22,10 @@ from steve1.evaluation import contestants as contestants_module
 from steve1.evaluation.campaign import make_jobs
 from steve1.evaluation.compare import compare, comparison_table
 from steve1.evaluation.contestants import NO_GOAL, parse_contestants
-from steve1.evaluation.episodes import EpisodeLog
 from steve1.evaluation.evaluate import make_plan
-from steve1.evaluation.workers import end_tree, process_tree, run_jobs
+from steve1.evaluation.log import EpisodeLog
+from steve1.evaluation.processes import end_tree, process_tree
+from steve1.evaluation.workers import run_jobs
 from steve1.rollout.play import GoalActor
 from tests.rollout.fakes import FakeAgent, OpenFake, fake_starts, goal
 
@@ -67,6 +68,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     original = contestants_module.Bench.actor
     monkeypatch.setattr(contestants_module.Bench, "actor", actor)
+    monkeypatch.setattr(contestants_module.Bench, "prepare", lambda self, contestant, goal_: None)
     return tmp_path
 
 
@@ -208,12 +210,12 @@ def test_contestants_are_checked_before_anything_is_loaded(world: Path) -> None:
 def test_a_chinese_prompt_has_the_english_ones_goal(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def goals(contestants: Any, prompts: Any, *, seed: int) -> Any:
+    def goals(contestants: Any, prompts: Any, *, seed: int, shown: Any) -> Any:
         asked.extend(prompts)
         return {"tuned": {prompt: GOALS[prompt] for prompt in prompts}}
 
     monkeypatch.setattr(campaign, "goals_for", goals)
-    zh = evaluate(settings(world, "tuned", tasks=("dig_dirt",), language="zh"), open_game=OpenFake(), starts_of=fake_starts)
+    zh = evaluate(settings(world, "tuned", tasks=("dig_dirt",), language="zh", similarity=0), open_game=OpenFake(), starts_of=fake_starts)
     assert asked == ["dig dirt"]
     assert zh.lines[0]["prompt"] == "挖泥土"
     assert zh.summary["rates"]["dig_dirt"]["tuned"]["successes"] == 4

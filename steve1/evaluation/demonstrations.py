@@ -1,0 +1,152 @@
+"""Goals from demonstrations that succeeded: what a policy is asked for when it is shown rather than told.
+
+In: embedded episodes of scripted or human players, or a game in which the scripted players show the tasks. Out: for each task the goal of its
+most typical moment, float32 (E,), and where it comes from. No text is involved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_file, read_json, write_json
+from steve1.core.paths import display
+from steve1.core.seeds import integer
+from steve1.rollout.play import play
+from steve1.rollout.supervise import SupervisedEnv
+
+from .similarity import Watcher
+from .suite import Task
+
+Embeddings = NDArray[np.float32]
+_ENOUGH, _TRIES = 3, 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A demonstration: `source` for people, `goals` float32 (N, E) without rows that are not numbers, `frames` int (N,), `behaviour`."""
+
+    source: str
+    goals: Embeddings
+    frames: NDArray[np.int64]
+    behaviour: str
+
+    @classmethod
+    def of(cls, source: str, rows: Embeddings, behaviour: str) -> Shown:
+        """From all rows of an episode, of which the first have no embedding."""
+        frames = np.flatnonzero(np.isfinite(rows).all(axis=1))
+        return cls(source, rows[frames].astype(np.float32), frames, behaviour)
+
+
+def unit(rows: Embeddings) -> Embeddings:
+    """Rows of length 1."""
+    found: Embeddings = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+    return found
+
+
+def typical(shown: Sequence[Shown]) -> tuple[Embeddings, str]:
+    """(goal (E,), where it is from): the moment whose direction is nearest to the mean direction of all moments."""
+    rows = np.concatenate([each.goals for each in shown])
+    places = [f"{each.source}, frame {frame}" for each in shown for frame in each.frames]
+    nearest = int((unit(rows) @ unit(unit(rows).mean(axis=0))).argmax())
+    return rows[nearest], places[nearest]
+
+
+def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: bool = True) -> list[Shown]:
+    """Embedded episodes below `folders`, those that their recorder says failed left out if `successful`.
+
+    Raises:
+        UserError: a folder is missing, holds no embedded episode, or goals of another width than `width` (0: any).
+    """
+    from steve1.data.episode import Episode, find_episodes
+
+    found = []
+    for folder in folders:
+        for path in find_episodes(folder):
+            episode = Episode(path)
+            if successful and (episode.metadata.get("options") or {}).get("success") is False:
+                continue
+            rows = np.asarray(episode.goals, dtype=np.float32)
+            if width and rows.shape[1] != width:
+                raise UserError("These demonstrations are embedded by another MineCLIP.", where=display(path), expected=f"width {width}", got=rows.shape[1])
+            found.append(Shown.of(f"{Path(folder).name}/{path.name}", rows, str(episode.metadata.get("behaviour") or "")))
+    if not found:
+        raise UserError("There is no demonstration that succeeded.", where=", ".join(folders), todo="name folders of embedded episodes")
+    return found
+
+
+def play_demonstrations(task: Task, env: SupervisedEnv, stream: Any, starts: Sequence[Mapping[str, Any]], seed: int) -> list[Shown]:
+    """Let the task's scripted player show it at start places for demonstrations, until it has succeeded a few times.
+
+    Raises:
+        UserError: the task has no scripted player, or it never succeeded.
+    """
+    from steve1.players import BEHAVIOURS, make_player
+
+    if not task.player:
+        raise UserError(f"Nobody can show the task {task.name}: it has no scripted player.", todo="pass --demonstrations, or leave the task out")
+    watch = BEHAVIOURS[task.player].watch if task.player in BEHAVIOURS else None
+    options = {**task.reset_options(), **({"watch": dict(watch)} if watch else {})}
+    found: list[Shown] = []
+    for number in range(_TRIES):
+        start = starts[number % len(starts)]
+        watcher = Watcher(stream, {"": np.ones(1, np.float32)})
+        once = integer(seed, "demonstration", task.name, number)
+
+        def episode(game: Any, start: Any = start, once: int = once, watcher: Watcher = watcher) -> Any:
+            return play(make_player(task.player, once), game, task.steps, seed=once, start=start, options=options, on_frame=watcher.on_frame)
+
+        trace = env.episode(episode)
+        if task.judge(trace)[0]:
+            found.append(Shown.of(f"{task.player} at {start.get('id', number)}", watcher.embeddings(), task.player))
+            if len(found) == _ENOUGH:
+                break
+    if not found:
+        raise UserError(f"The scripted player {task.player} did not succeed at {task.name} in {_TRIES} tries.", todo="pass --demonstrations, or leave the task out")
+    return found
+
+
+def shown_goals(
+    tasks: Sequence[Task],
+    folder: Path,
+    *,
+    demonstrations: Sequence[str] = (),
+    width: int = 0,
+    show: Callable[[Task], list[Shown]] | None = None,
+) -> dict[str, Embeddings]:
+    """{task name: goal}; kept in `folder` (shown_goals.npz, shown_goals.json), so that a run that goes on uses the same ones.
+
+    Args:
+        demonstrations: folders of embedded episodes; a task takes those of its scripted player's behaviour.
+        width: E.
+        show: where no folder is given: plays demonstrations of a task.
+
+    Raises:
+        UserError: a task has no demonstration.
+    """
+    archive, facts = folder / "shown_goals.npz", folder / "shown_goals.json"
+    kept: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    if archive.exists() and facts.exists():
+        with np.load(archive, allow_pickle=False) as arrays:
+            kept = {name: arrays[name] for name in arrays.files}
+        sources = read_json(facts)
+    missing = [task for task in tasks if task.name not in kept]
+    read = read_demonstrations(demonstrations, width=width) if missing and demonstrations else []
+    for task in missing:
+        mine = [each for each in read if each.behaviour in (task.player, task.name)] if demonstrations else show(task) if show else []
+        if not mine:
+            known = sorted({each.behaviour for each in read})
+            raise UserError(f"There is no demonstration of {task.name}.", where=", ".join(demonstrations), expected=task.player or task.name, got=", ".join(known))
+        kept[task.name], sources[task.name] = typical(mine)
+    if missing:
+        with atomic_file(archive) as handle:
+            np.savez(handle, **kept)
+        write_json(facts, sources)
+    return {task.name: kept[task.name] for task in tasks}

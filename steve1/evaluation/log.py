@@ -1,0 +1,94 @@
+"""The log of finished episodes, which survives a kill.
+
+In: an episode's line when it is finished. Out: the lines of all that are, on disk before they count; settings beside them, so that no two
+experiments are mixed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from steve1.core.errors import UserError
+from steve1.core.files import write_json
+
+
+class EpisodeLog:
+    """`episodes.jsonl`: one line for each finished episode, appended and synced before it counts.
+
+    A line cut off by a kill is dropped when the log is opened again. The run's settings lie beside it; a log is
+    only continued under the same settings.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+        """Open or continue.
+
+        Raises:
+            UserError: the folder holds a run with other settings (names what differs), or a damaged line.
+        """
+        self.folder = Path(folder)
+        self.path = self.folder / "episodes.jsonl"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._check(json.loads(json.dumps(settings)))
+        self.lines = self._read()
+
+    def _check(self, settings: Mapping[str, Any]) -> None:
+        path = self.folder / "settings.json"
+        if not path.exists():
+            write_json(path, settings)
+            return
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        differing = sorted(name for name in set(kept) | set(settings) if kept.get(name) != settings.get(name))
+        # More episodes, more contestants or tasks only add lines; everything else would mix different experiments.
+        growing = {"episodes", "contestants", "tasks", "videos", "prompts", "similarity"}
+        changed = [name for name in differing if name not in growing or not _grown(name, kept.get(name), settings.get(name))]
+        if changed:
+            raise UserError(
+                "This folder holds an evaluation with other settings.",
+                where=f"{path}: {', '.join(changed)}",
+                expected={name: kept.get(name) for name in changed},
+                got={name: settings.get(name) for name in changed},
+                todo="choose another --name, or remove the folder",
+            )
+        if differing:
+            named = {facts["name"] for facts in settings.get("contestants", [])}
+            others = [facts for facts in kept.get("contestants", []) if facts["name"] not in named]
+            union = {"contestants": [*settings.get("contestants", []), *others], "prompts": {**kept.get("prompts", {}), **settings.get("prompts", {})}}
+            write_json(path, {**settings, **union})
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        if not self.path.exists():
+            return {}
+        data = self.path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) != len(data):
+            os.truncate(self.path, len(whole))
+        lines: dict[str, dict[str, Any]] = {}
+        for number, text in enumerate(whole.splitlines(), start=1):
+            try:
+                line = json.loads(text)
+                lines[line["key"]] = line
+            except (ValueError, KeyError, TypeError) as fault:
+                raise UserError("This log has a damaged line.", where=f"{self.path}:{number}", got=str(fault), todo="remove that line; its episode is then played again") from None
+        return lines
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Append a finished episode; on disk when this returns."""
+        with open(self.path, "ab") as handle:
+            handle.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+            handle.flush()
+            os.fsync(handle.fileno())
+        self.lines[line["key"]] = line
+
+
+def _grown(name: str, kept: Any, now: Any) -> bool:
+    """Whether what both settings name (a contestant, a row's prompt) is the same in both."""
+    if name == "prompts":
+        return all(kept.get(row, prompt) == prompt for row, prompt in now.items())
+    if name != "contestants":
+        return True
+    known = {facts["name"]: facts for facts in kept}
+    return all(known.get(facts["name"], facts) == facts for facts in now)
