@@ -15,6 +15,7 @@ from steve1.core.errors import UserError
 from steve1.core.paths import resolve
 from steve1.data.convert import ConvertSettings
 from steve1.data.convert_run import convert_folder
+from steve1.data.shards import parse_shard
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,32 @@ class Args:
     """ESC with a menu open becomes the inventory key, as in VPT's own training."""
     mineclip_frames: bool = True
     """Also write the 256x160 frames that the embedding step reads."""
+    source_fps: float = 0.0
+    """Frames a second at which the recordings were really made, where their files do not say it or lie; anything but 20 is resampled."""
     workers: int = os.cpu_count() or 1
     """Processes; each takes one core and about 300 MB."""
+    shard: str = ""
+    """i/n: take the i-th of n parts of the recordings only. For several machines that share a disk: start each with its own i."""
+    ray: bool = False
+    """Convert as tasks of a Ray cluster (RAY_ADDRESS, or one on this machine) instead of in --workers processes."""
 
 
 def main(args: Args) -> int:
     """Convert, print the summary, return the exit code."""
     if args.workers < 1:
         raise UserError("--workers is at least 1.", got=str(args.workers))
-    settings = ConvertSettings(args.keep_nulls, args.camera_rounding, args.esc_as_inventory, args.mineclip_frames)
-    summary = convert_folder(resolve(args.input_dir), resolve(args.output_dir), settings, workers=args.workers)
+    settings = ConvertSettings(
+        args.keep_nulls, args.camera_rounding, args.esc_as_inventory, args.mineclip_frames, args.source_fps
+    )
+    shard = parse_shard(args.shard)
+    summary = convert_folder(
+        resolve(args.input_dir), resolve(args.output_dir), settings, workers=args.workers, shard=shard, ray=args.ray
+    )
     print(summary.text)
-    if summary.count("refused") == len(summary.results):
+    summary.check_finished()
+    if summary.results and summary.count("refused") == len(summary.results):
         raise UserError("Nothing could be converted.", where=args.input_dir)
-    return 1 if summary.count("refused") else 0
+    return 1 if summary.count("refused") + summary.count("failed") else 0
 
 
 def cli() -> None:

@@ -80,6 +80,7 @@ def main(args: Args) -> None:
     else:
         summary = convert_folder(recordings, output, settings, workers=args.workers)
     print(summary.text)
+    summary.check_finished()
     if not summary.count("converted") + summary.count("exists"):
         raise UserError(
             "No recording became an episode.",

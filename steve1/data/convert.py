@@ -5,6 +5,7 @@ In: a recording and how its actions are to be read. Out: an episode folder, or t
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +24,12 @@ from steve1.core.files import sha256_file
 from steve1.core.paths import display
 
 from .episode import Episode, EpisodeWriter
-from .recordings import Recording, Ticks, read_ticks
-from .video import FPS, probe, read_frames
+from .recordings import Recording, Ticks
+from .resample import Rates, at_game_rate, check_even, read_game_ticks
+from .video import RECORDER_SIZE, decoded_frames, probe, recorder_size
 
-#: frames a second that still count as 20
-FPS_TOLERANCE = 0.1
+#: faults of the machine, not of a recording: they would meet the next one too
+_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO}
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,18 @@ class ConvertSettings:
         camera_rounding: "float", or "legacy_int" as the labels of the published weights were made.
         esc_as_inventory: ESC with a menu open becomes the inventory key.
         keep_mineclip_frames: also write the 256x160 frames that the embedding step reads.
+        source_fps: frames a second at which the recordings were really made; 0: as each video says, 20 for folders of frames.
     """
 
     keep_nulls: bool = False
     camera_rounding: str = "float"
     esc_as_inventory: bool = False
     keep_mineclip_frames: bool = True
+    source_fps: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.source_fps < float("inf"):
+            raise UserError("A frame rate is a positive number.", expected="such as 30", got=str(self.source_fps))
         if self.camera_rounding not in CAMERA_ROUNDINGS:
             raise UserError(
                 "Unknown camera rounding.", expected=" or ".join(CAMERA_ROUNDINGS), got=self.camera_rounding
@@ -87,7 +93,7 @@ def convert_recording(
     settings: ConvertSettings,
     on_frames: Callable[[int], Any] | None = None,
 ) -> Result:
-    """Convert one recording; never raises for what is wrong with it.
+    """Convert one recording; never raises for what is wrong with it, only for what is wrong with the machine (OSError).
 
     Args:
         recording: from `find_recordings`.
@@ -106,8 +112,10 @@ def convert_recording(
             _convert(recording, target, settings, result, on_frames or (lambda count: None))
     except UserError as fault:
         result.status, result.reason = "refused", _one_line(fault)
-    except (OSError, MemoryError):
-        raise  # a full disk or a lost folder is no fault of this recording
+    except OSError as fault:
+        if fault.errno in _MACHINE or _lies_in(fault.filename, Path(output_dir)):
+            raise
+        result.status, result.reason = "refused", f"{fault.strerror or fault}: {fault.filename or recording.video}"
     except Exception as fault:
         # One recording that breaks a decoder must not end a night's run; its name and reason are in the report.
         result.status, result.reason = "refused", f"{type(fault).__name__}: {fault}"
@@ -115,6 +123,13 @@ def convert_recording(
         result.episode = ""
     result.seconds = round(time.monotonic() - begun, 3)
     return result
+
+
+def _lies_in(path: object, folder: Path) -> bool:
+    """Whether a file that could not be opened is one that conversion itself wanted to write."""
+    return (
+        isinstance(path, (str, bytes, os.PathLike)) and folder.absolute() in Path(os.fsdecode(path)).absolute().parents
+    )
 
 
 def _one_line(fault: UserError) -> str:
@@ -134,7 +149,9 @@ def _already(target: Path, settings: ConvertSettings, result: Result) -> None:
 def _convert(
     recording: Recording, target: Path, settings: ConvertSettings, result: Result, on_frames: Callable[[int], Any]
 ) -> None:
-    ticks = read_ticks(recording, settings.camera_rounding, esc_as_inventory=settings.esc_as_inventory)
+    ticks, rates = read_game_ticks(
+        recording, settings.camera_rounding, esc_as_inventory=settings.esc_as_inventory, source_fps=settings.source_fps
+    )
     result.ticks, notes = len(ticks.actions), ticks.notes
     keep = np.ones_like(ticks.keep) if settings.keep_nulls else ticks.keep
     if not keep.any():
@@ -143,13 +160,12 @@ def _convert(
             where=recording.ticks or recording.video,
             todo="add --keep_nulls if standing still is what it shows",
         )
-    if recording.ticks is not None:
-        _check_rate(recording.video)
-    with EpisodeWriter(
-        target, _provenance(recording, ticks, settings), keep_mineclip_frames=settings.keep_mineclip_frames
-    ) as writer:
+    known = _provenance(recording, ticks, settings, rates)
+    with EpisodeWriter(target, known, keep_mineclip_frames=settings.keep_mineclip_frames) as writer:
         used = 0
-        for number, (frame, action) in enumerate(_paired(recording, ticks, notes)):
+        for number, (frame, action) in enumerate(_paired(recording, ticks, rates, notes)):
+            if number == 0:
+                notes += _shape_notes(recording, frame)
             if keep[number]:
                 writer.add(frame, action)
             used = number + 1
@@ -176,24 +192,26 @@ def _carry_goals(recording: Recording, writer: EpisodeWriter, used: int, notes: 
         )
 
 
-def _check_rate(video: Path) -> None:
-    fps = probe(video).fps
-    if abs(fps - FPS) > FPS_TOLERANCE:
-        raise UserError(
-            "This video has another frame rate than the game's ticks.",
-            where=video,
-            expected=f"{FPS} +- {FPS_TOLERANCE} frames/s",
-            got=f"{fps:g}",
-        )
+def _shape_notes(recording: Recording, frame: NDArray[np.uint8]) -> list[str]:
+    """A word on pictures of another shape than the recorders' (square ones of an episode are theirs, squeezed)."""
+    height, width = frame.shape[:2]
+    wanted = RECORDER_SIZE[0] / RECORDER_SIZE[1]
+    if recording.ticks is None or abs(width / height / wanted - 1) < 0.15:
+        return []
+    return [f"its pictures are {width / height:.2f} times as wide as high and are stretched to {wanted:.2f}"]
 
 
-def _paired(recording: Recording, ticks: Ticks, notes: list[str]) -> Iterator[tuple[NDArray[np.uint8], EnvAction]]:
+def _paired(
+    recording: Recording, ticks: Ticks, rates: Rates, notes: list[str]
+) -> Iterator[tuple[NDArray[np.uint8], EnvAction]]:
     """Frames with the action taken on each; ends with the shorter of the two and notes which it was.
 
     Raises:
-        UserError: the lengths differ and tick numbers jump: which frame belongs to which action cannot be known.
+        UserError: the lengths differ and tick numbers jump, or frames come unevenly: which frame belongs to which action
+            cannot be known.
     """
-    frames = _frames(recording)
+    pace = _Pace(rates.video)
+    frames = _frames(recording, rates, pace)
     count, longer = 0, False
     for frame in frames:
         if count == len(ticks.actions):
@@ -205,7 +223,10 @@ def _paired(recording: Recording, ticks: Ticks, notes: list[str]) -> Iterator[tu
             frame = draw_cursor(frame, int(np.clip(x * height, 0, width)), int(np.clip(y * height, 0, height)))
         yield frame, ticks.actions[count]
         count += 1
-    if not longer and count == len(ticks.actions):
+    # Rounding alone moves the end of a resampled recording by a frame.
+    same = not longer and count == len(ticks.actions)
+    notes += filter(None, [check_even(pace.worst, not same or rates.resampled, recording.video)])
+    if same:
         return
     jump = next((note for note in notes if note.startswith("tick numbers")), "")
     got = f"more than {count} frames for {count} ticks" if longer else f"{count} frames for {len(ticks.actions)} ticks"
@@ -219,14 +240,34 @@ def _paired(recording: Recording, ticks: Ticks, notes: list[str]) -> Iterator[tu
     notes.append(f"{got}: cut to the shorter")
 
 
-def _frames(recording: Recording) -> Iterator[NDArray[np.uint8]]:
-    if recording.ticks is not None:
-        yield from read_frames(recording.video)
+class _Pace:
+    """Watches how far a video's frames come from an even pace."""
+
+    def __init__(self, fps: float) -> None:
+        self._fps, self.worst = fps, 0.0
+
+    def watch(self, frames: Iterator[Any]) -> Iterator[Any]:
+        """The frames as they are."""
+        first: float | None = None
+        for number, frame in enumerate(frames):
+            if frame.time is not None:
+                first = frame.time if first is None else first
+                self.worst = max(self.worst, abs(frame.time - first - number / self._fps))
+            yield frame
+
+
+def _frames(recording: Recording, rates: Rates, pace: _Pace) -> Iterator[NDArray[np.uint8]]:
+    """Pictures at the game's rate, no larger than a recorder's, each an array of its own."""
+    if recording.ticks is None:
+        pictures = Episode(recording.video).source_frames()
+        yield from pictures if not rates.resampled else map(np.copy, at_game_rate(pictures, rates.video))
         return
-    yield from Episode(recording.video).source_frames()
+    frames = pace.watch(decoded_frames(recording.video))
+    for frame in at_game_rate(frames, rates.video) if rates.resampled else frames:
+        yield recorder_size(frame.to_ndarray(format="rgb24"))
 
 
-def _provenance(recording: Recording, ticks: Ticks, settings: ConvertSettings) -> dict[str, Any]:
+def _provenance(recording: Recording, ticks: Ticks, settings: ConvertSettings, rates: Rates) -> dict[str, Any]:
     options = recording.options
     known: dict[str, Any] = {
         "source": display(recording.video),
@@ -238,7 +279,11 @@ def _provenance(recording: Recording, ticks: Ticks, settings: ConvertSettings) -
         "gui_share": round(ticks.gui_share, 4),
         "tool_version": steve1.__version__,
     }
+    if rates.resampled:
+        known["resampled"] = rates.note
     if recording.ticks is not None:
+        info = probe(recording.video)
+        known["source_size"], known["source_fps"] = [info.width, info.height], round(info.fps, 4)
         known["sha256"] = {path.name: sha256_file(path) for path in (recording.video, recording.ticks)}
     for key in ("behaviour", "captions"):
         if key in options:

@@ -92,9 +92,9 @@ class Episode:
         """Whether the embedding step has been here."""
         return self._layout.goals_file is not None
 
-    def mineclip_frames(self) -> Iterator[NDArray[np.uint8]]:
-        """Every frame at MineCLIP's size, uint8 (160, 256, 3) RGB, one at a time."""
-        return self._layout.mineclip_frames()
+    def mineclip_frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+        """Every frame from `start` on at MineCLIP's size, uint8 (160, 256, 3) RGB, one at a time."""
+        return self._layout.mineclip_frames(start)
 
     @property
     def keeps_mineclip_frames(self) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
@@ -17,12 +16,11 @@ from pathlib import Path
 
 from steve1.core.download import Missing, download
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_file
 from steve1.core.progress import progress
 
 from .contractor_index import Entry
 from .convert import ConvertSettings, Result, convert_recording
-from .convert_run import REPORT, Summary, alone_in, remove_leftovers
+from .convert_run import Summary, alone_in, finished, machine_fault, remove_leftovers
 from .recordings import Recording
 
 
@@ -62,12 +60,14 @@ def fetch_and_convert(
         with progress(
             total=min(fetch.n_episodes or len(entries), len(entries)), desc="downloading and converting", unit="episode"
         ) as bar:
-            for result in _each(entries, recordings_dir, output_dir, convert, fetch):
-                results.append(result)
-                bar.update(result.status in ("converted", "exists"))
-        with atomic_file(output_dir / REPORT, "w") as handle:
-            handle.writelines(json.dumps(result.row(), ensure_ascii=False) + "\n" for result in results)
-    return Summary(results, output_dir)
+            stopped = ""
+            try:
+                for result in _each(entries, recordings_dir, output_dir, convert, fetch):
+                    results.append(result)
+                    bar.update(result.status in ("converted", "exists"))
+            except OSError as fault:
+                stopped = machine_fault(fault)
+        return finished(results, output_dir, stopped=stopped)
 
 
 def _each(

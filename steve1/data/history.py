@@ -21,7 +21,8 @@ from steve1.core.files import sha256_file
 from steve1.core.paths import resolve
 
 from .episode import Episode
-from .recordings import Recording, read_ticks
+from .recordings import Recording
+from .resample import read_game_ticks
 
 _MINED = "minecraft.mine_block:"
 
@@ -111,12 +112,13 @@ def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) ->
 
 
 def _kept_ticks(episode: Episode, recording: Recording) -> NDArray[np.int64]:
-    """Which tick belongs to each frame, i64 (N,): the same choice that conversion made."""
+    """Which recorded tick belongs to each frame, i64 (N,): the same choice that conversion made."""
     metadata = episode.metadata
-    ticks = read_ticks(
+    ticks, _ = read_game_ticks(
         recording,
         str(metadata.get("camera_rounding", "float")),
         esc_as_inventory=bool(metadata.get("esc_as_inventory", False)),
+        source_fps=float((metadata.get("resampled") or {}).get("video_fps", 0)),
     )
     used = min(int(metadata.get("source_frames") or len(ticks.keep)), len(ticks.keep))
     keep = np.ones_like(ticks.keep) if metadata.get("keep_nulls") else ticks.keep
@@ -139,7 +141,7 @@ def _kept_ticks(episode: Episode, recording: Recording) -> NDArray[np.int64]:
         raise UserError(
             "The recording's actions are not those of the episode.", where=f"{episode.path}, frame {int(differs[0])}"
         )
-    return chosen
+    return ticks.rows[chosen]
 
 
 def _lines(path: Path, count: int) -> Iterator[dict[str, Any]]:

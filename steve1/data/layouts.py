@@ -7,6 +7,7 @@ Whatever a folder promises is checked when it is opened: its parts are there and
 from __future__ import annotations
 
 import abc
+import itertools
 import json
 import logging
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from steve1.core.frames import AGENT_SIZE, agent_frame, mineclip_frame
 from steve1.core.pickles import load_restricted
 
 from .jpegs import file_size, read_pack
-from .video import read_frames, read_range
+from .video import read_frames, read_range, recorder_size
 
 METADATA, PACK, INDEX, ACTIONS, TOKENS = (
     "metadata.json",
@@ -101,26 +102,26 @@ class Layout(abc.ABC):
         _same_length(source, "goal embeddings", len(found), self.n_frames)
         return found
 
-    def mineclip_frames(self) -> Iterator[NDArray[np.uint8]]:
-        """Frames for the embedding step, uint8 (160, 256, 3); enlarged agent frames where nothing larger was kept."""
+    def mineclip_frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+        """Frames from `start` on for the embedding step, uint8 (160, 256, 3); enlarged agent frames where nothing larger was kept."""
         _log.warning(
             "%s keeps no frames for MineCLIP: its %dx%d frames are enlarged, which blurs the goals",
             self.path,
             *AGENT_SIZE,
         )
-        yield from map(mineclip_frame, self.source_frames())
+        yield from map(mineclip_frame, self.source_frames(start))
 
     @property
     def keeps_mineclip_frames(self) -> bool:
         """Whether the embedding step reads frames of their own rather than enlarged ones."""
         return False
 
-    def source_frames(self) -> Iterator[NDArray[np.uint8]]:
-        """Every frame, uint8 (H, W, 3), as large as the layout keeps it."""
-        for start in range(0, self.n_frames, 64):
-            stop = min(start + 64, self.n_frames)
-            piece = np.empty((stop - start, *AGENT_SIZE, 3), np.uint8)
-            self.read(start, stop, piece)
+    def source_frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+        """Every frame from `start` on, uint8 (H, W, 3), as large as the layout keeps it."""
+        for first in range(start, self.n_frames, 64):
+            stop = min(first + 64, self.n_frames)
+            piece = np.empty((stop - first, *AGENT_SIZE, 3), np.uint8)
+            self.read(first, stop, piece)
             yield from piece
 
 
@@ -166,9 +167,12 @@ class Native(Layout):
     def keeps_mineclip_frames(self) -> bool:
         return (self.path / MINECLIP_VIDEO).exists()
 
-    def mineclip_frames(self) -> Iterator[NDArray[np.uint8]]:
+    def mineclip_frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
         if not self.keeps_mineclip_frames:
-            yield from super().mineclip_frames()
+            yield from super().mineclip_frames(start)
+            return
+        if start:
+            yield from read_range(self.path / MINECLIP_VIDEO, start, self.n_frames)
             return
         count = 0
         for frame in read_frames(self.path / MINECLIP_VIDEO):
@@ -198,7 +202,7 @@ class GuideLayout(Layout):
         picture = cv2.imread(str(self._files[number]), cv2.IMREAD_COLOR_RGB)
         if picture is None:
             raise UserError("A frame does not open as a picture.", where=self._files[number])
-        return picture  # type: ignore[return-value]
+        return recorder_size(picture)  # type: ignore[arg-type]
 
     def read(self, start: int, stop: int, out: NDArray[np.uint8]) -> None:
         for number in range(start, stop):
@@ -211,14 +215,14 @@ class GuideLayout(Layout):
     def keeps_mineclip_frames(self) -> bool:
         return self._frame(0).shape[:2] != AGENT_SIZE
 
-    def mineclip_frames(self) -> Iterator[NDArray[np.uint8]]:
+    def mineclip_frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
         if self.keeps_mineclip_frames:
-            yield from map(mineclip_frame, self.source_frames())
+            yield from map(mineclip_frame, self.source_frames(start))
         else:
-            yield from super().mineclip_frames()
+            yield from super().mineclip_frames(start)
 
-    def source_frames(self) -> Iterator[NDArray[np.uint8]]:
-        yield from map(self._frame, range(self.n_frames))
+    def source_frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+        yield from map(self._frame, range(start, self.n_frames))
 
 
 class Steve1Layout(Layout):
@@ -254,8 +258,8 @@ class Steve1Layout(Layout):
         for row, frame in enumerate(read_range(self.path / "frames.mp4", start, stop)):
             out[row] = agent_frame(frame)
 
-    def source_frames(self) -> Iterator[NDArray[np.uint8]]:
-        yield from read_frames(self.path / "frames.mp4")
+    def source_frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+        yield from itertools.islice(read_frames(self.path / "frames.mp4"), start, None)
 
     def actions(self) -> list[act.EnvAction]:
         if self._actions is None:

@@ -152,12 +152,14 @@ class Ticks:
         keep: bool (N,), False where nothing was done.
         pointer: float (N, 2), x and y of the mouse as shares of the window's height while a menu is open, else NaN.
         notes: warnings for the report.
+        rows: i64 (N,), the recorded tick with which each begins; several where ticks were merged.
     """
 
     actions: list[act.EnvAction]
     keep: NDArray[np.bool_]
     pointer: NDArray[np.float64]
     notes: list[str]
+    rows: NDArray[np.int64]
 
     @property
     def gui_share(self) -> float:
@@ -182,7 +184,7 @@ def read_ticks(recording: Recording, camera_rounding: str = "float", *, esc_as_i
                 got=f"{len(actions)}",
             )
         keep = ~act.is_null(*act.to_joint(actions))
-        return Ticks(actions, keep, np.full((len(actions), 2), np.nan), [])
+        return Ticks(actions, keep, np.full((len(actions), 2), np.nan), [], np.arange(len(actions)))
     notes: list[str] = []
     ticks = list(_parsed(recording.ticks, notes))
     if not ticks:
@@ -200,7 +202,7 @@ def read_ticks(recording: Recording, camera_rounding: str = "float", *, esc_as_i
             got=fault.got,
             todo=fault.todo,
         ) from None
-    return Ticks(actions, keep, _pointers(ticks), notes)
+    return Ticks(actions, keep, _pointers(ticks), notes, np.arange(len(actions)))
 
 
 def _parsed(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:

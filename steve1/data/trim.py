@@ -22,8 +22,8 @@ from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file, write_json
 from steve1.core.paths import resolve
 
-from .convert import FPS_TOLERANCE
 from .recordings import Recording, version_in
+from .resample import FPS_TOLERANCE
 from .video import FPS, VideoWriter, probe, read_frames
 
 _HEADER = {"recording", "name", "video", "file"}

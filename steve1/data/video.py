@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_path
 
 FPS = 20
+#: width and height of the recorders' own pictures; larger ones are brought to this size before anything else
+RECORDER_SIZE = (640, 360)
 Frame = NDArray[np.uint8]
 
 
@@ -91,6 +94,12 @@ def read_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[F
     Raises:
         UserError: it does not open, or frames in its middle cannot be decoded (names the frame).
     """
+    for frame in decoded_frames(path, threads=threads):
+        yield frame.to_ndarray(format="rgb24")
+
+
+def decoded_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[Any]:
+    """Like `read_frames`, as PyAV's frames: with their times, and not yet turned into RGB (which costs as much as decoding)."""
     with _opened(path) as (container, stream):
         stream.codec_context.thread_count = threads
         count = 0
@@ -106,12 +115,24 @@ def read_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[F
                     todo="record or download it again",
                 )
             else:
-                yield frame.to_ndarray(format="rgb24")
+                yield frame
                 count += 1
         if count == 0:
             raise UserError(
                 "No frame of this video can be decoded.", where=path, got=broken[1] if broken else "no frames"
             )
+
+
+def recorder_size(frame: Frame) -> Frame:
+    """A picture no larger than the recorders', (H, W, 3) uint8.
+
+    A larger one is reduced to 640x360 by averaging, as the recorders' own smaller window would have looked: the
+    reduction to 128x128 that follows takes single pixels, and from a large picture those would be noise.
+    """
+    height, width = frame.shape[:2]
+    if width <= RECORDER_SIZE[0] or height <= RECORDER_SIZE[1]:
+        return frame
+    return cv2.resize(frame, RECORDER_SIZE, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from steve1.data import convert_run
 from steve1.data.convert import ConvertSettings
 from steve1.data.convert_run import Summary, alone_in, convert_folder
 from steve1.data.episode import Episode
+from steve1.data.jpegs import JpegPackWriter
 from steve1.data.recordings import find_recordings
 from steve1.data.video import read_frames
 
@@ -164,7 +166,7 @@ def test_bad_recordings_are_named_and_the_good_ones_are_there(tmp_path: Path) ->
     break_lines(make_recording(folder, "lost", 40).with_suffix(".jsonl"), **{f"_{n}": None for n in range(15, 20)})
     make_recording(folder, "noticks", 40).with_suffix(".jsonl").write_text("")
     make_recording(folder, "bytes", 40).with_suffix(".jsonl").write_bytes(b"\xff\xfe\x00" * 300 + b"\n{}\n")
-    make_recording(folder, "rate", 40, fps=30)
+    make_recording(folder, "rate", 40, fps=2)
     make_recording(folder, "still", [null_tick(n) for n in range(40)])
     make_recording(folder, "alone", 40).with_suffix(".jsonl").unlink()
     (folder / "orphan.jsonl").write_text(json.dumps(tick(0)) + "\n")
@@ -239,7 +241,7 @@ def test_a_killed_conversion_leaves_whole_episodes_only_and_goes_on(tmp_path: Pa
     command = [sys.executable, str(ROOT / "tools" / "convert_recordings.py"), "--input_dir", str(tmp_path / "in")]
     command += ["--output_dir", str(tmp_path / "out"), "--workers", "1"]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not list((tmp_path / "out").glob(".r*.tmp/frames.jpgs")) and time.monotonic() < deadline:
         time.sleep(0.005)
     os.kill(running.pid, signal.SIGKILL)
@@ -254,18 +256,54 @@ def test_a_killed_conversion_leaves_whole_episodes_only_and_goes_on(tmp_path: Pa
     assert not list((tmp_path / "out").glob(".r*.tmp"))
 
 
-def test_a_full_disk_stops_with_a_reason_and_leaves_nothing_half(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_told_keeps_what_is_whole_and_leaves_nothing_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], workers: int
 ) -> None:
-    make_recording(tmp_path / "in", "a", 30)
+    for name in "abc":
+        make_recording(tmp_path / "in", name, 30)
+    if workers == 1:
+        add, left = JpegPackWriter.add, [40]
 
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
+        def full(*given: Any) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(28, "No space left on device")
+            add(*given)
 
-    monkeypatch.setattr("steve1.data.jpegs.JpegPackWriter.add", full)
-    with pytest.raises(OSError, match="No space"):
-        converted(tmp_path)
-    assert {p.name for p in (tmp_path / "out").iterdir()} <= {".convert.lock"}
+        monkeypatch.setattr("steve1.data.jpegs.JpegPackWriter.add", full)
+    else:
+
+        def refused(*_: Any) -> Any:
+            future: Future[Any] = Future()
+            future.set_exception(OSError(28, "No space left on device"))
+            return future
+
+        monkeypatch.setattr(convert_run.ProcessPoolExecutor, "submit", refused)
+    summary = convert_folder(tmp_path / "in", tmp_path / "out", ConvertSettings(), workers=workers)
+    whole = {"a"} if workers == 1 else set()
+    assert {Path(r.recording).stem for r in summary.results if r.status == "converted"} == whole
+    assert summary.count("failed") == 3 - len(whole)
+    assert "No space" in summary.text
+    assert "No space" in summary.stopped
+    report = [json.loads(line) for line in summary.report.read_text().splitlines()]
+    assert [row["status"] for row in report] == [r.status for r in summary.results]
+    left_over = {p.name for p in (tmp_path / "out").iterdir()}
+    assert left_over == whole | {".convert.lock", "convert_report.jsonl"}
+    with pytest.raises(UserError, match="could not go on"):
+        summary.check_finished()
+
+
+def test_a_file_that_cannot_be_opened_is_this_recordings_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        make_recording(tmp_path / "in", name, 30)
+    (tmp_path / "in" / "b.jsonl").unlink()
+    (tmp_path / "in" / "b.jsonl").mkdir()  # as good as one that may not be read: tests may run as root
+    found = by_name(converted(tmp_path))
+    assert {name: result.status for name, result in found.items()} == {
+        "a.mp4": "converted", "b.mp4": "refused", "c.mp4": "converted",
+    }  # fmt: skip
+    assert "b.jsonl" in found["b.mp4"].reason
 
 
 def test_episode_folders_become_native_and_keep_their_goals(tmp_path: Path) -> None:
