@@ -16,7 +16,7 @@ for argument in "$@"; do
 done
 
 GAME_PACKAGES="minetest minetest-data xvfb libgl1-mesa-dri gcc libc6-dev libx11-dev"
-NICE_PACKAGES="fonts-wqy-microhei"   # Chinese prompts on videos
+NICE_PACKAGES="fonts-wqy-microhei minetest-mod-mesecons"   # Chinese prompts on videos; the tasks with circuits
 [ "$DEV" = 0 ] || NICE_PACKAGES="$NICE_PACKAGES shellcheck"
 
 say() { printf '[setup] %s\n' "$*"; }
@@ -84,9 +84,10 @@ install_game() {
   # shellcheck disable=SC2086
   DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null \
     || say "the game's packages could not be installed: $missing"
-  # shellcheck disable=SC2086
-  [ -z "$nice" ] || DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $nice >/dev/null \
-    || say "optional packages could not be installed: $nice"
+  for missing in $nice; do   # one by one: not every system has all of them
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$missing" >/dev/null \
+      || say "an optional package could not be installed: $missing"
+  done
 }
 
 make_environment

@@ -1,71 +1,69 @@
-"""One task by its name in another benchmark: `python evaluate_on_minedojo.py --weights … --task "BuildVillageHouse"`.
+"""Tasks by their names in other benchmarks: `python evaluate_on_minedojo.py --weights … --task "BuildVillageHouse"`.
 
-In: weights and a task's name, MineDojo's or ours. Out: the success rate with its interval on the task of ours that the name maps to.
+In: weights and tasks' names, MineDojo's, MineRL's or ours. Out: success rates with their intervals on the tasks of ours that the names
+map to. The names stand as aliases in the suite's file.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
+
+import tyro
 
 from steve1.core.cli import run
 from steve1.core.paths import display
+from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 
 
-@dataclasses.dataclass(frozen=True)
-class Args:
-    """Evaluate weights on one task by name."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(PlaySettings):
+    """Evaluate weights on tasks by name."""
 
     weights: tuple[str, ...]
-    """One or more weights files; with several, the first is the base."""
-    task: str
-    """A task's name, e.g. BuildVillageHouse or dig_dirt."""
-    episodes: int = 20
-    """Episodes for each weights file."""
-    workers: int = 1
-    """Processes, each with its own game."""
-    videos: int = 0
-    """Film so many first episodes."""
-    seed: int = 0
-    """Of start states, games and agents."""
-    env: str = ""
-    """The game; default: the one that the weights were made for."""
-    name: str = ""
-    """Of the run's folder under data/evaluations."""
-    cond_scale: float | None = None
-    """Guidance; default: the family's."""
-    in_model: str = ""
-    """The .model file; default: the family's."""
-    mineclip_weights: str = ""
-    """MineCLIP weights; default: the family's."""
-    prior_weights: str = ""
-    """The prior's weights; default: the family's."""
-    device: str = "auto"
-    """Where the policy runs."""
+    """One or more weights files (also random, noop, scripted); with several, the first weights file is the base."""
+    task: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--tasks"])]
+    """One or more names of tasks, e.g. BuildVillageHouse or dig_dirt; unknown names list the nearest. With --env minedojo its ids: harvest_milk, "combat_zombie*"."""
+    steps: int = 3000
+    """With --env minedojo: longest episode, 20 steps a second; other tasks have their own."""
 
 
 def main(args: Args) -> None:
-    """Find the task, evaluate, print the rates."""
-    from steve1.evaluation import EvaluationSettings, evaluate, load_suite
+    """Find the tasks, evaluate, print the rates."""
+    from steve1.evaluation import evaluate, load_suite
     from steve1.evaluation.compare import comparison_table
     from steve1.evaluation.contestants import guess_family_env, parse_contestants
+    from steve1.evaluation.report import comparisons_table, rates_table
 
     from .play import playable
 
     contestants = parse_contestants(args.weights, model=args.in_model)
     env = playable(guess_family_env(contestants, args.env))
-    task = load_suite(env).find(args.task)
-    if task.name != args.task:
-        print(f'"{args.task}" maps to the task {task.name} ("{task.prompts["en"]}") in {env}, which is not the same task. {task.note}'.rstrip())
-    values = {field.name: getattr(args, field.name) for field in dataclasses.fields(args) if field.name not in ("weights", "task", "env")}
-    values["name"] = args.name or "-vs-".join(each.name for each in contestants) + "-" + task.name
-    report = evaluate(EvaluationSettings(contestants=args.weights, tasks=(task.name,), env=env, **values))
-    print("\n" + comparison_table(report, task))
+    if env == "minedojo" and not args.suite:
+        from steve1.evaluation.minedojo import prepared
+
+        args = prepared(args)
+    suite = load_suite(args.suite or env)
+    tasks = suite.select(args.task)
+    for name in args.task:
+        task = next((task for task in tasks if task.is_called(name)), None)
+        if task and task.name != name:
+            print(f'"{name}" maps to the task {task.name} ("{task.prompts["en"]}") in {env}, which is not the same task. {task.note}'.rstrip())
+    names = [task.name for task in tasks]
+    called = args.name or "-vs-".join(each.name for each in contestants) + "-" + "-".join(names if len(names) < 4 else [f"{len(names)}-tasks"])
+    values = {**args.values(), "env": env, "name": called}
+    report = evaluate(EvaluationSettings(contestants=args.weights, tasks=tuple(names), **values))
+    if len(tasks) == 1:
+        print("\n" + comparison_table(report, tasks[0]))
+    else:
+        differences = comparisons_table(report.summary)
+        print("\n" + rates_table(report.summary, report.tasks) + ("\n\n" + differences if differences else ""))
     print(f"report: {display(report.paths['html'])}")
 
 
 def cli() -> None:
     """The command line."""
-    run(Args, main, "Success rate on one task, by its name here or in MineDojo.")
+    run(Args, main, "Success rates on tasks, by their names here or in other benchmarks.")
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def missing_mods(name: str, wanted: Sequence[str]) -> dict[str, str]:
     if not wanted:
         return {}
     if name != "luanti":
-        return {mod: f"{name} has no such mod" for mod in wanted}
+        return dict.fromkeys(wanted, f"{name} has no such mod")
     from .luanti.mods import missing
     from .luanti.shim import APT
 

@@ -85,6 +85,10 @@ class Task:
             raise UserError("This task begins where there is no start state.", where=f"{self.name}.starts", got=", ".join(missing))
         return [dict(state) for state in kept if not self.starts or state["id"] in self.starts]
 
+    def is_called(self, name: str) -> bool:
+        """Whether this is the task's name or an alias, whatever its case, dashes and underscores."""
+        return _plain(name) in (_plain(known) for known in (self.name, *self.aliases))
+
     def unavailable(self) -> str:
         """Why the environment on this machine cannot offer the task; "" if it can."""
         from steve1.envs import missing_mods
@@ -117,9 +121,8 @@ class Suite:
         Raises:
             UserError: there is none; names the nearest.
         """
-        wanted = _plain(name)
         for task in self.tasks.values():
-            if wanted in (_plain(known) for known in (task.name, *task.aliases)):
+            if task.is_called(name):
                 return task
         known = list(self.tasks) + [alias for task in self.tasks.values() for alias in task.aliases]
         raise UserError(f'There is no task "{name}".', where=self.path, expected=nearest(name, known), todo="--tasks takes names of this file, or all")

@@ -59,7 +59,7 @@ class OpenInventory(Screen):
 
     def behave(self) -> Script:
         while True:
-            for _ in range(int(self.rng.integers(5, 20))):
+            for _ in range(int(self.rng.integers(3, 13))):
                 yield {"camera": self.drift(0.15)}
             yield from self.toggle()
             until = self.tick + int(self.rng.integers(50, 110))

@@ -13,10 +13,11 @@ import pytest
 
 from steve1 import actions
 from steve1.core.errors import UserError
-from steve1.envs import SURROUNDINGS, make_env, start_states
+from steve1.envs import SURROUNDINGS, make_env, missing_mods, start_states
 from steve1.envs.cursor import draw_cursor
 from steve1.envs.interface import action_space, check_action
-from steve1.envs.luanti import shim
+from steve1.envs.luanti import mods, shim
+from steve1.envs.luanti.env import scene_places
 from steve1.envs.luanti.items import game_name, short_counts, short_name
 from steve1.envs.luanti.shared import HEADER, PIXELS_AT, STATE_AT, SharedMemory
 
@@ -52,11 +53,40 @@ def test_items_have_short_names() -> None:
     assert short_name("default:grass_4") == "tall_grass"
     assert short_name("farming:seed_wheat") == "wheat_seeds"
     assert short_name("flowers:rose") == "rose"
+    assert short_name("mesecons_lamp:lamp_on") == "lamp_lit"
     assert game_name("dirt") == "default:dirt"
     assert game_name("log") == "default:tree"
     assert game_name("bucket:bucket_empty") == "bucket:bucket_empty"
     assert short_counts({"default:tree": 2, "default:aspen_tree": 3.0}) == {"log": 5}  # type: ignore[dict-item]
     assert short_counts(None) == {}
+
+
+def test_a_scene_stands_ahead_of_the_first_view() -> None:
+    start, nodes = {"x": 10.0, "y": 8.5, "z": -20.0}, [{"node": "lamp", "ahead": 3, "right": 1, "up": 2, "param2": 1}]
+    places = {yaw: scene_places(nodes, start, yaw)[0] for yaw in (0.0, 90.0, 180.0, -90.0, -44.0)}
+    assert [(p["x"], p["z"]) for p in places.values()] == [(11, -17), (13, -21), (9, -23), (7, -19), (11, -17)]
+    assert places[0.0]["name"] == "mesecons_lamp:lamp_off"
+    assert (places[0.0]["up"], places[0.0]["param2"]) == (2, 1)
+    for bad in ({"ahead": 3}, {"node": "lamp", "forward": 3}):
+        with pytest.raises(UserError, match="scene"):
+            scene_places([bad], start, 0.0)
+
+
+def test_mods_are_linked_where_installed_and_named_where_not(tmp_path: Path) -> None:
+    share, world = tmp_path / "mods", tmp_path / "world"
+    world.mkdir()
+    assert mods.link_mods(world, [share]) == []
+    assert mods.missing(["mesecons", "pipeworks"], [share]) == {"mesecons": "minetest-mod-mesecons", "pipeworks": ""}
+    for name in mods.PACKS["mesecons"][0]:
+        (share / "mesecons" / name).mkdir(parents=True)
+        (share / "mesecons" / name / "init.lua").touch()
+    assert mods.missing(["mesecons"], [share]) == {}
+    assert mods.link_mods(world, [share]) == ["mesecons"]
+    assert (world / "mesecons_switch" / "init.lua").is_file()
+    (share / "mesecons" / "mesecons_lamp" / "init.lua").unlink()
+    assert "mesecons" in mods.missing(["mesecons"], [share])
+    assert missing_mods("luanti", []) == {}
+    assert missing_mods("other", ["mesecons"]) == {"mesecons": "other has no such mod"}
 
 
 def test_pointer_is_drawn_at_its_tip_and_cut_at_the_edge() -> None:

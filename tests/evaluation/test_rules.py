@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from steve1.core.errors import UserError
+from steve1.envs import start_states
 from steve1.evaluation.rules import KINDS, parse_condition, parse_rule
 from steve1.evaluation.suite import load_suite
-from steve1.rollout.trace import Trace
+from steve1.players import BEHAVIOURS
+from steve1.rollout.trace import GONE, Trace, TraceRecorder
 
 
 def trace(
@@ -119,6 +121,115 @@ def test_grass_needs_three_of_any_kind() -> None:
     assert not won("collect_grass", trace(inventory={"tall_grass": ramp(300, 2), "leaves": ramp(300, 9)}))
 
 
+Block = tuple[int, int, int, int, str]  # state, x, y, z, name ("" once it is gone)
+
+
+def with_blocks(*blocks: Block, own: bool = True, scene: tuple[Block, ...] = (), **more: Any) -> Trace:
+    rows = sorted([(*block, 1 if own else 0) for block in blocks] + [(*block, 0) for block in scene])
+    names = sorted({row[4] for row in rows if row[4]})
+    episode = trace(**more)
+    episode.blocks = np.array([[*row[:4], names.index(row[4]) if row[4] else GONE, row[5]] for row in rows], dtype=np.int64).reshape(-1, 6)
+    episode.block_names = names
+    return episode
+
+
+def floor(skip: int = -1, **names: str) -> list[Block]:
+    return [(20 * n + 20, n % 3, 9, n // 3, names.get("name", "dirt")) for n in range(9) if n != skip]
+
+
+def test_a_floor_is_nine_blocks_of_one_height_side_by_side() -> None:
+    assert won("build_floor", with_blocks(*floor(), n=600))
+    assert not won("build_floor", with_blocks(*floor(skip=4), n=600)), "a hole in the middle"
+    assert SUITE.tasks["build_floor"].judge(with_blocks(*floor(skip=4), n=600))[1] == 8
+    assert won("build_floor", with_blocks(*floor(name="grass_block"), n=600)), "grass grows over it"
+    assert not won("build_floor", with_blocks(*floor(name="stone"), n=600)), "another material"
+    assert not won("build_floor", with_blocks(*floor(), own=False, n=600)), "what the scene put there is not built"
+    steps = [(s, x, 9 + (x == 2), z, name) for s, x, _, z, name in floor()]
+    assert not won("build_floor", with_blocks(*steps, n=600)), "one row a node higher"
+    row = [(20 * n + 20, n, 9, 0, "dirt") for n in range(9)]
+    assert not won("build_floor", with_blocks(*row, n=600)), "nine in a row"
+
+
+def test_blocks_must_stand_at_the_same_time() -> None:
+    moved = [*floor(), (150, 0, 9, 0, "")]  # the first one is dug again before the last is placed
+    assert not won("build_floor", with_blocks(*moved, n=600))
+    dug_later = [*floor(), (400, 0, 9, 0, "")]
+    assert won("build_floor", with_blocks(*dug_later, n=600)), "it stood"
+    series = SUITE.tasks["build_floor"].measure.series(with_blocks(*floor(), n=600))
+    assert [series[19], series[20], series[100], series[180], series[600]] == [0, 1, 5, 9, 9]
+
+
+def test_a_wall_stands_either_way_and_not_flat() -> None:
+    wall = [(20 * n + 20, n % 4, 9 + n // 4, 5, "dirt") for n in range(8)]
+    assert won("build_wall", with_blocks(*wall, n=600))
+    assert won("build_wall", with_blocks(*[(s, z, y, x, name) for s, x, y, z, name in wall], n=600))
+    assert not won("build_wall", with_blocks(*[(s, x, 9, y, name) for s, x, y, z, name in wall], n=600)), "lying"
+    assert not won("build_wall", with_blocks(*wall[:7], n=600))
+    assert not won("build_wall", with_blocks(*floor(), n=600))
+
+
+def test_the_lamp_must_burn_and_the_switch_be_placed() -> None:
+    dark, lit, switch = (0, 5, 9, 5, "lamp"), (120, 5, 9, 5, "lamp_lit"), {"switch": ramp(300, 1, 60, 61)}
+    assert won("light_lamp", with_blocks((60, 5, 9, 4, "switch"), (120, 5, 9, 4, "switch_on"), scene=(dark, lit), placed=switch))
+    assert not won("light_lamp", with_blocks((60, 5, 9, 4, "switch"), scene=(dark,), placed=switch)), "never switched on"
+    assert not won("light_lamp", with_blocks((60, 8, 9, 8, "switch"), (120, 8, 9, 8, "switch_on"), scene=(dark,), placed=switch)), "too far off"
+    assert not won("light_lamp", with_blocks(scene=(dark, lit)))
+
+
+def test_digging_deep_is_down_a_hole_of_ones_own() -> None:
+    down, dug = 10.0 - ramp(300, 7), {"dirt": ramp(300, 2), "stone": ramp(300, 5)}
+    assert won("dig_deep", trace(y=down, dug=dug))
+    assert not won("dig_deep", trace(y=down)), "fallen into a hole"
+    assert not won("dig_deep", trace(y=down, x=np.linspace(0, 20, 301), dug=dug)), "down a hill"
+    assert not won("dig_deep", trace(y=10.0, dug=dug)), "dug on the level"
+
+
+def test_diving_is_with_the_head_under_water() -> None:
+    under = trace(wet=True)
+    under.under_water[100:161] = True
+    assert won("dive", under)
+    under.under_water[120:] = False
+    assert not won("dive", under)
+    assert not won("dive", trace(wet=True)), "floating"
+
+
+def test_the_inventory_is_open_for_a_second() -> None:
+    seen = trace()
+    seen.menu[50:70] = True
+    assert won("open_inventory", seen)
+    seen.menu[60:] = False
+    assert not won("open_inventory", seen)
+
+
+def test_planks_leaves_and_flowers() -> None:
+    assert won("craft_planks", trace(crafted={"planks": ramp(300, 4)}))
+    assert not won("craft_planks", trace(inventory={"planks": ramp(300, 8)})), "found, not crafted"
+    assert not won("craft_planks", trace(crafted={"stick": ramp(300, 8)}))
+    assert won("collect_leaves", trace(inventory={"leaves": ramp(300, 1), "aspen_leaves": ramp(300, 2)}))
+    assert not won("collect_leaves", trace(inventory={"leaves": ramp(300, 2), "log": ramp(300, 4)}))
+    assert won("pick_flower", trace(inventory={"viola": ramp(300, 1)}))
+    assert not won("pick_flower", trace(inventory={"tall_grass": ramp(300, 4)}))
+
+
+def test_blocks_and_menus_are_recorded_and_kept_on_disk(tmp_path: Path) -> None:
+    where = dict.fromkeys(("xpos", "ypos", "zpos", "pitch", "yaw"), 0.0)
+    scenes = [[], [[0, 9, 0, "dirt"]], [[0, 9, 0, "dirt"], [1, 9, 0, "dirt"]], [[1, 9, 0, "grass_block"]]]
+    looks = [({"inventory": {}, "location_stats": where, "is_gui_open": n == 2}, {"built": built, "under_water": n > 1}) for n, built in enumerate(scenes)]
+    recorder = TraceRecorder(*looks[0])
+    for obs, info in looks[1:]:
+        recorder.add({"camera": [0.0, 0.0]}, obs, info)
+    recorder.trace({}).save(tmp_path / "t")
+    kept = Trace.load(tmp_path / "t")
+    assert kept.menu.tolist() == [False, False, True, False]
+    assert kept.under_water.tolist() == [False, False, True, True]
+    names = dict(enumerate(kept.block_names)) | {GONE: ""}
+    assert [(row[0], tuple(row[1:4]), names[row[4]]) for row in kept.blocks.tolist()] == [
+        (1, (0, 9, 0), "dirt"), (2, (1, 9, 0), "dirt"), (3, (0, 9, 0), ""), (3, (1, 9, 0), "grass_block"),
+    ]  # fmt: skip
+    count = parse_rule({"kind": "standing", "names": ["dirt"], "at_least": 1}, "t")
+    assert count.series(kept).tolist() == [0, 1, 2, 2]
+
+
 def test_every_measure_is_a_series_of_the_whole_episode() -> None:
     y, placed = pillar_heights(3)
     episode = trace(y=y, placed={"dirt": placed}, inventory={"dirt": 20 - placed})
@@ -166,6 +277,8 @@ def test_every_kind_is_tested_or_used() -> None:
         ({"kind": "depth", "at_least": "much"}, "must be a number"),
         ({"kind": "dug", "names": "dirt", "at_least": 1}, "list of exact names"),
         ({"kind": "pitch_in_last_part", "part": 30, "at_most": 0}, "fraction"),
+        ({"kind": "shape", "names": ["dirt"], "size": [3, 3], "at_least": 9}, "that of a box"),
+        ({"kind": "shape", "names": ["dirt"], "size": [3, 0, 3], "at_least": 9}, "that of a box"),
         ({"all": []}, "needs a list"),
     ],
 )
@@ -177,12 +290,17 @@ def test_bad_rules_are_named(rule: Any, message: str) -> None:
 def test_the_suite_is_whole() -> None:
     assert set(SUITE.tasks) >= {"dig_dirt", "look_at_sky", "explore", "collect_grass", "build_pillar", "swim", "chop_tree"}
     meadow = [task for task in SUITE.tasks.values() if task.surroundings == "meadow"]
-    assert len({task.place for task in meadow}) == 1, "one episode must be judged by all tasks of the meadow"
+    same = [task for task in meadow if task.name in ("dig_dirt", "look_at_sky", "explore", "collect_grass", "build_pillar", "open_inventory")]
+    assert len({task.place for task in same}) == 1, "one episode must be judged by all of these"
+    assert list(SUITE.tasks)[:7] == ["dig_dirt", "look_at_sky", "explore", "collect_grass", "build_pillar", "swim", "chop_tree"], "seeds follow this order"
+    assert {task.level for task in SUITE.tasks.values()} == {1, 2, 3}
     assert all(task.split == "eval" and set(task.prompts) >= {"en", "zh"} for task in SUITE.tasks.values())
 
 
 def test_finding_tasks() -> None:
-    assert SUITE.find("BuildVillageHouse").name == "build_pillar"
+    assert SUITE.find("BuildVillageHouse").name == "build_wall"
+    assert SUITE.find("build-village_house").name == "build_wall"
+    assert SUITE.find("redstone").name == "light_lamp"
     assert SUITE.by_prompt("挖泥土") is SUITE.tasks["dig_dirt"]
     assert SUITE.by_prompt("Dig dirt ") is SUITE.tasks["dig_dirt"]
     assert SUITE.by_prompt("fly") is None
@@ -192,7 +310,36 @@ def test_finding_tasks() -> None:
         SUITE.find("dig_dirtt")
     assert "dig_dirt" in str(fault.value)
     assert [task.name for task in SUITE.select(["explore", "dig_dirt", "explore"])] == ["explore", "dig_dirt"]
-    assert len(SUITE.select(["all"])) == len(SUITE.tasks)
+    assert [task.name for task in SUITE.select(["explore", "level2", "dig_dirt"])] == ["explore", "build_pillar", "craft_planks", "build_floor", "build_wall", "dig_dirt"]
+    with pytest.raises(UserError, match="level1, level2, level3"):
+        SUITE.select(["level9"])
+    names = [name.lower() for task in SUITE.tasks.values() for name in (task.name, *task.aliases)]
+    assert len(names) == len(set(names)), "a name must mean one task"
+
+
+def test_tasks_that_the_machine_cannot_offer_are_named(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("steve1.envs.missing_mods", lambda env, wanted: dict.fromkeys(wanted, "apt-get install x"))
+    assert "light_lamp" not in [task.name for task in SUITE.select(["all"])]
+    assert "light_lamp is not available here: needs mesecons: apt-get install x" in caplog.text
+    with pytest.raises(UserError, match="not available") as fault:
+        SUITE.select(["lamp"])
+    assert "apt-get install x" in str(fault.value)
+
+
+def test_every_task_begins_where_its_player_does() -> None:
+    from steve1.data.captions import read_captions
+
+    captions = read_captions()
+    for task in SUITE.tasks.values():
+        player = BEHAVIOURS[task.player]
+        assert (task.surroundings, task.inventory, task.scene, task.steps) == (player.surroundings, player.inventory, player.scene, player.steps)
+        kept = start_states("luanti", task.surroundings, "eval")
+        assert len(task.states(kept)) >= 15
+        assert task.prompts["en"] in captions[task.player].train, "what a task asks for is what its demonstrations are called"
+        assert task.prompts["zh"]
+        assert not task.prompts["zh"].isascii()
+    with pytest.raises(UserError, match="no start state"):
+        SUITE.tasks["pick_flower"].states([{"id": "meadow_eval_001"}])
 
 
 @pytest.mark.parametrize(
@@ -203,6 +350,8 @@ def test_finding_tasks() -> None:
         ("env: luanti\ntasks: {a: 3}", "must be a mapping"),
         ("env: luanti\ntasks: {a: {prompt: x}}", "missing or unknown keys"),
         ("env: luanti\ntasks: {a: {prompts: x, surroundings: m, steps: 1, success: {}, measure: {}}}", "at least English"),
+        ("env: luanti\ntasks: {a: {prompts: {en: x}, surroundings: m, steps: 1, success: {}, measure: {}, scene: lamp}}", "list of nodes"),
+        ("env: luanti\ntasks: {a: {prompts: {en: x}, surroundings: m, steps: 1, success: {kind: depth, at_least: 1}, measure: {kind: depth}, requires: mesecons}}", "list of texts"),
         ("env: luanti\ntasks: {a: {prompts: {en: x}, surroundings: m, steps: 0, success: {}, measure: {}}}", "whole number"),
     ],
 )

@@ -9,26 +9,59 @@ import pytest
 
 from steve1 import actions
 from steve1.core.errors import UserError
-from steve1.players import BEHAVIOURS, History, behaviour, make_player
-from steve1.players.player import DEGREES_PER_PIXEL, IDLE_TICKS, PIXELS, SIZES
+from steve1.evaluation.suite import load_suite
+from steve1.players import BEHAVIOURS, MINI, make_player
+from steve1.players.player import DEGREES_PER_PIXEL, EYE, IDLE_TICKS, PIXELS, SIZES
+from steve1.rollout.trace import Trace, TraceRecorder
+
+SUITE = load_suite("luanti")
 
 
 class Plain:
-    """Turns and walks as told; a tuft, a trunk and a lake stand ahead."""
+    """Turns and walks as told; a tuft, a flower, a trunk, leaves, a lake and a lamp stand ahead, all of which stay what they are.
+
+    A block in hand lands where one looks; the inventory's screen opens and has a pointer.
+    """
 
     def __init__(self, pitch: float = 20.0) -> None:
         self.place, self.pitch, self.yaw = np.array([0.5, 8.5, 0.5]), pitch, 0.0
         self.jumps = 0
+        self.screen, self.pointer, self.pressed = False, np.array([320.0, 180.0]), {"inventory": 0, "use": 0}
+        self.built: dict[tuple[int, int, int], str] = {}
 
     def look(self) -> tuple[dict[str, Any], dict[str, Any]]:
         x, y, z = self.place
         where = {"xpos": x, "ypos": y, "zpos": z, "pitch": self.pitch, "yaw": self.yaw}
         near = {"grass": [[0, 9, 4], [3, 9, 2]], "trunk": [[1, 9, 5], [1, 10, 5]], "water": [[0, 8, n] for n in range(6, 16)]}
-        obs = {"pov": np.zeros((36, 64, 3), np.uint8), "inventory": {}, "location_stats": where, "is_gui_open": False}
+        near |= {"flower": [[-3, 9, 5]], "leaves": [[1, 11, 5], [1, 11, 6]], "plant": [[0, 9, 4]]}
+        near["ground"] = [[round(x) + dx, 8, round(z) + dz] for dx in range(-4, 5) for dz in range(-4, 5)]
+        obs = {"pov": np.zeros((360, 640, 3), np.uint8), "inventory": {}, "location_stats": where, "is_gui_open": self.screen}
         info = {"dug": {}, "placed": {"dirt": self.jumps // 10}, "in_water": False, "near": near, "velocity": [0, 0, 0]}
-        return obs, {**info, "below": "default:dirt_with_grass"}
+        blocks = [[*place, name] for place, name in self.built.items()]
+        screen = {"pointer": tuple(int(v) for v in self.pointer), "built": blocks, "scene": [[0, 9, 3, "lamp"]]}
+        return obs, {**info, **screen, "below": "default:dirt_with_grass"}
+
+    def aimed_at(self) -> tuple[int, int, int] | None:
+        """The place above the ground, or above a block, that the view's ray comes down on."""
+        eye, pitch, yaw = self.place + [0, EYE, 0], np.radians(self.pitch), np.radians(self.yaw)
+        ray = np.array([np.sin(yaw) * np.cos(pitch), -np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
+        for far in np.arange(0.0, 4.0, 0.02):
+            x, y, z = (int(n) for n in np.rint(eye + far * ray))
+            if y <= 8 or (x, y, z) in self.built:
+                x, y, z = (int(n) for n in np.rint(eye + (far - 0.02) * ray))
+                return None if (x, y, z) in self.built else (x, y, z)
+        return None
 
     def step(self, action: dict[str, Any]) -> None:
+        fresh = {name for name in self.pressed if action.get(name) and not self.pressed[name]}
+        self.pressed = {name: int(action.get(name, 0)) for name in self.pressed}
+        if self.screen and "inventory" not in fresh:
+            self.pointer += np.array(action["camera"])[::-1] * 10 / 3
+            return
+        self.screen ^= "inventory" in fresh
+        place = self.aimed_at() if "use" in fresh and not action.get("jump") else None
+        if place is not None:
+            self.built[place] = "dirt"
         self.pitch = float(np.clip(self.pitch + action["camera"][0], -89.5, 89.5))
         self.yaw += action["camera"][1]
         self.jumps += action.get("jump", 0) and action.get("use", 0)
@@ -36,16 +69,16 @@ class Plain:
             self.place += 0.2 * np.array([np.sin(np.radians(self.yaw)), 0, np.cos(np.radians(self.yaw))])
 
 
-def play(name: str, seed: int, steps: int = 200, pitch: float = 20.0) -> tuple[list[dict[str, Any]], History]:
-    world, player, history = Plain(pitch), make_player(name, seed), History()
+def play(name: str, seed: int, steps: int = 200, pitch: float = 20.0) -> tuple[list[dict[str, Any]], Trace]:
+    world, player = Plain(pitch), make_player(name, seed)
     player.reset(*world.look())
-    history.add(*world.look())
+    recorder = TraceRecorder(*world.look())
     done = []
     for _ in range(steps):
         done.append(player.act(*world.look()))
         world.step(done[-1])
-        history.add(*world.look())
-    return done, history
+        recorder.add({**actions.null_action(), **done[-1]}, *world.look())
+    return done, recorder.trace({})
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
@@ -83,14 +116,14 @@ def test_same_seed_same_play(name: str) -> None:
 def test_the_sky_is_found_from_any_pitch_and_found_again() -> None:
     for pitch in (-70.0, 0.0, 70.0):
         done, history = play("look_at_sky", 2, 300, pitch)
-        assert behaviour("look_at_sky").success(history)
+        assert SUITE.tasks["look_at_sky"].judge(history)[0]
         assert sum(abs(a["camera"][0]) > 5 for a in done[60:]) > 5  # distracted, and back
 
 
 def test_the_pillar_looks_down_before_it_jumps() -> None:
     done, history = play("build_pillar", 0, 120)
     first = next(n for n, action in enumerate(done) if action.get("jump") and action.get("use"))
-    assert history.pitches[first] > 83
+    assert history.view[first, 0] > 83
     assert first > IDLE_TICKS
 
 
@@ -98,7 +131,7 @@ def test_digging_looks_down_and_holds_attack() -> None:
     done, history = play("dig_dirt", 0, 150)
     attacks = [n for n, action in enumerate(done) if action.get("attack")]
     assert len(attacks) > 60
-    assert min(history.pitches[n] for n in attacks) > 25
+    assert min(history.view[n, 0] for n in attacks) > 25
 
 
 def test_grass_is_never_attacked_for_as_long_as_dirt_takes() -> None:
@@ -112,37 +145,49 @@ def test_grass_is_never_attacked_for_as_long_as_dirt_takes() -> None:
 
 def test_explore_goes_far_and_never_digs() -> None:
     done, history = play("explore", 0, 300)
-    assert behaviour("explore").success(history)
+    assert SUITE.tasks["explore"].judge(history)[0]
     assert not any(action.get("attack") for action in done)
 
 
-def history(**rows: list[Any]) -> History:
-    n = len(next(iter(rows.values())))
-    full = {
-        "positions": [(0.0, 0.0, 0.0)] * n, "pitches": [0.0] * n, "inventories": [{}] * n, "placed": [0] * n,
-        "in_water": [False] * n, "below": [""] * n,
-    }  # fmt: skip
-    return History(**{**full, **rows})
-
-
-def test_rules_ask_for_the_thing_itself() -> None:
-    dirt = behaviour("dig_dirt")
-    assert dirt.success(history(inventories=[{"dirt": 64}, {"dirt": 68}]))
-    assert not dirt.success(history(inventories=[{"dirt": 64}, {"dirt": 67}]))
-    swim, line = behaviour("swim"), [(float(n), 0.0, 0.0) for n in range(12)]
-    assert swim.success(history(positions=line, in_water=[True] * 12))
-    assert not swim.success(history(positions=line, in_water=[False] * 12))
-    pillar, up = behaviour("build_pillar"), [(0.0, float(n), 0.0) for n in range(5)]
-    assert pillar.success(history(positions=up, placed=[0, 1, 2, 3, 4], below=["default:dirt"] * 5))
-    assert not pillar.success(history(positions=up, placed=[0] * 5, below=["default:dirt"] * 5))
-    assert not pillar.success(history(positions=up, placed=[0, 1, 2, 3, 4], below=["default:stone"] * 5))
-    sky = behaviour("look_at_sky")
-    assert sky.success(history(pitches=[0.0] * 20 + [-60.0] * 10))
-    assert not sky.success(history(pitches=[-60.0] * 20 + [0.0] * 10))
-
-
 def test_all_hands_hold_the_same() -> None:
-    assert len({tuple(sorted(b.inventory.items())) for b in BEHAVIOURS.values()}) == 1
+    assert len({tuple(sorted(BEHAVIOURS[name].inventory.items())) for name in MINI}) == 1
+
+
+@pytest.mark.parametrize("name", ["build_floor", "build_wall"])
+def test_builders_build_on_level_ground(name: str) -> None:
+    for seed in range(3):
+        done, history = play(name, seed, 320)
+        assert SUITE.tasks[name].judge(history)[0]
+        assert max(sum(a.get("use", 0) for a in done[n : n + 2]) for n in range(len(done))) == 1, "one press, one block"
+
+
+def test_the_screen_opens_is_pointed_at_and_closes() -> None:
+    _done, history = play("open_inventory", 0, 300)
+    assert SUITE.tasks["open_inventory"].judge(history)[0]
+    assert not history.menu[-120:].all(), "it is closed again"
+    view = history.view[history.menu]
+    assert len(np.unique(view[:20], axis=0)) == 1, "the view stays while the pointer moves"
+
+
+def test_planks_are_made_by_clicks_on_logs_grid_and_result() -> None:
+    world, player, clicks = Plain(), make_player("craft_planks", 3), []
+    player.reset(*world.look())
+    for _ in range(150):
+        action = player.act(*world.look())
+        if action.get("attack") and len(clicks) < 3:
+            clicks.append(tuple(world.pointer))
+        world.step(action)
+    (slot_x, slot_y), (grid_x, grid_y), (out_x, out_y) = clicks  # centres as in the game's picture of 640x360
+    assert max(abs(slot_x - 229), abs(slot_y - 205)) < 6
+    assert max(min(abs(grid_x - x) for x in (274, 300, 326)), min(abs(grid_y - y) for y in (91, 116, 140))) < 6
+    assert max(abs(out_x - 378), abs(out_y - 116)) < 6
+
+
+def test_the_switch_is_put_beside_the_lamp() -> None:
+    _, history = play("light_lamp", 0, 100)
+    first = history.blocks[history.blocks[:, 5] == 1][0]
+    assert abs(int(first[1])) + abs(int(first[3]) - 3) == 1
+    assert first[2] == 9
 
 
 def test_unknown_behaviours_name_the_nearest() -> None:

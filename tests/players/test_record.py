@@ -14,9 +14,12 @@ from steve1.commands import record as command
 from steve1.core.errors import UserError
 from steve1.data.video import probe, read_frames
 from steve1.envs.errors import GameDied
+from steve1.evaluation.suite import load_suite
 from steve1.players import behaviour, make_player
 from steve1.rollout.record import TickWriter, demonstration, is_recorded, record, whole_pixels
 from tests.players.test_players import Plain
+
+SUITE = load_suite("luanti")
 
 
 class PlainGame:
@@ -73,7 +76,7 @@ def test_ticks_are_read_back_as_the_actions_that_were_made() -> None:
 
 def test_frame_i_is_what_was_seen_before_action_i(tmp_path: Path) -> None:
     options, seed, player = demonstration(behaviour("explore"), 0, 0)
-    done = record(PlainGame(), player, 60, tmp_path / "e_000", behaviour=behaviour("explore"), reset_options=options, seed=seed)  # type: ignore[arg-type]
+    done = record(PlainGame(), player, 60, tmp_path / "e_000", behaviour=behaviour("explore"), judge=SUITE.tasks["explore"].judge, captions=["x"], reset_options=options, seed=seed)  # type: ignore[arg-type]
     assert done.kept
     assert is_recorded(tmp_path / "e_000")
     frames = list(read_frames(tmp_path / "e_000.mp4"))
@@ -85,7 +88,7 @@ def test_frame_i_is_what_was_seen_before_action_i(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "e_000-options.json").read_text())
     assert kept["reset"] == options
     assert kept["behaviour"] == "explore"
-    assert kept["captions"]
+    assert kept["captions"] == ["x"]
     assert probe(tmp_path / "e_000.mp4").fps == 20
     assert not list(tmp_path.glob(".*"))
 
@@ -93,7 +96,7 @@ def test_frame_i_is_what_was_seen_before_action_i(tmp_path: Path) -> None:
 def test_failed_episodes_leave_nothing_when_only_good_ones_are_wanted(tmp_path: Path) -> None:
     options, seed, player = demonstration(behaviour("swim"), 0, 0)
     done = record(
-        PlainGame(), player, 40, tmp_path / "s", behaviour=behaviour("swim"), reset_options=options, seed=seed, only_successful=True,  # type: ignore[arg-type]
+        PlainGame(), player, 40, tmp_path / "s", behaviour=behaviour("swim"), judge=SUITE.tasks["swim"].judge, captions=["x"], reset_options=options, seed=seed, only_successful=True,  # type: ignore[arg-type]
     )  # fmt: skip
     assert not done.success
     assert not done.kept
@@ -103,7 +106,7 @@ def test_failed_episodes_leave_nothing_when_only_good_ones_are_wanted(tmp_path: 
 def test_a_dying_game_leaves_nothing_half_written(tmp_path: Path) -> None:
     options, seed, player = demonstration(behaviour("explore"), 0, 0)
     with pytest.raises(GameDied):
-        record(PlainGame(30), player, 60, tmp_path / "e", behaviour=behaviour("explore"), reset_options=options, seed=seed)  # type: ignore[arg-type]
+        record(PlainGame(30), player, 60, tmp_path / "e", behaviour=behaviour("explore"), judge=SUITE.tasks["explore"].judge, captions=["x"], reset_options=options, seed=seed)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 

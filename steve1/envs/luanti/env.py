@@ -49,7 +49,7 @@ def _wrap(yaw: float) -> float:
     return (yaw + 180.0) % 360.0 - 180.0
 
 
-def _scene(nodes: list[dict[str, Any]], start: dict[str, Any], yaw: float) -> list[dict[str, Any]]:
+def scene_places(nodes: list[dict[str, Any]], start: dict[str, Any], yaw: float) -> list[dict[str, Any]]:
     """A scene's nodes at places of the map: "ahead" is along the axis nearest to `yaw`, "right" to the right of it."""
     quarter = round(yaw / 90) % 4
     (fx, fz), (rx, rz) = ((0, 1), (1, 0), (0, -1), (-1, 0))[quarter], ((1, 0), (0, -1), (-1, 0), (0, 1))[quarter]
@@ -236,7 +236,7 @@ class LuantiEnv(Env):
         self.command("watch", groups=options.get("watch") or {})
         self.command(
             "reset", x=start["x"], y=start["y"], z=start["z"], yaw=yaw, pitch=pitch, items=items, seed=seed,
-            time=float(options.get("time_of_day", 0.5)), regenerate=True, scene=_scene(scene, start, yaw),
+            time=float(options.get("time_of_day", 0.5)), regenerate=True, scene=scene_places(scene, start, yaw),
         )  # fmt: skip
         self._settle(link)
         # Walking keys are up, but a slot chosen in the last episode stays chosen: begin at the first.

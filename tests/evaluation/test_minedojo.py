@@ -1,0 +1,54 @@
+"""Tasks by other benchmarks' names: what is evaluated, what is said, and what a wrong name is told."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steve1.commands import evaluate_on_minedojo as command
+from steve1.core.errors import UserError
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The settings of each evaluation that the command asks for; nothing is played."""
+    seen: list[Any] = []
+
+    def evaluate(settings: Any) -> Any:
+        seen.append(settings)
+        return types.SimpleNamespace(summary={"base": "random"}, tasks=[], paths={"html": Path("report.html")})
+
+    monkeypatch.setattr("steve1.evaluation.evaluate", evaluate)
+    monkeypatch.setattr("steve1.evaluation.compare.comparison_table", lambda report, task: f"table of {task.name}")
+    monkeypatch.setattr("steve1.evaluation.report.rates_table", lambda summary, tasks: "table of all")
+    monkeypatch.setattr("steve1.evaluation.report.comparisons_table", lambda summary: "")
+    monkeypatch.setattr("steve1.commands.play.playable", lambda env: env)
+    return seen
+
+
+def test_the_guides_name_maps_to_a_task_and_says_so(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    command.main(command.Args(weights=("random",), task=("BuildVillageHouse",), env="luanti", episodes=3))
+    assert asked[0].tasks == ("build_wall",)
+    assert asked[0].episodes == 3
+    said = capsys.readouterr().out
+    assert "maps to the task build_wall" in said
+    assert "not the same task" in said
+    assert "table of build_wall" in said
+
+
+def test_several_weights_and_tasks_are_one_evaluation(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    command.main(command.Args(weights=("random", "noop", "scripted"), task=("BuildVillageHouse", "dig_dirt", "treechop", "wood"), env="luanti"))
+    assert len(asked) == 1
+    assert asked[0].tasks == ("build_wall", "dig_dirt", "chop_tree")
+    assert asked[0].contestants == ("random", "noop", "scripted")
+    assert '"dig_dirt" maps' not in capsys.readouterr().out
+
+
+def test_unknown_names_list_the_nearest(asked: list[Any]) -> None:
+    with pytest.raises(UserError) as fault:
+        command.main(command.Args(weights=("random",), task=("dig_dirt", "BuildVilageHouse"), env="luanti"))
+    assert "BuildVillageHouse" in str(fault.value)
+    assert asked == []
