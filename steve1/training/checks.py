@@ -45,7 +45,7 @@ _AT_LEAST: dict[str, float] = {
     "skip_norm_above": 0,
     "lr_find_steps": 10,
 }
-_ABOVE_ZERO = ("learning_rate", "camera_weight", "lora_alpha", "lr_find_from", "lr_find_to")
+_ABOVE_ZERO = ("learning_rate", "turn_weight", "lora_alpha", "lr_find_from", "lr_find_to")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "goal_switch": ("exact", "legacy"),
     "precision": ("auto", "bf16", "fp32"),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import torch
 from torch import nn
 
-from ..actions import NULL_CAMERA
+from ..actions.joint import CAMERA_DEGREES
 from ..policy import GoalPolicy, PolicyState
 from .divergence import head_divergence
 from .feed import Part
@@ -19,6 +20,9 @@ from .insight import MEASURES
 from .trained import tuned_goal
 
 __all__ = ["MEASURES", "Found", "LossModule", "goals_of"]
+
+# Smaller moves are a hand's drift; weighting those too teaches an unsteady aim.
+TURN_DEGREES = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +40,18 @@ class LossModule(nn.Module):
     """The policy's loss as a forward pass.
 
     Args:
-        camera_weight: how many times frames that move the camera count.
+        turn_weight: how many times frames that turn the view by TURN_DEGREES or more on an axis count.
         reference: the starting policy; its actions on the same frames are what `kl_coef` pulls to.
     """
 
     def __init__(
-        self, policy: GoalPolicy, camera_weight: float = 1.0, reference: GoalPolicy | None = None, kl_coef: float = 0.0
+        self, policy: GoalPolicy, turn_weight: float = 1.0, reference: GoalPolicy | None = None, kl_coef: float = 0.0
     ) -> None:
         super().__init__()
         self.policy = policy
-        self.camera_weight, self.kl_coef = camera_weight, kl_coef
+        self.turn_weight, self.kl_coef = turn_weight, kl_coef
+        turns = np.abs(CAMERA_DEGREES).max(axis=1) >= TURN_DEGREES
+        self.register_buffer("turns", torch.from_numpy(turns).float(), persistent=False)
         self._reference = [reference] if reference is not None else []  # in a list: it is no part of what is trained or wrapped
         self.measures = (*MEASURES, "kl") if self._reference else MEASURES
 
@@ -61,8 +67,8 @@ class LossModule(nn.Module):
         """Loss of one micro-batch."""
         policy, blocks = self.policy, self.policy.config.n_recurrence_layers
         weights = None
-        if self.camera_weight != 1.0:  # the loss divides by the sum of the weights, micro-batch by micro-batch
-            weights = 1.0 + (self.camera_weight - 1.0) * (part["camera"] != NULL_CAMERA).float()
+        if self.turn_weight != 1.0:  # the loss divides by the sum of the weights, micro-batch by micro-batch
+            weights = 1.0 + (self.turn_weight - 1.0) * self.turns[part["camera"]]
         own = PolicyState(state.keys[:blocks], state.values[:blocks], state.mask)
         latent, after = policy.advance(policy.encode(part["frames"]), goals_of(policy, part), part["first"], own)
         found = policy.imitation(latent, after, part["buttons"], part["camera"], weights)

@@ -125,8 +125,8 @@ class TrainSettings:
     """Most frames between two hindsight goals (exclusive)."""
     p_uncond: float = 0.1
     """Share of windows trained without a goal, which guidance needs when playing."""
-    camera_weight: float = 1.0
-    """Frames whose action moves the camera count this many times in the loss: short decisive turns are rare in most recordings."""
+    turn_weight: float = 1.0
+    """Frames whose action turns the view by 3 degrees or more count this many times in the loss: short decisive turns are rare in most recordings."""
     goal_switch: Literal["exact", "legacy"] = "exact"
     """When a goal gives way to the next: at its frame, or one frame late as in the published code."""
     jitter: bool = False

@@ -1,12 +1,12 @@
-"""Frames that move the camera can count more: the weighted loss is the weighted mean of the frames' losses."""
+"""Frames that turn the view can count more: the weighted loss is the weighted mean of the frames' losses."""
 
 from __future__ import annotations
 
 import torch
 
-from steve1.actions import N_BUTTONS, N_CAMERA, NULL_CAMERA
+from steve1.actions import N_BINS, N_BUTTONS, N_CAMERA, NULL_CAMERA
 from steve1.policy import GoalPolicy, PolicyConfig
-from steve1.training.step import LossModule
+from steve1.training.objective import LossModule
 
 
 def test_the_weighted_loss_is_the_weighted_mean_over_frames() -> None:
@@ -18,7 +18,8 @@ def test_the_weighted_loss_is_the_weighted_mean_over_frames() -> None:
         "goals": torch.randn(1, 4, 4),
         "first": torch.tensor([[True, False, False, False]]),
         "buttons": torch.randint(0, N_BUTTONS, (1, 4)),
-        "camera": torch.tensor([[NULL_CAMERA, 3, NULL_CAMERA, N_CAMERA - 1]]),
+        # still, far up, a drift of 1.6 degrees on both axes, far down and right
+        "camera": torch.tensor([[NULL_CAMERA, 3, NULL_CAMERA + 2 * N_BINS + 2, N_CAMERA - 1]]),
     }
     state = policy.initial_state(1)
     with torch.no_grad():
