@@ -124,7 +124,7 @@ class TraceRecorder:
         self._counts: list[dict[str, dict[str, int]]] = []
         self._blocks: list[tuple[int, ...]] = []
         self._block_names: dict[str, int] = {}
-        self._standing: dict[tuple[int, ...], str] = {}
+        self._standing: dict[tuple[int, int, int, int], str] = {}
         self._state(obs, info)
 
     def _state(self, obs: Mapping[str, Any], info: Mapping[str, Any]) -> None:

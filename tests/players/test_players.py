@@ -170,7 +170,8 @@ def test_the_screen_opens_is_pointed_at_and_closes() -> None:
 
 
 def test_planks_are_made_by_clicks_on_logs_grid_and_result() -> None:
-    world, player, clicks = Plain(), make_player("craft_planks", 3), []
+    clicks: list[tuple[float, ...]] = []
+    world, player = Plain(), make_player("craft_planks", 3)
     player.reset(*world.look())
     for _ in range(150):
         action = player.act(*world.look())
