@@ -127,7 +127,8 @@ make_environment() {
   "$python" -m venv "$HOME_OF_IT"
 }
 
-install_mcio() { pip_install "mcio-ctrl>=1.5,<2"; }
+# mcio-ctrl 1.5 cannot read its own packets with cbor2 6, which it does not forbid.
+install_mcio() { pip_install "mcio-ctrl>=1.5,<2" "cbor2<6"; }
 
 # gym 0.21's own setup file is refused by newer build tools, so these come first and the build uses them.
 install_old_tools() { pip_install "pip<24.1" "setuptools==65.5.0" "wheel==0.38.4" "numpy<2"; }

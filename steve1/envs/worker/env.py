@@ -13,6 +13,7 @@ from typing import Any
 from steve1.actions import ENV_BUTTONS
 from steve1.core.errors import UserError
 
+from ..cursor import draw_cursor
 from ..errors import GameDied
 from ..interface import Action, Env, Info, Observation, action_space, check_action
 from .backend import Backend, Limits
@@ -111,5 +112,7 @@ class WorkerEnv(Env):
 
     def _observed(self, answer: dict[str, Any]) -> tuple[Observation, Info]:
         observation = {**answer["obs"], "pov": self._worker.picture(answer["picture"])}
+        if observation["is_gui_open"] and self.draw_pointer and "pointer" in answer["info"]:
+            draw_cursor(observation["pov"], *answer["info"]["pointer"])
         info = {"dug": {}, "placed": {}, "crafted": {}, "in_water": False, **answer["info"]}
         return observation, {**info, "start": self._start, "step": self._steps, "instance": self.instance}
