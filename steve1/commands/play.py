@@ -21,10 +21,12 @@ from steve1.core.paths import ROOT, display
 class Args:
     """Play one prompt and film it."""
 
-    in_weights: Annotated[str, tyro.conf.arg(aliases=["--weights"])]
+    in_weights: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = ""
     """Policy weights (.weights or .safetensors); <weights>.json beside them names what belongs to them."""
-    text_prompt: Annotated[str, tyro.conf.arg(aliases=["--prompt"])]
+    text_prompt: Annotated[str, tyro.conf.arg(aliases=["--prompt"])] = ""
     """What to do, in English; the tasks' Chinese prompts are known as well."""
+    goal_file: str = ""
+    """A tuned goal (.goal.json) in place of a prompt; without --in_weights the weights that it was tuned for."""
     save_video: str = ""
     """The video to write; default: data/generated_videos/<weights>/<prompt>-seed<seed>.mp4."""
     env: str = ""
@@ -72,12 +74,36 @@ def _videos(args: Args, name: str) -> list[Path]:
     return paths
 
 
+def completed(args: Args) -> tuple[Args, Any]:
+    """The arguments with what a goal file says of weights and prompt, and its goal (E,) (None without a file).
+
+    Raises:
+        UserError: weights or prompt are missing; a bad goal file.
+    """
+    if args.goal_file:
+        from steve1.core.files import sha256_file
+        from steve1.core.goal_file import GOAL_SUFFIX, read_goal
+        from steve1.core.paths import resolve
+
+        tuned = read_goal(args.goal_file)
+        name = args.text_prompt or tuned.prompt or Path(args.goal_file).name.removesuffix(GOAL_SUFFIX)
+        args = dataclasses.replace(args, in_weights=args.in_weights or tuned.weights, text_prompt=name)
+        weights = resolve(args.in_weights)
+        if tuned.weights_sha256 and weights.is_file() and sha256_file(weights) != tuned.weights_sha256:
+            print(f"warning: this goal was tuned for other weights ({tuned.weights}); to these it may mean something else.")
+        return args, tuned.goal
+    if not args.in_weights or not args.text_prompt:
+        raise UserError("Say who plays what.", expected="--in_weights and --text_prompt, or --goal_file", got=f"{args.in_weights!r}, {args.text_prompt!r}")
+    return args, None
+
+
 def main(args: Args) -> None:
     """Check, load once, play, say what happened."""
+    args, tuned = completed(args)
     from steve1.evaluation.contestants import Bench, environment_threads, parse_contestants, prompt_goals
     from steve1.evaluation.episodes import starts_for
-    from steve1.evaluation.suite import load_suite
     from steve1.evaluation.processes import limit_threads
+    from steve1.evaluation.suite import load_suite
     from steve1.rollout.supervise import SupervisedEnv
 
     if args.episodes < 1 or args.gameplay_length < 1:
@@ -90,9 +116,9 @@ def main(args: Args) -> None:
     task = suite.by_prompt(args.text_prompt)
     surroundings = args.surroundings or (task.surroundings if task else "meadow")
     starts = starts_for(env_name, surroundings, "eval")
-    prompt = english(args.text_prompt, task)
+    prompt = english(args.text_prompt, task) if tuned is None else args.text_prompt
     limit_threads(environment_threads(1))
-    goal = prompt_goals(contestant.family, [prompt], seed=args.seed)[prompt]
+    goal = prompt_goals(contestant.family, [prompt], seed=args.seed)[prompt] if tuned is None else tuned
     bench = Bench(device=args.device, deterministic=args.deterministic)
     options: dict[str, Any] = dict(task.reset_options()) if task else {}
     options["surroundings"] = surroundings

@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..core.cli import run
+from ..core.family import read_family
+from ..core.paths import resolve
 from ..training.settings import TrainSettings
+
+
+def goal_of_prompt(settings: TrainSettings) -> Any:
+    """The goal (E,) f32 that `fixed_prompt` means to the starting weights' family, through its prior or as it is; None without a prompt."""
+    if not settings.fixed_prompt:
+        return None
+    from ..mineclip import load_mineclip
+    from ..prior import load_prior, text_goal
+
+    family = read_family(settings.in_weights)
+    mineclip = load_mineclip(str(resolve(family.mineclip)), family.mineclip_config or "attn")
+    if settings.fixed_prompt_by == "text":
+        return mineclip.encode_text([settings.fixed_prompt])[0].float().cpu().numpy()
+    return text_goal(settings.fixed_prompt, mineclip, load_prior(str(resolve(family.prior))), settings.seed)
 
 
 def main(settings: TrainSettings) -> None:
@@ -11,8 +29,15 @@ def main(settings: TrainSettings) -> None:
     from ..training.fit import Hooks
     from ..training.train import finetune
 
+    settings.check()
+    goal = goal_of_prompt(settings)
+    if settings.lr_find:
+        from ..training.lr_find import find_learning_rate
+
+        find_learning_rate(settings, goal=goal)
+        return
     if not settings.rollout_every:
-        finetune(settings)
+        finetune(settings, goal=goal)
         return
     from ..evaluation.checkpoints import CheckpointRollouts
 
@@ -21,7 +46,7 @@ def main(settings: TrainSettings) -> None:
         words += ["--val_list", str(settings.val_path)]
     rollouts = CheckpointRollouts(settings.run_dir, settings.rollout_every, words)
     try:
-        finetune(settings, hooks=Hooks(on_checkpoint=rollouts.on_checkpoint, on_end=rollouts.on_end))
+        finetune(settings, goal=goal, hooks=Hooks(on_checkpoint=rollouts.on_checkpoint, on_end=rollouts.on_end))
     finally:
         rollouts.close()
 

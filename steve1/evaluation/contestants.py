@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from steve1.core.errors import UserError, nearest
 from steve1.core.family import Family, read_family
 from steve1.core.files import sha256_file
+from steve1.core.goal_file import GOAL_SUFFIX, read_goal
 from steve1.core.paths import ROOT, display, resolve
 from steve1.core.seeds import integer
 from steve1.rollout.play import Actor, DoNothing, GoalActor, RandomActions
@@ -37,7 +38,8 @@ class Contestant:
     weights: the file ("" unless kind is weights).
     behaviour: the scripted player's ("" unless kind is player; "own": each task's own).
     family: what belongs to the weights.
-    goal: where its goals come from: "prior" (text → prior), "text" (the text embedding itself), "shown" (a demonstration).
+    goal: where its goals come from: "prior" (text → prior), "text" (the text embedding itself), "shown" (a demonstration),
+        "file:<path>" (the one of a goal file, whatever the prompt).
     """
 
     name: str
@@ -67,6 +69,7 @@ class Contestant:
             "prior": self.family.prior,
             "cond_scale": self.family.cond_scale,
             **({} if self.goal == "prior" else {"goal": self.goal}),
+            **({"goal_sha256": sha256_file(self.goal.removeprefix("file:"))} if self.goal.startswith("file:") else {}),
         }
 
 
@@ -104,7 +107,7 @@ def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant
     """Contestants from the command line's words, every file checked before anything is loaded.
 
     Args:
-        specs: weights files, with @<cond_scale> if wanted, "random", "nothing", "player:<behaviour>" or "player:own" (noop and scripted
+        specs: weights files or goal files (.goal.json: the weights that they were tuned for, asked for that goal), with @<cond_scale> if wanted, "random", "nothing", "player:<behaviour>" or "player:own" (noop and scripted
             are other words for nothing and player:own).
         overrides: Family fields (`model`, `mineclip`, `prior`, `cond_scale`) that replace those beside the weights.
 
@@ -121,11 +124,15 @@ def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant
             found.append(Contestant(spec, "player", behaviour=spec.partition(":")[2]))
         else:
             file, scale = split_scale(spec)
+            goal, name = "prior", ""
+            if file.endswith(GOAL_SUFFIX):
+                goal, name = f"file:{resolve(file)}", Path(file).name.removesuffix(GOAL_SUFFIX)
+                file = read_goal(file).weights
             path = existing(file, "These weights were", "train them, or run 0_download_weights.sh for the published ones")
             family = read_family(path).updated(**overrides).updated(cond_scale=scale)
             existing(family.model, f"The model settings of {display(path)} were", "pass --in_model")
-            name = _short_name(path) + ("" if scale is None else f"@{scale:g}")
-            found.append(Contestant(name, "weights", weights=str(path), family=family))
+            name = (name or _short_name(path)) + ("" if scale is None else f"@{scale:g}")
+            found.append(Contestant(name, "weights", weights=str(path), family=family, goal=goal))
     names = [contestant.name for contestant in found]
     unique: list[Contestant] = []
     for index, contestant in enumerate(found):
@@ -191,6 +198,10 @@ def goals_for(
             continue
         if contestant.goal == "shown":
             result[contestant.name] = dict(shown or {})
+            continue
+        if contestant.goal.startswith("file:"):
+            vector = read_goal(contestant.goal.removeprefix("file:")).goal
+            result[contestant.name] = {**dict.fromkeys(prompts, vector), NO_GOAL: np.zeros_like(vector)}
             continue
         family = contestant.family
         key = (family.mineclip, str(family.mineclip_config), family.prior, contestant.goal)

@@ -33,6 +33,8 @@ class LoraLinear(nn.Linear):
     """
 
     scale: float
+    lora_a: nn.Parameter
+    lora_b: nn.Parameter
 
     @staticmethod
     def attach(layer: nn.Linear, rank: int, scale: float, rng_values: Tensor) -> None:
@@ -40,9 +42,8 @@ class LoraLinear(nn.Linear):
         layer.weight.requires_grad_(False)
         if layer.bias is not None:
             layer.bias.requires_grad_(False)
-        like = {"device": layer.weight.device, "dtype": layer.weight.dtype}
-        layer.register_parameter("lora_a", nn.Parameter(rng_values.to(**like)))
-        layer.register_parameter("lora_b", nn.Parameter(torch.zeros(layer.out_features, rank, **like)))
+        layer.register_parameter("lora_a", nn.Parameter(rng_values.to(layer.weight)))
+        layer.register_parameter("lora_b", nn.Parameter(torch.zeros(layer.out_features, rank).to(layer.weight)))
         layer.__class__ = LoraLinear  # after the parameters: the class has a property where the layer has its weight
         layer.scale = scale  # type: ignore[assignment]
 

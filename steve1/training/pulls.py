@@ -27,16 +27,18 @@ class Anchor:
         self._coef = coef
         self._layers: list[LoraLinear] = [layer for _, layer in lora_layers(policy)]
         own = {id(parameter) for layer in self._layers for parameter in (layer.lora_a, layer.lora_b)}
-        self._weights = [parameter for parameter in trained_parameters(policy).values() if id(parameter) not in own]
-        self._start = [parameter.detach().clone() for parameter in self._weights]
+        self._weights: list[torch.Tensor] = [
+            parameter for parameter in trained_parameters(policy).values() if id(parameter) not in own
+        ]
+        self._start: list[torch.Tensor] = [parameter.detach().clone() for parameter in self._weights]
 
     @torch.no_grad()
     def pull(self) -> torch.Tensor:
         """Add the gradient to `.grad` of what is trained; returns the penalty (f32 scalar)."""
         total = torch.zeros((), device=(self._weights or [self._layers[0].lora_a])[0].device)
         if self._weights:
-            apart = torch._foreach_sub(self._weights, self._start)
-            torch._foreach_add_([weight.grad for weight in self._weights], apart, alpha=self._coef)
+            apart: list[torch.Tensor] = list(torch._foreach_sub(self._weights, self._start))  # type: ignore[arg-type]
+            torch._foreach_add_([weight.grad for weight in self._weights if weight.grad is not None], apart, alpha=self._coef)
             total += torch.stack(torch._foreach_norm(apart)).square().sum()
         for layer in self._layers:
             total += layer.squared_length()

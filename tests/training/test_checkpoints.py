@@ -16,7 +16,7 @@ from steve1.core.errors import UserError
 from steve1.core.family import Family, read_family, write_family
 from steve1.core.files import sha256_file
 from steve1.policy import load_policy, save_weights
-from steve1.training import checkpoints, finetune
+from steve1.training import checkpoints, finetune, products
 from steve1.training.fit import Hooks
 from steve1.training.record import newest_resume_point
 from steve1.training.settings import TrainSettings
@@ -143,7 +143,7 @@ def test_weights_are_never_written_in_place(settings: Make, monkeypatch: pytest.
             raise OSError(errno.ENOSPC, "No space left on device")
         save_weights(policy, path)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(checkpoints, "save_weights", save)
+    monkeypatch.setattr(products, "save_weights", save)
     with pytest.raises(UserError, match="checkpoint could not be written"):
         finetune(chosen)
     assert broken

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +64,7 @@ METHODS: dict[str, dict[str, Any]] = {
 CHANGED: dict[str, Callable[[str], bool]] = {
     "frozen_cnn": lambda name: not name.startswith(("net.img_process.cnn", "value_head")),
     "heads_and_goal": lambda name: name.startswith(("pi_head", "net.mineclip_embed_linear")),
-    "lora": lambda name: name.endswith(".weight") and any(part in name for part in ("_layer.", "mlp", "pi_head")) and "norm" not in name and "r_layer" not in name and "lastlayer" not in name,
+    "lora": lambda name: re.search(r"(\b[qkv]_layer|proj_layer|linear_layer|mlp[01].layer)\.weight$", name) is not None,
     "norm_bias": lambda name: not name.startswith("value_head") and ("bias" in name or "norm" in name or "_ln" in name or ".n." in name),
     "all": lambda name: not name.startswith("value_head"),
 }  # fmt: skip
