@@ -5,10 +5,12 @@
 #   takes: 2-4 hours on a 24 GB GPU; 1 GB of disk a checkpoint. Stopped or killed, the same command goes on where it was.
 #   usage: bash 3_train_finetune_template.sh [flags]            (--help: all of them)
 #          LEARNING_RATE=5e-6 BATCH_SIZE=4 bash 3_train_finetune_template.sh --val_freq 500
+#          PRESET=12gb bash 3_train_finetune_template.sh       (24gb, 16gb, 12gb, 8gb: batch and T for the card's memory)
 #   watch: tensorboard --logdir data/finetuning_checkpoint
 set -euo pipefail
 cd "$(dirname "$0")"
 . tools/python.sh
+. tools/presets.sh
 
 # Model and weights
 IN_MODEL="${IN_MODEL:-data/weights/vpt/2x.model}"
@@ -18,10 +20,13 @@ OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_finetuned.weights}"
 # Data
 SAMPLING_NAME="${SAMPLING_NAME:-finetune_task}"         # data/samplings/<name>_train.txt and _val.txt
 
+# What is trained: all, frozen_cnn, heads_and_goal, lora, goal, norm_bias
+TRAIN_PARTS="${TRAIN_PARTS:-all}"
+
 # Training
 BATCH_SIZE="${BATCH_SIZE:-8}"                           # 8 for 24 GB of GPU memory
 GRADIENT_ACCUM_STEPS="${GRADIENT_ACCUM_STEPS:-1}"       # effective batch = BATCH_SIZE x this
-LEARNING_RATE="${LEARNING_RATE:-1e-5}"                  # below pretraining's, to keep what was learned
+LEARNING_RATE="${LEARNING_RATE:-1e-5}"                  # below pretraining's, to keep what was learned; LoRA, heads, norms: 1e-4
 TOTAL_FRAMES="${TOTAL_FRAMES:-10000000}"
 WARMUP_FRAMES="${WARMUP_FRAMES:-1000000}"
 WEIGHT_DECAY="${WEIGHT_DECAY:-0.039}"
@@ -39,6 +44,9 @@ P_UNCOND="${P_UNCOND:-0.1}"
 # Looking and saving, in optimizer steps
 VAL_FREQ="${VAL_FREQ:-1000}"
 SAVE_EVERY="${SAVE_EVERY:-1000}"
+PATIENCE="${PATIENCE:-0}"                               # stop after this many validations without a better one; 0: never
+RETENTION_SAMPLING="${RETENTION_SAMPLING:-}"            # old skills' <name>_val.txt, validated as well
+BEST_BY="${BEST_BY:-task}"                              # or task+retention
 CHECKPOINT_DIR="${CHECKPOINT_DIR:-data/finetuning_checkpoint}"
 
 # Machine
@@ -53,10 +61,11 @@ fi
 
 exec "${LAUNCH[@]}" -m steve1.commands.train \
   --in_model "$IN_MODEL" --in_weights "$IN_WEIGHTS" --out_weights "$OUT_WEIGHTS" \
-  --sampling_name "$SAMPLING_NAME" \
+  --sampling_name "$SAMPLING_NAME" --train_parts "$TRAIN_PARTS" \
   --batch_size "$BATCH_SIZE" --gradient_accum_steps "$GRADIENT_ACCUM_STEPS" --learning_rate "$LEARNING_RATE" \
   --total_frames "$TOTAL_FRAMES" --warmup_frames "$WARMUP_FRAMES" --weight_decay "$WEIGHT_DECAY" \
   --max_grad_norm "$MAX_GRAD_NORM" --T "$T" --trunc_t "$TRUNC_T" \
   --min_btwn_goals "$MIN_BTWN_GOALS" --max_btwn_goals "$MAX_BTWN_GOALS" --p_uncond "$P_UNCOND" \
   --val_freq "$VAL_FREQ" --save_every "$SAVE_EVERY" --checkpoint_dir "$CHECKPOINT_DIR" \
+  --patience "$PATIENCE" --retention_sampling "$RETENTION_SAMPLING" --best_by "$BEST_BY" \
   --num_workers "$NUM_WORKERS" --seed "$SEED" "$@"

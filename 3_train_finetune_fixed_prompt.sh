@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Fine-tunes on one instruction: every frame has the goal of FIXED_PROMPT. Best at that task, useless at any other afterwards.
+#   needs: a sampling of that task's episodes (they need no embeddings); MineCLIP and the prior of the starting weights
+#   makes: data/weights/steve1/steve1_fixed_prompt.weights
+#   usage: FIXED_PROMPT="build a wooden house" bash 3_train_finetune_fixed_prompt.sh [flags]
+#          every variable of 3_train_finetune_template.sh may be set in front
+set -euo pipefail
+cd "$(dirname "$0")"
+
+FIXED_PROMPT="${FIXED_PROMPT:-build a wooden house}"
+FIXED_PROMPT_BY="${FIXED_PROMPT_BY:-prior}"            # or text: MineCLIP's text embedding itself
+export SAMPLING_NAME="${SAMPLING_NAME:-finetune_task}"
+export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_fixed_prompt.weights}"
+
+exec bash 3_train_finetune_template.sh --fixed_prompt "$FIXED_PROMPT" --fixed_prompt_by "$FIXED_PROMPT_BY" "$@"

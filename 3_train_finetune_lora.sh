@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Fine-tunes low-rank additions to the transformer and the heads (LoRA): little memory, and old skills are kept better.
+#   needs: a sampling (2_create_sampling.sh)
+#   makes: data/weights/steve1/steve1_lora.weights (additions merged) and steve1_lora.lora.safetensors (the additions alone)
+#   usage: LORA_RANK=32 bash 3_train_finetune_lora.sh [flags]; every variable of 3_train_finetune_template.sh may be set in front
+set -euo pipefail
+cd "$(dirname "$0")"
+
+LORA_RANK="${LORA_RANK:-16}"
+LORA_TARGETS="${LORA_TARGETS:-attention,mlp,heads}"    # also: goal, last
+export TRAIN_PARTS=lora
+export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_lora.weights}"
+export LEARNING_RATE="${LEARNING_RATE:-1e-4}"          # ten times that of full training
+
+exec bash 3_train_finetune_template.sh --lora_rank "$LORA_RANK" --lora_targets "$LORA_TARGETS" "$@"

@@ -1,0 +1,17 @@
+# Sourced by 3_train_finetune_template.sh: values for a card or a purpose, for every variable that nobody has set.
+# shellcheck shell=bash
+# PRESET may name several, the first wins: PRESET="8gb", PRESET="pretrain 16gb".
+# The smaller cards accumulate, so that an optimizer step sees as many windows as on the largest.
+for preset in ${PRESET:-}; do
+  case "$preset" in
+    24gb) : "${BATCH_SIZE:=8}" "${T:=320}" ;;
+    16gb) : "${BATCH_SIZE:=4}" "${T:=160}" "${GRADIENT_ACCUM_STEPS:=2}" ;;
+    12gb) : "${BATCH_SIZE:=2}" "${T:=128}" "${GRADIENT_ACCUM_STEPS:=4}" ;;
+    8gb) : "${BATCH_SIZE:=1}" "${T:=64}" "${GRADIENT_ACCUM_STEPS:=8}" ;;
+    pretrain)
+      : "${BATCH_SIZE:=12}" "${LEARNING_RATE:=4e-5}" "${TOTAL_FRAMES:=100000000}" "${WARMUP_FRAMES:=10000000}"
+      : "${WEIGHT_DECAY:=0.039428}" "${T:=640}" "${MAX_BTWN_GOALS:=200}" ;;
+    finetune) ;;  # the template's own values
+    *) echo "PRESET=$preset is not known: 24gb, 16gb, 12gb, 8gb, pretrain, finetune" >&2; exit 2 ;;
+  esac
+done
