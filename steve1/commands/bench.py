@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "convert": ("steve1.data.bench_convert:measure_convert",),
     "embed": ("steve1.mineclip.bench:measure_embed",),
     "game": ("steve1.envs.bench:measure",),
+    "protocol": ("steve1.envs.worker.bench:measure",),
 }
 
 
@@ -39,7 +40,7 @@ class Args:
     """What to measure."""
 
     what: Annotated[str, tyro.conf.Positional]
-    """One of: actions, policy, load, convert, embed, game."""
+    """One of: actions, policy, load, convert, embed, game, protocol."""
     output: Path | None = None
     """JSON file for the raw figures, with command, machine, commit and date."""
     model: Path | None = None

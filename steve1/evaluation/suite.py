@@ -232,15 +232,20 @@ def _parse_task(name: str, content: Any, env: str, defaults: Mapping[str, Any], 
 
 
 def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
-    """Read a suite: an environment's name (`tasks/<name>.yaml`) or the path of a YAML file.
+    """Read a suite: an environment's name (`tasks/<name>.yaml`; the Minecrafts without one of their own share `minecraft.yaml`)
+    or the path of a YAML file.
 
     Raises:
         UserError: no such suite, not YAML, or a task that does not say what it must.
     """
     import yaml
 
+    from steve1.envs import MINECRAFTS
+
     given = Path(name)
     path = given if given.suffix in (".yaml", ".yml") else FOLDER / f"{name}.yaml"
+    if not path.exists() and str(name) in MINECRAFTS:
+        path = FOLDER / "minecraft.yaml"
     if not path.exists():
         known = [file.stem for file in FOLDER.glob("*.yaml")]
         raise UserError("There is no such suite of tasks.", where=path, expected=nearest(str(name), known))
@@ -251,8 +256,8 @@ def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
     if not isinstance(content, Mapping) or not isinstance(content.get("tasks"), Mapping) or not isinstance(content.get("env"), str):
         raise UserError("A suite needs env and tasks.", where=path, got=type(content).__name__)
     defaults = content.get("defaults") or {}
+    env = str(name) if path.stem == "minecraft" and str(name) in MINECRAFTS else content["env"]
     tasks = {
-        str(key): _parse_task(str(key), value, content["env"], defaults, f"{path}: tasks.{key}")
-        for key, value in content["tasks"].items()
+        str(key): _parse_task(str(key), value, env, defaults, f"{path}: tasks.{key}") for key, value in content["tasks"].items()
     }
-    return Suite(content["env"], tasks, path)
+    return Suite(env, tasks, path)
