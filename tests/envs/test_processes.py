@@ -117,6 +117,8 @@ def test_a_hang_ends_after_the_limit(process: GameProcess) -> None:
             process.go()
     assert 0.8 < time.monotonic() - begun < 6
     assert "no answer within 1 s" in str(fault.value)
+    assert "X server: alive" in str(fault.value)
+    assert "threads: main S" in str(fault.value), "where it hangs is told before it is ended"
     assert all(gone(pid) for pid in pids)
 
 

@@ -161,6 +161,19 @@ def start_xvfb(
     return process, int(text)
 
 
+def threads_of(pid: int) -> str:
+    """What each thread of a process does: "main R 12.3s, Server S futex_wait 0.4s", with the processor time that it had."""
+    told = []
+    for task in sorted(Path(f"/proc/{pid}/task").glob("*"), key=lambda path: int(path.name)):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            waits = (task / "wchan").read_text().strip("0\n ")
+            seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            name = "main" if int(task.name) == pid else (task / "comm").read_text().strip()
+            told.append(" ".join(filter(None, [name, fields[0], waits, f"{seconds:.1f}s"])))
+    return ", ".join(told[:24])
+
+
 class GameProcess:
     """Folder, port, X server and game of one instance. `start` may be called again after `close`."""
 
@@ -228,15 +241,19 @@ class GameProcess:
 
     def died(self, got: str) -> GameDied:
         """The exception to raise, with the last lines of the game's log; everything is ended first."""
-        text = ""
+        text, last = "", ""
         for name in ("game.log", "stderr.txt"):
             with contextlib.suppress(OSError):
                 lines = (self.folder / name).read_text(errors="replace").splitlines()
                 text += " | ".join(line for line in lines if "ERROR" in line or name == "stderr.txt")[-400:]
+                last = last or (lines or [""])[-1][-160:]
         code = self.game.poll() if self.game else None
-        self.close()
         if code is not None:
             got += f" (exit code {code})"
+        elif self.game is not None:  # it hangs: say where, before the evidence is gone
+            server = self.xserver.poll() if self.xserver is not None else None
+            got += f"; last in its log: {last}; X server: {'alive' if server is None else f'exit code {server}'}; threads: {threads_of(self.game.pid)}"
+        self.close()
         return GameDied(
             "The game does not run any more.", got=got + (f"; its log: {text}" if text else ""),
             todo="call restart(); the recorder and the player do so by themselves",

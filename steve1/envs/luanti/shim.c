@@ -45,7 +45,7 @@ struct shared {
 static volatile struct shared *shm;
 static char *area;
 static int control = -1;
-static int locked;                       /* the virtual clock runs */
+static volatile int locked;              /* the virtual clock runs; set after the times that it begins with */
 static int64_t virtual_us, start_monotonic_us, start_wall_us;
 static pthread_t main_thread;
 static uint16_t drawn_port, own_port;    /* network byte order; own_port is reserved by the controller */
@@ -332,6 +332,7 @@ void glXSwapBuffers(Display *display, unsigned long drawable) {
         start_wall_us = real_us(CLOCK_REALTIME);
         shm->client_time = 0;
         shm->lead = 1e9;
+        __sync_synchronize();            /* other threads read the times as soon as they see this */
         locked = 1;
     } else {
         shm->client_time += shm->tick_us * 1e-6;
