@@ -133,7 +133,7 @@ class World:
             place, _, number = words[4].partition(".")
             name = words[6].partition(":")[2]
             if name in ITEMS:
-                self.slots[int(number) if place == "hotbar" else int(number)] = (name, int(words[7]))
+                self.slots[int(number) + (0 if place == "hotbar" else 9)] = (name, int(words[7]))
         elif words[0] == "spreadplayers":
             self.x, self.z = float(words[1]), float(words[2])
         elif re.match(r"execute as @a at @s run tp @s ~ ~ ~ ", line):
@@ -203,7 +203,7 @@ def play() -> None:
     outgoing, incoming = context.socket(zmq.PUSH), context.socket(zmq.PULL)
     outgoing.bind(f"tcp://127.0.0.1:{os.environ['MCIO_OBSERVATION_PORT']}")
     incoming.bind(f"tcp://127.0.0.1:{os.environ['MCIO_ACTION_PORT']}")
-    world, last, steps, sequence = World(width, height), b"", 0, 0
+    world, last, steps, sequence = World(width, height), b"", -HOUR, 0
     while True:
         action = network.ActionPacket.unpack(incoming.recv())
         assert action is not None
@@ -217,7 +217,7 @@ def play() -> None:
         world.take(action)
         packet = world.packet(sequence, action.sequence)
         sequence += 1
-        steps = steps + 1 if steps >= 0 or not action.commands and action.inputs else steps
+        steps += 1
         last = spoil(world, packet, last) if steps >= plan().get("at", 1) else packet.pack()
         outgoing.send(last)
 

@@ -29,7 +29,7 @@ class Limits:
     step_s: float = 30.0
     call_s: float = 60.0
     close_s: float = 10.0
-    silence_s: float = 30.0
+    silence_s: float = 60.0
     memory_mb: float = 8000.0
     long_s: float = 20.0
 

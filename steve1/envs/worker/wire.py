@@ -21,6 +21,7 @@ PROTOCOL = 1
 _MAGIC = b"ST1W"
 _HEAD = struct.Struct("<4sII")  # magic, length of the body, its CRC-32
 _LONGEST = 64 << 20
+_TORN_S = 10.0  # the rest of a message that has begun comes at once or never
 _PICTURE_HEAD = struct.Struct("<QIIQ")  # number (before), height, width, number (after)
 _PICTURE_AT = 64
 
@@ -53,6 +54,8 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._held = bytearray()  # what has come of the next message; a time-out loses none of it
+        self._begun = 0.0
 
     def send(self, message: Message, timeout_s: float | None = None) -> None:
         """Send one message.
@@ -73,15 +76,44 @@ class Channel:
             TimeoutError: nothing came in time. EOFError: the other side closed. TornError: what came is no message.
         """
         limit = None if timeout_s is None else time.monotonic() + timeout_s
-        magic, length, checksum = _HEAD.unpack(self._exactly(_HEAD.size, limit))
-        if magic != _MAGIC or length > _LONGEST:
-            raise TornError(f"bytes that do not begin a message: {magic!r}")
-        # A message that has begun comes at once or never: the rest of it is not worth a long time-out.
-        rest = time.monotonic() + 5.0
+        while True:
+            message = self._whole()
+            if message is not None:
+                return message
+            now = time.monotonic()
+            if self._held and now - self._begun > _TORN_S:
+                raise TornError("a message that ends before its length")
+            # Whatever the clock says, what is there already is taken: this process may have waited long for its turn.
+            self._fill(None if limit is None else max(0.0, limit - now))
+
+    def _fill(self, wait_s: float | None) -> None:
+        self._socket.settimeout(min(_TORN_S, wait_s) if wait_s is not None and self._held else wait_s)
         try:
-            body = self._exactly(length, rest if limit is None else min(rest, limit + 1.0))
-        except (TimeoutError, EOFError):
-            raise TornError("a message that ends before its length") from None
+            got = self._socket.recv(1 << 16)
+        except (socket.timeout, BlockingIOError):
+            raise TimeoutError("no message in time") from None
+        except ConnectionError:
+            got = b""
+        if not got:
+            if self._held:
+                raise TornError("a message that ends before its length")
+            raise EOFError("the other side closed")
+        if not self._held:
+            self._begun = time.monotonic()
+        self._held += got
+
+    def _whole(self) -> Message | None:
+        """The first message of what has come, if it is complete."""
+        if len(self._held) < _HEAD.size:
+            return None
+        magic, length, checksum = _HEAD.unpack_from(self._held)
+        if magic != _MAGIC or length > _LONGEST:
+            raise TornError(f"bytes that do not begin a message: {bytes(magic)!r}")
+        if len(self._held) < _HEAD.size + length:
+            return None
+        body = bytes(self._held[_HEAD.size : _HEAD.size + length])
+        del self._held[: _HEAD.size + length]
+        self._begun = time.monotonic()
         if zlib.crc32(body) != checksum:
             raise TornError("a message whose checksum is wrong")
         try:
@@ -91,25 +123,6 @@ class Channel:
         if not isinstance(message, dict):
             raise TornError("a message that is not an object")
         return message
-
-    def _exactly(self, length: int, limit: float | None) -> bytes:
-        data = bytearray(length)
-        view, filled = memoryview(data), 0
-        while filled < length:
-            left = None if limit is None else limit - time.monotonic()
-            if left is not None and left <= 0:
-                raise TimeoutError("no message in time")
-            self._socket.settimeout(left)
-            try:
-                got = self._socket.recv_into(view[filled:])
-            except socket.timeout:
-                raise TimeoutError("no message in time") from None
-            except ConnectionError:
-                got = 0
-            if not got:
-                raise EOFError("the other side closed")
-            filled += got
-        return bytes(data)
 
     def close(self) -> None:
         """Close the socket."""
