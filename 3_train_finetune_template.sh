@@ -47,6 +47,7 @@ SAVE_EVERY="${SAVE_EVERY:-1000}"
 PATIENCE="${PATIENCE:-0}"                               # stop after this many validations without a better one; 0: never
 RETENTION_SAMPLING="${RETENTION_SAMPLING:-}"            # old skills' <name>_val.txt, validated as well
 BEST_BY="${BEST_BY:-task}"                              # or task+retention
+ROLLOUT_EVERY="${ROLLOUT_EVERY:-0}"                     # film checkpoints playing, this many steps apart; 0: never
 CHECKPOINT_DIR="${CHECKPOINT_DIR:-data/finetuning_checkpoint}"
 
 # Machine
@@ -67,5 +68,5 @@ exec "${LAUNCH[@]}" -m steve1.commands.train \
   --max_grad_norm "$MAX_GRAD_NORM" --T "$T" --trunc_t "$TRUNC_T" \
   --min_btwn_goals "$MIN_BTWN_GOALS" --max_btwn_goals "$MAX_BTWN_GOALS" --p_uncond "$P_UNCOND" \
   --val_freq "$VAL_FREQ" --save_every "$SAVE_EVERY" --checkpoint_dir "$CHECKPOINT_DIR" \
-  --patience "$PATIENCE" --retention_sampling "$RETENTION_SAMPLING" --best_by "$BEST_BY" \
+  --patience "$PATIENCE" --retention_sampling "$RETENTION_SAMPLING" --best_by "$BEST_BY" --rollout_every "$ROLLOUT_EVERY" \
   --num_workers "$NUM_WORKERS" --seed "$SEED" "$@"

@@ -21,6 +21,7 @@ from steve1.core.paths import ROOT, display
 
 FOLDER = "rollouts"
 RESULTS = "rollouts.json"
+PROGRAM = (sys.executable, "-m", "steve1.commands.rollout_checkpoint")
 _WAIT_AT_END_S = 900
 
 
@@ -43,11 +44,12 @@ class CheckpointRollouts:
     Args:
         run_dir: the run's folder.
         every: steps between two rollouts, at least.
-        words: further arguments of `python -m steve1.commands.rollout_checkpoint`.
+        words: further arguments of `program`.
+        program: what plays: called with weights, --out and `words`.
     """
 
-    def __init__(self, run_dir: Path, every: int, words: Sequence[str] = ()) -> None:
-        self._folder, self._every, self._words = run_dir / FOLDER, every, list(words)
+    def __init__(self, run_dir: Path, every: int, words: Sequence[str] = (), program: Sequence[str] = PROGRAM) -> None:
+        self._folder, self._every, self._words, self._program = run_dir / FOLDER, every, list(words), list(program)
         self._child: subprocess.Popen[bytes] | None = None
         self._step, self._missing = 0, False
 
@@ -95,7 +97,7 @@ class CheckpointRollouts:
                 os.link(source, name)
             except OSError:
                 shutil.copyfile(source, name)
-        words = [sys.executable, "-m", "steve1.commands.rollout_checkpoint", str(kept), "--out", str(folder), *self._words]
+        words = [*self._program, str(kept), "--out", str(folder), *self._words]
         with open(folder / "log.txt", "wb") as log:
             self._child = subprocess.Popen(
                 words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
