@@ -22,7 +22,7 @@ BACKEND = Backend(
     # A reset may make a new world first, which starts a server once, and may start Minecraft anew.
     limits=Limits(start_s=180.0, reset_s=600.0, step_s=30.0, memory_mb=8000.0),
 )  # fmt: skip
-OWN = ("instance_name", "mcio_dir", "java", "gpu", "window", "settle")
+OWN = ("instance_name", "mcio_dir", "java", "gpu", "window", "settle", "scale")
 
 
 def mcio_dir() -> Path:
@@ -36,8 +36,8 @@ def make(*, surroundings: str = "meadow", width: int = 640, height: int = 360, i
     Args:
         surroundings: of resets whose start names no world.
         more: `instance_name` (of MCio's installation; "steve1"), `mcio_dir`, `java` (another Java than Minecraft's own), `gpu` (GL vendor:
-            nvidia, amd, mesa), `window` (show the game's own window), `settle` (ticks after a reset until the world is drawn, 40);
-            `headless`, `limits`, `limits_more` as WorkerEnv takes them.
+            nvidia, amd, mesa), `window` (show the game's own window), `settle` (ticks after a reset until the world is drawn, 40), `scale` (of
+            the window in which a person plays, 2); `headless`, `limits`, `limits_more` as WorkerEnv takes them.
 
     Raises:
         UserError: the environment or Minecraft in it is not installed (with the command that installs it).

@@ -215,7 +215,7 @@ class McioGame(Game):
             from .adapter_window import Window
 
             self._window = self._window or Window(self.settings)
-            return self._window.tick(self.game.packet)
+            return self._window.tick(self.game.packet, MENU_PIXELS_PER_DEGREE)
         return super().call(name, arguments)
 
     def _stop(self) -> None:
