@@ -2,7 +2,7 @@
 # Makes the environment of one Minecraft package, apart from the project's own, and says what it still needs.
 #   needs: a Python that the package runs on (mcio 3.12+, minerl 3.8-3.10, minedojo 3.9-3.10, minestudio 3.10-3.12), the network;
 #          minerl, minedojo and minestudio: Java 8 (a JDK); on a machine without a display: xvfb
-#   makes: data/backends/<name>/ (0.2 GB for mcio, 1 to 4 GB for the others; a Minecraft is downloaded at the first start)
+#   makes: data/backends/<name>/; Minecraft itself is downloaded at the first start (MineRL: while it is built)
 #   usage: bash tools/install_minecraft.sh mcio|minerl|minedojo|minestudio [--check]
 # The same command again changes nothing where all is well. --check only says what is there and what is missing.
 # docs/guides/INSTALL_MINECRAFT.md explains every step.
@@ -15,6 +15,7 @@ MINERL_SOURCE="${MINERL_SOURCE:-}"                    # a folder with MineRL's s
 MINERL_URL="${MINERL_URL:-https://github.com/minerllabs/minerl}"
 MIXIN_URL="${MIXIN_URL:-https://github.com/verityw/MixinGradle-dcfaf61}"
 NAME="" CHECK=0
+case "$FOLDER" in /*) ;; *) FOLDER="$PWD/$FOLDER" ;; esac
 
 usage() { sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'; }
 say() { printf '[%s] %s\n' "$NAME" "$*"; }
@@ -143,27 +144,27 @@ install_minedojo() {
 
 install_minerl() {
   install_old_tools
-  local source="${MINERL_SOURCE:-$PWD/$FOLDER/minerl-source}"
+  local source="${MINERL_SOURCE:-$FOLDER/minerl-source}"
   if [ ! -f "$source/setup.py" ]; then
     say "fetching MineRL's source, v1.0.2"
     git clone --quiet --depth 1 --branch v1.0.2 "$MINERL_URL" "$source" || wrong "MineRL's source could not be fetched." \
       "next: clone $MINERL_URL (tag v1.0.2) elsewhere, bring it here, and run MINERL_SOURCE=/path/to/minerl bash tools/install_minecraft.sh minerl"
   fi
   patch_gradle "$source/minerl/Malmo/Minecraft"   # left in the source of 1.0, and still built by some of its versions
-  say "building Minecraft 1.16.5 and its mod: 10 to 30 minutes, 3 GB"
+  say "building Minecraft 1.16.5 and its mod: half an hour is not unusual"
   local java
   java="$(find_java 8)" || wrong "MineRL is compiled with Java 8, and there is none here." "next: see above for how to get one, then this command again"
   JAVA_HOME="$(cd "$(dirname "$java")/.." && pwd -P)" pip_install --no-build-isolation "gym==0.23.1" "opencv-python<4.10" "numpy<2" "$source"
 }
 
-install_minestudio() { pip_install "minestudio>=1.1,<2"; say "its engine (1.5 GB) is downloaded at the first start"; }
+install_minestudio() { pip_install "minestudio>=1.1,<2"; say "its engine is downloaded at the first start"; }
 
 # The build file names com.github.SpongePowered:MixinGradle:dcfaf61, which its server no longer has. A copy of that one jar is cloned, and
 # the build file is pointed at it. A build file without the line is left alone.
 patch_gradle() {
   local file="$1/build.gradle" mirror
   [ -f "$file" ] && grep -q "com.github.SpongePowered:MixinGradle:dcfaf61" "$file" || return 0
-  mirror="$PWD/$FOLDER/mixin"
+  mirror="$FOLDER/mixin"
   if [ ! -d "$mirror/MixinGradle-dcfaf61" ]; then
     say "fetching MixinGradle dcfaf61, which the build's own servers no longer have"
     mkdir -p "$mirror"

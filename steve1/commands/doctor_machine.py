@@ -181,10 +181,10 @@ def disk_and_memory(machine: Machine) -> list[Finding]:
     free = shutil.disk_usage(machine.root).free / 1e9
     state = "ok" if free >= 10 else "warn" if free >= 2 else "fail"
     todo = "" if state == "ok" else f"du -sh {machine.root}/data/* | sort -h   # and remove what is not needed"
-    findings = [Finding("Disk", state, f"{free:.1f} GB free under {machine.root} (quickstart 2 GB, published weights 3 GB, Minecraft 2 to 6 GB)", todo)]
+    findings = [Finding("Disk", state, f"{free:.1f} GB free under {machine.root}", todo)]
     total = _memory_gigabytes(machine)
     if total:
-        findings.append(Finding("Memory", "ok" if total >= 7 else "warn", f"{total:.0f} GB" + ("" if total >= 7 else "; a Minecraft takes 2 to 4 GB beside the policy: --workers 1")))
+        findings.append(Finding("Memory", "ok" if total >= 7 else "warn", f"{total:.0f} GB" + ("" if total >= 7 else "; a Minecraft's Java takes up to 4 GB beside the policy: --workers 1")))
     if machine.shared_memory.exists():
         shared = shutil.disk_usage(machine.shared_memory)
         if shared.free < 64e6:

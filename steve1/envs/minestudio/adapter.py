@@ -28,7 +28,7 @@ def _simulator(settings: Mapping[str, Any]) -> Any:
         os.environ.setdefault("MINESTUDIO_DIR", str(settings["engine_folder"]))
     from minestudio.simulator import entry
 
-    report("looking for MineStudio's engine; it is downloaded once (1.5 GB)")
+    report("looking for MineStudio's engine; it is downloaded once")
     try:
         # With the question answered: a worker has nobody to ask.
         entry.check_engine(skip_confirmation=True)

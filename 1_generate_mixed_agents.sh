@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Makes a dataset of episodes that two VPT agents play in turns, with spins between (STEVE-1's second source of data), and embeds it.
+#   needs: weights of two agents (bash 0_download_weights.sh vpt_model vpt, and another of VPT's), the game of ENV, MineCLIP's weights
+#   makes: OUTPUT_DIR/mixed_<number>_models[…]_…_seed…/, ready for 2_create_sampling.sh
+#   takes: MAX_TIMESTEPS steps of the game and of the agents for each episode (2x agents want a GPU); about 7 KB a frame and its video on disk
+#   usage: bash 1_generate_mixed_agents.sh [--help and further options]
+# The same command again goes on where it was stopped.
+set -euo pipefail
+cd "$(dirname "$0")"
+. tools/python.sh
+
+AGENTS="${AGENTS:-data/weights/vpt/foundation-model-2x.weights data/weights/vpt/rl-from-foundation-2x.weights}"   # two or more
+OUTPUT_DIR="${OUTPUT_DIR:-data/dataset_mixed_agents}"
+ENV="${ENV:-minerl}"                   # luanti | mcio | minerl | minestudio
+N_EPISODES="${N_EPISODES:-5}"
+MAX_TIMESTEPS="${MAX_TIMESTEPS:-7200}" # 20 a second
+SEED="${SEED:-0}"
+MINECLIP="${MINECLIP:-}"               # MineCLIP weights; empty: the published ones
+
+case "${1:-}" in -h|--help) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//'; exec "$PYTHON" -m steve1.commands.gen_mixed_agents --help ;; esac
+# shellcheck disable=SC2086  # a list of files on purpose
+"$PYTHON" -m steve1.commands.gen_mixed_agents --agents $AGENTS --output_dir "$OUTPUT_DIR" --env "$ENV" --n_episodes "$N_EPISODES" \
+  --max_timesteps "$MAX_TIMESTEPS" --seed "$SEED" "$@"
+exec "$PYTHON" tools/generate_mineclip_embeds.py --dataset_dir "$OUTPUT_DIR" ${MINECLIP:+--weights "$MINECLIP"}

@@ -1,0 +1,183 @@
+"""Episodes played by two agents in turns, with spins between: STEVE-1's second source of data.
+
+In: two agents that need no goal (VPT's), an environment, a seed. Out: a native episode whose metadata says who played when. Behaviour
+that changes abruptly is what hindsight goals are learned from, so agents are switched and the view is spun at random times.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1 import actions
+from steve1.core.errors import UserError
+from steve1.core.seeds import generator, integer
+from steve1.data.episode import EpisodeWriter
+
+LARGEST_TURN = 10.0
+"""Degrees a tick that the camera's bins can express; the published spins of 20 to 30 degrees were labelled as 10."""
+TO_RL, FROM_RL = 1 / 3000, 1 / 1000
+
+
+class Player(Protocol):
+    """`steve1.Agent`, or anything that acts on frames alone."""
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forget the last episode."""
+
+    def act(self, frame: NDArray[np.uint8], goal: None) -> dict[str, Any]:
+        """The MineRL action for this frame."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MixSettings:
+    """Attributes:
+    max_timesteps, min_timesteps: an episode's longest length, and the shortest that is kept.
+    switch_prob: chance at each step that the other agent takes over; with exactly one agent trained by reinforcement learning, the
+        published 1/3000 towards it and 1/1000 away from it are taken, unless `same_rates`.
+    spin_prob: chance at each step that a spin begins.
+    spin_degrees: how far a spin turns, drawn between these.
+    spin_speed: degrees a tick, at most LARGEST_TURN, drawn between these.
+    """
+
+    max_timesteps: int = 7200
+    min_timesteps: int = 1000
+    switch_prob: float = 1 / 1000
+    spin_prob: float = 1 / 750
+    spin_degrees: tuple[float, float] = (90.0, 360.0)
+    spin_speed: tuple[float, float] = (5.0, 10.0)
+    same_rates: bool = False
+
+    def check(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            UserError: all faults at once.
+        """
+        faults = []
+        if not 0 < self.min_timesteps <= self.max_timesteps:
+            faults.append(f"0 < min_timesteps <= max_timesteps (got {self.min_timesteps}, {self.max_timesteps})")
+        for name in ("switch_prob", "spin_prob"):
+            if not 0 <= getattr(self, name) <= 1:
+                faults.append(f"{name} is a chance between 0 and 1 (got {getattr(self, name)})")
+        low, high = self.spin_speed
+        if not 0 < low <= high <= LARGEST_TURN:
+            faults.append(f"spins turn by more than 0 and at most {LARGEST_TURN:g} degrees a tick, what labels can express (got {low:g} to {high:g})")
+        if not 0 < self.spin_degrees[0] <= self.spin_degrees[1]:
+            faults.append(f"spins turn by more than 0 degrees, the smaller number first (got {self.spin_degrees})")
+        if faults:
+            raise UserError("These settings cannot be used.", expected="; ".join(faults))
+
+
+def is_rl(name: str) -> bool:
+    """Whether weights of this name were trained by reinforcement learning, as VPT's files say."""
+    return "rl-from" in name or "rl_from" in name
+
+
+def switch_chances(names: tuple[str, str], settings: MixSettings) -> tuple[float, float]:
+    """Chance at each step to switch to the first agent and to the second. Two agents of one kind, both trained by RL too, switch evenly."""
+    kinds = [is_rl(name) for name in names]
+    if settings.same_rates or sum(kinds) != 1:
+        return settings.switch_prob, settings.switch_prob
+    return (TO_RL, FROM_RL) if kinds[0] else (FROM_RL, TO_RL)
+
+
+def spin(rng: np.random.Generator, settings: MixSettings) -> list[dict[str, Any]]:
+    """The actions of a spin: turns to one side, each no larger than what its label says."""
+    total, speed = rng.uniform(*settings.spin_degrees), rng.uniform(*settings.spin_speed)
+    side = 1.0 if rng.random() < 0.5 else -1.0
+    turn = {**actions.null_action(), "camera": [0.0, side * float(speed)]}
+    return [dict(turn) for _ in range(max(1, round(total / speed)))]
+
+
+@dataclasses.dataclass
+class Mixer:
+    """Who acts at each step. `switches`: [step, agent (0 or 1)], beginning with step 0; `spins`: [first step, length]."""
+
+    agents: tuple[Player, Player]
+    names: tuple[str, str]
+    settings: MixSettings
+    rng: np.random.Generator
+
+    def __post_init__(self) -> None:
+        self.chances = switch_chances(self.names, self.settings)
+        self.active = int(self.rng.integers(2))
+        self.switches: list[list[int]] = [[0, self.active]]
+        self.spins: list[list[int]] = []
+        self._spin: list[dict[str, Any]] = []
+        self._step = 0
+
+    def act(self, frame: NDArray[np.uint8]) -> dict[str, Any]:
+        """The next action; a spin is finished before anything else happens."""
+        step, self._step = self._step, self._step + 1
+        if not self._spin:
+            if step and self.rng.random() < self.chances[1 - self.active]:
+                self.active = 1 - self.active
+                self.agents[self.active].reset()
+                self.switches.append([step, self.active])
+            if self.rng.random() < self.settings.spin_prob:
+                self._spin = spin(self.rng, self.settings)
+                self.spins.append([step, len(self._spin)])
+        if not self._spin:
+            return self.agents[self.active].act(frame, None)
+        action = self._spin.pop(0)
+        if not self._spin:
+            # What it remembers from before the spin is not what it sees now.
+            self.agents[self.active].reset()
+        return action
+
+
+class _TooShort(Exception):
+    """An episode that is not kept."""
+
+
+def episode_name(number: int, names: tuple[str, str], settings: MixSettings, frames: int, seed: int, ended: str) -> str:
+    """STEVE-1's labels: agents, longest and true length, seed, and why it ended."""
+    return f"mixed_{number:05d}_models[{names[0]},{names[1]}]_mxFrm{settings.max_timesteps}_nmFrm{frames}_seed{seed}_term{ended}"
+
+
+def find_mixed(folder: Path, number: int) -> Path | None:
+    """The finished episode of this number, if there is one."""
+    return next((path for path in sorted(folder.glob(f"mixed_{number:05d}_*")) if path.is_dir()), None)
+
+
+def mixed_episode(
+    env: Any, agents: tuple[Player, Player], names: tuple[str, str], folder: Path, number: int, seed: int, settings: MixSettings,
+    options: dict[str, Any] | None = None, metadata: dict[str, Any] | None = None,
+) -> Path | None:  # fmt: skip
+    """Play and write one episode; None if it was shorter than `min_timesteps`. Everything random follows from seed and number.
+
+    Raises:
+        GameDied: nothing is left behind; the same call plays it again with a fresh game.
+    """
+    settings.check()
+    own_seed = integer(seed, "mixed episode", number) % 2**31
+    mixer = Mixer(agents, names, settings, generator(own_seed, "mixer"))
+    for index, agent in enumerate(agents):
+        agent.reset(seed=integer(own_seed, "agent", index))
+    part = folder / f".mixed_{number:05d}"
+    ended, frames = "MaxTimesteps", 0
+    obs, info = env.reset(seed=own_seed, options=dict(options or {}))
+    try:
+        with EpisodeWriter(part, metadata) as writer:
+            for _ in range(settings.max_timesteps):
+                action = mixer.act(obs["pov"])
+                writer.add(obs["pov"], action)
+                obs, _, terminated, truncated, info = env.step(action)
+                if terminated or truncated:
+                    ended = "Death" if terminated else "Done"
+                    break
+            frames = len(writer)
+            if frames < settings.min_timesteps:
+                raise _TooShort
+            writer.metadata.update(
+                source="mixed agents", agents=list(names), seed=own_seed, switches=mixer.switches, spins=mixer.spins, ended=ended,
+                switch_chances=list(mixer.chances), settings=dataclasses.asdict(settings), start=info.get("start") or {},
+            )  # fmt: skip
+    except _TooShort:
+        return None
+    return part.rename(folder / episode_name(number, names, settings, frames, own_seed, ended))
