@@ -70,7 +70,7 @@ def pursuits(args: Args, family: Any) -> list[Pursuit]:
     names = list(by_folder)
     chosen = [names[round(index)] for index in np.linspace(0, len(names) - 1, min(_GOALS, len(names)))]
     return [
-        Pursuit(slug(name), f"the end of {name}/{by_folder[name].name}", np.asarray(Episode(by_folder[name]).goals[-1], np.float32))
+        Pursuit(slug(name), f"the end of {name}/{by_folder[name].name}", np.array(Episode(by_folder[name]).goals[-1], np.float32))
         for name in chosen
     ]
 
