@@ -141,8 +141,9 @@ def playable(env: str) -> str:
     Raises:
         UserError: it does not; says what to pass.
     """
-    from steve1.envs import ENVIRONMENTS
+    from steve1.envs import ENVIRONMENTS, game_for
 
+    env = game_for(env)
     if env not in ENVIRONMENTS:
         raise UserError(
             f'The game "{env}" is not available.',

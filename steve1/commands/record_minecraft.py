@@ -1,7 +1,7 @@
 """Record a person who plays Minecraft: `bash run_agent/record_minecraft.sh --name my_house`.
 
 In: a person at the keyboard, in MCio's own window. Out: recordings in the contractor format (video, ticks, options), one for each episode,
-ready for `bash 1_generate_dataset.sh --source folder`.
+ready for `SOURCE=folder bash 1_generate_dataset.sh`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def main(args: Args) -> None:
                 details={"env": "mcio", "player": "a person"},
             )  # fmt: skip
             print(f"  {made.steps} ticks ({made.steps / 20:.0f} s): {display(made.prefix)}.mp4")
-    print(f"next: bash 1_generate_dataset.sh --source folder --input {display(folder)}")
+    print(f"next: SOURCE=folder RECORDINGS_DIR={display(folder)} bash 1_generate_dataset.sh")
 
 
 def cli() -> None:

@@ -24,8 +24,8 @@ class Family:
     mineclip: str = "data/weights/mineclip/attn.pth"
     mineclip_config: str = "attn"
     prior: str = "data/weights/steve1/steve1_prior.pt"
-    # The published weights belong to Minecraft; until its adapters are here, they play in the one game there is.
-    env: str = "luanti"
+    # The published weights belong to Minecraft; which one plays it, and what does where none is installed, is decided where it is played.
+    env: str = "minecraft"
     cond_scale: float = 6.0
     run: str = ""
     hashes: dict[str, str] = dataclasses.field(default_factory=dict)

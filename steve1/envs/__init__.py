@@ -6,7 +6,9 @@ In: MineRL actions. Out: pictures, inventory, position. The only room that knows
 
 from __future__ import annotations
 
+import functools
 import importlib
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +18,11 @@ from .errors import GameDied
 from .interface import FPS, Env
 from .starts import SPLITS, SURROUNDINGS, start_states
 
+_log = logging.getLogger(__name__)
 MINECRAFTS = ("mcio", "minerl", "minedojo", "minestudio")
 ENVIRONMENTS = ("luanti", *MINECRAFTS)
 
-__all__ = ["ENVIRONMENTS", "FPS", "MINECRAFTS", "SPLITS", "SURROUNDINGS", "Env", "GameDied", "make_env", "missing_mods", "start_states"]
+__all__ = ["ENVIRONMENTS", "FPS", "MINECRAFTS", "SPLITS", "SURROUNDINGS", "Env", "GameDied", "game_for", "make_env", "missing_mods", "start_states"]
 
 
 def make_env(
@@ -51,6 +54,22 @@ def make_env(
     from .luanti import LuantiEnv
 
     return LuantiEnv(surroundings=surroundings, width=width, height=height, instance=instance, **more)
+
+
+def game_for(name: str) -> str:
+    """`name`; in the place of "minecraft", which weights without a family file are made for, the first Minecraft that is installed
+    here, and Luanti where none is."""
+    return name if name != "minecraft" else _minecraft_here()
+
+
+@functools.cache
+def _minecraft_here() -> str:
+    from .backends import installed_version
+
+    found = next((each for each in MINECRAFTS if installed_version(each)), "luanti")
+    if found == "luanti":
+        _log.warning("these weights are made for Minecraft, and none is installed (bash tools/install_minecraft.sh mcio): they play in luanti")
+    return found
 
 
 def missing_mods(name: str, wanted: Sequence[str]) -> dict[str, str]:

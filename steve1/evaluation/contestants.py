@@ -279,7 +279,9 @@ def guess_family_env(contestants: Sequence[Contestant], env: str | None) -> str:
     """The environment to play in: as asked for, else that of the first weights, else Luanti."""
     if env:
         return env
-    return next((contestant.family.env for contestant in contestants if contestant.needs_goal), "luanti")
+    from steve1.envs import game_for
+
+    return game_for(next((contestant.family.env for contestant in contestants if contestant.needs_goal), "luanti"))
 
 
 def environment_threads(workers: int) -> int:

@@ -22,7 +22,8 @@ class Null(Game):
 
     def step(self, action: dict[str, Any]) -> Step:
         self.steps += 1
-        return (*self._seen()[:1], 0.0, False, False, self._seen()[1])
+        obs, info = self._seen()
+        return obs, 0.0, False, False, info
 
     def _seen(self) -> tuple[dict[str, Any], dict[str, Any]]:
         place = {"xpos": 12.25, "ypos": 64.0, "zpos": -3.5 - self.steps * 0.2, "pitch": 10.0, "yaw": -90.0}
