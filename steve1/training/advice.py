@@ -125,9 +125,12 @@ def overfitting(run: Run) -> Advice | None:
     best, validations = run.best, run.validations
     if best is None or len(validations) < 3 or validations[-1][1] <= best[1] * (1 + WORSE):
         return None
-    before = [value for step, value in run.points("train/loss") if step <= best[0]]
+    before = [value for step, value in run.points("train/loss") if step <= best[0]][-3:]
     after = [value for step, value in run.points("train/loss") if step > best[0]]
-    if not before or not after or sum(after[-3:]) / len(after[-3:]) >= before[-1]:
+    if not before or not after:
+        return None
+    then, now = sum(before) / len(before), sum(after) / len(after)
+    if now > then * (1 + WORSE):  # training got worse as well: that is another fault
         return None
     rise = validations[-1][1] / best[1] - 1
     per_step = run.setting("total_frames") / max(1, validations[-1][0])
@@ -136,8 +139,8 @@ def overfitting(run: Run) -> Advice | None:
         "overfitting",
         "act",
         f"Over-fitting: the validation loss was lowest at step {best[0]} ({best[1]:.3f}) and rose to {validations[-1][1]:.3f} ({percent(rise)}), "
-        "while the training loss went on falling.",
-        f"过拟合：验证损失在第 {best[0]} 步最低（{best[1]:.3f}），之后升到 {validations[-1][1]:.3f}（{percent(rise)}），而训练损失继续下降。",
+        f"the training loss did not ({then:.3f} to {now:.3f}).",
+        f"过拟合：验证损失在第 {best[0]} 步最低（{best[1]:.3f}），之后升到 {validations[-1][1]:.3f}（{percent(rise)}），而训练损失没有上升（{then:.3f} 到 {now:.3f}）。",
         ("Use the _best weights of this run.", f"Train shorter: TOTAL_FRAMES={frames}; or stop by itself: --patience 3",
          "Mix in old episodes (3_train_finetune_mixed.sh), record more, or --jitter.", "WEIGHT_DECAY=0.05, or train less of it: TRAIN_PARTS=lora"),
         ("使用本次的 _best 权重。", f"减少训练帧数：TOTAL_FRAMES={frames}；或自动早停：--patience 3",

@@ -27,12 +27,19 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round((first + number) * step, 12) for number in range(int((high - first * step) / step + 1e-9) + 1)]
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """Logarithms of 1, 2, 5, 10, 20, ... between two logarithms; round steps where there are fewer than two of these."""
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    found = [math.log10(digit) + decade for decade in decades for digit in (1, 2, 5) if low <= math.log10(digit) + decade <= high]
+    return found if len(found) > 1 else ticks(low, high)
+
+
 def number_text(value: float) -> str:
     """A number as short as its size allows: 12k, 0.35, 1e-05."""
     if value == 0:
         return "0"
     if abs(value) >= 10_000:
-        return f"{value / 1000:g}k"
+        return f"{value / 1000:.4g}k"
     return f"{value:.1e}" if abs(value) < 1e-3 else f"{value:.4g}"
 
 
@@ -70,7 +77,7 @@ def line_chart(
         return across, _TOP + (high - y) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
     parts = [f'<text class="title" x="{_LEFT}" y="16">{html.escape(title)}</text>']
-    for y in ticks(low, high):
+    for y in log_ticks(low, high) if log else ticks(low, high):
         height = at(left, y)[1]
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{height:.1f}" y2="{height:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 5}" y="{height + 4:.1f}" text-anchor="end">{number_text(10**y if log else y)}</text>')

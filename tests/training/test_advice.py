@@ -131,3 +131,9 @@ def test_pressing_ones_come_first() -> None:
     levels = [advice.level for advice in found({"retention/loss": curve(2.0, 3.0), "validation/loss": None}).values()]
     assert levels == sorted(levels, key=["act", "note", "good"].index)
     assert levels[0] == "act"
+
+
+def test_when_training_gets_worse_too_it_is_no_overfitting() -> None:
+    worse = {"validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2), "train/loss": curve(2.4, 2.0, 2.0, 2.3, 2.5, 2.6, first=100)}
+    assert "overfitting" not in found(worse)
+    assert "rate_too_high" in found(worse)
