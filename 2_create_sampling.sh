@@ -9,7 +9,11 @@ set -euo pipefail
 cd "$(dirname "$0")"
 . tools/python.sh
 
-VAL_FRACTION="${VAL_FRACTION:-0.1}"   # share of the episodes kept for validation
+VAL_FRACTION="${VAL_FRACTION:-0.1}"   # share of each folder's episodes kept for validation: at least one, never more than a fifth of all
+VAL_LIST="${VAL_LIST:-}"              # or a list of episodes that is validated on as it is
+TRAIN_FRAMES="${TRAIN_FRAMES:-0}"     # frames to train on (whole episodes); 0: all
+VAL_FRAMES="${VAL_FRAMES:-0}"         # frames to validate on, in place of VAL_FRACTION
 SEED="${SEED:-0}"                     # of the split
 
-exec "$PYTHON" -m steve1.commands.create_sampling --val_fraction "$VAL_FRACTION" --seed "$SEED" "$@"
+exec "$PYTHON" -m steve1.commands.create_sampling --val_fraction "$VAL_FRACTION" --val_list "$VAL_LIST" \
+  --train_frames "$TRAIN_FRAMES" --val_frames "$VAL_FRAMES" --seed "$SEED" "$@"

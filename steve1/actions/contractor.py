@@ -6,7 +6,6 @@ The camera stays in float degrees; "legacy_int" truncates to whole degrees as th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +17,8 @@ from steve1.actions.joint import is_null, to_joint
 from steve1.core.errors import UserError
 
 DEGREES_PER_PIXEL = 360.0 / 2400.0
+#: in a tick; more is no movement but a broken number
+MOST_DEGREES = 1e6
 CAMERA_ROUNDINGS = ("float", "legacy_int")
 
 KEYS: dict[str, str] = {
@@ -81,7 +82,7 @@ def from_contractor(
                     raise ValueError(f"hotbar {slot} is not one of 0..8")
                 action[f"hotbar.{slot + 1}"] = 1
                 last_slot = slot
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(
                 "a recorded tick cannot be read",
                 where=f"tick {number}",
@@ -107,7 +108,8 @@ def _pressed(tick: Mapping[str, Any], mouse: Mapping[str, Any]) -> EnvAction:
 
 def _camera(mouse: Mapping[str, Any], scale: float, rounding: str) -> list[float]:
     movement = [mouse["dy"] * scale * DEGREES_PER_PIXEL, mouse["dx"] * scale * DEGREES_PER_PIXEL]
-    if not (math.isfinite(movement[0]) and math.isfinite(movement[1])):
+    # Written so that NaN is refused too; a flick of the wrist is a few hundred degrees.
+    if not (abs(movement[0]) <= MOST_DEGREES and abs(movement[1]) <= MOST_DEGREES):
         raise ValueError(f"mouse movement {mouse['dx']}, {mouse['dy']}")
     return (
         [float(int(value)) for value in movement] if rounding == "legacy_int" else [float(value) for value in movement]

@@ -27,7 +27,13 @@ class Args:
     mix: tuple[str, ...] = ()
     """Several folders with their shares of the training windows: --mix data/dataset_buildhouse=0.7 data/dataset_contractor=0.3 (a bare X means data/dataset_X)."""
     val_fraction: float = 0.1
-    """Share of each folder's episodes that is kept for validation (at least one episode)."""
+    """Share of each folder's episodes that is kept for validation: at least one episode, but never more than a fifth of all."""
+    val_list: str = ""
+    """A list of episodes to validate on as it is (such as data/samplings/fixed_val.txt); none of them is trained on."""
+    train_frames: int = 0
+    """Take whole episodes until this many frames are trained on, of each folder its share; 0: all."""
+    val_frames: int = 0
+    """Take whole episodes until this many frames are validated on, in place of --val_fraction."""
     seed: int = 0
     """Of the split between training and validation."""
     overwrite: bool = False
@@ -41,10 +47,18 @@ def main(args: Args) -> None:
     name, sources = choose_sources(args)
     folder = resolve(args.samplings_dir)
     metadata = create_sampling(
-        name, sources, val_fraction=args.val_fraction, seed=args.seed, folder=folder, overwrite=args.overwrite
+        name,
+        sources,
+        val_fraction=args.val_fraction,
+        train_frames=args.train_frames,
+        val_frames=args.val_frames,
+        val_list=resolve(args.val_list) if args.val_list else None,
+        seed=args.seed,
+        folder=folder,
+        overwrite=args.overwrite,
     )
     for row in metadata["sources"]:
-        share = f", share {row['weight']:g}" if row["weight"] is not None else ""
+        share = f", {row['train_share']:.1%} of training" if len(metadata["sources"]) > 1 else ""
         print(
             f"{row['folder']}: {row['train_episodes']} train + {row['val_episodes']} val episodes, {row['train_frames']:,} + {row['val_frames']:,} frames{share}"
         )
@@ -52,6 +66,14 @@ def main(args: Args) -> None:
             print(
                 f"  {len(row['without_goals'])} without goal embeddings; before training: python tools/generate_mineclip_embeds.py --dataset_dir {row['folder']}"
             )
+    print(
+        f"in all {metadata['train_episodes']} + {metadata['val_episodes']} episodes, "
+        f"{metadata['train_frames']:,} + {metadata['val_frames']:,} frames"
+        + (f" (validation as in {args.val_list})" if args.val_list else "")
+    )
+    for part, wanted in (("train", args.train_frames), ("val", args.val_frames)):
+        if metadata[f"{part}_frames"] < wanted:
+            print(f"  fewer {part} frames than the {wanted:,} asked for: there are no more")
     for part in ("train.txt", "val.txt", "metadata.json"):
         print(f"wrote {display(folder / f'{name}_{part}')}")
 

@@ -113,7 +113,8 @@ def convert_recording(
     except UserError as fault:
         result.status, result.reason = "refused", _one_line(fault)
     except OSError as fault:
-        if fault.errno in _MACHINE or _lies_in(fault.filename, Path(output_dir)):
+        too_long = fault.errno == errno.ENAMETOOLONG
+        if fault.errno in _MACHINE or (_lies_in(fault.filename, Path(output_dir)) and not too_long):
             raise
         result.status, result.reason = "refused", f"{fault.strerror or fault}: {fault.filename or recording.video}"
     except Exception as fault:

@@ -192,7 +192,7 @@ def _absolute(recording: Recording) -> Recording:
 def _length(recording: Recording) -> int:
     if recording.ticks is None:
         return 0
-    with contextlib.suppress(UserError):
+    with contextlib.suppress(UserError, OSError):
         return probe(recording.video).frames
     return 0
 

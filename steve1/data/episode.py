@@ -266,8 +266,9 @@ def find_episodes(folder: str | os.PathLike[str]) -> list[Path]:
         raise UserError(
             "This dataset folder does not exist.", where=root, todo="bash 1_generate_dataset.sh, or put episodes there"
         )
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and _looks_like_episode(p))
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and is_episode(p))
 
 
-def _looks_like_episode(path: Path) -> bool:
+def is_episode(path: Path) -> bool:
+    """Whether a folder holds frames as one of the layouts names them."""
     return any((path / name).exists() for name in (PACK, "frames.mp4", "frames"))

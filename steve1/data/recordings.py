@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +24,10 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.paths import resolve
 
-from .episode import Episode, find_episodes
+from .episode import Episode, find_episodes, is_episode
 from .layouts import MINECLIP_VIDEO, PACK
 
+_OURS = (".mp4", ".jsonl")
 _VERSION = re.compile(r"^(?:all_)?(\d{1,2}\.\d{1,2})(?:$|[_-])")
 #: The height of the recorder's own window; the pointer's place is told in its pixels.
 _RECORDER_HEIGHT = 720
@@ -60,78 +63,99 @@ class Recording:
 
 
 def find_recordings(folder: str | Path) -> tuple[list[Recording], list[tuple[Path, str]]]:
-    """Recordings anywhere below `folder`, sorted, and files that lack their other half with the reason.
+    """Recordings anywhere below `folder` (linked folders too), sorted; and what cannot be one, with the reason.
 
     Raises:
-        UserError: no such folder, nothing recorded in it, or two recordings that would get one name.
+        UserError: no such folder, or nothing recorded in it.
     """
     root = resolve(folder)
     if not root.is_dir():
         raise UserError("This folder of recordings does not exist.", where=root)
+    files, folders, lonely = _tree(root)
     found: list[Recording] = []
-    lonely: list[tuple[Path, str]] = []
-    episodes = {path for parent in (root, *_folders(root)) for path in find_episodes(parent)}
+    episodes = {path for parent in folders for path in find_episodes(parent)}
+    episodes |= {root} if is_episode(root) else set()
     # Episodes of our own need no conversion; an output folder may lie inside the input folder.
     found += [Recording(_name(path, root), path, None) for path in sorted(episodes) if not (path / PACK).exists()]
-    for video in sorted(root.rglob("*.mp4")):
-        if video.name.startswith(".") or video.name == MINECLIP_VIDEO or episodes & set(video.parents):
-            continue
-        ticks = video.with_suffix(".jsonl")
-        if ticks.exists():
-            found.append(
-                Recording(
-                    _name(video.with_suffix(""), root),
-                    video,
-                    ticks,
-                    version_in(video.relative_to(root.parent).parts[:-1]),
-                )
-            )
-        else:
-            lonely.append(
-                (
-                    video,
-                    f"a video without actions: {ticks.name} is missing, and training needs what was pressed at each frame",
-                )
-            )
-    for ticks in sorted(root.rglob("*.jsonl")):
-        if (
-            not ticks.with_suffix(".mp4").exists()
-            and not episodes & set(ticks.parents)
-            and not ticks.name.startswith(("convert_report", "."))
-        ):
-            lonely.append((ticks, f"actions without a video: {ticks.stem}.mp4 is missing"))
+    beside = {path for path in files if not episodes & set(path.parents) and path.name != MINECLIP_VIDEO}
+    for path in sorted(beside):
+        if path.suffix == ".mp4":
+            ticks = path.with_suffix(".jsonl")
+            version = version_in(path.relative_to(root.parent).parts[:-1])
+            if ticks in beside:
+                found.append(Recording(_name(path.with_suffix(""), root), path, ticks, version))
+            elif ticks not in {place for place, _ in lonely}:
+                reason = f"a video without actions: {ticks.name} is missing, and training needs what was pressed at each frame"
+                lonely.append((path, reason))
+        elif path.with_suffix(".mp4") not in beside and not path.name.startswith("convert_report"):
+            lonely.append((path, f"actions without a video: {path.stem}.mp4 is missing"))
     if not found and not lonely:
         raise UserError(
             "There is nothing to convert.",
             where=root,
             expected="recordings as name.mp4 with name.jsonl, or folders with frames/ and actions.jsonl",
         )
-    _check_names(found)
-    return found, lonely
+    return _with_names_of_their_own(found, lonely)
 
 
-def _folders(root: Path) -> Iterator[Path]:
-    # An episode's own frames folder is no place to look for episodes, and may hold thousands of files.
-    for path in sorted(root.iterdir()):
-        if path.is_dir() and path.name != "frames" and not path.name.startswith(".") and not path.is_symlink():
-            yield path
-            yield from _folders(path)
+def _tree(root: Path) -> tuple[list[Path], list[Path], list[tuple[Path, str]]]:
+    """Videos and ticks below a folder, the folders themselves, and what can be neither, with the reason; hidden ones left out."""
+    files: list[Path] = []
+    folders: list[Path] = []
+    odd: list[tuple[Path, str]] = []
+    seen: set[Path] = set()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        # Links are followed, but no folder is searched twice: one may lead back to where it stands.
+        if folder.resolve() in seen:
+            odd.append((folder, "a link to a folder that is searched already"))
+            continue
+        seen.add(folder.resolve())
+        folders.append(folder)
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as fault:
+            odd.append((folder, f"a folder that cannot be read: {fault.strerror}"))
+            continue
+        for entry in entries:
+            path = folder / entry.name
+            kind = "" if entry.name.startswith(".") else _kind(path)
+            if kind == "folder":
+                # An episode's own frames folder is no place to look for episodes, and may hold thousands of files.
+                waiting += [path] if path.name != "frames" else []
+                odd += [(path, "a folder that is named like a file of a recording")] if path.suffix in _OURS else []
+            elif kind and path.suffix in _OURS:
+                if kind == "file":
+                    files.append(path)
+                else:
+                    odd.append((path, kind))
+    return files, folders, odd
+
+
+def _kind(path: Path) -> str:
+    """ "file", "folder", or what is wrong with it."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as fault:
+        return f"it cannot be opened: {fault.strerror}"
+    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "it is neither a file nor a folder"
 
 
 def _name(path: Path, root: Path) -> str:
-    return "_".join(path.relative_to(root).parts)
+    return "_".join(path.relative_to(root).parts) or root.name
 
 
-def _check_names(found: list[Recording]) -> None:
-    seen: dict[str, Recording] = {}
+def _with_names_of_their_own(
+    found: list[Recording], lonely: list[tuple[Path, str]]
+) -> tuple[list[Recording], list[tuple[Path, str]]]:
+    """Recordings without those whose episode would get the name of an earlier one."""
+    first: dict[str, Recording] = {}
     for recording in found:
-        other = seen.setdefault(recording.name, recording)
+        other = first.setdefault(recording.name, recording)
         if other is not recording:
-            raise UserError(
-                "Two recordings would become one episode.",
-                where=f"{other.video} and {recording.video}",
-                todo="rename one of them",
-            )
+            lonely.append((recording.video, f"it would become the same episode as {other.video}: rename one of them"))
+    return list(first.values()), sorted(lonely)
 
 
 def version_in(parts: Iterable[str]) -> str:
@@ -175,15 +199,8 @@ def read_ticks(recording: Recording, camera_rounding: str = "float", *, esc_as_i
     """
     if recording.ticks is None:
         episode = Episode(recording.video)
+        keep = ~act.is_null(*episode.tokens())  # which also raises where there are more or fewer actions than frames
         actions = episode.actions()
-        if len(actions) != len(episode):
-            raise UserError(
-                "The actions do not fit the frames.",
-                where=recording.video,
-                expected=f"{len(episode)}",
-                got=f"{len(actions)}",
-            )
-        keep = ~act.is_null(*act.to_joint(actions))
         return Ticks(actions, keep, np.full((len(actions), 2), np.nan), [], np.arange(len(actions)))
     notes: list[str] = []
     ticks = list(_parsed(recording.ticks, notes))
@@ -214,7 +231,7 @@ def _parsed(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
                 continue
             if torn:
                 raise UserError(
-                    "This line of the recording is not JSON.",
+                    "This line of the recording is no tick.",
                     where=f"{path}:{torn[0]}",
                     got=torn[1],
                     todo="repair or remove this recording",
@@ -224,8 +241,8 @@ def _parsed(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
                 if not isinstance(tick, dict):
                     raise ValueError(f"a {type(tick).__name__} instead of a tick")
                 yield _reduced(tick)
-            except (ValueError, RecursionError, AttributeError, TypeError) as fault:
-                torn = (number, str(fault)[:120])
+            except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as fault:
+                torn = (number, f"no {fault}" if isinstance(fault, KeyError) else str(fault)[:120])
     if torn:
         notes.append(f"the last line ({torn[0]}) was cut off and is dropped")
 
@@ -238,7 +255,7 @@ def _reduced(tick: dict[str, Any]) -> dict[str, Any]:
             key: tick["mouse"][key] for key in ("x", "y", "dx", "dy", "buttons", "newButtons") if key in tick["mouse"]
         }
     if isinstance(tick.get("keyboard"), dict):
-        kept["keyboard"] = {"keys": [key for key in tick["keyboard"].get("keys", ()) if key in act.contractor.KEYS]}
+        kept["keyboard"] = {"keys": [key for key in tick["keyboard"]["keys"] if key in act.contractor.KEYS]}
     return kept
 
 

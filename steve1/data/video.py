@@ -62,6 +62,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
     with container:
         if not container.streams.video:
             raise UserError("This file holds no video stream.", where=source)
+        if container.streams.video[0].codec_context is None:
+            raise UserError("This video is coded in a way that FFmpeg does not know.", where=source, expected="H.264")
         yield container, container.streams.video[0]
 
 

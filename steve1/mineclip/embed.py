@@ -6,9 +6,10 @@ is whole and is skipped; one that cannot be read is named and left alone.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,58 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, write_json
+from steve1.core.paths import display
 from steve1.data.episode import Episode, find_episodes, write_goals
+from steve1.data.shards import cluster_gpus, ray_results
+from steve1.mineclip.device import choose_device
 from steve1.mineclip.model import MineCLIP
+from steve1.mineclip.pipeline import PARTS, embed_episodes
+from steve1.mineclip.weights import load_mineclip, weights_hash
 
 PROVENANCE = "mineclip"  # the key of an episode's metadata that says which weights made its goals
-_log = logging.getLogger(__name__)
+#: episodes of one Ray task: enough to make up for loading the weights, few enough to spread
+_GROUP = 8
+
+
+@dataclass(frozen=True)
+class EmbedSettings:
+    """How a dataset is embedded; travels to other machines.
+
+    Attributes:
+        weights, config: as `load_mineclip` takes them.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: of the matrix products: fp32, bf16, or auto (bf16 on CUDA).
+        batch: frames in the vision tower at a time; memory follows it, not an episode's length.
+        half: store float16 instead of float32.
+        overwrite: embed again what is embedded.
+    """
+
+    weights: Path
+    config: str | Path = "attn"
+    device: str = "auto"
+    precision: str = "auto"
+    batch: int = 32
+    half: bool = False
+    overwrite: bool = False
 
 
 @dataclass
 class EmbedReport:
-    """What happened to each episode of a run."""
+    """What happened to each episode of a run; `frames` were embedded in it, `enlarged` episodes had only small ones."""
 
     embedded: list[Path] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
     failed: dict[Path, UserError] = field(default_factory=dict)
     frames: int = 0
+    enlarged: list[Path] = field(default_factory=list)
+
+    def add(self, other: EmbedReport) -> None:
+        """Take in what another machine did."""
+        self.embedded += other.embedded
+        self.skipped += other.skipped
+        self.failed |= other.failed
+        self.frames += other.frames
+        self.enlarged += other.enlarged
 
 
 @dataclass(frozen=True)
@@ -41,8 +79,8 @@ class _Plan:
     failed: dict[Path, UserError]
 
 
-def plan(dataset: Path, weights_hash: str, overwrite: bool) -> _Plan:
-    """Which episodes need work, before anything long starts.
+def plan(dataset: Path, weights_hash: str, overwrite: bool, names: Collection[str] | None = None) -> _Plan:
+    """Which episodes need work, before anything long starts; of those in `names` only, where given.
 
     Raises:
         UserError: no episodes at all, or goals of other weights are there and `overwrite` was not asked for.
@@ -59,6 +97,8 @@ def plan(dataset: Path, weights_hash: str, overwrite: bool) -> _Plan:
     foreign: list[Path] = []
     failed: dict[Path, UserError] = {}
     for path in paths:
+        if names is not None and path.name not in names:
+            continue
         try:
             episode = Episode(path)
             state = "none" if overwrite else _state(episode, weights_hash)
@@ -96,48 +136,71 @@ def _state(episode: Episode, weights_hash: str) -> str:
     return "whole" if made_with in (None, weights_hash) else "foreign"
 
 
-def embed_dataset(
-    todo: _Plan,
-    model: MineCLIP,
-    provenance: dict[str, Any],
-    *,
-    batch: int = 32,
-    half: bool = False,
+@lru_cache(maxsize=1)
+def _loaded(weights: Path, config: str | Path, device: str, precision: str, _changed: int) -> tuple[MineCLIP, str]:
+    """The model on its device, and the hash of its weights; kept for the next group of episodes."""
+    model = load_mineclip(weights, config, device=choose_device(device))
+    model.autocast = precision == "bf16" or (precision == "auto" and model.device.type == "cuda")
+    return model, weights_hash(weights)
+
+
+def embed_group(
+    dataset: Path,
+    names: Sequence[str],
+    settings: EmbedSettings,
+    on_start: Callable[[_Plan, MineCLIP], None] = lambda _plan, _model: None,
     on_frames: Callable[[Path, int], None] = lambda _path, _n: None,
 ) -> EmbedReport:
-    """Embed the planned episodes one by one.
+    """Embed some episodes of a dataset: the work of one machine.
 
     Args:
-        todo: what `plan` found.
-        model: on its device, in evaluation mode.
-        provenance: what the metadata will say of the weights; must hold "sha256".
-        batch: frames in the vision tower at a time; memory follows it, not the episode's length.
-        half: store float16 instead of float32.
+        dataset: the folder.
+        names: of its episodes.
+        settings: see there.
+        on_start: called with what there is to do, before it begins.
         on_frames: called with the episode and the number of frames just embedded.
 
     Returns:
         What was done; a failing episode is in `failed` and does not stop the others.
     """
+    changed = settings.weights.stat().st_mtime_ns if settings.weights.is_file() else 0
+    model, digest = _loaded(settings.weights, settings.config, settings.device, settings.precision, changed)
+    todo = plan(dataset, digest, settings.overwrite, set(names))
+    on_start(todo, model)
+    provenance = {
+        "weights": display(settings.weights), "sha256": digest, "embed_dim": model.embed_dim, "bf16": model.autocast,
+    }  # fmt: skip
     report = EmbedReport(skipped=list(todo.skipped), failed=dict(todo.failed))
-    for episode in todo.work:
-        try:
-            embeds = np.concatenate(list(_counted(episode, model, batch, on_frames)))
-            _replace_goals(episode, embeds.astype(np.float16) if half else embeds, provenance)
-        except UserError as error:
-            report.failed[episode.path] = error
+    report.enlarged = [episode.path for episode in todo.work if not episode.keeps_mineclip_frames]
+    like = {"sha256": digest, "bf16": model.autocast}
+    for made in embed_episodes(todo.work, model, batch=settings.batch, like=like, on_frames=on_frames):
+        episode = made.part.episode
+        if made.fault is not None:
+            report.failed[episode.path] = made.fault
             continue
+        _replace_goals(episode, made.part.rows.astype(np.float16) if settings.half else made.part.rows, provenance)
         report.embedded.append(episode.path)
-        report.frames += len(episode)
+        report.frames += made.frames
     return report
 
 
-def _counted(
-    episode: Episode, model: MineCLIP, batch: int, on_frames: Callable[[Path, int], None]
-) -> Iterator[NDArray[np.float32]]:
-    """The embeddings of an episode piece by piece, each announced."""
-    for piece in model.embed_stream(episode.mineclip_frames(), batch):
-        on_frames(episode.path, len(piece))
-        yield piece
+def embed_on_ray(dataset: Path, names: Sequence[str], settings: EmbedSettings) -> Iterator[EmbedReport]:
+    """The same as tasks of a Ray cluster, a few episodes each; reports as they come."""
+    plan(dataset, weights_hash(settings.weights), settings.overwrite, set(names))  # refuses what all tasks would refuse
+    groups = [list(names[start : start + _GROUP]) for start in range(0, len(names), _GROUP)]
+    calls = [(dataset.absolute(), group, settings) for group in groups]
+    on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and cluster_gpus() > 0)
+    for number, result in ray_results(embed_group, calls, gpus=1.0 if on_gpu else 0.0):
+        if isinstance(result, Exception):
+            fault = result if isinstance(result, UserError) else UserError("Its task failed.", got=result)
+            yield EmbedReport(failed={dataset / name: fault for name in groups[number]})
+        else:
+            yield result
+
+
+def sweep(dataset: Path) -> None:
+    """Remove what is left of cut-off runs, once every episode is whole."""
+    shutil.rmtree(dataset / PARTS, ignore_errors=True)
 
 
 def _replace_goals(episode: Episode, embeds: NDArray[np.floating[Any]], provenance: dict[str, Any]) -> None:

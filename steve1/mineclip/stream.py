@@ -63,6 +63,6 @@ class EpisodeStream:
                 where=f"frame {start + first + int(bad[0])}",
                 expected="finite numbers",
                 got=f"{len(bad)} rows with NaN or infinity among these {len(frames)} frames",
-                todo="check the MineCLIP weights; without --bf16 the arithmetic is float32",
+                todo="check the MineCLIP weights; with --precision fp32 the arithmetic is float32",
             )
         return rows

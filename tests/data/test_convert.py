@@ -297,8 +297,14 @@ def test_a_full_disk_is_told_keeps_what_is_whole_and_leaves_nothing_half(
 def test_a_file_that_cannot_be_opened_is_this_recordings_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "abc":
         make_recording(tmp_path / "in", name, 30)
-    (tmp_path / "in" / "b.jsonl").unlink()
-    (tmp_path / "in" / "b.jsonl").mkdir()  # as good as one that may not be read: tests may run as root
+    real_open = open
+
+    def forbidden(path: Any, *more: Any, **named: Any) -> Any:
+        if str(path).endswith("b.jsonl"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real_open(path, *more, **named)
+
+    monkeypatch.setattr("steve1.data.recordings.open", forbidden, raising=False)
     found = by_name(converted(tmp_path))
     assert {name: result.status for name, result in found.items()} == {
         "a.mp4": "converted", "b.mp4": "refused", "c.mp4": "converted",
@@ -340,8 +346,10 @@ def test_names_follow_the_folders_and_must_differ(tmp_path: Path) -> None:
     make_recording(tmp_path / "in" / "x" / "y", "a", 20)
     assert [r.name for r in find_recordings(tmp_path / "in")[0]] == ["x_y_a"]
     make_recording(tmp_path / "in" / "x", "y_a", 20)
-    with pytest.raises(UserError, match="one episode"):
-        find_recordings(tmp_path / "in")
+    found, lonely = find_recordings(tmp_path / "in")
+    assert [str(r.video.relative_to(tmp_path / "in")) for r in found] == ["x/y/a.mp4"]
+    assert lonely[0][0].name == "y_a.mp4"
+    assert "same episode" in lonely[0][1]
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError, match="nothing to convert"):
         find_recordings(tmp_path / "nothing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from steve1.commands.create_sampling import Args, choose_sources
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, resolve
 from steve1.data.sampling import Source, create_sampling, list_path, read_list
+from steve1.data.windows import WindowDataset
 
 from .makers import make_dataset
 
@@ -52,6 +54,76 @@ def test_a_mix_has_its_shares_and_a_validation_part_of_each(data: Path, tmp_path
     train = read_list(tmp_path / "mixed_train.txt")
     assert {(entry.path.parent.name, entry.weight, entry.section) for entry in train} == {("A", 0.7, 1), ("B", 0.3, 2)}
     assert {entry.path.parent.name for entry in read_list(tmp_path / "mixed_val.txt")} == {"A", "B"}
+
+
+def test_small_sources_do_not_give_a_quarter_of_everything_to_validation(tmp_path: Path) -> None:
+    sources = [Source(make_dataset(tmp_path / f"S{n}", [20] * 4, goals=False), 1.0) for n in range(9)]
+    found = create_sampling("many", sources, folder=tmp_path)
+    assert (found["train_episodes"], found["val_episodes"]) == (29, 7)  # not 27 and 9
+    assert all(row["train_episodes"] >= 3 for row in found["sources"])
+    create_sampling("one", sources[:1], folder=tmp_path)
+    assert len(read_list(tmp_path / "one_val.txt")) == 1
+    # More, where it is asked for.
+    assert create_sampling("more", sources, val_fraction=0.5, folder=tmp_path)["val_episodes"] == 18
+
+
+def test_budgets_take_whole_episodes_until_they_are_reached(data: Path, tmp_path: Path) -> None:
+    found = create_sampling("x", [Source(data / "A")], train_frames=90, val_frames=30, folder=tmp_path)
+    assert (found["train_frames"], found["val_frames"]) == (100, 40)
+    assert found["budget"] == {"train_frames": 90, "val_frames": 30}
+    assert found["val_fraction"] is None
+    assert found["sources"][0]["frames"] == 220
+    mixed = create_sampling("m", [Source(data / "A", 0.75), Source(data / "B", 0.25)], train_frames=80, folder=tmp_path)
+    assert [row["train_frames"] for row in mixed["sources"]] == [60, sum_until(mixed["sources"][1], 20)]
+    assert [row["train_share"] for row in mixed["sources"]] == [0.75, 0.25]
+    more = create_sampling("y", [Source(data / "A")], train_frames=10_000, folder=tmp_path)
+    assert more["train_frames"] == 200
+    # A smaller budget takes the first of the same: nothing moves between training and validation.
+    both = [{e.path for e in read_list(tmp_path / f"{name}_train.txt")} for name in ("x", "y")]
+    assert len(both[0]) == 5
+    with pytest.raises(UserError, match="positive"):
+        create_sampling("z", [Source(data / "A")], train_frames=-1, folder=tmp_path)
+
+
+def sum_until(row: dict[str, int], budget: int) -> int:
+    assert budget <= row["train_frames"] < budget + 40
+    return row["train_frames"]
+
+
+def test_validation_on_a_fixed_list(data: Path, tmp_path: Path) -> None:
+    fixed = written(tmp_path, f"# always these\n{data}/A/ep03\n\n{data}/B/ep02  \n")
+    found = create_sampling("x", [Source(data / "A")], val_list=fixed, folder=tmp_path)
+    assert [entry.path.name for entry in read_list(tmp_path / "x_val.txt")] == ["ep03", "ep02"]
+    train = {entry.path.name for entry in read_list(tmp_path / "x_train.txt")}
+    assert train == {f"ep{n:02d}" for n in range(11)} - {"ep03"}
+    assert (found["val_episodes"], found["val_frames"], found["train_episodes"]) == (2, 60, 10)
+    assert found["val_list"]["path"].endswith("mine_train.txt")
+    assert len(found["val_list"]["sha256"]) == 64
+    one = create_sampling("one", [Source(data / "one")], val_list=fixed, folder=tmp_path)
+    assert (one["train_episodes"], one["val_episodes"]) == (1, 2)
+    everything = written(tmp_path, f"{data}/one/ep00\n")
+    with pytest.raises(UserError, match="none is left"):
+        create_sampling("none", [Source(data / "one")], val_list=everything, folder=tmp_path)
+    with pytest.raises(UserError, match="leave out"):
+        create_sampling("x", [Source(data / "A")], val_list=everything, val_frames=5, folder=tmp_path)
+
+
+def test_a_mix_is_honoured_by_frames_exactly_in_expectation(tmp_path: Path) -> None:
+    """Sources of other sizes and episode lengths: what is drawn has the shares that were asked for, frame by frame."""
+    shares = {"A": 0.4, "B": 0.4, "C": 0.2}
+    lengths = {"A": [120] * 3, "B": [60, 200, 90], "C": [400, 70]}
+    sources = [Source(make_dataset(tmp_path / name, lengths[name], size=8), share) for name, share in shares.items()]
+    create_sampling("mix", sources, folder=tmp_path)
+    dataset = WindowDataset(read_list(tmp_path / "mix_train.txt"), 32, max_btwn_goals=40)
+    epochs, drawn = 400, dict.fromkeys(shares, 0)
+    for epoch in range(epochs):
+        for window in dataset.epoch_order(epoch):
+            number, _ = dataset.start_of(epoch, int(window))
+            drawn[dataset.paths[number].parent.name] += dataset.T
+    total = sum(drawn.values())
+    for name, share in shares.items():
+        # Rounding up or down at random, with one offset for all: the mean over epochs has an error below 1 / sqrt(epochs) windows.
+        assert abs(drawn[name] / total - share) < 3 / len(dataset) / epochs**0.5, drawn
 
 
 def test_what_cannot_be_split_or_shared_is_refused(data: Path, tmp_path: Path) -> None:
@@ -176,6 +248,15 @@ def test_the_script(data: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"mixed_train.txt", "mixed_val.txt", "mixed_metadata.json"}
+    assert "70.0% of training" in done.stdout
+    environment = {**os.environ, "VAL_LIST": str(tmp_path / "mixed_val.txt"), "TRAIN_FRAMES": "40"}
+    more = subprocess.run(
+        [*command, "again", "--dataset_dir", f"{data}/A"], capture_output=True, text=True, env=environment
+    )
+    assert more.returncode == 0, more.stderr
+    assert (tmp_path / "again_val.txt").read_text().splitlines()[2:] == [
+        line for line in (tmp_path / "mixed_val.txt").read_text().splitlines() if line and not line.startswith("#")
+    ]
     done = subprocess.run([*command, "nothing_there"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "1_generate_dataset.sh" in done.stderr

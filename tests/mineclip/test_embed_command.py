@@ -101,7 +101,7 @@ def test_a_kill_while_overwriting_leaves_no_contradiction(
             main(args(dataset, tmp_path / "other.safetensors", overwrite=True))
     assert not Episode(dataset / "episode_0").has_goals
     assert main(args(dataset, tmp_path / "other.safetensors", overwrite=True)) == 0
-    digests = {Episode(path).metadata["mineclip"]["sha256"] for path in dataset.iterdir()}
+    digests = {Episode(path).metadata["mineclip"]["sha256"] for path in dataset.iterdir() if path.is_dir()}
     assert len(digests) == 1
 
 
