@@ -10,6 +10,9 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 . tools/python.sh
+
+# Values for a card (24gb, 16gb, 12gb, 8gb) or a purpose (pretrain), where nothing else sets them
+PRESET="${PRESET:-}"
 . tools/presets.sh
 
 # Model and weights

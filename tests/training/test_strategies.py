@@ -1,0 +1,137 @@
+"""Every strategy script: what it asks for, and a run of it in smoke size."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tyro
+
+from steve1.commands import train as command
+from steve1.core.goal_file import read_goal
+from steve1.core.paths import ROOT
+from steve1.training import finetune
+from steve1.training.settings import TrainSettings
+
+from .conftest import E
+
+SCRIPTS = sorted(path.name for path in ROOT.glob("3_train*.sh"))
+# What each script decides; everything else is the template's.
+DECIDES: dict[str, dict[str, Any]] = {
+    "3_train_finetune_template.sh": {"sampling_name": "finetune_task", "learning_rate": 1e-5, "batch_size": 8, "T": 320, "train_parts": "all"},
+    "3_train_finetune_mixed.sh": {"sampling_name": "mixed", "learning_rate": 5e-6, "total_frames": 20_000_000},
+    "3_train_finetune_multi_task.sh": {"sampling_name": "multi_task"},
+    "3_train_finetune_general_building.sh": {"sampling_name": "general_building"},
+    "3_train_finetune_specific_house.sh": {"sampling_name": "specific_house", "in_weights": "data/weights/steve1/steve1_general_building.weights"},
+    "3_train_finetune_fixed_prompt.sh": {"fixed_prompt": "build a wooden house", "fixed_prompt_by": "prior"},
+    "3_train_finetune_goal.sh": {"train_parts": "goal", "learning_rate": 1e-2, "total_frames": 1_000_000},
+    "3_train_finetune_lora.sh": {"train_parts": "lora", "lora_rank": 16, "learning_rate": 1e-4},
+    "3_train.sh": {
+        "from_vpt": True, "learning_rate": 4e-5, "T": 640, "batch_size": 12, "total_frames": 100_000_000, "warmup_frames": 10_000_000,
+        "max_btwn_goals": 200, "weight_decay": 0.039428, "in_weights": "data/weights/vpt/rl-from-foundation-2x.weights",
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Callable[..., TrainSettings]:
+    """The settings that a script would train with, given variables in front of it and flags behind it."""
+    fake = tmp_path / "python"
+    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$ASKED"\n')
+    fake.chmod(0o755)
+
+    def run(script: str, *flags: str, **variables: str) -> TrainSettings:
+        kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+        environment = {**kept, "PYTHON": str(fake), "ASKED": str(tmp_path / "asked"), **variables}
+        done = subprocess.run(["bash", script, *flags], cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        words = (tmp_path / "asked").read_text().split("\n")[:-1]
+        assert words[:2] == ["-m", "steve1.commands.train"]
+        return tyro.cli(TrainSettings, args=words[2:], use_underscores=True)
+
+    return run
+
+
+def test_every_script_is_known_here() -> None:
+    assert set(DECIDES) == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_trains_in_smoke_size(asked: Callable[..., TrainSettings], tiny: Path, tmp_path: Path, script: str) -> None:
+    """Its own values first; then, through its variables alone, a real run on tiny weights."""
+    plain = asked(script)
+    assert {name: getattr(plain, name) for name in DECIDES[script]} == DECIDES[script]
+    assert not plain.faults()
+    out = tmp_path / ("tuned.goal.json" if "goal" in script else "tuned.weights")
+    small = asked(
+        script, "--sampling_dir", str(tiny / "samplings"), "--device", "cpu", "--threads", "1", "--precision", "fp32", "--no_step_weights",
+        IN_MODEL=str(tiny / "tiny.model"), IN_WEIGHTS=str(tiny / "tiny.weights"), OUT_WEIGHTS=str(out), SAMPLING_NAME="tiny", BATCH_SIZE="1",
+        T="16", TRUNC_T="8", TOTAL_FRAMES="16", WARMUP_FRAMES="8", MAX_BTWN_GOALS="30", VAL_FREQ="0", SAVE_EVERY="2", NUM_WORKERS="0", LORA_RANK="2",
+        CHECKPOINT_DIR=str(tmp_path / "checkpoints"),
+    )  # fmt: skip
+    result = finetune(small, goal=np.ones(E, np.float32) if small.fixed_prompt else None)
+    assert result.out_weights == out
+    assert out.is_file()
+    assert result.steps == 2
+
+
+def test_presets_give_values_that_variables_win_over(asked: Callable[..., TrainSettings]) -> None:
+    template = "3_train_finetune_template.sh"
+    table = {"24gb": (8, 320, 1), "16gb": (4, 160, 2), "12gb": (2, 128, 4), "8gb": (1, 64, 8)}
+    for preset, wanted in table.items():
+        found = asked(template, PRESET=preset)
+        assert (found.batch_size, found.T, found.gradient_accum_steps) == wanted
+        assert not found.faults()
+    assert asked(template, PRESET="8gb", BATCH_SIZE="3").batch_size == 3
+    pretraining = asked("3_train.sh", PRESET="12gb")
+    assert (pretraining.batch_size, pretraining.T, pretraining.total_frames) == (2, 128, 100_000_000)
+    done = subprocess.run(["bash", template], cwd=ROOT, env={**os.environ, "PRESET": "6gb"}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "PRESET=6gb is not known" in done.stderr
+
+
+def test_variables_for_old_skills_reach_training(asked: Callable[..., TrainSettings]) -> None:
+    found = asked("3_train_finetune_mixed.sh", "--kl_coef", "0.1", RETENTION_SAMPLING="mini", BEST_BY="task+retention", PATIENCE="3", TRAIN_PARTS="frozen_cnn")
+    assert (found.retention_sampling, found.best_by, found.patience, found.train_parts, found.kl_coef) == ("mini", "task+retention", 3, "frozen_cnn", 0.1)
+    assert found.retention_path == ROOT / "data/samplings/mini_val.txt"
+
+
+def test_a_fixed_prompt_becomes_the_goal_that_playing_uses() -> None:
+    """Through the mini family's prior, or straight as its text embedding."""
+    from steve1.core.family import read_family
+    from steve1.evaluation.contestants import prompt_goals
+
+    weights = ROOT / "data/mini/mini.weights"
+    if not weights.is_file():
+        pytest.skip("the mini family is not here")
+    chosen = TrainSettings(in_weights=str(weights), fixed_prompt="dig dirt", seed=3)
+    through_prior = command.goal_of_prompt(chosen)
+    straight = command.goal_of_prompt(TrainSettings(in_weights=str(weights), fixed_prompt="dig dirt", fixed_prompt_by="text"))
+    assert np.array_equal(through_prior, prompt_goals(read_family(weights), ["dig dirt"], seed=3)["dig dirt"])
+    assert through_prior.shape == straight.shape
+    assert not np.allclose(through_prior, straight)
+    assert command.goal_of_prompt(TrainSettings()) is None
+
+
+@pytest.mark.e2e
+def test_goal_tuning_from_the_script_to_the_file(tiny: Path, tmp_path: Path) -> None:
+    """One script as a person runs it, with the real interpreter."""
+    variables = {
+        "IN_MODEL": str(tiny / "tiny.model"), "IN_WEIGHTS": str(tiny / "tiny.weights"), "OUT_WEIGHTS": str(tmp_path / "g.goal.json"),
+        "SAMPLING_NAME": "tiny", "BATCH_SIZE": "1", "T": "16", "TRUNC_T": "8", "TOTAL_FRAMES": "16", "WARMUP_FRAMES": "8", "MAX_BTWN_GOALS": "30",
+        "VAL_FREQ": "0", "NUM_WORKERS": "0", "CHECKPOINT_DIR": str(tmp_path / "checkpoints"), "PYTHON": sys.executable,
+    }  # fmt: skip
+    flags = ["--sampling_dir", str(tiny / "samplings"), "--device", "cpu", "--threads", "1"]
+    done = subprocess.run(
+        ["bash", "3_train_finetune_goal.sh", *flags], cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"trains one goal vector: {E} of" in done.stdout
+    assert "run_agent.py --goal_file" in done.stdout
+    assert read_goal(tmp_path / "g.goal.json").goal.shape == (E,)
