@@ -151,6 +151,11 @@ def _pitch_in_last_part(trace: Trace, part: float) -> Series:
     return (total[ends] - total[starts]) / (ends - starts)
 
 
+def _fulfilled(trace: Trace, rules: list[Rule]) -> Series:
+    """How many of several rules were fulfilled at once: progress towards something that takes several steps."""
+    return _so_far(np.sum([rule.fulfilled(trace) for rule in rules], axis=0))
+
+
 _Kind = tuple[Callable[..., Series], tuple[str, ...], str]
 # kind → (function, its parameters, unit for people)
 KINDS: dict[str, _Kind] = {
@@ -169,6 +174,7 @@ KINDS: dict[str, _Kind] = {
     "depth": (_depth, (), "nodes"),
     "height": (_height, (), "nodes"),
     "height_on_blocks": (_height_on_blocks, ("names",), "nodes"),
+    "fulfilled": (_fulfilled, ("rules",), "steps done"),
     "pitch_in_last_part": (_pitch_in_last_part, ("part",), "degrees"),
 }
 
@@ -194,12 +200,15 @@ class Rule:
         """The value at the end."""
         return float(self.series(trace)[-1])
 
+    def fulfilled(self, trace: Trace) -> NDArray[np.bool_]:
+        """Whether the value so far meets the threshold, at each state, bool (N+1,); a value that is no number does not."""
+        values = self.series(trace)
+        low, high = (-math.inf if self.at_least is None else self.at_least), (math.inf if self.at_most is None else self.at_most)
+        return (values >= low) & (values <= high)
+
     def holds(self, trace: Trace) -> bool:
         """Whether the value at the end meets the threshold."""
-        value = self.value(trace)
-        if math.isnan(value):
-            return False
-        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+        return bool(self.fulfilled(trace)[-1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,6 +251,11 @@ def parse_rule(content: Any, where: str, *, threshold: bool = True) -> Rule:
     part = parameters.get("part")
     if "part" in wanted and (not isinstance(part, (int, float)) or not 0 < part <= 1):
         raise UserError("A rule's part is a fraction of the episode.", where=where, expected="0 < part ≤ 1", got=part)
+    if "rules" in wanted:
+        listed = parameters["rules"]
+        if not isinstance(listed, list) or not listed:
+            raise UserError("A rule's rules must be a list of rules.", where=where, got=listed)
+        parameters["rules"] = [parse_rule(part, f"{where}.rules[{number}]") for number, part in enumerate(listed)]
     size = parameters.get("size")
     if "size" in wanted and (not isinstance(size, list) or len(size) != 3 or not all(isinstance(n, int) and 1 <= n <= 16 for n in size)):
         raise UserError("A rule's size is that of a box, in nodes.", where=where, expected="[x, y, z], each 1 to 16", got=size)

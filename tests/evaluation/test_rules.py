@@ -170,7 +170,10 @@ def test_a_wall_stands_either_way_and_not_flat() -> None:
 
 def test_the_lamp_must_burn_and_the_switch_be_placed() -> None:
     dark, lit, switch = (0, 5, 9, 5, "lamp"), (120, 5, 9, 5, "lamp_lit"), {"switch": ramp(300, 1, 60, 61)}
-    assert won("light_lamp", with_blocks((60, 5, 9, 4, "switch"), (120, 5, 9, 4, "switch_on"), scene=(dark, lit), placed=switch))
+    whole = with_blocks((60, 5, 9, 4, "switch"), (110, 5, 9, 4, "switch_on"), scene=(dark, lit), placed=switch)
+    assert won("light_lamp", whole)
+    progress = SUITE.tasks["light_lamp"].measure.series(whole)
+    assert [progress[state] for state in (0, 59, 61, 110, 120, 300)] == [0, 0, 1, 2, 3, 3]
     assert not won("light_lamp", with_blocks((60, 5, 9, 4, "switch"), scene=(dark,), placed=switch)), "never switched on"
     assert not won("light_lamp", with_blocks((60, 8, 9, 8, "switch"), (120, 8, 9, 8, "switch_on"), scene=(dark,), placed=switch)), "too far off"
     assert not won("light_lamp", with_blocks(scene=(dark, lit)))
@@ -279,6 +282,8 @@ def test_every_kind_is_tested_or_used() -> None:
         ({"kind": "pitch_in_last_part", "part": 30, "at_most": 0}, "fraction"),
         ({"kind": "shape", "names": ["dirt"], "size": [3, 3], "at_least": 9}, "that of a box"),
         ({"kind": "shape", "names": ["dirt"], "size": [3, 0, 3], "at_least": 9}, "that of a box"),
+        ({"kind": "fulfilled", "rules": [], "at_least": 1}, "list of rules"),
+        ({"kind": "fulfilled", "rules": [{"kind": "depth"}], "at_least": 1}, "needs one bound"),
         ({"all": []}, "needs a list"),
     ],
 )
