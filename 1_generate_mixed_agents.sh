@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a dataset of episodes that two VPT agents play in turns, with spins between (STEVE-1's second source of data), and embeds it.
-#   needs: weights of two agents (bash 0_download_weights.sh vpt_model vpt, and another of VPT's), the game of ENV, MineCLIP's weights
+#   needs: weights of two agents (bash 0_download_weights.sh vpt_model vpt vpt_foundation), the game of ENV, MineCLIP's weights
 #   makes: OUTPUT_DIR/mixed_<number>_models[…]_…_seed…/, ready for 2_create_sampling.sh
 #   takes: MAX_TIMESTEPS steps of the game and of the agents for each episode (2x agents want a GPU); about 7 KB a frame and its video on disk
 #   usage: bash 1_generate_mixed_agents.sh [--help and further options]

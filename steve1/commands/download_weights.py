@@ -49,6 +49,13 @@ FILES: dict[str, Published] = {
         1000,
         "pretraining from VPT (3_train.sh)",
     ),
+    "vpt_foundation": Published(
+        "data/weights/vpt/foundation-model-2x.weights",
+        (_VPT + "foundation-model-2x.weights",),
+        1000,
+        "the other agent of 1_generate_mixed_agents.sh",
+        optional=True,
+    ),
     "steve1": Published(
         "data/weights/steve1/steve1.weights",
         (_drive("1E3fd_-H1rRZqMkUKHfiMhx-ppLLehQPI"),),

@@ -80,7 +80,7 @@ def check(args: Args) -> list[tuple[Path, Path]]:
     for name in args.agents:
         weights = resolve(name)
         if not weights.is_file():
-            raise UserError("These weights do not exist.", where=weights, todo="bash 0_download_weights.sh vpt vpt_model")
+            raise UserError("These weights do not exist.", where=weights, todo="bash 0_download_weights.sh vpt_model vpt vpt_foundation")
         model = resolve(args.in_model or read_family(weights).model)
         if not model.is_file():
             raise UserError("The model settings of these weights do not exist.", where=model, got=display(weights), todo="pass --in_model, or bash 0_download_weights.sh vpt_model")
