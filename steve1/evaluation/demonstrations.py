@@ -26,6 +26,7 @@ from .suite import Task
 
 Embeddings = NDArray[np.float32]
 _ENOUGH, _TRIES = 3, 8
+_EMBEDDED = ("embeds_attn.npy", "embeds_attn.pkl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ def typical(shown: Sequence[Shown]) -> tuple[Embeddings, str]:
 
 
 def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: bool = True) -> list[Shown]:
-    """Embedded episodes below `folders`, those that their recorder says failed left out if `successful`.
+    """Embedded episodes below `folders`; those without goals are left out, and if `successful` those that their recorder says failed.
 
     Raises:
         UserError: a folder is missing, holds no embedded episode, or goals of another width than `width` (0: any).
@@ -70,6 +71,8 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
     for folder in folders:
         for path in find_episodes(folder):
             episode = Episode(path)
+            if not any((path / name).exists() for name in _EMBEDDED):
+                continue
             if successful and (episode.metadata.get("options") or {}).get("success") is False:
                 continue
             rows = np.asarray(episode.goals, dtype=np.float32)
@@ -77,7 +80,11 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
                 raise UserError("These demonstrations are embedded by another MineCLIP.", where=display(path), expected=f"width {width}", got=rows.shape[1])
             found.append(Shown.of(f"{Path(folder).name}/{path.name}", rows, str(episode.metadata.get("behaviour") or "")))
     if not found:
-        raise UserError("There is no demonstration that succeeded.", where=", ".join(folders), todo="name folders of embedded episodes")
+        raise UserError(
+            "There is no embedded demonstration that succeeded.",
+            where=", ".join(folders),
+            todo=f"python tools/generate_mineclip_embeds.py --dataset_dir {folders[0] if folders else '...'}",
+        )
     return found
 
 

@@ -13,12 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.evaluation import EvaluationSettings, campaign, evaluate, prompt_matrix
-from steve1.evaluation import contestants as contestants_module
+from steve1.evaluation import campaign, evaluate, prompt_matrix
 from steve1.evaluation.campaign import make_jobs
 from steve1.evaluation.compare import compare, comparison_table
 from steve1.evaluation.contestants import NO_GOAL, parse_contestants
@@ -26,60 +24,8 @@ from steve1.evaluation.evaluate import make_plan
 from steve1.evaluation.log import EpisodeLog
 from steve1.evaluation.processes import end_tree, process_tree
 from steve1.evaluation.workers import run_jobs
-from steve1.rollout.play import GoalActor
-from tests.rollout.fakes import FakeAgent, OpenFake, fake_starts, goal
-
-SUITE = """
-env: luanti
-defaults: {steps: 40, inventory: {dirt: 9}}
-tasks:
-  dig_dirt:
-    prompts: {en: dig dirt, zh: 挖泥土}
-    surroundings: meadow
-    success: {kind: item_gained, names: [dirt], at_least: 4}
-    measure: {kind: item_gained, names: [dirt], name: dirt gained}
-  look_at_sky:
-    prompts: {en: look at the sky}
-    surroundings: meadow
-    success: {kind: pitch_in_last_part, part: 0.3333, at_most: -50}
-    measure: {kind: pitch_in_last_part, part: 0.3333, name: mean pitch}
-  swim:
-    prompts: {en: swim}
-    surroundings: shore
-    success: {kind: distance_in_water, at_least: 5}
-    measure: {kind: distance_in_water, name: distance in water}
-"""
-GOALS = {"dig dirt": goal(0), "look at the sky": goal(1), "swim": goal(2), NO_GOAL: np.zeros(4, dtype=np.float32)}
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two weights files that stand for fake agents: the skilled one follows its goal, the other does nothing."""
-    (tmp_path / "suite.yaml").write_text(SUITE)
-    (tmp_path / "m.model").write_bytes(b"model")
-    for name in ("base", "tuned"):
-        (tmp_path / f"{name}.weights").write_bytes(name.encode())
-        (tmp_path / f"{name}.weights.json").write_text(json.dumps({"model": str(tmp_path / "m.model"), "env": "luanti"}))
-
-    def actor(self: Any, contestant: Any, goal_: Any, seed: int, behaviour: str = "") -> Any:
-        if contestant.kind != "weights":
-            return original(self, contestant, goal_, seed, behaviour)
-        return GoalActor(FakeAgent(), goal_ if contestant.name == "tuned" else np.zeros(4))
-
-    original = contestants_module.Bench.actor
-    monkeypatch.setattr(contestants_module.Bench, "actor", actor)
-    monkeypatch.setattr(contestants_module.Bench, "prepare", lambda self, contestant, goal_: None)
-    return tmp_path
-
-
-def settings(world: Path, *names: str, **more: Any) -> EvaluationSettings:
-    files = [str(world / f"{name}.weights") if name in ("base", "tuned") else name for name in names]
-    values: dict[str, Any] = {"episodes": 4, "workers": 0, "folder": str(world / "run"), "suite": str(world / "suite.yaml"), **more}
-    return EvaluationSettings(contestants=files, **values)
-
-
-def injected(names: tuple[str, ...] = ("base", "tuned"), **more: Any) -> dict[str, Any]:
-    return {"open_game": OpenFake(), "starts_of": fake_starts, "goals": dict.fromkeys(names, GOALS), **more}
+from tests.evaluation.worlds import GOALS, injected, settings
+from tests.rollout.fakes import OpenFake, fake_starts, goal
 
 
 def test_an_evaluation_is_paired_judged_and_reported(world: Path) -> None:

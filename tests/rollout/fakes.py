@@ -56,14 +56,14 @@ class FakeEnv:
         pitch, yaw = action["camera"]
         self.pitch, self.yaw = float(np.clip(self.pitch + pitch, -90, 90)), self.yaw + float(yaw)
         heading = np.radians(self.yaw)
-        if action["forward"]:
+        if action.get("forward", 0):
             self.place += 0.2 * np.array([-np.sin(heading), 0.0, np.cos(heading)])
-        self.held = self.held + 1 if action["attack"] else 0
+        self.held = self.held + 1 if action.get("attack", 0) else 0
         if self.held == 5:
             self.held = 0
             self.items["dirt"] = self.items.get("dirt", 0) + 1
             self.dug["dirt"] = self.dug.get("dirt", 0) + 1
-        if action["use"] and action["jump"] and self.items.get("dirt", 0) > 0 and self.step_number % 10 == 0:
+        if action.get("use", 0) and action.get("jump", 0) and self.items.get("dirt", 0) > 0 and self.step_number % 10 == 0:
             self.items["dirt"] -= 1
             self.placed["dirt"] = self.placed.get("dirt", 0) + 1
             self.place[1] += 1.0
