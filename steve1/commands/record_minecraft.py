@@ -11,6 +11,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from steve1.core.cli import run
 from steve1.core.errors import UserError
@@ -80,7 +81,7 @@ def main(args: Args) -> None:
     with make_env("mcio", surroundings=args.surroundings, headless=False, scale=args.scale) as env:
         for number in range(args.episodes):
             print(f"recording {number + 1} of {args.episodes}: the window opens when the world is there; F10 ends it")
-            person = Person(env)
+            person: Any = Person(env)
             made = record(
                 UntilDone(env, person), person, steps, free_prefix(folder, args.name), behaviour=Behaviour(args.name, args.surroundings),
                 reset_options=options, judge=lambda trace: (True, float(len(trace))), unit="steps", seed=args.seed + number,

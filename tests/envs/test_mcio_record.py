@@ -26,22 +26,21 @@ W, F10 = 25, 76  # X key codes of a US keyboard
 
 
 class Fingers(threading.Thread):
-    """Turns and walks until told to stop, then presses F10."""
+    """Once the world is there: turns and walks for a while, in five strides, then presses F10."""
 
     def __init__(self, display: int, log: Path) -> None:
         super().__init__(daemon=True)
         self.keyboard, self.log, self.stop = Keyboard(display), log, threading.Event()
 
     def run(self) -> None:
-        down = False
-        while not self.stop.wait(0.2):
+        strides = 0
+        while not self.stop.wait(0.5) and strides < 10:
             if self.keyboard.focus() and self.log.exists() and "client" in self.log.read_text():
-                self.keyboard.send([(KEY_RELEASE if down else KEY_PRESS, W)], 12, 0)
-                down = not down
-
-    def press_end(self) -> None:
-        for kind in (KEY_PRESS, KEY_RELEASE):
-            self.keyboard.send([(kind, F10)], 0, 0)
+                self.keyboard.send([(KEY_RELEASE if strides % 2 else KEY_PRESS, W)], 12, 0)
+                strides += 1
+        while not self.stop.wait(0.5):
+            for kind in (KEY_PRESS, KEY_RELEASE):
+                self.keyboard.send([(kind, F10)], 0, 0)
 
 
 @pytest.mark.e2e
@@ -55,22 +54,21 @@ def test_a_person_is_recorded_until_f10(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("DISPLAY", display)
     fingers = Fingers(int(display[1:]), tmp_path / "log.jsonl")
     fingers.start()
-    ender = threading.Timer(45.0, fingers.press_end)
-    ender.start()
     try:
         began = time.monotonic()
-        record_minecraft.main(record_minecraft.Args("walk", minutes=0.15, folder=str(tmp_path / "out"), inventory=("dirt:3",), scale=1.0))
-        assert time.monotonic() - began > 0.15 * 60 * 0.9, "real time"
+        record_minecraft.main(record_minecraft.Args("walk", minutes=2.0, folder=str(tmp_path / "out"), inventory=("dirt:3",), scale=1.0))
+        seconds = time.monotonic() - began
     finally:
-        ender.cancel()
         fingers.stop.set()
         fingers.join()
         end(xserver)
     ticks = [json.loads(line) for line in (tmp_path / "out" / "walk-0000.jsonl").read_text().splitlines()]
-    assert probe(tmp_path / "out" / "walk-0000.mp4").frames == len(ticks) == 180
+    assert probe(tmp_path / "out" / "walk-0000.mp4").frames == len(ticks)
+    assert 10 < len(ticks) < 2400, "F10 ended it"
+    assert seconds > len(ticks) * 0.05 * 0.9, "in real time"
     assert json.loads((tmp_path / "out" / "walk-0000-options.json").read_text())["env"] == "mcio"
     walked = [action["forward"] for action in actions.from_contractor(ticks)[0]]
-    assert 10 < sum(walked) < 180, "the key went up and down"
+    assert 3 < sum(walked) < len(ticks) - 3, "the key went up and down"
     assert ticks[-1]["zpos"] != ticks[0]["zpos"], "and the player moved"
     assert ticks[0]["inventory"] == [{"type": "dirt", "quantity": 3}]
     assert max(abs(tick["mouse"]["dx"]) for tick in ticks) > 0
