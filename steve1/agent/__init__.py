@@ -4,6 +4,7 @@ Comes in: frames and goals. Goes out: MineRL actions.
 """
 
 from steve1.agent.agent import Agent
+from steve1.agent.batch import BatchAgent
 from steve1.agent.memory import RingMemory
 
-__all__ = ["Agent", "RingMemory"]
+__all__ = ["Agent", "BatchAgent", "RingMemory"]

@@ -1,119 +1,179 @@
-"""Many episodes through one policy at once: a step of several games costs little more than a step of one.
+"""Many games at once, or one as fast as a GPU allows: the same step as `Agent`'s over memory that never moves.
 
-Comes in: frames and goals of those slots (games) that wait for an action. Goes out: each slot's guided log-probabilities, equal to those
-of an `Agent` of its own within rounding. Slots advance independently: any subset may take the next step.
+Comes in: frames and goals of G games. Goes out: their guided log-probabilities, or actions. Every step is the same sequence of operations on the same
+memory, so that on CUDA it can be recorded once and replayed (a CUDA graph), which spares hundreds of launches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from steve1.actions import EnvAction, env_action
+from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
+from steve1.core.seeds import generator
 from steve1.policy import GoalPolicy
 from steve1.policy.attention import Block
 
+WARM_UP = 3  # steps before a recording, in which libraries choose their kernels
+
 
 class BatchAgent:
-    """The memories of several episodes, and one policy that advances any of them together.
+    """Acts in G games; each has its own goal, memory and random draws.
 
-    Each slot has two rows of memory: under the goal, and under no goal (used where guidance asks for it). A memory is a true ring: its
-    rows stay where they were written, and each row's distance in time is worked out when it is read.
+    Args:
+        policy: its weights must not change while this is used.
+        games: G.
+        cond_scale: as Agent's; 0 or None: no guidance.
+        seed: game g draws as an Agent with seed + g does.
+        precision: torch.bfloat16 computes matrix products and convolutions with weights that are cast once, here (a copy of the policy).
+        graph: record the step as a CUDA graph and replay it.
     """
 
-    def __init__(self, policy: GoalPolicy) -> None:
-        self.policy = policy.eval()
-        self.window = policy.config.memory
-        self._steps = np.zeros(0, dtype=np.int64)
-        shape = (policy.config.n_recurrence_layers, 2, 0, self.window, policy.config.hidsize)
-        self._memory = torch.zeros(shape, device=policy.device)
-        self._bases = [block.attention.b_nd.detach().float() for block in policy.net.recurrent_layer.layers]
+    def __init__(
+        self,
+        policy: GoalPolicy,
+        games: int,
+        *,
+        cond_scale: float | None = 6.0,
+        seed: int = 0,
+        precision: torch.dtype = torch.float32,
+        graph: bool = False,
+    ) -> None:
+        if graph and policy.device.type != "cuda":
+            raise UserError("CUDA graphs need a CUDA device.", got=str(policy.device), todo="leave out graph=True")
+        if games < 1:
+            raise UserError("There has to be at least one game.", got=str(games))
+        self.policy = lower_weights(policy, precision).eval()
+        self.games, self.cond_scale = games, float(cond_scale or 0.0)
+        self._precision, self._wants_graph = precision, graph
+        self._graph: Any = None
+        config, device = policy.config, policy.device
+        self._rows = games * (2 if self.cond_scale else 1)
+        self._frames = torch.zeros((games, *config.img_shape), dtype=torch.uint8, device=device)
+        self._goals = torch.zeros(
+            (self._rows, config.mineclip_embed_dim), device=device
+        )  # the second half stays zero: no goal
+        shape = (config.n_recurrence_layers, 2, self._rows, config.memory, config.hidsize)
+        self._memory = torch.zeros(shape, device=device)
+        self._at = torch.zeros((), dtype=torch.long, device=device)  # where the next step is written, the same for all
+        self._filled = torch.zeros(self._rows, dtype=torch.long, device=device)
+        self._slots = torch.arange(config.memory, device=device)
+        self._answers: dict[str, Tensor] = {}
+        self._random = [generator(seed + game, "agent", 0) for game in range(games)]
 
-    def begin(self, slot: int) -> None:
-        """Forget what the slot remembers; slots are made as they are needed."""
-        missing = slot + 1 - len(self._steps)
-        if missing > 0:
-            self._steps = np.concatenate([self._steps, np.zeros(missing, dtype=np.int64)])
-            shape = list(self._memory.shape)
-            shape[2] = 2 * missing
-            self._memory = torch.cat([self._memory, self._memory.new_zeros(shape)], dim=2)
-        self._steps[slot] = 0
+    def reset(self, games: NDArray[np.bool_] | list[int] | None = None) -> None:
+        """Forget the memory of these games (indices or a mask); None: of all."""
+        chosen = torch.zeros(self.games, dtype=torch.bool)
+        chosen[torch.as_tensor(games) if games is not None else slice(None)] = True
+        rows = chosen.repeat(self._rows // self.games).to(self._filled.device)
+        self._filled.masked_fill_(rows, 0)
 
     @torch.inference_mode()
-    def step(
-        self, slots: Sequence[int], frames: Sequence[NDArray[np.uint8]], goals: NDArray[np.float32], scales: Sequence[float]
-    ) -> dict[str, Tensor]:
-        """Advance `slots`, each once.
+    def log_probs(self, frames: NDArray[np.uint8], goals: NDArray[np.floating] | Tensor) -> dict[str, Tensor]:
+        """{"buttons": (G, 8641), "camera": (G, 121)} float32 on the policy's device, guided and normalised; one step on.
 
-        Args:
-            slots: distinct numbers that have begun.
-            frames: u8 (H, W, 3) RGB, one for each.
-            goals: float (n, E).
-            scales: guidance of each; 0: none.
-
-        Returns:
-            {"buttons": (n, 8641), "camera": (n, 121)} float32 log-probabilities on the CPU.
+        frames: u8 (G, 128, 128, 3) RGB; goals: (G, E). The tensors are written anew by the next call.
         """
-        device = self.policy.device
-        pixels = torch.from_numpy(np.stack([agent_frame(frame) for frame in frames])).to(device)
-        features = self.policy.encode(pixels[:, None])[:, 0]
-        guided = [index for index, scale in enumerate(scales) if scale]
-        # First the rows under goals, in the slots' order, then those under no goal of the guided ones.
-        source = torch.tensor([*range(len(slots)), *guided], device=device)
-        wanted = torch.zeros((len(source), goals.shape[1]), device=device)
-        wanted[: len(slots)] = torch.as_tensor(goals, dtype=torch.float32, device=device)
-        rows = np.array([2 * slot for slot in slots] + [2 * slots[index] + 1 for index in guided])
-        steps = self._steps[[row // 2 for row in rows]]
-        latent = self._advance(features[source], wanted, torch.from_numpy(rows).to(device), torch.from_numpy(steps).to(device))
-        self._steps[list(slots)] += 1
-        head = self.policy.pi_head
-        strength = torch.tensor(scales, dtype=torch.float32, device=device)[:, None]
-        return {
-            name: self._guide(module.logits(latent), len(slots), guided, strength).cpu()
-            for name, module in (("buttons", head.buttons), ("camera", head.camera))
-        }
+        self._frames.copy_(torch.from_numpy(np.ascontiguousarray(frames)))
+        self._goals[: self.games].copy_(torch.as_tensor(goals))
+        if self._wants_graph and self._graph is None:
+            self._record()
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._answers = self._step()
+        return self._answers
 
-    def _guide(self, logits: Tensor, count: int, guided: list[int], strength: Tensor) -> Tensor:
-        mixed = logits[:count].clone()
-        if guided:
-            scale = strength[guided]
-            mixed[guided] = (1.0 + scale) * mixed[guided] - scale * logits[count:]
-        return torch.log_softmax(mixed, dim=-1)
+    def act(self, frames: list[NDArray[np.uint8]], goals: NDArray[np.floating] | Tensor) -> list[EnvAction]:
+        """A MineRL action for each game's frame (H, W, 3) u8 RGB under its goal, drawn as Agent draws."""
+        found = self.log_probs(np.stack([agent_frame(frame) for frame in frames]), goals)
+        chosen = [
+            [self._draw(row, game) for game, row in enumerate(found[name].cpu().numpy())]
+            for name in ("buttons", "camera")
+        ]
+        return [env_action(buttons, camera) for buttons, camera in zip(*chosen, strict=True)]
 
-    def _advance(self, features: Tensor, goals: Tensor, rows: Tensor, steps: Tensor) -> Tensor:
-        """features (R, H), goals (R, E), memory rows (R,), steps taken so far (R,) → latent (R, H)."""
-        net = self.policy.net
-        x = features + net.mineclip_embed_linear(goals)
-        place = steps % self.window
-        # Nothing lies yet behind the furthest written row.
-        used = min(int(steps.max()) + 1, self.window)
-        distance = (place[:, None] - torch.arange(used, device=x.device)) % self.window
-        unseen = distance > steps[:, None]
-        for number, block in enumerate(net.recurrent_layer.layers):
-            x = self._block_step(number, block, x, rows, place, distance, unseen)
-        return net.finish(x)
+    def _draw(self, log_probs: NDArray[np.float32], game: int) -> int:
+        cumulative = np.exp(log_probs).cumsum(dtype=np.float64)
+        place = np.searchsorted(cumulative, self._random[game].random() * cumulative[-1], side="right")
+        return int(place.clip(max=len(cumulative) - 1))
 
-    def _block_step(
-        self, number: int, block: Block, x: Tensor, rows: Tensor, place: Tensor, distance: Tensor, unseen: Tensor
-    ) -> Tensor:
+    def _record(self) -> None:
+        """Record one step; the warm-up's steps leave no trace in the memory that counts."""
+        before = [tensor.clone() for tensor in (self._memory, self._at, self._filled)]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                self._step()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._answers = self._step()
+        for tensor, value in zip((self._memory, self._at, self._filled), before, strict=True):
+            tensor.copy_(value)
+        self._graph = graph
+
+    def _step(self) -> dict[str, Tensor]:
+        """Everything of a step, on the fixed tensors and without asking the device for a number."""
+        policy, kind = self.policy, self._frames.device.type
+        low = self._precision != torch.float32
+        with torch.autocast(kind, self._precision if low else torch.bfloat16, enabled=low):
+            features = policy.encode(self._frames[:, None])[:, 0]
+            features = features.repeat(self._rows // self.games, 1)  # both rows of guidance share one encoding
+            x = features + policy.net.mineclip_embed_linear(self._goals)
+            self._filled.add_(1).clamp_(max=len(self._slots))
+            distance = (self._at - self._slots) % len(self._slots)  # steps since each slot was written
+            hidden = torch.zeros((self._rows, len(self._slots)), device=x.device)
+            hidden.masked_fill_(distance[None] >= self._filled[:, None], float("-inf"))
+            for number, block in enumerate(policy.net.recurrent_layer.layers):
+                x = self._block_step(number, block, x, distance, hidden)
+            self._at.add_(1).remainder_(len(self._slots))
+            latent = policy.net.finish(x)
+            heads = policy.pi_head
+            return {
+                "buttons": self._guided(heads.buttons.logits(latent)),
+                "camera": self._guided(heads.camera.logits(latent)),
+            }
+
+    def _block_step(self, number: int, block: Block, x: Tensor, distance: Tensor, hidden: Tensor) -> Tensor:
         attention = block.attention
-        count, size = x.shape
         y = block.pre_r_ln(x)
-        memory = self._memory[number]
-        memory[0, rows, place] = attention.k_layer(y).to(memory.dtype)
-        memory[1, rows, place] = attention.v_layer(y).to(memory.dtype)
-        keys, values = memory[:, rows, : distance.shape[1]]
-        basis = attention.r_layer(y).view(count, attention.heads, -1)
-        by_distance = basis @ self._bases[number]
-        bias = by_distance.gather(2, distance[:, None].expand(-1, attention.heads, -1))
-        bias = bias.masked_fill(unseen[:, None], float("-inf"))[:, :, None]
-        query = attention.q_layer(y).view(count, attention.heads, 1, -1)
-        heads = F.scaled_dot_product_attention(
-            query, attention.split(keys), attention.split(values), attn_mask=bias, scale=attention.heads / size
-        )
-        return block.pointwise(y + attention.proj_layer(heads.reshape(count, size)))
+        keys, values = self._memory[number]
+        for stored, new in ((keys, attention.k_layer(y)), (values, attention.v_layer(y))):
+            stored.index_copy_(1, self._at[None], new.float()[:, None])
+        basis = attention.r_layer(y).float().unflatten(-1, (attention.heads, -1))
+        query = attention.split(attention.q_layer(y).float()[:, None])
+        with torch.autocast(x.device.type, enabled=False):  # as in training: logits and softmax in float32
+            bias = (basis @ attention.b_nd.float()).index_select(2, distance) + hidden[:, None]
+            scale = attention.heads / y.shape[-1]
+            seen = F.scaled_dot_product_attention(
+                query, attention.split(keys), attention.split(values), attn_mask=bias[:, :, None], scale=scale
+            )
+        return block.pointwise(y + attention.proj_layer(seen.flatten(1)))
+
+    def _guided(self, logits: Tensor) -> Tensor:
+        s = self.cond_scale
+        if s:
+            logits = (1.0 + s) * logits[: self.games] - s * logits[self.games :]
+        return torch.log_softmax(logits, dim=-1)
+
+
+def lower_weights(policy: GoalPolicy, precision: torch.dtype) -> GoalPolicy:
+    """A copy whose matrices and convolutions are kept in `precision`, so that autocast has nothing to cast; the policy itself in float32."""
+    if precision == torch.float32:
+        return policy
+    lean = copy.deepcopy(policy)
+    for module in lean.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(precision)
+    return lean.laid_out()

@@ -130,13 +130,11 @@ def read_model(model: str | os.PathLike[str] | Mapping[str, Any] | PolicyConfig)
 
 
 def _find_args(model: Any, where: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    try:
-        args = model["model"]["args"]
-        net, head = args["net"]["args"], args.get("pi_head_opts", {})
-        if isinstance(net, Mapping) and isinstance(head, Mapping):
-            return net, head
-    except (KeyError, TypeError, AttributeError, IndexError):
-        pass
+    args = _inside(model, "model", "args")
+    net = _inside(args, "net", "args")
+    head = args.get("pi_head_opts", {}) if isinstance(args, Mapping) else None
+    if isinstance(net, Mapping) and isinstance(head, Mapping):
+        return net, head
     raise UserError(
         "This is not a policy's model file.",
         where=where,
@@ -145,6 +143,15 @@ def _find_args(model: Any, where: str) -> tuple[Mapping[str, Any], Mapping[str, 
         if isinstance(model, Mapping)
         else type(model).__name__,
     )
+
+
+def _inside(nested: Any, *names: str) -> Any:
+    """What lies below these names; None where there is nothing of the kind."""
+    for name in names:
+        if not isinstance(nested, Mapping) or name not in nested:
+            return None
+        nested = nested[name]
+    return nested
 
 
 def _from_args(net: Mapping[str, Any], head: Mapping[str, Any], where: str) -> PolicyConfig:

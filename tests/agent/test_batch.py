@@ -1,0 +1,96 @@
+"""Many games at once against one agent a game, and the lean copy of the weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from steve1.agent import Agent, BatchAgent
+from steve1.agent.batch import lower_weights
+from steve1.core.errors import UserError
+from steve1.policy import GoalPolicy, PolicyConfig, load_policy
+
+SMALL = PolicyConfig(
+    hidsize=32, attention_heads=2, attention_memory_size=12, timesteps=8, n_recurrence_layers=2, impala_width=1,
+    impala_chans=(4, 4, 4), mineclip_embed_dim=16,
+)  # fmt: skip
+GAMES, STEPS = 3, 11  # more than twice the memory of 4 steps
+
+
+@pytest.fixture(scope="module")
+def policy() -> GoalPolicy:
+    torch.manual_seed(3)
+    found = load_policy(SMALL)
+    with torch.no_grad():  # so that answers differ enough to be told apart
+        found.pi_head.buttons.linear_layer.weight.mul_(100)
+        found.pi_head.camera.linear_layer.weight.mul_(100)
+    return found
+
+
+def scenes(steps: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (steps, GAMES, 128, 128, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("cond_scale", [0.0, 4.0])
+def test_each_game_gets_what_its_own_agent_would_say(policy: GoalPolicy, cond_scale: float) -> None:
+    goals = np.random.default_rng(1).standard_normal((GAMES, 16)).astype(np.float32)
+    together = BatchAgent(policy, GAMES, cond_scale=cond_scale)
+    alone = [Agent(policy, cond_scale=cond_scale) for _ in range(GAMES)]
+    for step, frames in enumerate(scenes(STEPS)):
+        if step == 6:
+            together.reset([1])
+            alone[1].reset()
+        found = together.log_probs(frames, goals)
+        for game, agent in enumerate(alone):
+            wanted = agent.action_log_probs(frames[game], goals[game])
+            for name, row in wanted.items():
+                assert float((found[name][game] - row).abs().max()) < 2e-4, (step, game, name)
+    together.reset()
+    fresh = Agent(policy, cond_scale=cond_scale).action_log_probs(frames[0], goals[0])
+    assert float((together.log_probs(frames, goals)["buttons"][0] - fresh["buttons"]).abs().max()) < 2e-4
+
+
+def test_actions_are_drawn_as_the_agents_draw_them(policy: GoalPolicy) -> None:
+    goals = np.zeros((GAMES, 16), np.float32)
+    together = BatchAgent(policy, GAMES, cond_scale=0.0, seed=5)
+    alone = [Agent(policy, cond_scale=0.0, seed=5 + game) for game in range(GAMES)]
+    for frames in scenes(3):
+        acted = together.act(list(frames), goals)
+        for one, action, frame, goal in zip(alone, acted, frames, goals, strict=True):
+            assert str(one.act(frame, goal)) == str(action)
+
+
+def test_weights_in_low_precision_are_cast_once_and_say_nearly_the_same(policy: GoalPolicy) -> None:
+    lean = lower_weights(policy, torch.bfloat16)
+    kinds = {name: parameter.dtype for name, parameter in lean.named_parameters()}
+    assert kinds["pi_head.buttons.linear_layer.weight"] == torch.bfloat16
+    assert kinds["net.final_ln.weight"] == kinds["net.recurrent_layer.blocks.0.r.orc_block.b_nd"] == torch.float32
+    assert policy.pi_head.buttons.linear_layer.weight.dtype == torch.float32
+    goals = np.random.default_rng(1).standard_normal((GAMES, 16)).astype(np.float32)
+    frames = scenes(1)[0]
+    exact = BatchAgent(policy, GAMES).log_probs(frames, goals)
+    low = BatchAgent(policy, GAMES, precision=torch.bfloat16).log_probs(frames, goals)
+    for name, rows in exact.items():
+        assert low[name].dtype == torch.float32
+        assert float((low[name].exp() - rows.exp()).abs().sum(-1).max()) < 0.3, name
+
+
+def test_what_cannot_be_is_refused(policy: GoalPolicy) -> None:
+    with pytest.raises(UserError, match="CUDA graphs need a CUDA device"):
+        BatchAgent(policy, 1, graph=True)
+    with pytest.raises(UserError, match="at least one game"):
+        BatchAgent(policy, 0)
+
+
+@pytest.mark.gpu
+def test_a_replayed_graph_says_the_same(policy: GoalPolicy) -> None:
+    on_gpu = load_policy(SMALL)
+    on_gpu.load_state_dict(policy.state_dict())
+    on_gpu = on_gpu.cuda()
+    goals = np.random.default_rng(1).standard_normal((GAMES, 16)).astype(np.float32)
+    plain, replayed = (BatchAgent(on_gpu, GAMES, graph=graph) for graph in (False, True))
+    for frames in scenes(STEPS):
+        one, other = plain.log_probs(frames, goals), replayed.log_probs(frames, goals)
+        for name, rows in one.items():
+            assert float((rows - other[name]).abs().max()) < 1e-3, name
