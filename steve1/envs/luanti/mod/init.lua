@@ -73,11 +73,31 @@ local function ground(x, z, from, to)
     end
 end
 
--- Puts a scene's nodes onto the ground of their columns ("up" nodes above it).
+-- The earth of a column, whatever grows on it.
+local function earth(x, z, around)
+    for y = around + 6, around - 8, -1 do
+        local name = node_name(x, y, z)
+        for _, group in ipairs({"soil", "sand", "stone"}) do
+            if minetest.get_item_group(name, group) > 0 then return y end
+        end
+    end
+    return around - 1
+end
+
+-- Puts a scene's nodes onto the earth of their columns ("up" nodes above it). What grows there and beside it gives way.
 local function set_scene(c)
+    local around = math.floor(c.y)
     for _, n in ipairs(c.scene or {}) do
-        local y = ground(n.x, n.z, math.floor(c.y) + 6, math.floor(c.y) - 8) or math.floor(c.y) - 1
-        local pos = {x = n.x, y = y + 1 + (n.up or 0), z = n.z}
+        for _, side in ipairs({{0, 0}, {1, 0}, {-1, 0}, {0, 1}, {0, -1}}) do
+            local x, z = n.x + side[1], n.z + side[2]
+            local y = earth(x, z, around)
+            for up = 1, 2 do
+                if not is_liquid(node_name(x, y + up, z)) then minetest.remove_node({x = x, y = y + up, z = z}) end
+            end
+        end
+    end
+    for _, n in ipairs(c.scene or {}) do
+        local pos = {x = n.x, y = earth(n.x, n.z, around) + 1 + (n.up or 0), z = n.z}
         minetest.set_node(pos, {name = n.name, param2 = n.param2 or 0})
         blocks[place_key(pos)] = {pos.x, pos.y, pos.z}
     end
