@@ -53,7 +53,8 @@ class _Divergence(torch.autograd.Function):
             own = _log_probabilities(latent[rows], lean, bias, scale)
             wanted = _log_probabilities(other[rows], other_lean, other_bias, scale)
             probability = wanted.exp()
-            total += torch.einsum("nc,nc->", probability, wanted - own)
+            with torch.autocast(latent.device.type, enabled=False):  # or the sum would be rounded to bf16
+                total += torch.einsum("nc,nc->", probability, wanted - own)
             gradient = own.exp().sub_(probability).mul_(scale / len(latent))
             if d_bias is not None:
                 d_bias += gradient.sum(0)

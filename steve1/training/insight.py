@@ -66,7 +66,8 @@ def ask_head(head: Head, latent: Tensor, target: Tensor, columns: Tensor | None 
             found[2].append(log_p.argmax(1))
             if columns is not None:
                 found[3].append(p @ columns)
-    return HeadAnswers(*(torch.cat(rows) for rows in found[:3]), torch.cat(found[3]) if columns is not None else None)
+    loss, entropy, best = (torch.cat(rows) for rows in found[:3])
+    return HeadAnswers(loss, entropy, best, torch.cat(found[3]) if columns is not None else None)
 
 
 def loss_of_frames(policy: GoalPolicy, latent: Tensor, buttons: Tensor, camera: Tensor) -> Tensor:

@@ -146,3 +146,27 @@ def test_one_goal_for_all_has_no_other_to_be_compared_with(settings: Make, tiny:
     validate(policy, val, chosen, ALONE, torch.float32, WINDOWS, insight)
     assert "goal/true_minus_none" in insight.numbers()
     assert "goal/true_minus_shuffled" not in insight.numbers()
+
+
+def test_sums_over_classes_are_not_rounded_under_autocast(tiny: Path) -> None:
+    from steve1.policy.losses import head_loss
+    from steve1.training.divergence import head_divergence
+    from steve1.training.insight import ask_head
+
+    head = load_policy(tiny / "tiny.model", tiny / "tiny.weights").pi_head.buttons
+    torch.manual_seed(0)
+    latent, target = 50 * torch.randn(32, head.linear_layer.in_features), torch.randint(N_BUTTONS, (32,))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        asked = ask_head(head, latent, target, torch.ones(N_BUTTONS, 1))
+        trained = head_loss(head, latent, target, torch.ones(32))
+        apart = head_divergence(head, latent, head, latent + 20 * torch.randn_like(latent))
+        logits = head.logits(latent)
+    p = torch.softmax(logits.double(), dim=1)
+    expected = -(p * p.clamp(min=1e-300).log()).sum(1)
+    assert asked.table is not None
+    torch.testing.assert_close(asked.table[:, 0], torch.ones(32), atol=1e-5, rtol=0)
+    torch.testing.assert_close(asked.entropy.double(), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(trained.entropy.double(), expected, atol=1e-4, rtol=0)
+    assert (trained.entropy != trained.entropy.bfloat16().float()).any()
+    assert apart > 0
+    assert apart != apart.bfloat16().float()
