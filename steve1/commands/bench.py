@@ -27,12 +27,17 @@ from steve1.core.paths import ROOT
 BENCHMARKS: dict[str, tuple[str, ...]] = {
     "actions": ("steve1.actions.bench:measure",),
     "policy": ("steve1.policy.bench:measure_training", "steve1.agent.bench:measure_steps"),
+    "train": ("steve1.training.bench:measure_train",),
+    "acting": ("steve1.agent.bench_batch:measure_acting",),
+    "train_memory": ("steve1.training.bench:measure_memory",),
     "load": ("steve1.data.bench:measure_load",),
     "convert": ("steve1.data.bench_convert:measure_convert",),
+    "memory": ("steve1.data.bench_convert:measure_memory",),
     "embed": ("steve1.mineclip.bench:measure_embed",),
     "game": ("steve1.envs.bench:measure",),
     "protocol": ("steve1.envs.worker.bench:measure",),
 }
+_OF_A_MODEL = ("policy", "acting", "train", "train_memory")
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,31 @@ class Args:
     """What to measure."""
 
     what: Annotated[str, tyro.conf.Positional]
-    """One of: actions, policy, load, convert, embed, game, protocol."""
+    """One of: actions, policy, acting, train, train_memory, load, convert, memory, embed, game, protocol."""
     output: Path | None = None
     """JSON file for the raw figures, with command, machine, commit and date."""
-    model: Path | None = None
-    """For `policy`: a .model file to measure instead of the small network of the published comparison."""
+    model: str = ""
+    """For `policy`, `acting`, `train`, `train_memory`: a .model file instead of the small network of the published comparison; for the last three also 2x."""
+    batch: int = 2
+    """For `train`: windows of a micro-batch."""
+    steps: int = 64
+    """For `train`: frames of a window (TRUNC_T)."""
+    accumulation: int = 2
+    """For `train`: micro-batches of an optimizer step."""
+    rounds: int = 3
+    """For `train`: optimizer steps that are measured of each kind."""
+    device: str = "auto"
+    """For `train` and `acting`: auto, cpu, cuda, cuda:N or mps."""
+    precision: str = "auto"
+    """For `train`: auto, bf16 or fp32."""
+    recompute_cnn: bool = False
+    """For `train`: compute the convolutions again in the backward pass."""
+    optimizer: str = "adamw"
+    """For `train`: adamw or factored."""
+    compile: bool = False
+    """For `train`: with torch.compile."""
+    cached_only: bool = False
+    """For `train`: leave out full training, which takes minutes at 2x on a CPU."""
     dataset: Path | None = None
     """For `load`: a folder of embedded episodes instead of ones made for the purpose."""
 
@@ -74,9 +99,15 @@ def _call(entry: str, args: Args) -> dict[str, Any]:
         if error.name != module:
             raise
         raise UserError("This benchmark's room is not part of this installation.", where=module) from None
-    given: dict[str, Any] = {}
-    if args.model is not None and args.what == "policy":
-        given["model"] = str(args.model)
+    given: dict[str, Any] = {"model": args.model} if args.model and args.what in _OF_A_MODEL else {}
+    if args.what == "acting":
+        given["device"] = args.device
+    if args.what == "train":
+        given |= {
+            "batch": args.batch, "steps": args.steps, "accumulation": args.accumulation, "rounds": args.rounds,
+            "device": args.device, "precision": args.precision, "recompute": args.recompute_cnn,
+            "optimizer": args.optimizer, "compiled": args.compile, "full": not args.cached_only,
+        }  # fmt: skip
     if args.dataset is not None and args.what == "load":
         given["dataset_dir"] = args.dataset
     return measure(**given)
@@ -96,24 +127,23 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    described = Path("/proc/cpuinfo")  # of Linux alone
+    lines = described.read_text().splitlines() if described.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _commit() -> str:
-    """The checked-out commit, marked where files differ from it; empty outside git."""
+    """The checked-out commit, marked where files differ from it; outside git, why it is not known."""
     try:
         answers = [
             subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
             for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         ]
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+    except FileNotFoundError:
+        return "not known: there is no git here"
+    except subprocess.CalledProcessError as fault:
+        return f"not known: {(fault.stderr or str(fault)).strip().splitlines()[0]}"
     return answers[0] + (" with changes" if answers[1] else "")
 
 

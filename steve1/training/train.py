@@ -30,6 +30,7 @@ from steve1.training.fit import Hooks, Parts, fit, validate_and_keep_best
 from steve1.training.guard import Guard
 from steve1.training.insight import Insight
 from steve1.training.lora import adapter_path
+from steve1.training.memory import Method, estimate, fullness_explained
 from steve1.training.parallel import Ranks, choose_precision, join
 from steve1.training.pictures import contact_sheet, write_png
 from steve1.training.pulls import anchor_for, average_for, reference_for
@@ -89,7 +90,8 @@ def finetune(
         parts, position, states = assemble(
             settings, ranks, precision, policy, train, val, point, family_of(settings, family, record), hooks or Hooks()
         )
-        return _train(parts, position, states)
+        with fullness_explained(settings, policy.config, ranks.device, precision):
+            return _train(parts, position, states)
     finally:
         torch.set_num_threads(threads)
         if folder is not None:
@@ -208,6 +210,7 @@ def introduction(parts: Parts, position: Position) -> list[str]:
     lines = [
         f"from {start} to {display(settings.out_path)}",
         *describe(parts.policy, settings),
+        memory_sentence(parts),
         f"{len(train)} windows of T={settings.T} from {len(train.paths)} episodes ({train.n_frames} frames), {validation}",
         f"{parts.total_steps} steps of {settings.frames_per_step(parts.ranks.world)} frames: batch {settings.batch_size} x "
         f"{settings.trunc_t} x {settings.gradient_accum_steps} accumulated x {parts.ranks.world} process(es)",
@@ -230,6 +233,17 @@ def data_facts(parts: Parts) -> dict[str, int]:
     if parts.val is not None:
         facts["val_frames"] = len(chosen_windows(parts.val, parts.settings.val_windows)) * parts.settings.T
     return facts
+
+
+def memory_sentence(parts: Parts) -> str:
+    """What a step is estimated to hold, activations included."""
+    settings = parts.settings
+    method = Method(settings.train_parts, settings.optimizer, settings.recompute_cnn, settings.feature_cache)
+    held = estimate(
+        parts.policy.config, method, batch=settings.batch_size, trunc_t=settings.trunc_t,
+        precision="bf16" if parts.precision == torch.bfloat16 else "fp32", on_gpu=parts.ranks.device.type == "cuda",
+    )  # fmt: skip
+    return f"about {held.total / 2**30:.1f} GiB with the activations of a step (estimated; python -m steve1.commands.plan finds what fits)"
 
 
 def prove_first_batch(parts: Parts) -> None:
@@ -341,4 +355,6 @@ def _find_lists(data: str, val_list: object) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    run(TrainSettings, lambda settings: finetune(settings) and None, "Fine-tune STEVE-1 by hindsight relabelling.")
+    from steve1.training.lr_find import find_learning_rate
+
+    run(TrainSettings, lambda chosen: (find_learning_rate if chosen.lr_find else finetune)(chosen) and None, "Fine-tune STEVE-1 by hindsight relabelling.")

@@ -75,7 +75,8 @@ def test_windows_hold_rows_for_any_number_of_workers(policy: GoalPolicy, episode
         if name == "frames":
             assert torch.equal(value, helped[name])
         elif isinstance(value, torch.Tensor):
-            assert torch.equal(value, helped[name]) and torch.equal(value, pixels[name]), name
+            assert torch.equal(value, helped[name]), name
+            assert torch.equal(value, pixels[name]), name
         else:
             assert value == helped[name] == pixels[name], name
 
@@ -105,7 +106,11 @@ def test_loss_and_gradients_equal_those_on_frames(policy: GoalPolicy, episodes: 
 
 
 def test_a_run_on_the_cache_is_the_run_on_frames(settings: Make, tmp_path: Path) -> None:
-    common: dict[str, Any] = {"train_parts": "frozen_cnn", "cache_dir": str(tmp_path / "cache"), "cache_dtype": "float32"}
+    common: dict[str, Any] = {
+        "train_parts": "frozen_cnn",
+        "cache_dir": str(tmp_path / "cache"),
+        "cache_dtype": "float32",
+    }
     plain = finetune(settings(out_weights=str(tmp_path / "plain.weights"), **common))
     cached = finetune(settings(out_weights=str(tmp_path / "cached.weights"), feature_cache=True, **common))
     assert cached.best_loss == pytest.approx(plain.best_loss, abs=1e-5)
@@ -147,7 +152,9 @@ def test_a_cut_computation_goes_on(policy: GoalPolicy, episodes: list[Path], tmp
     assert cut.file_of(episodes[0]).read_bytes() == whole.file_of(episodes[0]).read_bytes()
 
 
-def test_other_weights_precision_or_pictures_are_another_cache(policy: GoalPolicy, episodes: list[Path], tmp_path: Path) -> None:
+def test_other_weights_precision_or_pictures_are_another_cache(
+    policy: GoalPolicy, episodes: list[Path], tmp_path: Path
+) -> None:
     first = FeatureCache(tmp_path, policy)
     assert FeatureCache(tmp_path, policy, precision=torch.bfloat16).folder != first.folder
     assert FeatureCache(tmp_path, policy, dtype="float32").folder != first.folder
@@ -167,7 +174,9 @@ def test_other_weights_precision_or_pictures_are_another_cache(policy: GoalPolic
     assert FeatureCache(tmp_path, policy).file_of(copy) != named
 
 
-def test_what_cannot_be_cached_is_said(policy: GoalPolicy, episodes: list[Path], settings: Make, tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_cannot_be_cached_is_said(
+    policy: GoalPolicy, episodes: list[Path], settings: Make, tmp_path: Path, monkeypatch: Any
+) -> None:
     policy.net.img_process.cnn.dense.norm.weight.data.fill_(1e9)
     with pytest.raises(UserError, match="not numbers that the cache can hold") as fault:
         FeatureCache(tmp_path, policy).fill(episodes)

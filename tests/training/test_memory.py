@@ -1,0 +1,222 @@
+"""What is estimated before a run, what is said when the memory is full, and the optimizer that needs less of it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from steve1.commands import plan as plan_command
+from steve1.core.errors import UserError
+from steve1.policy import PolicyConfig, load_policy
+from steve1.policy.bench import TINY, cost, make_batch
+from steve1.training import step as step_module
+from steve1.training.bench import saved_bytes
+from steve1.training.checkpoints import optimizer_tensors, restore_optimizer
+from steve1.training.memory import (
+    CNN_BYTES,
+    GIB,
+    METHODS,
+    Method,
+    cnn_free_cost,
+    estimate,
+    flop_per_frame,
+    parameter_counts,
+    plans,
+    usable,
+    what_fits,
+)  # fmt: skip
+from steve1.training.optimizers import FactoredAdamW
+from steve1.training.settings import TrainSettings
+from steve1.training.train import finetune
+
+from .conftest import same, weights_of
+
+Make = Callable[..., TrainSettings]
+TWO_X = PolicyConfig()
+
+
+def test_activations_that_are_estimated_are_those_that_are_saved() -> None:
+    policy = load_policy(TINY)
+    for dtype, name in ((torch.float32, "fp32"), (torch.bfloat16, "bf16")):
+        counted = saved_bytes(policy, make_batch(TINY, 1, 8), dtype)
+        stacks = sum(c * (128 >> (i + 1)) ** 2 for i, c in enumerate(TINY.channels))
+        assert counted["saved_cnn_bytes_per_frame"] == pytest.approx(CNN_BYTES[name] * stacks, rel=0.06)
+    policy.net.img_process.recompute = True
+    assert (
+        saved_bytes(policy, make_batch(TINY, 1, 8), torch.float32)["saved_cnn_bytes_per_frame"]
+        < 0.1 * CNN_BYTES["fp32"] * stacks
+    )
+    policy.net.img_process.recompute = False
+    policy.net.img_process.cnn.requires_grad_(False)
+    assert (
+        saved_bytes(policy, make_batch(TINY, 1, 8), torch.float32)["saved_cnn_bytes_per_frame"]
+        < 0.01 * CNN_BYTES["fp32"] * stacks
+    )
+
+
+def test_plans_fit_and_the_thrifty_ones_come_with_less() -> None:
+    assert 3 * cnn_free_cost(TWO_X, 64) + 3 * (cost(TWO_X, 64).forward - cnn_free_cost(TWO_X, 64)) == pytest.approx(
+        3 * cost(TWO_X, 64).forward
+    )
+    assert flop_per_frame(TWO_X, Method(), 64) == cost(TWO_X, 64).train
+    assert flop_per_frame(TWO_X, Method("frozen_cnn", feature_cache=True), 64) < cost(TWO_X, 64).train / 25
+    everything, trained = parameter_counts(TWO_X, Method())
+    assert trained == everything - 2048 - 1 - 3  # the value head is never trained
+    for gib in (8.0, 12.0, 24.0):
+        found = plans(TWO_X, gib)
+        assert found
+        assert all(plan.gib * GIB <= usable(gib) and plan.batch_size * plan.gradient_accum_steps == 8 for plan in found)
+    small, large = plans(TWO_X, 12.0), plans(TWO_X, 141.0)
+    assert large[0].batch_size == 8
+    assert small[0].batch_size < 8
+    assert [plan.method for plan in large] == list(METHODS)
+    assert plans(TWO_X, 1.0) == []
+    fixed = estimate(TWO_X, Method(optimizer="factored"), batch=1, trunc_t=16)
+    assert fixed.moments == estimate(TWO_X, Method(), batch=1, trunc_t=16).moments / 4
+
+
+def test_the_command_answers(capsys: Any) -> None:
+    plan_command.main(plan_command.Args(12.0, verbose=True))
+    said = capsys.readouterr().out
+    assert "bash 3_train_finetune_template.sh" in said
+    assert "--train_parts frozen_cnn --feature_cache" in said
+    assert "assumed" in said
+    plan_command.main(plan_command.Args(12.0, frames_per_s=400.0))
+    lines = capsys.readouterr().out.splitlines()
+    measured = next(line for line in lines if line.startswith("everything")).split()
+    assert float(measured[-2]) == pytest.approx(400, rel=0.1)
+    with pytest.raises(UserError, match="Nothing of this network fits"):
+        plan_command.main(plan_command.Args(1.0))
+    with pytest.raises(UserError, match="above 0"):
+        plan_command.main(plan_command.Args(0.0))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_full_memory_ends_with_what_fits(settings: Make, monkeypatch: Any, fault: Exception) -> None:
+    def full(*_: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr(step_module.Stepper, "_apply", full)
+    with pytest.raises(UserError, match="memory of this machine is full") as told:
+        finetune(settings())
+    assert "batch_size 2, trunc_t 16" in str(told.value)
+    assert "python -m steve1.commands.plan --gpu_gb" in str(told.value)
+    assert "These need less" in str(told.value)
+    monkeypatch.setattr(step_module.Stepper, "_apply", lambda *_: (_ for _ in ()).throw(RuntimeError("another fault")))
+    with pytest.raises(RuntimeError, match="another fault"):
+        finetune(settings(overwrite=True))
+
+
+def test_what_fits_takes_less_and_keeps_the_effective_batch() -> None:
+    said = what_fits(TrainSettings(batch_size=8), TWO_X, 12.0, "bf16")
+    assert "BATCH_SIZE=2 GRADIENT_ACCUM_STEPS=4" in said
+    assert "--recompute_cnn" in said
+    # something else holds the memory: the estimate would fit, and less is proposed
+    assert "BATCH_SIZE=8 GRADIENT_ACCUM_STEPS=1 T=320 TRUNC_T=64 bash 3_train_finetune_template.sh\n" not in what_fits(
+        TrainSettings(batch_size=8), TWO_X, 80.0, "bf16"
+    )
+    assert "none of them fits this network" in what_fits(TrainSettings(), TWO_X, 1.0, "bf16")
+
+
+def test_recomputing_changes_no_bit(settings: Make, tmp_path: Path) -> None:
+    plain = finetune(settings(out_weights=str(tmp_path / "plain.weights"), total_frames=96, val_freq=0))
+    again = finetune(
+        settings(out_weights=str(tmp_path / "again.weights"), total_frames=96, val_freq=0, recompute_cnn=True)
+    )
+    assert same(weights_of(plain.out_weights), weights_of(again.out_weights))
+
+
+def test_factored_moments_equal_adamw_where_nothing_is_lost() -> None:
+    """Squares of gradients that are an outer product are kept exactly; what remains is bfloat16 of the first moment."""
+    random = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random)
+
+    values = (draw(6, 2, 3, 3), draw(5))
+    ours, theirs = ([torch.nn.Parameter(value.clone()) for value in values] for _ in range(2))
+    factored, exact = (
+        kind([{"params": of[:1], "weight_decay": 0.1}, {"params": of[1:], "weight_decay": 0.0}], lr=1e-2)
+        for kind, of in ((FactoredAdamW, ours), (torch.optim.AdamW, theirs))
+    )
+    start = [value.detach().clone() for value in ours]
+    signs = draw(6, 18).sign()
+    for _ in range(8):
+        size = float(draw(1).abs()) + 0.5
+        outer = torch.outer(torch.arange(1.0, 7.0), torch.linspace(0.5, 2, 18)) * size * signs
+        for pair, gradient in zip(zip(ours, theirs), (outer.view(6, 2, 3, 3), torch.full((5,), size)), strict=True):
+            for parameter in pair:
+                parameter.grad = gradient.clone()
+        factored.step()
+        exact.step()
+    for mine, reference, before in zip(ours, theirs, start, strict=True):
+        moved = (reference - before).detach()
+        assert float((mine - reference).detach().norm()) < 6e-3 * float(moved.norm())
+    bytes_kept = sum(t.numel() * t.element_size() for t in factored.state[ours[0]].values())
+    assert bytes_kept < 0.6 * sum(t.numel() * t.element_size() for t in exact.state[theirs[0]].values())
+
+
+def test_factored_skips_a_step_that_is_not_finite() -> None:
+    parameter = torch.nn.Parameter(torch.ones(3, 4))
+    optimizer = FactoredAdamW([parameter], lr=0.1, weight_decay=0.1)
+    parameter.grad = torch.ones(3, 4)
+    optimizer.step()
+    before, state = parameter.detach().clone(), copy.deepcopy(optimizer.state[parameter])
+    parameter.grad = torch.full((3, 4), float("nan"))
+    optimizer.found_inf = torch.ones(())
+    optimizer.step()
+    assert torch.equal(parameter, before)
+    assert all(torch.equal(state[name], value) for name, value in optimizer.state[parameter].items())
+    optimizer.found_inf = torch.zeros(())
+    parameter.grad = torch.ones(3, 4)
+    optimizer.step()
+    assert (parameter < before).all()
+
+
+def test_a_factored_run_goes_on_bit_for_bit(settings: Make, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"optimizer": "factored", "val_freq": 0, "save_every": 2}
+    whole = finetune(settings(out_weights=str(tmp_path / "whole.weights"), **common))
+    cut = settings(out_weights=str(tmp_path / "cut.weights"), **common)
+
+    class Killed(Exception):
+        pass
+
+    from steve1.training.fit import Hooks
+
+    def kill(step: int) -> None:
+        if step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        finetune(cut, hooks=Hooks(on_step=kill))
+    assert same(weights_of(whole.out_weights), weights_of(finetune(cut).out_weights))
+
+
+def test_factored_state_goes_through_a_resume_point() -> None:
+    policy = torch.nn.Linear(3, 2)
+    optimizer = FactoredAdamW(policy.parameters(), lr=0.1)
+    policy(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    kept = {name: tensor.clone() for name, tensor in optimizer_tensors(policy, optimizer).items()}
+    restore_optimizer(policy, optimizer, kept)
+    assert {"weight/rows", "weight/columns", "bias/exp_avg_sq"} <= set(kept)
+    assert all(torch.equal(kept[name], tensor) for name, tensor in optimizer_tensors(policy, optimizer).items())
+
+
+def test_settings_of_thrift_are_checked(settings: Make) -> None:
+    with pytest.raises(UserError, match="optimizer must be one of adamw, factored"):
+        dataclasses.replace(settings(), optimizer="adam").check()  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="recompute_cnn saves nothing"):
+        settings(recompute_cnn=True, train_parts="frozen_cnn").check()

@@ -1,0 +1,121 @@
+"""What keeps a step fast: nothing waits for the device, gradients are exchanged once a step, and the benchmark's figures hang together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from steve1.core.errors import UserError
+from steve1.policy import PolicyConfig, load_policy
+from steve1.training.bench import measure_memory, measure_train
+from steve1.training.feed import open_windows, pieces
+from steve1.training.optimizers import new_optimizer
+from steve1.training.parallel import Ranks
+from steve1.training.settings import TrainSettings
+from steve1.training.step import Stepper
+from steve1.training.tally import Tally
+
+Make = Callable[..., TrainSettings]
+CPU = torch.device("cpu")
+SMALL = PolicyConfig(
+    hidsize=32,
+    attention_heads=2,
+    attention_memory_size=48,
+    timesteps=16,
+    n_recurrence_layers=1,
+    impala_width=1,
+    impala_chans=(4, 4, 4),
+)
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations that would make the host wait for a GPU."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.operations += 1
+        if any(word in str(func) for word in self.WAITING):
+            self.found.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def stepper_of(chosen: TrainSettings, tiny: Path, ranks: Ranks) -> tuple[Stepper, Any]:
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights").train()
+    train, _ = open_windows(chosen)
+    optimizer = new_optimizer(chosen.optimizer, policy.parameter_groups(0.0), 1e-4)
+    return Stepper(policy, optimizer, chosen, ranks, torch.float32), pieces(train, chosen, CPU)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "factored"])
+def test_a_step_never_waits_for_the_device(settings: Make, tiny: Path, optimizer: str) -> None:
+    chosen = settings(gradient_accum_steps=2, optimizer=optimizer)
+    ranks = Ranks(0, 1, CPU)
+    stepper, feed = stepper_of(chosen, tiny, ranks)
+    tally = Tally(ranks, measures=stepper.measures)
+    piece = next(feed)
+    states = stepper.initial_states(piece)
+    stepper.step(piece, states, 1e-4)  # the first one makes the optimizer's state
+    with Waits() as waits:
+        tally.add(stepper.step(piece, states, 1e-4, 2))
+    assert waits.operations > 300
+    assert waits.found == []
+    with Waits() as waits:
+        tally.averages()
+    assert waits.operations > 0
+
+
+def test_gradients_are_exchanged_once_a_step(settings: Make, tiny: Path, tmp_path: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        chosen = settings(gradient_accum_steps=3)
+        stepper, feed = stepper_of(chosen, tiny, Ranks(0, 2, CPU))  # as one of two, so that it is wrapped
+        exchanged: list[int] = []
+
+        def count(_: Any, bucket: Any) -> Any:
+            exchanged.append(bucket.buffer().numel())
+            done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+            done.set_result(bucket.buffer())
+            return done
+
+        stepper._module.register_comm_hook(None, count)
+        piece = next(feed)
+        stepper.step(piece, stepper.initial_states(piece), 1e-4)
+        trained = sum(p.numel() for p in stepper._module.parameters() if p.requires_grad)
+        assert sum(exchanged) == trained
+    finally:
+        dist.destroy_process_group()
+
+
+def test_the_benchmark_measures_both_ways_and_their_parts() -> None:
+    threads = torch.get_num_threads()
+    found = measure_train(SMALL, batch=1, steps=16, accumulation=2, rounds=1, device="cpu", precision="fp32")
+    assert torch.get_num_threads() == threads
+    assert found["frames_per_step"] == 32
+    assert found["ratio"] == pytest.approx(found["cached"]["frames_per_s"] / found["full"]["frames_per_s"])
+    for kind in ("full", "cached"):
+        assert set(found[kind]["split_s"]) == {"data", "cnn", "transformer", "heads", "optimizer"}
+        assert all(seconds > 0 for seconds in found[kind]["split_s"].values())
+        assert found[kind]["percent"] > 0
+    assert found["full"]["gflop_per_frame"] > found["cached"]["gflop_per_frame"]
+    assert "full" not in measure_train(SMALL, batch=1, steps=16, accumulation=1, rounds=1, device="cpu", full=False)
+    with pytest.raises(UserError, match="at least 16"):
+        measure_train(SMALL, steps=8)
+
+
+def test_saved_bytes_grow_with_precision_and_size() -> None:
+    found = measure_memory(dataclasses.replace(SMALL, impala_chans=(16, 16, 16)))
+    assert 0 < found["bf16"]["cnn_bytes_per_number"] < found["fp32"]["cnn_bytes_per_number"]
+    assert found["fp32"]["block_bytes_per_h"] > 0
