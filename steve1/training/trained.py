@@ -111,6 +111,6 @@ def describe(policy: GoalPolicy, settings: TrainSettings) -> list[str]:
         "norm_bias": "norms and biases",
     }[settings.train_parts]
     return [
-        f"trains {what}: {trained:,} of {every:,} parameters ({100 * trained / every:.2g} %)",
+        f"trains {what}: {trained:,} of {every:,} parameters ({100 * trained / every:.3g} %)",
         f"memory: {held / 2**20:,.0f} MiB for weights, gradients and optimizer",
     ]
