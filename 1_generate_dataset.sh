@@ -20,7 +20,7 @@ STEPS="${STEPS:-300}"                                # 20 a second
 SEED="${SEED:-0}"
 
 # contractor: published human play; choose the index by what you want to teach
-INDEX="${INDEX:-8.x}"                                # 6.x free play, 7.x early game, 8.x and 9.x house building, 10.x diamond pickaxe; or a path or URL
+INDEX="${INDEX:-8.x}"                                # 6.x free play, 7.x early game, 8.x and 9.x house building, 10.x diamond pickaxe; BASALT: find-cave, waterfall, pen-animals, build-house; or a path or URL
 FILTER="${FILTER:-}"                                 # a regular expression on paths, or a file with one name a line
 KEEP_RECORDINGS="${KEEP_RECORDINGS:-0}"              # 1 keeps the downloaded videos
 

@@ -44,7 +44,7 @@ class Args:
     seed: int = 0
     """luanti: of places and players."""
     index: str = "8.x"
-    """contractor: 6.x, 7.x, 8.x (house building), 9.x, 10.x, or the path or URL of an index JSON."""
+    """contractor: 6.x, 7.x, 8.x (house building), 9.x, 10.x; BASALT's find-cave, waterfall, pen-animals, build-house; or the path or URL of an index JSON."""
     filter: str = ""
     """contractor: a regular expression that paths must match, or a file with one name a line."""
     keep_recordings: bool = False

@@ -26,6 +26,11 @@ INDEXES: dict[str, str] = {
     "8.x": _SNAPSHOTS + "all_8xx_Jun_29.json",
     "9.x": _SNAPSHOTS + "all_9xx_Jun_29.json",
     "10.x": _SNAPSHOTS + "all_10xx_Jun_29.json",
+    # The demonstrations of the BASALT 2022 competition: the same files with fewer fields in each tick.
+    "find-cave": _SNAPSHOTS + "find-cave-Jul-28.json",
+    "waterfall": _SNAPSHOTS + "waterfall-Jul-28.json",
+    "pen-animals": _SNAPSHOTS + "pen-animals-Jul-28.json",
+    "build-house": _SNAPSHOTS + "build-house-Jul-28.json",
 }
 
 
@@ -54,7 +59,7 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
     """Entries of an index that match a filter.
 
     Args:
-        index: 6.x … 10.x, a URL, file:// or a path.
+        index: 6.x … 10.x, find-cave, waterfall, pen-animals, build-house, a URL, file:// or a path.
         cache_dir: where an index from the network is kept.
         pattern: a regular expression searched in each relpath, or the path of a file with one relpath or name a line.
 

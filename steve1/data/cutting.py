@@ -20,24 +20,11 @@ from numpy.typing import NDArray
 from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_dir, read_json
-from steve1.core.frames import AGENT_SIZE, MINECLIP_SIZE
+from steve1.core.frames import MINECLIP_SIZE
 
-from .episode import Episode, EpisodeWriter, plain_action
-from .jpegs import CHROMA, QUALITY
-from .layouts import (
-    ACTIONS,
-    FIRST_GOAL,
-    FORMAT,
-    FORMAT_VERSION,
-    GOALS,
-    INDEX,
-    METADATA,
-    MINECLIP_VIDEO,
-    PACK,
-    TOKENS,
-    load_array,
-)
-from .video import FPS, VideoWriter, read_frames
+from .episode import Episode, EpisodeWriter, plain_action, write_native_parts
+from .layouts import ACTIONS, FIRST_GOAL, INDEX, METADATA, MINECLIP_VIDEO, PACK, load_array
+from .video import VideoWriter, read_frames
 
 
 def cut_goals(goals: NDArray[np.floating[Any]], start: int, stop: int) -> NDArray[np.floating[Any]]:
@@ -79,25 +66,18 @@ def write_stretch(
             pack[int(offsets[start]) : int(offsets[stop])].tofile(handle)
             handle.flush()
             os.fsync(handle.fileno())
-        np.save(folder / INDEX, (offsets[start : stop + 1] - offsets[start]).astype(np.int64))
         lines = "".join(json.dumps(action, separators=(",", ":")) + "\n" for action in chosen)
         (folder / ACTIONS).write_text(lines, encoding="utf-8")
-        np.save(folder / TOKENS, np.stack(act.to_joint(chosen), axis=1).astype(np.int32))
-        if goals is not None:
-            np.save(folder / GOALS, cut_goals(goals, start, stop))
         if video is not None:
             _cut_video(video, folder / MINECLIP_VIDEO, start, stop, whole=copy_video)
-        own = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "n_frames": stop - start,
-            "fps": FPS,
-            "frame_size": list(AGENT_SIZE),
-            "jpeg": metadata.get("jpeg") or {"quality": QUALITY, "chroma": CHROMA},
-            "mineclip_frames": video is not None,
-        }
-        text = json.dumps({**own, **metadata, **own}, indent=2, ensure_ascii=False) + "\n"
-        (folder / METADATA).write_text(text, encoding="utf-8")
+        write_native_parts(
+            folder,
+            offsets=offsets[start : stop + 1] - offsets[start],
+            actions=chosen,
+            metadata=metadata,
+            goals=None if goals is None else cut_goals(goals, start, stop),
+            mineclip_frames=video is not None,
+        )
 
 
 def _cut_video(source: Path, target: Path, start: int, stop: int, *, whole: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -74,7 +74,7 @@ class Episode:
     def actions(self, start: int = 0, stop: int | None = None) -> list[act.EnvAction]:
         """MineRL actions of frames start..stop-1."""
         start, stop = self._range(start, stop)
-        return self._layout.actions()[start:stop]
+        return self._layout.checked_actions()[start:stop]
 
     def tokens(self, start: int = 0, stop: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Joint classes of frames start..stop-1: buttons i64 (T,), camera i64 (T,)."""
@@ -198,26 +198,54 @@ class EpisodeWriter:
     def _finish(self) -> None:
         if not self._actions:
             raise UserError("An episode needs at least one frame.", where=self.path)
-        buttons, camera = act.to_joint(self._actions)
-        np.save(self._folder / TOKENS, np.stack([buttons, camera], axis=1).astype(np.int32))
-        np.save(self._folder / INDEX, self._pack.offsets)
-        if self.goals is not None:
-            np.save(self._folder / GOALS, _checked_goals(self.goals, len(self), self.path))
-        own = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "n_frames": len(self._actions),
-            "fps": FPS,
-            "frame_size": list(AGENT_SIZE),
-            "jpeg": {"quality": QUALITY, "chroma": CHROMA},
-            "mineclip_frames": self._keep_mineclip,
-        }
-        (self._folder / METADATA).write_text(
-            json.dumps({**own, **self.metadata, **own}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        goals = None if self.goals is None else _checked_goals(self.goals, len(self), self.path)
+        write_native_parts(
+            self._folder,
+            offsets=self._pack.offsets,
+            actions=self._actions,
+            metadata={**self.metadata, "jpeg": None},
+            goals=goals,
+            mineclip_frames=self._keep_mineclip,
         )
         for handle in (self._lines, self._pack_file):
             handle.flush()
             os.fsync(handle.fileno())
+
+
+def write_native_parts(
+    folder: Path,
+    *,
+    offsets: NDArray[np.int64],
+    actions: Sequence[act.EnvAction],
+    metadata: dict[str, Any],
+    goals: NDArray[np.floating[Any]] | None,
+    mineclip_frames: bool,
+) -> None:
+    """What a native episode of N frames holds besides its pictures and `actions.jsonl`.
+
+    Args:
+        folder: where those are already.
+        offsets: int64 (N+1,), where each picture begins in the pack.
+        actions: N plain MineRL actions.
+        metadata: provenance; the format's own fields are set here ("jpeg" stays as it is, for pictures that were not encoded anew).
+        goals: (N, E) embeddings, or None.
+        mineclip_frames: whether the 256x160 video is there.
+    """
+    np.save(folder / TOKENS, np.stack(act.to_joint(actions), axis=1).astype(np.int32))
+    np.save(folder / INDEX, offsets.astype(np.int64))
+    if goals is not None:
+        np.save(folder / GOALS, goals)
+    own = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "n_frames": len(actions),
+        "fps": FPS,
+        "frame_size": list(AGENT_SIZE),
+        "jpeg": metadata.get("jpeg") or {"quality": QUALITY, "chroma": CHROMA},
+        "mineclip_frames": mineclip_frames,
+    }
+    text = json.dumps({**own, **metadata, **own}, indent=2, ensure_ascii=False) + "\n"
+    (folder / METADATA).write_text(text, encoding="utf-8")
 
 
 def plain_action(action: act.EnvAction) -> act.EnvAction:

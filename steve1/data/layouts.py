@@ -64,10 +64,11 @@ class Layout(abc.ABC):
     @cached_property
     def tokens(self) -> NDArray[np.integer[Any]]:
         """(N, 2): joint button class and camera class of each frame."""
-        buttons, camera = act.to_joint(self._checked_actions())
+        buttons, camera = act.to_joint(self.checked_actions())
         return np.stack([buttons, camera], axis=1)
 
-    def _checked_actions(self) -> list[act.EnvAction]:
+    def checked_actions(self) -> list[act.EnvAction]:
+        """The actions; UserError where there are more or fewer than frames."""
         found = self.actions()
         _same_length(self.path, "actions", len(found), self.n_frames)
         return found

@@ -176,10 +176,11 @@ def _native_metadata(source: Path, repair: Repair) -> dict[str, Any]:
         found = json.loads((source / METADATA).read_text(encoding="utf-8"))
         if isinstance(found, dict):
             return found
-    except (OSError, ValueError):
-        pass
-    repair.done.append("metadata lost, written anew without its origin")
-    return {"source": display(source), "notes": ["its metadata was lost"]}
+        why = f"a {type(found).__name__} instead of a table"
+    except (OSError, ValueError) as fault:
+        why = str(fault)
+    repair.done.append(f"metadata lost ({why}), written anew without its origin")
+    return {"source": display(source), "notes": [f"its metadata was lost: {why}"]}
 
 
 def _sound_goals(source: Path, start: int, stop: int) -> NDArray[np.floating[Any]] | None:
