@@ -55,7 +55,13 @@ def test_a_bare_machine_is_told_what_to_install(bare: Machine, monkeypatch: pyte
     for name in ("MCIO", "MINERL", "MINEDOJO", "MINESTUDIO"):
         monkeypatch.setenv(f"STEVE1_{name}_PYTHON", str(bare.root / "nowhere" / name / "bin" / "python"))
     assert of(doctor_games.backends(bare), "info").count("install_minecraft.sh") == 4
-    assert "install_minecraft.sh minerl" in of(doctor_games.backends(bare, ("minerl",)), "fail")
+    lacking = of(doctor_games.backends(bare, ("minerl",)), "fail")
+    assert "no Python from 3.8 to 3.10" in lacking
+    assert "install_minecraft.sh minerl" in lacking
+    shim = program(Path(bare.environment["PATH"]), "python3.9", "echo pyenv: command not found; exit 127")
+    assert "no Python" in of(doctor_games.backends(bare, ("minerl",)), "fail")
+    program(shim.parent, "python3.9", "echo 3.9")
+    assert "no Python" not in of(doctor_games.backends(bare, ("minerl",)), "fail")
     assert "no Java here" in of(doctor_games.java(bare, ("minerl",)), "fail")
 
 

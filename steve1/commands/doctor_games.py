@@ -66,7 +66,9 @@ def backends(machine: Machine, wanted: tuple[str, ...] = ()) -> list[Finding]:
         python, version = table.interpreter_path(name), table.installed_version(name)
         if not python.exists() and not version:
             state, todo = ("fail", table.install_command(name)) if name in wanted else ("info", table.install_command(name))
-            findings.append(Finding("Backends", state, f"{name}: not installed ({each.title})", todo))
+            lowest = ".".join(map(str, each.pythons[0]))
+            lacking = "" if fitting_python(machine, each.pythons) else f"; no Python from {lowest} to {'.'.join(map(str, each.pythons[1]))} to build it on was found"
+            findings.append(Finding("Backends", state, f"{name}: not installed{lacking}. {each.title}", f"pyenv install {lowest} && {todo}" if lacking else todo))
             continue
         problem = table.version_problem(name, version) if version else f"{each.package} is not in {python.parent.parent}"
         if problem:
@@ -79,6 +81,20 @@ def backends(machine: Machine, wanted: tuple[str, ...] = ()) -> list[Finding]:
         else:
             findings.append(Finding("Backends", "ok", f"{name}: {each.package} {version} on Python {answer}"))
     return findings
+
+
+def fitting_python(machine: Machine, pythons: tuple[tuple[int, int], tuple[int, int]]) -> str:
+    """An interpreter within the versions, on PATH or among pyenv's; "" without one. A pyenv shim may exist and not run."""
+    (major, first), (_, last) = pythons
+    home = Path(machine.environment.get("HOME", "/nowhere"))
+    for minor in range(first, last + 1):
+        named = machine.which(f"python{major}.{minor}")
+        own = [str(path) for path in sorted(home.glob(f".pyenv/versions/{major}.{minor}.*/bin/python"))]
+        for program in filter(None, [named, *own]):
+            code, text = machine.run([program, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"])
+            if code == 0 and text.strip().endswith(f"{major}.{minor}"):
+                return program
+    return ""
 
 
 def luanti(machine: Machine) -> list[Finding]:

@@ -121,7 +121,7 @@ def python_and_packages(machine: Machine) -> list[Finding]:
     facts = _answer(text)
     if code != 0 or not facts:
         return [Finding("Python", "fail", f"{python} does not run: {text.strip()[-200:]}", f"rm -rf .venv && {setup}")]
-    version = tuple(facts["python"])  # type: ignore[arg-type]
+    version: tuple[int, ...] = tuple(facts["python"])  # type: ignore[arg-type]
     shown = ".".join(map(str, version))
     findings = []
     if version < (3, 10):

@@ -47,13 +47,13 @@ class Backend:
 BACKENDS: dict[str, Backend] = {
     each.name: each
     for each in (
-        Backend("mcio", "MCio (modern Minecraft, Fabric)", "mcio-ctrl", ((1, 5), (2,)), ((3, 12), (3, 14)), 0),
+        Backend("mcio", "Modern Minecraft (Fabric) through MCio", "mcio-ctrl", ((1, 5), (2,)), ((3, 12), (3, 14)), 0),
         Backend(
-            "minerl", "MineRL 1.0 (Minecraft 1.16.5)", "minerl", ((1, 0), (2,)), ((3, 8), (3, 10)), 8,
+            "minerl", "Minecraft 1.16.5 through MineRL 1.0", "minerl", ((1, 0), (2,)), ((3, 8), (3, 10)), 8,
             wrong="MineRL 0.4, the one on PyPI, has other actions and pictures than VPT and STEVE-1 were trained on",
         ),
-        Backend("minedojo", "MineDojo (Minecraft 1.11.2)", "minedojo", ((0, 1), (1,)), ((3, 9), (3, 10)), 8),
-        Backend("minestudio", "MineStudio (Minecraft 1.16.5)", "minestudio", ((1, 1), (2,)), ((3, 10), (3, 12)), 8),
+        Backend("minedojo", "Minecraft 1.11.2 through MineDojo", "minedojo", ((0, 1), (1,)), ((3, 9), (3, 10)), 8),
+        Backend("minestudio", "Minecraft 1.16.5 through MineStudio", "minestudio", ((1, 1), (2,)), ((3, 10), (3, 12)), 8),
     )
 }  # fmt: skip
 

@@ -91,7 +91,7 @@ class MineRLGame(Game):
         self.spec = make_spec(self.width, self.height)
         self._javas: list[int] = []
         self._tally, self._hotbar = common.Tally(), common.Hotbar()
-        self._seed = None  # type: Any
+        self._seed: int | None = None
         report("starting Minecraft 1.16.5 (MineRL); the first start of all takes minutes")
         self.env = self.spec.make()
         self.env.seed(0)

@@ -92,7 +92,7 @@ class MineStudioGame(Game):
         return found
 
     def _idle(self) -> dict[str, Any]:
-        idle = dict.fromkeys(KEYS, 0)  # type: Dict[str, Any]
+        idle: dict[str, Any] = dict.fromkeys(KEYS, 0)
         idle["camera"] = np.zeros(2, dtype=np.float32)
         return idle
 

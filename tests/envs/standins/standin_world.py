@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 HOUR = 3600.0
-FAULTS = ("hang_start", "hang_reset", "hang_step", "socket_hour", "dead_java", "zombie", "early", "small", "late_seed", "grows")
+FAULTS = ("hang_start", "hang_reset", "hang_step", "dead_java", "zombie", "early", "small", "late_seed", "grows")
 
 
 class Faults:
@@ -98,8 +98,8 @@ class World:
         return self.steps >= self.faults.at and self.faults.strikes("early")
 
     def _strike(self) -> None:
-        if self.faults.strikes("hang_step", "socket_hour"):
-            time.sleep(HOUR)
+        if self.faults.strikes("hang_step"):
+            time.sleep(HOUR)  # the packages' own sockets wait for minutes to an hour
         if self.faults.strikes("dead_java"):
             assert self.java is not None
             self.java.kill()
