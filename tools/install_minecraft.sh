@@ -197,4 +197,7 @@ if [ -z "$VERSION" ] && [ "$CHECK" = 0 ]; then
   say "installed $PACKAGE $VERSION"
 fi
 [ "$MISSING" = 0 ] || { say "not ready yet: see STILL NEEDED above"; exit 1; }
+if [ "$NAME" = mcio ] && ! grep -qs "^  steve1:" "${STEVE1_MCIO_DIR:-$HOME/.mcio}/mcio.yaml"; then
+  say "once, Minecraft itself (1 GB, from Mojang, Fabric and Modrinth): $HOME_OF_IT/bin/mcio install steve1"
+fi
 say "ready. Try it: .venv/bin/python tools/doctor.py --env $NAME"
