@@ -45,7 +45,6 @@ def measure(steps: int = 2000, width: int = 640, height: int = 360) -> dict[str,
     times.sort()
     return {
         "width": width, "height": height, "steps": steps, "start_s": round(started - began, 3), "reset_ms": round((reset - started) * 1000.0, 3),
-        
         "step_ms_p10": round(times[steps // 10], 3), "step_ms_median": round(statistics.median(times), 3), "step_ms_p95": round(times[int(0.95 * steps)], 3),
         "cpu_main_ms": round(own / steps, 3), "cpu_worker_ms": round(worker / steps, 3),
     }  # fmt: skip
