@@ -22,7 +22,7 @@ def variants(contestants: Sequence[Contestant]) -> list[Contestant]:
     found: list[Contestant] = []
     for contestant in contestants:
         found.append(contestant)
-        if contestant.needs_goal:
+        if contestant.needs_goal and contestant.goal == "prior":
             found += [dataclasses.replace(contestant, name=f"{contestant.name}+{source}", goal=source) for source in SOURCES[1:]]
     return found
 

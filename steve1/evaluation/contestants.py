@@ -54,6 +54,11 @@ class Contestant:
         """Whether a prompt makes a difference to it."""
         return self.kind == "weights"
 
+    @property
+    def is_variant(self) -> bool:
+        """Whether it is there only to find out which part of another contestant fails."""
+        return self.goal in ("text", "shown")
+
     def facts(self) -> dict[str, Any]:
         """What a report says of it; hashing reads the weights file."""
         if self.kind != "weights":

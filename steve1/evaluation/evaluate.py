@@ -101,7 +101,7 @@ def base_of(plan: Plan) -> str:
 
 def decider(plan: Plan, target: Sequence[str]) -> Decider | None:
     """Who decides what is played on, for an adaptive plan."""
-    others = tuple(each.name for each in plan.contestants if each.needs_goal and each.goal == "prior" and each.name != base_of(plan))
+    others = tuple(each.name for each in plan.contestants if each.needs_goal and not each.is_variant and each.name != base_of(plan))
     return Decider(plan.looks, base_of(plan), others, tuple(task.name for task in plan.tasks), tuple(target)) if plan.looks else None
 
 
@@ -141,7 +141,7 @@ def evaluate(settings: EvaluationSettings, **injected: Any) -> Report:
         injected = {**injected, **_attribution_goals(plan, settings, injected)}
     means = means_of(settings)
     lines = play_all(plan, means, decide=decider(plan, target), **injected)
-    names = [contestant.name for contestant in plan.contestants if contestant.goal == "prior"]
+    names = [contestant.name for contestant in plan.contestants if not contestant.is_variant]
     floors = {contestant.name for contestant in plan.contestants if not contestant.needs_goal}
     tasks = [task.name for task in plan.tasks]
     summary = summarise(lines, names, tasks, base_of(plan), floors, looks=plan.looks, target=target)

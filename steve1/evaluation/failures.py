@@ -25,7 +25,7 @@ def failures(plan: Plan, lines: Sequence[Mapping[str, Any]], base: str) -> list[
     for task in plan.tasks:
         won = {line["number"] for line in own_row(lines, task.name, base) if line["success"][task.name]}
         for contestant in plan.contestants:
-            if not contestant.needs_goal or contestant.goal != "prior":
+            if not contestant.needs_goal or contestant.is_variant:
                 continue
             failed = [line for line in own_row(lines, task.name, contestant.name) if not line["success"][task.name]]
             # A rule of the kind "at most" is nearest where the measure is lowest.

@@ -59,11 +59,11 @@ class _Service:
         self.episodes[pipe] = _Episode(next(slot for slot in range(len(taken) + 1) if slot not in taken))
 
     def _agent(self, contestant: Contestant) -> Any:
-        from steve1.agent.batch import BatchAgent
+        from steve1.agent.slots import SlotAgent
 
         policy = self.bench.policy(contestant)
         if id(policy) not in self.agents:
-            self.agents[id(policy)] = BatchAgent(policy)
+            self.agents[id(policy)] = SlotAgent(policy)
         return self.agents[id(policy)]
 
     def take(self, pipe: Connection) -> None:

@@ -154,9 +154,9 @@ def test_attribution_plays_three_kinds_of_goals_and_blames_the_prior(world: Path
     def names(contestants: Any) -> list[str]:
         return [each.name for each in contestants]
 
-    found = variants([Contestant("tuned", "weights"), Contestant("random", "random")])
-    assert names(found) == ["tuned", "tuned+text", "tuned+shown", "random"]
-    assert [each.goal for each in found] == ["prior", "text", "shown", "prior"]
+    found = variants([Contestant("tuned", "weights"), Contestant("random", "random"), Contestant("own", "weights", goal="file:x")])
+    assert names(found) == ["tuned", "tuned+text", "tuned+shown", "random", "own"]
+    assert [each.goal for each in found] == ["prior", "text", "shown", "prior", "file:x"]
     with pytest.MonkeyPatch.context() as patch:
         from steve1.evaluation import contestants as module
 

@@ -28,12 +28,8 @@ from tests.evaluation.worlds import injected, settings
 from tests.rollout.fakes import FakeEnv, OpenFake
 
 
-@dataclasses.dataclass(frozen=True)
-class SlowDisk(OpenFake):
-    """A world whose process takes its time to finish each file, so that a kill can meet one half-written."""
-
-    def __init__(self) -> None:
-        super().__init__()
+class SlowDisk:
+    """Opens a world whose process takes its time to finish each file, so that a kill can meet one half-written."""
 
     def __call__(self, instance: int) -> FakeEnv:
         original = os.fsync
@@ -216,11 +212,20 @@ def test_policies_served_together_act_as_each_alone(family: Contestant) -> None:
                 found[game] = [actor.act({"pov": frame}, {}) for frame in frames[game]]
             bench.close()
 
-        games = [threading.Thread(target=play, args=(game,)) for game in range(2)]
+        faults: list[BaseException] = []
+
+        def guarded(game: int) -> None:
+            try:
+                play(game)
+            except BaseException as fault:
+                faults.append(fault)
+
+        games = [threading.Thread(target=guarded, args=(game,)) for game in range(2)]
         for game in games:
             game.start()
         for game in games:
             game.join(60)
+        assert faults == []
         with pytest.raises(UserError, match="goal does not fit"):
             RemoteBench(address).prepare(family, np.zeros(7, np.float32))
     assert found == expected
@@ -230,13 +235,13 @@ def test_policies_served_together_act_as_each_alone(family: Contestant) -> None:
 
 def test_batched_steps_equal_single_ones_within_rounding(family: Contestant) -> None:
     from steve1.agent import Agent
-    from steve1.agent.batch import BatchAgent
+    from steve1.agent.slots import SlotAgent
     from steve1.policy import load_policy
 
     policy = load_policy(family.family.model, family.weights)
     rng, scales = np.random.default_rng(1), [0.0, 1.5, 6.0]
     goals = rng.normal(size=(3, 4)).astype(np.float32)
-    agents, together = [Agent(policy, cond_scale=scale) for scale in scales], BatchAgent(policy)
+    agents, together = [Agent(policy, cond_scale=scale) for scale in scales], SlotAgent(policy)
     for slot in range(3):
         together.begin(slot)
     for step in range(70):
@@ -268,7 +273,7 @@ def test_weights_of_another_size_are_named_before_a_game_is_opened(world: Path, 
         write_family(tiny, Family(model=str(model)))
         with pytest.raises(UserError) as fault:
             evaluate(
-                dataclasses.replace(settings(world, "base", tasks=("swim",), episodes=1, folder=str(world / model.name)), contestants=[str(tiny)]),
+                dataclasses.replace(settings(world, "base", tasks=("swim",), episodes=1, folder=str(world / f"run-{model.stem}")), contestants=[str(tiny)]),
                 **injected(("tiny",), open_game=opened.append, goals={"tiny": {"swim": goal}}),
             )
         assert "tiny.weights" in str(fault.value)
