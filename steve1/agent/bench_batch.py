@@ -43,7 +43,7 @@ def measure_acting(
     policy = GoalPolicy(config).initialise().to(where).eval()
     kinds: dict[str, dict[str, Any]] = {"plain": {}}
     if where.type == "cuda":
-        low = {"precision": torch.bfloat16}
+        low: dict[str, Any] = {"precision": torch.bfloat16}
         kinds |= {"bf16": low, "bf16_graph": {**low, "graph": True}}
     found: dict[str, Any] = {
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu",
