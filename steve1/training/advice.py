@@ -14,7 +14,7 @@ from .findings import Advice, Level, Run, percent, rate
 WORSE = 0.01
 # Less than this share of the loss for a whole run is no learning.
 FLAT = 0.01
-# The goal's worth: below half a percent of the loss, or within two standard errors, it cannot be told from nothing.
+# The goal's worth: below half a percent of the loss it is nothing; within two standard errors it may be chance.
 LISTENS = 0.005
 # Old skills: losses of other recordings move a little with any training; two percent is more than that.
 FORGOTTEN = 0.02
@@ -202,8 +202,13 @@ def goal(run: Run) -> Advice | None:
     if loss is None or none is None:
         return None
 
+    errors = {name: run.last(f"goal/error_{name}") or 0.0 for name in ("shuffled", "none")}
+
+    def large(gap: float | None) -> bool:
+        return gap is not None and -gap > LISTENS * loss
+
     def listens(gap: float | None, name: str) -> bool:
-        return gap is not None and -gap > max(LISTENS * loss, 2 * (run.last(f"goal/error_{name}") or 0.0))
+        return gap is not None and large(gap) and -gap > 2 * errors[name]
 
     gaps = f"{none:+.3f}" if shuffled is None else f"{shuffled:+.3f} / {none:+.3f}"
     of_en = "none" if shuffled is None else "another window's / none"
@@ -214,6 +219,16 @@ def goal(run: Run) -> Advice | None:
             "good",
             f"The policy listens to its goal: loss with the true goal minus that with {of_en}: {gaps}.",
             f"策略会听从目标：真实目标的损失减去{of_zh}的损失：{gaps}。",
+        )
+    if large(none if shuffled is None else shuffled):
+        error = errors["none" if shuffled is None else "shuffled"]
+        return Advice(
+            "goal_unclear",
+            "note",
+            f"Whether the policy listens to its goal cannot be told: true minus {of_en}: {gaps}, with a standard error of {error:.3f}.",
+            f"无法判断策略是否听从目标：真实减去{of_zh}：{gaps}，标准误差为 {error:.3f}。",
+            ("Validate on more windows: --val_windows 0, and more validation episodes.",),
+            ("使用更多验证窗口：--val_windows 0，并增加验证 episode。",),
         )
     if shuffled is not None and listens(none, "none"):
         return Advice(

@@ -28,10 +28,14 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Logarithms of 1, 2, 5, 10, 20, ... between two logarithms; round steps where there are fewer than two of these."""
+    """Logarithms of 1, 2, 5, 10, 20, ... between two logarithms, or of every digit where these are few; round steps on a narrow axis."""
     decades = range(math.floor(low), math.ceil(high) + 1)
-    found = [math.log10(digit) + decade for decade in decades for digit in (1, 2, 5) if low <= math.log10(digit) + decade <= high]
-    return found if len(found) > 1 else ticks(low, high)
+    for digits in ((1, 2, 5), range(1, 10)):
+        marks = [math.log10(digit) + decade for decade in decades for digit in digits]
+        found = [mark for mark in marks if low <= mark <= high]
+        if len(found) > 2:
+            return found
+    return ticks(low, high)
 
 
 def number_text(value: float) -> str:
@@ -69,6 +73,8 @@ def line_chart(
     ys = [scale(y) for points in kept.values() for _, y in points] + ([0.0] if zero else [])
     left, right = min(xs), max(max(xs), min(xs) + 1e-9)
     low, high = min(ys), max(ys)
+    if zero and low == high:  # nothing but zeros
+        high = 1.0
     margin = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     low, high = low - margin, high + margin
 

@@ -59,6 +59,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "worse_than_start": {"changes": {"validation/loss": curve(1.9, 2.0, 1.99, 1.99)}},
     "goal_ignored": {"changes": {"goal/true_minus_shuffled": curve(-0.001), "goal/true_minus_none": curve(0.002)}},
     "goals_alike": {"changes": {"goal/true_minus_shuffled": curve(-0.001)}},
+    "goal_unclear": {"changes": {"goal/error_shuffled": curve(0.3), "goal/error_none": curve(0.3)}},
     "forgetting": {"changes": {"retention/loss": curve(2.0, 2.02, 2.1)}},
     "retention_unknown": {"changes": {"retention/loss": None}},
     "no_validation": {"changes": {"validation/loss": None}},
@@ -82,7 +83,7 @@ def test_each_finding_and_what_it_says(key: str) -> None:
 def test_every_rule_is_among_these() -> None:
     seen = set(SHAPES) | set(found())
     keys = {rule.__name__ for rule in RULES}
-    assert len(seen) == len(keys) + 4  # goal and retention each speak in more than one way
+    assert len(seen) == len(keys) + 5  # goal and retention each speak in more than one way
     assert keys - {"goal", "retention"} <= seen
 
 
@@ -124,7 +125,8 @@ def test_a_gap_within_its_own_error_is_chance() -> None:
     noisy = {"goal/true_minus_shuffled": curve(-0.1), "goal/true_minus_none": curve(-0.1)}
     assert "goal_heard" in found(noisy)
     wide = {"goal/error_shuffled": curve(0.06), "goal/error_none": curve(0.06)}
-    assert "goal_ignored" in found({**noisy, **wide})
+    assert "goal_unclear" in found({**noisy, **wide})
+    assert "standard error of 0.060" in found({**noisy, **wide})["goal_unclear"].en
 
 
 def test_pressing_ones_come_first() -> None:

@@ -15,7 +15,8 @@ def test_ticks_are_round_and_within() -> None:
     assert ticks(2.03, 2.61) == [2.2, 2.4, 2.6]
     assert ticks(3.0, 3.0) == [3.0]
     assert [round(10**tick, 9) for tick in log_ticks(math.log10(30), math.log10(600))] == [50, 100, 200, 500]
-    assert len(log_ticks(math.log10(31), math.log10(45))) > 1
+    assert [round(10**tick, 9) for tick in log_ticks(math.log10(29), math.log10(61))] == [30, 40, 50, 60]
+    assert len(log_ticks(math.log10(31), math.log10(35))) > 1
 
 
 def test_numbers_as_short_as_they_can_be() -> None:
@@ -48,3 +49,4 @@ def test_a_curve_lies_where_its_numbers_say() -> None:
 def test_nothing_to_draw_is_no_chart() -> None:
     assert line_chart("a", {"x": [], "y": [(1, float("nan"))]}) == ""
     assert line_chart("a", {"x": [(1, -1.0)]}, log=True) == ""
+    assert "-1" not in re.findall(r'text-anchor="end">([^<]+)<', line_chart("a", {"x": [(1, 0.0), (2, 0.0)]}, zero=True))
