@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -310,7 +310,7 @@ class _Reader:
         return False
 
 
-def ahead(source: Iterable[T], depth: int) -> Iterator[T]:
+def ahead(source: Iterable[T], depth: int) -> Generator[T, None, None]:
     """The same items, made by a thread that stays at most `depth` of them ahead; its exceptions come through."""
     reader = _Reader(source, depth)
     try:
