@@ -36,7 +36,7 @@ def make_env(
         surroundings: where episodes begin unless a reset says otherwise: "meadow", "forest", "shore".
         width, height: pixels of the picture.
         instance: a label in messages; instances never share displays, ports or folders.
-        more: passed to the environment's class (for Luanti: split, timeout_s, settings; for a Minecraft: see its `make`).
+        more: passed to the environment's class (for Luanti: split, timeout_s, settings, worker: in a process of its own; for a Minecraft: see its `make`).
 
     Raises:
         UserError: unknown name, or a program is missing (with the command that installs it).
@@ -51,6 +51,10 @@ def make_env(
         return game
     if surroundings not in SURROUNDINGS:
         raise UserError("Unknown surroundings.", got=surroundings, expected=", ".join(SURROUNDINGS))
+    if more.pop("worker", False):
+        from .worker.luanti import make
+
+        return make(surroundings=surroundings, width=width, height=height, instance=instance, **more)
     from .luanti import LuantiEnv
 
     return LuantiEnv(surroundings=surroundings, width=width, height=height, instance=instance, **more)

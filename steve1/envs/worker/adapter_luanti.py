@@ -1,0 +1,56 @@
+"""Luanti in a worker process, under the same supervision as the Minecrafts. Runs in the project's own Python.
+
+In: settings of LuantiEnv. Out: its observations and infos, unchanged; the pointer is drawn by the main program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from steve1.core.errors import UserError
+from steve1.envs.errors import GameDied
+from steve1.envs.luanti.env import LuantiEnv
+from steve1.envs.worker.serve import BadInput, Game, GameFault, Step
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Our errors as the protocol's."""
+    try:
+        yield
+    except GameDied as death:
+        raise GameFault(f"{death.what} {death.got}".strip()) from death
+    except UserError as fault:
+        raise BadInput(fault.what, where=fault.where, expected=fault.expected, got=fault.got, todo=fault.todo) from fault
+
+
+class LuantiGame(Game):
+    """See the module."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        names = ("surroundings", "width", "height", "instance", "split", "timeout_s", "settings", "backend")
+        with _told():
+            self.env = LuantiEnv(**{name: settings[name] for name in names if name in settings})
+        self.env.draw_pointer = False
+        self.facts = {"game": "luanti", "backend": self.env.backend}
+
+    def pids(self) -> list[int]:
+        return list(self.env.pids)
+
+    def reset(self, seed: int, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        with _told():
+            return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: dict[str, Any]) -> Step:
+        with _told():
+            return self.env.step(action)
+
+    def close(self) -> None:
+        self.env.close()
+
+
+def make_env(settings: dict[str, Any]) -> LuantiGame:
+    """What the worker serves."""
+    return LuantiGame(settings)
