@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,14 +133,15 @@ def test_a_goal_file_names_its_own_weights_when_played_and_evaluated(tiny: Path,
     from steve1.core.family import Family, write_family
     from steve1.evaluation.contestants import goals_for, parse_contestants
 
-    goal = np.arange(8, dtype=np.float32)
-    write_family(tiny / "tiny.weights", Family(model=str(tiny / "tiny.model")))
-    write_goal(tmp_path / "dig.goal.json", GoalFile(goal, str(tiny / "tiny.weights"), "", ""))
+    goal, weights = np.arange(8, dtype=np.float32), tmp_path / "own.weights"
+    shutil.copyfile(tiny / "tiny.weights", weights)
+    write_family(weights, Family(model=str(tiny / "tiny.model")))
+    write_goal(tmp_path / "dig.goal.json", GoalFile(goal, str(weights), "", ""))
     args, played = completed(Args(goal_file=str(tmp_path / "dig.goal.json")))
-    assert (args.in_weights, args.text_prompt) == (str(tiny / "tiny.weights"), "dig")
+    assert (args.in_weights, args.text_prompt) == (str(weights), "dig")
     assert np.array_equal(played, goal)
     contestant = parse_contestants([str(tmp_path / "dig.goal.json")])[0]
-    assert (contestant.name, contestant.weights) == ("dig", str(tiny / "tiny.weights"))
+    assert (contestant.name, contestant.weights) == ("dig", str(weights))
     assert np.array_equal(goals_for([contestant], ["anything"])["dig"]["anything"], goal)
     with pytest.raises(UserError, match="Say who plays what"):
         completed(Args(in_weights="a.weights"))
