@@ -73,8 +73,8 @@ def test_a_step_never_waits_for_the_device(settings: Make, tiny: Path, optimizer
     assert waits.operations > 300
     assert waits.found == []
     with Waits() as waits:
-        tally.averages()
-    assert waits.operations > 0
+        float(torch.ones(2).sum())
+    assert waits.found  # what it looks for is found where it is
 
 
 def test_gradients_are_exchanged_once_a_step(settings: Make, tiny: Path, tmp_path: Path) -> None:
