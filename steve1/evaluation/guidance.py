@@ -42,7 +42,7 @@ def summarise_sweep(lines: Sequence[Mapping[str, Any]], names: Mapping[float, st
     interval of the difference lies above 0: the best of several looks better than it is.
     """
     means = {scale: by_seed(lines, tasks, name) for scale, name in names.items()}
-    points = []
+    points: list[dict[str, Any]] = []
     for scale, values in means.items():
         low, high = bootstrap_difference(np.zeros_like(values), values)
         against = bootstrap_difference(means[current], values)

@@ -137,7 +137,7 @@ def thinned(shown: Sequence[Shown], most: int) -> Rows:
 
 def nearest(goal: Rows, shown: Sequence[Shown], count: int = 3) -> list[dict[str, Any]]:
     """The demonstrations whose best moment is nearest to `goal` (E,): source, frame, behaviour, cosine; one moment of each."""
-    found = []
+    found: list[dict[str, Any]] = []
     for each in shown:
         if len(each.goals):
             cosine = unit(each.goals) @ unit(goal)
