@@ -16,7 +16,7 @@ OLD_SKILLS="${OLD_SKILLS:-look_at_sky explore collect_grass build_pillar}"   # r
 N_EPISODES="${N_EPISODES:-10}"                           # demonstrations of the new skill
 N_OLD="${N_OLD:-3}"                                      # of each old one
 STEPS="${STEPS:-300}"                                    # ticks in a demonstration: 15 seconds
-TOTAL_FRAMES="${TOTAL_FRAMES:-50000}"                    # frames to fine-tune on
+TOTAL_FRAMES="${TOTAL_FRAMES:-60000}"                    # frames to fine-tune on
 EPISODES="${EPISODES:-6}"                                # played by each policy at the end
 SEED="${SEED:-$(date +%j%H)}"                            # fresh demonstrations each time (printed below)
 
@@ -46,8 +46,8 @@ bash 2_create_sampling.sh "$NAME" --mix "data/dataset_${NAME}_new=0.6" "data/dat
 
 say "4/6 fine-tuning"
 IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/mini/mini.weights OUT_WEIGHTS="data/weights/steve1/$NAME.weights" \
-  SAMPLING_NAME="$NAME" BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE=3e-4 TOTAL_FRAMES="$TOTAL_FRAMES" WARMUP_FRAMES="$((TOTAL_FRAMES / 10))" \
-  MAX_BTWN_GOALS=60 VAL_FREQ=25 SAVE_EVERY=50 bash 3_train_finetune_template.sh --jitter --log_every 10
+  SAMPLING_NAME="$NAME" BATCH_SIZE=8 T=64 TRUNC_T=16 LEARNING_RATE=7e-4 MAX_GRAD_NORM=100 TOTAL_FRAMES="$TOTAL_FRAMES" WARMUP_FRAMES="$((TOTAL_FRAMES / 20))" \
+  MAX_BTWN_GOALS=60 VAL_FREQ=100 SAVE_EVERY=200 bash 3_train_finetune_template.sh --jitter --log_every 50
 
 say "5/6 playing: base and fine-tuned, the same places, the same seeds"
 "$PYTHON" -m steve1.commands.compare --weights data/mini/mini.weights "data/weights/steve1/$NAME.weights" --prompt "$PROMPT" \

@@ -89,7 +89,7 @@ stage_finish() {
   say "half precision, into data/mini"
   "$PYTHON" -m steve1.commands.convert_weights --in_model data/mini/mini.model --in_weights data/weights/steve1/mini_aim.weights \
     --out_weights data/mini/mini.weights --dtype float16 --overwrite --mineclip data/mini/mini_mineclip.safetensors \
-    --prior data/mini/mini_prior.safetensors --env luanti --cond_scale 0
+    --prior data/mini/mini_prior.safetensors --env luanti --cond_scale 0 --temperature 0.65
   ls -l data/mini
 }
 

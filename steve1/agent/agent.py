@@ -28,17 +28,25 @@ class Agent:
 
     cond_scale s: log-probabilities are (1 + s) log p(a | goal) - s log p(a | no goal), normalised; 0 means no guidance.
     The two rows of guidance share one image encoding. deterministic: take the likeliest classes instead of drawing.
+    temperature: classes are drawn with probabilities in proportion to p ** (1 / temperature); small policies, whose heads spread over
+    thousands of classes that they hardly know, hold a key longer below 1.
     The policy's weights must not change while an agent uses it.
     """
 
     def __init__(
-        self, policy: GoalPolicy, *, cond_scale: float | None = 6.0, seed: int = 0, deterministic: bool = False
+        self,
+        policy: GoalPolicy,
+        *,
+        cond_scale: float | None = 6.0,
+        seed: int = 0,
+        deterministic: bool = False,
+        temperature: float = 1.0,
     ) -> None:
         self.policy = policy.eval()
         self.cond_scale = 0.0 if cond_scale is None else float(cond_scale)
         if not np.isfinite(self.cond_scale) or self.cond_scale < 0:
             raise UserError("The guidance scale has to be a number of at least 0.", got=str(cond_scale))
-        self.deterministic = deterministic
+        self.deterministic, self.temperature = deterministic, checked_temperature(temperature)
         self.tokens = (0, 0)
         """Button and camera class of the last action."""
         self._seed, self._episode = seed, 0
@@ -132,14 +140,28 @@ class Agent:
         return torch.log_softmax((1.0 + s) * logits[0] - s * logits[1] if s else logits[0], dim=-1)
 
     def _choose(self, log_probs: Tensor) -> int:
-        return draw(log_probs, None if self.deterministic else self._random)
+        return draw(log_probs, None if self.deterministic else self._random, self.temperature)
 
 
-def draw(log_probs: Tensor, random: np.random.Generator | None) -> int:
-    """A class by its log-probability (n,), on the CPU; the likeliest one without a generator."""
+def checked_temperature(temperature: float) -> float:
+    """The temperature.
+
+    Raises:
+        UserError: not a finite number above 0.
+    """
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise UserError("The temperature has to be a number above 0.", got=str(temperature), todo="for the likeliest action pass --deterministic")
+    return float(temperature)
+
+
+def draw(log_probs: Tensor, random: np.random.Generator | None, temperature: float = 1.0) -> int:
+    """A class by its log-probability (n,), on the CPU, at a temperature; the likeliest one without a generator."""
     if random is None:
         return int(log_probs.argmax())
-    cumulative = np.exp(log_probs.numpy()).cumsum(dtype=np.float64)
+    numbers = log_probs.numpy()
+    if temperature != 1.0:
+        numbers = (numbers - numbers.max()) / temperature
+    cumulative = np.exp(numbers).cumsum(dtype=np.float64)
     # the draw is scaled by the sum, so that rounding cannot lead past the last class
     place = np.searchsorted(cumulative, random.random() * cumulative[-1], side="right")
     return int(place.clip(max=len(cumulative) - 1))

@@ -22,6 +22,8 @@ from steve1.core.seeds import generator
 from steve1.policy import GoalPolicy
 from steve1.policy.attention import Block
 
+from .agent import checked_temperature, draw
+
 WARM_UP = 3  # steps before a recording, in which libraries choose their kernels
 
 
@@ -33,6 +35,7 @@ class BatchAgent:
         games: G.
         cond_scale: as Agent's; 0 or None: no guidance.
         seed: game g draws as an Agent with seed + g does.
+        temperature: as Agent's.
         precision: torch.bfloat16 computes matrix products and convolutions with weights that are cast once, here (a copy of the policy).
         graph: record the step as a CUDA graph and replay it.
     """
@@ -44,6 +47,7 @@ class BatchAgent:
         *,
         cond_scale: float | None = 6.0,
         seed: int = 0,
+        temperature: float = 1.0,
         precision: torch.dtype = torch.float32,
         graph: bool = False,
     ) -> None:
@@ -55,6 +59,7 @@ class BatchAgent:
         self.games, self.cond_scale = games, float(cond_scale or 0.0)
         self._precision, self._wants_graph = precision, graph
         self._graph: Any = None
+        self.temperature = checked_temperature(temperature)
         config, device = policy.config, policy.device
         self._rows = games * (2 if self.cond_scale else 1)
         self._frames = torch.zeros((games, *config.img_shape), dtype=torch.uint8, device=device)
@@ -96,15 +101,10 @@ class BatchAgent:
         """A MineRL action for each game's frame (H, W, 3) u8 RGB under its goal, drawn as Agent draws."""
         found = self.log_probs(np.stack([agent_frame(frame) for frame in frames]), goals)
         chosen = [
-            [self._draw(row, game) for game, row in enumerate(found[name].cpu().numpy())]
+            [draw(row, random, self.temperature) for random, row in zip(self._random, found[name].cpu(), strict=True)]
             for name in ("buttons", "camera")
         ]
         return [env_action(buttons, camera) for buttons, camera in zip(*chosen, strict=True)]
-
-    def _draw(self, log_probs: NDArray[np.float32], game: int) -> int:
-        cumulative = np.exp(log_probs).cumsum(dtype=np.float64)
-        place = np.searchsorted(cumulative, self._random[game].random() * cumulative[-1], side="right")
-        return int(place.clip(max=len(cumulative) - 1))
 
     def _record(self) -> None:
         """Record one step; the warm-up's steps leave no trace in the memory that counts."""

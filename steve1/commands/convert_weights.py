@@ -36,6 +36,8 @@ class Args:
     """Environment to name in the family file; empty: as before."""
     cond_scale: float | None = None
     """Guidance scale to name in the family file; empty: as before."""
+    temperature: float | None = None
+    """Temperature of the drawn actions to name in the family file; empty: as before."""
     overwrite: bool = False
     """Replace an existing file."""
 
@@ -53,7 +55,8 @@ def main(args: Args) -> None:
             "These weights exist already.", where=target, todo="choose another --out_weights, or say --overwrite"
         )
     family = read_family(source).updated(
-        model=args.in_model, mineclip=args.mineclip, prior=args.prior, env=args.env, cond_scale=args.cond_scale
+        model=args.in_model, mineclip=args.mineclip, prior=args.prior, env=args.env, cond_scale=args.cond_scale,
+        temperature=args.temperature,
     )
     policy = load_policy(resolve(family.model), source)
     save_weights(policy, target, dtype=getattr(torch, args.dtype))

@@ -41,6 +41,8 @@ class Args:
     """How many, with seeds seed, seed+1, ...; each has its own video."""
     cond_scale: float | None = None
     """Guidance: 0 plays the policy under the goal as it is, more exaggerates the difference that the goal makes; default: the family's."""
+    temperature: float | None = None
+    """Of the drawn actions: below 1 nearer the likeliest, above 1 wilder; default: the family's (1 for the published weights)."""
     deterministic: bool = False
     """Take the most probable action at each step instead of drawing one."""
     in_model: str = ""
@@ -109,7 +111,7 @@ def main(args: Args) -> None:
     if args.episodes < 1 or args.gameplay_length < 1:
         raise UserError("There is nothing to play.", expected="--episodes ≥ 1 and --gameplay_length ≥ 1")
     files = {"model": args.in_model, "mineclip": args.mineclip_weights, "prior": args.prior_weights}
-    contestant = parse_contestants([args.in_weights], cond_scale=args.cond_scale, **files)[0]
+    contestant = parse_contestants([args.in_weights], cond_scale=args.cond_scale, temperature=args.temperature, **files)[0]
     videos = _videos(args, contestant.name)
     env_name = playable(args.env or contestant.family.env)
     suite = load_suite(env_name)
@@ -173,7 +175,7 @@ def _episode(
     from steve1.rollout.videos import EpisodeVideo
 
     facts = {"weights": display(contestant.weights), "prompt": args.text_prompt, "surroundings": options["surroundings"]}
-    facts |= {"cond_scale": contestant.family.cond_scale, "video": path.name}
+    facts |= {"cond_scale": contestant.family.cond_scale, "temperature": contestant.family.temperature, "video": path.name}
 
     def one(env: Any) -> Trace:
         actor = bench.actor(contestant, goal, seed)

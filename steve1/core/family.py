@@ -1,6 +1,6 @@
 """Which files belong to a policy's weights.
 
-In: the path of a weights file. Out: the model settings, MineCLIP, prior, environment and guidance scale that go with it,
+In: the path of a weights file. Out: the model settings, MineCLIP, prior, environment, guidance scale and temperature that go with it,
 from `<weights>.json` beside it; without that file, the published 2x family under `data/weights/`.
 """
 
@@ -27,6 +27,8 @@ class Family:
     # The published weights belong to Minecraft; which one plays it, and what does where none is installed, is decided where it is played.
     env: str = "minecraft"
     cond_scale: float = 6.0
+    # Of the drawn actions: below 1 nearer the likeliest. The published policies play at 1.
+    temperature: float = 1.0
     run: str = ""
     hashes: dict[str, str] = dataclasses.field(default_factory=dict)
 

@@ -73,6 +73,7 @@ class Contestant:
             "mineclip": self.family.mineclip,
             "prior": self.family.prior,
             "cond_scale": self.family.cond_scale,
+            "temperature": self.family.temperature,
             **({} if self.goal == "prior" else {"goal": self.goal}),
             **({"goal_sha256": sha256_file(self.goal.removeprefix("file:"))} if self.goal.startswith("file:") else {}),
         }
@@ -114,7 +115,7 @@ def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant
     Args:
         specs: weights files or goal files (.goal.json: the weights that they were tuned for, asked for that goal), with @<cond_scale> if wanted, "random", "nothing", "player:<behaviour>" or "player:own" (noop and scripted
             are other words for nothing and player:own).
-        overrides: Family fields (`model`, `mineclip`, `prior`, `cond_scale`) that replace those beside the weights.
+        overrides: Family fields (`model`, `mineclip`, `prior`, `cond_scale`, `temperature`) that replace those beside the weights.
 
     Raises:
         UserError: a missing file, or none given.
@@ -272,7 +273,10 @@ class Bench:
 
         policy = self.policy(contestant)
         goal = check_goal(policy.config.mineclip_embed_dim, goal, contestant.weights)
-        agent = Agent(policy, cond_scale=contestant.family.cond_scale, seed=integer(seed, "agent"), deterministic=self._deterministic)
+        family = contestant.family
+        agent = Agent(
+            policy, cond_scale=family.cond_scale, seed=integer(seed, "agent"), deterministic=self._deterministic, temperature=family.temperature
+        )
         return GoalActor(agent, goal)
 
     def close(self) -> None:

@@ -66,6 +66,7 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
         mineclip=str(resolve(settings.mineclip_weights)) if settings.mineclip_weights else "",
         prior=str(resolve(settings.prior_weights)) if settings.prior_weights else "",
         cond_scale=settings.cond_scale,
+        temperature=settings.temperature,
     )
     env = guess_family_env(contestants, settings.env)
     suite = load_suite(settings.suite or env)

@@ -119,7 +119,9 @@ class _Service:
             log_probs = self._agent(first).step(slots, frames, np.stack([episode.goal for episode in episodes]), scales)
             for index, (pipe, episode) in enumerate(members):
                 episode.frame = None
-                tokens = tuple(draw(log_probs[name][index], episode.random) for name in ("buttons", "camera"))
+                assert episode.contestant is not None
+                warmth = episode.contestant.family.temperature
+                tokens = tuple(draw(log_probs[name][index], episode.random, warmth) for name in ("buttons", "camera"))
                 self._answer(pipe, ("ok", tokens))
 
     def serve(self, listener: Listener, parent: Connection) -> None:

@@ -80,7 +80,7 @@ def render(found: Mapping[str, Any], plan: Plan) -> str:
             markdown_table(["asked for", *tasks], body),
             "Each task's own prompt against all other prompts and no goal, pooled (Fisher's exact test, one-sided):",
             markdown_table(["task", "own prompt", "others", "p", "p < 0.05"], tests),
-            f"Weights {facts.get('weights', '')}, sha256 {facts.get('sha256', '')[:12]}, cond_scale {facts.get('cond_scale', '')}, "
+            f"Weights {facts.get('weights', '')}, sha256 {facts.get('sha256', '')[:12]}, cond_scale {facts.get('cond_scale', '')}, temperature {facts.get('temperature', '')}, "
             f"seed {plan.seed}, {plan.episodes} episodes a row and place, {plan.suite.path.name}.",
         ]
     ) + "\n"

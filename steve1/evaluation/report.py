@@ -130,7 +130,7 @@ def settings_list(settings: Mapping[str, Any]) -> str:
     who = []
     for entry in settings["contestants"]:
         facts = [entry.get("weights", entry["kind"]), entry.get("sha256", "")[:12]]
-        facts += [f"{name} {entry[name]}" for name in ("cond_scale", "mineclip", "prior", "goal") if entry.get(name) not in (None, "")]
+        facts += [f"{name} {entry[name]}" for name in ("cond_scale", "temperature", "mineclip", "prior", "goal") if entry.get(name) not in (None, "")]
         who.append(f"- {entry['name']}: " + ", ".join(fact for fact in facts if fact))
     looks = f", looks {settings['looks']}" if settings.get("looks") else ""
     facts = [f"- seed {settings['seed']}, {settings['episodes']} episodes{looks}, suite {settings['suite']} ({settings['suite_sha256'][:12]}), env {settings['env']}"]

@@ -38,6 +38,8 @@ class PlaySettings:
     """The game; default: the one that the weights were made for."""
     cond_scale: float | None = None
     """Guidance for all; default: each family's."""
+    temperature: float | None = None
+    """Of the drawn actions, for all: below 1 nearer the likeliest; default: each family's."""
     deterministic: bool = False
     """Take the most probable action instead of drawing one."""
     in_model: str = ""

@@ -44,6 +44,8 @@ class LossModule(nn.Module):
         reference: the starting policy; its actions on the same frames are what `kl_coef` pulls to.
     """
 
+    turns: torch.Tensor
+
     def __init__(
         self, policy: GoalPolicy, turn_weight: float = 1.0, reference: GoalPolicy | None = None, kl_coef: float = 0.0
     ) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from steve1.agent import Agent
+from steve1.agent.agent import checked_temperature, draw
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.policy import GoalPolicy
@@ -146,3 +147,19 @@ def test_goals_that_do_not_fit(tiny: GoalPolicy, guided: Arrays, goal: Any) -> N
 def test_scales_that_mean_nothing(tiny: GoalPolicy, scale: float) -> None:
     with pytest.raises(UserError, match="guidance"):
         Agent(tiny, cond_scale=scale)
+
+
+def test_the_temperature_sharpens_the_draw() -> None:
+    log_probs = torch.log(torch.tensor([0.8, 0.2]))
+    shares = {}
+    for temperature in (0.5, 1.0, 2.0):
+        random = np.random.default_rng(0)
+        shares[temperature] = np.mean([draw(log_probs, random, temperature) for _ in range(4000)])
+    # 0.2**(1/T) / (0.2**(1/T) + 0.8**(1/T))
+    assert shares[0.5] == pytest.approx(0.0588, abs=0.015)
+    assert shares[1.0] == pytest.approx(0.2, abs=0.02)
+    assert shares[2.0] == pytest.approx(1 / 3, abs=0.025)
+    assert draw(torch.tensor([-900.0, -1.0, -950.0]), np.random.default_rng(0), 0.01) == 1
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(UserError, match="temperature"):
+            checked_temperature(wrong)
