@@ -188,9 +188,9 @@ def _carry_goals(recording: Recording, writer: EpisodeWriter, used: int, notes: 
     if used == len(writer) == len(source):
         writer.goals = np.asarray(source.goals)
     else:
-        notes.append(
-            f"its embeddings are left behind, since {used - len(writer)} null frames were dropped: embed it again, or use --keep_nulls"
-        )
+        dropped = f"{used - len(writer)} null frames were dropped: embed it again, or use --keep_nulls"
+        why = dropped if used == len(source) else "its frames were resampled: embed it again"
+        notes.append(f"its embeddings are left behind, since {why}")
 
 
 def _shape_notes(recording: Recording, frame: NDArray[np.uint8]) -> list[str]:

@@ -22,7 +22,7 @@ from steve1.core.paths import resolve
 
 from .episode import Episode
 from .recordings import Recording
-from .resample import read_game_ticks
+from .resample import read_noted_ticks
 
 _MINED = "minecraft.mine_block:"
 
@@ -114,12 +114,7 @@ def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) ->
 def _kept_ticks(episode: Episode, recording: Recording) -> NDArray[np.int64]:
     """Which recorded tick belongs to each frame, i64 (N,): the same choice that conversion made."""
     metadata = episode.metadata
-    ticks, _ = read_game_ticks(
-        recording,
-        str(metadata.get("camera_rounding", "float")),
-        esc_as_inventory=bool(metadata.get("esc_as_inventory", False)),
-        source_fps=float((metadata.get("resampled") or {}).get("video_fps", 0)),
-    )
+    ticks = read_noted_ticks(recording, metadata)
     used = min(int(metadata.get("source_frames") or len(ticks.keep)), len(ticks.keep))
     keep = np.ones_like(ticks.keep) if metadata.get("keep_nulls") else ticks.keep
     rows = np.flatnonzero(keep[:used])

@@ -51,7 +51,7 @@ class Rates:
             how = "camera movements of merged ticks summed, buttons or-ed, the last slot chosen"
         else:
             how = "ticks held, their camera movement divided" if self.ticks < FPS else "ticks as they are"
-        return {"video_fps": round(self.video, 4), "tick_rate": round(self.ticks, 4), "to": FPS, "actions": how}
+        return {"video_fps": self.video, "tick_rate": self.ticks, "to": FPS, "actions": how}
 
 
 def read_game_ticks(
@@ -75,6 +75,16 @@ def read_game_ticks(
     if camera_rounding != "float":
         ticks = read_ticks(recording, "float", esc_as_inventory=esc_as_inventory)
     return resample_ticks(ticks, rates.ticks, camera_rounding), rates
+
+
+def read_noted_ticks(recording: Recording, metadata: dict[str, Any]) -> Ticks:
+    """The ticks at 20 a second as an episode's metadata says that conversion read them; the video need not be there."""
+    rounding = str(metadata.get("camera_rounding", "float"))
+    esc_as_inventory = bool(metadata.get("esc_as_inventory", False))
+    rate = float((metadata.get("resampled") or {}).get("tick_rate", FPS))
+    if rate == FPS:
+        return read_ticks(recording, rounding, esc_as_inventory=esc_as_inventory)
+    return resample_ticks(read_ticks(recording, esc_as_inventory=esc_as_inventory), rate, rounding)
 
 
 def _rates(recording: Recording, source_fps: float, n_ticks: int) -> Rates:
