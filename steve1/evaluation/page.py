@@ -34,7 +34,7 @@ th{background:#f3f3f3}td.good{background:#e3f3e3}td.bad{background:#f9e0de}td.op
 svg{max-width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#333}
 .legend span{margin-right:1.4em;white-space:nowrap}.legend i{display:inline-block;width:12px;height:12px;margin-right:6px;border-radius:2px}
 .tiles{display:flex;flex-wrap:wrap;gap:14px 26px}.tiles figure{margin:0}.tiles figcaption{font-size:12px;color:#444}
-video{max-width:100%;background:#000}code,pre{font-size:12px}li{overflow-wrap:anywhere}"""
+video{max-width:min(100%,640px);background:#000}code,pre{font-size:12px}li{overflow-wrap:anywhere}"""
 
 _SHADES = {"kept": "good", "improved": "good", "lost": "bad", "worse": "bad", "cannot tell yet": "open"}
 

@@ -35,7 +35,7 @@ class SlowDisk:
         original = os.fsync
 
         def slow(handle: int) -> None:
-            time.sleep(0.02)
+            time.sleep(0.05)
             original(handle)
 
         os.fsync = slow
@@ -46,18 +46,25 @@ def half_written(folder: Path) -> list[Path]:
     return list(folder.rglob(".*.tmp"))
 
 
-def kill_often(folder: Path, done: threading.Event, kills: list[bool], wanted: int) -> None:
-    """Kill workers of this process 20 times: every other time as soon as a half-written file is seen, else at any moment."""
-    chance = random.Random(0)
-    while len(kills) < wanted and not done.is_set():
-        time.sleep(chance.uniform(0.02, 0.25))
-        limit = time.monotonic() + 2
-        while len(kills) % 2 and not half_written(folder) and time.monotonic() < limit and not done.is_set():
-            time.sleep(0.001)
-        workers = [pid for pid in process_tree(os.getpid())[1:] if b"spawn_main" in command(pid)]
-        if workers and not done.is_set():
-            kills.append(bool(half_written(folder)))
-            os.kill(chance.choice(workers), signal.SIGKILL)
+def kill_often(folder: Path, done: threading.Event, inside: list[bool], wanted: int) -> None:
+    """Kill workers of this process: in turn at any moment, and the one that has a file half-written; notes whether the half was left behind."""
+    chance, dead = random.Random(0), set()  # type: ignore[var-annotated]
+    while len(inside) < wanted and not done.is_set():
+        time.sleep(chance.uniform(0.02, 0.2))
+        if len(inside) % 2:
+            files = [path for path in half_written(folder) if int(path.name.split(".")[-3]) not in dead]
+            if files:
+                pid = int(files[0].name.split(".")[-3])
+                os.kill(pid, signal.SIGKILL)
+                dead.add(pid)
+                inside.append(files[0].exists())
+            continue
+        workers = [pid for pid in process_tree(os.getpid())[1:] if b"spawn_main" in command(pid) and pid not in dead]
+        if workers:
+            pid = chance.choice(workers)
+            os.kill(pid, signal.SIGKILL)
+            dead.add(pid)
+            inside.append(False)
 
 
 def command(pid: int) -> bytes:
@@ -82,7 +89,7 @@ def test_workers_killed_twenty_times_lose_and_repeat_nothing(world: Path) -> Non
         done.set()
         killer.join(10)
     assert len(kills) == 20
-    assert sum(kills) >= 5, "some of them inside a write"
+    assert sum(kills) >= 3, "some of them inside a write: the half-written file was left behind"
     keys = [json.loads(text)["key"] for text in (folder / "episodes.jsonl").read_text().splitlines()]
     assert len(keys) == len(set(keys)) == len(calm.lines)
 
