@@ -129,7 +129,9 @@ def _episode(args: Args, game: Any, actor: Any, pursuit: Pursuit, suite: Any, en
     from steve1.rollout.play import play
 
     task = suite.by_prompt(pursuit.prompt)
-    options = task.reset_options() if task else {"surroundings": "meadow"}
+    # Without a task of its own it begins like the game's other ones: same kind of place, same things in hand.
+    place = task or next((one for one in suite.tasks.values() if not one.scene), None)
+    options = place.reset_options() if place else {"surroundings": "meadow"}
     starts = starts_for(env, options["surroundings"], "eval")
     film = Film(args.out, pursuit.name)
     trace = game.episode(

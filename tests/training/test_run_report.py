@@ -219,7 +219,8 @@ def test_a_policy_pursues_what_validation_episodes_reached(tiny: Path, tmp_path:
     weights = tmp_path / "step3.weights"
     shutil.copy(tiny / "tiny.weights", weights)
     write_family(weights, Family(model=str(tiny / "tiny.model"), env="luanti", cond_scale=0.0))
-    monkeypatch.setattr("steve1.envs.make_env", lambda *_, **__: FakeEnv())
+    world = FakeEnv()
+    monkeypatch.setattr("steve1.envs.make_env", lambda *_, **__: world)
     monkeypatch.setattr("os.nice", lambda _: 0)
     monkeypatch.setattr("steve1.evaluation.workers.limit_threads", lambda _: None)
     args = rollout_checkpoint.Args(weights, tmp_path, val_list=str(tiny / "samplings" / "tiny_train.txt"), steps=6)
@@ -227,6 +228,7 @@ def test_a_policy_pursues_what_validation_episodes_reached(tiny: Path, tmp_path:
     found = json.loads((tmp_path / "rollouts.json").read_text())
     assert [item["name"] for item in found] == ["dataset_a", "dataset_b"]
     assert all(item["steps"] == 6 for item in found)
+    assert all(options["inventory"] == {"dirt": 64} for _, options in world.resets)  # as in every demonstration
     for item in found:
         assert (tmp_path / item["gif"]).read_bytes().startswith(b"GIF8")
         assert (tmp_path / item["video"]).stat().st_size > 0
