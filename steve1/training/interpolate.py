@@ -33,8 +33,8 @@ def shares(text: str) -> list[float]:
     try:
         if ":" in text:
             first, last, step = (float(part) for part in text.split(":"))
-            count = round((last - first) / step)
-            found = [first + step * number for number in range(count + 1)] if step > 0 else []
+            count = round((last - first) / step) if step > 0 else -1
+            found = [first + step * number for number in range(count + 1)]
         else:
             found = [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
