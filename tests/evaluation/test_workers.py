@@ -75,6 +75,7 @@ def command(pid: int) -> bytes:
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(900)
 def test_workers_killed_twenty_times_lose_and_repeat_nothing(world: Path) -> None:
     words: dict[str, Any] = {"episodes": 40, "tasks": ("dig_dirt",)}
     calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm"), **words), **injected(()))
