@@ -131,7 +131,7 @@ def _report(plan: Plan, points: Sequence[Point]) -> None:
     rows = [
         {**dataclasses.asdict(point), "weights": display(point.weights) if point.weights else None} for point in points
     ]
-    facts = {"base": display(plan.base), "tuned": display(plan.tuned), "points": rows}
+    facts: dict[str, object] = {"base": display(plan.base), "tuned": display(plan.tuned), "points": rows}
     for name, path in (("task_list", plan.task_list), ("retention_list", plan.retention_list)):
         facts[name] = display(resolve(path)) if path else None
     write_json(plan.folder / "interpolation.json", facts)
