@@ -147,14 +147,14 @@ def one_episode(
     agents = (cast.agent(pair[0]), cast.agent(pair[1]))
     names = (name_of(cast.files[pair[0]][0]), name_of(cast.files[pair[1]][0]))
     metadata = {"env": args.env, "agent_files": [facts[index] for index in pair]}
+    options = {"surroundings": args.surroundings}
     for attempt in range(args.attempts):
         # Another attempt is another place.
         seed = args.seed + 1_000_003 * attempt
-        path = game.episode(
-            lambda env, seed=seed: mixed_episode(
-                env, agents, names, folder, number, seed, args.settings(), {"surroundings": args.surroundings}, metadata
-            )
-        )
+        def play(env: Any, seed: int = seed) -> Path | None:
+            return mixed_episode(env, agents, names, folder, number, seed, args.settings(), options, metadata)
+
+        path = game.episode(play)
         if path is not None:
             return path
     raise UserError(

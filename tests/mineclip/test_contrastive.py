@@ -12,9 +12,9 @@ import torch.nn.functional as F
 
 from steve1.commands.train_mineclip import Args, main
 from steve1.core.errors import UserError
+from steve1.data.captions import Captions, captions_of, read_captions
 from steve1.data.episode import Episode
 from steve1.mineclip import load_mineclip
-from steve1.data.captions import Captions, captions_of, read_captions
 from steve1.mineclip.clips import ClipStore, load_clips
 from steve1.mineclip.config import MineCLIPConfig, from_dict
 from steve1.mineclip.contrastive import ContrastiveSettings, augment, contrastive_loss, noisy_tokens, train_mineclip
