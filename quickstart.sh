@@ -14,7 +14,7 @@ SKILL="${SKILL:-dig_dirt}"                               # what the policy has n
 PROMPT="${PROMPT:-dig dirt}"
 OLD_SKILLS="${OLD_SKILLS:-look_at_sky explore collect_grass build_pillar}"   # replayed, so that they are not forgotten
 N_EPISODES="${N_EPISODES:-10}"                           # demonstrations of the new skill
-N_OLD="${N_OLD:-3}"                                      # of each old one
+N_OLD="${N_OLD:-5}"                                      # of each old one
 STEPS="${STEPS:-300}"                                    # ticks in a demonstration: 15 seconds
 TOTAL_FRAMES="${TOTAL_FRAMES:-60000}"                    # frames to fine-tune on
 EPISODES="${EPISODES:-6}"                                # played by each policy at the end
@@ -41,13 +41,13 @@ SOURCE=luanti OUTPUT_DIR="data/dataset_${NAME}_new" BEHAVIOURS="$SKILL" N_EPISOD
 SOURCE=luanti OUTPUT_DIR="data/dataset_${NAME}_old" BEHAVIOURS="$OLD_SKILLS" N_EPISODES="$N_OLD" STEPS="$STEPS" SEED="$SEED" \
   bash 1_generate_dataset.sh
 
-say "3/6 listing what to train and validate on: 60 % new, 40 % old"
-bash 2_create_sampling.sh "$NAME" --mix "data/dataset_${NAME}_new=0.6" "data/dataset_${NAME}_old=0.4"
+say "3/6 listing what to train and validate on: half new, half old"
+bash 2_create_sampling.sh "$NAME" --mix "data/dataset_${NAME}_new=0.5" "data/dataset_${NAME}_old=0.5"
 
 say "4/6 fine-tuning"
 IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/mini/mini.weights OUT_WEIGHTS="data/weights/steve1/$NAME.weights" \
   SAMPLING_NAME="$NAME" BATCH_SIZE=8 T=64 TRUNC_T=16 LEARNING_RATE=7e-4 MAX_GRAD_NORM=100 TOTAL_FRAMES="$TOTAL_FRAMES" WARMUP_FRAMES="$((TOTAL_FRAMES / 20))" \
-  MAX_BTWN_GOALS=60 VAL_FREQ=100 SAVE_EVERY=200 bash 3_train_finetune_template.sh --jitter --log_every 50
+  MAX_BTWN_GOALS=60 VAL_FREQ=100 SAVE_EVERY=200 bash 3_train_finetune_template.sh --jitter --turn_weight 2 --log_every 50
 
 say "5/6 playing: base and fine-tuned, the same places, the same seeds"
 "$PYTHON" -m steve1.commands.compare --weights data/mini/mini.weights "data/weights/steve1/$NAME.weights" --prompt "$PROMPT" \
