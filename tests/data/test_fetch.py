@@ -61,7 +61,7 @@ def test_indexes_are_read_from_paths_and_urls_and_filtered(published: Path, tmp_
     (tmp_path / "no.json").write_text("[]")
     with pytest.raises(UserError, match="no index"):
         read_index(str(tmp_path / "no.json"), tmp_path)
-    assert set(INDEXES) == {"6.x", "7.x", "8.x", "9.x", "10.x"}
+    assert {"6.x", "7.x", "8.x", "9.x", "10.x"} <= set(INDEXES)  # beside them: the BASALT tasks
 
 
 def test_from_a_folder_with_a_missing_file(published: Path, tmp_path: Path) -> None:
