@@ -2,7 +2,7 @@
 # Films all prompts of STEVE-1's paper, text and visual.
 #   needs: policy weights (MineCLIP, prior and game are found beside them), the game; for visual prompts the published ones or --demonstrations
 #   makes: data/generated_videos/paper_prompts/<weights>/<name> - Text Prompt.mp4, … - Visual Prompt.mp4, and their traces
-#   takes: 22 videos of 3000 steps: about 40 minutes with the mini family on 2 cores; 20 MB each
+#   takes: 22 videos of 3,000 steps, one after the other
 #   usage: bash run_agent/1_gen_paper_videos.sh --in_weights data/mini/mini.weights     (--help: all options)
 # The same command again films what is missing.
 set -euo pipefail

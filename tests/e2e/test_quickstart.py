@@ -1,0 +1,60 @@
+"""The README's first command at smoke size: the same path, smaller. Everything it makes carries a name of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from steve1.data.video import probe
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "N_EPISODES": "2", "N_OLD": "2", "OLD_SKILLS": "look_at_sky", "STEPS": "240", "TOTAL_FRAMES": "4096", "EPISODES": "2", "SEED": "5",
+}  # fmt: skip
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """A name for the run; what it leaves is removed afterwards."""
+    made = f"test_{uuid.uuid4().hex[:8]}"
+    yield made
+    data = ROOT / "data"
+    for path in [
+        *data.glob(f"dataset_{made}*"), *data.glob(f"recordings/*{made}*"), *data.glob(f"samplings/{made}*"), *data.glob(f"comparisons/*{made}*"),
+        *data.glob(f"weights/steve1/{made}*"), *data.glob(f"finetuning_checkpoint/{made}*"),
+    ]:  # fmt: skip
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def quickstart(name: str) -> str:
+    environment = {**os.environ, **SMALL, "NAME": name, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(["bash", "quickstart.sh"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.e2e
+@pytest.mark.game
+def test_the_quickstart_records_trains_and_compares(name: str) -> None:
+    said = quickstart(name)
+    for stage in range(1, 7):
+        assert f"{stage}/6" in said
+    assert "训练完成!" in said
+    weights = ROOT / f"data/weights/steve1/{name}.weights"
+    assert weights.stat().st_size > 1_000_000
+    family = json.loads(Path(f"{weights}.json").read_text())
+    assert family["env"] == "luanti"
+    assert family["mineclip"] == "data/mini/mini_mineclip.safetensors"
+    assert (ROOT / f"data/finetuning_checkpoint/{name}").is_dir()
+    video = next(line.split()[-1] for line in said.splitlines() if line.startswith("video:"))
+    found = probe(ROOT / video)
+    assert found.fps == 20
+    assert "dig" in said
+    assert "mini" in said
