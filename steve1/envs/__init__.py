@@ -36,7 +36,8 @@ def make_env(
         surroundings: where episodes begin unless a reset says otherwise: "meadow", "forest", "shore".
         width, height: pixels of the picture.
         instance: a label in messages; instances never share displays, ports or folders.
-        more: passed to the environment's class (for Luanti: split, timeout_s, settings, worker: in a process of its own; for a Minecraft: see its `make`).
+        more: passed to the game (Luanti: split, timeout_s, settings, backend; worker=False keeps it in this process, with nobody to watch
+            it; a Minecraft: see its `make`).
 
     Raises:
         UserError: unknown name, or a program is missing (with the command that installs it).
@@ -51,7 +52,7 @@ def make_env(
         return game
     if surroundings not in SURROUNDINGS:
         raise UserError("Unknown surroundings.", got=surroundings, expected=", ".join(SURROUNDINGS))
-    if more.pop("worker", False):
+    if more.pop("worker", True):
         from .worker.luanti import make
 
         return make(surroundings=surroundings, width=width, height=height, instance=instance, **more)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.game
 
 @pytest.fixture(scope="module")
 def env() -> Iterator[Any]:
-    with make_env("luanti", timeout_s=60) as env:
+    with make_env("luanti", worker=False, timeout_s=60) as env:
         yield env
 
 
@@ -227,7 +227,7 @@ def test_a_killed_game_is_noticed_and_restarts(env: Any) -> None:
 
 
 def test_a_hanging_game_ends_within_the_limit() -> None:
-    with make_env("luanti", timeout_s=60) as env:
+    with make_env("luanti", worker=False, timeout_s=60) as env:
         env.reset(seed=0)
         env._process.timeout_s = 2.0  # type: ignore[attr-defined]
         env._process.control.settimeout(2.0)  # type: ignore[attr-defined]
@@ -251,18 +251,18 @@ def test_a_start_that_fails_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) 
 
     real = ShimLink.join
     monkeypatch.setattr(ShimLink, "join", join)
-    with make_env("luanti", width=160, height=96) as env:
+    with make_env("luanti", worker=False, width=160, height=96) as env:
         assert len(tries) == 2
         env.reset(seed=0)
     assert all(gone(process.pid) for process in tries if process is not None)
     with pytest.raises(GameDied, match="does not run"):
-        make_env("luanti", width=64, height=64)
+        make_env("luanti", worker=False, width=64, height=64)
     assert len(tries) == 4
 
 
 def test_two_games_side_by_side_do_not_mix() -> None:
-    one = make_env("luanti", instance=0)
-    two = make_env("luanti", instance=1)
+    one = make_env("luanti", worker=False, instance=0)
+    two = make_env("luanti", worker=False, instance=1)
     try:
         first, second = start_states("luanti", "meadow", "eval")[:2]
         one.reset(seed=0, options={"start": first, "inventory": {"dirt": 1}})
@@ -288,7 +288,7 @@ def test_a_killed_program_leaves_no_process_behind() -> None:
         import sys, time
         sys.path.insert(0, {str(ROOT)!r})
         from steve1.envs import make_env
-        env = make_env("luanti")
+        env = make_env("luanti", worker=False)
         env.reset(seed=0)
         print(*env.pids, flush=True)
         while True:
@@ -310,7 +310,7 @@ def test_the_portable_way_plays_too(clock: str, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(portable, "find_faketime", lambda: None)
     elif portable.find_faketime() is None:
         pytest.skip("libfaketime is not installed: apt-get install libfaketime")
-    with make_env("luanti", width=320, height=180, backend="portable", timeout_s=90) as env:
+    with make_env("luanti", worker=False, width=320, height=180, backend="portable", timeout_s=90) as env:
         start = start_states("luanti", "meadow", "eval")[3]
         obs, _ = env.reset(seed=0, options={"start": start, "yaw": 0.0, "inventory": {"dirt": 2}})
         assert obs["inventory"] == {"dirt": 2}

@@ -1,4 +1,4 @@
-"""Luanti's half of the protocol in the main program: `make_env("luanti", worker=True)`."""
+"""Luanti's half of the protocol in the main program: where `make_env("luanti")` plays."""
 
 from __future__ import annotations
 
@@ -8,11 +8,22 @@ from typing import Any
 from .backend import Backend, Limits
 from .env import WorkerEnv
 
-# Luanti brings its own X server; its starts and resets are those of LuantiEnv, which has time-outs of its own.
-BACKEND = Backend("luanti", "steve1.envs.worker.adapter_luanti", lambda: sys.executable, Limits(start_s=180.0, reset_s=90.0, step_s=70.0, memory_mb=4000.0))
+BACKEND = Backend("luanti", "steve1.envs.worker.adapter_luanti", lambda: sys.executable, Limits(memory_mb=4000.0))
 
 
-def make(*, surroundings: str, width: int, height: int, instance: int, **more: Any) -> WorkerEnv:
+def limits(timeout_s: float) -> Limits:
+    """The worker's time-outs around LuantiEnv's own, which find a hanging game first and say where it hangs.
+
+    A start may be tried twice, and before the first one the shim is compiled; a reset is a few commands, of which one is long.
+    """
+    around = timeout_s + 10.0
+    return Limits(start_s=2.0 * around + 60.0, reset_s=1.5 * around, step_s=around, call_s=around, memory_mb=BACKEND.limits.memory_mb)
+
+
+def make(
+    *, surroundings: str, width: int, height: int, instance: int, split: str = "eval", timeout_s: float = 60.0,
+    settings: dict[str, Any] | None = None, backend: str = "auto", **own: Any,
+) -> WorkerEnv:  # fmt: skip
     """LuantiEnv's arguments, and `limits`, `limits_more` as WorkerEnv takes them."""
-    own = {name: more.pop(name) for name in ("limits", "limits_more") if name in more}
-    return WorkerEnv(BACKEND, {"surroundings": surroundings, **more}, width=width, height=height, instance=instance, **own)
+    given = {"surroundings": surroundings, "split": split, "timeout_s": timeout_s, "settings": settings or {}, "backend": backend}
+    return WorkerEnv(BACKEND, given, width=width, height=height, instance=instance, **{"limits": limits(timeout_s), **own})
