@@ -12,6 +12,8 @@ from .findings import Advice, Level, Run, percent, rate
 
 # A validation loss is repeatable (fixed goals, all windows): one percent is far above its rounding, and visible in play.
 WORSE = 0.01
+# On few validation frames a rise of one percent is a handful of actions.
+WORSE_ON_FEW = 0.03
 # Less than this share of the loss for a whole run is no learning.
 FLAT = 0.01
 # The goal's worth: below half a percent of the loss it is nothing; within two standard errors it may be chance.
@@ -123,7 +125,8 @@ def not_learning(run: Run) -> Advice | None:
 def overfitting(run: Run) -> Advice | None:
     """Validation turned while training went on falling."""
     best, validations = run.best, run.validations
-    if best is None or len(validations) < 3 or validations[-1][1] <= best[1] * (1 + WORSE):
+    bound = WORSE_ON_FEW if (run.tables.get("data") or {}).get("val_frames", FEW_FRAMES) < FEW_FRAMES else WORSE
+    if best is None or len(validations) < 3 or validations[-1][1] <= best[1] * (1 + bound):
         return None
     before = [value for step, value in run.points("train/loss") if step <= best[0]][-3:]
     after = [value for step, value in run.points("train/loss") if step > best[0]]

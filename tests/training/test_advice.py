@@ -121,6 +121,12 @@ def test_just_below_a_bound_nothing_is_said(key: str) -> None:
     assert key not in found(**BOUNDS[key](0.95))
 
 
+def test_on_few_validation_frames_a_small_rise_is_no_overfitting() -> None:
+    few = {"data": {"train_frames": 9000, "val_frames": 900}}
+    assert "overfitting" not in found({"validation/loss": curve(2.5, 2.0, 2.0, 2.03)}, tables=few)
+    assert "overfitting" in found({"validation/loss": curve(2.5, 2.0, 2.0, 2.08)}, tables=few)
+
+
 def test_a_gap_within_its_own_error_is_chance() -> None:
     noisy = {"goal/true_minus_shuffled": curve(-0.1), "goal/true_minus_none": curve(-0.1)}
     assert "goal_heard" in found(noisy)
