@@ -36,6 +36,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "embed": ("steve1.mineclip.bench:measure_embed",),
     "game": ("steve1.envs.bench:measure",),
     "protocol": ("steve1.envs.worker.bench:measure",),
+    "evaluation": ("steve1.evaluation.bench:measure",),
 }
 _OF_A_MODEL = ("policy", "acting", "train", "train_memory")
 
@@ -45,7 +46,7 @@ class Args:
     """What to measure."""
 
     what: Annotated[str, tyro.conf.Positional]
-    """One of: actions, policy, acting, train, train_memory, load, convert, memory, embed, game, protocol."""
+    """One of: actions, policy, acting, train, train_memory, load, convert, memory, embed, game, protocol, evaluation."""
     output: Path | None = None
     """JSON file for the raw figures, with command, machine, commit and date."""
     model: str = ""

@@ -312,3 +312,13 @@ def test_a_killed_evaluation_continues_and_plays_nothing_twice(world: Path) -> N
     keys = [json.loads(line)["key"] for line in log.read_text().splitlines()]
     assert len(keys) == len(set(keys)) == 8 * 2 * 2
     assert (folder / "report.html").exists()
+
+
+def test_throughput_counts_the_steps_that_were_played(world: Path) -> None:
+    from steve1.evaluation.bench import run
+
+    figures = run("nothing", 1, 3, 50.0, injected(()))
+    assert figures["playing_steps_per_s"] >= figures["steps_per_s"] > 0, "starting counts in one of them"
+    assert figures["percent_of_game"] == pytest.approx(100 * figures["playing_steps_per_s"] / 50.0, abs=0.3)
+    assert 0 <= figures["game_share"] <= 1
+    assert not (world / "run").exists(), "a measurement leaves nothing of its own"
