@@ -27,10 +27,13 @@ KEEP_RECORDINGS="${KEEP_RECORDINGS:-0}"              # 1 keeps the downloaded vi
 # luanti: episodes of each behaviour; contractor: episodes in all (0: the whole index)
 N_EPISODES="${N_EPISODES:-12}"
 NULLS="${NULLS:-auto}"                               # frames at which nothing is done: keep | drop | auto
+SHARD="${SHARD:-}"                                   # 1/4 … 4/4: folder and contractor on four machines that share a disk, each with its own number
+RAY="${RAY:-0}"                                      # 1: the same as tasks of a Ray cluster, started once (RAY_ADDRESS names it)
 MINECLIP="${MINECLIP:-}"                             # MineCLIP weights; empty: the mini ones for luanti, the published ones otherwise
 
 [ "$KEEP_RECORDINGS" = 0 ] || set -- --keep_recordings "$@"
+[ "$RAY" = 0 ] || set -- --ray "$@"
 exec "$PYTHON" -m steve1.commands.generate_dataset \
   --source "$SOURCE" --output_dir "$OUTPUT_DIR" --recordings_dir "$RECORDINGS_DIR" \
   --n_episodes "$N_EPISODES" --behaviours "$BEHAVIOURS" --steps "$STEPS" --seed "$SEED" \
-  --index "$INDEX" --filter "$FILTER" --nulls "$NULLS" --mineclip "$MINECLIP" "$@"
+  --index "$INDEX" --filter "$FILTER" --nulls "$NULLS" --mineclip "$MINECLIP" --shard "$SHARD" "$@"

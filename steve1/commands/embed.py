@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,8 +46,13 @@ class Args:
     """Embed as tasks of a Ray cluster (RAY_ADDRESS, or one on this machine), one GPU each where there are any."""
 
 
-def main(args: Args) -> int:
-    """Plan, embed, report; 1 when an episode failed."""
+def main(args: Args, names: Sequence[str] | None = None) -> int:
+    """Plan, embed, report; 1 when an episode failed.
+
+    Args:
+        args: see there.
+        names: exactly these episodes, whatever part `args.shard` would be; None: those of the folder that are of the part.
+    """
     if args.batch < 1:
         raise UserError("--batch must be at least 1", got=str(args.batch))
     from steve1.data.episode import find_episodes
@@ -59,24 +65,24 @@ def main(args: Args) -> int:
     settings = EmbedSettings(
         resolve(args.weights), config, args.device, args.precision, args.batch, args.half, args.overwrite
     )
-    names = [path.name for path in find_episodes(dataset)]
+    names = shard.of([path.name for path in find_episodes(dataset)]) if names is None else names
     start = time.perf_counter()
     with alone_in(dataset, shard, "embed"):
         if args.ray:
             report = EmbedReport()
             with progress(total=len(names), desc="embedding", unit="episode") as bar:
-                for part in embed_on_ray(dataset, shard.of(names), settings):
+                for part in embed_on_ray(dataset, names, settings):
                     report.add(part)
                     bar.update(len(part.embedded) + len(part.skipped) + len(part.failed))
         else:
-            report = _here(dataset, shard.of(names), settings)
+            report = _here(dataset, names, settings)
         if shard.whole and not report.failed:
             sweep(dataset)
     _tell(report, dataset, time.perf_counter() - start)
     return 1 if report.failed else 0
 
 
-def _here(dataset: Path, names: list[str], settings: EmbedSettings) -> EmbedReport:
+def _here(dataset: Path, names: Sequence[str], settings: EmbedSettings) -> EmbedReport:
     """On this machine, with a bar."""
     from steve1.mineclip.embed import embed_group
 

@@ -20,6 +20,7 @@ from steve1.data.contractor_index import read_index
 from steve1.data.convert import ConvertSettings
 from steve1.data.convert_run import Summary, convert_folder
 from steve1.data.fetch import FetchSettings, fetch_and_convert
+from steve1.data.shards import parse_shard
 
 _PUBLISHED_MINECLIP = "data/weights/mineclip/attn.pth"
 _MINI_MINECLIP = "data/mini/mini_mineclip.safetensors"
@@ -61,6 +62,10 @@ class Args:
     """Make the goal embeddings; --no_embed leaves that for later."""
     workers: int = os.cpu_count() or 1
     """Processes for conversion."""
+    shard: str = ""
+    """folder, contractor: i/n takes the i-th of n parts of the recordings, converts and embeds them. For several machines that share a disk: the same command with another i on each."""
+    ray: bool = False
+    """folder, contractor: download, convert and embed as tasks of a Ray cluster (RAY_ADDRESS, or one on this machine)."""
 
 
 def main(args: Args) -> None:
@@ -68,31 +73,31 @@ def main(args: Args) -> None:
     output = resolve(args.output_dir)
     recordings = resolve(args.recordings_dir or f"data/recordings/{output.name.removeprefix('dataset_')}")
     weights = resolve(args.mineclip or (_MINI_MINECLIP if args.source == "luanti" else _PUBLISHED_MINECLIP))
+    shard = parse_shard(args.shard)
     check(args, recordings, weights)
     keep_nulls = args.nulls == "keep" or (args.nulls == "auto" and args.source == "luanti")
     settings = ConvertSettings(keep_nulls, args.camera_rounding)
     if args.source == "luanti":
         _say(f"recording {args.n_episodes} episodes of each of: {args.behaviours}")
         record(args, recordings)
-    _say(f"converting to {display(output)}")
+    _say(f"converting to {display(output)}" + ("" if shard.whole else f", part {shard.number} of {shard.count}"))
     if args.source == "contractor":
         summary = fetch(args, recordings, output, settings)
     else:
-        summary = convert_folder(recordings, output, settings, workers=args.workers)
+        summary = convert_folder(recordings, output, settings, workers=args.workers, shard=shard, ray=args.ray)
     print(summary.text)
     summary.check_finished()
     if not summary.count("converted") + summary.count("exists"):
         raise UserError(
             "No recording became an episode.",
             where=recordings,
-            todo=f"the reasons are in {display(output)}/convert_report.jsonl",
+            todo=f"the reasons are in {display(summary.report)}",
         )
     if args.embed:
         _say("embedding goals")
-        _module(
-            "steve1.commands.embed", "--dataset_dir", str(output), "--weights", str(weights), "--device", args.device
-        )
-    print(f"\ndataset: {display(output)}\nnext: bash 2_create_sampling.sh {_sampling_arguments(output)}")
+        embed(args, output, weights, summary)
+    after = "next" if shard.whole else f"once all {shard.count} parts are done"
+    print(f"\ndataset: {display(output)}\n{after}: bash 2_create_sampling.sh {_sampling_arguments(output)}")
 
 
 def check(args: Args, recordings: Path, weights: Path) -> None:
@@ -102,6 +107,12 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
             "The folder of recordings does not exist.",
             where=recordings,
             todo="RECORDINGS_DIR=… SOURCE=folder bash 1_generate_dataset.sh",
+        )
+    if args.source == "luanti" and (args.shard or args.ray):
+        raise UserError(
+            "Demonstrations in the game are recorded on one machine at a time; it is the other sources that are shared out.",
+            got="--shard" if args.shard else "--ray",
+            todo="on each machine SEED=<another> RECORDINGS_DIR=<shared>/<machine>, then SOURCE=folder RECORDINGS_DIR=<shared>",
         )
     if args.n_episodes < (0 if args.source == "contractor" else 1):
         raise UserError("The number of episodes is too small.", got=str(args.n_episodes))
@@ -133,7 +144,18 @@ def fetch(args: Args, recordings: Path, output: Path, settings: ConvertSettings)
     limits = FetchSettings(
         args.n_episodes, args.keep_recordings, parallel=max(2, args.workers + 2), workers=args.workers
     )
-    return fetch_and_convert(entries, recordings, output, settings, limits)
+    return fetch_and_convert(entries, recordings, output, settings, limits, shard=parse_shard(args.shard), ray=args.ray)
+
+
+def embed(args: Args, output: Path, weights: Path, summary: Summary) -> None:
+    """Goals for every episode of the dataset, or for those of this machine's part."""
+    from steve1.commands import embed as command
+
+    # Which episodes make up a part is known from the recordings alone: the other machines' are still to come.
+    mine = None if parse_shard(args.shard).whole else sorted(Path(r.episode).name for r in summary.results if r.episode)
+    wanted = command.Args(str(output), str(weights), device=args.device, shard=args.shard, ray=args.ray)
+    if code := command.main(wanted, mine):
+        sys.exit(code)
 
 
 def _module(*command: str) -> None:

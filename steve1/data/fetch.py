@@ -7,6 +7,7 @@ before many others follow. The same run again goes on where the last one was cut
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import multiprocessing
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from .contractor_index import Entry
 from .convert import ConvertSettings, Result, convert_recording
 from .convert_run import Summary, alone_in, finished, machine_fault, remove_leftovers
 from .recordings import Recording
+from .shards import WHOLE, Shard, cluster_cpus, ray_results
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class FetchSettings:
         n_episodes: stop when the output holds this many; 0 takes all.
         keep_recordings: keep the downloaded files after conversion.
         parallel: recordings on their way at once, and the most that lie on disk.
-        workers: processes that convert; 1 converts in this one.
+        workers: processes that convert; 1 converts in this one, 0 stands for Ray.
         attempts, backoff: see `core.download.download`.
     """
 
@@ -45,18 +47,40 @@ class FetchSettings:
 
 
 def fetch_and_convert(
-    entries: Sequence[Entry], recordings_dir: Path, output_dir: Path, convert: ConvertSettings, fetch: FetchSettings
+    entries: Sequence[Entry],
+    recordings_dir: Path,
+    output_dir: Path,
+    convert: ConvertSettings,
+    fetch: FetchSettings,
+    *,
+    shard: Shard = WHOLE,
+    ray: bool = False,
 ) -> Summary:
     """Turn entries into episodes until there are enough.
 
     An entry that the server does not have has the status "missing", one that cannot be fetched "failed"; both are
     counted, reported, and passed over.
+
+    Args:
+        entries: of an index, all of them.
+        recordings_dir, output_dir: where downloads and episodes go; other machines see them at the same paths.
+        convert, fetch: see there.
+        shard: take this part of the entries, and of `fetch.n_episodes`, only; other machines take the others.
+        ray: each machine of a Ray cluster downloads and converts, instead of this one alone.
+
+    Raises:
+        UserError: fewer episodes are wanted than there are parts, or something else writes to `output_dir`.
     """
+    entries = shard.of(entries)
+    fetch = dataclasses.replace(fetch, n_episodes=_part_of(fetch.n_episodes, shard))
+    if ray:
+        recordings_dir, output_dir = recordings_dir.absolute(), output_dir.absolute()
+        fetch = dataclasses.replace(fetch, parallel=cluster_cpus() + 2, workers=0)
     recordings_dir.mkdir(parents=True, exist_ok=True)
     output_dir.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
-    with alone_in(output_dir):
-        remove_leftovers(output_dir)
+    with alone_in(output_dir, shard):
+        remove_leftovers(output_dir, None if shard.whole else {entry.name for entry in entries})
         with progress(
             total=min(fetch.n_episodes or len(entries), len(entries)), desc="downloading and converting", unit="episode"
         ) as bar:
@@ -67,7 +91,18 @@ def fetch_and_convert(
                     bar.update(result.status in ("converted", "exists"))
             except OSError as fault:
                 stopped = machine_fault(fault)
-        return finished(results, output_dir, stopped=stopped)
+        return finished(results, output_dir, shard, stopped)
+
+
+def _part_of(n_episodes: int, shard: Shard) -> int:
+    part = len(shard.of(range(n_episodes)))
+    if n_episodes and not part:
+        raise UserError(
+            "There are more parts than episodes wanted.",
+            expected=f"at least {shard.count} episodes for {shard.count} parts",
+            got=f"{n_episodes} episodes, of which part {shard.number} would get none",
+        )
+    return part
 
 
 def _each(
@@ -86,7 +121,9 @@ def _each(
             while True:
                 room = min(fetch.parallel, wanted - good) - len(running)
                 running |= {
-                    pool.submit(_one, entry, recordings, output, convert, fetch, converters)
+                    pool.submit(_one_on_ray, entry, recordings, output, convert, fetch)
+                    if fetch.workers == 0
+                    else pool.submit(_one, entry, recordings, output, convert, fetch, converters)
                     for entry in itertools.islice(rest, max(0, room))
                 }
                 if not running:
@@ -137,6 +174,16 @@ def _one(
     result.recording = entry.relpath
     if not fetch.keep_recordings:
         _forget(video)
+    return result
+
+
+def _one_on_ray(entry: Entry, recordings: Path, output: Path, convert: ConvertSettings, fetch: FetchSettings) -> Result:
+    """The same on whichever machine of the cluster has room; this thread waits for it."""
+    ((_, result),) = ray_results(_one, [(entry, recordings, output, convert, fetch, None)])
+    if isinstance(result, OSError):
+        raise result
+    if isinstance(result, Exception):
+        return Result(entry.relpath, "failed", " ".join(str(result).split())[:300])
     return result
 
 

@@ -134,6 +134,11 @@ def cluster_gpus() -> float:
     return float(_connected().cluster_resources().get("GPU", 0))
 
 
+def cluster_cpus() -> int:
+    """Processor cores of the whole cluster that tasks may take, at least 1."""
+    return max(1, int(_connected().cluster_resources().get("CPU", 1)))
+
+
 def _connected() -> Any:
     try:
         import ray
@@ -144,5 +149,14 @@ def _connected() -> Any:
         ) from None
     if not ray.is_initialized():
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
+        address = os.environ.get("RAY_ADDRESS", "")
+        try:
+            ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
+        except Exception as fault:  # Ray raises bare Exceptions here
+            raise UserError(
+                "Ray's cluster does not answer." if address else "Ray could not be started on this machine.",
+                where=f"RAY_ADDRESS={address}" if address else "",
+                got=" ".join(str(fault).split())[:300],
+                todo="see `ray status`; a machine that is very busy may need a second try; --shard i/n needs no cluster",
+            ) from fault
     return ray
