@@ -192,7 +192,7 @@ def play() -> None:
     save = Path("saves") / arguments[arguments.index("--quickPlaySingleplayer") + 1]
     level = nbt.NBTFile(str(save / "level.dat"))["Data"]
     log({
-        "role": "client", "pid": os.getpid(), "world": save.name, "seed": level["WorldGenSettings"]["seed"].value, "arguments": arguments,
+        "role": "client", "pid": os.getpid(), "world": save.name, "seed": level["WorldGenSettings"]["seed"].value, "arguments": arguments, "heap": os.environ.get("_JAVA_OPTIONS", ""),
         "cheats": level["allowCommands"].value, "options": Path("options.txt").read_text(), "mode": os.environ["MCIO_MODE"],
         "touched": (save / "touched").exists(),
     })  # fmt: skip

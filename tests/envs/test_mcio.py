@@ -64,7 +64,7 @@ def test_actions_pictures_and_worlds(stand_in: StandIn, left: Callable[[], list[
         (client,) = stand_in.log()
         assert (client["seed"], client["mode"], client["cheats"]) == (11, "SYNC", 1)
         assert "fov:0.0\nguiScale:1\n" in client["options"]
-        assert any(argument.startswith("-Xmx") for argument in client["arguments"])
+        assert client["heap"] == "-Xmx4096M", "every Java is told, the worlds' server as well"
         assert (obs["pov"][0, 0] == (120, 160, 255 ^ 30)).all(), "rows from the top, RGB"
 
         obs, *_ = env.step({"camera": np.array([1.6095, -3.2154])})

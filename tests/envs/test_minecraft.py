@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.envs import make_env
 from steve1.envs.minedojo import SUCCESS, find_tasks
+from steve1.envs.worker import trees
 from steve1.rollout.play import DoNothing, RandomActions, play
 from steve1.rollout.supervise import SupervisedEnv
 
@@ -142,6 +144,29 @@ def test_minedojo_plays_a_task_to_its_own_success(tmp_path: Path, monkeypatch: p
         assert place(other) != first
         with pytest.raises(UserError, match="harvest_milk"):
             env.reset(seed=6, options={"start": {"task": "harvest_mlik"}})
+    assert left() == []
+
+
+@pytest.mark.parametrize("name", ["minerl", "minedojo", "minestudio"])
+def test_java_has_the_port_the_heap_and_the_folder_that_it_was_handed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Any
+) -> None:
+    make_backend(name, tmp_path / "env", monkeypatch)
+    monkeypatch.setenv("_JAVA_OPTIONS", "-Xmx64G -Dmine=1")
+    with make_env(name, **SMALL, limits_more=LIMITS, **MINEDOJO.get(name, {})) as env, socket.socket() as other:
+        if name == "minedojo":  # its Java starts with the first reset: time enough for somebody to take a port
+            other.bind(("127.0.0.1", env._worker._ports.numbers[0]))
+            other.listen()
+        env.reset(seed=1)
+        ports = env._worker._ports.numbers
+        (java,) = (Path("/proc") / str(pid) for pid in trees.descendants(env.pids[0]) if b"mcprec" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        words = java.joinpath("cmdline").read_bytes().decode().split("\0")
+        given = dict(line.split("=", 1) for line in java.joinpath("environ").read_bytes().decode().split("\0") if "=" in line)
+        assert f"--envPort={ports[1 if name == 'minedojo' else 0]}" in words
+        assert given["_JAVA_OPTIONS"] == f"-Xmx64G -Dmine=1 -Xmx{env.backend.heap_mb}M", "Java heeds the last"
+        folder = Path(given["TMPDIR"])
+        (folder / "a_copy_of_the_game").mkdir()
+    assert not folder.exists()
     assert left() == []
 
 

@@ -7,6 +7,7 @@ In: observations as these packages give them (numpy scalars, a count for each of
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,29 @@ def use_java(settings: Mapping[str, Any]) -> None:
     if home:
         os.environ["JAVA_HOME"] = str(home)
         os.environ["PATH"] = os.path.join(str(home), "bin") + os.pathsep + os.environ.get("PATH", os.defpath)
+
+
+def use_ports(manager: Any, settings: Mapping[str, Any]) -> None:
+    """Have a package's manager of instances choose among the ports that are locked for this worker; its own way looks at what is in use,
+    and two workers that start at once see the same port free."""
+    ports = [int(port) for port in settings.get("ports") or []]
+    own = getattr(manager, "_get_valid_port", None)
+    if not ports or own is None:
+        return
+
+    def next_port() -> int:
+        taken = {getattr(instance, "port", None) or getattr(instance, "_target_port", None) for instance in getattr(manager, "_instance_pool", ())}
+        for port in ports:
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            if port not in taken:
+                return port
+        return int(own())
+
+    manager._get_valid_port = staticmethod(next_port)
 
 
 def version(package: str) -> str:

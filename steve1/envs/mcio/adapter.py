@@ -36,8 +36,6 @@ class Minecraft:
             action_port=action, observation_port=observation, java_path=settings.get("java"), cleanup_on_signal=False,
         )  # fmt: skip
         self.launcher = instance.Launcher(options)
-        heap = f"-Xmx{settings['heap_mb']}M"
-        self.launcher.mll_opts["jvmArguments"] = [*self.launcher.mll_opts.get("jvmArguments", []), heap]
         self.launcher.launch(wait=False)
         self.pid = self.launcher._process.pid if self.launcher._process else -1
         report("waiting for Minecraft to load its world")

@@ -18,7 +18,7 @@ __all__ = ["BACKEND", "SUCCESS", "find_tasks", "make", "programmatic_tasks"]
 SUCCESS = "minedojo:success"
 """A crafted "item" of this name in info and traces: MineDojo counts the task as done."""
 BACKEND = Backend(
-    "minedojo", "steve1.envs.minedojo.adapter", python=lambda: str(find_interpreter("minedojo")), display=True,
+    "minedojo", "steve1.envs.minedojo.adapter", python=lambda: str(find_interpreter("minedojo")), display=True, ports=4, heap_mb=2048,
     # A reset starts a Minecraft anew where the seed is new.
     limits=Limits(start_s=120.0, reset_s=900.0, step_s=60.0, memory_mb=8000.0),
 )  # fmt: skip

@@ -56,6 +56,13 @@ def _slot(name: str) -> Any:
     return int(name) if name.isdigit() else name
 
 
+def _manager() -> Any:
+    """What starts the package's Javas."""
+    from minedojo.sim.bridge.mc_instance import InstanceManager
+
+    return InstanceManager
+
+
 class MineDojoGame(Game):
     """One MineDojo task at a time.
 
@@ -72,6 +79,7 @@ class MineDojoGame(Game):
             raise BadInput("Unknown mode of MineDojo's resets.", got=self.mode, expected=", ".join(MODES))
         common.use_java(settings)
         report("reading MineDojo's tasks")
+        common.use_ports(_manager(), settings)
         if self.task:
             task_parts(self.task)
         self.env: Any = None

@@ -12,7 +12,7 @@ from ..backends import find_interpreter, java_home
 from ..worker import Backend, Limits, WorkerEnv
 
 BACKEND = Backend(
-    "minerl", "steve1.envs.minerl.adapter", python=lambda: str(find_interpreter("minerl")), display=True,
+    "minerl", "steve1.envs.minerl.adapter", python=lambda: str(find_interpreter("minerl")), display=True, ports=4, heap_mb=4096,
     # The very first start unpacks and links the game; a reset makes a new world.
     limits=Limits(start_s=900.0, reset_s=300.0, step_s=60.0, memory_mb=8000.0),
 )  # fmt: skip

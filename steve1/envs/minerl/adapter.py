@@ -38,6 +38,13 @@ def _package() -> Any:
     return HumanSurvival, handlers
 
 
+def _manager() -> Any:
+    """What starts the package's Javas."""
+    from minerl.env.malmo import InstanceManager
+
+    return InstanceManager
+
+
 def make_spec(width: int, height: int) -> Any:
     """A HumanSurvival whose start is chosen anew for each reset, by its attribute `chosen`."""
     base, handlers = _package()
@@ -88,6 +95,7 @@ class MineRLGame(Game):
         self.surroundings = settings.get("surroundings", "meadow")
         self.resets_per_seed = int(settings.get("resets_per_seed", 1))
         common.use_java(settings)
+        common.use_ports(_manager(), settings)
         self.spec = make_spec(self.width, self.height)
         self._javas: list[int] = []
         self._tally, self._hotbar = common.Tally(), common.Hotbar()

@@ -12,7 +12,7 @@ from ..backends import find_interpreter, interpreter_path, java_home
 from ..worker import Backend, Limits, WorkerEnv
 
 BACKEND = Backend(
-    "minestudio", "steve1.envs.minestudio.adapter", python=lambda: str(find_interpreter("minestudio")), display=True,
+    "minestudio", "steve1.envs.minestudio.adapter", python=lambda: str(find_interpreter("minestudio")), display=True, ports=4, heap_mb=4096,
     limits=Limits(start_s=1800.0, reset_s=600.0, step_s=60.0, memory_mb=8000.0),
 )  # fmt: skip
 

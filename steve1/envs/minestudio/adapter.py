@@ -41,6 +41,13 @@ def _simulator(settings: Mapping[str, Any]) -> Any:
     return entry.MinecraftSim
 
 
+def _manager() -> Any:
+    """What starts the simulator's Javas."""
+    from minestudio.simulator.minerl.env.malmo import InstanceManager
+
+    return InstanceManager
+
+
 class MineStudioGame(Game):
     """One Minecraft 1.16.5 under MineStudio. Settings: `surroundings`, `engine_folder`, `resets_per_seed` (as for MineRL)."""
 
@@ -50,6 +57,7 @@ class MineStudioGame(Game):
         common.use_java(settings)
         simulator = _simulator(settings)
         report("making MineStudio's simulator")
+        common.use_ports(_manager(), settings)
         size = (self.width, self.height)
         self.sim = simulator(action_type="env", obs_size=size, render_size=size, seed=0, callbacks=[])
         self.resets_per_seed = int(settings.get("resets_per_seed", 1))

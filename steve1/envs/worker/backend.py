@@ -45,7 +45,7 @@ class Backend:
         limits: see Limits.
         display: whether it draws in a window; without a display, or with `headless`, Xvfb gives one.
         ports: how many free TCP ports it is handed (`settings["ports"]`).
-        heap_mb: Java's heap, where it has one (`settings["heap_mb"]`); 0: none. Fitted to what the machine has free.
+        heap_mb: Java's heap, where it has one; 0: none. Fitted to what the machine has free, and given to every Java below the worker.
         confirms_seed: whether info["seed"] of a reset is the seed that the game really used.
     """
 

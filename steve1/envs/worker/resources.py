@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -80,6 +81,18 @@ def heap_for(wanted_mb: int, least_mb: int = 1024) -> int:
             todo="end other programs, or play with fewer --workers",
         )  # fmt: skip
     return heap
+
+
+def java_environment(heap_mb: int, folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that bound every Java below a worker, whatever its package's own start script says: the heap, and where temporary files go.
+
+    A package copies its whole game into the temporary folder; in `folder`, which the supervisor removes, no killed worker leaves it behind.
+    """
+    if not heap_mb:
+        return {}
+    # Java reads this variable after its command line, so that the last word about the heap is ours.
+    options = f"{environment.get('_JAVA_OPTIONS', '')} -Xmx{heap_mb}M".strip()
+    return {"_JAVA_OPTIONS": options, "TMPDIR": str(folder)}
 
 
 def needs_xvfb(headless: bool | None) -> bool:

@@ -30,7 +30,7 @@ from ..errors import GameDied
 from ..luanti.processes import end, memory_folder, spawn
 from . import serve, trees, wire
 from .backend import Backend, Limits
-from .resources import Ports, heap_for, needs_xvfb, open_display
+from .resources import Ports, heap_for, java_environment, needs_xvfb, open_display
 
 _log = logging.getLogger(__name__)
 _SCRIPT = Path(serve.__file__).resolve()
@@ -87,6 +87,7 @@ class Supervisor:
         assert self._folder is not None, "_hand_out comes first"
         environment = {**os.environ, trees.MARK: self.mark}
         environment.pop("PYTHONPATH", None)  # ours; the worker's packages are its own
+        environment.update(java_environment(settings["heap_mb"], self._folder, os.environ))
         if self.backend.display and needs_xvfb(self.headless):
             self._display, environment["DISPLAY"] = open_display(self.width, self.height)
             environment.pop("WAYLAND_DISPLAY", None)

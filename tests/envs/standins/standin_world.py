@@ -39,6 +39,21 @@ class Faults:
         return True
 
 
+class InstanceManager:
+    """What the three packages share: it chooses the port on which a Java is told to listen."""
+
+    _instance_pool: list[Any] = []  # noqa: RUF012
+    _malmo_base_port = 9000
+
+    @classmethod
+    def configure_malmo_base_port(cls, malmo_base_port: int) -> None:
+        cls._malmo_base_port = malmo_base_port
+
+    @classmethod
+    def _get_valid_port(cls) -> int:
+        return cls._malmo_base_port + (17 * os.getpid()) % 3989
+
+
 class LostConnectionError(Exception):
     """The socket to the Java is gone; each package has its own way not to say so."""
 
@@ -57,7 +72,8 @@ class World:
     def launch(self) -> None:
         """Start the Java, found as the packages find it."""
         if self.java is None:
-            self.java = subprocess.Popen(["java", "-Xmx4G", "-jar", "mcprec-6.13.jar"], start_new_session=True)
+            port = InstanceManager._get_valid_port()
+            self.java = subprocess.Popen(["java", "-Xmx4G", "-jar", "mcprec-6.13.jar", f"--envPort={port}"], start_new_session=True)
             if self.faults.strikes("hang_start"):
                 time.sleep(HOUR)
 

@@ -1,0 +1,3 @@
+from standin_world import InstanceManager
+
+__all__ = ["InstanceManager"]
