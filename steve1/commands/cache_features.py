@@ -16,9 +16,9 @@ from ..core.paths import display, resolve
 from ..data.episode import find_episodes
 from ..data.sampling import read_list
 from ..policy import load_policy
-from ..training.cache import FeatureCache, fill_loudly, output_path
+from ..training.cache import FeatureCache, fill_loudly
 from ..training.parallel import choose_device, choose_precision
-from ..training.settings import TrainSettings
+from ..training.settings import TrainSettings, output_path
 
 
 @dataclass(frozen=True)

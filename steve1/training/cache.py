@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from ..core.errors import UserError
 from ..core.files import write_json
-from ..core.paths import ROOT, display
+from ..core.paths import display
 from ..core.progress import progress
 from ..data.episode import Episode
 from ..data.windows import WindowDataset
 from ..policy import GoalPolicy
 from .parallel import Ranks
-from .settings import TrainSettings
+from .settings import TrainSettings, output_path
 
 CacheDtype = Literal["float16", "float32"]
 ROWS = 256
@@ -287,8 +287,3 @@ def fill_loudly(cache: FeatureCache, episodes: Iterable[Path]) -> Need:
         with progress(total=need.frames, desc="features", unit="frame") as bar:
             cache.fill(need.episodes, bar.update)
     return need
-
-
-def output_path(path: str) -> Path:
-    """Absolute path of something to be written; relative ones count from the project's root."""
-    return ROOT / Path(path).expanduser()

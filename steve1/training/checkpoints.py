@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -48,7 +49,7 @@ class Position:
     """Frames trained on, all processes together."""
     frames_per_step: int = 0
     """Frames of a full step, of which the schedule counts."""
-    best_loss: float | None = None
+    best_score: float | None = None
     """What the best weights are best in: a validation loss, or its sum with the retention loss."""
     best_step: int = 0
     validations_since_best: int = 0
@@ -119,7 +120,7 @@ class Checkpointer:
         They are the same files as in the run's folder, so that a run killed in here still knows them as its own.
         """
         out = self._settings.out_path
-        best = self._settings.best_path if position.best_loss is not None else None
+        best = self._settings.best_path if position.best_score is not None else None
         with self._stage():
             if self._ranks.leads:
                 self._link(self.weights_path("latest"), out)
@@ -217,7 +218,7 @@ class Checkpointer:
         """
         own = point / _position_name(self._ranks.rank)
         try:
-            position = Position(**read_json(own if own.exists() else point / _position_name(0)))
+            position = Position(**_present_names(read_json(own if own.exists() else point / _position_name(0))))
             kept = load_file(point / MODEL)
             if kept.keys() != self._kept().keys():
                 raise KeyError("it keeps other parts of the network than these settings train")
@@ -255,6 +256,11 @@ class Checkpointer:
                 if self._average is not None:
                     with self._average.in_place():
                         self.write_weights(self.weights_path("ema"), position)
+
+
+def _present_names(position: dict[str, Any]) -> dict[str, Any]:
+    """A position's entries as they are called now."""
+    return {"best_score" if name == "best_loss" else name: value for name, value in position.items()}
 
 
 def _position_name(rank: int) -> str:

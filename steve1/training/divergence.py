@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..policy.heads import Head
-
-ROWS = 1024
+from ..policy.losses import ROWS
 
 
 def head_divergence(head: Head, latent: Tensor, other: Head, other_latent: Tensor) -> Tensor:

@@ -122,6 +122,12 @@ def due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
 
 
+def waits_anyway(parts: Parts, step: int) -> bool:
+    """True at steps after which the host reads numbers from the device."""
+    settings = parts.settings
+    return step == 1 or any(due(step, every, parts.total_steps) for every in (settings.log_every, settings.val_freq, settings.save_every) if every)
+
+
 def learning_rate(settings: TrainSettings, position: Position) -> float:
     """Rate of the step that comes next."""
     return rate_of_step(
@@ -139,8 +145,12 @@ def out_of_patience(settings: TrainSettings, position: Position) -> bool:
 
 
 def watch_for_bad_steps(parts: Parts, position: Position, tally: Tally) -> None:
-    """Report skipped steps; stop the run where there are too many in a row. Asks a GPU now and then only."""
-    if parts.ranks.device.type != "cpu" and position.step % 10 and position.step != parts.total_steps:
+    """Report skipped steps; stop the run where there are too many in a row.
+
+    On a CPU after each step; a GPU is asked only where the host waits for it anyway: at lines on the console, validations and checkpoints. No
+    bad step changes a weight, so nothing is lost by hearing of it late.
+    """
+    if parts.ranks.device.type != "cpu" and not waits_anyway(parts, position.step):
         return
     before, spikes = position.bad_steps, position.spikes
     position.bad_in_a_row, position.bad_steps, position.spikes = tally.skipped()
@@ -186,11 +196,11 @@ def validate_and_keep_best(parts: Parts, position: Position) -> None:
             averaged = validate(parts.policy, parts.val, parts.settings, parts.ranks, parts.precision)
         results["validation_ema/loss"] = averaged["loss"]
     score += results["loss"]
-    better = math.isfinite(score) and (position.best_loss is None or score < position.best_loss)
+    better = math.isfinite(score) and (position.best_score is None or score < position.best_score)
     position.validations_since_best = 0 if better else position.validations_since_best + 1
     parts.reporter.validated(position.step, results, better, insight)
     if better:
-        position.best_loss, position.best_step = score, position.step
+        position.best_score, position.best_step = score, position.step
         parts.checkpointer.save_best(position)
     if out_of_patience(parts.settings, position):
         parts.reporter.say(f"No better validation in {parts.settings.patience} tries: stopping early.")

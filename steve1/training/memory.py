@@ -7,11 +7,12 @@ batch and accumulation, hours, and the message that a run ends with when the mem
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 
@@ -19,10 +20,10 @@ from ..core.errors import UserError
 from ..policy import GoalPolicy, PolicyConfig
 from ..policy.bench import cost
 from ..policy.losses import ROWS
+from .lora import targets_of
 from .optimizers import BYTES_OF_MOMENTS, OptimizerName
-
-if TYPE_CHECKING:
-    from .settings import TrainSettings
+from .settings import TrainParts, TrainSettings
+from .trained import choose_trained, trained_parameters
 
 Precision = Literal["bf16", "fp32"]
 GIB = 2**30
@@ -54,10 +55,17 @@ ASSUMED_SHARE = 0.35
 class Method:
     """A way of training, by the settings that its memory depends on."""
 
-    train_parts: str = "all"
+    train_parts: TrainParts = "all"
     optimizer: OptimizerName = "adamw"
     recompute_cnn: bool = False
     feature_cache: bool = False
+    lora_rank: int = 16
+    lora_targets: str = "attention,mlp,heads"
+
+    @classmethod
+    def of(cls, settings: TrainSettings) -> Method:
+        """The way of these settings."""
+        return cls(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)})
 
     @property
     def trains_cnn(self) -> bool:
@@ -69,6 +77,8 @@ class Method:
         found = [] if self.train_parts == "all" else [f"--train_parts {self.train_parts}"]
         found += ["--recompute_cnn"] * self.recompute_cnn + ["--feature_cache"] * self.feature_cache
         found += [f"--optimizer {self.optimizer}"] * (self.optimizer != "adamw")
+        found += [f"--lora_rank {self.lora_rank}"] * (self.train_parts == "lora" and self.lora_rank != Method.lora_rank)
+        found += [f"--lora_targets {self.lora_targets}"] * (self.train_parts == "lora" and self.lora_targets != Method.lora_targets)
         return " ".join(found)
 
 
@@ -76,10 +86,12 @@ METHODS = (
     Method(),
     Method(recompute_cnn=True),
     Method(recompute_cnn=True, optimizer="factored"),
+    Method("norm_bias", recompute_cnn=True),
     Method("frozen_cnn", feature_cache=True),
     Method("frozen_cnn", feature_cache=True, optimizer="factored"),
     Method("lora", feature_cache=True),
     Method("heads_and_goal", feature_cache=True),
+    Method("goal", feature_cache=True),
 )
 """From the fullest training to the thriftiest."""
 
@@ -130,31 +142,18 @@ class Plan:
         return f"{sizes} bash {script} {self.method.flags()}".rstrip()
 
 
+@functools.lru_cache(maxsize=64)
 def parameter_counts(config: PolicyConfig, method: Method) -> tuple[int, int]:
-    """(all, trained) parameters. LoRA's additions are counted at rank 16 on attention, two-layer networks and heads."""
+    """(all, trained) parameters, as `choose_trained` would choose them."""
     with torch.device("meta"):
         policy = GoalPolicy(config)
-    counts = {name: parameter.numel() for name, parameter in policy.named_parameters()}
-    everything = sum(counts.values())
-    trainable = {name: counts[name] for name, parameter in policy.named_parameters() if parameter.requires_grad}
-    cnn = sum(count for name, count in trainable.items() if ".cnn." in name)
-    if method.train_parts == "all":
-        return everything, sum(trainable.values())
-    if method.train_parts == "frozen_cnn":
-        return everything, sum(trainable.values()) - cnn
-    if method.train_parts == "heads_and_goal":
-        chosen = ("pi_head.", "net.mineclip_embed_linear.")
-        return everything, sum(count for name, count in trainable.items() if name.startswith(chosen))
-    if method.train_parts == "goal":
-        return everything, config.mineclip_embed_dim
-    if method.train_parts == "norm_bias":
-        return everything, sum(count for name, count in trainable.items() if name.endswith(".bias") or ".norm." in name)
-    shapes = [
-        p.shape
-        for name, p in policy.named_parameters()
-        if p.ndim == 2 and ("recurrent_layer" in name or "pi_head" in name)
-    ]
-    return everything, sum(16 * (rows + columns) for rows, columns in shapes)
+    everything = sum(parameter.numel() for parameter in policy.parameters())
+    if method.train_parts == "lora":
+        layers = targets_of(policy, [name.strip() for name in method.lora_targets.split(",")])
+        added = sum(method.lora_rank * (layer.in_features + layer.out_features) for _, layer in layers)
+        return everything + added, added
+    choose_trained(policy, TrainSettings(train_parts=method.train_parts), torch.zeros(config.mineclip_embed_dim))
+    return everything, sum(parameter.numel() for parameter in trained_parameters(policy).values())
 
 
 def estimate(
@@ -348,7 +347,7 @@ def what_fits(
     settings: TrainSettings, config: PolicyConfig, gpu_gb: float, precision: Precision, on_gpu: bool = True
 ) -> str:
     """The nearest ways that need clearly less than these settings and fit, the same method first."""
-    now = Method(settings.train_parts, settings.optimizer, settings.recompute_cnn, settings.feature_cache)
+    now = Method.of(settings)
     used = estimate(
         config, now, batch=settings.batch_size, trunc_t=settings.trunc_t, precision=precision, on_gpu=on_gpu
     )

@@ -53,7 +53,7 @@ class LossModule(nn.Module):
         self.policy = policy
         self.turn_weight, self.kl_coef = turn_weight, kl_coef
         turns = np.abs(CAMERA_DEGREES).max(axis=1) >= TURN_DEGREES
-        self.register_buffer("turns", torch.from_numpy(turns).float(), persistent=False)
+        self.register_buffer("turns", torch.from_numpy(turns).float().to(policy.device), persistent=False)
         self._reference = [reference] if reference is not None else []  # in a list: it is no part of what is trained or wrapped
         self.measures = (*MEASURES, "kl") if self._reference else MEASURES
 

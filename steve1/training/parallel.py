@@ -35,6 +35,10 @@ class Ranks:
             dist.all_reduce(total)
         return total
 
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean over all processes, the same on each; a new tensor."""
+        return self.sum(values) / self.world if self.world > 1 else values.clone()
+
     def any(self, flag: torch.Tensor) -> torch.Tensor:
         """True where the flag is true on any process; the same shape and device as `flag`."""
         if self.world == 1:

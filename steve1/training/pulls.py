@@ -59,10 +59,11 @@ class Average:
         self._means = {name: parameter.detach().clone() for name, parameter in self._weights.items()}
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take the weights after optimizer step `step` (from 1) into the mean."""
-        share = 1.0 - min(self._decay, step / (10.0 + step))
-        torch._foreach_lerp_(list(self._means.values()), [weight.data for weight in self._weights.values()], share)
+    def update(self, step: int, skipped: torch.Tensor) -> None:
+        """Take the weights after optimizer step `step` (from 1) into the mean, unless the step was `skipped` (bool scalar on the device)."""
+        share = (1.0 - min(self._decay, step / (10.0 + step))) * (~skipped).float()
+        means = list(self._means.values())
+        torch._foreach_lerp_(means, [weight.data for weight in self._weights.values()], [share] * len(means))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

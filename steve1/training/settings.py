@@ -99,7 +99,7 @@ class TrainSettings:
     l2sp_coef: float = 0.0
     """Pull towards the starting weights: half of this times the squared distance, over what is trained (L2-SP)."""
     ema_decay: float = 0.0
-    """Keep a running mean of the weights too, in <name>_ema beside the final ones: 0.999 averages over about 1000 steps. 0: none."""
+    """Keep a running mean of the weights too, in <name>_ema beside the final ones: 0.999 averages over about 1000 steps. They are validated too, which takes that time again. 0: none."""
 
     batch_size: int = 8
     """Windows in a batch, on each process (BATCH_SIZE)."""
@@ -124,7 +124,7 @@ class TrainSettings:
     max_btwn_goals: int = 100
     """Most frames between two hindsight goals (exclusive)."""
     p_uncond: float = 0.1
-    """Share of windows trained without a goal, which guidance needs when playing."""
+    """Share of windows trained without a goal, which guidance needs when playing; 0: the weights are noted to be played without it."""
     turn_weight: float = 1.0
     """Frames whose action turns the view by 3 degrees or more count this many times in the loss: short decisive turns are rare in most recordings."""
     goal_switch: Literal["exact", "legacy"] = "exact"
@@ -220,7 +220,7 @@ class TrainSettings:
     @property
     def out_path(self) -> Path:
         """Where the final weights (or the tuned goal) go: as given from the current folder or the project's root."""
-        return _output(self.out_weights).with_name(self.name + self.suffix)
+        return output_path(self.out_weights).with_name(self.name + self.suffix)
 
     def beside(self, kind: str) -> Path:
         """Where another version of the output goes: <name>_<kind>, beside the final one."""
@@ -234,7 +234,7 @@ class TrainSettings:
     @property
     def run_dir(self) -> Path:
         """Folder of the run: checkpoints, TensorBoard files, settings.json."""
-        return _output(self.checkpoint_dir) / self.name
+        return output_path(self.checkpoint_dir) / self.name
 
     @property
     def starts_empty(self) -> bool:
@@ -267,6 +267,11 @@ class TrainSettings:
         """True where a text or a file gives one goal for every frame."""
         return bool(self.fixed_prompt or self.fixed_goal_file)
 
+    @property
+    def never_without_goal(self) -> bool:
+        """True where weights are trained and no window goes without a goal, so that guidance has nothing to compare with."""
+        return self.train_parts != "goal" and (self.has_fixed_goal or self.p_uncond == 0)
+
     def frames_per_step(self, processes: int = 1) -> int:
         """Frames of a full optimizer step: batch_size · trunc_t · gradient_accum_steps · processes."""
         return self.batch_size * self.trunc_t * self.gradient_accum_steps * processes
@@ -296,6 +301,6 @@ class TrainSettings:
         return [f"{name}: {earlier[name]!r} then, {now[name]!r} now" for name in changed]
 
 
-def _output(path: str) -> Path:
+def output_path(path: str) -> Path:
     """Absolute path of something to be written; relative ones always count from the project's root."""
     return ROOT / Path(path).expanduser()

@@ -25,6 +25,7 @@ from .settings import TrainSettings
 
 __all__ = ["MEASURES", "LossModule", "Outcome", "Stepper", "autocast", "make_optimizer"]
 
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """What a step did; all tensors are on the device and still on their way."""
@@ -81,9 +82,10 @@ class Stepper:
         self._loss = LossModule(policy, settings.turn_weight, reference, settings.kl_coef)
         self.measures = (*self._loss.measures, "l2sp") if anchor is not None else self._loss.measures
         """Names of what a step measures."""
-        module: nn.Module = self._loss
-        if ranks.world > 1:
-            module = DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+        self._shared: DistributedDataParallel | None = None
+        if ranks.world > 1:  # the buffers are constants
+            self._shared = DistributedDataParallel(self._loss, forward_sync_buffers=False, gradient_as_bucket_view=True)
+        module: nn.Module = self._shared or self._loss
         self._module = torch.compile(module) if settings.compile else module
 
     def initial_states(self, piece: Piece) -> list[PolicyState]:
@@ -108,13 +110,15 @@ class Stepper:
         if self._anchor is not None:
             total = torch.cat([total, self._anchor.pull().reshape(1)])
         norm = nn.utils.clip_grad_norm_(self._trained, self._limit)
-        finite = torch.isfinite(norm) & torch.isfinite(total[0])
-        spike = self._ranks.any(finite & self.guard.spikes(total[0], norm))
-        bad = self._ranks.any(~finite) | spike
+        # Means over the processes: the same numbers everywhere, hence the same decision; one that is not finite makes its mean so.
+        loss, shared_norm = self._ranks.mean(torch.stack([total[0], norm.float()]))
+        finite = torch.isfinite(loss) & torch.isfinite(shared_norm)
+        spike = finite & self.guard.spikes(loss, shared_norm)
+        bad = ~finite | spike
         self._apply(bad)
-        self.guard.remember(total[0], norm, bad)
+        self.guard.remember(loss, shared_norm, bad)
         if self._average is not None:
-            self._average.update(number)
+            self._average.update(number, bad)
         return Outcome(
             states=[self._forget_where(bad, state) for state in after],
             measures=torch.where(bad, torch.zeros_like(total), total),
@@ -125,8 +129,8 @@ class Stepper:
 
     def _gradients_stay_here(self, yes: bool) -> Any:
         """Processes exchange gradients only once a step, after the last micro-batch."""
-        if yes and isinstance(self._module, DistributedDataParallel):
-            return self._module.no_sync()
+        if yes and self._shared is not None:  # also where what is called is its compiled form
+            return self._shared.no_sync()
         return contextlib.nullcontext()
 
     def _apply(self, bad: torch.Tensor) -> None:

@@ -52,7 +52,8 @@ class TrainResult:
     run_dir: Path
     steps: int
     frames: int
-    best_loss: float | None
+    best_score: float | None
+    """What the best weights are best in: the validation loss, or its sum with the retention loss (best_by)."""
     bad_steps: int
 
 
@@ -138,8 +139,13 @@ def starting_policy(
 
 
 def family_of(settings: TrainSettings, family: Family | None, record: dict[str, dict[str, str]]) -> Family:
-    """What goes with the weights that this run writes."""
+    """What goes with the weights that this run writes.
+
+    Weights that were never trained without a goal play without guidance: their answer to no goal means nothing.
+    """
     base = family or (Family() if settings.starts_empty else read_family(settings.in_weights))
+    if settings.never_without_goal:
+        base = dataclasses.replace(base, cond_scale=0.0)
     return base.updated(
         model=display(resolve(settings.in_model)), run=display(settings.run_dir), hashes=record["sha256"]
     )
@@ -197,7 +203,7 @@ def _train(parts: Parts, position: Position, states: list[PolicyState]) -> Train
     finally:
         parts.reporter.close()
     return TrainResult(
-        final, best, parts.settings.run_dir, position.step, position.frames, position.best_loss, position.bad_steps
+        final, best, parts.settings.run_dir, position.step, position.frames, position.best_score, position.bad_steps
     )
 
 
@@ -222,6 +228,10 @@ def introduction(parts: Parts, position: Position) -> list[str]:
         lines.append(
             f"{saves} step checkpoints will take {saves * parameters * 4 / 1e9:.0f} GB (--no_step_weights: none)"
         )
+    if parts.average is not None and parts.val is not None:
+        lines.append("validations take twice as long: the averaged weights are validated too (validation_ema/loss)")
+    if settings.never_without_goal:
+        lines.append("no window goes without a goal, so these weights will be played without guidance (cond_scale 0)")
     if position.step:
         lines.append(f"going on after step {position.step}")
     return lines
@@ -238,9 +248,8 @@ def data_facts(parts: Parts) -> dict[str, int]:
 def memory_sentence(parts: Parts) -> str:
     """What a step is estimated to hold, activations included."""
     settings = parts.settings
-    method = Method(settings.train_parts, settings.optimizer, settings.recompute_cnn, settings.feature_cache)
     held = estimate(
-        parts.policy.config, method, batch=settings.batch_size, trunc_t=settings.trunc_t,
+        parts.policy.config, Method.of(settings), batch=settings.batch_size, trunc_t=settings.trunc_t,
         precision="bf16" if parts.precision == torch.bfloat16 else "fp32", on_gpu=parts.ranks.device.type == "cuda",
     )  # fmt: skip
     return f"about {held.total / 2**30:.1f} GiB with the activations of a step (estimated; python -m steve1.commands.plan finds what fits)"
@@ -279,9 +288,9 @@ def conclude(parts: Parts) -> None:
 def closing(parts: Parts, position: Position, final: Path, best: Path | None) -> list[str]:
     """Where everything lies."""
     lines = [f"Final model: {display(final)} (step {position.step}, {position.frames} frames)"]
-    if best is not None and position.best_loss is not None:
+    if best is not None and position.best_score is not None:
         what = "validation loss" if parts.settings.best_by == "task" else "validation and retention loss"
-        lines.append(f"Best model: {display(best)} (step {position.best_step}, {what} {position.best_loss:.3f})")
+        lines.append(f"Best model: {display(best)} (step {position.best_step}, {what} {position.best_score:.3f})")
     if parts.average is not None:
         lines.append(f"Averaged weights: {display(parts.settings.beside('ema'))}")
     if parts.settings.train_parts == "lora":

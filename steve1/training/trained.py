@@ -89,6 +89,11 @@ def frozen_copy(policy: GoalPolicy) -> GoalPolicy:
     return copy
 
 
+def percent(share: float) -> str:
+    """A share as people write it: 100 %, 90.7 %, 0.0868 %."""
+    return f"{100 * share:.3g} %" if share < 0.1 else f"{100 * share:.1f}".removesuffix(".0") + " %"
+
+
 def describe(policy: GoalPolicy, settings: TrainSettings) -> list[str]:
     """Sentences: how much is trained, and the memory of weights, gradients and optimizer.
 
@@ -111,6 +116,6 @@ def describe(policy: GoalPolicy, settings: TrainSettings) -> list[str]:
         "norm_bias": "norms and biases",
     }[settings.train_parts]
     return [
-        f"trains {what}: {trained:,} of {every:,} parameters ({100 * trained / every:.3g} %)",
+        f"trains {what}: {trained:,} of {every:,} parameters ({percent(trained / every)})",
         f"memory: {held / 2**20:,.0f} MiB for weights, gradients and optimizer",
     ]

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,10 +17,16 @@ from steve1.core.errors import UserError
 from steve1.core.goal_file import GoalFile, read_goal, write_goal
 from steve1.policy import GoalPolicy, load_policy
 from steve1.training import finetune, guard
+from steve1.training.checkpoints import Position
+from steve1.training.feed import open_windows, pieces
+from steve1.training.fit import watch_for_bad_steps
 from steve1.training.guard import Guard
 from steve1.training.interpolate import Plan, interpolate, shares
 from steve1.training.lr_find import find_learning_rate, suggest
+from steve1.training.parallel import Ranks
+from steve1.training.pulls import Average
 from steve1.training.settings import TrainSettings
+from steve1.training.step import Stepper, make_optimizer
 
 from .conftest import same, weights_of
 
@@ -66,6 +73,50 @@ def test_a_spike_changes_no_weight_and_is_said(
     told = capsys.readouterr()
     assert "step 5: loss or gradient norm is far above its running mean; skipped (1 in a row, 1 in all)" in told.err
     assert "1 of them by the guard against spikes" in told.out
+
+
+def test_all_processes_judge_the_mean_of_their_losses(settings: Make, tiny: Path) -> None:
+    """Another process's loss, and not this one's, is far above the running mean: both skip the step, and the average takes no notice."""
+
+    class OneOfTwo(Ranks):
+        others_loss = 0.0
+
+        def mean(self, values: torch.Tensor) -> torch.Tensor:
+            other = torch.stack([number(self.others_loss), values[1]])
+            return (values + other) / 2
+
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights").train()
+    chosen, ranks, average = settings(), OneOfTwo(0, 1, torch.device("cpu")), Average(policy, 0.9)
+    watch = Guard(chosen, ranks.device, [100.0, 7.0, 0.01, 1.0])
+    stepper = Stepper(policy, make_optimizer(policy, chosen), chosen, ranks, torch.float32, average=average, guard=watch)
+    train, _ = open_windows(chosen)
+    piece = next(pieces(train, chosen, ranks.device))
+    before = {name: value.clone() for name, value in average.tensors().items()}
+    for loss, spike, bad in ((1.0, False, False), (1e3, True, True), (float("nan"), False, True)):
+        seen = watch.to_list()
+        ranks.others_loss = loss
+        outcome = stepper.step(piece, stepper.initial_states(piece), 1e-4, 1)
+        assert (bool(outcome.spike), bool(outcome.bad)) == (spike, bad)
+        assert (watch.to_list() == seen) == bad
+        assert same(average.tensors(), before) == bad
+        before = {name: value.clone() for name, value in average.tensors().items()}
+
+
+@pytest.mark.parametrize(("kind", "asked"), [("cpu", list(range(1, 13))), ("cuda", [1, 4, 6, 8, 10, 12])])
+def test_a_gpu_is_asked_for_bad_steps_only_where_the_host_waits_anyway(settings: Make, kind: str, asked: list[int]) -> None:
+    found: list[int] = []
+
+    class Counting:
+        def skipped(self) -> tuple[int, int, int]:
+            found.append(position.step)
+            return 0, 0, 0
+
+    chosen = settings(log_every=4, val_freq=6, save_every=10, total_frames=12 * 32)
+    parts = SimpleNamespace(settings=chosen, ranks=Ranks(0, 1, torch.device(kind)), total_steps=12)
+    for step in range(1, 13):
+        position = Position(step=step)
+        watch_for_bad_steps(parts, position, Counting())  # type: ignore[arg-type]
+    assert found == asked
 
 
 def test_the_rate_trial_writes_a_plot_and_no_weights(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from steve1.core.errors import UserError
+from steve1.core.family import Family, read_family
 from steve1.core.files import sha256_file
 from steve1.core.goal_file import read_goal
 from steve1.policy import load_policy
@@ -21,9 +22,10 @@ from steve1.training import finetune
 from steve1.training.feed import demonstrated_goal, open_windows, pieces
 from steve1.training.fit import Hooks
 from steve1.training.lora import adapter_path, lora_layers, merge_adapter, merged_state
+from steve1.training.memory import Method, parameter_counts
 from steve1.training.objective import LossModule
 from steve1.training.settings import TrainSettings
-from steve1.training.trained import choose_trained, frozen_copy, trained_parameters
+from steve1.training.trained import choose_trained, frozen_copy, percent, trained_parameters
 
 from .conftest import E, same, weights_of
 
@@ -221,7 +223,7 @@ def test_retention_is_validated_beside_the_task_and_counts_for_the_best(
     board.Reload()
     task, kept = ({event.step: event.value for event in board.Scalars(f"{name}/loss")} for name in ("validation", "retention"))
     assert sorted(kept) == [0, 2, 4, 5]
-    assert result.best_loss == pytest.approx(min(task[step] + kept[step] for step in (2, 4, 5)), abs=1e-5)
+    assert result.best_score == pytest.approx(min(task[step] + kept[step] for step in (2, 4, 5)), abs=1e-5)
 
 
 def test_contradictions_of_methods_are_all_named(settings: Make) -> None:
@@ -251,6 +253,31 @@ def test_a_fixed_goal_stands_at_every_frame(settings: Make, tiny: Path) -> None:
     with pytest.raises(UserError, match="goal: content"):  # the same words through another prior are another run
         finetune(first, goal=goal + 1)
     finetune(other, goal=goal)
+
+
+def test_weights_that_never_went_without_a_goal_play_without_guidance(settings: Make, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for changes, scale in (({"fixed_prompt": "dig"}, 0.0), ({"p_uncond": 0.0}, 0.0), ({"ema_decay": 0.9, "val_freq": 2}, Family().cond_scale)):
+        chosen = settings(**{**SMALL, "total_frames": 16, "warmup_frames": 8, "overwrite": True, **changes})
+        finetune(chosen, goal=np.ones(E, np.float32) if chosen.fixed_prompt else None)
+        said = capsys.readouterr().out
+        assert read_family(chosen.out_path).cond_scale == scale
+        assert ("cond_scale 0" in said) == (scale == 0.0)
+        assert ("validations take twice as long" in said) == (chosen.ema_decay > 0)
+
+
+def test_shares_are_written_as_people_write_them() -> None:
+    shares = (1.0, 0.9999, 0.9994, 0.5, 0.0868, 1.23e-5)
+    assert [percent(share) for share in shares] == ["100 %", "100 %", "99.9 %", "50 %", "8.68 %", "0.00123 %"]
+
+
+@pytest.mark.parametrize("parts", ["all", "frozen_cnn", "heads_and_goal", "lora", "goal", "norm_bias"])
+def test_plans_count_what_is_trained(settings: Make, tiny: Path, parts: str) -> None:
+    chosen = settings(train_parts=parts, lora_rank=3, lora_targets="attention,goal")
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    choose_trained(policy, chosen, torch.zeros(E))
+    trained = sum(parameter.numel() for parameter in trained_parameters(policy).values())
+    assert parameter_counts(policy.config, Method.of(chosen))[1] == trained
+    assert ("--lora_rank 3 --lora_targets attention,goal" in Method.of(chosen).flags()) == (parts == "lora")
 
 
 def test_frozen_copies_share_what_is_not_trained(settings: Make, tiny: Path) -> None:

@@ -53,7 +53,7 @@ def test_two_processes_equal_one_with_twice_the_batch(settings: Make, tiny: Path
     said = said_by(two, 0)
     assert "Step 6/6" in said
     assert "训练完成!" in said
-    assert f"validation loss {alone.best_loss:.3f}" in said
+    assert f"validation loss {alone.best_score:.3f}" in said
     assert "Step" not in said_by(two, 1)
     assert "Saved" not in said_by(two, 1)
 

@@ -54,8 +54,8 @@ def test_it_learns_what_the_pictures_say(settings: Make) -> None:
         hooks=Hooks(on_step=seen.append),  # type: ignore[arg-type]
     )
     assert len(seen) == 120
-    assert result.best_loss is not None
-    assert result.best_loss < 4.0  # 13.86 at the start; log 3 = 1.1 for the random camera is the least possible
+    assert result.best_score is not None
+    assert result.best_score < 4.0  # 13.86 at the start; log 3 = 1.1 for the random camera is the least possible
 
 
 def test_curves_and_pictures_in_tensorboard(settings: Make) -> None:
@@ -176,7 +176,7 @@ def test_the_guides_call(settings: Make, tiny: Path, tmp_path: Path) -> None:
     by_list = steve1.train_steve1(
         **common, data=str(tiny / "samplings" / "tiny_train.txt"), output=str(tmp_path / "two.weights"), **more
     )
-    assert by_list.best_loss == by_name.best_loss is not None
+    assert by_list.best_score == by_name.best_score is not None
     assert same(weights_of(by_name.out_weights), weights_of(by_list.out_weights))
     with pytest.raises(UserError, match="method does not exist"):
         steve1.train_steve1(**{**common, "method": "magic"}, data="tiny", output=str(tmp_path / "x.weights"))

@@ -16,6 +16,7 @@ from steve1.core.errors import UserError
 from steve1.policy import PolicyConfig, load_policy
 from steve1.training.bench import measure_memory, measure_train
 from steve1.training.feed import open_windows, pieces
+from steve1.training.objective import LossModule
 from steve1.training.optimizers import new_optimizer
 from steve1.training.parallel import Ranks
 from steve1.training.settings import TrainSettings
@@ -52,6 +53,17 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class Wrapped(torch.nn.Module):
+    """What torch.compile puts around a module, without compiling."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *args: Any) -> Any:
+        return self.inner(*args)
+
+
 def stepper_of(chosen: TrainSettings, tiny: Path, ranks: Ranks) -> tuple[Stepper, Any]:
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights").train()
     train, _ = open_windows(chosen)
@@ -77,6 +89,7 @@ def test_a_step_never_waits_for_the_device(settings: Make, tiny: Path, optimizer
     assert waits.found  # what it looks for is found where it is
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")
 def test_gradients_are_exchanged_once_a_step(settings: Make, tiny: Path, tmp_path: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
     try:
@@ -90,7 +103,9 @@ def test_gradients_are_exchanged_once_a_step(settings: Make, tiny: Path, tmp_pat
             done.set_result(bucket.buffer())
             return done
 
-        stepper._module.register_comm_hook(None, count)
+        assert stepper._shared is not None
+        stepper._shared.register_comm_hook(None, count)
+        stepper._module = Wrapped(stepper._shared)
         piece = next(feed)
         stepper.step(piece, stepper.initial_states(piece), 1e-4)
         trained = sum(p.numel() for p in stepper._module.parameters() if p.requires_grad)
@@ -119,3 +134,8 @@ def test_saved_bytes_grow_with_precision_and_size() -> None:
     found = measure_memory(dataclasses.replace(SMALL, impala_chans=(16, 16, 16)))
     assert 0 < found["bf16"]["cnn_bytes_per_number"] < found["fp32"]["cnn_bytes_per_number"]
     assert found["fp32"]["block_bytes_per_h"] > 0
+
+
+def test_what_a_step_reads_lies_where_the_network_is(tiny: Path) -> None:
+    policy = load_policy(tiny / "tiny.model").to("meta")
+    assert LossModule(policy, turn_weight=2.0).turns.device == torch.device("meta")

@@ -87,11 +87,11 @@ def test_a_few_windows_are_spread_over_the_list() -> None:
 def test_best_weights_belong_to_the_best_result(settings: Make) -> None:
     result = finetune(settings(val_freq=2))
     assert result.best_weights is not None
-    assert result.best_loss is not None
+    assert result.best_score is not None
     policy = load_policy(settings().in_model, result.best_weights)
     _, val = open_windows(settings())
     assert val is not None
-    assert validate(policy, val, settings(), ALONE, torch.float32)["loss"] == pytest.approx(result.best_loss, abs=1e-6)
+    assert validate(policy, val, settings(), ALONE, torch.float32)["loss"] == pytest.approx(result.best_score, abs=1e-6)
 
 
 def test_the_last_result_is_kept_even_if_val_freq_is_huge(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,4 +148,4 @@ def test_a_result_that_is_no_number_is_never_the_best(settings: Make, monkeypatc
     monkeypatch.setattr(fit, "validate", lambda *_: {"loss": float("nan")})
     result = finetune(settings())
     assert result.best_weights is None
-    assert result.best_loss is None
+    assert result.best_score is None
