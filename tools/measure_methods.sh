@@ -1,78 +1,88 @@
 #!/usr/bin/env bash
 # What each way of fine-tuning gains and what it costs: trains the mini policy with each on the same demonstrations and plays the results.
 #   needs: data/mini; the quickstart's datasets (bash quickstart.sh makes them); the game
-#   makes: data/weights/steve1/methods_*.weights, data/evaluations/methods/ and methods_goal/ (report.html: success of the new skill,
-#          retention of the old ones, with intervals)
-#   takes: about 5 minutes of training and 10 of playing a method on 2 free cores; 50 MB
-#   usage: bash tools/measure_methods.sh [METHOD …]       methods: full frozen heads lora norm_bias goal fixed_prompt mixed kl
-# Each method goes on where it was stopped; finished ones cost seconds. Without a METHOD all of them run, one after another.
+#   makes: data/weights/steve1/methods_*, data/evaluations/methods/ and methods_goal/ (report.html), data/evaluations/methods.md: the table of
+#          docs/technical/STEVE1_TRAINING_ANALYSIS.md (success of the new skill, retention of the old ones, with intervals)
+#   takes: for each method 1 to 5 minutes of training and 10 of playing on 2 free cores; 100 MB
+#   usage: bash tools/measure_methods.sh [METHOD …]       methods: full mixed lora goal frozen fixed_prompt kl heads norm_bias
+# Stopped, the same command goes on where it was, method by method; finished ones cost seconds. Without a METHOD the first seven run. The table has
+# all that were measured so far. EPISODES=40 in front of a second call plays the missing 20 more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/python.sh
 
+NAME="${NAME:-methods}"                          # of everything that is made
 NEW="${NEW:-data/dataset_quickstart_new}"        # demonstrations of the new skill
 OLD="${OLD:-data/dataset_quickstart_old}"        # of the old ones: replayed by mixed, validated on by all
 PROMPT="${PROMPT:-dig dirt}"
 NEW_TASK="${NEW_TASK:-dig_dirt}"
 OLD_TASKS="${OLD_TASKS:-look_at_sky explore build_pillar}"
-FRAMES="${FRAMES:-50000}"                        # to train on, for each method
-EPISODES="${EPISODES:-20}"                       # played for each method and task
+FRAMES="${FRAMES:-60000}"                        # to train on, for each method, as the quickstart does
+EPISODES="${EPISODES:-20}"                       # played for each method and task; 0: train only
+RATE="${RATE:-}"                                 # another learning rate than each method's own, for trials
+WORKERS="${WORKERS:-1}"                          # games at a time
 SEED="${SEED:-0}"
 BASE="${BASE:-data/mini/mini.weights}"
 export IN_MODEL="${IN_MODEL:-data/mini/mini.model}"
 
-case "${1:-}" in -h|--help) sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;; esac
-[ $# -gt 0 ] || set -- full frozen heads lora norm_bias goal fixed_prompt mixed kl
+case "${1:-}" in -h|--help) sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;; esac
+[ $# -gt 0 ] || set -- full mixed lora goal frozen fixed_prompt kl
+for method in "$@"; do
+  case "$method" in
+    full|mixed|lora|goal|frozen|fixed_prompt|kl|heads|norm_bias) ;;
+    *) echo "unknown method: $method (full mixed lora goal frozen fixed_prompt kl heads norm_bias)" >&2; exit 2 ;;
+  esac
+done
 
 say() { printf '\n== %s: %s\n' "$(date +%H:%M:%S)" "$*"; }
+weights() { echo "data/weights/steve1/${NAME}_$1.weights"; }
 
-# The same old episodes are kept out of all training, the mixture's too.
+# The same episodes, new and old, are kept out of all training, the mixture's too.
 samplings() {
-  local folder=data/samplings
-  [ -f "$folder/methods_new_train.txt" ] || bash 2_create_sampling.sh methods_new --dataset_dir "$NEW"
-  [ -f "$folder/methods_old_train.txt" ] || bash 2_create_sampling.sh methods_old --dataset_dir "$OLD"
-  if [ ! -f "$folder/methods_mixed_train.txt" ]; then
-    grep -hv '^#' "$folder/methods_new_val.txt" "$folder/methods_old_val.txt" > "$folder/methods_both_val.txt"
-    VAL_LIST="$folder/methods_both_val.txt" bash 2_create_sampling.sh methods_mixed --mix "$NEW=0.6" "$OLD=0.4"
+  local lists="data/samplings/${NAME}"
+  [ -f "${lists}_new_train.txt" ] || bash 2_create_sampling.sh "${NAME}_new" --dataset_dir "$NEW"
+  [ -f "${lists}_old_train.txt" ] || VAL_FRACTION=0.2 bash 2_create_sampling.sh "${NAME}_old" --dataset_dir "$OLD"
+  if [ ! -f "${lists}_mixed_train.txt" ]; then
+    grep -hv '^#' "${lists}_new_val.txt" "${lists}_old_val.txt" > "${lists}_both_val.txt"
+    VAL_LIST="${lists}_both_val.txt" bash 2_create_sampling.sh "${NAME}_mixed" --mix "$NEW=0.5" "$OLD=0.5"
   fi
 }
 
-# train NAME RATE [flags]: NAME's sampling is methods_new unless SAMPLING_NAME says otherwise.
+# train METHOD RATE [flags]: the quickstart's settings, on the new skill alone unless a flag says otherwise.
 train() {
-  local name="$1" rate="$2"
+  local method="$1" rate="${RATE:-$2}"
   shift 2
-  IN_WEIGHTS="$BASE" OUT_WEIGHTS="data/weights/steve1/methods_$name.weights" SAMPLING_NAME="${SAMPLING_NAME:-methods_new}" SEED="$SEED" \
-    BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE="$rate" TOTAL_FRAMES="$FRAMES" WARMUP_FRAMES="$((FRAMES / 10))" MAX_BTWN_GOALS=60 \
-    VAL_FREQ=25 SAVE_EVERY=50 bash 3_train_finetune_template.sh --jitter --no_step_weights --log_every 10 "$@"
+  IN_WEIGHTS="$BASE" OUT_WEIGHTS="$(weights "$method")" SAMPLING_NAME="${NAME}_new" SEED="$SEED" \
+    BATCH_SIZE=8 T=64 TRUNC_T=16 LEARNING_RATE="$rate" MAX_GRAD_NORM=100 TOTAL_FRAMES="$FRAMES" WARMUP_FRAMES="$((FRAMES / 20))" MAX_BTWN_GOALS=60 \
+    VAL_FREQ=100 SAVE_EVERY=200 bash 3_train_finetune_template.sh --jitter --turn_weight 2 --no_step_weights --log_every 50 "$@"
 }
 
 train_method() {
-  local kept=(--retention_sampling methods_old)
+  local kept=(--retention_sampling "${NAME}_old")
   case "$1" in
-    full) train full 3e-4 "${kept[@]}" ;;
-    frozen) train frozen 3e-4 "${kept[@]}" --train_parts frozen_cnn ;;
-    heads) train heads 1e-3 "${kept[@]}" --train_parts heads_and_goal ;;
-    lora) train lora 1e-3 "${kept[@]}" --train_parts lora ;;
-    norm_bias) train norm_bias 1e-3 "${kept[@]}" --train_parts norm_bias ;;
-    goal) train goal 1e-2 --train_parts goal --fixed_prompt "$PROMPT" ;;
-    fixed_prompt) train fixed_prompt 3e-4 "${kept[@]}" --fixed_prompt "$PROMPT" ;;
-    mixed) SAMPLING_NAME=methods_mixed train mixed 3e-4 --retention_list data/samplings/methods_old_val.txt ;;
-    kl) train kl 3e-4 "${kept[@]}" --kl_coef 0.3 ;;
-    *) echo "unknown method: $1 (full frozen heads lora norm_bias goal fixed_prompt mixed kl)" >&2; exit 2 ;;
+    full) train full 7e-4 "${kept[@]}" ;;
+    mixed) train mixed 7e-4 "${kept[@]}" --train_list "data/samplings/${NAME}_mixed_train.txt" --val_list "data/samplings/${NAME}_new_val.txt" ;;
+    kl) train kl 7e-4 "${kept[@]}" --kl_coef 0.3 ;;
+    fixed_prompt) train fixed_prompt 7e-4 "${kept[@]}" --fixed_prompt "$PROMPT" ;;
+    norm_bias) train norm_bias 3e-3 "${kept[@]}" --train_parts norm_bias ;;
+    frozen) train frozen 7e-4 "${kept[@]}" --train_parts frozen_cnn --feature_cache ;;
+    heads) train heads 3e-3 "${kept[@]}" --train_parts heads_and_goal --feature_cache ;;
+    lora) train lora 5e-3 "${kept[@]}" --train_parts lora --feature_cache ;;
+    goal) train goal 3e-2 --train_parts goal --feature_cache --fixed_prompt "$PROMPT" ;;
   esac
 }
 
-# The goal file asks for its own goal whatever the prompt, and leaves the weights alone: only the new task says something of it.
-# shellcheck disable=SC2086  # a list of words on purpose
+# A goal file asks for its own goal whatever the prompt, and leaves the weights alone: only the new task says something of it.
 play_method() {
+  local common=(--target "$NEW_TASK" --episodes "$EPISODES" --seed "$SEED" --workers "$WORKERS" --similarity 0)
   if [ "$1" = goal ]; then
-    "$PYTHON" -m steve1.commands.evaluate --weights "$BASE" data/weights/steve1/methods_goal.goal.json --tasks "$NEW_TASK" \
-      --target "$NEW_TASK" --episodes "$EPISODES" --seed "$SEED" --name methods_goal
+    "$PYTHON" -m steve1.commands.evaluate --weights "$BASE" "data/weights/steve1/${NAME}_goal.goal.json" --tasks "$NEW_TASK" \
+      --name "${NAME}_goal" "${common[@]}"
     return
   fi
-  PLAYED+=("data/weights/steve1/methods_$1.weights")
-  "$PYTHON" -m steve1.commands.evaluate --weights "$BASE" "${PLAYED[@]}" --tasks "$NEW_TASK" $OLD_TASKS \
-    --target "$NEW_TASK" --episodes "$EPISODES" --seed "$SEED" --name methods
+  PLAYED+=("$(weights "$1")")
+  # shellcheck disable=SC2086  # a list of words on purpose
+  "$PYTHON" -m steve1.commands.evaluate --weights "$BASE" "${PLAYED[@]}" --tasks "$NEW_TASK" $OLD_TASKS --name "$NAME" "${common[@]}"
 }
 
 samplings
@@ -80,7 +90,12 @@ PLAYED=()
 for method in "$@"; do
   say "$method: training"
   train_method "$method"
-  say "$method: playing"
-  play_method "$method"
+  if [ "$EPISODES" -gt 0 ]; then
+    say "$method: playing"
+    play_method "$method"
+    # shellcheck disable=SC2086
+    "$PYTHON" -m steve1.commands.methods_table --name "$NAME" --new_task "$NEW_TASK" --old_tasks $OLD_TASKS
+  fi
 done
-say "done: $*; data/evaluations/methods/report.html, data/evaluations/methods_goal/report.html"
+say "done: $*; data/evaluations/$NAME.md, data/evaluations/$NAME/report.html"
+echo "into the docs: $PYTHON -m steve1.commands.methods_table --name $NAME --insert docs/technical/STEVE1_TRAINING_ANALYSIS.md"
