@@ -211,7 +211,8 @@ def _paired(
         UserError: the lengths differ and tick numbers jump, or frames come unevenly: which frame belongs to which action
             cannot be known.
     """
-    pace = _Pace(rates.video)
+    # By the video's own clock: that its rate is another one than it says changes nothing about how evenly frames come.
+    pace = _Pace(rates.video if recording.ticks is None else probe(recording.video).fps or rates.video)
     frames = _frames(recording, rates, pace)
     count, longer = 0, False
     for frame in frames:

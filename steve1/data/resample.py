@@ -69,7 +69,7 @@ def read_game_ticks(
             the frames nor the game's 20 a second.
     """
     ticks = read_ticks(recording, camera_rounding, esc_as_inventory=esc_as_inventory)
-    rates = _rates(recording, source_fps, len(ticks.actions))
+    rates = rates_of(recording, source_fps, len(ticks.actions))
     if rates.ticks == FPS:
         return ticks, rates
     if camera_rounding != "float":
@@ -87,14 +87,24 @@ def read_noted_ticks(recording: Recording, metadata: dict[str, Any]) -> Ticks:
     return resample_ticks(read_ticks(recording, esc_as_inventory=esc_as_inventory), rate, rounding)
 
 
-def _rates(recording: Recording, source_fps: float, n_ticks: int) -> Rates:
+def rates_of(recording: Recording, source_fps: float, n_ticks: int) -> Rates:
+    """At which rates a recording of so many ticks was made.
+
+    Args:
+        recording: see there.
+        source_fps: what it was really made at; 0: as its video says, 20 for a folder of frames.
+        n_ticks: how many it has; they tell whether there is one a frame or 20 a second.
+
+    Raises:
+        UserError: a rate that cannot be resampled, or ticks that fit neither.
+    """
     if recording.ticks is None:
         rate = source_fps or float(FPS)
         n_frames = n_ticks
     else:
         info = probe(recording.video)
         rate = source_fps or info.fps
-        n_frames = info.frames or round(info.seconds * rate)
+        n_frames = info.frames or round(info.seconds * (info.fps or rate))
     if abs(rate - FPS) <= FPS_TOLERANCE:
         return Rates()
     if not SLOWEST <= rate <= FASTEST:

@@ -2,7 +2,9 @@
 
 In: recordings (mp4 + jsonl) and a list of clips with their times. Out: an mp4, a jsonl and an options file for each clip. A
 clip holds exactly the frames and ticks of its times, and converts to exactly the actions that the whole recording gives
-for them: what a tick inherits from those before it is written out at the cut.
+for them: what a tick inherits from those before it is written out at the cut. A recording of another rate than the game's
+keeps it, and conversion resamples the clip from its first frame on; where only the video's rate differs from its ticks', the
+clip has the frame of each tick.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +26,51 @@ from steve1.core.files import atomic_file, write_json
 from steve1.core.paths import resolve
 
 from .recordings import Recording, version_in
-from .resample import FPS_TOLERANCE
-from .video import FPS, VideoWriter, probe, read_frames
+from .resample import Rates, at_game_rate, check_even, rates_of
+from .video import VideoWriter, probe, read_frames, unevenness
 
 _HEADER = {"recording", "name", "video", "file"}
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A place in a recording: `seconds`, or, where it is not negative, the `frame` of its video."""
+
+    seconds: float = 0.0
+    frame: int = -1
+
+    def number(self, rate: float, video_fps: float | None = None) -> int:
+        """The frame shown then, of frames at `rate` a second; a frame of the video (at `video_fps`) becomes the first one not before it."""
+        if self.frame < 0:
+            # A frame is shown until the next one begins; the small amount is for 0.15 s, which is 3 frames less one rounding.
+            return math.floor(self.seconds * rate + 1e-6)
+        return math.ceil(self.frame * rate / (video_fps or rate) - 1e-6)
+
+
+@dataclass(frozen=True)
 class Clip:
-    """A wanted part: frames start..stop-1 of a recording; stop is None for "to the end"."""
+    """A wanted part of a recording, up to but without the frame shown at `stop`; None for "to the end"."""
 
     recording: str
-    start: int
-    stop: int | None
+    start: Moment
+    stop: Moment | None
     name: str
     where: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where a clip lies: frames start..stop-1, of which there are as many as ticks, and its files without their endings."""
+
+    prefix: Path
+    start: int
+    stop: int
 
 
 def read_times(path: str | Path) -> list[Clip]:
     """Clips from a text file: `recording, start, end[, name]` a line, separated by commas, tabs or spaces.
 
-    Times are seconds (12.5), minutes (1:02.5), hours (1:00:02), or frames (f1250); an end may be "end". The first frame
+    Times are seconds (12.5), minutes (1:02.5), hours (1:00:02), or frames of the video (f1250); an end may be "end". The first frame
     of a clip is the one shown at `start`, the last the one before `end`. Blank lines and lines that begin with # are skipped.
 
     Raises:
@@ -85,9 +112,10 @@ def _fields(text: str) -> list[str]:
 def _clip(parts: list[str], where: str) -> Clip:
     if not 3 <= len(parts) <= 4:
         raise ValueError(f"recording, start, end expected, {len(parts)} fields found")
-    start = frame_of(parts[1])
-    stop = None if parts[2].lower() in ("", "end") else frame_of(parts[2])
-    if stop is not None and stop <= start:
+    start = moment_of(parts[1])
+    stop = None if parts[2].lower() in ("", "end") else moment_of(parts[2])
+    alike = stop is not None and (start.frame < 0) == (stop.frame < 0)
+    if alike and stop is not None and (stop.seconds, stop.frame) <= (start.seconds, start.frame):
         raise ValueError(f"it ends ({parts[2]}) before it starts ({parts[1]})")
     name = parts[3] if len(parts) == 4 else ""
     if name and (Path(name).name != name or name.startswith(".")):
@@ -95,21 +123,20 @@ def _clip(parts: list[str], where: str) -> Clip:
     return Clip(parts[0], start, stop, name, where)
 
 
-def frame_of(text: str) -> int:
-    """The frame shown at a time: "12.5", "1:02.5", "1:00:02", or itself for "f250". ValueError for anything else."""
+def moment_of(text: str) -> Moment:
+    """ "12.5", "1:02.5" or "1:00:02" as seconds, "f250" as a frame of the video. ValueError for anything else."""
     if re.fullmatch(r"f\d+", text):
-        return int(text[1:])
+        return Moment(frame=int(text[1:]))
     if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
         raise ValueError(f"{text!r} is no time")
     seconds = 0.0
     for part in text.split(":"):
         seconds = seconds * 60 + float(part)
-    # A frame is shown until the next one begins; the small amount is for 0.15 s, which is 3 frames less one rounding.
-    return math.floor(seconds * FPS + 1e-6)
+    return Moment(seconds)
 
 
 def match_clips(clips: Sequence[Clip], recordings: Sequence[Recording]) -> dict[str, list[Clip]]:
-    """The clips of each recording (by `Recording.name`), in order of time. A recording is named by path, file or name.
+    """The clips of each recording (by `Recording.name`). A recording is named by path, file or name.
 
     Raises:
         UserError: a clip's recording does not exist, several go by its name, or it is a folder of frames.
@@ -128,53 +155,94 @@ def match_clips(clips: Sequence[Clip], recordings: Sequence[Recording]) -> dict[
         if choices[0].ticks is None:
             raise UserError("Clips are cut from recordings (mp4 + jsonl).", where=clip.where, got=f"{choices[0].video}, an episode")  # fmt: skip
         found.setdefault(choices[0].name, []).append(clip)
-    return {name: sorted(group, key=lambda clip: (clip.start, clip.stop or math.inf)) for name, group in found.items()}
+    return found
 
 
-def trim_recording(
-    recording: Recording,
-    clips: Sequence[Clip],
-    output_dir: Path,
-    *,
-    crf: int = 14,
-    on_frames: Callable[[int], Any] = lambda count: None,
-) -> list[Path]:
-    """Cut clips out of one recording, reading it once; returns the videos made. Clips that are there already stay.
+@dataclass(frozen=True)
+class Cuts:
+    """What is to be cut out of one recording.
+
+    Attributes:
+        recording: with ticks.
+        spans: its clips, in order of time; they may overlap.
+        rates: of the recording.
+        fps: of the clips: the recording's own where each frame has a tick, else 20, which then is the ticks'.
+        size: width and height of the video.
+        note: a warning, or "".
+    """
+
+    recording: Recording
+    spans: list[Span]
+    rates: Rates
+    fps: float
+    size: tuple[int, int]
+    note: str
+
+    @property
+    def todo(self) -> list[Span]:
+        """Those whose video, which gets its name last, is not there yet."""
+        return [span for span in self.spans if not _beside(span.prefix, ".mp4").exists()]
+
+
+def plan_cuts(recording: Recording, clips: Sequence[Clip], output_dir: Path, source_fps: float = 0.0) -> Cuts:
+    """Find the frames of a recording's clips.
 
     Args:
         recording: with ticks.
-        clips: of this recording, in order of time; they may overlap.
+        clips: of this recording.
         output_dir: where the clips go; below a folder named after the recorder's version where that is known.
-        crf: quality of the new video (lower is better); 14 is hard to tell from the source.
-        on_frames: called with the number of frames read since the last call.
+        source_fps: frames a second at which the recording was really made; 0: as its video says.
 
     Raises:
-        UserError: a clip ends after the recording does, or the recording is broken.
+        UserError: a clip ends after the recording does or before it starts, or the recording's rate or pace is none to count by.
     """
     assert recording.ticks is not None
     info = probe(recording.video)
-    if abs(info.fps - FPS) > FPS_TOLERANCE:
-        raise UserError("This video has another frame rate than its ticks.", where=recording.video, expected=FPS, got=f"{info.fps:g}")  # fmt: skip
     with open(recording.ticks, "rb") as lines:
         n_ticks = sum(bool(line.strip()) for line in lines)
+    rates = rates_of(recording, source_fps, n_ticks)
+    note = check_even(unevenness(recording.video), rates.resampled, recording.video)
+    fps = rates.ticks
     folder = output_dir
     if recording.version and version_in([output_dir.name]) != recording.version:
         folder = output_dir / recording.version
     spans = []
     for clip in clips:
-        stop = n_ticks if clip.stop is None else clip.stop
-        if stop > n_ticks or clip.start >= stop:
-            raise UserError("This clip ends after its recording does.", where=clip.where, expected=f"at most {n_ticks} frames ({n_ticks / FPS:.2f} s)", got=f"frames {clip.start}..{stop - 1}")  # fmt: skip
-        prefix = folder / (clip.name or f"{recording.video.stem}_{clip.start:06d}_{stop:06d}")
-        spans.append((prefix, clip.start, stop))
-    todo = [span for span in spans if not span[0].with_name(span[0].name + ".mp4").exists()]
-    for prefix, start, stop in todo:
-        rows = own_ticks(_parsed(recording.ticks), start, stop)
-        with atomic_file(prefix.with_name(prefix.name + ".jsonl"), "w") as handle:
+        start = clip.start.number(fps, rates.video)
+        stop = n_ticks if clip.stop is None else clip.stop.number(fps, rates.video)
+        if stop > n_ticks or start >= n_ticks:
+            raise UserError("This clip ends after its recording does.", where=clip.where, expected=f"at most {n_ticks} frames ({n_ticks / fps:.2f} s)", got=f"frames {start}..{stop - 1}")  # fmt: skip
+        if start >= stop:
+            raise UserError("This clip holds no frame.", where=clip.where, got=f"from frame {start} to before {stop}, at {fps:g} a second")  # fmt: skip
+        spans.append(Span(folder / (clip.name or f"{recording.video.stem}_{start:06d}_{stop:06d}"), start, stop))
+    spans.sort(key=lambda span: (span.start, span.stop))
+    return Cuts(recording, spans, rates, fps, (info.width, info.height), note)
+
+
+def trim_recording(cuts: Cuts, *, crf: int = 14, on_frames: Callable[[int], Any] = lambda count: None) -> list[Path]:
+    """Cut clips out of one recording, reading it once; returns the videos. Clips that are there already stay.
+
+    Args:
+        cuts: from `plan_cuts`.
+        crf: quality of the new video (lower is better); 14 is hard to tell from the source.
+        on_frames: called with the number of frames read since the last call.
+
+    Raises:
+        UserError: the recording is broken.
+    """
+    recording = cuts.recording
+    assert recording.ticks is not None
+    for span in cuts.todo:
+        rows = own_ticks(_parsed(recording.ticks), span.start, span.stop)
+        with atomic_file(_beside(span.prefix, ".jsonl"), "w") as handle:
             handle.writelines(json.dumps(row) + "\n" for row in rows)
-        write_json(prefix.with_name(prefix.name + "-options.json"), _options(recording, start, stop))
-    _write_videos(recording, todo, info.width, info.height, crf, on_frames)
-    return [prefix.with_name(prefix.name + ".mp4") for prefix, _, _ in spans]
+        write_json(_beside(span.prefix, "-options.json"), _options(cuts, span))
+    _write_videos(cuts, crf, on_frames)
+    return [_beside(span.prefix, ".mp4") for span in cuts.spans]
+
+
+def _beside(prefix: Path, ending: str) -> Path:
+    return prefix.with_name(prefix.name + ending)
 
 
 def _parsed(path: Path) -> Iterator[dict[str, Any]]:
@@ -228,32 +296,35 @@ def _own_mouse(mouse: dict[str, Any], stuck: bool, first: bool) -> dict[str, Any
     return found
 
 
-def _options(recording: Recording, start: int, stop: int) -> dict[str, Any]:
+def _options(cuts: Cuts, span: Span) -> dict[str, Any]:
     """The recording's options; what it says of the whole (success, value, steps) stays below "clip"."""
-    whole = recording.options
+    whole = cuts.recording.options
     kept = {key: value for key, value in whole.items() if key not in ("success", "value", "unit", "steps")}
-    clip = {"recording": recording.video.name, "start_frame": start, "stop_frame": stop}
+    clip = {"recording": cuts.recording.video.name, "start_frame": span.start, "stop_frame": span.stop}
+    clip |= {"fps": round(cuts.fps, 4)}
     clip |= {key: whole[key] for key in ("success", "value", "unit", "steps") if key in whole}
-    return {**kept, "steps": stop - start, "clip": clip}
+    return {**kept, "steps": span.stop - span.start, "clip": clip}
 
 
-def _write_videos(
-    recording: Recording, todo: Sequence[tuple[Path, int, int]], width: int, height: int, crf: int, on_frames: Callable[[int], Any]
-) -> None:  # fmt: skip
+def _write_videos(cuts: Cuts, crf: int, on_frames: Callable[[int], Any]) -> None:
     """One pass over the video; at any frame only the clips that hold it are open."""
-    end = max((stop for _, _, stop in todo), default=0)
+    waiting = cuts.todo
+    end = max((span.stop for span in waiting), default=0)
     if not end:
         return
+    frames = read_frames(cuts.recording.video)
+    if cuts.fps != cuts.rates.video:
+        frames = at_game_rate(frames, cuts.rates.video)
+    rate = Fraction(cuts.fps).limit_denominator(1001)
     with contextlib.ExitStack() as everything:
         open_clips: list[tuple[int, VideoWriter, contextlib.ExitStack]] = []
-        waiting = sorted(todo, key=lambda span: span[1])
         count = 0
-        for frame in read_frames(recording.video):
-            while waiting and waiting[0][1] == count:
-                prefix, _, stop = waiting.pop(0)
+        for frame in frames:
+            while waiting and waiting[0].start == count:
+                span = waiting.pop(0)
                 stack = everything.enter_context(contextlib.ExitStack())
-                path = prefix.with_name(prefix.name + ".mp4")
-                open_clips.append((stop, stack.enter_context(VideoWriter(path, width, height, crf=crf)), stack))
+                writer = VideoWriter(_beside(span.prefix, ".mp4"), *cuts.size, rate, crf=crf)
+                open_clips.append((span.stop, stack.enter_context(writer), stack))
             for _, writer, _ in open_clips:
                 writer.write(frame)
             count += 1
@@ -265,7 +336,10 @@ def _write_videos(
             if count == end:
                 return
         raise UserError(
-            "The video ends before a clip does.", where=recording.video, expected=f"at least {end} frames", got=count
+            "The video ends before a clip does.",
+            where=cuts.recording.video,
+            expected=f"at least {end} frames",
+            got=count,
         )
 
 
@@ -273,8 +347,8 @@ def remove_unfinished(output_dir: Path) -> None:
     """Ticks and options of clips whose video never came (the video gets its name last)."""
     for options in output_dir.rglob("*-options.json"):
         prefix = options.with_name(options.name.removesuffix("-options.json"))
-        if prefix.with_name(prefix.name + ".mp4").exists() or '"stop_frame"' not in options.read_text(encoding="utf-8"):
+        if _beside(prefix, ".mp4").exists() or '"stop_frame"' not in options.read_text(encoding="utf-8"):
             continue
-        for path in (options, prefix.with_name(prefix.name + ".jsonl")):
+        for path in (options, _beside(prefix, ".jsonl")):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)

@@ -84,6 +84,22 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         return VideoInfo(codec.width, codec.height, float(rate), int(stream.frames or 0), codec.name, seconds)
 
 
+def unevenness(path: str | os.PathLike[str]) -> float:
+    """Seconds by which a frame comes too early or too late for an even pace at the video's own rate, at worst; decodes nothing.
+
+    Raises:
+        UserError: as `probe`.
+    """
+    with _opened(path) as (container, stream):
+        times = []
+        with contextlib.suppress(FFmpegError):  # a file that was cut off: whoever decodes it will say so
+            times = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
+        seconds = np.asarray(times, np.float64) * float(stream.time_base or 0)
+        fps = float(stream.average_rate or stream.guessed_rate or FPS)
+    even = np.arange(len(seconds)) / fps
+    return float(np.abs(seconds - seconds[0] - even).max()) if len(seconds) else 0.0
+
+
 def read_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[Frame]:
     """Every frame of a video in order, (H, W, 3) uint8 RGB.
 
@@ -203,7 +219,7 @@ class VideoWriter:
         path: str | os.PathLike[str],
         width: int,
         height: int,
-        fps: int = FPS,
+        fps: int | Fraction = FPS,
         *,
         crf: int = 18,
         preset: str = "veryfast",

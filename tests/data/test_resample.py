@@ -137,6 +137,18 @@ def test_ticks_that_fit_nothing_and_rates_of_no_game_are_refused(tmp_path: Path)
         ConvertSettings(source_fps=-1)
 
 
+def test_a_rate_that_is_named_holds_against_what_the_video_says(tmp_path: Path) -> None:
+    make_recording(
+        tmp_path / "in", "rec", [tick(n, mouse={"dx": 10.0}) for n in range(90)], fps=20, width=64, height=36
+    )
+    result = converted(tmp_path, source_fps=60.0).results[0]
+    assert (result.status, result.frames, result.notes) == ("converted", 30, [])
+    episode = Episode(tmp_path / "out" / "rec")
+    assert {round(a["camera"][1], 6) for a in episode.actions()} == {4.5}
+    assert episode.metadata["resampled"]["video_fps"] == 60.0
+    assert episode.metadata["source_fps"] == 20.0  # as the file says
+
+
 def test_a_folder_of_pictures_is_taken_at_the_rate_that_is_named(tmp_path: Path) -> None:
     guide_episode(tmp_path / "in" / "pngs", 60)
     result = converted(tmp_path, source_fps=40.0).results[0]
