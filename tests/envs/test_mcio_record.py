@@ -1,18 +1,22 @@
-"""A person plays Minecraft in MCio's window and is recorded: keys go in through a private X server, a contractor recording comes out."""
+"""A person plays Minecraft in MCio's window and is recorded: keys go in through a private X server, a contractor recording and then a dataset come out."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from steve1 import actions
 from steve1.commands import record_minecraft
 from steve1.core.errors import UserError
+from steve1.core.paths import ROOT
+from steve1.data.episode import Episode
 from steve1.data.video import probe
 from steve1.envs.luanti.portable import Keyboard
 from steve1.envs.luanti.processes import end
@@ -21,6 +25,13 @@ from steve1.envs.worker.resources import open_display
 
 from .leftovers import watch
 from .mcio_home import make_home
+
+
+def script(*words: str) -> None:
+    """Run one of the project's scripts as a user does; it must succeed."""
+    done = subprocess.run(["bash", *words], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+
 
 W, F10 = 25, 76  # X key codes of a US keyboard
 
@@ -54,9 +65,10 @@ def test_a_person_is_recorded_until_f10(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("DISPLAY", display)
     fingers = Fingers(int(display[1:]), tmp_path / "log.jsonl")
     fingers.start()
+    words = ["--name", "walk", "--minutes", "2", "--folder", str(tmp_path / "out"), "--inventory", "dirt:3", "--scale", "1"]
     try:
         began = time.monotonic()
-        record_minecraft.main(record_minecraft.Args("walk", minutes=2.0, folder=str(tmp_path / "out"), inventory=("dirt:3",), scale=1.0))
+        script("run_agent/record_minecraft.sh", *words)
         seconds = time.monotonic() - began
     finally:
         fingers.stop.set()
@@ -73,6 +85,27 @@ def test_a_person_is_recorded_until_f10(tmp_path: Path, monkeypatch: pytest.Monk
     assert ticks[0]["inventory"] == [{"type": "dirt", "quantity": 3}]
     assert max(abs(tick["mouse"]["dx"]) for tick in ticks) > 0
     assert left() == []
+    monkeypatch.delenv("DISPLAY")
+    becomes_a_dataset(tmp_path, monkeypatch, len(ticks), sum(walked))
+
+
+def becomes_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ticks: int, walked: int) -> None:
+    """The guide's next two commands take the recording."""
+    for name, value in {
+        "SOURCE": "folder", "RECORDINGS_DIR": str(tmp_path / "out"), "OUTPUT_DIR": str(tmp_path / "dataset"),
+        "MINECLIP": str(ROOT / "data" / "mini" / "mini_mineclip.safetensors"), "NULLS": "keep",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    script("1_generate_dataset.sh")
+    (folder,) = (path for path in (tmp_path / "dataset").iterdir() if path.is_dir())
+    episode = Episode(folder)
+    assert ticks - 3 <= len(episode) <= ticks
+    pressed = sum(int(action["forward"]) for action in episode.actions(0, len(episode)))
+    assert abs(pressed - walked) <= 3
+    goals = np.asarray(episode.goals)
+    assert np.isnan(goals[:15]).all()
+    assert np.isfinite(goals[15:]).all()
+    assert episode.frames(0, 2).shape == (2, 128, 128, 3)
 
 
 def test_bad_requests_are_told_before_anything_opens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
