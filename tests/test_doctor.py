@@ -89,6 +89,8 @@ def test_gpus_the_driver_sees_and_torch_does_not(bare: Machine, tmp_path: Path) 
     assert "wrong results" in of(findings, "fail")
     program(tmp_path / "bin", "fake", "echo 'ImportError: libcudart.so.12' >&2; exit 1")
     assert "libcudart" in of(doctor_machine.torch_and_gpu(machine), "fail")
+    program(tmp_path / "bin", "fake", """echo "ModuleNotFoundError: No module named 'torch'" >&2; exit 1""")
+    assert of(doctor_machine.torch_and_gpu(machine), "fail") == "", "told among the missing packages"
 
 
 def test_javas_are_listed_and_the_wrong_one_named(bare: Machine, tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_weights_are_compared_with_their_checksums(bare: Machine) -> None:
     assert "checksum differs" in of(doctor_games.weights(bare), "warn")
     assert "differs" not in of(doctor_games.weights(bare, checksums=False), "warn")
     (folder / "tiny.model").unlink()
-    assert "tiny.model is missing" in of(doctor_games.weights(bare), "warn")
+    assert "tiny.model, which is not there -> put tiny.model back" in of(doctor_games.weights(bare), "warn")
     (folder / "mine.weights.json").write_text("{")
     assert "cannot be read" in of(doctor_games.weights(bare), "fail")
     clip = bare.root / "data" / "weights" / "mineclip" / "attn.pth"
@@ -204,12 +206,41 @@ def test_an_unknown_environment_lists_the_nearest(bare: Machine) -> None:
     assert "minerl" in str(fault.value)
 
 
-def test_it_runs_before_anything_is_installed() -> None:
-    """With the interpreter's own library alone: -S and -I keep every package away."""
-    code = (
-        "import sys, runpy; sys.argv = ['tools/doctor.py', '--help-is-not-here']; sys.path.insert(0, '.');"
-        "from steve1.commands import doctor, doctor_games; from steve1.commands.doctor_machine import Machine;"
-        "assert 'numpy' not in sys.modules and 'tyro' not in sys.modules; print(sorted(doctor_games.load_backends().BACKENDS))"
-    )
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
-    assert done.stdout.strip() == "['mcio', 'minedojo', 'minerl', 'minestudio']", done.stderr
+def bare_doctor(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """tools/doctor.py of a copy of the project, by a Python with its own library alone (-I, -S)."""
+    if not (folder / "tools").exists():
+        (folder / "tools").mkdir(parents=True)
+        (folder / "tools" / "doctor.py").write_bytes((ROOT / "tools" / "doctor.py").read_bytes())
+        (folder / "requirements.txt").write_text("nosuchpackage==1.0\n")
+        for room in ("core", "commands", "envs"):
+            for file in (ROOT / "steve1" / room).glob("*.py"):
+                copy = folder / "steve1" / room / file.name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(file.read_bytes())
+        (folder / "steve1" / "__init__.py").touch()
+    environment = {"PATH": "/nowhere", "HOME": str(folder), "STEVE1_ONLY_PATH": "1", "STEVE1_JAVA_FOLDERS": ""}
+    command = [sys.executable, "-I", "-S", str(folder / "tools" / "doctor.py"), *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False, timeout=300)
+
+
+def test_it_runs_before_anything_is_installed(tmp_path: Path) -> None:
+    done = bare_doctor(tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "1 missing: nosuchpackage" in done.stdout
+    assert "uv python install 3.12 && PATH=~/.local/bin:$PATH bash tools/install_minecraft.sh mcio" in done.stdout
+    assert done.stdout.rstrip().endswith("Begin with: bash tools/setup.sh")
+    report = json.loads(bare_doctor(tmp_path, "--env", "mcio", "--json").stdout)
+    assert any(finding["area"] == "Backends" and finding["state"] == "fail" and "mcio" in finding["text"] for finding in report["findings"])
+    unknown = bare_doctor(tmp_path, "--env", "mincio")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "did you mean mcio" in unknown.stderr
+    assert "Traceback" not in unknown.stderr
+    assert "--no_checksums" in bare_doctor(tmp_path, "--help").stdout
+
+
+def test_another_python_hands_over_to_the_projects_own(tmp_path: Path) -> None:
+    bare_doctor(tmp_path, "--help")
+    own = program(tmp_path / ".venv" / "bin", "python", 'case "$1" in -c) exit 0;; *) echo "handed over: $*";; esac')
+    assert "handed over: " + str(tmp_path / "tools" / "doctor.py") + " --json" in bare_doctor(tmp_path, "--json").stdout
+    own.write_text("#!/bin/sh\nexit 1\n")
+    assert "Begin with" in bare_doctor(tmp_path).stdout, "an environment that does not work is what the doctor is for"

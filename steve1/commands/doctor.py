@@ -6,10 +6,14 @@ is needed does not work. Runs on a bare Python too, before anything is installed
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from steve1.core.errors import UserError, nearest
 from steve1.core.paths import ROOT
@@ -17,6 +21,7 @@ from steve1.core.paths import ROOT
 from . import doctor_games, doctor_machine
 from .doctor_machine import Finding, Machine
 
+ABOUT = "Checks this machine: what is there, what is wrong, and the command that mends it."
 _MARKS = {"ok": "ok    ", "info": "-     ", "warn": "LOOK  ", "fail": "WRONG "}
 
 
@@ -94,12 +99,27 @@ def cli() -> None:
     try:
         import tyro  # noqa: F401
     except ImportError:
-        words = sys.argv[1:]
-        names = tuple(word for word in words if not word.startswith("-"))
-        sys.exit(main(Args(env=names, json="--json" in words, checksums="--no_checksums" not in words)))
+        _bare_cli()
     from steve1.core.cli import run
 
-    run(Args, main, "Checks this machine: what is there, what is wrong, and the command that mends it.")
+    run(Args, main, ABOUT)
+
+
+def _bare_cli() -> NoReturn:
+    """The same by the project's own Python where that works; else the same options, read with the standard library."""
+    own = ROOT / ".venv" / "bin" / "python"
+    if own.exists() and sys.prefix != str(ROOT / ".venv") and subprocess.run([own, "-c", "import tyro"], capture_output=True, check=False).returncode == 0:
+        os.execv(own, [str(own), *sys.argv])
+    parser = argparse.ArgumentParser(description=ABOUT)
+    parser.add_argument("--env", nargs="+", default=[], metavar="NAME", help="environments that are to work: mcio, minerl, minedojo, minestudio")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.add_argument("--no_checksums", action="store_true", help="do not read the weights to compare their checksums")
+    given = parser.parse_args()
+    try:
+        sys.exit(main(Args(env=tuple(given.env), json=given.json, checksums=not given.no_checksums)))
+    except UserError as fault:
+        print(fault, file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from steve1.core.errors import UserError
 
 from .doctor_machine import Finding, Machine
 
+_PUBLISHED = ("2x.model", "attn.pth", "steve1_prior.pt", "steve1.weights")
+
 
 def load_backends() -> Any:
     """The table of backends, also where the packages that its room needs are not installed."""
@@ -66,9 +68,10 @@ def backends(machine: Machine, wanted: tuple[str, ...] = ()) -> list[Finding]:
         python, version = table.interpreter_path(name), table.installed_version(name)
         if not python.exists() and not version:
             state, todo = ("fail", table.install_command(name)) if name in wanted else ("info", table.install_command(name))
-            lowest = ".".join(map(str, each.pythons[0]))
-            lacking = "" if fitting_python(machine, each.pythons) else f"; no Python from {lowest} to {'.'.join(map(str, each.pythons[1]))} to build it on was found"
-            findings.append(Finding("Backends", state, f"{name}: not installed{lacking}. {each.title}", f"pyenv install {lowest} && {todo}" if lacking else todo))
+            first, last = (".".join(map(str, version)) for version in each.pythons)
+            lacking = "" if fitting_python(machine, each.pythons) else f"; no Python from {first} to {last} to build it on was found"
+            todo = f"{_get_python(machine, each.pythons)} {todo}" if lacking else todo
+            findings.append(Finding("Backends", state, f"{name}: not installed{lacking}. {each.title}", todo))
             continue
         problem = table.version_problem(name, version) if version else f"{each.package} is not in {python.parent.parent}"
         if problem:
@@ -95,6 +98,16 @@ def fitting_python(machine: Machine, pythons: tuple[tuple[int, int], tuple[int, 
             if code == 0 and text.strip().endswith(f"{major}.{minor}"):
                 return program
     return ""
+
+
+def _get_python(machine: Machine, pythons: tuple[tuple[int, int], tuple[int, int]]) -> str:
+    """The beginning of a command that fetches a Python within the versions, with what the machine has for that."""
+    version = ".".join(map(str, min(pythons[1], max(pythons[0], (3, 10)))))
+    if machine.which("pyenv"):
+        return f"pyenv install {version} &&"
+    if machine.which("uv"):
+        return f"uv python install {version} && PATH=~/.local/bin:$PATH"
+    return f"curl -LsSf https://astral.sh/uv/install.sh | sh && ~/.local/bin/uv python install {version} && PATH=~/.local/bin:$PATH"
 
 
 def luanti(machine: Machine) -> list[Finding]:
@@ -166,7 +179,9 @@ def _families(machine: Machine, checksums: bool) -> list[Finding]:
         known = (family.get("hashes") or {}).get("weights", "")
         if gone:
             state = "fail" if shown.parts[:2] == ("data", "mini") else "warn"
-            findings.append(Finding("Weights", state, f"{shown}: {', '.join(gone)} is missing", "git checkout data/mini" if state == "fail" else f"put it back, or edit {path.name}"))
+            published = any(part.startswith("data/weights/") and Path(part).name in _PUBLISHED for part in gone)
+            todo = "git checkout data/mini" if state == "fail" else "bash 0_download_weights.sh" if published else f"put {Path(gone[0]).name} back, or say in {path.name} where it is"
+            findings.append(Finding("Weights", state, f"{shown}: its family names {', '.join(gone)}, which is not there", todo))
         elif checksums and known and _digest(owner, "sha256") != known:
             findings.append(Finding("Weights", "warn", f"{shown} is not the file that {path.name} describes (checksum differs)", "train or copy it again together with its .json"))
         else:

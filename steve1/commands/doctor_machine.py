@@ -148,6 +148,8 @@ def torch_and_gpu(machine: Machine) -> list[Finding]:
     facts = _answer(text)
     driver = _driver(machine)
     if code != 0 or not facts:
+        if "No module named 'torch'" in text:  # one of the missing packages above: not a second fault
+            return [Finding("PyTorch", "info", "not looked at: it is not installed", "bash tools/setup.sh")]
         last = (text.strip().splitlines() or ["no output"])[-1]
         return [Finding("PyTorch", "fail", f"does not load: {last[:200]}", "bash tools/setup.sh")]
     findings = [Finding("PyTorch", "ok", f"{facts['version']}" + (f", built for CUDA {facts['built_for']}" if facts["built_for"] else ", CPU build"))]
