@@ -1,36 +1,70 @@
 #!/usr/bin/env bash
-# Measures everything that matters on a GPU, in under eight minutes: training at the published 2x sizes, on cached features, memory, acting.
-#   needs: a CUDA device with 24 GB or more (less: BATCH=2), nothing else running on it
-#   makes: docs/benchmarks/gpu_<what>.json (or OUT_DIR), each with command, machine, commit and date
+# Measures everything that matters on a GPU, in under eight minutes: training at the published 2x sizes, its memory, cached features, acting.
+#   needs: a CUDA device with 24 GB or more (less: BATCH=2 WIDE=4), nothing else running on it
+#   makes: docs/benchmarks/gpu_<what>.json (or OUT_DIR), each with command, machine, commit and date, and gpu.md: what was aimed at and reached
+#   takes: at most BUDGET seconds (460); the most important measurements come first, what there is no time left for is named
 #   usage: bash tools/measure_gpu.sh            BATCH=16 OUT_DIR=/tmp/gpu bash tools/measure_gpu.sh
+#          bash tools/measure_gpu.sh --dry_run  the same commands on the CPU in the smallest size, into a temporary folder: shows that all of them work
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/python.sh
 
-OUT_DIR="${OUT_DIR:-docs/benchmarks}"
-BATCH="${BATCH:-8}"                # windows of 64 frames in a step
-MODEL="${MODEL:-2x}"               # or a .model file
+case "${1:-}" in
+  -h|--help) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+  --dry_run)
+    # Nothing is compiled then: that alone takes minutes on a CPU.
+    export TORCHDYNAMO_DISABLE=1
+    : "${DEVICE:=cpu}" "${MODEL:=tiny}" "${BATCH:=1}" "${WIDE:=2}" "${FRAMES:=16}" "${ROUNDS:=1}" "${OUT_DIR:=$(mktemp -d)}" "${BUDGET:=3600}" ;;
+  "") ;;
+  *) echo "unknown argument: $1 (see --help)" >&2; exit 2 ;;
+esac
+
 DEVICE="${DEVICE:-cuda}"
-SECONDS_EACH="${SECONDS_EACH:-110}" # a measurement that takes longer is given up, and said so
+MODEL="${MODEL:-2x}"               # or a .model file
+BATCH="${BATCH:-8}"                # windows of a step whose memory is measured
+WIDE="${WIDE:-32}"                 # windows of a step whose speed is measured
+FRAMES="${FRAMES:-64}"             # of a window: TRUNC_T
+ROUNDS="${ROUNDS:-5}"              # steps measured of each kind
+OUT_DIR="${OUT_DIR:-docs/benchmarks}"
+BUDGET="${BUDGET:-460}"            # seconds for all of it
 
 mkdir -p "$OUT_DIR"
+FAILED=""
 
+# measure NAME SECONDS WHAT [flags]: gives up after SECONDS, or where the budget ends.
 measure() {
-  local name="$1"
-  shift
-  echo "== $name"
-  if ! timeout "$SECONDS_EACH" "$PYTHON" -m steve1.commands.bench "$@" --device "$DEVICE" --output "$OUT_DIR/gpu_$name.json"; then
-    echo "$name: not measured (an error above, or more than $SECONDS_EACH s)" >&2
-    FAILED="$FAILED $name"
+  local name="$1" most="$2" left=$((BUDGET - SECONDS))
+  shift 2
+  [ "$most" -lt "$left" ] || most="$left"
+  echo "== $name (at $SECONDS s)"
+  rm -f "$OUT_DIR/gpu_$name.json"
+  if [ "$most" -lt 15 ]; then
+    echo "$name: no time left" >&2
+  elif timeout "$most" "$PYTHON" -m steve1.commands.bench "$@" --model "$MODEL" --device "$DEVICE" --output "$OUT_DIR/gpu_$name.json"; then
+    return
+  else
+    echo "$name: not measured (an error above, or more than $most s)" >&2
   fi
+  FAILED="$FAILED $name"
 }
 
-FAILED=""
-measure train train --model "$MODEL" --batch "$BATCH" --accumulation 1 --rounds 5
-measure train_compiled train --model "$MODEL" --batch "$BATCH" --accumulation 1 --rounds 5 --compile
-measure train_recompute train --model "$MODEL" --batch "$BATCH" --accumulation 1 --rounds 5 --recompute_cnn --optimizer factored
-measure acting acting --model "$MODEL"
+train() {
+  local name="$1" most="$2" batch="$3"
+  shift 3
+  measure "$name" "$most" train --batch "$batch" --steps "$FRAMES" --accumulation 1 --rounds "$ROUNDS" "$@"
+}
 
+[ "$DEVICE" = cpu ] && LIMIT=3600 || LIMIT=0   # a dry run may take its time
+most() { if [ "$LIMIT" -gt "$1" ]; then echo "$LIMIT"; else echo "$1"; fi; }
+
+train train "$(most 75)" "$BATCH" --full_only
+measure acting "$(most 75)" acting
+train train_wide "$(most 75)" "$WIDE" --full_only
+train train_wide_compiled "$(most 170)" "$WIDE" --full_only --compile
+train train_recompute "$(most 60)" "$BATCH" --full_only --recompute_cnn --optimizer factored
+train train_cached "$(most 75)" "$BATCH"
+
+"$PYTHON" -m steve1.commands.gpu_table "$OUT_DIR"
 if [ -n "$FAILED" ]; then
   echo "not measured:$FAILED" >&2
   exit 1

@@ -19,7 +19,7 @@ from steve1.actions import EnvAction, env_action
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.core.seeds import generator
-from steve1.policy import GoalPolicy
+from steve1.policy import GoalPolicy, PolicyState
 from steve1.policy.attention import Block
 
 from .agent import checked_temperature, draw
@@ -61,6 +61,8 @@ class BatchAgent:
         self._graph: Any = None
         self.temperature = checked_temperature(temperature)
         config, device = policy.config, policy.device
+        if device.type == "cuda":  # every step has the same shapes
+            torch.backends.cudnn.benchmark = True
         self._rows = games * (2 if self.cond_scale else 1)
         self._frames = torch.zeros((games, *config.img_shape), dtype=torch.uint8, device=device)
         self._goals = torch.zeros(
@@ -80,6 +82,15 @@ class BatchAgent:
         chosen[torch.as_tensor(games) if games is not None else slice(None)] = True
         rows = chosen.repeat(self._rows // self.games).to(self._filled.device)
         self._filled.masked_fill_(rows, 0)
+
+    @property
+    def state(self) -> PolicyState:
+        """A copy of the memory in the policy's own form: row g is game g's under its goal; where there is guidance, row G + g under no goal."""
+        window = len(self._slots)
+        rows = self._memory.index_select(3, (self._slots + self._at) % window)  # the next slot to be written holds the oldest step
+        mask = self._slots >= window - self._filled[:, None]
+        rows = torch.where(mask[None, None, :, :, None], rows, torch.zeros_like(rows))
+        return PolicyState(tuple(rows[:, 0]), tuple(rows[:, 1]), mask[:, None])
 
     @torch.inference_mode()
     def log_probs(self, frames: NDArray[np.uint8], goals: NDArray[np.floating] | Tensor) -> dict[str, Tensor]:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
+from steve1.agent.agent import Agent
 from steve1.agent.batch import BatchAgent
+from steve1.agent.recorded import RecordedAgent
 from steve1.policy import GoalPolicy, PolicyConfig, read_model
 from steve1.policy.bench import TINY
 
@@ -35,7 +37,8 @@ def measure_acting(
         steps: measured of each kind.
 
     Returns:
-        batch_<G> with plain (float32) and, on CUDA, bf16 and bf16_graph: each ms_per_step (median) and steps_per_s (games times steps); peak_memory_mb on CUDA.
+        batch_<G> with plain (float32) and, on CUDA, graph, bf16 and bf16_graph: each ms_per_step (median) and steps_per_s (games times steps); batch_1 also agent and recorded_agent (whole steps: frame in, action out);
+        peak_memory_mb_<G> on CUDA.
     """
     named = {"tiny": TINY, "2x": PolicyConfig()}
     config = named[model] if isinstance(model, str) and model in named else read_model(model)
@@ -44,29 +47,43 @@ def measure_acting(
     kinds: dict[str, dict[str, Any]] = {"plain": {}}
     if where.type == "cuda":
         low: dict[str, Any] = {"precision": torch.bfloat16}
-        kinds |= {"bf16": low, "bf16_graph": {**low, "graph": True}}
+        kinds |= {"graph": {"graph": True}, "bf16": low, "bf16_graph": {**low, "graph": True}}
     found: dict[str, Any] = {
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
     }
     random = np.random.default_rng(0)
     for games in batches:
+        if where.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(where)
         frames = random.integers(0, 256, (games, *config.img_shape), dtype=np.uint8)
         goals = random.standard_normal((games, config.mineclip_embed_dim)).astype(np.float32)
         found[f"batch_{games}"] = {
             name: _speed(BatchAgent(policy, games, **how), frames, goals, steps) for name, how in kinds.items()
         }
-    if where.type == "cuda":
-        found["peak_memory_mb"] = torch.cuda.max_memory_allocated(where) / 2**20
+        if games == 1:  # frame in, action out, the draw included
+            how = {"precision": torch.bfloat16} if where.type == "cuda" else {}
+            agents = {"agent": Agent(policy), "recorded_agent": RecordedAgent(policy, **how)}
+            found["batch_1"] |= {name: _acting(agent, frames[0], goals[0], steps) for name, agent in agents.items()}
+        if where.type == "cuda":
+            found[f"peak_memory_mb_{games}"] = torch.cuda.max_memory_allocated(where) / 2**20
     return found | {"target_ms_batch_1": TARGET_MS, "target_steps_per_s_batch_64": TARGET_STEPS_PER_S}
 
 
 def _speed(agent: BatchAgent, frames: np.ndarray, goals: np.ndarray, steps: int) -> dict[str, float]:
+    return _timed(lambda: agent.log_probs(frames, goals)["buttons"][0, 0].item(), steps, agent.games)  # waits for the device
+
+
+def _acting(agent: Agent, frame: np.ndarray, goal: np.ndarray, steps: int) -> dict[str, float]:
+    return _timed(lambda: agent.act(frame, goal), steps)
+
+
+def _timed(step: Callable[[], Any], steps: int, games: int = 1) -> dict[str, float]:
     took = []
     for number in range(steps + 5):
         began = time.perf_counter()
-        agent.log_probs(frames, goals)["buttons"][0, 0].item()  # waits for the device
+        step()
         if number >= 5:
             took.append(time.perf_counter() - began)
     median = statistics.median(took)
-    return {"ms_per_step": 1000 * median, "steps_per_s": agent.games / median}
+    return {"ms_per_step": 1000 * median, "steps_per_s": games / median}

@@ -71,12 +71,16 @@ class Args:
     """For `train`: with torch.compile."""
     cached_only: bool = False
     """For `train`: leave out full training, which takes minutes at 2x on a CPU."""
+    full_only: bool = False
+    """For `train`: leave out training on cached features, so that the memory is that of full training alone."""
     dataset: Path | None = None
     """For `load`: a folder of embedded episodes instead of ones made for the purpose."""
 
 
 def main(args: Args) -> None:
     """Measure, print, write."""
+    if args.cached_only and args.full_only:
+        raise UserError("cached_only and full_only leave nothing to measure.", todo="give one of them, or neither")
     if args.what not in BENCHMARKS:
         raise UserError("There is no such benchmark.", got=args.what, expected=nearest(args.what, list(BENCHMARKS)))
     figures: dict[str, Any] = {}
@@ -107,7 +111,8 @@ def _call(entry: str, args: Args) -> dict[str, Any]:
         given |= {
             "batch": args.batch, "steps": args.steps, "accumulation": args.accumulation, "rounds": args.rounds,
             "device": args.device, "precision": args.precision, "recompute": args.recompute_cnn,
-            "optimizer": args.optimizer, "compiled": args.compile, "full": not args.cached_only,
+            "optimizer": args.optimizer, "compiled": args.compile,
+            "kinds": tuple(kind for kind, left_out in (("cached", args.full_only), ("full", args.cached_only)) if not left_out),
         }  # fmt: skip
     if args.dataset is not None and args.what == "load":
         given["dataset_dir"] = args.dataset

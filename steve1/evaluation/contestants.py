@@ -237,9 +237,10 @@ def check_goal(size: int, goal: NDArray[np.float32] | None, weights: str) -> NDA
 class Bench:
     """Actors by contestant in one process: each policy is loaded at its first use and kept."""
 
-    def __init__(self, *, device: str = "cpu", deterministic: bool = False) -> None:
-        self._device, self._deterministic = device, deterministic
+    def __init__(self, *, device: str = "cpu", deterministic: bool = False, cuda_graph: bool = False) -> None:
+        self._device, self._deterministic, self._cuda_graph = device, deterministic, cuda_graph
         self._policies: dict[tuple[str, str], Any] = {}
+        self._recorded: dict[tuple[str, float, float], Any] = {}
 
     def policy(self, contestant: Contestant) -> Any:
         """The contestant's policy, loaded once."""
@@ -269,19 +270,27 @@ class Bench:
 
             player: Actor = make_player(behaviour, integer(seed, "player"))
             return player
-        from steve1.agent import Agent
-
         policy = self.policy(contestant)
         goal = check_goal(policy.config.mineclip_embed_dim, goal, contestant.weights)
+        return GoalActor(self._agent(contestant, policy, integer(seed, "agent")), goal)
+
+    def _agent(self, contestant: Contestant, policy: Any, seed: int) -> Any:
+        from steve1.agent import Agent, RecordedAgent
+
         family = contestant.family
-        agent = Agent(
-            policy, cond_scale=family.cond_scale, seed=integer(seed, "agent"), deterministic=self._deterministic, temperature=family.temperature
-        )
-        return GoalActor(agent, goal)
+        how = {"cond_scale": family.cond_scale, "deterministic": self._deterministic, "temperature": family.temperature}
+        if not self._cuda_graph:
+            return Agent(policy, seed=seed, **how)
+        key = (contestant.weights, family.cond_scale, family.temperature)
+        if key not in self._recorded:  # what was recorded serves every episode
+            self._recorded[key] = RecordedAgent(policy, **how)
+        self._recorded[key].reset(seed)
+        return self._recorded[key]
 
     def close(self) -> None:
         """Let go of the policies."""
         self._policies.clear()
+        self._recorded.clear()
 
 
 def guess_family_env(contestants: Sequence[Contestant], env: str | None) -> str:

@@ -22,6 +22,8 @@ class Ranks:
 
     def __init__(self, rank: int, world: int, device: torch.device) -> None:
         self.rank, self.world, self.device = rank, world, device
+        if device.type == "cuda":  # a run's shapes repeat: the fastest convolutions are worth looking for once
+            torch.backends.cudnn.benchmark = True
 
     @property
     def leads(self) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from steve1.agent import Agent, BatchAgent
+from steve1.agent import Agent, BatchAgent, RecordedAgent
 from steve1.agent.batch import lower_weights
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, PolicyConfig, load_policy
@@ -83,6 +83,33 @@ def test_what_cannot_be_is_refused(policy: GoalPolicy) -> None:
         BatchAgent(policy, 0)
 
 
+@pytest.mark.parametrize("cond_scale", [0.0, 4.0])
+def test_a_recorded_agent_plays_like_a_plain_one(policy: GoalPolicy, cond_scale: float) -> None:
+    """On a CPU nothing is recorded, but every number goes the same way."""
+    plays_alike(policy, cond_scale, 2e-4)
+
+
+def plays_alike(policy: GoalPolicy, cond_scale: float, tolerance: float) -> None:
+    plain, recorded = (kind(policy, cond_scale=cond_scale, seed=9, temperature=0.7) for kind in (Agent, RecordedAgent))
+    goal = np.random.default_rng(1).standard_normal(16).astype(np.float32)
+    for step, frames in enumerate(scenes(STEPS)):
+        if step == 7:
+            for agent in (plain, recorded):
+                agent.reset(4)
+                agent.reset()
+        wanted, found = (agent.action_log_probs(frames[0], None if step == 3 else goal) for agent in (plain, recorded))
+        for name, row in wanted.items():
+            assert found[name].shape == row.shape
+            assert found[name].device == row.device
+            assert float((found[name] - row).abs().max()) < tolerance, (step, name)
+        assert str(plain.act(frames[1], goal)) == str(recorded.act(frames[1], goal))
+        assert plain.tokens == recorded.tokens
+        one, other = plain.state, recorded.state
+        assert torch.equal(one.mask, other.mask)
+        for mine, its in zip(one.keys + one.values, other.keys + other.values, strict=True):
+            assert float((mine - its).abs().max()) < tolerance
+
+
 @pytest.mark.gpu
 def test_a_replayed_graph_says_the_same(policy: GoalPolicy) -> None:
     on_gpu = load_policy(SMALL)
@@ -94,3 +121,4 @@ def test_a_replayed_graph_says_the_same(policy: GoalPolicy) -> None:
         one, other = plain.log_probs(frames, goals), replayed.log_probs(frames, goals)
         for name, rows in one.items():
             assert float((rows - other[name]).abs().max()) < 1e-3, name
+    plays_alike(on_gpu, 4.0, 1e-3)

@@ -125,7 +125,11 @@ def test_the_benchmark_measures_both_ways_and_their_parts() -> None:
         assert all(seconds > 0 for seconds in found[kind]["split_s"].values())
         assert found[kind]["percent"] > 0
     assert found["full"]["gflop_per_frame"] > found["cached"]["gflop_per_frame"]
-    assert "full" not in measure_train(SMALL, batch=1, steps=16, accumulation=1, rounds=1, device="cpu", full=False)
+    for kind, other in (("cached", "full"), ("full", "cached")):
+        alone = measure_train(SMALL, batch=1, steps=16, accumulation=1, rounds=1, device="cpu", kinds=(kind,))
+        assert kind in alone
+        assert other not in alone
+        assert "ratio" not in alone
     with pytest.raises(UserError, match="at least 16"):
         measure_train(SMALL, steps=8)
 
