@@ -28,6 +28,7 @@ case "$1 $2" in
   "--version ") echo Python {version}.1 ;;
   "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
   "-m pip")
+    [ -z "$PIP_FAILS" ] || { echo "ERROR: No matching distribution found" >&2; exit 1; }
     home="$(dirname "$(dirname "$0")")"; packages="$home/lib/python{version}/site-packages"; mkdir -p "$packages"
     echo "$@" >> "$home/pip.log"
     for word in "$@"; do case "$word" in
@@ -162,3 +163,15 @@ def test_what_else_is_missing_is_said_and_the_code_is_1(box: Box) -> None:
     assert said.count("STILL NEEDED") == 3, "Java, a display, and the summary"
     assert box.run("minecraft")[0] == 2
     assert "mcio|minerl|minedojo|minestudio" in box.run("--help")[1]
+
+
+def test_a_pip_that_fails_is_no_dead_end(box: Box) -> None:
+    box.python("3.12")
+    code, said = box.run("mcio", PIP_FAILS="1")
+    assert code == 2
+    assert "ERROR: No matching distribution" in said, "pip's own words stay"
+    assert "pip could not install mcio-ctrl" in said
+    assert "next:" in said
+    code, said = box.run("mcio")
+    assert code == 0, "the same command goes on"
+    assert "installed mcio_ctrl 1.5.2" in said

@@ -112,7 +112,11 @@ check_version() {
   echo "$version"
 }
 
-pip_install() { "$HOME_OF_IT/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }
+pip_install() {
+  say "installing $* (pip is quiet until it is done or fails)"
+  "$HOME_OF_IT/bin/python" -m pip install --quiet --disable-pip-version-check "$@" || wrong "pip could not install $*." \
+    "next: read pip's own words above; without the network: set PIP_INDEX_URL to a mirror of PyPI; then this command again"
+}
 
 make_environment() {
   [ -x "$HOME_OF_IT/bin/python" ] && return 0
@@ -123,8 +127,8 @@ make_environment() {
     "      or name it: PYTHON_FOR_IT=/path/to/python bash tools/install_minecraft.sh $NAME"
   say "making $HOME_OF_IT with $("$python" --version 2>&1)"
   mkdir -p "$FOLDER"
-  "$python" -m venv "$HOME_OF_IT.part" || wrong "$python has no venv module." "next: apt-get install python${PYTHONS%% *}-venv"
-  rm -rf "$HOME_OF_IT.part"
+  # Debian's Python has a venv module that fails halfway where the package with ensurepip is missing.
+  "$python" -c "import venv, ensurepip" >/dev/null 2>&1 || wrong "$python cannot make environments." "next: apt-get install python${PYTHONS%% *}-venv"
   "$python" -m venv "$HOME_OF_IT"
 }
 
@@ -157,7 +161,7 @@ install_minerl() {
   JAVA_HOME="$(cd "$(dirname "$java")/.." && pwd -P)" pip_install --no-build-isolation "gym==0.23.1" "opencv-python<4.10" "numpy<2" "$source"
 }
 
-install_minestudio() { pip_install "minestudio>=1.1,<2"; say "its engine is downloaded at the first start"; }
+install_minestudio() { say "MineStudio brings its own PyTorch: several GB"; pip_install "minestudio>=1.1,<2"; say "its engine is downloaded at the first start"; }
 
 # The build file names com.github.SpongePowered:MixinGradle:dcfaf61, which its server no longer has. A copy of that one jar is cloned, and
 # the build file is pointed at it. A build file without the line is left alone.
