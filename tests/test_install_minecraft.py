@@ -152,6 +152,21 @@ def test_minedojo_gets_the_package_that_its_build_misses(box: Box) -> None:
     assert gradle.with_name("build.gradle.published").read_text() == GRADLE
 
 
+def test_a_minedojo_whose_build_misses_it_still_gets_it_with_the_next_call(box: Box) -> None:
+    box.python("3.9")
+    box.java_home = str(make_java(box.folder / "jdk8"))
+    box.program("git", "#!/bin/sh\necho 'Could not resolve host' >&2; exit 128\n")
+    code, said = box.run("minedojo")
+    assert code == 2
+    assert "MixinGradle could not be fetched" in said
+    code, said = box.run("minedojo", "--check")
+    assert code == 1
+    assert "STILL NEEDED: MixinGradle" in said
+    box.program("git", GIT)
+    assert box.run("minedojo")[0] == 0
+    assert box.run("minedojo", "--check")[0] == 0
+
+
 def test_what_else_is_missing_is_said_and_the_code_is_1(box: Box) -> None:
     if not no_java(box):
         pytest.skip("there is a Java 8 on this machine")

@@ -143,7 +143,6 @@ install_minedojo() {
   pip_install --no-build-isolation "gym==0.21.0"
   # omegaconf, which it imports, comes with hydra-core. OpenCV: later ones want numpy 2.
   pip_install minedojo "numpy<2" "opencv-python<4.10"
-  patch_gradle "$(echo "$HOME_OF_IT"/lib/python3*/site-packages/minedojo/sim/Malmo/Minecraft)"
 }
 
 install_minerl() {
@@ -165,9 +164,11 @@ install_minestudio() { say "MineStudio brings its own PyTorch: several GB"; pip_
 
 # The build file names com.github.SpongePowered:MixinGradle:dcfaf61, which its server no longer has. A copy of that one jar is cloned, and
 # the build file is pointed at it. A build file without the line is left alone.
+needs_mixin() { [ -f "$1/build.gradle" ] && grep -q "com.github.SpongePowered:MixinGradle:dcfaf61" "$1/build.gradle"; }
+
 patch_gradle() {
   local file="$1/build.gradle" mirror
-  [ -f "$file" ] && grep -q "com.github.SpongePowered:MixinGradle:dcfaf61" "$file" || return 0
+  needs_mixin "$1" || return 0
   mirror="$FOLDER/mixin"
   if [ ! -d "$mirror/MixinGradle-dcfaf61" ]; then
     say "fetching MixinGradle dcfaf61, which the build's own servers no longer have"
@@ -199,6 +200,12 @@ if [ -z "$VERSION" ] && [ "$CHECK" = 0 ]; then
   VERSION="$(check_version)"
   [ -n "$VERSION" ] || wrong "$PACKAGE was not installed in $HOME_OF_IT." "next: read pip's messages above; docs/guides/INSTALL_MINECRAFT.md has the known ones"
   say "installed $PACKAGE $VERSION"
+fi
+# After the installation, so that a copy that could not be fetched is fetched by the next call.
+if [ "$NAME" = minedojo ] && [ -n "$VERSION" ]; then
+  MALMO="$(echo "$HOME_OF_IT"/lib/python3*/site-packages/minedojo/sim/Malmo/Minecraft)"
+  if [ "$CHECK" = 0 ]; then patch_gradle "$MALMO"
+  elif needs_mixin "$MALMO"; then MISSING=1; say "STILL NEEDED: MixinGradle, without which its Minecraft is not built:  bash tools/install_minecraft.sh minedojo"; fi
 fi
 [ "$MISSING" = 0 ] || { say "not ready yet: see STILL NEEDED above"; exit 1; }
 if [ "$NAME" = mcio ] && ! grep -qs "^  steve1:" "${STEVE1_MCIO_DIR:-$HOME/.mcio}/mcio.yaml"; then

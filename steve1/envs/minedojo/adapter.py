@@ -93,8 +93,11 @@ class MineDojoGame(Game):
         return self._javas
 
     def call(self, name: str, arguments: dict[str, Any]) -> Any:
+        """`prompt` of a task; `port` that the next Java would be given."""
         if name == "prompt":
             return task_parts(arguments["task"])[2]
+        if name == "port":
+            return int(_manager()._get_valid_port())
         return super().call(name, arguments)
 
     def _make(self, task: str, seed: int) -> None:
