@@ -12,11 +12,15 @@ cd "$(dirname "$0")"
 NAME="${NAME:-quickstart}"                               # of everything that is made; another name leaves the first run alone
 SKILL="${SKILL:-dig_dirt}"                               # what the policy has never been shown
 PROMPT="${PROMPT:-dig dirt}"
-OLD_SKILLS="${OLD_SKILLS:-look_at_sky explore collect_grass build_pillar}"   # replayed, so that they are not forgotten
 N_EPISODES="${N_EPISODES:-10}"                           # demonstrations of the new skill
-N_OLD="${N_OLD:-5}"                                      # of each old one
 STEPS="${STEPS:-300}"                                    # ticks in a demonstration: 15 seconds
-TOTAL_FRAMES="${TOTAL_FRAMES:-60000}"                    # frames to fine-tune on
+# Replayed, so that they are not forgotten, with how many demonstrations of each: most of the one that looks most like the new skill.
+OLD_SKILLS="${OLD_SKILLS:-collect_grass=10 build_pillar=5 explore=2}"
+# Skills that are decided in their first second: many short demonstrations have more beginnings than a few long ones.
+SHORT_SKILLS="${SHORT_SKILLS:-look_at_sky=12}"
+SHORT_STEPS="${SHORT_STEPS:-100}"
+MIX="${MIX:-0.45 0.35 0.2}"                              # of what is trained on: new, old, short
+TOTAL_FRAMES="${TOTAL_FRAMES:-75000}"                    # frames to fine-tune on
 EPISODES="${EPISODES:-6}"                                # played by each policy at the end
 SEED="${SEED:-$(date +%j%H)}"                            # fresh demonstrations each time (printed below)
 
@@ -35,14 +39,17 @@ mkdir -p "data/recordings/$NAME"
 [ -f "data/recordings/$NAME/seed" ] || echo "$SEED" > "data/recordings/$NAME/seed"
 SEED="$(cat "data/recordings/$NAME/seed")"
 
-say "2/6 recording $N_EPISODES demonstrations of $SKILL and $N_OLD of each old skill (seed $SEED), converting, embedding"
-SOURCE=luanti OUTPUT_DIR="data/dataset_${NAME}_new" BEHAVIOURS="$SKILL" N_EPISODES="$N_EPISODES" STEPS="$STEPS" SEED="$SEED" \
-  bash 1_generate_dataset.sh
-SOURCE=luanti OUTPUT_DIR="data/dataset_${NAME}_old" BEHAVIOURS="$OLD_SKILLS" N_EPISODES="$N_OLD" STEPS="$STEPS" SEED="$SEED" \
-  bash 1_generate_dataset.sh
+say "2/6 recording demonstrations: new $SKILL=$N_EPISODES; old $OLD_SKILLS $SHORT_SKILLS (seed $SEED); converting, embedding"
+dataset() {   # NAME BEHAVIOURS STEPS
+  SOURCE=luanti OUTPUT_DIR="data/dataset_${NAME}_$1" BEHAVIOURS="$2" STEPS="$3" SEED="$SEED" bash 1_generate_dataset.sh
+}
+dataset new "$SKILL=$N_EPISODES" "$STEPS"
+dataset old "$OLD_SKILLS" "$STEPS"
+dataset short "$SHORT_SKILLS" "$SHORT_STEPS"
 
-say "3/6 listing what to train and validate on: half new, half old"
-bash 2_create_sampling.sh "$NAME" --mix "data/dataset_${NAME}_new=0.5" "data/dataset_${NAME}_old=0.5"
+say "3/6 listing what to train and validate on: shares of new, old and short $MIX"
+read -r NEW OLD SHORT <<< "$MIX"
+bash 2_create_sampling.sh "$NAME" --mix "data/dataset_${NAME}_new=$NEW" "data/dataset_${NAME}_old=$OLD" "data/dataset_${NAME}_short=$SHORT"
 
 say "4/6 fine-tuning"
 IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/mini/mini.weights OUT_WEIGHTS="data/weights/steve1/$NAME.weights" \
@@ -51,7 +58,7 @@ IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/mini/mini.weights OUT_WEIGHTS="dat
 
 say "5/6 playing: base and fine-tuned, the same places, the same seeds"
 "$PYTHON" -m steve1.commands.compare --weights data/mini/mini.weights "data/weights/steve1/$NAME.weights" --prompt "$PROMPT" \
-  --episodes "$EPISODES" --name "$NAME"
+  --episodes "$EPISODES" --name "$NAME" --workers 2
 
 say "6/6 done"
 echo "curves:  .venv/bin/tensorboard --logdir data/finetuning_checkpoint"

@@ -15,7 +15,7 @@ SKILLS="${SKILLS:-look_at_sky explore collect_grass build_pillar swim chop_tree}
 NEW_SKILL="${NEW_SKILL:-dig_dirt}"
 EPISODES="${EPISODES:-17}"                 # of each behaviour
 STEPS="${STEPS:-300}"                      # ticks in an episode
-GAMES="${GAMES:-1}"                        # games side by side; on 2 cores two together are slower than one
+GAMES="${GAMES:-2}"                        # games side by side
 SEED="${SEED:-0}"
 
 MINECLIP_STEPS="${MINECLIP_STEPS:-500}"    # optimizer steps of the contrastive training

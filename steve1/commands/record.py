@@ -20,11 +20,13 @@ from steve1.core.progress import progress
 from steve1.data.captions import Captions, read_captions
 from steve1.envs import make_env
 from steve1.envs.errors import GameDied
+from steve1.envs.rendering import share_renderer
 from steve1.evaluation.suite import Suite, load_suite
 from steve1.players import MINI, behaviour
 from steve1.rollout.record import check_steps, demonstration, is_recorded, record
 
 _MOST_DEATHS = 5
+MOST_GAMES = 4
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Args:
     """Which start places: "demo" or "eval"."""
     by_behaviour: bool = False
     """Put each behaviour into a folder of its own: <output_dir>/<behaviour>/<behaviour>_<number>."""
-    workers: int = 1
-    """Games side by side."""
+    workers: int = 0
+    """Games side by side; 0: one for each processor, at most four."""
 
     def prefix(self, folder: Path, name: str, number: int) -> Path:
         """Path of a recording without its ending."""
@@ -160,10 +162,10 @@ def record_all(args: Args, folder: Path, tasks: list[tuple[str, int]]) -> int:
     for task in todo:
         work.tasks.put(task)
     bar = progress(total=len(todo), desc="recording", unit="episode")
-    crew = [
-        threading.Thread(target=worker, args=(n, args, folder, work, bar), name=f"recorder {n}")
-        for n in range(min(args.workers, max(1, os.cpu_count() or 1), max(1, len(todo))))
-    ]
+    cores = os.cpu_count() or 1
+    games = min(args.workers or min(cores, MOST_GAMES), cores, max(1, len(todo)))
+    share_renderer(games)
+    crew = [threading.Thread(target=worker, args=(n, args, folder, work, bar), name=f"recorder {n}") for n in range(games)]
     for thread in crew if todo else []:
         thread.start()
     try:

@@ -16,7 +16,8 @@ from steve1.data.video import probe
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
-    "N_EPISODES": "2", "N_OLD": "2", "OLD_SKILLS": "look_at_sky", "STEPS": "240", "TOTAL_FRAMES": "4096", "EPISODES": "2", "SEED": "5",
+    "N_EPISODES": "2", "OLD_SKILLS": "explore=2", "SHORT_SKILLS": "look_at_sky=2", "STEPS": "240", "TOTAL_FRAMES": "4096", "EPISODES": "2",
+    "SEED": "5",
 }  # fmt: skip
 
 
