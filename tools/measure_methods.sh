@@ -57,6 +57,7 @@ train() {
     VAL_FREQ=100 SAVE_EVERY=200 bash 3_train_finetune_template.sh --jitter --turn_weight 2 --no_step_weights --log_every 50 "$@"
 }
 
+# The rates of LoRA, heads and goal tuning had the lowest validation loss of the new skill after a run, of three tried each.
 train_method() {
   local kept=(--retention_sampling "${NAME}_old")
   case "$1" in
@@ -67,8 +68,8 @@ train_method() {
     norm_bias) train norm_bias 3e-3 "${kept[@]}" --train_parts norm_bias ;;
     frozen) train frozen 7e-4 "${kept[@]}" --train_parts frozen_cnn --feature_cache ;;
     heads) train heads 2e-3 "${kept[@]}" --train_parts heads_and_goal --feature_cache ;;
-    lora) train lora 2e-3 "${kept[@]}" --train_parts lora --feature_cache ;;
-    goal) train goal 3e-2 --train_parts goal --feature_cache --fixed_prompt "$PROMPT" ;;
+    lora) train lora 5e-3 "${kept[@]}" --train_parts lora --feature_cache ;;
+    goal) train goal 1e-1 --train_parts goal --feature_cache --fixed_prompt "$PROMPT" ;;
   esac
 }
 
