@@ -278,7 +278,7 @@ class Bench:
         from steve1.agent import Agent, RecordedAgent
 
         family = contestant.family
-        how = {"cond_scale": family.cond_scale, "deterministic": self._deterministic, "temperature": family.temperature}
+        how: dict[str, Any] = {"cond_scale": family.cond_scale, "deterministic": self._deterministic, "temperature": family.temperature}
         if not self._cuda_graph:
             return Agent(policy, seed=seed, **how)
         key = (contestant.weights, family.cond_scale, family.temperature)

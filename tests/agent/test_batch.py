@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ import torch
 from steve1.agent import Agent, BatchAgent, RecordedAgent
 from steve1.agent.batch import lower_weights
 from steve1.core.errors import UserError
-from steve1.policy import GoalPolicy, PolicyConfig, load_policy
+from steve1.core.family import Family
+from steve1.policy import GoalPolicy, PolicyConfig, load_policy, save_weights, write_model
 
 SMALL = PolicyConfig(
     hidsize=32, attention_heads=2, attention_memory_size=12, timesteps=8, n_recurrence_layers=2, impala_width=1,
@@ -122,3 +125,24 @@ def test_a_replayed_graph_says_the_same(policy: GoalPolicy) -> None:
         for name, rows in one.items():
             assert float((rows - other[name]).abs().max()) < 1e-3, name
     plays_alike(on_gpu, 4.0, 1e-3)
+
+
+def test_one_recording_serves_all_episodes_of_a_contestant(policy: GoalPolicy, tmp_path: Path) -> None:
+    """What `run_agent.py --cuda_graph` plays with; the same actions as without, episode by episode."""
+    from steve1.evaluation.contestants import Bench, Contestant
+
+    write_model(SMALL, tmp_path / "small.model")
+    save_weights(policy, tmp_path / "small.weights")
+    family = Family(model=str(tmp_path / "small.model"), cond_scale=2.0, temperature=0.7)
+    contestant = Contestant("small", "weights", str(tmp_path / "small.weights"), family=family)
+    goal = np.ones(16, np.float32)
+    benches = [Bench(cuda_graph=recorded) for recorded in (False, True)]
+    agents = set()
+    for seed in (3, 4):
+        plain, recorded = (bench.actor(contestant, goal, seed) for bench in benches)
+        agents.add(id(recorded.agent))  # type: ignore[attr-defined]
+        for actor in (plain, recorded):
+            actor.reset({}, {})
+        for frame in scenes(4)[:, 0]:
+            assert str(plain.act({"pov": frame}, {})) == str(recorded.act({"pov": frame}, {}))
+    assert len(agents) == 1
