@@ -14,13 +14,14 @@ cd "$(dirname "$0")/.."
 NAME="${NAME:-methods}"                          # of everything that is made
 NEW="${NEW:-data/dataset_quickstart_new}"        # demonstrations of the new skill
 OLD="${OLD:-data/dataset_quickstart_old}"        # of the old ones: replayed by mixed, validated on by all
+SHORT="${SHORT:-data/dataset_quickstart_short}"  # and of those that the quickstart shows in short demonstrations
 PROMPT="${PROMPT:-dig dirt}"
 NEW_TASK="${NEW_TASK:-dig_dirt}"
 OLD_TASKS="${OLD_TASKS:-look_at_sky explore build_pillar}"
-FRAMES="${FRAMES:-60000}"                        # to train on, for each method, as the quickstart does
+FRAMES="${FRAMES:-75000}"                        # to train on, for each method, as the quickstart does
 EPISODES="${EPISODES:-20}"                       # played for each method and task; 0: train only
 RATE="${RATE:-}"                                 # another learning rate than each method's own, for trials
-WORKERS="${WORKERS:-1}"                          # games at a time
+WORKERS="${WORKERS:-2}"                          # games at a time
 SEED="${SEED:-0}"
 BASE="${BASE:-data/mini/mini.weights}"
 export IN_MODEL="${IN_MODEL:-data/mini/mini.model}"
@@ -41,10 +42,10 @@ weights() { echo "data/weights/steve1/${NAME}_$1.weights"; }
 samplings() {
   local lists="data/samplings/${NAME}"
   [ -f "${lists}_new_train.txt" ] || bash 2_create_sampling.sh "${NAME}_new" --dataset_dir "$NEW"
-  [ -f "${lists}_old_train.txt" ] || VAL_FRACTION=0.2 bash 2_create_sampling.sh "${NAME}_old" --dataset_dir "$OLD"
+  [ -f "${lists}_old_train.txt" ] || VAL_FRACTION=0.2 bash 2_create_sampling.sh "${NAME}_old" --mix "$OLD=0.6" "$SHORT=0.4"
   if [ ! -f "${lists}_mixed_train.txt" ]; then
     grep -hv '^#' "${lists}_new_val.txt" "${lists}_old_val.txt" > "${lists}_both_val.txt"
-    VAL_LIST="${lists}_both_val.txt" bash 2_create_sampling.sh "${NAME}_mixed" --mix "$NEW=0.5" "$OLD=0.5"
+    VAL_LIST="${lists}_both_val.txt" bash 2_create_sampling.sh "${NAME}_mixed" --mix "$NEW=0.45" "$OLD=0.35" "$SHORT=0.2"
   fi
 }
 
