@@ -12,7 +12,7 @@ from typing import Literal
 
 from steve1.core.cli import run
 from steve1.core.errors import UserError
-from steve1.core.paths import resolve
+from steve1.core.paths import display, resolve
 from steve1.data.convert import ConvertSettings
 from steve1.data.convert_run import convert_folder
 from steve1.data.shards import parse_shard
@@ -58,7 +58,10 @@ def main(args: Args) -> int:
     print(summary.text)
     summary.check_finished()
     if summary.results and summary.count("refused") == len(summary.results):
-        raise UserError("Nothing could be converted.", where=args.input_dir)
+        raise UserError(
+            "Nothing could be converted.", where=args.input_dir, todo="the reasons stand above and in the report"
+        )
+    print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(resolve(args.output_dir))}")
     return 1 if summary.count("refused") + summary.count("failed") else 0
 
 

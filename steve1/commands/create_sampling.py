@@ -76,6 +76,10 @@ def main(args: Args) -> None:
             print(f"  fewer {part} frames than the {wanted:,} asked for: there are no more")
     for part in ("train.txt", "val.txt", "metadata.json"):
         print(f"wrote {display(folder / f'{name}_{part}')}")
+    if folder == SAMPLINGS:
+        print(
+            f"next: SAMPLING_NAME={name} OUT_WEIGHTS=data/weights/steve1/{name}.weights bash 3_train_finetune_template.sh"
+        )
 
 
 def choose_sources(args: Args) -> tuple[str, list[Source]]:

@@ -46,16 +46,18 @@ class Args:
     """Embed as tasks of a Ray cluster (RAY_ADDRESS, or one on this machine), one GPU each where there are any."""
 
 
-def main(args: Args, names: Sequence[str] | None = None) -> int:
+def main(args: Args, names: Sequence[str] | None = None, *, hint: bool = True) -> int:
     """Plan, embed, report; 1 when an episode failed.
 
     Args:
         args: see there.
         names: exactly these episodes, whatever part `args.shard` would be; None: those of the folder that are of the part.
+        hint: say what comes next.
     """
     if args.batch < 1:
         raise UserError("--batch must be at least 1", got=str(args.batch))
     from steve1.data.episode import find_episodes
+    from steve1.data.places import sampling_arguments
     from steve1.data.shards import alone_in, parse_shard
     from steve1.mineclip.embed import EmbedReport, EmbedSettings, embed_on_ray, sweep
 
@@ -79,6 +81,8 @@ def main(args: Args, names: Sequence[str] | None = None) -> int:
         if shard.whole and not report.failed:
             sweep(dataset)
     _tell(report, dataset, time.perf_counter() - start)
+    if hint and (report.embedded or report.skipped):
+        print(f"next: bash 2_create_sampling.sh {sampling_arguments(dataset)}".rstrip())
     return 1 if report.failed else 0
 
 
@@ -109,7 +113,7 @@ def _here(dataset: Path, names: Sequence[str], settings: EmbedSettings) -> Embed
 
 
 def _tell(report: EmbedReport, dataset: Path, seconds: float) -> None:
-    """The summary: what was made, what failed and why, what comes next."""
+    """The summary: what was made, what failed and why."""
     if report.enlarged:
         print(
             f"warning: {len(report.enlarged)} episodes keep no frames for MineCLIP; their 128x128 frames were enlarged (see their metadata)"
@@ -120,8 +124,6 @@ def _tell(report: EmbedReport, dataset: Path, seconds: float) -> None:
     print(
         f"embedded {len(report.embedded)} episodes ({report.frames} frames{rate}), {len(report.skipped)} were whole, {len(report.failed)} failed"
     )
-    if report.embedded or report.skipped:
-        print(f"next: bash 2_create_sampling.sh {dataset.name.removeprefix('dataset_')}")
 
 
 def cli() -> None:

@@ -54,7 +54,7 @@ def main(args: Args) -> int:
             frames += export_episode(path, target / path.name, args.to, lossless=args.lossless)
         except UserError as fault:
             failed.append(path)
-            print(f"  refused  {display(path)}: {' '.join(str(fault).split())}")
+            print(f"  refused  {display(path)}: {fault.one_line}")
     done = len(episodes) - there - len(failed)
     print(
         f"{done} episodes ({frames:,} frames) exported to {display(target)}, {there} there already, {len(failed)} refused"

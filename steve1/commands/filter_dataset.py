@@ -100,7 +100,7 @@ def _judge(path: Path, conditions: Sequence[Condition], args: Args, known: dict[
         values = {str(condition): float(reached(condition, history).max()) for condition in conditions}
         stretches = _stretches(conditions, history, args)
     except UserError as fault:
-        return Verdict(display(path), False, {}, [], " ".join(str(fault).split()))
+        return Verdict(display(path), False, {}, [], fault.one_line)
     return Verdict(display(path), bool(stretches), values, stretches)
 
 

@@ -20,6 +20,7 @@ from steve1.data.contractor_index import read_index
 from steve1.data.convert import ConvertSettings
 from steve1.data.convert_run import Summary, convert_folder
 from steve1.data.fetch import FetchSettings, fetch_and_convert
+from steve1.data.places import sampling_arguments
 from steve1.data.shards import parse_shard
 
 _PUBLISHED_MINECLIP = "data/weights/mineclip/attn.pth"
@@ -97,7 +98,7 @@ def main(args: Args) -> None:
         _say("embedding goals")
         embed(args, output, weights, summary)
     after = "next" if shard.whole else f"once all {shard.count} parts are done"
-    print(f"\ndataset: {display(output)}\n{after}: bash 2_create_sampling.sh {_sampling_arguments(output)}")
+    print(f"\ndataset: {display(output)}\n{after}: bash 2_create_sampling.sh {sampling_arguments(output)}")
 
 
 def check(args: Args, recordings: Path, weights: Path) -> None:
@@ -114,8 +115,10 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
             got="--shard" if args.shard else "--ray",
             todo="on each machine SEED=<another> RECORDINGS_DIR=<shared>/<machine>, then SOURCE=folder RECORDINGS_DIR=<shared>",
         )
-    if args.n_episodes < (0 if args.source == "contractor" else 1):
-        raise UserError("The number of episodes is too small.", got=str(args.n_episodes))
+    if args.source != "folder" and args.n_episodes < (0 if args.source == "contractor" else 1):
+        raise UserError(
+            "The number of episodes is too small.", got=str(args.n_episodes), todo="N_EPISODES=12, or --n_episodes 12"
+        )
     if args.embed and not weights.exists():
         raise UserError(
             "The MineCLIP weights for the goal embeddings are not there.",
@@ -154,7 +157,7 @@ def embed(args: Args, output: Path, weights: Path, summary: Summary) -> None:
     # Which episodes make up a part is known from the recordings alone: the other machines' are still to come.
     mine = None if parse_shard(args.shard).whole else sorted(Path(r.episode).name for r in summary.results if r.episode)
     wanted = command.Args(str(output), str(weights), device=args.device, shard=args.shard, ray=args.ray)
-    if code := command.main(wanted, mine):
+    if code := command.main(wanted, mine, hint=False):
         sys.exit(code)
 
 
@@ -167,14 +170,6 @@ def _module(*command: str) -> None:
 
 def _say(text: str) -> None:
     print(f"\n== {text}", flush=True)
-
-
-def _sampling_arguments(output: Path) -> str:
-    if output == ROOT / "data" / "dataset_finetune":
-        return ""
-    if output.parent == ROOT / "data" and output.name.startswith("dataset_"):
-        return output.name.removeprefix("dataset_")
-    return f"NAME --dataset_dir {output}"
 
 
 def cli() -> None:

@@ -71,7 +71,7 @@ def main(args: Args) -> int:
 
 
 def _refused(recording: Recording, fault: UserError) -> None:
-    print(f"  refused  {display(recording.video)}: {' '.join(str(fault).split())}")
+    print(f"  refused  {display(recording.video)}: {fault.one_line}")
 
 
 def _announce(plans: Sequence[Cuts]) -> None:

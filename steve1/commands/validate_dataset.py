@@ -23,7 +23,7 @@ from steve1.core.paths import display, resolve
 from steve1.core.progress import progress
 from steve1.data.cutting import copy_episode
 from steve1.data.places import Dataset, find_datasets
-from steve1.data.repair import repair_episode
+from steve1.data.repair import Repair, repair_episode
 from steve1.data.soundness import Finding
 from steve1.data.validate import EpisodeReport, check_episode, check_together
 
@@ -127,13 +127,23 @@ def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, wi
     if any(target.resolve() == dataset.path or target.resolve() in dataset.episodes for dataset, _ in checked):
         raise UserError("--repair writes beside the dataset, never into it.", where=target, todo="name another folder")
     names = Counter(report.path.name for report in reports)
+    repairs: list[Repair] = []
     for report in progress(reports, desc="repairing", unit="episode"):
         name = report.path.name if names[report.path.name] == 1 else f"{report.path.parent.name}_{report.path.name}"
         if not report.sound:
             foreign = any("than most of the dataset" in f.what and not f.warning for f in report.findings)
-            print(f"  {repair_episode(report.path, target / name, drop_goals=foreign)}")
+            repairs.append(repair_episode(report.path, target / name, drop_goals=foreign))
         elif with_sound and not (target / name).exists():
             copy_episode(report.path, target / name)
+    for repair in repairs:
+        print(f"  {repair}")
+    good = sum(repair.target is not None for repair in repairs)
+    print(f"{good} of {len(repairs)} broken episodes repaired in {display(target)}; the originals are as they were")
+    if good:
+        beside = "" if with_sound else "; --with_sound copies the sound ones there as well"
+        print(
+            f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(target)} (for embeddings left out){beside}"
+        )
 
 
 def cli() -> None:

@@ -28,6 +28,13 @@ class UserError(Exception):
         rows = [("where", self.where), ("expected", self.expected), ("got", self.got), ("next", self.todo)]
         return "\n".join([self.what] + [f"  {name + ':':<10}{text}" for name, text in rows if text])
 
+    @property
+    def one_line(self) -> str:
+        """All parts on one line, for lists of many faults."""
+        rows = [("where", self.where), ("expected", self.expected), ("got", self.got), ("next", self.todo)]
+        parts = [self.what.rstrip("."), *(f"{name}: {text}" for name, text in rows if text)]
+        return " ".join("; ".join(parts).split())
+
     def __reduce__(self) -> tuple[object, ...]:
         # Worker processes send exceptions back by pickle; keyword-only fields would be lost without this.
         return (_rebuild, (self.what, self.where, self.expected, self.got, self.todo))

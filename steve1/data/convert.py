@@ -111,7 +111,7 @@ def convert_recording(
         else:
             _convert(recording, target, settings, result, on_frames or (lambda count: None))
     except UserError as fault:
-        result.status, result.reason = "refused", _one_line(fault)
+        result.status, result.reason = "refused", fault.one_line
     except OSError as fault:
         too_long = fault.errno == errno.ENAMETOOLONG
         if fault.errno in _MACHINE or (_lies_in(fault.filename, Path(output_dir)) and not too_long):
@@ -131,10 +131,6 @@ def _lies_in(path: object, folder: Path) -> bool:
     return (
         isinstance(path, (str, bytes, os.PathLike)) and folder.absolute() in Path(os.fsdecode(path)).absolute().parents
     )
-
-
-def _one_line(fault: UserError) -> str:
-    return "; ".join(" ".join(line.split()) for line in str(fault).splitlines())
 
 
 def _already(target: Path, settings: ConvertSettings, result: Result) -> None:

@@ -164,7 +164,7 @@ def _one(
             _forget(video)
             return Result(entry.relpath, "missing", fault.got or fault.what)
         except UserError as fault:
-            return Result(entry.relpath, "failed", " ".join(str(fault).split()))
+            return Result(entry.relpath, "failed", fault.one_line)
         with contextlib.suppress(UserError):
             _get(entry.beside("-options.json"), video.with_name(video.stem + "-options.json"), fetch)
     if converters is None:

@@ -296,8 +296,10 @@ def load_array(path: Path) -> NDArray[Any]:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as fault:
+        # NumPy takes whatever does not begin like an array for a pickle, and advises to load it all the same.
+        got = "no array: it begins like no .npy, or holds Python objects" if "pickle" in str(fault) else str(fault)
         raise UserError(
-            "This array does not load.", where=path, got=str(fault), todo="make this step of the episode again"
+            "This array does not load.", where=path, got=got, todo="make this step of the episode again"
         ) from None
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from steve1.core.errors import UserError
-from steve1.core.paths import display, resolve
+from steve1.core.paths import ROOT, display, resolve
 
 from .layouts import ACTIONS, GOALS, GOALS_PICKLE, INDEX, MINECLIP_VIDEO, PACK, TOKENS
 
@@ -35,6 +35,15 @@ class Dataset:
     def name(self) -> str:
         """As shown in tables."""
         return display(self.path)
+
+
+def sampling_arguments(dataset: Path) -> str:
+    """What `2_create_sampling.sh` wants to be told for the episodes of this folder."""
+    if dataset == ROOT / "data" / "dataset_finetune":
+        return ""
+    if dataset.parent == ROOT / "data" and dataset.name.startswith("dataset_"):
+        return dataset.name.removeprefix("dataset_")
+    return f"{dataset.name.removeprefix('dataset_')} --dataset_dir {display(dataset)}"
 
 
 def has_parts(path: Path) -> bool:

@@ -28,6 +28,8 @@ from .episode import Episode, find_episodes, is_episode
 from .layouts import MINECLIP_VIDEO, PACK
 
 _OURS = (".mp4", ".jsonl")
+#: what other recorders write; their pictures would be readable, but which file is the recording must be plain
+_OTHER_VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".flv", ".m4v", ".wmv")
 _VERSION = re.compile(r"^(?:all_)?(\d{1,2}\.\d{1,2})(?:$|[_-])")
 #: The height of the recorder's own window; the pointer's place is told in its pixels.
 _RECORDER_HEIGHT = 720
@@ -125,12 +127,21 @@ def _tree(root: Path) -> tuple[list[Path], list[Path], list[tuple[Path, str]]]:
                 # An episode's own frames folder is no place to look for episodes, and may hold thousands of files.
                 waiting += [path] if path.name != "frames" else []
                 odd += [(path, "a folder that is named like a file of a recording")] if path.suffix in _OURS else []
+            elif kind == "file" and path.suffix not in _OURS and path.suffix.lower() in _OTHER_VIDEOS:
+                odd.append((path, _renamed(path)))
             elif kind and path.suffix in _OURS:
                 if kind == "file":
                     files.append(path)
                 else:
                     odd.append((path, kind))
     return files, folders, odd
+
+
+def _renamed(path: Path) -> str:
+    """What to do about a video whose name does not end in .mp4."""
+    target = path.with_suffix(".mp4").name
+    how = f"rename it to {target}" if path.suffix.lower() == ".mp4" else f"ffmpeg -i {path.name} -c copy {target}"
+    return f"a video in another container than mp4; {how}, with its actions beside it as {path.stem}.jsonl"
 
 
 def _kind(path: Path) -> str:

@@ -34,6 +34,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new"
 
 
+def test_a_fault_on_one_line() -> None:
+    fault = UserError("It is broken.", where="a file", got="two\nlines", todo="mend it")
+    assert fault.one_line == "It is broken; where: a file; got: two lines; next: mend it"
+    assert UserError("It is broken.").one_line == "It is broken"
+
+
 def test_a_folder_appears_whole_and_never_replaces(tmp_path: Path) -> None:
     target = tmp_path / "episode"
     with pytest.raises(RuntimeError), atomic_dir(target) as part:

@@ -170,6 +170,8 @@ def test_bad_recordings_are_named_and_the_good_ones_are_there(tmp_path: Path) ->
     make_recording(folder, "still", [null_tick(n) for n in range(40)])
     make_recording(folder, "alone", 40).with_suffix(".jsonl").unlink()
     (folder / "orphan.jsonl").write_text(json.dumps(tick(0)) + "\n")
+    (folder / "other.mkv").write_bytes(b"what OBS writes")
+    (folder / "loud.MP4").write_bytes(b"what a camera writes")
     summary = converted(tmp_path)
     found = by_name(summary)
     assert {name for name, result in found.items() if result.status == "converted"} == {"good.mp4"}
@@ -178,6 +180,7 @@ def test_bad_recordings_are_named_and_the_good_ones_are_there(tmp_path: Path) ->
         "nan.mp4": "tick 7", "slot.mp4": "tick 7", "huge.mp4": "", "lost.mp4": "from 14 to 20", "noticks.mp4": "no ticks",
         "bytes.mp4": "bytes.jsonl:1", "rate.mp4": "frame rate", "still.mp4": "--keep_nulls",
         "alone.mp4": "video without actions", "orphan.jsonl": "actions without a video",
+        "other.mkv": "ffmpeg -i other.mkv -c copy other.mp4", "loud.MP4": "rename it to loud.mp4",
     }.items():  # fmt: skip
         assert found[name].status == "refused"
         assert found[name].reason

@@ -95,7 +95,9 @@ def test_a_dataset_is_made_in_parts_each_with_its_own_goals(tmp_path: Path, caps
         there = find_episodes(tmp_path / "dataset_x")
         assert "".join(path.name for path in there) == names
         assert all(Episode(path).has_goals for path in there)
-        assert "once all 2 parts are done" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "once all 2 parts are done: bash 2_create_sampling.sh x --dataset_dir " in said
+        assert "next:" not in said
     wanted = model.embed_episode(Episode(tmp_path / "dataset_x" / "c").mineclip_frames())
     assert np.abs(np.asarray(Episode(tmp_path / "dataset_x" / "c").goals[15:]) - wanted[15:]).max() < 1e-5
     with pytest.raises(UserError, match="one machine at a time"):

@@ -234,6 +234,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert any(row["file"] == "actions.jsonl" and row["frame"] == 9 for row in rows)
     assert main(Args((str(folder / "ep00"),))) == 0
     assert main(Args((str(folder),), repair=str(tmp_path / "fixed"), with_sound=True, workers=2)) == 1
+    assert "1 of 1 broken episodes repaired" in capsys.readouterr().out
     assert main(Args((str(tmp_path / "fixed"),))) == 0
     assert sorted(p.name for p in (tmp_path / "fixed").iterdir()) == ["ep00", "ep01"]
     with pytest.raises(UserError, match="never into it"):
