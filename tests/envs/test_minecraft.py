@@ -255,7 +255,7 @@ def test_a_lost_connection_is_no_end_of_the_episode(name: str, tmp_path: Path, m
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("fault", ["hang_start", "hang_reset", "hang_step", "zombie", "early", "small", "late_seed"])
+@pytest.mark.parametrize("fault", ["hang_start", "hang_reset", "hang_step", "zombie", "early", "small", "torn", "late_seed"])
 @pytest.mark.parametrize("name", ["minerl", "minedojo", "minestudio"])
 def test_every_other_fault_is_survived(name: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Any) -> None:
     check_fault(name, fault, tmp_path, monkeypatch)

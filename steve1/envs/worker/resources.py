@@ -31,9 +31,10 @@ class Ports:
         # Begin somewhere else in every process: two that start at once seldom meet.
         begin = first + (os.getpid() * 97) % (last - first)
         for offset in range(last - first):
-            if len(self.numbers) == count:
-                return
-            self._try(folder, first + (begin - first + offset) % (last - first))
+            if len(self.numbers) < count:
+                self._try(folder, first + (begin - first + offset) % (last - first))
+        if len(self.numbers) == count:
+            return
         self.close()
         raise UserError("There are not enough free ports.", expected=f"{count} between {first} and {last}", todo="end some of the games that run")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import time
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 HOUR = 3600.0
-FAULTS = ("hang_start", "hang_reset", "hang_step", "dead_java", "zombie", "early", "small", "late_seed", "grows")
+FAULTS = ("hang_start", "hang_reset", "hang_step", "dead_java", "zombie", "early", "small", "torn", "late_seed", "grows")
 
 
 class Faults:
@@ -121,6 +122,8 @@ class World:
             self.java.kill()
             self.java.wait()
             raise LostConnectionError
+        if self.faults.strikes("torn"):
+            struct.unpack("!I", b"\0\0\1")  # as the packages' own readers of messages: the length's last byte does not come
         if self.faults.strikes("zombie"):
             assert self.java is not None
             self.java.kill()  # and never waited for
