@@ -68,9 +68,9 @@ train_method() {
     fixed_prompt) train fixed_prompt 7e-4 "${kept[@]}" --fixed_prompt "$PROMPT" ;;
     norm_bias) train norm_bias 3e-3 "${kept[@]}" --train_parts norm_bias ;;
     frozen) train frozen 7e-4 "${kept[@]}" --train_parts frozen_cnn --feature_cache ;;
-    heads) train heads 2e-3 "${kept[@]}" --train_parts heads_and_goal --feature_cache ;;
+    heads) train heads 7e-4 "${kept[@]}" --train_parts heads_and_goal --feature_cache ;;
     lora) train lora 5e-3 "${kept[@]}" --train_parts lora --feature_cache ;;
-    goal) train goal 1e-1 --train_parts goal --feature_cache --fixed_prompt "$PROMPT" ;;
+    goal) train goal 3e-1 --train_parts goal --feature_cache --fixed_prompt "$PROMPT" ;;
   esac
 }
 
