@@ -160,7 +160,8 @@ install_minerl() {
   JAVA_HOME="$(cd "$(dirname "$java")/.." && pwd -P)" pip_install --no-build-isolation "gym==0.23.1" "opencv-python<4.10" "numpy<2" "$source"
 }
 
-install_minestudio() { say "MineStudio brings its own PyTorch: several GB"; pip_install "minestudio>=1.1,<2"; say "its engine is downloaded at the first start"; }
+# psutil: its simulator imports it, and its package does not ask for it.
+install_minestudio() { say "MineStudio brings its own PyTorch: several GB"; pip_install "minestudio>=1.1,<2" psutil; say "its engine is downloaded at the first start"; }
 
 # The build file names com.github.SpongePowered:MixinGradle:dcfaf61, which its server no longer has. A copy of that one jar is cloned, and
 # the build file is pointed at it. A build file without the line is left alone.

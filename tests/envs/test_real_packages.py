@@ -9,6 +9,7 @@ import pytest
 from steve1.core.errors import UserError
 from steve1.envs import make_env
 from steve1.envs.backends import find_interpreter
+from steve1.envs.errors import GameDied
 from steve1.envs.minedojo import programmatic_tasks
 
 from .standins.making import make_java
@@ -31,3 +32,18 @@ def test_every_task_of_the_real_minedojo_can_be_made(tmp_path: Path, monkeypatch
             assert env.call("prompt", task=task) == prompt
         with pytest.raises(UserError, match="no programmatic task"):
             env.call("prompt", task="harvest_mlik")
+
+
+@pytest.mark.e2e
+def test_the_real_minestudio_asks_for_its_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        find_interpreter("minestudio")
+    except UserError as fault:
+        pytest.skip(f"MineStudio is not installed: {fault.what}")
+    monkeypatch.setenv("JAVA_HOME", str(make_java(tmp_path / "java")))
+    monkeypatch.setenv("MINESTUDIO_DIR", str(tmp_path / "engine"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # nothing is downloaded by a test
+    with pytest.raises(UserError, match="engine is not there") as fault:
+        make_env("minestudio", headless=False)
+    assert not isinstance(fault.value, GameDied)
+    assert str(tmp_path / "engine") in str(fault.value)

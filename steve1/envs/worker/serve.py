@@ -262,13 +262,14 @@ def main(arguments: list[str]) -> None:
 
     def make_env(settings: dict[str, Any]) -> Game:
         try:
-            adapter = importlib.import_module(module)
+            # Packages import much of themselves only when a game starts.
+            return importlib.import_module(module).make_env(settings)
         except ImportError as fault:
-            install = "bash tools/install_minecraft.sh " + module.split(".")[-2]
+            room = module.split(".")[-2]
+            install = "bash tools/setup.sh" if room == "worker" else "bash tools/install_minecraft.sh " + room
             raise BadInput(
                 "A package of this game is missing in its own Python.", where=sys.executable, got=fault, todo=install
             ) from None
-        return adapter.make_env(settings)
 
     serve(make_env)
 
