@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,14 @@ import pytest
 from steve1 import actions
 from steve1.commands import gen_mixed_agents
 from steve1.core.errors import UserError
+from steve1.core.paths import ROOT
 from steve1.core.seeds import generator
 from steve1.data.episode import Episode
 from steve1.policy import PolicyConfig, load_policy, save_weights, write_model
 from steve1.rollout.mixed import LARGEST_TURN, Mixer, MixSettings, spin, switch_chances
 
+from ..envs.leftovers import watch
+from ..envs.standins.making import make_backend
 from .fakes import FakeEnv
 
 BUSY = MixSettings(max_timesteps=400, min_timesteps=10, switch_prob=0.05, spin_prob=0.02)
@@ -157,3 +162,26 @@ def test_what_is_missing_is_said_first(tmp_path: Path, agents: tuple[str, ...]) 
         gen_mixed_agents.check(args(tmp_path, agents[:1]))
     with pytest.raises(UserError, match="do not exist"):
         gen_mixed_agents.check(args(tmp_path, (agents[0], "nowhere.weights")))
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="leftovers are found through /proc")
+def test_the_script_plays_minerl_in_its_own_process_and_embeds(tmp_path: Path, agents: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    left = watch(monkeypatch)
+    make_backend("minerl", tmp_path / "env", monkeypatch)
+    monkeypatch.setenv("STANDIN_FAULTS", json.dumps({"fault": "dead_java", "at": 20, "once": str(tmp_path / "struck")}))
+    given = {
+        "DISPLAY": ":99", "AGENTS": " ".join(agents), "OUTPUT_DIR": str(tmp_path / "mixed"), "N_EPISODES": "1", "MAX_TIMESTEPS": "32",
+        "MINECLIP": str(ROOT / "data" / "mini" / "mini_mineclip.safetensors"),
+    }  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    words = ["--min_timesteps", "16", "--same_rates", "--switch_agent_prob", "0.2", "--in_model", str(tmp_path / "tiny.model"), "--device", "cpu"]
+    done = subprocess.run(["bash", "1_generate_mixed_agents.sh", *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "struck").exists(), "its Minecraft died once, and the episode was played again"
+    (folder,) = (tmp_path / "mixed").glob("mixed_*")
+    episode = Episode(folder)
+    assert len(episode) == 32
+    assert np.isfinite(np.asarray(episode.goals)[15:]).all()
+    assert left() == []
