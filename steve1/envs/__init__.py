@@ -62,19 +62,33 @@ def make_env(
 
 
 def game_for(name: str) -> str:
-    """`name`; in the place of "minecraft", which weights without a family file are made for, the first Minecraft that is installed
-    here, and Luanti where none is."""
+    """`name`; in the place of "minecraft", which weights without a family file are made for, the first Minecraft that can be
+    played here, and Luanti where none can."""
     return name if name != "minecraft" else _minecraft_here()
 
 
 @functools.cache
 def _minecraft_here() -> str:
-    from .backends import installed_version
-
-    found = next((each for each in MINECRAFTS if installed_version(each)), "luanti")
+    found = next((each for each in MINECRAFTS if _can_play(each)), "luanti")
     if found == "luanti":
-        _log.warning("these weights are made for Minecraft, and none is installed (bash tools/install_minecraft.sh mcio): they play in luanti")
+        _log.warning("these weights are made for Minecraft, and none can be played here (bash tools/install_minecraft.sh mcio): they play in luanti")
     return found
+
+
+def _can_play(name: str) -> bool:
+    """Whether a Minecraft is installed with what it cannot do without: for MCio the game itself, for the others their Java."""
+    from .backends import installed_version, java_for
+
+    if not installed_version(name):
+        return False
+    if name == "mcio":
+        from .mcio import has_minecraft
+
+        return has_minecraft()
+    try:
+        return java_for(name) is not None
+    except UserError:
+        return False
 
 
 def missing_mods(name: str, wanted: Sequence[str]) -> dict[str, str]:

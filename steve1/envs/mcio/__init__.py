@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from steve1.core.errors import UserError
 
 from ..backends import find_interpreter
@@ -28,6 +30,15 @@ OWN = ("instance_name", "mcio_dir", "java", "gpu", "window", "settle", "scale")
 def mcio_dir() -> Path:
     """MCio's folder: $STEVE1_MCIO_DIR, else its own default."""
     return Path(os.environ.get("STEVE1_MCIO_DIR") or "~/.mcio").expanduser()
+
+
+def has_minecraft(instance: str = INSTANCE) -> bool:
+    """Whether MCio has installed Minecraft under this name; MCio's own list of its instances tells."""
+    try:
+        known = yaml.safe_load((mcio_dir() / "mcio.yaml").read_text(encoding="utf-8"))
+        return instance in (known["instances"] or {})
+    except (OSError, yaml.YAMLError, TypeError, KeyError):
+        return False
 
 
 def make(*, surroundings: str = "meadow", width: int = 640, height: int = 360, instance: int = 0, **more: Any) -> WorkerEnv:
