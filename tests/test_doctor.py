@@ -106,10 +106,23 @@ def test_javas_are_listed_and_the_wrong_one_named(bare: Machine, tmp_path: Path)
     assert "unset JAVA_HOME" in of(doctor_games.java(bare), "warn")
 
 
+def make_mcio(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment in which mcio-ctrl seems to be installed."""
+    (folder / "lib" / "python3.12" / "site-packages" / "mcio_ctrl-1.5.2.dist-info").mkdir(parents=True)
+    monkeypatch.setenv("STEVE1_MCIO_PYTHON", str(program(folder / "bin", "python", "echo 3.12")))
+
+
 def test_backends_tell_their_versions(bare: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_backend("minerl", tmp_path / "old", monkeypatch, version="0.4.4")
     assert "0.4" in of(doctor_games.backends(bare, ("minerl",)), "fail")
     make_backend("minerl", tmp_path / "new", monkeypatch)
+    make_mcio(tmp_path / "mcio", monkeypatch)
+    bare.environment["STEVE1_MCIO_DIR"] = str(tmp_path)  # type: ignore[index]
+    assert f"mcio install steve1 --mcio-dir {tmp_path}" in of(doctor_games.backends(bare, ("mcio",)), "fail")
+    (tmp_path / "mcio.yaml").write_text("config_version: 1\ninstances:\n  other: {name: other}\nservers:\n  steve1: {}\n")
+    assert "is not in" in of(doctor_games.backends(bare), "info"), "a server of that name is no instance"
+    (tmp_path / "mcio.yaml").write_text("config_version: 1\ninstances:\n  other:\n    name: other\n  steve1:\n    name: steve1\n")
+    assert "Minecraft is installed" in of(doctor_games.backends(bare), "ok")
     assert "minerl: minerl 1.0.2 on Python 3" in of(doctor_games.backends(bare), "ok")
     broken = tmp_path / "new" / "bin" / "python"
     broken.unlink()

@@ -83,7 +83,23 @@ def backends(machine: Machine, wanted: tuple[str, ...] = ()) -> list[Finding]:
             findings.append(Finding("Backends", "fail" if name in wanted else "warn", f"{name}: its Python does not run: {answer[:120]}", f"rm -rf {python.parent.parent} && {table.install_command(name)}"))
         else:
             findings.append(Finding("Backends", "ok", f"{name}: {each.package} {version} on Python {answer}"))
+            if name == "mcio":
+                findings += _minecraft_of_mcio(machine, python, name in wanted)
     return findings
+
+
+def _minecraft_of_mcio(machine: Machine, python: Path, wanted: bool) -> list[Finding]:
+    """Whether MCio has installed Minecraft itself; its own list of instances tells (read without YAML, for a bare Python)."""
+    folder = Path(machine.environment.get("STEVE1_MCIO_DIR") or Path(machine.environment.get("HOME", "~")) / ".mcio").expanduser()
+    try:
+        listed = re.search(r"^instances:.*\n(?:[ #].*\n|\n)*?  steve1:", (folder / "mcio.yaml").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    except OSError:
+        listed = None
+    if listed:
+        return [Finding("Backends", "ok", f"mcio: Minecraft is installed in {folder}")]
+    elsewhere = f" --mcio-dir {folder}" if machine.environment.get("STEVE1_MCIO_DIR") else ""
+    todo = f"{python.parent / 'mcio'} install steve1{elsewhere}"
+    return [Finding("Backends", "fail" if wanted else "info", f"mcio: Minecraft itself (1 GB) is not in {folder} yet", todo)]
 
 
 def fitting_python(machine: Machine, pythons: tuple[tuple[int, int], tuple[int, int]]) -> str:
