@@ -58,7 +58,7 @@ train() {
     VAL_FREQ=100 SAVE_EVERY=200 bash 3_train_finetune_template.sh --jitter --turn_weight 2 --no_step_weights --log_every 50 "$@"
 }
 
-# The rates of LoRA, heads and goal tuning had the lowest validation loss of the new skill after a run, of three tried each.
+# The rates of LoRA, heads and goal tuning had the lowest validation loss of the new skill after such a run, of two or three that were tried.
 train_method() {
   local kept=(--retention_sampling "${NAME}_old")
   case "$1" in
