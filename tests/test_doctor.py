@@ -118,7 +118,7 @@ def test_backends_tell_their_versions(bare: Machine, tmp_path: Path, monkeypatch
     make_backend("minerl", tmp_path / "new", monkeypatch)
     make_mcio(tmp_path / "mcio", monkeypatch)
     bare.environment["STEVE1_MCIO_DIR"] = str(tmp_path)  # type: ignore[index]
-    assert f"mcio install steve1 --mcio-dir {tmp_path}" in of(doctor_games.backends(bare, ("mcio",)), "fail")
+    assert f"mcio inst install steve1 --mcio-dir {tmp_path}" in of(doctor_games.backends(bare, ("mcio",)), "fail")
     (tmp_path / "mcio.yaml").write_text("config_version: 1\ninstances:\n  other: {name: other}\nservers:\n  steve1: {}\n")
     assert "is not in" in of(doctor_games.backends(bare), "info"), "a server of that name is no instance"
     (tmp_path / "mcio.yaml").write_text("config_version: 1\ninstances:\n  other:\n    name: other\n  steve1:\n    name: steve1\n")

@@ -2,7 +2,7 @@
 # Makes the environment of one Minecraft package, apart from the project's own, and says what it still needs.
 #   needs: a Python that the package runs on (mcio 3.12+, minerl 3.8-3.10, minedojo 3.9-3.10, minestudio 3.10-3.12), the network;
 #          minerl, minedojo and minestudio: Java 8 (a JDK); on a machine without a display: xvfb
-#   makes: data/backends/<name>/; Minecraft itself is downloaded at the first start (MineRL: while it is built)
+#   makes: data/backends/<name>/; Minecraft itself is downloaded by a command that this one tells (mcio), while it is built (minerl) or at the first start
 #   usage: bash tools/install_minecraft.sh mcio|minerl|minedojo|minestudio [--check]
 # The same command again changes nothing where all is well. --check only says what is there and what is missing.
 # docs/guides/INSTALL_MINECRAFT.md explains every step.
@@ -210,6 +210,6 @@ if [ "$NAME" = minedojo ] && [ -n "$VERSION" ]; then
 fi
 [ "$MISSING" = 0 ] || { say "not ready yet: see STILL NEEDED above"; exit 1; }
 if [ "$NAME" = mcio ] && ! grep -qs "^  steve1:" "${STEVE1_MCIO_DIR:-$HOME/.mcio}/mcio.yaml"; then
-  say "once, Minecraft itself (1 GB, from Mojang, Fabric and Modrinth): $HOME_OF_IT/bin/mcio install steve1"
+  say "once, Minecraft itself (1 GB, from Mojang, Fabric and Modrinth): $HOME_OF_IT/bin/mcio inst install steve1"
 fi
 say "ready. Try it: .venv/bin/python tools/doctor.py --env $NAME"

@@ -98,7 +98,7 @@ def _minecraft_of_mcio(machine: Machine, python: Path, wanted: bool) -> list[Fin
     if listed:
         return [Finding("Backends", "ok", f"mcio: Minecraft is installed in {folder}")]
     elsewhere = f" --mcio-dir {folder}" if machine.environment.get("STEVE1_MCIO_DIR") else ""
-    todo = f"{python.parent / 'mcio'} install steve1{elsewhere}"
+    todo = f"{python.parent / 'mcio'} inst install steve1{elsewhere}"
     return [Finding("Backends", "fail" if wanted else "info", f"mcio: Minecraft itself (1 GB) is not in {folder} yet", todo)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from steve1.rollout.play import DoNothing, play
 from steve1.rollout.supervise import SupervisedEnv
 
 from .leftovers import watch
-from .mcio_home import make_home
+from .mcio_home import make_home, python
 
 NO_WAIT = {"settle": 2, "headless": False}
 
@@ -158,4 +159,9 @@ def test_without_minecraft_it_says_how_to_install_it(stand_in: StandIn, tmp_path
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="not installed") as told:
         make_env("mcio", mcio_dir=str(tmp_path / "empty"), headless=False)
-    assert "mcio install steve1" in told.value.todo
+    program, *words = told.value.todo.partition("  (")[0].split()
+    assert words[-3:] == ["steve1", "--mcio-dir", str(tmp_path / "empty")]
+    # The real program knows what it is told to do; nothing is downloaded.
+    asked = subprocess.run([Path(python()).with_name(Path(program).name), *words[:-3], "--help"], capture_output=True, text=True, check=False)
+    assert asked.returncode == 0, asked.stderr
+    assert "--mcio-dir" in asked.stdout

@@ -50,7 +50,7 @@ class Worlds:
             folder = "" if self.folder == config.DEFAULT_MCIO_DIR else f" --mcio-dir {self.folder}"
             raise BadInput(
                 "Minecraft is not installed for MCio.", where=self.folder / "instances" / self.instance,
-                todo=f"data/backends/mcio/bin/mcio install {self.instance}{folder}  (it downloads 1 GB from Mojang)",
+                todo=f"data/backends/mcio/bin/mcio inst install {self.instance}{folder}  (it downloads 1 GB from Mojang)",
             )  # fmt: skip
         return known.minecraft_version
 
