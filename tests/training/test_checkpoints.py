@@ -292,3 +292,13 @@ def test_hooks_see_checkpoints(settings: Make) -> None:
     seen: list[tuple[int, str]] = []
     finetune(settings(), hooks=Hooks(on_checkpoint=lambda step, path, reporter: seen.append((step, path.name))))
     assert seen == [(3, "tuned_step3.weights"), (6, "tuned_step6.weights")]
+
+
+def test_a_resume_point_with_an_earlier_name_of_the_best_score_is_read(settings: Make) -> None:
+    chosen = settings()
+    first = finetune(chosen)
+    for point in chosen.run_dir.glob("resume/*/position_0.json"):
+        point.write_text(point.read_text().replace('"best_score"', '"best_loss"'))
+    again = finetune(chosen)
+    assert first.best_score is not None
+    assert (again.steps, again.best_score) == (first.steps, first.best_score)
