@@ -8,15 +8,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from steve1.core.cluster import connected_ray
 from steve1.core.errors import UserError
-from steve1.core.paths import ROOT
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -140,23 +139,4 @@ def cluster_cpus() -> int:
 
 
 def _connected() -> Any:
-    try:
-        import ray
-    except ImportError:
-        raise UserError(
-            "--ray needs Ray, which is not installed.",
-            todo='.venv/bin/pip install "ray>=2.40", on every machine; or use --shard i/n, which needs nothing',
-        ) from None
-    if not ray.is_initialized():
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        address = os.environ.get("RAY_ADDRESS", "")
-        try:
-            ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
-        except Exception as fault:  # Ray raises bare Exceptions here
-            raise UserError(
-                "Ray's cluster does not answer." if address else "Ray could not be started on this machine.",
-                where=f"RAY_ADDRESS={address}" if address else "",
-                got=" ".join(str(fault).split())[:300],
-                todo="see `ray status`; a machine that is very busy may need a second try; --shard i/n needs no cluster",
-            ) from fault
-    return ray
+    return connected_ray("use --shard i/n, which needs nothing")

@@ -6,12 +6,12 @@ weights must lie where all machines see them. An actor that dies or takes too lo
 
 from __future__ import annotations
 
-import importlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from steve1.core.cluster import connected_ray
 from steve1.core.errors import UserError
 
 from .processes import limit_threads
@@ -42,21 +42,6 @@ class RayRunner:
         if self._runner is not None:
             self._runner.close()
         return True
-
-
-def require_ray() -> Any:
-    """The ray package.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        return importlib.import_module("ray")
-    except ImportError:
-        raise UserError(
-            "Ray is not installed, so that workers cannot be spread over machines.",
-            todo="pip install ray, or leave --ray out: --workers alone uses this machine's processes",
-        ) from None
 
 
 class _Cluster:
@@ -113,10 +98,8 @@ def run_jobs_on_ray(
     Raises:
         UserError: Ray is not installed; a worker's own UserError; too many restarts. RuntimeError: any other fault inside a job.
     """
-    ray = require_ray()
+    ray = connected_ray("leave --ray out: --workers alone uses this machine's processes")
     supply = Supply(jobs, more)
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False)
     cluster = _Cluster(ray, recipe, workers, threads, max_restarts)
     try:
         while supply.waiting or cluster.busy or supply.refill():

@@ -16,6 +16,7 @@ import pytest
 from steve1.commands import embed, generate_dataset
 from steve1.commands.convert import Args, main
 from steve1.core.errors import UserError
+from steve1.core.paths import ROOT
 from steve1.data import shards
 from steve1.data.convert import ConvertSettings
 from steve1.data.convert_run import convert_folder
@@ -139,7 +140,7 @@ def test_the_script_hands_on_shard_and_ray(tmp_path: Path) -> None:
         "OUTPUT_DIR": str(tmp_path / "out"),
         "SHARD": "1/1x",
     }
-    command = ["bash", str(shards.ROOT / "1_generate_dataset.sh"), "--no_embed"]
+    command = ["bash", str(ROOT / "1_generate_dataset.sh"), "--no_embed"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
     assert done.returncode == 2
     assert "not a shard" in done.stderr
@@ -165,7 +166,7 @@ def cluster() -> Iterator[Any]:
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     nodes.add_node(num_cpus=1)
-    environment = {"env_vars": {"PYTHONPATH": str(shards.ROOT), "OMP_NUM_THREADS": "1"}}
+    environment = {"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}}
     ray.init(address=nodes.address, runtime_env=environment, log_to_driver=False)
     yield ray
     ray.shutdown()
@@ -226,7 +227,7 @@ def test_the_command_starts_a_cluster_of_its_own(tmp_path: Path) -> None:
         make_recording(tmp_path / "in", name, 20, width=64, height=36)
     command = [
         sys.executable,
-        str(shards.ROOT / "tools" / "convert_recordings.py"),
+        str(ROOT / "tools" / "convert_recordings.py"),
         "--input_dir",
         str(tmp_path / "in"),
     ]

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steve1.core.cluster import require_ray
 from steve1.core.errors import UserError
 from steve1.evaluation import evaluate
 from steve1.evaluation.campaign import Means
 from steve1.evaluation.contestants import Contestant
 from steve1.evaluation.inference import RemoteBench, policy_service
 from steve1.evaluation.processes import process_tree, sweep
-from steve1.evaluation.ray_workers import require_ray
 from steve1.rollout.trace import Trace
 from tests.evaluation.worlds import injected, settings
 from tests.rollout.fakes import FakeEnv, OpenFake
@@ -315,9 +315,9 @@ def test_ray_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
         raise ImportError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(UserError, match="Ray is not installed") as fault:
-        require_ray()
-    assert "pip install ray" in str(fault.value)
+    with pytest.raises(UserError, match="needs Ray") as fault:
+        require_ray("play here")
+    assert "play here" in str(fault.value)
 
 
 @pytest.mark.e2e
