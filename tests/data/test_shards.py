@@ -17,7 +17,6 @@ from steve1.commands import embed, generate_dataset
 from steve1.commands.convert import Args, main
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
-from steve1.data import shards
 from steve1.data.convert import ConvertSettings
 from steve1.data.convert_run import convert_folder
 from steve1.data.episode import Episode, find_episodes
