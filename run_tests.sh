@@ -44,9 +44,11 @@ run_group() {
 trap 'kill -INT -- "-$TESTS" 2>/dev/null' INT TERM
 TESTS=0
 RESULT=0
-run_group -n 2 --dist loadfile -m "not e2e and not game" "$@"
+# Two processes, each takes whole files: games, trainings and quick tests fill one another's pauses.
 if [ "$WHOLE" = 1 ]; then
   # Whether the game may be missing is decided in tests/conftest.py: where apt could have installed it, its absence is a failure.
-  STEVE1_TESTS=all run_group -m "e2e or game" "$@"
+  STEVE1_TESTS=all run_group -n 2 --dist loadfile --no-loadscope-reorder "$@"
+else
+  run_group -n 2 --dist loadfile -m "not e2e and not game" "$@"
 fi
 exit "$RESULT"

@@ -141,7 +141,7 @@ def test_the_command_resumes_and_restarts_a_dead_game(
         return games[-1]
 
     monkeypatch.setattr(command, "make_env", open_game)
-    args = command.Args(str(tmp_path / "out"), behaviours=("explore", "look_at_sky"), episodes=2, steps=200)
+    args = command.Args(str(tmp_path / "out"), behaviours=("explore", "look_at_sky"), episodes=2, steps=200, workers=1)
     assert command.main(args) == 0
     assert games[0].restarts == 1
     files = sorted((tmp_path / "out").glob("*.mp4"))
