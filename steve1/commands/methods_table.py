@@ -27,7 +27,7 @@ from ..training.settings import TrainSettings
 
 METHODS = {
     "full": "full",
-    "mixed": "mixed: half old episodes",
+    "mixed": "mixed: 55 % old skills",
     "kl": "KL to the start",
     "frozen": "frozen CNN",
     "lora": "LoRA",

@@ -20,13 +20,13 @@ from steve1.core.progress import progress
 from steve1.data.captions import Captions, read_captions
 from steve1.envs import make_env
 from steve1.envs.errors import GameDied
-from steve1.envs.rendering import share_renderer
+from steve1.envs.rendering import shared_renderer
 from steve1.evaluation.suite import Suite, load_suite
 from steve1.players import MINI, behaviour
 from steve1.rollout.record import check_steps, demonstration, is_recorded, record
 
 _MOST_DEATHS = 5
-MOST_GAMES = 4
+_MOST_GAMES = 4
 
 
 @dataclass(frozen=True)
@@ -163,18 +163,18 @@ def record_all(args: Args, folder: Path, tasks: list[tuple[str, int]]) -> int:
         work.tasks.put(task)
     bar = progress(total=len(todo), desc="recording", unit="episode")
     cores = os.cpu_count() or 1
-    games = min(args.workers or min(cores, MOST_GAMES), cores, max(1, len(todo)))
-    share_renderer(games)
-    crew = [threading.Thread(target=worker, args=(n, args, folder, work, bar), name=f"recorder {n}") for n in range(games)]
-    for thread in crew if todo else []:
-        thread.start()
-    try:
-        for thread in crew if todo else []:
-            thread.join()
-    except KeyboardInterrupt as fault:
-        work.fault = fault
+    games = min(args.workers or min(cores, _MOST_GAMES), cores, max(1, len(todo)))
+    crew = [threading.Thread(target=worker, args=(n, args, folder, work, bar), name=f"recorder {n}") for n in range(games if todo else 0)]
+    with shared_renderer(games):
         for thread in crew:
-            thread.join()
+            thread.start()
+        try:
+            for thread in crew:
+                thread.join()
+        except KeyboardInterrupt as fault:
+            work.fault = fault
+            for thread in crew:
+                thread.join()
     bar.close()
     if work.fault is not None:
         raise work.fault

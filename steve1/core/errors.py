@@ -24,15 +24,17 @@ class UserError(Exception):
         self.what, self.where, self.expected, self.got, self.todo = what, str(where), str(expected), str(got), todo
         super().__init__(what)
 
-    def __str__(self) -> str:
+    def _rows(self) -> list[tuple[str, str]]:
         rows = [("where", self.where), ("expected", self.expected), ("got", self.got), ("next", self.todo)]
-        return "\n".join([self.what] + [f"  {name + ':':<10}{text}" for name, text in rows if text])
+        return [(name, text) for name, text in rows if text]
+
+    def __str__(self) -> str:
+        return "\n".join([self.what, *(f"  {name + ':':<10}{text}" for name, text in self._rows())])
 
     @property
     def one_line(self) -> str:
         """All parts on one line, for lists of many faults."""
-        rows = [("where", self.where), ("expected", self.expected), ("got", self.got), ("next", self.todo)]
-        parts = [self.what.rstrip("."), *(f"{name}: {text}" for name, text in rows if text)]
+        parts = [self.what.rstrip("."), *(f"{name}: {text}" for name, text in self._rows())]
         return " ".join("; ".join(parts).split())
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.progress import progress
-from steve1.envs.rendering import share_renderer
+from steve1.envs.rendering import shared_renderer
 
 from .contestants import NO_GOAL, Contestant, environment_threads, existing, goals_for
 from .episodes import EpisodeRunner, Job, episode_seed, groups_of_place, starts_for
@@ -284,7 +284,6 @@ class Means:
     def run(self, jobs: Sequence[Job], recipe: Recipe, finished: Callable[[Job, Any], None], more: Callable[[], Sequence[Job]]) -> None:
         """Run jobs, and whatever `more` gives when they are done."""
         threads = environment_threads(self.workers)
-        share_renderer(self.workers)
         limits: dict[str, Any] = {"timeout_s": self.timeout_s, "max_restarts": self.max_restarts, "more": more}
         if self.ray:
             from .ray_workers import run_jobs_on_ray
@@ -292,6 +291,7 @@ class Means:
             run_jobs_on_ray(jobs, recipe, finished, workers=self.workers, threads=threads, **limits)
             return
         with contextlib.ExitStack() as stack:
+            stack.enter_context(shared_renderer(self.workers))  # after Ray, whose machines have processors of their own
             if self.batched:
                 from .inference import policy_service
 

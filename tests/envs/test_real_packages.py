@@ -15,12 +15,17 @@ from steve1.envs.minedojo import programmatic_tasks
 from .standins.making import make_java
 
 
+def need(package: str) -> None:
+    """Skip where a package has no Python of its own here."""
+    try:
+        find_interpreter(package)
+    except UserError as fault:
+        pytest.skip(f"{package} is not installed: {fault.what}")
+
+
 @pytest.mark.e2e
 def test_every_task_of_the_real_minedojo_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        find_interpreter("minedojo")
-    except UserError as fault:
-        pytest.skip(f"MineDojo is not installed: {fault.what}")
+    need("minedojo")
     monkeypatch.setenv("JAVA_HOME", str(make_java(tmp_path / "java")))  # tells its version and is never started
     tasks = programmatic_tasks()
     assert len(tasks) > 1500
@@ -36,10 +41,7 @@ def test_every_task_of_the_real_minedojo_can_be_made(tmp_path: Path, monkeypatch
 
 @pytest.mark.e2e
 def test_the_real_minestudio_asks_for_its_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        find_interpreter("minestudio")
-    except UserError as fault:
-        pytest.skip(f"MineStudio is not installed: {fault.what}")
+    need("minestudio")
     monkeypatch.setenv("JAVA_HOME", str(make_java(tmp_path / "java")))
     monkeypatch.setenv("MINESTUDIO_DIR", str(tmp_path / "engine"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # nothing is downloaded by a test

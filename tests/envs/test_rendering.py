@@ -6,15 +6,30 @@ import os
 
 import pytest
 
-from steve1.envs.rendering import VARIABLE, share_renderer
+from steve1.envs.rendering import VARIABLE, shared_renderer
 
 
-def test_games_share_the_processors_and_what_is_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "environ", {})
-    share_renderer(1)
-    assert VARIABLE not in os.environ, "one game has them all"
-    share_renderer(3)
-    assert os.environ[VARIABLE] == "2"
-    share_renderer(8)
-    assert os.environ[VARIABLE] == "2", "what stands there is somebody's wish"
+
+
+@pytest.mark.parametrize(("games", "threads"), [(0, None), (1, None), (2, "4"), (3, "2"), (9, "1")])
+def test_games_share_the_processors_while_they_play(games: int, threads: str | None) -> None:
+    with shared_renderer(games):
+        assert os.environ.get(VARIABLE) == threads
+    assert VARIABLE not in os.environ, "the next run counts anew"
+
+
+def test_given_back_after_a_fault() -> None:
+    with pytest.raises(RuntimeError), shared_renderer(2):
+        raise RuntimeError("the game died")
+    assert VARIABLE not in os.environ
+
+
+def test_a_wish_stays() -> None:
+    os.environ[VARIABLE] = "3"
+    with shared_renderer(2):
+        assert os.environ[VARIABLE] == "3"
+    assert os.environ[VARIABLE] == "3", "it is not ours to remove"
