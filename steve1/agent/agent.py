@@ -18,7 +18,7 @@ from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.core.seeds import generator
 from steve1.policy import GoalPolicy, PolicyState
-from steve1.policy.attention import Block
+from steve1.policy.prepared import PreparedPolicy
 
 Goal = NDArray[np.floating] | Tensor | None
 
@@ -53,6 +53,9 @@ class Agent:
         self._random = generator(seed, "agent", 0)
         self._last_goal: tuple[NDArray[np.floating], Tensor] = (np.empty(0), torch.empty(0))
         self._memory = RingMemory(policy, rows=2 if self.cond_scale else 1)
+        self._prepared = PreparedPolicy(policy)
+        heads = policy.net.recurrent_layer.layers[0].attention.heads
+        self._heads, self._scale = heads, heads / policy.config.hidsize
         # The relative term is stored by distance; memory is read oldest first.
         self._bases = [block.attention.b_nd.detach().flip(1).float() for block in policy.net.recurrent_layer.layers]
 
@@ -80,8 +83,7 @@ class Agent:
         if goal is not None:
             goals[0] = self._goal_tensor(goal)
         pixels = torch.from_numpy(np.ascontiguousarray(agent_frame(frame))).to(self.policy.device)
-        features = self.policy.encode(pixels[None, None])[0]
-        latent = self._advance(features, goals)
+        latent = self._advance(self._prepared.encode(pixels[None]), goals)
         head = self.policy.pi_head
         return {
             name: self._guided(module.logits(latent)).cpu()
@@ -113,26 +115,22 @@ class Agent:
 
     def _advance(self, features: Tensor, goals: Tensor) -> Tensor:
         """features (1, H), goals (R, E) → latent (R, H), one step on."""
-        net = self.policy.net
-        x = features + net.mineclip_embed_linear(goals)
+        x = features + self._prepared.goal(goals)
         self._memory.begin_step()
-        for number, block in enumerate(net.recurrent_layer.layers):
-            x = self._block_step(number, block, x)
-        return net.finish(x)
+        for number, block in enumerate(self._prepared.blocks):
+            y, (key, value, query, basis) = block.read(x)
+            keys, values = self._memory.push(number, key, value)
+            x = block.write(y, self._attend(query, keys, values, basis, self._bases[number]))
+        return self._prepared.finish(x)
 
-    def _block_step(self, number: int, block: Block, x: Tensor) -> Tensor:
-        attention = block.attention
-        rows, size = x.shape
-        y = block.pre_r_ln(x)
-        keys, values = self._memory.push(number, attention.k_layer(y), attention.v_layer(y))
-        seen = keys.shape[1]
-        basis = attention.r_layer(y).view(rows, attention.heads, -1)
-        bias = (basis @ self._bases[number][:, attention.memory - seen :])[:, :, None]
-        query = attention.q_layer(y).view(rows, attention.heads, 1, -1)
-        heads = F.scaled_dot_product_attention(
-            query, attention.split(keys), attention.split(values), attn_mask=bias, scale=attention.heads / size
-        )
-        return block.pointwise(y + attention.proj_layer(heads.reshape(rows, size)))
+    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, basis: Tensor, distances: Tensor) -> Tensor:
+        """query (R, H), keys and values (R, n, H), basis (R, h * 10), distances (10, W) → what is seen (R, H)."""
+        rows, seen, size = keys.shape
+        shape = (rows, self._heads, -1)
+        bias = (basis.reshape(shape) @ distances[:, distances.shape[1] - seen :])[:, :, None]
+        keys, values = (each.view(rows, seen, self._heads, -1).transpose(1, 2) for each in (keys, values))
+        heads = F.scaled_dot_product_attention(query.reshape(shape)[:, :, None], keys, values, attn_mask=bias, scale=self._scale)
+        return heads.reshape(rows, size)
 
     def _guided(self, logits: Tensor) -> Tensor:
         s = self.cond_scale
@@ -158,10 +156,9 @@ def draw(log_probs: Tensor, random: np.random.Generator | None, temperature: flo
     """A class by its log-probability (n,), on the CPU, at a temperature; the likeliest one without a generator."""
     if random is None:
         return int(log_probs.argmax())
-    numbers = log_probs.numpy()
     if temperature != 1.0:
-        numbers = (numbers - numbers.max()) / temperature
-    cumulative = np.exp(numbers).cumsum(dtype=np.float64)
+        log_probs = (log_probs - log_probs.max()) / temperature
+    cumulative = log_probs.exp().cumsum(0, dtype=torch.float64).numpy()
     # the draw is scaled by the sum, so that rounding cannot lead past the last class
     place = np.searchsorted(cumulative, random.random() * cumulative[-1], side="right")
     return int(place.clip(max=len(cumulative) - 1))

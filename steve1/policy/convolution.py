@@ -14,7 +14,7 @@ from torch.nn import functional as F
 EPSILON = 1e-5
 LANES = 16  # float32 numbers in the widest vector registers
 # convolution and ReLU in one pass, where this build of torch has it
-_FUSED_RELU = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+FUSED_RELU = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
 def working_dtype(x: Tensor) -> torch.dtype:
@@ -47,7 +47,7 @@ def norm_conv_relu(x: Tensor, gain: Tensor, shift: Tensor, weight: Tensor) -> Te
     """relu(conv3x3(frame_norm(x))): (N, C_in, h, w) → (N, C_out, h, w)."""
     normal = frame_norm(x, gain, shift)
     dtype = working_dtype(normal)
-    lean = _FUSED_RELU and x.device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
+    lean = FUSED_RELU and x.device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
     if torch.is_grad_enabled() or not lean:
         return F.relu_(F.conv2d(normal, weight, padding=1))
     ones = [1, 1]
@@ -61,11 +61,11 @@ def conv_pool_relu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """relu(maxpool(conv3x3(x))), pool 3, stride 2, pad 1: (N, C_in, h, w) → (N, C_out, ceil(h / 2), ceil(w / 2))."""
     x = F.conv2d(x, weight, bias, padding=1)
     if x.device.type == "cpu" and not torch.is_grad_enabled():
-        return F.relu_(_pooled(x))
+        return F.relu_(pooled(x))
     return F.relu_(F.max_pool2d(x, 3, 2, 1))
 
 
-def _pooled(x: Tensor) -> Tensor:
+def pooled(x: Tensor) -> Tensor:
     """Max-pool 3, stride 2, pad 1 without indices: over rows first, in long runs, then over columns."""
     count, channels, height, width = x.shape
     if height % 2 or width % 2 or not x.is_contiguous(memory_format=torch.channels_last):

@@ -14,6 +14,8 @@ from steve1.agent.agent import checked_temperature, draw
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.policy import GoalPolicy
+from steve1.policy.image import ImageEncoder
+from steve1.policy.prepared import PreparedEncoder
 
 Arrays = dict[str, np.ndarray]
 
@@ -73,7 +75,7 @@ def test_memory_equals_a_whole_chunk(tiny: GoalPolicy, inputs: dict[str, torch.T
     state = agent.state
     assert (state.mask == whole.state.mask).all()
     for ours, theirs in zip((*state.keys, *state.values), (*whole.state.keys, *whole.state.values), strict=True):
-        assert float((ours - theirs).abs().max()) < 2e-4
+        assert float((ours - theirs).abs().max()) < 5e-4  # the agent's own encoder is nearer to float64 than the chunk's
 
 
 def test_reset_forgets(tiny: GoalPolicy, guided: Arrays) -> None:
@@ -129,11 +131,12 @@ def test_no_goal_is_the_zero_goal(tiny: GoalPolicy, guided: Arrays) -> None:
     assert float((none["camera"] - zero["camera"]).abs().max()) < 1e-3
 
 
-def test_guidance_encodes_the_image_once(tiny: GoalPolicy, guided: Arrays) -> None:
+def test_guidance_encodes_the_image_once(tiny: GoalPolicy, guided: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
-    hook = tiny.net.img_process.linear.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[0]))
+    for encoder in (PreparedEncoder, ImageEncoder):
+        encode = encoder.__call__
+        monkeypatch.setattr(encoder, "__call__", lambda self, frames, encode=encode: (rows.append(len(frames)), encode(self, frames))[1])
     Agent(tiny, cond_scale=6.0).act(guided["frames"][0], guided["goal"][0])
-    hook.remove()
     assert rows == [1]
 
 
