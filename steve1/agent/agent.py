@@ -52,6 +52,7 @@ class Agent:
         self._seed, self._episode = seed, 0
         self._random = generator(seed, "agent", 0)
         self._last_goal: tuple[NDArray[np.floating], Tensor] = (np.empty(0), torch.empty(0))
+        self._last_rows: tuple[Tensor | None, Tensor] | None = None
         self._memory = RingMemory(policy, rows=2 if self.cond_scale else 1)
         self._prepared = PreparedPolicy(policy)
         heads = policy.net.recurrent_layer.layers[0].attention.heads
@@ -79,9 +80,7 @@ class Agent:
     @torch.inference_mode()
     def action_log_probs(self, frame: NDArray[np.uint8], goal: Goal) -> dict[str, Tensor]:
         """{"buttons": (8641,), "camera": (121,)} float32 on the CPU, guided and normalised; advances the memory as `act` does."""
-        goals = torch.zeros((self._memory.rows, self.policy.config.mineclip_embed_dim), device=self.policy.device)
-        if goal is not None:
-            goals[0] = self._goal_tensor(goal)
+        goals = self._goal_rows(goal)
         pixels = torch.from_numpy(np.ascontiguousarray(agent_frame(frame))).to(self.policy.device)
         latent = self._advance(self._prepared.encode(pixels[None]), goals)
         head = self.policy.pi_head
@@ -89,6 +88,16 @@ class Agent:
             name: self._guided(module.logits(latent)).cpu()
             for name, module in (("buttons", head.buttons), ("camera", head.camera))
         }
+
+    def _goal_rows(self, goal: Goal) -> Tensor:
+        """What the blocks read of the goal, and of no goal where guided, (R, H); computed when the goal changes."""
+        wanted = None if goal is None else self._goal_tensor(goal)
+        if self._last_rows is None or self._last_rows[0] is not wanted:
+            goals = torch.zeros((self._memory.rows, self.policy.config.mineclip_embed_dim), device=self.policy.device)
+            if wanted is not None:
+                goals[0] = wanted
+            self._last_rows = (wanted, self._prepared.goal(goals))
+        return self._last_rows[1]
 
     def _goal_tensor(self, goal: NDArray[np.floating] | Tensor) -> Tensor:
         """The goal, checked; an episode's steps mostly share one, which is then only compared."""
@@ -114,8 +123,8 @@ class Agent:
         return values
 
     def _advance(self, features: Tensor, goals: Tensor) -> Tensor:
-        """features (1, H), goals (R, E) → latent (R, H), one step on."""
-        x = features + self._prepared.goal(goals)
+        """features (1, H), goals (R, H) → latent (R, H), one step on."""
+        x = features + goals
         self._memory.begin_step()
         for number, block in enumerate(self._prepared.blocks):
             y, (key, value, query, basis) = block.read(x)

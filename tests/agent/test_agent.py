@@ -140,6 +140,23 @@ def test_guidance_encodes_the_image_once(tiny: GoalPolicy, guided: Arrays, monke
     assert rows == [1]
 
 
+def test_every_step_has_its_own_goal(tiny: GoalPolicy, guided: Arrays) -> None:
+    """A goal that changes, changes in place, or goes and comes back counts at once."""
+    frame, goal = guided["frames"][0], guided["goal"][0].copy()
+    one = Agent(tiny, cond_scale=6.0)
+    seen = []
+    for change in (goal, 2 * goal, None, goal):
+        one.reset()
+        alone = Agent(tiny, cond_scale=6.0).action_log_probs(frame, change)["camera"]
+        seen.append(one.action_log_probs(frame, change)["camera"])
+        assert torch.equal(seen[-1], alone)
+    assert not torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
+    goal *= 3
+    one.reset()
+    assert not torch.equal(one.action_log_probs(frame, goal)["camera"], seen[0]), "the same array with other numbers"
+
+
 @pytest.mark.parametrize("goal", [np.zeros(96), np.zeros((1, 512)), np.full(512, np.nan)])
 def test_goals_that_do_not_fit(tiny: GoalPolicy, guided: Arrays, goal: Any) -> None:
     with pytest.raises(UserError, match="goal"):
