@@ -44,10 +44,10 @@ run_group() {
 trap 'kill -INT -- "-$TESTS" 2>/dev/null' INT TERM
 TESTS=0
 RESULT=0
-# Two processes, each takes whole files: games, trainings and quick tests fill one another's pauses.
+# Three processes for two cores, each takes whole files: a fifth of the time is waiting for games to start, hang and end.
 if [ "$WHOLE" = 1 ]; then
   # Whether the game may be missing is decided in tests/conftest.py: where apt could have installed it, its absence is a failure.
-  STEVE1_TESTS=all run_group -n 2 --dist loadfile --no-loadscope-reorder "$@"
+  STEVE1_TESTS=all run_group -n 3 --dist loadfile --no-loadscope-reorder "$@"
 else
   run_group -n 2 --dist loadfile -m "not e2e and not game" "$@"
 fi
