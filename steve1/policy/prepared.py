@@ -47,6 +47,7 @@ class PreparedNorm:
     def __call__(self, x: Tensor) -> Tensor:
         if not self.spread:
             return torch.group_norm(x, 1, self.gain, self.shift, EPSILON)
+        x = x.contiguous(memory_format=torch.channels_last)  # as it is already, but for a convolution that chose another order
         row = torch.layer_norm(x.as_strided(self.flat, _ONE), self.flat, self.gain, self.shift, EPSILON)
         return row.as_strided(self.shape, self.strides)
 

@@ -9,7 +9,7 @@ import torch
 
 from steve1.policy import GoalPolicy, PolicyConfig
 from steve1.policy import prepared as prepared_module
-from steve1.policy.prepared import PreparedBlock, PreparedEncoder, PreparedPolicy
+from steve1.policy.prepared import PreparedBlock, PreparedEncoder, PreparedNorm, PreparedPolicy
 
 
 def config(impala_width: int = 1) -> PolicyConfig:
@@ -42,6 +42,17 @@ def test_encoder_is_at_least_as_near_to_float64(frame: torch.Tensor, width: int)
     assert float(exact.abs().max()) > 0.1, "all zero would prove nothing"
     error, allowed = (float((each - exact).abs().max()) for each in (ours, general))
     assert error < max(2 * allowed, 1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channels", [4, 64])
+def test_norm_of_any_order_in_memory(channels: int) -> None:
+    norm = torch.nn.GroupNorm(1, channels)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = 5 * torch.randn(1, channels, 8, 8)
+    for given in (x, x.contiguous(memory_format=torch.channels_last), torch.cat([x, x])[1:].contiguous(memory_format=torch.channels_last)):
+        torch.testing.assert_close(PreparedNorm(norm, 8)(given), norm(x), rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
