@@ -82,10 +82,10 @@ class Agent:
         """{"buttons": (8641,), "camera": (121,)} float32 on the CPU, guided and normalised; advances the memory as `act` does."""
         goals = self._goal_rows(goal)
         pixels = torch.from_numpy(np.ascontiguousarray(agent_frame(frame))).to(self.policy.device)
-        latent = self._advance(self._prepared.encode(pixels[None]), goals)
+        latent = self._guided(self._advance(self._prepared.encode(pixels[None]), goals))
         head = self.policy.pi_head
         return {
-            name: self._guided(module.logits(latent)).cpu()
+            name: torch.log_softmax(module.logits(latent), dim=-1).cpu()
             for name, module in (("buttons", head.buttons), ("camera", head.camera))
         }
 
@@ -141,10 +141,13 @@ class Agent:
         heads = F.scaled_dot_product_attention(query.reshape(shape)[:, :, None], keys, values, attn_mask=bias, scale=self._scale)
         return heads.reshape(rows, size)
 
-    def _guided(self, logits: Tensor) -> Tensor:
+    def _guided(self, latent: Tensor) -> Tensor:
+        """Latents (R, H) → (H,) under guidance: the heads are linear, so one pass over their weights does for both rows.
+
+        The rows' own normalisers would cancel in the last one, so they are not computed.
+        """
         s = self.cond_scale
-        # The rows' own normalisers would cancel in the last one, so they are not computed.
-        return torch.log_softmax((1.0 + s) * logits[0] - s * logits[1] if s else logits[0], dim=-1)
+        return (1.0 + s) * latent[0] - s * latent[1] if s else latent[0]
 
     def _choose(self, log_probs: Tensor) -> int:
         return draw(log_probs, None if self.deterministic else self._random, self.temperature)
