@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
 
 from steve1.core.cli import run
-from steve1.core.errors import UserError
+from steve1.core.errors import UserError, nearest
 from steve1.core.paths import ROOT, display
+
+if TYPE_CHECKING:
+    from steve1.evaluation.suite import Suite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +123,7 @@ def main(args: Args) -> None:
     task = suite.by_prompt(args.text_prompt)
     surroundings = args.surroundings or (task.surroundings if task else "meadow")
     starts = starts_for(env_name, surroundings, "eval")
-    prompt = english(args.text_prompt, task) if tuned is None else args.text_prompt
+    prompt = english(args.text_prompt, suite) if tuned is None else args.text_prompt
     limit_threads(environment_threads(1))
     goal = prompt_goals(contestant.family, [prompt], seed=args.seed)[prompt] if tuned is None else tuned
     bench = Bench(device=args.device, deterministic=args.deterministic, cuda_graph=args.cuda_graph)
@@ -157,14 +160,16 @@ def playable(env: str) -> str:
     return env
 
 
-def english(prompt: str, task: Any) -> str:
+def english(prompt: str, suite: Suite) -> str:
     """The prompt as MineCLIP's text tower, which knows English alone, can read it."""
     if prompt.isascii():
         return prompt
+    task = suite.by_prompt(prompt)
     if task is not None:
         print(f'"{prompt}" is the prompt of {task.name}; MineCLIP reads it as "{task.prompts["en"]}".')
-        return str(task.prompts["en"])
-    print(f'warning: MineCLIP knows English alone; "{prompt}" is no prompt of a known task and will mean little to it.')
+        return task.prompts["en"]
+    known = [text for each in suite.tasks.values() for language, text in each.prompts.items() if language != "en"]
+    print(f'warning: MineCLIP knows English alone; "{prompt}" is no prompt of a known task ({nearest(prompt, known)}) and will mean little to it.')
     return prompt
 
 

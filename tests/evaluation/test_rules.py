@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steve1.commands.play import english
 from steve1.core.errors import UserError
 from steve1.envs import start_states
 from steve1.evaluation.rules import KINDS, parse_condition, parse_rule
@@ -320,6 +321,15 @@ def test_finding_tasks() -> None:
         SUITE.select(["level9"])
     names = [name.lower() for task in SUITE.tasks.values() for name in (task.name, *task.aliases)]
     assert len(names) == len(set(names)), "a name must mean one task"
+
+
+def test_a_chinese_prompt_is_read_or_the_nearest_one_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert english("挖泥土", SUITE) == "dig dirt"
+    assert "MineCLIP reads it as" in capsys.readouterr().out
+    assert english("挖土", SUITE) == "挖土"
+    assert "did you mean 挖泥土" in capsys.readouterr().out
+    assert english("fly", SUITE) == "fly"
+    assert capsys.readouterr().out == ""
 
 
 def test_tasks_that_the_machine_cannot_offer_are_named(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
