@@ -82,7 +82,8 @@ class Agent:
         """{"buttons": (8641,), "camera": (121,)} float32 on the CPU, guided and normalised; advances the memory as `act` does."""
         goals = self._goal_rows(goal)
         pixels = torch.from_numpy(np.ascontiguousarray(agent_frame(frame))).to(self.policy.device)
-        latent = self._guided(self._advance(self._prepared.encode(pixels[None]), goals))
+        latent = self._advance(self._prepared.encode(pixels[None]), goals)
+        latent = guided(latent[0], latent[1], self.cond_scale) if self.cond_scale else latent[0]
         head = self.policy.pi_head
         return {
             name: torch.log_softmax(module.logits(latent), dim=-1).cpu()
@@ -141,16 +142,16 @@ class Agent:
         heads = F.scaled_dot_product_attention(query.reshape(shape)[:, :, None], keys, values, attn_mask=bias, scale=self._scale)
         return heads.reshape(rows, size)
 
-    def _guided(self, latent: Tensor) -> Tensor:
-        """Latents (R, H) → (H,) under guidance: the heads are linear, so one pass over their weights does for both rows.
-
-        The rows' own normalisers would cancel in the last one, so they are not computed.
-        """
-        s = self.cond_scale
-        return (1.0 + s) * latent[0] - s * latent[1] if s else latent[0]
-
     def _choose(self, log_probs: Tensor) -> int:
         return draw(log_probs, None if self.deterministic else self._random, self.temperature)
+
+
+def guided(latent: Tensor, free: Tensor, scale: float | Tensor) -> Tensor:
+    """Latents (..., H) under the goal and under none → the latent whose logits are (1 + scale) times the one's less scale times the other's.
+
+    The heads are linear, so one pass over their weights does for both; their rows' own normalisers would cancel in the last one.
+    """
+    return (1.0 + scale) * latent - scale * free
 
 
 def checked_temperature(temperature: float) -> float:

@@ -22,7 +22,7 @@ from steve1.core.seeds import generator
 from steve1.policy import GoalPolicy, PolicyState
 from steve1.policy.attention import Block
 
-from .agent import checked_temperature, draw
+from .agent import checked_temperature, draw, guided
 
 WARM_UP = 3  # steps before a recording, in which libraries choose their kernels
 
@@ -149,11 +149,9 @@ class BatchAgent:
                 x = self._block_step(number, block, x, distance, hidden)
             self._at.add_(1).remainder_(len(self._slots))
             latent = policy.net.finish(x)
-            heads = policy.pi_head
-            return {
-                "buttons": self._guided(heads.buttons.logits(latent)),
-                "camera": self._guided(heads.camera.logits(latent)),
-            }
+            if self.cond_scale:
+                latent = guided(latent[: self.games], latent[self.games :], self.cond_scale)
+            return {"buttons": policy.pi_head.buttons(latent), "camera": policy.pi_head.camera(latent)}
 
     def _block_step(self, number: int, block: Block, x: Tensor, distance: Tensor, hidden: Tensor) -> Tensor:
         attention = block.attention
@@ -170,12 +168,6 @@ class BatchAgent:
                 query, attention.split(keys), attention.split(values), attn_mask=bias[:, :, None], scale=scale
             )
         return block.pointwise(y + attention.proj_layer(seen.flatten(1)))
-
-    def _guided(self, logits: Tensor) -> Tensor:
-        s = self.cond_scale
-        if s:
-            logits = (1.0 + s) * logits[: self.games] - s * logits[self.games :]
-        return torch.log_softmax(logits, dim=-1)
 
 
 def lower_weights(policy: GoalPolicy, precision: torch.dtype) -> GoalPolicy:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from steve1.agent.agent import guided
 from steve1.core.frames import agent_frame
 from steve1.policy import GoalPolicy
 from steve1.policy.attention import Block
@@ -62,28 +63,20 @@ class SlotAgent:
         device = self.policy.device
         pixels = torch.from_numpy(np.stack([agent_frame(frame) for frame in frames])).to(device)
         features = self.policy.encode(pixels[:, None])[:, 0]
-        guided = [index for index, scale in enumerate(scales) if scale]
+        both = [index for index, scale in enumerate(scales) if scale]
         # First the rows under goals, in the slots' order, then those under no goal of the guided ones.
-        source = torch.tensor([*range(len(slots)), *guided], device=device)
+        source = torch.tensor([*range(len(slots)), *both], device=device)
         wanted = torch.zeros((len(source), goals.shape[1]), device=device)
         wanted[: len(slots)] = torch.as_tensor(goals, dtype=torch.float32, device=device)
-        rows = np.array([2 * slot for slot in slots] + [2 * slots[index] + 1 for index in guided])
+        rows = np.array([2 * slot for slot in slots] + [2 * slots[index] + 1 for index in both])
         steps = self._steps[[row // 2 for row in rows]]
         latent = self._advance(features[source], wanted, torch.from_numpy(rows).to(device), torch.from_numpy(steps).to(device))
         self._steps[list(slots)] += 1
+        latent, free = latent[: len(slots)], latent[len(slots) :]
+        if both:
+            latent[both] = guided(latent[both], free, torch.tensor([scales[index] for index in both], device=device)[:, None])
         head = self.policy.pi_head
-        strength = torch.tensor(scales, dtype=torch.float32, device=device)[:, None]
-        return {
-            name: self._guide(module.logits(latent), len(slots), guided, strength).cpu()
-            for name, module in (("buttons", head.buttons), ("camera", head.camera))
-        }
-
-    def _guide(self, logits: Tensor, count: int, guided: list[int], strength: Tensor) -> Tensor:
-        mixed = logits[:count].clone()
-        if guided:
-            scale = strength[guided]
-            mixed[guided] = (1.0 + scale) * mixed[guided] - scale * logits[count:]
-        return torch.log_softmax(mixed, dim=-1)
+        return {"buttons": head.buttons(latent).cpu(), "camera": head.camera(latent).cpu()}
 
     def _advance(self, features: Tensor, goals: Tensor, rows: Tensor, steps: Tensor) -> Tensor:
         """features (R, H), goals (R, E), memory rows (R,), steps taken so far (R,) → latent (R, H)."""

@@ -163,8 +163,8 @@ def record_all(args: Args, folder: Path, tasks: list[tuple[str, int]]) -> int:
         work.tasks.put(task)
     bar = progress(total=len(todo), desc="recording", unit="episode")
     cores = os.cpu_count() or 1
-    games = min(args.workers or min(cores, _MOST_GAMES), cores, max(1, len(todo)))
-    crew = [threading.Thread(target=worker, args=(n, args, folder, work, bar), name=f"recorder {n}") for n in range(games if todo else 0)]
+    games = min(args.workers or min(cores, _MOST_GAMES), cores, len(todo))
+    crew = [threading.Thread(target=worker, args=(n, args, folder, work, bar), name=f"recorder {n}") for n in range(games)]
     with shared_renderer(games):
         for thread in crew:
             thread.start()

@@ -33,7 +33,7 @@ def frame() -> torch.Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("width", [1, 2])  # with norms spread over the frame and without
-def test_encoder_is_at_least_as_near_to_float64(frame: torch.Tensor, width: int) -> None:
+def test_encoder_is_as_near_to_float64_as_the_general_one(frame: torch.Tensor, width: int) -> None:
     encoder = policy_of(width).net.img_process
     exact = copy.deepcopy(encoder).double()(frame)
     ours, general = PreparedEncoder(encoder, 128)(frame), encoder(frame)
