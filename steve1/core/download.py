@@ -1,7 +1,8 @@
 """Files from elsewhere: streamed, resumed, retried, verified.
 
 In: a URL (http, https, file) or a plain path, and where the file goes. Out: the whole file under its name, or a clear error;
-what has arrived so far waits in `<name>.part` and the next try goes on from there. Memory use is one small buffer.
+what has arrived so far waits in `<name>.part` and the next try goes on from there (no such file where nothing arrived).
+Memory use is one small buffer.
 """
 
 from __future__ import annotations
@@ -78,7 +79,14 @@ def download(
     with _locked(part) as handle:
         if target.exists():  # another process finished it while this one waited for the lock
             return target
-        _fetch(url, handle, part, attempts, backoff, timeout, on_bytes)
+        try:
+            _fetch(url, handle, part, attempts, backoff, timeout, on_bytes)
+        except UserError as fault:
+            # Nothing to go on from.
+            if isinstance(fault, Missing) or handle.seek(0, os.SEEK_END) == 0:
+                part.unlink(missing_ok=True)
+                _note(part).unlink(missing_ok=True)
+            raise
         handle.flush()
         os.fsync(handle.fileno())
         try:

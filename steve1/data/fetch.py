@@ -1,7 +1,8 @@
 """Published recordings → episodes, with a bounded amount of disk.
 
 In: entries of an index. Out: episodes; each recording is downloaded, converted and (unless it is to be kept) deleted
-before many others follow. The same run again goes on where the last one was cut, in the middle of a file too.
+before many others follow. Only files that the run itself downloaded are deleted. The same run again goes on where the
+last one was cut, in the middle of a file too.
 """
 
 from __future__ import annotations
@@ -152,28 +153,57 @@ def _one(
     fetch: FetchSettings,
     converters: Executor | None,
 ) -> Result:
-    """Download, convert, delete."""
+    """Download and convert; then delete what this call downloaded, and nothing that was there before it."""
+    downloaded: list[Path] = []
+    keep = fetch.keep_recordings
+    try:
+        result = _download_and_convert(entry, recordings, output, convert, fetch, converters, downloaded)
+        # Without its video a recording is of no use, kept or not.
+        keep = keep and result.status != "missing"
+    finally:
+        # After any error too: the next run could not tell these files from the user's own.
+        if not keep:
+            for path in downloaded:
+                path.unlink(missing_ok=True)
+    return result
+
+
+def _download_and_convert(
+    entry: Entry,
+    recordings: Path,
+    output: Path,
+    convert: ConvertSettings,
+    fetch: FetchSettings,
+    converters: Executor | None,
+    downloaded: list[Path],
+) -> Result:
+    """The result for an entry; files that were not there and are now go into `downloaded`, also where an error follows."""
+
+    def get(ending: str) -> None:
+        path = recordings / f"{entry.name}{ending}"
+        if not path.exists():
+            url = entry.url if ending == ".mp4" else entry.beside(ending)
+            download(url, path, attempts=fetch.attempts, backoff=fetch.backoff)
+            downloaded.append(path)
+
     video = recordings / f"{entry.name}.mp4"
     recording = Recording(entry.name, video, video.with_suffix(".jsonl"), entry.version)
     if not (output / entry.name).exists():
         try:
             # The small file first: where it is missing the large one is of no use.
-            _get(entry.beside(".jsonl"), video.with_suffix(".jsonl"), fetch)
-            _get(entry.url, video, fetch)
+            get(".jsonl")
+            get(".mp4")
         except Missing as fault:
-            _forget(video)
             return Result(entry.relpath, "missing", fault.got or fault.what)
         except UserError as fault:
             return Result(entry.relpath, "failed", fault.one_line)
         with contextlib.suppress(UserError):
-            _get(entry.beside("-options.json"), video.with_name(video.stem + "-options.json"), fetch)
+            get("-options.json")
     if converters is None:
         result = convert_recording(recording, output, convert)
     else:
         result = converters.submit(convert_recording, recording, output, convert).result()
     result.recording = entry.relpath
-    if not fetch.keep_recordings:
-        _forget(video)
     return result
 
 
@@ -185,14 +215,3 @@ def _one_on_ray(entry: Entry, recordings: Path, output: Path, convert: ConvertSe
     if isinstance(result, Exception):
         return Result(entry.relpath, "failed", " ".join(str(result).split())[:300])
     return result
-
-
-def _forget(video: Path) -> None:
-    """Remove what was downloaded of a recording."""
-    for path in (video, video.with_suffix(".jsonl"), video.with_name(video.stem + "-options.json")):
-        for part in (path, path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")):
-            part.unlink(missing_ok=True)
-
-
-def _get(url: str, path: Path, fetch: FetchSettings) -> None:
-    download(url, path, attempts=fetch.attempts, backoff=fetch.backoff)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,55 @@ def test_as_many_as_wanted_and_kept_if_asked(published: Path, tmp_path: Path) ->
     assert {p.name for p in (tmp_path / "rec").glob("*.mp4")} == {"cheeky-setter-a1.mp4", "brave-penguin-b2.mp4"}
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_kept_recordings_stay_when_the_run_is_repeated_without_keeping(published: Path, tmp_path: Path) -> None:
+    entries = read_index(str(published / "index.json"), tmp_path)
+    fetch(tmp_path, entries, keep_recordings=True)
+    kept = contents(tmp_path / "rec")
+    names = {f"{name}{end}" for name in ("cheeky-setter-a1", "brave-penguin-b2", "quiet-fox-c3") for end in (".mp4", ".jsonl")}  # fmt: skip
+    assert set(kept) == names | {"quiet-fox-c3-options.json"}  # no .part of options that the server does not have
+    assert fetch(tmp_path, entries).count("exists") == 3
+    assert contents(tmp_path / "rec") == kept
+
+
+def test_recordings_that_were_there_before_stay(published: Path, tmp_path: Path) -> None:
+    shutil.copytree(published / "data" / "6.13", tmp_path / "rec")
+    (tmp_path / "rec" / "cheeky-setter-a1.jsonl").unlink()
+    (tmp_path / "rec" / "brave-penguin-b2-options.json").write_text('{"captions": ["mine"]}')
+    (tmp_path / "rec" / "gone-d4.jsonl").write_text("mine")
+    before = contents(tmp_path / "rec")
+    summary = fetch(tmp_path, read_index(str(published / "index.json"), tmp_path))
+    assert (summary.count("converted"), summary.count("missing")) == (3, 1)
+    assert Episode(tmp_path / "out" / "brave-penguin-b2").metadata["captions"] == ["mine"]
+    assert contents(tmp_path / "rec") == before
+
+
+def test_the_folder_that_the_index_points_at_stays(published: Path, tmp_path: Path) -> None:
+    shutil.copytree(published / "data" / "6.13", tmp_path / "rec")
+    relpaths = ["cheeky-setter-a1.mp4", "brave-penguin-b2.mp4", "gone-d4.mp4"]
+    (tmp_path / "index.json").write_text(json.dumps({"basedir": "rec", "relpaths": relpaths}))
+    before = contents(tmp_path / "rec")
+    summary = fetch(tmp_path, read_index(str(tmp_path / "index.json"), tmp_path))
+    assert (summary.count("converted"), summary.count("missing")) == (2, 1)
+    assert contents(tmp_path / "rec") == before
+
+
+def test_downloads_are_removed_when_the_disk_is_full(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("steve1.data.fetch.convert_recording", full)
+    summary = fetch(tmp_path, read_index(str(published / "index.json"), tmp_path), parallel=1)
+    assert "No space left" in summary.stopped
+    assert not list((tmp_path / "rec").glob("*.mp4"))
+    assert not list((tmp_path / "rec").glob("*.jsonl"))
+
+
 def test_a_server_that_drops_shortens_and_errs(published: Path, tmp_path: Path) -> None:
     with faulty_server() as server:
         for path in (published / "data" / "6.13").iterdir():
@@ -104,8 +155,11 @@ def test_a_server_that_drops_shortens_and_errs(published: Path, tmp_path: Path) 
         assert "500" in found["quiet-fox-c3.mp4"].reason
         # Resumed where it broke, not begun again.
         assert ("/x/data/6.13/cheeky-setter-a1.mp4", "bytes=2000-") in server.requests
+        # The next run could not tell finished files from the user's; parts are its own.
+        assert not list((tmp_path / "rec").glob("*.jsonl"))
         server.plan.clear()
         assert fetch(tmp_path, entries).count("converted") == 1
+        assert list((tmp_path / "rec").iterdir()) == []
 
 
 def test_the_script_takes_its_variables_from_the_environment(published: Path, tmp_path: Path) -> None:
