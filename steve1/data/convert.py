@@ -24,9 +24,10 @@ from steve1.core.files import sha256_file
 from steve1.core.paths import display
 
 from .episode import Episode, EpisodeWriter
+from .layouts import ACTIONS
 from .recordings import Recording, Ticks
-from .resample import Rates, at_game_rate, check_even, read_game_ticks
-from .video import RECORDER_SIZE, decoded_frames, probe, recorder_size
+from .resample import FPS_TOLERANCE, Rates, at_game_rate, check_even, read_game_ticks
+from .video import FPS, RECORDER_SIZE, decoded_frames, probe, recorder_size
 
 #: faults of the machine, not of a recording: they would meet the next one too
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO}
@@ -97,7 +98,8 @@ def convert_recording(
 
     Args:
         recording: from `find_recordings`.
-        output_dir: where `<recording.name>/` is made; an episode that is there already is left alone.
+        output_dir: where `<recording.name>/` is made; an episode that is there already is left alone,
+            and the recording refused if the episode was made from another one.
         settings: see there.
         on_frames: called with the number of frames decoded since the last call.
     """
@@ -107,7 +109,7 @@ def convert_recording(
     assert result.notes is not None
     try:
         if target.exists():
-            _already(target, settings, result)
+            _already(recording, target, settings, result)
         else:
             _convert(recording, target, settings, result, on_frames or (lambda count: None))
     except UserError as fault:
@@ -133,14 +135,63 @@ def _lies_in(path: object, folder: Path) -> bool:
     )
 
 
-def _already(target: Path, settings: ConvertSettings, result: Result) -> None:
-    result.status = "exists"
+def _already(recording: Recording, target: Path, settings: ConvertSettings, result: Result) -> None:
     episode = Episode(target)
-    result.frames = len(episode)
-    earlier = {key: episode.metadata.get(key) for key in ("keep_nulls", "camera_rounding")}
-    wanted = {"keep_nulls": settings.keep_nulls, "camera_rounding": settings.camera_rounding}
-    if None not in earlier.values() and earlier != wanted:
-        result.notes = [f"was converted with {earlier}, not {wanted}; remove it to convert it anew"]
+    _check_same_source(recording, target, episode.metadata)
+    result.status, result.frames = "exists", len(episode)
+    if changed := _changed_settings(episode.metadata, settings):
+        result.notes = [
+            f"was converted with {', '.join(changed)}; it stays as it is: "
+            "use another output folder to have the recording converted with the new settings"
+        ]
+
+
+def _check_same_source(recording: Recording, target: Path, known: dict[str, Any]) -> None:
+    """Raises UserError where the episode's metadata says that it was made from other files; old ones say nothing."""
+    hashes = known.get("sha256")
+    if not isinstance(hashes, dict):
+        return
+    # By suffix: the same files under other names, or in another folder, are the same recording.
+    earlier = {Path(name).suffix: digest for name, digest in hashes.items()}
+    for path in _identifying_files(recording):
+        # A download whose episode is there already is not fetched again.
+        if path.exists() and sha256_file(path) != earlier.get(path.suffix):
+            raise UserError(
+                "Another recording of this name was converted already.",
+                where=target,
+                expected=f"an episode made from {path}",
+                got=f"one made from another file ({known.get('source', 'unknown')})",
+                todo="rename this recording, or convert the parent folder of both into a new output folder; "
+                "if this one replaces the other, remove the episode first",
+            )
+
+
+def _identifying_files(recording: Recording) -> list[Path]:
+    """What tells a recording from another of its name, the smallest first; of a folder of frames its actions."""
+    if recording.ticks is not None:
+        return [recording.ticks, recording.video]
+    return [path for name in (ACTIONS, "actions.pkl") if (path := recording.video / name).exists()]
+
+
+def _changed_settings(known: dict[str, Any], settings: ConvertSettings) -> list[str]:
+    """The settings that are not those of the episode's metadata, with both values; one that it does not tell is no change."""
+    pairs: dict[str, tuple[Any, Any]] = {
+        "keep_nulls": (known.get("keep_nulls"), settings.keep_nulls),
+        "camera_rounding": (known.get("camera_rounding"), settings.camera_rounding),
+        "esc_as_inventory": (known.get("esc_as_inventory"), settings.esc_as_inventory),
+        "mineclip_frames": (known.get("mineclip_frames"), settings.keep_mineclip_frames),
+    }
+    # "source_fps" is the video's own rate; "resampled" has the one that conversion went by.
+    own = FPS if known.get("source_kind") == "episode" else known.get("source_fps")
+    if own is not None:
+        used = (known.get("resampled") or {}).get("video_fps", FPS)
+        pairs["source_fps"] = (_rate_text(used), _rate_text(settings.source_fps or own))
+    return [f"{name} {old} (now {new})" for name, (old, new) in pairs.items() if old not in (None, new)]
+
+
+def _rate_text(rate: float) -> str:
+    # Four digits: of the video's rate the metadata has a rounded value only.
+    return f"{FPS if abs(rate - FPS) <= FPS_TOLERANCE else rate:.4g}"
 
 
 def _convert(
@@ -282,7 +333,7 @@ def _provenance(recording: Recording, ticks: Ticks, settings: ConvertSettings, r
     if recording.ticks is not None:
         info = probe(recording.video)
         known["source_size"], known["source_fps"] = [info.width, info.height], round(info.fps, 4)
-        known["sha256"] = {path.name: sha256_file(path) for path in (recording.video, recording.ticks)}
+    known["sha256"] = {path.name: sha256_file(path) for path in _identifying_files(recording)}
     for key in ("behaviour", "captions"):
         if key in options:
             known[key] = options[key]

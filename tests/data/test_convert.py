@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from steve1 import actions as act
+from steve1.commands import convert as convert_command
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame, mineclip_frame
 from steve1.core.paths import ROOT
@@ -210,9 +212,96 @@ def test_a_second_run_goes_on_and_says_what_differs(tmp_path: Path) -> None:
     before = (tmp_path / "out" / "a" / "frames.jpgs").stat().st_mtime_ns
     summary = converted(tmp_path, keep_nulls=True)
     assert summary.count("exists") == 3
-    assert "converted with" in summary.results[0].notes[0]
+    assert "converted with keep_nulls False (now True); it stays as it is" in summary.results[0].notes[0]
+    assert "another output folder" in summary.text
     assert (tmp_path / "out" / "a" / "frames.jpgs").stat().st_mtime_ns == before
     assert not (tmp_path / "out" / ".x.1.abc.tmp").exists()
+
+
+def edit_metadata(folder: Path, drop: tuple[str, ...]) -> None:
+    known = json.loads((folder / "metadata.json").read_text())
+    (folder / "metadata.json").write_text(json.dumps({key: value for key, value in known.items() if key not in drop}))
+
+
+def test_another_recording_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    days = [tmp_path / "days" / day for day in ("day1", "day2")]
+    for number, day in enumerate(days):
+        make_recording(day, "same", 30 + number)
+    make_recording(days[1], "other", 30)
+    out = tmp_path / "out"
+    assert convert_folder(days[0], out, ConvertSettings()).count("converted") == 1
+    before = (out / "same" / "frames.jpgs").read_bytes()
+    summary = convert_folder(days[1], out, ConvertSettings())
+    assert (summary.count("converted"), summary.count("refused"), summary.count("exists")) == (1, 1, 0)
+    (refused,) = (result for result in summary.results if result.status == "refused")
+    for text in ("Another recording of this name was converted already", "day1/same.mp4", "day2/same", "rename", "parent folder"):  # fmt: skip
+        assert text in refused.reason
+    assert (refused.frames, refused.episode) == (0, "")
+    rows = [json.loads(line) for line in summary.report.read_text().splitlines()]
+    assert [row["status"] for row in rows if row["recording"].endswith("same.mp4")] == ["refused"]
+    assert (out / "same" / "frames.jpgs").read_bytes() == before
+    assert convert_folder(tmp_path / "days", tmp_path / "both", ConvertSettings()).count("converted") == 3
+    # The same files in another folder, and an episode that does not say what it was made from.
+    shutil.copytree(days[0], tmp_path / "moved")
+    assert convert_folder(tmp_path / "moved", out, ConvertSettings()).count("exists") == 1
+    edit_metadata(out / "same", ("sha256",))
+    assert convert_folder(days[1], out, ConvertSettings()).count("exists") == 2
+
+
+def test_the_same_ticks_with_another_video_are_another_recording(tmp_path: Path) -> None:
+    make_recording(tmp_path / "in", "a", 30)
+    converted(tmp_path)
+    make_recording(tmp_path / "in", "a", 30, width=160, height=90)
+    assert "a.mp4" in converted(tmp_path).results[0].reason
+
+
+@pytest.mark.parametrize("make", [guide_episode, steve1_episode])
+def test_another_folder_of_frames_of_the_same_name_is_refused(tmp_path: Path, make: Any) -> None:
+    for day, length in (("day1", 30), ("day2", 31)):
+        make(tmp_path / day / "same", length)
+    statuses = [
+        convert_folder(tmp_path / day, tmp_path / "out", ConvertSettings()).results[0].status
+        for day in ("day1", "day1", "day2")
+    ]
+    assert statuses == ["converted", "exists", "refused"]
+
+
+def test_the_command_tells_the_refusal_by_its_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for day in ("day1", "day2"):
+        make_recording(tmp_path / day, "same", 30 if day == "day1" else 31)
+    command = {"output_dir": str(tmp_path / "out"), "workers": 1}
+    assert convert_command.main(convert_command.Args(str(tmp_path / "day1"), **command)) == 0
+    with pytest.raises(UserError, match="Nothing could be converted"):
+        convert_command.main(convert_command.Args(str(tmp_path / "day2"), **command))
+    make_recording(tmp_path / "day2", "new", 30)
+    assert convert_command.main(convert_command.Args(str(tmp_path / "day2"), **command)) == 1
+    assert "1 converted, 0 there already, 1 refused" in capsys.readouterr().out
+
+
+def test_other_settings_are_told_with_both_values(tmp_path: Path) -> None:
+    make_recording(tmp_path / "in", "a", 60, fps=30)
+    assert not [note for note in converted(tmp_path).results[0].notes or () if "converted with" in note]
+    for same in ({}, {"source_fps": 30.0}):
+        assert (converted(tmp_path, **same).results[0].status, converted(tmp_path, **same).results[0].notes) == ("exists", [])  # fmt: skip
+    summary = converted(tmp_path, source_fps=20, esc_as_inventory=True, keep_mineclip_frames=False)
+    assert (summary.count("exists"), summary.results[0].frames) == (1, 40)
+    told = "esc_as_inventory False (now True), mineclip_frames True (now False), source_fps 30 (now 20)"
+    assert told in summary.results[0].notes[0]
+    edit_metadata(tmp_path / "out" / "a", ("esc_as_inventory", "mineclip_frames", "source_fps", "resampled", "sha256"))
+    summary = converted(tmp_path, source_fps=20, esc_as_inventory=True, keep_mineclip_frames=False)
+    assert (summary.count("exists"), summary.results[0].notes) == (1, [])
+
+
+def test_a_rate_that_was_named_is_compared_with_the_videos_own(tmp_path: Path) -> None:
+    make_recording(tmp_path / "in", "a", 30, fps=30)
+    converted(tmp_path, source_fps=20)
+    assert "source_fps 20 (now 30)" in (converted(tmp_path).results[0].notes or [""])[0]
+    guide_episode(tmp_path / "frames" / "b", 30)
+    for _ in range(2):
+        again = convert_folder(tmp_path / "frames", tmp_path / "out", ConvertSettings(source_fps=10))
+    assert (again.count("exists"), again.results[0].notes) == (1, [])
+    again = convert_folder(tmp_path / "frames", tmp_path / "out", ConvertSettings())
+    assert "source_fps 10 (now 20)" in (again.results[0].notes or [""])[0]
 
 
 def test_workers_do_the_same(tmp_path: Path) -> None:
