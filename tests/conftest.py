@@ -16,16 +16,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-GOLDEN = ROOT.parent / "shared" / "golden"
+from tests.goldens import GOLDEN
+
 MARKERS = ("e2e", "game", "gpu")
 
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """Folder of tensors made with the reference code; tests that need it skip where it is absent."""
-    if not GOLDEN.is_dir():
-        pytest.skip(f"golden tensors are not at {GOLDEN}")
+    """Folder of arrays and lists made with the reference code; `golden_arrays` reads its .npz files."""
     return GOLDEN
 
 

@@ -12,13 +12,14 @@ import pytest
 
 from steve1 import actions
 from steve1.core.errors import UserError
+from tests.goldens import golden_arrays
 
 Stored = dict[str, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def stored(golden: Path) -> Stored:
-    return dict(np.load(golden / "action_mapping.npz"))
+def stored() -> Stored:
+    return golden_arrays("action_mapping.npz")
 
 
 def env_actions(stored: Stored) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,14 @@ from steve1.core.frames import agent_frame
 from steve1.policy import GoalPolicy
 from steve1.policy.image import ImageEncoder
 from steve1.policy.prepared import PreparedEncoder, PreparedPolicy
+from tests.goldens import golden_arrays
 
 Arrays = dict[str, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def guided(golden: Path) -> Arrays:
-    return dict(np.load(golden / "policy_tiny_cfg.npz"))
+def guided() -> Arrays:
+    return golden_arrays("policy_tiny_cfg.npz")
 
 
 def normalised(values: np.ndarray) -> torch.Tensor:
@@ -53,7 +53,7 @@ def test_guided_log_probs_and_actions(tiny: GoalPolicy, guided: Arrays, name: st
 
 
 def test_frames_are_resized_as_published(guided: Arrays) -> None:
-    for frame, small in zip(guided["frames"], guided["img128"], strict=True):
+    for frame, small in zip(guided["frames"][::8], guided["img128"], strict=True):
         assert (agent_frame(frame) == small).all()
 
 

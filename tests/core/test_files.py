@@ -15,6 +15,7 @@ from steve1.core.files import atomic_dir, atomic_file, atomic_path, read_json, w
 from steve1.core.frames import agent_frame, mineclip_frame
 from steve1.core.paths import ROOT, display, resolve
 from steve1.core.seeds import generator, integer
+from tests.goldens import golden_arrays
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -109,8 +110,8 @@ def test_paths_with_dots_resolve() -> None:
     assert display("/elsewhere/a") == "/elsewhere/a"
 
 
-def test_resize_is_the_reference_one(golden: Path) -> None:
-    tensors = np.load(golden / "resize.npz")
+def test_resize_is_the_reference_one() -> None:
+    tensors = golden_arrays("resize.npz")
     for index in range(2):
         frame = tensors[f"in{index}"]
         np.testing.assert_array_equal(agent_frame(frame), tensors[f"out128_{index}"])

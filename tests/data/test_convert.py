@@ -28,6 +28,7 @@ from steve1.data.episode import Episode
 from steve1.data.jpegs import JpegPackWriter
 from steve1.data.recordings import find_recordings
 from steve1.data.video import read_frames
+from tests.goldens import golden_arrays
 
 from .makers import action, embeds, make_recording, null_tick, picture, tick
 from .test_episode import guide_episode, steve1_episode
@@ -478,8 +479,8 @@ def test_exit_codes(tmp_path: Path, good: int, bad: int, code: int) -> None:
     assert convert_run.REPORT in {p.name for p in (tmp_path / "out").iterdir()}
 
 
-def test_resizing_is_the_published_one(golden: Path) -> None:
-    stored = np.load(golden / "resize.npz")
+def test_resizing_is_the_published_one() -> None:
+    stored = golden_arrays("resize.npz")
     for number in (0, 1):
         assert np.array_equal(agent_frame(stored[f"in{number}"]), stored[f"out128_{number}"])
         assert np.array_equal(mineclip_frame(stored[f"in{number}"]).transpose(2, 0, 1), stored[f"mineclip_{number}"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +9,7 @@ import torch
 from steve1.mineclip.config import MineCLIPConfig
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.weights import fill
+from tests.goldens import golden_arrays
 
 TINY = MineCLIPConfig(
     embed_dim=64,
@@ -37,10 +36,16 @@ SMALL = MineCLIPConfig(
 
 
 @pytest.fixture(scope="session")
-def tiny_tensors(golden: Path) -> dict[str, torch.Tensor]:
-    """The golden weights under their published keys, without the prefix `model.`."""
-    with np.load(golden / "mineclip_tiny_state.npz") as file:
-        return {key: torch.from_numpy(file[key]) for key in file.files}
+def tiny_tensors() -> dict[str, torch.Tensor]:
+    """The golden weights under their published keys, without the prefix `model.`; both towers under all their names."""
+    tensors = {}
+    for key, array in golden_arrays("mineclip_tiny_state.npz").items():
+        names = {key}
+        if key.startswith("clip_model."):
+            names |= {f"reward_head.{key}", key.replace("clip_model.vision_model.", "image_encoder.")}
+        tensors |= dict.fromkeys(names, torch.from_numpy(array))
+    assert len(tensors) == 188
+    return tensors
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +57,9 @@ def tiny(tiny_tensors: dict[str, torch.Tensor]) -> MineCLIP:
 
 
 @pytest.fixture(scope="session")
-def tiny_io(golden: Path) -> dict[str, np.ndarray]:
+def tiny_io() -> dict[str, np.ndarray]:
     """The golden inputs and outputs of the tiny model."""
-    with np.load(golden / "mineclip_tiny_io.npz") as file:
-        return {key: file[key] for key in file.files}
+    return golden_arrays("mineclip_tiny_io.npz")
 
 
 @pytest.fixture

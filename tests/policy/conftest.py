@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from steve1.policy import GoalPolicy, load_policy
+from tests.goldens import golden_arrays
 
 Arrays = dict[str, np.ndarray]
 
@@ -23,11 +24,11 @@ def tiny_model(golden: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def tiny_weights(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny policy's stored weights as a torch state dict on disk."""
-    stored = np.load(golden / "policy_tiny_state.npz")
+    stored = golden_arrays("policy_tiny_state.npz")
     path = tmp_path_factory.mktemp("weights") / "tiny.weights"
-    torch.save({key: torch.from_numpy(stored[key]) for key in stored.files}, path)
+    torch.save({key: torch.from_numpy(array) for key, array in stored.items()}, path)
     return path
 
 
@@ -38,9 +39,9 @@ def tiny(tiny_model: dict[str, Any], tiny_weights: Path) -> GoalPolicy:
 
 
 @pytest.fixture(scope="session")
-def inputs(golden: Path) -> dict[str, torch.Tensor]:
+def inputs() -> dict[str, torch.Tensor]:
     """frames, goals, first, buttons, camera of three rows and 64 steps, and lens of the stored chunks."""
-    stored = np.load(golden / "policy_tiny_inputs.npz")
+    stored = golden_arrays("policy_tiny_inputs.npz")
     return {
         "frames": torch.from_numpy(stored["img"]),
         "goals": torch.from_numpy(stored["mineclip_embed"]),
@@ -52,9 +53,9 @@ def inputs(golden: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="session")
-def outputs(golden: Path) -> Arrays:
+def outputs() -> Arrays:
     """What the published network made of them."""
-    return dict(np.load(golden / "policy_tiny_outputs.npz"))
+    return golden_arrays("policy_tiny_outputs.npz")
 
 
 @pytest.fixture(scope="session")

@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from steve1.core.errors import UserError
 from steve1.prior import Prior, PriorConfig, load_prior, save_prior
 from steve1.prior.cvae import losses
+from tests.goldens import golden_arrays
 
 
 @pytest.fixture(scope="module")
-def arrays(golden: Path) -> dict[str, torch.Tensor]:
-    with np.load(golden / "cvae.npz") as file:
-        return {key: torch.from_numpy(np.asarray(file[key])) for key in file.files if key.startswith("small_")}
+def arrays() -> dict[str, torch.Tensor]:
+    return {key: torch.from_numpy(array) for key, array in golden_arrays("cvae.npz").items()}
 
 
 @pytest.fixture(scope="module")
