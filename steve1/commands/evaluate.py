@@ -1,4 +1,4 @@
-"""Success rates with error bars: `bash 5_evaluate.sh --weights A.weights B.weights --tasks dig_dirt explore`.
+"""Success rates with error bars: `bash 5_evaluate.sh --weights A.weights B.weights --tasks dig_dirt explore --target dig_dirt`.
 
 In: weights (the first is what the others are compared with), tasks, a number of episodes. Out: a folder with the log, traces, and a report as
 Markdown, JSON, CSV and HTML. The same command again continues where it was.
@@ -36,12 +36,19 @@ def settings_of(args: Args) -> EvaluationSettings:
 def main(args: Args) -> None:
     """Evaluate, print the tables."""
     from steve1.evaluation import evaluate
-    from steve1.evaluation.report import attribution_table, comparisons_table, looks_sentence, rates_table
+    from steve1.evaluation.report import (
+        attribution_table,
+        comparisons_table,
+        looks_sentence,
+        rates_table,
+        target_sentence,
+    )
 
     began = time.perf_counter()
     report = evaluate(settings_of(args))
     print("\n" + rates_table(report.summary, report.tasks))
-    for text in (looks_sentence(report.summary), comparisons_table(report.summary), attribution_table(report.summary["attribution"])):
+    differences = (looks_sentence(report.summary), target_sentence(report.summary), comparisons_table(report.summary))
+    for text in (*differences, attribution_table(report.summary["attribution"])):
         if text:
             print("\n" + text)
     steps = sum(line["steps"] for line in report.lines)

@@ -23,7 +23,7 @@ class Args(PlaySettings):
     weights: tuple[str, ...]
     """One or more weights files (also random, noop, scripted); with several, the first weights file is the base."""
     task: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--tasks"])]
-    """One or more names of tasks, e.g. BuildVillageHouse or dig_dirt; unknown names list the nearest. With --env minedojo its ids: harvest_milk, "combat_zombie*"."""
+    """What the weights were to learn: one or more names of tasks, e.g. BuildVillageHouse or dig_dirt; unknown names list the nearest. With --env minedojo its ids: harvest_milk, "combat_zombie*"."""
     steps: int = 3000
     """With --env minedojo: longest episode, 20 steps a second; other tasks have their own."""
 
@@ -52,7 +52,7 @@ def main(args: Args) -> None:
     names = [task.name for task in tasks]
     called = args.name or "-vs-".join(each.name for each in contestants) + "-" + "-".join(names if len(names) < 4 else [f"{len(names)}-tasks"])
     values = {**args.values(), "env": env, "name": called}
-    report = evaluate(EvaluationSettings(contestants=args.weights, tasks=tuple(names), **values))
+    report = evaluate(EvaluationSettings(contestants=args.weights, tasks=tuple(names), target=tuple(names), **values))
     if len(tasks) == 1:
         print("\n" + comparison_table(report, tasks[0]))
     else:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from .statistics import OPEN, improvement, look_confidence, retention
+from .statistics import UNDECIDED, improvement, look_confidence, retention
 from .summary import own_row
 
 # A forecast is rough: only when it exceeds what is allowed by this factor is a question given up.
@@ -74,7 +74,7 @@ class Decider:
         for question in sorted(self.questions(lines), key=lambda each: each.further):
             following = next((look for look in self.looks if look > question.pairs), None)
             hopeless = question.pairs + question.further > _HOPELESS * self.looks[-1]
-            if question.verdict != OPEN or following is None or hopeless:
+            if question.verdict not in UNDECIDED or following is None or hopeless:
                 continue
             for who in (self.base, question.contestant):
                 key = (who, question.task)

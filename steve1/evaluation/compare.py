@@ -11,15 +11,15 @@ from typing import Any
 
 from .evaluate import Report, evaluate
 from .films import copy_file
-from .report import markdown_table, p_text, percent
+from .report import markdown_table, p_text, percent, verdict_text
 from .settings import EvaluationSettings
 from .suite import Task
 
 
 def compare(settings: EvaluationSettings, prompt: str, video: Path | None = None, **injected: Any) -> tuple[Report, Path | None]:
-    """Evaluate on the settings' one task under `prompt`; the first episode's film is copied to `video` if given."""
+    """Evaluate on the settings' one task under `prompt`: did it improve? The first episode's film is copied to `video` if given."""
     task = settings.tasks[0]
-    report = evaluate(dataclasses.replace(settings, prompts={task: prompt}), **injected)
+    report = evaluate(dataclasses.replace(settings, prompts={task: prompt}, target=(task,)), **injected)
     name = next(iter(report.films.values()), None)
     if name is None:
         return report, None
@@ -28,7 +28,7 @@ def compare(settings: EvaluationSettings, prompt: str, video: Path | None = None
 
 
 def comparison_table(report: Report, task: Task) -> str:
-    """Episodes, successes and mean measure of each, and the difference from the first."""
+    """Episodes, successes and mean measure of each; the difference from the first, and the verdict on it."""
     rows = []
     for who, cell in report.summary["rates"][task.name].items():
         if cell:
@@ -43,4 +43,5 @@ def comparison_table(report: Report, task: Task) -> str:
                 f"\n\n{who} against {report.summary['base']}: {100 * row['difference']:+.0f} points "
                 f"(95 % interval {low:+.0f} to {high:+.0f}, exact paired p {p_text(row['p_mcnemar'])}, {row['pairs']} pairs)"
             )
+            table += "" if row["verdict"] == "–" else f": {verdict_text(row)}"
     return table

@@ -24,8 +24,10 @@ from .report import (
     p_text,
     percent,
     settings_list,
+    target_sentence,
     verdict_text,
 )
+from .statistics import UNDECIDED
 
 _STYLE = """:root{color-scheme:light}body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:1120px;padding:0 1em;color:#222;background:#fff}
 h1{margin-bottom:.2em}h2{margin-top:2em;border-bottom:1px solid #ddd}h3{margin:1.2em 0 .3em}.note{color:#555;max-width:52em}
@@ -36,7 +38,7 @@ svg{max-width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#333
 .tiles{display:flex;flex-wrap:wrap;gap:14px 26px}.tiles figure{margin:0}.tiles figcaption{font-size:12px;color:#444}
 video{max-width:min(100%,640px);background:#000}code,pre{font-size:12px}li{overflow-wrap:anywhere}"""
 
-_SHADES = {"kept": "good", "improved": "good", "lost": "bad", "worse": "bad", "cannot tell yet": "open"}
+_SHADES = {"kept": "good", "improved": "good", "lost": "bad", "worse": "bad", **dict.fromkeys(UNDECIDED, "open")}
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], shades: Mapping[tuple[int, int], str] | None = None) -> str:
@@ -91,7 +93,8 @@ def _differences(summary: Mapping[str, Any]) -> str:
     head = [f"against {summary['base']}", "task", "pairs (gained / lost)", "points", "95 % interval", "bootstrap", "p exact / Holm", "measure", "verdict"]
     return (
         '<p class="note">Pairs are episodes on the same seed and start place. The interval is Newcombe\'s for paired rates, p is McNemar\'s exact '
-        "one, Holm's corrects it for the number of tasks. Kept: the whole interval lies above -10 points.</p>" + _table(head, rows, shades)
+        "one, Holm's corrects it for the number of tasks. Improved or worse: the exact p is below 0.05. Kept: the whole interval lies above -10 points. "
+        f"{html.escape(target_sentence(summary))}</p>" + _table(head, rows, shades)
     )
 
 

@@ -105,6 +105,16 @@ def failures_table(entries: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(["weights", "task", "episode", "measure", "why", "video"], rows) if rows else ""
 
 
+def target_sentence(summary: Mapping[str, Any]) -> str:
+    """Which tasks are asked "improved?" and which "kept?"; empty without comparisons."""
+    if not any(row["asked"] != "–" for tasks in summary["comparisons"].values() for row in tasks.values()):
+        return ""
+    if not summary["target"]:
+        return 'Every task counts as a skill to be kept. If one was to be learnt, name it (--target TASK): it is then asked "improved?".'
+    others = '; of every other one, "kept?"' if set(summary["rates"]) - set(summary["target"]) else ""
+    return f'Asked of {", ".join(summary["target"])}: "improved?"{others}.'
+
+
 def looks_sentence(summary: Mapping[str, Any]) -> str:
     """What the repeated looks of an adaptive evaluation did to its intervals; empty for a fixed number of episodes."""
     looks = summary["looks"]
@@ -142,8 +152,9 @@ def render_markdown(title: str, summary: Mapping[str, Any], tasks: Sequence[Task
     """The whole report as Markdown."""
     parts = [f"# {title}", "Successes of episodes with Wilson's 95 % interval; same seeds and start states for all."]
     parts += [looks_sentence(summary), rates_table(summary, tasks)]
+    differences = [target_sentence(summary), comparisons_table(summary)]
     sections = {
-        "Differences": comparisons_table(summary),
+        "Differences": "\n\n".join(text for text in differences if text),
         "Which part fails?": attribution_table(summary.get("attribution", {})),
         "Failures worth watching": failures_table(summary.get("failures", [])),
         "Cross table": cross_tables(summary, tasks),

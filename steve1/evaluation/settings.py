@@ -67,7 +67,7 @@ class JudgeSettings(PlaySettings):
     tasks: tuple[str, ...] = ("all",)
     """Tasks by name, or all."""
     target: tuple[str, ...] = ()
-    """Tasks that the weights were to learn; all others count as skills to be kept."""
+    """Tasks that the weights were to learn (improved, worse, or not sure yet); all others count as skills to be kept."""
     until: Literal["fixed", "settled"] = "fixed"
     """`settled` begins with --episodes and goes on where the answer is still open; intervals then allow for the repeated looks."""
     max_episodes: int = 160

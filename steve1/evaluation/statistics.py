@@ -64,6 +64,10 @@ def mcnemar_exact(first: Sequence[bool], second: Sequence[bool]) -> float:
         raise UserError("Paired results need the same seeds.", expected=len(first), got=len(second))
     gained = sum(1 for a, b in zip(first, second) if b and not a)
     lost = sum(1 for a, b in zip(first, second) if a and not b)
+    return _mcnemar(gained, lost)
+
+
+def _mcnemar(gained: int, lost: int) -> float:
     differing = gained + lost
     if differing == 0:
         return 1.0
@@ -134,6 +138,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 KEPT, LOST, IMPROVED, WORSE, UNCHANGED, OPEN = "kept", "lost", "improved", "worse", "no change", "cannot tell yet"
+LOOKS_BETTER, LOOKS_WORSE = "looks better, not sure yet", "looks worse, not sure yet"
+UNDECIDED = (OPEN, LOOKS_BETTER, LOOKS_WORSE)
 
 
 def retention(
@@ -159,21 +165,30 @@ def retention(
 def improvement(
     first: Sequence[bool], second: Sequence[bool], margin: float = 0.1, confidence: float = 0.95
 ) -> tuple[str, int]:
-    """Was a skill learnt? ("improved" | "worse" | "no change" | "cannot tell yet", further episodes that would probably settle it).
+    """Was a skill learnt? (verdict, further episodes that would probably settle it).
 
-    improved, worse: the whole interval of the difference lies on one side of 0; no change: it lies within the margin.
+    Verdicts:
+        improved, worse: the exact paired p is below 1 - confidence (0.05).
+        no change: it is not, and the whole interval of the difference lies within the margin.
+        looks better, not sure yet; looks worse, not sure yet: neither, and the rates differ.
+        cannot tell yet: neither, and the rates are equal.
     """
+    p, alpha = mcnemar_exact(first, second), 1 - confidence
     low, high = paired_difference(first, second, confidence)
     difference = (sum(second) - sum(first)) / len(first)
-    if low > 0:
-        return IMPROVED, 0
-    if high < 0:
-        return WORSE, 0
+    if p < alpha:
+        return (IMPROVED if difference > 0 else WORSE), 0
     if -margin < low and high < margin:
         return UNCHANGED, 0
+    verdict = LOOKS_BETTER if difference > 0 else LOOKS_WORSE if difference < 0 else OPEN
     half = difference - low if difference >= 0 else high - difference
-    # Small differences are settled sooner by showing that they are within the margin than by telling them from 0.
-    return OPEN, _further(len(first), half, max(abs(difference), margin - abs(difference)), margin)
+    if abs(difference) < margin / 2:
+        # Small differences are settled sooner by showing that they are within the margin than by telling them from 0.
+        return verdict, _further(len(first), half, margin - abs(difference), margin)
+    gained = sum(1 for a, b in zip(first, second) if b and not a)
+    lost = gained + sum(first) - sum(second)
+    further = _further(len(first), half, abs(difference), margin)
+    return verdict, _further_until_significant(len(first), gained, lost, alpha, further)
 
 
 def _further(pairs: int, half: float, room: float, margin: float) -> int:
@@ -181,6 +196,13 @@ def _further(pairs: int, half: float, room: float, margin: float) -> int:
     # Near the border itself nothing settles it; a tenth of the margin is as near as the forecast looks.
     needed = pairs * (half / max(room, margin / 10)) ** 2
     return max(1, math.ceil(needed) - pairs)
+
+
+def _further_until_significant(pairs: int, gained: int, lost: int, alpha: float, further: int) -> int:
+    """At least `further` more pairs, and so many that results like these give an exact p below `alpha`."""
+    while _mcnemar(*(round(count * (pairs + further) / pairs) for count in (gained, lost))) >= alpha:
+        further += 1
+    return further
 
 
 def looks(first: int, most: int) -> tuple[int, ...]:

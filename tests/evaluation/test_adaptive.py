@@ -26,14 +26,40 @@ def test_looks_double_and_end_where_asked() -> None:
             s.looks(first, most)
 
 
-def test_a_taught_skill_has_four_verdicts() -> None:
+def test_verdicts_on_a_taught_skill() -> None:
     wins, losses = [True] * 40, [False] * 40
     assert s.improvement(losses, wins) == (s.IMPROVED, 0)
     assert s.improvement(wins, losses) == (s.WORSE, 0)
     assert s.improvement(wins * 4, wins * 4) == (s.UNCHANGED, 0)
-    verdict, further = s.improvement([True] * 10 + [False] * 10, [True] * 12 + [False] * 8)
-    assert verdict == s.OPEN
-    assert further > 0
+    base, more = [True] * 10 + [False] * 10, [True] * 12 + [False] * 8
+    assert s.improvement(base, [True] * 8 + [False] * 2 + [True] * 2 + [False] * 8)[0] == s.OPEN
+    assert s.improvement(base, more) == (s.LOOKS_BETTER, 35)
+    assert s.improvement(more, base) == (s.LOOKS_WORSE, 35)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "gained", "lost", "p", "verdict"),
+    [
+        (6, 5, 0, 0.0625, s.LOOKS_BETTER),  # the interval is +28 to +97: the exact test decides
+        (6, 6, 0, 0.03125, s.IMPROVED),
+        (6, 0, 5, 0.0625, s.LOOKS_WORSE),
+        (6, 0, 6, 0.03125, s.WORSE),
+        (20, 10, 3, 0.0923, s.LOOKS_BETTER),
+        (20, 11, 2, 0.0225, s.IMPROVED),
+    ],
+)
+def test_the_exact_p_decides_between_sure_and_not_sure(
+    pairs: int, gained: int, lost: int, p: float, verdict: str
+) -> None:
+    first = [False] * gained + [True] * lost + [False] * (pairs - gained - lost)
+    second = [True] * gained + [False] * lost + [False] * (pairs - gained - lost)
+    assert s.mcnemar_exact(first, second) == pytest.approx(p, abs=1e-4)
+    found, further = s.improvement(first, second)
+    assert found == verdict
+    assert (further > 0) == (p >= 0.05)
+    # The forecast is honest: with that many more of the same kind, it is settled.
+    times = (pairs + further) // pairs + 1
+    assert s.improvement(first * times, second * times)[0] in (s.IMPROVED, s.WORSE)
 
 
 def line(who: str, number: int, won: bool) -> dict[str, Any]:
@@ -82,22 +108,22 @@ def test_large_effects_stop_early_and_small_ones_go_on() -> None:
 def test_only_open_questions_get_more_episodes(world: Path) -> None:
     """The tuned one succeeds always: learning dirt is settled at once; that it kept swimming needs no more; nobody goes to the limit."""
     report = evaluate(
-        settings(world, "base", "tuned", "nothing", episodes=4, until="settled", max_episodes=16, target=("dig_dirt",)), **injected()
+        settings(world, "base", "tuned", "nothing", episodes=8, until="settled", max_episodes=32, target=("dig_dirt",)), **injected()
     )
     played = {task: report.summary["rates"][task]["tuned"]["episodes"] for task in report.summary["rates"]}
-    assert played == {"dig_dirt": 4, "look_at_sky": 4, "swim": 4}
-    assert report.summary["looks"] == [4, 8, 16]
+    assert played == {"dig_dirt": 8, "look_at_sky": 8, "swim": 8}
+    assert report.summary["looks"] == [8, 16, 32]
     assert report.summary["comparisons"]["tuned"]["dig_dirt"]["verdict"] == "improved"
-    assert report.summary["comparisons"]["tuned"]["dig_dirt"]["p_mcnemar"] == pytest.approx(3 * 2 * 0.5**4)
-    assert "looks after 4, 8, 16 pairs" in report.paths["md"].read_text()
+    assert report.summary["comparisons"]["tuned"]["dig_dirt"]["p_mcnemar"] == pytest.approx(3 * 2 * 0.5**8)
+    assert "looks after 8, 16, 32 pairs" in report.paths["md"].read_text()
 
 
 def test_open_questions_are_played_on_and_resumed(world: Path) -> None:
-    """Two gained of two do not prove much; four of four do."""
-    words: dict[str, Any] = {"until": "settled", "episodes": 2, "max_episodes": 4, "tasks": ("dig_dirt",), "target": ("dig_dirt",)}
+    """Four gained of four do not prove much; eight of eight do."""
+    words: dict[str, Any] = {"until": "settled", "episodes": 4, "max_episodes": 8, "tasks": ("dig_dirt",), "target": ("dig_dirt",)}
     report = evaluate(settings(world, "base", "tuned", **words), **injected())
     row = report.summary["comparisons"]["tuned"]["dig_dirt"]
-    assert (row["pairs"], row["verdict"]) == (4, "improved")
+    assert (row["pairs"], row["verdict"]) == (8, "improved")
     log = (world / "run" / "episodes.jsonl").read_text()
     again = evaluate(settings(world, "base", "tuned", **words), **injected())
     assert (world / "run" / "episodes.jsonl").read_text() == log
