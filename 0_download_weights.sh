@@ -10,4 +10,4 @@ cd "$(dirname "$0")"
 
 MIRROR="${MIRROR:-}"   # a folder or URL that holds the files, tried first: MIRROR=/media/usb bash 0_download_weights.sh
 
-exec "$PYTHON" -m steve1.commands.download_weights --mirror "$MIRROR" "$@"
+exec "$PYTHON" -m steve1.commands.tools.download_weights --mirror "$MIRROR" "$@"

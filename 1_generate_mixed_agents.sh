@@ -17,8 +17,8 @@ MAX_TIMESTEPS="${MAX_TIMESTEPS:-7200}" # 20 a second
 SEED="${SEED:-0}"
 MINECLIP="${MINECLIP:-}"               # MineCLIP weights; empty: the published ones
 
-case "${1:-}" in -h|--help) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//'; exec "$PYTHON" -m steve1.commands.gen_mixed_agents --help ;; esac
+case "${1:-}" in -h|--help) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//'; exec "$PYTHON" -m steve1.commands.data.gen_mixed_agents --help ;; esac
 # shellcheck disable=SC2086  # a list of files on purpose
-"$PYTHON" -m steve1.commands.gen_mixed_agents --agents $AGENTS --output_dir "$OUTPUT_DIR" --env "$ENV" --n_episodes "$N_EPISODES" \
+"$PYTHON" -m steve1.commands.data.gen_mixed_agents --agents $AGENTS --output_dir "$OUTPUT_DIR" --env "$ENV" --n_episodes "$N_EPISODES" \
   --max_timesteps "$MAX_TIMESTEPS" --seed "$SEED" "$@"
 exec "$PYTHON" tools/generate_mineclip_embeds.py --dataset_dir "$OUTPUT_DIR" ${MINECLIP:+--weights "$MINECLIP"}

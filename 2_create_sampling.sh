@@ -15,5 +15,5 @@ TRAIN_FRAMES="${TRAIN_FRAMES:-0}"     # frames to train on (whole episodes); 0: 
 VAL_FRAMES="${VAL_FRAMES:-0}"         # frames to validate on, in place of VAL_FRACTION
 SEED="${SEED:-0}"                     # of the split
 
-exec "$PYTHON" -m steve1.commands.create_sampling --val_fraction "$VAL_FRACTION" --val_list "$VAL_LIST" \
+exec "$PYTHON" -m steve1.commands.data.create_sampling --val_fraction "$VAL_FRACTION" --val_list "$VAL_LIST" \
   --train_frames "$TRAIN_FRAMES" --val_frames "$VAL_FRAMES" --seed "$SEED" "$@"

@@ -11,4 +11,4 @@ cd "$(dirname "$0")"
 GAMEPLAY_LENGTH="${GAMEPLAY_LENGTH:-300}"   # steps; 20 are a second
 SEED="${SEED:-0}"                           # start state, prior and the agent's choices
 
-exec "$PYTHON" -m steve1.commands.play --gameplay_length "$GAMEPLAY_LENGTH" --seed "$SEED" "$@"
+exec "$PYTHON" -m steve1.commands.play.play --gameplay_length "$GAMEPLAY_LENGTH" --seed "$SEED" "$@"

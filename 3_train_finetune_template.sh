@@ -63,7 +63,7 @@ if [ "$PROCESSES" -gt 1 ]; then
   LAUNCH=("$PYTHON" -m torch.distributed.run --standalone --nproc_per_node "$PROCESSES")
 fi
 
-exec "${LAUNCH[@]}" -m steve1.commands.train \
+exec "${LAUNCH[@]}" -m steve1.commands.train.train \
   --in_model "$IN_MODEL" --in_weights "$IN_WEIGHTS" --out_weights "$OUT_WEIGHTS" \
   --sampling_name "$SAMPLING_NAME" --train_parts "$TRAIN_PARTS" \
   --batch_size "$BATCH_SIZE" --gradient_accum_steps "$GRADIENT_ACCUM_STEPS" --learning_rate "$LEARNING_RATE" \

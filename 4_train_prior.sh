@@ -24,7 +24,7 @@ VAL_FRACTION="${VAL_FRACTION:-0.1}"    # share of episodes set aside for validat
 SEED="${SEED:-0}"
 
 # shellcheck disable=SC2086  # DATASET_DIRS is a list of words on purpose
-exec "$PYTHON" -m steve1.commands.train_prior \
+exec "$PYTHON" -m steve1.commands.train.train_prior \
   --data "$DATA" ${DATASET_DIRS:+--dataset_dir $DATASET_DIRS --mineclip "$MINECLIP"} --out_weights "$OUT_WEIGHTS" \
   --beta "$BETA" --learning_rate "$LEARNING_RATE" --batch_size "$BATCH_SIZE" --max_epochs "$MAX_EPOCHS" \
   --patience "$PATIENCE" --val_fraction "$VAL_FRACTION" --seed "$SEED" "$@"

@@ -13,4 +13,4 @@ EPISODES="${EPISODES:-20}"   # for each weights file and task
 WORKERS="${WORKERS:-2}"      # processes, each with its own game and weights; 1 where memory is short (a Minecraft takes about 4 GB)
 SEED="${SEED:-0}"            # of start states, games and agents
 
-exec "$PYTHON" -m steve1.commands.evaluate --episodes "$EPISODES" --workers "$WORKERS" --seed "$SEED" "$@"
+exec "$PYTHON" -m steve1.commands.evaluate.evaluate --episodes "$EPISODES" --workers "$WORKERS" --seed "$SEED" "$@"

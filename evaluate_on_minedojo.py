@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from steve1.commands.evaluate_on_minedojo import cli
+from steve1.commands.evaluate.evaluate_on_minedojo import cli
 
 if __name__ == "__main__":
     cli()

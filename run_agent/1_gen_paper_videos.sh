@@ -12,4 +12,4 @@ cd "$(dirname "$0")/.."
 GAMEPLAY_LENGTH="${GAMEPLAY_LENGTH:-3000}"   # steps; 20 are a second
 SEED="${SEED:-0}"                            # start places, game, prior and the agent's choices
 
-exec "$PYTHON" -m steve1.commands.paper_videos --gameplay_length "$GAMEPLAY_LENGTH" --seed "$SEED" "$@"
+exec "$PYTHON" -m research.paper_videos --gameplay_length "$GAMEPLAY_LENGTH" --seed "$SEED" "$@"

@@ -14,4 +14,4 @@ EPISODES="${EPISODES:-1}"                    # recordings, each in a fresh world
 MINUTES="${MINUTES:-5}"                      # longest recording
 SEED="${SEED:-0}"                            # of the first world; the next have SEED+1, ...
 
-exec "$PYTHON" -m steve1.commands.record_minecraft --episodes "$EPISODES" --minutes "$MINUTES" --seed "$SEED" "$@"
+exec "$PYTHON" -m steve1.commands.data.record_minecraft --episodes "$EPISODES" --minutes "$MINUTES" --seed "$SEED" "$@"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from steve1.commands.play import cli
+from steve1.commands.play.play import cli
 
 if __name__ == "__main__":
     cli()

@@ -10,7 +10,7 @@ if sys.version_info < (3, 9):  # noqa: UP036  (this one file is meant to be star
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from steve1.commands.doctor import cli
+from steve1.commands.tools.doctor import cli
 
 if __name__ == "__main__":
     cli()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from steve1.commands.export_dataset import cli
+from steve1.commands.data.export_dataset import cli
 
 if __name__ == "__main__":
     cli()

@@ -78,13 +78,13 @@ train_method() {
 play_method() {
   local common=(--target "$NEW_TASK" --episodes "$EPISODES" --seed "$SEED" --workers "$WORKERS" --similarity 0)
   if [ "$1" = goal ]; then
-    "$PYTHON" -m steve1.commands.evaluate --weights "$BASE" "data/weights/steve1/${NAME}_goal.goal.json" --tasks "$NEW_TASK" \
+    "$PYTHON" -m steve1.commands.evaluate.evaluate --weights "$BASE" "data/weights/steve1/${NAME}_goal.goal.json" --tasks "$NEW_TASK" \
       --name "${NAME}_goal" "${common[@]}"
     return
   fi
   PLAYED+=("$(weights "$1")")
   # shellcheck disable=SC2086  # a list of words on purpose
-  "$PYTHON" -m steve1.commands.evaluate --weights "$BASE" "${PLAYED[@]}" --tasks "$NEW_TASK" $OLD_TASKS --name "$NAME" "${common[@]}"
+  "$PYTHON" -m steve1.commands.evaluate.evaluate --weights "$BASE" "${PLAYED[@]}" --tasks "$NEW_TASK" $OLD_TASKS --name "$NAME" "${common[@]}"
 }
 
 samplings
@@ -96,8 +96,8 @@ for method in "$@"; do
     say "$method: playing"
     play_method "$method"
     # shellcheck disable=SC2086
-    "$PYTHON" -m steve1.commands.methods_table --name "$NAME" --new_task "$NEW_TASK" --old_tasks $OLD_TASKS
+    "$PYTHON" -m research.methods_table --name "$NAME" --new_task "$NEW_TASK" --old_tasks $OLD_TASKS
   fi
 done
 say "done: $*; data/evaluations/$NAME.md, data/evaluations/$NAME/report.html"
-echo "into the docs: $PYTHON -m steve1.commands.methods_table --name $NAME --insert docs/technical/STEVE1_TRAINING_ANALYSIS.md"
+echo "into the docs: $PYTHON -m research.methods_table --name $NAME --insert docs/technical/STEVE1_TRAINING_ANALYSIS.md"

@@ -22,7 +22,7 @@ from steve1.core.seeds import generator
 from steve1.policy import GoalPolicy, PolicyState
 from steve1.policy.attention import Block
 
-from .agent import checked_temperature, draw, guided
+from steve1.agent.agent import checked_temperature, draw, guided
 
 WARM_UP = 3  # steps before a recording, in which libraries choose their kernels
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from steve1.core.frames import agent_frame
 from steve1.policy import GoalPolicy, PolicyState
 
-from .agent import Agent, Goal
-from .batch import BatchAgent
+from steve1.agent.agent import Agent, Goal
+from steve1.agent.batch import BatchAgent
 
 
 class RecordedAgent(Agent):

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from .errors import UserError
+from steve1.core.errors import UserError
 
 Arguments = TypeVar("Arguments")
 

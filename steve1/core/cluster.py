@@ -9,8 +9,8 @@ import importlib
 import os
 from typing import Any
 
-from .errors import UserError
-from .paths import ROOT
+from steve1.core.errors import UserError
+from steve1.core.paths import ROOT
 
 
 def require_ray(otherwise: str) -> Any:

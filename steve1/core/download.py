@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import UserError
+from steve1.core.errors import UserError
 
 _PIECE = 1 << 20
 #: Answers that another try may change; every other 4xx is final.

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import UserError
+from steve1.core.errors import UserError
 
 
 def _beside(path: Path) -> Path:

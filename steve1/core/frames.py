@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UserError
+from steve1.core.errors import UserError
 
 AGENT_SIZE = (128, 128)
 MINECLIP_SIZE = (160, 256)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UserError
-from .files import read_json, write_json
-from .paths import display, resolve
+from steve1.core.errors import UserError
+from steve1.core.files import read_json, write_json
+from steve1.core.paths import display, resolve
 
 GOAL_SUFFIX = ".goal.json"
 FORMAT = 1

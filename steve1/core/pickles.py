@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UserError
+from steve1.core.errors import UserError
 
 _REFUSED = "This pickle was refused: only plain containers, numbers, strings and numpy arrays are read."
 _PLAIN_KINDS = "biufcSU"

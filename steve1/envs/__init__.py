@@ -14,9 +14,9 @@ from typing import Any
 
 from steve1.core.errors import UserError
 
-from .errors import GameDied
-from .interface import FPS, Env
-from .starts import SPLITS, SURROUNDINGS, start_states
+from steve1.envs.errors import GameDied
+from steve1.envs.interface import FPS, Env
+from steve1.envs.starts import SPLITS, SURROUNDINGS, start_states
 
 _log = logging.getLogger(__name__)
 MINECRAFTS = ("mcio", "minerl", "minedojo", "minestudio")
@@ -53,10 +53,10 @@ def make_env(
     if surroundings not in SURROUNDINGS:
         raise UserError("Unknown surroundings.", got=surroundings, expected=", ".join(SURROUNDINGS))
     if more.pop("worker", True):
-        from .worker.luanti import make
+        from steve1.envs.worker.luanti import make
 
         return make(surroundings=surroundings, width=width, height=height, instance=instance, **more)
-    from .luanti import LuantiEnv
+    from steve1.envs.luanti import LuantiEnv
 
     return LuantiEnv(surroundings=surroundings, width=width, height=height, instance=instance, **more)
 
@@ -77,12 +77,12 @@ def _minecraft_here() -> str:
 
 def _can_play(name: str) -> bool:
     """Whether a Minecraft is installed with what it cannot do without: for MCio the game itself, for the others their Java."""
-    from .backends import installed_version, java_for
+    from steve1.envs.minecraft.backends import installed_version, java_for
 
     if not installed_version(name):
         return False
     if name == "mcio":
-        from .mcio import has_minecraft
+        from steve1.envs.minecraft.mcio import has_minecraft
 
         return has_minecraft()
     try:
@@ -97,7 +97,7 @@ def missing_mods(name: str, wanted: Sequence[str]) -> dict[str, str]:
         return {}
     if name != "luanti":
         return dict.fromkeys(wanted, f"{name} has no such mod")
-    from .luanti.mods import missing
-    from .luanti.shim import APT
+    from steve1.envs.luanti.mods import missing
+    from steve1.envs.luanti.shim import APT
 
     return {mod: f"{APT} {package}" if package else "an unknown mod" for mod, package in missing(wanted).items()}

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from steve1.core.family import family_path
+from steve1.core.checkpoint_metadata import family_path
 from steve1.core.paths import ROOT, display
 
 FOLDER = "rollouts"
 RESULTS = "rollouts.json"
-PROGRAM = (sys.executable, "-m", "steve1.commands.rollout_checkpoint")
+PROGRAM = (sys.executable, "-m", "steve1.commands.train.rollout_checkpoint")
 _WAIT_AT_END_S = 900
 
 

@@ -9,11 +9,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from .evaluate import Report, evaluate
-from .films import copy_file
-from .report import markdown_table, p_text, percent, verdict_text
-from .settings import EvaluationSettings
-from .suite import Task
+from steve1.evaluation.evaluate import Report, evaluate
+from steve1.evaluation.report.videos import copy_file
+from steve1.evaluation.report.report import markdown_table, p_text, percent, verdict_text
+from steve1.evaluation.settings import EvaluationSettings
+from steve1.evaluation.tasks.suite import Task
 
 
 def compare(settings: EvaluationSettings, prompt: str, video: Path | None = None, **injected: Any) -> tuple[Report, Path | None]:

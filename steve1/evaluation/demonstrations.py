@@ -21,8 +21,8 @@ from steve1.core.seeds import integer
 from steve1.rollout.play import play
 from steve1.rollout.supervise import SupervisedEnv
 
-from .similarity import Watcher
-from .suite import Task
+from steve1.evaluation.runner.similarity import Watcher
+from steve1.evaluation.tasks.suite import Task
 
 Embeddings = NDArray[np.float32]
 _ENOUGH, _TRIES = 3, 8
@@ -65,7 +65,7 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
     Raises:
         UserError: a folder is missing, holds no embedded episode, or goals of another width than `width` (0: any).
     """
-    from steve1.data.episode import Episode, find_episodes
+    from steve1.data.episodes.episode import Episode, find_episodes
 
     found = []
     for folder in folders:
@@ -94,7 +94,7 @@ def play_demonstrations(task: Task, env: SupervisedEnv, stream: Any, starts: Seq
     Raises:
         UserError: the task has no scripted player, or it never succeeded.
     """
-    from steve1.players import BEHAVIOURS, make_player
+    from steve1.rollout.players import BEHAVIOURS, make_player
 
     if not task.player:
         raise UserError(f"Nobody can show the task {task.name}: it has no scripted player.", todo="pass --demonstrations, or leave the task out")

@@ -14,19 +14,19 @@ from typing import Any
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, resolve
 
-from .adaptive import Decider
-from .attribution import attribute, variants
-from .campaign import Means, Plan, english_goals, make_judge, play_all, slug, task_rows
-from .contestants import Contestant, guess_family_env, load_clip, parse_contestants
-from .demonstrations import Shown, play_demonstrations, shown_goals
-from .episodes import starts_for
-from .failures import failures, replay
-from .films import films
-from .report import write_report
-from .settings import EvaluationSettings
-from .statistics import looks
-from .suite import Task, load_suite
-from .summary import summarise
+from steve1.evaluation.statistics.sequential import Decider
+from steve1.evaluation.statistics.attribution import attribute, variants
+from steve1.evaluation.runner.campaign import Means, Plan, english_goals, make_judge, play_all, slug, task_rows
+from steve1.evaluation.policies import Contestant, guess_family_env, load_clip, parse_contestants
+from steve1.evaluation.demonstrations import Shown, play_demonstrations, shown_goals
+from steve1.evaluation.runner.episodes import starts_for
+from steve1.evaluation.report.failures import failures, replay
+from steve1.evaluation.report.videos import films
+from steve1.evaluation.report.report import write_report
+from steve1.evaluation.settings import EvaluationSettings
+from steve1.evaluation.statistics.tests import looks
+from steve1.evaluation.tasks.suite import Task, load_suite
+from steve1.evaluation.statistics.summary import summarise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +108,7 @@ def decider(plan: Plan, target: Sequence[str]) -> Decider | None:
 
 def demonstrated(plan: Plan, settings: EvaluationSettings, open_game: Any, starts_of: Any) -> dict[str, Any]:
     """{prompt: goal} from demonstrations, of the first weights' MineCLIP; the game is opened only if one must be played."""
-    from steve1.mineclip.device import choose_device
+    from steve1.core.device import choose_device
     from steve1.rollout.supervise import SupervisedEnv
 
     base = next(each for each in plan.contestants if each.needs_goal)
@@ -124,7 +124,7 @@ def demonstrated(plan: Plan, settings: EvaluationSettings, open_game: Any, start
 
 
 def _opener(env: str) -> Any:
-    from .campaign import OpenGame
+    from steve1.evaluation.runner.campaign import OpenGame
 
     return OpenGame(env)
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.seeds import generator
-from steve1.data.captions import Captions, captions_of
-from steve1.data.episode import Episode, find_episodes
+from steve1.data.episodes.captions import Captions, captions_of
+from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.mineclip.frames import prepare_frame
 
 

@@ -23,7 +23,7 @@ from steve1.mineclip.clips import ClipBatch, ClipStore
 from steve1.mineclip.config import from_dict
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.retrieval import retrieval
-from steve1.mineclip.runs import RunFolder
+from steve1.core.run_folder import RunFolder
 from steve1.mineclip.tokenizer import tokenize
 from steve1.mineclip.weights import save_mineclip
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
-from steve1.data.episode import Episode
+from steve1.data.episodes.episode import Episode
 from steve1.mineclip.frames import prepare_frame
 from steve1.mineclip.model import MineCLIP
 

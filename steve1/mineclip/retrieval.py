@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from steve1.data.captions import Captions
+from steve1.data.episodes.captions import Captions
 from steve1.mineclip.clips import ClipStore
 from steve1.mineclip.model import MineCLIP
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from steve1.policy.config import PolicyConfig
-from steve1.policy.image import NormLinear
+from steve1.policy.vision import NormLinear
 
 N_BASIS = 10  # functions of distance that the relative term is a sum of
 

@@ -17,9 +17,9 @@ from steve1.core.errors import UserError
 from steve1.policy.attention import RecurrentLayer, visibility
 from steve1.policy.config import PolicyConfig
 from steve1.policy.heads import ActionHeads, ValueHead
-from steve1.policy.image import ImageEncoder, NormLinear
-from steve1.policy.initial import initialise
-from steve1.policy.losses import head_loss
+from steve1.policy.vision import ImageEncoder, NormLinear
+from steve1.policy.initialization import initialise
+from steve1.policy.loss import head_loss
 from steve1.policy.state import PolicyState
 
 

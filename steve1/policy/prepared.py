@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from steve1.policy.attention import Block
 from steve1.policy.convolution import EPSILON, FUSED_RELU, pooled
-from steve1.policy.image import ImageEncoder, NormConv, NormLinear, Stack
+from steve1.policy.vision import ImageEncoder, NormConv, NormLinear, Stack
 from steve1.policy.network import GoalPolicy
 
 SPREAD_BELOW = 32  # channels; with more, group norm itself is as fast and needs no memory

@@ -20,8 +20,8 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.pickles import load_restricted
 from steve1.core.seeds import generator
-from steve1.data.captions import Captions, captions_of
-from steve1.data.episode import Episode, find_episodes
+from steve1.data.episodes.captions import Captions, captions_of
+from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.mineclip.model import MineCLIP
 
 FIRST = 15  # the first frame of an episode that has a goal embedding

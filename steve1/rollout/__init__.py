@@ -9,9 +9,9 @@ import sys
 import types
 from typing import Any
 
-from .play import Actor, DoNothing, GoalActor, RandomActions, play, rollout
-from .supervise import SupervisedEnv
-from .trace import Trace
+from steve1.rollout.play import Actor, DoNothing, GoalActor, RandomActions, play, rollout
+from steve1.rollout.supervise import SupervisedEnv
+from steve1.rollout.trace import Trace
 
 __all__ = ["Actor", "DoNothing", "GoalActor", "RandomActions", "SupervisedEnv", "Trace", "play", "rollout"]
 

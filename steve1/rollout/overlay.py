@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .lettering import Colour, blend, darken, fit, letters, write
+from steve1.rollout.lettering import Colour, blend, darken, fit, letters, write
 
 # Label, MineRL button, column, row, width; a column and a row are one key-cap wide and high.
 _KEYS: tuple[tuple[str, str, float, float, float], ...] = (

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from steve1 import actions
 from steve1.core.errors import UserError
 
-from .trace import Trace, TraceRecorder
+from steve1.rollout.trace import Trace, TraceRecorder
 
 Observation = dict[str, Any]
 Info = dict[str, Any]

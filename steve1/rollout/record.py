@@ -18,11 +18,11 @@ from typing import Any
 from steve1.core.errors import UserError
 from steve1.core.files import write_json
 from steve1.core.seeds import generator, integer
-from steve1.data.video import VideoWriter
+from steve1.data.media.video import VideoWriter
 from steve1.envs import Env, start_states
-from steve1.players import Behaviour, Player, make_player
+from steve1.rollout.players import Behaviour, Player, make_player
 
-from .trace import Trace, TraceRecorder
+from steve1.rollout.trace import Trace, TraceRecorder
 
 FORMAT = "luanti-1"
 Judge = Callable[[Trace], tuple[bool, float]]  # (did it do the thing, how far it got)

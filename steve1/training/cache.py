@@ -21,15 +21,15 @@ import torch
 from numpy.lib.format import header_data_from_array_1_0, read_array_header_1_0, read_magic, write_array_header_1_0
 from numpy.typing import NDArray
 
-from ..core.errors import UserError
-from ..core.files import write_json
-from ..core.paths import display
-from ..core.progress import progress
-from ..data.episode import Episode
-from ..data.windows import WindowDataset
-from ..policy import GoalPolicy
-from .parallel import Ranks
-from .settings import TrainSettings, output_path
+from steve1.core.errors import UserError
+from steve1.core.files import write_json
+from steve1.core.paths import display
+from steve1.core.progress import progress
+from steve1.data.episodes.episode import Episode
+from steve1.data.loading.windows import WindowDataset
+from steve1.policy import GoalPolicy
+from steve1.training.distributed import Ranks
+from steve1.training.config import TrainSettings, output_path
 
 CacheDtype = Literal["float16", "float32"]
 ROWS = 256

@@ -9,11 +9,11 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import UserError
-from ..core.paths import display, resolve
+from steve1.core.errors import UserError
+from steve1.core.paths import display, resolve
 
 if TYPE_CHECKING:
-    from .settings import TrainSettings
+    from steve1.training.config import TrainSettings
 
 LORA_TARGETS = ("attention", "mlp", "heads", "goal", "last")
 

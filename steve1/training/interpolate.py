@@ -12,16 +12,16 @@ from pathlib import Path
 
 import torch
 
-from ..core.errors import UserError
-from ..core.family import read_family, write_family
-from ..core.files import atomic_file, atomic_path, sha256_file, write_json
-from ..core.paths import display, resolve
-from ..data.sampling import read_list
-from ..data.windows import WindowDataset
-from ..policy import GoalPolicy, load_policy, save_weights
-from .parallel import Ranks, choose_device, choose_precision
-from .settings import TrainSettings
-from .validation import validate
+from steve1.core.errors import UserError
+from steve1.core.checkpoint_metadata import read_family, write_family
+from steve1.core.files import atomic_file, atomic_path, sha256_file, write_json
+from steve1.core.paths import display, resolve
+from steve1.data.loading.sampling import read_list
+from steve1.data.loading.windows import WindowDataset
+from steve1.policy import GoalPolicy, load_policy, save_weights
+from steve1.training.distributed import Ranks, choose_device, choose_precision
+from steve1.training.config import TrainSettings
+from steve1.training.validate import validate
 
 
 def shares(text: str) -> list[float]:

@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.errors import UserError
-from ..core.files import atomic_path
-from ..core.paths import display
-from ..core.seeds import generator
-from ..policy import GoalPolicy
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_path
+from steve1.core.paths import display
+from steve1.core.seeds import generator
+from steve1.policy import GoalPolicy
 
 ADAPTER_SUFFIX = ".lora.safetensors"
 PARTS = ("lora_a", "lora_b")

@@ -16,14 +16,14 @@ from typing import Literal
 
 import torch
 
-from ..core.errors import UserError
-from ..policy import GoalPolicy, PolicyConfig
-from ..policy.bench import cost
-from ..policy.losses import ROWS
-from .lora import targets_of
-from .optimizers import BYTES_OF_MOMENTS, OptimizerName
-from .settings import TrainParts, TrainSettings
-from .trained import choose_trained, trained_parameters
+from steve1.core.errors import UserError
+from steve1.policy import GoalPolicy, PolicyConfig
+from benchmarks.policy import cost
+from steve1.policy.loss import ROWS
+from steve1.training.lora import targets_of
+from steve1.training.optim.optimizers import BYTES_OF_MOMENTS, OptimizerName
+from steve1.training.config import TrainParts, TrainSettings
+from steve1.training.finetune_modes import choose_trained, trained_parameters
 
 Precision = Literal["bf16", "fp32"]
 GIB = 2**30
@@ -364,7 +364,7 @@ def what_fits(
         room=room,
         on_gpu=on_gpu,
     )
-    said = f"estimated need {used.total / GIB:.2f} GiB of {gpu_gb:.1f}; all ways: python -m steve1.commands.plan --gpu_gb {gpu_gb:.0f}"
+    said = f"estimated need {used.total / GIB:.2f} GiB of {gpu_gb:.1f}; all ways: python -m steve1.commands.train.plan --gpu_gb {gpu_gb:.0f}"
     if not found:
         return f"{said}; none of them fits this network: use a card with more memory, or a smaller network"
     return "\n    ".join(

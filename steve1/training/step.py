@@ -14,14 +14,14 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..policy import GoalPolicy, PolicyState
-from .feed import Piece
-from .guard import Guard
-from .objective import MEASURES, LossModule
-from .optimizers import new_optimizer
-from .parallel import Ranks
-from .pulls import Anchor, Average
-from .settings import TrainSettings
+from steve1.policy import GoalPolicy, PolicyState
+from steve1.training.batches import Piece
+from steve1.training.optim.spike_filter import Guard
+from steve1.training.objectives import MEASURES, LossModule
+from steve1.training.optim.optimizers import new_optimizer
+from steve1.training.distributed import Ranks
+from steve1.training.optim.regularizers import Anchor, Average
+from steve1.training.config import TrainSettings
 
 __all__ = ["MEASURES", "LossModule", "Outcome", "Stepper", "autocast", "make_optimizer"]
 

@@ -18,29 +18,29 @@ import torch
 
 from steve1.core.cli import run
 from steve1.core.errors import UserError
-from steve1.core.family import Family, read_family
+from steve1.core.checkpoint_metadata import Family, read_family
 from steve1.core.goal_file import read_goal
 from steve1.core.paths import ROOT, display, resolve
-from steve1.data.windows import WindowDataset
+from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, PolicyState, load_policy
 from steve1.training.cache import read_features
-from steve1.training.checkpoints import Checkpointer, Position
-from steve1.training.feed import Goal, demonstrated_goal, open_retention, open_windows, pieces
-from steve1.training.fit import Hooks, Parts, fit, validate_and_keep_best
-from steve1.training.guard import Guard
-from steve1.training.insight import Insight
+from steve1.training.checkpoint.checkpointer import Checkpointer, Position
+from steve1.training.batches import Goal, demonstrated_goal, open_retention, open_windows, pieces
+from steve1.training.loop import Hooks, Parts, fit, validate_and_keep_best
+from steve1.training.optim.spike_filter import Guard
+from steve1.training.logging.action_metrics import Insight
 from steve1.training.lora import adapter_path
 from steve1.training.memory import Method, estimate, fullness_explained
-from steve1.training.parallel import Ranks, choose_precision, join
-from steve1.training.pictures import contact_sheet, write_png
-from steve1.training.pulls import anchor_for, average_for, reference_for
-from steve1.training.record import RunFolder, describe_run, newest_resume_point
-from steve1.training.report import closing_line, write_report
-from steve1.training.reporter import Reporter
-from steve1.training.settings import TrainSettings
+from steve1.training.distributed import Ranks, choose_precision, join
+from steve1.training.logging.pictures import contact_sheet, write_png
+from steve1.training.optim.regularizers import anchor_for, average_for, reference_for
+from steve1.training.checkpoint.run_folder import RunFolder, describe_run, newest_resume_point
+from steve1.training.report.page import closing_line, write_report
+from steve1.training.logging.reporter import Reporter
+from steve1.training.config import TrainSettings
 from steve1.training.step import Stepper, make_optimizer
-from steve1.training.trained import choose_trained, describe
-from steve1.training.validation import chosen_windows, validate
+from steve1.training.finetune_modes import choose_trained, describe
+from steve1.training.validate import chosen_windows, validate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ def chosen_goal(settings: TrainSettings, goal: Goal | None) -> Goal | None:
         raise UserError(
             "A prompt becomes a goal through MineCLIP, which this room does not know.",
             got=f"fixed_prompt {settings.fixed_prompt!r} without a goal",
-            todo="python -m steve1.commands.train (or 3_train_finetune_fixed_prompt.sh) works it out; finetune(..., goal=vector)",
+            todo="python -m steve1.commands.train.train (or 3_train_finetune_fixed_prompt.sh) works it out; finetune(..., goal=vector)",
         )
     if settings.fixed_prompt:
         return np.asarray(goal, dtype=np.float32).reshape(-1)
@@ -252,7 +252,7 @@ def memory_sentence(parts: Parts) -> str:
         parts.policy.config, Method.of(settings), batch=settings.batch_size, trunc_t=settings.trunc_t,
         precision="bf16" if parts.precision == torch.bfloat16 else "fp32", on_gpu=parts.ranks.device.type == "cuda",
     )  # fmt: skip
-    return f"about {held.total / 2**30:.1f} GiB with the activations of a step (estimated; python -m steve1.commands.plan finds what fits)"
+    return f"about {held.total / 2**30:.1f} GiB with the activations of a step (estimated; python -m steve1.commands.train.plan finds what fits)"
 
 
 def prove_first_batch(parts: Parts) -> None:
@@ -364,6 +364,6 @@ def _find_lists(data: str, val_list: object) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    from steve1.training.lr_find import find_learning_rate
+    from steve1.training.optim.lr_find import find_learning_rate
 
     run(TrainSettings, lambda chosen: (find_learning_rate if chosen.lr_find else finetune)(chosen) and None, "Fine-tune STEVE-1 by hindsight relabelling.")

@@ -13,7 +13,7 @@ from steve1.agent.agent import checked_temperature, draw
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.policy import GoalPolicy
-from steve1.policy.image import ImageEncoder
+from steve1.policy.vision import ImageEncoder
 from steve1.policy.prepared import PreparedEncoder, PreparedPolicy
 from tests.goldens import golden_arrays
 

@@ -11,7 +11,7 @@ import torch
 from steve1.agent import Agent, BatchAgent, RecordedAgent
 from steve1.agent.batch import lower_weights
 from steve1.core.errors import UserError
-from steve1.core.family import Family
+from steve1.core.checkpoint_metadata import Family
 from steve1.policy import GoalPolicy, PolicyConfig, load_policy, save_weights, write_model
 
 SMALL = PolicyConfig(
@@ -129,7 +129,7 @@ def test_a_replayed_graph_says_the_same(policy: GoalPolicy) -> None:
 
 def test_one_recording_serves_all_episodes_of_a_contestant(policy: GoalPolicy, tmp_path: Path) -> None:
     """What `run_agent.py --cuda_graph` plays with; the same actions as without, episode by episode."""
-    from steve1.evaluation.contestants import Bench, Contestant
+    from steve1.evaluation.policies import Bench, Contestant
 
     write_model(SMALL, tmp_path / "small.model")
     save_weights(policy, tmp_path / "small.weights")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from steve1.core.errors import UserError, nearest
-from steve1.core.family import Family, family_path, read_family, write_family
+from steve1.core.checkpoint_metadata import Family, family_path, read_family, write_family
 from steve1.core.files import atomic_dir, atomic_file, atomic_path, read_json, write_json
 from steve1.core.frames import agent_frame, mineclip_frame
 from steve1.core.paths import ROOT, display, resolve

@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .makers import null_tick, picture, tick
+from tests.data.makers import null_tick, picture, tick
 
 N = 24
 #: of the run: left out, or taken with a note that says what was wrong

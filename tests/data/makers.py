@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from steve1 import actions as act
-from steve1.data.episode import EpisodeWriter, write_goals
-from steve1.data.video import VideoWriter
+from steve1.data.episodes.episode import EpisodeWriter, write_goals
+from steve1.data.media.video import VideoWriter
 
 
 def picture(number: int, height: int = 72, width: int = 128, seed: int = 0) -> np.ndarray:

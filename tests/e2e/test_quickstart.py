@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from steve1.data.video import probe
+from steve1.data.media.video import probe
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {

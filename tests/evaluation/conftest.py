@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steve1.evaluation import contestants as contestants_module
+from steve1.evaluation import policies as contestants_module
 from steve1.rollout.play import GoalActor
 from tests.evaluation.worlds import SUITE
 from tests.rollout.fakes import FakeAgent

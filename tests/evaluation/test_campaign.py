@@ -16,14 +16,16 @@ from typing import Any
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.evaluation import campaign, evaluate, prompt_matrix
-from steve1.evaluation.campaign import make_jobs
+from steve1.evaluation import prompt_matrix
+from steve1.evaluation.runner import campaign
+from steve1.evaluation import evaluate
+from steve1.evaluation.runner.campaign import make_jobs
 from steve1.evaluation.compare import compare, comparison_table
-from steve1.evaluation.contestants import NO_GOAL, parse_contestants
+from steve1.evaluation.policies import NO_GOAL, parse_contestants
 from steve1.evaluation.evaluate import make_plan
-from steve1.evaluation.log import EpisodeLog
-from steve1.evaluation.processes import end_tree, process_tree
-from steve1.evaluation.workers import run_jobs
+from steve1.evaluation.runner.log import EpisodeLog
+from steve1.core.processes import end_tree, process_tree
+from steve1.evaluation.runner.workers import run_jobs
 from tests.evaluation.worlds import GOALS, injected, settings
 from tests.rollout.fakes import OpenFake, fake_starts, goal
 
@@ -118,7 +120,7 @@ def test_the_matrix_shows_what_each_prompt_does(world: Path) -> None:
 
 
 def test_compare_films_side_by_side(world: Path) -> None:
-    from steve1.data.video import probe
+    from steve1.data.media.video import probe
 
     out = world / "film.mp4"
     report, film = compare(settings(world, "base", "tuned", tasks=("dig_dirt",), videos=1), "dig dirt", out, **injected())
@@ -315,7 +317,7 @@ def test_a_killed_evaluation_continues_and_plays_nothing_twice(world: Path) -> N
 
 
 def test_throughput_counts_the_steps_that_were_played(world: Path) -> None:
-    from steve1.evaluation.bench import run
+    from benchmarks.evaluation import run
 
     figures = run("nothing", 1, 3, 50.0, injected(()))
     assert figures["playing_steps_per_s"] >= figures["steps_per_s"] > 0, "starting counts in one of them"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from steve1.core.family import Family, write_family
+from steve1.core.checkpoint_metadata import Family, write_family
 from steve1.core.paths import ROOT
-from steve1.data.video import probe
+from steve1.data.media.video import probe
 
 pytestmark = pytest.mark.game
 

@@ -15,11 +15,11 @@ import pytest
 from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.evaluation import evaluate
-from steve1.evaluation.attribution import attribute, variants
-from steve1.evaluation.contestants import Contestant
+from steve1.evaluation.statistics.attribution import attribute, variants
+from steve1.evaluation.policies import Contestant
 from steve1.evaluation.demonstrations import Shown, shown_goals, typical
-from steve1.evaluation.episodes import summary_of_actions
-from steve1.evaluation.similarity import Judge, Watcher, load_curves, mean_curve
+from steve1.evaluation.runner.episodes import summary_of_actions
+from steve1.evaluation.runner.similarity import Judge, Watcher, load_curves, mean_curve
 from steve1.rollout.trace import Trace
 from tests.evaluation.worlds import GOALS, injected, settings
 from tests.rollout.fakes import OpenFake, fake_starts, goal
@@ -158,7 +158,7 @@ def test_attribution_plays_three_kinds_of_goals_and_blames_the_prior(world: Path
     assert names(found) == ["tuned", "tuned+text", "tuned+shown", "random", "own"]
     assert [each.goal for each in found] == ["prior", "text", "shown", "prior", "file:x"]
     with pytest.MonkeyPatch.context() as patch:
-        from steve1.evaluation import contestants as module
+        from steve1.evaluation import policies as module
 
         original = module.Bench.actor
         # The fake agent of every variant follows its goal, as "tuned" does.

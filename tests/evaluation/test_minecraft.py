@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from steve1.core.paths import ROOT
-from steve1.evaluation.suite import load_suite
+from steve1.evaluation.tasks.suite import load_suite
 
-from ..envs.leftovers import watch
-from ..envs.mcio_home import make_home
+from tests.envs.leftovers import watch
+from tests.envs.minecraft.mcio_home import make_home
 
 MINI = ROOT / "data" / "mini" / "mini.weights"
 
@@ -40,7 +40,7 @@ def test_mini_weights_are_compared_with_random_actions_in_mcio(tmp_path: Path, m
         "env: mcio\ntasks:\n  dig_dirt:\n    prompts: {en: dig dirt}\n    surroundings: meadow\n    steps: 12\n    inventory: {dirt: 64}\n"
         "    success: {kind: item_gained, names: [dirt], at_least: 1}\n    measure: {kind: item_gained, names: [dirt]}\n"
     )
-    from steve1.commands import evaluate
+    from steve1.commands.evaluate import evaluate
 
     with pytest.raises(SystemExit) as ended:
         argv = ["--weights", str(MINI), "random", "--env", "mcio", "--suite", str(suite), "--episodes", "2", "--folder", str(tmp_path / "run")]

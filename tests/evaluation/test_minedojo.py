@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from steve1.commands import evaluate_on_minedojo as command
+from steve1.commands.evaluate import evaluate_on_minedojo as command
 from steve1.core.errors import UserError
 
 
@@ -23,9 +23,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr("steve1.evaluation.evaluate", evaluate)
     monkeypatch.setattr("steve1.evaluation.compare.comparison_table", lambda report, task: f"table of {task.name}")
-    monkeypatch.setattr("steve1.evaluation.report.rates_table", lambda summary, tasks: "table of all")
-    monkeypatch.setattr("steve1.evaluation.report.comparisons_table", lambda summary: "")
-    monkeypatch.setattr("steve1.commands.play.playable", lambda env: env)
+    monkeypatch.setattr("steve1.evaluation.report.report.rates_table", lambda summary, tasks: "table of all")
+    monkeypatch.setattr("steve1.evaluation.report.report.comparisons_table", lambda summary: "")
+    monkeypatch.setattr("steve1.commands.play.play.playable", lambda env: env)
     return seen
 
 

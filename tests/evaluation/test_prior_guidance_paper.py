@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from steve1.core.errors import UserError
-from steve1.core.family import read_family
-from steve1.evaluation.contestants import Contestant
+from steve1.core.checkpoint_metadata import read_family
+from steve1.evaluation.policies import Contestant
 from steve1.evaluation.demonstrations import Shown
-from steve1.evaluation.guidance import store_scale, summarise_sweep, sweep_guidance
-from steve1.evaluation.paper import films_to_make, make_film, paper_prompts, published_goals
-from steve1.evaluation.prior_analysis import analyse, nearest, pca, prepare, render, tsne, write_analysis
+from steve1.evaluation.guidance_sweep import store_scale, summarise_sweep, sweep_guidance
+from research.paper import films_to_make, make_film, paper_prompts, published_goals
+from research.prior_analysis import analyse, nearest, pca, prepare, render, tsne, write_analysis
 from steve1.rollout.play import DoNothing
 from steve1.rollout.supervise import SupervisedEnv
 from tests.evaluation.worlds import injected, settings
@@ -104,7 +104,7 @@ def test_the_best_guidance_is_suggested_and_chance_is_named() -> None:
 
 
 def test_a_sweep_is_played_drawn_and_stored(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from steve1.evaluation import contestants as module
+    from steve1.evaluation import policies as module
 
     original = module.Bench.actor
 
@@ -160,7 +160,7 @@ def test_the_papers_prompts_and_their_published_goals(tmp_path: Path) -> None:
 
 
 def test_a_film_of_a_prompt_with_its_trace(tmp_path: Path) -> None:
-    from steve1.data.video import probe
+    from steve1.data.media.video import probe
 
     class Still:
         def prepare(self, contestant: Contestant, goal: Any) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from steve1.commands import compare as compare_command
-from steve1.commands import evaluate as evaluate_command
-from steve1.commands import evaluate_on_minedojo as minedojo_command
+from steve1.commands.evaluate import compare as compare_command
+from steve1.commands.evaluate import evaluate as evaluate_command
+from steve1.commands.evaluate import evaluate_on_minedojo as minedojo_command
 from tests.evaluation.worlds import injected
 
 # (weights, episodes, what is said): "tuned" always digs and "base" never, so the p of n pairs is 2 / 2^n
@@ -34,7 +34,7 @@ def play(world: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr("steve1.evaluation.evaluate", small)
     monkeypatch.setattr(library, "evaluate", small)
-    monkeypatch.setattr("steve1.commands.play.playable", lambda env: env)
+    monkeypatch.setattr("steve1.commands.play.play.playable", lambda env: env)
 
     def run(command: Any, names: tuple[str, ...], episodes: int, **more: Any) -> dict[str, Any]:
         weights = tuple(str(world / f"{name}.weights") if name in ("base", "tuned") else name for name in names)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from steve1.evaluation import EvaluationSettings
-from steve1.evaluation.contestants import NO_GOAL
+from steve1.evaluation.policies import NO_GOAL
 from tests.rollout.fakes import OpenFake, fake_starts, goal
 
 SUITE = """

@@ -10,10 +10,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from steve1.commands.train_mineclip import Args, main
+from steve1.commands.train.train_mineclip import Args, main
 from steve1.core.errors import UserError
-from steve1.data.captions import Captions, captions_of, read_captions
-from steve1.data.episode import Episode
+from steve1.data.episodes.captions import Captions, captions_of, read_captions
+from steve1.data.episodes.episode import Episode
 from steve1.mineclip import load_mineclip
 from steve1.mineclip.clips import ClipStore, load_clips
 from steve1.mineclip.config import MineCLIPConfig, from_dict
@@ -204,7 +204,7 @@ def test_resume_equals_never_having_stopped(clips: ClipStore, tmp_path: Path) ->
 def test_the_command(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("steve1.commands.train_mineclip.ROOT", tmp_path)
+    monkeypatch.setattr("steve1.commands.train.train_mineclip.ROOT", tmp_path)
     (tmp_path / "sizes.json").write_text(json.dumps(SIZES))
     args = Args(
         dataset_dir=(str(folder / "episodes"),),

@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 import torch
 
-from steve1.commands.embed import Args, main
+from steve1.commands.data.embed import Args, main
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
-from steve1.data.episode import Episode
-from steve1.data.layouts import Native
-from steve1.data.shards import Shard, alone_in
+from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.layouts import Native
+from steve1.data.recordings.shards import Shard, alone_in
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.pipeline import PARTS, Part, ahead, embed_episodes
 from steve1.mineclip.weights import save_mineclip
 
-from .test_embed_command import write_episode
+from tests.mineclip.test_embed_command import write_episode
 
 LIKE = {"sha256": "x", "bf16": False}
 
@@ -208,7 +208,7 @@ def test_a_killed_run_is_finished_by_the_next(dataset: Path, weights: Path, smal
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from steve1.data.episode import Episode\n"
+        "from steve1.data.episodes.episode import Episode\n"
         "from steve1.mineclip.pipeline import embed_episodes\n"
         "from steve1.mineclip.weights import load_mineclip\n"
         "def slow(path, n):\n"

@@ -10,7 +10,7 @@ import torch
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, PolicyConfig, load_policy
 from steve1.policy.heads import Head
-from steve1.policy.losses import head_loss
+from steve1.policy.loss import head_loss
 
 Inputs = dict[str, torch.Tensor]
 KEYS = ("frames", "goals", "first", "buttons", "camera")

@@ -14,8 +14,8 @@ import torch
 from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
-from steve1.data.captions import Captions
-from steve1.data.episode import Episode, EpisodeWriter, write_goals
+from steve1.data.episodes.captions import Captions
+from steve1.data.episodes.episode import Episode, EpisodeWriter, write_goals
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.weights import save_mineclip
 from steve1.prior import load_prior

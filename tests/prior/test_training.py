@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from steve1.commands.train_prior import Args, main
+from steve1.commands.train.train_prior import Args, main
 from steve1.core.errors import UserError
 from steve1.prior import Prior, PriorConfig, load_prior
 from steve1.prior.cvae import losses
@@ -187,7 +187,7 @@ def test_bad_data_is_named(tmp_path: Path) -> None:
 def test_the_command_trains_from_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("steve1.commands.train_prior.ROOT", tmp_path)
+    monkeypatch.setattr("steve1.commands.train.train_prior.ROOT", tmp_path)
     save_pairs(toy(), tmp_path / "d.npz")
     main(
         Args(

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 from steve1 import actions
-from steve1.commands import gen_mixed_agents
+from steve1.commands.data import gen_mixed_agents
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.core.seeds import generator
-from steve1.data.episode import Episode
+from steve1.data.episodes.episode import Episode
 from steve1.policy import PolicyConfig, load_policy, save_weights, write_model
 from steve1.rollout.mixed import LARGEST_TURN, Mixer, MixSettings, spin, switch_chances
 
-from ..envs.leftovers import watch
-from ..envs.standins.making import make_backend
-from .fakes import FakeEnv
+from tests.envs.leftovers import watch
+from tests.envs.standins.making import make_backend
+from tests.rollout.fakes import FakeEnv
 
 BUSY = MixSettings(max_timesteps=400, min_timesteps=10, switch_prob=0.05, spin_prob=0.02)
 

@@ -12,9 +12,10 @@ import steve1
 from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.envs.errors import GameDied
-from steve1.rollout import DoNothing, RandomActions, SupervisedEnv, Trace, play, rollout
+from steve1.rollout import DoNothing, RandomActions, SupervisedEnv, Trace, rollout
+from steve1.rollout import play
 
-from .fakes import FakeAgent, FakeEnv, goal
+from tests.rollout.fakes import FakeAgent, FakeEnv, goal
 
 
 def test_rollout_records_every_step_and_what_the_agent_did() -> None:

@@ -9,12 +9,13 @@ import pytest
 
 from steve1 import actions
 from steve1.core.errors import UserError
-from steve1.data.video import VideoWriter, probe, read_frames
-from steve1.rollout import lettering, rollout
+from steve1.data.media.video import VideoWriter, probe, read_frames
+from steve1.rollout import rollout
+from steve1.rollout import lettering
 from steve1.rollout.overlay import Overlay
-from steve1.rollout.videos import EpisodeVideo, Panel, grid, side_by_side
+from steve1.rollout.video import EpisodeVideo, Panel, grid, side_by_side
 
-from .fakes import FakeAgent, FakeEnv, goal
+from tests.rollout.fakes import FakeAgent, FakeEnv, goal
 
 GREY = np.full((360, 640, 3), 128, dtype=np.uint8)
 

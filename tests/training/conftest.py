@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from steve1.actions import null_action
-from steve1.data.episode import EpisodeWriter, write_goals
+from steve1.data.episodes.episode import EpisodeWriter, write_goals
 from steve1.policy import PolicyConfig, write_model
-from steve1.training.settings import TrainSettings
+from steve1.training.config import TrainSettings
 
 E = 8
 N_FRAMES = 64  # 15 + 49: two windows of 24, one more that overlaps; two of 32

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from steve1.commands.cache_features import Args, main
+from steve1.commands.train.cache_features import Args, main
 from steve1.core.errors import UserError
-from steve1.data.episode import Episode
-from steve1.data.sampling import ListEntry
-from steve1.data.windows import WindowDataset, batches
+from steve1.data.episodes.episode import Episode
+from steve1.data.loading.sampling import ListEntry
+from steve1.data.loading.windows import WindowDataset, batches
 from steve1.policy import GoalPolicy, load_policy
 from steve1.training import cache as module
 from steve1.training.cache import FeatureCache, cnn_hash, read_features
-from steve1.training.parallel import Ranks
-from steve1.training.settings import TrainSettings
+from steve1.training.distributed import Ranks
+from steve1.training.config import TrainSettings
 from steve1.training.train import finetune
 
-from .conftest import weights_of
+from tests.training.conftest import weights_of
 
 Make = Callable[..., TrainSettings]
 

@@ -13,15 +13,17 @@ import pytest
 import torch
 
 from steve1.core.errors import UserError
-from steve1.core.family import Family, read_family, write_family
+from steve1.core.checkpoint_metadata import Family, read_family, write_family
 from steve1.core.files import sha256_file
 from steve1.policy import load_policy, save_weights
-from steve1.training import checkpoints, finetune, products
-from steve1.training.fit import Hooks
-from steve1.training.record import newest_resume_point
-from steve1.training.settings import TrainSettings
+from steve1.training import finetune
+from steve1.training.checkpoint import checkpointer as checkpoints
+from steve1.training.checkpoint import exports as products
+from steve1.training.loop import Hooks
+from steve1.training.checkpoint.run_folder import newest_resume_point
+from steve1.training.config import TrainSettings
 
-from .conftest import TINY, same, weights_of
+from tests.training.conftest import TINY, same, weights_of
 
 Make = Callable[..., TrainSettings]
 
@@ -246,7 +248,7 @@ def test_two_processes_do_not_train_in_one_folder(settings: Make) -> None:
 
 def test_restored_moments_lie_in_memory_as_their_weights_do(settings: Make, tiny: Path) -> None:
     """Fused optimizers walk through both side by side; a weight that is channels-last needs moments that are."""
-    from steve1.training.checkpoints import optimizer_tensors, restore_optimizer
+    from steve1.training.checkpoint.checkpointer import optimizer_tensors, restore_optimizer
     from steve1.training.step import make_optimizer
 
     def fresh() -> tuple[Any, torch.optim.Optimizer]:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from steve1.commands import plan as plan_command
+from steve1.commands.train import plan as plan_command
 from steve1.core.errors import UserError
 from steve1.policy import PolicyConfig, load_policy
-from steve1.policy.bench import TINY, cost, make_batch
+from benchmarks.policy import TINY, cost, make_batch
 from steve1.training import step as step_module
-from steve1.training.bench import saved_bytes
-from steve1.training.checkpoints import optimizer_tensors, restore_optimizer
+from benchmarks.train import saved_bytes
+from steve1.training.checkpoint.checkpointer import optimizer_tensors, restore_optimizer
 from steve1.training.memory import (
     CNN_BYTES,
     GIB,
@@ -31,11 +31,11 @@ from steve1.training.memory import (
     usable,
     what_fits,
 )  # fmt: skip
-from steve1.training.optimizers import FactoredAdamW
-from steve1.training.settings import TrainSettings
+from steve1.training.optim.optimizers import FactoredAdamW
+from steve1.training.config import TrainSettings
 from steve1.training.train import finetune
 
-from .conftest import same, weights_of
+from tests.training.conftest import same, weights_of
 
 Make = Callable[..., TrainSettings]
 TWO_X = PolicyConfig()
@@ -112,7 +112,7 @@ def test_a_full_memory_ends_with_what_fits(settings: Make, monkeypatch: Any, fau
     with pytest.raises(UserError, match="memory of this machine is full") as told:
         finetune(settings())
     assert "batch_size 2, trunc_t 16" in str(told.value)
-    assert "python -m steve1.commands.plan --gpu_gb" in str(told.value)
+    assert "python -m steve1.commands.train.plan --gpu_gb" in str(told.value)
     assert "These need less" in str(told.value)
     monkeypatch.setattr(step_module.Stepper, "_apply", lambda *_: (_ for _ in ()).throw(RuntimeError("another fault")))
     with pytest.raises(RuntimeError, match="another fault"):
@@ -193,7 +193,7 @@ def test_a_factored_run_goes_on_bit_for_bit(settings: Make, tmp_path: Path) -> N
     class Killed(Exception):
         pass
 
-    from steve1.training.fit import Hooks
+    from steve1.training.loop import Hooks
 
     def kill(step: int) -> None:
         if step == 3:

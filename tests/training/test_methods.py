@@ -14,20 +14,20 @@ import pytest
 import torch
 
 from steve1.core.errors import UserError
-from steve1.core.family import Family, read_family
+from steve1.core.checkpoint_metadata import Family, read_family
 from steve1.core.files import sha256_file
 from steve1.core.goal_file import read_goal
 from steve1.policy import load_policy
 from steve1.training import finetune
-from steve1.training.feed import demonstrated_goal, open_windows, pieces
-from steve1.training.fit import Hooks
+from steve1.training.batches import demonstrated_goal, open_windows, pieces
+from steve1.training.loop import Hooks
 from steve1.training.lora import adapter_path, lora_layers, merge_adapter, merged_state
 from steve1.training.memory import Method, parameter_counts
-from steve1.training.objective import LossModule
-from steve1.training.settings import TrainSettings
-from steve1.training.trained import choose_trained, frozen_copy, percent, trained_parameters
+from steve1.training.objectives import LossModule
+from steve1.training.config import TrainSettings
+from steve1.training.finetune_modes import choose_trained, frozen_copy, percent, trained_parameters
 
-from .conftest import E, same, weights_of
+from tests.training.conftest import E, same, weights_of
 
 Make = Callable[..., TrainSettings]
 LORA = {"train_parts": "lora", "lora_rank": 4, "learning_rate": 1e-2}

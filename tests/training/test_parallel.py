@@ -11,11 +11,11 @@ import torch
 from steve1.core.errors import UserError
 from steve1.policy import load_policy
 from steve1.training import finetune
-from steve1.training.parallel import choose_device, choose_precision
-from steve1.training.settings import TrainSettings
+from steve1.training.distributed import choose_device, choose_precision
+from steve1.training.config import TrainSettings
 
-from .conftest import same, weights_of
-from .processes import DIED, USER_ERROR, log_of, needs_forkserver, run_processes
+from tests.training.conftest import same, weights_of
+from tests.training.processes import DIED, USER_ERROR, log_of, needs_forkserver, run_processes
 
 Make = Callable[..., TrainSettings]
 

@@ -15,11 +15,11 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.training import finetune
-from steve1.training.fit import Hooks
-from steve1.training.settings import TrainSettings
+from steve1.training.loop import Hooks
+from steve1.training.config import TrainSettings
 
-from .conftest import same, weights_of
-from .processes import needs_forkserver, start_training
+from tests.training.conftest import same, weights_of
+from tests.training.processes import needs_forkserver, start_training
 
 Make = Callable[..., TrainSettings]
 

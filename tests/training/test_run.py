@@ -19,12 +19,12 @@ import pytest
 import steve1
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
-from steve1.data.episode import Episode
+from steve1.data.episodes.episode import Episode
 from steve1.training import finetune
-from steve1.training.fit import Hooks
-from steve1.training.settings import TrainSettings
+from steve1.training.loop import Hooks
+from steve1.training.config import TrainSettings
 
-from .conftest import E, same, weights_of, write_episode, write_lists
+from tests.training.conftest import E, same, weights_of, write_episode, write_lists
 
 Make = Callable[..., TrainSettings]
 
@@ -98,8 +98,8 @@ def test_the_contact_sheet_shows_frames_with_their_goals(settings: Make) -> None
     """Cell by cell: the frame of the window, and below it the very frame that its goal vector was taken from."""
     import torch
 
-    from steve1.training.feed import open_windows, pieces
-    from steve1.training.pictures import contact_sheet
+    from steve1.training.batches import open_windows, pieces
+    from steve1.training.logging.pictures import contact_sheet
 
     chosen = settings(p_uncond=0.0)
     train, _ = open_windows(chosen)
@@ -186,8 +186,8 @@ def test_the_guides_call(settings: Make, tiny: Path, tmp_path: Path) -> None:
 
 def test_training_knows_no_game() -> None:
     code = (
-        "import sys, steve1.training.train, steve1.commands.train\n"
-        "bad = [m for m in sys.modules if m.startswith(('steve1.envs', 'steve1.players', 'steve1.rollout', 'minerl', 'gym'))]\n"
+        "import sys, steve1.training.train, steve1.commands.train.train\n"
+        "bad = [m for m in sys.modules if m.startswith(('steve1.envs', 'steve1.rollout.players', 'steve1.rollout', 'minerl', 'gym'))]\n"
         "sys.exit(' '.join(bad) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -256,7 +256,7 @@ def test_every_strategy_script_reaches_the_trainer(tmp_path: Path, script: str, 
     )
     assert done.returncode == 0, done.stderr
     words = done.stdout.split()
-    assert words[:2] == ["-m", "steve1.commands.train"]
+    assert words[:2] == ["-m", "steve1.commands.train.train"]
     given = dict(itertools.pairwise(words))
     assert given["--sampling_name"] == sampling
     assert float(given["--learning_rate"]) == float(rate)

@@ -13,7 +13,7 @@ import pytest
 from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
-from steve1.training.settings import HARMLESS, TrainSettings
+from steve1.training.config import HARMLESS, TrainSettings
 
 Make = Callable[..., TrainSettings]
 
@@ -119,5 +119,5 @@ def test_only_what_changes_the_weights_makes_another_run(settings: Make) -> None
 
 
 def test_help_needs_no_torch() -> None:
-    code = "import sys, steve1.commands.train; sys.exit('torch' in sys.modules)"
+    code = "import sys, steve1.commands.train.train; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

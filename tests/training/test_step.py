@@ -12,13 +12,13 @@ import torch
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, load_policy
 from steve1.training import finetune
-from steve1.training.feed import Piece, chunk_bounds, open_windows, pieces
-from steve1.training.fit import Hooks
-from steve1.training.parallel import Ranks
-from steve1.training.settings import TrainSettings
+from steve1.training.batches import Piece, chunk_bounds, open_windows, pieces
+from steve1.training.loop import Hooks
+from steve1.training.distributed import Ranks
+from steve1.training.config import TrainSettings
 from steve1.training.step import Stepper, make_optimizer
 
-from .conftest import same, weights_of
+from tests.training.conftest import same, weights_of
 
 Make = Callable[..., TrainSettings]
 CPU = torch.device("cpu")

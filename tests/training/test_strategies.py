@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import tyro
 
-from steve1.commands import train as command
+from steve1.commands.train import train as command
 from steve1.core.goal_file import read_goal
 from steve1.core.paths import ROOT
 from steve1.training import finetune
-from steve1.training.settings import TrainSettings
+from steve1.training.config import TrainSettings
 
-from .conftest import E
+from tests.training.conftest import E
 
 SCRIPTS = sorted(path.name for path in ROOT.glob("3_train*.sh"))
 # What each script decides; everything else is the template's.
@@ -52,7 +52,7 @@ def asked(tmp_path: Path) -> Callable[..., TrainSettings]:
         done = subprocess.run(["bash", script, *flags], cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         words = (tmp_path / "asked").read_text().split("\n")[:-1]
-        assert words[:2] == ["-m", "steve1.commands.train"]
+        assert words[:2] == ["-m", "steve1.commands.train.train"]
         return tyro.cli(TrainSettings, args=words[2:], use_underscores=True)
 
     return run
@@ -104,8 +104,8 @@ def test_variables_for_old_skills_reach_training(asked: Callable[..., TrainSetti
 
 def test_a_fixed_prompt_becomes_the_goal_that_playing_uses() -> None:
     """Through the mini family's prior, or straight as its text embedding."""
-    from steve1.core.family import read_family
-    from steve1.evaluation.contestants import prompt_goals
+    from steve1.core.checkpoint_metadata import read_family
+    from steve1.evaluation.policies import prompt_goals
 
     weights = ROOT / "data/mini/mini.weights"
     if not weights.is_file():

@@ -6,7 +6,7 @@ import torch
 
 from steve1.actions import N_BINS, N_BUTTONS, N_CAMERA, NULL_CAMERA
 from steve1.policy import GoalPolicy, PolicyConfig
-from steve1.training.objective import LossModule
+from steve1.training.objectives import LossModule
 
 
 def test_the_weighted_loss_is_the_weighted_mean_over_frames() -> None:

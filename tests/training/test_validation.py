@@ -13,12 +13,12 @@ import torch
 from steve1.core.errors import UserError
 from steve1.policy import load_policy
 from steve1.training import finetune
-from steve1.training.feed import open_windows
-from steve1.training.parallel import Ranks
-from steve1.training.settings import TrainSettings
-from steve1.training.validation import chosen_windows, evaluating, validate
+from steve1.training.batches import open_windows
+from steve1.training.distributed import Ranks
+from steve1.training.config import TrainSettings
+from steve1.training.validate import chosen_windows, evaluating, validate
 
-from .conftest import same, weights_of, write_episode, write_lists
+from tests.training.conftest import same, weights_of, write_episode, write_lists
 
 Make = Callable[..., TrainSettings]
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -143,7 +143,7 @@ def test_validation_episodes_that_are_too_short_are_refused(settings: Make, tiny
 
 
 def test_a_result_that_is_no_number_is_never_the_best(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    from steve1.training import fit
+    from steve1.training import loop as fit
 
     monkeypatch.setattr(fit, "validate", lambda *_: {"loss": float("nan")})
     result = finetune(settings())

@@ -17,17 +17,17 @@ import numpy as np
 from steve1.core.errors import UserError
 from steve1.core.seeds import generator
 
-from ..cursor import draw_cursor
-from ..errors import GameDied
-from ..interface import Action, Env, Info, Observation, action_space, check_action
-from ..starts import MAP_SEED, start_states
-from .items import game_name, short_counts, short_name
-from .links import Event, Link, ShimLink
-from .mods import link_mods
-from .portable import PortableLink
-from .processes import GameProcess
-from .shared import BUTTON_PRESS, BUTTON_RELEASE, KEY_PRESS, KEY_RELEASE
-from .shim import PACKAGES, SUPPORTED, find_program, game_version
+from steve1.envs.cursor import draw_cursor
+from steve1.envs.errors import GameDied
+from steve1.envs.interface import Action, Env, Info, Observation, action_space, check_action
+from steve1.envs.starts import MAP_SEED, start_states
+from steve1.envs.luanti.items import game_name, short_counts, short_name
+from steve1.envs.luanti.links import Event, Link, ShimLink
+from steve1.envs.luanti.mods import link_mods
+from steve1.envs.luanti.portable import PortableLink
+from steve1.envs.luanti.processes import GameProcess
+from steve1.envs.luanti.shared import BUTTON_PRESS, BUTTON_RELEASE, KEY_PRESS, KEY_RELEASE
+from steve1.envs.luanti.shim import PACKAGES, SUPPORTED, find_program, game_version
 
 HERE = Path(__file__).parent
 KEYS = {  # X key codes of a US keyboard; the game's own bindings (sprint is its "special" key)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from .processes import GameProcess
-from .shared import FOCUS_IN, SharedMemory
-from .shim import build_shim
+from steve1.envs.luanti.processes import GameProcess
+from steve1.envs.luanti.shared import FOCUS_IN, SharedMemory
+from steve1.envs.luanti.shim import build_shim
 
 Event = tuple[int, int]  # X event type, key or button code
 

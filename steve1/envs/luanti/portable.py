@@ -21,10 +21,10 @@ import numpy as np
 
 from steve1.core.errors import UserError
 
-from .links import Event, Link
-from .processes import GameProcess
-from .shared import BUTTON_PRESS, BUTTON_RELEASE, KEY_PRESS, KEY_RELEASE
-from .shim import APT
+from steve1.envs.luanti.links import Event, Link
+from steve1.envs.luanti.processes import GameProcess
+from steve1.envs.luanti.shared import BUTTON_PRESS, BUTTON_RELEASE, KEY_PRESS, KEY_RELEASE
+from steve1.envs.luanti.shim import APT
 
 _FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 _TICK_S = 0.05

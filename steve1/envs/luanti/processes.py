@@ -28,7 +28,7 @@ from typing import IO, Any
 
 from steve1.core.errors import UserError
 
-from ..errors import GameDied
+from steve1.envs.errors import GameDied
 
 PREFIX = "steve1_luanti_"
 _libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None

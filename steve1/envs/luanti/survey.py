@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .env import LuantiEnv
+from steve1.envs.luanti.env import LuantiEnv
 
 GREEN_BIOMES = ("grassland", "deciduous_forest", "grassland_ocean", "deciduous_forest_shore", "deciduous_forest_ocean")
 GROUND = {"meadow": ("d", "g"), "forest": ("d", "g"), "shore": ("d", "g", ".")}  # a beach of sand is a shore too

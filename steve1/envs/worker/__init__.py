@@ -6,7 +6,7 @@ or fill the memory without harm. docs/technical/GAME_PROTOCOL.md describes what 
 
 from __future__ import annotations
 
-from .backend import Backend, Limits
-from .env import WorkerEnv
+from steve1.envs.worker.backend import Backend, Limits
+from steve1.envs.worker.env import WorkerEnv
 
 __all__ = ["Backend", "Limits", "WorkerEnv"]

@@ -13,11 +13,11 @@ from typing import Any
 from steve1.actions import ENV_BUTTONS
 from steve1.core.errors import UserError
 
-from ..cursor import draw_cursor
-from ..errors import GameDied
-from ..interface import Action, Env, Info, Observation, action_space, check_action
-from .backend import Backend, Limits
-from .supervisor import Supervisor
+from steve1.envs.cursor import draw_cursor
+from steve1.envs.errors import GameDied
+from steve1.envs.interface import Action, Env, Info, Observation, action_space, check_action
+from steve1.envs.worker.backend import Backend, Limits
+from steve1.envs.worker.supervisor import Supervisor
 
 _log = logging.getLogger(__name__)
 _FULL = 0.8  # of the memory allowed: above it, the next episode begins in a fresh game

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from .backend import Backend, Limits
-from .env import WorkerEnv
+from steve1.envs.worker.backend import Backend, Limits
+from steve1.envs.worker.env import WorkerEnv
 
 BACKEND = Backend("luanti", "steve1.envs.worker.adapter_luanti", lambda: sys.executable, Limits(memory_mb=4000.0))
 

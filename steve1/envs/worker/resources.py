@@ -17,7 +17,7 @@ from typing import IO
 
 from steve1.core.errors import UserError
 
-from ..luanti.processes import memory_folder, start_xvfb
+from steve1.envs.luanti.processes import memory_folder, start_xvfb
 
 
 class Ports:

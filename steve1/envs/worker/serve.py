@@ -3,7 +3,7 @@
 In: requests over the inherited socket (start, reset, step, call, close). Out: answers, pictures in the shared memory, a heartbeat
 while something is being done. Runs on Python 3.8 with numpy alone, started by its path:
 
-    python steve1/envs/worker/serve.py steve1.envs.mcio.adapter
+    python steve1/envs/worker/serve.py steve1.envs.minecraft.mcio.adapter
 
 An adapter is a module with `make_env(settings) -> Game`. It may import this module, `wire`, `trees` and its own neighbours, by their
 full names; the `__init__` files of this project's packages are not run in a worker, so nothing else comes with them.
@@ -57,7 +57,8 @@ if __name__ == "__main__":
     _bare_packages("steve1.envs.worker.serve")
     sys.modules["steve1.envs.worker.serve"] = sys.modules["__main__"]
 
-from steve1.envs.worker import trees, wire  # noqa: E402  (a worker makes the packages above first)
+from steve1.envs.worker import trees
+from steve1.envs.worker import wire  # noqa: E402  (a worker makes the packages above first)
 
 
 class BadInput(Exception):

@@ -26,11 +26,13 @@ import numpy as np
 
 from steve1.core.errors import UserError
 
-from ..errors import GameDied
-from ..luanti.processes import end, memory_folder, spawn
-from . import serve, trees, wire
-from .backend import Backend, Limits
-from .resources import Ports, heap_for, java_environment, needs_xvfb, open_display
+from steve1.envs.errors import GameDied
+from steve1.envs.luanti.processes import end, memory_folder, spawn
+from steve1.envs.worker import serve
+from steve1.envs.worker import trees
+from steve1.envs.worker import wire
+from steve1.envs.worker.backend import Backend, Limits
+from steve1.envs.worker.resources import Ports, heap_for, java_environment, needs_xvfb, open_display
 
 _log = logging.getLogger(__name__)
 _SCRIPT = Path(serve.__file__).resolve()

@@ -1,0 +1,70 @@
+"""The prior alone, no game: `python -m research.analyse_prior --weights data/mini/mini.weights --dataset_dir data/dataset_mini_dig_dirt`.
+
+In: weights (or a MineCLIP and a prior), prompts, embedded demonstrations. Out: a folder with cosines, projections (PCA, t-SNE), spread over
+samples and nearest demonstrations, as pictures, JSON and Markdown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from steve1.core.cli import run
+from steve1.core.paths import ROOT, display, resolve
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Analyse a prior."""
+
+    weights: str = "data/mini/mini.weights"
+    """Policy weights whose family names the MineCLIP and the prior; the policy itself is not loaded."""
+    dataset_dir: tuple[str, ...] = ()
+    """Folders of embedded episodes: the demonstrations that goals are held against. Episodes whose recorder says that they failed are left out."""
+    tasks: tuple[str, ...] = ("all",)
+    """Tasks whose prompts are analysed."""
+    prompts: tuple[str, ...] = ()
+    """Further prompts, in English."""
+    samples: int = 32
+    """How often the prior is asked for each prompt."""
+    suite: str = ""
+    """A suite's name or YAML file; default: that of the weights' game."""
+    mineclip_weights: str = ""
+    """MineCLIP weights; default: the family's."""
+    prior_weights: str = ""
+    """The prior's weights; default: the family's."""
+    seed: int = 0
+    """Of the samples (sample 0 is the goal that commands play with the prior's seed) and of t-SNE."""
+    output_dir: str = ""
+    """Where to write; default: data/prior_analyses/<weights>."""
+
+
+def main(args: Args) -> None:
+    """Load, analyse, write, print the table."""
+    from steve1.evaluation.runner.campaign import slug
+    from steve1.evaluation.policies import load_clip, load_family_prior, parse_contestants
+    from steve1.evaluation.demonstrations import read_demonstrations
+    from research.prior_analysis import analyse, prepare, render, write_analysis
+    from steve1.evaluation.tasks.suite import load_suite
+
+    paths = {"mineclip": args.mineclip_weights, "prior": args.prior_weights}
+    contestant = parse_contestants([args.weights], **{name: str(resolve(path)) for name, path in paths.items() if path})[0]
+    suite = load_suite(args.suite or contestant.family.env)
+    prompts = [(task.name, task.player, task.prompts["en"]) for task in suite.select(args.tasks)]
+    prompts += [(prompt, "", prompt) for prompt in args.prompts]
+    mineclip = load_clip(contestant.family)
+    shown = read_demonstrations(args.dataset_dir, width=mineclip.embed_dim) if args.dataset_dir else []
+    material = prepare(prompts, mineclip, load_family_prior(contestant.family), shown, samples=args.samples, seed=args.seed)
+    folder = Path(args.output_dir).expanduser() if args.output_dir else ROOT / "data" / "prior_analyses" / slug(contestant.name)
+    written = write_analysis(material, folder, seed=args.seed)
+    print(render(analyse(material)).split("\n\n![")[0])
+    print("\nfiles: " + ", ".join(display(path) for path in written.values()))
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "What the prior makes of prompts, held against demonstrations; no game is needed.")
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,117 @@
+"""The prompt matrix: does a prompt make its own task happen, and no other?
+
+In: one weights file and tasks. Out: for each prompt (and no goal, and random actions) every task's success rate, Fisher's
+test of each task's own prompt against all others pooled, as JSON, Markdown and a heat map.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_file, atomic_path, write_json
+
+from steve1.evaluation.runner.campaign import Plan, Row, play_all, slug
+from steve1.evaluation.policies import NO_GOAL, Contestant
+from steve1.evaluation.evaluate import make_plan, means_of
+from steve1.evaluation.report.report import cell_text, markdown_table, p_text
+from steve1.evaluation.settings import EvaluationSettings
+from steve1.evaluation.statistics.summary import matrix
+
+
+def matrix_plan(settings: EvaluationSettings, extra_prompts: Sequence[str] = (), random_row: bool = True) -> Plan:
+    """The plan of a prompt matrix: every row at every selected task's place.
+
+    Raises:
+        UserError: not exactly one weights file.
+    """
+    plan = make_plan(settings, "prompt_matrices")
+    if len(plan.contestants) != 1 or not plan.contestants[0].needs_goal:
+        raise UserError("A prompt matrix is of one weights file.", got=", ".join(settings.contestants))
+    rows = [*plan.rows, *(Row(slug(prompt), prompt) for prompt in extra_prompts), Row(NO_GOAL, NO_GOAL)]
+    contestants = [*plan.contestants, *([Contestant("random", "random")] if random_row else [])]
+    return dataclasses.replace(plan, rows=rows, contestants=contestants, crossed=True)
+
+
+def prompt_matrix(
+    settings: EvaluationSettings, extra_prompts: Sequence[str] = (), random_row: bool = True, **injected: Any
+) -> tuple[dict[str, Any], Plan, dict[str, Path]]:
+    """Play what is missing and write matrix.json, matrix.md and matrix.png.
+
+    Returns:
+        the matrix (see `summary.matrix`), its plan, and the files' paths.
+    """
+    plan = matrix_plan(settings, extra_prompts, random_row)
+    lines = play_all(plan, means_of(settings), **injected)
+    found = matrix(lines, plan.contestants[0].name, [row.name for row in plan.rows], [task.name for task in plan.tasks])
+    paths = {kind: plan.folder / f"matrix.{kind}" for kind in ("json", "md", "png")}
+    write_json(paths["json"], {"settings": plan.settings(), **found})
+    with atomic_file(paths["md"], "w") as handle:
+        handle.write(render(found, plan))
+    heat_map(found, f"{plan.contestants[0].name}: success by prompt", paths["png"])
+    return found, plan, paths
+
+
+def render(found: Mapping[str, Any], plan: Plan) -> str:
+    """The matrix and its tests as Markdown."""
+    tasks = found["tasks"]
+    prompts = {row.name: row.prompt for row in plan.rows}
+
+    def label(row: str) -> str:
+        return row if prompts.get(row, row) == row else f'{row} ("{prompts[row]}")'
+
+    body = []
+    for row in found["rows"]:
+        cells = found["cells"][row]
+        body.append([label(row), *(f"**{cell_text(cells.get(task))}**" if task == row else cell_text(cells.get(task)) for task in tasks)])
+    tests = []
+    for task, test in found["tests"].items():
+        own, other = (f"{test[f'{who}_successes']}/{test[f'{who}_episodes']}" for who in ("own", "other"))
+        tests.append([task, own, other, p_text(test["p_fisher"]), "yes" if test["p_fisher"] < 0.05 else "no"])
+    facts = plan.contestants[0].facts()
+    return "\n\n".join(
+        [
+            f"# Prompt matrix: {plan.contestants[0].name}",
+            "Asked for (row), success of each task (column): successes of episodes with Wilson's 95 % interval. "
+            "All rows have the same seeds and start states.",
+            markdown_table(["asked for", *tasks], body),
+            "Each task's own prompt against all other prompts and no goal, pooled (Fisher's exact test, one-sided):",
+            markdown_table(["task", "own prompt", "others", "p", "p < 0.05"], tests),
+            f"Weights {facts.get('weights', '')}, sha256 {facts.get('sha256', '')[:12]}, cond_scale {facts.get('cond_scale', '')}, temperature {facts.get('temperature', '')}, "
+            f"seed {plan.seed}, {plan.episodes} episodes a row and place, {plan.suite.path.name}.",
+        ]
+    ) + "\n"
+
+
+def heat_map(found: Mapping[str, Any], title: str, path: Path) -> None:
+    """Draw the matrix as a PNG: shades for rates, counts written into the fields, a frame round own prompts."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import numpy as np
+    from matplotlib import pyplot
+
+    rows, tasks = found["rows"], found["tasks"]
+    rates = np.array([[(found["cells"][row].get(task) or {"rate": np.nan})["rate"] for task in tasks] for row in rows])
+    figure, axes = pyplot.subplots(figsize=(2.2 + 1.05 * len(tasks), 1.6 + 0.5 * len(rows)), layout="constrained")
+    image = axes.imshow(rates, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xlabel("success of")
+    axes.set_ylabel("asked for")
+    axes.set_title(title)
+    for y, row in enumerate(rows):
+        for x, task in enumerate(tasks):
+            cell = found["cells"][row].get(task)
+            if cell:
+                colour = "black" if cell["rate"] > 0.6 else "white"
+                axes.text(x, y, f"{cell['successes']}/{cell['episodes']}", ha="center", va="center", color=colour, fontsize=9)
+            if row == task:
+                axes.add_patch(pyplot.Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, fill=False, edgecolor="red", linewidth=2))
+    figure.colorbar(image, ax=axes, label="success rate")
+    with atomic_path(path) as part:
+        figure.savefig(part, dpi=130)
+    pyplot.close(figure)

@@ -1,0 +1,154 @@
+"""All prompts of STEVE-1's paper as videos: `bash run_agent/1_gen_paper_videos.sh --in_weights data/mini/mini.weights`.
+
+In: weights, visual prompts (the published ones, or demonstrations). Out: "<name> - Text Prompt.mp4" and "<name> - Visual Prompt.mp4" in one folder,
+each with its trace. Videos that exist are skipped; model, MineCLIP, prior and game are loaded once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError, nearest
+from steve1.core.paths import display, resolve
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Film the paper's prompts."""
+
+    in_weights: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = "data/weights/steve1/steve1.weights"
+    """Policy weights; <weights>.json beside them names what belongs to them."""
+    prompts: tuple[str, ...] = ("all",)
+    """Names of prompts: dig, dirt, sky, leaves, wood, seeds, flower, explore, swim, underwater, inventory; or all."""
+    kinds: tuple[str, ...] = ("text", "visual")
+    """text, visual, or both."""
+    visual_prompts: str = "data/visual_prompts/visual_prompts.zip"
+    """The published visual prompts: their zip, or a folder of pickles."""
+    demonstrations: tuple[str, ...] = ()
+    """Folders of embedded episodes to take visual goals from, in place of the published ones (for weights of another MineCLIP)."""
+    text_cond_scale: float | None = None
+    """Guidance of text prompts; default: the family's (the paper: 6)."""
+    visual_cond_scale: float | None = None
+    """Guidance of visual prompts; default: as for text (the paper: 7)."""
+    gameplay_length: int = 3000
+    """Steps of each; 20 are a second."""
+    save_dirpath: str = "data/generated_videos/paper_prompts"
+    """Where the videos go, in a folder named after the weights."""
+    seed: int = 0
+    """Of start places, game, prior and the agent's choices."""
+    env: str = ""
+    """The game; default: the one that the weights were made for."""
+    in_model: str = ""
+    """The .model file; default: the family's."""
+    mineclip_weights: str = ""
+    """MineCLIP weights; default: the family's."""
+    prior_weights: str = ""
+    """The prior's weights; default: the family's."""
+    device: str = "auto"
+    """Where the policy runs: auto, cpu, cuda, mps."""
+    overwrite: bool = False
+    """Film anew what exists."""
+
+
+def main(args: Args) -> None:
+    """Check, load once, film what is missing."""
+    from steve1.core.seeds import integer
+    from steve1.evaluation.runner.campaign import slug
+    from steve1.evaluation.policies import Bench, environment_threads, parse_contestants
+    from steve1.evaluation.runner.episodes import starts_for
+    from research.paper import films_to_make, make_film
+    from steve1.core.processes import limit_threads
+    from steve1.evaluation.tasks.suite import load_suite
+    from steve1.rollout.supervise import SupervisedEnv
+
+    from steve1.commands.play.play import playable
+
+    chosen, kinds = _chosen(args), [kind.lower() for kind in args.kinds]
+    files = {"model": args.in_model, "mineclip": args.mineclip_weights, "prior": args.prior_weights}
+    contestant = parse_contestants([args.in_weights], cond_scale=args.text_cond_scale, **files)[0]
+    env_name = playable(args.env or contestant.family.env)
+    suite = load_suite(env_name)
+    folder = resolve(args.save_dirpath) / slug(contestant.name)
+    limit_threads(environment_threads(1))
+    goals = _goals(args, contestant, chosen, kinds, suite)
+    scale = contestant.family.cond_scale
+    visual_scale = scale if args.visual_cond_scale is None else args.visual_cond_scale
+    films = films_to_make(chosen, goals["text"], goals["visual"], (scale, visual_scale), folder)
+    missing = [film for film in films if args.overwrite or not film.path.exists()]
+    print(f"{len(films)} videos in {display(folder)}: {len(films) - len(missing)} exist, {len(missing)} to make")
+    bench = Bench(device=args.device)
+    with SupervisedEnv(lambda: _open(env_name)) as game:
+        for number, film in enumerate(missing, start=1):
+            starts = starts_for(env_name, film.prompt.surroundings, "eval")
+            task = suite.tasks.get(film.prompt.task)
+            options: dict[str, Any] = {**(task.reset_options() if task else {}), "surroundings": film.prompt.surroundings}
+            start = starts[integer(args.seed, film.prompt.name) % len(starts)]
+            trace = make_film(film, contestant, bench, game, start, options, args.gameplay_length, args.seed)
+            verdict = f", {task.measure_name}: {task.judge(trace)[1]:.1f}" if task and task.surroundings == film.prompt.surroundings else ""
+            print(f"[{number}/{len(missing)}] {display(film.path)}: {len(trace)} steps{verdict}", flush=True)
+
+
+def _open(env: str) -> Any:
+    from steve1.envs import make_env
+
+    return make_env(env)
+
+
+def _chosen(args: Args) -> list[Any]:
+    from research.paper import paper_prompts
+
+    known = paper_prompts()
+    names = [prompt.name for prompt in known]
+    for name in args.prompts:
+        if name != "all" and name not in names:
+            raise UserError(f'The paper has no prompt "{name}".', expected=nearest(name, names))
+    if args.gameplay_length < 1:
+        raise UserError("There is nothing to play.", expected="--gameplay_length ≥ 1", got=args.gameplay_length)
+    if not args.kinds or {kind.lower() for kind in args.kinds} - {"text", "visual"}:
+        raise UserError("A prompt is text or visual.", expected="--kinds text visual", got=" ".join(args.kinds))
+    return [prompt for prompt in known if "all" in args.prompts or prompt.name in args.prompts]
+
+
+def _goals(args: Args, contestant: Any, chosen: list[Any], kinds: list[str], suite: Any) -> dict[str, dict[str, Any]]:
+    """{"text": {name: goal}, "visual": {name: goal}}; MineCLIP and the prior are loaded once, and let go of."""
+    from steve1.evaluation.policies import prompt_goals
+    from research.paper import demonstrated_goals, published_goals
+    from steve1.policy import read_model
+
+    found: dict[str, dict[str, Any]] = {"text": {}, "visual": {}}
+    size = read_model(resolve(contestant.family.model)).mineclip_embed_dim
+    if "text" in kinds:
+        goals = prompt_goals(contestant.family, [prompt.prompt for prompt in chosen], seed=args.seed)
+        found["text"] = {prompt.name: goals[prompt.prompt] for prompt in chosen}
+    if "visual" not in kinds:
+        return found
+    if args.demonstrations:
+        found["visual"] = demonstrated_goals(chosen, suite, args.demonstrations, size)
+    else:
+        path = resolve(args.visual_prompts)
+        if not path.exists() and "text" in kinds:
+            print(f"visual prompts are left out: {display(path)} is not there (bash 0_download_weights.sh), and no --demonstrations were named")
+            return found
+        found["visual"] = published_goals(Path(path))
+    fitting = {name: goal for name, goal in found["visual"].items() if len(goal) == size}
+    if len(fitting) < len(found["visual"]):
+        print(f"visual prompts of another MineCLIP are left out (the policy's goals have {size} numbers); pass --demonstrations")
+    found["visual"] = fitting
+    left_out = [prompt.name for prompt in chosen if prompt.name not in fitting]
+    if fitting and left_out:
+        print(f"without a visual prompt: {', '.join(left_out)}")
+    return found
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "All prompts of STEVE-1's paper, text and visual, as videos.")
+
+
+if __name__ == "__main__":
+    cli()

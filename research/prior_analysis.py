@@ -1,0 +1,219 @@
+"""The prior alone, without a game: does what it makes of a text look like demonstrations of that text?
+
+In: prompts, a family's MineCLIP and prior, embedded demonstrations. Out: cosines between prompts' goals and demonstrations, projections to
+the plane, spread over samples, the nearest demonstrations; pictures, JSON, and a Markdown page.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_file, write_json
+from steve1.core.seeds import generator
+
+from steve1.evaluation.demonstrations import Shown, typical, unit
+
+Rows = NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """What is analysed.
+
+    Attributes:
+        names: of the prompts (tasks' names, or the prompts themselves), with their behaviour ("" if nobody shows it).
+        prompts: the texts.
+        text: their embeddings (P, E).
+        samples: the prior's goals (P, S, E); sample 0 is the one that commands play with seed 0.
+        shown: demonstrations.
+    """
+
+    names: tuple[str, ...]
+    behaviours: tuple[str, ...]
+    prompts: tuple[str, ...]
+    text: Rows
+    samples: NDArray[np.float32]
+    shown: tuple[Shown, ...]
+
+
+def prepare(
+    prompts: Sequence[tuple[str, str, str]], mineclip: Any, prior: Any, shown: Sequence[Shown], *, samples: int = 32, seed: int = 0
+) -> Material:
+    """Embed (name, behaviour, prompt) triples and draw the prior's samples.
+
+    Raises:
+        UserError: no prompts, fewer than two samples, or MineCLIP and prior of different widths.
+    """
+    if not prompts or samples < 2:
+        raise UserError("The analysis needs prompts, and at least two samples of each.", got=f"{len(prompts)} prompts, {samples} samples")
+    if mineclip.embed_dim != prior.embed_dim:
+        raise UserError("MineCLIP and the prior are of different families.", expected=f"a prior of width {mineclip.embed_dim}", got=prior.embed_dim)
+    names, behaviours, texts = zip(*prompts)
+    embedded = [mineclip.encode_text([text]) for text in texts]
+    drawn = np.stack([prior.samples(row, seed, samples).cpu().numpy() for row in embedded]).astype(np.float32)
+    text = np.stack([row[0].cpu().numpy() for row in embedded]).astype(np.float32)
+    return Material(tuple(names), tuple(behaviours), tuple(texts), text, drawn, tuple(shown))
+
+
+def by_behaviour(material: Material) -> dict[str, list[Shown]]:
+    """Demonstrations by behaviour, in order of name."""
+    found: dict[str, list[Shown]] = {}
+    for each in sorted(material.shown, key=lambda shown: shown.behaviour):
+        if len(each.goals):
+            found.setdefault(each.behaviour, []).append(each)
+    return found
+
+
+def mean_cosines(rows: Rows, groups: Mapping[str, Sequence[Shown]]) -> NDArray[np.float64]:
+    """Mean cosine of each row (P, E) with all moments of each group, (P, groups)."""
+    # The mean of cosines is the cosine with the mean of unit vectors times its length.
+    means = [unit(np.concatenate([each.goals for each in group])).mean(axis=0) for group in groups.values()]
+    return np.asarray(unit(rows) @ np.stack(means).T, dtype=np.float64) if means else np.zeros((len(rows), 0))
+
+
+def pca(rows: Rows, dimensions: int = 2) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(coordinates (N, dimensions), share of the variance that each dimension holds)."""
+    centred = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
+    _, scale, axes = np.linalg.svd(centred, full_matrices=False)
+    # The sign of an axis is arbitrary; its largest entry positive makes it the same everywhere.
+    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
+    return centred @ axes[:dimensions].T, (scale**2 / max(float((scale**2).sum()), 1e-12))[:dimensions]
+
+
+def tsne(rows: Rows, *, perplexity: float = 20.0, steps: int = 400, seed: int = 0) -> NDArray[np.float64]:
+    """Coordinates (N, 2) by t-SNE, exact, for some hundreds of rows; the same for the same rows and seed.
+
+    Raises:
+        UserError: fewer than 5 rows.
+    """
+    if len(rows) < 5:
+        raise UserError("t-SNE needs at least 5 points.", got=len(rows))
+    near = _affinities(rows.astype(np.float64), min(perplexity, (len(rows) - 1) / 3))
+    place = 1e-4 * generator(seed, "t-SNE").standard_normal((len(rows), 2))
+    speed, gain = np.zeros_like(place), np.ones_like(place)
+    for step in range(steps):
+        early = step < steps // 4
+        offset = place[:, None] - place[None]
+        closeness = 1 / (1 + (offset**2).sum(axis=2))
+        np.fill_diagonal(closeness, 0)
+        share = closeness / max(closeness.sum(), 1e-12)
+        pull = ((4.0 if early else 1.0) * near - share) * closeness
+        slope = 4 * (pull[:, :, None] * offset).sum(axis=1)
+        gain = np.maximum(np.where(np.sign(slope) == np.sign(speed), gain * 0.8, gain + 0.2), 0.01)
+        speed = (0.5 if early else 0.8) * speed - max(len(rows) / 4, 10.0) * gain * slope
+        place = place + speed - (place + speed).mean(axis=0)
+    return place
+
+
+def _affinities(rows: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
+    """Symmetric neighbour probabilities (N, N), each row's width found by bisection so that its perplexity is met."""
+    square = (rows**2).sum(axis=1)
+    distance = np.maximum(square[:, None] + square[None] - 2 * rows @ rows.T, 0)
+    np.fill_diagonal(distance, np.inf)
+    low, high = np.full(len(rows), 1e-12), np.full(len(rows), 1e12)
+    shifted = distance - distance.min(axis=1, keepdims=True)
+    for _ in range(80):
+        width = np.sqrt(low * high)
+        weights = np.exp(-np.where(np.isfinite(shifted), shifted * width[:, None], np.inf))
+        share = weights / weights.sum(axis=1, keepdims=True)
+        entropy = -(share * np.log(np.maximum(share, 1e-300))).sum(axis=1)
+        broad = entropy > np.log(perplexity)
+        low, high = np.where(broad, width, low), np.where(broad, high, width)
+    return (share + share.T) / (2 * len(rows))
+
+
+def thinned(shown: Sequence[Shown], most: int) -> Rows:
+    """At most `most` moments, evenly over all."""
+    rows = np.concatenate([each.goals for each in shown])
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
+
+
+def nearest(goal: Rows, shown: Sequence[Shown], count: int = 3) -> list[dict[str, Any]]:
+    """The demonstrations whose best moment is nearest to `goal` (E,): source, frame, behaviour, cosine; one moment of each."""
+    found: list[dict[str, Any]] = []
+    for each in shown:
+        if len(each.goals):
+            cosine = unit(each.goals) @ unit(goal)
+            best = int(cosine.argmax())
+            found.append({"source": each.source, "frame": int(each.frames[best]), "behaviour": each.behaviour, "cosine": float(cosine[best])})
+    return sorted(found, key=lambda entry: -entry["cosine"])[:count]
+
+
+def analyse(material: Material) -> dict[str, Any]:
+    """Everything that can be said in numbers; plain data."""
+    groups = by_behaviour(material)
+    goals = material.samples[:, 0]
+    cosines = {"prior": mean_cosines(goals, groups), "text": mean_cosines(material.text, groups)}
+    prompts = []
+    for index, name in enumerate(material.names):
+        own = material.behaviours[index]
+        drawn = unit(material.samples[index])
+        middle = unit(drawn.mean(axis=0))
+        spread = 1 - float((drawn @ middle).mean())
+        close = nearest(goals[index], material.shown)
+        entry: dict[str, Any] = {"name": name, "prompt": material.prompts[index], "behaviour": own, "spread": spread,
+                                 "norm": float(np.linalg.norm(goals[index])), "text_norm": float(np.linalg.norm(material.text[index])),
+                                 "text_to_goal": float(unit(material.text[index]) @ unit(goals[index])), "nearest": close}  # fmt: skip
+        if own in groups:
+            column = list(groups).index(own)
+            for kind, table in cosines.items():
+                order = np.argsort(-table[index])
+                entry[f"{kind}_own"], entry[f"{kind}_rank"] = float(table[index, column]), int(np.flatnonzero(order == column)[0]) + 1
+            entry["goal_to_shown"] = float(unit(goals[index]) @ unit(typical(groups[own])[0]))
+            entry["demonstrations_spread"] = 1 - float((unit(thinned(groups[own], 2000)) @ unit(unit(thinned(groups[own], 2000)).mean(axis=0))).mean())
+        prompts.append(entry)
+    return {"behaviours": list(groups), "prompts": prompts, "between_prompts": (unit(goals) @ unit(goals).T).tolist(),
+            "between_texts": (unit(material.text) @ unit(material.text).T).tolist(),
+            "cosine_prior": cosines["prior"].tolist(), "cosine_text": cosines["text"].tolist()}  # fmt: skip
+
+
+def write_analysis(material: Material, folder: Path, *, seed: int = 0, tsne_points: int = 400) -> dict[str, Path]:
+    """Write analysis.json, analysis.md and the pictures; returns {name: path}."""
+    from research import prior_pictures
+
+    found = analyse(material)
+    paths = {name: folder / file for name, file in
+             (("json", "analysis.json"), ("md", "analysis.md"), ("similarity", "similarity.png"), ("projection", "projection.png"), ("spread", "spread.png"))}  # fmt: skip
+    write_json(paths["json"], found)
+    prior_pictures.similarity(found, material.names, paths["similarity"])
+    prior_pictures.projections(material, paths["projection"], seed=seed, tsne_points=tsne_points)
+    prior_pictures.spread(material, found, paths["spread"])
+    with atomic_file(paths["md"], "w") as handle:
+        handle.write(render(found))
+    return paths
+
+
+def render(found: Mapping[str, Any]) -> str:
+    """The numbers as Markdown."""
+    from steve1.evaluation.report.report import markdown_table
+
+    count = len(found["behaviours"])
+    rows = []
+    for entry in found["prompts"]:
+        known = "prior_own" in entry
+        ranks = [f"{entry[f'{kind}_own']:.2f}, {entry[f'{kind}_rank']}. of {count}" if known else "–" for kind in ("prior", "text")]
+        first = entry["nearest"][0] if entry["nearest"] else None
+        near = f"{first['source']} frame {first['frame']} ({first['cosine']:.2f})" if first else "–"
+        spread = f"{entry['spread']:.3f}" + (f" / {entry['demonstrations_spread']:.3f}" if known else "")
+        rows.append([entry["name"], entry["prompt"], *ranks, f"{entry['text_to_goal']:.2f}", f"{entry['norm']:.1f} / {entry['text_norm']:.1f}", spread, near])
+    head = ["prompt of", "text", "goal to own demonstrations", "text to own demonstrations", "text to goal", "length goal / text", "spread samples / demonstrations", "nearest demonstration"]
+    wrong = [entry["name"] for entry in found["prompts"] if entry.get("prior_rank", 1) > 1]
+    verdict = (
+        f"The goals of {', '.join(wrong)} are nearer to demonstrations of something else than to their own: look at the prior there first."
+        if wrong else "Every goal whose behaviour is shown is nearest to demonstrations of its own."
+    )  # fmt: skip
+    return "\n\n".join(
+        [
+            "# The prior alone", verdict, markdown_table(head, rows),
+            "Mean cosines with all moments of the demonstrations of a behaviour, and the own one's rank among all behaviours. Spread: one minus the mean cosine with the "
+            "mean direction; a prior whose samples spread far less than demonstrations do has collapsed to one goal for each text.",
+            "![cosines](similarity.png)", "![projections](projection.png)", "![spread](spread.png)",
+        ]
+    ) + "\n"  # fmt: skip

@@ -1,0 +1,74 @@
+"""Command: recordings → episodes.
+
+In: `--input_dir` with recordings (name.mp4 + name.jsonl) or episode folders. Out: native episodes and a report; exit code 0
+if all went well, 1 if some recordings were refused (the rest is there), 2 if nothing could be done.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.paths import display, resolve
+from steve1.data.recordings.convert import ConvertSettings
+from steve1.data.recordings.convert_folder import convert_folder
+from steve1.data.recordings.shards import parse_shard
+
+
+@dataclass(frozen=True)
+class Args:
+    """Flags of `tools/convert_recordings.py`."""
+
+    input_dir: str
+    """Folder of recordings: name.mp4 with name.jsonl beside it (contractor format), or folders with frames/ and actions.jsonl; looked for at any depth."""
+    output_dir: str
+    """Dataset folder to fill, one episode folder a recording. Episodes that are there already are left alone."""
+    keep_nulls: bool = False
+    """Keep frames at which nothing is pressed and the camera rests. Needed where standing still is the skill."""
+    camera_rounding: Literal["float", "legacy_int"] = "float"
+    """float: exact. legacy_int: truncated to whole degrees, as the labels of the published weights were."""
+    esc_as_inventory: bool = False
+    """ESC with a menu open becomes the inventory key, as in VPT's own training."""
+    mineclip_frames: bool = True
+    """Also write the 256x160 frames that the embedding step reads."""
+    source_fps: float = 0.0
+    """Frames a second at which the recordings were really made, where their files do not say it or lie; anything but 20 is resampled."""
+    workers: int = os.cpu_count() or 1
+    """Processes; each takes one core and about 300 MB."""
+    shard: str = ""
+    """i/n: take the i-th of n parts of the recordings only. For several machines that share a disk: start each with its own i."""
+    ray: bool = False
+    """Convert as tasks of a Ray cluster (RAY_ADDRESS, or one on this machine) instead of in --workers processes."""
+
+
+def main(args: Args) -> int:
+    """Convert, print the summary, return the exit code."""
+    if args.workers < 1:
+        raise UserError("--workers is at least 1.", got=str(args.workers))
+    settings = ConvertSettings(
+        args.keep_nulls, args.camera_rounding, args.esc_as_inventory, args.mineclip_frames, args.source_fps
+    )
+    shard = parse_shard(args.shard)
+    summary = convert_folder(
+        resolve(args.input_dir), resolve(args.output_dir), settings, workers=args.workers, shard=shard, ray=args.ray
+    )
+    print(summary.text)
+    summary.check_finished()
+    if summary.results and summary.count("refused") == len(summary.results):
+        raise UserError(
+            "Nothing could be converted.", where=args.input_dir, todo="the reasons stand above and in the report"
+        )
+    print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(resolve(args.output_dir))}")
+    return 1 if summary.count("refused") + summary.count("failed") else 0
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Convert recordings (mp4 + jsonl) into episodes for training.")
+
+
+if __name__ == "__main__":
+    cli()

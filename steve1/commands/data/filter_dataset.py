@@ -1,0 +1,168 @@
+"""Command: keep the episodes, or the stretches of episodes, in which a stated thing happens.
+
+In: a dataset whose recordings are still there (their ticks say what was gained and where the player was). Out: a table;
+with `--output_dir` a dataset of copies. The original is only read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tyro
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError, nearest
+from steve1.core.files import atomic_file
+from steve1.core.paths import display, resolve
+from steve1.core.progress import progress
+from steve1.data.episodes.cut import copy_episode, cut_episode
+from steve1.data.episodes.episode import Episode
+from steve1.data.quality.history import History, read_history
+from steve1.data.episodes.listing import find_datasets
+from steve1.data.quality.success import Condition, find_stretches, parse_conditions, reached
+
+REPORT = "filter_report.jsonl"
+
+
+@dataclass(frozen=True)
+class Args:
+    """Flags of `tools/filter_dataset.py`."""
+
+    paths: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Dataset folders or single episodes."""
+    gained: tuple[str, ...] = ()
+    """Items by exact name and how many more than at the beginning: --gained dirt=3 log (one)."""
+    mined: tuple[str, ...] = ()
+    """Blocks mined, by exact name, from the game's statistics: --mined oak_log=2."""
+    travelled: float = 0.0
+    """Farthest distance from the start in blocks, height left out."""
+    output_dir: str = ""
+    """Write copies of what is kept here; without it only the table is printed."""
+    segments: bool = False
+    """Keep only the stretches in which everything happens, cut out of their episodes."""
+    before: float = 10.0
+    """With --segments: seconds within which it must happen; they are kept."""
+    after: float = 2.0
+    """With --segments: seconds kept after the last gain."""
+    recordings: str = ""
+    """Folder of the recordings, where they are no longer at the place that the metadata names."""
+
+
+@dataclass
+class Verdict:
+    """One line of the report: how far each condition came, and which stretches are kept (the whole, in episodes mode)."""
+
+    episode: str
+    kept: bool
+    reached: dict[str, float]
+    stretches: list[tuple[int, int]]
+    reason: str = ""
+
+
+def main(args: Args) -> int:
+    """Judge, print, copy; 1 where an episode could not be judged."""
+    conditions = parse_conditions(args.gained, args.mined, args.travelled)
+    if args.segments and not (args.before > 0 and args.after >= 0):
+        raise UserError("--before is more than 0 and --after at least 0 seconds.", got=f"{args.before}, {args.after}")
+    episodes = [path for dataset in find_datasets(args.paths) for path in dataset.episodes]
+    target = resolve(args.output_dir) if args.output_dir else None
+    if target and any(path.parent == target.resolve() for path in episodes):
+        raise UserError("--output_dir holds the episodes themselves.", where=target, todo="name another folder")
+    known: dict[str, set[str]] = {"gained": set(), "mined": set()}
+    verdicts = []
+    for path in progress(episodes, desc="reading ticks", unit="episode"):
+        verdicts.append(_judge(path, conditions, args, known))
+    _check_items(conditions, known, verdicts)
+    frames = _write(episodes, verdicts, conditions, target) if target else 0
+    _show(episodes, verdicts, conditions)
+    kept = [verdict for verdict in verdicts if verdict.kept]
+    unknown = sum(bool(verdict.reason) for verdict in verdicts)
+    pieces = sum(len(verdict.stretches) for verdict in kept)
+    what = f" in {pieces} segments" if args.segments else ""
+    print(
+        f"{len(kept)} of {len(verdicts)} episodes kept{what}, {unknown} could not be judged: {' and '.join(map(str, conditions))}"
+    )
+    if target:
+        print(f"{frames:,} frames in {display(target)}; report: {display(target / REPORT)}")
+    else:
+        print("nothing was written; add --output_dir data/dataset_x to keep copies")
+    return 1 if unknown else 0
+
+
+def _judge(path: Path, conditions: Sequence[Condition], args: Args, known: dict[str, set[str]]) -> Verdict:
+    try:
+        history = read_history(path, resolve(args.recordings) if args.recordings else None)
+        known["gained"] |= history.items.keys()
+        known["mined"] |= history.mined.keys()
+        values = {str(condition): float(reached(condition, history).max()) for condition in conditions}
+        stretches = _stretches(conditions, history, args)
+    except UserError as fault:
+        return Verdict(display(path), False, {}, [], fault.one_line)
+    return Verdict(display(path), bool(stretches), values, stretches)
+
+
+def _stretches(conditions: Sequence[Condition], history: History, args: Args) -> list[tuple[int, int]]:
+    if args.segments:
+        return find_stretches(conditions, history, before=round(args.before * 20), after=round(args.after * 20))
+    met = all(reached(condition, history).max() >= condition.amount for condition in conditions)
+    return [(0, len(history.position))] if met else []
+
+
+def _check_items(conditions: Sequence[Condition], known: dict[str, set[str]], verdicts: list[Verdict]) -> None:
+    """A name that occurs nowhere is a slip of the pen rather than a skill that nobody has."""
+    if all(verdict.reason for verdict in verdicts):
+        raise UserError("No episode could be judged.", got=verdicts[0].reason)
+    for condition in conditions:
+        names = known.get(condition.kind, set())
+        if condition.item and condition.item not in names:
+            raise UserError(
+                f"No recording here ever has an item named {condition.item!r}.",
+                expected="an exact name",
+                got=nearest(condition.item, sorted(names)) if names else "no names at all",
+            )
+
+
+def _write(episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[Condition], target: Path) -> int:
+    """Copy what is kept; what is there already stays. Returns the frames of all that is kept."""
+    target.mkdir(parents=True, exist_ok=True)
+    frames = 0
+    for path, verdict in zip(progress(episodes, desc="copying", unit="episode"), verdicts):
+        note = {"filtered": {"for": [str(condition) for condition in conditions], "reached": verdict.reached}}
+        for start, stop in verdict.stretches:
+            frames += stop - start
+            whole = start == 0 and len(verdict.stretches) == 1 and stop == len(Episode(path))
+            name = path.name if whole else f"{path.name}_{start:06d}_{stop:06d}"
+            if (target / name).exists():
+                continue
+            if whole:
+                copy_episode(path, target / name, note)
+            else:
+                cut_episode(path, target / name, start, stop, note)
+    with atomic_file(target / REPORT, "w") as handle:
+        handle.writelines(json.dumps(asdict(verdict), ensure_ascii=False) + "\n" for verdict in verdicts)
+    return frames
+
+
+def _show(episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[Condition]) -> None:
+    for path, verdict in zip(episodes, verdicts):
+        if verdict.reason:
+            print(f"  unknown  {display(path)}: {verdict.reason}")
+            continue
+        values = ", ".join(f"{verdict.reached[str(c)]:.4g} {c.item or 'blocks'} {c.kind}" for c in conditions)
+        places = ", ".join(f"{start}..{stop - 1}" for start, stop in verdict.stretches[:6])
+        print(
+            f"  {'kept' if verdict.kept else 'dropped':<8} {display(path)}: {values}"
+            + (f" (frames {places})" if places else "")
+        )
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Keep the episodes, or the stretches of episodes, in which a stated thing happens.")
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,181 @@
+"""Command: recordings from somewhere → a dataset ready for sampling.
+
+In: a source (the game, a folder, published recordings). Out: a dataset folder of episodes with goal embeddings. Each stage
+skips what is there already, so the same command goes on after a stop.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.paths import ROOT, display, resolve
+from steve1.data.recordings.contractor_index import read_index
+from steve1.data.recordings.convert import ConvertSettings
+from steve1.data.recordings.convert_folder import Summary, convert_folder
+from steve1.data.recordings.fetch import FetchSettings, fetch_and_convert
+from steve1.data.episodes.listing import sampling_arguments
+from steve1.data.recordings.shards import parse_shard
+
+_PUBLISHED_MINECLIP = "data/weights/mineclip/attn.pth"
+_MINI_MINECLIP = "data/mini/mini_mineclip.safetensors"
+
+
+@dataclass(frozen=True)
+class Args:
+    """Flags of `1_generate_dataset.sh`."""
+
+    source: Literal["luanti", "folder", "contractor"] = "luanti"
+    """luanti: record demonstrations in the game. folder: recordings or episodes you have. contractor: download by an index."""
+    output_dir: str = "data/dataset_finetune"
+    """Dataset folder to fill."""
+    recordings_dir: str = ""
+    """Where recordings are (folder) or go (luanti, contractor); default: data/recordings/<name of the dataset folder>."""
+    n_episodes: int = 12
+    """luanti: episodes of each behaviour. contractor: episodes in all, 0 for the whole index."""
+    behaviours: str = "dig_dirt"
+    """luanti: what the scripted players show, separated by spaces or commas."""
+    steps: int = 300
+    """luanti: length of an episode, 20 a second."""
+    seed: int = 0
+    """luanti: of places and players."""
+    index: str = "8.x"
+    """contractor: 6.x, 7.x, 8.x (house building), 9.x, 10.x; BASALT's find-cave, waterfall, pen-animals, build-house; or the path or URL of an index JSON."""
+    filter: str = ""
+    """contractor: a regular expression that paths must match, or a file with one name a line."""
+    keep_recordings: bool = False
+    """contractor: keep the downloaded videos after conversion."""
+    nulls: Literal["auto", "keep", "drop"] = "auto"
+    """Frames at which nothing is done. auto: kept from luanti, where scripted players do not idle, and dropped from people's play."""
+    camera_rounding: Literal["float", "legacy_int"] = "float"
+    """legacy_int: whole degrees, as the labels of the published weights."""
+    mineclip: str = ""
+    """MineCLIP weights for the goals; default: the mini ones for luanti, the published ones otherwise."""
+    device: str = "auto"
+    """Where to embed: auto, cpu, cuda, mps."""
+    embed: bool = True
+    """Make the goal embeddings; --no_embed leaves that for later."""
+    workers: int = os.cpu_count() or 1
+    """Processes for conversion."""
+    shard: str = ""
+    """folder, contractor: i/n takes the i-th of n parts of the recordings, converts and embeds them. For several machines that share a disk: the same command with another i on each."""
+    ray: bool = False
+    """folder, contractor: download, convert and embed as tasks of a Ray cluster (RAY_ADDRESS, or one on this machine)."""
+
+
+def main(args: Args) -> None:
+    """Record or download, convert, embed."""
+    output = resolve(args.output_dir)
+    recordings = resolve(args.recordings_dir or f"data/recordings/{output.name.removeprefix('dataset_')}")
+    weights = resolve(args.mineclip or (_MINI_MINECLIP if args.source == "luanti" else _PUBLISHED_MINECLIP))
+    shard = parse_shard(args.shard)
+    check(args, recordings, weights)
+    keep_nulls = args.nulls == "keep" or (args.nulls == "auto" and args.source == "luanti")
+    settings = ConvertSettings(keep_nulls, args.camera_rounding)
+    if args.source == "luanti":
+        _say(f"recording {args.n_episodes} episodes of each of: {args.behaviours}")
+        record(args, recordings)
+    _say(f"converting to {display(output)}" + ("" if shard.whole else f", part {shard.number} of {shard.count}"))
+    if args.source == "contractor":
+        summary = fetch(args, recordings, output, settings)
+    else:
+        summary = convert_folder(recordings, output, settings, workers=args.workers, shard=shard, ray=args.ray)
+    print(summary.text)
+    summary.check_finished()
+    if not summary.count("converted") + summary.count("exists"):
+        raise UserError(
+            "No recording became an episode.",
+            where=recordings,
+            todo=f"the reasons are in {display(summary.report)}",
+        )
+    if args.embed:
+        _say("embedding goals")
+        embed(args, output, weights, summary)
+    after = "next" if shard.whole else f"once all {shard.count} parts are done"
+    print(f"\ndataset: {display(output)}\n{after}: bash 2_create_sampling.sh {sampling_arguments(output)}")
+
+
+def check(args: Args, recordings: Path, weights: Path) -> None:
+    """Find what is missing before anything long begins."""
+    if args.source == "folder" and not recordings.is_dir():
+        raise UserError(
+            "The folder of recordings does not exist.",
+            where=recordings,
+            todo="RECORDINGS_DIR=… SOURCE=folder bash 1_generate_dataset.sh",
+        )
+    if args.source == "luanti" and (args.shard or args.ray):
+        raise UserError(
+            "Demonstrations in the game are recorded on one machine at a time; it is the other sources that are shared out.",
+            got="--shard" if args.shard else "--ray",
+            todo="on each machine SEED=<another> RECORDINGS_DIR=<shared>/<machine>, then SOURCE=folder RECORDINGS_DIR=<shared>",
+        )
+    if args.source != "folder" and args.n_episodes < (0 if args.source == "contractor" else 1):
+        raise UserError(
+            "The number of episodes is too small.", got=str(args.n_episodes), todo="N_EPISODES=12, or --n_episodes 12"
+        )
+    if args.embed and not weights.exists():
+        raise UserError(
+            "The MineCLIP weights for the goal embeddings are not there.",
+            where=weights,
+            todo="bash 0_download_weights.sh mineclip, or --no_embed to embed later",
+        )
+
+
+def record(args: Args, recordings: Path) -> None:
+    """Record demonstrations with the scripted players, in a process of its own: the game stays out of this one."""
+    behaviours = args.behaviours.replace(",", " ").split()
+    _module(
+        "steve1.commands.data.record",
+        "--behaviours", *behaviours, "--episodes", str(args.n_episodes), "--steps", str(args.steps),
+        "--output_dir", str(recordings), "--seed", str(args.seed), "--only_successful",
+    )  # fmt: skip
+
+
+def fetch(args: Args, recordings: Path, output: Path, settings: ConvertSettings) -> Summary:
+    """Download by an index and convert as files arrive."""
+    entries = read_index(args.index, recordings, args.filter)
+    wanted = args.n_episodes or len(entries)
+    print(
+        f"{len(entries)} recordings match; about {min(wanted, len(entries)) * 5 / 60:.1f} hours of play, {wanted * 0.08:.1f} GB of episodes"
+    )
+    limits = FetchSettings(
+        args.n_episodes, args.keep_recordings, parallel=max(2, args.workers + 2), workers=args.workers
+    )
+    return fetch_and_convert(entries, recordings, output, settings, limits, shard=parse_shard(args.shard), ray=args.ray)
+
+
+def embed(args: Args, output: Path, weights: Path, summary: Summary) -> None:
+    """Goals for every episode of the dataset, or for those of this machine's part."""
+    from steve1.commands.data import embed as command
+
+    # Which episodes make up a part is known from the recordings alone: the other machines' are still to come.
+    mine = None if parse_shard(args.shard).whole else sorted(Path(r.episode).name for r in summary.results if r.episode)
+    wanted = command.Args(str(output), str(weights), device=args.device, shard=args.shard, ray=args.ray)
+    if code := command.main(wanted, mine, hint=False):
+        sys.exit(code)
+
+
+def _module(*command: str) -> None:
+    """Run one of the project's commands; its failure is ours."""
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def _say(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Make a dataset: record or download, convert, embed.")
+
+
+if __name__ == "__main__":
+    cli()

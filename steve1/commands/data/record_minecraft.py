@@ -1,0 +1,100 @@
+"""Record a person who plays Minecraft: `bash run_agent/record_minecraft.sh --name my_house`.
+
+In: a person at the keyboard, in MCio's own window. Out: recordings in the contractor format (video, ticks, options), one for each episode,
+ready for `SOURCE=folder bash 1_generate_dataset.sh`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.paths import ROOT, display
+
+TICKS_A_MINUTE = 20 * 60
+
+
+@dataclass(frozen=True)
+class Args:
+    """What is recorded, and where."""
+
+    name: str
+    """What is played, such as my_house; the recordings' folder and names."""
+    episodes: int = 1
+    """Recordings to make one after the other; each begins in a fresh world. F10 ends one."""
+    minutes: float = 5.0
+    """Longest recording."""
+    folder: str = ""
+    """Where to; default: data/recordings/<name>."""
+    seed: int = 0
+    """Of the first episode's world; the next have seed+1, seed+2, ..."""
+    surroundings: str = "meadow"
+    """meadow, forest or shore."""
+    inventory: tuple[str, ...] = ()
+    """What the player starts with, such as oak_planks:64 oak_door:2."""
+    time_of_day: float = 0.5
+    """From 0 to 1; 0.5 is noon."""
+    scale: float = 2.0
+    """Of the window: 2 shows the policy's 640x360 pixels at 1280x720."""
+
+
+def parse_inventory(words: tuple[str, ...]) -> dict[str, int]:
+    """{"oak_planks": 64} of ("oak_planks:64",); without a number, one."""
+    found: dict[str, int] = {}
+    for word in words:
+        match = re.fullmatch(r"(?:minecraft:)?([a-z0-9_]+)(?::([1-9]\d*))?", word)
+        if match is None:
+            raise UserError("This is no item with a number.", where="--inventory", got=word, expected="item:count, such as oak_planks:64")
+        found[match[1]] = found.get(match[1], 0) + int(match[2] or 1)
+    return found
+
+
+def free_prefix(folder: Path, name: str) -> Path:
+    """The first `<name>-<number>` in the folder that no file has."""
+    numbers = (int(file.stem.rpartition("-")[2]) for file in folder.glob(f"{name}-[0-9]*.mp4") if file.stem.rpartition("-")[2].isdigit())
+    return folder / f"{name}-{max(numbers, default=-1) + 1:04d}"
+
+
+def main(args: Args) -> None:
+    """Open the game, record until all is done or the person has had enough."""
+    from steve1.envs import make_env
+    from steve1.rollout.players.behaviours import Behaviour
+    from steve1.rollout.person import Person, UntilDone
+    from steve1.rollout.record import record
+
+    if not re.fullmatch(r"[A-Za-z0-9_.]+", args.name):
+        raise UserError("A name is made of letters, digits, _ and dots.", where="--name", got=args.name)
+    if args.episodes < 1 or args.minutes <= 0:
+        raise UserError("There is nothing to record.", expected="--episodes ≥ 1 and --minutes > 0")
+    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+        raise UserError("A person needs a screen.", where="DISPLAY", todo="run this in a desktop session; players that need none: python -m steve1.commands.data.record")
+    options = {"inventory": parse_inventory(args.inventory), "time_of_day": args.time_of_day, "surroundings": args.surroundings}
+    folder = Path(args.folder).expanduser() if args.folder else ROOT / "data" / "recordings" / args.name
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = max(1, round(args.minutes * TICKS_A_MINUTE))
+    with make_env("mcio", surroundings=args.surroundings, headless=False, scale=args.scale) as env:
+        for number in range(args.episodes):
+            print(f"recording {number + 1} of {args.episodes}: the window opens when the world is there; F10 ends it")
+            person: Any = Person(env)
+            made = record(
+                UntilDone(env, person), person, steps, free_prefix(folder, args.name), behaviour=Behaviour(args.name, args.surroundings),
+                reset_options=options, judge=lambda trace: (True, float(len(trace))), unit="steps", seed=args.seed + number,
+                details={"env": "mcio", "player": "a person"},
+            )  # fmt: skip
+            print(f"  {made.steps} ticks ({made.steps / 20:.0f} s): {display(made.prefix)}.mp4")
+    print(f"next: SOURCE=folder RECORDINGS_DIR={display(folder)} bash 1_generate_dataset.sh")
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Record a person who plays Minecraft, in the contractor format.")
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,98 @@
+"""Command: recordings and a list of times → clips, as recordings of their own.
+
+In: a folder of recordings, and lines `recording, start, end`. Out: an mp4, a jsonl and an options file for each clip, ready for
+`tools/convert_recordings.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.paths import display, resolve
+from steve1.core.progress import progress
+from steve1.data.recordings.recording import Recording, find_recordings
+from steve1.data.recordings.trim import Cuts, match_clips, plan_cuts, read_times, remove_unfinished, trim_recording
+
+
+@dataclass(frozen=True)
+class Args:
+    """Flags of `tools/trim_recordings.py`."""
+
+    input_dir: str
+    """Folder of recordings: name.mp4 with name.jsonl beside it, at any depth."""
+    times: str
+    """Text or CSV file, a clip a line: recording, start, end[, name]. Times as 12.5, 1:02.5, 1:00:02 or f250 (a frame of the video); the end may be "end"."""
+    output_dir: str
+    """Folder for the clips; those that are there already are left alone."""
+    crf: int = 14
+    """Quality of the new videos, 0 (lossless) to 51."""
+    source_fps: float = 0.0
+    """Frames a second at which the recordings were really made, where their files lie. The clips' files then tell the truth."""
+
+
+def main(args: Args) -> int:
+    """Match, cut, report; 1 where a recording's clips could not be cut."""
+    if not 0 <= args.crf <= 51:
+        raise UserError("--crf is 0 to 51.", got=str(args.crf))
+    recordings, _ = find_recordings(resolve(args.input_dir))
+    groups = match_clips(read_times(args.times), recordings)
+    target = resolve(args.output_dir)
+    if target.resolve() == resolve(args.input_dir).resolve():
+        raise UserError("--output_dir is the recordings' own folder.", where=target, todo="name another folder")
+    target.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(target)
+    by_name = {recording.name: recording for recording in recordings}
+    plans: list[Cuts] = []
+    made, failed = 0, 0
+    for name, clips in groups.items():
+        try:
+            plans.append(plan_cuts(by_name[name], clips, target, args.source_fps))
+        except UserError as fault:
+            failed += 1
+            _refused(by_name[name], fault)
+    _announce(plans)
+    with progress(total=sum(max((span.stop for span in cuts.todo), default=0) for cuts in plans), desc="trimming", unit="frame") as bar:  # fmt: skip
+        for cuts in plans:
+            try:
+                made += len(trim_recording(cuts, crf=args.crf, on_frames=bar.update))
+            except UserError as fault:
+                failed += 1
+                _refused(cuts.recording, fault)
+    remove_unfinished(target)
+    print(
+        f"{made} clips of {len(groups) - failed} recordings in {display(target)}"
+        + (f", {failed} refused" if failed else "")
+    )
+    print(f"next: python tools/convert_recordings.py --input_dir {display(target)} --output_dir data/dataset_x")
+    return 1 if failed else 0
+
+
+def _refused(recording: Recording, fault: UserError) -> None:
+    print(f"  refused  {display(recording.video)}: {fault.one_line}")
+
+
+def _announce(plans: Sequence[Cuts]) -> None:
+    """What is unusual about a recording, before anything is cut."""
+    for cuts in plans:
+        name, rates = display(cuts.recording.video), cuts.rates
+        if rates.resampled:
+            kept = (
+                "which its clips keep"
+                if cuts.fps == rates.video
+                else "its clips have the frame of each of the 20 ticks"
+            )
+            print(f"  note     {name}: {rates.video:g} frames a second, {kept}; conversion makes 20 of them")
+        if cuts.note:
+            print(f"  note     {name}: {cuts.note}")
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Cut recordings to the parts named in a list of times.")
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,155 @@
+"""Command: is a dataset what it says it is?
+
+In: dataset folders or episodes. Out: every fault by episode, file and frame; exit code 0 where all is sound, 1 where
+something is wrong, 2 where nothing could be checked. `--repair OUT_DIR` writes sound copies.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_file
+from steve1.core.paths import display, resolve
+from steve1.core.progress import progress
+from steve1.data.episodes.cut import copy_episode
+from steve1.data.episodes.listing import Dataset, find_datasets
+from steve1.data.quality.repair import Repair, repair_episode
+from steve1.data.quality.integrity import Finding
+from steve1.data.quality.validate import EpisodeReport, check_episode, check_together
+
+#: findings of one kind that are printed of each episode
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Args:
+    """Flags of `tools/validate_dataset.py`."""
+
+    paths: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Dataset folders or single episodes."""
+    repair: str = ""
+    """Write sound copies of broken episodes into this folder; the originals are only read."""
+    with_sound: bool = False
+    """With --repair: also copy the sound episodes, so that the folder is a whole dataset."""
+    report: str = ""
+    """Also write every finding into this .jsonl file."""
+    workers: int = 1
+    """Processes."""
+
+
+def main(args: Args) -> int:
+    """Check, print, repair; 1 where something is wrong."""
+    if args.workers < 1:
+        raise UserError("--workers is at least 1.", got=str(args.workers))
+    if args.with_sound and not args.repair:
+        raise UserError("--with_sound belongs to --repair.", todo="add --repair OUT_DIR")
+    datasets = find_datasets(args.paths)
+    checked = [(dataset, _check(dataset, args.workers)) for dataset in datasets]
+    findings: list[Finding] = []
+    for dataset, reports in checked:
+        loose = check_together(dataset, reports)
+        findings += [finding for report in reports for finding in report.findings] + loose
+        _show(dataset, reports, loose)
+    if args.report:
+        with atomic_file(resolve(args.report), "w") as handle:
+            handle.writelines(json.dumps(finding.row(), ensure_ascii=False) + "\n" for finding in findings)
+        print(f"report: {display(resolve(args.report))}")
+    broken = sum(not report.sound for _, reports in checked for report in reports)
+    if args.repair:
+        _repair(checked, resolve(args.repair), args.with_sound)
+    elif broken:
+        print("next: the same command with --repair OUT_DIR writes sound copies of what can be repaired")
+    return 1 if broken else 0
+
+
+def _check(dataset: Dataset, workers: int) -> list[EpisodeReport]:
+    reports: list[EpisodeReport] = []
+    with progress(total=len(dataset.episodes), desc=f"checking {dataset.path.name}", unit="episode") as bar:
+        for report in _reports(dataset.episodes, workers):
+            reports.append(report)
+            bar.set_postfix_str(
+                f"{sum(r.frames for r in reports):,} frames, {sum(not r.sound for r in reports)} broken"
+            )
+            bar.update(1)
+    return sorted(reports, key=lambda report: report.path)
+
+
+def _reports(episodes: list[Path], workers: int) -> Iterator[EpisodeReport]:
+    if workers == 1 or len(episodes) == 1:
+        yield from map(check_episode, episodes)
+        return
+    with ProcessPoolExecutor(min(workers, len(episodes)), mp_context=multiprocessing.get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(check_episode, path) for path in episodes]):
+            yield future.result()
+
+
+def _show(dataset: Dataset, reports: list[EpisodeReport], loose: list[Finding]) -> None:
+    broken = [report for report in reports if not report.sound]
+    warned = Counter(f.what for report in reports for f in report.findings if f.warning)
+    frames = sum(report.frames for report in reports)
+    dims = sorted({report.embed_dim for report in reports if report.embed_dim})
+    print(
+        f"{dataset.name}: {len(reports)} episodes, {frames:,} frames ({frames / 72000:.2f} h)"
+        + (f", embeddings of {' and '.join(map(str, dims))}" if dims else ", no embeddings")
+        + f": {len(reports) - len(broken)} sound, {len(broken)} broken"
+    )
+    for report in broken:
+        print(f"  broken   {display(report.path)}")
+        shown: Counter[tuple[str, str]] = Counter()
+        for finding in report.findings:
+            if finding.warning:
+                continue
+            kind = (finding.file, finding.what.split(":")[0])
+            shown[kind] += 1
+            if shown[kind] <= _SHOWN:
+                print(f"           {finding}")
+        for (file, what), count in shown.items():
+            if count > _SHOWN:
+                print(f"           {file}: {what}: {count - _SHOWN} more")
+    for what, count in warned.items():
+        print(f"  note     {count} episodes: {what}")
+    for finding in loose:
+        print(f"  note     {finding.episode}: {finding.what}")
+
+
+def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, with_sound: bool) -> None:
+    reports = [report for _, found in checked for report in found]
+    if any(target.resolve() == dataset.path or target.resolve() in dataset.episodes for dataset, _ in checked):
+        raise UserError("--repair writes beside the dataset, never into it.", where=target, todo="name another folder")
+    names = Counter(report.path.name for report in reports)
+    repairs: list[Repair] = []
+    for report in progress(reports, desc="repairing", unit="episode"):
+        name = report.path.name if names[report.path.name] == 1 else f"{report.path.parent.name}_{report.path.name}"
+        if not report.sound:
+            foreign = any("than most of the dataset" in f.what and not f.warning for f in report.findings)
+            repairs.append(repair_episode(report.path, target / name, drop_goals=foreign))
+        elif with_sound and not (target / name).exists():
+            copy_episode(report.path, target / name)
+    for repair in repairs:
+        print(f"  {repair}")
+    good = sum(repair.target is not None for repair in repairs)
+    print(f"{good} of {len(repairs)} broken episodes repaired in {display(target)}; the originals are as they were")
+    if good:
+        beside = "" if with_sound else "; --with_sound copies the sound ones there as well"
+        print(
+            f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(target)} (for embeddings left out){beside}"
+        )
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Check every episode of a dataset to its last byte; --repair writes sound copies of broken ones.")
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,83 @@
+"""Two or more weights on one prompt, side by side: `python -m steve1.commands.evaluate.compare --weights A.weights B.weights --prompt "dig dirt"`.
+
+In: weights, a prompt. Out: one video with all of them from the same start and seed, and a table: episodes, successes, mean items.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.paths import ROOT, display
+from steve1.evaluation.settings import EvaluationSettings, PlaySettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(PlaySettings):
+    """Compare weights on one prompt."""
+
+    weights: tuple[str, ...]
+    """Two or more weights files (also random, nothing, player:own); the first is the base."""
+    prompt: Annotated[str, tyro.conf.arg(aliases=["--text_prompt"])]
+    """The prompt of a task (see --task for others)."""
+    task: str = ""
+    """The task that judges; default: the one that the prompt belongs to."""
+    episodes: int = 5
+    """Episodes for each, on the same seeds."""
+    videos: int = 1
+    """How many episodes to film and put side by side."""
+    save_video: str = ""
+    """Where the first side-by-side video is copied to; default: it stays in the run's folder alone."""
+    overwrite: bool = False
+    """Replace --save_video if it exists."""
+
+
+def main(args: Args) -> None:
+    """Play, film, print the table."""
+    from steve1.evaluation import load_suite
+    from steve1.evaluation.compare import compare, comparison_table
+    from steve1.evaluation.policies import guess_family_env, parse_contestants
+
+    from steve1.commands.play.play import playable
+
+    if len(args.weights) < 2:
+        raise UserError("A comparison needs at least two.", got=", ".join(args.weights), todo="--weights base.weights finetuned.weights")
+    video = Path(args.save_video).expanduser() if args.save_video else None
+    if video and video.exists() and not args.overwrite:
+        raise UserError("This video exists already.", where=display(video), todo="add --overwrite or choose another --save_video")
+    contestants = parse_contestants(args.weights, model=args.in_model)
+    env = playable(guess_family_env(contestants, args.env))
+    suite = load_suite(args.suite or env)
+    task = suite.find(args.task) if args.task else suite.by_prompt(args.prompt)
+    if task is None:
+        known = ", ".join(f'"{each.prompts["en"]}"' for each in suite.tasks.values())
+        raise UserError("No task judges this prompt.", got=args.prompt, expected=known, todo="pass --task")
+    name = args.name or "-vs-".join(each.name for each in contestants) + "-" + args.prompt
+    folder = args.folder or str(ROOT / "data" / "comparisons" / slug_of(name))
+    changed = {**args.values(), "env": env, "name": name, "folder": folder}
+    settings = EvaluationSettings(contestants=args.weights, tasks=(task.name,), similarity=0, **changed)
+    report, film = compare(settings, args.prompt, video)
+    print("\n" + comparison_table(report, task))
+    print(f"video:  {display(film)}" if film else "video:  none (these episodes were played with --videos 0; another --name plays and films them anew)")
+    print(f"report: {display(report.paths['html'])}")
+
+
+def slug_of(name: str) -> str:
+    """`name` as a folder's."""
+    from steve1.evaluation.runner.campaign import slug
+
+    return slug(name)
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Two or more weights on one prompt: a side-by-side video and a table.")
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,71 @@
+"""Tasks by their names in other benchmarks: `python evaluate_on_minedojo.py --weights … --task "BuildVillageHouse"`.
+
+In: weights and tasks' names, MineDojo's, MineRL's or ours. Out: success rates with their intervals on the tasks of ours that the names
+map to. The names stand as aliases in the suite's file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import tyro
+
+from steve1.core.cli import run
+from steve1.core.paths import display
+from steve1.evaluation.settings import EvaluationSettings, PlaySettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(PlaySettings):
+    """Evaluate weights on tasks by name."""
+
+    weights: tuple[str, ...]
+    """One or more weights files (also random, noop, scripted); with several, the first weights file is the base."""
+    task: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--tasks"])]
+    """What the weights were to learn: one or more names of tasks, e.g. BuildVillageHouse or dig_dirt; unknown names list the nearest. With --env minedojo its ids: harvest_milk, "combat_zombie*"."""
+    steps: int = 3000
+    """With --env minedojo: longest episode, 20 steps a second; other tasks have their own."""
+
+
+def main(args: Args) -> None:
+    """Find the tasks, evaluate, print the rates."""
+    from steve1.evaluation import load_suite
+    from steve1.evaluation import evaluate
+    from steve1.evaluation.compare import comparison_table
+    from steve1.evaluation.policies import guess_family_env, parse_contestants
+    from steve1.evaluation.report.report import comparisons_table, rates_table
+
+    from steve1.commands.play.play import playable
+
+    contestants = parse_contestants(args.weights, model=args.in_model)
+    env = playable(guess_family_env(contestants, args.env))
+    if env == "minedojo" and not args.suite:
+        from steve1.evaluation.tasks.minedojo import prepared
+
+        args = prepared(args)
+    suite = load_suite(args.suite or env)
+    tasks = suite.select(args.task)
+    for name in args.task:
+        task = next((task for task in tasks if task.is_called(name)), None)
+        if task and task.name != name:
+            print(f'"{name}" maps to the task {task.name} ("{task.prompts["en"]}") in {env}, which is not the same task. {task.note}'.rstrip())
+    names = [task.name for task in tasks]
+    called = args.name or "-vs-".join(each.name for each in contestants) + "-" + "-".join(names if len(names) < 4 else [f"{len(names)}-tasks"])
+    values = {**args.values(), "env": env, "name": called}
+    report = evaluate(EvaluationSettings(contestants=args.weights, tasks=tuple(names), target=tuple(names), **values))
+    if len(tasks) == 1:
+        print("\n" + comparison_table(report, tasks[0]))
+    else:
+        differences = comparisons_table(report.summary)
+        print("\n" + rates_table(report.summary, report.tasks) + ("\n\n" + differences if differences else ""))
+    print(f"report: {display(report.paths['html'])}")
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Success rates on tasks, by their names here or in other benchmarks.")
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,54 @@
+"""Which cond_scale? `python -m steve1.commands.evaluate.sweep_guidance --weights data/mini/mini.weights --tasks dig_dirt explore --scales 0 1 2 4`.
+
+In: one weights file, scales, tasks. Out: success over tasks at each scale with its interval, as Markdown, JSON and a curve; with --store the best
+scale is written beside the weights, where every command finds it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from steve1.core.cli import run
+from steve1.core.paths import display
+from steve1.evaluation.settings import EvaluationSettings, PlaySettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(PlaySettings):
+    """Sweep the guidance scale."""
+
+    weights: str
+    """The weights file."""
+    scales: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0)
+    """Values of cond_scale; the family's own is played as well."""
+    tasks: tuple[str, ...] = ("all",)
+    """Tasks over which success is averaged."""
+    episodes: int = 10
+    """Episodes for each scale and task, on the same seeds."""
+    store: bool = False
+    """Write the best scale into <weights>.json."""
+
+
+def main(args: Args) -> None:
+    """Play, print the table, store if asked."""
+    from steve1.evaluation.policies import guess_family_env, parse_contestants
+    from steve1.evaluation.guidance_sweep import render, sweep_guidance
+
+    from steve1.commands.play.play import playable
+
+    env = playable(guess_family_env(parse_contestants([args.weights], model=args.in_model), args.env))
+    settings = EvaluationSettings(contestants=[args.weights], tasks=args.tasks, **{**args.values(), "env": env})
+    found, paths = sweep_guidance(settings, args.scales, store=args.store)
+    print("\n" + render(found, args.weights))
+    print("files: " + ", ".join(display(path) for path in paths.values()))
+    if not args.store and found["best"] != found["current"]:
+        print("add --store to write this value beside the weights; nothing is played again")
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Success at several guidance scales, and the best one for these weights.")
+
+
+if __name__ == "__main__":
+    cli()

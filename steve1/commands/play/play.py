@@ -1,0 +1,211 @@
+"""Let weights play a prompt in a game and film it: `python run_agent/run_agent.py --in_weights … --text_prompt … --save_video …`.
+
+In: weights (their family's files are found beside them), a prompt. Out: an H.264 video with an overlay, the trace beside it, and what was achieved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError, nearest
+from steve1.core.paths import ROOT, display
+
+if TYPE_CHECKING:
+    from steve1.evaluation.tasks.suite import Suite
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Play one prompt and film it."""
+
+    in_weights: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = ""
+    """Policy weights (.weights or .safetensors); <weights>.json beside them names what belongs to them."""
+    text_prompt: Annotated[str, tyro.conf.arg(aliases=["--prompt"])] = ""
+    """What to do, in English; the tasks' Chinese prompts are known as well."""
+    goal_file: str = ""
+    """A tuned goal (.goal.json) in place of a prompt; without --in_weights the weights that it was tuned for."""
+    save_video: str = ""
+    """The video to write; default: data/generated_videos/<weights>/<prompt>-seed<seed>.mp4."""
+    env: str = ""
+    """The game, e.g. luanti; default: the one that the weights were made for."""
+    surroundings: str = ""
+    """Where it begins: meadow, forest, shore; default: where the prompt's task begins, else meadow."""
+    gameplay_length: int = 300
+    """Steps to play; 20 are a second."""
+    seed: int = 0
+    """Of the start state, the game, the prior and the agent's choices."""
+    episodes: Annotated[int, tyro.conf.arg(aliases=["--n"])] = 1
+    """How many, with seeds seed, seed+1, ...; each has its own video."""
+    cond_scale: float | None = None
+    """Guidance: 0 plays the policy under the goal as it is, more exaggerates the difference that the goal makes; default: the family's."""
+    temperature: float | None = None
+    """Of the drawn actions: below 1 nearer the likeliest, above 1 wilder; default: the family's (1 for the published weights)."""
+    deterministic: bool = False
+    """Take the most probable action at each step instead of drawing one."""
+    in_model: str = ""
+    """The .model file; default: the family's."""
+    mineclip_weights: str = ""
+    """MineCLIP weights; default: the family's."""
+    prior_weights: str = ""
+    """The prior's weights; default: the family's."""
+    device: str = "auto"
+    """Where the policy runs: auto, cpu, cuda, mps."""
+    cuda_graph: bool = False
+    """On a CUDA device: record the policy's step once and replay it, which spares most of a single step's time."""
+    overwrite: bool = False
+    """Replace a video that exists."""
+
+
+def _videos(args: Args, name: str) -> list[Path]:
+    """The path of each episode's video; UserError where one exists already."""
+    from steve1.evaluation.runner.campaign import slug
+
+    paths = []
+    for seed in range(args.seed, args.seed + args.episodes):
+        if args.save_video:
+            path = Path(args.save_video).expanduser()
+            path = path if args.episodes == 1 else path.with_name(f"{path.stem}-seed{seed}{path.suffix}")
+        else:
+            path = ROOT / "data" / "generated_videos" / slug(name) / f"{slug(args.text_prompt)}-seed{seed}.mp4"
+        if path.suffix != ".mp4":
+            raise UserError("A video's name must end in .mp4.", got=path)
+        if path.exists() and not args.overwrite:
+            raise UserError("This video exists already.", where=display(path), todo="add --overwrite, or choose another --save_video or --seed")
+        paths.append(path)
+    return paths
+
+
+def completed(args: Args) -> tuple[Args, Any]:
+    """The arguments with what a goal file says of weights and prompt, and its goal (E,) (None without a file).
+
+    Raises:
+        UserError: weights or prompt are missing; a bad goal file.
+    """
+    if args.goal_file:
+        from steve1.core.files import sha256_file
+        from steve1.core.goal_file import GOAL_SUFFIX, read_goal
+        from steve1.core.paths import resolve
+
+        tuned = read_goal(args.goal_file)
+        name = args.text_prompt or tuned.prompt or Path(args.goal_file).name.removesuffix(GOAL_SUFFIX)
+        args = dataclasses.replace(args, in_weights=args.in_weights or tuned.weights, text_prompt=name)
+        weights = resolve(args.in_weights)
+        if tuned.weights_sha256 and weights.is_file() and sha256_file(weights) != tuned.weights_sha256:
+            print(f"warning: this goal was tuned for other weights ({tuned.weights}); to these it may mean something else.")
+        return args, tuned.goal
+    if not args.in_weights or not args.text_prompt:
+        raise UserError("Say who plays what.", expected="--in_weights and --text_prompt, or --goal_file", got=f"{args.in_weights!r}, {args.text_prompt!r}")
+    return args, None
+
+
+def main(args: Args) -> None:
+    """Check, load once, play, say what happened."""
+    args, tuned = completed(args)
+    from steve1.evaluation.policies import Bench, environment_threads, parse_contestants, prompt_goals
+    from steve1.evaluation.runner.episodes import starts_for
+    from steve1.core.processes import limit_threads
+    from steve1.evaluation.tasks.suite import load_suite
+    from steve1.rollout.supervise import SupervisedEnv
+
+    if args.episodes < 1 or args.gameplay_length < 1:
+        raise UserError("There is nothing to play.", expected="--episodes ≥ 1 and --gameplay_length ≥ 1")
+    files = {"model": args.in_model, "mineclip": args.mineclip_weights, "prior": args.prior_weights}
+    contestant = parse_contestants([args.in_weights], cond_scale=args.cond_scale, temperature=args.temperature, **files)[0]
+    videos = _videos(args, contestant.name)
+    env_name = playable(args.env or contestant.family.env)
+    suite = load_suite(env_name)
+    task = suite.by_prompt(args.text_prompt)
+    surroundings = args.surroundings or (task.surroundings if task else "meadow")
+    starts = starts_for(env_name, surroundings, "eval")
+    prompt = english(args.text_prompt, suite) if tuned is None else args.text_prompt
+    limit_threads(environment_threads(1))
+    goal = prompt_goals(contestant.family, [prompt], seed=args.seed)[prompt] if tuned is None else tuned
+    bench = Bench(device=args.device, deterministic=args.deterministic, cuda_graph=args.cuda_graph)
+    options: dict[str, Any] = dict(task.reset_options()) if task else {}
+    options["surroundings"] = surroundings
+    print(f"{contestant.name} in {env_name} ({surroundings}): {args.text_prompt}, cond_scale {contestant.family.cond_scale:g}")
+    with SupervisedEnv(lambda: _open(env_name, surroundings)) as game:
+        for offset, path in enumerate(videos):
+            seed = args.seed + offset
+            _episode(args, game, bench, contestant, goal, seed, dict(starts[seed % len(starts)]), options, path, suite)
+
+
+def _open(env: str, surroundings: str) -> Any:
+    from steve1.envs import make_env
+
+    return make_env(env, surroundings=surroundings)
+
+
+def playable(env: str) -> str:
+    """`env` if this machine's project knows how to play it.
+
+    Raises:
+        UserError: it does not; says what to pass.
+    """
+    from steve1.envs import ENVIRONMENTS, game_for
+
+    env = game_for(env)
+    if env not in ENVIRONMENTS:
+        raise UserError(
+            f'The game "{env}" is not available.',
+            expected=", ".join(ENVIRONMENTS),
+            todo=f"pass --env {ENVIRONMENTS[0]} (weights trained in another game will be out of their depth there)",
+        )
+    return env
+
+
+def english(prompt: str, suite: Suite) -> str:
+    """The prompt as MineCLIP's text tower, which knows English alone, can read it."""
+    if prompt.isascii():
+        return prompt
+    task = suite.by_prompt(prompt)
+    if task is not None:
+        print(f'"{prompt}" is the prompt of {task.name}; MineCLIP reads it as "{task.prompts["en"]}".')
+        return task.prompts["en"]
+    known = [text for each in suite.tasks.values() for language, text in each.prompts.items() if language != "en"]
+    print(f'warning: MineCLIP knows English alone; "{prompt}" is no prompt of a known task ({nearest(prompt, known)}) and will mean little to it.')
+    return prompt
+
+
+def _episode(
+    args: Args, game: Any, bench: Any, contestant: Any, goal: np.ndarray[Any, Any], seed: int, start: dict[str, Any],
+    options: dict[str, Any], path: Path, suite: Any,
+) -> None:  # fmt: skip
+    from steve1.rollout.play import play
+    from steve1.rollout.trace import Trace
+    from steve1.rollout.video import EpisodeVideo
+
+    facts = {"weights": display(contestant.weights), "prompt": args.text_prompt, "surroundings": options["surroundings"]}
+    facts |= {"cond_scale": contestant.family.cond_scale, "temperature": contestant.family.temperature, "video": path.name}
+
+    def one(env: Any) -> Trace:
+        actor = bench.actor(contestant, goal, seed)
+        with EpisodeVideo(path, args.text_prompt, args.gameplay_length, title=contestant.name) as video:
+            return play(
+                actor, env, args.gameplay_length, seed=seed, start=start, options=options, on_frame=video.on_frame, metadata=facts
+            )
+
+    trace = game.episode(one)
+    trace.save(path.with_suffix(""))
+    seconds = trace.metadata["seconds"]["total"]
+    print(f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({len(trace) / seconds:.0f} steps/s), ended by {trace.metadata['ended']}")
+    for task in suite.tasks.values():
+        if task.surroundings == options["surroundings"]:
+            won, measure = task.judge(trace)
+            print(f"  {task.name:<15}{'success' if won else '-':<10}{task.measure_name}: {measure:.1f}")
+    print(f"video: {display(path)}\ntrace: {display(path.with_suffix('.npz'))}")
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Let weights play a prompt in a game and film it.")
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,51 @@
+"""What the quickstart needs, checked before anything long starts: the mini family, the game, disk.
+
+In: nothing. Out: nothing, or one error that says what is missing and which command mends it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.paths import ROOT, display, resolve
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """What to check."""
+
+    weights: str = "data/mini/mini.weights"
+    """The pretrained policy; the files that its family names are checked too."""
+    megabytes: int = 500
+    """Free disk space that has to be there."""
+
+
+def main(args: Args) -> None:
+    """Raise one UserError for the first thing that is missing."""
+    from steve1.core.checkpoint_metadata import read_family
+    from steve1.envs import make_env
+
+    weights = resolve(args.weights)
+    family = read_family(weights)
+    for path in (weights, *(resolve(name) for name in (family.model, family.mineclip, family.prior))):
+        if not path.is_file():
+            raise UserError(
+                "A file of the mini family is missing.",
+                where=display(path),
+                todo="git checkout data/mini, or make it anew: bash tools/make_mini.sh",
+            )
+    free = shutil.disk_usage(ROOT).free / 1e6
+    if free < args.megabytes:
+        raise UserError(
+            "There is not enough free disk space.", where=ROOT, expected=f"{args.megabytes} MB", got=f"{free:.0f} MB"
+        )
+    with make_env(family.env) as env:
+        env.reset(seed=0)
+    print("the mini family, the game and the disk are fine.")
+
+
+if __name__ == "__main__":
+    run(Args, main, "Check what the quickstart needs.")

@@ -1,0 +1,68 @@
+"""Policy weights from one file form into another: `.weights` ↔ `.safetensors`, float32 ↔ float16.
+
+In: a model file and weights (published ones too). Out: the same weights, strictly checked key by key on the way, with their
+family file beside them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.checkpoint_metadata import read_family, write_family
+from steve1.core.files import sha256_file
+from steve1.core.paths import ROOT, display, resolve
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Which weights, and into what."""
+
+    in_weights: str
+    """Weights to read."""
+    out_weights: str
+    """Where they go: .weights or .safetensors."""
+    in_model: str = ""
+    """Network settings; empty: as the weights' family file says."""
+    dtype: Literal["float32", "float16"] = "float32"
+    """float16 halves the file."""
+    mineclip: str = ""
+    """MineCLIP to name in the family file; empty: as before."""
+    prior: str = ""
+    """Prior to name in the family file; empty: as before."""
+    env: str = ""
+    """Environment to name in the family file; empty: as before."""
+    cond_scale: float | None = None
+    """Guidance scale to name in the family file; empty: as before."""
+    temperature: float | None = None
+    """Temperature of the drawn actions to name in the family file; empty: as before."""
+    overwrite: bool = False
+    """Replace an existing file."""
+
+
+def main(args: Args) -> None:
+    """Read strictly, write atomically."""
+    import torch
+
+    from steve1.policy import load_policy, save_weights
+
+    source = resolve(args.in_weights)
+    target = ROOT / args.out_weights
+    if target.exists() and not args.overwrite:
+        raise UserError(
+            "These weights exist already.", where=target, todo="choose another --out_weights, or say --overwrite"
+        )
+    family = read_family(source).updated(
+        model=args.in_model, mineclip=args.mineclip, prior=args.prior, env=args.env, cond_scale=args.cond_scale,
+        temperature=args.temperature,
+    )
+    policy = load_policy(resolve(family.model), source)
+    save_weights(policy, target, dtype=getattr(torch, args.dtype))
+    write_family(target, dataclasses.replace(family, hashes={**family.hashes, "weights": sha256_file(target)}))
+    print(f"{display(target)}: {target.stat().st_size / 1e6:.1f} MB, {args.dtype}")
+
+
+if __name__ == "__main__":
+    run(Args, main, "Convert policy weights between .weights and .safetensors, float32 and float16.")

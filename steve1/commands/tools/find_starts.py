@@ -1,0 +1,76 @@
+"""Searches the map for places where episodes can begin and keeps them in steve1/envs/luanti_starts.json."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from steve1.core.cli import run
+from steve1.core.files import write_json
+from steve1.core.paths import resolve
+from steve1.core.progress import progress
+from steve1.core.seeds import generator
+from steve1.envs import SURROUNDINGS
+from steve1.envs.starts import FILE, MAP_SEED
+
+
+@dataclass(frozen=True)
+class Args:
+    output: str = str(FILE)
+    """Where the list is written."""
+    demo: int = 60
+    """Places per surroundings for demonstrations (search goes on until all are found or the map is used up)."""
+    eval: int = 30
+    """Places per surroundings for evaluation."""
+    per_region: int = 3
+    """Most places per region and surroundings; regions are 320 nodes apart, and each serves one split only."""
+    reach: int = 6000
+    """Half the side of the searched square, nodes."""
+    seed: int = 0
+    """Order of the search."""
+
+
+def main(args: Args) -> None:
+    from steve1.envs.luanti.env import LuantiEnv
+    from steve1.envs.luanti.survey import find_places, green_points, read_field
+
+    wanted = {"demo": args.demo, "eval": args.eval}
+    starts: list[dict[str, Any]] = []
+    have: Counter[tuple[str, str]] = Counter()
+    with LuantiEnv(width=160, height=96) as env:
+        points = green_points(env, 320, args.reach)
+        generator(args.seed, "regions").shuffle(points)
+        bar = progress(points, desc="regions", unit="region")
+        for number, (x, y, z) in enumerate(bar):
+            split = "eval" if number % 3 == 2 else "demo"
+            missing = [s for s in SURROUNDINGS if have[s, split] < wanted[split]]
+            if not missing:
+                if all(have[s, p] >= wanted[p] for s in SURROUNDINGS for p in wanted):
+                    break
+                continue
+            field = read_field(env, x, y, z)
+            for surroundings in missing:
+                room = min(args.per_region, wanted[split] - have[surroundings, split])
+                rng = generator(args.seed, surroundings, x, z)
+                for place in find_places(field, surroundings, room, rng):
+                    have[surroundings, split] += 1
+                    name = f"{surroundings}_{split}_{have[surroundings, split]:03d}"
+                    starts.append({"id": name, **place, "split": split})
+            bar.set_postfix({f"{s[:2]}_{p}": have[s, p] for s in SURROUNDINGS for p in wanted})
+            if number % 10 == 0:
+                _write(args, starts)
+            if number % 60 == 59:
+                env.restart()  # the map of a session stays in memory
+    _write(args, starts)
+    print(f"{len(starts)} places: " + ", ".join(f"{s} {p} {n}" for (s, p), n in sorted(have.items())))
+
+
+def _write(args: Args, starts: list[dict[str, Any]]) -> None:
+    note = "Made by `python -m steve1.commands.tools.find_starts`. Game's coordinates; y is the feet; yaw clockwise from +z."
+    ordered = sorted(starts, key=lambda s: s["id"])
+    write_json(resolve(args.output), {"note": note, "map_seed": MAP_SEED, "search_seed": args.seed, "starts": ordered})
+
+
+if __name__ == "__main__":
+    run(Args, main, __doc__ or "")

@@ -1,0 +1,89 @@
+"""Command: compute a frozen CNN's numbers for all frames of episodes ahead of training (`python -m steve1.commands.train.cache_features`).
+
+Comes in: weights and episodes (a sampling, or folders of episodes). Goes out: the cache that `--feature_cache` reads. Stopped or killed, the same
+command goes on where it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.paths import display, resolve
+from steve1.data.episodes.episode import find_episodes
+from steve1.data.loading.sampling import read_list
+from steve1.policy import load_policy
+from steve1.training.cache import FeatureCache, fill_loudly
+from steve1.training.distributed import choose_device, choose_precision
+from steve1.training.config import TrainSettings, output_path
+
+
+@dataclass(frozen=True)
+class Args:
+    """What to compute, and with which weights. All but the folders as in training, so that training finds the cache."""
+
+    dataset_dir: list[Path] = field(default_factory=list)
+    """Folders of episodes; without any the two lists of the sampling are taken."""
+    sampling_name: str = TrainSettings.sampling_name
+    """Reads <sampling_dir>/<name>_train.txt and _val.txt."""
+    sampling_dir: str = TrainSettings.sampling_dir
+    """Folder of the sampling lists."""
+    in_model: str = TrainSettings.in_model
+    """Network settings: a .model file."""
+    in_weights: str = TrainSettings.in_weights
+    """Weights whose CNN makes the features."""
+    cache_dtype: Literal["float16", "float32"] = TrainSettings.cache_dtype
+    """float16 (512 bytes a frame) or float32 (exact, 1024 bytes)."""
+    cache_dir: str = TrainSettings.cache_dir
+    """Folder of the caches."""
+    precision: Literal["auto", "bf16", "fp32"] = TrainSettings.precision
+    """As training will be run: features of another precision are another cache."""
+    device: str = TrainSettings.device
+    """auto, cpu, cuda, cuda:N or mps."""
+    dry_run: bool = False
+    """Say what would be computed and how much disk it takes, and stop."""
+
+
+def main(args: Args) -> None:
+    """Compute and say where it lies."""
+    device = choose_device(args.device)
+    precision = choose_precision(args.precision, device)
+    policy = load_policy(resolve(args.in_model), resolve(args.in_weights), device=device).requires_grad_(False)
+    cache = FeatureCache(output_path(args.cache_dir), policy, precision=precision, dtype=args.cache_dtype)
+    episodes = chosen_episodes(args)
+    if args.dry_run:
+        need = cache.need(episodes)
+        print(
+            f"{len(need.episodes)} of {len(episodes)} episodes lack features: {need.frames} frames, {need.bytes / 1e9:.3g} GB"
+        )
+        return
+    need = fill_loudly(cache, episodes)
+    made = f"{need.frames} frames computed" if need.episodes else "nothing was missing"
+    kind = str(precision).removeprefix("torch.")
+    print(f"{made}; {len(episodes)} episodes in {display(cache.folder)} ({cache.dtype}, computed in {kind})")
+
+
+def chosen_episodes(args: Args) -> list[Path]:
+    """The episodes of the folders, or of the sampling's lists."""
+    if args.dataset_dir:
+        return [path for folder in args.dataset_dir for path in find_episodes(resolve(folder))]
+    lists = [resolve(Path(args.sampling_dir) / f"{args.sampling_name}_{kind}.txt") for kind in ("train", "val")]
+    if not lists[0].is_file():
+        raise UserError(
+            "There is no such sampling.",
+            where=display(lists[0]),
+            todo="bash 2_create_sampling.sh, or give --dataset_dir",
+        )
+    return [entry.path for path in lists if path.is_file() for entry in read_list(path)]
+
+
+def cli() -> None:
+    """Parse the command line and compute."""
+    run(Args, main, "Compute a frozen CNN's numbers once for each frame, for training with --feature_cache.")
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,116 @@
+"""Command: what fits a card, and how long it takes (`python -m steve1.commands.train.plan --gpu_gb 12`).
+
+Comes in: the card's memory, the network, how many frames. Goes out: for each way of training the batch, TRUNC_T and accumulation that fit, with hours, and
+the line to start it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.paths import resolve
+from steve1.policy import PolicyConfig, read_model
+from benchmarks.policy import cost
+from steve1.training.memory import ASSUMED_SHARE, Plan, card_like, cnn_free_cost, estimate, plans
+from steve1.training.config import TrainSettings
+
+
+@dataclass(frozen=True)
+class Args:
+    """The card and the run."""
+
+    gpu_gb: float
+    """Memory of the card in GiB, as it is sold: 8, 12, 16, 24, 48, 80."""
+    model: str = ""
+    """Network settings: a .model file; without one the published 2x sizes."""
+    total_frames: int = TrainSettings.total_frames
+    """Frames to train on."""
+    effective_batch: int = 8
+    """Windows of an optimizer step; what does not fit at once is accumulated."""
+    T: int = TrainSettings.T
+    """Frames in a window."""
+    tflops: float = 0.0
+    """The card's dense bf16 rate in TFLOP/s; 0: that of an example card of this size."""
+    frames_per_s: float = 0.0
+    """What `bench train` measured on your card for full training; 0: 35 % of its rate is assumed."""
+    verbose: bool = False
+    """What holds the memory, part by part."""
+
+
+def main(args: Args) -> None:
+    """Print every way that fits, the fullest first, and the line to start it with."""
+    if args.gpu_gb <= 0 or args.effective_batch < 1 or args.total_frames < 1 or args.T < 16:
+        raise UserError("gpu_gb, effective_batch and total_frames have to be above 0, and T at least 16.")
+    config = read_model(resolve(args.model)) if args.model else PolicyConfig()
+    card, rate, _ = card_like(args.gpu_gb)
+    share = ASSUMED_SHARE
+    if args.frames_per_s:
+        rate, share = args.frames_per_s * cost(config, 64).train / 1e12, 1.0
+    elif args.tflops:
+        rate = args.tflops
+    found = plans(
+        config,
+        args.gpu_gb,
+        total_frames=args.total_frames,
+        effective_batch=args.effective_batch,
+        T=args.T,
+        tflops=rate,
+        share=share,
+    )
+    if not found:
+        raise UserError(
+            f"Nothing of this network fits {args.gpu_gb:g} GiB.",
+            todo="a card with more memory, a smaller network, or --device cpu",
+        )
+    print(
+        f"{'way of training':<62} {'batch':>5} {'accum':>5} {'T':>4} {'trunc_t':>7} {'GiB':>6} {'frames/s':>9} {'hours':>7}"
+    )
+    for plan in found:
+        print(row(plan))
+    print(f"start with:  {found[0].command()}")
+    for line in remarks(args, config, found, card, rate * 1e12 * share):
+        print(line)
+
+
+def row(plan: Plan) -> str:
+    """A line of the table."""
+    way = plan.method.flags() or "everything"
+    return (
+        f"{way:<62} {plan.batch_size:>5} {plan.gradient_accum_steps:>5} {plan.T:>4} {plan.trunc_t:>7} "
+        f"{plan.gib:>6.1f} {plan.frames_per_s:>9.0f} {plan.hours:>7.1f}"
+    )
+
+
+def remarks(args: Args, config: PolicyConfig, found: list[Plan], card: str, rate: float) -> list[str]:
+    """What the figures rest on."""
+    if args.frames_per_s:
+        source = f"{args.frames_per_s:g} frames/s of full training, as measured"
+    else:
+        named = f"{args.tflops:g} TFLOP/s" if args.tflops else f"a {card}"
+        source = f"{ASSUMED_SHARE:.0%} of the bf16 rate of {named} (assumed; measure yours: python -m benchmarks.__main__ train)"
+    lines = [f"memory: saved activations as counted, CUDA's own share assumed; hours: {source}"]
+    if any(plan.method.feature_cache for plan in found):
+        once = (cost(config, 64).forward - cnn_free_cost(config, 64)) / rate * 1e6 / 3600
+        lines.append(
+            f"--feature_cache: and once {once:.2f} hours for each million frames of recordings, 0.5 GB of disk each"
+        )
+    if args.verbose:
+        lines += [f"{plan.method.flags() or 'everything'}: {parts(config, plan)}" for plan in found]
+    return lines
+
+
+def parts(config: PolicyConfig, plan: Plan) -> str:
+    """What holds a plan's memory."""
+    rows = estimate(config, plan.method, batch=plan.batch_size, trunc_t=plan.trunc_t).rows()
+    return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in rows)
+
+
+def cli() -> None:
+    """Parse the command line and answer."""
+    run(Args, main, "Batch, TRUNC_T, accumulation and method that fit a card, and the hours that they take.")
+
+
+if __name__ == "__main__":
+    cli()

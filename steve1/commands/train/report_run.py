@@ -1,0 +1,51 @@
+"""Command: the page of a training run, with its curves and what to do next: `python -m steve1.commands.train.report_run data/finetuning_checkpoint/<name>`.
+
+In: a run's folder, finished or not. Out: report.html in it, and the findings as lines.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from steve1.core.cli import run
+from steve1.core.paths import display, resolve
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Write the report of a training run."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """Folder of the run: data/finetuning_checkpoint/<name of the output weights>."""
+    zh: bool = False
+    """Print the findings in Chinese (the page has both languages)."""
+
+
+def main(args: Args) -> None:
+    """Read, advise, write."""
+    from steve1.training.report.advice import advise
+    from steve1.training.report.findings import read_run
+    from steve1.training.report.page import write_report
+
+    folder = resolve(args.run_dir)
+    findings = advise(read_run(folder))
+    path = write_report(folder)
+    marks = {"act": "!", "note": "-", "good": "+"}
+    for advice in findings:
+        print(f"{marks[advice.level]} {advice.zh if args.zh else advice.en}")
+        for line in advice.do_zh if args.zh else advice.do_en:
+            print(f"    {line}")
+    print(f"report: {display(path)}")
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Write the report of a training run: curves, settings, and what to do next.")
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,159 @@
+"""Command: let a checkpoint play for the run's report; what training starts when ROLLOUT_EVERY is set.
+
+In: weights, and prompts or a validation list (whose episodes' last goals are then pursued). Out: a small video and a GIF of each, and rollouts.json.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import tyro
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_path, write_json
+from steve1.core.paths import resolve
+
+_WIDTH, _HEIGHT = 320, 180  # of the videos; GIFs are half as wide, of every fourth frame
+_GOALS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Let a checkpoint play a little."""
+
+    weights: Annotated[Path, tyro.conf.Positional]
+    """The weights; <weights>.json beside them names their game."""
+    out: Path
+    """Folder for videos and rollouts.json."""
+    prompts: str = ""
+    """What to do, separated by semicolons; empty: the last goals of the validation episodes, one of each folder, at most 3."""
+    val_list: str = ""
+    """The list of those episodes."""
+    steps: int = 200
+    """Steps to play each; 20 are a second."""
+    seed: int = 0
+    """Of start state, game and agent; the same at every checkpoint."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pursuit:
+    """One goal to pursue."""
+
+    name: str
+    prompt: str
+    goal: np.ndarray[Any, Any]
+
+
+def pursuits(args: Args, family: Any) -> list[Pursuit]:
+    """What to play: prompts, or goals that somebody reached."""
+    from steve1.evaluation.runner.campaign import slug
+    from steve1.evaluation.policies import prompt_goals
+
+    prompts = [text.strip() for text in args.prompts.split(";") if text.strip()]
+    if prompts:
+        goals = prompt_goals(family, prompts, seed=args.seed)
+        return [Pursuit(slug(prompt), prompt, goals[prompt]) for prompt in prompts]
+    if not args.val_list:
+        raise UserError("There is nothing to play.", expected="--prompts or --val_list")
+    from steve1.data.episodes.episode import Episode
+    from steve1.data.loading.sampling import read_list
+
+    by_folder: dict[str, Path] = {}
+    for entry in read_list(resolve(args.val_list)):
+        by_folder.setdefault(entry.path.parent.name, entry.path)
+    names = list(by_folder)
+    chosen = [names[round(index)] for index in np.linspace(0, len(names) - 1, min(_GOALS, len(names)))]
+    return [
+        Pursuit(slug(name), f"the end of {name}/{by_folder[name].name}", np.array(Episode(by_folder[name]).goals[-1], np.float32))
+        for name in chosen
+    ]
+
+
+class Film:
+    """Keeps an episode's frames as a video and as a GIF."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.video, self.gif = folder / f"{name}.mp4", folder / f"{name}.gif"
+        self._frames: list[np.ndarray[Any, Any]] = []
+
+    def on_frame(self, frame: np.ndarray[Any, Any], action: Any, step: int) -> None:
+        """Take a frame; step 0 begins anew."""
+        if step == 0:
+            self._frames = []
+        self._frames.append(cv2.resize(frame, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA))
+
+    def write(self) -> None:
+        """Write both files."""
+        from PIL import Image
+
+        from steve1.data.media.video import VideoWriter
+
+        with VideoWriter(self.video, _WIDTH, _HEIGHT, fps=20) as writer:
+            for frame in self._frames:
+                writer.write(frame)
+        small = [Image.fromarray(cv2.resize(frame, (_WIDTH // 2, _HEIGHT // 2), interpolation=cv2.INTER_AREA)) for frame in self._frames[::4]]
+        with atomic_path(self.gif) as part:
+            small[0].save(part, format="GIF", save_all=True, append_images=small[1:], duration=200, loop=0)
+
+
+def main(args: Args) -> None:
+    """Load, play each goal once, write what was seen."""
+    os.nice(10)
+    from steve1.envs import make_env
+    from steve1.evaluation.policies import Bench, parse_contestants
+    from steve1.evaluation.tasks.suite import load_suite
+    from steve1.evaluation.runner.workers import limit_threads
+    from steve1.rollout.supervise import SupervisedEnv
+
+    from steve1.commands.play.play import playable
+
+    limit_threads(1)
+    contestant = parse_contestants([str(args.weights)])[0]
+    env = playable(contestant.family.env)
+    suite, bench = load_suite(env), Bench()
+    found = []
+    with SupervisedEnv(lambda: make_env(env, surroundings="meadow")) as game:
+        for pursuit in pursuits(args, contestant.family):
+            found.append(_episode(args, game, bench.actor(contestant, pursuit.goal, args.seed), pursuit, suite, env))
+    write_json(args.out / "rollouts.json", found)
+
+
+def _episode(args: Args, game: Any, actor: Any, pursuit: Pursuit, suite: Any, env: str) -> dict[str, Any]:
+    from steve1.evaluation.runner.episodes import starts_for
+    from steve1.rollout.play import play
+
+    task = suite.by_prompt(pursuit.prompt)
+    # Without a task of its own it begins like the game's other ones: same kind of place, same things in hand.
+    place = task or next((one for one in suite.tasks.values() if not one.scene), None)
+    options = place.reset_options() if place else {"surroundings": "meadow"}
+    starts = starts_for(env, options["surroundings"], "eval")
+    film = Film(args.out, pursuit.name)
+    trace = game.episode(
+        lambda one: play(actor, one, args.steps, seed=args.seed, start=starts[args.seed % len(starts)], options=options, on_frame=film.on_frame)
+    )
+    film.write()
+    positions = np.asarray(trace.positions, dtype=np.float64)
+    facts = {
+        "name": pursuit.name, "prompt": pursuit.prompt, "steps": len(trace), "video": film.video.name, "gif": film.gif.name,
+        "width": _WIDTH // 2, "height": _HEIGHT // 2,
+        "distance": float(np.linalg.norm(positions[-1, [0, 2]] - positions[0, [0, 2]])),
+    }  # fmt: skip
+    if task:
+        won, measure = task.judge(trace)
+        facts |= {"task": task.name, "measure_name": task.measure_name, "success": bool(won), "measure": float(measure)}
+    return facts
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Let a checkpoint play a little, for the run's report.")
+
+
+if __name__ == "__main__":
+    cli()

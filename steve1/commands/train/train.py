@@ -1,0 +1,60 @@
+"""Command: fine-tune a policy (`python -m steve1.commands.train.train --help`); what `3_train_*.sh` call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from steve1.core.cli import run
+from steve1.core.checkpoint_metadata import read_family
+from steve1.core.paths import resolve
+from steve1.training.config import TrainSettings
+
+
+def goal_of_prompt(settings: TrainSettings) -> Any:
+    """The goal (E,) f32 that `fixed_prompt` means to the starting weights' family, through its prior or as it is; None without a prompt."""
+    if not settings.fixed_prompt:
+        return None
+    from steve1.mineclip import load_mineclip
+    from steve1.prior import load_prior, text_goal
+
+    family = read_family(settings.in_weights)
+    mineclip = load_mineclip(str(resolve(family.mineclip)), family.mineclip_config or "attn")
+    if settings.fixed_prompt_by == "text":
+        return mineclip.encode_text([settings.fixed_prompt])[0].float().cpu().numpy()
+    return text_goal(settings.fixed_prompt, mineclip, load_prior(str(resolve(family.prior))), settings.seed)
+
+
+def main(settings: TrainSettings) -> None:
+    """Train as the settings say; with rollout_every, checkpoints play in a process beside it."""
+    from steve1.training.loop import Hooks
+    from steve1.training.train import finetune
+
+    settings.check()
+    goal = goal_of_prompt(settings)
+    if settings.lr_find:
+        from steve1.training.optim.lr_find import find_learning_rate
+
+        find_learning_rate(settings, goal=goal)
+        return
+    if not settings.rollout_every:
+        finetune(settings, goal=goal)
+        return
+    from steve1.evaluation.checkpoints import CheckpointRollouts
+
+    words = ["--prompts", settings.rollout_prompts, "--steps", str(settings.rollout_steps), "--seed", str(settings.seed)]
+    if settings.val_path is not None:
+        words += ["--val_list", str(settings.val_path)]
+    rollouts = CheckpointRollouts(settings.run_dir, settings.rollout_every, words)
+    try:
+        finetune(settings, goal=goal, hooks=Hooks(on_checkpoint=rollouts.on_checkpoint, on_end=rollouts.on_end))
+    finally:
+        rollouts.close()
+
+
+def cli() -> None:
+    """Parse the command line and train."""
+    run(TrainSettings, main, "Fine-tune STEVE-1 on a sampling of episodes; goes on where an earlier run stopped.")
+
+
+if __name__ == "__main__":
+    cli()

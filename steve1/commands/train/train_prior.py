@@ -1,0 +1,142 @@
+"""Train the prior: `bash 4_train_prior.sh`.
+
+In: pairs of text and video embeddings (a pickle, an .npz, or embedded episodes with captions). Out: prior weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+from steve1.core.cli import run
+from steve1.core.errors import UserError
+from steve1.core.paths import ROOT, display, resolve
+from steve1.core.progress import progress
+
+if TYPE_CHECKING:
+    from steve1.prior.pairs import Pairs
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Train the prior (text embedding → goal)."""
+
+    data: str = "data/prior_data/steve1_prior_data.pkl"
+    """Pairs: a pickle or .npz with text_embeddings and visual_embeddings. With --dataset_dir: the .npz to write."""
+    out_weights: str = "data/weights/steve1/my_prior.safetensors"
+    """Where the best prior goes; .pt writes the form that STEVE-1 reads."""
+    dataset_dir: tuple[str, ...] = ()
+    """Folders with embedded, captioned episodes to make the pairs from (needs --mineclip)."""
+    mineclip: str = ""
+    """MineCLIP weights that encode the captions: the ones that made the episodes' goals."""
+    mineclip_config: str = "attn"
+    """The word attn, or a JSON file with sizes."""
+    captions: str = ""
+    """Table of captions for episodes that carry none (YAML); default: the project's own."""
+    stride: int = 4
+    """Frames between pairs of one episode."""
+    pairs_only: bool = False
+    """Write the pairs and stop."""
+    beta: float = 0.1
+    """Weight of the KL (nats per channel) against the reconstruction error (share of the variance, per channel)."""
+    hidden_dim: int = 512
+    latent_dim: int = 512
+    learning_rate: float = 5e-4
+    batch_size: int = 256
+    max_epochs: int = 300
+    patience: int = 30
+    """Epochs without a better validation loss before it stops."""
+    val_fraction: float = 0.1
+    """Share of episodes (of pairs, where they name none) for validation."""
+    seed: int = 0
+    half: bool = False
+    """Write float16."""
+    device: str = "auto"
+    """auto, cpu, cuda, mps."""
+    overwrite: bool = False
+    """Begin anew where a run with this output name exists."""
+
+
+def main(args: Args) -> None:
+    """Make or read the pairs, train, report."""
+    from steve1.core.device import choose_device
+    from steve1.prior.pairs import load_pairs
+    from steve1.prior.training import PriorSettings, train_prior
+
+    settings = PriorSettings(
+        **{
+            field.name: getattr(args, field.name)
+            for field in dataclasses.fields(PriorSettings)
+            if hasattr(args, field.name)
+        }
+    )
+    settings.check()
+    output = resolve(args.out_weights)
+    if output.suffix not in (".safetensors", ".pt"):
+        raise UserError("prior weights end in .safetensors or .pt", where="--out_weights", got=args.out_weights)
+    notes: dict[str, str] = {}
+    if args.dataset_dir:
+        pairs, notes["mineclip_sha256"] = _make_pairs(args)
+        if args.pairs_only:
+            return
+    else:
+        pairs = load_pairs(resolve(args.data))
+    print(f"{len(pairs)} pairs of width {pairs.text.shape[1]}, {len(set(pairs.groups.tolist()))} groups")
+    run_folder = ROOT / "data" / "finetuning_checkpoint" / output.stem
+    start = time.perf_counter()
+    with progress(total=settings.max_epochs, desc="prior", unit="epoch") as bar:
+
+        def show(epoch: int, scalars: dict[str, float]) -> None:
+            bar.set_postfix(loss=f"{scalars['val/loss']:.4f}", kl=f"{scalars['val/kl']:.4f}", refresh=False)
+            bar.update(epoch - bar.n)
+
+        result = train_prior(
+            pairs,
+            output,
+            settings,
+            run=run_folder,
+            notes=notes,
+            half=args.half,
+            overwrite=args.overwrite,
+            device=choose_device(args.device),
+            on_epoch=show,
+        )
+    print(
+        f"best epoch {result.best_epoch} of {result.epochs}: validation loss {result.best_loss:.4f}, "
+        f"KL {result.kl:.4f} nats a channel, {100 * result.explained:.1f} % of the variance explained, "
+        f"{time.perf_counter() - start:.0f} s"
+    )
+    print(f"prior: {display(result.path)}\ncurves: tensorboard --logdir {display(run_folder)}")
+
+
+def _make_pairs(args: Args) -> tuple[Pairs, str]:
+    """Pairs from episodes, written to --data; and the MineCLIP weights' hash."""
+    from steve1.data.episodes.captions import TABLE, read_captions
+    from steve1.mineclip.weights import load_mineclip, weights_hash
+    from steve1.prior.pairs import make_pairs, save_pairs
+
+    if not args.mineclip:
+        raise UserError(
+            "--dataset_dir needs --mineclip", todo="name the MineCLIP weights that made the episodes' goals"
+        )
+    if not args.data.endswith(".npz"):
+        raise UserError("pairs are written as .npz", where="--data", got=args.data)
+    config = args.mineclip_config if args.mineclip_config == "attn" else resolve(args.mineclip_config)
+    mineclip = load_mineclip(resolve(args.mineclip), config)
+    table = read_captions(resolve(args.captions) if args.captions else TABLE)
+    pairs = make_pairs(
+        [resolve(folder) for folder in args.dataset_dir], mineclip, table, stride=args.stride, seed=args.seed
+    )
+    save_pairs(pairs, resolve(args.data))
+    print(f"wrote {len(pairs)} pairs to {display(resolve(args.data))}")
+    return pairs, weights_hash(resolve(args.mineclip))
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Train the prior (text embedding → goal). Resumable.")
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,205 @@
+"""Batches of windows for training, endless over epochs.
+
+In: a window dataset. Out: dicts of torch tensors; batch k is a function of (dataset, batch size, rank, k), so that any number
+of workers gives the same batches and a resumed run begins at any k without reading what came before.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError
+
+from steve1.data.minecraft_dataset import empty_chunk
+
+if TYPE_CHECKING:
+    from steve1.data.loading.windows import WindowDataset
+
+Batch = dict[str, Any]
+_log = logging.getLogger(__name__)
+
+
+class BatchSource:
+    """Batch number → collated batch; what each worker process holds.
+
+    The windows of all epochs form one stream; batch k of rank r takes its places (k * world + r) * batch_size and on, so
+    that no window is dropped at the end of an epoch.
+    """
+
+    def __init__(self, dataset: WindowDataset, batch_size: int, rank: int, world: int) -> None:
+        self._dataset, self._batch_size, self._rank, self._world = dataset, batch_size, rank, world
+        self._orders: dict[int, NDArray[np.int64]] = {}
+        self._frames = _Recycled()
+
+    def places(self, number: int) -> list[tuple[int, int]]:
+        """(epoch, window) of each row of a batch."""
+        first = (number * self._world + self._rank) * self._batch_size
+        found = []
+        for place in range(first, first + self._batch_size):
+            epoch, offset = divmod(place, len(self._dataset))
+            found.append((epoch, int(self._order(epoch)[offset])))
+        return found
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if epoch not in self._orders:
+            self._orders = {key: order for key, order in self._orders.items() if key == epoch - 1}
+            self._orders[epoch] = self._dataset.epoch_order(epoch)
+        return self._orders[epoch]
+
+    def __getitem__(self, number: int) -> Batch:
+        import torch
+        import torch.utils.data as torch_data
+
+        shape = (self._batch_size, self._dataset.T, *self._dataset.frame_shape)
+        shared = None
+        pixels = self._dataset.frame_dtype is np.uint8
+        if pixels and torch_data.get_worker_info() is not None:
+            # Decoded straight into the memory that the training process will read: nothing large is copied on the way.
+            shared = _shared(shape)
+        if pixels:
+            frames = self._frames.take(shape) if shared is None else shared.numpy()
+        else:
+            frames = np.empty(shape, self._dataset.frame_dtype)  # small: copied on the way like the rest
+        arrays = empty_chunk(self._batch_size, self._dataset.T, embed_dim=self._dataset.embed_dim, frames=frames)
+        batch: Batch = {"episode": [], "start": [], "window": [], "epoch": []}
+        for row, (epoch, index) in enumerate(self.places(number)):
+            window = self._dataset.window(epoch, index, out={key: array[row] for key, array in arrays.items()})
+            batch["episode"].append(window["episode"])
+            batch["start"].append(window["start"])
+            batch["window"].append(index)
+            batch["epoch"].append(epoch)
+        tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+        return (tensors if shared is None else tensors | {"frames": shared}) | batch
+
+
+def _shared(shape: tuple[int, ...]) -> Any:
+    """An uninitialised uint8 tensor in shared memory."""
+    import torch
+
+    storage = torch.UntypedStorage._new_shared(math.prod(shape), device="cpu")
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)  # type: ignore[call-overload]
+
+
+class _Recycled:
+    """Large arrays that are handed out again once nobody holds them: fresh memory costs a quarter of the loading time."""
+
+    _KEPT = 4
+
+    def __init__(self) -> None:
+        self._arrays: list[NDArray[np.uint8]] = []
+
+    def take(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """An uninitialised uint8 array; a tensor made of it, or any view of that, keeps it from being handed out again."""
+        for number in range(len(self._arrays)):
+            # Two references: this list's, and the one that getrefcount itself holds.
+            if sys.getrefcount(self._arrays[number]) == 2 and self._arrays[number].shape == shape:
+                return self._arrays[number]
+        fresh = np.empty(shape, np.uint8)
+        self._arrays = [*self._arrays[-self._KEPT + 1 :], fresh]
+        return fresh
+
+
+class _Numbers:
+    """Endless batch numbers for the loader's sampler."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self._start)
+
+
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+def _bytes_of_a_frame(dataset: WindowDataset) -> int:
+    return math.prod(dataset.frame_shape) * np.dtype(dataset.frame_dtype).itemsize
+
+
+def _shared_memory_holds(need: int) -> bool:
+    """Whether batches fit where workers hand them over; containers often have 64 MB there, and overrunning it kills a worker."""
+    free = shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else need
+    if free < need:
+        _log.warning(
+            "loading in one process: workers would need %.1f GB of shared memory and %s has %.1f GB free; "
+            "give the container more (docker run --shm-size), or use fewer workers or a smaller batch",
+            need / 1e9,
+            _SHARED_MEMORY,
+            free / 1e9,
+        )
+    return free >= need
+
+
+def _quiet_worker(_: int) -> None:
+    import cv2
+    import torch
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    # Ctrl-C and a batch system's SIGTERM reach the whole group of processes. The one that trains saves a checkpoint and then
+    # ends its workers; were they to die first, it would fail in the middle of that.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def batches(
+    dataset: WindowDataset,
+    batch_size: int,
+    *,
+    workers: int = 0,
+    start_batch: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    prefetch: int = 2,
+) -> Iterator[Batch]:
+    """Endless batches from number `start_batch` on.
+
+    Args:
+        dataset: windows; a `fixed` one gives them in order, epoch after epoch.
+        batch_size: windows in a batch of one rank.
+        workers: processes that load; 0 loads in this one. The batches are the same.
+        start_batch: where to go on after a restart.
+        rank, world: this process and how many share the data.
+        prefetch: batches each worker keeps ready.
+
+    Returns:
+        iterator of dicts: the arrays of `WindowDataset.window` stacked to torch tensors (B, T, …), and lists `episode`,
+        `start`, `window`, `epoch`.
+
+    Raises:
+        UserError: a batch takes more windows than there are.
+    """
+    if batch_size < 1 or batch_size * world > len(dataset):
+        raise UserError(
+            "A batch takes more windows than the data has.",
+            expected=f"batch size x processes <= {len(dataset)} windows of T={dataset.T}",
+            got=f"{batch_size} x {world}",
+            todo="lower BATCH_SIZE (GRADIENT_ACCUM_STEPS makes up for it) or T, or record more",
+        )
+    source = BatchSource(dataset, batch_size, rank, world)
+    if workers and not _shared_memory_holds(workers * prefetch * batch_size * dataset.T * _bytes_of_a_frame(dataset)):
+        workers = 0
+    if workers == 0:
+        return (source[number] for number in itertools.count(start_batch))
+    import torch.utils.data as torch_data
+
+    loader: Any = torch_data.DataLoader(
+        source,  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=_Numbers(start_batch),  # type: ignore[arg-type]
+        num_workers=workers,
+        prefetch_factor=prefetch,
+        worker_init_fn=_quiet_worker,
+    )
+    return iter(loader)

@@ -1,0 +1,261 @@
+"""Windows: the pieces of T frames that training reads, with their hindsight goals.
+
+In: entries of a sampling list. Out: windows as numpy dicts, each a function of (seed, epoch, window) alone: the same in any
+order, in any process, after any restart.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError
+from steve1.core.frames import AGENT_SIZE
+from steve1.core.seeds import generator
+
+from steve1.data.loading.batches import batches
+from steve1.data.episodes.episode import Episode
+from steve1.data.loading.goals import GoalSwitch, check_gaps
+from steve1.data.episodes.layouts import FIRST_GOAL, GOAL_FRAMES
+from steve1.data.minecraft_dataset import empty_chunk, get_episode_chunk, get_episode_chunk_fixed_prompt
+from steve1.data.loading.sampling import ListEntry
+
+__all__ = ["Window", "WindowDataset", "batches", "window_starts"]
+
+Window = dict[str, Any]
+_log = logging.getLogger(__name__)
+#: open episodes a process keeps; each holds up to three memory maps and no frames
+_OPEN_EPISODES = 64
+
+
+@lru_cache(maxsize=_OPEN_EPISODES)
+def _episode(path: str) -> Episode:
+    return Episode(path)
+
+
+def window_starts(n_frames: int, T: int, first_frame: int = FIRST_GOAL) -> list[int]:
+    """First frames of an episode's windows: first_frame, +T, …; the last is moved back to end with the episode.
+
+    [] where the episode is shorter than first_frame + T.
+    """
+    last = n_frames - T
+    if last < first_frame:
+        return []
+    starts = list(range(first_frame, last + 1, T))
+    return starts if starts[-1] == last else [*starts, last]
+
+
+class WindowDataset:
+    """All windows of a list of episodes.
+
+    Args:
+        entries: of a sampling list, with or without weights.
+        T: frames of a window, at least 16.
+        min_btwn_goals, max_btwn_goals: frames between hindsight goals, U[min, max).
+        p_uncond: share of windows whose goal is zero, so that the policy also learns to act without one.
+        seed: of every random choice.
+        goal_switch: "exact", or "legacy" as the published code.
+        fixed: validation: goals depend on (seed, window) only, none is dropped, the order never changes.
+        jitter: move each window by up to T/2 frames within its episode, anew in every epoch (for small datasets).
+        first_frame: where an episode's first window starts; 15 as published, 0 to train on the very first frames too.
+        fixed_goal: float (E,): this goal for every frame instead of hindsight goals.
+
+    Raises:
+        UserError: bad settings; an episode without goals, or with rows that are not finite; no episode long enough.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[ListEntry],
+        T: int,
+        *,
+        min_btwn_goals: int = 15,
+        max_btwn_goals: int = 200,
+        p_uncond: float = 0.1,
+        seed: int = 0,
+        goal_switch: GoalSwitch = "exact",
+        fixed: bool = False,
+        jitter: bool = False,
+        first_frame: int = FIRST_GOAL,
+        fixed_goal: NDArray[np.floating[Any]] | None = None,
+    ) -> None:
+        self.T, self.seed, self.fixed, self.jitter = T, seed, fixed, jitter and not fixed
+        self.min_btwn_goals, self.max_btwn_goals, self.goal_switch = min_btwn_goals, max_btwn_goals, goal_switch
+        self.p_uncond, self.first_frame, self.fixed_goal = 0.0 if fixed else p_uncond, first_frame, fixed_goal
+        self._check_settings()
+        self.embed_dim = 0
+        # What a window holds for each frame, and who reads it; a cache of image features takes the pixels' place here.
+        self.frame_shape: tuple[int, ...] = (*AGENT_SIZE, 3)
+        self.frame_dtype: type[np.generic] = np.uint8
+        self.open_episode: Callable[[str], Episode] = _episode
+        _episode.cache_clear()  # episodes may have been embedded anew since they were opened
+        paths: list[Path] = []
+        lengths: list[int] = []
+        windows: list[tuple[int, int]] = []
+        sections: list[int] = []
+        short: list[tuple[ListEntry, int]] = []
+        for entry in entries:
+            n_frames = self._admit(entry)
+            starts = window_starts(n_frames, T, first_frame)
+            if not starts:
+                short.append((entry, n_frames))
+                continue
+            windows += [(len(paths), start) for start in starts]
+            sections += [entry.section] * len(starts)
+            paths.append(entry.path)
+            lengths.append(n_frames)
+        self._report_short(entries, short)
+        self.paths = paths
+        self._lengths = np.asarray(lengths, dtype=np.int64)
+        self._windows = np.asarray(windows, dtype=np.int64).reshape(-1, 2)
+        self._sections = np.asarray(sections, dtype=np.int64)
+        self.shares = self._section_shares(entries)
+
+    def _check_settings(self) -> None:
+        if self.T < GOAL_FRAMES:
+            raise UserError("T is too short.", expected=f"at least {GOAL_FRAMES} frames", got=f"T={self.T}")
+        check_gaps(self.min_btwn_goals, self.max_btwn_goals)
+        if not 0 <= self.p_uncond <= 1:
+            raise UserError("p_uncond is a probability.", expected="0..1", got=str(self.p_uncond))
+        # Goal rows 0..14 do not exist; a first goal that early would condition frames on nothing.
+        earliest = self.min_btwn_goals if self.first_frame < FIRST_GOAL or self.goal_switch == "legacy" else FIRST_GOAL
+        if earliest < FIRST_GOAL or self.first_frame < 0:
+            raise UserError(
+                f"With this setting a goal could lie before frame {FIRST_GOAL}, where there are no embeddings.",
+                expected=f"min_btwn_goals >= {FIRST_GOAL} with first_frame < {FIRST_GOAL} or goal_switch legacy",
+                got=f"min_btwn_goals={self.min_btwn_goals}, first_frame={self.first_frame}, goal_switch={self.goal_switch}",
+            )
+
+    def _admit(self, entry: ListEntry) -> int:
+        """Length of an episode whose parts were found good."""
+        episode = _episode(str(entry.path))
+        if self.fixed_goal is None:
+            episode.check_goals()
+            size = int(episode.goals.shape[1])
+            if self.embed_dim not in (0, size):
+                raise UserError(
+                    "Episodes of one list have goals of different sizes.",
+                    where=entry.where,
+                    expected=f"E = {self.embed_dim} as in the ones before",
+                    got=f"E = {size}",
+                    todo="embed all of them with one MineCLIP",
+                )
+            self.embed_dim = size
+        else:
+            self.embed_dim = int(np.size(self.fixed_goal))
+        return len(episode)
+
+    def _report_short(self, entries: Sequence[ListEntry], short: list[tuple[ListEntry, int]]) -> None:
+        need = self.T + self.first_frame
+        if len(short) == len(entries):
+            names = ", ".join(f"{entry.path.name} ({n})" for entry, n in short[:5])
+            raise UserError(
+                "No episode of this list is long enough." if entries else "This list names no episode.",
+                where=short[0][0].where if short else "",
+                expected=f"at least {need} frames (T + {self.first_frame})",
+                got=names,
+                todo=f"lower T to at most {max((n for _, n in short), default=0) - self.first_frame}, or record longer episodes",
+            )
+        for entry, n_frames in short:
+            _log.warning(
+                "skipped %s (%s): %d frames, and T=%d needs %d", entry.path.name, entry.where, n_frames, self.T, need
+            )
+
+    def _section_shares(self, entries: Sequence[ListEntry]) -> dict[int, float]:
+        """Share of the windows of each section; {} where the list has no weights."""
+        weights = {entry.section: entry.weight for entry in entries if entry.weight is not None}
+        total = sum(weights.values())
+        for section, weight in weights.items():
+            if not (self._sections == section).any():
+                first = next(entry for entry in entries if entry.section == section)
+                raise UserError(
+                    f"The weight {weight:g} cannot be honoured: no episode below it is long enough.",
+                    where=first.where,
+                    expected=f"at least {self.T + self.first_frame} frames",
+                )
+        return {section: weight / total for section, weight in sorted(weights.items())}
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of all episodes that are used."""
+        return int(self._lengths.sum())
+
+    def section_of(self, index: int) -> int:
+        """Which `# weight:` section a window belongs to."""
+        return int(self._sections[index])
+
+    def epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        """The windows of an epoch in order: int64 (len,), a function of (seed, epoch).
+
+        Without weights each comes once. With weights a section gets its share of the epoch's len(self) places, rounded up
+        or down at random so that the share is exact in expectation; no window comes twice before its section is used up.
+        """
+        if self.fixed:
+            return np.arange(len(self), dtype=np.int64)
+        rng = generator(self.seed, "order", epoch)
+        if not self.shares:
+            return rng.permutation(len(self)).astype(np.int64)
+        # One shared offset makes every count exact in expectation and their sum exactly len(self).
+        bounds = np.cumsum([0.0, *self.shares.values()])
+        bounds[-1] = 1.0
+        counts = np.diff(np.floor(bounds * len(self) + rng.random() * (bounds < 1)).astype(np.int64))
+        drawn = [
+            _draw(np.flatnonzero(self._sections == section), int(count), rng)
+            for section, count in zip(self.shares, counts)
+        ]
+        return rng.permutation(np.concatenate(drawn)).astype(np.int64)
+
+    def start_of(self, epoch: int, index: int) -> tuple[int, int]:
+        """(episode number, first frame) of a window in an epoch; differs between epochs only with jitter."""
+        number, start = (int(v) for v in self._windows[index])
+        if self.jitter:
+            half = self.T // 2
+            shifted = start + int(generator(self.seed, "jitter", epoch, index).integers(-half, half + 1))
+            start = min(max(shifted, self.first_frame), int(self._lengths[number]) - self.T)
+        return number, start
+
+    def window(self, epoch: int, index: int, out: Window | None = None) -> Window:
+        """One window.
+
+        Args:
+            epoch, index: index is a window's number, 0..len-1.
+            out: arrays to fill in place of new ones, as `empty_chunk` makes them.
+
+        Returns:
+            frames u8 (T,128,128,3) (or what `open_episode`'s episodes give: `frame_shape`, `frame_dtype`), goals f32 (T,E),
+            first bool (T,), buttons i64 (T,), camera i64 (T,), goal_frame i64 (T,) (-1 and a zero goal where unconditional), episode str, start int.
+        """
+        number, start = self.start_of(epoch, index)
+        path = self.paths[number]
+        episode = self.open_episode(str(path))
+        found = (
+            empty_chunk(self.T, embed_dim=self.embed_dim, frames=np.empty((self.T, *self.frame_shape), self.frame_dtype))
+            if out is None
+            else out
+        )
+        if self.fixed_goal is not None:
+            get_episode_chunk_fixed_prompt(episode, start, start + self.T, self.fixed_goal, out=found)
+        else:
+            rng = generator(self.seed, "goals", "fixed" if self.fixed else epoch, index)
+            get_episode_chunk(
+                episode, start, start + self.T,
+                min_btwn_goals=self.min_btwn_goals, max_btwn_goals=self.max_btwn_goals, p_uncond=self.p_uncond,
+                rng=rng, goal_switch=self.goal_switch, out=found,
+            )  # fmt: skip
+        found["episode"], found["start"] = str(path), start
+        return found
+
+
+def _draw(windows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """`count` of a section's windows: whole permutations, then a part of one."""
+    rounds = -(-count // len(windows))
+    return np.concatenate([rng.permutation(windows) for _ in range(rounds)] or [windows[:0]])[:count]

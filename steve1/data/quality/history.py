@@ -1,0 +1,178 @@
+"""What happened in an episode, from its recording's own ticks: inventory, blocks mined, position, frame by frame.
+
+In: an episode that was converted from a recording (mp4 + jsonl) that is still there. Out: counts and places of each of its
+frames, nulls that conversion dropped left out and cuts taken into account.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1 import actions as act
+from steve1.core.errors import UserError
+from steve1.core.files import sha256_file
+from steve1.core.paths import resolve
+
+from steve1.data.episodes.episode import Episode
+from steve1.data.recordings.recording import Recording
+from steve1.data.recordings.resample import read_noted_ticks
+
+_MINED = "minecraft.mine_block:"
+
+
+@dataclass(frozen=True)
+class History:
+    """N frames of an episode.
+
+    Attributes:
+        items: count of each item by exact name, i64 (N,).
+        mined: blocks of each kind mined since the recording began, i64 (N,).
+        position: f64 (N, 3) x, y, z in blocks; NaN where the recorder did not say.
+        has_inventory: whether the recorder wrote inventories at all.
+    """
+
+    items: dict[str, NDArray[np.int64]]
+    mined: dict[str, NDArray[np.int64]]
+    position: NDArray[np.float64]
+    has_inventory: bool
+
+
+@dataclass
+class _Columns:
+    """Counts that are mostly zero, gathered tick by tick."""
+
+    length: int
+    found: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    def add(self, name: str, tick: int, count: int) -> None:
+        self.found.setdefault(name, np.zeros(self.length, np.int64))[tick] += count
+
+
+def read_history(path: Path, recordings: Path | None = None) -> History:
+    """The history of one episode.
+
+    Args:
+        path: the episode's folder.
+        recordings: folder that is searched for the recording where it is no longer at the place that the metadata names.
+
+    Raises:
+        UserError: the episode does not come from a recording, the recording is gone or has changed, or its ticks no
+            longer fit the episode's frames.
+    """
+    episode = Episode(path)
+    metadata = episode.metadata
+    recording = _recording(path, metadata, recordings)
+    rows = _kept_ticks(episode, recording)
+    assert recording.ticks is not None
+    whole = _read(recording.ticks, int(rows.max()) + 1)
+    return History(
+        {name: counts[rows] for name, counts in whole.items.items()},
+        {name: counts[rows] for name, counts in whole.mined.items()},
+        whole.position[rows],
+        whole.has_inventory,
+    )
+
+
+def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) -> Recording:
+    source = metadata.get("source")
+    if not isinstance(source, str) or Path(source).suffix.lower() != ".mp4":
+        raise UserError(
+            "This episode does not come from a recording, so what happened in it is not known.",
+            where=path,
+            expected='"source" in its metadata: the mp4 with ticks (jsonl) beside it',
+            got=str(source),
+        )
+    video = resolve(source)
+    if not video.with_suffix(".jsonl").is_file() and recordings is not None:
+        video = next((p for p in sorted(recordings.rglob(video.name)) if p.with_suffix(".jsonl").is_file()), video)
+    ticks = video.with_suffix(".jsonl")
+    if not ticks.is_file():
+        raise UserError(
+            "The recording of this episode is gone, and only its ticks say what happened.",
+            where=path,
+            expected=ticks,
+            todo="name the folder of recordings with --recordings, or download them again with KEEP_RECORDINGS=1",
+        )
+    wanted = (metadata.get("sha256") or {}).get(ticks.name)
+    if wanted and sha256_file(ticks) != wanted:
+        raise UserError(
+            "The recording is not the one that this episode was made from.",
+            where=ticks,
+            expected=f"sha256 {wanted[:12]}…",
+            todo="convert it again, or name the folder of the right recordings with --recordings",
+        )
+    return Recording(path.name, video, ticks, str(metadata.get("recorder_version") or ""))
+
+
+def _kept_ticks(episode: Episode, recording: Recording) -> NDArray[np.int64]:
+    """Which recorded tick belongs to each frame, i64 (N,): the same choice that conversion made."""
+    metadata = episode.metadata
+    ticks = read_noted_ticks(recording, metadata)
+    used = min(int(metadata.get("source_frames") or len(ticks.keep)), len(ticks.keep))
+    keep = np.ones_like(ticks.keep) if metadata.get("keep_nulls") else ticks.keep
+    rows = np.flatnonzero(keep[:used])
+    cut = metadata.get("cut") or {"start": 0, "stop": len(rows), "frames": len(rows)}
+    if cut["frames"] != len(rows) or cut["stop"] - cut["start"] != len(episode) or cut["stop"] > len(rows):
+        raise UserError(
+            "The recording's ticks do not fit the episode's frames.",
+            where=episode.path,
+            expected=f"{len(episode)} of {cut['frames']} frames",
+            got=f"{len(rows)} ticks that conversion keeps",
+            todo="convert the recording again",
+        )
+    chosen = rows[cut["start"] : cut["stop"]]
+    # The actions must be the very same: an edited or differently converted recording would tell another story.
+    buttons, camera = episode.tokens()
+    again = act.to_joint([ticks.actions[row] for row in chosen])
+    differs = np.flatnonzero((again[0] != buttons) | (again[1] != camera))
+    if len(differs):
+        raise UserError(
+            "The recording's actions are not those of the episode.", where=f"{episode.path}, frame {int(differs[0])}"
+        )
+    return ticks.rows[chosen]
+
+
+def _lines(path: Path, count: int) -> Iterator[dict[str, Any]]:
+    with open(path, "rb") as lines:
+        number = 0
+        for raw in lines:
+            if raw.strip():
+                yield json.loads(raw)
+                number += 1
+                if number == count:
+                    return
+
+
+def _read(path: Path, count: int) -> History:
+    items, mined = _Columns(count), _Columns(count)
+    position = np.full((count, 3), np.nan)
+    has_inventory = False
+    for row, tick in enumerate(_lines(path, count)):
+        try:
+            if "inventory" in tick:
+                has_inventory = True
+                for slot in tick["inventory"]:
+                    items.add(_plain(str(slot["type"])), row, int(slot["quantity"]))
+            for name, value in (tick.get("stats") or {}).items():
+                if name.startswith(_MINED):
+                    mined.add(_plain(name[len(_MINED) :]), row, int(value))
+            if "xpos" in tick:
+                position[row] = float(tick["xpos"]), float(tick["ypos"]), float(tick["zpos"])
+        except (KeyError, TypeError, ValueError, AttributeError) as fault:
+            raise UserError(
+                "This tick's inventory, statistics or position cannot be read.",
+                where=f"{path}:{row + 1}",
+                got=f"{type(fault).__name__}: {fault}",
+            ) from None
+    return History(items.found, mined.found, position, has_inventory)
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("minecraft:").removeprefix("minecraft.")

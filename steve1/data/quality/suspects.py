@@ -1,0 +1,119 @@
+"""Judging: which episodes deserve a look before they are trained on, and why.
+
+In: measured episodes and their duplicates. Out: reasons with a weight for each, in words that name frames and numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from steve1.data.quality.duplicates import Pair
+from steve1.data.episodes.layouts import FIRST_GOAL
+from steve1.data.quality.measures import LAGS, Measures
+
+#: a button held this long (10 s) without a break is looked at; attack, forward and sprint are held on purpose for longer
+_HOLD = 200
+_LONG_HOLD = 1200
+_HELD_ON_PURPOSE = ("attack", "forward", "sprint", "sneak", "use", "jump")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why an episode is suspicious.
+
+    Attributes:
+        weight: 1.0 and more: likely useless or harmful; 0.5: look at it; less: good to know.
+        kind: one word or two for tables.
+        text: a sentence with numbers.
+    """
+
+    weight: float
+    kind: str
+    text: str
+
+
+def judge(episodes: Sequence[Measures], pairs: Sequence[Pair]) -> list[list[Reason]]:
+    """The reasons against each episode, heaviest first; none for most."""
+    found = [list(_own_reasons(episode)) for episode in episodes]
+    for pair in pairs:
+        for number, twin in ((pair.one, pair.other), (pair.other, pair.one)):
+            text = f"{pair.share:.0%} recurs in {episodes[twin].path.parent.name}/{episodes[twin].name}: {pair.kind}"
+            found[number].append(Reason(0.9 if "other" in pair.kind else 0.7, "duplicate", text))
+    for number, reason in _outliers(episodes):
+        found[number].append(reason)
+    return [sorted(reasons, key=lambda reason: -reason.weight) for reasons in found]
+
+
+def _own_reasons(episode: Measures) -> Iterator[Reason]:
+    if episode.fault:
+        yield Reason(3.0, "broken", episode.fault)
+        return
+    if episode.goals and episode.goals.bad_rows:
+        yield Reason(2.0, "NaN", f"{episode.goals.bad_rows} goal embeddings are not finite")
+    if episode.frames <= FIRST_GOAL + 16:
+        yield Reason(1.0, "short", f"{episode.frames} frames hold hardly a goal")
+    yield from _picture_reasons(episode)
+    yield from _sync_reasons(episode)
+    yield from _key_reasons(episode)
+    if episode.gui_share is not None and episode.gui_share > 0.4:
+        yield Reason(0.5 + episode.gui_share, "menu", f"a menu is open in {episode.gui_share:.0%} of it")
+    # Where nulls were kept on purpose, standing still is what the episode shows.
+    if episode.null_share > (0.95 if episode.metadata.get("keep_nulls") else 0.5):
+        text = f"nothing is done in {episode.null_share:.0%} of its frames"
+        yield Reason(0.3 + 0.5 * episode.null_share, "idle", text)
+
+
+def _picture_reasons(episode: Measures) -> Iterator[Reason]:
+    if episode.black_share > 0.02:
+        yield Reason(0.5 + episode.black_share, "black", f"{episode.black_share:.0%} of its frames are black")
+    if episode.frozen >= 8 and episode.frozen > 0.4 * episode.turning:
+        share = episode.frozen / episode.turning
+        yield Reason(
+            0.8 + share, "frozen", f"the picture stands still in {share:.0%} of the frames in which the camera turns"
+        )
+    length, start = episode.still_run
+    if length >= 100 and episode.null_share < 0.9:
+        text = f"the picture does not change for {length / 20:.0f} s from frame {start}"
+        yield Reason(0.3 + min(0.4, length / episode.frames / 2), "still", text)
+
+
+def _sync_reasons(episode: Measures) -> Iterator[Reason]:
+    if episode.moving < 25 or not np.isfinite(episode.follow).any():
+        return
+    best = int(np.nanargmax(episode.follow))
+    lag, height = LAGS[best], float(episode.follow[best])
+    near = float(np.nanmax(episode.follow[[row for row, at in enumerate(LAGS) if abs(at) <= 1]]))
+    if abs(lag) > 1 and height > 0.25 and height - near > 0.12:
+        side = "after" if lag > 0 else "before"
+        text = f"the picture moves {abs(lag)} frames {side} the camera does (correlation {height:.2f}; at the same frame {near:.2f})"
+        yield Reason(1.0 + height, "desync", text)
+    elif near < 0.08 and episode.moving > 60:
+        yield Reason(0.6, "desync", f"the picture does not follow the camera (correlation {near:.2f})")
+
+
+def _key_reasons(episode: Measures) -> Iterator[Reason]:
+    for name, (length, start) in episode.holds.items():
+        on_purpose = name in _HELD_ON_PURPOSE
+        if length >= (_LONG_HOLD if on_purpose else _HOLD) or (length >= _HOLD and length == episode.frames):
+            text = f"{name} is held for {length / 20:.0f} s without a break from frame {start}"
+            whole = length >= 0.98 * episode.frames
+            yield Reason((0.6 if on_purpose else 0.9) + (0.4 if whole else 0.0), "stuck key", text)
+
+
+def _outliers(episodes: Sequence[Measures]) -> Iterator[tuple[int, Reason]]:
+    """Embeddings whose length is unlike that of the others (another MineCLIP, or no picture)."""
+    norms = {n: e.goals.mean_norm for n, e in enumerate(episodes) if e.goals and not e.goals.bad_rows}
+    if len(norms) < 5:
+        return
+    values = np.array(list(norms.values()))
+    middle = float(np.median(values))
+    spread = max(float(np.median(np.abs(values - middle))) * 1.4826, 0.01 * abs(middle), 1e-6)
+    for number, value in norms.items():
+        if abs(value - middle) > 8 * spread:
+            yield (
+                number,
+                Reason(0.5, "embedding", f"its embeddings' length is {value:.2f}, that of the others {middle:.2f}"),
+            )

@@ -1,0 +1,128 @@
+"""Indexes of published recordings: which files there are and where.
+
+In: an index JSON (`{basedir, relpaths[]}`) by name, URL or path, and a filter. Out: entries in the index's order.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from steve1.core.download import download
+from steve1.core.errors import UserError
+from steve1.core.files import read_json
+from steve1.core.paths import resolve
+
+from steve1.data.recordings.recording import version_in
+
+_SNAPSHOTS = "https://openaipublic.blob.core.windows.net/minecraft-rl/snapshots/"
+#: The published indexes; what the players were asked to do.
+INDEXES: dict[str, str] = {
+    "6.x": _SNAPSHOTS + "all_6xx_Jun_29.json",
+    "7.x": _SNAPSHOTS + "all_7xx_Apr_6.json",
+    "8.x": _SNAPSHOTS + "all_8xx_Jun_29.json",
+    "9.x": _SNAPSHOTS + "all_9xx_Jun_29.json",
+    "10.x": _SNAPSHOTS + "all_10xx_Jun_29.json",
+    # The demonstrations of the BASALT 2022 competition: the same files with fewer fields in each tick.
+    "find-cave": _SNAPSHOTS + "find-cave-Jul-28.json",
+    "waterfall": _SNAPSHOTS + "waterfall-Jul-28.json",
+    "pen-animals": _SNAPSHOTS + "pen-animals-Jul-28.json",
+    "build-house": _SNAPSHOTS + "build-house-Jul-28.json",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One recording of an index.
+
+    Attributes:
+        name: of the episode that it becomes.
+        url: of the mp4; URL, file:// or a plain path.
+        relpath: as the index has it.
+        version: the recorder's, "" where the path does not tell.
+    """
+
+    name: str
+    url: str
+    relpath: str
+    version: str
+
+    def beside(self, ending: str) -> str:
+        """Address of a file that belongs to the recording: ".jsonl" or "-options.json"."""
+        return self.url[: -len(".mp4")] + ending
+
+
+def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "") -> list[Entry]:
+    """Entries of an index that match a filter.
+
+    Args:
+        index: 6.x … 10.x, find-cave, waterfall, pen-animals, build-house, a URL, file:// or a path.
+        cache_dir: where an index from the network is kept.
+        pattern: a regular expression searched in each relpath, or the path of a file with one relpath or name a line.
+
+    Raises:
+        UserError: no such index, not an index, or nothing matches.
+    """
+    address = INDEXES.get(index, index)
+    if address.startswith(("http://", "https://")):
+        path = download(address, Path(cache_dir) / PurePosixPath(urllib.parse.urlsplit(address).path).name)
+    else:
+        path = (
+            Path(urllib.parse.unquote(urllib.parse.urlsplit(address).path))
+            if address.startswith("file://")
+            else resolve(address)
+        )
+        if not path.is_file():
+            raise UserError(
+                "This index does not exist.", where=path, expected=f"a path, a URL, or one of {', '.join(INDEXES)}"
+            )
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("relpaths"), list):
+        raise UserError("This file is no index of recordings.", where=path, expected='{"basedir": …, "relpaths": […]}')
+    base = str(content.get("basedir", "")) or str(path.parent)
+    if "://" not in base and not os.path.isabs(base):
+        base = str(path.parent / base)
+    wanted = _Matcher(pattern)
+    entries = [_entry(base, str(relpath)) for relpath in content["relpaths"] if wanted(str(relpath))]
+    if not entries:
+        raise UserError(
+            "The filter matches nothing in this index.",
+            where=path,
+            expected=f"one of {len(content['relpaths'])} paths",
+            got=pattern,
+        )
+    return list({entry.name: entry for entry in reversed(entries)}.values())[::-1]
+
+
+def _entry(base: str, relpath: str) -> Entry:
+    clean = relpath.lstrip("/")
+    clean = clean if clean.endswith(".mp4") else clean + ".mp4"
+    return Entry(
+        PurePosixPath(clean).stem, base.rstrip("/") + "/" + clean, relpath, version_in(PurePosixPath(clean).parts[:-1])
+    )
+
+
+class _Matcher:
+    """Whether a relpath is wanted, by a regular expression or a file of names."""
+
+    def __init__(self, pattern: str) -> None:
+        self._names: set[str] | None = None
+        file = resolve(pattern) if pattern else None
+        if file is not None and file.is_file():
+            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+            self._names = {PurePosixPath(line).stem for line in lines if line and not line.startswith("#")}
+            return
+        try:
+            self._pattern = re.compile(pattern)
+        except re.error as fault:
+            raise UserError(
+                "This filter is neither a file nor a regular expression.", got=f"{pattern!r}: {fault}"
+            ) from None
+
+    def __call__(self, relpath: str) -> bool:
+        if self._names is not None:
+            return PurePosixPath(relpath.removesuffix(".mp4")).name in self._names
+        return self._pattern.search(relpath) is not None

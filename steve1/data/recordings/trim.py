@@ -1,0 +1,354 @@
+"""Trimming: the parts of recordings that are worth keeping, as recordings of their own.
+
+In: recordings (mp4 + jsonl) and a list of clips with their times. Out: an mp4, a jsonl and an options file for each clip. A
+clip holds exactly the frames and ticks of its times, and converts to exactly the actions that the whole recording gives
+for them: what a tick inherits from those before it is written out at the cut. A recording of another rate than the game's
+keeps it, and conversion resamples the clip from its first frame on; where only the video's rate differs from its ticks', the
+clip has the frame of each tick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from steve1.core.errors import UserError, nearest
+from steve1.core.files import atomic_file, write_json
+from steve1.core.paths import resolve
+
+from steve1.data.recordings.recording import Recording, version_in
+from steve1.data.recordings.resample import Rates, at_game_rate, check_even, rates_of
+from steve1.data.media.video import VideoWriter, probe, read_frames, unevenness
+
+_HEADER = {"recording", "name", "video", "file"}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A place in a recording: `seconds`, or, where it is not negative, the `frame` of its video."""
+
+    seconds: float = 0.0
+    frame: int = -1
+
+    def number(self, rate: float, video_fps: float | None = None) -> int:
+        """The frame shown then, of frames at `rate` a second; a frame of the video (at `video_fps`) becomes the first one not before it."""
+        if self.frame < 0:
+            # A frame is shown until the next one begins; the small amount is for 0.15 s, which is 3 frames less one rounding.
+            return math.floor(self.seconds * rate + 1e-6)
+        return math.ceil(self.frame * rate / (video_fps or rate) - 1e-6)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A wanted part of a recording, up to but without the frame shown at `stop`; None for "to the end"."""
+
+    recording: str
+    start: Moment
+    stop: Moment | None
+    name: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where a clip lies: frames start..stop-1, of which there are as many as ticks, and its files without their endings."""
+
+    prefix: Path
+    start: int
+    stop: int
+
+
+def read_times(path: str | Path) -> list[Clip]:
+    """Clips from a text file: `recording, start, end[, name]` a line, separated by commas, tabs or spaces.
+
+    Times are seconds (12.5), minutes (1:02.5), hours (1:00:02), or frames of the video (f1250); an end may be "end". The first frame
+    of a clip is the one shown at `start`, the last the one before `end`. Blank lines and lines that begin with # are skipped.
+
+    Raises:
+        UserError: names file and line of everything that is wrong.
+    """
+    source = resolve(path)
+    if not source.is_file():
+        raise UserError("This list of times does not exist.", where=source)
+    try:
+        lines = source.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as fault:
+        raise UserError("This list of times is not UTF-8 text.", where=source, got=str(fault)) from None
+    clips: list[Clip] = []
+    faults: list[str] = []
+    for number, text in enumerate(lines, 1):
+        parts = _fields(text)
+        if not parts or (not clips and parts[0].lower() in _HEADER):
+            continue
+        try:
+            clips.append(_clip(parts, f"{source}:{number}"))
+        except ValueError as fault:
+            faults.append(f"line {number}: {fault}")
+    if faults:
+        raise UserError("This list of times has lines that are no clips.", where=source, got="; ".join(faults[:8]))
+    if not clips:
+        raise UserError("This list of times names no clip.", where=source, expected="recording, start, end")
+    return clips
+
+
+def _fields(text: str) -> list[str]:
+    line = text.strip()
+    if not line or line.startswith("#"):
+        return []
+    if "," in line:
+        return [part.strip() for part in line.split(",")]
+    return [part.strip() for part in (line.split("\t") if "\t" in line else line.split())]
+
+
+def _clip(parts: list[str], where: str) -> Clip:
+    if not 3 <= len(parts) <= 4:
+        raise ValueError(f"recording, start, end expected, {len(parts)} fields found")
+    start = moment_of(parts[1])
+    stop = None if parts[2].lower() in ("", "end") else moment_of(parts[2])
+    alike = stop is not None and (start.frame < 0) == (stop.frame < 0)
+    if alike and stop is not None and (stop.seconds, stop.frame) <= (start.seconds, start.frame):
+        raise ValueError(f"it ends ({parts[2]}) before it starts ({parts[1]})")
+    name = parts[3] if len(parts) == 4 else ""
+    if name and (Path(name).name != name or name.startswith(".")):
+        raise ValueError(f"{name!r} is no file name")
+    return Clip(parts[0], start, stop, name, where)
+
+
+def moment_of(text: str) -> Moment:
+    """ "12.5", "1:02.5" or "1:00:02" as seconds, "f250" as a frame of the video. ValueError for anything else."""
+    if re.fullmatch(r"f\d+", text):
+        return Moment(frame=int(text[1:]))
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
+        raise ValueError(f"{text!r} is no time")
+    seconds = 0.0
+    for part in text.split(":"):
+        seconds = seconds * 60 + float(part)
+    return Moment(seconds)
+
+
+def match_clips(clips: Sequence[Clip], recordings: Sequence[Recording]) -> dict[str, list[Clip]]:
+    """The clips of each recording (by `Recording.name`). A recording is named by path, file or name.
+
+    Raises:
+        UserError: a clip's recording does not exist, several go by its name, or it is a folder of frames.
+    """
+    known: dict[str, list[Recording]] = {}
+    for recording in recordings:
+        for key in {recording.name, recording.video.name, recording.video.stem, str(recording.video)}:
+            known.setdefault(key, []).append(recording)
+    found: dict[str, list[Clip]] = {}
+    for clip in clips:
+        choices = known.get(clip.recording) or known.get(str(resolve(clip.recording))) or []
+        if len(choices) != 1:
+            what = "Several recordings go by this name." if choices else "There is no such recording."
+            got = ", ".join(str(r.video) for r in choices) if choices else f"{clip.recording!r}; " + nearest(clip.recording, list(known))  # fmt: skip
+            raise UserError(what, where=clip.where, got=got)
+        if choices[0].ticks is None:
+            raise UserError("Clips are cut from recordings (mp4 + jsonl).", where=clip.where, got=f"{choices[0].video}, an episode")  # fmt: skip
+        found.setdefault(choices[0].name, []).append(clip)
+    return found
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """What is to be cut out of one recording.
+
+    Attributes:
+        recording: with ticks.
+        spans: its clips, in order of time; they may overlap.
+        rates: of the recording.
+        fps: of the clips: the recording's own where each frame has a tick, else 20, which then is the ticks'.
+        size: width and height of the video.
+        note: a warning, or "".
+    """
+
+    recording: Recording
+    spans: list[Span]
+    rates: Rates
+    fps: float
+    size: tuple[int, int]
+    note: str
+
+    @property
+    def todo(self) -> list[Span]:
+        """Those whose video, which gets its name last, is not there yet."""
+        return [span for span in self.spans if not _beside(span.prefix, ".mp4").exists()]
+
+
+def plan_cuts(recording: Recording, clips: Sequence[Clip], output_dir: Path, source_fps: float = 0.0) -> Cuts:
+    """Find the frames of a recording's clips.
+
+    Args:
+        recording: with ticks.
+        clips: of this recording.
+        output_dir: where the clips go; below a folder named after the recorder's version where that is known.
+        source_fps: frames a second at which the recording was really made; 0: as its video says.
+
+    Raises:
+        UserError: a clip ends after the recording does or before it starts, or the recording's rate or pace is none to count by.
+    """
+    assert recording.ticks is not None
+    info = probe(recording.video)
+    with open(recording.ticks, "rb") as lines:
+        n_ticks = sum(bool(line.strip()) for line in lines)
+    rates = rates_of(recording, source_fps, n_ticks)
+    note = check_even(unevenness(recording.video), rates.resampled, recording.video)
+    fps = rates.ticks
+    folder = output_dir
+    if recording.version and version_in([output_dir.name]) != recording.version:
+        folder = output_dir / recording.version
+    spans = []
+    for clip in clips:
+        start = clip.start.number(fps, rates.video)
+        stop = n_ticks if clip.stop is None else clip.stop.number(fps, rates.video)
+        if stop > n_ticks or start >= n_ticks:
+            raise UserError("This clip ends after its recording does.", where=clip.where, expected=f"at most {n_ticks} frames ({n_ticks / fps:.2f} s)", got=f"frames {start}..{stop - 1}")  # fmt: skip
+        if start >= stop:
+            raise UserError("This clip holds no frame.", where=clip.where, got=f"from frame {start} to before {stop}, at {fps:g} a second")  # fmt: skip
+        spans.append(Span(folder / (clip.name or f"{recording.video.stem}_{start:06d}_{stop:06d}"), start, stop))
+    spans.sort(key=lambda span: (span.start, span.stop))
+    return Cuts(recording, spans, rates, fps, (info.width, info.height), note)
+
+
+def trim_recording(cuts: Cuts, *, crf: int = 14, on_frames: Callable[[int], Any] = lambda count: None) -> list[Path]:
+    """Cut clips out of one recording, reading it once; returns the videos. Clips that are there already stay.
+
+    Args:
+        cuts: from `plan_cuts`.
+        crf: quality of the new video (lower is better); 14 is hard to tell from the source.
+        on_frames: called with the number of frames read since the last call.
+
+    Raises:
+        UserError: the recording is broken.
+    """
+    recording = cuts.recording
+    assert recording.ticks is not None
+    for span in cuts.todo:
+        rows = own_ticks(_parsed(recording.ticks), span.start, span.stop)
+        with atomic_file(_beside(span.prefix, ".jsonl"), "w") as handle:
+            handle.writelines(json.dumps(row) + "\n" for row in rows)
+        write_json(_beside(span.prefix, "-options.json"), _options(cuts, span))
+    _write_videos(cuts, crf, on_frames)
+    return [_beside(span.prefix, ".mp4") for span in cuts.spans]
+
+
+def _beside(prefix: Path, ending: str) -> Path:
+    return prefix.with_name(prefix.name + ending)
+
+
+def _parsed(path: Path) -> Iterator[dict[str, Any]]:
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                tick = json.loads(line)
+                if not isinstance(tick, dict):
+                    raise ValueError(f"a {type(tick).__name__} instead of a tick")
+            except (ValueError, RecursionError) as fault:
+                raise UserError(
+                    "This line of the recording is no tick.", where=f"{path}:{number}", got=str(fault)[:120]
+                ) from None
+            yield tick
+
+
+def own_ticks(ticks: Iterable[dict[str, Any]], start: int, stop: int) -> Iterator[dict[str, Any]]:
+    """Ticks start..stop-1 so that they give the same actions on their own as in their recording.
+
+    Two things reach over a cut: a mouse button that was down when the recorder started is no attack until it is pressed
+    anew, and the hotbar's slot counts as chosen when it differs from the tick before (from slot 0 at the beginning).
+    """
+    stuck, held, changed = False, 0, False
+    for number, given in enumerate(itertools.islice(ticks, stop)):
+        pressed = (given.get("mouse") or {}).get("newButtons") or []
+        stuck = pressed == [0] if number == 0 else stuck and 0 not in pressed
+        if start == 0:
+            yield given
+        elif number < start:
+            held = given.get("hotbar", held)
+        else:
+            tick = given | {"mouse": _own_mouse(given.get("mouse") or {}, stuck, number == start)}
+            if not changed and "hotbar" in tick:
+                changed = tick["hotbar"] != held
+                if not changed:
+                    tick["hotbarHeld"] = tick.pop("hotbar")
+                elif tick["hotbar"] == 0:
+                    keyboard = tick.get("keyboard") or {}
+                    tick["keyboard"] = keyboard | {"keys": [*keyboard.get("keys", []), "key.keyboard.1"]}
+            yield tick
+
+
+def _own_mouse(mouse: dict[str, Any], stuck: bool, first: bool) -> dict[str, Any]:
+    found = dict(mouse)
+    if stuck:
+        found["buttons"] = [button for button in mouse.get("buttons") or [] if button != 0]
+    if first and mouse.get("newButtons") == [0]:
+        found["newButtons"] = []  # else the first tick would look like a button that was down from the beginning
+    return found
+
+
+def _options(cuts: Cuts, span: Span) -> dict[str, Any]:
+    """The recording's options; what it says of the whole (success, value, steps) stays below "clip"."""
+    whole = cuts.recording.options
+    kept = {key: value for key, value in whole.items() if key not in ("success", "value", "unit", "steps")}
+    clip = {"recording": cuts.recording.video.name, "start_frame": span.start, "stop_frame": span.stop}
+    clip |= {"fps": round(cuts.fps, 4)}
+    clip |= {key: whole[key] for key in ("success", "value", "unit", "steps") if key in whole}
+    return {**kept, "steps": span.stop - span.start, "clip": clip}
+
+
+def _write_videos(cuts: Cuts, crf: int, on_frames: Callable[[int], Any]) -> None:
+    """One pass over the video; at any frame only the clips that hold it are open."""
+    waiting = cuts.todo
+    end = max((span.stop for span in waiting), default=0)
+    if not end:
+        return
+    frames = read_frames(cuts.recording.video)
+    if cuts.fps != cuts.rates.video:
+        frames = at_game_rate(frames, cuts.rates.video)
+    rate = Fraction(cuts.fps).limit_denominator(1001)
+    with contextlib.ExitStack() as everything:
+        open_clips: list[tuple[int, VideoWriter, contextlib.ExitStack]] = []
+        count = 0
+        for frame in frames:
+            while waiting and waiting[0].start == count:
+                span = waiting.pop(0)
+                stack = everything.enter_context(contextlib.ExitStack())
+                writer = VideoWriter(_beside(span.prefix, ".mp4"), *cuts.size, rate, crf=crf)
+                open_clips.append((span.stop, stack.enter_context(writer), stack))
+            for _, writer, _ in open_clips:
+                writer.write(frame)
+            count += 1
+            on_frames(1)
+            for stop, _, stack in open_clips:
+                if stop == count:
+                    stack.close()
+            open_clips = [item for item in open_clips if item[0] > count]
+            if count == end:
+                return
+        raise UserError(
+            "The video ends before a clip does.",
+            where=cuts.recording.video,
+            expected=f"at least {end} frames",
+            got=count,
+        )
+
+
+def remove_unfinished(output_dir: Path) -> None:
+    """Ticks and options of clips whose video never came (the video gets its name last)."""
+    for options in output_dir.rglob("*-options.json"):
+        prefix = options.with_name(options.name.removesuffix("-options.json"))
+        if _beside(prefix, ".mp4").exists() or '"stop_frame"' not in options.read_text(encoding="utf-8"):
+            continue
+        for path in (options, _beside(prefix, ".jsonl")):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)

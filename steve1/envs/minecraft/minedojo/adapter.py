@@ -1,0 +1,200 @@
+"""MineDojo's programmatic tasks behind the worker protocol.
+
+In: MineRL actions, a task's id. Out: the interface's observations, and MineDojo's own reward and success. Runs in MineDojo's own Python.
+`minedojo.make` gives an action space with 15-degree turns and one key at a time; the tasks' classes, made here from the package's public
+tables, take the keyboard and the mouse (`event_level_control=False`), which lose nothing of what the policy does but the menu.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from typing import Any, Mapping
+
+import numpy as np
+
+from steve1.envs.minecraft.malmo import common
+from steve1.envs.worker.serve import BadInput, Game, GameFault, Info, Observation, Step, report
+
+KEYS = ("forward", "back", "left", "right", "jump", "sneak", "sprint", "use", "attack", "drop", "pickItem", *(f"hotbar.{slot}" for slot in range(1, 10)))
+ABSENT = ("inventory", "swapHands")
+SUCCESS = "minedojo:success"
+MODES = ("fresh", "fast")
+
+
+def _plain(value: Any) -> Any:
+    """Settings as plain containers (the package keeps some as OmegaConf's)."""
+    if hasattr(value, "items"):
+        return {str(key): _plain(value[key]) for key in value}
+    if not isinstance(value, str) and hasattr(value, "__iter__"):
+        return [_plain(each) for each in value]
+    return value
+
+
+def task_parts(task: str) -> tuple[Any, dict[str, Any], str]:
+    """(class, its arguments, prompt) of a programmatic task. The package's tables are copied: its own `make` empties them.
+
+    Raises:
+        BadInput: no task has this id; names the nearest.
+    """
+    from minedojo import tasks
+    from minedojo.sim import InventoryItem
+
+    prompts = tasks.ALL_PROGRAMMATIC_TASK_INSTRUCTIONS
+    if task not in tasks.ALL_TASKS_SPECS or task not in prompts:
+        near = difflib.get_close_matches(task, list(prompts), n=3, cutoff=0.3)
+        raise BadInput("MineDojo has no programmatic task of this id.", got=task, expected="did you mean {}?".format(" or ".join(near)) if near else "")
+    settings = _plain(copy.deepcopy(tasks.ALL_TASKS_SPECS[task]))
+    settings.pop("prompt", None)
+    kind = str(settings.pop("__cls__")).lower()
+    if settings.get("initial_inventory"):
+        settings["initial_inventory"] = [InventoryItem(slot=_slot(slot), **item) for slot, item in settings["initial_inventory"].items()]
+    return tasks.MetaTaskName2Class[kind], settings, str(prompts[task][0])
+
+
+def _slot(name: str) -> Any:
+    return int(name) if name.isdigit() else name
+
+
+def _manager() -> Any:
+    """What starts the package's Javas."""
+    from minedojo.sim.bridge.mc_instance import InstanceManager
+
+    return InstanceManager
+
+
+class MineDojoGame(Game):
+    """One MineDojo task at a time.
+
+    Settings: `task`, the id played when a reset names none; `mode`: "fresh" makes a new Minecraft and world for each new seed,
+    so that the seed decides the world; "fast" keeps one world and moves the player elsewhere in it, as MineDojo does by default.
+    `resets_per_seed`: 2 for a build whose first world does not heed its seed.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.width, self.height = int(settings["width"]), int(settings["height"])
+        self.task, self.mode = str(settings.get("task", "")), str(settings.get("mode", "fresh"))
+        self.resets_per_seed = int(settings.get("resets_per_seed", 1))
+        if self.mode not in MODES:
+            raise BadInput("Unknown mode of MineDojo's resets.", got=self.mode, expected=", ".join(MODES))
+        common.use_java(settings)
+        report("reading MineDojo's tasks")
+        common.use_ports(_manager(), settings)
+        if self.task:
+            task_parts(self.task)
+        self.env: Any = None
+        self.made_of: tuple[str, int | None] = ("", None)
+        self._javas: list[int] = []
+        self._before: dict[str, dict[str, int]] = {}
+        self._hotbar = common.Hotbar()
+        self.facts = {"game": "1.11.2", "package": "minedojo " + common.version("minedojo")}
+
+    def pids(self) -> list[int]:
+        return self._javas
+
+    def call(self, name: str, arguments: dict[str, Any]) -> Any:
+        """`prompt` of a task; `port` that the next Java would be given."""
+        if name == "prompt":
+            return task_parts(arguments["task"])[2]
+        if name == "port":
+            return int(_manager()._get_valid_port())
+        return super().call(name, arguments)
+
+    def _make(self, task: str, seed: int) -> None:
+        wanted = (task, seed if self.mode == "fresh" else None)
+        if self.env is not None and self.made_of == wanted and self.mode == "fast":
+            return
+        kind, settings, _ = task_parts(task)
+        if self.env is not None:
+            report("ending the last episode's Minecraft")
+            self.env.close()
+        report("starting Minecraft 1.11.2 (MineDojo); the first start of all compiles it, for minutes")
+        self.env = kind(
+            image_size=(self.height, self.width), seed=seed, world_seed=str(seed), event_level_control=False, fast_reset=self.mode == "fast",
+            **settings,
+        )  # fmt: skip
+        self.made_of = wanted
+
+    def reset(self, seed: int, options: dict[str, Any]) -> tuple[Observation, Info]:
+        start = options.get("start") or {}
+        task = str(start.get("task") or self.task)
+        if not task:
+            raise BadInput("No MineDojo task was named.", expected="a task's id, as in --task harvest_milk")
+        unknown = [name for name in ("inventory", "time_of_day") if options.get(name)]
+        if unknown:
+            raise BadInput("MineDojo's tasks bring their own {}.".format(unknown[0].replace("_", " ")), where=task, got=options[unknown[0]])
+        self._javas = []
+        self._make(task, int(seed))
+        for _ in range(self.resets_per_seed):
+            obs = self.env.reset()
+        self._javas = common.java_pids()
+        self._hotbar = common.Hotbar()
+        self._before = self._statistics(self.env.prev_info)
+        seen, info = self._seen(obs, self.env.prev_info)
+        info.update(task=task, success=False, seed=seed)
+        return seen, info
+
+    def step(self, action: dict[str, Any]) -> Step:
+        given = self.env.action_space.no_op()
+        for name in KEYS:
+            given[name] = int(action.get(name, 0))
+        given["camera"] = np.asarray(action["camera"], dtype=np.float32)
+        self._hotbar.follow(action)
+        obs, reward, done, info = self.env.step(given)
+        if obs is self.env.prev_obs:
+            # A step that worked hands out a new observation; after a lost connection it is the last one once more.
+            raise GameFault("MineDojo lost its Minecraft (the observation is the last step's)")
+        seen, facts = self._seen(obs, info)
+        success = bool(self.env.is_successful)
+        facts.update(task=self.made_of[0], success=success, task_reward=float(reward))
+        if success:
+            # Kept like a crafted item, so that every trace and rule can see it.
+            facts["crafted"] = dict(facts.get("crafted") or {}, **{SUCCESS: 1})
+        lost = [name for name in ABSENT if action.get(name)]
+        if lost:
+            facts["without_effect"] = lost
+        dead = facts["health"] <= 0
+        return seen, float(reward), dead and not success, bool(done) and (success or not dead), facts
+
+    def _statistics(self, info: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+        """{"dug": …, "placed": …} over the world's whole life, where the game tells."""
+        found: dict[str, dict[str, int]] = {}
+        for kind, key in (("dug", "mine_block"), ("placed", "use_item"), ("crafted", "craft_item")):
+            table = (info.get("stat") or {}).get(key) or {}
+            found[kind] = common.counts(table.get("minecraft", table))
+        killed = (info.get("stat") or {}).get("kill_entity") or {}
+        found["killed"] = common.counts(killed)
+        return found
+
+    def _seen(self, obs: Mapping[str, Any], info: Mapping[str, Any]) -> tuple[Observation, Info]:
+        names, quantities = obs["inventory"]["name"], obs["inventory"]["quantity"]
+        held: dict[str, int] = {}
+        for name, quantity in zip(names, quantities):
+            item = str(name).replace(" ", "_")
+            held[item] = held.get(item, 0) + int(quantity)
+        where = obs["location_stats"]
+        x, y, z = (float(value) for value in where["pos"])
+        place = {"xpos": x, "ypos": y, "zpos": z, "pitch": _number(where["pitch"]), "yaw": _number(where["yaw"])}
+        seen = {
+            "pov": common.picture(np.asarray(obs["rgb"]).transpose(1, 2, 0), self.width, self.height), "inventory": common.counts(held),
+            "location_stats": common.location(place), "is_gui_open": False, "hotbar": self._hotbar.slot,
+        }  # fmt: skip
+        facts: dict[str, Any] = {}
+        for kind, now in self._statistics(info).items():
+            before = self._before.get(kind, {})
+            facts[kind] = {name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)}
+        facts["health"] = _number(obs["life_stats"]["life"])
+        return seen, facts
+
+    def close(self) -> None:
+        if self.env is not None:
+            self.env.close()
+
+
+def _number(value: Any) -> float:
+    return float(np.asarray(value).ravel()[0])
+
+
+def make_env(settings: dict[str, Any]) -> MineDojoGame:
+    """The worker's entry."""
+    return MineDojoGame(settings)

@@ -1,0 +1,161 @@
+"""MineRL 1.0 behind the worker protocol: the environment that VPT and STEVE-1 were trained for.
+
+In: MineRL actions. Out: MineRL observations in the interface's form. Runs in MineRL's own Python. Uses what the package offers
+publicly: HumanSurvival and its hooks, the handlers, and an environment's seed, reset, step and close.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+import numpy as np
+
+from steve1.envs.minecraft.malmo import common
+from steve1.envs.worker.serve import BadInput, Game, GameFault, Info, Observation, Step, report
+
+# What the policy was trained on; another value of any of them is another picture.
+LOOK = {
+    "fov_range": [70, 70], "gamma_range": [2, 2], "guiscale_range": [1, 1], "cursor_size_range": [16.0, 16.0], "frameskip": 1,
+}  # fmt: skip
+
+
+def _package() -> Any:
+    """The package's public parts.
+
+    Raises:
+        BadInput: it is not MineRL 1.0.
+    """
+    import minerl
+
+    try:
+        from minerl.herobraine.env_specs.human_survival_specs import HumanSurvival
+        from minerl.herobraine.hero import handlers
+    except ImportError as fault:
+        raise BadInput(
+            "The MineRL in this environment is not 1.0: it has no HumanSurvival.", where=getattr(minerl, "__file__", ""), got=fault,
+            expected="minerl 1.0, which is not on PyPI", todo="bash tools/install_minecraft.sh minerl",
+        ) from None
+    return HumanSurvival, handlers
+
+
+def _manager() -> Any:
+    """What starts the package's Javas."""
+    from minerl.env.malmo import InstanceManager
+
+    return InstanceManager
+
+
+def make_spec(width: int, height: int) -> Any:
+    """A HumanSurvival whose start is chosen anew for each reset, by its attribute `chosen`."""
+    base, handlers = _package()
+
+    class Survival(base):  # type: ignore[misc, valid-type]
+        def __init__(self, **more: Any) -> None:
+            self.chosen: dict[str, Any] = {}
+            super().__init__(**more)
+
+        def create_agent_start(self) -> list[Any]:
+            start = list(super().create_agent_start())
+            chosen = self.chosen
+            if chosen.get("inventory"):
+                items = [{"type": name, "quantity": count} for name, count in common.stacks(chosen["inventory"])]
+                start.append(handlers.SimpleInventoryAgentStart(items))
+            if chosen.get("place"):
+                start.append(handlers.AgentStartPlacement(**chosen["place"]))
+            elif chosen.get("biome"):
+                start.append(handlers.PreferredSpawnBiome(chosen["biome"]))
+            # Death ends the episode, as it does for MineRL's own BASALT tasks.
+            start.append(handlers.DoneOnDeath())
+            return start
+
+        def create_server_initial_conditions(self) -> list[Any]:
+            ticks = self.chosen.get("ticks")
+            if ticks is None:
+                return list(super().create_server_initial_conditions())
+            return [handlers.TimeInitialCondition(allow_passage_of_time=True, start_time=ticks), handlers.SpawningInitialCondition(allow_spawning=True)]
+
+    try:
+        return Survival(resolution=[width, height], **LOOK)
+    except TypeError as fault:
+        raise BadInput(
+            "This MineRL's HumanSurvival does not take the settings of 1.0.", expected=", ".join(LOOK), got=fault,
+            todo="bash tools/install_minecraft.sh minerl",
+        ) from None
+
+
+class MineRLGame(Game):
+    """One Minecraft 1.16.5 under MineRL.
+
+    Settings: `surroundings` (spawn biome of resets that name none), `resets_per_seed` (2 for a build in which a new seed takes effect
+    only at the reset after).
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.width, self.height = int(settings["width"]), int(settings["height"])
+        self.surroundings = settings.get("surroundings", "meadow")
+        self.resets_per_seed = int(settings.get("resets_per_seed", 1))
+        common.use_java(settings)
+        common.use_ports(_manager(), settings)
+        self.spec = make_spec(self.width, self.height)
+        self._javas: list[int] = []
+        self._tally, self._hotbar = common.Tally(), common.Hotbar()
+        self._seed: int | None = None
+        report("starting Minecraft 1.16.5 (MineRL); the first start of all takes minutes")
+        self.env = self.spec.make()
+        self.env.seed(0)
+        self.env.reset()  # a seed given before the very first reset is not heeded
+        self._javas = common.java_pids()
+        self.facts = {"game": "1.16.5", "package": "minerl " + common.version("minerl")}
+
+    def pids(self) -> list[int]:
+        return self._javas
+
+    def reset(self, seed: int, options: dict[str, Any]) -> tuple[Observation, Info]:
+        surroundings = options.get("surroundings") or self.surroundings
+        self.spec.chosen = {
+            "inventory": options.get("inventory") or {}, "place": common.start_place(options),
+            "biome": common.BIOMES.get(surroundings), "ticks": common.start_ticks(options),
+        }  # fmt: skip
+        self._javas = []  # MineRL may replace its Java in a reset
+        obs: Any = None
+        for _ in range(self.resets_per_seed if seed != self._seed else 1):
+            self.env.seed(int(seed))
+            obs = self.env.reset()
+        self._seed, self._hotbar = seed, common.Hotbar()
+        self._javas = common.java_pids()
+        self._tally.begin(obs)
+        return self._seen(obs, {})
+
+    def step(self, action: dict[str, Any]) -> Step:
+        given: dict[str, Any] = {"ESC": 0, "camera": np.asarray(action["camera"], dtype=np.float32)}
+        given.update({name: int(action.get(name, 0)) for name in common.BUTTONS})
+        self._hotbar.follow(action)
+        obs, reward, done, info = self.env.step(given)
+        if "error" in info:
+            # MineRL goes on with a random observation and done=True, as if the episode had ended.
+            raise GameFault("MineRL lost its Minecraft: {}".format(info["error"]))
+        seen, facts = self._seen(obs, info)
+        dead = facts["health"] <= 0 or not facts["alive"]
+        return seen, float(reward), bool(done and dead), bool(done and not dead), facts
+
+    def _seen(self, obs: Mapping[str, Any], info: Mapping[str, Any]) -> tuple[Observation, Info]:
+        life = obs.get("life_stats", {})
+        gui = info.get("isGuiOpen", obs.get("isGuiOpen", False))
+        seen = {
+            "pov": common.picture(obs["pov"], self.width, self.height), "inventory": common.counts(obs.get("inventory")),
+            "location_stats": common.location(obs.get("location_stats") or info.get("location_stats") or {}),
+            "is_gui_open": bool(np.asarray(gui).item()), "hotbar": self._hotbar.slot,
+        }  # fmt: skip
+        facts: dict[str, Any] = dict(self._tally.added(obs))
+        facts["health"] = float(np.asarray(life.get("life", 20.0)).item())
+        facts["alive"] = bool(np.asarray(life.get("is_alive", True)).item())
+        facts["air"] = int(np.asarray(life.get("air", 300)).item())
+        return seen, facts
+
+    def close(self) -> None:
+        self.env.close()
+
+
+def make_env(settings: dict[str, Any]) -> MineRLGame:
+    """The worker's entry."""
+    return MineRLGame(settings)

@@ -1,0 +1,139 @@
+"""How strict should guidance be? A sweep of cond_scale over tasks, on the same seeds.
+
+In: one weights file, scales, tasks. Out: the success over tasks at each scale with its interval, a curve, and the scale to take; where asked for,
+that scale is written into the file beside the weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from steve1.core.errors import UserError
+from steve1.core.checkpoint_metadata import family_path, read_family, write_family
+from steve1.core.files import atomic_file, atomic_path, write_json
+
+from steve1.evaluation.runner.campaign import play_all
+from steve1.evaluation.policies import split_scale
+from steve1.evaluation.evaluate import make_plan, means_of
+from steve1.evaluation.report.report import interval_text, markdown_table, percent
+from steve1.evaluation.settings import EvaluationSettings
+from steve1.evaluation.statistics.tests import bootstrap_difference
+from steve1.evaluation.statistics.summary import own_row, rate
+
+SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0)
+
+
+def by_seed(lines: Sequence[Mapping[str, Any]], tasks: Sequence[str], who: str) -> np.ndarray[Any, Any]:
+    """Mean success over tasks of each episode number that all tasks have, float (N,)."""
+    tables = [{line["number"]: float(line["success"][task]) for line in own_row(lines, task, who)} for task in tasks]
+    numbers = sorted(set.intersection(*(set(table) for table in tables)))
+    return np.array([np.mean([table[number] for table in tables]) for number in numbers])
+
+
+def summarise_sweep(lines: Sequence[Mapping[str, Any]], names: Mapping[float, str], tasks: Sequence[str], current: float) -> dict[str, Any]:
+    """Success at each scale, its difference from the current one, and which to take.
+
+    The best is the scale with the highest mean success; among equals the one nearest to the current. It is worth changing to where the
+    interval of the difference lies above 0: the best of several looks better than it is.
+    """
+    means = {scale: by_seed(lines, tasks, name) for scale, name in names.items()}
+    points: list[dict[str, Any]] = []
+    for scale, values in means.items():
+        low, high = bootstrap_difference(np.zeros_like(values), values)
+        against = bootstrap_difference(means[current], values)
+        cells = {task: rate(own_row(lines, task, names[scale]), task) for task in tasks}
+        points.append({"scale": scale, "success": float(values.mean()), "low": low, "high": high, "episodes": len(values),
+                       "difference": float(values.mean() - means[current].mean()), "interval": list(against), "tasks": cells})  # fmt: skip
+    best = max(points, key=lambda point: (round(point["success"], 9), -abs(point["scale"] - current)))
+    return {"points": points, "current": current, "best": best["scale"], "proven": best["interval"][0] > 0}
+
+
+def sweep_guidance(
+    settings: EvaluationSettings, scales: Sequence[float] = SCALES, *, store: bool = False, **injected: Any
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Play what is missing, write sweep.json, sweep.md and sweep.png; with `store` write the best scale into `<weights>.json`.
+
+    Raises:
+        UserError: not one weights file, or fewer than two scales, or a negative one.
+    """
+    if len(settings.contestants) != 1 or split_scale(settings.contestants[0])[1] is not None:
+        raise UserError("A sweep is of one weights file, without @.", got=", ".join(settings.contestants))
+    if any(not np.isfinite(scale) or scale < 0 for scale in scales):
+        raise UserError("A guidance scale is a number of at least 0.", got=", ".join(f"{scale:g}" for scale in scales))
+    weights = settings.contestants[0]
+    current = settings.cond_scale if settings.cond_scale is not None else read_family(weights).cond_scale
+    wanted = sorted({*map(float, scales), float(current)})
+    if len(wanted) < 2:
+        raise UserError("A sweep needs at least two scales.", got=", ".join(f"{scale:g}" for scale in wanted))
+    specs = [f"{weights}@{scale!r}" for scale in wanted]
+    plan = make_plan(dataclasses.replace(settings, contestants=specs, cond_scale=None, similarity=0), "guidance_sweeps")
+    lines = play_all(plan, means_of(settings), **injected)
+    names = dict(zip(wanted, (contestant.name for contestant in plan.contestants)))
+    found = summarise_sweep(lines, names, [task.name for task in plan.tasks], current)
+    paths = {kind: plan.folder / f"sweep.{kind}" for kind in ("json", "md", "png")}
+    write_json(paths["json"], {"settings": plan.settings(), **found})
+    with atomic_file(paths["md"], "w") as handle:
+        handle.write(render(found, weights))
+    draw(found, paths["png"])
+    if store:
+        paths["family"] = store_scale(weights, found["best"])
+    return found, paths
+
+
+def store_scale(weights: str, scale: float) -> Path:
+    """Write `scale` into the family file beside the weights, everything else in it kept."""
+    write_family(weights, dataclasses.replace(read_family(weights), cond_scale=scale))
+    return family_path(weights)
+
+
+def advice(found: Mapping[str, Any]) -> str:
+    """What to take, in a sentence."""
+    if found["best"] == found["current"]:
+        return f"Keep cond_scale {found['current']:g}: none was better."
+    sure = "its advantage over the current value is beyond chance" if found["proven"] else "but the difference from the current value may be chance"
+    return f"Suggested: cond_scale {found['best']:g} (now {found['current']:g}); {sure}."
+
+
+def render(found: Mapping[str, Any], weights: str) -> str:
+    """The sweep as Markdown."""
+    tasks = list(found["points"][0]["tasks"])
+    rows = []
+    for point in found["points"]:
+        mark = " (now)" if point["scale"] == found["current"] else ""
+        cells = [f"{cell['successes']}/{cell['episodes']}" for cell in point["tasks"].values()]
+        rows.append([f"{point['scale']:g}{mark}", f"{percent(point['success'])} ({100 * point['low']:.0f}-{100 * point['high']:.0f} %)",
+                     interval_text(*point["interval"]), *cells])  # fmt: skip
+    table = markdown_table(["cond_scale", "success, mean over tasks", "difference from now, 95 %", *tasks], rows)
+    note = "Intervals are bootstraps over seeds. The best of several scales is lucky as well as good: confirm it with another --seed."
+    return f"# Guidance: {weights}\n\n{advice(found)}\n\n{table}\n\n{note}\n"
+
+
+def draw(found: Mapping[str, Any], path: Path) -> None:
+    """The curve: mean success with its interval, each task as a thin line, the current and the best value marked."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    points = found["points"]
+    scales = [point["scale"] for point in points]
+    figure, axes = pyplot.subplots(figsize=(7.5, 4.2), layout="constrained")
+    for task in points[0]["tasks"]:
+        axes.plot(scales, [point["tasks"][task]["rate"] for point in points], linewidth=0.9, alpha=0.6, label=task)
+    middle = [point["success"] for point in points]
+    ends = [[point["success"] - point["low"] for point in points], [point["high"] - point["success"] for point in points]]
+    axes.errorbar(scales, middle, yerr=ends, color="black", marker="o", capsize=3, linewidth=2, label="mean over tasks")
+    axes.axvline(found["current"], color="grey", linestyle=":", label="now")
+    axes.axvline(found["best"], color="green", linestyle="--", label="best")
+    axes.set_xlabel("cond_scale")
+    axes.set_ylabel("success rate")
+    axes.set_ylim(-0.03, 1.03)
+    axes.legend(fontsize=8)
+    with atomic_path(path) as part:
+        figure.savefig(part, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,307 @@
+"""Who is evaluated: weights files, and players that need none.
+
+In: a name from the command line ("random", "nothing", "player:dig_dirt") or the path of a weights file. Out: a Contestant that is small
+enough to send to a worker process, the goal of each prompt, and, in the worker, someone who acts. MineCLIP and the prior
+are loaded once, where goals are made; workers load only the policy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError, nearest
+from steve1.core.checkpoint_metadata import Family, read_family
+from steve1.core.files import sha256_file
+from steve1.core.goal_file import GOAL_SUFFIX, read_goal
+from steve1.core.paths import ROOT, display, resolve
+from steve1.core.seeds import integer
+from steve1.rollout.play import Actor, DoNothing, GoalActor, RandomActions
+
+NO_GOAL = "(no goal)"
+FLOORS = ("random", "nothing")
+_ALSO = {"noop": "nothing", "scripted": "player:own"}
+Goals = Mapping[str, NDArray[np.float32]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """Attributes:
+    name: short and unique, for tables and file names.
+    kind: "weights", "random", "nothing" or "player".
+    weights: the file ("" unless kind is weights).
+    behaviour: the scripted player's ("" unless kind is player; "own": each task's own).
+    family: what belongs to the weights.
+    goal: where its goals come from: "prior" (text → prior), "text" (the text embedding itself), "shown" (a demonstration),
+        "file:<path>" (the one of a goal file, whatever the prompt).
+    """
+
+    name: str
+    kind: str
+    weights: str = ""
+    behaviour: str = ""
+    family: Family = dataclasses.field(default_factory=Family)
+    goal: str = "prior"
+
+    @property
+    def needs_goal(self) -> bool:
+        """Whether a prompt makes a difference to it."""
+        return self.kind == "weights"
+
+    @property
+    def is_variant(self) -> bool:
+        """Whether it is there only to find out which part of another contestant fails."""
+        return self.goal in ("text", "shown")
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of it; hashing reads the weights file."""
+        if self.kind != "weights":
+            return {"name": self.name, "kind": self.kind, "behaviour": self.behaviour}
+        path = resolve(self.weights)
+        return {
+            "name": self.name,
+            "kind": "weights",
+            "weights": display(path),
+            "sha256": sha256_file(path),
+            "model": self.family.model,
+            "mineclip": self.family.mineclip,
+            "prior": self.family.prior,
+            "cond_scale": self.family.cond_scale,
+            "temperature": self.family.temperature,
+            **({} if self.goal == "prior" else {"goal": self.goal}),
+            **({"goal_sha256": sha256_file(self.goal.removeprefix("file:"))} if self.goal.startswith("file:") else {}),
+        }
+
+
+def existing(path: str, what: str, todo: str = "") -> Path:
+    """`path` resolved, or a UserError that names files of the same kind nearby."""
+    found = resolve(path)
+    if found.is_file():
+        return found
+    # The nearest of what lies in the same folder, or in the usual places, where the folder is missing as well.
+    folder = found.parent if found.parent.is_dir() else ROOT / "data"
+    suffixes = {found.suffix, ".weights", ".safetensors"}
+    near = [display(file) for file in sorted(folder.rglob("*"))[:5000] if file.suffix in suffixes]
+    raise UserError(f"{what} not found.", where=display(found), expected=nearest(display(found), near) if near else "", todo=todo)
+
+
+def _short_name(path: Path) -> str:
+    name = path.name
+    for suffix in (".weights", ".safetensors"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+def split_scale(spec: str) -> tuple[str, float | None]:
+    """("a.weights@1.5") → ("a.weights", 1.5); without a scale, or where such a file exists, (spec, None)."""
+    path, _, scale = spec.rpartition("@")
+    if not path or resolve(spec).exists():
+        return spec, None
+    try:
+        return path, float(scale)
+    except ValueError:
+        return spec, None
+
+
+def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant]:
+    """Contestants from the command line's words, every file checked before anything is loaded.
+
+    Args:
+        specs: weights files or goal files (.goal.json: the weights that they were tuned for, asked for that goal), with @<cond_scale> if wanted, "random", "nothing", "player:<behaviour>" or "player:own" (noop and scripted
+            are other words for nothing and player:own).
+        overrides: Family fields (`model`, `mineclip`, `prior`, `cond_scale`, `temperature`) that replace those beside the weights.
+
+    Raises:
+        UserError: a missing file, or none given.
+    """
+    if not specs:
+        raise UserError("There is nobody to evaluate.", todo="name at least one weights file, or random")
+    found: list[Contestant] = []
+    for spec in (_ALSO.get(spec, spec) for spec in specs):
+        if spec in FLOORS:
+            found.append(Contestant(spec, spec))
+        elif spec.startswith("player:"):
+            found.append(Contestant(spec, "player", behaviour=spec.partition(":")[2]))
+        else:
+            file, scale = split_scale(spec)
+            goal, name = "prior", ""
+            if file.endswith(GOAL_SUFFIX):
+                goal, name = f"file:{resolve(file)}", Path(file).name.removesuffix(GOAL_SUFFIX)
+                file = read_goal(file).weights
+            path = existing(file, "These weights were", "train them, or run 0_download_weights.sh for the published ones")
+            family = read_family(path).updated(**overrides).updated(cond_scale=scale)
+            existing(family.model, f"The model settings of {display(path)} were", "pass --in_model")
+            name = (name or _short_name(path)) + ("" if scale is None else f"@{scale:g}")
+            found.append(Contestant(name, "weights", weights=str(path), family=family, goal=goal))
+    names = [contestant.name for contestant in found]
+    unique: list[Contestant] = []
+    for index, contestant in enumerate(found):
+        name = contestant.name
+        if names.count(name) > 1:
+            name = f"{Path(contestant.weights).parent.name}/{name}" if contestant.weights else f"{name}-{index + 1}"
+        taken = {other.name for other in unique}
+        unique.append(dataclasses.replace(contestant, name=f"{name}-{index + 1}" if name in taken else name))
+    return unique
+
+
+def load_clip(family: Family) -> Any:
+    """The family's MineCLIP.
+
+    Raises:
+        UserError: its file is missing or not MineCLIP's.
+    """
+    from steve1.mineclip import load_mineclip
+
+    path = existing(family.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh")
+    return load_mineclip(str(path), family.mineclip_config or "attn")
+
+
+def load_family_prior(family: Family) -> Any:
+    """The family's prior.
+
+    Raises:
+        UserError: its file is missing or not a prior's.
+    """
+    from steve1.prior import load_prior
+
+    return load_prior(str(existing(family.prior, "The prior's weights were", "pass --prior_weights, or run 0_download_weights.sh")))
+
+
+def prompt_goals(family: Family, prompts: Sequence[str], *, seed: int = 0, source: str = "prior") -> dict[str, NDArray[np.float32]]:
+    """The goal of each prompt, float32 (E,), and of NO_GOAL (zeros): loads MineCLIP and the prior once.
+
+    The goal of a prompt depends on (prompt, seed) alone, not on the other prompts. `source` "text": the text embedding itself.
+    """
+    from steve1.prior import text_goal
+
+    mineclip = load_clip(family)
+    if source == "text":
+        goals = {prompt: mineclip.encode_text([prompt])[0].cpu().numpy().astype(np.float32) for prompt in prompts}
+    else:
+        prior = load_family_prior(family)
+        goals = {prompt: text_goal(prompt, mineclip, prior, seed) for prompt in prompts}
+    goals[NO_GOAL] = np.zeros(mineclip.embed_dim, dtype=np.float32)
+    return goals
+
+
+def goals_for(
+    contestants: Sequence[Contestant], prompts: Sequence[str], *, seed: int = 0, shown: Goals | None = None
+) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """{contestant name: {prompt: goal}}; contestants of one family share the loading.
+
+    `shown`: the goals of prompts from demonstrations, for contestants whose goals are "shown".
+    """
+    kept: dict[tuple[str, ...], dict[str, NDArray[np.float32]]] = {}
+    result: dict[str, dict[str, NDArray[np.float32]]] = {}
+    for contestant in contestants:
+        if not contestant.needs_goal:
+            continue
+        if contestant.goal == "shown":
+            result[contestant.name] = dict(shown or {})
+            continue
+        if contestant.goal.startswith("file:"):
+            vector = read_goal(contestant.goal.removeprefix("file:")).goal
+            result[contestant.name] = {**dict.fromkeys(prompts, vector), NO_GOAL: np.zeros_like(vector)}
+            continue
+        family = contestant.family
+        key = (family.mineclip, str(family.mineclip_config), family.prior, contestant.goal)
+        if key not in kept:
+            kept[key] = prompt_goals(family, prompts, seed=seed, source=contestant.goal)
+        result[contestant.name] = kept[key]
+    return result
+
+
+def check_goal(size: int, goal: NDArray[np.float32] | None, weights: str) -> NDArray[np.float32]:
+    """`goal`, if a policy of goal size `size` can pursue it.
+
+    Raises:
+        UserError: it is of another size.
+    """
+    if goal is None or goal.shape != (size,):
+        raise UserError(
+            "The goal does not fit the policy: the weights belong to another MineCLIP or prior.",
+            where=weights,
+            expected=f"({size},)",
+            got="none" if goal is None else goal.shape,
+            todo="pass the MineCLIP and prior that the weights were trained with, or mend the .json beside the weights",
+        )
+    return goal
+
+
+class Bench:
+    """Actors by contestant in one process: each policy is loaded at its first use and kept."""
+
+    def __init__(self, *, device: str = "cpu", deterministic: bool = False, cuda_graph: bool = False) -> None:
+        self._device, self._deterministic, self._cuda_graph = device, deterministic, cuda_graph
+        self._policies: dict[tuple[str, str], Any] = {}
+        self._recorded: dict[tuple[str, float, float], Any] = {}
+
+    def policy(self, contestant: Contestant) -> Any:
+        """The contestant's policy, loaded once."""
+        from steve1.policy import load_policy
+
+        key = (contestant.family.model, contestant.weights)
+        if key not in self._policies:
+            from steve1.core.device import choose_device
+
+            model = str(resolve(contestant.family.model))
+            self._policies[key] = load_policy(model, contestant.weights, device=str(choose_device(self._device)))
+        return self._policies[key]
+
+    def prepare(self, contestant: Contestant, goal: NDArray[np.float32] | None) -> None:
+        """Load what `actor` will need, so that weights which do not fit are named before a game is opened."""
+        if contestant.kind == "weights":
+            check_goal(self.policy(contestant).config.mineclip_embed_dim, goal, contestant.weights)
+
+    def actor(self, contestant: Contestant, goal: NDArray[np.float32] | None, seed: int, behaviour: str = "") -> Actor:
+        """Someone who plays one episode; everything random in it follows from `seed`."""
+        if contestant.kind == "random":
+            return RandomActions(integer(seed, "random actions"))
+        if contestant.kind == "nothing":
+            return DoNothing()
+        if contestant.kind == "player":
+            from steve1.rollout.players import make_player
+
+            player: Actor = make_player(behaviour, integer(seed, "player"))
+            return player
+        policy = self.policy(contestant)
+        goal = check_goal(policy.config.mineclip_embed_dim, goal, contestant.weights)
+        return GoalActor(self._agent(contestant, policy, integer(seed, "agent")), goal)
+
+    def _agent(self, contestant: Contestant, policy: Any, seed: int) -> Any:
+        from steve1.agent import Agent, RecordedAgent
+
+        family = contestant.family
+        how: dict[str, Any] = {"cond_scale": family.cond_scale, "deterministic": self._deterministic, "temperature": family.temperature}
+        if not self._cuda_graph:
+            return Agent(policy, seed=seed, **how)
+        key = (contestant.weights, family.cond_scale, family.temperature)
+        if key not in self._recorded:  # what was recorded serves every episode
+            self._recorded[key] = RecordedAgent(policy, **how)
+        self._recorded[key].reset(seed)
+        return self._recorded[key]
+
+    def close(self) -> None:
+        """Let go of the policies."""
+        self._policies.clear()
+        self._recorded.clear()
+
+
+def guess_family_env(contestants: Sequence[Contestant], env: str | None) -> str:
+    """The environment to play in: as asked for, else that of the first weights, else Luanti."""
+    if env:
+        return env
+    from steve1.envs import game_for
+
+    return game_for(next((contestant.family.env for contestant in contestants if contestant.needs_goal), "luanti"))
+
+
+def environment_threads(workers: int) -> int:
+    """Threads for a worker's policy: the games use processors as well, so half of a worker's share, at least one."""
+    return max(1, (os.cpu_count() or 1) // (2 * max(workers, 1)))

@@ -1,0 +1,261 @@
+"""One process that holds the policies and serves the games of all workers, several frames at a time.
+
+In: frames of the policy's size over a local socket. Out: action classes, drawn with the same generators and from the same distributions
+(within rounding) as a worker of its own would draw them. A worker that dies leaves its slot to the one that replaces it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from multiprocessing.connection import Client, Connection, Listener, Pipe, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1 import actions
+from steve1.core.errors import UserError
+from steve1.core.frames import agent_frame
+from steve1.core.seeds import generator, integer
+from steve1.rollout.play import Action, Actor, Info, Observation
+
+from steve1.evaluation.policies import Bench, Contestant, check_goal
+from steve1.core.processes import end_tree, limit_threads
+
+_log = logging.getLogger(__name__)
+# Games that step in turn arrive a little apart; waiting this long for the others costs less than a pass without them.
+_GATHER_S = 0.002
+_START_S = 120.0
+
+
+class _Episode:
+    """What the service knows of the game behind one connection."""
+
+    def __init__(self, slot: int) -> None:
+        self.slot = slot
+        self.contestant: Contestant | None = None
+        self.goal: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self.random: np.random.Generator | None = None
+        self.frame: NDArray[np.uint8] | None = None
+
+
+class _Service:
+    """The serving process's state: policies by contestant, an episode for each connection."""
+
+    def __init__(self, contestants: Mapping[str, Contestant], device: str, deterministic: bool) -> None:
+        self.contestants, self.deterministic = contestants, deterministic
+        self.bench = Bench(device=device, deterministic=deterministic)
+        self.agents: dict[int, Any] = {}
+        self.episodes: dict[Connection, _Episode] = {}
+
+    def join(self, pipe: Connection) -> None:
+        taken = {episode.slot for episode in self.episodes.values()}
+        self.episodes[pipe] = _Episode(next(slot for slot in range(len(taken) + 1) if slot not in taken))
+
+    def _agent(self, contestant: Contestant) -> Any:
+        from steve1.agent.slots import SlotAgent
+
+        policy = self.bench.policy(contestant)
+        if id(policy) not in self.agents:
+            self.agents[id(policy)] = SlotAgent(policy)
+        return self.agents[id(policy)]
+
+    def take(self, pipe: Connection) -> None:
+        """One message: ("check" | "begin", contestant, goal, seed) is answered; ("act", frame) waits for `step`."""
+        episode = self.episodes[pipe]
+        try:
+            kind, *rest = pipe.recv()
+        except (EOFError, ConnectionError):
+            self.episodes.pop(pipe)
+            pipe.close()
+            return
+        if kind == "act":
+            episode.frame = rest[0]
+            return
+        try:
+            name, goal, seed = rest
+            contestant = self.contestants[name]
+            agent = self._agent(contestant)
+            episode.goal = check_goal(agent.policy.config.mineclip_embed_dim, goal, contestant.weights)
+            if kind == "begin":
+                episode.contestant, episode.frame = contestant, None
+                # As an Agent that was made with this seed and reset once.
+                episode.random = None if self.deterministic else generator(integer(seed, "agent"), "agent", 1)
+                agent.begin(episode.slot)
+            answer: Any = ("ok", None)
+        except UserError as fault:
+            answer = ("user", fault)
+        self._answer(pipe, answer)
+
+    def _answer(self, pipe: Connection, answer: Any) -> None:
+        try:
+            pipe.send(answer)
+        except ConnectionError:
+            # Its worker was killed while it waited; the next `recv` finds the end and frees the slot.
+            _log.warning("a worker went away before its answer")
+
+    def step(self) -> None:
+        """Answer everyone who waits for an action, policy by policy."""
+        from steve1.agent.agent import draw
+
+        waiting = {pipe: episode for pipe, episode in self.episodes.items() if episode.frame is not None}
+        groups: dict[int, list[tuple[Connection, _Episode]]] = {}
+        for pipe, episode in waiting.items():
+            assert episode.contestant is not None
+            groups.setdefault(id(self._agent(episode.contestant)), []).append((pipe, episode))
+        for members in groups.values():
+            episodes = [episode for _, episode in members]
+            first = episodes[0].contestant
+            assert first is not None
+            frames = [episode.frame for episode in episodes if episode.frame is not None]
+            scales = [episode.contestant.family.cond_scale for episode in episodes if episode.contestant is not None]
+            slots = [episode.slot for episode in episodes]
+            log_probs = self._agent(first).step(slots, frames, np.stack([episode.goal for episode in episodes]), scales)
+            for index, (pipe, episode) in enumerate(members):
+                episode.frame = None
+                assert episode.contestant is not None
+                warmth = episode.contestant.family.temperature
+                tokens = tuple(draw(log_probs[name][index], episode.random, warmth) for name in ("buttons", "camera"))
+                self._answer(pipe, ("ok", tokens))
+
+    def serve(self, listener: Listener, parent: Connection) -> None:
+        """Answer until the parent says so or is gone."""
+        arrivals, wake = Pipe(duplex=False)
+        fresh: list[Connection] = []
+        threading.Thread(target=_accept, args=(listener, fresh, wake), daemon=True).start()
+        while True:
+            timeout = _GATHER_S if self._someone_waits() else None
+            ready = wait([parent, arrivals, *self.episodes], timeout)
+            if parent in ready:
+                return
+            if arrivals in ready:
+                arrivals.recv()
+                self.join(fresh.pop(0))
+            for pipe in ready:
+                if isinstance(pipe, Connection) and pipe in self.episodes:
+                    self.take(pipe)
+            playing = [episode for episode in self.episodes.values() if episode.contestant is not None]
+            if self._someone_waits() and (not ready or all(episode.frame is not None for episode in playing)):
+                self.step()
+
+    def _someone_waits(self) -> bool:
+        return any(episode.frame is not None for episode in self.episodes.values())
+
+
+def _accept(listener: Listener, fresh: list[Connection], wake: Connection) -> None:
+    """Take connections for ever (in a thread of its own, which ends with the process)."""
+    while True:
+        try:
+            fresh.append(listener.accept())
+        except (EOFError, ConnectionError, multiprocessing.AuthenticationError) as fault:
+            _log.warning("a connection to the policies failed: %s", fault)
+            continue
+        wake.send(True)
+
+
+def _run(address: str, contestants: Mapping[str, Contestant], device: str, deterministic: bool, threads: int, parent: Connection) -> None:
+    limit_threads(threads)
+    with Listener(address, "AF_UNIX", backlog=64) as listener:
+        parent.send("ready")
+        with contextlib.suppress(KeyboardInterrupt):
+            _Service(contestants, device, deterministic).serve(listener, parent)
+
+
+@contextlib.contextmanager
+def policy_service(
+    contestants: Mapping[str, Contestant], *, device: str = "cpu", deterministic: bool = False, threads: int = 1
+) -> Iterator[str]:
+    """Start the process that holds these contestants' policies; yields the address for `RemoteBench`; ends it at the end."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="steve1-") as folder:
+        address = str(Path(folder) / "policies")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_run, args=(address, contestants, device, deterministic, threads, theirs))
+        process.start()
+        theirs.close()
+        try:
+            try:
+                started = ours.poll(_START_S) and ours.recv() == "ready"
+            except EOFError:
+                started = False
+            if not started:
+                raise UserError("The process that holds the policies did not start.", todo="look at what it printed above; or run without --batched")
+            yield address
+        finally:
+            with contextlib.suppress(OSError):
+                ours.send("end")
+            process.join(10)
+            if process.is_alive() and process.pid is not None:
+                end_tree(process.pid)
+                process.join(5)
+            ours.close()
+
+
+class RemoteBench(Bench):
+    """Actors whose policies live in the serving process; those without a policy act here."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self._address = address
+        self._pipe: Connection | None = None
+
+    def ask(self, *message: Any) -> Any:
+        """Send a message and return the answer's content.
+
+        Raises:
+            UserError: the service says so, or it is gone.
+        """
+        try:
+            self._pipe = self._pipe or Client(self._address, "AF_UNIX")
+            self._pipe.send(message)
+            kind, content = self._pipe.recv()
+        except (EOFError, OSError) as fault:
+            raise UserError(
+                "The process that holds the policies has ended.",
+                where=self._address,
+                got=f"{type(fault).__name__}: {fault}",
+                todo="finished episodes are kept; the same command continues, if need be without --batched",
+            ) from fault
+        if kind == "user":
+            raise content
+        return content
+
+    def prepare(self, contestant: Contestant, goal: NDArray[np.float32] | None) -> None:
+        """Have the service load the contestant's policy and check the goal."""
+        if contestant.kind == "weights":
+            self.ask("check", contestant.name, goal, 0)
+
+    def actor(self, contestant: Contestant, goal: NDArray[np.float32] | None, seed: int, behaviour: str = "") -> Actor:
+        """As `Bench.actor`."""
+        if contestant.kind != "weights":
+            return super().actor(contestant, goal, seed, behaviour)
+        return RemoteActor(self, contestant.name, goal, seed)
+
+    def close(self) -> None:
+        """Leave the service."""
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
+
+
+class RemoteActor:
+    """Asks the service for each action."""
+
+    def __init__(self, bench: RemoteBench, contestant: str, goal: NDArray[np.float32] | None, seed: int) -> None:
+        self._bench, self._words = bench, (contestant, goal, seed)
+
+    def reset(self, obs: Observation, info: Info) -> None:
+        """Begin an episode: the service forgets the last one."""
+        self._bench.ask("begin", *self._words)
+
+    def act(self, obs: Observation, info: Info) -> Action:
+        """The action for this observation; the frame is reduced here, as the agent would, before it travels."""
+        buttons, camera = self._bench.ask("act", agent_frame(obs["pov"]))
+        action: Action = actions.env_action(buttons, camera)
+        return action

@@ -1,0 +1,120 @@
+"""How alike to a goal is what is seen, from step to step?
+
+In: the frames of an episode while it is played, and goals. Out: the cosine of MineCLIP's embedding of the last 16 frames with each goal
+(NaN for the first 15), kept beside the trace. One family's MineCLIP judges all contestants, so that their curves can be compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_file
+
+# Frames go through the vision tower in small batches, which is faster than one at a time and holds few frames.
+_BATCH = 8
+
+
+class Watcher:
+    """Takes an episode's frames as they come."""
+
+    def __init__(self, stream: Any, goals: Mapping[str, NDArray[np.float32]]) -> None:
+        """`stream`: has `reset()` and `push_many(frames) -> (n, E)`, as `MineCLIP.stream()` gives it."""
+        self._stream, self.names = stream, tuple(goals)
+        self._goals = np.stack([goal / max(float(np.linalg.norm(goal)), 1e-12) for goal in goals.values()])
+        self._frames: list[NDArray[np.uint8]] = []
+        self._rows: list[NDArray[np.float32]] = []
+
+    def on_frame(self, frame: NDArray[np.uint8], action: Mapping[str, Any], step: int) -> None:
+        """One frame; step 0 begins anew, so that a repeated episode leaves nothing of the first."""
+        if step == 0:
+            self._stream.reset()
+            self._frames, self._rows = [], []
+        self._frames.append(frame)
+        if len(self._frames) == _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._frames:
+            self._rows.append(np.asarray(self._stream.push_many(self._frames), dtype=np.float32))
+            self._frames = []
+
+    def embeddings(self) -> NDArray[np.float32]:
+        """The embedding of the last 16 frames at each step, (N, E), NaN for the first 15."""
+        self._flush()
+        return np.concatenate(self._rows) if self._rows else np.zeros((0, self._goals.shape[1]), np.float32)
+
+    def similarities(self) -> NDArray[np.float32]:
+        """Cosine with each goal, (N, goals)."""
+        rows = self.embeddings()
+        length = np.linalg.norm(rows, axis=1, keepdims=True)
+        found: NDArray[np.float32] = (rows / np.maximum(length, 1e-12)) @ self._goals.T
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """What a worker needs to measure similarity: MineCLIP's files and each task's goal (E,). MineCLIP is loaded at the first use."""
+
+    mineclip: str
+    mineclip_config: str
+    goals: Mapping[str, NDArray[np.float32]]
+    device: str = "cpu"
+
+    def stream(self) -> Any:
+        """MineCLIP's stream over one episode after another."""
+        from steve1.mineclip import load_mineclip
+        from steve1.core.device import choose_device
+
+        return load_mineclip(self.mineclip, self.mineclip_config or "attn").to(choose_device(self.device)).stream()
+
+    def watcher(self, stream: Any, tasks: Sequence[str]) -> Watcher | None:
+        """A watcher for these tasks' goals; None where none of them has one."""
+        goals = {task: self.goals[task] for task in tasks if task in self.goals}
+        return Watcher(stream, goals) if goals else None
+
+
+def curve_path(folder: Path, key: str) -> Path:
+    """Where an episode's curves lie."""
+    return folder / "traces" / f"{key}.similarity.npz"
+
+
+def save_curves(folder: Path, key: str, watcher: Watcher) -> None:
+    """Keep an episode's curves, half precision, whole or not at all."""
+    rows = watcher.similarities().astype(np.float16)
+    with atomic_file(curve_path(folder, key)) as handle:
+        np.savez_compressed(handle, names=np.asarray(watcher.names), similarity=rows)
+
+
+def load_curves(folder: Path, key: str) -> dict[str, NDArray[np.float32]]:
+    """{task: cosine at each step (N,)}; empty where nothing was measured.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    path = curve_path(folder, key)
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names, rows = arrays["names"], arrays["similarity"].astype(np.float32)
+    except (OSError, ValueError, KeyError) as fault:
+        raise UserError("These curves cannot be read.", where=path, got=str(fault), todo="remove the file") from fault
+    return {str(name): rows[:, index] for index, name in enumerate(names)}
+
+
+def mean_curve(curves: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Mean over episodes at each step, as long as the longest; where some have ended, over those that have not."""
+    length = max((len(curve) for curve in curves), default=0)
+    rows = np.full((len(curves), length), np.nan, dtype=np.float32)
+    for index, curve in enumerate(curves):
+        rows[index, : len(curve)] = curve
+    seen = np.isfinite(rows)
+    total = np.where(seen, rows, 0.0).sum(axis=0)
+    return np.where(seen.any(axis=0), total / np.maximum(seen.sum(axis=0), 1), np.nan).astype(np.float32)

@@ -1,0 +1,60 @@
+"""Which part fails: the prior, or the policy?
+
+In: episodes under three kinds of goal, on the same seeds: what the prior makes of the prompt, the prompt's text embedding itself, and a
+moment of a successful demonstration. Out: rates, paired differences, and a sentence for each task.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from steve1.evaluation.policies import Contestant
+from steve1.evaluation.statistics.summary import compare, own_row, rate
+
+SOURCES = ("prior", "text", "shown")
+NAMES = {"prior": "text → prior", "text": "text alone", "shown": "shown"}
+
+
+def variants(contestants: Sequence[Contestant]) -> list[Contestant]:
+    """Each weights contestant followed by itself under straight text embeddings and under goals that are shown."""
+    found: list[Contestant] = []
+    for contestant in contestants:
+        found.append(contestant)
+        if contestant.needs_goal and contestant.goal == "prior":
+            found += [dataclasses.replace(contestant, name=f"{contestant.name}+{source}", goal=source) for source in SOURCES[1:]]
+    return found
+
+
+def verdict(prior: Mapping[str, Any], shown: Mapping[str, Any], against_text: Mapping[str, Any], against_shown: Mapping[str, Any]) -> str:
+    """One sentence, from rates with intervals and paired differences (text minus prior, shown minus prior)."""
+    if against_shown["interval"][0] > 0:
+        extra = "; even the text alone does better" if against_text["interval"][0] > 0 else ""
+        return f"the prior: shown the goal, the policy does it more often{extra}"
+    if prior["low"] > 0.5:
+        return "neither: it mostly succeeds"
+    if shown["high"] < 0.5:
+        return "the policy: even shown the goal it mostly fails"
+    if against_text["interval"][0] > 0:
+        return "the prior: the text alone does better"
+    if against_shown["interval"][1] < 0:
+        return "the demonstration's goal does worse than the prior's; another moment may be a better goal"
+    return "cannot tell yet: play more episodes"
+
+
+def attribute(lines: Sequence[Mapping[str, Any]], contestants: Sequence[Contestant], tasks: Sequence[str]) -> dict[str, Any]:
+    """{weights: {task: {"rates": {source: rate}, "text" and "shown": comparison with "prior", "verdict"}}}."""
+    by_name = {contestant.name: contestant for contestant in contestants}
+    found: dict[str, Any] = {}
+    for who, contestant in by_name.items():
+        if contestant.goal != "prior" or f"{who}+shown" not in by_name:
+            continue
+        for task in tasks:
+            played = {source: own_row(lines, task, who if source == "prior" else f"{who}+{source}") for source in SOURCES}
+            rates = {source: rate(rows, task) for source, rows in played.items()}
+            text, shown = (compare(played["prior"], played[source], task) for source in ("text", "shown"))
+            if rates["prior"] and rates["shown"] and text and shown:
+                sentence = verdict(rates["prior"], rates["shown"], text, shown)
+                found.setdefault(who, {})[task] = {"rates": rates, "text": text, "shown": shown, "verdict": sentence}
+    return found

@@ -1,0 +1,178 @@
+"""From episode lines to rates, intervals and tests.
+
+In: the lines of an episode log. Out: plain dictionaries (the report's JSON): rates with Wilson intervals, paired comparisons of later
+contestants with the first, and the prompt matrix with Fisher's test of each prompt against all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from steve1.evaluation.policies import NO_GOAL
+from steve1.evaluation.statistics.tests import bootstrap_difference, fisher_greater, holm, improvement, look_confidence, mcnemar_exact, paired_difference, retention, wilson
+
+Line = Mapping[str, Any]
+
+
+def select(lines: Sequence[Line], task: str, contestant: str, row: str | None = None) -> list[Line]:
+    """Lines judged by `task`, of one contestant (and row), by episode number."""
+    chosen = [
+        line
+        for line in lines
+        if line["contestant"] == contestant and task in line["success"] and (row is None or line["row"] == row)
+    ]
+    return sorted(chosen, key=lambda line: line["number"])
+
+
+def rate(lines: Sequence[Line], task: str, confidence: float = 0.95) -> dict[str, Any] | None:
+    """Successes, episodes, rate with its interval, mean measure; None without lines."""
+    if not lines:
+        return None
+    wins, count = sum(bool(line["success"][task]) for line in lines), len(lines)
+    low, high = wilson(wins, count, confidence)
+    return {
+        "successes": wins,
+        "episodes": count,
+        "rate": wins / count,
+        "low": low,
+        "high": high,
+        "mean_measure": float(np.mean([line["measure"][task] for line in lines])),
+    }
+
+
+def own_row(lines: Sequence[Line], task: str, contestant: str) -> list[Line]:
+    """A contestant's episodes that count for a task: under the task's own prompt, or all where it takes no goal."""
+    mine = select(lines, task, contestant, task)
+    return mine or [line for line in select(lines, task, contestant, "") if line["row"] == ""]
+
+
+def compare(
+    first: Sequence[Line], second: Sequence[Line], task: str, *, looks: Sequence[int] = (), target: bool = False
+) -> dict[str, Any] | None:
+    """Paired comparison on the episode numbers that both have; None without any.
+
+    Args:
+        looks: of an adaptive evaluation: only as many pairs count as its last look saw, intervals hold for all looks
+            together, and p is multiplied by their number.
+        target: the skill was to be learnt, so the verdict is about improvement, not about retention.
+    """
+    a = {line["number"]: line for line in first}
+    b = {line["number"]: line for line in second}
+    numbers = sorted(set(a) & set(b))
+    if looks:
+        numbers = numbers[: max((look for look in looks if look <= len(numbers)), default=len(numbers))]
+    if not numbers:
+        return None
+    level = look_confidence(len(looks))
+    wins1 = [bool(a[number]["success"][task]) for number in numbers]
+    wins2 = [bool(b[number]["success"][task]) for number in numbers]
+    measures1 = [a[number]["measure"][task] for number in numbers]
+    measures2 = [b[number]["measure"][task] for number in numbers]
+    verdict, further = (improvement if target else retention)(wins1, wins2, confidence=level)
+    return {
+        "pairs": len(numbers),
+        "gained": sum(y and not x for x, y in zip(wins1, wins2)),
+        "lost": sum(x and not y for x, y in zip(wins1, wins2)),
+        "difference": (sum(wins2) - sum(wins1)) / len(numbers),
+        "interval": list(paired_difference(wins1, wins2, level)),
+        "bootstrap": list(bootstrap_difference(wins1, wins2, confidence=level)),
+        "measure_difference": float(np.mean(measures2) - np.mean(measures1)),
+        "measure_bootstrap": list(bootstrap_difference(measures1, measures2, confidence=level)),
+        "p_mcnemar": min(1.0, mcnemar_exact(wins1, wins2) * max(len(looks), 1)),
+        "asked": "improved?" if target else "kept?",
+        "verdict": verdict,
+        "further_episodes": further,
+    }
+
+
+def summarise(
+    lines: Sequence[Line],
+    contestants: Sequence[str],
+    tasks: Sequence[str],
+    base: str,
+    floors: Collection[str] = (),
+    *,
+    looks: Sequence[int] = (),
+    target: Collection[str] = (),
+) -> dict[str, Any]:
+    """Rates by task and contestant, and each contestant's comparison with `base` (Holm over the tasks).
+
+    `floors`: contestants that were not made from the base, so that nothing can have been kept or lost.
+    `looks`, `target`: as in `compare`.
+    """
+    level = look_confidence(len(looks))
+    rates = {task: {who: rate(own_row(lines, task, who), task, level) for who in contestants} for task in tasks}
+    comparisons: dict[str, dict[str, Any]] = {}
+    for who in contestants:
+        if who == base:
+            continue
+        rows = {
+            task: compare(own_row(lines, task, base), own_row(lines, task, who), task, looks=looks, target=task in target)
+            for task in tasks
+        }
+        known = {task: row for task, row in rows.items() if row}
+        for row, adjusted in zip(known.values(), holm([row["p_mcnemar"] for row in known.values()])):
+            row["p_holm"] = adjusted
+            if who in floors:
+                row.update(verdict="–", asked="–", further_episodes=0)
+        comparisons[who] = known
+    return {
+        "base": base,
+        "looks": list(looks),
+        "confidence": level,
+        "target": sorted(target),
+        "rates": rates,
+        "comparisons": comparisons,
+        "cross": cross_table(lines, contestants, tasks),
+    }
+
+
+def cross_table(lines: Sequence[Line], contestants: Sequence[str], tasks: Sequence[str]) -> dict[str, Any]:
+    """{contestant: {row: {task: rate}}}: what each prompt does for every task judged on its episodes."""
+    table: dict[str, Any] = {}
+    for who in contestants:
+        rows = list(dict.fromkeys(line["row"] for line in lines if line["contestant"] == who))
+        table[who] = {
+            row or "(any)": {task: found for task in tasks if (found := rate(select(lines, task, who, row), task))}
+            for row in rows
+        }
+    return table
+
+
+def matrix(lines: Sequence[Line], weights: str, rows: Sequence[str], tasks: Sequence[str]) -> dict[str, Any]:
+    """The prompt matrix of one weights file.
+
+    Args:
+        lines: of the weights and, if played, of the contestant "random".
+        rows: row names; a row with a task's name is that task's own prompt; NO_GOAL is the row without a goal; other
+            rows (paraphrases and the like) are shown and stay out of the tests.
+        tasks: the columns.
+
+    Returns:
+        {"cells": {row: {task: rate}}, "tests": {task: own against pooled others and no goal, with one-sided Fisher p}}.
+    """
+    cells: dict[str, dict[str, Any]] = {
+        row: {task: found for task in tasks if (found := rate(select(lines, task, weights, row), task))} for row in rows
+    }
+    floor = {task: found for task in tasks if (found := rate(select(lines, task, "random"), task))}
+    if floor:
+        cells["(random actions)"] = floor
+    tests: dict[str, Any] = {}
+    for task in tasks:
+        own = cells.get(task, {}).get(task)
+        against = [row for row in rows if row != task and (row in tasks or row == NO_GOAL)]
+        others = [cells[row][task] for row in against if task in cells[row]]
+        if own is None or not others:
+            continue
+        wins, count = sum(cell["successes"] for cell in others), sum(cell["episodes"] for cell in others)
+        tests[task] = {
+            "own_successes": own["successes"],
+            "own_episodes": own["episodes"],
+            "other_successes": wins,
+            "other_episodes": count,
+            "p_fisher": fisher_greater(own["successes"], own["episodes"], wins, count),
+        }
+    return {"rows": list(cells), "tasks": list(tasks), "cells": cells, "tests": tests, "no_goal": NO_GOAL in rows}

@@ -1,0 +1,75 @@
+"""MineDojo's programmatic tasks as a suite of ours, judged by MineDojo itself.
+
+In: task ids. Out: a suite's YAML file with their prompts and one rule, that MineDojo's own success signal came; the evaluation then treats
+them like any other tasks: paired seeds, intervals, tests, reports.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from steve1.core.files import atomic_file
+from steve1.core.paths import ROOT, display
+
+FOLDER = ROOT / "data" / "evaluations" / "minedojo_suites"
+STEPS = 3000
+"""150 seconds of play, the length at which MineDojo's tasks are commonly reported."""
+
+
+def minedojo_content(tasks: Mapping[str, str], steps: int = STEPS) -> dict[str, Any]:
+    """What a suite's file says of {task id: prompt}."""
+    from steve1.envs.minecraft.minedojo import SUCCESS
+
+    signal = {"kind": "crafted", "names": [SUCCESS]}
+    return {
+        "env": "minedojo",
+        "defaults": {"steps": steps, "success": {**signal, "at_least": 1}, "measure": {**signal, "name": "MineDojo's success signal"}},
+        # A task makes its own world, so it is its own surroundings.
+        "tasks": {name: {"prompts": {"en": prompt}, "surroundings": name} for name, prompt in tasks.items()},
+    }
+
+
+def write_minedojo_suite(names: list[str], steps: int = STEPS, folder: Path | None = None) -> Path:
+    """The file of the suite of these tasks; the same tasks and steps make the same file.
+
+    Args:
+        names: ids; "harvest_milk*" and a category ("combat") stand for all that begin so.
+
+    Raises:
+        UserError: MineDojo is not installed, or no task has such an id (names the nearest).
+    """
+    import yaml
+
+    from steve1.envs.minecraft.minedojo import find_tasks
+
+    folder = folder or FOLDER
+    tasks = find_tasks(names)
+    text = yaml.safe_dump(minedojo_content(tasks, steps), sort_keys=False, allow_unicode=True)
+    first = next(iter(tasks)) if len(tasks) == 1 else f"{len(tasks)}_tasks"
+    path = folder / f"{first}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.yaml"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as handle:
+            handle.write(text.encode())
+    return path
+
+
+def prepared(args: Any) -> Any:
+    """A command's arguments (`task`, `steps`, `suite`) with the tasks that they name turned into a suite's file.
+
+    Everything that can be missing is found here, before a Minecraft starts.
+
+    Raises:
+        UserError: MineDojo or its Java is missing, or no task has such an id.
+    """
+    from steve1.envs.minecraft.backends import java_for
+
+    path = write_minedojo_suite(list(args.task), args.steps)
+    java_for("minedojo")
+    print(f"MineDojo's tasks as a suite, for other commands too: --env minedojo --suite {display(path)}")
+    # A Minecraft of its own for each seed: minutes an episode, not seconds.
+    return dataclasses.replace(args, suite=str(path), task=("all",), timeout_s=max(args.timeout_s, 3600.0))

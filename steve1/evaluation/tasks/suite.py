@@ -1,0 +1,263 @@
+"""Tasks: what is asked for, where it begins, and when it counts as done.
+
+In: YAML files under `steve1/evaluation/tasks/`. Out: checked, frozen Task objects. The files were written before anything was
+trained; start states come from the environment's own "eval" list, which no demonstration uses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from steve1.core.errors import UserError, nearest
+from steve1.rollout.trace import Trace
+
+from steve1.evaluation.tasks.rules import Condition, Rule, parse_condition, parse_rule
+
+FOLDER = Path(__file__).parent / "tasks"
+_REQUIRED = {"prompts", "surroundings", "steps", "success", "measure"}
+_OPTIONAL = {"aliases", "inventory", "player", "time_of_day", "level", "note", "starts", "scene", "requires"}
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One task.
+
+    Attributes:
+        name: as commands name it.
+        prompts: {"en": ..., "zh": ...}.
+        env: the environment it belongs to.
+        surroundings: where it begins; the environment's list of start states.
+        split: which of the kept start states ("eval").
+        inventory: {item: count} at the start.
+        steps: step limit (20 a second).
+        success: the rule.
+        measure: how far it got, a number in `measure_name`'s unit.
+        player: the scripted player that demonstrates it ("" if none).
+        aliases: other benchmarks' names for (about) the same.
+        level: 1 to 3, roughly how much has to go right in a row.
+        starts: ids of the start states to use, if not all of the surroundings'.
+        scene: nodes that are put in front of the player, as the environment's reset takes them.
+        requires: mods that the game must have.
+    """
+
+    name: str
+    prompts: dict[str, str]
+    env: str
+    surroundings: str
+    steps: int
+    success: Condition
+    measure: Rule
+    measure_name: str
+    split: str = "eval"
+    inventory: dict[str, int] = dataclasses.field(default_factory=dict)
+    player: str = ""
+    time_of_day: float | None = None
+    level: int = 1
+    aliases: tuple[str, ...] = ()
+    note: str = ""
+    starts: tuple[str, ...] = ()
+    scene: tuple[Mapping[str, Any], ...] = ()
+    requires: tuple[str, ...] = ()
+
+    def reset_options(self) -> dict[str, Any]:
+        """What the environment's reset needs beside the start state."""
+        options: dict[str, Any] = {"surroundings": self.surroundings, "inventory": dict(self.inventory)}
+        if self.time_of_day is not None:
+            options["time_of_day"] = self.time_of_day
+        if self.scene:
+            options["scene"] = [dict(node) for node in self.scene]
+        return options
+
+    def states(self, kept: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Those of the surroundings' start states that this task uses, in their order.
+
+        Raises:
+            UserError: the task names one that is not kept.
+        """
+        missing = sorted(set(self.starts) - {str(state.get("id")) for state in kept})
+        if missing:
+            raise UserError("This task begins where there is no start state.", where=f"{self.name}.starts", got=", ".join(missing))
+        return [dict(state) for state in kept if not self.starts or state["id"] in self.starts]
+
+    def is_called(self, name: str) -> bool:
+        """Whether this is the task's name or an alias, whatever its case, dashes and underscores."""
+        return _plain(name) in (_plain(known) for known in (self.name, *self.aliases))
+
+    def unavailable(self) -> str:
+        """Why the environment on this machine cannot offer the task; "" if it can."""
+        from steve1.envs import missing_mods
+
+        return "; ".join(f"needs {mod}: {todo}" for mod, todo in missing_mods(self.env, self.requires).items())
+
+    def judge(self, trace: Trace) -> tuple[bool, float]:
+        """(success, measure) of an episode; the prompt under which it was played does not matter."""
+        return self.success.holds(trace), self.measure.value(trace)
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """Tasks of the same place can all be judged on one episode."""
+        scene = tuple(tuple(sorted(node.items())) for node in self.scene)
+        own = (self.starts, scene) if self.starts or scene else ()
+        return (self.env, self.surroundings, self.split, tuple(sorted(self.inventory.items())), self.steps, self.time_of_day, *own)
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """All tasks of one environment, by name."""
+
+    env: str
+    tasks: dict[str, Task]
+    path: Path
+
+    def find(self, name: str) -> Task:
+        """The task of that name or alias.
+
+        Raises:
+            UserError: there is none; names the nearest.
+        """
+        for task in self.tasks.values():
+            if task.is_called(name):
+                return task
+        known = list(self.tasks) + [alias for task in self.tasks.values() for alias in task.aliases]
+        raise UserError(f'There is no task "{name}".', where=self.path, expected=nearest(name, known), todo="--tasks takes names of this file, or all")
+
+    def by_prompt(self, prompt: str) -> Task | None:
+        """The task that this is a prompt of, in any language; None if there is none."""
+        wanted = prompt.strip().lower()
+        return next((task for task in self.tasks.values() if wanted in (text.lower() for text in task.prompts.values())), None)
+
+    def english(self, prompt: str) -> str:
+        """The English prompt of the task that `prompt` belongs to in another language; any other prompt as it is."""
+        task = None if prompt.isascii() else self.by_prompt(prompt)
+        return task.prompts["en"] if task else prompt
+
+    def select(self, names: Sequence[str]) -> list[Task]:
+        """Tasks by name or "level1" … "level3", in the order given and without repeats; "all" or nothing: every one.
+
+        What this machine's game cannot offer is left out with a warning where a group was named.
+
+        Raises:
+            UserError: an unknown name, or a task named by itself that is not available (says what to install).
+        """
+        chosen: dict[str, Task] = {}
+        for name in names or ("all",):
+            level = name.lower().removeprefix("level")
+            if name != "all" and not (level.isdigit() and name.lower() != level):
+                task = self.find(name)
+                if reason := task.unavailable():
+                    raise UserError(f'The task "{task.name}" is not available here.', where=self.path, got=reason)
+                chosen[task.name] = task
+                continue
+            group = [task for task in self.tasks.values() if name == "all" or task.level == int(level)]
+            if not group:
+                raise UserError("There is no such level.", where=self.path, got=name, expected=", ".join(sorted({f"level{t.level}" for t in self.tasks.values()})))
+            for task in group:
+                if reason := task.unavailable():
+                    _log.warning("the task %s is not available here: %s", task.name, reason)
+                else:
+                    chosen[task.name] = task
+        return list(chosen.values())
+
+
+def _plain(name: str) -> str:
+    """A task's name without case, dashes, blanks or underscores: "Build_Village-House" is "buildvillagehouse"."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _texts(content: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    value = content.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise UserError(f"{key} must be a list of texts.", where=f"{where}.{key}", got=value)
+    return tuple(value)
+
+
+def _text(content: Mapping[str, Any], key: str, where: str) -> str:
+    value = content[key]
+    if not isinstance(value, str) or not value:
+        raise UserError(f"{key} must be text.", where=f"{where}.{key}", got=value)
+    return value
+
+
+def _parse_task(name: str, content: Any, env: str, defaults: Mapping[str, Any], where: str) -> Task:
+    if not isinstance(content, Mapping):
+        raise UserError("A task must be a mapping.", where=where, got=content)
+    merged = {**defaults, **content}
+    missing, unknown = _REQUIRED - set(merged), set(merged) - _REQUIRED - _OPTIONAL
+    if missing or unknown:
+        raise UserError(
+            "This task has missing or unknown keys.",
+            where=where,
+            expected=f"{', '.join(sorted(_REQUIRED))}; optional: {', '.join(sorted(_OPTIONAL))}",
+            got=f"missing: {', '.join(sorted(missing)) or 'none'}; unknown: {', '.join(sorted(unknown)) or 'none'}",
+        )
+    prompts = merged["prompts"]
+    if not isinstance(prompts, Mapping) or not isinstance(prompts.get("en"), str):
+        raise UserError("A task needs prompts with at least English.", where=f"{where}.prompts", expected="{en: ..., zh: ...}", got=prompts)
+    if not isinstance(merged["steps"], int) or merged["steps"] < 1:
+        raise UserError("A task's steps must be a whole number above 0.", where=f"{where}.steps", got=merged["steps"])
+    inventory = merged.get("inventory") or {}
+    if not isinstance(inventory, Mapping) or not all(isinstance(count, int) and count > 0 for count in inventory.values()):
+        raise UserError("An inventory is {item: count}.", where=f"{where}.inventory", got=inventory)
+    scene = merged.get("scene") or []
+    if not isinstance(scene, list) or not all(isinstance(node, Mapping) and isinstance(node.get("node"), str) for node in scene):
+        raise UserError("A scene is a list of nodes.", where=f"{where}.scene", expected="[{node: name, ahead: 3}]", got=scene)
+    measure = dict(merged["measure"]) if isinstance(merged["measure"], Mapping) else {}
+    label = measure.pop("name", "")
+    rule = parse_rule(measure, f"{where}.measure", threshold=False)
+    return Task(
+        name=name,
+        prompts={str(language): str(text) for language, text in prompts.items()},
+        env=env,
+        surroundings=_text(merged, "surroundings", where),
+        steps=merged["steps"],
+        success=parse_condition(merged["success"], f"{where}.success"),
+        measure=rule,
+        measure_name=str(label) or f"{rule.kind.replace('_', ' ')} ({rule.unit})",
+        inventory=dict(inventory),
+        player=str(merged.get("player", "")),
+        time_of_day=merged.get("time_of_day"),
+        level=int(merged.get("level", 1)),
+        aliases=_texts(merged, "aliases", where),
+        note=str(merged.get("note", "")),
+        starts=_texts(merged, "starts", where),
+        scene=tuple(dict(node) for node in scene),
+        requires=_texts(merged, "requires", where),
+    )
+
+
+def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
+    """Read a suite: an environment's name (`tasks/<name>.yaml`; the Minecrafts without one of their own share `minecraft.yaml`)
+    or the path of a YAML file.
+
+    Raises:
+        UserError: no such suite, not YAML, or a task that does not say what it must.
+    """
+    import yaml
+
+    from steve1.envs import MINECRAFTS
+
+    given = Path(name)
+    path = given if given.suffix in (".yaml", ".yml") else FOLDER / f"{name}.yaml"
+    if not path.exists() and str(name) in MINECRAFTS:
+        path = FOLDER / "minecraft.yaml"
+    if not path.exists():
+        known = [file.stem for file in FOLDER.glob("*.yaml")]
+        raise UserError("There is no such suite of tasks.", where=path, expected=nearest(str(name), known))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as fault:
+        raise UserError("This file is not YAML.", where=path, got=str(fault)) from None
+    if not isinstance(content, Mapping) or not isinstance(content.get("tasks"), Mapping) or not isinstance(content.get("env"), str):
+        raise UserError("A suite needs env and tasks.", where=path, got=type(content).__name__)
+    defaults = content.get("defaults") or {}
+    env = str(name) if path.stem == "minecraft" and str(name) in MINECRAFTS else content["env"]
+    tasks = {
+        str(key): _parse_task(str(key), value, env, defaults, f"{path}: tasks.{key}") for key, value in content["tasks"].items()
+    }
+    return Suite(env, tasks, path)

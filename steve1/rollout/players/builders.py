@@ -1,0 +1,191 @@
+"""The scripts of the players that build: a floor, a wall, a lamp's switch.
+
+In: what the player sees, the ground around it (info["near"]["ground"]) and what stands where something was placed (info["built"],
+info["scene"]). Out: actions, for ever. A block is placed by looking at the top of what it shall stand on.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Generator, Iterator
+
+import numpy as np
+
+from steve1.rollout.players.player import EYE, Action, Player, Script, wrap
+
+Place = tuple[int, int, int]
+_REACH = 3.7  # nodes from the eyes
+_BODY = 0.85  # a block this near in both axes would stand in the player
+_NEIGHBOURS = ((1, 0), (-1, 0), (0, 1), (0, -1))
+
+
+class Builder(Player):
+    """Knows the ground, and can put a block onto a place."""
+
+    def ground(self) -> dict[tuple[int, int], int]:
+        """{(x, z): y of the highest node of the ground}."""
+        tops: dict[tuple[int, int], int] = {}
+        for x, y, z in self.info.get("near", {}).get("ground") or ():
+            tops[int(x), int(z)] = max(int(y), tops.get((int(x), int(z)), int(y)))
+        return tops
+
+    def plants(self) -> set[tuple[int, int]]:
+        return {(int(x), int(z)) for x, _, z in self.info.get("near", {}).get("plant") or ()}
+
+    def built(self) -> dict[Place, str]:
+        return {(int(x), int(y), int(z)): str(name) for x, y, z, name in self.info.get("built") or ()}
+
+    def distance(self, place: tuple[float, float, float]) -> float:
+        return float(np.linalg.norm(np.asarray(place, float) - self.position - [0.0, EYE, 0.0]))
+
+    def in_the_way(self, x: float, z: float) -> bool:
+        return abs(x - self.position[0]) < _BODY and abs(z - self.position[2]) < _BODY
+
+    def look_at(self, point: tuple[float, float, float], within: float = 0.6) -> Script:
+        for _ in range(40):
+            pitch, yaw, _ = self.direction(np.asarray(point, float))
+            if self.off(pitch, yaw) <= within:
+                return
+            yield {"camera": self.aim_step(pitch, yaw)}
+
+    def put(self, place: Place) -> Generator[Action, None, bool]:
+        """Put the block in hand onto what is below `place`; the generator's value tells whether it stands there."""
+        yield from self.look_at((place[0], place[1] - 0.5, place[2]))
+        yield {"camera": [0.0, 0.0]}
+        yield {"use": 1, "camera": [0.0, 0.0]}
+        for _ in range(6):  # what the game tells lags by up to three ticks
+            if place in self.built():
+                return True
+            yield {"camera": [0.0, 0.0]}
+        return place in self.built()
+
+    def wander(self) -> Script:
+        """Go somewhere else, and stand still there."""
+        yield from self.walk(int(self.rng.integers(14, 26)), 25.0, wrap(self.yaw + self.rng.uniform(-80, 80)))
+        for _ in range(8):
+            yield {"camera": [0.0, 0.0]}
+
+
+class ShapeBuilder(Builder):
+    """Builds a shape again and again: chooses level ground within reach, then the lowest and farthest blocks first."""
+
+    def behave(self) -> Script:
+        while True:
+            plan = self.plan()
+            if plan is None:
+                yield from self.wander()
+                continue
+            misses = 0
+            for place in plan:
+                while misses < 3 and place not in self.built():
+                    done = yield from self.put(place)
+                    misses += not done
+            if misses >= 3:
+                yield from self.wander()
+                continue
+            yield from self.admire()
+
+    def admire(self) -> Script:
+        """Look at it for a while, then go on to another place."""
+        for _ in range(int(self.rng.integers(25, 50))):
+            yield {"camera": self.drift(0.1)}
+        yield from self.distract()
+        yield from self.wander()
+
+    @abc.abstractmethod
+    def shapes(self, x: int, z: int) -> Iterator[list[tuple[int, int]]]:
+        """Lists of columns around (x, z), each of which could carry the shape."""
+
+    layers = 1
+
+    def plan(self) -> list[Place] | None:
+        """Where each block goes, in the order of placing; None where the ground is nowhere level enough."""
+        tops, plants, own = self.ground(), self.plants(), {place[::2] for place in self.built()}
+        x, z = round(float(self.position[0])), round(float(self.position[2]))
+        best: list[Place] | None = None
+        least = np.inf
+        for columns in self.shapes(x, z):
+            heights = {tops.get(column) for column in columns}
+            if len(heights) != 1 or None in heights or own & set(columns) or any(self.in_the_way(*column) for column in columns):
+                continue
+            floor = int(heights.pop() or 0)
+            places = [(cx, floor + 1 + layer, cz) for layer in range(self.layers) for cx, cz in columns]
+            if max(self.distance((px, py - 0.5, pz)) for px, py, pz in places) > _REACH:
+                continue
+            middle = np.mean(columns, axis=0) - self.position[[0, 2]]
+            turn = abs(wrap(float(np.degrees(np.arctan2(middle[0], middle[1]))) - self.yaw))
+            # Plants hide what is behind them; what stands ahead is nearer than what needs a turn.
+            cost = 30 * sum(column in plants for column in columns) + turn / 10 + self.rng.uniform(0, 2)
+            if cost < least:
+                best, least = places, cost
+        return best and sorted(best, key=lambda place: (place[1], -self.distance(place)))
+
+
+class BuildFloor(ShapeBuilder):
+    """Three by three blocks on the ground."""
+
+    def shapes(self, x: int, z: int) -> Iterator[list[tuple[int, int]]]:
+        for dx in range(-3, 4):
+            for dz in range(-3, 4):
+                yield [(x + dx + i, z + dz + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+
+
+class BuildWall(ShapeBuilder):
+    """Four blocks long, two high."""
+
+    layers = 2
+
+    def shapes(self, x: int, z: int) -> Iterator[list[tuple[int, int]]]:
+        for across in (-2, 2):
+            for begin in range(-3, 1):
+                yield [(x + begin + i, z + across) for i in range(4)]
+                yield [(x + across, z + begin + i) for i in range(4)]
+
+
+class LightLamp(Builder):
+    """Put the switch beside the lamp that stands there, and use it once."""
+
+    def behave(self) -> Script:
+        while True:
+            lamp, switch = self.find(self.scene(), "lamp"), self.find(self.built(), "switch")
+            if self.find(self.scene(), "lamp_lit") or not lamp:
+                yield from self.watch_it()
+            elif switch:
+                yield from self.look_at((switch[0], switch[1], switch[2]), within=1.5)
+                yield {"use": 1, "camera": [0.0, 0.0]}
+                for _ in range(8):
+                    yield {"camera": [0.0, 0.0]}
+            else:
+                beside = self.beside(lamp)
+                if beside is None or not (yield from self.put(beside)):
+                    yield from self.come_near(lamp)
+
+    def scene(self) -> dict[Place, str]:
+        return {(int(x), int(y), int(z)): str(name) for x, y, z, name in self.info.get("scene") or ()}
+
+    @staticmethod
+    def find(blocks: dict[Place, str], name: str) -> Place | None:
+        return next((place for place, found in sorted(blocks.items()) if found == name), None)
+
+    def beside(self, lamp: Place) -> Place | None:
+        """The nearest place next to the lamp that stands on ground of the lamp's height."""
+        tops = self.ground()
+        sides = [(lamp[0] + dx, lamp[1], lamp[2] + dz) for dx, dz in _NEIGHBOURS]
+        free = [s for s in sides if tops.get((s[0], s[2])) == lamp[1] - 1 and not self.in_the_way(s[0], s[2]) and self.distance(s) < _REACH]
+        return min(free, key=self.distance, default=None)
+
+    def come_near(self, lamp: Place) -> Script:
+        """Step towards the lamp, or back where one stands on it."""
+        _, yaw, flat = self.direction(np.asarray(lamp, float))
+        yield from self.aim(30.0, yaw, within=3.0)
+        way = "forward" if flat > 2.2 else "back"
+        for _ in range(int(self.rng.integers(4, 9))):
+            yield {way: 1, "camera": self.drift(0.05)}
+        for _ in range(5):
+            yield {"camera": [0.0, 0.0]}
+
+    def watch_it(self) -> Script:
+        for _ in range(30):
+            yield {"camera": self.drift(0.1)}
+        if self.distracted():
+            yield from self.distract(-30, 50)

@@ -1,0 +1,93 @@
+"""The scripts of the players that use the inventory's screen.
+
+In: what the player sees and where the pointer is (info["pointer"], pixels). Out: actions, for ever. While the screen is open, camera moves
+move the pointer and attack clicks, as in any recording.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from steve1.rollout.players.player import DEGREES_PER_PIXEL, Player, Script
+
+# Of the game's inventory screen, from the picture's middle, in parts of the picture's height: the first slot, the first field of
+# the crafting grid, what comes out, and the distance between two slots.
+_SLOT, _GRID, _RESULT, _NEXT = (-0.2535, 0.0694), (-0.1278, -0.2472), (0.1625, -0.1778), 0.0717
+_RECORDER_HEIGHT = 720  # a recorder's mouse counts on a picture of this height
+_CLOSE = 0.012
+
+
+class Screen(Player):
+    """Opens and closes the inventory and points at its parts."""
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self.obs.get("is_gui_open"))
+
+    def toggle(self) -> Script:
+        """Press the inventory key once, and wait for the screen to come or go."""
+        yield {"inventory": 1, "camera": [0.0, 0.0]}
+        for _ in range(4):
+            yield {"camera": [0.0, 0.0]}
+
+    def point(self, place: tuple[float, float], most: int = 60) -> Script:
+        """Move the pointer to a place (x, y from the middle, in heights)."""
+        for _ in range(most):
+            height, width = self.obs["pov"].shape[:2]
+            x, y = self.info.get("pointer") or (width / 2, height / 2)
+            right, down = place[0] - (x - width / 2) / height, place[1] - (y - height / 2) / height
+            if max(abs(right), abs(down)) < _CLOSE or not self.is_open:
+                return
+            degrees = _RECORDER_HEIGHT * DEGREES_PER_PIXEL
+            yield {"camera": [self.move(down * degrees), self.move(right * degrees)]}
+
+    def click(self, place: tuple[float, float]) -> Script:
+        yield from self.point(place)
+        yield {"camera": [0.0, 0.0]}
+        yield {"attack": 1, "camera": [0.0, 0.0]}
+        for _ in range(3):
+            yield {"camera": [0.0, 0.0]}
+
+
+def slot(column: int, row: int = 0) -> tuple[float, float]:
+    """A slot of the inventory: row 0 is the one in hand."""
+    return _SLOT[0] + column * _NEXT, _SLOT[1] + row * _NEXT
+
+
+class OpenInventory(Screen):
+    """Open the inventory, look over its slots, close it, and open it again."""
+
+    def behave(self) -> Script:
+        while True:
+            for _ in range(int(self.rng.integers(3, 13))):
+                yield {"camera": self.drift(0.15)}
+            yield from self.toggle()
+            until = self.tick + int(self.rng.integers(50, 110))
+            while self.is_open and self.tick < until:
+                yield from self.point(slot(int(self.rng.integers(0, 8)), int(self.rng.integers(0, 3))), most=25)
+                for _ in range(int(self.rng.integers(2, 8))):
+                    yield {"camera": [0.0, 0.0]}
+            if self.is_open:
+                yield from self.toggle()
+
+
+class CraftPlanks(Screen):
+    """Put the logs into the crafting grid and take planks out, until no log is left."""
+
+    def behave(self) -> Script:
+        while True:
+            yield from self.toggle()
+            if self.is_open:
+                yield from self.click(slot(0))
+                yield from self.click((_GRID[0] + _NEXT * int(self.rng.integers(0, 3)), _GRID[1] + _NEXT * int(self.rng.integers(0, 3))))
+                for column in range(int(self.rng.integers(2, 5))):
+                    yield from self.click(_RESULT)
+                    yield from self.click(slot(2 + column))
+                yield from self.toggle()
+            for _ in range(int(self.rng.integers(40, 80))):
+                yield {"camera": self.drift(0.1)}
+            if self.crafted() >= 16:
+                yield from self.distract()
+
+    def crafted(self) -> int:
+        return int(np.sum(list(self.info.get("crafted", {}).values()) or [0]))

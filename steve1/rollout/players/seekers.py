@@ -1,0 +1,242 @@
+"""The scripts of the players that go to something: trunks, grass, water.
+
+In: what the player sees and the nodes that the game lists around it (info["near"]). Out: actions, for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+
+from steve1.rollout.players.player import EYE, Action, Player, Script, wrap
+
+_REACH = 3.6  # nodes from the eyes
+
+
+class ChopTree(Player):
+    """Go to the nearest trunk, face it, hold attack until a log comes off, go on with the next."""
+
+    def behave(self) -> Script:
+        while True:
+            trunk = self.nearest_trunk()
+            if trunk is None:
+                yield from self.walk(25, self.rng.uniform(-5, 8), wrap(self.yaw + self.rng.uniform(-80, 80)))
+                continue
+            arrived = yield from self.approach(trunk)
+            if arrived:
+                yield from self.chop(trunk)
+            if self.distracted():
+                yield from self.distract()
+
+    def trunks(self) -> np.ndarray:
+        """Trunk nodes (N,3) between the feet and what an arm reaches above."""
+        nodes = np.asarray(self.info.get("near", {}).get("trunk") or np.zeros((0, 3)), float).reshape(-1, 3)
+        rise = nodes[:, 1] - self.position[1]
+        return nodes[(rise > -0.6) & (rise < 3.4)]
+
+    def nearest_trunk(self) -> np.ndarray | None:
+        nodes = self.trunks()
+        if not len(nodes):
+            return None
+        eye = self.position + [0, EYE, 0]
+        cost = np.linalg.norm((nodes - eye) * [1, 0.6, 1], axis=1)
+        return nodes[int(np.argmin(cost))]
+
+    def approach(self, trunk: np.ndarray) -> Generator[Action, None, bool]:
+        """Walk up to a trunk; the generator's value tells whether it is in reach."""
+        places, side = [self.position.copy()], 0
+        for _ in range(120):
+            pitch, yaw, flat = self.direction(trunk)
+            if flat < 1.9 or np.linalg.norm(trunk - self.position - [0, EYE, 0]) < 2.3:
+                return True
+            places.append(self.position.copy())
+            stuck = len(places) > 8 and np.linalg.norm((places[-1] - places[-8])[[0, 2]]) < 0.7
+            if stuck and len(places) % 24 > 16:
+                side = 8
+            side = max(side - 1, 0)
+            error = abs(wrap(yaw - self.yaw))
+            camera = self.aim_step(pitch if flat < 4 else 5.0, yaw) if error > 1.5 or flat < 4 else self.drift(0.05)
+            action = {"forward": int(error < 50), "jump": int(stuck), "camera": camera}
+            yield {**action, **({"left": 1} if side else {})}
+        return False
+
+    def chop(self, trunk: np.ndarray) -> Script:
+        """Hold attack on one trunk node until it is gone (about 72 ticks by hand)."""
+        logs = self.obs["inventory"].get("log", 0)
+        pitch, yaw, _ = self.direction(trunk)
+        yield from self.aim(pitch, yaw, within=2.0)
+        for _ in range(95):
+            pitch, yaw, _ = self.direction(trunk)
+            camera = self.aim_step(pitch, yaw) if self.off(pitch, yaw) > 3.0 else [0.0, 0.0]
+            yield {"attack": 1, "camera": camera}
+            if self.obs["inventory"].get("log", 0) > logs:
+                return
+
+
+class CollectLeaves(ChopTree):
+    """Go under the nearest leaves, face them, hold attack as long as leaves take; try others where something is in between."""
+
+    def reset(self, obs: dict[str, Any], info: dict[str, Any]) -> None:
+        super().reset(obs, info)
+        self._hidden: set[tuple[int, ...]] = set()
+
+    def trunks(self) -> np.ndarray:
+        """Leaves (N,3) that an arm reaches from the ground, without those that turned out to be hidden."""
+        seen = [place for place in self.info.get("near", {}).get("leaves") or () if tuple(place) not in self._hidden]
+        nodes = np.asarray(seen or np.zeros((0, 3)), float).reshape(-1, 3)
+        rise = nodes[:, 1] - self.position[1]
+        return nodes[(rise > 0.4) & (rise < 4.6)]
+
+    def approach(self, trunk: np.ndarray) -> Generator[Action, None, bool]:
+        for tick in range(90):
+            pitch, yaw, _ = self.direction(trunk)
+            if np.linalg.norm(trunk - self.position - [0, EYE, 0]) < _REACH:
+                return True
+            moved = self.info.get("velocity", [0, 0, 0])
+            slow = tick > 8 and np.hypot(moved[0], moved[2]) < 1.0
+            error = abs(wrap(yaw - self.yaw))
+            camera = self.aim_step(max(pitch, -35.0), yaw) if self.off(max(pitch, -35.0), yaw) > 1.5 else self.drift(0.05)
+            yield {"forward": int(error < 50), "jump": int(slow), "camera": camera, **({"left": 1} if slow and tick % 30 > 15 else {})}
+        self._hidden.add(tuple(int(n) for n in trunk))
+        return False
+
+    def chop(self, trunk: np.ndarray) -> Script:
+        pitch, yaw, _ = self.direction(trunk)
+        yield from self.aim(pitch, yaw, within=2.0)
+        before = self.picked()
+        for _ in range(16):
+            yield {"attack": 1, "camera": [0.0, 0.0]}
+            if self.picked() > before:
+                return
+        self._hidden.add(tuple(int(n) for n in trunk))
+
+    def picked(self) -> int:
+        return sum(self.info.get("dug", {}).values())
+
+
+class CollectGrass(Player):
+    """Go from tuft to tuft, and hold attack only as long as a tuft takes (less than dirt would)."""
+
+    group = "grass"
+
+    def behave(self) -> Script:
+        while True:
+            tuft = self.nearest_tuft()
+            if tuft is None:
+                yield from self.walk(20, self.rng.uniform(15, 35), wrap(self.yaw + self.rng.uniform(-60, 60)))
+            else:
+                yield from self.approach(tuft)
+                yield from self.pick(tuft)
+            if self.distracted():
+                yield from self.distract()
+
+    def nearest_tuft(self) -> np.ndarray | None:
+        nodes = np.asarray(self.info.get("near", {}).get(self.group) or np.zeros((0, 3)), float).reshape(-1, 3)
+        if not len(nodes):
+            return None
+        delta = nodes - self.position
+        flat = np.hypot(delta[:, 0], delta[:, 2])
+        turn = np.abs(wrap_all(np.degrees(np.arctan2(delta[:, 0], delta[:, 2])) - self.yaw))
+        cost = flat + turn / 45 + 100 * (flat < 0.8)
+        return nodes[int(np.argmin(cost))] + [0.0, -0.4, 0.0]
+
+    def approach(self, tuft: np.ndarray) -> Script:
+        for tick in range(60):
+            pitch, yaw, flat = self.direction(tuft)
+            if flat < 2.5:
+                return
+            moved = self.info.get("velocity", [0, 0, 0])
+            slow = tick > 6 and np.hypot(moved[0], moved[2]) < 1.0
+            error = abs(wrap(yaw - self.yaw))
+            camera = self.aim_step(min(pitch, 40.0), yaw) if self.off(min(pitch, 40.0), yaw) > 1.5 else [0.0, 0.0]
+            yield {"forward": int(error < 40), "jump": int(slow), "camera": camera}
+
+    def pick(self, tuft: np.ndarray) -> Script:
+        had = self.picked()
+        for _ in range(25):
+            pitch, yaw, _ = self.direction(tuft)
+            if self.off(pitch, yaw) <= 1.0:
+                break
+            yield {"camera": self.aim_step(pitch, yaw)}
+        for _ in range(11):
+            if self.picked() > had:
+                return
+            yield {"attack": 1, "camera": [0.0, 0.0]}
+        yield {"camera": [0.0, 0.0]}
+        for _ in range(3):
+            yield {"forward": 1, "camera": self.drift(0.1)}
+
+    def picked(self) -> int:
+        return sum(count for name, count in self.info.get("dug", {}).items() if name == "tall_grass")
+
+
+class PickFlower(CollectGrass):
+    """Go from flower to flower and pick them."""
+
+    group = "flower"
+
+    def picked(self) -> int:
+        return sum(self.info.get("dug", {}).values())
+
+
+class Swim(Player):
+    """Go into the water and swim on where there is more of it."""
+
+    def behave(self) -> Script:
+        while True:
+            yaw = self.to_water()
+            pitch = self.rng.uniform(-3, 14)
+            begin = self.tick
+            yield from self.swim(int(self.rng.integers(25, 60)), pitch, yaw)
+            if self.distracted():
+                yield from self.distract(-50, 60, forward=1, jump=1)
+            elif self.tick - begin < 20:
+                yield from self.swim(15, pitch, wrap(self.yaw + self.rng.uniform(60, 150)))
+
+    def to_water(self) -> float:
+        """The heading with the most water within eleven nodes, rather ahead than behind."""
+        nodes = np.asarray(self.info.get("near", {}).get("water") or np.zeros((0, 3)), float).reshape(-1, 3)
+        delta = nodes[:, [0, 2]] - self.position[[0, 2]]
+        if not len(nodes):
+            return wrap(self.yaw + self.rng.uniform(-40, 40))
+        angles = np.degrees(np.arctan2(delta[:, 0], delta[:, 1]))
+        headings = self.yaw + np.arange(-180, 180, 15)
+        votes = [
+            (np.abs(wrap_all(angles - heading)) < 15).sum() * (1.3 if abs(wrap(heading - self.yaw)) < 50 else 1.0)
+            for heading in headings
+        ]
+        return wrap(float(headings[int(np.argmax(votes))]) + self.rng.uniform(-8, 8))
+
+    def swim(self, ticks: int, pitch: float, yaw: float) -> Script:
+        places = [self.position.copy()]
+        for tick in range(ticks):
+            places.append(self.position.copy())
+            if tick > 18 and np.linalg.norm((places[-1] - places[-16])[[0, 2]]) < 0.8:
+                return
+            off = self.off(pitch, yaw)
+            camera = self.aim_step(pitch, yaw) if off > 1.5 else self.drift(0.06)
+            wet = bool(self.info.get("in_water"))
+            slow = tick > 8 and np.linalg.norm((places[-1] - places[-8])[[0, 2]]) < 0.8
+            yield {"forward": int(off < 60), "jump": int(wet or slow), "camera": camera}
+
+
+class Dive(Swim):
+    """Go into the water and down in it."""
+
+    def swim(self, ticks: int, pitch: float, yaw: float) -> Script:
+        if not self.info.get("in_water"):
+            yield from super().swim(25, pitch, yaw)
+            return
+        for _ in range(ticks):
+            if not self.info.get("in_water"):
+                return
+            under = bool(self.info.get("under_water"))
+            down = self.rng.uniform(15, 50)
+            camera = self.aim_step(down, yaw) if self.off(down, yaw) > 25 else self.drift(0.06)
+            yield {"sneak": 1, "forward": int(not under or self.rng.random() < 0.3), "camera": camera}
+
+
+def wrap_all(degrees: np.ndarray) -> np.ndarray:
+    return (degrees + 180.0) % 360.0 - 180.0

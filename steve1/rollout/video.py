@@ -1,0 +1,173 @@
+"""Videos of episodes: one player with its overlay, or several side by side in one file.
+
+In: frames and actions while an episode is played; finished videos with a title and a result each. Out: H.264 files at the game's
+20 frames a second, whole or not there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError
+from steve1.data.media.video import VideoWriter, read_frames
+
+from steve1.rollout.lettering import darken, fit, letters, write
+from steve1.rollout.overlay import Overlay
+
+FPS = 20
+_TITLE, _RESULT, _HEADER, _MAX_WIDTH = 26, 24, 30, 1280
+_GREEN, _GREY, _RED = (120, 220, 120), (220, 220, 220), (240, 120, 110)
+
+
+class EpisodeVideo:
+    """Context manager whose `on_frame` writes an episode's frames with their overlay to `path`."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        prompt: str,
+        steps: int,
+        *,
+        title: str = "",
+        caption: Callable[[int], str] | None = None,
+    ) -> None:
+        """`caption(step)`: a further line to show at that step, e.g. the goal's similarity; None: no line."""
+        self.path, self._overlay, self._caption = Path(path), Overlay(prompt, steps, title=title), caption
+        self._writer: Any = None
+
+    def on_frame(self, frame: NDArray[np.uint8], action: Mapping[str, Any], step: int) -> None:
+        """Write one frame; step 0 starts the file anew, so that a repeated episode leaves no half of the first."""
+        if step == 0:
+            self._discard()
+        if self._writer is None:
+            self._writer = VideoWriter(self.path, frame.shape[1], frame.shape[0], fps=FPS)
+            self._writer.__enter__()
+        picture = self._overlay.draw(frame, action, step)
+        text = self._caption(step) if self._caption else ""
+        if text:
+            darken(picture, 0, 26, letters(text, 13).shape[1] + 16, 20)
+            write(picture, text, 8, 27, 13)
+        self._writer.write(picture)
+
+    def _discard(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            fault = KeyboardInterrupt("the episode is repeated")
+            writer.__exit__(type(fault), fault, None)
+
+    def __enter__(self) -> EpisodeVideo:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            self._discard()
+        elif self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.__exit__(None, None, None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One video of a comparison.
+
+    Attributes:
+        video: the file to show.
+        title: who plays.
+        result: the line below; or one for each step, the last of which is shown at the end.
+        success: colours the result (None: not judged).
+    """
+
+    video: Path
+    title: str
+    result: str | Sequence[str] = ""
+    success: bool | None = None
+
+    def result_at(self, step: int | None) -> str:
+        """The result line at `step`; None: the last one."""
+        if isinstance(self.result, str):
+            return self.result
+        last = len(self.result) - 1
+        return self.result[last if step is None else min(step, last)] if self.result else ""
+
+
+def _bar(width: int, height: int, text: str, size: int, colour: tuple[int, int, int], ground: int) -> NDArray[np.uint8]:
+    bar = np.full((height, width, 3), ground, dtype=np.uint8)
+    line = fit(text, size, width - 12)
+    write(bar, line, (width - letters(line, size).shape[1]) // 2, (height - int(size * 1.35)) // 2, size, colour)
+    return bar
+
+
+def _endless(video: Path) -> Iterator[tuple[NDArray[np.uint8], bool]]:
+    """Frames of `video` with True, then its last frame with False for ever."""
+    last = None
+    for frame in read_frames(video):
+        last = frame
+        yield frame, True
+    if last is None:
+        raise UserError("This video has no frames.", where=video)
+    while True:
+        yield last, False
+
+
+def grid(count: int, width: int, height: int) -> tuple[int, int, int, int]:
+    """(columns, rows, panel width, panel height), even numbers, the whole no wider than 1280 pixels."""
+    columns = count if count <= 3 else math.ceil(math.sqrt(count))
+    panel = min(width, _MAX_WIDTH // columns) // 2 * 2
+    return columns, math.ceil(count / columns), panel, round(height * panel / width) // 2 * 2
+
+
+def side_by_side(panels: Sequence[Panel], path: str | os.PathLike[str], *, heading: str = "", hold: int = 20) -> Path:
+    """Put several videos into one file, step by step, with a title above and a result below each.
+
+    Args:
+        panels: at least one; the first one's size rules. A shorter video shows its last frame to the end.
+        path: the file to write.
+        heading: one line above all, e.g. the prompt.
+        hold: frames for which the end stays on show, results in colour.
+
+    Raises:
+        UserError: no panel, or a video that cannot be read.
+    """
+    if not panels:
+        raise UserError("There is nothing to put side by side.", expected="at least one video")
+    streams = [_endless(panel.video) for panel in panels]
+    current = [next(stream)[0] for stream in streams]
+    columns, rows, width, height = grid(len(panels), current[0].shape[1], current[0].shape[0])
+    titles = [_bar(width, _TITLE, panel.title, 15, (255, 255, 255), 50) for panel in panels]
+    top = [_bar(columns * width, _HEADER, heading, 17, (255, 255, 255), 20)] if heading else []
+    size = (columns * width, rows * (height + _TITLE + _RESULT) + len(top) * _HEADER)
+
+    def compose(step: int | None) -> NDArray[np.uint8]:
+        cells = []
+        for panel, title, frame in zip(panels, titles, current):
+            colour = _GREY if step is not None or panel.success is None else _GREEN if panel.success else _RED
+            small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+            cells.append(np.vstack([title, small, _bar(width, _RESULT, panel.result_at(step), 14, colour, 30)]))
+        blank = np.zeros_like(cells[0])
+        cells += [blank] * (columns * rows - len(cells))
+        lines = [np.hstack(cells[row * columns : (row + 1) * columns]) for row in range(rows)]
+        return np.vstack(top + lines)
+
+    with VideoWriter(path, size[0], size[1], fps=FPS) as writer:
+        step = 0
+        while True:
+            writer.write(compose(step))
+            following = [next(stream) for stream in streams]
+            if not any(alive for _, alive in following):
+                break
+            current = [frame for frame, _ in following]
+            step += 1
+        end = compose(None)
+        for _ in range(hold):
+            writer.write(end)
+    return Path(path)

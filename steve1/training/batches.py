@@ -1,0 +1,222 @@
+"""Room `training`, the way of the data into the network.
+
+In: a dataset of windows and the place where the run stands. Out: pieces, one for each optimizer step: the same TRUNC_T frames of
+GRADIENT_ACCUM_STEPS batches, on the device, in the order that a run which never stopped would see them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError
+from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.layouts import FIRST_GOAL
+from steve1.data.loading.sampling import ListEntry, read_list
+from steve1.data.loading.windows import WindowDataset, batches
+from steve1.training.config import TrainSettings
+
+ARRAYS = ("frames", "goals", "first", "buttons", "camera")
+Part = dict[str, torch.Tensor]
+Goal = NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """What one optimizer step works on."""
+
+    parts: list[Part]
+    """One dict a micro-batch: frames u8 (B,C,128,128,3), goals f32 (B,C,E), first bool (B,C), buttons and camera i64 (B,C)."""
+    group: int
+    chunk: int
+    starts: bool
+    """True at the first chunk of new windows: the recurrent state begins afresh."""
+    ends: bool
+    """True at the last chunk of the windows."""
+    episodes: list[str]
+    """Episode of each new window; empty unless `starts`."""
+    batches: list[dict[str, Any]]
+    """The whole windows that the piece was cut from, on the host."""
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of all micro-batches of this process."""
+        return sum(part["buttons"].numel() for part in self.parts)
+
+    @property
+    def following(self) -> tuple[int, int]:
+        """(group, chunk) of the next piece."""
+        return (self.group + 1, 0) if self.ends else (self.group, self.chunk + 1)
+
+
+def open_windows(settings: TrainSettings, goal: Goal | None = None) -> tuple[WindowDataset, WindowDataset | None]:
+    """Training and validation windows of the settings' lists.
+
+    Args:
+        goal: (E,): this one for every frame, in place of hindsight goals.
+
+    Raises:
+        UserError: a list or an episode that cannot be used, or an episode that is in both lists.
+    """
+    entries = read_list(settings.train_path)
+    val_entries = read_list(settings.val_path) if settings.val_path is not None else []
+    refuse_leaks(entries, val_entries)
+    train = _windows(settings, entries, goal, fixed=False)
+    return train, _windows(settings, val_entries, goal, fixed=True) if val_entries else None
+
+
+def open_retention(settings: TrainSettings) -> WindowDataset | None:
+    """Validation windows of old skills, always with hindsight goals; None where the settings name no such list.
+
+    Raises:
+        UserError: as `open_windows`.
+    """
+    if settings.retention_path is None:
+        return None
+    entries = read_list(settings.retention_path)
+    refuse_leaks(read_list(settings.train_path), entries)
+    return _windows(settings, entries, None, fixed=True)
+
+
+def demonstrated_goal(settings: TrainSettings) -> Goal:
+    """Where goal tuning begins without a prompt: the mean of the training episodes' goal embeddings, at their mean length; f32 (E,).
+
+    Raises:
+        UserError: an episode without goal embeddings.
+    """
+    total: NDArray[np.float64] | None = None
+    length, count = 0.0, 0
+    for entry in read_list(settings.train_path):
+        episode = Episode(entry.path)
+        episode.check_goals()
+        rows = np.asarray(episode.goals[FIRST_GOAL:], dtype=np.float64)
+        total = rows.sum(0) if total is None else total + rows.sum(0)
+        length, count = length + float(np.linalg.norm(rows, axis=1).sum()), count + len(rows)
+    assert total is not None, "a list names episodes"
+    return (total * (length / count) / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32)
+
+
+def _windows(
+    settings: TrainSettings, entries: Sequence[ListEntry], goal: Goal | None, *, fixed: bool
+) -> WindowDataset:
+    return WindowDataset(
+        entries,
+        settings.T,
+        min_btwn_goals=settings.min_btwn_goals,
+        max_btwn_goals=settings.max_btwn_goals,
+        p_uncond=settings.p_uncond,
+        seed=settings.seed,
+        goal_switch=settings.goal_switch,
+        fixed=fixed,
+        jitter=settings.jitter,
+        first_frame=settings.first_frame,
+        fixed_goal=goal,
+    )
+
+
+def refuse_leaks(train: Sequence[ListEntry], val: Sequence[ListEntry]) -> None:
+    """UserError where an episode stands in both lists: its validation loss would say nothing."""
+    seen = {entry.path.resolve(): entry for entry in train}
+    both = [(seen[entry.path.resolve()], entry) for entry in val if entry.path.resolve() in seen]
+    if both:
+        raise UserError(
+            f"{len(both)} episode(s) stand in the training list and in the validation list.",
+            where=f"{both[0][0].where} and {both[0][1].where}",
+            got=both[0][1].path.name,
+            todo="take them out of one list, or make both anew with bash 2_create_sampling.sh",
+        )
+
+
+def chunk_bounds(T: int, trunc_t: int) -> list[tuple[int, int]]:
+    """(start, stop) of the chunks of a window; the last is shorter where trunc_t does not divide T."""
+    return [(start, min(start + trunc_t, T)) for start in range(0, T, trunc_t)]
+
+
+def pieces(
+    dataset: WindowDataset,
+    settings: TrainSettings,
+    device: torch.device,
+    *,
+    group: int = 0,
+    chunk: int = 0,
+    rank: int = 0,
+    world: int = 1,
+) -> Iterator[Piece]:
+    """Endless pieces from (group, chunk) on; the next piece is already on its way to the device while one is worked on."""
+    ahead = _cut(dataset, settings, device, group, chunk, rank, world)
+    waiting = next(ahead)
+    for following in ahead:
+        yield waiting
+        waiting = following
+
+
+def _cut(
+    dataset: WindowDataset, settings: TrainSettings, device: torch.device, group: int, chunk: int, rank: int, world: int
+) -> Iterator[Piece]:
+    accum = settings.gradient_accum_steps
+    stream = batches(
+        dataset,
+        settings.batch_size,
+        workers=settings.num_workers,
+        start_batch=group * accum,
+        rank=rank,
+        world=world,
+        prefetch=max(2, accum),
+    )
+    bounds = chunk_bounds(settings.T, settings.trunc_t)
+    for number in itertools.count(group):
+        whole = list(itertools.islice(stream, accum))
+        episodes = [episode for batch in whole for episode in batch["episode"]]
+        for index in range(chunk if number == group else 0, len(bounds)):
+            start, stop = bounds[index]
+            yield Piece(
+                parts=[to_device(batch, start, stop, device) for batch in whole],
+                group=number,
+                chunk=index,
+                starts=index == 0,
+                ends=index == len(bounds) - 1,
+                episodes=episodes if index == 0 else [],
+                batches=whole,
+            )
+
+
+def to_device(batch: dict[str, Any], start: int, stop: int, device: torch.device) -> Part:
+    """Frames start..stop-1 of a batch of windows on the device; to a GPU through pinned memory, without waiting."""
+    part: Part = {}
+    for name in ARRAYS:
+        piece = batch[name][:, start:stop].contiguous()
+        if device.type == "cuda":
+            part[name] = piece.pin_memory().to(device, non_blocking=True)
+        elif name == "frames":
+            part[name] = piece.to(device)  # 8-bit: turned into floats exactly, wherever they lie
+        else:
+            part[name] = aligned(piece, device)
+    return part
+
+
+def aligned(tensor: torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
+    """A copy in memory that torch itself allocated.
+
+    Intel's MKL promises equal rounding from run to run only for operands that begin at multiples of 64 bytes, as torch's do.
+    Arrays of numpy's or of a file's begin anywhere, and what a run computes must not depend on where it was stopped.
+    """
+    return torch.empty_like(tensor, device=device, memory_format=torch.contiguous_format).copy_(tensor)
+
+
+def source_of(episode: str) -> str:
+    """The dataset folder that an episode lies in, as a name for curves."""
+    return Path(episode).parent.name or "data"
+
+
+def shares(windows: dict[str, int] | Counter[str]) -> dict[str, float]:
+    """Share of each source among the windows taken so far, as "share/<source>"."""
+    total = max(1, sum(windows.values()))
+    return {f"share/{name}": count / total for name, count in sorted(windows.items())}

@@ -1,0 +1,50 @@
+"""Room `training`, the files that a run is for: weights in the published form, an adapter beside them, or a tuned goal.
+
+In: the policy as it is trained. Out: files that play, convert and load like any other: low-rank additions merged, family file beside.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from steve1.core.checkpoint_metadata import Family, family_path, write_family
+from steve1.core.files import atomic_path, sha256_file
+from steve1.core.goal_file import GoalFile, write_goal
+from steve1.core.paths import display, resolve
+from steve1.policy import GoalPolicy, save_weights
+from steve1.training.lora import adapter_path, write_adapter
+from steve1.training.config import TrainSettings
+from steve1.training.finetune_modes import plain_policy, tuned_goal
+
+
+def companions(path: Path, settings: TrainSettings) -> list[Path]:
+    """`path` and the files that go with it."""
+    if settings.train_parts == "goal":
+        return [path]
+    return [path, family_path(path), *([adapter_path(path)] if settings.train_parts == "lora" else [])]
+
+
+def write_product(
+    policy: GoalPolicy, path: Path, settings: TrainSettings, family: Family, facts: dict[str, Any]
+) -> None:
+    """Write what is being trained, as it is now, with its companions; each whole or not at all.
+
+    Args:
+        facts: what a goal file says of its making, beside the settings.
+    """
+    goal = tuned_goal(policy)
+    start = "" if settings.starts_empty else family.hashes.get("in_weights", "")
+    if goal is not None:
+        numbers = goal.detach().float().cpu().numpy().astype(np.float32)
+        made_by = {"train_list": display(settings.train_path), "learning_rate": settings.learning_rate, **facts}
+        write_goal(path, GoalFile(numbers, display(resolve(settings.in_weights)), start, settings.fixed_prompt, made_by))
+        return
+    with atomic_path(path) as part:
+        save_weights(plain_policy(policy), part)
+    if settings.train_parts == "lora":
+        write_adapter(policy, adapter_path(path), start)
+    write_family(path, dataclasses.replace(family, hashes={**family.hashes, "weights": sha256_file(path)}))

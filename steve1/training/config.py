@@ -1,0 +1,306 @@
+"""Room `training`, its settings: one frozen dataclass, named like the variables of `3_train_finetune_template.sh`.
+
+In: what a person chose. Out: the same, checked (`checks.py`), the paths and numbers that follow from it, and the names of
+what differs from the settings of an earlier run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from steve1.core.paths import ROOT, resolve
+
+# These change how fast or how chatty a run is, or when it looks at itself, but not the weights that it arrives at;
+# or they name files and a precision, whose content and meaning are compared instead.
+HARMLESS = (
+    "in_model",
+    "in_weights",
+    "sampling_name",
+    "sampling_dir",
+    "train_list",
+    "val_list",
+    "retention_sampling",
+    "retention_list",
+    "fixed_goal_file",
+    "checkpoint_dir",
+    "precision",
+    "max_bad_steps",
+    "num_workers",
+    "threads",
+    "log_every",
+    "val_freq",
+    "val_windows",
+    "save_every",
+    "rollout_every",
+    "rollout_prompts",
+    "rollout_steps",
+    "step_weights",
+    "patience",
+    "compile",
+    "cache_dir",
+    "recompute_cnn",
+    "device",
+    "resume_anyway",
+    "overwrite",
+    "lr_find",
+    "lr_find_steps",
+    "lr_find_from",
+    "lr_find_to",
+)
+
+TrainParts = Literal["all", "frozen_cnn", "heads_and_goal", "lora", "goal", "norm_bias"]
+GOAL_SUFFIX = ".goal.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """Everything that a training run depends on."""
+
+    in_model: str = "data/weights/vpt/2x.model"
+    """Network settings: a .model file (IN_MODEL)."""
+    in_weights: str = "data/weights/steve1/steve1.weights"
+    """Weights to start from; "none": freshly initialised ones (IN_WEIGHTS)."""
+    out_weights: str = "data/weights/steve1/steve1_finetuned.weights"
+    """Where the final weights go; its name also names the run's folder (OUT_WEIGHTS)."""
+    from_vpt: bool = False
+    """The starting weights are VPT's: the goal layer is missing there and starts at zero."""
+    from_scratch: bool = False
+    """Start from freshly initialised weights (with IN_WEIGHTS=none)."""
+
+    sampling_name: str = "finetune_task"
+    """Reads <sampling_dir>/<name>_train.txt and _val.txt (SAMPLING_NAME)."""
+    sampling_dir: str = "data/samplings"
+    """Folder of the sampling lists."""
+    train_list: str = ""
+    """A list of training episodes, instead of the one that sampling_name points at."""
+    val_list: str = ""
+    """A list of validation episodes, instead of the one that sampling_name points at."""
+
+    train_parts: TrainParts = "all"
+    """What is trained (TRAIN_PARTS): all; all but the image network; the goal's layer and the action heads; low-rank additions (LoRA); one goal vector and no weight; norms and biases."""
+    lora_rank: int = 16
+    """Rank of the low-rank additions."""
+    lora_alpha: float = 32.0
+    """Their product is multiplied by lora_alpha / lora_rank."""
+    lora_targets: str = "attention,mlp,heads"
+    """Where they are added, with commas: attention, mlp, heads, goal, last (the layer before the heads)."""
+    fixed_prompt: str = ""
+    """One goal for every frame, that of this text, instead of hindsight goals (FIXED_PROMPT); with train_parts goal: where tuning begins."""
+    fixed_prompt_by: Literal["prior", "text"] = "prior"
+    """How the text becomes a goal: through the prior, or straight as MineCLIP's text embedding (FIXED_PROMPT_BY)."""
+    fixed_goal_file: str = ""
+    """The same with the goal of a file (.goal.json, as goal tuning writes it)."""
+
+    kl_coef: float = 0.0
+    """Pull towards the starting policy's actions on the same frames: this times KL(start || trained), in nats a frame."""
+    l2sp_coef: float = 0.0
+    """Pull towards the starting weights: half of this times the squared distance, over what is trained (L2-SP)."""
+    ema_decay: float = 0.0
+    """Keep a running mean of the weights too, in <name>_ema beside the final ones: 0.999 averages over about 1000 steps. They are validated too, which takes that time again. 0: none."""
+
+    batch_size: int = 8
+    """Windows in a batch, on each process (BATCH_SIZE)."""
+    gradient_accum_steps: int = 1
+    """Batches whose gradients make one optimizer step; the effective batch is batch_size times this."""
+    learning_rate: float = 1e-5
+    """Highest learning rate (LEARNING_RATE)."""
+    total_frames: int = 10_000_000
+    """Frames to train on, all processes together (TOTAL_FRAMES)."""
+    warmup_frames: int = 1_000_000
+    """Frames over which the rate rises; afterwards it falls as a cosine to zero at total_frames."""
+    weight_decay: float = 0.039
+    """AdamW's decay, on tensors of two or more dimensions except the attention's relative biases."""
+    max_grad_norm: float = 5.0
+    """Gradients are clipped to this norm, in the published unit: of a loss summed over TRUNC_T frames. 0: never."""
+    T: int = 320
+    """Frames in a window."""
+    trunc_t: int = 64
+    """Frames that gradients flow back over: one optimizer step each, state carried on (TRUNC_T)."""
+    min_btwn_goals: int = 15
+    """Fewest frames between two hindsight goals."""
+    max_btwn_goals: int = 100
+    """Most frames between two hindsight goals (exclusive)."""
+    p_uncond: float = 0.1
+    """Share of windows trained without a goal, which guidance needs when playing; 0: the weights are noted to be played without it."""
+    turn_weight: float = 1.0
+    """Frames whose action turns the view by 3 degrees or more count this many times in the loss: short decisive turns are rare in most recordings."""
+    goal_switch: Literal["exact", "legacy"] = "exact"
+    """When a goal gives way to the next: at its frame, or one frame late as in the published code."""
+    jitter: bool = False
+    """Move each window by up to T/2 frames within its episode, anew in every epoch (for small datasets)."""
+    first_frame: int = 15
+    """Where an episode's first window starts; 15 as published, 0 to train on the very first frames too."""
+
+    val_freq: int = 1000
+    """Optimizer steps between validations; 0: never, and no validation list is needed."""
+    val_windows: int = 0
+    """Validate on this many windows, spread over the list; 0: on all."""
+    retention_sampling: str = ""
+    """Validate old skills as well, on <sampling_dir>/<name>_val.txt (RETENTION_SAMPLING)."""
+    retention_list: str = ""
+    """The same with the list itself."""
+    best_by: Literal["task", "task+retention"] = "task"
+    """What the best weights are best in: the validation loss, or its sum with the retention loss (BEST_BY)."""
+    patience: int = 0
+    """Stop after this many validations without a better one; 0: never."""
+    save_every: int = 1000
+    """Optimizer steps between checkpoints (latest, step, and all that resuming needs)."""
+    step_weights: bool = True
+    """Keep <name>_step<N>.weights at each checkpoint, beside latest and best."""
+    rollout_every: int = 0
+    """Let checkpoints play, at least this many optimizer steps apart, and show the videos; in a process beside training (ROLLOUT_EVERY). 0: never."""
+    rollout_prompts: str = ""
+    """What they play, separated by semicolons; empty: the goals that the validation episodes reached in the end."""
+    rollout_steps: int = 200
+    """Steps of each such rollout; 20 are a second."""
+    checkpoint_dir: str = "data/finetuning_checkpoint"
+    """The run's folder is made in here, named like the output weights."""
+    log_every: int = 100
+    """Optimizer steps between two lines on the console."""
+    max_bad_steps: int = 5
+    """Stop after this many skipped steps in a row: not finite, or stopped by the two guards below."""
+    skip_loss_above: float = 20.0
+    """Skip a step whose loss lies this many standard deviations above its running mean, from the 50th step on. 0: never."""
+    skip_norm_above: float = 20.0
+    """Skip a step whose gradient norm is this many times its running mean, from the 50th step on. 0: never."""
+
+    lr_find: bool = False
+    """Train nothing: try rising learning rates, write a plot and a suggestion beside the run's folder, and stop."""
+    lr_find_steps: int = 100
+    """Steps of that trial."""
+    lr_find_from: float = 1e-7
+    """Its lowest rate."""
+    lr_find_to: float = 0.1
+    """Its highest rate; it ends earlier where the loss runs away."""
+
+    num_workers: int = 1
+    """Processes that prepare batches; 0: none. The batches are the same."""
+    threads: int = 0
+    """CPU threads for the network; 0: torch's own choice."""
+    seed: int = 0
+    """Order of windows, hindsight goals and initial weights follow from it."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """bf16 autocast or float32; auto: bf16 on GPUs, and on CPUs that have bf16 instructions."""
+    compile: bool = False
+    """Compile the network with torch.compile: slow to start, faster afterwards on a GPU."""
+    feature_cache: bool = False
+    """Compute the frozen CNN's numbers once for each frame, keep them on disk and train the rest on them: many times faster."""
+    cache_dtype: Literal["float16", "float32"] = "float16"
+    """What the cache keeps: float16 (512 bytes a frame) or float32 (exact, 1024 bytes)."""
+    cache_dir: str = "data/feature_cache"
+    """Folder of the caches; each lies in a folder named after the CNN's weights and is used again by every run that has them."""
+    recompute_cnn: bool = False
+    """Save memory: compute the convolutions a second time in the backward pass instead of keeping what lies between. Same result."""
+    optimizer: Literal["adamw", "factored"] = "adamw"
+    """adamw, or factored: a kind of it that keeps 2 bytes a weight instead of 8 (second moments as rows and columns, first in bf16)."""
+
+    resume_anyway: bool = False
+    """Go on with a run although the settings differ from those it began with."""
+    overwrite: bool = False
+    """Delete an earlier run of this name and its output weights, and start again."""
+
+    # ---- what follows from the above ----
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of the output weights, without folder and ending."""
+        name = Path(self.out_weights).name
+        return name.removesuffix(GOAL_SUFFIX) if name.endswith(GOAL_SUFFIX) else Path(name).stem
+
+    @property
+    def suffix(self) -> str:
+        """Ending of the files that the run writes: that of the output weights, or of a goal file."""
+        return GOAL_SUFFIX if self.train_parts == "goal" else Path(self.out_weights).suffix
+
+    @property
+    def out_path(self) -> Path:
+        """Where the final weights (or the tuned goal) go: as given from the current folder or the project's root."""
+        return output_path(self.out_weights).with_name(self.name + self.suffix)
+
+    def beside(self, kind: str) -> Path:
+        """Where another version of the output goes: <name>_<kind>, beside the final one."""
+        return self.out_path.with_name(f"{self.name}_{kind}{self.suffix}")
+
+    @property
+    def best_path(self) -> Path:
+        """Where the best weights go at the end."""
+        return self.beside("best")
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of the run: checkpoints, TensorBoard files, settings.json."""
+        return output_path(self.checkpoint_dir) / self.name
+
+    @property
+    def starts_empty(self) -> bool:
+        """True where no weights are read: the network is initialised."""
+        return self.from_scratch or self.in_weights.strip().lower() == "none"
+
+    @property
+    def train_path(self) -> Path:
+        """The list of training episodes."""
+        return resolve(self.train_list or Path(self.sampling_dir) / f"{self.sampling_name}_train.txt")
+
+    @property
+    def val_path(self) -> Path | None:
+        """The list of validation episodes; None where validation is off, or where only a training list was given."""
+        if self.val_freq == 0:
+            return None
+        if self.train_list and not self.val_list:
+            return None
+        return resolve(self.val_list or Path(self.sampling_dir) / f"{self.sampling_name}_val.txt")
+
+    @property
+    def retention_path(self) -> Path | None:
+        """The list of old skills' episodes; None where there is none."""
+        if self.val_freq == 0 or not (self.retention_list or self.retention_sampling):
+            return None
+        return resolve(self.retention_list or Path(self.sampling_dir) / f"{self.retention_sampling}_val.txt")
+
+    @property
+    def has_fixed_goal(self) -> bool:
+        """True where a text or a file gives one goal for every frame."""
+        return bool(self.fixed_prompt or self.fixed_goal_file)
+
+    @property
+    def never_without_goal(self) -> bool:
+        """True where weights are trained and no window goes without a goal, so that guidance has nothing to compare with."""
+        return self.train_parts != "goal" and (self.has_fixed_goal or self.p_uncond == 0)
+
+    def frames_per_step(self, processes: int = 1) -> int:
+        """Frames of a full optimizer step: batch_size · trunc_t · gradient_accum_steps · processes."""
+        return self.batch_size * self.trunc_t * self.gradient_accum_steps * processes
+
+    def total_steps(self, processes: int = 1) -> int:
+        """Optimizer steps of the whole run."""
+        return math.ceil(self.total_frames / self.frames_per_step(processes))
+
+    # ---- checks ----
+
+    def faults(self) -> list[str]:
+        """Every value that cannot be, and every contradiction, as sentences."""
+        from steve1.training.checks import contradictions, value_faults
+
+        return [*value_faults(self), *contradictions(self)]
+
+    def check(self) -> None:
+        """Raise one UserError with every fault, missing files included; nothing is loaded for it."""
+        from steve1.training.checks import missing_files, refuse
+
+        refuse(self.faults() + missing_files(self))
+
+    def differences(self, earlier: dict[str, Any]) -> list[str]:
+        """What of `earlier` (the settings of the run so far) would lead to other weights than these, as sentences."""
+        now = dataclasses.asdict(self)
+        changed = [name for name in now if name not in HARMLESS and name in earlier and earlier[name] != now[name]]
+        return [f"{name}: {earlier[name]!r} then, {now[name]!r} now" for name in changed]
+
+
+def output_path(path: str) -> Path:
+    """Absolute path of something to be written; relative ones always count from the project's root."""
+    return ROOT / Path(path).expanduser()

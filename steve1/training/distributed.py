@@ -1,0 +1,124 @@
+"""Room `training`, the processes of one run.
+
+In: torchrun's environment variables, or none. Out: this process's rank and device, and the few sums that all processes share.
+With one process every call is a no-op, so that nothing else needs to ask how many there are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from steve1.core.errors import UserError
+
+
+class Ranks:
+    """Who this process is among those of the run."""
+
+    def __init__(self, rank: int, world: int, device: torch.device) -> None:
+        self.rank, self.world, self.device = rank, world, device
+        if device.type == "cuda":  # a run's shapes repeat: the fastest convolutions are worth looking for once
+            torch.backends.cudnn.benchmark = True
+
+    @property
+    def leads(self) -> bool:
+        """True on the one process that prints and writes."""
+        return self.rank == 0
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum over all processes; a new tensor."""
+        total = values.clone()
+        if self.world > 1:
+            dist.all_reduce(total)
+        return total
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean over all processes, the same on each; a new tensor."""
+        return self.sum(values) / self.world if self.world > 1 else values.clone()
+
+    def any(self, flag: torch.Tensor) -> torch.Tensor:
+        """True where the flag is true on any process; the same shape and device as `flag`."""
+        if self.world == 1:
+            return flag
+        worst = flag.to(torch.float32)
+        dist.all_reduce(worst, op=dist.ReduceOp.MAX)
+        return worst > 0
+
+    @contextmanager
+    def together(self, doing: str) -> Iterator[None]:
+        """Run the body on every process and wait for all; where one fails, all do, instead of waiting for ever."""
+        fault: Exception | None = None
+        try:
+            yield
+        except Exception as caught:  # reported below, after the others know
+            fault = caught
+        failed = bool(self.any(torch.tensor(fault is not None, device=self.device)))
+        if fault is not None:
+            raise fault
+        if failed:
+            raise UserError(f"Another process of this run failed while {doing}.", todo="its message stands above")
+
+    def close(self) -> None:
+        """Leave the group of processes."""
+        if self.world > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def join(device: str = "auto") -> Ranks:
+    """This process among those that torchrun started; alone without torchrun.
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps". Under torchrun "cuda" means the card of the local rank.
+    """
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", rank=rank, world_size=world)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    return Ranks(rank, world, chosen)
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """The torch device that `name` means on this machine.
+
+    Raises:
+        UserError: the device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{local_rank}"
+    if name.startswith("cuda"):
+        cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        wanted = re.fullmatch(r"cuda:(\d+)", name)
+        if wanted is None or int(wanted[1]) >= cards:
+            raise UserError(
+                f"There is no device {name} here.", got=f"{cards} CUDA devices", todo="--device auto or --device cpu"
+            )
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UserError("There is no MPS device here.", todo="--device auto or --device cpu")
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """torch.bfloat16 or torch.float32: "auto" takes bf16 on CUDA cards that have it and on CPUs with bf16 instructions."""
+    if name == "fp32":
+        return torch.float32
+    if name == "bf16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu":
+        return torch.bfloat16 if _cpu_has_bf16() else torch.float32
+    return torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe is not None and probe())

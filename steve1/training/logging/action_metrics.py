@@ -1,0 +1,218 @@
+"""Room `training`, what the policy would press on validation frames, and whether it listens to its goal.
+
+In: the heads' answers to each chunk of validation windows, under the true goal, under another window's and under none. Out: F1 of each
+button, the camera's error in degrees, how often actions are recorded and how often the policy would draw them, and what the goal is worth.
+Everything is a sum that stays on the device until the validation is over.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from steve1.actions import BIN_DEGREES, BUTTONS, N_BINS, N_CAMERA, NULL_CAMERA
+from steve1.actions.joint import CAMERA_DEGREES, CAMERA_MOVES, PRESSED
+from steve1.policy import GoalPolicy
+from steve1.policy.heads import Head
+from steve1.policy.loss import ROWS
+from steve1.training.distributed import Ranks
+
+# The true goal comes first: its answers are the ones that actions are compared with.
+GOALS = ("true", "shuffled", "none")
+# What validation says of each frame.
+MEASURES = (
+    "loss",
+    "loss_buttons",
+    "loss_camera",
+    "accuracy_buttons",
+    "accuracy_camera",
+    "entropy_buttons",
+    "entropy_camera",
+)
+
+
+class HeadAnswers(NamedTuple):
+    """What one head says of N frames, each (N,) float32 (`best`: i64); `table` is None where no columns were asked for."""
+
+    loss: Tensor
+    entropy: Tensor
+    best: Tensor
+    table: Tensor | None
+
+
+def ask_head(head: Head, latent: Tensor, target: Tensor, columns: Tensor | None = None) -> HeadAnswers:
+    """Loss, entropy (nats) and most probable class of each frame.
+
+    Args:
+        head: one of the policy's action heads.
+        latent: (N, H).
+        target: (N,) i64, the recorded classes.
+        columns: (classes, K) float32: also the expectation of these K numbers under the head's distribution, (N, K).
+    """
+    found: list[list[Tensor]] = [[], [], [], []]
+    for start in range(0, len(latent), ROWS):
+        logits = head.logits(latent[start : start + ROWS])
+        with torch.autocast(latent.device.type, enabled=False):  # sums over 8641 classes want full precision
+            log_p = torch.log_softmax(logits, dim=1)
+            p = log_p.exp()
+            found[0].append(-log_p.gather(1, target[start : start + ROWS, None])[:, 0])
+            found[1].append(-torch.einsum("nc,nc->n", p, log_p))
+            found[2].append(log_p.argmax(1))
+            if columns is not None:
+                found[3].append(p @ columns)
+    loss, entropy, best = (torch.cat(rows) for rows in found[:3])
+    return HeadAnswers(loss, entropy, best, torch.cat(found[3]) if columns is not None else None)
+
+
+def loss_of_frames(policy: GoalPolicy, latent: Tensor, buttons: Tensor, camera: Tensor) -> Tensor:
+    """-(log p(buttons) + log p(camera)) of each frame, (N,): latent (N, H), recorded classes (N,)."""
+    return ask_head(policy.pi_head.buttons, latent, buttons).loss + ask_head(policy.pi_head.camera, latent, camera).loss
+
+
+def frame_measures(
+    policy: GoalPolicy, latent: Tensor, buttons: Tensor, camera: Tensor, insight: Insight | None = None
+) -> Tensor:
+    """MEASURES of N frames, (N, 7): latent (N, H), recorded classes (N,); counted in `insight` where there is one."""
+    wanted: list[Tensor | None] = [None, None]
+    if insight is not None:
+        pressed, moves, _ = _tables(latent.device)
+        wanted = [torch.cat([pressed, moves[:, None]], dim=1), torch.eye(N_CAMERA, device=latent.device)]
+    by_buttons = ask_head(policy.pi_head.buttons, latent, buttons, wanted[0])
+    by_camera = ask_head(policy.pi_head.camera, latent, camera, wanted[1])
+    if insight is not None:
+        insight.add_actions(by_buttons, by_camera, buttons, camera)
+    values = [
+        by_buttons.loss + by_camera.loss,
+        by_buttons.loss,
+        by_camera.loss,
+        (by_buttons.best == buttons).float(),
+        (by_camera.best == camera).float(),
+        by_buttons.entropy,
+        by_camera.entropy,
+    ]
+    return torch.stack(values, dim=1)
+
+
+class Insight:
+    """Sums over validation frames and windows; `share` adds those of all processes, `numbers` and the tables read them."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._kept: dict[str, NDArray[np.float64]] = {}
+
+    # ---- counting ----
+
+    def add_actions(self, by_buttons: HeadAnswers, by_camera: HeadAnswers, buttons: Tensor, camera: Tensor) -> None:
+        """Count what the policy would do at N frames: the heads' answers with their tables, and the recorded classes (N,)."""
+        pressed, moves, degrees = _tables(buttons.device)
+        assert by_buttons.table is not None
+        assert by_camera.table is not None
+        guess, truth = pressed[by_buttons.best], pressed[buttons]
+        turn = torch.where(moves[buttons] > 0, camera, NULL_CAMERA)
+        best_turn = torch.where(moves[by_buttons.best] > 0, by_camera.best, NULL_CAMERA)
+        # The camera head speaks only where the button class says that the camera moves.
+        drawn = by_camera.table * by_buttons.table[:, -1:]
+        drawn[:, NULL_CAMERA] += 1.0 - by_buttons.table[:, -1]
+        error = (degrees[best_turn] - degrees[turn]).norm(dim=1)
+        turning = (turn != NULL_CAMERA).float()
+        self._add(
+            frames=torch.ones_like(error),
+            hits=guess * truth,
+            guessed=guess,
+            pressed=truth,
+            drawn=by_buttons.table[:, :-1],
+            camera_drawn=drawn,
+            camera_pressed=torch.nn.functional.one_hot(turn, N_CAMERA),
+            error=error,
+            turning=turning,
+            error_turning=error * turning,
+        )
+
+    def add_windows(self, losses: dict[str, Tensor], different: Tensor) -> None:
+        """Count whole windows: mean loss of each under each of GOALS (B,), and whether its shuffled goal was another one (B,) bool."""
+        other = different.float()
+        self._add(windows=torch.ones_like(other), others=other)
+        for name, counted in (("shuffled", other), ("none", torch.ones_like(other))):
+            gap = losses["true"] - losses[name]
+            self._add(**{f"loss_{name}": losses[name] * counted, f"gap_{name}": gap * counted, f"gap2_{name}": gap**2 * counted})
+
+    def _add(self, **rows: Tensor) -> None:
+        for name, values in rows.items():
+            summed = values.sum(0, dtype=torch.float32 if values.device.type == "mps" else torch.float64)
+            self._sums[name] = self._sums[name] + summed if name in self._sums else summed
+
+    def share(self, ranks: Ranks) -> None:
+        """Add the sums of all processes; the first time that the host waits for them."""
+        if not self._sums:
+            return
+        flat = ranks.sum(torch.cat([values.reshape(-1) for values in self._sums.values()])).double().cpu().numpy()
+        for name, values in self._sums.items():
+            self._kept[name], flat = flat[: values.numel()], flat[values.numel() :]
+        self._sums = {}
+
+    # ---- reading ----
+
+    def numbers(self) -> dict[str, float]:
+        """Curves by name; what cannot be known (a button that nobody pressed, a goal without another to compare) is left out."""
+        if not self._kept:
+            return {}
+        sums = {name: float(values[0]) for name, values in self._kept.items() if len(values) == 1}
+        found = {"camera_error_degrees": sums["error"] / sums["frames"]}
+        if sums["turning"]:
+            found["camera_error_turning_degrees"] = sums["error_turning"] / sums["turning"]
+        scores = self.f1()
+        if scores:
+            found["f1_mean"] = sum(scores.values()) / len(scores)
+        found.update({f"f1/{name}": score for name, score in scores.items()})
+        for name, count in (("shuffled", sums.get("others", 0.0)), ("none", sums.get("windows", 0.0))):
+            if not count:
+                continue
+            mean = sums[f"gap_{name}"] / count
+            found[f"goal/loss_{name}"] = sums[f"loss_{name}"] / count
+            found[f"goal/true_minus_{name}"] = mean
+            if count > 1:
+                spread = max(0.0, sums[f"gap2_{name}"] / count - mean**2) * count / (count - 1)
+                found[f"goal/error_{name}"] = math.sqrt(spread / count)
+        return found
+
+    def f1(self) -> dict[str, float]:
+        """F1 of each button that was pressed in the recordings, taking the policy's most probable action."""
+        hits, guessed, pressed = (self._kept[name] for name in ("hits", "guessed", "pressed"))
+        return {
+            name: float(2 * hits[column] / (guessed[column] + pressed[column]))
+            for column, name in enumerate(BUTTONS)
+            if pressed[column]
+        }
+
+    def button_shares(self) -> dict[str, tuple[float, float]]:
+        """By button: share of frames in which it is pressed in the recordings, and in which the policy would press it when drawing."""
+        if not self._kept:
+            return {}
+        frames = self._kept["frames"][0]
+        rows = zip(BUTTONS, self._kept["pressed"] / frames, self._kept["drawn"] / frames)
+        return {name: (float(true), float(drawn)) for name, true, drawn in rows}
+
+    def camera_shares(self) -> dict[str, list[tuple[float, float, float]]]:
+        """For "pitch" and "yaw": (degrees a tick, share in the recordings, share when drawing) of each bin."""
+        if not self._kept:
+            return {}
+        frames = self._kept["frames"][0]
+        recorded, drawn = (self._kept[name].reshape(N_BINS, N_BINS) / frames for name in ("camera_pressed", "camera_drawn"))
+        return {
+            name: [(float(a), float(b), float(c)) for a, b, c in zip(BIN_DEGREES, recorded.sum(axis), drawn.sum(axis))]
+            for name, axis in (("pitch", 1), ("yaw", 0))
+        }
+
+
+@lru_cache(maxsize=4)
+def _tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Buttons pressed (8641, 20) and whether the camera moves (8641,) by button class; degrees (121, 2) by camera class."""
+    arrays = (PRESSED, CAMERA_MOVES, CAMERA_DEGREES)
+    pressed, moves, degrees = (torch.from_numpy(np.asarray(array, dtype=np.float32)).to(device) for array in arrays)
+    return pressed, moves, degrees

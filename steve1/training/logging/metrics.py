@@ -1,0 +1,115 @@
+"""Room `training`, counting while a run goes on.
+
+In: what each step did. Out: averages since the last console line, the share of steps that were clipped, skipped steps, speed and memory. The sums stay on the device
+and are fetched only when somebody wants to read them.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from steve1.training.distributed import Ranks
+from steve1.training.step import MEASURES, Outcome
+
+_MORE = ("gradient_norm", "clipped_share")
+
+
+class Tally:
+    """Sums over steps; `sums` of an earlier run are taken up where it stopped.
+
+    Args:
+        bad: skipped steps so far: those in a row, all, and those of them that the guard stopped.
+        limit: the gradient norm above which steps are clipped; 0: none is.
+        measures: names of what each step measures.
+    """
+
+    def __init__(
+        self,
+        ranks: Ranks,
+        sums: list[float] | None = None,
+        bad: tuple[int, ...] = (0, 0, 0),
+        limit: float = 0.0,
+        measures: tuple[str, ...] = MEASURES,
+    ) -> None:
+        self._ranks, self._limit = ranks, limit or float("inf")
+        self._names = (*measures, *_MORE)
+        start = sums if sums and len(sums) == len(self._names) + 1 else [0.0] * (len(self._names) + 1)
+        self._sums = torch.tensor(start, device=ranks.device)
+        self._bad = torch.tensor([*bad, 0][:3], device=ranks.device, dtype=torch.int64)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a step; the skipped ones count as skipped only."""
+        good = (~outcome.bad).float().reshape(1)
+        norm = outcome.gradient_norm.reshape(1).float()
+        self._sums += torch.cat([outcome.measures, norm, (norm > self._limit).float(), good])
+        in_a_row = (self._bad[0] + 1) * outcome.bad
+        self._bad = torch.stack([in_a_row, self._bad[1] + outcome.bad, self._bad[2] + outcome.spike])
+
+    def skipped(self) -> tuple[int, int, int]:
+        """Skipped steps: those in a row up to now, all, and those of them that the guard stopped; waits for the device."""
+        in_a_row, total, spikes = self._bad.tolist()
+        return int(in_a_row), int(total), int(spikes)
+
+    def averages(self) -> dict[str, float]:
+        """Means over good steps and over processes since the last call; NaN where there was none. All processes call it."""
+        *sums, count = self._ranks.sum(self._sums).tolist()
+        self._sums.zero_()
+        return {name: value / count if count else float("nan") for name, value in zip(self._names, sums)}
+
+    def to_list(self) -> list[float]:
+        """The sums, to be kept in a resume point."""
+        return [float(value) for value in self._sums.tolist()]
+
+
+class Clock:
+    """Frames a second of training alone (validation and saving do not count), and the share of it spent waiting for data."""
+
+    def __init__(self) -> None:
+        self._since, self._frames, self._away, self._waited = time.perf_counter(), 0, 0.0, 0.0
+
+    def add(self, frames: int) -> None:
+        """Frames trained on."""
+        self._frames += frames
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in here is not training."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._away += time.perf_counter() - began
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time in here is waiting for data."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._waited += time.perf_counter() - began
+
+    def read(self) -> dict[str, float]:
+        """frames_per_second and data_wait_share since the last call."""
+        now = time.perf_counter()
+        spent = max(now - self._since - self._away, 1e-9)
+        found = {"frames_per_second": self._frames / spent, "data_wait_share": min(1.0, self._waited / spent)}
+        self._since, self._frames, self._away, self._waited = now, 0, 0.0, 0.0
+        return found
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory that this process has held: on the card, or in the machine where the device is the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,196 @@
+"""Room `training`, what a run says and shows.
+
+In: averages, validation results, file names. Out: the console lines of the guide (Chinese, with an English line beside), TensorBoard's
+curves and pictures, and the same numbers in `scalars.jsonl`. On every process but the first it is silent, so that the loop
+never asks who it is.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from steve1.core.files import read_json
+from steve1.core.progress import progress
+from steve1.training.logging.action_metrics import Insight
+from steve1.training.logging.layout import LAYOUT, histogram, settings_table
+from steve1.training.logging.pictures import actions_picture
+from steve1.training.checkpoint.run_folder import SETTINGS_FILE
+from steve1.training.logging.scalars import ScalarFile
+
+
+def rate_text(rate: float) -> str:
+    """A learning rate as people write it: 5.0e-6."""
+    mantissa, exponent = f"{rate:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def clock_text(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+class Reporter:
+    """Console and TensorBoard of one run.
+
+    Args:
+        run_dir: where TensorBoard's files go.
+        total_steps: optimizer steps of the run.
+        speaks: false on every process but the first.
+        first_step: what was recorded beyond it (by a run that was killed after its last checkpoint) is dropped.
+    """
+
+    def __init__(self, run_dir: Path, total_steps: int, *, speaks: bool, first_step: int = 0) -> None:
+        self.total_steps, self._run_dir, self._first_step = total_steps, run_dir, first_step
+        self.board: Any = None
+        self._file: ScalarFile | None = None
+        self._speaks = speaks
+        self._status_at = 0.0
+        self._bar: Any = None
+        if speaks:
+            # Imported here: it costs a second, and the other processes do not need it.
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(run_dir), purge_step=first_step + 1 if first_step else 0, flush_secs=10)
+            self._file = ScalarFile(run_dir, first_step)
+
+    def say(self, *lines: str) -> None:
+        """Print lines."""
+        if self._bar is not None:
+            self._bar.write("\n".join(lines))
+        elif self._speaks:
+            print("\n".join(lines), flush=True)
+
+    def warn(self, text: str) -> None:
+        """Print a warning on stderr."""
+        if self._speaks:
+            print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    def started(self, lines: list[str]) -> None:
+        """What the run is about to do."""
+        self.say("开始微调...", *[f"  {line}" for line in lines])
+
+    def tick(self, step: int) -> None:
+        """Step `step` is done: moves a bar where a person watches; log files get the lines alone."""
+        if self._speaks and sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = progress(total=self.total_steps, initial=step - 1, desc="training", unit="step")
+            self._bar.update(step - self._bar.n)
+
+    def step(self, step: int, rate: float, averages: dict[str, float], speed: dict[str, float]) -> None:
+        """One line of progress and its curves.
+
+        Args:
+            averages: means since the last line, by name (loss, loss_buttons, ..., gradient_norm).
+            speed: frames_per_second, seconds_left, memory_mb, and shares of the sources as "share/<name>".
+        """
+        self.say(f"Step {step}/{self.total_steps}, Loss: {averages['loss']:.3f}, LR: {rate_text(rate)}")
+        if time.monotonic() - self._status_at > 60:
+            self._status_at = time.monotonic()
+            self.say(
+                f"  {speed['frames_per_second']:.0f} frames/s, gradient norm {averages['gradient_norm']:.2f}, "
+                f"about {clock_text(speed['seconds_left'])} left"
+            )
+        speeds = {name if "/" in name else f"speed/{name}": value for name, value in speed.items() if name != "seconds_left"}
+        trained = {name if "/" in name else f"train/{name}": value for name, value in averages.items()}
+        self.curves(step, {**trained, "train/learning_rate": rate, **speeds})
+
+    def validated(self, step: int, results: dict[str, float], better: bool, insight: Insight | None = None) -> None:
+        """The result of a validation; `better` than all before. Names without a folder go to validation/."""
+        self.say(f"Validation @ step {step}: Loss={results['loss']:.3f}" + (" (best so far)" if better else ""))
+        self.validation_curves(step, results, insight)
+
+    def retained(self, step: int, results: dict[str, float]) -> None:
+        """How well old skills are predicted."""
+        self.say(f"Retention @ step {step}: Loss={results['loss']:.3f}")
+        self.curves(step, {f"retention/{name}": value for name, value in results.items()})
+
+    def validation_curves(self, step: int, results: dict[str, float], insight: Insight | None = None) -> None:
+        """A validation's numbers without a line on the console; step 0: before training."""
+        if self.board is None:
+            return
+        numbers = {**results, **(insight.numbers() if insight is not None else {})}
+        self.curves(step, {name if "/" in name else f"validation/{name}": value for name, value in numbers.items()})
+        if insight is not None and insight.button_shares():
+            self._actions(step, insight.button_shares(), insight.camera_shares())
+
+    def curves(self, step: int, numbers: dict[str, float]) -> None:
+        """Points of curves, in TensorBoard and in the run's file."""
+        if self.board is None or self._file is None:
+            return
+        for name, value in numbers.items():
+            self.board.add_scalar(name, value, step)
+        self._file.add(step, numbers)
+
+    def _actions(
+        self, step: int, buttons: dict[str, tuple[float, float]], camera: dict[str, list[tuple[float, float, float]]]
+    ) -> None:
+        """What was pressed and what the policy would press: a picture, histograms, and a table for the report."""
+        for name, bins in camera.items():
+            for column, whose in ((1, "recorded"), (2, "policy")):
+                shares = [(row[0], row[column]) for row in bins]
+                self.board.add_histogram_raw(f"camera_{name}_degrees/{whose}", **histogram(shares), global_step=step)
+        for column, whose in ((0, "recorded"), (1, "policy")):
+            shares = [(float(number), row[column]) for number, row in enumerate(buttons.values())]
+            self.board.add_histogram_raw(f"buttons_by_number/{whose}", **histogram(shares), global_step=step)
+        self.picture("actions", actions_picture(buttons, camera), step)
+        if self._file is not None:
+            self._file.add(step, {"actions/buttons": buttons, "actions/camera": camera})
+
+    def describe(self, data: dict[str, int] | None = None) -> None:
+        """What the run depends on (its settings.json), as text, how its charts are laid out, and how much data there is."""
+        if self._file is not None and data and self._first_step == 0:
+            self._file.add(0, {"data": data})
+        if self.board is not None:
+            self.board.add_custom_scalars(LAYOUT)
+            self.board.add_text("settings", settings_table(read_json(self._run_dir / SETTINGS_FILE)))
+
+    def saved(self, path: Path) -> None:
+        """A checkpoint is on disk."""
+        self.say(f"Saved checkpoint: {path.name}")
+
+    def skipped(self, step: int, in_a_row: int, total: int, why: str = "loss or gradient is not finite") -> None:
+        """Steps up to `step` would have done harm."""
+        self.warn(f"step {step}: {why}; skipped ({in_a_row} in a row, {total} in all)")
+        self.curves(step, {"train/skipped_steps": total})
+
+    def picture(self, name: str, image: np.ndarray, step: int = 0) -> None:
+        """A picture, u8 (H,W,3) RGB, for TensorBoard."""
+        if self.board is not None:
+            self.board.add_image(name, torch.from_numpy(np.ascontiguousarray(image)), step, dataformats="HWC")
+
+    def film(self, name: str, gif: bytes, width: int, height: int, step: int) -> None:
+        """A moving picture for TensorBoard: the bytes of a GIF."""
+        if self.board is None:
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
+        self.board.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
+
+    def finished(self, final: Path, best: Path | None, lines: list[str]) -> None:
+        """The run is over; names of the files people want next."""
+        self._end_bar()
+        said = ["训练完成!", f"最终模型: {final.name}"]
+        if best is not None:
+            said.append(f"最佳模型: {best.name}")
+        self.say(*said, *[f"  {line}" for line in lines])
+
+    def close(self) -> None:
+        """Write out what TensorBoard still holds."""
+        self._end_bar()
+        if self.board is not None:
+            self.board.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

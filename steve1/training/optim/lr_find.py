@@ -1,0 +1,150 @@
+"""Room `training`, looking for a learning rate: a short trial in which the rate rises from step to step.
+
+In: settings, as for a training. Out: `<run's folder>.lr_find/` with a plot and a table of smoothed losses, and a suggestion; no
+weights, and nothing that a later training would trip over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_path, write_json
+from steve1.core.paths import display
+from steve1.policy import PolicyState
+from steve1.training.batches import Goal, Piece, open_windows, pieces
+from steve1.training.optim.spike_filter import Guard
+from steve1.training.distributed import choose_precision, join
+from steve1.training.optim.regularizers import anchor_for, reference_for
+from steve1.training.config import TrainSettings
+from steve1.training.step import Stepper, make_optimizer
+
+SMOOTHING = 0.9
+RUNAWAY = 1.3  # times the best smoothed loss: the rate has become too high
+LOWERED = 0.003  # a fall of the smoothed loss, as a share of its start, that counts as learning
+
+
+@dataclasses.dataclass(frozen=True)
+class RateTrial:
+    """What the trial came to."""
+
+    rates: list[float]
+    losses: list[float]
+    """Of each step's batch."""
+    smoothed: list[float]
+    suggestion: float | None
+    """A rate to begin with; None where none lowered the loss."""
+    folder: Path
+
+
+def find_learning_rate(settings: TrainSettings, *, goal: Goal | None = None) -> RateTrial:
+    """Try rates from `lr_find_from` to `lr_find_to`; writes lr_find.png and lr_find.json.
+
+    Raises:
+        UserError: as `finetune`; more than one process.
+    """
+    from steve1.training.train import chosen_goal, starting_policy
+
+    settings.check()
+    ranks = join(settings.device)
+    try:
+        if ranks.world > 1:
+            raise UserError("The learning-rate finder runs in one process.", todo="PROCESSES=1")
+        goal = chosen_goal(settings, goal)
+        train, _ = open_windows(settings, goal)
+        policy = starting_policy(settings, ranks, train, goal)
+        optimizer = make_optimizer(policy, settings)
+        quiet = dataclasses.replace(settings, skip_loss_above=0.0, skip_norm_above=0.0)
+        stepper = Stepper(
+            policy, optimizer, quiet, ranks, choose_precision(settings.precision, ranks.device),
+            reference=reference_for(policy, settings), anchor=anchor_for(policy, settings), guard=Guard(quiet, ranks.device),
+        )  # fmt: skip
+        policy.train()
+        rates, losses = _try_rates(settings, stepper, pieces(train, settings, ranks.device))
+    finally:
+        ranks.close()
+    smoothed = smooth(losses)
+    trial = RateTrial(rates, losses, smoothed, suggest(rates, smoothed), settings.run_dir.with_name(settings.name + ".lr_find"))
+    _write(trial)
+    _say(trial)
+    return trial
+
+
+def _try_rates(settings: TrainSettings, stepper: Stepper, feed: Iterator[Piece]) -> tuple[list[float], list[float]]:
+    """One step at each rate, ended where the loss runs away."""
+    ratio = (settings.lr_find_to / settings.lr_find_from) ** (1 / (settings.lr_find_steps - 1))
+    rates: list[float] = []
+    losses: list[float] = []
+    states: list[PolicyState] = []
+    for number, piece in zip(range(settings.lr_find_steps), feed):
+        if piece.starts or not states:
+            states = stepper.initial_states(piece)
+        rate = settings.lr_find_from * ratio**number
+        outcome = stepper.step(piece, states, rate, number + 1)
+        states = outcome.states
+        if bool(outcome.bad):
+            break
+        rates.append(rate)
+        losses.append(float(outcome.measures[0]))
+        seen = smooth(losses)
+        if number >= 10 and seen[-1] > RUNAWAY * min(seen):
+            break
+    if len(losses) < 5:
+        raise UserError("The loss was not finite within the first steps.", todo="lower lr_find_from, or add --precision fp32")
+    return rates, losses
+
+
+def smooth(losses: Sequence[float]) -> list[float]:
+    """Running mean with bias correction."""
+    mean, found = 0.0, []
+    for number, loss in enumerate(losses, 1):
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+        found.append(mean / (1 - SMOOTHING**number))
+    return found
+
+
+def suggest(rates: Sequence[float], smoothed: Sequence[float]) -> float | None:
+    """A tenth of the rate at which the smoothed loss is lowest; None where it never fell."""
+    best = int(np.argmin(smoothed))
+    if smoothed[best] > smoothed[0] * (1 - LOWERED):
+        return None
+    return float(f"{rates[best] / 10:.1e}")
+
+
+def _write(trial: RateTrial) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    trial.folder.mkdir(parents=True, exist_ok=True)
+    write_json(
+        trial.folder / "lr_find.json",
+        {"suggestion": trial.suggestion, "rates": trial.rates, "losses": trial.losses, "smoothed": trial.smoothed},
+    )
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    axes.plot(trial.rates, trial.losses, color="0.8", label="batch")
+    axes.plot(trial.rates, trial.smoothed, color="#3c6ca8", label="smoothed")
+    if trial.suggestion:
+        axes.axvline(trial.suggestion, color="#b04a3a", linestyle="--", label=f"suggestion {trial.suggestion:g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss", title="Learning-rate trial")
+    axes.legend()
+    figure.tight_layout()
+    with atomic_path(trial.folder / "lr_find.png") as part:
+        figure.savefig(part, dpi=120)
+    pyplot.close(figure)
+
+
+def _say(trial: RateTrial) -> None:
+    last = f"{len(trial.rates)} steps from {trial.rates[0]:.1e} to {trial.rates[-1]:.1e}"
+    print(f"learning-rate trial: {last}; loss {trial.smoothed[0]:.3f}, lowest {min(trial.smoothed):.3f} (smoothed)")
+    if trial.suggestion is None:
+        print("no rate lowered the loss noticeably: more steps (--lr_find_steps), a higher --lr_find_to, or look at the data")
+    elif math.isfinite(trial.suggestion):
+        print(f"suggestion: LEARNING_RATE={trial.suggestion:g} (a tenth of where the loss was lowest)")
+    print(f"plot: {display(trial.folder / 'lr_find.png')}")

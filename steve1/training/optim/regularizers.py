@@ -1,0 +1,103 @@
+"""Room `training`, what holds a policy near where it started, and the running mean of its weights.
+
+In: the policy before its first step. Out: a frozen copy to compare actions with (KL), gradients towards the starting weights (L2-SP),
+and averaged weights (EMA).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+from steve1.policy import GoalPolicy
+from steve1.training.lora import LoraLinear, lora_layers
+from steve1.training.config import TrainSettings
+from steve1.training.finetune_modes import frozen_copy, trained_parameters
+
+
+class Anchor:
+    """L2-SP: half of `coef` times the squared distance of the trained weights from where they started.
+
+    With low-rank additions the distance is the length of their product, not that of the two factors.
+    """
+
+    def __init__(self, policy: GoalPolicy, coef: float) -> None:
+        self._coef = coef
+        self._layers: list[LoraLinear] = [layer for _, layer in lora_layers(policy)]
+        own = {id(parameter) for layer in self._layers for parameter in (layer.lora_a, layer.lora_b)}
+        self._weights: list[torch.Tensor] = [
+            parameter for parameter in trained_parameters(policy).values() if id(parameter) not in own
+        ]
+        self._start: list[torch.Tensor] = [parameter.detach().clone() for parameter in self._weights]
+
+    @torch.no_grad()
+    def pull(self) -> torch.Tensor:
+        """Add the gradient to `.grad` of what is trained; returns the penalty (f32 scalar)."""
+        total = torch.zeros((), device=(self._weights or [self._layers[0].lora_a])[0].device)
+        if self._weights:
+            apart: list[torch.Tensor] = list(torch._foreach_sub(self._weights, self._start))  # type: ignore[arg-type]
+            torch._foreach_add_([weight.grad for weight in self._weights if weight.grad is not None], apart, alpha=self._coef)
+            total += torch.stack(torch._foreach_norm(apart)).square().sum()
+        for layer in self._layers:
+            total += layer.squared_length()
+            a, b, pull = layer.lora_a, layer.lora_b, self._coef * layer.scale**2
+            assert a.grad is not None
+            assert b.grad is not None
+            b.grad += pull * (b @ (a @ a.T))
+            a.grad += pull * ((b.T @ b) @ a)
+        return 0.5 * self._coef * total
+
+
+class Average:
+    """EMA: a running mean of what is trained. Its memory grows from nothing to 1 / (1 - decay) steps."""
+
+    def __init__(self, policy: GoalPolicy, decay: float) -> None:
+        self._decay = decay
+        self._weights = trained_parameters(policy)
+        self._means = {name: parameter.detach().clone() for name, parameter in self._weights.items()}
+
+    @torch.no_grad()
+    def update(self, step: int, skipped: torch.Tensor) -> None:
+        """Take the weights after optimizer step `step` (from 1) into the mean, unless the step was `skipped` (bool scalar on the device)."""
+        share = (1.0 - min(self._decay, step / (10.0 + step))) * (~skipped).float()
+        means = list(self._means.values())
+        torch._foreach_lerp_(means, [weight.data for weight in self._weights.values()], [share] * len(means))
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The policy with the averaged weights, and back."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for name, weight in self._weights.items():
+            weight.data, self._means[name] = self._means[name], weight.data
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The means by parameter name."""
+        return dict(self._means)
+
+    def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """The opposite of `tensors`; KeyError where a name is missing."""
+        for name, mean in self._means.items():
+            mean.copy_(tensors[name])
+
+
+def reference_for(policy: GoalPolicy, settings: TrainSettings) -> GoalPolicy | None:
+    """The starting policy, where its actions are compared with."""
+    return frozen_copy(policy) if settings.kl_coef > 0 else None
+
+
+def anchor_for(policy: GoalPolicy, settings: TrainSettings) -> Anchor | None:
+    """The starting weights, where the trained ones are pulled to."""
+    return Anchor(policy, settings.l2sp_coef) if settings.l2sp_coef > 0 else None
+
+
+def average_for(policy: GoalPolicy, settings: TrainSettings) -> Average | None:
+    """The running mean, where one is wanted."""
+    return Average(policy, settings.ema_decay) if settings.ema_decay > 0 else None

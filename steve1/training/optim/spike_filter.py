@@ -1,0 +1,46 @@
+"""Room `training`, a guard against steps that would do harm although every number in them is finite.
+
+In: a step's loss and gradient norm. Out: whether either lies far above what the run has seen lately. Nothing here waits for the device;
+the running means are part of a resume point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from steve1.training.config import TrainSettings
+
+WARMUP = 50  # steps before anything is judged
+MEMORY = 100  # steps that the running means reach back over
+_FLOOR = 0.05  # the loss's deviation counts as at least this share of its mean: a very even run is no reason to be strict
+
+
+class Guard:
+    """Running means of one run: steps counted, loss, variance of the loss, gradient norm."""
+
+    def __init__(self, settings: TrainSettings, device: torch.device, saved: Sequence[float] = ()) -> None:
+        self._loss_limit = settings.skip_loss_above or float("inf")
+        self._norm_limit = settings.skip_norm_above or float("inf")
+        self._seen = torch.tensor(list(saved) if len(saved) == 4 else [0.0] * 4, device=device)
+
+    def spikes(self, loss: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
+        """bool scalar: loss or gradient norm (f32 scalars) far above their running means."""
+        count, mean, variance, usual = self._seen
+        deviation = torch.maximum(variance.sqrt(), _FLOOR * mean.abs())
+        return (count >= WARMUP) & ((loss > mean + self._loss_limit * deviation) | (norm > self._norm_limit * usual))
+
+    def remember(self, loss: torch.Tensor, norm: torch.Tensor, skipped: torch.Tensor) -> None:
+        """Take a step into the means; skipped ones leave no trace."""
+        count, mean, variance, usual = self._seen
+        share = torch.clamp(1.0 / (count + 1.0), min=1.0 / MEMORY)
+        change = loss - mean
+        now = torch.stack(
+            [count + 1.0, mean + share * change, (1.0 - share) * (variance + share * change**2), usual + share * (norm - usual)]
+        )
+        self._seen = torch.where(skipped, self._seen, now)
+
+    def to_list(self) -> list[float]:
+        """The means, to be kept in a resume point."""
+        return [float(value) for value in self._seen.tolist()]

@@ -1,0 +1,112 @@
+"""Export: what is read back is what was there, bit for bit, in both layouts and through both."""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from steve1.commands.data.export_dataset import Args, main
+from steve1.core.errors import UserError
+from steve1.data.recordings.convert import ConvertSettings
+from steve1.data.recordings.convert_folder import convert_folder
+from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.export import Kind, export_episode
+from steve1.data.quality.validate import check_episode
+
+from tests.data.makers import make_dataset, make_episode
+from tests.data.episodes.test_episode import guide_episode, steve1_episode
+
+
+def same(one: Path, other: Path) -> None:
+    first, second = Episode(one), Episode(other)
+    assert len(first) == len(second)
+    assert (first.frames() == second.frames()).all()
+    assert (first.frames(20, 31) == second.frames(20, 31)).all()
+    assert [{k: np.asarray(v).tolist() for k, v in a.items()} for a in first.actions()] == [
+        {k: np.asarray(v).tolist() for k, v in a.items()} for a in second.actions()
+    ]
+    assert all((a == b).all() for a, b in zip(first.tokens(), second.tokens()))
+    assert np.array_equal(np.asarray(first.goals, np.float32), np.asarray(second.goals, np.float32), equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", ["guide", "steve1"])
+@pytest.mark.parametrize("make", [make_episode, guide_episode, steve1_episode])
+def test_read_back_it_is_equal(tmp_path: Path, make: object, kind: Kind) -> None:
+    source = make(tmp_path / "in" / "ep", 50)  # type: ignore[operator]
+    assert export_episode(source, tmp_path / "out" / "ep", kind) == 50
+    same(source, tmp_path / "out" / "ep")
+    assert check_episode(tmp_path / "out" / "ep").sound
+
+
+def test_there_and_back_through_all_layouts(tmp_path: Path) -> None:
+    source = make_episode(tmp_path / "in" / "ep", 50)
+    export_episode(source, tmp_path / "guide" / "ep", "guide")
+    export_episode(tmp_path / "guide" / "ep", tmp_path / "steve1" / "ep", "steve1")
+    export_episode(tmp_path / "steve1" / "ep", tmp_path / "again" / "ep", "guide")
+    same(source, tmp_path / "again" / "ep")
+    for folder in ("guide", "steve1"):
+        convert_folder(tmp_path / folder, tmp_path / f"native_{folder}", ConvertSettings(keep_nulls=True))
+        whole, back = Episode(source), Episode(tmp_path / f"native_{folder}" / "ep")
+        assert back.actions() == whole.actions()
+        assert all((a == b).all() for a, b in zip(whole.tokens(), back.tokens()))
+        assert np.array_equal(np.asarray(whole.goals), np.asarray(back.goals), equal_nan=True)
+        # The packed frames are JPEGs of JPEGs here: nearly, not exactly, the same.
+        assert np.abs(back.frames().astype(int) - whole.frames()).mean() < 0.5
+
+
+def test_the_guides_files(tmp_path: Path) -> None:
+    source = make_episode(tmp_path / "in" / "ep", 40)
+    export_episode(source, tmp_path / "ep", "guide")
+    assert sorted(p.name for p in (tmp_path / "ep").iterdir()) == ["actions.jsonl", "embeds_attn.pkl", "frames", "metadata.json"]  # fmt: skip
+    assert [p.name for p in sorted((tmp_path / "ep" / "frames").iterdir())][:2] == ["00000.png", "00001.png"]
+    assert cv2.imread(str(tmp_path / "ep" / "frames" / "00039.png")).shape == (128, 128, 3)
+
+
+def test_pickles_are_plain_and_name_numpy_as_every_version_does(tmp_path: Path) -> None:
+    source = make_episode(tmp_path / "in" / "ep", 40)
+    export_episode(source, tmp_path / "ep", "steve1")
+    for name in ("actions.pkl", "embeds_attn.pkl"):
+        data = (tmp_path / "ep" / name).read_bytes()
+        names = {str(argument) for code, argument, _ in pickletools.genops(data) if code.name == "GLOBAL"}
+        assert names
+        assert all(n.startswith(("numpy.core.multiarray ", "numpy ", "_codecs ")) for n in names), names
+    actions = pickle.loads((tmp_path / "ep" / "actions.pkl").read_bytes())
+    assert actions[3]["camera"].dtype == np.float64
+    rows = pickle.loads((tmp_path / "ep" / "embeds_attn.pkl").read_bytes())
+    assert rows[:15] == [None] * 15
+    assert rows[15].shape == (1, 24)
+    assert (tmp_path / "ep" / "len.txt").read_text() == "40\n"
+
+
+def test_an_ordinary_video_is_smaller_and_close(tmp_path: Path) -> None:
+    source = make_episode(tmp_path / "in" / "ep", 60)
+    export_episode(source, tmp_path / "a", "steve1")
+    export_episode(source, tmp_path / "b", "steve1", lossless=False)
+    sizes = [(tmp_path / name / "frames.mp4").stat().st_size for name in ("a", "b")]
+    assert sizes[1] < sizes[0]
+    error = np.abs(Episode(tmp_path / "b").frames().astype(int) - Episode(source).frames()).mean()
+    assert 0 < error < 3
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_dataset(tmp_path / "ds", [30, 30])
+    make_episode(folder / "plain", 30, goals=False)
+    out = str(tmp_path / "out")
+    assert main(Args((str(folder),), to="guide", output_dir=out)) == 0
+    assert "3 episodes" in capsys.readouterr().out
+    assert not Episode(tmp_path / "out" / "plain").has_goals
+    (folder / "ep01" / "actions.jsonl").write_text("{}\n")
+    assert main(Args((str(folder),), to="steve1", output_dir=str(tmp_path / "other"))) == 1
+    assert "ep01" in capsys.readouterr().out
+    assert sorted(p.name for p in (tmp_path / "other").iterdir()) == ["ep00", "plain"]
+    assert main(Args((str(folder / "ep00"),), output_dir=out)) == 0
+    assert "1 there already" in capsys.readouterr().out
+    with pytest.raises(UserError, match="Where to"):
+        main(Args((str(folder),)))
+    with pytest.raises(UserError, match="holds the episodes"):
+        main(Args((str(folder),), output_dir=str(folder)))

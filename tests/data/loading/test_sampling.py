@@ -1,0 +1,263 @@
+"""Sampling lists: made ones are disjoint and repeatable, written ones are read as people mean them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from steve1.commands.data.create_sampling import Args, choose_sources
+from steve1.core.errors import UserError
+from steve1.core.paths import ROOT, resolve
+from steve1.data.loading.sampling import Source, create_sampling, list_path, read_list
+from steve1.data.loading.windows import WindowDataset
+
+from tests.data.makers import make_dataset
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sampling")
+    make_dataset(folder / "A", [20] * 11, goals=False)
+    make_dataset(folder / "B", [20, 30, 40], goals=False)
+    make_dataset(folder / "one", [20], goals=False)
+    return folder
+
+
+def test_lists_are_disjoint_seeded_sorted_and_told_in_the_metadata(data: Path, tmp_path: Path) -> None:
+    found = create_sampling("x", [Source(data / "A")], val_fraction=0.2, seed=3, folder=tmp_path)
+    train, val = (read_list(list_path("x", part, tmp_path)) for part in ("train", "val"))
+    names = [[entry.path.name for entry in part] for part in (train, val)]
+    assert len(names[0]) == 9
+    assert len(names[1]) == 2
+    assert not set(names[0]) & set(names[1])
+    assert all(part == sorted(part) for part in names)
+    assert found == json.loads((tmp_path / "x_metadata.json").read_text())
+    assert found["train_frames"] == 180
+    assert found["sources"][0]["val_frames"] == 40
+    assert len(found["sources"][0]["without_goals"]) == 11
+    before = (tmp_path / "x_train.txt").read_text()
+    create_sampling("x", [Source(data / "A")], val_fraction=0.2, seed=3, folder=tmp_path)
+    assert (tmp_path / "x_train.txt").read_text() == before
+    splits = set()
+    for seed in range(5):
+        create_sampling("x", [Source(data / "A")], val_fraction=0.2, seed=seed, folder=tmp_path)
+        splits.add((tmp_path / "x_val.txt").read_text())
+    assert len(splits) > 2
+
+
+def test_a_mix_has_its_shares_and_a_validation_part_of_each(data: Path, tmp_path: Path) -> None:
+    create_sampling("mixed", [Source(data / "A", 0.7), Source(data / "B", 0.3)], folder=tmp_path)
+    train = read_list(tmp_path / "mixed_train.txt")
+    assert {(entry.path.parent.name, entry.weight, entry.section) for entry in train} == {("A", 0.7, 1), ("B", 0.3, 2)}
+    assert {entry.path.parent.name for entry in read_list(tmp_path / "mixed_val.txt")} == {"A", "B"}
+
+
+def test_small_sources_do_not_give_a_quarter_of_everything_to_validation(tmp_path: Path) -> None:
+    sources = [Source(make_dataset(tmp_path / f"S{n}", [20] * 4, goals=False), 1.0) for n in range(9)]
+    found = create_sampling("many", sources, folder=tmp_path)
+    assert (found["train_episodes"], found["val_episodes"]) == (29, 7)  # not 27 and 9
+    assert all(row["train_episodes"] >= 3 for row in found["sources"])
+    create_sampling("one", sources[:1], folder=tmp_path)
+    assert len(read_list(tmp_path / "one_val.txt")) == 1
+    # More, where it is asked for.
+    assert create_sampling("more", sources, val_fraction=0.5, folder=tmp_path)["val_episodes"] == 18
+
+
+def test_budgets_take_whole_episodes_until_they_are_reached(data: Path, tmp_path: Path) -> None:
+    found = create_sampling("x", [Source(data / "A")], train_frames=90, val_frames=30, folder=tmp_path)
+    assert (found["train_frames"], found["val_frames"]) == (100, 40)
+    assert found["budget"] == {"train_frames": 90, "val_frames": 30}
+    assert found["val_fraction"] is None
+    assert found["sources"][0]["frames"] == 220
+    mixed = create_sampling("m", [Source(data / "A", 0.75), Source(data / "B", 0.25)], train_frames=80, folder=tmp_path)
+    assert [row["train_frames"] for row in mixed["sources"]] == [60, sum_until(mixed["sources"][1], 20)]
+    assert [row["train_share"] for row in mixed["sources"]] == [0.75, 0.25]
+    more = create_sampling("y", [Source(data / "A")], train_frames=10_000, folder=tmp_path)
+    assert more["train_frames"] == 200
+    # A smaller budget takes the first of the same: nothing moves between training and validation.
+    both = [{e.path for e in read_list(tmp_path / f"{name}_train.txt")} for name in ("x", "y")]
+    assert len(both[0]) == 5
+    with pytest.raises(UserError, match="positive"):
+        create_sampling("z", [Source(data / "A")], train_frames=-1, folder=tmp_path)
+
+
+def sum_until(row: dict[str, int], budget: int) -> int:
+    assert budget <= row["train_frames"] < budget + 40
+    return row["train_frames"]
+
+
+def test_validation_on_a_fixed_list(data: Path, tmp_path: Path) -> None:
+    fixed = written(tmp_path, f"# always these\n{data}/A/ep03\n\n{data}/B/ep02  \n")
+    found = create_sampling("x", [Source(data / "A")], val_list=fixed, folder=tmp_path)
+    assert [entry.path.name for entry in read_list(tmp_path / "x_val.txt")] == ["ep03", "ep02"]
+    train = {entry.path.name for entry in read_list(tmp_path / "x_train.txt")}
+    assert train == {f"ep{n:02d}" for n in range(11)} - {"ep03"}
+    assert (found["val_episodes"], found["val_frames"], found["train_episodes"]) == (2, 60, 10)
+    assert found["val_list"]["path"].endswith("mine_train.txt")
+    assert len(found["val_list"]["sha256"]) == 64
+    one = create_sampling("one", [Source(data / "one")], val_list=fixed, folder=tmp_path)
+    assert (one["train_episodes"], one["val_episodes"]) == (1, 2)
+    everything = written(tmp_path, f"{data}/one/ep00\n")
+    with pytest.raises(UserError, match="none is left"):
+        create_sampling("none", [Source(data / "one")], val_list=everything, folder=tmp_path)
+    with pytest.raises(UserError, match="leave out"):
+        create_sampling("x", [Source(data / "A")], val_list=everything, val_frames=5, folder=tmp_path)
+
+
+def test_a_mix_is_honoured_by_frames_exactly_in_expectation(tmp_path: Path) -> None:
+    """Sources of other sizes and episode lengths: what is drawn has the shares that were asked for, frame by frame."""
+    shares = {"A": 0.4, "B": 0.4, "C": 0.2}
+    lengths = {"A": [120] * 3, "B": [60, 200, 90], "C": [400, 70]}
+    sources = [Source(make_dataset(tmp_path / name, lengths[name], size=8), share) for name, share in shares.items()]
+    create_sampling("mix", sources, folder=tmp_path)
+    dataset = WindowDataset(read_list(tmp_path / "mix_train.txt"), 32, max_btwn_goals=40)
+    epochs, drawn = 400, dict.fromkeys(shares, 0)
+    for epoch in range(epochs):
+        for window in dataset.epoch_order(epoch):
+            number, _ = dataset.start_of(epoch, int(window))
+            drawn[dataset.paths[number].parent.name] += dataset.T
+    total = sum(drawn.values())
+    for name, share in shares.items():
+        # Rounding up or down at random, with one offset for all: the mean over epochs has an error below 1 / sqrt(epochs) windows.
+        assert abs(drawn[name] / total - share) < 3 / len(dataset) / epochs**0.5, drawn
+
+
+def test_what_cannot_be_split_or_shared_is_refused(data: Path, tmp_path: Path) -> None:
+    for sources, message in [
+        ([Source(data / "one")], "at least two episodes"),
+        ([Source(data / "nowhere")], "does not exist"),
+        ([Source(data / "A", 0.7), Source(data / "B")], "some have none"),
+        ([Source(data / "A", 0.7), Source(data / "A", 0.3)], "twice"),
+        ([], "at least one"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            create_sampling("x", sources, folder=tmp_path)
+    with pytest.raises(UserError, match="between 0 and 1"):
+        create_sampling("x", [Source(data / "A")], val_fraction=1.0, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lists_edited_by_hand_are_not_replaced(data: Path, tmp_path: Path) -> None:
+    create_sampling("x", [Source(data / "A")], folder=tmp_path)
+    path = tmp_path / "x_train.txt"
+    path.write_text(path.read_text() + "# mine\n")
+    with pytest.raises(UserError, match="edited by hand") as fault:
+        create_sampling("x", [Source(data / "A")], folder=tmp_path)
+    assert "--overwrite" in str(fault.value)
+    assert path.read_text().endswith("# mine\n")
+    create_sampling("x", [Source(data / "A")], folder=tmp_path, overwrite=True)
+    assert "# mine" not in path.read_text()
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mine_train.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_guides_list_is_read_and_its_percentages_draw_a_warning(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [
+        "# 70% 新任务数据",
+        f"{data}/A/ep00",
+        f"{data}/A/ep01",
+        "",
+        "# 30% 原始数据 (保持通用性)",
+        f"{data}/B/ep00",
+    ]
+    found = read_list(written(tmp_path, "\n".join(lines)))
+    assert [(entry.path.name, entry.weight, entry.line) for entry in found] == [
+        ("ep00", None, 2), ("ep01", None, 3), ("ep00", None, 6),
+    ]  # fmt: skip
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 2
+    assert "70 %" in warnings[0]
+    assert "# weight: 0.7" in warnings[0]
+
+
+def test_weights_written_by_hand_are_sections(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = [
+        "# 任务A (40%)",
+        "# weight: 0.4",
+        f"{data}/A/ep00",
+        "#weight: 0.4",
+        f"{data}/A/ep01",
+        "# weight:0.2  ",
+        f"{data}/B/ep00",
+    ]
+    found = read_list(written(tmp_path, "\n".join(lines)))
+    assert [(entry.weight, entry.section) for entry in found] == [(0.4, 1), (0.4, 2), (0.2, 3)]
+    assert not caplog.records
+
+
+def test_a_percentage_that_contradicts_its_weight_draws_a_warning(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_list(written(tmp_path, f"# 70 % new\n# weight: 0.5\n{data}/A/ep00\n"))
+    assert "70 %" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("lines", "message", "place"),
+    [
+        (["# fine", "{data}/A/ep00", "", "data/nowhere/ep"], "points nowhere", ":4"),
+        (["# weight: much", "{data}/A/ep00"], "not a positive number", ":1"),
+        (["# weight: -1", "{data}/A/ep00"], "not a positive number", ":1"),
+        (["# weight: nan", "{data}/A/ep00"], "not a positive number", ":1"),
+        (["{data}/A/ep00", "# weight: 0.5", "{data}/A/ep01"], "no share", ":1"),
+        (["# nothing", ""], "names no episode", "mine_train.txt"),
+    ],
+)
+def test_bad_lists_name_the_line(data: Path, tmp_path: Path, lines: list[str], message: str, place: str) -> None:
+    with pytest.raises(UserError, match=message) as fault:
+        read_list(written(tmp_path, "\n".join(lines).format(data=data)))
+    assert place in str(fault.value)
+
+
+def test_unknown_names_list_the_known_ones(data: Path, tmp_path: Path) -> None:
+    create_sampling("buildhouse", [Source(data / "A")], folder=tmp_path)
+    with pytest.raises(UserError, match="no sampling named 'buildhose'") as fault:
+        list_path("buildhose", "train", tmp_path)
+    assert "buildhouse" in str(fault.value)
+    with pytest.raises(UserError, match="does not exist"):
+        read_list(tmp_path / "no_val.txt")
+
+
+def test_names_choose_the_folders_of_the_guide() -> None:
+    assert choose_sources(Args()) == ("finetune_task", [Source(resolve("data/dataset_finetune"))])
+    assert choose_sources(Args("buildhouse")) == ("buildhouse", [Source(resolve("data/dataset_buildhouse"))])
+    name, sources = choose_sources(Args(mix=("data/dataset_a=0.7", "b=0.3")))
+    assert name == "mixed"
+    assert sources == [Source(resolve("data/dataset_a"), 0.7), Source(resolve("data/dataset_b"), 0.3)]
+    for bad in ("data/a", "data/a=", "=0.5", "a=-1", "a=inf"):
+        with pytest.raises(UserError, match="FOLDER=SHARE"):
+            choose_sources(Args(mix=(bad,)))
+    with pytest.raises(UserError, match="not a path"):
+        choose_sources(Args("data/dataset_x"))
+
+
+def test_the_script(data: Path, tmp_path: Path) -> None:
+    command = ["bash", str(ROOT / "2_create_sampling.sh"), "--samplings_dir", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "mixed", "--mix", f"{data}/A=0.7", f"{data}/B=0.3"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in tmp_path.iterdir()} == {"mixed_train.txt", "mixed_val.txt", "mixed_metadata.json"}
+    assert "70.0% of training" in done.stdout
+    environment = {**os.environ, "VAL_LIST": str(tmp_path / "mixed_val.txt"), "TRAIN_FRAMES": "40"}
+    more = subprocess.run(
+        [*command, "again", "--dataset_dir", f"{data}/A"], capture_output=True, text=True, env=environment
+    )
+    assert more.returncode == 0, more.stderr
+    assert (tmp_path / "again_val.txt").read_text().splitlines()[2:] == [
+        line for line in (tmp_path / "mixed_val.txt").read_text().splitlines() if line and not line.startswith("#")
+    ]
+    done = subprocess.run([*command, "nothing_there"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "1_generate_dataset.sh" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,184 @@
+"""Published recordings by index: filters, a server that fails in every way, bounded disk, going on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steve1.core.errors import UserError
+from steve1.core.paths import ROOT
+from steve1.data.recordings.contractor_index import INDEXES, read_index
+from steve1.data.recordings.convert import ConvertSettings
+from steve1.data.episodes.episode import Episode, find_episodes
+from steve1.data.recordings.fetch import FetchSettings, fetch_and_convert
+from tests.core.servers import faulty_server
+
+from tests.data.makers import make_recording
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings as a server has them, with an index; one listed file does not exist."""
+    folder = tmp_path_factory.mktemp("published")
+    for name in ("cheeky-setter-a1", "brave-penguin-b2", "quiet-fox-c3"):
+        make_recording(folder / "data" / "6.13", name, 40)
+    (folder / "data" / "6.13" / "quiet-fox-c3-options.json").write_text('{"captions": ["walk"]}')
+    relpaths = [
+        "data/6.13/cheeky-setter-a1.mp4",
+        "data/6.13/gone-d4.mp4",
+        "data/6.13/brave-penguin-b2",
+        "data/6.13/quiet-fox-c3.mp4",
+    ]
+    (folder / "index.json").write_text(json.dumps({"basedir": ".", "relpaths": relpaths}))
+    return folder
+
+
+def fetch(folder: Path, entries: list[Any], **more: Any) -> Any:
+    settings = FetchSettings(**{"parallel": 2, "attempts": 3, "backoff": 0.01, **more})
+    return fetch_and_convert(entries, folder / "rec", folder / "out", ConvertSettings(), settings)
+
+
+def test_indexes_are_read_from_paths_and_urls_and_filtered(published: Path, tmp_path: Path) -> None:
+    entries = read_index(str(published / "index.json"), tmp_path)
+    assert [entry.name for entry in entries] == ["cheeky-setter-a1", "gone-d4", "brave-penguin-b2", "quiet-fox-c3"]
+    assert {entry.version for entry in entries} == {"6.13"}
+    assert [e.name for e in read_index(f"file://{published}/index.json", tmp_path, "fox|penguin")] == [
+        "brave-penguin-b2",
+        "quiet-fox-c3",
+    ]
+    names = tmp_path / "wanted.txt"
+    names.write_text("# build house\nquiet-fox-c3\n")
+    assert [e.name for e in read_index(str(published / "index.json"), tmp_path, str(names))] == ["quiet-fox-c3"]
+    for pattern, message in (("zebra", "matches nothing"), ("(", "neither a file nor")):
+        with pytest.raises(UserError, match=message):
+            read_index(str(published / "index.json"), tmp_path, pattern)
+    with pytest.raises(UserError, match="does not exist"):
+        read_index("11.x", tmp_path)
+    (tmp_path / "no.json").write_text("[]")
+    with pytest.raises(UserError, match="no index"):
+        read_index(str(tmp_path / "no.json"), tmp_path)
+    assert {"6.x", "7.x", "8.x", "9.x", "10.x"} <= set(INDEXES)  # beside them: the BASALT tasks
+
+
+def test_from_a_folder_with_a_missing_file(published: Path, tmp_path: Path) -> None:
+    summary = fetch(tmp_path, read_index(str(published / "index.json"), tmp_path))
+    assert (summary.count("converted"), summary.count("missing")) == (3, 1)
+    assert [p.name for p in find_episodes(tmp_path / "out")] == ["brave-penguin-b2", "cheeky-setter-a1", "quiet-fox-c3"]
+    assert Episode(tmp_path / "out" / "quiet-fox-c3").metadata["captions"] == ["walk"]
+    assert Episode(tmp_path / "out" / "quiet-fox-c3").metadata["recorder_version"] == "6.13"
+    assert list((tmp_path / "rec").iterdir()) == []
+    assert "gone-d4" in summary.text
+    assert (published / "data" / "6.13" / "quiet-fox-c3.mp4").exists()
+    again = fetch(tmp_path, read_index(str(published / "index.json"), tmp_path))
+    assert (again.count("exists"), again.count("missing")) == (3, 1)
+
+
+def test_as_many_as_wanted_and_kept_if_asked(published: Path, tmp_path: Path) -> None:
+    summary = fetch(tmp_path, read_index(str(published / "index.json"), tmp_path), n_episodes=2, keep_recordings=True)
+    assert summary.count("converted") == 2
+    assert len(find_episodes(tmp_path / "out")) == 2
+    assert {p.name for p in (tmp_path / "rec").glob("*.mp4")} == {"cheeky-setter-a1.mp4", "brave-penguin-b2.mp4"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_kept_recordings_stay_when_the_run_is_repeated_without_keeping(published: Path, tmp_path: Path) -> None:
+    entries = read_index(str(published / "index.json"), tmp_path)
+    fetch(tmp_path, entries, keep_recordings=True)
+    kept = contents(tmp_path / "rec")
+    names = {f"{name}{end}" for name in ("cheeky-setter-a1", "brave-penguin-b2", "quiet-fox-c3") for end in (".mp4", ".jsonl")}  # fmt: skip
+    assert set(kept) == names | {"quiet-fox-c3-options.json"}  # no .part of options that the server does not have
+    assert fetch(tmp_path, entries).count("exists") == 3
+    assert contents(tmp_path / "rec") == kept
+
+
+def test_recordings_that_were_there_before_stay(published: Path, tmp_path: Path) -> None:
+    shutil.copytree(published / "data" / "6.13", tmp_path / "rec")
+    (tmp_path / "rec" / "cheeky-setter-a1.jsonl").unlink()
+    (tmp_path / "rec" / "brave-penguin-b2-options.json").write_text('{"captions": ["mine"]}')
+    (tmp_path / "rec" / "gone-d4.jsonl").write_text("mine")
+    before = contents(tmp_path / "rec")
+    summary = fetch(tmp_path, read_index(str(published / "index.json"), tmp_path))
+    assert (summary.count("converted"), summary.count("missing")) == (3, 1)
+    assert Episode(tmp_path / "out" / "brave-penguin-b2").metadata["captions"] == ["mine"]
+    assert contents(tmp_path / "rec") == before
+
+
+def test_the_folder_that_the_index_points_at_stays(published: Path, tmp_path: Path) -> None:
+    shutil.copytree(published / "data" / "6.13", tmp_path / "rec")
+    relpaths = ["cheeky-setter-a1.mp4", "brave-penguin-b2.mp4", "gone-d4.mp4"]
+    (tmp_path / "index.json").write_text(json.dumps({"basedir": "rec", "relpaths": relpaths}))
+    before = contents(tmp_path / "rec")
+    summary = fetch(tmp_path, read_index(str(tmp_path / "index.json"), tmp_path))
+    assert (summary.count("converted"), summary.count("missing")) == (2, 1)
+    assert contents(tmp_path / "rec") == before
+
+
+def test_downloads_are_removed_when_the_disk_is_full(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("steve1.data.recordings.fetch.convert_recording", full)
+    summary = fetch(tmp_path, read_index(str(published / "index.json"), tmp_path), parallel=1)
+    assert "No space left" in summary.stopped
+    assert not list((tmp_path / "rec").glob("*.mp4"))
+    assert not list((tmp_path / "rec").glob("*.jsonl"))
+
+
+def test_a_server_that_drops_shortens_and_errs(published: Path, tmp_path: Path) -> None:
+    with faulty_server() as server:
+        for path in (published / "data" / "6.13").iterdir():
+            server.files[f"/x/data/6.13/{path.name}"] = path.read_bytes()
+        server.files["/index.json"] = json.dumps(
+            {**json.loads((published / "index.json").read_text()), "basedir": f"{server.url}/x/"}
+        ).encode()
+        server.plan["/x/data/6.13/cheeky-setter-a1.mp4"] = [500, ("short", 2000), "drop"]
+        server.plan["/x/data/6.13/brave-penguin-b2.jsonl"] = [("short", 300), 503]
+        server.plan["/x/data/6.13/quiet-fox-c3.mp4"] = [500] * 9
+        entries = read_index(f"{server.url}/index.json", tmp_path)
+        summary = fetch(tmp_path, entries)
+        found = {result.recording.rpartition("/")[2]: result for result in summary.results}
+        assert found["cheeky-setter-a1.mp4"].status == found["brave-penguin-b2"].status == "converted"
+        assert found["gone-d4.mp4"].status == "missing"
+        assert "404" in found["gone-d4.mp4"].reason
+        assert found["quiet-fox-c3.mp4"].status == "failed"
+        assert "500" in found["quiet-fox-c3.mp4"].reason
+        # Resumed where it broke, not begun again.
+        assert ("/x/data/6.13/cheeky-setter-a1.mp4", "bytes=2000-") in server.requests
+        # The next run could not tell finished files from the user's; parts are its own.
+        assert not list((tmp_path / "rec").glob("*.jsonl"))
+        server.plan.clear()
+        assert fetch(tmp_path, entries).count("converted") == 1
+        assert list((tmp_path / "rec").iterdir()) == []
+
+
+def test_the_script_takes_its_variables_from_the_environment(published: Path, tmp_path: Path) -> None:
+    variables = {"SOURCE": "contractor", "INDEX": str(published / "index.json"), "N_EPISODES": "1", "FILTER": "fox",
+                 "OUTPUT_DIR": str(tmp_path / "out"), "RECORDINGS_DIR": str(tmp_path / "rec"), "KEEP_RECORDINGS": "1"}  # fmt: skip
+    import os
+
+    command = ["bash", str(ROOT / "1_generate_dataset.sh"), "--no_embed", "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
+    assert done.returncode == 0, done.stderr
+    assert [p.name for p in find_episodes(tmp_path / "out")] == ["quiet-fox-c3"]
+    assert (tmp_path / "rec" / "quiet-fox-c3.mp4").exists()
+    folder = {"SOURCE": "folder", "RECORDINGS_DIR": str(published / "data"), "OUTPUT_DIR": str(tmp_path / "out2")}
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **folder})
+    assert done.returncode == 0, done.stderr
+    assert len(find_episodes(tmp_path / "out2")) == 3
+    assert "2_create_sampling.sh" in done.stdout
+    missing = {**folder, "RECORDINGS_DIR": str(tmp_path / "nowhere")}
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **missing})
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "RECORDINGS_DIR" in done.stderr

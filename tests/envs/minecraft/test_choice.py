@@ -1,0 +1,42 @@
+"""Which game weights play in: what was asked for, else the Minecraft that can be played here, else Luanti."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from steve1 import envs
+from steve1.core.checkpoint_metadata import Family, read_family
+from steve1.evaluation.policies import Contestant, guess_family_env
+
+from tests.envs.standins.making import make_java
+
+
+def test_weights_without_a_family_file_play_in_the_minecraft_that_can_be_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = read_family(tmp_path / "published.weights")
+    assert family.env == "minecraft"
+    contestant = Contestant("published", "weights", family=family)
+    monkeypatch.setenv("STEVE1_MCIO_DIR", str(tmp_path))
+    monkeypatch.setenv("STEVE1_JAVA_FOLDERS", "")
+    java = make_java(tmp_path / "java")
+
+    def plays(installed: dict[str, str]) -> str:
+        monkeypatch.setattr("steve1.envs.minecraft.backends.installed_version", lambda name: installed.get(name, ""))
+        envs._minecraft_here.cache_clear()
+        assert guess_family_env([contestant], "minedojo") == "minedojo"
+        assert guess_family_env([Contestant("mini", "weights", family=Family(env="luanti"))], "") == "luanti"
+        return guess_family_env([contestant], "")
+
+    both = {"mcio": "1.5.2", "minerl": "1.0.2"}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    assert plays({}) == "luanti"
+    assert plays(both) == "luanti", "neither Minecraft nor Java is here"
+    monkeypatch.setenv("JAVA_HOME", str(java))
+    assert plays(both) == "minerl"
+    (tmp_path / "mcio.yaml").write_text("instances: {other: {}}\n")
+    assert plays(both) == "minerl"
+    (tmp_path / "mcio.yaml").write_text("instances: {steve1: {name: steve1}}\n")
+    assert plays(both) == "mcio"
+    envs._minecraft_here.cache_clear()

@@ -1,0 +1,331 @@
+"""Workers under every kind of trouble: killed at any moment, hanging, full disks; and one process that serves all policies."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steve1.core.cluster import require_ray
+from steve1.core.errors import UserError
+from steve1.evaluation import evaluate
+from steve1.evaluation.runner.campaign import Means
+from steve1.evaluation.policies import Contestant
+from steve1.evaluation.runner.inference import RemoteBench, policy_service
+from steve1.core.processes import process_tree, sweep
+from steve1.rollout.trace import Trace
+from tests.evaluation.worlds import injected, settings
+from tests.rollout.fakes import FakeEnv, OpenFake
+
+
+class SlowDisk:
+    """Opens a world whose process takes its time to finish each file, so that a kill can meet one half-written."""
+
+    def __call__(self, instance: int) -> FakeEnv:
+        original = os.fsync
+
+        def slow(handle: int) -> None:
+            time.sleep(0.05)
+            original(handle)
+
+        os.fsync = slow
+        return FakeEnv()
+
+
+def half_written(folder: Path) -> list[Path]:
+    return list(folder.rglob(".*.tmp"))
+
+
+def kill_often(folder: Path, done: threading.Event, inside: list[bool], wanted: int) -> None:
+    """Kill workers of this process: in turn at any moment, and the one that has a file half-written; notes whether the half was left behind."""
+    chance, dead = random.Random(0), set()  # type: ignore[var-annotated]
+    while len(inside) < wanted and not done.is_set():
+        time.sleep(chance.uniform(0.02, 0.2))
+        if len(inside) % 2:
+            files = [path for path in half_written(folder) if int(path.name.split(".")[-3]) not in dead]
+            if files:
+                pid = int(files[0].name.split(".")[-3])
+                os.kill(pid, signal.SIGKILL)
+                dead.add(pid)
+                inside.append(files[0].exists())
+            continue
+        workers = [pid for pid in process_tree(os.getpid())[1:] if b"spawn_main" in command(pid) and pid not in dead]
+        if workers:
+            pid = chance.choice(workers)
+            os.kill(pid, signal.SIGKILL)
+            dead.add(pid)
+            inside.append(False)
+
+
+def command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(900)
+def test_workers_killed_twenty_times_lose_and_repeat_nothing(world: Path) -> None:
+    words: dict[str, Any] = {"episodes": 40, "tasks": ("dig_dirt",)}
+    calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm"), **words), **injected(()))
+    folder, kills, done = world / "rough", [], threading.Event()  # type: ignore[var-annotated]
+    killer = threading.Thread(target=kill_often, args=(folder, done, kills, 20), daemon=True)
+    killer.start()
+    try:
+        rough = evaluate(
+            settings(world, "random", "nothing", folder=str(folder), workers=2, max_restarts=25, **words), **injected((), open_game=SlowDisk())
+        )
+    finally:
+        done.set()
+        killer.join(10)
+    assert len(kills) == 20
+    assert sum(kills) >= 3, "some of them inside a write: the half-written file was left behind"
+    keys = [json.loads(text)["key"] for text in (folder / "episodes.jsonl").read_text().splitlines()]
+    assert len(keys) == len(set(keys)) == len(calm.lines)
+
+    def results(report: Any) -> list[Any]:
+        return [(line["key"], line["seed"], line["success"], line["measure"], line["actions"]) for line in report.lines]
+
+    assert results(rough) == results(calm)
+    assert half_written(folder) == []
+    for key in keys:
+        again, first = Trace.load(folder / "traces" / key), Trace.load(world / "calm" / "traces" / key)
+        assert np.array_equal(again.tokens, first.tokens)
+
+
+def test_half_written_files_of_the_dead_are_swept_and_of_the_living_are_not(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    dead, living, other = (tmp_path / "a" / name for name in (f".x.npz.{child}.0123abcd.tmp", f".x.npz.{os.getpid()}.0123abcd.tmp", ".hidden"))
+    dead.parent.mkdir()
+    for path in (dead, living, other):
+        path.touch()
+    assert sweep(tmp_path) == [dead]
+    assert living.exists()
+    assert other.exists()
+
+
+class SilentGame:
+    """Opens a world that stops answering for ever at its third step."""
+
+    def __call__(self, instance: int) -> FakeEnv:
+        env = FakeEnv()
+        original = env.step
+
+        def step(action: dict[str, Any]) -> Any:
+            if env.step_number == 2:
+                time.sleep(600)
+            return original(action)
+
+        env.step = step  # type: ignore[method-assign]
+        return env
+
+
+def test_a_game_that_never_answers_is_ended_and_named(world: Path) -> None:
+    with pytest.raises(UserError, match="died too often") as fault:
+        evaluate(
+            settings(world, "nothing", workers=1, timeout_s=6, max_restarts=1, episodes=1, tasks=("swim",)), **injected((), open_game=SilentGame())
+        )
+    assert "gave no answer for 6 s" in str(fault.value)
+    assert "finished episodes are kept" in str(fault.value)
+    assert [pid for pid in process_tree(os.getpid())[1:] if b"spawn_main" in command(pid)] == []
+
+
+def test_a_disk_that_fills_while_a_video_is_written(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named; what was finished stays, nothing half is left, and the same command goes on where it was."""
+    from steve1.data.media.video import VideoWriter
+
+    original, written = VideoWriter.write, []  # type: ignore[var-annotated]
+
+    def write(self: Any, frame: Any) -> None:
+        written.append(1)
+        if len(written) == 60:
+            raise OSError(errno.ENOSPC, "No space left on device", str(self.path))
+        original(self, frame)
+
+    monkeypatch.setattr(VideoWriter, "write", write)
+    words: dict[str, Any] = {"tasks": ("dig_dirt",), "episodes": 3, "videos": 3}
+    with pytest.raises(UserError, match="disk is full") as fault:
+        evaluate(settings(world, "tuned", **words), **injected())
+    assert "001.mp4" in fault.value.where
+    folder = world / "run"
+    assert len((folder / "episodes.jsonl").read_text().splitlines()) == 1
+    assert [path.name for path in (folder / "videos").rglob("*") if path.is_file()] == ["meadow-000.mp4"]
+    report = evaluate(settings(world, "tuned", **words), **injected())
+    assert [line["number"] for line in report.lines] == [0, 1, 2]
+    assert all((folder / line["video"]).is_file() for line in report.lines)
+
+
+def test_the_same_evaluation_twice_has_the_same_successes(world: Path) -> None:
+    once, twice = (
+        evaluate(settings(world, "base", "tuned", "random", folder=str(world / name), episodes=2), **injected()) for name in ("a", "b")
+    )
+    plain = [{key: value for key, value in line.items() if key != "seconds"} for line in once.lines]
+    assert plain == [{key: value for key, value in line.items() if key != "seconds"} for line in twice.lines]
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Contestant:
+    """A small untrained policy on disk, as a contestant with guidance."""
+    import torch
+
+    from steve1.core.checkpoint_metadata import Family
+    from steve1.policy import PolicyConfig, load_policy, save_weights, write_model
+
+    config = PolicyConfig(
+        hidsize=64, attention_heads=2, attention_memory_size=32, timesteps=16, n_recurrence_layers=2, impala_width=1,
+        impala_chans=(4, 8, 8), mineclip_embed_dim=4, temperature=2.0,
+    )  # fmt: skip
+    write_model(config, tmp_path / "tiny.model")
+    torch.manual_seed(0)
+    save_weights(load_policy(tmp_path / "tiny.model"), tmp_path / "tiny.weights")
+    return Contestant("tiny", "weights", str(tmp_path / "tiny.weights"), family=Family(model=str(tmp_path / "tiny.model"), cond_scale=1.5))
+
+
+def test_policies_served_together_act_as_each_alone(family: Contestant) -> None:
+    """Two games through one process, out of step with one another, against agents of their own."""
+    from steve1.evaluation.policies import Bench
+
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (2, 40, 96, 160, 3), dtype=np.uint8)
+    goals = [rng.normal(size=4).astype(np.float32) for _ in range(2)]
+    alone = Bench()
+    expected = []
+    for game in range(2):
+        actor = alone.actor(family, goals[game], seed=game)
+        actor.reset({}, {})
+        expected.append([actor.act({"pov": frame}, {}) for frame in frames[game]])
+    found: list[list[Any]] = [[], []]
+    with policy_service({"tiny": family}) as address:
+
+        def play(game: int) -> None:
+            bench = RemoteBench(address)
+            bench.prepare(family, goals[game])
+            for _ in range(2):  # the second episode must forget the first
+                actor = bench.actor(family, goals[game], seed=game)
+                actor.reset({}, {})
+                found[game] = [actor.act({"pov": frame}, {}) for frame in frames[game]]
+            bench.close()
+
+        faults: list[BaseException] = []
+
+        def guarded(game: int) -> None:
+            try:
+                play(game)
+            except BaseException as fault:
+                faults.append(fault)
+
+        games = [threading.Thread(target=guarded, args=(game,)) for game in range(2)]
+        for game in games:
+            game.start()
+        for game in games:
+            game.join(60)
+        assert faults == []
+        with pytest.raises(UserError, match="goal does not fit"):
+            RemoteBench(address).prepare(family, np.zeros(7, np.float32))
+    assert found == expected
+    with pytest.raises(UserError, match="has ended"):
+        RemoteBench(address).prepare(family, goals[0])
+
+
+def test_batched_steps_equal_single_ones_within_rounding(family: Contestant) -> None:
+    from steve1.agent import Agent
+    from steve1.agent.slots import SlotAgent
+    from steve1.policy import load_policy
+
+    policy = load_policy(family.family.model, family.weights)
+    rng, scales = np.random.default_rng(1), [0.0, 1.5, 6.0]
+    goals = rng.normal(size=(3, 4)).astype(np.float32)
+    agents, together = [Agent(policy, cond_scale=scale) for scale in scales], SlotAgent(policy)
+    for slot in range(3):
+        together.begin(slot)
+    for step in range(70):
+        slots = [slot for slot in range(3) if rng.random() < 0.7 or slot == step % 3]
+        if step == 45:
+            together.begin(1)
+            agents[1].reset()
+        frames = [rng.integers(0, 255, (128, 128, 3), dtype=np.uint8) for _ in slots]
+        found = together.step(slots, frames, goals[slots], [scales[slot] for slot in slots])
+        for place, slot in enumerate(slots):
+            for name, row in agents[slot].action_log_probs(frames[place], goals[slot]).items():
+                assert float((found[name][place] - row).abs().max()) < 1e-4
+
+
+def test_weights_of_another_size_are_named_before_a_game_is_opened(world: Path, family: Contestant, monkeypatch: pytest.MonkeyPatch) -> None:
+    from steve1.core.checkpoint_metadata import Family, write_family
+    from steve1.policy import PolicyConfig, write_model
+
+    monkeypatch.undo()
+    larger = world / "larger.model"
+    config = PolicyConfig(
+        hidsize=128, attention_heads=2, attention_memory_size=32, timesteps=16, n_recurrence_layers=2, impala_width=1,
+        impala_chans=(4, 8, 8), mineclip_embed_dim=4, temperature=2.0,
+    )  # fmt: skip
+    write_model(config, larger)
+    opened = []
+    tiny = Path(family.weights)
+    for model, goal in ((larger, np.ones(4, np.float32)), (Path(family.family.model), np.ones(5, np.float32))):
+        write_family(tiny, Family(model=str(model)))
+        with pytest.raises(UserError) as fault:
+            evaluate(
+                dataclasses.replace(settings(world, "base", tasks=("swim",), episodes=1, folder=str(world / f"run-{model.stem}")), contestants=[str(tiny)]),
+                **injected(("tiny",), open_game=opened.append, goals={"tiny": {"swim": goal}}),
+            )
+        assert "tiny.weights" in str(fault.value)
+    assert opened == []
+
+
+def test_bad_input_is_named_before_anything_is_loaded(world: Path) -> None:
+    with pytest.raises(UserError, match="no task") as fault:
+        evaluate(settings(world, "base", tasks=("dig_dirf",)), **injected())
+    assert "did you mean dig_dirt" in str(fault.value)
+    with pytest.raises(UserError, match="no task"):
+        evaluate(settings(world, "base", target=("swin",)), **injected())
+    with pytest.raises(UserError, match="weights were not found") as fault:
+        evaluate(dataclasses.replace(settings(world, "base"), contestants=[str(world / "bose.weights")]), **injected())
+    assert "base.weights" in str(fault.value)
+    with pytest.raises(UserError, match="at least one episode"):
+        evaluate(settings(world, "base", episodes=0), **injected())
+    (world / "other.yaml").write_text((world / "suite.yaml").read_text().replace("env: luanti", "env: minerl"))
+    with pytest.raises(UserError, match="another game") as fault:
+        evaluate(settings(world, "base", suite=str(world / "other.yaml"), env="luanti"), **injected())
+    assert "minerl" in str(fault.value)
+    for wrong in ({"workers": -1}, {"batched": True}, {"ray": True}, {"workers": 1, "ray": True, "batched": True}, {"timeout_s": 0.0}):
+        with pytest.raises(UserError):
+            Means(**{"workers": 0, **wrong})
+
+
+def test_ray_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
+
+    def missing(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(UserError, match="needs Ray") as fault:
+        require_ray("play here")
+    assert "play here" in str(fault.value)
+
+
+@pytest.mark.e2e
+def test_the_same_over_ray(world: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install ray")
+    words: dict[str, Any] = {"episodes": 4, "tasks": ("dig_dirt",)}
+    calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm"), **words), **injected(()))
+    spread = evaluate(
+        settings(world, "random", "nothing", folder=str(world / "ray"), workers=2, ray=True, **words), **injected((), open_game=OpenFake(str(world), "kill"))
+    )
+    assert [(line["key"], line["success"]) for line in spread.lines] == [(line["key"], line["success"]) for line in calm.lines]

@@ -1,0 +1,150 @@
+"""Adaptive stopping: it spends episodes where they decide, and its intervals hold in spite of the repeated looks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steve1.core.errors import UserError
+from steve1.evaluation import evaluate
+from steve1.evaluation.statistics import tests as s
+from steve1.evaluation.statistics.sequential import Decider
+from tests.evaluation.worlds import injected, settings
+
+
+def test_looks_double_and_end_where_asked() -> None:
+    assert s.looks(20, 160) == (20, 40, 80, 160)
+    assert s.looks(20, 100) == (20, 40, 100)
+    assert s.looks(7, 7) == (7,)
+    assert s.look_confidence(1) == pytest.approx(0.95)
+    assert s.look_confidence(4) == pytest.approx(1 - 0.05 / 4)
+    for first, most in ((20, 10), (0, 10)):
+        with pytest.raises(UserError, match="ends before it begins"):
+            s.looks(first, most)
+
+
+def test_verdicts_on_a_taught_skill() -> None:
+    wins, losses = [True] * 40, [False] * 40
+    assert s.improvement(losses, wins) == (s.IMPROVED, 0)
+    assert s.improvement(wins, losses) == (s.WORSE, 0)
+    assert s.improvement(wins * 4, wins * 4) == (s.UNCHANGED, 0)
+    base, more = [True] * 10 + [False] * 10, [True] * 12 + [False] * 8
+    assert s.improvement(base, [True] * 8 + [False] * 2 + [True] * 2 + [False] * 8)[0] == s.OPEN
+    assert s.improvement(base, more) == (s.LOOKS_BETTER, 35)
+    assert s.improvement(more, base) == (s.LOOKS_WORSE, 35)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "gained", "lost", "p", "verdict"),
+    [
+        (6, 5, 0, 0.0625, s.LOOKS_BETTER),  # the interval is +28 to +97: the exact test decides
+        (6, 6, 0, 0.03125, s.IMPROVED),
+        (6, 0, 5, 0.0625, s.LOOKS_WORSE),
+        (6, 0, 6, 0.03125, s.WORSE),
+        (20, 10, 3, 0.0923, s.LOOKS_BETTER),
+        (20, 11, 2, 0.0225, s.IMPROVED),
+    ],
+)
+def test_the_exact_p_decides_between_sure_and_not_sure(
+    pairs: int, gained: int, lost: int, p: float, verdict: str
+) -> None:
+    first = [False] * gained + [True] * lost + [False] * (pairs - gained - lost)
+    second = [True] * gained + [False] * lost + [False] * (pairs - gained - lost)
+    assert s.mcnemar_exact(first, second) == pytest.approx(p, abs=1e-4)
+    found, further = s.improvement(first, second)
+    assert found == verdict
+    assert (further > 0) == (p >= 0.05)
+    # The forecast is honest: with that many more of the same kind, it is settled.
+    times = (pairs + further) // pairs + 1
+    assert s.improvement(first * times, second * times)[0] in (s.IMPROVED, s.WORSE)
+
+
+def line(who: str, number: int, won: bool) -> dict[str, Any]:
+    return {"contestant": who, "row": "t", "number": number, "success": {"t": bool(won)}}
+
+
+def stopped(random: np.random.Generator, rates: tuple[float, float], decider: Decider) -> tuple[int, list[bool], list[bool]]:
+    """One simulated adaptive evaluation: (pairs played, base, tuned)."""
+    base, tuned = (random.random(decider.looks[-1]) < rate for rate in rates)
+    count = decider.looks[0]
+    while True:
+        lines = [line("base", n, base[n]) for n in range(count)] + [line("tuned", n, tuned[n]) for n in range(count)]
+        asked = decider(lines)
+        if not asked:
+            return count, base[:count].tolist(), tuned[:count].tolist()
+        count = asked["tuned", "t"]
+
+
+def test_looking_often_is_accounted_for() -> None:
+    """Without any difference, stopping at a finding must find something in at most 5 of 100; without the correction it would more often."""
+    random, looks = np.random.default_rng(0), (10, 20, 40, 80)
+    decider = Decider(looks, "base", ("tuned",), ("t",), target=("t",))
+    found, inside, naive = 0, 0, 0
+    for _ in range(300):
+        _, first, second = stopped(random, (0.5, 0.5), decider)
+        found += s.improvement(first, second, confidence=s.look_confidence(4))[0] in (s.IMPROVED, s.WORSE)
+        low, high = s.paired_difference(first, second, s.look_confidence(4))
+        inside += low <= 0 <= high
+        everything = random.random(80) < 0.5, random.random(80) < 0.5
+        ends = [s.paired_difference(everything[0][:n].tolist(), everything[1][:n].tolist()) for n in looks]
+        naive += any(low > 0 or high < 0 for low, high in ends)
+    assert found / 300 <= 0.05
+    assert inside / 300 >= 0.95
+    assert naive > 1.5 * found, "the test's own check: uncorrected looks do find too much"
+
+
+def test_large_effects_stop_early_and_small_ones_go_on() -> None:
+    random = np.random.default_rng(1)
+    decider = Decider((10, 20, 40, 80), "base", ("tuned",), ("t",), target=("t",))
+    large = [stopped(random, (0.05, 0.95), decider)[0] for _ in range(20)]
+    small = [stopped(random, (0.4, 0.6), decider)[0] for _ in range(20)]
+    assert np.mean(large) < 13
+    assert np.mean(small) > 30
+
+
+def test_only_open_questions_get_more_episodes(world: Path) -> None:
+    """The tuned one succeeds always: learning dirt is settled at once; that it kept swimming needs no more; nobody goes to the limit."""
+    report = evaluate(
+        settings(world, "base", "tuned", "nothing", episodes=8, until="settled", max_episodes=32, target=("dig_dirt",)), **injected()
+    )
+    played = {task: report.summary["rates"][task]["tuned"]["episodes"] for task in report.summary["rates"]}
+    assert played == {"dig_dirt": 8, "look_at_sky": 8, "swim": 8}
+    assert report.summary["looks"] == [8, 16, 32]
+    assert report.summary["comparisons"]["tuned"]["dig_dirt"]["verdict"] == "improved"
+    assert report.summary["comparisons"]["tuned"]["dig_dirt"]["p_mcnemar"] == pytest.approx(3 * 2 * 0.5**8)
+    assert "looks after 8, 16, 32 pairs" in report.paths["md"].read_text()
+
+
+def test_open_questions_are_played_on_and_resumed(world: Path) -> None:
+    """Four gained of four do not prove much; eight of eight do."""
+    words: dict[str, Any] = {"until": "settled", "episodes": 4, "max_episodes": 8, "tasks": ("dig_dirt",), "target": ("dig_dirt",)}
+    report = evaluate(settings(world, "base", "tuned", **words), **injected())
+    row = report.summary["comparisons"]["tuned"]["dig_dirt"]
+    assert (row["pairs"], row["verdict"]) == (8, "improved")
+    log = (world / "run" / "episodes.jsonl").read_text()
+    again = evaluate(settings(world, "base", "tuned", **words), **injected())
+    assert (world / "run" / "episodes.jsonl").read_text() == log
+    assert again.summary["rates"] == report.summary["rates"]
+    with pytest.raises(UserError, match="other settings") as fault:
+        evaluate(settings(world, "base", "tuned", **{**words, "max_episodes": 24}), **injected())
+    assert "looks" in str(fault.value), "looks that were not planned would not be accounted for"
+    with pytest.raises(UserError, match="two weights"):
+        evaluate(settings(world, "base", until="settled"), **injected())
+
+
+def test_equal_results_are_played_to_the_limit() -> None:
+    decider = Decider((20, 40, 60), "base", ("tuned",), ("t",))
+    assert stopped(np.random.default_rng(0), (0.0, 0.0), decider)[0] in (40, 60)
+
+
+def test_hopeless_questions_are_given_up(world: Path) -> None:
+    """Three pairs without a success say so little that nine would not settle it: the forecast saves the rest."""
+    idle = {"swim": np.zeros(4, np.float32)}
+    words: dict[str, Any] = {"until": "settled", "max_episodes": 9, "tasks": ("swim",), "episodes": 3}
+    report = evaluate(settings(world, "base", "tuned", **words), **injected(goals={"base": idle, "tuned": idle}))
+    row = report.summary["comparisons"]["tuned"]["swim"]
+    assert (row["pairs"], row["verdict"]) == (3, "cannot tell yet")
+    assert row["further_episodes"] > 24

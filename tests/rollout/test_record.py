@@ -1,0 +1,165 @@
+"""The recorder without a game: the contractors' format, whole or absent files, resuming, dying games."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steve1 import actions
+from steve1.commands.data import record as command
+from steve1.core.errors import UserError
+from steve1.data.media.video import probe, read_frames
+from steve1.envs.errors import GameDied
+from steve1.evaluation.tasks.suite import load_suite
+from steve1.rollout.players import behaviour, make_player
+from steve1.rollout.record import TickWriter, demonstration, is_recorded, record, whole_pixels
+from tests.rollout.players.test_players import Plain
+
+SUITE = load_suite("luanti")
+
+
+class PlainGame:
+    """`Plain` as an environment; frame n is of brightness n."""
+
+    def __init__(self, die_at: int = -1) -> None:
+        self.die_at, self.draw_pointer, self.restarts, self.resets = die_at, True, 0, 0
+
+    def _look(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        obs, info = self.world.look()
+        obs["pov"] = np.full((36, 64, 3), min(self.step_number, 255), np.uint8)
+        return obs, {**info, "game_tick": self.step_number}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        assert options is not None
+        self.world, self.step_number = Plain(options["pitch"]), 0
+        self.resets += 1
+        return self._look()
+
+    def step(self, action: dict[str, Any]) -> Any:
+        self.step_number += 1
+        if self.step_number == self.die_at:
+            self.die_at = -1
+            raise GameDied("The game does not run any more.")
+        self.world.step(action)
+        return (*self._look()[:1], 0.0, False, False, self._look()[1])
+
+    def restart(self) -> None:
+        self.restarts += 1
+
+    def close(self) -> None:
+        self.world = None  # type: ignore[assignment]
+
+
+def test_ticks_are_read_back_as_the_actions_that_were_made() -> None:
+    world, player, writer = Plain(), make_player("build_pillar", 0), TickWriter()
+    player.reset(*world.look())
+    made, lines = [], []
+    for number in range(120):
+        action = whole_pixels({**player.act(*world.look()), **({"hotbar.3": 1} if number == 40 else {})})
+        lines.append(json.loads(json.dumps(writer.tick(number, *world.look(), action))))
+        made.append({**actions.null_action(), **action})
+        world.step(action)
+    back, _ = actions.from_contractor(lines)
+    for ours, theirs in zip(made, back):
+        assert np.allclose(ours.pop("camera"), theirs.pop("camera"))
+        assert ours == theirs
+    for key in ("mouse", "keyboard", "isGuiOpen", "hotbar", "yaw", "pitch", "xpos", "ypos", "zpos", "tick", "milli", "inventory", "serverTick", "stats"):
+        assert key in lines[0]
+    presses = [n for n, line in enumerate(lines) if 1 in line["mouse"]["newButtons"]]
+    assert presses
+    assert all(1 not in lines[n - 1]["mouse"]["buttons"] for n in presses)
+
+
+def test_frame_i_is_what_was_seen_before_action_i(tmp_path: Path) -> None:
+    options, seed, player = demonstration(behaviour("explore"), 0, 0)
+    done = record(PlainGame(), player, 60, tmp_path / "e_000", behaviour=behaviour("explore"), judge=SUITE.tasks["explore"].judge, captions=["x"], reset_options=options, seed=seed)  # type: ignore[arg-type]
+    assert done.kept
+    assert is_recorded(tmp_path / "e_000")
+    frames = list(read_frames(tmp_path / "e_000.mp4"))
+    assert len(frames) == 60
+    assert [abs(float(frame.mean()) - n) < 3 for n, frame in enumerate(frames)].count(False) == 0
+    ticks = [json.loads(line) for line in (tmp_path / "e_000.jsonl").read_text().splitlines()]
+    assert [tick["tick"] for tick in ticks] == list(range(60))
+    assert ticks[0]["pitch"] == options["pitch"]
+    kept = json.loads((tmp_path / "e_000-options.json").read_text())
+    assert kept["reset"] == options
+    assert kept["behaviour"] == "explore"
+    assert kept["captions"] == ["x"]
+    assert probe(tmp_path / "e_000.mp4").fps == 20
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_failed_episodes_leave_nothing_when_only_good_ones_are_wanted(tmp_path: Path) -> None:
+    options, seed, player = demonstration(behaviour("swim"), 0, 0)
+    done = record(
+        PlainGame(), player, 40, tmp_path / "s", behaviour=behaviour("swim"), judge=SUITE.tasks["swim"].judge, captions=["x"], reset_options=options, seed=seed, only_successful=True,  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert not done.success
+    assert not done.kept
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dying_game_leaves_nothing_half_written(tmp_path: Path) -> None:
+    options, seed, player = demonstration(behaviour("explore"), 0, 0)
+    with pytest.raises(GameDied):
+        record(PlainGame(30), player, 60, tmp_path / "e", behaviour=behaviour("explore"), judge=SUITE.tasks["explore"].judge, captions=["x"], reset_options=options, seed=seed)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_demonstrations_are_a_function_of_their_numbers() -> None:
+    one, two = demonstration(behaviour("chop_tree"), 0, 3), demonstration(behaviour("chop_tree"), 0, 3)
+    assert one[:2] == two[:2]
+    assert one[0] != demonstration(behaviour("chop_tree"), 0, 3, attempt=1)[0]
+    starts = [demonstration(behaviour("explore"), 0, n)[0] for n in range(24)]
+    assert len({options["start"]["id"] for options in starts}) == 24
+    assert all(options["start"]["split"] == "demo" for options in starts)
+    assert np.ptp([options["pitch"] for options in starts]) > 90
+
+
+def test_behaviours_take_turns() -> None:
+    tasks = command.plan(command.Args("x", behaviours=("explore", "dig_dirt=2", "swim=1"), episodes=4))
+    assert len(tasks) == 7
+    assert [n for name, n in tasks if name == "explore"] == [0, 1, 2, 3]
+    assert {name for name, _ in tasks[:4]} == {"explore", "dig_dirt", "swim"}
+    with pytest.raises(UserError, match="count"):
+        command.plan(command.Args("x", behaviours=("explore=many",)))
+    with pytest.raises(UserError, match="Unknown"):
+        command.plan(command.Args("x", behaviours=("fly",)))
+
+
+def test_the_command_resumes_and_restarts_a_dead_game(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    games: list[PlainGame] = []
+
+    def open_game(*args: Any, **more: Any) -> PlainGame:
+        games.append(PlainGame(die_at=20 if not games else -1))
+        return games[-1]
+
+    monkeypatch.setattr(command, "make_env", open_game)
+    args = command.Args(str(tmp_path / "out"), behaviours=("explore", "look_at_sky"), episodes=2, steps=200, workers=1)
+    assert command.main(args) == 0
+    assert games[0].restarts == 1
+    files = sorted((tmp_path / "out").glob("*.mp4"))
+    assert [file.stem for file in files] == ["explore_000", "explore_001", "look_at_sky_000", "look_at_sky_001"]
+    stamps = [file.stat().st_mtime_ns for file in files]
+    files[1].unlink()
+    assert command.main(args) == 0
+    assert games[1].resets == 1
+    assert [file.stat().st_mtime_ns for n, file in enumerate(files) if n != 1] == [s for n, s in enumerate(stamps) if n != 1]
+    assert "3 of 4 recordings are there already" in capsys.readouterr().out
+
+
+def test_two_recorders_do_not_share_a_folder(tmp_path: Path) -> None:
+    with command.alone(tmp_path), pytest.raises(UserError, match="Another recorder"), command.alone(tmp_path):
+        pass
+
+
+def test_too_short_recordings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="short"):
+        command.main(command.Args(str(tmp_path / "x"), steps=10))
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,199 @@
+"""Guards against spikes, the learning-rate trial, weights on the line between two policies, and goal files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from steve1.core.errors import UserError
+from steve1.core.goal_file import GoalFile, read_goal, write_goal
+from steve1.policy import GoalPolicy, load_policy
+from steve1.training import finetune
+from steve1.training.optim import spike_filter as guard
+from steve1.training.checkpoint.checkpointer import Position
+from steve1.training.batches import open_windows, pieces
+from steve1.training.loop import watch_for_bad_steps
+from steve1.training.optim.spike_filter import Guard
+from steve1.training.interpolate import Plan, interpolate, shares
+from steve1.training.optim.lr_find import find_learning_rate, suggest
+from steve1.training.distributed import Ranks
+from steve1.training.optim.regularizers import Average
+from steve1.training.config import TrainSettings
+from steve1.training.step import Stepper, make_optimizer
+
+from tests.training.conftest import same, weights_of
+
+Make = Callable[..., TrainSettings]
+
+
+def number(value: float) -> torch.Tensor:
+    return torch.tensor(float(value))
+
+
+def test_only_what_lies_far_above_the_run_is_a_spike() -> None:
+    watch = Guard(TrainSettings(), torch.device("cpu"))
+    rng = np.random.default_rng(0)
+    no = torch.tensor(False)
+    for step in range(200):
+        loss, norm = number(5 - step / 100 + 0.3 * rng.normal()), number(1 + rng.random())
+        assert not watch.spikes(loss, norm), step
+        watch.remember(loss, norm, no)
+    assert not watch.spikes(number(4.5), number(10))
+    assert watch.spikes(number(30), number(1))
+    assert watch.spikes(number(3), number(40))
+    again = Guard(TrainSettings(), torch.device("cpu"), watch.to_list())
+    assert again.to_list() == watch.to_list()
+    watch.remember(number(1e9), number(1e9), torch.tensor(True))  # skipped: leaves no trace
+    assert again.to_list() == watch.to_list()
+    off = Guard(TrainSettings(skip_loss_above=0, skip_norm_above=0), torch.device("cpu"), watch.to_list())
+    assert not off.spikes(number(1e9), number(1e9))
+
+
+def test_a_spike_changes_no_weight_and_is_said(
+    settings: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(guard, "WARMUP", 2)
+    original, calls = GoalPolicy.imitation, [0]
+
+    def imitation(self: GoalPolicy, *args: object, **more: object) -> object:
+        found = original(self, *args, **more)  # type: ignore[arg-type]
+        calls[0] += torch.is_grad_enabled()
+        return dataclasses.replace(found, loss=found.loss * (1e4 if calls[0] == 5 else 1.0))
+
+    monkeypatch.setattr(GoalPolicy, "imitation", imitation)
+    result = finetune(settings(val_freq=0, log_every=1))
+    assert (result.steps, result.bad_steps) == (6, 1)
+    told = capsys.readouterr()
+    assert "step 5: loss or gradient norm is far above its running mean; skipped (1 in a row, 1 in all)" in told.err
+    assert "1 of them by the guard against spikes" in told.out
+
+
+def test_all_processes_judge_the_mean_of_their_losses(settings: Make, tiny: Path) -> None:
+    """Another process's loss, and not this one's, is far above the running mean: both skip the step, and the average takes no notice."""
+
+    class OneOfTwo(Ranks):
+        others_loss = 0.0
+
+        def mean(self, values: torch.Tensor) -> torch.Tensor:
+            other = torch.stack([number(self.others_loss), values[1]])
+            return (values + other) / 2
+
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights").train()
+    chosen, ranks, average = settings(), OneOfTwo(0, 1, torch.device("cpu")), Average(policy, 0.9)
+    watch = Guard(chosen, ranks.device, [100.0, 7.0, 0.01, 1.0])
+    stepper = Stepper(policy, make_optimizer(policy, chosen), chosen, ranks, torch.float32, average=average, guard=watch)
+    train, _ = open_windows(chosen)
+    piece = next(pieces(train, chosen, ranks.device))
+    before = {name: value.clone() for name, value in average.tensors().items()}
+    for loss, spike, bad in ((1.0, False, False), (1e3, True, True), (float("nan"), False, True)):
+        seen = watch.to_list()
+        ranks.others_loss = loss
+        outcome = stepper.step(piece, stepper.initial_states(piece), 1e-4, 1)
+        assert (bool(outcome.spike), bool(outcome.bad)) == (spike, bad)
+        assert (watch.to_list() == seen) == bad
+        assert same(average.tensors(), before) == bad
+        before = {name: value.clone() for name, value in average.tensors().items()}
+
+
+@pytest.mark.parametrize(("kind", "asked"), [("cpu", list(range(1, 13))), ("cuda", [1, 4, 6, 8, 10, 12])])
+def test_a_gpu_is_asked_for_bad_steps_only_where_the_host_waits_anyway(settings: Make, kind: str, asked: list[int]) -> None:
+    found: list[int] = []
+
+    class Counting:
+        def skipped(self) -> tuple[int, int, int]:
+            found.append(position.step)
+            return 0, 0, 0
+
+    chosen = settings(log_every=4, val_freq=6, save_every=10, total_frames=12 * 32)
+    parts = SimpleNamespace(settings=chosen, ranks=Ranks(0, 1, torch.device(kind)), total_steps=12)
+    for step in range(1, 13):
+        position = Position(step=step)
+        watch_for_bad_steps(parts, position, Counting())  # type: ignore[arg-type]
+    assert found == asked
+
+
+def test_the_rate_trial_writes_a_plot_and_no_weights(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = settings(lr_find=True, lr_find_steps=12, lr_find_from=1e-4, lr_find_to=1e-1, T=16, trunc_t=8, batch_size=1)
+    trial = find_learning_rate(chosen)
+    assert trial.rates[0] == pytest.approx(1e-4)
+    assert trial.rates == sorted(trial.rates)
+    assert len(trial.rates) == len(trial.smoothed) <= 12
+    assert {path.name for path in trial.folder.iterdir()} == {"lr_find.png", "lr_find.json"}
+    assert json.loads((trial.folder / "lr_find.json").read_text())["losses"] == trial.losses
+    assert not chosen.run_dir.exists()
+    assert not chosen.out_path.exists()
+    assert "learning-rate trial: " in capsys.readouterr().out
+    assert finetune(dataclasses.replace(chosen, lr_find=False, val_freq=0, total_frames=16, warmup_frames=8)).steps == 2
+
+
+def test_the_suggestion_is_a_tenth_of_the_best_rate_or_none() -> None:
+    assert suggest([1e-4, 1e-3, 1e-2], [5.0, 4.0, 9.0]) == pytest.approx(1e-4)
+    assert suggest([1e-4, 1e-3], [5.0, 5.0]) is None
+
+
+def test_the_line_between_two_policies(settings: Make, tiny: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    other = load_policy(tiny / "tiny.model")
+    from steve1.policy import save_weights
+
+    save_weights(other, tmp_path / "other.weights")
+    plan = Plan(
+        tiny / "tiny.model", tiny / "tiny.weights", tmp_path / "other.weights", shares("0:1:0.5"), tmp_path / "line",
+        task_list=tiny / "samplings/tiny_val.txt", retention_list=tiny / "samplings/tiny_train.txt",
+        settings=settings(T=16, trunc_t=8, val_windows=2),
+    )  # fmt: skip
+    points = interpolate(plan)
+    start, middle, end = (weights_of(point.weights) for point in points if point.weights is not None)
+    assert same(start, weights_of(plan.base))
+    assert same(end, weights_of(plan.tuned))
+    for name, value in middle.items():
+        torch.testing.assert_close(value, (start[name] + end[name]) / 2)
+    table = (plan.folder / "interpolation.md").read_text()
+    assert [f"{point.task_loss:.4f}" in table and f"{point.retention_loss:.4f}" in table for point in points] == [True] * 3
+    assert len({point.task_loss for point in points}) == 3
+    assert (plan.folder / "interpolation.png").stat().st_size > 5000
+    assert shares("0.3, 0.7") == [0.3, 0.7]
+    for bad in ("", "1:0:0.1", "a:b:c", "0:1:0"):
+        with pytest.raises(UserError):
+            shares(bad)
+
+
+def test_goal_files_come_back_bit_for_bit_or_are_refused(tmp_path: Path) -> None:
+    goal = np.random.default_rng(0).normal(size=64).astype(np.float32)
+    write_goal(tmp_path / "a.goal.json", GoalFile(goal, "x.weights", "abc", "dig"))
+    found = read_goal(tmp_path / "a.goal.json")
+    assert np.array_equal(found.goal, goal)
+    assert (found.weights, found.weights_sha256, found.prompt) == ("x.weights", "abc", "dig")
+    for content in ('{"goal": [1, "a"]}', '{"goal": []}', '{"goal": [NaN]}', "[1, 2]", '{"goal": [[1]]}'):
+        (tmp_path / "b.goal.json").write_text(content)
+        with pytest.raises(UserError, match="not a goal file"):
+            read_goal(tmp_path / "b.goal.json")
+    with pytest.raises(UserError, match="does not exist"):
+        read_goal(tmp_path / "c.goal.json")
+
+
+def test_a_goal_file_names_its_own_weights_when_played_and_evaluated(tiny: Path, tmp_path: Path) -> None:
+    from steve1.commands.play.play import Args, completed
+    from steve1.core.checkpoint_metadata import Family, write_family
+    from steve1.evaluation.policies import goals_for, parse_contestants
+
+    goal, weights = np.arange(8, dtype=np.float32), tmp_path / "own.weights"
+    shutil.copyfile(tiny / "tiny.weights", weights)
+    write_family(weights, Family(model=str(tiny / "tiny.model")))
+    write_goal(tmp_path / "dig.goal.json", GoalFile(goal, str(weights), "", ""))
+    args, played = completed(Args(goal_file=str(tmp_path / "dig.goal.json")))
+    assert (args.in_weights, args.text_prompt) == (str(weights), "dig")
+    assert np.array_equal(played, goal)
+    contestant = parse_contestants([str(tmp_path / "dig.goal.json")])[0]
+    assert (contestant.name, contestant.weights) == ("dig", str(weights))
+    assert np.array_equal(goals_for([contestant], ["anything"])["dig"]["anything"], goal)
+    with pytest.raises(UserError, match="Say who plays what"):
+        completed(Args(in_weights="a.weights"))

@@ -1,0 +1,52 @@
+"""Charts: round ticks, short numbers, and curves where their numbers say."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+
+from steve1.training.report.charts import line_chart, log_ticks, number_text, smoothed, ticks
+
+
+def test_ticks_are_round_and_within() -> None:
+    assert ticks(0.0, 10.0) == [0, 2, 4, 6, 8, 10]
+    assert ticks(2.03, 2.61) == [2.2, 2.4, 2.6]
+    assert ticks(3.0, 3.0) == [3.0]
+    assert [round(10**tick, 9) for tick in log_ticks(math.log10(30), math.log10(600))] == [50, 100, 200, 500]
+    assert [round(10**tick, 9) for tick in log_ticks(math.log10(29), math.log10(61))] == [30, 40, 50, 60]
+    assert len(log_ticks(math.log10(31), math.log10(35))) > 1
+
+
+def test_numbers_as_short_as_they_can_be() -> None:
+    assert [number_text(value) for value in (0, 60_032, 1e-5, 0.35, 2.0)] == ["0", "60.03k", "1.0e-05", "0.35", "2"]
+
+
+def test_many_points_become_means() -> None:
+    points = [(float(step), float(step % 2)) for step in range(1000)]
+    few = smoothed(points, most=100)
+    assert len(few) == 100
+    assert {value for _, value in few} == {0.5}
+    assert few[-1][0] == 999.0
+
+
+def test_a_curve_lies_where_its_numbers_say() -> None:
+    chart = line_chart("a <b>", {"x": [(0, 1.0), (50, float("nan")), (100, 3.0)]}, mark=50)
+    assert "a &lt;b&gt;" in chart
+    path = re.search(r'polyline points="([^"]+)"', chart)
+    assert path is not None
+    (left, low), (right, high) = (tuple(map(float, point.split(","))) for point in path[1].split())
+    heights = {text: float(y) - 4 for y, text in re.findall(r'y="([\d.]+)" text-anchor="end">([\d.]+)<', chart)}
+    per_unit = (heights["1"] - heights["3"]) / 2 if "1" in heights and "3" in heights else (heights["2.5"] - heights["1.5"]) * -1
+    assert low - high == pytest.approx(2 * per_unit, abs=0.3)
+    mark = re.search(r'class="mark" x1="([\d.]+)"', chart)
+    assert mark is not None
+    assert float(mark[1]) == pytest.approx((left + right) / 2, abs=0.1)
+    assert chart.count("<circle") == 2
+
+
+def test_nothing_to_draw_is_no_chart() -> None:
+    assert line_chart("a", {"x": [], "y": [(1, float("nan"))]}) == ""
+    assert line_chart("a", {"x": [(1, -1.0)]}, log=True) == ""
+    assert "-1" not in re.findall(r'text-anchor="end">([^<]+)<', line_chart("a", {"x": [(1, 0.0), (2, 0.0)]}, zero=True))
