@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 FIXED_PROMPT="${FIXED_PROMPT:-}"                       # a text to begin at; without one: the mean of the demonstrations' goals
-export TRAIN_PARTS=goal
+export FINETUNE_MODE=goal
 export SAMPLING_NAME="${SAMPLING_NAME:-finetune_task}"
 export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_goal.goal.json}"
 export LEARNING_RATE="${LEARNING_RATE:-1e-2}"          # a vector's numbers, not a network's weights

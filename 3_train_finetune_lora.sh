@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 
 LORA_RANK="${LORA_RANK:-16}"
 LORA_TARGETS="${LORA_TARGETS:-attention,mlp,heads}"    # also: goal, last
-export TRAIN_PARTS=lora
+export FINETUNE_MODE=lora
 export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_lora.weights}"
 export LEARNING_RATE="${LEARNING_RATE:-1e-4}"          # ten times that of full training
 

@@ -24,7 +24,7 @@ OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_finetuned.weights}"
 SAMPLING_NAME="${SAMPLING_NAME:-finetune_task}"         # data/samplings/<name>_train.txt and _val.txt
 
 # What is trained: all, frozen_cnn, heads_and_goal, lora, goal, norm_bias
-TRAIN_PARTS="${TRAIN_PARTS:-all}"
+FINETUNE_MODE="${FINETUNE_MODE:-all}"
 
 # Training
 BATCH_SIZE="${BATCH_SIZE:-8}"                           # 8 for 24 GB of GPU memory
@@ -65,7 +65,7 @@ fi
 
 exec "${LAUNCH[@]}" -m steve1.commands.train.train \
   --in_model "$IN_MODEL" --in_weights "$IN_WEIGHTS" --out_weights "$OUT_WEIGHTS" \
-  --sampling_name "$SAMPLING_NAME" --train_parts "$TRAIN_PARTS" \
+  --sampling_name "$SAMPLING_NAME" --finetune_mode "$FINETUNE_MODE" \
   --batch_size "$BATCH_SIZE" --gradient_accum_steps "$GRADIENT_ACCUM_STEPS" --learning_rate "$LEARNING_RATE" \
   --total_frames "$TOTAL_FRAMES" --warmup_frames "$WARMUP_FRAMES" --weight_decay "$WEIGHT_DECAY" \
   --max_grad_norm "$MAX_GRAD_NORM" --T "$T" --trunc_t "$TRUNC_T" \

@@ -54,7 +54,7 @@ bash 2_create_sampling.sh "$NAME" --mix "data/dataset_${NAME}_new=$NEW" "data/da
 say "4/6 fine-tuning"
 IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/mini/mini.weights OUT_WEIGHTS="data/weights/steve1/$NAME.weights" \
   SAMPLING_NAME="$NAME" BATCH_SIZE=8 T=64 TRUNC_T=16 LEARNING_RATE=7e-4 MAX_GRAD_NORM=100 TOTAL_FRAMES="$TOTAL_FRAMES" WARMUP_FRAMES="$((TOTAL_FRAMES / 20))" \
-  MAX_BTWN_GOALS=60 VAL_FREQ=100 SAVE_EVERY=200 bash 3_train_finetune_template.sh --jitter --turn_weight 2 --log_every 50
+  MAX_BTWN_GOALS=60 VAL_FREQ=100 SAVE_EVERY=200 bash 3_train_finetune_template.sh --jitter --turn_loss_weight 2 --log_every 50
 
 say "5/6 playing: base and fine-tuned, the same places, the same seeds"
 "$PYTHON" -m steve1.commands.evaluate.compare --weights data/mini/mini.weights "data/weights/steve1/$NAME.weights" --prompt "$PROMPT" \

@@ -1,4 +1,4 @@
-"""Benchmarks: `python -m benchmarks.__main__ policy` and others, one room each.
+"""Benchmarks: `python -m benchmarks policy` and others, one room each.
 
 Comes in: which one. Goes out: a table, and on request the raw figures with machine, commit and date as JSON.
 """
@@ -63,7 +63,7 @@ class Args:
     """For `train` and `acting`: auto, cpu, cuda, cuda:N or mps."""
     precision: str = "auto"
     """For `train`: auto, bf16 or fp32."""
-    recompute_cnn: bool = False
+    activation_checkpointing: bool = False
     """For `train`: compute the convolutions again in the backward pass."""
     optimizer: str = "adamw"
     """For `train`: adamw or factored."""
@@ -110,7 +110,7 @@ def _call(entry: str, args: Args) -> dict[str, Any]:
     if args.what == "train":
         given |= {
             "batch": args.batch, "steps": args.steps, "accumulation": args.accumulation, "rounds": args.rounds,
-            "device": args.device, "precision": args.precision, "recompute": args.recompute_cnn,
+            "device": args.device, "precision": args.precision, "recompute": args.activation_checkpointing,
             "optimizer": args.optimizer, "compiled": args.compile,
             "kinds": tuple(kind for kind, left_out in (("cached", args.full_only), ("full", args.cached_only)) if not left_out),
         }  # fmt: skip
@@ -154,7 +154,7 @@ def _commit() -> str:
 
 
 def _command() -> str:
-    return "python -m benchmarks.__main__ " + " ".join(sys.argv[1:])
+    return "python -m benchmarks " + " ".join(sys.argv[1:])
 
 
 def _flat(figures: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

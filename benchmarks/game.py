@@ -1,6 +1,6 @@
 """How fast a game runs, in the process that plays and in a supervised worker.
 
-In: surroundings and a picture size. Out: steps a second (whole `step()`: action, tick, picture, state) of both, taken in turns at the same
+In: biome and a picture size. Out: steps a second (whole `step()`: action, tick, picture, state) of both, taken in turns at the same
 places, and how long a start and a reset take.
 """
 
@@ -27,9 +27,9 @@ def _rate(env: Any, steps: int, moving: bool) -> float:
 class _Side:
     """One of the two ways to hold the game, and what was measured of it."""
 
-    def __init__(self, worker: bool, surroundings: str, width: int, height: int) -> None:
+    def __init__(self, worker: bool, biome: str, width: int, height: int) -> None:
         begin = time.perf_counter()
-        self.env: Any = make_env("luanti", surroundings=surroundings, width=width, height=height, worker=worker)
+        self.env: Any = make_env("luanti", biome=biome, width=width, height=height, worker=worker)
         self.start_s = time.perf_counter() - begin
         self.resets: list[float] = []
         self.rates: dict[str, list[float]] = {"standing": [], "walking": []}
@@ -50,7 +50,7 @@ class _Side:
 
 
 def measure(
-    steps: int = 150, places: int = 3, surroundings: str = "meadow", width: int = 640, height: int = 360, rounds: int = 2
+    steps: int = 150, places: int = 3, biome: str = "meadow", width: int = 640, height: int = 360, rounds: int = 2
 ) -> dict[str, Any]:
     """Measure one game that plays at a time; plain numbers, ready for JSON.
 
@@ -62,10 +62,10 @@ def measure(
     """
     load = os.getloadavg()[0]
     with contextlib.ExitStack() as stack:
-        sides = {name: _Side(name == "worker", surroundings, width, height) for name in ("worker", "in_process")}
+        sides = {name: _Side(name == "worker", biome, width, height) for name in ("worker", "in_process")}
         for side in sides.values():
             stack.enter_context(side.env)
-        for place in start_states("luanti", surroundings, "eval")[:places]:
+        for place in start_states("luanti", biome, "eval")[:places]:
             for side in sides.values():
                 side.reset(place)
             for moving in (False, True):
@@ -75,7 +75,7 @@ def measure(
         figures = {name: side.figures() for name, side in sides.items()}
     costs = 1000.0 / figures["worker"]["standing_steps_per_s"] - 1000.0 / figures["in_process"]["standing_steps_per_s"]
     return {
-        "surroundings": surroundings, "width": width, "height": height, "steps": steps, "places": places, "rounds": rounds, **figures,
+        "biome": biome, "width": width, "height": height, "steps": steps, "places": places, "rounds": rounds, **figures,
         "worker_costs_ms": round(costs, 2), "cores": os.cpu_count() or 1, "load_1min": round(load, 2),
     }  # fmt: skip
 

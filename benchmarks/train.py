@@ -116,7 +116,7 @@ def measure_train(
         "precision": str(bench.precision).removeprefix("torch."),
         "device": torch.cuda.get_device_name(bench.ranks.device) if bench.ranks.device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
-        "recompute_cnn": recompute,
+        "activation_checkpointing": recompute,
         "optimizer": optimizer,
         "compile": compiled,
     }
@@ -167,7 +167,7 @@ def _bench(
             config, mineclip_embed_dim=SIZES["2x"].mineclip_embed_dim
         )  # that of the made episodes
     settings = TrainSettings(
-        batch_size=batch, gradient_accum_steps=accumulation, T=steps, trunc_t=steps, num_workers=0, recompute_cnn=recompute,
+        batch_size=batch, gradient_accum_steps=accumulation, T=steps, trunc_t=steps, num_workers=0, activation_checkpointing=recompute,
         optimizer=optimizer, compile=compiled, min_btwn_goals=15, max_btwn_goals=100,  # type: ignore[arg-type]
     )  # fmt: skip
     if steps < 16:

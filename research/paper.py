@@ -37,7 +37,7 @@ class PaperPrompt:
 
     name: str
     prompt: str
-    surroundings: str
+    biome: str
     task: str
 
 
@@ -110,7 +110,7 @@ def films_to_make(
 
 def make_film(film: Film, contestant: Contestant, bench: Bench, game: SupervisedEnv, start: Mapping[str, Any], options: Mapping[str, Any], steps: int, seed: int) -> Trace:
     """Play and film one prompt; the trace lies beside the video."""
-    player = dataclasses.replace(contestant, family=dataclasses.replace(contestant.family, cond_scale=film.cond_scale))
+    player = dataclasses.replace(contestant, metadata=dataclasses.replace(contestant.metadata, cond_scale=film.cond_scale))
     bench.prepare(player, film.goal)
     caption = film.prompt.prompt if film.kind == "Text" else f"{film.prompt.name} (visual prompt)"
 

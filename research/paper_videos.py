@@ -71,12 +71,12 @@ def main(args: Args) -> None:
     chosen, kinds = _chosen(args), [kind.lower() for kind in args.kinds]
     files = {"model": args.in_model, "mineclip": args.mineclip_weights, "prior": args.prior_weights}
     contestant = parse_contestants([args.in_weights], cond_scale=args.text_cond_scale, **files)[0]
-    env_name = playable(args.env or contestant.family.env)
+    env_name = playable(args.env or contestant.metadata.env)
     suite = load_suite(env_name)
     folder = resolve(args.save_dirpath) / slug(contestant.name)
     limit_threads(environment_threads(1))
     goals = _goals(args, contestant, chosen, kinds, suite)
-    scale = contestant.family.cond_scale
+    scale = contestant.metadata.cond_scale
     visual_scale = scale if args.visual_cond_scale is None else args.visual_cond_scale
     films = films_to_make(chosen, goals["text"], goals["visual"], (scale, visual_scale), folder)
     missing = [film for film in films if args.overwrite or not film.path.exists()]
@@ -84,12 +84,12 @@ def main(args: Args) -> None:
     bench = Bench(device=args.device)
     with SupervisedEnv(lambda: _open(env_name)) as game:
         for number, film in enumerate(missing, start=1):
-            starts = starts_for(env_name, film.prompt.surroundings, "eval")
+            starts = starts_for(env_name, film.prompt.biome, "eval")
             task = suite.tasks.get(film.prompt.task)
-            options: dict[str, Any] = {**(task.reset_options() if task else {}), "surroundings": film.prompt.surroundings}
+            options: dict[str, Any] = {**(task.reset_options() if task else {}), "biome": film.prompt.biome}
             start = starts[integer(args.seed, film.prompt.name) % len(starts)]
             trace = make_film(film, contestant, bench, game, start, options, args.gameplay_length, args.seed)
-            verdict = f", {task.measure_name}: {task.judge(trace)[1]:.1f}" if task and task.surroundings == film.prompt.surroundings else ""
+            verdict = f", {task.measure_name}: {task.judge(trace)[1]:.1f}" if task and task.biome == film.prompt.biome else ""
             print(f"[{number}/{len(missing)}] {display(film.path)}: {len(trace)} steps{verdict}", flush=True)
 
 
@@ -121,9 +121,9 @@ def _goals(args: Args, contestant: Any, chosen: list[Any], kinds: list[str], sui
     from steve1.policy import read_model
 
     found: dict[str, dict[str, Any]] = {"text": {}, "visual": {}}
-    size = read_model(resolve(contestant.family.model)).mineclip_embed_dim
+    size = read_model(resolve(contestant.metadata.model)).mineclip_embed_dim
     if "text" in kinds:
-        goals = prompt_goals(contestant.family, [prompt.prompt for prompt in chosen], seed=args.seed)
+        goals = prompt_goals(contestant.metadata, [prompt.prompt for prompt in chosen], seed=args.seed)
         found["text"] = {prompt.name: goals[prompt.prompt] for prompt in chosen}
     if "visual" not in kinds:
         return found

@@ -71,16 +71,16 @@ def script_text(path: str) -> str:
 def settings_class(path: str) -> type | None:
     """The dataclass behind a script's command line; None where a shell script reads its arguments itself."""
     text = script_text(path)
-    if path.startswith("steve1/commands/"):
-        name = Path(path).stem
+    if path.startswith(("steve1/commands/", "research/")):
+        name = path.removesuffix(".py").replace("/", ".")
     else:
-        calls = re.findall(r"^exec .*-m steve1\.commands\.(\w+)", text, flags=re.M)
-        match = re.search(r"from steve1\.commands\.(\w+) import cli", text)
+        calls = re.findall(r"^exec .*-m ((?:steve1\.commands|research)\.[\w.]+)", text, flags=re.M)
+        match = re.search(r"from (steve1\.commands\.[\w.]+) import cli", text)
         name = match[1] if match else calls[-1] if calls else ""
     if not name:
         return None
-    module = importlib.import_module(f"steve1.commands.{name}")
-    return module.TrainSettings if name == "train" else module.Args  # type: ignore[no-any-return]
+    module = importlib.import_module(name)
+    return module.TrainSettings if name == "steve1.commands.train.train" else module.Args  # type: ignore[no-any-return]
 
 
 @cache

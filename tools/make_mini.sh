@@ -74,7 +74,7 @@ stage_policy() {
   bash 2_create_sampling.sh mini --mix $(for folder in $(datasets $SKILLS); do printf '%s=1 ' "$folder"; done) --overwrite
   IN_MODEL=data/mini/mini.model IN_WEIGHTS=none OUT_WEIGHTS=data/weights/steve1/mini_base.weights SAMPLING_NAME=mini \
     BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE=1e-3 TOTAL_FRAMES="$POLICY_FRAMES" WARMUP_FRAMES=20000 MIN_BTWN_GOALS=15 MAX_BTWN_GOALS=60 \
-    VAL_FREQ=200 SAVE_EVERY=200 SEED="$SEED" bash 3_train_finetune_template.sh --jitter --resume_anyway
+    VAL_FREQ=200 SAVE_EVERY=200 SEED="$SEED" bash 3_train_finetune_template.sh --jitter --force_resume
 }
 
 stage_aim() {
@@ -82,7 +82,7 @@ stage_aim() {
   say "training the mini policy on aiming"
   IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/weights/steve1/mini_base.weights OUT_WEIGHTS=data/weights/steve1/mini_aim.weights \
     SAMPLING_NAME=mini BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE=7e-4 TOTAL_FRAMES="$AIM_FRAMES" WARMUP_FRAMES=10000 MIN_BTWN_GOALS=15 \
-    MAX_BTWN_GOALS=60 VAL_FREQ=200 SAVE_EVERY=200 SEED="$((SEED + 1))" bash 3_train_finetune_template.sh --jitter --turn_weight 3 --resume_anyway
+    MAX_BTWN_GOALS=60 VAL_FREQ=200 SAVE_EVERY=200 SEED="$((SEED + 1))" bash 3_train_finetune_template.sh --jitter --turn_loss_weight 3 --force_resume
 }
 
 stage_finish() {

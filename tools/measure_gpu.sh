@@ -40,7 +40,7 @@ measure() {
   rm -f "$OUT_DIR/gpu_$name.json"
   if [ "$most" -lt 15 ]; then
     echo "$name: no time left" >&2
-  elif timeout "$most" "$PYTHON" -m benchmarks.__main__ "$@" --model "$MODEL" --device "$DEVICE" --output "$OUT_DIR/gpu_$name.json"; then
+  elif timeout "$most" "$PYTHON" -m benchmarks "$@" --model "$MODEL" --device "$DEVICE" --output "$OUT_DIR/gpu_$name.json"; then
     return
   else
     echo "$name: not measured (an error above, or more than $most s)" >&2
@@ -61,7 +61,7 @@ train train "$(most 75)" "$BATCH" --full_only
 measure acting "$(most 75)" acting
 train train_wide "$(most 75)" "$WIDE" --full_only
 train train_wide_compiled "$(most 170)" "$WIDE" --full_only --compile
-train train_recompute "$(most 60)" "$BATCH" --full_only --recompute_cnn --optimizer factored
+train train_recompute "$(most 60)" "$BATCH" --full_only --activation_checkpointing --optimizer factored
 train train_cached "$(most 75)" "$BATCH"
 
 "$PYTHON" -m benchmarks.gpu_table "$OUT_DIR"

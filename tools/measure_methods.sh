@@ -55,7 +55,7 @@ train() {
   shift 2
   IN_WEIGHTS="$BASE" OUT_WEIGHTS="$(weights "$method")" SAMPLING_NAME="${NAME}_new" SEED="$SEED" \
     BATCH_SIZE=8 T=64 TRUNC_T=16 LEARNING_RATE="$rate" MAX_GRAD_NORM=100 TOTAL_FRAMES="$FRAMES" WARMUP_FRAMES="$((FRAMES / 20))" MAX_BTWN_GOALS=60 \
-    VAL_FREQ=100 SAVE_EVERY=200 bash 3_train_finetune_template.sh --jitter --turn_weight 2 --no_step_weights --log_every 50 "$@"
+    VAL_FREQ=100 SAVE_EVERY=200 bash 3_train_finetune_template.sh --jitter --turn_loss_weight 2 --no_keep_checkpoints --log_every 50 "$@"
 }
 
 # The rates of LoRA, heads and goal tuning had the lowest validation loss of the new skill after such a run, of two or three that were tried.
@@ -66,11 +66,11 @@ train_method() {
     mixed) train mixed 7e-4 "${kept[@]}" --train_list "data/samplings/${NAME}_mixed_train.txt" --val_list "data/samplings/${NAME}_new_val.txt" ;;
     kl) train kl 7e-4 "${kept[@]}" --kl_coef 0.3 ;;
     fixed_prompt) train fixed_prompt 7e-4 "${kept[@]}" --fixed_prompt "$PROMPT" ;;
-    norm_bias) train norm_bias 3e-3 "${kept[@]}" --train_parts norm_bias ;;
-    frozen) train frozen 7e-4 "${kept[@]}" --train_parts frozen_cnn --feature_cache ;;
-    heads) train heads 7e-4 "${kept[@]}" --train_parts heads_and_goal --feature_cache ;;
-    lora) train lora 5e-3 "${kept[@]}" --train_parts lora --feature_cache ;;
-    goal) train goal 3e-1 --train_parts goal --feature_cache --fixed_prompt "$PROMPT" ;;
+    norm_bias) train norm_bias 3e-3 "${kept[@]}" --finetune_mode norm_bias ;;
+    frozen) train frozen 7e-4 "${kept[@]}" --finetune_mode frozen_cnn --feature_cache ;;
+    heads) train heads 7e-4 "${kept[@]}" --finetune_mode heads_and_goal --feature_cache ;;
+    lora) train lora 5e-3 "${kept[@]}" --finetune_mode lora --feature_cache ;;
+    goal) train goal 3e-1 --finetune_mode goal --feature_cache --fixed_prompt "$PROMPT" ;;
   esac
 }
 

@@ -17,7 +17,7 @@ from steve1.core.paths import display, resolve
 
 
 @dataclasses.dataclass(frozen=True)
-class Family:
+class CheckpointMetadata:
     """Paths are relative to the project's root (or absolute); the defaults are the published 2x family."""
 
     model: str = "data/weights/vpt/2x.model"
@@ -32,24 +32,24 @@ class Family:
     run: str = ""
     hashes: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def updated(self, **changes: Any) -> Family:
+    def updated(self, **changes: Any) -> CheckpointMetadata:
         """A copy with every change that is not None or empty."""
         return dataclasses.replace(self, **{name: value for name, value in changes.items() if value not in (None, "")})
 
 
-def family_path(weights: str | os.PathLike[str]) -> Path:
+def checkpoint_metadata_path(weights: str | os.PathLike[str]) -> Path:
     """`<weights>.json`, beside the weights."""
     path = Path(weights)
     return path.with_name(path.name + ".json")
 
 
-def read_family(weights: str | os.PathLike[str]) -> Family:
+def read_checkpoint_metadata(weights: str | os.PathLike[str]) -> CheckpointMetadata:
     """The family of `weights`; the published 2x defaults where no family file lies beside them."""
-    path = family_path(resolve(weights))
+    path = checkpoint_metadata_path(resolve(weights))
     if not path.exists():
-        return Family()
+        return CheckpointMetadata()
     content = read_json(path)
-    names = {field.name for field in dataclasses.fields(Family)}
+    names = {field.name for field in dataclasses.fields(CheckpointMetadata)}
     if not isinstance(content, dict) or not isinstance(content.get("model"), str):
         raise UserError(
             "This family file does not name a model.",
@@ -57,15 +57,15 @@ def read_family(weights: str | os.PathLike[str]) -> Family:
             expected='a JSON object with "model"',
             got=str(content)[:200],
         )
-    return Family(**{name: value for name, value in content.items() if name in names})
+    return CheckpointMetadata(**{name: value for name, value in content.items() if name in names})
 
 
-def write_family(weights: str | os.PathLike[str], family: Family) -> Path:
+def write_checkpoint_metadata(weights: str | os.PathLike[str], metadata: CheckpointMetadata) -> Path:
     """Write `<weights>.json` atomically; paths below the project's root are stored relative to it."""
-    content = dataclasses.asdict(family)
+    content = dataclasses.asdict(metadata)
     for name in ("model", "mineclip", "prior", "run"):
         if content[name]:
             content[name] = display(resolve(content[name]))
-    path = family_path(weights)
+    path = checkpoint_metadata_path(weights)
     write_json(path, content)
     return path

@@ -16,24 +16,24 @@ from steve1.core.errors import UserError
 
 from steve1.envs.errors import GameDied
 from steve1.envs.interface import FPS, Env
-from steve1.envs.starts import SPLITS, SURROUNDINGS, start_states
+from steve1.envs.starts import SPLITS, BIOMES, start_states
 
 _log = logging.getLogger(__name__)
 MINECRAFTS = ("mcio", "minerl", "minedojo", "minestudio")
 ENVIRONMENTS = ("luanti", *MINECRAFTS)
 
-__all__ = ["ENVIRONMENTS", "FPS", "MINECRAFTS", "SPLITS", "SURROUNDINGS", "Env", "GameDied", "game_for", "make_env", "missing_mods", "start_states"]
+__all__ = ["ENVIRONMENTS", "FPS", "MINECRAFTS", "SPLITS", "BIOMES", "Env", "GameDied", "game_for", "make_env", "missing_mods", "start_states"]
 
 
 def make_env(
-    name: str = "luanti", *, surroundings: str = "meadow", width: int = 640, height: int = 360, instance: int = 0,
+    name: str = "luanti", *, biome: str = "meadow", width: int = 640, height: int = 360, instance: int = 0,
     **more: Any,
 ) -> Env:  # fmt: skip
     """Start a game.
 
     Args:
         name: one of ENVIRONMENTS.
-        surroundings: where episodes begin unless a reset says otherwise: "meadow", "forest", "shore".
+        biome: where episodes begin unless a reset says otherwise: "meadow", "forest", "shore".
         width, height: pixels of the picture.
         instance: a label in messages; instances never share displays, ports or folders.
         more: passed to the game (Luanti: split, timeout_s, settings, backend; worker=False keeps it in this process, with nobody to watch
@@ -46,19 +46,19 @@ def make_env(
     if name not in ENVIRONMENTS:
         raise UserError("Unknown environment.", got=name, expected=", ".join(ENVIRONMENTS))
     if name in MINECRAFTS:
-        game: Env = importlib.import_module(f".{name}", __package__).make(
-            surroundings=surroundings, width=width, height=height, instance=instance, **more
+        game: Env = importlib.import_module(f"steve1.envs.minecraft.{name}").make(
+            biome=biome, width=width, height=height, instance=instance, **more
         )
         return game
-    if surroundings not in SURROUNDINGS:
-        raise UserError("Unknown surroundings.", got=surroundings, expected=", ".join(SURROUNDINGS))
+    if biome not in BIOMES:
+        raise UserError("Unknown biome.", got=biome, expected=", ".join(BIOMES))
     if more.pop("worker", True):
         from steve1.envs.worker.luanti import make
 
-        return make(surroundings=surroundings, width=width, height=height, instance=instance, **more)
+        return make(biome=biome, width=width, height=height, instance=instance, **more)
     from steve1.envs.luanti import LuantiEnv
 
-    return LuantiEnv(surroundings=surroundings, width=width, height=height, instance=instance, **more)
+    return LuantiEnv(biome=biome, width=width, height=height, instance=instance, **more)
 
 
 def game_for(name: str) -> str:

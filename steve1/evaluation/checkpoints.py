@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from steve1.core.checkpoint_metadata import family_path
+from steve1.core.checkpoint_metadata import checkpoint_metadata_path
 from steve1.core.paths import ROOT, display
 
 FOLDER = "rollouts"
@@ -92,7 +92,7 @@ class CheckpointRollouts:
         folder.mkdir(parents=True)
         # A name of its own: the next checkpoint replaces the latest weights while this one is being read.
         kept = folder / f"step{step}{weights.suffix}"
-        for source, name in ((weights, kept), (family_path(weights), family_path(kept))):
+        for source, name in ((weights, kept), (checkpoint_metadata_path(weights), checkpoint_metadata_path(kept))):
             try:
                 os.link(source, name)
             except OSError:

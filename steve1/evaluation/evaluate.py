@@ -75,7 +75,7 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
     tasks = suite.select(settings.tasks)
     suite.select([name for name in settings.target if name])
     folder = run_folder(kind, settings.name, settings.folder, contestants)
-    adaptive = settings.until == "settled"
+    adaptive = settings.stopping == "sequential"
     if adaptive and settings.episodes >= 1 and sum(contestant.needs_goal for contestant in contestants) < 2:
         raise UserError("Until settled means a comparison, and that needs two weights files.", got=", ".join(settings.contestants))
     return Plan(
@@ -112,12 +112,12 @@ def demonstrated(plan: Plan, settings: EvaluationSettings, open_game: Any, start
     from steve1.rollout.supervise import SupervisedEnv
 
     base = next(each for each in plan.contestants if each.needs_goal)
-    clip = load_clip(base.family).to(choose_device(plan.device))
+    clip = load_clip(base.metadata).to(choose_device(plan.device))
     opener = open_game or _opener(plan.env)
     with SupervisedEnv(lambda: opener(0)) as game:
 
         def show(task: Task) -> list[Shown]:
-            return play_demonstrations(task, game, clip.stream(), starts_of(plan.env, task.surroundings, "demo"), plan.seed)
+            return play_demonstrations(task, game, clip.stream(), starts_of(plan.env, task.biome, "demo"), plan.seed)
 
         goals = shown_goals(plan.tasks, plan.folder, demonstrations=settings.demonstrations, width=clip.embed_dim, show=show)
     return {row.prompt: goals[row.task] for row in plan.rows if row.task in goals}
@@ -148,8 +148,8 @@ def evaluate(settings: EvaluationSettings, **injected: Any) -> Report:
     summary = summarise(lines, names, tasks, base_of(plan), floors, looks=plan.looks, target=target)
     summary["attribution"] = attribute(lines, plan.contestants, tasks)
     summary["failures"] = failures(plan, lines, base_of(plan))
-    if settings.film_failures:
-        replay(plan, means, summary["failures"][: settings.film_failures], lines, injected)
+    if settings.record_failures:
+        replay(plan, means, summary["failures"][: settings.record_failures], lines, injected)
     shown = films(plan, lines)
     paths = write_report(plan, f"Evaluation: {', '.join(names)}", summary, lines, shown)
     return Report(summary, lines, list(plan.tasks), list(plan.contestants), plan.folder, paths, shown)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import family_path, read_family, write_family
+from steve1.core.checkpoint_metadata import checkpoint_metadata_path, read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.files import atomic_file, atomic_path, write_json
 
 from steve1.evaluation.runner.campaign import play_all
@@ -66,7 +66,7 @@ def sweep_guidance(
     if any(not np.isfinite(scale) or scale < 0 for scale in scales):
         raise UserError("A guidance scale is a number of at least 0.", got=", ".join(f"{scale:g}" for scale in scales))
     weights = settings.contestants[0]
-    current = settings.cond_scale if settings.cond_scale is not None else read_family(weights).cond_scale
+    current = settings.cond_scale if settings.cond_scale is not None else read_checkpoint_metadata(weights).cond_scale
     wanted = sorted({*map(float, scales), float(current)})
     if len(wanted) < 2:
         raise UserError("A sweep needs at least two scales.", got=", ".join(f"{scale:g}" for scale in wanted))
@@ -87,8 +87,8 @@ def sweep_guidance(
 
 def store_scale(weights: str, scale: float) -> Path:
     """Write `scale` into the family file beside the weights, everything else in it kept."""
-    write_family(weights, dataclasses.replace(read_family(weights), cond_scale=scale))
-    return family_path(weights)
+    write_checkpoint_metadata(weights, dataclasses.replace(read_checkpoint_metadata(weights), cond_scale=scale))
+    return checkpoint_metadata_path(weights)
 
 
 def advice(found: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError, nearest
-from steve1.core.checkpoint_metadata import Family, read_family
+from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
 from steve1.core.files import sha256_file
 from steve1.core.goal_file import GOAL_SUFFIX, read_goal
 from steve1.core.paths import ROOT, display, resolve
@@ -46,7 +46,7 @@ class Contestant:
     kind: str
     weights: str = ""
     behaviour: str = ""
-    family: Family = dataclasses.field(default_factory=Family)
+    metadata: CheckpointMetadata = dataclasses.field(default_factory=CheckpointMetadata)
     goal: str = "prior"
 
     @property
@@ -69,11 +69,11 @@ class Contestant:
             "kind": "weights",
             "weights": display(path),
             "sha256": sha256_file(path),
-            "model": self.family.model,
-            "mineclip": self.family.mineclip,
-            "prior": self.family.prior,
-            "cond_scale": self.family.cond_scale,
-            "temperature": self.family.temperature,
+            "model": self.metadata.model,
+            "mineclip": self.metadata.mineclip,
+            "prior": self.metadata.prior,
+            "cond_scale": self.metadata.cond_scale,
+            "temperature": self.metadata.temperature,
             **({} if self.goal == "prior" else {"goal": self.goal}),
             **({"goal_sha256": sha256_file(self.goal.removeprefix("file:"))} if self.goal.startswith("file:") else {}),
         }
@@ -115,7 +115,7 @@ def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant
     Args:
         specs: weights files or goal files (.goal.json: the weights that they were tuned for, asked for that goal), with @<cond_scale> if wanted, "random", "nothing", "player:<behaviour>" or "player:own" (noop and scripted
             are other words for nothing and player:own).
-        overrides: Family fields (`model`, `mineclip`, `prior`, `cond_scale`, `temperature`) that replace those beside the weights.
+        overrides: CheckpointMetadata fields (`model`, `mineclip`, `prior`, `cond_scale`, `temperature`) that replace those beside the weights.
 
     Raises:
         UserError: a missing file, or none given.
@@ -135,10 +135,10 @@ def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant
                 goal, name = f"file:{resolve(file)}", Path(file).name.removesuffix(GOAL_SUFFIX)
                 file = read_goal(file).weights
             path = existing(file, "These weights were", "train them, or run 0_download_weights.sh for the published ones")
-            family = read_family(path).updated(**overrides).updated(cond_scale=scale)
-            existing(family.model, f"The model settings of {display(path)} were", "pass --in_model")
+            metadata = read_checkpoint_metadata(path).updated(**overrides).updated(cond_scale=scale)
+            existing(metadata.model, f"The model settings of {display(path)} were", "pass --in_model")
             name = (name or _short_name(path)) + ("" if scale is None else f"@{scale:g}")
-            found.append(Contestant(name, "weights", weights=str(path), family=family, goal=goal))
+            found.append(Contestant(name, "weights", weights=str(path), metadata=metadata, goal=goal))
     names = [contestant.name for contestant in found]
     unique: list[Contestant] = []
     for index, contestant in enumerate(found):
@@ -150,7 +150,7 @@ def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant
     return unique
 
 
-def load_clip(family: Family) -> Any:
+def load_clip(metadata: CheckpointMetadata) -> Any:
     """The family's MineCLIP.
 
     Raises:
@@ -158,11 +158,11 @@ def load_clip(family: Family) -> Any:
     """
     from steve1.mineclip import load_mineclip
 
-    path = existing(family.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh")
-    return load_mineclip(str(path), family.mineclip_config or "attn")
+    path = existing(metadata.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh")
+    return load_mineclip(str(path), metadata.mineclip_config or "attn")
 
 
-def load_family_prior(family: Family) -> Any:
+def load_family_prior(metadata: CheckpointMetadata) -> Any:
     """The family's prior.
 
     Raises:
@@ -170,21 +170,21 @@ def load_family_prior(family: Family) -> Any:
     """
     from steve1.prior import load_prior
 
-    return load_prior(str(existing(family.prior, "The prior's weights were", "pass --prior_weights, or run 0_download_weights.sh")))
+    return load_prior(str(existing(metadata.prior, "The prior's weights were", "pass --prior_weights, or run 0_download_weights.sh")))
 
 
-def prompt_goals(family: Family, prompts: Sequence[str], *, seed: int = 0, source: str = "prior") -> dict[str, NDArray[np.float32]]:
+def prompt_goals(metadata: CheckpointMetadata, prompts: Sequence[str], *, seed: int = 0, source: str = "prior") -> dict[str, NDArray[np.float32]]:
     """The goal of each prompt, float32 (E,), and of NO_GOAL (zeros): loads MineCLIP and the prior once.
 
     The goal of a prompt depends on (prompt, seed) alone, not on the other prompts. `source` "text": the text embedding itself.
     """
     from steve1.prior import text_goal
 
-    mineclip = load_clip(family)
+    mineclip = load_clip(metadata)
     if source == "text":
         goals = {prompt: mineclip.encode_text([prompt])[0].cpu().numpy().astype(np.float32) for prompt in prompts}
     else:
-        prior = load_family_prior(family)
+        prior = load_family_prior(metadata)
         goals = {prompt: text_goal(prompt, mineclip, prior, seed) for prompt in prompts}
     goals[NO_GOAL] = np.zeros(mineclip.embed_dim, dtype=np.float32)
     return goals
@@ -209,10 +209,10 @@ def goals_for(
             vector = read_goal(contestant.goal.removeprefix("file:")).goal
             result[contestant.name] = {**dict.fromkeys(prompts, vector), NO_GOAL: np.zeros_like(vector)}
             continue
-        family = contestant.family
-        key = (family.mineclip, str(family.mineclip_config), family.prior, contestant.goal)
+        metadata = contestant.metadata
+        key = (metadata.mineclip, str(metadata.mineclip_config), metadata.prior, contestant.goal)
         if key not in kept:
-            kept[key] = prompt_goals(family, prompts, seed=seed, source=contestant.goal)
+            kept[key] = prompt_goals(metadata, prompts, seed=seed, source=contestant.goal)
         result[contestant.name] = kept[key]
     return result
 
@@ -246,11 +246,11 @@ class Bench:
         """The contestant's policy, loaded once."""
         from steve1.policy import load_policy
 
-        key = (contestant.family.model, contestant.weights)
+        key = (contestant.metadata.model, contestant.weights)
         if key not in self._policies:
             from steve1.core.device import choose_device
 
-            model = str(resolve(contestant.family.model))
+            model = str(resolve(contestant.metadata.model))
             self._policies[key] = load_policy(model, contestant.weights, device=str(choose_device(self._device)))
         return self._policies[key]
 
@@ -277,11 +277,11 @@ class Bench:
     def _agent(self, contestant: Contestant, policy: Any, seed: int) -> Any:
         from steve1.agent import Agent, RecordedAgent
 
-        family = contestant.family
-        how: dict[str, Any] = {"cond_scale": family.cond_scale, "deterministic": self._deterministic, "temperature": family.temperature}
+        metadata = contestant.metadata
+        how: dict[str, Any] = {"cond_scale": metadata.cond_scale, "deterministic": self._deterministic, "temperature": metadata.temperature}
         if not self._cuda_graph:
             return Agent(policy, seed=seed, **how)
-        key = (contestant.weights, family.cond_scale, family.temperature)
+        key = (contestant.weights, metadata.cond_scale, metadata.temperature)
         if key not in self._recorded:  # what was recorded serves every episode
             self._recorded[key] = RecordedAgent(policy, **how)
         self._recorded[key].reset(seed)
@@ -299,7 +299,7 @@ def guess_family_env(contestants: Sequence[Contestant], env: str | None) -> str:
         return env
     from steve1.envs import game_for
 
-    return game_for(next((contestant.family.env for contestant in contestants if contestant.needs_goal), "luanti"))
+    return game_for(next((contestant.metadata.env for contestant in contestants if contestant.needs_goal), "luanti"))
 
 
 def environment_threads(workers: int) -> int:

@@ -68,13 +68,13 @@ class JudgeSettings(PlaySettings):
     """Tasks by name, or all."""
     target: tuple[str, ...] = ()
     """Tasks that the weights were to learn (improved, worse, or not sure yet); all others count as skills to be kept."""
-    until: Literal["fixed", "settled"] = "fixed"
+    stopping: Literal["fixed", "sequential"] = "fixed"
     """`settled` begins with --episodes and goes on where the answer is still open; intervals then allow for the repeated looks."""
     max_episodes: int = 160
-    """With --until settled: at most so many episodes for each weights file and task."""
+    """With --stopping sequential: at most so many episodes for each weights file and task."""
     similarity: int = 2
     """Measure in so many first episodes of each how alike the last 16 frames are to the task's goal (MineCLIP sees every frame)."""
-    film_failures: int = 0
+    record_failures: int = 0
     """Play so many of the failures worth watching again, with the same seed, and film them."""
     attribution: bool = False
     """Also play straight text embeddings and goals from successful demonstrations in place of the prior's: which part fails?"""

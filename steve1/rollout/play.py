@@ -96,7 +96,7 @@ def play(
         env: an open environment (`steve1.envs.make_env`), which stays open.
         seed: the environment's seed, given with the reset.
         start: a start state of `steve1.envs.start_states`; None lets the environment choose by the seed.
-        options: further reset options (`inventory`, `surroundings`, `time_of_day`).
+        options: further reset options (`inventory`, `biome`, `time_of_day`).
         on_frame: called as on_frame(frame u8 (H, W, 3), action taken on it, step from 0).
         metadata: further facts to keep with the trace.
 

@@ -164,7 +164,7 @@ def demonstration(
     Places are used in a shuffled order, all before any again. Yaw is free on a plain and faces roughly the trunk or the
     water elsewhere; the first pitch is anywhere within ±70 degrees.
     """
-    places = start_states("luanti", behaviour.surroundings, split)
+    places = start_states("luanti", behaviour.biome, split)
     order = generator(seed, "places", behaviour.name).permutation(len(places))
     start = places[int(order[(episode + attempt * 7) % len(places)])]
     rng = generator(seed, "start", behaviour.name, episode, attempt)

@@ -35,7 +35,7 @@ class Trace:
         in_water: bool (N+1,).
         health: f64 (N+1,).
         counts: {"inventory" | "dug" | "placed" | "crafted": {name: i64 (N+1,)}}; all but the inventory count from 0.
-        metadata: seed, start, surroundings, prompt, steps asked for, why it ended, seconds.
+        metadata: seed, start, biome, prompt, steps asked for, why it ended, seconds.
         under_water: bool (N+1,), the eyes are in water.
         menu: bool (N+1,), a menu is open.
         blocks: i64 (M, 6), what stands where the player or the scene put something, as changes: state, x, y, z, index into

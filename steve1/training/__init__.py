@@ -10,11 +10,11 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "TrainSettings": "settings",
+    "TrainSettings": "config",
     "TrainResult": "train",
     "finetune": "train",
     "train_steve1": "train",
-    "Hooks": "fit",
+    "Hooks": "loop",
 }
 
 __all__ = sorted(_HOMES)

@@ -263,12 +263,12 @@ def read_features(
         raise UserError(
             "A cache of image features needs a CNN that is not trained.",
             expected="every weight up to the dense layer frozen",
-            todo="add --train_parts frozen_cnn, or leave out --feature_cache",
+            todo="add --finetune_mode frozen_cnn, or leave out --feature_cache",
         )
     cache = FeatureCache(output_path(settings.cache_dir), policy, precision=precision, dtype=settings.cache_dtype)
     chosen = [dataset for dataset in datasets if dataset is not None]
     with ranks.together("computing image features"):
-        if ranks.leads:
+        if ranks.is_main:
             fill_loudly(cache, [path for dataset in chosen for path in dataset.paths])
     for dataset in chosen:
         cache.serve(dataset)

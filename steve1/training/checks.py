@@ -35,7 +35,7 @@ _AT_LEAST: dict[str, float] = {
     "rollout_every": 0,
     "rollout_steps": 1,
     "log_every": 1,
-    "max_bad_steps": 1,
+    "max_skipped_steps": 1,
     "num_workers": 0,
     "threads": 0,
     "lora_rank": 1,
@@ -45,13 +45,13 @@ _AT_LEAST: dict[str, float] = {
     "skip_norm_above": 0,
     "lr_find_steps": 10,
 }
-_ABOVE_ZERO = ("learning_rate", "turn_weight", "lora_alpha", "lr_find_from", "lr_find_to")
+_ABOVE_ZERO = ("learning_rate", "turn_loss_weight", "lora_alpha", "lr_find_from", "lr_find_to")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "goal_switch": ("exact", "legacy"),
     "precision": ("auto", "bf16", "fp32"),
     "cache_dtype": ("float16", "float32"),
     "optimizer": ("adamw", "factored"),
-    "train_parts": ("all", "frozen_cnn", "heads_and_goal", "lora", "goal", "norm_bias"),
+    "finetune_mode": ("all", "frozen_cnn", "heads_and_goal", "lora", "goal", "norm_bias"),
     "fixed_prompt_by": ("prior", "text"),
     "best_by": ("task", "task+retention"),
 }
@@ -78,7 +78,7 @@ def value_faults(chosen: TrainSettings) -> list[str]:
             found.append(f"{name} must be one of {', '.join(choices)}, got {getattr(chosen, name)!r}")
     if chosen.device not in ("auto", "cpu", "mps", "cuda") and not chosen.device.startswith("cuda:"):
         found.append(f"device must be auto, cpu, cuda, cuda:N or mps, got {chosen.device!r}")
-    endings = (".weights", ".safetensors", *([".goal.json"] if chosen.train_parts == "goal" else []))
+    endings = (".weights", ".safetensors", *([".goal.json"] if chosen.finetune_mode == "goal" else []))
     if not chosen.out_weights.endswith(endings):
         found.append(f"out_weights must end in {' or '.join(endings)}, got {chosen.out_weights!r}")
     unknown = [name for name in lora_targets(chosen) if name not in LORA_TARGETS]
@@ -126,31 +126,31 @@ def _weights(chosen: TrainSettings) -> list[str]:
         found.append("from_vpt needs VPT's weights in in_weights, and none are to be read")
     if given and resolve(chosen.in_weights) == chosen.out_path:
         found.append(f"out_weights would replace in_weights ({chosen.in_weights}): choose another OUT_WEIGHTS")
-    if chosen.resume_anyway and chosen.overwrite:
-        found.append("resume_anyway goes on with the earlier run and overwrite deletes it: choose one")
+    if chosen.force_resume and chosen.overwrite:
+        found.append("force_resume goes on with the earlier run and overwrite deletes it: choose one")
     if not chosen.in_model:
         found.append("in_model is empty: name a .model file")
     return found
 
 
 def _methods(chosen: TrainSettings) -> list[str]:
-    parts = chosen.train_parts
+    parts = chosen.finetune_mode
     pulls = [name for name in ("kl_coef", "l2sp_coef", "ema_decay") if getattr(chosen, name) > 0]
     found = []
     if parts != "all" and chosen.starts_empty:
-        found.append(f"train_parts {parts} keeps most weights as they are, but there are none to start from: set IN_WEIGHTS")
+        found.append(f"finetune_mode {parts} keeps most weights as they are, but there are none to start from: set IN_WEIGHTS")
     if chosen.starts_empty and {"kl_coef", "l2sp_coef"} & set(pulls):
         found.append("kl_coef and l2sp_coef pull towards the starting weights, and there are none: set IN_WEIGHTS")
     if chosen.feature_cache and parts in ("all", "norm_bias"):
-        found.append(f"feature_cache needs a CNN that stays as it is, and train_parts {parts} trains it: set TRAIN_PARTS=frozen_cnn")
-    if chosen.recompute_cnn and parts not in ("all", "norm_bias"):
-        found.append(f"recompute_cnn saves nothing with train_parts {parts}: a CNN that is not trained keeps nothing between")
+        found.append(f"feature_cache needs a CNN that stays as it is, and finetune_mode {parts} trains it: set FINETUNE_MODE=frozen_cnn")
+    if chosen.activation_checkpointing and parts not in ("all", "norm_bias"):
+        found.append(f"activation_checkpointing saves nothing with finetune_mode {parts}: a CNN that is not trained keeps nothing between")
     if chosen.from_vpt and parts in ("lora", "goal", "norm_bias"):
-        found.append(f"from_vpt starts with an empty goal layer, which train_parts {parts} does not train: use all, frozen_cnn or heads_and_goal")
+        found.append(f"from_vpt starts with an empty goal layer, which finetune_mode {parts} does not train: use all, frozen_cnn or heads_and_goal")
     if parts == "goal" and pulls:
-        found.append(f"train_parts goal changes no weights, so there is nothing for {', '.join(pulls)} to do: set them to 0")
+        found.append(f"finetune_mode goal changes no weights, so there is nothing for {', '.join(pulls)} to do: set them to 0")
     if parts == "goal" and (chosen.retention_path is not None or chosen.best_by != "task"):
-        found.append("train_parts goal changes no weights, so old skills cannot be lost: leave RETENTION_SAMPLING and BEST_BY out")
+        found.append("finetune_mode goal changes no weights, so old skills cannot be lost: leave RETENTION_SAMPLING and BEST_BY out")
     if chosen.fixed_prompt and chosen.fixed_goal_file:
         found.append("fixed_prompt and fixed_goal_file both name the goal: choose one")
     if chosen.best_by == "task+retention" and chosen.retention_path is None:

@@ -15,7 +15,7 @@ from steve1.core.paths import ROOT, resolve
 
 # These change how fast or how chatty a run is, or when it looks at itself, but not the weights that it arrives at;
 # or they name files and a precision, whose content and meaning are compared instead.
-HARMLESS = (
+RESUME_IGNORED = (
     "in_model",
     "in_weights",
     "sampling_name",
@@ -27,7 +27,7 @@ HARMLESS = (
     "fixed_goal_file",
     "checkpoint_dir",
     "precision",
-    "max_bad_steps",
+    "max_skipped_steps",
     "num_workers",
     "threads",
     "log_every",
@@ -37,13 +37,13 @@ HARMLESS = (
     "rollout_every",
     "rollout_prompts",
     "rollout_steps",
-    "step_weights",
+    "keep_checkpoints",
     "patience",
     "compile",
     "cache_dir",
-    "recompute_cnn",
+    "activation_checkpointing",
     "device",
-    "resume_anyway",
+    "force_resume",
     "overwrite",
     "lr_find",
     "lr_find_steps",
@@ -79,8 +79,8 @@ class TrainSettings:
     val_list: str = ""
     """A list of validation episodes, instead of the one that sampling_name points at."""
 
-    train_parts: TrainParts = "all"
-    """What is trained (TRAIN_PARTS): all; all but the image network; the goal's layer and the action heads; low-rank additions (LoRA); one goal vector and no weight; norms and biases."""
+    finetune_mode: TrainParts = "all"
+    """What is trained (FINETUNE_MODE): all; all but the image network; the goal's layer and the action heads; low-rank additions (LoRA); one goal vector and no weight; norms and biases."""
     lora_rank: int = 16
     """Rank of the low-rank additions."""
     lora_alpha: float = 32.0
@@ -88,7 +88,7 @@ class TrainSettings:
     lora_targets: str = "attention,mlp,heads"
     """Where they are added, with commas: attention, mlp, heads, goal, last (the layer before the heads)."""
     fixed_prompt: str = ""
-    """One goal for every frame, that of this text, instead of hindsight goals (FIXED_PROMPT); with train_parts goal: where tuning begins."""
+    """One goal for every frame, that of this text, instead of hindsight goals (FIXED_PROMPT); with finetune_mode goal: where tuning begins."""
     fixed_prompt_by: Literal["prior", "text"] = "prior"
     """How the text becomes a goal: through the prior, or straight as MineCLIP's text embedding (FIXED_PROMPT_BY)."""
     fixed_goal_file: str = ""
@@ -125,7 +125,7 @@ class TrainSettings:
     """Most frames between two hindsight goals (exclusive)."""
     p_uncond: float = 0.1
     """Share of windows trained without a goal, which guidance needs when playing; 0: the weights are noted to be played without it."""
-    turn_weight: float = 1.0
+    turn_loss_weight: float = 1.0
     """Frames whose action turns the view by 3 degrees or more count this many times in the loss: short decisive turns are rare in most recordings."""
     goal_switch: Literal["exact", "legacy"] = "exact"
     """When a goal gives way to the next: at its frame, or one frame late as in the published code."""
@@ -148,7 +148,7 @@ class TrainSettings:
     """Stop after this many validations without a better one; 0: never."""
     save_every: int = 1000
     """Optimizer steps between checkpoints (latest, step, and all that resuming needs)."""
-    step_weights: bool = True
+    keep_checkpoints: bool = True
     """Keep <name>_step<N>.weights at each checkpoint, beside latest and best."""
     rollout_every: int = 0
     """Let checkpoints play, at least this many optimizer steps apart, and show the videos; in a process beside training (ROLLOUT_EVERY). 0: never."""
@@ -160,7 +160,7 @@ class TrainSettings:
     """The run's folder is made in here, named like the output weights."""
     log_every: int = 100
     """Optimizer steps between two lines on the console."""
-    max_bad_steps: int = 5
+    max_skipped_steps: int = 5
     """Stop after this many skipped steps in a row: not finite, or stopped by the two guards below."""
     skip_loss_above: float = 20.0
     """Skip a step whose loss lies this many standard deviations above its running mean, from the 50th step on. 0: never."""
@@ -194,12 +194,12 @@ class TrainSettings:
     """What the cache keeps: float16 (512 bytes a frame) or float32 (exact, 1024 bytes)."""
     cache_dir: str = "data/feature_cache"
     """Folder of the caches; each lies in a folder named after the CNN's weights and is used again by every run that has them."""
-    recompute_cnn: bool = False
+    activation_checkpointing: bool = False
     """Save memory: compute the convolutions a second time in the backward pass instead of keeping what lies between. Same result."""
     optimizer: Literal["adamw", "factored"] = "adamw"
     """adamw, or factored: a kind of it that keeps 2 bytes a weight instead of 8 (second moments as rows and columns, first in bf16)."""
 
-    resume_anyway: bool = False
+    force_resume: bool = False
     """Go on with a run although the settings differ from those it began with."""
     overwrite: bool = False
     """Delete an earlier run of this name and its output weights, and start again."""
@@ -215,7 +215,7 @@ class TrainSettings:
     @property
     def suffix(self) -> str:
         """Ending of the files that the run writes: that of the output weights, or of a goal file."""
-        return GOAL_SUFFIX if self.train_parts == "goal" else Path(self.out_weights).suffix
+        return GOAL_SUFFIX if self.finetune_mode == "goal" else Path(self.out_weights).suffix
 
     @property
     def out_path(self) -> Path:
@@ -270,7 +270,7 @@ class TrainSettings:
     @property
     def never_without_goal(self) -> bool:
         """True where weights are trained and no window goes without a goal, so that guidance has nothing to compare with."""
-        return self.train_parts != "goal" and (self.has_fixed_goal or self.p_uncond == 0)
+        return self.finetune_mode != "goal" and (self.has_fixed_goal or self.p_uncond == 0)
 
     def frames_per_step(self, processes: int = 1) -> int:
         """Frames of a full optimizer step: batch_size · trunc_t · gradient_accum_steps · processes."""
@@ -297,7 +297,7 @@ class TrainSettings:
     def differences(self, earlier: dict[str, Any]) -> list[str]:
         """What of `earlier` (the settings of the run so far) would lead to other weights than these, as sentences."""
         now = dataclasses.asdict(self)
-        changed = [name for name in now if name not in HARMLESS and name in earlier and earlier[name] != now[name]]
+        changed = [name for name in now if name not in RESUME_IGNORED and name in earlier and earlier[name] != now[name]]
         return [f"{name}: {earlier[name]!r} then, {now[name]!r} now" for name in changed]
 
 

@@ -26,7 +26,7 @@ class Ranks:
             torch.backends.cudnn.benchmark = True
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """True on the one process that prints and writes."""
         return self.rank == 0
 

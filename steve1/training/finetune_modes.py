@@ -20,12 +20,12 @@ TUNED_GOAL = "tuned_goal"
 
 
 def choose_trained(policy: GoalPolicy, settings: TrainSettings, goal: torch.Tensor | None = None) -> None:
-    """Let only what `settings.train_parts` says take gradients; in place.
+    """Let only what `settings.finetune_mode` says take gradients; in place.
 
     Args:
         goal: (E,) f32, where goal tuning begins.
     """
-    parts = settings.train_parts
+    parts = settings.finetune_mode
     if parts == "all":
         return
     if parts == "frozen_cnn":
@@ -103,8 +103,8 @@ def describe(policy: GoalPolicy, settings: TrainSettings) -> list[str]:
     every = sum(parameter.numel() for parameter in policy.parameters())
     trained = sum(parameter.numel() for parameter in trained_parameters(policy).values())
     if not trained:
-        raise UserError("Nothing would be trained.", got=f"train_parts {settings.train_parts}")
-    copies = settings.kl_coef > 0, settings.l2sp_coef > 0 and settings.train_parts != "lora", settings.ema_decay > 0
+        raise UserError("Nothing would be trained.", got=f"finetune_mode {settings.finetune_mode}")
+    copies = settings.kl_coef > 0, settings.l2sp_coef > 0 and settings.finetune_mode != "lora", settings.ema_decay > 0
     moments = BYTES_OF_MOMENTS[settings.optimizer]
     held = 4 * every + trained * (4 + moments + 4 * sum(copies))  # weights; gradients, the optimizer's moments, copies
     what = {
@@ -114,7 +114,7 @@ def describe(policy: GoalPolicy, settings: TrainSettings) -> list[str]:
         "lora": f"low-rank additions of rank {settings.lora_rank} to {settings.lora_targets}",
         "goal": "one goal vector",
         "norm_bias": "norms and biases",
-    }[settings.train_parts]
+    }[settings.finetune_mode]
     return [
         f"trains {what}: {trained:,} of {every:,} parameters ({percent(trained / every)})",
         f"memory: {held / 2**20:,.0f} MiB for weights, gradients and optimizer",

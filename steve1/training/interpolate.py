@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import read_family, write_family
+from steve1.core.checkpoint_metadata import read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.files import atomic_file, atomic_path, sha256_file, write_json
 from steve1.core.paths import display, resolve
 from steve1.data.loading.sampling import read_list
@@ -120,9 +120,9 @@ def _write(policy: GoalPolicy, plan: Plan, share: float) -> Path:
     path = plan.folder / f"{plan.tuned.stem}_alpha{share:g}{plan.tuned.suffix}"
     with atomic_path(path) as part:
         save_weights(policy, part)
-    family = read_family(plan.tuned)
+    metadata = read_checkpoint_metadata(plan.tuned)
     hashes = {"base": sha256_file(plan.base), "tuned": sha256_file(plan.tuned), "weights": sha256_file(path)}
-    write_family(path, dataclasses.replace(family, hashes=hashes))
+    write_checkpoint_metadata(path, dataclasses.replace(metadata, hashes=hashes))
     return path
 
 

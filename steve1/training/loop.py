@@ -159,7 +159,7 @@ def watch_for_bad_steps(parts: Parts, position: Position, tally: Tally) -> None:
         why = "loss or gradient norm is far above its running mean"
     if position.bad_steps > before:
         parts.reporter.skipped(position.step, position.bad_in_a_row, position.bad_steps, why)
-    if position.bad_in_a_row >= parts.settings.max_bad_steps:
+    if position.bad_in_a_row >= parts.settings.max_skipped_steps:
         kept = newest_resume_point(parts.settings.run_dir)
         raise UserError(
             f"{position.bad_in_a_row} steps in a row were skipped: {why}; the run stops.",
@@ -211,7 +211,7 @@ def save(parts: Parts, position: Position, tally: Tally, states: list[PolicyStat
     position.sums, position.guard = tally.to_list(), parts.stepper.guard.to_list()
     path = parts.checkpointer.save(position, states)
     parts.reporter.saved(path)
-    if parts.hooks.on_checkpoint is not None and parts.ranks.leads:
+    if parts.hooks.on_checkpoint is not None and parts.ranks.is_main:
         parts.hooks.on_checkpoint(position.step, path, parts.reporter)
 
 

@@ -155,6 +155,6 @@ def merge_adapter(policy: GoalPolicy, path: Path) -> str:
         raise UserError(
             "This adapter cannot be merged into these weights.",
             where=display(path),
-            expected="a .lora.safetensors file of a training with train_parts lora, from weights of this model",
+            expected="a .lora.safetensors file of a training with finetune_mode lora, from weights of this model",
             got=f"{type(fault).__name__}: {str(fault).splitlines()[0] if str(fault) else ''}",
         ) from fault

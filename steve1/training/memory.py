@@ -55,9 +55,9 @@ ASSUMED_SHARE = 0.35
 class Method:
     """A way of training, by the settings that its memory depends on."""
 
-    train_parts: TrainParts = "all"
+    finetune_mode: TrainParts = "all"
     optimizer: OptimizerName = "adamw"
-    recompute_cnn: bool = False
+    activation_checkpointing: bool = False
     feature_cache: bool = False
     lora_rank: int = 16
     lora_targets: str = "attention,mlp,heads"
@@ -70,23 +70,23 @@ class Method:
     @property
     def trains_cnn(self) -> bool:
         """Whether gradients go through the convolutions."""
-        return self.train_parts in ("all", "norm_bias")
+        return self.finetune_mode in ("all", "norm_bias")
 
     def flags(self) -> str:
         """As they stand on a command line; empty for the plain way."""
-        found = [] if self.train_parts == "all" else [f"--train_parts {self.train_parts}"]
-        found += ["--recompute_cnn"] * self.recompute_cnn + ["--feature_cache"] * self.feature_cache
+        found = [] if self.finetune_mode == "all" else [f"--finetune_mode {self.finetune_mode}"]
+        found += ["--activation_checkpointing"] * self.activation_checkpointing + ["--feature_cache"] * self.feature_cache
         found += [f"--optimizer {self.optimizer}"] * (self.optimizer != "adamw")
-        found += [f"--lora_rank {self.lora_rank}"] * (self.train_parts == "lora" and self.lora_rank != Method.lora_rank)
-        found += [f"--lora_targets {self.lora_targets}"] * (self.train_parts == "lora" and self.lora_targets != Method.lora_targets)
+        found += [f"--lora_rank {self.lora_rank}"] * (self.finetune_mode == "lora" and self.lora_rank != Method.lora_rank)
+        found += [f"--lora_targets {self.lora_targets}"] * (self.finetune_mode == "lora" and self.lora_targets != Method.lora_targets)
         return " ".join(found)
 
 
 METHODS = (
     Method(),
-    Method(recompute_cnn=True),
-    Method(recompute_cnn=True, optimizer="factored"),
-    Method("norm_bias", recompute_cnn=True),
+    Method(activation_checkpointing=True),
+    Method(activation_checkpointing=True, optimizer="factored"),
+    Method("norm_bias", activation_checkpointing=True),
     Method("frozen_cnn", feature_cache=True),
     Method("frozen_cnn", feature_cache=True, optimizer="factored"),
     Method("lora", feature_cache=True),
@@ -148,11 +148,11 @@ def parameter_counts(config: PolicyConfig, method: Method) -> tuple[int, int]:
     with torch.device("meta"):
         policy = GoalPolicy(config)
     everything = sum(parameter.numel() for parameter in policy.parameters())
-    if method.train_parts == "lora":
+    if method.finetune_mode == "lora":
         layers = targets_of(policy, [name.strip() for name in method.lora_targets.split(",")])
         added = sum(method.lora_rank * (layer.in_features + layer.out_features) for _, layer in layers)
         return everything + added, added
-    choose_trained(policy, TrainSettings(train_parts=method.train_parts), torch.zeros(config.mineclip_embed_dim))
+    choose_trained(policy, TrainSettings(finetune_mode=method.finetune_mode), torch.zeros(config.mineclip_embed_dim))
     return everything, sum(parameter.numel() for parameter in trained_parameters(policy).values())
 
 
@@ -178,7 +178,7 @@ def estimate(
         one = CNN_BYTES[precision] * stacks
         held = (
             min(64, at_once) * one + frames * width * 3 * math.prod(config.img_shape)
-            if method.recompute_cnn
+            if method.activation_checkpointing
             else frames * one
         )
         held += frames * width * math.prod(config.feature_shape)
@@ -218,7 +218,7 @@ def flop_per_frame(config: PolicyConfig, method: Method, trunc_t: int) -> float:
         return rest
     if not method.trains_cnn:
         return rest + cnn
-    return whole.train + (cnn if method.recompute_cnn else 0.0)
+    return whole.train + (cnn if method.activation_checkpointing else 0.0)
 
 
 def cnn_free_cost(config: PolicyConfig, trunc_t: int) -> float:
@@ -306,7 +306,7 @@ def _largest(
 
 
 @contextmanager
-def fullness_explained(
+def explain_oom(
     settings: TrainSettings, config: PolicyConfig, device: torch.device, precision: torch.dtype
 ) -> Iterator[None]:
     """A full memory in the body becomes a UserError that names settings which fit."""
@@ -317,7 +317,7 @@ def fullness_explained(
             raise
         raise UserError(
             f"The memory of {'the GPU' if device.type == 'cuda' else 'this machine'} is full.",
-            where=f"batch_size {settings.batch_size}, trunc_t {settings.trunc_t}, T {settings.T}, train_parts {settings.train_parts}",
+            where=f"batch_size {settings.batch_size}, trunc_t {settings.trunc_t}, T {settings.T}, finetune_mode {settings.finetune_mode}",
             got=str(fault).splitlines()[0],
             todo=what_fits(
                 settings,

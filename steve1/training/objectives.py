@@ -40,18 +40,18 @@ class LossModule(nn.Module):
     """The policy's loss as a forward pass.
 
     Args:
-        turn_weight: how many times frames that turn the view by TURN_DEGREES or more on an axis count.
+        turn_loss_weight: how many times frames that turn the view by TURN_DEGREES or more on an axis count.
         reference: the starting policy; its actions on the same frames are what `kl_coef` pulls to.
     """
 
     turns: torch.Tensor
 
     def __init__(
-        self, policy: GoalPolicy, turn_weight: float = 1.0, reference: GoalPolicy | None = None, kl_coef: float = 0.0
+        self, policy: GoalPolicy, turn_loss_weight: float = 1.0, reference: GoalPolicy | None = None, kl_coef: float = 0.0
     ) -> None:
         super().__init__()
         self.policy = policy
-        self.turn_weight, self.kl_coef = turn_weight, kl_coef
+        self.turn_loss_weight, self.kl_coef = turn_loss_weight, kl_coef
         turns = np.abs(CAMERA_DEGREES).max(axis=1) >= TURN_DEGREES
         self.register_buffer("turns", torch.from_numpy(turns).float().to(policy.device), persistent=False)
         self._reference = [reference] if reference is not None else []  # in a list: it is no part of what is trained or wrapped
@@ -69,8 +69,8 @@ class LossModule(nn.Module):
         """Loss of one micro-batch."""
         policy, blocks = self.policy, self.policy.config.n_recurrence_layers
         weights = None
-        if self.turn_weight != 1.0:  # the loss divides by the sum of the weights, micro-batch by micro-batch
-            weights = 1.0 + (self.turn_weight - 1.0) * self.turns[part["camera"]]
+        if self.turn_loss_weight != 1.0:  # the loss divides by the sum of the weights, micro-batch by micro-batch
+            weights = 1.0 + (self.turn_loss_weight - 1.0) * self.turns[part["camera"]]
         own = PolicyState(state.keys[:blocks], state.values[:blocks], state.mask)
         latent, after = policy.advance(policy.encode(part["frames"]), goals_of(policy, part), part["first"], own)
         found = policy.imitation(latent, after, part["buttons"], part["camera"], weights)

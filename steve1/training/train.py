@@ -18,7 +18,7 @@ import torch
 
 from steve1.core.cli import run
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import Family, read_family
+from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
 from steve1.core.goal_file import read_goal
 from steve1.core.paths import ROOT, display, resolve
 from steve1.data.loading.windows import WindowDataset
@@ -30,7 +30,7 @@ from steve1.training.loop import Hooks, Parts, fit, validate_and_keep_best
 from steve1.training.optim.spike_filter import Guard
 from steve1.training.logging.action_metrics import Insight
 from steve1.training.lora import adapter_path
-from steve1.training.memory import Method, estimate, fullness_explained
+from steve1.training.memory import Method, estimate, explain_oom
 from steve1.training.distributed import Ranks, choose_precision, join
 from steve1.training.logging.pictures import contact_sheet, write_png
 from steve1.training.optim.regularizers import anchor_for, average_for, reference_for
@@ -58,7 +58,7 @@ class TrainResult:
 
 
 def finetune(
-    settings: TrainSettings, *, hooks: Hooks | None = None, family: Family | None = None, goal: Goal | None = None
+    settings: TrainSettings, *, hooks: Hooks | None = None, metadata: CheckpointMetadata | None = None, goal: Goal | None = None
 ) -> TrainResult:
     """Train as the settings say; go on where an earlier run with the same settings stopped.
 
@@ -86,12 +86,12 @@ def finetune(
         record = describe_run(settings, ranks, precision, goal)
         folder = RunFolder(settings, record)
         with ranks.together("opening the run's folder"):
-            point = folder.claim() if ranks.leads else None
+            point = folder.claim() if ranks.is_main else None
         point = newest_resume_point(settings.run_dir)
         parts, position, states = assemble(
-            settings, ranks, precision, policy, train, val, point, family_of(settings, family, record), hooks or Hooks()
+            settings, ranks, precision, policy, train, val, point, family_of(settings, metadata, record), hooks or Hooks()
         )
-        with fullness_explained(settings, policy.config, ranks.device, precision):
+        with explain_oom(settings, policy.config, ranks.device, precision):
             return _train(parts, position, states)
     finally:
         torch.set_num_threads(threads)
@@ -116,7 +116,7 @@ def chosen_goal(settings: TrainSettings, goal: Goal | None) -> Goal | None:
         )
     if settings.fixed_prompt:
         return np.asarray(goal, dtype=np.float32).reshape(-1)
-    return demonstrated_goal(settings) if settings.train_parts == "goal" else None
+    return demonstrated_goal(settings) if settings.finetune_mode == "goal" else None
 
 
 def starting_policy(
@@ -138,12 +138,12 @@ def starting_policy(
     return policy
 
 
-def family_of(settings: TrainSettings, family: Family | None, record: dict[str, dict[str, str]]) -> Family:
+def family_of(settings: TrainSettings, metadata: CheckpointMetadata | None, record: dict[str, dict[str, str]]) -> CheckpointMetadata:
     """What goes with the weights that this run writes.
 
     Weights that were never trained without a goal play without guidance: their answer to no goal means nothing.
     """
-    base = family or (Family() if settings.starts_empty else read_family(settings.in_weights))
+    base = metadata or (CheckpointMetadata() if settings.starts_empty else read_checkpoint_metadata(settings.in_weights))
     if settings.never_without_goal:
         base = dataclasses.replace(base, cond_scale=0.0)
     return base.updated(
@@ -159,25 +159,25 @@ def assemble(
     train: WindowDataset,
     val: WindowDataset | None,
     point: Path | None,
-    family: Family,
+    metadata: CheckpointMetadata,
     hooks: Hooks,
 ) -> tuple[Parts, Position, list[PolicyState]]:
     """Everything that the loop needs, at the resume point or at the beginning."""
-    policy.net.img_process.recompute = settings.recompute_cnn
+    policy.net.img_process.recompute = settings.activation_checkpointing
     retention = open_retention(settings)
     if settings.feature_cache:
         read_features(settings, policy, (train, val, retention), ranks, precision)
     optimizer = make_optimizer(policy, settings)
     # What is compared with later is taken now, before a resume point replaces the starting weights.
     reference, anchor, average = reference_for(policy, settings), anchor_for(policy, settings), average_for(policy, settings)
-    checkpointer = Checkpointer(settings, ranks, policy, optimizer, family, average)
+    checkpointer = Checkpointer(settings, ranks, policy, optimizer, metadata, average)
     states: list[PolicyState] = []
     position = Position(frames_per_step=settings.frames_per_step(ranks.world))
     if point is not None:
         position, states = checkpointer.restore(point)
         checkpointer.complete(position)
     reporter = Reporter(
-        settings.run_dir, settings.total_steps(ranks.world), speaks=ranks.leads, first_step=position.step
+        settings.run_dir, settings.total_steps(ranks.world), speaks=ranks.is_main, first_step=position.step
     )
     guard = Guard(settings, ranks.device, position.guard)
     stepper = Stepper(
@@ -224,9 +224,9 @@ def introduction(parts: Parts, position: Position) -> list[str]:
         f"watch: tensorboard --logdir {display(settings.run_dir.parent)}",
     ]
     saves = parts.total_steps // settings.save_every
-    if settings.step_weights and settings.train_parts != "goal" and saves * parameters * 4 > 2e9:
+    if settings.keep_checkpoints and settings.finetune_mode != "goal" and saves * parameters * 4 > 2e9:
         lines.append(
-            f"{saves} step checkpoints will take {saves * parameters * 4 / 1e9:.0f} GB (--no_step_weights: none)"
+            f"{saves} step checkpoints will take {saves * parameters * 4 / 1e9:.0f} GB (--no_keep_checkpoints: none)"
         )
     if parts.average is not None and parts.val is not None:
         lines.append("validations take twice as long: the averaged weights are validated too (validation_ema/loss)")
@@ -263,7 +263,7 @@ def prove_first_batch(parts: Parts) -> None:
             f"{name} {tuple(value.shape)} {str(value.dtype)[6:]}" for name, value in piece.parts[0].items()
         )
         parts.reporter.say(f"  first batch: {shapes}")
-        if parts.ranks.leads:
+        if parts.ranks.is_main:
             sheet = contact_sheet(piece.batches[0])
             write_png(parts.settings.run_dir / "first_batch.png", sheet)
             parts.reporter.picture("first_batch", sheet)
@@ -278,7 +278,7 @@ def prove_first_batch(parts: Parts) -> None:
 
 def conclude(parts: Parts) -> None:
     """What is shown of a finished run."""
-    if not parts.ranks.leads:
+    if not parts.ranks.is_main:
         return
     if parts.hooks.on_end is not None:
         parts.hooks.on_end(parts.reporter)
@@ -293,9 +293,9 @@ def closing(parts: Parts, position: Position, final: Path, best: Path | None) ->
         lines.append(f"Best model: {display(best)} (step {position.best_step}, {what} {position.best_score:.3f})")
     if parts.average is not None:
         lines.append(f"Averaged weights: {display(parts.settings.beside('ema'))}")
-    if parts.settings.train_parts == "lora":
+    if parts.settings.finetune_mode == "lora":
         lines.append(f"Adapter: {display(adapter_path(final))} (already merged into the weights)")
-    if parts.settings.train_parts == "goal":
+    if parts.settings.finetune_mode == "goal":
         lines.append(f"Play it: python run_agent/run_agent.py --goal_file {display(final)}")
     if position.bad_steps:
         lines.append(f"{position.bad_steps} steps were skipped, {position.spikes} of them by the guard against spikes")
@@ -338,7 +338,7 @@ def train_steve1(
     lists = _find_lists(str(data), more.get("val_list"))
     out = Path(output) if Path(output).parent != Path() else Path("data/weights/steve1") / output
     settings = TrainSettings(
-        in_model=str(model) or read_family(weights).model,
+        in_model=str(model) or read_checkpoint_metadata(weights).model,
         in_weights=str(weights),
         out_weights=str(out),
         learning_rate=learning_rate,

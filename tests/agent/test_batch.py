@@ -11,7 +11,7 @@ import torch
 from steve1.agent import Agent, BatchAgent, RecordedAgent
 from steve1.agent.batch import lower_weights
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import Family
+from steve1.core.checkpoint_metadata import CheckpointMetadata
 from steve1.policy import GoalPolicy, PolicyConfig, load_policy, save_weights, write_model
 
 SMALL = PolicyConfig(
@@ -133,8 +133,8 @@ def test_one_recording_serves_all_episodes_of_a_contestant(policy: GoalPolicy, t
 
     write_model(SMALL, tmp_path / "small.model")
     save_weights(policy, tmp_path / "small.weights")
-    family = Family(model=str(tmp_path / "small.model"), cond_scale=2.0, temperature=0.7)
-    contestant = Contestant("small", "weights", str(tmp_path / "small.weights"), family=family)
+    metadata = CheckpointMetadata(model=str(tmp_path / "small.model"), cond_scale=2.0, temperature=0.7)
+    contestant = Contestant("small", "weights", str(tmp_path / "small.weights"), metadata=metadata)
     goal = np.ones(16, np.float32)
     benches = [Bench(cuda_graph=recorded) for recorded in (False, True)]
     agents = set()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from steve1.core.errors import UserError, nearest
-from steve1.core.checkpoint_metadata import Family, family_path, read_family, write_family
+from steve1.core.checkpoint_metadata import CheckpointMetadata, checkpoint_metadata_path, read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.files import atomic_dir, atomic_file, atomic_path, read_json, write_json
 from steve1.core.frames import agent_frame, mineclip_frame
 from steve1.core.paths import ROOT, display, resolve
@@ -94,14 +94,14 @@ def test_streams_depend_on_their_names_only() -> None:
 
 def test_families_round_trip_and_default_to_the_published_one(tmp_path: Path) -> None:
     weights = tmp_path / "my.house.weights"
-    assert read_family(weights) == Family()
-    family = Family().updated(model="data/mini/mini.model", env="luanti", cond_scale=1.5, prior="")
-    write_family(weights, family)
-    assert family_path(weights).name == "my.house.weights.json"
-    assert read_family(weights) == family
-    family_path(weights).write_text("[]")
+    assert read_checkpoint_metadata(weights) == CheckpointMetadata()
+    metadata = CheckpointMetadata().updated(model="data/mini/mini.model", env="luanti", cond_scale=1.5, prior="")
+    write_checkpoint_metadata(weights, metadata)
+    assert checkpoint_metadata_path(weights).name == "my.house.weights.json"
+    assert read_checkpoint_metadata(weights) == metadata
+    checkpoint_metadata_path(weights).write_text("[]")
     with pytest.raises(UserError, match="does not name a model"):
-        read_family(weights)
+        read_checkpoint_metadata(weights)
 
 
 def test_paths_with_dots_resolve() -> None:

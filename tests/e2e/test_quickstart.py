@@ -51,9 +51,9 @@ def test_the_quickstart_records_trains_and_compares(name: str) -> None:
     assert "训练完成!" in said
     weights = ROOT / f"data/weights/steve1/{name}.weights"
     assert weights.stat().st_size > 1_000_000
-    family = json.loads(Path(f"{weights}.json").read_text())
-    assert family["env"] == "luanti"
-    assert family["mineclip"] == "data/mini/mini_mineclip.safetensors"
+    metadata = json.loads(Path(f"{weights}.json").read_text())
+    assert metadata["env"] == "luanti"
+    assert metadata["mineclip"] == "data/mini/mini_mineclip.safetensors"
     assert (ROOT / f"data/finetuning_checkpoint/{name}").is_dir()
     video = next(line.split()[-1] for line in said.splitlines() if line.startswith("video:"))
     found = probe(ROOT / video)

@@ -175,7 +175,7 @@ def test_weights_at_several_guidance_scales(world: Path) -> None:
     path = str(world / "base.weights")
     found = parse_contestants([f"{path}@0", f"{path}@2.5", path])
     assert [each.name for each in found] == ["base@0", "base@2.5", "base"]
-    assert [each.family.cond_scale for each in found] == [0.0, 2.5, 6.0]
+    assert [each.metadata.cond_scale for each in found] == [0.0, 2.5, 6.0]
     assert {each.weights for each in found} == {path}
     with pytest.raises(UserError, match="not found"):
         parse_contestants([f"{path}@much"])

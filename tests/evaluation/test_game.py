@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from steve1.core.checkpoint_metadata import Family, write_family
+from steve1.core.checkpoint_metadata import CheckpointMetadata, write_checkpoint_metadata
 from steve1.core.paths import ROOT
 from steve1.data.media.video import probe
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.game
 
 
 @pytest.fixture(scope="module")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def metadata(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained family of small sizes on disk, two policies."""
     import torch
 
@@ -44,7 +44,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_weights(load_policy(folder / "tiny.model"), folder / f"{name}.weights")
         paths = {"model": "tiny.model", "mineclip": "clip.safetensors", "prior": "prior.safetensors"}
         files = {key: str(folder / file) for key, file in paths.items()}
-        write_family(folder / f"{name}.weights", Family(env="luanti", cond_scale=1.5, **files))
+        write_checkpoint_metadata(folder / f"{name}.weights", CheckpointMetadata(env="luanti", cond_scale=1.5, **files))
     return folder
 
 
@@ -54,9 +54,9 @@ def call(*words: str, ok: bool = True) -> str:
     return done.stdout + done.stderr
 
 
-def test_run_agent_writes_exactly_the_video_it_was_asked_for(family: Path, tmp_path: Path) -> None:
+def test_run_agent_writes_exactly_the_video_it_was_asked_for(metadata: Path, tmp_path: Path) -> None:
     video = tmp_path / "pretrained_result.mp4"
-    words = [sys.executable, "run_agent/run_agent.py", "--in_weights", str(family / "base.weights"), "--text_prompt", "build a house",
+    words = [sys.executable, "run_agent/run_agent.py", "--in_weights", str(metadata / "base.weights"), "--text_prompt", "build a house",
              "--save_video", str(video), "--gameplay_length", "30"]  # fmt: skip
     said = call(*words)
     info = probe(video)
@@ -69,20 +69,20 @@ def test_run_agent_writes_exactly_the_video_it_was_asked_for(family: Path, tmp_p
     call(*words, "--overwrite")
 
 
-def test_the_numbered_script_as_the_guide_calls_it(family: Path, tmp_path: Path) -> None:
+def test_the_numbered_script_as_the_guide_calls_it(metadata: Path, tmp_path: Path) -> None:
     video = tmp_path / "x.mp4"
-    call("bash", "2_gen_vid_for_text_prompt.sh", "--weights", str(family / "tuned.weights"), "--prompt", "swim",
+    call("bash", "2_gen_vid_for_text_prompt.sh", "--weights", str(metadata / "tuned.weights"), "--prompt", "swim",
          "--save_video", str(video), "--gameplay_length", "20")  # fmt: skip
     assert probe(video).frames == 20
-    assert json.loads((tmp_path / "x.json").read_text())["surroundings"] == "shore"
+    assert json.loads((tmp_path / "x.json").read_text())["biome"] == "shore"
 
 
-def test_evaluation_by_minedojos_name_and_side_by_side(family: Path, tmp_path: Path) -> None:
+def test_evaluation_by_minedojos_name_and_side_by_side(metadata: Path, tmp_path: Path) -> None:
     suite = tmp_path / "short.yaml"
     text = (ROOT / "steve1" / "evaluation" / "tasks" / "luanti.yaml").read_text()
     suite.write_text(text.replace("steps: 300", "steps: 30").replace("steps: 600", "steps: 30"))
     folder = tmp_path / "run"
-    said = call("bash", "5_evaluate.sh", "--weights", str(family / "base.weights"), str(family / "tuned.weights"), "nothing", "--tasks",
+    said = call("bash", "5_evaluate.sh", "--weights", str(metadata / "base.weights"), str(metadata / "tuned.weights"), "nothing", "--tasks",
                 "BuildVillageHouse", "--episodes", "2", "--videos", "1", "--suite", str(suite), "--folder", str(folder))  # fmt: skip
     assert "build_wall" in said
     assert probe(next((folder / "videos").glob("build_wall-*.mp4"))).frames == 30 + 20
@@ -94,8 +94,8 @@ def test_evaluation_by_minedojos_name_and_side_by_side(family: Path, tmp_path: P
     assert (folder / "report.html").stat().st_size > 1000
 
 
-def test_unknown_tasks_and_games_are_named_before_anything_starts(family: Path) -> None:
-    weights = str(family / "base.weights")
+def test_unknown_tasks_and_games_are_named_before_anything_starts(metadata: Path) -> None:
+    weights = str(metadata / "base.weights")
     assert "BuildVillageHouse" in call(sys.executable, "evaluate_on_minedojo.py", "--weights", weights, "--task", "BuildVilageHouse", ok=False)
     said = call(sys.executable, "run_agent/run_agent.py", "--in_weights", weights, "--text_prompt", "x", "--env", "minecrft", ok=False)
     assert "minecrft" in said

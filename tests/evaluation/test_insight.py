@@ -130,7 +130,7 @@ def test_failures_are_ranked_and_filmed_on_request(world: Path) -> None:
     assert [entry["contestant"] for entry in entries] == ["base"] * 3, "at most three of each; the one who always succeeds has none"
     assert all(entry["why"] == "tuned succeeded on the same seed" for entry in entries)
     assert all(entry["video"] == "" for entry in entries)
-    again = evaluate(settings(world, "tuned", "base", **words, film_failures=2), **injected())
+    again = evaluate(settings(world, "tuned", "base", **words, record_failures=2), **injected())
     filmed = [entry for entry in again.summary["failures"] if entry["video"]]
     assert len(filmed) == 2
     assert all((again.folder / entry["video"]).is_file() for entry in filmed)

@@ -37,7 +37,7 @@ def test_mini_weights_are_compared_with_random_actions_in_mcio(tmp_path: Path, m
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     suite = tmp_path / "short.yaml"
     suite.write_text(
-        "env: mcio\ntasks:\n  dig_dirt:\n    prompts: {en: dig dirt}\n    surroundings: meadow\n    steps: 12\n    inventory: {dirt: 64}\n"
+        "env: mcio\ntasks:\n  dig_dirt:\n    prompts: {en: dig dirt}\n    biome: meadow\n    steps: 12\n    inventory: {dirt: 64}\n"
         "    success: {kind: item_gained, names: [dirt], at_least: 1}\n    measure: {kind: item_gained, names: [dirt]}\n"
     )
     from steve1.commands.evaluate import evaluate

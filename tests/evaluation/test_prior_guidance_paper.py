@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import read_family
+from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.evaluation.policies import Contestant
 from steve1.evaluation.demonstrations import Shown
 from steve1.evaluation.guidance_sweep import store_scale, summarise_sweep, sweep_guidance
@@ -110,7 +110,7 @@ def test_a_sweep_is_played_drawn_and_stored(world: Path, monkeypatch: pytest.Mon
 
     def actor(self: Any, who: Contestant, *rest: Any) -> Any:
         # In this world the skilled one is called "tuned": guidance of 2 makes it so.
-        return original(self, dataclasses.replace(who, name="tuned" if who.family.cond_scale == 2 else "base"), *rest)
+        return original(self, dataclasses.replace(who, name="tuned" if who.metadata.cond_scale == 2 else "base"), *rest)
 
     monkeypatch.setattr(module.Bench, "actor", actor)
     names = ("base@0", "base@2", "base@6")
@@ -121,13 +121,13 @@ def test_a_sweep_is_played_drawn_and_stored(world: Path, monkeypatch: pytest.Mon
     assert paths["png"].read_bytes().startswith(b"\x89PNG")
     assert "Suggested: cond_scale 2 (now 6)" in paths["md"].read_text()
     weights = str(world / "base.weights")
-    assert read_family(weights).cond_scale == 6.0, "nothing is stored unasked"
-    before = read_family(weights)
+    assert read_checkpoint_metadata(weights).cond_scale == 6.0, "nothing is stored unasked"
+    before = read_checkpoint_metadata(weights)
     sweep_guidance(settled, (0.0, 2.0, 6.0), store=True, **injected(names))
-    assert read_family(weights).cond_scale == 2.0
-    assert dataclasses.replace(read_family(weights), cond_scale=6.0).env == before.env
+    assert read_checkpoint_metadata(weights).cond_scale == 2.0
+    assert dataclasses.replace(read_checkpoint_metadata(weights), cond_scale=6.0).env == before.env
     store_scale(weights, 0.5)
-    assert read_family(weights).cond_scale == 0.5
+    assert read_checkpoint_metadata(weights).cond_scale == 0.5
     for wrong in ((-1.0,), (float("nan"),)):
         with pytest.raises(UserError, match="guidance scale"):
             sweep_guidance(settled, wrong)
@@ -141,7 +141,7 @@ def test_the_papers_prompts_and_their_published_goals(tmp_path: Path) -> None:
     from steve1.evaluation import load_suite
 
     suite = load_suite("luanti")
-    assert all(suite.tasks[prompt.task].surroundings == prompt.surroundings for prompt in prompts)
+    assert all(suite.tasks[prompt.task].biome == prompt.biome for prompt in prompts)
     with zipfile.ZipFile(tmp_path / "v.zip", "w") as archive:
         for name in ("dig", "sky"):
             archive.writestr(f"visual_prompt_embeds/{name}.pkl", pickle.dumps(np.full((1, 4), 0.5, np.float32)))
@@ -164,7 +164,7 @@ def test_a_film_of_a_prompt_with_its_trace(tmp_path: Path) -> None:
 
     class Still:
         def prepare(self, contestant: Contestant, goal: Any) -> None:
-            assert contestant.family.cond_scale == 7.0
+            assert contestant.metadata.cond_scale == 7.0
 
         def actor(self, contestant: Contestant, goal: Any, seed: int) -> Any:
             return DoNothing()

@@ -17,17 +17,17 @@ defaults: {steps: 40, inventory: {dirt: 9}}
 tasks:
   dig_dirt:
     prompts: {en: dig dirt, zh: 挖泥土}
-    surroundings: meadow
+    biome: meadow
     success: {kind: item_gained, names: [dirt], at_least: 4}
     measure: {kind: item_gained, names: [dirt], name: dirt gained}
   look_at_sky:
     prompts: {en: look at the sky}
-    surroundings: meadow
+    biome: meadow
     success: {kind: pitch_in_last_part, part: 0.3333, at_most: -50}
     measure: {kind: pitch_in_last_part, part: 0.3333, name: mean pitch}
   swim:
     prompts: {en: swim}
-    surroundings: shore
+    biome: shore
     success: {kind: distance_in_water, at_least: 5}
     measure: {kind: distance_in_water, name: distance in water}
 """

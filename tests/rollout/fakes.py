@@ -34,7 +34,7 @@ class FakeEnv:
         self.items = dict(options.get("inventory") or {})
         self.dug: dict[str, int] = {}
         self.placed: dict[str, int] = {}
-        self.wet = options.get("surroundings") == "shore"
+        self.wet = options.get("biome") == "shore"
         return self._state()
 
     def _state(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -103,9 +103,9 @@ def goal(choice: int) -> np.ndarray[Any, Any]:
     return np.eye(4, dtype=np.float32)[choice]
 
 
-def fake_starts(env: str, surroundings: str, split: str) -> list[dict[str, Any]]:
+def fake_starts(env: str, biome: str, split: str) -> list[dict[str, Any]]:
     """Three start states."""
-    return [{"id": f"{surroundings}-{n}", "x": 100.0 * n, "y": 10.0, "z": 5.0, "yaw": 30.0 * n} for n in range(3)]
+    return [{"id": f"{biome}-{n}", "x": 100.0 * n, "y": 10.0, "z": 5.0, "yaw": 30.0 * n} for n in range(3)]
 
 
 class OpenFake:

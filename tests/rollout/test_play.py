@@ -35,8 +35,8 @@ def test_rollout_records_every_step_and_what_the_agent_did() -> None:
 
 def test_seed_and_start_reach_the_reset_itself() -> None:
     env = FakeEnv()
-    rollout(FakeAgent(), env, goal(2), 3, seed=9, start={"x": 7.0, "y": 1.0, "z": 2.0}, options={"surroundings": "shore"})
-    assert env.resets == [(9, {"surroundings": "shore", "start": {"x": 7.0, "y": 1.0, "z": 2.0}})]
+    rollout(FakeAgent(), env, goal(2), 3, seed=9, start={"x": 7.0, "y": 1.0, "z": 2.0}, options={"biome": "shore"})
+    assert env.resets == [(9, {"biome": "shore", "start": {"x": 7.0, "y": 1.0, "z": 2.0}})]
 
 
 def test_a_finished_episode_ends() -> None:

@@ -107,7 +107,7 @@ def test_loss_and_gradients_equal_those_on_frames(policy: GoalPolicy, episodes: 
 
 def test_a_run_on_the_cache_is_the_run_on_frames(settings: Make, tmp_path: Path) -> None:
     common: dict[str, Any] = {
-        "train_parts": "frozen_cnn",
+        "finetune_mode": "frozen_cnn",
         "cache_dir": str(tmp_path / "cache"),
         "cache_dtype": "float32",
     }

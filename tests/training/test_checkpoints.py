@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import Family, read_family, write_family
+from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.files import sha256_file
 from steve1.policy import load_policy, save_weights
 from steve1.training import finetune
@@ -49,15 +49,15 @@ def test_files_of_a_run(settings: Make, tiny: Path) -> None:
 
 
 def test_no_step_weights_on_request(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
-    result = finetune(settings(step_weights=False))
+    result = finetune(settings(keep_checkpoints=False))
     assert {path.name for path in result.run_dir.glob("*.weights")} == {"tuned_latest.weights", "tuned_best.weights"}
     assert "Saved checkpoint: tuned_latest.weights" in capsys.readouterr().out
 
 
 def test_every_weights_file_loads_strictly_and_has_its_family(settings: Make, tiny: Path) -> None:
     start = settings().in_weights
-    write_family(
-        start, Family(model=settings().in_model, mineclip="data/mini/clip.safetensors", env="luanti", cond_scale=1.5)
+    write_checkpoint_metadata(
+        start, CheckpointMetadata(model=settings().in_model, mineclip="data/mini/clip.safetensors", env="luanti", cond_scale=1.5)
     )
     try:
         result = finetune(settings())
@@ -69,10 +69,10 @@ def test_every_weights_file_loads_strictly_and_has_its_family(settings: Make, ti
         policy = load_policy(tiny / "tiny.model", path)  # strict: every key matched, none left over
         assert same(weights_of(path), dict(policy.state_dict()))
         assert not any(key.startswith(("policy.", "module.")) for key in torch.load(path, weights_only=True))
-        family = read_family(path)
-        assert (family.env, family.cond_scale, family.mineclip) == ("luanti", 1.5, "data/mini/clip.safetensors")
-        assert family.hashes["weights"] == sha256_file(path)
-        assert family.run == str(result.run_dir)
+        metadata = read_checkpoint_metadata(path)
+        assert (metadata.env, metadata.cond_scale, metadata.mineclip) == ("luanti", 1.5, "data/mini/clip.safetensors")
+        assert metadata.hashes["weights"] == sha256_file(path)
+        assert metadata.run == str(result.run_dir)
     assert not same(weights_of(result.out_weights), weights_of(tiny / "tiny.weights"))
 
 

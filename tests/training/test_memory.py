@@ -85,7 +85,7 @@ def test_the_command_answers(capsys: Any) -> None:
     plan_command.main(plan_command.Args(12.0, verbose=True))
     said = capsys.readouterr().out
     assert "bash 3_train_finetune_template.sh" in said
-    assert "--train_parts frozen_cnn --feature_cache" in said
+    assert "--finetune_mode frozen_cnn --feature_cache" in said
     assert "assumed" in said
     plan_command.main(plan_command.Args(12.0, frames_per_s=400.0))
     lines = capsys.readouterr().out.splitlines()
@@ -122,7 +122,7 @@ def test_a_full_memory_ends_with_what_fits(settings: Make, monkeypatch: Any, fau
 def test_what_fits_takes_less_and_keeps_the_effective_batch() -> None:
     said = what_fits(TrainSettings(batch_size=8), TWO_X, 12.0, "bf16")
     assert "BATCH_SIZE=2 GRADIENT_ACCUM_STEPS=4" in said
-    assert "--recompute_cnn" in said
+    assert "--activation_checkpointing" in said
     # something else holds the memory: the estimate would fit, and less is proposed
     assert "BATCH_SIZE=8 GRADIENT_ACCUM_STEPS=1 T=320 TRUNC_T=64 bash 3_train_finetune_template.sh\n" not in what_fits(
         TrainSettings(batch_size=8), TWO_X, 80.0, "bf16"
@@ -133,7 +133,7 @@ def test_what_fits_takes_less_and_keeps_the_effective_batch() -> None:
 def test_recomputing_changes_no_bit(settings: Make, tmp_path: Path) -> None:
     plain = finetune(settings(out_weights=str(tmp_path / "plain.weights"), total_frames=96, val_freq=0))
     again = finetune(
-        settings(out_weights=str(tmp_path / "again.weights"), total_frames=96, val_freq=0, recompute_cnn=True)
+        settings(out_weights=str(tmp_path / "again.weights"), total_frames=96, val_freq=0, activation_checkpointing=True)
     )
     assert same(weights_of(plain.out_weights), weights_of(again.out_weights))
 
@@ -218,5 +218,5 @@ def test_factored_state_goes_through_a_resume_point() -> None:
 def test_settings_of_thrift_are_checked(settings: Make) -> None:
     with pytest.raises(UserError, match="optimizer must be one of adamw, factored"):
         dataclasses.replace(settings(), optimizer="adam").check()  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="recompute_cnn saves nothing"):
-        settings(recompute_cnn=True, train_parts="frozen_cnn").check()
+    with pytest.raises(UserError, match="activation_checkpointing saves nothing"):
+        settings(activation_checkpointing=True, finetune_mode="frozen_cnn").check()

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import Family, read_family
+from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
 from steve1.core.files import sha256_file
 from steve1.core.goal_file import read_goal
 from steve1.policy import load_policy
@@ -30,7 +30,7 @@ from steve1.training.finetune_modes import choose_trained, frozen_copy, percent,
 from tests.training.conftest import E, same, weights_of
 
 Make = Callable[..., TrainSettings]
-LORA = {"train_parts": "lora", "lora_rank": 4, "learning_rate": 1e-2}
+LORA = {"finetune_mode": "lora", "lora_rank": 4, "learning_rate": 1e-2}
 
 
 class Crash(Exception):
@@ -47,7 +47,7 @@ def crash_at(step: int) -> Hooks:
 
 def product(chosen: TrainSettings) -> dict[str, Any]:
     """What a run is for, with its average where it keeps one."""
-    if chosen.train_parts == "goal":
+    if chosen.finetune_mode == "goal":
         return {"goal": torch.from_numpy(read_goal(chosen.out_path).goal)}
     found = weights_of(chosen.out_path)
     if chosen.ema_decay:
@@ -56,11 +56,11 @@ def product(chosen: TrainSettings) -> dict[str, Any]:
 
 
 METHODS: dict[str, dict[str, Any]] = {
-    "frozen_cnn": {"train_parts": "frozen_cnn", "kl_coef": 0.5, "l2sp_coef": 0.1},
-    "heads_and_goal": {"train_parts": "heads_and_goal", "ema_decay": 0.9},
+    "frozen_cnn": {"finetune_mode": "frozen_cnn", "kl_coef": 0.5, "l2sp_coef": 0.1},
+    "heads_and_goal": {"finetune_mode": "heads_and_goal", "ema_decay": 0.9},
     "lora": {**LORA, "kl_coef": 0.5, "l2sp_coef": 0.1, "ema_decay": 0.9},
-    "goal": {"train_parts": "goal", "learning_rate": 0.1},
-    "norm_bias": {"train_parts": "norm_bias", "kl_coef": 0.5},
+    "goal": {"finetune_mode": "goal", "learning_rate": 0.1},
+    "norm_bias": {"finetune_mode": "norm_bias", "kl_coef": 0.5},
     "all": {"kl_coef": 0.5, "l2sp_coef": 0.1, "ema_decay": 0.9},
 }
 CHANGED: dict[str, Callable[[str], bool]] = {
@@ -74,7 +74,7 @@ CHANGED: dict[str, Callable[[str], bool]] = {
 
 # Two chunks a window; the resume point after step 3 lies in the middle of one.
 SMALL = {
-    "T": 16, "trunc_t": 8, "batch_size": 1, "total_frames": 5 * 8, "warmup_frames": 8, "save_every": 3, "val_freq": 0, "step_weights": False,
+    "T": 16, "trunc_t": 8, "batch_size": 1, "total_frames": 5 * 8, "warmup_frames": 8, "save_every": 3, "val_freq": 0, "keep_checkpoints": False,
 }  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def test_optimizer_and_resume_points_hold_only_what_is_trained(settings: Make) -
 
 
 def test_what_is_trained_is_counted_first(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
-    finetune(settings(**SMALL, train_parts="goal"))
+    finetune(settings(**SMALL, finetune_mode="goal"))
     said = capsys.readouterr().out
     assert f"trains one goal vector: {E} of " in said
     assert "MiB for weights, gradients and optimizer" in said
@@ -140,11 +140,11 @@ def test_the_narrow_way_gives_the_same_as_the_merged_matrix(settings: Make, tiny
             assert float(layer.squared_length()) == pytest.approx(float((layer.weight - layer.base).square().sum()), rel=1e-3)
     assert merged_state(policy).keys() == load_policy(tiny / "tiny.model").state_dict().keys()
     with pytest.raises(UserError, match="lora_rank <= 8"):
-        choose_trained(load_policy(tiny / "tiny.model"), settings(train_parts="lora", lora_rank=33, lora_targets="goal"))
+        choose_trained(load_policy(tiny / "tiny.model"), settings(finetune_mode="lora", lora_rank=33, lora_targets="goal"))
 
 
 def test_a_tuned_goal_explains_the_demonstrations_better(settings: Make, tiny: Path) -> None:
-    chosen = settings(train_parts="goal", learning_rate=0.3, total_frames=320, val_freq=0, step_weights=False)
+    chosen = settings(finetune_mode="goal", learning_rate=0.3, total_frames=320, val_freq=0, keep_checkpoints=False)
     losses = {}
     finetune(chosen)
     kept = read_goal(chosen.out_path)
@@ -229,7 +229,7 @@ def test_retention_is_validated_beside_the_task_and_counts_for_the_best(
 def test_contradictions_of_methods_are_all_named(settings: Make) -> None:
     with pytest.raises(UserError) as caught:
         settings(
-            train_parts="goal", kl_coef=0.1, ema_decay=0.9, retention_sampling="tiny", fixed_prompt="dig", fixed_goal_file="/no.goal.json",
+            finetune_mode="goal", kl_coef=0.1, ema_decay=0.9, retention_sampling="tiny", fixed_prompt="dig", fixed_goal_file="/no.goal.json",
             lora_targets="everything", in_weights="none",
         ).check()  # fmt: skip
     text = str(caught.value)
@@ -256,11 +256,11 @@ def test_a_fixed_goal_stands_at_every_frame(settings: Make, tiny: Path) -> None:
 
 
 def test_weights_that_never_went_without_a_goal_play_without_guidance(settings: Make, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for changes, scale in (({"fixed_prompt": "dig"}, 0.0), ({"p_uncond": 0.0}, 0.0), ({"ema_decay": 0.9, "val_freq": 2}, Family().cond_scale)):
+    for changes, scale in (({"fixed_prompt": "dig"}, 0.0), ({"p_uncond": 0.0}, 0.0), ({"ema_decay": 0.9, "val_freq": 2}, CheckpointMetadata().cond_scale)):
         chosen = settings(**{**SMALL, "total_frames": 16, "warmup_frames": 8, "overwrite": True, **changes})
         finetune(chosen, goal=np.ones(E, np.float32) if chosen.fixed_prompt else None)
         said = capsys.readouterr().out
-        assert read_family(chosen.out_path).cond_scale == scale
+        assert read_checkpoint_metadata(chosen.out_path).cond_scale == scale
         assert ("cond_scale 0" in said) == (scale == 0.0)
         assert ("validations take twice as long" in said) == (chosen.ema_decay > 0)
 
@@ -272,7 +272,7 @@ def test_shares_are_written_as_people_write_them() -> None:
 
 @pytest.mark.parametrize("parts", ["all", "frozen_cnn", "heads_and_goal", "lora", "goal", "norm_bias"])
 def test_plans_count_what_is_trained(settings: Make, tiny: Path, parts: str) -> None:
-    chosen = settings(train_parts=parts, lora_rank=3, lora_targets="attention,goal")
+    chosen = settings(finetune_mode=parts, lora_rank=3, lora_targets="attention,goal")
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
     choose_trained(policy, chosen, torch.zeros(E))
     trained = sum(parameter.numel() for parameter in trained_parameters(policy).values())
@@ -282,7 +282,7 @@ def test_plans_count_what_is_trained(settings: Make, tiny: Path, parts: str) -> 
 
 def test_frozen_copies_share_what_is_not_trained(settings: Make, tiny: Path) -> None:
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
-    choose_trained(policy, dataclasses.replace(settings(), train_parts="heads_and_goal"))
+    choose_trained(policy, dataclasses.replace(settings(), finetune_mode="heads_and_goal"))
     copy = dict(frozen_copy(policy).named_parameters())
     trained = trained_parameters(policy)
     for name, parameter in policy.named_parameters():

@@ -126,7 +126,7 @@ def test_killed_at_random_moments(reference: tuple[TrainSettings, dict[str, obje
 def test_stopped_at_twenty_random_points_with_changing_workers(settings: Make) -> None:
     """One run, stopped twenty times at random steps and taken up each time with another number of workers; dies in between checkpoints too."""
     shape = {"T": 24, "trunc_t": 8, "batch_size": 1, "gradient_accum_steps": 1, "total_frames": 60 * 8, "warmup_frames": 80}
-    chosen = settings(**shape, val_freq=0, step_weights=False, save_every=2, kl_coef=0.1, ema_decay=0.9)
+    chosen = settings(**shape, val_freq=0, keep_checkpoints=False, save_every=2, kl_coef=0.1, ema_decay=0.9)
     finetune(chosen)
     expected = weights_of(chosen.out_path) | {f"ema/{key}": value for key, value in weights_of(chosen.beside("ema")).items()}
     forget(chosen)
@@ -192,8 +192,8 @@ def test_other_settings_are_named_and_refused(settings: Make, tiny: Path) -> Non
     assert "learning_rate: 0.001 then, 0.0005 now" in text
     assert "weight_decay: 0.039 then, 0.0 now" in text
     assert "precision: float32 then, bfloat16 now" in text
-    assert "--resume_anyway" in text
-    result = finetune(settings(learning_rate=5e-4, resume_anyway=True))
+    assert "--force_resume" in text
+    result = finetune(settings(learning_rate=5e-4, force_resume=True))
     assert result.steps == 6
 
 
@@ -211,7 +211,7 @@ def test_a_changed_list_is_noticed(settings: Make, tiny: Path, tmp_path: Path) -
 def test_another_batch_goes_on_with_the_next_windows(settings: Make) -> None:
     with pytest.raises(Crash):
         finetune(settings(save_every=1), hooks=crash_at(3))
-    result = finetune(settings(batch_size=1, resume_anyway=True))
+    result = finetune(settings(batch_size=1, force_resume=True))
     assert result.steps == 12  # 192 frames in steps of 16, the first 96 of them done
     assert result.frames == 192
 

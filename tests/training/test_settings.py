@@ -13,7 +13,7 @@ import pytest
 from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
-from steve1.training.config import HARMLESS, TrainSettings
+from steve1.training.config import RESUME_IGNORED, TrainSettings
 
 Make = Callable[..., TrainSettings]
 
@@ -57,7 +57,7 @@ def test_all_faults_come_in_one_message(settings: Make) -> None:
         ({"from_scratch": True}, "from_scratch reads no weights, but in_weights names some"),
         ({"in_weights": ""}, "in_weights is empty"),
         ({"in_weights": "none", "from_vpt": True}, "from_vpt needs VPT's weights"),
-        ({"resume_anyway": True, "overwrite": True}, "choose one"),
+        ({"force_resume": True, "overwrite": True}, "choose one"),
         ({"max_grad_norm": float("nan")}, "max_grad_norm must be at least 0"),
         ({"learning_rate": float("inf")}, "learning_rate must be a number"),
         ({"val_list": "/no/val.txt"}, "VAL_FREQ=0 trains without validation"),
@@ -98,7 +98,7 @@ def test_the_last_flag_wins_so_that_scripts_pass_flags_on() -> None:
     with pytest.raises(SystemExit) as done:
         run(TrainSettings, seen.append, argv=["--val_freq", "1000", "--overwrite", "--val_freq", "999999", "--T", "64"])
     assert done.value.code == 0
-    assert (seen[0].val_freq, seen[0].overwrite, seen[0].resume_anyway, seen[0].T) == (999999, True, False, 64)
+    assert (seen[0].val_freq, seen[0].overwrite, seen[0].force_resume, seen[0].T) == (999999, True, False, 64)
 
 
 def test_real_booleans_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +115,7 @@ def test_only_what_changes_the_weights_makes_another_run(settings: Make) -> None
         "learning_rate: 0.001 then, 0.002 now",
         "seed: 0 then, 5 now",
     ]
-    assert set(HARMLESS) <= {field.name for field in dataclasses.fields(TrainSettings)}
+    assert set(RESUME_IGNORED) <= {field.name for field in dataclasses.fields(TrainSettings)}
 
 
 def test_help_needs_no_torch() -> None:

@@ -145,7 +145,7 @@ def test_saved_bytes_grow_with_precision_and_size() -> None:
 
 def test_what_a_step_reads_lies_where_the_network_is(tiny: Path) -> None:
     policy = load_policy(tiny / "tiny.model").to("meta")
-    assert LossModule(policy, turn_weight=2.0).turns.device == torch.device("meta")
+    assert LossModule(policy, turn_loss_weight=2.0).turns.device == torch.device("meta")
 
 
 @pytest.mark.e2e

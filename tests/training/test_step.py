@@ -180,7 +180,7 @@ def test_single_bad_steps_are_counted_and_the_run_goes_on(
     settings: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     break_loss(monkeypatch, {2, 3, 5})
-    result = finetune(settings(max_bad_steps=3))
+    result = finetune(settings(max_skipped_steps=3))
     assert (result.steps, result.bad_steps) == (6, 3)
     assert "step 3: loss or gradient is not finite; skipped (2 in a row, 2 in all)" in capsys.readouterr().err
     assert all(torch.isfinite(value).all() for value in weights_of(result.out_weights).values())
@@ -190,7 +190,7 @@ def test_bad_steps_in_a_row_stop_the_run_with_the_last_good_weights(
     settings: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: dict[int, dict[str, torch.Tensor]] = {}
-    chosen = settings(max_bad_steps=2)
+    chosen = settings(max_skipped_steps=2)
 
     def keep(step: int) -> None:
         if step == 3:

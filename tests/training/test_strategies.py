@@ -24,14 +24,14 @@ from tests.training.conftest import E
 SCRIPTS = sorted(path.name for path in ROOT.glob("3_train*.sh"))
 # What each script decides; everything else is the template's.
 DECIDES: dict[str, dict[str, Any]] = {
-    "3_train_finetune_template.sh": {"sampling_name": "finetune_task", "learning_rate": 1e-5, "batch_size": 8, "T": 320, "train_parts": "all"},
+    "3_train_finetune_template.sh": {"sampling_name": "finetune_task", "learning_rate": 1e-5, "batch_size": 8, "T": 320, "finetune_mode": "all"},
     "3_train_finetune_mixed.sh": {"sampling_name": "mixed", "learning_rate": 5e-6, "total_frames": 20_000_000},
     "3_train_finetune_multi_task.sh": {"sampling_name": "multi_task"},
     "3_train_finetune_general_building.sh": {"sampling_name": "general_building"},
     "3_train_finetune_specific_house.sh": {"sampling_name": "specific_house", "in_weights": "data/weights/steve1/steve1_general_building.weights"},
     "3_train_finetune_fixed_prompt.sh": {"fixed_prompt": "build a wooden house", "fixed_prompt_by": "prior"},
-    "3_train_finetune_goal.sh": {"train_parts": "goal", "learning_rate": 1e-2, "total_frames": 1_000_000},
-    "3_train_finetune_lora.sh": {"train_parts": "lora", "lora_rank": 16, "learning_rate": 1e-4},
+    "3_train_finetune_goal.sh": {"finetune_mode": "goal", "learning_rate": 1e-2, "total_frames": 1_000_000},
+    "3_train_finetune_lora.sh": {"finetune_mode": "lora", "lora_rank": 16, "learning_rate": 1e-4},
     "3_train.sh": {
         "from_vpt": True, "learning_rate": 4e-5, "T": 640, "batch_size": 12, "total_frames": 100_000_000, "warmup_frames": 10_000_000,
         "max_btwn_goals": 200, "weight_decay": 0.039428, "in_weights": "data/weights/vpt/rl-from-foundation-2x.weights",
@@ -70,7 +70,7 @@ def test_a_script_trains_in_smoke_size(asked: Callable[..., TrainSettings], tiny
     assert not plain.faults()
     out = tmp_path / ("tuned.goal.json" if "goal" in script else "tuned.weights")
     small = asked(
-        script, "--sampling_dir", str(tiny / "samplings"), "--device", "cpu", "--threads", "1", "--precision", "fp32", "--no_step_weights",
+        script, "--sampling_dir", str(tiny / "samplings"), "--device", "cpu", "--threads", "1", "--precision", "fp32", "--no_keep_checkpoints",
         IN_MODEL=str(tiny / "tiny.model"), IN_WEIGHTS=str(tiny / "tiny.weights"), OUT_WEIGHTS=str(out), SAMPLING_NAME="tiny", BATCH_SIZE="1",
         T="16", TRUNC_T="8", TOTAL_FRAMES="16", WARMUP_FRAMES="8", MAX_BTWN_GOALS="30", VAL_FREQ="0", SAVE_EVERY="2", NUM_WORKERS="0", LORA_RANK="2",
         CHECKPOINT_DIR=str(tmp_path / "checkpoints"),
@@ -97,14 +97,14 @@ def test_presets_give_values_that_variables_win_over(asked: Callable[..., TrainS
 
 
 def test_variables_for_old_skills_reach_training(asked: Callable[..., TrainSettings]) -> None:
-    found = asked("3_train_finetune_mixed.sh", "--kl_coef", "0.1", RETENTION_SAMPLING="mini", BEST_BY="task+retention", PATIENCE="3", TRAIN_PARTS="frozen_cnn")
-    assert (found.retention_sampling, found.best_by, found.patience, found.train_parts, found.kl_coef) == ("mini", "task+retention", 3, "frozen_cnn", 0.1)
+    found = asked("3_train_finetune_mixed.sh", "--kl_coef", "0.1", RETENTION_SAMPLING="mini", BEST_BY="task+retention", PATIENCE="3", FINETUNE_MODE="frozen_cnn")
+    assert (found.retention_sampling, found.best_by, found.patience, found.finetune_mode, found.kl_coef) == ("mini", "task+retention", 3, "frozen_cnn", 0.1)
     assert found.retention_path == ROOT / "data/samplings/mini_val.txt"
 
 
 def test_a_fixed_prompt_becomes_the_goal_that_playing_uses() -> None:
     """Through the mini family's prior, or straight as its text embedding."""
-    from steve1.core.checkpoint_metadata import read_family
+    from steve1.core.checkpoint_metadata import read_checkpoint_metadata
     from steve1.evaluation.policies import prompt_goals
 
     weights = ROOT / "data/mini/mini.weights"
@@ -113,7 +113,7 @@ def test_a_fixed_prompt_becomes_the_goal_that_playing_uses() -> None:
     chosen = TrainSettings(in_weights=str(weights), fixed_prompt="dig dirt", seed=3)
     through_prior = command.goal_of_prompt(chosen)
     straight = command.goal_of_prompt(TrainSettings(in_weights=str(weights), fixed_prompt="dig dirt", fixed_prompt_by="text"))
-    assert np.array_equal(through_prior, prompt_goals(read_family(weights), ["dig dirt"], seed=3)["dig dirt"])
+    assert np.array_equal(through_prior, prompt_goals(read_checkpoint_metadata(weights), ["dig dirt"], seed=3)["dig dirt"])
     assert through_prior.shape == straight.shape
     assert not np.allclose(through_prior, straight)
     assert command.goal_of_prompt(TrainSettings()) is None

@@ -13,7 +13,7 @@ from typing import Any
 
 from steve1.core.cli import run
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import read_family
+from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.files import sha256_file
 from steve1.core.paths import display, resolve
 from steve1.core.progress import progress
@@ -48,7 +48,7 @@ class Args:
     """Take --switch_agent_prob also beside an agent trained by RL."""
     in_model: str = ""
     """The .model file for all; default: the one that belongs to each weights file, else the published 2x."""
-    surroundings: str = "meadow"
+    biome: str = "meadow"
     """Where episodes begin; for minedojo a task's id."""
     seed: int = 0
     """Everything random follows from it and the episode's number."""
@@ -81,7 +81,7 @@ def check(args: Args) -> list[tuple[Path, Path]]:
         weights = resolve(name)
         if not weights.is_file():
             raise UserError("These weights do not exist.", where=weights, todo="bash 0_download_weights.sh vpt_model vpt vpt_foundation")
-        model = resolve(args.in_model or read_family(weights).model)
+        model = resolve(args.in_model or read_checkpoint_metadata(weights).model)
         if not model.is_file():
             raise UserError("The model settings of these weights do not exist.", where=model, got=display(weights), todo="pass --in_model, or bash 0_download_weights.sh vpt_model")
         found.append((weights, model))
@@ -147,7 +147,7 @@ def one_episode(
     agents = (cast.agent(pair[0]), cast.agent(pair[1]))
     names = (name_of(cast.files[pair[0]][0]), name_of(cast.files[pair[1]][0]))
     metadata = {"env": args.env, "agent_files": [facts[index] for index in pair]}
-    options = {"surroundings": args.surroundings}
+    options = {"biome": args.biome}
     for attempt in range(args.attempts):
         # Another attempt is another place.
         seed = args.seed + 1_000_003 * attempt
@@ -159,7 +159,7 @@ def one_episode(
             return path
     raise UserError(
         "No episode was long enough.", where=f"episode {number}, {args.attempts} attempts", expected=f"{args.min_timesteps} steps",
-        todo="lower --min_timesteps, or choose --surroundings where less can happen to the player",
+        todo="lower --min_timesteps, or choose --biome where less can happen to the player",
     )  # fmt: skip
 
 

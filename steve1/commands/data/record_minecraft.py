@@ -34,7 +34,7 @@ class Args:
     """Where to; default: data/recordings/<name>."""
     seed: int = 0
     """Of the first episode's world; the next have seed+1, seed+2, ..."""
-    surroundings: str = "meadow"
+    biome: str = "meadow"
     """meadow, forest or shore."""
     inventory: tuple[str, ...] = ()
     """What the player starts with, such as oak_planks:64 oak_door:2."""
@@ -74,16 +74,16 @@ def main(args: Args) -> None:
         raise UserError("There is nothing to record.", expected="--episodes ≥ 1 and --minutes > 0")
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
         raise UserError("A person needs a screen.", where="DISPLAY", todo="run this in a desktop session; players that need none: python -m steve1.commands.data.record")
-    options = {"inventory": parse_inventory(args.inventory), "time_of_day": args.time_of_day, "surroundings": args.surroundings}
+    options = {"inventory": parse_inventory(args.inventory), "time_of_day": args.time_of_day, "biome": args.biome}
     folder = Path(args.folder).expanduser() if args.folder else ROOT / "data" / "recordings" / args.name
     folder.mkdir(parents=True, exist_ok=True)
     steps = max(1, round(args.minutes * TICKS_A_MINUTE))
-    with make_env("mcio", surroundings=args.surroundings, headless=False, scale=args.scale) as env:
+    with make_env("mcio", biome=args.biome, headless=False, scale=args.scale) as env:
         for number in range(args.episodes):
             print(f"recording {number + 1} of {args.episodes}: the window opens when the world is there; F10 ends it")
             person: Any = Person(env)
             made = record(
-                UntilDone(env, person), person, steps, free_prefix(folder, args.name), behaviour=Behaviour(args.name, args.surroundings),
+                UntilDone(env, person), person, steps, free_prefix(folder, args.name), behaviour=Behaviour(args.name, args.biome),
                 reset_options=options, judge=lambda trace: (True, float(len(trace))), unit="steps", seed=args.seed + number,
                 details={"env": "mcio", "player": "a person"},
             )  # fmt: skip

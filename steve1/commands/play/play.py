@@ -34,7 +34,7 @@ class Args:
     """The video to write; default: data/generated_videos/<weights>/<prompt>-seed<seed>.mp4."""
     env: str = ""
     """The game, e.g. luanti; default: the one that the weights were made for."""
-    surroundings: str = ""
+    biome: str = ""
     """Where it begins: meadow, forest, shore; default: where the prompt's task begins, else meadow."""
     gameplay_length: int = 300
     """Steps to play; 20 are a second."""
@@ -118,28 +118,28 @@ def main(args: Args) -> None:
     files = {"model": args.in_model, "mineclip": args.mineclip_weights, "prior": args.prior_weights}
     contestant = parse_contestants([args.in_weights], cond_scale=args.cond_scale, temperature=args.temperature, **files)[0]
     videos = _videos(args, contestant.name)
-    env_name = playable(args.env or contestant.family.env)
+    env_name = playable(args.env or contestant.metadata.env)
     suite = load_suite(env_name)
     task = suite.by_prompt(args.text_prompt)
-    surroundings = args.surroundings or (task.surroundings if task else "meadow")
-    starts = starts_for(env_name, surroundings, "eval")
+    biome = args.biome or (task.biome if task else "meadow")
+    starts = starts_for(env_name, biome, "eval")
     prompt = english(args.text_prompt, suite) if tuned is None else args.text_prompt
     limit_threads(environment_threads(1))
-    goal = prompt_goals(contestant.family, [prompt], seed=args.seed)[prompt] if tuned is None else tuned
+    goal = prompt_goals(contestant.metadata, [prompt], seed=args.seed)[prompt] if tuned is None else tuned
     bench = Bench(device=args.device, deterministic=args.deterministic, cuda_graph=args.cuda_graph)
     options: dict[str, Any] = dict(task.reset_options()) if task else {}
-    options["surroundings"] = surroundings
-    print(f"{contestant.name} in {env_name} ({surroundings}): {args.text_prompt}, cond_scale {contestant.family.cond_scale:g}")
-    with SupervisedEnv(lambda: _open(env_name, surroundings)) as game:
+    options["biome"] = biome
+    print(f"{contestant.name} in {env_name} ({biome}): {args.text_prompt}, cond_scale {contestant.metadata.cond_scale:g}")
+    with SupervisedEnv(lambda: _open(env_name, biome)) as game:
         for offset, path in enumerate(videos):
             seed = args.seed + offset
             _episode(args, game, bench, contestant, goal, seed, dict(starts[seed % len(starts)]), options, path, suite)
 
 
-def _open(env: str, surroundings: str) -> Any:
+def _open(env: str, biome: str) -> Any:
     from steve1.envs import make_env
 
-    return make_env(env, surroundings=surroundings)
+    return make_env(env, biome=biome)
 
 
 def playable(env: str) -> str:
@@ -181,8 +181,8 @@ def _episode(
     from steve1.rollout.trace import Trace
     from steve1.rollout.video import EpisodeVideo
 
-    facts = {"weights": display(contestant.weights), "prompt": args.text_prompt, "surroundings": options["surroundings"]}
-    facts |= {"cond_scale": contestant.family.cond_scale, "temperature": contestant.family.temperature, "video": path.name}
+    facts = {"weights": display(contestant.weights), "prompt": args.text_prompt, "biome": options["biome"]}
+    facts |= {"cond_scale": contestant.metadata.cond_scale, "temperature": contestant.metadata.temperature, "video": path.name}
 
     def one(env: Any) -> Trace:
         actor = bench.actor(contestant, goal, seed)
@@ -196,7 +196,7 @@ def _episode(
     seconds = trace.metadata["seconds"]["total"]
     print(f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({len(trace) / seconds:.0f} steps/s), ended by {trace.metadata['ended']}")
     for task in suite.tasks.values():
-        if task.surroundings == options["surroundings"]:
+        if task.biome == options["biome"]:
             won, measure = task.judge(trace)
             print(f"  {task.name:<15}{'success' if won else '-':<10}{task.measure_name}: {measure:.1f}")
     print(f"video: {display(path)}\ntrace: {display(path.with_suffix('.npz'))}")

@@ -25,12 +25,12 @@ class Args:
 
 def main(args: Args) -> None:
     """Raise one UserError for the first thing that is missing."""
-    from steve1.core.checkpoint_metadata import read_family
+    from steve1.core.checkpoint_metadata import read_checkpoint_metadata
     from steve1.envs import make_env
 
     weights = resolve(args.weights)
-    family = read_family(weights)
-    for path in (weights, *(resolve(name) for name in (family.model, family.mineclip, family.prior))):
+    metadata = read_checkpoint_metadata(weights)
+    for path in (weights, *(resolve(name) for name in (metadata.model, metadata.mineclip, metadata.prior))):
         if not path.is_file():
             raise UserError(
                 "A file of the mini family is missing.",
@@ -42,7 +42,7 @@ def main(args: Args) -> None:
         raise UserError(
             "There is not enough free disk space.", where=ROOT, expected=f"{args.megabytes} MB", got=f"{free:.0f} MB"
         )
-    with make_env(family.env) as env:
+    with make_env(metadata.env) as env:
         env.reset(seed=0)
     print("the mini family, the game and the disk are fine.")
 

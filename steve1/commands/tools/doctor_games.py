@@ -25,7 +25,7 @@ def load_backends() -> Any:
     try:
         from steve1.envs.minecraft import backends
     except ImportError:
-        path = Path(__file__).resolve().parents[1] / "envs" / "backends.py"
+        path = Path(__file__).resolve().parents[2] / "envs" / "minecraft" / "backends.py"
         spec = importlib.util.spec_from_file_location("steve1_backends", path)
         assert spec is not None
         assert spec.loader is not None
@@ -184,15 +184,15 @@ def _families(machine: Machine, checksums: bool) -> list[Finding]:
             continue
         shown = owner.relative_to(machine.root)
         try:
-            family = json.loads(path.read_text(encoding="utf-8"))
+            metadata = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as fault:
             findings.append(Finding("Weights", "fail", f"{path.relative_to(machine.root)} cannot be read: {fault}", f"python -m steve1.commands.tools.convert_weights --help   # or restore {path.name}"))
             continue
-        if not isinstance(family, dict):
+        if not isinstance(metadata, dict):
             continue
-        parts = [shown.as_posix(), *(family.get(key, "") for key in ("model", "mineclip", "prior"))]
+        parts = [shown.as_posix(), *(metadata.get(key, "") for key in ("model", "mineclip", "prior"))]
         gone = [part for part in parts if part and not (machine.root / part).exists() and not Path(part).is_file()]
-        known = (family.get("hashes") or {}).get("weights", "")
+        known = (metadata.get("hashes") or {}).get("weights", "")
         if gone:
             state = "fail" if shown.parts[:2] == ("data", "mini") else "warn"
             published = any(part.startswith("data/weights/") and Path(part).name in _PUBLISHED for part in gone)

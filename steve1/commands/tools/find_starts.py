@@ -11,7 +11,7 @@ from steve1.core.files import write_json
 from steve1.core.paths import resolve
 from steve1.core.progress import progress
 from steve1.core.seeds import generator
-from steve1.envs import SURROUNDINGS
+from steve1.envs import BIOMES
 from steve1.envs.starts import FILE, MAP_SEED
 
 
@@ -20,11 +20,11 @@ class Args:
     output: str = str(FILE)
     """Where the list is written."""
     demo: int = 60
-    """Places per surroundings for demonstrations (search goes on until all are found or the map is used up)."""
+    """Places per biome for demonstrations (search goes on until all are found or the map is used up)."""
     eval: int = 30
-    """Places per surroundings for evaluation."""
+    """Places per biome for evaluation."""
     per_region: int = 3
-    """Most places per region and surroundings; regions are 320 nodes apart, and each serves one split only."""
+    """Most places per region and biome; regions are 320 nodes apart, and each serves one split only."""
     reach: int = 6000
     """Half the side of the searched square, nodes."""
     seed: int = 0
@@ -44,20 +44,20 @@ def main(args: Args) -> None:
         bar = progress(points, desc="regions", unit="region")
         for number, (x, y, z) in enumerate(bar):
             split = "eval" if number % 3 == 2 else "demo"
-            missing = [s for s in SURROUNDINGS if have[s, split] < wanted[split]]
+            missing = [s for s in BIOMES if have[s, split] < wanted[split]]
             if not missing:
-                if all(have[s, p] >= wanted[p] for s in SURROUNDINGS for p in wanted):
+                if all(have[s, p] >= wanted[p] for s in BIOMES for p in wanted):
                     break
                 continue
             field = read_field(env, x, y, z)
-            for surroundings in missing:
-                room = min(args.per_region, wanted[split] - have[surroundings, split])
-                rng = generator(args.seed, surroundings, x, z)
-                for place in find_places(field, surroundings, room, rng):
-                    have[surroundings, split] += 1
-                    name = f"{surroundings}_{split}_{have[surroundings, split]:03d}"
+            for biome in missing:
+                room = min(args.per_region, wanted[split] - have[biome, split])
+                rng = generator(args.seed, biome, x, z)
+                for place in find_places(field, biome, room, rng):
+                    have[biome, split] += 1
+                    name = f"{biome}_{split}_{have[biome, split]:03d}"
                     starts.append({"id": name, **place, "split": split})
-            bar.set_postfix({f"{s[:2]}_{p}": have[s, p] for s in SURROUNDINGS for p in wanted})
+            bar.set_postfix({f"{s[:2]}_{p}": have[s, p] for s in BIOMES for p in wanted})
             if number % 10 == 0:
                 _write(args, starts)
             if number % 60 == 59:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from steve1.core.cli import run
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import read_family
+from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.paths import ROOT, display, resolve
 
 
@@ -60,7 +60,7 @@ def main(args: Args) -> None:
 
     if bool(args.tuned) == bool(args.adapter):
         raise UserError("Say what to mix with the base.", expected="--tuned or --adapter", got=f"tuned {args.tuned!r}, adapter {args.adapter!r}")
-    base, model = resolve(args.base), resolve(args.in_model or read_family(args.base).model)
+    base, model = resolve(args.base), resolve(args.in_model or read_checkpoint_metadata(args.base).model)
     name = Path(args.tuned or args.adapter).name.split(".")[0]
     folder = ROOT / (args.out_dir or f"data/interpolations/{name}")
     tuned = resolve(args.tuned) if args.tuned else merged(model, base, resolve(args.adapter), folder)
@@ -84,7 +84,7 @@ def merged(model: Path, base: Path, adapter: Path, folder: Path) -> Path:
     Raises:
         UserError: the adapter was made for other weights.
     """
-    from steve1.core.checkpoint_metadata import write_family
+    from steve1.core.checkpoint_metadata import write_checkpoint_metadata
     from steve1.core.files import sha256_file
     from steve1.policy import load_policy, save_weights
     from steve1.training.lora import ADAPTER_SUFFIX, merge_adapter
@@ -96,7 +96,7 @@ def merged(model: Path, base: Path, adapter: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / (adapter.name.removesuffix(ADAPTER_SUFFIX) + ".weights")
     save_weights(policy, path)
-    write_family(path, read_family(base))
+    write_checkpoint_metadata(path, read_checkpoint_metadata(base))
     return path
 
 

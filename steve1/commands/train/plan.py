@@ -89,7 +89,7 @@ def remarks(args: Args, config: PolicyConfig, found: list[Plan], card: str, rate
         source = f"{args.frames_per_s:g} frames/s of full training, as measured"
     else:
         named = f"{args.tflops:g} TFLOP/s" if args.tflops else f"a {card}"
-        source = f"{ASSUMED_SHARE:.0%} of the bf16 rate of {named} (assumed; measure yours: python -m benchmarks.__main__ train)"
+        source = f"{ASSUMED_SHARE:.0%} of the bf16 rate of {named} (assumed; measure yours: python -m benchmarks train)"
     lines = [f"memory: saved activations as counted, CUDA's own share assumed; hours: {source}"]
     if any(plan.method.feature_cache for plan in found):
         once = (cost(config, 64).forward - cnn_free_cost(config, 64)) / rate * 1e6 / 3600

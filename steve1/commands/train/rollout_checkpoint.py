@@ -50,14 +50,14 @@ class Pursuit:
     goal: np.ndarray[Any, Any]
 
 
-def pursuits(args: Args, family: Any) -> list[Pursuit]:
+def pursuits(args: Args, metadata: Any) -> list[Pursuit]:
     """What to play: prompts, or goals that somebody reached."""
     from steve1.evaluation.runner.campaign import slug
     from steve1.evaluation.policies import prompt_goals
 
     prompts = [text.strip() for text in args.prompts.split(";") if text.strip()]
     if prompts:
-        goals = prompt_goals(family, prompts, seed=args.seed)
+        goals = prompt_goals(metadata, prompts, seed=args.seed)
         return [Pursuit(slug(prompt), prompt, goals[prompt]) for prompt in prompts]
     if not args.val_list:
         raise UserError("There is nothing to play.", expected="--prompts or --val_list")
@@ -115,11 +115,11 @@ def main(args: Args) -> None:
 
     limit_threads(1)
     contestant = parse_contestants([str(args.weights)])[0]
-    env = playable(contestant.family.env)
+    env = playable(contestant.metadata.env)
     suite, bench = load_suite(env), Bench()
     found = []
-    with SupervisedEnv(lambda: make_env(env, surroundings="meadow")) as game:
-        for pursuit in pursuits(args, contestant.family):
+    with SupervisedEnv(lambda: make_env(env, biome="meadow")) as game:
+        for pursuit in pursuits(args, contestant.metadata):
             found.append(_episode(args, game, bench.actor(contestant, pursuit.goal, args.seed), pursuit, suite, env))
     write_json(args.out / "rollouts.json", found)
 
@@ -131,8 +131,8 @@ def _episode(args: Args, game: Any, actor: Any, pursuit: Pursuit, suite: Any, en
     task = suite.by_prompt(pursuit.prompt)
     # Without a task of its own it begins like the game's other ones: same kind of place, same things in hand.
     place = task or next((one for one in suite.tasks.values() if not one.scene), None)
-    options = place.reset_options() if place else {"surroundings": "meadow"}
-    starts = starts_for(env, options["surroundings"], "eval")
+    options = place.reset_options() if place else {"biome": "meadow"}
+    starts = starts_for(env, options["biome"], "eval")
     film = Film(args.out, pursuit.name)
     trace = game.episode(
         lambda one: play(actor, one, args.steps, seed=args.seed, start=starts[args.seed % len(starts)], options=options, on_frame=film.on_frame)

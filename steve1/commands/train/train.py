@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from steve1.core.cli import run
-from steve1.core.checkpoint_metadata import read_family
+from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.paths import resolve
 from steve1.training.config import TrainSettings
 
@@ -17,11 +17,11 @@ def goal_of_prompt(settings: TrainSettings) -> Any:
     from steve1.mineclip import load_mineclip
     from steve1.prior import load_prior, text_goal
 
-    family = read_family(settings.in_weights)
-    mineclip = load_mineclip(str(resolve(family.mineclip)), family.mineclip_config or "attn")
+    metadata = read_checkpoint_metadata(settings.in_weights)
+    mineclip = load_mineclip(str(resolve(metadata.mineclip)), metadata.mineclip_config or "attn")
     if settings.fixed_prompt_by == "text":
         return mineclip.encode_text([settings.fixed_prompt])[0].float().cpu().numpy()
-    return text_goal(settings.fixed_prompt, mineclip, load_prior(str(resolve(family.prior))), settings.seed)
+    return text_goal(settings.fixed_prompt, mineclip, load_prior(str(resolve(metadata.prior))), settings.seed)
 
 
 def main(settings: TrainSettings) -> None:

@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 BACKENDS = ("auto", "shim", "portable")
 PITCH_LIMIT = 89.5
 _MENU_PIXELS_PER_DEGREE = 2400 / 360 / 720  # of the frame's height: a recorder's mouse works on 1280x720
-_OPTIONS = ("start", "surroundings", "split", "inventory", "time_of_day", "yaw", "pitch", "watch", "scene")
+_OPTIONS = ("start", "biome", "split", "inventory", "time_of_day", "yaw", "pitch", "watch", "scene")
 
 
 def _wrap(yaw: float) -> float:
@@ -76,7 +76,7 @@ class LuantiEnv(Env):
     now where the player or the scene put something: [x, y, z, short name]; a lamp that was lit has another name.
 
     Args:
-        surroundings: "meadow", "forest" or "shore" when a reset names none.
+        biome: "meadow", "forest" or "shore" when a reset names none.
         split: which of the kept start states a reset draws from.
         instance: only a label for messages; every instance finds its own display, port and folder.
         timeout_s: longest wait for one try to start, for a reset, and for one step.
@@ -85,11 +85,11 @@ class LuantiEnv(Env):
     """
 
     def __init__(
-        self, *, surroundings: str = "meadow", split: str = "eval", width: int = 640, height: int = 360,
+        self, *, biome: str = "meadow", split: str = "eval", width: int = 640, height: int = 360,
         instance: int = 0, timeout_s: float = 60.0, settings: dict[str, Any] | None = None, backend: str = "auto",
     ) -> None:  # fmt: skip
-        self.surroundings, self.split, self.width, self.height, self.instance = (
-            surroundings, split, width, height, instance,
+        self.biome, self.split, self.width, self.height, self.instance = (
+            biome, split, width, height, instance,
         )  # fmt: skip
         self.action_space = action_space()
         self._settings, self.timeout_s = settings or {}, timeout_s
@@ -224,7 +224,7 @@ class LuantiEnv(Env):
         seed = int(seed or 0)
         start = options.get("start")
         if start is None:
-            places = start_states("luanti", options.get("surroundings", self.surroundings), options.get("split", self.split))
+            places = start_states("luanti", options.get("biome", self.biome), options.get("split", self.split))
             start = places[int(generator(seed, "luanti start").integers(len(places)))]
         yaw, pitch = float(options.get("yaw", start.get("yaw", 0.0))), float(options.get("pitch", start.get("pitch", 0.0)))
         scene = options.get("scene") or []

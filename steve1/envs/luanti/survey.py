@@ -38,17 +38,17 @@ def read_field(env: LuantiEnv, x: int, y: int, z: int, radius: int = 48) -> Fiel
     return xs, zs, heights, kinds
 
 
-def judge(surroundings: str, row: int, column: int, field: Field) -> float | None:
-    """Yaw to begin with (degrees) if this column is good for `surroundings`, else None."""
+def judge(biome: str, row: int, column: int, field: Field) -> float | None:
+    """Yaw to begin with (degrees) if this column is good for `biome`, else None."""
     xs, zs, heights, kinds = field
     part = (slice(row - 14, row + 15), slice(column - 14, column + 15))
     dx, dz = xs[part] - xs[row, column], zs[part] - zs[row, column]
     distance = np.hypot(dx, dz)
     rise, kind = heights[part] - heights[row, column], kinds[part]
-    ground = np.isin(kind, GROUND[surroundings])
+    ground = np.isin(kind, GROUND[biome])
     if not ground[distance <= 1.5].all() or np.abs(rise[distance <= 2.5]).max() > 1 or "?" in kind:
         return None
-    if surroundings == "meadow":
+    if biome == "meadow":
         near = distance <= 12
         good = (
             np.abs(rise[distance <= 5]).max() <= 1 and np.abs(rise[near]).max() <= 4
@@ -56,7 +56,7 @@ def judge(surroundings: str, row: int, column: int, field: Field) -> float | Non
         )  # fmt: skip
         grass = (kind == "g") & (distance <= 10)
         return _toward(dx[grass], dz[grass]) if good else None
-    if surroundings == "forest":
+    if biome == "forest":
         trunks = (kind == "T") & (np.abs(rise) <= 1) & (distance >= 2.9) & (distance <= 6.5)
         if not trunks.any() or (kind == "T").sum() < 3 or np.abs(rise[distance <= 5]).max() > 2:
             return None
@@ -73,19 +73,19 @@ def _toward(dx: np.ndarray, dz: np.ndarray) -> float:
     return round(float(np.degrees(np.arctan2(np.mean(dx), np.mean(dz)))), 1)
 
 
-def find_places(field: Field, surroundings: str, most: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+def find_places(field: Field, biome: str, most: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     """Up to `most` places of a region, at least 14 nodes from one another, tried in a random order."""
     xs, zs, heights, kinds = field
-    candidates = np.argwhere(np.isin(kinds[15:-15, 15:-15], GROUND[surroundings])) + 15
+    candidates = np.argwhere(np.isin(kinds[15:-15, 15:-15], GROUND[biome])) + 15
     rng.shuffle(candidates)
     kept: list[dict[str, Any]] = []
     for row, column in candidates[:1500]:
         x, y, z = int(xs[row, column]), int(heights[row, column]), int(zs[row, column])
         if any(np.hypot(x - k["x"], z - k["z"]) < _APART for k in kept):
             continue
-        yaw = judge(surroundings, row, column, field)
+        yaw = judge(biome, row, column, field)
         if yaw is not None:
-            kept.append({"x": x, "y": y + 0.5, "z": z, "yaw": yaw, "surroundings": surroundings})
+            kept.append({"x": x, "y": y + 0.5, "z": z, "yaw": yaw, "biome": biome})
             if len(kept) == most:
                 break
     return kept

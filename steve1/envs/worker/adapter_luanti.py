@@ -30,7 +30,7 @@ class LuantiGame(Game):
     """See the module."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        names = ("surroundings", "width", "height", "instance", "split", "timeout_s", "settings", "backend")
+        names = ("biome", "width", "height", "instance", "split", "timeout_s", "settings", "backend")
         with _told():
             self.env = LuantiEnv(**{name: settings[name] for name in names if name in settings})
         self.env.draw_pointer = False

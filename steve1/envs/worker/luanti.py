@@ -21,9 +21,9 @@ def limits(timeout_s: float) -> Limits:
 
 
 def make(
-    *, surroundings: str, width: int, height: int, instance: int, split: str = "eval", timeout_s: float = 60.0,
+    *, biome: str, width: int, height: int, instance: int, split: str = "eval", timeout_s: float = 60.0,
     settings: dict[str, Any] | None = None, backend: str = "auto", **own: Any,
 ) -> WorkerEnv:  # fmt: skip
     """LuantiEnv's arguments, and `limits`, `limits_more` as WorkerEnv takes them."""
-    given = {"surroundings": surroundings, "split": split, "timeout_s": timeout_s, "settings": settings or {}, "backend": backend}
+    given = {"biome": biome, "split": split, "timeout_s": timeout_s, "settings": settings or {}, "backend": backend}
     return WorkerEnv(BACKEND, given, width=width, height=height, instance=instance, **{"limits": limits(timeout_s), **own})

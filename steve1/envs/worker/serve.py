@@ -57,8 +57,7 @@ if __name__ == "__main__":
     _bare_packages("steve1.envs.worker.serve")
     sys.modules["steve1.envs.worker.serve"] = sys.modules["__main__"]
 
-from steve1.envs.worker import trees
-from steve1.envs.worker import wire  # noqa: E402  (a worker makes the packages above first)
+from steve1.envs.worker import trees, wire  # noqa: E402  (a worker makes the packages above first)
 
 
 class BadInput(Exception):

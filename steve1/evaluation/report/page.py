@@ -145,7 +145,7 @@ def _failures(entries: Sequence[Mapping[str, Any]]) -> str:
         for entry in entries
     ]  # fmt: skip
     films = [_video(entry["video"], f"{entry['contestant']}, {entry['task']}, episode {entry['number']}: {entry['why']}") for entry in entries if entry["video"]]
-    hint = "" if films else '<p class="note">None of them was filmed: the same command with --film_failures 6 plays six of them again and films them.</p>'
+    hint = "" if films else '<p class="note">None of them was filmed: the same command with --record_failures 6 plays six of them again and films them.</p>'
     table = _table(["weights", "task", "episode", "measure", "why", "played again", "video"], rows)
     return f'<h2>Failures worth watching</h2>{table}{hint}<div class="tiles">{"".join(films)}</div>'
 

@@ -148,7 +148,7 @@ def make_jobs(plan: Plan, starts_of: StartsFor = starts_for, asked: Mapping[tupl
     jobs: dict[str, Job] = {}
     order: dict[str, int] = {}
     groups = [group for group in groups_of_place(list(plan.suite.tasks.values())) if wanted & {task.name for task in group}]
-    starts = {group[0].place: group[0].states(starts_of(plan.env, group[0].surroundings, group[0].split)) for group in groups}
+    starts = {group[0].place: group[0].states(starts_of(plan.env, group[0].biome, group[0].split)) for group in groups}
     for number in range(plan.episodes if asked is None else max(asked.values(), default=0)):
         for group in groups:
             label, states = labels[group[0].place], starts[group[0].place]
@@ -184,7 +184,7 @@ def _job(
 def _place_labels(suite: Suite) -> dict[tuple[Any, ...], str]:
     labels: dict[tuple[Any, ...], str] = {}
     for group in groups_of_place(list(suite.tasks.values())):
-        name, taken = group[0].surroundings, set(labels.values())
+        name, taken = group[0].biome, set(labels.values())
         labels[group[0].place] = name if name not in taken else f"{name}{len(taken) + 1}"
     return labels
 
@@ -248,10 +248,10 @@ def make_judge(plan: Plan, goals: Mapping[str, Mapping[str, NDArray[np.float32]]
     base = next((contestant for contestant in plan.contestants if contestant.kind == "weights" and contestant.goal == "prior"), None)
     if base is None or not plan.similarity:
         return None
-    path = existing(base.family.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh")
+    path = existing(base.metadata.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh")
     mine = goals.get(base.name, {})
     wanted = {row.task: mine[row.prompt] for row in plan.rows if row.task and row.prompt in mine}
-    return Judge(str(path), base.family.mineclip_config, wanted, plan.device)
+    return Judge(str(path), base.metadata.mineclip_config, wanted, plan.device)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -68,17 +68,17 @@ def episode_seed(place: str, number: int, seed: int) -> int:
     return integer(seed, "episode", place, number)
 
 
-def starts_for(env: str, surroundings: str, split: str) -> list[dict[str, Any]]:
+def starts_for(env: str, biome: str, split: str) -> list[dict[str, Any]]:
     """The environment's kept start states.
 
     Raises:
-        UserError: it has none for these surroundings.
+        UserError: it has none for these biome.
     """
     from steve1.envs import start_states
 
-    starts = list(start_states(env, surroundings, split=split))
+    starts = list(start_states(env, biome, split=split))
     if not starts:
-        raise UserError("There are no start states.", where=f"{env}, {surroundings}, split {split}")
+        raise UserError("There are no start states.", where=f"{env}, {biome}, split {split}")
     return starts
 
 

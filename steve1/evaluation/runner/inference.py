@@ -114,13 +114,13 @@ class _Service:
             first = episodes[0].contestant
             assert first is not None
             frames = [episode.frame for episode in episodes if episode.frame is not None]
-            scales = [episode.contestant.family.cond_scale for episode in episodes if episode.contestant is not None]
+            scales = [episode.contestant.metadata.cond_scale for episode in episodes if episode.contestant is not None]
             slots = [episode.slot for episode in episodes]
             log_probs = self._agent(first).step(slots, frames, np.stack([episode.goal for episode in episodes]), scales)
             for index, (pipe, episode) in enumerate(members):
                 episode.frame = None
                 assert episode.contestant is not None
-                warmth = episode.contestant.family.temperature
+                warmth = episode.contestant.metadata.temperature
                 tokens = tuple(draw(log_probs[name][index], episode.random, warmth) for name in ("buttons", "camera"))
                 self._answer(pipe, ("ok", tokens))
 

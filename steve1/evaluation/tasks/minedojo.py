@@ -28,8 +28,8 @@ def minedojo_content(tasks: Mapping[str, str], steps: int = STEPS) -> dict[str, 
     return {
         "env": "minedojo",
         "defaults": {"steps": steps, "success": {**signal, "at_least": 1}, "measure": {**signal, "name": "MineDojo's success signal"}},
-        # A task makes its own world, so it is its own surroundings.
-        "tasks": {name: {"prompts": {"en": prompt}, "surroundings": name} for name, prompt in tasks.items()},
+        # A task makes its own world, so it is its own biome.
+        "tasks": {name: {"prompts": {"en": prompt}, "biome": name} for name, prompt in tasks.items()},
     }
 
 

@@ -18,8 +18,8 @@ from steve1.rollout.trace import Trace
 
 from steve1.evaluation.tasks.rules import Condition, Rule, parse_condition, parse_rule
 
-FOLDER = Path(__file__).parent / "tasks"
-_REQUIRED = {"prompts", "surroundings", "steps", "success", "measure"}
+FOLDER = Path(__file__).parent
+_REQUIRED = {"prompts", "biome", "steps", "success", "measure"}
 _OPTIONAL = {"aliases", "inventory", "player", "time_of_day", "level", "note", "starts", "scene", "requires"}
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Task:
         name: as commands name it.
         prompts: {"en": ..., "zh": ...}.
         env: the environment it belongs to.
-        surroundings: where it begins; the environment's list of start states.
+        biome: where it begins; the environment's list of start states.
         split: which of the kept start states ("eval").
         inventory: {item: count} at the start.
         steps: step limit (20 a second).
@@ -41,7 +41,7 @@ class Task:
         player: the scripted player that demonstrates it ("" if none).
         aliases: other benchmarks' names for (about) the same.
         level: 1 to 3, roughly how much has to go right in a row.
-        starts: ids of the start states to use, if not all of the surroundings'.
+        starts: ids of the start states to use, if not all of the biome'.
         scene: nodes that are put in front of the player, as the environment's reset takes them.
         requires: mods that the game must have.
     """
@@ -49,7 +49,7 @@ class Task:
     name: str
     prompts: dict[str, str]
     env: str
-    surroundings: str
+    biome: str
     steps: int
     success: Condition
     measure: Rule
@@ -67,7 +67,7 @@ class Task:
 
     def reset_options(self) -> dict[str, Any]:
         """What the environment's reset needs beside the start state."""
-        options: dict[str, Any] = {"surroundings": self.surroundings, "inventory": dict(self.inventory)}
+        options: dict[str, Any] = {"biome": self.biome, "inventory": dict(self.inventory)}
         if self.time_of_day is not None:
             options["time_of_day"] = self.time_of_day
         if self.scene:
@@ -75,7 +75,7 @@ class Task:
         return options
 
     def states(self, kept: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Those of the surroundings' start states that this task uses, in their order.
+        """Those of the biome' start states that this task uses, in their order.
 
         Raises:
             UserError: the task names one that is not kept.
@@ -104,7 +104,7 @@ class Task:
         """Tasks of the same place can all be judged on one episode."""
         scene = tuple(tuple(sorted(node.items())) for node in self.scene)
         own = (self.starts, scene) if self.starts or scene else ()
-        return (self.env, self.surroundings, self.split, tuple(sorted(self.inventory.items())), self.steps, self.time_of_day, *own)
+        return (self.env, self.biome, self.split, tuple(sorted(self.inventory.items())), self.steps, self.time_of_day, *own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _parse_task(name: str, content: Any, env: str, defaults: Mapping[str, Any], 
         name=name,
         prompts={str(language): str(text) for language, text in prompts.items()},
         env=env,
-        surroundings=_text(merged, "surroundings", where),
+        biome=_text(merged, "biome", where),
         steps=merged["steps"],
         success=parse_condition(merged["success"], f"{where}.success"),
         measure=rule,

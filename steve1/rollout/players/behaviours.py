@@ -20,12 +20,12 @@ _PLANTS = {"nodes": ["group:flora"], "r": 4, "low": -2, "high": 2}
 
 @dataclass(frozen=True)
 class Behaviour:
-    """surroundings: kind of start. inventory: given at the start. scene: nodes put in front of the player. watch: nodes that the
+    """biome: kind of start. inventory: given at the start. scene: nodes put in front of the player. watch: nodes that the
     player is shown. yaw_spread: how far from the start state's own view a demonstration may begin, degrees. steps: how long the
     thing takes with some room."""
 
     name: str
-    surroundings: str
+    biome: str
     # The same in every hand: were blocks given to the pillar's builder alone, the sight of them would say what to do, not the goal.
     inventory: dict[str, int] = field(default_factory=lambda: {"dirt": 64})
     watch: dict[str, dict[str, Any]] = field(default_factory=dict)

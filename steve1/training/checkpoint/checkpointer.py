@@ -20,13 +20,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import Family
+from steve1.core.checkpoint_metadata import CheckpointMetadata
 from steve1.core.files import atomic_path, read_json, sha256_file, write_json
 from steve1.core.paths import display
 from steve1.policy import GoalPolicy, PolicyState
 from steve1.training.batches import aligned
 from steve1.training.distributed import Ranks
-from steve1.training.checkpoint.exports import companions, write_product
+from steve1.training.checkpoint.exports import sidecar_files, write_product
 from steve1.training.optim.regularizers import Average
 from steve1.training.checkpoint.run_folder import RESULT_FILE, RESUME_FOLDER, newest_resume_point
 from steve1.training.config import TrainSettings
@@ -89,11 +89,11 @@ class Checkpointer:
         ranks: Ranks,
         policy: GoalPolicy,
         optimizer: torch.optim.Optimizer,
-        family: Family,
+        metadata: CheckpointMetadata,
         average: Average | None = None,
     ) -> None:
         self._settings, self._ranks = settings, ranks
-        self._policy, self._optimizer, self._family, self._average = policy, optimizer, family, average
+        self._policy, self._optimizer, self._family, self._average = policy, optimizer, metadata, average
         self._folder = settings.run_dir
 
     def weights_path(self, kind: str) -> Path:
@@ -106,12 +106,12 @@ class Checkpointer:
         """A resume point and the latest weights; returns the file to name to people."""
         self._write_resume_point(position, states)
         self.complete(position)
-        return self.weights_path(f"step{position.step}" if self._settings.step_weights else "latest")
+        return self.weights_path(f"step{position.step}" if self._settings.keep_checkpoints else "latest")
 
     def save_best(self, position: Position) -> None:
         """The present weights as the best so far."""
         with self._stage():
-            if self._ranks.leads:
+            if self._ranks.is_main:
                 self.write_weights(self.weights_path("best"), position)
 
     def finish(self, position: Position) -> tuple[Path, Path | None]:
@@ -122,7 +122,7 @@ class Checkpointer:
         out = self._settings.out_path
         best = self._settings.best_path if position.best_score is not None else None
         with self._stage():
-            if self._ranks.leads:
+            if self._ranks.is_main:
                 self._link(self.weights_path("latest"), out)
                 if best is not None:
                     self._link(self.weights_path("best"), best)
@@ -142,7 +142,7 @@ class Checkpointer:
 
     def _link(self, source: Path, target: Path) -> None:
         """A second name for weights and what goes with them: a hard link, or a copy where the file system has none."""
-        for origin, name in zip(companions(source, self._settings), companions(target, self._settings)):
+        for origin, name in zip(sidecar_files(source, self._settings), sidecar_files(target, self._settings)):
             if name.exists() and os.path.samefile(origin, name):
                 continue  # renaming a file to another of its names would leave both
             with atomic_path(name) as part:
@@ -156,13 +156,13 @@ class Checkpointer:
         target, part = folder / f"step{position.step:09d}", folder / f".step{position.step:09d}.part"
         try:
             with self._stage():
-                if self._ranks.leads:
+                if self._ranks.is_main:
                     shutil.rmtree(part, ignore_errors=True)
                     part.mkdir(parents=True)
             with self._stage():
                 _write_tensors(part / f"carried_{self._ranks.rank}.safetensors", carried_tensors(states))
                 write_json(part / _position_name(self._ranks.rank), dataclasses.asdict(position))
-                if self._ranks.leads:
+                if self._ranks.is_main:
                     _write_tensors(part / MODEL, self._kept())
                     _write_tensors(part / OPTIMIZER, optimizer_tensors(self._policy, self._optimizer))
                     if self._average is not None:
@@ -171,13 +171,13 @@ class Checkpointer:
             shutil.rmtree(part, ignore_errors=True)
             raise
         with self._stage():
-            if self._ranks.leads:
+            if self._ranks.is_main:
                 _replace_folder(part, target)
 
     def _kept(self) -> dict[str, torch.Tensor]:
         """What a resume point keeps of the network: all of it, or what is trained where the rest stays as it began."""
         state = dict(self._policy.state_dict())
-        if self._settings.train_parts == "all":
+        if self._settings.finetune_mode == "all":
             return state
         return {name: state[name] for name in trained_parameters(self._policy)}
 
@@ -222,7 +222,7 @@ class Checkpointer:
             kept = load_file(point / MODEL)
             if kept.keys() != self._kept().keys():
                 raise KeyError("it keeps other parts of the network than these settings train")
-            self._policy.load_state_dict(kept, strict=self._settings.train_parts == "all")
+            self._policy.load_state_dict(kept, strict=self._settings.finetune_mode == "all")
             if self._average is not None:
                 self._average.restore(load_file(point / AVERAGE))
             restore_optimizer(self._policy, self._optimizer, load_file(point / OPTIMIZER))
@@ -249,9 +249,9 @@ class Checkpointer:
         """Write the weights of a resume point (again, where a run was killed after the point and before them)."""
         latest, step = self.weights_path("latest"), self.weights_path(f"step{position.step}")
         with self._stage():
-            if self._ranks.leads:
+            if self._ranks.is_main:
                 self.write_weights(latest, position)
-                if self._settings.step_weights:
+                if self._settings.keep_checkpoints:
                     self._link(latest, step)
                 if self._average is not None:
                     with self._average.in_place():

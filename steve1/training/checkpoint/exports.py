@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from steve1.core.checkpoint_metadata import Family, family_path, write_family
+from steve1.core.checkpoint_metadata import CheckpointMetadata, checkpoint_metadata_path, write_checkpoint_metadata
 from steve1.core.files import atomic_path, sha256_file
 from steve1.core.goal_file import GoalFile, write_goal
 from steve1.core.paths import display, resolve
@@ -21,23 +21,23 @@ from steve1.training.config import TrainSettings
 from steve1.training.finetune_modes import plain_policy, tuned_goal
 
 
-def companions(path: Path, settings: TrainSettings) -> list[Path]:
+def sidecar_files(path: Path, settings: TrainSettings) -> list[Path]:
     """`path` and the files that go with it."""
-    if settings.train_parts == "goal":
+    if settings.finetune_mode == "goal":
         return [path]
-    return [path, family_path(path), *([adapter_path(path)] if settings.train_parts == "lora" else [])]
+    return [path, checkpoint_metadata_path(path), *([adapter_path(path)] if settings.finetune_mode == "lora" else [])]
 
 
 def write_product(
-    policy: GoalPolicy, path: Path, settings: TrainSettings, family: Family, facts: dict[str, Any]
+    policy: GoalPolicy, path: Path, settings: TrainSettings, metadata: CheckpointMetadata, facts: dict[str, Any]
 ) -> None:
-    """Write what is being trained, as it is now, with its companions; each whole or not at all.
+    """Write what is being trained, as it is now, with its sidecar_files; each whole or not at all.
 
     Args:
         facts: what a goal file says of its making, beside the settings.
     """
     goal = tuned_goal(policy)
-    start = "" if settings.starts_empty else family.hashes.get("in_weights", "")
+    start = "" if settings.starts_empty else metadata.hashes.get("in_weights", "")
     if goal is not None:
         numbers = goal.detach().float().cpu().numpy().astype(np.float32)
         made_by = {"train_list": display(settings.train_path), "learning_rate": settings.learning_rate, **facts}
@@ -45,6 +45,6 @@ def write_product(
         return
     with atomic_path(path) as part:
         save_weights(plain_policy(policy), part)
-    if settings.train_parts == "lora":
+    if settings.finetune_mode == "lora":
         write_adapter(policy, adapter_path(path), start)
-    write_family(path, dataclasses.replace(family, hashes={**family.hashes, "weights": sha256_file(path)}))
+    write_checkpoint_metadata(path, dataclasses.replace(metadata, hashes={**metadata.hashes, "weights": sha256_file(path)}))

@@ -23,7 +23,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json, sha256_file, write_json
 from steve1.core.paths import ROOT, display, resolve
 from steve1.training.distributed import Ranks
-from steve1.training.checkpoint.exports import companions
+from steve1.training.checkpoint.exports import sidecar_files
 from steve1.training.config import TrainSettings
 
 SETTINGS_FILE = "settings.json"
@@ -126,7 +126,7 @@ class RunFolder:
         if ours and point is not None:
             self._compare(point)
         self._guard_output()
-        if point is None or self._settings.resume_anyway or not ours:
+        if point is None or self._settings.force_resume or not ours:
             write_json(self.path / SETTINGS_FILE, self._record)
         return point
 
@@ -158,7 +158,7 @@ class RunFolder:
                 continue
             shutil.rmtree(item) if item.is_dir() else item.unlink()
         for path in self._outputs():
-            for file in companions(path, self._settings):
+            for file in sidecar_files(path, self._settings):
                 file.unlink(missing_ok=True)
 
     def _outputs(self) -> list[Path]:
@@ -166,11 +166,11 @@ class RunFolder:
 
     def _compare(self, point: Path) -> None:
         found = differences(self._record, read_json(self.path / SETTINGS_FILE), self._settings)
-        if found and not self._settings.resume_anyway:
+        if found and not self._settings.force_resume:
             raise UserError(
                 f"A run of this name stands at {point.name} and began with other settings: " + "; ".join(found),
                 where=display(self.path),
-                todo="--resume_anyway goes on with the new settings, --overwrite deletes it and starts again, "
+                todo="--force_resume goes on with the new settings, --overwrite deletes it and starts again, "
                 "another OUT_WEIGHTS leaves it alone",
             )
 

@@ -145,9 +145,9 @@ def overfitting(run: Run) -> Advice | None:
         f"the training loss did not ({then:.3f} to {now:.3f}).",
         f"过拟合：验证损失在第 {best[0]} 步最低（{best[1]:.3f}），之后升到 {validations[-1][1]:.3f}（{percent(rise)}），而训练损失没有上升（{then:.3f} 到 {now:.3f}）。",
         ("Use the _best weights of this run.", f"Train shorter: TOTAL_FRAMES={frames}; or stop by itself: --patience 3",
-         "Mix in old episodes (3_train_finetune_mixed.sh), record more, or --jitter.", "WEIGHT_DECAY=0.05, or train less of it: TRAIN_PARTS=lora"),
+         "Mix in old episodes (3_train_finetune_mixed.sh), record more, or --jitter.", "WEIGHT_DECAY=0.05, or train less of it: FINETUNE_MODE=lora"),
         ("使用本次的 _best 权重。", f"减少训练帧数：TOTAL_FRAMES={frames}；或自动早停：--patience 3",
-         "混合旧数据（3_train_finetune_mixed.sh）、增加录像，或使用 --jitter。", "WEIGHT_DECAY=0.05，或只训练一部分：TRAIN_PARTS=lora"),
+         "混合旧数据（3_train_finetune_mixed.sh）、增加录像，或使用 --jitter。", "WEIGHT_DECAY=0.05，或只训练一部分：FINETUNE_MODE=lora"),
     )  # fmt: skip
 
 
@@ -161,8 +161,8 @@ def worse_than_start(run: Run) -> Advice | None:
         "act",
         f"On the validation episodes the starting weights ({run.at_start:.3f}) were never beaten (best {run.best[1]:.3f}).",
         f"在验证集上从未超过初始权重（初始 {run.at_start:.3f}，最好 {run.best[1]:.3f}）。",
-        (f"LEARNING_RATE={lower}, or train less of it (TRAIN_PARTS=lora).", "Do the validation episodes show the same task as the training episodes?"),
-        (f"LEARNING_RATE={lower}，或只训练一部分（TRAIN_PARTS=lora）。", "确认验证集与训练集是同一任务。"),
+        (f"LEARNING_RATE={lower}, or train less of it (FINETUNE_MODE=lora).", "Do the validation episodes show the same task as the training episodes?"),
+        (f"LEARNING_RATE={lower}，或只训练一部分（FINETUNE_MODE=lora）。", "确认验证集与训练集是同一任务。"),
     )
 
 

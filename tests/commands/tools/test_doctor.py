@@ -156,8 +156,8 @@ def test_weights_are_compared_with_their_checksums(bare: Machine) -> None:
     folder.mkdir(parents=True)
     (folder / "mine.weights").write_bytes(b"weights")
     (folder / "tiny.model").write_bytes(b"model")
-    family = {"model": "data/weights/steve1/tiny.model", "mineclip": "", "prior": "", "hashes": {"weights": hashlib.sha256(b"weights").hexdigest()}}
-    (folder / "mine.weights.json").write_text(json.dumps(family))
+    metadata = {"model": "data/weights/steve1/tiny.model", "mineclip": "", "prior": "", "hashes": {"weights": hashlib.sha256(b"weights").hexdigest()}}
+    (folder / "mine.weights.json").write_text(json.dumps(metadata))
     assert "checksum right" in of(doctor_games.weights(bare), "ok")
     (folder / "mine.weights").write_bytes(b"other")
     assert "checksum differs" in of(doctor_games.weights(bare), "warn")
@@ -227,9 +227,9 @@ def bare_doctor(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         (folder / "tools").mkdir(parents=True)
         (folder / "tools" / "doctor.py").write_bytes((ROOT / "tools" / "doctor.py").read_bytes())
         (folder / "requirements.txt").write_text("nosuchpackage==1.0\n")
-        for room in ("core", "commands", "envs"):
-            for file in (ROOT / "steve1" / room).glob("*.py"):
-                copy = folder / "steve1" / room / file.name
+        for package in ("core", "commands", "envs"):
+            for file in (ROOT / "steve1" / package).rglob("*.py"):
+                copy = folder / file.relative_to(ROOT)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_bytes(file.read_bytes())
         (folder / "steve1" / "__init__.py").touch()

@@ -64,7 +64,7 @@ def test_reset_gives_place_view_and_inventory(env: Any) -> None:
 def test_same_seed_same_episode(env: Any) -> None:
     ends, frames = [], []
     for _ in range(2):
-        env.reset(seed=5, options={"surroundings": "meadow"})
+        env.reset(seed=5, options={"biome": "meadow"})
         act(env, 20, forward=1, camera=[0.0, 2.0])
         obs, info = act(env, 10, forward=1, jump=1, attack=1)
         frames.append(obs["pov"].astype(int))
@@ -75,7 +75,7 @@ def test_same_seed_same_episode(env: Any) -> None:
     assert ends[0][1] == ends[1][1]
     # Clouds drift on the game's own time and bushes are drawn anew each time; the rest of the land is the same to the pixel.
     assert np.median(np.abs(frames[0] - frames[1])[200:]) < 1
-    _, info = env.reset(seed=6, options={"surroundings": "meadow"})
+    _, info = env.reset(seed=6, options={"biome": "meadow"})
     assert info["start"]["id"] != ends[0][1]
 
 
@@ -96,7 +96,7 @@ def test_resets_undo_what_was_dug_and_close_the_menu(env: Any) -> None:
 
 @pytest.mark.parametrize(("camera", "pitch", "yaw"), [([0.0, 3.2154], 0, 64.308), ([-1.6095, 0.0], -32.19, 0), ([0.6154, -10.0], 12.308, -200)])
 def test_the_camera_turns_by_what_it_is_told(env: Any, camera: list[float], pitch: float, yaw: float) -> None:
-    env.reset(seed=0, options={"surroundings": "meadow", "yaw": 0.0, "pitch": 0.0})
+    env.reset(seed=0, options={"biome": "meadow", "yaw": 0.0, "pitch": 0.0})
     act(env, 20, camera=camera)
     obs, info = act(env, 8)
     for place, game in ((obs["location_stats"]["yaw"], info["server_yaw"]), (obs["location_stats"]["pitch"], info["server_pitch"])):
@@ -108,7 +108,7 @@ def test_the_camera_turns_by_what_it_is_told(env: Any, camera: list[float], pitc
 def test_keys_move_where_the_player_looks(env: Any) -> None:
     ways = {}
     for key in ("forward", "back", "left", "right"):
-        obs, _ = env.reset(seed=2, options={"surroundings": "meadow", "yaw": 90.0})
+        obs, _ = env.reset(seed=2, options={"biome": "meadow", "yaw": 90.0})
         begin = at(obs)
         obs, _ = act(env, 12, **{key: 1})
         obs, _ = act(env, 4)
@@ -122,7 +122,7 @@ def test_keys_move_where_the_player_looks(env: Any) -> None:
 def test_sprinting_is_faster_and_sneaking_slower(env: Any) -> None:
     far = {}
     for name, more in (("walk", {}), ("sprint", {"sprint": 1}), ("sneak", {"sneak": 1})):
-        obs, _ = env.reset(seed=2, options={"surroundings": "meadow"})
+        obs, _ = env.reset(seed=2, options={"biome": "meadow"})
         begin = at(obs)
         obs, _ = act(env, 25, forward=1, **more)
         far[name] = float(np.linalg.norm((at(obs) - begin)[[0, 2]]))
@@ -130,7 +130,7 @@ def test_sprinting_is_faster_and_sneaking_slower(env: Any) -> None:
 
 
 def test_jumping_on_placed_blocks_builds_up(env: Any) -> None:
-    obs, _ = env.reset(seed=3, options={"surroundings": "meadow", "inventory": {"dirt": 10}, "pitch": 88.0})
+    obs, _ = env.reset(seed=3, options={"biome": "meadow", "inventory": {"dirt": 10}, "pitch": 88.0})
     begin = at(obs)[1]
     obs, info = act(env, 60, jump=1, use=1)
     obs, info = act(env, 15)
@@ -187,14 +187,14 @@ def test_escape_and_unknown_buttons_do_nothing(env: Any) -> None:
 
 
 def test_a_pause_costs_no_game_time(env: Any) -> None:
-    obs, _ = env.reset(seed=3, options={"surroundings": "meadow"})
+    obs, _ = env.reset(seed=3, options={"biome": "meadow"})
     begin = at(obs)
     act(env, 10, forward=1)
     time.sleep(1.5)
     act(env, 10, forward=1)
     obs, _ = act(env, 5)
     far = np.linalg.norm((at(obs) - begin)[[0, 2]])
-    obs, _ = env.reset(seed=3, options={"surroundings": "meadow"})
+    obs, _ = env.reset(seed=3, options={"biome": "meadow"})
     act(env, 20, forward=1)
     obs, _ = act(env, 5)
     assert abs(np.linalg.norm((at(obs) - begin)[[0, 2]]) - far) < 0.05

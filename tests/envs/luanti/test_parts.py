@@ -13,7 +13,7 @@ import pytest
 
 from steve1 import actions
 from steve1.core.errors import UserError
-from steve1.envs import SURROUNDINGS, make_env, missing_mods, start_states
+from steve1.envs import BIOMES, make_env, missing_mods, start_states
 from steve1.envs.cursor import draw_cursor
 from steve1.envs.interface import action_space, check_action
 from steve1.envs.luanti import mods
@@ -23,30 +23,30 @@ from steve1.envs.luanti.items import game_name, short_counts, short_name
 from steve1.envs.luanti.shared import HEADER, PIXELS_AT, STATE_AT, SharedMemory
 
 
-@pytest.mark.parametrize("surroundings", SURROUNDINGS)
-def test_demonstrations_and_evaluation_begin_far_apart(surroundings: str) -> None:
+@pytest.mark.parametrize("biome", BIOMES)
+def test_demonstrations_and_evaluation_begin_far_apart(biome: str) -> None:
     everywhere = {
-        split: np.array([[s["x"], s["z"]] for kind in SURROUNDINGS for s in start_states("luanti", kind, split)])
+        split: np.array([[s["x"], s["z"]] for kind in BIOMES for s in start_states("luanti", kind, split)])
         for split in ("demo", "eval")
     }
-    mine = {split: start_states("luanti", surroundings, split) for split in ("demo", "eval")}
+    mine = {split: start_states("luanti", biome, split) for split in ("demo", "eval")}
     assert len(mine["demo"]) >= 25
     assert len(mine["eval"]) >= 20
     for split, other in (("demo", "eval"), ("eval", "demo")):
         places = np.array([[s["x"], s["z"]] for s in mine[split]])
         assert np.linalg.norm(places[:, None] - everywhere[other][None], axis=-1).min() >= 200
-    assert all(set(s) >= {"id", "x", "y", "z", "yaw", "split", "surroundings"} for s in mine["demo"])
+    assert all(set(s) >= {"id", "x", "y", "z", "yaw", "split", "biome"} for s in mine["demo"])
 
 
 def test_start_states_are_copies_and_unknown_names_are_refused() -> None:
     start_states()[0]["x"] = 1e9
     assert start_states()[0]["x"] < 1e8
-    with pytest.raises(UserError, match="surroundings"):
+    with pytest.raises(UserError, match="biome"):
         start_states("luanti", "moon")
     with pytest.raises(UserError, match="environment"):
         make_env("minesweeper")
-    with pytest.raises(UserError, match="surroundings"):
-        make_env("luanti", surroundings="moon")
+    with pytest.raises(UserError, match="biome"):
+        make_env("luanti", biome="moon")
 
 
 def test_items_have_short_names() -> None:

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from steve1 import envs
-from steve1.core.checkpoint_metadata import Family, read_family
+from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
 from steve1.evaluation.policies import Contestant, guess_family_env
 
 from tests.envs.standins.making import make_java
 
 
 def test_weights_without_a_family_file_play_in_the_minecraft_that_can_be_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    family = read_family(tmp_path / "published.weights")
-    assert family.env == "minecraft"
-    contestant = Contestant("published", "weights", family=family)
+    metadata = read_checkpoint_metadata(tmp_path / "published.weights")
+    assert metadata.env == "minecraft"
+    contestant = Contestant("published", "weights", metadata=metadata)
     monkeypatch.setenv("STEVE1_MCIO_DIR", str(tmp_path))
     monkeypatch.setenv("STEVE1_JAVA_FOLDERS", "")
     java = make_java(tmp_path / "java")
@@ -25,7 +25,7 @@ def test_weights_without_a_family_file_play_in_the_minecraft_that_can_be_played(
         monkeypatch.setattr("steve1.envs.minecraft.backends.installed_version", lambda name: installed.get(name, ""))
         envs._minecraft_here.cache_clear()
         assert guess_family_env([contestant], "minedojo") == "minedojo"
-        assert guess_family_env([Contestant("mini", "weights", family=Family(env="luanti"))], "") == "luanti"
+        assert guess_family_env([Contestant("mini", "weights", metadata=CheckpointMetadata(env="luanti"))], "") == "luanti"
         return guess_family_env([contestant], "")
 
     both = {"mcio": "1.5.2", "minerl": "1.0.2"}

@@ -61,7 +61,7 @@ def test_actions_pictures_and_worlds(stand_in: StandIn, left: Callable[[], list[
         assert obs["pov"].shape == (360, 640, 3)
         assert obs["inventory"] == {"dirt": 100, "oak_log": 3}
         assert (obs["location_stats"]["yaw"], obs["location_stats"]["pitch"]) == pytest.approx((-30.0, 10.0))
-        assert info["start"] == {"world": 11, "surroundings": "meadow"}
+        assert info["start"] == {"world": 11, "biome": "meadow"}
         (client,) = stand_in.log()
         assert (client["seed"], client["mode"], client["cheats"]) == (11, "SYNC", 1)
         assert "fov:0.0\nguiScale:1\n" in client["options"]
@@ -83,7 +83,7 @@ def test_actions_pictures_and_worlds(stand_in: StandIn, left: Callable[[], list[
         assert (env.step({})[0]["pov"] != obs["pov"]).any(), "the arrow is drawn where it is wanted"
 
         env.reset(seed=11)
-        env.reset(seed=12, options={"surroundings": "forest"})
+        env.reset(seed=12, options={"biome": "forest"})
         seeds = [line["seed"] for line in stand_in.log()]
         assert seeds == [11, 11, 12]
         assert not any(line["touched"] for line in stand_in.log()), "every episode begins in a pristine copy"

@@ -53,7 +53,7 @@ def place(obs: dict[str, Any]) -> tuple[float, float]:
 def test_minerl_looks_as_the_policy_was_trained_and_counts_from_the_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Any) -> None:
     make_backend("minerl", tmp_path / "env", monkeypatch)
     with make_env("minerl", **SMALL, limits_more=LIMITS) as env:
-        options = {"inventory": {"dirt": 70}, "time_of_day": 0.5, "surroundings": "forest"}
+        options = {"inventory": {"dirt": 70}, "time_of_day": 0.5, "biome": "forest"}
         obs, info = env.reset(seed=7, options=options)
         assert obs["pov"].shape == (36, 64, 3)
         assert obs["pov"][0, 0].tolist() == [70, 2, 1], "field of view, gamma, scale of the menus"
@@ -82,7 +82,7 @@ def test_minerl_looks_as_the_policy_was_trained_and_counts_from_the_reset(tmp_pa
 
 
 def test_the_stand_in_of_minerl_has_the_published_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Path(__file__).parent / "standins"
+    folder = Path(__file__).parents[1] / "standins"
     monkeypatch.syspath_prepend(str(folder))
     for name in [name for name in sys.modules if name.split(".")[0] == "minerl"]:
         monkeypatch.delitem(sys.modules, name)

@@ -178,11 +178,11 @@ def test_the_same_evaluation_twice_has_the_same_successes(world: Path) -> None:
 
 
 @pytest.fixture
-def family(tmp_path: Path) -> Contestant:
+def metadata(tmp_path: Path) -> Contestant:
     """A small untrained policy on disk, as a contestant with guidance."""
     import torch
 
-    from steve1.core.checkpoint_metadata import Family
+    from steve1.core.checkpoint_metadata import CheckpointMetadata
     from steve1.policy import PolicyConfig, load_policy, save_weights, write_model
 
     config = PolicyConfig(
@@ -192,10 +192,10 @@ def family(tmp_path: Path) -> Contestant:
     write_model(config, tmp_path / "tiny.model")
     torch.manual_seed(0)
     save_weights(load_policy(tmp_path / "tiny.model"), tmp_path / "tiny.weights")
-    return Contestant("tiny", "weights", str(tmp_path / "tiny.weights"), family=Family(model=str(tmp_path / "tiny.model"), cond_scale=1.5))
+    return Contestant("tiny", "weights", str(tmp_path / "tiny.weights"), metadata=CheckpointMetadata(model=str(tmp_path / "tiny.model"), cond_scale=1.5))
 
 
-def test_policies_served_together_act_as_each_alone(family: Contestant) -> None:
+def test_policies_served_together_act_as_each_alone(metadata: Contestant) -> None:
     """Two games through one process, out of step with one another, against agents of their own."""
     from steve1.evaluation.policies import Bench
 
@@ -205,17 +205,17 @@ def test_policies_served_together_act_as_each_alone(family: Contestant) -> None:
     alone = Bench()
     expected = []
     for game in range(2):
-        actor = alone.actor(family, goals[game], seed=game)
+        actor = alone.actor(metadata, goals[game], seed=game)
         actor.reset({}, {})
         expected.append([actor.act({"pov": frame}, {}) for frame in frames[game]])
     found: list[list[Any]] = [[], []]
-    with policy_service({"tiny": family}) as address:
+    with policy_service({"tiny": metadata}) as address:
 
         def play(game: int) -> None:
             bench = RemoteBench(address)
-            bench.prepare(family, goals[game])
+            bench.prepare(metadata, goals[game])
             for _ in range(2):  # the second episode must forget the first
-                actor = bench.actor(family, goals[game], seed=game)
+                actor = bench.actor(metadata, goals[game], seed=game)
                 actor.reset({}, {})
                 found[game] = [actor.act({"pov": frame}, {}) for frame in frames[game]]
             bench.close()
@@ -235,18 +235,18 @@ def test_policies_served_together_act_as_each_alone(family: Contestant) -> None:
             game.join(60)
         assert faults == []
         with pytest.raises(UserError, match="goal does not fit"):
-            RemoteBench(address).prepare(family, np.zeros(7, np.float32))
+            RemoteBench(address).prepare(metadata, np.zeros(7, np.float32))
     assert found == expected
     with pytest.raises(UserError, match="has ended"):
-        RemoteBench(address).prepare(family, goals[0])
+        RemoteBench(address).prepare(metadata, goals[0])
 
 
-def test_batched_steps_equal_single_ones_within_rounding(family: Contestant) -> None:
+def test_batched_steps_equal_single_ones_within_rounding(metadata: Contestant) -> None:
     from steve1.agent import Agent
     from steve1.agent.slots import SlotAgent
     from steve1.policy import load_policy
 
-    policy = load_policy(family.family.model, family.weights)
+    policy = load_policy(metadata.metadata.model, metadata.weights)
     rng, scales = np.random.default_rng(1), [0.0, 1.5, 6.0]
     goals = rng.normal(size=(3, 4)).astype(np.float32)
     agents, together = [Agent(policy, cond_scale=scale) for scale in scales], SlotAgent(policy)
@@ -264,8 +264,8 @@ def test_batched_steps_equal_single_ones_within_rounding(family: Contestant) -> 
                 assert float((found[name][place] - row).abs().max()) < 1e-4
 
 
-def test_weights_of_another_size_are_named_before_a_game_is_opened(world: Path, family: Contestant, monkeypatch: pytest.MonkeyPatch) -> None:
-    from steve1.core.checkpoint_metadata import Family, write_family
+def test_weights_of_another_size_are_named_before_a_game_is_opened(world: Path, metadata: Contestant, monkeypatch: pytest.MonkeyPatch) -> None:
+    from steve1.core.checkpoint_metadata import CheckpointMetadata, write_checkpoint_metadata
     from steve1.policy import PolicyConfig, write_model
 
     monkeypatch.undo()
@@ -276,9 +276,9 @@ def test_weights_of_another_size_are_named_before_a_game_is_opened(world: Path, 
     )  # fmt: skip
     write_model(config, larger)
     opened = []
-    tiny = Path(family.weights)
-    for model, goal in ((larger, np.ones(4, np.float32)), (Path(family.family.model), np.ones(5, np.float32))):
-        write_family(tiny, Family(model=str(model)))
+    tiny = Path(metadata.weights)
+    for model, goal in ((larger, np.ones(4, np.float32)), (Path(metadata.metadata.model), np.ones(5, np.float32))):
+        write_checkpoint_metadata(tiny, CheckpointMetadata(model=str(model)))
         with pytest.raises(UserError) as fault:
             evaluate(
                 dataclasses.replace(settings(world, "base", tasks=("swim",), episodes=1, folder=str(world / f"run-{model.stem}")), contestants=[str(tiny)]),

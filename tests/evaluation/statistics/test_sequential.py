@@ -108,7 +108,7 @@ def test_large_effects_stop_early_and_small_ones_go_on() -> None:
 def test_only_open_questions_get_more_episodes(world: Path) -> None:
     """The tuned one succeeds always: learning dirt is settled at once; that it kept swimming needs no more; nobody goes to the limit."""
     report = evaluate(
-        settings(world, "base", "tuned", "nothing", episodes=8, until="settled", max_episodes=32, target=("dig_dirt",)), **injected()
+        settings(world, "base", "tuned", "nothing", episodes=8, stopping="sequential", max_episodes=32, target=("dig_dirt",)), **injected()
     )
     played = {task: report.summary["rates"][task]["tuned"]["episodes"] for task in report.summary["rates"]}
     assert played == {"dig_dirt": 8, "look_at_sky": 8, "swim": 8}
@@ -120,7 +120,7 @@ def test_only_open_questions_get_more_episodes(world: Path) -> None:
 
 def test_open_questions_are_played_on_and_resumed(world: Path) -> None:
     """Four gained of four do not prove much; eight of eight do."""
-    words: dict[str, Any] = {"until": "settled", "episodes": 4, "max_episodes": 8, "tasks": ("dig_dirt",), "target": ("dig_dirt",)}
+    words: dict[str, Any] = {"stopping": "sequential", "episodes": 4, "max_episodes": 8, "tasks": ("dig_dirt",), "target": ("dig_dirt",)}
     report = evaluate(settings(world, "base", "tuned", **words), **injected())
     row = report.summary["comparisons"]["tuned"]["dig_dirt"]
     assert (row["pairs"], row["verdict"]) == (8, "improved")
@@ -132,7 +132,7 @@ def test_open_questions_are_played_on_and_resumed(world: Path) -> None:
         evaluate(settings(world, "base", "tuned", **{**words, "max_episodes": 24}), **injected())
     assert "looks" in str(fault.value), "looks that were not planned would not be accounted for"
     with pytest.raises(UserError, match="two weights"):
-        evaluate(settings(world, "base", until="settled"), **injected())
+        evaluate(settings(world, "base", stopping="sequential"), **injected())
 
 
 def test_equal_results_are_played_to_the_limit() -> None:
@@ -143,7 +143,7 @@ def test_equal_results_are_played_to_the_limit() -> None:
 def test_hopeless_questions_are_given_up(world: Path) -> None:
     """Three pairs without a success say so little that nine would not settle it: the forecast saves the rest."""
     idle = {"swim": np.zeros(4, np.float32)}
-    words: dict[str, Any] = {"until": "settled", "max_episodes": 9, "tasks": ("swim",), "episodes": 3}
+    words: dict[str, Any] = {"stopping": "sequential", "max_episodes": 9, "tasks": ("swim",), "episodes": 3}
     report = evaluate(settings(world, "base", "tuned", **words), **injected(goals={"base": idle, "tuned": idle}))
     row = report.summary["comparisons"]["tuned"]["swim"]
     assert (row["pairs"], row["verdict"]) == (3, "cannot tell yet")

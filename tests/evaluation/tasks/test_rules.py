@@ -295,7 +295,7 @@ def test_bad_rules_are_named(rule: Any, message: str) -> None:
 
 def test_the_suite_is_whole() -> None:
     assert set(SUITE.tasks) >= {"dig_dirt", "look_at_sky", "explore", "collect_grass", "build_pillar", "swim", "chop_tree"}
-    meadow = [task for task in SUITE.tasks.values() if task.surroundings == "meadow"]
+    meadow = [task for task in SUITE.tasks.values() if task.biome == "meadow"]
     same = [task for task in meadow if task.name in ("dig_dirt", "look_at_sky", "explore", "collect_grass", "build_pillar", "open_inventory")]
     assert len({task.place for task in same}) == 1, "one episode must be judged by all of these"
     assert list(SUITE.tasks)[:7] == ["dig_dirt", "look_at_sky", "explore", "collect_grass", "build_pillar", "swim", "chop_tree"], "seeds follow this order"
@@ -347,8 +347,8 @@ def test_every_task_begins_where_its_player_does() -> None:
     captions = read_captions()
     for task in SUITE.tasks.values():
         player = BEHAVIOURS[task.player]
-        assert (task.surroundings, task.inventory, task.scene, task.steps) == (player.surroundings, player.inventory, player.scene, player.steps)
-        kept = start_states("luanti", task.surroundings, "eval")
+        assert (task.biome, task.inventory, task.scene, task.steps) == (player.biome, player.inventory, player.scene, player.steps)
+        kept = start_states("luanti", task.biome, "eval")
         assert len(task.states(kept)) >= 15
         assert task.prompts["en"] in captions[task.player].train, "what a task asks for is what its demonstrations are called"
         assert task.prompts["zh"]
@@ -364,10 +364,10 @@ def test_every_task_begins_where_its_player_does() -> None:
         ("env: luanti", "needs env and tasks"),
         ("env: luanti\ntasks: {a: 3}", "must be a mapping"),
         ("env: luanti\ntasks: {a: {prompt: x}}", "missing or unknown keys"),
-        ("env: luanti\ntasks: {a: {prompts: x, surroundings: m, steps: 1, success: {}, measure: {}}}", "at least English"),
-        ("env: luanti\ntasks: {a: {prompts: {en: x}, surroundings: m, steps: 1, success: {}, measure: {}, scene: lamp}}", "list of nodes"),
-        ("env: luanti\ntasks: {a: {prompts: {en: x}, surroundings: m, steps: 1, success: {kind: depth, at_least: 1}, measure: {kind: depth}, requires: mesecons}}", "list of texts"),
-        ("env: luanti\ntasks: {a: {prompts: {en: x}, surroundings: m, steps: 0, success: {}, measure: {}}}", "whole number"),
+        ("env: luanti\ntasks: {a: {prompts: x, biome: m, steps: 1, success: {}, measure: {}}}", "at least English"),
+        ("env: luanti\ntasks: {a: {prompts: {en: x}, biome: m, steps: 1, success: {}, measure: {}, scene: lamp}}", "list of nodes"),
+        ("env: luanti\ntasks: {a: {prompts: {en: x}, biome: m, steps: 1, success: {kind: depth, at_least: 1}, measure: {kind: depth}, requires: mesecons}}", "list of texts"),
+        ("env: luanti\ntasks: {a: {prompts: {en: x}, biome: m, steps: 0, success: {}, measure: {}}}", "whole number"),
     ],
 )
 def test_bad_suites_are_named(tmp_path: Path, text: str, message: str) -> None:

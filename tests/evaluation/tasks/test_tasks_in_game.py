@@ -26,7 +26,7 @@ def env() -> Iterator[Any]:
 
 def episode(env: Any, name: str, actor: Any, steps: int) -> Trace:
     task = SUITE.tasks[name]
-    start = task.states(start_states("luanti", task.surroundings, "eval"))[0]
+    start = task.states(start_states("luanti", task.biome, "eval"))[0]
     options = {**task.reset_options(), "watch": dict(BEHAVIOURS[task.player].watch)}
     return play(actor, env, steps, seed=0, start=start, options=options)
 

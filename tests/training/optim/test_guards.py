@@ -182,12 +182,12 @@ def test_goal_files_come_back_bit_for_bit_or_are_refused(tmp_path: Path) -> None
 
 def test_a_goal_file_names_its_own_weights_when_played_and_evaluated(tiny: Path, tmp_path: Path) -> None:
     from steve1.commands.play.play import Args, completed
-    from steve1.core.checkpoint_metadata import Family, write_family
+    from steve1.core.checkpoint_metadata import CheckpointMetadata, write_checkpoint_metadata
     from steve1.evaluation.policies import goals_for, parse_contestants
 
     goal, weights = np.arange(8, dtype=np.float32), tmp_path / "own.weights"
     shutil.copyfile(tiny / "tiny.weights", weights)
-    write_family(weights, Family(model=str(tiny / "tiny.model")))
+    write_checkpoint_metadata(weights, CheckpointMetadata(model=str(tiny / "tiny.model")))
     write_goal(tmp_path / "dig.goal.json", GoalFile(goal, str(weights), "", ""))
     args, played = completed(Args(goal_file=str(tmp_path / "dig.goal.json")))
     assert (args.in_weights, args.text_prompt) == (str(weights), "dig")

@@ -214,12 +214,12 @@ def test_a_policy_pursues_what_validation_episodes_reached(tiny: Path, tmp_path:
     import shutil
 
     from steve1.commands.train import rollout_checkpoint
-    from steve1.core.checkpoint_metadata import Family, write_family
+    from steve1.core.checkpoint_metadata import CheckpointMetadata, write_checkpoint_metadata
     from tests.rollout.fakes import FakeEnv
 
     weights = tmp_path / "step3.weights"
     shutil.copy(tiny / "tiny.weights", weights)
-    write_family(weights, Family(model=str(tiny / "tiny.model"), env="luanti", cond_scale=0.0))
+    write_checkpoint_metadata(weights, CheckpointMetadata(model=str(tiny / "tiny.model"), env="luanti", cond_scale=0.0))
     world = FakeEnv()
     monkeypatch.setattr("steve1.envs.make_env", lambda *_, **__: world)
     monkeypatch.setattr("os.nice", lambda _: 0)

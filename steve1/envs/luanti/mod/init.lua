@@ -148,7 +148,7 @@ function commands.biomes(c)
     state.done = c.id
 end
 
--- Generates the surroundings of (x, y, z) and tells each column's height, top node, grass above and trunks.
+-- Generates the biome of (x, y, z) and tells each column's height, top node, grass above and trunks.
 function commands.survey(c)
     local low, high = {x = c.x - c.r, y = c.y - 20, z = c.z - c.r}, {x = c.x + c.r, y = c.y + 28, z = c.z + c.r}
     minetest.emerge_area(low, high, function(_, _, left)

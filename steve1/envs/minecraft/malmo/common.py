@@ -90,7 +90,8 @@ def counts(values: Any) -> dict[str, int]:
 class Tally:
     """Minecraft counts over a world's whole life; episodes want what was added since their beginning."""
 
-    KINDS = {"dug": "mine_block", "placed": "use_item", "crafted": "craft_item", "killed": "kill_entity", "picked_up": "pickup"}  # noqa: RUF012
+    KINDS = {  # noqa: RUF012
+        "dug": "mine_block", "placed": "use_item", "crafted": "craft_item", "killed": "kill_entity", "picked_up": "pickup"}
 
     def __init__(self) -> None:
         self._before: dict[str, dict[str, int]] = {}

@@ -15,7 +15,7 @@ import yaml
 from steve1.core.errors import UserError
 
 from steve1.envs.minecraft.backends import find_interpreter
-from steve1.envs.starts import SURROUNDINGS
+from steve1.envs.starts import BIOMES
 from steve1.envs.worker import Backend, Limits, WorkerEnv
 
 INSTANCE = "steve1"
@@ -41,11 +41,11 @@ def has_minecraft(instance: str = INSTANCE) -> bool:
         return False
 
 
-def make(*, surroundings: str = "meadow", width: int = 640, height: int = 360, instance: int = 0, **more: Any) -> WorkerEnv:
+def make(*, biome: str = "meadow", width: int = 640, height: int = 360, instance: int = 0, **more: Any) -> WorkerEnv:
     """Start MCio's worker; Minecraft itself starts with the first reset, which knows the world.
 
     Args:
-        surroundings: of resets whose start names no world.
+        biome: of resets whose start names no world.
         more: `instance_name` (of MCio's installation; "steve1"), `mcio_dir`, `java` (another Java than Minecraft's own), `gpu` (GL vendor:
             nvidia, amd, mesa), `window` (show the game's own window), `settle` (ticks after a reset until the world is drawn, 40), `scale` (of
             the window in which a person plays, 2); `headless`, `limits`, `limits_more` as WorkerEnv takes them.
@@ -53,10 +53,10 @@ def make(*, surroundings: str = "meadow", width: int = 640, height: int = 360, i
     Raises:
         UserError: the environment or Minecraft in it is not installed (with the command that installs it).
     """
-    if surroundings not in SURROUNDINGS:
-        raise UserError("Unknown surroundings.", got=surroundings, expected=", ".join(SURROUNDINGS))
+    if biome not in BIOMES:
+        raise UserError("Unknown biome.", got=biome, expected=", ".join(BIOMES))
     own = {name: more.pop(name) for name in OWN if name in more}
-    settings = {"surroundings": surroundings, "mcio_dir": str(mcio_dir()), "instance_name": INSTANCE, **own}
+    settings = {"biome": biome, "mcio_dir": str(mcio_dir()), "instance_name": INSTANCE, **own}
     if settings.get("window"):
         more.setdefault("headless", False)
     return WorkerEnv(BACKEND, settings, width=width, height=height, instance=instance, **more)

@@ -92,8 +92,8 @@ class McioGame(Game):
 
     def reset(self, seed: int, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         start = dict(options.get("start") or {})
-        surroundings = start.get("surroundings") or options.get("surroundings") or self.settings["surroundings"]
-        world = (int(start.get("world", seed)) % (1 << 63), str(surroundings))
+        biome = start.get("biome") or options.get("biome") or self.settings["biome"]
+        world = (int(start.get("world", seed)) % (1 << 63), str(biome))
         place = (float(start["x"]), float(start["z"])) if "x" in start and "z" in start else None
         if self.game is None or world != self._world or not self._untouched(place):
             self._launch(world)
@@ -102,7 +102,7 @@ class McioGame(Game):
         assert self.game is not None, "_launch made it"
         self.reader.begin()
         obs, info = self.reader.observation(self.game.packet)
-        return obs, {**info, "world": world[0], "start": start or {"world": world[0], "surroundings": world[1]}}
+        return obs, {**info, "world": world[0], "start": start or {"world": world[0], "biome": world[1]}}
 
     def _untouched(self, place: tuple[float, float] | None) -> bool:
         if place is None:

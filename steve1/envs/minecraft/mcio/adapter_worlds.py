@@ -27,7 +27,7 @@ OPTIONS = {
     "toggleSprint": "false", "toggleCrouch": "false", "fovEffectScale": "1.0", "bobView": "true", "onboardAccessibility": "false",
     "soundCategory_master": "0.0", "lang": "en_us", "invertYMouse": "false", "hideGui": "false",
 }  # fmt: skip
-# A world of one biome gives what the surroundings promise; for the others the seed alone decides.
+# A world of one biome gives what the biome promises; for the others the seed alone decides.
 LEVEL_TYPES = {"meadow": "minecraft:single_biome_surface"}
 _RUNNING = f"steve1-run-{socket.gethostname()}-"
 

@@ -25,12 +25,12 @@ BACKEND = Backend(
 
 
 def make(
-    *, surroundings: str = "", width: int = 640, height: int = 360, instance: int = 0, task: str = "", mode: str = "fresh", **more: Any
+    *, biome: str = "", width: int = 640, height: int = 360, instance: int = 0, task: str = "", mode: str = "fresh", **more: Any
 ) -> WorkerEnv:
     """Start MineDojo's worker; its Minecraft starts with the first reset.
 
     Args:
-        surroundings: not used: tasks bring their own.
+        biome: not used: tasks bring their own.
         task: the programmatic task's id; a reset's start state {"task": id} overrules it.
         mode: "fresh": each new seed makes a new world; "fast": one world, another place in it for each episode.
         more: `resets_per_seed`; `headless`, `limits`, `limits_more` as WorkerEnv takes them.

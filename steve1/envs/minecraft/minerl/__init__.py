@@ -18,16 +18,16 @@ BACKEND = Backend(
 )  # fmt: skip
 
 
-def make(*, surroundings: str = "meadow", width: int = 640, height: int = 360, instance: int = 0, **more: Any) -> WorkerEnv:
+def make(*, biome: str = "meadow", width: int = 640, height: int = 360, instance: int = 0, **more: Any) -> WorkerEnv:
     """Start MineRL.
 
     Args:
-        surroundings: the spawn biome of resets that name none: "meadow" (plains), "forest", "shore" (beach).
+        biome: the spawn biome of resets that name none: "meadow" (plains), "forest", "shore" (beach).
         more: `resets_per_seed`; `headless`, `limits`, `limits_more` as WorkerEnv takes them.
 
     Raises:
         UserError: the environment is missing, MineRL in it is 0.4, or there is no Java 8.
     """
     own = {name: more.pop(name) for name in ("resets_per_seed",) if name in more}
-    settings = {"surroundings": surroundings, "java_home": java_home("minerl"), **own}
+    settings = {"biome": biome, "java_home": java_home("minerl"), **own}
     return WorkerEnv(BACKEND, settings, width=width, height=height, instance=instance, **more)

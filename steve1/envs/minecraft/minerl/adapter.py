@@ -86,13 +86,13 @@ def make_spec(width: int, height: int) -> Any:
 class MineRLGame(Game):
     """One Minecraft 1.16.5 under MineRL.
 
-    Settings: `surroundings` (spawn biome of resets that name none), `resets_per_seed` (2 for a build in which a new seed takes effect
+    Settings: `biome` (spawn biome of resets that name none), `resets_per_seed` (2 for a build in which a new seed takes effect
     only at the reset after).
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.width, self.height = int(settings["width"]), int(settings["height"])
-        self.surroundings = settings.get("surroundings", "meadow")
+        self.biome = settings.get("biome", "meadow")
         self.resets_per_seed = int(settings.get("resets_per_seed", 1))
         common.use_java(settings)
         common.use_ports(_manager(), settings)
@@ -111,10 +111,10 @@ class MineRLGame(Game):
         return self._javas
 
     def reset(self, seed: int, options: dict[str, Any]) -> tuple[Observation, Info]:
-        surroundings = options.get("surroundings") or self.surroundings
+        biome = options.get("biome") or self.biome
         self.spec.chosen = {
             "inventory": options.get("inventory") or {}, "place": common.start_place(options),
-            "biome": common.BIOMES.get(surroundings), "ticks": common.start_ticks(options),
+            "biome": common.BIOMES.get(biome), "ticks": common.start_ticks(options),
         }  # fmt: skip
         self._javas = []  # MineRL may replace its Java in a reset
         obs: Any = None

@@ -17,13 +17,13 @@ BACKEND = Backend(
 )  # fmt: skip
 
 
-def make(*, surroundings: str = "meadow", width: int = 640, height: int = 360, instance: int = 0, **more: Any) -> WorkerEnv:
-    """Start MineStudio's simulator. `surroundings` names the spawn biome as in `--env minerl`; `more` as there.
+def make(*, biome: str = "meadow", width: int = 640, height: int = 360, instance: int = 0, **more: Any) -> WorkerEnv:
+    """Start MineStudio's simulator. `biome` names the spawn biome as in `--env minerl`; `more` as there.
 
     Raises:
         UserError: the environment is missing, or there is no Java 8.
     """
     engine = interpreter_path("minestudio").parent.parent / "engine"
     own = {name: more.pop(name) for name in ("resets_per_seed",) if name in more}
-    settings = {**own, "surroundings": surroundings, "java_home": java_home("minestudio"), "engine_folder": str(engine)}
+    settings = {**own, "biome": biome, "java_home": java_home("minestudio"), "engine_folder": str(engine)}
     return WorkerEnv(BACKEND, settings, width=width, height=height, instance=instance, **more)

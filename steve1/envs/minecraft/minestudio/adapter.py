@@ -49,11 +49,11 @@ def _manager() -> Any:
 
 
 class MineStudioGame(Game):
-    """One Minecraft 1.16.5 under MineStudio. Settings: `surroundings`, `engine_folder`, `resets_per_seed` (as for MineRL)."""
+    """One Minecraft 1.16.5 under MineStudio. Settings: `biome`, `engine_folder`, `resets_per_seed` (as for MineRL)."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.width, self.height = int(settings["width"]), int(settings["height"])
-        self.surroundings = settings.get("surroundings", "meadow")
+        self.biome = settings.get("biome", "meadow")
         common.use_java(settings)
         simulator = _simulator(settings)
         report("making MineStudio's simulator")
@@ -71,7 +71,7 @@ class MineStudioGame(Game):
 
     def reset(self, seed: int, options: dict[str, Any]) -> tuple[Observation, Info]:
         task = self.sim.env.task
-        task.preferred_spawn_biome = common.BIOMES.get(options.get("surroundings") or self.surroundings)
+        task.preferred_spawn_biome = common.BIOMES.get(options.get("biome") or self.biome)
         items = common.stacks(options.get("inventory") or {})
         task.inventory = {slot: {"type": name, "quantity": count} for slot, (name, count) in enumerate(items)} or None
         self._javas = []
