@@ -16,7 +16,7 @@ bash tools/setup.sh --dev
 PYTHON=.venv/bin/python
 say() { printf '\n== %s\n' "$*"; }
 
-say "ruff";          "$PYTHON" -m ruff check .
+say "ruff";          "$PYTHON" -m ruff check .; "$PYTHON" -m ruff format --check .
 say "mypy";          "$PYTHON" -m mypy
 say "import-linter"; .venv/bin/lint-imports
 say "shell scripts"

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.policy import TINY
 from steve1.agent.agent import Agent
 from steve1.agent.batch import BatchAgent
 from steve1.agent.recorded import RecordedAgent
 from steve1.policy import GoalPolicy, PolicyConfig, read_model
-from benchmarks.policy import TINY
 
 TARGET_MS, TARGET_STEPS_PER_S = 3.0, 2000.0  # one H200 at 2x
 
@@ -71,7 +71,9 @@ def measure_acting(
 
 
 def _speed(agent: BatchAgent, frames: np.ndarray, goals: np.ndarray, steps: int) -> dict[str, float]:
-    return _timed(lambda: agent.log_probs(frames, goals)["buttons"][0, 0].item(), steps, agent.games)  # waits for the device
+    return _timed(
+        lambda: agent.log_probs(frames, goals)["buttons"][0, 0].item(), steps, agent.games
+    )  # waits for the device
 
 
 def _acting(agent: Agent, frame: np.ndarray, goal: np.ndarray, steps: int) -> dict[str, float]:

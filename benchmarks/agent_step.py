@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.policy import TINY, cost, matmul_rate, one_thread, timed
 from steve1.agent.agent import Agent
 from steve1.policy import GoalPolicy, PolicyConfig, read_model
-from benchmarks.policy import TINY, cost, matmul_rate, one_thread, timed
 
 TARGET_PERCENT = 50.0
 TARGET_RATIO = 1.2

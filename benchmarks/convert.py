@@ -18,14 +18,13 @@ from typing import Any
 import av
 import cv2
 
+from benchmarks.load import view, world
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.core.seeds import generator
-
-from benchmarks.load import view, world
+from steve1.data.media.video import FPS, VideoWriter
 from steve1.data.recordings.convert import ConvertSettings, convert_recording
 from steve1.data.recordings.recording import find_recordings
-from steve1.data.media.video import FPS, VideoWriter
 
 #: what is asked of one core, times real time
 TARGET = 8.0

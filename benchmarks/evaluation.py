@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steve1.core.paths import ROOT
-
-from steve1.evaluation.runner.campaign import OpenGame
 from steve1.evaluation.evaluate import evaluate
+from steve1.evaluation.runner.campaign import OpenGame
 from steve1.evaluation.settings import EvaluationSettings
 
 MINI = "data/mini/mini.weights"
@@ -41,7 +40,12 @@ def measure(episodes: int = 6, workers: Sequence[int] = (1, 2), policy: str = MI
         acting_share, reset_share: of an episode's seconds.
     """
     rate = injected.pop("rate", None) or game_rate()
-    found: dict[str, Any] = {"task": TASK, "episodes_per_worker": episodes, "game_steps_per_s": round(rate, 1), "cores": os.cpu_count() or 1}
+    found: dict[str, Any] = {
+        "task": TASK,
+        "episodes_per_worker": episodes,
+        "game_steps_per_s": round(rate, 1),
+        "cores": os.cpu_count() or 1,
+    }
     for who, name in (("nothing", "nothing"), (str(ROOT / policy), "policy")):
         for count in workers:
             found[f"{name}_{count}"] = run(who, count, episodes, rate, injected)
@@ -52,13 +56,21 @@ def run(contestant: str, workers: int, episodes: int, rate: float, injected: Map
     """One evaluation's figures, as `measure` describes them; `rate`: steps/s of the game alone."""
     with tempfile.TemporaryDirectory() as folder:
         settings = EvaluationSettings(
-            contestants=(contestant,), tasks=(TASK,), episodes=episodes * workers, workers=workers, folder=f"{folder}/run", similarity=0
+            contestants=(contestant,),
+            tasks=(TASK,),
+            episodes=episodes * workers,
+            workers=workers,
+            folder=f"{folder}/run",
+            similarity=0,
         )
         begin = time.perf_counter()
         report = evaluate(settings, **injected)
         wall = time.perf_counter() - begin
     steps = sum(int(line["steps"]) for line in report.lines)
-    spent = {name: sum(float(line["seconds"].get(name, 0.0)) for line in report.lines) for name in ("total", "reset", "acting", "game")}
+    spent = {
+        name: sum(float(line["seconds"].get(name, 0.0)) for line in report.lines)
+        for name in ("total", "reset", "acting", "game")
+    }
     playing = steps / (spent["total"] / workers)
     figures: dict[str, Any] = {
         "steps_per_s": round(steps / wall, 1), "playing_steps_per_s": round(playing, 1), "percent_of_game": round(100 * playing / rate, 1),

@@ -31,7 +31,9 @@ def measure(steps: int = 2000, width: int = 640, height: int = 360) -> dict[str,
         cpu_main_ms, cpu_worker_ms: processor time of one step on either side.
     """
     began = time.perf_counter()
-    with WorkerEnv(Backend("null", "steve1.envs.worker.adapter_null", lambda: sys.executable), width=width, height=height) as env:
+    with WorkerEnv(
+        Backend("null", "steve1.envs.worker.adapter_null", lambda: sys.executable), width=width, height=height
+    ) as env:
         started = time.perf_counter()
         env.reset(seed=0)
         reset = time.perf_counter()

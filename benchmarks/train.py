@@ -18,22 +18,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steve1.core.errors import UserError
 from benchmarks.load import make_dataset
+from benchmarks.policy import TINY, make_batch
+from steve1.core.errors import UserError
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.loading.sampling import ListEntry
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, PolicyConfig, PolicyState, read_model
-from benchmarks.policy import TINY, make_batch
 from steve1.policy.loss import head_loss
-from steve1.training.cache import FeatureCache
 from steve1.training.batches import Piece, pieces
+from steve1.training.cache import FeatureCache
+from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks, choose_device, choose_precision
+from steve1.training.logging.metrics import peak_memory_mb
 from steve1.training.memory import Method, estimate, flop_per_frame, stack_shapes
 from steve1.training.optim.optimizers import new_optimizer
-from steve1.training.distributed import Ranks, choose_device, choose_precision
-from steve1.training.config import TrainSettings
 from steve1.training.step import Stepper, autocast
-from steve1.training.logging.metrics import peak_memory_mb
 
 SIZES = {"tiny": TINY, "2x": PolicyConfig()}
 TARGET_RATIO = 15.0  # cached over full training

@@ -41,21 +41,29 @@ class Args:
 
 def main(args: Args) -> None:
     """Load, analyse, write, print the table."""
-    from steve1.evaluation.runner.campaign import slug
-    from steve1.evaluation.policies import load_clip, load_family_prior, parse_contestants
-    from steve1.evaluation.demonstrations import read_demonstrations
     from research.prior_analysis import analyse, prepare, render, write_analysis
+    from steve1.evaluation.demonstrations import read_demonstrations
+    from steve1.evaluation.policies import load_clip, load_family_prior, parse_contestants
+    from steve1.evaluation.runner.campaign import slug
     from steve1.evaluation.tasks.suite import load_suite
 
     paths = {"mineclip": args.mineclip_weights, "prior": args.prior_weights}
-    contestant = parse_contestants([args.weights], **{name: str(resolve(path)) for name, path in paths.items() if path})[0]
+    contestant = parse_contestants(
+        [args.weights], **{name: str(resolve(path)) for name, path in paths.items() if path}
+    )[0]
     suite = load_suite(args.suite or contestant.metadata.env)
     prompts = [(task.name, task.player, task.prompts["en"]) for task in suite.select(args.tasks)]
     prompts += [(prompt, "", prompt) for prompt in args.prompts]
     mineclip = load_clip(contestant.metadata)
     shown = read_demonstrations(args.dataset_dir, width=mineclip.embed_dim) if args.dataset_dir else []
-    material = prepare(prompts, mineclip, load_family_prior(contestant.metadata), shown, samples=args.samples, seed=args.seed)
-    folder = Path(args.output_dir).expanduser() if args.output_dir else ROOT / "data" / "prior_analyses" / slug(contestant.name)
+    material = prepare(
+        prompts, mineclip, load_family_prior(contestant.metadata), shown, samples=args.samples, seed=args.seed
+    )
+    folder = (
+        Path(args.output_dir).expanduser()
+        if args.output_dir
+        else ROOT / "data" / "prior_analyses" / slug(contestant.name)
+    )
     written = write_analysis(material, folder, seed=args.seed)
     print(render(analyse(material)).split("\n\n![")[0])
     print("\nfiles: " + ", ".join(display(path) for path in written.values()))

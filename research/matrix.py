@@ -13,11 +13,10 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, write_json
-
-from steve1.evaluation.runner.campaign import Plan, Row, play_all, slug
-from steve1.evaluation.policies import NO_GOAL, Contestant
 from steve1.evaluation.evaluate import make_plan, means_of
+from steve1.evaluation.policies import NO_GOAL, Contestant
 from steve1.evaluation.report.report import cell_text, markdown_table, p_text
+from steve1.evaluation.runner.campaign import Plan, Row, play_all, slug
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.summary import matrix
 
@@ -66,24 +65,32 @@ def render(found: Mapping[str, Any], plan: Plan) -> str:
     body = []
     for row in found["rows"]:
         cells = found["cells"][row]
-        body.append([label(row), *(f"**{cell_text(cells.get(task))}**" if task == row else cell_text(cells.get(task)) for task in tasks)])
+        body.append(
+            [
+                label(row),
+                *(f"**{cell_text(cells.get(task))}**" if task == row else cell_text(cells.get(task)) for task in tasks),
+            ]
+        )
     tests = []
     for task, test in found["tests"].items():
         own, other = (f"{test[f'{who}_successes']}/{test[f'{who}_episodes']}" for who in ("own", "other"))
         tests.append([task, own, other, p_text(test["p_fisher"]), "yes" if test["p_fisher"] < 0.05 else "no"])
     facts = plan.contestants[0].facts()
-    return "\n\n".join(
-        [
-            f"# Prompt matrix: {plan.contestants[0].name}",
-            "Asked for (row), success of each task (column): successes of episodes with Wilson's 95 % interval. "
-            "All rows have the same seeds and start states.",
-            markdown_table(["asked for", *tasks], body),
-            "Each task's own prompt against all other prompts and no goal, pooled (Fisher's exact test, one-sided):",
-            markdown_table(["task", "own prompt", "others", "p", "p < 0.05"], tests),
-            f"Weights {facts.get('weights', '')}, sha256 {facts.get('sha256', '')[:12]}, cond_scale {facts.get('cond_scale', '')}, temperature {facts.get('temperature', '')}, "
-            f"seed {plan.seed}, {plan.episodes} episodes a row and place, {plan.suite.path.name}.",
-        ]
-    ) + "\n"
+    return (
+        "\n\n".join(
+            [
+                f"# Prompt matrix: {plan.contestants[0].name}",
+                "Asked for (row), success of each task (column): successes of episodes with Wilson's 95 % interval. "
+                "All rows have the same seeds and start states.",
+                markdown_table(["asked for", *tasks], body),
+                "Each task's own prompt against all other prompts and no goal, pooled (Fisher's exact test, one-sided):",
+                markdown_table(["task", "own prompt", "others", "p", "p < 0.05"], tests),
+                f"Weights {facts.get('weights', '')}, sha256 {facts.get('sha256', '')[:12]}, cond_scale {facts.get('cond_scale', '')}, temperature {facts.get('temperature', '')}, "
+                f"seed {plan.seed}, {plan.episodes} episodes a row and place, {plan.suite.path.name}.",
+            ]
+        )
+        + "\n"
+    )
 
 
 def heat_map(found: Mapping[str, Any], title: str, path: Path) -> None:
@@ -108,9 +115,13 @@ def heat_map(found: Mapping[str, Any], title: str, path: Path) -> None:
             cell = found["cells"][row].get(task)
             if cell:
                 colour = "black" if cell["rate"] > 0.6 else "white"
-                axes.text(x, y, f"{cell['successes']}/{cell['episodes']}", ha="center", va="center", color=colour, fontsize=9)
+                axes.text(
+                    x, y, f"{cell['successes']}/{cell['episodes']}", ha="center", va="center", color=colour, fontsize=9
+                )
             if row == task:
-                axes.add_patch(pyplot.Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, fill=False, edgecolor="red", linewidth=2))
+                axes.add_patch(
+                    pyplot.Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, fill=False, edgecolor="red", linewidth=2)
+                )
     figure.colorbar(image, ax=axes, label="success rate")
     with atomic_path(path) as part:
         figure.savefig(part, dpi=130)

@@ -16,14 +16,14 @@ from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json
 from steve1.core.paths import ROOT, display, resolve
-from steve1.evaluation.runner.log import EpisodeLog
 from steve1.evaluation.report.report import cell_text, interval_text, markdown_table, p_text
+from steve1.evaluation.runner.log import EpisodeLog
 from steve1.evaluation.statistics.summary import Line, compare, own_row, rate
 from steve1.policy import read_model
-from steve1.training.report.findings import Run, read_run
-from steve1.training.memory import Method, parameter_counts
-from steve1.training.logging.reporter import rate_text
 from steve1.training.config import TrainSettings
+from steve1.training.logging.reporter import rate_text
+from steve1.training.memory import Method, parameter_counts
+from steve1.training.report.findings import Run, read_run
 
 METHODS = {
     "full": "full",
@@ -76,7 +76,11 @@ def page(args: Args) -> str:
     lines = [*logs[""], *logs["_goal"]]
     base = next((str(each) for kind in logs for each in contestants(args.name + kind)), "")
     if not lines:
-        raise UserError("No episode of this measurement has been played.", where=f"data/evaluations/{args.name}", todo="bash tools/measure_methods.sh")
+        raise UserError(
+            "No episode of this measurement has been played.",
+            where=f"data/evaluations/{args.name}",
+            todo="bash tools/measure_methods.sh",
+        )
     tasks = (args.new_task, *args.old_tasks)
     rows = [["as it starts", "–", "–", *cells(logs[""] or lines, base, base, tasks), "", ""]]
     for method, words in METHODS.items():
@@ -84,7 +88,14 @@ def page(args: Args) -> str:
         own = logs["_goal"] if method == "goal" else logs[""]
         if any(line["contestant"] == who for line in own):
             unlosable = "cannot be lost" if method == "goal" else "–"
-            rows.append([words, *training(args.name, method), *cells(own, who, base, tasks, unlosable), *losses(args.name, method)])
+            rows.append(
+                [
+                    words,
+                    *training(args.name, method),
+                    *cells(own, who, base, tasks, unlosable),
+                    *losses(args.name, method),
+                ]
+            )
     head = ["method", "trained numbers", "rate", f"{words_of(args.new_task)} (new)", "against the start", f"{OLD} together", "against the start",
             *(words_of(task) for task in args.old_tasks), "loss, new skill", f"loss, {OLD}"]  # fmt: skip
     return markdown_table(head, rows) + "\n\n" + grounds(args, lines) + "\n"
@@ -112,7 +123,11 @@ def words_of(task: str) -> str:
 def pooled(lines: Sequence[Line], who: str, tasks: Sequence[str]) -> list[dict[str, Any]]:
     """Episodes of several tasks as if of one: a success is a success."""
     return [
-        {"number": (task, line["number"]), "success": {OLD: line["success"][task]}, "measure": {OLD: float(line["success"][task])}}
+        {
+            "number": (task, line["number"]),
+            "success": {OLD: line["success"][task]},
+            "measure": {OLD: float(line["success"][task])},
+        }
         for task in tasks
         for line in own_row(lines, task, who)
     ]
@@ -180,7 +195,9 @@ def grounds(args: Args, lines: Sequence[Line]) -> str:
         f"{len(lines)} episodes on the same places and seeds for all. Successes with 95 % Wilson intervals; changes in points with 95 % intervals of the "
         "paired difference and McNemar's exact p, not corrected for the number of methods.",
         f"Trained on {', '.join(f'{count:,}' for count in frames)} frames each." if frames else "",
-        f"Trained frames a second (median of the console lines; with a frozen CNN from cached features): {', '.join(speeds)}." if speeds else "",
+        f"Trained frames a second (median of the console lines; with a frozen CNN from cached features): {', '.join(speeds)}."
+        if speeds
+        else "",
     ]
     return " ".join(part for part in parts if part)
 

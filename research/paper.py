@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.pickles import load_restricted
+from steve1.evaluation.demonstrations import read_demonstrations, typical
+from steve1.evaluation.policies import Bench, Contestant
+from steve1.evaluation.tasks.suite import Suite
 from steve1.rollout.play import play
 from steve1.rollout.supervise import SupervisedEnv
 from steve1.rollout.trace import Trace
 from steve1.rollout.video import EpisodeVideo
-
-from steve1.evaluation.policies import Bench, Contestant
-from steve1.evaluation.demonstrations import read_demonstrations, typical
-from steve1.evaluation.tasks.suite import Suite
 
 FILE = Path(__file__).with_name("paper_prompts.yaml")
 Goal = NDArray[np.float32]
@@ -70,21 +69,38 @@ def published_goals(path: Path) -> dict[str, Goal]:
     elif path.is_file():
         try:
             with zipfile.ZipFile(path) as archive:
-                found = {Path(name).stem: load_restricted(archive.read(name)) for name in archive.namelist() if name.endswith(".pkl")}
+                found = {
+                    Path(name).stem: load_restricted(archive.read(name))
+                    for name in archive.namelist()
+                    if name.endswith(".pkl")
+                }
         except zipfile.BadZipFile as fault:
-            raise UserError("This file of visual prompts is no zip.", where=path, got=str(fault), todo="bash 0_download_weights.sh") from fault
+            raise UserError(
+                "This file of visual prompts is no zip.", where=path, got=str(fault), todo="bash 0_download_weights.sh"
+            ) from fault
     goals: dict[str, Goal] = {}
     for name, value in found.items():
-        row = np.asarray(value, dtype=np.float32).reshape(-1) if isinstance(value, (np.ndarray, list, tuple)) else np.zeros(0, np.float32)
+        row = (
+            np.asarray(value, dtype=np.float32).reshape(-1)
+            if isinstance(value, (np.ndarray, list, tuple))
+            else np.zeros(0, np.float32)
+        )
         if not row.size or not np.isfinite(row).all():
             raise UserError("This visual prompt is no embedding.", where=f"{path}: {name}", got=type(value).__name__)
         goals[name] = row
     if not goals:
-        raise UserError("There are no visual prompts.", where=path, expected="<name>.pkl, e.g. dig.pkl", todo="bash 0_download_weights.sh, or --demonstrations")
+        raise UserError(
+            "There are no visual prompts.",
+            where=path,
+            expected="<name>.pkl, e.g. dig.pkl",
+            todo="bash 0_download_weights.sh, or --demonstrations",
+        )
     return goals
 
 
-def demonstrated_goals(prompts: Sequence[PaperPrompt], suite: Suite, folders: Sequence[str], width: int) -> dict[str, Goal]:
+def demonstrated_goals(
+    prompts: Sequence[PaperPrompt], suite: Suite, folders: Sequence[str], width: int
+) -> dict[str, Goal]:
     """{name: goal} from demonstrations of the tasks that the prompts are about; prompts without any are left out."""
     shown = read_demonstrations(folders, width=width)
     goals: dict[str, Goal] = {}
@@ -97,20 +113,37 @@ def demonstrated_goals(prompts: Sequence[PaperPrompt], suite: Suite, folders: Se
 
 
 def films_to_make(
-    prompts: Sequence[PaperPrompt], text: Mapping[str, Goal], visual: Mapping[str, Goal], scales: tuple[float, float], folder: Path
+    prompts: Sequence[PaperPrompt],
+    text: Mapping[str, Goal],
+    visual: Mapping[str, Goal],
+    scales: tuple[float, float],
+    folder: Path,
 ) -> list[Film]:
     """One film for each prompt and kind of goal that there is; names as in the published script."""
     found = []
     for kind, goals, scale in (("Text", text, scales[0]), ("Visual", visual, scales[1])):
         for prompt in prompts:
             if prompt.name in goals:
-                found.append(Film(prompt, kind, goals[prompt.name], scale, folder / f"{prompt.name} - {kind} Prompt.mp4"))
+                found.append(
+                    Film(prompt, kind, goals[prompt.name], scale, folder / f"{prompt.name} - {kind} Prompt.mp4")
+                )
     return found
 
 
-def make_film(film: Film, contestant: Contestant, bench: Bench, game: SupervisedEnv, start: Mapping[str, Any], options: Mapping[str, Any], steps: int, seed: int) -> Trace:
+def make_film(
+    film: Film,
+    contestant: Contestant,
+    bench: Bench,
+    game: SupervisedEnv,
+    start: Mapping[str, Any],
+    options: Mapping[str, Any],
+    steps: int,
+    seed: int,
+) -> Trace:
     """Play and film one prompt; the trace lies beside the video."""
-    player = dataclasses.replace(contestant, metadata=dataclasses.replace(contestant.metadata, cond_scale=film.cond_scale))
+    player = dataclasses.replace(
+        contestant, metadata=dataclasses.replace(contestant.metadata, cond_scale=film.cond_scale)
+    )
     bench.prepare(player, film.goal)
     caption = film.prompt.prompt if film.kind == "Text" else f"{film.prompt.name} (visual prompt)"
 
@@ -118,7 +151,9 @@ def make_film(film: Film, contestant: Contestant, bench: Bench, game: Supervised
         actor = bench.actor(player, film.goal, seed)
         facts = {"prompt": caption, "kind": film.kind, "cond_scale": film.cond_scale}
         with EpisodeVideo(film.path, caption, steps, title=contestant.name) as video:
-            return play(actor, env, steps, seed=seed, start=start, options=options, on_frame=video.on_frame, metadata=facts)
+            return play(
+                actor, env, steps, seed=seed, start=start, options=options, on_frame=video.on_frame, metadata=facts
+            )
 
     trace = game.episode(episode)
     trace.save(film.path.with_suffix(""))

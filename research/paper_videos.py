@@ -57,16 +57,15 @@ class Args:
 
 def main(args: Args) -> None:
     """Check, load once, film what is missing."""
-    from steve1.core.seeds import integer
-    from steve1.evaluation.runner.campaign import slug
-    from steve1.evaluation.policies import Bench, environment_threads, parse_contestants
-    from steve1.evaluation.runner.episodes import starts_for
     from research.paper import films_to_make, make_film
+    from steve1.commands.play.play import playable
     from steve1.core.processes import limit_threads
+    from steve1.core.seeds import integer
+    from steve1.evaluation.policies import Bench, environment_threads, parse_contestants
+    from steve1.evaluation.runner.campaign import slug
+    from steve1.evaluation.runner.episodes import starts_for
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.rollout.supervise import SupervisedEnv
-
-    from steve1.commands.play.play import playable
 
     chosen, kinds = _chosen(args), [kind.lower() for kind in args.kinds]
     files = {"model": args.in_model, "mineclip": args.mineclip_weights, "prior": args.prior_weights}
@@ -89,7 +88,9 @@ def main(args: Args) -> None:
             options: dict[str, Any] = {**(task.reset_options() if task else {}), "biome": film.prompt.biome}
             start = starts[integer(args.seed, film.prompt.name) % len(starts)]
             trace = make_film(film, contestant, bench, game, start, options, args.gameplay_length, args.seed)
-            verdict = f", {task.measure_name}: {task.judge(trace)[1]:.1f}" if task and task.biome == film.prompt.biome else ""
+            verdict = (
+                f", {task.measure_name}: {task.judge(trace)[1]:.1f}" if task and task.biome == film.prompt.biome else ""
+            )
             print(f"[{number}/{len(missing)}] {display(film.path)}: {len(trace)} steps{verdict}", flush=True)
 
 
@@ -116,8 +117,8 @@ def _chosen(args: Args) -> list[Any]:
 
 def _goals(args: Args, contestant: Any, chosen: list[Any], kinds: list[str], suite: Any) -> dict[str, dict[str, Any]]:
     """{"text": {name: goal}, "visual": {name: goal}}; MineCLIP and the prior are loaded once, and let go of."""
-    from steve1.evaluation.policies import prompt_goals
     from research.paper import demonstrated_goals, published_goals
+    from steve1.evaluation.policies import prompt_goals
     from steve1.policy import read_model
 
     found: dict[str, dict[str, Any]] = {"text": {}, "visual": {}}
@@ -132,12 +133,16 @@ def _goals(args: Args, contestant: Any, chosen: list[Any], kinds: list[str], sui
     else:
         path = resolve(args.visual_prompts)
         if not path.exists() and "text" in kinds:
-            print(f"visual prompts are left out: {display(path)} is not there (bash 0_download_weights.sh), and no --demonstrations were named")
+            print(
+                f"visual prompts are left out: {display(path)} is not there (bash 0_download_weights.sh), and no --demonstrations were named"
+            )
             return found
         found["visual"] = published_goals(Path(path))
     fitting = {name: goal for name, goal in found["visual"].items() if len(goal) == size}
     if len(fitting) < len(found["visual"]):
-        print(f"visual prompts of another MineCLIP are left out (the policy's goals have {size} numbers); pass --demonstrations")
+        print(
+            f"visual prompts of another MineCLIP are left out (the policy's goals have {size} numbers); pass --demonstrations"
+        )
     found["visual"] = fitting
     left_out = [prompt.name for prompt in chosen if prompt.name not in fitting]
     if fitting and left_out:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, write_json
 from steve1.core.seeds import generator
-
 from steve1.evaluation.demonstrations import Shown, typical, unit
 
 Rows = NDArray[np.float32]
@@ -44,7 +43,13 @@ class Material:
 
 
 def prepare(
-    prompts: Sequence[tuple[str, str, str]], mineclip: Any, prior: Any, shown: Sequence[Shown], *, samples: int = 32, seed: int = 0
+    prompts: Sequence[tuple[str, str, str]],
+    mineclip: Any,
+    prior: Any,
+    shown: Sequence[Shown],
+    *,
+    samples: int = 32,
+    seed: int = 0,
 ) -> Material:
     """Embed (name, behaviour, prompt) triples and draw the prior's samples.
 
@@ -52,9 +57,16 @@ def prepare(
         UserError: no prompts, fewer than two samples, or MineCLIP and prior of different widths.
     """
     if not prompts or samples < 2:
-        raise UserError("The analysis needs prompts, and at least two samples of each.", got=f"{len(prompts)} prompts, {samples} samples")
+        raise UserError(
+            "The analysis needs prompts, and at least two samples of each.",
+            got=f"{len(prompts)} prompts, {samples} samples",
+        )
     if mineclip.embed_dim != prior.embed_dim:
-        raise UserError("MineCLIP and the prior are of different families.", expected=f"a prior of width {mineclip.embed_dim}", got=prior.embed_dim)
+        raise UserError(
+            "MineCLIP and the prior are of different families.",
+            expected=f"a prior of width {mineclip.embed_dim}",
+            got=prior.embed_dim,
+        )
     names, behaviours, texts = zip(*prompts)
     embedded = [mineclip.encode_text([text]) for text in texts]
     drawn = np.stack([prior.samples(row, seed, samples).cpu().numpy() for row in embedded]).astype(np.float32)
@@ -142,7 +154,14 @@ def nearest(goal: Rows, shown: Sequence[Shown], count: int = 3) -> list[dict[str
         if len(each.goals):
             cosine = unit(each.goals) @ unit(goal)
             best = int(cosine.argmax())
-            found.append({"source": each.source, "frame": int(each.frames[best]), "behaviour": each.behaviour, "cosine": float(cosine[best])})
+            found.append(
+                {
+                    "source": each.source,
+                    "frame": int(each.frames[best]),
+                    "behaviour": each.behaviour,
+                    "cosine": float(cosine[best]),
+                }
+            )
     return sorted(found, key=lambda entry: -entry["cosine"])[:count]
 
 
@@ -165,9 +184,14 @@ def analyse(material: Material) -> dict[str, Any]:
             column = list(groups).index(own)
             for kind, table in cosines.items():
                 order = np.argsort(-table[index])
-                entry[f"{kind}_own"], entry[f"{kind}_rank"] = float(table[index, column]), int(np.flatnonzero(order == column)[0]) + 1
+                entry[f"{kind}_own"], entry[f"{kind}_rank"] = (
+                    float(table[index, column]),
+                    int(np.flatnonzero(order == column)[0]) + 1,
+                )
             entry["goal_to_shown"] = float(unit(goals[index]) @ unit(typical(groups[own])[0]))
-            entry["demonstrations_spread"] = 1 - float((unit(thinned(groups[own], 2000)) @ unit(unit(thinned(groups[own], 2000)).mean(axis=0))).mean())
+            entry["demonstrations_spread"] = 1 - float(
+                (unit(thinned(groups[own], 2000)) @ unit(unit(thinned(groups[own], 2000)).mean(axis=0))).mean()
+            )
         prompts.append(entry)
     return {"behaviours": list(groups), "prompts": prompts, "between_prompts": (unit(goals) @ unit(goals).T).tolist(),
             "between_texts": (unit(material.text) @ unit(material.text).T).tolist(),
@@ -198,12 +222,34 @@ def render(found: Mapping[str, Any]) -> str:
     rows = []
     for entry in found["prompts"]:
         known = "prior_own" in entry
-        ranks = [f"{entry[f'{kind}_own']:.2f}, {entry[f'{kind}_rank']}. of {count}" if known else "–" for kind in ("prior", "text")]
+        ranks = [
+            f"{entry[f'{kind}_own']:.2f}, {entry[f'{kind}_rank']}. of {count}" if known else "–"
+            for kind in ("prior", "text")
+        ]
         first = entry["nearest"][0] if entry["nearest"] else None
         near = f"{first['source']} frame {first['frame']} ({first['cosine']:.2f})" if first else "–"
         spread = f"{entry['spread']:.3f}" + (f" / {entry['demonstrations_spread']:.3f}" if known else "")
-        rows.append([entry["name"], entry["prompt"], *ranks, f"{entry['text_to_goal']:.2f}", f"{entry['norm']:.1f} / {entry['text_norm']:.1f}", spread, near])
-    head = ["prompt of", "text", "goal to own demonstrations", "text to own demonstrations", "text to goal", "length goal / text", "spread samples / demonstrations", "nearest demonstration"]
+        rows.append(
+            [
+                entry["name"],
+                entry["prompt"],
+                *ranks,
+                f"{entry['text_to_goal']:.2f}",
+                f"{entry['norm']:.1f} / {entry['text_norm']:.1f}",
+                spread,
+                near,
+            ]
+        )
+    head = [
+        "prompt of",
+        "text",
+        "goal to own demonstrations",
+        "text to own demonstrations",
+        "text to goal",
+        "length goal / text",
+        "spread samples / demonstrations",
+        "nearest demonstration",
+    ]
     wrong = [entry["name"] for entry in found["prompts"] if entry.get("prior_rank", 1) > 1]
     verdict = (
         f"The goals of {', '.join(wrong)} are nearer to demonstrations of something else than to their own: look at the prior there first."

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from steve1.core.files import atomic_path
-
-from steve1.evaluation.demonstrations import unit
 from research.prior_analysis import Material, by_behaviour, pca, thinned, tsne
+from steve1.core.files import atomic_path
+from steve1.evaluation.demonstrations import unit
 
 _PER_BEHAVIOUR = 60
 
@@ -41,7 +40,9 @@ def similarity(found: Mapping[str, Any], names: Sequence[str], path: Path) -> No
               ("text and demonstrations", np.array(found["cosine_text"]), found["behaviours"]),
               ("goals among themselves", np.array(found["between_prompts"]), names)]  # fmt: skip
     panels = [panel for panel in panels if panel[1].size]
-    figure, grid = pyplot.subplots(1, len(panels), figsize=(5.2 * len(panels), 1.8 + 0.36 * len(names)), layout="constrained", squeeze=False)
+    figure, grid = pyplot.subplots(
+        1, len(panels), figsize=(5.2 * len(panels), 1.8 + 0.36 * len(names)), layout="constrained", squeeze=False
+    )
     for axes, (title, table, columns) in zip(grid[0], panels):
         image = axes.imshow(table, cmap="viridis", aspect="auto")
         axes.set_title(title, fontsize=10)
@@ -49,7 +50,15 @@ def similarity(found: Mapping[str, Any], names: Sequence[str], path: Path) -> No
         axes.set_yticks(range(len(names)), names, fontsize=8)
         middle = (table.min() + table.max()) / 2
         for y, x in np.ndindex(*table.shape):
-            axes.text(x, y, f"{table[y, x]:.2f}", ha="center", va="center", fontsize=6, color="black" if table[y, x] > middle else "white")
+            axes.text(
+                x,
+                y,
+                f"{table[y, x]:.2f}",
+                ha="center",
+                va="center",
+                fontsize=6,
+                color="black" if table[y, x] > middle else "white",
+            )
         figure.colorbar(image, ax=axes, shrink=0.8)
     _save(figure, path)
 
@@ -93,8 +102,18 @@ def spread(material: Material, found: Mapping[str, Any], path: Path) -> None:
     pyplot = _pyplot()
     place = np.arange(len(material.names))
     figure, axes = pyplot.subplots(figsize=(2 + 0.75 * len(place), 3.6), layout="constrained")
-    axes.bar(place - 0.2, [entry["spread"] for entry in found["prompts"]], 0.4, label=f"{material.samples.shape[1]} samples of the prior")
-    axes.bar(place + 0.2, [entry.get("demonstrations_spread", 0.0) for entry in found["prompts"]], 0.4, label="demonstrations")
+    axes.bar(
+        place - 0.2,
+        [entry["spread"] for entry in found["prompts"]],
+        0.4,
+        label=f"{material.samples.shape[1]} samples of the prior",
+    )
+    axes.bar(
+        place + 0.2,
+        [entry.get("demonstrations_spread", 0.0) for entry in found["prompts"]],
+        0.4,
+        label="demonstrations",
+    )
     axes.set_xticks(place, material.names, rotation=35, ha="right", fontsize=8)
     axes.set_ylabel("1 - mean cosine with the mean")
     axes.legend(fontsize=8)

@@ -29,14 +29,15 @@ class Args(PlaySettings):
 
 def main(args: Args) -> None:
     """Play, print the matrix."""
+    from research.matrix import render
+    from steve1.commands.play.play import playable
     from steve1.evaluation import prompt_matrix
     from steve1.evaluation.policies import guess_family_env, parse_contestants
-    from research.matrix import render
-
-    from steve1.commands.play.play import playable
 
     env = playable(guess_family_env(parse_contestants([args.weights], model=args.in_model), args.env))
-    settings = EvaluationSettings(contestants=[args.weights], tasks=args.tasks, similarity=0, **{**args.values(), "env": env})
+    settings = EvaluationSettings(
+        contestants=[args.weights], tasks=args.tasks, similarity=0, **{**args.values(), "env": env}
+    )
     found, plan, paths = prompt_matrix(settings, args.prompts, args.random_row)
     print("\n" + render(found, plan))
     print("files: " + ", ".join(display(path) for path in paths.values()))

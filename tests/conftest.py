@@ -56,7 +56,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("game") and _game_missing():
-        pytest.fail(f"the game could have been installed here and was not: {_game_missing()} missing; run: bash tools/setup.sh")
+        pytest.fail(
+            f"the game could have been installed here and was not: {_game_missing()} missing; run: bash tools/setup.sh"
+        )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -69,4 +71,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 counts[kind][outcome] += 1
     for kind, count in counts.items():
         if count:
-            terminalreporter.write_line(f"{kind:>5}: " + ", ".join(f"{number} {outcome}" for outcome, number in count.items()))
+            terminalreporter.write_line(
+                f"{kind:>5}: " + ", ".join(f"{number} {outcome}" for outcome, number in count.items())
+            )

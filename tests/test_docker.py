@@ -17,7 +17,11 @@ FILES = sorted((ROOT / "docker").glob("Dockerfile*"))
 def instructions(path: Path) -> list[tuple[str, str]]:
     """(instruction, its words), comments dropped and continued lines joined."""
     lines = "".join(line for line in path.read_text().splitlines(keepends=True) if not line.startswith("#"))
-    return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in re.sub(r"\\\n\s*", " ", lines).splitlines() if line.strip()]
+    return [
+        (line.split(None, 1)[0], line.split(None, 1)[1])
+        for line in re.sub(r"\\\n\s*", " ", lines).splitlines()
+        if line.strip()
+    ]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

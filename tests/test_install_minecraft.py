@@ -11,7 +11,24 @@ import pytest
 from steve1.core.paths import ROOT
 from tests.envs.standins.making import make_java
 
-TOOLS = ("bash", "sh", "sed", "head", "basename", "dirname", "mkdir", "rm", "cp", "mv", "awk", "uname", "grep", "cat", "touch", "ls")
+TOOLS = (
+    "bash",
+    "sh",
+    "sed",
+    "head",
+    "basename",
+    "dirname",
+    "mkdir",
+    "rm",
+    "cp",
+    "mv",
+    "awk",
+    "uname",
+    "grep",
+    "cat",
+    "touch",
+    "ls",
+)
 GRADLE = """buildscript {
     repositories {
         maven { url 'https://jitpack.io' }
@@ -71,7 +88,14 @@ class Box:
             "PATH": str(self.bin), "HOME": str(self.folder), "FOLDER": str(self.folder / "backends"), "JAVA_HOME": self.java_home,
             "GRADLE_FILE": str(self.folder / "build.gradle"), **more,
         }  # fmt: skip
-        done = subprocess.run(["bash", str(ROOT / "tools" / "install_minecraft.sh"), *arguments], env=environment, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(
+            ["bash", str(ROOT / "tools" / "install_minecraft.sh"), *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
         return done.returncode, done.stdout + done.stderr
 
     def home(self, name: str) -> Path:
@@ -85,7 +109,10 @@ def box(tmp_path: Path) -> Box:
 
 def no_java(box: Box) -> bool:
     """Whether the machine that runs the tests keeps a Java 8 where the script looks."""
-    return not any("1.8" in path.name or path.name.startswith(("java-8", "temurin-8", "zulu8")) for path in Path("/usr/lib/jvm").glob("*"))
+    return not any(
+        "1.8" in path.name or path.name.startswith(("java-8", "temurin-8", "zulu8"))
+        for path in Path("/usr/lib/jvm").glob("*")
+    )
 
 
 def test_mcio_is_installed_once_and_the_second_run_changes_nothing(box: Box) -> None:

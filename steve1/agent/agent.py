@@ -139,7 +139,9 @@ class Agent:
         shape = (rows, self._heads, -1)
         bias = (basis.reshape(shape) @ distances[:, distances.shape[1] - seen :])[:, :, None]
         keys, values = (each.view(rows, seen, self._heads, -1).transpose(1, 2) for each in (keys, values))
-        heads = F.scaled_dot_product_attention(query.reshape(shape)[:, :, None], keys, values, attn_mask=bias, scale=self._scale)
+        heads = F.scaled_dot_product_attention(
+            query.reshape(shape)[:, :, None], keys, values, attn_mask=bias, scale=self._scale
+        )
         return heads.reshape(rows, size)
 
     def _choose(self, log_probs: Tensor) -> int:
@@ -161,7 +163,11 @@ def checked_temperature(temperature: float) -> float:
         UserError: not a finite number above 0.
     """
     if not (np.isfinite(temperature) and temperature > 0):
-        raise UserError("The temperature has to be a number above 0.", got=str(temperature), todo="for the likeliest action pass --deterministic")
+        raise UserError(
+            "The temperature has to be a number above 0.",
+            got=str(temperature),
+            todo="for the likeliest action pass --deterministic",
+        )
     return float(temperature)
 
 

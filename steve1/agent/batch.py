@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from steve1.actions import EnvAction, env_action
+from steve1.agent.agent import checked_temperature, draw, guided
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.core.seeds import generator
 from steve1.policy import GoalPolicy, PolicyState
 from steve1.policy.attention import Block
-
-from steve1.agent.agent import checked_temperature, draw, guided
 
 WARM_UP = 3  # steps before a recording, in which libraries choose their kernels
 
@@ -87,7 +86,9 @@ class BatchAgent:
     def state(self) -> PolicyState:
         """A copy of the memory in the policy's own form: row g is game g's under its goal; where there is guidance, row G + g under no goal."""
         window = len(self._slots)
-        rows = self._memory.index_select(3, (self._slots + self._at) % window)  # the next slot to be written holds the oldest step
+        rows = self._memory.index_select(
+            3, (self._slots + self._at) % window
+        )  # the next slot to be written holds the oldest step
         mask = self._slots >= window - self._filled[:, None]
         rows = torch.where(mask[None, None, :, :, None], rows, torch.zeros_like(rows))
         return PolicyState(tuple(rows[:, 0]), tuple(rows[:, 1]), mask[:, None])

@@ -13,11 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from steve1.core.frames import agent_frame
-from steve1.policy import GoalPolicy, PolicyState
-
 from steve1.agent.agent import Agent, Goal
 from steve1.agent.batch import BatchAgent
+from steve1.core.frames import agent_frame
+from steve1.policy import GoalPolicy, PolicyState
 
 
 class RecordedAgent(Agent):
@@ -31,7 +30,9 @@ class RecordedAgent(Agent):
 
     def __init__(self, policy: GoalPolicy, *, precision: torch.dtype = torch.float32, **more: Any) -> None:
         super().__init__(policy, **more)
-        self._stepper = BatchAgent(policy, 1, cond_scale=self.cond_scale, precision=precision, graph=policy.device.type == "cuda")
+        self._stepper = BatchAgent(
+            policy, 1, cond_scale=self.cond_scale, precision=precision, graph=policy.device.type == "cuda"
+        )
         self._no_goal = torch.zeros((1, policy.config.mineclip_embed_dim))
 
     def reset(self, seed: int | None = None) -> None:
@@ -49,4 +50,6 @@ class RecordedAgent(Agent):
         """As Agent's."""
         goals = self._no_goal if goal is None else self._goal_tensor(goal)[None]
         found = self._stepper.log_probs(agent_frame(frame)[None], goals)
-        return {name: rows[0].to("cpu", copy=True) for name, rows in found.items()}  # the next step writes over the rows
+        return {
+            name: rows[0].to("cpu", copy=True) for name, rows in found.items()
+        }  # the next step writes over the rows

@@ -47,7 +47,11 @@ class SlotAgent:
 
     @torch.inference_mode()
     def step(
-        self, slots: Sequence[int], frames: Sequence[NDArray[np.uint8]], goals: NDArray[np.float32], scales: Sequence[float]
+        self,
+        slots: Sequence[int],
+        frames: Sequence[NDArray[np.uint8]],
+        goals: NDArray[np.float32],
+        scales: Sequence[float],
     ) -> dict[str, Tensor]:
         """Advance `slots`, each once.
 
@@ -70,11 +74,15 @@ class SlotAgent:
         wanted[: len(slots)] = torch.as_tensor(goals, dtype=torch.float32, device=device)
         rows = np.array([2 * slot for slot in slots] + [2 * slots[index] + 1 for index in both])
         steps = self._steps[[row // 2 for row in rows]]
-        latent = self._advance(features[source], wanted, torch.from_numpy(rows).to(device), torch.from_numpy(steps).to(device))
+        latent = self._advance(
+            features[source], wanted, torch.from_numpy(rows).to(device), torch.from_numpy(steps).to(device)
+        )
         self._steps[list(slots)] += 1
         latent, free = latent[: len(slots)], latent[len(slots) :]
         if both:
-            latent[both] = guided(latent[both], free, torch.tensor([scales[index] for index in both], device=device)[:, None])
+            latent[both] = guided(
+                latent[both], free, torch.tensor([scales[index] for index in both], device=device)[:, None]
+            )
         head = self.policy.pi_head
         return {"buttons": head.buttons(latent).cpu(), "camera": head.camera(latent).cpu()}
 

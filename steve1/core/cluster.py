@@ -22,7 +22,10 @@ def require_ray(otherwise: str) -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError:
-        raise UserError("--ray needs Ray, which is not installed.", todo=f'.venv/bin/pip install "ray>=2.40", on every machine; or {otherwise}') from None
+        raise UserError(
+            "--ray needs Ray, which is not installed.",
+            todo=f'.venv/bin/pip install "ray>=2.40", on every machine; or {otherwise}',
+        ) from None
 
 
 def connected_ray(otherwise: str) -> Any:

@@ -50,7 +50,9 @@ def read_goal(path: str | os.PathLike[str]) -> GoalFile:
     """
     found = resolve(path)
     if not found.is_file():
-        raise UserError("The goal file does not exist.", where=display(found), todo="train one: bash 3_train_finetune_goal.sh")
+        raise UserError(
+            "The goal file does not exist.", where=display(found), todo="train one: bash 3_train_finetune_goal.sh"
+        )
     content = read_json(found)
     numbers = content.get("goal") if isinstance(content, dict) else None
     try:
@@ -59,6 +61,11 @@ def read_goal(path: str | os.PathLike[str]) -> GoalFile:
     except (TypeError, ValueError):
         usable = False
     if not isinstance(content, dict) or not usable:
-        raise UserError("This is not a goal file.", where=display(found), expected='a JSON object whose "goal" is a list of E finite numbers', got=str(content)[:200])
+        raise UserError(
+            "This is not a goal file.",
+            where=display(found),
+            expected='a JSON object whose "goal" is a list of E finite numbers',
+            got=str(content)[:200],
+        )
     names = {field.name for field in dataclasses.fields(GoalFile)} - {"goal"}
     return GoalFile(goal, **{name: value for name, value in content.items() if name in names})

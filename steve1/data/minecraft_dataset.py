@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.frames import AGENT_SIZE
-
 from steve1.data.episodes.episode import Episode
 from steve1.data.loading.goals import GoalSwitch, hindsight_goals
 

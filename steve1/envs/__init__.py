@@ -13,16 +13,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from steve1.core.errors import UserError
-
 from steve1.envs.errors import GameDied
 from steve1.envs.interface import FPS, Env
-from steve1.envs.starts import SPLITS, BIOMES, start_states
+from steve1.envs.starts import BIOMES, SPLITS, start_states
 
 _log = logging.getLogger(__name__)
 MINECRAFTS = ("mcio", "minerl", "minedojo", "minestudio")
 ENVIRONMENTS = ("luanti", *MINECRAFTS)
 
-__all__ = ["ENVIRONMENTS", "FPS", "MINECRAFTS", "SPLITS", "BIOMES", "Env", "GameDied", "game_for", "make_env", "missing_mods", "start_states"]
+__all__ = [
+    "BIOMES",
+    "ENVIRONMENTS",
+    "FPS",
+    "MINECRAFTS",
+    "SPLITS",
+    "Env",
+    "GameDied",
+    "game_for",
+    "make_env",
+    "missing_mods",
+    "start_states",
+]
 
 
 def make_env(
@@ -71,7 +82,9 @@ def game_for(name: str) -> str:
 def _minecraft_here() -> str:
     found = next((each for each in MINECRAFTS if _can_play(each)), "luanti")
     if found == "luanti":
-        _log.warning("these weights are made for Minecraft, and none can be played here (bash tools/install_minecraft.sh mcio): they play in luanti")
+        _log.warning(
+            "these weights are made for Minecraft, and none can be played here (bash tools/install_minecraft.sh mcio): they play in luanti"
+        )
     return found
 
 

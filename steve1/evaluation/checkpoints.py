@@ -136,4 +136,8 @@ def _reason(log: Path) -> str:
     """The error's own line in a log, or its last one."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     named = [line for line in lines if line.startswith("error: ")]
-    return named[-1].removeprefix("error: ") if named else (lines[-1] if lines else "no reason given") + f" (see {display(log)})"
+    return (
+        named[-1].removeprefix("error: ")
+        if named
+        else (lines[-1] if lines else "no reason given") + f" (see {display(log)})"
+    )

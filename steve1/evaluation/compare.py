@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from steve1.evaluation.evaluate import Report, evaluate
-from steve1.evaluation.report.videos import copy_file
 from steve1.evaluation.report.report import markdown_table, p_text, percent, verdict_text
+from steve1.evaluation.report.videos import copy_file
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.tasks.suite import Task
 
 
-def compare(settings: EvaluationSettings, prompt: str, video: Path | None = None, **injected: Any) -> tuple[Report, Path | None]:
+def compare(
+    settings: EvaluationSettings, prompt: str, video: Path | None = None, **injected: Any
+) -> tuple[Report, Path | None]:
     """Evaluate on the settings' one task under `prompt`: did it improve? The first episode's film is copied to `video` if given."""
     task = settings.tasks[0]
     report = evaluate(dataclasses.replace(settings, prompts={task: prompt}, target=(task,)), **injected)

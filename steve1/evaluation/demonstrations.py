@@ -18,11 +18,10 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json, write_json
 from steve1.core.paths import display
 from steve1.core.seeds import integer
-from steve1.rollout.play import play
-from steve1.rollout.supervise import SupervisedEnv
-
 from steve1.evaluation.runner.similarity import Watcher
 from steve1.evaluation.tasks.suite import Task
+from steve1.rollout.play import play
+from steve1.rollout.supervise import SupervisedEnv
 
 Embeddings = NDArray[np.float32]
 _ENOUGH, _TRIES = 3, 8
@@ -77,8 +76,15 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
                 continue
             rows = np.asarray(episode.goals, dtype=np.float32)
             if width and rows.shape[1] != width:
-                raise UserError("These demonstrations are embedded by another MineCLIP.", where=display(path), expected=f"width {width}", got=rows.shape[1])
-            found.append(Shown.of(f"{Path(folder).name}/{path.name}", rows, str(episode.metadata.get("behaviour") or "")))
+                raise UserError(
+                    "These demonstrations are embedded by another MineCLIP.",
+                    where=display(path),
+                    expected=f"width {width}",
+                    got=rows.shape[1],
+                )
+            found.append(
+                Shown.of(f"{Path(folder).name}/{path.name}", rows, str(episode.metadata.get("behaviour") or ""))
+            )
     if not found:
         raise UserError(
             "There is no embedded demonstration that succeeded.",
@@ -88,7 +94,9 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
     return found
 
 
-def play_demonstrations(task: Task, env: SupervisedEnv, stream: Any, starts: Sequence[Mapping[str, Any]], seed: int) -> list[Shown]:
+def play_demonstrations(
+    task: Task, env: SupervisedEnv, stream: Any, starts: Sequence[Mapping[str, Any]], seed: int
+) -> list[Shown]:
     """Let the task's scripted player show it at start places for demonstrations, until it has succeeded a few times.
 
     Raises:
@@ -97,7 +105,10 @@ def play_demonstrations(task: Task, env: SupervisedEnv, stream: Any, starts: Seq
     from steve1.rollout.players import BEHAVIOURS, make_player
 
     if not task.player:
-        raise UserError(f"Nobody can show the task {task.name}: it has no scripted player.", todo="pass --demonstrations, or leave the task out")
+        raise UserError(
+            f"Nobody can show the task {task.name}: it has no scripted player.",
+            todo="pass --demonstrations, or leave the task out",
+        )
     watch = BEHAVIOURS[task.player].watch if task.player in BEHAVIOURS else None
     options = {**task.reset_options(), **({"watch": dict(watch)} if watch else {})}
     found: list[Shown] = []
@@ -107,7 +118,15 @@ def play_demonstrations(task: Task, env: SupervisedEnv, stream: Any, starts: Seq
         once = integer(seed, "demonstration", task.name, number)
 
         def episode(game: Any, start: Any = start, once: int = once, watcher: Watcher = watcher) -> Any:
-            return play(make_player(task.player, once), game, task.steps, seed=once, start=start, options=options, on_frame=watcher.on_frame)
+            return play(
+                make_player(task.player, once),
+                game,
+                task.steps,
+                seed=once,
+                start=start,
+                options=options,
+                on_frame=watcher.on_frame,
+            )
 
         trace = env.episode(episode)
         if task.judge(trace)[0]:
@@ -115,7 +134,10 @@ def play_demonstrations(task: Task, env: SupervisedEnv, stream: Any, starts: Seq
             if len(found) == _ENOUGH:
                 break
     if not found:
-        raise UserError(f"The scripted player {task.player} did not succeed at {task.name} in {_TRIES} tries.", todo="pass --demonstrations, or leave the task out")
+        raise UserError(
+            f"The scripted player {task.player} did not succeed at {task.name} in {_TRIES} tries.",
+            todo="pass --demonstrations, or leave the task out",
+        )
     return found
 
 
@@ -147,10 +169,21 @@ def shown_goals(
     missing = [task for task in tasks if task.name not in kept]
     read = read_demonstrations(demonstrations, width=width) if missing and demonstrations else []
     for task in missing:
-        mine = [each for each in read if each.behaviour in (task.player, task.name)] if demonstrations else show(task) if show else []
+        mine = (
+            [each for each in read if each.behaviour in (task.player, task.name)]
+            if demonstrations
+            else show(task)
+            if show
+            else []
+        )
         if not mine:
             known = sorted({each.behaviour for each in read})
-            raise UserError(f"There is no demonstration of {task.name}.", where=", ".join(demonstrations), expected=task.player or task.name, got=", ".join(known))
+            raise UserError(
+                f"There is no demonstration of {task.name}.",
+                where=", ".join(demonstrations),
+                expected=task.player or task.name,
+                got=", ".join(known),
+            )
         kept[task.name], sources[task.name] = typical(mine)
     if missing:
         with atomic_file(archive) as handle:

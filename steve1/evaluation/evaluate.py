@@ -13,20 +13,19 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, resolve
-
-from steve1.evaluation.statistics.sequential import Decider
-from steve1.evaluation.statistics.attribution import attribute, variants
-from steve1.evaluation.runner.campaign import Means, Plan, english_goals, make_judge, play_all, slug, task_rows
-from steve1.evaluation.policies import Contestant, guess_family_env, load_clip, parse_contestants
 from steve1.evaluation.demonstrations import Shown, play_demonstrations, shown_goals
-from steve1.evaluation.runner.episodes import starts_for
+from steve1.evaluation.policies import Contestant, guess_family_env, load_clip, parse_contestants
 from steve1.evaluation.report.failures import failures, replay
-from steve1.evaluation.report.videos import films
 from steve1.evaluation.report.report import write_report
+from steve1.evaluation.report.videos import films
+from steve1.evaluation.runner.campaign import Means, Plan, english_goals, make_judge, play_all, slug, task_rows
+from steve1.evaluation.runner.episodes import starts_for
 from steve1.evaluation.settings import EvaluationSettings
+from steve1.evaluation.statistics.attribution import attribute, variants
+from steve1.evaluation.statistics.sequential import Decider
+from steve1.evaluation.statistics.summary import summarise
 from steve1.evaluation.statistics.tests import looks
 from steve1.evaluation.tasks.suite import Task, load_suite
-from steve1.evaluation.statistics.summary import summarise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,13 +70,21 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
     env = guess_family_env(contestants, settings.env)
     suite = load_suite(settings.suite or env)
     if suite.env != env:
-        raise UserError("These tasks belong to another game.", where=suite.path, expected=env, got=suite.env, todo=f"pass --env {suite.env}, or another --suite")
+        raise UserError(
+            "These tasks belong to another game.",
+            where=suite.path,
+            expected=env,
+            got=suite.env,
+            todo=f"pass --env {suite.env}, or another --suite",
+        )
     tasks = suite.select(settings.tasks)
     suite.select([name for name in settings.target if name])
     folder = run_folder(kind, settings.name, settings.folder, contestants)
     adaptive = settings.stopping == "sequential"
     if adaptive and settings.episodes >= 1 and sum(contestant.needs_goal for contestant in contestants) < 2:
-        raise UserError("Until settled means a comparison, and that needs two weights files.", got=", ".join(settings.contestants))
+        raise UserError(
+            "Until settled means a comparison, and that needs two weights files.", got=", ".join(settings.contestants)
+        )
     return Plan(
         suite=suite,
         tasks=tasks,
@@ -102,8 +109,14 @@ def base_of(plan: Plan) -> str:
 
 def decider(plan: Plan, target: Sequence[str]) -> Decider | None:
     """Who decides what is played on, for an adaptive plan."""
-    others = tuple(each.name for each in plan.contestants if each.needs_goal and not each.is_variant and each.name != base_of(plan))
-    return Decider(plan.looks, base_of(plan), others, tuple(task.name for task in plan.tasks), tuple(target)) if plan.looks else None
+    others = tuple(
+        each.name for each in plan.contestants if each.needs_goal and not each.is_variant and each.name != base_of(plan)
+    )
+    return (
+        Decider(plan.looks, base_of(plan), others, tuple(task.name for task in plan.tasks), tuple(target))
+        if plan.looks
+        else None
+    )
 
 
 def demonstrated(plan: Plan, settings: EvaluationSettings, open_game: Any, starts_of: Any) -> dict[str, Any]:
@@ -119,7 +132,9 @@ def demonstrated(plan: Plan, settings: EvaluationSettings, open_game: Any, start
         def show(task: Task) -> list[Shown]:
             return play_demonstrations(task, game, clip.stream(), starts_of(plan.env, task.biome, "demo"), plan.seed)
 
-        goals = shown_goals(plan.tasks, plan.folder, demonstrations=settings.demonstrations, width=clip.embed_dim, show=show)
+        goals = shown_goals(
+            plan.tasks, plan.folder, demonstrations=settings.demonstrations, width=clip.embed_dim, show=show
+        )
     return {row.prompt: goals[row.task] for row in plan.rows if row.task in goals}
 
 

@@ -13,17 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from steve1.core.checkpoint_metadata import (
+    checkpoint_metadata_path,
+    read_checkpoint_metadata,
+    write_checkpoint_metadata,
+)
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import checkpoint_metadata_path, read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.files import atomic_file, atomic_path, write_json
-
-from steve1.evaluation.runner.campaign import play_all
-from steve1.evaluation.policies import split_scale
 from steve1.evaluation.evaluate import make_plan, means_of
+from steve1.evaluation.policies import split_scale
 from steve1.evaluation.report.report import interval_text, markdown_table, percent
+from steve1.evaluation.runner.campaign import play_all
 from steve1.evaluation.settings import EvaluationSettings
-from steve1.evaluation.statistics.tests import bootstrap_difference
 from steve1.evaluation.statistics.summary import own_row, rate
+from steve1.evaluation.statistics.tests import bootstrap_difference
 
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0)
 
@@ -35,7 +38,9 @@ def by_seed(lines: Sequence[Mapping[str, Any]], tasks: Sequence[str], who: str) 
     return np.array([np.mean([table[number] for table in tables]) for number in numbers])
 
 
-def summarise_sweep(lines: Sequence[Mapping[str, Any]], names: Mapping[float, str], tasks: Sequence[str], current: float) -> dict[str, Any]:
+def summarise_sweep(
+    lines: Sequence[Mapping[str, Any]], names: Mapping[float, str], tasks: Sequence[str], current: float
+) -> dict[str, Any]:
     """Success at each scale, its difference from the current one, and which to take.
 
     The best is the scale with the highest mean success; among equals the one nearest to the current. It is worth changing to where the
@@ -95,7 +100,11 @@ def advice(found: Mapping[str, Any]) -> str:
     """What to take, in a sentence."""
     if found["best"] == found["current"]:
         return f"Keep cond_scale {found['current']:g}: none was better."
-    sure = "its advantage over the current value is beyond chance" if found["proven"] else "but the difference from the current value may be chance"
+    sure = (
+        "its advantage over the current value is beyond chance"
+        if found["proven"]
+        else "but the difference from the current value may be chance"
+    )
     return f"Suggested: cond_scale {found['best']:g} (now {found['current']:g}); {sure}."
 
 
@@ -126,7 +135,10 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     for task in points[0]["tasks"]:
         axes.plot(scales, [point["tasks"][task]["rate"] for point in points], linewidth=0.9, alpha=0.6, label=task)
     middle = [point["success"] for point in points]
-    ends = [[point["success"] - point["low"] for point in points], [point["high"] - point["success"] for point in points]]
+    ends = [
+        [point["success"] - point["low"] for point in points],
+        [point["high"] - point["success"] for point in points],
+    ]
     axes.errorbar(scales, middle, yerr=ends, color="black", marker="o", capsize=3, linewidth=2, label="mean over tasks")
     axes.axvline(found["current"], color="grey", linestyle=":", label="now")
     axes.axvline(found["best"], color="green", linestyle="--", label="best")

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steve1.core.errors import UserError, nearest
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
+from steve1.core.errors import UserError, nearest
 from steve1.core.files import sha256_file
 from steve1.core.goal_file import GOAL_SUFFIX, read_goal
 from steve1.core.paths import ROOT, display, resolve
@@ -88,7 +88,9 @@ def existing(path: str, what: str, todo: str = "") -> Path:
     folder = found.parent if found.parent.is_dir() else ROOT / "data"
     suffixes = {found.suffix, ".weights", ".safetensors"}
     near = [display(file) for file in sorted(folder.rglob("*"))[:5000] if file.suffix in suffixes]
-    raise UserError(f"{what} not found.", where=display(found), expected=nearest(display(found), near) if near else "", todo=todo)
+    raise UserError(
+        f"{what} not found.", where=display(found), expected=nearest(display(found), near) if near else "", todo=todo
+    )
 
 
 def _short_name(path: Path) -> str:
@@ -134,7 +136,9 @@ def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant
             if file.endswith(GOAL_SUFFIX):
                 goal, name = f"file:{resolve(file)}", Path(file).name.removesuffix(GOAL_SUFFIX)
                 file = read_goal(file).weights
-            path = existing(file, "These weights were", "train them, or run 0_download_weights.sh for the published ones")
+            path = existing(
+                file, "These weights were", "train them, or run 0_download_weights.sh for the published ones"
+            )
             metadata = read_checkpoint_metadata(path).updated(**overrides).updated(cond_scale=scale)
             existing(metadata.model, f"The model settings of {display(path)} were", "pass --in_model")
             name = (name or _short_name(path)) + ("" if scale is None else f"@{scale:g}")
@@ -158,7 +162,9 @@ def load_clip(metadata: CheckpointMetadata) -> Any:
     """
     from steve1.mineclip import load_mineclip
 
-    path = existing(metadata.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh")
+    path = existing(
+        metadata.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh"
+    )
     return load_mineclip(str(path), metadata.mineclip_config or "attn")
 
 
@@ -170,10 +176,14 @@ def load_family_prior(metadata: CheckpointMetadata) -> Any:
     """
     from steve1.prior import load_prior
 
-    return load_prior(str(existing(metadata.prior, "The prior's weights were", "pass --prior_weights, or run 0_download_weights.sh")))
+    return load_prior(
+        str(existing(metadata.prior, "The prior's weights were", "pass --prior_weights, or run 0_download_weights.sh"))
+    )
 
 
-def prompt_goals(metadata: CheckpointMetadata, prompts: Sequence[str], *, seed: int = 0, source: str = "prior") -> dict[str, NDArray[np.float32]]:
+def prompt_goals(
+    metadata: CheckpointMetadata, prompts: Sequence[str], *, seed: int = 0, source: str = "prior"
+) -> dict[str, NDArray[np.float32]]:
     """The goal of each prompt, float32 (E,), and of NO_GOAL (zeros): loads MineCLIP and the prior once.
 
     The goal of a prompt depends on (prompt, seed) alone, not on the other prompts. `source` "text": the text embedding itself.
@@ -278,7 +288,11 @@ class Bench:
         from steve1.agent import Agent, RecordedAgent
 
         metadata = contestant.metadata
-        how: dict[str, Any] = {"cond_scale": metadata.cond_scale, "deterministic": self._deterministic, "temperature": metadata.temperature}
+        how: dict[str, Any] = {
+            "cond_scale": metadata.cond_scale,
+            "deterministic": self._deterministic,
+            "temperature": metadata.temperature,
+        }
         if not self._cuda_graph:
             return Agent(policy, seed=seed, **how)
         key = (contestant.weights, metadata.cond_scale, metadata.temperature)

@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from steve1.core.errors import UserError
+from steve1.core.run_folder import RunFolder
 from steve1.core.seeds import generator, integer
 from steve1.mineclip.clips import ClipBatch, ClipStore
 from steve1.mineclip.config import from_dict
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.retrieval import retrieval
-from steve1.core.run_folder import RunFolder
 from steve1.mineclip.tokenizer import tokenize
 from steve1.mineclip.weights import save_mineclip
 

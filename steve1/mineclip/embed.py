@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, write_json
 from steve1.core.paths import display
 from steve1.data.episodes.episode import Episode, find_episodes, write_goals
 from steve1.data.recordings.shards import cluster_gpus, ray_results
-from steve1.core.device import choose_device
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.pipeline import PARTS, embed_episodes
 from steve1.mineclip.weights import load_mineclip, weights_hash

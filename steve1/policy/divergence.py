@@ -27,7 +27,13 @@ def head_divergence(head: Head, latent: Tensor, other: Head, other_latent: Tenso
         latent, other_latent = latent.to(dtype), other_latent.to(dtype)
     own, reference = head.linear_layer, other.linear_layer
     found: Tensor = _Divergence.apply(
-        latent, own.weight, own.bias, other_latent.detach(), reference.weight.detach(), reference.bias.detach(), 1.0 / head.temperature
+        latent,
+        own.weight,
+        own.bias,
+        other_latent.detach(),
+        reference.weight.detach(),
+        reference.bias.detach(),
+        1.0 / head.temperature,
     )
     return found
 
@@ -39,7 +45,14 @@ def _log_probabilities(x: Tensor, weight: Tensor, bias: Tensor, scale: float) ->
 class _Divergence(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, latent: Tensor, weight: Tensor, bias: Tensor, other: Tensor, other_weight: Tensor, other_bias: Tensor, scale: float
+        ctx: Any,
+        latent: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        other: Tensor,
+        other_weight: Tensor,
+        other_bias: Tensor,
+        scale: float,
     ) -> Tensor:
         lean, other_lean = weight.to(latent.dtype), other_weight.to(other.dtype)
         need = ctx.needs_input_grad[:3]
@@ -63,7 +76,9 @@ class _Divergence(torch.autograd.Function):
             if d_weight is not None:
                 d_weight += gradient.T @ latent[rows]
         ctx.save_for_backward(
-            d_latent, None if d_weight is None else d_weight.to(weight.dtype), None if d_bias is None else d_bias.to(bias.dtype)
+            d_latent,
+            None if d_weight is None else d_weight.to(weight.dtype),
+            None if d_bias is None else d_bias.to(bias.dtype),
         )
         return total / len(latent)
 

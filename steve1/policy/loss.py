@@ -64,7 +64,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             total = probability.sum(1, keepdim=True)
             log_total = total.log()
             loss += ((log_total - picked) * weights).sum()
-            with torch.autocast(latent.device.type, enabled=False):  # or the sum over all classes would be rounded to bf16
+            with torch.autocast(
+                latent.device.type, enabled=False
+            ):  # or the sum over all classes would be rounded to bf16
                 mean = torch.einsum("nc,nc->n", probability, logits)
             entropy[rows] = (log_total - mean[:, None] / total).squeeze(1)
             correct[rows] = (best == labels).squeeze(1).float()

@@ -17,10 +17,10 @@ from steve1.core.errors import UserError
 from steve1.policy.attention import RecurrentLayer, visibility
 from steve1.policy.config import PolicyConfig
 from steve1.policy.heads import ActionHeads, ValueHead
-from steve1.policy.vision import ImageEncoder, NormLinear
 from steve1.policy.initialization import initialise
 from steve1.policy.loss import head_loss
 from steve1.policy.state import PolicyState
+from steve1.policy.vision import ImageEncoder, NormLinear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +167,9 @@ class GoalPolicy(nn.Module):
     ) -> LossOutput:
         """What `loss` does with latent (B, T, H) and the state after it."""
         counted = (
-            torch.ones(latent.shape[:2], device=latent.device) if mask is None else mask.to(latent.device, torch.float32)
+            torch.ones(latent.shape[:2], device=latent.device)
+            if mask is None
+            else mask.to(latent.device, torch.float32)
         )
         frames_counted = counted.sum()
         weight = (counted / frames_counted.clamp(min=1)).flatten()

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from steve1.policy.attention import Block
 from steve1.policy.convolution import EPSILON, FUSED_RELU, pooled
-from steve1.policy.vision import ImageEncoder, NormConv, NormLinear, Stack
 from steve1.policy.network import GoalPolicy
+from steve1.policy.vision import ImageEncoder, NormConv, NormLinear, Stack
 
 SPREAD_BELOW = 32  # channels; with more, group norm itself is as fast and needs no memory
 JOINED_BELOW = 1024  # numbers of a state; wider layers wait for their weights alone, and a second copy of those would only need memory
@@ -28,7 +28,12 @@ _ONE, _ONES = [1], [1, 1]
 def encoder_is_prepared(encoder: ImageEncoder) -> bool:
     """Whether a prepared encoder is right and faster for this one: float32 on a CPU, with oneDNN, without autocast."""
     weight = encoder.linear.layer.weight
-    return FUSED_RELU and weight.device.type == "cpu" and weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return (
+        FUSED_RELU
+        and weight.device.type == "cpu"
+        and weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 class PreparedNorm:
@@ -42,12 +47,17 @@ class PreparedNorm:
             self.gain, self.shift = (each.expand(side * side, -1).flatten().clone() for each in (self.gain, self.shift))
             # a frame with its channels last, and the same numbers as one row
             self.flat = [len(self.gain)]
-            self.shape, self.strides = [1, self.channels, side, side], [len(self.gain), 1, side * self.channels, self.channels]
+            self.shape, self.strides = (
+                [1, self.channels, side, side],
+                [len(self.gain), 1, side * self.channels, self.channels],
+            )
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.spread:
             return torch.group_norm(x, 1, self.gain, self.shift, EPSILON)
-        x = x.contiguous(memory_format=torch.channels_last)  # as it is already, but for a convolution that chose another order
+        x = x.contiguous(
+            memory_format=torch.channels_last
+        )  # as it is already, but for a convolution that chose another order
         row = torch.layer_norm(x.as_strided(self.flat, _ONE), self.flat, self.gain, self.shift, EPSILON)
         return row.as_strided(self.shape, self.strides)
 
@@ -60,7 +70,9 @@ class PreparedConv:
         self.norm = PreparedNorm(layer.norm, side) if layer.norm is not None else None
         self.bias = None if layer.layer.bias is None else layer.layer.bias.detach()
         self.convolve = torch.ops.mkldnn._convolution_pointwise.default
-        self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, _ONES, _ONES, _ONES, 1, [1, weight.shape[1], side, side])
+        self.weight = torch.ops.mkldnn._reorder_convolution_weight(
+            weight, _ONES, _ONES, _ONES, 1, [1, weight.shape[1], side, side]
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.norm is not None:
@@ -94,7 +106,12 @@ class PreparedLayerNorm:
     """LayerNorm: (..., size) → the same."""
 
     def __init__(self, norm: nn.LayerNorm) -> None:
-        self.size, self.gain, self.shift, self.epsilon = [len(norm.weight)], norm.weight.detach(), norm.bias.detach(), norm.eps
+        self.size, self.gain, self.shift, self.epsilon = (
+            [len(norm.weight)],
+            norm.weight.detach(),
+            norm.bias.detach(),
+            norm.eps,
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
         return torch.layer_norm(x, self.size, self.gain, self.shift, self.epsilon)
@@ -110,13 +127,19 @@ class PreparedLinear:
     @classmethod
     def of(cls, layer: nn.Linear | NormLinear) -> PreparedLinear:
         """Of a layer; the ReLU that some have behind them is the caller's."""
-        return cls(layer.layer.weight, layer.layer.bias, layer.norm) if isinstance(layer, NormLinear) else cls(layer.weight, layer.bias)
+        return (
+            cls(layer.layer.weight, layer.layer.bias, layer.norm)
+            if isinstance(layer, NormLinear)
+            else cls(layer.weight, layer.bias)
+        )
 
     @classmethod
     def joined(cls, layers: Sequence[nn.Linear]) -> PreparedLinear:
         """One layer with the outputs of several, one behind the other."""
         weights: list[Tensor] = [layer.weight for layer in layers]
-        biases: list[Tensor] = [layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias for layer in layers]
+        biases: list[Tensor] = [
+            layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias for layer in layers
+        ]
         return cls(torch.cat(weights), torch.cat(biases))
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -19,7 +19,9 @@ from steve1.policy.convolution import conv_pool_relu, frame_norm, norm_conv_relu
 # On a CPU frames go through the convolutions so few at a time that the largest layer's activations stay in the cache:
 # 8 frames of the 16 channels (8 MB) measured fastest; the same bytes for other widths.
 CHANNELS_AT_ONCE = 128
-RECOMPUTED_AT_ONCE = 64  # frames whose activations a GPU holds at a time when they are computed again in the backward pass
+RECOMPUTED_AT_ONCE = (
+    64  # frames whose activations a GPU holds at a time when they are computed again in the backward pass
+)
 
 
 class NormConv(nn.Module):

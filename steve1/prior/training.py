@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from steve1.core.errors import UserError
-from steve1.core.seeds import generator, integer
 from steve1.core.run_folder import RunFolder
+from steve1.core.seeds import generator, integer
 from steve1.prior.cvae import Prior, PriorConfig, losses
 from steve1.prior.pairs import Pairs, split, tensors
 from steve1.prior.weights import save_prior

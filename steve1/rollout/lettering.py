@@ -34,7 +34,9 @@ def font_file_for(signs: str) -> str | None:
     if shutil.which("fc-list"):
         charset = " ".join(f"{ord(sign):x}" for sign in sorted(set(signs)))
         try:
-            answer = subprocess.run(["fc-list", f":charset={charset}", "file"], capture_output=True, text=True, timeout=20)
+            answer = subprocess.run(
+                ["fc-list", f":charset={charset}", "file"], capture_output=True, text=True, timeout=20
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         paths = sorted(line.rstrip().rstrip(":") for line in answer.stdout.splitlines() if line.strip())

@@ -66,7 +66,9 @@ class MixSettings:
                 faults.append(f"{name} is a chance between 0 and 1 (got {getattr(self, name)})")
         low, high = self.spin_speed
         if not 0 < low <= high <= LARGEST_TURN:
-            faults.append(f"spins turn by more than 0 and at most {LARGEST_TURN:g} degrees a tick, what labels can express (got {low:g} to {high:g})")
+            faults.append(
+                f"spins turn by more than 0 and at most {LARGEST_TURN:g} degrees a tick, what labels can express (got {low:g} to {high:g})"
+            )
         if not 0 < self.spin_degrees[0] <= self.spin_degrees[1]:
             faults.append(f"spins turn by more than 0 degrees, the smaller number first (got {self.spin_degrees})")
         if faults:

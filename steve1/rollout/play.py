@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from steve1 import actions
 from steve1.core.errors import UserError
-
 from steve1.rollout.trace import Trace, TraceRecorder
 
 Observation = dict[str, Any]
@@ -158,5 +157,12 @@ def rollout(
 ) -> Trace:
     """Let `agent` (`steve1.Agent`) pursue `goal`, float (E,), for one episode; the rest is as in `play`."""
     return play(
-        GoalActor(agent, goal), env, steps, seed=seed, start=start, options=options, on_frame=on_frame, metadata=metadata
+        GoalActor(agent, goal),
+        env,
+        steps,
+        seed=seed,
+        start=start,
+        options=options,
+        on_frame=on_frame,
+        metadata=metadata,
     )

@@ -21,7 +21,6 @@ from steve1.core.seeds import generator, integer
 from steve1.data.media.video import VideoWriter
 from steve1.envs import Env, start_states
 from steve1.rollout.players import Behaviour, Player, make_player
-
 from steve1.rollout.trace import Trace, TraceRecorder
 
 FORMAT = "luanti-1"
@@ -137,9 +136,7 @@ def record(
         env.draw_pointer = True
 
 
-def _play(
-    env: Env, player: Player, steps: int, part: Path, reset_options: dict[str, Any], seed: int
-) -> Trace:
+def _play(env: Env, player: Player, steps: int, part: Path, reset_options: dict[str, Any], seed: int) -> Trace:
     obs, info = env.reset(seed=seed, options=reset_options)
     player.reset(obs, info)
     recorder, ticks = TraceRecorder(obs, info), TickWriter()
@@ -180,4 +177,6 @@ def demonstration(
 def check_steps(steps: int) -> None:
     """Refuse episodes that are too short to hold a goal."""
     if steps < 32:
-        raise UserError("Recordings this short hold no goal.", got=f"{steps} steps", expected="at least 32", todo="--steps 300")
+        raise UserError(
+            "Recordings this short hold no goal.", got=f"{steps} steps", expected="at least 32", todo="--steps 300"
+        )

@@ -55,7 +55,12 @@ class SupervisedEnv:
                         got=f"{type(fault).__name__}: {fault}",
                         todo="look at the game's own log; finished episodes are kept, and the same command continues after them",
                     ) from fault
-                _log.warning("the game died (%s); restart %d of %d, same seed", str(fault).splitlines()[0], self.restarts, self._max)
+                _log.warning(
+                    "the game died (%s); restart %d of %d, same seed",
+                    str(fault).splitlines()[0],
+                    self.restarts,
+                    self._max,
+                )
             except BaseException:
                 self.close()
                 raise
@@ -70,5 +75,7 @@ class SupervisedEnv:
     def __enter__(self) -> SupervisedEnv:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

@@ -104,7 +104,9 @@ class Trace:
         try:
             with np.load(archive, allow_pickle=False) as arrays:
                 named = {name: arrays[name] for name in arrays.files}
-            base: dict[str, Any] = {name: named.pop(name) for name in ("tokens", "positions", "view", "in_water", "health")}
+            base: dict[str, Any] = {
+                name: named.pop(name) for name in ("tokens", "positions", "view", "in_water", "health")
+            }
             base.update({name: named.pop(name) for name in ("under_water", "menu", "blocks") if name in named})
             base["block_names"] = named.pop("block_names", np.zeros(0, dtype=np.str_)).tolist()
         except (OSError, ValueError, KeyError) as fault:
@@ -144,7 +146,11 @@ class TraceRecorder:
         self._counts.append(snapshot)
 
     def _note_blocks(self, info: Mapping[str, Any]) -> None:
-        now = {(int(x), int(y), int(z), int(kind == "built")): str(name) for kind in ("built", "scene") for x, y, z, name in info.get(kind) or ()}
+        now = {
+            (int(x), int(y), int(z), int(kind == "built")): str(name)
+            for kind in ("built", "scene")
+            for x, y, z, name in info.get(kind) or ()
+        }
         state = len(self._states) - 1
         for place in sorted(set(self._standing) | set(now)):
             name = now.get(place)

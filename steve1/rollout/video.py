@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.data.media.video import VideoWriter, read_frames
-
 from steve1.rollout.lettering import darken, fit, letters, write
 from steve1.rollout.overlay import Overlay
 
@@ -68,7 +67,9 @@ class EpisodeVideo:
     def __enter__(self) -> EpisodeVideo:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is not None:
             self._discard()
         elif self._writer is not None:

@@ -104,9 +104,7 @@ def demonstrated_goal(settings: TrainSettings) -> Goal:
     return (total * (length / count) / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32)
 
 
-def _windows(
-    settings: TrainSettings, entries: Sequence[ListEntry], goal: Goal | None, *, fixed: bool
-) -> WindowDataset:
+def _windows(settings: TrainSettings, entries: Sequence[ListEntry], goal: Goal | None, *, fixed: bool) -> WindowDataset:
     return WindowDataset(
         entries,
         settings.T,

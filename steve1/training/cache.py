@@ -28,8 +28,8 @@ from steve1.core.progress import progress
 from steve1.data.episodes.episode import Episode
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy
-from steve1.training.distributed import Ranks
 from steve1.training.config import TrainSettings, output_path
+from steve1.training.distributed import Ranks
 
 CacheDtype = Literal["float16", "float32"]
 ROWS = 256

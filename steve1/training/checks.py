@@ -138,19 +138,31 @@ def _methods(chosen: TrainSettings) -> list[str]:
     pulls = [name for name in ("kl_coef", "l2sp_coef", "ema_decay") if getattr(chosen, name) > 0]
     found = []
     if parts != "all" and chosen.starts_empty:
-        found.append(f"finetune_mode {parts} keeps most weights as they are, but there are none to start from: set IN_WEIGHTS")
+        found.append(
+            f"finetune_mode {parts} keeps most weights as they are, but there are none to start from: set IN_WEIGHTS"
+        )
     if chosen.starts_empty and {"kl_coef", "l2sp_coef"} & set(pulls):
         found.append("kl_coef and l2sp_coef pull towards the starting weights, and there are none: set IN_WEIGHTS")
     if chosen.feature_cache and parts in ("all", "norm_bias"):
-        found.append(f"feature_cache needs a CNN that stays as it is, and finetune_mode {parts} trains it: set FINETUNE_MODE=frozen_cnn")
+        found.append(
+            f"feature_cache needs a CNN that stays as it is, and finetune_mode {parts} trains it: set FINETUNE_MODE=frozen_cnn"
+        )
     if chosen.activation_checkpointing and parts not in ("all", "norm_bias"):
-        found.append(f"activation_checkpointing saves nothing with finetune_mode {parts}: a CNN that is not trained keeps nothing between")
+        found.append(
+            f"activation_checkpointing saves nothing with finetune_mode {parts}: a CNN that is not trained keeps nothing between"
+        )
     if chosen.from_vpt and parts in ("lora", "goal", "norm_bias"):
-        found.append(f"from_vpt starts with an empty goal layer, which finetune_mode {parts} does not train: use all, frozen_cnn or heads_and_goal")
+        found.append(
+            f"from_vpt starts with an empty goal layer, which finetune_mode {parts} does not train: use all, frozen_cnn or heads_and_goal"
+        )
     if parts == "goal" and pulls:
-        found.append(f"finetune_mode goal changes no weights, so there is nothing for {', '.join(pulls)} to do: set them to 0")
+        found.append(
+            f"finetune_mode goal changes no weights, so there is nothing for {', '.join(pulls)} to do: set them to 0"
+        )
     if parts == "goal" and (chosen.retention_path is not None or chosen.best_by != "task"):
-        found.append("finetune_mode goal changes no weights, so old skills cannot be lost: leave RETENTION_SAMPLING and BEST_BY out")
+        found.append(
+            "finetune_mode goal changes no weights, so old skills cannot be lost: leave RETENTION_SAMPLING and BEST_BY out"
+        )
     if chosen.fixed_prompt and chosen.fixed_goal_file:
         found.append("fixed_prompt and fixed_goal_file both name the goal: choose one")
     if chosen.best_by == "task+retention" and chosen.retention_path is None:

@@ -297,7 +297,9 @@ class TrainSettings:
     def differences(self, earlier: dict[str, Any]) -> list[str]:
         """What of `earlier` (the settings of the run so far) would lead to other weights than these, as sentences."""
         now = dataclasses.asdict(self)
-        changed = [name for name in now if name not in RESUME_IGNORED and name in earlier and earlier[name] != now[name]]
+        changed = [
+            name for name in now if name not in RESUME_IGNORED and name in earlier and earlier[name] != now[name]
+        ]
         return [f"{name}: {earlier[name]!r} then, {now[name]!r} now" for name in changed]
 
 

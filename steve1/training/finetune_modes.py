@@ -12,9 +12,9 @@ from torch import nn
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy
 from steve1.training.checks import lora_targets
+from steve1.training.config import TrainSettings
 from steve1.training.lora import add_lora, merged_state
 from steve1.training.optim.optimizers import BYTES_OF_MOMENTS
-from steve1.training.config import TrainSettings
 
 TUNED_GOAL = "tuned_goal"
 

@@ -12,20 +12,20 @@ from pathlib import Path
 
 import torch
 
-from steve1.core.errors import UserError
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata, write_checkpoint_metadata
+from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, sha256_file, write_json
 from steve1.core.paths import display, resolve
 from steve1.data.loading.sampling import read_list
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, load_policy, save_weights
-from steve1.training.distributed import Ranks, choose_device, choose_precision
 from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks, choose_device, choose_precision
 from steve1.training.validate import validate
 
 
 def shares(text: str) -> list[float]:
-    """"0:1:0.25" (from, to, step, the end included) or "0.3,0.7" as numbers.
+    """ "0:1:0.25" (from, to, step, the end included) or "0.3,0.7" as numbers.
 
     Raises:
         UserError: neither, or nothing in it.
@@ -40,7 +40,9 @@ def shares(text: str) -> list[float]:
     except ValueError:
         found = []
     if not found or len(found) > 200:
-        raise UserError("These are no shares.", expected="from:to:step as in 0:1:0.25, or a list as in 0.3,0.7", got=text)
+        raise UserError(
+            "These are no shares.", expected="from:to:step as in 0:1:0.25, or a list as in 0.3,0.7", got=text
+        )
     return [round(share, 6) for share in found]
 
 
@@ -88,7 +90,9 @@ def interpolate(plan: Plan) -> list[Point]:
     device = choose_device(plan.settings.device)
     base, tuned = (load_policy(plan.model, path, device=device) for path in (plan.base, plan.tuned))
     if {n: v.shape for n, v in base.state_dict().items()} != {n: v.shape for n, v in tuned.state_dict().items()}:
-        raise UserError("These weights are of different networks.", where=f"{display(plan.base)} and {display(plan.tuned)}")
+        raise UserError(
+            "These weights are of different networks.", where=f"{display(plan.base)} and {display(plan.tuned)}"
+        )
     lists = {"task": plan.task_list, "retention": plan.retention_list}
     windows = {name: _windows(plan.settings, path) for name, path in lists.items() if path is not None}
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +103,9 @@ def interpolate(plan: Plan) -> list[Point]:
         losses = {name: _loss(mixture, dataset, plan.settings, device) for name, dataset in windows.items()}
         path = _write(mixture, plan, share) if plan.keep_weights else None
         points.append(Point(share, path, losses.get("task"), losses.get("retention")))
-        print("  ".join([f"alpha {share:g}:", *[f"{name} loss {loss:.4f}" for name, loss in losses.items()]]), flush=True)
+        print(
+            "  ".join([f"alpha {share:g}:", *[f"{name} loss {loss:.4f}" for name, loss in losses.items()]]), flush=True
+        )
     _report(plan, points)
     return points
 
@@ -155,10 +161,18 @@ def _draw(path: Path, points: Sequence[Point]) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 4))
     for name, colour in (("task", "#3c6ca8"), ("retention", "#b04a3a")):
-        seen = [(point.share, getattr(point, f"{name}_loss")) for point in points if getattr(point, f"{name}_loss") is not None]
+        seen = [
+            (point.share, getattr(point, f"{name}_loss"))
+            for point in points
+            if getattr(point, f"{name}_loss") is not None
+        ]
         if seen:
             axes.plot(*zip(*seen), marker="o", color=colour, label=f"{name} loss")
-    axes.set(xlabel="alpha: 0 the base, 1 the fine-tuned weights", ylabel="validation loss", title="Between base and fine-tuned")
+    axes.set(
+        xlabel="alpha: 0 the base, 1 the fine-tuned weights",
+        ylabel="validation loss",
+        title="Between base and fine-tuned",
+    )
     axes.legend()
     figure.tight_layout()
     with atomic_path(path) as part:

@@ -21,17 +21,17 @@ from steve1.core.errors import UserError
 from steve1.core.paths import display
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, PolicyState
-from steve1.training.checkpoint.checkpointer import Checkpointer, Position
 from steve1.training.batches import pieces, shares, source_of
-from steve1.training.logging.action_metrics import Insight
-from steve1.training.distributed import Ranks
-from steve1.training.optim.regularizers import Average
+from steve1.training.checkpoint.checkpointer import Checkpointer, Position
 from steve1.training.checkpoint.run_folder import newest_resume_point
-from steve1.training.logging.reporter import Reporter
-from steve1.training.optim.schedule import rate_of_step
 from steve1.training.config import TrainSettings
-from steve1.training.step import Stepper
+from steve1.training.distributed import Ranks
+from steve1.training.logging.action_metrics import Insight
 from steve1.training.logging.metrics import Clock, Tally, peak_memory_mb
+from steve1.training.logging.reporter import Reporter
+from steve1.training.optim.regularizers import Average
+from steve1.training.optim.schedule import rate_of_step
+from steve1.training.step import Stepper
 from steve1.training.validate import validate
 
 
@@ -125,7 +125,11 @@ def due(step: int, every: int, last: int) -> bool:
 def waits_anyway(parts: Parts, step: int) -> bool:
     """True at steps after which the host reads numbers from the device."""
     settings = parts.settings
-    return step == 1 or any(due(step, every, parts.total_steps) for every in (settings.log_every, settings.val_freq, settings.save_every) if every)
+    return step == 1 or any(
+        due(step, every, parts.total_steps)
+        for every in (settings.log_every, settings.val_freq, settings.save_every)
+        if every
+    )
 
 
 def learning_rate(settings: TrainSettings, position: Position) -> float:

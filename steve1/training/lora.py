@@ -84,7 +84,9 @@ def targets_of(policy: GoalPolicy, targets: Sequence[str]) -> list[tuple[str, nn
         "last": [net.lastlayer.layer],
     }
     wanted = {id(layer) for target in targets for layer in groups[target]}
-    return [(name, layer) for name, layer in policy.named_modules() if id(layer) in wanted and isinstance(layer, nn.Linear)]
+    return [
+        (name, layer) for name, layer in policy.named_modules() if id(layer) in wanted and isinstance(layer, nn.Linear)
+    ]
 
 
 def add_lora(policy: GoalPolicy, targets: Sequence[str], rank: int, alpha: float, seed: int) -> None:
@@ -99,7 +101,9 @@ def add_lora(policy: GoalPolicy, targets: Sequence[str], rank: int, alpha: float
     for name, layer in targets_of(policy, targets):
         most = min(layer.in_features, layer.out_features)
         if rank > most:
-            raise UserError("This rank is not low for this layer.", where=name, expected=f"lora_rank <= {most}", got=str(rank))
+            raise UserError(
+                "This rank is not low for this layer.", where=name, expected=f"lora_rank <= {most}", got=str(rank)
+            )
         values = generator(seed, "lora", name).standard_normal((rank, layer.in_features)) / layer.in_features**0.5
         LoraLinear.attach(layer, rank, alpha / rank, torch.from_numpy(values))
 
@@ -129,7 +133,9 @@ def write_adapter(policy: GoalPolicy, path: Path, base_sha256: str) -> None:
     """The additions alone, with the hash of the weights that they belong to; whole or not at all."""
     layers = dict(lora_layers(policy))
     tensors = {
-        f"{name}.{part}": getattr(layer, part).detach().cpu().contiguous() for name, layer in layers.items() for part in PARTS
+        f"{name}.{part}": getattr(layer, part).detach().cpu().contiguous()
+        for name, layer in layers.items()
+        for part in PARTS
     }
     scales = {name: layer.scale for name, layer in layers.items()}
     with atomic_path(path) as part:

@@ -16,14 +16,14 @@ from typing import Literal
 
 import torch
 
+from benchmarks.policy import cost
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, PolicyConfig
-from benchmarks.policy import cost
 from steve1.policy.loss import ROWS
-from steve1.training.lora import targets_of
-from steve1.training.optim.optimizers import BYTES_OF_MOMENTS, OptimizerName
 from steve1.training.config import TrainParts, TrainSettings
 from steve1.training.finetune_modes import choose_trained, trained_parameters
+from steve1.training.lora import targets_of
+from steve1.training.optim.optimizers import BYTES_OF_MOMENTS, OptimizerName
 
 Precision = Literal["bf16", "fp32"]
 GIB = 2**30
@@ -75,10 +75,16 @@ class Method:
     def flags(self) -> str:
         """As they stand on a command line; empty for the plain way."""
         found = [] if self.finetune_mode == "all" else [f"--finetune_mode {self.finetune_mode}"]
-        found += ["--activation_checkpointing"] * self.activation_checkpointing + ["--feature_cache"] * self.feature_cache
+        found += ["--activation_checkpointing"] * self.activation_checkpointing + [
+            "--feature_cache"
+        ] * self.feature_cache
         found += [f"--optimizer {self.optimizer}"] * (self.optimizer != "adamw")
-        found += [f"--lora_rank {self.lora_rank}"] * (self.finetune_mode == "lora" and self.lora_rank != Method.lora_rank)
-        found += [f"--lora_targets {self.lora_targets}"] * (self.finetune_mode == "lora" and self.lora_targets != Method.lora_targets)
+        found += [f"--lora_rank {self.lora_rank}"] * (
+            self.finetune_mode == "lora" and self.lora_rank != Method.lora_rank
+        )
+        found += [f"--lora_targets {self.lora_targets}"] * (
+            self.finetune_mode == "lora" and self.lora_targets != Method.lora_targets
+        )
         return " ".join(found)
 
 

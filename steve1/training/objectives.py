@@ -16,8 +16,8 @@ from steve1.actions.joint import CAMERA_DEGREES
 from steve1.policy import GoalPolicy, PolicyState
 from steve1.policy.divergence import head_divergence
 from steve1.training.batches import Part
-from steve1.training.logging.action_metrics import MEASURES
 from steve1.training.finetune_modes import tuned_goal
+from steve1.training.logging.action_metrics import MEASURES
 
 __all__ = ["MEASURES", "Found", "LossModule", "goals_of"]
 
@@ -47,14 +47,20 @@ class LossModule(nn.Module):
     turns: torch.Tensor
 
     def __init__(
-        self, policy: GoalPolicy, turn_loss_weight: float = 1.0, reference: GoalPolicy | None = None, kl_coef: float = 0.0
+        self,
+        policy: GoalPolicy,
+        turn_loss_weight: float = 1.0,
+        reference: GoalPolicy | None = None,
+        kl_coef: float = 0.0,
     ) -> None:
         super().__init__()
         self.policy = policy
         self.turn_loss_weight, self.kl_coef = turn_loss_weight, kl_coef
         turns = np.abs(CAMERA_DEGREES).max(axis=1) >= TURN_DEGREES
         self.register_buffer("turns", torch.from_numpy(turns).float().to(policy.device), persistent=False)
-        self._reference = [reference] if reference is not None else []  # in a list: it is no part of what is trained or wrapped
+        self._reference = (
+            [reference] if reference is not None else []
+        )  # in a list: it is no part of what is trained or wrapped
         self.measures = (*MEASURES, "kl") if self._reference else MEASURES
 
     def initial_state(self, batch: int) -> PolicyState:
@@ -90,7 +96,8 @@ class LossModule(nn.Module):
         rows, wanted = latent.flatten(0, 1), wanted.flatten(0, 1)
         own, other = self.policy.pi_head, reference.pi_head
         return (
-            head_divergence(own.buttons, rows, other.buttons, wanted) + head_divergence(own.camera, rows, other.camera, wanted),
+            head_divergence(own.buttons, rows, other.buttons, wanted)
+            + head_divergence(own.camera, rows, other.camera, wanted),
             state,
         )
 

@@ -16,12 +16,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from steve1.policy import GoalPolicy, PolicyState
 from steve1.training.batches import Piece
-from steve1.training.optim.spike_filter import Guard
+from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks
 from steve1.training.objectives import MEASURES, LossModule
 from steve1.training.optim.optimizers import new_optimizer
-from steve1.training.distributed import Ranks
 from steve1.training.optim.regularizers import Anchor, Average
-from steve1.training.config import TrainSettings
+from steve1.training.optim.spike_filter import Guard
 
 __all__ = ["MEASURES", "LossModule", "Outcome", "Stepper", "autocast", "make_optimizer"]
 

@@ -16,30 +16,30 @@ if not __package__:  # run as a file: make the project importable in place of th
 import numpy as np
 import torch
 
+from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
 from steve1.core.cli import run
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
 from steve1.core.goal_file import read_goal
 from steve1.core.paths import ROOT, display, resolve
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, PolicyState, load_policy
+from steve1.training.batches import Goal, demonstrated_goal, open_retention, open_windows, pieces
 from steve1.training.cache import read_features
 from steve1.training.checkpoint.checkpointer import Checkpointer, Position
-from steve1.training.batches import Goal, demonstrated_goal, open_retention, open_windows, pieces
-from steve1.training.loop import Hooks, Parts, fit, validate_and_keep_best
-from steve1.training.optim.spike_filter import Guard
+from steve1.training.checkpoint.run_folder import RunFolder, describe_run, newest_resume_point
+from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks, choose_precision, join
+from steve1.training.finetune_modes import choose_trained, describe
 from steve1.training.logging.action_metrics import Insight
+from steve1.training.logging.pictures import contact_sheet, write_png
+from steve1.training.logging.reporter import Reporter
+from steve1.training.loop import Hooks, Parts, fit, validate_and_keep_best
 from steve1.training.lora import adapter_path
 from steve1.training.memory import Method, estimate, explain_oom
-from steve1.training.distributed import Ranks, choose_precision, join
-from steve1.training.logging.pictures import contact_sheet, write_png
 from steve1.training.optim.regularizers import anchor_for, average_for, reference_for
-from steve1.training.checkpoint.run_folder import RunFolder, describe_run, newest_resume_point
+from steve1.training.optim.spike_filter import Guard
 from steve1.training.report.page import closing_line, write_report
-from steve1.training.logging.reporter import Reporter
-from steve1.training.config import TrainSettings
 from steve1.training.step import Stepper, make_optimizer
-from steve1.training.finetune_modes import choose_trained, describe
 from steve1.training.validate import chosen_windows, validate
 
 
@@ -58,7 +58,11 @@ class TrainResult:
 
 
 def finetune(
-    settings: TrainSettings, *, hooks: Hooks | None = None, metadata: CheckpointMetadata | None = None, goal: Goal | None = None
+    settings: TrainSettings,
+    *,
+    hooks: Hooks | None = None,
+    metadata: CheckpointMetadata | None = None,
+    goal: Goal | None = None,
 ) -> TrainResult:
     """Train as the settings say; go on where an earlier run with the same settings stopped.
 
@@ -89,7 +93,15 @@ def finetune(
             point = folder.claim() if ranks.is_main else None
         point = newest_resume_point(settings.run_dir)
         parts, position, states = assemble(
-            settings, ranks, precision, policy, train, val, point, family_of(settings, metadata, record), hooks or Hooks()
+            settings,
+            ranks,
+            precision,
+            policy,
+            train,
+            val,
+            point,
+            family_of(settings, metadata, record),
+            hooks or Hooks(),
         )
         with explain_oom(settings, policy.config, ranks.device, precision):
             return _train(parts, position, states)
@@ -138,12 +150,16 @@ def starting_policy(
     return policy
 
 
-def family_of(settings: TrainSettings, metadata: CheckpointMetadata | None, record: dict[str, dict[str, str]]) -> CheckpointMetadata:
+def family_of(
+    settings: TrainSettings, metadata: CheckpointMetadata | None, record: dict[str, dict[str, str]]
+) -> CheckpointMetadata:
     """What goes with the weights that this run writes.
 
     Weights that were never trained without a goal play without guidance: their answer to no goal means nothing.
     """
-    base = metadata or (CheckpointMetadata() if settings.starts_empty else read_checkpoint_metadata(settings.in_weights))
+    base = metadata or (
+        CheckpointMetadata() if settings.starts_empty else read_checkpoint_metadata(settings.in_weights)
+    )
     if settings.never_without_goal:
         base = dataclasses.replace(base, cond_scale=0.0)
     return base.updated(
@@ -169,7 +185,11 @@ def assemble(
         read_features(settings, policy, (train, val, retention), ranks, precision)
     optimizer = make_optimizer(policy, settings)
     # What is compared with later is taken now, before a resume point replaces the starting weights.
-    reference, anchor, average = reference_for(policy, settings), anchor_for(policy, settings), average_for(policy, settings)
+    reference, anchor, average = (
+        reference_for(policy, settings),
+        anchor_for(policy, settings),
+        average_for(policy, settings),
+    )
     checkpointer = Checkpointer(settings, ranks, policy, optimizer, metadata, average)
     states: list[PolicyState] = []
     position = Position(frames_per_step=settings.frames_per_step(ranks.world))
@@ -239,7 +259,11 @@ def introduction(parts: Parts, position: Position) -> list[str]:
 
 def data_facts(parts: Parts) -> dict[str, int]:
     """How much there is to learn from and to validate on, for the report."""
-    facts = {"train_frames": parts.train.n_frames, "train_windows": len(parts.train), "train_episodes": len(parts.train.paths)}
+    facts = {
+        "train_frames": parts.train.n_frames,
+        "train_windows": len(parts.train),
+        "train_episodes": len(parts.train.paths),
+    }
     if parts.val is not None:
         facts["val_frames"] = len(chosen_windows(parts.val, parts.settings.val_windows)) * parts.settings.T
     return facts
@@ -273,7 +297,9 @@ def prove_first_batch(parts: Parts) -> None:
         parts.reporter.validation_curves(0, results, insight)
         parts.reporter.say(f"  before training: loss {results['loss']:.3f} on {len(windows)} validation windows")
     if parts.retention is not None:
-        parts.reporter.retained(0, validate(parts.policy, parts.retention, parts.settings, parts.ranks, parts.precision))
+        parts.reporter.retained(
+            0, validate(parts.policy, parts.retention, parts.settings, parts.ranks, parts.precision)
+        )
 
 
 def conclude(parts: Parts) -> None:
@@ -366,4 +392,8 @@ def _find_lists(data: str, val_list: object) -> dict[str, str]:
 if __name__ == "__main__":
     from steve1.training.optim.lr_find import find_learning_rate
 
-    run(TrainSettings, lambda chosen: (find_learning_rate if chosen.lr_find else finetune)(chosen) and None, "Fine-tune STEVE-1 by hindsight relabelling.")
+    run(
+        TrainSettings,
+        lambda chosen: (find_learning_rate if chosen.lr_find else finetune)(chosen) and None,
+        "Fine-tune STEVE-1 by hindsight relabelling.",
+    )

@@ -20,11 +20,11 @@ from torch import nn
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy
 from steve1.training.batches import ARRAYS, Part, chunk_bounds, to_device
-from steve1.training.logging.action_metrics import GOALS, MEASURES, Insight, frame_measures, loss_of_frames
-from steve1.training.distributed import Ranks
 from steve1.training.config import TrainSettings
-from steve1.training.step import autocast
+from steve1.training.distributed import Ranks
 from steve1.training.finetune_modes import tuned_goal
+from steve1.training.logging.action_metrics import GOALS, MEASURES, Insight, frame_measures, loss_of_frames
+from steve1.training.step import autocast
 
 
 def chosen_windows(dataset: WindowDataset, limit: int) -> list[int]:

@@ -13,8 +13,8 @@ from steve1.agent.agent import checked_temperature, draw
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.policy import GoalPolicy
-from steve1.policy.vision import ImageEncoder
 from steve1.policy.prepared import PreparedEncoder, PreparedPolicy
+from steve1.policy.vision import ImageEncoder
 from tests.goldens import golden_arrays
 
 Arrays = dict[str, np.ndarray]
@@ -138,7 +138,9 @@ def test_guidance_encodes_the_image_once(tiny: GoalPolicy, guided: Arrays, monke
     rows: list[int] = []
     for encoder in (PreparedEncoder, ImageEncoder):
         encode = encoder.__call__
-        monkeypatch.setattr(encoder, "__call__", lambda self, frames, encode=encode: (rows.append(len(frames)), encode(self, frames))[1])
+        monkeypatch.setattr(
+            encoder, "__call__", lambda self, frames, encode=encode: (rows.append(len(frames)), encode(self, frames))[1]
+        )
     Agent(tiny, cond_scale=6.0).act(guided["frames"][0], guided["goal"][0])
     assert rows == [1]
 

@@ -10,8 +10,8 @@ import torch
 
 from steve1.agent import Agent, BatchAgent, RecordedAgent
 from steve1.agent.batch import lower_weights
-from steve1.core.errors import UserError
 from steve1.core.checkpoint_metadata import CheckpointMetadata
+from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, PolicyConfig, load_policy, save_weights, write_model
 
 SMALL = PolicyConfig(

@@ -27,9 +27,20 @@ def test_aims_stand_beside_the_best_that_was_reached(tmp_path: Path, capsys: pyt
         main(Args(tmp_path))
     record(tmp_path, "train", batch=8, trunc_t=64, full=trained(4000, 26 * 1024))
     record(tmp_path, "train_wide", batch=32, trunc_t=64, full=trained(7000, 90 * 1024))
-    record(tmp_path, "train_cached", batch=8, trunc_t=64, full=trained(3900, 30 * 1024), cached=trained(90000, 30 * 1024))
-    steps = {"plain": {"ms_per_step": 9.0, "steps_per_s": 111.0}, "bf16_graph": {"ms_per_step": 2.5, "steps_per_s": 400.0}}
-    record(tmp_path, "acting", batch_1=steps, batch_64={"bf16": {"ms_per_step": 20.0, "steps_per_s": 3200.0}}, peak_memory_mb_1=10.0)
+    record(
+        tmp_path, "train_cached", batch=8, trunc_t=64, full=trained(3900, 30 * 1024), cached=trained(90000, 30 * 1024)
+    )
+    steps = {
+        "plain": {"ms_per_step": 9.0, "steps_per_s": 111.0},
+        "bf16_graph": {"ms_per_step": 2.5, "steps_per_s": 400.0},
+    }
+    record(
+        tmp_path,
+        "acting",
+        batch_1=steps,
+        batch_64={"bf16": {"ms_per_step": 20.0, "steps_per_s": 3200.0}},
+        peak_memory_mb_1=10.0,
+    )
     main(Args(tmp_path))
     text = (tmp_path / "gpu.md").read_text()
     assert text in capsys.readouterr().out

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.load import make_dataset, measure_load
 from benchmarks.convert import measure_convert
+from benchmarks.load import make_dataset, measure_load
 
 
 def test_load_is_measured_with_every_pixel_checked(tmp_path: Path) -> None:

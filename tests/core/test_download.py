@@ -12,7 +12,6 @@ import pytest
 
 from steve1.core.download import Missing, Refused, download
 from steve1.core.errors import UserError
-
 from tests.core.servers import Faulty, faulty_server
 
 BODY = os.urandom(3_000_000)

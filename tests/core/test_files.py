@@ -9,8 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from steve1.core.checkpoint_metadata import (
+    CheckpointMetadata,
+    checkpoint_metadata_path,
+    read_checkpoint_metadata,
+    write_checkpoint_metadata,
+)
 from steve1.core.errors import UserError, nearest
-from steve1.core.checkpoint_metadata import CheckpointMetadata, checkpoint_metadata_path, read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.files import atomic_dir, atomic_file, atomic_path, read_json, write_json
 from steve1.core.frames import agent_frame, mineclip_frame
 from steve1.core.paths import ROOT, display, resolve

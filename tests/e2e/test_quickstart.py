@@ -36,7 +36,9 @@ def name() -> Iterator[str]:
 
 def quickstart(name: str) -> str:
     environment = {**os.environ, **SMALL, "NAME": name, "OMP_NUM_THREADS": "2"}
-    done = subprocess.run(["bash", "quickstart.sh"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=480)
+    done = subprocess.run(
+        ["bash", "quickstart.sh"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=480
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 

@@ -22,7 +22,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "m.model").write_bytes(b"model")
     for name in ("base", "tuned"):
         (tmp_path / f"{name}.weights").write_bytes(name.encode())
-        (tmp_path / f"{name}.weights.json").write_text(json.dumps({"model": str(tmp_path / "m.model"), "env": "luanti"}))
+        (tmp_path / f"{name}.weights.json").write_text(
+            json.dumps({"model": str(tmp_path / "m.model"), "env": "luanti"})
+        )
 
     def actor(self: Any, contestant: Any, goal_: Any, seed: int, behaviour: str = "") -> Any:
         if contestant.kind != "weights":

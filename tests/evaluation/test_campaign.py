@@ -16,15 +16,14 @@ from typing import Any
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.evaluation import prompt_matrix
-from steve1.evaluation.runner import campaign
-from steve1.evaluation import evaluate
-from steve1.evaluation.runner.campaign import make_jobs
-from steve1.evaluation.compare import compare, comparison_table
-from steve1.evaluation.policies import NO_GOAL, parse_contestants
-from steve1.evaluation.evaluate import make_plan
-from steve1.evaluation.runner.log import EpisodeLog
 from steve1.core.processes import end_tree, process_tree
+from steve1.evaluation import evaluate, prompt_matrix
+from steve1.evaluation.compare import compare, comparison_table
+from steve1.evaluation.evaluate import make_plan
+from steve1.evaluation.policies import NO_GOAL, parse_contestants
+from steve1.evaluation.runner import campaign
+from steve1.evaluation.runner.campaign import make_jobs
+from steve1.evaluation.runner.log import EpisodeLog
 from steve1.evaluation.runner.workers import run_jobs
 from tests.evaluation.worlds import GOALS, injected, settings
 from tests.rollout.fakes import OpenFake, fake_starts, goal
@@ -56,7 +55,11 @@ def test_an_evaluation_is_paired_judged_and_reported(world: Path) -> None:
     assert "http" not in page.replace("http://www.w3.org", "")
     assert "4/4" in page
     rows = list(csv.DictReader(report.paths["csv"].open()))
-    row = next(row for row in rows if row["contestant"] == "tuned" and row["asked_for"] == "dig_dirt" and row["task"] == "dig_dirt")
+    row = next(
+        row
+        for row in rows
+        if row["contestant"] == "tuned" and row["asked_for"] == "dig_dirt" and row["task"] == "dig_dirt"
+    )
     assert (row["successes"], row["episodes"]) == ("4", "4")
     assert "| dig_dirt | 0/4" in report.paths["md"].read_text()
     assert json.loads(report.paths["json"].read_text())["settings"]["contestants"][0]["sha256"]
@@ -106,7 +109,9 @@ def test_a_torn_last_line_is_played_again_and_a_damaged_one_is_named(tmp_path: P
 
 
 def test_the_matrix_shows_what_each_prompt_does(world: Path) -> None:
-    found, _, paths = prompt_matrix(settings(world, "tuned"), ("go up",), **injected(goals={"tuned": {**GOALS, "go up": goal(1)}}))
+    found, _, paths = prompt_matrix(
+        settings(world, "tuned"), ("go up",), **injected(goals={"tuned": {**GOALS, "go up": goal(1)}})
+    )
     assert found["rows"] == ["dig_dirt", "look_at_sky", "swim", "go-up", NO_GOAL, "(random actions)"]
     wins = {row: {task: cell["successes"] for task, cell in found["cells"][row].items()} for row in found["rows"]}
     assert wins["dig_dirt"] == {"dig_dirt": 4, "look_at_sky": 0, "swim": 0}
@@ -114,7 +119,9 @@ def test_the_matrix_shows_what_each_prompt_does(world: Path) -> None:
     assert wins[NO_GOAL] == {"dig_dirt": 0, "look_at_sky": 0, "swim": 0}
     assert found["tests"]["dig_dirt"]["other_episodes"] == 12, "two other prompts and no goal"
     assert found["tests"]["dig_dirt"]["p_fisher"] < 0.001
-    assert found["tests"]["look_at_sky"]["other_successes"] == 0, "a further prompt may be a paraphrase: not tested against"
+    assert found["tests"]["look_at_sky"]["other_successes"] == 0, (
+        "a further prompt may be a paraphrase: not tested against"
+    )
     assert paths["png"].read_bytes().startswith(b"\x89PNG")
     assert "**4/4" in paths["md"].read_text()
 
@@ -123,7 +130,9 @@ def test_compare_films_side_by_side(world: Path) -> None:
     from steve1.data.media.video import probe
 
     out = world / "film.mp4"
-    report, film = compare(settings(world, "base", "tuned", tasks=("dig_dirt",), videos=1), "dig dirt", out, **injected())
+    report, film = compare(
+        settings(world, "base", "tuned", tasks=("dig_dirt",), videos=1), "dig dirt", out, **injected()
+    )
     assert film == out
     assert probe(out).frames == 40 + 20
     table = comparison_table(report, report.tasks[0])
@@ -163,7 +172,11 @@ def test_a_chinese_prompt_has_the_english_ones_goal(world: Path, monkeypatch: py
         return {"tuned": {prompt: GOALS[prompt] for prompt in prompts}}
 
     monkeypatch.setattr(campaign, "goals_for", goals)
-    zh = evaluate(settings(world, "tuned", tasks=("dig_dirt",), language="zh", similarity=0), open_game=OpenFake(), starts_of=fake_starts)
+    zh = evaluate(
+        settings(world, "tuned", tasks=("dig_dirt",), language="zh", similarity=0),
+        open_game=OpenFake(),
+        starts_of=fake_starts,
+    )
     assert asked == ["dig dirt"]
     assert zh.lines[0]["prompt"] == "挖泥土"
     assert zh.summary["rates"]["dig_dirt"]["tuned"]["successes"] == 4
@@ -186,7 +199,9 @@ def test_equal_names_are_told_apart(world: Path) -> None:
     other.mkdir()
     for name in ("base.weights", "base.weights.json"):
         (other / name).write_bytes((world / name).read_bytes())
-    names = [each.name for each in parse_contestants([str(world / "base.weights"), str(other / "base.weights"), "random"])]
+    names = [
+        each.name for each in parse_contestants([str(world / "base.weights"), str(other / "base.weights"), "random"])
+    ]
     assert len(set(names)) == 3
     assert names[1] == "sub/base"
 
@@ -272,7 +287,8 @@ def test_an_evaluation_over_processes_survives_a_killed_worker(world: Path, tmp_
     trouble.mkdir()
     calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm")), **injected(()))
     rough = evaluate(
-        settings(world, "random", "nothing", folder=str(world / "rough"), workers=2), **injected((), open_game=OpenFake(str(trouble)))
+        settings(world, "random", "nothing", folder=str(world / "rough"), workers=2),
+        **injected((), open_game=OpenFake(str(trouble))),
     )
     assert len(list(trouble.iterdir())) == 1
 

@@ -96,7 +96,19 @@ def test_evaluation_by_minedojos_name_and_side_by_side(metadata: Path, tmp_path:
 
 def test_unknown_tasks_and_games_are_named_before_anything_starts(metadata: Path) -> None:
     weights = str(metadata / "base.weights")
-    assert "BuildVillageHouse" in call(sys.executable, "evaluate_on_minedojo.py", "--weights", weights, "--task", "BuildVilageHouse", ok=False)
-    said = call(sys.executable, "run_agent/run_agent.py", "--in_weights", weights, "--text_prompt", "x", "--env", "minecrft", ok=False)
+    assert "BuildVillageHouse" in call(
+        sys.executable, "evaluate_on_minedojo.py", "--weights", weights, "--task", "BuildVilageHouse", ok=False
+    )
+    said = call(
+        sys.executable,
+        "run_agent/run_agent.py",
+        "--in_weights",
+        weights,
+        "--text_prompt",
+        "x",
+        "--env",
+        "minecrft",
+        ok=False,
+    )
     assert "minecrft" in said
     assert "luanti" in said

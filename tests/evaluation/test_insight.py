@@ -15,11 +15,11 @@ import pytest
 from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.evaluation import evaluate
-from steve1.evaluation.statistics.attribution import attribute, variants
-from steve1.evaluation.policies import Contestant
 from steve1.evaluation.demonstrations import Shown, shown_goals, typical
+from steve1.evaluation.policies import Contestant
 from steve1.evaluation.runner.episodes import summary_of_actions
 from steve1.evaluation.runner.similarity import Judge, Watcher, load_curves, mean_curve
+from steve1.evaluation.statistics.attribution import attribute, variants
 from steve1.rollout.trace import Trace
 from tests.evaluation.worlds import GOALS, injected, settings
 from tests.rollout.fakes import OpenFake, fake_starts, goal
@@ -99,7 +99,17 @@ class Tags(HTMLParser):
 
 def test_the_page_holds_everything_and_needs_nothing_from_outside(world: Path) -> None:
     report = evaluate(
-        settings(world, "base", "tuned", "random", tasks=("dig_dirt", "look_at_sky"), episodes=3, videos=1, similarity=2, target=("dig_dirt",)),
+        settings(
+            world,
+            "base",
+            "tuned",
+            "random",
+            tasks=("dig_dirt", "look_at_sky"),
+            episodes=3,
+            videos=1,
+            similarity=2,
+            target=("dig_dirt",),
+        ),
         **injected(judge=JUDGE),
     )
     page = report.paths["html"].read_text()
@@ -108,7 +118,14 @@ def test_the_page_holds_everything_and_needs_nothing_from_outside(world: Path) -
     assert tags.open == []
     assert len(tags.sources) >= 2
     assert all((report.folder / source).is_file() for source in tags.sources), "videos lie beside the page"
-    for heading in ("Differences", "Side by side", "Goal similarity over time", "Failures worth watching", "Actions", "Settings"):
+    for heading in (
+        "Differences",
+        "Side by side",
+        "Goal similarity over time",
+        "Failures worth watching",
+        "Actions",
+        "Settings",
+    ):
         assert f"<h2>{heading}</h2>" in page
     assert page.count("goal similarity over time") == 2, "a curve for each task"
     assert "<polyline" in page
@@ -127,7 +144,9 @@ def test_failures_are_ranked_and_filmed_on_request(world: Path) -> None:
     # In this world it is "tuned" that follows its goal, so it is the base here.
     first = evaluate(settings(world, "tuned", "base", **words), **injected())
     entries = first.summary["failures"]
-    assert [entry["contestant"] for entry in entries] == ["base"] * 3, "at most three of each; the one who always succeeds has none"
+    assert [entry["contestant"] for entry in entries] == ["base"] * 3, (
+        "at most three of each; the one who always succeeds has none"
+    )
     assert all(entry["why"] == "tuned succeeded on the same seed" for entry in entries)
     assert all(entry["video"] == "" for entry in entries)
     again = evaluate(settings(world, "tuned", "base", **words, record_failures=2), **injected())
@@ -149,12 +168,18 @@ def test_camera_movement_is_in_degrees() -> None:
 
 def test_attribution_plays_three_kinds_of_goals_and_blames_the_prior(world: Path) -> None:
     """The prior's goal for "dig dirt" is wrong here; a demonstration's is right: the prior is to blame. Nobody digs when told nothing."""
-    goals = {"tuned": {**GOALS, "dig dirt": goal(2)}, "tuned+text": {**GOALS, "dig dirt": goal(2)}, "tuned+shown": GOALS}
+    goals = {
+        "tuned": {**GOALS, "dig dirt": goal(2)},
+        "tuned+text": {**GOALS, "dig dirt": goal(2)},
+        "tuned+shown": GOALS,
+    }
 
     def names(contestants: Any) -> list[str]:
         return [each.name for each in contestants]
 
-    found = variants([Contestant("tuned", "weights"), Contestant("random", "random"), Contestant("own", "weights", goal="file:x")])
+    found = variants(
+        [Contestant("tuned", "weights"), Contestant("random", "random"), Contestant("own", "weights", goal="file:x")]
+    )
     assert names(found) == ["tuned", "tuned+text", "tuned+shown", "random", "own"]
     assert [each.goal for each in found] == ["prior", "text", "shown", "prior", "file:x"]
     with pytest.MonkeyPatch.context() as patch:
@@ -162,8 +187,14 @@ def test_attribution_plays_three_kinds_of_goals_and_blames_the_prior(world: Path
 
         original = module.Bench.actor
         # The fake agent of every variant follows its goal, as "tuned" does.
-        patch.setattr(module.Bench, "actor", lambda self, who, *rest: original(self, dataclasses.replace(who, name=who.name.split("+")[0]), *rest))
-        report = evaluate(settings(world, "tuned", tasks=("dig_dirt", "swim"), episodes=8, attribution=True), **injected(goals=goals))
+        patch.setattr(
+            module.Bench,
+            "actor",
+            lambda self, who, *rest: original(self, dataclasses.replace(who, name=who.name.split("+")[0]), *rest),
+        )
+        report = evaluate(
+            settings(world, "tuned", tasks=("dig_dirt", "swim"), episodes=8, attribution=True), **injected(goals=goals)
+        )
     table = report.summary["attribution"]["tuned"]
     assert table["dig_dirt"]["rates"]["shown"]["successes"] == 8
     assert table["dig_dirt"]["verdict"].startswith("the prior")
@@ -175,7 +206,10 @@ def test_attribution_plays_three_kinds_of_goals_and_blames_the_prior(world: Path
 
 def test_a_policy_that_fails_even_when_shown_is_to_blame() -> None:
     def lines(who: str, wins: int) -> list[dict[str, Any]]:
-        return [{"contestant": who, "row": "t", "number": n, "success": {"t": n < wins}, "measure": {"t": 0.0}} for n in range(20)]
+        return [
+            {"contestant": who, "row": "t", "number": n, "success": {"t": n < wins}, "measure": {"t": 0.0}}
+            for n in range(20)
+        ]
 
     everyone = variants([Contestant("w", "weights")])
     found = attribute([*lines("w", 0), *lines("w+text", 1), *lines("w+shown", 0)], everyone, ["t"])
@@ -212,4 +246,10 @@ def test_scripted_players_show_tasks_in_the_game(world: Path) -> None:
         with pytest.raises(UserError, match="no scripted player"):
             play_demonstrations(task, game, FakeStream(), fake_starts("luanti", "meadow", "demo"), 0)
         with pytest.raises(UserError, match="did not succeed"):
-            play_demonstrations(dataclasses.replace(task, player="look_at_sky"), game, FakeStream(), fake_starts("luanti", "meadow", "demo"), 0)
+            play_demonstrations(
+                dataclasses.replace(task, player="look_at_sky"),
+                game,
+                FakeStream(),
+                fake_starts("luanti", "meadow", "demo"),
+                0,
+            )

@@ -10,7 +10,6 @@ import pytest
 
 from steve1.core.paths import ROOT
 from steve1.evaluation.tasks.suite import load_suite
-
 from tests.envs.leftovers import watch
 from tests.envs.minecraft.mcio_home import make_home
 
@@ -43,7 +42,19 @@ def test_mini_weights_are_compared_with_random_actions_in_mcio(tmp_path: Path, m
     from steve1.commands.evaluate import evaluate
 
     with pytest.raises(SystemExit) as ended:
-        argv = ["--weights", str(MINI), "random", "--env", "mcio", "--suite", str(suite), "--episodes", "2", "--folder", str(tmp_path / "run")]
+        argv = [
+            "--weights",
+            str(MINI),
+            "random",
+            "--env",
+            "mcio",
+            "--suite",
+            str(suite),
+            "--episodes",
+            "2",
+            "--folder",
+            str(tmp_path / "run"),
+        ]
         monkeypatch.setattr("sys.argv", ["evaluate", *argv, "--workers", "0"])
         evaluate.cli()
     assert ended.value.code == 0

@@ -40,7 +40,13 @@ def test_the_guides_name_maps_to_a_task_and_says_so(asked: list[Any], capsys: py
 
 
 def test_several_weights_and_tasks_are_one_evaluation(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    command.main(command.Args(weights=("random", "noop", "scripted"), task=("BuildVillageHouse", "dig_dirt", "treechop", "wood"), env="luanti"))
+    command.main(
+        command.Args(
+            weights=("random", "noop", "scripted"),
+            task=("BuildVillageHouse", "dig_dirt", "treechop", "wood"),
+            env="luanti",
+        )
+    )
     assert len(asked) == 1
     assert asked[0].tasks == ("build_wall", "dig_dirt", "chop_tree")
     assert asked[0].contestants == ("random", "noop", "scripted")

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import read_checkpoint_metadata
-from steve1.evaluation.policies import Contestant
-from steve1.evaluation.demonstrations import Shown
-from steve1.evaluation.guidance_sweep import store_scale, summarise_sweep, sweep_guidance
 from research.paper import films_to_make, make_film, paper_prompts, published_goals
 from research.prior_analysis import analyse, nearest, pca, prepare, render, tsne, write_analysis
+from steve1.core.checkpoint_metadata import read_checkpoint_metadata
+from steve1.core.errors import UserError
+from steve1.evaluation.demonstrations import Shown
+from steve1.evaluation.guidance_sweep import store_scale, summarise_sweep, sweep_guidance
+from steve1.evaluation.policies import Contestant
 from steve1.rollout.play import DoNothing
 from steve1.rollout.supervise import SupervisedEnv
 from tests.evaluation.worlds import injected, settings
@@ -61,18 +61,26 @@ def test_a_prior_that_mixes_two_tasks_up_is_found_without_a_game(tmp_path: Path)
     assert dig["prior_own"] > 0.8 > 0.2 > swim["prior_own"]
     assert [entry["behaviour"] for entry in swim["nearest"]] == ["dig_dirt", "swim"]
     assert "The goals of swim are nearer to demonstrations of something else" in render(found)
-    assert analyse(prepare(prompts, Clip(), Mixing(0.0), demonstrations(), samples=8))["prompts"][0]["spread"] < 1e-5 < dig["spread"]
+    assert (
+        analyse(prepare(prompts, Clip(), Mixing(0.0), demonstrations(), samples=8))["prompts"][0]["spread"]
+        < 1e-5
+        < dig["spread"]
+    )
     paths = write_analysis(material, tmp_path, tsne_points=20)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths.values() if path.suffix == ".png")
     assert json.loads(paths["json"].read_text())["behaviours"] == ["dig_dirt", "swim"]
     with pytest.raises(UserError, match="prompts"):
         prepare([], Clip(), Mixing(), [])
-    assert "nearest demonstration" in render(analyse(prepare(prompts, Clip(), Mixing(), []))), "prompts alone can be analysed too"
+    assert "nearest demonstration" in render(analyse(prepare(prompts, Clip(), Mixing(), []))), (
+        "prompts alone can be analysed too"
+    )
 
 
 def test_projections_keep_groups_together() -> None:
     rng = np.random.default_rng(1)
-    rows = np.concatenate([4 * np.eye(6)[kind] + 0.3 * rng.normal(size=(25, 6)) for kind in range(3)]).astype(np.float32)
+    rows = np.concatenate([4 * np.eye(6)[kind] + 0.3 * rng.normal(size=(25, 6)) for kind in range(3)]).astype(
+        np.float32
+    )
     flat, held = pca(rows)
     reference = np.linalg.svd(rows - rows.mean(0), compute_uv=False) ** 2
     assert held == pytest.approx(reference[:2] / reference.sum(), rel=1e-4)
@@ -89,7 +97,8 @@ def test_projections_keep_groups_together() -> None:
 
 def lines(scale: float, wins: int) -> list[dict[str, Any]]:
     return [
-        {"contestant": f"w@{scale:g}", "row": "t", "number": n, "success": {"t": n < wins}, "measure": {"t": 0.0}} for n in range(20)
+        {"contestant": f"w@{scale:g}", "row": "t", "number": n, "success": {"t": n < wins}, "measure": {"t": 0.0}}
+        for n in range(20)
     ]
 
 
@@ -137,7 +146,19 @@ def test_a_sweep_is_played_drawn_and_stored(world: Path, monkeypatch: pytest.Mon
 
 def test_the_papers_prompts_and_their_published_goals(tmp_path: Path) -> None:
     prompts = paper_prompts()
-    assert [prompt.name for prompt in prompts] == ["dig", "dirt", "sky", "leaves", "wood", "seeds", "flower", "explore", "swim", "underwater", "inventory"]
+    assert [prompt.name for prompt in prompts] == [
+        "dig",
+        "dirt",
+        "sky",
+        "leaves",
+        "wood",
+        "seeds",
+        "flower",
+        "explore",
+        "swim",
+        "underwater",
+        "inventory",
+    ]
     from steve1.evaluation import load_suite
 
     suite = load_suite("luanti")
@@ -150,7 +171,11 @@ def test_the_papers_prompts_and_their_published_goals(tmp_path: Path) -> None:
     text = {prompt.name: np.ones(4, np.float32) for prompt in prompts}
     films = films_to_make(prompts, text, goals, (6.0, 7.0), tmp_path)
     assert len(films) == 11 + 2
-    assert (films[0].path.name, films[-1].path.name, films[-1].cond_scale) == ("dig - Text Prompt.mp4", "sky - Visual Prompt.mp4", 7.0)
+    assert (films[0].path.name, films[-1].path.name, films[-1].cond_scale) == (
+        "dig - Text Prompt.mp4",
+        "sky - Visual Prompt.mp4",
+        7.0,
+    )
     with pytest.raises(UserError, match="no visual prompts"):
         published_goals(tmp_path / "missing.zip")
     (tmp_path / "bad").mkdir()
@@ -172,6 +197,8 @@ def test_a_film_of_a_prompt_with_its_trace(tmp_path: Path) -> None:
     prompts = paper_prompts()[:1]
     film = films_to_make(prompts, {}, {"dig": np.ones(4, np.float32)}, (6.0, 7.0), tmp_path)[0]
     with SupervisedEnv(lambda: FakeEnv(size=(360, 640))) as game:
-        make_film(film, Contestant("w", "weights"), Still(), game, {"x": 0.0, "y": 0.0, "z": 0.0, "yaw": 0.0}, {}, 20, 0)  # type: ignore[arg-type]
+        make_film(
+            film, Contestant("w", "weights"), Still(), game, {"x": 0.0, "y": 0.0, "z": 0.0, "yaw": 0.0}, {}, 20, 0
+        )  # type: ignore[arg-type]
     assert probe(film.path).frames == 20
     assert json.loads((tmp_path / "dig - Visual Prompt.json").read_text())["cond_scale"] == 7.0

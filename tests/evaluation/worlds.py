@@ -36,7 +36,13 @@ GOALS = {"dig dirt": goal(0), "look at the sky": goal(1), "swim": goal(2), NO_GO
 
 def settings(world: Path, *names: str, **more: Any) -> EvaluationSettings:
     files = [str(world / f"{name}.weights") if name in ("base", "tuned") else name for name in names]
-    values: dict[str, Any] = {"episodes": 4, "workers": 0, "folder": str(world / "run"), "suite": str(world / "suite.yaml"), **more}
+    values: dict[str, Any] = {
+        "episodes": 4,
+        "workers": 0,
+        "folder": str(world / "run"),
+        "suite": str(world / "suite.yaml"),
+        **more,
+    }
     return EvaluationSettings(contestants=files, **values)
 
 

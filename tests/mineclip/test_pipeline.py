@@ -25,7 +25,6 @@ from steve1.data.recordings.shards import Shard, alone_in
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.pipeline import PARTS, Part, ahead, embed_episodes
 from steve1.mineclip.weights import save_mineclip
-
 from tests.mineclip.test_embed_command import write_episode
 
 LIKE = {"sha256": "x", "bf16": False}

@@ -37,7 +37,10 @@ def steve_one() -> types.ModuleType:
 
 def main(settings: str, weights: str, inputs: str, scale: str, output: str) -> None:
     """See above."""
-    policy = steve_one().SteveOnePolicy(policy_kwargs=json.loads(Path(settings).read_text()), prior_kwargs={"input_dim": 8, "hidden_dim": 8, "latent_dim": 8})
+    policy = steve_one().SteveOnePolicy(
+        policy_kwargs=json.loads(Path(settings).read_text()),
+        prior_kwargs={"input_dim": 8, "hidden_dim": 8, "latent_dim": 8},
+    )
     found = policy.load_state_dict(load_file(weights), strict=False)
     missing = [key for key in found.missing_keys if not key.startswith(("prior.", "mineclip."))]
     stored = np.load(inputs)

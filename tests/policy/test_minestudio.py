@@ -37,10 +37,19 @@ def test_steve_one_policy_reads_our_weights_and_agrees(tmp_path: Path, scale: fl
     save_weights(policy, tmp_path / "ours.safetensors")
     (tmp_path / "net.json").write_text(json.dumps(CONFIG.to_model()["model"]["args"]["net"]["args"]))
     rng = np.random.default_rng(0)
-    frames, goals = rng.integers(0, 256, (2, 5, 128, 128, 3), dtype=np.uint8), rng.normal(size=(2, 8)).astype(np.float32)
+    frames, goals = (
+        rng.integers(0, 256, (2, 5, 128, 128, 3), dtype=np.uint8),
+        rng.normal(size=(2, 8)).astype(np.float32),
+    )
     np.savez(tmp_path / "inputs.npz", frames=frames, goals=goals)
     script = Path(__file__).with_name("minestudio_outputs.py")
-    command = [str(python), str(script), *(str(tmp_path / name) for name in ("net.json", "ours.safetensors", "inputs.npz")), str(scale), str(tmp_path / "out.npz")]
+    command = [
+        str(python),
+        str(script),
+        *(str(tmp_path / name) for name in ("net.json", "ours.safetensors", "inputs.npz")),
+        str(scale),
+        str(tmp_path / "out.npz"),
+    ]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -13,7 +13,14 @@ from steve1.policy.prepared import PreparedBlock, PreparedEncoder, PreparedNorm,
 
 
 def config(impala_width: int = 1) -> PolicyConfig:
-    return PolicyConfig(hidsize=32, attention_heads=2, attention_memory_size=16, timesteps=8, n_recurrence_layers=1, impala_width=impala_width)
+    return PolicyConfig(
+        hidsize=32,
+        attention_heads=2,
+        attention_memory_size=16,
+        timesteps=8,
+        n_recurrence_layers=1,
+        impala_width=impala_width,
+    )
 
 
 def policy_of(impala_width: int = 1) -> GoalPolicy:
@@ -51,7 +58,11 @@ def test_norm_of_any_order_in_memory(channels: int) -> None:
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)
     x = 5 * torch.randn(1, channels, 8, 8)
-    for given in (x, x.contiguous(memory_format=torch.channels_last), torch.cat([x, x])[1:].contiguous(memory_format=torch.channels_last)):
+    for given in (
+        x,
+        x.contiguous(memory_format=torch.channels_last),
+        torch.cat([x, x])[1:].contiguous(memory_format=torch.channels_last),
+    ):
         torch.testing.assert_close(PreparedNorm(norm, 8)(given), norm(x), rtol=1e-5, atol=1e-5)
 
 
@@ -65,10 +76,14 @@ def test_block_reads_and_writes_what_its_layers_do(monkeypatch: pytest.MonkeyPat
     y, parts = PreparedBlock(block).read(x)
     wanted = block.pre_r_ln(x)
     torch.testing.assert_close(y, wanted)
-    for part, layer in zip(parts, (attention.k_layer, attention.v_layer, attention.q_layer, attention.r_layer), strict=True):
+    for part, layer in zip(
+        parts, (attention.k_layer, attention.v_layer, attention.q_layer, attention.r_layer), strict=True
+    ):
         torch.testing.assert_close(part, layer(wanted), rtol=1e-5, atol=1e-5)
     seen = torch.randn(2, 32)
-    torch.testing.assert_close(PreparedBlock(block).write(y, seen), block.pointwise(wanted + attention.proj_layer(seen)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        PreparedBlock(block).write(y, seen), block.pointwise(wanted + attention.proj_layer(seen)), rtol=1e-5, atol=1e-5
+    )
 
 
 @torch.no_grad()

@@ -45,13 +45,25 @@ def test_the_table_has_what_was_measured_so_far(root: Path, settings: Make, caps
     args = Args(name="m", new_task="dig", old_tasks=("look", "walk"), insert=str(root / "page.md"))
     with pytest.raises(UserError, match="No episode"):
         methods_table.main(args)
-    played = {("mini", "dig"): 1, ("mini", "look"): 9, ("mini", "walk"): 9, ("m_full", "dig"): 8, ("m_full", "look"): 2, ("m_full", "walk"): 9}
+    played = {
+        ("mini", "dig"): 1,
+        ("mini", "look"): 9,
+        ("mini", "walk"): 9,
+        ("m_full", "dig"): 8,
+        ("m_full", "look"): 2,
+        ("m_full", "walk"): 9,
+    }
     play(root / "data/evaluations/m", played)
     play(root / "data/evaluations/m_goal", {("mini", "dig"): 1, ("m_goal", "dig"): 4})
     run = root / "data/finetuning_checkpoint/m_full"
     run.mkdir(parents=True)
-    (run / "settings.json").write_text(json.dumps({"settings": dataclasses.asdict(settings(learning_rate=7e-4, total_frames=60000))}))
-    curves = [{"step": 0, "validation/loss": 7.0, "retention/loss": 1.9}, {"step": 9, "validation/loss": 2.5, "retention/loss": 4.0, "speed/frames_per_second": 300.0}]
+    (run / "settings.json").write_text(
+        json.dumps({"settings": dataclasses.asdict(settings(learning_rate=7e-4, total_frames=60000))})
+    )
+    curves = [
+        {"step": 0, "validation/loss": 7.0, "retention/loss": 1.9},
+        {"step": 9, "validation/loss": 2.5, "retention/loss": 4.0, "speed/frames_per_second": 300.0},
+    ]
     (run / "scalars.jsonl").write_text("".join(json.dumps(line) + "\n" for line in curves))
     (root / "page.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
 
@@ -83,7 +95,13 @@ def test_the_page_has_a_place_for_it() -> None:
 
 
 def test_the_script_refuses_a_method_that_it_does_not_know() -> None:
-    done = subprocess.run(["bash", "tools/measure_methods.sh", "lora", "dreaming"], cwd=ROOT, env={"PATH": "/usr/bin:/bin", "PYTHON": "/bin/false"}, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "tools/measure_methods.sh", "lora", "dreaming"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "PYTHON": "/bin/false"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2
     assert done.stderr == "unknown method: dreaming (full mixed lora goal frozen fixed_prompt kl heads norm_bias)\n"
     assert done.stdout == ""

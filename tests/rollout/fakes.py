@@ -20,11 +20,15 @@ class FakeEnv:
     `die_at`: steps since opening at which the game dies (once per listed number, over all instances that share `deaths`).
     """
 
-    def __init__(self, *, size: tuple[int, int] = (128, 224), die_at: tuple[int, ...] = (), deaths: list[int] | None = None) -> None:
+    def __init__(
+        self, *, size: tuple[int, int] = (128, 224), die_at: tuple[int, ...] = (), deaths: list[int] | None = None
+    ) -> None:
         self.size, self.die_at, self.deaths = size, die_at, deaths if deaths is not None else []
         self.steps_alive, self.closed, self.resets = 0, False, []  # type: ignore[var-annotated]
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         options = options or {}
         start = options.get("start") or {"x": 0.0, "y": 10.0, "z": 0.0, "yaw": 0.0}
         self.resets.append((seed, options))
@@ -63,7 +67,12 @@ class FakeEnv:
             self.held = 0
             self.items["dirt"] = self.items.get("dirt", 0) + 1
             self.dug["dirt"] = self.dug.get("dirt", 0) + 1
-        if action.get("use", 0) and action.get("jump", 0) and self.items.get("dirt", 0) > 0 and self.step_number % 10 == 0:
+        if (
+            action.get("use", 0)
+            and action.get("jump", 0)
+            and self.items.get("dirt", 0) > 0
+            and self.step_number % 10 == 0
+        ):
             self.items["dirt"] -= 1
             self.placed["dirt"] = self.placed.get("dirt", 0) + 1
             self.place[1] += 1.0

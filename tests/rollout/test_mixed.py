@@ -20,7 +20,6 @@ from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode
 from steve1.policy import PolicyConfig, load_policy, save_weights, write_model
 from steve1.rollout.mixed import LARGEST_TURN, Mixer, MixSettings, spin, switch_chances
-
 from tests.envs.leftovers import watch
 from tests.envs.standins.making import make_backend
 from tests.rollout.fakes import FakeEnv
@@ -60,7 +59,9 @@ def test_the_log_of_switches_and_spins_says_who_did_what() -> None:
             assert not action["attack"]
         else:
             assert action[agents[who[step]].button] == 1
-    assert sum(agent.resets for agent in agents) == len(mixer.switches) - 1 + sum(start + length <= 400 for start, length in mixer.spins)
+    assert sum(agent.resets for agent in agents) == len(mixer.switches) - 1 + sum(
+        start + length <= 400 for start, length in mixer.spins
+    )
 
 
 def test_spins_turn_as_far_as_asked_and_their_labels_say_so() -> None:
@@ -73,7 +74,9 @@ def test_spins_turn_as_far_as_asked_and_their_labels_say_so() -> None:
         exact = MixSettings(spin_speed=(10.0, 10.0))
         assert len({np.sign(action["camera"][1]) for action in told}) == 1
         wide = spin(generator(number, "spin"), exact)
-        assert actions.to_env(*actions.to_joint(wide))[0]["camera"][1] == pytest.approx(wide[0]["camera"][1]), "ten degrees is what ten degrees are labelled as"
+        assert actions.to_env(*actions.to_joint(wide))[0]["camera"][1] == pytest.approx(wide[0]["camera"][1]), (
+            "ten degrees is what ten degrees are labelled as"
+        )
 
 
 def test_published_rates_beside_one_agent_trained_by_rl_and_even_ones_beside_two() -> None:
@@ -108,11 +111,24 @@ def agents(tmp_path: Path) -> tuple[str, ...]:
 
 
 def args(tmp_path: Path, agents: tuple[str, ...], **more: Any) -> gen_mixed_agents.Args:
-    given = {"n_episodes": 2, "max_timesteps": 40, "min_timesteps": 20, "perform_spin_prob": 0.1, "same_rates": True, "switch_agent_prob": 0.1, "device": "cpu", **more}
-    return gen_mixed_agents.Args(agents=agents, output_dir=str(tmp_path / "out"), in_model=str(tmp_path / "tiny.model"), **given)
+    given = {
+        "n_episodes": 2,
+        "max_timesteps": 40,
+        "min_timesteps": 20,
+        "perform_spin_prob": 0.1,
+        "same_rates": True,
+        "switch_agent_prob": 0.1,
+        "device": "cpu",
+        **more,
+    }
+    return gen_mixed_agents.Args(
+        agents=agents, output_dir=str(tmp_path / "out"), in_model=str(tmp_path / "tiny.model"), **given
+    )
 
 
-def test_episodes_are_whole_labelled_and_the_same_after_a_crash(tmp_path: Path, agents: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_episodes_are_whole_labelled_and_the_same_after_a_crash(
+    tmp_path: Path, agents: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     deaths: list[int] = []
     wanted = args(tmp_path, agents)
     gen_mixed_agents.main(wanted, open_env=lambda: FakeEnv(die_at=(55,), deaths=deaths))
@@ -166,7 +182,9 @@ def test_what_is_missing_is_said_first(tmp_path: Path, agents: tuple[str, ...]) 
 
 @pytest.mark.e2e
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="leftovers are found through /proc")
-def test_the_script_plays_minerl_in_its_own_process_and_embeds(tmp_path: Path, agents: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_script_plays_minerl_in_its_own_process_and_embeds(
+    tmp_path: Path, agents: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     left = watch(monkeypatch)
     make_backend("minerl", tmp_path / "env", monkeypatch)
     monkeypatch.setenv("STANDIN_FAULTS", json.dumps({"fault": "dead_java", "at": 20, "once": str(tmp_path / "struck")}))
@@ -176,8 +194,25 @@ def test_the_script_plays_minerl_in_its_own_process_and_embeds(tmp_path: Path, a
     }  # fmt: skip
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    words = ["--min_timesteps", "16", "--same_rates", "--switch_agent_prob", "0.2", "--in_model", str(tmp_path / "tiny.model"), "--device", "cpu"]
-    done = subprocess.run(["bash", "1_generate_mixed_agents.sh", *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    words = [
+        "--min_timesteps",
+        "16",
+        "--same_rates",
+        "--switch_agent_prob",
+        "0.2",
+        "--in_model",
+        str(tmp_path / "tiny.model"),
+        "--device",
+        "cpu",
+    ]
+    done = subprocess.run(
+        ["bash", "1_generate_mixed_agents.sh", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "struck").exists(), "its Minecraft died once, and the episode was played again"
     (folder,) = (tmp_path / "mixed").glob("mixed_*")

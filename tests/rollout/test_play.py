@@ -12,15 +12,21 @@ import steve1
 from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.envs.errors import GameDied
-from steve1.rollout import DoNothing, RandomActions, SupervisedEnv, Trace, rollout
-from steve1.rollout import play
-
+from steve1.rollout import DoNothing, RandomActions, SupervisedEnv, Trace, play, rollout
 from tests.rollout.fakes import FakeAgent, FakeEnv, goal
 
 
 def test_rollout_records_every_step_and_what_the_agent_did() -> None:
     env, agent, seen = FakeEnv(), FakeAgent(), []
-    trace = rollout(agent, env, goal(0), 23, seed=5, options={"inventory": {"dirt": 2}}, on_frame=lambda f, a, s: seen.append((s, a["attack"])))
+    trace = rollout(
+        agent,
+        env,
+        goal(0),
+        23,
+        seed=5,
+        options={"inventory": {"dirt": 2}},
+        on_frame=lambda f, a, s: seen.append((s, a["attack"])),
+    )
     assert len(trace) == 23
     assert agent.resets == 1
     assert trace.positions.shape == (24, 3)
@@ -68,13 +74,17 @@ def test_random_actions_repeat_with_their_seed_and_press_all_but_the_inventory()
 
 
 def test_trace_survives_the_disk(tmp_path: Path) -> None:
-    trace = rollout(FakeAgent(), FakeEnv(), goal(0), 12, options={"inventory": {"wheat_seeds": 3}}, metadata={"prompt": "挖泥土"})
+    trace = rollout(
+        FakeAgent(), FakeEnv(), goal(0), 12, options={"inventory": {"wheat_seeds": 3}}, metadata={"prompt": "挖泥土"}
+    )
     trace.save(tmp_path / "deep" / "a.b")
     back = Trace.load(tmp_path / "deep" / "a.b")
     assert np.array_equal(back.tokens, trace.tokens)
     assert np.array_equal(back.positions, trace.positions)
     assert back.counts.keys() == trace.counts.keys()
-    assert all(np.array_equal(back.counts["inventory"][name], column) for name, column in trace.counts["inventory"].items())
+    assert all(
+        np.array_equal(back.counts["inventory"][name], column) for name, column in trace.counts["inventory"].items()
+    )
     assert back.metadata["prompt"] == "挖泥土"
     assert sorted(file.name for file in (tmp_path / "deep").iterdir()) == ["a.b.json", "a.b.npz"]
 

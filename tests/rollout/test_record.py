@@ -67,7 +67,22 @@ def test_ticks_are_read_back_as_the_actions_that_were_made() -> None:
     for ours, theirs in zip(made, back):
         assert np.allclose(ours.pop("camera"), theirs.pop("camera"))
         assert ours == theirs
-    for key in ("mouse", "keyboard", "isGuiOpen", "hotbar", "yaw", "pitch", "xpos", "ypos", "zpos", "tick", "milli", "inventory", "serverTick", "stats"):
+    for key in (
+        "mouse",
+        "keyboard",
+        "isGuiOpen",
+        "hotbar",
+        "yaw",
+        "pitch",
+        "xpos",
+        "ypos",
+        "zpos",
+        "tick",
+        "milli",
+        "inventory",
+        "serverTick",
+        "stats",
+    ):
         assert key in lines[0]
     presses = [n for n, line in enumerate(lines) if 1 in line["mouse"]["newButtons"]]
     assert presses
@@ -76,7 +91,17 @@ def test_ticks_are_read_back_as_the_actions_that_were_made() -> None:
 
 def test_frame_i_is_what_was_seen_before_action_i(tmp_path: Path) -> None:
     options, seed, player = demonstration(behaviour("explore"), 0, 0)
-    done = record(PlainGame(), player, 60, tmp_path / "e_000", behaviour=behaviour("explore"), judge=SUITE.tasks["explore"].judge, captions=["x"], reset_options=options, seed=seed)  # type: ignore[arg-type]
+    done = record(
+        PlainGame(),
+        player,
+        60,
+        tmp_path / "e_000",
+        behaviour=behaviour("explore"),
+        judge=SUITE.tasks["explore"].judge,
+        captions=["x"],
+        reset_options=options,
+        seed=seed,
+    )  # type: ignore[arg-type]
     assert done.kept
     assert is_recorded(tmp_path / "e_000")
     frames = list(read_frames(tmp_path / "e_000.mp4"))
@@ -106,7 +131,17 @@ def test_failed_episodes_leave_nothing_when_only_good_ones_are_wanted(tmp_path: 
 def test_a_dying_game_leaves_nothing_half_written(tmp_path: Path) -> None:
     options, seed, player = demonstration(behaviour("explore"), 0, 0)
     with pytest.raises(GameDied):
-        record(PlainGame(30), player, 60, tmp_path / "e", behaviour=behaviour("explore"), judge=SUITE.tasks["explore"].judge, captions=["x"], reset_options=options, seed=seed)  # type: ignore[arg-type]
+        record(
+            PlainGame(30),
+            player,
+            60,
+            tmp_path / "e",
+            behaviour=behaviour("explore"),
+            judge=SUITE.tasks["explore"].judge,
+            captions=["x"],
+            reset_options=options,
+            seed=seed,
+        )  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -150,7 +185,9 @@ def test_the_command_resumes_and_restarts_a_dead_game(
     files[1].unlink()
     assert command.main(args) == 0
     assert games[1].resets == 1
-    assert [file.stat().st_mtime_ns for n, file in enumerate(files) if n != 1] == [s for n, s in enumerate(stamps) if n != 1]
+    assert [file.stat().st_mtime_ns for n, file in enumerate(files) if n != 1] == [
+        s for n, s in enumerate(stamps) if n != 1
+    ]
     assert "3 of 4 recordings are there already" in capsys.readouterr().out
 
 

@@ -10,11 +10,9 @@ import pytest
 from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.data.media.video import VideoWriter, probe, read_frames
-from steve1.rollout import rollout
-from steve1.rollout import lettering
+from steve1.rollout import lettering, rollout
 from steve1.rollout.overlay import Overlay
 from steve1.rollout.video import EpisodeVideo, Panel, grid, side_by_side
-
 from tests.rollout.fakes import FakeAgent, FakeEnv, goal
 
 GREY = np.full((360, 640, 3), 128, dtype=np.uint8)
@@ -113,7 +111,12 @@ def colour_video(path: Path, colour: tuple[int, int, int], frames: int) -> Path:
 
 def test_side_by_side_keeps_places_lengths_and_results(tmp_path: Path) -> None:
     red, blue = colour_video(tmp_path / "r.mp4", (200, 30, 30), 10), colour_video(tmp_path / "b.mp4", (30, 30, 200), 6)
-    out = side_by_side([Panel(red, "base", "0 items", False), Panel(blue, "tuned", "4 items", True)], tmp_path / "both.mp4", heading="挖泥土", hold=5)
+    out = side_by_side(
+        [Panel(red, "base", "0 items", False), Panel(blue, "tuned", "4 items", True)],
+        tmp_path / "both.mp4",
+        heading="挖泥土",
+        hold=5,
+    )
     frames = list(read_frames(out))
     assert len(frames) == 10 + 5
     assert frames[0].shape == (30 + 26 + 180 + 24, 640, 3)

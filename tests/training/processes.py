@@ -20,8 +20,8 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.training import finetune
-from steve1.training.loop import Hooks
 from steve1.training.config import TrainSettings
+from steve1.training.loop import Hooks
 
 needs_forkserver = pytest.mark.skipif(
     "forkserver" not in multiprocessing.get_all_start_methods(), reason="processes cannot be forked here"

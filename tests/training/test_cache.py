@@ -20,10 +20,9 @@ from steve1.data.loading.windows import WindowDataset, batches
 from steve1.policy import GoalPolicy, load_policy
 from steve1.training import cache as module
 from steve1.training.cache import FeatureCache, cnn_hash, read_features
-from steve1.training.distributed import Ranks
 from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks
 from steve1.training.train import finetune
-
 from tests.training.conftest import weights_of
 
 Make = Callable[..., TrainSettings]

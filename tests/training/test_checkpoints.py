@@ -12,17 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from steve1.core.errors import UserError
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata, write_checkpoint_metadata
+from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.policy import load_policy, save_weights
 from steve1.training import finetune
 from steve1.training.checkpoint import checkpointer as checkpoints
 from steve1.training.checkpoint import exports as products
-from steve1.training.loop import Hooks
 from steve1.training.checkpoint.run_folder import newest_resume_point
 from steve1.training.config import TrainSettings
-
+from steve1.training.loop import Hooks
 from tests.training.conftest import TINY, same, weights_of
 
 Make = Callable[..., TrainSettings]
@@ -57,7 +56,10 @@ def test_no_step_weights_on_request(settings: Make, capsys: pytest.CaptureFixtur
 def test_every_weights_file_loads_strictly_and_has_its_family(settings: Make, tiny: Path) -> None:
     start = settings().in_weights
     write_checkpoint_metadata(
-        start, CheckpointMetadata(model=settings().in_model, mineclip="data/mini/clip.safetensors", env="luanti", cond_scale=1.5)
+        start,
+        CheckpointMetadata(
+            model=settings().in_model, mineclip="data/mini/clip.safetensors", env="luanti", cond_scale=1.5
+        ),
     )
     try:
         result = finetune(settings())

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.policy import TINY, cost, make_batch
+from benchmarks.train import saved_bytes
 from steve1.commands.train import plan as plan_command
 from steve1.core.errors import UserError
 from steve1.policy import PolicyConfig, load_policy
-from benchmarks.policy import TINY, cost, make_batch
 from steve1.training import step as step_module
-from benchmarks.train import saved_bytes
 from steve1.training.checkpoint.checkpointer import optimizer_tensors, restore_optimizer
+from steve1.training.config import TrainSettings
 from steve1.training.memory import (
     CNN_BYTES,
     GIB,
@@ -32,9 +33,7 @@ from steve1.training.memory import (
     what_fits,
 )  # fmt: skip
 from steve1.training.optim.optimizers import FactoredAdamW
-from steve1.training.config import TrainSettings
 from steve1.training.train import finetune
-
 from tests.training.conftest import same, weights_of
 
 Make = Callable[..., TrainSettings]
@@ -133,7 +132,9 @@ def test_what_fits_takes_less_and_keeps_the_effective_batch() -> None:
 def test_recomputing_changes_no_bit(settings: Make, tmp_path: Path) -> None:
     plain = finetune(settings(out_weights=str(tmp_path / "plain.weights"), total_frames=96, val_freq=0))
     again = finetune(
-        settings(out_weights=str(tmp_path / "again.weights"), total_frames=96, val_freq=0, activation_checkpointing=True)
+        settings(
+            out_weights=str(tmp_path / "again.weights"), total_frames=96, val_freq=0, activation_checkpointing=True
+        )
     )
     assert same(weights_of(plain.out_weights), weights_of(again.out_weights))
 

@@ -13,20 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from steve1.core.errors import UserError
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
+from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.goal_file import read_goal
 from steve1.policy import load_policy
 from steve1.training import finetune
 from steve1.training.batches import demonstrated_goal, open_windows, pieces
+from steve1.training.config import TrainSettings
+from steve1.training.finetune_modes import choose_trained, frozen_copy, percent, trained_parameters
 from steve1.training.loop import Hooks
 from steve1.training.lora import adapter_path, lora_layers, merge_adapter, merged_state
 from steve1.training.memory import Method, parameter_counts
 from steve1.training.objectives import LossModule
-from steve1.training.config import TrainSettings
-from steve1.training.finetune_modes import choose_trained, frozen_copy, percent, trained_parameters
-
 from tests.training.conftest import E, same, weights_of
 
 Make = Callable[..., TrainSettings]
@@ -120,7 +119,10 @@ def test_merged_weights_and_the_adapter_are_the_same_policy(settings: Make, tiny
     """The written weights act as the policy with its additions did, and adapter + starting weights give them again."""
     chosen = settings(**{**SMALL, **LORA})
     finetune(chosen)
-    tuned, again = load_policy(tiny / "tiny.model", chosen.out_path), load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    tuned, again = (
+        load_policy(tiny / "tiny.model", chosen.out_path),
+        load_policy(tiny / "tiny.model", tiny / "tiny.weights"),
+    )
     hashed = merge_adapter(again, adapter_path(chosen.out_path))
     assert hashed == sha256_file(tiny / "tiny.weights")
     for name, value in tuned.state_dict().items():
@@ -136,11 +138,17 @@ def test_the_narrow_way_gives_the_same_as_the_merged_matrix(settings: Make, tiny
         for _, layer in lora_layers(policy):
             layer.lora_b.normal_()
             x = torch.randn(3, layer.in_features)
-            torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias), atol=1e-4, rtol=1e-4)
-            assert float(layer.squared_length()) == pytest.approx(float((layer.weight - layer.base).square().sum()), rel=1e-3)
+            torch.testing.assert_close(
+                layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias), atol=1e-4, rtol=1e-4
+            )
+            assert float(layer.squared_length()) == pytest.approx(
+                float((layer.weight - layer.base).square().sum()), rel=1e-3
+            )
     assert merged_state(policy).keys() == load_policy(tiny / "tiny.model").state_dict().keys()
     with pytest.raises(UserError, match="lora_rank <= 8"):
-        choose_trained(load_policy(tiny / "tiny.model"), settings(finetune_mode="lora", lora_rank=33, lora_targets="goal"))
+        choose_trained(
+            load_policy(tiny / "tiny.model"), settings(finetune_mode="lora", lora_rank=33, lora_targets="goal")
+        )
 
 
 def test_a_tuned_goal_explains_the_demonstrations_better(settings: Make, tiny: Path) -> None:
@@ -175,12 +183,15 @@ def test_kl_is_the_divergence_and_its_gradient_is_right(settings: Make, tiny: Pa
     module = LossModule(policy, 1.0, reference, 0.7)
     found = module(part, module.initial_state(2))
     found.loss.backward()
-    gradients = {name: parameter.grad.clone() for name, parameter in policy.named_parameters() if parameter.grad is not None}
+    gradients = {
+        name: parameter.grad.clone() for name, parameter in policy.named_parameters() if parameter.grad is not None
+    }
     policy.zero_grad()
     arguments = part["frames"], part["goals"], part["first"], policy.initial_state(2)
     own, start = policy(*arguments), reference(*arguments)
     divergence = sum(
-        ((was := getattr(start, head)).exp() * (was - getattr(own, head))).sum(-1).mean() for head in ("buttons", "camera")
+        ((was := getattr(start, head)).exp() * (was - getattr(own, head))).sum(-1).mean()
+        for head in ("buttons", "camera")
     )
     (policy.loss(*arguments, part["buttons"], part["camera"]).loss + 0.7 * divergence).backward()
     assert float(found.measures[-1]) == pytest.approx(float(divergence), rel=1e-4)
@@ -221,7 +232,9 @@ def test_retention_is_validated_beside_the_task_and_counts_for_the_best(
     assert "Retention @ step 0: Loss=" in capsys.readouterr().out
     board = EventAccumulator(str(chosen.run_dir))
     board.Reload()
-    task, kept = ({event.step: event.value for event in board.Scalars(f"{name}/loss")} for name in ("validation", "retention"))
+    task, kept = (
+        {event.step: event.value for event in board.Scalars(f"{name}/loss")} for name in ("validation", "retention")
+    )
     assert sorted(kept) == [0, 2, 4, 5]
     assert result.best_score == pytest.approx(min(task[step] + kept[step] for step in (2, 4, 5)), abs=1e-5)
 
@@ -233,7 +246,13 @@ def test_contradictions_of_methods_are_all_named(settings: Make) -> None:
             lora_targets="everything", in_weights="none",
         ).check()  # fmt: skip
     text = str(caught.value)
-    for part in ("nothing for kl_coef, ema_decay", "old skills cannot be lost", "choose one", "lora_targets are some of", "there are none to start from"):
+    for part in (
+        "nothing for kl_coef, ema_decay",
+        "old skills cannot be lost",
+        "choose one",
+        "lora_targets are some of",
+        "there are none to start from",
+    ):
         assert part in text, part
     with pytest.raises(UserError, match="needs a retention list"):
         settings(best_by="task+retention").check()
@@ -255,8 +274,14 @@ def test_a_fixed_goal_stands_at_every_frame(settings: Make, tiny: Path) -> None:
     finetune(other, goal=goal)
 
 
-def test_weights_that_never_went_without_a_goal_play_without_guidance(settings: Make, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for changes, scale in (({"fixed_prompt": "dig"}, 0.0), ({"p_uncond": 0.0}, 0.0), ({"ema_decay": 0.9, "val_freq": 2}, CheckpointMetadata().cond_scale)):
+def test_weights_that_never_went_without_a_goal_play_without_guidance(
+    settings: Make, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for changes, scale in (
+        ({"fixed_prompt": "dig"}, 0.0),
+        ({"p_uncond": 0.0}, 0.0),
+        ({"ema_decay": 0.9, "val_freq": 2}, CheckpointMetadata().cond_scale),
+    ):
         chosen = settings(**{**SMALL, "total_frames": 16, "warmup_frames": 8, "overwrite": True, **changes})
         finetune(chosen, goal=np.ones(E, np.float32) if chosen.fixed_prompt else None)
         said = capsys.readouterr().out

@@ -11,9 +11,8 @@ import torch
 from steve1.core.errors import UserError
 from steve1.policy import load_policy
 from steve1.training import finetune
-from steve1.training.distributed import choose_device, choose_precision
 from steve1.training.config import TrainSettings
-
+from steve1.training.distributed import choose_device, choose_precision
 from tests.training.conftest import same, weights_of
 from tests.training.processes import DIED, USER_ERROR, log_of, needs_forkserver, run_processes
 

@@ -15,9 +15,8 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.training import finetune
-from steve1.training.loop import Hooks
 from steve1.training.config import TrainSettings
-
+from steve1.training.loop import Hooks
 from tests.training.conftest import same, weights_of
 from tests.training.processes import needs_forkserver, start_training
 
@@ -125,17 +124,28 @@ def test_killed_at_random_moments(reference: tuple[TrainSettings, dict[str, obje
 @pytest.mark.e2e
 def test_stopped_at_twenty_random_points_with_changing_workers(settings: Make) -> None:
     """One run, stopped twenty times at random steps and taken up each time with another number of workers; dies in between checkpoints too."""
-    shape = {"T": 24, "trunc_t": 8, "batch_size": 1, "gradient_accum_steps": 1, "total_frames": 60 * 8, "warmup_frames": 80}
+    shape = {
+        "T": 24,
+        "trunc_t": 8,
+        "batch_size": 1,
+        "gradient_accum_steps": 1,
+        "total_frames": 60 * 8,
+        "warmup_frames": 80,
+    }
     chosen = settings(**shape, val_freq=0, keep_checkpoints=False, save_every=2, kl_coef=0.1, ema_decay=0.9)
     finetune(chosen)
-    expected = weights_of(chosen.out_path) | {f"ema/{key}": value for key, value in weights_of(chosen.beside("ema")).items()}
+    expected = weights_of(chosen.out_path) | {
+        f"ema/{key}": value for key, value in weights_of(chosen.beside("ema")).items()
+    }
     forget(chosen)
     rng = random.Random(11)
     for step in sorted(rng.sample(range(3, 60), 20)):
         with pytest.raises(Crash):
             finetune(settings(**{**vars(chosen), "num_workers": rng.choice([0, 0, 1, 2])}), hooks=crash_at(step))
     finetune(chosen)
-    found = weights_of(chosen.out_path) | {f"ema/{key}": value for key, value in weights_of(chosen.beside("ema")).items()}
+    found = weights_of(chosen.out_path) | {
+        f"ema/{key}": value for key, value in weights_of(chosen.beside("ema")).items()
+    }
     assert same(found, expected)
 
 

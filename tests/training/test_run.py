@@ -21,9 +21,8 @@ from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode
 from steve1.training import finetune
-from steve1.training.loop import Hooks
 from steve1.training.config import TrainSettings
-
+from steve1.training.loop import Hooks
 from tests.training.conftest import E, same, weights_of, write_episode, write_lists
 
 Make = Callable[..., TrainSettings]

@@ -12,18 +12,17 @@ import torch
 import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from steve1.core.errors import UserError
-from steve1.policy import PolicyConfig, load_policy
 from benchmarks.policy import make_batch
 from benchmarks.train import measure_memory, measure_train
+from steve1.core.errors import UserError
+from steve1.policy import PolicyConfig, load_policy
 from steve1.training.batches import open_windows, pieces
+from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks
+from steve1.training.logging.metrics import Tally
 from steve1.training.objectives import LossModule
 from steve1.training.optim.optimizers import new_optimizer
-from steve1.training.distributed import Ranks
-from steve1.training.config import TrainSettings
 from steve1.training.step import Stepper
-from steve1.training.logging.metrics import Tally
-
 from tests.training.conftest import same
 
 Make = Callable[..., TrainSettings]

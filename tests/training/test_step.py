@@ -13,11 +13,10 @@ from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, load_policy
 from steve1.training import finetune
 from steve1.training.batches import Piece, chunk_bounds, open_windows, pieces
-from steve1.training.loop import Hooks
-from steve1.training.distributed import Ranks
 from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks
+from steve1.training.loop import Hooks
 from steve1.training.step import Stepper, make_optimizer
-
 from tests.training.conftest import same, weights_of
 
 Make = Callable[..., TrainSettings]

@@ -18,7 +18,6 @@ from steve1.core.goal_file import read_goal
 from steve1.core.paths import ROOT
 from steve1.training import finetune
 from steve1.training.config import TrainSettings
-
 from tests.training.conftest import E
 
 SCRIPTS = sorted(path.name for path in ROOT.glob("3_train*.sh"))
@@ -63,7 +62,9 @@ def test_every_script_is_known_here() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_trains_in_smoke_size(asked: Callable[..., TrainSettings], tiny: Path, tmp_path: Path, script: str) -> None:
+def test_a_script_trains_in_smoke_size(
+    asked: Callable[..., TrainSettings], tiny: Path, tmp_path: Path, script: str
+) -> None:
     """Its own values first; then, through its variables alone, a real run on tiny weights."""
     plain = asked(script)
     assert {name: getattr(plain, name) for name in DECIDES[script]} == DECIDES[script]
@@ -91,14 +92,30 @@ def test_presets_give_values_that_variables_win_over(asked: Callable[..., TrainS
     assert asked(template, PRESET="8gb", BATCH_SIZE="3").batch_size == 3
     pretraining = asked("3_train.sh", PRESET="12gb")
     assert (pretraining.batch_size, pretraining.T, pretraining.total_frames) == (2, 128, 100_000_000)
-    done = subprocess.run(["bash", template], cwd=ROOT, env={**os.environ, "PRESET": "6gb"}, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", template], cwd=ROOT, env={**os.environ, "PRESET": "6gb"}, capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert "PRESET=6gb is not known" in done.stderr
 
 
 def test_variables_for_old_skills_reach_training(asked: Callable[..., TrainSettings]) -> None:
-    found = asked("3_train_finetune_mixed.sh", "--kl_coef", "0.1", RETENTION_SAMPLING="mini", BEST_BY="task+retention", PATIENCE="3", FINETUNE_MODE="frozen_cnn")
-    assert (found.retention_sampling, found.best_by, found.patience, found.finetune_mode, found.kl_coef) == ("mini", "task+retention", 3, "frozen_cnn", 0.1)
+    found = asked(
+        "3_train_finetune_mixed.sh",
+        "--kl_coef",
+        "0.1",
+        RETENTION_SAMPLING="mini",
+        BEST_BY="task+retention",
+        PATIENCE="3",
+        FINETUNE_MODE="frozen_cnn",
+    )
+    assert (found.retention_sampling, found.best_by, found.patience, found.finetune_mode, found.kl_coef) == (
+        "mini",
+        "task+retention",
+        3,
+        "frozen_cnn",
+        0.1,
+    )
     assert found.retention_path == ROOT / "data/samplings/mini_val.txt"
 
 
@@ -112,8 +129,12 @@ def test_a_fixed_prompt_becomes_the_goal_that_playing_uses() -> None:
         pytest.skip("the mini family is not here")
     chosen = TrainSettings(in_weights=str(weights), fixed_prompt="dig dirt", seed=3)
     through_prior = command.goal_of_prompt(chosen)
-    straight = command.goal_of_prompt(TrainSettings(in_weights=str(weights), fixed_prompt="dig dirt", fixed_prompt_by="text"))
-    assert np.array_equal(through_prior, prompt_goals(read_checkpoint_metadata(weights), ["dig dirt"], seed=3)["dig dirt"])
+    straight = command.goal_of_prompt(
+        TrainSettings(in_weights=str(weights), fixed_prompt="dig dirt", fixed_prompt_by="text")
+    )
+    assert np.array_equal(
+        through_prior, prompt_goals(read_checkpoint_metadata(weights), ["dig dirt"], seed=3)["dig dirt"]
+    )
     assert through_prior.shape == straight.shape
     assert not np.allclose(through_prior, straight)
     assert command.goal_of_prompt(TrainSettings()) is None
@@ -129,7 +150,11 @@ def test_goal_tuning_from_the_script_to_the_file(tiny: Path, tmp_path: Path) -> 
     }  # fmt: skip
     flags = ["--sampling_dir", str(tiny / "samplings"), "--device", "cpu", "--threads", "1"]
     done = subprocess.run(
-        ["bash", "3_train_finetune_goal.sh", *flags], cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True
+        ["bash", "3_train_finetune_goal.sh", *flags],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert f"trains one goal vector: {E} of" in done.stdout

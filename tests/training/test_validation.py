@@ -14,10 +14,9 @@ from steve1.core.errors import UserError
 from steve1.policy import load_policy
 from steve1.training import finetune
 from steve1.training.batches import open_windows
-from steve1.training.distributed import Ranks
 from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks
 from steve1.training.validate import chosen_windows, evaluating, validate
-
 from tests.training.conftest import same, weights_of, write_episode, write_lists
 
 Make = Callable[..., TrainSettings]

@@ -20,8 +20,8 @@ from steve1.core.paths import display, resolve
 from steve1.core.progress import progress
 from steve1.data.episodes.cut import copy_episode, cut_episode
 from steve1.data.episodes.episode import Episode
-from steve1.data.quality.history import History, read_history
 from steve1.data.episodes.listing import find_datasets
+from steve1.data.quality.history import History, read_history
 from steve1.data.quality.success import Condition, find_stretches, parse_conditions, reached
 
 REPORT = "filter_report.jsonl"

@@ -11,9 +11,9 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.cli import run
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.files import sha256_file
 from steve1.core.paths import display, resolve
 from steve1.core.progress import progress
@@ -74,16 +74,27 @@ def check(args: Args) -> list[tuple[Path, Path]]:
         UserError: fewer than two agents, a missing file, or settings that cannot be used.
     """
     if len(args.agents) < 2:
-        raise UserError("Two agents are needed.", got=", ".join(args.agents) or "none", expected="--agents A.weights B.weights")
+        raise UserError(
+            "Two agents are needed.", got=", ".join(args.agents) or "none", expected="--agents A.weights B.weights"
+        )
     args.settings().check()
     found = []
     for name in args.agents:
         weights = resolve(name)
         if not weights.is_file():
-            raise UserError("These weights do not exist.", where=weights, todo="bash 0_download_weights.sh vpt_model vpt vpt_foundation")
+            raise UserError(
+                "These weights do not exist.",
+                where=weights,
+                todo="bash 0_download_weights.sh vpt_model vpt vpt_foundation",
+            )
         model = resolve(args.in_model or read_checkpoint_metadata(weights).model)
         if not model.is_file():
-            raise UserError("The model settings of these weights do not exist.", where=model, got=display(weights), todo="pass --in_model, or bash 0_download_weights.sh vpt_model")
+            raise UserError(
+                "The model settings of these weights do not exist.",
+                where=model,
+                got=display(weights),
+                todo="pass --in_model, or bash 0_download_weights.sh vpt_model",
+            )
         found.append((weights, model))
     return found
 
@@ -103,7 +114,9 @@ class Cast:
 
         if index not in self._policies:
             weights, model = self.files[index]
-            self._policies[index] = load_policy(str(model), weights, device=str(choose_device(self.device)), from_vpt=True)
+            self._policies[index] = load_policy(
+                str(model), weights, device=str(choose_device(self.device)), from_vpt=True
+            )
         return Agent(self._policies[index], cond_scale=0.0)
 
     def facts(self, index: int) -> dict[str, str]:
@@ -137,7 +150,13 @@ def main(args: Args, open_env: Any = None) -> None:
 
 
 def one_episode(
-    game: SupervisedEnv, args: Args, cast: Cast, pair: tuple[int, int], folder: Path, number: int, facts: list[dict[str, str]]
+    game: SupervisedEnv,
+    args: Args,
+    cast: Cast,
+    pair: tuple[int, int],
+    folder: Path,
+    number: int,
+    facts: list[dict[str, str]],
 ) -> Path:
     """One episode that is long enough.
 
@@ -151,6 +170,7 @@ def one_episode(
     for attempt in range(args.attempts):
         # Another attempt is another place.
         seed = args.seed + 1_000_003 * attempt
+
         def play(env: Any, seed: int = seed) -> Path | None:
             return mixed_episode(env, agents, names, folder, number, seed, args.settings(), options, metadata)
 

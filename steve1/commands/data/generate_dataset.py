@@ -16,11 +16,11 @@ from typing import Literal
 from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, display, resolve
+from steve1.data.episodes.listing import sampling_arguments
 from steve1.data.recordings.contractor_index import read_index
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import Summary, convert_folder
 from steve1.data.recordings.fetch import FetchSettings, fetch_and_convert
-from steve1.data.episodes.listing import sampling_arguments
 from steve1.data.recordings.shards import parse_shard
 
 _PUBLISHED_MINECLIP = "data/weights/mineclip/attn.pth"

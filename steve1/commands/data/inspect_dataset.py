@@ -20,10 +20,10 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.paths import ROOT, display, resolve
 from steve1.core.progress import progress
-from steve1.data.quality.duplicates import find_duplicates
-from steve1.data.quality.page import Inspected, page
-from steve1.data.quality.measures import Measures, measure
 from steve1.data.episodes.listing import Dataset, find_datasets
+from steve1.data.quality.duplicates import find_duplicates
+from steve1.data.quality.measures import Measures, measure
+from steve1.data.quality.page import Inspected, page
 from steve1.data.quality.suspects import judge
 
 

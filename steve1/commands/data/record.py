@@ -139,7 +139,9 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
-                "Another recorder works in this folder.", where=folder, todo="wait for it, or choose another --output_dir"
+                "Another recorder works in this folder.",
+                where=folder,
+                todo="wait for it, or choose another --output_dir",
             ) from None
         yield
 
@@ -164,7 +166,9 @@ def record_all(args: Args, folder: Path, tasks: list[tuple[str, int]]) -> int:
     bar = progress(total=len(todo), desc="recording", unit="episode")
     cores = os.cpu_count() or 1
     games = min(args.workers or min(cores, _MOST_GAMES), cores, len(todo))
-    crew = [threading.Thread(target=worker, args=(n, args, folder, work, bar), name=f"recorder {n}") for n in range(games)]
+    crew = [
+        threading.Thread(target=worker, args=(n, args, folder, work, bar), name=f"recorder {n}") for n in range(games)
+    ]
     with shared_renderer(games):
         for thread in crew:
             thread.start()

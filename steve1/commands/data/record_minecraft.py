@@ -50,22 +50,31 @@ def parse_inventory(words: tuple[str, ...]) -> dict[str, int]:
     for word in words:
         match = re.fullmatch(r"(?:minecraft:)?([a-z0-9_]+)(?::([1-9]\d*))?", word)
         if match is None:
-            raise UserError("This is no item with a number.", where="--inventory", got=word, expected="item:count, such as oak_planks:64")
+            raise UserError(
+                "This is no item with a number.",
+                where="--inventory",
+                got=word,
+                expected="item:count, such as oak_planks:64",
+            )
         found[match[1]] = found.get(match[1], 0) + int(match[2] or 1)
     return found
 
 
 def free_prefix(folder: Path, name: str) -> Path:
     """The first `<name>-<number>` in the folder that no file has."""
-    numbers = (int(file.stem.rpartition("-")[2]) for file in folder.glob(f"{name}-[0-9]*.mp4") if file.stem.rpartition("-")[2].isdigit())
+    numbers = (
+        int(file.stem.rpartition("-")[2])
+        for file in folder.glob(f"{name}-[0-9]*.mp4")
+        if file.stem.rpartition("-")[2].isdigit()
+    )
     return folder / f"{name}-{max(numbers, default=-1) + 1:04d}"
 
 
 def main(args: Args) -> None:
     """Open the game, record until all is done or the person has had enough."""
     from steve1.envs import make_env
-    from steve1.rollout.players.behaviours import Behaviour
     from steve1.rollout.person import Person, UntilDone
+    from steve1.rollout.players.behaviours import Behaviour
     from steve1.rollout.record import record
 
     if not re.fullmatch(r"[A-Za-z0-9_.]+", args.name):
@@ -73,7 +82,11 @@ def main(args: Args) -> None:
     if args.episodes < 1 or args.minutes <= 0:
         raise UserError("There is nothing to record.", expected="--episodes ≥ 1 and --minutes > 0")
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
-        raise UserError("A person needs a screen.", where="DISPLAY", todo="run this in a desktop session; players that need none: python -m steve1.commands.data.record")
+        raise UserError(
+            "A person needs a screen.",
+            where="DISPLAY",
+            todo="run this in a desktop session; players that need none: python -m steve1.commands.data.record",
+        )
     options = {"inventory": parse_inventory(args.inventory), "time_of_day": args.time_of_day, "biome": args.biome}
     folder = Path(args.folder).expanduser() if args.folder else ROOT / "data" / "recordings" / args.name
     folder.mkdir(parents=True, exist_ok=True)

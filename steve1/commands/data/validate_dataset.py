@@ -23,8 +23,8 @@ from steve1.core.paths import display, resolve
 from steve1.core.progress import progress
 from steve1.data.episodes.cut import copy_episode
 from steve1.data.episodes.listing import Dataset, find_datasets
-from steve1.data.quality.repair import Repair, repair_episode
 from steve1.data.quality.integrity import Finding
+from steve1.data.quality.repair import Repair, repair_episode
 from steve1.data.quality.validate import EpisodeReport, check_episode, check_together
 
 #: findings of one kind that are printed of each episode

@@ -39,17 +39,22 @@ class Args(PlaySettings):
 
 def main(args: Args) -> None:
     """Play, film, print the table."""
+    from steve1.commands.play.play import playable
     from steve1.evaluation import load_suite
     from steve1.evaluation.compare import compare, comparison_table
     from steve1.evaluation.policies import guess_family_env, parse_contestants
 
-    from steve1.commands.play.play import playable
-
     if len(args.weights) < 2:
-        raise UserError("A comparison needs at least two.", got=", ".join(args.weights), todo="--weights base.weights finetuned.weights")
+        raise UserError(
+            "A comparison needs at least two.",
+            got=", ".join(args.weights),
+            todo="--weights base.weights finetuned.weights",
+        )
     video = Path(args.save_video).expanduser() if args.save_video else None
     if video and video.exists() and not args.overwrite:
-        raise UserError("This video exists already.", where=display(video), todo="add --overwrite or choose another --save_video")
+        raise UserError(
+            "This video exists already.", where=display(video), todo="add --overwrite or choose another --save_video"
+        )
     contestants = parse_contestants(args.weights, model=args.in_model)
     env = playable(guess_family_env(contestants, args.env))
     suite = load_suite(args.suite or env)
@@ -63,7 +68,11 @@ def main(args: Args) -> None:
     settings = EvaluationSettings(contestants=args.weights, tasks=(task.name,), similarity=0, **changed)
     report, film = compare(settings, args.prompt, video)
     print("\n" + comparison_table(report, task))
-    print(f"video:  {display(film)}" if film else "video:  none (these episodes were played with --videos 0; another --name plays and films them anew)")
+    print(
+        f"video:  {display(film)}"
+        if film
+        else "video:  none (these episodes were played with --videos 0; another --name plays and films them anew)"
+    )
     print(f"report: {display(report.paths['html'])}")
 
 

@@ -24,9 +24,8 @@ class Args(JudgeSettings):
 
 def settings_of(args: Args) -> EvaluationSettings:
     """The evaluation's settings, with the game found."""
-    from steve1.evaluation.policies import guess_family_env, parse_contestants
-
     from steve1.commands.play.play import playable
+    from steve1.evaluation.policies import guess_family_env, parse_contestants
 
     contestants = parse_contestants(args.weights, model=args.in_model)
     env = playable(guess_family_env(contestants, args.env))

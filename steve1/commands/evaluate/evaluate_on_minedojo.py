@@ -30,13 +30,11 @@ class Args(PlaySettings):
 
 def main(args: Args) -> None:
     """Find the tasks, evaluate, print the rates."""
-    from steve1.evaluation import load_suite
-    from steve1.evaluation import evaluate
+    from steve1.commands.play.play import playable
+    from steve1.evaluation import evaluate, load_suite
     from steve1.evaluation.compare import comparison_table
     from steve1.evaluation.policies import guess_family_env, parse_contestants
     from steve1.evaluation.report.report import comparisons_table, rates_table
-
-    from steve1.commands.play.play import playable
 
     contestants = parse_contestants(args.weights, model=args.in_model)
     env = playable(guess_family_env(contestants, args.env))
@@ -49,9 +47,13 @@ def main(args: Args) -> None:
     for name in args.task:
         task = next((task for task in tasks if task.is_called(name)), None)
         if task and task.name != name:
-            print(f'"{name}" maps to the task {task.name} ("{task.prompts["en"]}") in {env}, which is not the same task. {task.note}'.rstrip())
+            print(
+                f'"{name}" maps to the task {task.name} ("{task.prompts["en"]}") in {env}, which is not the same task. {task.note}'.rstrip()
+            )
     names = [task.name for task in tasks]
-    called = args.name or "-vs-".join(each.name for each in contestants) + "-" + "-".join(names if len(names) < 4 else [f"{len(names)}-tasks"])
+    called = args.name or "-vs-".join(each.name for each in contestants) + "-" + "-".join(
+        names if len(names) < 4 else [f"{len(names)}-tasks"]
+    )
     values = {**args.values(), "env": env, "name": called}
     report = evaluate(EvaluationSettings(contestants=args.weights, tasks=tuple(names), target=tuple(names), **values))
     if len(tasks) == 1:

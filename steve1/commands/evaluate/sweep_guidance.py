@@ -31,10 +31,9 @@ class Args(PlaySettings):
 
 def main(args: Args) -> None:
     """Play, print the table, store if asked."""
-    from steve1.evaluation.policies import guess_family_env, parse_contestants
-    from steve1.evaluation.guidance_sweep import render, sweep_guidance
-
     from steve1.commands.play.play import playable
+    from steve1.evaluation.guidance_sweep import render, sweep_guidance
+    from steve1.evaluation.policies import guess_family_env, parse_contestants
 
     env = playable(guess_family_env(parse_contestants([args.weights], model=args.in_model), args.env))
     settings = EvaluationSettings(contestants=[args.weights], tasks=args.tasks, **{**args.values(), "env": env})

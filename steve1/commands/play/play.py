@@ -76,7 +76,11 @@ def _videos(args: Args, name: str) -> list[Path]:
         if path.suffix != ".mp4":
             raise UserError("A video's name must end in .mp4.", got=path)
         if path.exists() and not args.overwrite:
-            raise UserError("This video exists already.", where=display(path), todo="add --overwrite, or choose another --save_video or --seed")
+            raise UserError(
+                "This video exists already.",
+                where=display(path),
+                todo="add --overwrite, or choose another --save_video or --seed",
+            )
         paths.append(path)
     return paths
 
@@ -97,26 +101,34 @@ def completed(args: Args) -> tuple[Args, Any]:
         args = dataclasses.replace(args, in_weights=args.in_weights or tuned.weights, text_prompt=name)
         weights = resolve(args.in_weights)
         if tuned.weights_sha256 and weights.is_file() and sha256_file(weights) != tuned.weights_sha256:
-            print(f"warning: this goal was tuned for other weights ({tuned.weights}); to these it may mean something else.")
+            print(
+                f"warning: this goal was tuned for other weights ({tuned.weights}); to these it may mean something else."
+            )
         return args, tuned.goal
     if not args.in_weights or not args.text_prompt:
-        raise UserError("Say who plays what.", expected="--in_weights and --text_prompt, or --goal_file", got=f"{args.in_weights!r}, {args.text_prompt!r}")
+        raise UserError(
+            "Say who plays what.",
+            expected="--in_weights and --text_prompt, or --goal_file",
+            got=f"{args.in_weights!r}, {args.text_prompt!r}",
+        )
     return args, None
 
 
 def main(args: Args) -> None:
     """Check, load once, play, say what happened."""
     args, tuned = completed(args)
+    from steve1.core.processes import limit_threads
     from steve1.evaluation.policies import Bench, environment_threads, parse_contestants, prompt_goals
     from steve1.evaluation.runner.episodes import starts_for
-    from steve1.core.processes import limit_threads
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.rollout.supervise import SupervisedEnv
 
     if args.episodes < 1 or args.gameplay_length < 1:
         raise UserError("There is nothing to play.", expected="--episodes ≥ 1 and --gameplay_length ≥ 1")
     files = {"model": args.in_model, "mineclip": args.mineclip_weights, "prior": args.prior_weights}
-    contestant = parse_contestants([args.in_weights], cond_scale=args.cond_scale, temperature=args.temperature, **files)[0]
+    contestant = parse_contestants(
+        [args.in_weights], cond_scale=args.cond_scale, temperature=args.temperature, **files
+    )[0]
     videos = _videos(args, contestant.name)
     env_name = playable(args.env or contestant.metadata.env)
     suite = load_suite(env_name)
@@ -129,7 +141,9 @@ def main(args: Args) -> None:
     bench = Bench(device=args.device, deterministic=args.deterministic, cuda_graph=args.cuda_graph)
     options: dict[str, Any] = dict(task.reset_options()) if task else {}
     options["biome"] = biome
-    print(f"{contestant.name} in {env_name} ({biome}): {args.text_prompt}, cond_scale {contestant.metadata.cond_scale:g}")
+    print(
+        f"{contestant.name} in {env_name} ({biome}): {args.text_prompt}, cond_scale {contestant.metadata.cond_scale:g}"
+    )
     with SupervisedEnv(lambda: _open(env_name, biome)) as game:
         for offset, path in enumerate(videos):
             seed = args.seed + offset
@@ -169,7 +183,9 @@ def english(prompt: str, suite: Suite) -> str:
         print(f'"{prompt}" is the prompt of {task.name}; MineCLIP reads it as "{task.prompts["en"]}".')
         return task.prompts["en"]
     known = [text for each in suite.tasks.values() for language, text in each.prompts.items() if language != "en"]
-    print(f'warning: MineCLIP knows English alone; "{prompt}" is no prompt of a known task ({nearest(prompt, known)}) and will mean little to it.')
+    print(
+        f'warning: MineCLIP knows English alone; "{prompt}" is no prompt of a known task ({nearest(prompt, known)}) and will mean little to it.'
+    )
     return prompt
 
 
@@ -182,19 +198,32 @@ def _episode(
     from steve1.rollout.video import EpisodeVideo
 
     facts = {"weights": display(contestant.weights), "prompt": args.text_prompt, "biome": options["biome"]}
-    facts |= {"cond_scale": contestant.metadata.cond_scale, "temperature": contestant.metadata.temperature, "video": path.name}
+    facts |= {
+        "cond_scale": contestant.metadata.cond_scale,
+        "temperature": contestant.metadata.temperature,
+        "video": path.name,
+    }
 
     def one(env: Any) -> Trace:
         actor = bench.actor(contestant, goal, seed)
         with EpisodeVideo(path, args.text_prompt, args.gameplay_length, title=contestant.name) as video:
             return play(
-                actor, env, args.gameplay_length, seed=seed, start=start, options=options, on_frame=video.on_frame, metadata=facts
+                actor,
+                env,
+                args.gameplay_length,
+                seed=seed,
+                start=start,
+                options=options,
+                on_frame=video.on_frame,
+                metadata=facts,
             )
 
     trace = game.episode(one)
     trace.save(path.with_suffix(""))
     seconds = trace.metadata["seconds"]["total"]
-    print(f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({len(trace) / seconds:.0f} steps/s), ended by {trace.metadata['ended']}")
+    print(
+        f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({len(trace) / seconds:.0f} steps/s), ended by {trace.metadata['ended']}"
+    )
     for task in suite.tasks.values():
         if task.biome == options["biome"]:
             won, measure = task.judge(trace)

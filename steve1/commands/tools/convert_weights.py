@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from steve1.core.checkpoint_metadata import read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.cli import run
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.files import sha256_file
 from steve1.core.paths import ROOT, display, resolve
 
@@ -55,12 +55,18 @@ def main(args: Args) -> None:
             "These weights exist already.", where=target, todo="choose another --out_weights, or say --overwrite"
         )
     metadata = read_checkpoint_metadata(source).updated(
-        model=args.in_model, mineclip=args.mineclip, prior=args.prior, env=args.env, cond_scale=args.cond_scale,
+        model=args.in_model,
+        mineclip=args.mineclip,
+        prior=args.prior,
+        env=args.env,
+        cond_scale=args.cond_scale,
         temperature=args.temperature,
     )
     policy = load_policy(resolve(metadata.model), source)
     save_weights(policy, target, dtype=getattr(torch, args.dtype))
-    write_checkpoint_metadata(target, dataclasses.replace(metadata, hashes={**metadata.hashes, "weights": sha256_file(target)}))
+    write_checkpoint_metadata(
+        target, dataclasses.replace(metadata, hashes={**metadata.hashes, "weights": sha256_file(target)})
+    )
     print(f"{display(target)}: {target.stat().st_size / 1e6:.1f} MB, {args.dtype}")
 
 

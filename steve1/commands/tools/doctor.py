@@ -15,12 +15,10 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from steve1.commands.tools import doctor_games, doctor_machine
+from steve1.commands.tools.doctor_machine import Finding, Machine
 from steve1.core.errors import UserError, nearest
 from steve1.core.paths import ROOT
-
-from steve1.commands.tools import doctor_games
-from steve1.commands.tools import doctor_machine
-from steve1.commands.tools.doctor_machine import Finding, Machine
 
 ABOUT = "Checks this machine: what is there, what is wrong, and the command that mends it."
 _MARKS = {"ok": "ok    ", "info": "-     ", "warn": "LOOK  ", "fail": "WRONG "}
@@ -77,7 +75,9 @@ def text(findings: list[Finding]) -> str:
     if not wrong and not look:
         lines.append("Nothing is wrong. Lines with - are things that you may want, not faults.")
     else:
-        lines.append(f"{len(wrong)} wrong, {len(look)} to look at. Lines with - are things that you may want, not faults.")
+        lines.append(
+            f"{len(wrong)} wrong, {len(look)} to look at. Lines with - are things that you may want, not faults."
+        )
         first = next((finding for finding in wrong + look if finding.todo), None)
         if first:
             lines.append(f"Begin with: {first.todo}")
@@ -89,7 +89,13 @@ def main(args: Args) -> int:
     findings = examine(Machine(ROOT), args.env, args.checksums)
     wrong = any(finding.state == "fail" for finding in findings)
     if args.json:
-        print(json.dumps({"ok": not wrong, "findings": [dataclasses.asdict(finding) for finding in findings]}, indent=1, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"ok": not wrong, "findings": [dataclasses.asdict(finding) for finding in findings]},
+                indent=1,
+                ensure_ascii=False,
+            )
+        )
     else:
         print(text(findings))
     return int(wrong)
@@ -109,12 +115,24 @@ def cli() -> None:
 def _bare_cli() -> NoReturn:
     """The same by the project's own Python where that works; else the same options, read with the standard library."""
     own = ROOT / ".venv" / "bin" / "python"
-    if own.exists() and sys.prefix != str(ROOT / ".venv") and subprocess.run([own, "-c", "import tyro"], capture_output=True, check=False).returncode == 0:
+    if (
+        own.exists()
+        and sys.prefix != str(ROOT / ".venv")
+        and subprocess.run([own, "-c", "import tyro"], capture_output=True, check=False).returncode == 0
+    ):
         os.execv(own, [str(own), *sys.argv])
     parser = argparse.ArgumentParser(description=ABOUT)
-    parser.add_argument("--env", nargs="+", default=[], metavar="NAME", help="environments that are to work: mcio, minerl, minedojo, minestudio")
+    parser.add_argument(
+        "--env",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="environments that are to work: mcio, minerl, minedojo, minestudio",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
-    parser.add_argument("--no_checksums", action="store_true", help="do not read the weights to compare their checksums")
+    parser.add_argument(
+        "--no_checksums", action="store_true", help="do not read the weights to compare their checksums"
+    )
     given = parser.parse_args()
     try:
         sys.exit(main(Args(env=tuple(given.env), json=given.json, checksums=not given.no_checksums)))

@@ -50,7 +50,9 @@ class Machine:
 
     def which(self, *names: str) -> str:
         """Full path of the first program that exists (Debian keeps games outside PATH); "" if none does."""
-        path = self.environment.get("PATH", "") + ":/usr/games:/usr/local/games" * (self.environment.get("STEVE1_ONLY_PATH", "") == "")
+        path = self.environment.get("PATH", "") + ":/usr/games:/usr/local/games" * (
+            self.environment.get("STEVE1_ONLY_PATH", "") == ""
+        )
         return next((found for name in names if (found := shutil.which(name, path=path))), "")
 
     def run(self, command: Sequence[str], timeout_s: float = 60.0) -> tuple[int, str]:
@@ -125,14 +127,29 @@ def python_and_packages(machine: Machine) -> list[Finding]:
     shown = ".".join(map(str, version))
     findings = []
     if version < (3, 10):
-        findings.append(Finding("Python", "fail", f"{shown} ({python}) is too old; 3.10 or newer is needed", f"PYTHON=/path/to/python3.11 {setup}"))
+        findings.append(
+            Finding(
+                "Python",
+                "fail",
+                f"{shown} ({python}) is too old; 3.10 or newer is needed",
+                f"PYTHON=/path/to/python3.11 {setup}",
+            )
+        )
     elif not (machine.root / ".venv" / "bin" / "python").exists():
-        findings.append(Finding("Python", "warn", f"{shown} ({python}), but the project's own environment .venv is not there", setup))
+        findings.append(
+            Finding(
+                "Python", "warn", f"{shown} ({python}), but the project's own environment .venv is not there", setup
+            )
+        )
     else:
         findings.append(Finding("Python", "ok", f"{shown} ({python})"))
     have: dict[str, str] = facts["packages"]  # type: ignore[assignment]
     missing = [name for name, version_ in have.items() if not version_]
-    other = [f"{name} {have[name]} (pinned {pins[name]})" for name in have if have[name] and have[name].split("+")[0] != pins[name]]
+    other = [
+        f"{name} {have[name]} (pinned {pins[name]})"
+        for name in have
+        if have[name] and have[name].split("+")[0] != pins[name]
+    ]
     if missing:
         findings.append(Finding("Python packages", "fail", f"{len(missing)} missing: {', '.join(missing)}", setup))
     if other:
@@ -152,20 +169,45 @@ def torch_and_gpu(machine: Machine) -> list[Finding]:
             return [Finding("PyTorch", "info", "not looked at: it is not installed", "bash tools/setup.sh")]
         last = (text.strip().splitlines() or ["no output"])[-1]
         return [Finding("PyTorch", "fail", f"does not load: {last[:200]}", "bash tools/setup.sh")]
-    findings = [Finding("PyTorch", "ok", f"{facts['version']}" + (f", built for CUDA {facts['built_for']}" if facts["built_for"] else ", CPU build"))]
+    findings = [
+        Finding(
+            "PyTorch",
+            "ok",
+            f"{facts['version']}" + (f", built for CUDA {facts['built_for']}" if facts["built_for"] else ", CPU build"),
+        )
+    ]
     devices: list[list[object]] = facts["devices"]  # type: ignore[assignment]
     for name, memory, works in devices:
         gigabytes = float(memory) / 2**30  # type: ignore[arg-type]
         state = "ok" if works and gigabytes >= 7.5 else "warn" if works else "fail"
         note = "" if gigabytes >= 7.5 else "; full-size training wants 8 GB or more (BATCH_SIZE=1 T=64)"
-        findings.append(Finding("GPU", state, f"{name}, {gigabytes:.0f} GB{note}" if works else f"{name} computes wrong results", "" if works else "nvidia-smi -q | less"))
+        findings.append(
+            Finding(
+                "GPU",
+                state,
+                f"{name}, {gigabytes:.0f} GB{note}" if works else f"{name} computes wrong results",
+                "" if works else "nvidia-smi -q | less",
+            )
+        )
     if not devices and driver:
-        why = "PyTorch is a CPU build" if not facts["built_for"] else "PyTorch's CUDA and the driver do not fit, or the device is hidden"
+        why = (
+            "PyTorch is a CPU build"
+            if not facts["built_for"]
+            else "PyTorch's CUDA and the driver do not fit, or the device is hidden"
+        )
         hidden = machine.environment.get("CUDA_VISIBLE_DEVICES")
-        todo = "unset CUDA_VISIBLE_DEVICES" if hidden in ("", "-1") else ".venv/bin/python -m pip install --force-reinstall torch==" + str(facts["version"]).split("+")[0]
+        todo = (
+            "unset CUDA_VISIBLE_DEVICES"
+            if hidden in ("", "-1")
+            else ".venv/bin/python -m pip install --force-reinstall torch==" + str(facts["version"]).split("+")[0]
+        )
         findings.append(Finding("GPU", "warn", f"the driver sees {driver}, PyTorch does not: {why}", todo))
     elif not devices:
-        kind = "Apple's GPU (MPS)" if facts["mps"] else "none; the mini family and the quickstart need none, full-size training does"
+        kind = (
+            "Apple's GPU (MPS)"
+            if facts["mps"]
+            else "none; the mini family and the quickstart need none, full-size training does"
+        )
         findings.append(Finding("GPU", "ok" if facts["mps"] else "info", kind))
     return findings
 
@@ -186,11 +228,25 @@ def disk_and_memory(machine: Machine) -> list[Finding]:
     findings = [Finding("Disk", state, f"{free:.1f} GB free under {machine.root}", todo)]
     total = _memory_gigabytes(machine)
     if total:
-        findings.append(Finding("Memory", "ok" if total >= 7 else "warn", f"{total:.0f} GB" + ("" if total >= 7 else "; a Minecraft's Java takes up to 4 GB beside the policy: --workers 1")))
+        findings.append(
+            Finding(
+                "Memory",
+                "ok" if total >= 7 else "warn",
+                f"{total:.0f} GB"
+                + ("" if total >= 7 else "; a Minecraft's Java takes up to 4 GB beside the policy: --workers 1"),
+            )
+        )
     if machine.shared_memory.exists():
         shared = shutil.disk_usage(machine.shared_memory)
         if shared.free < 64e6:
-            findings.append(Finding("Shared memory", "warn", f"{shared.free / 1e6:.0f} MB free in {machine.shared_memory}; games pass pictures through it", "docker run --shm-size=1g …"))
+            findings.append(
+                Finding(
+                    "Shared memory",
+                    "warn",
+                    f"{shared.free / 1e6:.0f} MB free in {machine.shared_memory}; games pass pictures through it",
+                    "docker run --shm-size=1g …",
+                )
+            )
         else:
             findings.append(Finding("Shared memory", "ok", f"{shared.free / 1e9:.1f} GB free"))
     return findings
@@ -207,7 +263,11 @@ def _memory_gigabytes(machine: Machine) -> float:
 def write_access(machine: Machine) -> list[Finding]:
     """Whether the folders that runs write to can be written."""
     findings = []
-    for folder, use in ((machine.root / "data", "datasets, weights, reports"), (machine.root / "build", "the compiled link to Luanti"), (Path(tempfile.gettempdir()), "games' own files")):
+    for folder, use in (
+        (machine.root / "data", "datasets, weights, reports"),
+        (machine.root / "build", "the compiled link to Luanti"),
+        (Path(tempfile.gettempdir()), "games' own files"),
+    ):
         existing = folder
         while not existing.exists():
             existing = existing.parent
@@ -216,7 +276,11 @@ def write_access(machine: Machine) -> list[Finding]:
                 pass
         except OSError as fault:
             who = machine.environment.get("USER", "$USER")
-            findings.append(Finding("Write access", "fail", f"{folder} ({use}): {fault.strerror}", f"sudo chown -R {who} {existing}"))
+            findings.append(
+                Finding(
+                    "Write access", "fail", f"{folder} ({use}): {fault.strerror}", f"sudo chown -R {who} {existing}"
+                )
+            )
     return findings or [Finding("Write access", "ok", "data, build and the temporary folder")]
 
 
@@ -229,7 +293,14 @@ def ports(machine: Machine) -> list[Finding]:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
-                taken.append(Finding("Ports", "info", f"{port} ({use}) is in use; games started by this project take another by themselves", f"lsof -i :{port}"))
+                taken.append(
+                    Finding(
+                        "Ports",
+                        "info",
+                        f"{port} ({use}) is in use; games started by this project take another by themselves",
+                        f"lsof -i :{port}",
+                    )
+                )
     return taken or [Finding("Ports", "ok", "free: " + ", ".join(map(str, PORTS)))]
 
 
@@ -240,12 +311,26 @@ def display(machine: Machine) -> list[Finding]:
     shown, xvfb = machine.environment.get("DISPLAY", ""), machine.which("Xvfb")
     findings = []
     if xvfb:
-        findings.append(Finding("Display", "ok", f"Xvfb ({xvfb}); games are started on private displays" + (f"; yours is {shown}" if shown else "")))
+        findings.append(
+            Finding(
+                "Display",
+                "ok",
+                f"Xvfb ({xvfb}); games are started on private displays" + (f"; yours is {shown}" if shown else ""),
+            )
+        )
     else:
-        state, text = ("warn", f"{shown} is there, but no Xvfb: games open windows on it") if shown else ("fail", "there is neither a display nor Xvfb: no game can draw")
+        state, text = (
+            ("warn", f"{shown} is there, but no Xvfb: games open windows on it")
+            if shown
+            else ("fail", "there is neither a display nor Xvfb: no game can draw")
+        )
         findings.append(Finding("Display", state, text, "sudo apt-get install xvfb libgl1-mesa-dri"))
     if "microsoft" in platform.release().lower() and machine.processes == Path("/proc"):
-        findings.append(Finding("Display", "info", "this is WSL: Xvfb draws with the processor; see docs/guides/INSTALL_MINECRAFT.md"))
+        findings.append(
+            Finding(
+                "Display", "info", "this is WSL: Xvfb draws with the processor; see docs/guides/INSTALL_MINECRAFT.md"
+            )
+        )
     return findings
 
 
@@ -267,7 +352,23 @@ def left_over_javas(machine: Machine) -> list[Finding]:
             continue
         used = re.search(r"^VmRSS:\s+(\d+) kB", status, flags=re.MULTILINE)
         orphan = bool(parent and parent[1] == "1")
-        what = "is a zombie (its parent must end)" if zombie else f"holds {int(used[1]) / 1e6 if used else 0:.1f} GB" + ("; whoever started it is gone" if orphan else "")
-        todo = f"kill {parent[1]}   # its parent" if zombie and parent else f"kill {folder.name}   # if no run of yours uses it"
-        findings.append(Finding("Left-over Java", "warn" if orphan or zombie else "info", f"process {folder.name} runs a Minecraft: {what}", todo))
+        what = (
+            "is a zombie (its parent must end)"
+            if zombie
+            else f"holds {int(used[1]) / 1e6 if used else 0:.1f} GB"
+            + ("; whoever started it is gone" if orphan else "")
+        )
+        todo = (
+            f"kill {parent[1]}   # its parent"
+            if zombie and parent
+            else f"kill {folder.name}   # if no run of yours uses it"
+        )
+        findings.append(
+            Finding(
+                "Left-over Java",
+                "warn" if orphan or zombie else "info",
+                f"process {folder.name} runs a Minecraft: {what}",
+                todo,
+            )
+        )
     return findings or [Finding("Left-over Java", "ok", "none")]

@@ -17,8 +17,8 @@ from steve1.data.episodes.episode import find_episodes
 from steve1.data.loading.sampling import read_list
 from steve1.policy import load_policy
 from steve1.training.cache import FeatureCache, fill_loudly
-from steve1.training.distributed import choose_device, choose_precision
 from steve1.training.config import TrainSettings, output_path
+from steve1.training.distributed import choose_device, choose_precision
 
 
 @dataclass(frozen=True)

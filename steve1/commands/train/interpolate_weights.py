@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.cli import run
 from steve1.core.errors import UserError
-from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.paths import ROOT, display, resolve
 
 
@@ -55,11 +55,15 @@ class Args:
 
 def main(args: Args) -> None:
     """Check, mix, measure, say where it lies."""
-    from steve1.training.interpolate import Plan, interpolate, shares
     from steve1.training.config import TrainSettings
+    from steve1.training.interpolate import Plan, interpolate, shares
 
     if bool(args.tuned) == bool(args.adapter):
-        raise UserError("Say what to mix with the base.", expected="--tuned or --adapter", got=f"tuned {args.tuned!r}, adapter {args.adapter!r}")
+        raise UserError(
+            "Say what to mix with the base.",
+            expected="--tuned or --adapter",
+            got=f"tuned {args.tuned!r}, adapter {args.adapter!r}",
+        )
     base, model = resolve(args.base), resolve(args.in_model or read_checkpoint_metadata(args.base).model)
     name = Path(args.tuned or args.adapter).name.split(".")[0]
     folder = ROOT / (args.out_dir or f"data/interpolations/{name}")
@@ -72,7 +76,9 @@ def main(args: Args) -> None:
         T=args.T, trunc_t=min(args.trunc_t, args.T), max_btwn_goals=args.max_btwn_goals, batch_size=args.batch_size,
         val_windows=args.val_windows, device=args.device,
     )  # fmt: skip
-    plan = Plan(model, base, tuned, shares(args.alpha), folder, **lists, settings=settings, keep_weights=not args.no_weights)
+    plan = Plan(
+        model, base, tuned, shares(args.alpha), folder, **lists, settings=settings, keep_weights=not args.no_weights
+    )
     interpolate(plan)
     print((folder / "interpolation.md").read_text(encoding="utf-8"))
     print(f"written: {display(folder)}")
@@ -92,7 +98,12 @@ def merged(model: Path, base: Path, adapter: Path, folder: Path) -> Path:
     policy = load_policy(model, base)
     wanted = merge_adapter(policy, adapter)
     if wanted != sha256_file(base):
-        raise UserError("This adapter was made for other weights.", where=display(adapter), expected=f"sha256 {wanted[:12]}…", got=f"{display(base)}: {sha256_file(base)[:12]}…")
+        raise UserError(
+            "This adapter was made for other weights.",
+            where=display(adapter),
+            expected=f"sha256 {wanted[:12]}…",
+            got=f"{display(base)}: {sha256_file(base)[:12]}…",
+        )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / (adapter.name.removesuffix(ADAPTER_SUFFIX) + ".weights")
     save_weights(policy, path)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.policy import cost
 from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import resolve
 from steve1.policy import PolicyConfig, read_model
-from benchmarks.policy import cost
-from steve1.training.memory import ASSUMED_SHARE, Plan, card_like, cnn_free_cost, estimate, plans
 from steve1.training.config import TrainSettings
+from steve1.training.memory import ASSUMED_SHARE, Plan, card_like, cnn_free_cost, estimate, plans
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,8 @@ class Pursuit:
 
 def pursuits(args: Args, metadata: Any) -> list[Pursuit]:
     """What to play: prompts, or goals that somebody reached."""
-    from steve1.evaluation.runner.campaign import slug
     from steve1.evaluation.policies import prompt_goals
+    from steve1.evaluation.runner.campaign import slug
 
     prompts = [text.strip() for text in args.prompts.split(";") if text.strip()]
     if prompts:
@@ -70,7 +70,11 @@ def pursuits(args: Args, metadata: Any) -> list[Pursuit]:
     names = list(by_folder)
     chosen = [names[round(index)] for index in np.linspace(0, len(names) - 1, min(_GOALS, len(names)))]
     return [
-        Pursuit(slug(name), f"the end of {name}/{by_folder[name].name}", np.array(Episode(by_folder[name]).goals[-1], np.float32))
+        Pursuit(
+            slug(name),
+            f"the end of {name}/{by_folder[name].name}",
+            np.array(Episode(by_folder[name]).goals[-1], np.float32),
+        )
         for name in chosen
     ]
 
@@ -97,7 +101,10 @@ class Film:
         with VideoWriter(self.video, _WIDTH, _HEIGHT, fps=20) as writer:
             for frame in self._frames:
                 writer.write(frame)
-        small = [Image.fromarray(cv2.resize(frame, (_WIDTH // 2, _HEIGHT // 2), interpolation=cv2.INTER_AREA)) for frame in self._frames[::4]]
+        small = [
+            Image.fromarray(cv2.resize(frame, (_WIDTH // 2, _HEIGHT // 2), interpolation=cv2.INTER_AREA))
+            for frame in self._frames[::4]
+        ]
         with atomic_path(self.gif) as part:
             small[0].save(part, format="GIF", save_all=True, append_images=small[1:], duration=200, loop=0)
 
@@ -105,13 +112,12 @@ class Film:
 def main(args: Args) -> None:
     """Load, play each goal once, write what was seen."""
     os.nice(10)
+    from steve1.commands.play.play import playable
     from steve1.envs import make_env
     from steve1.evaluation.policies import Bench, parse_contestants
-    from steve1.evaluation.tasks.suite import load_suite
     from steve1.evaluation.runner.workers import limit_threads
+    from steve1.evaluation.tasks.suite import load_suite
     from steve1.rollout.supervise import SupervisedEnv
-
-    from steve1.commands.play.play import playable
 
     limit_threads(1)
     contestant = parse_contestants([str(args.weights)])[0]
@@ -135,7 +141,15 @@ def _episode(args: Args, game: Any, actor: Any, pursuit: Pursuit, suite: Any, en
     starts = starts_for(env, options["biome"], "eval")
     film = Film(args.out, pursuit.name)
     trace = game.episode(
-        lambda one: play(actor, one, args.steps, seed=args.seed, start=starts[args.seed % len(starts)], options=options, on_frame=film.on_frame)
+        lambda one: play(
+            actor,
+            one,
+            args.steps,
+            seed=args.seed,
+            start=starts[args.seed % len(starts)],
+            options=options,
+            on_frame=film.on_frame,
+        )
     )
     film.write()
     positions = np.asarray(trace.positions, dtype=np.float64)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from steve1.core.cli import run
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
+from steve1.core.cli import run
 from steve1.core.paths import resolve
 from steve1.training.config import TrainSettings
 
@@ -41,7 +41,14 @@ def main(settings: TrainSettings) -> None:
         return
     from steve1.evaluation.checkpoints import CheckpointRollouts
 
-    words = ["--prompts", settings.rollout_prompts, "--steps", str(settings.rollout_steps), "--seed", str(settings.seed)]
+    words = [
+        "--prompts",
+        settings.rollout_prompts,
+        "--steps",
+        str(settings.rollout_steps),
+        "--seed",
+        str(settings.seed),
+    ]
     if settings.val_path is not None:
         words += ["--val_list", str(settings.val_path)]
     rollouts = CheckpointRollouts(settings.run_dir, settings.rollout_every, words)

@@ -57,11 +57,11 @@ class Args:
 
 def main(args: Args) -> None:
     """Load the clips, train, write the figures beside the curves."""
+    from steve1.core.device import choose_device
     from steve1.data.episodes.captions import TABLE, read_captions
     from steve1.mineclip.clips import ClipStore, load_clips
     from steve1.mineclip.config import from_dict
     from steve1.mineclip.contrastive import MINI, ContrastiveSettings, train_mineclip
-    from steve1.core.device import choose_device
 
     shared = {f.name: getattr(args, f.name) for f in dataclasses.fields(ContrastiveSettings) if hasattr(args, f.name)}
     sizes = read_json(resolve(args.config)) if args.config else dict(MINI)

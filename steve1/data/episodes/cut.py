@@ -21,7 +21,6 @@ from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_dir, read_json
 from steve1.core.frames import MINECLIP_SIZE
-
 from steve1.data.episodes.episode import Episode, EpisodeWriter, plain_action, write_native_parts
 from steve1.data.episodes.layouts import ACTIONS, FIRST_GOAL, INDEX, METADATA, MINECLIP_VIDEO, PACK, load_array
 from steve1.data.media.video import VideoWriter, read_frames

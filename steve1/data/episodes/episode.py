@@ -21,9 +21,21 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_dir, atomic_file
 from steve1.core.frames import AGENT_SIZE, MINECLIP_SIZE, agent_frame, mineclip_frame
 from steve1.core.paths import resolve
-
+from steve1.data.episodes.layouts import (
+    ACTIONS,
+    FIRST_GOAL,
+    FORMAT,
+    FORMAT_VERSION,
+    GOALS,
+    INDEX,
+    METADATA,
+    MINECLIP_VIDEO,
+    PACK,
+    TOKENS,
+    Layout,
+    open_layout,
+)
 from steve1.data.media.jpegs import CHROMA, QUALITY, JpegPackWriter
-from steve1.data.episodes.layouts import ACTIONS, FIRST_GOAL, FORMAT, FORMAT_VERSION, GOALS, INDEX, METADATA, MINECLIP_VIDEO, PACK, TOKENS, Layout, open_layout
 from steve1.data.media.video import FPS, VideoWriter
 
 

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_dir
-
 from steve1.data.episodes.episode import Episode, plain_action
 from steve1.data.episodes.layouts import ACTIONS, FIRST_GOAL, GOALS_PICKLE, METADATA
 from steve1.data.media.video import FPS, VideoWriter

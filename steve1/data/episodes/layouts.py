@@ -24,7 +24,6 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.frames import AGENT_SIZE, agent_frame, mineclip_frame
 from steve1.core.pickles import load_restricted
-
 from steve1.data.media.jpegs import file_size, read_pack
 from steve1.data.media.video import read_frames, read_range, recorder_size
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, display, resolve
-
 from steve1.data.episodes.layouts import ACTIONS, GOALS, GOALS_PICKLE, INDEX, MINECLIP_VIDEO, PACK, TOKENS
 
 _PARTS = (PACK, INDEX, TOKENS, ACTIONS, MINECLIP_VIDEO, GOALS, GOALS_PICKLE, "frames", "frames.mp4", "actions.pkl", "len.txt")  # fmt: skip

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
-
 from steve1.data.minecraft_dataset import empty_chunk
 
 if TYPE_CHECKING:

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from steve1.core.errors import UserError
 from steve1.core.frames import AGENT_SIZE
 from steve1.core.seeds import generator
-
-from steve1.data.loading.batches import batches
 from steve1.data.episodes.episode import Episode
-from steve1.data.loading.goals import GoalSwitch, check_gaps
 from steve1.data.episodes.layouts import FIRST_GOAL, GOAL_FRAMES
-from steve1.data.minecraft_dataset import empty_chunk, get_episode_chunk, get_episode_chunk_fixed_prompt
+from steve1.data.loading.batches import batches
+from steve1.data.loading.goals import GoalSwitch, check_gaps
 from steve1.data.loading.sampling import ListEntry
+from steve1.data.minecraft_dataset import empty_chunk, get_episode_chunk, get_episode_chunk_fixed_prompt
 
 __all__ = ["Window", "WindowDataset", "batches", "window_starts"]
 
@@ -238,7 +237,9 @@ class WindowDataset:
         path = self.paths[number]
         episode = self.open_episode(str(path))
         found = (
-            empty_chunk(self.T, embed_dim=self.embed_dim, frames=np.empty((self.T, *self.frame_shape), self.frame_dtype))
+            empty_chunk(
+                self.T, embed_dim=self.embed_dim, frames=np.empty((self.T, *self.frame_shape), self.frame_dtype)
+            )
             if out is None
             else out
         )

@@ -19,7 +19,6 @@ from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.paths import resolve
-
 from steve1.data.episodes.episode import Episode
 from steve1.data.recordings.recording import Recording
 from steve1.data.recordings.resample import read_noted_ticks

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.frames import AGENT_SIZE
-
 from steve1.data.episodes.layouts import FIRST_GOAL, GOALS, TOKENS, goals_from_pickle, load_array
 
 _BUTTONS = frozenset(act.ENV_BUTTONS)

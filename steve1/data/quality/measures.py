@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from steve1 import actions as act
 from steve1.core.errors import UserError
-
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.layouts import FIRST_GOAL
 

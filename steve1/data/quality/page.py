@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from steve1 import actions as act
-
-from steve1.reporting.charts import bars, columns, curve, heat, percent
 from steve1.data.quality.duplicates import Pair
 from steve1.data.quality.measures import Measures
 from steve1.data.quality.suspects import Reason
+from steve1.reporting.charts import bars, columns, curve, heat, percent
 
 _STYLE = """
 :root { color-scheme: light; --ink:#22262b; --soft:#6b7280; --line:#e2ded7; --paper:#faf8f5; --card:#fff; --warn:#a13d2d; --accent:#3c6ca8 }

@@ -23,13 +23,30 @@ from steve1.core.errors import UserError
 from steve1.core.frames import MINECLIP_SIZE
 from steve1.core.paths import display
 from steve1.core.pickles import load_restricted
-
 from steve1.data.episodes.cut import cut_goals, cut_metadata, write_stretch
 from steve1.data.episodes.episode import EpisodeWriter
-from steve1.data.episodes.layouts import ACTIONS, FIRST_GOAL, GOALS, GOALS_PICKLE, INDEX, METADATA, MINECLIP_VIDEO, PACK, GuideLayout, load_array
-from steve1.data.quality.integrity import action_fault, frame_fault, load_goals, load_tokens, read_action_lines, split_pack
-from steve1.data.quality.validate import check_episode
+from steve1.data.episodes.layouts import (
+    ACTIONS,
+    FIRST_GOAL,
+    GOALS,
+    GOALS_PICKLE,
+    INDEX,
+    METADATA,
+    MINECLIP_VIDEO,
+    PACK,
+    GuideLayout,
+    load_array,
+)
 from steve1.data.media.video import read_frames
+from steve1.data.quality.integrity import (
+    action_fault,
+    frame_fault,
+    load_goals,
+    load_tokens,
+    read_action_lines,
+    split_pack,
+)
+from steve1.data.quality.validate import check_episode
 
 
 @dataclass

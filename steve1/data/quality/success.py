@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
-
 from steve1.data.quality.history import History
 
 #: blocks in one tick that nobody walks: a respawn or a teleport, after which distances begin anew

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steve1.data.quality.duplicates import Pair
 from steve1.data.episodes.layouts import FIRST_GOAL
+from steve1.data.quality.duplicates import Pair
 from steve1.data.quality.measures import LAGS, Measures
 
 #: a button held this long (10 s) without a break is looked at; attack, forward and sprint are held on purpose for longer

@@ -20,11 +20,34 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.frames import AGENT_SIZE, MINECLIP_SIZE
 from steve1.core.paths import display
-
-from steve1.data.episodes.layouts import ACTIONS, FIRST_GOAL, FORMAT, FORMAT_VERSION, GOALS, GOALS_PICKLE, INDEX, METADATA, MINECLIP_VIDEO, PACK, TOKENS, Layout, load_array, open_layout
+from steve1.data.episodes.layouts import (
+    ACTIONS,
+    FIRST_GOAL,
+    FORMAT,
+    FORMAT_VERSION,
+    GOALS,
+    GOALS_PICKLE,
+    INDEX,
+    METADATA,
+    MINECLIP_VIDEO,
+    PACK,
+    TOKENS,
+    Layout,
+    load_array,
+    open_layout,
+)
 from steve1.data.episodes.listing import Dataset
-from steve1.data.quality.integrity import Finding, action_fault, frame_fault, goal_faults, load_goals, read_action_lines, split_pack, token_fault
 from steve1.data.media.video import FPS, read_frames
+from steve1.data.quality.integrity import (
+    Finding,
+    action_fault,
+    frame_fault,
+    goal_faults,
+    load_goals,
+    read_action_lines,
+    split_pack,
+    token_fault,
+)
 
 _OWN = {"format": FORMAT, "format_version": FORMAT_VERSION, "fps": FPS, "frame_size": list(AGENT_SIZE)}
 _ORIGIN = ("source", "camera_rounding", "keep_nulls", "tool_version")

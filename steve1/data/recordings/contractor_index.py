@@ -15,7 +15,6 @@ from steve1.core.download import download
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.paths import resolve
-
 from steve1.data.recordings.recording import version_in
 
 _SNAPSHOTS = "https://openaipublic.blob.core.windows.net/minecraft-rl/snapshots/"

@@ -23,11 +23,10 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.paths import display
 from steve1.core.progress import progress
-
+from steve1.data.media.video import probe
 from steve1.data.recordings.convert import ConvertSettings, Result, convert_recording
 from steve1.data.recordings.recording import Recording, find_recordings
 from steve1.data.recordings.shards import WHOLE, Shard, alone_in, ray_results
-from steve1.data.media.video import probe
 
 REPORT = "convert_report.jsonl"
 _LEFTOVER = re.compile(r"\.(.+)\.\d+\.[0-9a-f]{8}\.\w+")

@@ -23,7 +23,6 @@ from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.paths import resolve
-
 from steve1.data.episodes.episode import Episode, find_episodes, is_episode
 from steve1.data.episodes.layouts import MINECLIP_VIDEO, PACK
 

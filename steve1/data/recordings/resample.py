@@ -16,9 +16,8 @@ import numpy as np
 from steve1 import actions as act
 from steve1.actions.buttons import HOTBAR
 from steve1.core.errors import UserError
-
-from steve1.data.recordings.recording import Recording, Ticks, read_ticks
 from steve1.data.media.video import FPS, probe
+from steve1.data.recordings.recording import Recording, Ticks, read_ticks
 
 #: frames a second that still count as 20
 FPS_TOLERANCE = 0.1

@@ -24,10 +24,9 @@ from typing import Any
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file, write_json
 from steve1.core.paths import resolve
-
+from steve1.data.media.video import VideoWriter, probe, read_frames, unevenness
 from steve1.data.recordings.recording import Recording, version_in
 from steve1.data.recordings.resample import Rates, at_game_rate, check_even, rates_of
-from steve1.data.media.video import VideoWriter, probe, read_frames, unevenness
 
 _HEADER = {"recording", "name", "video", "file"}
 

@@ -16,11 +16,9 @@ import numpy as np
 
 from steve1.core.errors import UserError
 from steve1.core.seeds import generator
-
 from steve1.envs.cursor import draw_cursor
 from steve1.envs.errors import GameDied
 from steve1.envs.interface import Action, Env, Info, Observation, action_space, check_action
-from steve1.envs.starts import MAP_SEED, start_states
 from steve1.envs.luanti.items import game_name, short_counts, short_name
 from steve1.envs.luanti.links import Event, Link, ShimLink
 from steve1.envs.luanti.mods import link_mods
@@ -28,6 +26,7 @@ from steve1.envs.luanti.portable import PortableLink
 from steve1.envs.luanti.processes import GameProcess
 from steve1.envs.luanti.shared import BUTTON_PRESS, BUTTON_RELEASE, KEY_PRESS, KEY_RELEASE
 from steve1.envs.luanti.shim import PACKAGES, SUPPORTED, find_program, game_version
+from steve1.envs.starts import MAP_SEED, start_states
 
 HERE = Path(__file__).parent
 KEYS = {  # X key codes of a US keyboard; the game's own bindings (sprint is its "special" key)
@@ -57,10 +56,20 @@ def scene_places(nodes: list[dict[str, Any]], start: dict[str, Any], yaw: float)
     for node in nodes:
         unknown = sorted(set(node) - {"node", "ahead", "right", "up", "param2"})
         if unknown or not isinstance(node.get("node"), str):
-            raise UserError("A scene's entry is not understood.", got=node, expected="node, and optionally ahead, right, up, param2")
+            raise UserError(
+                "A scene's entry is not understood.", got=node, expected="node, and optionally ahead, right, up, param2"
+            )
         ahead, right = int(node.get("ahead", 0)), int(node.get("right", 0))
         x, z = round(start["x"]) + fx * ahead + rx * right, round(start["z"]) + fz * ahead + rz * right
-        placed.append({"name": game_name(node["node"]), "x": x, "z": z, "up": int(node.get("up", 0)), "param2": int(node.get("param2", 0))})
+        placed.append(
+            {
+                "name": game_name(node["node"]),
+                "x": x,
+                "z": z,
+                "up": int(node.get("up", 0)),
+                "param2": int(node.get("param2", 0)),
+            }
+        )
     return placed
 
 
@@ -213,9 +222,7 @@ class LuantiEnv(Env):
 
     # ---- the Gymnasium side ----
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, Info]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
         link = self._live()
         options = dict(options or {})
         unknown = sorted(set(options) - set(_OPTIONS))
@@ -226,7 +233,10 @@ class LuantiEnv(Env):
         if start is None:
             places = start_states("luanti", options.get("biome", self.biome), options.get("split", self.split))
             start = places[int(generator(seed, "luanti start").integers(len(places)))]
-        yaw, pitch = float(options.get("yaw", start.get("yaw", 0.0))), float(options.get("pitch", start.get("pitch", 0.0)))
+        yaw, pitch = (
+            float(options.get("yaw", start.get("yaw", 0.0))),
+            float(options.get("pitch", start.get("pitch", 0.0))),
+        )
         scene = options.get("scene") or []
         if scene and "yaw" not in options:
             yaw = _wrap(90.0 * round(yaw / 90))  # straight at what stands in front

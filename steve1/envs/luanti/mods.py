@@ -16,7 +16,11 @@ PACKS: dict[str, tuple[tuple[str, ...], str]] = {
         "minetest-mod-mesecons",
     )
 }
-FOLDERS = tuple(Path(f"{share}/{game}/mods") for share in ("/usr/share/games", "/usr/share", "/usr/local/share") for game in ("minetest", "luanti"))
+FOLDERS = tuple(
+    Path(f"{share}/{game}/mods")
+    for share in ("/usr/share/games", "/usr/share", "/usr/local/share")
+    for game in ("minetest", "luanti")
+)
 
 
 def mod_folders(pack: str, folders: Sequence[Path] = FOLDERS) -> list[Path]:
@@ -42,4 +46,8 @@ def link_mods(into: Path, folders: Sequence[Path] = FOLDERS) -> list[str]:
 
 def missing(packs: Sequence[str], folders: Sequence[Path] = FOLDERS) -> dict[str, str]:
     """{modpack: Debian package} for those that are not installed or not known ("")."""
-    return {pack: PACKS[pack][1] if pack in PACKS else "" for pack in packs if pack not in PACKS or not mod_folders(pack, folders)}
+    return {
+        pack: PACKS[pack][1] if pack in PACKS else ""
+        for pack in packs
+        if pack not in PACKS or not mod_folders(pack, folders)
+    }

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from steve1.core.errors import UserError
-
 from steve1.envs.luanti.links import Event, Link
 from steve1.envs.luanti.processes import GameProcess
 from steve1.envs.luanti.shared import BUTTON_PRESS, BUTTON_RELEASE, KEY_PRESS, KEY_RELEASE
@@ -43,7 +42,9 @@ class Keyboard:
     def __init__(self, display: int) -> None:
         names = [ctypes.util.find_library(name) for name in ("X11", "Xtst")]
         if not all(names):
-            raise UserError("The X11 test library is missing.", expected="libX11 and libXtst", todo=f"{APT} libx11-6 libxtst6")
+            raise UserError(
+                "The X11 test library is missing.", expected="libX11 and libXtst", todo=f"{APT} libx11-6 libxtst6"
+            )
         self._x, self._test = (ctypes.CDLL(name) for name in names)
         self._x.XOpenDisplay.restype = ctypes.c_void_p
         self._x.XDefaultRootWindow.restype = ctypes.c_ulong
@@ -88,7 +89,12 @@ class Keyboard:
         mask = ctypes.c_uint()
         top = ctypes.c_ulong(self._x.XDefaultRootWindow(self._display))
         self._x.XQueryPointer(
-            self._display, top, ctypes.byref(window), ctypes.byref(child), *map(ctypes.byref, numbers), ctypes.byref(mask)
+            self._display,
+            top,
+            ctypes.byref(window),
+            ctypes.byref(child),
+            *map(ctypes.byref, numbers),
+            ctypes.byref(mask),
         )
         return numbers[0].value, numbers[1].value
 

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from steve1.core.errors import UserError
-
 from steve1.envs.errors import GameDied
 
 PREFIX = "steve1_luanti_"
@@ -63,9 +62,7 @@ def spawn(command: list[str], death_signal: int, **more: Any) -> subprocess.Pope
     prepare = _die_with_parent(death_signal)
 
     def fork() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=prepare, **more
-        )
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=prepare, **more)
 
     return pool.submit(fork).result()
 
@@ -138,7 +135,18 @@ def start_xvfb(
 ) -> tuple[subprocess.Popen[bytes], int]:
     """A private X server on a display number that it chooses itself (so two starts cannot collide)."""
     reader, writer = os.pipe()
-    command = [program, "-displayfd", str(writer), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp", "-noreset", *more]
+    command = [
+        program,
+        "-displayfd",
+        str(writer),
+        "-screen",
+        "0",
+        f"{width}x{height}x24",
+        "-nolisten",
+        "tcp",
+        "-noreset",
+        *more,
+    ]
     try:
         process = spawn(
             command, signal.SIGTERM, pass_fds=(writer,), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -205,13 +213,21 @@ class GameProcess:
         ours.settimeout(self.timeout_s)
         self.control = ours
         environment = {
-            **os.environ, **environment, "DISPLAY": f":{self.display}", "STEVE_FD": str(theirs.fileno()),
+            **os.environ,
+            **environment,
+            "DISPLAY": f":{self.display}",
+            "STEVE_FD": str(theirs.fileno()),
         }
         environment.pop("WAYLAND_DISPLAY", None)
         with theirs, open(self.folder / "stderr.txt", "wb") as log:
             self.game = spawn(
-                command, signal.SIGKILL, env=environment, pass_fds=(theirs.fileno(),), stdout=subprocess.DEVNULL,
-                stderr=log, cwd=self.folder,
+                command,
+                signal.SIGKILL,
+                env=environment,
+                pass_fds=(theirs.fileno(),),
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd=self.folder,
             )
 
     def wait_done(self) -> None:
@@ -255,7 +271,8 @@ class GameProcess:
             got += f"; last in its log: {last}; X server: {'alive' if server is None else f'exit code {server}'}; threads: {threads_of(self.game.pid)}"
         self.close()
         return GameDied(
-            "The game does not run any more.", got=got + (f"; its log: {text}" if text else ""),
+            "The game does not run any more.",
+            got=got + (f"; its log: {text}" if text else ""),
             todo="call restart(); the recorder and the player do so by themselves",
         )
 

@@ -34,7 +34,8 @@ def find_program(*names: str, package: str) -> str:
         if found:
             return found
     raise UserError(
-        f"The program '{names[0]}' is not installed.", expected=f"one of {', '.join(names)} on PATH or in /usr/games",
+        f"The program '{names[0]}' is not installed.",
+        expected=f"one of {', '.join(names)} on PATH or in /usr/games",
         todo=f"{APT} {package}",
     )
 
@@ -56,7 +57,9 @@ def _cache_folder() -> Path:
             continue
         if os.access(folder, os.W_OK):
             return folder
-    raise UserError("No folder to keep the compiled shim in is writable.", expected=f"{ROOT / 'build'} or ~/.cache/steve1")
+    raise UserError(
+        "No folder to keep the compiled shim in is writable.", expected=f"{ROOT / 'build'} or ~/.cache/steve1"
+    )
 
 
 def build_shim(source: Path = SOURCE, folder: Path | None = None) -> Path:
@@ -77,7 +80,9 @@ def build_shim(source: Path = SOURCE, folder: Path | None = None) -> Path:
             part.touch()
             missing = "X11/Xlib.h" in done.stderr or "lX11" in done.stderr
             raise UserError(
-                "The lock-step shim did not compile.", where=source, got=done.stderr.strip()[:600],
+                "The lock-step shim did not compile.",
+                where=source,
+                got=done.stderr.strip()[:600],
                 todo=f"{APT} libx11-dev" if missing else f"{APT} gcc libc6-dev libx11-dev",
             )
     return library

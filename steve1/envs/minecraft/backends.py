@@ -90,7 +90,9 @@ def installed_version(name: str) -> str:
     """Version of the backend's package in its own environment, read from the folder that pip left; "" if it is not there."""
     wanted = backend(name).package.replace("-", "_").lower()
     library = interpreter_path(name).parent.parent / "lib"
-    for folder in sorted(library.glob("python3*/site-packages/*.dist-info")) + sorted(library.glob("python3*/site-packages/*.egg-info")):
+    for folder in sorted(library.glob("python3*/site-packages/*.dist-info")) + sorted(
+        library.glob("python3*/site-packages/*.egg-info")
+    ):
         distribution, _, version = folder.stem.partition("-")
         if distribution.replace("-", "_").lower() == wanted:
             return version.partition("-py")[0]
@@ -101,7 +103,9 @@ def package_folder(name: str) -> Path | None:
     """Folder of the backend's package in its environment (to read data files that it ships), if it is there."""
     module = backend(name).package.replace("-", "_")
     library = interpreter_path(name).parent.parent / "lib"
-    return next((folder for folder in sorted(library.glob(f"python3*/site-packages/{module}")) if folder.is_dir()), None)
+    return next(
+        (folder for folder in sorted(library.glob(f"python3*/site-packages/{module}")) if folder.is_dir()), None
+    )
 
 
 def version_problem(name: str, version: str) -> str:
@@ -124,7 +128,9 @@ def find_interpreter(name: str) -> Path:
         raise UserError(f"{known.title} is not installed.", where=python, todo=install_command(name))
     version = installed_version(name)
     if not version:
-        raise UserError(f"The package {known.package} is not in its environment.", where=python, todo=install_command(name))
+        raise UserError(
+            f"The package {known.package} is not in its environment.", where=python, todo=install_command(name)
+        )
     problem = version_problem(name, version)
     if problem:
         expected = f"{known.package} {'.'.join(map(str, known.versions[0]))} or newer"
@@ -163,7 +169,9 @@ def javas(environment: Mapping[str, str] | None = None) -> list[Java]:
     on_path = shutil.which("java", path=environment.get("PATH", ""))
     if on_path:
         candidates.append((on_path, "PATH"))
-    roots = environment.get("STEVE1_JAVA_FOLDERS", "/usr/lib/jvm:/Library/Java/JavaVirtualMachines:/opt/java").split(":")
+    roots = environment.get("STEVE1_JAVA_FOLDERS", "/usr/lib/jvm:/Library/Java/JavaVirtualMachines:/opt/java").split(
+        ":"
+    )
     for root in filter(None, roots):
         for pattern in ("*/bin/java", "*/jre/bin/java", "*/Contents/Home/bin/java"):
             candidates += [(str(path), "installed") for path in sorted(Path(root).glob(pattern))]
@@ -197,7 +205,9 @@ def java_for(name: str, environment: Mapping[str, str] | None = None) -> Java | 
     if not [java for java in everything if java.major]:
         raise UserError(f"{known.title} needs Java {known.java}, and there is no Java here.", todo=todo)
     got = ", ".join(f"{java.major or 'does not run'} ({java.path}, {java.found})" for java in everything)
-    raise UserError(f"{known.title} needs Java {known.java}.", got=got, expected=f"a JDK of version {known.java}", todo=todo)
+    raise UserError(
+        f"{known.title} needs Java {known.java}.", got=got, expected=f"a JDK of version {known.java}", todo=todo
+    )
 
 
 def java_home(name: str) -> str:
@@ -211,4 +221,6 @@ def java_package(major: int) -> str:
     if os.uname().sysname == "Darwin":
         return f"brew install --cask zulu@{major}"
     # Debian dropped Java 8; the same archive works on Debian and Ubuntu.
-    return f"apt-get install openjdk-{major}-jdk (where there is none: Temurin {major}, docs/guides/INSTALL_MINECRAFT.md)"
+    return (
+        f"apt-get install openjdk-{major}-jdk (where there is none: Temurin {major}, docs/guides/INSTALL_MINECRAFT.md)"
+    )

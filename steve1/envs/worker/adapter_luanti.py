@@ -23,7 +23,9 @@ def _told() -> Iterator[None]:
     except GameDied as death:
         raise GameFault(f"{death.what} {death.got}".strip()) from death
     except UserError as fault:
-        raise BadInput(fault.what, where=fault.where, expected=fault.expected, got=fault.got, todo=fault.todo) from fault
+        raise BadInput(
+            fault.what, where=fault.where, expected=fault.expected, got=fault.got, todo=fault.todo
+        ) from fault
 
 
 class LuantiGame(Game):

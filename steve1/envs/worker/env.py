@@ -12,7 +12,6 @@ from typing import Any
 
 from steve1.actions import ENV_BUTTONS
 from steve1.core.errors import UserError
-
 from steve1.envs.cursor import draw_cursor
 from steve1.envs.errors import GameDied
 from steve1.envs.interface import Action, Env, Info, Observation, action_space, check_action
@@ -48,7 +47,9 @@ class WorkerEnv(Env):
         self._worker = self._open()
 
     def _open(self) -> Supervisor:
-        worker = Supervisor(self.backend, width=self.width, height=self.height, headless=self._headless, limits=self.limits)
+        worker = Supervisor(
+            self.backend, width=self.width, height=self.height, headless=self._headless, limits=self.limits
+        )
         worker.start({**self.settings, "instance": self.instance})
         return worker
 
@@ -78,7 +79,11 @@ class WorkerEnv(Env):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
         if self._worker.memory_mb > _FULL * self.limits.memory_mb:
-            _log.warning("%s holds %.0f MB: a fresh game is started before this episode", self.backend.name, self._worker.memory_mb)
+            _log.warning(
+                "%s holds %.0f MB: a fresh game is started before this episode",
+                self.backend.name,
+                self._worker.memory_mb,
+            )
             self.restart()
         asked = int(seed or 0)
         options = dict(options or {})
@@ -89,7 +94,9 @@ class WorkerEnv(Env):
             if answer["info"].get("seed") != asked:
                 got = answer["info"].get("seed")
                 self._worker.close()
-                raise GameDied("The game does not take its seed.", expected=asked, got=got, todo="restart() starts it again")
+                raise GameDied(
+                    "The game does not take its seed.", expected=asked, got=got, todo="restart() starts it again"
+                )
         self._over, self._steps = False, 0
         self._start = dict(answer["info"].get("start") or options.get("start") or {})
         return self._observed(answer)
@@ -102,7 +109,9 @@ class WorkerEnv(Env):
             raise UserError("This episode is over.", where=f"step {self._steps}", todo="reset() comes next")
         pressed, pitch, yaw = check_action(action)
         full: dict[str, Any] = {name: int(name in pressed) for name in ENV_BUTTONS}
-        full["ESC"] = 0  # opens the game's own menu, which stops the world and is no part of what the policy has learned
+        full["ESC"] = (
+            0  # opens the game's own menu, which stops the world and is no part of what the policy has learned
+        )
         full["camera"] = [pitch, yaw]
         answer = self._worker.ask("step", self.limits.step_s, action=full)
         self._steps += 1

@@ -17,7 +17,13 @@ def limits(timeout_s: float) -> Limits:
     A start may be tried twice, and before the first one the shim is compiled; a reset is a few commands, of which one is long.
     """
     around = timeout_s + 10.0
-    return Limits(start_s=2.0 * around + 60.0, reset_s=1.5 * around, step_s=around, call_s=around, memory_mb=BACKEND.limits.memory_mb)
+    return Limits(
+        start_s=2.0 * around + 60.0,
+        reset_s=1.5 * around,
+        step_s=around,
+        call_s=around,
+        memory_mb=BACKEND.limits.memory_mb,
+    )
 
 
 def make(
@@ -26,4 +32,6 @@ def make(
 ) -> WorkerEnv:  # fmt: skip
     """LuantiEnv's arguments, and `limits`, `limits_more` as WorkerEnv takes them."""
     given = {"biome": biome, "split": split, "timeout_s": timeout_s, "settings": settings or {}, "backend": backend}
-    return WorkerEnv(BACKEND, given, width=width, height=height, instance=instance, **{"limits": limits(timeout_s), **own})
+    return WorkerEnv(
+        BACKEND, given, width=width, height=height, instance=instance, **{"limits": limits(timeout_s), **own}
+    )

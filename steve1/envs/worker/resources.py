@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO
 
 from steve1.core.errors import UserError
-
 from steve1.envs.luanti.processes import memory_folder, start_xvfb
 
 
@@ -36,7 +35,11 @@ class Ports:
         if len(self.numbers) == count:
             return
         self.close()
-        raise UserError("There are not enough free ports.", expected=f"{count} between {first} and {last}", todo="end some of the games that run")
+        raise UserError(
+            "There are not enough free ports.",
+            expected=f"{count} between {first} and {last}",
+            todo="end some of the games that run",
+        )
 
     def _try(self, folder: Path, number: int) -> None:
         lock = open(folder / str(number), "w")  # noqa: SIM115  (held open as long as the lock)
@@ -111,6 +114,10 @@ def open_display(width: int, height: int) -> tuple[subprocess.Popen[bytes], str]
     """
     program = shutil.which("Xvfb")
     if program is None:
-        raise UserError("There is no display, and Xvfb, which would give one, is not installed.", where="DISPLAY", todo="apt-get install -y xvfb")
+        raise UserError(
+            "There is no display, and Xvfb, which would give one, is not installed.",
+            where="DISPLAY",
+            todo="apt-get install -y xvfb",
+        )
     process, number = start_xvfb(program, max(width, 1280), max(height, 720), "+extension", "GLX", "+render")
     return process, f":{number}"

@@ -53,7 +53,9 @@ def _bare_packages(module: str) -> None:
 
 if __name__ == "__main__":
     # Started by its path: take the script's folder off the path (its names are not top-level ones), and be known by the full name.
-    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != os.path.dirname(os.path.abspath(__file__))]
+    sys.path[:] = [
+        entry for entry in sys.path if os.path.abspath(entry or ".") != os.path.dirname(os.path.abspath(__file__))
+    ]
     _bare_packages("steve1.envs.worker.serve")
     sys.modules["steve1.envs.worker.serve"] = sys.modules["__main__"]
 
@@ -63,7 +65,9 @@ from steve1.envs.worker import trees, wire  # noqa: E402  (a worker makes the pa
 class BadInput(Exception):
     """A fault that the user can mend (no Java, an unknown task): shown as it is, and never retried."""
 
-    def __init__(self, what: str, *, where: object = "", expected: object = "", got: object = "", todo: str = "") -> None:
+    def __init__(
+        self, what: str, *, where: object = "", expected: object = "", got: object = "", todo: str = ""
+    ) -> None:
         super().__init__(what)
         self.facts = {"what": what, "where": str(where), "expected": str(expected), "got": str(got), "todo": todo}
 
@@ -119,7 +123,9 @@ class _Heart(threading.Thread):
             self._measure()
             if self.worker.doing:
                 try:
-                    self.worker.send({"beat": self.worker.doing, "note": self.note, "memory": self.memory, "dead": self._dead()})
+                    self.worker.send(
+                        {"beat": self.worker.doing, "note": self.note, "memory": self.memory, "dead": self._dead()}
+                    )
                 except OSError:
                     self.worker.end_everything()
 
@@ -195,7 +201,12 @@ class _Worker:
             raise BadInput("The worker speaks another protocol.", expected=request["protocol"], got=wire.PROTOCOL)
         self.picture = wire.Picture(self.memory, settings["width"], settings["height"])
         self.game = self.make_env(settings)
-        own = {"python": sys.version.split()[0], "executable": sys.executable, "pid": os.getpid(), "protocol": wire.PROTOCOL}
+        own = {
+            "python": sys.version.split()[0],
+            "executable": sys.executable,
+            "pid": os.getpid(),
+            "protocol": wire.PROTOCOL,
+        }
         return {"facts": {**own, **self.game.facts}}
 
     def _running(self) -> Game:
@@ -209,7 +220,12 @@ class _Worker:
 
     def _step(self, request: wire.Message) -> wire.Message:
         obs, reward, terminated, truncated, info = self._running().step(request["action"])
-        return {**self._seen(obs, info), "reward": float(reward), "terminated": bool(terminated), "truncated": bool(truncated)}
+        return {
+            **self._seen(obs, info),
+            "reward": float(reward),
+            "terminated": bool(terminated),
+            "truncated": bool(truncated),
+        }
 
     def _seen(self, obs: Observation, info: Info) -> wire.Message:
         assert self.picture is not None, "start comes first"
@@ -218,7 +234,11 @@ class _Worker:
             self.picture.write(obs["pov"], self.number)
         except ValueError as fault:
             raise GameFault(str(fault)) from None
-        return {"obs": {name: value for name, value in obs.items() if name != "pov"}, "info": info, "picture": self.number}
+        return {
+            "obs": {name: value for name, value in obs.items() if name != "pov"},
+            "info": info,
+            "picture": self.number,
+        }
 
     def _call(self, request: wire.Message) -> wire.Message:
         return {"value": self._running().call(request["name"], request["arguments"])}

@@ -25,12 +25,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from steve1.core.errors import UserError
-
 from steve1.envs.errors import GameDied
 from steve1.envs.luanti.processes import end, memory_folder, spawn
-from steve1.envs.worker import serve
-from steve1.envs.worker import trees
-from steve1.envs.worker import wire
+from steve1.envs.worker import serve, trees, wire
 from steve1.envs.worker.backend import Backend, Limits
 from steve1.envs.worker.resources import Ports, heap_for, java_environment, needs_xvfb, open_display
 
@@ -47,7 +44,9 @@ class Supervisor:
         note: what it last said that it does.
     """
 
-    def __init__(self, backend: Backend, *, width: int, height: int, headless: bool | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self, backend: Backend, *, width: int, height: int, headless: bool | None = None, limits: Limits | None = None
+    ) -> None:
         self.backend, self.width, self.height, self.headless = backend, width, height, headless
         self.limits = limits or backend.limits
         self.facts: dict[str, Any] = {}
@@ -96,7 +95,11 @@ class Supervisor:
         python = self.backend.python()
         ours, theirs = socket.socketpair()
         self._channel = wire.Channel(ours)
-        with theirs, tempfile.TemporaryFile(dir=memory_folder()) as memory, open(self._folder / "worker.log", "wb") as log:
+        with (
+            theirs,
+            tempfile.TemporaryFile(dir=memory_folder()) as memory,
+            open(self._folder / "worker.log", "wb") as log,
+        ):
             memory.truncate(wire.Picture.bytes_for(self.width, self.height))
             self._picture = wire.Picture(memory.fileno(), self.width, self.height)
             descriptors = (theirs.fileno(), memory.fileno())

@@ -149,7 +149,9 @@ class Picture:
             ValueError: it has another shape or type.
         """
         if frame.shape != self.shape or frame.dtype != np.uint8:
-            raise ValueError(f"a picture of shape {frame.shape} and type {frame.dtype} in place of {self.shape} and uint8")
+            raise ValueError(
+                f"a picture of shape {frame.shape} and type {frame.dtype} in place of {self.shape} and uint8"
+            )
         height, width = self.shape[:2]
         _PICTURE_HEAD.pack_into(self._map, 0, number, height, width, 0)
         self._pixels[:] = frame

@@ -33,7 +33,10 @@ def _text(x: float, y: float, text: str, anchor: str = "start", extra: str = "")
 
 def legend(names: Sequence[str]) -> str:
     """Names beside their colours."""
-    marks = (f'<span><i style="background:{colour(index)}"></i>{html.escape(name)}</span>' for index, name in enumerate(names))
+    marks = (
+        f'<span><i style="background:{colour(index)}"></i>{html.escape(name)}</span>'
+        for index, name in enumerate(names)
+    )
     return f'<p class="legend">{"".join(marks)}</p>'
 
 
@@ -64,7 +67,9 @@ def rate_bars(rates: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> s
     return _svg(left + width + 70, bottom + 20, rows, "success rates with 95 % intervals")
 
 
-def curves(series: Mapping[str, NDArray[np.float32]], names: Sequence[str], title: str, low: float, high: float, fps: int = 20) -> str:
+def curves(
+    series: Mapping[str, NDArray[np.float32]], names: Sequence[str], title: str, low: float, high: float, fps: int = 20
+) -> str:
     """Lines over time, one for each contestant; the horizontal axis is in seconds, the vertical one from `low` to `high`."""
     width, height, left, top = 330, 170, 44, 24
     length = max((len(row) for row in series.values()), default=2)
@@ -73,7 +78,9 @@ def curves(series: Mapping[str, NDArray[np.float32]], names: Sequence[str], titl
     for step in range(5):
         value = low + span * step / 4
         y = top + height * (1 - step / 4)
-        rows.append(f'<path d="M{left} {y:.1f}h{width}" stroke="#e8e8e8"/>' + _text(left - 5, y + 4, f"{value:.2f}", "end"))
+        rows.append(
+            f'<path d="M{left} {y:.1f}h{width}" stroke="#e8e8e8"/>' + _text(left - 5, y + 4, f"{value:.2f}", "end")
+        )
     for second in range(0, length // fps + 1, 5):
         rows.append(_text(left + width * second * fps / max(length - 1, 1), top + height + 14, f"{second} s", "middle"))
     for index, name in enumerate(names):
@@ -85,7 +92,9 @@ def curves(series: Mapping[str, NDArray[np.float32]], names: Sequence[str], titl
             for n in range(len(row))
             if np.isfinite(row[n]) and (n % 2 == 0 or n == len(row) - 1)
         ]
-        rows.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour(index)}" stroke-width="1.8"><title>{html.escape(name)}</title></polyline>')
+        rows.append(
+            f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour(index)}" stroke-width="1.8"><title>{html.escape(name)}</title></polyline>'
+        )
     return _svg(left + width + 12, top + height + 20, rows, f"{title}: goal similarity over time")
 
 
@@ -96,7 +105,10 @@ def button_bars(shares: Mapping[str, Mapping[str, float]], names: Sequence[str],
     rows = [_text(left, 15, title, extra=' font-weight="600"')]
     for step in (0, 0.5, 1):
         y = top + height * (1 - step)
-        rows.append(f'<path d="M{left} {y:.1f}h{width}" stroke="#e8e8e8"/>' + _text(left - 4, y + 4, f"{100 * step:.0f} %", "end"))
+        rows.append(
+            f'<path d="M{left} {y:.1f}h{width}" stroke="#e8e8e8"/>'
+            + _text(left - 4, y + 4, f"{100 * step:.0f} %", "end")
+        )
     slot = width / max(len(buttons), 1)
     thick = (slot - 6) / max(len(names), 1)
     for place, button in enumerate(buttons):
@@ -105,9 +117,15 @@ def button_bars(shares: Mapping[str, Mapping[str, float]], names: Sequence[str],
             share = shares.get(name, {}).get(button, 0.0)
             tall = height * min(share, 1.0)
             note = html.escape(f"{name}: {button} {100 * share:.0f} %")
-            rows.append(f'<rect x="{x + thick * index:.1f}" y="{top + height - tall:.1f}" width="{max(thick - 0.5, 1):.1f}" height="{tall:.1f}" fill="{colour(index)}"><title>{note}</title></rect>')
+            rows.append(
+                f'<rect x="{x + thick * index:.1f}" y="{top + height - tall:.1f}" width="{max(thick - 0.5, 1):.1f}" height="{tall:.1f}" fill="{colour(index)}"><title>{note}</title></rect>'
+            )
         middle = x + slot / 2 - 3
-        rows.append(_text(middle, top + height + 11, button, "end", f' transform="rotate(-35 {middle:.1f} {top + height + 11})"'))
+        rows.append(
+            _text(
+                middle, top + height + 11, button, "end", f' transform="rotate(-35 {middle:.1f} {top + height + 11})"'
+            )
+        )
     return _svg(left + width + 8, top + height + 42, rows, f"{title}: buttons")
 
 
@@ -119,6 +137,8 @@ def camera_grid(counts: NDArray[np.float64], index: int, label: str) -> str:
     for y in range(11):
         for x in range(11):
             if counts[y, x] > 0:
-                rows.append(f'<rect x="{x * size}" y="{y * size}" width="{size}" height="{size}" fill="{colour(index)}" opacity="{max(shades[y, x], 0.06):.2f}"/>')
+                rows.append(
+                    f'<rect x="{x * size}" y="{y * size}" width="{size}" height="{size}" fill="{colour(index)}" opacity="{max(shades[y, x], 0.06):.2f}"/>'
+                )
     note = f"<title>{html.escape(label)}: looking up is up, turning right is right</title>"
     return _svg(11 * size, 11 * size, [note, *rows], f"{label}: camera movements")

@@ -30,7 +30,14 @@ def failures(plan: Plan, lines: Sequence[Mapping[str, Any]], base: str) -> list[
             failed = [line for line in own_row(lines, task.name, contestant.name) if not line["success"][task.name]]
             # A rule of the kind "at most" is nearest where the measure is lowest.
             sign = -1 if getattr(task.success, "at_most", None) is not None else 1
-            scored = sorted(failed, key=lambda line: (-_reason(line, won, contestant.name, base)[0], -sign * line["measure"][task.name], line["number"]))
+            scored = sorted(
+                failed,
+                key=lambda line: (
+                    -_reason(line, won, contestant.name, base)[0],
+                    -sign * line["measure"][task.name],
+                    line["number"],
+                ),
+            )
             for place, line in enumerate(scored[:_EACH]):
                 why = _reason(line, won, contestant.name, base)[1]
                 entry = {"key": line["key"], "contestant": contestant.name, "task": task.name, "number": line["number"], "why": why,
@@ -48,7 +55,11 @@ def _reason(line: Mapping[str, Any], won: set[int], who: str, base: str) -> tupl
 
 
 def replay(
-    plan: Plan, means: Means, wanted: Sequence[dict[str, Any]], lines: Sequence[Mapping[str, Any]], injected: Mapping[str, Any]
+    plan: Plan,
+    means: Means,
+    wanted: Sequence[dict[str, Any]],
+    lines: Sequence[Mapping[str, Any]],
+    injected: Mapping[str, Any],
 ) -> None:
     """Play failed episodes that have no video again, with the same seed, filmed; their entries then name the film.
 
@@ -64,7 +75,10 @@ def replay(
         numbers[place] = max(numbers.get(place, 0), known[key]["number"] + 1)
     starts = {"starts_of": injected["starts_of"]} if "starts_of" in injected else {}
     jobs = [job for job in make_jobs(plan, asked=numbers, **starts) if job.key in missing]
-    again = [dataclasses.replace(job, key=f"{job.key}-again", video=f"videos/{job.key}-again.mp4", similarity=False) for job in jobs]
+    again = [
+        dataclasses.replace(job, key=f"{job.key}-again", video=f"videos/{job.key}-again.mp4", similarity=False)
+        for job in jobs
+    ]
     for line in play_all(plan, means, exactly=again, **injected):
         entry = missing[line["key"].removesuffix("-again")]
         entry["video"] = line["video"]

@@ -13,20 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1 import actions
-from steve1.rollout.trace import Trace
-
 from steve1.evaluation.runner.similarity import load_curves, mean_curve
 from steve1.evaluation.statistics.summary import own_row
+from steve1.rollout.trace import Trace
 
 Lines = Sequence[Mapping[str, Any]]
 
 
-def similarity_curves(folder: Path, lines: Lines, tasks: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, NDArray[np.float32]]]:
+def similarity_curves(
+    folder: Path, lines: Lines, tasks: Sequence[str], names: Sequence[str]
+) -> dict[str, dict[str, NDArray[np.float32]]]:
     """{task: {contestant: mean cosine with the task's goal at each step}} over the episodes in which it was measured."""
     found: dict[str, dict[str, NDArray[np.float32]]] = {}
     for task in tasks:
         for who in names:
-            measured = [load_curves(folder, line["key"]) for line in own_row(lines, task, who) if line.get("similarity")]
+            measured = [
+                load_curves(folder, line["key"]) for line in own_row(lines, task, who) if line.get("similarity")
+            ]
             rows = [curve[task] for curve in measured if task in curve]
             if rows:
                 found.setdefault(task, {})[who] = mean_curve(rows)
@@ -42,7 +45,10 @@ def button_shares(lines: Lines, tasks: Sequence[str], names: Sequence[str]) -> d
             if rows:
                 steps = np.array([line["steps"] for line in rows], dtype=np.float64)
                 buttons = [button for button in rows[0]["actions"] if button != "camera"]
-                shares = {button: float(np.average([line["actions"][button] for line in rows], weights=steps)) for button in buttons}
+                shares = {
+                    button: float(np.average([line["actions"][button] for line in rows], weights=steps))
+                    for button in buttons
+                }
                 found.setdefault(task, {})[who] = shares
     return found
 

@@ -13,9 +13,20 @@ from typing import Any
 import numpy as np
 
 from steve1.evaluation.report import charts
-from steve1.evaluation.runner.campaign import Plan
 from steve1.evaluation.report.insight import button_shares, camera_shares, similarity_curves
-from steve1.evaluation.report.report import attribution_table, cell_text, cross_tables, interval_text, looks_sentence, p_text, percent, settings_list, target_sentence, verdict_text
+from steve1.evaluation.report.report import (
+    attribution_table,
+    cell_text,
+    cross_tables,
+    interval_text,
+    looks_sentence,
+    p_text,
+    percent,
+    settings_list,
+    target_sentence,
+    verdict_text,
+)
+from steve1.evaluation.runner.campaign import Plan
 from steve1.evaluation.statistics.tests import UNDECIDED
 
 _STYLE = """:root{color-scheme:light}body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:1120px;padding:0 1em;color:#222;background:#fff}
@@ -30,7 +41,9 @@ video{max-width:min(100%,640px);background:#000}code,pre{font-size:12px}li{overf
 _SHADES = {"kept": "good", "improved": "good", "lost": "bad", "worse": "bad", **dict.fromkeys(UNDECIDED, "open")}
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], shades: Mapping[tuple[int, int], str] | None = None) -> str:
+def _table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], shades: Mapping[tuple[int, int], str] | None = None
+) -> str:
     """A table of escaped cells; `shades`: {(row, column): class}."""
     body = []
     for y, row in enumerate(rows):
@@ -46,7 +59,9 @@ def from_markdown(text: str) -> str:
     for block in text.split("\n\n"):
         lines = block.splitlines()
         if lines and lines[0].startswith("|"):
-            cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if not line.startswith("|---")]
+            cells = [
+                [cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if not line.startswith("|---")
+            ]
             out.append(_table(cells[0], cells[1:]))
         elif lines and lines[0].startswith("- "):
             out.append("<ul>" + "".join(f"<li>{html.escape(line[2:])}</li>" for line in lines) + "</ul>")
@@ -79,9 +94,19 @@ def _differences(summary: Mapping[str, Any]) -> str:
             )  # fmt: skip
     if not rows:
         return ""
-    head = [f"against {summary['base']}", "task", "pairs (gained / lost)", "points", "95 % interval", "bootstrap", "p exact / Holm", "measure", "verdict"]
+    head = [
+        f"against {summary['base']}",
+        "task",
+        "pairs (gained / lost)",
+        "points",
+        "95 % interval",
+        "bootstrap",
+        "p exact / Holm",
+        "measure",
+        "verdict",
+    ]
     return (
-        '<p class="note">Pairs are episodes on the same seed and start place. The interval is Newcombe\'s for paired rates, p is McNemar\'s exact '
+        "<p class=\"note\">Pairs are episodes on the same seed and start place. The interval is Newcombe's for paired rates, p is McNemar's exact "
         "one, Holm's corrects it for the number of tasks. Improved or worse: the exact p is below 0.05. Kept: the whole interval lies above -10 points. "
         f"{html.escape(target_sentence(summary))}</p>" + _table(head, rows, shades)
     )
@@ -96,7 +121,9 @@ def _headline(summary: Mapping[str, Any]) -> str:
             by.setdefault(row["verdict"], []).append(task)
         said = [f"{verdict}: {', '.join(found)}" for verdict, found in by.items() if verdict != "–"]
         if said:
-            out.append(f"<li><b>{html.escape(who)}</b> against {html.escape(summary['base'])}. {html.escape('; '.join(said))}.</li>")
+            out.append(
+                f"<li><b>{html.escape(who)}</b> against {html.escape(summary['base'])}. {html.escape('; '.join(said))}.</li>"
+            )
     return f"<ul>{''.join(out)}</ul>" if out else ""
 
 
@@ -106,10 +133,12 @@ def _similarity(plan: Plan, lines: Sequence[Mapping[str, Any]], names: Sequence[
         return ""
     values = np.concatenate([row[np.isfinite(row)] for curves in found.values() for row in curves.values()])
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    tiles = "".join(f"<figure>{charts.curves(curves, names, task, low, high)}</figure>" for task, curves in found.items())
+    tiles = "".join(
+        f"<figure>{charts.curves(curves, names, task, low, high)}</figure>" for task, curves in found.items()
+    )
     return (
         "<h2>Goal similarity over time</h2>"
-        f'<p class="note">Cosine of MineCLIP\'s embedding of the last 16 frames with the goal that the prior makes of the task\'s prompt, mean over the first '
+        f"<p class=\"note\">Cosine of MineCLIP's embedding of the last 16 frames with the goal that the prior makes of the task's prompt, mean over the first "
         f"{plan.similarity} episodes of each. One MineCLIP judges all; floors are judged by the same goals.</p>"
         f'{charts.legend(names)}<div class="tiles">{tiles}</div>'
     )
@@ -123,11 +152,15 @@ def _actions(plan: Plan, lines: Sequence[Mapping[str, Any]], names: Sequence[str
         for index, name in enumerate(names):
             if name in by_name:
                 counts = camera_shares(plan.folder, lines, task, name)
-                grids.append(f"<figure>{charts.camera_grid(counts, index, name)}<figcaption>{html.escape(name)}</figcaption></figure>")
-        tiles.append(f'<figure>{charts.button_bars(by_name, names, task)}<div class="tiles">{"".join(grids)}</div></figure>')
+                grids.append(
+                    f"<figure>{charts.camera_grid(counts, index, name)}<figcaption>{html.escape(name)}</figcaption></figure>"
+                )
+        tiles.append(
+            f'<figure>{charts.button_bars(by_name, names, task)}<div class="tiles">{"".join(grids)}</div></figure>'
+        )
     return (
         "<h2>Actions</h2>"
-        '<p class="note">Share of steps with each button pressed, under the task\'s own prompt; below, the camera\'s movements in the policy\'s eleven by eleven '
+        "<p class=\"note\">Share of steps with each button pressed, under the task's own prompt; below, the camera's movements in the policy's eleven by eleven "
         f'classes (the middle is no movement).</p>{charts.legend(names)}<div class="tiles">{"".join(tiles)}</div>'
     )
 
@@ -144,13 +177,23 @@ def _failures(entries: Sequence[Mapping[str, Any]]) -> str:
          "below" if entry["video"] else "not filmed"]
         for entry in entries
     ]  # fmt: skip
-    films = [_video(entry["video"], f"{entry['contestant']}, {entry['task']}, episode {entry['number']}: {entry['why']}") for entry in entries if entry["video"]]
-    hint = "" if films else '<p class="note">None of them was filmed: the same command with --record_failures 6 plays six of them again and films them.</p>'
+    films = [
+        _video(entry["video"], f"{entry['contestant']}, {entry['task']}, episode {entry['number']}: {entry['why']}")
+        for entry in entries
+        if entry["video"]
+    ]
+    hint = (
+        ""
+        if films
+        else '<p class="note">None of them was filmed: the same command with --record_failures 6 plays six of them again and films them.</p>'
+    )
     table = _table(["weights", "task", "episode", "measure", "why", "played again", "video"], rows)
     return f'<h2>Failures worth watching</h2>{table}{hint}<div class="tiles">{"".join(films)}</div>'
 
 
-def render_page(plan: Plan, title: str, summary: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], videos: Mapping[str, str]) -> str:
+def render_page(
+    plan: Plan, title: str, summary: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], videos: Mapping[str, str]
+) -> str:
     """The whole page. `videos`: {caption: path relative to the page}."""
     names = list(next(iter(summary["rates"].values())))
     steps = sum(line["steps"] for line in lines)

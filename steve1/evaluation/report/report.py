@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.files import atomic_file, write_json
-
-from steve1.evaluation.statistics.attribution import NAMES, SOURCES
 from steve1.evaluation.runner.campaign import Plan
+from steve1.evaluation.statistics.attribution import NAMES, SOURCES
 from steve1.evaluation.tasks.suite import Task
 
 
@@ -84,7 +83,9 @@ def verdict_text(row: Mapping[str, Any]) -> str:
     """A comparison's verdict, and what would settle it."""
     if row["verdict"] == "–":
         return "–"
-    return f"{row['asked']} {row['verdict']}" + (f" (about {row['further_episodes']} more)" if row["further_episodes"] else "")
+    return f"{row['asked']} {row['verdict']}" + (
+        f" (about {row['further_episodes']} more)" if row["further_episodes"] else ""
+    )
 
 
 def attribution_table(found: Mapping[str, Any]) -> str:
@@ -92,7 +93,10 @@ def attribution_table(found: Mapping[str, Any]) -> str:
     rows = []
     for who, tasks in found.items():
         for task, row in tasks.items():
-            changes = [f"{100 * row[source]['difference']:+.0f} ({interval_text(*row[source]['interval'])})" for source in SOURCES[1:]]
+            changes = [
+                f"{100 * row[source]['difference']:+.0f} ({interval_text(*row[source]['interval'])})"
+                for source in SOURCES[1:]
+            ]
             rows.append([who, task, *(cell_text(row["rates"][source]) for source in SOURCES), *changes, row["verdict"]])
     head = ["weights", "task", *(NAMES[source] for source in SOURCES), "text - prior", "shown - prior", "what fails"]
     return markdown_table(head, rows) if rows else ""
@@ -131,7 +135,10 @@ def cross_tables(summary: Mapping[str, Any], tasks: Sequence[Task]) -> str:
     parts = []
     for who, rows in summary["cross"].items():
         body = [[row, *(cell_text(cells.get(task.name)) for task in tasks)] for row, cells in rows.items()]
-        parts.append(f"**{who}**: asked for (row), success of (column)\n\n" + markdown_table(["", *(task.name for task in tasks)], body))
+        parts.append(
+            f"**{who}**: asked for (row), success of (column)\n\n"
+            + markdown_table(["", *(task.name for task in tasks)], body)
+        )
     return "\n\n".join(parts)
 
 
@@ -140,10 +147,16 @@ def settings_list(settings: Mapping[str, Any]) -> str:
     who = []
     for entry in settings["contestants"]:
         facts = [entry.get("weights", entry["kind"]), entry.get("sha256", "")[:12]]
-        facts += [f"{name} {entry[name]}" for name in ("cond_scale", "temperature", "mineclip", "prior", "goal") if entry.get(name) not in (None, "")]
+        facts += [
+            f"{name} {entry[name]}"
+            for name in ("cond_scale", "temperature", "mineclip", "prior", "goal")
+            if entry.get(name) not in (None, "")
+        ]
         who.append(f"- {entry['name']}: " + ", ".join(fact for fact in facts if fact))
     looks = f", looks {settings['looks']}" if settings.get("looks") else ""
-    facts = [f"- seed {settings['seed']}, {settings['episodes']} episodes{looks}, suite {settings['suite']} ({settings['suite_sha256'][:12]}), env {settings['env']}"]
+    facts = [
+        f"- seed {settings['seed']}, {settings['episodes']} episodes{looks}, suite {settings['suite']} ({settings['suite_sha256'][:12]}), env {settings['env']}"
+    ]
     facts += [f'- {row}: "{prompt}"' for row, prompt in settings["prompts"].items()]
     return "\n".join(who + facts)
 
@@ -184,16 +197,40 @@ def render_comparisons_csv(summary: Mapping[str, Any]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     numbers = ["pairs", "gained", "lost", "difference", "p_mcnemar", "p_holm", "measure_difference", "further_episodes"]
     ends = ["interval", "bootstrap", "measure_bootstrap"]
-    writer.writerow(["contestant", "base", "task", *numbers, *(f"{name}_{end}" for name in ends for end in ("low", "high")), "asked", "verdict"])
+    writer.writerow(
+        [
+            "contestant",
+            "base",
+            "task",
+            *numbers,
+            *(f"{name}_{end}" for name in ends for end in ("low", "high")),
+            "asked",
+            "verdict",
+        ]
+    )
     for who, tasks in summary["comparisons"].items():
         for task, row in tasks.items():
             intervals = [f"{value:.6f}" for name in ends for value in row[name]]
-            writer.writerow([who, summary["base"], task, *(f"{row[name]:.6g}" for name in numbers), *intervals, row["asked"], row["verdict"]])
+            writer.writerow(
+                [
+                    who,
+                    summary["base"],
+                    task,
+                    *(f"{row[name]:.6g}" for name in numbers),
+                    *intervals,
+                    row["asked"],
+                    row["verdict"],
+                ]
+            )
     return out.getvalue()
 
 
 def write_report(
-    plan: Plan, title: str, summary: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], videos: Mapping[str, str] | None = None
+    plan: Plan,
+    title: str,
+    summary: Mapping[str, Any],
+    lines: Sequence[Mapping[str, Any]],
+    videos: Mapping[str, str] | None = None,
 ) -> dict[str, Path]:
     """Write all files; returns {"md" | "json" | "csv" | "comparisons" | "html": path}."""
     from steve1.evaluation.report.page import render_page
@@ -209,5 +246,11 @@ def write_report(
         with atomic_file(plan.folder / name, "w") as handle:
             handle.write(text)
     write_json(plan.folder / "report.json", {"title": title, "settings": settings, **summary})
-    names = {"md": "report.md", "json": "report.json", "csv": "report.csv", "comparisons": "comparisons.csv", "html": "report.html"}
+    names = {
+        "md": "report.md",
+        "json": "report.json",
+        "csv": "report.csv",
+        "comparisons": "comparisons.csv",
+        "html": "report.html",
+    }
     return {kind: plan.folder / name for kind, name in names.items()}

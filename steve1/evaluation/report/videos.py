@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steve1.evaluation.runner.campaign import Plan
+from steve1.evaluation.statistics.summary import own_row
+from steve1.evaluation.tasks.suite import Task
 from steve1.rollout.trace import Trace
 from steve1.rollout.video import Panel, side_by_side
-
-from steve1.evaluation.runner.campaign import Plan
-from steve1.evaluation.tasks.suite import Task
-from steve1.evaluation.statistics.summary import own_row
 
 
 def panel(plan: Plan, line: Mapping[str, Any], task: Task) -> Panel:

@@ -17,16 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
+from steve1.core.processes import sweep
 from steve1.core.progress import progress
 from steve1.envs.rendering import shared_renderer
-
 from steve1.evaluation.policies import NO_GOAL, Contestant, environment_threads, existing, goals_for
 from steve1.evaluation.runner.episodes import EpisodeRunner, Job, episode_seed, groups_of_place, starts_for
 from steve1.evaluation.runner.log import EpisodeLog
-from steve1.core.processes import sweep
 from steve1.evaluation.runner.similarity import Judge
-from steve1.evaluation.tasks.suite import Suite, Task
 from steve1.evaluation.runner.workers import run_jobs
+from steve1.evaluation.tasks.suite import Suite, Task
 
 StartsFor = Callable[[str, str, str], Sequence[Mapping[str, Any]]]
 
@@ -129,7 +128,9 @@ def task_rows(tasks: Sequence[Task], language: str = "en", prompts: Mapping[str,
     return [Row(task.name, (prompts or {}).get(task.name, task.prompts[language]), task.name) for task in tasks]
 
 
-def make_jobs(plan: Plan, starts_of: StartsFor = starts_for, asked: Mapping[tuple[str, str], int] | None = None) -> list[Job]:
+def make_jobs(
+    plan: Plan, starts_of: StartsFor = starts_for, asked: Mapping[tuple[str, str], int] | None = None
+) -> list[Job]:
     """All episodes of a plan; the first episodes of everything come first.
 
     `asked`: {(contestant, row): so many episodes}; these alone, in the order of their mention, in place of the plan's number for all.
@@ -147,7 +148,9 @@ def make_jobs(plan: Plan, starts_of: StartsFor = starts_for, asked: Mapping[tupl
     wanted = {task.name for task in plan.tasks}
     jobs: dict[str, Job] = {}
     order: dict[str, int] = {}
-    groups = [group for group in groups_of_place(list(plan.suite.tasks.values())) if wanted & {task.name for task in group}]
+    groups = [
+        group for group in groups_of_place(list(plan.suite.tasks.values())) if wanted & {task.name for task in group}
+    ]
     starts = {group[0].place: group[0].states(starts_of(plan.env, group[0].biome, group[0].split)) for group in groups}
     for number in range(plan.episodes if asked is None else max(asked.values(), default=0)):
         for group in groups:
@@ -156,14 +159,25 @@ def make_jobs(plan: Plan, starts_of: StartsFor = starts_for, asked: Mapping[tupl
                 for row, behaviour in _rows_of(plan, contestant, group, wanted):
                     if asked is not None and number >= asked.get((contestant.name, row.name), 0):
                         continue
-                    job = _job(plan, contestant, row, behaviour, group, number, label, dict(states[number % len(states)]))
+                    job = _job(
+                        plan, contestant, row, behaviour, group, number, label, dict(states[number % len(states)])
+                    )
                     jobs.setdefault(job.key, job)
-                    order.setdefault(job.key, list(asked).index((contestant.name, row.name)) if asked is not None else 0)
+                    order.setdefault(
+                        job.key, list(asked).index((contestant.name, row.name)) if asked is not None else 0
+                    )
     return sorted(jobs.values(), key=lambda job: order[job.key])
 
 
 def _job(
-    plan: Plan, contestant: Contestant, row: Row, behaviour: str, group: Sequence[Task], number: int, label: str, start: dict[str, Any]
+    plan: Plan,
+    contestant: Contestant,
+    row: Row,
+    behaviour: str,
+    group: Sequence[Task],
+    number: int,
+    label: str,
+    start: dict[str, Any],
 ) -> Job:
     key = "/".join([slug(contestant.name), slug(row.name or "any"), f"{label}-{number:03d}"])
     return Job(
@@ -239,16 +253,22 @@ def english_goals(
     by_text = {texts[prompt]: goal for prompt, goal in (shown or {}).items() if prompt in texts}
     found = goals_for(plan.contestants, sorted(set(texts.values())), seed=plan.goal_seed, shown=by_text)
     return {
-        who: {**goals, **{prompt: goals[text] for prompt, text in texts.items() if text in goals}} for who, goals in found.items()
+        who: {**goals, **{prompt: goals[text] for prompt, text in texts.items() if text in goals}}
+        for who, goals in found.items()
     }
 
 
 def make_judge(plan: Plan, goals: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> Judge | None:
     """Who measures similarity: the first weights' MineCLIP, against the goals that its prior makes of the tasks' prompts."""
-    base = next((contestant for contestant in plan.contestants if contestant.kind == "weights" and contestant.goal == "prior"), None)
+    base = next(
+        (contestant for contestant in plan.contestants if contestant.kind == "weights" and contestant.goal == "prior"),
+        None,
+    )
     if base is None or not plan.similarity:
         return None
-    path = existing(base.metadata.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh")
+    path = existing(
+        base.metadata.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh"
+    )
     mine = goals.get(base.name, {})
     wanted = {row.task: mine[row.prompt] for row in plan.rows if row.task and row.prompt in mine}
     return Judge(str(path), base.metadata.mineclip_config, wanted, plan.device)
@@ -275,13 +295,27 @@ class Means:
     def __post_init__(self) -> None:
         if self.workers < 0 or self.timeout_s <= 0 or self.max_restarts < 0:
             got = f"workers {self.workers}, timeout_s {self.timeout_s:g}, max_restarts {self.max_restarts}"
-            raise UserError("Workers need a number and a time.", expected="--workers ≥ 0, --timeout_s > 0, --max_restarts ≥ 0", got=got)
+            raise UserError(
+                "Workers need a number and a time.",
+                expected="--workers ≥ 0, --timeout_s > 0, --max_restarts ≥ 0",
+                got=got,
+            )
         if (self.batched or self.ray) and self.workers == 0:
-            raise UserError("Without workers there is nothing to serve or to spread.", expected="--workers ≥ 1", got="--workers 0")
+            raise UserError(
+                "Without workers there is nothing to serve or to spread.", expected="--workers ≥ 1", got="--workers 0"
+            )
         if self.batched and self.ray:
-            raise UserError("The process that holds the policies serves one machine.", todo="take --batched or --ray, not both")
+            raise UserError(
+                "The process that holds the policies serves one machine.", todo="take --batched or --ray, not both"
+            )
 
-    def run(self, jobs: Sequence[Job], recipe: Recipe, finished: Callable[[Job, Any], None], more: Callable[[], Sequence[Job]]) -> None:
+    def run(
+        self,
+        jobs: Sequence[Job],
+        recipe: Recipe,
+        finished: Callable[[Job, Any], None],
+        more: Callable[[], Sequence[Job]],
+    ) -> None:
         """Run jobs, and whatever `more` gives when they are done."""
         threads = environment_threads(self.workers)
         limits: dict[str, Any] = {"timeout_s": self.timeout_s, "max_restarts": self.max_restarts, "more": more}
@@ -296,7 +330,9 @@ class Means:
                 from steve1.evaluation.runner.inference import policy_service
 
                 # The games have processors of their own need; the one process of the policies gets what one worker less would get.
-                service = policy_service(recipe.contestants, device=recipe.device, deterministic=recipe.deterministic, threads=threads)
+                service = policy_service(
+                    recipe.contestants, device=recipe.device, deterministic=recipe.deterministic, threads=threads
+                )
                 recipe = dataclasses.replace(recipe, service=stack.enter_context(service))
             run_jobs(jobs, recipe, finished, workers=self.workers, threads=threads, **limits)
 

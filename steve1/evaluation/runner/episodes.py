@@ -19,14 +19,13 @@ from steve1 import actions
 from steve1.actions.camera import to_degrees
 from steve1.core.errors import UserError
 from steve1.core.seeds import integer
+from steve1.evaluation.policies import Bench, Contestant
+from steve1.evaluation.runner.similarity import Judge, Watcher, save_curves
+from steve1.evaluation.tasks.suite import Task
 from steve1.rollout.play import OnFrame, play
 from steve1.rollout.supervise import SupervisedEnv
 from steve1.rollout.trace import Trace
 from steve1.rollout.video import EpisodeVideo
-
-from steve1.evaluation.policies import Bench, Contestant
-from steve1.evaluation.runner.similarity import Judge, Watcher, save_curves
-from steve1.evaluation.tasks.suite import Task
 
 # The hotbar's nine keys are left out: one line each would hide the rest.
 _SHOWN = tuple(name for name in actions.BUTTONS if not name.startswith("hotbar"))
@@ -103,7 +102,9 @@ def watched(contestant: Contestant, behaviour: str) -> dict[str, Any]:
 def summary_of_actions(trace: Trace) -> dict[str, float]:
     """Share of steps with each of the commonest buttons, and the mean camera movement in degrees a step."""
     pressed, bins = actions.joint_to_arrays(trace.tokens[:, 0], trace.tokens[:, 1])
-    shares = {name: round(float(pressed[:, index].mean()), 4) for index, name in enumerate(actions.BUTTONS) if name in _SHOWN}
+    shares = {
+        name: round(float(pressed[:, index].mean()), 4) for index, name in enumerate(actions.BUTTONS) if name in _SHOWN
+    }
     shares["camera"] = round(float(np.abs(to_degrees(bins)).sum(axis=1).mean()), 4)
     return shares
 
@@ -170,7 +171,9 @@ class EpisodeRunner:
             settings: dict[str, Any] = {"seed": job.seed, "start": job.start, "options": options}
             facts = {"contestant": job.contestant, "row": job.row, "prompt": job.prompt, "key": job.key}
             if not job.video:
-                return play(actor, env, steps, metadata=facts, on_frame=watcher.on_frame if watcher else None, **settings)
+                return play(
+                    actor, env, steps, metadata=facts, on_frame=watcher.on_frame if watcher else None, **settings
+                )
             # Without a title: films put the contestant's name above the picture.
             with EpisodeVideo(self.folder / job.video, job.prompt or job.behaviour or job.contestant, steps) as video:
                 return play(actor, env, steps, metadata=facts, on_frame=_both(video, watcher), **settings)

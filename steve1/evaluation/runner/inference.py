@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
-from steve1.core.seeds import generator, integer
-from steve1.rollout.play import Action, Actor, Info, Observation
-
-from steve1.evaluation.policies import Bench, Contestant, check_goal
 from steve1.core.processes import end_tree, limit_threads
+from steve1.core.seeds import generator, integer
+from steve1.evaluation.policies import Bench, Contestant, check_goal
+from steve1.rollout.play import Action, Actor, Info, Observation
 
 _log = logging.getLogger(__name__)
 # Games that step in turn arrive a little apart; waiting this long for the others costs less than a pass without them.
@@ -159,7 +158,14 @@ def _accept(listener: Listener, fresh: list[Connection], wake: Connection) -> No
         wake.send(True)
 
 
-def _run(address: str, contestants: Mapping[str, Contestant], device: str, deterministic: bool, threads: int, parent: Connection) -> None:
+def _run(
+    address: str,
+    contestants: Mapping[str, Contestant],
+    device: str,
+    deterministic: bool,
+    threads: int,
+    parent: Connection,
+) -> None:
     limit_threads(threads)
     with Listener(address, "AF_UNIX", backlog=64) as listener:
         parent.send("ready")
@@ -185,7 +191,10 @@ def policy_service(
             except EOFError:
                 started = False
             if not started:
-                raise UserError("The process that holds the policies did not start.", todo="look at what it printed above; or run without --batched")
+                raise UserError(
+                    "The process that holds the policies did not start.",
+                    todo="look at what it printed above; or run without --batched",
+                )
             yield address
         finally:
             with contextlib.suppress(OSError):

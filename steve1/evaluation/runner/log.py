@@ -44,7 +44,9 @@ class EpisodeLog:
         differing = sorted(name for name in set(kept) | set(settings) if kept.get(name) != settings.get(name))
         # More episodes, more contestants or tasks only add lines; everything else would mix different experiments.
         growing = {"episodes", "contestants", "tasks", "videos", "prompts", "similarity"}
-        changed = [name for name in differing if name not in growing or not _grown(name, kept.get(name), settings.get(name))]
+        changed = [
+            name for name in differing if name not in growing or not _grown(name, kept.get(name), settings.get(name))
+        ]
         if changed:
             raise UserError(
                 "This folder holds an evaluation with other settings.",
@@ -56,7 +58,10 @@ class EpisodeLog:
         if differing:
             named = {facts["name"] for facts in settings.get("contestants", [])}
             others = [facts for facts in kept.get("contestants", []) if facts["name"] not in named]
-            union = {"contestants": [*settings.get("contestants", []), *others], "prompts": {**kept.get("prompts", {}), **settings.get("prompts", {})}}
+            union = {
+                "contestants": [*settings.get("contestants", []), *others],
+                "prompts": {**kept.get("prompts", {}), **settings.get("prompts", {})},
+            }
             write_json(path, {**settings, **union})
 
     def _read(self) -> dict[str, dict[str, Any]]:
@@ -72,7 +77,12 @@ class EpisodeLog:
                 line = json.loads(text)
                 lines[line["key"]] = line
             except (ValueError, KeyError, TypeError) as fault:
-                raise UserError("This log has a damaged line.", where=f"{self.path}:{number}", got=str(fault), todo="remove that line; its episode is then played again") from None
+                raise UserError(
+                    "This log has a damaged line.",
+                    where=f"{self.path}:{number}",
+                    got=str(fault),
+                    todo="remove that line; its episode is then played again",
+                ) from None
         return lines
 
     def add(self, line: dict[str, Any]) -> None:

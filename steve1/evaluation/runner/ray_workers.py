@@ -13,7 +13,6 @@ from typing import Any
 
 from steve1.core.cluster import connected_ray
 from steve1.core.errors import UserError
-
 from steve1.core.processes import limit_threads
 from steve1.evaluation.runner.workers import Recipe, Runner, Supply, outcome
 
@@ -78,13 +77,25 @@ class _Cluster:
                 got=why,
                 todo="finished episodes are kept; the same command continues after them",
             )
-        _log.warning("ray worker %d %s: replaced (%d of %d), its episode is repeated", index, why, self.restarts, self.max_restarts)
+        _log.warning(
+            "ray worker %d %s: replaced (%d of %d), its episode is repeated",
+            index,
+            why,
+            self.restarts,
+            self.max_restarts,
+        )
         self.actors[index] = self._start(index)
 
     def close(self) -> None:
         """Let actors close their games, then end them."""
-        idle = [self.actors[index] for index in range(len(self.actors)) if index not in {index for index, _, _ in self.busy.values()}]
-        self.ray.wait([actor.close.remote() for actor in idle] or [self.ray.put(True)], num_returns=max(len(idle), 1), timeout=20)
+        idle = [
+            self.actors[index]
+            for index in range(len(self.actors))
+            if index not in {index for index, _, _ in self.busy.values()}
+        ]
+        self.ray.wait(
+            [actor.close.remote() for actor in idle] or [self.ray.put(True)], num_returns=max(len(idle), 1), timeout=20
+        )
         for actor in self.actors:
             self.ray.kill(actor)
 

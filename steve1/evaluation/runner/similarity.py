@@ -69,8 +69,8 @@ class Judge:
 
     def stream(self) -> Any:
         """MineCLIP's stream over one episode after another."""
-        from steve1.mineclip import load_mineclip
         from steve1.core.device import choose_device
+        from steve1.mineclip import load_mineclip
 
         return load_mineclip(self.mineclip, self.mineclip_config or "attn").to(choose_device(self.device)).stream()
 

@@ -20,7 +20,6 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from steve1.core.errors import UserError
-
 from steve1.core.processes import end_tree, limit_threads
 
 _log = logging.getLogger(__name__)
@@ -143,7 +142,9 @@ class _Pool:
                 got=why,
                 todo="finished episodes are kept; the same command continues after them",
             )
-        _log.warning("worker %d %s: replaced (%d of %d), its episode is repeated", index, why, self.restarts, self.max_restarts)
+        _log.warning(
+            "worker %d %s: replaced (%d of %d), its episode is repeated", index, why, self.restarts, self.max_restarts
+        )
         self.members[index] = _Worker(self.recipe, index, self.threads)
 
     @property
@@ -200,7 +201,10 @@ def run_jobs(
     if workers == 0:
         _run_here(supply, recipe, on_result, threads)
         return
-    pool, finished = _Pool(recipe, min(workers, len(supply.waiting)) if more is None else workers, threads, timeout_s, max_restarts), False
+    pool, finished = (
+        _Pool(recipe, min(workers, len(supply.waiting)) if more is None else workers, threads, timeout_s, max_restarts),
+        False,
+    )
     try:
         while supply.waiting or pool.busy or supply.refill():
             for member in pool.members:

@@ -23,11 +23,19 @@ def variants(contestants: Sequence[Contestant]) -> list[Contestant]:
     for contestant in contestants:
         found.append(contestant)
         if contestant.needs_goal and contestant.goal == "prior":
-            found += [dataclasses.replace(contestant, name=f"{contestant.name}+{source}", goal=source) for source in SOURCES[1:]]
+            found += [
+                dataclasses.replace(contestant, name=f"{contestant.name}+{source}", goal=source)
+                for source in SOURCES[1:]
+            ]
     return found
 
 
-def verdict(prior: Mapping[str, Any], shown: Mapping[str, Any], against_text: Mapping[str, Any], against_shown: Mapping[str, Any]) -> str:
+def verdict(
+    prior: Mapping[str, Any],
+    shown: Mapping[str, Any],
+    against_text: Mapping[str, Any],
+    against_shown: Mapping[str, Any],
+) -> str:
     """One sentence, from rates with intervals and paired differences (text minus prior, shown minus prior)."""
     if against_shown["interval"][0] > 0:
         extra = "; even the text alone does better" if against_text["interval"][0] > 0 else ""
@@ -43,7 +51,9 @@ def verdict(prior: Mapping[str, Any], shown: Mapping[str, Any], against_text: Ma
     return "cannot tell yet: play more episodes"
 
 
-def attribute(lines: Sequence[Mapping[str, Any]], contestants: Sequence[Contestant], tasks: Sequence[str]) -> dict[str, Any]:
+def attribute(
+    lines: Sequence[Mapping[str, Any]], contestants: Sequence[Contestant], tasks: Sequence[str]
+) -> dict[str, Any]:
     """{weights: {task: {"rates": {source: rate}, "text" and "shown": comparison with "prior", "verdict"}}}."""
     by_name = {contestant.name: contestant for contestant in contestants}
     found: dict[str, Any] = {}
@@ -51,7 +61,9 @@ def attribute(lines: Sequence[Mapping[str, Any]], contestants: Sequence[Contesta
         if contestant.goal != "prior" or f"{who}+shown" not in by_name:
             continue
         for task in tasks:
-            played = {source: own_row(lines, task, who if source == "prior" else f"{who}+{source}") for source in SOURCES}
+            played = {
+                source: own_row(lines, task, who if source == "prior" else f"{who}+{source}") for source in SOURCES
+            }
             rates = {source: rate(rows, task) for source, rows in played.items()}
             text, shown = (compare(played["prior"], played[source], task) for source in ("text", "shown"))
             if rates["prior"] and rates["shown"] and text and shown:

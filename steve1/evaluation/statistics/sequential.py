@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from steve1.evaluation.statistics.tests import UNDECIDED, improvement, look_confidence, retention
 from steve1.evaluation.statistics.summary import own_row
+from steve1.evaluation.statistics.tests import UNDECIDED, improvement, look_confidence, retention
 
 # A forecast is rough: only when it exceeds what is allowed by this factor is a question given up.
 _HOPELESS = 3.0
@@ -64,7 +64,9 @@ class Decider:
                 if not count:
                     continue
                 ask = improvement if task in self.target else retention
-                verdict, further = ask([base[n] for n in numbers[:count]], [mine[n] for n in numbers[:count]], confidence=level)
+                verdict, further = ask(
+                    [base[n] for n in numbers[:count]], [mine[n] for n in numbers[:count]], confidence=level
+                )
                 found.append(Question(who, task, count, verdict, further))
         return found
 

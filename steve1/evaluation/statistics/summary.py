@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from steve1.evaluation.policies import NO_GOAL
-from steve1.evaluation.statistics.tests import bootstrap_difference, fisher_greater, holm, improvement, look_confidence, mcnemar_exact, paired_difference, retention, wilson
+from steve1.evaluation.statistics.tests import (
+    bootstrap_difference,
+    fisher_greater,
+    holm,
+    improvement,
+    look_confidence,
+    mcnemar_exact,
+    paired_difference,
+    retention,
+    wilson,
+)
 
 Line = Mapping[str, Any]
 
@@ -110,7 +120,9 @@ def summarise(
         if who == base:
             continue
         rows = {
-            task: compare(own_row(lines, task, base), own_row(lines, task, who), task, looks=looks, target=task in target)
+            task: compare(
+                own_row(lines, task, base), own_row(lines, task, who), task, looks=looks, target=task in target
+            )
             for task in tasks
         }
         known = {task: row for task, row in rows.items() if row}

@@ -19,7 +19,9 @@ from steve1.core.errors import UserError
 def _counts(successes: int, episodes: int) -> None:
     if episodes < 1 or not 0 <= successes <= episodes:
         raise UserError(
-            "These counts are no rate.", expected="0 ≤ successes ≤ episodes, episodes ≥ 1", got=f"{successes} of {episodes}"
+            "These counts are no rate.",
+            expected="0 ≤ successes ≤ episodes, episodes ≥ 1",
+            got=f"{successes} of {episodes}",
         )
 
 
@@ -71,12 +73,20 @@ def _mcnemar(gained: int, lost: int) -> float:
     differing = gained + lost
     if differing == 0:
         return 1.0
-    tail = math.fsum(math.exp(_log_choose(differing, k) - differing * math.log(2)) for k in range(min(gained, lost) + 1))
+    tail = math.fsum(
+        math.exp(_log_choose(differing, k) - differing * math.log(2)) for k in range(min(gained, lost) + 1)
+    )
     return min(1.0, 2 * tail)
 
 
 def bootstrap_difference(
-    first: ArrayLike, second: ArrayLike, *, paired: bool = True, draws: int = 10_000, confidence: float = 0.95, seed: int = 0
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    paired: bool = True,
+    draws: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval (low, high) of mean(second) - mean(first).
 
@@ -85,7 +95,11 @@ def bootstrap_difference(
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.size == 0 or b.size == 0 or (paired and a.shape != b.shape):
-        raise UserError("The difference needs results of both.", expected="equally many paired results, at least one", got=f"{a.size} and {b.size}")
+        raise UserError(
+            "The difference needs results of both.",
+            expected="equally many paired results, at least one",
+            got=f"{a.size} and {b.size}",
+        )
     random = np.random.default_rng(seed)
     if paired:
         difference = b - a
@@ -212,7 +226,11 @@ def looks(first: int, most: int) -> tuple[int, ...]:
         UserError: `most` is below `first`, or `first` below 1.
     """
     if not 1 <= first <= most:
-        raise UserError("An adaptive evaluation ends before it begins.", expected="1 ≤ --episodes ≤ --max_episodes", got=f"{first} and {most}")
+        raise UserError(
+            "An adaptive evaluation ends before it begins.",
+            expected="1 ≤ --episodes ≤ --max_episodes",
+            got=f"{first} and {most}",
+        )
     found = []
     while first < most:
         found.append(first)

@@ -27,7 +27,11 @@ def minedojo_content(tasks: Mapping[str, str], steps: int = STEPS) -> dict[str, 
     signal = {"kind": "crafted", "names": [SUCCESS]}
     return {
         "env": "minedojo",
-        "defaults": {"steps": steps, "success": {**signal, "at_least": 1}, "measure": {**signal, "name": "MineDojo's success signal"}},
+        "defaults": {
+            "steps": steps,
+            "success": {**signal, "at_least": 1},
+            "measure": {**signal, "name": "MineDojo's success signal"},
+        },
         # A task makes its own world, so it is its own biome.
         "tasks": {name: {"prompts": {"en": prompt}, "biome": name} for name, prompt in tasks.items()},
     }

@@ -203,7 +203,10 @@ class Rule:
     def fulfilled(self, trace: Trace) -> NDArray[np.bool_]:
         """Whether the value so far meets the threshold, at each state, bool (N+1,); a value that is no number does not."""
         values = self.series(trace)
-        low, high = (-math.inf if self.at_least is None else self.at_least), (math.inf if self.at_most is None else self.at_most)
+        low, high = (
+            (-math.inf if self.at_least is None else self.at_least),
+            (math.inf if self.at_most is None else self.at_most),
+        )
         return (values >= low) & (values <= high)
 
     def holds(self, trace: Trace) -> bool:
@@ -234,19 +237,27 @@ def parse_rule(content: Any, where: str, *, threshold: bool = True) -> Rule:
         UserError: it is not a rule of a known kind with exactly its parameters and, if `threshold`, a bound.
     """
     if not isinstance(content, Mapping) or not isinstance(content.get("kind"), str):
-        raise UserError("A rule needs a kind.", where=where, expected=f"kind: one of {', '.join(sorted(KINDS))}", got=content)
+        raise UserError(
+            "A rule needs a kind.", where=where, expected=f"kind: one of {', '.join(sorted(KINDS))}", got=content
+        )
     kind = content["kind"]
     if kind not in KINDS:
         raise UserError(f'There is no rule of kind "{kind}".', where=where, expected=nearest(kind, list(KINDS)))
     wanted = set(KINDS[kind][1])
     given = set(content) - {"kind"} - ({"at_least", "at_most"} if threshold else set())
     if given != wanted:
-        raise UserError(f'A rule of kind "{kind}" has other parameters.', where=where, expected=sorted(wanted), got=sorted(given))
+        raise UserError(
+            f'A rule of kind "{kind}" has other parameters.', where=where, expected=sorted(wanted), got=sorted(given)
+        )
     if threshold and (("at_least" in content) == ("at_most" in content)):
-        raise UserError("A success rule needs one bound.", where=where, expected="at_least or at_most", got=dict(content))
+        raise UserError(
+            "A success rule needs one bound.", where=where, expected="at_least or at_most", got=dict(content)
+        )
     parameters = {name: content[name] for name in wanted}
     names = parameters.get("names")
-    if "names" in wanted and (not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names)):
+    if "names" in wanted and (
+        not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names)
+    ):
         raise UserError("A rule's names must be a list of exact names.", where=where, got=names)
     part = parameters.get("part")
     if "part" in wanted and (not isinstance(part, (int, float)) or not 0 < part <= 1):
@@ -257,8 +268,12 @@ def parse_rule(content: Any, where: str, *, threshold: bool = True) -> Rule:
             raise UserError("A rule's rules must be a list of rules.", where=where, got=listed)
         parameters["rules"] = [parse_rule(part, f"{where}.rules[{number}]") for number, part in enumerate(listed)]
     size = parameters.get("size")
-    if "size" in wanted and (not isinstance(size, list) or len(size) != 3 or not all(isinstance(n, int) and 1 <= n <= 16 for n in size)):
-        raise UserError("A rule's size is that of a box, in nodes.", where=where, expected="[x, y, z], each 1 to 16", got=size)
+    if "size" in wanted and (
+        not isinstance(size, list) or len(size) != 3 or not all(isinstance(n, int) and 1 <= n <= 16 for n in size)
+    ):
+        raise UserError(
+            "A rule's size is that of a box, in nodes.", where=where, expected="[x, y, z], each 1 to 16", got=size
+        )
     bounds = {name: content.get(name) for name in ("at_least", "at_most")} if threshold else {}
     for name, bound in bounds.items():
         if bound is not None and not isinstance(bound, (int, float)):

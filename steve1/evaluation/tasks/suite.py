@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.errors import UserError, nearest
-from steve1.rollout.trace import Trace
-
 from steve1.evaluation.tasks.rules import Condition, Rule, parse_condition, parse_rule
+from steve1.rollout.trace import Trace
 
 FOLDER = Path(__file__).parent
 _REQUIRED = {"prompts", "biome", "steps", "success", "measure"}
@@ -82,7 +81,9 @@ class Task:
         """
         missing = sorted(set(self.starts) - {str(state.get("id")) for state in kept})
         if missing:
-            raise UserError("This task begins where there is no start state.", where=f"{self.name}.starts", got=", ".join(missing))
+            raise UserError(
+                "This task begins where there is no start state.", where=f"{self.name}.starts", got=", ".join(missing)
+            )
         return [dict(state) for state in kept if not self.starts or state["id"] in self.starts]
 
     def is_called(self, name: str) -> bool:
@@ -104,7 +105,15 @@ class Task:
         """Tasks of the same place can all be judged on one episode."""
         scene = tuple(tuple(sorted(node.items())) for node in self.scene)
         own = (self.starts, scene) if self.starts or scene else ()
-        return (self.env, self.biome, self.split, tuple(sorted(self.inventory.items())), self.steps, self.time_of_day, *own)
+        return (
+            self.env,
+            self.biome,
+            self.split,
+            tuple(sorted(self.inventory.items())),
+            self.steps,
+            self.time_of_day,
+            *own,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,12 +134,19 @@ class Suite:
             if task.is_called(name):
                 return task
         known = list(self.tasks) + [alias for task in self.tasks.values() for alias in task.aliases]
-        raise UserError(f'There is no task "{name}".', where=self.path, expected=nearest(name, known), todo="--tasks takes names of this file, or all")
+        raise UserError(
+            f'There is no task "{name}".',
+            where=self.path,
+            expected=nearest(name, known),
+            todo="--tasks takes names of this file, or all",
+        )
 
     def by_prompt(self, prompt: str) -> Task | None:
         """The task that this is a prompt of, in any language; None if there is none."""
         wanted = prompt.strip().lower()
-        return next((task for task in self.tasks.values() if wanted in (text.lower() for text in task.prompts.values())), None)
+        return next(
+            (task for task in self.tasks.values() if wanted in (text.lower() for text in task.prompts.values())), None
+        )
 
     def english(self, prompt: str) -> str:
         """The English prompt of the task that `prompt` belongs to in another language; any other prompt as it is."""
@@ -156,7 +172,12 @@ class Suite:
                 continue
             group = [task for task in self.tasks.values() if name == "all" or task.level == int(level)]
             if not group:
-                raise UserError("There is no such level.", where=self.path, got=name, expected=", ".join(sorted({f"level{t.level}" for t in self.tasks.values()})))
+                raise UserError(
+                    "There is no such level.",
+                    where=self.path,
+                    got=name,
+                    expected=", ".join(sorted({f"level{t.level}" for t in self.tasks.values()})),
+                )
             for task in group:
                 if reason := task.unavailable():
                     _log.warning("the task %s is not available here: %s", task.name, reason)
@@ -198,15 +219,26 @@ def _parse_task(name: str, content: Any, env: str, defaults: Mapping[str, Any], 
         )
     prompts = merged["prompts"]
     if not isinstance(prompts, Mapping) or not isinstance(prompts.get("en"), str):
-        raise UserError("A task needs prompts with at least English.", where=f"{where}.prompts", expected="{en: ..., zh: ...}", got=prompts)
+        raise UserError(
+            "A task needs prompts with at least English.",
+            where=f"{where}.prompts",
+            expected="{en: ..., zh: ...}",
+            got=prompts,
+        )
     if not isinstance(merged["steps"], int) or merged["steps"] < 1:
         raise UserError("A task's steps must be a whole number above 0.", where=f"{where}.steps", got=merged["steps"])
     inventory = merged.get("inventory") or {}
-    if not isinstance(inventory, Mapping) or not all(isinstance(count, int) and count > 0 for count in inventory.values()):
+    if not isinstance(inventory, Mapping) or not all(
+        isinstance(count, int) and count > 0 for count in inventory.values()
+    ):
         raise UserError("An inventory is {item: count}.", where=f"{where}.inventory", got=inventory)
     scene = merged.get("scene") or []
-    if not isinstance(scene, list) or not all(isinstance(node, Mapping) and isinstance(node.get("node"), str) for node in scene):
-        raise UserError("A scene is a list of nodes.", where=f"{where}.scene", expected="[{node: name, ahead: 3}]", got=scene)
+    if not isinstance(scene, list) or not all(
+        isinstance(node, Mapping) and isinstance(node.get("node"), str) for node in scene
+    ):
+        raise UserError(
+            "A scene is a list of nodes.", where=f"{where}.scene", expected="[{node: name, ahead: 3}]", got=scene
+        )
     measure = dict(merged["measure"]) if isinstance(merged["measure"], Mapping) else {}
     label = measure.pop("name", "")
     rule = parse_rule(measure, f"{where}.measure", threshold=False)
@@ -253,11 +285,16 @@ def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as fault:
         raise UserError("This file is not YAML.", where=path, got=str(fault)) from None
-    if not isinstance(content, Mapping) or not isinstance(content.get("tasks"), Mapping) or not isinstance(content.get("env"), str):
+    if (
+        not isinstance(content, Mapping)
+        or not isinstance(content.get("tasks"), Mapping)
+        or not isinstance(content.get("env"), str)
+    ):
         raise UserError("A suite needs env and tasks.", where=path, got=type(content).__name__)
     defaults = content.get("defaults") or {}
     env = str(name) if path.stem == "minecraft" and str(name) in MINECRAFTS else content["env"]
     tasks = {
-        str(key): _parse_task(str(key), value, env, defaults, f"{path}: tasks.{key}") for key, value in content["tasks"].items()
+        str(key): _parse_task(str(key), value, env, defaults, f"{path}: tasks.{key}")
+        for key, value in content["tasks"].items()
     }
     return Suite(env, tasks, path)

@@ -106,7 +106,12 @@ class ShapeBuilder(Builder):
         least = np.inf
         for columns in self.shapes(x, z):
             heights = {tops.get(column) for column in columns}
-            if len(heights) != 1 or None in heights or own & set(columns) or any(self.in_the_way(*column) for column in columns):
+            if (
+                len(heights) != 1
+                or None in heights
+                or own & set(columns)
+                or any(self.in_the_way(*column) for column in columns)
+            ):
                 continue
             floor = int(heights.pop() or 0)
             places = [(cx, floor + 1 + layer, cz) for layer in range(self.layers) for cx, cz in columns]
@@ -171,7 +176,11 @@ class LightLamp(Builder):
         """The nearest place next to the lamp that stands on ground of the lamp's height."""
         tops = self.ground()
         sides = [(lamp[0] + dx, lamp[1], lamp[2] + dz) for dx, dz in _NEIGHBOURS]
-        free = [s for s in sides if tops.get((s[0], s[2])) == lamp[1] - 1 and not self.in_the_way(s[0], s[2]) and self.distance(s) < _REACH]
+        free = [
+            s
+            for s in sides
+            if tops.get((s[0], s[2])) == lamp[1] - 1 and not self.in_the_way(s[0], s[2]) and self.distance(s) < _REACH
+        ]
         return min(free, key=self.distance, default=None)
 
     def come_near(self, lamp: Place) -> Script:

@@ -88,7 +88,9 @@ class Player(abc.ABC):
         """Degrees between the view and a wish, the larger of both axes."""
         return max(abs(pitch - self.pitch), 0.0 if yaw is None else abs(wrap(yaw - self.yaw)))
 
-    def aim(self, pitch: float, yaw: float | None = None, most: int = 40, within: float = 0.5, **buttons: int) -> Script:
+    def aim(
+        self, pitch: float, yaw: float | None = None, most: int = 40, within: float = 0.5, **buttons: int
+    ) -> Script:
         """Turn to a view, holding buttons."""
         for _ in range(most):
             if self.off(pitch, yaw) <= within:

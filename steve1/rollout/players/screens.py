@@ -79,7 +79,9 @@ class CraftPlanks(Screen):
             yield from self.toggle()
             if self.is_open:
                 yield from self.click(slot(0))
-                yield from self.click((_GRID[0] + _NEXT * int(self.rng.integers(0, 3)), _GRID[1] + _NEXT * int(self.rng.integers(0, 3))))
+                yield from self.click(
+                    (_GRID[0] + _NEXT * int(self.rng.integers(0, 3)), _GRID[1] + _NEXT * int(self.rng.integers(0, 3)))
+                )
                 for column in range(int(self.rng.integers(2, 5))):
                     yield from self.click(_RESULT)
                     yield from self.click(slot(2 + column))

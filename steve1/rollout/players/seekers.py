@@ -97,8 +97,15 @@ class CollectLeaves(ChopTree):
             moved = self.info.get("velocity", [0, 0, 0])
             slow = tick > 8 and np.hypot(moved[0], moved[2]) < 1.0
             error = abs(wrap(yaw - self.yaw))
-            camera = self.aim_step(max(pitch, -35.0), yaw) if self.off(max(pitch, -35.0), yaw) > 1.5 else self.drift(0.05)
-            yield {"forward": int(error < 50), "jump": int(slow), "camera": camera, **({"left": 1} if slow and tick % 30 > 15 else {})}
+            camera = (
+                self.aim_step(max(pitch, -35.0), yaw) if self.off(max(pitch, -35.0), yaw) > 1.5 else self.drift(0.05)
+            )
+            yield {
+                "forward": int(error < 50),
+                "jump": int(slow),
+                "camera": camera,
+                **({"left": 1} if slow and tick % 30 > 15 else {}),
+            }
         self._hidden.add(tuple(int(n) for n in trunk))
         return False
 

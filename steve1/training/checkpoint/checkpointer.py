@@ -19,18 +19,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from steve1.core.errors import UserError
 from steve1.core.checkpoint_metadata import CheckpointMetadata
+from steve1.core.errors import UserError
 from steve1.core.files import atomic_path, read_json, sha256_file, write_json
 from steve1.core.paths import display
 from steve1.policy import GoalPolicy, PolicyState
 from steve1.training.batches import aligned
-from steve1.training.distributed import Ranks
 from steve1.training.checkpoint.exports import sidecar_files, write_product
-from steve1.training.optim.regularizers import Average
 from steve1.training.checkpoint.run_folder import RESULT_FILE, RESUME_FOLDER, newest_resume_point
 from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks
 from steve1.training.finetune_modes import trained_parameters
+from steve1.training.optim.regularizers import Average
 
 MODEL, OPTIMIZER, AVERAGE = "model.safetensors", "optimizer.safetensors", "average.safetensors"
 
@@ -131,7 +131,8 @@ class Checkpointer:
                 result = {**dataclasses.asdict(position), "out_weights": display(out), "out_sha256": sha256_file(out)}
                 result["best_sha256"] = sha256_file(best) if best is not None else ""
                 write_json(
-                    self._folder / RESULT_FILE, {name: value for name, value in result.items() if name not in ("sums", "guard")}
+                    self._folder / RESULT_FILE,
+                    {name: value for name, value in result.items() if name not in ("sums", "guard")},
                 )
         return out, best
 

@@ -16,9 +16,9 @@ from steve1.core.files import atomic_path, sha256_file
 from steve1.core.goal_file import GoalFile, write_goal
 from steve1.core.paths import display, resolve
 from steve1.policy import GoalPolicy, save_weights
-from steve1.training.lora import adapter_path, write_adapter
 from steve1.training.config import TrainSettings
 from steve1.training.finetune_modes import plain_policy, tuned_goal
+from steve1.training.lora import adapter_path, write_adapter
 
 
 def sidecar_files(path: Path, settings: TrainSettings) -> list[Path]:
@@ -41,10 +41,14 @@ def write_product(
     if goal is not None:
         numbers = goal.detach().float().cpu().numpy().astype(np.float32)
         made_by = {"train_list": display(settings.train_path), "learning_rate": settings.learning_rate, **facts}
-        write_goal(path, GoalFile(numbers, display(resolve(settings.in_weights)), start, settings.fixed_prompt, made_by))
+        write_goal(
+            path, GoalFile(numbers, display(resolve(settings.in_weights)), start, settings.fixed_prompt, made_by)
+        )
         return
     with atomic_path(path) as part:
         save_weights(plain_policy(policy), part)
     if settings.finetune_mode == "lora":
         write_adapter(policy, adapter_path(path), start)
-    write_checkpoint_metadata(path, dataclasses.replace(metadata, hashes={**metadata.hashes, "weights": sha256_file(path)}))
+    write_checkpoint_metadata(
+        path, dataclasses.replace(metadata, hashes={**metadata.hashes, "weights": sha256_file(path)})
+    )

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, sha256_file, write_json
 from steve1.core.paths import ROOT, display, resolve
-from steve1.training.distributed import Ranks
 from steve1.training.checkpoint.exports import sidecar_files
 from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks
 
 SETTINGS_FILE = "settings.json"
 RESULT_FILE = "result.json"

@@ -140,7 +140,13 @@ class Insight:
         self._add(windows=torch.ones_like(other), others=other)
         for name, counted in (("shuffled", other), ("none", torch.ones_like(other))):
             gap = losses["true"] - losses[name]
-            self._add(**{f"loss_{name}": losses[name] * counted, f"gap_{name}": gap * counted, f"gap2_{name}": gap**2 * counted})
+            self._add(
+                **{
+                    f"loss_{name}": losses[name] * counted,
+                    f"gap_{name}": gap * counted,
+                    f"gap2_{name}": gap**2 * counted,
+                }
+            )
 
     def _add(self, **rows: Tensor) -> None:
         for name, values in rows.items():
@@ -203,7 +209,9 @@ class Insight:
         if not self._kept:
             return {}
         frames = self._kept["frames"][0]
-        recorded, drawn = (self._kept[name].reshape(N_BINS, N_BINS) / frames for name in ("camera_pressed", "camera_drawn"))
+        recorded, drawn = (
+            self._kept[name].reshape(N_BINS, N_BINS) / frames for name in ("camera_pressed", "camera_drawn")
+        )
         return {
             name: [(float(a), float(b), float(c)) for a, b, c in zip(BIN_DEGREES, recorded.sum(axis), drawn.sum(axis))]
             for name, axis in (("pitch", 1), ("yaw", 0))

@@ -14,14 +14,23 @@ import numpy as np
 # Category → chart → curves, as regular expressions of their names.
 LAYOUT: dict[str, dict[str, list[Any]]] = {
     "1 loss": {
-        "training against validation and retention": ["Multiline", [r"^train/loss$", r"^validation/loss$", r"^retention/loss$"]],
+        "training against validation and retention": [
+            "Multiline",
+            [r"^train/loss$", r"^validation/loss$", r"^retention/loss$"],
+        ],
         "split, validation": ["Multiline", [r"^validation/loss_buttons$", r"^validation/loss_camera$"]],
         "split, training": ["Multiline", [r"^train/loss_buttons$", r"^train/loss_camera$"]],
         "accuracy, validation": ["Multiline", [r"^validation/accuracy_(buttons|camera)$"]],
     },
     "2 does it listen to the goal": {
-        "true goal minus another window's, and minus none (below zero: it listens)": ["Multiline", [r"^goal/true_minus_(shuffled|none)$"]],
-        "loss with the true goal, another window's, none": ["Multiline", [r"^validation/loss$", r"^goal/loss_(shuffled|none)$"]],
+        "true goal minus another window's, and minus none (below zero: it listens)": [
+            "Multiline",
+            [r"^goal/true_minus_(shuffled|none)$"],
+        ],
+        "loss with the true goal, another window's, none": [
+            "Multiline",
+            [r"^validation/loss$", r"^goal/loss_(shuffled|none)$"],
+        ],
     },
     "3 actions": {
         "F1 by button": ["Multiline", [r"^f1/"]],

@@ -84,7 +84,9 @@ def actions_picture(
     shown = {name: shares for name, shares in buttons.items() if max(shares) >= 0.001}
     panels = {"buttons, share of frames": [(name, *shares) for name, shares in shown.items()]}
     for axis, bins in camera.items():
-        panels[f"{axis}, degrees a tick"] = [(f"{degrees:+.1f}", recorded, policy) for degrees, recorded, policy in bins]
+        panels[f"{axis}, degrees a tick"] = [
+            (f"{degrees:+.1f}", recorded, policy) for degrees, recorded, policy in bins
+        ]
     rows = max(len(bars) for bars in panels.values())
     return np.concatenate([_bars(title, bars, rows) for title, bars in panels.items()], axis=1)
 

@@ -17,10 +17,10 @@ import torch
 
 from steve1.core.files import read_json
 from steve1.core.progress import progress
+from steve1.training.checkpoint.run_folder import SETTINGS_FILE
 from steve1.training.logging.action_metrics import Insight
 from steve1.training.logging.layout import LAYOUT, histogram, settings_table
 from steve1.training.logging.pictures import actions_picture
-from steve1.training.checkpoint.run_folder import SETTINGS_FILE
 from steve1.training.logging.scalars import ScalarFile
 
 
@@ -97,7 +97,9 @@ class Reporter:
                 f"  {speed['frames_per_second']:.0f} frames/s, gradient norm {averages['gradient_norm']:.2f}, "
                 f"about {clock_text(speed['seconds_left'])} left"
             )
-        speeds = {name if "/" in name else f"speed/{name}": value for name, value in speed.items() if name != "seconds_left"}
+        speeds = {
+            name if "/" in name else f"speed/{name}": value for name, value in speed.items() if name != "seconds_left"
+        }
         trained = {name if "/" in name else f"train/{name}": value for name, value in averages.items()}
         self.curves(step, {**trained, "train/learning_rate": rate, **speeds})
 

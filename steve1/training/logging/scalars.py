@@ -38,7 +38,9 @@ class ScalarFile:
 
     def add(self, step: int, numbers: Mapping[str, Any]) -> None:
         """One line; numbers that are not finite become null, which every reader of JSON knows."""
-        self._handle.write(json.dumps({"step": step, **{name: _plain(value) for name, value in numbers.items()}}) + "\n")
+        self._handle.write(
+            json.dumps({"step": step, **{name: _plain(value) for name, value in numbers.items()}}) + "\n"
+        )
         self._handle.flush()
 
     def close(self) -> None:
@@ -105,4 +107,6 @@ def _from_tensorboard(run_dir: Path) -> Curves:
 
     events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0, "images": 1})
     events.Reload()
-    return {name: [(event.step, float(event.value)) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    return {
+        name: [(event.step, float(event.value)) for event in events.Scalars(name)] for name in events.Tags()["scalars"]
+    }

@@ -18,10 +18,10 @@ from steve1.core.files import atomic_path, write_json
 from steve1.core.paths import display
 from steve1.policy import PolicyState
 from steve1.training.batches import Goal, Piece, open_windows, pieces
-from steve1.training.optim.spike_filter import Guard
+from steve1.training.config import TrainSettings
 from steve1.training.distributed import choose_precision, join
 from steve1.training.optim.regularizers import anchor_for, reference_for
-from steve1.training.config import TrainSettings
+from steve1.training.optim.spike_filter import Guard
 from steve1.training.step import Stepper, make_optimizer
 
 SMOOTHING = 0.9
@@ -69,7 +69,9 @@ def find_learning_rate(settings: TrainSettings, *, goal: Goal | None = None) -> 
     finally:
         ranks.close()
     smoothed = smooth(losses)
-    trial = RateTrial(rates, losses, smoothed, suggest(rates, smoothed), settings.run_dir.with_name(settings.name + ".lr_find"))
+    trial = RateTrial(
+        rates, losses, smoothed, suggest(rates, smoothed), settings.run_dir.with_name(settings.name + ".lr_find")
+    )
     _write(trial)
     _say(trial)
     return trial
@@ -95,7 +97,9 @@ def _try_rates(settings: TrainSettings, stepper: Stepper, feed: Iterator[Piece])
         if number >= 10 and seen[-1] > RUNAWAY * min(seen):
             break
     if len(losses) < 5:
-        raise UserError("The loss was not finite within the first steps.", todo="lower lr_find_from, or add --precision fp32")
+        raise UserError(
+            "The loss was not finite within the first steps.", todo="lower lr_find_from, or add --precision fp32"
+        )
     return rates, losses
 
 
@@ -144,7 +148,9 @@ def _say(trial: RateTrial) -> None:
     last = f"{len(trial.rates)} steps from {trial.rates[0]:.1e} to {trial.rates[-1]:.1e}"
     print(f"learning-rate trial: {last}; loss {trial.smoothed[0]:.3f}, lowest {min(trial.smoothed):.3f} (smoothed)")
     if trial.suggestion is None:
-        print("no rate lowered the loss noticeably: more steps (--lr_find_steps), a higher --lr_find_to, or look at the data")
+        print(
+            "no rate lowered the loss noticeably: more steps (--lr_find_steps), a higher --lr_find_to, or look at the data"
+        )
     elif math.isfinite(trial.suggestion):
         print(f"suggestion: LEARNING_RATE={trial.suggestion:g} (a tenth of where the loss was lowest)")
     print(f"plot: {display(trial.folder / 'lr_find.png')}")

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import torch
 
 from steve1.policy import GoalPolicy
-from steve1.training.lora import LoraLinear, lora_layers
 from steve1.training.config import TrainSettings
 from steve1.training.finetune_modes import frozen_copy, trained_parameters
+from steve1.training.lora import LoraLinear, lora_layers
 
 
 class Anchor:
@@ -38,7 +38,9 @@ class Anchor:
         total = torch.zeros((), device=(self._weights or [self._layers[0].lora_a])[0].device)
         if self._weights:
             apart: list[torch.Tensor] = list(torch._foreach_sub(self._weights, self._start))  # type: ignore[arg-type]
-            torch._foreach_add_([weight.grad for weight in self._weights if weight.grad is not None], apart, alpha=self._coef)
+            torch._foreach_add_(
+                [weight.grad for weight in self._weights if weight.grad is not None], apart, alpha=self._coef
+            )
             total += torch.stack(torch._foreach_norm(apart)).square().sum()
         for layer in self._layers:
             total += layer.squared_length()

@@ -14,7 +14,9 @@ from steve1.training.config import TrainSettings
 
 WARMUP = 50  # steps before anything is judged
 MEMORY = 100  # steps that the running means reach back over
-_FLOOR = 0.05  # the loss's deviation counts as at least this share of its mean: a very even run is no reason to be strict
+_FLOOR = (
+    0.05  # the loss's deviation counts as at least this share of its mean: a very even run is no reason to be strict
+)
 
 
 class Guard:
@@ -37,7 +39,12 @@ class Guard:
         share = torch.clamp(1.0 / (count + 1.0), min=1.0 / MEMORY)
         change = loss - mean
         now = torch.stack(
-            [count + 1.0, mean + share * change, (1.0 - share) * (variance + share * change**2), usual + share * (norm - usual)]
+            [
+                count + 1.0,
+                mean + share * change,
+                (1.0 - share) * (variance + share * change**2),
+                usual + share * (norm - usual),
+            ]
         )
         self._seen = torch.where(skipped, self._seen, now)
 

@@ -54,8 +54,16 @@ def unstable(run: Run) -> Advice | None:
         "act",
         f"{skipped:.0f} steps were skipped because loss or gradient was not finite, or far above what came before.",
         f"有 {skipped:.0f} 步因损失或梯度异常（非有限数或突增）而被跳过。",
-        (f"Lower the rate: LEARNING_RATE={lower}.", "Try --precision fp32.", "Look for damaged episodes: python tools/validate_dataset.py"),
-        (f"降低学习率：LEARNING_RATE={lower}。", "尝试 --precision fp32。", "检查数据：python tools/validate_dataset.py"),
+        (
+            f"Lower the rate: LEARNING_RATE={lower}.",
+            "Try --precision fp32.",
+            "Look for damaged episodes: python tools/validate_dataset.py",
+        ),
+        (
+            f"降低学习率：LEARNING_RATE={lower}。",
+            "尝试 --precision fp32。",
+            "检查数据：python tools/validate_dataset.py",
+        ),
     )
 
 
@@ -161,7 +169,10 @@ def worse_than_start(run: Run) -> Advice | None:
         "act",
         f"On the validation episodes the starting weights ({run.at_start:.3f}) were never beaten (best {run.best[1]:.3f}).",
         f"在验证集上从未超过初始权重（初始 {run.at_start:.3f}，最好 {run.best[1]:.3f}）。",
-        (f"LEARNING_RATE={lower}, or train less of it (FINETUNE_MODE=lora).", "Do the validation episodes show the same task as the training episodes?"),
+        (
+            f"LEARNING_RATE={lower}, or train less of it (FINETUNE_MODE=lora).",
+            "Do the validation episodes show the same task as the training episodes?",
+        ),
         (f"LEARNING_RATE={lower}，或只训练一部分（FINETUNE_MODE=lora）。", "确认验证集与训练集是同一任务。"),
     )
 
@@ -201,7 +212,9 @@ def learned(run: Run) -> Advice | None:
 
 def goal(run: Run) -> Advice | None:
     """Does the goal make a difference?"""
-    loss, shuffled, none = (run.last(name) for name in ("validation/loss", "goal/true_minus_shuffled", "goal/true_minus_none"))
+    loss, shuffled, none = (
+        run.last(name) for name in ("validation/loss", "goal/true_minus_shuffled", "goal/true_minus_none")
+    )
     if loss is None or none is None:
         return None
 
@@ -300,13 +313,17 @@ def missed_actions(run: Run) -> Advice | None:
     missed = {name: shares for name, shares in table.items() if shares[0] >= 0.02 and shares[1] < shares[0] / 2}
     if not missed:
         return None
-    listed = ", ".join(f"{name} {100 * recorded:.1f} → {100 * drawn:.1f} %" for name, (recorded, drawn) in missed.items())
+    listed = ", ".join(
+        f"{name} {100 * recorded:.1f} → {100 * drawn:.1f} %" for name, (recorded, drawn) in missed.items()
+    )
     return Advice(
         "missed_actions",
         "note",
         f"Pressed less than half as often as in the recordings: {listed}.",
         f"按键频率不到录像中的一半：{listed}。",
-        ("Train longer or with a higher rate; see whether these keys appear in the training episodes as often: python tools/inspect_dataset.py",),
+        (
+            "Train longer or with a higher rate; see whether these keys appear in the training episodes as often: python tools/inspect_dataset.py",
+        ),
         ("训练更久或提高学习率；并检查训练集中这些按键是否同样常见：python tools/inspect_dataset.py",),
     )
 

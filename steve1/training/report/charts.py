@@ -64,7 +64,10 @@ def line_chart(
         zero: the value axis includes zero, with a line there.
         log: logarithmic value axis, for positive values.
     """
-    kept = {name: [(x, y) for x, y in smoothed(points) if math.isfinite(y) and (y > 0 or not log)] for name, points in series.items()}
+    kept = {
+        name: [(x, y) for x, y in smoothed(points) if math.isfinite(y) and (y > 0 or not log)]
+        for name, points in series.items()
+    }
     kept = {name: points for name, points in kept.items() if points}
     if not kept:
         return ""
@@ -86,10 +89,14 @@ def line_chart(
     for y in log_ticks(low, high) if log else ticks(low, high):
         height = at(left, y)[1]
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{height:.1f}" y2="{height:.1f}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 5}" y="{height + 4:.1f}" text-anchor="end">{number_text(10**y if log else y)}</text>')
+        parts.append(
+            f'<text class="tick" x="{_LEFT - 5}" y="{height + 4:.1f}" text-anchor="end">{number_text(10**y if log else y)}</text>'
+        )
     for x in ticks(left, right):
         across = at(x, low)[0]
-        parts.append(f'<text class="tick" x="{across:.1f}" y="{_HEIGHT - 16}" text-anchor="middle">{number_text(x)}</text>')
+        parts.append(
+            f'<text class="tick" x="{across:.1f}" y="{_HEIGHT - 16}" text-anchor="middle">{number_text(x)}</text>'
+        )
     parts.append(f'<text class="tick" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 3}" text-anchor="end">step</text>')
     if zero:
         height = at(left, 0.0)[1]
@@ -99,7 +106,9 @@ def line_chart(
         parts.append(f'<line class="mark" x1="{across:.1f}" x2="{across:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>')
     for (name, points), colour in zip(kept.items(), COLOURS * (1 + len(kept) // len(COLOURS))):
         parts.append(_curve(name, [(x, y, *at(x, scale(y))) for x, y in points], colour))
-    return f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>{_legend(list(kept))}</figure>'
+    return (
+        f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>{_legend(list(kept))}</figure>'
+    )
 
 
 def _curve(name: str, points: list[tuple[float, float, float, float]], colour: str) -> str:
@@ -117,7 +126,7 @@ def _legend(names: list[str]) -> str:
         f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>'
         for name, colour in zip(names, COLOURS * (1 + len(names) // len(COLOURS)))
     ]
-    return f'<figcaption>{"".join(entries)}</figcaption>'
+    return f"<figcaption>{''.join(entries)}</figcaption>"
 
 
 def share_bars(title: str, rows: Sequence[tuple[str, float, float]]) -> str:
@@ -129,5 +138,7 @@ def share_bars(title: str, rows: Sequence[tuple[str, float, float]]) -> str:
             f'<div class="bar" style="width:{100 * value / largest:.1f}%;background:{colour}"></div>'
             for value, colour in ((recorded, COLOURS[0]), (drawn, COLOURS[1]))
         )
-        lines.append(f"<tr><td>{html.escape(name)}</td><td class=bars>{bars}</td><td>{100 * recorded:.1f} / {100 * drawn:.1f} %</td></tr>")
+        lines.append(
+            f"<tr><td>{html.escape(name)}</td><td class=bars>{bars}</td><td>{100 * recorded:.1f} / {100 * drawn:.1f} %</td></tr>"
+        )
     return f"<div class=shares><b>{html.escape(title)}</b><table>{''.join(lines)}</table></div>"

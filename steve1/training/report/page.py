@@ -15,10 +15,10 @@ import cv2
 
 from steve1.core.files import atomic_file
 from steve1.core.paths import display
+from steve1.training.checkpoint.run_folder import REPORT_FILE
 from steve1.training.report.advice import advise
 from steve1.training.report.charts import line_chart, number_text, share_bars
 from steve1.training.report.findings import Advice, Run, read_run
-from steve1.training.checkpoint.run_folder import REPORT_FILE
 
 # Videos beyond this are linked, not embedded: a page of tens of megabytes opens slowly and cannot be mailed.
 _EMBED_AT_MOST = 8 * 2**20
@@ -89,7 +89,11 @@ def _cards(run: Run) -> str:
     speed = run.part("speed/frames_per_second", 0.0, 1.0)
     if speed:
         cards.append(("frames a second · 每秒帧数", f"{speed:.0f}"))
-    return "<div class=cards>" + "".join(f"<div class=card><b>{html.escape(value)}</b>{name}</div>" for name, value in cards) + "</div>"
+    return (
+        "<div class=cards>"
+        + "".join(f"<div class=card><b>{html.escape(value)}</b>{name}</div>" for name, value in cards)
+        + "</div>"
+    )
 
 
 def _advice(advice: Advice) -> str:
@@ -108,10 +112,25 @@ def _charts(run: Run) -> list[str]:
     def chart(title: str, names: dict[str, str], **more: Any) -> str:
         return line_chart(title, {label: run.curves.get(name, []) for label, name in names.items()}, mark=best, **more)
 
-    loss = {"training": "train/loss", "validation": "validation/loss", "retention": "retention/loss", "validation, averaged weights": "validation_ema/loss"}
-    split = {f"{part}, {where}": f"{where}/loss_{part}" for where in ("train", "validation") for part in ("buttons", "camera")}
-    gaps = {"true minus another window's goal": "goal/true_minus_shuffled", "true minus no goal": "goal/true_minus_none"}
-    camera = {"all frames": "validation/camera_error_degrees", "frames that turn": "validation/camera_error_turning_degrees"}
+    loss = {
+        "training": "train/loss",
+        "validation": "validation/loss",
+        "retention": "retention/loss",
+        "validation, averaged weights": "validation_ema/loss",
+    }
+    split = {
+        f"{part}, {where}": f"{where}/loss_{part}"
+        for where in ("train", "validation")
+        for part in ("buttons", "camera")
+    }
+    gaps = {
+        "true minus another window's goal": "goal/true_minus_shuffled",
+        "true minus no goal": "goal/true_minus_none",
+    }
+    camera = {
+        "all frames": "validation/camera_error_degrees",
+        "frames that turn": "validation/camera_error_turning_degrees",
+    }
     scores = {name.removeprefix("f1/"): name for name in sorted(run.curves) if name.startswith("f1/")}
     sources = {name.removeprefix("share/"): name for name in sorted(run.curves) if name.startswith("share/")}
     return [
@@ -126,7 +145,11 @@ def _charts(run: Run) -> list[str]:
         chart("Speed, frames a second · 速度", {"frames a second": "speed/frames_per_second"}, zero=True),
         chart("Share of each source · 数据来源", sources) if len(sources) > 1 else "",
         chart("Pull towards the start · 约束", {"KL": "train/kl", "L2-SP": "train/l2sp"}, zero=True),
-        chart("Rollouts · 试玩", {name.removeprefix("rollout/"): name for name in run.curves if name.startswith("rollout/")}, zero=True),
+        chart(
+            "Rollouts · 试玩",
+            {name.removeprefix("rollout/"): name for name in run.curves if name.startswith("rollout/")},
+            zero=True,
+        ),
     ]
 
 
@@ -147,7 +170,9 @@ def _sheet(run_dir: Path) -> str:
     if picture is None:
         return ""
     data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
-    note = "The first batch: each frame with its action, the goal's frame below. 第一个批次：每帧及其动作，下方为目标帧。"
+    note = (
+        "The first batch: each frame with its action, the goal's frame below. 第一个批次：每帧及其动作，下方为目标帧。"
+    )
     return f'<h2>What went in · 训练数据</h2><p class=dim>{note}</p><img alt="first batch" src="data:image/jpeg;base64,{_text(data)}">'
 
 
@@ -162,7 +187,9 @@ def _films(run_dir: Path) -> str:
             room -= size
             source = f"data:video/mp4;base64,{_text(film.read_bytes())}"
         title = f"{film.parent.name}: {film.stem.replace('_', ' ')}"
-        cells.append(f'<div><video controls loop muted preload="metadata" src="{html.escape(source)}"></video>{html.escape(title)}</div>')
+        cells.append(
+            f'<div><video controls loop muted preload="metadata" src="{html.escape(source)}"></video>{html.escape(title)}</div>'
+        )
     return f"<h2>Rollouts · 试玩</h2><div class=films>{''.join(cells)}</div>" if cells else ""
 
 
@@ -170,8 +197,13 @@ def _record(run: Run) -> str:
     sections = []
     for title, values in run.record.items():
         if isinstance(values, dict):
-            rows = "".join(f"<tr><td>{html.escape(name)}</td><td><code>{html.escape(str(value))}</code></td></tr>" for name, value in values.items())
-            sections.append(f"<details{' open' if title == 'sha256' else ''}><summary>{html.escape(title)}</summary><table>{rows}</table></details>")
+            rows = "".join(
+                f"<tr><td>{html.escape(name)}</td><td><code>{html.escape(str(value))}</code></td></tr>"
+                for name, value in values.items()
+            )
+            sections.append(
+                f"<details{' open' if title == 'sha256' else ''}><summary>{html.escape(title)}</summary><table>{rows}</table></details>"
+            )
     for key in ("out_sha256", "best_sha256"):
         if run.result.get(key):
             sections.append(f"<div>{key}: <code>{html.escape(run.result[key])}</code></div>")

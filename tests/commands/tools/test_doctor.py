@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from steve1.commands.tools import doctor
-from steve1.commands.tools import doctor_games
-from steve1.commands.tools import doctor_machine
+from steve1.commands.tools import doctor, doctor_games, doctor_machine
 from steve1.commands.tools.doctor_machine import Finding, Machine
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
@@ -37,7 +35,14 @@ def bare(tmp_path: Path) -> Machine:
     (tmp_path / "bin").mkdir()
     (tmp_path / "proc").mkdir()
     environment = {"PATH": str(tmp_path / "bin"), "STEVE1_ONLY_PATH": "1", "STEVE1_JAVA_FOLDERS": ""}
-    return Machine(root, environment, python=sys.executable, processes=tmp_path / "proc", shared_memory=tmp_path / "none", system="Linux")
+    return Machine(
+        root,
+        environment,
+        python=sys.executable,
+        processes=tmp_path / "proc",
+        shared_memory=tmp_path / "none",
+        system="Linux",
+    )
 
 
 def of(findings: list[Finding], state: str) -> str:
@@ -68,10 +73,16 @@ def test_a_bare_machine_is_told_what_to_install(bare: Machine, monkeypatch: pyte
 
 
 def test_a_python_that_does_not_run_and_one_that_is_too_old(bare: Machine, tmp_path: Path) -> None:
-    broken = Machine(bare.root, bare.environment, python=str(program(tmp_path / "bin", "python3", "echo no module named encodings; exit 1")))
+    broken = Machine(
+        bare.root,
+        bare.environment,
+        python=str(program(tmp_path / "bin", "python3", "echo no module named encodings; exit 1")),
+    )
     assert "encodings" in of(doctor_machine.python_and_packages(broken), "fail")
     old = program(tmp_path / "bin", "python2", """echo '{"python": [3, 8, 1], "packages": {}}'""")
-    assert "too old" in of(doctor_machine.python_and_packages(Machine(bare.root, bare.environment, python=str(old))), "fail")
+    assert "too old" in of(
+        doctor_machine.python_and_packages(Machine(bare.root, bare.environment, python=str(old))), "fail"
+    )
 
 
 def test_gpus_the_driver_sees_and_torch_does_not(bare: Machine, tmp_path: Path) -> None:
@@ -83,7 +94,11 @@ def test_gpus_the_driver_sees_and_torch_does_not(bare: Machine, tmp_path: Path) 
     told = of(doctor_machine.torch_and_gpu(machine), "warn")
     assert "NVIDIA Foo 9000" in told
     assert "CPU build" in told
-    facts |= {"built_for": "12.8", "cuda": True, "devices": [["Foo 9000", 24 * 2**30, True], ["Tiny", 4 * 2**30, True], ["Bad", 24 * 2**30, False]]}
+    facts |= {
+        "built_for": "12.8",
+        "cuda": True,
+        "devices": [["Foo 9000", 24 * 2**30, True], ["Tiny", 4 * 2**30, True], ["Bad", 24 * 2**30, False]],
+    }
     program(tmp_path / "bin", "fake", f"echo '{json.dumps(facts)}'")
     findings = doctor_machine.torch_and_gpu(machine)
     assert "24 GB" in of(findings, "ok")
@@ -121,9 +136,13 @@ def test_backends_tell_their_versions(bare: Machine, tmp_path: Path, monkeypatch
     make_mcio(tmp_path / "mcio", monkeypatch)
     bare.environment["STEVE1_MCIO_DIR"] = str(tmp_path)  # type: ignore[index]
     assert f"mcio inst install steve1 --mcio-dir {tmp_path}" in of(doctor_games.backends(bare, ("mcio",)), "fail")
-    (tmp_path / "mcio.yaml").write_text("config_version: 1\ninstances:\n  other: {name: other}\nservers:\n  steve1: {}\n")
+    (tmp_path / "mcio.yaml").write_text(
+        "config_version: 1\ninstances:\n  other: {name: other}\nservers:\n  steve1: {}\n"
+    )
     assert "is not in" in of(doctor_games.backends(bare), "info"), "a server of that name is no instance"
-    (tmp_path / "mcio.yaml").write_text("config_version: 1\ninstances:\n  other:\n    name: other\n  steve1:\n    name: steve1\n")
+    (tmp_path / "mcio.yaml").write_text(
+        "config_version: 1\ninstances:\n  other:\n    name: other\n  steve1:\n    name: steve1\n"
+    )
     assert "Minecraft is installed" in of(doctor_games.backends(bare), "ok")
     assert "minerl: minerl 1.0.2 on Python 3" in of(doctor_games.backends(bare), "ok")
     broken = tmp_path / "new" / "bin" / "python"
@@ -156,7 +175,12 @@ def test_weights_are_compared_with_their_checksums(bare: Machine) -> None:
     folder.mkdir(parents=True)
     (folder / "mine.weights").write_bytes(b"weights")
     (folder / "tiny.model").write_bytes(b"model")
-    metadata = {"model": "data/weights/steve1/tiny.model", "mineclip": "", "prior": "", "hashes": {"weights": hashlib.sha256(b"weights").hexdigest()}}
+    metadata = {
+        "model": "data/weights/steve1/tiny.model",
+        "mineclip": "",
+        "prior": "",
+        "hashes": {"weights": hashlib.sha256(b"weights").hexdigest()},
+    }
     (folder / "mine.weights.json").write_text(json.dumps(metadata))
     assert "checksum right" in of(doctor_games.weights(bare), "ok")
     (folder / "mine.weights").write_bytes(b"other")
@@ -200,7 +224,9 @@ def test_a_port_in_use_is_said_and_no_fault(monkeypatch: pytest.MonkeyPatch, bar
     assert of(doctor_machine.ports(bare), "info") == ""
 
 
-def test_the_report_begins_with_what_to_do_and_the_exit_code_follows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_begins_with_what_to_do_and_the_exit_code_follows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = [Finding("A", "ok", "fine"), Finding("B", "warn", "look", "one"), Finding("C", "fail", "wrong", "two")]
     monkeypatch.setattr(doctor, "examine", lambda *_: found)
     assert doctor.main(doctor.Args()) == 1
@@ -235,7 +261,9 @@ def bare_doctor(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         (folder / "steve1" / "__init__.py").touch()
     environment = {"PATH": "/nowhere", "HOME": str(folder), "STEVE1_ONLY_PATH": "1", "STEVE1_JAVA_FOLDERS": ""}
     command = [sys.executable, "-I", "-S", str(folder / "tools" / "doctor.py"), *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False, timeout=300)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, env=environment, check=False, timeout=300
+    )
 
 
 def test_it_runs_before_anything_is_installed(tmp_path: Path) -> None:
@@ -245,7 +273,10 @@ def test_it_runs_before_anything_is_installed(tmp_path: Path) -> None:
     assert "uv python install 3.12 && PATH=~/.local/bin:$PATH bash tools/install_minecraft.sh mcio" in done.stdout
     assert done.stdout.rstrip().endswith("Begin with: bash tools/setup.sh")
     report = json.loads(bare_doctor(tmp_path, "--env", "mcio", "--json").stdout)
-    assert any(finding["area"] == "Backends" and finding["state"] == "fail" and "mcio" in finding["text"] for finding in report["findings"])
+    assert any(
+        finding["area"] == "Backends" and finding["state"] == "fail" and "mcio" in finding["text"]
+        for finding in report["findings"]
+    )
     unknown = bare_doctor(tmp_path, "--env", "mincio")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert "did you mean mcio" in unknown.stderr

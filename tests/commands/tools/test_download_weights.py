@@ -10,7 +10,6 @@ import pytest
 from steve1.commands.tools import download_weights
 from steve1.commands.tools.download_weights import FILES, Args, main
 from steve1.core.errors import UserError
-
 from tests.core.servers import faulty_server
 
 

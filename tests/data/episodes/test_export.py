@@ -12,14 +12,13 @@ import pytest
 
 from steve1.commands.data.export_dataset import Args, main
 from steve1.core.errors import UserError
-from steve1.data.recordings.convert import ConvertSettings
-from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.export import Kind, export_episode
 from steve1.data.quality.validate import check_episode
-
-from tests.data.makers import make_dataset, make_episode
+from steve1.data.recordings.convert import ConvertSettings
+from steve1.data.recordings.convert_folder import convert_folder
 from tests.data.episodes.test_episode import guide_episode, steve1_episode
+from tests.data.makers import make_dataset, make_episode
 
 
 def same(one: Path, other: Path) -> None:

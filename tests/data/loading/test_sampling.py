@@ -14,7 +14,6 @@ from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, resolve
 from steve1.data.loading.sampling import Source, create_sampling, list_path, read_list
 from steve1.data.loading.windows import WindowDataset
-
 from tests.data.makers import make_dataset
 
 

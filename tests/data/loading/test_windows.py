@@ -14,12 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steve1.core.errors import UserError
-from steve1.data.media import jpegs
 from steve1.data.episodes import layouts
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.loading.sampling import ListEntry
 from steve1.data.loading.windows import WindowDataset, batches, window_starts
-
+from steve1.data.media import jpegs
 from tests.data.makers import embeds, make_dataset, make_episode
 
 
@@ -295,7 +294,9 @@ def test_too_little_shared_memory_falls_back_with_a_reason(
 ) -> None:
     data = windows(dataset)
     expected = next(batches(data, 2))
-    monkeypatch.setattr("steve1.data.loading.batches.shutil.disk_usage", lambda _: type("Usage", (), {"free": 64 << 20}))
+    monkeypatch.setattr(
+        "steve1.data.loading.batches.shutil.disk_usage", lambda _: type("Usage", (), {"free": 64 << 20})
+    )
     assert same(next(batches(data, 2, workers=1)), expected)
     assert "--shm-size" not in caplog.text
     found = next(batches(data, 10, workers=4))

@@ -9,7 +9,6 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.data.media.video import VideoWriter, probe, read_frames, read_range
-
 from tests.data.makers import picture
 
 

@@ -12,13 +12,12 @@ import pytest
 
 from steve1.commands.data.filter_dataset import Args, main
 from steve1.core.errors import UserError
-from steve1.data.recordings.convert import ConvertSettings
-from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.episodes.cut import cut_episode
 from steve1.data.episodes.episode import Episode, write_goals
 from steve1.data.quality.history import History, read_history
 from steve1.data.quality.success import Condition, find_stretches, parse_conditions, reached
-
+from steve1.data.recordings.convert import ConvertSettings
+from steve1.data.recordings.convert_folder import convert_folder
 from tests.data.makers import embeds, make_episode, make_recording, null_tick, tick
 
 

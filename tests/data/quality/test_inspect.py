@@ -16,13 +16,12 @@ import pytest
 from steve1 import actions as act
 from steve1.commands.data.inspect_dataset import Args, main
 from steve1.core.errors import UserError
-from steve1.data.quality.duplicates import find_duplicates, stretches
 from steve1.data.episodes.episode import EpisodeWriter
+from steve1.data.quality.duplicates import find_duplicates, stretches
 from steve1.data.quality.measures import LAGS, Measures, longest_run, measure
 from steve1.data.quality.suspects import judge
-
-from tests.data.makers import embeds
 from tests.data.episodes.test_episode import guide_episode, steve1_episode
+from tests.data.makers import embeds
 
 N = 160
 Played = tuple[list[np.ndarray], list[dict[str, Any]]]

@@ -21,9 +21,8 @@ from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.listing import find_datasets
 from steve1.data.quality.repair import repair_episode
 from steve1.data.quality.validate import check_episode, check_together
-
-from tests.data.makers import make_dataset, make_episode
 from tests.data.episodes.test_episode import guide_episode, steve1_episode
+from tests.data.makers import make_dataset, make_episode
 
 N = 60
 

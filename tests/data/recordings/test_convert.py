@@ -21,17 +21,16 @@ from steve1.commands.data import convert as convert_command
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame, mineclip_frame
 from steve1.core.paths import ROOT
+from steve1.data.episodes.episode import Episode
+from steve1.data.media.jpegs import JpegPackWriter
+from steve1.data.media.video import read_frames
 from steve1.data.recordings import convert_folder as convert_run
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import Summary, alone_in, convert_folder
-from steve1.data.episodes.episode import Episode
-from steve1.data.media.jpegs import JpegPackWriter
 from steve1.data.recordings.recording import find_recordings
-from steve1.data.media.video import read_frames
-from tests.goldens import golden_arrays
-
-from tests.data.makers import action, embeds, make_recording, null_tick, picture, tick
 from tests.data.episodes.test_episode import guide_episode, steve1_episode
+from tests.data.makers import action, embeds, make_recording, null_tick, picture, tick
+from tests.goldens import golden_arrays
 
 
 def converted(tmp_path: Path, **settings: Any) -> Summary:

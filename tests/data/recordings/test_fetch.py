@@ -13,12 +13,11 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
+from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.recordings.contractor_index import INDEXES, read_index
 from steve1.data.recordings.convert import ConvertSettings
-from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.recordings.fetch import FetchSettings, fetch_and_convert
 from tests.core.servers import faulty_server
-
 from tests.data.makers import make_recording
 
 

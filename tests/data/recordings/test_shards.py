@@ -13,16 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steve1.commands.data import embed
-from steve1.commands.data import generate_dataset
+from steve1.commands.data import embed, generate_dataset
 from steve1.commands.data.convert import Args, main
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
+from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
-from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.recordings.shards import Shard, alone_in, parse_shard, ray_results
-
 from tests.data.makers import make_dataset, make_recording
 
 

@@ -16,14 +16,13 @@ from steve1 import actions as act
 from steve1.commands.data.trim_recordings import Args, main
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
+from steve1.data.episodes.episode import Episode
+from steve1.data.media.video import probe, read_frames
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
-from steve1.data.episodes.episode import Episode
 from steve1.data.recordings.recording import find_recordings, read_ticks
 from steve1.data.recordings.resample import read_game_ticks
 from steve1.data.recordings.trim import Clip, Moment, match_clips, moment_of, own_ticks, read_times, remove_unfinished
-from steve1.data.media.video import probe, read_frames
-
 from tests.data.makers import make_recording, tick
 
 

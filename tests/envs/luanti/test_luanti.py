@@ -94,12 +94,18 @@ def test_resets_undo_what_was_dug_and_close_the_menu(env: Any) -> None:
     assert np.abs(before["pov"].astype(int) - after["pov"].astype(int)).mean() < 4
 
 
-@pytest.mark.parametrize(("camera", "pitch", "yaw"), [([0.0, 3.2154], 0, 64.308), ([-1.6095, 0.0], -32.19, 0), ([0.6154, -10.0], 12.308, -200)])
+@pytest.mark.parametrize(
+    ("camera", "pitch", "yaw"),
+    [([0.0, 3.2154], 0, 64.308), ([-1.6095, 0.0], -32.19, 0), ([0.6154, -10.0], 12.308, -200)],
+)
 def test_the_camera_turns_by_what_it_is_told(env: Any, camera: list[float], pitch: float, yaw: float) -> None:
     env.reset(seed=0, options={"biome": "meadow", "yaw": 0.0, "pitch": 0.0})
     act(env, 20, camera=camera)
     obs, info = act(env, 8)
-    for place, game in ((obs["location_stats"]["yaw"], info["server_yaw"]), (obs["location_stats"]["pitch"], info["server_pitch"])):
+    for place, game in (
+        (obs["location_stats"]["yaw"], info["server_yaw"]),
+        (obs["location_stats"]["pitch"], info["server_pitch"]),
+    ):
         assert abs(place - game) < 0.1  # what we integrate is what the game did
     assert abs((obs["location_stats"]["yaw"] - yaw + 180) % 360 - 180) < 0.1
     assert abs(obs["location_stats"]["pitch"] - pitch) < 0.1
@@ -202,7 +208,13 @@ def test_a_pause_costs_no_game_time(env: Any) -> None:
 
 def test_water_is_reported(env: Any) -> None:
     start = start_states("luanti", "shore", "eval")[0]
-    _, info = env.reset(seed=0, options={"start": start, "watch": {"water": {"nodes": ["default:water_source"], "r": 11, "low": -4, "high": 0}}})
+    _, info = env.reset(
+        seed=0,
+        options={
+            "start": start,
+            "watch": {"water": {"nodes": ["default:water_source"], "r": 11, "low": -4, "high": 0}},
+        },
+    )
     _obs, info = act(env, 5)
     assert info["near"]["water"]
     assert not info["in_water"]

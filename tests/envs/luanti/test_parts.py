@@ -16,8 +16,7 @@ from steve1.core.errors import UserError
 from steve1.envs import BIOMES, make_env, missing_mods, start_states
 from steve1.envs.cursor import draw_cursor
 from steve1.envs.interface import action_space, check_action
-from steve1.envs.luanti import mods
-from steve1.envs.luanti import shim
+from steve1.envs.luanti import mods, shim
 from steve1.envs.luanti.env import scene_places
 from steve1.envs.luanti.items import game_name, short_counts, short_name
 from steve1.envs.luanti.shared import HEADER, PIXELS_AT, STATE_AT, SharedMemory
@@ -149,10 +148,12 @@ def test_layout_is_that_of_the_c_struct(tmp_path: Path) -> None:
     struct = source[source.index("enum { COMMAND_AT") : source.index("static volatile struct shared")]
     names = [name for name in HEADER.names or () if name != "inputs"]
     shows = "".join(f'printf("%zu ", offsetof(struct shared, {name}));' for name in [*names, "inputs"])
-    code = f"#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n{struct}\nint main(void) {{ {shows} printf(\"%zu %d %d\", sizeof(struct shared), STATE_AT, PIXELS_AT); }}"
+    code = f'#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n{struct}\nint main(void) {{ {shows} printf("%zu %d %d", sizeof(struct shared), STATE_AT, PIXELS_AT); }}'
     (tmp_path / "t.c").write_text(code)
     subprocess.run(["gcc", str(tmp_path / "t.c"), "-o", str(tmp_path / "t")], check=True)
-    numbers = [int(n) for n in subprocess.run([str(tmp_path / "t")], capture_output=True, text=True, check=True).stdout.split()]
+    numbers = [
+        int(n) for n in subprocess.run([str(tmp_path / "t")], capture_output=True, text=True, check=True).stdout.split()
+    ]
     assert HEADER.fields is not None
     assert numbers == [*(HEADER.fields[n][1] for n in [*names, "inputs"]), HEADER.itemsize, STATE_AT, PIXELS_AT]
 

@@ -195,7 +195,9 @@ def test_folders_of_living_instances_are_kept(process: GameProcess) -> None:
 
 
 def test_stubborn_processes_end_too() -> None:
-    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    )
     process = spawn([sys.executable, "-c", code], signal.SIGKILL, stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()

@@ -38,19 +38,27 @@ def make_home(folder: Path) -> Path:
     (instance / "options.txt").write_text("fov:0.5\nguiScale:0\n")
     versions = instance / "versions" / "stand-in"
     versions.mkdir(parents=True)
-    quick = {"rules": [{"action": "allow", "features": {"is_quick_play_singleplayer": True}}], "value": ["--quickPlaySingleplayer", "${quickPlaySingleplayer}"]}
-    size = {"rules": [{"action": "allow", "features": {"has_custom_resolution": True}}], "value": ["--width", "${resolution_width}", "--height", "${resolution_height}"]}
+    quick = {
+        "rules": [{"action": "allow", "features": {"is_quick_play_singleplayer": True}}],
+        "value": ["--quickPlaySingleplayer", "${quickPlaySingleplayer}"],
+    }
+    size = {
+        "rules": [{"action": "allow", "features": {"has_custom_resolution": True}}],
+        "value": ["--width", "${resolution_width}", "--height", "${resolution_height}"],
+    }
     version = {
         "id": "stand-in", "mainClass": "Main", "type": "release", "assets": "1", "libraries": [], "javaVersion": {"component": RUNTIME, "majorVersion": 21},
         "arguments": {"jvm": [], "game": ["--username", "${auth_player_name}", "--userType", "${user_type}", quick, size]},
     }  # fmt: skip
     (versions / "stand-in.json").write_text(json.dumps(version))
-    (folder / "mcio.yaml").write_text(textwrap.dedent(f"""
+    (folder / "mcio.yaml").write_text(
+        textwrap.dedent(f"""
         config_version: 1
         instances:
           steve1: {{name: steve1, launch_version: stand-in, minecraft_version: "{VERSION}", worlds: {{}}}}
         world_storage: {{}}
         servers:
           "{VERSION}": {{minecraft_version: "{VERSION}", jvm_version: {RUNTIME}}}
-    """))
+    """)
+    )
     return folder

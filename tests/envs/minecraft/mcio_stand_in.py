@@ -123,7 +123,10 @@ class World:
                 self.count("mined", "dirt")
                 self.count("picked_up", "dirt")
                 name, number = self.slots.get(0, ("dirt", 0))
-                self.slots[0 if name == "dirt" else 30] = ("dirt", (number if name == "dirt" else self.slots.get(30, ("", 0))[1]) + 1)
+                self.slots[0 if name == "dirt" else 30] = (
+                    "dirt",
+                    (number if name == "dirt" else self.slots.get(30, ("", 0))[1]) + 1,
+                )
 
     def command(self, line: str) -> None:
         words = line.split()

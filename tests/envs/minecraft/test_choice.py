@@ -9,11 +9,12 @@ import pytest
 from steve1 import envs
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
 from steve1.evaluation.policies import Contestant, guess_family_env
-
 from tests.envs.standins.making import make_java
 
 
-def test_weights_without_a_family_file_play_in_the_minecraft_that_can_be_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_without_a_family_file_play_in_the_minecraft_that_can_be_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     metadata = read_checkpoint_metadata(tmp_path / "published.weights")
     assert metadata.env == "minecraft"
     contestant = Contestant("published", "weights", metadata=metadata)
@@ -25,7 +26,9 @@ def test_weights_without_a_family_file_play_in_the_minecraft_that_can_be_played(
         monkeypatch.setattr("steve1.envs.minecraft.backends.installed_version", lambda name: installed.get(name, ""))
         envs._minecraft_here.cache_clear()
         assert guess_family_env([contestant], "minedojo") == "minedojo"
-        assert guess_family_env([Contestant("mini", "weights", metadata=CheckpointMetadata(env="luanti"))], "") == "luanti"
+        assert (
+            guess_family_env([Contestant("mini", "weights", metadata=CheckpointMetadata(env="luanti"))], "") == "luanti"
+        )
         return guess_family_env([contestant], "")
 
     both = {"mcio": "1.5.2", "minerl": "1.0.2"}

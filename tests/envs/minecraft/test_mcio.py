@@ -16,7 +16,6 @@ from steve1.envs import make_env
 from steve1.envs.errors import GameDied
 from steve1.rollout.play import DoNothing, play
 from steve1.rollout.supervise import SupervisedEnv
-
 from tests.envs.leftovers import watch
 from tests.envs.minecraft.mcio_home import make_home, python
 
@@ -78,7 +77,9 @@ def test_actions_pictures_and_worlds(stand_in: StandIn, left: Callable[[], list[
         assert obs["is_gui_open"]
         before = env.step({})[4]["pointer"]
         obs, *_, info = env.step({"camera": [0.0, 30.0]})
-        assert info["pointer"][0] - before[0] == pytest.approx(100, abs=1), "a menu's pointer moves as for those who recorded"
+        assert info["pointer"][0] - before[0] == pytest.approx(100, abs=1), (
+            "a menu's pointer moves as for those who recorded"
+        )
         env.draw_pointer = False
         assert (env.step({})[0]["pov"] != obs["pov"]).any(), "the arrow is drawn where it is wanted"
 
@@ -121,7 +122,9 @@ FAULTS: dict[str, tuple[str, dict[str, float]]] = {
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_costs_one_restart(fault: str, stand_in: StandIn, tmp_path: Path, left: Callable[[], list[str]]) -> None:
+def test_each_fault_costs_one_restart(
+    fault: str, stand_in: StandIn, tmp_path: Path, left: Callable[[], list[str]]
+) -> None:
     said, limits = FAULTS[fault]
     stand_in.plan(fault=fault, at=9 if fault == "hang_step" else 3, once=str(tmp_path / "struck"))
     died: list[str] = []
@@ -162,6 +165,11 @@ def test_without_minecraft_it_says_how_to_install_it(stand_in: StandIn, tmp_path
     program, *words = told.value.todo.partition("  (")[0].split()
     assert words[-3:] == ["steve1", "--mcio-dir", str(tmp_path / "empty")]
     # The real program knows what it is told to do; nothing is downloaded.
-    asked = subprocess.run([Path(python()).with_name(Path(program).name), *words[:-3], "--help"], capture_output=True, text=True, check=False)
+    asked = subprocess.run(
+        [Path(python()).with_name(Path(program).name), *words[:-3], "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert asked.returncode == 0, asked.stderr
     assert "--mcio-dir" in asked.stdout

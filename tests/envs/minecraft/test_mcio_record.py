@@ -22,7 +22,6 @@ from steve1.envs.luanti.portable import Keyboard
 from steve1.envs.luanti.processes import end
 from steve1.envs.luanti.shared import KEY_PRESS, KEY_RELEASE
 from steve1.envs.worker.resources import open_display
-
 from tests.envs.leftovers import watch
 from tests.envs.minecraft.mcio_home import make_home
 
@@ -65,7 +64,18 @@ def test_a_person_is_recorded_until_f10(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("DISPLAY", display)
     fingers = Fingers(int(display[1:]), tmp_path / "log.jsonl")
     fingers.start()
-    words = ["--name", "walk", "--minutes", "2", "--folder", str(tmp_path / "out"), "--inventory", "dirt:3", "--scale", "1"]
+    words = [
+        "--name",
+        "walk",
+        "--minutes",
+        "2",
+        "--folder",
+        str(tmp_path / "out"),
+        "--inventory",
+        "dirt:3",
+        "--scale",
+        "1",
+    ]
     try:
         began = time.monotonic()
         script("run_agent/record_minecraft.sh", *words)

@@ -20,7 +20,6 @@ from steve1.envs.minecraft.minedojo import SUCCESS, find_tasks
 from steve1.envs.worker import trees
 from steve1.rollout.play import DoNothing, RandomActions, play
 from steve1.rollout.supervise import SupervisedEnv
-
 from tests.envs.leftovers import watch
 from tests.envs.standins.making import make_backend, make_java
 
@@ -50,7 +49,9 @@ def place(obs: dict[str, Any]) -> tuple[float, float]:
     return obs["location_stats"]["xpos"], obs["location_stats"]["zpos"]
 
 
-def test_minerl_looks_as_the_policy_was_trained_and_counts_from_the_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Any) -> None:
+def test_minerl_looks_as_the_policy_was_trained_and_counts_from_the_reset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Any
+) -> None:
     make_backend("minerl", tmp_path / "env", monkeypatch)
     with make_env("minerl", **SMALL, limits_more=LIMITS) as env:
         options = {"inventory": {"dirt": 70}, "time_of_day": 0.5, "biome": "forest"}
@@ -99,10 +100,14 @@ def test_the_stand_in_of_minerl_has_the_published_spaces(monkeypatch: pytest.Mon
         monkeypatch.delitem(sys.modules, name)
 
 
-def test_minestudio_takes_the_keys_it_has_and_names_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Any) -> None:
+def test_minestudio_takes_the_keys_it_has_and_names_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Any
+) -> None:
     make_backend("minestudio", tmp_path / "env", monkeypatch)
     with make_env("minestudio", **SMALL, limits_more=LIMITS) as env:
-        obs, _ = env.reset(seed=3, options={"inventory": {"dirt": 70}, "time_of_day": 0.25, "start": {"x": 5, "y": 64, "z": 6}})
+        obs, _ = env.reset(
+            seed=3, options={"inventory": {"dirt": 70}, "time_of_day": 0.25, "start": {"x": 5, "y": 64, "z": 6}}
+        )
         assert obs["inventory"] == {"dirt": 70}
         assert place(obs) == (5.0, 6.0)
         for _ in range(5):
@@ -159,9 +164,15 @@ def test_java_has_the_port_the_heap_and_the_folder_that_it_was_handed(
             other.listen()
         env.reset(seed=1)
         ports = env._worker._ports.numbers
-        (java,) = (Path("/proc") / str(pid) for pid in trees.descendants(env.pids[0]) if b"mcprec" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        (java,) = (
+            Path("/proc") / str(pid)
+            for pid in trees.descendants(env.pids[0])
+            if b"mcprec" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
         words = java.joinpath("cmdline").read_bytes().decode().split("\0")
-        given = dict(line.split("=", 1) for line in java.joinpath("environ").read_bytes().decode().split("\0") if "=" in line)
+        given = dict(
+            line.split("=", 1) for line in java.joinpath("environ").read_bytes().decode().split("\0") if "=" in line
+        )
         assert f"--envPort={ports[1 if name == 'minedojo' else 0]}" in words
         assert given["_JAVA_OPTIONS"] == f"-Xmx64G -Dmine=1 -Xmx{env.backend.heap_mb}M", "Java heeds the last"
         folder = Path(given["TMPDIR"])
@@ -172,7 +183,11 @@ def test_java_has_the_port_the_heap_and_the_folder_that_it_was_handed(
 
 def test_minedojo_lists_its_tasks_and_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_backend("minedojo", tmp_path / "env", monkeypatch)
-    assert list(find_tasks(["harvest_milk*", "survival"])) == ["harvest_milk", "harvest_milk_with_empty_bucket", "survival"]
+    assert list(find_tasks(["harvest_milk*", "survival"])) == [
+        "harvest_milk",
+        "harvest_milk_with_empty_bucket",
+        "survival",
+    ]
     assert list(find_tasks(["combat"])) == ["combat_spider_plains_iron_armors_iron_sword_shield"]
     with pytest.raises(UserError, match="no programmatic task") as fault:
         make_env("minedojo", task="harvest_mlik")
@@ -236,10 +251,14 @@ def check_fault(name: str, fault: str, tmp_path: Path, monkeypatch: pytest.Monke
     """The fault strikes once; the episode is played whole, and the same as without it."""
     make_backend(name, tmp_path / "env", monkeypatch)
     plan(monkeypatch, fault, None if fault in ("early", "late_seed") else tmp_path / "struck")
-    limits = {"hang_start": {"start_s": 6.0, "reset_s": 6.0}, "hang_reset": {"start_s": 6.0, "reset_s": 6.0}}.get(fault, {"step_s": 2.5})
+    limits = {"hang_start": {"start_s": 6.0, "reset_s": 6.0}, "hang_reset": {"start_s": 6.0, "reset_s": 6.0}}.get(
+        fault, {"step_s": 2.5}
+    )
     trace, restarts = episode(name, limits, **({"resets_per_seed": 2} if fault == "late_seed" else {}))
     if fault == "early":
-        assert (len(trace), trace.metadata["ended"], restarts) == (3, "truncated", 0), "as short as it was, and not repeated"
+        assert (len(trace), trace.metadata["ended"], restarts) == (3, "truncated", 0), (
+            "as short as it was, and not repeated"
+        )
         return
     clean = undisturbed(name, monkeypatch)
     assert restarts == 0 if fault == "late_seed" else restarts >= 1
@@ -249,15 +268,21 @@ def check_fault(name: str, fault: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", ["minerl", "minedojo", "minestudio"])
-def test_a_lost_connection_is_no_end_of_the_episode(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Any) -> None:
+def test_a_lost_connection_is_no_end_of_the_episode(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Any
+) -> None:
     check_fault(name, "dead_java", tmp_path, monkeypatch)
     assert left() == []
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("fault", ["hang_start", "hang_reset", "hang_step", "zombie", "early", "small", "torn", "late_seed"])
+@pytest.mark.parametrize(
+    "fault", ["hang_start", "hang_reset", "hang_step", "zombie", "early", "small", "torn", "late_seed"]
+)
 @pytest.mark.parametrize("name", ["minerl", "minedojo", "minestudio"])
-def test_every_other_fault_is_survived(name: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Any) -> None:
+def test_every_other_fault_is_survived(
+    name: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Any
+) -> None:
     check_fault(name, fault, tmp_path, monkeypatch)
     assert left() == []
 

@@ -8,10 +8,9 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.envs import make_env
-from steve1.envs.minecraft.backends import find_interpreter
 from steve1.envs.errors import GameDied
+from steve1.envs.minecraft.backends import find_interpreter
 from steve1.envs.minecraft.minedojo import programmatic_tasks
-
 from tests.envs.standins.making import make_java
 
 

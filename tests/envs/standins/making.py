@@ -43,7 +43,9 @@ def make_backend(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, versi
     for part in (name, "standin_world.py"):
         (packages / part).symlink_to(HERE / part)
     # The stand-ins' own needs, as the real packages have: numpy, OpenCV, YAML.
-    (packages / "needs.pth").write_text("\n".join({str(Path(part.__file__).parents[1]) for part in (np, cv2, yaml)}) + "\n")
+    (packages / "needs.pth").write_text(
+        "\n".join({str(Path(part.__file__).parents[1]) for part in (np, cv2, yaml)}) + "\n"
+    )
     facts = packages / f"{name}-{version or VERSIONS[name]}.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version or VERSIONS[name]}\n")

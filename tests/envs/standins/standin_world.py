@@ -16,7 +16,18 @@ from typing import Any
 import numpy as np
 
 HOUR = 3600.0
-FAULTS = ("hang_start", "hang_reset", "hang_step", "dead_java", "zombie", "early", "small", "torn", "late_seed", "grows")
+FAULTS = (
+    "hang_start",
+    "hang_reset",
+    "hang_step",
+    "dead_java",
+    "zombie",
+    "early",
+    "small",
+    "torn",
+    "late_seed",
+    "grows",
+)
 
 
 class Faults:
@@ -74,7 +85,9 @@ class World:
         """Start the Java, found as the packages find it."""
         if self.java is None:
             port = InstanceManager._get_valid_port()
-            self.java = subprocess.Popen(["java", "-Xmx4G", "-jar", "mcprec-6.13.jar", f"--envPort={port}"], start_new_session=True)
+            self.java = subprocess.Popen(
+                ["java", "-Xmx4G", "-jar", "mcprec-6.13.jar", f"--envPort={port}"], start_new_session=True
+            )
             if self.faults.strikes("hang_start"):
                 time.sleep(HOUR)
 
@@ -123,7 +136,9 @@ class World:
             self.java.wait()
             raise LostConnectionError
         if self.faults.strikes("torn"):
-            struct.unpack("!I", b"\0\0\1")  # as the packages' own readers of messages: the length's last byte does not come
+            struct.unpack(
+                "!I", b"\0\0\1"
+            )  # as the packages' own readers of messages: the length's last byte does not come
         if self.faults.strikes("zombie"):
             assert self.java is not None
             self.java.kill()  # and never waited for

@@ -22,7 +22,6 @@ from steve1.envs.errors import GameDied
 from steve1.envs.worker import Backend, Limits, WorkerEnv
 from steve1.rollout.play import DoNothing, play
 from steve1.rollout.supervise import SupervisedEnv
-
 from tests.envs.leftovers import watch
 
 MODULE = "tests.envs.worker.worker_game"
@@ -53,12 +52,20 @@ def test_steps_resets_and_calls_pass_unchanged(left: Callable[[], list[str]]) ->
         assert info["seed"] == 3
         assert info["start"] == {"id": "a"}
         first = obs["pov"]
-        obs, reward, terminated, truncated, info = env.step({"forward": 1, "ESC": 1, "camera": np.array([0.15, -1 / 3])})
+        obs, reward, terminated, truncated, info = env.step(
+            {"forward": 1, "ESC": 1, "camera": np.array([0.15, -1 / 3])}
+        )
         assert info["pressed"] == ["forward"], "ESC is masked"
         assert info["camera"] == [0.15, -1 / 3], "exact to the last bit"
         assert (obs["pov"] == 22).all()
         assert (first == 21).all(), "an earlier picture stays as it was"
-        assert (reward, terminated, truncated, info["health"], obs["inventory"]) == (1.0, False, False, 20.0, {"dirt": 1})
+        assert (reward, terminated, truncated, info["health"], obs["inventory"]) == (
+            1.0,
+            False,
+            False,
+            20.0,
+            {"dirt": 1},
+        )
         assert env.call("echo", text="ü", numbers=[1, 2.5]) == {"text": "ü", "numbers": [1, 2.5]}
         with pytest.raises(UserError, match="no such call"):
             env.call("unknown")
@@ -86,7 +93,9 @@ FAULTS: dict[str, tuple[str, dict[str, float]]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_costs_one_restart(fault: str, tmp_path: Path, left: Callable[[], list[str]], caplog: pytest.LogCaptureFixture) -> None:
+def test_each_fault_costs_one_restart(
+    fault: str, tmp_path: Path, left: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
     said, limits = FAULTS[fault]
     settings = {"fault": fault, "at": 3, "once": str(tmp_path / "struck")}
     died: list[str] = []
@@ -103,7 +112,9 @@ def test_each_fault_costs_one_restart(fault: str, tmp_path: Path, left: Callable
         assert game.restarts >= 1
         assert (tmp_path / "struck").exists()
         assert len(trace) == (30 if fault == "grows" else 6)
-        assert trace.count("inventory", ["dirt"]).tolist() == list(range(len(trace) + 1)), "the episode began again from its start"
+        assert trace.count("inventory", ["dirt"]).tolist() == list(range(len(trace) + 1)), (
+            "the episode began again from its start"
+        )
         if died:  # a start that hangs has not come to an episode
             assert said in died[0]
     assert left() == []
@@ -160,7 +171,10 @@ def test_what_the_user_can_mend_is_told_and_not_retried(left: Callable[[], list[
 
 
 def test_restarts_are_bounded(left: Callable[[], list[str]]) -> None:
-    with pytest.raises(UserError, match="too often"), SupervisedEnv(lambda: open_game(fault="dead", at=2), max_restarts=2) as game:
+    with (
+        pytest.raises(UserError, match="too often"),
+        SupervisedEnv(lambda: open_game(fault="dead", at=2), max_restarts=2) as game,
+    ):
         game.episode(lambda env: play(DoNothing(), env, 5, seed=1))
     assert left() == []
 
@@ -205,7 +219,11 @@ def test_fifty_episodes_with_faults_at_random_give_fifty_results(tmp_path: Path,
         for number in range(50):
             options: dict[str, Any] = {"fault": "", "at": 0}
             if rng.random() < 0.4:
-                options = {"fault": str(rng.choice(kinds)), "at": int(rng.integers(1, 8)), "once": str(tmp_path / f"{number}")}
+                options = {
+                    "fault": str(rng.choice(kinds)),
+                    "at": int(rng.integers(1, 8)),
+                    "once": str(tmp_path / f"{number}"),
+                }
             trace = game.episode(lambda env, n=number, o=options: play(DoNothing(), env, 8, seed=n, options=o))
             results.append(trace)
         struck = len(list(tmp_path.iterdir()))

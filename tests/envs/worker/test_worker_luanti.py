@@ -16,12 +16,10 @@ import pytest
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.envs import make_env, start_states
-from steve1.envs.worker import luanti
-from steve1.envs.worker import trees
+from steve1.envs.worker import luanti, trees
 from steve1.evaluation.runner.campaign import Means
 from steve1.rollout.play import DoNothing, play
 from steve1.rollout.supervise import SupervisedEnv
-
 from tests.envs.leftovers import watch
 
 
@@ -51,7 +49,9 @@ def test_luanti_plays_in_a_worker_and_survives_its_death(monkeypatch: pytest.Mon
             with pytest.raises(UserError, match="option"):
                 env.reset(seed=5, options={"unknown": 1})
             env.reset(seed=5, options={"start": place})
-            assert env.step({"camera": [0.0, 15.0]})[0]["location_stats"]["yaw"] == pytest.approx((place["yaw"] + 15 + 180) % 360 - 180, abs=0.1)
+            assert env.step({"camera": [0.0, 15.0]})[0]["location_stats"]["yaw"] == pytest.approx(
+                (place["yaw"] + 15 + 180) % 360 - 180, abs=0.1
+            )
             games = named(trees.descendants(env.pids[0]), "luanti", "minetest")
             killed.append(games[0])
             os.kill(games[0], signal.SIGKILL)
@@ -78,7 +78,20 @@ def test_an_evaluation_whose_game_dies_has_all_its_episodes(tmp_path: Path, monk
     left = watch(monkeypatch)
     suite = (ROOT / "steve1" / "evaluation" / "tasks" / "luanti.yaml").read_text()
     (tmp_path / "short.yaml").write_text(suite.replace("steps: 300", "steps: 40"))
-    command = [sys.executable, "-m", "steve1.commands.evaluate.evaluate", "--weights", "nothing", "random", "--tasks", "dig_dirt", "--episodes", "1", "--videos", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "steve1.commands.evaluate.evaluate",
+        "--weights",
+        "nothing",
+        "random",
+        "--tasks",
+        "dig_dirt",
+        "--episodes",
+        "1",
+        "--videos",
+        "0",
+    ]
     command += ["--suite", str(tmp_path / "short.yaml"), "--folder", str(tmp_path / "run"), "--workers", "1"]
     with (tmp_path / "said").open("w") as said:
         run = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said)

@@ -81,7 +81,11 @@ class StandIn(Game):
     def step(self, action: dict[str, Any]) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         self.steps += 1
         size, early = self.size, False
-        if self.steps >= self.at and self.fault not in ("", "hang_start", "hang_reset", "late_seed") and self._strikes(self.fault):
+        if (
+            self.steps >= self.at
+            and self.fault not in ("", "hang_start", "hang_reset", "late_seed")
+            and self._strikes(self.fault)
+        ):
             early, size = self._strike()
         obs, info = self._observe(size)
         info["pressed"] = sorted(name for name in action if name != "camera" and action[name])
@@ -118,8 +122,7 @@ class StandIn(Game):
 
     def _spoil(self, data: bytes) -> None:
         """Send bytes that are no message, or announce a picture that is not there: past the protocol, as a broken worker would."""
-        from steve1.envs.worker import serve
-        from steve1.envs.worker import wire
+        from steve1.envs.worker import serve, wire
 
         worker = serve._current
         assert worker is not None
@@ -139,7 +142,13 @@ class StandIn(Game):
     def _observe(self, size: tuple[int, int, int]) -> tuple[dict[str, Any], dict[str, Any]]:
         pov = np.full(size, (self.seed * 7 + self.steps) % 256, np.uint8)
         place = {"xpos": float(self.steps), "ypos": 64.0, "zpos": 0.0, "pitch": 0.0, "yaw": 0.0}
-        obs = {"pov": pov, "inventory": {"dirt": self.steps}, "location_stats": place, "is_gui_open": False, "hotbar": 0}
+        obs = {
+            "pov": pov,
+            "inventory": {"dirt": self.steps},
+            "location_stats": place,
+            "is_gui_open": False,
+            "hotbar": 0,
+        }
         return obs, {"seed": self.seed, "health": np.float32(20.0), "deaths": 0}
 
     def close(self) -> None:

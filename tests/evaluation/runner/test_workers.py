@@ -18,11 +18,11 @@ import pytest
 
 from steve1.core.cluster import require_ray
 from steve1.core.errors import UserError
-from steve1.evaluation import evaluate
-from steve1.evaluation.runner.campaign import Means
-from steve1.evaluation.policies import Contestant
-from steve1.evaluation.runner.inference import RemoteBench, policy_service
 from steve1.core.processes import process_tree, sweep
+from steve1.evaluation import evaluate
+from steve1.evaluation.policies import Contestant
+from steve1.evaluation.runner.campaign import Means
+from steve1.evaluation.runner.inference import RemoteBench, policy_service
 from steve1.rollout.trace import Trace
 from tests.evaluation.worlds import injected, settings
 from tests.rollout.fakes import FakeEnv, OpenFake
@@ -84,7 +84,8 @@ def test_workers_killed_twenty_times_lose_and_repeat_nothing(world: Path) -> Non
     killer.start()
     try:
         rough = evaluate(
-            settings(world, "random", "nothing", folder=str(folder), workers=2, max_restarts=25, **words), **injected((), open_game=SlowDisk())
+            settings(world, "random", "nothing", folder=str(folder), workers=2, max_restarts=25, **words),
+            **injected((), open_game=SlowDisk()),
         )
     finally:
         done.set()
@@ -109,7 +110,10 @@ def test_half_written_files_of_the_dead_are_swept_and_of_the_living_are_not(tmp_
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    dead, living, other = (tmp_path / "a" / name for name in (f".x.npz.{child}.0123abcd.tmp", f".x.npz.{os.getpid()}.0123abcd.tmp", ".hidden"))
+    dead, living, other = (
+        tmp_path / "a" / name
+        for name in (f".x.npz.{child}.0123abcd.tmp", f".x.npz.{os.getpid()}.0123abcd.tmp", ".hidden")
+    )
     dead.parent.mkdir()
     for path in (dead, living, other):
         path.touch()
@@ -137,7 +141,8 @@ class SilentGame:
 def test_a_game_that_never_answers_is_ended_and_named(world: Path) -> None:
     with pytest.raises(UserError, match="died too often") as fault:
         evaluate(
-            settings(world, "nothing", workers=1, timeout_s=6, max_restarts=1, episodes=1, tasks=("swim",)), **injected((), open_game=SilentGame())
+            settings(world, "nothing", workers=1, timeout_s=6, max_restarts=1, episodes=1, tasks=("swim",)),
+            **injected((), open_game=SilentGame()),
         )
     assert "gave no answer for 6 s" in str(fault.value)
     assert "finished episodes are kept" in str(fault.value)
@@ -171,7 +176,8 @@ def test_a_disk_that_fills_while_a_video_is_written(world: Path, monkeypatch: py
 
 def test_the_same_evaluation_twice_has_the_same_successes(world: Path) -> None:
     once, twice = (
-        evaluate(settings(world, "base", "tuned", "random", folder=str(world / name), episodes=2), **injected()) for name in ("a", "b")
+        evaluate(settings(world, "base", "tuned", "random", folder=str(world / name), episodes=2), **injected())
+        for name in ("a", "b")
     )
     plain = [{key: value for key, value in line.items() if key != "seconds"} for line in once.lines]
     assert plain == [{key: value for key, value in line.items() if key != "seconds"} for line in twice.lines]
@@ -192,7 +198,12 @@ def metadata(tmp_path: Path) -> Contestant:
     write_model(config, tmp_path / "tiny.model")
     torch.manual_seed(0)
     save_weights(load_policy(tmp_path / "tiny.model"), tmp_path / "tiny.weights")
-    return Contestant("tiny", "weights", str(tmp_path / "tiny.weights"), metadata=CheckpointMetadata(model=str(tmp_path / "tiny.model"), cond_scale=1.5))
+    return Contestant(
+        "tiny",
+        "weights",
+        str(tmp_path / "tiny.weights"),
+        metadata=CheckpointMetadata(model=str(tmp_path / "tiny.model"), cond_scale=1.5),
+    )
 
 
 def test_policies_served_together_act_as_each_alone(metadata: Contestant) -> None:
@@ -264,7 +275,9 @@ def test_batched_steps_equal_single_ones_within_rounding(metadata: Contestant) -
                 assert float((found[name][place] - row).abs().max()) < 1e-4
 
 
-def test_weights_of_another_size_are_named_before_a_game_is_opened(world: Path, metadata: Contestant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_of_another_size_are_named_before_a_game_is_opened(
+    world: Path, metadata: Contestant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from steve1.core.checkpoint_metadata import CheckpointMetadata, write_checkpoint_metadata
     from steve1.policy import PolicyConfig, write_model
 
@@ -281,7 +294,10 @@ def test_weights_of_another_size_are_named_before_a_game_is_opened(world: Path, 
         write_checkpoint_metadata(tiny, CheckpointMetadata(model=str(model)))
         with pytest.raises(UserError) as fault:
             evaluate(
-                dataclasses.replace(settings(world, "base", tasks=("swim",), episodes=1, folder=str(world / f"run-{model.stem}")), contestants=[str(tiny)]),
+                dataclasses.replace(
+                    settings(world, "base", tasks=("swim",), episodes=1, folder=str(world / f"run-{model.stem}")),
+                    contestants=[str(tiny)],
+                ),
                 **injected(("tiny",), open_game=opened.append, goals={"tiny": {"swim": goal}}),
             )
         assert "tiny.weights" in str(fault.value)
@@ -303,7 +319,13 @@ def test_bad_input_is_named_before_anything_is_loaded(world: Path) -> None:
     with pytest.raises(UserError, match="another game") as fault:
         evaluate(settings(world, "base", suite=str(world / "other.yaml"), env="luanti"), **injected())
     assert "minerl" in str(fault.value)
-    for wrong in ({"workers": -1}, {"batched": True}, {"ray": True}, {"workers": 1, "ray": True, "batched": True}, {"timeout_s": 0.0}):
+    for wrong in (
+        {"workers": -1},
+        {"batched": True},
+        {"ray": True},
+        {"workers": 1, "ray": True, "batched": True},
+        {"timeout_s": 0.0},
+    ):
         with pytest.raises(UserError):
             Means(**{"workers": 0, **wrong})
 
@@ -326,6 +348,9 @@ def test_the_same_over_ray(world: Path) -> None:
     words: dict[str, Any] = {"episodes": 4, "tasks": ("dig_dirt",)}
     calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm"), **words), **injected(()))
     spread = evaluate(
-        settings(world, "random", "nothing", folder=str(world / "ray"), workers=2, ray=True, **words), **injected((), open_game=OpenFake(str(world), "kill"))
+        settings(world, "random", "nothing", folder=str(world / "ray"), workers=2, ray=True, **words),
+        **injected((), open_game=OpenFake(str(world), "kill")),
     )
-    assert [(line["key"], line["success"]) for line in spread.lines] == [(line["key"], line["success"]) for line in calm.lines]
+    assert [(line["key"], line["success"]) for line in spread.lines] == [
+        (line["key"], line["success"]) for line in calm.lines
+    ]

@@ -66,7 +66,9 @@ def line(who: str, number: int, won: bool) -> dict[str, Any]:
     return {"contestant": who, "row": "t", "number": number, "success": {"t": bool(won)}}
 
 
-def stopped(random: np.random.Generator, rates: tuple[float, float], decider: Decider) -> tuple[int, list[bool], list[bool]]:
+def stopped(
+    random: np.random.Generator, rates: tuple[float, float], decider: Decider
+) -> tuple[int, list[bool], list[bool]]:
     """One simulated adaptive evaluation: (pairs played, base, tuned)."""
     base, tuned = (random.random(decider.looks[-1]) < rate for rate in rates)
     count = decider.looks[0]
@@ -108,7 +110,10 @@ def test_large_effects_stop_early_and_small_ones_go_on() -> None:
 def test_only_open_questions_get_more_episodes(world: Path) -> None:
     """The tuned one succeeds always: learning dirt is settled at once; that it kept swimming needs no more; nobody goes to the limit."""
     report = evaluate(
-        settings(world, "base", "tuned", "nothing", episodes=8, stopping="sequential", max_episodes=32, target=("dig_dirt",)), **injected()
+        settings(
+            world, "base", "tuned", "nothing", episodes=8, stopping="sequential", max_episodes=32, target=("dig_dirt",)
+        ),
+        **injected(),
     )
     played = {task: report.summary["rates"][task]["tuned"]["episodes"] for task in report.summary["rates"]}
     assert played == {"dig_dirt": 8, "look_at_sky": 8, "swim": 8}
@@ -120,7 +125,13 @@ def test_only_open_questions_get_more_episodes(world: Path) -> None:
 
 def test_open_questions_are_played_on_and_resumed(world: Path) -> None:
     """Four gained of four do not prove much; eight of eight do."""
-    words: dict[str, Any] = {"stopping": "sequential", "episodes": 4, "max_episodes": 8, "tasks": ("dig_dirt",), "target": ("dig_dirt",)}
+    words: dict[str, Any] = {
+        "stopping": "sequential",
+        "episodes": 4,
+        "max_episodes": 8,
+        "tasks": ("dig_dirt",),
+        "target": ("dig_dirt",),
+    }
     report = evaluate(settings(world, "base", "tuned", **words), **injected())
     row = report.summary["comparisons"]["tuned"]["dig_dirt"]
     assert (row["pairs"], row["verdict"]) == (8, "improved")

@@ -42,7 +42,12 @@ def test_a_list_of_tasks_is_evaluated_by_minedojos_own_signal(
     left = watch(monkeypatch)
     folder = tmp_path / "run"
     args = evaluate_on_minedojo.Args(
-        weights=("random", "nothing"), task=("harvest_milk", "harvest_1_log"), env="minedojo", episodes=2, steps=25, folder=str(folder)
+        weights=("random", "nothing"),
+        task=("harvest_milk", "harvest_1_log"),
+        env="minedojo",
+        episodes=2,
+        steps=25,
+        folder=str(folder),
     )
     evaluate_on_minedojo.main(args)
     said = capsys.readouterr().out

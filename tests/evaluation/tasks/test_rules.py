@@ -24,7 +24,10 @@ def trace(
     def column(value: Any, kind: type) -> np.ndarray:
         return np.broadcast_to(np.asarray(value, dtype=kind), (n + 1,)).copy()
 
-    named = {kind: {name: column(value, np.int64) for name, value in counts.get(kind, {}).items()} for kind in ("inventory", "dug", "placed", "crafted")}
+    named = {
+        kind: {name: column(value, np.int64) for name, value in counts.get(kind, {}).items()}
+        for kind in ("inventory", "dug", "placed", "crafted")
+    }
     return Trace(
         tokens=np.zeros((n, 2), dtype=np.int64),
         positions=np.stack([column(v, float) for v in (x, y, z)], axis=1),
@@ -50,7 +53,10 @@ def won(task: str, episode: Trace) -> bool:
 
 def test_digging_counts_what_is_gained_over_the_start() -> None:
     dug = ramp(300, 4)
-    assert won("dig_dirt", trace(inventory={"dirt": 20 + dug}, dug={"grass_block": np.minimum(dug, 1), "dirt": np.maximum(dug - 1, 0)}))
+    assert won(
+        "dig_dirt",
+        trace(inventory={"dirt": 20 + dug}, dug={"grass_block": np.minimum(dug, 1), "dirt": np.maximum(dug - 1, 0)}),
+    )
     assert not won("dig_dirt", trace(inventory={"dirt": 20 + ramp(300, 3)}, dug={"dirt": ramp(300, 3)}))
     assert not won("dig_dirt", trace(inventory={"dirt": 20}, dug={})), "the starting inventory is no success"
 
@@ -129,7 +135,9 @@ def with_blocks(*blocks: Block, own: bool = True, scene: tuple[Block, ...] = (),
     rows = sorted([(*block, 1 if own else 0) for block in blocks] + [(*block, 0) for block in scene])
     names = sorted({row[4] for row in rows if row[4]})
     episode = trace(**more)
-    episode.blocks = np.array([[*row[:4], names.index(row[4]) if row[4] else GONE, row[5]] for row in rows], dtype=np.int64).reshape(-1, 6)
+    episode.blocks = np.array(
+        [[*row[:4], names.index(row[4]) if row[4] else GONE, row[5]] for row in rows], dtype=np.int64
+    ).reshape(-1, 6)
     episode.block_names = names
     return episode
 
@@ -175,8 +183,12 @@ def test_the_lamp_must_burn_and_the_switch_be_placed() -> None:
     assert won("light_lamp", whole)
     progress = SUITE.tasks["light_lamp"].measure.series(whole)
     assert [progress[state] for state in (0, 59, 61, 110, 120, 300)] == [0, 0, 1, 2, 3, 3]
-    assert not won("light_lamp", with_blocks((60, 5, 9, 4, "switch"), scene=(dark,), placed=switch)), "never switched on"
-    assert not won("light_lamp", with_blocks((60, 8, 9, 8, "switch"), (120, 8, 9, 8, "switch_on"), scene=(dark,), placed=switch)), "too far off"
+    assert not won("light_lamp", with_blocks((60, 5, 9, 4, "switch"), scene=(dark,), placed=switch)), (
+        "never switched on"
+    )
+    assert not won(
+        "light_lamp", with_blocks((60, 8, 9, 8, "switch"), (120, 8, 9, 8, "switch_on"), scene=(dark,), placed=switch)
+    ), "too far off"
     assert not won("light_lamp", with_blocks(scene=(dark, lit)))
 
 
@@ -218,7 +230,10 @@ def test_planks_leaves_and_flowers() -> None:
 def test_blocks_and_menus_are_recorded_and_kept_on_disk(tmp_path: Path) -> None:
     where = dict.fromkeys(("xpos", "ypos", "zpos", "pitch", "yaw"), 0.0)
     scenes = [[], [[0, 9, 0, "dirt"]], [[0, 9, 0, "dirt"], [1, 9, 0, "dirt"]], [[1, 9, 0, "grass_block"]]]
-    looks = [({"inventory": {}, "location_stats": where, "is_gui_open": n == 2}, {"built": built, "under_water": n > 1}) for n, built in enumerate(scenes)]
+    looks = [
+        ({"inventory": {}, "location_stats": where, "is_gui_open": n == 2}, {"built": built, "under_water": n > 1})
+        for n, built in enumerate(scenes)
+    ]
     recorder = TraceRecorder(*looks[0])
     for obs, info in looks[1:]:
         recorder.add({"camera": [0.0, 0.0]}, obs, info)
@@ -294,11 +309,31 @@ def test_bad_rules_are_named(rule: Any, message: str) -> None:
 
 
 def test_the_suite_is_whole() -> None:
-    assert set(SUITE.tasks) >= {"dig_dirt", "look_at_sky", "explore", "collect_grass", "build_pillar", "swim", "chop_tree"}
+    assert set(SUITE.tasks) >= {
+        "dig_dirt",
+        "look_at_sky",
+        "explore",
+        "collect_grass",
+        "build_pillar",
+        "swim",
+        "chop_tree",
+    }
     meadow = [task for task in SUITE.tasks.values() if task.biome == "meadow"]
-    same = [task for task in meadow if task.name in ("dig_dirt", "look_at_sky", "explore", "collect_grass", "build_pillar", "open_inventory")]
+    same = [
+        task
+        for task in meadow
+        if task.name in ("dig_dirt", "look_at_sky", "explore", "collect_grass", "build_pillar", "open_inventory")
+    ]
     assert len({task.place for task in same}) == 1, "one episode must be judged by all of these"
-    assert list(SUITE.tasks)[:7] == ["dig_dirt", "look_at_sky", "explore", "collect_grass", "build_pillar", "swim", "chop_tree"], "seeds follow this order"
+    assert list(SUITE.tasks)[:7] == [
+        "dig_dirt",
+        "look_at_sky",
+        "explore",
+        "collect_grass",
+        "build_pillar",
+        "swim",
+        "chop_tree",
+    ], "seeds follow this order"
     assert {task.level for task in SUITE.tasks.values()} == {1, 2, 3}
     assert all(task.split == "eval" and set(task.prompts) >= {"en", "zh"} for task in SUITE.tasks.values())
 
@@ -316,7 +351,14 @@ def test_finding_tasks() -> None:
         SUITE.find("dig_dirtt")
     assert "dig_dirt" in str(fault.value)
     assert [task.name for task in SUITE.select(["explore", "dig_dirt", "explore"])] == ["explore", "dig_dirt"]
-    assert [task.name for task in SUITE.select(["explore", "level2", "dig_dirt"])] == ["explore", "build_pillar", "craft_planks", "build_floor", "build_wall", "dig_dirt"]
+    assert [task.name for task in SUITE.select(["explore", "level2", "dig_dirt"])] == [
+        "explore",
+        "build_pillar",
+        "craft_planks",
+        "build_floor",
+        "build_wall",
+        "dig_dirt",
+    ]
     with pytest.raises(UserError, match="level1, level2, level3"):
         SUITE.select(["level9"])
     names = [name.lower() for task in SUITE.tasks.values() for name in (task.name, *task.aliases)]
@@ -332,7 +374,9 @@ def test_a_chinese_prompt_is_read_or_the_nearest_one_is_named(capsys: pytest.Cap
     assert capsys.readouterr().out == ""
 
 
-def test_tasks_that_the_machine_cannot_offer_are_named(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_tasks_that_the_machine_cannot_offer_are_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("steve1.envs.missing_mods", lambda env, wanted: dict.fromkeys(wanted, "apt-get install x"))
     assert "light_lamp" not in [task.name for task in SUITE.select(["all"])]
     assert "light_lamp is not available here: needs mesecons: apt-get install x" in caplog.text
@@ -347,10 +391,17 @@ def test_every_task_begins_where_its_player_does() -> None:
     captions = read_captions()
     for task in SUITE.tasks.values():
         player = BEHAVIOURS[task.player]
-        assert (task.biome, task.inventory, task.scene, task.steps) == (player.biome, player.inventory, player.scene, player.steps)
+        assert (task.biome, task.inventory, task.scene, task.steps) == (
+            player.biome,
+            player.inventory,
+            player.scene,
+            player.steps,
+        )
         kept = start_states("luanti", task.biome, "eval")
         assert len(task.states(kept)) >= 15
-        assert task.prompts["en"] in captions[task.player].train, "what a task asks for is what its demonstrations are called"
+        assert task.prompts["en"] in captions[task.player].train, (
+            "what a task asks for is what its demonstrations are called"
+        )
         assert task.prompts["zh"]
         assert not task.prompts["zh"].isascii()
     with pytest.raises(UserError, match="no start state"):
@@ -365,8 +416,14 @@ def test_every_task_begins_where_its_player_does() -> None:
         ("env: luanti\ntasks: {a: 3}", "must be a mapping"),
         ("env: luanti\ntasks: {a: {prompt: x}}", "missing or unknown keys"),
         ("env: luanti\ntasks: {a: {prompts: x, biome: m, steps: 1, success: {}, measure: {}}}", "at least English"),
-        ("env: luanti\ntasks: {a: {prompts: {en: x}, biome: m, steps: 1, success: {}, measure: {}, scene: lamp}}", "list of nodes"),
-        ("env: luanti\ntasks: {a: {prompts: {en: x}, biome: m, steps: 1, success: {kind: depth, at_least: 1}, measure: {kind: depth}, requires: mesecons}}", "list of texts"),
+        (
+            "env: luanti\ntasks: {a: {prompts: {en: x}, biome: m, steps: 1, success: {}, measure: {}, scene: lamp}}",
+            "list of nodes",
+        ),
+        (
+            "env: luanti\ntasks: {a: {prompts: {en: x}, biome: m, steps: 1, success: {kind: depth, at_least: 1}, measure: {kind: depth}, requires: mesecons}}",
+            "list of texts",
+        ),
         ("env: luanti\ntasks: {a: {prompts: {en: x}, biome: m, steps: 0, success: {}, measure: {}}}", "whole number"),
     ],
 )

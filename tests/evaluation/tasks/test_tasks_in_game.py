@@ -10,8 +10,8 @@ import pytest
 
 from steve1.envs import make_env, missing_mods, start_states
 from steve1.evaluation.tasks.suite import load_suite
-from steve1.rollout.players import BEHAVIOURS, make_player
 from steve1.rollout.play import DoNothing, play
+from steve1.rollout.players import BEHAVIOURS, make_player
 from steve1.rollout.trace import Trace
 
 pytestmark = pytest.mark.game

@@ -32,10 +32,19 @@ class Plain:
     def look(self) -> tuple[dict[str, Any], dict[str, Any]]:
         x, y, z = self.place
         where = {"xpos": x, "ypos": y, "zpos": z, "pitch": self.pitch, "yaw": self.yaw}
-        near = {"grass": [[0, 9, 4], [3, 9, 2]], "trunk": [[1, 9, 5], [1, 10, 5]], "water": [[0, 8, n] for n in range(6, 16)]}
+        near = {
+            "grass": [[0, 9, 4], [3, 9, 2]],
+            "trunk": [[1, 9, 5], [1, 10, 5]],
+            "water": [[0, 8, n] for n in range(6, 16)],
+        }
         near |= {"flower": [[-3, 9, 5]], "leaves": [[1, 11, 5], [1, 11, 6]], "plant": [[0, 9, 4]]}
         near["ground"] = [[round(x) + dx, 8, round(z) + dz] for dx in range(-4, 5) for dz in range(-4, 5)]
-        obs = {"pov": np.zeros((360, 640, 3), np.uint8), "inventory": {}, "location_stats": where, "is_gui_open": self.screen}
+        obs = {
+            "pov": np.zeros((360, 640, 3), np.uint8),
+            "inventory": {},
+            "location_stats": where,
+            "is_gui_open": self.screen,
+        }
         info = {"dug": {}, "placed": {"dirt": self.jumps // 10}, "in_water": False, "near": near, "velocity": [0, 0, 0]}
         blocks = [[*place, name] for place, name in self.built.items()]
         screen = {"pointer": tuple(int(v) for v in self.pointer), "built": blocks, "scene": [[0, 9, 3, "lamp"]]}

@@ -15,9 +15,9 @@ from steve1.data.loading.sampling import read_list
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, load_policy
 from steve1.training.batches import open_windows
-from steve1.training.logging.action_metrics import Insight
-from steve1.training.distributed import Ranks
 from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks
+from steve1.training.logging.action_metrics import Insight
 from steve1.training.validate import validate
 
 Make = Callable[..., TrainSettings]
@@ -38,7 +38,9 @@ def answers(policy: GoalPolicy, window: dict[str, Any], goals: np.ndarray) -> tu
 
 
 @pytest.fixture
-def case(settings: Make, tiny: Path) -> tuple[GoalPolicy, WindowDataset, Callable[[int], tuple[dict[str, float], Insight, dict[str, float]]]]:
+def case(
+    settings: Make, tiny: Path
+) -> tuple[GoalPolicy, WindowDataset, Callable[[int], tuple[dict[str, float], Insight, dict[str, float]]]]:
     """A policy, its validation windows, and a function that validates four of them in batches of a size."""
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
     # Heads at random guess everywhere; a little sharper, and they press several keys and turn.
@@ -70,7 +72,9 @@ def test_actions_as_the_game_would_get_them(case: Any) -> None:
     windows = [val.window(0, index) for index in WINDOWS]
     found = [answers(policy, window, window["goals"]) for window in windows]
     p_buttons, p_camera = (np.concatenate([row[part] for row in found]) for part in (0, 1))
-    truth, turned = pressed_of(*(np.concatenate([window[name] for window in windows]) for name in ("buttons", "camera")))
+    truth, turned = pressed_of(
+        *(np.concatenate([window[name] for window in windows]) for name in ("buttons", "camera"))
+    )
     guess, guessed = pressed_of(p_buttons.argmax(1), p_camera.argmax(1))
     assert guess.any()
     assert np.abs(guessed).max() > 0
@@ -118,7 +122,9 @@ def test_what_the_goal_is_worth(case: Any, batch_size: int) -> None:
     numbers, _, results = look(batch_size)
     windows = [val.window(0, index) for index in WINDOWS]
     true = np.array([answers(policy, window, window["goals"])[2] for window in windows])
-    shuffled = np.array([answers(policy, window, windows[(index + 2) % 4]["goals"])[2] for index, window in enumerate(windows)])
+    shuffled = np.array(
+        [answers(policy, window, windows[(index + 2) % 4]["goals"])[2] for index, window in enumerate(windows)]
+    )
     none = np.array([answers(policy, window, np.zeros_like(window["goals"]))[2] for window in windows])
     assert results["loss"] == pytest.approx(true.mean(), rel=1e-5)
     for name, other in (("shuffled", shuffled), ("none", none)):
@@ -133,7 +139,9 @@ def test_pictures_go_through_the_network_once(case: Any, monkeypatch: pytest.Mon
     policy, _, look = case
     seen: list[int] = []
     encode = policy.encode
-    monkeypatch.setattr(policy, "encode", lambda frames: seen.append(frames.shape[0] * frames.shape[1]) or encode(frames))
+    monkeypatch.setattr(
+        policy, "encode", lambda frames: seen.append(frames.shape[0] * frames.shape[1]) or encode(frames)
+    )
     look(2)
     assert sum(seen) == len(WINDOWS) * T
 
@@ -149,8 +157,8 @@ def test_one_goal_for_all_has_no_other_to_be_compared_with(settings: Make, tiny:
 
 
 def test_sums_over_classes_are_not_rounded_under_autocast(tiny: Path) -> None:
-    from steve1.policy.loss import head_loss
     from steve1.policy.divergence import head_divergence
+    from steve1.policy.loss import head_loss
     from steve1.training.logging.action_metrics import ask_head
 
     head = load_policy(tiny / "tiny.model", tiny / "tiny.weights").pi_head.buttons

@@ -17,18 +17,17 @@ from steve1.core.errors import UserError
 from steve1.core.goal_file import GoalFile, read_goal, write_goal
 from steve1.policy import GoalPolicy, load_policy
 from steve1.training import finetune
-from steve1.training.optim import spike_filter as guard
-from steve1.training.checkpoint.checkpointer import Position
 from steve1.training.batches import open_windows, pieces
-from steve1.training.loop import watch_for_bad_steps
-from steve1.training.optim.spike_filter import Guard
-from steve1.training.interpolate import Plan, interpolate, shares
-from steve1.training.optim.lr_find import find_learning_rate, suggest
-from steve1.training.distributed import Ranks
-from steve1.training.optim.regularizers import Average
+from steve1.training.checkpoint.checkpointer import Position
 from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks
+from steve1.training.interpolate import Plan, interpolate, shares
+from steve1.training.loop import watch_for_bad_steps
+from steve1.training.optim import spike_filter as guard
+from steve1.training.optim.lr_find import find_learning_rate, suggest
+from steve1.training.optim.regularizers import Average
+from steve1.training.optim.spike_filter import Guard
 from steve1.training.step import Stepper, make_optimizer
-
 from tests.training.conftest import same, weights_of
 
 Make = Callable[..., TrainSettings]
@@ -89,7 +88,9 @@ def test_all_processes_judge_the_mean_of_their_losses(settings: Make, tiny: Path
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights").train()
     chosen, ranks, average = settings(), OneOfTwo(0, 1, torch.device("cpu")), Average(policy, 0.9)
     watch = Guard(chosen, ranks.device, [100.0, 7.0, 0.01, 1.0])
-    stepper = Stepper(policy, make_optimizer(policy, chosen), chosen, ranks, torch.float32, average=average, guard=watch)
+    stepper = Stepper(
+        policy, make_optimizer(policy, chosen), chosen, ranks, torch.float32, average=average, guard=watch
+    )
     train, _ = open_windows(chosen)
     piece = next(pieces(train, chosen, ranks.device))
     before = {name: value.clone() for name, value in average.tensors().items()}
@@ -104,7 +105,9 @@ def test_all_processes_judge_the_mean_of_their_losses(settings: Make, tiny: Path
 
 
 @pytest.mark.parametrize(("kind", "asked"), [("cpu", list(range(1, 13))), ("cuda", [1, 4, 6, 8, 10, 12])])
-def test_a_gpu_is_asked_for_bad_steps_only_where_the_host_waits_anyway(settings: Make, kind: str, asked: list[int]) -> None:
+def test_a_gpu_is_asked_for_bad_steps_only_where_the_host_waits_anyway(
+    settings: Make, kind: str, asked: list[int]
+) -> None:
     found: list[int] = []
 
     class Counting:
@@ -157,7 +160,9 @@ def test_the_line_between_two_policies(settings: Make, tiny: Path, tmp_path: Pat
     for name, value in middle.items():
         torch.testing.assert_close(value, (start[name] + end[name]) / 2)
     table = (plan.folder / "interpolation.md").read_text()
-    assert [f"{point.task_loss:.4f}" in table and f"{point.retention_loss:.4f}" in table for point in points] == [True] * 3
+    assert [f"{point.task_loss:.4f}" in table and f"{point.retention_loss:.4f}" in table for point in points] == [
+        True
+    ] * 3
     assert len({point.task_loss for point in points}) == 3
     assert (plan.folder / "interpolation.png").stat().st_size > 5000
     assert shares("0.3, 0.7") == [0.3, 0.7]

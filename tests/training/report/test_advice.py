@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from steve1.training.logging.scalars import Curves
 from steve1.training.report.advice import RULES, advise
 from steve1.training.report.findings import Run
-from steve1.training.logging.scalars import Curves
 
 SETTINGS = {
     "learning_rate": 1e-5, "total_frames": 10_000, "max_grad_norm": 5.0, "num_workers": 1,
@@ -38,7 +38,12 @@ def healthy() -> Curves:
     }
 
 
-def found(changes: dict[str, Any] | None = None, *, settings: dict[str, Any] | None = None, tables: dict[str, Any] | None = None) -> dict[str, Any]:
+def found(
+    changes: dict[str, Any] | None = None,
+    *,
+    settings: dict[str, Any] | None = None,
+    tables: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Findings by key; a change of None takes a curve away."""
     curves = {name: points for name, points in {**healthy(), **(changes or {})}.items() if points is not None}
     known = {"data": {"train_frames": 9000, "val_frames": 4000}, "actions/buttons": BUTTONS, **(tables or {})}
@@ -142,6 +147,9 @@ def test_pressing_ones_come_first() -> None:
 
 
 def test_when_training_gets_worse_too_it_is_no_overfitting() -> None:
-    worse = {"validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2), "train/loss": curve(2.4, 2.0, 2.0, 2.3, 2.5, 2.6, first=100)}
+    worse = {
+        "validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2),
+        "train/loss": curve(2.4, 2.0, 2.0, 2.3, 2.5, 2.6, first=100),
+    }
     assert "overfitting" not in found(worse)
     assert "rate_too_high" in found(worse)

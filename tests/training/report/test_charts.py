@@ -38,7 +38,11 @@ def test_a_curve_lies_where_its_numbers_say() -> None:
     assert path is not None
     (left, low), (right, high) = (tuple(map(float, point.split(","))) for point in path[1].split())
     heights = {text: float(y) - 4 for y, text in re.findall(r'y="([\d.]+)" text-anchor="end">([\d.]+)<', chart)}
-    per_unit = (heights["1"] - heights["3"]) / 2 if "1" in heights and "3" in heights else (heights["2.5"] - heights["1.5"]) * -1
+    per_unit = (
+        (heights["1"] - heights["3"]) / 2
+        if "1" in heights and "3" in heights
+        else (heights["2.5"] - heights["1.5"]) * -1
+    )
     assert low - high == pytest.approx(2 * per_unit, abs=0.3)
     mark = re.search(r'class="mark" x1="([\d.]+)"', chart)
     assert mark is not None
@@ -49,4 +53,6 @@ def test_a_curve_lies_where_its_numbers_say() -> None:
 def test_nothing_to_draw_is_no_chart() -> None:
     assert line_chart("a", {"x": [], "y": [(1, float("nan"))]}) == ""
     assert line_chart("a", {"x": [(1, -1.0)]}, log=True) == ""
-    assert "-1" not in re.findall(r'text-anchor="end">([^<]+)<', line_chart("a", {"x": [(1, 0.0), (2, 0.0)]}, zero=True))
+    assert "-1" not in re.findall(
+        r'text-anchor="end">([^<]+)<', line_chart("a", {"x": [(1, 0.0), (2, 0.0)]}, zero=True)
+    )

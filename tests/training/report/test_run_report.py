@@ -13,10 +13,10 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.training import finetune
-from steve1.training.report import page as report
-from steve1.training.loop import Hooks
-from steve1.training.logging.scalars import SCALARS_FILE, ScalarFile, read_scalars, read_tables
 from steve1.training.config import TrainSettings
+from steve1.training.logging.scalars import SCALARS_FILE, ScalarFile, read_scalars, read_tables
+from steve1.training.loop import Hooks
+from steve1.training.report import page as report
 
 Make = Callable[..., TrainSettings]
 
@@ -80,7 +80,13 @@ def test_a_killed_run_records_what_one_that_was_not_would(settings: Make, capsys
     events = EventAccumulator(str(chosen.run_dir))
     events.Reload()
     curves = read_scalars(chosen.run_dir)
-    for name in ("train/loss", "train/clipped_share", "validation/loss", "validation/camera_error_degrees", "goal/true_minus_none"):
+    for name in (
+        "train/loss",
+        "train/clipped_share",
+        "validation/loss",
+        "validation/camera_error_degrees",
+        "goal/true_minus_none",
+    ):
         shown = [(event.step, event.value) for event in events.Scalars(name)]
         assert [step for step, _ in shown] == [step for step, _ in curves[name]]
         assert [value for _, value in shown] == pytest.approx([value for _, value in curves[name]], rel=1e-6)
@@ -100,7 +106,9 @@ def test_a_killed_run_records_what_one_that_was_not_would(settings: Make, capsys
     # Without its file of numbers, as a run of an earlier version, TensorBoard's files tell the same.
     (chosen.run_dir / SCALARS_FILE).unlink()
     old = read_scalars(chosen.run_dir)
-    assert [value for _, value in old["train/loss"]] == pytest.approx([value for _, value in curves["train/loss"]], rel=1e-6)
+    assert [value for _, value in old["train/loss"]] == pytest.approx(
+        [value for _, value in curves["train/loss"]], rel=1e-6
+    )
     assert 'id="play_it"' in report.write_report(chosen.run_dir).read_text()
 
 
@@ -108,12 +116,14 @@ def test_share_of_clipped_steps() -> None:
     import torch
 
     from steve1.training.distributed import Ranks
-    from steve1.training.step import MEASURES, Outcome
     from steve1.training.logging.metrics import Tally
+    from steve1.training.step import MEASURES, Outcome
 
     tally, no = Tally(Ranks(0, 1, torch.device("cpu")), limit=2.0), torch.tensor(False)
     for norm in (1.0, 3.0, 5.0, 2.0):
-        tally.add(Outcome(states=[], measures=torch.ones(len(MEASURES)), gradient_norm=torch.tensor(norm), bad=no, spike=no))
+        tally.add(
+            Outcome(states=[], measures=torch.ones(len(MEASURES)), gradient_norm=torch.tensor(norm), bad=no, spike=no)
+        )
     found = tally.averages()
     assert (found["clipped_share"], found["gradient_norm"]) == (0.5, 2.75)
 
@@ -187,11 +197,17 @@ def test_a_checkpoint_plays_and_is_reported(tmp_path: Path) -> None:
     assert board.points == [(14, {"rollout/dig/distance": 1.5, "rollout/dig/dig_dirt": 4.0})]
     assert board.films == [("rollout/dig", b"GIF", 14)]
     assert "dirt 4.0 (success)" in board.said[-1]
-    assert sorted(path.name for path in (tmp_path / "rollouts" / "step000000014").iterdir()) == ["dig.gif", "log.txt", "rollouts.json"]
+    assert sorted(path.name for path in (tmp_path / "rollouts" / "step000000014").iterdir()) == [
+        "dig.gif",
+        "log.txt",
+        "rollouts.json",
+    ]
 
 
 def test_without_the_game_it_is_said_once(tmp_path: Path) -> None:
-    rollouts, board, weights = rollouts_of(tmp_path, "import sys; print('error: Luanti is not installed.'); sys.exit(2)")
+    rollouts, board, weights = rollouts_of(
+        tmp_path, "import sys; print('error: Luanti is not installed.'); sys.exit(2)"
+    )
     rollouts.on_checkpoint(10, weights, board)
     rollouts.on_end(board)
     assert board.said[-1] == "  rollout @ step 10: skipped: Luanti is not installed.; rollouts are skipped from here on"
@@ -209,7 +225,9 @@ def test_one_at_a_time_and_none_is_left_behind(tmp_path: Path) -> None:
     assert child.poll() is not None
 
 
-def test_a_policy_pursues_what_validation_episodes_reached(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_pursues_what_validation_episodes_reached(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The whole child, on the tiny policy and a plain world in the game's place."""
     import shutil
 

@@ -41,7 +41,10 @@ def use_ports(manager: Any, settings: Mapping[str, Any]) -> None:
         return
 
     def next_port() -> int:
-        taken = {getattr(instance, "port", None) or getattr(instance, "_target_port", None) for instance in getattr(manager, "_instance_pool", ())}
+        taken = {
+            getattr(instance, "port", None) or getattr(instance, "_target_port", None)
+            for instance in getattr(manager, "_instance_pool", ())
+        }
         for port in ports:
             with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
                 try:
@@ -91,7 +94,12 @@ class Tally:
     """Minecraft counts over a world's whole life; episodes want what was added since their beginning."""
 
     KINDS = {  # noqa: RUF012
-        "dug": "mine_block", "placed": "use_item", "crafted": "craft_item", "killed": "kill_entity", "picked_up": "pickup"}
+        "dug": "mine_block",
+        "placed": "use_item",
+        "crafted": "craft_item",
+        "killed": "kill_entity",
+        "picked_up": "pickup",
+    }
 
     def __init__(self) -> None:
         self._before: dict[str, dict[str, int]] = {}
@@ -123,7 +131,9 @@ def picture(pov: Any, width: int, height: int) -> np.ndarray:
     """The picture as a contiguous u8 (H,W,3); another size is a fault of the game, not something to stretch."""
     frame = np.asarray(pov)
     if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
-        raise GameFault(f"the game drew a picture of {frame.shape} {frame.dtype} instead of ({height}, {width}, 3) uint8")
+        raise GameFault(
+            f"the game drew a picture of {frame.shape} {frame.dtype} instead of ({height}, {width}, 3) uint8"
+        )
     return np.ascontiguousarray(frame)
 
 
@@ -159,7 +169,9 @@ def stacks(inventory: Mapping[str, Any], most: int = 36, stack: int = 64) -> lis
             found.append((str(name), min(left, stack)))
             left -= stack
     if len(found) > most:
-        raise BadInput("This starting inventory does not fit.", expected=f"at most {most} stacks", got=f"{len(found)} stacks")
+        raise BadInput(
+            "This starting inventory does not fit.", expected=f"at most {most} stacks", got=f"{len(found)} stacks"
+        )
     return found
 
 

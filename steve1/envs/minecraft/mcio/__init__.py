@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 
 from steve1.core.errors import UserError
-
 from steve1.envs.minecraft.backends import find_interpreter
 from steve1.envs.starts import BIOMES
 from steve1.envs.worker import Backend, Limits, WorkerEnv

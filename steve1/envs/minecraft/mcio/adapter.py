@@ -12,10 +12,9 @@ from mcio_ctrl import controller, instance, network, types
 from mcio_ctrl.envs.env_util import DegreesToPixels, InputStateManager
 from mcio_ctrl.envs.minerl_env import INPUT_MAP
 
-from steve1.envs.worker.serve import BadInput, Game, GameFault, Step, report
-
 from steve1.envs.minecraft.mcio.adapter_reading import Reader, gui_open, inventory, short, wrap
 from steve1.envs.minecraft.mcio.adapter_worlds import Worlds, facts
+from steve1.envs.worker.serve import BadInput, Game, GameFault, Step, report
 
 TICKS_OF_A_DAY, PATIENCE_TICKS = 24_000, 200
 FAR = 400.0  # blocks: nothing that an episode changes is seen from so far
@@ -54,7 +53,9 @@ class Minecraft:
         if not seen.frame:
             raise GameFault("a torn packet from the mod, or one of another version of its protocol")
         if seen.sequence <= self.packet.sequence or seen.last_action_sequence > packet.sequence:
-            raise GameFault(f"observation {seen.sequence} after {self.packet.sequence}, for action {seen.last_action_sequence}")
+            raise GameFault(
+                f"observation {seen.sequence} after {self.packet.sequence}, for action {seen.last_action_sequence}"
+            )
         shape = (seen.frame_height, seen.frame_width)
         if shape != (self.settings["height"], self.settings["width"]) or len(seen.frame) != 3 * shape[0] * shape[1]:
             raise GameFault(f"a picture of {shape[1]}x{shape[0]} in {len(seen.frame)} bytes")
@@ -140,7 +141,10 @@ class McioGame(Game):
     def _prepare(self, start: dict[str, Any], options: dict[str, Any], place: tuple[float, float] | None) -> None:
         """Bring player and world to the episode's beginning, and wait until they are there."""
         items = {short(str(name)): int(count) for name, count in (options.get("inventory") or {}).items()}
-        yaw, pitch = float(options.get("yaw", start.get("yaw", 0.0))), float(options.get("pitch", start.get("pitch", 0.0)))
+        yaw, pitch = (
+            float(options.get("yaw", start.get("yaw", 0.0))),
+            float(options.get("pitch", start.get("pitch", 0.0))),
+        )
         release = network.ActionPacket(clear_input=True, commands=commands(items, options, place, start))
         self.keys, self.pointer = InputStateManager(), DegreesToPixels()
         self._tick(release)
@@ -161,8 +165,14 @@ class McioGame(Game):
     def _never_ready(self, items: dict[str, int], packet: network.ObservationPacket) -> None:
         unknown = sorted(set(items) - set(inventory(packet)))
         if unknown and packet.health > 0:
-            raise BadInput("This Minecraft does not give that item.", got=", ".join(unknown), expected="ids as in Minecraft, such as oak_log")
-        raise GameFault(f"the episode's beginning was not reached in {PATIENCE_TICKS} ticks: {inventory(packet)} in place of {items}")
+            raise BadInput(
+                "This Minecraft does not give that item.",
+                got=", ".join(unknown),
+                expected="ids as in Minecraft, such as oak_log",
+            )
+        raise GameFault(
+            f"the episode's beginning was not reached in {PATIENCE_TICKS} ticks: {inventory(packet)} in place of {items}"
+        )
 
     def _escape_menus(self) -> None:
         for _ in range(3):

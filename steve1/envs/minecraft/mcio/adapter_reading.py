@@ -15,7 +15,19 @@ from mcio_ctrl.envs.env_util import StatsCache
 KINDS = {"dug": "minecraft:mined", "placed": "minecraft:used", "crafted": "minecraft:crafted", "picked_up": "minecraft:picked_up",
          "killed": "minecraft:killed"}  # fmt: skip
 # "used" counts placed blocks, and every stroke of a tool: what is never placed is left out.
-TOOLS = ("_pickaxe", "_axe", "_shovel", "_hoe", "_sword", "bow", "shears", "flint_and_steel", "fishing_rod", "shield", "bucket")
+TOOLS = (
+    "_pickaxe",
+    "_axe",
+    "_shovel",
+    "_hoe",
+    "_sword",
+    "bow",
+    "shears",
+    "flint_and_steel",
+    "fishing_rod",
+    "shield",
+    "bucket",
+)
 SWIMMING = ("swim_one_cm", "walk_under_water_one_cm", "walk_on_water_one_cm")
 WET_TICKS = 10  # a swimmer who rests for half a second still is in the water
 
@@ -59,7 +71,13 @@ class Reader:
     def observation(self, packet: network.ObservationPacket) -> tuple[dict[str, Any], dict[str, Any]]:
         """(obs, info) of a packet; the pointer is drawn by the main program, as in the recordings."""
         x, y, z = (float(value) for value in packet.player_pos)
-        location = {"xpos": x, "ypos": y, "zpos": z, "yaw": wrap(packet.player_yaw), "pitch": float(packet.player_pitch)}
+        location = {
+            "xpos": x,
+            "ypos": y,
+            "zpos": z,
+            "yaw": wrap(packet.player_yaw),
+            "pitch": float(packet.player_pitch),
+        }
         obs = {
             "pov": packet.get_frame(), "inventory": inventory(packet), "location_stats": location,
             "is_gui_open": gui_open(packet), "hotbar": self.slot,

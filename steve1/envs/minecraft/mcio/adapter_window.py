@@ -14,9 +14,8 @@ from mcio_ctrl.envs.env_util import DegreesToPixels
 from mcio_ctrl.envs.minerl_env import INPUT_MAP
 from mcio_ctrl.gui import ImageStreamGui
 
-from steve1.envs.worker.serve import BadInput
-
 from steve1.envs.minecraft.mcio.adapter_reading import gui_open
+from steve1.envs.worker.serve import BadInput
 
 TICK_S = 0.05
 END_KEY = glfw.KEY_F10
@@ -33,7 +32,9 @@ class Window:
             self.gui = ImageStreamGui("Minecraft, recorded: F10 ends", scale=self.scale, width=width, height=height)
         except Exception as fault:  # the library raises plain Exception where glfw finds no display
             raise BadInput("No window could be opened.", got=fault, expected="a display with OpenGL") from None
-        self.gui.set_callbacks(key_callback=self._key, cursor_position_callback=self._moved, mouse_button_callback=self._button)
+        self.gui.set_callbacks(
+            key_callback=self._key, cursor_position_callback=self._moved, mouse_button_callback=self._button
+        )
         self.down: set[str] = set()
         self.tapped: set[str] = set()
         self.place: tuple[float, float] | None = None
@@ -78,7 +79,9 @@ class Window:
             time.sleep(min(0.004, max(0.0, self.due - time.monotonic())))
         self.gui.poll()
         action: dict[str, Any] = {name: int(name in self.down or name in self.tapped) for name in INPUT_MAP}
-        degrees = 1 / (menu_pixels_per_degree * self.height * self.scale) if self.menu else DegreesToPixels.DEGREES_PER_PIXEL
+        degrees = (
+            1 / (menu_pixels_per_degree * self.height * self.scale) if self.menu else DegreesToPixels.DEGREES_PER_PIXEL
+        )
         action["camera"] = [self.moved[1] * degrees, self.moved[0] * degrees]
         self.moved, self.tapped = [0.0, 0.0], set()
         return {"action": action, "done": self.done}

@@ -63,7 +63,9 @@ class Worlds:
 
     def write_options(self) -> None:
         """Make the instance show what the policy was trained on."""
-        with self._locked(), util.OptionsTxt(self.folder / "instances" / self.instance / "options.txt", save=True) as options:
+        with self._locked(), util.OptionsTxt(
+            self.folder / "instances" / self.instance / "options.txt", save=True
+        ) as options:
             for name, value in OPTIONS.items():
                 options[name] = value
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from steve1.envs.minecraft.backends import find_interpreter, java_home
-from steve1.envs.worker import Backend, Limits, WorkerEnv
 from steve1.envs.minecraft.minedojo.tasks import find_tasks, programmatic_tasks
+from steve1.envs.worker import Backend, Limits, WorkerEnv
 
 __all__ = ["BACKEND", "SUCCESS", "find_tasks", "make", "programmatic_tasks"]
 
@@ -25,7 +25,14 @@ BACKEND = Backend(
 
 
 def make(
-    *, biome: str = "", width: int = 640, height: int = 360, instance: int = 0, task: str = "", mode: str = "fresh", **more: Any
+    *,
+    biome: str = "",
+    width: int = 640,
+    height: int = 360,
+    instance: int = 0,
+    task: str = "",
+    mode: str = "fresh",
+    **more: Any,
 ) -> WorkerEnv:
     """Start MineDojo's worker; its Minecraft starts with the first reset.
 

@@ -16,7 +16,20 @@ import numpy as np
 from steve1.envs.minecraft.malmo import common
 from steve1.envs.worker.serve import BadInput, Game, GameFault, Info, Observation, Step, report
 
-KEYS = ("forward", "back", "left", "right", "jump", "sneak", "sprint", "use", "attack", "drop", "pickItem", *(f"hotbar.{slot}" for slot in range(1, 10)))
+KEYS = (
+    "forward",
+    "back",
+    "left",
+    "right",
+    "jump",
+    "sneak",
+    "sprint",
+    "use",
+    "attack",
+    "drop",
+    "pickItem",
+    *(f"hotbar.{slot}" for slot in range(1, 10)),
+)
 ABSENT = ("inventory", "swapHands")
 SUCCESS = "minedojo:success"
 MODES = ("fresh", "fast")
@@ -43,12 +56,18 @@ def task_parts(task: str) -> tuple[Any, dict[str, Any], str]:
     prompts = tasks.ALL_PROGRAMMATIC_TASK_INSTRUCTIONS
     if task not in tasks.ALL_TASKS_SPECS or task not in prompts:
         near = difflib.get_close_matches(task, list(prompts), n=3, cutoff=0.3)
-        raise BadInput("MineDojo has no programmatic task of this id.", got=task, expected="did you mean {}?".format(" or ".join(near)) if near else "")
+        raise BadInput(
+            "MineDojo has no programmatic task of this id.",
+            got=task,
+            expected="did you mean {}?".format(" or ".join(near)) if near else "",
+        )
     settings = _plain(copy.deepcopy(tasks.ALL_TASKS_SPECS[task]))
     settings.pop("prompt", None)
     kind = str(settings.pop("__cls__")).lower()
     if settings.get("initial_inventory"):
-        settings["initial_inventory"] = [InventoryItem(slot=_slot(slot), **item) for slot, item in settings["initial_inventory"].items()]
+        settings["initial_inventory"] = [
+            InventoryItem(slot=_slot(slot), **item) for slot, item in settings["initial_inventory"].items()
+        ]
     return tasks.MetaTaskName2Class[kind], settings, str(prompts[task][0])
 
 
@@ -122,7 +141,11 @@ class MineDojoGame(Game):
             raise BadInput("No MineDojo task was named.", expected="a task's id, as in --task harvest_milk")
         unknown = [name for name in ("inventory", "time_of_day") if options.get(name)]
         if unknown:
-            raise BadInput("MineDojo's tasks bring their own {}.".format(unknown[0].replace("_", " ")), where=task, got=options[unknown[0]])
+            raise BadInput(
+                "MineDojo's tasks bring their own {}.".format(unknown[0].replace("_", " ")),
+                where=task,
+                got=options[unknown[0]],
+            )
         self._javas = []
         self._make(task, int(seed))
         for _ in range(self.resets_per_seed):
@@ -182,7 +205,9 @@ class MineDojoGame(Game):
         facts: dict[str, Any] = {}
         for kind, now in self._statistics(info).items():
             before = self._before.get(kind, {})
-            facts[kind] = {name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)}
+            facts[kind] = {
+                name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)
+            }
         facts["health"] = _number(obs["life_stats"]["life"])
         return seen, facts
 

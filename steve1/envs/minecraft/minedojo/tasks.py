@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.errors import UserError, nearest
-
 from steve1.envs.minecraft.backends import find_interpreter, interpreter_path, package_folder
 
 FILE = Path("tasks") / "description_files" / "programmatic_tasks.yaml"
@@ -26,7 +25,12 @@ def task_file() -> Path:
     folder = package_folder("minedojo")
     path = (folder or interpreter_path("minedojo").parent.parent) / FILE
     if not path.is_file():
-        raise UserError("This MineDojo does not list its tasks.", where=path, expected="the package's programmatic_tasks.yaml", todo="bash tools/install_minecraft.sh minedojo")
+        raise UserError(
+            "This MineDojo does not list its tasks.",
+            where=path,
+            expected="the package's programmatic_tasks.yaml",
+            todo="bash tools/install_minecraft.sh minedojo",
+        )
     return path
 
 
@@ -63,6 +67,8 @@ def find_tasks(names: list[str]) -> dict[str, str]:
         else:
             chosen = [name] if name in known else []
         if not chosen:
-            raise UserError("MineDojo has no programmatic task of this id.", got=name, expected=nearest(name, list(known)))
+            raise UserError(
+                "MineDojo has no programmatic task of this id.", got=name, expected=nearest(name, list(known))
+            )
         found.update({task: known[task] for task in chosen})
     return found

@@ -32,8 +32,11 @@ def _package() -> Any:
         from minerl.herobraine.hero import handlers
     except ImportError as fault:
         raise BadInput(
-            "The MineRL in this environment is not 1.0: it has no HumanSurvival.", where=getattr(minerl, "__file__", ""), got=fault,
-            expected="minerl 1.0, which is not on PyPI", todo="bash tools/install_minecraft.sh minerl",
+            "The MineRL in this environment is not 1.0: it has no HumanSurvival.",
+            where=getattr(minerl, "__file__", ""),
+            got=fault,
+            expected="minerl 1.0, which is not on PyPI",
+            todo="bash tools/install_minecraft.sh minerl",
         ) from None
     return HumanSurvival, handlers
 
@@ -72,13 +75,18 @@ def make_spec(width: int, height: int) -> Any:
             ticks = self.chosen.get("ticks")
             if ticks is None:
                 return list(super().create_server_initial_conditions())
-            return [handlers.TimeInitialCondition(allow_passage_of_time=True, start_time=ticks), handlers.SpawningInitialCondition(allow_spawning=True)]
+            return [
+                handlers.TimeInitialCondition(allow_passage_of_time=True, start_time=ticks),
+                handlers.SpawningInitialCondition(allow_spawning=True),
+            ]
 
     try:
         return Survival(resolution=[width, height], **LOOK)
     except TypeError as fault:
         raise BadInput(
-            "This MineRL's HumanSurvival does not take the settings of 1.0.", expected=", ".join(LOOK), got=fault,
+            "This MineRL's HumanSurvival does not take the settings of 1.0.",
+            expected=", ".join(LOOK),
+            got=fault,
             todo="bash tools/install_minecraft.sh minerl",
         ) from None
 

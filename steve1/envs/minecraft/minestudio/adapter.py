@@ -34,7 +34,8 @@ def _simulator(settings: Mapping[str, Any]) -> Any:
         entry.check_engine(skip_confirmation=True)
     except (Exception, SystemExit) as fault:
         raise BadInput(
-            "MineStudio's engine is not there and could not be downloaded.", where=os.environ.get("MINESTUDIO_DIR", ""),
+            "MineStudio's engine is not there and could not be downloaded.",
+            where=os.environ.get("MINESTUDIO_DIR", ""),
             got=f"{type(fault).__name__}: {str(fault)[:200]}",
             todo="try again with the network, or unpack engine.zip of CraftJarvis/SimulatorEngine there by hand",
         ) from None

@@ -13,7 +13,9 @@ with open(os.path.join(os.path.dirname(__file__), "spaces.json")) as handle:
 
 
 def _is_leaf(facts: dict[str, Any]) -> bool:
-    return isinstance(facts.get("type"), str) or isinstance(facts.get("n"), int)  # "type" can be the name of a part, too
+    return isinstance(facts.get("type"), str) or isinstance(
+        facts.get("n"), int
+    )  # "type" can be the name of a part, too
 
 
 def _leaf(facts: dict[str, Any]) -> Any:
@@ -46,7 +48,11 @@ def problems(value: Any, facts: dict[str, Any], where: str = "") -> list[str]:
     if facts.get("type") == "Box":
         array = np.asarray(value)
         fits = array.shape == tuple(facts["shape"]) and array.dtype == facts["dtype"]
-        return [] if fits and (array >= facts["low"]).all() and (array <= facts["high"]).all() else [f"{where}: {array.dtype} {array.shape}"]
+        return (
+            []
+            if fits and (array >= facts["low"]).all() and (array <= facts["high"]).all()
+            else [f"{where}: {array.dtype} {array.shape}"]
+        )
     return [] if int(value) in range(facts["n"]) else [f"{where}: {value!r}"]
 
 

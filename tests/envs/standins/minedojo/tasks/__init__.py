@@ -15,7 +15,9 @@ from minedojo.sim import InventoryItem
 
 with open(os.path.join(os.path.dirname(__file__), "description_files", "programmatic_tasks.yaml")) as handle:
     P_TASKS_PROMPTS_GUIDANCE = yaml.safe_load(handle)
-ALL_PROGRAMMATIC_TASK_INSTRUCTIONS = {name: (facts["prompt"], facts["guidance"]) for name, facts in P_TASKS_PROMPTS_GUIDANCE.items()}
+ALL_PROGRAMMATIC_TASK_INSTRUCTIONS = {
+    name: (facts["prompt"], facts["guidance"]) for name, facts in P_TASKS_PROMPTS_GUIDANCE.items()
+}
 _COMMON = {"use_voxel": True, "voxel_size": {"xmin": -1, "xmax": 1}, "use_lidar": False}
 ALL_TASKS_SPECS: dict[str, dict[str, Any]] = {
     "harvest_milk": {"__cls__": "harvest", "prompt": "-", "target_names": "milk_bucket", "target_quantities": 3, **_COMMON},
@@ -28,7 +30,20 @@ ALL_TASKS_SPECS: dict[str, dict[str, Any]] = {
     "techtree_from_wood_to_stone_sword": {"__cls__": "techtree", "prompt": "-", "target_names": "stone_sword", "target_quantities": 3, **_COMMON},
     "survival": {"__cls__": "survival", "prompt": "-", "target_days": 100, **_COMMON},
 }  # fmt: skip
-KEYS = ("forward", "back", "left", "right", "jump", "sneak", "sprint", "use", "attack", "drop", "pickItem", *(f"hotbar.{n}" for n in range(1, 10)))
+KEYS = (
+    "forward",
+    "back",
+    "left",
+    "right",
+    "jump",
+    "sneak",
+    "sprint",
+    "use",
+    "attack",
+    "drop",
+    "pickItem",
+    *(f"hotbar.{n}" for n in range(1, 10)),
+)
 
 
 class _Native:
@@ -96,11 +111,27 @@ class HarvestMeta:
         world = self._world
         stacks = [(name, count) for name, count in world.inventory.items() if count] + [("air", 0)] * 36
         names, quantities = zip(*stacks[:36])
-        inventory = {"name": np.array([name.replace("_", " ") for name in names]), "quantity": np.array(quantities, dtype=np.float32)}
-        place = {"pos": np.array([world.x, world.y, world.z], np.float32), "pitch": np.array([world.pitch], np.float32), "yaw": np.array([world.yaw], np.float32)}
+        inventory = {
+            "name": np.array([name.replace("_", " ") for name in names]),
+            "quantity": np.array(quantities, dtype=np.float32),
+        }
+        place = {
+            "pos": np.array([world.x, world.y, world.z], np.float32),
+            "pitch": np.array([world.pitch], np.float32),
+            "yaw": np.array([world.yaw], np.float32),
+        }
         life = {"life": np.array([world.life], np.float32)}
-        obs = {"rgb": world.picture().transpose(2, 0, 1), "inventory": inventory, "location_stats": place, "life_stats": life}
-        stat = {"mine_block": {"minecraft": dict(world.mined)}, "use_item": {"minecraft": dict(world.used)}, "kill_entity": {}}
+        obs = {
+            "rgb": world.picture().transpose(2, 0, 1),
+            "inventory": inventory,
+            "location_stats": place,
+            "life_stats": life,
+        }
+        stat = {
+            "mine_block": {"minecraft": dict(world.mined)},
+            "use_item": {"minecraft": dict(world.used)},
+            "kill_entity": {},
+        }
         return obs, {"stat": stat, "inventory": [], "xpos": world.x}
 
     def close(self) -> None:

@@ -51,22 +51,39 @@ class _SingleAgentEnv:
     def _observe(self) -> dict[str, Any]:
         world = self._world
         stacks = [(name, count) for name, count in world.inventory.items() if count]
-        slots = {n: {"type": stacks[n][0], "quantity": stacks[n][1]} if n < len(stacks) else {"type": "air", "quantity": 0} for n in range(36)}
+        slots = {
+            n: {"type": stacks[n][0], "quantity": stacks[n][1]} if n < len(stacks) else {"type": "air", "quantity": 0}
+            for n in range(36)
+        }
         place = {"x": world.x, "y": world.y, "z": world.z, "pitch": world.pitch, "yaw": world.yaw}
-        return {"pov": world.picture(), "inventory": slots, "mine_block": dict(world.mined), "use_item": dict(world.used), "player_pos": place, "is_gui_open": world.gui}
+        return {
+            "pov": world.picture(),
+            "inventory": slots,
+            "mine_block": dict(world.mined),
+            "use_item": dict(world.used),
+            "player_pos": place,
+            "is_gui_open": world.gui,
+        }
 
     def step(self, action: dict[str, Any]) -> tuple[dict[str, Any], float, bool, dict[str, Any]]:
         assert set(action) <= {*KEYS, "chat"}, sorted(action)
         try:
             done = self._world.tick(action)
         except LostConnectionError:
-            return {"pov": np.zeros((self._world.height, self._world.width, 3), np.uint8)}, 0.0, True, {"error": "Connection timed out!"}
+            return (
+                {"pov": np.zeros((self._world.height, self._world.width, 3), np.uint8)},
+                0.0,
+                True,
+                {"error": "Connection timed out!"},
+            )
         return self._observe(), 0.0, done, {"health": self._world.life}
 
     def execute_cmd(self, command: str) -> tuple[dict[str, Any], float, bool, dict[str, Any]]:
         words = command.split()
         if words[0] == "/tp":
-            self._world.x, self._world.y, self._world.z, self._world.yaw, self._world.pitch = (float(word) for word in words[2:])
+            self._world.x, self._world.y, self._world.z, self._world.yaw, self._world.pitch = (
+                float(word) for word in words[2:]
+            )
         self._commands.append(command)
         idle = {name: 0 for name in KEYS if name != "camera"}
         return self.step({**idle, "camera": np.zeros(2), "chat": command})

@@ -35,7 +35,10 @@ class HumanSurvival:
         ]  # fmt: skip
 
     def create_server_initial_conditions(self) -> list[handlers.Handler]:
-        return [handlers.TimeInitialCondition(allow_passage_of_time=True), handlers.SpawningInitialCondition(allow_spawning=True)]
+        return [
+            handlers.TimeInitialCondition(allow_passage_of_time=True),
+            handlers.SpawningInitialCondition(allow_spawning=True),
+        ]
 
     def make(self) -> _SingleAgentEnv:
         return _SingleAgentEnv(self)
@@ -56,7 +59,11 @@ class _SingleAgentEnv:
     def reset(self) -> dict[str, Any]:
         self.task.reset()
         self._world.launch()
-        facts = {name: value for handler in [*self.task.agent_start, *self.task.initial] for name, value in handler.facts.items()}
+        facts = {
+            name: value
+            for handler in [*self.task.agent_start, *self.task.initial]
+            for name, value in handler.facts.items()
+        }
         seed, self._resets = self._seed, self._resets + 1
         if self._resets == 1:
             seed = int(np.random.default_rng().integers(1 << 30))  # the first of all is not heeded
@@ -68,7 +75,13 @@ class _SingleAgentEnv:
         self._world.begin(seed, items)
         if "place" in facts:
             self._world.x, self._world.y, self._world.z, self._world.yaw, self._world.pitch = facts["place"]
-        self._look = (round(facts["fov"]), round(facts["gamma"]), round(facts["gui"]), round(facts["cursor"]), (facts["start_time"] or 0) // 100)
+        self._look = (
+            round(facts["fov"]),
+            round(facts["gamma"]),
+            round(facts["gui"]),
+            round(facts["cursor"]),
+            (facts["start_time"] or 0) // 100,
+        )
         self._biome, self._done = facts.get("biome", ""), False
         return self._observe()
 
@@ -76,10 +89,20 @@ class _SingleAgentEnv:
         world, obs = self._world, dict(EMPTY)
         pov = world.picture()
         pov[0, 0], pov[0, 1] = self._look[:3], (*self._look[3:], len(self._biome))
-        whole = {"inventory": (world.inventory, np.int32), "mine_block": (world.mined, np.int64), "use_item": (world.used, np.int64)}
+        whole = {
+            "inventory": (world.inventory, np.int32),
+            "mine_block": (world.mined, np.int64),
+            "use_item": (world.used, np.int64),
+        }
         for name, (counts, kind) in whole.items():
             obs[name] = {**EMPTY[name], **{item: np.array(count, dtype=kind) for item, count in counts.items()}}
-        place = {"xpos": world.x, "ypos": world.y, "zpos": world.z, "pitch": world.pitch, "yaw": (world.yaw + 180) % 360 - 180}
+        place = {
+            "xpos": world.x,
+            "ypos": world.y,
+            "zpos": world.z,
+            "pitch": world.pitch,
+            "yaw": (world.yaw + 180) % 360 - 180,
+        }
         obs["location_stats"] = {**EMPTY["location_stats"], **{name: np.array(value) for name, value in place.items()}}
         obs["life_stats"] = {**EMPTY["life_stats"], "life": np.array(world.life), "is_alive": np.array(world.life > 0)}
         obs["pov"] = pov
