@@ -6,10 +6,11 @@ GRADIENT_ACCUM_STEPS batches, on the device, in the order that a run which never
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,18 +148,21 @@ def pieces(
     chunk: int = 0,
     rank: int = 0,
     world: int = 1,
-) -> Iterator[Piece]:
-    """Endless pieces from (group, chunk) on; the next piece is already on its way to the device while one is worked on."""
-    ahead = _cut(dataset, settings, device, group, chunk, rank, world)
-    waiting = next(ahead)
-    for following in ahead:
-        yield waiting
-        waiting = following
+) -> Generator[Piece, None, None]:
+    """Endless pieces from (group, chunk) on; the next piece is already on its way to the device while one is worked on.
+
+    Closing the generator ends the processes that load.
+    """
+    with contextlib.closing(_cut(dataset, settings, device, group, chunk, rank, world)) as ahead:
+        waiting = next(ahead)
+        for following in ahead:
+            yield waiting
+            waiting = following
 
 
 def _cut(
     dataset: WindowDataset, settings: TrainSettings, device: torch.device, group: int, chunk: int, rank: int, world: int
-) -> Iterator[Piece]:
+) -> Generator[Piece, None, None]:
     accum = settings.gradient_accum_steps
     stream = batches(
         dataset,
@@ -170,20 +174,21 @@ def _cut(
         prefetch=max(2, accum),
     )
     bounds = chunk_bounds(settings.T, settings.trunc_t)
-    for number in itertools.count(group):
-        whole = list(itertools.islice(stream, accum))
-        episodes = [episode for batch in whole for episode in batch["episode"]]
-        for index in range(chunk if number == group else 0, len(bounds)):
-            start, stop = bounds[index]
-            yield Piece(
-                parts=[to_device(batch, start, stop, device) for batch in whole],
-                group=number,
-                chunk=index,
-                starts=index == 0,
-                ends=index == len(bounds) - 1,
-                episodes=episodes if index == 0 else [],
-                batches=whole,
-            )
+    with contextlib.closing(stream):
+        for number in itertools.count(group):
+            whole = list(itertools.islice(stream, accum))
+            episodes = [episode for batch in whole for episode in batch["episode"]]
+            for index in range(chunk if number == group else 0, len(bounds)):
+                start, stop = bounds[index]
+                yield Piece(
+                    parts=[to_device(batch, start, stop, device) for batch in whole],
+                    group=number,
+                    chunk=index,
+                    starts=index == 0,
+                    ends=index == len(bounds) - 1,
+                    episodes=episodes if index == 0 else [],
+                    batches=whole,
+                )
 
 
 def to_device(batch: dict[str, Any], start: int, stop: int, device: torch.device) -> Part:

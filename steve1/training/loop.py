@@ -6,13 +6,13 @@ Ranks, files and loggers are the business of the parts; every process runs these
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -87,7 +87,8 @@ def fit(parts: Parts, position: Position, states: list[PolicyState]) -> None:
         rank=ranks.rank,
         world=ranks.world,
     )
-    with stop_requests(ranks) as asked_to_stop:
+    # Closed by whatever ends the loop: processes that load would outlive an exception.
+    with contextlib.closing(feed), stop_requests(ranks) as asked_to_stop:
         while position.step < parts.total_steps and not out_of_patience(settings, position):
             with clock.waiting():
                 piece = next(feed)
@@ -219,7 +220,7 @@ def save(parts: Parts, position: Position, tally: Tally, states: list[PolicyStat
         parts.hooks.on_checkpoint(position.step, path, parts.reporter)
 
 
-@contextmanager
+@contextlib.contextmanager
 def stop_requests(ranks: Ranks) -> Iterator[Callable[[], bool]]:
     """Ctrl-C or SIGTERM ends a run after the step at hand, with a checkpoint; a second one at once.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,12 +17,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import steve1
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode
 from steve1.training import finetune
+from steve1.training.batches import open_windows, pieces
 from steve1.training.config import TrainSettings
 from steve1.training.loop import Hooks
 from tests.training.conftest import E, same, weights_of, write_episode, write_lists
@@ -97,7 +101,6 @@ def test_the_contact_sheet_shows_frames_with_their_goals(settings: Make) -> None
     """Cell by cell: the frame of the window, and below it the very frame that its goal vector was taken from."""
     import torch
 
-    from steve1.training.batches import open_windows, pieces
     from steve1.training.logging.pictures import contact_sheet
 
     chosen = settings(p_uncond=0.0)
@@ -191,6 +194,54 @@ def test_training_knows_no_game() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_episode_ends_the_training_with_its_message(settings: Make, tmp_path: Path, workers: int) -> None:
+    episodes = [write_episode(tmp_path / "data" / f"ep{number}", number) for number in range(4)]
+    write_lists(tmp_path / "samplings", episodes[:3], episodes[3:])
+    chosen = settings(sampling_dir=str(tmp_path / "samplings"), batch_size=1)
+    first = next(pieces(open_windows(chosen)[0], chosen, torch.device("cpu"))).episodes
+    for path in episodes[:3]:  # the first batch is read before there are workers
+        if str(path) not in first:
+            offsets = np.load(path / "frames_index.npy")
+            data = bytearray((path / "frames.jpgs").read_bytes())
+            data[offsets[24] : offsets[56]] = bytes(offsets[56] - offsets[24])
+            (path / "frames.jpgs").write_bytes(bytes(data))
+    names = ("in_model", "in_weights", "out_weights", "checkpoint_dir", "sampling_name", "sampling_dir")
+    names += ("batch_size", "T", "trunc_t", "total_frames", "warmup_frames", "device", "precision")
+    words = [word for name in names for word in (f"--{name}", str(getattr(chosen, name)))]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "steve1.commands.train", *words, "--num_workers", str(workers)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        _, said = child.communicate(timeout=120)
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+    assert child.returncode == 2, said
+    assert said.rpartition("\nerror: ")[2].startswith("A packed frame does not decode.\n  where:"), said
+    assert "Traceback" not in said
+    with pytest.raises(ProcessLookupError):  # nobody of its group is left
+        os.killpg(child.pid, 0)
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
+def test_an_exception_ends_the_workers(settings: Make, fault: type[BaseException]) -> None:
+    others = set(multiprocessing.active_children())
+    during: list[int] = []
+
+    def fail(step: int) -> None:
+        if step == 2:
+            during.append(len(set(multiprocessing.active_children()) - others))
+            raise fault
+
+    with pytest.raises(fault) as caught:  # held with its frames, and with them the loop's variables
+        finetune(settings(num_workers=2), hooks=Hooks(on_step=fail))
+    assert during == [2]
+    assert set(multiprocessing.active_children()) == others
+    assert caught.value.__traceback__ is not None
 
 
 def script_environment(chosen: TrainSettings) -> dict[str, str]:

@@ -6,13 +6,15 @@ of workers gives the same batches and a resumed run begins at any k without read
 
 from __future__ import annotations
 
+import atexit
+import functools
 import itertools
 import logging
 import math
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +149,7 @@ def _quiet_worker(_: int) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     # Ctrl-C and a batch system's SIGTERM reach the whole group of processes. The one that trains saves a checkpoint and then
-    # ends its workers; were they to die first, it would fail in the middle of that.
+    # kills its workers (_kill_workers); were they to die first, it would fail in the middle of that.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -161,8 +163,8 @@ def batches(
     rank: int = 0,
     world: int = 1,
     prefetch: int = 2,
-) -> Iterator[Batch]:
-    """Endless batches from number `start_batch` on.
+) -> Generator[Batch, None, None]:
+    """Endless batches from number `start_batch` on; closing the generator ends the workers.
 
     Args:
         dataset: windows; a `fixed` one gives them in order, epoch after epoch.
@@ -173,11 +175,11 @@ def batches(
         prefetch: batches each worker keeps ready.
 
     Returns:
-        iterator of dicts: the arrays of `WindowDataset.window` stacked to torch tensors (B, T, …), and lists `episode`,
+        generator of dicts: the arrays of `WindowDataset.window` stacked to torch tensors (B, T, …), and lists `episode`,
         `start`, `window`, `epoch`.
 
     Raises:
-        UserError: a batch takes more windows than there are.
+        UserError: a batch takes more windows than there are; while reading, an episode that cannot be read.
     """
     if batch_size < 1 or batch_size * world > len(dataset):
         raise UserError(
@@ -194,11 +196,59 @@ def batches(
     import torch.utils.data as torch_data
 
     loader: Any = torch_data.DataLoader(
-        source,  # type: ignore[arg-type]
+        _FaultsAsItems(source),  # type: ignore[arg-type]
         batch_size=None,
         sampler=_Numbers(start_batch),  # type: ignore[arg-type]
         num_workers=workers,
         prefetch_factor=prefetch,
         worker_init_fn=_quiet_worker,
     )
-    return iter(loader)
+    return _from_workers(loader)
+
+
+class _FaultsAsItems:
+    """A source whose user errors come back as items: torch would wrap them in the traceback of its worker."""
+
+    def __init__(self, source: BatchSource) -> None:
+        self._source = source
+
+    def __getitem__(self, number: int) -> Batch | UserError:
+        try:
+            return self._source[number]
+        except UserError as fault:
+            return fault
+
+
+def _from_workers(loader: Any) -> Generator[Batch, None, None]:
+    """The loader's batches; its workers are killed when the generator ends, by an exception too, or when Python exits."""
+    stream = iter(loader)
+    kill = functools.partial(_kill_workers, stream)
+    # Exit handlers run in reverse order: before multiprocessing's own, which waits for workers that ignore its SIGTERM.
+    atexit.register(kill)
+    try:
+        for found in stream:
+            if isinstance(found, UserError):
+                raise found
+            yield found
+    finally:
+        kill()
+        atexit.unregister(kill)
+
+
+def _kill_workers(stream: Any) -> None:
+    """Kill the workers of a DataLoader's iterator: they hold nothing worth saving and ignore SIGTERM.
+
+    torch's own shutdown gives each worker five seconds to finish its batch, then sends SIGTERM and waits for five more.
+    """
+    from torch.utils.data import _utils
+
+    if stream._shutdown:
+        return
+    stream._shutdown = True
+    if stream._worker_pids_set:  # from here on torch does not report their deaths as faults
+        _utils.signal_handling._remove_worker_pids(id(stream))
+        stream._worker_pids_set = False
+    for worker in stream._workers:
+        worker.kill()
+    for worker in stream._workers:
+        worker.join()

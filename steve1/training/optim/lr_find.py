@@ -6,6 +6,7 @@ weights, and nothing that a later training would trip over.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
@@ -65,7 +66,8 @@ def find_learning_rate(settings: TrainSettings, *, goal: Goal | None = None) -> 
             reference=reference_for(policy, settings), anchor=anchor_for(policy, settings), guard=Guard(quiet, ranks.device),
         )  # fmt: skip
         policy.train()
-        rates, losses = _try_rates(settings, stepper, pieces(train, settings, ranks.device))
+        with contextlib.closing(pieces(train, settings, ranks.device)) as feed:
+            rates, losses = _try_rates(settings, stepper, feed)
     finally:
         ranks.close()
     smoothed = smooth(losses)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steve1.core.errors import UserError
+from steve1.core.paths import ROOT
 from steve1.data.episodes import layouts
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.loading.sampling import ListEntry
@@ -278,7 +282,8 @@ def test_bad_goals_are_found_before_training_begins(tmp_path: Path) -> None:
         windows(tmp_path)
 
 
-def test_a_worker_reports_a_broken_frame_as_ours(tmp_path: Path) -> None:
+def test_a_worker_reports_a_broken_frame_as_ours_and_ends(tmp_path: Path) -> None:
+    others = set(multiprocessing.active_children())
     path = make_episode(tmp_path / "ep", 60)
     offsets = np.load(path / "frames_index.npy")
     data = bytearray((path / "frames.jpgs").read_bytes())
@@ -287,6 +292,38 @@ def test_a_worker_reports_a_broken_frame_as_ours(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not decode") as fault:
         next(batches(windows(tmp_path), 1, workers=1))
     assert "frame 40" in str(fault.value)
+    with pytest.raises(UserError) as alone:
+        next(batches(windows(tmp_path), 1))
+    assert str(fault.value) == str(alone.value)
+    assert set(multiprocessing.active_children()) == others
+
+
+def test_closing_ends_the_workers_at_once(dataset: Path) -> None:
+    others = set(multiprocessing.active_children())
+    source = batches(windows(dataset), 2, workers=3)
+    next(source)
+    assert len(set(multiprocessing.active_children()) - others) == 3
+    source.close()
+    assert set(multiprocessing.active_children()) == others
+
+
+def test_python_exits_although_nobody_closed_the_batches(dataset: Path) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from steve1.data.episodes.episode import find_episodes\n"
+        "from steve1.data.loading.sampling import ListEntry\n"
+        "from steve1.data.loading.windows import WindowDataset, batches\n"
+        "entries = [ListEntry(path) for path in find_episodes(Path(sys.argv[1]))]\n"
+        "source = batches(WindowDataset(entries, 32, min_btwn_goals=15, max_btwn_goals=40), 2, workers=2)\n"
+        "next(source)\n"
+        "raise ValueError('a fault elsewhere')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(dataset)], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "ValueError: a fault elsewhere"
 
 
 def test_too_little_shared_memory_falls_back_with_a_reason(
