@@ -13,6 +13,7 @@ from steve1.policy import load_policy
 from steve1.training import finetune
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import choose_device, choose_precision
+from steve1.training.logging.scalars import read_scalars
 from tests.training.conftest import same, weights_of
 from tests.training.processes import DIED, USER_ERROR, log_of, needs_forkserver, run_processes
 
@@ -55,6 +56,21 @@ def test_two_processes_equal_one_with_twice_the_batch(settings: Make, tiny: Path
     assert f"validation loss {alone.best_score:.3f}" in said
     assert "Step" not in said_by(two, 1)
     assert "Saved" not in said_by(two, 1)
+
+
+@needs_forkserver
+def test_fewer_validation_windows_than_processes(settings: Make) -> None:
+    """A process without a window takes part in every sum; the results are those of one process."""
+    shape = {"batch_size": 1, "val_windows": 1, "val_freq": 2, "total_frames": 4 * 32, "learning_rate": 1e-9}
+    chosen = settings(**shape)
+    assert run_processes(chosen) == [0, 0], said_by(chosen, 0) + said_by(chosen, 1)
+    alone = finetune(settings(**shape, out_weights=str(chosen.out_path.with_name("alone.weights"))))
+    expected, found = (read_scalars(folder) for folder in (alone.run_dir, chosen.run_dir))
+    names = [name for name in expected if name.startswith(("validation/", "goal/", "f1/", "camera_error"))]
+    assert "validation/loss" in names
+    assert "goal/loss_none" in names
+    for name in names:
+        assert found[name][0] == pytest.approx(expected[name][0], rel=1e-5, abs=1e-5), name
 
 
 @needs_forkserver

@@ -35,6 +35,27 @@ MEASURES = (
     "entropy_buttons",
     "entropy_camera",
 )
+# What is summed over frames, and below over windows: how many numbers each.
+SUMS = {
+    "frames": 1,
+    "hits": len(BUTTONS),
+    "guessed": len(BUTTONS),
+    "pressed": len(BUTTONS),
+    "drawn": len(BUTTONS),
+    "camera_drawn": N_CAMERA,
+    "camera_pressed": N_CAMERA,
+    "error": 1,
+    "turning": 1,
+    "error_turning": 1,
+    "windows": 1,
+    "others": 1,
+    "loss_shuffled": 1,
+    "gap_shuffled": 1,
+    "gap2_shuffled": 1,
+    "loss_none": 1,
+    "gap_none": 1,
+    "gap2_none": 1,
+}
 
 
 class HeadAnswers(NamedTuple):
@@ -154,12 +175,14 @@ class Insight:
             self._sums[name] = self._sums[name] + summed if name in self._sums else summed
 
     def share(self, ranks: Ranks) -> None:
-        """Add the sums of all processes; the first time that the host waits for them."""
-        if not self._sums:
-            return
-        flat = ranks.sum(torch.cat([values.reshape(-1) for values in self._sums.values()])).double().cpu().numpy()
-        for name, values in self._sums.items():
-            self._kept[name], flat = flat[: values.numel()], flat[values.numel() :]
+        """Add the sums of all processes; the first time that the host waits for them.
+
+        Every process gives a number for each of SUMS, one without a window zeros: the others would wait for it otherwise.
+        """
+        kind = torch.float32 if ranks.device.type == "mps" else torch.float64
+        own = [self._sums.get(name, torch.zeros(size, dtype=kind, device=ranks.device)) for name, size in SUMS.items()]
+        flat = ranks.sum(torch.cat([values.reshape(-1) for values in own])).double().cpu().numpy()
+        self._kept = dict(zip(SUMS, np.split(flat, np.cumsum(list(SUMS.values()))[:-1])))
         self._sums = {}
 
     # ---- reading ----
@@ -176,7 +199,7 @@ class Insight:
         if scores:
             found["f1_mean"] = sum(scores.values()) / len(scores)
         found.update({f"f1/{name}": score for name, score in scores.items()})
-        for name, count in (("shuffled", sums.get("others", 0.0)), ("none", sums.get("windows", 0.0))):
+        for name, count in (("shuffled", sums["others"]), ("none", sums["windows"])):
             if not count:
                 continue
             mean = sums[f"gap_{name}"] / count
