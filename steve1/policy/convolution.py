@@ -15,6 +15,10 @@ EPSILON = 1e-5
 LANES = 16  # float32 numbers in the widest vector registers
 # convolution and ReLU in one pass, where this build of torch has it
 FUSED_RELU = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+# and the precisions that it takes on this processor: bfloat16 wants AVX-512 or its like
+FUSED_DTYPES = {torch.float32} if FUSED_RELU else set()
+if FUSED_RELU and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    FUSED_DTYPES.add(torch.bfloat16)
 
 
 def working_dtype(x: Tensor) -> torch.dtype:
@@ -47,8 +51,7 @@ def norm_conv_relu(x: Tensor, gain: Tensor, shift: Tensor, weight: Tensor) -> Te
     """relu(conv3x3(frame_norm(x))): (N, C_in, h, w) → (N, C_out, h, w)."""
     normal = frame_norm(x, gain, shift)
     dtype = working_dtype(normal)
-    lean = FUSED_RELU and x.device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
-    if torch.is_grad_enabled() or not lean:
+    if torch.is_grad_enabled() or x.device.type != "cpu" or dtype not in FUSED_DTYPES:
         return F.relu_(F.conv2d(normal, weight, padding=1))
     ones = [1, 1]
     # also because the general entry would choose a slow path for a single small frame

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.nn import functional as F
 
+from steve1.core.paths import ROOT
+from steve1.policy import convolution
 from steve1.policy.convolution import conv_pool_relu, frame_norm, norm_conv_relu
 
 LAST = torch.channels_last
@@ -53,8 +59,11 @@ def test_pool_of_any_size(size: tuple[int, int]) -> None:
         assert torch.allclose(conv_pool_relu(x, weight, None), plain, atol=1e-5)
 
 
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("channels", [8, 16])
-def test_autocast_keeps_the_low_precision(channels: int) -> None:
+def test_autocast_keeps_the_low_precision(channels: int, fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not fused:  # as on a processor whose oneDNN has no bfloat16
+        monkeypatch.setattr(convolution, "FUSED_DTYPES", {torch.float32})
     x, gain, shift, weight = draw(2, channels, 8, 8), draw(channels), draw(channels), draw(channels, channels, 3, 3)
     exact = norm_conv_relu(x, gain, shift, weight)
     with torch.autocast("cpu", torch.bfloat16):
@@ -65,3 +74,18 @@ def test_autocast_keeps_the_low_precision(channels: int) -> None:
     scale = float(exact.abs().max())
     assert float((lean.float() - exact).abs().max()) < 0.03 * scale
     assert float((still.float() - lean.float()).abs().max()) < 0.03 * scale
+
+
+def test_bfloat16_on_a_processor_without_it() -> None:
+    """torch refuses the fused convolution there; these variables make such a processor of a newer one."""
+    code = (
+        "import torch\n"
+        "from steve1.policy.convolution import norm_conv_relu\n"
+        "x, weight = torch.randn(1, 8, 8, 8), torch.randn(8, 8, 3, 3)\n"
+        "with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):\n"
+        "    y = norm_conv_relu(x.bfloat16(), torch.ones(8), torch.zeros(8), weight)\n"
+        "assert y.dtype == torch.bfloat16 and y.isfinite().all()\n"
+    )
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
