@@ -150,7 +150,7 @@ def test_head_loss_equals_the_plain_way(rows: int) -> None:
     ours = head_loss(head, latent, target, weight)
     assert float(ours.loss.detach()) == pytest.approx(float(plain.detach()), rel=1e-5)
     for got, gradient in zip(torch.autograd.grad(3 * ours.loss, [latent, *head.parameters()]), wanted, strict=True):
-        assert float((got - 3 * gradient).abs().max()) < 1e-5 * float(3 * gradient.abs().max()) + 1e-6
+        assert float((got - 3 * gradient).abs().max()) < 1e-4 * float(3 * gradient.abs().max()) + 1e-6
 
 
 def test_a_policy_from_nothing_starts_nearly_uniform_and_learns(inputs: Inputs) -> None:

@@ -48,7 +48,7 @@ def test_the_same_prompt_and_seed_give_the_same_goal(mineclip: MineCLIP, prior: 
 
 def test_it_is_what_the_prior_gives_for_the_text(mineclip: MineCLIP, prior: Prior) -> None:
     goals = prior.goal(mineclip.encode_text(["swim", "dig a hole"]), seed=3).numpy()
-    assert np.allclose(text_goal("dig a hole", mineclip, prior, seed=3), goals[1], atol=1e-6)
+    assert np.allclose(text_goal("dig a hole", mineclip, prior, seed=3), goals[1], atol=1e-5)
     middle = text_goal("swim", mineclip, prior, seed=3, deterministic=True)
     assert np.array_equal(middle, text_goal("swim", mineclip, prior, seed=4, deterministic=True, n_samples=8))
 

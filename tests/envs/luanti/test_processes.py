@@ -115,7 +115,7 @@ def test_a_hang_ends_after_the_limit(process: GameProcess) -> None:
     with pytest.raises(GameDied, match="does not run") as fault:
         for _ in range(5):
             process.go()
-    assert 0.8 < time.monotonic() - begun < 6
+    assert 0.8 < time.monotonic() - begun < 30
     assert "no answer within 1 s" in str(fault.value)
     assert "X server: alive" in str(fault.value)
     assert "threads: main S" in str(fault.value), "where it hangs is told before it is ended"

@@ -206,7 +206,7 @@ def test_a_worker_is_marked_and_has_its_own_session() -> None:
     with pytest.raises(GameDied, match="closed"):
         env.step({"forward": 1})
     env.close()
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.e2e
