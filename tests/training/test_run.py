@@ -212,7 +212,7 @@ def test_a_damaged_episode_ends_the_training_with_its_message(settings: Make, tm
     names += ("batch_size", "T", "trunc_t", "total_frames", "warmup_frames", "device", "precision")
     words = [word for name in names for word in (f"--{name}", str(getattr(chosen, name)))]
     child = subprocess.Popen(
-        [sys.executable, "-m", "steve1.commands.train", *words, "--num_workers", str(workers)],
+        [sys.executable, "-m", "steve1.commands.train.train", *words, "--num_workers", str(workers)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:
