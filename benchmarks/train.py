@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmarks.load import make_dataset
 from benchmarks.policy import TINY, make_batch
 from steve1.core.errors import UserError
-from steve1.data.episodes.episode import find_episodes
+from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.loading.sampling import ListEntry
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, PolicyConfig, PolicyState, read_model
@@ -252,7 +252,7 @@ def _random_features(cache: FeatureCache, dataset: WindowDataset) -> None:
     cache.folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     for path in dataset.paths:
-        frames = len(dataset.open_episode(str(path)))
+        frames = len(Episode(path))
         np.save(cache.file_of(path), random.standard_normal((frames, cache.size)).clip(0).astype(cache.dtype))
     cache.serve(dataset)
 

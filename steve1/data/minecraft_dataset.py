@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
-from steve1.core.frames import AGENT_SIZE
 from steve1.data.episodes.episode import Episode
+from steve1.data.loading.frame_source import PIXELS, FrameSource
 from steve1.data.loading.goals import GoalSwitch, hindsight_goals
 
 Chunk = dict[str, Any]
@@ -29,6 +29,7 @@ def get_episode_chunk(
     p_uncond: float,
     rng: np.random.Generator | np.random.RandomState,
     goal_switch: GoalSwitch = "exact",
+    source: FrameSource = PIXELS,
     out: Chunk | None = None,
 ) -> Chunk:
     """Frames start..stop-1 with hindsight goals chosen over the whole episode.
@@ -42,6 +43,7 @@ def get_episode_chunk(
         p_uncond: probability that the whole chunk's goal is zero.
         rng: numpy Generator or RandomState.
         goal_switch: see `hindsight_goals`.
+        source: of the frames; its key stands in place of "frames".
         out: arrays to fill (keys as returned), new ones otherwise.
 
     Returns:
@@ -49,7 +51,7 @@ def get_episode_chunk(
     """
     embeds = episode.goals
     goal_frame = hindsight_goals(len(episode), min_btwn_goals, max_btwn_goals, rng, goal_switch)[start:stop]
-    found = _chunk(episode, start, stop, embeds.shape[1], out)
+    found = _chunk(episode, start, stop, embeds.shape[1], source, out)
     if rng.random() < p_uncond:
         found["goal_frame"][:] = -1
         found["goals"][:] = 0.0
@@ -62,7 +64,13 @@ def get_episode_chunk(
 
 
 def get_episode_chunk_fixed_prompt(
-    episode: Episode, start: int, stop: int, goal: NDArray[np.floating[Any]], *, out: Chunk | None = None
+    episode: Episode,
+    start: int,
+    stop: int,
+    goal: NDArray[np.floating[Any]],
+    *,
+    source: FrameSource = PIXELS,
+    out: Chunk | None = None,
 ) -> Chunk:
     """Frames start..stop-1, every one with the same goal and none from the future.
 
@@ -70,6 +78,7 @@ def get_episode_chunk_fixed_prompt(
         episode: needs no goal embeddings.
         start, stop: frames.
         goal: float (E,), such as the prior's goal for "build a wooden house".
+        source: of the frames; its key stands in place of "frames".
         out: arrays to fill.
 
     Returns:
@@ -80,26 +89,26 @@ def get_episode_chunk_fixed_prompt(
         raise UserError(
             "The fixed goal is not finite.", got=f"{int((~np.isfinite(vector)).sum())} of {len(vector)} numbers"
         )
-    found = _chunk(episode, start, stop, len(vector), out)
+    found = _chunk(episode, start, stop, len(vector), source, out)
     found["goal_frame"][:] = -1
     found["goals"][:] = vector
     return found
 
 
-def _chunk(episode: Episode, start: int, stop: int, embed_dim: int, out: Chunk | None) -> Chunk:
+def _chunk(episode: Episode, start: int, stop: int, embed_dim: int, source: FrameSource, out: Chunk | None) -> Chunk:
     """Everything but the goals."""
-    found: Chunk = empty_chunk(stop - start, embed_dim=embed_dim) if out is None else out
-    episode.frames(start, stop, out=found["frames"])
+    found: Chunk = empty_chunk(stop - start, embed_dim=embed_dim, source=source) if out is None else out
+    source.read(episode, start, stop, found[source.key])
     found["buttons"][:], found["camera"][:] = episode.tokens(start, stop)
     found["first"][:] = False
     found["first"][0] = True
     return found
 
 
-def empty_chunk(*shape: int, embed_dim: int, frames: NDArray[Any] | None = None) -> Chunk:
-    """Arrays of a chunk to be filled, `shape` being (T,) or (B, T); `frames` (*shape, 128, 128, 3) is used where given."""
+def empty_chunk(*shape: int, embed_dim: int, source: FrameSource = PIXELS, frames: NDArray[Any] | None = None) -> Chunk:
+    """Arrays of a chunk to be filled, `shape` being (T,) or (B, T); `frames` (*shape, *source.shape) is used where given."""
     return {
-        "frames": np.empty((*shape, *AGENT_SIZE, 3), np.uint8) if frames is None else frames,
+        source.key: np.empty((*shape, *source.shape), source.dtype) if frames is None else frames,
         "goals": np.empty((*shape, embed_dim), np.float32),
         "first": np.empty(shape, np.bool_),
         "buttons": np.empty(shape, np.int64),

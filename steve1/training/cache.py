@@ -48,22 +48,6 @@ class Need:
     bytes: int
 
 
-class FeatureEpisode(Episode):
-    """An episode whose `frames` are rows of the cache, float (T, 256); everything else as in the episode itself."""
-
-    def __init__(self, path: str, features: Path) -> None:
-        super().__init__(path)
-        self._features: NDArray[Any] = np.load(features, mmap_mode="r", allow_pickle=False)
-
-    def frames(self, start: int = 0, stop: int | None = None, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Rows start..stop-1 of the cache, (T, 256) in its dtype; written into `out` where given."""
-        start, stop = self._range(start, stop)
-        if out is None:
-            return np.array(self._features[start:stop])
-        out[...] = self._features[start:stop]
-        return out
-
-
 class FeatureCache:
     """The features of one CNN in one precision.
 
@@ -205,30 +189,40 @@ class FeatureCache:
         missing = [path for path, file in files.items() if not file.is_file()]
         if missing:
             raise UserError("These episodes' features have not been computed.", where=self.folder, got=missing[0])
-        dataset.frame_shape, dataset.frame_dtype = (self.size,), self.dtype.type
-        dataset.open_episode = FeatureReader(files)
+        dataset.frame_source = CachedFeatures(files, self.size, self.dtype)
 
 
-class FeatureReader:
-    """Opens episodes with their cached features; keeps the last few open. Goes to worker processes as a table of names."""
+class CachedFeatures:
+    """A dataset's frame source: rows of the cache in the pixels' place; keeps the last few arrays open.
 
-    def __init__(self, files: dict[str, Path]) -> None:
-        self._files = files
+    Args:
+        files: episode → array.
+        size: numbers of a frame.
+        dtype: of the numbers.
+    """
+
+    key = "frames"
+
+    def __init__(self, files: dict[str, Path], size: int, dtype: np.dtype[Any]) -> None:
+        self._files, self.shape, self.dtype = files, (size,), dtype
 
     @cached_property
-    def _open(self) -> OrderedDict[str, FeatureEpisode]:
+    def _open(self) -> OrderedDict[str, NDArray[Any]]:
         return OrderedDict()
 
-    def __call__(self, path: str) -> FeatureEpisode:
+    def read(self, episode: Episode, start: int, stop: int, out: NDArray[Any]) -> None:
+        """Rows start..stop-1 of the episode's array into `out`."""
+        path = str(episode.path)
         if path not in self._open:
-            self._open[path] = FeatureEpisode(path, self._files[path])
+            self._open[path] = np.load(self._files[path], mmap_mode="r", allow_pickle=False)
             if len(self._open) > _OPEN:
                 self._open.popitem(last=False)
         self._open.move_to_end(path)
-        return self._open[path]
+        out[...] = self._open[path][start:stop]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_files": self._files}
+        # Worker processes map the arrays themselves.
+        return {key: value for key, value in self.__dict__.items() if key != "_open"}
 
 
 def cnn_hash(policy: GoalPolicy) -> str:

@@ -62,17 +62,16 @@ class BatchSource:
         import torch
         import torch.utils.data as torch_data
 
-        shape = (self._batch_size, self._dataset.T, *self._dataset.frame_shape)
+        source = self._dataset.frame_source
+        shape = (self._batch_size, self._dataset.T, *source.shape)
         shared = None
-        pixels = self._dataset.frame_dtype is np.uint8
-        if pixels and torch_data.get_worker_info() is not None:
+        if torch_data.get_worker_info() is not None:
             # Decoded straight into the memory that the training process will read: nothing large is copied on the way.
-            shared = _shared(shape)
-        if pixels:
-            frames = self._frames.take(shape) if shared is None else shared.numpy()
-        else:
-            frames = np.empty(shape, self._dataset.frame_dtype)  # small: copied on the way like the rest
-        arrays = empty_chunk(self._batch_size, self._dataset.T, embed_dim=self._dataset.embed_dim, frames=frames)
+            shared = _shared(shape, source.dtype)
+        frames = self._frames.take(shape, source.dtype) if shared is None else shared.numpy()
+        arrays = empty_chunk(
+            self._batch_size, self._dataset.T, embed_dim=self._dataset.embed_dim, source=source, frames=frames
+        )
         batch: Batch = {"episode": [], "start": [], "window": [], "epoch": []}
         for row, (epoch, index) in enumerate(self.places(number)):
             window = self._dataset.window(epoch, index, out={key: array[row] for key, array in arrays.items()})
@@ -81,15 +80,16 @@ class BatchSource:
             batch["window"].append(index)
             batch["epoch"].append(epoch)
         tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
-        return (tensors if shared is None else tensors | {"frames": shared}) | batch
+        return (tensors if shared is None else tensors | {source.key: shared}) | batch
 
 
-def _shared(shape: tuple[int, ...]) -> Any:
-    """An uninitialised uint8 tensor in shared memory."""
+def _shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """An uninitialised tensor in shared memory."""
     import torch
 
-    storage = torch.UntypedStorage._new_shared(math.prod(shape), device="cpu")
-    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)  # type: ignore[call-overload]
+    kind = torch.from_numpy(np.empty(0, dtype)).dtype
+    storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize, device="cpu")
+    return torch.empty(0, dtype=kind).set_(storage).view(shape)  # type: ignore[call-overload]
 
 
 class _Recycled:
@@ -98,15 +98,15 @@ class _Recycled:
     _KEPT = 4
 
     def __init__(self) -> None:
-        self._arrays: list[NDArray[np.uint8]] = []
+        self._arrays: list[NDArray[Any]] = []
 
-    def take(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """An uninitialised uint8 array; a tensor made of it, or any view of that, keeps it from being handed out again."""
+    def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """An uninitialised array; a tensor made of it, or any view of that, keeps it from being handed out again."""
         for number in range(len(self._arrays)):
             # Two references: this list's, and the one that getrefcount itself holds.
             if sys.getrefcount(self._arrays[number]) == 2 and self._arrays[number].shape == shape:
                 return self._arrays[number]
-        fresh = np.empty(shape, np.uint8)
+        fresh = np.empty(shape, dtype)
         self._arrays = [*self._arrays[-self._KEPT + 1 :], fresh]
         return fresh
 
@@ -125,7 +125,7 @@ _SHARED_MEMORY = Path("/dev/shm")
 
 
 def _bytes_of_a_frame(dataset: WindowDataset) -> int:
-    return math.prod(dataset.frame_shape) * np.dtype(dataset.frame_dtype).itemsize
+    return math.prod(dataset.frame_source.shape) * dataset.frame_source.dtype.itemsize
 
 
 def _shared_memory_holds(need: int) -> bool:

@@ -7,7 +7,7 @@ order, in any process, after any restart.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
-from steve1.core.frames import AGENT_SIZE
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.layouts import FIRST_GOAL, GOAL_FRAMES
 from steve1.data.loading.batches import batches
+from steve1.data.loading.frame_source import PIXELS, FrameSource
 from steve1.data.loading.goals import GoalSwitch, check_gaps
 from steve1.data.loading.sampling import ListEntry
 from steve1.data.minecraft_dataset import empty_chunk, get_episode_chunk, get_episode_chunk_fixed_prompt
@@ -89,10 +89,8 @@ class WindowDataset:
         self.p_uncond, self.first_frame, self.fixed_goal = 0.0 if fixed else p_uncond, first_frame, fixed_goal
         self._check_settings()
         self.embed_dim = 0
-        # What a window holds for each frame, and who reads it; a cache of image features takes the pixels' place here.
-        self.frame_shape: tuple[int, ...] = (*AGENT_SIZE, 3)
-        self.frame_dtype: type[np.generic] = np.uint8
-        self.open_episode: Callable[[str], Episode] = _episode
+        #: where the frames of a window come from; may be replaced, such as by a cache of image features
+        self.frame_source: FrameSource = PIXELS
         _episode.cache_clear()  # episodes may have been embedded anew since they were opened
         paths: list[Path] = []
         lengths: list[int] = []
@@ -230,27 +228,23 @@ class WindowDataset:
             out: arrays to fill in place of new ones, as `empty_chunk` makes them.
 
         Returns:
-            frames u8 (T,128,128,3) (or what `open_episode`'s episodes give: `frame_shape`, `frame_dtype`), goals f32 (T,E),
-            first bool (T,), buttons i64 (T,), camera i64 (T,), goal_frame i64 (T,) (-1 and a zero goal where unconditional), episode str, start int.
+            frames u8 (T,128,128,3) (or what `frame_source` reads, under its key), goals f32 (T,E), first bool (T,),
+            buttons i64 (T,), camera i64 (T,), goal_frame i64 (T,) (-1 and a zero goal where unconditional), episode str, start int.
         """
         number, start = self.start_of(epoch, index)
         path = self.paths[number]
-        episode = self.open_episode(str(path))
-        found = (
-            empty_chunk(
-                self.T, embed_dim=self.embed_dim, frames=np.empty((self.T, *self.frame_shape), self.frame_dtype)
-            )
-            if out is None
-            else out
-        )
+        episode = _episode(str(path))
+        found = empty_chunk(self.T, embed_dim=self.embed_dim, source=self.frame_source) if out is None else out
         if self.fixed_goal is not None:
-            get_episode_chunk_fixed_prompt(episode, start, start + self.T, self.fixed_goal, out=found)
+            get_episode_chunk_fixed_prompt(
+                episode, start, start + self.T, self.fixed_goal, source=self.frame_source, out=found
+            )
         else:
             rng = generator(self.seed, "goals", "fixed" if self.fixed else epoch, index)
             get_episode_chunk(
                 episode, start, start + self.T,
                 min_btwn_goals=self.min_btwn_goals, max_btwn_goals=self.max_btwn_goals, p_uncond=self.p_uncond,
-                rng=rng, goal_switch=self.goal_switch, out=found,
+                rng=rng, goal_switch=self.goal_switch, source=self.frame_source, out=found,
             )  # fmt: skip
         found["episode"], found["start"] = str(path), start
         return found
