@@ -204,7 +204,9 @@ class CachedFeatures:
     key = "frames"
 
     def __init__(self, files: dict[str, Path], size: int, dtype: np.dtype[Any]) -> None:
-        self._files, self.shape, self.dtype = files, (size,), dtype
+        self._files = files
+        self.shape: tuple[int, ...] = (size,)
+        self.dtype = dtype
 
     @cached_property
     def _open(self) -> OrderedDict[str, NDArray[Any]]:
