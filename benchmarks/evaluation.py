@@ -52,11 +52,11 @@ def measure(episodes: int = 6, workers: Sequence[int] = (1, 2), policy: str = MI
     return found
 
 
-def run(contestant: str, workers: int, episodes: int, rate: float, injected: Mapping[str, Any]) -> dict[str, Any]:
+def run(policy: str, workers: int, episodes: int, rate: float, injected: Mapping[str, Any]) -> dict[str, Any]:
     """One evaluation's figures, as `measure` describes them; `rate`: steps/s of the game alone."""
     with tempfile.TemporaryDirectory() as folder:
         settings = EvaluationSettings(
-            contestants=(contestant,),
+            weights=(policy,),
             tasks=(TASK,),
             episodes=episodes * workers,
             workers=workers,

@@ -43,26 +43,20 @@ def main(args: Args) -> None:
     """Load, analyse, write, print the table."""
     from research.prior_analysis import analyse, prepare, render, write_analysis
     from steve1.evaluation.demonstrations import read_demonstrations
-    from steve1.evaluation.policies import load_clip, load_family_prior, parse_contestants
+    from steve1.evaluation.policies import load_clip, load_family_prior, parse_policies
     from steve1.evaluation.runner.campaign import slug
     from steve1.evaluation.tasks.suite import load_suite
 
     paths = {"mineclip": args.mineclip_weights, "prior": args.prior_weights}
-    contestant = parse_contestants(
-        [args.weights], **{name: str(resolve(path)) for name, path in paths.items() if path}
-    )[0]
-    suite = load_suite(args.suite or contestant.metadata.env)
+    spec = parse_policies([args.weights], **{name: str(resolve(path)) for name, path in paths.items() if path})[0]
+    suite = load_suite(args.suite or spec.metadata.env)
     prompts = [(task.name, task.player, task.prompts["en"]) for task in suite.select(args.tasks)]
     prompts += [(prompt, "", prompt) for prompt in args.prompts]
-    mineclip = load_clip(contestant.metadata)
+    mineclip = load_clip(spec.metadata)
     shown = read_demonstrations(args.dataset_dir, width=mineclip.embed_dim) if args.dataset_dir else []
-    material = prepare(
-        prompts, mineclip, load_family_prior(contestant.metadata), shown, samples=args.samples, seed=args.seed
-    )
+    material = prepare(prompts, mineclip, load_family_prior(spec.metadata), shown, samples=args.samples, seed=args.seed)
     folder = (
-        Path(args.output_dir).expanduser()
-        if args.output_dir
-        else ROOT / "data" / "prior_analyses" / slug(contestant.name)
+        Path(args.output_dir).expanduser() if args.output_dir else ROOT / "data" / "prior_analyses" / slug(spec.name)
     )
     written = write_analysis(material, folder, seed=args.seed)
     print(render(analyse(material)).split("\n\n![")[0])

@@ -13,8 +13,8 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, write_json
-from steve1.evaluation.evaluate import make_plan, means_of
-from steve1.evaluation.policies import NO_GOAL, Contestant
+from steve1.evaluation.evaluate import executor_config, make_plan
+from steve1.evaluation.policies import NO_GOAL, PolicySpec
 from steve1.evaluation.report.report import cell_text, markdown_table, p_text
 from steve1.evaluation.runner.campaign import Plan, Row, play_all, slug
 from steve1.evaluation.settings import EvaluationSettings
@@ -28,11 +28,11 @@ def matrix_plan(settings: EvaluationSettings, extra_prompts: Sequence[str] = (),
         UserError: not exactly one weights file.
     """
     plan = make_plan(settings, "prompt_matrices")
-    if len(plan.contestants) != 1 or not plan.contestants[0].needs_goal:
-        raise UserError("A prompt matrix is of one weights file.", got=", ".join(settings.contestants))
+    if len(plan.policies) != 1 or not plan.policies[0].needs_goal:
+        raise UserError("A prompt matrix is of one weights file.", got=", ".join(settings.weights))
     rows = [*plan.rows, *(Row(slug(prompt), prompt) for prompt in extra_prompts), Row(NO_GOAL, NO_GOAL)]
-    contestants = [*plan.contestants, *([Contestant("random", "random")] if random_row else [])]
-    return dataclasses.replace(plan, rows=rows, contestants=contestants, crossed=True)
+    policies = [*plan.policies, *([PolicySpec("random", "random")] if random_row else [])]
+    return dataclasses.replace(plan, rows=rows, policies=policies, crossed=True)
 
 
 def prompt_matrix(
@@ -44,13 +44,13 @@ def prompt_matrix(
         the matrix (see `summary.matrix`), its plan, and the files' paths.
     """
     plan = matrix_plan(settings, extra_prompts, random_row)
-    lines = play_all(plan, means_of(settings), **injected)
-    found = matrix(lines, plan.contestants[0].name, [row.name for row in plan.rows], [task.name for task in plan.tasks])
+    lines = play_all(plan, executor_config(settings), **injected)
+    found = matrix(lines, plan.policies[0].name, [row.name for row in plan.rows], [task.name for task in plan.tasks])
     paths = {kind: plan.folder / f"matrix.{kind}" for kind in ("json", "md", "png")}
     write_json(paths["json"], {"settings": plan.settings(), **found})
     with atomic_file(paths["md"], "w") as handle:
         handle.write(render(found, plan))
-    heat_map(found, f"{plan.contestants[0].name}: success by prompt", paths["png"])
+    heat_map(found, f"{plan.policies[0].name}: success by prompt", paths["png"])
     return found, plan, paths
 
 
@@ -75,11 +75,11 @@ def render(found: Mapping[str, Any], plan: Plan) -> str:
     for task, test in found["tests"].items():
         own, other = (f"{test[f'{who}_successes']}/{test[f'{who}_episodes']}" for who in ("own", "other"))
         tests.append([task, own, other, p_text(test["p_fisher"]), "yes" if test["p_fisher"] < 0.05 else "no"])
-    facts = plan.contestants[0].facts()
+    facts = plan.policies[0].facts()
     return (
         "\n\n".join(
             [
-                f"# Prompt matrix: {plan.contestants[0].name}",
+                f"# Prompt matrix: {plan.policies[0].name}",
                 "Asked for (row), success of each task (column): successes of episodes with Wilson's 95 % interval. "
                 "All rows have the same seeds and start states.",
                 markdown_table(["asked for", *tasks], body),

@@ -74,7 +74,7 @@ def page(args: Args) -> str:
     """
     logs = {kind: log_lines(args.name + kind) for kind in ("", "_goal")}
     lines = [*logs[""], *logs["_goal"]]
-    base = next((str(each) for kind in logs for each in contestants(args.name + kind)), "")
+    base = next((str(each) for kind in logs for each in policies(args.name + kind)), "")
     if not lines:
         raise UserError(
             "No episode of this measurement has been played.",
@@ -109,7 +109,7 @@ def log_lines(name: str) -> list[Line]:
     return list(EpisodeLog(folder, read_json(folder / "settings.json")).lines.values())
 
 
-def contestants(name: str) -> list[str]:
+def policies(name: str) -> list[str]:
     """Names of those who played; the first is the base."""
     path = ROOT / "data/evaluations" / name / "settings.json"
     return [facts["name"] for facts in read_json(path)["contestants"]] if path.is_file() else []

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from steve1.core.errors import UserError
 from steve1.core.pickles import load_restricted
 from steve1.evaluation.demonstrations import read_demonstrations, typical
-from steve1.evaluation.policies import Bench, Contestant
+from steve1.evaluation.policies import PolicyCache, PolicySpec
 from steve1.evaluation.tasks.suite import Suite
 from steve1.rollout.play import play
 from steve1.rollout.supervise import SupervisedEnv
@@ -132,8 +132,8 @@ def films_to_make(
 
 def make_film(
     film: Film,
-    contestant: Contestant,
-    bench: Bench,
+    spec: PolicySpec,
+    cache: PolicyCache,
     game: SupervisedEnv,
     start: Mapping[str, Any],
     options: Mapping[str, Any],
@@ -141,16 +141,14 @@ def make_film(
     seed: int,
 ) -> Trace:
     """Play and film one prompt; the trace lies beside the video."""
-    player = dataclasses.replace(
-        contestant, metadata=dataclasses.replace(contestant.metadata, cond_scale=film.cond_scale)
-    )
-    bench.prepare(player, film.goal)
+    player = dataclasses.replace(spec, metadata=dataclasses.replace(spec.metadata, cond_scale=film.cond_scale))
+    cache.prepare(player, film.goal)
     caption = film.prompt.prompt if film.kind == "Text" else f"{film.prompt.name} (visual prompt)"
 
     def episode(env: Any) -> Trace:
-        actor = bench.actor(player, film.goal, seed)
+        actor = cache.actor(player, film.goal, seed)
         facts = {"prompt": caption, "kind": film.kind, "cond_scale": film.cond_scale}
-        with EpisodeVideo(film.path, caption, steps, title=contestant.name) as video:
+        with EpisodeVideo(film.path, caption, steps, title=spec.name) as video:
             return play(
                 actor, env, steps, seed=seed, start=start, options=options, on_frame=video.on_frame, metadata=facts
             )

@@ -61,7 +61,7 @@ def main(args: Args) -> None:
     from steve1.commands.play.play import playable
     from steve1.core.processes import limit_threads
     from steve1.core.seeds import integer
-    from steve1.evaluation.policies import Bench, environment_threads, parse_contestants
+    from steve1.evaluation.policies import PolicyCache, environment_threads, parse_policies
     from steve1.evaluation.runner.campaign import slug
     from steve1.evaluation.runner.episodes import starts_for
     from steve1.evaluation.tasks.suite import load_suite
@@ -69,25 +69,25 @@ def main(args: Args) -> None:
 
     chosen, kinds = _chosen(args), [kind.lower() for kind in args.kinds]
     files = {"model": args.in_model, "mineclip": args.mineclip_weights, "prior": args.prior_weights}
-    contestant = parse_contestants([args.in_weights], cond_scale=args.text_cond_scale, **files)[0]
-    env_name = playable(args.env or contestant.metadata.env)
+    spec = parse_policies([args.in_weights], cond_scale=args.text_cond_scale, **files)[0]
+    env_name = playable(args.env or spec.metadata.env)
     suite = load_suite(env_name)
-    folder = resolve(args.save_dirpath) / slug(contestant.name)
+    folder = resolve(args.save_dirpath) / slug(spec.name)
     limit_threads(environment_threads(1))
-    goals = _goals(args, contestant, chosen, kinds, suite)
-    scale = contestant.metadata.cond_scale
+    goals = _goals(args, spec, chosen, kinds, suite)
+    scale = spec.metadata.cond_scale
     visual_scale = scale if args.visual_cond_scale is None else args.visual_cond_scale
     films = films_to_make(chosen, goals["text"], goals["visual"], (scale, visual_scale), folder)
     missing = [film for film in films if args.overwrite or not film.path.exists()]
     print(f"{len(films)} videos in {display(folder)}: {len(films) - len(missing)} exist, {len(missing)} to make")
-    bench = Bench(device=args.device)
+    cache = PolicyCache(device=args.device)
     with SupervisedEnv(lambda: _open(env_name)) as game:
         for number, film in enumerate(missing, start=1):
             starts = starts_for(env_name, film.prompt.biome, "eval")
             task = suite.tasks.get(film.prompt.task)
             options: dict[str, Any] = {**(task.reset_options() if task else {}), "biome": film.prompt.biome}
             start = starts[integer(args.seed, film.prompt.name) % len(starts)]
-            trace = make_film(film, contestant, bench, game, start, options, args.gameplay_length, args.seed)
+            trace = make_film(film, spec, cache, game, start, options, args.gameplay_length, args.seed)
             verdict = (
                 f", {task.measure_name}: {task.judge(trace)[1]:.1f}" if task and task.biome == film.prompt.biome else ""
             )
@@ -115,16 +115,16 @@ def _chosen(args: Args) -> list[Any]:
     return [prompt for prompt in known if "all" in args.prompts or prompt.name in args.prompts]
 
 
-def _goals(args: Args, contestant: Any, chosen: list[Any], kinds: list[str], suite: Any) -> dict[str, dict[str, Any]]:
+def _goals(args: Args, spec: Any, chosen: list[Any], kinds: list[str], suite: Any) -> dict[str, dict[str, Any]]:
     """{"text": {name: goal}, "visual": {name: goal}}; MineCLIP and the prior are loaded once, and let go of."""
     from research.paper import demonstrated_goals, published_goals
     from steve1.evaluation.policies import prompt_goals
     from steve1.policy import read_model
 
     found: dict[str, dict[str, Any]] = {"text": {}, "visual": {}}
-    size = read_model(resolve(contestant.metadata.model)).mineclip_embed_dim
+    size = read_model(resolve(spec.metadata.model)).mineclip_embed_dim
     if "text" in kinds:
-        goals = prompt_goals(contestant.metadata, [prompt.prompt for prompt in chosen], seed=args.seed)
+        goals = prompt_goals(spec.metadata, [prompt.prompt for prompt in chosen], seed=args.seed)
         found["text"] = {prompt.name: goals[prompt.prompt] for prompt in chosen}
     if "visual" not in kinds:
         return found

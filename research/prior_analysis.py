@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, write_json
 from steve1.core.seeds import generator
-from steve1.evaluation.demonstrations import Shown, typical, unit
+from steve1.evaluation.demonstrations import VisualPrompt, typical, unit
 
 Rows = NDArray[np.float32]
 
@@ -39,14 +39,14 @@ class Material:
     prompts: tuple[str, ...]
     text: Rows
     samples: NDArray[np.float32]
-    shown: tuple[Shown, ...]
+    shown: tuple[VisualPrompt, ...]
 
 
 def prepare(
     prompts: Sequence[tuple[str, str, str]],
     mineclip: Any,
     prior: Any,
-    shown: Sequence[Shown],
+    shown: Sequence[VisualPrompt],
     *,
     samples: int = 32,
     seed: int = 0,
@@ -74,16 +74,16 @@ def prepare(
     return Material(tuple(names), tuple(behaviours), tuple(texts), text, drawn, tuple(shown))
 
 
-def by_behaviour(material: Material) -> dict[str, list[Shown]]:
+def by_behaviour(material: Material) -> dict[str, list[VisualPrompt]]:
     """Demonstrations by behaviour, in order of name."""
-    found: dict[str, list[Shown]] = {}
+    found: dict[str, list[VisualPrompt]] = {}
     for each in sorted(material.shown, key=lambda shown: shown.behaviour):
         if len(each.goals):
             found.setdefault(each.behaviour, []).append(each)
     return found
 
 
-def mean_cosines(rows: Rows, groups: Mapping[str, Sequence[Shown]]) -> NDArray[np.float64]:
+def mean_cosines(rows: Rows, groups: Mapping[str, Sequence[VisualPrompt]]) -> NDArray[np.float64]:
     """Mean cosine of each row (P, E) with all moments of each group, (P, groups)."""
     # The mean of cosines is the cosine with the mean of unit vectors times its length.
     means = [unit(np.concatenate([each.goals for each in group])).mean(axis=0) for group in groups.values()]
@@ -141,13 +141,13 @@ def _affinities(rows: NDArray[np.float64], perplexity: float) -> NDArray[np.floa
     return (share + share.T) / (2 * len(rows))
 
 
-def thinned(shown: Sequence[Shown], most: int) -> Rows:
+def thinned(shown: Sequence[VisualPrompt], most: int) -> Rows:
     """At most `most` moments, evenly over all."""
     rows = np.concatenate([each.goals for each in shown])
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
 
 
-def nearest(goal: Rows, shown: Sequence[Shown], count: int = 3) -> list[dict[str, Any]]:
+def nearest(goal: Rows, shown: Sequence[VisualPrompt], count: int = 3) -> list[dict[str, Any]]:
     """The demonstrations whose best moment is nearest to `goal` (E,): source, frame, behaviour, cosine; one moment of each."""
     found: list[dict[str, Any]] = []
     for each in shown:

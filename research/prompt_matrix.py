@@ -32,11 +32,11 @@ def main(args: Args) -> None:
     from research.matrix import render
     from steve1.commands.play.play import playable
     from steve1.evaluation import prompt_matrix
-    from steve1.evaluation.policies import guess_family_env, parse_contestants
+    from steve1.evaluation.policies import choose_env, parse_policies
 
-    env = playable(guess_family_env(parse_contestants([args.weights], model=args.in_model), args.env))
+    env = playable(choose_env(parse_policies([args.weights], model=args.in_model), args.env))
     settings = EvaluationSettings(
-        contestants=[args.weights], tasks=args.tasks, similarity=0, **{**args.values(), "env": env}
+        weights=[args.weights], tasks=args.tasks, similarity=0, **{**args.values(), "env": env}
     )
     found, plan, paths = prompt_matrix(settings, args.prompts, args.random_row)
     print("\n" + render(found, plan))

@@ -1,4 +1,4 @@
-"""Two or more contestants on one prompt: a film and a short table.
+"""Two or more policies on one prompt: a film and a short table.
 
 In: settings with one task, the prompt, where the film goes. Out: the evaluation's report, and the film's path.
 """

@@ -18,7 +18,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json, write_json
 from steve1.core.paths import display
 from steve1.core.seeds import integer
-from steve1.evaluation.runner.similarity import Watcher
+from steve1.evaluation.runner.similarity import SimilarityRecorder
 from steve1.evaluation.tasks.suite import Task
 from steve1.rollout.play import play
 from steve1.rollout.supervise import SupervisedEnv
@@ -29,7 +29,7 @@ _EMBEDDED = ("embeds_attn.npy", "embeds_attn.pkl")
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
+class VisualPrompt:
     """A demonstration: `source` for people, `goals` float32 (N, E) without rows that are not numbers, `frames` int (N,), `behaviour`."""
 
     source: str
@@ -38,7 +38,7 @@ class Shown:
     behaviour: str
 
     @classmethod
-    def of(cls, source: str, rows: Embeddings, behaviour: str) -> Shown:
+    def of(cls, source: str, rows: Embeddings, behaviour: str) -> VisualPrompt:
         """From all rows of an episode, of which the first have no embedding."""
         frames = np.flatnonzero(np.isfinite(rows).all(axis=1))
         return cls(source, rows[frames].astype(np.float32), frames, behaviour)
@@ -50,7 +50,7 @@ def unit(rows: Embeddings) -> Embeddings:
     return found
 
 
-def typical(shown: Sequence[Shown]) -> tuple[Embeddings, str]:
+def typical(shown: Sequence[VisualPrompt]) -> tuple[Embeddings, str]:
     """(goal (E,), where it is from): the moment whose direction is nearest to the mean direction of all moments."""
     rows = np.concatenate([each.goals for each in shown])
     places = [f"{each.source}, frame {frame}" for each in shown for frame in each.frames]
@@ -58,7 +58,7 @@ def typical(shown: Sequence[Shown]) -> tuple[Embeddings, str]:
     return rows[nearest], places[nearest]
 
 
-def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: bool = True) -> list[Shown]:
+def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: bool = True) -> list[VisualPrompt]:
     """Embedded episodes below `folders`; those without goals are left out, and if `successful` those that their recorder says failed.
 
     Raises:
@@ -83,7 +83,7 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
                     got=rows.shape[1],
                 )
             found.append(
-                Shown.of(f"{Path(folder).name}/{path.name}", rows, str(episode.metadata.get("behaviour") or ""))
+                VisualPrompt.of(f"{Path(folder).name}/{path.name}", rows, str(episode.metadata.get("behaviour") or ""))
             )
     if not found:
         raise UserError(
@@ -96,7 +96,7 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
 
 def play_demonstrations(
     task: Task, env: SupervisedEnv, stream: Any, starts: Sequence[Mapping[str, Any]], seed: int
-) -> list[Shown]:
+) -> list[VisualPrompt]:
     """Let the task's scripted player show it at start places for demonstrations, until it has succeeded a few times.
 
     Raises:
@@ -111,13 +111,13 @@ def play_demonstrations(
         )
     watch = BEHAVIOURS[task.player].watch if task.player in BEHAVIOURS else None
     options = {**task.reset_options(), **({"watch": dict(watch)} if watch else {})}
-    found: list[Shown] = []
+    found: list[VisualPrompt] = []
     for number in range(_TRIES):
         start = starts[number % len(starts)]
-        watcher = Watcher(stream, {"": np.ones(1, np.float32)})
+        watcher = SimilarityRecorder(stream, {"": np.ones(1, np.float32)})
         once = integer(seed, "demonstration", task.name, number)
 
-        def episode(game: Any, start: Any = start, once: int = once, watcher: Watcher = watcher) -> Any:
+        def episode(game: Any, start: Any = start, once: int = once, watcher: SimilarityRecorder = watcher) -> Any:
             return play(
                 make_player(task.player, once),
                 game,
@@ -130,7 +130,9 @@ def play_demonstrations(
 
         trace = env.episode(episode)
         if task.judge(trace)[0]:
-            found.append(Shown.of(f"{task.player} at {start.get('id', number)}", watcher.embeddings(), task.player))
+            found.append(
+                VisualPrompt.of(f"{task.player} at {start.get('id', number)}", watcher.embeddings(), task.player)
+            )
             if len(found) == _ENOUGH:
                 break
     if not found:
@@ -147,7 +149,7 @@ def shown_goals(
     *,
     demonstrations: Sequence[str] = (),
     width: int = 0,
-    show: Callable[[Task], list[Shown]] | None = None,
+    show: Callable[[Task], list[VisualPrompt]] | None = None,
 ) -> dict[str, Embeddings]:
     """{task name: goal}; kept in `folder` (shown_goals.npz, shown_goals.json), so that a run that goes on uses the same ones.
 

@@ -13,16 +13,24 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, resolve
-from steve1.evaluation.demonstrations import Shown, play_demonstrations, shown_goals
-from steve1.evaluation.policies import Contestant, guess_family_env, load_clip, parse_contestants
+from steve1.evaluation.demonstrations import VisualPrompt, play_demonstrations, shown_goals
+from steve1.evaluation.policies import PolicySpec, choose_env, load_clip, parse_policies
 from steve1.evaluation.report.failures import failures, replay
 from steve1.evaluation.report.report import write_report
 from steve1.evaluation.report.videos import films
-from steve1.evaluation.runner.campaign import Means, Plan, english_goals, make_judge, play_all, slug, task_rows
+from steve1.evaluation.runner.campaign import (
+    ExecutorConfig,
+    Plan,
+    english_goals,
+    make_similarity,
+    play_all,
+    slug,
+    task_rows,
+)
 from steve1.evaluation.runner.episodes import starts_for
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.attribution import attribute, variants
-from steve1.evaluation.statistics.sequential import Decider
+from steve1.evaluation.statistics.sequential import SequentialTest
 from steve1.evaluation.statistics.summary import summarise
 from steve1.evaluation.statistics.tests import looks
 from steve1.evaluation.tasks.suite import Task, load_suite
@@ -35,22 +43,22 @@ class Report:
     summary: dict[str, Any]
     lines: list[dict[str, Any]]
     tasks: list[Task]
-    contestants: list[Contestant]
+    policies: list[PolicySpec]
     folder: Path
     paths: dict[str, Path]
     films: dict[str, str]
 
 
-def run_folder(kind: str, name: str, folder: str, contestants: Sequence[Contestant]) -> Path:
-    """`folder` if given, else data/<kind>/<name or one made from the contestants>."""
+def run_folder(kind: str, name: str, folder: str, policies: Sequence[PolicySpec]) -> Path:
+    """`folder` if given, else data/<kind>/<name or one made from the policies>."""
     if folder:
         return Path(folder).expanduser() if Path(folder).is_absolute() else Path.cwd() / folder
-    return ROOT / "data" / kind / slug(name or "-vs-".join(contestant.name for contestant in contestants))
+    return ROOT / "data" / kind / slug(name or "-vs-".join(spec.name for spec in policies))
 
 
-def means_of(settings: EvaluationSettings) -> Means:
+def executor_config(settings: EvaluationSettings) -> ExecutorConfig:
     """How the settings want jobs to be run."""
-    return Means(settings.workers, settings.timeout_s, settings.max_restarts, settings.batched, settings.ray)
+    return ExecutorConfig(settings.workers, settings.timeout_s, settings.max_restarts, settings.batched, settings.ray)
 
 
 def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
@@ -59,15 +67,15 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
     Raises:
         UserError: missing files, unknown tasks, tasks of another game, no episodes.
     """
-    contestants = parse_contestants(
-        settings.contestants,
+    policies = parse_policies(
+        settings.weights,
         model=settings.in_model,
         mineclip=str(resolve(settings.mineclip_weights)) if settings.mineclip_weights else "",
         prior=str(resolve(settings.prior_weights)) if settings.prior_weights else "",
         cond_scale=settings.cond_scale,
         temperature=settings.temperature,
     )
-    env = guess_family_env(contestants, settings.env)
+    env = choose_env(policies, settings.env)
     suite = load_suite(settings.suite or env)
     if suite.env != env:
         raise UserError(
@@ -79,16 +87,16 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
         )
     tasks = suite.select(settings.tasks)
     suite.select([name for name in settings.target if name])
-    folder = run_folder(kind, settings.name, settings.folder, contestants)
+    folder = run_folder(kind, settings.name, settings.folder, policies)
     adaptive = settings.stopping == "sequential"
-    if adaptive and settings.episodes >= 1 and sum(contestant.needs_goal for contestant in contestants) < 2:
+    if adaptive and settings.episodes >= 1 and sum(spec.needs_goal for spec in policies) < 2:
         raise UserError(
-            "Until settled means a comparison, and that needs two weights files.", got=", ".join(settings.contestants)
+            "Until settled means a comparison, and that needs two weights files.", got=", ".join(settings.weights)
         )
     return Plan(
         suite=suite,
         tasks=tasks,
-        contestants=variants(contestants) if settings.attribution else contestants,
+        policies=variants(policies) if settings.attribution else policies,
         rows=task_rows(tasks, settings.language, settings.prompts),
         folder=folder,
         episodes=settings.episodes,
@@ -103,17 +111,17 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
 
 
 def base_of(plan: Plan) -> str:
-    """The contestant that the others are compared with: the first weights, else the first."""
-    return next((each.name for each in plan.contestants if each.needs_goal), plan.contestants[0].name)
+    """The policy that the others are compared with: the first weights, else the first."""
+    return next((each.name for each in plan.policies if each.needs_goal), plan.policies[0].name)
 
 
-def decider(plan: Plan, target: Sequence[str]) -> Decider | None:
+def sequential_test(plan: Plan, target: Sequence[str]) -> SequentialTest | None:
     """Who decides what is played on, for an adaptive plan."""
     others = tuple(
-        each.name for each in plan.contestants if each.needs_goal and not each.is_variant and each.name != base_of(plan)
+        each.name for each in plan.policies if each.needs_goal and not each.is_variant and each.name != base_of(plan)
     )
     return (
-        Decider(plan.looks, base_of(plan), others, tuple(task.name for task in plan.tasks), tuple(target))
+        SequentialTest(plan.looks, base_of(plan), others, tuple(task.name for task in plan.tasks), tuple(target))
         if plan.looks
         else None
     )
@@ -124,12 +132,12 @@ def demonstrated(plan: Plan, settings: EvaluationSettings, open_game: Any, start
     from steve1.core.device import choose_device
     from steve1.rollout.supervise import SupervisedEnv
 
-    base = next(each for each in plan.contestants if each.needs_goal)
+    base = next(each for each in plan.policies if each.needs_goal)
     clip = load_clip(base.metadata).to(choose_device(plan.device))
     opener = open_game or _opener(plan.env)
     with SupervisedEnv(lambda: opener(0)) as game:
 
-        def show(task: Task) -> list[Shown]:
+        def show(task: Task) -> list[VisualPrompt]:
             return play_demonstrations(task, game, clip.stream(), starts_of(plan.env, task.biome, "demo"), plan.seed)
 
         goals = shown_goals(
@@ -155,23 +163,23 @@ def evaluate(settings: EvaluationSettings, **injected: Any) -> Report:
     target = [task.name for task in plan.suite.select(settings.target)] if settings.target else []
     if settings.attribution and "goals" not in injected:
         injected = {**injected, **_attribution_goals(plan, settings, injected)}
-    means = means_of(settings)
-    lines = play_all(plan, means, decide=decider(plan, target), **injected)
-    names = [contestant.name for contestant in plan.contestants if not contestant.is_variant]
-    floors = {contestant.name for contestant in plan.contestants if not contestant.needs_goal}
+    executor = executor_config(settings)
+    lines = play_all(plan, executor, decide=sequential_test(plan, target), **injected)
+    names = [spec.name for spec in plan.policies if not spec.is_variant]
+    baselines = {spec.name for spec in plan.policies if not spec.needs_goal}
     tasks = [task.name for task in plan.tasks]
-    summary = summarise(lines, names, tasks, base_of(plan), floors, looks=plan.looks, target=target)
-    summary["attribution"] = attribute(lines, plan.contestants, tasks)
+    summary = summarise(lines, names, tasks, base_of(plan), baselines, looks=plan.looks, target=target)
+    summary["attribution"] = attribute(lines, plan.policies, tasks)
     summary["failures"] = failures(plan, lines, base_of(plan))
     if settings.record_failures:
-        replay(plan, means, summary["failures"][: settings.record_failures], lines, injected)
+        replay(plan, executor, summary["failures"][: settings.record_failures], lines, injected)
     shown = films(plan, lines)
     paths = write_report(plan, f"Evaluation: {', '.join(names)}", summary, lines, shown)
-    return Report(summary, lines, list(plan.tasks), list(plan.contestants), plan.folder, paths, shown)
+    return Report(summary, lines, list(plan.tasks), list(plan.policies), plan.folder, paths, shown)
 
 
 def _attribution_goals(plan: Plan, settings: EvaluationSettings, injected: Mapping[str, Any]) -> dict[str, Any]:
     """Goals of all three kinds, and who measures similarity."""
     shown = demonstrated(plan, settings, injected.get("open_game"), injected.get("starts_of", starts_for))
     goals = english_goals(plan, sorted({row.prompt for row in plan.rows}), shown)
-    return {"goals": goals, "judge": injected.get("judge") or make_judge(plan, goals)}
+    return {"goals": goals, "judge": injected.get("judge") or make_similarity(plan, goals)}

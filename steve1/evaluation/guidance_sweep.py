@@ -20,7 +20,7 @@ from steve1.core.checkpoint_metadata import (
 )
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, write_json
-from steve1.evaluation.evaluate import make_plan, means_of
+from steve1.evaluation.evaluate import executor_config, make_plan
 from steve1.evaluation.policies import split_scale
 from steve1.evaluation.report.report import interval_text, markdown_table, percent
 from steve1.evaluation.runner.campaign import play_all
@@ -66,19 +66,19 @@ def sweep_guidance(
     Raises:
         UserError: not one weights file, or fewer than two scales, or a negative one.
     """
-    if len(settings.contestants) != 1 or split_scale(settings.contestants[0])[1] is not None:
-        raise UserError("A sweep is of one weights file, without @.", got=", ".join(settings.contestants))
+    if len(settings.weights) != 1 or split_scale(settings.weights[0])[1] is not None:
+        raise UserError("A sweep is of one weights file, without @.", got=", ".join(settings.weights))
     if any(not np.isfinite(scale) or scale < 0 for scale in scales):
         raise UserError("A guidance scale is a number of at least 0.", got=", ".join(f"{scale:g}" for scale in scales))
-    weights = settings.contestants[0]
+    weights = settings.weights[0]
     current = settings.cond_scale if settings.cond_scale is not None else read_checkpoint_metadata(weights).cond_scale
     wanted = sorted({*map(float, scales), float(current)})
     if len(wanted) < 2:
         raise UserError("A sweep needs at least two scales.", got=", ".join(f"{scale:g}" for scale in wanted))
     specs = [f"{weights}@{scale!r}" for scale in wanted]
-    plan = make_plan(dataclasses.replace(settings, contestants=specs, cond_scale=None, similarity=0), "guidance_sweeps")
-    lines = play_all(plan, means_of(settings), **injected)
-    names = dict(zip(wanted, (contestant.name for contestant in plan.contestants)))
+    plan = make_plan(dataclasses.replace(settings, weights=specs, cond_scale=None, similarity=0), "guidance_sweeps")
+    lines = play_all(plan, executor_config(settings), **injected)
+    names = dict(zip(wanted, (spec.name for spec in plan.policies)))
     found = summarise_sweep(lines, names, [task.name for task in plan.tasks], current)
     paths = {kind: plan.folder / f"sweep.{kind}" for kind in ("json", "md", "png")}
     write_json(paths["json"], {"settings": plan.settings(), **found})

@@ -1,6 +1,6 @@
 """Who is evaluated: weights files, and players that need none.
 
-In: a name from the command line ("random", "nothing", "player:dig_dirt") or the path of a weights file. Out: a Contestant that is small
+In: a name from the command line ("random", "nothing", "player:dig_dirt") or the path of a weights file. Out: a PolicySpec that is small
 enough to send to a worker process, the goal of each prompt, and, in the worker, someone who acts. MineCLIP and the prior
 are loaded once, where goals are made; workers load only the policy.
 """
@@ -25,13 +25,13 @@ from steve1.core.seeds import integer
 from steve1.rollout.play import Actor, DoNothing, GoalActor, RandomActions
 
 NO_GOAL = "(no goal)"
-FLOORS = ("random", "nothing")
+BASELINES = ("random", "nothing")
 _ALSO = {"noop": "nothing", "scripted": "player:own"}
 Goals = Mapping[str, NDArray[np.float32]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Contestant:
+class PolicySpec:
     """Attributes:
     name: short and unique, for tables and file names.
     kind: "weights", "random", "nothing" or "player".
@@ -56,7 +56,7 @@ class Contestant:
 
     @property
     def is_variant(self) -> bool:
-        """Whether it is there only to find out which part of another contestant fails."""
+        """Whether it is there only to find out which part of another policy fails."""
         return self.goal in ("text", "shown")
 
     def facts(self) -> dict[str, Any]:
@@ -111,27 +111,27 @@ def split_scale(spec: str) -> tuple[str, float | None]:
         return spec, None
 
 
-def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant]:
+def parse_policies(words: Sequence[str], **overrides: Any) -> list[PolicySpec]:
     """Contestants from the command line's words, every file checked before anything is loaded.
 
     Args:
-        specs: weights files or goal files (.goal.json: the weights that they were tuned for, asked for that goal), with @<cond_scale> if wanted, "random", "nothing", "player:<behaviour>" or "player:own" (noop and scripted
+        words: weights files or goal files (.goal.json: the weights that they were tuned for, asked for that goal), with @<cond_scale> if wanted, "random", "nothing", "player:<behaviour>" or "player:own" (noop and scripted
             are other words for nothing and player:own).
         overrides: CheckpointMetadata fields (`model`, `mineclip`, `prior`, `cond_scale`, `temperature`) that replace those beside the weights.
 
     Raises:
         UserError: a missing file, or none given.
     """
-    if not specs:
+    if not words:
         raise UserError("There is nobody to evaluate.", todo="name at least one weights file, or random")
-    found: list[Contestant] = []
-    for spec in (_ALSO.get(spec, spec) for spec in specs):
-        if spec in FLOORS:
-            found.append(Contestant(spec, spec))
-        elif spec.startswith("player:"):
-            found.append(Contestant(spec, "player", behaviour=spec.partition(":")[2]))
+    found: list[PolicySpec] = []
+    for word in (_ALSO.get(word, word) for word in words):
+        if word in BASELINES:
+            found.append(PolicySpec(word, word))
+        elif word.startswith("player:"):
+            found.append(PolicySpec(word, "player", behaviour=word.partition(":")[2]))
         else:
-            file, scale = split_scale(spec)
+            file, scale = split_scale(word)
             goal, name = "prior", ""
             if file.endswith(GOAL_SUFFIX):
                 goal, name = f"file:{resolve(file)}", Path(file).name.removesuffix(GOAL_SUFFIX)
@@ -142,15 +142,15 @@ def parse_contestants(specs: Sequence[str], **overrides: Any) -> list[Contestant
             metadata = read_checkpoint_metadata(path).updated(**overrides).updated(cond_scale=scale)
             existing(metadata.model, f"The model settings of {display(path)} were", "pass --in_model")
             name = (name or _short_name(path)) + ("" if scale is None else f"@{scale:g}")
-            found.append(Contestant(name, "weights", weights=str(path), metadata=metadata, goal=goal))
-    names = [contestant.name for contestant in found]
-    unique: list[Contestant] = []
-    for index, contestant in enumerate(found):
-        name = contestant.name
+            found.append(PolicySpec(name, "weights", weights=str(path), metadata=metadata, goal=goal))
+    names = [spec.name for spec in found]
+    unique: list[PolicySpec] = []
+    for index, spec in enumerate(found):
+        name = spec.name
         if names.count(name) > 1:
-            name = f"{Path(contestant.weights).parent.name}/{name}" if contestant.weights else f"{name}-{index + 1}"
+            name = f"{Path(spec.weights).parent.name}/{name}" if spec.weights else f"{name}-{index + 1}"
         taken = {other.name for other in unique}
-        unique.append(dataclasses.replace(contestant, name=f"{name}-{index + 1}" if name in taken else name))
+        unique.append(dataclasses.replace(spec, name=f"{name}-{index + 1}" if name in taken else name))
     return unique
 
 
@@ -201,29 +201,29 @@ def prompt_goals(
 
 
 def goals_for(
-    contestants: Sequence[Contestant], prompts: Sequence[str], *, seed: int = 0, shown: Goals | None = None
+    policies: Sequence[PolicySpec], prompts: Sequence[str], *, seed: int = 0, shown: Goals | None = None
 ) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """{contestant name: {prompt: goal}}; contestants of one family share the loading.
+    """{policy name: {prompt: goal}}; policies of one family share the loading.
 
-    `shown`: the goals of prompts from demonstrations, for contestants whose goals are "shown".
+    `shown`: the goals of prompts from demonstrations, for policies whose goals are "shown".
     """
     kept: dict[tuple[str, ...], dict[str, NDArray[np.float32]]] = {}
     result: dict[str, dict[str, NDArray[np.float32]]] = {}
-    for contestant in contestants:
-        if not contestant.needs_goal:
+    for spec in policies:
+        if not spec.needs_goal:
             continue
-        if contestant.goal == "shown":
-            result[contestant.name] = dict(shown or {})
+        if spec.goal == "shown":
+            result[spec.name] = dict(shown or {})
             continue
-        if contestant.goal.startswith("file:"):
-            vector = read_goal(contestant.goal.removeprefix("file:")).goal
-            result[contestant.name] = {**dict.fromkeys(prompts, vector), NO_GOAL: np.zeros_like(vector)}
+        if spec.goal.startswith("file:"):
+            vector = read_goal(spec.goal.removeprefix("file:")).goal
+            result[spec.name] = {**dict.fromkeys(prompts, vector), NO_GOAL: np.zeros_like(vector)}
             continue
-        metadata = contestant.metadata
-        key = (metadata.mineclip, str(metadata.mineclip_config), metadata.prior, contestant.goal)
+        metadata = spec.metadata
+        key = (metadata.mineclip, str(metadata.mineclip_config), metadata.prior, spec.goal)
         if key not in kept:
-            kept[key] = prompt_goals(metadata, prompts, seed=seed, source=contestant.goal)
-        result[contestant.name] = kept[key]
+            kept[key] = prompt_goals(metadata, prompts, seed=seed, source=spec.goal)
+        result[spec.name] = kept[key]
     return result
 
 
@@ -244,50 +244,50 @@ def check_goal(size: int, goal: NDArray[np.float32] | None, weights: str) -> NDA
     return goal
 
 
-class Bench:
-    """Actors by contestant in one process: each policy is loaded at its first use and kept."""
+class PolicyCache:
+    """Actors by policy in one process: each policy is loaded at its first use and kept."""
 
     def __init__(self, *, device: str = "cpu", deterministic: bool = False, cuda_graph: bool = False) -> None:
         self._device, self._deterministic, self._cuda_graph = device, deterministic, cuda_graph
         self._policies: dict[tuple[str, str], Any] = {}
         self._recorded: dict[tuple[str, float, float], Any] = {}
 
-    def policy(self, contestant: Contestant) -> Any:
-        """The contestant's policy, loaded once."""
+    def policy(self, spec: PolicySpec) -> Any:
+        """The policy, loaded once."""
         from steve1.policy import load_policy
 
-        key = (contestant.metadata.model, contestant.weights)
+        key = (spec.metadata.model, spec.weights)
         if key not in self._policies:
             from steve1.core.device import choose_device
 
-            model = str(resolve(contestant.metadata.model))
-            self._policies[key] = load_policy(model, contestant.weights, device=str(choose_device(self._device)))
+            model = str(resolve(spec.metadata.model))
+            self._policies[key] = load_policy(model, spec.weights, device=str(choose_device(self._device)))
         return self._policies[key]
 
-    def prepare(self, contestant: Contestant, goal: NDArray[np.float32] | None) -> None:
+    def prepare(self, spec: PolicySpec, goal: NDArray[np.float32] | None) -> None:
         """Load what `actor` will need, so that weights which do not fit are named before a game is opened."""
-        if contestant.kind == "weights":
-            check_goal(self.policy(contestant).config.mineclip_embed_dim, goal, contestant.weights)
+        if spec.kind == "weights":
+            check_goal(self.policy(spec).config.mineclip_embed_dim, goal, spec.weights)
 
-    def actor(self, contestant: Contestant, goal: NDArray[np.float32] | None, seed: int, behaviour: str = "") -> Actor:
+    def actor(self, spec: PolicySpec, goal: NDArray[np.float32] | None, seed: int, behaviour: str = "") -> Actor:
         """Someone who plays one episode; everything random in it follows from `seed`."""
-        if contestant.kind == "random":
+        if spec.kind == "random":
             return RandomActions(integer(seed, "random actions"))
-        if contestant.kind == "nothing":
+        if spec.kind == "nothing":
             return DoNothing()
-        if contestant.kind == "player":
+        if spec.kind == "player":
             from steve1.rollout.players import make_player
 
             player: Actor = make_player(behaviour, integer(seed, "player"))
             return player
-        policy = self.policy(contestant)
-        goal = check_goal(policy.config.mineclip_embed_dim, goal, contestant.weights)
-        return GoalActor(self._agent(contestant, policy, integer(seed, "agent")), goal)
+        policy = self.policy(spec)
+        goal = check_goal(policy.config.mineclip_embed_dim, goal, spec.weights)
+        return GoalActor(self._agent(spec, policy, integer(seed, "agent")), goal)
 
-    def _agent(self, contestant: Contestant, policy: Any, seed: int) -> Any:
+    def _agent(self, spec: PolicySpec, policy: Any, seed: int) -> Any:
         from steve1.agent import Agent, RecordedAgent
 
-        metadata = contestant.metadata
+        metadata = spec.metadata
         how: dict[str, Any] = {
             "cond_scale": metadata.cond_scale,
             "deterministic": self._deterministic,
@@ -295,7 +295,7 @@ class Bench:
         }
         if not self._cuda_graph:
             return Agent(policy, seed=seed, **how)
-        key = (contestant.weights, metadata.cond_scale, metadata.temperature)
+        key = (spec.weights, metadata.cond_scale, metadata.temperature)
         if key not in self._recorded:  # what was recorded serves every episode
             self._recorded[key] = RecordedAgent(policy, **how)
         self._recorded[key].reset(seed)
@@ -307,13 +307,13 @@ class Bench:
         self._recorded.clear()
 
 
-def guess_family_env(contestants: Sequence[Contestant], env: str | None) -> str:
+def choose_env(policies: Sequence[PolicySpec], env: str | None) -> str:
     """The environment to play in: as asked for, else that of the first weights, else Luanti."""
     if env:
         return env
     from steve1.envs import game_for
 
-    return game_for(next((contestant.metadata.env for contestant in contestants if contestant.needs_goal), "luanti"))
+    return game_for(next((spec.metadata.env for spec in policies if spec.needs_goal), "luanti"))
 
 
 def environment_threads(workers: int) -> int:

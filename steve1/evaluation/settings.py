@@ -91,9 +91,9 @@ class EvaluationSettings(JudgeSettings):
     """An evaluation.
 
     Attributes:
-        contestants: weights files, "random", "nothing", "player:own"; the first weights file is the base.
+        weights: weights files, "random", "nothing", "player:own"; the first weights file is the base.
         prompts: {task: prompt} in place of the suite's own.
     """
 
-    contestants: Sequence[str]
+    weights: Sequence[str]
     prompts: Mapping[str, str] = dataclasses.field(default_factory=dict)

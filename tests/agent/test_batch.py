@@ -129,17 +129,17 @@ def test_a_replayed_graph_says_the_same(policy: GoalPolicy) -> None:
 
 def test_one_recording_serves_all_episodes_of_a_contestant(policy: GoalPolicy, tmp_path: Path) -> None:
     """What `run_agent.py --cuda_graph` plays with; the same actions as without, episode by episode."""
-    from steve1.evaluation.policies import Bench, Contestant
+    from steve1.evaluation.policies import PolicyCache, PolicySpec
 
     write_model(SMALL, tmp_path / "small.model")
     save_weights(policy, tmp_path / "small.weights")
     metadata = CheckpointMetadata(model=str(tmp_path / "small.model"), cond_scale=2.0, temperature=0.7)
-    contestant = Contestant("small", "weights", str(tmp_path / "small.weights"), metadata=metadata)
+    spec = PolicySpec("small", "weights", str(tmp_path / "small.weights"), metadata=metadata)
     goal = np.ones(16, np.float32)
-    benches = [Bench(cuda_graph=recorded) for recorded in (False, True)]
+    caches = [PolicyCache(cuda_graph=recorded) for recorded in (False, True)]
     agents = set()
     for seed in (3, 4):
-        plain, recorded = (bench.actor(contestant, goal, seed) for bench in benches)
+        plain, recorded = (cache.actor(spec, goal, seed) for cache in caches)
         agents.add(id(recorded.agent))  # type: ignore[attr-defined]
         for actor in (plain, recorded):
             actor.reset({}, {})

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steve1.evaluation import policies as contestants_module
+from steve1.evaluation import policies as policies_module
 from steve1.rollout.play import GoalActor
 from tests.evaluation.worlds import SUITE
 from tests.rollout.fakes import FakeAgent
@@ -26,12 +26,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             json.dumps({"model": str(tmp_path / "m.model"), "env": "luanti"})
         )
 
-    def actor(self: Any, contestant: Any, goal_: Any, seed: int, behaviour: str = "") -> Any:
-        if contestant.kind != "weights":
-            return original(self, contestant, goal_, seed, behaviour)
-        return GoalActor(FakeAgent(), goal_ if contestant.name == "tuned" else np.zeros(4))
+    def actor(self: Any, spec: Any, goal_: Any, seed: int, behaviour: str = "") -> Any:
+        if spec.kind != "weights":
+            return original(self, spec, goal_, seed, behaviour)
+        return GoalActor(FakeAgent(), goal_ if spec.name == "tuned" else np.zeros(4))
 
-    original = contestants_module.Bench.actor
-    monkeypatch.setattr(contestants_module.Bench, "actor", actor)
-    monkeypatch.setattr(contestants_module.Bench, "prepare", lambda self, contestant, goal_: None)
+    original = policies_module.PolicyCache.actor
+    monkeypatch.setattr(policies_module.PolicyCache, "actor", actor)
+    monkeypatch.setattr(policies_module.PolicyCache, "prepare", lambda self, spec, goal_: None)
     return tmp_path

@@ -20,7 +20,7 @@ from steve1.core.processes import end_tree, process_tree
 from steve1.evaluation import evaluate, prompt_matrix
 from steve1.evaluation.compare import compare, comparison_table
 from steve1.evaluation.evaluate import make_plan
-from steve1.evaluation.policies import NO_GOAL, parse_contestants
+from steve1.evaluation.policies import NO_GOAL, parse_policies
 from steve1.evaluation.runner import campaign
 from steve1.evaluation.runner.campaign import make_jobs
 from steve1.evaluation.runner.log import EpisodeLog
@@ -155,19 +155,19 @@ def test_jobs_are_plain_and_early_episodes_come_first(world: Path) -> None:
 
 def test_contestants_are_checked_before_anything_is_loaded(world: Path) -> None:
     with pytest.raises(UserError, match="weights were not found") as fault:
-        parse_contestants([str(world / "bsae.weights")])
+        parse_policies([str(world / "bsae.weights")])
     assert "base.weights" in str(fault.value)
     with pytest.raises(UserError, match="nobody"):
-        parse_contestants([])
+        parse_policies([])
     (world / "m.model").unlink()
     with pytest.raises(UserError, match="model settings"):
-        parse_contestants([str(world / "base.weights")])
+        parse_policies([str(world / "base.weights")])
 
 
 def test_a_chinese_prompt_has_the_english_ones_goal(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def goals(contestants: Any, prompts: Any, *, seed: int, shown: Any) -> Any:
+    def goals(policies: Any, prompts: Any, *, seed: int, shown: Any) -> Any:
         asked.extend(prompts)
         return {"tuned": {prompt: GOALS[prompt] for prompt in prompts}}
 
@@ -186,12 +186,12 @@ def test_a_chinese_prompt_has_the_english_ones_goal(world: Path, monkeypatch: py
 
 def test_weights_at_several_guidance_scales(world: Path) -> None:
     path = str(world / "base.weights")
-    found = parse_contestants([f"{path}@0", f"{path}@2.5", path])
+    found = parse_policies([f"{path}@0", f"{path}@2.5", path])
     assert [each.name for each in found] == ["base@0", "base@2.5", "base"]
     assert [each.metadata.cond_scale for each in found] == [0.0, 2.5, 6.0]
     assert {each.weights for each in found} == {path}
     with pytest.raises(UserError, match="not found"):
-        parse_contestants([f"{path}@much"])
+        parse_policies([f"{path}@much"])
 
 
 def test_equal_names_are_told_apart(world: Path) -> None:
@@ -199,9 +199,7 @@ def test_equal_names_are_told_apart(world: Path) -> None:
     other.mkdir()
     for name in ("base.weights", "base.weights.json"):
         (other / name).write_bytes((world / name).read_bytes())
-    names = [
-        each.name for each in parse_contestants([str(world / "base.weights"), str(other / "base.weights"), "random"])
-    ]
+    names = [each.name for each in parse_policies([str(world / "base.weights"), str(other / "base.weights"), "random"])]
     assert len(set(names)) == 3
     assert names[1] == "sub/base"
 
@@ -304,7 +302,7 @@ from steve1.evaluation import EvaluationSettings, evaluate
 from tests.rollout.fakes import OpenFake, fake_starts
 
 if __name__ == "__main__":
-    settings = EvaluationSettings(contestants=["random", "nothing"], episodes=8, workers=2, folder=sys.argv[2], suite=sys.argv[1])
+    settings = EvaluationSettings(weights=["random", "nothing"], episodes=8, workers=2, folder=sys.argv[2], suite=sys.argv[1])
     evaluate(settings, open_game=OpenFake(), starts_of=fake_starts, goals={})
 """
 

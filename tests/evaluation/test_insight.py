@@ -15,10 +15,10 @@ import pytest
 from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.evaluation import evaluate
-from steve1.evaluation.demonstrations import Shown, shown_goals, typical
-from steve1.evaluation.policies import Contestant
+from steve1.evaluation.demonstrations import VisualPrompt, shown_goals, typical
+from steve1.evaluation.policies import PolicySpec
 from steve1.evaluation.runner.episodes import summary_of_actions
-from steve1.evaluation.runner.similarity import Judge, Watcher, load_curves, mean_curve
+from steve1.evaluation.runner.similarity import GoalSimilarity, SimilarityRecorder, load_curves, mean_curve
 from steve1.evaluation.statistics.attribution import attribute, variants
 from steve1.rollout.trace import Trace
 from tests.evaluation.worlds import GOALS, injected, settings
@@ -45,17 +45,17 @@ class FakeStream:
 
 
 @dataclasses.dataclass(frozen=True)
-class FakeJudge(Judge):
+class FakeSimilarity(GoalSimilarity):
     def stream(self) -> Any:
         return FakeStream()
 
 
-JUDGE = FakeJudge("", "", {"dig_dirt": goal(0), "look_at_sky": goal(1), "swim": 2 * goal(2)})
+JUDGE = FakeSimilarity("", "", {"dig_dirt": goal(0), "look_at_sky": goal(1), "swim": 2 * goal(2)})
 
 
 def test_similarity_is_a_cosine_of_the_last_frames_from_the_sixteenth_on() -> None:
     watcher = JUDGE.watcher(FakeStream(), ["dig_dirt", "look_at_sky", "unknown"])
-    assert isinstance(watcher, Watcher)
+    assert isinstance(watcher, SimilarityRecorder)
     frame = np.zeros((4, 4, 3), np.uint8)
     for step in range(20):
         watcher.on_frame(frame, {}, step)
@@ -174,21 +174,21 @@ def test_attribution_plays_three_kinds_of_goals_and_blames_the_prior(world: Path
         "tuned+shown": GOALS,
     }
 
-    def names(contestants: Any) -> list[str]:
-        return [each.name for each in contestants]
+    def names(policies: Any) -> list[str]:
+        return [each.name for each in policies]
 
     found = variants(
-        [Contestant("tuned", "weights"), Contestant("random", "random"), Contestant("own", "weights", goal="file:x")]
+        [PolicySpec("tuned", "weights"), PolicySpec("random", "random"), PolicySpec("own", "weights", goal="file:x")]
     )
     assert names(found) == ["tuned", "tuned+text", "tuned+shown", "random", "own"]
     assert [each.goal for each in found] == ["prior", "text", "shown", "prior", "file:x"]
     with pytest.MonkeyPatch.context() as patch:
         from steve1.evaluation import policies as module
 
-        original = module.Bench.actor
+        original = module.PolicyCache.actor
         # The fake agent of every variant follows its goal, as "tuned" does.
         patch.setattr(
-            module.Bench,
+            module.PolicyCache,
             "actor",
             lambda self, who, *rest: original(self, dataclasses.replace(who, name=who.name.split("+")[0]), *rest),
         )
@@ -211,7 +211,7 @@ def test_a_policy_that_fails_even_when_shown_is_to_blame() -> None:
             for n in range(20)
         ]
 
-    everyone = variants([Contestant("w", "weights")])
+    everyone = variants([PolicySpec("w", "weights")])
     found = attribute([*lines("w", 0), *lines("w+text", 1), *lines("w+shown", 0)], everyone, ["t"])
     assert found["w"]["t"]["verdict"].startswith("the policy")
     found = attribute([*lines("w", 6), *lines("w+text", 6), *lines("w+shown", 9)], everyone, ["t"])
@@ -220,7 +220,7 @@ def test_a_policy_that_fails_even_when_shown_is_to_blame() -> None:
 
 def test_the_typical_moment_of_demonstrations(tmp_path: Path, world: Path) -> None:
     rows = np.array([[np.nan] * 3, [1, 0, 0], [0.9, 0.5, 0], [0.5, 0.9, 0]], dtype=np.float32)
-    shown = Shown.of("demo", rows, "dig_dirt")
+    shown = VisualPrompt.of("demo", rows, "dig_dirt")
     assert shown.frames.tolist() == [1, 2, 3]
     moment, place = typical([shown])
     assert place == "demo, frame 2"

@@ -49,7 +49,7 @@ def test_several_weights_and_tasks_are_one_evaluation(asked: list[Any], capsys: 
     )
     assert len(asked) == 1
     assert asked[0].tasks == ("build_wall", "dig_dirt", "chop_tree")
-    assert asked[0].contestants == ("random", "noop", "scripted")
+    assert asked[0].weights == ("random", "noop", "scripted")
     assert '"dig_dirt" maps' not in capsys.readouterr().out
 
 

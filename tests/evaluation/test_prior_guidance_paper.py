@@ -17,9 +17,9 @@ from research.paper import films_to_make, make_film, paper_prompts, published_go
 from research.prior_analysis import analyse, nearest, pca, prepare, render, tsne, write_analysis
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
-from steve1.evaluation.demonstrations import Shown
+from steve1.evaluation.demonstrations import VisualPrompt
 from steve1.evaluation.guidance_sweep import store_scale, summarise_sweep, sweep_guidance
-from steve1.evaluation.policies import Contestant
+from steve1.evaluation.policies import PolicySpec
 from steve1.rollout.play import DoNothing
 from steve1.rollout.supervise import SupervisedEnv
 from tests.evaluation.worlds import injected, settings
@@ -46,10 +46,12 @@ class Mixing:
         return 5 * torch.eye(8)[[2]] + 5 * self.noise * drawn
 
 
-def demonstrations() -> list[Shown]:
+def demonstrations() -> list[VisualPrompt]:
     rng = np.random.default_rng(0)
     rows = [np.eye(8)[kind] + 0.1 * rng.normal(size=(40, 8)) for kind in (2, 3)]
-    return [Shown.of(f"set/{name}_0", row.astype(np.float32), name) for name, row in zip(("dig_dirt", "swim"), rows)]
+    return [
+        VisualPrompt.of(f"set/{name}_0", row.astype(np.float32), name) for name, row in zip(("dig_dirt", "swim"), rows)
+    ]
 
 
 def test_a_prior_that_mixes_two_tasks_up_is_found_without_a_game(tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_projections_keep_groups_together() -> None:
         others = min(np.linalg.norm(middles[a] - middles[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
         assert np.median(own) < others / 3
     assert np.array_equal(tsne(rows[:12], steps=20), tsne(rows[:12], steps=20))
-    assert nearest(rows[0], [Shown.of("x", rows, "")], 1)[0]["frame"] == 0
+    assert nearest(rows[0], [VisualPrompt.of("x", rows, "")], 1)[0]["frame"] == 0
     with pytest.raises(UserError, match="at least 5"):
         tsne(rows[:4])
 
@@ -115,13 +117,13 @@ def test_the_best_guidance_is_suggested_and_chance_is_named() -> None:
 def test_a_sweep_is_played_drawn_and_stored(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from steve1.evaluation import policies as module
 
-    original = module.Bench.actor
+    original = module.PolicyCache.actor
 
-    def actor(self: Any, who: Contestant, *rest: Any) -> Any:
+    def actor(self: Any, who: PolicySpec, *rest: Any) -> Any:
         # In this world the skilled one is called "tuned": guidance of 2 makes it so.
         return original(self, dataclasses.replace(who, name="tuned" if who.metadata.cond_scale == 2 else "base"), *rest)
 
-    monkeypatch.setattr(module.Bench, "actor", actor)
+    monkeypatch.setattr(module.PolicyCache, "actor", actor)
     names = ("base@0", "base@2", "base@6")
     settled = settings(world, "base", tasks=("swim",), episodes=3)
     found, paths = sweep_guidance(settled, (0.0, 2.0), **injected(names))
@@ -188,17 +190,17 @@ def test_a_film_of_a_prompt_with_its_trace(tmp_path: Path) -> None:
     from steve1.data.media.video import probe
 
     class Still:
-        def prepare(self, contestant: Contestant, goal: Any) -> None:
-            assert contestant.metadata.cond_scale == 7.0
+        def prepare(self, spec: PolicySpec, goal: Any) -> None:
+            assert spec.metadata.cond_scale == 7.0
 
-        def actor(self, contestant: Contestant, goal: Any, seed: int) -> Any:
+        def actor(self, spec: PolicySpec, goal: Any, seed: int) -> Any:
             return DoNothing()
 
     prompts = paper_prompts()[:1]
     film = films_to_make(prompts, {}, {"dig": np.ones(4, np.float32)}, (6.0, 7.0), tmp_path)[0]
     with SupervisedEnv(lambda: FakeEnv(size=(360, 640))) as game:
         make_film(
-            film, Contestant("w", "weights"), Still(), game, {"x": 0.0, "y": 0.0, "z": 0.0, "yaw": 0.0}, {}, 20, 0
+            film, PolicySpec("w", "weights"), Still(), game, {"x": 0.0, "y": 0.0, "z": 0.0, "yaw": 0.0}, {}, 20, 0
         )  # type: ignore[arg-type]
     assert probe(film.path).frames == 20
     assert json.loads((tmp_path / "dig - Visual Prompt.json").read_text())["cond_scale"] == 7.0

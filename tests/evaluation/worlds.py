@@ -43,7 +43,7 @@ def settings(world: Path, *names: str, **more: Any) -> EvaluationSettings:
         "suite": str(world / "suite.yaml"),
         **more,
     }
-    return EvaluationSettings(contestants=files, **values)
+    return EvaluationSettings(weights=files, **values)
 
 
 def injected(names: tuple[str, ...] = ("base", "tuned"), **more: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ Make = Callable[..., TrainSettings]
 
 
 def play(folder: Path, wins: dict[tuple[str, str], int], episodes: int = 10) -> None:
-    """A log in which each (contestant, task) wins its first so many episodes."""
+    """A log in which each (policy, task) wins its first so many episodes."""
     folder.mkdir(parents=True)
     names = list(dict.fromkeys(who for who, _ in wins))
     (folder / "settings.json").write_text(json.dumps({"contestants": [{"name": name} for name in names]}))

@@ -42,7 +42,7 @@ def main(args: Args) -> None:
     from steve1.commands.play.play import playable
     from steve1.evaluation import load_suite
     from steve1.evaluation.compare import compare, comparison_table
-    from steve1.evaluation.policies import guess_family_env, parse_contestants
+    from steve1.evaluation.policies import choose_env, parse_policies
 
     if len(args.weights) < 2:
         raise UserError(
@@ -55,17 +55,17 @@ def main(args: Args) -> None:
         raise UserError(
             "This video exists already.", where=display(video), todo="add --overwrite or choose another --save_video"
         )
-    contestants = parse_contestants(args.weights, model=args.in_model)
-    env = playable(guess_family_env(contestants, args.env))
+    policies = parse_policies(args.weights, model=args.in_model)
+    env = playable(choose_env(policies, args.env))
     suite = load_suite(args.suite or env)
     task = suite.find(args.task) if args.task else suite.by_prompt(args.prompt)
     if task is None:
         known = ", ".join(f'"{each.prompts["en"]}"' for each in suite.tasks.values())
         raise UserError("No task judges this prompt.", got=args.prompt, expected=known, todo="pass --task")
-    name = args.name or "-vs-".join(each.name for each in contestants) + "-" + args.prompt
+    name = args.name or "-vs-".join(each.name for each in policies) + "-" + args.prompt
     folder = args.folder or str(ROOT / "data" / "comparisons" / slug_of(name))
     changed = {**args.values(), "env": env, "name": name, "folder": folder}
-    settings = EvaluationSettings(contestants=args.weights, tasks=(task.name,), similarity=0, **changed)
+    settings = EvaluationSettings(weights=args.weights, tasks=(task.name,), similarity=0, **changed)
     report, film = compare(settings, args.prompt, video)
     print("\n" + comparison_table(report, task))
     print(

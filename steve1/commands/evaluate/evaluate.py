@@ -25,11 +25,11 @@ class Args(JudgeSettings):
 def settings_of(args: Args) -> EvaluationSettings:
     """The evaluation's settings, with the game found."""
     from steve1.commands.play.play import playable
-    from steve1.evaluation.policies import guess_family_env, parse_contestants
+    from steve1.evaluation.policies import choose_env, parse_policies
 
-    contestants = parse_contestants(args.weights, model=args.in_model)
-    env = playable(guess_family_env(contestants, args.env))
-    return EvaluationSettings(contestants=args.weights, **{**args.values(), "env": env})
+    policies = parse_policies(args.weights, model=args.in_model)
+    env = playable(choose_env(policies, args.env))
+    return EvaluationSettings(weights=args.weights, **{**args.values(), "env": env})
 
 
 def main(args: Args) -> None:

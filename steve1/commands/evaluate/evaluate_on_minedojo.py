@@ -33,11 +33,11 @@ def main(args: Args) -> None:
     from steve1.commands.play.play import playable
     from steve1.evaluation import evaluate, load_suite
     from steve1.evaluation.compare import comparison_table
-    from steve1.evaluation.policies import guess_family_env, parse_contestants
+    from steve1.evaluation.policies import choose_env, parse_policies
     from steve1.evaluation.report.report import comparisons_table, rates_table
 
-    contestants = parse_contestants(args.weights, model=args.in_model)
-    env = playable(guess_family_env(contestants, args.env))
+    policies = parse_policies(args.weights, model=args.in_model)
+    env = playable(choose_env(policies, args.env))
     if env == "minedojo" and not args.suite:
         from steve1.evaluation.tasks.minedojo import prepared
 
@@ -51,11 +51,11 @@ def main(args: Args) -> None:
                 f'"{name}" maps to the task {task.name} ("{task.prompts["en"]}") in {env}, which is not the same task. {task.note}'.rstrip()
             )
     names = [task.name for task in tasks]
-    called = args.name or "-vs-".join(each.name for each in contestants) + "-" + "-".join(
+    called = args.name or "-vs-".join(each.name for each in policies) + "-" + "-".join(
         names if len(names) < 4 else [f"{len(names)}-tasks"]
     )
     values = {**args.values(), "env": env, "name": called}
-    report = evaluate(EvaluationSettings(contestants=args.weights, tasks=tuple(names), target=tuple(names), **values))
+    report = evaluate(EvaluationSettings(weights=args.weights, tasks=tuple(names), target=tuple(names), **values))
     if len(tasks) == 1:
         print("\n" + comparison_table(report, tasks[0]))
     else:

@@ -33,10 +33,10 @@ def main(args: Args) -> None:
     """Play, print the table, store if asked."""
     from steve1.commands.play.play import playable
     from steve1.evaluation.guidance_sweep import render, sweep_guidance
-    from steve1.evaluation.policies import guess_family_env, parse_contestants
+    from steve1.evaluation.policies import choose_env, parse_policies
 
-    env = playable(guess_family_env(parse_contestants([args.weights], model=args.in_model), args.env))
-    settings = EvaluationSettings(contestants=[args.weights], tasks=args.tasks, **{**args.values(), "env": env})
+    env = playable(choose_env(parse_policies([args.weights], model=args.in_model), args.env))
+    settings = EvaluationSettings(weights=[args.weights], tasks=args.tasks, **{**args.values(), "env": env})
     found, paths = sweep_guidance(settings, args.scales, store=args.store)
     print("\n" + render(found, args.weights))
     print("files: " + ", ".join(display(path) for path in paths.values()))

@@ -118,7 +118,7 @@ def main(args: Args) -> None:
     """Check, load once, play, say what happened."""
     args, tuned = completed(args)
     from steve1.core.processes import limit_threads
-    from steve1.evaluation.policies import Bench, environment_threads, parse_contestants, prompt_goals
+    from steve1.evaluation.policies import PolicyCache, environment_threads, parse_policies, prompt_goals
     from steve1.evaluation.runner.episodes import starts_for
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.rollout.supervise import SupervisedEnv
@@ -126,28 +126,24 @@ def main(args: Args) -> None:
     if args.episodes < 1 or args.gameplay_length < 1:
         raise UserError("There is nothing to play.", expected="--episodes ≥ 1 and --gameplay_length ≥ 1")
     files = {"model": args.in_model, "mineclip": args.mineclip_weights, "prior": args.prior_weights}
-    contestant = parse_contestants(
-        [args.in_weights], cond_scale=args.cond_scale, temperature=args.temperature, **files
-    )[0]
-    videos = _videos(args, contestant.name)
-    env_name = playable(args.env or contestant.metadata.env)
+    spec = parse_policies([args.in_weights], cond_scale=args.cond_scale, temperature=args.temperature, **files)[0]
+    videos = _videos(args, spec.name)
+    env_name = playable(args.env or spec.metadata.env)
     suite = load_suite(env_name)
     task = suite.by_prompt(args.text_prompt)
     biome = args.biome or (task.biome if task else "meadow")
     starts = starts_for(env_name, biome, "eval")
     prompt = english(args.text_prompt, suite) if tuned is None else args.text_prompt
     limit_threads(environment_threads(1))
-    goal = prompt_goals(contestant.metadata, [prompt], seed=args.seed)[prompt] if tuned is None else tuned
-    bench = Bench(device=args.device, deterministic=args.deterministic, cuda_graph=args.cuda_graph)
+    goal = prompt_goals(spec.metadata, [prompt], seed=args.seed)[prompt] if tuned is None else tuned
+    cache = PolicyCache(device=args.device, deterministic=args.deterministic, cuda_graph=args.cuda_graph)
     options: dict[str, Any] = dict(task.reset_options()) if task else {}
     options["biome"] = biome
-    print(
-        f"{contestant.name} in {env_name} ({biome}): {args.text_prompt}, cond_scale {contestant.metadata.cond_scale:g}"
-    )
+    print(f"{spec.name} in {env_name} ({biome}): {args.text_prompt}, cond_scale {spec.metadata.cond_scale:g}")
     with SupervisedEnv(lambda: _open(env_name, biome)) as game:
         for offset, path in enumerate(videos):
             seed = args.seed + offset
-            _episode(args, game, bench, contestant, goal, seed, dict(starts[seed % len(starts)]), options, path, suite)
+            _episode(args, game, cache, spec, goal, seed, dict(starts[seed % len(starts)]), options, path, suite)
 
 
 def _open(env: str, biome: str) -> Any:
@@ -190,23 +186,23 @@ def english(prompt: str, suite: Suite) -> str:
 
 
 def _episode(
-    args: Args, game: Any, bench: Any, contestant: Any, goal: np.ndarray[Any, Any], seed: int, start: dict[str, Any],
+    args: Args, game: Any, cache: Any, spec: Any, goal: np.ndarray[Any, Any], seed: int, start: dict[str, Any],
     options: dict[str, Any], path: Path, suite: Any,
 ) -> None:  # fmt: skip
     from steve1.rollout.play import play
     from steve1.rollout.trace import Trace
     from steve1.rollout.video import EpisodeVideo
 
-    facts = {"weights": display(contestant.weights), "prompt": args.text_prompt, "biome": options["biome"]}
+    facts = {"weights": display(spec.weights), "prompt": args.text_prompt, "biome": options["biome"]}
     facts |= {
-        "cond_scale": contestant.metadata.cond_scale,
-        "temperature": contestant.metadata.temperature,
+        "cond_scale": spec.metadata.cond_scale,
+        "temperature": spec.metadata.temperature,
         "video": path.name,
     }
 
     def one(env: Any) -> Trace:
-        actor = bench.actor(contestant, goal, seed)
-        with EpisodeVideo(path, args.text_prompt, args.gameplay_length, title=contestant.name) as video:
+        actor = cache.actor(spec, goal, seed)
+        with EpisodeVideo(path, args.text_prompt, args.gameplay_length, title=spec.name) as video:
             return play(
                 actor,
                 env,

@@ -114,19 +114,19 @@ def main(args: Args) -> None:
     os.nice(10)
     from steve1.commands.play.play import playable
     from steve1.envs import make_env
-    from steve1.evaluation.policies import Bench, parse_contestants
+    from steve1.evaluation.policies import PolicyCache, parse_policies
     from steve1.evaluation.runner.workers import limit_threads
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.rollout.supervise import SupervisedEnv
 
     limit_threads(1)
-    contestant = parse_contestants([str(args.weights)])[0]
-    env = playable(contestant.metadata.env)
-    suite, bench = load_suite(env), Bench()
+    spec = parse_policies([str(args.weights)])[0]
+    env = playable(spec.metadata.env)
+    suite, cache = load_suite(env), PolicyCache()
     found = []
     with SupervisedEnv(lambda: make_env(env, biome="meadow")) as game:
-        for pursuit in pursuits(args, contestant.metadata):
-            found.append(_episode(args, game, bench.actor(contestant, pursuit.goal, args.seed), pursuit, suite, env))
+        for pursuit in pursuits(args, spec.metadata):
+            found.append(_episode(args, game, cache.actor(spec, pursuit.goal, args.seed), pursuit, suite, env))
     write_json(args.out / "rollouts.json", found)
 
 

@@ -1,6 +1,6 @@
 """Charts of a report as inline SVG, drawn from plain numbers.
 
-In: rates, curves, shares by contestant. Out: SVG text that needs nothing beside it. One colour for each contestant on the whole page.
+In: rates, curves, shares by policy. Out: SVG text that needs nothing beside it. One colour for each policy on the whole page.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ COLOURS = ("#4878a8", "#e08a3c", "#5a9e6f", "#b65d5d", "#8770a8", "#7a7a7a", "#b
 
 
 def colour(index: int) -> str:
-    """The colour of the contestant of that number."""
+    """The colour of the policy of that number."""
     return COLOURS[index % len(COLOURS)]
 
 
@@ -41,7 +41,7 @@ def legend(names: Sequence[str]) -> str:
 
 
 def rate_bars(rates: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> str:
-    """Success rates with their intervals: {task: {contestant: rate or None}}."""
+    """Success rates with their intervals: {task: {policy: rate or None}}."""
     thick, gap, left, width, y = 15, 12, 190, 560, 8
     rows: list[str] = []
     bottom = y + len(rates) * (thick * len(names) + gap)
@@ -70,7 +70,7 @@ def rate_bars(rates: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> s
 def curves(
     series: Mapping[str, NDArray[np.float32]], names: Sequence[str], title: str, low: float, high: float, fps: int = 20
 ) -> str:
-    """Lines over time, one for each contestant; the horizontal axis is in seconds, the vertical one from `low` to `high`."""
+    """Lines over time, one for each policy; the horizontal axis is in seconds, the vertical one from `low` to `high`."""
     width, height, left, top = 330, 170, 44, 24
     length = max((len(row) for row in series.values()), default=2)
     span = max(high - low, 1e-6)
@@ -99,7 +99,7 @@ def curves(
 
 
 def button_bars(shares: Mapping[str, Mapping[str, float]], names: Sequence[str], title: str) -> str:
-    """Share of steps with each button pressed: {contestant: {button: 0..1}}."""
+    """Share of steps with each button pressed: {policy: {button: 0..1}}."""
     buttons = list(next(iter(shares.values()), {}))
     width, height, left, top = 330, 120, 36, 24
     rows = [_text(left, 15, title, extra=' font-weight="600"')]

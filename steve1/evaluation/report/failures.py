@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from steve1.evaluation.runner.campaign import Means, Plan, make_jobs, play_all
+from steve1.evaluation.runner.campaign import ExecutorConfig, Plan, make_jobs, play_all
 from steve1.evaluation.statistics.summary import own_row
 
 _EACH = 3
@@ -24,23 +24,23 @@ def failures(plan: Plan, lines: Sequence[Mapping[str, Any]], base: str) -> list[
     ranked: list[tuple[int, dict[str, Any]]] = []
     for task in plan.tasks:
         won = {line["number"] for line in own_row(lines, task.name, base) if line["success"][task.name]}
-        for contestant in plan.contestants:
-            if not contestant.needs_goal or contestant.is_variant:
+        for policy in plan.policies:
+            if not policy.needs_goal or policy.is_variant:
                 continue
-            failed = [line for line in own_row(lines, task.name, contestant.name) if not line["success"][task.name]]
+            failed = [line for line in own_row(lines, task.name, policy.name) if not line["success"][task.name]]
             # A rule of the kind "at most" is nearest where the measure is lowest.
             sign = -1 if getattr(task.success, "at_most", None) is not None else 1
             scored = sorted(
                 failed,
                 key=lambda line: (
-                    -_reason(line, won, contestant.name, base)[0],
+                    -_reason(line, won, policy.name, base)[0],
                     -sign * line["measure"][task.name],
                     line["number"],
                 ),
             )
             for place, line in enumerate(scored[:_EACH]):
-                why = _reason(line, won, contestant.name, base)[1]
-                entry = {"key": line["key"], "contestant": contestant.name, "task": task.name, "number": line["number"], "why": why,
+                why = _reason(line, won, policy.name, base)[1]
+                entry = {"key": line["key"], "contestant": policy.name, "task": task.name, "number": line["number"], "why": why,
                          "measure": line["measure"][task.name], "video": line["video"]}  # fmt: skip
                 ranked.append((place, entry))
     return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])]
@@ -56,7 +56,7 @@ def _reason(line: Mapping[str, Any], won: set[int], who: str, base: str) -> tupl
 
 def replay(
     plan: Plan,
-    means: Means,
+    executor: ExecutorConfig,
     wanted: Sequence[dict[str, Any]],
     lines: Sequence[Mapping[str, Any]],
     injected: Mapping[str, Any],
@@ -79,7 +79,7 @@ def replay(
         dataclasses.replace(job, key=f"{job.key}-again", video=f"videos/{job.key}-again.mp4", similarity=False)
         for job in jobs
     ]
-    for line in play_all(plan, means, exactly=again, **injected):
+    for line in play_all(plan, executor, exactly=again, **injected):
         entry = missing[line["key"].removesuffix("-again")]
         entry["video"] = line["video"]
         entry["again"] = "succeeded when played again" if line["success"][entry["task"]] else "failed again"

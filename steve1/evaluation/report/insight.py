@@ -1,6 +1,6 @@
 """What an evaluation's traces say beyond success: similarity curves and action histograms.
 
-In: a plan's folder and its lines. Out: for each task and contestant a mean curve, shares of buttons, and camera movements.
+In: a plan's folder and its lines. Out: for each task and policy a mean curve, shares of buttons, and camera movements.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Lines = Sequence[Mapping[str, Any]]
 def similarity_curves(
     folder: Path, lines: Lines, tasks: Sequence[str], names: Sequence[str]
 ) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """{task: {contestant: mean cosine with the task's goal at each step}} over the episodes in which it was measured."""
+    """{task: {policy: mean cosine with the task's goal at each step}} over the episodes in which it was measured."""
     found: dict[str, dict[str, NDArray[np.float32]]] = {}
     for task in tasks:
         for who in names:
@@ -37,7 +37,7 @@ def similarity_curves(
 
 
 def button_shares(lines: Lines, tasks: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
-    """{task: {contestant: {button: share of steps}}} over all episodes, long ones counting more."""
+    """{task: {policy: {button: share of steps}}} over all episodes, long ones counting more."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for task in tasks:
         for who in names:

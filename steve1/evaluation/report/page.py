@@ -113,7 +113,7 @@ def _differences(summary: Mapping[str, Any]) -> str:
 
 
 def _headline(summary: Mapping[str, Any]) -> str:
-    """The result in a sentence for each contestant."""
+    """The result in a sentence for each policy."""
     out = []
     for who, tasks in summary["comparisons"].items():
         by: dict[str, list[str]] = {}
@@ -139,7 +139,7 @@ def _similarity(plan: Plan, lines: Sequence[Mapping[str, Any]], names: Sequence[
     return (
         "<h2>Goal similarity over time</h2>"
         f"<p class=\"note\">Cosine of MineCLIP's embedding of the last 16 frames with the goal that the prior makes of the task's prompt, mean over the first "
-        f"{plan.similarity} episodes of each. One MineCLIP judges all; floors are judged by the same goals.</p>"
+        f"{plan.similarity} episodes of each. One MineCLIP judges all; baselines are judged by the same goals.</p>"
         f'{charts.legend(names)}<div class="tiles">{tiles}</div>'
     )
 

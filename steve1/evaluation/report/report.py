@@ -47,7 +47,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def rates_table(summary: Mapping[str, Any], tasks: Sequence[Task]) -> str:
-    """Task by contestant: successes of episodes, interval, mean measure."""
+    """Task by policy: successes of episodes, interval, mean measure."""
     names = list(next(iter(summary["rates"].values())))
     rows = []
     for task in tasks:
@@ -61,7 +61,7 @@ def rates_table(summary: Mapping[str, Any], tasks: Sequence[Task]) -> str:
 
 
 def comparisons_table(summary: Mapping[str, Any]) -> str:
-    """Each later contestant against the first, paired; empty without comparisons."""
+    """Each later policy against the first, paired; empty without comparisons."""
     rows = []
     for who, tasks in summary["comparisons"].items():
         for task, row in tasks.items():
@@ -131,7 +131,7 @@ def looks_sentence(summary: Mapping[str, Any]) -> str:
 
 
 def cross_tables(summary: Mapping[str, Any], tasks: Sequence[Task]) -> str:
-    """What each prompt does for each task, one table a contestant."""
+    """What each prompt does for each task, one table a policy."""
     parts = []
     for who, rows in summary["cross"].items():
         body = [[row, *(cell_text(cells.get(task.name)) for task in tasks)] for row, cells in rows.items()]
@@ -179,7 +179,7 @@ def render_markdown(title: str, summary: Mapping[str, Any], tasks: Sequence[Task
 
 
 def render_csv(summary: Mapping[str, Any]) -> str:
-    """One line for each contestant, row and task."""
+    """One line for each policy, row and task."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["contestant", "asked_for", "task", "successes", "episodes", "rate", "low", "high", "mean_measure"])

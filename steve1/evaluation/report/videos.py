@@ -28,10 +28,10 @@ def panel(plan: Plan, line: Mapping[str, Any], task: Task) -> Panel:
 
 
 def film(plan: Plan, lines: Sequence[dict[str, Any]], task: Task, number: int, path: str | os.PathLike[str]) -> bool:
-    """Put all contestants' episode `number` of `task` into one video; False where none was filmed."""
+    """Put all policies' episode `number` of `task` into one video; False where none was filmed."""
     panels = []
-    for contestant in plan.contestants:
-        rows = own_row(lines, task.name, contestant.name)
+    for policy in plan.policies:
+        rows = own_row(lines, task.name, policy.name)
         line = next((row for row in rows if row["number"] == number), None)
         if line and line["video"] and (plan.folder / line["video"]).exists():
             panels.append(panel(plan, line, task))
@@ -45,7 +45,7 @@ def film(plan: Plan, lines: Sequence[dict[str, Any]], task: Task, number: int, p
 def films(plan: Plan, lines: Sequence[dict[str, Any]]) -> dict[str, str]:
     """All the plan's side-by-side videos, those that exist kept: {caption: path relative to the run's folder}."""
     found: dict[str, str] = {}
-    who = "-vs-".join(contestant.name.replace("/", "-").replace(":", "-") for contestant in plan.contestants)[:80]
+    who = "-vs-".join(policy.name.replace("/", "-").replace(":", "-") for policy in plan.policies)[:80]
     for task in plan.tasks:
         for number in range(plan.videos):
             name = f"videos/{task.name}-{number:03d}-{who}.mp4"

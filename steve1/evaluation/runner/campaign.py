@@ -1,6 +1,6 @@
 """From settings to finished episodes: the part that `evaluate`, `compare` and the prompt matrix share.
 
-In: contestants, tasks, rows (what they are asked for), a number of episodes, a folder. Out: the folder's episode log, complete.
+In: policies, tasks, rows (what they are asked for), a number of episodes, a folder. Out: the folder's episode log, complete.
 Run again after a kill, it plays what is missing and nothing twice.
 """
 
@@ -20,10 +20,10 @@ from steve1.core.errors import UserError
 from steve1.core.processes import sweep
 from steve1.core.progress import progress
 from steve1.envs.rendering import shared_renderer
-from steve1.evaluation.policies import NO_GOAL, Contestant, environment_threads, existing, goals_for
+from steve1.evaluation.policies import NO_GOAL, PolicySpec, environment_threads, existing, goals_for
 from steve1.evaluation.runner.episodes import EpisodeRunner, Job, episode_seed, groups_of_place, starts_for
 from steve1.evaluation.runner.log import EpisodeLog
-from steve1.evaluation.runner.similarity import Judge
+from steve1.evaluation.runner.similarity import GoalSimilarity
 from steve1.evaluation.runner.workers import run_jobs
 from steve1.evaluation.tasks.suite import Suite, Task
 
@@ -44,7 +44,7 @@ class OpenGame:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What contestants are asked for. `task`: the task whose prompt it is ("" if none)."""
+    """What policies are asked for. `task`: the task whose prompt it is ("" if none)."""
 
     name: str
     prompt: str
@@ -58,10 +58,10 @@ class Plan:
     Attributes:
         suite: all tasks; every episode is judged by all of the suite's tasks at its place.
         tasks: the selected ones.
-        contestants: who plays.
+        policies: who plays.
         rows: what those who take goals are asked for.
         crossed: every row at every selected task's place (the matrix); otherwise each task's row at its own place.
-        episodes: for each contestant and row at each place.
+        episodes: for each policy and row at each place.
         seed: of the start states' order, the environments and the agents.
         goal_seed: the prior's.
         videos: so many first episodes of each are kept as videos.
@@ -71,7 +71,7 @@ class Plan:
 
     suite: Suite
     tasks: Sequence[Task]
-    contestants: Sequence[Contestant]
+    policies: Sequence[PolicySpec]
     rows: Sequence[Row]
     folder: Path
     episodes: int = 20
@@ -99,7 +99,7 @@ class Plan:
             "similarity": self.similarity,
             # Absent unless adaptive: a fixed number may grow, but looks that were not planned would not be accounted for.
             **({"looks": list(self.looks)} if self.looks else {}),
-            "contestants": [contestant.facts() for contestant in self.contestants],
+            "contestants": [spec.facts() for spec in self.policies],
             "tasks": [task.name for task in self.tasks],
             "prompts": {row.name: row.prompt for row in self.rows},
         }
@@ -133,17 +133,17 @@ def make_jobs(
 ) -> list[Job]:
     """All episodes of a plan; the first episodes of everything come first.
 
-    `asked`: {(contestant, row): so many episodes}; these alone, in the order of their mention, in place of the plan's number for all.
+    `asked`: {(policy, row): so many episodes}; these alone, in the order of their mention, in place of the plan's number for all.
 
     Raises:
         UserError: fewer than one episode, or no start states.
     """
     if plan.episodes < 1:
         raise UserError("There must be at least one episode.", expected="--episodes ≥ 1", got=plan.episodes)
-    folders = [slug(contestant.name) for contestant in plan.contestants]
+    folders = [slug(spec.name) for spec in plan.policies]
     if len(set(folders)) != len(folders):
-        names = ", ".join(contestant.name for contestant in plan.contestants)
-        raise UserError("Two contestants have the same name on disk.", got=names, todo="copy one under another name")
+        names = ", ".join(spec.name for spec in plan.policies)
+        raise UserError("Two policies have the same name on disk.", got=names, todo="copy one under another name")
     labels = _place_labels(plan.suite)
     wanted = {task.name for task in plan.tasks}
     jobs: dict[str, Job] = {}
@@ -155,23 +155,19 @@ def make_jobs(
     for number in range(plan.episodes if asked is None else max(asked.values(), default=0)):
         for group in groups:
             label, states = labels[group[0].place], starts[group[0].place]
-            for contestant in plan.contestants:
-                for row, behaviour in _rows_of(plan, contestant, group, wanted):
-                    if asked is not None and number >= asked.get((contestant.name, row.name), 0):
+            for spec in plan.policies:
+                for row, behaviour in _rows_of(plan, spec, group, wanted):
+                    if asked is not None and number >= asked.get((spec.name, row.name), 0):
                         continue
-                    job = _job(
-                        plan, contestant, row, behaviour, group, number, label, dict(states[number % len(states)])
-                    )
+                    job = _job(plan, spec, row, behaviour, group, number, label, dict(states[number % len(states)]))
                     jobs.setdefault(job.key, job)
-                    order.setdefault(
-                        job.key, list(asked).index((contestant.name, row.name)) if asked is not None else 0
-                    )
+                    order.setdefault(job.key, list(asked).index((spec.name, row.name)) if asked is not None else 0)
     return sorted(jobs.values(), key=lambda job: order[job.key])
 
 
 def _job(
     plan: Plan,
-    contestant: Contestant,
+    spec: PolicySpec,
     row: Row,
     behaviour: str,
     group: Sequence[Task],
@@ -179,10 +175,10 @@ def _job(
     label: str,
     start: dict[str, Any],
 ) -> Job:
-    key = "/".join([slug(contestant.name), slug(row.name or "any"), f"{label}-{number:03d}"])
+    key = "/".join([slug(spec.name), slug(row.name or "any"), f"{label}-{number:03d}"])
     return Job(
         key=key,
-        contestant=contestant.name,
+        policy=spec.name,
         row=row.name,
         prompt=row.prompt,
         behaviour=behaviour,
@@ -203,34 +199,34 @@ def _place_labels(suite: Suite) -> dict[tuple[Any, ...], str]:
     return labels
 
 
-def _rows_of(plan: Plan, contestant: Contestant, group: Sequence[Task], wanted: set[str]) -> list[tuple[Row, str]]:
-    """(row, scripted behaviour) for one contestant at one place."""
+def _rows_of(plan: Plan, spec: PolicySpec, group: Sequence[Task], wanted: set[str]) -> list[tuple[Row, str]]:
+    """(row, scripted behaviour) for one policy at one place."""
     here = [task for task in group if task.name in wanted]
-    if contestant.needs_goal:
+    if spec.needs_goal:
         names = {task.name for task in here}
         return [(row, "") for row in plan.rows if plan.crossed or not row.task or row.task in names]
-    if contestant.kind == "player" and contestant.behaviour == "own":
+    if spec.kind == "player" and spec.behaviour == "own":
         return [(Row(task.name, "", task.name), task.player) for task in here if task.player]
-    return [(Row("", ""), contestant.behaviour)]
+    return [(Row("", ""), spec.behaviour)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """What a worker needs to build its runner; plain values and arrays."""
 
-    contestants: Mapping[str, Contestant]
+    policies: Mapping[str, PolicySpec]
     tasks: Mapping[str, Task]
     goals: Mapping[str, Mapping[str, NDArray[np.float32]]]
     open_game: Callable[[int], Any]
     folder: Path
     deterministic: bool
     device: str
-    judge: Judge | None = None
+    judge: GoalSimilarity | None = None
     service: str = ""
 
     def __call__(self, index: int) -> EpisodeRunner:
         return EpisodeRunner(
-            contestants=self.contestants,
+            policies=self.policies,
             tasks=self.tasks,
             goals=self.goals,
             open_env=lambda: self.open_game(index),
@@ -245,23 +241,23 @@ class Recipe:
 def english_goals(
     plan: Plan, prompts: Sequence[str], shown: Mapping[str, NDArray[np.float32]] | None = None
 ) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """{contestant: {prompt: goal}}; MineCLIP reads a task's prompt in another language as the English one.
+    """{spec: {prompt: goal}}; MineCLIP reads a task's prompt in another language as the English one.
 
     `shown`: {prompt: goal} of demonstrations, by the prompts as they stand in the plan.
     """
     texts = {prompt: plan.suite.english(prompt) for prompt in prompts}
     by_text = {texts[prompt]: goal for prompt, goal in (shown or {}).items() if prompt in texts}
-    found = goals_for(plan.contestants, sorted(set(texts.values())), seed=plan.goal_seed, shown=by_text)
+    found = goals_for(plan.policies, sorted(set(texts.values())), seed=plan.goal_seed, shown=by_text)
     return {
         who: {**goals, **{prompt: goals[text] for prompt, text in texts.items() if text in goals}}
         for who, goals in found.items()
     }
 
 
-def make_judge(plan: Plan, goals: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> Judge | None:
+def make_similarity(plan: Plan, goals: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> GoalSimilarity | None:
     """Who measures similarity: the first weights' MineCLIP, against the goals that its prior makes of the tasks' prompts."""
     base = next(
-        (contestant for contestant in plan.contestants if contestant.kind == "weights" and contestant.goal == "prior"),
+        (spec for spec in plan.policies if spec.kind == "weights" and spec.goal == "prior"),
         None,
     )
     if base is None or not plan.similarity:
@@ -271,11 +267,11 @@ def make_judge(plan: Plan, goals: Mapping[str, Mapping[str, NDArray[np.float32]]
     )
     mine = goals.get(base.name, {})
     wanted = {row.task: mine[row.prompt] for row in plan.rows if row.task and row.prompt in mine}
-    return Judge(str(path), base.metadata.mineclip_config, wanted, plan.device)
+    return GoalSimilarity(str(path), base.metadata.mineclip_config, wanted, plan.device)
 
 
 @dataclasses.dataclass(frozen=True)
-class Means:
+class ExecutorConfig:
     """How jobs are run, which changes nothing of what they do.
 
     Attributes:
@@ -331,7 +327,7 @@ class Means:
 
                 # The games have processors of their own need; the one process of the policies gets what one worker less would get.
                 service = policy_service(
-                    recipe.contestants, device=recipe.device, deterministic=recipe.deterministic, threads=threads
+                    recipe.policies, device=recipe.device, deterministic=recipe.deterministic, threads=threads
                 )
                 recipe = dataclasses.replace(recipe, service=stack.enter_context(service))
             run_jobs(jobs, recipe, finished, workers=self.workers, threads=threads, **limits)
@@ -342,13 +338,13 @@ Decide = Callable[[Sequence[Mapping[str, Any]]], Mapping[tuple[str, str], int]]
 
 def play_all(
     plan: Plan,
-    means: Means | None = None,
+    executor: ExecutorConfig | None = None,
     *,
     decide: Decide | None = None,
     open_game: Callable[[int], Any] | None = None,
     starts_of: StartsFor = starts_for,
     goals: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
-    judge: Judge | None = None,
+    judge: GoalSimilarity | None = None,
     exactly: Sequence[Job] | None = None,
 ) -> list[dict[str, Any]]:
     """Play what is missing of a plan and return its lines (of this plan alone), in the order of its jobs.
@@ -360,7 +356,7 @@ def play_all(
         open_game, starts_of, goals, judge: replace the game, its start states, the goals of prompts, and who measures similarity.
         exactly: these jobs in place of the plan's.
     """
-    means = means or Means()
+    executor = executor or ExecutorConfig()
     jobs = {job.key: job for job in (make_jobs(plan, starts_of) if exactly is None else exactly)}
     log = EpisodeLog(plan.folder, plan.settings())
     sweep(plan.folder)
@@ -374,22 +370,22 @@ def play_all(
             if found or not fresh:
                 return found
 
-    _play(plan, means, missing, log, jobs, open_game, goals, judge)
+    _play(plan, executor, missing, log, jobs, open_game, goals, judge)
     return [log.lines[key] for key in jobs]
 
 
 def _play(
-    plan: Plan, means: Means, missing: Callable[[], list[Job]], log: EpisodeLog, jobs: Mapping[str, Job],
-    open_game: Callable[[int], Any] | None, goals: Mapping[str, Mapping[str, NDArray[np.float32]]] | None, judge: Judge | None,
+    plan: Plan, executor: ExecutorConfig, missing: Callable[[], list[Job]], log: EpisodeLog, jobs: Mapping[str, Job],
+    open_game: Callable[[int], Any] | None, goals: Mapping[str, Mapping[str, NDArray[np.float32]]] | None, judge: GoalSimilarity | None,
 ) -> None:  # fmt: skip
     first = missing()
     if not first:
         return
     if goals is None:
         goals = english_goals(plan, sorted({row.prompt for row in plan.rows if row.prompt and row.prompt != NO_GOAL}))
-        judge = judge or make_judge(plan, goals)
+        judge = judge or make_similarity(plan, goals)
     recipe = Recipe(
-        contestants={contestant.name: contestant for contestant in plan.contestants},
+        policies={spec.name: spec for spec in plan.policies},
         tasks=plan.suite.tasks,
         goals=goals,
         open_game=open_game or OpenGame(plan.env),
@@ -410,6 +406,6 @@ def _play(
             return found
 
         try:
-            means.run(first, recipe, finished, more)
+            executor.run(first, recipe, finished, more)
         finally:
             sweep(plan.folder)

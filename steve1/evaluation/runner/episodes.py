@@ -1,7 +1,7 @@
 """Episodes as jobs: what to play, how one is played and judged, and the log that survives a kill.
 
-In: contestants, tasks, a number of episodes. Out: one JSON line for each finished episode, judged by the rules of every task
-of its place. Seeds and start states depend on the place and the episode's number alone, so that all contestants
+In: policies, tasks, a number of episodes. Out: one JSON line for each finished episode, judged by the rules of every task
+of its place. Seeds and start states depend on the place and the episode's number alone, so that all policies
 and prompts are paired.
 """
 
@@ -19,8 +19,8 @@ from steve1 import actions
 from steve1.actions.camera import to_degrees
 from steve1.core.errors import UserError
 from steve1.core.seeds import integer
-from steve1.evaluation.policies import Bench, Contestant
-from steve1.evaluation.runner.similarity import Judge, Watcher, save_curves
+from steve1.evaluation.policies import PolicyCache, PolicySpec
+from steve1.evaluation.runner.similarity import GoalSimilarity, SimilarityRecorder, save_curves
 from steve1.evaluation.tasks.suite import Task
 from steve1.rollout.play import OnFrame, play
 from steve1.rollout.supervise import SupervisedEnv
@@ -37,7 +37,7 @@ class Job:
 
     Attributes:
         key: unique in its run; finished keys are not played again.
-        contestant: its name.
+        policy: its name.
         row: what it is asked for: a task's name, or NO_GOAL, or "" for players without a goal.
         prompt: the goal's name in the table of goals ("" without one).
         behaviour: the scripted player for `player:own`.
@@ -50,7 +50,7 @@ class Job:
     """
 
     key: str
-    contestant: str
+    policy: str
     row: str
     prompt: str
     behaviour: str
@@ -63,7 +63,7 @@ class Job:
 
 
 def episode_seed(place: str, number: int, seed: int) -> int:
-    """The seed of episode `number` in a place: the same for every contestant and prompt."""
+    """The seed of episode `number` in a place: the same for every policy and prompt."""
     return integer(seed, "episode", place, number)
 
 
@@ -89,9 +89,9 @@ def groups_of_place(tasks: Sequence[Task]) -> list[list[Task]]:
     return list(groups.values())
 
 
-def watched(contestant: Contestant, behaviour: str) -> dict[str, Any]:
+def watched(spec: PolicySpec, behaviour: str) -> dict[str, Any]:
     """The reset option with which a scripted player is shown the blocks that it looks for."""
-    if contestant.kind != "player":
+    if spec.kind != "player":
         return {}
     from steve1.rollout.players import BEHAVIOURS
 
@@ -109,7 +109,7 @@ def summary_of_actions(trace: Trace) -> dict[str, float]:
     return shares
 
 
-def _both(video: EpisodeVideo, watcher: Watcher | None) -> OnFrame:
+def _both(video: EpisodeVideo, watcher: SimilarityRecorder | None) -> OnFrame:
     """Each frame to the video and to the watcher, if there is one."""
     if watcher is None:
         return video.on_frame
@@ -126,15 +126,15 @@ class EpisodeRunner:
     """Plays jobs in one process: one game, each policy once.
 
     Attributes:
-        contestants, tasks: by name.
-        goals: {contestant: {prompt: goal}}.
+        policies, tasks: by name.
+        goals: {policy: {prompt: goal}}.
         open_env: opens the game; called again after a crash.
         folder: where traces and videos go.
         judge: measures similarity to goals; None: nobody does.
         service: the address of a process that holds the policies; "": they are loaded here.
     """
 
-    contestants: Mapping[str, Contestant]
+    policies: Mapping[str, PolicySpec]
     tasks: Mapping[str, Task]
     goals: Mapping[str, Mapping[str, NDArray[np.float32]]]
     open_env: Callable[[], Any]
@@ -142,40 +142,40 @@ class EpisodeRunner:
     deterministic: bool = False
     device: str = "cpu"
     max_restarts: int = 3
-    judge: Judge | None = None
+    judge: GoalSimilarity | None = None
     service: str = ""
 
     def __post_init__(self) -> None:
         if self.service:
-            from steve1.evaluation.runner.inference import RemoteBench
+            from steve1.evaluation.runner.inference import RemotePolicyCache
 
-            self._bench: Bench = RemoteBench(self.service)
+            self._cache: PolicyCache = RemotePolicyCache(self.service)
         else:
-            self._bench = Bench(device=self.device, deterministic=self.deterministic)
+            self._cache = PolicyCache(device=self.device, deterministic=self.deterministic)
         self._game = SupervisedEnv(self.open_env, max_restarts=self.max_restarts)
         self._stream: Any = None
 
     def run(self, job: Job) -> dict[str, Any]:
         """Play one job, keep its trace (and video), and return its line for the log."""
-        contestant = self.contestants[job.contestant]
+        spec = self.policies[job.policy]
         tasks = [self.tasks[name] for name in job.tasks]
-        goal = self.goals.get(job.contestant, {}).get(job.prompt)
+        goal = self.goals.get(job.policy, {}).get(job.prompt)
         steps = tasks[0].steps
         before = self._game.restarts
-        self._bench.prepare(contestant, goal)
+        self._cache.prepare(spec, goal)
         watcher = self._watcher(job)
 
         def episode(env: Any) -> Trace:
-            actor = self._bench.actor(contestant, goal, job.seed, job.behaviour)
-            options = {**tasks[0].reset_options(), **watched(contestant, job.behaviour)}
+            actor = self._cache.actor(spec, goal, job.seed, job.behaviour)
+            options = {**tasks[0].reset_options(), **watched(spec, job.behaviour)}
             settings: dict[str, Any] = {"seed": job.seed, "start": job.start, "options": options}
-            facts = {"contestant": job.contestant, "row": job.row, "prompt": job.prompt, "key": job.key}
+            facts = {"contestant": job.policy, "row": job.row, "prompt": job.prompt, "key": job.key}
             if not job.video:
                 return play(
                     actor, env, steps, metadata=facts, on_frame=watcher.on_frame if watcher else None, **settings
                 )
-            # Without a title: films put the contestant's name above the picture.
-            with EpisodeVideo(self.folder / job.video, job.prompt or job.behaviour or job.contestant, steps) as video:
+            # Without a title: films put the policy's name above the picture.
+            with EpisodeVideo(self.folder / job.video, job.prompt or job.behaviour or job.policy, steps) as video:
                 return play(actor, env, steps, metadata=facts, on_frame=_both(video, watcher), **settings)
 
         trace = self._game.episode(episode)
@@ -185,7 +185,7 @@ class EpisodeRunner:
         trace.save(self.folder / "traces" / job.key)
         return self._line(job, trace, tasks, self._game.restarts - before)
 
-    def _watcher(self, job: Job) -> Watcher | None:
+    def _watcher(self, job: Job) -> SimilarityRecorder | None:
         if not job.similarity or self.judge is None:
             return None
         self._stream = self._stream or self.judge.stream()
@@ -195,7 +195,7 @@ class EpisodeRunner:
         judged = {task.name: task.judge(trace) for task in tasks}
         return {
             "key": job.key,
-            "contestant": job.contestant,
+            "contestant": job.policy,
             "row": job.row,
             "prompt": job.prompt,
             "number": job.number,
@@ -214,4 +214,4 @@ class EpisodeRunner:
     def close(self) -> None:
         """Close the game."""
         self._game.close()
-        self._bench.close()
+        self._cache.close()

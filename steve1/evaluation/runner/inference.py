@@ -24,7 +24,7 @@ from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.core.processes import end_tree, limit_threads
 from steve1.core.seeds import generator, integer
-from steve1.evaluation.policies import Bench, Contestant, check_goal
+from steve1.evaluation.policies import PolicyCache, PolicySpec, check_goal
 from steve1.rollout.play import Action, Actor, Info, Observation
 
 _log = logging.getLogger(__name__)
@@ -38,18 +38,18 @@ class _Episode:
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
-        self.contestant: Contestant | None = None
+        self.policy: PolicySpec | None = None
         self.goal: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self.random: np.random.Generator | None = None
         self.frame: NDArray[np.uint8] | None = None
 
 
 class _Service:
-    """The serving process's state: policies by contestant, an episode for each connection."""
+    """The serving process's state: policies by name, an episode for each connection."""
 
-    def __init__(self, contestants: Mapping[str, Contestant], device: str, deterministic: bool) -> None:
-        self.contestants, self.deterministic = contestants, deterministic
-        self.bench = Bench(device=device, deterministic=deterministic)
+    def __init__(self, policies: Mapping[str, PolicySpec], device: str, deterministic: bool) -> None:
+        self.policies, self.deterministic = policies, deterministic
+        self.cache = PolicyCache(device=device, deterministic=deterministic)
         self.agents: dict[int, Any] = {}
         self.episodes: dict[Connection, _Episode] = {}
 
@@ -57,16 +57,16 @@ class _Service:
         taken = {episode.slot for episode in self.episodes.values()}
         self.episodes[pipe] = _Episode(next(slot for slot in range(len(taken) + 1) if slot not in taken))
 
-    def _agent(self, contestant: Contestant) -> Any:
+    def _agent(self, spec: PolicySpec) -> Any:
         from steve1.agent.slots import SlotAgent
 
-        policy = self.bench.policy(contestant)
+        policy = self.cache.policy(spec)
         if id(policy) not in self.agents:
             self.agents[id(policy)] = SlotAgent(policy)
         return self.agents[id(policy)]
 
     def take(self, pipe: Connection) -> None:
-        """One message: ("check" | "begin", contestant, goal, seed) is answered; ("act", frame) waits for `step`."""
+        """One message: ("check" | "begin", policy, goal, seed) is answered; ("act", frame) waits for `step`."""
         episode = self.episodes[pipe]
         try:
             kind, *rest = pipe.recv()
@@ -79,11 +79,11 @@ class _Service:
             return
         try:
             name, goal, seed = rest
-            contestant = self.contestants[name]
-            agent = self._agent(contestant)
-            episode.goal = check_goal(agent.policy.config.mineclip_embed_dim, goal, contestant.weights)
+            spec = self.policies[name]
+            agent = self._agent(spec)
+            episode.goal = check_goal(agent.policy.config.mineclip_embed_dim, goal, spec.weights)
             if kind == "begin":
-                episode.contestant, episode.frame = contestant, None
+                episode.policy, episode.frame = spec, None
                 # As an Agent that was made with this seed and reset once.
                 episode.random = None if self.deterministic else generator(integer(seed, "agent"), "agent", 1)
                 agent.begin(episode.slot)
@@ -106,21 +106,23 @@ class _Service:
         waiting = {pipe: episode for pipe, episode in self.episodes.items() if episode.frame is not None}
         groups: dict[int, list[tuple[Connection, _Episode]]] = {}
         for pipe, episode in waiting.items():
-            assert episode.contestant is not None
-            groups.setdefault(id(self._agent(episode.contestant)), []).append((pipe, episode))
+            assert episode.policy is not None
+            groups.setdefault(id(self._agent(episode.policy)), []).append((pipe, episode))
         for members in groups.values():
             episodes = [episode for _, episode in members]
-            first = episodes[0].contestant
+            first = episodes[0].policy
             assert first is not None
             frames = [episode.frame for episode in episodes if episode.frame is not None]
-            scales = [episode.contestant.metadata.cond_scale for episode in episodes if episode.contestant is not None]
+            scales = [episode.policy.metadata.cond_scale for episode in episodes if episode.policy is not None]
             slots = [episode.slot for episode in episodes]
             log_probs = self._agent(first).step(slots, frames, np.stack([episode.goal for episode in episodes]), scales)
             for index, (pipe, episode) in enumerate(members):
                 episode.frame = None
-                assert episode.contestant is not None
-                warmth = episode.contestant.metadata.temperature
-                tokens = tuple(draw(log_probs[name][index], episode.random, warmth) for name in ("buttons", "camera"))
+                assert episode.policy is not None
+                temperature = episode.policy.metadata.temperature
+                tokens = tuple(
+                    draw(log_probs[name][index], episode.random, temperature) for name in ("buttons", "camera")
+                )
                 self._answer(pipe, ("ok", tokens))
 
     def serve(self, listener: Listener, parent: Connection) -> None:
@@ -139,7 +141,7 @@ class _Service:
             for pipe in ready:
                 if isinstance(pipe, Connection) and pipe in self.episodes:
                     self.take(pipe)
-            playing = [episode for episode in self.episodes.values() if episode.contestant is not None]
+            playing = [episode for episode in self.episodes.values() if episode.policy is not None]
             if self._someone_waits() and (not ready or all(episode.frame is not None for episode in playing)):
                 self.step()
 
@@ -160,7 +162,7 @@ def _accept(listener: Listener, fresh: list[Connection], wake: Connection) -> No
 
 def _run(
     address: str,
-    contestants: Mapping[str, Contestant],
+    policies: Mapping[str, PolicySpec],
     device: str,
     deterministic: bool,
     threads: int,
@@ -170,19 +172,19 @@ def _run(
     with Listener(address, "AF_UNIX", backlog=64) as listener:
         parent.send("ready")
         with contextlib.suppress(KeyboardInterrupt):
-            _Service(contestants, device, deterministic).serve(listener, parent)
+            _Service(policies, device, deterministic).serve(listener, parent)
 
 
 @contextlib.contextmanager
 def policy_service(
-    contestants: Mapping[str, Contestant], *, device: str = "cpu", deterministic: bool = False, threads: int = 1
+    policies: Mapping[str, PolicySpec], *, device: str = "cpu", deterministic: bool = False, threads: int = 1
 ) -> Iterator[str]:
-    """Start the process that holds these contestants' policies; yields the address for `RemoteBench`; ends it at the end."""
+    """Start the process that holds these policies; yields the address for `RemotePolicyCache`; ends it at the end."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="steve1-") as folder:
         address = str(Path(folder) / "policies")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_run, args=(address, contestants, device, deterministic, threads, theirs))
+        process = context.Process(target=_run, args=(address, policies, device, deterministic, threads, theirs))
         process.start()
         theirs.close()
         try:
@@ -206,7 +208,7 @@ def policy_service(
             ours.close()
 
 
-class RemoteBench(Bench):
+class RemotePolicyCache(PolicyCache):
     """Actors whose policies live in the serving process; those without a policy act here."""
 
     def __init__(self, address: str) -> None:
@@ -235,16 +237,16 @@ class RemoteBench(Bench):
             raise content
         return content
 
-    def prepare(self, contestant: Contestant, goal: NDArray[np.float32] | None) -> None:
-        """Have the service load the contestant's policy and check the goal."""
-        if contestant.kind == "weights":
-            self.ask("check", contestant.name, goal, 0)
+    def prepare(self, spec: PolicySpec, goal: NDArray[np.float32] | None) -> None:
+        """Have the service load the policy and check the goal."""
+        if spec.kind == "weights":
+            self.ask("check", spec.name, goal, 0)
 
-    def actor(self, contestant: Contestant, goal: NDArray[np.float32] | None, seed: int, behaviour: str = "") -> Actor:
-        """As `Bench.actor`."""
-        if contestant.kind != "weights":
-            return super().actor(contestant, goal, seed, behaviour)
-        return RemoteActor(self, contestant.name, goal, seed)
+    def actor(self, spec: PolicySpec, goal: NDArray[np.float32] | None, seed: int, behaviour: str = "") -> Actor:
+        """As `PolicyCache.actor`."""
+        if spec.kind != "weights":
+            return super().actor(spec, goal, seed, behaviour)
+        return RemoteActor(self, spec.name, goal, seed)
 
     def close(self) -> None:
         """Leave the service."""
@@ -256,15 +258,15 @@ class RemoteBench(Bench):
 class RemoteActor:
     """Asks the service for each action."""
 
-    def __init__(self, bench: RemoteBench, contestant: str, goal: NDArray[np.float32] | None, seed: int) -> None:
-        self._bench, self._words = bench, (contestant, goal, seed)
+    def __init__(self, cache: RemotePolicyCache, spec: str, goal: NDArray[np.float32] | None, seed: int) -> None:
+        self._cache, self._words = cache, (spec, goal, seed)
 
     def reset(self, obs: Observation, info: Info) -> None:
         """Begin an episode: the service forgets the last one."""
-        self._bench.ask("begin", *self._words)
+        self._cache.ask("begin", *self._words)
 
     def act(self, obs: Observation, info: Info) -> Action:
         """The action for this observation; the frame is reduced here, as the agent would, before it travels."""
-        buttons, camera = self._bench.ask("act", agent_frame(obs["pov"]))
+        buttons, camera = self._cache.ask("act", agent_frame(obs["pov"]))
         action: Action = actions.env_action(buttons, camera)
         return action

@@ -42,7 +42,7 @@ class EpisodeLog:
             return
         kept = json.loads(path.read_text(encoding="utf-8"))
         differing = sorted(name for name in set(kept) | set(settings) if kept.get(name) != settings.get(name))
-        # More episodes, more contestants or tasks only add lines; everything else would mix different experiments.
+        # More episodes, more policies or tasks only add lines; everything else would mix different experiments.
         growing = {"episodes", "contestants", "tasks", "videos", "prompts", "similarity"}
         changed = [
             name for name in differing if name not in growing or not _grown(name, kept.get(name), settings.get(name))
@@ -95,7 +95,7 @@ class EpisodeLog:
 
 
 def _grown(name: str, kept: Any, now: Any) -> bool:
-    """Whether what both settings name (a contestant, a row's prompt) is the same in both."""
+    """Whether what both settings name (a policy, a row's prompt) is the same in both."""
     if name == "prompts":
         return all(kept.get(row, prompt) == prompt for row, prompt in now.items())
     if name != "contestants":

@@ -1,7 +1,7 @@
 """How alike to a goal is what is seen, from step to step?
 
 In: the frames of an episode while it is played, and goals. Out: the cosine of MineCLIP's embedding of the last 16 frames with each goal
-(NaN for the first 15), kept beside the trace. One family's MineCLIP judges all contestants, so that their curves can be compared.
+(NaN for the first 15), kept beside the trace. One family's MineCLIP judges all policies, so that their curves can be compared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from steve1.core.files import atomic_file
 _BATCH = 8
 
 
-class Watcher:
+class SimilarityRecorder:
     """Takes an episode's frames as they come."""
 
     def __init__(self, stream: Any, goals: Mapping[str, NDArray[np.float32]]) -> None:
@@ -59,7 +59,7 @@ class Watcher:
 
 
 @dataclasses.dataclass(frozen=True)
-class Judge:
+class GoalSimilarity:
     """What a worker needs to measure similarity: MineCLIP's files and each task's goal (E,). MineCLIP is loaded at the first use."""
 
     mineclip: str
@@ -74,10 +74,10 @@ class Judge:
 
         return load_mineclip(self.mineclip, self.mineclip_config or "attn").to(choose_device(self.device)).stream()
 
-    def watcher(self, stream: Any, tasks: Sequence[str]) -> Watcher | None:
+    def watcher(self, stream: Any, tasks: Sequence[str]) -> SimilarityRecorder | None:
         """A watcher for these tasks' goals; None where none of them has one."""
         goals = {task: self.goals[task] for task in tasks if task in self.goals}
-        return Watcher(stream, goals) if goals else None
+        return SimilarityRecorder(stream, goals) if goals else None
 
 
 def curve_path(folder: Path, key: str) -> Path:
@@ -85,7 +85,7 @@ def curve_path(folder: Path, key: str) -> Path:
     return folder / "traces" / f"{key}.similarity.npz"
 
 
-def save_curves(folder: Path, key: str, watcher: Watcher) -> None:
+def save_curves(folder: Path, key: str, watcher: SimilarityRecorder) -> None:
     """Keep an episode's curves, half precision, whole or not at all."""
     rows = watcher.similarities().astype(np.float16)
     with atomic_file(curve_path(folder, key)) as handle:

@@ -10,22 +10,21 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from steve1.evaluation.policies import Contestant
+from steve1.evaluation.policies import PolicySpec
 from steve1.evaluation.statistics.summary import compare, own_row, rate
 
 SOURCES = ("prior", "text", "shown")
 NAMES = {"prior": "text → prior", "text": "text alone", "shown": "shown"}
 
 
-def variants(contestants: Sequence[Contestant]) -> list[Contestant]:
-    """Each weights contestant followed by itself under straight text embeddings and under goals that are shown."""
-    found: list[Contestant] = []
-    for contestant in contestants:
-        found.append(contestant)
-        if contestant.needs_goal and contestant.goal == "prior":
+def variants(policies: Sequence[PolicySpec]) -> list[PolicySpec]:
+    """Each weights policy followed by itself under straight text embeddings and under goals that are shown."""
+    found: list[PolicySpec] = []
+    for policy in policies:
+        found.append(policy)
+        if policy.needs_goal and policy.goal == "prior":
             found += [
-                dataclasses.replace(contestant, name=f"{contestant.name}+{source}", goal=source)
-                for source in SOURCES[1:]
+                dataclasses.replace(policy, name=f"{policy.name}+{source}", goal=source) for source in SOURCES[1:]
             ]
     return found
 
@@ -52,13 +51,13 @@ def verdict(
 
 
 def attribute(
-    lines: Sequence[Mapping[str, Any]], contestants: Sequence[Contestant], tasks: Sequence[str]
+    lines: Sequence[Mapping[str, Any]], policies: Sequence[PolicySpec], tasks: Sequence[str]
 ) -> dict[str, Any]:
     """{weights: {task: {"rates": {source: rate}, "text" and "shown": comparison with "prior", "verdict"}}}."""
-    by_name = {contestant.name: contestant for contestant in contestants}
+    by_name = {policy.name: policy for policy in policies}
     found: dict[str, Any] = {}
-    for who, contestant in by_name.items():
-        if contestant.goal != "prior" or f"{who}+shown" not in by_name:
+    for who, policy in by_name.items():
+        if policy.goal != "prior" or f"{who}+shown" not in by_name:
             continue
         for task in tasks:
             played = {

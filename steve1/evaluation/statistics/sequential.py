@@ -1,6 +1,6 @@
 """Spending episodes where they decide.
 
-In: the episodes played so far, and after how many one may look. Out: for each contestant and task whether its question is answered, and
+In: the episodes played so far, and after how many one may look. Out: for each policy and task whether its question is answered, and
 what to play next. Questions that are answered get no further episodes; nor do those that the most allowed would not answer.
 """
 
@@ -19,7 +19,7 @@ _HOPELESS = 3.0
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What is asked of one contestant on one task, and how far it is answered.
+    """What is asked of one policy on one task, and how far it is answered.
 
     Attributes:
         pairs: seeds that both have played.
@@ -27,7 +27,7 @@ class Question:
         further: episodes that would probably settle it.
     """
 
-    contestant: str
+    policy: str
     task: str
     pairs: int
     verdict: str
@@ -35,12 +35,12 @@ class Question:
 
 
 @dataclasses.dataclass(frozen=True)
-class Decider:
+class SequentialTest:
     """Says after each look what is still to be played.
 
     Attributes:
         looks: numbers of pairs, ascending, as `statistics.looks` gives them.
-        base: the contestant that the others are compared with.
+        base: the policy that the others are compared with.
         others: those that questions are asked of.
         tasks, target: names; target tasks are asked "improved?", the others "kept?".
     """
@@ -71,14 +71,14 @@ class Decider:
         return found
 
     def __call__(self, lines: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
-        """{(contestant, task): play up to so many episodes}; what is nearest to an answer first; empty when all is said."""
+        """{(policy, task): play up to so many episodes}; what is nearest to an answer first; empty when all is said."""
         asked: dict[tuple[str, str], int] = {}
         for question in sorted(self.questions(lines), key=lambda each: each.further):
             following = next((look for look in self.looks if look > question.pairs), None)
             hopeless = question.pairs + question.further > _HOPELESS * self.looks[-1]
             if question.verdict not in UNDECIDED or following is None or hopeless:
                 continue
-            for who in (self.base, question.contestant):
+            for who in (self.base, question.policy):
                 key = (who, question.task)
                 asked[key] = max(asked.get(key, 0), following)
         return asked

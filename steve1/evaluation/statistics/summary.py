@@ -1,7 +1,7 @@
 """From episode lines to rates, intervals and tests.
 
 In: the lines of an episode log. Out: plain dictionaries (the report's JSON): rates with Wilson intervals, paired comparisons of later
-contestants with the first, and the prompt matrix with Fisher's test of each prompt against all others.
+policies with the first, and the prompt matrix with Fisher's test of each prompt against all others.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from steve1.evaluation.statistics.tests import (
 Line = Mapping[str, Any]
 
 
-def select(lines: Sequence[Line], task: str, contestant: str, row: str | None = None) -> list[Line]:
-    """Lines judged by `task`, of one contestant (and row), by episode number."""
+def select(lines: Sequence[Line], task: str, policy: str, row: str | None = None) -> list[Line]:
+    """Lines judged by `task`, of one policy (and row), by episode number."""
     chosen = [
         line
         for line in lines
-        if line["contestant"] == contestant and task in line["success"] and (row is None or line["row"] == row)
+        if line["contestant"] == policy and task in line["success"] and (row is None or line["row"] == row)
     ]
     return sorted(chosen, key=lambda line: line["number"])
 
@@ -53,10 +53,10 @@ def rate(lines: Sequence[Line], task: str, confidence: float = 0.95) -> dict[str
     }
 
 
-def own_row(lines: Sequence[Line], task: str, contestant: str) -> list[Line]:
-    """A contestant's episodes that count for a task: under the task's own prompt, or all where it takes no goal."""
-    mine = select(lines, task, contestant, task)
-    return mine or [line for line in select(lines, task, contestant, "") if line["row"] == ""]
+def own_row(lines: Sequence[Line], task: str, policy: str) -> list[Line]:
+    """A policy's episodes that count for a task: under the task's own prompt, or all where it takes no goal."""
+    mine = select(lines, task, policy, task)
+    return mine or [line for line in select(lines, task, policy, "") if line["row"] == ""]
 
 
 def compare(
@@ -100,23 +100,23 @@ def compare(
 
 def summarise(
     lines: Sequence[Line],
-    contestants: Sequence[str],
+    policies: Sequence[str],
     tasks: Sequence[str],
     base: str,
-    floors: Collection[str] = (),
+    baselines: Collection[str] = (),
     *,
     looks: Sequence[int] = (),
     target: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Rates by task and contestant, and each contestant's comparison with `base` (Holm over the tasks).
+    """Rates by task and policy, and each policy's comparison with `base` (Holm over the tasks).
 
-    `floors`: contestants that were not made from the base, so that nothing can have been kept or lost.
+    `baselines`: policies that were not made from the base, so that nothing can have been kept or lost.
     `looks`, `target`: as in `compare`.
     """
     level = look_confidence(len(looks))
-    rates = {task: {who: rate(own_row(lines, task, who), task, level) for who in contestants} for task in tasks}
+    rates = {task: {who: rate(own_row(lines, task, who), task, level) for who in policies} for task in tasks}
     comparisons: dict[str, dict[str, Any]] = {}
-    for who in contestants:
+    for who in policies:
         if who == base:
             continue
         rows = {
@@ -128,7 +128,7 @@ def summarise(
         known = {task: row for task, row in rows.items() if row}
         for row, adjusted in zip(known.values(), holm([row["p_mcnemar"] for row in known.values()])):
             row["p_holm"] = adjusted
-            if who in floors:
+            if who in baselines:
                 row.update(verdict="–", asked="–", further_episodes=0)
         comparisons[who] = known
     return {
@@ -138,14 +138,14 @@ def summarise(
         "target": sorted(target),
         "rates": rates,
         "comparisons": comparisons,
-        "cross": cross_table(lines, contestants, tasks),
+        "cross": cross_table(lines, policies, tasks),
     }
 
 
-def cross_table(lines: Sequence[Line], contestants: Sequence[str], tasks: Sequence[str]) -> dict[str, Any]:
-    """{contestant: {row: {task: rate}}}: what each prompt does for every task judged on its episodes."""
+def cross_table(lines: Sequence[Line], policies: Sequence[str], tasks: Sequence[str]) -> dict[str, Any]:
+    """{policy: {row: {task: rate}}}: what each prompt does for every task judged on its episodes."""
     table: dict[str, Any] = {}
-    for who in contestants:
+    for who in policies:
         rows = list(dict.fromkeys(line["row"] for line in lines if line["contestant"] == who))
         table[who] = {
             row or "(any)": {task: found for task in tasks if (found := rate(select(lines, task, who, row), task))}
@@ -158,7 +158,7 @@ def matrix(lines: Sequence[Line], weights: str, rows: Sequence[str], tasks: Sequ
     """The prompt matrix of one weights file.
 
     Args:
-        lines: of the weights and, if played, of the contestant "random".
+        lines: of the weights and, if played, of the policy "random".
         rows: row names; a row with a task's name is that task's own prompt; NO_GOAL is the row without a goal; other
             rows (paraphrases and the like) are shown and stay out of the tests.
         tasks: the columns.

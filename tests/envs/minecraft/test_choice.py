@@ -8,7 +8,7 @@ import pytest
 
 from steve1 import envs
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
-from steve1.evaluation.policies import Contestant, guess_family_env
+from steve1.evaluation.policies import PolicySpec, choose_env
 from tests.envs.standins.making import make_java
 
 
@@ -17,7 +17,7 @@ def test_weights_without_a_family_file_play_in_the_minecraft_that_can_be_played(
 ) -> None:
     metadata = read_checkpoint_metadata(tmp_path / "published.weights")
     assert metadata.env == "minecraft"
-    contestant = Contestant("published", "weights", metadata=metadata)
+    spec = PolicySpec("published", "weights", metadata=metadata)
     monkeypatch.setenv("STEVE1_MCIO_DIR", str(tmp_path))
     monkeypatch.setenv("STEVE1_JAVA_FOLDERS", "")
     java = make_java(tmp_path / "java")
@@ -25,11 +25,9 @@ def test_weights_without_a_family_file_play_in_the_minecraft_that_can_be_played(
     def plays(installed: dict[str, str]) -> str:
         monkeypatch.setattr("steve1.envs.minecraft.backends.installed_version", lambda name: installed.get(name, ""))
         envs._minecraft_here.cache_clear()
-        assert guess_family_env([contestant], "minedojo") == "minedojo"
-        assert (
-            guess_family_env([Contestant("mini", "weights", metadata=CheckpointMetadata(env="luanti"))], "") == "luanti"
-        )
-        return guess_family_env([contestant], "")
+        assert choose_env([spec], "minedojo") == "minedojo"
+        assert choose_env([PolicySpec("mini", "weights", metadata=CheckpointMetadata(env="luanti"))], "") == "luanti"
+        return choose_env([spec], "")
 
     both = {"mcio": "1.5.2", "minerl": "1.0.2"}
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -17,7 +17,7 @@ from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.envs import make_env, start_states
 from steve1.envs.worker import luanti, trees
-from steve1.evaluation.runner.campaign import Means
+from steve1.evaluation.runner.campaign import ExecutorConfig
 from steve1.rollout.play import DoNothing, play
 from steve1.rollout.supervise import SupervisedEnv
 from tests.envs.leftovers import watch
@@ -69,7 +69,7 @@ def test_each_wait_lies_within_the_next_outer_one() -> None:
         assert timeout_s < limits.step_s < limits.reset_s < limits.start_s
         assert 2 * timeout_s < limits.start_s, "a start is tried twice"
     limits = luanti.limits(60.0)
-    assert limits.start_s + limits.reset_s < Means().timeout_s, "an episode may wait for a fresh game"
+    assert limits.start_s + limits.reset_s < ExecutorConfig().timeout_s, "an episode may wait for a fresh game"
 
 
 @pytest.mark.e2e

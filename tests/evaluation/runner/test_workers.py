@@ -20,9 +20,9 @@ from steve1.core.cluster import require_ray
 from steve1.core.errors import UserError
 from steve1.core.processes import process_tree, sweep
 from steve1.evaluation import evaluate
-from steve1.evaluation.policies import Contestant
-from steve1.evaluation.runner.campaign import Means
-from steve1.evaluation.runner.inference import RemoteBench, policy_service
+from steve1.evaluation.policies import PolicySpec
+from steve1.evaluation.runner.campaign import ExecutorConfig
+from steve1.evaluation.runner.inference import RemotePolicyCache, policy_service
 from steve1.rollout.trace import Trace
 from tests.evaluation.worlds import injected, settings
 from tests.rollout.fakes import FakeEnv, OpenFake
@@ -184,8 +184,8 @@ def test_the_same_evaluation_twice_has_the_same_successes(world: Path) -> None:
 
 
 @pytest.fixture
-def metadata(tmp_path: Path) -> Contestant:
-    """A small untrained policy on disk, as a contestant with guidance."""
+def metadata(tmp_path: Path) -> PolicySpec:
+    """A small untrained policy on disk, as a spec with guidance."""
     import torch
 
     from steve1.core.checkpoint_metadata import CheckpointMetadata
@@ -198,7 +198,7 @@ def metadata(tmp_path: Path) -> Contestant:
     write_model(config, tmp_path / "tiny.model")
     torch.manual_seed(0)
     save_weights(load_policy(tmp_path / "tiny.model"), tmp_path / "tiny.weights")
-    return Contestant(
+    return PolicySpec(
         "tiny",
         "weights",
         str(tmp_path / "tiny.weights"),
@@ -206,14 +206,14 @@ def metadata(tmp_path: Path) -> Contestant:
     )
 
 
-def test_policies_served_together_act_as_each_alone(metadata: Contestant) -> None:
+def test_policies_served_together_act_as_each_alone(metadata: PolicySpec) -> None:
     """Two games through one process, out of step with one another, against agents of their own."""
-    from steve1.evaluation.policies import Bench
+    from steve1.evaluation.policies import PolicyCache
 
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (2, 40, 96, 160, 3), dtype=np.uint8)
     goals = [rng.normal(size=4).astype(np.float32) for _ in range(2)]
-    alone = Bench()
+    alone = PolicyCache()
     expected = []
     for game in range(2):
         actor = alone.actor(metadata, goals[game], seed=game)
@@ -223,13 +223,13 @@ def test_policies_served_together_act_as_each_alone(metadata: Contestant) -> Non
     with policy_service({"tiny": metadata}) as address:
 
         def play(game: int) -> None:
-            bench = RemoteBench(address)
-            bench.prepare(metadata, goals[game])
+            cache = RemotePolicyCache(address)
+            cache.prepare(metadata, goals[game])
             for _ in range(2):  # the second episode must forget the first
-                actor = bench.actor(metadata, goals[game], seed=game)
+                actor = cache.actor(metadata, goals[game], seed=game)
                 actor.reset({}, {})
                 found[game] = [actor.act({"pov": frame}, {}) for frame in frames[game]]
-            bench.close()
+            cache.close()
 
         faults: list[BaseException] = []
 
@@ -246,13 +246,13 @@ def test_policies_served_together_act_as_each_alone(metadata: Contestant) -> Non
             game.join(60)
         assert faults == []
         with pytest.raises(UserError, match="goal does not fit"):
-            RemoteBench(address).prepare(metadata, np.zeros(7, np.float32))
+            RemotePolicyCache(address).prepare(metadata, np.zeros(7, np.float32))
     assert found == expected
     with pytest.raises(UserError, match="has ended"):
-        RemoteBench(address).prepare(metadata, goals[0])
+        RemotePolicyCache(address).prepare(metadata, goals[0])
 
 
-def test_batched_steps_equal_single_ones_within_rounding(metadata: Contestant) -> None:
+def test_batched_steps_equal_single_ones_within_rounding(metadata: PolicySpec) -> None:
     from steve1.agent import Agent
     from steve1.agent.slots import SlotAgent
     from steve1.policy import load_policy
@@ -276,7 +276,7 @@ def test_batched_steps_equal_single_ones_within_rounding(metadata: Contestant) -
 
 
 def test_weights_of_another_size_are_named_before_a_game_is_opened(
-    world: Path, metadata: Contestant, monkeypatch: pytest.MonkeyPatch
+    world: Path, metadata: PolicySpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from steve1.core.checkpoint_metadata import CheckpointMetadata, write_checkpoint_metadata
     from steve1.policy import PolicyConfig, write_model
@@ -296,7 +296,7 @@ def test_weights_of_another_size_are_named_before_a_game_is_opened(
             evaluate(
                 dataclasses.replace(
                     settings(world, "base", tasks=("swim",), episodes=1, folder=str(world / f"run-{model.stem}")),
-                    contestants=[str(tiny)],
+                    weights=[str(tiny)],
                 ),
                 **injected(("tiny",), open_game=opened.append, goals={"tiny": {"swim": goal}}),
             )
@@ -311,7 +311,7 @@ def test_bad_input_is_named_before_anything_is_loaded(world: Path) -> None:
     with pytest.raises(UserError, match="no task"):
         evaluate(settings(world, "base", target=("swin",)), **injected())
     with pytest.raises(UserError, match="weights were not found") as fault:
-        evaluate(dataclasses.replace(settings(world, "base"), contestants=[str(world / "bose.weights")]), **injected())
+        evaluate(dataclasses.replace(settings(world, "base"), weights=[str(world / "bose.weights")]), **injected())
     assert "base.weights" in str(fault.value)
     with pytest.raises(UserError, match="at least one episode"):
         evaluate(settings(world, "base", episodes=0), **injected())
@@ -327,7 +327,7 @@ def test_bad_input_is_named_before_anything_is_loaded(world: Path) -> None:
         {"timeout_s": 0.0},
     ):
         with pytest.raises(UserError):
-            Means(**{"workers": 0, **wrong})
+            ExecutorConfig(**{"workers": 0, **wrong})
 
 
 def test_ray_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

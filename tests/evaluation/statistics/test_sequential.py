@@ -11,7 +11,7 @@ import pytest
 from steve1.core.errors import UserError
 from steve1.evaluation import evaluate
 from steve1.evaluation.statistics import tests as s
-from steve1.evaluation.statistics.sequential import Decider
+from steve1.evaluation.statistics.sequential import SequentialTest
 from tests.evaluation.worlds import injected, settings
 
 
@@ -67,14 +67,14 @@ def line(who: str, number: int, won: bool) -> dict[str, Any]:
 
 
 def stopped(
-    random: np.random.Generator, rates: tuple[float, float], decider: Decider
+    random: np.random.Generator, rates: tuple[float, float], sequential_test: SequentialTest
 ) -> tuple[int, list[bool], list[bool]]:
     """One simulated adaptive evaluation: (pairs played, base, tuned)."""
-    base, tuned = (random.random(decider.looks[-1]) < rate for rate in rates)
-    count = decider.looks[0]
+    base, tuned = (random.random(sequential_test.looks[-1]) < rate for rate in rates)
+    count = sequential_test.looks[0]
     while True:
         lines = [line("base", n, base[n]) for n in range(count)] + [line("tuned", n, tuned[n]) for n in range(count)]
-        asked = decider(lines)
+        asked = sequential_test(lines)
         if not asked:
             return count, base[:count].tolist(), tuned[:count].tolist()
         count = asked["tuned", "t"]
@@ -83,10 +83,10 @@ def stopped(
 def test_looking_often_is_accounted_for() -> None:
     """Without any difference, stopping at a finding must find something in at most 5 of 100; without the correction it would more often."""
     random, looks = np.random.default_rng(0), (10, 20, 40, 80)
-    decider = Decider(looks, "base", ("tuned",), ("t",), target=("t",))
+    sequential_test = SequentialTest(looks, "base", ("tuned",), ("t",), target=("t",))
     found, inside, naive = 0, 0, 0
     for _ in range(300):
-        _, first, second = stopped(random, (0.5, 0.5), decider)
+        _, first, second = stopped(random, (0.5, 0.5), sequential_test)
         found += s.improvement(first, second, confidence=s.look_confidence(4))[0] in (s.IMPROVED, s.WORSE)
         low, high = s.paired_difference(first, second, s.look_confidence(4))
         inside += low <= 0 <= high
@@ -100,9 +100,9 @@ def test_looking_often_is_accounted_for() -> None:
 
 def test_large_effects_stop_early_and_small_ones_go_on() -> None:
     random = np.random.default_rng(1)
-    decider = Decider((10, 20, 40, 80), "base", ("tuned",), ("t",), target=("t",))
-    large = [stopped(random, (0.05, 0.95), decider)[0] for _ in range(20)]
-    small = [stopped(random, (0.4, 0.6), decider)[0] for _ in range(20)]
+    sequential_test = SequentialTest((10, 20, 40, 80), "base", ("tuned",), ("t",), target=("t",))
+    large = [stopped(random, (0.05, 0.95), sequential_test)[0] for _ in range(20)]
+    small = [stopped(random, (0.4, 0.6), sequential_test)[0] for _ in range(20)]
     assert np.mean(large) < 13
     assert np.mean(small) > 30
 
@@ -147,8 +147,8 @@ def test_open_questions_are_played_on_and_resumed(world: Path) -> None:
 
 
 def test_equal_results_are_played_to_the_limit() -> None:
-    decider = Decider((20, 40, 60), "base", ("tuned",), ("t",))
-    assert stopped(np.random.default_rng(0), (0.0, 0.0), decider)[0] in (40, 60)
+    sequential_test = SequentialTest((20, 40, 60), "base", ("tuned",), ("t",))
+    assert stopped(np.random.default_rng(0), (0.0, 0.0), sequential_test)[0] in (40, 60)
 
 
 def test_hopeless_questions_are_given_up(world: Path) -> None:

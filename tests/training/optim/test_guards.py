@@ -188,7 +188,7 @@ def test_goal_files_come_back_bit_for_bit_or_are_refused(tmp_path: Path) -> None
 def test_a_goal_file_names_its_own_weights_when_played_and_evaluated(tiny: Path, tmp_path: Path) -> None:
     from steve1.commands.play.play import Args, completed
     from steve1.core.checkpoint_metadata import CheckpointMetadata, write_checkpoint_metadata
-    from steve1.evaluation.policies import goals_for, parse_contestants
+    from steve1.evaluation.policies import goals_for, parse_policies
 
     goal, weights = np.arange(8, dtype=np.float32), tmp_path / "own.weights"
     shutil.copyfile(tiny / "tiny.weights", weights)
@@ -197,8 +197,8 @@ def test_a_goal_file_names_its_own_weights_when_played_and_evaluated(tiny: Path,
     args, played = completed(Args(goal_file=str(tmp_path / "dig.goal.json")))
     assert (args.in_weights, args.text_prompt) == (str(weights), "dig")
     assert np.array_equal(played, goal)
-    contestant = parse_contestants([str(tmp_path / "dig.goal.json")])[0]
-    assert (contestant.name, contestant.weights) == ("dig", str(weights))
-    assert np.array_equal(goals_for([contestant], ["anything"])["dig"]["anything"], goal)
+    spec = parse_policies([str(tmp_path / "dig.goal.json")])[0]
+    assert (spec.name, spec.weights) == ("dig", str(weights))
+    assert np.array_equal(goals_for([spec], ["anything"])["dig"]["anything"], goal)
     with pytest.raises(UserError, match="Say who plays what"):
         completed(Args(in_weights="a.weights"))
