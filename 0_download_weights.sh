@@ -5,9 +5,9 @@
 #   usage: bash 0_download_weights.sh [--list] [NAME …]     (--help: all options)
 # The same command again goes on where it was cut.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
 MIRROR="${MIRROR:-}"   # a folder or URL that holds the files, tried first: MIRROR=/media/usb bash 0_download_weights.sh
 
-exec "$PYTHON" -m steve1.commands.tools.download_weights --mirror "$MIRROR" "$@"
+exec "$PYTHON" -m steve1 download_weights --mirror "$MIRROR" "$@"

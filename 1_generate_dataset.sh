@@ -7,7 +7,7 @@
 #   usage: bash 1_generate_dataset.sh [--help and further options]
 # The same command again goes on where it was stopped.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
 SOURCE="${SOURCE:-luanti}"                           # luanti | folder | contractor
@@ -33,7 +33,7 @@ MINECLIP="${MINECLIP:-}"                             # MineCLIP weights; empty: 
 
 [ "$KEEP_RECORDINGS" = 0 ] || set -- --keep_recordings "$@"
 [ "$RAY" = 0 ] || set -- --ray "$@"
-exec "$PYTHON" -m steve1.commands.data.generate_dataset \
+exec "$PYTHON" -m steve1 generate_dataset \
   --source "$SOURCE" --output_dir "$OUTPUT_DIR" --recordings_dir "$RECORDINGS_DIR" \
   --n_episodes "$N_EPISODES" --behaviours "$BEHAVIOURS" --steps "$STEPS" --seed "$SEED" \
   --index "$INDEX" --filter "$FILTER" --nulls "$NULLS" --mineclip "$MINECLIP" --shard "$SHARD" "$@"

@@ -6,7 +6,7 @@
 #   usage: bash 1_generate_mixed_agents.sh [--help and further options]
 # The same command again goes on where it was stopped.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
 AGENTS="${AGENTS:-data/weights/vpt/foundation-model-2x.weights data/weights/vpt/rl-from-foundation-2x.weights}"   # two or more
@@ -17,8 +17,8 @@ MAX_TIMESTEPS="${MAX_TIMESTEPS:-7200}" # 20 a second
 SEED="${SEED:-0}"
 MINECLIP="${MINECLIP:-}"               # MineCLIP weights; empty: the published ones
 
-case "${1:-}" in -h|--help) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//'; exec "$PYTHON" -m steve1.commands.data.gen_mixed_agents --help ;; esac
+case "${1:-}" in -h|--help) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//'; exec "$PYTHON" -m steve1 gen_mixed_agents --help ;; esac
 # shellcheck disable=SC2086  # a list of files on purpose
-"$PYTHON" -m steve1.commands.data.gen_mixed_agents --agents $AGENTS --output_dir "$OUTPUT_DIR" --env "$ENV" --n_episodes "$N_EPISODES" \
+"$PYTHON" -m steve1 gen_mixed_agents --agents $AGENTS --output_dir "$OUTPUT_DIR" --env "$ENV" --n_episodes "$N_EPISODES" \
   --max_timesteps "$MAX_TIMESTEPS" --seed "$SEED" "$@"
 exec "$PYTHON" tools/generate_mineclip_embeds.py --dataset_dir "$OUTPUT_DIR" ${MINECLIP:+--weights "$MINECLIP"}

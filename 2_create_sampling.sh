@@ -6,7 +6,7 @@
 #          bash 2_create_sampling.sh X            X from data/dataset_X
 #          bash 2_create_sampling.sh mixed --mix data/dataset_A=0.7 data/dataset_B=0.3     (--help: all options)
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
 VAL_FRACTION="${VAL_FRACTION:-0.1}"   # share of each folder's episodes kept for validation: at least one, never more than a fifth of all
@@ -15,5 +15,5 @@ TRAIN_FRAMES="${TRAIN_FRAMES:-0}"     # frames to train on (whole episodes); 0: 
 VAL_FRAMES="${VAL_FRAMES:-0}"         # frames to validate on, in place of VAL_FRACTION
 SEED="${SEED:-0}"                     # of the split
 
-exec "$PYTHON" -m steve1.commands.data.create_sampling --val_fraction "$VAL_FRACTION" --val_list "$VAL_LIST" \
+exec "$PYTHON" -m steve1 create_sampling --val_fraction "$VAL_FRACTION" --val_list "$VAL_LIST" \
   --train_frames "$TRAIN_FRAMES" --val_frames "$VAL_FRAMES" --seed "$SEED" "$@"

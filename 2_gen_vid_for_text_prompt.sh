@@ -5,10 +5,10 @@
 #   takes: about 10 s for 300 steps with the mini family on 2 cores; 2 MB
 #   usage: bash 2_gen_vid_for_text_prompt.sh --weights data/mini/mini.weights --prompt "dig dirt"     (--help: all options)
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
 GAMEPLAY_LENGTH="${GAMEPLAY_LENGTH:-300}"   # steps; 20 are a second
 SEED="${SEED:-0}"                           # start state, prior and the agent's choices
 
-exec "$PYTHON" -m steve1.commands.play.play --gameplay_length "$GAMEPLAY_LENGTH" --seed "$SEED" "$@"
+exec "$PYTHON" -m steve1 play --gameplay_length "$GAMEPLAY_LENGTH" --seed "$SEED" "$@"

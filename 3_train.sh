@@ -6,7 +6,7 @@
 #   usage: bash 3_train.sh [flags]                              (--help: all of them)
 # The published rate is 4e-5; 1e-4, which is sometimes quoted, is not what the weights were made with.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 
 export IN_WEIGHTS="${IN_WEIGHTS:-data/weights/vpt/rl-from-foundation-2x.weights}"
 export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_pretrained.weights}"

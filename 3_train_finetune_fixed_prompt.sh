@@ -5,7 +5,7 @@
 #   usage: FIXED_PROMPT="build a wooden house" bash 3_train_finetune_fixed_prompt.sh [flags]
 #          every variable of 3_train_finetune_template.sh may be set in front
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 
 FIXED_PROMPT="${FIXED_PROMPT:-build a wooden house}"
 FIXED_PROMPT_BY="${FIXED_PROMPT_BY:-prior}"            # or text: MineCLIP's text embedding itself

@@ -6,7 +6,7 @@
 #   usage: bash 3_train_finetune_goal.sh [flags]; every variable of 3_train_finetune_template.sh may be set in front
 #          python run_agent/run_agent.py --goal_file data/weights/steve1/steve1_goal.goal.json
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 
 FIXED_PROMPT="${FIXED_PROMPT:-}"                       # a text to begin at; without one: the mean of the demonstrations' goals
 export FINETUNE_MODE=goal

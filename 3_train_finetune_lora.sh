@@ -4,7 +4,7 @@
 #   makes: data/weights/steve1/steve1_lora.weights (additions merged) and steve1_lora.lora.safetensors (the additions alone)
 #   usage: LORA_RANK=32 bash 3_train_finetune_lora.sh [flags]; every variable of 3_train_finetune_template.sh may be set in front
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 
 LORA_RANK="${LORA_RANK:-16}"
 LORA_TARGETS="${LORA_TARGETS:-attention,mlp,heads}"    # also: goal, last

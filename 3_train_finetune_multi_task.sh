@@ -5,7 +5,7 @@
 #   makes: data/weights/steve1/steve1_multi_task.weights
 #   usage: bash 3_train_finetune_multi_task.sh [flags]; every variable of 3_train_finetune_template.sh may be set in front
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 
 export SAMPLING_NAME="${SAMPLING_NAME:-multi_task}"
 export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_multi_task.weights}"

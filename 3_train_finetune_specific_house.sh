@@ -4,7 +4,7 @@
 #   makes: data/weights/steve1/steve1_specific_house.weights
 #   usage: bash 3_train_finetune_specific_house.sh [flags]; every variable of 3_train_finetune_template.sh may be set in front
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 
 export IN_WEIGHTS="${IN_WEIGHTS:-data/weights/steve1/steve1_general_building.weights}"
 export SAMPLING_NAME="${SAMPLING_NAME:-specific_house}"

@@ -8,7 +8,7 @@
 #          PRESET=12gb bash 3_train_finetune_template.sh       (24gb, 16gb, 12gb, 8gb: batch and T for the card's memory)
 #   watch: tensorboard --logdir data/finetuning_checkpoint
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
 # Values for a card (24gb, 16gb, 12gb, 8gb) or a purpose (pretrain), where nothing else sets them
@@ -63,7 +63,7 @@ if [ "$PROCESSES" -gt 1 ]; then
   LAUNCH=("$PYTHON" -m torch.distributed.run --standalone --nproc_per_node "$PROCESSES")
 fi
 
-exec "${LAUNCH[@]}" -m steve1.commands.train.train \
+exec "${LAUNCH[@]}" -m steve1 train \
   --in_model "$IN_MODEL" --in_weights "$IN_WEIGHTS" --out_weights "$OUT_WEIGHTS" \
   --sampling_name "$SAMPLING_NAME" --finetune_mode "$FINETUNE_MODE" \
   --batch_size "$BATCH_SIZE" --gradient_accum_steps "$GRADIENT_ACCUM_STEPS" --learning_rate "$LEARNING_RATE" \

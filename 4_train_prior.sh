@@ -7,7 +7,7 @@
 #   usage: bash 4_train_prior.sh [further flags]            (--help: all options)
 # The same command again goes on where it was cut.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
 DATA="${DATA:-data/prior_data/steve1_prior_data.pkl}"   # pairs: .pkl or .npz; with DATASET_DIRS: the .npz to write
@@ -24,7 +24,7 @@ VAL_FRACTION="${VAL_FRACTION:-0.1}"    # share of episodes set aside for validat
 SEED="${SEED:-0}"
 
 # shellcheck disable=SC2086  # DATASET_DIRS is a list of words on purpose
-exec "$PYTHON" -m steve1.commands.train.train_prior \
+exec "$PYTHON" -m steve1 train_prior \
   --data "$DATA" ${DATASET_DIRS:+--dataset_dir $DATASET_DIRS --mineclip "$MINECLIP"} --out_weights "$OUT_WEIGHTS" \
   --beta "$BETA" --learning_rate "$LEARNING_RATE" --batch_size "$BATCH_SIZE" --max_epochs "$MAX_EPOCHS" \
   --patience "$PATIENCE" --val_fraction "$VAL_FRACTION" --seed "$SEED" "$@"

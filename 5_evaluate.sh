@@ -6,11 +6,11 @@
 #   usage: bash 5_evaluate.sh --weights data/mini/mini.weights MY.weights --tasks dig_dirt explore --target dig_dirt     (--help: all options)
 # The same command again continues where it was.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
 EPISODES="${EPISODES:-20}"   # for each weights file and task
 WORKERS="${WORKERS:-2}"      # processes, each with its own game and weights; 1 where memory is short (a Minecraft takes about 4 GB)
 SEED="${SEED:-0}"            # of start states, games and agents
 
-exec "$PYTHON" -m steve1.commands.evaluate.evaluate --episodes "$EPISODES" --workers "$WORKERS" --seed "$SEED" "$@"
+exec "$PYTHON" -m steve1 evaluate --episodes "$EPISODES" --workers "$WORKERS" --seed "$SEED" "$@"

@@ -1,11 +1,11 @@
-"""One task by name: python evaluate_on_minedojo.py --weights … --task "BuildVillageHouse" (--help has the rest)."""
+"""One task by name: `python evaluate_on_minedojo.py --weights … --task "BuildVillageHouse"` (`--help` lists all options; the same as `steve1 evaluate_on_minedojo`)."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from steve1.commands.evaluate.evaluate_on_minedojo import cli
+from steve1.__main__ import main
 
 if __name__ == "__main__":
-    cli()
+    main("evaluate_on_minedojo")

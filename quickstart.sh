@@ -7,7 +7,7 @@
 #   usage: bash quickstart.sh
 # Every step is one of the numbered scripts; docs/guides/STEVE1_FINETUNING_QUICKSTART.md walks through them by hand.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 
 NAME="${NAME:-quickstart}"                               # of everything that is made; another name leaves the first run alone
 SKILL="${SKILL:-dig_dirt}"                               # what the policy has never been shown
@@ -31,7 +31,7 @@ say() { local s=$(($(date +%s) - BEGAN)); printf '\n[%d:%02d] %s\n' $((s / 60)) 
 say "1/6 setting up what is missing"
 bash tools/setup.sh
 . tools/python.sh
-"$PYTHON" -m steve1.commands.tools.check_quickstart
+"$PYTHON" -m steve1 check_quickstart
 BEGAN=$(date +%s)   # installing is not counted
 
 # A run that was cut keeps its seed, so that it goes on with the same demonstrations.
@@ -57,7 +57,7 @@ IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/mini/mini.weights OUT_WEIGHTS="dat
   MAX_BTWN_GOALS=60 VAL_FREQ=100 SAVE_EVERY=200 bash 3_train_finetune_template.sh --jitter --turn_loss_weight 2 --log_every 50
 
 say "5/6 playing: base and fine-tuned, the same places, the same seeds"
-"$PYTHON" -m steve1.commands.evaluate.compare --weights data/mini/mini.weights "data/weights/steve1/$NAME.weights" --prompt "$PROMPT" \
+"$PYTHON" -m steve1 compare --weights data/mini/mini.weights "data/weights/steve1/$NAME.weights" --prompt "$PROMPT" \
   --episodes "$EPISODES" --name "$NAME" --workers 2
 
 say "6/6 done"

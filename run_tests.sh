@@ -4,7 +4,7 @@
 #   takes: under ten minutes on two cores beside installation
 #   usage: bash run_tests.sh [--fast] [pytest arguments …]     (--fast: no whole runs, no game)
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 
 WHOLE=1
 case "${1:-}" in

@@ -87,7 +87,8 @@ def measure_memory(minutes: float = 60.0) -> dict[str, Any]:
         command = [
             sys.executable,
             "-m",
-            "steve1.commands.data.convert",
+            "steve1",
+            "convert",
             "--input_dir",
             f"{folder}/in",
             "--output_dir",

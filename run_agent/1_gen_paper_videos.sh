@@ -6,7 +6,7 @@
 #   usage: bash run_agent/1_gen_paper_videos.sh --in_weights data/mini/mini.weights     (--help: all options)
 # The same command again films what is missing.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
 . tools/python.sh
 
 GAMEPLAY_LENGTH="${GAMEPLAY_LENGTH:-3000}"   # steps; 20 are a second

@@ -7,11 +7,11 @@
 # F10, or closing the window, ends a recording. Every call adds recordings; none is overwritten. Then:
 #   SOURCE=folder RECORDINGS_DIR=data/recordings/my_house bash 1_generate_dataset.sh
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
 . tools/python.sh
 
 EPISODES="${EPISODES:-1}"                    # recordings, each in a fresh world
 MINUTES="${MINUTES:-5}"                      # longest recording
 SEED="${SEED:-0}"                            # of the first world; the next have SEED+1, ...
 
-exec "$PYTHON" -m steve1.commands.data.record_minecraft --episodes "$EPISODES" --minutes "$MINUTES" --seed "$SEED" "$@"
+exec "$PYTHON" -m steve1 record_minecraft --episodes "$EPISODES" --minutes "$MINUTES" --seed "$SEED" "$@"

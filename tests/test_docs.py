@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from steve1.__main__ import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/**/*.md")])
 # Copies of the template that the reader makes.
@@ -54,8 +56,11 @@ def split(words: list[str]) -> tuple[list[str], str, list[str]]:
     """(variables set in front, script or module, what follows)."""
     variables = [word.partition("=")[0] for word in words if re.match(r"^[A-Z_]+=", word)]
     rest = [word for word in words if not re.match(r"^[A-Z_]+=", word)][1:]
+    if rest[:2] == ["-m", "steve1"]:
+        return variables, f"steve1 {rest[2].replace('-', '_')}", rest[3:]
     if rest[0] == "-m":
-        return variables, rest[1].replace(".", "/") + ".py", rest[2:]
+        path = rest[1].replace(".", "/")
+        return variables, f"{path}/__main__.py" if (ROOT / path).is_dir() else f"{path}.py", rest[2:]
     return variables, rest[0], rest[1:]
 
 
@@ -69,18 +74,30 @@ def script_text(path: str) -> str:
 
 @cache
 def settings_class(path: str) -> type | None:
-    """The dataclass behind a script's command line; None where a shell script reads its arguments itself."""
+    """The dataclass behind a command's or script's options; None where a shell script reads its arguments itself."""
+    if path.startswith(("research/", "benchmarks/")):
+        return importlib.import_module(path.removesuffix(".py").replace("/", ".")).Args  # type: ignore[no-any-return]
+    if path.startswith("steve1 "):
+        return command_class(path.split()[1])
     text = script_text(path)
-    if path.startswith(("steve1/commands/", "research/")):
-        name = path.removesuffix(".py").replace("/", ".")
-    else:
-        calls = re.findall(r"^exec .*-m ((?:steve1\.commands|research)\.[\w.]+)", text, flags=re.M)
-        match = re.search(r"from (steve1\.commands\.[\w.]+) import cli", text)
-        name = match[1] if match else calls[-1] if calls else ""
-    if not name:
-        return None
-    module = importlib.import_module(name)
-    return module.TrainSettings if name == "steve1.commands.train.train" else module.Args  # type: ignore[no-any-return]
+    research = re.findall(r"^exec .*-m (research\.\w+)", text, flags=re.M)
+    if research:
+        return importlib.import_module(research[-1]).Args  # type: ignore[no-any-return]
+    names = re.findall(r"^exec .*-m steve1 (\w+)", text, flags=re.M) or re.findall(
+        r'^    main\("(\w+)"\)', text, flags=re.M
+    )
+    return command_class(names[-1]) if names else None
+
+
+def command_class(name: str) -> type:
+    """`Args` of a command of the program."""
+    group = next(group for group, known in COMMANDS.items() if name in known)
+    return importlib.import_module(f"steve1.commands.{group}.{name}").Args  # type: ignore[no-any-return]
+
+
+def exists(script: str) -> bool:
+    """Whether this is a file of ours or a command of the program."""
+    return (ROOT / script).is_file() or any(script == f"steve1 {name}" for known in COMMANDS.values() for name in known)
 
 
 @cache
@@ -134,8 +151,8 @@ def test_commands_name_files_that_exist(page: Path) -> None:
     missing = []
     for words in commands(page):
         _, script, _ = split(words)
-        third_party = "-m" in words and not script.startswith("steve1/")
-        if not third_party and not OWN_COPY.match(script) and not (ROOT / script).is_file():
+        third_party = "-m" in words and not script.startswith(("steve1", "research/", "benchmarks/"))
+        if not third_party and not OWN_COPY.match(script) and not exists(script):
             missing.append(" ".join(words))
     assert not missing
 
@@ -146,7 +163,7 @@ def test_flags_and_variables_are_those_of_the_scripts(page: Path) -> None:
     for words in commands(page):
         variables, script, rest = split(words)
         script = "3_train_finetune_template.sh" if OWN_COPY.match(script) else script
-        if not (ROOT / script).is_file():
+        if not exists(script):
             continue
         wrong += [f"{script} {word}" for word in rest if word.startswith("--") and word not in flags(script)]
         if script.endswith(".sh"):

@@ -1,11 +1,11 @@
-"""Recordings → episodes: `python tools/convert_recordings.py --input_dir … --output_dir …` (`--help` has the rest)."""
+"""Recordings → episodes: `python tools/convert_recordings.py --input_dir … --output_dir …` (`--help` lists all options; the same as `steve1 convert`)."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from steve1.commands.data.convert import cli
+from steve1.__main__ import main
 
 if __name__ == "__main__":
-    cli()
+    main("convert")

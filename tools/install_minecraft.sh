@@ -7,7 +7,7 @@
 # The same command again changes nothing where all is well. --check only says what is there and what is missing.
 # docs/guides/INSTALL_MINECRAFT.md explains every step.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
 
 PYTHON_FOR_IT="${PYTHON_FOR_IT:-}"                    # the Python to build on; empty: the first that fits
 FOLDER="${FOLDER:-data/backends}"                     # where environments lie; elsewhere: set STEVE1_<NAME>_PYTHON afterwards

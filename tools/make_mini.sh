@@ -7,7 +7,7 @@
 # Every stage goes on where it was stopped; without a STAGE all of them run, finished ones in seconds.
 # shellcheck disable=SC2046,SC2086  # lists of words on purpose
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
 . tools/python.sh
 
 # The policy learns these; the new skill is shown to MineCLIP and the prior only.
@@ -35,7 +35,7 @@ datasets() {
 
 stage_record() {
   say "recording"
-  "$PYTHON" -m steve1.commands.data.record --output_dir data/recordings_mini --by_behaviour --behaviours $SKILLS $NEW_SKILL \
+  "$PYTHON" -m steve1 record --output_dir data/recordings_mini --by_behaviour --behaviours $SKILLS $NEW_SKILL \
     --episodes "$EPISODES" --steps "$STEPS" --seed "$SEED" --workers "$GAMES"
 }
 
@@ -50,7 +50,7 @@ stage_convert() {
 
 stage_mineclip() {
   say "training the mini MineCLIP"
-  "$PYTHON" -m steve1.commands.train.train_mineclip --dataset_dir $(datasets $SKILLS $NEW_SKILL) \
+  "$PYTHON" -m steve1 train_mineclip --dataset_dir $(datasets $SKILLS $NEW_SKILL) \
     --out_weights data/mini/mini_mineclip.safetensors --seed "$SEED" --steps "$MINECLIP_STEPS" --batch_size 28 --eval_every 100
 }
 
@@ -70,7 +70,7 @@ stage_prior() {
 
 stage_policy() {
   say "training the mini policy"
-  [ -f data/mini/mini.model ] || "$PYTHON" -m steve1.commands.tools.new_model --output data/mini/mini.model
+  [ -f data/mini/mini.model ] || "$PYTHON" -m steve1 new_model --output data/mini/mini.model
   bash 2_create_sampling.sh mini --mix $(for folder in $(datasets $SKILLS); do printf '%s=1 ' "$folder"; done) --overwrite
   IN_MODEL=data/mini/mini.model IN_WEIGHTS=none OUT_WEIGHTS=data/weights/steve1/mini_base.weights SAMPLING_NAME=mini \
     BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE=1e-3 TOTAL_FRAMES="$POLICY_FRAMES" WARMUP_FRAMES=20000 MIN_BTWN_GOALS=15 MAX_BTWN_GOALS=60 \
@@ -87,7 +87,7 @@ stage_aim() {
 
 stage_finish() {
   say "half precision, into data/mini"
-  "$PYTHON" -m steve1.commands.tools.convert_weights --in_model data/mini/mini.model --in_weights data/weights/steve1/mini_aim.weights \
+  "$PYTHON" -m steve1 convert_weights --in_model data/mini/mini.model --in_weights data/weights/steve1/mini_aim.weights \
     --out_weights data/mini/mini.weights --dtype float16 --overwrite --mineclip data/mini/mini_mineclip.safetensors \
     --prior data/mini/mini_prior.safetensors --env luanti --cond_scale 0 --temperature 0.65
   ls -l data/mini

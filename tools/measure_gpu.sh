@@ -6,7 +6,7 @@
 #   usage: bash tools/measure_gpu.sh            BATCH=16 OUT_DIR=/tmp/gpu bash tools/measure_gpu.sh
 #          bash tools/measure_gpu.sh --dry_run  the same commands on the CPU in the smallest size, into a temporary folder: shows that all of them work
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
 . tools/python.sh
 
 case "${1:-}" in

@@ -8,7 +8,7 @@
 # Stopped, the same command goes on where it was, method by method; finished ones cost seconds. Without a METHOD the first seven run. The table has
 # all that were measured so far. EPISODES=40 in front of a second call plays the missing 20 more.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
 . tools/python.sh
 
 NAME="${NAME:-methods}"                          # of everything that is made
@@ -78,13 +78,13 @@ train_method() {
 play_method() {
   local common=(--target "$NEW_TASK" --episodes "$EPISODES" --seed "$SEED" --workers "$WORKERS" --similarity 0)
   if [ "$1" = goal ]; then
-    "$PYTHON" -m steve1.commands.evaluate.evaluate --weights "$BASE" "data/weights/steve1/${NAME}_goal.goal.json" --tasks "$NEW_TASK" \
+    "$PYTHON" -m steve1 evaluate --weights "$BASE" "data/weights/steve1/${NAME}_goal.goal.json" --tasks "$NEW_TASK" \
       --name "${NAME}_goal" "${common[@]}"
     return
   fi
   PLAYED+=("$(weights "$1")")
   # shellcheck disable=SC2086  # a list of words on purpose
-  "$PYTHON" -m steve1.commands.evaluate.evaluate --weights "$BASE" "${PLAYED[@]}" --tasks "$NEW_TASK" $OLD_TASKS --name "$NAME" "${common[@]}"
+  "$PYTHON" -m steve1 evaluate --weights "$BASE" "${PLAYED[@]}" --tasks "$NEW_TASK" $OLD_TASKS --name "$NAME" "${common[@]}"
 }
 
 samplings

@@ -4,7 +4,7 @@
 #   makes: .venv/ (about 1.5 GB with the CPU build of PyTorch) and, in it, setup.stamp
 #   usage: bash tools/setup.sh [--dev]      (--dev adds what the tests need)
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
 
 DEV=0
 for argument in "$@"; do

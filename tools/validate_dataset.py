@@ -1,11 +1,11 @@
-"""Is a dataset sound? `python tools/validate_dataset.py PATH… [--repair OUT_DIR]` (`--help` has the rest)."""
+"""Is a dataset sound? `python tools/validate_dataset.py PATH… [--repair OUT_DIR]` (`--help` lists all options; the same as `steve1 validate_dataset`)."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from steve1.commands.data.validate_dataset import cli
+from steve1.__main__ import main
 
 if __name__ == "__main__":
-    cli()
+    main("validate_dataset")

@@ -1,19 +1,25 @@
-"""What every command has in common.
-
-In: a dataclass of arguments and a function. Out: `--help` with defaults, flags with underscores or dashes, errors of the
-user's as a message (exit 2) instead of a traceback, Ctrl-C as exit 130.
-"""
+"""What every command has in common: options from a dataclass, `--help` with defaults, faults as messages, exit codes."""
 
 from __future__ import annotations
 
 import errno
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from steve1.core.errors import UserError
 
 Arguments = TypeVar("Arguments")
+
+# Faults of a disk or folder, which no change of the program would fix: (message, what to do).
+_DISK_FAULTS = {
+    errno.ENOSPC: ("The disk is full.", "free some space and run the same command again"),
+    errno.EDQUOT: ("Your quota on this disk is used up.", "free some space and run the same command again"),
+    errno.EACCES: ("This file or folder may not be written or read.", "change its owner or permissions, or choose another folder"),
+    errno.EROFS: ("This disk is read-only.", "choose a folder on another disk"),
+}  # fmt: skip
 
 
 def run(
@@ -21,29 +27,40 @@ def run(
     main: Callable[[Arguments], Any],
     description: str = "",
     argv: Sequence[str] | None = None,
-) -> None:
-    """Parse the command line into `arguments` (a dataclass; field docstrings are the help) and call `main` with it.
+    program: str | None = None,
+) -> NoReturn:
+    """Parse the command line into `arguments` and call `main` with it; exit with its code, 2 for a UserError, 130 for Ctrl-C.
 
-    A bool field is a bare flag: `--overwrite` / `--no_overwrite`. `main` may return an int, the exit code.
+    Args:
+        arguments: a dataclass; its field docstrings are the help. A bool field is a bare flag: `--overwrite` / `--no_overwrite`.
+        main: may return an int, the exit code.
+        program: the command's name in its usage line.
     """
-    import tyro
+    import tyro  # here: a missing package is a message of the program, and `steve1 --help` needs none
 
-    parsed = tyro.cli(arguments, description=description or None, args=argv, use_underscores=True)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal or log that is not UTF-8 must not end a training
+            stream.reconfigure(errors="backslashreplace")
     try:
-        code = main(parsed)
-    except UserError as fault:
+        code = main(tyro.cli(arguments, description=description or None, args=argv, prog=program, use_underscores=True))
         sys.stdout.flush()
-        print(f"\nerror: {fault}", file=sys.stderr)
-        sys.exit(2)
+    except UserError as fault:
+        _fail(fault)
     except KeyboardInterrupt:
         print("\nstopped by Ctrl-C; the same command continues where it can.", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # `… --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as fault:
-        if fault.errno != errno.ENOSPC:
+        if fault.errno not in _DISK_FAULTS:
             raise
-        print(
-            f"\nerror: The disk is full.\n  where:    {fault.filename or 'while writing'}\n  next:     free some space and run the same command again",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+        what, todo = _DISK_FAULTS[fault.errno]
+        _fail(UserError(what, where=fault.filename or "while writing", todo=todo))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(fault: UserError) -> NoReturn:
+    sys.stdout.flush()
+    print(f"\nerror: {fault}", file=sys.stderr)
+    sys.exit(2)

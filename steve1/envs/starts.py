@@ -1,7 +1,7 @@
 """Kept places where an episode can begin.
 
 In: a game, biome and a split. Out: start states (map position, yaw), the same list every time. The lists were
-searched by `python -m steve1.commands.tools.find_starts` and lie beside this file; "demo" and "eval" places are never near
+searched by `python -m steve1 find_starts` and lie beside this file; "demo" and "eval" places are never near
 each other, so evaluation is at places that no demonstration has seen.
 """
 

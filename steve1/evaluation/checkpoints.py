@@ -21,7 +21,7 @@ from steve1.core.paths import ROOT, display
 
 FOLDER = "rollouts"
 RESULTS = "rollouts.json"
-PROGRAM = (sys.executable, "-m", "steve1.commands.train.rollout_checkpoint")
+PROGRAM = (sys.executable, "-m", "steve1", "rollout_checkpoint")
 _WAIT_AT_END_S = 900
 
 

@@ -370,7 +370,7 @@ def what_fits(
         room=room,
         on_gpu=on_gpu,
     )
-    said = f"estimated need {used.total / GIB:.2f} GiB of {gpu_gb:.1f}; all ways: python -m steve1.commands.train.plan --gpu_gb {gpu_gb:.0f}"
+    said = f"estimated need {used.total / GIB:.2f} GiB of {gpu_gb:.1f}; all ways: python -m steve1 plan --gpu_gb {gpu_gb:.0f}"
     if not found:
         return f"{said}; none of them fits this network: use a card with more memory, or a smaller network"
     return "\n    ".join(

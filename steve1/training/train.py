@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.goal_file import read_goal
 from steve1.core.paths import ROOT, display, resolve
@@ -124,7 +123,7 @@ def chosen_goal(settings: TrainSettings, goal: Goal | None) -> Goal | None:
         raise UserError(
             "A prompt becomes a goal through MineCLIP, which this room does not know.",
             got=f"fixed_prompt {settings.fixed_prompt!r} without a goal",
-            todo="python -m steve1.commands.train.train (or 3_train_finetune_fixed_prompt.sh) works it out; finetune(..., goal=vector)",
+            todo="python -m steve1 train (or 3_train_finetune_fixed_prompt.sh) works it out; finetune(..., goal=vector)",
         )
     if settings.fixed_prompt:
         return np.asarray(goal, dtype=np.float32).reshape(-1)
@@ -276,7 +275,7 @@ def memory_sentence(parts: Parts) -> str:
         parts.policy.config, Method.of(settings), batch=settings.batch_size, trunc_t=settings.trunc_t,
         precision="bf16" if parts.precision == torch.bfloat16 else "fp32", on_gpu=parts.ranks.device.type == "cuda",
     )  # fmt: skip
-    return f"about {held.total / 2**30:.1f} GiB with the activations of a step (estimated; python -m steve1.commands.train.plan finds what fits)"
+    return f"about {held.total / 2**30:.1f} GiB with the activations of a step (estimated; python -m steve1 plan finds what fits)"
 
 
 def prove_first_batch(parts: Parts) -> None:
@@ -390,10 +389,6 @@ def _find_lists(data: str, val_list: object) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    from steve1.training.optim.lr_find import find_learning_rate
+    from steve1.__main__ import main
 
-    run(
-        TrainSettings,
-        lambda chosen: (find_learning_rate if chosen.lr_find else finetune)(chosen) and None,
-        "Fine-tune STEVE-1 by hindsight relabelling.",
-    )
+    main("train")

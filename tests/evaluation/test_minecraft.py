@@ -39,7 +39,7 @@ def test_mini_weights_are_compared_with_random_actions_in_mcio(tmp_path: Path, m
         "env: mcio\ntasks:\n  dig_dirt:\n    prompts: {en: dig dirt}\n    biome: meadow\n    steps: 12\n    inventory: {dirt: 64}\n"
         "    success: {kind: item_gained, names: [dirt], at_least: 1}\n    measure: {kind: item_gained, names: [dirt]}\n"
     )
-    from steve1.commands.evaluate import evaluate
+    from steve1.__main__ import main as program
 
     with pytest.raises(SystemExit) as ended:
         argv = [
@@ -56,7 +56,7 @@ def test_mini_weights_are_compared_with_random_actions_in_mcio(tmp_path: Path, m
             str(tmp_path / "run"),
         ]
         monkeypatch.setattr("sys.argv", ["evaluate", *argv, "--workers", "0"])
-        evaluate.cli()
+        program("evaluate")
     assert ended.value.code == 0
     lines = [json.loads(line) for line in (tmp_path / "run" / "episodes.jsonl").read_text().splitlines()]
     assert sorted((line["contestant"], line["number"], line["steps"]) for line in lines) == [

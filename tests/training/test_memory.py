@@ -111,7 +111,7 @@ def test_a_full_memory_ends_with_what_fits(settings: Make, monkeypatch: Any, fau
     with pytest.raises(UserError, match="memory of this machine is full") as told:
         finetune(settings())
     assert "batch_size 2, trunc_t 16" in str(told.value)
-    assert "python -m steve1.commands.train.plan --gpu_gb" in str(told.value)
+    assert "python -m steve1 plan --gpu_gb" in str(told.value)
     assert "These need less" in str(told.value)
     monkeypatch.setattr(step_module.Stepper, "_apply", lambda *_: (_ for _ in ()).throw(RuntimeError("another fault")))
     with pytest.raises(RuntimeError, match="another fault"):

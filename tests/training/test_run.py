@@ -212,7 +212,7 @@ def test_a_damaged_episode_ends_the_training_with_its_message(settings: Make, tm
     names += ("batch_size", "T", "trunc_t", "total_frames", "warmup_frames", "device", "precision")
     words = [word for name in names for word in (f"--{name}", str(getattr(chosen, name)))]
     child = subprocess.Popen(
-        [sys.executable, "-m", "steve1.commands.train.train", *words, "--num_workers", str(workers)],
+        [sys.executable, "-m", "steve1", "train", *words, "--num_workers", str(workers)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:
@@ -306,7 +306,7 @@ def test_every_strategy_script_reaches_the_trainer(tmp_path: Path, script: str, 
     )
     assert done.returncode == 0, done.stderr
     words = done.stdout.split()
-    assert words[:2] == ["-m", "steve1.commands.train.train"]
+    assert words[:3] == ["-m", "steve1", "train"]
     given = dict(itertools.pairwise(words))
     assert given["--sampling_name"] == sampling
     assert float(given["--learning_rate"]) == float(rate)

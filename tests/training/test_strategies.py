@@ -51,8 +51,8 @@ def asked(tmp_path: Path) -> Callable[..., TrainSettings]:
         done = subprocess.run(["bash", script, *flags], cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         words = (tmp_path / "asked").read_text().split("\n")[:-1]
-        assert words[:2] == ["-m", "steve1.commands.train.train"]
-        return tyro.cli(TrainSettings, args=words[2:], use_underscores=True)
+        assert words[:3] == ["-m", "steve1", "train"]
+        return tyro.cli(TrainSettings, args=words[3:], use_underscores=True)
 
     return run
 

@@ -10,7 +10,6 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import display, resolve
 from steve1.data.recordings.convert import ConvertSettings
@@ -63,12 +62,3 @@ def main(args: Args) -> int:
         )
     print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(resolve(args.output_dir))}")
     return 1 if summary.count("refused") + summary.count("failed") else 0
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Convert recordings (mp4 + jsonl) into episodes for training.")
-
-
-if __name__ == "__main__":
-    cli()

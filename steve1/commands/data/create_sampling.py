@@ -10,7 +10,6 @@ from pathlib import Path
 
 import tyro
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import display, resolve
 from steve1.data.loading.sampling import SAMPLINGS, Source, create_sampling
@@ -115,12 +114,3 @@ def _mixed(text: str) -> Source:
         )
     path = resolve(folder)
     return Source(path if path.is_dir() or "/" in folder else resolve(Path("data") / f"dataset_{folder}"), weight)
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Write the lists of episodes that training and validation read.")
-
-
-if __name__ == "__main__":
-    cli()

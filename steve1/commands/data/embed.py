@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import display, resolve
 from steve1.core.progress import progress
@@ -124,12 +123,3 @@ def _tell(report: EmbedReport, dataset: Path, seconds: float) -> None:
     print(
         f"embedded {len(report.embedded)} episodes ({report.frames} frames{rate}), {len(report.skipped)} were whole, {len(report.failed)} failed"
     )
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Make MineCLIP goal embeddings for every episode of a folder. Resumable.")
-
-
-if __name__ == "__main__":
-    cli()

@@ -11,7 +11,6 @@ from typing import Literal
 
 import tyro
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import display, resolve
 from steve1.core.progress import progress
@@ -60,12 +59,3 @@ def main(args: Args) -> int:
         f"{done} episodes ({frames:,} frames) exported to {display(target)}, {there} there already, {len(failed)} refused"
     )
     return 1 if failed else 0
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Write episodes in the guide's or in STEVE-1's layout.")
-
-
-if __name__ == "__main__":
-    cli()

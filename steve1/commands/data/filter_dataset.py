@@ -13,7 +13,6 @@ from pathlib import Path
 
 import tyro
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file
 from steve1.core.paths import display, resolve
@@ -157,12 +156,3 @@ def _show(episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[Co
             f"  {'kept' if verdict.kept else 'dropped':<8} {display(path)}: {values}"
             + (f" (frames {places})" if places else "")
         )
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Keep the episodes, or the stretches of episodes, in which a stated thing happens.")
-
-
-if __name__ == "__main__":
-    cli()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.paths import display, resolve
@@ -181,12 +180,3 @@ def one_episode(
         "No episode was long enough.", where=f"episode {number}, {args.attempts} attempts", expected=f"{args.min_timesteps} steps",
         todo="lower --min_timesteps, or choose --biome where less can happen to the player",
     )  # fmt: skip
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Episodes of two agents in turns, with spins, as a data set.")
-
-
-if __name__ == "__main__":
-    cli()

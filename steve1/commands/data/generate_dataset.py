@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, display, resolve
 from steve1.data.episodes.listing import sampling_arguments
@@ -130,9 +129,8 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
 def record(args: Args, recordings: Path) -> None:
     """Record demonstrations with the scripted players, in a process of its own: the game stays out of this one."""
     behaviours = args.behaviours.replace(",", " ").split()
-    _module(
-        "steve1.commands.data.record",
-        "--behaviours", *behaviours, "--episodes", str(args.n_episodes), "--steps", str(args.steps),
+    _command(
+        "record", "--behaviours", *behaviours, "--episodes", str(args.n_episodes), "--steps", str(args.steps),
         "--output_dir", str(recordings), "--seed", str(args.seed), "--only_successful",
     )  # fmt: skip
 
@@ -161,21 +159,12 @@ def embed(args: Args, output: Path, weights: Path, summary: Summary) -> None:
         sys.exit(code)
 
 
-def _module(*command: str) -> None:
-    """Run one of the project's commands; its failure is ours."""
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False)
+def _command(*words: str) -> None:
+    """Run another command of the program; its failure is ours."""
+    done = subprocess.run([sys.executable, "-m", "steve1", *words], cwd=ROOT, check=False)
     if done.returncode:
         sys.exit(done.returncode)
 
 
 def _say(text: str) -> None:
     print(f"\n== {text}", flush=True)
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Make a dataset: record or download, convert, embed.")
-
-
-if __name__ == "__main__":
-    cli()

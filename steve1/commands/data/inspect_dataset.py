@@ -15,7 +15,6 @@ from pathlib import Path
 
 import tyro
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.paths import ROOT, display, resolve
@@ -113,12 +112,3 @@ def _show(inspected: list[Inspected]) -> None:
             print(
                 f"  and {len(ranked) - 10} more in {dataset.name}: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}"
             )
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Show what is in datasets: a table, and one HTML report with charts, contact sheets and suspects.")
-
-
-if __name__ == "__main__":
-    cli()

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import display, resolve
 from steve1.core.progress import progress
@@ -189,7 +188,3 @@ def record_all(args: Args, folder: Path, tasks: list[tuple[str, int]]) -> int:
     if missing:
         print(f"not succeeded in {args.attempts} attempts: {', '.join(missing)}")
     return 1 if missing else 0
-
-
-if __name__ == "__main__":
-    run(Args, main, __doc__ or "")

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, display
 
@@ -85,7 +84,7 @@ def main(args: Args) -> None:
         raise UserError(
             "A person needs a screen.",
             where="DISPLAY",
-            todo="run this in a desktop session; players that need none: python -m steve1.commands.data.record",
+            todo="run this in a desktop session; players that need none: python -m steve1 record",
         )
     options = {"inventory": parse_inventory(args.inventory), "time_of_day": args.time_of_day, "biome": args.biome}
     folder = Path(args.folder).expanduser() if args.folder else ROOT / "data" / "recordings" / args.name
@@ -102,12 +101,3 @@ def main(args: Args) -> None:
             )  # fmt: skip
             print(f"  {made.steps} ticks ({made.steps / 20:.0f} s): {display(made.prefix)}.mp4")
     print(f"next: SOURCE=folder RECORDINGS_DIR={display(folder)} bash 1_generate_dataset.sh")
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Record a person who plays Minecraft, in the contractor format.")
-
-
-if __name__ == "__main__":
-    cli()

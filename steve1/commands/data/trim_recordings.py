@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import display, resolve
 from steve1.core.progress import progress
@@ -87,12 +86,3 @@ def _announce(plans: Sequence[Cuts]) -> None:
             print(f"  note     {name}: {rates.video:g} frames a second, {kept}; conversion makes 20 of them")
         if cuts.note:
             print(f"  note     {name}: {cuts.note}")
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Cut recordings to the parts named in a list of times.")
-
-
-if __name__ == "__main__":
-    cli()

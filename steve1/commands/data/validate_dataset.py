@@ -16,7 +16,6 @@ from pathlib import Path
 
 import tyro
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.paths import display, resolve
@@ -144,12 +143,3 @@ def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, wi
         print(
             f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(target)} (for embeddings left out){beside}"
         )
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Check every episode of a dataset to its last byte; --repair writes sound copies of broken ones.")
-
-
-if __name__ == "__main__":
-    cli()

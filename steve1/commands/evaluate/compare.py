@@ -1,4 +1,4 @@
-"""Two or more weights on one prompt, side by side: `python -m steve1.commands.evaluate.compare --weights A.weights B.weights --prompt "dig dirt"`.
+"""Two or more weights on one prompt, side by side: `python -m steve1 compare --weights A.weights B.weights --prompt "dig dirt"`.
 
 In: weights, a prompt. Out: one video with all of them from the same start and seed, and a table: episodes, successes, mean items.
 """
@@ -11,7 +11,6 @@ from typing import Annotated
 
 import tyro
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, display
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
@@ -81,12 +80,3 @@ def slug_of(name: str) -> str:
     from steve1.evaluation.runner.campaign import slug
 
     return slug(name)
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Two or more weights on one prompt: a side-by-side video and a table.")
-
-
-if __name__ == "__main__":
-    cli()

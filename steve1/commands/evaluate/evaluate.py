@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from steve1.core.cli import run
 from steve1.core.paths import display
 from steve1.evaluation.settings import EvaluationSettings, JudgeSettings
 
@@ -53,12 +52,3 @@ def main(args: Args) -> None:
     steps = sum(line["steps"] for line in report.lines)
     print(f"\n{len(report.lines)} episodes, {steps} steps; this call took {time.perf_counter() - began:.0f} s")
     print("report: " + ", ".join(display(path) for path in report.paths.values()))
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Success rates with error bars, on the same seeds for all weights.")
-
-
-if __name__ == "__main__":
-    cli()

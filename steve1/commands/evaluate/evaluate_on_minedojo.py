@@ -11,7 +11,6 @@ from typing import Annotated
 
 import tyro
 
-from steve1.core.cli import run
 from steve1.core.paths import display
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 
@@ -62,12 +61,3 @@ def main(args: Args) -> None:
         differences = comparisons_table(report.summary)
         print("\n" + rates_table(report.summary, report.tasks) + ("\n\n" + differences if differences else ""))
     print(f"report: {display(report.paths['html'])}")
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Success rates on tasks, by their names here or in other benchmarks.")
-
-
-if __name__ == "__main__":
-    cli()

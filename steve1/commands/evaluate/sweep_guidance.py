@@ -1,4 +1,4 @@
-"""Which cond_scale? `python -m steve1.commands.evaluate.sweep_guidance --weights data/mini/mini.weights --tasks dig_dirt explore --scales 0 1 2 4`.
+"""Which cond_scale? `python -m steve1 sweep_guidance --weights data/mini/mini.weights --tasks dig_dirt explore --scales 0 1 2 4`.
 
 In: one weights file, scales, tasks. Out: success over tasks at each scale with its interval, as Markdown, JSON and a curve; with --store the best
 scale is written beside the weights, where every command finds it.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from steve1.core.cli import run
 from steve1.core.paths import display
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 
@@ -42,12 +41,3 @@ def main(args: Args) -> None:
     print("files: " + ", ".join(display(path) for path in paths.values()))
     if not args.store and found["best"] != found["current"]:
         print("add --store to write this value beside the weights; nothing is played again")
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Success at several guidance scales, and the best one for these weights.")
-
-
-if __name__ == "__main__":
-    cli()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError, nearest
 from steve1.core.paths import ROOT, display
 
@@ -225,12 +224,3 @@ def _episode(
             won, measure = task.judge(trace)
             print(f"  {task.name:<15}{'success' if won else '-':<10}{task.measure_name}: {measure:.1f}")
     print(f"video: {display(path)}\ntrace: {display(path.with_suffix('.npz'))}")
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Let weights play a prompt in a game and film it.")
-
-
-if __name__ == "__main__":
-    cli()

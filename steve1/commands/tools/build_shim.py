@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steve1.core.cli import run
 from steve1.core.paths import display
 
 
@@ -24,12 +23,3 @@ def main(args: Args) -> None:
         print(f"compiler: {find_program('gcc', 'cc', 'clang', package='gcc libc6-dev libx11-dev')}")
     else:
         print(f"shim: {display(build_shim())}")
-
-
-def cli() -> None:
-    """Entry point of tools/build_shim.py."""
-    run(Args, main, __doc__ or "")
-
-
-if __name__ == "__main__":
-    cli()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, display, resolve
 
@@ -45,7 +44,3 @@ def main(args: Args) -> None:
     with make_env(metadata.env) as env:
         env.reset(seed=0)
     print("the mini family, the game and the disk are fine.")
-
-
-if __name__ == "__main__":
-    run(Args, main, "Check what the quickstart needs.")

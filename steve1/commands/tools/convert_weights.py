@@ -10,7 +10,6 @@ import dataclasses
 from typing import Literal
 
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata, write_checkpoint_metadata
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.paths import ROOT, display, resolve
@@ -68,7 +67,3 @@ def main(args: Args) -> None:
         target, dataclasses.replace(metadata, hashes={**metadata.hashes, "weights": sha256_file(target)})
     )
     print(f"{display(target)}: {target.stat().st_size / 1e6:.1f} MB, {args.dtype}")
-
-
-if __name__ == "__main__":
-    run(Args, main, "Convert policy weights between .weights and .safetensors, float32 and float16.")

@@ -294,7 +294,7 @@ def _families(machine: Machine, checksums: bool) -> list[Finding]:
                     "Weights",
                     "fail",
                     f"{path.relative_to(machine.root)} cannot be read: {fault}",
-                    f"python -m steve1.commands.tools.convert_weights --help   # or restore {path.name}",
+                    f"python -m steve1 convert_weights --help   # or restore {path.name}",
                 )
             )
             continue

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import tyro
 
-from steve1.core.cli import run
 from steve1.core.download import Missing, Refused, download
 from steve1.core.errors import UserError, nearest
 from steve1.core.paths import ROOT, display
@@ -198,7 +197,3 @@ def _show(root: Path) -> None:
         state = "here" if (root / file.path).exists() else "-"
         kind = "optional" if file.optional else "default"
         print(f"{name:<15}{file.megabytes:>8,.2f} MB  {state:<5}{kind:<9} {file.path}\n{'':<26}{file.needed_for}")
-
-
-if __name__ == "__main__":
-    run(Args, main, "Download the published weights.")

@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from steve1.core.cli import run
 from steve1.core.files import write_json
 from steve1.core.paths import resolve
 from steve1.core.progress import progress
@@ -67,10 +66,6 @@ def main(args: Args) -> None:
 
 
 def _write(args: Args, starts: list[dict[str, Any]]) -> None:
-    note = "Made by `python -m steve1.commands.tools.find_starts`. Game's coordinates; y is the feet; yaw clockwise from +z."
+    note = "Made by `python -m steve1 find_starts`. Game's coordinates; y is the feet; yaw clockwise from +z."
     ordered = sorted(starts, key=lambda s: s["id"])
     write_json(resolve(args.output), {"note": note, "map_seed": MAP_SEED, "search_seed": args.seed, "starts": ordered})
-
-
-if __name__ == "__main__":
-    run(Args, main, __doc__ or "")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, display
 
@@ -62,7 +61,3 @@ def main(args: Args) -> None:
     with torch.device("meta"):
         count = sum(parameter.numel() for parameter in GoalPolicy(config).parameters())
     print(f"{display(path)}: {count:,} parameters, E = {config.mineclip_embed_dim}")
-
-
-if __name__ == "__main__":
-    run(Args, main, "Write a .model file with the settings of a policy network.")

@@ -1,4 +1,4 @@
-"""Command: compute a frozen CNN's numbers for all frames of episodes ahead of training (`python -m steve1.commands.train.cache_features`).
+"""Command: compute a frozen CNN's numbers for all frames of episodes ahead of training (`python -m steve1 cache_features`).
 
 Comes in: weights and episodes (a sampling, or folders of episodes). Goes out: the cache that `--feature_cache` reads. Stopped or killed, the same
 command goes on where it was.
@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.episode import find_episodes
@@ -78,12 +77,3 @@ def chosen_episodes(args: Args) -> list[Path]:
             todo="bash 2_create_sampling.sh, or give --dataset_dir",
         )
     return [entry.path for path in lists if path.is_file() for entry in read_list(path)]
-
-
-def cli() -> None:
-    """Parse the command line and compute."""
-    run(Args, main, "Compute a frozen CNN's numbers once for each frame, for training with --feature_cache.")
-
-
-if __name__ == "__main__":
-    cli()

@@ -10,7 +10,6 @@ import dataclasses
 from pathlib import Path
 
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, display, resolve
 
@@ -109,12 +108,3 @@ def merged(model: Path, base: Path, adapter: Path, folder: Path) -> Path:
     save_weights(policy, path)
     write_checkpoint_metadata(path, read_checkpoint_metadata(base))
     return path
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Weights between base and fine-tuned ones, with both losses.")
-
-
-if __name__ == "__main__":
-    cli()

@@ -1,4 +1,4 @@
-"""Command: what fits a card, and how long it takes (`python -m steve1.commands.train.plan --gpu_gb 12`).
+"""Command: what fits a card, and how long it takes (`python -m steve1 plan --gpu_gb 12`).
 
 Comes in: the card's memory, the network, how many frames. Goes out: for each way of training the batch, TRUNC_T and accumulation that fit, with hours, and
 the line to start it.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.policy import cost
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import resolve
 from steve1.policy import PolicyConfig, read_model
@@ -105,12 +104,3 @@ def parts(config: PolicyConfig, plan: Plan) -> str:
     """What holds a plan's memory."""
     rows = estimate(config, plan.method, batch=plan.batch_size, trunc_t=plan.trunc_t).rows()
     return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in rows)
-
-
-def cli() -> None:
-    """Parse the command line and answer."""
-    run(Args, main, "Batch, TRUNC_T, accumulation and method that fit a card, and the hours that they take.")
-
-
-if __name__ == "__main__":
-    cli()

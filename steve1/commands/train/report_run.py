@@ -1,4 +1,4 @@
-"""Command: the page of a training run, with its curves and what to do next: `python -m steve1.commands.train.report_run data/finetuning_checkpoint/<name>`.
+"""Command: the page of a training run, with its curves and what to do next: `python -m steve1 report_run data/finetuning_checkpoint/<name>`.
 
 In: a run's folder, finished or not. Out: report.html in it, and the findings as lines.
 """
@@ -11,7 +11,6 @@ from typing import Annotated
 
 import tyro
 
-from steve1.core.cli import run
 from steve1.core.paths import display, resolve
 
 
@@ -40,12 +39,3 @@ def main(args: Args) -> None:
         for line in advice.do_zh if args.zh else advice.do_en:
             print(f"    {line}")
     print(f"report: {display(path)}")
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Write the report of a training run: curves, settings, and what to do next.")
-
-
-if __name__ == "__main__":
-    cli()

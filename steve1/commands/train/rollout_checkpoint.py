@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import tyro
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_path, write_json
 from steve1.core.paths import resolve
@@ -162,12 +161,3 @@ def _episode(args: Args, game: Any, actor: Any, pursuit: Pursuit, suite: Any, en
         won, measure = task.judge(trace)
         facts |= {"task": task.name, "measure_name": task.measure_name, "success": bool(won), "measure": float(measure)}
     return facts
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Let a checkpoint play a little, for the run's report.")
-
-
-if __name__ == "__main__":
-    cli()

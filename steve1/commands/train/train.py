@@ -1,13 +1,14 @@
-"""Command: fine-tune a policy (`python -m steve1.commands.train.train --help`); what `3_train_*.sh` call."""
+"""Command: fine-tune a policy (`python -m steve1 train --help`); what `3_train_*.sh` call."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
-from steve1.core.cli import run
 from steve1.core.paths import resolve
 from steve1.training.config import TrainSettings
+
+Args = TrainSettings
 
 
 def goal_of_prompt(settings: TrainSettings) -> Any:
@@ -56,12 +57,3 @@ def main(settings: TrainSettings) -> None:
         finetune(settings, goal=goal, hooks=Hooks(on_checkpoint=rollouts.on_checkpoint, on_end=rollouts.on_end))
     finally:
         rollouts.close()
-
-
-def cli() -> None:
-    """Parse the command line and train."""
-    run(TrainSettings, main, "Fine-tune STEVE-1 on a sampling of episodes; goes on where an earlier run stopped.")
-
-
-if __name__ == "__main__":
-    cli()

@@ -1,4 +1,4 @@
-"""Train a small MineCLIP on captioned episodes: `python -m steve1.commands.train.train_mineclip --dataset_dir … --out_weights …`.
+"""Train a small MineCLIP on captioned episodes: `python -m steve1 train_mineclip --dataset_dir … --out_weights …`.
 
 In: episodes whose metadata names a behaviour or captions. Out: MineCLIP weights with their sizes inside, and curves.
 """
@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, write_json
 from steve1.core.paths import ROOT, display, resolve
@@ -114,12 +113,3 @@ def _table(figures: dict[str, Any]) -> str:
     for name, row in zip(names, figures["confusion"]):
         lines.append(f"  {name:<14}" + "".join(f"{100 * share:5.0f}" for share in row))
     return "\n".join(lines)
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Train a small MineCLIP on captioned episodes. Resumable.")
-
-
-if __name__ == "__main__":
-    cli()

@@ -9,7 +9,6 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
-from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, display, resolve
 from steve1.core.progress import progress
@@ -131,12 +130,3 @@ def _make_pairs(args: Args) -> tuple[Pairs, str]:
     save_pairs(pairs, resolve(args.data))
     print(f"wrote {len(pairs)} pairs to {display(resolve(args.data))}")
     return pairs, weights_hash(resolve(args.mineclip))
-
-
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Train the prior (text embedding → goal). Resumable.")
-
-
-if __name__ == "__main__":
-    cli()

@@ -81,7 +81,8 @@ def test_an_evaluation_whose_game_dies_has_all_its_episodes(tmp_path: Path, monk
     command = [
         sys.executable,
         "-m",
-        "steve1.commands.evaluate.evaluate",
+        "steve1",
+        "evaluate",
         "--weights",
         "nothing",
         "random",

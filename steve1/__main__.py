@@ -1,0 +1,115 @@
+"""The `steve1` program: one command for each job, `steve1 COMMAND --help` for its options.
+
+Input: a command's name and its options. A command is a module steve1/commands/<group>/<name>.py with `Args`, a dataclass whose
+fields are the options, and `main(args)`; and its line in COMMANDS. Only the chosen command's module is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+COMMANDS = {
+    "data": {
+        "generate_dataset": "Make a dataset: record or download, convert, embed.",
+        "record": "Record scripted players in a game, as recordings in the contractor format (mp4 + jsonl).",
+        "record_minecraft": "Record a person who plays Minecraft, in the contractor format.",
+        "gen_mixed_agents": "Play episodes of two agents in turns, with spins, as a dataset.",
+        "trim_recordings": "Cut recordings to the parts named in a list of times.",
+        "convert": "Convert recordings (mp4 + jsonl) into episodes for training.",
+        "embed": "Compute MineCLIP goal embeddings for every episode of a folder. Resumable.",
+        "create_sampling": "Write the lists of episodes that training and validation read.",
+        "inspect_dataset": "Show what is in datasets: a table, and an HTML report with charts, contact sheets and suspects.",
+        "validate_dataset": "Check every episode of a dataset to its last byte; --repair writes sound copies of broken ones.",
+        "filter_dataset": "Keep the episodes, or the parts of episodes, in which a stated thing happens.",
+        "export_dataset": "Write episodes in the guide's or in STEVE-1's layout.",
+    },
+    "train": {
+        "train": "Fine-tune STEVE-1 on a sampling of episodes; continues an earlier run that was stopped.",
+        "plan": "Find the batch, TRUNC_T, accumulation and fine-tuning mode that fit a GPU, with the hours they take.",
+        "cache_features": "Compute a frozen CNN's features once for each frame, for training with --feature_cache.",
+        "report_run": "Write the report of a training run: curves, settings, and what to do next.",
+        "rollout_checkpoint": "Let a checkpoint play a little, for the run's report.",
+        "interpolate_weights": "Write weights between base and fine-tuned ones, with both losses.",
+        "train_prior": "Train the prior (text embedding → goal). Resumable.",
+        "train_mineclip": "Train a small MineCLIP on captioned episodes. Resumable.",
+    },
+    "play": {"play": "Let weights play a prompt in a game and film it."},
+    "evaluate": {
+        "evaluate": "Measure success rates with error bars, on the same seeds for all weights.",
+        "compare": "Play one prompt with two or more weights: a side-by-side video and a table.",
+        "evaluate_on_minedojo": "Measure success rates on tasks, by their names here or in other benchmarks.",
+        "sweep_guidance": "Measure success at several guidance scales, and find the best one for these weights.",
+    },
+    "tools": {
+        "doctor": "Check this machine: what works, what does not, and the command that fixes it.",
+        "download_weights": "Download the published weights.",
+        "check_quickstart": "Check that everything the quickstart needs is installed.",
+        "build_shim": "Compile the library that steps Luanti in lock-step.",
+        "convert_weights": "Convert policy weights between .weights and .safetensors, float32 and float16.",
+        "new_model": "Write a .model file with the settings of a policy network.",
+        "find_starts": "Search the Luanti map for places where episodes can start.",
+    },
+}
+
+
+def overview() -> str:
+    """The list of all commands, as `steve1 --help` prints it."""
+    lines = [
+        "usage: steve1 COMMAND [OPTIONS]     (python -m steve1 COMMAND is the same; COMMAND --help lists the options)"
+    ]
+    for group, commands in COMMANDS.items():
+        lines += ["", f"{group}:", *(f"  {name:<22}{about}" for name, about in commands.items())]
+    return "\n".join(lines)
+
+
+def main(name: str | None = None) -> NoReturn:
+    """Run the command `name`, by default the first word of the command line, and exit with its code."""
+    if sys.version_info < (3, 11):  # noqa: UP036  (a script may be started with any Python)
+        sys.exit(f"Python {sys.version.split()[0]} is too old: 3.11 or newer is needed. next: bash tools/setup.sh")
+    from steve1.core.cli import run
+    from steve1.core.errors import nearest
+
+    if name is None:
+        name = sys.argv.pop(1) if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help", "help"):
+        print(overview())
+        sys.exit(0)
+    if name == "--version":
+        from steve1 import __version__
+
+        print(f"steve1 {__version__}")
+        sys.exit(0)
+    found = name.replace("-", "_")
+    groups = {command: group for group, commands in COMMANDS.items() for command in commands}
+    if found not in groups:
+        print(
+            f"error: There is no command {name!r}: {nearest(found, list(groups))}\n  next:     steve1 --help",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    try:
+        module = importlib.import_module(f"steve1.commands.{groups[found]}.{found}")
+        run(module.Args, module.main, COMMANDS[groups[found]][found], program=_program(found))
+    except ModuleNotFoundError as fault:
+        if (fault.name or "steve1").partition(".")[0] in ("steve1", "benchmarks", "research"):
+            raise
+        print(
+            f"error: The Python package {fault.name} is not installed.\n  next:     bash tools/setup.sh",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+
+def _program(command: str) -> str:
+    """How this command was started, for its usage line."""
+    script = Path(sys.argv[0]).name
+    if script == "__main__.py":
+        return f"python -m steve1 {command}"
+    return f"steve1 {command}" if script == "steve1" else script
+
+
+if __name__ == "__main__":
+    main()
