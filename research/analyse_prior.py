@@ -43,18 +43,20 @@ def main(args: Args) -> None:
     """Load, analyse, write, print the table."""
     from research.prior_analysis import analyse, prepare, render, write_analysis
     from steve1.evaluation.demonstrations import read_demonstrations
-    from steve1.evaluation.policies import load_clip, load_family_prior, parse_policies
+    from steve1.evaluation.policies import parse_policies
     from steve1.evaluation.runner.campaign import slug
     from steve1.evaluation.tasks.suite import load_suite
+    from steve1.goals import GoalEncoder
 
     paths = {"mineclip": args.mineclip_weights, "prior": args.prior_weights}
     spec = parse_policies([args.weights], **{name: str(resolve(path)) for name, path in paths.items() if path})[0]
     suite = load_suite(args.suite or spec.metadata.env)
     prompts = [(task.name, task.player, task.prompts["en"]) for task in suite.select(args.tasks)]
     prompts += [(prompt, "", prompt) for prompt in args.prompts]
-    mineclip = load_clip(spec.metadata)
+    encoder = GoalEncoder(spec.metadata)
+    mineclip = encoder.mineclip
     shown = read_demonstrations(args.dataset_dir, width=mineclip.embed_dim) if args.dataset_dir else []
-    material = prepare(prompts, mineclip, load_family_prior(spec.metadata), shown, samples=args.samples, seed=args.seed)
+    material = prepare(prompts, mineclip, encoder.prior, shown, samples=args.samples, seed=args.seed)
     folder = (
         Path(args.output_dir).expanduser() if args.output_dir else ROOT / "data" / "prior_analyses" / slug(spec.name)
     )

@@ -118,13 +118,13 @@ def _chosen(args: Args) -> list[Any]:
 def _goals(args: Args, spec: Any, chosen: list[Any], kinds: list[str], suite: Any) -> dict[str, dict[str, Any]]:
     """{"text": {name: goal}, "visual": {name: goal}}; MineCLIP and the prior are loaded once, and let go of."""
     from research.paper import demonstrated_goals, published_goals
-    from steve1.evaluation.policies import prompt_goals
-    from steve1.policy import read_model
+    from steve1.goals import GoalEncoder
 
     found: dict[str, dict[str, Any]] = {"text": {}, "visual": {}}
-    size = read_model(resolve(spec.metadata.model)).mineclip_embed_dim
+    encoder = GoalEncoder(spec.metadata)
+    size = encoder.size
     if "text" in kinds:
-        goals = prompt_goals(spec.metadata, [prompt.prompt for prompt in chosen], seed=args.seed)
+        goals = encoder.encode([prompt.prompt for prompt in chosen], seed=args.seed)
         found["text"] = {prompt.name: goals[prompt.prompt] for prompt in chosen}
     if "visual" not in kinds:
         return found

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from steve1.core.errors import UserError
+from steve1.core.errors import UserError, nearest
+from steve1.core.paths import ROOT, display, resolve
 
 
 def _beside(path: Path) -> Path:
@@ -93,6 +94,23 @@ def atomic_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def existing_file(path: str | os.PathLike[str], what: str, todo: str = "") -> Path:
+    """`path` resolved; `what` names such files in the plural ("These weights").
+
+    Raises:
+        UserError: there is no such file; names files of the same kind nearby.
+    """
+    found = resolve(path)
+    if found.is_file():
+        return found
+    # The nearest of what lies in the same folder, or in the usual places, where the folder is missing as well.
+    folder = found.parent if found.parent.is_dir() else ROOT / "data"
+    suffixes = {found.suffix, ".weights", ".safetensors"}
+    near = [display(file) for file in sorted(folder.rglob("*"))[:5000] if file.suffix in suffixes]
+    hint = nearest(display(found), near) if near else ""
+    raise UserError(f"{what} were not found.", where=display(found), expected=hint, todo=todo)
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

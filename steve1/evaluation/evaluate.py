@@ -14,19 +14,11 @@ from typing import Any
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, resolve
 from steve1.evaluation.demonstrations import VisualPrompt, play_demonstrations, shown_goals
-from steve1.evaluation.policies import PolicySpec, choose_env, load_clip, parse_policies
+from steve1.evaluation.policies import PolicySpec, choose_env, goals_for, parse_policies
 from steve1.evaluation.report.failures import failures, replay
 from steve1.evaluation.report.report import write_report
 from steve1.evaluation.report.videos import films
-from steve1.evaluation.runner.campaign import (
-    ExecutorConfig,
-    Plan,
-    english_goals,
-    make_similarity,
-    play_all,
-    slug,
-    task_rows,
-)
+from steve1.evaluation.runner.campaign import ExecutorConfig, Plan, make_similarity, play_all, slug, task_rows
 from steve1.evaluation.runner.episodes import starts_for
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.attribution import attribute, variants
@@ -34,6 +26,7 @@ from steve1.evaluation.statistics.sequential import SequentialTest
 from steve1.evaluation.statistics.summary import summarise
 from steve1.evaluation.statistics.tests import looks
 from steve1.evaluation.tasks.suite import Task, load_suite
+from steve1.goals import GoalEncoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,11 +122,10 @@ def sequential_test(plan: Plan, target: Sequence[str]) -> SequentialTest | None:
 
 def demonstrated(plan: Plan, settings: EvaluationSettings, open_game: Any, starts_of: Any) -> dict[str, Any]:
     """{prompt: goal} from demonstrations, of the first weights' MineCLIP; the game is opened only if one must be played."""
-    from steve1.core.device import choose_device
     from steve1.rollout.supervise import SupervisedEnv
 
     base = next(each for each in plan.policies if each.needs_goal)
-    clip = load_clip(base.metadata).to(choose_device(plan.device))
+    clip = GoalEncoder(base.metadata, device=plan.device).mineclip
     opener = open_game or _opener(plan.env)
     with SupervisedEnv(lambda: opener(0)) as game:
 
@@ -181,5 +173,6 @@ def evaluate(settings: EvaluationSettings, **injected: Any) -> Report:
 def _attribution_goals(plan: Plan, settings: EvaluationSettings, injected: Mapping[str, Any]) -> dict[str, Any]:
     """Goals of all three kinds, and who measures similarity."""
     shown = demonstrated(plan, settings, injected.get("open_game"), injected.get("starts_of", starts_for))
-    goals = english_goals(plan, sorted({row.prompt for row in plan.rows}), shown)
+    prompts = sorted({row.prompt for row in plan.rows})
+    goals = goals_for(plan.policies, prompts, seed=plan.goal_seed, shown=shown, translations=plan.suite.translations)
     return {"goals": goals, "judge": injected.get("judge") or make_similarity(plan, goals)}

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
-from steve1.core.errors import UserError, nearest
-from steve1.core.files import sha256_file
+from steve1.core.errors import UserError
+from steve1.core.files import existing_file, sha256_file
 from steve1.core.goal_file import GOAL_SUFFIX, read_goal
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import display, resolve
 from steve1.core.seeds import integer
+from steve1.goals import GoalEncoder
 from steve1.rollout.play import Actor, DoNothing, GoalActor, RandomActions
 
 NO_GOAL = "(no goal)"
@@ -79,20 +80,6 @@ class PolicySpec:
         }
 
 
-def existing(path: str, what: str, todo: str = "") -> Path:
-    """`path` resolved, or a UserError that names files of the same kind nearby."""
-    found = resolve(path)
-    if found.is_file():
-        return found
-    # The nearest of what lies in the same folder, or in the usual places, where the folder is missing as well.
-    folder = found.parent if found.parent.is_dir() else ROOT / "data"
-    suffixes = {found.suffix, ".weights", ".safetensors"}
-    near = [display(file) for file in sorted(folder.rglob("*"))[:5000] if file.suffix in suffixes]
-    raise UserError(
-        f"{what} not found.", where=display(found), expected=nearest(display(found), near) if near else "", todo=todo
-    )
-
-
 def _short_name(path: Path) -> str:
     name = path.name
     for suffix in (".weights", ".safetensors"):
@@ -136,11 +123,11 @@ def parse_policies(words: Sequence[str], **overrides: Any) -> list[PolicySpec]:
             if file.endswith(GOAL_SUFFIX):
                 goal, name = f"file:{resolve(file)}", Path(file).name.removesuffix(GOAL_SUFFIX)
                 file = read_goal(file).weights
-            path = existing(
-                file, "These weights were", "train them, or run 0_download_weights.sh for the published ones"
+            path = existing_file(
+                file, "These weights", "train them, or run 0_download_weights.sh for the published ones"
             )
             metadata = read_checkpoint_metadata(path).updated(**overrides).updated(cond_scale=scale)
-            existing(metadata.model, f"The model settings of {display(path)} were", "pass --in_model")
+            existing_file(metadata.model, f"The model settings of {display(path)}", "pass --in_model")
             name = (name or _short_name(path)) + ("" if scale is None else f"@{scale:g}")
             found.append(PolicySpec(name, "weights", weights=str(path), metadata=metadata, goal=goal))
     names = [spec.name for spec in found]
@@ -154,93 +141,49 @@ def parse_policies(words: Sequence[str], **overrides: Any) -> list[PolicySpec]:
     return unique
 
 
-def load_clip(metadata: CheckpointMetadata) -> Any:
-    """The family's MineCLIP.
-
-    Raises:
-        UserError: its file is missing or not MineCLIP's.
-    """
-    from steve1.mineclip import load_mineclip
-
-    path = existing(
-        metadata.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh"
-    )
-    return load_mineclip(str(path), metadata.mineclip_config or "attn")
-
-
-def load_family_prior(metadata: CheckpointMetadata) -> Any:
-    """The family's prior.
-
-    Raises:
-        UserError: its file is missing or not a prior's.
-    """
-    from steve1.prior import load_prior
-
-    return load_prior(
-        str(existing(metadata.prior, "The prior's weights were", "pass --prior_weights, or run 0_download_weights.sh"))
-    )
-
-
-def prompt_goals(
-    metadata: CheckpointMetadata, prompts: Sequence[str], *, seed: int = 0, source: str = "prior"
-) -> dict[str, NDArray[np.float32]]:
-    """The goal of each prompt, float32 (E,), and of NO_GOAL (zeros): loads MineCLIP and the prior once.
-
-    The goal of a prompt depends on (prompt, seed) alone, not on the other prompts. `source` "text": the text embedding itself.
-    """
-    from steve1.prior import text_goal
-
-    mineclip = load_clip(metadata)
-    if source == "text":
-        goals = {prompt: mineclip.encode_text([prompt])[0].cpu().numpy().astype(np.float32) for prompt in prompts}
-    else:
-        prior = load_family_prior(metadata)
-        goals = {prompt: text_goal(prompt, mineclip, prior, seed) for prompt in prompts}
-    goals[NO_GOAL] = np.zeros(mineclip.embed_dim, dtype=np.float32)
-    return goals
-
-
 def goals_for(
-    policies: Sequence[PolicySpec], prompts: Sequence[str], *, seed: int = 0, shown: Goals | None = None
+    policies: Sequence[PolicySpec],
+    prompts: Sequence[str],
+    *,
+    seed: int = 0,
+    shown: Goals | None = None,
+    translations: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """{policy name: {prompt: goal}}; policies of one family share the loading.
+    """{policy name: {prompt: goal}}, with NO_GOAL among the prompts; policies of the same files share an encoder.
 
-    `shown`: the goals of prompts from demonstrations, for policies whose goals are "shown".
+    Args:
+        shown: the goals of prompts from demonstrations, for policies whose goals are "shown".
+        translations: {prompt in another language: English prompt}.
     """
-    kept: dict[tuple[str, ...], dict[str, NDArray[np.float32]]] = {}
+    encoders: dict[tuple[str, ...], GoalEncoder] = {}
     result: dict[str, dict[str, NDArray[np.float32]]] = {}
     for spec in policies:
         if not spec.needs_goal:
             continue
-        if spec.goal == "shown":
-            result[spec.name] = dict(shown or {})
-            continue
-        if spec.goal.startswith("file:"):
-            vector = read_goal(spec.goal.removeprefix("file:")).goal
-            result[spec.name] = {**dict.fromkeys(prompts, vector), NO_GOAL: np.zeros_like(vector)}
-            continue
-        metadata = spec.metadata
-        key = (metadata.mineclip, str(metadata.mineclip_config), metadata.prior, spec.goal)
-        if key not in kept:
-            kept[key] = prompt_goals(metadata, prompts, seed=seed, source=spec.goal)
-        result[spec.name] = kept[key]
+        metadata, source = spec.metadata, spec.goal
+        key = (metadata.model, metadata.mineclip, metadata.mineclip_config, metadata.prior)
+        encoder = encoders.setdefault(key, GoalEncoder(metadata, translations=translations))
+        if source == "shown":
+            goals = {
+                prompt: encoder.checked(goal, f"the demonstrations of {prompt}")
+                for prompt, goal in (shown or {}).items()
+            }
+        elif source.startswith("file:"):
+            goals = dict.fromkeys(prompts, encoder.from_file(source.removeprefix("file:")))
+        else:
+            goals = encoder.encode(prompts, by="text" if source == "text" else "prior", seed=seed)
+        result[spec.name] = {**goals, NO_GOAL: encoder.no_goal}
     return result
 
 
-def check_goal(size: int, goal: NDArray[np.float32] | None, weights: str) -> NDArray[np.float32]:
-    """`goal`, if a policy of goal size `size` can pursue it.
+def required_goal(goal: NDArray[np.float32] | None, spec: PolicySpec) -> NDArray[np.float32]:
+    """`goal`, which a policy must not be without: it would play as if it were asked for nothing.
 
     Raises:
-        UserError: it is of another size.
+        UserError: there is none.
     """
-    if goal is None or goal.shape != (size,):
-        raise UserError(
-            "The goal does not fit the policy: the weights belong to another MineCLIP or prior.",
-            where=weights,
-            expected=f"({size},)",
-            got="none" if goal is None else goal.shape,
-            todo="pass the MineCLIP and prior that the weights were trained with, or mend the .json beside the weights",
-        )
+    if goal is None:
+        raise UserError("There is no goal for this prompt.", where=spec.name)
     return goal
 
 
@@ -267,7 +210,8 @@ class PolicyCache:
     def prepare(self, spec: PolicySpec, goal: NDArray[np.float32] | None) -> None:
         """Load what `actor` will need, so that weights which do not fit are named before a game is opened."""
         if spec.kind == "weights":
-            check_goal(self.policy(spec).config.mineclip_embed_dim, goal, spec.weights)
+            required_goal(goal, spec)
+            self.policy(spec)
 
     def actor(self, spec: PolicySpec, goal: NDArray[np.float32] | None, seed: int, behaviour: str = "") -> Actor:
         """Someone who plays one episode; everything random in it follows from `seed`."""
@@ -281,8 +225,8 @@ class PolicyCache:
             player: Actor = make_player(behaviour, integer(seed, "player"))
             return player
         policy = self.policy(spec)
-        goal = check_goal(policy.config.mineclip_embed_dim, goal, spec.weights)
-        return GoalActor(self._agent(spec, policy, integer(seed, "agent")), goal)
+        agent = self._agent(spec, policy, integer(seed, "agent"))
+        return GoalActor(agent, required_goal(goal, spec))
 
     def _agent(self, spec: PolicySpec, policy: Any, seed: int) -> Any:
         from steve1.agent import Agent, RecordedAgent

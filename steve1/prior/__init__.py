@@ -1,10 +1,9 @@
 """The prior: text embeddings → goals that look like video embeddings, so that a prompt can ask for what frames show.
 
-In: text embeddings (N,E) or prompts. Out: goals (N,E), seeded.
+Input: text embeddings (N,E). Output: goals (N,E), seeded.
 """
 
 from steve1.prior.cvae import Prior, PriorConfig
-from steve1.prior.goals import text_goal
 from steve1.prior.weights import load_prior, save_prior
 
-__all__ = ["Prior", "PriorConfig", "load_prior", "save_prior", "text_goal"]
+__all__ = ["Prior", "PriorConfig", "load_prior", "save_prior"]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from steve1.evaluation import evaluate, prompt_matrix
 from steve1.evaluation.compare import compare, comparison_table
 from steve1.evaluation.evaluate import make_plan
 from steve1.evaluation.policies import NO_GOAL, parse_policies
-from steve1.evaluation.runner import campaign
 from steve1.evaluation.runner.campaign import make_jobs
 from steve1.evaluation.runner.log import EpisodeLog
 from steve1.evaluation.runner.workers import run_jobs
+from steve1.goals import GoalEncoder
 from tests.evaluation.worlds import GOALS, injected, settings
 from tests.rollout.fakes import OpenFake, fake_starts, goal
 
@@ -167,11 +168,12 @@ def test_contestants_are_checked_before_anything_is_loaded(world: Path) -> None:
 def test_a_chinese_prompt_has_the_english_ones_goal(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def goals(policies: Any, prompts: Any, *, seed: int, shown: Any) -> Any:
-        asked.extend(prompts)
-        return {"tuned": {prompt: GOALS[prompt] for prompt in prompts}}
+    def encode(self: GoalEncoder, prompts: Sequence[str], **how: Any) -> Any:
+        asked.extend(self.translate(prompt) for prompt in prompts)
+        return {prompt: GOALS[self.translate(prompt)] for prompt in prompts}
 
-    monkeypatch.setattr(campaign, "goals_for", goals)
+    monkeypatch.setattr(GoalEncoder, "encode", encode)
+    monkeypatch.setattr(GoalEncoder, "no_goal", GOALS[NO_GOAL])
     zh = evaluate(
         settings(world, "tuned", tasks=("dig_dirt",), language="zh", similarity=0),
         open_game=OpenFake(),

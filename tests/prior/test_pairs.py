@@ -16,12 +16,23 @@ from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.data.episodes.captions import Captions
 from steve1.data.episodes.episode import Episode, EpisodeWriter, write_goals
+from steve1.mineclip.config import MineCLIPConfig
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.weights import save_mineclip
 from steve1.prior import load_prior
 from steve1.prior.pairs import load_pairs, make_pairs
-from tests.prior.test_goals import SIZES
 
+SIZES = MineCLIPConfig(
+    embed_dim=32,
+    resolution=(80, 128),
+    vision_width=32,
+    vision_layers=1,
+    vision_heads=1,
+    text_width=32,
+    text_layers=1,
+    text_heads=1,
+    temporal_heads=1,
+)
 TABLE = {
     "dig_dirt": Captions(("dig dirt", "dig down"), ("dig a deep hole",)),
     "swim": Captions(("swim", "go swimming"), ("swim far",)),

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import tyro
 
-from steve1.commands.train import train as command
 from steve1.core.goal_file import read_goal
 from steve1.core.paths import ROOT
 from steve1.training import finetune
@@ -117,27 +116,6 @@ def test_variables_for_old_skills_reach_training(asked: Callable[..., TrainSetti
         0.1,
     )
     assert found.retention_path == ROOT / "data/samplings/mini_val.txt"
-
-
-def test_a_fixed_prompt_becomes_the_goal_that_playing_uses() -> None:
-    """Through the mini family's prior, or straight as its text embedding."""
-    from steve1.core.checkpoint_metadata import read_checkpoint_metadata
-    from steve1.evaluation.policies import prompt_goals
-
-    weights = ROOT / "data/mini/mini.weights"
-    if not weights.is_file():
-        pytest.skip("the mini family is not here")
-    chosen = TrainSettings(in_weights=str(weights), fixed_prompt="dig dirt", seed=3)
-    through_prior = command.goal_of_prompt(chosen)
-    straight = command.goal_of_prompt(
-        TrainSettings(in_weights=str(weights), fixed_prompt="dig dirt", fixed_prompt_by="text")
-    )
-    assert np.array_equal(
-        through_prior, prompt_goals(read_checkpoint_metadata(weights), ["dig dirt"], seed=3)["dig dirt"]
-    )
-    assert through_prior.shape == straight.shape
-    assert not np.allclose(through_prior, straight)
-    assert command.goal_of_prompt(TrainSettings()) is None
 
 
 @pytest.mark.e2e

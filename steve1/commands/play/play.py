@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
 
-from steve1.core.errors import UserError, nearest
+from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, display
-
-if TYPE_CHECKING:
-    from steve1.evaluation.tasks.suite import Suite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +81,8 @@ def _videos(args: Args, name: str) -> list[Path]:
     return paths
 
 
-def completed(args: Args) -> tuple[Args, Any]:
-    """The arguments with what a goal file says of weights and prompt, and its goal (E,) (None without a file).
+def completed(args: Args) -> Args:
+    """The arguments with what a goal file says of weights and prompt.
 
     Raises:
         UserError: weights or prompt are missing; a bad goal file.
@@ -103,23 +100,24 @@ def completed(args: Args) -> tuple[Args, Any]:
             print(
                 f"warning: this goal was tuned for other weights ({tuned.weights}); to these it may mean something else."
             )
-        return args, tuned.goal
+        return args
     if not args.in_weights or not args.text_prompt:
         raise UserError(
             "Say who plays what.",
             expected="--in_weights and --text_prompt, or --goal_file",
             got=f"{args.in_weights!r}, {args.text_prompt!r}",
         )
-    return args, None
+    return args
 
 
 def main(args: Args) -> None:
     """Check, load once, play, say what happened."""
-    args, tuned = completed(args)
+    args = completed(args)
     from steve1.core.processes import limit_threads
-    from steve1.evaluation.policies import PolicyCache, environment_threads, parse_policies, prompt_goals
+    from steve1.evaluation.policies import PolicyCache, environment_threads, parse_policies
     from steve1.evaluation.runner.episodes import starts_for
     from steve1.evaluation.tasks.suite import load_suite
+    from steve1.goals import GoalEncoder
     from steve1.rollout.supervise import SupervisedEnv
 
     if args.episodes < 1 or args.gameplay_length < 1:
@@ -132,9 +130,12 @@ def main(args: Args) -> None:
     task = suite.by_prompt(args.text_prompt)
     biome = args.biome or (task.biome if task else "meadow")
     starts = starts_for(env_name, biome, "eval")
-    prompt = english(args.text_prompt, suite) if tuned is None else args.text_prompt
     limit_threads(environment_threads(1))
-    goal = prompt_goals(spec.metadata, [prompt], seed=args.seed)[prompt] if tuned is None else tuned
+    encoder = GoalEncoder(spec.metadata, translations=suite.translations)
+    if args.goal_file:
+        goal = encoder.from_file(args.goal_file)
+    else:
+        goal = encoder.encode([args.text_prompt], seed=args.seed)[args.text_prompt]
     cache = PolicyCache(device=args.device, deterministic=args.deterministic, cuda_graph=args.cuda_graph)
     options: dict[str, Any] = dict(task.reset_options()) if task else {}
     options["biome"] = biome
@@ -167,21 +168,6 @@ def playable(env: str) -> str:
             todo=f"pass --env {ENVIRONMENTS[0]} (weights trained in another game will be out of their depth there)",
         )
     return env
-
-
-def english(prompt: str, suite: Suite) -> str:
-    """The prompt as MineCLIP's text tower, which knows English alone, can read it."""
-    if prompt.isascii():
-        return prompt
-    task = suite.by_prompt(prompt)
-    if task is not None:
-        print(f'"{prompt}" is the prompt of {task.name}; MineCLIP reads it as "{task.prompts["en"]}".')
-        return task.prompts["en"]
-    known = [text for each in suite.tasks.values() for language, text in each.prompts.items() if language != "en"]
-    print(
-        f'warning: MineCLIP knows English alone; "{prompt}" is no prompt of a known task ({nearest(prompt, known)}) and will mean little to it.'
-    )
-    return prompt
 
 
 def _episode(

@@ -17,6 +17,7 @@ import tyro
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_path, write_json
 from steve1.core.paths import resolve
+from steve1.goals import GoalEncoder
 
 _WIDTH, _HEIGHT = 320, 180  # of the videos; GIFs are half as wide, of every fourth frame
 _GOALS = 3
@@ -49,14 +50,13 @@ class Pursuit:
     goal: np.ndarray[Any, Any]
 
 
-def pursuits(args: Args, metadata: Any) -> list[Pursuit]:
+def pursuits(args: Args, encoder: GoalEncoder) -> list[Pursuit]:
     """What to play: prompts, or goals that somebody reached."""
-    from steve1.evaluation.policies import prompt_goals
     from steve1.evaluation.runner.campaign import slug
 
     prompts = [text.strip() for text in args.prompts.split(";") if text.strip()]
     if prompts:
-        goals = prompt_goals(metadata, prompts, seed=args.seed)
+        goals = encoder.encode(prompts, seed=args.seed)
         return [Pursuit(slug(prompt), prompt, goals[prompt]) for prompt in prompts]
     if not args.val_list:
         raise UserError("There is nothing to play.", expected="--prompts or --val_list")
@@ -72,7 +72,7 @@ def pursuits(args: Args, metadata: Any) -> list[Pursuit]:
         Pursuit(
             slug(name),
             f"the end of {name}/{by_folder[name].name}",
-            np.array(Episode(by_folder[name]).goals[-1], np.float32),
+            encoder.from_episode(Episode(by_folder[name])),
         )
         for name in chosen
     ]
@@ -124,7 +124,7 @@ def main(args: Args) -> None:
     suite, cache = load_suite(env), PolicyCache()
     found = []
     with SupervisedEnv(lambda: make_env(env, biome="meadow")) as game:
-        for pursuit in pursuits(args, spec.metadata):
+        for pursuit in pursuits(args, GoalEncoder(spec.metadata, translations=suite.translations)):
             found.append(_episode(args, game, cache.actor(spec, pursuit.goal, args.seed), pursuit, suite, env))
     write_json(args.out / "rollouts.json", found)
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
+from numpy.typing import NDArray
 
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
-from steve1.core.paths import resolve
 from steve1.training.config import TrainSettings
 
 Args = TrainSettings
 
 
-def goal_of_prompt(settings: TrainSettings) -> Any:
-    """The goal (E,) f32 that `fixed_prompt` means to the starting weights' family, through its prior or as it is; None without a prompt."""
+def goal_of_prompt(settings: TrainSettings) -> NDArray[np.float32] | None:
+    """The goal (E,) of `fixed_prompt`, the same that playing uses; None without a prompt."""
     if not settings.fixed_prompt:
         return None
-    from steve1.mineclip import load_mineclip
-    from steve1.prior import load_prior, text_goal
+    from steve1.goals import GoalEncoder  # loads MineCLIP's and the prior's code, which no other training needs
 
-    metadata = read_checkpoint_metadata(settings.in_weights)
-    mineclip = load_mineclip(str(resolve(metadata.mineclip)), metadata.mineclip_config or "attn")
-    if settings.fixed_prompt_by == "text":
-        return mineclip.encode_text([settings.fixed_prompt])[0].float().cpu().numpy()
-    return text_goal(settings.fixed_prompt, mineclip, load_prior(str(resolve(metadata.prior))), settings.seed)
+    encoder = GoalEncoder(read_checkpoint_metadata(settings.in_weights).updated(model=settings.in_model))
+    goals = encoder.encode([settings.fixed_prompt], by=settings.fixed_prompt_by, seed=settings.seed)
+    return goals[settings.fixed_prompt]
 
 
 def main(settings: TrainSettings) -> None:

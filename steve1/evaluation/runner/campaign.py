@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
+from steve1.core.files import existing_file
 from steve1.core.processes import sweep
 from steve1.core.progress import progress
 from steve1.envs.rendering import shared_renderer
-from steve1.evaluation.policies import NO_GOAL, PolicySpec, environment_threads, existing, goals_for
+from steve1.evaluation.policies import NO_GOAL, PolicySpec, environment_threads, goals_for
 from steve1.evaluation.runner.episodes import EpisodeRunner, Job, episode_seed, groups_of_place, starts_for
 from steve1.evaluation.runner.log import EpisodeLog
 from steve1.evaluation.runner.similarity import GoalSimilarity
@@ -238,22 +239,6 @@ class Recipe:
         )
 
 
-def english_goals(
-    plan: Plan, prompts: Sequence[str], shown: Mapping[str, NDArray[np.float32]] | None = None
-) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """{spec: {prompt: goal}}; MineCLIP reads a task's prompt in another language as the English one.
-
-    `shown`: {prompt: goal} of demonstrations, by the prompts as they stand in the plan.
-    """
-    texts = {prompt: plan.suite.english(prompt) for prompt in prompts}
-    by_text = {texts[prompt]: goal for prompt, goal in (shown or {}).items() if prompt in texts}
-    found = goals_for(plan.policies, sorted(set(texts.values())), seed=plan.goal_seed, shown=by_text)
-    return {
-        who: {**goals, **{prompt: goals[text] for prompt, text in texts.items() if text in goals}}
-        for who, goals in found.items()
-    }
-
-
 def make_similarity(plan: Plan, goals: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> GoalSimilarity | None:
     """Who measures similarity: the first weights' MineCLIP, against the goals that its prior makes of the tasks' prompts."""
     base = next(
@@ -262,8 +247,8 @@ def make_similarity(plan: Plan, goals: Mapping[str, Mapping[str, NDArray[np.floa
     )
     if base is None or not plan.similarity:
         return None
-    path = existing(
-        base.metadata.mineclip, "The MineCLIP weights were", "pass --mineclip_weights, or run 0_download_weights.sh"
+    path = existing_file(
+        base.metadata.mineclip, "The MineCLIP weights", "pass --mineclip_weights, or run 0_download_weights.sh"
     )
     mine = goals.get(base.name, {})
     wanted = {row.task: mine[row.prompt] for row in plan.rows if row.task and row.prompt in mine}
@@ -382,7 +367,8 @@ def _play(
     if not first:
         return
     if goals is None:
-        goals = english_goals(plan, sorted({row.prompt for row in plan.rows if row.prompt and row.prompt != NO_GOAL}))
+        prompts = sorted({row.prompt for row in plan.rows if row.prompt and row.prompt != NO_GOAL})
+        goals = goals_for(plan.policies, prompts, seed=plan.goal_seed, translations=plan.suite.translations)
         judge = judge or make_similarity(plan, goals)
     recipe = Recipe(
         policies={spec.name: spec for spec in plan.policies},

@@ -24,7 +24,7 @@ from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.core.processes import end_tree, limit_threads
 from steve1.core.seeds import generator, integer
-from steve1.evaluation.policies import PolicyCache, PolicySpec, check_goal
+from steve1.evaluation.policies import PolicyCache, PolicySpec, required_goal
 from steve1.rollout.play import Action, Actor, Info, Observation
 
 _log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class _Service:
             name, goal, seed = rest
             spec = self.policies[name]
             agent = self._agent(spec)
-            episode.goal = check_goal(agent.policy.config.mineclip_embed_dim, goal, spec.weights)
+            episode.goal = required_goal(goal, spec)
             if kind == "begin":
                 episode.policy, episode.frame = spec, None
                 # As an Agent that was made with this seed and reset once.

@@ -148,10 +148,11 @@ class Suite:
             (task for task in self.tasks.values() if wanted in (text.lower() for text in task.prompts.values())), None
         )
 
-    def english(self, prompt: str) -> str:
-        """The English prompt of the task that `prompt` belongs to in another language; any other prompt as it is."""
-        task = None if prompt.isascii() else self.by_prompt(prompt)
-        return task.prompts["en"] if task else prompt
+    @property
+    def translations(self) -> dict[str, str]:
+        """{prompt in another language: English prompt}."""
+        prompts = [task.prompts for task in self.tasks.values()]
+        return {text: texts["en"] for texts in prompts for language, text in texts.items() if language != "en"}
 
     def select(self, names: Sequence[str]) -> list[Task]:
         """Tasks by name or "level1" … "level3", in the order given and without repeats; "all" or nothing: every one.

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steve1.commands.play.play import english
 from steve1.core.errors import UserError
 from steve1.envs import start_states
 from steve1.evaluation.tasks.rules import KINDS, parse_condition, parse_rule
@@ -345,8 +344,7 @@ def test_finding_tasks() -> None:
     assert SUITE.by_prompt("挖泥土") is SUITE.tasks["dig_dirt"]
     assert SUITE.by_prompt("Dig dirt ") is SUITE.tasks["dig_dirt"]
     assert SUITE.by_prompt("fly") is None
-    assert SUITE.english("挖泥土") == "dig dirt"
-    assert SUITE.english("盖房子") == "盖房子"
+    assert SUITE.translations["挖泥土"] == "dig dirt"
     with pytest.raises(UserError) as fault:
         SUITE.find("dig_dirtt")
     assert "dig_dirt" in str(fault.value)
@@ -363,15 +361,6 @@ def test_finding_tasks() -> None:
         SUITE.select(["level9"])
     names = [name.lower() for task in SUITE.tasks.values() for name in (task.name, *task.aliases)]
     assert len(names) == len(set(names)), "a name must mean one task"
-
-
-def test_a_chinese_prompt_is_read_or_the_nearest_one_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert english("挖泥土", SUITE) == "dig dirt"
-    assert "MineCLIP reads it as" in capsys.readouterr().out
-    assert english("挖土", SUITE) == "挖土"
-    assert "did you mean 挖泥土" in capsys.readouterr().out
-    assert english("fly", SUITE) == "fly"
-    assert capsys.readouterr().out == ""
 
 
 def test_tasks_that_the_machine_cannot_offer_are_named(

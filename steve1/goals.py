@@ -1,0 +1,180 @@
+"""Prompts, goal files and episodes become the goals that a policy is conditioned on, alike for training, playing and evaluating.
+
+Input: a checkpoint's metadata, which names its MineCLIP, prior and policy; prompts, goal files or embedded episodes.
+Output: goals, float32 (E,), checked against the policy's size.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
+from steve1.core.device import choose_device
+from steve1.core.errors import UserError, nearest
+from steve1.core.files import existing_file
+from steve1.core.goal_file import read_goal
+from steve1.core.paths import display, resolve
+from steve1.data.episodes.episode import Episode
+from steve1.mineclip import MineCLIP, load_mineclip
+from steve1.policy import read_model
+from steve1.prior import Prior, load_prior
+
+Goal = NDArray[np.float32]
+GoalSource = Literal["prior", "text"]
+
+# Only the prompts are read from the tasks' files; nothing of the evaluation is imported.
+_TASKS = Path(__file__).parent / "evaluation" / "tasks"
+
+
+@functools.cache
+def known_prompts() -> Mapping[str, str]:
+    """{prompt in another language, lower case: English prompt} of the tasks that come with the package."""
+    found: dict[str, str] = {}
+    for path in sorted(_TASKS.glob("*.yaml")):
+        for task in (yaml.safe_load(path.read_text(encoding="utf-8")).get("tasks") or {}).values():
+            texts = task["prompts"]
+            found |= {text.lower(): texts["en"] for language, text in texts.items() if language != "en"}
+    return found
+
+
+class GoalEncoder:
+    """The goals of one checkpoint. MineCLIP and the prior are loaded at their first use and kept."""
+
+    def __init__(
+        self,
+        metadata: CheckpointMetadata,
+        *,
+        device: str = "cpu",
+        translations: Mapping[str, str] | None = None,
+    ) -> None:
+        """
+        Args:
+            metadata: names the MineCLIP, the prior and the policy's model file.
+            device: where MineCLIP and the prior compute.
+            translations: {prompt in another language: English prompt}, in addition to `known_prompts`.
+        """
+        self.metadata, self._device = metadata, device
+        self._translations = {**known_prompts(), **{text.lower(): en for text, en in (translations or {}).items()}}
+        self._encoded: dict[tuple[str, GoalSource, int], Goal] = {}
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        weights: str | os.PathLike[str] | CheckpointMetadata,
+        *,
+        device: str = "cpu",
+        translations: Mapping[str, str] | None = None,
+    ) -> GoalEncoder:
+        """The encoder of a weights file (through `<weights>.json` beside it), or of metadata."""
+        metadata = weights if isinstance(weights, CheckpointMetadata) else read_checkpoint_metadata(weights)
+        return cls(metadata, device=device, translations=translations)
+
+    @functools.cached_property
+    def mineclip(self) -> MineCLIP:
+        """The checkpoint's MineCLIP.
+
+        Raises:
+            UserError: its file is missing or not MineCLIP's.
+        """
+        path = existing_file(
+            self.metadata.mineclip, "The MineCLIP weights", "pass --mineclip_weights, or run 0_download_weights.sh"
+        )
+        return load_mineclip(str(path), self.metadata.mineclip_config or "attn").to(choose_device(self._device))
+
+    @functools.cached_property
+    def prior(self) -> Prior:
+        """The checkpoint's prior.
+
+        Raises:
+            UserError: its file is missing or not a prior's.
+        """
+        path = existing_file(
+            self.metadata.prior, "The prior's weights", "pass --prior_weights, or run 0_download_weights.sh"
+        )
+        return load_prior(path, device=choose_device(self._device))
+
+    @functools.cached_property
+    def size(self) -> int:
+        """E: the size of the policy's goals."""
+        return read_model(resolve(self.metadata.model)).mineclip_embed_dim
+
+    @property
+    def no_goal(self) -> Goal:
+        """The goal that stands for none: zeros (E,)."""
+        return np.zeros(self.size, dtype=np.float32)
+
+    def encode(self, prompts: Sequence[str], *, by: GoalSource = "prior", seed: int = 0) -> dict[str, Goal]:
+        """{prompt: goal}. A prompt's goal depends on (prompt, by, seed) alone, not on the other prompts.
+
+        Args:
+            prompts: what to do, in English or as one of the tasks' prompts in another language.
+            by: "prior" samples the prior with `seed`; "text" takes the text embedding itself.
+            seed: draws the prior's code.
+
+        Raises:
+            UserError: an empty prompt, a missing file, or files that do not belong together.
+        """
+        return {prompt: self._encode(prompt, by, seed) for prompt in prompts}
+
+    def _encode(self, prompt: str, by: GoalSource, seed: int) -> Goal:
+        key = (prompt, by, seed)
+        if key not in self._encoded:
+            goal = self.mineclip.encode_text([self.translate(prompt)])
+            if by == "prior":
+                goal = self.prior.goal(goal, seed)
+            self._encoded[key] = self.checked(goal[0].float().cpu().numpy(), self.metadata.mineclip)
+        return self._encoded[key]
+
+    def translate(self, prompt: str) -> str:
+        """`prompt` in English, the only language that MineCLIP reads; prints what it is read as, or a warning."""
+        if prompt.isascii():
+            return prompt
+        english = self._translations.get(prompt.strip().lower())
+        if english is not None:
+            print(f'MineCLIP reads "{prompt}" as "{english}".')
+            return english
+        print(
+            f'warning: MineCLIP reads English only; "{prompt}" is no prompt of a known task '
+            f"({nearest(prompt, list(self._translations))}), and its goal will mean little."
+        )
+        return prompt
+
+    def from_file(self, path: str | os.PathLike[str]) -> Goal:
+        """The goal of a `.goal.json` file.
+
+        Raises:
+            UserError: the file is missing, holds no goal, or one of another size.
+        """
+        return self.checked(read_goal(path).goal, str(path))
+
+    def from_episode(self, episode: Episode, frame: int = -1) -> Goal:
+        """The visual goal of an embedded episode: what its 16 frames up to `frame` show.
+
+        Raises:
+            UserError: the episode has no embeddings, or those of another MineCLIP.
+        """
+        return self.checked(np.array(episode.goals[frame], np.float32), str(episode.path))
+
+    def checked(self, goal: Goal, source: str) -> Goal:
+        """`goal`, which comes from the file `source`, if the policy can pursue it.
+
+        Raises:
+            UserError: it is of another size.
+        """
+        if goal.shape != (self.size,):
+            raise UserError(
+                "The goal does not fit the policy: it belongs to another MineCLIP or prior.",
+                where=display(source),
+                expected=f"({self.size},), as in {display(self.metadata.model)}",
+                got=goal.shape,
+                todo="pass the MineCLIP and prior that the weights were trained with, or correct <weights>.json",
+            )
+        return goal
