@@ -23,7 +23,8 @@ from steve1 import actions as act
 from steve1.core.frames import AGENT_SIZE
 from steve1.core.paths import ROOT
 from steve1.core.seeds import generator
-from steve1.data.episodes.episode import EpisodeWriter, find_episodes
+from steve1.data.episodes.episode import find_episodes
+from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.loading.sampling import ListEntry
 from steve1.data.loading.windows import WindowDataset, batches
 

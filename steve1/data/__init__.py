@@ -1,10 +1,11 @@
-"""Data: recordings in, windows of training frames out.
+"""Datasets: recordings become episodes, and episodes become batches of windows with hindsight goals.
 
-Comes in: videos with recorded ticks, and episode folders in three layouts. Goes out: native episodes, sampling lists,
-and batches of windows with hindsight goals. Knows no game.
+Input: videos with recorded ticks, and episode folders in several formats.
+Output: native episodes, sampling lists, batches.
 """
 
-from steve1.data.episodes.episode import Episode, EpisodeWriter, write_goals
+from steve1.data.episodes.episode import Episode, write_goals
+from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.loading.goals import hindsight_goals
 
 __all__ = ["Episode", "EpisodeWriter", "hindsight_goals", "write_goals"]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.core.seeds import generator, integer
-from steve1.data.episodes.episode import EpisodeWriter
+from steve1.data.episodes.formats.native import EpisodeWriter
 
 LARGEST_TURN = 10.0
 """Degrees a tick that the camera's bins can express; the published spins of 20 to 30 degrees were labelled as 10."""

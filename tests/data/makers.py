@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from steve1 import actions as act
-from steve1.data.episodes.episode import EpisodeWriter, write_goals
+from steve1.data.episodes.episode import write_goals
+from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.media.video import VideoWriter
 
 

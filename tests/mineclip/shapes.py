@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from steve1 import actions
-from steve1.data.episodes.episode import EpisodeWriter
+from steve1.data.episodes.formats.native import EpisodeWriter
 
 CAPTIONS = {
     "slide": ["slide", "move to the side", "slide along", "the square moves"],

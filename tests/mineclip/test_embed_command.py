@@ -10,7 +10,8 @@ import pytest
 from steve1 import actions
 from steve1.commands.data.embed import Args, main
 from steve1.core.errors import UserError
-from steve1.data.episodes.episode import Episode, EpisodeWriter
+from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.weights import save_mineclip
 

@@ -20,7 +20,7 @@ from steve1.commands.data.embed import Args, main
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode
-from steve1.data.episodes.layouts import Native
+from steve1.data.episodes.formats.native import NativeFormat
 from steve1.data.recordings.shards import Shard, alone_in
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.pipeline import PARTS, Part, ahead, embed_episodes
@@ -82,13 +82,13 @@ def test_an_episode_that_was_cut_off_goes_on_in_its_middle(
             pass
     assert (dataset / PARTS / "e3.npz").exists()
     starts: list[int] = []
-    read = Native.mineclip_frames
+    read = NativeFormat.mineclip_frames
 
-    def noted(layout: Native, start: int = 0) -> Iterator[Any]:
+    def noted(layout: NativeFormat, start: int = 0) -> Iterator[Any]:
         starts.append(start)
         return read(layout, start)
 
-    monkeypatch.setattr(Native, "mineclip_frames", noted)
+    monkeypatch.setattr(NativeFormat, "mineclip_frames", noted)
     (made,) = embed_episodes([Episode(episode.path)], small, batch=8, like=LIKE)
     assert starts == [40]
     assert made.frames == 30

@@ -15,7 +15,8 @@ from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.data.episodes.captions import Captions
-from steve1.data.episodes.episode import Episode, EpisodeWriter, write_goals
+from steve1.data.episodes.episode import Episode, write_goals
+from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.mineclip.config import MineCLIPConfig
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.weights import save_mineclip

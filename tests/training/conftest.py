@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from steve1.actions import null_action
-from steve1.data.episodes.episode import EpisodeWriter, write_goals
+from steve1.data.episodes.episode import write_goals
+from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.policy import PolicyConfig, write_model
 from steve1.training.config import TrainSettings
 

@@ -1,8 +1,4 @@
-"""What a recorded episode shows, in words.
-
-In: an episode's metadata and the table of captions. Out: its behaviour and the captions that may be trained on; the
-held-out ones are kept apart for measuring.
-"""
+"""The captions of recorded episodes: those to train on, and those held out for measuring."""
 
 from __future__ import annotations
 
@@ -34,22 +30,23 @@ def read_captions(path: str | Path = TABLE) -> dict[str, Captions]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError("no such table of captions", where=path) from None
+        raise UserError("There is no such table of captions.", where=path) from None
     except yaml.YAMLError as error:
-        raise UserError("this table of captions is not YAML", where=path, got=str(error)) from error
+        raise UserError("This table of captions is not YAML.", where=path, got=str(error)) from error
     table: dict[str, Captions] = {}
     owner: dict[str, str] = {}
     for behaviour, lists in (content if isinstance(content, dict) else {"": None}).items():
         if not isinstance(lists, dict) or not _texts(lists.get("train")) or not _texts(lists.get("held_out", [""])):
+            expected = "behaviour: {train: [text, …], held_out: [text, …]}"
             raise UserError(
-                "this table of captions has the wrong form",
-                where=f"{path}, {behaviour!r}",
-                expected="behaviour: {train: [text, …], held_out: [text, …]}",
+                "This table of captions has the wrong form.", where=f"{path}, {behaviour!r}", expected=expected
             )
         captions = Captions(tuple(lists["train"]), tuple(lists.get("held_out", ())))
         for text in captions.train + captions.held_out:
             if text in owner:
-                raise UserError("a caption appears twice", where=path, got=f"{text!r} in {owner[text]} and {behaviour}")
+                raise UserError(
+                    "A caption appears twice.", where=path, got=f"{text!r} in {owner[text]} and {behaviour}"
+                )
             owner[text] = str(behaviour)
         table[str(behaviour)] = captions
     return table
@@ -60,9 +57,9 @@ def _texts(value: object) -> bool:
 
 
 def captions_of(metadata: dict[str, Any], table: dict[str, Captions], where: object = "") -> tuple[str, Captions]:
-    """An episode's behaviour and captions: those of its own metadata and the table's for its behaviour.
+    """An episode's behaviour and captions: those of its metadata and the table's for its behaviour.
 
-    Captions that the table holds out never come back as training captions.
+    Captions that the table holds out are never returned as training captions.
 
     Raises:
         UserError: neither the metadata nor the table has any.
@@ -71,11 +68,11 @@ def captions_of(metadata: dict[str, Any], table: dict[str, Captions], where: obj
     known = table.get(behaviour, Captions(()))
     own = metadata.get("captions") or []
     if own and not _texts(own):
-        raise UserError("captions in the metadata must be a list of texts", where=where, got=repr(own)[:80])
+        raise UserError("Captions in the metadata must be a list of texts.", where=where, got=repr(own)[:80])
     train = tuple(text for text in dict.fromkeys([*own, *known.train]) if text not in known.held_out)
     if not train:
         raise UserError(
-            "an episode has no captions",
+            "An episode has no captions.",
             where=where,
             expected=f'"captions" in its metadata.json, or a "behaviour" out of {", ".join(table)}',
             got=f"behaviour {behaviour!r}",

@@ -1,7 +1,4 @@
-"""Where episodes lie, told for people who look after them: whole and broken ones alike.
-
-In: paths as typed, each a dataset folder or one episode. Out: episode folders, and what in a dataset folder is none.
-"""
+"""Finds datasets and their episodes, broken ones too, for the commands that check and repair them."""
 
 from __future__ import annotations
 
@@ -11,9 +8,8 @@ from pathlib import Path
 
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, display, resolve
-from steve1.data.episodes.layouts import ACTIONS, GOALS, GOALS_PICKLE, INDEX, MINECLIP_VIDEO, PACK, TOKENS
-
-_PARTS = (PACK, INDEX, TOKENS, ACTIONS, MINECLIP_VIDEO, GOALS, GOALS_PICKLE, "frames", "frames.mp4", "actions.pkl", "len.txt")  # fmt: skip
+from steve1.data.episodes.formats.registry import has_parts
+from steve1.data.episodes.parts import PACK
 
 
 @dataclass
@@ -21,9 +17,9 @@ class Dataset:
     """Episodes that belong together.
 
     Attributes:
-        path: the folder as it was named; of a single episode the folder that it lies in.
+        path: the folder as it was named; for a single episode its parent.
         episodes: sorted by name; broken ones too.
-        strange: folders in it that hold no part of an episode, and half-written ones of a run that was killed.
+        strange: folders in it without any part of an episode, and half-written ones of a run that was killed.
     """
 
     path: Path
@@ -37,21 +33,17 @@ class Dataset:
 
 
 def sampling_arguments(dataset: Path) -> str:
-    """What `2_create_sampling.sh` wants to be told for the episodes of this folder."""
+    """The arguments of `2_create_sampling.sh` for the episodes of this folder."""
     if dataset == ROOT / "data" / "dataset_finetune":
         return ""
-    if dataset.parent == ROOT / "data" and dataset.name.startswith("dataset_"):
-        return dataset.name.removeprefix("dataset_")
-    return f"{dataset.name.removeprefix('dataset_')} --dataset_dir {display(dataset)}"
-
-
-def has_parts(path: Path) -> bool:
-    """Whether a folder holds any file that episodes are made of."""
-    return any((path / name).exists() for name in _PARTS)
+    name = dataset.name.removeprefix("dataset_")
+    if dataset.parent == ROOT / "data" and dataset.name != name:
+        return name
+    return f"{name} --dataset_dir {display(dataset)}"
 
 
 def find_datasets(paths: Sequence[str]) -> list[Dataset]:
-    """The datasets behind these paths; single episodes of one folder come together as one dataset.
+    """The datasets at these paths; single episodes of one folder form one dataset.
 
     Raises:
         UserError: a path does not exist or holds no episode.
@@ -70,8 +62,9 @@ def find_datasets(paths: Sequence[str]) -> list[Dataset]:
             continue
         dataset = found.setdefault(path, Dataset(path))
         folders = sorted(p for p in path.iterdir() if p.is_dir())
-        dataset.episodes = [p for p in folders if has_parts(p) and not p.name.startswith(".")]
-        dataset.strange = [p for p in folders if not p.name.startswith(".") and not has_parts(p)]
+        visible = [p for p in folders if not p.name.startswith(".")]
+        dataset.episodes = [p for p in visible if has_parts(p)]
+        dataset.strange = [p for p in visible if not has_parts(p)]
         dataset.strange += [p for p in folders if p.name.startswith(".") and p.name.endswith(".tmp")]
         if not dataset.episodes:
             raise UserError(
@@ -81,3 +74,16 @@ def find_datasets(paths: Sequence[str]) -> list[Dataset]:
                 got=", ".join(p.name for p in folders[:6]) or "no folders",
             )
     return list(found.values())
+
+
+def find_outside(paths: Sequence[str], output_dir: str) -> tuple[list[Path], Path]:
+    """The episodes at these paths, and the folder that copies of them go to.
+
+    Raises:
+        UserError: as `find_datasets`; or the folder is the episodes' own.
+    """
+    target = resolve(output_dir)
+    episodes = [path for dataset in find_datasets(paths) for path in dataset.episodes]
+    if any(path.parent == target.resolve() for path in episodes):
+        raise UserError("--output_dir holds the episodes themselves.", where=target, todo="name another folder")
+    return episodes, target

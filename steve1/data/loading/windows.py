@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from steve1.core.errors import UserError
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode
-from steve1.data.episodes.layouts import FIRST_GOAL, GOAL_FRAMES
+from steve1.data.episodes.parts import FIRST_GOAL, GOAL_FRAMES
 from steve1.data.loading.batches import batches
 from steve1.data.loading.frame_source import PIXELS, FrameSource
 from steve1.data.loading.goals import GoalSwitch, check_gaps

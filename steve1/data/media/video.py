@@ -1,7 +1,6 @@
-"""Video in and out, a frame at a time.
+"""Reads and writes video frame by frame, with a few frames in memory.
 
-In: a path of any video that FFmpeg reads, or RGB frames. Out: RGB frames, or an H.264 file at a game's 20 Hz.
-Memory holds a few frames whatever the length. A video that ends early just ends; one that is broken in the middle is refused.
+A video that was cut off ends early; one that is corrupt in the middle is refused.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_path
 
 FPS = 20
-#: width and height of the recorders' own pictures; larger ones are brought to this size before anything else
+#: width and height of the recorders' frames; larger ones are reduced to this size first
 RECORDER_SIZE = (640, 360)
 Frame = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a container says of its first video stream; `frames` is 0 where it does not say."""
+    """The header of a container's first video stream; `frames` is 0 if unknown."""
 
     width: int
     height: int
@@ -43,7 +42,7 @@ class VideoInfo:
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video stream; UserError where there is none."""
+    """The container and its first video stream; UserError if there is none."""
     source = Path(path)
     if not source.is_file():
         raise UserError("This video does not exist.", where=source)
@@ -63,7 +62,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
         if not container.streams.video:
             raise UserError("This file holds no video stream.", where=source)
         if container.streams.video[0].codec_context is None:
-            raise UserError("This video is coded in a way that FFmpeg does not know.", where=source, expected="H.264")
+            raise UserError("FFmpeg has no decoder for this video.", where=source, expected="H.264")
         yield container, container.streams.video[0]
 
 
@@ -72,10 +71,10 @@ def _reason(fault: BaseException) -> str:
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
-    """Size, rate and length of a video, from its header alone.
+    """Size, rate and length of a video, read from its header.
 
     Raises:
-        UserError: it does not exist, does not open, or holds no video.
+        UserError: it does not exist, does not open, or has no video stream.
     """
     with _opened(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate or Fraction(0)
@@ -84,15 +83,15 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         return VideoInfo(codec.width, codec.height, float(rate), int(stream.frames or 0), codec.name, seconds)
 
 
-def unevenness(path: str | os.PathLike[str]) -> float:
-    """Seconds by which a frame comes too early or too late for an even pace at the video's own rate, at worst; decodes nothing.
+def timing_error(path: str | os.PathLike[str]) -> float:
+    """The largest distance in seconds between a frame's time stamp and a constant rate; decodes nothing.
 
     Raises:
         UserError: as `probe`.
     """
     with _opened(path) as (container, stream):
         times = []
-        with contextlib.suppress(FFmpegError):  # a file that was cut off: whoever decodes it will say so
+        with contextlib.suppress(FFmpegError):  # a file that was cut off: decoding it reports that
             times = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
         seconds = np.asarray(times, np.float64) * float(stream.time_base or 0)
         fps = float(stream.average_rate or stream.guessed_rate or FPS)
@@ -103,49 +102,42 @@ def unevenness(path: str | os.PathLike[str]) -> float:
 def read_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[Frame]:
     """Every frame of a video in order, (H, W, 3) uint8 RGB.
 
-    A file that was cut off ends the iteration early (compare the count with what you expected).
+    A file that was cut off ends the iteration early: compare the count with what you expected.
 
     Args:
         path: the video.
-        threads: decoder threads; 1 where many videos are read side by side.
+        threads: decoder threads; 1 where many videos are read in parallel.
 
     Raises:
-        UserError: it does not open, or frames in its middle cannot be decoded (names the frame).
+        UserError: it does not open, or a frame in the middle does not decode (names the frame).
     """
     for frame in decoded_frames(path, threads=threads):
         yield frame.to_ndarray(format="rgb24")
 
 
 def decoded_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[Any]:
-    """Like `read_frames`, as PyAV's frames: with their times, and not yet turned into RGB (which costs as much as decoding)."""
+    """Like `read_frames`, as PyAV frames: with time stamps, not yet converted to RGB (which costs as much as decoding)."""
     with _opened(path) as (container, stream):
         stream.codec_context.thread_count = threads
-        count = 0
-        broken: tuple[int, str] | None = None
+        count, fault = 0, ""
         for frame in _decoded(container, stream):
             if isinstance(frame, str):
-                broken = broken or (count, frame)
-            elif broken is not None:
-                raise UserError(
-                    "This video is corrupt.",
-                    where=f"{path}, frame {broken[0]}",
-                    got=broken[1],
-                    todo="record or download it again",
-                )
+                fault = fault or frame
+            elif fault:
+                where = f"{path}, frame {count}"
+                raise UserError("This video is corrupt.", where=where, got=fault, todo="record or download it again")
             else:
                 yield frame
                 count += 1
         if count == 0:
-            raise UserError(
-                "No frame of this video can be decoded.", where=path, got=broken[1] if broken else "no frames"
-            )
+            raise UserError("No frame of this video can be decoded.", where=path, got=fault or "no frames")
 
 
 def recorder_size(frame: Frame) -> Frame:
-    """A picture no larger than the recorders', (H, W, 3) uint8.
+    """A frame no larger than the recorders', (H, W, 3) uint8.
 
-    A larger one is reduced to 640x360 by averaging, as the recorders' own smaller window would have looked: the
-    reduction to 128x128 that follows takes single pixels, and from a large picture those would be noise.
+    A larger one is reduced to 640x360 by area averaging, like the recorders' smaller window. The reduction to 128x128 that
+    follows is bilinear and would alias a large frame.
     """
     height, width = frame.shape[:2]
     if width <= RECORDER_SIZE[0] or height <= RECORDER_SIZE[1]:
@@ -154,12 +146,12 @@ def recorder_size(frame: Frame) -> Frame:
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
-    """Decoded frames; in the place of frames that cannot be decoded, the reason as text."""
+    """Decoded frames; a string with the reason in place of frames that do not decode."""
     damaged = False
     try:
         for packet in container.demux(stream):
             if damaged and packet.size == 0:
-                # The decoder's last frames surround the one that is missing; which they are cannot be told.
+                # Flushing returns the frames around the missing one, in an order that cannot be known.
                 return
             try:
                 for frame in packet.decode():
@@ -173,10 +165,10 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def read_range(path: str | os.PathLike[str], start: int, stop: int) -> Iterator[Frame]:
-    """Frames start..stop-1 of a constant-rate video, from the key frame before `start` on.
+    """Frames start..stop-1 of a constant-rate video; seeks to the key frame before `start`.
 
     Raises:
-        UserError: the video ends before `stop`.
+        UserError: the video ends before `stop`, or its rate is not constant.
     """
     with _opened(path) as (container, stream):
         stream.codec_context.thread_count = 1
@@ -190,28 +182,27 @@ def read_range(path: str | os.PathLike[str], start: int, stop: int) -> Iterator[
             if number < wanted:
                 continue
             if number > wanted:
-                raise UserError(
-                    "This video has no constant frame rate, so that its frames cannot be counted.",
-                    where=f"{path}, frame {wanted}",
-                )
+                what = "This video has no constant frame rate, so its frames cannot be counted."
+                raise UserError(what, where=f"{path}, frame {wanted}")
             yield frame.to_ndarray(format="rgb24")
             wanted += 1
             if wanted == stop:
                 return
     raise UserError(
-        "This video is shorter than its episode.", where=path, expected=f"at least {stop} frames", got=f"{wanted}"
+        "This video is shorter than its episode.", where=path, expected=f"at least {stop} frames", got=wanted
     )
 
 
 class VideoWriter:
-    """H.264 (yuv420p) at a constant rate; the file appears under its name only when the `with` block ends well.
+    """Writes H.264 at a constant rate; the file gets its name only when the `with` block succeeds.
 
     Args:
         path: the mp4 to write.
-        width, height: even numbers, pixels.
-        fps: frames a second; the games run at 20.
-        crf: x264's constant quality, lower is better and larger.
-        preset: x264's; "ultrafast" encodes and decodes about twice as fast in twice the space.
+        width, height: pixels; even unless lossless.
+        fps: frames per second; the games run at 20.
+        crf: x264's constant rate factor; lower is better and larger.
+        preset: x264's; "ultrafast" encodes and decodes about twice as fast at twice the size.
+        lossless: keep every pixel, in RGB: 4:2:0 chroma alone would change most of them.
     """
 
     def __init__(
@@ -223,19 +214,21 @@ class VideoWriter:
         *,
         crf: int = 18,
         preset: str = "veryfast",
+        lossless: bool = False,
     ) -> None:
-        if width % 2 or height % 2:
+        if not lossless and (width % 2 or height % 2):
             raise UserError("H.264 wants an even width and height.", where=path, got=f"{width}x{height}")
         self.path, self.width, self.height, self.fps = Path(path), width, height, fps
-        self._options = {"crf": str(crf), "preset": preset}
+        self._codec, self._pixels = ("libx264rgb", "rgb24") if lossless else ("libx264", "yuv420p")
+        self._options = {"preset": preset} | ({"qp": "0", "g": "64"} if lossless else {"crf": str(crf)})
         self.frames = 0
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> VideoWriter:
         part = self._stack.enter_context(atomic_path(self.path))
         self._container = self._stack.enter_context(av.open(str(part), "w", format="mp4"))
-        stream: Any = self._container.add_stream("libx264", rate=self.fps)
-        stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
+        stream: Any = self._container.add_stream(self._codec, rate=self.fps)
+        stream.width, stream.height, stream.pix_fmt = self.width, self.height, self._pixels
         stream.options = self._options
         stream.codec_context.thread_count = 1
         self._stream = stream

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode
-from steve1.data.episodes.layouts import FIRST_GOAL
+from steve1.data.episodes.parts import FIRST_GOAL
 
 #: side of the grey pictures that motion is measured on
 _SMALL = 64

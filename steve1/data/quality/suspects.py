@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steve1.data.episodes.layouts import FIRST_GOAL
+from steve1.data.episodes.parts import FIRST_GOAL
 from steve1.data.quality.duplicates import Pair
 from steve1.data.quality.measures import LAGS, Measures
 

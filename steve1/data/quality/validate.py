@@ -1,6 +1,6 @@
-"""Validation: every part of every episode, to the last frame.
+"""Checks every part of an episode to its last frame; only reads.
 
-In: datasets. Out: a report of all that is wrong, by episode, file and frame. Only reads.
+Output: a report of all faults by file and frame, and the parts as far as they can be read, which repair goes on from.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,34 +16,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.frames import AGENT_SIZE, MINECLIP_SIZE
 from steve1.core.paths import display
-from steve1.data.episodes.layouts import (
+from steve1.data.episodes.formats.base import EpisodeFormat
+from steve1.data.episodes.formats.native import FORMAT, FORMAT_VERSION
+from steve1.data.episodes.formats.registry import open_format
+from steve1.data.episodes.listing import Dataset
+from steve1.data.episodes.parts import (
     ACTIONS,
     FIRST_GOAL,
-    FORMAT,
-    FORMAT_VERSION,
     GOALS,
-    GOALS_PICKLE,
     INDEX,
     METADATA,
     MINECLIP_VIDEO,
     PACK,
     TOKENS,
-    Layout,
+    goals_file,
     load_array,
-    open_layout,
+    load_goals,
 )
-from steve1.data.episodes.listing import Dataset
+from steve1.data.media.jpegs import file_size
 from steve1.data.media.video import FPS, read_frames
 from steve1.data.quality.integrity import (
     Finding,
     action_fault,
     frame_fault,
     goal_faults,
-    load_goals,
     read_action_lines,
     split_pack,
     token_fault,
@@ -55,14 +56,14 @@ _ORIGIN = ("source", "camera_rounding", "keep_nulls", "tool_version")
 
 @dataclass
 class EpisodeReport:
-    """What is known of one episode.
+    """The faults of one episode.
 
     Attributes:
         path: its folder.
-        frames: in its picture part; 0 where that is lost.
+        frames: number of frames; 0 where they are lost.
         embed_dim: E of its embeddings, None without them.
         mineclip: sha256 of the weights that made them; "unknown" where nothing says so, None without embeddings.
-        findings: all that is wrong.
+        findings: all faults.
     """
 
     path: Path
@@ -74,8 +75,23 @@ class EpisodeReport:
     def add(
         self, file: str, frame: int | None, what: str, expected: Any = "", got: Any = "", *, warning: bool = False
     ) -> None:
-        """Note one thing that is wrong."""
+        """Note one fault."""
         self.findings.append(Finding(display(self.path), file, frame, what, str(expected), str(got), warning))
+
+    def check_length(self, file: str, what: str, length: int) -> None:
+        """Note a fault unless a part has one entry for each frame."""
+        if length != self.frames:
+            self.add(file, min(length, self.frames), f"{what} and frames are not equally many", self.frames, length)
+
+    @contextlib.contextmanager
+    def reading(self, file: str) -> Iterator[None]:
+        """Turn an error about a part into a finding."""
+        try:
+            yield
+        except UserError as fault:
+            self.add(file, None, fault.what, fault.expected, fault.got)
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as fault:
+            self.add(file, None, "this part cannot be read", got=f"{type(fault).__name__}: {fault}")
 
     @property
     def sound(self) -> bool:
@@ -83,25 +99,48 @@ class EpisodeReport:
         return all(finding.warning for finding in self.findings)
 
 
+@dataclass
+class NativeParts:
+    """The parts of a native episode as far as they can be read.
+
+    Attributes:
+        pack: bytes of the packed frames.
+        offsets: i64 (N+1,) of the frames in it.
+        index_lost: the offsets were found in the pack itself.
+        sound: bool (N,), the frames that decode.
+        actions: None in place of broken ones.
+        tokens: None if they do not load.
+        metadata: {} if it does not load.
+        goals: None without sound ones.
+        video_frames: sound frames at the beginning of the 256x160 video.
+    """
+
+    metadata: dict[str, Any]
+    pack: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    index_lost: bool = False
+    sound: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    actions: list[act.EnvAction | None] = field(default_factory=list)
+    tokens: NDArray[Any] | None = None
+    goals: NDArray[np.floating[Any]] | None = None
+    video_frames: int = 0
+
+
 def check_episode(path: Path, on_frames: Callable[[int], Any] = lambda count: None) -> EpisodeReport:
-    """Read one episode to its last byte. Never raises for what is wrong with it.
+    """Read one episode to its last byte. Never raises for its faults.
 
     Args:
         path: the folder.
         on_frames: called with the number of frames decoded since the last call.
     """
     report = EpisodeReport(path)
-    layout: Layout | None = None
-    try:
-        layout = open_layout(path)
-    except UserError as fault:
-        if not (path / PACK).exists() and not (path / INDEX).exists():
-            report.add(_file_of(fault, path), None, fault.what, fault.expected, fault.got)
-            return report
     if (path / PACK).exists() or (path / INDEX).exists():
-        _check_native(report, on_frames)
-    elif layout is not None:
-        _check_foreign(report, layout, on_frames)
+        check_native(report, on_frames)
+        return report
+    try:
+        _check_other(report, open_format(path), on_frames)
+    except UserError as fault:
+        report.add(_file_of(fault, path), None, fault.what, fault.expected, fault.got)
     return report
 
 
@@ -110,31 +149,55 @@ def _file_of(fault: UserError, path: Path) -> str:
     return where.name if where != path else "."
 
 
-def _check_native(report: EpisodeReport, on_frames: Callable[[int], Any]) -> None:
-    metadata = _check_metadata(report)
-    report.frames = _check_pack(report, on_frames)
-    wanted = metadata.get("n_frames")
-    if metadata and wanted != report.frames:
+def check_native(report: EpisodeReport, on_frames: Callable[[int], Any] = lambda count: None) -> NativeParts:
+    """Check a native episode, and read what can be read of it."""
+    path = report.path
+    parts = _read_frames(report, on_frames)
+    wanted = parts.metadata.get("n_frames")
+    if parts.metadata and wanted != report.frames:
         report.add(METADATA, None, "n_frames is not the number of frames", report.frames, wanted)
-    actions = []
-    for number, (action, fault) in enumerate(read_action_lines(report.path / ACTIONS)):
-        actions.append(action)
+    for number, (action, fault) in enumerate(read_action_lines(path / ACTIONS)):
+        parts.actions.append(action)
         if fault:
             report.add(ACTIONS, number, f"line {number + 1} is no action: {fault}")
-    _check_length(report, ACTIONS, "actions", len(actions))
-    with _named(report, TOKENS):
-        tokens = load_array(report.path / TOKENS)
-        frame, what, expected, got = token_fault(tokens, actions)
-        if what:
-            report.add(TOKENS, frame, what, expected, got)
-        _check_length(report, TOKENS, "tokens", len(tokens))
-    _check_goals(report, metadata)
-    _check_mineclip_video(report, metadata, on_frames)
+    report.check_length(ACTIONS, "actions", len(parts.actions))
+    with report.reading(TOKENS):
+        parts.tokens = np.asarray(load_array(path / TOKENS))
+        if (wrong := token_fault(parts.tokens, parts.actions)) is not None:
+            report.add(TOKENS, *wrong)
+        report.check_length(TOKENS, "tokens", len(parts.tokens))
+    parts.goals = _check_goals(report, parts.metadata)
+    parts.video_frames = _check_video(report, parts.metadata)
+    return parts
+
+
+def _read_frames(report: EpisodeReport, on_frames: Callable[[int], Any]) -> NativeParts:
+    """The parts with every packed frame decoded."""
+    pack = report.path / PACK
+    metadata = _check_metadata(report)
+    data = np.memmap(pack, np.uint8, "r") if file_size(pack) else np.zeros(0, np.uint8)
+    if not len(data):
+        report.add(PACK, None, "the file is empty" if pack.exists() else "the frames are missing")
+    offsets: NDArray[np.int64] | None = None
+    with report.reading(INDEX):
+        offsets = _read_index(report)
+    parts = NativeParts(metadata, data, split_pack(data) if offsets is None else offsets, offsets is None)
+    if parts.offsets[-1] != len(data):
+        report.add(PACK, None, "the file is not as long as its index says", f"{parts.offsets[-1]} bytes", len(data))
+    parts.sound = np.ones(len(parts.offsets) - 1, bool)
+    for number, (start, stop) in enumerate(itertools.pairwise(parts.offsets)):
+        fault = frame_fault(data[start:stop])
+        if fault:
+            report.add(PACK, number, f"broken frame: {fault}")
+            parts.sound[number] = False
+        on_frames(1)
+    report.frames = len(parts.sound)
+    return parts
 
 
 def _check_metadata(report: EpisodeReport) -> dict[str, Any]:
     found: Any = {}
-    with _named(report, METADATA):
+    with report.reading(METADATA):
         found = read_json(report.path / METADATA)
     if not isinstance(found, dict):
         report.add(METADATA, None, "it is no JSON object", got=type(found).__name__)
@@ -144,38 +207,13 @@ def _check_metadata(report: EpisodeReport) -> dict[str, Any]:
     for key, wanted in _OWN.items():
         if found.get(key) != wanted:
             report.add(METADATA, None, f"{key} is wrong", wanted, found.get(key, "absent"))
-    absent = [key for key in _ORIGIN if key not in found]
+    absent = ", ".join(key for key in _ORIGIN if key not in found)
     if absent:
-        report.add(
-            METADATA, None, f"it does not say where the episode comes from: no {', '.join(absent)}", warning=True
-        )
+        report.add(METADATA, None, f"it does not say where the episode comes from: no {absent}", warning=True)
     return found
 
 
-def _check_pack(report: EpisodeReport, on_frames: Callable[[int], Any]) -> int:
-    """Decode every packed frame; returns how many there should be."""
-    pack = report.path / PACK
-    data: NDArray[np.uint8] = np.zeros(0, np.uint8)
-    if pack.exists() and pack.stat().st_size:
-        data = np.memmap(pack, np.uint8, "r")
-    else:
-        report.add(PACK, None, "the frames are missing" if not pack.exists() else "the file is empty")
-    offsets: NDArray[np.int64] | None = None
-    with _named(report, INDEX):
-        offsets = _offsets(report)
-    if offsets is None:
-        offsets = split_pack(data)
-    elif offsets[-1] != len(data):
-        report.add(PACK, None, "the file is not as long as its index says", f"{offsets[-1]} bytes", len(data))
-    for number, (start, stop) in enumerate(itertools.pairwise(offsets)):
-        fault = frame_fault(data[start:stop])
-        if fault:
-            report.add(PACK, number, f"broken frame: {fault}")
-        on_frames(1)
-    return len(offsets) - 1
-
-
-def _offsets(report: EpisodeReport) -> NDArray[np.int64] | None:
+def _read_index(report: EpisodeReport) -> NDArray[np.int64] | None:
     found = np.asarray(load_array(report.path / INDEX))
     if found.ndim != 1 or found.dtype.kind not in "iu" or len(found) < 2:
         report.add(INDEX, None, "it is no index", "int64 (N+1,)", f"{found.dtype} {found.shape}")
@@ -187,103 +225,87 @@ def _offsets(report: EpisodeReport) -> NDArray[np.int64] | None:
     return found.astype(np.int64)
 
 
-def _check_length(report: EpisodeReport, file: str, what: str, length: int) -> None:
-    if length != report.frames:
-        report.add(file, min(length, report.frames), f"{what} and frames are not equally many", report.frames, length)
-
-
-def _check_goals(report: EpisodeReport, metadata: dict[str, Any]) -> None:
-    file = next((name for name in (GOALS, GOALS_PICKLE) if (report.path / name).exists()), "")
-    if not file:
+def _check_goals(report: EpisodeReport, metadata: dict[str, Any]) -> NDArray[np.floating[Any]] | None:
+    file = goals_file(report.path)
+    if file is None:
         report.add(GOALS, None, "the episode has no goal embeddings yet", warning=True)
-        return
+        return None
     note = metadata.get("mineclip")
     report.mineclip = str(note.get("sha256") or "unknown") if isinstance(note, dict) else "unknown"
-    with _named(report, file):
-        goals = load_goals(report.path / file)
+    goals = None
+    with report.reading(file.name):
+        goals = load_goals(file)
         report.embed_dim = int(goals.shape[1])
         for row, what, warning in goal_faults(goals):
-            report.add(file, row, what, warning=warning)
-        _check_length(report, file, "embeddings", len(goals))
+            report.add(file.name, row, what, warning=warning)
+        report.check_length(file.name, "embeddings", len(goals))
+    return goals
 
 
-def _check_mineclip_video(report: EpisodeReport, metadata: dict[str, Any], on_frames: Callable[[int], Any]) -> None:
+def _check_video(report: EpisodeReport, metadata: dict[str, Any]) -> int:
+    """Decode the frames for the embedding step; returns how many are sound before the first fault."""
     path = report.path / MINECLIP_VIDEO
     if not path.exists():
         if metadata.get("mineclip_frames") and report.embed_dim is None:
             report.add(MINECLIP_VIDEO, None, "the frames for the embedding step are missing", warning=True)
-        return
+        return 0
     count = 0
-    with _named(report, MINECLIP_VIDEO):
+    with report.reading(MINECLIP_VIDEO):
         try:
             for frame in read_frames(path):
                 if frame.shape[:2] != MINECLIP_SIZE:
                     report.add(MINECLIP_VIDEO, count, "the frames have the wrong size", MINECLIP_SIZE, frame.shape[:2])
-                    return
+                    return count
                 count += 1
         except UserError as fault:
             report.add(MINECLIP_VIDEO, count, fault.what, got=fault.got)
-            return
-        _check_length(report, MINECLIP_VIDEO, "MineCLIP's frames", count)
+            return count
+        report.check_length(MINECLIP_VIDEO, "MineCLIP's frames", count)
+    return count
 
 
-def _check_foreign(report: EpisodeReport, layout: Layout, on_frames: Callable[[int], Any]) -> None:
-    """An episode in the guide's or STEVE-1's layout."""
-    count = 0
+def _check_other(report: EpisodeReport, episode: EpisodeFormat, on_frames: Callable[[int], Any]) -> None:
+    """Check an episode in another program's format."""
+    count, report.frames = 0, episode.n_frames
     try:
-        for _ in layout.source_frames():
+        for _ in episode.source_frames():
             count += 1
             on_frames(1)
-        if count != layout.n_frames:
-            report.add(
-                "frames", min(count, layout.n_frames), "the episode is not as long as it says", layout.n_frames, count
-            )
+        if count != report.frames:
+            what = "the episode is not as long as it says"
+            report.add("frames", min(count, report.frames), what, report.frames, count)
     except UserError as fault:
         report.add(_file_of(fault, report.path), count, fault.what, fault.expected, fault.got)
-    report.frames = layout.n_frames
-    with _named(report, "actions"):
-        actions = layout.actions()
+    with report.reading("actions"):
+        actions = episode.actions()
         for number, action in enumerate(actions):
-            fault_text = action_fault(action)
-            if fault_text:
+            if fault_text := action_fault(action):
                 report.add("actions", number, f"this is no action: {fault_text}")
-        _check_length(report, "actions", "actions", len(actions))
-    _check_goals(report, layout.metadata)
-
-
-@contextlib.contextmanager
-def _named(report: EpisodeReport, file: str) -> Any:
-    """Turn an error about a part into a finding about it."""
-    try:
-        yield
-    except UserError as fault:
-        report.add(file, None, fault.what, fault.expected, fault.got)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as fault:
-        report.add(file, None, "this part cannot be read", got=f"{type(fault).__name__}: {fault}")
+        report.check_length("actions", "actions", len(actions))
+    _check_goals(report, episode.metadata)
 
 
 def check_together(dataset: Dataset, reports: list[EpisodeReport]) -> list[Finding]:
-    """What only shows across a dataset's episodes: embeddings of two sizes or of two MineCLIPs, folders that are none."""
-    found = []
+    """Faults across a dataset's episodes: embeddings of two sizes or two MineCLIPs, folders without episodes."""
     for key, what in (("embed_dim", "embeddings of another size"), ("mineclip", "embeddings of another MineCLIP")):
         counts = Counter(getattr(report, key) for report in reports if getattr(report, key) is not None)
         if len(counts) < 2:
             continue
         usual = counts.most_common(1)[0][0]
         for report in reports:
-            value = getattr(report, key)
-            if value is not None and value != usual:
-                file = GOALS if (report.path / GOALS).exists() else GOALS_PICKLE
+            value, file = getattr(report, key), goals_file(report.path)
+            if file is not None and value not in (None, usual):
                 unknown = key == "mineclip" and "unknown" in (value, usual)
-                report.add(
-                    file, None, f"{what} than most of the dataset", _short(usual), _short(value), warning=unknown
-                )
+                text = f"{what} than most of the dataset"
+                report.add(file.name, None, text, _short(usual), _short(value), warning=unknown)
+    for report in reports:
+        if 0 < report.frames <= FIRST_GOAL:
+            what = f"{report.frames} frames are too few for a goal"
+            report.add(".", None, what, f"more than {FIRST_GOAL}", warning=True)
+    found = []
     for path in dataset.strange:
         what = "left behind by a run that was cut off" if path.name.startswith(".") else "this folder is no episode"
         found.append(Finding(display(path), ".", None, what, warning=True))
-    short = [report for report in reports if 0 < report.frames <= FIRST_GOAL]
-    for report in short:
-        report.add(".", None, f"{report.frames} frames are too few for a goal", f"more than {FIRST_GOAL}", warning=True)
     return found
 
 

@@ -22,8 +22,9 @@ from steve1.core.cursor import draw_cursor
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.paths import display
-from steve1.data.episodes.episode import Episode, EpisodeWriter
-from steve1.data.episodes.layouts import ACTIONS
+from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.formats.native import EpisodeWriter
+from steve1.data.episodes.parts import ACTIONS
 from steve1.data.media.video import FPS, RECORDER_SIZE, decoded_frames, probe, recorder_size
 from steve1.data.recordings.recording import Recording, Ticks
 from steve1.data.recordings.resample import FPS_TOLERANCE, Rates, at_game_rate, check_even, read_game_ticks

@@ -23,8 +23,9 @@ from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.paths import resolve
-from steve1.data.episodes.episode import Episode, find_episodes, is_episode
-from steve1.data.episodes.layouts import MINECLIP_VIDEO, PACK
+from steve1.data.episodes.episode import Episode, find_episodes
+from steve1.data.episodes.formats.registry import format_of
+from steve1.data.episodes.parts import MINECLIP_VIDEO, PACK
 
 _OURS = (".mp4", ".jsonl")
 #: what other recorders write; their pictures would be readable, but which file is the recording must be plain
@@ -75,7 +76,7 @@ def find_recordings(folder: str | Path) -> tuple[list[Recording], list[tuple[Pat
     files, folders, lonely = _tree(root)
     found: list[Recording] = []
     episodes = {path for parent in folders for path in find_episodes(parent)}
-    episodes |= {root} if is_episode(root) else set()
+    episodes |= {root} if format_of(root) else set()
     # Episodes of our own need no conversion; an output folder may lie inside the input folder.
     found += [Recording(_name(path, root), path, None) for path in sorted(episodes) if not (path / PACK).exists()]
     beside = {path for path in files if not episodes & set(path.parents) and path.name != MINECLIP_VIDEO}

@@ -24,7 +24,7 @@ from typing import Any
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file, write_json
 from steve1.core.paths import resolve
-from steve1.data.media.video import VideoWriter, probe, read_frames, unevenness
+from steve1.data.media.video import VideoWriter, probe, read_frames, timing_error
 from steve1.data.recordings.recording import Recording, version_in
 from steve1.data.recordings.resample import Rates, at_game_rate, check_even, rates_of
 
@@ -200,7 +200,7 @@ def plan_cuts(recording: Recording, clips: Sequence[Clip], output_dir: Path, sou
     with open(recording.ticks, "rb") as lines:
         n_ticks = sum(bool(line.strip()) for line in lines)
     rates = rates_of(recording, source_fps, n_ticks)
-    note = check_even(unevenness(recording.video), rates.resampled, recording.video)
+    note = check_even(timing_error(recording.video), rates.resampled, recording.video)
     fps = rates.ticks
     folder = output_dir
     if recording.version and version_in([output_dir.name]) != recording.version:

@@ -13,7 +13,8 @@ import pytest
 from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
-from steve1.data.episodes.episode import Episode, EpisodeWriter, find_episodes, write_goals
+from steve1.data.episodes.episode import Episode, find_episodes, write_goals
+from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.media.video import VideoWriter
 from tests.data.makers import action, embeds, make_episode, picture
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
-from steve1.data.episodes import layouts
 from steve1.data.episodes.episode import find_episodes
+from steve1.data.episodes.formats import native
 from steve1.data.loading.sampling import ListEntry
 from steve1.data.loading.windows import WindowDataset, batches, window_starts
 from steve1.data.media import jpegs
@@ -199,7 +199,7 @@ def test_resuming_gives_the_rest_and_reads_nothing_else(
     whole = list(itertools.islice(batches(data, 2), 8))
     reads = []
     original = jpegs.read_pack
-    monkeypatch.setattr(layouts, "read_pack", lambda *a: (reads.append(a), original(*a)))
+    monkeypatch.setattr(native, "read_pack", lambda *a: (reads.append(a), original(*a)))
     rest = batches(data, 2, workers=workers, start_batch=5)
     assert same(next(rest), whole[5])
     if workers == 0:

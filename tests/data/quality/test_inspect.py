@@ -16,7 +16,7 @@ import pytest
 from steve1 import actions as act
 from steve1.commands.data.inspect_dataset import Args, main
 from steve1.core.errors import UserError
-from steve1.data.episodes.episode import EpisodeWriter
+from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.quality.duplicates import find_duplicates, stretches
 from steve1.data.quality.measures import LAGS, Measures, longest_run, measure
 from steve1.data.quality.suspects import judge

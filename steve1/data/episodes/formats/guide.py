@@ -1,0 +1,72 @@
+"""The guide's format: frames/00000.png …, actions.jsonl, embeds_attn.pkl."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1 import actions as act
+from steve1.core.errors import UserError
+from steve1.core.frames import AGENT_SIZE, agent_frame
+from steve1.data.episodes.formats.base import EpisodeFormat
+from steve1.data.episodes.parts import ACTIONS, GOALS_PICKLE, METADATA, action_line, read_actions
+from steve1.data.media.video import recorder_size
+
+_PICTURES = (".png", ".jpg", ".jpeg")
+
+
+class GuideFormat(EpisodeFormat):
+    """A folder of pictures and a line of JSON for each action."""
+
+    name = "guide"
+    marker = "frames"
+    files = ("frames", ACTIONS, GOALS_PICKLE, METADATA)
+    writable = True
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        pictures = (p for p in (path / "frames").glob("*") if p.suffix.lower() in _PICTURES)
+        self._files = sorted(pictures, key=_frame_number)
+        self.n_frames = len(self._files)
+        if not self.n_frames:
+            what = "This episode's frames folder holds no pictures."
+            raise UserError(what, where=path / "frames", expected="00000.png, 00001.png, …")
+
+    def _frame(self, number: int) -> NDArray[np.uint8]:
+        picture = cv2.imread(str(self._files[number]), cv2.IMREAD_COLOR_RGB)
+        if picture is None:
+            raise UserError("A frame does not open as a picture.", where=self._files[number])
+        return recorder_size(picture)  # type: ignore[arg-type]
+
+    def read(self, start: int, stop: int, out: NDArray[np.uint8]) -> None:
+        for number in range(start, stop):
+            out[number - start] = agent_frame(self._frame(number))
+
+    def actions(self) -> list[act.EnvAction]:
+        return read_actions(self.path / ACTIONS)
+
+    @property
+    def keeps_mineclip_frames(self) -> bool:
+        return self._frame(0).shape[:2] != AGENT_SIZE
+
+    def source_frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+        yield from map(self._frame, range(start, self.n_frames))
+
+    @classmethod
+    def write(cls, source: EpisodeFormat, actions: Sequence[act.EnvAction], folder: Path, *, lossless: bool) -> None:
+        (folder / "frames").mkdir()
+        digits = max(5, len(str(len(actions) - 1)))
+        for number, frame in enumerate(source.source_frames()):
+            path = folder / "frames" / f"{number:0{digits}d}.png"
+            if not cv2.imwrite(str(path), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)):
+                raise UserError("A frame could not be written.", where=path, todo="is the disk full?")
+        (folder / ACTIONS).write_text("".join(map(action_line, actions)), encoding="utf-8")
+
+
+def _frame_number(path: Path) -> tuple[int, str]:
+    digits = "".join(c for c in path.stem if c.isdigit())
+    return (int(digits) if digits else -1, path.name)

@@ -1,0 +1,147 @@
+"""The files of an episode: their names, and how the ones that several formats share are read and written."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import pickletools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1 import actions as act
+from steve1.core.errors import UserError
+from steve1.core.pickles import load_restricted
+
+METADATA, PACK, INDEX = "metadata.json", "frames.jpgs", "frames_index.npy"
+ACTIONS, ACTIONS_PICKLE, TOKENS = "actions.jsonl", "actions.pkl", "action_tokens.npy"
+MINECLIP_VIDEO, GOALS, GOALS_PICKLE = "frames_mineclip.mp4", "embeds_attn.npy", "embeds_attn.pkl"
+#: a goal embedding describes this many frames, so the first 15 frames of an episode have none
+GOAL_FRAMES = 16
+FIRST_GOAL = GOAL_FRAMES - 1
+
+
+def plain_action(action: act.EnvAction) -> act.EnvAction:
+    """A MineRL action as plain numbers: every button 0 or 1, "camera" a list of two floats."""
+    plain = act.null_action()
+    for name in act.ENV_BUTTONS:
+        if name in action:
+            plain[name] = int(action[name])
+    plain["camera"] = np.asarray(action["camera"], dtype=np.float64).reshape(2).tolist()
+    return plain
+
+
+def action_line(action: act.EnvAction) -> str:
+    """A plain action as a line of actions.jsonl."""
+    return json.dumps(action, separators=(",", ":")) + "\n"
+
+
+def action_lines(path: Path) -> Iterator[tuple[int, Any, str]]:
+    """(line number, value, "") for each line of actions.jsonl, or (line number, None, why it is not JSON)."""
+    with open(path, "rb") as lines:
+        for number, raw in enumerate(lines, 1):
+            if not raw.strip():
+                continue
+            try:
+                yield number, json.loads(raw), ""
+            except json.JSONDecodeError as fault:
+                yield number, None, fault.msg
+            except (ValueError, RecursionError) as fault:
+                yield number, None, str(fault)[:80]
+
+
+def read_actions(path: Path) -> list[act.EnvAction]:
+    """The MineRL actions of actions.jsonl; UserError names file and line of the first bad one."""
+    found: list[act.EnvAction] = []
+    try:
+        for number, action, fault in action_lines(path):
+            where = f"{path}:{number}"
+            if fault:
+                raise UserError("This line is not JSON.", where=where, got=fault)
+            if not isinstance(action, dict) or "camera" not in action:
+                expected = 'a MineRL action with "camera": [pitch, yaw]'
+                raise UserError("This line is no action.", where=where, expected=expected, got=str(action)[:80])
+            found.append(action)
+    except FileNotFoundError:
+        what = "This episode has frames and no actions: training needs what was pressed at each frame."
+        raise UserError(what, where=path) from None
+    return found
+
+
+def load_array(path: Path) -> NDArray[Any]:
+    """A memory-mapped .npy; UserError if it is missing, torn or holds objects."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as fault:
+        # NumPy takes any file without its header for a pickle, and advises to load that anyway.
+        got = "no array: it begins like no .npy, or holds Python objects" if "pickle" in str(fault) else str(fault)
+        todo = "make this step of the episode again"
+        raise UserError("This array does not load.", where=path, got=got, todo=todo) from None
+
+
+def goals_file(folder: Path) -> Path | None:
+    """The file with an episode's goal embeddings, None before the embedding step."""
+    return next((folder / name for name in (GOALS, GOALS_PICKLE) if (folder / name).exists()), None)
+
+
+def load_goals(path: Path) -> NDArray[np.floating[Any]]:
+    """Goal embeddings (N, E) float16 or float32, rows 0..14 NaN; an .npy is memory-mapped.
+
+    Raises:
+        UserError: the file does not load, or holds something else.
+    """
+    found = load_array(path) if path.name == GOALS else _goals_from_pickle(path)
+    if found.ndim != 2 or found.dtype.kind != "f":
+        got = f"{found.dtype} {found.shape}"
+        raise UserError("The goal embeddings have the wrong form.", where=path, expected="float (N, E)", got=got)
+    return found
+
+
+def _goals_from_pickle(path: Path) -> NDArray[np.float32]:
+    """STEVE-1's list (None, then (1, E) or (E,) arrays) as float32 (N, E) with NaN rows."""
+    rows = load_restricted(path)
+    if isinstance(rows, np.ndarray) and rows.ndim >= 2:
+        return rows.reshape(len(rows), -1).astype(np.float32)
+    if not isinstance(rows, (list, tuple)):
+        raise UserError("These embeddings are neither a list nor an array.", where=path, got=type(rows).__name__)
+    sizes = {np.size(row) for row in rows if row is not None}
+    if len(sizes) != 1:
+        raise UserError("These embeddings differ in size.", where=path, got=f"sizes {sorted(sizes)[:5]}")
+    found = np.full((len(rows), sizes.pop()), np.nan, np.float32)
+    for number, row in enumerate(rows):
+        if row is not None:
+            found[number] = np.asarray(row, np.float32).reshape(-1)
+    return found
+
+
+def write_goals_pickle(goals: NDArray[np.floating[Any]], path: Path) -> None:
+    """Write goal embeddings (N, E) in STEVE-1's form: None for the first 15 frames, then float32 (1, E)."""
+    rows = [None if row < FIRST_GOAL else np.array(goals[row : row + 1], np.float32) for row in range(len(goals))]
+    write_pickle(rows, path)
+
+
+def write_pickle(value: Sequence[Any], path: Path) -> None:
+    """Write a pickle that numpy 1 reads too: numpy 2 names its module `numpy._core`, which older versions do not know."""
+    data = pickle.dumps(value, protocol=3)
+    pieces, at = [], 0
+    for code, argument, position in pickletools.genops(data):
+        if code.name == "GLOBAL" and position is not None and str(argument).startswith("numpy._core."):
+            module, name = str(argument).split(" ")
+            end = position + len(f"c{module}\n{name}\n")
+            pieces += [data[at:position], f"c{module.replace('numpy._core', 'numpy.core')}\n{name}\n".encode()]
+            at = end
+    with open(path, "wb") as handle:
+        handle.write(b"".join([*pieces, data[at:]]))
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def check_length(where: Path, what: str, got: Any, frames: int) -> None:
+    """UserError unless an episode's part has one entry for each frame."""
+    if got != frames:
+        expected = f"{frames} (one for each frame)"
+        raise UserError(f"The {what} do not fit the frames.", where=where, expected=expected, got=got)
