@@ -1,120 +1,292 @@
-"""Small charts as inline SVG, for pages that must carry everything in one file.
-
-In: numbers. Out: SVG text. Colours come from the page's style sheet where it has them.
-"""
+"""Small charts as inline SVG, drawn from plain numbers. Colours are the style sheet's, so they suit light and dark pages."""
 
 from __future__ import annotations
 
-import html
+import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-_INK, _SOFT, _LINE = "#3c6ca8", "#6b7280", "#d8d4cd"
+from steve1.reporting.html import Html, element, join
+from steve1.reporting.numbers import percent, short
+
+Points = Sequence[tuple[float, float]]
+_LETTER = 6.0  # width of a letter of 11 px
 
 
-def _svg(width: float, height: float, body: str, label: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" role="img" '
-        f'aria-label="{html.escape(label, quote=True)}" font-family="inherit" font-size="11">{body}</svg>'
+def colour(index: int) -> str:
+    """The colour of the series of that number."""
+    return f"var(--c{index % 8})"
+
+
+def svg(width: float, height: float, label: str, *parts: Html) -> Html:
+    """An image with its description for screen readers."""
+    size = {"viewBox": f"0 0 {width:g} {height:g}", "width": width, "height": height}
+    return element("svg", *parts, role="img", aria_label=label, **size)
+
+
+def text(x: float, y: float, words: str, anchor: str = "start", **more: str) -> Html:
+    """A line of text; `anchor` says which point of it is at x: start, middle or end."""
+    return element("text", words, x=x, y=y, text_anchor=anchor, **more)
+
+
+def legend(names: Mapping[str, int]) -> Html:
+    """Names beside the colours of their numbers."""
+    entries = (
+        element("span", element("i", style=f"background:{colour(index)}"), name) for name, index in names.items()
     )
+    return element("figcaption", *entries, class_="legend")
 
 
-def bars(names: Sequence[str], shares: Sequence[float], label: str, *, width: int = 340) -> str:
-    """A horizontal bar for each name, with its share in percent; the longest fills the width."""
-    left, right, row = 78, 52, 16
-    most = max([*shares, 1e-9])
-    parts = []
-    for number, (name, share) in enumerate(zip(names, shares)):
-        y = number * row
-        length = (width - left - right) * share / most
-        parts.append(
-            f'<text x="{left - 6}" y="{y + 12}" text-anchor="end" fill="{_SOFT}">{html.escape(name)}</text>'
-            f'<rect x="{left}" y="{y + 3}" width="{length:.1f}" height="10" rx="2" fill="{_INK}"/>'
-            f'<text x="{left + length + 5:.1f}" y="{y + 12}" fill="{_SOFT}">{percent(share)}</text>'
-        )
-    return _svg(width, len(names) * row + 4, "".join(parts), label)
+# ---- lines ----
 
 
-def percent(share: float) -> str:
-    """0.0312 → "3.1 %"; small shares do not become 0."""
-    if 0 < share < 0.0005:
-        return "&lt;0.1 %"
-    return f"{share * 100:.1f} %" if share < 0.0995 else f"{share * 100:.0f} %"
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """About `count` round numbers from low to high."""
+    span = high - low
+    if not span > 0:
+        return [low]
+    raw = span / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)
+    first = math.ceil(low / step - 1e-9)
+    return [round((first + number) * step, 12) for number in range(int((high - first * step) / step + 1e-9) + 1)]
 
 
-def heat(counts: NDArray[np.int64], ticks: Sequence[str], label: str) -> str:
-    """A square map (11, 11) of counts [pitch, yaw] on a logarithmic scale; the middle is no movement."""
-    cell, left, top = 22, 46, 6
-    size = len(counts)
-    most = math.log1p(max(int(counts.max()), 1))
-    total = max(int(counts.sum()), 1)
-    parts = []
-    for row in range(size):
-        for column in range(size):
-            value = int(counts[row, column])
-            shade = math.log1p(value) / most
-            title = f"pitch {ticks[row]}°, yaw {ticks[column]}°: {value:,} frames ({value / total:.2%})"
-            parts.append(
-                f'<rect x="{left + column * cell}" y="{top + row * cell}" width="{cell - 1}" height="{cell - 1}" rx="2" '
-                f'fill="{_shade(shade)}"><title>{title}</title></rect>'
-            )
-    for number in (0, 2, 5, 8, 10):
-        parts.append(
-            f'<text x="{left - 5}" y="{top + number * cell + 15}" text-anchor="end" fill="{_SOFT}">{ticks[number]}</text>'
-            f'<text x="{left + number * cell + 11}" y="{top + size * cell + 13}" text-anchor="middle" fill="{_SOFT}">{ticks[number]}</text>'
-        )
-    edge = top + size * cell
-    parts.append(
-        f'<text x="{left + size * cell / 2}" y="{edge + 28}" text-anchor="middle" fill="{_SOFT}">yaw, degrees a frame (right is +)</text>'
-    )
-    parts.append(
-        f'<text transform="translate(10 {top + size * cell / 2}) rotate(-90)" text-anchor="middle" fill="{_SOFT}">pitch (down is +)</text>'
-    )
-    return _svg(left + size * cell + 8, edge + 34, "".join(parts), label)
+def log_ticks(low: float, high: float) -> list[float]:
+    """Logarithms of 1, 2, 5, 10, 20, ... between two logarithms, or of every digit where these are few; round steps on a narrow axis."""
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    for digits in ((1, 2, 5), range(1, 10)):
+        marks = [math.log10(digit) + decade for decade in decades for digit in digits]
+        found = [mark for mark in marks if low <= mark <= high]
+        if len(found) > 2:
+            return found
+    return ticks(low, high)
 
 
-def _shade(share: float) -> str:
-    low, high = (242, 239, 233), (32, 73, 128)
-    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(low, high))
+def smoothed(points: Points, most: int = 200) -> list[tuple[float, float]]:
+    """At most `most` points: means over neighbouring ones."""
+    size = -(-len(points) // most)
+    groups = [points[start : start + size] for start in range(0, len(points), size)] if points else []
+    return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
 
 
-def columns(
-    values: Sequence[float], label: str, unit: str, *, bins: int = 16, width: int = 300, height: int = 120
-) -> str:
-    """A histogram of values, with the least and the largest named below."""
-    data = np.asarray(values, np.float64)
-    low, high = float(data.min()), float(data.max())
-    counts, _ = np.histogram(data, bins=bins, range=(low, high if high > low else low + 1))
-    step = width / bins
-    most = max(int(counts.max()), 1)
-    parts = [f'<line x1="0" y1="{height - 18}" x2="{width}" y2="{height - 18}" stroke="{_LINE}"/>']
-    for number, count in enumerate(counts.tolist()):
-        tall = (height - 36) * count / most
-        if count:
-            parts.append(
-                f'<rect x="{number * step + 1:.1f}" y="{height - 18 - tall:.1f}" width="{step - 2:.1f}" height="{tall:.1f}" fill="{_INK}">'
-                f"<title>{count} episodes</title></rect>"
-            )
-    parts.append(f'<text x="0" y="{height - 4}" fill="{_SOFT}">{low:,.3g} {unit}</text>')
-    if high > low:
-        parts.append(f'<text x="{width}" y="{height - 4}" text-anchor="end" fill="{_SOFT}">{high:,.3g} {unit}</text>')
-    parts.append(f'<text x="0" y="12" fill="{_SOFT}">at most {most} in a column</text>')
-    return _svg(width, height, "".join(parts), label)
+def line_chart(
+    title: str,
+    series: Mapping[str, Points],
+    *,
+    label: str = "",
+    unit: str = "step",
+    mark: float | None = None,
+    zero: bool = False,
+    log: bool = False,
+    span: tuple[float, float] | None = None,
+) -> Html:
+    """Curves by name with axes and a legend; empty where no curve has a finite point.
+
+    Args:
+        label: description for screen readers, the title if "".
+        unit: of the horizontal axis.
+        mark: a step to draw a vertical line at (the best one).
+        zero: the value axis includes zero, with a line there.
+        log: logarithmic value axis, for positive values.
+        span: lowest and highest value of the axis, if several charts share it.
+    """
+    width, height, left, right, top, bottom = 460, 250, 56, 12, 30, 34
+    finite = {
+        name: smoothed([(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not log)])
+        for name, points in series.items()
+    }
+    kept = {name: (index, finite[name]) for index, name in enumerate(finite) if finite[name]}
+    if not kept:
+        return Html()
+
+    def scale(y: float) -> float:
+        return math.log10(y) if log else y
+
+    xs = [x for _, points in kept.values() for x, _ in points]
+    ys = [scale(y) for _, points in kept.values() for _, y in points] + ([0.0] if zero else [])
+    first, last = min(xs), max(max(xs), min(xs) + 1e-9)
+    low, high = span or (min(ys), max(ys))
+    if zero and low == high:  # nothing but zeros
+        high = 1.0
+    margin = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+    low, high = low - margin, high + margin
+
+    def across(x: float) -> float:
+        return left + (x - first) / (last - first) * (width - left - right)
+
+    def down(y: float) -> float:
+        return top + (high - y) / (high - low) * (height - top - bottom)
+
+    def rule(y: float, kind: str) -> Html:
+        return element("line", class_=kind, x1=left, x2=width - right, y1=down(y), y2=down(y))
+
+    parts = [text(left, 16, title, class_="title")]
+    for y in log_ticks(low, high) if log else ticks(low, high):
+        parts += [rule(y, "grid"), text(left - 5, down(y) + 4, short(10**y if log else y), "end")]
+    parts += [text(across(x), height - 16, short(x), "middle") for x in ticks(first, last)]
+    parts.append(text(width - right, height - 3, unit, "end"))
+    if zero:
+        parts.append(rule(0.0, "zero"))
+    if mark is not None and first <= mark <= last:
+        parts.append(element("line", class_="mark", x1=across(mark), x2=across(mark), y1=top, y2=height - bottom))
+    for name, (index, points) in kept.items():
+        places = [(across(x), down(scale(y))) for x, y in points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts.append(element("polyline", points=path, fill="none", stroke=colour(index), stroke_width=1.6))
+        radius = 2.5 if len(points) < 40 else 1.2
+        for (x, y), (cx, cy) in zip(points, places):
+            seen = element("title", f"{name}, {unit} {x:g}: {y:.5g}")
+            parts.append(element("circle", seen, cx=cx, cy=cy, r=radius, fill=colour(index)))
+    chart = svg(width, height, label or title, *parts)
+    return element("figure", chart, legend({name: index for name, (index, _) in kept.items()}))
 
 
-def curve(values: Sequence[float] | NDArray[Any], label: str, *, width: int = 120, height: int = 26) -> str:
-    """A line without axes, from its least to its largest value."""
+def sparkline(values: Sequence[float] | NDArray[np.float32], label: str) -> Html:
+    """A line without axes, from its least to its largest value; empty with fewer than two finite ones."""
+    width, height = 120, 26
     data = np.asarray(values, np.float64)
     data = data[np.isfinite(data)]
     if len(data) < 2:
-        return ""
+        return Html()
     low, high = float(data.min()), float(data.max())
     scale = (height - 4) / (high - low) if high > low else 0.0
-    points = " ".join(
+    path = " ".join(
         f"{x:.1f},{height - 2 - (y - low) * scale:.1f}" for x, y in zip(np.linspace(1, width - 1, len(data)), data)
     )
-    return _svg(width, height, f'<polyline points="{points}" fill="none" stroke="{_INK}" stroke-width="1.3"/>', label)
+    line = element("polyline", points=path, fill="none", stroke=colour(0), stroke_width=1.3)
+    return svg(width, height, label, line)
+
+
+# ---- bars ----
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """A share of 1, the text beside its bar (its percentage if ""), the ends of its interval, and what the pointer shows."""
+
+    share: float
+    text: str = ""
+    interval: tuple[float, float] | None = None
+    title: str = ""
+
+
+def bar_chart(
+    title: str,
+    rows: Mapping[str, Sequence[Bar | None]],
+    *,
+    label: str = "",
+    names: Sequence[str] = (),
+    longest: float | None = None,
+    width: int = 340,
+) -> Html:
+    """Horizontal bars: a group for each row, in it a bar for each name, in that name's colour.
+
+    Args:
+        rows: {row: a bar for each name, or None}.
+        label: description for screen readers, the title if "".
+        names: what the legend says; without names there is none.
+        longest: the share that fills the width, with a scale below; without one the largest share, and no scale.
+    """
+    thick, gap, top = 13, 5, 22 if title else 2
+    left = min(190.0, 10 + _LETTER * max((len(row) for row in rows), default=0))
+    bars = [bar for row in rows.values() for bar in row if bar]
+    most = longest or max([1e-9, *(bar.share for bar in bars)])
+    right = 12 + _LETTER * max((len(bar.text or percent(bar.share)) for bar in bars), default=0)
+    bottom = top + sum(max(len(row), 1) * thick + gap for row in rows.values())
+    scale = (width - left - right) / most
+    parts = [text(0, 14, title, class_="title")] if title else []
+    for tick in (0, 0.25, 0.5, 0.75, 1) if longest else ():
+        x = left + scale * longest * tick if longest else left
+        parts += [
+            element("line", class_="grid", x1=x, x2=x, y1=top, y2=bottom),
+            text(x, bottom + 12, percent(tick * most), "middle"),
+        ]
+    y = float(top)
+    for name, row in rows.items():
+        parts.append(text(left - 6, y + thick * max(len(row), 1) / 2 + 4, name, "end"))
+        for index, bar in enumerate(row):
+            if bar:
+                parts.append(_bar(bar, index, left, y, scale))
+            y += thick
+        y += gap
+    chart = svg(width, bottom + (18 if longest else 2), label or title, *parts)
+    return element("figure", chart, legend({name: index for index, name in enumerate(names)}) if names else "")
+
+
+def _bar(bar: Bar, index: int, left: float, y: float, scale: float) -> Html:
+    end, middle = left + bar.share * scale, y + 6
+    parts = [element("title", bar.title)] if bar.title else []
+    parts.append(element("rect", x=left, y=y + 1, width=bar.share * scale, height=10, rx=2, fill=colour(index)))
+    if bar.interval:
+        low, high = (left + each * scale for each in bar.interval)
+        path = f"M{low:.1f} {middle:g}H{high:.1f}M{low:.1f} {middle - 4:g}v8M{high:.1f} {middle - 4:g}v8"
+        parts.append(element("path", d=path, class_="range", fill="none"))
+        end = max(end, high)
+    return element("g", *parts, text(end + 6, y + 10, bar.text or percent(bar.share)))
+
+
+def histogram(title: str, values: Sequence[float], unit: str, *, bins: int = 16) -> Html:
+    """How often which value occurs, with the least and the largest value named below."""
+    width, height, top = 340, 140, 34
+    data = np.asarray(values, np.float64)
+    low, high = float(data.min()), float(data.max())
+    counts, _ = np.histogram(data, bins=bins, range=(low, high if high > low else low + 1))
+    step, most, floor = width / bins, max(int(counts.max()), 1), height - 18
+    parts = [
+        text(0, 14, title, class_="title"),
+        text(0, 30, f"at most {most} in a column"),
+        element("line", class_="axis", x1=0, x2=width, y1=floor, y2=floor),
+        text(0, height - 4, f"{low:,.3g} {unit}"),
+    ]
+    if high > low:
+        parts.append(text(width, height - 4, f"{high:,.3g} {unit}", "end"))
+    for number, count in enumerate(counts.tolist()):
+        if count:
+            tall = (floor - top) * count / most
+            place = {"x": number * step + 1, "y": floor - tall, "width": step - 2, "height": tall}
+            parts.append(element("rect", element("title", f"{count}"), fill=colour(0), **place))
+    return element("figure", svg(width, height, title, *parts))
+
+
+def heat_map(
+    counts: NDArray[np.int64], degrees: Sequence[float], label: str, *, title: str = "", index: int = 0, cell: int = 22
+) -> Html:
+    """A square map (N, N) of counts [pitch, yaw] on a logarithmic scale; the middle is no movement. Axes are drawn under a title.
+
+    Args:
+        degrees: camera movement of each of the N bins.
+        index: number of the colour.
+        cell: size of a field in pixels.
+    """
+    left, top = (46, 26) if title else (0, 0)
+    side = len(counts) * cell
+    strongest, total = math.log1p(max(int(counts.max()), 1)), max(int(counts.sum()), 1)
+    marks = [f"{value:+.1f}".replace("+0.0", "0") for value in degrees]
+    parts = [element("rect", x=left, y=top, width=side, height=side, fill="var(--card)")]
+    for row, column in zip(*np.nonzero(counts)):
+        count = int(counts[row, column])
+        said = f"pitch {marks[row]}°, yaw {marks[column]}°: {count:,} frames ({percent(count / total)})"
+        place = {"x": left + int(column) * cell, "y": top + int(row) * cell, "width": cell - 1, "height": cell - 1}
+        shade = f"{max(math.log1p(count) / strongest, 0.08):.2f}"
+        parts.append(element("rect", element("title", said), fill=colour(index), fill_opacity=shade, **place))
+    if not title:
+        return svg(side, side, label, *parts)
+    parts.append(text(0, 14, title, class_="title"))
+    for number in (0, 2, 5, 8, 10):
+        middle = number * cell + cell / 2
+        parts.append(text(left - 5, top + middle + 4, marks[number], "end"))
+        parts.append(text(left + middle, top + side + 13, marks[number], "middle"))
+    parts.append(text(left + side / 2, top + side + 28, "yaw, degrees a frame (right is +)", "middle"))
+    turned = f"translate(10 {top + side / 2:g}) rotate(-90)"
+    parts.append(text(0, 0, "pitch (down is +)", "middle", transform=turned))
+    return element("figure", svg(left + side + 8, top + side + 34, label, *parts))
+
+
+def grid(charts: Sequence[Html]) -> Html:
+    """Charts beside each other, as many as there is space for."""
+    shown = join(charts)
+    return element("div", shown, class_="charts") if shown else Html()

@@ -107,11 +107,6 @@ def read_run(run_dir: Path) -> Run:
     return Run(curves, record["settings"], result, read_tables(run_dir), record)
 
 
-def percent(value: float) -> str:
-    """0.031 → +3.1 %."""
-    return f"{100 * value:+.1f} %"
-
-
 def rate(value: float) -> str:
     """A learning rate as it is typed: 5e-6."""
     mantissa, exponent = f"{value:.1e}".split("e")

@@ -1,13 +1,10 @@
-"""Room `training`, `report.html` of a run: one page for people that needs nothing beside it.
+"""`report.html` of a run: curves, what to do next, settings and hashes, the first batch, and videos of rollouts.
 
-In: the run's folder. Out: curves, what to do next (advice.py), the settings and hashes, the contact sheet of what went in, and videos of
-rollouts where there are some. It can be written at any time, also while the run is going on.
+Input: the run's folder, while it trains or after. Output: one HTML file for people.
 """
 
 from __future__ import annotations
 
-import base64
-import html
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +12,17 @@ import cv2
 
 from steve1.core.files import atomic_file
 from steve1.core.paths import display
+from steve1.reporting.charts import Bar, bar_chart, grid, line_chart
+from steve1.reporting.html import Html, data_url, each, element, join, video
+from steve1.reporting.numbers import short
+from steve1.reporting.page import Report, Section, folded, note
+from steve1.reporting.tables import Table
 from steve1.training.checkpoint.run_folder import REPORT_FILE
 from steve1.training.report.advice import advise
-from steve1.training.report.charts import line_chart, number_text, share_bars
 from steve1.training.report.findings import Advice, Run, read_run
 
 # Videos beyond this are linked, not embedded: a page of tens of megabytes opens slowly and cannot be mailed.
 _EMBED_AT_MOST = 8 * 2**20
-
-_STYLE = """
-body{font:15px/1.5 system-ui,"Noto Sans CJK SC","PingFang SC","Microsoft YaHei",sans-serif;max-width:1000px;margin:24px auto;padding:0 16px;color:#222}
-h1{font-size:24px;margin:0 0 4px} h2{font-size:18px;margin:32px 0 8px;border-bottom:1px solid #ddd} .dim{color:#666}
-.cards{display:flex;flex-wrap:wrap;gap:12px;margin:12px 0} .card{background:#f4f5f7;border-radius:6px;padding:8px 14px} .card b{display:block;font-size:20px}
-.advice{border-left:5px solid;padding:6px 14px;margin:10px 0;background:#fafafa} .act{border-color:#b23a48} .note{border-color:#e0a528} .good{border-color:#3b8f4f}
-.advice ul{margin:4px 0} .zh{color:#444} .tag{font-size:12px;text-transform:uppercase;letter-spacing:.05em;color:#666}
-.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(440px,1fr));gap:8px} figure{margin:0} svg{width:100%;height:auto}
-svg .title{font-size:13px;font-weight:600} svg .tick{font-size:10px;fill:#666} svg .grid{stroke:#e6e6e6} svg .zero{stroke:#999} svg .mark{stroke:#3b8f4f;stroke-dasharray:4 3}
-figcaption{font-size:12px;padding-left:56px} figcaption span{margin-right:14px} figcaption i{display:inline-block;width:10px;height:10px;margin-right:4px;border-radius:2px}
-table{border-collapse:collapse;font-size:13px} td{padding:1px 8px 1px 0;vertical-align:top} td.bars{width:190px} .bar{height:7px;margin:1px 0}
-.shares{display:inline-block;margin:0 28px 12px 0;vertical-align:top} code{background:#f0f0f2;padding:0 3px;border-radius:3px;word-break:break-all}
-img{max-width:100%} .films{display:flex;flex-wrap:wrap;gap:12px} .films div{width:320px;font-size:13px} video{width:320px}
-"""
 
 
 def write_report(run_dir: Path) -> Path:
@@ -51,35 +38,33 @@ def write_report(run_dir: Path) -> Path:
     return path
 
 
+def closing_line(path: Path) -> str:
+    """The console line that names the report."""
+    return f"Report, with what to do next: {display(path)}"
+
+
 def report_page(run: Run, run_dir: Path) -> str:
     """The page as HTML."""
-    name = html.escape(run_dir.name)
-    parts = [
-        f"<h1>{name}</h1><div class=dim>{html.escape(_headline(run))}</div>{_cards(run)}",
-        "<h2>What to do next · 下一步</h2>" + "".join(_advice(advice) for advice in advise(run)),
-        f"<h2>Curves · 曲线</h2><div class=charts>{''.join(_charts(run))}</div>",
-        _actions(run),
-        _films(run_dir),
-        _sheet(run_dir),
-        _record(run),
-    ]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title><style>{_STYLE}</style>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
+    weights = f"{run.setting('in_weights', '?')} → {run.setting('out_weights', '?')}"
+    return Report(
+        run_dir.name,
+        [
+            Section("", [note(weights if run.result else f"{weights} · not finished"), _cards(run)]),
+            Section("What to do next · 下一步", [join(_advice(advice) for advice in advise(run))]),
+            Section("Curves · 曲线", [grid(_charts(run))]),
+            Section("Actions · 动作", _actions(run)),
+            Section("Rollouts · 试玩", [_films(run_dir)]),
+            Section("First batch · 第一个批次", _sheet(run_dir)),
+            Section("Settings and hashes · 设置与哈希", _record(run)),
+        ],
+    ).html()
 
 
-def _headline(run: Run) -> str:
-    settings = run.settings
-    words = f"{settings.get('in_weights', '?')} → {settings.get('out_weights', '?')}"
-    if not run.result:
-        words += " · not finished"
-    return words
-
-
-def _cards(run: Run) -> str:
+def _cards(run: Run) -> Html:
     steps = max((points[-1][0] for points in run.curves.values() if points), default=0)
     cards = [("steps · 步数", f"{run.result.get('step', steps)}")]
     if run.result.get("frames"):
-        cards.append(("frames · 帧数", number_text(run.result["frames"])))
+        cards.append(("frames · 帧数", short(run.result["frames"])))
     if run.best is not None:
         step = run.result.get("best_step") or run.best[0]
         loss = dict(run.validations).get(step, run.best[1])
@@ -89,28 +74,26 @@ def _cards(run: Run) -> str:
     speed = run.part("speed/frames_per_second", 0.0, 1.0)
     if speed:
         cards.append(("frames a second · 每秒帧数", f"{speed:.0f}"))
-    return (
-        "<div class=cards>"
-        + "".join(f"<div class=card><b>{html.escape(value)}</b>{name}</div>" for name, value in cards)
-        + "</div>"
-    )
+    return element("div", *(element("div", element("b", value), name) for name, value in cards), class_="cards")
 
 
-def _advice(advice: Advice) -> str:
-    def words(text: str, todo: tuple[str, ...], kind: str) -> str:
-        listed = "".join(f"<li>{html.escape(item)}</li>" for item in todo)
-        return f'<div class="{kind}">{html.escape(text)}{f"<ul>{listed}</ul>" if listed else ""}</div>'
+def _advice(advice: Advice) -> Html:
+    def words(text: str, todo: tuple[str, ...], language: str) -> Html:
+        return element("div", text, element("ul", each("li", todo)) if todo else "", lang=language)
 
     tag = {"act": "act on this · 需要处理", "note": "note · 注意", "good": "good · 良好"}[advice.level]
-    both = words(advice.en, advice.do_en, "en") + words(advice.zh, advice.do_zh, "zh")
-    return f'<div class="advice {advice.level}" id="{advice.key}"><div class=tag>{tag}</div>{both}</div>'
+    both = words(advice.en, advice.do_en, "en"), words(advice.zh, advice.do_zh, "zh")
+    return element("div", element("div", tag, class_="tag"), *both, class_=f"advice {advice.level}", id=advice.key)
 
 
-def _charts(run: Run) -> list[str]:
+def _charts(run: Run) -> list[Html]:
     best = run.result.get("best_step") or (run.best[0] if run.best else None)
 
-    def chart(title: str, names: dict[str, str], **more: Any) -> str:
+    def chart(title: str, names: dict[str, str], **more: Any) -> Html:
         return line_chart(title, {label: run.curves.get(name, []) for label, name in names.items()}, mark=best, **more)
+
+    def group(prefix: str) -> dict[str, str]:
+        return {name.removeprefix(prefix): name for name in sorted(run.curves) if name.startswith(prefix)}
 
     loss = {
         "training": "train/loss",
@@ -131,89 +114,69 @@ def _charts(run: Run) -> list[str]:
         "all frames": "validation/camera_error_degrees",
         "frames that turn": "validation/camera_error_turning_degrees",
     }
-    scores = {name.removeprefix("f1/"): name for name in sorted(run.curves) if name.startswith("f1/")}
-    sources = {name.removeprefix("share/"): name for name in sorted(run.curves) if name.startswith("share/")}
+    sources = group("share/")
     return [
         chart("Loss · 损失", loss),
-        chart("Loss of keys and camera · 按键与视角", split),
-        chart("Goal: below zero it listens · 目标的作用", gaps, zero=True),
-        chart("F1 by button · 各按键 F1", scores),
+        chart("Loss of buttons and camera · 按键与视角", split),
+        chart("Effect of the goal, below zero: it is followed · 目标的作用", gaps, zero=True),
+        chart("F1 by button · 各按键 F1", group("f1/")),
         chart("Camera error, degrees · 视角误差（度）", camera, zero=True),
         chart("Gradient norm · 梯度范数", {"norm before clipping": "train/gradient_norm"}, log=True),
         chart("Share of steps clipped · 被裁剪的步", {"clipped": "train/clipped_share"}, zero=True),
         chart("Learning rate · 学习率", {"rate": "train/learning_rate"}),
         chart("Speed, frames a second · 速度", {"frames a second": "speed/frames_per_second"}, zero=True),
-        chart("Share of each source · 数据来源", sources) if len(sources) > 1 else "",
-        chart("Pull towards the start · 约束", {"KL": "train/kl", "L2-SP": "train/l2sp"}, zero=True),
-        chart(
-            "Rollouts · 试玩",
-            {name.removeprefix("rollout/"): name for name in run.curves if name.startswith("rollout/")},
-            zero=True,
-        ),
+        chart("Share of each source · 数据来源", sources if len(sources) > 1 else {}),
+        chart("Penalties towards the starting weights · 约束", {"KL": "train/kl", "L2-SP": "train/l2sp"}, zero=True),
+        chart("Rollouts · 试玩", group("rollout/"), zero=True),
     ]
 
 
-def _actions(run: Run) -> str:
+def _actions(run: Run) -> list[Html]:
     buttons, camera = run.tables.get("actions/buttons"), run.tables.get("actions/camera")
     if not buttons or not camera:
-        return ""
-    rows = [(name, shares[0], shares[1]) for name, shares in buttons.items() if max(shares) >= 0.001]
-    bars = [share_bars("keys · 按键", rows)]
+        return []
+
+    def chart(title: str, shares: dict[str, tuple[float, float]]) -> Html:
+        rows = {name: [Bar(share) for share in pair] for name, pair in shares.items()}
+        return bar_chart(title, rows, names=("recorded · 录像", "policy · 策略"))
+
+    charts = [chart("buttons · 按键", {name: pair for name, pair in buttons.items() if max(pair) >= 0.001})]
     for axis, word in (("pitch", "pitch · 俯仰"), ("yaw", "yaw · 偏航")):
-        bars.append(share_bars(f"{word}, degrees a tick", [(f"{row[0]:+.1f}", row[1], row[2]) for row in camera[axis]]))
-    note = "Share of validation frames: recorded (blue) / as the policy would draw it (orange). 验证帧中的比例：录像（蓝）/ 策略（橙）。"
-    return f"<h2>Actions · 动作</h2><p class=dim>{note}</p>{''.join(bars)}"
+        charts.append(chart(f"{word}, degrees a frame", {f"{row[0]:+.1f}": (row[1], row[2]) for row in camera[axis]}))
+    return [note("Share of validation frames, recorded and as the policy samples. 验证帧中的比例。"), grid(charts)]
 
 
-def _sheet(run_dir: Path) -> str:
-    picture = cv2.imread(str(run_dir / "first_batch.png")) if (run_dir / "first_batch.png").is_file() else None
+def _sheet(run_dir: Path) -> list[Html]:
+    path = run_dir / "first_batch.png"
+    picture = cv2.imread(str(path)) if path.is_file() else None
     if picture is None:
-        return ""
+        return []
     data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
-    note = (
-        "The first batch: each frame with its action, the goal's frame below. 第一个批次：每帧及其动作，下方为目标帧。"
-    )
-    return f'<h2>What went in · 训练数据</h2><p class=dim>{note}</p><img alt="first batch" src="data:image/jpeg;base64,{_text(data)}">'
+    words = "Each frame with its action, the goal's frame below. 每帧及其动作，下方为目标帧。"
+    return [note(words), element("img", alt="first batch", src=data_url("image/jpeg", data))]
 
 
-def _films(run_dir: Path) -> str:
-    """Videos of rollouts, the newest first, embedded as long as there is room."""
+def _films(run_dir: Path) -> Html:
+    """Videos of rollouts, the newest first, embedded up to `_EMBED_AT_MOST` bytes together."""
     films = sorted((run_dir / "rollouts").glob("step*/*.mp4"), key=lambda film: (film.parent.name, film.name))
-    cells, room = [], _EMBED_AT_MOST
+    tiles, left = [], _EMBED_AT_MOST
     for film in sorted(films, key=lambda film: film.parent.name, reverse=True):
         size = film.stat().st_size
         source = f"rollouts/{film.parent.name}/{film.name}"
-        if size <= room:
-            room -= size
-            source = f"data:video/mp4;base64,{_text(film.read_bytes())}"
-        title = f"{film.parent.name}: {film.stem.replace('_', ' ')}"
-        cells.append(
-            f'<div><video controls loop muted preload="metadata" src="{html.escape(source)}"></video>{html.escape(title)}</div>'
-        )
-    return f"<h2>Rollouts · 试玩</h2><div class=films>{''.join(cells)}</div>" if cells else ""
+        if size <= left:
+            left -= size
+            source = data_url("video/mp4", film.read_bytes())
+        tiles.append(video(source, f"{film.parent.name}: {film.stem.replace('_', ' ')}"))
+    return element("div", *tiles, class_="tiles") if tiles else Html()
 
 
-def _record(run: Run) -> str:
-    sections = []
+def _record(run: Run) -> list[Html]:
+    blocks = []
     for title, values in run.record.items():
         if isinstance(values, dict):
-            rows = "".join(
-                f"<tr><td>{html.escape(name)}</td><td><code>{html.escape(str(value))}</code></td></tr>"
-                for name, value in values.items()
-            )
-            sections.append(
-                f"<details{' open' if title == 'sha256' else ''}><summary>{html.escape(title)}</summary><table>{rows}</table></details>"
-            )
+            rows = [[name, element("code", str(value))] for name, value in values.items()]
+            blocks.append(folded(title, Table(["", ""], rows).html(), unfolded=title == "sha256"))
     for key in ("out_sha256", "best_sha256"):
         if run.result.get(key):
-            sections.append(f"<div>{key}: <code>{html.escape(run.result[key])}</code></div>")
-    return "<h2>Settings and hashes · 设置与哈希</h2>" + "".join(sections)
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def closing_line(path: Path) -> str:
-    """What a run says of its report."""
-    return f"Report, with what to do next: {display(path)}"
+            blocks.append(element("div", f"{key}: ", element("code", run.result[key])))
+    return blocks

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from steve1.training.report.charts import line_chart, log_ticks, number_text, smoothed, ticks
+from steve1.reporting.charts import line_chart, log_ticks, smoothed, ticks
+from steve1.reporting.numbers import short
 
 
 def test_ticks_are_round_and_within() -> None:
@@ -20,7 +21,7 @@ def test_ticks_are_round_and_within() -> None:
 
 
 def test_numbers_as_short_as_they_can_be() -> None:
-    assert [number_text(value) for value in (0, 60_032, 1e-5, 0.35, 2.0)] == ["0", "60.03k", "1.0e-05", "0.35", "2"]
+    assert [short(value) for value in (0, 60_032, 1e-5, 0.35, 2.0)] == ["0", "60.03k", "1.0e-05", "0.35", "2"]
 
 
 def test_many_points_become_means() -> None:
