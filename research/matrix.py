@@ -15,10 +15,12 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, write_json
 from steve1.evaluation.evaluate import executor_config, make_plan
 from steve1.evaluation.policies import NO_GOAL, PolicySpec
-from steve1.evaluation.report.report import cell_text, markdown_table, p_text
+from steve1.evaluation.report.tables import success_text
 from steve1.evaluation.runner.campaign import Plan, Row, play_all, slug
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.summary import matrix
+from steve1.reporting.numbers import p_value
+from steve1.reporting.tables import Table
 
 
 def matrix_plan(settings: EvaluationSettings, extra_prompts: Sequence[str] = (), random_row: bool = True) -> Plan:
@@ -68,13 +70,16 @@ def render(found: Mapping[str, Any], plan: Plan) -> str:
         body.append(
             [
                 label(row),
-                *(f"**{cell_text(cells.get(task))}**" if task == row else cell_text(cells.get(task)) for task in tasks),
+                *(
+                    f"**{success_text(cells.get(task))}**" if task == row else success_text(cells.get(task))
+                    for task in tasks
+                ),
             ]
         )
     tests = []
     for task, test in found["tests"].items():
         own, other = (f"{test[f'{who}_successes']}/{test[f'{who}_episodes']}" for who in ("own", "other"))
-        tests.append([task, own, other, p_text(test["p_fisher"]), "yes" if test["p_fisher"] < 0.05 else "no"])
+        tests.append([task, own, other, p_value(test["p_fisher"]), "yes" if test["p_fisher"] < 0.05 else "no"])
     facts = plan.policies[0].facts()
     return (
         "\n\n".join(
@@ -82,9 +87,9 @@ def render(found: Mapping[str, Any], plan: Plan) -> str:
                 f"# Prompt matrix: {plan.policies[0].name}",
                 "Asked for (row), success of each task (column): successes of episodes with Wilson's 95 % interval. "
                 "All rows have the same seeds and start states.",
-                markdown_table(["asked for", *tasks], body),
+                Table(["asked for", *tasks], body).markdown(),
                 "Each task's own prompt against all other prompts and no goal, pooled (Fisher's exact test, one-sided):",
-                markdown_table(["task", "own prompt", "others", "p", "p < 0.05"], tests),
+                Table(["task", "own prompt", "others", "p", "p < 0.05"], tests).markdown(),
                 f"Weights {facts.get('weights', '')}, sha256 {facts.get('sha256', '')[:12]}, cond_scale {facts.get('cond_scale', '')}, temperature {facts.get('temperature', '')}, "
                 f"seed {plan.seed}, {plan.episodes} episodes a row and place, {plan.suite.path.name}.",
             ]

@@ -16,10 +16,12 @@ from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json
 from steve1.core.paths import ROOT, display, resolve
-from steve1.evaluation.report.report import cell_text, interval_text, markdown_table, p_text
+from steve1.evaluation.report.tables import success_text
 from steve1.evaluation.runner.log import EpisodeLog
 from steve1.evaluation.statistics.summary import Line, compare, own_row, rate
 from steve1.policy import read_model
+from steve1.reporting.numbers import p_value, points_range
+from steve1.reporting.tables import Table
 from steve1.training.config import TrainSettings
 from steve1.training.logging.reporter import rate_text
 from steve1.training.memory import Method, parameter_counts
@@ -98,7 +100,7 @@ def page(args: Args) -> str:
             )
     head = ["method", "trained numbers", "rate", f"{words_of(args.new_task)} (new)", "against the start", f"{OLD} together", "against the start",
             *(words_of(task) for task in args.old_tasks), "loss, new skill", f"loss, {OLD}"]  # fmt: skip
-    return markdown_table(head, rows) + "\n\n" + grounds(args, lines) + "\n"
+    return Table(head, rows).markdown() + "\n\n" + grounds(args, lines) + "\n"
 
 
 def log_lines(name: str) -> list[Line]:
@@ -140,11 +142,11 @@ def cells(lines: Sequence[Line], who: str, base: str, tasks: Sequence[str], unpl
     together = pooled(lines, who, old)
     old_cells = [own_row(lines, task, who) for task in old]
     return [
-        cell_text(rate(own, new)),
+        success_text(rate(own, new)),
         "" if who == base else change(compare(start, own, new, target=True)),
-        cell_text(rate(together, OLD)) if together else unplayed,
+        success_text(rate(together, OLD)) if together else unplayed,
         "" if who == base or not together else change(compare(pooled(lines, base, old), together, OLD)),
-        *(cell_text(rate(found, task)) for task, found in zip(old, old_cells)),
+        *(success_text(rate(found, task)) for task, found in zip(old, old_cells)),
     ]
 
 
@@ -152,7 +154,7 @@ def change(found: dict[str, Any] | None) -> str:
     """A paired comparison in a few words."""
     if not found:
         return "–"
-    return f"{100 * found['difference']:+.0f} ({interval_text(*found['interval'])}), p {p_text(found['p_mcnemar'])}"
+    return f"{100 * found['difference']:+.0f} ({points_range(*found['interval'])}), p {p_value(found['p_mcnemar'])}"
 
 
 def run_of(name: str, method: str) -> Run | None:

@@ -18,6 +18,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, write_json
 from steve1.core.seeds import generator
 from steve1.evaluation.demonstrations import VisualPrompt, typical, unit
+from steve1.reporting.tables import Table
 
 Rows = NDArray[np.float32]
 
@@ -216,8 +217,6 @@ def write_analysis(material: Material, folder: Path, *, seed: int = 0, tsne_poin
 
 def render(found: Mapping[str, Any]) -> str:
     """The numbers as Markdown."""
-    from steve1.evaluation.report.report import markdown_table
-
     count = len(found["behaviours"])
     rows = []
     for entry in found["prompts"]:
@@ -257,7 +256,7 @@ def render(found: Mapping[str, Any]) -> str:
     )  # fmt: skip
     return "\n\n".join(
         [
-            "# The prior alone", verdict, markdown_table(head, rows),
+            "# The prior alone", verdict, Table(head, rows).markdown(),
             "Mean cosines with all moments of the demonstrations of a behaviour, and the own one's rank among all behaviours. Spread: one minus the mean cosine with the "
             "mean direction; a prior whose samples spread far less than demonstrations do has collapsed to one goal for each text.",
             "![cosines](similarity.png)", "![projections](projection.png)", "![spread](spread.png)",

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from steve1.evaluation.evaluate import Report, evaluate
-from steve1.evaluation.report.report import markdown_table, p_text, percent, verdict_text
+from steve1.evaluation.report.tables import verdict_text
 from steve1.evaluation.report.videos import copy_file
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.tasks.suite import Task
+from steve1.reporting.numbers import p_value, percent, percent_range, points_range
+from steve1.reporting.tables import Table
 
 
 def compare(
@@ -34,16 +36,16 @@ def comparison_table(report: Report, task: Task) -> str:
     rows = []
     for who, cell in report.summary["rates"][task.name].items():
         if cell:
-            rate = f"{percent(cell['rate'])} ({100 * cell['low']:.0f}-{100 * cell['high']:.0f} %)"
+            rate = f"{percent(cell['rate'], 0)} ({percent_range(cell['low'], cell['high'])})"
             rows.append([who, str(cell["episodes"]), str(cell["successes"]), rate, f"{cell['mean_measure']:.2f}"])
-    table = markdown_table(["weights", "episodes", "successes", "rate (95 %)", f"mean {task.measure_name}"], rows)
+    head = ["weights", "episodes", "successes", "rate (95 %)", f"mean {task.measure_name}"]
+    table = Table(head, rows).markdown()
     for who, tasks in report.summary["comparisons"].items():
         row = tasks.get(task.name)
         if row:
-            low, high = (100 * end for end in row["interval"])
             table += (
                 f"\n\n{who} against {report.summary['base']}: {100 * row['difference']:+.0f} points "
-                f"(95 % interval {low:+.0f} to {high:+.0f}, exact paired p {p_text(row['p_mcnemar'])}, {row['pairs']} pairs)"
+                f"(95 % interval {points_range(*row['interval'])}, exact paired p {p_value(row['p_mcnemar'])}, {row['pairs']} pairs)"
             )
             table += "" if row["verdict"] == "–" else f": {verdict_text(row)}"
     return table

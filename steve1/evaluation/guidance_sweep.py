@@ -22,11 +22,12 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, write_json
 from steve1.evaluation.evaluate import executor_config, make_plan
 from steve1.evaluation.policies import split_scale
-from steve1.evaluation.report.report import interval_text, markdown_table, percent
 from steve1.evaluation.runner.campaign import play_all
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.summary import own_row, rate
 from steve1.evaluation.statistics.tests import bootstrap_difference
+from steve1.reporting.numbers import percent, percent_range, points_range
+from steve1.reporting.tables import Table
 
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0)
 
@@ -115,9 +116,10 @@ def render(found: Mapping[str, Any], weights: str) -> str:
     for point in found["points"]:
         mark = " (now)" if point["scale"] == found["current"] else ""
         cells = [f"{cell['successes']}/{cell['episodes']}" for cell in point["tasks"].values()]
-        rows.append([f"{point['scale']:g}{mark}", f"{percent(point['success'])} ({100 * point['low']:.0f}-{100 * point['high']:.0f} %)",
-                     interval_text(*point["interval"]), *cells])  # fmt: skip
-    table = markdown_table(["cond_scale", "success, mean over tasks", "difference from now, 95 %", *tasks], rows)
+        rows.append([f"{point['scale']:g}{mark}", f"{percent(point['success'], 0)} ({percent_range(point['low'], point['high'])})",
+                     points_range(*point["interval"]), *cells])  # fmt: skip
+    head = ["cond_scale", "success, mean over tasks", "difference from now, 95 %", *tasks]
+    table = Table(head, rows).markdown()
     note = "Intervals are bootstraps over seeds. The best of several scales is lucky as well as good: confirm it with another --seed."
     return f"# Guidance: {weights}\n\n{advice(found)}\n\n{table}\n\n{note}\n"
 

@@ -23,8 +23,8 @@ def colour(index: int) -> str:
 
 def svg(width: float, height: float, label: str, *parts: Html) -> Html:
     """An image with its description for screen readers."""
-    size = {"viewBox": f"0 0 {width:g} {height:g}", "width": width, "height": height}
-    return element("svg", *parts, role="img", aria_label=label, **size)
+    box = f"0 0 {width:g} {height:g}"
+    return element("svg", *parts, role="img", aria_label=label, viewBox=box, width=width, height=height)
 
 
 def text(x: float, y: float, words: str, anchor: str = "start", **more: str) -> Html:
@@ -186,11 +186,13 @@ def bar_chart(
     """Horizontal bars: a group for each row, in it a bar for each name, in that name's colour.
 
     Args:
-        rows: {row: a bar for each name, or None}.
+        rows: {row: a bar for each name, or None}; without rows there is no chart.
         label: description for screen readers, the title if "".
         names: what the legend says; without names there is none.
         longest: the share that fills the width, with a scale below; without one the largest share, and no scale.
     """
+    if not rows:
+        return Html()
     thick, gap, top = 13, 5, 22 if title else 2
     left = min(190.0, 10 + _LETTER * max((len(row) for row in rows), default=0))
     bars = [bar for row in rows.values() for bar in row if bar]

@@ -23,8 +23,13 @@ def short(value: float) -> str:
     return f"{value:.1e}" if abs(value) < 1e-3 else f"{value:.4g}"
 
 
-def points(low: float, high: float) -> str:
-    """An interval of a difference of rates, in percentage points."""
+def percent_range(low: float, high: float) -> str:
+    """An interval of a rate: "22-61 %"."""
+    return f"{100 * low:.0f}-{100 * high:.0f} %"
+
+
+def points_range(low: float, high: float) -> str:
+    """An interval of a difference of rates, in percentage points: "-3 to +12"."""
     return f"{100 * low:+.0f} to {100 * high:+.0f}"
 
 

@@ -43,6 +43,9 @@ class Column:
         return self.form(value) if callable(self.form) else format(value, self.form)
 
 
+Row = Sequence[str | float | Cell | None]
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
     """Rows of values (str, number, None, markup, or a Cell with one of these) under columns; a plain string is a column without format.
@@ -53,7 +56,7 @@ class Table:
     """
 
     columns: Sequence[Column | str]
-    rows: Sequence[Sequence[str | float | Cell | None]]
+    rows: Sequence[Row]
     caption: str = ""
     sortable: bool = False
 
@@ -97,9 +100,10 @@ class Table:
 
     def _data(self, cell: Cell, text: str) -> Html:
         content = Html(text) if isinstance(cell.value, Html) else text
-        number = not isinstance(cell.value, str)
-        kind = " ".join(word for word in (cell.kind, "number" if number else "") if word)
-        order = ""
-        if number and self.sortable:
-            order = f"{cell.value:.6g}" if cell.value is not None and math.isfinite(cell.value) else "-1"
-        return element("td", element("a", content, href=cell.href) if cell.href else content, class_=kind, data_v=order)
+        order, kinds = "", [cell.kind]
+        if not isinstance(cell.value, str):
+            kinds.append("number")
+            if self.sortable:
+                order = f"{cell.value:.6g}" if cell.value is not None and math.isfinite(cell.value) else "-1"
+        link = element("a", content, href=cell.href) if cell.href else content
+        return element("td", link, class_=" ".join(filter(None, kinds)), data_v=order)

@@ -11,6 +11,7 @@ from torch import nn
 
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy
+from steve1.reporting.numbers import percent
 from steve1.training.checks import lora_targets
 from steve1.training.config import TrainSettings
 from steve1.training.lora import add_lora, merged_state
@@ -87,11 +88,6 @@ def frozen_copy(policy: GoalPolicy) -> GoalPolicy:
         if name in trained:
             parameter.data = parameter.data.clone()
     return copy
-
-
-def percent(share: float) -> str:
-    """A share as people write it: 100 %, 90.7 %, 0.0868 %."""
-    return f"{100 * share:.3g} %" if share < 0.1 else f"{100 * share:.1f}".removesuffix(".0") + " %"
 
 
 def describe(policy: GoalPolicy, settings: TrainSettings) -> list[str]:

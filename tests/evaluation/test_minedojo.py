@@ -10,6 +10,7 @@ import pytest
 
 from steve1.commands.evaluate import evaluate_on_minedojo as command
 from steve1.core.errors import UserError
+from steve1.reporting.tables import Table
 
 
 @pytest.fixture
@@ -23,8 +24,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr("steve1.evaluation.evaluate", evaluate)
     monkeypatch.setattr("steve1.evaluation.compare.comparison_table", lambda report, task: f"table of {task.name}")
-    monkeypatch.setattr("steve1.evaluation.report.report.rates_table", lambda summary, tasks: "table of all")
-    monkeypatch.setattr("steve1.evaluation.report.report.comparisons_table", lambda summary: "")
+    monkeypatch.setattr("steve1.evaluation.report.tables.rates_table", lambda *_: Table(["of all"], [["x"]]))
+    monkeypatch.setattr("steve1.evaluation.report.tables.comparisons_table", lambda *_: Table([], []))
     monkeypatch.setattr("steve1.commands.play.play.playable", lambda env: env)
     return seen
 

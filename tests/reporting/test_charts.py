@@ -8,7 +8,7 @@ import re
 import pytest
 
 from steve1.reporting.charts import line_chart, log_ticks, smoothed, ticks
-from steve1.reporting.numbers import short
+from steve1.reporting.numbers import percent, short
 
 
 def test_ticks_are_round_and_within() -> None:
@@ -22,6 +22,16 @@ def test_ticks_are_round_and_within() -> None:
 
 def test_numbers_as_short_as_they_can_be() -> None:
     assert [short(value) for value in (0, 60_032, 1e-5, 0.35, 2.0)] == ["0", "60.03k", "1.0e-05", "0.35", "2"]
+
+
+def test_shares_are_written_as_people_write_them() -> None:
+    shares = (1.0, 0.9999, 0.9994, 0.5, 0.0868, 1.23e-5)
+    assert [percent(share) for share in shares] == ["100 %", "100 %", "99.9 %", "50 %", "8.68 %", "0.00123 %"]
+    assert [percent(0.031, 1, sign=True), percent(-0.2, 1, sign=True), percent(1 / 3, 0)] == [
+        "+3.1 %",
+        "-20.0 %",
+        "33 %",
+    ]
 
 
 def test_many_points_become_means() -> None:

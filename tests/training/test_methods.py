@@ -21,7 +21,7 @@ from steve1.policy import load_policy
 from steve1.training import finetune
 from steve1.training.batches import demonstrated_goal, open_windows, pieces
 from steve1.training.config import TrainSettings
-from steve1.training.finetune_modes import choose_trained, frozen_copy, percent, trained_parameters
+from steve1.training.finetune_modes import choose_trained, frozen_copy, trained_parameters
 from steve1.training.loop import Hooks
 from steve1.training.lora import adapter_path, lora_layers, merge_adapter, merged_state
 from steve1.training.memory import Method, parameter_counts
@@ -288,11 +288,6 @@ def test_weights_that_never_went_without_a_goal_play_without_guidance(
         assert read_checkpoint_metadata(chosen.out_path).cond_scale == scale
         assert ("cond_scale 0" in said) == (scale == 0.0)
         assert ("validations take twice as long" in said) == (chosen.ema_decay > 0)
-
-
-def test_shares_are_written_as_people_write_them() -> None:
-    shares = (1.0, 0.9999, 0.9994, 0.5, 0.0868, 1.23e-5)
-    assert [percent(share) for share in shares] == ["100 %", "100 %", "99.9 %", "50 %", "8.68 %", "0.00123 %"]
 
 
 @pytest.mark.parametrize("parts", ["all", "frozen_cnn", "heads_and_goal", "lora", "goal", "norm_bias"])

@@ -34,21 +34,22 @@ def settings_of(args: Args) -> EvaluationSettings:
 def main(args: Args) -> None:
     """Evaluate, print the tables."""
     from steve1.evaluation import evaluate
-    from steve1.evaluation.report.report import (
+    from steve1.evaluation.report.tables import (
         attribution_table,
         comparisons_table,
         looks_sentence,
         rates_table,
         target_sentence,
     )
+    from steve1.reporting.page import markdown
 
     began = time.perf_counter()
     report = evaluate(settings_of(args))
-    print("\n" + rates_table(report.summary, report.tasks))
-    differences = (looks_sentence(report.summary), target_sentence(report.summary), comparisons_table(report.summary))
-    for text in (*differences, attribution_table(report.summary["attribution"])):
-        if text:
-            print("\n" + text)
+    summary = report.summary
+    differences = (looks_sentence(summary), target_sentence(summary), comparisons_table(summary))
+    for block in (rates_table(summary, report.tasks), *differences, attribution_table(summary["attribution"])):
+        if block:
+            print("\n" + markdown(block))
     steps = sum(line["steps"] for line in report.lines)
     print(f"\n{len(report.lines)} episodes, {steps} steps; this call took {time.perf_counter() - began:.0f} s")
     print("report: " + ", ".join(display(path) for path in report.paths.values()))

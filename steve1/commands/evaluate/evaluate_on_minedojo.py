@@ -33,7 +33,7 @@ def main(args: Args) -> None:
     from steve1.evaluation import evaluate, load_suite
     from steve1.evaluation.compare import comparison_table
     from steve1.evaluation.policies import choose_env, parse_policies
-    from steve1.evaluation.report.report import comparisons_table, rates_table
+    from steve1.evaluation.report.tables import comparisons_table, rates_table
 
     policies = parse_policies(args.weights, model=args.in_model)
     env = playable(choose_env(policies, args.env))
@@ -58,6 +58,7 @@ def main(args: Args) -> None:
     if len(tasks) == 1:
         print("\n" + comparison_table(report, tasks[0]))
     else:
-        differences = comparisons_table(report.summary)
-        print("\n" + rates_table(report.summary, report.tasks) + ("\n\n" + differences if differences else ""))
+        for table in (rates_table(report.summary, report.tasks), comparisons_table(report.summary)):
+            if table:
+                print("\n" + table.markdown())
     print(f"report: {display(report.paths['html'])}")

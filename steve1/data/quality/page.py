@@ -18,7 +18,7 @@ from steve1.reporting.charts import Bar, bar_chart, grid, heat_map, histogram, s
 from steve1.reporting.html import Html, data_url, each, element, join
 from steve1.reporting.numbers import percent
 from steve1.reporting.page import Report, Section, note
-from steve1.reporting.tables import Cell, Column, Table
+from steve1.reporting.tables import Cell, Column, Row, Table
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def mean_share(values: Sequence[float | None]) -> float | None:
 
 
 def _overview(datasets: Sequence[Inspected]) -> Table:
-    rows = []
+    rows: list[Row] = []
     for number, dataset in enumerate(datasets):
         whole = [e for e in dataset.episodes if not e.fault]
         frames = sum(e.frames for e in whole)
@@ -81,7 +81,7 @@ def _overview(datasets: Sequence[Inspected]) -> Table:
                 Cell(suspects, kind="bad" if suspects else ""),
             ]
         )
-    columns = [
+    columns: list[Column | str] = [
         "dataset", Column("episodes", ","), Column("frames", ","), Column("hours", ".2f"), Column("null actions", percent),
         Column("menu open", percent), Column("embedding length", ".2f"), "embedded", "duplicates", "to look at",
     ]  # fmt: skip
@@ -150,7 +150,7 @@ def _suspects(dataset: Inspected, anchor: str, shown: Sequence[int]) -> Table:
 
 
 def _episodes(dataset: Inspected, anchor: str, shown: Sequence[int]) -> Table:
-    rows = []
+    rows: list[Row] = []
     for number, e in enumerate(dataset.episodes):
         frames, goals = max(e.frames, 1), e.goals
         top = sorted(zip(e.pressed.tolist(), act.BUTTONS), reverse=True)[:3]
@@ -170,7 +170,7 @@ def _episodes(dataset: Inspected, anchor: str, shown: Sequence[int]) -> Table:
                 ", ".join(f"{name} {percent(count / frames)}" for count, name in top if count) or "none",
             ]
         )
-    columns = [
+    columns: list[Column | str] = [
         "episode", Column("frames", ","), Column("s", ".1f"), Column("null actions", percent), Column("menu open", percent),
         "slot changes", Column("camera moves", percent), Column("brightness", ".0f"), Column("embedding length", ".2f"),
         Column("drift", ".3f"), "length over time", "most pressed",

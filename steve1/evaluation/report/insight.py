@@ -53,10 +53,10 @@ def button_shares(lines: Lines, tasks: Sequence[str], names: Sequence[str]) -> d
     return found
 
 
-def camera_shares(folder: Path, lines: Lines, task: str, who: str, most: int = 20) -> NDArray[np.float64]:
-    """Share of steps with each camera movement, (11 pitches, 11 yaws), over the first `most` episodes."""
-    counts = np.zeros((11, 11))
+def camera_counts(folder: Path, lines: Lines, task: str, who: str, most: int = 20) -> NDArray[np.int64]:
+    """Number of steps with each camera movement, (11 pitches, 11 yaws), over the first `most` episodes."""
+    counts = np.zeros((11, 11), np.int64)
     for line in own_row(lines, task, who)[:most]:
         _, bins = actions.joint_to_arrays(*Trace.load(folder / "traces" / line["key"]).tokens.T)
         np.add.at(counts, (bins[:, 0], bins[:, 1]), 1)
-    return counts / max(counts.sum(), 1)
+    return counts

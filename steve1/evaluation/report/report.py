@@ -1,256 +1,181 @@
-"""An evaluation for people: Markdown to paste, JSON and CSV to compute with; the HTML page is `page`'s.
+"""The report of an evaluation: one list of sections, written as HTML and as Markdown; CSV and JSON to compute with.
 
-In: a plan, its summary and lines. Out: report.md, report.json, report.csv, comparisons.csv, report.html in the run's folder, each
-written whole.
+Input: a plan, its summary and lines, and its films. Output: report.html, report.md, report.json, report.csv and comparisons.csv in the
+evaluation's folder. The page needs nothing beside it but the videos that it links to.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from steve1 import actions
 from steve1.core.files import atomic_file, write_json
+from steve1.evaluation.report.insight import button_shares, camera_counts, similarity_curves
+from steve1.evaluation.report.tables import (
+    Summary,
+    attribution_table,
+    comparisons_csv,
+    comparisons_table,
+    cross_tables,
+    failures_table,
+    looks_sentence,
+    rates_csv,
+    rates_table,
+    settings_list,
+    target_sentence,
+)
 from steve1.evaluation.runner.campaign import Plan
-from steve1.evaluation.statistics.attribution import NAMES, SOURCES
-from steve1.evaluation.tasks.suite import Task
+from steve1.reporting.charts import Bar, bar_chart, grid, heat_map, line_chart
+from steve1.reporting.html import Html, element, join, video
+from steve1.reporting.numbers import percent_range
+from steve1.reporting.page import Block, Report, Section, note
+from steve1.reporting.tables import Table
 
-
-def percent(value: float) -> str:
-    """0.5 → "50 %"."""
-    return f"{100 * value:.0f} %"
-
-
-def p_text(p: float) -> str:
-    """A p-value as people write it."""
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
-
-
-def cell_text(cell: Mapping[str, Any] | None) -> str:
-    """ "8/20 (22-61 %)", or a dash."""
-    if not cell:
-        return "–"
-    return f"{cell['successes']}/{cell['episodes']} ({100 * cell['low']:.0f}-{100 * cell['high']:.0f} %)"
-
-
-def interval_text(low: float, high: float) -> str:
-    """An interval of a difference of rates, in points."""
-    return f"{100 * low:+.0f} to {100 * high:+.0f}"
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
-def rates_table(summary: Mapping[str, Any], tasks: Sequence[Task]) -> str:
-    """Task by policy: successes of episodes, interval, mean measure."""
-    names = list(next(iter(summary["rates"].values())))
-    rows = []
-    for task in tasks:
-        cells = summary["rates"][task.name]
-        row = [task.name]
-        for name in names:
-            cell = cells[name]
-            row.append(cell_text(cell) + (f", mean {cell['mean_measure']:.1f}" if cell else ""))
-        rows.append(row + [task.measure_name])
-    return markdown_table(["task", *names, "the mean is of"], rows)
-
-
-def comparisons_table(summary: Mapping[str, Any]) -> str:
-    """Each later policy against the first, paired; empty without comparisons."""
-    rows = []
-    for who, tasks in summary["comparisons"].items():
-        for task, row in tasks.items():
-            verdict = verdict_text(row)
-            change = f"{100 * row['difference']:+.0f} points"
-            low, high = row["measure_bootstrap"]
-            rows.append(
-                [who, task, str(row["pairs"]), change, interval_text(*row["interval"]), interval_text(*row["bootstrap"]),
-                 p_text(row["p_mcnemar"]), p_text(row["p_holm"]), f"{row['measure_difference']:+.1f} ({low:+.1f} to {high:+.1f})", verdict]
-            )  # fmt: skip
-    if not rows:
-        return ""
-    head = [f"against {summary['base']}", "task", "pairs", "change", "95 % interval", "(bootstrap)", "p (exact paired)",
-            "p (Holm)", "mean measure", "verdict"]  # fmt: skip
-    return markdown_table(head, rows)
-
-
-def verdict_text(row: Mapping[str, Any]) -> str:
-    """A comparison's verdict, and what would settle it."""
-    if row["verdict"] == "–":
-        return "–"
-    return f"{row['asked']} {row['verdict']}" + (
-        f" (about {row['further_episodes']} more)" if row["further_episodes"] else ""
-    )
-
-
-def attribution_table(found: Mapping[str, Any]) -> str:
-    """Success under each kind of goal, the differences from the prior's, and which part fails; empty without."""
-    rows = []
-    for who, tasks in found.items():
-        for task, row in tasks.items():
-            changes = [
-                f"{100 * row[source]['difference']:+.0f} ({interval_text(*row[source]['interval'])})"
-                for source in SOURCES[1:]
-            ]
-            rows.append([who, task, *(cell_text(row["rates"][source]) for source in SOURCES), *changes, row["verdict"]])
-    head = ["weights", "task", *(NAMES[source] for source in SOURCES), "text - prior", "shown - prior", "what fails"]
-    return markdown_table(head, rows) if rows else ""
-
-
-def failures_table(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Failures worth watching; empty without."""
-    rows = [[entry["contestant"], entry["task"], str(entry["number"]), f"{entry['measure']:.1f}", entry["why"] + (f"; {entry['again']}" if "again" in entry else ""),
-             entry["video"] or "not filmed"] for entry in entries]  # fmt: skip
-    return markdown_table(["weights", "task", "episode", "measure", "why", "video"], rows) if rows else ""
-
-
-def target_sentence(summary: Mapping[str, Any]) -> str:
-    """Which tasks are asked "improved?" and which "kept?"; empty without comparisons."""
-    if not any(row["asked"] != "–" for tasks in summary["comparisons"].values() for row in tasks.values()):
-        return ""
-    if not summary["target"]:
-        return 'Every task counts as a skill to be kept. If one was to be learnt, name it (--target TASK): it is then asked "improved?".'
-    others = '; of every other one, "kept?"' if set(summary["rates"]) - set(summary["target"]) else ""
-    return f'Asked of {", ".join(summary["target"])}: "improved?"{others}.'
-
-
-def looks_sentence(summary: Mapping[str, Any]) -> str:
-    """What the repeated looks of an adaptive evaluation did to its intervals; empty for a fixed number of episodes."""
-    looks = summary["looks"]
-    if not looks:
-        return ""
-    return (
-        f"Played until settled, with looks after {', '.join(map(str, looks))} pairs. Each interval is one of {100 * summary['confidence']:.1f} %, and each p is "
-        f"multiplied by {len(looks)}, so that together, wherever it stopped, they hold at 95 %."
-    )
-
-
-def cross_tables(summary: Mapping[str, Any], tasks: Sequence[Task]) -> str:
-    """What each prompt does for each task, one table a policy."""
-    parts = []
-    for who, rows in summary["cross"].items():
-        body = [[row, *(cell_text(cells.get(task.name)) for task in tasks)] for row, cells in rows.items()]
-        parts.append(
-            f"**{who}**: asked for (row), success of (column)\n\n"
-            + markdown_table(["", *(task.name for task in tasks)], body)
-        )
-    return "\n\n".join(parts)
-
-
-def settings_list(settings: Mapping[str, Any]) -> str:
-    """Who played what, with hashes, as Markdown points."""
-    who = []
-    for entry in settings["contestants"]:
-        facts = [entry.get("weights", entry["kind"]), entry.get("sha256", "")[:12]]
-        facts += [
-            f"{name} {entry[name]}"
-            for name in ("cond_scale", "temperature", "mineclip", "prior", "goal")
-            if entry.get(name) not in (None, "")
-        ]
-        who.append(f"- {entry['name']}: " + ", ".join(fact for fact in facts if fact))
-    looks = f", looks {settings['looks']}" if settings.get("looks") else ""
-    facts = [
-        f"- seed {settings['seed']}, {settings['episodes']} episodes{looks}, suite {settings['suite']} ({settings['suite_sha256'][:12]}), env {settings['env']}"
-    ]
-    facts += [f'- {row}: "{prompt}"' for row, prompt in settings["prompts"].items()]
-    return "\n".join(who + facts)
-
-
-def render_markdown(title: str, summary: Mapping[str, Any], tasks: Sequence[Task], settings: Mapping[str, Any]) -> str:
-    """The whole report as Markdown."""
-    parts = [f"# {title}", "Successes of episodes with Wilson's 95 % interval; same seeds and start states for all."]
-    parts += [looks_sentence(summary), rates_table(summary, tasks)]
-    differences = [target_sentence(summary), comparisons_table(summary)]
-    sections = {
-        "Differences": "\n\n".join(text for text in differences if text),
-        "Which part fails?": attribution_table(summary.get("attribution", {})),
-        "Failures worth watching": failures_table(summary.get("failures", [])),
-        "Cross table": cross_tables(summary, tasks),
-        "Settings": settings_list(settings),
-    }
-    for name, text in sections.items():
-        parts += [f"## {name}", text] if text else []
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def render_csv(summary: Mapping[str, Any]) -> str:
-    """One line for each policy, row and task."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["contestant", "asked_for", "task", "successes", "episodes", "rate", "low", "high", "mean_measure"])
-    for who, rows in summary["cross"].items():
-        for row, cells in rows.items():
-            for task, cell in cells.items():
-                numbers = [f"{cell[name]:.6f}" for name in ("rate", "low", "high", "mean_measure")]
-                writer.writerow([who, row, task, cell["successes"], cell["episodes"], *numbers])
-    return out.getvalue()
-
-
-def render_comparisons_csv(summary: Mapping[str, Any]) -> str:
-    """One line for each comparison with the base."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    numbers = ["pairs", "gained", "lost", "difference", "p_mcnemar", "p_holm", "measure_difference", "further_episodes"]
-    ends = ["interval", "bootstrap", "measure_bootstrap"]
-    writer.writerow(
-        [
-            "contestant",
-            "base",
-            "task",
-            *numbers,
-            *(f"{name}_{end}" for name in ends for end in ("low", "high")),
-            "asked",
-            "verdict",
-        ]
-    )
-    for who, tasks in summary["comparisons"].items():
-        for task, row in tasks.items():
-            intervals = [f"{value:.6f}" for name in ends for value in row[name]]
-            writer.writerow(
-                [
-                    who,
-                    summary["base"],
-                    task,
-                    *(f"{row[name]:.6g}" for name in numbers),
-                    *intervals,
-                    row["asked"],
-                    row["verdict"],
-                ]
-            )
-    return out.getvalue()
+Lines = Sequence[Mapping[str, Any]]
 
 
 def write_report(
-    plan: Plan,
-    title: str,
-    summary: Mapping[str, Any],
-    lines: Sequence[Mapping[str, Any]],
-    videos: Mapping[str, str] | None = None,
+    plan: Plan, title: str, summary: Summary, lines: Lines, videos: Mapping[str, str] | None = None
 ) -> dict[str, Path]:
-    """Write all files; returns {"md" | "json" | "csv" | "comparisons" | "html": path}."""
-    from steve1.evaluation.report.page import render_page
+    """Write all files; returns {"md" | "json" | "csv" | "comparisons" | "html": path}.
 
+    Args:
+        videos: {caption: path relative to the plan's folder} of videos to show side by side.
+    """
     settings = plan.settings()
+    report = Report(title, sections(plan, summary, lines, videos or {}, settings))
     texts = {
-        "report.md": render_markdown(title, summary, plan.tasks, settings),
-        "report.csv": render_csv(summary),
-        "comparisons.csv": render_comparisons_csv(summary),
-        "report.html": render_page(plan, title, summary, lines, videos or {}),
+        "md": ("report.md", report.markdown()),
+        "csv": ("report.csv", rates_csv(summary)),
+        "comparisons": ("comparisons.csv", comparisons_csv(summary)),
+        "html": ("report.html", report.html()),
     }
-    for name, text in texts.items():
+    for name, text in texts.values():
         with atomic_file(plan.folder / name, "w") as handle:
             handle.write(text)
     write_json(plan.folder / "report.json", {"title": title, "settings": settings, **summary})
-    names = {
-        "md": "report.md",
-        "json": "report.json",
-        "csv": "report.csv",
-        "comparisons": "comparisons.csv",
-        "html": "report.html",
-    }
-    return {kind: plan.folder / name for kind, name in names.items()}
+    return {kind: plan.folder / name for kind, (name, _) in texts.items()} | {"json": plan.folder / "report.json"}
+
+
+def sections(
+    plan: Plan, summary: Summary, lines: Lines, videos: Mapping[str, str], settings: Mapping[str, Any]
+) -> list[Section]:
+    """What the report shows; charts and videos are for the page alone."""
+    names = list(next(iter(summary["rates"].values())))
+    films = [video(path, caption) for caption, path in videos.items()]
+    played: list[Block] = [
+        note(f"{len(lines)} episodes, {sum(line['steps'] for line in lines)} steps."),
+        "Successes of episodes with Wilson's 95 % interval; same seeds and start states for all.",
+        looks_sentence(summary),
+        _headline(summary),
+        _rate_bars(summary, names),
+        rates_table(summary, plan.tasks),
+    ]
+    return [
+        Section("", played),
+        Section("Differences", _differences(summary)),
+        Section("Which part fails?", [attribution_table(summary.get("attribution", {}))]),
+        Section("Side by side", [_tiles(films)]),
+        Section("Goal similarity over time", _similarity(plan, lines, names)),
+        Section("Failures worth watching", _failures(summary.get("failures", []))),
+        Section("Actions", _actions(plan, lines, names)),
+        Section("What each prompt does for every task", cross_tables(summary, plan.tasks), folded=True),
+        Section("Settings", [settings_list(settings)]),
+    ]
+
+
+def _tiles(items: Sequence[Html]) -> Html:
+    return element("div", *items, class_="tiles") if items else Html()
+
+
+def _headline(summary: Summary) -> Html:
+    """The result in a sentence for each policy."""
+    sentences = []
+    for who, tasks in summary["comparisons"].items():
+        by_verdict: dict[str, list[str]] = {}
+        for task, row in tasks.items():
+            by_verdict.setdefault(row["verdict"], []).append(task)
+        said = [f"{verdict}: {', '.join(found)}" for verdict, found in by_verdict.items() if verdict != "–"]
+        if said:
+            sentences.append(element("li", element("b", who), f" against {summary['base']}. {'; '.join(said)}."))
+    return element("ul", *sentences) if sentences else Html()
+
+
+def _rate_bars(summary: Summary, names: Sequence[str]) -> Html:
+    def bar(name: str, rate: Mapping[str, Any] | None) -> Bar | None:
+        if not rate:
+            return None
+        ends, count = (rate["low"], rate["high"]), f"{rate['successes']}/{rate['episodes']}"
+        return Bar(rate["rate"], count, ends, f"{name}: {count}, {percent_range(*ends)}")
+
+    rows = {task: [bar(name, rates.get(name)) for name in names] for task, rates in summary["rates"].items()}
+    return bar_chart("", rows, label="success rates with 95 % intervals", names=names, longest=1.0, width=560)
+
+
+def _differences(summary: Summary) -> list[str | Table]:
+    table = comparisons_table(summary)
+    explained = note(
+        "Pairs are episodes with the same seed and start state. The interval is Newcombe's for paired rates, p is McNemar's exact one, "
+        "Holm's corrects it for the number of tasks. Improved or worse: the exact p is below 0.05. Kept: the whole interval lies above -10 points."
+    )
+    return [explained, target_sentence(summary), table] if table else []
+
+
+def _similarity(plan: Plan, lines: Lines, names: Sequence[str]) -> list[Html]:
+    found = similarity_curves(plan.folder, lines, [task.name for task in plan.tasks], names)
+    if not found:
+        return []
+    values = np.concatenate([row[np.isfinite(row)] for curves in found.values() for row in curves.values()])
+    span = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    charts = []
+    for task, curves in found.items():
+        series = {name: [(n / 20, float(value)) for n, value in enumerate(curves.get(name, []))] for name in names}
+        charts.append(line_chart(task, series, label=f"{task}: goal similarity over time", unit="s", span=span))
+    return [
+        note(
+            "Cosine of MineCLIP's embedding of the last 16 frames with the goal that the prior makes of the task's prompt, mean over the first "
+            f"{plan.similarity} episodes of each. One MineCLIP measures all; baselines are compared with the same goals."
+        ),
+        grid(charts),
+    ]
+
+
+def _actions(plan: Plan, lines: Lines, names: Sequence[str]) -> list[Html]:
+    degrees = np.asarray(actions.BIN_DEGREES).tolist()
+    charts = []
+    for task, shares in button_shares(lines, [task.name for task in plan.tasks], names).items():
+        pressed = [name for name in next(iter(shares.values())) if max(each[name] for each in shares.values()) >= 0.001]
+        rows = {button: [Bar(shares[name][button]) if name in shares else None for name in names] for button in pressed}
+        maps = [
+            element(
+                "figure",
+                heat_map(
+                    camera_counts(plan.folder, lines, task, name), degrees, f"{name}: camera", index=index, cell=9
+                ),
+                element("figcaption", name),
+            )
+            for index, name in enumerate(names)
+            if name in shares
+        ]
+        charts.append(join([bar_chart(task, rows, label=f"{task}: buttons", names=names), _tiles(maps)]))
+    explained = (
+        "Share of steps with each button pressed, under the task's own prompt; below, camera movements in the policy's 11 by 11 bins "
+        "(up is up, the middle is no movement)."
+    )
+    return [note(explained), grid([element("div", chart) for chart in charts])] if charts else []
+
+
+def _failures(entries: Sequence[Mapping[str, Any]]) -> list[Html | Table]:
+    films = [
+        video(entry["video"], f"{entry['contestant']}, {entry['task']}, episode {entry['number']}: {entry['why']}")
+        for entry in entries
+        if entry["video"]
+    ]
+    missing = (
+        "None of them was recorded: the same command with --record_failures 6 plays six of them again and records them."
+    )
+    return [failures_table(entries), _tiles(films) or note(missing)] if entries else []
