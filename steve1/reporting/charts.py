@@ -32,12 +32,14 @@ def text(x: float, y: float, words: str, anchor: str = "start", **more: str) -> 
     return element("text", words, x=x, y=y, text_anchor=anchor, **more)
 
 
-def legend(names: Mapping[str, int]) -> Html:
-    """Names beside the colours of their numbers."""
-    entries = (
-        element("span", element("i", style=f"background:{colour(index)}"), name) for name, index in names.items()
-    )
-    return element("figcaption", *entries, class_="legend")
+def figure(title: str, chart: Html, names: Mapping[str, int] | None = None) -> Html:
+    """A chart under its title, with a legend: names beside the colours of their numbers."""
+    entries = [
+        element("span", element("i", style=f"background:{colour(index)}"), name)
+        for name, index in (names or {}).items()
+    ]
+    legend = element("figcaption", *entries, class_="legend") if entries else ""
+    return element("figure", element("h4", title) if title else "", chart, legend)
 
 
 # ---- lines ----
@@ -63,7 +65,7 @@ def log_ticks(low: float, high: float) -> list[float]:
         found = [mark for mark in marks if low <= mark <= high]
         if len(found) > 2:
             return found
-    return ticks(low, high)
+    return [math.log10(value) for value in ticks(10**low, 10**high)]
 
 
 def smoothed(points: Points, most: int = 200) -> list[tuple[float, float]]:
@@ -94,7 +96,7 @@ def line_chart(
         log: logarithmic value axis, for positive values.
         span: lowest and highest value of the axis, if several charts share it.
     """
-    width, height, left, right, top, bottom = 460, 250, 56, 12, 30, 34
+    width, height, left, right, top, bottom = 400, 210, 48, 10, 8, 34
     finite = {
         name: smoothed([(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not log)])
         for name, points in series.items()
@@ -124,7 +126,7 @@ def line_chart(
     def rule(y: float, kind: str) -> Html:
         return element("line", class_=kind, x1=left, x2=width - right, y1=down(y), y2=down(y))
 
-    parts = [text(left, 16, title, class_="title")]
+    parts: list[Html] = []
     for y in log_ticks(low, high) if log else ticks(low, high):
         parts += [rule(y, "grid"), text(left - 5, down(y) + 4, short(10**y if log else y), "end")]
     parts += [text(across(x), height - 16, short(x), "middle") for x in ticks(first, last)]
@@ -142,7 +144,7 @@ def line_chart(
             seen = element("title", f"{name}, {unit} {x:g}: {y:.5g}")
             parts.append(element("circle", seen, cx=cx, cy=cy, r=radius, fill=colour(index)))
     chart = svg(width, height, label or title, *parts)
-    return element("figure", chart, legend({name: index for name, (index, _) in kept.items()}))
+    return figure(title, chart, {name: index for name, (index, _) in kept.items()})
 
 
 def sparkline(values: Sequence[float] | NDArray[np.float32], label: str) -> Html:
@@ -193,14 +195,14 @@ def bar_chart(
     """
     if not rows:
         return Html()
-    thick, gap, top = 13, 5, 22 if title else 2
+    thick, gap, top = 13, 5, 2
     left = min(190.0, 10 + _LETTER * max((len(row) for row in rows), default=0))
     bars = [bar for row in rows.values() for bar in row if bar]
     most = longest or max([1e-9, *(bar.share for bar in bars)])
     right = 12 + _LETTER * max((len(bar.text or percent(bar.share)) for bar in bars), default=0)
     bottom = top + sum(max(len(row), 1) * thick + gap for row in rows.values())
     scale = (width - left - right) / most
-    parts = [text(0, 14, title, class_="title")] if title else []
+    parts: list[Html] = []
     for tick in (0, 0.25, 0.5, 0.75, 1) if longest else ():
         x = left + scale * longest * tick if longest else left
         parts += [
@@ -216,7 +218,7 @@ def bar_chart(
             y += thick
         y += gap
     chart = svg(width, bottom + (18 if longest else 2), label or title, *parts)
-    return element("figure", chart, legend({name: index for index, name in enumerate(names)}) if names else "")
+    return figure(title, chart, {name: index for index, name in enumerate(names)})
 
 
 def _bar(bar: Bar, index: int, left: float, y: float, scale: float) -> Html:
@@ -233,14 +235,13 @@ def _bar(bar: Bar, index: int, left: float, y: float, scale: float) -> Html:
 
 def histogram(title: str, values: Sequence[float], unit: str, *, bins: int = 16) -> Html:
     """How often which value occurs, with the least and the largest value named below."""
-    width, height, top = 340, 140, 34
+    width, height, top = 340, 122, 16
     data = np.asarray(values, np.float64)
     low, high = float(data.min()), float(data.max())
     counts, _ = np.histogram(data, bins=bins, range=(low, high if high > low else low + 1))
     step, most, floor = width / bins, max(int(counts.max()), 1), height - 18
     parts = [
-        text(0, 14, title, class_="title"),
-        text(0, 30, f"at most {most} in a column"),
+        text(0, 10, f"at most {most} in a column"),
         element("line", class_="axis", x1=0, x2=width, y1=floor, y2=floor),
         text(0, height - 4, f"{low:,.3g} {unit}"),
     ]
@@ -251,7 +252,7 @@ def histogram(title: str, values: Sequence[float], unit: str, *, bins: int = 16)
             tall = (floor - top) * count / most
             place = {"x": number * step + 1, "y": floor - tall, "width": step - 2, "height": tall}
             parts.append(element("rect", element("title", f"{count}"), fill=colour(0), **place))
-    return element("figure", svg(width, height, title, *parts))
+    return figure(title, svg(width, height, title, *parts))
 
 
 def heat_map(
@@ -264,7 +265,7 @@ def heat_map(
         index: number of the colour.
         cell: size of a field in pixels.
     """
-    left, top = (46, 26) if title else (0, 0)
+    left, top = (46, 4) if title else (0, 0)
     side = len(counts) * cell
     strongest, total = math.log1p(max(int(counts.max()), 1)), max(int(counts.sum()), 1)
     marks = [f"{value:+.1f}".replace("+0.0", "0") for value in degrees]
@@ -277,7 +278,6 @@ def heat_map(
         parts.append(element("rect", element("title", said), fill=colour(index), fill_opacity=shade, **place))
     if not title:
         return svg(side, side, label, *parts)
-    parts.append(text(0, 14, title, class_="title"))
     for number in (0, 2, 5, 8, 10):
         middle = number * cell + cell / 2
         parts.append(text(left - 5, top + middle + 4, marks[number], "end"))
@@ -285,7 +285,7 @@ def heat_map(
     parts.append(text(left + side / 2, top + side + 28, "yaw, degrees a frame (right is +)", "middle"))
     turned = f"translate(10 {top + side / 2:g}) rotate(-90)"
     parts.append(text(0, 0, "pitch (down is +)", "middle", transform=turned))
-    return element("figure", svg(left + side + 8, top + side + 34, label, *parts))
+    return figure(title, svg(left + side + 8, top + side + 34, label, *parts))
 
 
 def grid(charts: Sequence[Html]) -> Html:
