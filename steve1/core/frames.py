@@ -1,7 +1,7 @@
-"""The one transform from a game's picture to what the networks see.
+"""What happens to a game's picture before the networks see it: resizing, and drawing the mouse pointer.
 
-In: RGB uint8 frames of any size. Out: RGB uint8 at the policy's and at MineCLIP's size. Training, embedding and
-acting all call these two functions, so that the policy never sees other pixels than it was trained on.
+Input: RGB uint8 frames of any size. Output: RGB uint8 at the policy's and at MineCLIP's size. Conversion, training, embedding
+and acting all call these functions, so that the policy never sees other pixels than it was trained on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,13 @@ from steve1.core.errors import UserError
 
 AGENT_SIZE = (128, 128)
 MINECLIP_SIZE = (160, 256)
+
+_POINTER = (
+    "X...............", "XX..............", "XoX.............", "XooX............", "XoooX...........", "XooooX..........",
+    "XoooooX.........", "XooooooX........", "XoooooooX.......", "XooooooooX......", "XoooooXXXXX.....", "XooXooX.........",
+    "XoX.XooX........", "XX..XooX........", "X....XooX.......", "......XX........",
+)  # fmt: skip
+_INK = np.array([[{".": 0, "X": 1, "o": 2}[c] for c in row] for row in _POINTER], np.uint8)
 
 
 def _resize(frame: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -32,6 +39,32 @@ def agent_frame(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return _resize(frame, AGENT_SIZE)
 
 
-def mineclip_frame(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB → (160, 256, 3) uint8 RGB."""
-    return _resize(frame, MINECLIP_SIZE)
+def mineclip_frame(frame: NDArray[np.uint8], resolution: tuple[int, int] = MINECLIP_SIZE) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB → (*resolution, 3) uint8 RGB.
+
+    A resolution other than the published 160x256 is reached through it, by the mean over the pixels that fall together, so that
+    stored frames and live ones look the same.
+    """
+    if frame.shape[:2] != resolution or resolution == MINECLIP_SIZE:
+        frame = _resize(frame, MINECLIP_SIZE)
+    if frame.shape[:2] == resolution:
+        return frame
+    return cv2.resize(frame, resolution[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def draw_cursor(frame: NDArray[np.uint8], x: int, y: int) -> NDArray[np.uint8]:
+    """Draw a white 16x16 arrow with a black edge whose tip is at (x, y), in place; parts outside the frame are cut off.
+
+    Neither recorders nor games draw the pointer of an open menu into their pictures.
+
+    Args:
+        frame: u8 (H, W, 3).
+        x, y: column and row of the tip; moved to the nearest pixel of the frame where they lie outside.
+    """
+    height, width = frame.shape[:2]
+    x, y = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
+    patch = frame[y : y + 16, x : x + 16]
+    ink = _INK[: patch.shape[0], : patch.shape[1]]
+    patch[ink == 1] = 0
+    patch[ink == 2] = 255
+    return frame

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
+from steve1.core.frames import mineclip_frame
 from steve1.core.seeds import generator
 from steve1.data.episodes.captions import Captions, captions_of
 from steve1.data.episodes.episode import Episode, find_episodes
-from steve1.mineclip.frames import prepare_frame
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def load_clips(
             )
         frames = np.empty((len(source), *resolution, 3), np.uint8)
         for i, frame in enumerate(source.mineclip_frames()):
-            frames[i] = prepare_frame(frame, resolution)
+            frames[i] = mineclip_frame(frame, resolution)
         episodes.append(EpisodeClips(path, behaviour, captions, frames))
         on_episode(path)
     behaviours = sorted({episode.behaviour for episode in episodes})

@@ -1,12 +1,14 @@
 """MineCLIP: prompts and clips of game frames in one space of E dimensions.
 
-In: uint8 RGB frames and strings. Out: float32 embeddings (N,E), not normalised; a clip's embedding is the goal that
+Input: uint8 RGB frames and strings. Output: float32 embeddings (N,E), not normalised; a clip's embedding is the goal that
 the policy is conditioned on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -15,15 +17,35 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from steve1.core.errors import UserError
+from steve1.core.frames import mineclip_frame
 from steve1.mineclip.config import MineCLIPConfig
-from steve1.mineclip.frames import prepare_frame
-from steve1.mineclip.stream import EpisodeStream
 from steve1.mineclip.temporal import TemporalEncoder, VideoAdapter
 from steve1.mineclip.tokenizer import tokenize
 from steve1.mineclip.towers import TextTower, VisionTower
 
 MEAN = (0.3331, 0.3245, 0.3051)  # of Minecraft frames, RGB, range 0..1
 STD = (0.2439, 0.2493, 0.2873)
+
+
+@dataclass
+class Goals:
+    """Goal embeddings of successive frames of one episode."""
+
+    rows: NDArray[np.float32]
+    """(k,E); row i describes the 16 frames up to frame i, NaN for an episode's first 15 frames."""
+    past: Tensor
+    """(≤15,E): the image features of the last frames, which the rows after these need."""
+    bad: int | None
+    """The first row that is not finite although it has 16 frames."""
+
+
+def not_finite(where: str) -> UserError:
+    """The error for an embedding that is not finite."""
+    return UserError(
+        "A goal embedding is not finite.",
+        where=where,
+        todo="check the MineCLIP weights; --precision fp32 computes in float32",
+    )
 
 
 class MineCLIP(nn.Module):
@@ -100,7 +122,7 @@ class MineCLIP(nn.Module):
     def encode_video(self, frames: Tensor | NDArray[np.uint8]) -> Tensor:
         """Clips, uint8 (N,T,H,W,3) RGB with T ≤ 32 (16 as published) → float32 (N,E).
 
-        Frames of another size than the tower's are resized as `prepare_frame` does.
+        Frames of another size than the tower's are resized as `mineclip_frame` does.
         """
         array = frames.cpu().numpy() if isinstance(frames, Tensor) else frames
         if array.ndim != 5 or array.shape[-1] != 3 or array.dtype != np.uint8:
@@ -119,33 +141,53 @@ class MineCLIP(nn.Module):
     @torch.no_grad()
     def frame_features(self, frames: Iterable[NDArray[np.uint8]]) -> Tensor:
         """Frames, each uint8 (H,W,3) of any size → image features float32 (N,E), in one pass of the tower."""
-        ready = np.stack([prepare_frame(frame, self.config.resolution) for frame in frames])
-        return self.image_features(torch.from_numpy(ready))
+        return self.image_features(torch.from_numpy(self.resized(frames)))
+
+    def resized(self, frames: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Frames, each uint8 (H,W,3) of any size → uint8 (N,h,w,3) at the tower's resolution."""
+        return np.stack([mineclip_frame(frame, self.config.resolution) for frame in frames])
+
+    @torch.no_grad()
+    def embed_successive(self, frames: Sequence[NDArray[np.uint8]], past: Sequence[Tensor]) -> list[Goals]:
+        """Goals of successive frames of several episodes, in one pass of the vision tower and one of the temporal encoder.
+
+        Args:
+            frames: for each episode its next frames, uint8 (k,h,w,3) at the tower's resolution, k ≥ 1.
+            past: for each episode the features of its last frames, as `Goals.past` gives them; (0,E) at its beginning.
+        """
+        size = self.config.clip_frames
+        stacked = torch.from_numpy(frames[0] if len(frames) == 1 else np.concatenate(frames))
+        if self.device.type == "cuda":
+            stacked = stacked.pin_memory().to(self.device, non_blocking=True)
+        new = self.image_features(stacked).split([len(each) for each in frames])
+        known = [torch.cat([before.to(self.device), features]) for before, features in zip(past, new)]
+        # The 16 features that end with each frame: none for an episode's first 15 frames.
+        windows = [
+            features.unfold(0, size, 1).transpose(1, 2)
+            if len(features) >= size
+            else features.new_zeros(0, size, self.embed_dim)
+            for features in known
+        ]
+        ready = torch.cat(windows)
+        clips = self.video_embedding(ready) if len(ready) else ready[:, 0]
+        found = []
+        for each, features, video in zip(frames, known, clips.cpu().split([len(window) for window in windows])):
+            rows = np.full((len(each), self.embed_dim), np.nan, np.float32)
+            first = len(rows) - len(video)
+            rows[first:] = video.numpy()
+            bad = np.flatnonzero(~np.isfinite(rows[first:]).all(axis=1))
+            past_features = features[-(size - 1) :].clone() if size > 1 else features[:0]
+            found.append(Goals(rows, past_features, first + int(bad[0]) if len(bad) else None))
+        return found
 
     def stream(self) -> EpisodeStream:
         """A live episode: `.push(frame)` returns the embedding (E,) of the last 16 frames, or None before them."""
         return EpisodeStream(self)
 
-    def embed_stream(self, frames: Iterable[NDArray[np.uint8]], batch: int = 32) -> Iterator[NDArray[np.float32]]:
-        """Goal embeddings of an episode piece by piece: float32 (k,E), k ≤ batch, NaN for frames 0..14.
-
-        Each frame passes the vision tower once, and only `batch` frames and 15 features are held.
-
-        Raises:
-            UserError: an embedding is not finite; the frame is named.
-        """
-        stream = self.stream()
-        waiting: list[NDArray[np.uint8]] = []
-        for frame in frames:
-            waiting.append(frame)
-            if len(waiting) == batch:
-                yield stream.push_many(waiting)
-                waiting = []
-        if waiting:
-            yield stream.push_many(waiting)
-
     def embed_episode(self, frames: Iterable[NDArray[np.uint8]], batch: int = 32) -> NDArray[np.float32]:
         """Goal embeddings of an episode: float32 (N,E); row i describes frames i-15..i, rows 0..14 are NaN.
+
+        Each frame passes the vision tower once, and only `batch` frames and 15 features are held.
 
         Args:
             frames: uint8 (H,W,3) RGB, any size, in order.
@@ -154,11 +196,48 @@ class MineCLIP(nn.Module):
         Raises:
             UserError: an embedding is not finite; the frame is named.
         """
-        pieces = list(self.embed_stream(frames, batch))
-        return np.concatenate(pieces) if pieces else np.zeros((0, self.embed_dim), np.float32)
+        stream, source, rows = self.stream(), iter(frames), [np.zeros((0, self.embed_dim), np.float32)]
+        while some := list(islice(source, batch)):
+            rows.append(stream.push_many(some))
+        return np.concatenate(rows)
 
     @torch.no_grad()
     def scores(self, video: Tensor, text: Tensor) -> Tensor:
         """The reward head: video (N,E), text (M,E) → scaled cosine similarities (N,M) of the adapted video."""
         adapted = F.normalize(self.adapter(video), dim=-1)
         return self.logit_scale.exp() * adapted @ F.normalize(text, dim=-1).t()
+
+
+class EpisodeStream:
+    """An episode as it is played: frames in, the embedding of the last 16 frames out. Memory: the features of 15 frames."""
+
+    def __init__(self, model: MineCLIP) -> None:
+        self._model = model
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new episode."""
+        self.frames_seen = 0
+        self._past = torch.zeros(0, self._model.embed_dim, device=self._model.device)
+
+    def push(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """One frame, uint8 (H,W,3) → the embedding (E,) of the last 16 frames; None for the first 15.
+
+        Raises:
+            UserError: the embedding is not finite; the frame is named.
+        """
+        row = self.push_many([frame])[0]
+        return None if self.frames_seen < self._model.config.clip_frames else row
+
+    def push_many(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Frames in order → float32 (len(frames),E), NaN for frames 0..14 of the episode.
+
+        Raises:
+            UserError: an embedding is not finite; the frame is named.
+        """
+        (goals,) = self._model.embed_successive([self._model.resized(frames)], [self._past])
+        if goals.bad is not None:
+            raise not_finite(f"frame {self.frames_seen + goals.bad}")
+        self._past = goals.past
+        self.frames_seen += len(frames)
+        return goals.rows

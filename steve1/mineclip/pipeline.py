@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import queue
-import threading
 import time
 import zipfile
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
+from steve1.core.frames import mineclip_frame
 from steve1.data.episodes.episode import Episode
-from steve1.mineclip.frames import prepare_frame
-from steve1.mineclip.model import MineCLIP
+from steve1.mineclip.model import MineCLIP, not_finite
 
 #: of a dataset; holds what is known of episodes that are not whole yet
 PARTS = ".embedding"
@@ -184,38 +183,18 @@ def _saved_when_cut(parts: Sequence[Part]) -> Iterator[None]:
         raise
 
 
-@torch.no_grad()
 def _embed_pieces(pieces: list[Piece], parts: list[Part], model: MineCLIP) -> dict[int, UserError]:
-    """One pass of the tower and one of the temporal encoder over pieces of several episodes; faults by episode."""
+    """One pass over pieces of several episodes; faults by episode."""
     if not pieces:
         return {}
-    size = model.config.clip_frames
-    stacked = torch.from_numpy(np.concatenate([piece.frames for piece in pieces]))
-    if model.device.type == "cuda":
-        stacked = stacked.pin_memory().to(model.device, non_blocking=True)
-    features = list(model.image_features(stacked).split([len(piece.frames) for piece in pieces]))
-    windows: list[Tensor] = []
-    for number, piece in enumerate(pieces):
-        past = torch.from_numpy(parts[piece.number].past).to(model.device)
-        features[number] = torch.cat([past, features[number]])
-        # The 16 features that end with each frame; none for an episode's first 15.
-        ready = len(features[number]) >= size
-        windows.append(features[number].unfold(0, size, 1).transpose(1, 2) if ready else features[number][:0].view(0, size, model.embed_dim))  # fmt: skip
-    clips = model.video_embedding(torch.cat(windows)) if any(map(len, windows)) else features[0][:0]
     faults: dict[int, UserError] = {}
-    per_piece = clips.cpu().split([len(window) for window in windows])
-    for piece, known, rows in zip(pieces, features, (part.numpy() for part in per_piece)):
-        found = np.full((len(piece.frames), model.embed_dim), np.nan, np.float32)
-        found[len(found) - len(rows) :] = rows
-        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        if len(bad):
-            faults[piece.number] = UserError(
-                "a goal embedding is not finite",
-                where=f"{parts[piece.number].episode.path}, frame {piece.first + len(found) - len(rows) + int(bad[0])}",
-                todo="check the MineCLIP weights; --precision fp32 computes in float32",
-            )
-            continue
-        parts[piece.number].add(found, known[-(size - 1) :].cpu().numpy())
+    past = [torch.from_numpy(parts[piece.number].past) for piece in pieces]
+    for piece, goals in zip(pieces, model.embed_successive([piece.frames for piece in pieces], past)):
+        part = parts[piece.number]
+        if goals.bad is not None:
+            faults[piece.number] = not_finite(f"{part.episode.path}, frame {piece.first + goals.bad}")
+        else:
+            part.add(goals.rows, goals.past.cpu().numpy())
     return faults
 
 
@@ -250,7 +229,7 @@ def _read(
     found = np.empty((count, *resolution, 3), np.uint8)
     try:
         for row in range(count):
-            found[row] = prepare_frame(next(frames), resolution)
+            found[row] = mineclip_frame(next(frames), resolution)
     except UserError as fault:
         return found[:0], fault
     except OSError as fault:
@@ -273,54 +252,14 @@ def _surplus(frames: Iterator[NDArray[np.uint8]]) -> UserError | None:
     return UserError("There are more frames for MineCLIP than the episode has.")
 
 
-@dataclass
-class _Mail:
-    item: Any = None
-    fault: BaseException | None = None
-    end: bool = False
-
-
-@dataclass
-class _Reader:
-    """The reading thread's side of `ahead`."""
-
-    source: Iterable[Any]
-    depth: int
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self.box: queue.Queue[_Mail] = queue.Queue(self.depth)
-        self.thread = threading.Thread(target=self._run, name="frames", daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        try:
-            for item in self.source:
-                if not self._put(_Mail(item)):
-                    return
-            self._put(_Mail(end=True))
-        except BaseException as fault:
-            self._put(_Mail(fault=fault))
-
-    def _put(self, mail: _Mail) -> bool:
-        while not self.stop.is_set():
-            with contextlib.suppress(queue.Full):
-                self.box.put(mail, timeout=0.1)
-                return True
-        return False
-
-
 def ahead(source: Iterable[T], depth: int) -> Generator[T, None, None]:
-    """The same items, made by a thread that stays at most `depth` of them ahead; its exceptions come through."""
-    reader = _Reader(source, depth)
+    """The same items, made by a thread; at most `depth` of them wait, and one is in hand. Its exceptions come through."""
+    items, end = iter(source), object()
+    reader = ThreadPoolExecutor(1, thread_name_prefix="frames")
     try:
-        while True:
-            mail = reader.box.get()
-            if mail.fault is not None:
-                raise mail.fault
-            if mail.end:
-                return
-            yield mail.item
+        coming = deque(reader.submit(next, items, end) for _ in range(depth + 1))
+        while (item := coming.popleft().result()) is not end:
+            coming.append(reader.submit(next, items, end))
+            yield item  # type: ignore[misc]
     finally:
-        reader.stop.set()
-        reader.thread.join()
+        reader.shutdown(cancel_futures=True)

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 import steve1
 from steve1.actions import CAMERA_ROUNDINGS, EnvAction
-from steve1.core.cursor import draw_cursor
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
+from steve1.core.frames import draw_cursor
 from steve1.core.paths import display
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.native import EpisodeWriter

@@ -12,7 +12,7 @@ from typing import Any
 
 from steve1.actions import ENV_BUTTONS
 from steve1.core.errors import UserError
-from steve1.envs.cursor import draw_cursor
+from steve1.core.frames import draw_cursor
 from steve1.envs.errors import GameDied
 from steve1.envs.interface import Action, Env, Info, Observation, action_space, check_action
 from steve1.envs.worker.backend import Backend, Limits

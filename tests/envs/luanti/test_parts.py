@@ -13,8 +13,8 @@ import pytest
 
 from steve1 import actions
 from steve1.core.errors import UserError
+from steve1.core.frames import draw_cursor
 from steve1.envs import BIOMES, make_env, missing_mods, start_states
-from steve1.envs.cursor import draw_cursor
 from steve1.envs.interface import action_space, check_action
 from steve1.envs.luanti import mods, shim
 from steve1.envs.luanti.env import scene_places
