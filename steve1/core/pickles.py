@@ -1,7 +1,7 @@
-"""The one reader for pickles that other programs wrote.
+"""The readers for pickles and weights files that other programs wrote; nothing in them is executed.
 
-In: bytes of unknown origin (published `.model` files, STEVE-1's `embeds_attn.pkl`, `actions.pkl`).
-Out: plain containers, numbers, strings and numpy arrays; anything else is refused before it could run.
+Input: files of unknown origin (published `.model` files, STEVE-1's `embeds_attn.pkl` and `actions.pkl`, torch files, safetensors).
+Output: plain containers, numbers, strings, numpy arrays and tensors; anything else is refused.
 
 Numpy's own constructors are not called either: a pickle can hand them forged dtypes (object pointers in raw bytes). Arrays are
 rebuilt here from their bytes and a dtype text that must name plain numbers or fixed-length strings.
@@ -13,13 +13,17 @@ import io
 import os
 import pickle
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _REFUSED = "This pickle was refused: only plain containers, numbers, strings and numpy arrays are read."
 _PLAIN_KINDS = "biufcSU"
@@ -192,6 +196,7 @@ def load_restricted(source: str | os.PathLike[str] | bytes, *, max_bytes: int = 
 
 
 def _read(path: Path, max_bytes: int) -> bytes:
+    refuse_placeholder(path)
     size = path.stat().st_size
     if size > max_bytes:
         raise UserError(
@@ -201,3 +206,98 @@ def _read(path: Path, max_bytes: int) -> bytes:
             got=f"{size:,}",
         )
     return path.read_bytes()
+
+
+def refuse_placeholder(path: Path) -> None:
+    """Refuse what often lies in a large file's place: a Git LFS pointer, or a web page.
+
+    Raises:
+        UserError: says which of them it is, and how to get the file itself.
+    """
+    with open(path, "rb") as file:
+        head = file.read(256).lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        raise UserError("This is a Git LFS pointer, not the file itself.", where=path, todo="git lfs pull")
+    if head.startswith((b"<!doctype html", b"<html")):
+        raise UserError(
+            "A web page was saved in place of this file (a login or a quota, usually).",
+            where=path,
+            todo="remove it and download the file again: bash 0_download_weights.sh",
+        )
+
+
+def read_tensors(path: Path, what: str, todo: str = "") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by key, and the metadata, of a `.safetensors` or a torch file (a state dict, also inside "state_dict" or "model").
+
+    Args:
+        path: the file.
+        what: names its kind in messages ("MineCLIP weights").
+        todo: what to do where it is missing.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds other objects than tensors.
+    """
+    import torch  # takes seconds, which conversion and `--help` need not wait for
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise UserError(f"The file of {what} does not exist.", where=path, todo=todo)
+    refuse_placeholder(path)
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:  # torch, zipfile and pickle each raise their own kinds for a damaged or hostile file
+        raise UserError(
+            f"The file of {what} cannot be read.",
+            where=path,
+            expected="a torch state dict of tensors only, or safetensors",
+            got=(str(fault).strip().splitlines() or [type(fault).__name__])[0],
+            todo="download the file again; if it holds anything but tensors, do not trust it",
+        ) from None
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise UserError(
+            f"The file of {what} holds no state dict.",
+            where=path,
+            expected="tensors by name",
+            got=type(content).__name__,
+        )
+    return content, {}
+
+
+def check_tensors(
+    wanted: Mapping[str, Tensor],
+    found: Mapping[str, Tensor],
+    what: str,
+    where: object,
+    faults: list[str],
+    todo: str = "",
+) -> None:
+    """Refuse tensors that do not match a network's key by key and shape by shape.
+
+    Args:
+        faults: what is wrong with the file besides.
+
+    Raises:
+        UserError: one report of everything that is missing, unknown or of another shape.
+    """
+    faults = faults + [f"{name} is missing" for name in wanted if name not in found]
+    faults += [f"{name} is unknown" for name in found if name not in wanted]
+    faults += [
+        f"{name} has shape {tuple(found[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in wanted.items()
+        if name in found and found[name].shape != value.shape
+    ]
+    if faults:
+        shown = "\n  ".join(faults[:8]) + (f"\n  … and {len(faults) - 8} more" if len(faults) > 8 else "")
+        raise UserError(
+            f"These are not the {what} that were expected.",
+            where=where,
+            expected=f"{len(wanted)} tensors",
+            got=f"{len(found)} tensors; {len(faults)} faults:\n  {shown}",
+            todo=todo,
+        )

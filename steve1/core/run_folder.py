@@ -1,13 +1,14 @@
 """The folder of one training run: settings, resumable state, curves.
 
-In: the settings and, now and then, the state and measured scalars. Out: `settings.json`, `state.pt`, `curves.json` and
+Input: the settings and, at checkpoints, the state and scalars. Output: `settings.json`, `state.pt`, `curves.json` and
 TensorBoard files, each written whole. A run with other settings in the same folder is refused.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -15,7 +16,15 @@ from torch.utils.tensorboard import SummaryWriter
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_path, read_json, write_json
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 SETTINGS, STATE, CURVES = "settings.json", "state.pt", "curves.json"
+
+
+def settings_dict(kind: type[DataclassInstance], settings: DataclassInstance) -> dict[str, Any]:
+    """The fields of the dataclass `kind`, without those that a subclass, such as a command's arguments, adds."""
+    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(kind)}
 
 
 class RunFolder:

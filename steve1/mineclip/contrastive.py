@@ -1,11 +1,10 @@
 """Contrastive training of a MineCLIP: clips and captions of the same behaviour together, of different ones apart.
 
-In: a `ClipStore` and settings. Out: a trained MineCLIP (`.safetensors`), and a run folder with curves and resumable state.
+Input: a `ClipStore` and settings. Output: a trained MineCLIP (`.safetensors`), and a run folder with curves and resumable state.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from steve1.core.errors import UserError
-from steve1.core.run_folder import RunFolder
+from steve1.core.run_folder import RunFolder, settings_dict
 from steve1.core.seeds import generator, integer
 from steve1.mineclip.clips import ClipBatch, ClipStore
 from steve1.mineclip.config import from_dict
@@ -53,25 +52,26 @@ class ContrastiveSettings:
     """Sizes, as `MineCLIPConfig` names them."""
     steps: int = 600
     batch_size: int = 28
-    """Clips per step; behaviours are balanced within it."""
+    """Clips in a step; behaviours are balanced within it."""
     frames_per_clip: int = 6
     """Frames encoded of each clip's 16, drawn anew every time, to spare the vision tower."""
     full_share: float = 0.1
-    """Share of the steps, at the end, that see all 16 frames with a smaller batch."""
+    """Share of the steps, at the end, that see all 16 frames, with a smaller batch."""
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup_steps: int = 50
     val_fraction: float = 0.15
-    """Share of each behaviour's episodes held out."""
+    """Share of each behaviour's episodes held out for measuring."""
     eval_every: int = 100
     """Steps between evaluations on held-out episodes, each of which also saves weights and state."""
     seed: int = 0
     bf16: bool = True
+    """Matrix products in bfloat16."""
 
     def check(self) -> None:
         """Raise one UserError with every fault."""
         from_dict(self.model, "the model's sizes")
-        counts = ("steps", "batch_size", "frames_per_clip", "eval_every")
+        counts = ("steps", "batch_size", "frames_per_clip", "warmup_steps", "eval_every")
         faults = [f"{name} must be at least 1, got {getattr(self, name)}" for name in counts if getattr(self, name) < 1]
         if not 0 < self.val_fraction < 1 or not 0 <= self.full_share <= 1:
             faults.append("val_fraction and full_share must be shares between 0 and 1")
@@ -183,7 +183,11 @@ def train_mineclip(
     model = MineCLIP(from_dict(settings.model)).to(device).train()
     model.autocast = settings.bf16
     optimizer = _optimizer(model, settings)
-    described = {**dataclasses.asdict(settings), "episodes": len(clips.episodes), "behaviours": clips.behaviours}
+    described = {
+        **settings_dict(ContrastiveSettings, settings),
+        "episodes": len(clips.episodes),
+        "behaviours": clips.behaviours,
+    }
     folder = RunFolder(run, described, overwrite)
     step, figures = 0, {}
     if (saved := folder.load()) is not None:

@@ -1,7 +1,7 @@
 """Goal embeddings for a whole dataset folder, resumable.
 
-In: episode folders. Out: `embeds_attn.npy` in each, and in its metadata which weights made it. An episode that has both
-is whole and is skipped; one that cannot be read is named and left alone.
+Input: episode folders. Output: `embeds_attn.npy` in each, and in its metadata which weights made it. An episode that has both
+is complete and is skipped; one that cannot be read is named and left alone.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
-from steve1.core.files import read_json, write_json
-from steve1.core.paths import display
+from steve1.core.files import existing_file, read_json, sha256_file, write_json
+from steve1.core.paths import display, resolve
 from steve1.data.episodes.episode import Episode, find_episodes, write_goals
 from steve1.data.recordings.shards import cluster_gpus, ray_results
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.pipeline import PARTS, embed_episodes
-from steve1.mineclip.weights import load_mineclip, weights_hash
+from steve1.mineclip.weights import load_mineclip
 
 PROVENANCE = "mineclip"  # the key of an episode's metadata that says which weights made its goals
 #: episodes of one Ray task: enough to make up for loading the weights, few enough to spread
@@ -33,24 +33,30 @@ _GROUP = 8
 
 @dataclass(frozen=True)
 class EmbedSettings:
-    """How a dataset is embedded; travels to other machines.
+    """How a dataset is embedded; travels to other machines."""
 
-    Attributes:
-        weights, config: as `load_mineclip` takes them.
-        device: auto, cpu, cuda, cuda:1, mps.
-        precision: of the matrix products: fp32, bf16, or auto (bf16 on CUDA).
-        batch: frames in the vision tower at a time; memory follows it, not an episode's length.
-        half: store float16 instead of float32.
-        overwrite: embed again what is embedded.
-    """
-
-    weights: Path
-    config: str | Path = "attn"
-    device: str = "auto"
-    precision: str = "auto"
+    weights: str = "data/weights/mineclip/attn.pth"
+    """MineCLIP weights: attn.pth, or a .safetensors of this project (mini family: data/mini/mini_mineclip.safetensors)."""
+    config: str = "attn"
+    """Sizes: "attn" (published) or a JSON file; a .safetensors of this project has them inside."""
     batch: int = 32
+    """Frames encoded at a time, of as many episodes as it takes; memory follows it. 256 suits a large GPU."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of matrix products. bf16 is faster, and embeddings differ by about 1 %; auto takes it on CUDA only."""
     half: bool = False
+    """Store float16 instead of float32."""
     overwrite: bool = False
+    """Embed again where embeddings are there already."""
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise UserError("--batch must be at least 1", got=self.batch)
+
+    def weights_file(self) -> Path:
+        """Where the weights are; UserError where they are missing."""
+        return existing_file(self.weights, "The MineCLIP weights", "bash 0_download_weights.sh mineclip, or --weights")
 
 
 @dataclass
@@ -137,11 +143,11 @@ def _state(episode: Episode, weights_hash: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _loaded(weights: Path, config: str | Path, device: str, precision: str, _changed: int) -> tuple[MineCLIP, str]:
+def _loaded(weights: Path, config: str, device: str, precision: str, _changed: int) -> tuple[MineCLIP, str]:
     """The model on its device, and the hash of its weights; kept for the next group of episodes."""
-    model = load_mineclip(weights, config, device=choose_device(device))
+    model = load_mineclip(weights, config if config == "attn" else resolve(config), device=choose_device(device))
     model.autocast = precision == "bf16" or (precision == "auto" and model.device.type == "cuda")
-    return model, weights_hash(weights)
+    return model, sha256_file(weights)
 
 
 def embed_group(
@@ -156,19 +162,20 @@ def embed_group(
     Args:
         dataset: the folder.
         names: of its episodes.
-        settings: see there.
+        settings: how.
         on_start: called with what there is to do, before it begins.
         on_frames: called with the episode and the number of frames just embedded.
 
     Returns:
         What was done; a failing episode is in `failed` and does not stop the others.
     """
-    changed = settings.weights.stat().st_mtime_ns if settings.weights.is_file() else 0
-    model, digest = _loaded(settings.weights, settings.config, settings.device, settings.precision, changed)
+    weights = settings.weights_file()
+    changed = weights.stat().st_mtime_ns
+    model, digest = _loaded(weights, settings.config, settings.device, settings.precision, changed)
     todo = plan(dataset, digest, settings.overwrite, set(names))
     on_start(todo, model)
     provenance = {
-        "weights": display(settings.weights), "sha256": digest, "embed_dim": model.embed_dim, "bf16": model.autocast,
+        "weights": display(weights), "sha256": digest, "embed_dim": model.embed_dim, "bf16": model.autocast,
     }  # fmt: skip
     report = EmbedReport(skipped=list(todo.skipped), failed=dict(todo.failed))
     report.enlarged = [episode.path for episode in todo.work if not episode.keeps_mineclip_frames]
@@ -186,7 +193,9 @@ def embed_group(
 
 def embed_on_ray(dataset: Path, names: Sequence[str], settings: EmbedSettings) -> Iterator[EmbedReport]:
     """The same as tasks of a Ray cluster, a few episodes each; reports as they come."""
-    plan(dataset, weights_hash(settings.weights), settings.overwrite, set(names))  # refuses what all tasks would refuse
+    plan(
+        dataset, sha256_file(settings.weights_file()), settings.overwrite, set(names)
+    )  # refuses what all tasks would refuse
     groups = [list(names[start : start + _GROUP]) for start in range(0, len(names), _GROUP)]
     calls = [(dataset.absolute(), group, settings) for group in groups]
     on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and cluster_gpus() > 0)

@@ -1,24 +1,21 @@
-"""MineCLIP's weight files: the published `attn.pth` and our own `.safetensors` with the sizes inside.
+"""MineCLIP's weights files: the published `attn.pth`, and `.safetensors` with the sizes inside.
 
-In: a path. Out: a `MineCLIP` in evaluation mode, or a file. Reading is strict: every parameter must be there once,
-the published aliases must agree, nothing may be left over, and nothing in a file is executed.
+Reading is strict: every parameter must be there once, the published aliases must agree, and nothing may be left over.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from steve1.core.errors import UserError
-from steve1.core.files import atomic_file, sha256_file
+from steve1.core.files import atomic_file
+from steve1.core.pickles import check_tensors, read_tensors
 from steve1.mineclip.config import MineCLIPConfig, from_dict, read_config
 from steve1.mineclip.model import MineCLIP
 
@@ -73,9 +70,9 @@ def load_mineclip(
     """Read MineCLIP weights, strictly.
 
     Args:
-        weights: the published `attn.pth`, another torch file of such keys, or one of our `.safetensors`.
-        config: "attn" for the published sizes, a dict or a JSON file for others. A `.safetensors` of ours brings
-            its sizes along, so that nothing needs to be said.
+        weights: the published `attn.pth`, another torch file of such keys, or a `.safetensors` of ours.
+        config: "attn" for the published sizes, a dict or a JSON file for others. A `.safetensors` of ours has its
+            sizes inside.
         device: where to put the model.
 
     Returns:
@@ -85,51 +82,16 @@ def load_mineclip(
         UserError: the file is missing, not of this kind, holds other objects than tensors, or does not fit.
     """
     path = Path(weights)
-    if not path.is_file():
-        raise UserError(
-            "MineCLIP weights not found",
-            where=str(path),
-            todo="bash 0_download_weights.sh, or name another file with --weights (the mini family: "
-            "data/mini/mini_mineclip.safetensors)",
-        )
-    if path.suffix == ".safetensors":
-        tensors, stored = _read_safetensors(path)
-        if stored is not None and str(config) == "attn":
-            config = stored
-    else:
-        tensors = _read_torch(path)
+    tensors, metadata = read_tensors(
+        path,
+        "MineCLIP weights",
+        "bash 0_download_weights.sh, or name another file with --weights (mini family: data/mini/mini_mineclip.safetensors)",
+    )
+    if "config" in metadata and str(config) == "attn":
+        config = from_dict(json.loads(metadata["config"]), where=f"{path}, metadata")
     model = MineCLIP(read_config(config))
     fill(model, tensors, where=str(path))
     return model.to(device).eval().requires_grad_(False)
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], MineCLIPConfig | None]:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise UserError("these MineCLIP weights cannot be read", where=str(path), got=str(error)) from error
-    if "config" not in metadata:
-        return tensors, None
-    return tensors, from_dict(json.loads(metadata["config"]), where=f"{path}, metadata")
-
-
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(
-            "these MineCLIP weights cannot be read",
-            where=str(path),
-            expected="a torch file of tensors only",
-            got=(str(error).splitlines() or [type(error).__name__])[0],
-        ) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError("these MineCLIP weights hold no state_dict", where=str(path), got=type(content).__name__)
-    return content
 
 
 def fill(model: MineCLIP, tensors: dict[str, Tensor], where: str = "") -> None:
@@ -148,22 +110,8 @@ def fill(model: MineCLIP, tensors: dict[str, Tensor], where: str = "") -> None:
             faults.append(f"{key} differs from another name of the same tensor")
         merged[name] = tensor
     wanted = {published_name(name): parameter for name, parameter in model.named_parameters()}
-    faults += [f"{name} is missing" for name in wanted if name not in merged]
-    faults += [f"{name} is unknown" for name in merged if name not in wanted]
-    faults += [
-        f"{name} has shape {tuple(merged[name].shape)}, expected {tuple(parameter.shape)}"
-        for name, parameter in wanted.items()
-        if name in merged and merged[name].shape != parameter.shape
-    ]
-    if faults:
-        shown = "\n  ".join(faults[:8]) + (f"\n  … and {len(faults) - 8} more" if len(faults) > 8 else "")
-        raise UserError(
-            "these weights do not fit the MineCLIP configuration",
-            where=where,
-            expected=f"{len(wanted)} tensors",
-            got=f"{len(merged)} tensors; {len(faults)} faults:\n  {shown}",
-            todo="name the configuration that belongs to these weights with --config",
-        )
+    todo = "name the configuration that belongs to these weights with --config"
+    check_tensors(wanted, merged, "MineCLIP weights", where, faults, todo)
     with torch.no_grad():
         for name, parameter in wanted.items():
             parameter.copy_(merged[name])
@@ -187,8 +135,3 @@ def save_mineclip(
     metadata = {"format": FORMAT, "config": json.dumps(model.config.to_dict()), **(notes or {})}
     with atomic_file(path) as file:
         file.write(save(tensors, metadata))
-
-
-def weights_hash(path: str | Path) -> str:
-    """sha256 of a weights file, as the episodes' metadata names it."""
-    return sha256_file(path)

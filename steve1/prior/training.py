@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from steve1.core.errors import UserError
-from steve1.core.run_folder import RunFolder
+from steve1.core.run_folder import RunFolder, settings_dict
 from steve1.core.seeds import generator, integer
 from steve1.prior.cvae import Prior, PriorConfig, losses
 from steve1.prior.pairs import Pairs, split, tensors
@@ -28,7 +28,7 @@ class PriorSettings:
     """What shapes a training run."""
 
     beta: float = 0.1
-    """Weight of the KL against the reconstruction error in units of the data's variance."""
+    """Weight of the KL (nats per channel) against the reconstruction error (share of the variance, per channel)."""
     hidden_dim: int = 512
     latent_dim: int = 512
     learning_rate: float = 5e-4
@@ -38,7 +38,7 @@ class PriorSettings:
     patience: int = 30
     """Epochs without a better validation loss before it stops."""
     val_fraction: float = 0.1
-    """Share of the groups (episodes) set aside for validation."""
+    """Share of episodes (of pairs, where they name none) for validation."""
     seed: int = 0
 
     def check(self) -> None:
@@ -114,9 +114,8 @@ def train_prior(
     torch.manual_seed(integer(settings.seed, "prior weights"))
     prior = Prior(PriorConfig(pairs.text.shape[1], settings.hidden_dim, settings.latent_dim)).to(device)
     optimizer = torch.optim.AdamW(prior.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
-    folder = RunFolder(
-        run, {**dataclasses.asdict(settings), "pairs": len(pairs), "embed_dim": prior.embed_dim}, overwrite
-    )
+    described = {**settings_dict(PriorSettings, settings), "pairs": len(pairs), "embed_dim": prior.embed_dim}
+    folder = RunFolder(run, described, overwrite)
     state = _Progress()
     if (saved := folder.load()) is not None:
         prior.load_state_dict(saved["prior"])

@@ -1,23 +1,22 @@
-"""The prior's weight files: the published `steve1_prior.pt` and our own `.safetensors`.
+"""The prior's weights files: the published `steve1_prior.pt` and our `.safetensors`.
 
-In: a path. Out: a `Prior` in evaluation mode, or a file. The sizes are read off the tensors; reading is strict.
+Reading is strict; the sizes are read off the tensors.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
+from steve1.core.pickles import check_tensors, read_tensors
 from steve1.prior.cvae import Prior, PriorConfig
 
 FORMAT = "steve1-prior-1"
@@ -36,48 +35,14 @@ def load_prior(weights: str | Path, *, device: str | torch.device = "cpu") -> Pr
         UserError: the file is missing, holds other objects than tensors, or its tensors are not a prior's.
     """
     path = Path(weights)
-    if not path.is_file():
-        raise UserError(
-            "prior weights not found",
-            where=str(path),
-            todo="bash 0_download_weights.sh, or train one: bash 4_train_prior.sh (the mini family's is "
-            "data/mini/mini_prior.safetensors)",
-        )
-    tensors = {re.sub(r"^(module\.)?(model\.)?", "", key): value for key, value in _read(path).items()}
+    todo = "bash 0_download_weights.sh, or train one: bash 4_train_prior.sh (mini family: data/mini/mini_prior.safetensors)"
+    content, _ = read_tensors(path, "prior weights", todo)
+    tensors = {re.sub(r"^(module\.)?(model\.)?", "", key): value for key, value in content.items()}
     prior = Prior(_sizes(tensors, path))
-    wanted = prior.state_dict()
-    faults = [f"{key} is missing" for key in wanted if key not in tensors]
-    faults += [f"{key} is unknown" for key in tensors if key not in wanted]
-    faults += [
-        f"{key} has shape {tuple(tensors[key].shape)}, expected {tuple(value.shape)}"
-        for key, value in wanted.items()
-        if key in tensors and tensors[key].shape != value.shape
-    ]
-    if faults:
-        raise UserError("these are not a prior's weights", where=str(path), got="; ".join(faults[:6]))
+    check_tensors(prior.state_dict(), tensors, "prior weights", path, [])
     prior.load_state_dict({key: value.float() for key, value in tensors.items()})
     prior.source = path
     return prior.to(device).eval().requires_grad_(False)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise UserError(
-            "these prior weights cannot be read",
-            where=str(path),
-            expected="a file of tensors only",
-            got=(str(error).splitlines() or [type(error).__name__])[0],
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError("these prior weights hold no state_dict", where=str(path), got=type(content).__name__)
-    return content
 
 
 def _sizes(tensors: dict[str, Tensor], path: Path) -> PriorConfig:
@@ -85,7 +50,7 @@ def _sizes(tensors: dict[str, Tensor], path: Path) -> PriorConfig:
     ends = [tensors.get(f"{part}.6.weight") for part in ("encoder", "decoder")]
     if any(end is None or end.ndim != 2 for end in ends):
         raise UserError(
-            "these are not a prior's weights",
+            "These are not a prior's weights.",
             where=str(path),
             expected="encoder.6.weight and decoder.6.weight, among others",
             got=", ".join(sorted(tensors)[:6]) or "nothing",

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.core.pickles import load_restricted
+from steve1.core.pickles import load_restricted, read_tensors
 
 GOOD: list[Any] = [
     None,
@@ -121,3 +121,20 @@ def test_a_file_is_named(tmp_path: Path) -> None:
         load_restricted(tmp_path / "none.pkl")
     with pytest.raises(UserError, match="larger"):
         load_restricted(path, max_bytes=3)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "Git LFS pointer"),
+        (b"\n<!DOCTYPE html><html>quota</html>", "web page"),
+    ],
+)
+def test_what_lies_in_a_large_files_place_is_named(tmp_path: Path, content: bytes, fault: str) -> None:
+    for name in ("a.model", "a.pth", "a.safetensors"):
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=fault):
+        load_restricted(tmp_path / "a.model")
+    for name in ("a.pth", "a.safetensors"):
+        with pytest.raises(UserError, match=fault):
+            read_tensors(tmp_path / name, "weights")

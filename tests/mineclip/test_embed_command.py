@@ -148,7 +148,7 @@ def test_a_broken_episode_is_named_and_the_others_are_made(
 
 
 def test_faults_before_anything_starts(dataset: Path, weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not found"):
+    with pytest.raises(UserError, match="were not found"):
         main(args(dataset, tmp_path / "none.pth"))
     with pytest.raises(UserError, match="does not exist"):
         main(args(tmp_path / "nowhere", weights))

@@ -55,7 +55,7 @@ def test_what_does_not_fit_is_reported_in_one_message(small: MineCLIP) -> None:
 def test_contradicting_aliases_are_refused(small: MineCLIP) -> None:
     tensors = tensors_of(small)
     tensors["image_encoder.cls_token"] = tensors["clip_model.vision_model.cls_token"] + 1
-    with pytest.raises(UserError, match="do not fit"):
+    with pytest.raises(UserError, match="not the MineCLIP weights"):
         fill(small, tensors)
 
 

@@ -88,7 +88,7 @@ def test_round_trip(golden_prior: Prior, tmp_path: Path, suffix: str, half: bool
 def test_faults_are_named(golden_prior: Prior, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="do not fit the prior"):
         golden_prior.goal(torch.zeros(1, 512))
-    with pytest.raises(UserError, match="not found"):
+    with pytest.raises(UserError, match="does not exist"):
         load_prior(tmp_path / "none.pt")
     tensors = dict(golden_prior.state_dict())
     del tensors["encoder.0.weight"]

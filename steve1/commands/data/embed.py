@@ -1,6 +1,6 @@
 """Goal embeddings for a dataset folder: `python tools/generate_mineclip_embeds.py --dataset_dir data/dataset_x/`.
 
-In: episodes and MineCLIP weights. Out: `embeds_attn.npy` in every episode. The same command again goes on where it was.
+Input: episodes and MineCLIP weights. Output: `embeds_attn.npy` in every episode. The same command again continues a stopped run.
 """
 
 from __future__ import annotations
@@ -9,36 +9,22 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from steve1.core.errors import UserError
 from steve1.core.paths import display, resolve
 from steve1.core.progress import progress
+from steve1.data.episodes.episode import find_episodes
+from steve1.data.episodes.listing import sampling_arguments
+from steve1.data.recordings.shards import alone_in, parse_shard
+from steve1.mineclip.embed import EmbedReport, EmbedSettings, embed_group, embed_on_ray, sweep
 
-if TYPE_CHECKING:
-    from steve1.mineclip.embed import EmbedReport, EmbedSettings
 
-
-@dataclasses.dataclass(frozen=True)
-class Args:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(EmbedSettings):
     """Make MineCLIP goal embeddings for every episode of a folder."""
 
     dataset_dir: str
     """Folder with episodes, such as data/dataset_buildhouse/."""
-    weights: str = "data/weights/mineclip/attn.pth"
-    """MineCLIP weights: attn.pth, or a .safetensors of this project (mini family: data/mini/mini_mineclip.safetensors)."""
-    config: str = "attn"
-    """Sizes: "attn" (published) or a JSON file; a .safetensors of this project brings its own."""
-    batch: int = 32
-    """Frames encoded at a time, of as many episodes as it takes; 256 suits a large GPU."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of matrix products. bf16 is faster, and embeddings differ by about 1 %; auto takes it on CUDA only."""
-    half: bool = False
-    """Store float16 instead of float32."""
-    overwrite: bool = False
-    """Embed again where embeddings are there already."""
     shard: str = ""
     """i/n: take the i-th of n parts of the episodes only. For several machines or GPUs: start each with its own i."""
     ray: bool = False
@@ -49,34 +35,23 @@ def main(args: Args, names: Sequence[str] | None = None, *, hint: bool = True) -
     """Plan, embed, report; 1 when an episode failed.
 
     Args:
-        args: see there.
-        names: exactly these episodes, whatever part `args.shard` would be; None: those of the folder that are of the part.
-        hint: say what comes next.
+        args: the command line.
+        names: exactly these episodes, whatever `args.shard` says; None: the folder's, or the shard's of them.
+        hint: print the command to run next.
     """
-    if args.batch < 1:
-        raise UserError("--batch must be at least 1", got=str(args.batch))
-    from steve1.data.episodes.episode import find_episodes
-    from steve1.data.episodes.listing import sampling_arguments
-    from steve1.data.recordings.shards import alone_in, parse_shard
-    from steve1.mineclip.embed import EmbedReport, EmbedSettings, embed_on_ray, sweep
-
     shard = parse_shard(args.shard)
     dataset = resolve(args.dataset_dir)
-    config = args.config if args.config == "attn" else resolve(args.config)
-    settings = EmbedSettings(
-        resolve(args.weights), config, args.device, args.precision, args.batch, args.half, args.overwrite
-    )
     names = shard.of([path.name for path in find_episodes(dataset)]) if names is None else names
     start = time.perf_counter()
     with alone_in(dataset, shard, "embed"):
         if args.ray:
             report = EmbedReport()
             with progress(total=len(names), desc="embedding", unit="episode") as bar:
-                for part in embed_on_ray(dataset, names, settings):
+                for part in embed_on_ray(dataset, names, args):
                     report.add(part)
                     bar.update(len(part.embedded) + len(part.skipped) + len(part.failed))
         else:
-            report = _here(dataset, names, settings)
+            report = _here(dataset, names, args)
         if shard.whole and not report.failed:
             sweep(dataset)
     _tell(report, dataset, time.perf_counter() - start)
@@ -87,8 +62,6 @@ def main(args: Args, names: Sequence[str] | None = None, *, hint: bool = True) -
 
 def _here(dataset: Path, names: Sequence[str], settings: EmbedSettings) -> EmbedReport:
     """On this machine, with a bar."""
-    from steve1.mineclip.embed import embed_group
-
     bar: Any = None
 
     def begin(todo: Any, model: Any) -> None:

@@ -154,7 +154,9 @@ def embed(args: Args, output: Path, weights: Path, summary: Summary) -> None:
 
     # Which episodes make up a part is known from the recordings alone: the other machines' are still to come.
     mine = None if parse_shard(args.shard).whole else sorted(Path(r.episode).name for r in summary.results if r.episode)
-    wanted = command.Args(str(output), str(weights), device=args.device, shard=args.shard, ray=args.ray)
+    wanted = command.Args(
+        dataset_dir=str(output), weights=str(weights), device=args.device, shard=args.shard, ray=args.ray
+    )
     if code := command.main(wanted, mine, hint=False):
         sys.exit(code)
 

@@ -1,6 +1,6 @@
 """Train a small MineCLIP on captioned episodes: `python -m steve1 train_mineclip --dataset_dir … --out_weights …`.
 
-In: episodes whose metadata names a behaviour or captions. Out: MineCLIP weights with their sizes inside, and curves.
+Input: episodes whose metadata names a behaviour or captions. Output: MineCLIP weights with their sizes inside, and curves.
 """
 
 from __future__ import annotations
@@ -8,42 +8,37 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import torch
+import tyro
+
+from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, write_json
 from steve1.core.paths import ROOT, display, resolve
 from steve1.core.progress import progress
+from steve1.data.episodes.captions import TABLE, read_captions
+from steve1.mineclip.clips import load_clips
+from steve1.mineclip.config import from_dict
+from steve1.mineclip.contrastive import ContrastiveSettings, train_mineclip
 
 
-@dataclasses.dataclass(frozen=True)
-class Args:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(ContrastiveSettings):
     """Train a MineCLIP by contrast of clips and captions."""
 
     dataset_dir: tuple[str, ...]
     """Folders with episodes; captions come from their metadata and from the table."""
     out_weights: str = "data/mini/mini_mineclip.safetensors"
     """Where the weights go (with their sizes, half precision); rewritten at every evaluation."""
+    model: Annotated[dict[str, Any], tyro.conf.Suppress] = dataclasses.field(
+        default_factory=lambda: ContrastiveSettings().model
+    )
     config: str = ""
     """JSON file with sizes; default: the mini family's."""
     captions: str = ""
     """Table of captions (YAML); default: the project's own."""
-    steps: int = 600
-    batch_size: int = 28
-    """Clips per step."""
-    frames_per_clip: int = 6
-    """Frames encoded of each clip's 16."""
-    full_share: float = 0.1
-    """Share of the steps, at the end, that see all 16."""
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    val_fraction: float = 0.15
-    """Share of each behaviour's episodes held out for measuring."""
-    eval_every: int = 100
-    """Steps between evaluations, each of which saves weights and state."""
-    seed: int = 0
-    bf16: bool = True
-    """Matrix products in bfloat16."""
     threads: int = 0
     """CPU threads; 0: as many as there are cores."""
     device: str = "auto"
@@ -56,16 +51,9 @@ class Args:
 
 def main(args: Args) -> None:
     """Load the clips, train, write the figures beside the curves."""
-    from steve1.core.device import choose_device
-    from steve1.data.episodes.captions import TABLE, read_captions
-    from steve1.mineclip.clips import ClipStore, load_clips
-    from steve1.mineclip.config import from_dict
-    from steve1.mineclip.contrastive import MINI, ContrastiveSettings, train_mineclip
-
-    shared = {f.name: getattr(args, f.name) for f in dataclasses.fields(ContrastiveSettings) if hasattr(args, f.name)}
-    sizes = read_json(resolve(args.config)) if args.config else dict(MINI)
-    settings = ContrastiveSettings(**shared, model=sizes)
-    settings.check()
+    if args.config:
+        args = dataclasses.replace(args, model=read_json(resolve(args.config)))
+    args.check()
     output = resolve(args.out_weights)
     if output.suffix != ".safetensors":
         raise UserError("MineCLIP weights are written as .safetensors", where="--out_weights", got=args.out_weights)
@@ -73,8 +61,6 @@ def main(args: Args) -> None:
     if not args.resume and not args.overwrite and (folder / "state.pt").exists():
         raise UserError("a run of this output name exists", where=folder, todo="--resume or --overwrite")
     if args.threads:
-        import torch
-
         torch.set_num_threads(args.threads)
     device = choose_device(args.device)
     table = read_captions(resolve(args.captions) if args.captions else TABLE)
@@ -84,21 +70,18 @@ def main(args: Args) -> None:
         def count(_path: Path) -> None:
             bar.update(1)
 
-        clips: ClipStore = load_clips(
-            [resolve(path) for path in args.dataset_dir], from_dict(sizes).resolution, table, on_episode=count
-        )
+        datasets = [resolve(path) for path in args.dataset_dir]
+        clips = load_clips(datasets, from_dict(args.model).resolution, table, on_episode=count)
     frames = sum(len(episode.frames) for episode in clips.episodes)
     print(f"{len(clips.episodes)} episodes, {frames} frames of {', '.join(clips.behaviours)}")
-    with progress(total=settings.steps, desc="mineclip", unit="step") as bar:
+    with progress(total=args.steps, desc="mineclip", unit="step") as bar:
 
         def show(step: int, scalars: dict[str, float]) -> None:
             bar.update(step - bar.n)
             if "clip_accuracy" in scalars:
                 bar.write(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in scalars.items()))
 
-        figures: dict[str, Any] = train_mineclip(
-            clips, output, settings, run=folder, overwrite=args.overwrite, device=device, on_step=show
-        )
+        figures = train_mineclip(clips, output, args, run=folder, overwrite=args.overwrite, device=device, on_step=show)
     write_json(folder / "retrieval.json", figures)
     print(_table(figures))
     print(f"{time.perf_counter() - start:.0f} s; weights: {display(output)} ({output.stat().st_size / 1e6:.1f} MB)")

@@ -1,24 +1,26 @@
 """Train the prior: `bash 4_train_prior.sh`.
 
-In: pairs of text and video embeddings (a pickle, an .npz, or embedded episodes with captions). Out: prior weights.
+Input: pairs of text and video embeddings (a pickle, an .npz, or embedded episodes with captions). Output: prior weights.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING
 
+from steve1.core.device import choose_device
 from steve1.core.errors import UserError
+from steve1.core.files import sha256_file
 from steve1.core.paths import ROOT, display, resolve
 from steve1.core.progress import progress
+from steve1.data.episodes.captions import TABLE, read_captions
+from steve1.mineclip import load_mineclip
+from steve1.prior.pairs import Pairs, load_pairs, make_pairs, save_pairs
+from steve1.prior.training import PriorSettings, train_prior
 
-if TYPE_CHECKING:
-    from steve1.prior.pairs import Pairs
 
-
-@dataclasses.dataclass(frozen=True)
-class Args:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(PriorSettings):
     """Train the prior (text embedding → goal)."""
 
     data: str = "data/prior_data/steve1_prior_data.pkl"
@@ -37,18 +39,6 @@ class Args:
     """Frames between pairs of one episode."""
     pairs_only: bool = False
     """Write the pairs and stop."""
-    beta: float = 0.1
-    """Weight of the KL (nats per channel) against the reconstruction error (share of the variance, per channel)."""
-    hidden_dim: int = 512
-    latent_dim: int = 512
-    learning_rate: float = 5e-4
-    batch_size: int = 256
-    max_epochs: int = 300
-    patience: int = 30
-    """Epochs without a better validation loss before it stops."""
-    val_fraction: float = 0.1
-    """Share of episodes (of pairs, where they name none) for validation."""
-    seed: int = 0
     half: bool = False
     """Write float16."""
     device: str = "auto"
@@ -59,18 +49,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Make or read the pairs, train, report."""
-    from steve1.core.device import choose_device
-    from steve1.prior.pairs import load_pairs
-    from steve1.prior.training import PriorSettings, train_prior
-
-    settings = PriorSettings(
-        **{
-            field.name: getattr(args, field.name)
-            for field in dataclasses.fields(PriorSettings)
-            if hasattr(args, field.name)
-        }
-    )
-    settings.check()
+    args.check()
     output = resolve(args.out_weights)
     if output.suffix not in (".safetensors", ".pt"):
         raise UserError("prior weights end in .safetensors or .pt", where="--out_weights", got=args.out_weights)
@@ -84,7 +63,7 @@ def main(args: Args) -> None:
     print(f"{len(pairs)} pairs of width {pairs.text.shape[1]}, {len(set(pairs.groups.tolist()))} groups")
     run_folder = ROOT / "data" / "finetuning_checkpoint" / output.stem
     start = time.perf_counter()
-    with progress(total=settings.max_epochs, desc="prior", unit="epoch") as bar:
+    with progress(total=args.max_epochs, desc="prior", unit="epoch") as bar:
 
         def show(epoch: int, scalars: dict[str, float]) -> None:
             bar.set_postfix(loss=f"{scalars['val/loss']:.4f}", kl=f"{scalars['val/kl']:.4f}", refresh=False)
@@ -93,7 +72,7 @@ def main(args: Args) -> None:
         result = train_prior(
             pairs,
             output,
-            settings,
+            args,
             run=run_folder,
             notes=notes,
             half=args.half,
@@ -111,10 +90,6 @@ def main(args: Args) -> None:
 
 def _make_pairs(args: Args) -> tuple[Pairs, str]:
     """Pairs from episodes, written to --data; and the MineCLIP weights' hash."""
-    from steve1.data.episodes.captions import TABLE, read_captions
-    from steve1.mineclip.weights import load_mineclip, weights_hash
-    from steve1.prior.pairs import make_pairs, save_pairs
-
     if not args.mineclip:
         raise UserError(
             "--dataset_dir needs --mineclip", todo="name the MineCLIP weights that made the episodes' goals"
@@ -129,4 +104,4 @@ def _make_pairs(args: Args) -> tuple[Pairs, str]:
     )
     save_pairs(pairs, resolve(args.data))
     print(f"wrote {len(pairs)} pairs to {display(resolve(args.data))}")
-    return pairs, weights_hash(resolve(args.mineclip))
+    return pairs, sha256_file(resolve(args.mineclip))
