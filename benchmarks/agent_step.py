@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.policy import TINY, cost, matmul_rate, one_thread, timed
+from benchmarks.policy import TINY, matmul_rate, one_thread, timed
 from steve1.agent.agent import Agent
 from steve1.policy import GoalPolicy, PolicyConfig, read_model
+from steve1.policy.flops import cost
 
 TARGET_PERCENT = 50.0
 TARGET_RATIO = 1.2

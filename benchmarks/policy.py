@@ -6,7 +6,6 @@ matrix-product rate, all measured with one thread in one process, in turns, so t
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from steve1.actions import N_BUTTONS, N_CAMERA
 from steve1.policy.config import PolicyConfig, read_model
+from steve1.policy.flops import cost
 from steve1.policy.network import GoalPolicy
 
 # the small configuration that published figures are for: 0.246 GFLOP a frame forward, 0.725 to train
@@ -29,35 +29,6 @@ TINY = PolicyConfig(
     impala_width=1,
 )
 TARGETS = {"train_fp32": 54.0, "train_bf16": 47.0}  # percent of the matrix-product rate
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """Arithmetic of one frame, in FLOP (a multiply-add is two)."""
-
-    forward: float
-    train: float
-
-
-def cost(config: PolicyConfig, steps: int = 1) -> Cost:
-    """FLOP of a frame: convolutions and matrix products; training is three times that, less the first layer's input gradient."""
-    height, width, channels = config.img_shape
-    first = flop = 0.0
-    for out in config.channels:
-        conv = 2.0 * 9 * channels * out * height * width
-        first = first or conv
-        height, width = (height + 1) // 2, (width + 1) // 2
-        flop += conv + 4 * 2.0 * 9 * out * out * height * width
-        channels = out
-    size = config.hidsize
-    flop += 2.0 * 256 * (channels * height * width + size)
-    flop += 2.0 * size * config.mineclip_embed_dim
-    seen = config.memory if steps == 1 else config.memory + steps
-    relative = size * 10 * config.attention_heads + 10 * config.attention_heads * config.memory
-    block = (4 + 2 * config.pointwise_ratio) * size * size + relative + 2 * seen * size
-    flop += 2.0 * config.n_recurrence_layers * block
-    flop += 2.0 * size * (size + N_BUTTONS + N_CAMERA)
-    return Cost(flop, 3 * flop - first)
 
 
 @contextmanager

@@ -29,9 +29,8 @@ class Args(PlaySettings):
 
 def main(args: Args) -> None:
     """Play, print the matrix."""
-    from research.matrix import render
+    from research.matrix import prompt_matrix, render
     from steve1.commands.play.play import playable
-    from steve1.evaluation import prompt_matrix
     from steve1.evaluation.policies import choose_env, parse_policies
 
     env = playable(choose_env(parse_policies([args.weights], model=args.in_model), args.env))

@@ -7,6 +7,7 @@ fields are the options, and `main(args)`; and its line in COMMANDS. Only the cho
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -75,6 +76,7 @@ def main(name: str | None = None) -> NoReturn:
     if name is None:
         name = sys.argv.pop(1) if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help", "help"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `steve1 --help | head` ends quietly
         print(overview())
         sys.exit(0)
     if name == "--version":

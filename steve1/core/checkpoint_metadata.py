@@ -57,6 +57,10 @@ def read_checkpoint_metadata(weights: str | os.PathLike[str]) -> CheckpointMetad
             expected='a JSON object with "model"',
             got=str(content)[:200],
         )
+    for name in ("model", "mineclip", "prior"):
+        found = resolve(content.get(name) or "", path.parent)
+        if found.is_file():
+            content[name] = display(found)
     return CheckpointMetadata(**{name: value for name, value in content.items() if name in names})
 
 
@@ -65,7 +69,8 @@ def write_checkpoint_metadata(weights: str | os.PathLike[str], metadata: Checkpo
     content = dataclasses.asdict(metadata)
     for name in ("model", "mineclip", "prior", "run"):
         if content[name]:
-            content[name] = display(resolve(content[name]))
+            found = resolve(content[name])
+            content[name] = display(found) if found.exists() else content[name]
     path = checkpoint_metadata_path(weights)
     write_json(path, content)
     return path

@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from steve1.core.errors import UserError
-from steve1.core.paths import ROOT
+from steve1.core.paths import python_path
 
 
 def require_ray(otherwise: str) -> Any:
@@ -36,10 +36,11 @@ def connected_ray(otherwise: str) -> Any:
     """
     ray = require_ray(otherwise)
     if not ray.is_initialized():
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         address = os.environ.get("RAY_ADDRESS", "")
         try:
-            ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
+            ray.init(
+                log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": python_path()}}
+            )
         except Exception as fault:  # Ray raises bare Exceptions here
             raise UserError(
                 "Ray's cluster does not answer." if address else "Ray could not be started on this machine.",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from steve1.core.errors import UserError, nearest
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import display, resolve
 
 
 def _beside(path: Path) -> Path:
@@ -106,7 +106,7 @@ def existing_file(path: str | os.PathLike[str], what: str, todo: str = "") -> Pa
     if found.is_file():
         return found
     # The nearest of what lies in the same folder, or in the usual places, where the folder is missing as well.
-    folder = found.parent if found.parent.is_dir() else ROOT / "data"
+    folder = found.parent if found.parent.is_dir() else resolve("data")
     suffixes = {found.suffix, ".weights", ".safetensors"}
     near = [display(file) for file in sorted(folder.rglob("*"))[:5000] if file.suffix in suffixes]
     hint = nearest(display(found), near) if near else ""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from steve1.core.checkpoint_metadata import checkpoint_metadata_path
-from steve1.core.paths import ROOT, display
+from steve1.core.paths import display, python_path
 
 FOLDER = "rollouts"
 RESULTS = "rollouts.json"
@@ -100,8 +100,8 @@ class CheckpointRollouts:
         words = [*self._program, str(kept), "--out", str(folder), *self._words]
         with open(folder / "log.txt", "wb") as log:
             self._child = subprocess.Popen(
-                words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             )  # fmt: skip
 
     def gather(self, board: Board) -> None:

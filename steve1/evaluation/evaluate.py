@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.errors import UserError
-from steve1.core.paths import ROOT, resolve
+from steve1.core.paths import output_path, resolve
 from steve1.evaluation.demonstrations import VisualPrompt, play_demonstrations, shown_goals
 from steve1.evaluation.policies import PolicySpec, choose_env, goals_for, parse_policies
 from steve1.evaluation.report.failures import failures, replay
@@ -44,9 +44,7 @@ class Report:
 
 def run_folder(kind: str, name: str, folder: str, policies: Sequence[PolicySpec]) -> Path:
     """`folder` if given, else data/<kind>/<name or one made from the policies>."""
-    if folder:
-        return Path(folder).expanduser() if Path(folder).is_absolute() else Path.cwd() / folder
-    return ROOT / "data" / kind / slug(name or "-vs-".join(spec.name for spec in policies))
+    return output_path(folder or f"data/{kind}/{slug(name or '-vs-'.join(spec.name for spec in policies))}")
 
 
 def executor_config(settings: EvaluationSettings) -> ExecutorConfig:

@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from steve1.core.paths import ROOT, resolve
+from steve1.core.paths import output_path, resolve
 
 # These change how fast or how chatty a run is, or when it looks at itself, but not the weights that it arrives at;
 # or they name files and a precision, whose content and meaning are compared instead.
@@ -301,8 +301,3 @@ class TrainSettings:
             name for name in now if name not in RESUME_IGNORED and name in earlier and earlier[name] != now[name]
         ]
         return [f"{name}: {earlier[name]!r} then, {now[name]!r} now" for name in changed]
-
-
-def output_path(path: str) -> Path:
-    """Absolute path of something to be written; relative ones always count from the project's root."""
-    return ROOT / Path(path).expanduser()

@@ -16,9 +16,9 @@ from typing import Literal
 
 import torch
 
-from benchmarks.policy import cost
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, PolicyConfig
+from steve1.policy.flops import cost
 from steve1.policy.loss import ROWS
 from steve1.training.config import TrainParts, TrainSettings
 from steve1.training.finetune_modes import choose_trained, trained_parameters

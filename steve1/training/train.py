@@ -19,7 +19,7 @@ import torch
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.goal_file import read_goal
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import display, resolve
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, PolicyState, load_policy
 from steve1.training.batches import Goal, demonstrated_goal, open_retention, open_windows, pieces
@@ -374,7 +374,7 @@ def train_steve1(
 
 
 def _find_weights(given: str | Path) -> Path:
-    places = [resolve(given), ROOT / "data/weights" / given, ROOT / "data/weights/steve1" / given]
+    places = [resolve(folder / given) for folder in (Path(), Path("data/weights"), Path("data/weights/steve1"))]
     return next((place for place in places if place.is_file()), places[0])
 
 

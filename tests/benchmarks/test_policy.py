@@ -11,9 +11,10 @@ import torch
 from benchmarks.__main__ import Args, main
 from benchmarks.actions import measure as measure_actions
 from benchmarks.agent_step import measure_steps
-from benchmarks.policy import TINY, cost, measure_training
+from benchmarks.policy import TINY, measure_training
 from steve1.core.errors import UserError
 from steve1.policy import PolicyConfig
+from steve1.policy.flops import cost
 
 SMALL = PolicyConfig(
     hidsize=32, attention_heads=2, attention_memory_size=16, timesteps=8, n_recurrence_layers=1, impala_width=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -18,7 +19,7 @@ from steve1.core.checkpoint_metadata import (
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_dir, atomic_file, atomic_path, read_json, write_json
 from steve1.core.frames import agent_frame, mineclip_frame
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import ROOT, display, output_path, resolve
 from steve1.core.seeds import generator, integer
 from tests.goldens import golden_arrays
 
@@ -113,6 +114,43 @@ def test_paths_with_dots_resolve() -> None:
     assert resolve("./data/x.y/z") == ROOT / "data/x.y/z"
     assert display(ROOT / "data" / "a") == "data/a"
     assert display("/elsewhere/a") == "/elsewhere/a"
+
+
+def test_files_are_read_from_several_folders_and_written_to_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, home = tmp_path / "here", tmp_path / "home"
+    for folder, name in ((here, "a"), (home, "a"), (home, "b")):
+        folder.mkdir(exist_ok=True)
+        (folder / name).touch()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("STEVE1_HOME", str(home))
+    assert resolve("a") == here / "a"
+    assert resolve("b") == home / "b"
+    assert resolve("data/mini/mini.model") == ROOT / "data/mini/mini.model"
+    assert resolve("new") == output_path("new") == here / "new"
+    assert output_path("b") == here / "b"
+    assert display("a") == str(here / "a"), "the whole path"
+    assert display(ROOT / "data") == str(ROOT / "data"), "the checkout is not the current folder"
+
+
+def test_files_that_belong_to_weights_are_found_beside_them(tmp_path: Path) -> None:
+    """Copied into one folder, or with the folders that their paths name."""
+    weights = tmp_path / "copy" / "data" / "x" / "my.weights"
+    weights.parent.mkdir(parents=True)
+    (weights.parent / "flat.model").touch()
+    (weights.parents[1] / "prior.pt").touch()
+    content = {
+        "model": "elsewhere/flat.model",
+        "prior": "data/prior.pt",
+        "mineclip": "data/missing.pth",
+        "env": "luanti",
+    }
+    checkpoint_metadata_path(weights).write_text(json.dumps(content))
+    found = read_checkpoint_metadata(weights)
+    assert found.model == str(weights.parent / "flat.model")
+    assert found.prior == str(weights.parents[1] / "prior.pt")
+    assert found.mineclip == "data/missing.pth"
 
 
 def test_resize_is_the_reference_one() -> None:

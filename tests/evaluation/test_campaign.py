@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
+from research.matrix import prompt_matrix
 from steve1.core.errors import UserError
 from steve1.core.processes import end_tree, process_tree
-from steve1.evaluation import evaluate, prompt_matrix
+from steve1.evaluation import evaluate
 from steve1.evaluation.compare import compare, comparison_table
 from steve1.evaluation.evaluate import make_plan
 from steve1.evaluation.policies import NO_GOAL, parse_policies

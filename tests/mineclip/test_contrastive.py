@@ -204,7 +204,7 @@ def test_resume_equals_never_having_stopped(clips: ClipStore, tmp_path: Path) ->
 def test_the_command(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("steve1.commands.train.train_mineclip.ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "sizes.json").write_text(json.dumps(SIZES))
     args = Args(
         dataset_dir=(str(folder / "episodes"),),

@@ -187,7 +187,7 @@ def test_bad_data_is_named(tmp_path: Path) -> None:
 def test_the_command_trains_from_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("steve1.commands.train.train_prior.ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
     save_pairs(toy(), tmp_path / "d.npz")
     main(
         Args(

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.policy import TINY, cost, make_batch
+from benchmarks.policy import TINY, make_batch
 from benchmarks.train import saved_bytes
 from steve1.commands.train import plan as plan_command
 from steve1.core.errors import UserError
 from steve1.policy import PolicyConfig, load_policy
+from steve1.policy.flops import cost
 from steve1.training import step as step_module
 from steve1.training.checkpoint.checkpointer import optimizer_tensors, restore_optimizer
 from steve1.training.config import TrainSettings

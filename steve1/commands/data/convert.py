@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from steve1.core.errors import UserError
-from steve1.core.paths import display, resolve
+from steve1.core.paths import display, output_path, resolve
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.shards import parse_shard
@@ -52,7 +52,7 @@ def main(args: Args) -> int:
     )
     shard = parse_shard(args.shard)
     summary = convert_folder(
-        resolve(args.input_dir), resolve(args.output_dir), settings, workers=args.workers, shard=shard, ray=args.ray
+        resolve(args.input_dir), output_path(args.output_dir), settings, workers=args.workers, shard=shard, ray=args.ray
     )
     print(summary.text)
     summary.check_finished()
@@ -60,5 +60,5 @@ def main(args: Args) -> int:
         raise UserError(
             "Nothing could be converted.", where=args.input_dir, todo="the reasons stand above and in the report"
         )
-    print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(resolve(args.output_dir))}")
+    print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(output_path(args.output_dir))}")
     return 1 if summary.count("refused") + summary.count("failed") else 0

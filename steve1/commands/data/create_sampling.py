@@ -11,7 +11,7 @@ from pathlib import Path
 import tyro
 
 from steve1.core.errors import UserError
-from steve1.core.paths import display, resolve
+from steve1.core.paths import display, output_path, resolve
 from steve1.data.loading.sampling import SAMPLINGS, Source, create_sampling
 
 
@@ -37,14 +37,14 @@ class Args:
     """Of the split between training and validation."""
     overwrite: bool = False
     """Replace lists that were written or edited by hand."""
-    samplings_dir: str = str(SAMPLINGS)
+    samplings_dir: str = SAMPLINGS
     """Where the lists go."""
 
 
 def main(args: Args) -> None:
     """Choose the sources, write the lists, say what is in them."""
     name, sources = choose_sources(args)
-    folder = resolve(args.samplings_dir)
+    folder = output_path(args.samplings_dir)
     metadata = create_sampling(
         name,
         sources,
@@ -75,7 +75,7 @@ def main(args: Args) -> None:
             print(f"  fewer {part} frames than the {wanted:,} asked for: there are no more")
     for part in ("train.txt", "val.txt", "metadata.json"):
         print(f"wrote {display(folder / f'{name}_{part}')}")
-    if folder == SAMPLINGS:
+    if folder == output_path(SAMPLINGS):
         print(
             f"next: SAMPLING_NAME={name} OUT_WEIGHTS=data/weights/steve1/{name}.weights bash 3_train_finetune_template.sh"
         )

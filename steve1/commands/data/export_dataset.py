@@ -12,7 +12,7 @@ from typing import Literal
 import tyro
 
 from steve1.core.errors import UserError
-from steve1.core.paths import display, resolve
+from steve1.core.paths import display, output_path
 from steve1.core.progress import progress
 from steve1.data.episodes.export import export_episode
 from steve1.data.episodes.listing import find_datasets
@@ -36,7 +36,7 @@ def main(args: Args) -> int:
     """Export one by one; 1 where an episode could not be."""
     if not args.output_dir:
         raise UserError("Where to?", todo="add --output_dir data/exported_x")
-    target = resolve(args.output_dir)
+    target = output_path(args.output_dir)
     episodes = [path for dataset in find_datasets(args.paths) for path in dataset.episodes]
     if any(path.parent == target.resolve() for path in episodes):
         raise UserError("--output_dir holds the episodes themselves.", where=target, todo="name another folder")

@@ -15,7 +15,7 @@ import tyro
 
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file
-from steve1.core.paths import display, resolve
+from steve1.core.paths import display, output_path, resolve
 from steve1.core.progress import progress
 from steve1.data.episodes.cut import copy_episode, cut_episode
 from steve1.data.episodes.episode import Episode
@@ -67,7 +67,7 @@ def main(args: Args) -> int:
     if args.segments and not (args.before > 0 and args.after >= 0):
         raise UserError("--before is more than 0 and --after at least 0 seconds.", got=f"{args.before}, {args.after}")
     episodes = [path for dataset in find_datasets(args.paths) for path in dataset.episodes]
-    target = resolve(args.output_dir) if args.output_dir else None
+    target = output_path(args.output_dir) if args.output_dir else None
     if target and any(path.parent == target.resolve() for path in episodes):
         raise UserError("--output_dir holds the episodes themselves.", where=target, todo="name another folder")
     known: dict[str, set[str]] = {"gained": set(), "mined": set()}

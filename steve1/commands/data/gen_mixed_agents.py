@@ -14,7 +14,7 @@ from typing import Any
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
-from steve1.core.paths import display, resolve
+from steve1.core.paths import display, output_path, resolve
 from steve1.core.progress import progress
 from steve1.core.seeds import generator
 from steve1.rollout.mixed import MixSettings, Player, find_mixed, mixed_episode
@@ -134,7 +134,7 @@ def main(args: Args, open_env: Any = None) -> None:
     from steve1.envs import make_env
 
     files = check(args)
-    folder, cast = resolve(args.output_dir), Cast(files, args.device)
+    folder, cast = output_path(args.output_dir), Cast(files, args.device)
     folder.mkdir(parents=True, exist_ok=True)
     pairs = list(itertools.combinations(range(len(files)), 2))
     facts = [cast.facts(index) for index in range(len(files))]

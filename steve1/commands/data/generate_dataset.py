@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from steve1.core.errors import UserError
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import display, output_path, python_path, resolve
 from steve1.data.episodes.listing import sampling_arguments
 from steve1.data.recordings.contractor_index import read_index
 from steve1.data.recordings.convert import ConvertSettings
@@ -70,7 +70,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Record or download, convert, embed."""
-    output = resolve(args.output_dir)
+    output = output_path(args.output_dir)
     recordings = resolve(args.recordings_dir or f"data/recordings/{output.name.removeprefix('dataset_')}")
     weights = resolve(args.mineclip or (_MINI_MINECLIP if args.source == "luanti" else _PUBLISHED_MINECLIP))
     shard = parse_shard(args.shard)
@@ -163,7 +163,9 @@ def embed(args: Args, output: Path, weights: Path, summary: Summary) -> None:
 
 def _command(*words: str) -> None:
     """Run another command of the program; its failure is ours."""
-    done = subprocess.run([sys.executable, "-m", "steve1", *words], cwd=ROOT, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "steve1", *words], env={**os.environ, "PYTHONPATH": python_path()}, check=False
+    )
     if done.returncode:
         sys.exit(done.returncode)
 

@@ -17,7 +17,7 @@ import tyro
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import display, output_path
 from steve1.core.progress import progress
 from steve1.data.episodes.listing import Dataset, find_datasets
 from steve1.data.quality.duplicates import find_duplicates
@@ -32,7 +32,7 @@ class Args:
 
     paths: tyro.conf.Positional[tuple[str, ...]] = ()
     """Dataset folders or single episodes."""
-    output: str = str(ROOT / "runs" / "inspect" / "report.html")
+    output: str = "runs/inspect/report.html"
     """The HTML file to write; it holds its pictures itself."""
     sheets: int = 24
     """Contact sheets for each dataset, about 60 KB each: suspicious episodes first, then evenly from the rest."""
@@ -49,7 +49,7 @@ def main(args: Args) -> None:
     inspected = _judged(datasets, measured)
     _show(inspected)
     made = f"python tools/inspect_dataset.py {' '.join(args.paths)}, {time.strftime('%Y-%m-%d %H:%M')}"
-    target = resolve(args.output)
+    target = output_path(args.output)
     with atomic_file(target, "w") as handle:
         handle.write(page(inspected, sheets=args.sheets, made=made))
     print(f"report: {display(target)} ({target.stat().st_size / 1e6:.1f} MB)")

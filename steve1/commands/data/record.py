@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.errors import UserError
-from steve1.core.paths import display, resolve
+from steve1.core.paths import display, output_path
 from steve1.core.progress import progress
 from steve1.data.episodes.captions import Captions, read_captions
 from steve1.envs import make_env
@@ -148,7 +148,7 @@ def alone(folder: Path) -> Iterator[None]:
 def main(args: Args) -> int:
     check_steps(args.steps)
     tasks = plan(args)
-    folder = resolve(args.output_dir)
+    folder = output_path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
         return record_all(args, folder, tasks)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.errors import UserError
-from steve1.core.paths import ROOT, display
+from steve1.core.paths import display, output_path
 
 TICKS_A_MINUTE = 20 * 60
 
@@ -87,7 +87,7 @@ def main(args: Args) -> None:
             todo="run this in a desktop session; players that need none: python -m steve1 record",
         )
     options = {"inventory": parse_inventory(args.inventory), "time_of_day": args.time_of_day, "biome": args.biome}
-    folder = Path(args.folder).expanduser() if args.folder else ROOT / "data" / "recordings" / args.name
+    folder = output_path(args.folder or f"data/recordings/{args.name}")
     folder.mkdir(parents=True, exist_ok=True)
     steps = max(1, round(args.minutes * TICKS_A_MINUTE))
     with make_env("mcio", biome=args.biome, headless=False, scale=args.scale) as env:

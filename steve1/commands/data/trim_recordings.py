@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steve1.core.errors import UserError
-from steve1.core.paths import display, resolve
+from steve1.core.paths import display, output_path, resolve
 from steve1.core.progress import progress
 from steve1.data.recordings.recording import Recording, find_recordings
 from steve1.data.recordings.trim import Cuts, match_clips, plan_cuts, read_times, remove_unfinished, trim_recording
@@ -38,7 +38,7 @@ def main(args: Args) -> int:
         raise UserError("--crf is 0 to 51.", got=str(args.crf))
     recordings, _ = find_recordings(resolve(args.input_dir))
     groups = match_clips(read_times(args.times), recordings)
-    target = resolve(args.output_dir)
+    target = output_path(args.output_dir)
     if target.resolve() == resolve(args.input_dir).resolve():
         raise UserError("--output_dir is the recordings' own folder.", where=target, todo="name another folder")
     target.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ import tyro
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
-from steve1.core.paths import display, resolve
+from steve1.core.paths import display, output_path
 from steve1.core.progress import progress
 from steve1.data.episodes.cut import copy_episode
 from steve1.data.episodes.listing import Dataset, find_datasets
@@ -60,12 +60,12 @@ def main(args: Args) -> int:
         findings += [finding for report in reports for finding in report.findings] + loose
         _show(dataset, reports, loose)
     if args.report:
-        with atomic_file(resolve(args.report), "w") as handle:
+        with atomic_file(output_path(args.report), "w") as handle:
             handle.writelines(json.dumps(finding.row(), ensure_ascii=False) + "\n" for finding in findings)
-        print(f"report: {display(resolve(args.report))}")
+        print(f"report: {display(output_path(args.report))}")
     broken = sum(not report.sound for _, reports in checked for report in reports)
     if args.repair:
-        _repair(checked, resolve(args.repair), args.with_sound)
+        _repair(checked, output_path(args.repair), args.with_sound)
     elif broken:
         print("next: the same command with --repair OUT_DIR writes sound copies of what can be repaired")
     return 1 if broken else 0

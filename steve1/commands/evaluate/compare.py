@@ -12,7 +12,7 @@ from typing import Annotated
 import tyro
 
 from steve1.core.errors import UserError
-from steve1.core.paths import ROOT, display
+from steve1.core.paths import display, output_path
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 
 
@@ -62,7 +62,7 @@ def main(args: Args) -> None:
         known = ", ".join(f'"{each.prompts["en"]}"' for each in suite.tasks.values())
         raise UserError("No task judges this prompt.", got=args.prompt, expected=known, todo="pass --task")
     name = args.name or "-vs-".join(each.name for each in policies) + "-" + args.prompt
-    folder = args.folder or str(ROOT / "data" / "comparisons" / slug_of(name))
+    folder = args.folder or str(output_path(f"data/comparisons/{slug_of(name)}"))
     changed = {**args.values(), "env": env, "name": name, "folder": folder}
     settings = EvaluationSettings(weights=args.weights, tasks=(task.name,), similarity=0, **changed)
     report, film = compare(settings, args.prompt, video)

@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 
 from steve1.core.errors import UserError
-from steve1.core.paths import ROOT, display
+from steve1.core.paths import display, output_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _videos(args: Args, name: str) -> list[Path]:
             path = Path(args.save_video).expanduser()
             path = path if args.episodes == 1 else path.with_name(f"{path.stem}-seed{seed}{path.suffix}")
         else:
-            path = ROOT / "data" / "generated_videos" / slug(name) / f"{slug(args.text_prompt)}-seed{seed}.mp4"
+            path = output_path("data/generated_videos") / slug(name) / f"{slug(args.text_prompt)}-seed{seed}.mp4"
         if path.suffix != ".mp4":
             raise UserError("A video's name must end in .mp4.", got=path)
         if path.exists() and not args.overwrite:

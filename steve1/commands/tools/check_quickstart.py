@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 from steve1.core.errors import UserError
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import display, resolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +37,13 @@ def main(args: Args) -> None:
                 where=display(path),
                 todo="git checkout data/mini, or make it anew: bash tools/make_mini.sh",
             )
-    free = shutil.disk_usage(ROOT).free / 1e6
+    free = shutil.disk_usage(Path.cwd()).free / 1e6
     if free < args.megabytes:
         raise UserError(
-            "There is not enough free disk space.", where=ROOT, expected=f"{args.megabytes} MB", got=f"{free:.0f} MB"
+            "There is not enough free disk space.",
+            where=Path.cwd(),
+            expected=f"{args.megabytes} MB",
+            got=f"{free:.0f} MB",
         )
     with make_env(metadata.env) as env:
         env.reset(seed=0)

@@ -12,7 +12,7 @@ from typing import Literal
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import display, output_path, resolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ def main(args: Args) -> None:
     from steve1.policy import load_policy, save_weights
 
     source = resolve(args.in_weights)
-    target = ROOT / args.out_weights
+    target = output_path(args.out_weights)
     if target.exists() and not args.overwrite:
         raise UserError(
             "These weights exist already.", where=target, todo="choose another --out_weights, or say --overwrite"

@@ -13,12 +13,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from steve1.commands.tools import doctor_games, doctor_machine
 from steve1.commands.tools.doctor_machine import Finding, Machine
 from steve1.core.errors import UserError, nearest
-from steve1.core.paths import ROOT
+from steve1.core.paths import CHECKOUT
 
 ABOUT = "Checks this machine: what is there, what is wrong, and the command that mends it."
 _MARKS = {"ok": "ok    ", "info": "-     ", "warn": "LOOK  ", "fail": "WRONG "}
@@ -86,7 +87,7 @@ def text(findings: list[Finding]) -> str:
 
 def main(args: Args) -> int:
     """Print the report; 1 if something is wrong."""
-    findings = examine(Machine(ROOT), args.env, args.checksums)
+    findings = examine(Machine(CHECKOUT or Path.cwd()), args.env, args.checksums)
     wrong = any(finding.state == "fail" for finding in findings)
     if args.json:
         print(
@@ -114,10 +115,10 @@ def cli() -> None:
 
 def _bare_cli() -> NoReturn:
     """The same by the project's own Python where that works; else the same options, read with the standard library."""
-    own = ROOT / ".venv" / "bin" / "python"
+    own = Path(sys.argv[0]).resolve().parents[1] / ".venv" / "bin" / "python"
     if (
         own.exists()
-        and sys.prefix != str(ROOT / ".venv")
+        and sys.prefix != str(own.parents[1])
         and subprocess.run([own, "-c", "import tyro"], capture_output=True, check=False).returncode == 0
     ):
         os.execv(own, [str(own), *sys.argv])

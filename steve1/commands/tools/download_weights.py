@@ -13,7 +13,7 @@ import tyro
 
 from steve1.core.download import Missing, Refused, download
 from steve1.core.errors import UserError, nearest
-from steve1.core.paths import ROOT, display
+from steve1.core.paths import display
 from steve1.core.progress import progress
 
 _VPT = "https://openaipublic.blob.core.windows.net/minecraft-rl/models/"
@@ -113,8 +113,8 @@ class Args:
     """Show what there is, what it is for, and what is here already."""
     mirror: str = ""
     """Try this folder or URL first, with the files under the same names (a lab's server, file:///media/usb, a plain path)."""
-    root: Path = ROOT
-    """Folder that receives data/weights/… ."""
+    root: Path = Path()
+    """Folder that receives data/weights/…; the current one by default."""
     attempts: int = 6
     """Tries in a row without a new byte before giving up on a source."""
     backoff: float = 1.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from steve1.core.files import write_json
-from steve1.core.paths import resolve
+from steve1.core.paths import output_path
 from steve1.core.progress import progress
 from steve1.core.seeds import generator
 from steve1.envs import BIOMES
@@ -68,4 +68,6 @@ def main(args: Args) -> None:
 def _write(args: Args, starts: list[dict[str, Any]]) -> None:
     note = "Made by `python -m steve1 find_starts`. Game's coordinates; y is the feet; yaw clockwise from +z."
     ordered = sorted(starts, key=lambda s: s["id"])
-    write_json(resolve(args.output), {"note": note, "map_seed": MAP_SEED, "search_seed": args.seed, "starts": ordered})
+    write_json(
+        output_path(args.output), {"note": note, "map_seed": MAP_SEED, "search_seed": args.seed, "starts": ordered}
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from steve1.core.errors import UserError
-from steve1.core.paths import ROOT, display
+from steve1.core.paths import display, output_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ def main(args: Args) -> None:
 
     from steve1.policy import GoalPolicy, PolicyConfig, write_model
 
-    path = ROOT / args.output
+    path = output_path(args.output)
     config = PolicyConfig(
         hidsize=args.hidsize,
         attention_heads=args.attention_heads,

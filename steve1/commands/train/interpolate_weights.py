@@ -11,7 +11,7 @@ from pathlib import Path
 
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import display, output_path, resolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ def main(args: Args) -> None:
         )
     base, model = resolve(args.base), resolve(args.in_model or read_checkpoint_metadata(args.base).model)
     name = Path(args.tuned or args.adapter).name.split(".")[0]
-    folder = ROOT / (args.out_dir or f"data/interpolations/{name}")
+    folder = output_path(args.out_dir or f"data/interpolations/{name}")
     tuned = resolve(args.tuned) if args.tuned else merged(model, base, resolve(args.adapter), folder)
     lists = {
         field: resolve(Path(args.sampling_dir) / f"{sampling}_val.txt") if sampling else None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.policy import cost
 from steve1.core.errors import UserError
 from steve1.core.paths import resolve
 from steve1.policy import PolicyConfig, read_model
+from steve1.policy.flops import cost
 from steve1.training.config import TrainSettings
 from steve1.training.memory import ASSUMED_SHARE, Plan, card_like, cnn_free_cost, estimate, plans
 

@@ -16,7 +16,7 @@ import tyro
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, write_json
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import display, output_path, resolve
 from steve1.core.progress import progress
 from steve1.data.episodes.captions import TABLE, read_captions
 from steve1.mineclip.clips import load_clips
@@ -54,10 +54,10 @@ def main(args: Args) -> None:
     if args.config:
         args = dataclasses.replace(args, model=read_json(resolve(args.config)))
     args.check()
-    output = resolve(args.out_weights)
+    output = output_path(args.out_weights)
     if output.suffix != ".safetensors":
         raise UserError("MineCLIP weights are written as .safetensors", where="--out_weights", got=args.out_weights)
-    folder = ROOT / "data" / "finetuning_checkpoint" / output.stem
+    folder = output_path("data/finetuning_checkpoint") / output.stem
     if not args.resume and not args.overwrite and (folder / "state.pt").exists():
         raise UserError("a run of this output name exists", where=folder, todo="--resume or --overwrite")
     if args.threads:

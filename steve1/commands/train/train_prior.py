@@ -11,7 +11,7 @@ import time
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import display, output_path, resolve
 from steve1.core.progress import progress
 from steve1.data.episodes.captions import TABLE, read_captions
 from steve1.mineclip import load_mineclip
@@ -50,7 +50,7 @@ class Args(PriorSettings):
 def main(args: Args) -> None:
     """Make or read the pairs, train, report."""
     args.check()
-    output = resolve(args.out_weights)
+    output = output_path(args.out_weights)
     if output.suffix not in (".safetensors", ".pt"):
         raise UserError("prior weights end in .safetensors or .pt", where="--out_weights", got=args.out_weights)
     notes: dict[str, str] = {}
@@ -61,7 +61,7 @@ def main(args: Args) -> None:
     else:
         pairs = load_pairs(resolve(args.data))
     print(f"{len(pairs)} pairs of width {pairs.text.shape[1]}, {len(set(pairs.groups.tolist()))} groups")
-    run_folder = ROOT / "data" / "finetuning_checkpoint" / output.stem
+    run_folder = output_path("data/finetuning_checkpoint") / output.stem
     start = time.perf_counter()
     with progress(total=args.max_epochs, desc="prior", unit="epoch") as bar:
 
@@ -102,6 +102,6 @@ def _make_pairs(args: Args) -> tuple[Pairs, str]:
     pairs = make_pairs(
         [resolve(folder) for folder in args.dataset_dir], mineclip, table, stride=args.stride, seed=args.seed
     )
-    save_pairs(pairs, resolve(args.data))
-    print(f"wrote {len(pairs)} pairs to {display(resolve(args.data))}")
+    save_pairs(pairs, output_path(args.data))
+    print(f"wrote {len(pairs)} pairs to {display(output_path(args.data))}")
     return pairs, sha256_file(resolve(args.mineclip))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from steve1.core.errors import UserError
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import display, resolve
 from steve1.data.episodes.formats.registry import has_parts
 from steve1.data.episodes.parts import PACK
 
@@ -34,10 +34,10 @@ class Dataset:
 
 def sampling_arguments(dataset: Path) -> str:
     """The arguments of `2_create_sampling.sh` for the episodes of this folder."""
-    if dataset == ROOT / "data" / "dataset_finetune":
+    if dataset == output_path("data/dataset_finetune"):
         return ""
     name = dataset.name.removeprefix("dataset_")
-    if dataset.parent == ROOT / "data" and dataset.name != name:
+    if dataset.parent == output_path("data") and dataset.name != name:
         return name
     return f"{name} --dataset_dir {display(dataset)}"
 

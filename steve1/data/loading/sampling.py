@@ -20,11 +20,11 @@ from typing import Any
 import steve1
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file, read_json, sha256_file, write_json
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import display, resolve
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode, find_episodes
 
-SAMPLINGS = ROOT / "data" / "samplings"
+SAMPLINGS = "data/samplings"
 _WEIGHT = re.compile(r"^#\s*weight\s*[::]\s*(.*)$", re.IGNORECASE)
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*[%%]")
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_path
-from steve1.core.paths import ROOT
+from steve1.core.paths import CHECKOUT
 
 SOURCE = Path(__file__).with_name("shim.c")
 APT = "apt-get install --no-install-recommends"
@@ -50,16 +50,16 @@ def game_version(program: str) -> tuple[int, int]:
 
 
 def _cache_folder() -> Path:
-    for folder in (ROOT / "build", Path.home() / ".cache" / "steve1"):
+    folders = [CHECKOUT / "build"] if CHECKOUT else []
+    folders.append(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "steve1")
+    for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:
             continue
         if os.access(folder, os.W_OK):
             return folder
-    raise UserError(
-        "No folder to keep the compiled shim in is writable.", expected=f"{ROOT / 'build'} or ~/.cache/steve1"
-    )
+    raise UserError("No folder to keep the compiled shim in is writable.", expected=" or ".join(map(str, folders)))
 
 
 def build_shim(source: Path = SOURCE, folder: Path | None = None) -> Path:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from steve1.core.errors import UserError, nearest
-from steve1.core.paths import ROOT
+from steve1.core.paths import resolve
 
 Version = tuple[int, ...]
 
@@ -72,7 +72,7 @@ def backend(name: str) -> Backend:
 def interpreter_path(name: str) -> Path:
     """Where the backend's interpreter is or would be; the variable `STEVE1_<NAME>_PYTHON` names another."""
     given = os.environ.get(f"STEVE1_{name.upper()}_PYTHON")
-    return Path(given).expanduser() if given else ROOT / "data" / "backends" / name / "bin" / "python"
+    return Path(given).expanduser() if given else resolve(f"data/backends/{name}/bin/python")
 
 
 def install_command(name: str) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.files import atomic_file
-from steve1.core.paths import ROOT, display
+from steve1.core.paths import display, output_path
 
-FOLDER = ROOT / "data" / "evaluations" / "minedojo_suites"
+FOLDER = "data/evaluations/minedojo_suites"
 STEPS = 3000
 """150 seconds of play, the length at which MineDojo's tasks are commonly reported."""
 
@@ -50,7 +50,7 @@ def write_minedojo_suite(names: list[str], steps: int = STEPS, folder: Path | No
 
     from steve1.envs.minecraft.minedojo import find_tasks
 
-    folder = folder or FOLDER
+    folder = folder or output_path(FOLDER)
     tasks = find_tasks(names)
     text = yaml.safe_dump(minedojo_content(tasks, steps), sort_keys=False, allow_unicode=True)
     first = next(iter(tasks)) if len(tasks) == 1 else f"{len(tasks)}_tasks"

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, sha256_file, write_json
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import CHECKOUT, display, resolve
 from steve1.training.checkpoint.exports import sidecar_files
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
@@ -65,9 +65,11 @@ def describe_run(
 def _commit() -> str:
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True, timeout=10
         ).stdout.strip()
 
+    if CHECKOUT is None:
+        return ""
     try:
         commit = git("rev-parse", "HEAD")
         return commit + (" with local changes" if commit and git("status", "--porcelain", "-uno") else "")
