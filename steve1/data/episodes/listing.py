@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from steve1.core.errors import UserError
-from steve1.core.paths import display, resolve
+from steve1.core.paths import display, output_path, resolve
 from steve1.data.episodes.formats.registry import has_parts
 from steve1.data.episodes.parts import PACK
 
