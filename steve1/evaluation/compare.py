@@ -6,12 +6,13 @@ In: settings with one task, the prompt, where the film goes. Out: the evaluation
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
+from steve1.core.files import atomic_path
 from steve1.evaluation.evaluate import Report, evaluate
 from steve1.evaluation.report.tables import verdict_text
-from steve1.evaluation.report.videos import copy_file
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.tasks.suite import Task
 from steve1.reporting.numbers import p_value, percent, percent_range, points_range
@@ -28,7 +29,11 @@ def compare(
     if name is None:
         return report, None
     film = report.folder / name
-    return report, copy_file(film, video) if video else film
+    if not video:
+        return report, film
+    with atomic_path(video) as part:
+        shutil.copyfile(film, part)
+    return report, video
 
 
 def comparison_table(report: Report, task: Task) -> str:

@@ -79,7 +79,8 @@ class Table:
 
     def markdown(self) -> str:
         """The table in Markdown, its caption in bold above it."""
-        head, *rows = ["| " + " | ".join(row) + " |" for row in self._records()]
+        records = [[text.replace("|", "\\|") for text in row] for row in self._records()]
+        head, *rows = ["| " + " | ".join(row) + " |" for row in records]
         table = "\n".join([head, "|" + "---|" * len(self.columns), *rows])
         return f"**{self.caption}**\n\n{table}" if self.caption else table
 

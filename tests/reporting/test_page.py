@@ -9,18 +9,18 @@ from steve1.reporting.tables import Cell, Column, Table
 
 TABLE = Table(
     ["name", Column("share", ".1f"), Column("n", ",")],
-    [["a <b>", 0.25, 12_345], [Cell("c", href="#c", kind="bad"), None, 2]],
+    [["a <b|", 0.25, 12_345], [Cell("c", href="#c", kind="bad"), None, 2]],
     caption="two & more",
 )
 
 
 def test_a_table_is_the_same_in_all_formats() -> None:
     assert TABLE.markdown() == (
-        "**two & more**\n\n| name | share | n |\n|---|---|---|\n| a <b> | 0.2 | 12,345 |\n| c | n/a | 2 |"
+        "**two & more**\n\n| name | share | n |\n|---|---|---|\n| a <b\\| | 0.2 | 12,345 |\n| c | n/a | 2 |"
     )
-    assert TABLE.csv() == 'name,share,n\na <b>,0.2,"12,345"\nc,n/a,2\n'
+    assert TABLE.csv() == 'name,share,n\na <b|,0.2,"12,345"\nc,n/a,2\n'
     page = TABLE.html()
-    assert "<td>a &lt;b&gt;</td>" in page
+    assert "<td>a &lt;b|</td>" in page
     assert '<td class="bad"><a href="#c">c</a></td>' in page
     assert '<td class="number">12,345</td>' in page
     assert "<b>two &amp; more</b>" in page

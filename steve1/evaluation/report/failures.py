@@ -1,8 +1,4 @@
-"""Failures worth watching: those from which one learns something.
-
-In: an evaluation's lines. Out: a short list, most telling first, each with the reason why it is on it; and, where asked for, the same episodes
-played again with the same seed and filmed.
-"""
+"""Failures worth watching: which failed episodes teach most, and the same episodes played again and recorded."""
 
 from __future__ import annotations
 
@@ -23,35 +19,30 @@ def failures(plan: Plan, lines: Sequence[Mapping[str, Any]], base: str) -> list[
     """
     ranked: list[tuple[int, dict[str, Any]]] = []
     for task in plan.tasks:
-        won = {line["number"] for line in own_row(lines, task.name, base) if line["success"][task.name]}
+        name = task.name
+        won = {line["number"] for line in own_row(lines, name, base) if line["success"][name]}
+        # A rule of the kind "at most" is nearest where the measure is lowest.
+        sign = 1 if getattr(task.success, "at_most", None) is not None else -1
         for policy in plan.policies:
             if not policy.needs_goal or policy.is_variant:
                 continue
-            failed = [line for line in own_row(lines, task.name, policy.name) if not line["success"][task.name]]
-            # A rule of the kind "at most" is nearest where the measure is lowest.
-            sign = -1 if getattr(task.success, "at_most", None) is not None else 1
-            scored = sorted(
-                failed,
-                key=lambda line: (
-                    -_reason(line, won, policy.name, base)[0],
-                    -sign * line["measure"][task.name],
-                    line["number"],
-                ),
-            )
-            for place, line in enumerate(scored[:_EACH]):
-                why = _reason(line, won, policy.name, base)[1]
-                entry = {"key": line["key"], "contestant": policy.name, "task": task.name, "number": line["number"], "why": why,
-                         "measure": line["measure"][task.name], "video": line["video"]}  # fmt: skip
-                ranked.append((place, entry))
+            found = []
+            for line in own_row(lines, name, policy.name):
+                if not line["success"][name]:
+                    rank, why = _reason(line, won if policy.name != base else set(), base)
+                    entry = {"key": line["key"], "contestant": policy.name, "task": name, "number": line["number"],
+                             "why": why, "measure": line["measure"][name], "video": line["video"]}  # fmt: skip
+                    found.append(((rank, sign * line["measure"][name], line["number"]), entry))
+            ranked += enumerate(entry for _, entry in sorted(found, key=lambda pair: pair[0])[:_EACH])
     return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def _reason(line: Mapping[str, Any], won: set[int], who: str, base: str) -> tuple[int, str]:
-    if who != base and line["number"] in won:
-        return 2, f"{base} succeeded on the same seed"
+def _reason(line: Mapping[str, Any], won: set[int], base: str) -> tuple[int, str]:
+    if line["number"] in won:
+        return 0, f"{base} succeeded on the same seed"
     if line["ended"] == "terminated":
         return 1, f"died after {line['steps']} steps"
-    return 0, "came nearest"
+    return 2, "came nearest"
 
 
 def replay(
@@ -61,23 +52,23 @@ def replay(
     lines: Sequence[Mapping[str, Any]],
     injected: Mapping[str, Any],
 ) -> None:
-    """Play failed episodes that have no video again, with the same seed, filmed; their entries then name the film.
+    """Play failed episodes without a video again, with the same seed, and record them; their entries then name the video.
 
     A game is not exactly repeatable, so the entry also says whether the episode failed again.
     """
     missing = {entry["key"]: entry for entry in wanted if not entry["video"]}
     if not missing:
         return
-    known = {line["key"]: line for line in lines}
-    numbers: dict[tuple[str, str], int] = {}
-    for key in missing:
-        place = (known[key]["contestant"], known[key]["row"])
-        numbers[place] = max(numbers.get(place, 0), known[key]["number"] + 1)
+    episodes: dict[tuple[str, str], int] = {}
+    for line in lines:
+        if line["key"] in missing:
+            row = (line["contestant"], line["row"])
+            episodes[row] = max(episodes.get(row, 0), line["number"] + 1)
     starts = {"starts_of": injected["starts_of"]} if "starts_of" in injected else {}
-    jobs = [job for job in make_jobs(plan, asked=numbers, **starts) if job.key in missing]
     again = [
         dataclasses.replace(job, key=f"{job.key}-again", video=f"videos/{job.key}-again.mp4", similarity=False)
-        for job in jobs
+        for job in make_jobs(plan, asked=episodes, **starts)
+        if job.key in missing
     ]
     for line in play_all(plan, executor, exactly=again, **injected):
         entry = missing[line["key"].removesuffix("-again")]

@@ -1,7 +1,4 @@
-"""What an evaluation's traces say beyond success: similarity curves and action histograms.
-
-In: a plan's folder and its lines. Out: for each task and policy a mean curve, shares of buttons, and camera movements.
-"""
+"""What an evaluation's traces show beyond success: goal similarity over time, buttons pressed, camera movements."""
 
 from __future__ import annotations
 
@@ -20,37 +17,19 @@ from steve1.rollout.trace import Trace
 Lines = Sequence[Mapping[str, Any]]
 
 
-def similarity_curves(
-    folder: Path, lines: Lines, tasks: Sequence[str], names: Sequence[str]
-) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """{task: {policy: mean cosine with the task's goal at each step}} over the episodes in which it was measured."""
-    found: dict[str, dict[str, NDArray[np.float32]]] = {}
-    for task in tasks:
-        for who in names:
-            measured = [
-                load_curves(folder, line["key"]) for line in own_row(lines, task, who) if line.get("similarity")
-            ]
-            rows = [curve[task] for curve in measured if task in curve]
-            if rows:
-                found.setdefault(task, {})[who] = mean_curve(rows)
-    return found
+def similarity_curve(folder: Path, lines: Lines, task: str, who: str) -> NDArray[np.float32] | None:
+    """Mean cosine with the task's goal at each step, over the episodes of a policy in which it was measured; None without."""
+    measured = [load_curves(folder, line["key"]) for line in own_row(lines, task, who) if line.get("similarity")]
+    rows = [curves[task] for curves in measured if task in curves]
+    return mean_curve(rows) if rows else None
 
 
-def button_shares(lines: Lines, tasks: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
-    """{task: {policy: {button: share of steps}}} over all episodes, long ones counting more."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for task in tasks:
-        for who in names:
-            rows = own_row(lines, task, who)
-            if rows:
-                steps = np.array([line["steps"] for line in rows], dtype=np.float64)
-                buttons = [button for button in rows[0]["actions"] if button != "camera"]
-                shares = {
-                    button: float(np.average([line["actions"][button] for line in rows], weights=steps))
-                    for button in buttons
-                }
-                found.setdefault(task, {})[who] = shares
-    return found
+def button_shares(lines: Lines, task: str, who: str) -> dict[str, float]:
+    """Share of steps with each button pressed over all episodes of a policy, long ones counting more; {} without episodes."""
+    rows = own_row(lines, task, who)
+    steps = [line["steps"] for line in rows]
+    buttons = [button for button in rows[0]["actions"] if button != "camera"] if rows else []
+    return {button: float(np.average([line["actions"][button] for line in rows], weights=steps)) for button in buttons}
 
 
 def camera_counts(folder: Path, lines: Lines, task: str, who: str, most: int = 20) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ evaluation's folder. The page needs nothing beside it but the videos that it lin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from steve1 import actions
 from steve1.core.files import atomic_file, write_json
-from steve1.evaluation.report.insight import button_shares, camera_counts, similarity_curves
+from steve1.evaluation.report.insight import button_shares, camera_counts, similarity_curve
 from steve1.evaluation.report.tables import (
     Summary,
     attribution_table,
@@ -29,8 +30,8 @@ from steve1.evaluation.report.tables import (
     target_sentence,
 )
 from steve1.evaluation.runner.campaign import Plan
-from steve1.reporting.charts import Bar, bar_chart, grid, heat_map, line_chart
-from steve1.reporting.html import Html, element, join, video
+from steve1.reporting.charts import Bar, bar_chart, figure, grid, heat_map, line_chart
+from steve1.reporting.html import Html, element, video
 from steve1.reporting.numbers import percent_range
 from steve1.reporting.page import Block, Report, Section, note
 from steve1.reporting.tables import Table
@@ -126,47 +127,52 @@ def _differences(summary: Summary) -> list[str | Table]:
 
 
 def _similarity(plan: Plan, lines: Lines, names: Sequence[str]) -> list[Html]:
-    found = similarity_curves(plan.folder, lines, [task.name for task in plan.tasks], names)
-    if not found:
-        return []
-    values = np.concatenate([row[np.isfinite(row)] for curves in found.values() for row in curves.values()])
-    span = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    charts = []
-    for task, curves in found.items():
-        series = {name: [(n / 20, float(value)) for n, value in enumerate(curves.get(name, []))] for name in names}
-        charts.append(line_chart(task, series, label=f"{task}: goal similarity over time", unit="s", span=span))
-    return [
-        note(
-            "Cosine of MineCLIP's embedding of the last 16 frames with the goal that the prior makes of the task's prompt, mean over the first "
-            f"{plan.similarity} episodes of each. One MineCLIP measures all; baselines are compared with the same goals."
-        ),
-        grid(charts),
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for task in plan.tasks:
+        curves = [similarity_curve(plan.folder, lines, task.name, name) for name in names]
+        if any(curve is not None for curve in curves):
+            found[task.name] = {
+                name: [(n / 20, float(value)) for n, value in enumerate(curve if curve is not None else [])]
+                for name, curve in zip(names, curves)
+            }
+    values = [y for series in found.values() for points in series.values() for _, y in points if math.isfinite(y)]
+    explained = (
+        "Cosine of MineCLIP's embedding of the last 16 frames with the goal that the prior makes of the task's prompt, mean over the first "
+        f"{plan.similarity} episodes of each. One MineCLIP measures all; baselines are compared with the same goals."
+    )
+    charts = [
+        line_chart(task, series, label=f"{task}: goal similarity over time", unit="s", span=(min(values), max(values)))
+        for task, series in found.items()
+        if values
     ]
+    return [note(explained), grid(charts)] if found else []
 
 
 def _actions(plan: Plan, lines: Lines, names: Sequence[str]) -> list[Html]:
     degrees = np.asarray(actions.BIN_DEGREES).tolist()
-    charts = []
-    for task, shares in button_shares(lines, [task.name for task in plan.tasks], names).items():
-        pressed = [name for name in next(iter(shares.values())) if max(each[name] for each in shares.values()) >= 0.001]
-        rows = {button: [Bar(shares[name][button]) if name in shares else None for name in names] for button in pressed}
+    tasks = []
+    for task in (task.name for task in plan.tasks):
+        shares = [button_shares(lines, task, name) for name in names]
+        buttons = [each for each in max(shares, key=len) if max(found.get(each, 0.0) for found in shares) >= 0.001]
+        rows = {button: [Bar(found[button]) if found else None for found in shares] for button in buttons}
         maps = [
-            element(
-                "figure",
+            figure(
+                "",
                 heat_map(
                     camera_counts(plan.folder, lines, task, name), degrees, f"{name}: camera", index=index, cell=9
                 ),
-                element("figcaption", name),
+                {name: index},
             )
             for index, name in enumerate(names)
-            if name in shares
+            if shares[index]
         ]
-        charts.append(join([bar_chart(task, rows, label=f"{task}: buttons", names=names), _tiles(maps)]))
+        if maps:
+            tasks.append(element("div", bar_chart(task, rows, label=f"{task}: buttons", names=names), _tiles(maps)))
     explained = (
         "Share of steps with each button pressed, under the task's own prompt; below, camera movements in the policy's 11 by 11 bins "
         "(up is up, the middle is no movement)."
     )
-    return [note(explained), grid([element("div", chart) for chart in charts])] if charts else []
+    return [note(explained), grid(tasks)] if tasks else []
 
 
 def _failures(entries: Sequence[Mapping[str, Any]]) -> list[Html | Table]:

@@ -1,67 +1,114 @@
-"""Room `training`, how TensorBoard lays a run out.
-
-In: the run's record. Out: the page of custom charts (curves that belong together in one chart), the settings as a table, and histograms of
-shares. Only what is drawn is decided here, not what is measured.
-"""
+"""Which curves of a run belong in one chart, for the report and for TensorBoard, and what else TensorBoard shows."""
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-# Category → chart → curves, as regular expressions of their names.
-LAYOUT: dict[str, dict[str, list[Any]]] = {
-    "1 loss": {
-        "training against validation and retention": [
-            "Multiline",
-            [r"^train/loss$", r"^validation/loss$", r"^retention/loss$"],
-        ],
-        "split, validation": ["Multiline", [r"^validation/loss_buttons$", r"^validation/loss_camera$"]],
-        "split, training": ["Multiline", [r"^train/loss_buttons$", r"^train/loss_camera$"]],
-        "accuracy, validation": ["Multiline", [r"^validation/accuracy_(buttons|camera)$"]],
-    },
-    "2 does it listen to the goal": {
-        "true goal minus another window's, and minus none (below zero: it listens)": [
-            "Multiline",
-            [r"^goal/true_minus_(shuffled|none)$"],
-        ],
-        "loss with the true goal, another window's, none": [
-            "Multiline",
-            [r"^validation/loss$", r"^goal/loss_(shuffled|none)$"],
-        ],
-    },
-    "3 actions": {
-        "F1 by button": ["Multiline", [r"^f1/"]],
-        "camera error in degrees": ["Multiline", [r"^validation/camera_error_(turning_)?degrees$"]],
-        "entropy, validation": ["Multiline", [r"^validation/entropy_(buttons|camera)$"]],
-    },
-    "4 steps": {
-        "gradient norm before clipping": ["Multiline", [r"^train/gradient_norm$"]],
-        "share of steps clipped": ["Multiline", [r"^train/clipped_share$"]],
-        "learning rate": ["Multiline", [r"^train/learning_rate$"]],
-        "share of each source": ["Multiline", [r"^share/"]],
-    },
-    "5 speed": {
-        "frames a second": ["Multiline", [r"^speed/frames_per_second$"]],
-        "share of time spent waiting for data": ["Multiline", [r"^speed/data_wait_share$"]],
-        "peak memory in MB": ["Multiline", [r"^speed/peak_memory_mb$"]],
-    },
+from steve1.reporting.tables import Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """Curves in one chart.
+
+    Attributes:
+        group: TensorBoard's heading.
+        title: in English and Chinese.
+        curves: {label: curve}; a curve that ends in "/" stands for all below it, by their own names.
+        zero: the value axis includes zero.
+        log: the value axis is logarithmic.
+        least: the report leaves the chart out with fewer curves.
+    """
+
+    group: str
+    title: str
+    curves: dict[str, str]
+    zero: bool = False
+    log: bool = False
+    least: int = 1
+
+    def named(self, known: Sequence[str]) -> dict[str, str]:
+        """{label: curve} of those among `known`."""
+        found: dict[str, str] = {}
+        for label, curve in self.curves.items():
+            if curve.endswith("/"):
+                found |= {name.removeprefix(curve): name for name in sorted(known) if name.startswith(curve)}
+            else:
+                found[label] = curve
+        return found
+
+
+_GOAL = {"true minus another window's goal": "goal/true_minus_shuffled", "true minus no goal": "goal/true_minus_none"}
+_GOAL_LOSSES = {"true goal": "validation/loss", "another window's": "goal/loss_shuffled", "none": "goal/loss_none"}
+_CAMERA = {
+    "all frames": "validation/camera_error_degrees",
+    "frames that turn": "validation/camera_error_turning_degrees",
 }
+_LOSSES = {
+    "training": "train/loss",
+    "validation": "validation/loss",
+    "retention": "retention/loss",
+    "validation, averaged weights": "validation_ema/loss",
+}
+
+
+def _heads(measure: str, *where: str) -> dict[str, str]:
+    return {f"{head}, {name}": f"{name}/{measure}_{head}" for name in where for head in ("buttons", "camera")}
+
+
+CHARTS = (
+    Chart("1 loss", "Loss · 损失", _LOSSES),
+    Chart("1 loss", "Loss of buttons and camera · 按键与视角的损失", _heads("loss", "train", "validation")),
+    Chart("1 loss", "Accuracy · 准确率", _heads("accuracy", "validation")),
+    Chart("2 goal", "Effect of the goal; below zero it is followed · 目标的作用", _GOAL, zero=True),
+    Chart("2 goal", "Loss under each goal · 各目标的损失", _GOAL_LOSSES),
+    Chart("3 actions", "F1 by button · 各按键 F1", {"": "f1/"}),
+    Chart("3 actions", "Camera error, degrees · 视角误差（度）", _CAMERA, zero=True),
+    Chart("3 actions", "Entropy · 熵", _heads("entropy", "validation")),
+    Chart("3 actions", "Rollouts · 试玩", {"": "rollout/"}, zero=True),
+    Chart("4 steps", "Gradient norm · 梯度范数", {"before clipping": "train/gradient_norm"}, log=True),
+    Chart("4 steps", "Share of steps clipped · 被裁剪的步", {"clipped": "train/clipped_share"}, zero=True),
+    Chart("4 steps", "Learning rate · 学习率", {"learning rate": "train/learning_rate"}),
+    Chart(
+        "4 steps",
+        "Penalties towards the starting weights · 约束",
+        {"KL": "train/kl", "L2-SP": "train/l2sp"},
+        zero=True,
+    ),
+    Chart("4 steps", "Share of each source · 数据来源", {"": "share/"}, least=2),
+    Chart("5 speed", "Frames a second · 每秒帧数", {"training": "speed/frames_per_second"}, zero=True),
+    Chart(
+        "5 speed", "Share of time spent waiting for data · 等待数据", {"waiting": "speed/data_wait_share"}, zero=True
+    ),
+    Chart("5 speed", "Peak memory, MB · 内存峰值", {"memory": "speed/peak_memory_mb"}, zero=True),
+)
+
+
+def custom_scalars() -> dict[str, dict[str, list[Any]]]:
+    """The charts as TensorBoard's `add_custom_scalars` takes them: {group: {title: ["Multiline", [pattern, ...]]}}."""
+    layout: dict[str, dict[str, list[Any]]] = {}
+    for chart in CHARTS:
+        patterns = [f"^{re.escape(curve)}" + ("" if curve.endswith("/") else "$") for curve in chart.curves.values()]
+        layout.setdefault(chart.group, {})[chart.title] = ["Multiline", patterns]
+    return layout
 
 
 def settings_table(record: dict[str, Any]) -> str:
     """Everything that the run depends on, as Markdown tables."""
-    parts = []
-    for title, values in record.items():
-        rows = "".join(f"| {name} | {_cell(value)} |\n" for name, value in values.items())
-        parts.append(f"**{title}**\n\n| | |\n|---|---|\n{rows}")
-    return "\n".join(parts)
 
+    def code(value: Any) -> str:
+        return f"`{str(value).replace('`', chr(39))}`" if value not in ("", None) else ""
 
-def _cell(value: Any) -> str:
-    return "`" + str(value).replace("|", "\\|").replace("`", "'") + "`" if value not in ("", None) else ""
+    tables = (
+        Table(["", ""], [[name, code(value)] for name, value in values.items()], caption=title)
+        for title, values in record.items()
+    )
+    return "\n\n".join(table.markdown() for table in tables)
 
 
 def histogram(bins: Sequence[tuple[float, float]], total: int = 10_000) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from steve1.core.files import read_json
 from steve1.core.progress import progress
 from steve1.training.checkpoint.run_folder import SETTINGS_FILE
 from steve1.training.logging.action_metrics import Insight
-from steve1.training.logging.layout import LAYOUT, histogram, settings_table
+from steve1.training.logging.layout import custom_scalars, histogram, settings_table
 from steve1.training.logging.pictures import actions_picture
 from steve1.training.logging.scalars import ScalarFile
 
@@ -150,7 +150,7 @@ class Reporter:
         if self._file is not None and data and self._first_step == 0:
             self._file.add(0, {"data": data})
         if self.board is not None:
-            self.board.add_custom_scalars(LAYOUT)
+            self.board.add_custom_scalars(custom_scalars())
             self.board.add_text("settings", settings_table(read_json(self._run_dir / SETTINGS_FILE)))
 
     def saved(self, path: Path) -> None:

@@ -6,7 +6,6 @@ Input: the run's folder, while it trains or after. Output: one HTML file for peo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 
@@ -18,6 +17,7 @@ from steve1.reporting.numbers import short
 from steve1.reporting.page import Report, Section, folded, note
 from steve1.reporting.tables import Table
 from steve1.training.checkpoint.run_folder import REPORT_FILE
+from steve1.training.logging.layout import CHARTS
 from steve1.training.report.advice import advise
 from steve1.training.report.findings import Advice, Run, read_run
 
@@ -88,47 +88,12 @@ def _advice(advice: Advice) -> Html:
 
 def _charts(run: Run) -> list[Html]:
     best = run.result.get("best_step") or (run.best[0] if run.best else None)
-
-    def chart(title: str, names: dict[str, str], **more: Any) -> Html:
-        return line_chart(title, {label: run.curves.get(name, []) for label, name in names.items()}, mark=best, **more)
-
-    def group(prefix: str) -> dict[str, str]:
-        return {name.removeprefix(prefix): name for name in sorted(run.curves) if name.startswith(prefix)}
-
-    loss = {
-        "training": "train/loss",
-        "validation": "validation/loss",
-        "retention": "retention/loss",
-        "validation, averaged weights": "validation_ema/loss",
-    }
-    split = {
-        f"{part}, {where}": f"{where}/loss_{part}"
-        for where in ("train", "validation")
-        for part in ("buttons", "camera")
-    }
-    gaps = {
-        "true minus another window's goal": "goal/true_minus_shuffled",
-        "true minus no goal": "goal/true_minus_none",
-    }
-    camera = {
-        "all frames": "validation/camera_error_degrees",
-        "frames that turn": "validation/camera_error_turning_degrees",
-    }
-    sources = group("share/")
-    return [
-        chart("Loss · 损失", loss),
-        chart("Loss of buttons and camera · 按键与视角", split),
-        chart("Effect of the goal, below zero: it is followed · 目标的作用", gaps, zero=True),
-        chart("F1 by button · 各按键 F1", group("f1/")),
-        chart("Camera error, degrees · 视角误差（度）", camera, zero=True),
-        chart("Gradient norm · 梯度范数", {"norm before clipping": "train/gradient_norm"}, log=True),
-        chart("Share of steps clipped · 被裁剪的步", {"clipped": "train/clipped_share"}, zero=True),
-        chart("Learning rate · 学习率", {"rate": "train/learning_rate"}),
-        chart("Speed, frames a second · 速度", {"frames a second": "speed/frames_per_second"}, zero=True),
-        chart("Share of each source · 数据来源", sources if len(sources) > 1 else {}),
-        chart("Penalties towards the starting weights · 约束", {"KL": "train/kl", "L2-SP": "train/l2sp"}, zero=True),
-        chart("Rollouts · 试玩", group("rollout/"), zero=True),
-    ]
+    charts = []
+    for chart in CHARTS:
+        series = {label: run.curves.get(name, []) for label, name in chart.named(list(run.curves)).items()}
+        if len(series) >= chart.least:
+            charts.append(line_chart(chart.title, series, mark=best, zero=chart.zero, log=chart.log))
+    return charts
 
 
 def _actions(run: Run) -> list[Html]:
