@@ -1,6 +1,6 @@
 """Command: what `tools/measure_gpu.sh` reached of what was aimed at: `python -m benchmarks.gpu_table docs/benchmarks`.
 
-In: its JSON files, those that are there. Out: gpu.md beside them: the aims, then every measurement with where its time goes.
+Input: its JSON files, those that are there. Output: gpu.md beside them: the aims, then every measurement with where its time goes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json
 from steve1.core.paths import display, resolve
+from steve1.reporting.page import Block, markdown
+from steve1.reporting.tables import Column, Row, Table
 
 FRAMES_PER_S, PEAK_GIB = 8000.0, 24.0  # aims: one H200 at 2x; the memory at B = 8, TRUNC_T = 64
 TRAINED = ("train", "train_wide", "train_wide_compiled", "train_recompute", "train_cached")
@@ -35,36 +37,33 @@ def main(args: Args) -> None:
     records = {path.stem.removeprefix("gpu_"): read_json(path) for path in sorted(folder.glob("gpu_*.json"))}
     if not records:
         raise UserError("Nothing has been measured.", where=display(folder), todo="bash tools/measure_gpu.sh")
-    text = (
-        "\n".join([*machine_lines(records), "", *aims(records), "", *speeds(records), "", *acting(records)]).strip()
-        + "\n"
-    )
+    blocks: list[Block] = [machine(records), aims(records), speeds(records), acting(records)]
+    text = "\n\n".join(markdown(block) for block in blocks if block) + "\n"
     with atomic_file(folder / "gpu.md") as file:
         file.write(text.encode())
     print(text)
     print(f"table: {display(folder / 'gpu.md')}")
 
 
-def machine_lines(records: dict[str, Any]) -> list[str]:
-    """On what, and of which commit."""
+def machine(records: dict[str, Any]) -> str:
+    """The devices, dates and commits of the measurements."""
     devices = sorted({str(record["figures"]["device"]) for record in records.values()})
     commits = sorted({str(record["commit"]) for record in records.values()})
     days = sorted({str(record["date"])[:10] for record in records.values()})
-    return [f"{', '.join(devices)}; {', '.join(days)}; commit {', '.join(commits)}."]
+    return f"{', '.join(devices)}; {', '.join(days)}; commit {', '.join(commits)}."
 
 
-def aims(records: dict[str, Any]) -> list[str]:
+def aims(records: dict[str, Any]) -> Table:
     """The aims, each beside the best that was measured."""
     full = {
         name: records[name]["figures"] for name in TRAINED if name in records and "full" in records[name]["figures"]
     }
-    rows = ["| aim | reached | by |", "|---|---|---|"]
+    rows = []
     if full:
         best = max(full, key=lambda name: full[name]["full"]["frames_per_s"])
-        found = full[best]
-        rows.append(
-            f"| {FRAMES_PER_S:,.0f} trained frames/s | {found['full']['frames_per_s']:,.0f} ({found['full']['percent']:.0f} % of the matrix-product rate) | {best} |"
-        )
+        found = full[best]["full"]
+        reached = f"{found['frames_per_s']:,.0f} ({found['percent']:.0f} % of the matrix-product rate)"
+        rows.append([f"{FRAMES_PER_S:,.0f} trained frames/s", reached, best])
         held = min(
             (name for name in ("train", "train_recompute") if name in full),
             key=lambda name: full[name]["full"]["peak_memory_mb"],
@@ -72,9 +71,9 @@ def aims(records: dict[str, Any]) -> list[str]:
         )
         if held:
             one = full[held]
-            rows.append(
-                f"| {PEAK_GIB:.0f} GiB at B = 8, TRUNC_T = 64 | {one['full']['peak_memory_mb'] / 1024:.1f} GiB at B = {one['batch']}, TRUNC_T = {one['trunc_t']} | {held} |"
-            )
+            peak = one["full"]["peak_memory_mb"] / 1024
+            reached = f"{peak:.1f} GiB at B = {one['batch']}, TRUNC_T = {one['trunc_t']}"
+            rows.append([f"{PEAK_GIB:.0f} GiB at B = 8, TRUNC_T = 64", reached, held])
     steps = records["acting"]["figures"] if "acting" in records else {}
     for games, aim in (
         (1, f"guided step at batch 1 in {TARGET_MS:g} ms"),
@@ -83,44 +82,39 @@ def aims(records: dict[str, Any]) -> list[str]:
         kinds = steps.get(f"batch_{games}", {})
         if kinds:
             name = min(kinds, key=lambda kind: kinds[kind]["ms_per_step"])
-            rows.append(
-                f"| {aim} | {kinds[name]['ms_per_step']:.2f} ms, {kinds[name]['steps_per_s']:,.0f} steps/s | {name} |"
-            )
-    return rows
+            one = kinds[name]
+            rows.append([aim, f"{one['ms_per_step']:.2f} ms, {one['steps_per_s']:,.0f} steps/s", name])
+    return Table(["aim", "reached", "by"], rows)
 
 
-def speeds(records: dict[str, Any]) -> list[str]:
-    """Every training measurement: speed, memory, and the share of its parts."""
-    rows = [
-        "| training | B x TRUNC_T | frames/s | % of matrix products | peak GiB | data, CNN, transformer, heads, optimizer (ms a step) |",
-        "|---|---|---|---|---|---|",
-    ]
+def speeds(records: dict[str, Any]) -> Table:
+    """Every training measurement: speed, memory, and the time of its parts."""
+    rows: list[Row] = []
+    parts = ("data", "cnn", "transformer", "heads", "optimizer")
     for name in TRAINED:
         figures = records[name]["figures"] if name in records else {}
         for kind in ("full", "cached"):
-            if kind not in figures:
-                continue
-            one = figures[kind]
-            split = ", ".join(
-                f"{1000 * one['split_s'][part]:.1f}" for part in ("data", "cnn", "transformer", "heads", "optimizer")
-            )
-            label = name if kind == "full" else f"{name}, on the cache"
-            rows.append(
-                f"| {label} | {figures['batch']} x {figures['trunc_t']} | {one['frames_per_s']:,.0f} | {one['percent']:.0f} | {one['peak_memory_mb'] / 1024:.1f} | {split} |"
-            )
-    return rows if len(rows) > 2 else []
+            if kind in figures:
+                one = figures[kind]
+                split = ", ".join(f"{1000 * one['split_s'][part]:.1f}" for part in parts)
+                label = name if kind == "full" else f"{name}, on the cache"
+                shape, peak = f"{figures['batch']} x {figures['trunc_t']}", one["peak_memory_mb"] / 1024
+                rows.append([label, shape, one["frames_per_s"], one["percent"], peak, split])
+    columns: list[Column | str] = ["training", "B x TRUNC_T", Column("frames/s", ",.0f"), Column("% of matrix products", ".0f"),
+               Column("peak GiB", ".1f"), "data, CNN, transformer, heads, optimizer (ms a step)"]  # fmt: skip
+    return Table(columns, rows)
 
 
-def acting(records: dict[str, Any]) -> list[str]:
+def acting(records: dict[str, Any]) -> Table:
     """Every acting measurement."""
     steps = records["acting"]["figures"] if "acting" in records else {}
     rows = [
-        f"| {name.removeprefix('batch_')} | {kind} | {one['ms_per_step']:.2f} | {one['steps_per_s']:,.0f} |"
+        [name.removeprefix("batch_"), kind, one["ms_per_step"], one["steps_per_s"]]
         for name, kinds in steps.items()
         if name.startswith("batch_")
         for kind, one in kinds.items()
     ]
-    return ["| games | guided step | ms | steps/s |", "|---|---|---|---|", *rows] if rows else []
+    return Table(["games", "guided step", Column("ms", ".2f"), Column("steps/s", ",.0f")], rows)
 
 
 def cli() -> None:

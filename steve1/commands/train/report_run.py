@@ -1,6 +1,6 @@
-"""Command: the page of a training run, with its curves and what to do next: `python -m steve1 report_run data/finetuning_checkpoint/<name>`.
+"""Write the report of a training run and print what to do next: `python -m steve1 report_run data/finetuning_checkpoint/<name>`.
 
-In: a run's folder, finished or not. Out: report.html in it, and the findings as lines.
+Input: a run's folder, finished or not. Output: report.html in it, and the findings on the console.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Args:
 
 
 def main(args: Args) -> None:
-    """Read, advise, write."""
+    """Read the run, write its page, print the findings."""
+    # Imported here: the help should not wait for PyTorch.
     from steve1.training.report.advice import advise
     from steve1.training.report.findings import read_run
     from steve1.training.report.page import write_report

@@ -1,7 +1,4 @@
-"""Room `training`, a finished (or running) run as its report sees it.
-
-In: the run's curves, settings and result. Out: `Run`, which answers what the rules of advice.py ask, and `Advice`, what they find.
-"""
+"""A training run, finished or not, as its report reads it: `Run` answers what the rules of advice.py ask, `Advice` is what they find."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ Level = Literal["act", "note", "good"]
 
 @dataclasses.dataclass(frozen=True)
 class Advice:
-    """One finding: what is seen and what to try, in both languages."""
+    """One finding and what to try, in both languages."""
 
     key: str
     level: Level
@@ -33,12 +30,12 @@ class Advice:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run as the rules see it.
+    """What a run's folder holds.
 
     Attributes:
         curves: by name, as `read_scalars` gives them.
-        settings: of settings.json.
-        result: of result.json; {} where the run is not over.
+        settings: "settings" of settings.json.
+        result: result.json; {} while the run trains.
         tables: as `read_tables` gives them.
         record: all of settings.json.
     """
@@ -102,7 +99,7 @@ def read_run(run_dir: Path) -> Run:
     record = read_json(run_dir / SETTINGS_FILE)
     curves = read_scalars(run_dir)
     if not isinstance(record, dict) or not isinstance(record.get("settings"), dict) or not curves:
-        raise UserError("This run has recorded nothing that could be reported.", where=display(run_dir))
+        raise UserError("This run has recorded nothing to report yet.", where=display(run_dir))
     result = read_json(run_dir / RESULT_FILE) if (run_dir / RESULT_FILE).is_file() else {}
     return Run(curves, record["settings"], result, read_tables(run_dir), record)
 
