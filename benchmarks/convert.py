@@ -24,7 +24,7 @@ from steve1.core.paths import ROOT
 from steve1.core.seeds import generator
 from steve1.data.media.video import FPS, VideoWriter
 from steve1.data.recordings.convert import ConvertSettings, convert_recording
-from steve1.data.recordings.recording import find_recordings
+from steve1.data.recordings.layouts import find_recordings
 
 #: what is asked of one core, times real time
 TARGET = 8.0

@@ -1,7 +1,7 @@
-"""One chunk of an episode as training sees it: frames, actions, and a goal for every frame.
+"""Chunks of episodes as training reads them: frames, actions, and a goal for every frame.
 
-In: an episode and a range of frames. Out: arrays of that range. The goals are either taken in hindsight from later frames
-(`get_episode_chunk`) or one fixed prompt for all frames (`get_episode_chunk_fixed_prompt`).
+The goals are either relabelled in hindsight from later frames (`get_episode_chunk`), or one fixed prompt for all frames
+(`get_episode_chunk_fixed_prompt`).
 """
 
 from __future__ import annotations
@@ -34,15 +34,13 @@ def get_episode_chunk(
 ) -> Chunk:
     """Frames start..stop-1 with hindsight goals chosen over the whole episode.
 
-    First the goals are drawn, then whether the chunk is unconditional (one number of `rng`), in this order as upstream.
+    `rng` is used as upstream does: first for the goals, then for one number that decides if the chunk is unconditional.
 
     Args:
         episode: with goal embeddings.
         start, stop: frames; start >= 15 unless min_btwn_goals >= 15.
-        min_btwn_goals, max_btwn_goals: frames, U[min, max).
-        p_uncond: probability that the whole chunk's goal is zero.
-        rng: numpy Generator or RandomState.
-        goal_switch: see `hindsight_goals`.
+        min_btwn_goals, max_btwn_goals, rng, goal_switch: see `hindsight_goals`.
+        p_uncond: probability that the goal of the whole chunk is zero.
         source: of the frames; its key stands in place of "frames".
         out: arrays to fill (keys as returned), new ones otherwise.
 
@@ -56,7 +54,7 @@ def get_episode_chunk(
         found["goal_frame"][:] = -1
         found["goals"][:] = 0.0
         return found
-    # A window has few different goals: read each row once from the map.
+    # A window has few distinct goals: read each row once.
     rows, which = np.unique(goal_frame, return_inverse=True)
     found["goal_frame"][:] = goal_frame
     found["goals"][:] = np.asarray(embeds[rows], dtype=np.float32)[which]
@@ -72,7 +70,7 @@ def get_episode_chunk_fixed_prompt(
     source: FrameSource = PIXELS,
     out: Chunk | None = None,
 ) -> Chunk:
-    """Frames start..stop-1, every one with the same goal and none from the future.
+    """Frames start..stop-1, all with the same goal.
 
     Args:
         episode: needs no goal embeddings.
@@ -82,13 +80,12 @@ def get_episode_chunk_fixed_prompt(
         out: arrays to fill.
 
     Returns:
-        as `get_episode_chunk`; goal_frame is -1 throughout.
+        as `get_episode_chunk`; every goal_frame is -1.
     """
     vector = np.asarray(goal, dtype=np.float32).reshape(-1)
     if not np.isfinite(vector).all():
-        raise UserError(
-            "The fixed goal is not finite.", got=f"{int((~np.isfinite(vector)).sum())} of {len(vector)} numbers"
-        )
+        got = f"{int((~np.isfinite(vector)).sum())} of {len(vector)} numbers"
+        raise UserError("The fixed goal is not finite.", got=got)
     found = _chunk(episode, start, stop, len(vector), source, out)
     found["goal_frame"][:] = -1
     found["goals"][:] = vector
@@ -106,7 +103,7 @@ def _chunk(episode: Episode, start: int, stop: int, embed_dim: int, source: Fram
 
 
 def empty_chunk(*shape: int, embed_dim: int, source: FrameSource = PIXELS, frames: NDArray[Any] | None = None) -> Chunk:
-    """Arrays of a chunk to be filled, `shape` being (T,) or (B, T); `frames` (*shape, *source.shape) is used where given."""
+    """Arrays of a chunk to fill; `shape` is (T,) or (B, T), and `frames` (*shape, *source.shape) is used if given."""
     return {
         source.key: np.empty((*shape, *source.shape), source.dtype) if frames is None else frames,
         "goals": np.empty((*shape, embed_dim), np.float32),

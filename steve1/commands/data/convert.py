@@ -7,8 +7,9 @@ if all went well, 1 if some recordings were refused (the rest is there), 2 if no
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+
+import tyro
 
 from steve1.core.errors import UserError
 from steve1.core.paths import display, output_path, resolve
@@ -25,16 +26,7 @@ class Args:
     """Folder of recordings: name.mp4 with name.jsonl beside it (contractor format), or folders with frames/ and actions.jsonl; looked for at any depth."""
     output_dir: str
     """Dataset folder to fill, one episode folder a recording. Episodes that are there already are left alone."""
-    keep_nulls: bool = False
-    """Keep frames at which nothing is pressed and the camera rests. Needed where standing still is the skill."""
-    camera_rounding: Literal["float", "legacy_int"] = "float"
-    """float: exact. legacy_int: truncated to whole degrees, as the labels of the published weights were."""
-    esc_as_inventory: bool = False
-    """ESC with a menu open becomes the inventory key, as in VPT's own training."""
-    mineclip_frames: bool = True
-    """Also write the 256x160 frames that the embedding step reads."""
-    source_fps: float = 0.0
-    """Frames a second at which the recordings were really made, where their files do not say it or lie; anything but 20 is resampled."""
+    settings: tyro.conf.OmitArgPrefixes[ConvertSettings] = field(default_factory=ConvertSettings)
     workers: int = os.cpu_count() or 1
     """Processes; each takes one core and about 300 MB."""
     shard: str = ""
@@ -47,12 +39,14 @@ def main(args: Args) -> int:
     """Convert, print the summary, return the exit code."""
     if args.workers < 1:
         raise UserError("--workers is at least 1.", got=str(args.workers))
-    settings = ConvertSettings(
-        args.keep_nulls, args.camera_rounding, args.esc_as_inventory, args.mineclip_frames, args.source_fps
-    )
     shard = parse_shard(args.shard)
     summary = convert_folder(
-        resolve(args.input_dir), output_path(args.output_dir), settings, workers=args.workers, shard=shard, ray=args.ray
+        resolve(args.input_dir),
+        output_path(args.output_dir),
+        args.settings,
+        workers=args.workers,
+        shard=shard,
+        ray=args.ray,
     )
     print(summary.text)
     summary.check_finished()

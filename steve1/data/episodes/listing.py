@@ -82,7 +82,7 @@ def find_outside(paths: Sequence[str], output_dir: str) -> tuple[list[Path], Pat
     Raises:
         UserError: as `find_datasets`; or the folder is the episodes' own.
     """
-    target = resolve(output_dir)
+    target = output_path(output_dir)
     episodes = [path for dataset in find_datasets(paths) for path in dataset.episodes]
     if any(path.parent == target.resolve() for path in episodes):
         raise UserError("--output_dir holds the episodes themselves.", where=target, todo="name another folder")

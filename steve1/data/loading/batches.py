@@ -1,7 +1,7 @@
 """Batches of windows for training, endless over epochs.
 
-In: a window dataset. Out: dicts of torch tensors; batch k is a function of (dataset, batch size, rank, k), so that any number
-of workers gives the same batches and a resumed run begins at any k without reading what came before.
+Batch k is a function of (dataset, batch size, rank, k): any number of workers gives the same batches, and a resumed run
+begins at any k without reading what came before.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _log = logging.getLogger(__name__)
 
 
 class BatchSource:
-    """Batch number → collated batch; what each worker process holds.
+    """Batch number → collated batch, in this process or in a worker.
 
-    The windows of all epochs form one stream; batch k of rank r takes its places (k * world + r) * batch_size and on, so
-    that no window is dropped at the end of an epoch.
+    The windows of all epochs form one stream; batch k of rank r begins at (k * world + r) * batch_size, so no window is
+    dropped at the end of an epoch.
     """
 
     def __init__(self, dataset: WindowDataset, batch_size: int, rank: int, world: int) -> None:
@@ -66,7 +66,7 @@ class BatchSource:
         shape = (self._batch_size, self._dataset.T, *source.shape)
         shared = None
         if torch_data.get_worker_info() is not None:
-            # Decoded straight into the memory that the training process will read: nothing large is copied on the way.
+            # Decode into the memory that the training process reads, so that nothing large is copied.
             shared = _shared(shape, source.dtype)
         frames = self._frames.take(shape, source.dtype) if shared is None else shared.numpy()
         arrays = empty_chunk(
@@ -93,7 +93,7 @@ def _shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
 
 
 class _Recycled:
-    """Large arrays that are handed out again once nobody holds them: fresh memory costs a quarter of the loading time."""
+    """Large arrays that are reused once nothing refers to them: new memory costs a quarter of the loading time."""
 
     _KEPT = 4
 
@@ -101,9 +101,9 @@ class _Recycled:
         self._arrays: list[NDArray[Any]] = []
 
     def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """An uninitialised array; a tensor made of it, or any view of that, keeps it from being handed out again."""
+        """An uninitialised array; a tensor made of it, or any view of that, keeps it from being reused."""
         for number in range(len(self._arrays)):
-            # Two references: this list's, and the one that getrefcount itself holds.
+            # Two references: this list's and getrefcount's own.
             if sys.getrefcount(self._arrays[number]) == 2 and self._arrays[number].shape == shape:
                 return self._arrays[number]
         fresh = np.empty(shape, dtype)
@@ -129,16 +129,14 @@ def _bytes_of_a_frame(dataset: WindowDataset) -> int:
 
 
 def _shared_memory_holds(need: int) -> bool:
-    """Whether batches fit where workers hand them over; containers often have 64 MB there, and overrunning it kills a worker."""
+    """Whether shared memory can hold the workers' batches. Containers often have 64 MB, and overrunning it kills a worker."""
     free = shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else need
     if free < need:
         _log.warning(
             "loading in one process: workers would need %.1f GB of shared memory and %s has %.1f GB free; "
             "give the container more (docker run --shm-size), or use fewer workers or a smaller batch",
-            need / 1e9,
-            _SHARED_MEMORY,
-            free / 1e9,
-        )
+            need / 1e9, _SHARED_MEMORY, free / 1e9,
+        )  # fmt: skip
     return free >= need
 
 

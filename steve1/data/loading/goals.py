@@ -1,7 +1,4 @@
-"""Hindsight goals: which later frame of an episode each frame was, in hindsight, on its way to.
-
-In: the length of an episode, the range of gaps and a random generator. Out: the goal's frame number for every frame.
-"""
+"""Hindsight goals: the later frame of an episode that each frame is relabelled with."""
 
 from __future__ import annotations
 
@@ -18,12 +15,10 @@ GoalSwitch = Literal["exact", "legacy"]
 def check_gaps(min_btwn_goals: int, max_btwn_goals: int) -> None:
     """UserError unless 1 <= min_btwn_goals < max_btwn_goals."""
     if not 1 <= min_btwn_goals < max_btwn_goals:
-        raise UserError(
-            "The range of gaps between goals is empty.",
-            expected="1 <= min_btwn_goals < max_btwn_goals (frames)",
-            got=f"min_btwn_goals={min_btwn_goals}, max_btwn_goals={max_btwn_goals}",
-            todo="fine-tuning usually takes 15 and 100",
-        )
+        expected = "1 <= min_btwn_goals < max_btwn_goals (frames)"
+        got = f"min_btwn_goals={min_btwn_goals}, max_btwn_goals={max_btwn_goals}"
+        todo = "fine-tuning usually takes 15 and 100"
+        raise UserError("The range of gaps between goals is empty.", expected=expected, got=got, todo=todo)
 
 
 def hindsight_goals(
@@ -33,18 +28,15 @@ def hindsight_goals(
     rng: np.random.Generator | np.random.RandomState,
     goal_switch: GoalSwitch = "exact",
 ) -> NDArray[np.int64]:
-    """Goal frame of each frame of an episode.
+    """Goal frame of each frame of an episode, int64 (n_frames,).
 
-    Goals lie U[min, max) frames apart; one that would fall within min of the end is replaced by the last frame.
+    Goals are U[min, max) frames apart; one that would be within min of the end is replaced by the last frame.
 
     Args:
         n_frames: length of the episode.
         min_btwn_goals, max_btwn_goals: frames.
         rng: numpy Generator or RandomState (the latter repeats the published code's draws).
-        goal_switch: "exact": goal g serves the frames up to and including g. "legacy": it serves frame g+1 as well, as upstream.
-
-    Returns:
-        int64 (n_frames,).
+        goal_switch: "exact": goal g is that of the frames up to and including g. "legacy": of frame g+1 too, as upstream.
 
     Raises:
         UserError: no frames, an empty range of gaps, or an unknown rule.
@@ -60,6 +52,6 @@ def hindsight_goals(
     while goals[-1] < last:
         goal = goals[-1] + int(draw(min_btwn_goals, max_btwn_goals))
         goals.append(last if n_frames - goal < min_btwn_goals else goal)
-    served = np.asarray(goals[1:] or [last], dtype=np.int64)
-    reach = served if goal_switch == "exact" else served + 1
-    return served[np.minimum(np.searchsorted(reach, np.arange(n_frames), side="left"), len(served) - 1)]
+    distinct = np.asarray(goals[1:] or [last], dtype=np.int64)
+    reach = distinct if goal_switch == "exact" else distinct + 1
+    return distinct[np.minimum(np.searchsorted(reach, np.arange(n_frames), side="left"), len(distinct) - 1)]

@@ -1,7 +1,7 @@
-"""Sampling lists: which episodes a training run sees, and how often.
+"""Sampling lists: the episodes that a training run reads, and their shares.
 
-In: dataset folders with shares, or lists that people wrote. Out: `<name>_train.txt`, `<name>_val.txt` and
-`<name>_metadata.json`, disjoint and repeatable; and lists read back as entries.
+Input: dataset folders with shares, or lists that people wrote.
+Output: `<name>_train.txt`, `<name>_val.txt` and `<name>_metadata.json`; and lists read back as entries.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import steve1
-from steve1.core.errors import UserError, nearest
+from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json, sha256_file, write_json
 from steve1.core.paths import display, resolve
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode, find_episodes
 
 SAMPLINGS = "data/samplings"
-_WEIGHT = re.compile(r"^#\s*weight\s*[::]\s*(.*)$", re.IGNORECASE)
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*[%%]")
+_WEIGHT = re.compile(r"^#\s*weight\s*[:\uff1a]\s*(.*)$", re.IGNORECASE)
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*[%\uff05]")  # full-width signs too
 _log = logging.getLogger(__name__)
 
 
@@ -36,9 +36,9 @@ class ListEntry:
 
     Attributes:
         path: the episode's folder.
-        weight: share of its section, None where the list has no `# weight:` lines.
+        weight: share of its section, None in a list without `# weight:` lines.
         line: line number, from 1.
-        section: which `# weight:` line it stands below; 0 where there is none.
+        section: number of the `# weight:` line above it; 0 without.
         source: the list's path, for messages.
     """
 
@@ -50,7 +50,7 @@ class ListEntry:
 
     @property
     def where(self) -> str:
-        """`list:line`, or the folder where the entry comes from no list."""
+        """`list:line`, or the folder of an entry that is from no list."""
         return f"{self.source}:{self.line}" if self.source else str(self.path)
 
 
@@ -62,28 +62,39 @@ class Source:
     weight: float | None = None
 
 
-def list_path(name: str, part: str, folder: str | os.PathLike[str] = SAMPLINGS) -> Path:
-    """`data/samplings/<name>_<part>.txt`, part being train or val.
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How episodes are split and chosen."""
 
-    Raises:
-        UserError: there is no such list; names the ones there are.
-    """
-    path = Path(folder) / f"{name}_{part}.txt"
-    if not path.is_file():
-        known = sorted({p.name.rsplit("_", 1)[0] for p in Path(folder).glob("*_train.txt")})
-        hint = nearest(name, known) if known else "there are none yet"
-        raise UserError(
-            f"There is no sampling named {name!r}.", where=path, got=hint, todo=f"bash 2_create_sampling.sh {name}"
-        )
-    return path
+    val_fraction: float = 0.1
+    """Share of each folder's episodes that is kept for validation: at least one episode, but never more than a fifth of all."""
+    val_list: str = ""
+    """A list of episodes to validate on as it is (such as data/samplings/fixed_val.txt); none of them is trained on."""
+    train_frames: int = 0
+    """Take whole episodes until this many frames are trained on, of each folder its share; 0: all."""
+    val_frames: int = 0
+    """Take whole episodes until this many frames are validated on, in place of --val_fraction."""
+    seed: int = 0
+    """Of the split between training and validation."""
+    overwrite: bool = False
+    """Replace lists that were written or edited by hand."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.val_fraction < 1:
+            raise UserError("val_fraction is a share between 0 and 1.", got=self.val_fraction)
+        if min(self.train_frames, self.val_frames) < 0:
+            got = f"{self.train_frames}, {self.val_frames}"
+            raise UserError("A frame budget is a positive number, or 0 for all.", got=got)
+        if self.val_frames and self.val_list:
+            raise UserError("A fixed list is validated on as it is; leave out --val_frames or --val_list.")
 
 
 def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
     """Read a sampling list; blank lines and comments are skipped, `# weight: 0.7` starts a section with that share.
 
     Raises:
-        UserError: the list is missing or empty, a line points nowhere (with its number), a weight is no positive
-            number, an episode stands in two sections, or lines stand above the first weight.
+        UserError: the list is missing or empty, a line points nowhere (with its number), a weight is not a positive number,
+            or lines stand above the first weight.
     """
     source = resolve(path)
     if not source.is_file():
@@ -97,30 +108,26 @@ def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
     weight: float | None = None
     section, percent = 0, None
     for number, text in enumerate(lines, 1):
-        line = text.strip()
+        line, where = text.strip(), f"{source}:{number}"
         if not line:
             continue
         if line.startswith("#"):
-            match = _WEIGHT.match(line)
-            if match:
-                weight, section = _weight(match[1], f"{source}:{number}"), section + 1
+            if match := _WEIGHT.match(line):
+                weight, section = _weight(match[1], where), section + 1
             elif found := _PERCENT.search(line):
                 percent = (float(found[1]), number)
             continue
         if weighted and weight is None:
-            raise UserError(
-                "This line stands above the first weight, so it has no share.",
-                where=f"{source}:{number}",
-                todo="put a line `# weight: …` above it",
-            )
+            what = "This line stands above the first weight, so it has no share."
+            raise UserError(what, where=where, todo="put a line `# weight: …` above it")
         if percent:
-            _warn_unhonoured(source, *percent, weight)
+            _warn_ignored_percent(source, *percent, weight)
             percent = None
         folder = resolve(line)
         if not folder.is_dir():
             raise UserError(
                 "This line of the sampling list points nowhere.",
-                where=f"{source}:{number}",
+                where=where,
                 expected="an episode folder, relative to the project's root",
                 got=line,
                 todo="bash 2_create_sampling.sh makes a list of what there is",
@@ -137,16 +144,15 @@ def _weight(text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
-        raise UserError(
-            "This weight is not a positive number.", where=where, expected="such as `# weight: 0.7`", got=text.strip()
-        )
+        what = "This weight is not a positive number."
+        raise UserError(what, where=where, expected="such as `# weight: 0.7`", got=text.strip())
     return value
 
 
-def _warn_unhonoured(source: Path, percent: float, line: int, weight: float | None) -> None:
+def _warn_ignored_percent(source: Path, percent: float, line: int, weight: float | None) -> None:
     if weight is None or not math.isclose(percent / 100, weight, abs_tol=0.005):
         _log.warning(
-            "%s:%d: the comment says %g %%, which nothing honours; write `# weight: %g` on the line below it to get that share",
+            "%s:%d: the comment says %g %%, which has no effect; write `# weight: %g` on the line below it to get that share",
             display(source), line, percent, percent / 100,
         )  # fmt: skip
 
@@ -154,214 +160,182 @@ def _warn_unhonoured(source: Path, percent: float, line: int, weight: float | No
 def create_sampling(
     name: str,
     sources: Sequence[Source],
-    *,
-    val_fraction: float = 0.1,
-    train_frames: int = 0,
-    val_frames: int = 0,
-    val_list: str | os.PathLike[str] | None = None,
-    seed: int = 0,
+    settings: SamplingSettings | None = None,
     folder: str | os.PathLike[str] = SAMPLINGS,
-    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write the two lists and `<name>_metadata.json`; returns the metadata.
 
-    An episode's place in the order in which a source is split is a function of (seed, its name): new episodes leave that
-    of the others alone. The first ones are for validation, those after them for training. Without a budget for it,
-    validation takes about `val_fraction` of each source's episodes and at least one, but no more than a fifth of all
-    episodes: of many small sources only the larger ones give one.
+    Each source's episodes are ordered by a function of (seed, episode name), so new episodes do not move the others. The
+    first ones are for validation, those after them for training. Without a budget, validation takes about `val_fraction`
+    of each source's episodes and at least one, but at most a fifth of all episodes: of many small sources, only the larger
+    ones give one.
 
     Args:
         name: of the sampling.
         sources: dataset folders; with weights for all of them, or for none.
-        val_fraction: 0 < share < 1 of the episodes.
-        train_frames: take whole episodes until there are this many frames, of each source its share; 0: all there are.
-        val_frames: the same for validation, in place of val_fraction.
-        val_list: a list of episodes, such as an earlier sampling's, that are validated on as they are; none of them is trained on.
-        seed: of the split.
-        folder: where lists live.
-        overwrite: replace lists that were edited by hand.
+        settings: of the split.
+        folder: where the lists are kept.
 
     Raises:
         UserError: no episodes, fewer than two in a source, weights for some only, or lists edited by hand.
     """
-    _check_request(sources, val_fraction, train_frames, val_frames, val_list)
-    target = Path(folder)
-    _refuse_hand_edited(name, target, overwrite)
-    found = [_Found(source, find_episodes(source.folder), seed) for source in sources]
-    _check_disjoint([path for part in found for path in part.order])
-    fixed = [entry.path for entry in read_list(val_list)] if val_list is not None else None
+    settings, target = settings or SamplingSettings(), Path(folder)
+    if not sources:
+        raise UserError("A sampling needs at least one dataset folder.")
+    if len({source.weight is None for source in sources}) == 2:
+        expected = "a weight for each, such as A=0.7 B=0.3"
+        raise UserError("Some sources have a weight and some have none.", expected=expected)
+    _refuse_hand_edited(name, target, settings.overwrite)
+    splits = [_Split(source, settings.seed) for source in sources]
+    _check_disjoint([path for split in splits for path in split.order])
+    fixed = [entry.path for entry in read_list(settings.val_list)] if settings.val_list else None
     if fixed is not None:
-        _hold_out(found, fixed)
+        _hold_out(splits, fixed)
     else:
-        _split(found, val_fraction, val_frames)
-    _cut_to_budget(found, train_frames)
-    texts = {part: _list_text(name, part, found, fixed) for part in ("train", "val")}
+        _choose_validation(splits, settings)
+    if settings.train_frames:
+        for split, budget in zip(splits, _budgets(splits, settings.train_frames)):
+            split.train = split.train[: split.needed(split.train, budget)]
+    texts = {part: _list_text(name, part, splits, fixed) for part in ("train", "val")}
     for part, text in texts.items():
         with atomic_file(target / f"{name}_{part}.txt", "w") as handle:
             handle.write(text)
-    request = {
-        "val_fraction": None if val_frames or fixed is not None else val_fraction,
-        "budget": {"train_frames": train_frames or None, "val_frames": val_frames or None},
-        "val_list": {"path": display(resolve(val_list)), "sha256": sha256_file(resolve(val_list))}
-        if val_list
-        else None,
-    }
-    metadata = _metadata(name, found, fixed, texts, seed, request)
+    metadata = _metadata(name, splits, fixed, texts, settings)
     write_json(target / f"{name}_metadata.json", metadata)
     return metadata
 
 
-def _check_request(
-    sources: Sequence[Source], val_fraction: float, train_frames: int, val_frames: int, val_list: object
-) -> None:
-    if not 0 < val_fraction < 1:
-        raise UserError("val_fraction is a share between 0 and 1.", got=str(val_fraction))
-    if min(train_frames, val_frames) < 0:
-        raise UserError("A frame budget is a positive number, or 0 for all.", got=f"{train_frames}, {val_frames}")
-    if val_frames and val_list is not None:
-        raise UserError("A fixed list is validated on as it is; leave out --val_frames or --val_list.")
-    if not sources:
-        raise UserError("A sampling needs at least one dataset folder.")
-    if len({source.weight is None for source in sources}) == 2:
-        raise UserError(
-            "Some sources have a weight and some have none.", expected="a weight for each, such as A=0.7 B=0.3"
-        )
+@dataclass
+class _Split:
+    """A source's episodes in the order of the split, and the part that each is in."""
 
+    source: Source
+    seed: int
+    order: list[Path] = field(init=False)
+    train: list[Path] = field(init=False)
+    val: list[Path] = field(default_factory=list)
 
-class _Found:
-    """A source's episodes in the order of the split, and what became of them."""
-
-    def __init__(self, source: Source, episodes: Sequence[Path], seed: int) -> None:
-        self.source = source
-        self.order = sorted(episodes, key=lambda path: (generator(seed, "split", path.name).random(), path.name))
-        self.train: list[Path] = list(self.order)
-        self.val: list[Path] = []
-        self.frames: dict[Path, int] = {}
-        self.without_goals: list[str] = []
-        for path in sorted(episodes):
-            episode = Episode(path)
-            self.frames[path] = len(episode)
-            self.without_goals += [] if episode.has_goals else [path.name]
+    def __post_init__(self) -> None:
+        episodes = find_episodes(self.source.folder)
+        opened = {path: Episode(path) for path in episodes}
+        self.frames = {path: len(episode) for path, episode in opened.items()}
+        self.without_goals = [path.name for path, episode in opened.items() if not episode.has_goals]
+        self.order = sorted(episodes, key=lambda path: (generator(self.seed, "split", path.name).random(), path.name))
+        self.train = list(self.order)
 
     def hold(self, count: int) -> None:
         """Validate on the first `count` episodes and train on the others."""
         self.val, self.train = self.order[:count], self.order[count:]
 
     def total(self, part: str) -> int:
-        """Frames of "train" or "val"."""
+        """Frames of "train", "val" or "order" (all)."""
         return sum(self.frames[path] for path in getattr(self, part))
 
+    @property
+    def size(self) -> float:
+        """What shares are proportional to: the weight, or else the frames."""
+        return self.source.weight if self.source.weight is not None else self.total("order")
 
-def _split(found: list[_Found], val_fraction: float, val_frames: int) -> None:
-    for part in found:
-        if len(part.order) < 2:
+    def needed(self, paths: Sequence[Path], budget: float) -> int:
+        """How many episodes reach a budget of frames; at least one, all of them if they do not suffice."""
+        reached = 0
+        for count, path in enumerate(paths, 1):
+            reached += self.frames[path]
+            if reached >= budget:
+                return count
+        return len(paths)
+
+
+def _choose_validation(splits: list[_Split], settings: SamplingSettings) -> None:
+    for split in splits:
+        if len(split.order) < 2:
             raise UserError(
                 "A sampling needs at least two episodes, one of them for validation.",
-                where=part.source.folder,
-                got=f"{len(part.order)} episode(s)",
+                where=split.source.folder,
+                got=f"{len(split.order)} episode(s)",
                 todo="record or convert more: bash 1_generate_dataset.sh; or validate on a list of your own: --val_list FILE",
             )
-    if val_frames:
-        for part, budget in zip(found, _budgets(found, val_frames)):
-            part.hold(min(_needed([part.frames[path] for path in part.order], budget), len(part.order) - 1))
+    if settings.val_frames:
+        for split, budget in zip(splits, _budgets(splits, settings.val_frames)):
+            split.hold(min(split.needed(split.order, budget), len(split.order) - 1))
         return
-    for part in found:
-        part.hold(min(max(1, round(val_fraction * len(part.order))), len(part.order) - 1))
-    limit = max(1, int(max(0.2, val_fraction) * sum(len(part.order) for part in found)))
-    for part in sorted(found, key=lambda part: len(part.order)):
-        if sum(len(other.val) for other in found) > limit:
-            part.hold(0)
+    for split in splits:
+        split.hold(min(max(1, round(settings.val_fraction * len(split.order))), len(split.order) - 1))
+    limit = max(1, int(max(0.2, settings.val_fraction) * sum(len(split.order) for split in splits)))
+    for split in sorted(splits, key=lambda split: len(split.order)):
+        if sum(len(other.val) for other in splits) > limit:
+            split.hold(0)
 
 
-def _hold_out(found: list[_Found], fixed: Sequence[Path]) -> None:
+def _hold_out(splits: list[_Split], fixed: Sequence[Path]) -> None:
     held = {path.resolve() for path in fixed}
-    for part in found:
-        part.train = [path for path in part.order if path.resolve() not in held]
-    if not any(part.train for part in found):
-        raise UserError(
-            "The list for validation holds every episode, so that none is left to train on.",
-            todo="name fewer episodes in it, or record more",
-        )
+    for split in splits:
+        split.train = [path for path in split.order if path.resolve() not in held]
+    if not any(split.train for split in splits):
+        what = "The list for validation holds every episode, so that none is left to train on."
+        raise UserError(what, todo="name fewer episodes in it, or record more")
 
 
-def _cut_to_budget(found: list[_Found], train_frames: int) -> None:
-    if not train_frames:
-        return
-    for part, budget in zip(found, _budgets(found, train_frames)):
-        part.train = part.train[: _needed([part.frames[path] for path in part.train], budget)]
-
-
-def _budgets(found: list[_Found], frames: int) -> list[float]:
-    """Each source's part of a budget: its weight's share, or where there are none its share of all frames."""
-    sizes = [part.source.weight if part.source.weight is not None else sum(part.frames.values()) for part in found]
-    return [frames * size / sum(sizes) for size in sizes]
-
-
-def _needed(lengths: Sequence[int], budget: float) -> int:
-    """How many episodes it takes to reach a budget; at least one, all of them where they do not suffice."""
-    reached = 0
-    for count, length in enumerate(lengths, 1):
-        reached += length
-        if reached >= budget:
-            return count
-    return len(lengths)
+def _budgets(splits: list[_Split], frames: int) -> list[float]:
+    """Each source's part of a budget of frames."""
+    return [frames * split.size / sum(other.size for other in splits) for split in splits]
 
 
 def _check_disjoint(paths: list[Path]) -> None:
     seen: set[Path] = set()
     for path in paths:
         if path.resolve() in seen:
-            raise UserError(
-                "An episode would stand in two lists or twice in one.", where=path, todo="name each dataset folder once"
-            )
+            what = "An episode would stand in two lists or twice in one."
+            raise UserError(what, where=path, todo="name each dataset folder once")
         seen.add(path.resolve())
 
 
-def _list_text(name: str, part: str, found: Sequence[_Found], fixed: Sequence[Path] | None) -> str:
+def _list_text(name: str, part: str, splits: Sequence[_Split], fixed: Sequence[Path] | None) -> str:
     lines = [f"# {name}: episodes for {'training' if part == 'train' else 'validation'}, one folder a line"]
     if part == "val" and fixed is not None:
         return "\n".join([*lines, "", *map(display, fixed)]) + "\n"
-    for each in found:
-        chosen = sorted(getattr(each, part))
+    for split in splits:
+        chosen, source = sorted(getattr(split, part)), split.source
         lines.append("")
-        if each.source.weight is not None and chosen:
-            lines += [f"# {display(each.source.folder)}", f"# weight: {each.source.weight:g}"]
-        lines += [display(path) for path in chosen]
+        if source.weight is not None and chosen:
+            lines += [f"# {display(source.folder)}", f"# weight: {source.weight:g}"]
+        lines += map(display, chosen)
     return "\n".join(lines) + "\n"
 
 
 def _metadata(
-    name: str,
-    found: Sequence[_Found],
-    fixed: Sequence[Path] | None,
-    texts: dict[str, str],
-    seed: int,
-    request: dict[str, Any],
+    name: str, splits: Sequence[_Split], fixed: Sequence[Path] | None, texts: dict[str, str], settings: SamplingSettings
 ) -> dict[str, Any]:
-    weights = [each.source.weight for each in found if each.train]
-    sizes = [each.total("train") if each.source.weight is None else each.source.weight for each in found if each.train]
-    shares = iter([size / sum(sizes) for size in sizes])
+    weighted = splits[0].source.weight is not None
+    trained = [split.size if weighted else split.total("train") for split in splits if split.train]
     rows = []
-    for each in found:
-        row: dict[str, Any] = {"folder": display(each.source.folder), "weight": each.source.weight}
-        row["train_share"] = round(next(shares), 6) if each.train else 0.0
-        for key in ("train", "val"):
-            row |= {f"{key}_episodes": len(getattr(each, key)), f"{key}_frames": each.total(key)}
-        row |= {"episodes": len(each.order), "frames": sum(each.frames.values())}
-        rows.append(row | {"without_goals": each.without_goals})
-    val_frames = sum(row["val_frames"] for row in rows) if fixed is None else sum(len(Episode(path)) for path in fixed)
+    for split in splits:
+        row: dict[str, Any] = {"folder": display(split.source.folder), "weight": split.source.weight}
+        share = (split.size if weighted else split.total("train")) / sum(trained) if split.train else 0.0
+        row["train_share"] = round(share, 6)
+        for part in ("train", "val"):
+            row |= {f"{part}_episodes": len(getattr(split, part)), f"{part}_frames": split.total(part)}
+        row |= {"episodes": len(split.order), "frames": split.total("order"), "without_goals": split.without_goals}
+        rows.append(row)
+    total = {
+        f"{part}_{unit}": sum(row[f"{part}_{unit}"] for row in rows)
+        for unit in ("episodes", "frames")
+        for part in ("train", "val")
+    }
+    if fixed is not None:
+        total |= {"val_episodes": len(fixed), "val_frames": sum(len(Episode(path)) for path in fixed)}
+    listed = resolve(settings.val_list) if settings.val_list else None
     return {
         "name": name,
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "tool_version": steve1.__version__,
-        "seed": seed,
-        **request,
-        "shares_by": "weight" if weights and weights[0] is not None else "frames",
+        "seed": settings.seed,
+        "val_fraction": None if settings.val_frames or listed else settings.val_fraction,
+        "budget": {"train_frames": settings.train_frames or None, "val_frames": settings.val_frames or None},
+        "val_list": {"path": display(listed), "sha256": sha256_file(listed)} if listed else None,
+        "shares_by": "weight" if weighted else "frames",
         "sources": rows,
-        "train_episodes": sum(row["train_episodes"] for row in rows),
-        "val_episodes": sum(row["val_episodes"] for row in rows) if fixed is None else len(fixed),
-        "train_frames": sum(row["train_frames"] for row in rows),
-        "val_frames": val_frames,
+        **total,
         "sha256": {part: _digest(text) for part, text in texts.items()},
     }
 
@@ -371,7 +345,7 @@ def _digest(text: str) -> str:
 
 
 def _refuse_hand_edited(name: str, folder: Path, overwrite: bool) -> None:
-    """Lists are replaced freely as long as they are what this program wrote."""
+    """Lists are replaced without asking only if this program wrote them."""
     record = folder / f"{name}_metadata.json"
     known = read_json(record).get("sha256", {}) if record.exists() else {}
     for part in ("train", "val"):

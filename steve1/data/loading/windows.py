@@ -1,7 +1,6 @@
-"""Windows: the pieces of T frames that training reads, with their hindsight goals.
+"""Windows: the T frames that training reads at a time, with their hindsight goals.
 
-In: entries of a sampling list. Out: windows as numpy dicts, each a function of (seed, epoch, window) alone: the same in any
-order, in any process, after any restart.
+Each window is a function of (seed, epoch, window) alone: the same in any order, in any process, after any restart.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ __all__ = ["Window", "WindowDataset", "batches", "window_starts"]
 
 Window = dict[str, Any]
 _log = logging.getLogger(__name__)
-#: open episodes a process keeps; each holds up to three memory maps and no frames
+#: episodes that a process keeps open; each has up to three memory maps and no frames
 _OPEN_EPISODES = 64
 
 
@@ -41,7 +40,7 @@ def _episode(path: str) -> Episode:
 def window_starts(n_frames: int, T: int, first_frame: int = FIRST_GOAL) -> list[int]:
     """First frames of an episode's windows: first_frame, +T, …; the last is moved back to end with the episode.
 
-    [] where the episode is shorter than first_frame + T.
+    [] for an episode shorter than first_frame + T.
     """
     last = n_frames - T
     if last < first_frame:
@@ -57,13 +56,13 @@ class WindowDataset:
         entries: of a sampling list, with or without weights.
         T: frames of a window, at least 16.
         min_btwn_goals, max_btwn_goals: frames between hindsight goals, U[min, max).
-        p_uncond: share of windows whose goal is zero, so that the policy also learns to act without one.
+        p_uncond: share of windows with a zero goal, from which the policy learns to act without one.
         seed: of every random choice.
-        goal_switch: "exact", or "legacy" as the published code.
-        fixed: validation: goals depend on (seed, window) only, none is dropped, the order never changes.
-        jitter: move each window by up to T/2 frames within its episode, anew in every epoch (for small datasets).
-        first_frame: where an episode's first window starts; 15 as published, 0 to train on the very first frames too.
-        fixed_goal: float (E,): this goal for every frame instead of hindsight goals.
+        goal_switch: "exact", or "legacy" like the published code.
+        fixed: for validation: goals depend on (seed, window) only, none is dropped, the order never changes.
+        jitter: shift each window by up to T/2 frames within its episode, anew in every epoch (for small datasets).
+        first_frame: start of an episode's first window; 15 as published, 0 to train on the very first frames too.
+        fixed_goal: float (E,), the goal of every frame instead of hindsight goals.
 
     Raises:
         UserError: bad settings; an episode without goals, or with rows that are not finite; no episode long enough.
@@ -89,7 +88,7 @@ class WindowDataset:
         self.p_uncond, self.first_frame, self.fixed_goal = 0.0 if fixed else p_uncond, first_frame, fixed_goal
         self._check_settings()
         self.embed_dim = 0
-        #: where the frames of a window come from; may be replaced, such as by a cache of image features
+        #: may be replaced, such as by a cache of image features
         self.frame_source: FrameSource = PIXELS
         _episode.cache_clear()  # episodes may have been embedded anew since they were opened
         paths: list[Path] = []
@@ -98,7 +97,7 @@ class WindowDataset:
         sections: list[int] = []
         short: list[tuple[ListEntry, int]] = []
         for entry in entries:
-            n_frames = self._admit(entry)
+            n_frames = self._length(entry)
             starts = window_starts(n_frames, T, first_frame)
             if not starts:
                 short.append((entry, n_frames))
@@ -120,7 +119,7 @@ class WindowDataset:
         check_gaps(self.min_btwn_goals, self.max_btwn_goals)
         if not 0 <= self.p_uncond <= 1:
             raise UserError("p_uncond is a probability.", expected="0..1", got=str(self.p_uncond))
-        # Goal rows 0..14 do not exist; a first goal that early would condition frames on nothing.
+        # Goal rows 0..14 do not exist; a goal that early would condition frames on nothing.
         earliest = self.min_btwn_goals if self.first_frame < FIRST_GOAL or self.goal_switch == "legacy" else FIRST_GOAL
         if earliest < FIRST_GOAL or self.first_frame < 0:
             raise UserError(
@@ -129,43 +128,42 @@ class WindowDataset:
                 got=f"min_btwn_goals={self.min_btwn_goals}, first_frame={self.first_frame}, goal_switch={self.goal_switch}",
             )
 
-    def _admit(self, entry: ListEntry) -> int:
-        """Length of an episode whose parts were found good."""
+    def _length(self, entry: ListEntry) -> int:
+        """Length of an episode, after its goals were checked."""
         episode = _episode(str(entry.path))
-        if self.fixed_goal is None:
-            episode.check_goals()
-            size = int(episode.goals.shape[1])
-            if self.embed_dim not in (0, size):
-                raise UserError(
-                    "Episodes of one list have goals of different sizes.",
-                    where=entry.where,
-                    expected=f"E = {self.embed_dim} as in the ones before",
-                    got=f"E = {size}",
-                    todo="embed all of them with one MineCLIP",
-                )
-            self.embed_dim = size
-        else:
+        if self.fixed_goal is not None:
             self.embed_dim = int(np.size(self.fixed_goal))
+            return len(episode)
+        episode.check_goals()
+        size = int(episode.goals.shape[1])
+        if self.embed_dim not in (0, size):
+            raise UserError(
+                "Episodes of one list have goals of different sizes.",
+                where=entry.where,
+                expected=f"E = {self.embed_dim} as in the ones before",
+                got=f"E = {size}",
+                todo="embed all of them with one MineCLIP",
+            )
+        self.embed_dim = size
         return len(episode)
 
     def _report_short(self, entries: Sequence[ListEntry], short: list[tuple[ListEntry, int]]) -> None:
         need = self.T + self.first_frame
         if len(short) == len(entries):
-            names = ", ".join(f"{entry.path.name} ({n})" for entry, n in short[:5])
+            longest = max((n for _, n in short), default=0) - self.first_frame
             raise UserError(
                 "No episode of this list is long enough." if entries else "This list names no episode.",
                 where=short[0][0].where if short else "",
                 expected=f"at least {need} frames (T + {self.first_frame})",
-                got=names,
-                todo=f"lower T to at most {max((n for _, n in short), default=0) - self.first_frame}, or record longer episodes",
+                got=", ".join(f"{entry.path.name} ({n})" for entry, n in short[:5]),
+                todo=f"lower T to at most {longest}, or record longer episodes",
             )
         for entry, n_frames in short:
-            _log.warning(
-                "skipped %s (%s): %d frames, and T=%d needs %d", entry.path.name, entry.where, n_frames, self.T, need
-            )
+            message = "skipped %s (%s): %d frames, and T=%d needs %d"
+            _log.warning(message, entry.path.name, entry.where, n_frames, self.T, need)
 
     def _section_shares(self, entries: Sequence[ListEntry]) -> dict[int, float]:
-        """Share of the windows of each section; {} where the list has no weights."""
+        """Share of the windows of each section; {} for a list without weights."""
         weights = {entry.section: entry.weight for entry in entries if entry.weight is not None}
         total = sum(weights.values())
         for section, weight in weights.items():
@@ -183,25 +181,21 @@ class WindowDataset:
 
     @property
     def n_frames(self) -> int:
-        """Frames of all episodes that are used."""
+        """Frames of all episodes in use."""
         return int(self._lengths.sum())
-
-    def section_of(self, index: int) -> int:
-        """Which `# weight:` section a window belongs to."""
-        return int(self._sections[index])
 
     def epoch_order(self, epoch: int) -> NDArray[np.int64]:
         """The windows of an epoch in order: int64 (len,), a function of (seed, epoch).
 
-        Without weights each comes once. With weights a section gets its share of the epoch's len(self) places, rounded up
-        or down at random so that the share is exact in expectation; no window comes twice before its section is used up.
+        Without weights each window appears once. With weights a section gets its share of the epoch's len(self) windows,
+        rounded up or down at random so that it is exact in expectation; no window repeats before its section is used up.
         """
         if self.fixed:
             return np.arange(len(self), dtype=np.int64)
         rng = generator(self.seed, "order", epoch)
         if not self.shares:
             return rng.permutation(len(self)).astype(np.int64)
-        # One shared offset makes every count exact in expectation and their sum exactly len(self).
+        # One offset for all makes every count exact in expectation and their sum exactly len(self).
         bounds = np.cumsum([0.0, *self.shares.values()])
         bounds[-1] = 1.0
         counts = np.diff(np.floor(bounds * len(self) + rng.random() * (bounds < 1)).astype(np.int64))
@@ -225,11 +219,11 @@ class WindowDataset:
 
         Args:
             epoch, index: index is a window's number, 0..len-1.
-            out: arrays to fill in place of new ones, as `empty_chunk` makes them.
+            out: arrays to fill, as `empty_chunk` makes them; new ones otherwise.
 
         Returns:
-            frames u8 (T,128,128,3) (or what `frame_source` reads, under its key), goals f32 (T,E), first bool (T,),
-            buttons i64 (T,), camera i64 (T,), goal_frame i64 (T,) (-1 and a zero goal where unconditional), episode str, start int.
+            frames u8 (T,128,128,3) (or what `frame_source` reads, under its key), goals f32 (T,E), first bool (T,), buttons
+            and camera i64 (T,), goal_frame i64 (T,) (-1 and a zero goal if unconditional), episode str, start int.
         """
         number, start = self.start_of(epoch, index)
         path = self.paths[number]

@@ -1,14 +1,13 @@
-"""What happened in an episode, from its recording's own ticks: inventory, blocks mined, position, frame by frame.
+"""What happened in an episode, from its recording's ticks: inventory, blocks mined and position at each frame.
 
-In: an episode that was converted from a recording (mp4 + jsonl) that is still there. Out: counts and places of each of its
-frames, nulls that conversion dropped left out and cuts taken into account.
+The recording (mp4 + jsonl) must still exist. Nulls that conversion dropped are left out and cuts taken into account.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import itertools
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.paths import resolve
 from steve1.data.episodes.episode import Episode
-from steve1.data.recordings.recording import Recording
+from steve1.data.recordings.contractor import ContractorRecording, parsed_ticks
 from steve1.data.recordings.resample import read_noted_ticks
 
 _MINED = "minecraft.mine_block:"
@@ -33,8 +32,8 @@ class History:
     Attributes:
         items: count of each item by exact name, i64 (N,).
         mined: blocks of each kind mined since the recording began, i64 (N,).
-        position: f64 (N, 3) x, y, z in blocks; NaN where the recorder did not say.
-        has_inventory: whether the recorder wrote inventories at all.
+        position: f64 (N, 3) x, y, z in blocks; NaN where the recorder did not write it.
+        has_inventory: whether the recorder wrote inventories.
     """
 
     items: dict[str, NDArray[np.int64]]
@@ -43,33 +42,21 @@ class History:
     has_inventory: bool
 
 
-@dataclass
-class _Columns:
-    """Counts that are mostly zero, gathered tick by tick."""
-
-    length: int
-    found: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-
-    def add(self, name: str, tick: int, count: int) -> None:
-        self.found.setdefault(name, np.zeros(self.length, np.int64))[tick] += count
-
-
 def read_history(path: Path, recordings: Path | None = None) -> History:
     """The history of one episode.
 
     Args:
         path: the episode's folder.
-        recordings: folder that is searched for the recording where it is no longer at the place that the metadata names.
+        recordings: folder to search for the recording if it is no longer where the metadata says.
 
     Raises:
-        UserError: the episode does not come from a recording, the recording is gone or has changed, or its ticks no
-            longer fit the episode's frames.
+        UserError: the episode is not from a recording, the recording is gone or has changed, or its ticks do not fit the
+            episode's frames.
     """
     episode = Episode(path)
     metadata = episode.metadata
     recording = _recording(path, metadata, recordings)
     rows = _kept_ticks(episode, recording)
-    assert recording.ticks is not None
     whole = _read(recording.ticks, int(rows.max()) + 1)
     return History(
         {name: counts[rows] for name, counts in whole.items.items()},
@@ -79,7 +66,7 @@ def read_history(path: Path, recordings: Path | None = None) -> History:
     )
 
 
-def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) -> Recording:
+def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) -> ContractorRecording:
     source = metadata.get("source")
     if not isinstance(source, str) or Path(source).suffix.lower() != ".mp4":
         raise UserError(
@@ -107,11 +94,11 @@ def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) ->
             expected=f"sha256 {wanted[:12]}…",
             todo="convert it again, or name the folder of the right recordings with --recordings",
         )
-    return Recording(path.name, video, ticks, str(metadata.get("recorder_version") or ""))
+    return ContractorRecording(path.name, video, str(metadata.get("recorder_version") or ""))
 
 
-def _kept_ticks(episode: Episode, recording: Recording) -> NDArray[np.int64]:
-    """Which recorded tick belongs to each frame, i64 (N,): the same choice that conversion made."""
+def _kept_ticks(episode: Episode, recording: ContractorRecording) -> NDArray[np.int64]:
+    """The recorded tick of each frame, i64 (N,), chosen as conversion did."""
     metadata = episode.metadata
     ticks = read_noted_ticks(recording, metadata)
     used = min(int(metadata.get("source_frames") or len(ticks.keep)), len(ticks.keep))
@@ -127,41 +114,30 @@ def _kept_ticks(episode: Episode, recording: Recording) -> NDArray[np.int64]:
             todo="convert the recording again",
         )
     chosen = rows[cut["start"] : cut["stop"]]
-    # The actions must be the very same: an edited or differently converted recording would tell another story.
+    # The actions must be equal: an edited or differently converted recording would have another history.
     buttons, camera = episode.tokens()
     again = act.to_joint([ticks.actions[row] for row in chosen])
     differs = np.flatnonzero((again[0] != buttons) | (again[1] != camera))
     if len(differs):
-        raise UserError(
-            "The recording's actions are not those of the episode.", where=f"{episode.path}, frame {int(differs[0])}"
-        )
+        where = f"{episode.path}, frame {int(differs[0])}"
+        raise UserError("The recording's actions are not those of the episode.", where=where)
     return ticks.rows[chosen]
 
 
-def _lines(path: Path, count: int) -> Iterator[dict[str, Any]]:
-    with open(path, "rb") as lines:
-        number = 0
-        for raw in lines:
-            if raw.strip():
-                yield json.loads(raw)
-                number += 1
-                if number == count:
-                    return
-
-
 def _read(path: Path, count: int) -> History:
-    items, mined = _Columns(count), _Columns(count)
+    items: dict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(count, np.int64))
+    mined: dict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(count, np.int64))
     position = np.full((count, 3), np.nan)
     has_inventory = False
-    for row, tick in enumerate(_lines(path, count)):
+    for row, tick in enumerate(itertools.islice(parsed_ticks(path, []), count)):
         try:
             if "inventory" in tick:
                 has_inventory = True
                 for slot in tick["inventory"]:
-                    items.add(_plain(str(slot["type"])), row, int(slot["quantity"]))
+                    items[_plain(str(slot["type"]))][row] += int(slot["quantity"])
             for name, value in (tick.get("stats") or {}).items():
                 if name.startswith(_MINED):
-                    mined.add(_plain(name[len(_MINED) :]), row, int(value))
+                    mined[_plain(name[len(_MINED) :])][row] += int(value)
             if "xpos" in tick:
                 position[row] = float(tick["xpos"]), float(tick["ypos"]), float(tick["zpos"])
         except (KeyError, TypeError, ValueError, AttributeError) as fault:
@@ -170,7 +146,7 @@ def _read(path: Path, count: int) -> History:
                 where=f"{path}:{row + 1}",
                 got=f"{type(fault).__name__}: {fault}",
             ) from None
-    return History(items.found, mined.found, position, has_inventory)
+    return History(dict(items), dict(mined), position, has_inventory)
 
 
 def _plain(name: str) -> str:

@@ -1,7 +1,4 @@
-"""Indexes of published recordings: which files there are and where.
-
-In: an index JSON (`{basedir, relpaths[]}`) by name, URL or path, and a filter. Out: entries in the index's order.
-"""
+"""Indexes of published recordings: an index JSON (`{basedir, relpaths[]}`) by name, URL or path, filtered."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from steve1.core.download import download
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.paths import resolve
-from steve1.data.recordings.recording import version_in
+from steve1.data.recordings.contractor import version_in
 
 _SNAPSHOTS = "https://openaipublic.blob.core.windows.net/minecraft-rl/snapshots/"
 #: The published indexes; what the players were asked to do.
@@ -40,8 +37,8 @@ class Entry:
     Attributes:
         name: of the episode that it becomes.
         url: of the mp4; URL, file:// or a plain path.
-        relpath: as the index has it.
-        version: the recorder's, "" where the path does not tell.
+        relpath: as in the index.
+        version: the recorder's, "" if the path does not contain it.
     """
 
     name: str
@@ -50,7 +47,7 @@ class Entry:
     version: str
 
     def beside(self, ending: str) -> str:
-        """Address of a file that belongs to the recording: ".jsonl" or "-options.json"."""
+        """URL of another file of the recording: ".mp4", ".jsonl" or "-options.json"."""
         return self.url[: -len(".mp4")] + ending
 
 
@@ -59,8 +56,8 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
 
     Args:
         index: 6.x … 10.x, find-cave, waterfall, pen-animals, build-house, a URL, file:// or a path.
-        cache_dir: where an index from the network is kept.
-        pattern: a regular expression searched in each relpath, or the path of a file with one relpath or name a line.
+        cache_dir: where a downloaded index is kept.
+        pattern: a regular expression searched in each relpath, or the path of a file with one relpath or name per line.
 
     Raises:
         UserError: no such index, not an index, or nothing matches.
@@ -69,15 +66,11 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
     if address.startswith(("http://", "https://")):
         path = download(address, Path(cache_dir) / PurePosixPath(urllib.parse.urlsplit(address).path).name)
     else:
-        path = (
-            Path(urllib.parse.unquote(urllib.parse.urlsplit(address).path))
-            if address.startswith("file://")
-            else resolve(address)
-        )
+        local = urllib.parse.unquote(urllib.parse.urlsplit(address).path) if address.startswith("file://") else ""
+        path = Path(local) if local else resolve(address)
         if not path.is_file():
-            raise UserError(
-                "This index does not exist.", where=path, expected=f"a path, a URL, or one of {', '.join(INDEXES)}"
-            )
+            expected = f"a path, a URL, or one of {', '.join(INDEXES)}"
+            raise UserError("This index does not exist.", where=path, expected=expected)
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("relpaths"), list):
         raise UserError("This file is no index of recordings.", where=path, expected='{"basedir": …, "relpaths": […]}')
@@ -87,21 +80,16 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
     wanted = _Matcher(pattern)
     entries = [_entry(base, str(relpath)) for relpath in content["relpaths"] if wanted(str(relpath))]
     if not entries:
-        raise UserError(
-            "The filter matches nothing in this index.",
-            where=path,
-            expected=f"one of {len(content['relpaths'])} paths",
-            got=pattern,
-        )
+        expected = f"one of {len(content['relpaths'])} paths"
+        raise UserError("The filter matches nothing in this index.", where=path, expected=expected, got=pattern)
     return list({entry.name: entry for entry in reversed(entries)}.values())[::-1]
 
 
 def _entry(base: str, relpath: str) -> Entry:
     clean = relpath.lstrip("/")
     clean = clean if clean.endswith(".mp4") else clean + ".mp4"
-    return Entry(
-        PurePosixPath(clean).stem, base.rstrip("/") + "/" + clean, relpath, version_in(PurePosixPath(clean).parts[:-1])
-    )
+    url, version = base.rstrip("/") + "/" + clean, version_in(PurePosixPath(clean).parts[:-1])
+    return Entry(PurePosixPath(clean).stem, url, relpath, version)
 
 
 class _Matcher:
@@ -117,9 +105,8 @@ class _Matcher:
         try:
             self._pattern = re.compile(pattern)
         except re.error as fault:
-            raise UserError(
-                "This filter is neither a file nor a regular expression.", got=f"{pattern!r}: {fault}"
-            ) from None
+            got = f"{pattern!r}: {fault}"
+            raise UserError("This filter is neither a file nor a regular expression.", got=got) from None
 
     def __call__(self, relpath: str) -> bool:
         if self._names is not None:

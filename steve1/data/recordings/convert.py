@@ -1,7 +1,4 @@
-"""Conversion: recordings → native episodes, each decoded once, none ever whole in memory.
-
-In: a recording and how its actions are to be read. Out: an episode folder, or the reason why there is none.
-"""
+"""Converts a recording to a native episode, decoding it once and never holding it whole in memory."""
 
 from __future__ import annotations
 
@@ -9,60 +6,54 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 import steve1
-from steve1.actions import CAMERA_ROUNDINGS, EnvAction
+from steve1.actions import EnvAction
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.frames import draw_cursor
 from steve1.core.paths import display
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.native import EpisodeWriter
-from steve1.data.episodes.parts import ACTIONS
-from steve1.data.media.video import FPS, RECORDER_SIZE, decoded_frames, probe, recorder_size
-from steve1.data.recordings.recording import Recording, Ticks
-from steve1.data.recordings.resample import FPS_TOLERANCE, Rates, at_game_rate, check_even, read_game_ticks
+from steve1.data.media.video import FPS, RECORDER_SIZE
+from steve1.data.recordings.recording import Pace, Recording, Ticks
+from steve1.data.recordings.resample import FPS_TOLERANCE, Rates, check_even, read_game_ticks
 
-#: faults of the machine, not of a recording: they would meet the next one too
+#: faults of the machine, not of a recording: the next one would fail too
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO}
 
 
 @dataclass(frozen=True)
 class ConvertSettings:
-    """How recordings become episodes.
-
-    Attributes:
-        keep_nulls: keep frames at which nothing was done (needed where standing still is the skill).
-        camera_rounding: "float", or "legacy_int" as the labels of the published weights were made.
-        esc_as_inventory: ESC with a menu open becomes the inventory key.
-        keep_mineclip_frames: also write the 256x160 frames that the embedding step reads.
-        source_fps: frames a second at which the recordings were really made; 0: as each video says, 20 for folders of frames.
-    """
+    """How recordings become episodes."""
 
     keep_nulls: bool = False
-    camera_rounding: str = "float"
+    """Keep frames at which nothing is pressed and the camera rests. Needed where standing still is the skill."""
+    camera_rounding: Literal["float", "legacy_int"] = "float"
+    """float: exact. legacy_int: truncated to whole degrees, as the labels of the published weights were."""
     esc_as_inventory: bool = False
-    keep_mineclip_frames: bool = True
+    """ESC with a menu open becomes the inventory key, as in VPT's own training."""
+    mineclip_frames: bool = True
+    """Also write the 256x160 frames that the embedding step reads."""
     source_fps: float = 0.0
+    """Frames a second at which the recordings were really made, where their files do not say it or lie; anything but 20 is resampled."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.source_fps < float("inf"):
-            raise UserError("A frame rate is a positive number.", expected="such as 30", got=str(self.source_fps))
-        if self.camera_rounding not in CAMERA_ROUNDINGS:
-            raise UserError(
-                "Unknown camera rounding.", expected=" or ".join(CAMERA_ROUNDINGS), got=self.camera_rounding
-            )
+            raise UserError("A frame rate is a positive number.", expected="such as 30", got=self.source_fps)
+        if self.camera_rounding not in ("float", "legacy_int"):
+            raise UserError("Unknown camera rounding.", expected="float or legacy_int", got=self.camera_rounding)
 
 
 @dataclass
 class Result:
-    """One line of the report: what became of a recording.
+    """One line of the report.
 
     Attributes:
         recording: its path.
@@ -77,7 +68,7 @@ class Result:
     recording: str
     status: str
     reason: str = ""
-    notes: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
     episode: str = ""
     ticks: int = 0
     frames: int = 0
@@ -92,26 +83,25 @@ def convert_recording(
     recording: Recording,
     output_dir: str | os.PathLike[str],
     settings: ConvertSettings,
-    on_frames: Callable[[int], Any] | None = None,
+    on_frames: Callable[[int], Any] = lambda count: None,
 ) -> Result:
-    """Convert one recording; never raises for what is wrong with it, only for what is wrong with the machine (OSError).
+    """Convert one recording; raises only for faults of the machine (OSError), not of the recording.
 
     Args:
         recording: from `find_recordings`.
-        output_dir: where `<recording.name>/` is made; an episode that is there already is left alone,
-            and the recording refused if the episode was made from another one.
-        settings: see there.
+        output_dir: where `<recording.name>/` is made. An episode that exists is left alone, and the recording refused if
+            the episode was made from another one.
+        settings: how.
         on_frames: called with the number of frames decoded since the last call.
     """
     begun = time.monotonic()
     target = Path(output_dir) / recording.name
-    result = Result(display(recording.video), "converted", notes=[], episode=display(target))
-    assert result.notes is not None
+    result = Result(display(recording.video), "converted", episode=display(target))
     try:
         if target.exists():
-            _already(recording, target, settings, result)
+            _compare(recording, target, settings, result)
         else:
-            _convert(recording, target, settings, result, on_frames or (lambda count: None))
+            _convert(recording, target, settings, result, on_frames)
     except UserError as fault:
         result.status, result.reason = "refused", fault.one_line
     except OSError as fault:
@@ -130,32 +120,20 @@ def convert_recording(
 
 def _lies_in(path: object, folder: Path) -> bool:
     """Whether a file that could not be opened is one that conversion itself wanted to write."""
-    return (
-        isinstance(path, (str, bytes, os.PathLike)) and folder.absolute() in Path(os.fsdecode(path)).absolute().parents
-    )
+    is_path = isinstance(path, (str, bytes, os.PathLike))
+    return is_path and folder.absolute() in Path(os.fsdecode(path)).absolute().parents  # type: ignore[arg-type]
 
 
-def _already(recording: Recording, target: Path, settings: ConvertSettings, result: Result) -> None:
+def _compare(recording: Recording, target: Path, settings: ConvertSettings, result: Result) -> None:
+    """Refuse a recording whose name another one has taken, and note settings that the existing episode was not made with."""
     episode = Episode(target)
-    _check_same_source(recording, target, episode.metadata)
-    result.status, result.frames = "exists", len(episode)
-    if changed := _changed_settings(episode.metadata, settings):
-        result.notes = [
-            f"was converted with {', '.join(changed)}; it stays as it is: "
-            "use another output folder to have the recording converted with the new settings"
-        ]
-
-
-def _check_same_source(recording: Recording, target: Path, known: dict[str, Any]) -> None:
-    """Raises UserError where the episode's metadata says that it was made from other files; old ones say nothing."""
-    hashes = known.get("sha256")
-    if not isinstance(hashes, dict):
-        return
+    known = episode.metadata
+    hashes = known.get("sha256")  # missing in old episodes
     # By suffix: the same files under other names, or in another folder, are the same recording.
-    earlier = {Path(name).suffix: digest for name, digest in hashes.items()}
-    for path in _identifying_files(recording):
-        # A download whose episode is there already is not fetched again.
-        if path.exists() and sha256_file(path) != earlier.get(path.suffix):
+    earlier = {Path(name).suffix: digest for name, digest in hashes.items()} if isinstance(hashes, dict) else None
+    for path in recording.identifying_files if earlier is not None else ():
+        # A download whose episode exists is not fetched again.
+        if earlier is not None and path.exists() and sha256_file(path) != earlier.get(path.suffix):
             raise UserError(
                 "Another recording of this name was converted already.",
                 where=target,
@@ -164,24 +142,20 @@ def _check_same_source(recording: Recording, target: Path, known: dict[str, Any]
                 todo="rename this recording, or convert the parent folder of both into a new output folder; "
                 "if this one replaces the other, remove the episode first",
             )
-
-
-def _identifying_files(recording: Recording) -> list[Path]:
-    """What tells a recording from another of its name, the smallest first; of a folder of frames its actions."""
-    if recording.ticks is not None:
-        return [recording.ticks, recording.video]
-    return [path for name in (ACTIONS, "actions.pkl") if (path := recording.video / name).exists()]
+    result.status, result.frames = "exists", len(episode)
+    if changed := _changed_settings(known, settings):
+        result.notes = [
+            f"was converted with {', '.join(changed)}; it stays as it is: "
+            "use another output folder to have the recording converted with the new settings"
+        ]
 
 
 def _changed_settings(known: dict[str, Any], settings: ConvertSettings) -> list[str]:
-    """The settings that are not those of the episode's metadata, with both values; one that it does not tell is no change."""
+    """The settings that differ from the episode's metadata, with both values; what the metadata lacks is no change."""
     pairs: dict[str, tuple[Any, Any]] = {
-        "keep_nulls": (known.get("keep_nulls"), settings.keep_nulls),
-        "camera_rounding": (known.get("camera_rounding"), settings.camera_rounding),
-        "esc_as_inventory": (known.get("esc_as_inventory"), settings.esc_as_inventory),
-        "mineclip_frames": (known.get("mineclip_frames"), settings.keep_mineclip_frames),
+        name: (known.get(name), now) for name, now in asdict(settings).items() if name != "source_fps"
     }
-    # "source_fps" is the video's own rate; "resampled" has the one that conversion went by.
+    # "source_fps" is the video's own rate; "resampled" has the one that conversion used.
     own = FPS if known.get("source_kind") == "episode" else known.get("source_fps")
     if own is not None:
         used = (known.get("resampled") or {}).get("video_fps", FPS)
@@ -190,7 +164,7 @@ def _changed_settings(known: dict[str, Any], settings: ConvertSettings) -> list[
 
 
 def _rate_text(rate: float) -> str:
-    # Four digits: of the video's rate the metadata has a rounded value only.
+    # Four digits: the metadata has a rounded value of the video's rate.
     return f"{FPS if abs(rate - FPS) <= FPS_TOLERANCE else rate:.4g}"
 
 
@@ -203,17 +177,14 @@ def _convert(
     result.ticks, notes = len(ticks.actions), ticks.notes
     keep = np.ones_like(ticks.keep) if settings.keep_nulls else ticks.keep
     if not keep.any():
-        raise UserError(
-            "Nothing is done in this recording: every tick is null.",
-            where=recording.ticks or recording.video,
-            todo="add --keep_nulls if standing still is what it shows",
-        )
+        what = "Nothing is done in this recording: every tick is null."
+        raise UserError(what, where=recording.where, todo="add --keep_nulls if standing still is what it shows")
     known = _provenance(recording, ticks, settings, rates)
-    with EpisodeWriter(target, known, keep_mineclip_frames=settings.keep_mineclip_frames) as writer:
+    with EpisodeWriter(target, known, keep_mineclip_frames=settings.mineclip_frames) as writer:
         used = 0
         for number, (frame, action) in enumerate(_paired(recording, ticks, rates, notes)):
-            if number == 0:
-                notes += _shape_notes(recording, frame)
+            if number == 0 and recording.episode is None:
+                notes += _shape_notes(frame)
             if keep[number]:
                 writer.add(frame, action)
             used = number + 1
@@ -222,29 +193,29 @@ def _convert(
         on_frames(used % 32)
         if not len(writer):
             raise UserError("Nothing is done in this recording before its video ends.", where=recording.video)
-        _carry_goals(recording, writer, used, notes)
+        if recording.episode is not None:
+            _keep_goals(recording.episode, writer, used, notes)
         writer.metadata |= {"source_frames": used, "null_frames_dropped": used - len(writer), "notes": notes}
         result.frames, result.notes = len(writer), notes
 
 
-def _carry_goals(recording: Recording, writer: EpisodeWriter, used: int, notes: list[str]) -> None:
-    """Embeddings of an episode folder stay valid as long as no frame is dropped."""
-    source = Episode(recording.video) if recording.ticks is None else None
-    if source is None or not source.has_goals:
+def _keep_goals(source: Episode, writer: EpisodeWriter, used: int, notes: list[str]) -> None:
+    """Embeddings of an episode stay valid if no frame is dropped."""
+    if not source.has_goals:
         return
     if used == len(writer) == len(source):
         writer.goals = np.asarray(source.goals)
-    else:
-        dropped = f"{used - len(writer)} null frames were dropped: embed it again, or use --keep_nulls"
-        why = dropped if used == len(source) else "its frames were resampled: embed it again"
-        notes.append(f"its embeddings are left behind, since {why}")
+        return
+    dropped = f"{used - len(writer)} null frames were dropped: embed it again, or use --keep_nulls"
+    why = dropped if used == len(source) else "its frames were resampled: embed it again"
+    notes.append(f"its embeddings are left behind, since {why}")
 
 
-def _shape_notes(recording: Recording, frame: NDArray[np.uint8]) -> list[str]:
-    """A word on pictures of another shape than the recorders' (square ones of an episode are theirs, squeezed)."""
+def _shape_notes(frame: NDArray[np.uint8]) -> list[str]:
+    """A note on frames of another shape than the recorders'."""
     height, width = frame.shape[:2]
     wanted = RECORDER_SIZE[0] / RECORDER_SIZE[1]
-    if recording.ticks is None or abs(width / height / wanted - 1) < 0.15:
+    if abs(width / height / wanted - 1) < 0.15:
         return []
     return [f"its pictures are {width / height:.2f} times as wide as high and are stretched to {wanted:.2f}"]
 
@@ -255,14 +226,11 @@ def _paired(
     """Frames with the action taken on each; ends with the shorter of the two and notes which it was.
 
     Raises:
-        UserError: the lengths differ and tick numbers jump, or frames come unevenly: which frame belongs to which action
-            cannot be known.
+        UserError: the lengths differ and tick numbers jump, or frames are uneven: the pairing is unknown.
     """
-    # By the video's own clock: that its rate is another one than it says changes nothing about how evenly frames come.
-    pace = _Pace(rates.video if recording.ticks is None else probe(recording.video).fps or rates.video)
-    frames = _frames(recording, rates, pace)
+    pace = Pace()
     count, longer = 0, False
-    for frame in frames:
+    for frame in recording.frames(rates.video, pace):
         if count == len(ticks.actions):
             longer = True
             break
@@ -280,47 +248,16 @@ def _paired(
     jump = next((note for note in notes if note.startswith("tick numbers")), "")
     got = f"more than {count} frames for {count} ticks" if longer else f"{count} frames for {len(ticks.actions)} ticks"
     if jump:
-        raise UserError(
-            "Ticks are missing, so frames and actions cannot be paired.",
-            where=recording.ticks or "",
-            got=f"{got}; {jump}",
-            todo="record it again",
-        )
+        what = "Ticks are missing, so frames and actions cannot be paired."
+        raise UserError(what, where=recording.where, got=f"{got}; {jump}", todo="record it again")
     notes.append(f"{got}: cut to the shorter")
-
-
-class _Pace:
-    """Watches how far a video's frames come from an even pace."""
-
-    def __init__(self, fps: float) -> None:
-        self._fps, self.worst = fps, 0.0
-
-    def watch(self, frames: Iterator[Any]) -> Iterator[Any]:
-        """The frames as they are."""
-        first: float | None = None
-        for number, frame in enumerate(frames):
-            if frame.time is not None:
-                first = frame.time if first is None else first
-                self.worst = max(self.worst, abs(frame.time - first - number / self._fps))
-            yield frame
-
-
-def _frames(recording: Recording, rates: Rates, pace: _Pace) -> Iterator[NDArray[np.uint8]]:
-    """Pictures at the game's rate, no larger than a recorder's, each an array of its own."""
-    if recording.ticks is None:
-        pictures = Episode(recording.video).source_frames()
-        yield from pictures if not rates.resampled else map(np.copy, at_game_rate(pictures, rates.video))
-        return
-    frames = pace.watch(decoded_frames(recording.video))
-    for frame in at_game_rate(frames, rates.video) if rates.resampled else frames:
-        yield recorder_size(frame.to_ndarray(format="rgb24"))
 
 
 def _provenance(recording: Recording, ticks: Ticks, settings: ConvertSettings, rates: Rates) -> dict[str, Any]:
     options = recording.options
     known: dict[str, Any] = {
         "source": display(recording.video),
-        "source_kind": "recording" if recording.ticks else "episode",
+        "source_kind": recording.kind,
         "recorder_version": recording.version or None,
         "keep_nulls": settings.keep_nulls,
         "camera_rounding": settings.camera_rounding,
@@ -330,11 +267,7 @@ def _provenance(recording: Recording, ticks: Ticks, settings: ConvertSettings, r
     }
     if rates.resampled:
         known["resampled"] = rates.note
-    if recording.ticks is not None:
-        info = probe(recording.video)
-        known["source_size"], known["source_fps"] = [info.width, info.height], round(info.fps, 4)
-    known["sha256"] = {path.name: sha256_file(path) for path in _identifying_files(recording)}
-    for key in ("behaviour", "captions"):
-        if key in options:
-            known[key] = options[key]
+    known |= recording.facts()
+    known["sha256"] = {path.name: sha256_file(path) for path in recording.identifying_files}
+    known |= {key: options[key] for key in ("behaviour", "captions") if key in options}
     return known | ({"options": options} if options else {})

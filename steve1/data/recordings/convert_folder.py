@@ -25,7 +25,8 @@ from steve1.core.paths import display
 from steve1.core.progress import progress
 from steve1.data.media.video import probe
 from steve1.data.recordings.convert import ConvertSettings, Result, convert_recording
-from steve1.data.recordings.recording import Recording, find_recordings
+from steve1.data.recordings.layouts import find_recordings
+from steve1.data.recordings.recording import Recording
 from steve1.data.recordings.shards import WHOLE, Shard, alone_in, ray_results
 
 REPORT = "convert_report.jsonl"
@@ -173,7 +174,7 @@ def machine_fault(fault: OSError) -> str:
 
 def _on_ray(recordings: Sequence[Recording], target: Path, settings: ConvertSettings, bar: Any) -> Iterator[Result]:
     # Other machines resolve relative paths from elsewhere.
-    calls = [(_absolute(recording), target.absolute(), settings) for recording in recordings]
+    calls = [(recording.absolute(), target.absolute(), settings) for recording in recordings]
     for number, result in ray_results(convert_recording, calls):
         recording = recordings[number]
         bar.update(_length(recording))
@@ -183,16 +184,10 @@ def _on_ray(recordings: Sequence[Recording], target: Path, settings: ConvertSett
             yield result
 
 
-def _absolute(recording: Recording) -> Recording:
-    ticks = recording.ticks.absolute() if recording.ticks else None
-    return Recording(recording.name, recording.video.absolute(), ticks, recording.version)
-
-
 def _length(recording: Recording) -> int:
-    if recording.ticks is None:
-        return 0
+    """Frames by the video's header, 0 if unknown."""
     with contextlib.suppress(UserError, OSError):
-        return probe(recording.video).frames
+        return 0 if recording.episode else probe(recording.video).frames
     return 0
 
 

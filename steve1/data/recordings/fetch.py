@@ -19,10 +19,10 @@ from pathlib import Path
 from steve1.core.download import Missing, download
 from steve1.core.errors import UserError
 from steve1.core.progress import progress
+from steve1.data.recordings.contractor import ContractorRecording
 from steve1.data.recordings.contractor_index import Entry
 from steve1.data.recordings.convert import ConvertSettings, Result, convert_recording
 from steve1.data.recordings.convert_folder import Summary, alone_in, finished, machine_fault, remove_leftovers
-from steve1.data.recordings.recording import Recording
 from steve1.data.recordings.shards import WHOLE, Shard, cluster_cpus, ray_results
 
 
@@ -186,7 +186,7 @@ def _download_and_convert(
             downloaded.append(path)
 
     video = recordings / f"{entry.name}.mp4"
-    recording = Recording(entry.name, video, video.with_suffix(".jsonl"), entry.version)
+    recording = ContractorRecording(entry.name, video, entry.version)
     if not (output / entry.name).exists():
         try:
             # The small file first: where it is missing the large one is of no use.

@@ -1,7 +1,7 @@
-"""Other rates: recordings that were not made at the game's 20 ticks a second.
+"""Brings recordings that were made at another rate to the game's 20 ticks per second.
 
-In: ticks or frames at some rate. Out: what they are at 20. Of several ticks within one, camera movements are summed and
-buttons or-ed; a tick that lasts longer than one is held, its movement divided. A frame is the one shown at that moment.
+Camera movements of merged ticks are summed and their buttons or-ed; a tick that lasts longer than one of the game's is
+held, its movement divided. A frame is the one shown at that moment.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import numpy as np
 from steve1 import actions as act
 from steve1.actions.buttons import HOTBAR
 from steve1.core.errors import UserError
-from steve1.data.media.video import FPS, probe
-from steve1.data.recordings.recording import Recording, Ticks, read_ticks
+from steve1.data.media.video import FPS
+from steve1.data.recordings.recording import Recording, Ticks
 
-#: frames a second that still count as 20
+#: distance from 20 frames per second that still counts as 20
 FPS_TOLERANCE = 0.1
-#: slower recordings leave too little to see between two pictures; faster ones are no game's
+#: slower recordings show too little of what happens; faster ones are not of a game
 SLOWEST, FASTEST = 5.0, 480.0
-#: seconds by which a frame may come too early or too late where frames are counted
+#: seconds that a frame may be early or late where frames are counted
 _UNEVEN = 0.1
-# floor(k * rate / 20) must not fall below a whole number that it only misses by rounding
+# floor(k * rate / 20) must not miss a whole number by rounding
 _EPSILON = 1e-6
 
 T = TypeVar("T")
@@ -33,14 +33,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Rates:
-    """Of a recording, a second: `video` frames and `ticks`; exactly 20 where nothing is resampled."""
+    """Frames and ticks of a recording per second; exactly 20 if nothing is resampled."""
 
     video: float = float(FPS)
     ticks: float = float(FPS)
 
     @property
     def resampled(self) -> bool:
-        """Whether anything is other than the game's."""
+        """Whether either differs from the game's."""
         return self != Rates()
 
     @property
@@ -56,54 +56,47 @@ class Rates:
 def read_game_ticks(
     recording: Recording, camera_rounding: str = "float", *, esc_as_inventory: bool = False, source_fps: float = 0.0
 ) -> tuple[Ticks, Rates]:
-    """The ticks of a recording at 20 a second, and at which rates it was made.
+    """The ticks of a recording at 20 per second, and the rates that it was made at.
 
     Args:
-        recording: see there.
-        camera_rounding, esc_as_inventory: as `read_ticks` takes them; movements are summed before they are rounded.
-        source_fps: what the recording was really made at; 0: as its video says, 20 for a folder of frames.
+        recording: in any layout.
+        camera_rounding, esc_as_inventory: as of `Recording.read_ticks`; movements are summed before they are rounded.
+        source_fps: the true rate of the recording; 0: as its video says, 20 for a folder of frames.
 
     Raises:
-        UserError: what `read_ticks` raises; or a rate that cannot be resampled, or a number of ticks that fits neither
-            the frames nor the game's 20 a second.
+        UserError: as `Recording.read_ticks` and `rates_of`.
     """
-    ticks = read_ticks(recording, camera_rounding, esc_as_inventory=esc_as_inventory)
+    ticks = recording.read_ticks(camera_rounding, esc_as_inventory=esc_as_inventory)
     rates = rates_of(recording, source_fps, len(ticks.actions))
     if rates.ticks == FPS:
         return ticks, rates
     if camera_rounding != "float":
-        ticks = read_ticks(recording, "float", esc_as_inventory=esc_as_inventory)
+        ticks = recording.read_ticks("float", esc_as_inventory=esc_as_inventory)
     return resample_ticks(ticks, rates.ticks, camera_rounding), rates
 
 
 def read_noted_ticks(recording: Recording, metadata: dict[str, Any]) -> Ticks:
-    """The ticks at 20 a second as an episode's metadata says that conversion read them; the video need not be there."""
+    """The ticks at 20 per second as conversion read them, by an episode's metadata; the video is not needed."""
     rounding = str(metadata.get("camera_rounding", "float"))
     esc_as_inventory = bool(metadata.get("esc_as_inventory", False))
     rate = float((metadata.get("resampled") or {}).get("tick_rate", FPS))
     if rate == FPS:
-        return read_ticks(recording, rounding, esc_as_inventory=esc_as_inventory)
-    return resample_ticks(read_ticks(recording, esc_as_inventory=esc_as_inventory), rate, rounding)
+        return recording.read_ticks(rounding, esc_as_inventory=esc_as_inventory)
+    return resample_ticks(recording.read_ticks(esc_as_inventory=esc_as_inventory), rate, rounding)
 
 
 def rates_of(recording: Recording, source_fps: float, n_ticks: int) -> Rates:
-    """At which rates a recording of so many ticks was made.
+    """The rates that a recording was made at.
 
     Args:
-        recording: see there.
-        source_fps: what it was really made at; 0: as its video says, 20 for a folder of frames.
-        n_ticks: how many it has; they tell whether there is one a frame or 20 a second.
+        recording: in any layout.
+        source_fps: its true rate; 0: as its video says, 20 for a folder of frames.
+        n_ticks: how many it has, which shows whether there is one per frame or 20 per second.
 
     Raises:
         UserError: a rate that cannot be resampled, or ticks that fit neither.
     """
-    if recording.ticks is None:
-        rate = source_fps or float(FPS)
-        n_frames = n_ticks
-    else:
-        info = probe(recording.video)
-        rate = source_fps or info.fps
-        n_frames = info.frames or round(info.seconds * (info.fps or rate))
+    rate, n_frames = recording.timing(n_ticks, source_fps)
     if abs(rate - FPS) <= FPS_TOLERANCE:
         return Rates()
     if not SLOWEST <= rate <= FASTEST:
@@ -117,24 +110,24 @@ def rates_of(recording: Recording, source_fps: float, n_ticks: int) -> Rates:
     at_game_rate = n_frames * FPS / rate
     off = min(abs(n_ticks - n_frames), abs(n_ticks - at_game_rate))
     if off > max(5, 0.02 * n_ticks):
-        raise UserError(
-            "These ticks fit neither the video's frames nor its duration.",
-            where=recording.ticks or recording.video,
-            expected=f"{n_frames} ticks (one a frame) or {at_game_rate:.0f} (20 a second) for a video of {rate:g} frames/s",
-            got=f"{n_ticks} ticks",
+        expected = (
+            f"{n_frames} ticks (one a frame) or {at_game_rate:.0f} (20 a second) for a video of {rate:g} frames/s"
         )
+        what = "These ticks fit neither the video's frames nor its duration."
+        raise UserError(what, where=recording.where, expected=expected, got=f"{n_ticks} ticks")
     return Rates(rate, rate if abs(n_ticks - n_frames) == off else float(FPS))
 
 
 def check_even(worst_seconds: float, counts_differ: bool, path: object) -> str:
-    """What a video's uneven frames mean for pairing by number: "" nothing, or a note.
+    """Check that frames can be paired with ticks by number; returns a note about uneven frames, or "".
 
     Args:
-        worst_seconds: by how much a frame came too early or too late.
-        counts_differ: whether there are other than as many frames as ticks.
+        worst_seconds: the largest distance of a frame from a constant rate.
+        counts_differ: whether the numbers of frames and ticks differ.
+        path: the video.
 
     Raises:
-        UserError: numbers say nothing about which frame belongs to which tick.
+        UserError: numbers do not show which frame belongs to which tick.
     """
     if worst_seconds <= _UNEVEN:
         return ""
@@ -150,7 +143,7 @@ def check_even(worst_seconds: float, counts_differ: bool, path: object) -> str:
 
 
 def at_game_rate(frames: Iterable[T], rate: float) -> Iterator[T]:
-    """Of frames at `rate` a second those that are shown every 1/20 s; a slow recording's come several times."""
+    """The frames shown every 1/20 s, of frames at `rate` per second; those of a slow recording repeat."""
     wanted = 0
     for number, frame in enumerate(frames):
         while int(wanted * rate / FPS + _EPSILON) == number:
@@ -159,9 +152,9 @@ def at_game_rate(frames: Iterable[T], rate: float) -> Iterator[T]:
 
 
 def resample_ticks(ticks: Ticks, rate: float, camera_rounding: str = "float") -> Ticks:
-    """Ticks at `rate` a second as ticks at 20; tick k begins with recorded tick floor(k * rate / 20).
+    """Ticks at `rate` per second as ticks at 20; tick k begins with recorded tick floor(k * rate / 20).
 
-    All movement is kept: the sum over the camera is what it was.
+    The sum of the camera movements stays the same.
     """
     count = int(np.ceil(len(ticks.actions) * FPS / rate - _EPSILON))
     edges = [min(int(k * rate / FPS + _EPSILON), len(ticks.actions)) for k in range(count + 1)]
@@ -182,7 +175,7 @@ def resample_ticks(ticks: Ticks, rate: float, camera_rounding: str = "float") ->
 
 
 def merged(actions: Sequence[act.EnvAction]) -> act.EnvAction:
-    """One action for several in a row: movements summed, buttons or-ed; of slots chosen in turn the last one counts."""
+    """One action for several in a row: movements summed, buttons or-ed, the last chosen slot."""
     found = act.null_action()
     pitch, yaw = 0.0, 0.0
     for action in actions:

@@ -1,10 +1,11 @@
-"""Trimming: the parts of recordings that are worth keeping, as recordings of their own.
+"""Cuts clips out of recordings, as recordings of their own.
 
-In: recordings (mp4 + jsonl) and a list of clips with their times. Out: an mp4, a jsonl and an options file for each clip. A
-clip holds exactly the frames and ticks of its times, and converts to exactly the actions that the whole recording gives
-for them: what a tick inherits from those before it is written out at the cut. A recording of another rate than the game's
-keeps it, and conversion resamples the clip from its first frame on; where only the video's rate differs from its ticks', the
-clip has the frame of each tick.
+Input: recordings (mp4 + jsonl) and a list of clips with their times.
+Output: an mp4, a jsonl and an options file for each clip.
+
+A clip holds exactly the frames and ticks of its times and converts to the actions that the whole recording gives for them:
+state that a tick inherits from earlier ones is written out at the cut. A recording of another rate than the game's keeps
+it; where only the video's rate differs from its ticks', the clip has the frame of each tick.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import contextlib
 import itertools
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,8 @@ from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file, write_json
 from steve1.core.paths import resolve
 from steve1.data.media.video import VideoWriter, probe, read_frames, timing_error
-from steve1.data.recordings.recording import Recording, version_in
+from steve1.data.recordings.contractor import ContractorRecording, parsed_ticks, version_in
+from steve1.data.recordings.recording import Recording
 from steve1.data.recordings.resample import Rates, at_game_rate, check_even, rates_of
 
 _HEADER = {"recording", "name", "video", "file"}
@@ -33,22 +34,22 @@ _HEADER = {"recording", "name", "video", "file"}
 
 @dataclass(frozen=True)
 class Moment:
-    """A place in a recording: `seconds`, or, where it is not negative, the `frame` of its video."""
+    """A time in a recording: `seconds`, or the `frame` of its video unless that is negative."""
 
     seconds: float = 0.0
     frame: int = -1
 
     def number(self, rate: float, video_fps: float | None = None) -> int:
-        """The frame shown then, of frames at `rate` a second; a frame of the video (at `video_fps`) becomes the first one not before it."""
+        """The frame shown then, of frames at `rate` per second; a frame of the video (at `video_fps`) becomes the next one."""
         if self.frame < 0:
-            # A frame is shown until the next one begins; the small amount is for 0.15 s, which is 3 frames less one rounding.
+            # A frame is shown until the next one begins; the tolerance is for 0.15 s, which is 3 frames less a rounding error.
             return math.floor(self.seconds * rate + 1e-6)
         return math.ceil(self.frame * rate / (video_fps or rate) - 1e-6)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A wanted part of a recording, up to but without the frame shown at `stop`; None for "to the end"."""
+    """A wanted part of a recording, up to but without the frame shown at `stop` (None: to the end)."""
 
     recording: str
     start: Moment
@@ -59,7 +60,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Span:
-    """Where a clip lies: frames start..stop-1, of which there are as many as ticks, and its files without their endings."""
+    """Frames (and ticks) start..stop-1 of a clip, and the path of its files without endings."""
 
     prefix: Path
     start: int
@@ -69,11 +70,11 @@ class Span:
 def read_times(path: str | Path) -> list[Clip]:
     """Clips from a text file: `recording, start, end[, name]` a line, separated by commas, tabs or spaces.
 
-    Times are seconds (12.5), minutes (1:02.5), hours (1:00:02), or frames of the video (f1250); an end may be "end". The first frame
-    of a clip is the one shown at `start`, the last the one before `end`. Blank lines and lines that begin with # are skipped.
+    Times are seconds (12.5), minutes (1:02.5), hours (1:00:02), or frames of the video (f1250); an end may be "end". The
+    first frame of a clip is the one shown at `start`, the last the one before `end`. Blank lines and comments (#) are skipped.
 
     Raises:
-        UserError: names file and line of everything that is wrong.
+        UserError: names file and line of every fault.
     """
     source = resolve(path)
     if not source.is_file():
@@ -135,10 +136,10 @@ def moment_of(text: str) -> Moment:
 
 
 def match_clips(clips: Sequence[Clip], recordings: Sequence[Recording]) -> dict[str, list[Clip]]:
-    """The clips of each recording (by `Recording.name`). A recording is named by path, file or name.
+    """The clips of each recording (by `Recording.name`); clips name it by path, file or name.
 
     Raises:
-        UserError: a clip's recording does not exist, several go by its name, or it is a folder of frames.
+        UserError: a clip's recording does not exist, several have its name, or it is a folder of frames.
     """
     known: dict[str, list[Recording]] = {}
     for recording in recordings:
@@ -148,29 +149,31 @@ def match_clips(clips: Sequence[Clip], recordings: Sequence[Recording]) -> dict[
     for clip in clips:
         choices = known.get(clip.recording) or known.get(str(resolve(clip.recording))) or []
         if len(choices) != 1:
-            what = "Several recordings go by this name." if choices else "There is no such recording."
-            got = ", ".join(str(r.video) for r in choices) if choices else f"{clip.recording!r}; " + nearest(clip.recording, list(known))  # fmt: skip
+            what = "Several recordings have this name." if choices else "There is no such recording."
+            known_names = f"{clip.recording!r}; {nearest(clip.recording, list(known))}"
+            got = ", ".join(str(r.video) for r in choices) or known_names
             raise UserError(what, where=clip.where, got=got)
-        if choices[0].ticks is None:
-            raise UserError("Clips are cut from recordings (mp4 + jsonl).", where=clip.where, got=f"{choices[0].video}, an episode")  # fmt: skip
+        if not isinstance(choices[0], ContractorRecording):
+            got = f"{choices[0].video}, an episode"
+            raise UserError("Clips are cut from recordings (mp4 + jsonl).", where=clip.where, got=got)
         found.setdefault(choices[0].name, []).append(clip)
     return found
 
 
 @dataclass(frozen=True)
 class Cuts:
-    """What is to be cut out of one recording.
+    """The clips to cut out of one recording.
 
     Attributes:
         recording: with ticks.
-        spans: its clips, in order of time; they may overlap.
+        spans: its clips, sorted by time; they may overlap.
         rates: of the recording.
-        fps: of the clips: the recording's own where each frame has a tick, else 20, which then is the ticks'.
+        fps: of the clips: the recording's own if each frame has a tick, else 20, which is the ticks' rate.
         size: width and height of the video.
         note: a warning, or "".
     """
 
-    recording: Recording
+    recording: ContractorRecording
     spans: list[Span]
     rates: Rates
     fps: float
@@ -179,8 +182,13 @@ class Cuts:
 
     @property
     def todo(self) -> list[Span]:
-        """Those whose video, which gets its name last, is not there yet."""
+        """Those without a video, which gets its name last."""
         return [span for span in self.spans if not _beside(span.prefix, ".mp4").exists()]
+
+    @property
+    def end(self) -> int:
+        """How many frames must be read."""
+        return max((span.stop for span in self.todo), default=0)
 
 
 def plan_cuts(recording: Recording, clips: Sequence[Clip], output_dir: Path, source_fps: float = 0.0) -> Cuts:
@@ -189,13 +197,13 @@ def plan_cuts(recording: Recording, clips: Sequence[Clip], output_dir: Path, sou
     Args:
         recording: with ticks.
         clips: of this recording.
-        output_dir: where the clips go; below a folder named after the recorder's version where that is known.
-        source_fps: frames a second at which the recording was really made; 0: as its video says.
+        output_dir: where the clips go; below a folder named after the recorder's version, if that is known.
+        source_fps: true frames per second of the recording; 0: as its video says.
 
     Raises:
-        UserError: a clip ends after the recording does or before it starts, or the recording's rate or pace is none to count by.
+        UserError: a clip ends after the recording does or before it starts, or frames cannot be counted.
     """
-    assert recording.ticks is not None
+    assert isinstance(recording, ContractorRecording)
     info = probe(recording.video)
     with open(recording.ticks, "rb") as lines:
         n_ticks = sum(bool(line.strip()) for line in lines)
@@ -210,16 +218,18 @@ def plan_cuts(recording: Recording, clips: Sequence[Clip], output_dir: Path, sou
         start = clip.start.number(fps, rates.video)
         stop = n_ticks if clip.stop is None else clip.stop.number(fps, rates.video)
         if stop > n_ticks or start >= n_ticks:
-            raise UserError("This clip ends after its recording does.", where=clip.where, expected=f"at most {n_ticks} frames ({n_ticks / fps:.2f} s)", got=f"frames {start}..{stop - 1}")  # fmt: skip
+            expected, got = f"at most {n_ticks} frames ({n_ticks / fps:.2f} s)", f"frames {start}..{stop - 1}"
+            raise UserError("This clip ends after its recording does.", where=clip.where, expected=expected, got=got)
         if start >= stop:
-            raise UserError("This clip holds no frame.", where=clip.where, got=f"from frame {start} to before {stop}, at {fps:g} a second")  # fmt: skip
+            got = f"from frame {start} to before {stop}, at {fps:g} a second"
+            raise UserError("This clip holds no frame.", where=clip.where, got=got)
         spans.append(Span(folder / (clip.name or f"{recording.video.stem}_{start:06d}_{stop:06d}"), start, stop))
     spans.sort(key=lambda span: (span.start, span.stop))
     return Cuts(recording, spans, rates, fps, (info.width, info.height), note)
 
 
 def trim_recording(cuts: Cuts, *, crf: int = 14, on_frames: Callable[[int], Any] = lambda count: None) -> list[Path]:
-    """Cut clips out of one recording, reading it once; returns the videos. Clips that are there already stay.
+    """Cut clips out of one recording in one pass; returns the videos. Clips that exist are left alone.
 
     Args:
         cuts: from `plan_cuts`.
@@ -229,10 +239,8 @@ def trim_recording(cuts: Cuts, *, crf: int = 14, on_frames: Callable[[int], Any]
     Raises:
         UserError: the recording is broken.
     """
-    recording = cuts.recording
-    assert recording.ticks is not None
     for span in cuts.todo:
-        rows = own_ticks(_parsed(recording.ticks), span.start, span.stop)
+        rows = own_ticks(parsed_ticks(cuts.recording.ticks), span.start, span.stop)
         with atomic_file(_beside(span.prefix, ".jsonl"), "w") as handle:
             handle.writelines(json.dumps(row) + "\n" for row in rows)
         write_json(_beside(span.prefix, "-options.json"), _options(cuts, span))
@@ -244,27 +252,11 @@ def _beside(prefix: Path, ending: str) -> Path:
     return prefix.with_name(prefix.name + ending)
 
 
-def _parsed(path: Path) -> Iterator[dict[str, Any]]:
-    with open(path, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                tick = json.loads(line)
-                if not isinstance(tick, dict):
-                    raise ValueError(f"a {type(tick).__name__} instead of a tick")
-            except (ValueError, RecursionError) as fault:
-                raise UserError(
-                    "This line of the recording is no tick.", where=f"{path}:{number}", got=str(fault)[:120]
-                ) from None
-            yield tick
-
-
 def own_ticks(ticks: Iterable[dict[str, Any]], start: int, stop: int) -> Iterator[dict[str, Any]]:
-    """Ticks start..stop-1 so that they give the same actions on their own as in their recording.
+    """Ticks start..stop-1, changed so that they give the same actions as in their recording.
 
-    Two things reach over a cut: a mouse button that was down when the recorder started is no attack until it is pressed
-    anew, and the hotbar's slot counts as chosen when it differs from the tick before (from slot 0 at the beginning).
+    Two things depend on earlier ticks: a mouse button that was down when the recorder started is no attack until it is
+    pressed again, and a hotbar slot counts as chosen when it differs from the tick before (from slot 0 at the beginning).
     """
     stuck, held, changed = False, 0, False
     for number, given in enumerate(itertools.islice(ticks, stop)):
@@ -291,24 +283,25 @@ def _own_mouse(mouse: dict[str, Any], stuck: bool, first: bool) -> dict[str, Any
     if stuck:
         found["buttons"] = [button for button in mouse.get("buttons") or [] if button != 0]
     if first and mouse.get("newButtons") == [0]:
-        found["newButtons"] = []  # else the first tick would look like a button that was down from the beginning
+        found["newButtons"] = []  # else the button would count as down since the recorder started
     return found
 
 
 def _options(cuts: Cuts, span: Span) -> dict[str, Any]:
-    """The recording's options; what it says of the whole (success, value, steps) stays below "clip"."""
+    """The recording's options; those about the whole recording (success, value, steps) go below "clip"."""
     whole = cuts.recording.options
-    kept = {key: value for key, value in whole.items() if key not in ("success", "value", "unit", "steps")}
+    of_whole = ("success", "value", "unit", "steps")
+    kept = {key: value for key, value in whole.items() if key not in of_whole}
     clip = {"recording": cuts.recording.video.name, "start_frame": span.start, "stop_frame": span.stop}
     clip |= {"fps": round(cuts.fps, 4)}
-    clip |= {key: whole[key] for key in ("success", "value", "unit", "steps") if key in whole}
+    clip |= {key: whole[key] for key in of_whole if key in whole}
     return {**kept, "steps": span.stop - span.start, "clip": clip}
 
 
 def _write_videos(cuts: Cuts, crf: int, on_frames: Callable[[int], Any]) -> None:
-    """One pass over the video; at any frame only the clips that hold it are open."""
+    """One pass over the video; only the clips that contain the current frame are open."""
     waiting = cuts.todo
-    end = max((span.stop for span in waiting), default=0)
+    end = cuts.end
     if not end:
         return
     frames = read_frames(cuts.recording.video)
@@ -334,20 +327,15 @@ def _write_videos(cuts: Cuts, crf: int, on_frames: Callable[[int], Any]) -> None
             open_clips = [item for item in open_clips if item[0] > count]
             if count == end:
                 return
-        raise UserError(
-            "The video ends before a clip does.",
-            where=cuts.recording.video,
-            expected=f"at least {end} frames",
-            got=count,
-        )
+        expected = f"at least {end} frames"
+        raise UserError("The video ends before a clip does.", where=cuts.recording.video, expected=expected, got=count)
 
 
 def remove_unfinished(output_dir: Path) -> None:
-    """Ticks and options of clips whose video never came (the video gets its name last)."""
+    """Remove ticks and options of clips without a video (it gets its name last)."""
     for options in output_dir.rglob("*-options.json"):
         prefix = options.with_name(options.name.removesuffix("-options.json"))
         if _beside(prefix, ".mp4").exists() or '"stop_frame"' not in options.read_text(encoding="utf-8"):
             continue
         for path in (options, _beside(prefix, ".jsonl")):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+            path.unlink(missing_ok=True)

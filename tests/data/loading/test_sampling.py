@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from steve1.commands.data.create_sampling import Args, choose_sources
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT, resolve
-from steve1.data.loading.sampling import Source, create_sampling, list_path, read_list
+from steve1.data.loading.sampling import SamplingSettings, Source, create_sampling, read_list
 from steve1.data.loading.windows import WindowDataset
 from tests.data.makers import make_dataset
 
@@ -26,9 +27,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def create(name: str, sources: list[Source], folder: Path, **settings: Any) -> dict[str, Any]:
+    """`create_sampling` with settings as keywords."""
+    return create_sampling(name, sources, SamplingSettings(**settings), folder)
+
+
 def test_lists_are_disjoint_seeded_sorted_and_told_in_the_metadata(data: Path, tmp_path: Path) -> None:
-    found = create_sampling("x", [Source(data / "A")], val_fraction=0.2, seed=3, folder=tmp_path)
-    train, val = (read_list(list_path("x", part, tmp_path)) for part in ("train", "val"))
+    found = create("x", [Source(data / "A")], val_fraction=0.2, seed=3, folder=tmp_path)
+    train, val = (read_list(tmp_path / f"x_{part}.txt") for part in ("train", "val"))
     names = [[entry.path.name for entry in part] for part in (train, val)]
     assert len(names[0]) == 9
     assert len(names[1]) == 2
@@ -39,17 +45,17 @@ def test_lists_are_disjoint_seeded_sorted_and_told_in_the_metadata(data: Path, t
     assert found["sources"][0]["val_frames"] == 40
     assert len(found["sources"][0]["without_goals"]) == 11
     before = (tmp_path / "x_train.txt").read_text()
-    create_sampling("x", [Source(data / "A")], val_fraction=0.2, seed=3, folder=tmp_path)
+    create("x", [Source(data / "A")], val_fraction=0.2, seed=3, folder=tmp_path)
     assert (tmp_path / "x_train.txt").read_text() == before
     splits = set()
     for seed in range(5):
-        create_sampling("x", [Source(data / "A")], val_fraction=0.2, seed=seed, folder=tmp_path)
+        create("x", [Source(data / "A")], val_fraction=0.2, seed=seed, folder=tmp_path)
         splits.add((tmp_path / "x_val.txt").read_text())
     assert len(splits) > 2
 
 
 def test_a_mix_has_its_shares_and_a_validation_part_of_each(data: Path, tmp_path: Path) -> None:
-    create_sampling("mixed", [Source(data / "A", 0.7), Source(data / "B", 0.3)], folder=tmp_path)
+    create("mixed", [Source(data / "A", 0.7), Source(data / "B", 0.3)], folder=tmp_path)
     train = read_list(tmp_path / "mixed_train.txt")
     assert {(entry.path.parent.name, entry.weight, entry.section) for entry in train} == {("A", 0.7, 1), ("B", 0.3, 2)}
     assert {entry.path.parent.name for entry in read_list(tmp_path / "mixed_val.txt")} == {"A", "B"}
@@ -57,31 +63,31 @@ def test_a_mix_has_its_shares_and_a_validation_part_of_each(data: Path, tmp_path
 
 def test_small_sources_do_not_give_a_quarter_of_everything_to_validation(tmp_path: Path) -> None:
     sources = [Source(make_dataset(tmp_path / f"S{n}", [20] * 4, goals=False), 1.0) for n in range(9)]
-    found = create_sampling("many", sources, folder=tmp_path)
+    found = create("many", sources, folder=tmp_path)
     assert (found["train_episodes"], found["val_episodes"]) == (29, 7)  # not 27 and 9
     assert all(row["train_episodes"] >= 3 for row in found["sources"])
-    create_sampling("one", sources[:1], folder=tmp_path)
+    create("one", sources[:1], folder=tmp_path)
     assert len(read_list(tmp_path / "one_val.txt")) == 1
     # More, where it is asked for.
-    assert create_sampling("more", sources, val_fraction=0.5, folder=tmp_path)["val_episodes"] == 18
+    assert create("more", sources, val_fraction=0.5, folder=tmp_path)["val_episodes"] == 18
 
 
 def test_budgets_take_whole_episodes_until_they_are_reached(data: Path, tmp_path: Path) -> None:
-    found = create_sampling("x", [Source(data / "A")], train_frames=90, val_frames=30, folder=tmp_path)
+    found = create("x", [Source(data / "A")], train_frames=90, val_frames=30, folder=tmp_path)
     assert (found["train_frames"], found["val_frames"]) == (100, 40)
     assert found["budget"] == {"train_frames": 90, "val_frames": 30}
     assert found["val_fraction"] is None
     assert found["sources"][0]["frames"] == 220
-    mixed = create_sampling("m", [Source(data / "A", 0.75), Source(data / "B", 0.25)], train_frames=80, folder=tmp_path)
+    mixed = create("m", [Source(data / "A", 0.75), Source(data / "B", 0.25)], train_frames=80, folder=tmp_path)
     assert [row["train_frames"] for row in mixed["sources"]] == [60, sum_until(mixed["sources"][1], 20)]
     assert [row["train_share"] for row in mixed["sources"]] == [0.75, 0.25]
-    more = create_sampling("y", [Source(data / "A")], train_frames=10_000, folder=tmp_path)
+    more = create("y", [Source(data / "A")], train_frames=10_000, folder=tmp_path)
     assert more["train_frames"] == 200
     # A smaller budget takes the first of the same: nothing moves between training and validation.
     both = [{e.path for e in read_list(tmp_path / f"{name}_train.txt")} for name in ("x", "y")]
     assert len(both[0]) == 5
     with pytest.raises(UserError, match="positive"):
-        create_sampling("z", [Source(data / "A")], train_frames=-1, folder=tmp_path)
+        create("z", [Source(data / "A")], train_frames=-1, folder=tmp_path)
 
 
 def sum_until(row: dict[str, int], budget: int) -> int:
@@ -91,20 +97,20 @@ def sum_until(row: dict[str, int], budget: int) -> int:
 
 def test_validation_on_a_fixed_list(data: Path, tmp_path: Path) -> None:
     fixed = written(tmp_path, f"# always these\n{data}/A/ep03\n\n{data}/B/ep02  \n")
-    found = create_sampling("x", [Source(data / "A")], val_list=fixed, folder=tmp_path)
+    found = create("x", [Source(data / "A")], val_list=str(fixed), folder=tmp_path)
     assert [entry.path.name for entry in read_list(tmp_path / "x_val.txt")] == ["ep03", "ep02"]
     train = {entry.path.name for entry in read_list(tmp_path / "x_train.txt")}
     assert train == {f"ep{n:02d}" for n in range(11)} - {"ep03"}
     assert (found["val_episodes"], found["val_frames"], found["train_episodes"]) == (2, 60, 10)
     assert found["val_list"]["path"].endswith("mine_train.txt")
     assert len(found["val_list"]["sha256"]) == 64
-    one = create_sampling("one", [Source(data / "one")], val_list=fixed, folder=tmp_path)
+    one = create("one", [Source(data / "one")], val_list=str(fixed), folder=tmp_path)
     assert (one["train_episodes"], one["val_episodes"]) == (1, 2)
     everything = written(tmp_path, f"{data}/one/ep00\n")
     with pytest.raises(UserError, match="none is left"):
-        create_sampling("none", [Source(data / "one")], val_list=everything, folder=tmp_path)
+        create("none", [Source(data / "one")], val_list=str(everything), folder=tmp_path)
     with pytest.raises(UserError, match="leave out"):
-        create_sampling("x", [Source(data / "A")], val_list=everything, val_frames=5, folder=tmp_path)
+        create("x", [Source(data / "A")], val_list=str(everything), val_frames=5, folder=tmp_path)
 
 
 def test_a_mix_is_honoured_by_frames_exactly_in_expectation(tmp_path: Path) -> None:
@@ -112,7 +118,7 @@ def test_a_mix_is_honoured_by_frames_exactly_in_expectation(tmp_path: Path) -> N
     shares = {"A": 0.4, "B": 0.4, "C": 0.2}
     lengths = {"A": [120] * 3, "B": [60, 200, 90], "C": [400, 70]}
     sources = [Source(make_dataset(tmp_path / name, lengths[name], size=8), share) for name, share in shares.items()]
-    create_sampling("mix", sources, folder=tmp_path)
+    create("mix", sources, folder=tmp_path)
     dataset = WindowDataset(read_list(tmp_path / "mix_train.txt"), 32, max_btwn_goals=40)
     epochs, drawn = 400, dict.fromkeys(shares, 0)
     for epoch in range(epochs):
@@ -134,21 +140,21 @@ def test_what_cannot_be_split_or_shared_is_refused(data: Path, tmp_path: Path) -
         ([], "at least one"),
     ]:
         with pytest.raises(UserError, match=message):
-            create_sampling("x", sources, folder=tmp_path)
+            create("x", sources, folder=tmp_path)
     with pytest.raises(UserError, match="between 0 and 1"):
-        create_sampling("x", [Source(data / "A")], val_fraction=1.0, folder=tmp_path)
+        create("x", [Source(data / "A")], val_fraction=1.0, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_lists_edited_by_hand_are_not_replaced(data: Path, tmp_path: Path) -> None:
-    create_sampling("x", [Source(data / "A")], folder=tmp_path)
+    create("x", [Source(data / "A")], folder=tmp_path)
     path = tmp_path / "x_train.txt"
     path.write_text(path.read_text() + "# mine\n")
     with pytest.raises(UserError, match="edited by hand") as fault:
-        create_sampling("x", [Source(data / "A")], folder=tmp_path)
+        create("x", [Source(data / "A")], folder=tmp_path)
     assert "--overwrite" in str(fault.value)
     assert path.read_text().endswith("# mine\n")
-    create_sampling("x", [Source(data / "A")], folder=tmp_path, overwrite=True)
+    create("x", [Source(data / "A")], folder=tmp_path, overwrite=True)
     assert "# mine" not in path.read_text()
 
 
@@ -194,6 +200,14 @@ def test_weights_written_by_hand_are_sections(data: Path, tmp_path: Path, caplog
     assert not caplog.records
 
 
+def test_full_width_signs_are_read(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = read_list(
+        written(tmp_path, f"# weight\uff1a0.7\n{data}/A/ep00\n# 30\uff05\n# weight\uff1a0.3\n{data}/B/ep00\n")
+    )
+    assert [entry.weight for entry in found] == [0.7, 0.3]
+    assert not caplog.records
+
+
 def test_a_percentage_that_contradicts_its_weight_draws_a_warning(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -218,11 +232,7 @@ def test_bad_lists_name_the_line(data: Path, tmp_path: Path, lines: list[str], m
     assert place in str(fault.value)
 
 
-def test_unknown_names_list_the_known_ones(data: Path, tmp_path: Path) -> None:
-    create_sampling("buildhouse", [Source(data / "A")], folder=tmp_path)
-    with pytest.raises(UserError, match="no sampling named 'buildhose'") as fault:
-        list_path("buildhose", "train", tmp_path)
-    assert "buildhouse" in str(fault.value)
+def test_a_list_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         read_list(tmp_path / "no_val.txt")
 

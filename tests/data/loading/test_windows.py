@@ -154,7 +154,7 @@ def test_weights_are_honoured_exactly_in_expectation(dataset: Path) -> None:
     for epoch in range(epochs):
         order = data.epoch_order(epoch)
         assert len(order) == len(data)
-        sections = np.bincount([data.section_of(i) for i in order], minlength=4)
+        sections = np.bincount([data._sections[i] for i in order], minlength=4)
         expected = np.array([0, 0.4, 0.4, 0.2]) * len(data)
         assert (np.abs(sections - expected) < 1).all()
         counts += sections
@@ -173,7 +173,7 @@ def test_no_window_repeats_before_its_section_is_used_up(dataset: Path) -> None:
         order = data.epoch_order(epoch)
         counts = np.bincount(order, minlength=len(data))
         for section in (1, 2):
-            of_section = counts[[data.section_of(i) == section for i in range(len(data))]]
+            of_section = counts[[data._sections[i] == section for i in range(len(data))]]
             assert of_section.max() - of_section.min() <= 1
 
 

@@ -27,7 +27,7 @@ from steve1.data.media.video import read_frames
 from steve1.data.recordings import convert_folder as convert_run
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import Summary, alone_in, convert_folder
-from steve1.data.recordings.recording import find_recordings
+from steve1.data.recordings.layouts import find_recordings
 from tests.data.episodes.test_episode import guide_episode, steve1_episode
 from tests.data.makers import action, embeds, make_recording, null_tick, picture, tick
 from tests.goldens import golden_arrays
@@ -283,12 +283,12 @@ def test_other_settings_are_told_with_both_values(tmp_path: Path) -> None:
     assert not [note for note in converted(tmp_path).results[0].notes or () if "converted with" in note]
     for same in ({}, {"source_fps": 30.0}):
         assert (converted(tmp_path, **same).results[0].status, converted(tmp_path, **same).results[0].notes) == ("exists", [])  # fmt: skip
-    summary = converted(tmp_path, source_fps=20, esc_as_inventory=True, keep_mineclip_frames=False)
+    summary = converted(tmp_path, source_fps=20, esc_as_inventory=True, mineclip_frames=False)
     assert (summary.count("exists"), summary.results[0].frames) == (1, 40)
     told = "esc_as_inventory False (now True), mineclip_frames True (now False), source_fps 30 (now 20)"
     assert told in summary.results[0].notes[0]
     edit_metadata(tmp_path / "out" / "a", ("esc_as_inventory", "mineclip_frames", "source_fps", "resampled", "sha256"))
-    summary = converted(tmp_path, source_fps=20, esc_as_inventory=True, keep_mineclip_frames=False)
+    summary = converted(tmp_path, source_fps=20, esc_as_inventory=True, mineclip_frames=False)
     assert (summary.count("exists"), summary.results[0].notes) == (1, [])
 
 
@@ -396,7 +396,7 @@ def test_a_file_that_cannot_be_opened_is_this_recordings_fault(tmp_path: Path, m
             raise PermissionError(13, "Permission denied", str(path))
         return real_open(path, *more, **named)
 
-    monkeypatch.setattr("steve1.data.recordings.recording.open", forbidden, raising=False)
+    monkeypatch.setattr("steve1.data.recordings.contractor.open", forbidden, raising=False)
     found = by_name(converted(tmp_path))
     assert {name: result.status for name, result in found.items()} == {
         "a.mp4": "converted", "b.mp4": "refused", "c.mp4": "converted",

@@ -20,7 +20,7 @@ from steve1.data.episodes.episode import Episode
 from steve1.data.media.video import probe, read_frames
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
-from steve1.data.recordings.recording import find_recordings, read_ticks
+from steve1.data.recordings.layouts import find_recordings
 from steve1.data.recordings.resample import read_game_ticks
 from steve1.data.recordings.trim import Clip, Moment, match_clips, moment_of, own_ticks, read_times, remove_unfinished
 from tests.data.makers import make_recording, tick
@@ -57,7 +57,7 @@ def test_a_clip_has_exactly_its_frames_ticks_and_actions(tmp_path: Path) -> None
             errors = [np.abs(frames[number].astype(int) - whole[start + number + at]).mean() for at in (-1, 0, 1) if 0 <= start + number + at < 100]  # fmt: skip
             nearest = int(np.argmin(errors)) - (1 if start + number > 0 else 0)
             assert nearest == 0
-        assert read_ticks(clip).actions == wanted[start:stop]
+        assert clip.read_ticks().actions == wanted[start:stop]
         assert clip.options["behaviour"] == "dig_dirt"
         assert clip.options["steps"] == stop - start
         assert "success" not in clip.options
@@ -226,7 +226,7 @@ def test_twenty_ticks_a_second_below_a_video_of_thirty(tmp_path: Path) -> None:
     whole = list(read_frames(video))
     clips = {recording.name: recording for recording in find_recordings(tmp_path / "out")[0]}
     for name, start, stop in (("part", 21, 50), ("counted", 30, 40)):
-        assert read_ticks(clips[name]).actions == wanted[start:stop]
+        assert clips[name].read_ticks().actions == wanted[start:stop]
         assert probe(clips[name].video).fps == 20
         assert shows(clips[name].video, whole, [int(number * 1.5) for number in range(start, stop)])
 

@@ -1,0 +1,44 @@
+"""The recording layouts. A new one is one file beside this one and one entry here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from steve1.core.errors import UserError
+from steve1.core.paths import resolve
+from steve1.data.recordings.contractor import ContractorRecording
+from steve1.data.recordings.episode_folder import EpisodeFolder
+from steve1.data.recordings.find import Tree
+from steve1.data.recordings.recording import Found, Recording
+
+#: the first layout that recognizes a file gets it
+LAYOUTS: tuple[type[Recording], ...] = (EpisodeFolder, ContractorRecording)
+
+
+def find_recordings(folder: str | Path) -> Found:
+    """Recordings anywhere below `folder` (linked folders too), and what cannot be one, with the reason; both sorted.
+
+    Raises:
+        UserError: no such folder, or nothing recorded in it.
+    """
+    root = resolve(folder)
+    if not root.is_dir():
+        raise UserError("This folder of recordings does not exist.", where=root)
+    tree = Tree(root)
+    first: dict[str, Recording] = {}
+    lonely = list(tree.odd)
+    for layout in LAYOUTS:
+        found, incomplete = layout.find(tree)
+        lonely += incomplete
+        for recording in found:
+            other = first.setdefault(recording.name, recording)
+            if other is not recording:
+                reason = f"it would become the same episode as {other.video}: rename one of them"
+                lonely.append((recording.video, reason))
+    if not first and not lonely:
+        raise UserError(
+            "There is nothing to convert.",
+            where=root,
+            expected="recordings as name.mp4 with name.jsonl, or folders with frames/ and actions.jsonl",
+        )
+    return list(first.values()), sorted(lonely)
