@@ -16,11 +16,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
+from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata, read_goal
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import existing_file
-from steve1.core.goal_file import read_goal
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.episode import Episode
 from steve1.mineclip import MineCLIP, load_mineclip

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from steve1.commands.train.train import goal_of_prompt
-from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
+from steve1.core.checkpoint_metadata import CheckpointMetadata, GoalFile, read_checkpoint_metadata, write_goal
 from steve1.core.errors import UserError
-from steve1.core.goal_file import GoalFile, write_goal
 from steve1.core.paths import ROOT
 from steve1.evaluation.tasks.suite import load_suite
 from steve1.goals import GoalEncoder, known_prompts

@@ -1,7 +1,8 @@
-"""Which files belong to a policy's weights.
+"""The JSON files beside a policy's weights.
 
-In: the path of a weights file. Out: the model settings, MineCLIP, prior, environment, guidance scale and temperature that go with it,
-from `<weights>.json` beside it; without that file, the published 2x family under `data/weights/`.
+`<weights>.json` names the model settings, MineCLIP, prior, environment, guidance scale and temperature that belong to the weights;
+without it, they are those of the published 2x model under `data/weights/`.
+`<name>.goal.json` holds a goal on its own, which `run_agent.py --goal_file` plays.
 """
 
 from __future__ import annotations
@@ -11,23 +12,29 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, write_json
 from steve1.core.paths import display, resolve
 
+GOAL_SUFFIX = ".goal.json"
+_GOAL_FORMAT = 1
+
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointMetadata:
-    """Paths are relative to the project's root (or absolute); the defaults are the published 2x family."""
+    """What belongs to weights. Paths are relative to the project's root, or absolute; the defaults are the published 2x model's."""
 
     model: str = "data/weights/vpt/2x.model"
     mineclip: str = "data/weights/mineclip/attn.pth"
     mineclip_config: str = "attn"
     prior: str = "data/weights/steve1/steve1_prior.pt"
-    # The published weights belong to Minecraft; which one plays it, and what does where none is installed, is decided where it is played.
+    # Which Minecraft plays them, or which other game where none is installed, is decided when they are played.
     env: str = "minecraft"
     cond_scale: float = 6.0
-    # Of the drawn actions: below 1 nearer the likeliest. The published policies play at 1.
+    # Of the sampled actions: below 1 nearer the greedy ones. The published policies play at 1.
     temperature: float = 1.0
     run: str = ""
     hashes: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -44,7 +51,11 @@ def checkpoint_metadata_path(weights: str | os.PathLike[str]) -> Path:
 
 
 def read_checkpoint_metadata(weights: str | os.PathLike[str]) -> CheckpointMetadata:
-    """The family of `weights`; the published 2x defaults where no family file lies beside them."""
+    """The metadata of `weights`; the published 2x model's where no `<weights>.json` lies beside them.
+
+    Raises:
+        UserError: the file names no model.
+    """
     path = checkpoint_metadata_path(resolve(weights))
     if not path.exists():
         return CheckpointMetadata()
@@ -52,7 +63,7 @@ def read_checkpoint_metadata(weights: str | os.PathLike[str]) -> CheckpointMetad
     names = {field.name for field in dataclasses.fields(CheckpointMetadata)}
     if not isinstance(content, dict) or not isinstance(content.get("model"), str):
         raise UserError(
-            "This family file does not name a model.",
+            "This metadata file does not name a model.",
             where=path,
             expected='a JSON object with "model"',
             got=str(content)[:200],
@@ -74,3 +85,53 @@ def write_checkpoint_metadata(weights: str | os.PathLike[str], metadata: Checkpo
     path = checkpoint_metadata_path(weights)
     write_json(path, content)
     return path
+
+
+@dataclasses.dataclass(frozen=True)
+class GoalFile:
+    """A goal, and what it was made for."""
+
+    goal: NDArray[np.float32]
+    """(E,)."""
+    weights: str = ""
+    """The policy that it was tuned for; relative to the project's root where it lies below it."""
+    weights_sha256: str = ""
+    prompt: str = ""
+    """The text that the tuning started from, if any."""
+    made_by: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Steps, frames, lists and losses of the training."""
+
+
+def write_goal(path: str | os.PathLike[str], content: GoalFile) -> None:
+    """Write a goal file, whole or not at all; the numbers come back bit for bit."""
+    record = {"format": _GOAL_FORMAT, **dataclasses.asdict(content), "goal": [float(value) for value in content.goal]}
+    write_json(Path(path), record)
+
+
+def read_goal(path: str | os.PathLike[str]) -> GoalFile:
+    """Read a goal file.
+
+    Raises:
+        UserError: the file is missing or holds no finite goal.
+    """
+    found = resolve(path)
+    if not found.is_file():
+        raise UserError(
+            "The goal file does not exist.", where=display(found), todo="train one: bash 3_train_finetune_goal.sh"
+        )
+    content = read_json(found)
+    numbers = content.get("goal") if isinstance(content, dict) else None
+    try:
+        goal = np.asarray(numbers, dtype=np.float32)
+        usable = goal.ndim == 1 and goal.size > 0 and bool(np.isfinite(goal).all())
+    except (TypeError, ValueError):
+        usable = False
+    if not isinstance(content, dict) or not usable:
+        raise UserError(
+            "This is not a goal file.",
+            where=display(found),
+            expected='a JSON object whose "goal" is a list of E finite numbers',
+            got=str(content)[:200],
+        )
+    names = {field.name for field in dataclasses.fields(GoalFile)} - {"goal"}
+    return GoalFile(goal, **{name: value for name, value in content.items() if name in names})

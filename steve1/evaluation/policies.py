@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
+from steve1.core.checkpoint_metadata import GOAL_SUFFIX, CheckpointMetadata, read_checkpoint_metadata, read_goal
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file, sha256_file
-from steve1.core.goal_file import GOAL_SUFFIX, read_goal
 from steve1.core.paths import display, resolve
 from steve1.core.seeds import integer
 from steve1.goals import GoalEncoder

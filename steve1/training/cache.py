@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.files import write_json
+from steve1.core.messages import progress
 from steve1.core.paths import display
-from steve1.core.progress import progress
 from steve1.data.episodes.episode import Episode
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy

@@ -16,9 +16,8 @@ if not __package__:  # run as a file: make the project importable in place of th
 import numpy as np
 import torch
 
-from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
+from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata, read_goal
 from steve1.core.errors import UserError
-from steve1.core.goal_file import read_goal
 from steve1.core.paths import display, resolve
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, PolicyState, load_policy

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
+from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata, read_goal
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
-from steve1.core.goal_file import read_goal
 from steve1.policy import load_policy
 from steve1.training import finetune
 from steve1.training.batches import demonstrated_goal, open_windows, pieces

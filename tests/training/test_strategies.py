@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tyro
 
-from steve1.core.goal_file import read_goal
+from steve1.core.checkpoint_metadata import read_goal
 from steve1.core.paths import ROOT
 from steve1.training import finetune
 from steve1.training.config import TrainSettings

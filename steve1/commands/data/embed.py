@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from steve1.core.messages import progress
 from steve1.core.paths import display, resolve
-from steve1.core.progress import progress
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.episodes.listing import sampling_arguments
 from steve1.data.recordings.shards import alone_in, parse_shard

@@ -12,8 +12,8 @@ from typing import Literal
 import tyro
 
 from steve1.core.errors import UserError
+from steve1.core.messages import progress
 from steve1.core.paths import display, output_path
-from steve1.core.progress import progress
 from steve1.data.episodes.export import export_episode
 from steve1.data.episodes.listing import find_datasets
 

@@ -15,8 +15,8 @@ import tyro
 
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file
+from steve1.core.messages import progress
 from steve1.core.paths import display, output_path, resolve
-from steve1.core.progress import progress
 from steve1.data.episodes.cut import copy_episode, cut_episode
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.listing import find_datasets

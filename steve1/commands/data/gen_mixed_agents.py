@@ -14,8 +14,8 @@ from typing import Any
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
+from steve1.core.messages import progress
 from steve1.core.paths import display, output_path, resolve
-from steve1.core.progress import progress
 from steve1.core.seeds import generator
 from steve1.rollout.mixed import MixSettings, Player, find_mixed, mixed_episode
 from steve1.rollout.supervise import SupervisedEnv

@@ -17,8 +17,8 @@ import tyro
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
+from steve1.core.messages import progress
 from steve1.core.paths import display, output_path
-from steve1.core.progress import progress
 from steve1.data.episodes.listing import Dataset, find_datasets
 from steve1.data.quality.duplicates import find_duplicates
 from steve1.data.quality.measures import Measures, measure

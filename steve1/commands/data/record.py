@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.errors import UserError
+from steve1.core.messages import progress
 from steve1.core.paths import display, output_path
-from steve1.core.progress import progress
 from steve1.data.episodes.captions import Captions, read_captions
 from steve1.envs import make_env
 from steve1.envs.errors import GameDied

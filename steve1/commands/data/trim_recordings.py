@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steve1.core.errors import UserError
+from steve1.core.messages import progress
 from steve1.core.paths import display, output_path, resolve
-from steve1.core.progress import progress
 from steve1.data.recordings.layouts import find_recordings
 from steve1.data.recordings.recording import Recording
 from steve1.data.recordings.trim import Cuts, match_clips, plan_cuts, read_times, remove_unfinished, trim_recording

@@ -88,8 +88,8 @@ def completed(args: Args) -> Args:
         UserError: weights or prompt are missing; a bad goal file.
     """
     if args.goal_file:
+        from steve1.core.checkpoint_metadata import GOAL_SUFFIX, read_goal
         from steve1.core.files import sha256_file
-        from steve1.core.goal_file import GOAL_SUFFIX, read_goal
         from steve1.core.paths import resolve
 
         tuned = read_goal(args.goal_file)

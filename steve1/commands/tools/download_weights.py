@@ -13,8 +13,8 @@ import tyro
 
 from steve1.core.download import Missing, Refused, download
 from steve1.core.errors import UserError, nearest
+from steve1.core.messages import progress
 from steve1.core.paths import display
-from steve1.core.progress import progress
 
 _VPT = "https://openaipublic.blob.core.windows.net/minecraft-rl/models/"
 _HUB = "https://huggingface.co/CraftJarvis/MineStudio_STEVE-1.official/resolve/main/"

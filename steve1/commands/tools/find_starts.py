@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from steve1.core.files import write_json
+from steve1.core.messages import progress
 from steve1.core.paths import output_path
-from steve1.core.progress import progress
 from steve1.core.seeds import generator
 from steve1.envs import BIOMES
 from steve1.envs.starts import FILE, MAP_SEED

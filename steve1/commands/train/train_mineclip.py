@@ -16,8 +16,8 @@ import tyro
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, write_json
+from steve1.core.messages import progress
 from steve1.core.paths import display, output_path, resolve
-from steve1.core.progress import progress
 from steve1.data.episodes.captions import TABLE, read_captions
 from steve1.mineclip.clips import load_clips
 from steve1.mineclip.config import from_dict

@@ -11,8 +11,8 @@ import time
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
+from steve1.core.messages import progress
 from steve1.core.paths import display, output_path, resolve
-from steve1.core.progress import progress
 from steve1.data.episodes.captions import TABLE, read_captions
 from steve1.mineclip import load_mineclip
 from steve1.prior.pairs import Pairs, load_pairs, make_pairs, save_pairs

@@ -21,8 +21,8 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
+from steve1.core.messages import progress
 from steve1.core.paths import display
-from steve1.core.progress import progress
 from steve1.data.media.video import probe
 from steve1.data.recordings.convert import ConvertSettings, Result, convert_recording
 from steve1.data.recordings.layouts import find_recordings

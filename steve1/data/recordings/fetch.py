@@ -18,7 +18,7 @@ from pathlib import Path
 
 from steve1.core.download import Missing, download
 from steve1.core.errors import UserError
-from steve1.core.progress import progress
+from steve1.core.messages import progress
 from steve1.data.recordings.contractor import ContractorRecording
 from steve1.data.recordings.contractor_index import Entry
 from steve1.data.recordings.convert import ConvertSettings, Result, convert_recording

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file
+from steve1.core.messages import progress
 from steve1.core.processes import sweep
-from steve1.core.progress import progress
 from steve1.envs.rendering import shared_renderer
 from steve1.evaluation.policies import NO_GOAL, PolicySpec, environment_threads, goals_for
 from steve1.evaluation.runner.episodes import EpisodeRunner, Job, episode_seed, groups_of_place, starts_for

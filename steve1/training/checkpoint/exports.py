@@ -11,9 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from steve1.core.checkpoint_metadata import CheckpointMetadata, checkpoint_metadata_path, write_checkpoint_metadata
+from steve1.core.checkpoint_metadata import (
+    CheckpointMetadata,
+    GoalFile,
+    checkpoint_metadata_path,
+    write_checkpoint_metadata,
+    write_goal,
+)
 from steve1.core.files import atomic_path, sha256_file
-from steve1.core.goal_file import GoalFile, write_goal
 from steve1.core.paths import display, resolve
 from steve1.policy import GoalPolicy, save_weights
 from steve1.training.config import TrainSettings

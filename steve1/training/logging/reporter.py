@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from steve1.core.files import read_json
-from steve1.core.progress import progress
+from steve1.core.messages import message, progress
 from steve1.training.checkpoint.run_folder import SETTINGS_FILE
 from steve1.training.logging.action_metrics import Insight
 from steve1.training.logging.layout import custom_scalars, histogram, settings_table
@@ -74,7 +74,7 @@ class Reporter:
 
     def started(self, lines: list[str]) -> None:
         """What the run is about to do."""
-        self.say("开始微调...", *[f"  {line}" for line in lines])
+        self.say(message("training started"), *[f"  {line}" for line in lines])
 
     def tick(self, step: int) -> None:
         """Step `step` is done: moves a bar where a person watches; log files get the lines alone."""
@@ -179,9 +179,9 @@ class Reporter:
     def finished(self, final: Path, best: Path | None, lines: list[str]) -> None:
         """The run is over; names of the files people want next."""
         self._end_bar()
-        said = ["训练完成!", f"最终模型: {final.name}"]
+        said = [message("training finished"), message("final weights", name=final.name)]
         if best is not None:
-            said.append(f"最佳模型: {best.name}")
+            said.append(message("best weights", name=best.name))
         self.say(*said, *[f"  {line}" for line in lines])
 
     def close(self) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from steve1.core.checkpoint_metadata import GoalFile, read_goal, write_goal
 from steve1.core.errors import UserError
-from steve1.core.goal_file import GoalFile, read_goal, write_goal
 from steve1.policy import GoalPolicy, load_policy
 from steve1.training import finetune
 from steve1.training.batches import open_windows, pieces

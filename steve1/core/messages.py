@@ -1,7 +1,4 @@
-"""Progress bars for long work.
-
-In: an iterable or a total. Out: a tqdm bar on a terminal; in a log file one line now and then instead of control characters.
-"""
+"""What commands show while they work: console lines in English and Chinese, and progress bars."""
 
 from __future__ import annotations
 
@@ -10,6 +7,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from tqdm import tqdm
+
+# The users' guide shows the Chinese lines.
+LANGUAGE = "zh"
+MESSAGES = {
+    "training started": {"en": "Fine-tuning...", "zh": "开始微调..."},
+    "training finished": {"en": "Training finished!", "zh": "训练完成!"},
+    "final weights": {"en": "Final model: {name}", "zh": "最终模型: {name}"},
+    "best weights": {"en": "Best model: {name}", "zh": "最佳模型: {name}"},
+}
+
+
+def message(key: str, **values: str) -> str:
+    """A console line of MESSAGES with its values filled in."""
+    return MESSAGES[key][LANGUAGE].format(**values)
 
 
 def progress(
