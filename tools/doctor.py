@@ -1,16 +1,24 @@
-"""What is wrong with this machine, and what mends it: `python3 tools/doctor.py [--json] [--env minerl]` (`--help` has the rest)."""
+"""What is wrong with this machine, and how to fix it: `python3 tools/doctor.py [--json] [--env minerl]` (`--help` lists all options)."""
 
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
 if sys.version_info < (3, 9):  # noqa: UP036  (this one file is meant to be started by whatever Python a machine has)
-    found = ".".join(str(part) for part in sys.version_info[:2])
-    print("WRONG  Python:            " + found + " is too old even for this check; the project needs 3.10 or newer")
+    print(
+        "WRONG  Python:            %d.%d is too old even for this check; 3.11 or newer is needed" % sys.version_info[:2]
+    )  # noqa: UP031
     sys.exit("                         -> PYTHON=/path/to/python3.11 bash tools/setup.sh")
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from steve1.commands.tools.doctor import cli
+sys.path.insert(0, str(ROOT))
 
 if __name__ == "__main__":
-    cli()
+    try:
+        import tyro  # noqa: F401
+    except ImportError:
+        from steve1.commands.tools.doctor import bare_main
+
+        bare_main(ROOT / ".venv" / "bin" / "python")
+    from steve1.__main__ import main
+
+    main("doctor")

@@ -1,12 +1,13 @@
 """The doctor's checks of the machine: Python, PyTorch and GPU, disk, memory, write access, ports, display, left-over Javas.
 
-In: a Machine (where to look, so that tests can show another one). Out: findings, each with what is wrong and the command that
-mends it. Standard library only: this has to run where nothing is installed yet.
+Input: a Machine, which says where to look, so that tests can show another one. Output: findings, each with what is wrong and the
+command that fixes it. Standard library only: this runs where nothing is installed yet.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import platform
@@ -16,10 +17,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-STATES = ("ok", "info", "warn", "fail")
+SETUP = "bash tools/setup.sh"
 PORTS = {
     4001: "MCio's actions", 8001: "MCio's observations", 9000: "MineRL's and MineStudio's first game", 6006: "TensorBoard",
 }  # fmt: skip
@@ -50,26 +52,35 @@ class Machine:
 
     def which(self, *names: str) -> str:
         """Full path of the first program that exists (Debian keeps games outside PATH); "" if none does."""
-        path = self.environment.get("PATH", "") + ":/usr/games:/usr/local/games" * (
-            self.environment.get("STEVE1_ONLY_PATH", "") == ""
-        )
+        path = self.environment.get("PATH", "")
+        if not self.environment.get("STEVE1_ONLY_PATH"):
+            path += ":/usr/games:/usr/local/games"
         return next((found for name in names if (found := shutil.which(name, path=path))), "")
 
     def run(self, command: Sequence[str], timeout_s: float = 60.0) -> tuple[int, str]:
         """(exit code, stdout and stderr); -1 where it could not run or did not end."""
         try:
             done = subprocess.run(
-                list(command), capture_output=True, text=True, timeout=timeout_s, check=False, env=dict(self.environment),
-                cwd=self.root,
+                list(command), capture_output=True, text=True, timeout=timeout_s, env=dict(self.environment), cwd=self.root
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as fault:
             return -1, str(fault)
         return done.returncode, done.stdout + done.stderr
 
+    def version_of(self, python: str) -> tuple[int, str]:
+        """(exit code, "3.11" or what the interpreter said instead)."""
+        code, text = self.run([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"])
+        return code, (text.strip().splitlines() or [""])[-1]
+
     def project_python(self) -> str:
         """The interpreter in .venv where there is one, else the one that runs this."""
         own = self.root / ".venv" / "bin" / "python"
         return self.python or (str(own) if own.exists() else sys.executable)
+
+
+def check(find: Callable[..., Iterator[Finding]]) -> Callable[..., list[Finding]]:
+    """A check yields its findings; callers get them as a list."""
+    return functools.wraps(find)(lambda *args, **options: list(find(*args, **options)))
 
 
 _ASK_PYTHON = """
@@ -94,281 +105,208 @@ print(json.dumps(facts))
 """
 
 
-def _pins(requirements: Path) -> dict[str, str]:
-    """{package: version} of a requirements file."""
-    if not requirements.exists():
-        return {}
-    found = re.findall(r"^([A-Za-z0-9_.\-]+)==(\S+)", requirements.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return dict(found)
-
-
-def _answer(text: str) -> dict[str, object]:
+def _answer(text: str) -> dict[str, Any]:
     """The last line that is a JSON object, among whatever else was printed."""
     for line in reversed(text.splitlines()):
-        if line.startswith("{"):
-            try:
-                found = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(found, dict):
-                return found
+        try:
+            found = json.loads(line) if line.startswith("{") else None
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            return found
     return {}
 
 
-def python_and_packages(machine: Machine) -> list[Finding]:
+@check
+def python_and_packages(machine: Machine) -> Iterator[Finding]:
     """The project's Python and the packages of requirements.txt, at their pinned versions."""
-    python, setup = machine.project_python(), "bash tools/setup.sh"
-    pins = _pins(machine.root / "requirements.txt")
+    python, requirements = machine.project_python(), machine.root / "requirements.txt"
+    lines = requirements.read_text(encoding="utf-8") if requirements.exists() else ""
+    pins = dict(re.findall(r"^([A-Za-z0-9_.\-]+)==(\S+)", lines, flags=re.MULTILINE))
     code, text = machine.run([python, "-c", _ASK_PYTHON, json.dumps(list(pins))])
     facts = _answer(text)
     if code != 0 or not facts:
-        return [Finding("Python", "fail", f"{python} does not run: {text.strip()[-200:]}", f"rm -rf .venv && {setup}")]
-    version: tuple[int, ...] = tuple(facts["python"])  # type: ignore[arg-type]
-    shown = ".".join(map(str, version))
-    findings = []
-    if version < (3, 10):
-        findings.append(
-            Finding(
-                "Python",
-                "fail",
-                f"{shown} ({python}) is too old; 3.10 or newer is needed",
-                f"PYTHON=/path/to/python3.11 {setup}",
-            )
+        yield Finding("Python", "fail", f"{python} does not run: {text.strip()[-200:]}", f"rm -rf .venv && {SETUP}")
+        return
+    shown = f"{'.'.join(map(str, facts['python']))} ({python})"
+    if tuple(facts["python"]) < (3, 11):
+        yield Finding(
+            "Python", "fail", f"{shown} is too old; 3.11 or newer is needed", f"PYTHON=/path/to/python3.11 {SETUP}"
         )
     elif not (machine.root / ".venv" / "bin" / "python").exists():
-        findings.append(
-            Finding(
-                "Python", "warn", f"{shown} ({python}), but the project's own environment .venv is not there", setup
-            )
-        )
+        yield Finding("Python", "warn", f"{shown}, but the project's own environment .venv is not there", SETUP)
     else:
-        findings.append(Finding("Python", "ok", f"{shown} ({python})"))
-    have: dict[str, str] = facts["packages"]  # type: ignore[assignment]
-    missing = [name for name, version_ in have.items() if not version_]
-    other = [
-        f"{name} {have[name]} (pinned {pins[name]})"
-        for name in have
-        if have[name] and have[name].split("+")[0] != pins[name]
-    ]
+        yield Finding("Python", "ok", shown)
+    have: dict[str, str] = facts["packages"]
+    missing = [name for name, version in have.items() if not version]
+    other = [f"{n} {v} (pinned {pins[n]})" for n, v in have.items() if v and v.split("+")[0] != pins[n]]
     if missing:
-        findings.append(Finding("Python packages", "fail", f"{len(missing)} missing: {', '.join(missing)}", setup))
+        yield Finding("Python packages", "fail", f"{len(missing)} missing: {', '.join(missing)}", SETUP)
     if other:
-        findings.append(Finding("Python packages", "warn", f"other versions than tested: {', '.join(other)}", setup))
+        yield Finding("Python packages", "warn", f"other versions than tested: {', '.join(other)}", SETUP)
     if not missing and not other:
-        findings.append(Finding("Python packages", "ok", f"all {len(pins)} of requirements.txt at their versions"))
-    return findings
+        yield Finding("Python packages", "ok", f"all {len(pins)} of requirements.txt at their versions")
 
 
-def torch_and_gpu(machine: Machine) -> list[Finding]:
+@check
+def torch_and_gpu(machine: Machine) -> Iterator[Finding]:
     """Whether PyTorch loads, and whether it sees and can use the GPUs that the driver sees."""
     code, text = machine.run([machine.project_python(), "-c", _ASK_TORCH], timeout_s=180)
     facts = _answer(text)
-    driver = _driver(machine)
     if code != 0 or not facts:
         if "No module named 'torch'" in text:  # one of the missing packages above: not a second fault
-            return [Finding("PyTorch", "info", "not looked at: it is not installed", "bash tools/setup.sh")]
-        last = (text.strip().splitlines() or ["no output"])[-1]
-        return [Finding("PyTorch", "fail", f"does not load: {last[:200]}", "bash tools/setup.sh")]
-    findings = [
-        Finding(
-            "PyTorch",
-            "ok",
-            f"{facts['version']}" + (f", built for CUDA {facts['built_for']}" if facts["built_for"] else ", CPU build"),
-        )
-    ]
-    devices: list[list[object]] = facts["devices"]  # type: ignore[assignment]
-    for name, memory, works in devices:
-        gigabytes = float(memory) / 2**30  # type: ignore[arg-type]
-        state = "ok" if works and gigabytes >= 7.5 else "warn" if works else "fail"
-        note = "" if gigabytes >= 7.5 else "; full-size training wants 8 GB or more (BATCH_SIZE=1 T=64)"
-        findings.append(
-            Finding(
-                "GPU",
-                state,
-                f"{name}, {gigabytes:.0f} GB{note}" if works else f"{name} computes wrong results",
-                "" if works else "nvidia-smi -q | less",
-            )
-        )
-    if not devices and driver:
+            yield Finding("PyTorch", "info", "not checked: it is not installed", SETUP)
+        else:
+            last = (text.strip().splitlines() or ["no output"])[-1]
+            yield Finding("PyTorch", "fail", f"does not load: {last[:200]}", SETUP)
+        return
+    build = f", built for CUDA {facts['built_for']}" if facts["built_for"] else ", CPU build"
+    yield Finding("PyTorch", "ok", facts["version"] + build)
+    for name, memory, works in facts["devices"]:
+        gigabytes = memory / 2**30
+        if not works:
+            yield Finding("GPU", "fail", f"{name} computes wrong results", "nvidia-smi -q | less")
+        elif gigabytes < 7.5:
+            note = "full-size training needs 8 GB or more (BATCH_SIZE=1 T=64)"
+            yield Finding("GPU", "warn", f"{name}, {gigabytes:.0f} GB; {note}")
+        else:
+            yield Finding("GPU", "ok", f"{name}, {gigabytes:.0f} GB")
+    if facts["devices"]:
+        return
+    if driver := _driver(machine):
         why = (
-            "PyTorch is a CPU build"
-            if not facts["built_for"]
-            else "PyTorch's CUDA and the driver do not fit, or the device is hidden"
+            "PyTorch's CUDA and the driver do not fit, or the device is hidden"
+            if facts["built_for"]
+            else "PyTorch is a CPU build"
         )
-        hidden = machine.environment.get("CUDA_VISIBLE_DEVICES")
-        todo = (
-            "unset CUDA_VISIBLE_DEVICES"
-            if hidden in ("", "-1")
-            else ".venv/bin/python -m pip install --force-reinstall torch==" + str(facts["version"]).split("+")[0]
-        )
-        findings.append(Finding("GPU", "warn", f"the driver sees {driver}, PyTorch does not: {why}", todo))
-    elif not devices:
-        kind = (
-            "Apple's GPU (MPS)"
-            if facts["mps"]
-            else "none; the mini family and the quickstart need none, full-size training does"
-        )
-        findings.append(Finding("GPU", "ok" if facts["mps"] else "info", kind))
-    return findings
+        todo = f".venv/bin/python -m pip install --force-reinstall torch=={facts['version'].split('+')[0]}"
+        if machine.environment.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+            todo = "unset CUDA_VISIBLE_DEVICES"
+        yield Finding("GPU", "warn", f"the driver sees {driver}, PyTorch does not: {why}", todo)
+    elif facts["mps"]:
+        yield Finding("GPU", "ok", "Apple's GPU (MPS)")
+    else:
+        yield Finding("GPU", "info", "none; the mini weights and the quickstart need none, full-size training does")
 
 
 def _driver(machine: Machine) -> str:
     tool = machine.which("nvidia-smi")
-    if not tool:
-        return ""
-    code, text = machine.run([tool, "--query-gpu=name", "--format=csv,noheader"])
+    code, text = machine.run([tool, "--query-gpu=name", "--format=csv,noheader"]) if tool else (1, "")
     return ", ".join(text.split("\n")).strip(", ") if code == 0 else ""
 
 
-def disk_and_memory(machine: Machine) -> list[Finding]:
+@check
+def disk_and_memory(machine: Machine) -> Iterator[Finding]:
     """Free disk under the project, the machine's memory, and the shared memory that frames travel through."""
     free = shutil.disk_usage(machine.root).free / 1e9
     state = "ok" if free >= 10 else "warn" if free >= 2 else "fail"
     todo = "" if state == "ok" else f"du -sh {machine.root}/data/* | sort -h   # and remove what is not needed"
-    findings = [Finding("Disk", state, f"{free:.1f} GB free under {machine.root}", todo)]
-    total = _memory_gigabytes(machine)
-    if total:
-        findings.append(
-            Finding(
-                "Memory",
-                "ok" if total >= 7 else "warn",
-                f"{total:.0f} GB"
-                + ("" if total >= 7 else "; a Minecraft's Java takes up to 4 GB beside the policy: --workers 1"),
-            )
-        )
-    if machine.shared_memory.exists():
-        shared = shutil.disk_usage(machine.shared_memory)
-        if shared.free < 64e6:
-            findings.append(
-                Finding(
-                    "Shared memory",
-                    "warn",
-                    f"{shared.free / 1e6:.0f} MB free in {machine.shared_memory}; games pass pictures through it",
-                    "docker run --shm-size=1g …",
-                )
-            )
-        else:
-            findings.append(Finding("Shared memory", "ok", f"{shared.free / 1e9:.1f} GB free"))
-    return findings
-
-
-def _memory_gigabytes(machine: Machine) -> float:
+    yield Finding("Disk", state, f"{free:.1f} GB free under {machine.root}", todo)
     try:
         match = re.search(r"MemTotal:\s+(\d+) kB", (machine.processes / "meminfo").read_text())
     except OSError:
-        return 0.0
-    return int(match[1]) / 1e6 if match else 0.0
+        match = None
+    if match and (total := int(match[1]) / 1e6) >= 7:
+        yield Finding("Memory", "ok", f"{total:.0f} GB")
+    elif match:
+        note = "a Minecraft's Java takes up to 4 GB beside the policy: --workers 1"
+        yield Finding("Memory", "warn", f"{total:.0f} GB; {note}")
+    if machine.shared_memory.exists():
+        shared = shutil.disk_usage(machine.shared_memory).free
+        if shared < 64e6:
+            text = f"{shared / 1e6:.0f} MB free in {machine.shared_memory}; games pass frames through it"
+            yield Finding("Shared memory", "warn", text, "docker run --shm-size=1g …")
+        else:
+            yield Finding("Shared memory", "ok", f"{shared / 1e9:.1f} GB free")
 
 
-def write_access(machine: Machine) -> list[Finding]:
+@check
+def write_access(machine: Machine) -> Iterator[Finding]:
     """Whether the folders that runs write to can be written."""
-    findings = []
-    for folder, use in (
-        (machine.root / "data", "datasets, weights, reports"),
-        (machine.root / "build", "the compiled link to Luanti"),
-        (Path(tempfile.gettempdir()), "games' own files"),
-    ):
-        existing = folder
-        while not existing.exists():
-            existing = existing.parent
+    uses = {
+        machine.root / "data": "datasets, weights, reports",
+        machine.root / "build": "the compiled link to Luanti",
+        Path(tempfile.gettempdir()): "games' own files",
+    }
+    faults = 0
+    for folder, use in uses.items():
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
         try:
             with tempfile.NamedTemporaryFile(dir=existing, prefix=".doctor"):
                 pass
         except OSError as fault:
-            who = machine.environment.get("USER", "$USER")
-            findings.append(
-                Finding(
-                    "Write access", "fail", f"{folder} ({use}): {fault.strerror}", f"sudo chown -R {who} {existing}"
-                )
-            )
-    return findings or [Finding("Write access", "ok", "data, build and the temporary folder")]
+            faults += 1
+            todo = f"sudo chown -R {machine.environment.get('USER', '$USER')} {existing}"
+            yield Finding("Write access", "fail", f"{folder} ({use}): {fault.strerror}", todo)
+    if not faults:
+        yield Finding("Write access", "ok", "data, build and the temporary folder")
 
 
-def ports(machine: Machine) -> list[Finding]:
+@check
+def ports(machine: Machine) -> Iterator[Finding]:
     """Whether the ports that programs take by default are free; games that we start choose free ones by themselves."""
-    taken = []
+    taken = 0
     for port, use in PORTS.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
-                taken.append(
-                    Finding(
-                        "Ports",
-                        "info",
-                        f"{port} ({use}) is in use; games started by this project take another by themselves",
-                        f"lsof -i :{port}",
-                    )
-                )
-    return taken or [Finding("Ports", "ok", "free: " + ", ".join(map(str, PORTS)))]
+                taken += 1
+                text = f"{port} ({use}) is in use; games started by this project take another by themselves"
+                yield Finding("Ports", "info", text, f"lsof -i :{port}")
+    if not taken:
+        yield Finding("Ports", "ok", "free: " + ", ".join(map(str, PORTS)))
 
 
-def display(machine: Machine) -> list[Finding]:
+@check
+def display(machine: Machine) -> Iterator[Finding]:
     """Something to draw on: a display, or Xvfb that makes one."""
     if machine.system == "Darwin":
-        return [Finding("Display", "info", "macOS: games open a window; training needs none")]
-    shown, xvfb = machine.environment.get("DISPLAY", ""), machine.which("Xvfb")
-    findings = []
+        yield Finding("Display", "info", "macOS: games open a window; training needs none")
+        return
+    shown, xvfb, install = (
+        machine.environment.get("DISPLAY", ""),
+        machine.which("Xvfb"),
+        "sudo apt-get install xvfb libgl1-mesa-dri",
+    )
     if xvfb:
-        findings.append(
-            Finding(
-                "Display",
-                "ok",
-                f"Xvfb ({xvfb}); games are started on private displays" + (f"; yours is {shown}" if shown else ""),
-            )
-        )
+        yours = f"; yours is {shown}" if shown else ""
+        yield Finding("Display", "ok", f"Xvfb ({xvfb}); games are started on private displays{yours}")
+    elif shown:
+        yield Finding("Display", "warn", f"{shown} is there, but no Xvfb: games open windows on it", install)
     else:
-        state, text = (
-            ("warn", f"{shown} is there, but no Xvfb: games open windows on it")
-            if shown
-            else ("fail", "there is neither a display nor Xvfb: no game can draw")
-        )
-        findings.append(Finding("Display", state, text, "sudo apt-get install xvfb libgl1-mesa-dri"))
+        yield Finding("Display", "fail", "there is neither a display nor Xvfb: no game can draw", install)
     if "microsoft" in platform.release().lower() and machine.processes == Path("/proc"):
-        findings.append(
-            Finding(
-                "Display", "info", "this is WSL: Xvfb draws with the processor; see docs/guides/INSTALL_MINECRAFT.md"
-            )
+        yield Finding(
+            "Display", "info", "this is WSL: Xvfb draws with the processor; see docs/guides/INSTALL_MINECRAFT.md"
         )
-    return findings
 
 
-def left_over_javas(machine: Machine) -> list[Finding]:
+@check
+def left_over_javas(machine: Machine) -> Iterator[Finding]:
     """Javas that run a Minecraft. They are listed, never ended: one of them may be at work."""
-    findings = []
+    area, found = "Left-over Java", 0
     for folder in sorted(machine.processes.glob("[0-9]*"), key=lambda path: int(path.name)):
         try:
             words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            status = (folder / "status").read_text()
+            status = dict(re.findall(r"^(\w+):\s+(\S+)", (folder / "status").read_text(), flags=re.MULTILINE))
         except OSError:
             continue
-        state = re.search(r"^State:\s+(\S)", status, flags=re.MULTILINE)
-        parent = re.search(r"^PPid:\s+(\d+)", status, flags=re.MULTILINE)
-        name = re.search(r"^Name:\s+(\S+)", status, flags=re.MULTILINE)
-        zombie = bool(state and state[1] == "Z")
-        is_java = Path(words[0]).name == "java" or bool(zombie and name and name[1] == "java")
+        zombie = status.get("State") == "Z"
+        is_java = Path(words[0]).name == "java" or (zombie and status.get("Name") == "java")
         if not is_java or not (zombie or any(word in " ".join(words).lower() for word in GAME_WORDS)):
             continue
-        used = re.search(r"^VmRSS:\s+(\d+) kB", status, flags=re.MULTILINE)
-        orphan = bool(parent and parent[1] == "1")
-        what = (
-            "is a zombie (its parent must end)"
-            if zombie
-            else f"holds {int(used[1]) / 1e6 if used else 0:.1f} GB"
-            + ("; whoever started it is gone" if orphan else "")
-        )
-        todo = (
-            f"kill {parent[1]}   # its parent"
-            if zombie and parent
-            else f"kill {folder.name}   # if no run of yours uses it"
-        )
-        findings.append(
-            Finding(
-                "Left-over Java",
-                "warn" if orphan or zombie else "info",
-                f"process {folder.name} runs a Minecraft: {what}",
-                todo,
-            )
-        )
-    return findings or [Finding("Left-over Java", "ok", "none")]
+        found += 1
+        said, parent = f"process {folder.name} runs a Minecraft:", status.get("PPid", "")
+        if zombie:
+            yield Finding(area, "warn", f"{said} is a zombie (its parent must end)", f"kill {parent}   # its parent")
+            continue
+        held = f"{said} holds {int(status.get('VmRSS', 0)) / 1e6:.1f} GB"
+        todo = f"kill {folder.name}   # if no run of yours uses it"
+        if parent == "1":
+            yield Finding(area, "warn", f"{held}; its parent is gone", todo)
+        else:
+            yield Finding(area, "info", held, todo)
+    if not found:
+        yield Finding(area, "ok", "none")
