@@ -5,9 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 if sys.version_info < (3, 9):  # noqa: UP036  (this one file is meant to be started by whatever Python a machine has)
-    print(
-        "WRONG  Python:            %d.%d is too old even for this check; 3.11 or newer is needed" % sys.version_info[:2]
-    )  # noqa: UP031
+    found = ".".join(map(str, sys.version_info[:2]))
+    print("WRONG  Python:            " + found + " is too old even for this check; 3.11 or newer is needed")
     sys.exit("                         -> PYTHON=/path/to/python3.11 bash tools/setup.sh")
 
 sys.path.insert(0, str(ROOT))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up whatever is missing, once: .venv with the Python packages, and the game's system packages.
-#   needs: Python 3.10 or newer; for the game: Linux with apt and root or passwordless sudo
+#   needs: Python 3.11 or newer; for the game: Linux with apt and root or passwordless sudo
 #   makes: .venv/ (about 1.5 GB with the CPU build of PyTorch) and, in it, setup.stamp
 #   usage: bash tools/setup.sh [--dev]      (--dev adds what the tests need)
 set -euo pipefail
@@ -17,17 +17,18 @@ done
 
 GAME_PACKAGES="minetest minetest-data xvfb libgl1-mesa-dri gcc libc6-dev libx11-dev"
 NICE_PACKAGES="fonts-wqy-microhei minetest-mod-mesecons"   # Chinese prompts on videos; the tasks with circuits
-[ "$DEV" = 0 ] || NICE_PACKAGES="$NICE_PACKAGES shellcheck"
+[ "$DEV" = 0 ] || NICE_PACKAGES="$NICE_PACKAGES shellcheck g++"   # g++: the tests of torch.compile
 
 say() { printf '[setup] %s\n' "$*"; }
 
+fits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+
+# A Python that the user names is taken or refused, never replaced by another.
 find_python() {
   local candidate
-  for candidate in "${PYTHON:-}" python3.12 python3.11 python3.13 python3.10 python3; do
-    [ -n "$candidate" ] || continue
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; then
-      echo "$candidate"; return 0
-    fi
+  [ -z "${PYTHON:-}" ] || set -- "$PYTHON"
+  for candidate in "$@"; do
+    if fits "$candidate"; then echo "$candidate"; return 0; fi
   done
   return 1
 }
@@ -36,11 +37,19 @@ make_environment() {
   local wanted stamp python
   wanted="$(cat requirements.txt requirements-dev.txt | cksum) dev=$DEV"
   stamp=".venv/setup.stamp"
-  if [ -x .venv/bin/python ] && [ -f "$stamp" ]; then
+  if fits .venv/bin/python && [ -f "$stamp" ]; then
     case "$(cat "$stamp")" in "$wanted"|"${wanted% dev=*} dev=1") return 0 ;; esac
   fi
-  if [ ! -x .venv/bin/python ]; then
-    python="$(find_python)" || { echo "error: no Python 3.10 or newer was found; install one, or say PYTHON=/path/to/python3" >&2; exit 2; }
+  if ! fits .venv/bin/python; then
+    python="$(find_python python3.12 python3.11 python3.13 python3)" || {
+      echo "error: ${PYTHON:-python3} is not a working Python 3.11 or newer; install one, then: PYTHON=/path/to/python3.11 bash tools/setup.sh" >&2
+      exit 2
+    }
+    if [ -e .venv ] || [ -L .venv ]; then
+      say ".venv is broken or older than Python 3.11 ($(.venv/bin/python --version 2>&1 || true)); it is kept as .venv.old"
+      rm -rf .venv.old
+      mv .venv .venv.old
+    fi
     say "making .venv with $("$python" --version)"
     "$python" -m venv .venv || { echo "error: this Python has no venv module; try: sudo apt-get install python3-venv" >&2; exit 2; }
   fi
