@@ -106,13 +106,22 @@ def flags(path: str) -> frozenset[str]:
     arguments = settings_class(path)
     if arguments is None:
         return frozenset(re.findall(r"--[a-z][a-z_]*", script_text(path)))
+    return frozenset(flags_of(arguments))
+
+
+def flags_of(arguments: type) -> set[str]:
+    """Every flag that the fields of a dataclass make, those of settings inside it too."""
     hints = typing.get_type_hints(arguments, include_extras=True)
     known = {"--help"}
     for field in dataclasses.fields(arguments):
-        known |= {f"--{field.name}", *aliases(hints[field.name])}
-        if hints[field.name] is bool:
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(inner := getattr(hint, "__origin__", hint)):
+            known |= flags_of(inner)  # type: ignore[arg-type]
+            continue
+        known |= {f"--{field.name}", *aliases(hint)}
+        if hint is bool:
             known.add(f"--no_{field.name}")
-    return frozenset(known)
+    return known
 
 
 def aliases(hint: Any) -> list[str]:
