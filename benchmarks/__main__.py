@@ -110,7 +110,7 @@ def _call(entry: str, args: Args) -> dict[str, Any]:
     if args.what == "train":
         given |= {
             "batch": args.batch, "steps": args.steps, "accumulation": args.accumulation, "rounds": args.rounds,
-            "device": args.device, "precision": args.precision, "recompute": args.activation_checkpointing,
+            "device": args.device, "precision": args.precision, "activation_checkpointing": args.activation_checkpointing,
             "optimizer": args.optimizer, "compiled": args.compile,
             "kinds": tuple(kind for kind, left_out in (("cached", args.full_only), ("full", args.cached_only)) if not left_out),
         }  # fmt: skip

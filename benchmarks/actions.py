@@ -1,6 +1,6 @@
 """How fast actions map to classes and back.
 
-Comes in: how many ticks. Goes out: microseconds a tick, beside the 97 of the published tick-by-tick loop.
+Input: number of ticks. Output: microseconds per tick, beside the 97 of the published tick-by-tick loop.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How fast an agent steps, with and without guidance, against what the core can multiply at that moment.
 
-Comes in: settings of a network. Goes out: steps/s, percent of the matrix-product rate, and the price of guidance.
+Input: settings of a network. Output: steps/s, percent of the matrix-product rate, and what guidance costs.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from benchmarks.policy import TINY, matmul_rate, one_thread, timed
-from steve1.agent.agent import Agent
+from steve1.agent import Agent
 from steve1.policy import GoalPolicy, PolicyConfig, read_model
-from steve1.policy.flops import cost
+from steve1.policy.flops import flop_count
 
 TARGET_PERCENT = 50.0
 TARGET_RATIO = 1.2
@@ -30,7 +30,7 @@ def measure_steps(
     median step of the best round; ratio (guided time over unguided, median of the rounds); matmul_gflops; targets.
     """
     config = read_model(model)
-    flop = cost(config).forward
+    flop = flop_count(config).forward
     random = np.random.default_rng(0)
     frames = random.integers(0, 256, (8, *config.img_shape), dtype=np.uint8)
     goal = random.standard_normal(config.mineclip_embed_dim).astype(np.float32)

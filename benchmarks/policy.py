@@ -1,6 +1,6 @@
 """How fast the policy trains and steps, against what the core can multiply at that moment.
 
-Comes in: settings of a network (default: the small one of the published comparison). Goes out: frames/s, steps/s and percent of the
+Input: settings of a network (default: the small one of the published comparison). Output: frames/s, steps/s and percent of the
 matrix-product rate, all measured with one thread in one process, in turns, so that other programs on the machine weigh on both.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from steve1.actions import N_BUTTONS, N_CAMERA
 from steve1.policy.config import PolicyConfig, read_model
-from steve1.policy.flops import cost
+from steve1.policy.flops import flop_count
 from steve1.policy.network import GoalPolicy
 
 # the small configuration that published figures are for: 0.246 GFLOP a frame forward, 0.725 to train
@@ -96,7 +96,7 @@ def measure_training(
     """
     config = read_model(model)
     data = make_batch(config, batch, steps)
-    flop = cost(config, steps).train
+    flop = flop_count(config, steps).train
     found: dict[str, Any] = {"gflop_per_frame": flop / 1e9, "batch": batch, "T": steps}
     with one_thread():
         policy = GoalPolicy(config).initialise()

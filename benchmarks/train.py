@@ -87,7 +87,7 @@ def measure_train(
     rounds: int = 3,
     device: str = "auto",
     precision: str = "auto",
-    recompute: bool = False,
+    activation_checkpointing: bool = False,
     optimizer: str = "adamw",
     compiled: bool = False,
     kinds: tuple[str, ...] = ("cached", "full"),
@@ -106,7 +106,7 @@ def measure_train(
         split_s (seconds of a step's parts, measured one by one: data, cnn, transformer, heads, optimizer), gflop_per_frame; ratio and ratio_cpu_time; peak_memory_mb
         (of the process so far) after each; estimated_gib; frames_per_step, precision, device, threads.
     """
-    bench = _bench(model, batch, steps, accumulation, device, precision, recompute, optimizer, compiled)
+    bench = _bench(model, batch, steps, accumulation, device, precision, activation_checkpointing, optimizer, compiled)
     found: dict[str, Any] = {
         "model": model if isinstance(model, str) else "given",
         "frames_per_step": bench.frames,
@@ -116,13 +116,12 @@ def measure_train(
         "precision": str(bench.precision).removeprefix("torch."),
         "device": torch.cuda.get_device_name(bench.ranks.device) if bench.ranks.device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
-        "activation_checkpointing": recompute,
+        "activation_checkpointing": activation_checkpointing,
         "optimizer": optimizer,
         "compile": compiled,
     }
     torch.manual_seed(0)
     policy = GoalPolicy(bench.config).initialise().to(bench.ranks.device)
-    policy.net.img_process.recompute = recompute
     with tempfile.TemporaryDirectory(prefix="steve1_bench_") as folder:
         entries = [
             ListEntry(path)
@@ -141,7 +140,7 @@ def measure_train(
         found["ratio_cpu_time"] = found["cached"]["frames_per_cpu_s"] / found["full"]["frames_per_cpu_s"]
         found["target_ratio"] = TARGET_RATIO
     if "full" in kinds:
-        method = Method("all", bench.settings.optimizer, recompute)
+        method = Method("all", bench.settings.optimizer, activation_checkpointing)
         kind = "bf16" if bench.precision == torch.bfloat16 else "fp32"
         on_gpu = bench.ranks.device.type == "cuda"
         memory = estimate(bench.config, method, batch=batch, trunc_t=steps, precision=kind, on_gpu=on_gpu)  # type: ignore[arg-type]
@@ -156,7 +155,7 @@ def _bench(
     accumulation: int,
     device: str,
     precision: str,
-    recompute: bool,
+    activation_checkpointing: bool,
     optimizer: str,
     compiled: bool,
 ) -> Bench:
@@ -167,7 +166,7 @@ def _bench(
             config, mineclip_embed_dim=SIZES["2x"].mineclip_embed_dim
         )  # that of the made episodes
     settings = TrainSettings(
-        batch_size=batch, gradient_accum_steps=accumulation, T=steps, trunc_t=steps, num_workers=0, activation_checkpointing=recompute,
+        batch_size=batch, gradient_accum_steps=accumulation, T=steps, trunc_t=steps, num_workers=0, activation_checkpointing=activation_checkpointing,
         optimizer=optimizer, compile=compiled, min_btwn_goals=15, max_btwn_goals=100,  # type: ignore[arg-type]
     )  # fmt: skip
     if steps < 16:
@@ -268,14 +267,16 @@ def parts_of_a_step(
 
         def encode(part: dict[str, Tensor] = part, kept: dict[str, Tensor] = kept) -> None:
             with autocast(bench.ranks.device, bench.precision):
-                features = policy.encode(part["frames"])
+                features = policy.encode(
+                    part["frames"], activation_checkpointing=bench.settings.activation_checkpointing
+                )
             features.backward(torch.ones_like(features))
             kept["features"] = features.detach()
 
         def recur(part: dict[str, Tensor] = part, kept: dict[str, Tensor] = kept, state: PolicyState = state) -> None:
             features = kept["features"].requires_grad_()
             with autocast(bench.ranks.device, bench.precision):
-                latent, _ = policy.advance(features, part["goals"], part["first"], state)
+                latent, _ = policy.forward_recurrent(features, part["goals"], part["first"], state)
             latent.backward(torch.ones_like(latent))
             kept["latent"] = latent.detach()
 
@@ -303,10 +304,12 @@ def parts_of_a_step(
     return spent
 
 
-def saved_bytes(policy: GoalPolicy, batch: Mapping[str, Tensor], precision: torch.dtype) -> dict[str, float]:
+def saved_bytes(
+    policy: GoalPolicy, batch: Mapping[str, Tensor], precision: torch.dtype, activation_checkpointing: bool = False
+) -> dict[str, float]:
     """Bytes a frame that are kept for the backward pass, counted tensor by tensor: saved_cnn_… and saved_transformer_….
 
-    batch: as `policy.bench.make_batch` makes it. Weights are not counted, their copies in the lower precision are.
+    batch: from `benchmarks.policy.make_batch`. Weights are not counted, their copies in the lower precision are.
     """
     frames = batch["first"].numel()
     own = {parameter.untyped_storage().data_ptr() for parameter in policy.parameters()}
@@ -324,10 +327,10 @@ def saved_bytes(policy: GoalPolicy, batch: Mapping[str, Tensor], precision: torc
         return sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / frames, result
 
     with autocast(policy.device, precision):
-        cnn, features = count(lambda: policy.encode(batch["frames"]))
+        cnn, features = count(lambda: policy.encode(batch["frames"], activation_checkpointing=activation_checkpointing))
         features = features.detach().requires_grad_()
         state = policy.initial_state(len(batch["first"]))
-        transformer, _ = count(lambda: policy.advance(features, batch["goals"], batch["first"], state)[0])
+        transformer, _ = count(lambda: policy.forward_recurrent(features, batch["goals"], batch["first"], state)[0])
     return {"saved_cnn_bytes_per_frame": cnn, "saved_transformer_bytes_per_frame": transformer}
 
 

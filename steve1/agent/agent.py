@@ -1,159 +1,209 @@
-"""A policy that acts: one frame and a goal in, one MineRL action out.
+"""A policy that acts: a frame and a goal of each game in, a MineRL action out.
 
-Comes in: a game's frames (any size) and a goal embedding. Goes out: actions, drawn from the guided distribution by a seeded
-generator, or the likeliest ones. The memory of the episode is the agent's; `reset` forgets it.
+Input: frames of any size and goal embeddings. Output: actions, sampled from the guided distribution by seeded generators, or the
+most probable ones. The agent keeps the memory of each game's episode; `reset` forgets it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from steve1.actions import EnvAction, env_action
-from steve1.agent.memory import RingMemory
+from steve1.agent.cuda_graph import CudaGraph
+from steve1.agent.kv_cache import KVCache, StepIndex
+from steve1.agent.packed_encoder import PackedEncoder, can_pack
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.core.seeds import generator
 from steve1.policy import GoalPolicy, PolicyState
-from steve1.policy.prepared import PreparedPolicy
 
 Goal = NDArray[np.floating] | Tensor | None
+HEADS = ("buttons", "camera")
 
 
 class Agent:
-    """Acts step by step with classifier-free guidance.
+    """Acts in one game or in several, step by step, with classifier-free guidance.
 
-    cond_scale s: log-probabilities are (1 + s) log p(a | goal) - s log p(a | no goal), normalised; 0 means no guidance.
-    The two rows of guidance share one image encoding. deterministic: take the likeliest classes instead of drawing.
-    temperature: classes are drawn with probabilities in proportion to p ** (1 / temperature); small policies, whose heads spread over
-    thousands of classes that they hardly know, hold a key longer below 1.
-    The policy's weights must not change while an agent uses it.
+    Args:
+        policy: its weights must not change while an agent uses it.
+        games: how many; `reset` of a higher number adds games.
+        cond_scale: guidance scale s. Log-probabilities are (1 + s) log p(a | goal) - s log p(a | no goal), normalised; the two
+            passes share the image's encoding. 0 or None: no guidance.
+        seed: game g samples with `seed` + g.
+        deterministic: take the most probable classes instead of sampling.
+        temperature: classes are sampled in proportion to p ** (1 / temperature); small policies, whose heads spread over
+            thousands of classes that they hardly know, hold a key longer below 1.
+        precision: torch.bfloat16 acts with a copy of the policy whose matrices and convolutions are in that precision.
+        cuda_graph: record the step as a CUDA graph, once for each number of games that act together.
     """
 
     def __init__(
         self,
         policy: GoalPolicy,
         *,
+        games: int = 1,
         cond_scale: float | None = 6.0,
         seed: int = 0,
         deterministic: bool = False,
         temperature: float = 1.0,
+        precision: torch.dtype = torch.float32,
+        cuda_graph: bool = False,
     ) -> None:
-        self.policy = policy.eval()
         self.cond_scale = 0.0 if cond_scale is None else float(cond_scale)
         if not np.isfinite(self.cond_scale) or self.cond_scale < 0:
             raise UserError("The guidance scale has to be a number of at least 0.", got=str(cond_scale))
+        if games < 1:
+            raise UserError("There has to be at least one game.", got=str(games))
+        if cuda_graph and policy.device.type != "cuda":
+            raise UserError("CUDA graphs need a CUDA device.", got=str(policy.device), todo="leave out cuda_graph=True")
+        self.policy = weights_lowp(policy, precision).eval()
         self.deterministic, self.temperature = deterministic, checked_temperature(temperature)
-        self.tokens = (0, 0)
-        """Button and camera class of the last action."""
-        self._seed, self._episode = seed, 0
-        self._random = generator(seed, "agent", 0)
-        self._last_goal: tuple[NDArray[np.floating], Tensor] = (np.empty(0), torch.empty(0))
-        self._last_rows: tuple[Tensor | None, Tensor] | None = None
-        self._memory = RingMemory(policy, rows=2 if self.cond_scale else 1)
-        self._prepared = PreparedPolicy(policy)
-        heads = policy.net.recurrent_layer.layers[0].attention.heads
-        self._heads, self._scale = heads, heads / policy.config.hidsize
-        # The relative term is stored by distance; memory is read oldest first.
-        self._bases = [block.attention.b_nd.detach().flip(1).float() for block in policy.net.recurrent_layer.layers]
+        self._precision, self._cuda_graph = precision, cuda_graph
+        self._packed: PackedEncoder | None = None
+        if precision == torch.float32 and can_pack(policy.net.img_process):
+            self._packed = PackedEncoder(policy.net.img_process, policy.config.img_shape[0])
+        self._cache = KVCache(policy.config, games, guided=self.cond_scale > 0, device=policy.device)
+        self._step = CudaGraph(self._decode_step) if cuda_graph else self._decode_step
+        self._seed = seed
+        self._episodes = {game: (seed + game, 0) for game in range(games)}  # what each game's generator is made from
+        self._random = {game: generator(seed + game, "agent", 0) for game in range(games)}
 
-    def reset(self, seed: int | None = None) -> None:
-        """Begin an episode: forget the last one. With a seed its random draws begin anew; without, they go on with fresh ones."""
-        self._memory.clear()
-        self._seed, self._episode = (self._seed, self._episode + 1) if seed is None else (seed, 0)
-        self._random = generator(self._seed, "agent", self._episode)
+    @property
+    def games(self) -> int:
+        """How many games it acts in."""
+        return self._cache.games
+
+    def reset(self, seed: int | None = None, games: Sequence[int] | None = None) -> None:
+        """Begin an episode in some games (default: in all): forget the last one.
+
+        With a seed sampling starts again, in the i-th of these games from `seed` + i; without, the next episode's numbers follow.
+        """
+        chosen = range(self.games) if games is None else games
+        if max(chosen) >= self.games:
+            self._cache.grow(max(chosen) + 1)
+            if self._cuda_graph:  # what was recorded reads the smaller cache
+                self._step = CudaGraph(self._decode_step)
+        self._cache.reset(chosen)
+        for place, game in enumerate(chosen):
+            old_seed, episode = self._episodes.get(game, (self._seed + game, -1))
+            self._episodes[game] = (old_seed, episode + 1) if seed is None else (seed + place, 0)
+            new_seed, episode = self._episodes[game]
+            self._random[game] = generator(new_seed, "agent", episode)
 
     @property
     def state(self) -> PolicyState:
-        """A copy of the memory in the policy's own form; row 0 is the goal's, row 1 (if guided) the unconditional one."""
-        return self._memory.state()
+        """A copy of the memory as the policy's own state: row g is game g's under its goal, row G + g (if guided) that under no goal."""
+        return self._cache.state()
 
     def act(self, frame: NDArray[np.uint8], goal: Goal) -> EnvAction:
-        """The MineRL action for this frame (H, W, 3) u8 RGB under this goal (E,); None is the goal of no goal."""
-        log_probs = self.action_log_probs(frame, goal)
-        self.tokens = (self._choose(log_probs["buttons"]), self._choose(log_probs["camera"]))
-        return env_action(*self.tokens)
+        """The MineRL action of the first game for this frame (H, W, 3) u8 RGB and goal (E,); None: no goal."""
+        return self.act_batch([frame], [goal], [0])[0]
 
-    @torch.inference_mode()
+    def act_batch(
+        self, frames: Sequence[NDArray[np.uint8]], goals: Sequence[Goal], games: Sequence[int] | None = None
+    ) -> list[EnvAction]:
+        """The MineRL action of each of these games (default: of all); arguments as for `log_probs`."""
+        log_probs = self.log_probs(frames, goals, games)
+        rows = zip(range(self.games) if games is None else games, *(log_probs[name].cpu() for name in HEADS))
+        return [env_action(self._sample(buttons, game), self._sample(camera, game)) for game, buttons, camera in rows]
+
     def action_log_probs(self, frame: NDArray[np.uint8], goal: Goal) -> dict[str, Tensor]:
         """{"buttons": (8641,), "camera": (121,)} float32 on the CPU, guided and normalised; advances the memory as `act` does."""
-        goals = self._goal_rows(goal)
-        pixels = torch.from_numpy(np.ascontiguousarray(agent_frame(frame))).to(self.policy.device)
-        latent = self._advance(self._prepared.encode(pixels[None]), goals)
-        latent = guided(latent[0], latent[1], self.cond_scale) if self.cond_scale else latent[0]
-        head = self.policy.pi_head
-        return {
-            name: torch.log_softmax(module.logits(latent), dim=-1).cpu()
-            for name, module in (("buttons", head.buttons), ("camera", head.camera))
-        }
+        return {name: rows[0].cpu() for name, rows in self.log_probs([frame], [goal], [0]).items()}
 
-    def _goal_rows(self, goal: Goal) -> Tensor:
-        """What the blocks read of the goal, and of no goal where guided, (R, H); computed when the goal changes."""
-        wanted = None if goal is None else self._goal_tensor(goal)
-        if self._last_rows is None or self._last_rows[0] is not wanted:
-            goals = torch.zeros((self._memory.rows, self.policy.config.mineclip_embed_dim), device=self.policy.device)
-            if wanted is not None:
-                goals[0] = wanted
-            self._last_rows = (wanted, self._prepared.goal(goals))
-        return self._last_rows[1]
+    @torch.inference_mode()
+    def log_probs(
+        self, frames: Sequence[NDArray[np.uint8]], goals: Sequence[Goal], games: Sequence[int] | None = None
+    ) -> dict[str, Tensor]:
+        """One step of these n games.
 
-    def _goal_tensor(self, goal: NDArray[np.floating] | Tensor) -> Tensor:
-        """The goal, checked; an episode's steps mostly share one, which is then only compared."""
-        numbers = goal.detach().cpu().numpy() if isinstance(goal, Tensor) else np.asarray(goal)
-        if not np.array_equal(numbers, self._last_goal[0]):
-            self._last_goal = (numbers.copy(), self._checked_goal(goal))
-        return self._last_goal[1]
+        Args:
+            frames: u8 (H, W, 3) RGB, one for each.
+            goals: (E,) or None, one for each.
+            games: distinct numbers; None: all.
 
-    def _checked_goal(self, goal: NDArray[np.floating] | Tensor) -> Tensor:
-        values = torch.as_tensor(goal, dtype=torch.float32)
+        Returns:
+            {"buttons": (n, 8641), "camera": (n, 121)} float32 on the policy's device, guided and normalised; with cuda_graph the
+            next call overwrites them.
+        """
+        if games is None:
+            games = range(self.games)
+        if not len(frames) == len(goals) == len(games):
+            raise UserError(
+                "Each game needs one frame and one goal.",
+                expected=f"{len(games)} of each",
+                got=f"{len(frames)} frames, {len(goals)} goals",
+            )
+        device = self.policy.device
+        pixels = torch.stack([torch.from_numpy(np.ascontiguousarray(agent_frame(frame))) for frame in frames]).to(
+            device
+        )
+        wanted = torch.zeros((self._cache.passes * len(games), self.policy.config.mineclip_embed_dim))
+        for row, goal in zip(wanted, goals):
+            row.copy_(torch.from_numpy(self._checked_goal(goal)))
+        wanted = wanted.to(device)
+        return self._step(pixels, wanted, *self._cache.advance(games, whole=self._cuda_graph))
+
+    def _decode_step(self, frames: Tensor, goals: Tensor, *index: Tensor) -> dict[str, Tensor]:
+        """frames u8 (n, 128, 128, 3), goals (n, E) or (2 n, E) with those of no goal, a StepIndex → log-probabilities. Asks the device for no number."""
+        with autocast(frames.device.type, self._precision):
+            if self._packed is not None and len(frames) == 1:
+                features = self._packed(frames)
+            else:
+                features = self.policy.encode(frames[:, None])[:, 0]
+            # One encoding serves both passes.
+            features = features.expand(len(goals) // len(frames), *features.shape).reshape(len(goals), 1, -1)
+            latent = self.policy.net(features, goals[:, None], self._cache.layers(StepIndex(*index)))[0][:, 0]
+            if self.cond_scale:
+                # The heads are linear: guided latents give guided logits, and rows' normalisers cancel in the softmax.
+                cond, uncond = latent.chunk(2)
+                latent = (1.0 + self.cond_scale) * cond - self.cond_scale * uncond
+            return {"buttons": self.policy.pi_head.buttons(latent), "camera": self.policy.pi_head.camera(latent)}
+
+    def _checked_goal(self, goal: Goal) -> NDArray[np.float32]:
         size = self.policy.config.mineclip_embed_dim
+        if goal is None:
+            return np.zeros(size, np.float32)
+        values = np.asarray(goal.detach().cpu() if isinstance(goal, Tensor) else goal, np.float32)
         if values.shape != (size,):
             raise UserError(
                 "This goal does not fit the policy.",
                 expected=f"one embedding of {size} numbers",
-                got=f"shape {tuple(values.shape)}",
+                got=f"shape {values.shape}",
                 todo="use the MineCLIP and prior that belong to these weights",
             )
-        if not bool(torch.isfinite(values).all()):
+        if not np.isfinite(values).all():
             raise UserError(
                 "This goal has entries that are not finite numbers.", todo="embed the prompt or episode again"
             )
         return values
 
-    def _advance(self, features: Tensor, goals: Tensor) -> Tensor:
-        """features (1, H), goals (R, H) → latent (R, H), one step on."""
-        x = features + goals
-        self._memory.begin_step()
-        for number, block in enumerate(self._prepared.blocks):
-            y, (key, value, query, basis) = block.read(x)
-            keys, values = self._memory.push(number, key, value)
-            x = block.write(y, self._attend(query, keys, values, basis, self._bases[number]))
-        return self._prepared.finish(x)
-
-    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, basis: Tensor, distances: Tensor) -> Tensor:
-        """query (R, H), keys and values (R, n, H), basis (R, h * 10), distances (10, W) → what is seen (R, H)."""
-        rows, seen, size = keys.shape
-        shape = (rows, self._heads, -1)
-        bias = (basis.reshape(shape) @ distances[:, distances.shape[1] - seen :])[:, :, None]
-        keys, values = (each.view(rows, seen, self._heads, -1).transpose(1, 2) for each in (keys, values))
-        heads = F.scaled_dot_product_attention(
-            query.reshape(shape)[:, :, None], keys, values, attn_mask=bias, scale=self._scale
-        )
-        return heads.reshape(rows, size)
-
-    def _choose(self, log_probs: Tensor) -> int:
-        return draw(log_probs, None if self.deterministic else self._random, self.temperature)
+    def _sample(self, log_probs: Tensor, game: int) -> int:
+        return sample(log_probs, None if self.deterministic else self._random[game], self.temperature)
 
 
-def guided(latent: Tensor, free: Tensor, scale: float | Tensor) -> Tensor:
-    """Latents (..., H) under the goal and under none → the latent whose logits are (1 + scale) times the one's less scale times the other's.
+def autocast(kind: str, precision: torch.dtype) -> contextlib.AbstractContextManager[object]:
+    """Autocast to `precision`, if it is not float32."""
+    return contextlib.nullcontext() if precision == torch.float32 else torch.autocast(kind, precision)
 
-    The heads are linear, so one pass over their weights does for both; their rows' own normalisers would cancel in the last one.
-    """
-    return (1.0 + scale) * latent - scale * free
+
+def weights_lowp(policy: GoalPolicy, precision: torch.dtype) -> GoalPolicy:
+    """A copy whose matrices and convolutions are in `precision`, so that autocast has nothing to cast; the policy itself in float32."""
+    if precision == torch.float32:
+        return policy
+    policy = copy.deepcopy(policy)
+    for module in policy.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(precision)
+    return policy.to_channels_last()
 
 
 def checked_temperature(temperature: float) -> float:
@@ -166,18 +216,18 @@ def checked_temperature(temperature: float) -> float:
         raise UserError(
             "The temperature has to be a number above 0.",
             got=str(temperature),
-            todo="for the likeliest action pass --deterministic",
+            todo="for the most probable action pass --deterministic",
         )
     return float(temperature)
 
 
-def draw(log_probs: Tensor, random: np.random.Generator | None, temperature: float = 1.0) -> int:
-    """A class by its log-probability (n,), on the CPU, at a temperature; the likeliest one without a generator."""
+def sample(log_probs: Tensor, random: np.random.Generator | None, temperature: float = 1.0) -> int:
+    """A class by its log-probability (n,), on the CPU, at a temperature; without a generator the most probable one."""
     if random is None:
         return int(log_probs.argmax())
     if temperature != 1.0:
         log_probs = (log_probs - log_probs.max()) / temperature
     cumulative = log_probs.exp().cumsum(0, dtype=torch.float64).numpy()
-    # the draw is scaled by the sum, so that rounding cannot lead past the last class
+    # Scaled by the sum, so that rounding cannot lead past the last class.
     place = np.searchsorted(cumulative, random.random() * cumulative[-1], side="right")
     return int(place.clip(max=len(cumulative) - 1))

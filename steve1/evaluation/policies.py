@@ -11,7 +11,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from steve1.core.paths import display, resolve
 from steve1.core.seeds import integer
 from steve1.goals import GoalEncoder
 from steve1.rollout.play import Actor, DoNothing, GoalActor, RandomActions
+
+if TYPE_CHECKING:
+    from steve1.agent import Agent
 
 NO_GOAL = "(no goal)"
 BASELINES = ("random", "nothing")
@@ -192,7 +195,7 @@ class PolicyCache:
     def __init__(self, *, device: str = "cpu", deterministic: bool = False, cuda_graph: bool = False) -> None:
         self._device, self._deterministic, self._cuda_graph = device, deterministic, cuda_graph
         self._policies: dict[tuple[str, str], Any] = {}
-        self._recorded: dict[tuple[str, float, float], Any] = {}
+        self._agents: dict[tuple[str, str, float, float], Agent] = {}
 
     def policy(self, spec: PolicySpec) -> Any:
         """The policy, loaded once."""
@@ -223,31 +226,31 @@ class PolicyCache:
 
             player: Actor = make_player(behaviour, integer(seed, "player"))
             return player
-        policy = self.policy(spec)
-        agent = self._agent(spec, policy, integer(seed, "agent"))
+        agent = self.agent(spec)
+        agent.reset(integer(seed, "agent"))
         return GoalActor(agent, required_goal(goal, spec))
 
-    def _agent(self, spec: PolicySpec, policy: Any, seed: int) -> Any:
-        from steve1.agent import Agent, RecordedAgent
+    def agent(self, spec: PolicySpec) -> Agent:
+        """The policy's agent, made once: it serves one episode after another."""
+        from steve1.agent import Agent  # loads torch
 
         metadata = spec.metadata
-        how: dict[str, Any] = {
-            "cond_scale": metadata.cond_scale,
-            "deterministic": self._deterministic,
-            "temperature": metadata.temperature,
-        }
-        if not self._cuda_graph:
-            return Agent(policy, seed=seed, **how)
-        key = (spec.weights, metadata.cond_scale, metadata.temperature)
-        if key not in self._recorded:  # what was recorded serves every episode
-            self._recorded[key] = RecordedAgent(policy, **how)
-        self._recorded[key].reset(seed)
-        return self._recorded[key]
+        key = (metadata.model, spec.weights, metadata.cond_scale, metadata.temperature)
+        if key not in self._agents:
+            policy = self.policy(spec)
+            self._agents[key] = Agent(
+                policy,
+                cond_scale=metadata.cond_scale,
+                deterministic=self._deterministic,
+                temperature=metadata.temperature,
+                cuda_graph=self._cuda_graph and policy.device.type == "cuda",
+            )
+        return self._agents[key]
 
     def close(self) -> None:
         """Let go of the policies."""
         self._policies.clear()
-        self._recorded.clear()
+        self._agents.clear()
 
 
 def choose_env(policies: Sequence[PolicySpec], env: str | None) -> str:

@@ -1,45 +1,76 @@
-"""Attention over a sliding window, with learned relative positions and a carried memory.
+"""Attention over a sliding window, with learned relative positions and a memory of earlier steps.
 
-Comes in: features (B, T, H), memory rows of keys and values, and who may see whom. Goes out: features and new memory rows.
-A step sees at most the last W keys, itself included, none of them from before a `first`.
+Input: features (B, T, H) and each block's memory. Output: features (B, T, H) and the keys and values that were seen.
+A step sees at most the last W keys, itself included, none of them from before a `first`. Training and acting share these
+modules; they differ in the memory: `ChunkMemory` here, a ring buffer (steve1/agent/kv_cache.py) for single steps.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from steve1.policy.config import PolicyConfig
+from steve1.policy.convolution import without_autocast
 from steve1.policy.vision import NormLinear
 
-N_BASIS = 10  # functions of distance that the relative term is a sum of
+N_BASIS = 10  # functions of distance whose weighted sum is the relative term
 
 
-def visibility(mask: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-    """Who sees whom in a chunk of T steps behind W memory rows.
+class Memory(Protocol):
+    """One block's earlier keys and values."""
 
-    mask: (B, 1, W) bool, real memory rows; first: (B, T) bool, an episode begins at this step.
-    Returns visible (B, T, W + T) bool (query, key: memory rows oldest first, then the chunk's steps) and the mask (B, 1, W) after it.
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the keys and values (B, T, H) of new steps; returns all S that their queries may see, (B, S, H) each."""
+
+    def bias(self, by_distance: Tensor) -> Tensor:
+        """Relative term by distance (B, heads, T, W) → what is added to the logits (B, heads, T, S): -inf hides a key."""
+
+
+class ChunkMemory(NamedTuple):
+    """The W rows of the carried state (B, W, H), oldest first, in front of a chunk of T steps: S = W + T."""
+
+    keys: Tensor
+    values: Tensor
+    attn_bias: Tensor
+    """(B, 1, T, W + T) float32: 0 where a key is visible, else -inf."""
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """As Memory.append; the state itself does not change."""
+        return torch.cat([self.keys, keys], dim=1), torch.cat([self.values, values], dim=1)
+
+    def bias(self, by_distance: Tensor) -> Tensor:
+        """As Memory.bias."""
+        return rel_shift(by_distance) + self.attn_bias
+
+
+def attention_mask(mask: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """Which keys each step of a chunk sees.
+
+    Args:
+        mask: (B, 1, W) bool, True where a memory row is real.
+        first: (B, T) bool, True where an episode begins.
+
+    Returns:
+        visible (B, T, W + T) bool (keys: memory rows oldest first, then the chunk's steps) and the mask (B, 1, W) after the chunk.
     """
     batch, steps = first.shape
     memory = mask.shape[-1]
     episode = first.long().cumsum(1)  # (B, T): memory belongs to episode 0, the chunk's steps to 0, 1, ...
     of_memory = torch.where(mask[:, 0], 0, -1)
     of_key = torch.cat([of_memory, episode], dim=1)  # (B, W + T)
-    distance = (
-        torch.arange(steps, device=first.device)[:, None] + memory - torch.arange(memory + steps, device=first.device)
-    )
-    band = (distance >= 0) & (distance < memory)
-    visible = (episode[:, :, None] == of_key[:, None, :]) & band
+    steps_at, keys_at = (torch.arange(count, device=first.device) for count in (steps, memory + steps))
+    distance = steps_at[:, None] + memory - keys_at
+    visible = (episode[:, :, None] == of_key[:, None, :]) & (distance >= 0) & (distance < memory)
     last = episode[:, -1:] if steps else torch.zeros((batch, 1), dtype=torch.long, device=first.device)
     return visible, (of_key == last)[:, None, -memory:]
 
 
-def spread_band(by_distance: Tensor) -> Tensor:
-    """Move a term that is stored by distance to where attention wants it: (B, h, T, W) → (B, h, T, W + T).
+def rel_shift(by_distance: Tensor) -> Tensor:
+    """Relative term by distance (B, heads, T, W) → by key (B, heads, T, W + T).
 
     Query t and key s (in memory-then-chunk order) are W + t - s apart; keys out of the window get 0 and have to be masked.
     """
@@ -57,52 +88,34 @@ class WindowAttention(nn.Module):
         super().__init__()
         size = config.hidsize
         self.heads = config.attention_heads
-        self.memory = config.memory
         self.q_layer = nn.Linear(size, size)
         self.k_layer = nn.Linear(size, size, bias=False)
         self.v_layer = nn.Linear(size, size, bias=False)
         self.proj_layer = nn.Linear(size, size)
         self.r_layer = nn.Linear(size, N_BASIS * self.heads)
-        self.b_nd = nn.Parameter(torch.empty(N_BASIS, self.memory))
+        self.b_nd = nn.Parameter(torch.empty(N_BASIS, config.memory))
 
     def split(self, x: Tensor) -> Tensor:
-        """(B, S, H) → (B, heads, S, e)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        """(B, S, n * heads) → (B, heads, S, n)."""
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
-    def by_distance(self, x: Tensor) -> Tensor:
-        """The relative term (B, heads, T, W) in float32, by distance 0..W-1."""
-        basis = self.r_layer(x).float().unflatten(-1, (self.heads, N_BASIS)).transpose(1, 2)
-        with torch.autocast(x.device.type, enabled=False):
-            return basis @ self.b_nd.float()
-
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x (B, T, H), keys and values (B, W, H), hidden (B, 1, T, W + T) float32 of 0 and -inf → output, new keys, new values."""
-        query = self.q_layer(x).float()
-        keys = torch.cat([keys, self.k_layer(x).float()], dim=1)
-        values = torch.cat([values, self.v_layer(x).float()], dim=1)
-        bias = spread_band(self.by_distance(x)) + hidden
-        with torch.autocast(x.device.type, enabled=False):  # logits and softmax stay in float32
-            heads = F.scaled_dot_product_attention(
+    def forward(self, x: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, T, H) → output (B, T, H), and the keys and values that it saw (B, S, H) float32."""
+        query, basis = self.q_layer(x).float(), self.r_layer(x).float()
+        keys, values = memory.append(self.k_layer(x).float(), self.v_layer(x).float())
+        with without_autocast(x.device.type):  # logits and softmax stay in float32
+            seen = F.scaled_dot_product_attention(
                 self.split(query),
                 self.split(keys),
                 self.split(values),
-                attn_mask=bias,
+                attn_mask=memory.bias(self.split(basis) @ self.b_nd.float()),
                 scale=self.heads / query.shape[-1],
             )
-        output = self.proj_layer(heads.transpose(1, 2).flatten(2))
-        return output, keys[:, -self.memory :], values[:, -self.memory :]
-
-
-class Relative(nn.Module):
-    """Holds the attention under its published name."""
-
-    def __init__(self, config: PolicyConfig) -> None:
-        super().__init__()
-        self.orc_block = WindowAttention(config)
+        return self.proj_layer(seen.transpose(1, 2).flatten(2)), keys, values
 
 
 class Block(nn.Module):
-    """Norm, attention and a two-layer network, each added to what it read; the first sum starts from the normalised input."""
+    """Norm, attention and a two-layer network, each added to its input; the first sum starts from the normalised input."""
 
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
@@ -110,27 +123,24 @@ class Block(nn.Module):
         self.mlp0 = NormLinear(size, wide)
         self.mlp1 = nn.ModuleDict({"layer": nn.Linear(wide, size)})
         self.pre_r_ln = nn.LayerNorm(size)
-        self.r = Relative(config)
+        self.r = nn.ModuleDict({"orc_block": WindowAttention(config)})
 
     @property
     def attention(self) -> WindowAttention:
-        """The block's attention."""
-        return self.r.orc_block
-
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As WindowAttention.forward."""
-        y = self.pre_r_ln(x)
-        seen, keys, values = self.attention(y, keys, values, hidden)
-        return self.pointwise(y + seen), keys, values
+        """The attention, under its published name `r.orc_block`."""
+        return cast(WindowAttention, self.r["orc_block"])
 
     @property
     def mlp1_layer(self) -> nn.Linear:
-        """The second layer of the pointwise network."""
+        """The second layer of the two-layer network."""
         return cast(nn.Linear, self.mlp1["layer"])
 
-    def pointwise(self, y: Tensor) -> Tensor:
-        """y + mlp1(relu(mlp0(y)))."""
-        return y + self.mlp1_layer(self.mlp0(y))
+    def forward(self, x: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
+        """As WindowAttention.forward."""
+        y = self.pre_r_ln(x)
+        seen, keys, values = self.attention(y, memory)
+        y = y + seen
+        return y + self.mlp1_layer(self.mlp0(y)), keys, values
 
 
 class RecurrentLayer(nn.Module):
@@ -142,5 +152,5 @@ class RecurrentLayer(nn.Module):
 
     @property
     def layers(self) -> list[Block]:
-        """The blocks in order, as what they are."""
+        """The blocks in order, with their type."""
         return cast("list[Block]", list(self.blocks))

@@ -1,6 +1,6 @@
-"""The action heads and their loss, and the value head.
+"""The action heads and the value head.
 
-Comes in: latents (..., H). Goes out: log-probabilities of the joint classes, losses per frame, values.
+Input: latents (..., H). Output: log-probabilities of the joint classes, values.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ActionHeads(nn.Module):
 
 
 class Normalizer(nn.Module):
-    """Running mean and spread of returns, as loaded; parameters without gradient, as published."""
+    """Running mean and variance of returns; published as parameters, never trained here."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Normalizer(nn.Module):
 
 
 class ValueHead(nn.Module):
-    """Linear layer to one number. Imitation never trains it: its parameters keep what they were loaded with."""
+    """Linear layer to one number; behaviour cloning does not train it."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

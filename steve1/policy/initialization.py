@@ -1,7 +1,7 @@
-"""Initial weights, for policies that are trained from nothing.
+"""Initial weights of a policy that is trained from scratch, scaled by fan-in as VPT's were.
 
-Comes in: a built network. Goes out: the same network with weights scaled by fan-in, as VPT's were: each output unit's weights
-have a fixed length, so signals keep their size; layers that add to a residual stream start smaller the more of them there are.
+Each output unit's weights have a fixed length, so that signals keep their size; layers that add to a residual stream start
+smaller the more of them there are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GOAL_GAIN = 2.0
 
 @torch.no_grad()
 def initialise(policy: GoalPolicy) -> None:
-    """Draw every parameter of the policy afresh from torch's global generator."""
+    """Draw every parameter of the policy from torch's global generator."""
     for module in policy.modules():
         if isinstance(module, nn.GroupNorm | nn.LayerNorm):
             nn.init.ones_(module.weight)

@@ -1,7 +1,7 @@
-"""Cross-entropy of a head with tens of thousands of classes' worth of logits, without keeping them.
+"""Losses of an action head, without keeping a table of all frames' probabilities over thousands of classes.
 
-Comes in: latents, a head's weights and the recorded classes. Goes out: the weighted sum of the losses and figures to log.
-Gradients are made during the forward pass, a few hundred rows at a time, so that no full table of log-probabilities exists.
+Input: latents (N, H), a head, and the recorded classes or a reference head. Output: a differentiable loss and figures per frame.
+Gradients are made during the forward pass, ROWS frames at a time, so that the full table never exists.
 """
 
 from __future__ import annotations
@@ -18,77 +18,142 @@ ROWS = 1024  # rows of logits held at once: 35 MB of float32 at 8641 classes
 
 
 class HeadLoss(NamedTuple):
-    """Loss (scalar, differentiable) and, without gradient, per-frame figures (N,)."""
+    """Loss (scalar, differentiable), and figures of each frame without gradient."""
 
     loss: Tensor
+    losses: Tensor
+    """(N,) float32, before weighting."""
     entropy: Tensor
-    correct: Tensor
+    """(N,) float32 in nats."""
+    best: Tensor
+    """(N,) i64, the most probable class."""
+    expected: Tensor
+    """(N, K) float32, the mean of `columns` under the head's distribution."""
 
 
-def head_loss(head: Head, latent: Tensor, target: Tensor, weight: Tensor) -> HeadLoss:
-    """Sum over rows of weight * -log p(target).
+def head_loss(
+    head: Head, latent: Tensor, target: Tensor, row_weight: Tensor | None = None, columns: Tensor | None = None
+) -> HeadLoss:
+    """Sum over frames of weight * -log p(target).
 
-    latent (N, H); target (N,) i64 classes; weight (N,) float32. Logits and log-sum-exp in float32; under autocast the matrix
-    products run in its lower precision.
+    Logits and sums over classes are in float32; under autocast the matrix products run in its lower precision.
+
+    Args:
+        latent: (N, H).
+        target: (N,) i64, recorded classes.
+        row_weight: (N,) float32; None: 1 each.
+        columns: (classes, K) float32, numbers whose expectation is wanted; None: K = 0.
     """
+    if row_weight is None:
+        row_weight = torch.ones(len(latent), device=latent.device)
+    return _apply(head, latent, row_weight, target, None, columns)
+
+
+def head_kl(head: Head, latent: Tensor, reference: Head, reference_latent: Tensor) -> Tensor:
+    """Mean over frames of KL(reference || head) in nats: a scalar, differentiable in `head` and `latent` alone.
+
+    Args:
+        latent, reference_latent: (N, H).
+    """
+    row_weight = torch.full((len(latent),), 1.0 / len(latent), device=latent.device)
+    return _apply(head, latent, row_weight, None, (reference, reference_latent), None).loss
+
+
+def _apply(
+    head: Head,
+    latent: Tensor,
+    row_weight: Tensor,
+    target: Tensor | None,
+    reference: tuple[Head, Tensor] | None,
+    columns: Tensor | None,
+) -> HeadLoss:
     kind = latent.device.type
-    if torch.is_autocast_enabled(kind):
-        latent = latent.to(torch.get_autocast_dtype(kind))
-    linear = head.linear_layer
-    return HeadLoss(
-        *_LinearCrossEntropy.apply(latent, linear.weight, linear.bias, target, weight, 1.0 / head.temperature)
-    )
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else latent.dtype
+    inputs: list[Any] = [latent.to(dtype), head.linear_layer.weight, head.linear_layer.bias]
+    others: list[Any] = [None, None, None]
+    if reference is not None:
+        linear = reference[0].linear_layer
+        others = [each.detach() for each in (reference[1].to(dtype), linear.weight, linear.bias)]
+    if not torch.is_grad_enabled():
+        inputs = [each.detach() for each in inputs]
+    with torch.autocast(kind, enabled=False):  # or sums over classes would be rounded to bf16
+        return HeadLoss(*_HeadLoss.apply(*inputs, 1.0 / head.temperature, row_weight, target, *others, columns))
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
+def _softmax(x: Tensor, weight: Tensor, bias: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities and probabilities (n, classes) float32, and the most probable classes (n,), with two tables in all."""
+    logits = F.linear(x, weight).float()
+    logits.add_(bias.float()).mul_(scale)
+    top, best = logits.max(dim=1, keepdim=True)
+    logits.sub_(top)
+    p = logits.exp()
+    total = p.sum(1, keepdim=True)
+    return logits.sub_(total.log()), p.div_(total), best[:, 0]
+
+
+class _HeadLoss(torch.autograd.Function):
+    """sum of row_weight * KL(q || p), where q is `target` alone (then it is the cross-entropy) or the other head's distribution."""
+
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, latent: Tensor, weight: Tensor, bias: Tensor, target: Tensor, row_weight: Tensor, scale: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        lean = weight.to(latent.dtype)
+        ctx: Any,
+        latent: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        scale: float,
+        row_weight: Tensor,
+        target: Tensor | None,
+        other: Tensor | None,
+        other_weight: Tensor | None,
+        other_bias: Tensor | None,
+        columns: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        weight_lowp = weight.to(latent.dtype)
         need = ctx.needs_input_grad[:3]  # a frozen head needs no gradient of the size of its weights
-        loss = torch.zeros((), dtype=torch.float32, device=latent.device)
-        entropy, correct = torch.empty_like(row_weight), torch.empty_like(row_weight)
+        losses, entropy = torch.empty_like(row_weight), torch.empty_like(row_weight)
+        best = torch.empty(len(latent), dtype=torch.long, device=latent.device)
+        expected = row_weight.new_empty((len(latent), 0 if columns is None else columns.shape[1]))
         d_latent = torch.empty_like(latent) if need[0] else None
         d_weight = torch.zeros_like(weight, dtype=torch.float32) if need[1] else None
         d_bias = torch.zeros_like(bias, dtype=torch.float32) if need[2] else None
         for start in range(0, len(latent), ROWS):
             rows = slice(start, start + ROWS)
-            x, labels, weights = latent[rows], target[rows, None], row_weight[rows, None]
-            logits = F.linear(x, lean).float()
-            logits.add_(bias.float()).mul_(scale)
-            top, best = logits.max(dim=1, keepdim=True)
-            logits.sub_(top)
-            picked = logits.gather(1, labels)
-            probability = logits.exp()
-            total = probability.sum(1, keepdim=True)
-            log_total = total.log()
-            loss += ((log_total - picked) * weights).sum()
-            with torch.autocast(
-                latent.device.type, enabled=False
-            ):  # or the sum over all classes would be rounded to bf16
-                mean = torch.einsum("nc,nc->n", probability, logits)
-            entropy[rows] = (log_total - mean[:, None] / total).squeeze(1)
-            correct[rows] = (best == labels).squeeze(1).float()
-            if any(need):
-                gradient = probability.mul_(weights * scale / total)
-                gradient.scatter_add_(1, labels, -scale * weights)
-                if d_bias is not None:
-                    d_bias += gradient.sum(0)
-                gradient = gradient.to(latent.dtype)
-                if d_latent is not None:
-                    d_latent[rows] = gradient @ lean
-                if d_weight is not None:
-                    d_weight += gradient.T @ x
+            log_p, p, best[rows] = _softmax(latent[rows], weight_lowp, bias, scale)
+            entropy[rows] = -torch.einsum("nc,nc->n", p, log_p)
+            if columns is not None:
+                expected[rows] = p @ columns
+            if target is not None:
+                labels = target[rows, None]
+                losses[rows] = -log_p.gather(1, labels)[:, 0]
+            else:
+                assert other is not None
+                assert other_weight is not None
+                assert other_bias is not None
+                log_q, q, _ = _softmax(other[rows], other_weight.to(other.dtype), other_bias, scale)
+                losses[rows] = torch.einsum("nc,nc->n", q, log_q.sub_(log_p))
+            if not any(need):
+                continue
+            factor = row_weight[rows, None] * scale
+            if target is not None:
+                d_logits = p.mul_(factor).scatter_add_(1, labels, -factor)
+            else:
+                d_logits = p.sub_(q).mul_(factor)
+            if d_bias is not None:
+                d_bias += d_logits.sum(0)
+            d_logits = d_logits.to(latent.dtype)
+            if d_latent is not None:
+                d_latent[rows] = d_logits @ weight_lowp
+            if d_weight is not None:
+                d_weight += d_logits.T @ latent[rows]
         ctx.save_for_backward(
             d_latent,
             None if d_weight is None else d_weight.to(weight.dtype),
             None if d_bias is None else d_bias.to(bias.dtype),
         )
-        ctx.mark_non_differentiable(entropy, correct)
-        return loss, entropy, correct
+        ctx.mark_non_differentiable(losses, entropy, best, expected)
+        return losses @ row_weight, losses, entropy, best, expected
 
     @staticmethod
     def backward(ctx: Any, d_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        found = [None if gradient is None else gradient * d_loss.to(gradient.dtype) for gradient in ctx.saved_tensors]
-        return (*found, None, None, None)
+        gradients = [None if saved is None else saved * d_loss.to(saved.dtype) for saved in ctx.saved_tensors]
+        return (*gradients, *[None] * 7)

@@ -1,12 +1,13 @@
 """The goal-conditioned policy: image encoder, goal, recurrent blocks, heads.
 
-Comes in: frames, goals, episode starts and the carried state. Goes out: log-probabilities of actions, values, the next state;
-or, for training, a loss. A pure function of its arguments.
+Input: frames, goals, episode starts and the carried state. Output: log-probabilities of actions, values and the next state,
+or a loss for training. A pure function of its arguments.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from steve1.core.errors import UserError
-from steve1.policy.attention import RecurrentLayer, visibility
+from steve1.policy.attention import ChunkMemory, Memory, RecurrentLayer, attention_mask
 from steve1.policy.config import PolicyConfig
 from steve1.policy.heads import ActionHeads, ValueHead
 from steve1.policy.initialization import initialise
@@ -36,9 +37,9 @@ class PolicyOutput:
 
 @dataclasses.dataclass(frozen=True)
 class LossOutput:
-    """loss: mean over the counted frames of -(log p(buttons) + log p(camera)), differentiable; everything else is for reports.
+    """loss: mean over the counted frames of -(log p(buttons) + log p(camera)), differentiable; everything else is for logging.
 
-    loss_buttons, loss_camera, accuracy_*, entropy_* (nats): scalars, means over the counted frames; frames: how many counted.
+    loss_buttons, loss_camera, accuracy_*, entropy_* (nats): scalars, means over the counted frames; frames: number counted.
     """
 
     loss: Tensor
@@ -63,9 +64,25 @@ class Network(nn.Module):
         self.final_ln = nn.LayerNorm(config.hidsize)
         self.mineclip_embed_linear = nn.Linear(config.mineclip_embed_dim, config.hidsize)
 
-    def finish(self, x: Tensor) -> Tensor:
-        """What follows the blocks: (..., H) → latent (..., H) float32."""
-        return self.final_ln(self.lastlayer(F.relu(x))).float()
+    def forward(
+        self, features: Tensor, goals: Tensor, memories: Sequence[Memory]
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Everything between the image and the heads.
+
+        Args:
+            features: (B, T, H), from `img_process`.
+            goals: (B, T, E).
+            memories: one per block.
+
+        Returns:
+            The latent (B, T, H) float32, and the keys and values (B, S, H) that each block saw.
+        """
+        x = features + self.mineclip_embed_linear(goals)
+        seen = []
+        for block, memory in zip(self.recurrent_layer.layers, memories, strict=True):
+            x, keys, values = block(x, memory)
+            seen.append((keys, values))
+        return self.final_ln(self.lastlayer(F.relu(x))).float(), seen
 
 
 class GoalPolicy(nn.Module):
@@ -79,12 +96,12 @@ class GoalPolicy(nn.Module):
         self.pi_head = ActionHeads(config.hidsize, config.temperature)
 
     def initialise(self) -> GoalPolicy:
-        """Draw all weights afresh (torch's global generator); returns itself."""
+        """Draw all weights from torch's global generator; returns itself."""
         initialise(self)
-        return self.laid_out()
+        return self.to_channels_last()
 
-    def laid_out(self) -> GoalPolicy:
-        """Convolutions' weights channels last, as their inputs are, or each call would copy them; returns itself."""
+    def to_channels_last(self) -> GoalPolicy:
+        """Store the convolutions' weights channels last, as their inputs are, so that no call copies them; returns itself."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
@@ -103,10 +120,12 @@ class GoalPolicy(nn.Module):
         half = self.config.n_recurrence_layers
         return PolicyState(tuple(empty[:half]), tuple(empty[half:]), mask)
 
-    def encode(self, frames: Tensor) -> Tensor:
-        """Features (B, T, H) of frames u8 (B, T, 128, 128, 3); they depend on neither goal nor memory.
+    def encode(self, frames: Tensor, *, activation_checkpointing: bool = False) -> Tensor:
+        """Features (B, T, H), which depend on neither goal nor memory.
 
-        In the frames' place their dense features, float (B, T, 256), as `net.img_process.dense` makes them and a cache keeps them.
+        Args:
+            frames: u8 (B, T, 128, 128, 3) RGB, or their dense features float (B, T, 256) as `net.img_process.dense` makes them.
+            activation_checkpointing: recompute the convolutions in the backward pass instead of keeping their activations.
         """
         height, width, channels = self.config.img_shape
         encoder = self.net.img_process
@@ -118,9 +137,11 @@ class GoalPolicy(nn.Module):
                 expected=f"uint8 (B, T, {height}, {width}, {channels})",
                 got=f"{frames.dtype} {tuple(frames.shape)}",
             )
-        return encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return encoder(frames.flatten(0, 1), activation_checkpointing).unflatten(0, frames.shape[:2])
 
-    def advance(self, features: Tensor, goals: Tensor, first: Tensor, state: PolicyState) -> tuple[Tensor, PolicyState]:
+    def forward_recurrent(
+        self, features: Tensor, goals: Tensor, first: Tensor, state: PolicyState
+    ) -> tuple[Tensor, PolicyState]:
         """features (B, T, H), goals (B, T, E), first (B, T) → latent (B, T, H) and the state after the last step."""
         if goals.shape != (*features.shape[:2], self.config.mineclip_embed_dim) or first.shape != features.shape[:2]:
             raise UserError(
@@ -128,22 +149,18 @@ class GoalPolicy(nn.Module):
                 expected=f"goals {(*features.shape[:2], self.config.mineclip_embed_dim)}, first {tuple(features.shape[:2])}",
                 got=f"goals {tuple(goals.shape)}, first {tuple(first.shape)}",
             )
-        x = features + self.net.mineclip_embed_linear(goals.to(features.device))
-        visible, mask = visibility(state.mask, first)
-        hidden = torch.zeros(visible.shape, device=x.device).masked_fill_(~visible, float("-inf"))[:, None]
-        keys, values = [], []
-        for block, old_keys, old_values in zip(self.net.recurrent_layer.layers, state.keys, state.values, strict=True):
-            x, new_keys, new_values = block(x, old_keys, old_values, hidden)
-            keys.append(new_keys)
-            values.append(new_values)
-        return self.net.finish(x), PolicyState(tuple(keys), tuple(values), mask)
+        visible, mask = attention_mask(state.mask, first)
+        attn_bias = torch.zeros(visible.shape, device=features.device).masked_fill_(~visible, float("-inf"))[:, None]
+        memories = [ChunkMemory(keys, values, attn_bias) for keys, values in zip(state.keys, state.values)]
+        latent, seen = self.net(features, goals.to(features.device), memories)
+        keys, values = (tuple(rows[:, -self.config.memory :] for rows in each) for each in zip(*seen))
+        return latent, PolicyState(keys, values, mask)
 
     def forward(self, frames: Tensor, goals: Tensor, first: Tensor, state: PolicyState) -> PolicyOutput:
         """frames u8 (B, T, 128, 128, 3) RGB, goals f32 (B, T, E), first bool (B, T), state → PolicyOutput."""
-        latent, state = self.advance(self.encode(frames), goals, first, state)
-        return PolicyOutput(
-            self.pi_head.buttons(latent), self.pi_head.camera(latent), self.value_head(latent), latent, state
-        )
+        latent, state = self.forward_recurrent(self.encode(frames), goals, first, state)
+        head = self.pi_head
+        return PolicyOutput(head.buttons(latent), head.camera(latent), self.value_head(latent), latent, state)
 
     def loss(
         self,
@@ -155,34 +172,35 @@ class GoalPolicy(nn.Module):
         camera: Tensor,
         mask: Tensor | None = None,
     ) -> LossOutput:
-        """Imitation loss of a chunk; needs less memory than forward and does not touch the value head.
+        """Behaviour cloning loss of a chunk; needs less memory than forward and leaves out the value head.
 
-        As forward, and buttons, camera: recorded joint classes i64 (B, T); mask: bool (B, T), frames that count (default all).
+        Args:
+            frames, goals, first, state: as for forward.
+            buttons, camera: i64 (B, T), recorded joint classes.
+            mask: (B, T), how much each frame counts; None: 1 each.
         """
-        latent, state = self.advance(self.encode(frames), goals, first, state)
-        return self.imitation(latent, state, buttons, camera, mask)
+        latent, state = self.forward_recurrent(self.encode(frames), goals, first, state)
+        return self.bc_loss(latent, state, buttons, camera, mask)
 
-    def imitation(
+    def bc_loss(
         self, latent: Tensor, state: PolicyState, buttons: Tensor, camera: Tensor, mask: Tensor | None = None
     ) -> LossOutput:
-        """What `loss` does with latent (B, T, H) and the state after it."""
-        counted = (
-            torch.ones(latent.shape[:2], device=latent.device)
-            if mask is None
-            else mask.to(latent.device, torch.float32)
-        )
+        """As `loss`, from the latent (B, T, H) and the state after it."""
+        if mask is None:
+            mask = torch.ones(latent.shape[:2], device=latent.device)
+        counted = mask.to(latent.device, torch.float32)
         frames_counted = counted.sum()
         weight = (counted / frames_counted.clamp(min=1)).flatten()
-        flat = latent.flatten(0, 1)
-        by_buttons = head_loss(self.pi_head.buttons, flat, buttons.flatten(), weight)
-        by_camera = head_loss(self.pi_head.camera, flat, camera.flatten(), weight)
+        flat, buttons, camera = latent.flatten(0, 1), buttons.flatten(), camera.flatten()
+        by_buttons = head_loss(self.pi_head.buttons, flat, buttons, weight)
+        by_camera = head_loss(self.pi_head.camera, flat, camera, weight)
         return LossOutput(
             loss=by_buttons.loss + by_camera.loss,
             loss_buttons=by_buttons.loss.detach(),
             loss_camera=by_camera.loss.detach(),
             state=state,
-            accuracy_buttons=weight @ by_buttons.correct,
-            accuracy_camera=weight @ by_camera.correct,
+            accuracy_buttons=weight @ (by_buttons.best == buttons).float(),
+            accuracy_camera=weight @ (by_camera.best == camera).float(),
             entropy_buttons=weight @ by_buttons.entropy,
             entropy_camera=weight @ by_camera.entropy,
             frames=frames_counted,

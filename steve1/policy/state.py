@@ -1,7 +1,4 @@
-"""The policy's recurrent state as a named value.
-
-Comes in: what one forward pass left behind. Goes out: what the next one starts from. Nothing hides on modules.
-"""
+"""The policy's recurrent state, passed into and out of each forward pass; modules keep none."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The image encoder: three residual stacks (IMPALA) and two dense layers.
 
-Comes in: RGB frames u8 (N, 128, 128, 3). Goes out: features (N, H). Each frame is encoded on its own.
+Input: RGB frames u8 (N, 128, 128, 3). Output: features (N, H). Frames do not influence one another.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from torch.utils.checkpoint import checkpoint
 from steve1.policy.config import PolicyConfig
 from steve1.policy.convolution import conv_pool_relu, frame_norm, norm_conv_relu, working_dtype
 
-# On a CPU frames go through the convolutions so few at a time that the largest layer's activations stay in the cache:
-# 8 frames of the 16 channels (8 MB) measured fastest; the same bytes for other widths.
-CHANNELS_AT_ONCE = 128
-RECOMPUTED_AT_ONCE = (
-    64  # frames whose activations a GPU holds at a time when they are computed again in the backward pass
-)
+# Frames that go through the convolutions at a time. On a CPU as few as keep the largest layer's activations in the cache:
+# 8 frames of 16 channels (8 MB) measured fastest.
+CPU_CHANNELS = 128
+GPU_FRAMES = 64  # without history, or with activation checkpointing: bounds the memory
+GPU_FRAMES_WITH_HISTORY = 512  # below 2^31 elements in the first convolution's output at 2x
 
 
 class NormConv(nn.Module):
@@ -34,7 +33,7 @@ class NormConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, h, w) → (N, C_out, h, w)."""
-        assert self.norm is not None, "the first layer of all is followed by a pool"
+        assert self.norm is not None, "the very first layer has no norm; it is called through `pooled`"
         return norm_conv_relu(x, self.norm.weight, self.norm.bias, self.layer.weight)
 
     def pooled(self, x: Tensor) -> Tensor:
@@ -69,7 +68,7 @@ class Stack(nn.Module):
 
     @property
     def residuals(self) -> list[ResidualBlock]:
-        """The residual blocks in order, as what they are."""
+        """The residual blocks in order, with their type."""
         return cast("list[ResidualBlock]", list(self.blocks))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,7 +108,7 @@ class ImpalaCNN(nn.Module):
 
     @property
     def layers(self) -> list[Stack]:
-        """The stacks in order, as what they are."""
+        """The stacks in order, with their type."""
         return cast("list[Stack]", list(self.stacks))
 
     def stacked(self, x: Tensor) -> Tensor:
@@ -127,23 +126,28 @@ class ImageEncoder(nn.Module):
         self.cnn = ImpalaCNN(config, dense)
         self.linear = NormLinear(dense, config.hidsize)
         self.dense_size = dense
-        self.recompute = False
-        """Keep no activations of the convolutions for the backward pass but compute them again there, a few frames at a time."""
 
     @property
     def cnn_is_frozen(self) -> bool:
         """Whether no weight up to the dense layer is trained, so that a frame's dense features never change."""
         return not any(parameter.requires_grad for parameter in self.cnn.parameters())
 
-    def dense(self, frames: Tensor) -> Tensor:
-        """RGB u8 (N, 128, 128, 3) → what the convolutions and the dense layer make of them, (N, 256); no history where all of it is frozen."""
+    def dense(self, frames: Tensor, activation_checkpointing: bool = False) -> Tensor:
+        """RGB u8 (N, 128, 128, 3) → output of the dense layer (N, 256); without history where everything up to it is frozen.
+
+        activation_checkpointing: recompute the convolutions in the backward pass instead of keeping their activations.
+        """
         if torch.is_grad_enabled() and self.cnn_is_frozen:
             with torch.no_grad():
                 return self.dense(frames)
-        recompute = self.recompute and torch.is_grad_enabled()
+        recompute = activation_checkpointing and torch.is_grad_enabled()
+        if frames.device.type == "cpu":
+            at_once = max(1, CPU_CHANNELS // self.cnn.layers[0].n.num_channels)
+        else:
+            at_once = GPU_FRAMES_WITH_HISTORY if torch.is_grad_enabled() and not recompute else GPU_FRAMES
         dtype = working_dtype(self.linear.layer.weight)
         parts = []
-        for part in frames.split(self._at_once(frames, recompute)):
+        for part in frames.split(at_once):
             pixels = part.permute(0, 3, 1, 2).to(dtype).mul_(1.0 / 255.0)  # channels-last in memory, as the frames come
             if recompute:
                 parts.append(checkpoint(self.cnn.stacked, pixels, use_reentrant=False, preserve_rng_state=False))
@@ -152,13 +156,8 @@ class ImageEncoder(nn.Module):
         x = torch.cat(parts) if len(parts) > 1 else parts[0]
         return self.cnn.dense(x.flatten(1))
 
-    def _at_once(self, frames: Tensor, recompute: bool) -> int:
-        if frames.device.type == "cpu":
-            return max(1, CHANNELS_AT_ONCE // self.cnn.layers[0].n.num_channels)
-        return RECOMPUTED_AT_ONCE if recompute else max(1, len(frames))
-
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, activation_checkpointing: bool = False) -> Tensor:
         """RGB u8 (N, 128, 128, 3), or their dense features float (N, 256) → (N, H)."""
         if frames.is_floating_point():
             return self.linear(frames.to(working_dtype(self.linear.layer.weight)))
-        return self.linear(self.dense(frames))
+        return self.linear(self.dense(frames, activation_checkpointing))

@@ -1,7 +1,7 @@
 """Reading and writing the policy's weights, strictly.
 
-Comes in: `.weights` (a torch state dict) or `.safetensors`, with any prefix that VPT, STEVE-1 or MineStudio published.
-Goes out: a policy whose every parameter came from the file, or an error that lists the keys. Nothing in a file is executed.
+Input: `.weights` (a torch state dict) or `.safetensors`, with any prefix that VPT, STEVE-1 or MineStudio published.
+Output: a policy whose every parameter came from the file, or an error that lists the keys. Nothing in a file is executed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def load_policy(
     policy.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
     for name, parameter in policy.named_parameters():
         parameter.requires_grad_(trains[name])
-    return policy.laid_out().to(device).eval()
+    return policy.to_channels_last().to(device).eval()
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:

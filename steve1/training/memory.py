@@ -18,7 +18,7 @@ import torch
 
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, PolicyConfig
-from steve1.policy.flops import cost
+from steve1.policy.flops import flop_count
 from steve1.policy.loss import ROWS
 from steve1.training.config import TrainParts, TrainSettings
 from steve1.training.finetune_modes import choose_trained, trained_parameters
@@ -217,26 +217,13 @@ def stack_shapes(config: PolicyConfig) -> Iterator[tuple[int, int, int]]:
 
 def flop_per_frame(config: PolicyConfig, method: Method, trunc_t: int) -> float:
     """FLOP of a trained frame: forward once, backward twice that where gradients go, and once more what is computed again."""
-    whole = cost(config, trunc_t)
-    rest = 3.0 * cnn_free_cost(config, trunc_t)
-    cnn = whole.forward - rest / 3.0
+    whole = flop_count(config, trunc_t)
+    rest = 3.0 * (whole.forward - whole.cnn)
     if method.feature_cache:
         return rest
     if not method.trains_cnn:
-        return rest + cnn
-    return whole.train + (cnn if method.activation_checkpointing else 0.0)
-
-
-def cnn_free_cost(config: PolicyConfig, trunc_t: int) -> float:
-    """FLOP of a frame's forward pass behind the dense layer."""
-    tiny = dataclasses.replace(config, impala_width=1, impala_chans=(1, 1, 1))
-    convolutions = 0.0
-    height, width, channels = config.img_shape
-    for _ in range(3):
-        convolutions += 18.0 * channels * height * width
-        height, width, channels = (height + 1) // 2, (width + 1) // 2, 1
-        convolutions += 4 * 18.0 * height * width
-    return cost(tiny, trunc_t).forward - convolutions - 512.0 * height * width
+        return rest + whole.cnn
+    return whole.train + (whole.cnn if method.activation_checkpointing else 0.0)
 
 
 def card_like(gpu_gb: float) -> tuple[str, float, float]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from steve1.actions.joint import CAMERA_DEGREES
 from steve1.policy import GoalPolicy, PolicyState
-from steve1.policy.divergence import head_divergence
+from steve1.policy.loss import head_kl
 from steve1.training.batches import Part
 from steve1.training.finetune_modes import tuned_goal
 from steve1.training.logging.action_metrics import MEASURES
@@ -42,6 +42,7 @@ class LossModule(nn.Module):
     Args:
         turn_loss_weight: how many times frames that turn the view by TURN_DEGREES or more on an axis count.
         reference: the starting policy; its actions on the same frames are what `kl_coef` pulls to.
+        activation_checkpointing: recompute the convolutions in the backward pass instead of keeping their activations.
     """
 
     turns: torch.Tensor
@@ -52,10 +53,12 @@ class LossModule(nn.Module):
         turn_loss_weight: float = 1.0,
         reference: GoalPolicy | None = None,
         kl_coef: float = 0.0,
+        activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.policy = policy
         self.turn_loss_weight, self.kl_coef = turn_loss_weight, kl_coef
+        self.activation_checkpointing = activation_checkpointing
         turns = np.abs(CAMERA_DEGREES).max(axis=1) >= TURN_DEGREES
         self.register_buffer("turns", torch.from_numpy(turns).float().to(policy.device), persistent=False)
         self._reference = (
@@ -78,8 +81,9 @@ class LossModule(nn.Module):
         if self.turn_loss_weight != 1.0:  # the loss divides by the sum of the weights, micro-batch by micro-batch
             weights = 1.0 + (self.turn_loss_weight - 1.0) * self.turns[part["camera"]]
         own = PolicyState(state.keys[:blocks], state.values[:blocks], state.mask)
-        latent, after = policy.advance(policy.encode(part["frames"]), goals_of(policy, part), part["first"], own)
-        found = policy.imitation(latent, after, part["buttons"], part["camera"], weights)
+        features = policy.encode(part["frames"], activation_checkpointing=self.activation_checkpointing)
+        latent, after = policy.forward_recurrent(features, goals_of(policy, part), part["first"], own)
+        found = policy.bc_loss(latent, after, part["buttons"], part["camera"], weights)
         measures = [getattr(found, name).detach().float() for name in MEASURES]
         if not self._reference:
             return Found(found.loss, after, torch.stack(measures))
@@ -92,12 +96,13 @@ class LossModule(nn.Module):
         self, reference: GoalPolicy, part: Part, latent: torch.Tensor, state: PolicyState
     ) -> tuple[torch.Tensor, PolicyState]:
         with torch.no_grad():
-            wanted, state = reference.advance(reference.encode(part["frames"]), part["goals"], part["first"], state)
+            wanted, state = reference.forward_recurrent(
+                reference.encode(part["frames"]), part["goals"], part["first"], state
+            )
         rows, wanted = latent.flatten(0, 1), wanted.flatten(0, 1)
         own, other = self.policy.pi_head, reference.pi_head
         return (
-            head_divergence(own.buttons, rows, other.buttons, wanted)
-            + head_divergence(own.camera, rows, other.camera, wanted),
+            head_kl(own.buttons, rows, other.buttons, wanted) + head_kl(own.camera, rows, other.camera, wanted),
             state,
         )
 

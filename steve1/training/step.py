@@ -79,7 +79,13 @@ class Stepper:
         # The threshold is published for a loss summed over the chunk; ours is its mean.
         self._limit = settings.max_grad_norm / settings.trunc_t if settings.max_grad_norm else float("inf")
         self._trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        self._loss = LossModule(policy, settings.turn_loss_weight, reference, settings.kl_coef)
+        self._loss = LossModule(
+            policy,
+            settings.turn_loss_weight,
+            reference,
+            settings.kl_coef,
+            activation_checkpointing=settings.activation_checkpointing,
+        )
         self.measures = (*self._loss.measures, "l2sp") if anchor is not None else self._loss.measures
         """Names of what a step measures."""
         self._shared: DistributedDataParallel | None = None

@@ -177,7 +177,6 @@ def assemble(
     hooks: Hooks,
 ) -> tuple[Parts, Position, list[PolicyState]]:
     """Everything that the loop needs, at the resume point or at the beginning."""
-    policy.net.img_process.recompute = settings.activation_checkpointing
     retention = open_retention(settings)
     if settings.feature_cache:
         read_features(settings, policy, (train, val, retention), ranks, precision)

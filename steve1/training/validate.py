@@ -92,7 +92,7 @@ class _Rehearsal:
         goals = {"true": true, "shuffled": others.to(true), "none": torch.zeros_like(true)}
         measures = features.new_zeros(0)
         for kind, state in self._states.items():
-            latent, self._states[kind] = policy.advance(features, goals[kind], part["first"], state)
+            latent, self._states[kind] = policy.forward_recurrent(features, goals[kind], part["first"], state)
             rows = latent.flatten(0, 1)
             if kind != "true":
                 loss = loss_of_frames(policy, rows, buttons, camera)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from steve1.agent import Agent
-from steve1.agent.agent import checked_temperature, draw
+from steve1.agent.agent import checked_temperature, sample
+from steve1.agent.packed_encoder import PackedEncoder, can_pack
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.policy import GoalPolicy
-from steve1.policy.prepared import PreparedEncoder, PreparedPolicy
 from steve1.policy.vision import ImageEncoder
 from tests.goldens import golden_arrays
 
@@ -62,11 +62,12 @@ def test_memory_equals_a_whole_chunk(tiny: GoalPolicy, inputs: dict[str, torch.T
     agent = Agent(tiny, cond_scale=0.0)
     frames, goal = inputs["frames"][:1, :40], inputs["goals"][0, 0]
     first = torch.zeros(1, 40, dtype=torch.bool)
-    encode = PreparedPolicy(tiny).encode  # the agent's own, so that nothing but the memory can differ
+    encoder = tiny.net.img_process  # the agent's own, so that nothing but the memory can differ
+    encode = PackedEncoder(encoder, 128) if can_pack(encoder) else encoder
     with torch.no_grad():
         whole = tiny(frames, goal.expand(1, 40, -1), first, tiny.initial_state(1))
         features = torch.stack([encode(frame[None]) for frame in frames[0]], dim=1)
-        state_of_whole = tiny.advance(features, goal.expand(1, 40, -1), first, tiny.initial_state(1))[1]
+        state_of_whole = tiny.forward_recurrent(features, goal.expand(1, 40, -1), first, tiny.initial_state(1))[1]
         short = tiny(frames[:, :7], goal.expand(1, 7, -1), first[:, :7], tiny.initial_state(1))
     for t in range(40):
         log_probs = agent.action_log_probs(frames[0, t].numpy(), goal)
@@ -92,12 +93,8 @@ def test_reset_forgets(tiny: GoalPolicy, guided: Arrays) -> None:
     assert torch.equal(agent.action_log_probs(frames[5], goal)["camera"], fresh)
 
 
-def draws(agent: Agent, frames: np.ndarray, goal: np.ndarray) -> list[tuple[int, int]]:
-    seen = []
-    for frame in frames:
-        agent.act(frame, goal)
-        seen.append(agent.tokens)
-    return seen
+def draws(agent: Agent, frames: np.ndarray, goal: np.ndarray) -> list[str]:
+    return [str(agent.act(frame, goal)) for frame in frames]
 
 
 def test_draws_are_a_function_of_the_seed(tiny: GoalPolicy, guided: Arrays) -> None:
@@ -115,7 +112,7 @@ def test_draws_are_a_function_of_the_seed(tiny: GoalPolicy, guided: Arrays) -> N
 def test_draws_follow_the_distribution(tiny: GoalPolicy, guided: Arrays) -> None:
     agent = Agent(tiny, cond_scale=0.0, seed=0)
     log_probs = torch.log(torch.tensor([0.5, 0.0, 0.3, 0.2]))
-    counts = np.bincount([agent._choose(log_probs) for _ in range(4000)], minlength=4) / 4000
+    counts = np.bincount([agent._sample(log_probs, 0) for _ in range(4000)], minlength=4) / 4000
     assert counts[1] == 0
     assert counts == pytest.approx([0.5, 0, 0.3, 0.2], abs=0.03)
 
@@ -136,7 +133,7 @@ def test_no_goal_is_the_zero_goal(tiny: GoalPolicy, guided: Arrays) -> None:
 
 def test_guidance_encodes_the_image_once(tiny: GoalPolicy, guided: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
-    for encoder in (PreparedEncoder, ImageEncoder):
+    for encoder in (PackedEncoder, ImageEncoder):
         encode = encoder.__call__
         monkeypatch.setattr(
             encoder, "__call__", lambda self, frames, encode=encode: (rows.append(len(frames)), encode(self, frames))[1]
@@ -179,12 +176,12 @@ def test_the_temperature_sharpens_the_draw() -> None:
     shares = {}
     for temperature in (0.5, 1.0, 2.0):
         random = np.random.default_rng(0)
-        shares[temperature] = np.mean([draw(log_probs, random, temperature) for _ in range(4000)])
+        shares[temperature] = np.mean([sample(log_probs, random, temperature) for _ in range(4000)])
     # 0.2**(1/T) / (0.2**(1/T) + 0.8**(1/T))
     assert shares[0.5] == pytest.approx(0.0588, abs=0.015)
     assert shares[1.0] == pytest.approx(0.2, abs=0.02)
     assert shares[2.0] == pytest.approx(1 / 3, abs=0.025)
-    assert draw(torch.tensor([-900.0, -1.0, -950.0]), np.random.default_rng(0), 0.01) == 1
+    assert sample(torch.tensor([-900.0, -1.0, -950.0]), np.random.default_rng(0), 0.01) == 1
     for wrong in (0.0, -1.0, float("nan")):
         with pytest.raises(UserError, match="temperature"):
             checked_temperature(wrong)

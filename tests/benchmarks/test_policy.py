@@ -14,7 +14,7 @@ from benchmarks.agent_step import measure_steps
 from benchmarks.policy import TINY, measure_training
 from steve1.core.errors import UserError
 from steve1.policy import PolicyConfig
-from steve1.policy.flops import cost
+from steve1.policy.flops import flop_count
 
 SMALL = PolicyConfig(
     hidsize=32, attention_heads=2, attention_memory_size=16, timesteps=8, n_recurrence_layers=1, impala_width=1,
@@ -23,10 +23,10 @@ SMALL = PolicyConfig(
 
 
 def test_cost_of_a_frame_is_the_published_one() -> None:
-    assert cost(TINY).forward / 1e9 == pytest.approx(0.246, abs=0.001)
-    assert cost(TINY, 64).train / 1e9 == pytest.approx(0.725, abs=0.001)
-    assert cost(PolicyConfig(), 64).forward / 1e9 == pytest.approx(15.1, abs=0.1)
-    assert cost(PolicyConfig(), 64).train / 1e9 == pytest.approx(45.2, abs=0.2)
+    assert flop_count(TINY).forward / 1e9 == pytest.approx(0.246, abs=0.001)
+    assert flop_count(TINY, 64).train / 1e9 == pytest.approx(0.725, abs=0.001)
+    assert flop_count(PolicyConfig(), 64).forward / 1e9 == pytest.approx(15.1, abs=0.1)
+    assert flop_count(PolicyConfig(), 64).train / 1e9 == pytest.approx(45.2, abs=0.2)
 
 
 def test_figures_hang_together() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from steve1.policy import GoalPolicy, LossOutput, PolicyOutput, PolicyState
-from steve1.policy.attention import visibility
+from steve1.policy.attention import attention_mask
 
 Inputs = dict[str, torch.Tensor]
 Arrays = dict[str, np.ndarray]
@@ -181,12 +181,12 @@ def test_every_row_resets_where_it_says(tiny: GoalPolicy, inputs: Inputs, output
     assert whole.state.mask.sum(dim=(1, 2)).tolist() == [16, 16, 11]
 
 
-def test_visibility_cases(outputs: Arrays) -> None:
+def test_attention_mask_cases(outputs: Arrays) -> None:
     for case in range(4):
         mask = torch.from_numpy(outputs[f"mask{case}_in"])
         stored = outputs[f"mask{case}_out"]
         first = torch.zeros(stored.shape[:2], dtype=torch.bool)
         first[:, 0] = torch.from_numpy(outputs[f"mask{case}_first"])
-        visible, after = visibility(mask, first)
+        visible, after = attention_mask(mask, first)
         assert (visible.numpy() == stored).all()
         assert (after.numpy() == outputs[f"mask{case}_state"]).all()

@@ -16,7 +16,7 @@ from benchmarks.train import saved_bytes
 from steve1.commands.train import plan as plan_command
 from steve1.core.errors import UserError
 from steve1.policy import PolicyConfig, load_policy
-from steve1.policy.flops import cost
+from steve1.policy.flops import flop_count
 from steve1.training import step as step_module
 from steve1.training.checkpoint.checkpointer import optimizer_tensors, restore_optimizer
 from steve1.training.config import TrainSettings
@@ -25,7 +25,6 @@ from steve1.training.memory import (
     GIB,
     METHODS,
     Method,
-    cnn_free_cost,
     estimate,
     flop_per_frame,
     parameter_counts,
@@ -47,12 +46,8 @@ def test_activations_that_are_estimated_are_those_that_are_saved() -> None:
         counted = saved_bytes(policy, make_batch(TINY, 1, 8), dtype)
         stacks = sum(c * (128 >> (i + 1)) ** 2 for i, c in enumerate(TINY.channels))
         assert counted["saved_cnn_bytes_per_frame"] == pytest.approx(CNN_BYTES[name] * stacks, rel=0.06)
-    policy.net.img_process.recompute = True
-    assert (
-        saved_bytes(policy, make_batch(TINY, 1, 8), torch.float32)["saved_cnn_bytes_per_frame"]
-        < 0.1 * CNN_BYTES["fp32"] * stacks
-    )
-    policy.net.img_process.recompute = False
+    checkpointed = saved_bytes(policy, make_batch(TINY, 1, 8), torch.float32, activation_checkpointing=True)
+    assert checkpointed["saved_cnn_bytes_per_frame"] < 0.1 * CNN_BYTES["fp32"] * stacks
     policy.net.img_process.cnn.requires_grad_(False)
     assert (
         saved_bytes(policy, make_batch(TINY, 1, 8), torch.float32)["saved_cnn_bytes_per_frame"]
@@ -61,11 +56,8 @@ def test_activations_that_are_estimated_are_those_that_are_saved() -> None:
 
 
 def test_plans_fit_and_the_thrifty_ones_come_with_less() -> None:
-    assert 3 * cnn_free_cost(TWO_X, 64) + 3 * (cost(TWO_X, 64).forward - cnn_free_cost(TWO_X, 64)) == pytest.approx(
-        3 * cost(TWO_X, 64).forward
-    )
-    assert flop_per_frame(TWO_X, Method(), 64) == cost(TWO_X, 64).train
-    assert flop_per_frame(TWO_X, Method("frozen_cnn", feature_cache=True), 64) < cost(TWO_X, 64).train / 25
+    assert flop_per_frame(TWO_X, Method(), 64) == flop_count(TWO_X, 64).train
+    assert flop_per_frame(TWO_X, Method("frozen_cnn", feature_cache=True), 64) < flop_count(TWO_X, 64).train / 25
     everything, trained = parameter_counts(TWO_X, Method())
     assert trained == everything - 2048 - 1 - 3  # the value head is never trained
     for gib in (8.0, 12.0, 24.0):

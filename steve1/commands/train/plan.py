@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from steve1.core.errors import UserError
 from steve1.core.paths import resolve
 from steve1.policy import PolicyConfig, read_model
-from steve1.policy.flops import cost
+from steve1.policy.flops import flop_count
 from steve1.training.config import TrainSettings
-from steve1.training.memory import ASSUMED_SHARE, Plan, card_like, cnn_free_cost, estimate, plans
+from steve1.training.memory import ASSUMED_SHARE, Plan, card_like, estimate, plans
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def main(args: Args) -> None:
     card, rate, _ = card_like(args.gpu_gb)
     share = ASSUMED_SHARE
     if args.frames_per_s:
-        rate, share = args.frames_per_s * cost(config, 64).train / 1e12, 1.0
+        rate, share = args.frames_per_s * flop_count(config, 64).train / 1e12, 1.0
     elif args.tflops:
         rate = args.tflops
     found = plans(
@@ -91,7 +91,7 @@ def remarks(args: Args, config: PolicyConfig, found: list[Plan], card: str, rate
         source = f"{ASSUMED_SHARE:.0%} of the bf16 rate of {named} (assumed; measure yours: python -m benchmarks train)"
     lines = [f"memory: saved activations as counted, CUDA's own share assumed; hours: {source}"]
     if any(plan.method.feature_cache for plan in found):
-        once = (cost(config, 64).forward - cnn_free_cost(config, 64)) / rate * 1e6 / 3600
+        once = flop_count(config, 64).cnn / rate * 1e6 / 3600
         lines.append(
             f"--feature_cache: and once {once:.2f} hours for each million frames of recordings, 0.5 GB of disk each"
         )

@@ -1,7 +1,7 @@
 """One process that holds the policies and serves the games of all workers, several frames at a time.
 
-In: frames of the policy's size over a local socket. Out: action classes, drawn with the same generators and from the same distributions
-(within rounding) as a worker of its own would draw them. A worker that dies leaves its slot to the one that replaces it.
+In: frames of the policy's size over a local socket. Out: actions, sampled with the same generators and from the same distributions
+(within rounding) as a worker of its own would sample them. A worker that dies leaves its slot to the one that replaces it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.core.processes import end_tree, limit_threads
-from steve1.core.seeds import generator, integer
+from steve1.core.seeds import integer
 from steve1.evaluation.policies import PolicyCache, PolicySpec, required_goal
 from steve1.rollout.play import Action, Actor, Info, Observation
 
@@ -40,7 +39,6 @@ class _Episode:
         self.slot = slot
         self.policy: PolicySpec | None = None
         self.goal: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
-        self.random: np.random.Generator | None = None
         self.frame: NDArray[np.uint8] | None = None
 
 
@@ -48,22 +46,13 @@ class _Service:
     """The serving process's state: policies by name, an episode for each connection."""
 
     def __init__(self, policies: Mapping[str, PolicySpec], device: str, deterministic: bool) -> None:
-        self.policies, self.deterministic = policies, deterministic
+        self.policies = policies
         self.cache = PolicyCache(device=device, deterministic=deterministic)
-        self.agents: dict[int, Any] = {}
         self.episodes: dict[Connection, _Episode] = {}
 
     def join(self, pipe: Connection) -> None:
         taken = {episode.slot for episode in self.episodes.values()}
         self.episodes[pipe] = _Episode(next(slot for slot in range(len(taken) + 1) if slot not in taken))
-
-    def _agent(self, spec: PolicySpec) -> Any:
-        from steve1.agent.slots import SlotAgent
-
-        policy = self.cache.policy(spec)
-        if id(policy) not in self.agents:
-            self.agents[id(policy)] = SlotAgent(policy)
-        return self.agents[id(policy)]
 
     def take(self, pipe: Connection) -> None:
         """One message: ("check" | "begin", policy, goal, seed) is answered; ("act", frame) waits for `step`."""
@@ -80,13 +69,12 @@ class _Service:
         try:
             name, goal, seed = rest
             spec = self.policies[name]
-            agent = self._agent(spec)
+            agent = self.cache.agent(spec)
             episode.goal = required_goal(goal, spec)
             if kind == "begin":
                 episode.policy, episode.frame = spec, None
-                # As an Agent that was made with this seed and reset once.
-                episode.random = None if self.deterministic else generator(integer(seed, "agent"), "agent", 1)
-                agent.begin(episode.slot)
+                agent.reset(integer(seed, "agent"), [episode.slot])
+                agent.reset(games=[episode.slot])  # as GoalActor does at the start of an episode
             answer: Any = ("ok", None)
         except UserError as fault:
             answer = ("user", fault)
@@ -101,29 +89,18 @@ class _Service:
 
     def step(self) -> None:
         """Answer everyone who waits for an action, policy by policy."""
-        from steve1.agent.agent import draw
-
-        waiting = {pipe: episode for pipe, episode in self.episodes.items() if episode.frame is not None}
-        groups: dict[int, list[tuple[Connection, _Episode]]] = {}
-        for pipe, episode in waiting.items():
-            assert episode.policy is not None
-            groups.setdefault(id(self._agent(episode.policy)), []).append((pipe, episode))
-        for members in groups.values():
-            episodes = [episode for _, episode in members]
-            first = episodes[0].policy
-            assert first is not None
-            frames = [episode.frame for episode in episodes if episode.frame is not None]
-            scales = [episode.policy.metadata.cond_scale for episode in episodes if episode.policy is not None]
-            slots = [episode.slot for episode in episodes]
-            log_probs = self._agent(first).step(slots, frames, np.stack([episode.goal for episode in episodes]), scales)
-            for index, (pipe, episode) in enumerate(members):
-                episode.frame = None
+        groups: dict[str, list[tuple[Connection, _Episode]]] = {}
+        for pipe, episode in self.episodes.items():
+            if episode.frame is not None:
                 assert episode.policy is not None
-                temperature = episode.policy.metadata.temperature
-                tokens = tuple(
-                    draw(log_probs[name][index], episode.random, temperature) for name in ("buttons", "camera")
-                )
-                self._answer(pipe, ("ok", tokens))
+                groups.setdefault(episode.policy.name, []).append((pipe, episode))
+        for name, members in groups.items():
+            frames = [episode.frame for _, episode in members if episode.frame is not None]
+            goals, slots = [episode.goal for _, episode in members], [episode.slot for _, episode in members]
+            chosen = self.cache.agent(self.policies[name]).act_batch(frames, goals, slots)
+            for (pipe, episode), action in zip(members, chosen, strict=True):
+                episode.frame = None
+                self._answer(pipe, ("ok", action))
 
     def serve(self, listener: Listener, parent: Connection) -> None:
         """Answer until the parent says so or is gone."""
@@ -267,6 +244,5 @@ class RemoteActor:
 
     def act(self, obs: Observation, info: Info) -> Action:
         """The action for this observation; the frame is reduced here, as the agent would, before it travels."""
-        buttons, camera = self._cache.ask("act", agent_frame(obs["pov"]))
-        action: Action = actions.env_action(buttons, camera)
+        action: Action = self._cache.ask("act", agent_frame(obs["pov"]))
         return action

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +18,7 @@ from torch import Tensor
 from steve1.actions import BIN_DEGREES, BUTTONS, N_BINS, N_CAMERA, NULL_CAMERA
 from steve1.actions.joint import CAMERA_DEGREES, CAMERA_MOVES, PRESSED
 from steve1.policy import GoalPolicy
-from steve1.policy.heads import Head
-from steve1.policy.loss import ROWS
+from steve1.policy.loss import HeadLoss, head_loss
 from steve1.training.distributed import Ranks
 
 # The true goal comes first: its answers are the ones that actions are compared with.
@@ -58,60 +56,28 @@ SUMS = {
 }
 
 
-class HeadAnswers(NamedTuple):
-    """What one head says of N frames, each (N,) float32 (`best`: i64); `table` is None where no columns were asked for."""
-
-    loss: Tensor
-    entropy: Tensor
-    best: Tensor
-    table: Tensor | None
-
-
-def ask_head(head: Head, latent: Tensor, target: Tensor, columns: Tensor | None = None) -> HeadAnswers:
-    """Loss, entropy (nats) and most probable class of each frame.
-
-    Args:
-        head: one of the policy's action heads.
-        latent: (N, H).
-        target: (N,) i64, the recorded classes.
-        columns: (classes, K) float32: also the expectation of these K numbers under the head's distribution, (N, K).
-    """
-    found: list[list[Tensor]] = [[], [], [], []]
-    for start in range(0, len(latent), ROWS):
-        logits = head.logits(latent[start : start + ROWS])
-        with torch.autocast(latent.device.type, enabled=False):  # sums over 8641 classes want full precision
-            log_p = torch.log_softmax(logits, dim=1)
-            p = log_p.exp()
-            found[0].append(-log_p.gather(1, target[start : start + ROWS, None])[:, 0])
-            found[1].append(-torch.einsum("nc,nc->n", p, log_p))
-            found[2].append(log_p.argmax(1))
-            if columns is not None:
-                found[3].append(p @ columns)
-    loss, entropy, best = (torch.cat(rows) for rows in found[:3])
-    return HeadAnswers(loss, entropy, best, torch.cat(found[3]) if columns is not None else None)
-
-
 def loss_of_frames(policy: GoalPolicy, latent: Tensor, buttons: Tensor, camera: Tensor) -> Tensor:
     """-(log p(buttons) + log p(camera)) of each frame, (N,): latent (N, H), recorded classes (N,)."""
-    return ask_head(policy.pi_head.buttons, latent, buttons).loss + ask_head(policy.pi_head.camera, latent, camera).loss
+    head = policy.pi_head
+    return head_loss(head.buttons, latent, buttons).losses + head_loss(head.camera, latent, camera).losses
 
 
 def frame_measures(
     policy: GoalPolicy, latent: Tensor, buttons: Tensor, camera: Tensor, insight: Insight | None = None
 ) -> Tensor:
     """MEASURES of N frames, (N, 7): latent (N, H), recorded classes (N,); counted in `insight` where there is one."""
-    wanted: list[Tensor | None] = [None, None]
+    columns: list[Tensor | None] = [None, None]
     if insight is not None:
         pressed, moves, _ = _tables(latent.device)
-        wanted = [torch.cat([pressed, moves[:, None]], dim=1), torch.eye(N_CAMERA, device=latent.device)]
-    by_buttons = ask_head(policy.pi_head.buttons, latent, buttons, wanted[0])
-    by_camera = ask_head(policy.pi_head.camera, latent, camera, wanted[1])
+        columns = [torch.cat([pressed, moves[:, None]], dim=1), torch.eye(N_CAMERA, device=latent.device)]
+    by_buttons = head_loss(policy.pi_head.buttons, latent, buttons, columns=columns[0])
+    by_camera = head_loss(policy.pi_head.camera, latent, camera, columns=columns[1])
     if insight is not None:
         insight.add_actions(by_buttons, by_camera, buttons, camera)
     values = [
-        by_buttons.loss + by_camera.loss,
-        by_buttons.loss,
-        by_camera.loss,
+        by_buttons.losses + by_camera.losses,
+        by_buttons.losses,
+        by_camera.losses,
         (by_buttons.best == buttons).float(),
         (by_camera.best == camera).float(),
         by_buttons.entropy,
@@ -129,17 +95,15 @@ class Insight:
 
     # ---- counting ----
 
-    def add_actions(self, by_buttons: HeadAnswers, by_camera: HeadAnswers, buttons: Tensor, camera: Tensor) -> None:
-        """Count what the policy would do at N frames: the heads' answers with their tables, and the recorded classes (N,)."""
+    def add_actions(self, by_buttons: HeadLoss, by_camera: HeadLoss, buttons: Tensor, camera: Tensor) -> None:
+        """Count what the policy would do at N frames: the heads' figures with expectations, and the recorded classes (N,)."""
         pressed, moves, degrees = _tables(buttons.device)
-        assert by_buttons.table is not None
-        assert by_camera.table is not None
         guess, truth = pressed[by_buttons.best], pressed[buttons]
         turn = torch.where(moves[buttons] > 0, camera, NULL_CAMERA)
         best_turn = torch.where(moves[by_buttons.best] > 0, by_camera.best, NULL_CAMERA)
         # The camera head speaks only where the button class says that the camera moves.
-        drawn = by_camera.table * by_buttons.table[:, -1:]
-        drawn[:, NULL_CAMERA] += 1.0 - by_buttons.table[:, -1]
+        drawn = by_camera.expected * by_buttons.expected[:, -1:]
+        drawn[:, NULL_CAMERA] += 1.0 - by_buttons.expected[:, -1]
         error = (degrees[best_turn] - degrees[turn]).norm(dim=1)
         turning = (turn != NULL_CAMERA).float()
         self._add(
@@ -147,7 +111,7 @@ class Insight:
             hits=guess * truth,
             guessed=guess,
             pressed=truth,
-            drawn=by_buttons.table[:, :-1],
+            drawn=by_buttons.expected[:, :-1],
             camera_drawn=drawn,
             camera_pressed=torch.nn.functional.one_hot(turn, N_CAMERA),
             error=error,

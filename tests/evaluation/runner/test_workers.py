@@ -252,29 +252,6 @@ def test_policies_served_together_act_as_each_alone(metadata: PolicySpec) -> Non
         RemotePolicyCache(address).prepare(metadata, goals[0])
 
 
-def test_batched_steps_equal_single_ones_within_rounding(metadata: PolicySpec) -> None:
-    from steve1.agent import Agent
-    from steve1.agent.slots import SlotAgent
-    from steve1.policy import load_policy
-
-    policy = load_policy(metadata.metadata.model, metadata.weights)
-    rng, scales = np.random.default_rng(1), [0.0, 1.5, 6.0]
-    goals = rng.normal(size=(3, 4)).astype(np.float32)
-    agents, together = [Agent(policy, cond_scale=scale) for scale in scales], SlotAgent(policy)
-    for slot in range(3):
-        together.begin(slot)
-    for step in range(70):
-        slots = [slot for slot in range(3) if rng.random() < 0.7 or slot == step % 3]
-        if step == 45:
-            together.begin(1)
-            agents[1].reset()
-        frames = [rng.integers(0, 255, (128, 128, 3), dtype=np.uint8) for _ in slots]
-        found = together.step(slots, frames, goals[slots], [scales[slot] for slot in slots])
-        for place, slot in enumerate(slots):
-            for name, row in agents[slot].action_log_probs(frames[place], goals[slot]).items():
-                assert float((found[name][place] - row).abs().max()) < 1e-4
-
-
 def test_weights_of_another_size_are_named_before_a_game_is_opened(
     world: Path, metadata: PolicySpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
