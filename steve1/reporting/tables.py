@@ -1,4 +1,4 @@
-"""A table as data: columns with formats, rows of values. It renders as HTML, Markdown and CSV."""
+"""A table as data: columns with formats, rows of values. It renders as HTML, Markdown, CSV and text for a terminal."""
 
 from __future__ import annotations
 
@@ -83,6 +83,16 @@ class Table:
         head, *rows = ["| " + " | ".join(row) + " |" for row in records]
         table = "\n".join([head, "|" + "---|" * len(self.columns), *rows])
         return f"**{self.caption}**\n\n{table}" if self.caption else table
+
+    def console(self) -> str:
+        """The table for a terminal: columns as wide as their longest text, numbers to the right."""
+        records, cells = self._records(), self._cells()
+        columns = []
+        for place, texts in enumerate(zip(*records)):
+            side = "<" if any(isinstance(row[place][0].value, str) for row in cells) else ">"
+            width = max(map(len, texts))
+            columns.append([f"{text:{side}{width}}" for text in texts])
+        return "\n".join("  ".join(row).rstrip() for row in zip(*columns))
 
     def csv(self) -> str:
         """The table as CSV, titles first."""

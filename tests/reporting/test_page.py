@@ -19,6 +19,7 @@ def test_a_table_is_the_same_in_all_formats() -> None:
         "**two & more**\n\n| name | share | n |\n|---|---|---|\n| a <b\\| | 0.2 | 12,345 |\n| c | n/a | 2 |"
     )
     assert TABLE.csv() == 'name,share,n\na <b|,0.2,"12,345"\nc,n/a,2\n'
+    assert TABLE.console() == "name   share       n\na <b|    0.2  12,345\nc        n/a       2"
     page = TABLE.html()
     assert "<td>a &lt;b|</td>" in page
     assert '<td class="bad"><a href="#c">c</a></td>' in page

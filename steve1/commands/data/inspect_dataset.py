@@ -22,7 +22,7 @@ from steve1.core.paths import display, output_path
 from steve1.data.episodes.listing import Dataset, find_datasets
 from steve1.data.quality.duplicates import find_duplicates
 from steve1.data.quality.measures import Measures, measure
-from steve1.data.quality.page import Inspected, page
+from steve1.data.quality.page import Inspected, overview, page
 from steve1.data.quality.suspects import judge
 
 
@@ -89,19 +89,7 @@ def _judged(datasets: list[Dataset], measured: list[list[Measures]]) -> list[Ins
 
 
 def _show(inspected: list[Inspected]) -> None:
-    wide = max(7, *(len(dataset.name) for dataset in inspected))
-    print(
-        f"{'dataset':<{wide}} {'episodes':>8} {'frames':>9} {'hours':>6} {'null':>6} {'menu':>6} {'embedded':>8} {'look at':>7}"
-    )
-    for dataset in inspected:
-        frames = sum(e.frames for e in dataset.episodes)
-        null = sum(e.null_share * e.frames for e in dataset.episodes) / max(frames, 1)
-        menus = [e.gui_share for e in dataset.episodes if e.gui_share is not None]
-        menu = f"{sum(menus) / len(menus):.1%}" if menus else "n/a"
-        embedded = sum(e.goals is not None for e in dataset.episodes)
-        print(
-            f"{dataset.name:<{wide}} {len(dataset.episodes):>8,} {frames:>9,} {frames / 72000:>6.2f} {null:>6.1%} {menu:>6} {embedded:>8} {len(dataset.ranked()):>7}"
-        )
+    print(overview(inspected).console())
     for dataset in inspected:
         ranked = dataset.ranked()
         for number in ranked[:10]:

@@ -48,7 +48,7 @@ def page(datasets: Sequence[Inspected], *, sheets: int, made: str) -> str:
     hours = sum(e.hours for d in datasets for e in d.episodes)
     suspects = sum(len(d.ranked()) for d in datasets)
     lead = note(f"{episodes:,} episodes, {hours:.2f} hours, {suspects} worth a look. {made}")
-    sections = [Section("", [lead, _overview(datasets)])]
+    sections = [Section("", [lead, overview(datasets)])]
     for number, dataset in enumerate(datasets):
         sections += _dataset(dataset, f"d{number}", sheets)
     return Report("Datasets at a glance", sections).html()
@@ -60,7 +60,8 @@ def mean_share(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _overview(datasets: Sequence[Inspected]) -> Table:
+def overview(datasets: Sequence[Inspected]) -> Table:
+    """A row for each dataset: how much there is, and how much of it needs a look."""
     rows: list[Row] = []
     for number, dataset in enumerate(datasets):
         whole = [e for e in dataset.episodes if not e.fault]
