@@ -17,7 +17,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json
 from steve1.core.paths import display, resolve
 from steve1.reporting.page import Block, markdown
-from steve1.reporting.tables import Column, Row, Table
+from steve1.reporting.tables import Table, Value
 
 FRAMES_PER_S, PEAK_GIB = 8000.0, 24.0  # aims: one H200 at 2x; the memory at B = 8, TRUNC_T = 64
 TRAINED = ("train", "train_wide", "train_wide_compiled", "train_recompute", "train_cached")
@@ -89,20 +89,26 @@ def aims(records: dict[str, Any]) -> Table:
 
 def speeds(records: dict[str, Any]) -> Table:
     """Every training measurement: speed, memory, and the time of its parts."""
-    rows: list[Row] = []
+    rows: list[dict[str, Value]] = []
     parts = ("data", "cnn", "transformer", "heads", "optimizer")
     for name in TRAINED:
         figures = records[name]["figures"] if name in records else {}
         for kind in ("full", "cached"):
             if kind in figures:
                 one = figures[kind]
-                split = ", ".join(f"{1000 * one['split_s'][part]:.1f}" for part in parts)
-                label = name if kind == "full" else f"{name}, on the cache"
-                shape, peak = f"{figures['batch']} x {figures['trunc_t']}", one["peak_memory_mb"] / 1024
-                rows.append([label, shape, one["frames_per_s"], one["percent"], peak, split])
-    columns: list[Column | str] = ["training", "B x TRUNC_T", Column("frames/s", ",.0f"), Column("% of matrix products", ".0f"),
-               Column("peak GiB", ".1f"), "data, CNN, transformer, heads, optimizer (ms a step)"]  # fmt: skip
-    return Table(columns, rows)
+                rows.append(
+                    {
+                        "training": name if kind == "full" else f"{name}, on the cache",
+                        "B x TRUNC_T": f"{figures['batch']} x {figures['trunc_t']}",
+                        "frames/s": f"{one['frames_per_s']:,.0f}",
+                        "% of matrix products": f"{one['percent']:.0f}",
+                        "peak GiB": f"{one['peak_memory_mb'] / 1024:.1f}",
+                        "data, CNN, transformer, heads, optimizer (ms a step)": ", ".join(
+                            f"{1000 * one['split_s'][part]:.1f}" for part in parts
+                        ),
+                    }
+                )
+    return Table.of(rows)
 
 
 def acting(records: dict[str, Any]) -> Table:
@@ -114,7 +120,7 @@ def acting(records: dict[str, Any]) -> Table:
         if name.startswith("batch_")
         for kind, one in kinds.items()
     ]
-    return Table(["games", "guided step", Column("ms", ".2f"), Column("steps/s", ",.0f")], rows)
+    return Table(["games", "guided step", "ms", "steps/s"], rows, {"ms": ".2f", "steps/s": ",.0f"})
 
 
 def cli() -> None:

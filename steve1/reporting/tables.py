@@ -1,4 +1,4 @@
-"""A table as data: columns with formats, rows of values. It renders as HTML, Markdown, CSV and text for a terminal."""
+"""A table as data: titles, rows of values, formats. It renders as HTML, Markdown, CSV and text for a terminal."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from steve1.reporting.html import Html, each, element, join
 
@@ -27,55 +26,53 @@ class Cell:
     kind: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """A column's title, and how its values are written: a format such as ",.2f", or a function."""
-
-    title: str
-    form: str | Callable[[Any], str] = ""
-
-    def text(self, value: str | float | None) -> str:
-        """A value as text; strings stay as they are, and None is "n/a"."""
-        if value is None:
-            return "n/a"
-        if isinstance(value, str):
-            return value
-        return self.form(value) if callable(self.form) else format(value, self.form)
-
-
-Row = Sequence[str | float | Cell | None]
+Value = str | float | Cell | None
+# How numbers are written: a format such as ",.2f", or a function.
+Form = str | Callable[[float], str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows of values (str, number, None, markup, or a Cell with one of these) under columns; a plain string is a column without format.
+    """Titles of columns, and rows of values: text, numbers, None ("n/a"), markup, or a Cell with one of these.
 
     Attributes:
+        forms: {title: how the numbers below it are written}.
         caption: a line above it.
         sortable: in HTML, a click on a column's title sorts by it.
     """
 
-    columns: Sequence[Column | str]
-    rows: Sequence[Row]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Value]]
+    forms: Mapping[str, Form] = dataclasses.field(default_factory=dict)
     caption: str = ""
     sortable: bool = False
+
+    @classmethod
+    def of(
+        cls, rows: Sequence[Mapping[str, Value]], forms: Mapping[str, Form] | None = None, *, sortable: bool = False
+    ) -> Table:
+        """The table of rows that name their columns, {title: value}, alike in all rows."""
+        return cls(list(rows[0]) if rows else [], [list(row.values()) for row in rows], forms or {}, sortable=sortable)
 
     def __bool__(self) -> bool:
         return bool(self.rows)
 
-    @property
-    def _columns(self) -> list[Column]:
-        return [Column(column) if isinstance(column, str) else column for column in self.columns]
+    def _text(self, title: str, value: str | float | None) -> str:
+        if value is None or isinstance(value, str):
+            return "n/a" if value is None else value
+        form = self.forms.get(title, "")
+        return form(value) if callable(form) else format(value, form)
 
     def _cells(self) -> list[list[tuple[Cell, str]]]:
         """Each row's cells with their texts."""
         cells = [[value if isinstance(value, Cell) else Cell(value) for value in row] for row in self.rows]
         return [
-            [(cell, column.text(cell.value)) for column, cell in zip(self._columns, row, strict=True)] for row in cells
+            [(cell, self._text(title, cell.value)) for title, cell in zip(self.columns, row, strict=True)]
+            for row in cells
         ]
 
     def _records(self) -> list[list[str]]:
-        return [[column.title for column in self._columns], *([text for _, text in row] for row in self._cells())]
+        return [list(self.columns), *([text for _, text in row] for row in self._cells())]
 
     def markdown(self) -> str:
         """The table in Markdown, its caption in bold above it."""
@@ -103,8 +100,7 @@ class Table:
     def html(self) -> Html:
         """The table as HTML, in a box that scrolls sideways where it is too wide. Numbers stand to the right."""
         body = each("tr", (join(self._data(cell, text) for cell, text in row) for row in self._cells()))
-        titles = [column.title for column in self._columns]
-        head = element("thead", element("tr", each("th", titles))) if any(titles) else ""
+        head = element("thead", element("tr", each("th", self.columns))) if any(self.columns) else ""
         table = element("table", head, element("tbody", body), class_="sort" if self.sortable else "")
         caption = element("p", element("b", self.caption)) if self.caption else ""
         return join([caption, element("div", table, class_="scroll")])

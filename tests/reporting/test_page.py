@@ -5,11 +5,12 @@ from __future__ import annotations
 from steve1.reporting.charts import Bar, bar_chart, heat_map, histogram, sparkline
 from steve1.reporting.html import Html, element, join
 from steve1.reporting.page import Report, Section, note
-from steve1.reporting.tables import Cell, Column, Table
+from steve1.reporting.tables import Cell, Table
 
 TABLE = Table(
-    ["name", Column("share", ".1f"), Column("n", ",")],
+    ["name", "share", "n"],
     [["a <b|", 0.25, 12_345], [Cell("c", href="#c", kind="bad"), None, 2]],
+    {"share": ".1f", "n": lambda n: f"{n:,}"},
     caption="two & more",
 )
 
@@ -28,7 +29,7 @@ def test_a_table_is_the_same_in_all_formats() -> None:
 
 
 def test_numbers_sort_by_value_not_by_text() -> None:
-    page = Report("t", [Section("", [Table(["n"], [[1200], [None]], sortable=True)])]).html()
+    page = Report("t", [Section("", [Table.of([{"n": 1200}, {"n": None}], sortable=True)])]).html()
     assert 'data-v="1200"' in page
     assert 'data-v="-1"' in page
     assert page.count("<script>") == 1

@@ -18,7 +18,17 @@ from steve1.reporting.charts import Bar, bar_chart, grid, heat_map, histogram, s
 from steve1.reporting.html import Html, data_url, each, element, join
 from steve1.reporting.numbers import percent
 from steve1.reporting.page import Report, Section, note
-from steve1.reporting.tables import Cell, Column, Row, Table
+from steve1.reporting.tables import Cell, Form, Table, Value
+
+# How the numbers of the tables are written, by title.
+_FORMS: dict[str, Form] = {
+    **dict.fromkeys(("episodes", "frames"), ","),
+    **dict.fromkeys(("null actions", "menu open", "camera moves"), percent),
+    **dict.fromkeys(("s", "weight"), ".1f"),
+    **dict.fromkeys(("hours", "embedding length"), ".2f"),
+    "brightness": ".0f",
+    "drift": ".3f",
+}
 
 
 @dataclass(frozen=True)
@@ -54,39 +64,33 @@ def page(datasets: Sequence[Inspected], *, sheets: int, made: str) -> str:
     return Report("Datasets at a glance", sections).html()
 
 
-def mean_share(values: Sequence[float | None]) -> float | None:
-    """Mean of the known shares; None where none is known."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
 def overview(datasets: Sequence[Inspected]) -> Table:
     """A row for each dataset: how much there is, and how much of it needs a look."""
-    rows: list[Row] = []
+    rows: list[dict[str, Value]] = []
     for number, dataset in enumerate(datasets):
         whole = [e for e in dataset.episodes if not e.fault]
         frames = sum(e.frames for e in whole)
         norms = [e.goals.mean_norm for e in whole if e.goals]
         suspects = len(dataset.ranked())
         rows.append(
-            [
-                Cell(dataset.name, href=f"#d{number}"),
-                len(dataset.episodes),
-                frames,
-                frames / 72000,
-                sum(e.null_share * e.frames for e in whole) / max(frames, 1),
-                mean_share([e.gui_share for e in whole]),
-                float(np.mean(norms)) if norms else None,
-                len(norms),
-                len(dataset.pairs),
-                Cell(suspects, kind="bad" if suspects else ""),
-            ]
+            {
+                "dataset": Cell(dataset.name, href=f"#d{number}"),
+                "episodes": len(dataset.episodes),
+                "frames": frames,
+                "hours": frames / 72000,
+                "null actions": sum(e.null_share * e.frames for e in whole) / max(frames, 1),
+                "menu open": _mean([e.gui_share for e in whole if e.gui_share is not None]),
+                "embedding length": _mean(norms),
+                "embedded": len(norms),
+                "duplicates": len(dataset.pairs),
+                "to look at": Cell(suspects, kind="bad" if suspects else ""),
+            }
         )
-    columns: list[Column | str] = [
-        "dataset", Column("episodes", ","), Column("frames", ","), Column("hours", ".2f"), Column("null actions", percent),
-        Column("menu open", percent), Column("embedding length", ".2f"), "embedded", "duplicates", "to look at",
-    ]  # fmt: skip
-    return Table(columns, rows, sortable=True)
+    return Table.of(rows, _FORMS, sortable=True)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def _dataset(dataset: Inspected, anchor: str, sheets: int) -> list[Section]:
@@ -139,44 +143,39 @@ def _link(dataset: Inspected, anchor: str, number: int, shown: Sequence[int]) ->
 
 
 def _suspects(dataset: Inspected, anchor: str, shown: Sequence[int]) -> Table:
-    rows = []
+    rows: list[dict[str, Value]] = []
     for number in dataset.ranked():
         reasons = dataset.reasons[number]
         tags = [element("span", kind, class_="tag") for kind in dict.fromkeys(r.kind for r in reasons)]
         texts = "; ".join(dict.fromkeys(r.text for r in reasons[:5]))
         more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
-        weight = sum(r.weight for r in reasons)
-        rows.append([_link(dataset, anchor, number, shown), weight, join([*tags, texts, more])])
-    return Table(["episode", Column("weight", ".1f"), "reasons"], rows, sortable=True)
+        episode, weight = _link(dataset, anchor, number, shown), sum(r.weight for r in reasons)
+        rows.append({"episode": episode, "weight": weight, "reasons": join([*tags, texts, more])})
+    return Table.of(rows, _FORMS, sortable=True)
 
 
 def _episodes(dataset: Inspected, anchor: str, shown: Sequence[int]) -> Table:
-    rows: list[Row] = []
+    rows: list[dict[str, Value]] = []
     for number, e in enumerate(dataset.episodes):
         frames, goals = max(e.frames, 1), e.goals
         top = sorted(zip(e.pressed.tolist(), act.BUTTONS), reverse=True)[:3]
         rows.append(
-            [
-                _link(dataset, anchor, number, shown),
-                e.frames,
-                e.frames / 20,
-                e.null_share,
-                e.gui_share,
-                int(e.hotbar.sum()),
-                e.moving / frames,
-                e.brightness,
-                goals.mean_norm if goals else None,
-                goals.drift if goals else None,
-                sparkline(goals.norms, f"embedding lengths of {e.name}") if goals else "",
-                ", ".join(f"{name} {percent(count / frames)}" for count, name in top if count) or "none",
-            ]
+            {
+                "episode": _link(dataset, anchor, number, shown),
+                "frames": e.frames,
+                "s": e.frames / 20,
+                "null actions": e.null_share,
+                "menu open": e.gui_share,
+                "slot changes": int(e.hotbar.sum()),
+                "camera moves": e.moving / frames,
+                "brightness": e.brightness,
+                "embedding length": goals.mean_norm if goals else None,
+                "drift": goals.drift if goals else None,
+                "length over time": sparkline(goals.norms, f"embedding lengths of {e.name}") if goals else "",
+                "most pressed": ", ".join(f"{name} {percent(n / frames)}" for n, name in top if n) or "none",
+            }
         )
-    columns: list[Column | str] = [
-        "episode", Column("frames", ","), Column("s", ".1f"), Column("null actions", percent), Column("menu open", percent),
-        "slot changes", Column("camera moves", percent), Column("brightness", ".0f"), Column("embedding length", ".2f"),
-        Column("drift", ".3f"), "length over time", "most pressed",
-    ]  # fmt: skip
-    return Table(columns, rows, sortable=True)
+    return Table.of(rows, _FORMS, sortable=True)
 
 
 def _card(dataset: Inspected, anchor: str, number: int) -> Html:
@@ -185,30 +184,24 @@ def _card(dataset: Inspected, anchor: str, number: int) -> Html:
     known = [
         str(e.metadata.get("behaviour") or ""),
         f"“{captions[0]}”" if isinstance(captions, list) and captions else "",
+        f"{e.frames:,} frames",
+        f"from {e.metadata['source']}" if e.metadata.get("source") else "",
     ]
-    known += [f"{e.frames:,} frames", f"from {e.metadata['source']}" if e.metadata.get("source") else ""]
-    cells = [element("div", element("b", str(frame)), f" {keys}") for frame, keys in e.sheet_frames]
     frames = element("img", alt=f"frames of {e.name}", src=data_url("image/jpeg", e.sheet))
+    below = [element("div", element("b", str(frame)), f" {buttons}") for frame, buttons in e.sheet_frames]
+    columns, height = f"grid-template-columns:repeat({len(below)},1fr)", f"height:{13 * len(e.roll_names)}px"
+    names = element("ol", each("li", e.roll_names))
     roll = element("img", alt="buttons over time", src=data_url("image/png", e.roll))
-    sheet_style = f"grid-template-columns:repeat({len(e.sheet_frames)},1fr)"
-    strip = join(
-        [
-            element("div", frames, *cells, class_="sheet", style=sheet_style),
-            element(
-                "div",
-                element("ol", each("li", e.roll_names)),
-                roll,
-                class_="roll",
-                style=f"height:{13 * len(e.roll_names)}px",
-            ),
-        ]
-    )
+    strips = [
+        element("div", frames, *below, class_="sheet", style=columns),
+        element("div", names, roll, class_="roll", style=height),
+    ]
     return element(
         "div",
         element("h3", e.name),
         element("p", " · ".join(part for part in known if part), class_="meta"),
         element("ul", each("li", (reason.text for reason in reasons[:8]))) if reasons else "",
-        element("div", strip, class_="scroll"),
+        element("div", *strips, class_="scroll"),
         class_="card act" if reasons else "card",
         id=f"{anchor}e{number}",
     )

@@ -12,7 +12,7 @@ from steve1.evaluation.statistics.attribution import NAMES, SOURCES
 from steve1.evaluation.statistics.tests import UNDECIDED
 from steve1.evaluation.tasks.suite import Task
 from steve1.reporting.numbers import p_value, percent_range, points_range
-from steve1.reporting.tables import Cell, Column, Table
+from steve1.reporting.tables import Cell, Table, Value
 
 _SHADES = {"kept": "good", "improved": "good", "lost": "bad", "worse": "bad", **dict.fromkeys(UNDECIDED, "open")}
 
@@ -39,27 +39,25 @@ def rates_table(summary: Summary, tasks: Sequence[Task]) -> Table:
 
 def comparisons_table(summary: Summary) -> Table:
     """Each later policy against the first, paired."""
-    rows = []
+    rows: list[dict[str, Value]] = []
     for who, tasks in summary["comparisons"].items():
         for task, row in tasks.items():
             low, high = row["measure_bootstrap"]
             rows.append(
-                [
-                    who,
-                    task,
-                    f"{row['pairs']} (+{row['gained']} / -{row['lost']})",
-                    f"{100 * row['difference']:+.0f} points",
-                    points_range(*row["interval"]),
-                    points_range(*row["bootstrap"]),
-                    p_value(row["p_mcnemar"]),
-                    p_value(row["p_holm"]),
-                    f"{row['measure_difference']:+.1f} ({low:+.1f} to {high:+.1f})",
-                    Cell(verdict_text(row), kind=_SHADES.get(row["verdict"], "")),
-                ]
+                {
+                    f"against {summary['base']}": who,
+                    "task": task,
+                    "pairs (gained / lost)": f"{row['pairs']} (+{row['gained']} / -{row['lost']})",
+                    "change": f"{100 * row['difference']:+.0f} points",
+                    "95 % interval": points_range(*row["interval"]),
+                    "(bootstrap)": points_range(*row["bootstrap"]),
+                    "p (exact paired)": p_value(row["p_mcnemar"]),
+                    "p (Holm)": p_value(row["p_holm"]),
+                    "mean measure": f"{row['measure_difference']:+.1f} ({low:+.1f} to {high:+.1f})",
+                    "verdict": Cell(verdict_text(row), kind=_SHADES.get(row["verdict"], "")),
+                }
             )
-    head = [f"against {summary['base']}", "task", "pairs (gained / lost)", "change", "95 % interval", "(bootstrap)",
-            "p (exact paired)", "p (Holm)", "mean measure", "verdict"]  # fmt: skip
-    return Table(head, rows)
+    return Table.of(rows)
 
 
 def verdict_text(row: Mapping[str, Any]) -> str:
@@ -88,18 +86,18 @@ def attribution_table(found: Mapping[str, Any]) -> Table:
 
 def failures_table(entries: Sequence[Mapping[str, Any]]) -> Table:
     """Failures worth watching."""
-    rows = [
-        [
-            entry["contestant"],
-            entry["task"],
-            str(entry["number"]),
-            f"{entry['measure']:.1f}",
-            entry["why"] + (f"; {entry['again']}" if "again" in entry else ""),
-            Cell(entry["video"], href=entry["video"]) if entry["video"] else "not recorded",
-        ]
+    rows: list[dict[str, Value]] = [
+        {
+            "weights": entry["contestant"],
+            "task": entry["task"],
+            "episode": str(entry["number"]),
+            "measure": f"{entry['measure']:.1f}",
+            "why": entry["why"] + (f"; {entry['again']}" if "again" in entry else ""),
+            "video": Cell(entry["video"] or "not recorded", href=entry["video"]),
+        }
         for entry in entries
     ]
-    return Table(["weights", "task", "episode", "measure", "why", "video"], rows)
+    return Table.of(rows)
 
 
 def cross_tables(summary: Summary, tasks: Sequence[Task]) -> list[Table]:
@@ -163,15 +161,8 @@ def rates_csv(summary: Summary) -> str:
         for row, cells in rows.items()
         for task, cell in cells.items()
     ]
-    head: list[Column | str] = [
-        "contestant",
-        "asked_for",
-        "task",
-        "successes",
-        "episodes",
-        *(Column(name, ".6f") for name in numbers),
-    ]
-    return Table(head, rows).csv()
+    head = ["contestant", "asked_for", "task", "successes", "episodes", *numbers]
+    return Table(head, rows, dict.fromkeys(numbers, ".6f")).csv()
 
 
 def comparisons_csv(summary: Summary) -> str:
@@ -191,14 +182,6 @@ def comparisons_csv(summary: Summary) -> str:
         for who, tasks in summary["comparisons"].items()
         for task, row in tasks.items()
     ]
-    ends = [Column(f"{name}_{end}", ".6f") for name in intervals for end in ("low", "high")]
-    head: list[Column | str] = [
-        "contestant",
-        "base",
-        "task",
-        *(Column(name, ".6g") for name in numbers),
-        *ends,
-        "asked",
-        "verdict",
-    ]
-    return Table(head, rows).csv()
+    ends = [f"{name}_{end}" for name in intervals for end in ("low", "high")]
+    head = ["contestant", "base", "task", *numbers, *ends, "asked", "verdict"]
+    return Table(head, rows, dict.fromkeys(numbers, ".6g") | dict.fromkeys(ends, ".6f")).csv()
