@@ -18,9 +18,46 @@ from steve1.evaluation.policies import NO_GOAL, PolicySpec
 from steve1.evaluation.report.tables import success_text
 from steve1.evaluation.runner.campaign import Plan, Row, play_all, slug
 from steve1.evaluation.settings import EvaluationSettings
-from steve1.evaluation.statistics.summary import matrix
+from steve1.evaluation.statistics.summary import Line, rate, select
+from steve1.evaluation.statistics.tests import fisher_greater
 from steve1.reporting.numbers import p_value
 from steve1.reporting.tables import Table
+
+
+def matrix(lines: Sequence[Line], weights: str, rows: Sequence[str], tasks: Sequence[str]) -> dict[str, Any]:
+    """The prompt matrix of one weights file.
+
+    Args:
+        lines: of the weights and, if played, of the policy "random".
+        rows: row names; a row with a task's name is that task's own prompt; NO_GOAL is the row without a goal; other
+            rows (paraphrases and the like) are shown and stay out of the tests.
+        tasks: the columns.
+
+    Returns:
+        {"cells": {row: {task: rate}}, "tests": {task: own against pooled others and no goal, with one-sided Fisher p}}.
+    """
+    cells: dict[str, dict[str, Any]] = {
+        row: {task: found for task in tasks if (found := rate(select(lines, task, weights, row), task))} for row in rows
+    }
+    floor = {task: found for task in tasks if (found := rate(select(lines, task, "random"), task))}
+    if floor:
+        cells["(random actions)"] = floor
+    tests: dict[str, Any] = {}
+    for task in tasks:
+        own = cells.get(task, {}).get(task)
+        against = [row for row in rows if row != task and (row in tasks or row == NO_GOAL)]
+        others = [cells[row][task] for row in against if task in cells[row]]
+        if own is None or not others:
+            continue
+        wins, count = sum(cell["successes"] for cell in others), sum(cell["episodes"] for cell in others)
+        tests[task] = {
+            "own_successes": own["successes"],
+            "own_episodes": own["episodes"],
+            "other_successes": wins,
+            "other_episodes": count,
+            "p_fisher": fisher_greater(own["successes"], own["episodes"], wins, count),
+        }
+    return {"rows": list(cells), "tasks": list(tasks), "cells": cells, "tests": tests, "no_goal": NO_GOAL in rows}
 
 
 def matrix_plan(settings: EvaluationSettings, extra_prompts: Sequence[str] = (), random_row: bool = True) -> Plan:

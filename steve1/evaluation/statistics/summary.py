@@ -1,7 +1,7 @@
 """From episode lines to rates, intervals and tests.
 
-In: the lines of an episode log. Out: plain dictionaries (the report's JSON): rates with Wilson intervals, paired comparisons of later
-policies with the first, and the prompt matrix with Fisher's test of each prompt against all others.
+Input: the lines of an episode log.
+Output: plain dictionaries (the report's JSON): rates with Wilson intervals, and paired comparisons of later policies with the first.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from steve1.evaluation.policies import NO_GOAL
 from steve1.evaluation.statistics.tests import (
     bootstrap_difference,
-    fisher_greater,
     holm,
     improvement,
     look_confidence,
@@ -152,39 +150,3 @@ def cross_table(lines: Sequence[Line], policies: Sequence[str], tasks: Sequence[
             for row in rows
         }
     return table
-
-
-def matrix(lines: Sequence[Line], weights: str, rows: Sequence[str], tasks: Sequence[str]) -> dict[str, Any]:
-    """The prompt matrix of one weights file.
-
-    Args:
-        lines: of the weights and, if played, of the policy "random".
-        rows: row names; a row with a task's name is that task's own prompt; NO_GOAL is the row without a goal; other
-            rows (paraphrases and the like) are shown and stay out of the tests.
-        tasks: the columns.
-
-    Returns:
-        {"cells": {row: {task: rate}}, "tests": {task: own against pooled others and no goal, with one-sided Fisher p}}.
-    """
-    cells: dict[str, dict[str, Any]] = {
-        row: {task: found for task in tasks if (found := rate(select(lines, task, weights, row), task))} for row in rows
-    }
-    floor = {task: found for task in tasks if (found := rate(select(lines, task, "random"), task))}
-    if floor:
-        cells["(random actions)"] = floor
-    tests: dict[str, Any] = {}
-    for task in tasks:
-        own = cells.get(task, {}).get(task)
-        against = [row for row in rows if row != task and (row in tasks or row == NO_GOAL)]
-        others = [cells[row][task] for row in against if task in cells[row]]
-        if own is None or not others:
-            continue
-        wins, count = sum(cell["successes"] for cell in others), sum(cell["episodes"] for cell in others)
-        tests[task] = {
-            "own_successes": own["successes"],
-            "own_episodes": own["episodes"],
-            "other_successes": wins,
-            "other_episodes": count,
-            "p_fisher": fisher_greater(own["successes"], own["episodes"], wins, count),
-        }
-    return {"rows": list(cells), "tasks": list(tasks), "cells": cells, "tests": tests, "no_goal": NO_GOAL in rows}

@@ -1,7 +1,10 @@
-"""Success rules: from a trace to a number over time, and from that number to yes or no.
+"""Success rules: a number over time from a trace, and a threshold on it.
 
-In: a rule as a task's YAML has it, e.g. `{kind: item_gained, names: [dirt], at_least: 4}`, and a trace. Out: the rule's value so far
-at every state, float (N+1,); the last one is judged. Names are exact ("log" is not "oak_log"), and what the player started with is subtracted.
+Input: a rule as in a task's YAML, e.g. `{kind: item_gained, names: [dirt], at_least: 4}`, and a trace.
+Output: the rule's value so far at every state, float (N+1,), of which the last is judged.
+
+Names are exact ("log" is not "oak_log"), and what the player started with is subtracted. A new kind of rule is one function and one
+entry of KINDS.
 """
 
 from __future__ import annotations
@@ -57,16 +60,14 @@ def _distance_in_water(trace: Trace) -> Series:
     return np.concatenate([[0.0], np.cumsum(np.where(wet, steps, 0.0))])
 
 
-def _steps_in_water(trace: Trace) -> Series:
-    return np.concatenate([[0.0], np.cumsum(trace.in_water[1:].astype(np.float64))])
+def _steps(state: str) -> Callable[[Trace], Series]:
+    """Counts the steps after which `state`, a trace's flag for each state, was on."""
 
+    def series(trace: Trace) -> Series:
+        flags: NDArray[np.bool_] = getattr(trace, state)
+        return np.concatenate([[0.0], np.cumsum(flags[1:].astype(np.float64))])
 
-def _steps_under_water(trace: Trace) -> Series:
-    return np.concatenate([[0.0], np.cumsum(trace.under_water[1:].astype(np.float64))])
-
-
-def _steps_in_menu(trace: Trace) -> Series:
-    return np.concatenate([[0.0], np.cumsum(trace.menu[1:].astype(np.float64))])
+    return series
 
 
 Place = tuple[int, int, int]
@@ -156,26 +157,60 @@ def _fulfilled(trace: Trace, rules: list[Rule]) -> Series:
     return _so_far(np.sum([rule.fulfilled(trace) for rule in rules], axis=0))
 
 
-_Kind = tuple[Callable[..., Series], tuple[str, ...], str]
-# kind → (function, its parameters, unit for people)
-KINDS: dict[str, _Kind] = {
-    "item_gained": (_item_gained, ("names",), "items"),
-    "dug": (_counter("dug"), ("names",), "nodes"),
-    "placed": (_counter("placed"), ("names",), "nodes"),
-    "crafted": (_counter("crafted"), ("names",), "items"),
-    "displacement": (_displacement, (), "nodes"),
-    "path_length": (_path_length, (), "nodes"),
-    "distance_in_water": (_distance_in_water, (), "nodes"),
-    "steps_under_water": (_steps_under_water, (), "steps"),
-    "steps_in_menu": (_steps_in_menu, (), "steps"),
-    "standing": (_standing, ("names",), "blocks"),
-    "shape": (_shape, ("names", "size"), "blocks in place"),
-    "steps_in_water": (_steps_in_water, (), "steps"),
-    "depth": (_depth, (), "nodes"),
-    "height": (_height, (), "nodes"),
-    "height_on_blocks": (_height_on_blocks, ("names",), "nodes"),
-    "fulfilled": (_fulfilled, ("rules",), "steps done"),
-    "pitch_in_last_part": (_pitch_in_last_part, ("part",), "degrees"),
+@dataclasses.dataclass(frozen=True)
+class RuleKind:
+    """What a kind of rule computes.
+
+    Attributes:
+        series: (trace, **parameters) → the value so far at each state, float (N+1,).
+        parameters: its keys in YAML, each a key of PARAMETERS.
+        unit: of the value, for people.
+    """
+
+    series: Callable[..., Series]
+    parameters: tuple[str, ...]
+    unit: str
+
+
+KINDS: dict[str, RuleKind] = {
+    "item_gained": RuleKind(_item_gained, ("names",), "items"),
+    "dug": RuleKind(_counter("dug"), ("names",), "nodes"),
+    "placed": RuleKind(_counter("placed"), ("names",), "nodes"),
+    "crafted": RuleKind(_counter("crafted"), ("names",), "items"),
+    "displacement": RuleKind(_displacement, (), "nodes"),
+    "path_length": RuleKind(_path_length, (), "nodes"),
+    "distance_in_water": RuleKind(_distance_in_water, (), "nodes"),
+    "steps_in_water": RuleKind(_steps("in_water"), (), "steps"),
+    "steps_under_water": RuleKind(_steps("under_water"), (), "steps"),
+    "steps_in_menu": RuleKind(_steps("menu"), (), "steps"),
+    "standing": RuleKind(_standing, ("names",), "blocks"),
+    "shape": RuleKind(_shape, ("names", "size"), "blocks in place"),
+    "depth": RuleKind(_depth, (), "nodes"),
+    "height": RuleKind(_height, (), "nodes"),
+    "height_on_blocks": RuleKind(_height_on_blocks, ("names",), "nodes"),
+    "fulfilled": RuleKind(_fulfilled, ("rules",), "steps done"),
+    "pitch_in_last_part": RuleKind(_pitch_in_last_part, ("part",), "degrees"),
+}
+
+
+def _is_list_of(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, kind) for each in value)
+
+
+# parameter → (is this value one?, what it must be, an example)
+PARAMETERS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
+    "names": (lambda value: _is_list_of(value, str), "A rule's names must be a list of exact names.", "[dirt]"),
+    "part": (
+        lambda value: isinstance(value, (int, float)) and 0 < value <= 1,
+        "A rule's part is a fraction of the episode.",
+        "0 < part ≤ 1",
+    ),
+    "size": (
+        lambda value: _is_list_of(value, int) and len(value) == 3 and all(1 <= n <= 16 for n in value),
+        "A rule's size is that of a box, in nodes.",
+        "[x, y, z], each 1 to 16",
+    ),
+    "rules": (lambda value: _is_list_of(value, Mapping), "A rule's rules must be a list of rules.", "[{kind: ...}]"),
 }
 
 
@@ -190,11 +225,11 @@ class Rule:
 
     @property
     def unit(self) -> str:
-        return KINDS[self.kind][2]
+        return KINDS[self.kind].unit
 
     def series(self, trace: Trace) -> Series:
         """The value so far at each state, float (N+1,)."""
-        return KINDS[self.kind][0](trace, **self.parameters)
+        return KINDS[self.kind].series(trace, **self.parameters)
 
     def value(self, trace: Trace) -> float:
         """The value at the end."""
@@ -203,10 +238,8 @@ class Rule:
     def fulfilled(self, trace: Trace) -> NDArray[np.bool_]:
         """Whether the value so far meets the threshold, at each state, bool (N+1,); a value that is no number does not."""
         values = self.series(trace)
-        low, high = (
-            (-math.inf if self.at_least is None else self.at_least),
-            (math.inf if self.at_most is None else self.at_most),
-        )
+        low = -math.inf if self.at_least is None else self.at_least
+        high = math.inf if self.at_most is None else self.at_most
         return (values >= low) & (values <= high)
 
     def holds(self, trace: Trace) -> bool:
@@ -243,7 +276,7 @@ def parse_rule(content: Any, where: str, *, threshold: bool = True) -> Rule:
     kind = content["kind"]
     if kind not in KINDS:
         raise UserError(f'There is no rule of kind "{kind}".', where=where, expected=nearest(kind, list(KINDS)))
-    wanted = set(KINDS[kind][1])
+    wanted = set(KINDS[kind].parameters)
     given = set(content) - {"kind"} - ({"at_least", "at_most"} if threshold else set())
     if given != wanted:
         raise UserError(
@@ -254,35 +287,22 @@ def parse_rule(content: Any, where: str, *, threshold: bool = True) -> Rule:
             "A success rule needs one bound.", where=where, expected="at_least or at_most", got=dict(content)
         )
     parameters = {name: content[name] for name in wanted}
-    names = parameters.get("names")
-    if "names" in wanted and (
-        not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names)
-    ):
-        raise UserError("A rule's names must be a list of exact names.", where=where, got=names)
-    part = parameters.get("part")
-    if "part" in wanted and (not isinstance(part, (int, float)) or not 0 < part <= 1):
-        raise UserError("A rule's part is a fraction of the episode.", where=where, expected="0 < part ≤ 1", got=part)
+    for name, value in parameters.items():
+        is_valid, message, example = PARAMETERS[name]
+        if not is_valid(value):
+            raise UserError(message, where=where, expected=example, got=value)
     if "rules" in wanted:
-        listed = parameters["rules"]
-        if not isinstance(listed, list) or not listed:
-            raise UserError("A rule's rules must be a list of rules.", where=where, got=listed)
-        parameters["rules"] = [parse_rule(part, f"{where}.rules[{number}]") for number, part in enumerate(listed)]
-    size = parameters.get("size")
-    if "size" in wanted and (
-        not isinstance(size, list) or len(size) != 3 or not all(isinstance(n, int) and 1 <= n <= 16 for n in size)
-    ):
-        raise UserError(
-            "A rule's size is that of a box, in nodes.", where=where, expected="[x, y, z], each 1 to 16", got=size
-        )
-    bounds = {name: content.get(name) for name in ("at_least", "at_most")} if threshold else {}
+        rules = enumerate(parameters["rules"])
+        parameters["rules"] = [parse_rule(rule, f"{where}.rules[{number}]") for number, rule in rules]
+    bounds = {name: content[name] for name in ("at_least", "at_most") if threshold and name in content}
     for name, bound in bounds.items():
-        if bound is not None and not isinstance(bound, (int, float)):
+        if not isinstance(bound, (int, float)):
             raise UserError(f"{name} must be a number.", where=where, got=bound)
-    return Rule(kind, parameters, **{name: float(bound) for name, bound in bounds.items() if bound is not None})
+    return Rule(kind, parameters, **{name: float(bound) for name, bound in bounds.items()})
 
 
 def parse_condition(content: Any, where: str) -> Condition:
-    """A rule, or `{all: [...]}` / `{any: [...]}` of conditions."""
+    """A rule, or `{all: [...]}` or `{any: [...]}` of conditions."""
     if isinstance(content, Mapping) and len(content) == 1 and next(iter(content)) in ("all", "any"):
         how, parts = next(iter(content.items()))
         if not isinstance(parts, list) or not parts:

@@ -1,26 +1,85 @@
-"""Tasks: what is asked for, where it begins, and when it counts as done.
+"""Tasks: the prompt, where an episode begins, and the rule for success.
 
-In: YAML files under `steve1/evaluation/tasks/`. Out: checked, frozen Task objects. The files were written before anything was
-trained; start states come from the environment's own "eval" list, which no demonstration uses.
+Input: YAML files in this folder; a new task is one entry there.
+Output: checked, frozen Task objects.
+
+The files were written before anything was trained; start states come from the environment's own "eval" list, which no
+demonstration uses.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from steve1.core.errors import UserError, nearest
+from steve1.core.files import sha256_file
+from steve1.envs import MINECRAFTS, missing_mods
 from steve1.evaluation.tasks.rules import Condition, Rule, parse_condition, parse_rule
 from steve1.rollout.trace import Trace
 
 FOLDER = Path(__file__).parent
 _REQUIRED = {"prompts", "biome", "steps", "success", "measure"}
 _OPTIONAL = {"aliases", "inventory", "player", "time_of_day", "level", "note", "starts", "scene", "requires"}
+_LISTS = ("aliases", "starts", "requires")
+# Keys of files made before → today's.
+_RENAMED = {"surroundings": "biome"}
+# digest of a suite → sha256 of its earlier files, by which evaluations made with them know it
+_EARLIER_FILES = {
+    "8b70264efca2f693deabde59a48f59f68ebb35829a8450028bc74191c41e5d69": (  # luanti.yaml
+        "61a9b5315621571da91d93028f8689e886c2b41bbf8b6c073fbdc75bc15f8458",
+        "633528f624fe66f414a1e613d87de8b23e3e1bcd3221edb006285eda5112be02",
+        "3efcccf7851b3f57ea84342660c611b269715f9211e5e30607767177bfdd5fc9",
+    ),
+    "287e1687ab5cb4ad576075d9b854ad22b614c43cefcbe57662fa0f33635d4360": (  # minecraft.yaml
+        "2a929280fcd73321e4ea6d056fa4cf5546c6574de040dfa892d441c839ff895e",
+        "26b9f5195d52c34ccc559b8fbf584a7b5369ea9f3b5a93bf339be3c8e8660dad",
+        "cbff06e60ac0bcd4f0b03af658248cd49814a894050140906c19c0ca79efed7d",
+    ),
+}
+_EMPTY: dict[str, Any] = {"inventory": {}, "scene": [], "aliases": [], "starts": [], "requires": []}
 _log = logging.getLogger(__name__)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _is_inventory(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(count, int) and count > 0 for count in value.values())
+
+
+def _is_scene(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(node, Mapping) and isinstance(node.get("node"), str) for node in value
+    )
+
+
+# key → (is this value one?, what it must be, an example)
+_CHECKS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
+    "prompts": (
+        lambda value: isinstance(value, Mapping) and isinstance(value.get("en"), str),
+        "A task needs prompts with at least English.",
+        "{en: ..., zh: ...}",
+    ),
+    "steps": (
+        lambda value: isinstance(value, int) and value >= 1,
+        "A task's steps must be a whole number above 0.",
+        "steps: 300",
+    ),
+    "biome": (lambda value: isinstance(value, str) and value != "", "biome must be text.", "biome: meadow"),
+    "inventory": (_is_inventory, "An inventory is {item: count}.", "{dirt: 64}"),
+    "scene": (_is_scene, "A scene is a list of nodes.", "[{node: name, ahead: 3}]"),
+    **{key: (_is_texts, f"{key} must be a list of texts.", f"{key}: [a, b]") for key in _LISTS},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +99,7 @@ class Task:
         player: the scripted player that demonstrates it ("" if none).
         aliases: other benchmarks' names for (about) the same.
         level: 1 to 3, roughly how much has to go right in a row.
-        starts: ids of the start states to use, if not all of the biome'.
+        starts: ids of the start states to use, if not all of the biome.
         scene: nodes that are put in front of the player, as the environment's reset takes them.
         requires: mods that the game must have.
     """
@@ -74,7 +133,7 @@ class Task:
         return options
 
     def states(self, kept: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Those of the biome' start states that this task uses, in their order.
+        """Those of the biome's start states that this task uses, in their order.
 
         Raises:
             UserError: the task names one that is not kept.
@@ -92,8 +151,6 @@ class Task:
 
     def unavailable(self) -> str:
         """Why the environment on this machine cannot offer the task; "" if it can."""
-        from steve1.envs import missing_mods
-
         return "; ".join(f"needs {mod}: {todo}" for mod, todo in missing_mods(self.env, self.requires).items())
 
     def judge(self, trace: Trace) -> tuple[bool, float]:
@@ -101,7 +158,7 @@ class Task:
         return self.success.holds(trace), self.measure.value(trace)
 
     @property
-    def place(self) -> tuple[Any, ...]:
+    def place(self) -> tuple[Hashable, ...]:
         """Tasks of the same place can all be judged on one episode."""
         scene = tuple(tuple(sorted(node.items())) for node in self.scene)
         own = (self.starts, scene) if self.starts or scene else ()
@@ -118,11 +175,20 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """All tasks of one environment, by name."""
+    """All tasks of one environment, by name.
+
+    Attributes:
+        digest: sha256 of what the file says; comments and the order of keys do not count.
+    """
 
     env: str
     tasks: dict[str, Task]
     path: Path
+    digest: str = ""
+
+    def earlier_digests(self) -> tuple[str, ...]:
+        """What evaluations made by earlier versions call this suite: the sha256 of its file."""
+        return (sha256_file(self.path), *_EARLIER_FILES.get(self.digest, ()))
 
     def find(self, name: str) -> Task:
         """The task of that name or alias.
@@ -192,24 +258,10 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def _texts(content: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
-    value = content.get(key) or []
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise UserError(f"{key} must be a list of texts.", where=f"{where}.{key}", got=value)
-    return tuple(value)
-
-
-def _text(content: Mapping[str, Any], key: str, where: str) -> str:
-    value = content[key]
-    if not isinstance(value, str) or not value:
-        raise UserError(f"{key} must be text.", where=f"{where}.{key}", got=value)
-    return value
-
-
-def _parse_task(name: str, content: Any, env: str, defaults: Mapping[str, Any], where: str) -> Task:
+def _parse_task(name: str, content: object, env: str, defaults: Mapping[str, Any], where: str) -> Task:
     if not isinstance(content, Mapping):
         raise UserError("A task must be a mapping.", where=where, got=content)
-    merged = {**defaults, **content}
+    merged: dict[str, Any] = {**_EMPTY, **defaults, **content}
     missing, unknown = _REQUIRED - set(merged), set(merged) - _REQUIRED - _OPTIONAL
     if missing or unknown:
         raise UserError(
@@ -218,50 +270,37 @@ def _parse_task(name: str, content: Any, env: str, defaults: Mapping[str, Any], 
             expected=f"{', '.join(sorted(_REQUIRED))}; optional: {', '.join(sorted(_OPTIONAL))}",
             got=f"missing: {', '.join(sorted(missing)) or 'none'}; unknown: {', '.join(sorted(unknown)) or 'none'}",
         )
-    prompts = merged["prompts"]
-    if not isinstance(prompts, Mapping) or not isinstance(prompts.get("en"), str):
-        raise UserError(
-            "A task needs prompts with at least English.",
-            where=f"{where}.prompts",
-            expected="{en: ..., zh: ...}",
-            got=prompts,
-        )
-    if not isinstance(merged["steps"], int) or merged["steps"] < 1:
-        raise UserError("A task's steps must be a whole number above 0.", where=f"{where}.steps", got=merged["steps"])
-    inventory = merged.get("inventory") or {}
-    if not isinstance(inventory, Mapping) or not all(
-        isinstance(count, int) and count > 0 for count in inventory.values()
-    ):
-        raise UserError("An inventory is {item: count}.", where=f"{where}.inventory", got=inventory)
-    scene = merged.get("scene") or []
-    if not isinstance(scene, list) or not all(
-        isinstance(node, Mapping) and isinstance(node.get("node"), str) for node in scene
-    ):
-        raise UserError(
-            "A scene is a list of nodes.", where=f"{where}.scene", expected="[{node: name, ahead: 3}]", got=scene
-        )
+    merged |= {key: merged[key] or empty for key, empty in _EMPTY.items()}
+    for key, (is_valid, message, example) in _CHECKS.items():
+        if not is_valid(merged[key]):
+            raise UserError(message, where=f"{where}.{key}", expected=example, got=merged[key])
     measure = dict(merged["measure"]) if isinstance(merged["measure"], Mapping) else {}
     label = measure.pop("name", "")
     rule = parse_rule(measure, f"{where}.measure", threshold=False)
     return Task(
         name=name,
-        prompts={str(language): str(text) for language, text in prompts.items()},
+        prompts={str(language): str(text) for language, text in merged["prompts"].items()},
         env=env,
-        biome=_text(merged, "biome", where),
+        biome=merged["biome"],
         steps=merged["steps"],
         success=parse_condition(merged["success"], f"{where}.success"),
         measure=rule,
         measure_name=str(label) or f"{rule.kind.replace('_', ' ')} ({rule.unit})",
-        inventory=dict(inventory),
+        inventory=dict(merged["inventory"]),
         player=str(merged.get("player", "")),
         time_of_day=merged.get("time_of_day"),
         level=int(merged.get("level", 1)),
-        aliases=_texts(merged, "aliases", where),
         note=str(merged.get("note", "")),
-        starts=_texts(merged, "starts", where),
-        scene=tuple(dict(node) for node in scene),
-        requires=_texts(merged, "requires", where),
+        scene=tuple(dict(node) for node in merged["scene"]),
+        aliases=tuple(merged["aliases"]),
+        starts=tuple(merged["starts"]),
+        requires=tuple(merged["requires"]),
     )
+
+
+def _renamed(entry: Any) -> Any:
+    """A task's entry with today's keys."""
+    return {_RENAMED.get(key, key): value for key, value in entry.items()} if isinstance(entry, Mapping) else entry
 
 
 def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
@@ -271,10 +310,6 @@ def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
     Raises:
         UserError: no such suite, not YAML, or a task that does not say what it must.
     """
-    import yaml
-
-    from steve1.envs import MINECRAFTS
-
     given = Path(name)
     path = given if given.suffix in (".yaml", ".yml") else FOLDER / f"{name}.yaml"
     if not path.exists() and str(name) in MINECRAFTS:
@@ -292,10 +327,10 @@ def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
         or not isinstance(content.get("env"), str)
     ):
         raise UserError("A suite needs env and tasks.", where=path, got=type(content).__name__)
-    defaults = content.get("defaults") or {}
+    defaults = _renamed(content.get("defaults") or {})
+    entries = {str(key): _renamed(value) for key, value in content["tasks"].items()}
     env = str(name) if path.stem == "minecraft" and str(name) in MINECRAFTS else content["env"]
-    tasks = {
-        str(key): _parse_task(str(key), value, env, defaults, f"{path}: tasks.{key}")
-        for key, value in content["tasks"].items()
-    }
-    return Suite(env, tasks, path)
+    tasks = {key: _parse_task(key, entry, env, defaults, f"{path}: tasks.{key}") for key, entry in entries.items()}
+    said = {**content, **({"defaults": defaults} if "defaults" in content else {}), "tasks": entries}
+    text = json.dumps(said, sort_keys=True, ensure_ascii=False, default=str)
+    return Suite(env, tasks, path, hashlib.sha256(text.encode()).hexdigest())

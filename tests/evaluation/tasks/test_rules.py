@@ -366,7 +366,9 @@ def test_finding_tasks() -> None:
 def test_tasks_that_the_machine_cannot_offer_are_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("steve1.envs.missing_mods", lambda env, wanted: dict.fromkeys(wanted, "apt-get install x"))
+    monkeypatch.setattr(
+        "steve1.evaluation.tasks.suite.missing_mods", lambda env, wanted: dict.fromkeys(wanted, "apt-get install x")
+    )
     assert "light_lamp" not in [task.name for task in SUITE.select(["all"])]
     assert "light_lamp is not available here: needs mesecons: apt-get install x" in caplog.text
     with pytest.raises(UserError, match="not available") as fault:
@@ -423,3 +425,18 @@ def test_bad_suites_are_named(tmp_path: Path, text: str, message: str) -> None:
         load_suite(path)
     with pytest.raises(UserError, match="no such suite"):
         load_suite("luantii")
+
+
+def test_a_suite_made_before_is_the_same_suite(tmp_path: Path) -> None:
+    """Earlier files called the biome "surroundings", and evaluations know a suite by the sha256 of such a file."""
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "env: luanti\ntasks: {a: {prompts: {en: x}, biome: m, steps: 1, success: {kind: depth, at_least: 1}, measure: {kind: depth}}}"
+    )
+    today = load_suite(path)
+    path.write_text("# a comment\n" + path.read_text().replace("biome", "surroundings"))
+    before = load_suite(path)
+    assert before.digest == today.digest
+    assert before.tasks == today.tasks
+    for name in ("luanti", "minecraft"):
+        assert len(load_suite(name).earlier_digests()) == 4, "the shipped files have been reworded, not changed"
