@@ -1,20 +1,22 @@
 """How many steps a second an evaluation makes, beside what the game alone makes.
 
-In: how many episodes and workers. Out: steps/s of whole evaluations (starts, resets, MineCLIP's judging and writing counted), percent of the
-game's own rate in the same run, and where an episode's time goes.
+Input: numbers of episodes and workers.
+Output: steps/s of whole evaluations (starts, resets, MineCLIP's measuring and writing counted), percent of the game's own rate in the
+same run, and where an episode's time goes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from steve1.core.paths import ROOT
-from steve1.evaluation.evaluate import evaluate
-from steve1.evaluation.runner.campaign import OpenGame
+from steve1.evaluation.pipeline import evaluate
+from steve1.evaluation.runner.episodes import EpisodeInputs, OpenGame
 from steve1.evaluation.settings import EvaluationSettings
 
 MINI = "data/mini/mini.weights"
@@ -23,7 +25,7 @@ TASK = "dig_dirt"
 
 def game_rate(steps: int = 400) -> float:
     """Steps/s of one game that stands still, pictures included, nothing else running."""
-    with OpenGame("luanti")(0) as env:
+    with contextlib.closing(OpenGame("luanti")(0)) as env:
         env.reset(seed=0)
         begin = time.perf_counter()
         for _ in range(steps):
@@ -31,7 +33,9 @@ def game_rate(steps: int = 400) -> float:
         return steps / (time.perf_counter() - begin)
 
 
-def measure(episodes: int = 6, workers: Sequence[int] = (1, 2), policy: str = MINI, **injected: Any) -> dict[str, Any]:
+def measure(
+    episodes: int = 6, workers: Sequence[int] = (1, 2), policy: str = MINI, inputs: EpisodeInputs | None = None
+) -> dict[str, Any]:
     """Evaluate a policy (weights below the project's root, or anywhere) and a player who does nothing on one task, each with every number of workers.
 
     Returns:
@@ -39,7 +43,7 @@ def measure(episodes: int = 6, workers: Sequence[int] = (1, 2), policy: str = MI
         comes before the first episode (loading, starting games); percent_of_game: of game_steps_per_s; and for the policy game_share,
         acting_share, reset_share: of an episode's seconds.
     """
-    rate = injected.pop("rate", None) or game_rate()
+    rate = game_rate()
     found: dict[str, Any] = {
         "task": TASK,
         "episodes_per_worker": episodes,
@@ -48,11 +52,11 @@ def measure(episodes: int = 6, workers: Sequence[int] = (1, 2), policy: str = MI
     }
     for who, name in (("nothing", "nothing"), (str(ROOT / policy), "policy")):
         for count in workers:
-            found[f"{name}_{count}"] = run(who, count, episodes, rate, injected)
+            found[f"{name}_{count}"] = run(who, count, episodes, rate, inputs)
     return found
 
 
-def run(policy: str, workers: int, episodes: int, rate: float, injected: Mapping[str, Any]) -> dict[str, Any]:
+def run(policy: str, workers: int, episodes: int, rate: float, inputs: EpisodeInputs | None = None) -> dict[str, Any]:
     """One evaluation's figures, as `measure` describes them; `rate`: steps/s of the game alone."""
     with tempfile.TemporaryDirectory() as folder:
         settings = EvaluationSettings(
@@ -64,7 +68,7 @@ def run(policy: str, workers: int, episodes: int, rate: float, injected: Mapping
             similarity=0,
         )
         begin = time.perf_counter()
-        report = evaluate(settings, **injected)
+        report = evaluate(settings, inputs)
         wall = time.perf_counter() - begin
     steps = sum(int(line["steps"]) for line in report.lines)
     spent = {

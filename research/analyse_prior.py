@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 
 from steve1.core.cli import run
-from steve1.core.paths import ROOT, display, resolve
+from steve1.core.paths import ROOT, display, resolve, slug
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,6 @@ def main(args: Args) -> None:
     from research.prior_analysis import analyse, prepare, render, write_analysis
     from steve1.evaluation.demonstrations import read_demonstrations
     from steve1.evaluation.policies import parse_policies
-    from steve1.evaluation.runner.campaign import slug
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.goals import GoalEncoder
 

@@ -1,6 +1,7 @@
 """The prompt matrix: does a prompt make its own task happen, and no other?
 
-In: one weights file and tasks. Out: for each prompt (and no goal, and random actions) every task's success rate, Fisher's
+Input: one weights file and tasks.
+Output: for each prompt (and no goal, and random actions) every task's success rate, Fisher's
 test of each task's own prompt against all others pooled, as JSON, Markdown and a heat map.
 """
 
@@ -13,10 +14,12 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, write_json
-from steve1.evaluation.evaluate import executor_config, make_plan
+from steve1.core.paths import slug
 from steve1.evaluation.policies import NO_GOAL, PolicySpec
 from steve1.evaluation.report.tables import success_text
-from steve1.evaluation.runner.campaign import Plan, Row, play_all, slug
+from steve1.evaluation.runner.episodes import EpisodeInputs
+from steve1.evaluation.runner.plan import Plan, Row, make_plan
+from steve1.evaluation.runner.run import play_plan
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.summary import Line, rate, select
 from steve1.evaluation.statistics.tests import fisher_greater
@@ -75,18 +78,21 @@ def matrix_plan(settings: EvaluationSettings, extra_prompts: Sequence[str] = (),
 
 
 def prompt_matrix(
-    settings: EvaluationSettings, extra_prompts: Sequence[str] = (), random_row: bool = True, **injected: Any
+    settings: EvaluationSettings,
+    extra_prompts: Sequence[str] = (),
+    random_row: bool = True,
+    inputs: EpisodeInputs | None = None,
 ) -> tuple[dict[str, Any], Plan, dict[str, Path]]:
     """Play what is missing and write matrix.json, matrix.md and matrix.png.
 
     Returns:
-        the matrix (see `summary.matrix`), its plan, and the files' paths.
+        the matrix (see `matrix`), its plan, and the files' paths.
     """
     plan = matrix_plan(settings, extra_prompts, random_row)
-    lines = play_all(plan, executor_config(settings), **injected)
-    found = matrix(lines, plan.policies[0].name, [row.name for row in plan.rows], [task.name for task in plan.tasks])
+    lines = play_plan(plan, inputs)
+    found = matrix(lines, plan.policies[0].name, [row.name for row in plan.rows], plan.task_names)
     paths = {kind: plan.folder / f"matrix.{kind}" for kind in ("json", "md", "png")}
-    write_json(paths["json"], {"settings": plan.settings(), **found})
+    write_json(paths["json"], {"settings": plan.facts(), **found})
     with atomic_file(paths["md"], "w") as handle:
         handle.write(render(found, plan))
     heat_map(found, f"{plan.policies[0].name}: success by prompt", paths["png"])
@@ -128,7 +134,7 @@ def render(found: Mapping[str, Any], plan: Plan) -> str:
                 "Each task's own prompt against all other prompts and no goal, pooled (Fisher's exact test, one-sided):",
                 Table(["task", "own prompt", "others", "p", "p < 0.05"], tests).markdown(),
                 f"Weights {facts.get('weights', '')}, sha256 {facts.get('sha256', '')[:12]}, cond_scale {facts.get('cond_scale', '')}, temperature {facts.get('temperature', '')}, "
-                f"seed {plan.seed}, {plan.episodes} episodes a row and place, {plan.suite.path.name}.",
+                f"seed {plan.settings.seed}, {plan.settings.episodes} episodes a row and place, {plan.suite.path.name}.",
             ]
         )
         + "\n"

@@ -1,12 +1,13 @@
 """The prompts of STEVE-1's paper, text and visual, as videos.
 
-In: weights, the list of prompts, visual goals (published pickles, or demonstrations). Out: one video and trace for each; what exists is skipped,
-and everything is loaded once.
+Input: weights, the list of prompts, visual goals (published pickles, or demonstrations).
+Output: one video and trace for each; what exists is skipped, and everything is loaded once.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +21,10 @@ from steve1.core.errors import UserError
 from steve1.core.pickles import load_restricted
 from steve1.evaluation.demonstrations import read_demonstrations, typical
 from steve1.evaluation.policies import PolicyCache, PolicySpec
+from steve1.evaluation.runner.episodes import film_episode
 from steve1.evaluation.tasks.suite import Suite
-from steve1.rollout.play import play
 from steve1.rollout.supervise import SupervisedEnv
 from steve1.rollout.trace import Trace
-from steve1.rollout.video import EpisodeVideo
 
 FILE = Path(__file__).with_name("paper_prompts.yaml")
 Goal = NDArray[np.float32]
@@ -144,15 +144,15 @@ def make_film(
     player = dataclasses.replace(spec, metadata=dataclasses.replace(spec.metadata, cond_scale=film.cond_scale))
     cache.prepare(player, film.goal)
     caption = film.prompt.prompt if film.kind == "Text" else f"{film.prompt.name} (visual prompt)"
-
-    def episode(env: Any) -> Trace:
-        actor = cache.actor(player, film.goal, seed)
-        facts = {"prompt": caption, "kind": film.kind, "cond_scale": film.cond_scale}
-        with EpisodeVideo(film.path, caption, steps, title=spec.name) as video:
-            return play(
-                actor, env, steps, seed=seed, start=start, options=options, on_frame=video.on_frame, metadata=facts
-            )
-
-    trace = game.episode(episode)
-    trace.save(film.path.with_suffix(""))
-    return trace
+    return film_episode(
+        game,
+        functools.partial(cache.actor, player, film.goal, seed),
+        film.path,
+        steps,
+        caption=caption,
+        title=spec.name,
+        seed=seed,
+        start=start,
+        options=options,
+        metadata={"prompt": caption, "kind": film.kind, "cond_scale": film.cond_scale},
+    )

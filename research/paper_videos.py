@@ -1,6 +1,7 @@
 """All prompts of STEVE-1's paper as videos: `bash run_agent/1_gen_paper_videos.sh --in_weights data/mini/mini.weights`.
 
-In: weights, visual prompts (the published ones, or demonstrations). Out: "<name> - Text Prompt.mp4" and "<name> - Visual Prompt.mp4" in one folder,
+Input: weights, visual prompts (the published ones, or demonstrations).
+Output: "<name> - Text Prompt.mp4" and "<name> - Visual Prompt.mp4" in one folder,
 each with its trace. Videos that exist are skipped; model, MineCLIP, prior and game are loaded once.
 """
 
@@ -14,7 +15,7 @@ import tyro
 
 from steve1.core.cli import run
 from steve1.core.errors import UserError, nearest
-from steve1.core.paths import display, resolve
+from steve1.core.paths import display, resolve, slug
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Args:
     demonstrations: tuple[str, ...] = ()
     """Folders of embedded episodes to take visual goals from, in place of the published ones (for weights of another MineCLIP)."""
     text_cond_scale: float | None = None
-    """Guidance of text prompts; default: the family's (the paper: 6)."""
+    """Guidance of text prompts; default: as in <weights>.json (the paper: 6)."""
     visual_cond_scale: float | None = None
     """Guidance of visual prompts; default: as for text (the paper: 7)."""
     gameplay_length: int = 3000
@@ -40,15 +41,15 @@ class Args:
     save_dirpath: str = "data/generated_videos/paper_prompts"
     """Where the videos go, in a folder named after the weights."""
     seed: int = 0
-    """Of start places, game, prior and the agent's choices."""
+    """Of start states, game, prior and the agent's choices."""
     env: str = ""
     """The game; default: the one that the weights were made for."""
     in_model: str = ""
-    """The .model file; default: the family's."""
+    """The .model file; default: as in <weights>.json."""
     mineclip_weights: str = ""
-    """MineCLIP weights; default: the family's."""
+    """MineCLIP weights; default: as in <weights>.json."""
     prior_weights: str = ""
-    """The prior's weights; default: the family's."""
+    """The prior's weights; default: as in <weights>.json."""
     device: str = "auto"
     """Where the policy runs: auto, cpu, cuda, mps."""
     overwrite: bool = False
@@ -58,19 +59,18 @@ class Args:
 def main(args: Args) -> None:
     """Check, load once, film what is missing."""
     from research.paper import films_to_make, make_film
-    from steve1.commands.play.play import playable
     from steve1.core.processes import limit_threads
     from steve1.core.seeds import integer
-    from steve1.evaluation.policies import PolicyCache, environment_threads, parse_policies
-    from steve1.evaluation.runner.campaign import slug
-    from steve1.evaluation.runner.episodes import starts_for
+    from steve1.envs import make_env
+    from steve1.evaluation.policies import PolicyCache, choose_env, environment_threads, parse_policies
+    from steve1.evaluation.runner.plan import starts_for
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.rollout.supervise import SupervisedEnv
 
     chosen, kinds = _chosen(args), [kind.lower() for kind in args.kinds]
     files = {"model": args.in_model, "mineclip": args.mineclip_weights, "prior": args.prior_weights}
     spec = parse_policies([args.in_weights], cond_scale=args.text_cond_scale, **files)[0]
-    env_name = playable(args.env or spec.metadata.env)
+    env_name = choose_env([spec], args.env)
     suite = load_suite(env_name)
     folder = resolve(args.save_dirpath) / slug(spec.name)
     limit_threads(environment_threads(1))
@@ -81,7 +81,7 @@ def main(args: Args) -> None:
     missing = [film for film in films if args.overwrite or not film.path.exists()]
     print(f"{len(films)} videos in {display(folder)}: {len(films) - len(missing)} exist, {len(missing)} to make")
     cache = PolicyCache(device=args.device)
-    with SupervisedEnv(lambda: _open(env_name)) as game:
+    with SupervisedEnv(lambda: make_env(env_name)) as game:
         for number, film in enumerate(missing, start=1):
             starts = starts_for(env_name, film.prompt.biome, "eval")
             task = suite.tasks.get(film.prompt.task)
@@ -92,12 +92,6 @@ def main(args: Args) -> None:
                 f", {task.measure_name}: {task.judge(trace)[1]:.1f}" if task and task.biome == film.prompt.biome else ""
             )
             print(f"[{number}/{len(missing)}] {display(film.path)}: {len(trace)} steps{verdict}", flush=True)
-
-
-def _open(env: str) -> Any:
-    from steve1.envs import make_env
-
-    return make_env(env)
 
 
 def _chosen(args: Args) -> list[Any]:

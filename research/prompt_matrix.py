@@ -30,13 +30,8 @@ class Args(PlaySettings):
 def main(args: Args) -> None:
     """Play, print the matrix."""
     from research.matrix import prompt_matrix, render
-    from steve1.commands.play.play import playable
-    from steve1.evaluation.policies import choose_env, parse_policies
 
-    env = playable(choose_env(parse_policies([args.weights], model=args.in_model), args.env))
-    settings = EvaluationSettings(
-        weights=[args.weights], tasks=args.tasks, similarity=0, **{**args.values(), "env": env}
-    )
+    settings = EvaluationSettings.of(args, weights=(args.weights,), similarity=0)
     found, plan, paths = prompt_matrix(settings, args.prompts, args.random_row)
     print("\n" + render(found, plan))
     print("files: " + ", ".join(display(path) for path in paths.values()))

@@ -6,6 +6,7 @@ The scripts change to the checkout first, so that every path in the documents co
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 # The folder that holds the package: the checkout, or site-packages where it was installed by pip.
@@ -46,3 +47,8 @@ def python_path() -> str:
 def _home() -> Path | None:
     given = os.environ.get("STEVE1_HOME", "")
     return Path(given).expanduser().absolute() if given else None
+
+
+def slug(text: str) -> str:
+    """`text` as part of a file name: letters of any script, digits, dots, dashes and @."""
+    return re.sub(r"[^\w.@]+", "-", text).strip("-.").lower()[:80] or "x"

@@ -1,6 +1,7 @@
 """Two or more policies on one prompt: a film and a short table.
 
-In: settings with one task, the prompt, where the film goes. Out: the evaluation's report, and the film's path.
+Input: settings with one task, the prompt, where the film goes.
+Output: the evaluation's report, and the film's path.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
 
 from steve1.core.files import atomic_path
-from steve1.evaluation.evaluate import Report, evaluate
+from steve1.evaluation.pipeline import Report, evaluate
 from steve1.evaluation.report.tables import verdict_text
+from steve1.evaluation.runner.episodes import EpisodeInputs
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.tasks.suite import Task
 from steve1.reporting.numbers import p_value, percent, percent_range, points_range
@@ -20,11 +21,11 @@ from steve1.reporting.tables import Table
 
 
 def compare(
-    settings: EvaluationSettings, prompt: str, video: Path | None = None, **injected: Any
+    settings: EvaluationSettings, prompt: str, video: Path | None = None, inputs: EpisodeInputs | None = None
 ) -> tuple[Report, Path | None]:
     """Evaluate on the settings' one task under `prompt`: did it improve? The first episode's film is copied to `video` if given."""
     task = settings.tasks[0]
-    report = evaluate(dataclasses.replace(settings, prompts={task: prompt}, target=(task,)), **injected)
+    report = evaluate(dataclasses.replace(settings, prompts={task: prompt}, target=(task,)), inputs)
     name = next(iter(report.films.values()), None)
     if name is None:
         return report, None

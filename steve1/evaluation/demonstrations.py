@@ -1,7 +1,7 @@
-"""Goals from demonstrations that succeeded: what a policy is asked for when it is shown rather than told.
+"""Visual prompts: goals from demonstrations that succeeded, without any text.
 
-In: embedded episodes of scripted or human players, or a game in which the scripted players show the tasks. Out: for each task the goal of its
-most typical moment, float32 (E,), and where it comes from. No text is involved.
+Input: embedded episodes of scripted or human players, or a game in which the scripted players show the tasks.
+Output: for each task the goal of its most typical moment, float32 (E,), and where it comes from.
 """
 
 from __future__ import annotations
@@ -18,10 +18,17 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json, write_json
 from steve1.core.paths import display
 from steve1.core.seeds import integer
-from steve1.evaluation.runner.similarity import SimilarityRecorder
+from steve1.data.episodes.episode import Episode, find_episodes
+from steve1.envs import Env
+from steve1.evaluation.runner.episodes import EpisodeInputs, OpenGame, watch_options
+from steve1.evaluation.runner.plan import Plan
+from steve1.evaluation.runner.similarity import SimilarityRecorder, Stream
 from steve1.evaluation.tasks.suite import Task
-from steve1.rollout.play import play
+from steve1.goals import GoalEncoder
+from steve1.rollout.play import OnFrame, play
+from steve1.rollout.players import make_player
 from steve1.rollout.supervise import SupervisedEnv
+from steve1.rollout.trace import Trace
 
 Embeddings = NDArray[np.float32]
 _ENOUGH, _TRIES = 3, 8
@@ -64,8 +71,6 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
     Raises:
         UserError: a folder is missing, holds no embedded episode, or goals of another width than `width` (0: any).
     """
-    from steve1.data.episodes.episode import Episode, find_episodes
-
     found = []
     for folder in folders:
         for path in find_episodes(folder):
@@ -95,43 +100,34 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
 
 
 def play_demonstrations(
-    task: Task, env: SupervisedEnv, stream: Any, starts: Sequence[Mapping[str, Any]], seed: int
+    task: Task, game: SupervisedEnv, stream: Stream, starts: Sequence[Mapping[str, Any]], seed: int
 ) -> list[VisualPrompt]:
-    """Let the task's scripted player show it at start places for demonstrations, until it has succeeded a few times.
+    """Let the task's scripted player show it, from start states of demonstrations, until it has succeeded a few times.
 
     Raises:
         UserError: the task has no scripted player, or it never succeeded.
     """
-    from steve1.rollout.players import BEHAVIOURS, make_player
-
     if not task.player:
         raise UserError(
             f"Nobody can show the task {task.name}: it has no scripted player.",
             todo="pass --demonstrations, or leave the task out",
         )
-    watch = BEHAVIOURS[task.player].watch if task.player in BEHAVIOURS else None
-    options = {**task.reset_options(), **({"watch": dict(watch)} if watch else {})}
+    options = {**task.reset_options(), **watch_options(task.player)}
     found: list[VisualPrompt] = []
     for number in range(_TRIES):
         start = starts[number % len(starts)]
-        watcher = SimilarityRecorder(stream, {"": np.ones(1, np.float32)})
         once = integer(seed, "demonstration", task.name, number)
+        recorder = SimilarityRecorder(stream, {"": np.ones(1, np.float32)})
 
-        def episode(game: Any, start: Any = start, once: int = once, watcher: SimilarityRecorder = watcher) -> Any:
-            return play(
-                make_player(task.player, once),
-                game,
-                task.steps,
-                seed=once,
-                start=start,
-                options=options,
-                on_frame=watcher.on_frame,
-            )
+        def episode(
+            env: Env, start: Mapping[str, Any] = start, once: int = once, record: OnFrame = recorder.on_frame
+        ) -> Trace:
+            player = make_player(task.player, once)
+            return play(player, env, task.steps, seed=once, start=start, options=options, on_frame=record)
 
-        trace = env.episode(episode)
-        if task.judge(trace)[0]:
+        if task.judge(game.episode(episode))[0]:
             found.append(
-                VisualPrompt.of(f"{task.player} at {start.get('id', number)}", watcher.embeddings(), task.player)
+                VisualPrompt.of(f"{task.player} at {start.get('id', number)}", recorder.embeddings(), task.player)
             )
             if len(found) == _ENOUGH:
                 break
@@ -192,3 +188,18 @@ def shown_goals(
             np.savez(handle, **kept)
         write_json(facts, sources)
     return {task.name: kept[task.name] for task in tasks}
+
+
+def demonstrated_goals(plan: Plan, inputs: EpisodeInputs) -> dict[str, Embeddings]:
+    """{prompt: goal} from demonstrations, of the base's MineCLIP; the game is opened only if one must be played."""
+    mineclip = GoalEncoder(plan.base.metadata, device=plan.settings.device).mineclip
+    open_game = inputs.open_game or OpenGame(plan.env)
+    with SupervisedEnv(lambda: open_game(0)) as game:
+
+        def show(task: Task) -> list[VisualPrompt]:
+            starts = inputs.starts_of(plan.env, task.biome, "demo")
+            return play_demonstrations(task, game, mineclip.stream(), starts, plan.settings.seed)
+
+        folders = plan.settings.demonstrations
+        goals = shown_goals(plan.tasks, plan.folder, demonstrations=folders, width=mineclip.embed_dim, show=show)
+    return {row.prompt: goals[row.task] for row in plan.rows if row.task in goals}

@@ -1,7 +1,8 @@
-"""How strict should guidance be? A sweep of cond_scale over tasks, on the same seeds.
+"""The best guidance scale for weights: a sweep of cond_scale over tasks, on the same seeds.
 
-In: one weights file, scales, tasks. Out: the success over tasks at each scale with its interval, a curve, and the scale to take; where asked for,
-that scale is written into the file beside the weights.
+Input: one weights file, scales, tasks.
+Output: the success over tasks at each scale with its interval, a curve, and the best scale, which can be written into the file beside
+the weights.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from steve1.core.checkpoint_metadata import (
 )
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, write_json
-from steve1.evaluation.evaluate import executor_config, make_plan
 from steve1.evaluation.policies import split_scale
-from steve1.evaluation.runner.campaign import play_all
+from steve1.evaluation.runner.episodes import EpisodeInputs
+from steve1.evaluation.runner.plan import make_plan
+from steve1.evaluation.runner.run import play_plan
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.summary import own_row, rate
 from steve1.evaluation.statistics.tests import bootstrap_difference
@@ -60,7 +62,11 @@ def summarise_sweep(
 
 
 def sweep_guidance(
-    settings: EvaluationSettings, scales: Sequence[float] = SCALES, *, store: bool = False, **injected: Any
+    settings: EvaluationSettings,
+    scales: Sequence[float] = SCALES,
+    *,
+    store: bool = False,
+    inputs: EpisodeInputs | None = None,
 ) -> tuple[dict[str, Any], dict[str, Path]]:
     """Play what is missing, write sweep.json, sweep.md and sweep.png; with `store` write the best scale into `<weights>.json`.
 
@@ -77,22 +83,24 @@ def sweep_guidance(
     if len(wanted) < 2:
         raise UserError("A sweep needs at least two scales.", got=", ".join(f"{scale:g}" for scale in wanted))
     specs = [f"{weights}@{scale!r}" for scale in wanted]
-    plan = make_plan(dataclasses.replace(settings, weights=specs, cond_scale=None, similarity=0), "guidance_sweeps")
-    lines = play_all(plan, executor_config(settings), **injected)
+    plan = make_plan(
+        dataclasses.replace(settings, weights=tuple(specs), cond_scale=None, similarity=0), "guidance_sweeps"
+    )
+    lines = play_plan(plan, inputs)
     names = dict(zip(wanted, (spec.name for spec in plan.policies)))
-    found = summarise_sweep(lines, names, [task.name for task in plan.tasks], current)
+    found = summarise_sweep(lines, names, plan.task_names, current)
     paths = {kind: plan.folder / f"sweep.{kind}" for kind in ("json", "md", "png")}
-    write_json(paths["json"], {"settings": plan.settings(), **found})
+    write_json(paths["json"], {"settings": plan.facts(), **found})
     with atomic_file(paths["md"], "w") as handle:
         handle.write(render(found, weights))
     draw(found, paths["png"])
     if store:
-        paths["family"] = store_scale(weights, found["best"])
+        paths["metadata"] = store_scale(weights, found["best"])
     return found, paths
 
 
 def store_scale(weights: str, scale: float) -> Path:
-    """Write `scale` into the family file beside the weights, everything else in it kept."""
+    """Write `scale` into `<weights>.json`, everything else in it kept."""
     write_checkpoint_metadata(weights, dataclasses.replace(read_checkpoint_metadata(weights), cond_scale=scale))
     return checkpoint_metadata_path(weights)
 

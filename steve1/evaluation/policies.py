@@ -1,8 +1,8 @@
-"""Who is evaluated: weights files, and players that need none.
+"""The policies of an evaluation: weights files, scripted players and baselines.
 
-In: a name from the command line ("random", "nothing", "player:dig_dirt") or the path of a weights file. Out: a PolicySpec that is small
-enough to send to a worker process, the goal of each prompt, and, in the worker, someone who acts. MineCLIP and the prior
-are loaded once, where goals are made; workers load only the policy.
+Input: a name from the command line ("random", "nothing", "player:dig_dirt") or the path of a weights file.
+Output: a PolicySpec, small enough to send to a worker process; the goal of each prompt; and, in the worker, an actor. MineCLIP and
+the prior are loaded once, where goals are encoded; workers load only the policy.
 """
 
 from __future__ import annotations
@@ -11,26 +11,32 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from steve1.agent import Agent
 from steve1.core.checkpoint_metadata import GOAL_SUFFIX, CheckpointMetadata, read_checkpoint_metadata, read_goal
+from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file, sha256_file
 from steve1.core.paths import display, resolve
 from steve1.core.seeds import integer
+from steve1.envs import ENVIRONMENTS, game_for
 from steve1.goals import GoalEncoder
+from steve1.policy import GoalPolicy, load_policy
 from steve1.rollout.play import Actor, DoNothing, GoalActor, RandomActions
-
-if TYPE_CHECKING:
-    from steve1.agent import Agent
+from steve1.rollout.players import make_player
 
 NO_GOAL = "(no goal)"
 BASELINES = ("random", "nothing")
 _ALSO = {"noop": "nothing", "scripted": "player:own"}
-Goals = Mapping[str, NDArray[np.float32]]
+Goal = NDArray[np.float32]
+Goals = Mapping[str, Goal]
+"""{prompt: goal}."""
+GoalTable = Mapping[str, Goals]
+"""{policy: {prompt: goal}}."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +46,7 @@ class PolicySpec:
     kind: "weights", "random", "nothing" or "player".
     weights: the file ("" unless kind is weights).
     behaviour: the scripted player's ("" unless kind is player; "own": each task's own).
-    family: what belongs to the weights.
+    metadata: the files and settings that belong to the weights.
     goal: where its goals come from: "prior" (text → prior), "text" (the text embedding itself), "shown" (a demonstration),
         "file:<path>" (the one of a goal file, whatever the prompt).
     """
@@ -100,13 +106,15 @@ def split_scale(spec: str) -> tuple[str, float | None]:
         return spec, None
 
 
-def parse_policies(words: Sequence[str], **overrides: Any) -> list[PolicySpec]:
-    """Contestants from the command line's words, every file checked before anything is loaded.
+def parse_policies(words: Sequence[str], **overrides: str | float | None) -> list[PolicySpec]:
+    """Policies from the command line's words, every file checked before anything is loaded.
 
     Args:
-        words: weights files or goal files (.goal.json: the weights that they were tuned for, asked for that goal), with @<cond_scale> if wanted, "random", "nothing", "player:<behaviour>" or "player:own" (noop and scripted
-            are other words for nothing and player:own).
-        overrides: CheckpointMetadata fields (`model`, `mineclip`, `prior`, `cond_scale`, `temperature`) that replace those beside the weights.
+        words: weights files or goal files (.goal.json: the weights that they were tuned for, under that goal), with
+            @<cond_scale> if wanted, "random", "nothing", "player:<behaviour>" or "player:own" (noop and scripted are other
+            words for nothing and player:own).
+        overrides: CheckpointMetadata fields (`model`, `mineclip`, `prior`, `cond_scale`, `temperature`) that replace those
+            beside the weights.
 
     Raises:
         UserError: a missing file, or none given.
@@ -147,18 +155,17 @@ def goals_for(
     policies: Sequence[PolicySpec],
     prompts: Sequence[str],
     *,
-    seed: int = 0,
     shown: Goals | None = None,
     translations: Mapping[str, str] | None = None,
-) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """{policy name: {prompt: goal}}, with NO_GOAL among the prompts; policies of the same files share an encoder.
+) -> GoalTable:
+    """{policy: {prompt: goal}}, with NO_GOAL among the prompts; policies of the same files share an encoder.
 
     Args:
         shown: the goals of prompts from demonstrations, for policies whose goals are "shown".
         translations: {prompt in another language: English prompt}.
     """
     encoders: dict[tuple[str, ...], GoalEncoder] = {}
-    result: dict[str, dict[str, NDArray[np.float32]]] = {}
+    result: dict[str, Goals] = {}
     for spec in policies:
         if not spec.needs_goal:
             continue
@@ -173,13 +180,13 @@ def goals_for(
         elif source.startswith("file:"):
             goals = dict.fromkeys(prompts, encoder.from_file(source.removeprefix("file:")))
         else:
-            goals = encoder.encode(prompts, by="text" if source == "text" else "prior", seed=seed)
+            goals = encoder.encode(prompts, by="text" if source == "text" else "prior")
         result[spec.name] = {**goals, NO_GOAL: encoder.no_goal}
     return result
 
 
-def required_goal(goal: NDArray[np.float32] | None, spec: PolicySpec) -> NDArray[np.float32]:
-    """`goal`, which a policy must not be without: it would play as if it were asked for nothing.
+def required_goal(goal: Goal | None, spec: PolicySpec) -> Goal:
+    """`goal`, which a policy must not be without: it would play without a prompt.
 
     Raises:
         UserError: there is none.
@@ -194,36 +201,30 @@ class PolicyCache:
 
     def __init__(self, *, device: str = "cpu", deterministic: bool = False, cuda_graph: bool = False) -> None:
         self._device, self._deterministic, self._cuda_graph = device, deterministic, cuda_graph
-        self._policies: dict[tuple[str, str], Any] = {}
+        self._policies: dict[tuple[str, str], GoalPolicy] = {}
         self._agents: dict[tuple[str, str, float, float], Agent] = {}
 
-    def policy(self, spec: PolicySpec) -> Any:
+    def policy(self, spec: PolicySpec) -> GoalPolicy:
         """The policy, loaded once."""
-        from steve1.policy import load_policy
-
         key = (spec.metadata.model, spec.weights)
         if key not in self._policies:
-            from steve1.core.device import choose_device
-
             model = str(resolve(spec.metadata.model))
             self._policies[key] = load_policy(model, spec.weights, device=str(choose_device(self._device)))
         return self._policies[key]
 
-    def prepare(self, spec: PolicySpec, goal: NDArray[np.float32] | None) -> None:
+    def prepare(self, spec: PolicySpec, goal: Goal | None) -> None:
         """Load what `actor` will need, so that weights which do not fit are named before a game is opened."""
         if spec.kind == "weights":
             required_goal(goal, spec)
             self.policy(spec)
 
-    def actor(self, spec: PolicySpec, goal: NDArray[np.float32] | None, seed: int, behaviour: str = "") -> Actor:
+    def actor(self, spec: PolicySpec, goal: Goal | None, seed: int, behaviour: str = "") -> Actor:
         """Someone who plays one episode; everything random in it follows from `seed`."""
         if spec.kind == "random":
             return RandomActions(integer(seed, "random actions"))
         if spec.kind == "nothing":
             return DoNothing()
         if spec.kind == "player":
-            from steve1.rollout.players import make_player
-
             player: Actor = make_player(behaviour, integer(seed, "player"))
             return player
         agent = self.agent(spec)
@@ -232,8 +233,6 @@ class PolicyCache:
 
     def agent(self, spec: PolicySpec) -> Agent:
         """The policy's agent, made once: it serves one episode after another."""
-        from steve1.agent import Agent  # loads torch
-
         metadata = spec.metadata
         key = (metadata.model, spec.weights, metadata.cond_scale, metadata.temperature)
         if key not in self._agents:
@@ -253,13 +252,20 @@ class PolicyCache:
         self._agents.clear()
 
 
-def choose_env(policies: Sequence[PolicySpec], env: str | None) -> str:
-    """The environment to play in: as asked for, else that of the first weights, else Luanti."""
-    if env:
-        return env
-    from steve1.envs import game_for
+def choose_env(policies: Sequence[PolicySpec], env: str = "") -> str:
+    """The game to play in: `env` if given, else that of the first weights, else Luanti.
 
-    return game_for(next((spec.metadata.env for spec in policies if spec.needs_goal), "luanti"))
+    Raises:
+        UserError: there is no such game.
+    """
+    env = game_for(env or next((spec.metadata.env for spec in policies if spec.needs_goal), "luanti"))
+    if env not in ENVIRONMENTS:
+        raise UserError(
+            f'The game "{env}" is not available.',
+            expected=", ".join(ENVIRONMENTS),
+            todo=f"pass --env {ENVIRONMENTS[0]} (weights trained in another game will be out of their depth there)",
+        )
+    return env
 
 
 def environment_threads(workers: int) -> int:

@@ -1,23 +1,60 @@
-"""Settings that every command which plays for a result has in common, each with its line of help.
-
-In: nothing. Out: dataclasses; commands derive their arguments from them, so that a flag is described once.
-"""
+"""Settings of everything that plays for a result; commands take their flags and help from these fields."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from steve1.core.errors import UserError
+from steve1.core.paths import resolve
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutorConfig:
+    """How jobs are run, which changes nothing in their results.
+
+    Attributes:
+        workers: processes, each with its own game; 0: everything in this one.
+        timeout_s: longest time for one episode before its worker counts as hanging.
+        max_restarts: of workers, over the whole run.
+        batched: one process serves the policies of all workers.
+        ray: workers are spread over a Ray cluster.
+    """
+
+    workers: int = 1
+    timeout_s: float = 900.0
+    max_restarts: int = 5
+    batched: bool = False
+    ray: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers < 0 or self.timeout_s <= 0 or self.max_restarts < 0:
+            raise UserError(
+                "Workers need a number and a time.",
+                expected="--workers ≥ 0, --timeout_s > 0, --max_restarts ≥ 0",
+                got=f"workers {self.workers}, timeout_s {self.timeout_s:g}, max_restarts {self.max_restarts}",
+            )
+        if (self.batched or self.ray) and self.workers == 0:
+            raise UserError(
+                "Without workers there is nothing to serve or to spread.", expected="--workers ≥ 1", got="--workers 0"
+            )
+        if self.batched and self.ray:
+            raise UserError(
+                "The process that holds the policies serves one machine.", todo="take --batched or --ray, not both"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlaySettings:
-    """How episodes are played, whatever is made of them."""
+    """How episodes are played."""
 
     episodes: int = 20
     """Episodes for each weights file and task, on the same seeds and start states for all."""
     name: str = ""
-    """Of the run's folder; default: made from the weights."""
+    """Name of the run's folder; default: made from the weights."""
     folder: str = ""
     """The run's folder itself, in place of --name."""
     workers: int = 1
@@ -27,7 +64,7 @@ class PlaySettings:
     ray: bool = False
     """Spread the workers over a Ray cluster; the run's folder must be seen by all its machines."""
     videos: int = 0
-    """Film so many first episodes of each."""
+    """Film the first n episodes of each."""
     seed: int = 0
     """Of start states, games and agents."""
     language: str = "en"
@@ -37,63 +74,67 @@ class PlaySettings:
     env: str = ""
     """The game; default: the one that the weights were made for."""
     cond_scale: float | None = None
-    """Guidance for all; default: each family's."""
+    """Guidance for all; default: as in each <weights>.json."""
     temperature: float | None = None
-    """Of the drawn actions, for all: below 1 nearer the likeliest; default: each family's."""
+    """Sampling temperature of actions, for all; below 1 nearer to greedy; default: as in each <weights>.json."""
     deterministic: bool = False
-    """Take the most probable action instead of drawing one."""
+    """Take the most probable action instead of sampling one."""
     in_model: str = ""
-    """The .model file for all; default: each family's."""
+    """The .model file for all; default: as in each <weights>.json."""
     mineclip_weights: str = ""
-    """MineCLIP weights for all; default: each family's."""
+    """MineCLIP weights for all; default: as in each <weights>.json."""
     prior_weights: str = ""
-    """The prior's weights for all; default: each family's."""
+    """The prior's weights for all; default: as in each <weights>.json."""
     device: str = "auto"
     """Where the policies run: auto, cpu, cuda, mps."""
     timeout_s: float = 900.0
-    """Longest that one episode may take before its worker is ended and replaced."""
+    """Longest time for one episode before its worker is ended and replaced."""
     max_restarts: int = 5
-    """So many workers may die or hang before the run stops."""
+    """Workers that may die or hang before the run stops."""
 
-    def values(self) -> dict[str, Any]:
-        """The settings of this class alone, by name: what a command hands on to an evaluation."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(PlaySettings)}
+    def metadata_overrides(self) -> dict[str, str | float | None]:
+        """What replaces the fields of every CheckpointMetadata; empty values replace nothing."""
+        return {
+            "model": self.in_model,
+            "mineclip": self.mineclip_weights and str(resolve(self.mineclip_weights)),
+            "prior": self.prior_weights and str(resolve(self.prior_weights)),
+            "cond_scale": self.cond_scale,
+            "temperature": self.temperature,
+        }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class JudgeSettings(PlaySettings):
-    """What an evaluation of several tasks asks beyond playing."""
+class EvaluationSettings(PlaySettings):
+    """Evaluate weights on tasks."""
 
+    weights: tuple[str, ...]
+    """Weights files, with @<cond_scale> if wanted (a.weights@1.5); also random, nothing, player:own (the scripted players). The first weights file is the base."""
     tasks: tuple[str, ...] = ("all",)
     """Tasks by name, or all."""
     target: tuple[str, ...] = ()
     """Tasks that the weights were to learn (improved, worse, or not sure yet); all others count as skills to be kept."""
     stopping: Literal["fixed", "sequential"] = "fixed"
-    """`settled` begins with --episodes and goes on where the answer is still open; intervals then allow for the repeated looks."""
+    """`sequential` begins with --episodes and plays on where the answer is still open; intervals then allow for the repeated looks."""
     max_episodes: int = 160
-    """With --stopping sequential: at most so many episodes for each weights file and task."""
+    """With --stopping sequential: most episodes for each weights file and task."""
     similarity: int = 2
-    """Measure in so many first episodes of each how alike the last 16 frames are to the task's goal (MineCLIP sees every frame)."""
+    """In the first n episodes of each, measure how similar the last 16 frames are to the task's goal (MineCLIP sees every frame)."""
     record_failures: int = 0
-    """Play so many of the failures worth watching again, with the same seed, and film them."""
+    """Play the first n of the failures worth watching again, with the same seed, and film them."""
     attribution: bool = False
-    """Also play straight text embeddings and goals from successful demonstrations in place of the prior's: which part fails?"""
+    """Also play text embeddings and goals of successful demonstrations in place of the prior's, to see which part fails."""
     demonstrations: tuple[str, ...] = ()
     """Folders of embedded episodes for --attribution; default: the scripted players show the tasks in the game."""
+    prompts: Annotated[Mapping[str, str], tyro.conf.Suppress] = dataclasses.field(default_factory=dict)
+    """{task: prompt} in place of the suite's own; of the Python API alone."""
 
-    def values(self) -> dict[str, Any]:
-        """All settings of this class and its base, by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(JudgeSettings)}
+    @classmethod
+    def of(cls, args: PlaySettings, **changes: Any) -> EvaluationSettings:
+        """The settings of a command that has these fields and others, with `changes`."""
+        names = {field.name for field in dataclasses.fields(cls)} & {field.name for field in dataclasses.fields(args)}
+        return cls(**{**{name: getattr(args, name) for name in names}, **changes})
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluationSettings(JudgeSettings):
-    """An evaluation.
-
-    Attributes:
-        weights: weights files, "random", "nothing", "player:own"; the first weights file is the base.
-        prompts: {task: prompt} in place of the suite's own.
-    """
-
-    weights: Sequence[str]
-    prompts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    @property
+    def executor(self) -> ExecutorConfig:
+        """How the episodes are run."""
+        return ExecutorConfig(self.workers, self.timeout_s, self.max_restarts, self.batched, self.ray)

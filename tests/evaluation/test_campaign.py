@@ -18,13 +18,13 @@ import pytest
 
 from research.matrix import prompt_matrix
 from steve1.core.errors import UserError
+from steve1.core.files import sha256_file
 from steve1.core.processes import end_tree, process_tree
 from steve1.evaluation import evaluate
 from steve1.evaluation.compare import compare, comparison_table
-from steve1.evaluation.evaluate import make_plan
 from steve1.evaluation.policies import NO_GOAL, parse_policies
-from steve1.evaluation.runner.campaign import make_jobs
 from steve1.evaluation.runner.log import EpisodeLog
+from steve1.evaluation.runner.plan import make_jobs, make_plan
 from steve1.evaluation.runner.workers import run_jobs
 from steve1.goals import GoalEncoder
 from tests.evaluation.worlds import GOALS, injected, settings
@@ -32,7 +32,7 @@ from tests.rollout.fakes import OpenFake, fake_starts, goal
 
 
 def test_an_evaluation_is_paired_judged_and_reported(world: Path) -> None:
-    report = evaluate(settings(world, "base", "tuned", "nothing", "random"), **injected())
+    report = evaluate(settings(world, "base", "tuned", "nothing", "random"), injected())
     rates = report.summary["rates"]
     assert {task: rates[task]["tuned"]["successes"] for task in rates} == {"dig_dirt": 4, "look_at_sky": 4, "swim": 4}
     assert {task: rates[task]["base"]["successes"] for task in rates} == {"dig_dirt": 0, "look_at_sky": 0, "swim": 0}
@@ -75,22 +75,47 @@ def test_nothing_is_played_twice_and_more_episodes_only_add(world: Path) -> None
             Counting.opened += 1
             return super().__call__(instance)
 
-    evaluate(settings(world, "base", "tuned", tasks=("dig_dirt",), episodes=1), **injected())
-    first = evaluate(settings(world, "base", "tuned"), **injected(open_game=Counting()))
-    again = evaluate(settings(world, "base", "tuned"), **injected(open_game=Counting()))
+    evaluate(settings(world, "base", "tuned", tasks=("dig_dirt",), episodes=1), injected())
+    first = evaluate(settings(world, "base", "tuned"), injected(open_game=Counting()))
+    again = evaluate(settings(world, "base", "tuned"), injected(open_game=Counting()))
     assert Counting.opened == 1
     assert again.lines == first.lines
-    more = evaluate(settings(world, "base", "tuned", "nothing", episodes=5), **injected(open_game=Counting()))
+    more = evaluate(settings(world, "base", "tuned", "nothing", episodes=5), injected(open_game=Counting()))
     assert [line for line in more.lines if line["number"] < 4 and line["contestant"] != "nothing"] == first.lines
     with pytest.raises(UserError, match="other settings") as fault:
-        evaluate(settings(world, "base", "tuned", seed=1), **injected())
+        evaluate(settings(world, "base", "tuned", seed=1), injected())
     assert "seed" in str(fault.value)
-    evaluate(settings(world, "nothing", tasks=("swim",), episodes=1), **injected())
+    evaluate(settings(world, "nothing", tasks=("swim",), episodes=1), injected())
     with pytest.raises(UserError, match="other settings"):
-        evaluate(settings(world, "base", "tuned", prompts={"dig_dirt": "look at the sky"}), **injected())
+        evaluate(settings(world, "base", "tuned", prompts={"dig_dirt": "look at the sky"}), injected())
     (world / "tuned.weights").write_bytes(b"trained further")
     with pytest.raises(UserError, match="other settings"):
-        evaluate(settings(world, "base", "tuned"), **injected())
+        evaluate(settings(world, "base", "tuned"), injected())
+
+
+def test_an_evaluation_made_before_continues(world: Path) -> None:
+    """Keys on disk keep their names, and a suite is known by the sha256 of its earlier file as well."""
+    report = evaluate(settings(world, "base", "tuned", episodes=2), injected())
+    assert set(report.lines[0]) == {
+        *("key", "contestant", "row", "prompt", "number", "seed", "steps", "ended", "success", "measure", "actions"),
+        *("seconds", "restarts", "video", "similarity"),
+    }
+    path = world / "run" / "settings.json"
+    kept = json.loads(path.read_text())
+    assert set(kept) == {
+        *("suite", "suite_sha256", "env", "seed", "goal_seed", "deterministic", "episodes", "videos", "similarity"),
+        *("contestants", "tasks", "prompts"),
+    }
+    weights = {"model", "mineclip", "prior", "cond_scale", "temperature", "weights", "sha256", "name", "kind"}
+    assert set(kept["contestants"][0]) == weights
+    suite = world / "suite.yaml"
+    suite.write_text(suite.read_text().replace("biome:", "surroundings:"))
+    path.write_text(json.dumps({**kept, "suite_sha256": sha256_file(suite)}))
+    more = evaluate(settings(world, "base", "tuned", episodes=3), injected())
+    assert [line for line in more.lines if line["number"] < 2] == report.lines
+    suite.write_text(suite.read_text().replace("at_least: 4", "at_least: 5"))
+    with pytest.raises(UserError, match="other settings"):
+        evaluate(settings(world, "base", "tuned", episodes=3), injected())
 
 
 def test_a_torn_last_line_is_played_again_and_a_damaged_one_is_named(tmp_path: Path) -> None:
@@ -112,7 +137,7 @@ def test_a_torn_last_line_is_played_again_and_a_damaged_one_is_named(tmp_path: P
 
 def test_the_matrix_shows_what_each_prompt_does(world: Path) -> None:
     found, _, paths = prompt_matrix(
-        settings(world, "tuned"), ("go up",), **injected(goals={"tuned": {**GOALS, "go up": goal(1)}})
+        settings(world, "tuned"), ("go up",), inputs=injected(goals={"tuned": {**GOALS, "go up": goal(1)}})
     )
     assert found["rows"] == ["dig_dirt", "look_at_sky", "swim", "go-up", NO_GOAL, "(random actions)"]
     wins = {row: {task: cell["successes"] for task, cell in found["cells"][row].items()} for row in found["rows"]}
@@ -132,9 +157,7 @@ def test_compare_films_side_by_side(world: Path) -> None:
     from steve1.data.media.video import probe
 
     out = world / "film.mp4"
-    report, film = compare(
-        settings(world, "base", "tuned", tasks=("dig_dirt",), videos=1), "dig dirt", out, **injected()
-    )
+    report, film = compare(settings(world, "base", "tuned", tasks=("dig_dirt",), videos=1), "dig dirt", out, injected())
     assert film == out
     assert probe(out).frames == 40 + 20
     table = comparison_table(report, report.tasks[0])
@@ -142,7 +165,7 @@ def test_compare_films_side_by_side(world: Path) -> None:
     assert "| tuned | 4 | 4 | 100 %" in table
     assert "+100 points" in table
     with pytest.raises(UserError, match="at least one episode"):
-        compare(settings(world, "base", tasks=("dig_dirt",), episodes=0), "dig dirt", **injected())
+        compare(settings(world, "base", tasks=("dig_dirt",), episodes=0), "dig dirt", inputs=injected())
 
 
 def test_jobs_are_plain_and_early_episodes_come_first(world: Path) -> None:
@@ -177,8 +200,7 @@ def test_a_chinese_prompt_has_the_english_ones_goal(world: Path, monkeypatch: py
     monkeypatch.setattr(GoalEncoder, "no_goal", GOALS[NO_GOAL])
     zh = evaluate(
         settings(world, "tuned", tasks=("dig_dirt",), language="zh", similarity=0),
-        open_game=OpenFake(),
-        starts_of=fake_starts,
+        injected(goals=None),
     )
     assert asked == ["dig dirt"]
     assert zh.lines[0]["prompt"] == "挖泥土"
@@ -286,10 +308,10 @@ def test_an_evaluation_over_processes_survives_a_killed_worker(world: Path, tmp_
     """Floor players need no weights, so that real workers can be used: the log is complete and equal to one without trouble."""
     trouble = tmp_path / "trouble"
     trouble.mkdir()
-    calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm")), **injected(()))
+    calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm")), injected(()))
     rough = evaluate(
         settings(world, "random", "nothing", folder=str(world / "rough"), workers=2),
-        **injected((), open_game=OpenFake(str(trouble))),
+        injected((), open_game=OpenFake(str(trouble))),
     )
     assert len(list(trouble.iterdir())) == 1
 
@@ -302,11 +324,12 @@ def test_an_evaluation_over_processes_survives_a_killed_worker(world: Path, tmp_
 KILLED_RUN = """
 import sys
 from steve1.evaluation import EvaluationSettings, evaluate
+from steve1.evaluation.runner.episodes import EpisodeInputs
 from tests.rollout.fakes import OpenFake, fake_starts
 
 if __name__ == "__main__":
-    settings = EvaluationSettings(weights=["random", "nothing"], episodes=8, workers=2, folder=sys.argv[2], suite=sys.argv[1])
-    evaluate(settings, open_game=OpenFake(), starts_of=fake_starts, goals={})
+    settings = EvaluationSettings(weights=("random", "nothing"), episodes=8, workers=2, folder=sys.argv[2], suite=sys.argv[1])
+    evaluate(settings, EpisodeInputs(OpenFake(), fake_starts, {}))
 """
 
 

@@ -46,6 +46,7 @@ class FakeStream:
 
 @dataclasses.dataclass(frozen=True)
 class FakeSimilarity(GoalSimilarity):
+    @property
     def stream(self) -> Any:
         return FakeStream()
 
@@ -54,7 +55,7 @@ JUDGE = FakeSimilarity("", "", {"dig_dirt": goal(0), "look_at_sky": goal(1), "sw
 
 
 def test_similarity_is_a_cosine_of_the_last_frames_from_the_sixteenth_on() -> None:
-    watcher = JUDGE.watcher(FakeStream(), ["dig_dirt", "look_at_sky", "unknown"])
+    watcher = JUDGE.recorder(["dig_dirt", "look_at_sky", "unknown"])
     assert isinstance(watcher, SimilarityRecorder)
     frame = np.zeros((4, 4, 3), np.uint8)
     for step in range(20):
@@ -67,7 +68,7 @@ def test_similarity_is_a_cosine_of_the_last_frames_from_the_sixteenth_on() -> No
     assert np.isfinite(rows[15:]).all()
     assert rows[15] == pytest.approx([1, 0], abs=1e-6)
     assert rows[39] == pytest.approx([0, 1], abs=1e-6)
-    assert JUDGE.watcher(FakeStream(), ["unknown"]) is None
+    assert JUDGE.recorder(["unknown"]) is None
 
 
 def test_mean_curves_over_episodes_of_different_length() -> None:
@@ -110,7 +111,7 @@ def test_the_page_holds_everything_and_needs_nothing_from_outside(world: Path) -
             similarity=2,
             target=("dig_dirt",),
         ),
-        **injected(judge=JUDGE),
+        injected(similarity=JUDGE),
     )
     page = report.paths["html"].read_text()
     tags = Tags()
@@ -142,14 +143,14 @@ def test_the_page_holds_everything_and_needs_nothing_from_outside(world: Path) -
 def test_failures_are_ranked_and_filmed_on_request(world: Path) -> None:
     words: dict[str, Any] = {"tasks": ("dig_dirt",), "episodes": 4}
     # In this world it is "tuned" that follows its goal, so it is the base here.
-    first = evaluate(settings(world, "tuned", "base", **words), **injected())
+    first = evaluate(settings(world, "tuned", "base", **words), injected())
     entries = first.summary["failures"]
     assert [entry["contestant"] for entry in entries] == ["base"] * 3, (
         "at most three of each; the one who always succeeds has none"
     )
     assert all(entry["why"] == "tuned succeeded on the same seed" for entry in entries)
     assert all(entry["video"] == "" for entry in entries)
-    again = evaluate(settings(world, "tuned", "base", **words, record_failures=2), **injected())
+    again = evaluate(settings(world, "tuned", "base", **words, record_failures=2), injected())
     filmed = [entry for entry in again.summary["failures"] if entry["video"]]
     assert len(filmed) == 2
     assert all((again.folder / entry["video"]).is_file() for entry in filmed)
@@ -193,7 +194,7 @@ def test_attribution_plays_three_kinds_of_goals_and_blames_the_prior(world: Path
             lambda self, who, *rest: original(self, dataclasses.replace(who, name=who.name.split("+")[0]), *rest),
         )
         report = evaluate(
-            settings(world, "tuned", tasks=("dig_dirt", "swim"), episodes=8, attribution=True), **injected(goals=goals)
+            settings(world, "tuned", tasks=("dig_dirt", "swim"), episodes=8, attribution=True), injected(goals=goals)
         )
     table = report.summary["attribution"]["tuned"]
     assert table["dig_dirt"]["rates"]["shown"]["successes"] == 8

@@ -22,11 +22,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         seen.append(settings)
         return types.SimpleNamespace(summary={"base": "random"}, tasks=[], paths={"html": Path("report.html")})
 
-    monkeypatch.setattr("steve1.evaluation.evaluate", evaluate)
+    monkeypatch.setattr("steve1.evaluation.pipeline.evaluate", evaluate)
     monkeypatch.setattr("steve1.evaluation.compare.comparison_table", lambda report, task: f"table of {task.name}")
     monkeypatch.setattr("steve1.evaluation.report.tables.rates_table", lambda *_: Table(["of all"], [["x"]]))
     monkeypatch.setattr("steve1.evaluation.report.tables.comparisons_table", lambda *_: Table([], []))
-    monkeypatch.setattr("steve1.commands.play.play.playable", lambda env: env)
     return seen
 
 

@@ -126,7 +126,7 @@ def test_a_sweep_is_played_drawn_and_stored(world: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(module.PolicyCache, "actor", actor)
     names = ("base@0", "base@2", "base@6")
     settled = settings(world, "base", tasks=("swim",), episodes=3)
-    found, paths = sweep_guidance(settled, (0.0, 2.0), **injected(names))
+    found, paths = sweep_guidance(settled, (0.0, 2.0), inputs=injected(names))
     assert [point["scale"] for point in found["points"]] == [0.0, 2.0, 6.0], "the present value is played as well"
     assert (found["best"], found["current"]) == (2.0, 6.0)
     assert paths["png"].read_bytes().startswith(b"\x89PNG")
@@ -134,7 +134,7 @@ def test_a_sweep_is_played_drawn_and_stored(world: Path, monkeypatch: pytest.Mon
     weights = str(world / "base.weights")
     assert read_checkpoint_metadata(weights).cond_scale == 6.0, "nothing is stored unasked"
     before = read_checkpoint_metadata(weights)
-    sweep_guidance(settled, (0.0, 2.0, 6.0), store=True, **injected(names))
+    sweep_guidance(settled, (0.0, 2.0, 6.0), store=True, inputs=injected(names))
     assert read_checkpoint_metadata(weights).cond_scale == 2.0
     assert dataclasses.replace(read_checkpoint_metadata(weights), cond_scale=6.0).env == before.env
     store_scale(weights, 0.5)

@@ -27,14 +27,13 @@ SAID = [
 def play(world: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run a command's `main` in the small world, with the flags that all three share."""
     from steve1.evaluation import compare as library
-    from steve1.evaluation.evaluate import evaluate
+    from steve1.evaluation.pipeline import evaluate
 
-    def small(settings: Any) -> Any:
-        return evaluate(settings, **injected())
+    def small(settings: Any, inputs: Any = None) -> Any:
+        return evaluate(settings, injected())
 
-    monkeypatch.setattr("steve1.evaluation.evaluate", small)
+    monkeypatch.setattr("steve1.evaluation.pipeline.evaluate", small)
     monkeypatch.setattr(library, "evaluate", small)
-    monkeypatch.setattr("steve1.commands.play.play.playable", lambda env: env)
 
     def run(command: Any, names: tuple[str, ...], episodes: int, **more: Any) -> dict[str, Any]:
         weights = tuple(str(world / f"{name}.weights") if name in ("base", "tuned") else name for name in names)

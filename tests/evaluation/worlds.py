@@ -9,6 +9,7 @@ import numpy as np
 
 from steve1.evaluation import EvaluationSettings
 from steve1.evaluation.policies import NO_GOAL
+from steve1.evaluation.runner.episodes import EpisodeInputs
 from tests.rollout.fakes import OpenFake, fake_starts, goal
 
 SUITE = """
@@ -43,8 +44,10 @@ def settings(world: Path, *names: str, **more: Any) -> EvaluationSettings:
         "suite": str(world / "suite.yaml"),
         **more,
     }
-    return EvaluationSettings(weights=files, **values)
+    return EvaluationSettings(weights=tuple(files), **values)
 
 
-def injected(names: tuple[str, ...] = ("base", "tuned"), **more: Any) -> dict[str, Any]:
-    return {"open_game": OpenFake(), "starts_of": fake_starts, "goals": dict.fromkeys(names, GOALS), **more}
+def injected(names: tuple[str, ...] = ("base", "tuned"), **more: Any) -> EpisodeInputs:
+    return EpisodeInputs(
+        **{"open_game": OpenFake(), "starts_of": fake_starts, "goals": dict.fromkeys(names, GOALS), **more}
+    )

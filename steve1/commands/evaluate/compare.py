@@ -1,6 +1,7 @@
 """Two or more weights on one prompt, side by side: `python -m steve1 compare --weights A.weights B.weights --prompt "dig dirt"`.
 
-In: weights, a prompt. Out: one video with all of them from the same start and seed, and a table: episodes, successes, mean items.
+Input: weights, a prompt.
+Output: one video with all of them from the same start and seed, and a table: episodes, successes, mean items.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Annotated
 import tyro
 
 from steve1.core.errors import UserError
-from steve1.core.paths import display, output_path
+from steve1.core.paths import display, output_path, slug
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 
 
@@ -38,10 +39,10 @@ class Args(PlaySettings):
 
 def main(args: Args) -> None:
     """Play, film, print the table."""
-    from steve1.commands.play.play import playable
+    # Imported here because they load torch, for which --help need not wait.
     from steve1.evaluation import load_suite
     from steve1.evaluation.compare import compare, comparison_table
-    from steve1.evaluation.policies import choose_env, parse_policies
+    from steve1.evaluation.runner.plan import find_policies
 
     if len(args.weights) < 2:
         raise UserError(
@@ -54,17 +55,15 @@ def main(args: Args) -> None:
         raise UserError(
             "This video exists already.", where=display(video), todo="add --overwrite or choose another --save_video"
         )
-    policies = parse_policies(args.weights, model=args.in_model)
-    env = playable(choose_env(policies, args.env))
+    policies, env = find_policies(args, args.weights)
     suite = load_suite(args.suite or env)
     task = suite.find(args.task) if args.task else suite.by_prompt(args.prompt)
     if task is None:
         known = ", ".join(f'"{each.prompts["en"]}"' for each in suite.tasks.values())
         raise UserError("No task judges this prompt.", got=args.prompt, expected=known, todo="pass --task")
-    name = args.name or "-vs-".join(each.name for each in policies) + "-" + args.prompt
-    folder = args.folder or str(output_path(f"data/comparisons/{slug_of(name)}"))
-    changed = {**args.values(), "env": env, "name": name, "folder": folder}
-    settings = EvaluationSettings(weights=args.weights, tasks=(task.name,), similarity=0, **changed)
+    name = args.name or "-vs-".join(spec.name for spec in policies) + "-" + args.prompt
+    folder = args.folder or str(output_path(f"data/comparisons/{slug(name)}"))
+    settings = EvaluationSettings.of(args, env=env, folder=folder, tasks=(task.name,), similarity=0)
     report, film = compare(settings, args.prompt, video)
     print("\n" + comparison_table(report, task))
     print(
@@ -73,10 +72,3 @@ def main(args: Args) -> None:
         else "video:  none (these episodes were played with --videos 0; another --name plays and films them anew)"
     )
     print(f"report: {display(report.paths['html'])}")
-
-
-def slug_of(name: str) -> str:
-    """`name` as a folder's."""
-    from steve1.evaluation.runner.campaign import slug
-
-    return slug(name)

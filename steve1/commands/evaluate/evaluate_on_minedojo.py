@@ -1,7 +1,7 @@
 """Tasks by their names in other benchmarks: `python evaluate_on_minedojo.py --weights … --task "BuildVillageHouse"`.
 
-In: weights and tasks' names, MineDojo's, MineRL's or ours. Out: success rates with their intervals on the tasks of ours that the names
-map to. The names stand as aliases in the suite's file.
+Input: weights and tasks' names, MineDojo's, MineRL's or ours.
+Output: success rates with their intervals on the tasks of ours that the names map to. The names are aliases in the suite's file.
 """
 
 from __future__ import annotations
@@ -29,32 +29,30 @@ class Args(PlaySettings):
 
 def main(args: Args) -> None:
     """Find the tasks, evaluate, print the rates."""
-    from steve1.commands.play.play import playable
+    # Imported here because they load torch, for which --help need not wait.
     from steve1.evaluation import evaluate, load_suite
     from steve1.evaluation.compare import comparison_table
-    from steve1.evaluation.policies import choose_env, parse_policies
     from steve1.evaluation.report.tables import comparisons_table, rates_table
+    from steve1.evaluation.runner.plan import find_policies
+    from steve1.evaluation.tasks.minedojo import minedojo_settings
 
-    policies = parse_policies(args.weights, model=args.in_model)
-    env = playable(choose_env(policies, args.env))
+    policies, env = find_policies(args, args.weights)
+    names, settings = args.task, EvaluationSettings.of(args, env=env)
     if env == "minedojo" and not args.suite:
-        from steve1.evaluation.tasks.minedojo import prepared
-
-        args = prepared(args)
-    suite = load_suite(args.suite or env)
-    tasks = suite.select(args.task)
-    for name in args.task:
+        settings = minedojo_settings(settings, args.task, args.steps)
+        names = ("all",)
+    suite = load_suite(settings.suite or env)
+    tasks = suite.select(names)
+    for name in names:
         task = next((task for task in tasks if task.is_called(name)), None)
         if task and task.name != name:
             print(
                 f'"{name}" maps to the task {task.name} ("{task.prompts["en"]}") in {env}, which is not the same task. {task.note}'.rstrip()
             )
-    names = [task.name for task in tasks]
-    called = args.name or "-vs-".join(each.name for each in policies) + "-" + "-".join(
-        names if len(names) < 4 else [f"{len(names)}-tasks"]
-    )
-    values = {**args.values(), "env": env, "name": called}
-    report = evaluate(EvaluationSettings(weights=args.weights, tasks=tuple(names), target=tuple(names), **values))
+    chosen = tuple(task.name for task in tasks)
+    what = "-".join(chosen) if len(chosen) < 4 else f"{len(chosen)}-tasks"
+    name = args.name or "-vs-".join(spec.name for spec in policies) + "-" + what
+    report = evaluate(dataclasses.replace(settings, name=name, tasks=chosen, target=chosen))
     if len(tasks) == 1:
         print("\n" + comparison_table(report, tasks[0]))
     else:

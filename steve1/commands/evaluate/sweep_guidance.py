@@ -1,7 +1,8 @@
-"""Which cond_scale? `python -m steve1 sweep_guidance --weights data/mini/mini.weights --tasks dig_dirt explore --scales 0 1 2 4`.
+"""The best cond_scale: `python -m steve1 sweep_guidance --weights data/mini/mini.weights --tasks dig_dirt explore --scales 0 1 2 4`.
 
-In: one weights file, scales, tasks. Out: success over tasks at each scale with its interval, as Markdown, JSON and a curve; with --store the best
-scale is written beside the weights, where every command finds it.
+Input: one weights file, scales, tasks.
+Output: success over tasks at each scale with its interval, as Markdown, JSON and a curve; with --store the best scale is written beside
+the weights, where every command finds it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Args(PlaySettings):
     weights: str
     """The weights file."""
     scales: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0)
-    """Values of cond_scale; the family's own is played as well."""
+    """Values of cond_scale; that of <weights>.json is played as well."""
     tasks: tuple[str, ...] = ("all",)
     """Tasks over which success is averaged."""
     episodes: int = 10
@@ -29,13 +30,11 @@ class Args(PlaySettings):
 
 
 def main(args: Args) -> None:
-    """Play, print the table, store if asked."""
-    from steve1.commands.play.play import playable
+    """Play, print the table, store if wanted."""
+    # Imported here because they load torch, for which --help need not wait.
     from steve1.evaluation.guidance_sweep import render, sweep_guidance
-    from steve1.evaluation.policies import choose_env, parse_policies
 
-    env = playable(choose_env(parse_policies([args.weights], model=args.in_model), args.env))
-    settings = EvaluationSettings(weights=[args.weights], tasks=args.tasks, **{**args.values(), "env": env})
+    settings = EvaluationSettings.of(args, weights=(args.weights,))
     found, paths = sweep_guidance(settings, args.scales, store=args.store)
     print("\n" + render(found, args.weights))
     print("files: " + ", ".join(display(path) for path in paths.values()))

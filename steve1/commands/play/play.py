@@ -1,19 +1,23 @@
 """Let weights play a prompt in a game and film it: `python run_agent/run_agent.py --in_weights … --text_prompt … --save_video …`.
 
-In: weights (their family's files are found beside them), a prompt. Out: an H.264 video with an overlay, the trace beside it, and what was achieved.
+Input: weights (<weights>.json beside them names their files), a prompt.
+Output: an H.264 video with an overlay, the trace beside it, and what was achieved.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import tyro
 
+from steve1.core.checkpoint_metadata import GOAL_SUFFIX, read_goal
 from steve1.core.errors import UserError
-from steve1.core.paths import display, output_path
+from steve1.core.files import sha256_file
+from steve1.core.paths import display, output_path, resolve, slug
+from steve1.core.processes import limit_threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,31 +41,29 @@ class Args:
     seed: int = 0
     """Of the start state, the game, the prior and the agent's choices."""
     episodes: Annotated[int, tyro.conf.arg(aliases=["--n"])] = 1
-    """How many, with seeds seed, seed+1, ...; each has its own video."""
+    """How many, with seeds seed, seed+1, ...; each gets its own video."""
     cond_scale: float | None = None
-    """Guidance: 0 plays the policy under the goal as it is, more exaggerates the difference that the goal makes; default: the family's."""
+    """Guidance: 0 plays the policy under the goal as it is, more exaggerates the difference that the goal makes; default: as in <weights>.json."""
     temperature: float | None = None
-    """Of the drawn actions: below 1 nearer the likeliest, above 1 wilder; default: the family's (1 for the published weights)."""
+    """Sampling temperature of actions: below 1 nearer to greedy, above 1 wilder; default: as in <weights>.json (1 for the published weights)."""
     deterministic: bool = False
-    """Take the most probable action at each step instead of drawing one."""
+    """Take the most probable action at each step instead of sampling one."""
     in_model: str = ""
-    """The .model file; default: the family's."""
+    """The .model file; default: as in <weights>.json."""
     mineclip_weights: str = ""
-    """MineCLIP weights; default: the family's."""
+    """MineCLIP weights; default: as in <weights>.json."""
     prior_weights: str = ""
-    """The prior's weights; default: the family's."""
+    """The prior's weights; default: as in <weights>.json."""
     device: str = "auto"
     """Where the policy runs: auto, cpu, cuda, mps."""
     cuda_graph: bool = False
-    """On a CUDA device: record the policy's step once and replay it, which spares most of a single step's time."""
+    """On a CUDA device: record the policy's step once as a CUDA graph and replay it, which saves most of a step's time."""
     overwrite: bool = False
     """Replace a video that exists."""
 
 
 def _videos(args: Args, name: str) -> list[Path]:
     """The path of each episode's video; UserError where one exists already."""
-    from steve1.evaluation.runner.campaign import slug
-
     paths = []
     for seed in range(args.seed, args.seed + args.episodes):
         if args.save_video:
@@ -88,17 +90,13 @@ def completed(args: Args) -> Args:
         UserError: weights or prompt are missing; a bad goal file.
     """
     if args.goal_file:
-        from steve1.core.checkpoint_metadata import GOAL_SUFFIX, read_goal
-        from steve1.core.files import sha256_file
-        from steve1.core.paths import resolve
-
         tuned = read_goal(args.goal_file)
         name = args.text_prompt or tuned.prompt or Path(args.goal_file).name.removesuffix(GOAL_SUFFIX)
         args = dataclasses.replace(args, in_weights=args.in_weights or tuned.weights, text_prompt=name)
         weights = resolve(args.in_weights)
         if tuned.weights_sha256 and weights.is_file() and sha256_file(weights) != tuned.weights_sha256:
             print(
-                f"warning: this goal was tuned for other weights ({tuned.weights}); to these it may mean something else."
+                f"warning: this goal was tuned for other weights ({tuned.weights}); with these it may mean something else."
             )
         return args
     if not args.in_weights or not args.text_prompt:
@@ -111,24 +109,27 @@ def completed(args: Args) -> Args:
 
 
 def main(args: Args) -> None:
-    """Check, load once, play, say what happened."""
-    args = completed(args)
-    from steve1.core.processes import limit_threads
-    from steve1.evaluation.policies import PolicyCache, environment_threads, parse_policies
-    from steve1.evaluation.runner.episodes import starts_for
+    """Check, load once, play, print what happened."""
+    # Imported here because they load torch, for which --help need not wait.
+    from steve1.envs import make_env
+    from steve1.evaluation.policies import PolicyCache, choose_env, environment_threads, parse_policies
+    from steve1.evaluation.runner.episodes import film_episode
+    from steve1.evaluation.runner.plan import starts_for
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.goals import GoalEncoder
     from steve1.rollout.supervise import SupervisedEnv
 
+    args = completed(args)
     if args.episodes < 1 or args.gameplay_length < 1:
         raise UserError("There is nothing to play.", expected="--episodes ≥ 1 and --gameplay_length ≥ 1")
     files = {"model": args.in_model, "mineclip": args.mineclip_weights, "prior": args.prior_weights}
     spec = parse_policies([args.in_weights], cond_scale=args.cond_scale, temperature=args.temperature, **files)[0]
     videos = _videos(args, spec.name)
-    env_name = playable(args.env or spec.metadata.env)
+    env_name = choose_env([spec], args.env)
     suite = load_suite(env_name)
     task = suite.by_prompt(args.text_prompt)
     biome = args.biome or (task.biome if task else "meadow")
+    options = {**(task.reset_options() if task else {}), "biome": biome}
     starts = starts_for(env_name, biome, "eval")
     limit_threads(environment_threads(1))
     encoder = GoalEncoder(spec.metadata, translations=suite.translations)
@@ -137,76 +138,29 @@ def main(args: Args) -> None:
     else:
         goal = encoder.encode([args.text_prompt], seed=args.seed)[args.text_prompt]
     cache = PolicyCache(device=args.device, deterministic=args.deterministic, cuda_graph=args.cuda_graph)
-    options: dict[str, Any] = dict(task.reset_options()) if task else {}
-    options["biome"] = biome
+    scales = {"cond_scale": spec.metadata.cond_scale, "temperature": spec.metadata.temperature}
+    facts = {"weights": display(spec.weights), "prompt": args.text_prompt, "biome": biome, **scales}
     print(f"{spec.name} in {env_name} ({biome}): {args.text_prompt}, cond_scale {spec.metadata.cond_scale:g}")
-    with SupervisedEnv(lambda: _open(env_name, biome)) as game:
-        for offset, path in enumerate(videos):
-            seed = args.seed + offset
-            _episode(args, game, cache, spec, goal, seed, dict(starts[seed % len(starts)]), options, path, suite)
-
-
-def _open(env: str, biome: str) -> Any:
-    from steve1.envs import make_env
-
-    return make_env(env, biome=biome)
-
-
-def playable(env: str) -> str:
-    """`env` if this machine's project knows how to play it.
-
-    Raises:
-        UserError: it does not; says what to pass.
-    """
-    from steve1.envs import ENVIRONMENTS, game_for
-
-    env = game_for(env)
-    if env not in ENVIRONMENTS:
-        raise UserError(
-            f'The game "{env}" is not available.',
-            expected=", ".join(ENVIRONMENTS),
-            todo=f"pass --env {ENVIRONMENTS[0]} (weights trained in another game will be out of their depth there)",
-        )
-    return env
-
-
-def _episode(
-    args: Args, game: Any, cache: Any, spec: Any, goal: np.ndarray[Any, Any], seed: int, start: dict[str, Any],
-    options: dict[str, Any], path: Path, suite: Any,
-) -> None:  # fmt: skip
-    from steve1.rollout.play import play
-    from steve1.rollout.trace import Trace
-    from steve1.rollout.video import EpisodeVideo
-
-    facts = {"weights": display(spec.weights), "prompt": args.text_prompt, "biome": options["biome"]}
-    facts |= {
-        "cond_scale": spec.metadata.cond_scale,
-        "temperature": spec.metadata.temperature,
-        "video": path.name,
-    }
-
-    def one(env: Any) -> Trace:
-        actor = cache.actor(spec, goal, seed)
-        with EpisodeVideo(path, args.text_prompt, args.gameplay_length, title=spec.name) as video:
-            return play(
-                actor,
-                env,
+    with SupervisedEnv(lambda: make_env(env_name, biome=biome)) as game:
+        for seed, path in enumerate(videos, start=args.seed):
+            trace = film_episode(
+                game,
+                functools.partial(cache.actor, spec, goal, seed),
+                path,
                 args.gameplay_length,
+                caption=args.text_prompt,
+                title=spec.name,
                 seed=seed,
-                start=start,
+                start=starts[seed % len(starts)],
                 options=options,
-                on_frame=video.on_frame,
-                metadata=facts,
+                metadata={**facts, "video": path.name},
             )
-
-    trace = game.episode(one)
-    trace.save(path.with_suffix(""))
-    seconds = trace.metadata["seconds"]["total"]
-    print(
-        f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({len(trace) / seconds:.0f} steps/s), ended by {trace.metadata['ended']}"
-    )
-    for task in suite.tasks.values():
-        if task.biome == options["biome"]:
-            won, measure = task.judge(trace)
-            print(f"  {task.name:<15}{'success' if won else '-':<10}{task.measure_name}: {measure:.1f}")
-    print(f"video: {display(path)}\ntrace: {display(path.with_suffix('.npz'))}")
+            seconds = trace.metadata["seconds"]["total"]
+            print(
+                f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({len(trace) / seconds:.0f} steps/s), ended by {trace.metadata['ended']}"
+            )
+            for judge in suite.tasks.values():
+                if judge.biome == biome:
+                    won, measure = judge.judge(trace)
+                    print(f"  {judge.name:<15}{'success' if won else '-':<10}{judge.measure_name}: {measure:.1f}")
+            print(f"video: {display(path)}\ntrace: {display(path.with_suffix('.npz'))}")

@@ -16,7 +16,7 @@ import tyro
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_path, write_json
-from steve1.core.paths import resolve
+from steve1.core.paths import resolve, slug
 from steve1.goals import GoalEncoder
 
 _WIDTH, _HEIGHT = 320, 180  # of the videos; GIFs are half as wide, of every fourth frame
@@ -52,8 +52,6 @@ class Pursuit:
 
 def pursuits(args: Args, encoder: GoalEncoder) -> list[Pursuit]:
     """What to play: prompts, or goals that somebody reached."""
-    from steve1.evaluation.runner.campaign import slug
-
     prompts = [text.strip() for text in args.prompts.split(";") if text.strip()]
     if prompts:
         goals = encoder.encode(prompts, seed=args.seed)
@@ -111,16 +109,15 @@ class Film:
 def main(args: Args) -> None:
     """Load, play each goal once, write what was seen."""
     os.nice(10)
-    from steve1.commands.play.play import playable
     from steve1.envs import make_env
-    from steve1.evaluation.policies import PolicyCache, parse_policies
+    from steve1.evaluation.policies import PolicyCache, choose_env, parse_policies
     from steve1.evaluation.runner.workers import limit_threads
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.rollout.supervise import SupervisedEnv
 
     limit_threads(1)
     spec = parse_policies([str(args.weights)])[0]
-    env = playable(spec.metadata.env)
+    env = choose_env([spec])
     suite, cache = load_suite(env), PolicyCache()
     found = []
     with SupervisedEnv(lambda: make_env(env, biome="meadow")) as game:
@@ -130,7 +127,7 @@ def main(args: Args) -> None:
 
 
 def _episode(args: Args, game: Any, actor: Any, pursuit: Pursuit, suite: Any, env: str) -> dict[str, Any]:
-    from steve1.evaluation.runner.episodes import starts_for
+    from steve1.evaluation.runner.plan import starts_for
     from steve1.rollout.play import play
 
     task = suite.by_prompt(pursuit.prompt)

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from steve1.evaluation.runner.campaign import ExecutorConfig, Plan, make_jobs, play_all
+from steve1.evaluation.runner.episodes import EpisodeInputs
+from steve1.evaluation.runner.plan import Plan, make_jobs
+from steve1.evaluation.runner.run import play_plan
 from steve1.evaluation.statistics.summary import own_row
 
 _EACH = 3
@@ -46,11 +48,7 @@ def _reason(line: Mapping[str, Any], won: set[int], base: str) -> tuple[int, str
 
 
 def replay(
-    plan: Plan,
-    executor: ExecutorConfig,
-    wanted: Sequence[dict[str, Any]],
-    lines: Sequence[Mapping[str, Any]],
-    injected: Mapping[str, Any],
+    plan: Plan, wanted: Sequence[dict[str, Any]], lines: Sequence[Mapping[str, Any]], inputs: EpisodeInputs
 ) -> None:
     """Play failed episodes without a video again, with the same seed, and record them; their entries then name the video.
 
@@ -64,13 +62,12 @@ def replay(
         if line["key"] in missing:
             row = (line["contestant"], line["row"])
             episodes[row] = max(episodes.get(row, 0), line["number"] + 1)
-    starts = {"starts_of": injected["starts_of"]} if "starts_of" in injected else {}
     again = [
         dataclasses.replace(job, key=f"{job.key}-again", video=f"videos/{job.key}-again.mp4", similarity=False)
-        for job in make_jobs(plan, asked=episodes, **starts)
+        for job in make_jobs(plan, inputs.starts_of, episodes)
         if job.key in missing
     ]
-    for line in play_all(plan, executor, exactly=again, **injected):
+    for line in play_plan(plan, inputs, jobs=again):
         entry = missing[line["key"].removesuffix("-again")]
         entry["video"] = line["video"]
         entry["again"] = "succeeded when played again" if line["success"][entry["task"]] else "failed again"

@@ -29,7 +29,7 @@ from steve1.evaluation.report.tables import (
     settings_list,
     target_sentence,
 )
-from steve1.evaluation.runner.campaign import Plan
+from steve1.evaluation.runner.plan import Plan
 from steve1.reporting.charts import Bar, bar_chart, figure, grid, heat_map, line_chart
 from steve1.reporting.html import Html, element, video
 from steve1.reporting.numbers import percent_range
@@ -47,7 +47,7 @@ def write_report(
     Args:
         videos: {caption: path relative to the plan's folder} of videos to show side by side.
     """
-    settings = plan.settings()
+    settings = plan.facts()
     report = Report(title, sections(plan, summary, lines, videos or {}, settings))
     texts = {
         "md": ("report.md", report.markdown()),
@@ -138,7 +138,7 @@ def _similarity(plan: Plan, lines: Lines, names: Sequence[str]) -> list[Html]:
     values = [y for series in found.values() for points in series.values() for _, y in points if math.isfinite(y)]
     explained = (
         "Cosine of MineCLIP's embedding of the last 16 frames with the goal that the prior makes of the task's prompt, mean over the first "
-        f"{plan.similarity} episodes of each. One MineCLIP measures all; baselines are compared with the same goals."
+        f"{plan.settings.similarity} episodes of each. One MineCLIP measures all; baselines are compared with the same goals."
     )
     charts = [
         line_chart(task, series, label=f"{task}: goal similarity over time", unit="s", span=(min(values), max(values)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from steve1.evaluation.runner.campaign import Plan
+from steve1.evaluation.runner.plan import Plan
 from steve1.evaluation.statistics.summary import own_row
 from steve1.evaluation.tasks.suite import Task
 from steve1.rollout.trace import Trace
@@ -18,7 +18,7 @@ def films(plan: Plan, lines: Sequence[dict[str, Any]]) -> dict[str, str]:
     who = "-vs-".join(policy.name.replace("/", "-").replace(":", "-") for policy in plan.policies)[:80]
     for task in plan.tasks:
         prompt = next((row.prompt for row in plan.rows if row.task == task.name), task.name)
-        for number in range(plan.videos):
+        for number in range(plan.settings.videos):
             name = f"videos/{task.name}-{number:03d}-{who}.mp4"
             if not (plan.folder / name).exists():
                 panels = _panels(plan, lines, task, number)

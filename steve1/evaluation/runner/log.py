@@ -1,14 +1,15 @@
 """The log of finished episodes, which survives a kill.
 
-In: an episode's line when it is finished. Out: the lines of all that are, on disk before they count; settings beside them, so that no two
-experiments are mixed.
+Input: an episode's line when it is finished.
+Output: the lines of all finished episodes, on disk before they count, with the settings beside them, so that no two experiments are
+mixed.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,18 @@ class EpisodeLog:
     only continued under the same settings.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        earlier: Mapping[str, Sequence[object]] | None = None,
+    ) -> None:
         """Open or continue.
+
+        Args:
+            folder: the run's.
+            settings: of this run.
+            earlier: {setting: values that mean the same}, as earlier versions wrote them.
 
         Raises:
             UserError: the folder holds a run with other settings (names what differs), or a damaged line.
@@ -32,17 +43,18 @@ class EpisodeLog:
         self.folder = Path(folder)
         self.path = self.folder / "episodes.jsonl"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._check(json.loads(json.dumps(settings)))
+        self._check(json.loads(json.dumps(settings)), earlier or {})
         self.lines = self._read()
 
-    def _check(self, settings: Mapping[str, Any]) -> None:
+    def _check(self, settings: Mapping[str, Any], earlier: Mapping[str, Sequence[object]]) -> None:
         path = self.folder / "settings.json"
         if not path.exists():
             write_json(path, settings)
             return
         kept = json.loads(path.read_text(encoding="utf-8"))
+        kept |= {name: settings[name] for name, values in earlier.items() if kept.get(name) in values}
         differing = sorted(name for name in set(kept) | set(settings) if kept.get(name) != settings.get(name))
-        # More episodes, more policies or tasks only add lines; everything else would mix different experiments.
+        # More episodes, policies or tasks only add lines; everything else would mix different experiments.
         growing = {"episodes", "contestants", "tasks", "videos", "prompts", "similarity"}
         changed = [
             name for name in differing if name not in growing or not _grown(name, kept.get(name), settings.get(name))

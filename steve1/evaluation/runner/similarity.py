@@ -1,31 +1,44 @@
-"""How alike to a goal is what is seen, from step to step?
+"""Similarity of what a policy sees to a goal, from step to step.
 
-In: the frames of an episode while it is played, and goals. Out: the cosine of MineCLIP's embedding of the last 16 frames with each goal
-(NaN for the first 15), kept beside the trace. One family's MineCLIP judges all policies, so that their curves can be compared.
+Input: the frames of an episode while it is played, and goals.
+Output: the cosine of MineCLIP's embedding of the last 16 frames with each goal (NaN for the first 15), kept beside the trace. One
+MineCLIP measures all policies, so that their curves can be compared.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
+from steve1.mineclip import load_mineclip
 
 # Frames go through the vision tower in small batches, which is faster than one at a time and holds few frames.
 _BATCH = 8
 
 
-class SimilarityRecorder:
-    """Takes an episode's frames as they come."""
+class Stream(Protocol):
+    """MineCLIP over the frames of an episode, as `MineCLIP.stream()` gives it."""
 
-    def __init__(self, stream: Any, goals: Mapping[str, NDArray[np.float32]]) -> None:
-        """`stream`: has `reset()` and `push_many(frames) -> (n, E)`, as `MineCLIP.stream()` gives it."""
+    def reset(self) -> None:
+        """Begin an episode."""
+
+    def push_many(self, frames: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """The embedding of the last 16 frames after each of `frames`, (n, E), NaN before the sixteenth."""
+
+
+class SimilarityRecorder:
+    """Takes an episode's frames as they come and embeds them."""
+
+    def __init__(self, stream: Stream, goals: Mapping[str, NDArray[np.float32]]) -> None:
         self._stream, self.names = stream, tuple(goals)
         self._goals = np.stack([goal / max(float(np.linalg.norm(goal)), 1e-12) for goal in goals.values()])
         self._frames: list[NDArray[np.uint8]] = []
@@ -60,24 +73,22 @@ class SimilarityRecorder:
 
 @dataclasses.dataclass(frozen=True)
 class GoalSimilarity:
-    """What a worker needs to measure similarity: MineCLIP's files and each task's goal (E,). MineCLIP is loaded at the first use."""
+    """Measures similarity in a worker: MineCLIP's file and each task's goal (E,). MineCLIP is loaded at the first use."""
 
     mineclip: str
     mineclip_config: str
     goals: Mapping[str, NDArray[np.float32]]
     device: str = "cpu"
 
-    def stream(self) -> Any:
-        """MineCLIP's stream over one episode after another."""
-        from steve1.core.device import choose_device
-        from steve1.mineclip import load_mineclip
-
+    @functools.cached_property
+    def stream(self) -> Stream:
+        """MineCLIP's stream, for one episode after another."""
         return load_mineclip(self.mineclip, self.mineclip_config or "attn").to(choose_device(self.device)).stream()
 
-    def watcher(self, stream: Any, tasks: Sequence[str]) -> SimilarityRecorder | None:
-        """A watcher for these tasks' goals; None where none of them has one."""
+    def recorder(self, tasks: Sequence[str]) -> SimilarityRecorder | None:
+        """A recorder for these tasks' goals; None where none of them has one."""
         goals = {task: self.goals[task] for task in tasks if task in self.goals}
-        return SimilarityRecorder(stream, goals) if goals else None
+        return SimilarityRecorder(self.stream, goals) if goals else None
 
 
 def curve_path(folder: Path, key: str) -> Path:
@@ -85,11 +96,11 @@ def curve_path(folder: Path, key: str) -> Path:
     return folder / "traces" / f"{key}.similarity.npz"
 
 
-def save_curves(folder: Path, key: str, watcher: SimilarityRecorder) -> None:
+def save_curves(folder: Path, key: str, recorder: SimilarityRecorder) -> None:
     """Keep an episode's curves, half precision, whole or not at all."""
-    rows = watcher.similarities().astype(np.float16)
+    rows = recorder.similarities().astype(np.float16)
     with atomic_file(curve_path(folder, key)) as handle:
-        np.savez_compressed(handle, names=np.asarray(watcher.names), similarity=rows)
+        np.savez_compressed(handle, names=np.asarray(recorder.names), similarity=rows)
 
 
 def load_curves(folder: Path, key: str) -> dict[str, NDArray[np.float32]]:

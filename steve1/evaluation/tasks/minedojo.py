@@ -1,19 +1,25 @@
 """MineDojo's programmatic tasks as a suite of ours, judged by MineDojo itself.
 
-In: task ids. Out: a suite's YAML file with their prompts and one rule, that MineDojo's own success signal came; the evaluation then treats
-them like any other tasks: paired seeds, intervals, tests, reports.
+Input: task ids.
+Output: a suite's YAML file with their prompts and one rule, MineDojo's own success signal; the evaluation then treats them like any
+other tasks: paired seeds, intervals, tests, reports.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from steve1.core.files import atomic_file
 from steve1.core.paths import display, output_path
+from steve1.envs.minecraft.backends import java_for
+from steve1.envs.minecraft.minedojo import SUCCESS, find_tasks
+from steve1.evaluation.settings import EvaluationSettings
 
 FOLDER = "data/evaluations/minedojo_suites"
 STEPS = 3000
@@ -22,8 +28,6 @@ STEPS = 3000
 
 def minedojo_content(tasks: Mapping[str, str], steps: int = STEPS) -> dict[str, Any]:
     """What a suite's file says of {task id: prompt}."""
-    from steve1.envs.minecraft.minedojo import SUCCESS
-
     signal = {"kind": "crafted", "names": [SUCCESS]}
     return {
         "env": "minedojo",
@@ -37,7 +41,7 @@ def minedojo_content(tasks: Mapping[str, str], steps: int = STEPS) -> dict[str, 
     }
 
 
-def write_minedojo_suite(names: list[str], steps: int = STEPS, folder: Path | None = None) -> Path:
+def write_minedojo_suite(names: Sequence[str], steps: int = STEPS, folder: Path | None = None) -> Path:
     """The file of the suite of these tasks; the same tasks and steps make the same file.
 
     Args:
@@ -46,12 +50,8 @@ def write_minedojo_suite(names: list[str], steps: int = STEPS, folder: Path | No
     Raises:
         UserError: MineDojo is not installed, or no task has such an id (names the nearest).
     """
-    import yaml
-
-    from steve1.envs.minecraft.minedojo import find_tasks
-
     folder = folder or output_path(FOLDER)
-    tasks = find_tasks(names)
+    tasks = find_tasks(list(names))
     text = yaml.safe_dump(minedojo_content(tasks, steps), sort_keys=False, allow_unicode=True)
     first = next(iter(tasks)) if len(tasks) == 1 else f"{len(tasks)}_tasks"
     path = folder / f"{first}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.yaml"
@@ -62,18 +62,16 @@ def write_minedojo_suite(names: list[str], steps: int = STEPS, folder: Path | No
     return path
 
 
-def prepared(args: Any) -> Any:
-    """A command's arguments (`task`, `steps`, `suite`) with the tasks that they name turned into a suite's file.
+def minedojo_settings(settings: EvaluationSettings, names: Sequence[str], steps: int) -> EvaluationSettings:
+    """`settings` for the suite of MineDojo's tasks of these names, whose file is written.
 
     Everything that can be missing is found here, before a Minecraft starts.
 
     Raises:
         UserError: MineDojo or its Java is missing, or no task has such an id.
     """
-    from steve1.envs.minecraft.backends import java_for
-
-    path = write_minedojo_suite(list(args.task), args.steps)
+    path = write_minedojo_suite(names, steps)
     java_for("minedojo")
     print(f"MineDojo's tasks as a suite, for other commands too: --env minedojo --suite {display(path)}")
-    # A Minecraft of its own for each seed: minutes an episode, not seconds.
-    return dataclasses.replace(args, suite=str(path), task=("all",), timeout_s=max(args.timeout_s, 3600.0))
+    # Each seed starts a Minecraft: an episode takes minutes, not seconds.
+    return dataclasses.replace(settings, suite=str(path), timeout_s=max(settings.timeout_s, 3600.0))

@@ -17,7 +17,7 @@ from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.envs import make_env, start_states
 from steve1.envs.worker import luanti, trees
-from steve1.evaluation.runner.campaign import ExecutorConfig
+from steve1.evaluation.settings import ExecutorConfig
 from steve1.rollout.play import DoNothing, play
 from steve1.rollout.supervise import SupervisedEnv
 from tests.envs.leftovers import watch

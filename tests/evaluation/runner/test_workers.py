@@ -21,8 +21,8 @@ from steve1.core.errors import UserError
 from steve1.core.processes import process_tree, sweep
 from steve1.evaluation import evaluate
 from steve1.evaluation.policies import PolicySpec
-from steve1.evaluation.runner.campaign import ExecutorConfig
 from steve1.evaluation.runner.inference import RemotePolicyCache, policy_service
+from steve1.evaluation.settings import ExecutorConfig
 from steve1.rollout.trace import Trace
 from tests.evaluation.worlds import injected, settings
 from tests.rollout.fakes import FakeEnv, OpenFake
@@ -78,14 +78,14 @@ def command(pid: int) -> bytes:
 @pytest.mark.timeout(900)
 def test_workers_killed_twenty_times_lose_and_repeat_nothing(world: Path) -> None:
     words: dict[str, Any] = {"episodes": 40, "tasks": ("dig_dirt",)}
-    calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm"), **words), **injected(()))
+    calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm"), **words), injected(()))
     folder, kills, done = world / "rough", [], threading.Event()  # type: ignore[var-annotated]
     killer = threading.Thread(target=kill_often, args=(folder, done, kills, 20), daemon=True)
     killer.start()
     try:
         rough = evaluate(
             settings(world, "random", "nothing", folder=str(folder), workers=2, max_restarts=25, **words),
-            **injected((), open_game=SlowDisk()),
+            injected((), open_game=SlowDisk()),
         )
     finally:
         done.set()
@@ -142,7 +142,7 @@ def test_a_game_that_never_answers_is_ended_and_named(world: Path) -> None:
     with pytest.raises(UserError, match="died too often") as fault:
         evaluate(
             settings(world, "nothing", workers=1, timeout_s=6, max_restarts=1, episodes=1, tasks=("swim",)),
-            **injected((), open_game=SilentGame()),
+            injected((), open_game=SilentGame()),
         )
     assert "gave no answer for 6 s" in str(fault.value)
     assert "finished episodes are kept" in str(fault.value)
@@ -164,19 +164,19 @@ def test_a_disk_that_fills_while_a_video_is_written(world: Path, monkeypatch: py
     monkeypatch.setattr(VideoWriter, "write", write)
     words: dict[str, Any] = {"tasks": ("dig_dirt",), "episodes": 3, "videos": 3}
     with pytest.raises(UserError, match="disk is full") as fault:
-        evaluate(settings(world, "tuned", **words), **injected())
+        evaluate(settings(world, "tuned", **words), injected())
     assert "001.mp4" in fault.value.where
     folder = world / "run"
     assert len((folder / "episodes.jsonl").read_text().splitlines()) == 1
     assert [path.name for path in (folder / "videos").rglob("*") if path.is_file()] == ["meadow-000.mp4"]
-    report = evaluate(settings(world, "tuned", **words), **injected())
+    report = evaluate(settings(world, "tuned", **words), injected())
     assert [line["number"] for line in report.lines] == [0, 1, 2]
     assert all((folder / line["video"]).is_file() for line in report.lines)
 
 
 def test_the_same_evaluation_twice_has_the_same_successes(world: Path) -> None:
     once, twice = (
-        evaluate(settings(world, "base", "tuned", "random", folder=str(world / name), episodes=2), **injected())
+        evaluate(settings(world, "base", "tuned", "random", folder=str(world / name), episodes=2), injected())
         for name in ("a", "b")
     )
     plain = [{key: value for key, value in line.items() if key != "seconds"} for line in once.lines]
@@ -275,7 +275,7 @@ def test_weights_of_another_size_are_named_before_a_game_is_opened(
                     settings(world, "base", tasks=("swim",), episodes=1, folder=str(world / f"run-{len(goals)}")),
                     weights=[str(tiny)],
                 ),
-                **injected(("tiny",), open_game=opened.append, goals={"tiny": goals}),
+                injected(("tiny",), open_game=opened.append, goals={"tiny": goals}),
             )
         assert named in str(fault.value)
     assert opened == []
@@ -283,18 +283,18 @@ def test_weights_of_another_size_are_named_before_a_game_is_opened(
 
 def test_bad_input_is_named_before_anything_is_loaded(world: Path) -> None:
     with pytest.raises(UserError, match="no task") as fault:
-        evaluate(settings(world, "base", tasks=("dig_dirf",)), **injected())
+        evaluate(settings(world, "base", tasks=("dig_dirf",)), injected())
     assert "did you mean dig_dirt" in str(fault.value)
     with pytest.raises(UserError, match="no task"):
-        evaluate(settings(world, "base", target=("swin",)), **injected())
+        evaluate(settings(world, "base", target=("swin",)), injected())
     with pytest.raises(UserError, match="weights were not found") as fault:
-        evaluate(dataclasses.replace(settings(world, "base"), weights=[str(world / "bose.weights")]), **injected())
+        evaluate(dataclasses.replace(settings(world, "base"), weights=[str(world / "bose.weights")]), injected())
     assert "base.weights" in str(fault.value)
     with pytest.raises(UserError, match="at least one episode"):
-        evaluate(settings(world, "base", episodes=0), **injected())
+        evaluate(settings(world, "base", episodes=0), injected())
     (world / "other.yaml").write_text((world / "suite.yaml").read_text().replace("env: luanti", "env: minerl"))
     with pytest.raises(UserError, match="another game") as fault:
-        evaluate(settings(world, "base", suite=str(world / "other.yaml"), env="luanti"), **injected())
+        evaluate(settings(world, "base", suite=str(world / "other.yaml"), env="luanti"), injected())
     assert "minerl" in str(fault.value)
     for wrong in (
         {"workers": -1},
@@ -323,10 +323,10 @@ def test_ray_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_same_over_ray(world: Path) -> None:
     pytest.importorskip("ray", reason="ray is not installed: pip install ray")
     words: dict[str, Any] = {"episodes": 4, "tasks": ("dig_dirt",)}
-    calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm"), **words), **injected(()))
+    calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm"), **words), injected(()))
     spread = evaluate(
         settings(world, "random", "nothing", folder=str(world / "ray"), workers=2, ray=True, **words),
-        **injected((), open_game=OpenFake(str(world), "kill")),
+        injected((), open_game=OpenFake(str(world), "kill")),
     )
     assert [(line["key"], line["success"]) for line in spread.lines] == [
         (line["key"], line["success"]) for line in calm.lines

@@ -113,7 +113,7 @@ def test_only_open_questions_get_more_episodes(world: Path) -> None:
         settings(
             world, "base", "tuned", "nothing", episodes=8, stopping="sequential", max_episodes=32, target=("dig_dirt",)
         ),
-        **injected(),
+        injected(),
     )
     played = {task: report.summary["rates"][task]["tuned"]["episodes"] for task in report.summary["rates"]}
     assert played == {"dig_dirt": 8, "look_at_sky": 8, "swim": 8}
@@ -132,18 +132,18 @@ def test_open_questions_are_played_on_and_resumed(world: Path) -> None:
         "tasks": ("dig_dirt",),
         "target": ("dig_dirt",),
     }
-    report = evaluate(settings(world, "base", "tuned", **words), **injected())
+    report = evaluate(settings(world, "base", "tuned", **words), injected())
     row = report.summary["comparisons"]["tuned"]["dig_dirt"]
     assert (row["pairs"], row["verdict"]) == (8, "improved")
     log = (world / "run" / "episodes.jsonl").read_text()
-    again = evaluate(settings(world, "base", "tuned", **words), **injected())
+    again = evaluate(settings(world, "base", "tuned", **words), injected())
     assert (world / "run" / "episodes.jsonl").read_text() == log
     assert again.summary["rates"] == report.summary["rates"]
     with pytest.raises(UserError, match="other settings") as fault:
-        evaluate(settings(world, "base", "tuned", **{**words, "max_episodes": 24}), **injected())
+        evaluate(settings(world, "base", "tuned", **{**words, "max_episodes": 24}), injected())
     assert "looks" in str(fault.value), "looks that were not planned would not be accounted for"
     with pytest.raises(UserError, match="two weights"):
-        evaluate(settings(world, "base", stopping="sequential"), **injected())
+        evaluate(settings(world, "base", stopping="sequential"), injected())
 
 
 def test_equal_results_are_played_to_the_limit() -> None:
@@ -155,7 +155,7 @@ def test_hopeless_questions_are_given_up(world: Path) -> None:
     """Three pairs without a success say so little that nine would not settle it: the forecast saves the rest."""
     idle = {"swim": np.zeros(4, np.float32)}
     words: dict[str, Any] = {"stopping": "sequential", "max_episodes": 9, "tasks": ("swim",), "episodes": 3}
-    report = evaluate(settings(world, "base", "tuned", **words), **injected(goals={"base": idle, "tuned": idle}))
+    report = evaluate(settings(world, "base", "tuned", **words), injected(goals={"base": idle, "tuned": idle}))
     row = report.summary["comparisons"]["tuned"]["swim"]
     assert (row["pairs"], row["verdict"]) == (3, "cannot tell yet")
     assert row["further_episodes"] > 24

@@ -1,0 +1,143 @@
+"""Plays what is missing of a plan. Run again after a kill, it plays nothing twice.
+
+Input: a plan.
+Output: its lines in the folder's episode log, complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from steve1.core.files import existing_file
+from steve1.core.messages import progress
+from steve1.core.processes import sweep
+from steve1.envs.rendering import shared_renderer
+from steve1.evaluation.policies import NO_GOAL, GoalTable, environment_threads, goals_for
+from steve1.evaluation.runner.episodes import EpisodeInputs, EpisodeRunner, OpenGame
+from steve1.evaluation.runner.inference import policy_service
+from steve1.evaluation.runner.log import EpisodeLog
+from steve1.evaluation.runner.plan import Job, Plan, make_jobs
+from steve1.evaluation.runner.ray_workers import run_jobs_on_ray
+from steve1.evaluation.runner.similarity import GoalSimilarity
+from steve1.evaluation.runner.workers import run_jobs
+
+Line = dict[str, Any]
+Decide = Callable[[Sequence[Mapping[str, Any]]], Mapping[tuple[str, str], int]]
+"""Lines so far → {(policy, row): number of episodes} that are wanted beyond the plan's."""
+
+
+def plan_goals(plan: Plan, shown: Mapping[str, Any] | None = None) -> GoalTable:
+    """The goals of a plan's prompts; `shown`: {prompt: goal} of demonstrations."""
+    prompts = sorted({row.prompt for row in plan.rows if row.prompt not in ("", NO_GOAL)})
+    return goals_for(plan.policies, prompts, shown=shown, translations=plan.suite.translations)
+
+
+def plan_similarity(plan: Plan, goals: GoalTable) -> GoalSimilarity | None:
+    """Measures similarity with the first weights' MineCLIP to the goals that its prior makes of the tasks' prompts."""
+    base = next((spec for spec in plan.policies if spec.needs_goal and spec.goal == "prior"), None)
+    if base is None or not plan.settings.similarity:
+        return None
+    path = existing_file(
+        base.metadata.mineclip, "The MineCLIP weights", "pass --mineclip_weights, or run 0_download_weights.sh"
+    )
+    known = goals.get(base.name, {})
+    wanted = {row.task: known[row.prompt] for row in plan.rows if row.task and row.prompt in known}
+    return GoalSimilarity(str(path), base.metadata.mineclip_config, wanted, plan.settings.device)
+
+
+def play_plan(
+    plan: Plan,
+    inputs: EpisodeInputs | None = None,
+    *,
+    decide: Decide | None = None,
+    jobs: Sequence[Job] | None = None,
+) -> list[Line]:
+    """Play what is missing of a plan and return its lines (of this plan alone), in the order of its jobs.
+
+    Args:
+        plan: what to play.
+        inputs: the game and the goals, where they are not the plan's own.
+        decide: asked when everything is played, until it wants nothing more.
+        jobs: play these in place of the plan's.
+    """
+    inputs = inputs or EpisodeInputs()
+    wanted = {job.key: job for job in (make_jobs(plan, inputs.starts_of) if jobs is None else jobs)}
+    log = EpisodeLog(plan.folder, plan.facts(), {"suite_sha256": plan.suite.earlier_digests()})
+    sweep(plan.folder)
+
+    def missing() -> list[Job]:
+        while True:
+            found = [job for job in wanted.values() if job.key not in log.lines]
+            episodes = decide([log.lines[key] for key in wanted]) if decide and not found else {}
+            fresh = (
+                [job for job in make_jobs(plan, inputs.starts_of, episodes) if job.key not in wanted]
+                if episodes
+                else []
+            )
+            wanted.update({job.key: job for job in fresh})
+            if found or not fresh:
+                return found
+
+    first = missing()
+    if first:
+        with progress(total=len(wanted), initial=len(wanted) - len(first), desc="episodes", unit="ep") as bar:
+
+            def finished(job: Job, line: Line) -> None:
+                log.add(line)
+                bar.update(1)
+
+            def more() -> list[Job]:
+                found = missing()
+                bar.total = len(wanted)
+                return found
+
+            try:
+                _run(plan, _complete(plan, inputs), first, finished, more)
+            finally:
+                sweep(plan.folder)
+    return [log.lines[key] for key in wanted]
+
+
+def _complete(plan: Plan, inputs: EpisodeInputs) -> EpisodeInputs:
+    """`inputs` with the plan's game, goals and similarity where they are missing."""
+    if inputs.goals is None:
+        goals = plan_goals(plan)
+        inputs = dataclasses.replace(inputs, goals=goals, similarity=inputs.similarity or plan_similarity(plan, goals))
+    return dataclasses.replace(inputs, open_game=inputs.open_game or OpenGame(plan.env))
+
+
+def _run(
+    plan: Plan,
+    inputs: EpisodeInputs,
+    jobs: Sequence[Job],
+    finished: Callable[[Job, Line], None],
+    more: Callable[[], Sequence[Job]],
+) -> None:
+    """Run jobs, and what `more` gives when they are done, in processes here or on a Ray cluster."""
+    executor, threads = plan.settings.executor, environment_threads(plan.settings.workers)
+    limits: dict[str, Any] = {
+        "workers": executor.workers,
+        "threads": threads,
+        "timeout_s": executor.timeout_s,
+        "max_restarts": executor.max_restarts,
+        "more": more,
+    }
+    if executor.ray:
+        run_jobs_on_ray(jobs, functools.partial(EpisodeRunner, plan, inputs, ""), finished, **limits)
+        return
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(shared_renderer(executor.workers))  # not with Ray, whose machines have their own processors
+        service = ""
+        if executor.batched:
+            # The games need processors as well; the process of the policies gets what a worker's policy would get.
+            policies = {spec.name: spec for spec in plan.policies}
+            service = stack.enter_context(
+                policy_service(
+                    policies, device=plan.settings.device, deterministic=plan.settings.deterministic, threads=threads
+                )
+            )
+        run_jobs(jobs, functools.partial(EpisodeRunner, plan, inputs, service), finished, **limits)
