@@ -13,6 +13,7 @@ from steve1 import actions
 from steve1.commands.data import record as command
 from steve1.core.errors import UserError
 from steve1.data.media.video import probe, read_frames
+from steve1.data.recordings.shards import alone_in
 from steve1.envs.errors import GameDied
 from steve1.evaluation.tasks.suite import load_suite
 from steve1.rollout.players import behaviour, make_player
@@ -192,8 +193,8 @@ def test_the_command_resumes_and_restarts_a_dead_game(
 
 
 def test_two_recorders_do_not_share_a_folder(tmp_path: Path) -> None:
-    with command.alone(tmp_path), pytest.raises(UserError, match="Another recorder"), command.alone(tmp_path):
-        pass
+    with alone_in(tmp_path, work="record"), pytest.raises(UserError, match="Another run"):
+        command.main(command.Args(str(tmp_path)))
 
 
 def test_too_short_recordings_are_refused(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Command: recordings → episodes.
 
-In: `--input_dir` with recordings (name.mp4 + name.jsonl) or episode folders. Out: native episodes and a report; exit code 0
-if all went well, 1 if some recordings were refused (the rest is there), 2 if nothing could be done.
+Input: recordings (name.mp4 + name.jsonl) or episode folders below `--input_dir`.
+Output: native episodes and a report; exit code 0, 1 if some recordings were refused, 2 if nothing could be done.
 """
 
 from __future__ import annotations

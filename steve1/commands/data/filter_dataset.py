@@ -1,7 +1,7 @@
-"""Command: keep the episodes, or the stretches of episodes, in which a stated thing happens.
+"""Command: keep the episodes, or the stretches of episodes, in which given conditions are met.
 
-In: a dataset whose recordings are still there (their ticks say what was gained and where the player was). Out: a table;
-with `--output_dir` a dataset of copies. The original is only read.
+Input: a dataset whose recordings still exist (their ticks have inventories and positions); it is only read.
+Output: a table; with `--output_dir` a dataset of copies.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import tyro
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file
 from steve1.core.messages import progress
-from steve1.core.paths import display, output_path, resolve
+from steve1.core.paths import display, resolve
 from steve1.data.episodes.cut import copy_episode, cut_episode
 from steve1.data.episodes.episode import Episode
-from steve1.data.episodes.listing import find_datasets
+from steve1.data.episodes.listing import find_datasets, find_outside
 from steve1.data.quality.history import History, read_history
 from steve1.data.quality.success import Condition, find_stretches, parse_conditions, reached
 
@@ -52,7 +52,7 @@ class Args:
 
 @dataclass
 class Verdict:
-    """One line of the report: how far each condition came, and which stretches are kept (the whole, in episodes mode)."""
+    """One line of the report: the most of each condition, and the stretches kept (without --segments, the whole episode)."""
 
     episode: str
     kept: bool
@@ -62,21 +62,20 @@ class Verdict:
 
 
 def main(args: Args) -> int:
-    """Judge, print, copy; 1 where an episode could not be judged."""
+    """Judge, print, copy; 1 if an episode could not be judged."""
     conditions = parse_conditions(args.gained, args.mined, args.travelled)
     if args.segments and not (args.before > 0 and args.after >= 0):
         raise UserError("--before is more than 0 and --after at least 0 seconds.", got=f"{args.before}, {args.after}")
-    episodes = [path for dataset in find_datasets(args.paths) for path in dataset.episodes]
-    target = output_path(args.output_dir) if args.output_dir else None
-    if target and any(path.parent == target.resolve() for path in episodes):
-        raise UserError("--output_dir holds the episodes themselves.", where=target, todo="name another folder")
+    if args.output_dir:
+        episodes, target = find_outside(args.paths, args.output_dir)
+    else:
+        episodes, target = [path for dataset in find_datasets(args.paths) for path in dataset.episodes], None
     known: dict[str, set[str]] = {"gained": set(), "mined": set()}
-    verdicts = []
-    for path in progress(episodes, desc="reading ticks", unit="episode"):
-        verdicts.append(_judge(path, conditions, args, known))
+    bar = progress(episodes, desc="reading ticks", unit="episode")
+    verdicts = [_judge(path, conditions, args, known) for path in bar]
     _check_items(conditions, known, verdicts)
     frames = _write(episodes, verdicts, conditions, target) if target else 0
-    _show(episodes, verdicts, conditions)
+    _print(episodes, verdicts, conditions)
     kept = [verdict for verdict in verdicts if verdict.kept]
     unknown = sum(bool(verdict.reason) for verdict in verdicts)
     pieces = sum(len(verdict.stretches) for verdict in kept)
@@ -111,7 +110,7 @@ def _stretches(conditions: Sequence[Condition], history: History, args: Args) ->
 
 
 def _check_items(conditions: Sequence[Condition], known: dict[str, set[str]], verdicts: list[Verdict]) -> None:
-    """A name that occurs nowhere is a slip of the pen rather than a skill that nobody has."""
+    """An item that no recording ever has is a misspelling."""
     if all(verdict.reason for verdict in verdicts):
         raise UserError("No episode could be judged.", got=verdicts[0].reason)
     for condition in conditions:
@@ -125,7 +124,7 @@ def _check_items(conditions: Sequence[Condition], known: dict[str, set[str]], ve
 
 
 def _write(episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[Condition], target: Path) -> int:
-    """Copy what is kept; what is there already stays. Returns the frames of all that is kept."""
+    """Copy what is kept, except what exists already; returns the frames of all that is kept."""
     target.mkdir(parents=True, exist_ok=True)
     frames = 0
     for path, verdict in zip(progress(episodes, desc="copying", unit="episode"), verdicts):
@@ -145,7 +144,7 @@ def _write(episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[C
     return frames
 
 
-def _show(episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[Condition]) -> None:
+def _print(episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[Condition]) -> None:
     for path, verdict in zip(episodes, verdicts):
         if verdict.reason:
             print(f"  unknown  {display(path)}: {verdict.reason}")

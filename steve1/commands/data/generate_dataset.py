@@ -18,9 +18,10 @@ from steve1.core.paths import display, output_path, python_path, resolve
 from steve1.data.episodes.listing import sampling_arguments
 from steve1.data.recordings.contractor_index import read_index
 from steve1.data.recordings.convert import ConvertSettings
-from steve1.data.recordings.convert_folder import Summary, convert_folder
+from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.fetch import FetchSettings, fetch_and_convert
 from steve1.data.recordings.shards import parse_shard
+from steve1.data.recordings.summary import Summary
 
 _PUBLISHED_MINECLIP = "data/weights/mineclip/attn.pth"
 _MINI_MINECLIP = "data/mini/mini_mineclip.safetensors"

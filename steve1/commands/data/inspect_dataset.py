@@ -1,26 +1,19 @@
-"""Command: what is in these datasets, and what in them deserves a look?
-
-In: dataset folders or episodes. Out: a table on the console and one HTML file that shows everything.
-"""
+"""Command: a table of datasets, and one HTML page that shows their episodes and which of them look suspicious."""
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
-from steve1.core.messages import progress
 from steve1.core.paths import display, output_path
 from steve1.data.episodes.listing import Dataset, find_datasets
 from steve1.data.quality.duplicates import find_duplicates
+from steve1.data.quality.each import each_episode
 from steve1.data.quality.measures import Measures, measure
 from steve1.data.quality.page import Inspected, overview, page
 from steve1.data.quality.suspects import judge
@@ -42,12 +35,18 @@ class Args:
 
 def main(args: Args) -> None:
     """Measure, judge, print, write the page."""
-    if args.workers < 1 or args.sheets < 0:
-        raise UserError("--workers is at least 1 and --sheets at least 0.", got=f"{args.workers}, {args.sheets}")
+    if args.sheets < 0:
+        raise UserError("--sheets is at least 0.", got=args.sheets)
     datasets = find_datasets(args.paths)
-    measured = [_measure(dataset, args.workers) for dataset in datasets]
+    measured = [
+        each_episode(
+            measure, dataset, args.workers, f"looking at {dataset.path.name}",
+            lambda found: f"{sum(m.frames for m in found):,} frames",
+        )
+        for dataset in datasets
+    ]  # fmt: skip
     inspected = _judged(datasets, measured)
-    _show(inspected)
+    _print(inspected)
     made = f"python tools/inspect_dataset.py {' '.join(args.paths)}, {time.strftime('%Y-%m-%d %H:%M')}"
     target = output_path(args.output)
     with atomic_file(target, "w") as handle:
@@ -55,27 +54,8 @@ def main(args: Args) -> None:
     print(f"report: {display(target)} ({target.stat().st_size / 1e6:.1f} MB)")
 
 
-def _measure(dataset: Dataset, workers: int) -> list[Measures]:
-    found: list[Measures] = []
-    with progress(total=len(dataset.episodes), desc=f"looking at {dataset.path.name}", unit="episode") as bar:
-        for one in _each(dataset.episodes, workers):
-            found.append(one)
-            bar.set_postfix_str(f"{sum(m.frames for m in found):,} frames")
-            bar.update(1)
-    return sorted(found, key=lambda one: one.path)
-
-
-def _each(episodes: list[Path], workers: int) -> Iterator[Measures]:
-    if workers == 1 or len(episodes) == 1:
-        yield from map(measure, episodes)
-        return
-    with ProcessPoolExecutor(min(workers, len(episodes)), mp_context=multiprocessing.get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(measure, path) for path in episodes]):
-            yield future.result()
-
-
 def _judged(datasets: list[Dataset], measured: list[list[Measures]]) -> list[Inspected]:
-    """Duplicates are sought across all the datasets; each pair is listed where its first episode lies."""
+    """Duplicates are searched across all datasets; each pair is listed with its first episode."""
     everything = [one for found in measured for one in found]
     pairs = find_duplicates(everything)
     reasons = judge(everything, pairs)
@@ -88,7 +68,7 @@ def _judged(datasets: list[Dataset], measured: list[list[Measures]]) -> list[Ins
     return inspected
 
 
-def _show(inspected: list[Inspected]) -> None:
+def _print(inspected: list[Inspected]) -> None:
     print(overview(inspected).console())
     for dataset in inspected:
         ranked = dataset.ranked()
@@ -97,6 +77,5 @@ def _show(inspected: list[Inspected]) -> None:
             print(f"  {worst.kind:<10} {display(dataset.episodes[number].path)}: {worst.text}")
         if len(ranked) > 10:
             kinds = Counter(dataset.reasons[number][0].kind for number in ranked[10:])
-            print(
-                f"  and {len(ranked) - 10} more in {dataset.name}: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}"
-            )
+            more = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+            print(f"  and {len(ranked) - 10} more in {dataset.name}: {more}")

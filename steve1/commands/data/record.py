@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import queue
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from steve1.core.errors import UserError
 from steve1.core.messages import progress
 from steve1.core.paths import display, output_path
 from steve1.data.episodes.captions import Captions, read_captions
+from steve1.data.recordings.shards import alone_in
 from steve1.envs import make_env
 from steve1.envs.errors import GameDied
 from steve1.envs.rendering import shared_renderer
@@ -130,27 +128,12 @@ def worker(number: int, args: Args, folder: Path, work: Work, bar: Any) -> None:
             env.close()
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Two recorders in one folder would write the same names."""
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                "Another recorder works in this folder.",
-                where=folder,
-                todo="wait for it, or choose another --output_dir",
-            ) from None
-        yield
-
-
 def main(args: Args) -> int:
     check_steps(args.steps)
     tasks = plan(args)
     folder = output_path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder):
+    with alone_in(folder, work="record"):
         return record_all(args, folder, tasks)
 
 

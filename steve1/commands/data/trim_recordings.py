@@ -1,7 +1,7 @@
 """Command: recordings and a list of times → clips, as recordings of their own.
 
-In: a folder of recordings, and lines `recording, start, end`. Out: an mp4, a jsonl and an options file for each clip, ready for
-`tools/convert_recordings.py`.
+Input: a folder of recordings, and lines `recording, start, end`.
+Output: an mp4, a jsonl and an options file for each clip, ready for `tools/convert_recordings.py`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Match, cut, report; 1 where a recording's clips could not be cut."""
+    """Match, cut, report; 1 if a recording's clips could not be cut."""
     if not 0 <= args.crf <= 51:
         raise UserError("--crf is 0 to 51.", got=str(args.crf))
     recordings, _ = find_recordings(resolve(args.input_dir))
@@ -54,7 +54,7 @@ def main(args: Args) -> int:
             failed += 1
             _refused(by_name[name], fault)
     _announce(plans)
-    with progress(total=sum(max((span.stop for span in cuts.todo), default=0) for cuts in plans), desc="trimming", unit="frame") as bar:  # fmt: skip
+    with progress(total=sum(cuts.end for cuts in plans), desc="trimming", unit="frame") as bar:  # fmt: skip
         for cuts in plans:
             try:
                 made += len(trim_recording(cuts, crf=args.crf, on_frames=bar.update))
@@ -62,10 +62,8 @@ def main(args: Args) -> int:
                 failed += 1
                 _refused(cuts.recording, fault)
     remove_unfinished(target)
-    print(
-        f"{made} clips of {len(groups) - failed} recordings in {display(target)}"
-        + (f", {failed} refused" if failed else "")
-    )
+    refused = f", {failed} refused" if failed else ""
+    print(f"{made} clips of {len(groups) - failed} recordings in {display(target)}{refused}")
     print(f"next: python tools/convert_recordings.py --input_dir {display(target)} --output_dir data/dataset_x")
     return 1 if failed else 0
 
@@ -75,15 +73,12 @@ def _refused(recording: Recording, fault: UserError) -> None:
 
 
 def _announce(plans: Sequence[Cuts]) -> None:
-    """What is unusual about a recording, before anything is cut."""
+    """Print what is unusual about a recording, before anything is cut."""
     for cuts in plans:
         name, rates = display(cuts.recording.video), cuts.rates
         if rates.resampled:
-            kept = (
-                "which its clips keep"
-                if cuts.fps == rates.video
-                else "its clips have the frame of each of the 20 ticks"
-            )
+            own = cuts.fps == rates.video
+            kept = "which its clips keep" if own else "its clips have the frame of each of the 20 ticks"
             print(f"  note     {name}: {rates.video:g} frames a second, {kept}; conversion makes 20 of them")
         if cuts.note:
             print(f"  note     {name}: {cuts.note}")

@@ -1,16 +1,13 @@
-"""Command: is a dataset what it says it is?
+"""Command: check every part of every episode, and on request write sound copies of broken ones.
 
-In: dataset folders or episodes. Out: every fault by episode, file and frame; exit code 0 where all is sound, 1 where
-something is wrong, 2 where nothing could be checked. `--repair OUT_DIR` writes sound copies.
+Output: all faults by episode, file and frame; exit code 0 if all is sound, 1 if something is broken, 2 if nothing could be
+checked.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +19,12 @@ from steve1.core.messages import progress
 from steve1.core.paths import display, output_path
 from steve1.data.episodes.cut import copy_episode
 from steve1.data.episodes.listing import Dataset, find_datasets
+from steve1.data.quality.each import each_episode
 from steve1.data.quality.integrity import Finding
-from steve1.data.quality.repair import Repair, repair_episode
+from steve1.data.quality.repair import repair_episode
 from steve1.data.quality.validate import EpisodeReport, check_episode, check_together
 
-#: findings of one kind that are printed of each episode
+#: findings of one kind that are printed for each episode
 _SHOWN = 3
 
 
@@ -47,22 +45,23 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Check, print, repair; 1 where something is wrong."""
-    if args.workers < 1:
-        raise UserError("--workers is at least 1.", got=str(args.workers))
+    """Check, print, repair; 1 if something is broken."""
     if args.with_sound and not args.repair:
         raise UserError("--with_sound belongs to --repair.", todo="add --repair OUT_DIR")
-    datasets = find_datasets(args.paths)
-    checked = [(dataset, _check(dataset, args.workers)) for dataset in datasets]
+    checked = [
+        (dataset, each_episode(check_episode, dataset, args.workers, f"checking {dataset.path.name}", _note))
+        for dataset in find_datasets(args.paths)
+    ]
     findings: list[Finding] = []
     for dataset, reports in checked:
         loose = check_together(dataset, reports)
         findings += [finding for report in reports for finding in report.findings] + loose
-        _show(dataset, reports, loose)
+        _print(dataset, reports, loose)
     if args.report:
-        with atomic_file(output_path(args.report), "w") as handle:
+        target = output_path(args.report)
+        with atomic_file(target, "w") as handle:
             handle.writelines(json.dumps(finding.row(), ensure_ascii=False) + "\n" for finding in findings)
-        print(f"report: {display(output_path(args.report))}")
+        print(f"report: {display(target)}")
     broken = sum(not report.sound for _, reports in checked for report in reports)
     if args.repair:
         _repair(checked, output_path(args.repair), args.with_sound)
@@ -71,28 +70,11 @@ def main(args: Args) -> int:
     return 1 if broken else 0
 
 
-def _check(dataset: Dataset, workers: int) -> list[EpisodeReport]:
-    reports: list[EpisodeReport] = []
-    with progress(total=len(dataset.episodes), desc=f"checking {dataset.path.name}", unit="episode") as bar:
-        for report in _reports(dataset.episodes, workers):
-            reports.append(report)
-            bar.set_postfix_str(
-                f"{sum(r.frames for r in reports):,} frames, {sum(not r.sound for r in reports)} broken"
-            )
-            bar.update(1)
-    return sorted(reports, key=lambda report: report.path)
+def _note(reports: list[EpisodeReport]) -> str:
+    return f"{sum(r.frames for r in reports):,} frames, {sum(not r.sound for r in reports)} broken"
 
 
-def _reports(episodes: list[Path], workers: int) -> Iterator[EpisodeReport]:
-    if workers == 1 or len(episodes) == 1:
-        yield from map(check_episode, episodes)
-        return
-    with ProcessPoolExecutor(min(workers, len(episodes)), mp_context=multiprocessing.get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(check_episode, path) for path in episodes]):
-            yield future.result()
-
-
-def _show(dataset: Dataset, reports: list[EpisodeReport], loose: list[Finding]) -> None:
+def _print(dataset: Dataset, reports: list[EpisodeReport], loose: list[Finding]) -> None:
     broken = [report for report in reports if not report.sound]
     warned = Counter(f.what for report in reports for f in report.findings if f.warning)
     frames = sum(report.frames for report in reports)
@@ -106,11 +88,9 @@ def _show(dataset: Dataset, reports: list[EpisodeReport], loose: list[Finding]) 
         print(f"  broken   {display(report.path)}")
         shown: Counter[tuple[str, str]] = Counter()
         for finding in report.findings:
-            if finding.warning:
-                continue
             kind = (finding.file, finding.what.split(":")[0])
-            shown[kind] += 1
-            if shown[kind] <= _SHOWN:
+            shown[kind] += not finding.warning
+            if not finding.warning and shown[kind] <= _SHOWN:
                 print(f"           {finding}")
         for (file, what), count in shown.items():
             if count > _SHOWN:
@@ -126,7 +106,7 @@ def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, wi
     if any(target.resolve() == dataset.path or target.resolve() in dataset.episodes for dataset, _ in checked):
         raise UserError("--repair writes beside the dataset, never into it.", where=target, todo="name another folder")
     names = Counter(report.path.name for report in reports)
-    repairs: list[Repair] = []
+    repairs = []
     for report in progress(reports, desc="repairing", unit="episode"):
         name = report.path.name if names[report.path.name] == 1 else f"{report.path.parent.name}_{report.path.name}"
         if not report.sound:
@@ -137,9 +117,8 @@ def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, wi
     for repair in repairs:
         print(f"  {repair}")
     good = sum(repair.target is not None for repair in repairs)
-    print(f"{good} of {len(repairs)} broken episodes repaired in {display(target)}; the originals are as they were")
+    print(f"{good} of {len(repairs)} broken episodes repaired in {display(target)}; the originals are unchanged")
     if good:
+        command = f"python tools/generate_mineclip_embeds.py --dataset_dir {display(target)}"
         beside = "" if with_sound else "; --with_sound copies the sound ones there as well"
-        print(
-            f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(target)} (for embeddings left out){beside}"
-        )
+        print(f"next: {command} (for embeddings left out){beside}")

@@ -6,7 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.media.video import FPS, RECORDER_SIZE
 from steve1.data.recordings.recording import Pace, Recording, Ticks
 from steve1.data.recordings.resample import FPS_TOLERANCE, Rates, check_even, read_game_ticks
+from steve1.data.recordings.summary import Result
 
 #: faults of the machine, not of a recording: the next one would fail too
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO}
@@ -49,34 +50,6 @@ class ConvertSettings:
             raise UserError("A frame rate is a positive number.", expected="such as 30", got=self.source_fps)
         if self.camera_rounding not in ("float", "legacy_int"):
             raise UserError("Unknown camera rounding.", expected="float or legacy_int", got=self.camera_rounding)
-
-
-@dataclass
-class Result:
-    """One line of the report.
-
-    Attributes:
-        recording: its path.
-        status: "converted", "exists" or "refused"; of a download also "missing" or "failed".
-        reason: why it was refused.
-        notes: warnings.
-        episode: the folder made.
-        ticks, frames: in the recording, in the episode.
-        seconds: wall time.
-    """
-
-    recording: str
-    status: str
-    reason: str = ""
-    notes: list[str] = field(default_factory=list)
-    episode: str = ""
-    ticks: int = 0
-    frames: int = 0
-    seconds: float = 0.0
-
-    def row(self) -> dict[str, Any]:
-        """For the .jsonl report."""
-        return asdict(self)
 
 
 def convert_recording(

@@ -1,7 +1,4 @@
-"""Work on many machines: which part of it is mine, or a cluster that hands it out.
-
-In: a list of work and `i/n`, or a function and its arguments. Out: the part, or the results as they come from Ray tasks.
-"""
+"""Divides work among machines: by shards, one command per machine, or as tasks of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -39,11 +36,11 @@ class Shard:
         return "" if self.whole else f"-{self.number}of{self.count}"
 
     def of(self, work: Sequence[T]) -> list[T]:
-        """My part: every n-th piece, so that a sorted list is spread evenly. All shards must see the same list."""
+        """Every n-th item, which divides a sorted list evenly. All shards must see the same list."""
         return list(work[self.number - 1 :: self.count])
 
 
-#: all of it
+#: everything
 WHOLE = Shard()
 
 
@@ -63,14 +60,12 @@ def parse_shard(text: str) -> Shard:
 
 @contextlib.contextmanager
 def alone_in(folder: Path, shard: Shard = WHOLE, work: str = "convert") -> Iterator[None]:
-    """Hold a folder's lock; the system releases it when the process ends, however it ends.
+    """Hold a folder's lock, which the system releases when the process ends. Only the shards of one work share it.
 
     Args:
         folder: where something is written.
-        shard: which part of the work.
-        work: of which kind; the lock is the hidden file `.<work>.lock`.
-
-    Shards share the folder with one another, each being there once, and with nobody else.
+        shard: the part of the work.
+        work: what is done; the lock is the hidden file `.<work>.lock`.
 
     Raises:
         UserError: another process holds it.
@@ -86,14 +81,11 @@ def _hold(handle: Any, folder: Path, *, shared: bool) -> None:
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UserError(
-            "Another conversion or embedding is writing into this folder.",
-            where=folder,
-            todo="wait for it to end, or choose another folder",
-        ) from None
+        todo = "wait for it to end, or choose another folder"
+        raise UserError("Another run is writing into this folder.", where=folder, todo=todo) from None
     except OSError as fault:
-        # Some network file systems know no locks. Episodes still appear whole or not at all.
-        _log.warning("%s cannot be locked (%s): see to it that nothing else writes there", folder, fault.strerror)
+        # Some network file systems have no locks. Episodes still appear completely or not at all.
+        _log.warning("%s cannot be locked (%s): make sure that nothing else writes there", folder, fault.strerror)
 
 
 def ray_results(
@@ -101,19 +93,19 @@ def ray_results(
 ) -> Iterator[tuple[int, T | Exception]]:
     """Call `function` once for each tuple of arguments as Ray tasks; (number, result or exception) as they end.
 
-    Uses the cluster that `RAY_ADDRESS` names or that runs on this machine, and starts one of this machine alone otherwise.
-    Every machine needs this project at the same path, and the same files below the paths that it is given.
+    Uses the cluster that `RAY_ADDRESS` names or that runs on this machine, else starts one on this machine. Every machine
+    needs this project at the same path, and the same files at the given paths.
 
     Args:
-        function: importable by name; the very one that a single machine calls.
+        function: importable by name.
         calls: arguments, which travel by pickle.
-        cpus, gpus: what a task takes of its machine.
+        cpus, gpus: what a task reserves on its machine.
 
     Raises:
         UserError: Ray is not installed.
     """
     ray = _connected()
-    # A task that dies with its machine is started anew elsewhere, which is safe: everything is written whole or not at all.
+    # A task that dies with its machine is safely started again: everything is written completely or not at all.
     task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=2)(function)
     waiting = {task.remote(*arguments): number for number, arguments in enumerate(calls)}
     while waiting:
@@ -134,7 +126,7 @@ def cluster_gpus() -> float:
 
 
 def cluster_cpus() -> int:
-    """Processor cores of the whole cluster that tasks may take, at least 1."""
+    """Processor cores of the whole cluster, at least 1."""
     return max(1, int(_connected().cluster_resources().get("CPU", 1)))
 
 

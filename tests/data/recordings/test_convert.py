@@ -26,8 +26,10 @@ from steve1.data.media.jpegs import JpegPackWriter
 from steve1.data.media.video import read_frames
 from steve1.data.recordings import convert_folder as convert_run
 from steve1.data.recordings.convert import ConvertSettings
-from steve1.data.recordings.convert_folder import Summary, alone_in, convert_folder
+from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.layouts import find_recordings
+from steve1.data.recordings.shards import alone_in
+from steve1.data.recordings.summary import REPORT, Summary
 from tests.data.episodes.test_episode import guide_episode, steve1_episode
 from tests.data.makers import action, embeds, make_recording, null_tick, picture, tick
 from tests.goldens import golden_arrays
@@ -322,7 +324,7 @@ def test_workers_do_the_same(tmp_path: Path) -> None:
 def test_two_conversions_do_not_share_a_folder(tmp_path: Path) -> None:
     make_recording(tmp_path / "in", "a", 30)
     (tmp_path / "out").mkdir()
-    with alone_in(tmp_path / "out"), pytest.raises(UserError, match="Another conversion"):
+    with alone_in(tmp_path / "out"), pytest.raises(UserError, match="Another run"):
         converted(tmp_path)
     assert converted(tmp_path).count("converted") == 1
 
@@ -475,7 +477,7 @@ def test_exit_codes(tmp_path: Path, good: int, bad: int, code: int) -> None:
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert ("refused" in done.stdout) or not bad
-    assert convert_run.REPORT in {p.name for p in (tmp_path / "out").iterdir()}
+    assert REPORT in {p.name for p in (tmp_path / "out").iterdir()}
 
 
 def test_resizing_is_the_published_one() -> None:

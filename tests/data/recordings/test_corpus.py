@@ -11,7 +11,9 @@ import pytest
 from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode
 from steve1.data.recordings.convert import ConvertSettings
-from steve1.data.recordings.convert_folder import Summary, alone_in, convert_folder
+from steve1.data.recordings.convert_folder import convert_folder
+from steve1.data.recordings.shards import alone_in
+from steve1.data.recordings.summary import Summary
 from tests.data.corpus import NOTED, REFUSED, Case, N, cases
 from tests.data.makers import make_recording
 

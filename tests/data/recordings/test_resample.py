@@ -21,9 +21,10 @@ from steve1.data.media.video import read_frames, recorder_size
 from steve1.data.quality.history import read_history
 from steve1.data.quality.success import parse_conditions, reached
 from steve1.data.recordings.convert import ConvertSettings
-from steve1.data.recordings.convert_folder import Summary, convert_folder
+from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.recording import Ticks
 from steve1.data.recordings.resample import at_game_rate, merged, resample_ticks
+from steve1.data.recordings.summary import Summary
 from tests.data.episodes.test_episode import guide_episode
 from tests.data.makers import action, make_recording, null_tick, picture, tick
 

@@ -1,0 +1,120 @@
+"""What conversion did with each recording: the report, the summary, and what a killed run left behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_file
+from steve1.core.paths import display
+from steve1.data.recordings.shards import WHOLE, Shard
+
+REPORT = "convert_report.jsonl"
+_LEFTOVER = re.compile(r"\.(.+)\.\d+\.[0-9a-f]{8}\.\w+")
+
+
+@dataclass
+class Result:
+    """One line of the report.
+
+    Attributes:
+        recording: its path.
+        status: "converted", "exists", "refused", or "failed" (the machine's fault); of a download also "missing".
+        reason: why it was refused.
+        notes: warnings.
+        episode: the folder made.
+        ticks, frames: in the recording, in the episode.
+        seconds: wall time.
+    """
+
+    recording: str
+    status: str
+    reason: str = ""
+    notes: list[str] = field(default_factory=list)
+    episode: str = ""
+    ticks: int = 0
+    frames: int = 0
+    seconds: float = 0.0
+
+
+def failed(recording: object, fault: object) -> Result:
+    """The result of a fault that is not the recording's."""
+    if isinstance(fault, OSError):
+        text = f"{fault.strerror or fault}" + (f": {fault.filename}" if fault.filename else "")
+    else:
+        text = " ".join(str(fault).split())[:300]
+    return Result(str(recording), "failed", text)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        results: one per recording.
+        output_dir: where the episodes are.
+        report: the .jsonl with the same.
+        stopped: why the rest was not started (a full disk), "" if nothing stopped the run.
+    """
+
+    results: list[Result]
+    output_dir: Path
+    report: Path
+    stopped: str = ""
+
+    def count(self, status: str) -> int:
+        """Recordings with this status."""
+        return sum(result.status == status for result in self.results)
+
+    @property
+    def text(self) -> str:
+        """For people: totals, then each warning and each refusal by name."""
+        frames = sum(result.frames for result in self.results)
+        more = "".join(f", {self.count(status)} {status}" for status in ("missing", "failed") if self.count(status))
+        lines = [
+            f"{self.count('converted')} converted, {self.count('exists')} there already, {self.count('refused')} refused{more}: "
+            f"{frames:,} frames ({frames / 20 / 60:.1f} minutes) in {display(self.output_dir)}"
+        ]
+        lines += [f"  note     {r.recording}: {note}" for r in self.results for note in r.notes]
+        lines += [f"  {r.status:<8} {r.recording}: {r.reason}" for r in self.results if r.reason]
+        lines += [f"  stopped: {self.stopped}"] if self.stopped else []
+        return "\n".join([*lines, f"report: {display(self.report)}"])
+
+    def check_finished(self) -> None:
+        """Raises UserError if the run had to stop; what it did is in `text` and in the report."""
+        if self.stopped:
+            todo = "fix that and run the same command again"
+            raise UserError("The run could not go on.", where=self.output_dir, got=self.stopped, todo=todo)
+
+
+def write_report(results: list[Result], target: Path, shard: Shard = WHOLE, stopped: str = "") -> Summary:
+    """Write the report; the summary says so if the disk is too full even for that."""
+    path = target / REPORT.replace(".jsonl", f"{shard.suffix}.jsonl")
+    try:
+        with atomic_file(path, "w") as handle:
+            handle.writelines(json.dumps(asdict(result), ensure_ascii=False) + "\n" for result in results)
+    except OSError as fault:
+        stopped = f"{stopped}; " * bool(stopped) + f"the report could not be written: {fault.strerror or fault}"
+    return Summary(results, target, path, stopped)
+
+
+def remove_leftovers(folder: Path, names: Collection[str] | None = None) -> None:
+    """Remove half-written episodes of a run that was killed; the lock ensures that nobody is writing them.
+
+    Args:
+        folder: the dataset.
+        names: only these episodes', since other shards may be writing the rest; None: all.
+    """
+    for path in folder.glob(".*.tmp"):
+        match = _LEFTOVER.fullmatch(path.name)
+        if names is not None and (match is None or match[1] not in names):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
