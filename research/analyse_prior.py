@@ -18,7 +18,7 @@ class Args:
     """Analyse a prior."""
 
     weights: str = "data/mini/mini.weights"
-    """Policy weights whose family names the MineCLIP and the prior; the policy itself is not loaded."""
+    """Policy weights whose <weights>.json names the MineCLIP and the prior; the policy itself is not loaded."""
     dataset_dir: tuple[str, ...] = ()
     """Folders of embedded episodes: the demonstrations that goals are held against. Episodes whose recorder says that they failed are left out."""
     tasks: tuple[str, ...] = ("all",)
@@ -30,9 +30,9 @@ class Args:
     suite: str = ""
     """A suite's name or YAML file; default: that of the weights' game."""
     mineclip_weights: str = ""
-    """MineCLIP weights; default: the family's."""
+    """MineCLIP weights; default: from <weights>.json."""
     prior_weights: str = ""
-    """The prior's weights; default: the family's."""
+    """The prior's weights; default: from <weights>.json."""
     seed: int = 0
     """Of the samples (sample 0 is the goal that commands play with the prior's seed) and of t-SNE."""
     output_dir: str = ""

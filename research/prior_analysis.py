@@ -1,6 +1,6 @@
 """The prior alone, without a game: does what it makes of a text look like demonstrations of that text?
 
-In: prompts, a family's MineCLIP and prior, embedded demonstrations. Out: cosines between prompts' goals and demonstrations, projections to
+In: prompts, MineCLIP and the prior, embedded demonstrations. Out: cosines between prompts' goals and demonstrations, projections to
 the plane, spread over samples, the nearest demonstrations; pictures, JSON, and a Markdown page.
 """
 
@@ -64,7 +64,7 @@ def prepare(
         )
     if mineclip.embed_dim != prior.embed_dim:
         raise UserError(
-            "MineCLIP and the prior are of different families.",
+            "MineCLIP and the prior do not belong together.",
             expected=f"a prior of width {mineclip.embed_dim}",
             got=prior.embed_dim,
         )

@@ -73,7 +73,7 @@ def make_env(
 
 
 def game_for(name: str) -> str:
-    """`name`; in the place of "minecraft", which weights without a family file are made for, the first Minecraft that can be
+    """`name`; in the place of "minecraft", which weights without a metadata file are made for, the first Minecraft that can be
     played here, and Luanti where none can."""
     return name if name != "minecraft" else _minecraft_here()
 

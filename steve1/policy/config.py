@@ -96,7 +96,7 @@ class PolicyConfig:
         return self.channels[-1], height, width
 
     def to_model(self) -> dict[str, Any]:
-        """The nested dict of a `.model` file; plain containers only, so that other programs of this family read it too."""
+        """The nested dict of a `.model` file; plain containers only, so that VPT's and STEVE-1's programs read it too."""
         net: dict[str, Any] = {name: getattr(self, name) for name in _SIZES}
         net.update(
             pointwise_ratio=self.pointwise_ratio, impala_chans=list(self.impala_chans), img_shape=list(self.img_shape)

@@ -100,7 +100,7 @@ class Prior(nn.Module):
                 where=str(self.source or "prior"),
                 expected=f"(N, {self.embed_dim})",
                 got=str(tuple(text.shape)),
-                todo="use the MineCLIP and the prior of one family",
+                todo="use the MineCLIP and the prior that belong together",
             )
         return text.to(next(self.parameters()))
 

@@ -67,7 +67,7 @@ def finetune(
     Args:
         settings: checked here, every fault at once.
         hooks: calls at steps and checkpoints.
-        family: what goes with the weights (MineCLIP, prior, environment); by default that of the starting weights.
+        metadata: what goes with the weights (MineCLIP, prior, environment); by default that of the starting weights.
         goal: (E,) f32: what `fixed_prompt` means; whoever knows MineCLIP and the prior has worked it out.
 
     Raises:
@@ -98,7 +98,7 @@ def finetune(
             train,
             val,
             point,
-            family_of(settings, metadata, record),
+            metadata_of(settings, metadata, record),
             hooks or Hooks(),
         )
         with explain_oom(settings, policy.config, ranks.device, precision):
@@ -148,7 +148,7 @@ def starting_policy(
     return policy
 
 
-def family_of(
+def metadata_of(
     settings: TrainSettings, metadata: CheckpointMetadata | None, record: dict[str, dict[str, str]]
 ) -> CheckpointMetadata:
     """What goes with the weights that this run writes.

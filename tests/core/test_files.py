@@ -98,7 +98,7 @@ def test_streams_depend_on_their_names_only() -> None:
     assert integer(0, "x") == 1298148713
 
 
-def test_families_round_trip_and_default_to_the_published_one(tmp_path: Path) -> None:
+def test_checkpoint_metadata_is_read_back_and_defaults_to_the_published_model(tmp_path: Path) -> None:
     weights = tmp_path / "my.house.weights"
     assert read_checkpoint_metadata(weights) == CheckpointMetadata()
     metadata = CheckpointMetadata().updated(model="data/mini/mini.model", env="luanti", cond_scale=1.5, prior="")

@@ -53,7 +53,7 @@ def test_no_step_weights_on_request(settings: Make, capsys: pytest.CaptureFixtur
     assert "Saved checkpoint: tuned_latest.weights" in capsys.readouterr().out
 
 
-def test_every_weights_file_loads_strictly_and_has_its_family(settings: Make, tiny: Path) -> None:
+def test_every_weights_file_loads_strictly_and_has_its_metadata(settings: Make, tiny: Path) -> None:
     start = settings().in_weights
     write_checkpoint_metadata(
         start,

@@ -18,7 +18,7 @@ class Args:
     """What to check."""
 
     weights: str = "data/mini/mini.weights"
-    """The pretrained policy; the files that its family names are checked too."""
+    """The pretrained policy; the files that its <weights>.json names are checked too."""
     megabytes: int = 500
     """Free disk space that has to be there."""
 

@@ -37,7 +37,7 @@ class Args:
     no_weights: bool = False
     """Measure only; keep no weights files."""
     in_model: str = ""
-    """The .model file; default: the base family's."""
+    """The .model file; default: from <weights>.json."""
     T: int = 320
     """Frames in a window, as in training."""
     trunc_t: int = 64

@@ -79,7 +79,7 @@ class Checkpointer:
 
     Args:
         policy: the network, without any wrapper.
-        family: what goes with its weights (written beside every weights file).
+        metadata: what goes with its weights (written beside every weights file).
         average: the weights' running mean, where one is kept.
     """
 
@@ -93,7 +93,7 @@ class Checkpointer:
         average: Average | None = None,
     ) -> None:
         self._settings, self._ranks = settings, ranks
-        self._policy, self._optimizer, self._family, self._average = policy, optimizer, metadata, average
+        self._policy, self._optimizer, self._metadata, self._average = policy, optimizer, metadata, average
         self._folder = settings.run_dir
 
     def weights_path(self, kind: str) -> Path:
@@ -139,7 +139,7 @@ class Checkpointer:
     def write_weights(self, path: Path, position: Position) -> None:
         """The policy's weights (or the tuned goal), with what goes with them."""
         facts = {"step": position.step, "frames": position.frames}
-        write_product(self._policy, path, self._settings, self._family, facts)
+        write_product(self._policy, path, self._settings, self._metadata, facts)
 
     def _link(self, source: Path, target: Path) -> None:
         """A second name for weights and what goes with them: a hard link, or a copy where the file system has none."""

@@ -1,6 +1,6 @@
 """Room `training`, the files that a run is for: weights in the published form, an adapter beside them, or a tuned goal.
 
-In: the policy as it is trained. Out: files that play, convert and load like any other: low-rank additions merged, family file beside.
+In: the policy as it is trained. Out: files that play, convert and load like any other: low-rank additions merged, metadata file beside.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from steve1.evaluation.policies import PolicySpec, choose_env
 from tests.envs.standins.making import make_java
 
 
-def test_weights_without_a_family_file_play_in_the_minecraft_that_can_be_played(
+def test_weights_without_a_metadata_file_play_in_the_minecraft_that_can_be_played(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metadata = read_checkpoint_metadata(tmp_path / "published.weights")
