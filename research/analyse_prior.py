@@ -1,6 +1,7 @@
 """The prior alone, no game: `python -m research.analyse_prior --weights data/mini/mini.weights --dataset_dir data/dataset_mini_dig_dirt`.
 
-In: weights (or a MineCLIP and a prior), prompts, embedded demonstrations. Out: a folder with cosines, projections (PCA, t-SNE), spread over
+Input: weights (or a MineCLIP and a prior), prompts, embedded demonstrations.
+Output: a folder with cosines, projections (PCA, t-SNE), spread over
 samples and nearest demonstrations, as pictures, JSON and Markdown.
 """
 
@@ -26,7 +27,7 @@ class Args:
     prompts: tuple[str, ...] = ()
     """Further prompts, in English."""
     samples: int = 32
-    """How often the prior is asked for each prompt."""
+    """Samples of the prior for each prompt."""
     suite: str = ""
     """A suite's name or YAML file; default: that of the weights' game."""
     mineclip_weights: str = ""

@@ -42,9 +42,9 @@ def matrix(lines: Sequence[Line], weights: str, rows: Sequence[str], tasks: Sequ
     cells: dict[str, dict[str, Any]] = {
         row: {task: found for task in tasks if (found := rate(select(lines, task, weights, row), task))} for row in rows
     }
-    floor = {task: found for task in tasks if (found := rate(select(lines, task, "random"), task))}
-    if floor:
-        cells["(random actions)"] = floor
+    random = {task: found for task in tasks if (found := rate(select(lines, task, "random"), task))}
+    if random:
+        cells["(random actions)"] = random
     tests: dict[str, Any] = {}
     for task in tasks:
         own = cells.get(task, {}).get(task)
@@ -64,7 +64,7 @@ def matrix(lines: Sequence[Line], weights: str, rows: Sequence[str], tasks: Sequ
 
 
 def matrix_plan(settings: EvaluationSettings, extra_prompts: Sequence[str] = (), random_row: bool = True) -> Plan:
-    """The plan of a prompt matrix: every row at every selected task's place.
+    """The plan of a prompt matrix: every row at every selected task's start.
 
     Raises:
         UserError: not exactly one weights file.
@@ -128,13 +128,13 @@ def render(found: Mapping[str, Any], plan: Plan) -> str:
         "\n\n".join(
             [
                 f"# Prompt matrix: {plan.policies[0].name}",
-                "Asked for (row), success of each task (column): successes of episodes with Wilson's 95 % interval. "
+                "Prompt (row), success of each task (column): successes of episodes with Wilson's 95 % interval. "
                 "All rows have the same seeds and start states.",
-                Table(["asked for", *tasks], body).markdown(),
+                Table(["prompt", *tasks], body).markdown(),
                 "Each task's own prompt against all other prompts and no goal, pooled (Fisher's exact test, one-sided):",
                 Table(["task", "own prompt", "others", "p", "p < 0.05"], tests).markdown(),
                 f"Weights {facts.get('weights', '')}, sha256 {facts.get('sha256', '')[:12]}, cond_scale {facts.get('cond_scale', '')}, temperature {facts.get('temperature', '')}, "
-                f"seed {plan.settings.seed}, {plan.settings.episodes} episodes a row and place, {plan.suite.path.name}.",
+                f"seed {plan.settings.seed}, {plan.settings.episodes} episodes a row and start, {plan.suite.path.name}.",
             ]
         )
         + "\n"
@@ -156,7 +156,7 @@ def heat_map(found: Mapping[str, Any], title: str, path: Path) -> None:
     axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
     axes.set_yticks(range(len(rows)), rows)
     axes.set_xlabel("success of")
-    axes.set_ylabel("asked for")
+    axes.set_ylabel("prompt")
     axes.set_title(title)
     for y, row in enumerate(rows):
         for x, task in enumerate(tasks):

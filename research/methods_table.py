@@ -1,6 +1,7 @@
 """Command: what `tools/measure_methods.sh` measured, as one table: `python -m research.methods_table`.
 
-In: the logs of its evaluations and the folders of its training runs, however many are finished. Out: data/evaluations/<name>.md, and on request
+Input: the logs of its evaluations and the folders of its training runs, however many are finished.
+Output: data/evaluations/<name>.md, and on request
 the same between two marks of a page.
 """
 

@@ -33,7 +33,7 @@ class Args:
     demonstrations: tuple[str, ...] = ()
     """Folders of embedded episodes to take visual goals from, in place of the published ones (for weights of another MineCLIP)."""
     text_cond_scale: float | None = None
-    """Guidance of text prompts; default: as in <weights>.json (the paper: 6)."""
+    """Guidance of text prompts; default: from <weights>.json (the paper: 6)."""
     visual_cond_scale: float | None = None
     """Guidance of visual prompts; default: as for text (the paper: 7)."""
     gameplay_length: int = 3000
@@ -45,11 +45,11 @@ class Args:
     env: str = ""
     """The game; default: the one that the weights were made for."""
     in_model: str = ""
-    """The .model file; default: as in <weights>.json."""
+    """The .model file; default: from <weights>.json."""
     mineclip_weights: str = ""
-    """MineCLIP weights; default: as in <weights>.json."""
+    """MineCLIP weights; default: from <weights>.json."""
     prior_weights: str = ""
-    """The prior's weights; default: as in <weights>.json."""
+    """The prior's weights; default: from <weights>.json."""
     device: str = "auto"
     """Where the policy runs: auto, cpu, cuda, mps."""
     overwrite: bool = False

@@ -1,6 +1,7 @@
 """The prior alone, without a game: does what it makes of a text look like demonstrations of that text?
 
-In: prompts, MineCLIP and the prior, embedded demonstrations. Out: cosines between prompts' goals and demonstrations, projections to
+Input: prompts, a checkpoint's MineCLIP and prior, embedded demonstrations.
+Output: cosines between prompts' goals and demonstrations, projections to
 the plane, spread over samples, the nearest demonstrations; pictures, JSON, and a Markdown page.
 """
 

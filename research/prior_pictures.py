@@ -1,6 +1,7 @@
 """Pictures of the prior's analysis: cosines as a heat map, projections to the plane, spread over samples.
 
-In: the analysis and its material. Out: PNG files, whole or not there.
+Input: the analysis and its material.
+Output: PNG files, whole or not there.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Does each prompt make its own task happen? `python -m research.prompt_matrix --weights data/mini/mini.weights`.
 
-In: one weights file. Out: success of every task (columns) under every prompt, no goal and random actions (rows), with Fisher's exact
+Input: one weights file.
+Output: success of every task (columns) under every prompt, no goal and random actions (rows), with Fisher's exact
 test, as Markdown, JSON and a heat map. The same command again continues where it was.
 """
 

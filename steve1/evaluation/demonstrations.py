@@ -22,9 +22,10 @@ from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.envs import Env
 from steve1.evaluation.runner.episodes import EpisodeInputs, OpenGame, watch_options
 from steve1.evaluation.runner.plan import Plan
-from steve1.evaluation.runner.similarity import SimilarityRecorder, Stream
+from steve1.evaluation.runner.similarity import SimilarityRecorder
 from steve1.evaluation.tasks.suite import Task
 from steve1.goals import GoalEncoder
+from steve1.mineclip.model import EpisodeStream
 from steve1.rollout.play import OnFrame, play
 from steve1.rollout.players import make_player
 from steve1.rollout.supervise import SupervisedEnv
@@ -100,7 +101,7 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
 
 
 def play_demonstrations(
-    task: Task, game: SupervisedEnv, stream: Stream, starts: Sequence[Mapping[str, Any]], seed: int
+    task: Task, game: SupervisedEnv, stream: EpisodeStream, starts: Sequence[Mapping[str, Any]], seed: int
 ) -> list[VisualPrompt]:
     """Let the task's scripted player show it, from start states of demonstrations, until it has succeeded a few times.
 

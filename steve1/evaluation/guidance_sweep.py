@@ -46,8 +46,8 @@ def summarise_sweep(
 ) -> dict[str, Any]:
     """Success at each scale, its difference from the current one, and which to take.
 
-    The best is the scale with the highest mean success; among equals the one nearest to the current. It is worth changing to where the
-    interval of the difference lies above 0: the best of several looks better than it is.
+    The best is the scale with the highest mean success; among equals the one nearest to the current. The change is proven where
+    the interval of the difference lies above 0: the best of several looks better than it is.
     """
     means = {scale: by_seed(lines, tasks, name) for scale, name in names.items()}
     points: list[dict[str, Any]] = []

@@ -74,17 +74,17 @@ class PlaySettings:
     env: str = ""
     """The game; default: the one that the weights were made for."""
     cond_scale: float | None = None
-    """Guidance for all; default: as in each <weights>.json."""
+    """Guidance for all; default: from each <weights>.json."""
     temperature: float | None = None
-    """Sampling temperature of actions, for all; below 1 nearer to greedy; default: as in each <weights>.json."""
+    """Sampling temperature of actions, for all; below 1 nearer to greedy; default: from each <weights>.json."""
     deterministic: bool = False
     """Take the most probable action instead of sampling one."""
     in_model: str = ""
-    """The .model file for all; default: as in each <weights>.json."""
+    """The .model file for all; default: from each <weights>.json."""
     mineclip_weights: str = ""
-    """MineCLIP weights for all; default: as in each <weights>.json."""
+    """MineCLIP weights for all; default: from each <weights>.json."""
     prior_weights: str = ""
-    """The prior's weights for all; default: as in each <weights>.json."""
+    """The prior's weights for all; default: from each <weights>.json."""
     device: str = "auto"
     """Where the policies run: auto, cpu, cuda, mps."""
     timeout_s: float = 900.0

@@ -43,17 +43,17 @@ class Args:
     episodes: Annotated[int, tyro.conf.arg(aliases=["--n"])] = 1
     """How many, with seeds seed, seed+1, ...; each gets its own video."""
     cond_scale: float | None = None
-    """Guidance: 0 plays the policy under the goal as it is, more exaggerates the difference that the goal makes; default: as in <weights>.json."""
+    """Guidance: 0 plays the policy under the goal as it is, more exaggerates the difference that the goal makes; default: from <weights>.json."""
     temperature: float | None = None
-    """Sampling temperature of actions: below 1 nearer to greedy, above 1 wilder; default: as in <weights>.json (1 for the published weights)."""
+    """Sampling temperature of actions: below 1 nearer to greedy, above 1 wilder; default: from <weights>.json (1 for the published weights)."""
     deterministic: bool = False
     """Take the most probable action at each step instead of sampling one."""
     in_model: str = ""
-    """The .model file; default: as in <weights>.json."""
+    """The .model file; default: from <weights>.json."""
     mineclip_weights: str = ""
-    """MineCLIP weights; default: as in <weights>.json."""
+    """MineCLIP weights; default: from <weights>.json."""
     prior_weights: str = ""
-    """The prior's weights; default: as in <weights>.json."""
+    """The prior's weights; default: from <weights>.json."""
     device: str = "auto"
     """Where the policy runs: auto, cpu, cuda, mps."""
     cuda_graph: bool = False

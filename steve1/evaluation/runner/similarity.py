@@ -11,7 +11,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,25 +20,16 @@ from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.mineclip import load_mineclip
+from steve1.mineclip.model import EpisodeStream
 
 # Frames go through the vision tower in small batches, which is faster than one at a time and holds few frames.
 _BATCH = 8
 
 
-class Stream(Protocol):
-    """MineCLIP over the frames of an episode, as `MineCLIP.stream()` gives it."""
-
-    def reset(self) -> None:
-        """Begin an episode."""
-
-    def push_many(self, frames: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """The embedding of the last 16 frames after each of `frames`, (n, E), NaN before the sixteenth."""
-
-
 class SimilarityRecorder:
     """Takes an episode's frames as they come and embeds them."""
 
-    def __init__(self, stream: Stream, goals: Mapping[str, NDArray[np.float32]]) -> None:
+    def __init__(self, stream: EpisodeStream, goals: Mapping[str, NDArray[np.float32]]) -> None:
         self._stream, self.names = stream, tuple(goals)
         self._goals = np.stack([goal / max(float(np.linalg.norm(goal)), 1e-12) for goal in goals.values()])
         self._frames: list[NDArray[np.uint8]] = []
@@ -81,7 +72,7 @@ class GoalSimilarity:
     device: str = "cpu"
 
     @functools.cached_property
-    def stream(self) -> Stream:
+    def stream(self) -> EpisodeStream:
         """MineCLIP's stream, for one episode after another."""
         return load_mineclip(self.mineclip, self.mineclip_config or "attn").to(choose_device(self.device)).stream()
 

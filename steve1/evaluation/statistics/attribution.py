@@ -1,7 +1,8 @@
-"""Which part fails: the prior, or the policy?
+"""Attribution: does the prior fail, or the policy?
 
-In: episodes under three kinds of goal, on the same seeds: what the prior makes of the prompt, the prompt's text embedding itself, and a
-moment of a successful demonstration. Out: rates, paired differences, and a sentence for each task.
+Input: episodes under three kinds of goal, on the same seeds: the prior's for the prompt, the prompt's text embedding itself, and a
+moment of a successful demonstration.
+Output: rates, paired differences, and a sentence for each task.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ NAMES = {"prior": "text → prior", "text": "text alone", "shown": "shown"}
 
 
 def variants(policies: Sequence[PolicySpec]) -> list[PolicySpec]:
-    """Each weights policy followed by itself under straight text embeddings and under goals that are shown."""
+    """Each weights policy, followed by itself under text embeddings and under the goals of demonstrations."""
     found: list[PolicySpec] = []
     for policy in policies:
         found.append(policy)

@@ -1,7 +1,8 @@
-"""Spending episodes where they decide.
+"""Sequential evaluation: plays further episodes only where the answer is still open.
 
-In: the episodes played so far, and after how many one may look. Out: for each policy and task whether its question is answered, and
-what to play next. Questions that are answered get no further episodes; nor do those that the most allowed would not answer.
+Input: the episodes played so far, and the numbers of pairs after which a look is allowed.
+Output: for each policy and task whether its question is answered, and what to play next. A question that is answered, or that even the
+maximum of episodes would not answer, gets no further episodes.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ from typing import Any
 from steve1.evaluation.statistics.summary import own_row
 from steve1.evaluation.statistics.tests import UNDECIDED, improvement, look_confidence, retention
 
-# A forecast is rough: only when it exceeds what is allowed by this factor is a question given up.
+# A forecast is rough: a question is given up only when the forecast exceeds the maximum by this factor.
 _HOPELESS = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What is asked of one policy on one task, and how far it is answered.
+    """The question about one policy on one task, and its answer so far.
 
     Attributes:
-        pairs: seeds that both have played.
+        pairs: seeds that both policies have played.
         verdict: of `statistics.improvement` for target tasks, else of `statistics.retention`.
-        further: episodes that would probably settle it.
+        further: episodes that would probably answer it.
     """
 
     policy: str
@@ -36,13 +37,13 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class SequentialTest:
-    """Says after each look what is still to be played.
+    """Decides after each look what is still to be played.
 
     Attributes:
         looks: numbers of pairs, ascending, as `statistics.looks` gives them.
         base: the policy that the others are compared with.
-        others: those that questions are asked of.
-        tasks, target: names; target tasks are asked "improved?", the others "kept?".
+        others: the policies that are compared with it.
+        tasks, target: names; the question is "improved?" for target tasks and "kept?" for the others.
     """
 
     looks: tuple[int, ...]
@@ -71,8 +72,8 @@ class SequentialTest:
         return found
 
     def __call__(self, lines: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
-        """{(policy, task): play up to so many episodes}; what is nearest to an answer first; empty when all is said."""
-        asked: dict[tuple[str, str], int] = {}
+        """{(policy, task): number of episodes to play up to}; nearest to an answer first; empty when all is answered."""
+        wanted: dict[tuple[str, str], int] = {}
         for question in sorted(self.questions(lines), key=lambda each: each.further):
             following = next((look for look in self.looks if look > question.pairs), None)
             hopeless = question.pairs + question.further > _HOPELESS * self.looks[-1]
@@ -80,5 +81,5 @@ class SequentialTest:
                 continue
             for who in (self.base, question.policy):
                 key = (who, question.task)
-                asked[key] = max(asked.get(key, 0), following)
-        return asked
+                wanted[key] = max(wanted.get(key, 0), following)
+        return wanted

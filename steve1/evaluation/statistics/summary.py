@@ -63,7 +63,7 @@ def compare(
     """Paired comparison on the episode numbers that both have; None without any.
 
     Args:
-        looks: of an adaptive evaluation: only as many pairs count as its last look saw, intervals hold for all looks
+        looks: of a sequential evaluation: only as many pairs count as its last look saw, intervals hold for all looks
             together, and p is multiplied by their number.
         target: the skill was to be learnt, so the verdict is about improvement, not about retention.
     """

@@ -1,7 +1,7 @@
-"""How sure can one be? Intervals and tests for counts of successes, paired by seed or not.
+"""Intervals and tests for counts of successes, paired by seed or not.
 
-In: counts, or 0/1 results in the order of their seeds. Out: intervals, p-values, and how many more episodes would decide.
-Standard library and numpy only; scipy is the yardstick in the tests.
+Input: counts, or 0/1 results in the order of their seeds.
+Output: intervals, p-values, and how many more episodes would decide. Standard library and numpy only; the tests compare with scipy.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _log_choose(total: int, chosen: int) -> float:
 
 
 def fisher_greater(successes: int, episodes: int, other_successes: int, other_episodes: int) -> float:
-    """Fisher's exact one-sided p: how probable so many successes here are if both rates were the same."""
+    """Fisher's exact one-sided p: the probability of at least this many successes if both rates were the same."""
     _counts(successes, episodes)
     _counts(other_successes, other_episodes)
     hits, total = successes + other_successes, episodes + other_episodes
@@ -57,7 +57,7 @@ def fisher_greater(successes: int, episodes: int, other_successes: int, other_ep
 
 
 def mcnemar_exact(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """Exact two-sided paired test: p that the two differ so much by chance, from the pairs in which they differ.
+    """Exact two-sided paired test: the probability that the two differ this much by chance, from the pairs in which they differ.
 
     Args:
         first, second: results on the same seeds in the same order.
@@ -159,7 +159,7 @@ UNDECIDED = (OPEN, LOOKS_BETTER, LOOKS_WORSE)
 def retention(
     first: Sequence[bool], second: Sequence[bool], margin: float = 0.1, confidence: float = 0.95
 ) -> tuple[str, int]:
-    """Was a skill kept? ("kept" | "lost" | "cannot tell yet", further episodes that would probably settle it).
+    """Was a skill kept? ("kept" | "lost" | "cannot tell yet", further episodes that would probably decide it).
 
     kept: the whole interval of the difference lies above -margin; lost: below 0 as a whole, with at least the margin
     lost. The number of episodes extrapolates the observed difference with an interval that shrinks with the root of n.
@@ -179,7 +179,7 @@ def retention(
 def improvement(
     first: Sequence[bool], second: Sequence[bool], margin: float = 0.1, confidence: float = 0.95
 ) -> tuple[str, int]:
-    """Was a skill learnt? (verdict, further episodes that would probably settle it).
+    """Was a skill learnt? (verdict, further episodes that would probably decide it).
 
     Verdicts:
         improved, worse: the exact paired p is below 1 - confidence (0.05).
@@ -197,7 +197,7 @@ def improvement(
     verdict = LOOKS_BETTER if difference > 0 else LOOKS_WORSE if difference < 0 else OPEN
     half = difference - low if difference >= 0 else high - difference
     if abs(difference) < margin / 2:
-        # Small differences are settled sooner by showing that they are within the margin than by telling them from 0.
+        # For small differences fewer episodes show that they are within the margin than that they are not 0.
         return verdict, _further(len(first), half, margin - abs(difference), margin)
     gained = sum(1 for a, b in zip(first, second) if b and not a)
     lost = gained + sum(first) - sum(second)
@@ -205,29 +205,29 @@ def improvement(
     return verdict, _further_until_significant(len(first), gained, lost, alpha, further)
 
 
-def _further(pairs: int, half: float, room: float, margin: float) -> int:
-    """How many more pairs until half an interval, which shrinks with the root of their number, fits into `room`."""
-    # Near the border itself nothing settles it; a tenth of the margin is as near as the forecast looks.
-    needed = pairs * (half / max(room, margin / 10)) ** 2
+def _further(pairs: int, half: float, space: float, margin: float) -> int:
+    """How many more pairs until half an interval, which shrinks with the root of their number, fits into `space`."""
+    # At the border itself no number decides it; a tenth of the margin is as near as the forecast looks.
+    needed = pairs * (half / max(space, margin / 10)) ** 2
     return max(1, math.ceil(needed) - pairs)
 
 
 def _further_until_significant(pairs: int, gained: int, lost: int, alpha: float, further: int) -> int:
-    """At least `further` more pairs, and so many that results like these give an exact p below `alpha`."""
+    """At least `further` more pairs, and enough that results like these give an exact p below `alpha`."""
     while _mcnemar(*(round(count * (pairs + further) / pairs) for count in (gained, lost))) >= alpha:
         further += 1
     return further
 
 
 def looks(first: int, most: int) -> tuple[int, ...]:
-    """After how many pairs an adaptive evaluation looks: `first`, twice as many, ..., `most`.
+    """Numbers of pairs after which a sequential evaluation looks: `first`, twice as many, ..., `most`.
 
     Raises:
         UserError: `most` is below `first`, or `first` below 1.
     """
     if not 1 <= first <= most:
         raise UserError(
-            "An adaptive evaluation ends before it begins.",
+            "A sequential evaluation needs a maximum that is not below its start.",
             expected="1 ≤ --episodes ≤ --max_episodes",
             got=f"{first} and {most}",
         )

@@ -22,7 +22,7 @@ from steve1.core.errors import UserError, nearest
 from steve1.rollout.trace import Trace
 
 Series = NDArray[np.float64]
-# A jump's top is gone after 8 steps; whoever keeps a height this long stands on it.
+# A jump's top is over after 8 steps; a height kept this long is one that the player stands on.
 _STANDING_STEPS = 10
 _SAME_COLUMN_NODES = 1.5
 
@@ -31,12 +31,9 @@ def _so_far(values: NDArray[Any]) -> Series:
     return np.maximum.accumulate(values.astype(np.float64))
 
 
-def _item_gained(trace: Trace, names: list[str]) -> Series:
-    held = trace.count("inventory", names)
-    return _so_far(np.maximum(held - held[0], 0))
-
-
 def _counter(kind: str) -> Callable[[Trace, list[str]], Series]:
+    """Counts what has come since the start."""
+
     def series(trace: Trace, names: list[str]) -> Series:
         total = trace.count(kind, names)
         return _so_far(total - total[0])
@@ -49,25 +46,16 @@ def _displacement(trace: Trace) -> Series:
     return _so_far(np.linalg.norm(flat - flat[0], axis=1))
 
 
-def _path_length(trace: Trace) -> Series:
-    steps = np.linalg.norm(np.diff(trace.positions[:, [0, 2]], axis=0), axis=1)
-    return np.concatenate([[0.0], np.cumsum(steps)])
+def _summed(steps: NDArray[Any]) -> Series:
+    return np.concatenate([[0.0], np.cumsum(steps.astype(np.float64))])
+
+
+def _step_lengths(trace: Trace) -> Series:
+    return np.asarray(np.linalg.norm(np.diff(trace.positions[:, [0, 2]], axis=0), axis=1))
 
 
 def _distance_in_water(trace: Trace) -> Series:
-    steps = np.linalg.norm(np.diff(trace.positions[:, [0, 2]], axis=0), axis=1)
-    wet = trace.in_water[1:] & trace.in_water[:-1]
-    return np.concatenate([[0.0], np.cumsum(np.where(wet, steps, 0.0))])
-
-
-def _steps(state: str) -> Callable[[Trace], Series]:
-    """Counts the steps after which `state`, a trace's flag for each state, was on."""
-
-    def series(trace: Trace) -> Series:
-        flags: NDArray[np.bool_] = getattr(trace, state)
-        return np.concatenate([[0.0], np.cumsum(flags[1:].astype(np.float64))])
-
-    return series
+    return _summed(_step_lengths(trace) * (trace.in_water[1:] & trace.in_water[:-1]))
 
 
 Place = tuple[int, int, int]
@@ -115,14 +103,10 @@ def _held_minimum(values: Series, steps: int) -> Series:
     return np.maximum.accumulate(kept)
 
 
-def _depth(trace: Trace) -> Series:
-    down = trace.positions[0, 1] - trace.positions[:, 1]
-    return np.maximum(_held_minimum(down, _STANDING_STEPS), 0.0)
-
-
-def _height(trace: Trace) -> Series:
-    up = trace.positions[:, 1] - trace.positions[0, 1]
-    return np.maximum(_held_minimum(up, _STANDING_STEPS), 0.0)
+def _climbed(trace: Trace, direction: int) -> Series:
+    """How far above (1) or below (-1) its start the player stood."""
+    heights = trace.positions[:, 1] - trace.positions[0, 1]
+    return np.maximum(_held_minimum(direction * heights, _STANDING_STEPS), 0.0)
 
 
 def _height_on_blocks(trace: Trace, names: list[str]) -> Series:
@@ -173,27 +157,27 @@ class RuleKind:
 
 
 KINDS: dict[str, RuleKind] = {
-    "item_gained": RuleKind(_item_gained, ("names",), "items"),
+    "item_gained": RuleKind(_counter("inventory"), ("names",), "items"),
     "dug": RuleKind(_counter("dug"), ("names",), "nodes"),
     "placed": RuleKind(_counter("placed"), ("names",), "nodes"),
     "crafted": RuleKind(_counter("crafted"), ("names",), "items"),
     "displacement": RuleKind(_displacement, (), "nodes"),
-    "path_length": RuleKind(_path_length, (), "nodes"),
+    "path_length": RuleKind(lambda trace: _summed(_step_lengths(trace)), (), "nodes"),
     "distance_in_water": RuleKind(_distance_in_water, (), "nodes"),
-    "steps_in_water": RuleKind(_steps("in_water"), (), "steps"),
-    "steps_under_water": RuleKind(_steps("under_water"), (), "steps"),
-    "steps_in_menu": RuleKind(_steps("menu"), (), "steps"),
+    "steps_in_water": RuleKind(lambda trace: _summed(trace.in_water[1:]), (), "steps"),
+    "steps_under_water": RuleKind(lambda trace: _summed(trace.under_water[1:]), (), "steps"),
+    "steps_in_menu": RuleKind(lambda trace: _summed(trace.menu[1:]), (), "steps"),
     "standing": RuleKind(_standing, ("names",), "blocks"),
     "shape": RuleKind(_shape, ("names", "size"), "blocks in place"),
-    "depth": RuleKind(_depth, (), "nodes"),
-    "height": RuleKind(_height, (), "nodes"),
+    "depth": RuleKind(lambda trace: _climbed(trace, -1), (), "nodes"),
+    "height": RuleKind(lambda trace: _climbed(trace, 1), (), "nodes"),
     "height_on_blocks": RuleKind(_height_on_blocks, ("names",), "nodes"),
     "fulfilled": RuleKind(_fulfilled, ("rules",), "steps done"),
     "pitch_in_last_part": RuleKind(_pitch_in_last_part, ("part",), "degrees"),
 }
 
 
-def _is_list_of(value: Any, kind: type) -> bool:
+def _is_list_of(value: object, kind: type) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, kind) for each in value)
 
 
@@ -263,7 +247,7 @@ class Combination:
 Condition = Rule | Combination
 
 
-def parse_rule(content: Any, where: str, *, threshold: bool = True) -> Rule:
+def parse_rule(content: object, where: str, *, threshold: bool = True) -> Rule:
     """One rule from YAML; every unknown or missing key is named.
 
     Raises:
@@ -301,7 +285,7 @@ def parse_rule(content: Any, where: str, *, threshold: bool = True) -> Rule:
     return Rule(kind, parameters, **{name: float(bound) for name, bound in bounds.items()})
 
 
-def parse_condition(content: Any, where: str) -> Condition:
+def parse_condition(content: object, where: str) -> Condition:
     """A rule, or `{all: [...]}` or `{any: [...]}` of conditions."""
     if isinstance(content, Mapping) and len(content) == 1 and next(iter(content)) in ("all", "any"):
         how, parts = next(iter(content.items()))

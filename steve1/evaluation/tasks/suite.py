@@ -32,18 +32,10 @@ _OPTIONAL = {"aliases", "inventory", "player", "time_of_day", "level", "note", "
 _LISTS = ("aliases", "starts", "requires")
 # Keys of files made before → today's.
 _RENAMED = {"surroundings": "biome"}
-# digest of a suite → sha256 of its earlier files, by which evaluations made with them know it
+# digest of a suite → sha256 of its earlier file, by which evaluations made with it know it
 _EARLIER_FILES = {
-    "8b70264efca2f693deabde59a48f59f68ebb35829a8450028bc74191c41e5d69": (  # luanti.yaml
-        "61a9b5315621571da91d93028f8689e886c2b41bbf8b6c073fbdc75bc15f8458",
-        "633528f624fe66f414a1e613d87de8b23e3e1bcd3221edb006285eda5112be02",
-        "3efcccf7851b3f57ea84342660c611b269715f9211e5e30607767177bfdd5fc9",
-    ),
-    "287e1687ab5cb4ad576075d9b854ad22b614c43cefcbe57662fa0f33635d4360": (  # minecraft.yaml
-        "2a929280fcd73321e4ea6d056fa4cf5546c6574de040dfa892d441c839ff895e",
-        "26b9f5195d52c34ccc559b8fbf584a7b5369ea9f3b5a93bf339be3c8e8660dad",
-        "cbff06e60ac0bcd4f0b03af658248cd49814a894050140906c19c0ca79efed7d",
-    ),
+    "8b70264efca2f693deabde59a48f59f68ebb35829a8450028bc74191c41e5d69": "61a9b5315621571da91d93028f8689e886c2b41bbf8b6c073fbdc75bc15f8458",
+    "287e1687ab5cb4ad576075d9b854ad22b614c43cefcbe57662fa0f33635d4360": "2a929280fcd73321e4ea6d056fa4cf5546c6574de040dfa892d441c839ff895e",
 }
 _EMPTY: dict[str, Any] = {"inventory": {}, "scene": [], "aliases": [], "starts": [], "requires": []}
 _log = logging.getLogger(__name__)
@@ -188,7 +180,7 @@ class Suite:
 
     def earlier_digests(self) -> tuple[str, ...]:
         """What evaluations made by earlier versions call this suite: the sha256 of its file."""
-        return (sha256_file(self.path), *_EARLIER_FILES.get(self.digest, ()))
+        return sha256_file(self.path), _EARLIER_FILES.get(self.digest, "")
 
     def find(self, name: str) -> Task:
         """The task of that name or alias.

@@ -22,7 +22,7 @@ def test_looks_double_and_end_where_asked() -> None:
     assert s.look_confidence(1) == pytest.approx(0.95)
     assert s.look_confidence(4) == pytest.approx(1 - 0.05 / 4)
     for first, most in ((20, 10), (0, 10)):
-        with pytest.raises(UserError, match="ends before it begins"):
+        with pytest.raises(UserError, match="not below its start"):
             s.looks(first, most)
 
 
@@ -69,7 +69,7 @@ def line(who: str, number: int, won: bool) -> dict[str, Any]:
 def stopped(
     random: np.random.Generator, rates: tuple[float, float], sequential_test: SequentialTest
 ) -> tuple[int, list[bool], list[bool]]:
-    """One simulated adaptive evaluation: (pairs played, base, tuned)."""
+    """One simulated sequential evaluation: (pairs played, base, tuned)."""
     base, tuned = (random.random(sequential_test.looks[-1]) < rate for rate in rates)
     count = sequential_test.looks[0]
     while True:

