@@ -25,8 +25,9 @@ from steve1.core.paths import ROOT
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.episodes.formats.native import EpisodeWriter
+from steve1.data.loading.batches import batches
 from steve1.data.loading.sampling import ListEntry
-from steve1.data.loading.windows import WindowDataset, batches
+from steve1.data.loading.windows import WindowDataset
 
 #: what is asked of one worker, frames/s
 TARGET = 5000

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import FIRST_GOAL
+from steve1.data.loading.batches import batches
 from steve1.data.loading.sampling import ListEntry, read_list
-from steve1.data.loading.windows import WindowDataset, batches
+from steve1.data.loading.windows import WindowDataset
 from steve1.training.config import TrainSettings
 
 ARRAYS = ("frames", "goals", "first", "buttons", "camera")

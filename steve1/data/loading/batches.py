@@ -16,16 +16,18 @@ import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import cv2
 import numpy as np
+import torch
+import torch.utils.data as torch_data
 from numpy.typing import NDArray
+from torch.utils.data import _utils
 
 from steve1.core.errors import UserError
+from steve1.data.loading.windows import WindowDataset
 from steve1.data.minecraft_dataset import empty_chunk
-
-if TYPE_CHECKING:
-    from steve1.data.loading.windows import WindowDataset
 
 Batch = dict[str, Any]
 _log = logging.getLogger(__name__)
@@ -59,9 +61,6 @@ class BatchSource:
         return self._orders[epoch]
 
     def __getitem__(self, number: int) -> Batch:
-        import torch
-        import torch.utils.data as torch_data
-
         source = self._dataset.frame_source
         shape = (self._batch_size, self._dataset.T, *source.shape)
         shared = None
@@ -85,8 +84,6 @@ class BatchSource:
 
 def _shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """An uninitialised tensor in shared memory."""
-    import torch
-
     kind = torch.from_numpy(np.empty(0, dtype)).dtype
     storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize, device="cpu")
     return torch.empty(0, dtype=kind).set_(storage).view(shape)  # type: ignore[call-overload]
@@ -141,9 +138,6 @@ def _shared_memory_holds(need: int) -> bool:
 
 
 def _quiet_worker(_: int) -> None:
-    import cv2
-    import torch
-
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     # Ctrl-C and a batch system's SIGTERM reach the whole group of processes. The one that trains saves a checkpoint and then
@@ -191,8 +185,6 @@ def batches(
         workers = 0
     if workers == 0:
         return (source[number] for number in itertools.count(start_batch))
-    import torch.utils.data as torch_data
-
     loader: Any = torch_data.DataLoader(
         _FaultsAsItems(source),  # type: ignore[arg-type]
         batch_size=None,
@@ -238,8 +230,6 @@ def _kill_workers(stream: Any) -> None:
 
     torch's own shutdown gives each worker five seconds to finish its batch, then sends SIGTERM and waits for five more.
     """
-    from torch.utils.data import _utils
-
     if stream._shutdown:
         return
     stream._shutdown = True

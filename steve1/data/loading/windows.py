@@ -18,13 +18,10 @@ from steve1.core.errors import UserError
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import FIRST_GOAL, GOAL_FRAMES
-from steve1.data.loading.batches import batches
 from steve1.data.loading.frame_source import PIXELS, FrameSource
 from steve1.data.loading.goals import GoalSwitch, check_gaps
 from steve1.data.loading.sampling import ListEntry
 from steve1.data.minecraft_dataset import empty_chunk, get_episode_chunk, get_episode_chunk_fixed_prompt
-
-__all__ = ["Window", "WindowDataset", "batches", "window_starts"]
 
 Window = dict[str, Any]
 _log = logging.getLogger(__name__)

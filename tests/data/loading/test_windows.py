@@ -20,8 +20,9 @@ from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.episodes.formats import native
+from steve1.data.loading.batches import batches
 from steve1.data.loading.sampling import ListEntry
-from steve1.data.loading.windows import WindowDataset, batches, window_starts
+from steve1.data.loading.windows import WindowDataset, window_starts
 from steve1.data.media import jpegs
 from tests.data.makers import embeds, make_dataset, make_episode
 
@@ -313,7 +314,8 @@ def test_python_exits_although_nobody_closed_the_batches(dataset: Path) -> None:
         "from pathlib import Path\n"
         "from steve1.data.episodes.episode import find_episodes\n"
         "from steve1.data.loading.sampling import ListEntry\n"
-        "from steve1.data.loading.windows import WindowDataset, batches\n"
+        "from steve1.data.loading.batches import batches\n"
+        "from steve1.data.loading.windows import WindowDataset\n"
         "entries = [ListEntry(path) for path in find_episodes(Path(sys.argv[1]))]\n"
         "source = batches(WindowDataset(entries, 32, min_btwn_goals=15, max_btwn_goals=40), 2, workers=2)\n"
         "next(source)\n"
