@@ -1,7 +1,7 @@
-"""Makes episodes in which two VPT agents play in turns, with spins between: `gen_mixed_agents` of STEVE-1, in any environment.
+"""Command: episodes in which two VPT agents play in turns, with spins between (`gen_mixed_agents` of STEVE-1), in any game.
 
-In: two or more weights files. Out: native episodes under --output_dir, ready for `tools/generate_mineclip_embeds.py`. The same command
-again goes on where it was stopped.
+Input: two or more weights files.
+Output: native episodes, ready for `tools/generate_mineclip_embeds.py`. The same command again continues a stopped run.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+from steve1.agent import Agent
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
+from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.messages import progress
 from steve1.core.paths import display, output_path, resolve
 from steve1.core.seeds import generator
+from steve1.envs import make_env
+from steve1.policy import load_policy
 from steve1.rollout.mixed import MixSettings, Player, find_mixed, mixed_episode
 from steve1.rollout.supervise import SupervisedEnv
 
@@ -67,108 +71,83 @@ class Args:
 
 
 def check(args: Args) -> list[tuple[Path, Path]]:
-    """(weights, model) of each agent, found before anything is loaded.
+    """(weights, model) of each agent, checked before anything is loaded.
 
     Raises:
         UserError: fewer than two agents, a missing file, or settings that cannot be used.
     """
     if len(args.agents) < 2:
-        raise UserError(
-            "Two agents are needed.", got=", ".join(args.agents) or "none", expected="--agents A.weights B.weights"
-        )
+        got = ", ".join(args.agents) or "none"
+        raise UserError("Two agents are needed.", got=got, expected="--agents A.weights B.weights")
     args.settings().check()
     found = []
     for name in args.agents:
         weights = resolve(name)
         if not weights.is_file():
-            raise UserError(
-                "These weights do not exist.",
-                where=weights,
-                todo="bash 0_download_weights.sh vpt_model vpt vpt_foundation",
-            )
+            todo = "bash 0_download_weights.sh vpt_model vpt vpt_foundation"
+            raise UserError("These weights do not exist.", where=weights, todo=todo)
         model = resolve(args.in_model or read_checkpoint_metadata(weights).model)
         if not model.is_file():
-            raise UserError(
-                "The model settings of these weights do not exist.",
-                where=model,
-                got=display(weights),
-                todo="pass --in_model, or bash 0_download_weights.sh vpt_model",
-            )
+            what = "The model settings of these weights do not exist."
+            todo = "pass --in_model, or bash 0_download_weights.sh vpt_model"
+            raise UserError(what, where=model, got=display(weights), todo=todo)
         found.append((weights, model))
     return found
 
 
-class Cast:
-    """The agents, each policy loaded at its first use and kept."""
+class AgentPool:
+    """The agents; each policy is loaded at its first use and kept."""
 
     def __init__(self, files: list[tuple[Path, Path]], device: str) -> None:
         self.files, self.device = files, device
         self._policies: dict[int, Any] = {}
+        #: what an episode's metadata says of each agent
+        self.facts = [
+            {"weights": display(weights), "sha256": sha256_file(weights), "model": display(model)}
+            for weights, model in files
+        ]
 
     def agent(self, index: int) -> Player:
-        """A fresh agent (its memory its own) on a shared policy."""
-        from steve1.agent import Agent
-        from steve1.core.device import choose_device
-        from steve1.policy import load_policy
-
+        """A new agent, with a memory of its own, on a shared policy."""
         if index not in self._policies:
             weights, model = self.files[index]
-            self._policies[index] = load_policy(
-                str(model), weights, device=str(choose_device(self.device)), from_vpt=True
-            )
+            device = str(choose_device(self.device))
+            self._policies[index] = load_policy(str(model), weights, device=device, from_vpt=True)
         return Agent(self._policies[index], cond_scale=0.0)
 
-    def facts(self, index: int) -> dict[str, str]:
-        """What an episode's metadata says of an agent."""
-        weights, model = self.files[index]
-        return {"weights": display(weights), "sha256": sha256_file(weights), "model": display(model)}
-
-
-def name_of(weights: Path) -> str:
-    """A name for folders: the file's, without its ending and without what separates names there."""
-    return weights.stem.replace(",", "-").replace("[", "-").replace("]", "-")
+    def name(self, index: int) -> str:
+        """The file's name without its ending and without the separators of folder names."""
+        return self.files[index][0].stem.replace(",", "-").replace("[", "-").replace("]", "-")
 
 
 def main(args: Args, open_env: Any = None) -> None:
     """Play what is missing. `open_env` replaces the game (tests)."""
-    from steve1.envs import make_env
-
-    files = check(args)
-    folder, cast = output_path(args.output_dir), Cast(files, args.device)
+    pool = AgentPool(check(args), args.device)
+    folder = output_path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = list(itertools.combinations(range(len(files)), 2))
-    facts = [cast.facts(index) for index in range(len(files))]
+    pairs = list(itertools.combinations(range(len(pool.files)), 2))
     with SupervisedEnv(open_env or (lambda: make_env(args.env)), max_restarts=args.max_restarts) as game:
         for number in progress(range(args.n_episodes), desc="episodes", unit="ep"):
             if find_mixed(folder, number):
                 continue
             pair = pairs[int(generator(args.seed, "pair", number).integers(len(pairs)))]
-            path = one_episode(game, args, cast, pair, folder, number, facts)
-            print(f"wrote {display(path)}")
+            print(f"wrote {display(one_episode(game, args, pool, pair, folder, number))}")
     print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(folder)}")
 
 
 def one_episode(
-    game: SupervisedEnv,
-    args: Args,
-    cast: Cast,
-    pair: tuple[int, int],
-    folder: Path,
-    number: int,
-    facts: list[dict[str, str]],
+    game: SupervisedEnv, args: Args, pool: AgentPool, pair: tuple[int, int], folder: Path, number: int
 ) -> Path:
-    """One episode that is long enough.
+    """Play one episode that is long enough.
 
     Raises:
         UserError: none was, in as many attempts as allowed.
     """
-    agents = (cast.agent(pair[0]), cast.agent(pair[1]))
-    names = (name_of(cast.files[pair[0]][0]), name_of(cast.files[pair[1]][0]))
-    metadata = {"env": args.env, "agent_files": [facts[index] for index in pair]}
+    agents, names = (pool.agent(pair[0]), pool.agent(pair[1])), (pool.name(pair[0]), pool.name(pair[1]))
+    metadata = {"env": args.env, "agent_files": [pool.facts[index] for index in pair]}
     options = {"biome": args.biome}
     for attempt in range(args.attempts):
-        # Another attempt is another place.
-        seed = args.seed + 1_000_003 * attempt
+        seed = args.seed + 1_000_003 * attempt  # another place
 
         def play(env: Any, seed: int = seed) -> Path | None:
             return mixed_episode(env, agents, names, folder, number, seed, args.settings(), options, metadata)
@@ -176,7 +155,5 @@ def one_episode(
         path = game.episode(play)
         if path is not None:
             return path
-    raise UserError(
-        "No episode was long enough.", where=f"episode {number}, {args.attempts} attempts", expected=f"{args.min_timesteps} steps",
-        todo="lower --min_timesteps, or choose --biome where less can happen to the player",
-    )  # fmt: skip
+    where, todo = f"episode {number}, {args.attempts} attempts", "lower --min_timesteps, or choose a safer --biome"
+    raise UserError("No episode was long enough.", where=where, expected=f"{args.min_timesteps} steps", todo=todo)

@@ -1,7 +1,8 @@
-"""Command: recordings from somewhere → a dataset ready for sampling.
+"""Command: recordings from a source → a dataset ready for sampling.
 
-In: a source (the game, a folder, published recordings). Out: a dataset folder of episodes with goal embeddings. Each stage
-skips what is there already, so the same command goes on after a stop.
+Input: the game, a folder, or an index of published recordings.
+Output: a dataset folder of episodes with goal embeddings. Each stage skips what exists, so the same command continues a
+stopped run.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def main(args: Args) -> None:
 
 
 def check(args: Args, recordings: Path, weights: Path) -> None:
-    """Find what is missing before anything long begins."""
+    """Refuse missing files and impossible settings before anything long starts."""
     if args.source == "folder" and not recordings.is_dir():
         raise UserError(
             "The folder of recordings does not exist.",
@@ -111,7 +112,7 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
         )
     if args.source == "luanti" and (args.shard or args.ray):
         raise UserError(
-            "Demonstrations in the game are recorded on one machine at a time; it is the other sources that are shared out.",
+            "Demonstrations in the game are recorded on one machine; only the other sources can be divided.",
             got="--shard" if args.shard else "--ray",
             todo="on each machine SEED=<another> RECORDINGS_DIR=<shared>/<machine>, then SOURCE=folder RECORDINGS_DIR=<shared>",
         )
@@ -128,7 +129,7 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
 
 
 def record(args: Args, recordings: Path) -> None:
-    """Record demonstrations with the scripted players, in a process of its own: the game stays out of this one."""
+    """Record demonstrations with the scripted players, in another process."""
     behaviours = args.behaviours.replace(",", " ").split()
     _command(
         "record", "--behaviours", *behaviours, "--episodes", str(args.n_episodes), "--steps", str(args.steps),
@@ -150,10 +151,10 @@ def fetch(args: Args, recordings: Path, output: Path, settings: ConvertSettings)
 
 
 def embed(args: Args, output: Path, weights: Path, summary: Summary) -> None:
-    """Goals for every episode of the dataset, or for those of this machine's part."""
-    from steve1.commands.data import embed as command
+    """Make goals for every episode of the dataset, or of this shard."""
+    from steve1.commands.data import embed as command  # loads torch, which conversion does not need
 
-    # Which episodes make up a part is known from the recordings alone: the other machines' are still to come.
+    # A shard's episodes are known from its recordings: those of the other machines may not exist yet.
     mine = None if parse_shard(args.shard).whole else sorted(Path(r.episode).name for r in summary.results if r.episode)
     wanted = command.Args(
         dataset_dir=str(output), weights=str(weights), device=args.device, shard=args.shard, ray=args.ray

@@ -1,4 +1,4 @@
-"""Records demonstrations: scripted players in a game, in the contractors' format (mp4 + jsonl)."""
+"""Command: record demonstrations of scripted players in the game, in the contractors' format (mp4 + jsonl)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Args:
 
 @dataclass
 class Work:
-    """Shared by the workers: what is to do, and what became of it."""
+    """Shared by the workers: the recordings to make, and counts of those made."""
 
     tasks: queue.Queue[tuple[str, int]] = field(default_factory=queue.Queue)
     suite: Suite = field(default_factory=load_suite)

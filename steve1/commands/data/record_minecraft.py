@@ -1,7 +1,7 @@
-"""Record a person who plays Minecraft: `bash run_agent/record_minecraft.sh --name my_house`.
+"""Command: record a person who plays Minecraft (`bash run_agent/record_minecraft.sh --name my_house`).
 
-In: a person at the keyboard, in MCio's own window. Out: recordings in the contractor format (video, ticks, options), one for each episode,
-ready for `SOURCE=folder bash 1_generate_dataset.sh`.
+Input: a person at the keyboard, in MCio's window.
+Output: recordings in the contractors' format, one for each episode, ready for `SOURCE=folder bash 1_generate_dataset.sh`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.paths import display, output_path
+from steve1.envs import make_env
+from steve1.rollout.person import Person, UntilDone
+from steve1.rollout.players.behaviours import Behaviour
+from steve1.rollout.record import record
 
 TICKS_A_MINUTE = 20 * 60
 
@@ -49,33 +53,21 @@ def parse_inventory(words: tuple[str, ...]) -> dict[str, int]:
     for word in words:
         match = re.fullmatch(r"(?:minecraft:)?([a-z0-9_]+)(?::([1-9]\d*))?", word)
         if match is None:
-            raise UserError(
-                "This is no item with a number.",
-                where="--inventory",
-                got=word,
-                expected="item:count, such as oak_planks:64",
-            )
+            expected = "item:count, such as oak_planks:64"
+            raise UserError("This is no item with a number.", where="--inventory", got=word, expected=expected)
         found[match[1]] = found.get(match[1], 0) + int(match[2] or 1)
     return found
 
 
 def free_prefix(folder: Path, name: str) -> Path:
-    """The first `<name>-<number>` in the folder that no file has."""
-    numbers = (
-        int(file.stem.rpartition("-")[2])
-        for file in folder.glob(f"{name}-[0-9]*.mp4")
-        if file.stem.rpartition("-")[2].isdigit()
-    )
-    return folder / f"{name}-{max(numbers, default=-1) + 1:04d}"
+    """The path `<name>-<number>` after the highest number in the folder."""
+    numbers = (file.stem.rpartition("-")[2] for file in folder.glob(f"{name}-[0-9]*.mp4"))
+    highest = max((int(number) for number in numbers if number.isdigit()), default=-1)
+    return folder / f"{name}-{highest + 1:04d}"
 
 
 def main(args: Args) -> None:
     """Open the game, record until all is done or the person has had enough."""
-    from steve1.envs import make_env
-    from steve1.rollout.person import Person, UntilDone
-    from steve1.rollout.players.behaviours import Behaviour
-    from steve1.rollout.record import record
-
     if not re.fullmatch(r"[A-Za-z0-9_.]+", args.name):
         raise UserError("A name is made of letters, digits, _ and dots.", where="--name", got=args.name)
     if args.episodes < 1 or args.minutes <= 0:

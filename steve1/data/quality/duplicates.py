@@ -1,7 +1,7 @@
-"""Near-duplicates: episodes that show the same thing twice, whole or in part.
+"""Finds near-duplicates: episodes that show the same thing twice, completely or in part.
 
-In: measured episodes. Out: pairs, how much they share and in what. A stretch of actions that recurs token by token is a
-duplicate however the pictures were encoded; pictures that recur with other actions are one too.
+A stretch of actions that recurs token by token is a duplicate, whatever its frames look like; frames that recur with other
+actions are one too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from steve1.data.quality.measures import THUMB_STEP, Measures
 
-#: ticks compared at a time, and how many different ones it takes for their recurrence to mean anything
+#: ticks of a compared stretch, and how many of them must differ: repeated actions recur by chance
 _WINDOW, _VARIED = 24, 9
 #: share of the shorter episode's windows that must recur
 _SHARE = 0.3
@@ -29,7 +29,7 @@ class Pair:
 
     Attributes:
         one, other: their numbers, one < other.
-        share: of the shorter one's varied stretches of actions, or 1.0 where the pictures alone recur.
+        share: of the shorter one's varied stretches of actions, or 1.0 if only the frames recur.
         kind: "same pictures and actions", "same actions, other pictures" or "same pictures, other actions".
         offset: frame of `other` that matches frame 0 of `one`.
     """
@@ -73,7 +73,7 @@ def _same_actions(episodes: Sequence[Measures]) -> list[Pair]:
     offsets: dict[tuple[int, int], list[int]] = defaultdict(list)
     for code, numbers in owners.items():
         if len(numbers) > 20:
-            continue  # a scripted movement that everybody makes
+            continue  # a scripted movement that all players make
         for row, one in enumerate(numbers):
             for other in numbers[row + 1 :]:
                 offsets[one, other].append(places[other][code] - places[one][code])

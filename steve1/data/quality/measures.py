@@ -1,7 +1,7 @@
-"""What an episode looks like in numbers, from one pass over its frames.
+"""Measures an episode in one pass over its frames; whether it is suspicious is decided in `suspects.py`.
 
-In: an episode in any layout. Out: counts, shares, a few thumbnails and one contact sheet; never raises for an episode
-that cannot be read, but says why. Judging is done elsewhere (`suspects.py`, `duplicates.py`).
+Input: an episode in any format.
+Output: counts, shares, thumbnails and a contact sheet; for an episode that cannot be read, the reason.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from steve1.data.episodes.parts import FIRST_GOAL
 _SMALL = 64
 #: frames of a contact sheet
 SHEET_FRAMES = 10
-#: every so many frames a thumbnail of 8x8 grey pixels is kept
+#: frames between thumbnails of 8x8 grey pixels
 THUMB_STEP = 10
-#: mean grey level below which a frame is black; mean difference below which a picture has not changed
+#: mean grey level below which a frame is black; mean difference below which a frame has not changed
 BLACK, STILL = 6.0, 0.3
-#: mean step between neighbouring grey pixels below which a picture (a plain sky) hardly shows that the camera turns
+#: mean step between neighbouring grey pixels below which a frame (a plain sky) hardly shows that the camera turns
 _PLAIN = 1.2
 LAGS = range(-20, 21)
 
 
 @dataclass
 class Goals:
-    """Embeddings of an episode, in numbers.
+    """Statistics of an episode's embeddings.
 
     Attributes:
         size: E.
@@ -61,7 +61,7 @@ class Goals:
 
 @dataclass
 class Measures:
-    """One episode of N frames in numbers. Shares are of its frames, 0 to 1."""
+    """One episode; shares are of its frames, 0 to 1."""
 
     path: Path
     fault: str = ""
@@ -71,19 +71,19 @@ class Measures:
     camera: NDArray[np.int64] = field(default_factory=lambda: np.zeros((act.N_BINS, act.N_BINS), np.int64))
     null_share: float = 0.0
     gui_share: float | None = None
-    #: longest time that each button was held without a break: (frames, first frame)
+    #: longest press of each button: (frames, first frame)
     holds: dict[str, tuple[int, int]] = field(default_factory=dict)
     brightness: float = 0.0
     black_share: float = 0.0
     still_share: float = 0.0
     #: longest run of frames that do not change at all: (frames, first frame)
     still_run: tuple[int, int] = (0, 0)
-    #: frames with a textured picture in which the camera moved, in which it turned sideways, and in which it turned and
-    #: the picture stood still all the same
+    #: textured frames in which the camera moved, in which it turned sideways, and in which it turned and the frame did not
+    #: change
     moving: int = 0
     turning: int = 0
     frozen: int = 0
-    #: how well the picture's motion follows the camera, by lag in frames (NaN where nothing moved)
+    #: correlation of image motion with camera motion by lag in frames (NaN where nothing moved)
     follow: NDArray[np.float64] = field(default_factory=lambda: np.full(len(LAGS), np.nan))
     goals: Goals | None = None
     thumbs: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 64), np.uint8))
@@ -110,12 +110,7 @@ class Measures:
 
 
 def measure(path: Path, on_frames: Callable[[int], Any] = lambda count: None) -> Measures:
-    """Measure one episode.
-
-    Args:
-        path: its folder.
-        on_frames: called with the number of frames read since the last call.
-    """
+    """Measure one episode; `on_frames` is called with the number of frames read since the last call."""
     found = Measures(path)
     try:
         episode = Episode(path)
@@ -129,9 +124,7 @@ def measure(path: Path, on_frames: Callable[[int], Any] = lambda count: None) ->
         _measure_frames(found, episode, actions, on_frames)
         found.goals = _measure_goals(episode.goals) if episode.has_goals else None
     except UserError as fault:
-        found.fault = " ".join(
-            part for part in (fault.what, f"({fault.where})" if fault.where else "", fault.got) if part
-        )
+        found.fault = " ".join(filter(None, [fault.what, f"({fault.where})" if fault.where else "", fault.got]))
     return found
 
 
@@ -159,7 +152,7 @@ def longest_run(flags: NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def _roll(buttons: NDArray[np.uint8], degrees: NDArray[np.float64]) -> tuple[bytes, list[str]]:
-    """A PNG of which button was down when, and its rows' names: a row a button that was used, two for the camera."""
+    """A PNG of the buttons over time, and its rows' names: one for each button used, two for the camera."""
     used = np.flatnonzero(buttons.any(axis=0))
     step = max(1, math.ceil(len(buttons) / 600))
     columns = -(-len(buttons) // step)
@@ -196,10 +189,10 @@ def _measure_frames(
             grey = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
             now = grey.astype(np.float32)
             light[number] = now.mean()
-            # The upper part only: below are the hand and the hotbar, which stay where they are.
+            # The upper part only: the hand and the hotbar below do not move.
             texture[number] = np.abs(np.diff(now[: _SMALL * 3 // 5], axis=1)).mean()
             if before is not None:
-                # OpenCV applies the window to the arrays that it is given, so it is given copies.
+                # OpenCV applies the window in place, hence the copies.
                 shift[number - 1] = cv2.phaseCorrelate(before.copy(), now.copy(), window)[0]
                 change[number] = np.abs(now - before).mean()
             if number % THUMB_STEP == 0:
@@ -212,18 +205,18 @@ def _measure_frames(
     gap = np.full((len(sheet[0]), 3, 3), 255, np.uint8)
     strip = np.concatenate([part for frame in sheet for part in (frame, gap)][:-1], axis=1)
     found.sheet = _encoded(".jpg", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 78])  # type: ignore[arg-type]  # fmt: skip
-    found.sheet_frames = [(number, keys_text(actions[number])) for number in chosen]
+    found.sheet_frames = [(number, action_text(actions[number])) for number in chosen]
     found.brightness, found.black_share = float(light.mean()), float((light < BLACK).mean())
     _measure_motion(found, np.array([action["camera"] for action in actions], np.float64), shift, change, texture)
 
 
-def keys_text(action: act.EnvAction) -> str:
-    """The pressed keys and the camera of one action, short."""
-    keys = [name.replace("hotbar.", "hotbar ") for name in act.ENV_BUTTONS if action.get(name)]
+def action_text(action: act.EnvAction) -> str:
+    """The pressed buttons and the camera of one action, short."""
+    parts = [name.replace("hotbar.", "hotbar ") for name in act.ENV_BUTTONS if action.get(name)]
     pitch, yaw = (float(value) for value in action["camera"])
     if abs(pitch) >= 0.05 or abs(yaw) >= 0.05:
-        keys.append(f"camera {pitch:+.1f} {yaw:+.1f}")
-    return ", ".join(keys) or "nothing"
+        parts.append(f"camera {pitch:+.1f} {yaw:+.1f}")
+    return ", ".join(parts) or "nothing"
 
 
 def _measure_motion(
@@ -233,12 +226,12 @@ def _measure_motion(
     change: NDArray[np.float64],
     texture: NDArray[np.float64],
 ) -> None:
-    """How the picture moves: change[i] from frame i-1 to i, shift[i] from i to i+1 in pixels (x, y)."""
+    """Image motion: change[i] from frame i-1 to i, shift[i] from i to i+1 in pixels (x, y)."""
     still = change[1:] < STILL
     found.still_share = float(still.mean()) if len(still) else 0.0
     found.still_run = longest_run(still)
-    # Half a bin's width is the least movement that the policy can see; a plain picture shows none, and neither does one
-    # that looks straight up or down and is pushed further.
+    # Half a bin is the least movement that the policy can make; a plain frame shows none, and neither does a camera that
+    # points straight up or down and is pushed further.
     textured = texture[:-1] > _PLAIN
     turned = np.abs(camera[:-1]) > 0.31
     found.moving = int((turned.any(axis=1) & textured).sum())
@@ -246,7 +239,7 @@ def _measure_motion(
     found.frozen = int((turned[:, 1] & textured & still).sum())
     if found.moving < 10:
         return
-    # Turning right moves the picture left, looking down moves it up.
+    # Turning right moves the image left, looking down moves it up.
     turn = np.clip(camera[:-1, ::-1], -10, 10)
     seen = -np.clip(shift, -16, 16)
     for row, lag in enumerate(LAGS):

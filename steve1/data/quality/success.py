@@ -1,7 +1,6 @@
-"""Success: does what the episode is meant to show happen in it, and where?
+"""Finds where in an episode given conditions are met, such as "3 dirt gained".
 
-In: an episode's history and conditions such as "3 dirt gained". Out: how far each condition came, and the stretches in
-which all of them are met. Items count by exact name, and what was there at the beginning does not count.
+Items count by exact name, and what was there at the beginning does not count.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from steve1.core.errors import UserError
 from steve1.data.quality.history import History
 
-#: blocks in one tick that nobody walks: a respawn or a teleport, after which distances begin anew
+#: blocks in one tick that show a respawn or a teleport, after which distances start again
 _JUMP = 8.0
 
 
@@ -39,7 +38,7 @@ def parse_conditions(gained: Sequence[str], mined: Sequence[str], travelled: flo
     """Conditions from flags such as "dirt=3" or "log" (which means 1).
 
     Raises:
-        UserError: nothing asked for, or an amount that is no positive number.
+        UserError: no condition, or an amount that is not a positive number.
     """
     found: list[Condition] = []
     for kind, texts in (("gained", gained), ("mined", mined)):
@@ -57,18 +56,13 @@ def parse_conditions(gained: Sequence[str], mined: Sequence[str], travelled: flo
     if travelled:
         found.append(Condition("travelled", "", travelled))
     if not found:
-        raise UserError(
-            "What should happen in an episode?", todo="add --gained dirt=3, --mined log=1 or --travelled 20"
-        )
+        todo = "add --gained dirt=3, --mined log=1 or --travelled 20"
+        raise UserError("What should happen in an episode?", todo=todo)
     return found
 
 
 def reached(condition: Condition, history: History) -> NDArray[np.float64]:
-    """How far a condition has come at each frame since the first, f64 (N,).
-
-    Raises:
-        UserError: the recorder did not write what the condition needs.
-    """
+    """The amount reached at each frame since the first, f64 (N,); UserError if the recorder did not write it."""
     if condition.kind == "travelled":
         return _distance(history, _anchors(history.position))
     counts = _counts(condition, history)
@@ -83,7 +77,7 @@ def _counts(condition: Condition, history: History) -> NDArray[np.int64]:
 
 
 def _anchors(position: NDArray[np.float64]) -> NDArray[np.int64]:
-    """For each frame the frame that its distance counts from: the first, or the last one after a jump; i64 (N,)."""
+    """The frame that each frame's distance counts from: the first, or the last one after a jump; i64 (N,)."""
     if not np.isfinite(position).all():
         raise UserError("This recording's ticks hold no positions.", todo="filter by --gained or --mined")
     steps = np.linalg.norm(np.diff(position, axis=0), axis=1)
@@ -120,7 +114,7 @@ def find_stretches(
             rise = np.linalg.norm(np.diff(level, axis=0, prepend=level[:1]), axis=1) > 0.01
         else:
             counts = _counts(condition, history)
-            # Lost and found again is no gain: a count must exceed what it was at the window's and the episode's beginning.
+            # An item lost and found again is not gained: the count must exceed that at the beginning of window and episode.
             value = np.minimum(counts - counts[begin], counts - counts[0]).astype(np.float64)
             rise = np.diff(counts, prepend=counts[:1]) > 0
         met &= value >= condition.amount

@@ -1,7 +1,4 @@
-"""Judging: which episodes deserve a look before they are trained on, and why.
-
-In: measured episodes and their duplicates. Out: reasons with a weight for each, in words that name frames and numbers.
-"""
+"""The reasons to look at an episode before it is trained on, each with a weight and the frames and numbers concerned."""
 
 from __future__ import annotations
 
@@ -14,10 +11,10 @@ from steve1.data.episodes.parts import FIRST_GOAL
 from steve1.data.quality.duplicates import Pair
 from steve1.data.quality.measures import LAGS, Measures
 
-#: a button held this long (10 s) without a break is looked at; attack, forward and sprint are held on purpose for longer
+#: frames (10 s) after which a held button is suspicious; some are held on purpose for up to 60 s
 _HOLD = 200
 _LONG_HOLD = 1200
-_HELD_ON_PURPOSE = ("attack", "forward", "sprint", "sneak", "use", "jump")
+_LONG_USE = ("attack", "forward", "sprint", "sneak", "use", "jump")
 
 
 @dataclass(frozen=True)
@@ -25,8 +22,8 @@ class Reason:
     """Why an episode is suspicious.
 
     Attributes:
-        weight: 1.0 and more: likely useless or harmful; 0.5: look at it; less: good to know.
-        kind: one word or two for tables.
+        weight: 1.0 and more: probably useless or harmful; 0.5: look at it; less: good to know.
+        kind: a word or two for tables.
         text: a sentence with numbers.
     """
 
@@ -57,7 +54,7 @@ def _own_reasons(episode: Measures) -> Iterator[Reason]:
         yield Reason(1.0, "short", f"{episode.frames} frames hold hardly a goal")
     yield from _picture_reasons(episode)
     yield from _sync_reasons(episode)
-    yield from _key_reasons(episode)
+    yield from _button_reasons(episode)
     if episode.gui_share is not None and episode.gui_share > 0.4:
         yield Reason(0.5 + episode.gui_share, "menu", f"a menu is open in {episode.gui_share:.0%} of it")
     # Where nulls were kept on purpose, standing still is what the episode shows.
@@ -94,9 +91,9 @@ def _sync_reasons(episode: Measures) -> Iterator[Reason]:
         yield Reason(0.6, "desync", f"the picture does not follow the camera (correlation {near:.2f})")
 
 
-def _key_reasons(episode: Measures) -> Iterator[Reason]:
+def _button_reasons(episode: Measures) -> Iterator[Reason]:
     for name, (length, start) in episode.holds.items():
-        on_purpose = name in _HELD_ON_PURPOSE
+        on_purpose = name in _LONG_USE
         if length >= (_LONG_HOLD if on_purpose else _HOLD) or (length >= _HOLD and length == episode.frames):
             text = f"{name} is held for {length / 20:.0f} s without a break from frame {start}"
             whole = length >= 0.98 * episode.frames
