@@ -24,6 +24,7 @@ from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.summary import Line, rate, select
 from steve1.evaluation.statistics.tests import fisher_greater
 from steve1.reporting.numbers import p_value
+from steve1.reporting.page import Block, Report, Section
 from steve1.reporting.tables import Table
 
 
@@ -124,21 +125,16 @@ def render(found: Mapping[str, Any], plan: Plan) -> str:
         own, other = (f"{test[f'{who}_successes']}/{test[f'{who}_episodes']}" for who in ("own", "other"))
         tests.append([task, own, other, p_value(test["p_fisher"]), "yes" if test["p_fisher"] < 0.05 else "no"])
     facts = plan.policies[0].facts()
-    return (
-        "\n\n".join(
-            [
-                f"# Prompt matrix: {plan.policies[0].name}",
-                "Prompt (row), success of each task (column): successes of episodes with Wilson's 95 % interval. "
-                "All rows have the same seeds and start states.",
-                Table(["prompt", *tasks], body).markdown(),
-                "Each task's own prompt against all other prompts and no goal, pooled (Fisher's exact test, one-sided):",
-                Table(["task", "own prompt", "others", "p", "p < 0.05"], tests).markdown(),
-                f"Weights {facts.get('weights', '')}, sha256 {facts.get('sha256', '')[:12]}, cond_scale {facts.get('cond_scale', '')}, temperature {facts.get('temperature', '')}, "
-                f"seed {plan.settings.seed}, {plan.settings.episodes} episodes a row and start, {plan.suite.path.name}.",
-            ]
-        )
-        + "\n"
-    )
+    blocks: list[Block] = [
+        "Prompt (row), success of each task (column): successes of episodes with Wilson's 95 % interval. "
+        "All rows have the same seeds and start states.",
+        Table(["prompt", *tasks], body),
+        "Each task's own prompt against all other prompts and no goal, pooled (Fisher's exact test, one-sided):",
+        Table(["task", "own prompt", "others", "p", "p < 0.05"], tests),
+        f"Weights {facts.get('weights', '')}, sha256 {facts.get('sha256', '')[:12]}, cond_scale {facts.get('cond_scale', '')}, temperature {facts.get('temperature', '')}, "
+        f"seed {plan.settings.seed}, {plan.settings.episodes} episodes a row and start, {plan.suite.path.name}.",
+    ]
+    return Report(f"Prompt matrix: {plan.policies[0].name}", [Section("", blocks)]).markdown()
 
 
 def heat_map(found: Mapping[str, Any], title: str, path: Path) -> None:

@@ -19,6 +19,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, write_json
 from steve1.core.seeds import generator
 from steve1.evaluation.demonstrations import VisualPrompt, typical, unit
+from steve1.reporting.page import Block, Report, Section
 from steve1.reporting.tables import Table
 
 Rows = NDArray[np.float32]
@@ -255,11 +256,10 @@ def render(found: Mapping[str, Any]) -> str:
         f"The goals of {', '.join(wrong)} are nearer to demonstrations of something else than to their own: look at the prior there first."
         if wrong else "Every goal whose behaviour is shown is nearest to demonstrations of its own."
     )  # fmt: skip
-    return "\n\n".join(
-        [
-            "# The prior alone", verdict, Table(head, rows).markdown(),
+    blocks: list[Block] = [
+            verdict, Table(head, rows),
             "Mean cosines with all moments of the demonstrations of a behaviour, and the own one's rank among all behaviours. Spread: one minus the mean cosine with the "
             "mean direction; a prior whose samples spread far less than demonstrations do has collapsed to one goal for each text.",
             "![cosines](similarity.png)", "![projections](projection.png)", "![spread](spread.png)",
-        ]
-    ) + "\n"  # fmt: skip
+        ]  # fmt: skip
+    return Report("The prior alone", [Section("", blocks)]).markdown()

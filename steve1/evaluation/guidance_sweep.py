@@ -29,6 +29,7 @@ from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.summary import own_row, rate
 from steve1.evaluation.statistics.tests import bootstrap_difference
 from steve1.reporting.numbers import percent, percent_range, points_range
+from steve1.reporting.page import Report, Section
 from steve1.reporting.tables import Table
 
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0)
@@ -127,9 +128,8 @@ def render(found: Mapping[str, Any], weights: str) -> str:
         rows.append([f"{point['scale']:g}{mark}", f"{percent(point['success'], 0)} ({percent_range(point['low'], point['high'])})",
                      points_range(*point["interval"]), *cells])  # fmt: skip
     head = ["cond_scale", "success, mean over tasks", "difference from now, 95 %", *tasks]
-    table = Table(head, rows).markdown()
     note = "Intervals are bootstraps over seeds. The best of several scales is lucky as well as good: confirm it with another --seed."
-    return f"# Guidance: {weights}\n\n{advice(found)}\n\n{table}\n\n{note}\n"
+    return Report(f"Guidance: {weights}", [Section("", [advice(found), Table(head, rows), note])]).markdown()
 
 
 def draw(found: Mapping[str, Any], path: Path) -> None:
