@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 
 LORA_RANK="${LORA_RANK:-16}"
-LORA_TARGETS="${LORA_TARGETS:-attention,mlp,heads}"    # also: goal, last
+LORA_TARGETS="${LORA_TARGETS:-attention,mlp,action_heads}"    # also: goal, lastlayer
 export FINETUNE_MODE=lora
 export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_lora.weights}"
 export LEARNING_RATE="${LEARNING_RATE:-1e-4}"          # ten times that of full training

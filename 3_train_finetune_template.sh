@@ -23,7 +23,7 @@ OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_finetuned.weights}"
 # Data
 SAMPLING_NAME="${SAMPLING_NAME:-finetune_task}"         # data/samplings/<name>_train.txt and _val.txt
 
-# What is trained: all, frozen_cnn, heads_and_goal, lora, goal, norm_bias
+# What is trained: all, norm_bias, frozen_cnn, lora, heads_and_goal, goal (--help says what each means)
 FINETUNE_MODE="${FINETUNE_MODE:-all}"
 
 # Training

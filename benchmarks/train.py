@@ -1,6 +1,6 @@
-"""Room `training`, how fast a run trains, where its time goes, and what it holds in memory.
+"""How fast a run trains, where its time goes, and what it holds in memory.
 
-In: sizes of a network, of a batch, and a way of training. Out: frames/s of whole optimizer steps, the same on cached features in the same process,
+Input: sizes of a network, of a batch, and a way of training. Output: frames/s of whole optimizer steps, the same on cached features in the same process,
 percent of the matrix-product rate measured between the steps, seconds of each part, peak memory.
 """
 
@@ -26,13 +26,13 @@ from steve1.data.loading.sampling import ListEntry
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, PolicyConfig, PolicyState, read_model
 from steve1.policy.loss import head_loss
-from steve1.training.batches import Piece, pieces
+from steve1.training.batches import Batch, TbpttChunk, chunks
+from steve1.training.batches import encode as encode_batch
 from steve1.training.cache import FeatureCache
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import Ranks, choose_device, choose_precision
+from steve1.training.distributed import Ranks, choose_precision, local_device
 from steve1.training.logging.metrics import peak_memory_mb
 from steve1.training.memory import Method, estimate, flop_per_frame, stack_shapes
-from steve1.training.optim.optimizers import new_optimizer
 from steve1.training.step import Stepper, autocast
 
 SIZES = {"tiny": TINY, "2x": PolicyConfig()}
@@ -141,9 +141,8 @@ def measure_train(
         found["target_ratio"] = TARGET_RATIO
     if "full" in kinds:
         method = Method("all", bench.settings.optimizer, activation_checkpointing)
-        kind = "bf16" if bench.precision == torch.bfloat16 else "fp32"
         on_gpu = bench.ranks.device.type == "cuda"
-        memory = estimate(bench.config, method, batch=batch, trunc_t=steps, precision=kind, on_gpu=on_gpu)  # type: ignore[arg-type]
+        memory = estimate(bench.config, method, batch=batch, trunc_t=steps, precision=bench.precision, on_gpu=on_gpu)
         found["estimated_gib"] = memory.total / 2**30
     return found
 
@@ -160,7 +159,7 @@ def _bench(
     compiled: bool,
 ) -> Bench:
     config = SIZES[model] if isinstance(model, str) and model in SIZES else read_model(model)
-    where = choose_device(device)
+    where = local_device(device)
     if config.mineclip_embed_dim != SIZES["2x"].mineclip_embed_dim:
         config = dataclasses.replace(
             config, mineclip_embed_dim=SIZES["2x"].mineclip_embed_dim
@@ -184,12 +183,9 @@ class _Run:
         if cache is not None:
             _random_features(FeatureCache(cache, policy, precision=bench.precision), dataset)
         settings = bench.settings
-        optimizer = new_optimizer(
-            settings.optimizer, policy.parameter_groups(settings.weight_decay), settings.learning_rate
-        )
-        self._optimizer = optimizer
-        self._feed = pieces(dataset, settings, bench.ranks.device)
-        self._stepper = Stepper(policy, optimizer, settings, bench.ranks, bench.precision)
+        self._feed = chunks(dataset, settings, bench.ranks)
+        self._stepper = Stepper(policy, settings, bench.ranks, bench.precision)
+        self._optimizer = self._stepper.optimizer
         self._steps: list[float] = []
         self._own: list[float] = []
         self._percent: list[float] = []
@@ -202,30 +198,30 @@ class _Run:
         """Both kinds share one policy: two of the published size would not fit small machines."""
         self._policy.net.img_process.cnn.requires_grad_(not self._cached)
 
-    def _piece(self) -> Piece:
+    def _chunk(self) -> TbpttChunk:
         began = time.perf_counter()
-        piece = next(self._feed)
+        chunk = next(self._feed)
         self._data.append(time.perf_counter() - began)
-        return piece
+        return chunk
 
     def measure_step(self) -> None:
         """One optimizer step between two measurements of the matrix-product rate."""
         self._set_frozen()
         if not self._warm:
-            first = self._piece()
-            self._step(dataclasses.replace(first, parts=first.parts[:1]))
+            first = self._chunk()
+            self._step(dataclasses.replace(first, micro_batches=first.micro_batches[:1]))
             self._warm, self._data = True, []
-        piece = self._piece()
+        chunk = self._chunk()
         rate = self._bench.matmul_rate()
-        wall, own = self._bench.clocked(lambda: self._step(piece))
+        wall, own = self._bench.clocked(lambda: self._step(chunk))
         self._steps.append(wall)
         self._own.append(own)
         rate = max(rate, self._bench.matmul_rate())
         took = wall if self._bench.ranks.device.type == "cuda" else own
         self._percent.append(100.0 * self._bench.frames * self.flop / took / rate)
 
-    def _step(self, piece: Piece) -> None:
-        self._stepper.step(piece, self._stepper.initial_states(piece), 1e-9)
+    def _step(self, chunk: TbpttChunk) -> None:
+        self._stepper.step(chunk, self._stepper.initial_states(chunk), 1e-9)
         self._optimizer.zero_grad(set_to_none=True)
 
     def figures(self) -> dict[str, Any]:
@@ -240,7 +236,7 @@ class _Run:
             "gflop_per_frame": self.flop / 1e9,
             "split_s": {
                 "data": statistics.median(self._data),
-                **parts_of_a_step(self._bench, self._policy, self._optimizer, self._piece()),
+                **parts_of_a_step(self._bench, self._policy, self._optimizer, self._chunk()),
             },
             "peak_memory_mb": peak_memory_mb(self._bench.ranks.device),
         }
@@ -257,42 +253,40 @@ def _random_features(cache: FeatureCache, dataset: WindowDataset) -> None:
 
 
 def parts_of_a_step(
-    bench: Bench, policy: GoalPolicy, optimizer: torch.optim.Optimizer, piece: Piece
+    bench: Bench, policy: GoalPolicy, optimizer: torch.optim.Optimizer, chunk: TbpttChunk
 ) -> dict[str, float]:
     """Seconds of an optimizer step's parts, forward and backward together: cnn, transformer, heads (one micro-batch times their number), optimizer."""
     spent = {"cnn": 0.0, "transformer": 0.0, "heads": 0.0, "optimizer": 0.0}
-    for part in piece.parts[:1]:
-        state = policy.initial_state(len(part["first"]))
+    for batch in chunk.micro_batches[:1]:
+        state = policy.initial_state(len(batch["first"]))
         kept: dict[str, Tensor] = {}
 
-        def encode(part: dict[str, Tensor] = part, kept: dict[str, Tensor] = kept) -> None:
+        def encode(batch: Batch = batch, kept: dict[str, Tensor] = kept) -> None:
             with autocast(bench.ranks.device, bench.precision):
-                features = policy.encode(
-                    part["frames"], activation_checkpointing=bench.settings.activation_checkpointing
-                )
+                features = encode_batch(policy, batch, bench.settings.activation_checkpointing)
             features.backward(torch.ones_like(features))
             kept["features"] = features.detach()
 
-        def recur(part: dict[str, Tensor] = part, kept: dict[str, Tensor] = kept, state: PolicyState = state) -> None:
+        def recur(batch: Batch = batch, kept: dict[str, Tensor] = kept, state: PolicyState = state) -> None:
             features = kept["features"].requires_grad_()
             with autocast(bench.ranks.device, bench.precision):
-                latent, _ = policy.forward_recurrent(features, part["goals"], part["first"], state)
+                latent, _ = policy.forward_recurrent(features, batch["goals"], batch["first"], state)
             latent.backward(torch.ones_like(latent))
             kept["latent"] = latent.detach()
 
-        def judge(part: dict[str, Tensor] = part, kept: dict[str, Tensor] = kept) -> None:
+        def judge(batch: Batch = batch, kept: dict[str, Tensor] = kept) -> None:
             latent = kept["latent"].flatten(0, 1).requires_grad_()
             weight = torch.full((len(latent),), 1.0 / len(latent), device=latent.device)
             with autocast(bench.ranks.device, bench.precision):
                 heads = policy.pi_head
-                buttons = head_loss(heads.buttons, latent, part["buttons"].flatten(), weight).loss
-                camera = head_loss(heads.camera, latent, part["camera"].flatten(), weight).loss
+                buttons = head_loss(heads.buttons, latent, batch["buttons"].flatten(), weight).loss
+                camera = head_loss(heads.camera, latent, batch["camera"].flatten(), weight).loss
             (buttons + camera).backward()
 
         for name, work in (("cnn", encode), ("transformer", recur), ("heads", judge)):
             if bench.ranks.device.type == "cuda":
                 work()  # a compiled run has not been through these calls, and the first one chooses kernels
-            spent[name] += bench.seconds(work) * len(piece.parts)
+            spent[name] += bench.seconds(work) * len(chunk.micro_batches)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def update() -> None:

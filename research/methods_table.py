@@ -24,21 +24,17 @@ from steve1.policy import read_model
 from steve1.reporting.numbers import p_value, points_range
 from steve1.reporting.tables import Table
 from steve1.training.config import TrainSettings
+from steve1.training.finetune_modes import MODES
 from steve1.training.logging.reporter import rate_text
 from steve1.training.memory import Method, parameter_counts
 from steve1.training.report.findings import Run, read_run
 
+# Recipes that are no mode of their own, and every mode.
 METHODS = {
-    "full": "full",
     "mixed": "mixed: 55 % old skills",
     "kl": "KL to the start",
-    "frozen": "frozen CNN",
-    "lora": "LoRA",
-    "heads": "heads and goal layer",
-    "norm_bias": "norms and biases",
     "fixed_prompt": "fixed prompt",
-    "goal": "goal tuning",
-}
+} | {name: f"{name}: {mode.help}" for name, mode in MODES.items()}
 BEGIN, END = "<!-- measured methods: begin -->", "<!-- measured methods: end -->"
 OLD = "old skills"
 
@@ -205,19 +201,19 @@ def grounds(args: Args, lines: Sequence[Line]) -> str:
     return " ".join(part for part in parts if part)
 
 
-def insert(path: Path, text: str) -> None:
+def insert(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     """Put the table between the page's marks.
 
     Raises:
         UserError: the page has no such marks.
     """
     old = path.read_text(encoding="utf-8")
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError("This page has no place for the table.", where=display(path), expected=f"{BEGIN} … {END}")
+    before, begun, rest = old.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not begun or not ended:
+        raise UserError("This page has no place for the table.", where=display(path), expected=f"{begin} … {end}")
     with atomic_file(path) as file:
-        file.write(f"{before}{BEGIN}\n{text}{END}{after}".encode())
+        file.write(f"{before}{begin}\n{text}{end}{after}".encode())
 
 
 def cli() -> None:

@@ -4,8 +4,8 @@
 #   makes: data/weights/steve1/methods_*, data/evaluations/methods/ and methods_goal/ (report.html), data/evaluations/methods.md: the table of
 #          docs/technical/STEVE1_TRAINING_ANALYSIS.md (success of the new skill, retention of the old ones, with intervals)
 #   takes: for each method 1 to 5 minutes of training and 10 of playing on 2 free cores; 100 MB
-#   usage: bash tools/measure_methods.sh [METHOD …]       methods: full mixed lora goal frozen fixed_prompt kl heads norm_bias
-# Stopped, the same command goes on where it was, method by method; finished ones cost seconds. Without a METHOD the first seven run. The table has
+#   usage: bash tools/measure_methods.sh [METHOD …]       methods: mixed kl fixed_prompt, and every fine-tuning mode
+# Stopped, the same command goes on where it was, method by method; finished ones cost seconds. Without a METHOD seven run. The table has
 # all that were measured so far. EPISODES=40 in front of a second call plays the missing 20 more.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
@@ -27,11 +27,12 @@ BASE="${BASE:-data/mini/mini.weights}"
 export IN_MODEL="${IN_MODEL:-data/mini/mini.model}"
 
 case "${1:-}" in -h|--help) sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;; esac
-[ $# -gt 0 ] || set -- full mixed lora goal frozen fixed_prompt kl
+[ $# -gt 0 ] || set -- all mixed lora goal frozen_cnn fixed_prompt kl
+known="mixed kl fixed_prompt $(sed -n 's/^    "\([a-z_]*\)": FinetuneMode(.*/\1/p' steve1/training/finetune_modes.py | xargs)"
 for method in "$@"; do
-  case "$method" in
-    full|mixed|lora|goal|frozen|fixed_prompt|kl|heads|norm_bias) ;;
-    *) echo "unknown method: $method (full mixed lora goal frozen fixed_prompt kl heads norm_bias)" >&2; exit 2 ;;
+  case " $known " in
+    *" $method "*) ;;
+    *) echo "unknown method: $method ($known)" >&2; exit 2 ;;
   esac
 done
 
@@ -62,15 +63,14 @@ train() {
 train_method() {
   local kept=(--retention_sampling "${NAME}_old")
   case "$1" in
-    full) train full 7e-4 "${kept[@]}" ;;
     mixed) train mixed 7e-4 "${kept[@]}" --train_list "data/samplings/${NAME}_mixed_train.txt" --val_list "data/samplings/${NAME}_new_val.txt" ;;
     kl) train kl 7e-4 "${kept[@]}" --kl_coef 0.3 ;;
     fixed_prompt) train fixed_prompt 7e-4 "${kept[@]}" --fixed_prompt "$PROMPT" ;;
     norm_bias) train norm_bias 3e-3 "${kept[@]}" --finetune_mode norm_bias ;;
-    frozen) train frozen 7e-4 "${kept[@]}" --finetune_mode frozen_cnn --feature_cache ;;
-    heads) train heads 7e-4 "${kept[@]}" --finetune_mode heads_and_goal --feature_cache ;;
+    frozen_cnn|heads_and_goal) train "$1" 7e-4 "${kept[@]}" --finetune_mode "$1" --feature_cache ;;
     lora) train lora 5e-3 "${kept[@]}" --finetune_mode lora --feature_cache ;;
     goal) train goal 3e-1 --finetune_mode goal --feature_cache --fixed_prompt "$PROMPT" ;;
+    *) train "$1" 7e-4 "${kept[@]}" --finetune_mode "$1" ;;
   esac
 }
 

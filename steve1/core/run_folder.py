@@ -1,25 +1,33 @@
-"""The folder of one training run: settings, resumable state, curves.
+"""The folder of one training run: whose it is, what it began with, and what it can go on from.
 
-Input: the settings and, at checkpoints, the state and scalars. Output: `settings.json`, `state.pt`, `curves.json` and
-TensorBoard files, each written whole. A run with other settings in the same folder is refused.
+Fine-tuning keeps resume points below `resume/`; MineCLIP and the prior keep one `state.pt`, which this module reads and writes.
+Every file is whole or not there, and a run with other settings in the same folder is refused.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_path, read_json, write_json
+from steve1.core.paths import display
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from torch.utils.tensorboard import SummaryWriter
 
-SETTINGS, STATE, CURVES = "settings.json", "state.pt", "curves.json"
+SETTINGS_FILE, STATE_FILE, CURVES_FILE = "settings.json", "state.pt", "curves.json"
+RESUME_FOLDER = "resume"
+Record = dict[str, Any]
+# Our lock, and what a kill leaves of a file or resume point that was being written.
+_LEFTOVER = re.compile(r"\.lock|\.step\d+\.part|\..+\.\d+\.[0-9a-f]{8}\.\w+")
 
 
 def settings_dict(kind: type[DataclassInstance], settings: DataclassInstance) -> dict[str, Any]:
@@ -27,42 +35,102 @@ def settings_dict(kind: type[DataclassInstance], settings: DataclassInstance) ->
     return {field.name: getattr(settings, field.name) for field in dataclasses.fields(kind)}
 
 
+def newest_resume_point(run_dir: Path) -> Path | None:
+    """What a run can go on from: the complete resume folder with the highest step, or `state.pt`."""
+    points = sorted((run_dir / RESUME_FOLDER).glob("step[0-9]*"))
+    state = run_dir / STATE_FILE
+    return points[-1] if points else state if state.exists() else None
+
+
+def differing_entries(earlier: Record, now: Record) -> list[str]:
+    """Entries that are not the same, as sentences."""
+    return [
+        f"{key}: {earlier.get(key)!r} then, {now.get(key)!r} now"
+        for key in sorted({*earlier, *now})
+        if earlier.get(key) != now.get(key)
+    ]
+
+
 class RunFolder:
-    """One run's folder.
+    """One run's folder, locked until `close` against a second process that would train in it.
 
     Args:
         path: the folder; made when missing.
-        settings: everything that shapes the result, as JSON values.
-        overwrite: forget a run that is there (its settings, state, curves and TensorBoard files; nothing else).
+        record: everything that shapes the result, as JSON values; kept as settings.json.
+        overwrite: delete a run that is there, and begin anew.
+        force: go on although settings differ; None where there is no flag for that.
+        differences: what of an earlier record stands against going on.
+
+    Attributes:
+        resume_point: what to go on from; None at the beginning.
 
     Raises:
-        UserError: a run with other settings is there and `overwrite` is off.
+        UserError: the folder holds something else, another process trains in it, or its run has other settings.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any], overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        record: Record,
+        overwrite: bool = False,
+        *,
+        force: bool | None = None,
+        differences: Callable[[Record, Record], list[str]] = differing_entries,
+    ) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-        if overwrite:
-            for old in [path / SETTINGS, path / STATE, path / CURVES, *path.glob("events.out.tfevents.*")]:
-                old.unlink(missing_ok=True)
-        if (path / STATE).exists() and (path / SETTINGS).exists():
-            self._compare(read_json(path / SETTINGS), settings)
-        write_json(path / SETTINGS, settings)
         self.rows: list[dict[str, float]] = []
         self._board: SummaryWriter | None = None
-
-    def _compare(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        differing = [
-            f"{key}: {before.get(key)!r} then, {now.get(key)!r} now"
-            for key in sorted({*before, *now})
-            if before.get(key) != now.get(key)
-        ]
-        if differing:
+        self._lock: IO[str] | None = None
+        ours = (path / SETTINGS_FILE).is_file()
+        if path.exists() and not ours and not all(_LEFTOVER.fullmatch(item.name) for item in path.iterdir()):
             raise UserError(
-                "another run with other settings is in this folder",
-                where=self.path,
-                got="; ".join(differing),
-                todo="use the same settings to go on, another output name, or --overwrite to begin anew",
+                "The run's folder exists and holds something that is not a training run.",
+                where=display(path),
+                todo="choose another name for the output, or CHECKPOINT_DIR",
+            )
+        self._hold()
+        try:
+            self._sweep(everything=overwrite)
+            self.resume_point = newest_resume_point(path)
+            if ours and self.resume_point is not None and not force:
+                self._compare(differences(read_json(path / SETTINGS_FILE), record), self.resume_point, force)
+            if self.resume_point is None or force or not ours:
+                write_json(path / SETTINGS_FILE, record)
+        except BaseException:
+            self.close()
+            raise
+
+    def _hold(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            import fcntl
+        except ImportError:  # no file locks on this system: two runs of one name are then up to the person
+            return
+        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  (held until the run ends)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(
+                "Another process is training in this folder right now.",
+                where=display(self.path),
+                todo="wait for it, stop it, or choose another name for the output",
+            ) from None
+
+    def _sweep(self, *, everything: bool) -> None:
+        """Remove what a killed run left half-written, or the whole run; nobody else writes here while the lock is held."""
+        inside = (self.path / RESUME_FOLDER).iterdir() if (self.path / RESUME_FOLDER).is_dir() else []
+        for item in [*inside, *self.path.iterdir()]:
+            if item.name != ".lock" and (everything or _LEFTOVER.fullmatch(item.name)):
+                shutil.rmtree(item) if item.is_dir() else item.unlink()
+
+    def _compare(self, found: list[str], point: Path, force: bool | None) -> None:
+        if found:
+            raise UserError(
+                f"A run of this name stands at {point.name} and began with other settings: " + "; ".join(found),
+                where=display(self.path),
+                todo=("--force_resume goes on with the new settings, " if force is not None else "")
+                + "--overwrite deletes it and starts again, another output name leaves it alone",
             )
 
     def load(self) -> dict[str, Any] | None:
@@ -71,7 +139,7 @@ class RunFolder:
         Raises:
             UserError: the file is torn.
         """
-        file = self.path / STATE
+        file = self.path / STATE_FILE
         if not file.exists():
             return None
         try:
@@ -85,20 +153,25 @@ class RunFolder:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the state and the curves, each whole."""
-        with atomic_path(self.path / STATE) as part:
+        with atomic_path(self.path / STATE_FILE) as part:
             torch.save({**state, "rows": self.rows}, part)
-        write_json(self.path / CURVES, self.rows)
+        write_json(self.path / CURVES_FILE, self.rows)
 
     def log(self, step: int, **scalars: float) -> None:
         """Add a row to the curves and TensorBoard; a row of the same step is replaced."""
         self.rows = [row for row in self.rows if row["step"] != step] + [{"step": step, **scalars}]
         if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter  # costs a second, and fine-tuning has its own
+
             self._board = SummaryWriter(str(self.path), purge_step=step)
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flush the TensorBoard file."""
+        """Flush the TensorBoard file and let other processes have the folder."""
         if self._board is not None:
             self._board.close()
             self._board = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None

@@ -3,37 +3,56 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 from steve1.actions import N_BUTTONS, N_CAMERA
 from steve1.policy.config import PolicyConfig
 
 
+def stack_shapes(config: PolicyConfig) -> Iterator[tuple[int, int, int]]:
+    """(C, h, w) of each image stack's output."""
+    height, width = config.img_shape[:2]
+    for channels in config.channels:
+        height, width = (height + 1) // 2, (width + 1) // 2
+        yield channels, height, width
+
+
 @dataclasses.dataclass(frozen=True)
 class FlopCount:
-    """FLOP of one frame."""
+    """FLOP of one frame's forward pass, by part."""
 
     cnn: float
-    """Forward through the convolutions and the dense layer: what cached features save."""
-    forward: float
-    train: float
+    """Convolutions and the dense layer: what a cache of features saves."""
+    blocks: float
+    rest: float
+    """Goal, last layers and heads."""
+    first: float
+    """The first convolution, whose input needs no gradient; part of `cnn`."""
+
+    @property
+    def forward(self) -> float:
+        """All of it."""
+        return self.cnn + self.blocks + self.rest
+
+    @property
+    def train(self) -> float:
+        """Forward and backward."""
+        return 3 * self.forward - self.first
 
 
 def flop_count(config: PolicyConfig, steps: int = 1) -> FlopCount:
-    """FLOP of a frame in a chunk of `steps`; training is three times the forward pass, less the first layer's input gradient."""
+    """FLOP of a frame in chunks of `steps`."""
     height, width, channels = config.img_shape
     first = cnn = 0.0
-    for out in config.channels:
+    for out, stack_height, stack_width in stack_shapes(config):
         conv = 2.0 * 9 * channels * out * height * width
         first = first or conv
-        height, width = (height + 1) // 2, (width + 1) // 2
+        height, width, channels = stack_height, stack_width, out
         cnn += conv + 4 * 2.0 * 9 * out * out * height * width
-        channels = out
-    size = config.hidsize
     cnn += 2.0 * 256 * channels * height * width
-    flop = cnn + 2.0 * size * (256 + config.mineclip_embed_dim)
+    size = config.hidsize
     seen = config.memory if steps == 1 else config.memory + steps
     relative = size * 10 * config.attention_heads + 10 * config.attention_heads * config.memory
     block = (4 + 2 * config.pointwise_ratio) * size * size + relative + 2 * seen * size
-    flop += 2.0 * config.n_recurrence_layers * block
-    flop += 2.0 * size * (size + N_BUTTONS + N_CAMERA)
-    return FlopCount(cnn, flop, 3 * flop - first)
+    rest = 2.0 * size * (256 + config.mineclip_embed_dim + size + N_BUTTONS + N_CAMERA)
+    return FlopCount(cnn, 2.0 * config.n_recurrence_layers * block, rest, first)

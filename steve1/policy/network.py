@@ -124,13 +124,11 @@ class GoalPolicy(nn.Module):
         """Features (B, T, H), which depend on neither goal nor memory.
 
         Args:
-            frames: u8 (B, T, 128, 128, 3) RGB, or their dense features float (B, T, 256) as `net.img_process.dense` makes them.
+            frames: u8 (B, T, 128, 128, 3) RGB.
             activation_checkpointing: recompute the convolutions in the backward pass instead of keeping their activations.
         """
         height, width, channels = self.config.img_shape
         encoder = self.net.img_process
-        if frames.is_floating_point() and frames.ndim == 3 and frames.shape[2] == encoder.dense_size:
-            return encoder(frames.to(self.device))
         if frames.dtype != torch.uint8 or frames.ndim != 5 or tuple(frames.shape[2:]) != (height, width, channels):
             raise UserError(
                 "These frames do not fit the policy.",

@@ -157,7 +157,9 @@ class ImageEncoder(nn.Module):
         return self.cnn.dense(x.flatten(1))
 
     def forward(self, frames: Tensor, activation_checkpointing: bool = False) -> Tensor:
-        """RGB u8 (N, 128, 128, 3), or their dense features float (N, 256) → (N, H)."""
-        if frames.is_floating_point():
-            return self.linear(frames.to(working_dtype(self.linear.layer.weight)))
+        """RGB u8 (N, 128, 128, 3) → (N, H)."""
         return self.linear(self.dense(frames, activation_checkpointing))
+
+    def from_dense(self, features: Tensor) -> Tensor:
+        """The same from what `dense` made of the frames and a cache kept: float (..., 256) → (..., H)."""
+        return self.linear(features.to(working_dtype(self.linear.layer.weight)))

@@ -1,6 +1,6 @@
-"""Room `training`, the way of the data into the network.
+"""The way of the data into the network: windows of episodes, cut into chunks of truncated backpropagation through time (TBPTT).
 
-In: a dataset of windows and the place where the run stands. Out: pieces, one for each optimizer step: the same TRUNC_T frames of
+Input: a dataset of windows and the place where the run stands. Output: chunks, one for each optimizer step: the same TRUNC_T frames of
 GRADIENT_ACCUM_STEPS batches, on the device, in the order that a run which never stopped would see them.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,22 @@ from steve1.data.episodes.parts import FIRST_GOAL
 from steve1.data.loading.batches import batches
 from steve1.data.loading.sampling import ListEntry, read_list
 from steve1.data.loading.windows import WindowDataset
+from steve1.policy import GoalPolicy
 from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks
 
-ARRAYS = ("frames", "goals", "first", "buttons", "camera")
-Part = dict[str, torch.Tensor]
+Batch = dict[str, torch.Tensor]
+"""frames u8 (B,C,128,128,3), or features float (B,C,256) from a cache; goals f32 (B,C,E), first bool (B,C), buttons and camera i64 (B,C)."""
 Goal = NDArray[np.float32]
+FRAME_KEYS = ("frames", "features")
+BATCH_KEYS = (*FRAME_KEYS, "goals", "first", "buttons", "camera")
 
 
 @dataclasses.dataclass(frozen=True)
-class Piece:
+class TbpttChunk:
     """What one optimizer step works on."""
 
-    parts: list[Part]
-    """One dict a micro-batch: frames u8 (B,C,128,128,3), goals f32 (B,C,E), first bool (B,C), buttons and camera i64 (B,C)."""
+    micro_batches: list[Batch]
     group: int
     chunk: int
     starts: bool
@@ -45,18 +47,25 @@ class Piece:
     """True at the last chunk of the windows."""
     episodes: list[str]
     """Episode of each new window; empty unless `starts`."""
-    batches: list[dict[str, Any]]
-    """The whole windows that the piece was cut from, on the host."""
+    windows: list[dict[str, Any]]
+    """The whole windows that the chunk was cut from, on the host."""
 
     @property
     def n_frames(self) -> int:
         """Frames of all micro-batches of this process."""
-        return sum(part["buttons"].numel() for part in self.parts)
+        return sum(batch["buttons"].numel() for batch in self.micro_batches)
 
     @property
     def following(self) -> tuple[int, int]:
-        """(group, chunk) of the next piece."""
+        """(group, chunk) of the next one."""
         return (self.group + 1, 0) if self.ends else (self.group, self.chunk + 1)
+
+
+def encode(policy: GoalPolicy, batch: Batch, activation_checkpointing: bool = False) -> torch.Tensor:
+    """The policy's features (B,C,H) of a batch's frames, or of their cached features."""
+    if "features" in batch:
+        return policy.net.img_process.from_dense(batch["features"])
+    return policy.encode(batch["frames"], activation_checkpointing=activation_checkpointing)
 
 
 def open_windows(settings: TrainSettings, goal: Goal | None = None) -> tuple[WindowDataset, WindowDataset | None]:
@@ -140,21 +149,14 @@ def chunk_bounds(T: int, trunc_t: int) -> list[tuple[int, int]]:
     return [(start, min(start + trunc_t, T)) for start in range(0, T, trunc_t)]
 
 
-def pieces(
-    dataset: WindowDataset,
-    settings: TrainSettings,
-    device: torch.device,
-    *,
-    group: int = 0,
-    chunk: int = 0,
-    rank: int = 0,
-    world: int = 1,
-) -> Generator[Piece, None, None]:
-    """Endless pieces from (group, chunk) on; the next piece is already on its way to the device while one is worked on.
+def chunks(
+    dataset: WindowDataset, settings: TrainSettings, ranks: Ranks, *, group: int = 0, chunk: int = 0
+) -> Generator[TbpttChunk, None, None]:
+    """Endless chunks from (group, chunk) on; the next one is already on its way to the device while one is worked on.
 
     Closing the generator ends the processes that load.
     """
-    with contextlib.closing(_cut(dataset, settings, device, group, chunk, rank, world)) as ahead:
+    with contextlib.closing(_cut(dataset, settings, ranks, group, chunk)) as ahead:
         waiting = next(ahead)
         for following in ahead:
             yield waiting
@@ -162,48 +164,50 @@ def pieces(
 
 
 def _cut(
-    dataset: WindowDataset, settings: TrainSettings, device: torch.device, group: int, chunk: int, rank: int, world: int
-) -> Generator[Piece, None, None]:
+    dataset: WindowDataset, settings: TrainSettings, ranks: Ranks, group: int, chunk: int
+) -> Generator[TbpttChunk, None, None]:
     accum = settings.gradient_accum_steps
     stream = batches(
         dataset,
         settings.batch_size,
         workers=settings.num_workers,
         start_batch=group * accum,
-        rank=rank,
-        world=world,
+        rank=ranks.rank,
+        world=ranks.world,
         prefetch=max(2, accum),
     )
     bounds = chunk_bounds(settings.T, settings.trunc_t)
     with contextlib.closing(stream):
         for number in itertools.count(group):
-            whole = list(itertools.islice(stream, accum))
-            episodes = [episode for batch in whole for episode in batch["episode"]]
+            windows = list(itertools.islice(stream, accum))
+            episodes = [episode for batch in windows for episode in batch["episode"]]
             for index in range(chunk if number == group else 0, len(bounds)):
                 start, stop = bounds[index]
-                yield Piece(
-                    parts=[to_device(batch, start, stop, device) for batch in whole],
+                yield TbpttChunk(
+                    micro_batches=[to_device(batch, start, stop, ranks.device) for batch in windows],
                     group=number,
                     chunk=index,
                     starts=index == 0,
                     ends=index == len(bounds) - 1,
                     episodes=episodes if index == 0 else [],
-                    batches=whole,
+                    windows=windows,
                 )
 
 
-def to_device(batch: dict[str, Any], start: int, stop: int, device: torch.device) -> Part:
+def to_device(windows: dict[str, Any], start: int, stop: int, device: torch.device) -> Batch:
     """Frames start..stop-1 of a batch of windows on the device; to a GPU through pinned memory, without waiting."""
-    part: Part = {}
-    for name in ARRAYS:
-        piece = batch[name][:, start:stop].contiguous()
+    batch: Batch = {}
+    for name in BATCH_KEYS:
+        if name not in windows:
+            continue
+        piece = windows[name][:, start:stop].contiguous()
         if device.type == "cuda":
-            part[name] = piece.pin_memory().to(device, non_blocking=True)
-        elif name == "frames":
-            part[name] = piece.to(device)  # 8-bit: turned into floats exactly, wherever they lie
+            batch[name] = piece.pin_memory().to(device, non_blocking=True)
+        elif name in FRAME_KEYS:
+            batch[name] = piece.to(device)  # turned into floats exactly, wherever they lie
         else:
-            part[name] = aligned(piece, device)
-    return part
+            batch[name] = aligned(piece, device)
+    return batch
 
 
 def aligned(tensor: torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
@@ -220,7 +224,7 @@ def source_of(episode: str) -> str:
     return Path(episode).parent.name or "data"
 
 
-def shares(windows: dict[str, int] | Counter[str]) -> dict[str, float]:
+def shares(windows: dict[str, int]) -> dict[str, float]:
     """Share of each source among the windows taken so far, as "share/<source>"."""
     total = max(1, sum(windows.values()))
     return {f"share/{name}": count / total for name, count in sorted(windows.items())}

@@ -1,7 +1,7 @@
-"""Room `training`, image features computed once: what the frozen convolutions and the dense layer make of each frame (256 numbers).
+"""Image features computed once: what the frozen convolutions and the dense layer make of each frame (256 numbers).
 
-In: a policy whose CNN is not trained, and episodes. Out: one memory-mapped array an episode, below a folder that is named after the
-CNN's weights; training then reads these rows and decodes no picture. An array is whole or not there; a computation that was cut goes on.
+One memory-mapped array an episode, in a folder that is named after the CNN's weights; training then reads these rows and decodes no picture.
+An array is whole or not there; a computation that was cut goes on.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from steve1.core.errors import UserError
 from steve1.core.files import write_json
 from steve1.core.messages import progress
-from steve1.core.paths import display
+from steve1.core.paths import display, output_path
 from steve1.data.episodes.episode import Episode
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy
-from steve1.training.config import TrainSettings, output_path
+from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
+from steve1.training.finetune_modes import modes_that
 
 CacheDtype = Literal["float16", "float32"]
 ROWS = 256
@@ -201,7 +202,7 @@ class CachedFeatures:
         dtype: of the numbers.
     """
 
-    key = "frames"
+    key = "features"
 
     def __init__(self, files: dict[str, Path], size: int, dtype: np.dtype[Any]) -> None:
         self._files = files
@@ -259,11 +260,11 @@ def read_features(
         raise UserError(
             "A cache of image features needs a CNN that is not trained.",
             expected="every weight up to the dense layer frozen",
-            todo="add --finetune_mode frozen_cnn, or leave out --feature_cache",
+            todo=f"add --finetune_mode {modes_that('keep_cnn')}, or leave out --feature_cache",
         )
     cache = FeatureCache(output_path(settings.cache_dir), policy, precision=precision, dtype=settings.cache_dtype)
     chosen = [dataset for dataset in datasets if dataset is not None]
-    with ranks.together("computing image features"):
+    with ranks.synchronized("computing image features"):
         if ranks.is_main:
             fill_loudly(cache, [path for dataset in chosen for path in dataset.paths])
     for dataset in chosen:

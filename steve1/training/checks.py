@@ -1,21 +1,17 @@
-"""Room `training`, what settings cannot be: values out of range, choices that contradict one another, files that are missing.
+"""Finds what settings cannot be: values out of range, choices that contradict one another, missing files.
 
-In: settings. Out: sentences, one for each fault, all of them before anything loads.
+Every fault is found before anything loads, and all come in one message.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from steve1.core.errors import UserError
 from steve1.core.paths import display, resolve
-
-if TYPE_CHECKING:
-    from steve1.training.config import TrainSettings
-
-LORA_TARGETS = ("attention", "mlp", "heads", "goal", "last")
+from steve1.training.config import LORA_TARGETS, OLD_LORA_TARGETS, TrainSettings
+from steve1.training.finetune_modes import MODES, modes_that
 
 _AT_LEAST: dict[str, float] = {
     "batch_size": 1,
@@ -51,14 +47,31 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "bf16", "fp32"),
     "cache_dtype": ("float16", "float32"),
     "optimizer": ("adamw", "factored"),
-    "finetune_mode": ("all", "frozen_cnn", "heads_and_goal", "lora", "goal", "norm_bias"),
+    "finetune_mode": tuple(MODES),
     "fixed_prompt_by": ("prior", "text"),
     "best_by": ("task", "task+retention"),
 }
 
 
-def value_faults(chosen: TrainSettings) -> list[str]:
-    """Values that cannot be, each on its own."""
+def check(chosen: TrainSettings) -> None:
+    """Raise one UserError with every fault, missing files included; nothing is loaded for it."""
+    found = faults(chosen) + missing_files(chosen)
+    if found:
+        listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(found, 1))
+        raise UserError(
+            f"{len(found)} training setting(s) cannot work:{listed}",
+            todo="change them in the script, or in front of it: LEARNING_RATE=5e-6 bash 3_train_….sh (--help lists all)",
+        )
+
+
+def faults(chosen: TrainSettings) -> list[str]:
+    """Every value that cannot be and every contradiction, as sentences."""
+    found = _values(chosen)
+    # Contradictions are worked out from the mode, which has to exist for that.
+    return [*found, *_lengths(chosen), *_weights(chosen), *(_modes(chosen) if chosen.finetune_mode in MODES else [])]
+
+
+def _values(chosen: TrainSettings) -> list[str]:
     found = [
         f"{name} must be at least {low:g}, got {getattr(chosen, name)}"
         for name, low in _AT_LEAST.items()
@@ -78,23 +91,17 @@ def value_faults(chosen: TrainSettings) -> list[str]:
             found.append(f"{name} must be one of {', '.join(choices)}, got {getattr(chosen, name)!r}")
     if chosen.device not in ("auto", "cpu", "mps", "cuda") and not chosen.device.startswith("cuda:"):
         found.append(f"device must be auto, cpu, cuda, cuda:N or mps, got {chosen.device!r}")
-    endings = (".weights", ".safetensors", *([".goal.json"] if chosen.finetune_mode == "goal" else []))
+    mode = MODES.get(chosen.finetune_mode)
+    endings = (".weights", ".safetensors", *([".goal.json"] if mode and not mode.changes_weights else []))
     if not chosen.out_weights.endswith(endings):
         found.append(f"out_weights must end in {' or '.join(endings)}, got {chosen.out_weights!r}")
-    unknown = [name for name in lora_targets(chosen) if name not in LORA_TARGETS]
-    if unknown or not lora_targets(chosen):
-        found.append(f"lora_targets are some of {','.join(LORA_TARGETS)}, got {chosen.lora_targets!r}")
+    targets = chosen.lora_target_names
+    if not targets or not set(targets) <= set(LORA_TARGETS):
+        renamed = [f"; {name} is called {OLD_LORA_TARGETS[name]} now" for name in targets if name in OLD_LORA_TARGETS]
+        found.append(
+            f"lora_targets are some of {','.join(LORA_TARGETS)}, got {chosen.lora_targets!r}{''.join(renamed)}"
+        )
     return found
-
-
-def lora_targets(chosen: TrainSettings) -> list[str]:
-    """The names in lora_targets."""
-    return [name.strip() for name in chosen.lora_targets.split(",") if name.strip()]
-
-
-def contradictions(chosen: TrainSettings) -> list[str]:
-    """Choices that cannot stand together."""
-    return [*_lengths(chosen), *_weights(chosen), *_methods(chosen)]
 
 
 def _lengths(chosen: TrainSettings) -> list[str]:
@@ -133,35 +140,37 @@ def _weights(chosen: TrainSettings) -> list[str]:
     return found
 
 
-def _methods(chosen: TrainSettings) -> list[str]:
-    parts = chosen.finetune_mode
+def _modes(chosen: TrainSettings) -> list[str]:
+    name, mode = chosen.finetune_mode, chosen.mode
     pulls = [name for name in ("kl_coef", "l2sp_coef", "ema_decay") if getattr(chosen, name) > 0]
     found = []
-    if parts != "all" and chosen.starts_empty:
+    if name != "all" and chosen.starts_empty:
         found.append(
-            f"finetune_mode {parts} keeps most weights as they are, but there are none to start from: set IN_WEIGHTS"
+            f"finetune_mode {name} keeps most weights as they are, but there are none to start from: set IN_WEIGHTS"
         )
     if chosen.starts_empty and {"kl_coef", "l2sp_coef"} & set(pulls):
         found.append("kl_coef and l2sp_coef pull towards the starting weights, and there are none: set IN_WEIGHTS")
-    if chosen.feature_cache and parts in ("all", "norm_bias"):
+    if chosen.feature_cache and mode.trains_cnn:
         found.append(
-            f"feature_cache needs a CNN that stays as it is, and finetune_mode {parts} trains it: set FINETUNE_MODE=frozen_cnn"
+            f"feature_cache needs a CNN that stays as it is, and finetune_mode {name} trains it: set FINETUNE_MODE to "
+            + modes_that("keep_cnn")
         )
-    if chosen.activation_checkpointing and parts not in ("all", "norm_bias"):
+    if chosen.activation_checkpointing and not mode.trains_cnn:
         found.append(
-            f"activation_checkpointing saves nothing with finetune_mode {parts}: a CNN that is not trained keeps nothing between"
+            f"activation_checkpointing saves nothing with finetune_mode {name}: a CNN that is not trained keeps nothing between"
         )
-    if chosen.from_vpt and parts in ("lora", "goal", "norm_bias"):
+    if chosen.from_vpt and not mode.trains_goal_layer:
         found.append(
-            f"from_vpt starts with an empty goal layer, which finetune_mode {parts} does not train: use all, frozen_cnn or heads_and_goal"
+            f"from_vpt starts with an empty goal layer, which finetune_mode {name} does not train: use "
+            + modes_that("train_goal_layer")
         )
-    if parts == "goal" and pulls:
+    if not mode.changes_weights and pulls:
         found.append(
-            f"finetune_mode goal changes no weights, so there is nothing for {', '.join(pulls)} to do: set them to 0"
+            f"finetune_mode {name} changes no weights, so there is nothing for {', '.join(pulls)} to do: set them to 0"
         )
-    if parts == "goal" and (chosen.retention_path is not None or chosen.best_by != "task"):
+    if not mode.changes_weights and (chosen.retention_path is not None or chosen.best_by != "task"):
         found.append(
-            "finetune_mode goal changes no weights, so old skills cannot be lost: leave RETENTION_SAMPLING and BEST_BY out"
+            f"finetune_mode {name} changes no weights, so old skills cannot be lost: leave RETENTION_SAMPLING and BEST_BY out"
         )
     if chosen.fixed_prompt and chosen.fixed_goal_file:
         found.append("fixed_prompt and fixed_goal_file both name the goal: choose one")
@@ -205,13 +214,3 @@ def no_list(chosen: TrainSettings, path: Path, kind: str) -> str:
     elif name.startswith("finetune_"):
         make += f" --dataset_dir data/dataset_{name.removeprefix('finetune_')}"
     return f"the {kind} list {display(path)} does not exist ({known}); bash 2_create_sampling.sh{make} makes one"
-
-
-def refuse(found: list[str]) -> None:
-    """One UserError with every fault; nothing where there is none."""
-    if found:
-        listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(found, 1))
-        raise UserError(
-            f"{len(found)} training setting(s) cannot work:{listed}",
-            todo="change them in the script, or in front of it: LEARNING_RATE=5e-6 bash 3_train_….sh (--help lists all)",
-        )

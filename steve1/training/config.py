@@ -1,7 +1,6 @@
-"""Room `training`, its settings: one frozen dataclass, named like the variables of `3_train_finetune_template.sh`.
+"""The settings of a training run: one frozen dataclass, named like the variables of `3_train_finetune_template.sh`.
 
-In: what a person chose. Out: the same, checked (`checks.py`), the paths and numbers that follow from it, and the names of
-what differs from the settings of an earlier run.
+It is the command line too: a field's docstring is its help. What cannot work is found by `checks.py`.
 """
 
 from __future__ import annotations
@@ -9,50 +8,36 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import tyro
+
+from steve1.core.checkpoint_metadata import GOAL_SUFFIX
 from steve1.core.paths import output_path, resolve
+from steve1.training.finetune_modes import MODES, FinetuneMode, FinetuneModeName, modes_help
 
 # These change how fast or how chatty a run is, or when it looks at itself, but not the weights that it arrives at;
 # or they name files and a precision, whose content and meaning are compared instead.
-RESUME_IGNORED = (
-    "in_model",
-    "in_weights",
-    "sampling_name",
-    "sampling_dir",
-    "train_list",
-    "val_list",
-    "retention_sampling",
-    "retention_list",
-    "fixed_goal_file",
-    "checkpoint_dir",
-    "precision",
-    "max_skipped_steps",
-    "num_workers",
-    "threads",
-    "log_every",
-    "val_freq",
-    "val_windows",
-    "save_every",
-    "rollout_every",
-    "rollout_prompts",
-    "rollout_steps",
-    "keep_checkpoints",
-    "patience",
-    "compile",
-    "cache_dir",
-    "activation_checkpointing",
-    "device",
-    "force_resume",
-    "overwrite",
-    "lr_find",
-    "lr_find_steps",
-    "lr_find_from",
-    "lr_find_to",
+RESUME_IGNORED = frozenset(
+    """
+    in_model in_weights sampling_name sampling_dir train_list val_list retention_sampling retention_list fixed_goal_file
+    checkpoint_dir precision max_skipped_steps num_workers threads log_every val_freq val_windows save_every rollout_every
+    rollout_prompts rollout_steps keep_checkpoints patience compile cache_dir activation_checkpointing device force_resume
+    overwrite lr_find lr_find_steps lr_find_from lr_find_to
+    """.split()  # noqa: SIM905  (a word list; quoted it would be forty lines)
 )
 
-TrainParts = Literal["all", "frozen_cnn", "heads_and_goal", "lora", "goal", "norm_bias"]
-GOAL_SUFFIX = ".goal.json"
+# Names that settings had in run folders made before, and LoRA targets as they were called then.
+OLD_SETTINGS = {
+    "train_parts": "finetune_mode",
+    "turn_weight": "turn_loss_weight",
+    "step_weights": "keep_checkpoints",
+    "max_bad_steps": "max_skipped_steps",
+    "recompute_cnn": "activation_checkpointing",
+    "resume_anyway": "force_resume",
+}
+OLD_LORA_TARGETS = {"heads": "action_heads", "last": "lastlayer"}
+LORA_TARGETS = ("attention", "mlp", "action_heads", "goal", "lastlayer")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,14 +64,13 @@ class TrainSettings:
     val_list: str = ""
     """A list of validation episodes, instead of the one that sampling_name points at."""
 
-    finetune_mode: TrainParts = "all"
-    """What is trained (FINETUNE_MODE): all; all but the image network; the goal's layer and the action heads; low-rank additions (LoRA); one goal vector and no weight; norms and biases."""
+    finetune_mode: Annotated[FinetuneModeName, tyro.conf.arg(help=modes_help())] = "all"
     lora_rank: int = 16
     """Rank of the low-rank additions."""
     lora_alpha: float = 32.0
     """Their product is multiplied by lora_alpha / lora_rank."""
-    lora_targets: str = "attention,mlp,heads"
-    """Where they are added, with commas: attention, mlp, heads, goal, last (the layer before the heads)."""
+    lora_targets: str = "attention,mlp,action_heads"
+    """Where they are added, with commas: attention, mlp, action_heads, goal, lastlayer (the layer before the heads)."""
     fixed_prompt: str = ""
     """One goal for every frame, that of this text, instead of hindsight goals (FIXED_PROMPT); with finetune_mode goal: where tuning begins."""
     fixed_prompt_by: Literal["prior", "text"] = "prior"
@@ -207,6 +191,16 @@ class TrainSettings:
     # ---- what follows from the above ----
 
     @property
+    def mode(self) -> FinetuneMode:
+        """What finetune_mode means."""
+        return MODES[self.finetune_mode]
+
+    @property
+    def lora_target_names(self) -> list[str]:
+        """The names in lora_targets."""
+        return [name.strip() for name in self.lora_targets.split(",") if name.strip()]
+
+    @property
     def name(self) -> str:
         """The run's name: that of the output weights, without folder and ending."""
         name = Path(self.out_weights).name
@@ -215,7 +209,7 @@ class TrainSettings:
     @property
     def suffix(self) -> str:
         """Ending of the files that the run writes: that of the output weights, or of a goal file."""
-        return GOAL_SUFFIX if self.finetune_mode == "goal" else Path(self.out_weights).suffix
+        return Path(self.out_weights).suffix if self.mode.changes_weights else GOAL_SUFFIX
 
     @property
     def out_path(self) -> Path:
@@ -270,7 +264,7 @@ class TrainSettings:
     @property
     def never_without_goal(self) -> bool:
         """True where weights are trained and no window goes without a goal, so that guidance has nothing to compare with."""
-        return self.finetune_mode != "goal" and (self.has_fixed_goal or self.p_uncond == 0)
+        return self.mode.changes_weights and (self.has_fixed_goal or self.p_uncond == 0)
 
     def frames_per_step(self, processes: int = 1) -> int:
         """Frames of a full optimizer step: batch_size · trunc_t · gradient_accum_steps · processes."""
@@ -280,24 +274,23 @@ class TrainSettings:
         """Optimizer steps of the whole run."""
         return math.ceil(self.total_frames / self.frames_per_step(processes))
 
-    # ---- checks ----
-
-    def faults(self) -> list[str]:
-        """Every value that cannot be, and every contradiction, as sentences."""
-        from steve1.training.checks import contradictions, value_faults
-
-        return [*value_faults(self), *contradictions(self)]
-
-    def check(self) -> None:
-        """Raise one UserError with every fault, missing files included; nothing is loaded for it."""
-        from steve1.training.checks import missing_files, refuse
-
-        refuse(self.faults() + missing_files(self))
+    # ---- an earlier run's settings ----
 
     def differences(self, earlier: dict[str, Any]) -> list[str]:
         """What of `earlier` (the settings of the run so far) would lead to other weights than these, as sentences."""
-        now = dataclasses.asdict(self)
-        changed = [
-            name for name in now if name not in RESUME_IGNORED and name in earlier and earlier[name] != now[name]
-        ]
-        return [f"{name}: {earlier[name]!r} then, {now[name]!r} now" for name in changed]
+        then = current_names(earlier)
+        found = []
+        for field in dataclasses.fields(self):
+            was, now = then.pop(field.name, field.default), getattr(self, field.name)
+            if was != now and field.name not in RESUME_IGNORED:
+                found.append(f"{field.name}: {was!r} then, {now!r} now")
+        return found + [f"{name}: {value!r} then, there is no such setting now" for name, value in then.items()]
+
+
+def current_names(settings: dict[str, Any]) -> dict[str, Any]:
+    """A run's recorded settings under today's names."""
+    found = {OLD_SETTINGS.get(name, name): value for name, value in settings.items()}
+    if "lora_targets" in found:
+        targets = str(found["lora_targets"]).split(",")
+        found["lora_targets"] = ",".join(OLD_LORA_TARGETS.get(name.strip(), name.strip()) for name in targets)
+    return found

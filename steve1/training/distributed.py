@@ -1,19 +1,18 @@
-"""Room `training`, the processes of one run.
+"""The processes of one run: this one's rank and device under torchrun, and the few sums that all processes share.
 
-In: torchrun's environment variables, or none. Out: this process's rank and device, and the few sums that all processes share.
 With one process every call is a no-op, so that nothing else needs to ask how many there are.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 
+from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 
 
@@ -50,7 +49,7 @@ class Ranks:
         return worst > 0
 
     @contextmanager
-    def together(self, doing: str) -> Iterator[None]:
+    def synchronized(self, doing: str) -> Iterator[None]:
         """Run the body on every process and wait for all; where one fails, all do, instead of waiting for ever."""
         fault: Exception | None = None
         try:
@@ -63,47 +62,39 @@ class Ranks:
         if failed:
             raise UserError(f"Another process of this run failed while {doing}.", todo="its message stands above")
 
-    def close(self) -> None:
-        """Leave the group of processes."""
-        if self.world > 1 and dist.is_initialized():
-            dist.destroy_process_group()
 
-
-def join(device: str = "auto") -> Ranks:
+@contextmanager
+def joined(device: str = "auto", threads: int = 0) -> Iterator[Ranks]:
     """This process among those that torchrun started; alone without torchrun.
 
     Args:
         device: "auto", "cpu", "cuda", "cuda:N" or "mps". Under torchrun "cuda" means the card of the local rank.
-    """
-    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
-    if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", rank=rank, world_size=world)
-    if chosen.type == "cuda":
-        torch.cuda.set_device(chosen)
-    return Ranks(rank, world, chosen)
-
-
-def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """The torch device that `name` means on this machine.
+        threads: CPU threads for torch; 0: its own choice.
 
     Raises:
         UserError: the device is not there.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name == "cuda":
-        name = f"cuda:{local_rank}"
-    if name.startswith("cuda"):
-        cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        wanted = re.fullmatch(r"cuda:(\d+)", name)
-        if wanted is None or int(wanted[1]) >= cards:
-            raise UserError(
-                f"There is no device {name} here.", got=f"{cards} CUDA devices", todo="--device auto or --device cpu"
-            )
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise UserError("There is no MPS device here.", todo="--device auto or --device cpu")
-    return torch.device(name)
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    chosen = local_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", rank=rank, world_size=world)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    before = torch.get_num_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        yield Ranks(rank, world, chosen)
+    finally:
+        torch.set_num_threads(before)
+        if world > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def local_device(name: str, local_rank: int = 0) -> torch.device:
+    """The torch device that `name` means to this process; UserError where it is not there."""
+    device = choose_device(name)
+    return torch.device("cuda", local_rank) if device.type == "cuda" and device.index is None else device
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

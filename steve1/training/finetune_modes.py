@@ -1,117 +1,112 @@
-"""Room `training`, what is trained.
+"""The fine-tuning modes: one entry each, and everything that names or counts modes reads it here.
 
-In: a policy and the settings' choice. Out: the same policy, of which only the chosen parameters take gradients (and so have a
-place in the optimizer), and sentences on how many they are and how much memory they take.
+The command line's choices and help, the settings' checks, what is trained, the memory and FLOP model, the planner, the table in
+docs/technical/STEVE1_TRAINING_ANALYSIS.md (`python -m research.modes_table`) and the tests follow from `MODES`.
+Imports no torch, so that `--help` stays quick.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-
-from steve1.core.errors import UserError
-from steve1.policy import GoalPolicy
-from steve1.reporting.numbers import percent
-from steve1.training.checks import lora_targets
-from steve1.training.config import TrainSettings
-from steve1.training.lora import add_lora, merged_state
-from steve1.training.optim.optimizers import BYTES_OF_MOMENTS
-
-TUNED_GOAL = "tuned_goal"
+import dataclasses
+import re
+from typing import TYPE_CHECKING, Literal
 
 
-def choose_trained(policy: GoalPolicy, settings: TrainSettings, goal: torch.Tensor | None = None) -> None:
-    """Let only what `settings.finetune_mode` says take gradients; in place.
+@dataclasses.dataclass(frozen=True)
+class FinetuneMode:
+    """What a mode trains, and how far down gradients go."""
 
-    Args:
-        goal: (E,) f32, where goal tuning begins.
-    """
-    parts = settings.finetune_mode
-    if parts == "all":
-        return
-    if parts == "frozen_cnn":
-        policy.net.img_process.cnn.requires_grad_(False)
-    elif parts == "lora":
-        add_lora(policy, lora_targets(settings), settings.lora_rank, settings.lora_alpha, settings.seed)
-    elif parts == "heads_and_goal":
-        policy.requires_grad_(False)
-        policy.net.mineclip_embed_linear.requires_grad_(True)
-        policy.pi_head.requires_grad_(True)
-    elif parts == "norm_bias":
-        _norms_and_biases(policy)
-    elif parts == "goal":
-        assert goal is not None, "goal tuning begins somewhere"
-        policy.requires_grad_(False)
-        policy.register_parameter(TUNED_GOAL, nn.Parameter(goal.detach().clone().float().to(policy.device)))
+    help: str
+    """What is trained, in a few words."""
+    parameters: str = ""
+    """Regular expression from the start of a parameter's name: the policy's own parameters that are trained."""
+    adds: Literal["nothing", "lora", "goal"] = "nothing"
+    """Parameters that the policy gets for it: low-rank additions, or one goal vector."""
+    trains_cnn: bool = False
+    """Whether gradients go through the convolutions; without, their output can be cached."""
+    trains_goal_layer: bool = False
+    """Whether the layer between goal and transformer is trained, which VPT's weights do not have."""
+    lowest_block: int | None = 0
+    """The lowest transformer block that gradients reach: 0 is the first, -1 the last; None: they end at the heads."""
+    large: bool = False
+    """Most weights are trained: the optimizer's moments take memory worth saving."""
+    use_when: str = ""
+    """For the documentation: when to take it."""
+    learning_rate: float = 1e-4
+    """For the documentation: the rate to begin with."""
 
+    @property
+    def changes_weights(self) -> bool:
+        """False where only a goal is tuned."""
+        return self.adds != "goal"
 
-def _norms_and_biases(policy: GoalPolicy) -> None:
-    policy.requires_grad_(False)
-    for module in (policy.net, policy.pi_head):  # never the value head
-        for part in module.modules():
-            if isinstance(part, nn.GroupNorm | nn.LayerNorm):
-                part.requires_grad_(True)
-            elif isinstance(part, nn.Linear | nn.Conv2d) and part.bias is not None:
-                part.bias.requires_grad_(True)
+    def trains(self, name: str) -> bool:
+        """Whether the policy's own parameter of this name is trained."""
+        return bool(self.parameters) and re.match(self.parameters, name) is not None
 
-
-def tuned_goal(policy: nn.Module) -> torch.Tensor | None:
-    """The goal vector (E,) that is being tuned; None where weights are."""
-    return policy._parameters.get(TUNED_GOAL)
+    def blocks_reached(self, n_blocks: int) -> int:
+        """How many of the transformer's blocks gradients go through."""
+        return 0 if self.lowest_block is None else n_blocks - range(n_blocks)[self.lowest_block]
 
 
-def trained_parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
-    """What takes gradients, by name."""
-    return {name: parameter for name, parameter in policy.named_parameters() if parameter.requires_grad}
+# From the fullest training to the thriftiest.
+MODES: dict[str, FinetuneMode] = {
+    "all": FinetuneMode(
+        "everything",
+        r".",
+        trains_cnn=True,
+        trains_goal_layer=True,
+        large=True,
+        use_when="there are hours of demonstrations, or the pictures look different (a mod, another game)",
+        learning_rate=1e-5,
+    ),
+    "norm_bias": FinetuneMode(
+        "norms and biases",
+        r"(net|pi_head)\..*(norm|_ln|\.n\.|\.bias$)",
+        trains_cnn=True,
+        use_when="the cheapest change of the whole network",
+    ),
+    "frozen_cnn": FinetuneMode(
+        "all but the image network",
+        r"(?!net\.img_process\.cnn\.)",
+        trains_goal_layer=True,
+        large=True,
+        use_when="the pictures are those of pretraining. With `--feature_cache` the pictures are gone through only once",
+        learning_rate=1e-5,
+    ),
+    "lora": FinetuneMode(
+        "low-rank additions (LoRA)",
+        adds="lora",
+        use_when="little memory, or several skills as small files; the weights stay near the start",
+    ),
+    "heads_and_goal": FinetuneMode(
+        "the goal's layer and the action heads",
+        r"pi_head\.|net\.mineclip_embed_linear\.",
+        trains_goal_layer=True,
+        use_when="very few demonstrations: what the policy sees and remembers stays, what it does about it changes",
+    ),
+    "goal": FinetuneMode(
+        "one goal vector and no weight",
+        adds="goal",
+        use_when="the policy can do it already, and the prompt does not say it well",
+        learning_rate=1e-2,
+    ),
+}
+
+# Choices of a command line are a Literal; of a table they can only be made at run time.
+if TYPE_CHECKING:
+    FinetuneModeName = str
+else:
+    FinetuneModeName = Literal[tuple(MODES)]
 
 
-def plain_state(policy: GoalPolicy) -> dict[str, torch.Tensor]:
-    """The policy's tensors under the published names: low-rank additions merged, no tuned goal."""
-    state = merged_state(policy)
-    state.pop(TUNED_GOAL, None)
-    return state
+def modes_help() -> str:
+    """All modes with what they train, for `--help`."""
+    return "What is trained (FINETUNE_MODE). " + "; ".join(f"{name}: {mode.help}" for name, mode in MODES.items()) + "."
 
 
-def plain_policy(policy: GoalPolicy) -> GoalPolicy:
-    """A policy of the published form with `plain_state`'s tensors (shared with `policy` where nothing had to be merged)."""
-    with torch.device("meta"):
-        plain = GoalPolicy(policy.config)
-    plain.load_state_dict(plain_state(policy), strict=True, assign=True)
-    return plain.requires_grad_(False).eval()
-
-
-def frozen_copy(policy: GoalPolicy) -> GoalPolicy:
-    """The policy as it is now, to compare with later: shares every tensor that is not trained, copies the rest."""
-    trained = trained_parameters(policy)
-    copy = plain_policy(policy)
-    for name, parameter in copy.named_parameters():
-        if name in trained:
-            parameter.data = parameter.data.clone()
-    return copy
-
-
-def describe(policy: GoalPolicy, settings: TrainSettings) -> list[str]:
-    """Sentences: how much is trained, and the memory of weights, gradients and optimizer.
-
-    Raises:
-        UserError: nothing is trained.
-    """
-    every = sum(parameter.numel() for parameter in policy.parameters())
-    trained = sum(parameter.numel() for parameter in trained_parameters(policy).values())
-    if not trained:
-        raise UserError("Nothing would be trained.", got=f"finetune_mode {settings.finetune_mode}")
-    copies = settings.kl_coef > 0, settings.l2sp_coef > 0 and settings.finetune_mode != "lora", settings.ema_decay > 0
-    moments = BYTES_OF_MOMENTS[settings.optimizer]
-    held = 4 * every + trained * (4 + moments + 4 * sum(copies))  # weights; gradients, the optimizer's moments, copies
-    what = {
-        "all": "everything",
-        "frozen_cnn": "all but the image network",
-        "heads_and_goal": "the goal's layer and the action heads",
-        "lora": f"low-rank additions of rank {settings.lora_rank} to {settings.lora_targets}",
-        "goal": "one goal vector",
-        "norm_bias": "norms and biases",
-    }[settings.finetune_mode]
-    return [
-        f"trains {what}: {trained:,} of {every:,} parameters ({percent(trained / every)})",
-        f"memory: {held / 2**20:,.0f} MiB for weights, gradients and optimizer",
-    ]
+def modes_that(trait: Literal["keep_cnn", "train_goal_layer"]) -> str:
+    """Names of modes for messages: "frozen_cnn, lora or goal"."""
+    has = {"keep_cnn": lambda mode: not mode.trains_cnn, "train_goal_layer": lambda mode: mode.trains_goal_layer}[trait]
+    *names, last = [name for name, mode in MODES.items() if has(mode)]
+    return ", ".join(names) + f" or {last}"

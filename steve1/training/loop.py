@@ -1,7 +1,6 @@
-"""Room `training`, the loop: fetch, forward, backward, step, log, validate, save.
+"""The training loop: fetch, forward, backward, step, log, validate, save.
 
-In: everything that a run needs, ready, and the position to begin at. Out: trained weights and the files that the parts write.
-Ranks, files and loggers are the business of the parts; every process runs these same lines.
+`Trainer.fit` is the whole of it. Every process runs these same lines; ranks, files and loggers are the business of the trainer's members.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import dataclasses
 import math
 import signal
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,17 +17,16 @@ import torch
 
 from steve1.core.errors import UserError
 from steve1.core.paths import display
+from steve1.core.run_folder import newest_resume_point
 from steve1.data.loading.windows import WindowDataset
-from steve1.policy import GoalPolicy, PolicyState
-from steve1.training.batches import pieces, shares, source_of
-from steve1.training.checkpoint.checkpointer import Checkpointer, Position
-from steve1.training.checkpoint.run_folder import newest_resume_point
+from steve1.policy import GoalPolicy
+from steve1.training.batches import chunks, shares, source_of
+from steve1.training.checkpoint.checkpointer import Checkpointer, TrainState
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
-from steve1.training.logging.action_metrics import Insight
-from steve1.training.logging.metrics import Clock, Tally, peak_memory_mb
+from steve1.training.logging.action_metrics import ActionMetrics
+from steve1.training.logging.metrics import Clock, MetricsAccumulator, peak_memory_mb
 from steve1.training.logging.reporter import Reporter
-from steve1.training.optim.regularizers import Average
 from steve1.training.optim.schedule import rate_of_step
 from steve1.training.step import Stepper
 from steve1.training.validate import validate
@@ -48,8 +45,8 @@ class Hooks:
 
 
 @dataclasses.dataclass
-class Parts:
-    """What a run consists of."""
+class Trainer:
+    """A run, ready to train."""
 
     settings: TrainSettings
     ranks: Ranks
@@ -58,166 +55,149 @@ class Parts:
     stepper: Stepper
     train: WindowDataset
     val: WindowDataset | None
+    retention: WindowDataset | None
+    """Validation windows of old skills."""
     checkpointer: Checkpointer
     reporter: Reporter
     hooks: Hooks = dataclasses.field(default_factory=Hooks)
-    retention: WindowDataset | None = None
-    """Validation windows of old skills."""
-    average: Average | None = None
-    """The weights' running mean."""
 
-    @property
-    def total_steps(self) -> int:
+    def __post_init__(self) -> None:
+        self.total_steps = self.settings.total_steps(self.ranks.world)
         """Optimizer steps of the whole run."""
-        return self.settings.total_steps(self.ranks.world)
 
+    def fit(self, state: TrainState) -> None:
+        """Train from `state` to the end, which changes in place."""
+        settings, ranks, stepper = self.settings, self.ranks, self.stepper
+        skipped = (state.skipped_in_a_row, state.skipped_steps, state.spikes)
+        metrics = MetricsAccumulator(ranks, stepper.measures, settings.max_grad_norm, state.metric_sums, skipped)
+        clock = Clock()
+        self.policy.train()
+        feed = chunks(self.train, settings, ranks, group=state.group, chunk=state.chunk)
+        # Closed by whatever ends the loop: processes that load would outlive an exception.
+        with contextlib.closing(feed), stop_requests(ranks) as asked_to_stop:
+            while state.step < self.total_steps and not self._out_of_patience(state):
+                with clock.waiting():
+                    chunk = next(feed)
+                if chunk.starts or not state.recurrent:
+                    state.recurrent = stepper.initial_states(chunk)
+                rate = self._learning_rate(state)
+                output = stepper.step(chunk, state.recurrent, rate, state.step + 1)
+                state.recurrent = output.states
+                state.step += 1
+                state.group, state.chunk = chunk.following
+                state.frames += chunk.n_frames * ranks.world
+                for source in map(source_of, chunk.episodes):
+                    state.windows[source] = state.windows.get(source, 0) + 1
+                metrics.add(output)
+                clock.add(chunk.n_frames * ranks.world)
+                self.reporter.tick(state.step)
+                self._watch_for_skipped_steps(state, metrics)
+                if self._due(state.step, settings.log_every) or state.step == 1:
+                    self._log(state, metrics, clock, rate)
+                if self._due(state.step, settings.val_freq):
+                    with clock.paused():
+                        self.validate_and_keep_best(state)
+                stopping = asked_to_stop()
+                if self._due(state.step, settings.save_every) or stopping or self._out_of_patience(state):
+                    with clock.paused():
+                        self._save(state, metrics, between_windows=chunk.ends)
+                if self.hooks.on_step is not None:
+                    self.hooks.on_step(state.step)
+                if stopping:
+                    raise KeyboardInterrupt
 
-def fit(parts: Parts, position: Position, states: list[PolicyState]) -> None:
-    """Train from `position` to the end; `states` is the recurrent state carried into the first piece, if it begins inside windows."""
-    settings, ranks = parts.settings, parts.ranks
-    bad = (position.bad_in_a_row, position.bad_steps, position.spikes)
-    tally, clock = Tally(ranks, position.sums, bad, settings.max_grad_norm, parts.stepper.measures), Clock()
-    parts.policy.train()
-    feed = pieces(
-        parts.train,
-        settings,
-        ranks.device,
-        group=position.group,
-        chunk=position.chunk,
-        rank=ranks.rank,
-        world=ranks.world,
-    )
-    # Closed by whatever ends the loop: processes that load would outlive an exception.
-    with contextlib.closing(feed), stop_requests(ranks) as asked_to_stop:
-        while position.step < parts.total_steps and not out_of_patience(settings, position):
-            with clock.waiting():
-                piece = next(feed)
-            if piece.starts or not states:
-                states = parts.stepper.initial_states(piece)
-            rate = learning_rate(settings, position)
-            outcome = parts.stepper.step(piece, states, rate, position.step + 1)
-            states = outcome.states
-            position.advance(piece.following, piece.n_frames * ranks.world, Counter(map(source_of, piece.episodes)))
-            tally.add(outcome)
-            clock.add(piece.n_frames * ranks.world)
-            parts.reporter.tick(position.step)
-            watch_for_bad_steps(parts, position, tally)
-            if due(position.step, settings.log_every, parts.total_steps) or position.step == 1:
-                log(parts, position, tally, clock, rate)
-            if settings.val_freq and due(position.step, settings.val_freq, parts.total_steps):
-                with clock.paused():
-                    validate_and_keep_best(parts, position)
-            stopping = asked_to_stop()
-            last = stopping or out_of_patience(settings, position)
-            if due(position.step, settings.save_every, parts.total_steps) or last:
-                with clock.paused():
-                    save(parts, position, tally, states if not piece.ends else [])
-            if parts.hooks.on_step is not None:
-                parts.hooks.on_step(position.step)
-            if stopping:
-                raise KeyboardInterrupt
+    def _due(self, step: int, every: int) -> bool:
+        """True on each `every`-th step and on the last one; never where `every` is 0."""
+        return bool(every) and (step % every == 0 or step == self.total_steps)
 
-
-def due(step: int, every: int, last: int) -> bool:
-    """True on each `every`-th step and on the last one."""
-    return step % every == 0 or step == last
-
-
-def waits_anyway(parts: Parts, step: int) -> bool:
-    """True at steps after which the host reads numbers from the device."""
-    settings = parts.settings
-    return step == 1 or any(
-        due(step, every, parts.total_steps)
-        for every in (settings.log_every, settings.val_freq, settings.save_every)
-        if every
-    )
-
-
-def learning_rate(settings: TrainSettings, position: Position) -> float:
-    """Rate of the step that comes next."""
-    return rate_of_step(
-        position.step,
-        position.frames_per_step,
-        peak=settings.learning_rate,
-        warmup_frames=settings.warmup_frames,
-        total_frames=settings.total_frames,
-    )
-
-
-def out_of_patience(settings: TrainSettings, position: Position) -> bool:
-    """True once `patience` validations have passed without a better one."""
-    return bool(settings.patience) and position.validations_since_best >= settings.patience
-
-
-def watch_for_bad_steps(parts: Parts, position: Position, tally: Tally) -> None:
-    """Report skipped steps; stop the run where there are too many in a row.
-
-    On a CPU after each step; a GPU is asked only where the host waits for it anyway: at lines on the console, validations and checkpoints. No
-    bad step changes a weight, so nothing is lost by hearing of it late.
-    """
-    if parts.ranks.device.type != "cpu" and not waits_anyway(parts, position.step):
-        return
-    before, spikes = position.bad_steps, position.spikes
-    position.bad_in_a_row, position.bad_steps, position.spikes = tally.skipped()
-    why = "loss or gradient is not finite"
-    if position.spikes > spikes:
-        why = "loss or gradient norm is far above its running mean"
-    if position.bad_steps > before:
-        parts.reporter.skipped(position.step, position.bad_in_a_row, position.bad_steps, why)
-    if position.bad_in_a_row >= parts.settings.max_skipped_steps:
-        kept = newest_resume_point(parts.settings.run_dir)
-        raise UserError(
-            f"{position.bad_in_a_row} steps in a row were skipped: {why}; the run stops.",
-            where=f"step {position.step}",
-            got=f"last good checkpoint: {display(kept) if kept else 'none yet'}; no bad step changed the weights",
-            todo="lower LEARNING_RATE, add --precision fp32, or look for damaged episodes; the same command goes on from there",
+    def _learning_rate(self, state: TrainState) -> float:
+        """Rate of the step that comes next."""
+        settings = self.settings
+        return rate_of_step(
+            state.step,
+            state.frames_per_step,
+            peak=settings.learning_rate,
+            warmup_frames=settings.warmup_frames,
+            total_frames=settings.total_frames,
         )
 
+    def _out_of_patience(self, state: TrainState) -> bool:
+        """True once `patience` validations have passed without a better one."""
+        return bool(self.settings.patience) and state.validations_since_best >= self.settings.patience
 
-def log(parts: Parts, position: Position, tally: Tally, clock: Clock, rate: float) -> None:
-    """One line on the console, and the curves."""
-    speed = clock.read()
-    left = (parts.total_steps - position.step) * position.frames_per_step / max(speed["frames_per_second"], 1e-9)
-    numbers = {**speed, "seconds_left": left, "peak_memory_mb": peak_memory_mb(parts.ranks.device)}
-    parts.reporter.step(position.step, rate, tally.averages(), {**numbers, **shares(position.windows)})
+    def _watch_for_skipped_steps(self, state: TrainState, metrics: MetricsAccumulator) -> None:
+        """Report skipped steps; stop the run where there are too many in a row.
 
+        On a CPU after each step; a GPU is asked only where the host waits for it anyway: at lines on the console, validations and
+        checkpoints. A skipped step changes no weight, so nothing is lost by hearing of it late.
+        """
+        settings, step = self.settings, state.step
+        waits = any(self._due(step, every) for every in (settings.log_every, settings.val_freq, settings.save_every))
+        if self.ranks.device.type != "cpu" and step != 1 and not waits:
+            return
+        before, spikes = state.skipped_steps, state.spikes
+        state.skipped_in_a_row, state.skipped_steps, state.spikes = metrics.skipped()
+        why = "loss or gradient is not finite"
+        if state.spikes > spikes:
+            why = "loss or gradient norm is far above its running mean"
+        if state.skipped_steps > before:
+            self.reporter.skipped(step, state.skipped_in_a_row, state.skipped_steps, why)
+        if state.skipped_in_a_row >= settings.max_skipped_steps:
+            kept = newest_resume_point(settings.run_dir)
+            raise UserError(
+                f"{state.skipped_in_a_row} steps in a row were skipped: {why}; the run stops.",
+                where=f"step {step}",
+                got=f"last good checkpoint: {display(kept) if kept else 'none yet'}; no skipped step changed the weights",
+                todo="lower LEARNING_RATE, add --precision fp32, or look for damaged episodes; the same command goes on from there",
+            )
 
-def validate_and_keep_best(parts: Parts, position: Position) -> None:
-    """Validate, on the task and on old skills; keep the weights where they are the best so far."""
-    if (parts.val is None and parts.retention is None) or position.validated_step == position.step:
-        return
-    position.validated_step = position.step
-    score = 0.0
-    if parts.retention is not None:
-        kept = validate(parts.policy, parts.retention, parts.settings, parts.ranks, parts.precision)
-        parts.reporter.retained(position.step, kept)
-        score = kept["loss"] if parts.settings.best_by == "task+retention" else 0.0
-    if parts.val is None:
-        return
-    insight = Insight()
-    results = validate(parts.policy, parts.val, parts.settings, parts.ranks, parts.precision, None, insight)
-    if parts.average is not None:
-        with parts.average.in_place():
-            averaged = validate(parts.policy, parts.val, parts.settings, parts.ranks, parts.precision)
-        results["validation_ema/loss"] = averaged["loss"]
-    score += results["loss"]
-    better = math.isfinite(score) and (position.best_score is None or score < position.best_score)
-    position.validations_since_best = 0 if better else position.validations_since_best + 1
-    parts.reporter.validated(position.step, results, better, insight)
-    if better:
-        position.best_score, position.best_step = score, position.step
-        parts.checkpointer.save_best(position)
-    if out_of_patience(parts.settings, position):
-        parts.reporter.say(f"No better validation in {parts.settings.patience} tries: stopping early.")
+    def _log(self, state: TrainState, metrics: MetricsAccumulator, clock: Clock, rate: float) -> None:
+        """One line on the console, and the curves."""
+        speed = clock.read()
+        left = (self.total_steps - state.step) * state.frames_per_step / max(speed["frames_per_second"], 1e-9)
+        speed |= {"seconds_left": left, "peak_memory_mb": peak_memory_mb(self.ranks.device), **shares(state.windows)}
+        self.reporter.step(state.step, rate, metrics.averages(), speed)
 
+    def validate(self, dataset: WindowDataset, metrics: ActionMetrics | None = None) -> dict[str, float]:
+        """Means per frame over the dataset's windows."""
+        return validate(self.policy, dataset, self.settings, self.ranks, self.precision, metrics)
 
-def save(parts: Parts, position: Position, tally: Tally, states: list[PolicyState]) -> None:
-    """A checkpoint from which the run can go on; `states` is empty between two windows."""
-    position.sums, position.guard = tally.to_list(), parts.stepper.guard.to_list()
-    path = parts.checkpointer.save(position, states)
-    parts.reporter.saved(path)
-    if parts.hooks.on_checkpoint is not None and parts.ranks.is_main:
-        parts.hooks.on_checkpoint(position.step, path, parts.reporter)
+    def validate_and_keep_best(self, state: TrainState) -> None:
+        """Validate, on the task and on old skills; keep the weights where they are the best so far."""
+        if (self.val is None and self.retention is None) or state.validated_step == state.step:
+            return
+        state.validated_step = state.step
+        score = 0.0
+        if self.retention is not None:
+            kept = self.validate(self.retention)
+            self.reporter.retained(state.step, kept)
+            score = kept["loss"] if self.settings.best_by == "task+retention" else 0.0
+        if self.val is None:
+            return
+        actions = ActionMetrics()
+        results = self.validate(self.val, actions)
+        if self.stepper.ema is not None:
+            with self.stepper.ema.in_place():
+                results["validation_ema/loss"] = self.validate(self.val)["loss"]
+        score += results["loss"]
+        better = math.isfinite(score) and (state.best_score is None or score < state.best_score)
+        state.validations_since_best = 0 if better else state.validations_since_best + 1
+        self.reporter.validated(state.step, results, better, actions)
+        if better:
+            state.best_score, state.best_step = score, state.step
+            self.checkpointer.save_best(state)
+        if self._out_of_patience(state):
+            self.reporter.say(f"No better validation in {self.settings.patience} tries: stopping early.")
+
+    def _save(self, state: TrainState, metrics: MetricsAccumulator, *, between_windows: bool) -> None:
+        """A checkpoint from which the run can go on."""
+        state.metric_sums = metrics.to_list()
+        if between_windows:
+            state.recurrent = []
+        path = self.checkpointer.save(state)
+        self.reporter.saved(path)
+        if self.hooks.on_checkpoint is not None and self.ranks.is_main:
+            self.hooks.on_checkpoint(state.step, path, self.reporter)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""Room `training`, how much memory a way of training takes and how long it lasts, before it is tried.
+"""How much memory a way of training takes and how long it lasts, before it is tried.
 
-In: sizes of a network, a way of training (what is trained, batch, TRUNC_T, optimizer) and a card. Out: bytes by part, the ways that fit with
-batch and accumulation, hours, and the message that a run ends with when the memory is full all the same.
+Input: sizes of a network, a way of training (what is trained, batch, TRUNC_T, optimizer) and a card. Output: bytes by part, the ways that
+fit with batch and accumulation, hours, and the message that a run ends with when the memory is full all the same.
 """
 
 from __future__ import annotations
@@ -12,26 +12,25 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 
+from steve1.actions import N_BUTTONS, N_CAMERA
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, PolicyConfig
-from steve1.policy.flops import flop_count
+from steve1.policy.flops import flop_count, stack_shapes
 from steve1.policy.loss import ROWS
-from steve1.training.config import TrainParts, TrainSettings
-from steve1.training.finetune_modes import choose_trained, trained_parameters
-from steve1.training.lora import targets_of
+from steve1.training.config import TrainSettings
+from steve1.training.finetune_modes import MODES, FinetuneMode, FinetuneModeName
 from steve1.training.optim.optimizers import BYTES_OF_MOMENTS, OptimizerName
+from steve1.training.trainable import apply_mode, trained_parameters
 
-Precision = Literal["bf16", "fp32"]
 GIB = 2**30
 
 # Bytes kept for the backward pass, measured by counting saved tensors (`bench train_memory` counts them again).
-CNN_BYTES: dict[str, float] = {"bf16": 45.5, "fp32": 78.0}
+CNN_BYTES = {torch.bfloat16: 45.5, torch.float32: 78.0}
 """For each number of the three stacks' outputs (C · h · w, summed), a frame."""
-BLOCK_BYTES: dict[str, float] = {"bf16": 70.0, "fp32": 88.0}
+BLOCK_BYTES = {torch.bfloat16: 70.0, torch.float32: 88.0}
 """For each of H, a block, a frame: projections, keys and values, the two-layer network."""
 ATTENTION_BYTES = 8.0
 """For each head and each key that is seen, a block, a frame: biases and what softmax leaves."""
@@ -55,12 +54,12 @@ ASSUMED_SHARE = 0.35
 class Method:
     """A way of training, by the settings that its memory depends on."""
 
-    finetune_mode: TrainParts = "all"
+    finetune_mode: FinetuneModeName = "all"
     optimizer: OptimizerName = "adamw"
     activation_checkpointing: bool = False
     feature_cache: bool = False
-    lora_rank: int = 16
-    lora_targets: str = "attention,mlp,heads"
+    lora_rank: int = TrainSettings.lora_rank
+    lora_targets: str = TrainSettings.lora_targets
 
     @classmethod
     def of(cls, settings: TrainSettings) -> Method:
@@ -68,37 +67,28 @@ class Method:
         return cls(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)})
 
     @property
-    def trains_cnn(self) -> bool:
-        """Whether gradients go through the convolutions."""
-        return self.finetune_mode in ("all", "norm_bias")
+    def mode(self) -> FinetuneMode:
+        """What finetune_mode means."""
+        return MODES[self.finetune_mode]
 
     def flags(self) -> str:
         """As they stand on a command line; empty for the plain way."""
-        found = [] if self.finetune_mode == "all" else [f"--finetune_mode {self.finetune_mode}"]
-        found += ["--activation_checkpointing"] * self.activation_checkpointing + [
-            "--feature_cache"
-        ] * self.feature_cache
-        found += [f"--optimizer {self.optimizer}"] * (self.optimizer != "adamw")
-        found += [f"--lora_rank {self.lora_rank}"] * (
-            self.finetune_mode == "lora" and self.lora_rank != Method.lora_rank
-        )
-        found += [f"--lora_targets {self.lora_targets}"] * (
-            self.finetune_mode == "lora" and self.lora_targets != Method.lora_targets
-        )
+        found = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value != field.default and (self.mode.adds == "lora" or not field.name.startswith("lora_")):
+                found.append(f"--{field.name}" if value is True else f"--{field.name} {value}")
         return " ".join(found)
 
 
-METHODS = (
-    Method(),
-    Method(activation_checkpointing=True),
-    Method(activation_checkpointing=True, optimizer="factored"),
-    Method("norm_bias", activation_checkpointing=True),
-    Method("frozen_cnn", feature_cache=True),
-    Method("frozen_cnn", feature_cache=True, optimizer="factored"),
-    Method("lora", feature_cache=True),
-    Method("heads_and_goal", feature_cache=True),
-    Method("goal", feature_cache=True),
-)
+def _ways(name: str, mode: FinetuneMode) -> list[Method]:
+    """How a mode is best trained: plainly where that can be, with less memory, and with a smaller optimizer where it is large."""
+    saving = Method(name, activation_checkpointing=mode.trains_cnn, feature_cache=not mode.trains_cnn)
+    found = [Method(name), saving] if mode.trains_cnn and mode.large else [saving]
+    return [*found, dataclasses.replace(saving, optimizer="factored")] if mode.large else found
+
+
+METHODS = tuple(method for name, mode in MODES.items() for method in _ways(name, mode))
 """From the fullest training to the thriftiest."""
 
 
@@ -150,16 +140,13 @@ class Plan:
 
 @functools.lru_cache(maxsize=64)
 def parameter_counts(config: PolicyConfig, method: Method) -> tuple[int, int]:
-    """(all, trained) parameters, as `choose_trained` would choose them."""
+    """(all, trained) parameters, additions counted."""
     with torch.device("meta"):
         policy = GoalPolicy(config)
-    everything = sum(parameter.numel() for parameter in policy.parameters())
-    if method.finetune_mode == "lora":
-        layers = targets_of(policy, [name.strip() for name in method.lora_targets.split(",")])
-        added = sum(method.lora_rank * (layer.in_features + layer.out_features) for _, layer in layers)
-        return everything + added, added
-    choose_trained(policy, TrainSettings(finetune_mode=method.finetune_mode), torch.zeros(config.mineclip_embed_dim))
-    return everything, sum(parameter.numel() for parameter in trained_parameters(policy).values())
+    chosen = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+    apply_mode(policy, dataclasses.replace(TrainSettings(), **chosen), torch.zeros(config.mineclip_embed_dim))
+    trained = sum(parameter.numel() for parameter in trained_parameters(policy).values())
+    return sum(parameter.numel() for parameter in policy.parameters()), trained
 
 
 def estimate(
@@ -168,7 +155,7 @@ def estimate(
     *,
     batch: int,
     trunc_t: int,
-    precision: Precision = "bf16",
+    precision: torch.dtype = torch.bfloat16,
     on_gpu: bool = True,
 ) -> Memory:
     """Bytes of a training step of `batch` windows and chunks of `trunc_t` frames.
@@ -177,53 +164,43 @@ def estimate(
         on_gpu: frames go through the convolutions all at once, and CUDA takes its share; on a CPU a few at a time.
     """
     everything, trained = parameter_counts(config, method)
-    frames, width = batch * trunc_t, 2 if precision == "bf16" else 4
+    frames, width = batch * trunc_t, precision.itemsize
     stacks = sum(channels * height * size for channels, height, size in stack_shapes(config))
     at_once = frames if on_gpu else min(frames, 16)
-    if method.trains_cnn:
-        one = CNN_BYTES[precision] * stacks
-        held = (
-            min(64, at_once) * one + frames * width * 3 * math.prod(config.img_shape)
-            if method.activation_checkpointing
-            else frames * one
-        )
+    if method.mode.trains_cnn:
+        held = frames * CNN_BYTES[precision] * stacks
+        if method.activation_checkpointing:
+            held = min(64, at_once) * CNN_BYTES[precision] * stacks + frames * width * 3 * math.prod(config.img_shape)
         held += frames * width * math.prod(config.feature_shape)
     else:  # no history: the largest layer's input and output at a time
         first = config.channels[0] * config.img_shape[0] * config.img_shape[1]
         held = 0.0 if method.feature_cache else 2.0 * width * at_once * first
     seen = config.memory + trunc_t
     block = BLOCK_BYTES[precision] * config.hidsize + ATTENTION_BYTES * config.attention_heads * seen
-    classes = 8641 + 121
+    classes = N_BUTTONS + N_CAMERA
     return Memory(
         weights=4.0 * everything,
         gradients=4.0 * trained,
         moments=BYTES_OF_MOMENTS[method.optimizer] * trained,
-        lower_precision_weights=2.0 * everything if precision == "bf16" else 0.0,
+        lower_precision_weights=2.0 * everything if precision == torch.bfloat16 else 0.0,
         cnn_activations=held,
-        transformer_activations=frames * (config.n_recurrence_layers + 1) * block,
+        transformer_activations=frames * (method.mode.blocks_reached(config.n_recurrence_layers) + 1) * block,
         heads=min(ROWS, frames) * classes * 4 * 3.0 + classes * config.hidsize * 4.0,
         frames=2.0 * frames * (512 if method.feature_cache else math.prod(config.img_shape)),
         around=(CONTEXT_GB + WORKSPACE_GB) * 1e9 if on_gpu else 0.3e9,
     )
 
 
-def stack_shapes(config: PolicyConfig) -> Iterator[tuple[int, int, int]]:
-    """(C, h, w) of each image stack's output."""
-    height, width = config.img_shape[:2]
-    for channels in config.channels:
-        height, width = (height + 1) // 2, (width + 1) // 2
-        yield channels, height, width
-
-
 def flop_per_frame(config: PolicyConfig, method: Method, trunc_t: int) -> float:
     """FLOP of a trained frame: forward once, backward twice that where gradients go, and once more what is computed again."""
-    whole = flop_count(config, trunc_t)
-    rest = 3.0 * (whole.forward - whole.cnn)
+    one, mode = flop_count(config, trunc_t), method.mode
+    reached = mode.blocks_reached(config.n_recurrence_layers) / config.n_recurrence_layers
+    behind_cnn = 3 * one.rest + (1 + 2 * reached) * one.blocks
     if method.feature_cache:
-        return rest
-    if not method.trains_cnn:
-        return rest + whole.cnn
-    return whole.train + (whole.cnn if method.activation_checkpointing else 0.0)
+        return behind_cnn
+    if not mode.trains_cnn:
+        return behind_cnn + one.cnn
+    return behind_cnn + 3 * one.cnn - one.first + (one.cnn if method.activation_checkpointing else 0.0)
 
 
 def card_like(gpu_gb: float) -> tuple[str, float, float]:
@@ -253,8 +230,8 @@ def plans(
     tflops: float | None = None,
     share: float = ASSUMED_SHARE,
     methods: tuple[Method, ...] = METHODS,
-    precision: Precision = "bf16",
-    room: float | None = None,
+    precision: torch.dtype = torch.bfloat16,
+    memory: float | None = None,
     on_gpu: bool = True,
 ) -> list[Plan]:
     """For each method the largest batch that fits, at TRUNC_T = 64 where one window goes in, else shorter.
@@ -264,27 +241,29 @@ def plans(
         effective_batch: windows of an optimizer step; what does not fit at once is accumulated.
         tflops: of the card in bf16; None: of an example card of that size.
         share: of that rate that training reaches.
-        room: bytes that may be used; None: what a card of this size has for a program.
+        memory: bytes that may be used; None: what a card of this size has for a program.
         on_gpu: as in `estimate`.
     """
-    rate = (tflops or card_like(gpu_gb)[1]) * 1e12 * share * (1.0 if precision == "bf16" else 0.25)
+    rate = (tflops or card_like(gpu_gb)[1]) * 1e12 * share * (1.0 if precision == torch.bfloat16 else 0.25)
     found = []
     for method in methods:
-        fits = _largest(config, method, usable(gpu_gb) if room is None else room, effective_batch, T, precision, on_gpu)
+        fits = _largest(
+            config, method, usable(gpu_gb) if memory is None else memory, effective_batch, T, precision, on_gpu
+        )
         if fits is None:
             continue
-        batch, trunc_t, memory = fits
+        batch, trunc_t, needed = fits
         accumulated = math.ceil(effective_batch / batch)
         frames = batch * accumulated * trunc_t
         seconds = frames * flop_per_frame(config, method, trunc_t) / rate + optimizer_seconds(config, method, gpu_gb)
         frames_per_s = frames / seconds
         hours = total_frames / frames_per_s / 3600
-        found.append(Plan(method, batch, accumulated, T, trunc_t, memory / GIB, hours, frames_per_s))
+        found.append(Plan(method, batch, accumulated, T, trunc_t, needed / GIB, hours, frames_per_s))
     return found
 
 
 def _largest(
-    config: PolicyConfig, method: Method, room: float, most: int, T: int, precision: Precision, on_gpu: bool
+    config: PolicyConfig, method: Method, room: float, most: int, T: int, precision: torch.dtype, on_gpu: bool
 ) -> tuple[int, int, float] | None:
     batches = [batch for batch in range(most, 0, -1) if most % batch == 0]
     for trunc_t in (64, 32, 16):
@@ -316,7 +295,7 @@ def explain_oom(
                 settings,
                 config,
                 memory_of(device),
-                "bf16" if precision == torch.bfloat16 else "fp32",
+                precision,
                 on_gpu=device.type == "cuda",
             ),
         ) from fault
@@ -337,7 +316,7 @@ def memory_of(device: torch.device) -> float:
 
 
 def what_fits(
-    settings: TrainSettings, config: PolicyConfig, gpu_gb: float, precision: Precision, on_gpu: bool = True
+    settings: TrainSettings, config: PolicyConfig, gpu_gb: float, precision: torch.dtype, on_gpu: bool = True
 ) -> str:
     """The nearest ways that need clearly less than these settings and fit, the same method first."""
     now = Method.of(settings)
@@ -345,7 +324,7 @@ def what_fits(
         config, now, batch=settings.batch_size, trunc_t=settings.trunc_t, precision=precision, on_gpu=on_gpu
     )
     # Where the estimate says that it should have fitted, something else holds memory: look for clearly less.
-    room = min(usable(gpu_gb), used.around + 0.8 * (used.total - used.around))
+    most = min(usable(gpu_gb), used.around + 0.8 * (used.total - used.around))
     found = plans(
         config,
         gpu_gb,
@@ -354,7 +333,7 @@ def what_fits(
         T=settings.T,
         methods=tuple(dict.fromkeys([now, *METHODS])),
         precision=precision,
-        room=room,
+        memory=most,
         on_gpu=on_gpu,
     )
     said = f"estimated need {used.total / GIB:.2f} GiB of {gpu_gb:.1f}; all ways: python -m steve1 plan --gpu_gb {gpu_gb:.0f}"

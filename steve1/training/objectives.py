@@ -1,113 +1,180 @@
-"""Room `training`, what a step makes small: the imitation loss, and the distance from the starting policy's actions where that is asked for.
+"""The terms of the training loss: behavior cloning, and the distance from the starting policy's actions where that is asked for.
 
-In: a piece of data and the recurrent state. Out: a differentiable loss, the state after it, and figures to log. One module, because
-that is what DDP and torch.compile wrap.
+A new term is a class in `OBJECTIVES`. L2-SP is not one of them: it changes gradients, without a forward pass (optim/regularizers.py).
+`LossModule` is one module because that is what DDP and torch.compile wrap.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Protocol, Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from steve1.actions.joint import CAMERA_DEGREES
 from steve1.policy import GoalPolicy, PolicyState
 from steve1.policy.loss import head_kl
-from steve1.training.batches import Part
-from steve1.training.finetune_modes import tuned_goal
+from steve1.training.batches import Batch, encode
+from steve1.training.config import TrainSettings
 from steve1.training.logging.action_metrics import MEASURES
-
-__all__ = ["MEASURES", "Found", "LossModule", "goals_of"]
+from steve1.training.trainable import frozen_copy, tuned_goal
 
 # Smaller moves are a hand's drift; weighting those too teaches an unsteady aim.
 TURN_DEGREES = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What one micro-batch came to."""
+class LossOutput:
+    """A loss, or one term of it, on one micro-batch."""
 
-    loss: torch.Tensor
-    """Scalar to differentiate: imitation and pulls."""
+    loss: Tensor
+    """Scalar to differentiate."""
     state: PolicyState
-    measures: torch.Tensor
-    """(len(LossModule.measures),) f32, without history."""
+    """The recurrent state after the batch."""
+    measures: Tensor
+    """(len(measures),) f32, without history."""
 
 
-class LossModule(nn.Module):
-    """The policy's loss as a forward pass.
+class Objective(Protocol):
+    """One term of the loss."""
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what it measures."""
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks of recurrent state that it carries from chunk to chunk, for a network beside the policy."""
+
+    @classmethod
+    def of(cls, policy: GoalPolicy, settings: TrainSettings) -> Self | None:
+        """The term that the settings ask for; None where they do not."""
+
+    def initial_state(self, rows: int) -> PolicyState:
+        """The state that it begins windows with."""
+
+    def __call__(self, batch: Batch, latent: Tensor, after: PolicyState, state: PolicyState) -> LossOutput:
+        """Its loss.
+
+        Args:
+            latent: (B, C, H) of the policy under training.
+            after: that policy's state after the batch.
+            state: this term's own state before the batch.
+        """
+
+
+class BehaviorCloning:
+    """-(log p(buttons) + log p(camera)) of the recorded actions.
 
     Args:
         turn_loss_weight: how many times frames that turn the view by TURN_DEGREES or more on an axis count.
-        reference: the starting policy; its actions on the same frames are what `kl_coef` pulls to.
+    """
+
+    measures = MEASURES
+    n_blocks = 0
+
+    def __init__(self, policy: GoalPolicy, turn_loss_weight: float = 1.0) -> None:
+        self._policy, self._turn_loss_weight = policy, turn_loss_weight
+        turns = np.abs(CAMERA_DEGREES).max(axis=1) >= TURN_DEGREES
+        self.turns = torch.from_numpy(turns).float().to(policy.device)
+
+    @classmethod
+    def of(cls, policy: GoalPolicy, settings: TrainSettings) -> Self | None:
+        """Always."""
+        return cls(policy, settings.turn_loss_weight)
+
+    def initial_state(self, rows: int) -> PolicyState:
+        """Empty: it has no network of its own."""
+        return PolicyState((), (), torch.empty(0))
+
+    def __call__(self, batch: Batch, latent: Tensor, after: PolicyState, state: PolicyState) -> LossOutput:
+        """The weighted mean over frames."""
+        weights = None
+        if self._turn_loss_weight != 1.0:  # the loss divides by the sum of the weights, micro-batch by micro-batch
+            weights = 1.0 + (self._turn_loss_weight - 1.0) * self.turns[batch["camera"]]
+        found = self._policy.bc_loss(latent, after, batch["buttons"], batch["camera"], weights)
+        measures = torch.stack([getattr(found, name).detach().float() for name in MEASURES])
+        return LossOutput(found.loss, state, measures)
+
+
+class KLToStart:
+    """coef times KL(starting policy || policy) of both heads on the same frames, in nats a frame."""
+
+    measures = ("kl",)
+
+    def __init__(self, policy: GoalPolicy, reference: GoalPolicy, coef: float) -> None:
+        self._policy, self._reference, self._coef = policy, reference, coef
+        self.n_blocks = policy.config.n_recurrence_layers
+
+    @classmethod
+    def of(cls, policy: GoalPolicy, settings: TrainSettings) -> Self | None:
+        """With kl_coef; the policy as it is now is the one to stay near."""
+        return cls(policy, frozen_copy(policy), settings.kl_coef) if settings.kl_coef > 0 else None
+
+    def initial_state(self, rows: int) -> PolicyState:
+        """The starting policy's empty memory."""
+        return self._reference.initial_state(rows)
+
+    def __call__(self, batch: Batch, latent: Tensor, after: PolicyState, state: PolicyState) -> LossOutput:
+        """Differentiable in the policy alone."""
+        reference = self._reference
+        with torch.no_grad():
+            wanted, state = reference.forward_recurrent(encode(reference, batch), batch["goals"], batch["first"], state)
+        rows, wanted = latent.flatten(0, 1), wanted.flatten(0, 1)
+        own, other = self._policy.pi_head, reference.pi_head
+        divergence = head_kl(own.buttons, rows, other.buttons, wanted) + head_kl(own.camera, rows, other.camera, wanted)
+        return LossOutput(self._coef * divergence, state, divergence.detach().float().reshape(1))
+
+
+OBJECTIVES: tuple[type[Objective], ...] = (BehaviorCloning, KLToStart)
+
+
+def objectives_for(policy: GoalPolicy, settings: TrainSettings) -> list[Objective]:
+    """The terms that the settings ask for."""
+    return [term for kind in OBJECTIVES if (term := kind.of(policy, settings)) is not None]
+
+
+class LossModule(nn.Module):
+    """The policy's loss as a forward pass: the sum of its objectives.
+
+    Args:
         activation_checkpointing: recompute the convolutions in the backward pass instead of keeping their activations.
     """
 
-    turns: torch.Tensor
-
-    def __init__(
-        self,
-        policy: GoalPolicy,
-        turn_loss_weight: float = 1.0,
-        reference: GoalPolicy | None = None,
-        kl_coef: float = 0.0,
-        activation_checkpointing: bool = False,
-    ) -> None:
+    def __init__(self, policy: GoalPolicy, objectives: list[Objective], activation_checkpointing: bool = False) -> None:
         super().__init__()
-        self.policy = policy
-        self.turn_loss_weight, self.kl_coef = turn_loss_weight, kl_coef
-        self.activation_checkpointing = activation_checkpointing
-        turns = np.abs(CAMERA_DEGREES).max(axis=1) >= TURN_DEGREES
-        self.register_buffer("turns", torch.from_numpy(turns).float().to(policy.device), persistent=False)
-        self._reference = (
-            [reference] if reference is not None else []
-        )  # in a list: it is no part of what is trained or wrapped
-        self.measures = (*MEASURES, "kl") if self._reference else MEASURES
+        self.policy, self.objectives, self._checkpointing = policy, objectives, activation_checkpointing
+        self.measures = tuple(name for objective in objectives for name in objective.measures)
 
-    def initial_state(self, batch: int) -> PolicyState:
-        """An empty memory; with a reference, its keys and values stand behind the policy's own."""
-        own = self.policy.initial_state(batch)
-        if not self._reference:
-            return own
-        other = self._reference[0].initial_state(batch)
-        return PolicyState(own.keys + other.keys, own.values + other.values, own.mask)
-
-    def forward(self, part: Part, state: PolicyState) -> Found:
-        """Loss of one micro-batch."""
-        policy, blocks = self.policy, self.policy.config.n_recurrence_layers
-        weights = None
-        if self.turn_loss_weight != 1.0:  # the loss divides by the sum of the weights, micro-batch by micro-batch
-            weights = 1.0 + (self.turn_loss_weight - 1.0) * self.turns[part["camera"]]
-        own = PolicyState(state.keys[:blocks], state.values[:blocks], state.mask)
-        features = policy.encode(part["frames"], activation_checkpointing=self.activation_checkpointing)
-        latent, after = policy.forward_recurrent(features, goals_of(policy, part), part["first"], own)
-        found = policy.bc_loss(latent, after, part["buttons"], part["camera"], weights)
-        measures = [getattr(found, name).detach().float() for name in MEASURES]
-        if not self._reference:
-            return Found(found.loss, after, torch.stack(measures))
-        before = PolicyState(state.keys[blocks:], state.values[blocks:], state.mask)
-        divergence, other = self._divergence(self._reference[0], part, latent, before)
-        both = PolicyState(after.keys + other.keys, after.values + other.values, after.mask)
-        return Found(found.loss + self.kl_coef * divergence, both, torch.stack([*measures, divergence.detach()]))
-
-    def _divergence(
-        self, reference: GoalPolicy, part: Part, latent: torch.Tensor, state: PolicyState
-    ) -> tuple[torch.Tensor, PolicyState]:
-        with torch.no_grad():
-            wanted, state = reference.forward_recurrent(
-                reference.encode(part["frames"]), part["goals"], part["first"], state
-            )
-        rows, wanted = latent.flatten(0, 1), wanted.flatten(0, 1)
-        own, other = self.policy.pi_head, reference.pi_head
-        return (
-            head_kl(own.buttons, rows, other.buttons, wanted) + head_kl(own.camera, rows, other.camera, wanted),
-            state,
+    def initial_state(self, rows: int) -> PolicyState:
+        """An empty memory of `rows` windows; keys and values of the objectives' networks stand behind the policy's own."""
+        own = self.policy.initial_state(rows)
+        others = [objective.initial_state(rows) for objective in self.objectives]
+        return PolicyState(
+            sum((other.keys for other in others), own.keys),
+            sum((other.values for other in others), own.values),
+            own.mask,
         )
 
+    def forward(self, batch: Batch, state: PolicyState) -> LossOutput:
+        """Loss of one micro-batch."""
+        policy, seen = self.policy, self.policy.config.n_recurrence_layers
+        own = PolicyState(state.keys[:seen], state.values[:seen], state.mask)
+        features = encode(policy, batch, self._checkpointing)
+        latent, after = policy.forward_recurrent(features, goals_of(policy, batch), batch["first"], own)
+        keys, values, terms = after.keys, after.values, []
+        for objective in self.objectives:
+            blocks = slice(seen, seen + objective.n_blocks)
+            term = objective(batch, latent, after, PolicyState(state.keys[blocks], state.values[blocks], state.mask))
+            keys, values, seen = keys + term.state.keys, values + term.state.values, blocks.stop
+            terms.append(term)
+        loss = torch.stack([term.loss for term in terms]).sum()
+        return LossOutput(loss, PolicyState(keys, values, after.mask), torch.cat([term.measures for term in terms]))
 
-def goals_of(policy: GoalPolicy, part: Part) -> torch.Tensor:
-    """The goals (B, T, E) of a piece: those of the data, or the one that is being tuned."""
+
+def goals_of(policy: GoalPolicy, batch: Batch) -> Tensor:
+    """The goals (B, C, E) of a batch: those of the data, or the one that is being tuned."""
     tuned = tuned_goal(policy)
-    return part["goals"] if tuned is None else tuned.expand_as(part["goals"])
+    return batch["goals"] if tuned is None else tuned.expand_as(batch["goals"])

@@ -1,11 +1,12 @@
-"""Room `training`, its front door: `finetune(settings)`, and `train_steve1(...)` as the guide writes it.
+"""Fine-tuning: set up, fit, finish. `finetune(settings)` is the way in, and `train_steve1(...)` as the guide writes it.
 
-In: settings, or a command line (`python -m steve1.training.train`, `python steve1/training/train.py`, torchrun).
-Out: final and best weights, and the run's folder. Knows no game.
+Knows no game. The command line (`python -m steve1 train`, `python -m steve1.training.train`, `python steve1/training/train.py`) is
+`steve1/commands/train/train.py`, which can also turn a prompt into a goal and let checkpoints play.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 from pathlib import Path
@@ -19,26 +20,23 @@ import torch
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata, read_goal
 from steve1.core.errors import UserError
 from steve1.core.paths import display, resolve
+from steve1.core.run_folder import Record, newest_resume_point
 from steve1.data.loading.windows import WindowDataset
-from steve1.policy import GoalPolicy, PolicyState, load_policy
-from steve1.training.batches import Goal, demonstrated_goal, open_retention, open_windows, pieces
+from steve1.policy import GoalPolicy, load_policy
+from steve1.training.batches import Goal, demonstrated_goal, open_retention, open_windows
 from steve1.training.cache import read_features
-from steve1.training.checkpoint.checkpointer import Checkpointer, Position
-from steve1.training.checkpoint.run_folder import RunFolder, describe_run, newest_resume_point
+from steve1.training.checkpoint.checkpointer import Checkpointer, TrainState
+from steve1.training.checkpoint.run_folder import claim_run_folder, describe_run
+from steve1.training.checks import check
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import Ranks, choose_precision, join
-from steve1.training.finetune_modes import choose_trained, describe
-from steve1.training.logging.action_metrics import Insight
-from steve1.training.logging.pictures import contact_sheet, write_png
+from steve1.training.distributed import Ranks, choose_precision, joined
 from steve1.training.logging.reporter import Reporter
-from steve1.training.loop import Hooks, Parts, fit, validate_and_keep_best
-from steve1.training.lora import adapter_path
-from steve1.training.memory import Method, estimate, explain_oom
-from steve1.training.optim.regularizers import anchor_for, average_for, reference_for
-from steve1.training.optim.spike_filter import Guard
+from steve1.training.logging.summary import closing, data_facts, introduction, show_first_batch
+from steve1.training.loop import Hooks, Trainer
+from steve1.training.memory import explain_oom
 from steve1.training.report.page import closing_line, write_report
-from steve1.training.step import Stepper, make_optimizer
-from steve1.training.validate import chosen_windows, validate
+from steve1.training.step import Stepper
+from steve1.training.trainable import apply_mode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +50,7 @@ class TrainResult:
     frames: int
     best_score: float | None
     """What the best weights are best in: the validation loss, or its sum with the retention loss (best_by)."""
-    bad_steps: int
+    skipped_steps: int
 
 
 def finetune(
@@ -72,61 +70,86 @@ def finetune(
 
     Raises:
         UserError: settings, files or data that cannot work; a run folder or output that belongs to something else;
-            too many non-finite steps; a checkpoint that cannot be written.
+            too many skipped steps; a checkpoint that cannot be written.
     """
-    settings.check()
-    ranks = join(settings.device)
-    threads = torch.get_num_threads()
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    folder: RunFolder | None = None
-    try:
-        precision = choose_precision(settings.precision, ranks.device)
-        goal = chosen_goal(settings, goal)
-        train, val = open_windows(settings, goal)
-        policy = starting_policy(settings, ranks, train, goal)
-        record = describe_run(settings, ranks, precision, goal)
-        folder = RunFolder(settings, record)
-        with ranks.together("opening the run's folder"):
-            point = folder.claim() if ranks.is_main else None
-        point = newest_resume_point(settings.run_dir)
-        parts, position, states = assemble(
-            settings,
-            ranks,
-            precision,
-            policy,
-            train,
-            val,
-            point,
-            metadata_of(settings, metadata, record),
-            hooks or Hooks(),
-        )
-        with explain_oom(settings, policy.config, ranks.device, precision):
-            return _train(parts, position, states)
-    finally:
-        torch.set_num_threads(threads)
-        if folder is not None:
-            folder.release()
-        ranks.close()
+    check(settings)
+    with joined(settings.device, settings.threads) as ranks, contextlib.ExitStack() as held:
+        trainer, state = set_up(settings, ranks, held, hooks or Hooks(), metadata, goal)
+        try:
+            with explain_oom(settings, trainer.policy.config, ranks.device, trainer.precision):
+                trainer.reporter.started(introduction(trainer, state))
+                trainer.reporter.describe(data_facts(trainer))
+                if state.step == 0:
+                    show_first_batch(trainer)
+                trainer.fit(state)
+                trainer.validate_and_keep_best(state)
+                return finish(trainer, state)
+        finally:
+            trainer.reporter.close()
+
+
+def set_up(
+    settings: TrainSettings,
+    ranks: Ranks,
+    held: contextlib.ExitStack,
+    hooks: Hooks,
+    metadata: CheckpointMetadata | None,
+    goal: Goal | None,
+) -> tuple[Trainer, TrainState]:
+    """Everything that the loop needs, at the resume point or at the beginning; `held` closes the run's folder."""
+    precision = choose_precision(settings.precision, ranks.device)
+    goal = chosen_goal(settings, goal)
+    train, val = open_windows(settings, goal)
+    policy = starting_policy(settings, ranks, train, goal)
+    record = describe_run(settings, ranks, precision, goal)
+    with ranks.synchronized("opening the run's folder"):
+        if ranks.is_main:
+            held.callback(claim_run_folder(settings, record).close)
+    retention = open_retention(settings)
+    if settings.feature_cache:
+        read_features(settings, policy, (train, val, retention), ranks, precision)
+    stepper = Stepper(policy, settings, ranks, precision)
+    checkpointer = Checkpointer(settings, ranks, policy, stepper, metadata_of(settings, metadata, record))
+    state = TrainState(frames_per_step=settings.frames_per_step(ranks.world))
+    point = newest_resume_point(settings.run_dir)
+    if point is not None:
+        state = checkpointer.restore(point)
+        checkpointer.complete(state)
+    steps = settings.total_steps(ranks.world)
+    reporter = Reporter(settings.run_dir, steps, speaks=ranks.is_main, first_step=state.step)
+    trainer = Trainer(settings, ranks, precision, policy, stepper, train, val, retention, checkpointer, reporter, hooks)
+    return trainer, state
+
+
+def finish(trainer: Trainer, state: TrainState) -> TrainResult:
+    """Write the final weights, say where everything lies, and write the report."""
+    settings, reporter = trainer.settings, trainer.reporter
+    final, best = trainer.checkpointer.finish(state)
+    reporter.finished(final, best, closing(trainer, state, final, best))
+    if trainer.ranks.is_main:
+        if trainer.hooks.on_end is not None:
+            trainer.hooks.on_end(reporter)
+        reporter.say(f"  {closing_line(write_report(settings.run_dir))}")
+    return TrainResult(final, best, settings.run_dir, state.step, state.frames, state.best_score, state.skipped_steps)
 
 
 def chosen_goal(settings: TrainSettings, goal: Goal | None) -> Goal | None:
     """The one goal of every frame, or where goal tuning begins, f32 (E,); None for hindsight goals.
 
     Raises:
-        UserError: a prompt whose goal nobody has worked out; a bad goal file.
+        UserError: a prompt without its goal vector; a bad goal file.
     """
     if settings.fixed_goal_file:
         return read_goal(settings.fixed_goal_file).goal
     if settings.fixed_prompt and goal is None:
         raise UserError(
-            "A prompt becomes a goal through MineCLIP, which this room does not know.",
+            "Training does not load MineCLIP: it needs the goal vector of a prompt.",
             got=f"fixed_prompt {settings.fixed_prompt!r} without a goal",
             todo="python -m steve1 train (or 3_train_finetune_fixed_prompt.sh) works it out; finetune(..., goal=vector)",
         )
     if settings.fixed_prompt:
         return np.asarray(goal, dtype=np.float32).reshape(-1)
-    return demonstrated_goal(settings) if settings.finetune_mode == "goal" else None
+    return demonstrated_goal(settings) if settings.mode.adds == "goal" else None
 
 
 def starting_policy(
@@ -144,16 +167,16 @@ def starting_policy(
             got=f"E = {train.embed_dim}",
             todo="embed the episodes with the MineCLIP of these weights: python tools/generate_mineclip_embeds.py --help",
         )
-    choose_trained(policy, settings, None if goal is None else torch.from_numpy(goal))
+    apply_mode(policy, settings, None if goal is None else torch.from_numpy(goal))
     return policy
 
 
 def metadata_of(
-    settings: TrainSettings, metadata: CheckpointMetadata | None, record: dict[str, dict[str, str]]
+    settings: TrainSettings, metadata: CheckpointMetadata | None, record: Record
 ) -> CheckpointMetadata:
     """What goes with the weights that this run writes.
 
-    Weights that were never trained without a goal play without guidance: their answer to no goal means nothing.
+    Where no window goes without a goal, the unconditional output is untrained, so guidance is turned off.
     """
     base = metadata or (
         CheckpointMetadata() if settings.starts_empty else read_checkpoint_metadata(settings.in_weights)
@@ -163,166 +186,6 @@ def metadata_of(
     return base.updated(
         model=display(resolve(settings.in_model)), run=display(settings.run_dir), hashes=record["sha256"]
     )
-
-
-def assemble(
-    settings: TrainSettings,
-    ranks: Ranks,
-    precision: torch.dtype,
-    policy: GoalPolicy,
-    train: WindowDataset,
-    val: WindowDataset | None,
-    point: Path | None,
-    metadata: CheckpointMetadata,
-    hooks: Hooks,
-) -> tuple[Parts, Position, list[PolicyState]]:
-    """Everything that the loop needs, at the resume point or at the beginning."""
-    retention = open_retention(settings)
-    if settings.feature_cache:
-        read_features(settings, policy, (train, val, retention), ranks, precision)
-    optimizer = make_optimizer(policy, settings)
-    # What is compared with later is taken now, before a resume point replaces the starting weights.
-    reference, anchor, average = (
-        reference_for(policy, settings),
-        anchor_for(policy, settings),
-        average_for(policy, settings),
-    )
-    checkpointer = Checkpointer(settings, ranks, policy, optimizer, metadata, average)
-    states: list[PolicyState] = []
-    position = Position(frames_per_step=settings.frames_per_step(ranks.world))
-    if point is not None:
-        position, states = checkpointer.restore(point)
-        checkpointer.complete(position)
-    reporter = Reporter(
-        settings.run_dir, settings.total_steps(ranks.world), speaks=ranks.is_main, first_step=position.step
-    )
-    guard = Guard(settings, ranks.device, position.guard)
-    stepper = Stepper(
-        policy, optimizer, settings, ranks, precision, reference=reference, anchor=anchor, average=average, guard=guard
-    )
-    parts = Parts(
-        settings, ranks, precision, policy, stepper, train, val, checkpointer, reporter, hooks, retention, average
-    )
-    return parts, position, states
-
-
-def _train(parts: Parts, position: Position, states: list[PolicyState]) -> TrainResult:
-    try:
-        parts.reporter.started(introduction(parts, position))
-        parts.reporter.describe(data_facts(parts))
-        if position.step == 0:
-            prove_first_batch(parts)
-        fit(parts, position, states)
-        validate_and_keep_best(parts, position)
-        final, best = parts.checkpointer.finish(position)
-        parts.reporter.finished(final, best, closing(parts, position, final, best))
-        conclude(parts)
-    finally:
-        parts.reporter.close()
-    return TrainResult(
-        final, best, parts.settings.run_dir, position.step, position.frames, position.best_score, position.bad_steps
-    )
-
-
-def introduction(parts: Parts, position: Position) -> list[str]:
-    """What a person wants to read before the first step."""
-    settings, train = parts.settings, parts.train
-    parameters = sum(parameter.numel() for parameter in parts.policy.parameters())
-    start = "initialised weights" if settings.starts_empty else settings.in_weights
-    validation = f"{len(parts.val)} validation windows" if parts.val is not None else "no validation"
-    lines = [
-        f"from {start} to {display(settings.out_path)}",
-        *describe(parts.policy, settings),
-        memory_sentence(parts),
-        f"{len(train)} windows of T={settings.T} from {len(train.paths)} episodes ({train.n_frames} frames), {validation}",
-        f"{parts.total_steps} steps of {settings.frames_per_step(parts.ranks.world)} frames: batch {settings.batch_size} x "
-        f"{settings.trunc_t} x {settings.gradient_accum_steps} accumulated x {parts.ranks.world} process(es)",
-        f"on {parts.ranks.device} in {str(parts.precision).removeprefix('torch.')}; folder {display(settings.run_dir)}",
-        f"watch: tensorboard --logdir {display(settings.run_dir.parent)}",
-    ]
-    saves = parts.total_steps // settings.save_every
-    if settings.keep_checkpoints and settings.finetune_mode != "goal" and saves * parameters * 4 > 2e9:
-        lines.append(
-            f"{saves} step checkpoints will take {saves * parameters * 4 / 1e9:.0f} GB (--no_keep_checkpoints: none)"
-        )
-    if parts.average is not None and parts.val is not None:
-        lines.append("validations take twice as long: the averaged weights are validated too (validation_ema/loss)")
-    if settings.never_without_goal:
-        lines.append("no window goes without a goal, so these weights will be played without guidance (cond_scale 0)")
-    if position.step:
-        lines.append(f"going on after step {position.step}")
-    return lines
-
-
-def data_facts(parts: Parts) -> dict[str, int]:
-    """How much there is to learn from and to validate on, for the report."""
-    facts = {
-        "train_frames": parts.train.n_frames,
-        "train_windows": len(parts.train),
-        "train_episodes": len(parts.train.paths),
-    }
-    if parts.val is not None:
-        facts["val_frames"] = len(chosen_windows(parts.val, parts.settings.val_windows)) * parts.settings.T
-    return facts
-
-
-def memory_sentence(parts: Parts) -> str:
-    """What a step is estimated to hold, activations included."""
-    settings = parts.settings
-    held = estimate(
-        parts.policy.config, Method.of(settings), batch=settings.batch_size, trunc_t=settings.trunc_t,
-        precision="bf16" if parts.precision == torch.bfloat16 else "fp32", on_gpu=parts.ranks.device.type == "cuda",
-    )  # fmt: skip
-    return f"about {held.total / 2**30:.1f} GiB with the activations of a step (estimated; python -m steve1 plan finds what fits)"
-
-
-def prove_first_batch(parts: Parts) -> None:
-    """Show what goes in: shapes, a contact sheet, and how good the starting weights are, before anything is trained."""
-    with parts.ranks.together("reading the first batch"):
-        piece = next(pieces(parts.train, dataclasses.replace(parts.settings, num_workers=0), torch.device("cpu")))
-        shapes = ", ".join(
-            f"{name} {tuple(value.shape)} {str(value.dtype)[6:]}" for name, value in piece.parts[0].items()
-        )
-        parts.reporter.say(f"  first batch: {shapes}")
-        if parts.ranks.is_main:
-            sheet = contact_sheet(piece.batches[0])
-            write_png(parts.settings.run_dir / "first_batch.png", sheet)
-            parts.reporter.picture("first_batch", sheet)
-    if parts.val is not None:
-        windows, insight = chosen_windows(parts.val, parts.settings.val_windows), Insight()
-        results = validate(parts.policy, parts.val, parts.settings, parts.ranks, parts.precision, windows, insight)
-        parts.reporter.validation_curves(0, results, insight)
-        parts.reporter.say(f"  before training: loss {results['loss']:.3f} on {len(windows)} validation windows")
-    if parts.retention is not None:
-        parts.reporter.retained(
-            0, validate(parts.policy, parts.retention, parts.settings, parts.ranks, parts.precision)
-        )
-
-
-def conclude(parts: Parts) -> None:
-    """What is shown of a finished run."""
-    if not parts.ranks.is_main:
-        return
-    if parts.hooks.on_end is not None:
-        parts.hooks.on_end(parts.reporter)
-    parts.reporter.say(f"  {closing_line(write_report(parts.settings.run_dir))}")
-
-
-def closing(parts: Parts, position: Position, final: Path, best: Path | None) -> list[str]:
-    """Where everything lies."""
-    lines = [f"Final model: {display(final)} (step {position.step}, {position.frames} frames)"]
-    if best is not None and position.best_score is not None:
-        what = "validation loss" if parts.settings.best_by == "task" else "validation and retention loss"
-        lines.append(f"Best model: {display(best)} (step {position.best_step}, {what} {position.best_score:.3f})")
-    if parts.average is not None:
-        lines.append(f"Averaged weights: {display(parts.settings.beside('ema'))}")
-    if parts.settings.finetune_mode == "lora":
-        lines.append(f"Adapter: {display(adapter_path(final))} (already merged into the weights)")
-    if parts.settings.finetune_mode == "goal":
-        lines.append(f"Play it: python run_agent/run_agent.py --goal_file {display(final)}")
-    if position.bad_steps:
-        lines.append(f"{position.bad_steps} steps were skipped, {position.spikes} of them by the guard against spikes")
-    return lines
 
 
 def train_steve1(
@@ -387,6 +250,6 @@ def _find_lists(data: str, val_list: object) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    from steve1.__main__ import main
+    from steve1.__main__ import main  # the guide names this file; the command line is the program's
 
     main("train")

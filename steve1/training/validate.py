@@ -1,8 +1,8 @@
-"""Room `training`, how good the policy is on episodes that it is not trained on.
+"""How good the policy is on episodes that it is not trained on.
 
-In: the policy and fixed windows: their goals are the same every time, none is dropped, each begins with fresh state. Out: means over
-all frames of all windows, however many there are, the same on every process; on request also what the policy would press
-and what its goal is worth (insight.py): the pictures go through the image network once, whatever is asked.
+Windows are fixed: their goals are the same every time, none is dropped, each begins with fresh state. The means are over all frames of
+all windows and the same on every process. On request the actions and the use of the goal are measured too (logging/action_metrics.py):
+frames go through the image network once, whatever is asked.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from torch import nn
 
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy
-from steve1.training.batches import ARRAYS, Part, chunk_bounds, to_device
+from steve1.training.batches import BATCH_KEYS, Batch, chunk_bounds, encode, to_device
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
-from steve1.training.finetune_modes import tuned_goal
-from steve1.training.logging.action_metrics import GOALS, MEASURES, Insight, frame_measures, loss_of_frames
+from steve1.training.logging.action_metrics import GOALS, MEASURES, ActionMetrics, frame_measures, loss_of_frames
+from steve1.training.objectives import goals_of
 from steve1.training.step import autocast
+from steve1.training.trainable import tuned_goal
 
 
 def chosen_windows(dataset: WindowDataset, limit: int) -> list[int]:
@@ -41,63 +42,60 @@ def validate(
     settings: TrainSettings,
     ranks: Ranks,
     precision: torch.dtype,
-    windows: Sequence[int] | None = None,
-    insight: Insight | None = None,
+    actions: ActionMetrics | None = None,
 ) -> dict[str, float]:
     """Means per frame, by the names in MEASURES.
 
     Args:
-        windows: which; otherwise as the settings say.
-        insight: also counts what the policy would press, and compares the true goals with others; filled here.
+        actions: filled with what the policy would press, and with losses under other goals.
     """
-    chosen = chosen_windows(dataset, settings.val_windows) if windows is None else list(windows)
+    chosen = chosen_windows(dataset, settings.val_windows)
     kind = torch.float32 if ranks.device.type == "mps" else torch.float64
     sums = torch.zeros(len(MEASURES) + 1, dtype=kind, device=ranks.device)
     with evaluating(policy):
-        for batch in _batches_ahead(dataset, chosen, settings.batch_size, ranks):
-            rehearsal = _Rehearsal(policy, batch, insight)
+        for windows in _batches_ahead(dataset, chosen, settings.batch_size, ranks):
+            ablation = GoalAblation(policy, windows, actions)
             for start, stop in chunk_bounds(settings.T, settings.trunc_t):
-                part = to_device(batch, start, stop, ranks.device)
+                batch = to_device(windows, start, stop, ranks.device)
                 with autocast(ranks.device, precision):
-                    measures = rehearsal.chunk(part, batch["others"][:, start:stop])
+                    measures = ablation.chunk(batch, windows["others"][:, start:stop])
                 sums[:-1] += measures.sum(0, dtype=kind)
                 sums[-1] += len(measures)
-            rehearsal.finish()
+            ablation.finish()
     totals = ranks.sum(sums).tolist()
-    if insight is not None:
-        insight.share(ranks)
+    if actions is not None:
+        actions.share(ranks)
     return {name: total / totals[-1] for name, total in zip(MEASURES, totals)}
 
 
-class _Rehearsal:
-    """A batch of windows, chunk by chunk, each kind of goal with a recurrent state of its own."""
+class GoalAblation:
+    """A batch of windows, chunk by chunk; with `actions` also under another window's goal and under none."""
 
-    def __init__(self, policy: GoalPolicy, batch: dict[str, Any], insight: Insight | None) -> None:
-        self._policy, self._insight = policy, insight
-        rows = len(batch["first"])
-        self._states = {kind: policy.initial_state(rows) for kind in (GOALS if insight is not None else GOALS[:1])}
+    def __init__(self, policy: GoalPolicy, windows: dict[str, Any], actions: ActionMetrics | None) -> None:
+        self._policy, self._actions = policy, actions
+        rows = len(windows["first"])
+        self._states = {kind: policy.initial_state(rows) for kind in (GOALS if actions is not None else GOALS[:1])}
         self._losses = {kind: torch.zeros(rows, device=policy.device) for kind in self._states}
-        self._tuned = tuned_goal(policy)
-        self._different = (batch["others"] != batch["goals"]).flatten(1).any(1).to(policy.device)
-        if self._tuned is not None:  # one goal for all windows: there is no other to compare it with
+        self._different = (windows["others"] != windows["goals"]).flatten(1).any(1).to(policy.device)
+        if tuned_goal(policy) is not None:  # one goal for all windows: there is no other to compare it with
             self._different = torch.zeros_like(self._different)
         self._frames = 0
 
-    def chunk(self, part: Part, others: torch.Tensor) -> torch.Tensor:
+    def chunk(self, batch: Batch, others: torch.Tensor) -> torch.Tensor:
         """Measures (N, len(MEASURES)) of a chunk's frames under their true goals."""
-        policy, shape = self._policy, part["buttons"].shape
-        features = policy.encode(part["frames"])
-        buttons, camera = part["buttons"].flatten(), part["camera"].flatten()
-        true = part["goals"] if self._tuned is None else self._tuned.expand_as(part["goals"])
+        policy, shape = self._policy, batch["buttons"].shape
+        features = encode(policy, batch)
+        buttons, camera = batch["buttons"].flatten(), batch["camera"].flatten()
+        true = goals_of(policy, batch)
         goals = {"true": true, "shuffled": others.to(true), "none": torch.zeros_like(true)}
         measures = features.new_zeros(0)
         for kind, state in self._states.items():
-            latent, self._states[kind] = policy.forward_recurrent(features, goals[kind], part["first"], state)
+            latent, self._states[kind] = policy.forward_recurrent(features, goals[kind], batch["first"], state)
             rows = latent.flatten(0, 1)
             if kind != "true":
                 loss = loss_of_frames(policy, rows, buttons, camera)
             else:
-                measures = frame_measures(policy, rows, buttons, camera, self._insight)
+                measures = frame_measures(policy, rows, buttons, camera, self._actions)
                 loss = measures[:, 0]
             self._losses[kind] += loss.view(shape).sum(1)
         self._frames += shape[1]
@@ -105,9 +103,9 @@ class _Rehearsal:
 
     def finish(self) -> None:
         """The windows are over: compare their goals."""
-        if self._insight is not None:
+        if self._actions is not None:
             means = {kind: total / self._frames for kind, total in self._losses.items()}
-            self._insight.add_windows(means, self._different)
+            self._actions.add_windows(means, self._different)
 
 
 @contextmanager
@@ -148,7 +146,11 @@ def _batches_ahead(dataset: WindowDataset, numbers: Sequence[int], size: int, ra
 
 def _collate(dataset: WindowDataset, group: Sequence[int], numbers: Sequence[int]) -> dict[str, Any]:
     windows = [dataset.window(0, number) for number in group]
-    batch = {name: torch.from_numpy(np.stack([window[name] for window in windows])) for name in ARRAYS}
+    batch = {
+        name: torch.from_numpy(np.stack([window[name] for window in windows]))
+        for name in BATCH_KEYS
+        if name in windows[0]
+    }
     if len(group) > 1:
         batch["others"] = batch["goals"].roll(1, 0)
     else:  # alone in its batch: a window from half the list away (itself, where there is no other)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from research import methods_table
+from research import methods_table, modes_table
 from research.methods_table import BEGIN, END, Args
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.training.config import TrainSettings
+from steve1.training.finetune_modes import MODES
 
 Make = Callable[..., TrainSettings]
 
@@ -49,13 +50,13 @@ def test_the_table_has_what_was_measured_so_far(root: Path, settings: Make, caps
         ("mini", "dig"): 1,
         ("mini", "look"): 9,
         ("mini", "walk"): 9,
-        ("m_full", "dig"): 8,
-        ("m_full", "look"): 2,
-        ("m_full", "walk"): 9,
+        ("m_all", "dig"): 8,
+        ("m_all", "look"): 2,
+        ("m_all", "walk"): 9,
     }
     play(root / "data/evaluations/m", played)
     play(root / "data/evaluations/m_goal", {("mini", "dig"): 1, ("m_goal", "dig"): 4})
-    run = root / "data/finetuning_checkpoint/m_full"
+    run = root / "data/finetuning_checkpoint/m_all"
     run.mkdir(parents=True)
     (run / "settings.json").write_text(
         json.dumps({"settings": dataclasses.asdict(settings(learning_rate=7e-4, total_frames=60000))})
@@ -83,7 +84,7 @@ def test_the_table_has_what_was_measured_so_far(root: Path, settings: Make, caps
     assert goal[4].strip().startswith("+30 (")
     assert "80 episodes" in text
     assert "60,000 frames" in text
-    assert "full 300" in text
+    assert "all 300" in text
     (root / "bare.md").write_text("nothing")
     with pytest.raises(UserError, match="no place for the table"):
         methods_table.main(dataclasses.replace(args, insert=str(root / "bare.md")))
@@ -92,6 +93,13 @@ def test_the_table_has_what_was_measured_so_far(root: Path, settings: Make, caps
 def test_the_page_has_a_place_for_it() -> None:
     text = (ROOT / "docs/technical/STEVE1_TRAINING_ANALYSIS.md").read_text(encoding="utf-8")
     assert text.index(BEGIN) < text.index(END)
+
+
+def test_the_page_has_the_modes_of_today() -> None:
+    text = (ROOT / "docs/technical/STEVE1_TRAINING_ANALYSIS.md").read_text(encoding="utf-8")
+    assert f"{modes_table.BEGIN}\n{modes_table.table()}{modes_table.END}" in text, (
+        "python -m research.modes_table --insert docs/technical/STEVE1_TRAINING_ANALYSIS.md"
+    )
 
 
 def test_the_script_refuses_a_method_that_it_does_not_know() -> None:
@@ -103,7 +111,7 @@ def test_the_script_refuses_a_method_that_it_does_not_know() -> None:
         text=True,
     )
     assert done.returncode == 2
-    assert done.stderr == "unknown method: dreaming (full mixed lora goal frozen fixed_prompt kl heads norm_bias)\n"
+    assert done.stderr == f"unknown method: dreaming (mixed kl fixed_prompt {' '.join(MODES)})\n"
     assert done.stdout == ""
     helped = subprocess.run(["bash", "tools/measure_methods.sh", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert "EPISODES=40" in helped.stdout

@@ -20,9 +20,12 @@ from steve1.data.loading.sampling import ListEntry
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, load_policy
 from steve1.training import cache as module
+from steve1.training.batches import to_device
 from steve1.training.cache import FeatureCache, cnn_hash, read_features
+from steve1.training.checks import check
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
+from steve1.training.objectives import BehaviorCloning, LossModule
 from steve1.training.train import finetune
 from tests.training.conftest import STILL, apart, mean_gradients
 
@@ -69,10 +72,11 @@ def test_windows_hold_rows_for_any_number_of_workers(policy: GoalPolicy, episode
     cache.serve(cached)
     alone, helped = (next(batches(cached, 2, workers=workers, start_batch=1)) for workers in (0, 1))
     pixels = next(batches(plain, 2, start_batch=1))
-    assert alone["frames"].dtype == torch.float16
-    assert alone["frames"].shape == (2, 24, 256)
+    assert alone["features"].dtype == torch.float16
+    assert alone["features"].shape == (2, 24, 256)
+    assert "frames" not in alone
     for name, value in alone.items():
-        if name == "frames":
+        if name == "features":
             assert torch.equal(value, helped[name])
         elif isinstance(value, torch.Tensor):
             assert torch.equal(value, helped[name]), name
@@ -84,8 +88,9 @@ def test_windows_hold_rows_for_any_number_of_workers(policy: GoalPolicy, episode
 def losses_of(policy: GoalPolicy, dataset: WindowDataset) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     batch = next(batches(dataset, 2))
     policy.zero_grad(set_to_none=True)
-    keys = ("frames", "goals", "first", "buttons", "camera")
-    loss = policy.loss(**{key: batch[key] for key in keys}, state=policy.initial_state(2)).loss
+    loss = LossModule(policy, [BehaviorCloning(policy)])(
+        to_device(batch, 0, 24, policy.device), policy.initial_state(2)
+    ).loss
     loss.backward()
     return loss.detach(), {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
 
@@ -185,7 +190,7 @@ def test_what_cannot_be_cached_is_said(
     with pytest.raises(UserError, match="CNN that is not trained"):
         read_features(settings(), policy, [windows(episodes)], Ranks(0, 1, torch.device("cpu")), torch.float32)
     with pytest.raises(UserError, match="feature_cache needs a CNN"):
-        settings(feature_cache=True).check()
+        check(settings(feature_cache=True))
 
 
 def test_the_command(tiny: Path, tmp_path: Path, capsys: Any) -> None:

@@ -15,11 +15,11 @@ import torch
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
+from steve1.core.run_folder import newest_resume_point
 from steve1.policy import load_policy, save_weights
 from steve1.training import finetune
 from steve1.training.checkpoint import checkpointer as checkpoints
 from steve1.training.checkpoint import exports as products
-from steve1.training.checkpoint.run_folder import newest_resume_point
 from steve1.training.config import TrainSettings
 from steve1.training.loop import Hooks
 from tests.training.conftest import TINY, same, weights_of
@@ -250,7 +250,7 @@ def test_two_processes_do_not_train_in_one_folder(settings: Make) -> None:
 
 def test_restored_moments_lie_in_memory_as_their_weights_do(settings: Make, tiny: Path) -> None:
     """Fused optimizers walk through both side by side; a weight that is channels-last needs moments that are."""
-    from steve1.training.checkpoint.checkpointer import optimizer_tensors, restore_optimizer
+    from steve1.training.checkpoint.checkpointer import optimizer_state_dict, restore_optimizer
     from steve1.training.step import make_optimizer
 
     def fresh() -> tuple[Any, torch.optim.Optimizer]:
@@ -269,7 +269,7 @@ def test_restored_moments_lie_in_memory_as_their_weights_do(settings: Make, tiny
     step(policy, optimizer, 1)
     again, resumed = fresh()
     again.load_state_dict(policy.state_dict())
-    contiguous = {name: tensor.contiguous() for name, tensor in optimizer_tensors(policy, optimizer).items()}
+    contiguous = {name: tensor.contiguous() for name, tensor in optimizer_state_dict(policy, optimizer).items()}
     restore_optimizer(again, resumed, contiguous)
     weight = again.net.img_process.cnn.stacks[1].firstconv.layer.weight
     assert not weight.is_contiguous()

@@ -18,7 +18,8 @@ from steve1.core.errors import UserError
 from steve1.policy import PolicyConfig, load_policy
 from steve1.policy.flops import flop_count
 from steve1.training import step as step_module
-from steve1.training.checkpoint.checkpointer import optimizer_tensors, restore_optimizer
+from steve1.training.checkpoint.checkpointer import optimizer_state_dict, restore_optimizer
+from steve1.training.checks import check
 from steve1.training.config import TrainSettings
 from steve1.training.memory import (
     CNN_BYTES,
@@ -42,21 +43,21 @@ TWO_X = PolicyConfig()
 
 def test_activations_that_are_estimated_are_those_that_are_saved() -> None:
     policy = load_policy(TINY)
-    for dtype, name in ((torch.float32, "fp32"), (torch.bfloat16, "bf16")):
+    for dtype in (torch.float32, torch.bfloat16):
         counted = saved_bytes(policy, make_batch(TINY, 1, 8), dtype)
         stacks = sum(c * (128 >> (i + 1)) ** 2 for i, c in enumerate(TINY.channels))
-        assert counted["saved_cnn_bytes_per_frame"] == pytest.approx(CNN_BYTES[name] * stacks, rel=0.06)
+        assert counted["saved_cnn_bytes_per_frame"] == pytest.approx(CNN_BYTES[dtype] * stacks, rel=0.06)
     checkpointed = saved_bytes(policy, make_batch(TINY, 1, 8), torch.float32, activation_checkpointing=True)
-    assert checkpointed["saved_cnn_bytes_per_frame"] < 0.1 * CNN_BYTES["fp32"] * stacks
+    assert checkpointed["saved_cnn_bytes_per_frame"] < 0.1 * CNN_BYTES[torch.float32] * stacks
     policy.net.img_process.cnn.requires_grad_(False)
     assert (
         saved_bytes(policy, make_batch(TINY, 1, 8), torch.float32)["saved_cnn_bytes_per_frame"]
-        < 0.01 * CNN_BYTES["fp32"] * stacks
+        < 0.01 * CNN_BYTES[torch.float32] * stacks
     )
 
 
 def test_plans_fit_and_the_thrifty_ones_come_with_less() -> None:
-    assert flop_per_frame(TWO_X, Method(), 64) == flop_count(TWO_X, 64).train
+    assert flop_per_frame(TWO_X, Method(), 64) == pytest.approx(flop_count(TWO_X, 64).train)
     assert flop_per_frame(TWO_X, Method("frozen_cnn", feature_cache=True), 64) < flop_count(TWO_X, 64).train / 25
     everything, trained = parameter_counts(TWO_X, Method())
     assert trained == everything - 2048 - 1 - 3  # the value head is never trained
@@ -112,14 +113,14 @@ def test_a_full_memory_ends_with_what_fits(settings: Make, monkeypatch: Any, fau
 
 
 def test_what_fits_takes_less_and_keeps_the_effective_batch() -> None:
-    said = what_fits(TrainSettings(batch_size=8), TWO_X, 12.0, "bf16")
+    said = what_fits(TrainSettings(batch_size=8), TWO_X, 12.0, torch.bfloat16)
     assert "BATCH_SIZE=2 GRADIENT_ACCUM_STEPS=4" in said
     assert "--activation_checkpointing" in said
     # something else holds the memory: the estimate would fit, and less is proposed
     assert "BATCH_SIZE=8 GRADIENT_ACCUM_STEPS=1 T=320 TRUNC_T=64 bash 3_train_finetune_template.sh\n" not in what_fits(
-        TrainSettings(batch_size=8), TWO_X, 80.0, "bf16"
+        TrainSettings(batch_size=8), TWO_X, 80.0, torch.bfloat16
     )
-    assert "none of them fits this network" in what_fits(TrainSettings(), TWO_X, 1.0, "bf16")
+    assert "none of them fits this network" in what_fits(TrainSettings(), TWO_X, 1.0, torch.bfloat16)
 
 
 def test_recomputing_changes_no_bit(settings: Make, tmp_path: Path) -> None:
@@ -203,14 +204,14 @@ def test_factored_state_goes_through_a_resume_point() -> None:
     optimizer = FactoredAdamW(policy.parameters(), lr=0.1)
     policy(torch.ones(1, 3)).sum().backward()
     optimizer.step()
-    kept = {name: tensor.clone() for name, tensor in optimizer_tensors(policy, optimizer).items()}
+    kept = {name: tensor.clone() for name, tensor in optimizer_state_dict(policy, optimizer).items()}
     restore_optimizer(policy, optimizer, kept)
     assert {"weight/rows", "weight/columns", "bias/exp_avg_sq"} <= set(kept)
-    assert all(torch.equal(kept[name], tensor) for name, tensor in optimizer_tensors(policy, optimizer).items())
+    assert all(torch.equal(kept[name], tensor) for name, tensor in optimizer_state_dict(policy, optimizer).items())
 
 
 def test_settings_of_thrift_are_checked(settings: Make) -> None:
     with pytest.raises(UserError, match="optimizer must be one of adamw, factored"):
-        dataclasses.replace(settings(), optimizer="adam").check()  # type: ignore[arg-type]
+        check(dataclasses.replace(settings(), optimizer="adam"))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="activation_checkpointing saves nothing"):
-        settings(activation_checkpointing=True, finetune_mode="frozen_cnn").check()
+        check(settings(activation_checkpointing=True, finetune_mode="frozen_cnn"))

@@ -109,5 +109,5 @@ def test_bf16_autocast_trains(settings: Make, tiny: Path) -> None:
     result = finetune(settings(precision="bf16"))
     policy = load_policy(tiny / "tiny.model", result.out_weights)
     assert all(parameter.dtype == torch.float32 for parameter in policy.parameters())
-    assert result.bad_steps == 0
+    assert result.skipped_steps == 0
     assert not same(weights_of(result.out_weights), weights_of(tiny / "tiny.weights"))

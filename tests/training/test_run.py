@@ -24,12 +24,14 @@ from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode
 from steve1.training import finetune
-from steve1.training.batches import open_windows, pieces
+from steve1.training.batches import chunks, open_windows
 from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks
 from steve1.training.loop import Hooks
 from tests.training.conftest import E, same, weights_of, write_episode, write_lists
 
 Make = Callable[..., TrainSettings]
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 def test_console_lines_are_those_of_the_guide(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,13 +101,12 @@ def test_a_resumed_run_has_each_point_of_its_curves_once(settings: Make) -> None
 
 def test_the_contact_sheet_shows_frames_with_their_goals(settings: Make) -> None:
     """Cell by cell: the frame of the window, and below it the very frame that its goal vector was taken from."""
-    import torch
 
     from steve1.training.logging.pictures import contact_sheet
 
     chosen = settings(p_uncond=0.0)
     train, _ = open_windows(chosen)
-    batch = next(pieces(train, chosen, torch.device("cpu"))).batches[0]
+    batch = next(chunks(train, chosen, ALONE)).windows[0]
     sheet = contact_sheet(batch, rows=1, columns=2)
     height = 128 + 16
     episode, goal = Episode(batch["episode"][0]), int(batch["goal_frame"][0, 0])
@@ -201,7 +202,7 @@ def test_a_damaged_episode_ends_the_training_with_its_message(settings: Make, tm
     episodes = [write_episode(tmp_path / "data" / f"ep{number}", number) for number in range(4)]
     write_lists(tmp_path / "samplings", episodes[:3], episodes[3:])
     chosen = settings(sampling_dir=str(tmp_path / "samplings"), batch_size=1)
-    first = next(pieces(open_windows(chosen)[0], chosen, torch.device("cpu"))).episodes
+    first = next(chunks(open_windows(chosen)[0], chosen, ALONE)).episodes
     for path in episodes[:3]:  # the first batch is read before there are workers
         if str(path) not in first:
             offsets = np.load(path / "frames_index.npy")

@@ -13,6 +13,7 @@ import pytest
 from steve1.core.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
+from steve1.training.checks import check, faults
 from steve1.training.config import RESUME_IGNORED, TrainSettings
 
 Make = Callable[..., TrainSettings]
@@ -29,7 +30,7 @@ def test_defaults_are_the_guides_fine_tuning_values() -> None:
     )
     assert (chosen.min_btwn_goals, chosen.max_btwn_goals, chosen.p_uncond, chosen.weight_decay) == (15, 100, 0.1, 0.039)
     assert (chosen.warmup_frames, chosen.gradient_accum_steps, chosen.max_grad_norm) == (1_000_000, 1, 5.0)
-    assert not chosen.faults()
+    assert not faults(chosen)
 
 
 def test_all_faults_come_in_one_message(settings: Make) -> None:
@@ -38,7 +39,7 @@ def test_all_faults_come_in_one_message(settings: Make) -> None:
         sampling_name="nothing", p_uncond=1.5, device="tpu", out_weights="tuned.pt",
     )  # fmt: skip
     with pytest.raises(UserError) as caught:
-        broken.check()
+        check(broken)
     text = str(caught.value)
     for part in (
         "batch_size must be at least 1", "T must be at least 16", "trunc_t cannot be longer than T", "min_btwn_goals must be below",
@@ -65,18 +66,18 @@ def test_all_faults_come_in_one_message(settings: Make) -> None:
 )
 def test_each_contradiction_is_named(settings: Make, changes: dict[str, object], said: str) -> None:
     with pytest.raises(UserError) as caught:
-        settings(**changes).check()
+        check(settings(**changes))
     assert said in str(caught.value)
 
 
 def test_output_may_not_replace_the_starting_weights(settings: Make, tiny: Path) -> None:
     with pytest.raises(UserError, match="would replace in_weights"):
-        settings(out_weights=str(tiny / "." / "tiny.weights")).check()
+        check(settings(out_weights=str(tiny / "." / "tiny.weights")))
 
 
 def test_unknown_sampling_lists_the_known_ones(settings: Make) -> None:
     with pytest.raises(UserError, match="samplings there: tiny"):
-        settings(sampling_name="finetune_buildhouse").check()
+        check(settings(sampling_name="finetune_buildhouse"))
 
 
 def test_steps_are_counted_as_published() -> None:
@@ -87,7 +88,7 @@ def test_steps_are_counted_as_published() -> None:
 
 def test_any_path_is_a_path(settings: Make, tiny: Path) -> None:
     chosen = settings(sampling_dir=f"{tiny}/./samplings/../samplings")
-    chosen.check()
+    check(chosen)
     assert chosen.train_path.is_file()
     assert TrainSettings(out_weights="./data/a.b/x.y.weights").name == "x.y"
     assert TrainSettings(out_weights="./data/x.weights").out_path == ROOT / "data/x.weights"

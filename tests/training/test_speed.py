@@ -16,16 +16,16 @@ from benchmarks.policy import make_batch
 from benchmarks.train import measure_memory, measure_train
 from steve1.core.errors import UserError
 from steve1.policy import PolicyConfig, load_policy
-from steve1.training.batches import open_windows, pieces
+from steve1.training.batches import chunks, open_windows
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
-from steve1.training.logging.metrics import Tally
-from steve1.training.objectives import LossModule
-from steve1.training.optim.optimizers import new_optimizer
+from steve1.training.logging.metrics import MetricsAccumulator
+from steve1.training.objectives import BehaviorCloning, LossModule
 from steve1.training.step import Stepper
 from tests.training.conftest import same
 
 Make = Callable[..., TrainSettings]
+ALONE = Ranks(0, 1, torch.device("cpu"))
 CPU = torch.device("cpu")
 SMALL = PolicyConfig(
     hidsize=32,
@@ -69,8 +69,7 @@ class Wrapped(torch.nn.Module):
 def stepper_of(chosen: TrainSettings, tiny: Path, ranks: Ranks) -> tuple[Stepper, Any]:
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights").train()
     train, _ = open_windows(chosen)
-    optimizer = new_optimizer(chosen.optimizer, policy.parameter_groups(0.0), 1e-4)
-    return Stepper(policy, optimizer, chosen, ranks, torch.float32), pieces(train, chosen, CPU)
+    return Stepper(policy, chosen, ranks, torch.float32), chunks(train, chosen, ALONE)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "factored"])
@@ -78,7 +77,7 @@ def test_a_step_never_waits_for_the_device(settings: Make, tiny: Path, optimizer
     chosen = settings(gradient_accum_steps=2, optimizer=optimizer)
     ranks = Ranks(0, 1, CPU)
     stepper, feed = stepper_of(chosen, tiny, ranks)
-    tally = Tally(ranks, measures=stepper.measures)
+    tally = MetricsAccumulator(ranks, measures=stepper.measures)
     piece = next(feed)
     states = stepper.initial_states(piece)
     stepper.step(piece, states, 1e-4)  # the first one makes the optimizer's state
@@ -105,9 +104,9 @@ def test_gradients_are_exchanged_once_a_step(settings: Make, tiny: Path, tmp_pat
             done.set_result(bucket.buffer())
             return done
 
-        assert stepper._shared is not None
-        stepper._shared.register_comm_hook(None, count)
-        stepper._module = Wrapped(stepper._shared)
+        assert stepper._ddp is not None
+        stepper._ddp.register_comm_hook(None, count)
+        stepper._module = Wrapped(stepper._ddp)
         piece = next(feed)
         stepper.step(piece, stepper.initial_states(piece), 1e-4)
         trained = sum(p.numel() for p in stepper._module.parameters() if p.requires_grad)
@@ -144,7 +143,7 @@ def test_saved_bytes_grow_with_precision_and_size() -> None:
 
 def test_what_a_step_reads_lies_where_the_network_is(tiny: Path) -> None:
     policy = load_policy(tiny / "tiny.model").to("meta")
-    assert LossModule(policy, turn_loss_weight=2.0).turns.device == torch.device("meta")
+    assert BehaviorCloning(policy, turn_loss_weight=2.0).turns.device == torch.device("meta")
 
 
 @pytest.mark.e2e
@@ -154,7 +153,7 @@ def test_a_compiled_step_is_one_graph_and_the_same_step(tiny: Path) -> None:
 
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights").train()
     batch = make_batch(policy.config, 2, 8)
-    plain = LossModule(policy, 2.0)
+    plain = LossModule(policy, [BehaviorCloning(policy, 2.0)])
     compiled = torch.compile(plain, backend="aot_eager", fullgraph=True)
     gradients: list[dict[str, torch.Tensor]] = []
     try:

@@ -12,7 +12,7 @@ import torch
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, load_policy
 from steve1.training import finetune
-from steve1.training.batches import Piece, chunk_bounds, open_windows, pieces
+from steve1.training.batches import TbpttChunk, chunk_bounds, chunks, open_windows
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.loop import Hooks
@@ -28,7 +28,7 @@ def stepper_for(settings: TrainSettings, tiny: Path, plain: bool = False) -> tup
     """A policy and its stepper; `plain` without AdamW, whose first steps blow up float noise in gradients that are nearly zero."""
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
     optimizer = torch.optim.SGD(policy.parameter_groups(0.0), fused=True) if plain else make_optimizer(policy, settings)
-    return policy, Stepper(policy, optimizer, settings, ALONE, torch.float32)
+    return policy, Stepper(policy, settings, ALONE, torch.float32, optimizer)
 
 
 def run_steps(
@@ -37,13 +37,13 @@ def run_steps(
     """`count` steps by hand; the policy, with the last step's gradients, and all gradient norms."""
     policy, stepper = stepper_for(settings, tiny, plain)
     train, _ = open_windows(settings)
-    feed, states, norms = pieces(train, settings, CPU), [], []
+    feed, states, norms = chunks(train, settings, ALONE), [], []
     for _ in range(count):
         piece = next(feed)
         states = stepper.initial_states(piece) if piece.starts else states
-        outcome = stepper.step(piece, states, rate)
-        states = outcome.states
-        norms.append(float(outcome.gradient_norm))
+        output = stepper.step(piece, states, rate)
+        states = output.states
+        norms.append(float(output.gradient_norm))
     return policy, norms
 
 
@@ -84,16 +84,16 @@ def test_state_is_carried_over_chunks_and_begins_afresh_with_new_windows(setting
     chosen = settings(batch_size=2, T=32, trunc_t=16)
     policy, stepper = stepper_for(chosen, tiny)
     train, _ = open_windows(chosen)
-    feed = pieces(train, chosen, CPU)
+    feed = chunks(train, chosen, ALONE)
     for _ in range(2):
         losses, states, whole = [], [], None
         for _ in range(2):
             piece = next(feed)
-            whole = piece.batches[0]
+            whole = piece.windows[0]
             states = stepper.initial_states(piece) if piece.starts else states
-            outcome = stepper.step(piece, states, 0.0)
-            states = outcome.states
-            losses.append(float(outcome.measures[0]))
+            output = stepper.step(piece, states, 0.0)
+            states = output.states
+            losses.append(float(output.measures[0]))
         assert whole is not None
         with torch.no_grad():
             expected = policy.loss(
@@ -112,14 +112,14 @@ def test_a_last_chunk_may_be_shorter(settings: Make, tiny: Path) -> None:
     assert chunk_bounds(40, 16) == [(0, 16), (16, 32), (32, 40)]
     chosen = settings(T=40, trunc_t=16)
     train, _ = open_windows(chosen)
-    feed = pieces(train, chosen, CPU)
+    feed = chunks(train, chosen, ALONE)
     found = [next(feed) for _ in range(4)]
-    assert [piece.parts[0]["frames"].shape[1] for piece in found] == [16, 16, 8, 16]
+    assert [piece.micro_batches[0]["frames"].shape[1] for piece in found] == [16, 16, 8, 16]
     assert [(piece.starts, piece.ends, piece.following) for piece in found] == [
         (True, False, (0, 1)), (False, False, (0, 2)), (False, True, (1, 0)), (True, False, (1, 1)),
     ]  # fmt: skip
-    assert bool(found[0].parts[0]["first"][:, 0].all())
-    assert not found[1].parts[0]["first"].any()
+    assert bool(found[0].micro_batches[0]["first"][:, 0].all())
+    assert not found[1].micro_batches[0]["first"].any()
 
 
 def test_clipping_and_its_reported_norm_are_in_the_published_unit(settings: Make, tiny: Path) -> None:
@@ -142,22 +142,22 @@ def test_decay_only_on_matrices_and_not_on_relative_biases(settings: Make, tiny:
             assert decays[id(parameter)] == (0.5 if parameter.ndim >= 2 and not name.endswith("b_nd") else 0.0), name
 
 
-def poisoned(piece: Piece) -> Piece:
-    parts = [{**part, "goals": torch.full_like(part["goals"], float("nan"))} for part in piece.parts]
-    return dataclasses.replace(piece, parts=parts)
+def poisoned(piece: TbpttChunk) -> TbpttChunk:
+    parts = [{**part, "goals": torch.full_like(part["goals"], float("nan"))} for part in piece.micro_batches]
+    return dataclasses.replace(piece, micro_batches=parts)
 
 
 def test_a_step_that_is_not_finite_changes_nothing(settings: Make, tiny: Path) -> None:
     chosen = settings()
     policy, stepper = stepper_for(chosen, tiny)
     train, _ = open_windows(chosen)
-    feed = pieces(train, chosen, CPU)
+    feed = chunks(train, chosen, ALONE)
     first, second, third = next(feed), next(feed), next(feed)
-    outcome = stepper.step(first, stepper.initial_states(first), 1e-3)
+    output = stepper.step(first, stepper.initial_states(first), 1e-3)
     weights = {name: value.clone() for name, value in policy.state_dict().items()}
-    bad = stepper.step(poisoned(second), outcome.states, 1e-3)
-    assert bool(bad.bad)
-    assert not bool(outcome.bad)
+    bad = stepper.step(poisoned(second), output.states, 1e-3)
+    assert bool(bad.skipped)
+    assert not bool(output.skipped)
     assert same(weights, dict(policy.state_dict()))
     assert float(bad.gradient_norm) == 0
     assert float(bad.measures.abs().sum()) == 0
@@ -165,7 +165,7 @@ def test_a_step_that_is_not_finite_changes_nothing(settings: Make, tiny: Path) -
         assert not state.mask.any()
         assert all(torch.isfinite(x).all() for x in (*state.keys, *state.values))
     good = stepper.step(third, bad.states, 1e-3)
-    assert not bool(good.bad)
+    assert not bool(good.skipped)
     assert torch.isfinite(good.measures).all()
     assert not same(weights, dict(policy.state_dict()))
 
@@ -184,17 +184,17 @@ def break_loss(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     monkeypatch.setattr(GoalPolicy, "imitation", loss)
 
 
-def test_single_bad_steps_are_counted_and_the_run_goes_on(
+def test_single_skipped_steps_are_counted_and_the_run_goes_on(
     settings: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     break_loss(monkeypatch, {2, 3, 5})
     result = finetune(settings(max_skipped_steps=3))
-    assert (result.steps, result.bad_steps) == (6, 3)
+    assert (result.steps, result.skipped_steps) == (6, 3)
     assert "step 3: loss or gradient is not finite; skipped (2 in a row, 2 in all)" in capsys.readouterr().err
     assert all(torch.isfinite(value).all() for value in weights_of(result.out_weights).values())
 
 
-def test_bad_steps_in_a_row_stop_the_run_with_the_last_good_weights(
+def test_skipped_steps_in_a_row_stop_the_run_with_the_last_good_weights(
     settings: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: dict[int, dict[str, torch.Tensor]] = {}

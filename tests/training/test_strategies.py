@@ -16,6 +16,7 @@ import tyro
 from steve1.core.checkpoint_metadata import read_goal
 from steve1.core.paths import ROOT
 from steve1.training import finetune
+from steve1.training.checks import faults
 from steve1.training.config import TrainSettings
 from tests.training.conftest import E
 
@@ -67,7 +68,7 @@ def test_a_script_trains_in_smoke_size(
     """Its own values first; then, through its variables alone, a real run on tiny weights."""
     plain = asked(script)
     assert {name: getattr(plain, name) for name in DECIDES[script]} == DECIDES[script]
-    assert not plain.faults()
+    assert not faults(plain)
     out = tmp_path / ("tuned.goal.json" if "goal" in script else "tuned.weights")
     small = asked(
         script, "--sampling_dir", str(tiny / "samplings"), "--device", "cpu", "--threads", "1", "--precision", "fp32", "--no_keep_checkpoints",
@@ -81,13 +82,24 @@ def test_a_script_trains_in_smoke_size(
     assert result.steps == 2
 
 
+@pytest.mark.parametrize("script", ["3_train_finetune_template.sh", "3_train_finetune_lora.sh", "3_train.sh"])
+def test_a_variable_under_its_earlier_name_stops_the_script(script: str) -> None:
+    done = subprocess.run(
+        ["bash", script], cwd=ROOT, capture_output=True, text=True,
+        env={"PATH": os.environ["PATH"], "PYTHON": "/bin/false", "TRAIN_PARTS": "lora"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "TRAIN_PARTS is called FINETUNE_MODE now" in done.stderr
+    assert "FINETUNE_MODE=lora" in done.stderr
+
+
 def test_presets_give_values_that_variables_win_over(asked: Callable[..., TrainSettings]) -> None:
     template = "3_train_finetune_template.sh"
     table = {"24gb": (8, 320, 1), "16gb": (4, 160, 2), "12gb": (2, 128, 4), "8gb": (1, 64, 8)}
     for preset, wanted in table.items():
         found = asked(template, PRESET=preset)
         assert (found.batch_size, found.T, found.gradient_accum_steps) == wanted
-        assert not found.faults()
+        assert not faults(found)
     assert asked(template, PRESET="8gb", BATCH_SIZE="3").batch_size == 3
     pretraining = asked("3_train.sh", PRESET="12gb")
     assert (pretraining.batch_size, pretraining.T, pretraining.total_frames) == (2, 128, 100_000_000)

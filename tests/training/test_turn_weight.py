@@ -6,7 +6,7 @@ import torch
 
 from steve1.actions import N_BINS, N_BUTTONS, N_CAMERA, NULL_CAMERA
 from steve1.policy import GoalPolicy, PolicyConfig
-from steve1.training.objectives import LossModule
+from steve1.training.objectives import BehaviorCloning, LossModule
 
 
 def test_the_weighted_loss_is_the_weighted_mean_over_frames() -> None:
@@ -28,5 +28,7 @@ def test_the_weighted_loss_is_the_weighted_mean_over_frames() -> None:
             output.buttons.gather(2, part["buttons"][..., None]) + output.camera.gather(2, part["camera"][..., None])
         ).flatten()
         weights = torch.tensor([1.0, 3.0, 1.0, 3.0])
-        torch.testing.assert_close(LossModule(policy, 3.0)(part, state).loss, (weights * each).sum() / 8)
-        torch.testing.assert_close(LossModule(policy)(part, state).loss, each.mean())
+        torch.testing.assert_close(
+            LossModule(policy, [BehaviorCloning(policy, 3.0)])(part, state).loss, (weights * each).sum() / 8
+        )
+        torch.testing.assert_close(LossModule(policy, [BehaviorCloning(policy)])(part, state).loss, each.mean())

@@ -1,7 +1,6 @@
-"""Command: compute a frozen CNN's numbers for all frames of episodes ahead of training (`python -m steve1 cache_features`).
+"""Command: compute a frozen CNN's features of all frames of episodes ahead of training (`python -m steve1 cache_features`).
 
-Comes in: weights and episodes (a sampling, or folders of episodes). Goes out: the cache that `--feature_cache` reads. Stopped or killed, the same
-command goes on where it was.
+Stopped or killed, the same command goes on where it was.
 """
 
 from __future__ import annotations
@@ -10,14 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from steve1.core.device import choose_device
 from steve1.core.errors import UserError
-from steve1.core.paths import display, resolve
+from steve1.core.paths import display, output_path, resolve
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.loading.sampling import read_list
 from steve1.policy import load_policy
 from steve1.training.cache import FeatureCache, fill_loudly
-from steve1.training.config import TrainSettings, output_path
-from steve1.training.distributed import choose_device, choose_precision
+from steve1.training.config import TrainSettings
+from steve1.training.distributed import choose_precision
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,28 @@
-"""Weights between base and fine-tuned ones: `python tools/interpolate_weights.py --base a.weights --tuned b.weights --alpha 0:1:0.25`.
+"""Command: weights between base and fine-tuned ones: `python tools/interpolate_weights.py --base a.weights --tuned b.weights --alpha 0:1:0.25`.
 
-In: two weights files of one network, the task's and the old skills' validation lists. Out: a weights file for each alpha, and both losses of
-each as interpolation.md, .json and .png. With --adapter instead of --tuned: the base with a LoRA adapter merged into it.
+Writes a weights file for each alpha and both losses of each as interpolation.md, .json and .png: often a point between keeps most of the
+old and most of the new. With --adapter instead of --tuned: the base with a LoRA adapter merged into it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-from steve1.core.checkpoint_metadata import read_checkpoint_metadata
+import torch
+
+from steve1.core.checkpoint_metadata import read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.errors import UserError
+from steve1.core.files import atomic_file, atomic_path, sha256_file, write_json
 from steve1.core.paths import display, output_path, resolve
+from steve1.data.loading.sampling import read_list
+from steve1.data.loading.windows import WindowDataset
+from steve1.policy import GoalPolicy, load_policy, save_weights
+from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks, choose_precision, local_device
+from steve1.training.trainable import ADAPTER_SUFFIX, merge_adapter
+from steve1.training.validate import validate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,33 +65,68 @@ class Args:
 
 def main(args: Args) -> None:
     """Check, mix, measure, say where it lies."""
-    from steve1.training.config import TrainSettings
-    from steve1.training.interpolate import Plan, interpolate, shares
-
     if bool(args.tuned) == bool(args.adapter):
         raise UserError(
             "Say what to mix with the base.",
             expected="--tuned or --adapter",
             got=f"tuned {args.tuned!r}, adapter {args.adapter!r}",
         )
-    base, model = resolve(args.base), resolve(args.in_model or read_checkpoint_metadata(args.base).model)
     name = Path(args.tuned or args.adapter).name.split(".")[0]
     folder = output_path(args.out_dir or f"data/interpolations/{name}")
-    tuned = resolve(args.tuned) if args.tuned else merged(model, base, resolve(args.adapter), folder)
-    lists = {
-        field: resolve(Path(args.sampling_dir) / f"{sampling}_val.txt") if sampling else None
-        for field, sampling in (("task_list", args.sampling), ("retention_list", args.retention_sampling))
-    }
+    interpolate(args, folder)
+    print((folder / "interpolation.md").read_text(encoding="utf-8"))
+    print(f"written: {display(folder)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One policy on the line."""
+
+    share: float
+    weights: Path | None
+    task_loss: float | None = None
+    retention_loss: float | None = None
+
+
+def interpolate(args: Args, folder: Path) -> list[Point]:
+    """Mix, measure, write into `folder`; returns the points in order.
+
+    Raises:
+        UserError: weights of different networks; lists that cannot be used.
+    """
+    device = local_device(args.device)
     settings = TrainSettings(
         T=args.T, trunc_t=min(args.trunc_t, args.T), max_btwn_goals=args.max_btwn_goals, batch_size=args.batch_size,
         val_windows=args.val_windows, device=args.device,
     )  # fmt: skip
-    plan = Plan(
-        model, base, tuned, shares(args.alpha), folder, **lists, settings=settings, keep_weights=not args.no_weights
+    base_path, model = resolve(args.base), resolve(args.in_model or read_checkpoint_metadata(args.base).model)
+    tuned_path = resolve(args.tuned) if args.tuned else merged(model, base_path, resolve(args.adapter), folder)
+    base, tuned, mixture = (load_policy(model, path, device=device) for path in (base_path, tuned_path, base_path))
+    if {n: v.shape for n, v in base.state_dict().items()} != {n: v.shape for n, v in tuned.state_dict().items()}:
+        raise UserError(
+            "These weights are of different networks.", where=f"{display(base_path)} and {display(tuned_path)}"
+        )
+    samplings = {"task": args.sampling, "retention": args.retention_sampling}
+    lists = {name: resolve(Path(args.sampling_dir) / f"{each}_val.txt") for name, each in samplings.items() if each}
+    datasets = {name: _windows(settings, path) for name, path in lists.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    points = []
+    for share in shares(args.alpha):
+        mixture.load_state_dict(mixed_state(base, tuned, share))
+        losses = {name: _loss(mixture, dataset, settings, device) for name, dataset in datasets.items()}
+        path = None
+        if not args.no_weights:
+            path = folder / f"{tuned_path.stem}_alpha{share:g}{tuned_path.suffix}"
+            _write(mixture, path, base_path, tuned_path)
+        points.append(Point(share, path, losses.get("task"), losses.get("retention")))
+        print(
+            "  ".join([f"alpha {share:g}:", *(f"{name} loss {loss:.4f}" for name, loss in losses.items())]), flush=True
+        )
+    facts: dict[str, str | None] = {"base": display(base_path), "tuned": display(tuned_path)}
+    _report(
+        folder, points, facts | {f"{name}_list": display(lists[name]) if name in lists else None for name in samplings}
     )
-    interpolate(plan)
-    print((folder / "interpolation.md").read_text(encoding="utf-8"))
-    print(f"written: {display(folder)}")
+    return points
 
 
 def merged(model: Path, base: Path, adapter: Path, folder: Path) -> Path:
@@ -89,11 +135,6 @@ def merged(model: Path, base: Path, adapter: Path, folder: Path) -> Path:
     Raises:
         UserError: the adapter was made for other weights.
     """
-    from steve1.core.checkpoint_metadata import write_checkpoint_metadata
-    from steve1.core.files import sha256_file
-    from steve1.policy import load_policy, save_weights
-    from steve1.training.lora import ADAPTER_SUFFIX, merge_adapter
-
     policy = load_policy(model, base)
     wanted = merge_adapter(policy, adapter)
     if wanted != sha256_file(base):
@@ -108,3 +149,95 @@ def merged(model: Path, base: Path, adapter: Path, folder: Path) -> Path:
     save_weights(policy, path)
     write_checkpoint_metadata(path, read_checkpoint_metadata(base))
     return path
+
+
+def shares(text: str) -> list[float]:
+    """ "0:1:0.25" (from, to, step, the end included) or "0.3,0.7" as numbers.
+
+    Raises:
+        UserError: neither, or nothing in it.
+    """
+    try:
+        if ":" in text:
+            first, last, step = (float(part) for part in text.split(":"))
+            count = round((last - first) / step) if step > 0 else -1
+            found = [first + step * number for number in range(count + 1)]
+        else:
+            found = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        found = []
+    if not found or len(found) > 200:
+        raise UserError(
+            "These are no shares.", expected="from:to:step as in 0:1:0.25, or a list as in 0.3,0.7", got=text
+        )
+    return [round(share, 6) for share in found]
+
+
+def mixed_state(base: GoalPolicy, tuned: GoalPolicy, share: float) -> dict[str, torch.Tensor]:
+    """(1 - share) of the base's tensors and `share` of the tuned ones'; exactly the one or the other at 0 and 1."""
+    other = tuned.state_dict()
+    if share in (0.0, 1.0):
+        return dict((tuned if share else base).state_dict())
+    return {name: torch.lerp(value, other[name], share) for name, value in base.state_dict().items()}
+
+
+def _windows(settings: TrainSettings, path: Path) -> WindowDataset:
+    return WindowDataset(
+        read_list(path), settings.T, min_btwn_goals=settings.min_btwn_goals, max_btwn_goals=settings.max_btwn_goals,
+        seed=settings.seed, goal_switch=settings.goal_switch, fixed=True, first_frame=settings.first_frame,
+    )  # fmt: skip
+
+
+def _loss(policy: GoalPolicy, dataset: WindowDataset, settings: TrainSettings, device: torch.device) -> float:
+    ranks = Ranks(0, 1, device)
+    return validate(policy, dataset, settings, ranks, choose_precision(settings.precision, device))["loss"]
+
+
+def _write(policy: GoalPolicy, path: Path, base: Path, tuned: Path) -> None:
+    with atomic_path(path) as part:
+        save_weights(policy, part)
+    hashes = {"base": sha256_file(base), "tuned": sha256_file(tuned), "weights": sha256_file(path)}
+    write_checkpoint_metadata(path, dataclasses.replace(read_checkpoint_metadata(tuned), hashes=hashes))
+
+
+def _report(folder: Path, points: Sequence[Point], facts: dict[str, str | None]) -> None:
+    """interpolation.json, .md and, where something was measured, .png."""
+    rows = [{**vars(point), "weights": display(point.weights) if point.weights else None} for point in points]
+    write_json(folder / "interpolation.json", {**facts, "points": rows})
+    number = lambda loss: "" if loss is None else f"{loss:.4f}"
+    lines = ["| alpha | task loss | retention loss | weights |", "|---|---|---|---|"]
+    lines += [
+        f"| {point.share:g} | {number(point.task_loss)} | {number(point.retention_loss)} | {point.weights.name if point.weights else ''} |"
+        for point in points
+    ]
+    with atomic_file(folder / "interpolation.md") as file:
+        file.write(("\n".join(lines) + "\n").encode())
+    if facts["task_list"] or facts["retention_list"]:
+        _draw(folder / "interpolation.png", points)
+
+
+def _draw(path: Path, points: Sequence[Point]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    for name, colour in (("task", "#3c6ca8"), ("retention", "#b04a3a")):
+        seen = [
+            (point.share, getattr(point, f"{name}_loss"))
+            for point in points
+            if getattr(point, f"{name}_loss") is not None
+        ]
+        if seen:
+            axes.plot(*zip(*seen), marker="o", color=colour, label=f"{name} loss")
+    axes.set(
+        xlabel="alpha: 0 the base, 1 the fine-tuned weights",
+        ylabel="validation loss",
+        title="Between base and fine-tuned",
+    )
+    axes.legend()
+    figure.tight_layout()
+    with atomic_path(path) as part:
+        figure.savefig(part, dpi=120)
+    pyplot.close(figure)

@@ -1,7 +1,6 @@
 """Command: what fits a card, and how long it takes (`python -m steve1 plan --gpu_gb 12`).
 
-Comes in: the card's memory, the network, how many frames. Goes out: for each way of training the batch, TRUNC_T and accumulation that fit, with hours, and
-the line to start it.
+For each way of training the batch, TRUNC_T and accumulation that fit, with hours, and the line to start it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Command: fine-tune a policy (`python -m steve1 train --help`); what `3_train_*.sh` call."""
+"""Command: fine-tune a policy (`python -m steve1 train --help`); what `3_train_*.sh` and `python steve1/training/train.py` call."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ def goal_of_prompt(settings: TrainSettings) -> NDArray[np.float32] | None:
 
 def main(settings: TrainSettings) -> None:
     """Train as the settings say; with rollout_every, checkpoints play in a process beside it."""
+    # Imported on use: --help needs no torch.
+    from steve1.training.checks import check
     from steve1.training.loop import Hooks
+    from steve1.training.optim.lr_find import find_learning_rate
     from steve1.training.train import finetune
 
-    settings.check()
+    check(settings)
     goal = goal_of_prompt(settings)
     if settings.lr_find:
-        from steve1.training.optim.lr_find import find_learning_rate
-
         find_learning_rate(settings, goal=goal)
         return
     if not settings.rollout_every:
         finetune(settings, goal=goal)
         return
-    from steve1.evaluation.checkpoints import CheckpointRollouts
+    from steve1.evaluation.checkpoints import CheckpointRollouts  # loads the games' code
 
     words = [
         "--prompts",

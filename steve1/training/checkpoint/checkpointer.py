@@ -1,8 +1,7 @@
-"""Room `training`, what a run leaves on disk.
+"""What a run leaves on disk: weights for people (latest, step, best, final, averaged) and resume points.
 
-In: the policy, its optimizer, how far the run is, and the recurrent state between two chunks. Out: weights for people
-(latest, step, best, final, averaged; products.py says what goes with them) and resume points, from which a run goes on bit for bit.
-Everything is written beside its final name and renamed: a kill or a full disk leaves the last good one as it was.
+A run goes on from a resume point bit for bit. Everything is written beside its final name and renamed: a kill or a full disk leaves the
+last good one as it was.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,21 +22,30 @@ from steve1.core.checkpoint_metadata import CheckpointMetadata
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_path, read_json, sha256_file, write_json
 from steve1.core.paths import display
+from steve1.core.run_folder import RESUME_FOLDER, newest_resume_point
 from steve1.policy import GoalPolicy, PolicyState
 from steve1.training.batches import aligned
-from steve1.training.checkpoint.exports import sidecar_files, write_product
-from steve1.training.checkpoint.run_folder import RESULT_FILE, RESUME_FOLDER, newest_resume_point
+from steve1.training.checkpoint.exports import sidecar_files, write_output
+from steve1.training.checkpoint.run_folder import RESULT_FILE
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
-from steve1.training.finetune_modes import trained_parameters
-from steve1.training.optim.regularizers import Average
+from steve1.training.step import Stepper
+from steve1.training.trainable import trained_parameters
 
 MODEL, OPTIMIZER, AVERAGE = "model.safetensors", "optimizer.safetensors", "average.safetensors"
+# Names that entries of position_<rank>.json had in resume points made before.
+_OLD_NAMES = {
+    "best_loss": "best_score",
+    "bad_in_a_row": "skipped_in_a_row",
+    "bad_steps": "skipped_steps",
+    "guard": "spike_filter",
+    "sums": "metric_sums",
+}
 
 
 @dataclasses.dataclass
-class Position:
-    """How far a run is, and what it has seen; all that resuming needs beside tensors."""
+class TrainState:
+    """How far a run is, what it has seen, and the recurrent state between two chunks."""
 
     step: int = 0
     """Optimizer steps done, skipped ones counted."""
@@ -54,24 +62,27 @@ class Position:
     best_step: int = 0
     validations_since_best: int = 0
     validated_step: int = -1
-    bad_in_a_row: int = 0
-    bad_steps: int = 0
+    skipped_in_a_row: int = 0
+    skipped_steps: int = 0
     spikes: int = 0
-    """Those of the bad steps that were finite, but stopped by the guard."""
-    guard: list[float] = dataclasses.field(default_factory=list)
-    """The guard's running means, of each process."""
-    sums: list[float] = dataclasses.field(default_factory=list)
+    """Those of the skipped steps that were finite, but spikes."""
+    spike_filter: list[float] = dataclasses.field(default_factory=list)
+    """The spike filter's running means, of each process."""
+    metric_sums: list[float] = dataclasses.field(default_factory=list)
     """Averages still in the making since the last console line, of each process."""
     windows: dict[str, int] = dataclasses.field(default_factory=dict)
     """Windows taken from each source so far, by this process."""
+    recurrent: list[PolicyState] = dataclasses.field(default_factory=list)
+    """One a micro-batch; empty between two windows."""
 
-    def advance(self, following: tuple[int, int], frames: int, windows: Mapping[str, int]) -> None:
-        """One step further: the next (group, chunk), frames trained, and new windows by source."""
-        self.step += 1
-        self.frames += frames
-        self.group, self.chunk = following
-        for source, count in windows.items():
-            self.windows[source] = self.windows.get(source, 0) + count
+    def record(self) -> dict[str, Any]:
+        """Everything but the tensors, as JSON."""
+        return {name: value for name, value in vars(self).items() if name != "recurrent"}
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> TrainState:
+        """The opposite of `record`, whatever its entries were called when it was written; TypeError for an unknown one."""
+        return cls(**{_OLD_NAMES.get(name, name): value for name, value in record.items()})
 
 
 class Checkpointer:
@@ -79,8 +90,8 @@ class Checkpointer:
 
     Args:
         policy: the network, without any wrapper.
+        stepper: its optimizer, average and spike filter are part of a resume point.
         metadata: what goes with its weights (written beside every weights file).
-        average: the weights' running mean, where one is kept.
     """
 
     def __init__(
@@ -88,13 +99,11 @@ class Checkpointer:
         settings: TrainSettings,
         ranks: Ranks,
         policy: GoalPolicy,
-        optimizer: torch.optim.Optimizer,
+        stepper: Stepper,
         metadata: CheckpointMetadata,
-        average: Average | None = None,
     ) -> None:
-        self._settings, self._ranks = settings, ranks
-        self._policy, self._optimizer, self._metadata, self._average = policy, optimizer, metadata, average
-        self._folder = settings.run_dir
+        self._settings, self._ranks, self._policy, self._metadata = settings, ranks, policy, metadata
+        self._stepper, self._folder = stepper, settings.run_dir
 
     def weights_path(self, kind: str) -> Path:
         """Where weights of a kind ("latest", "best", "step1000") lie in the run's folder."""
@@ -102,44 +111,45 @@ class Checkpointer:
 
     # ---- writing ----
 
-    def save(self, position: Position, states: list[PolicyState]) -> Path:
+    def save(self, state: TrainState) -> Path:
         """A resume point and the latest weights; returns the file to name to people."""
-        self._write_resume_point(position, states)
-        self.complete(position)
-        return self.weights_path(f"step{position.step}" if self._settings.keep_checkpoints else "latest")
+        state.spike_filter = self._stepper.spike_filter.to_list()
+        self._write_resume_point(state)
+        self.complete(state)
+        return self.weights_path(f"step{state.step}" if self._settings.keep_checkpoints else "latest")
 
-    def save_best(self, position: Position) -> None:
+    def save_best(self, state: TrainState) -> None:
         """The present weights as the best so far."""
         with self._stage():
-            if self._ranks.is_main:
-                self.write_weights(self.weights_path("best"), position)
+            self._write_weights("best", state)
 
-    def finish(self, position: Position) -> tuple[Path, Path | None]:
+    def finish(self, state: TrainState) -> tuple[Path, Path | None]:
         """The latest weights under OUT_WEIGHTS, and the best ones beside them; returns both paths.
 
         They are the same files as in the run's folder, so that a run killed in here still knows them as its own.
         """
         out = self._settings.out_path
-        best = self._settings.best_path if position.best_score is not None else None
+        best = self._settings.best_path if state.best_score is not None else None
         with self._stage():
             if self._ranks.is_main:
                 self._link(self.weights_path("latest"), out)
                 if best is not None:
                     self._link(self.weights_path("best"), best)
-                if self._average is not None:
+                if self._stepper.ema is not None:
                     self._link(self.weights_path("ema"), self._settings.beside("ema"))
-                result = {**dataclasses.asdict(position), "out_weights": display(out), "out_sha256": sha256_file(out)}
+                result = {
+                    name: value for name, value in state.record().items() if name not in ("metric_sums", "spike_filter")
+                }
+                result |= {"out_weights": display(out), "out_sha256": sha256_file(out)}
                 result["best_sha256"] = sha256_file(best) if best is not None else ""
-                write_json(
-                    self._folder / RESULT_FILE,
-                    {name: value for name, value in result.items() if name not in ("sums", "guard")},
-                )
+                write_json(self._folder / RESULT_FILE, result)
         return out, best
 
-    def write_weights(self, path: Path, position: Position) -> None:
+    def _write_weights(self, kind: str, state: TrainState) -> None:
         """The policy's weights (or the tuned goal), with what goes with them."""
-        facts = {"step": position.step, "frames": position.frames}
-        write_product(self._policy, path, self._settings, self._metadata, facts)
+        if self._ranks.is_main:
+            facts = {"step": state.step, "frames": state.frames}
+            write_output(self._policy, self.weights_path(kind), self._settings, self._metadata, facts)
 
     def _link(self, source: Path, target: Path) -> None:
         """A second name for weights and what goes with them: a hard link, or a copy where the file system has none."""
@@ -152,28 +162,38 @@ class Checkpointer:
                 except OSError:
                     shutil.copyfile(origin, part)
 
-    def _write_resume_point(self, position: Position, states: list[PolicyState]) -> None:
+    def _write_resume_point(self, state: TrainState) -> None:
         folder = self._folder / RESUME_FOLDER
-        target, part = folder / f"step{position.step:09d}", folder / f".step{position.step:09d}.part"
+        target, part = folder / f"step{state.step:09d}", folder / f".step{state.step:09d}.part"
         try:
             with self._stage():
                 if self._ranks.is_main:
                     shutil.rmtree(part, ignore_errors=True)
                     part.mkdir(parents=True)
             with self._stage():
-                _write_tensors(part / f"carried_{self._ranks.rank}.safetensors", carried_tensors(states))
-                write_json(part / _position_name(self._ranks.rank), dataclasses.asdict(position))
+                _write_tensors(part / _recurrent_file(self._ranks.rank), recurrent_state_dict(state.recurrent))
+                write_json(part / _state_file(self._ranks.rank), state.record())
                 if self._ranks.is_main:
                     _write_tensors(part / MODEL, self._kept())
-                    _write_tensors(part / OPTIMIZER, optimizer_tensors(self._policy, self._optimizer))
-                    if self._average is not None:
-                        _write_tensors(part / AVERAGE, self._average.tensors())
+                    _write_tensors(part / OPTIMIZER, optimizer_state_dict(self._policy, self._stepper.optimizer))
+                    if self._stepper.ema is not None:
+                        _write_tensors(part / AVERAGE, self._stepper.ema.tensors())
         except UserError:
             shutil.rmtree(part, ignore_errors=True)
             raise
         with self._stage():
             if self._ranks.is_main:
                 _replace_folder(part, target)
+
+    def complete(self, state: TrainState) -> None:
+        """Write the weights of a resume point (again, where a run was killed after the point and before them)."""
+        with self._stage():
+            self._write_weights("latest", state)
+            if self._ranks.is_main and self._settings.keep_checkpoints:
+                self._link(self.weights_path("latest"), self.weights_path(f"step{state.step}"))
+            if self._stepper.ema is not None:
+                with self._stepper.ema.in_place():
+                    self._write_weights("ema", state)
 
     def _kept(self) -> dict[str, torch.Tensor]:
         """What a resume point keeps of the network: all of it, or what is trained where the rest stays as it began."""
@@ -185,51 +205,44 @@ class Checkpointer:
     @contextmanager
     def _stage(self) -> Iterator[None]:
         """One step of writing that all processes take; where one fails, all stop with a message."""
-        with self._ranks.together("writing a checkpoint"), self._good_one_stays():
-            yield
-
-    @contextmanager
-    def _good_one_stays(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, SafetensorError, RuntimeError) as fault:
-            point = newest_resume_point(self._folder)
-            kept = (
-                f"the last good checkpoint is untouched: {display(point)}"
-                if point
-                else "no checkpoint was there before"
-            )
-            raise UserError(
-                "A checkpoint could not be written.",
-                where=display(self._folder),
-                got=str(fault).splitlines()[0] if str(fault) else type(fault).__name__,
-                todo=f"free some space and run the same command again: it goes on ({kept})",
-            ) from fault
+        with self._ranks.synchronized("writing a checkpoint"):
+            try:
+                yield
+            except (OSError, SafetensorError, RuntimeError) as fault:
+                point = newest_resume_point(self._folder)
+                kept = f"the last good checkpoint is untouched: {display(point)}" if point else "there was none before"
+                raise UserError(
+                    "A checkpoint could not be written.",
+                    where=display(self._folder),
+                    got=str(fault).splitlines()[0] if str(fault) else type(fault).__name__,
+                    todo=f"free some space and run the same command again: it goes on ({kept})",
+                ) from fault
 
     # ---- reading ----
 
-    def restore(self, point: Path) -> tuple[Position, list[PolicyState]]:
-        """Take weights, optimizer, position and carried state from a resume point.
+    def restore(self, point: Path) -> TrainState:
+        """Take weights, optimizer and recurrent state from a resume point.
 
-        Where batch or processes are other than when it was written, the carried state does not fit: the run goes on with the
+        Where batch or processes are other than when it was written, the recurrent state does not fit: the run goes on with the
         next windows instead.
 
         Raises:
             UserError: the point is damaged or was written for another network.
         """
-        own = point / _position_name(self._ranks.rank)
+        stepper, settings = self._stepper, self._settings
+        own = point / _state_file(self._ranks.rank)
         try:
-            position = Position(**_present_names(read_json(own if own.exists() else point / _position_name(0))))
+            state = TrainState.of(read_json(own if own.exists() else point / _state_file(0)))
             kept = load_file(point / MODEL)
             if kept.keys() != self._kept().keys():
                 raise KeyError("it keeps other parts of the network than these settings train")
-            self._policy.load_state_dict(kept, strict=self._settings.finetune_mode == "all")
-            if self._average is not None:
-                self._average.restore(load_file(point / AVERAGE))
-            restore_optimizer(self._policy, self._optimizer, load_file(point / OPTIMIZER))
-            states = (
-                carried_states(load_file(point / f"carried_{self._ranks.rank}.safetensors")) if own.exists() else []
-            )
+            self._policy.load_state_dict(kept, strict=settings.finetune_mode == "all")
+            if stepper.ema is not None:
+                stepper.ema.restore(load_file(point / AVERAGE))
+            restore_optimizer(self._policy, stepper.optimizer, load_file(point / OPTIMIZER))
+            stepper.spike_filter.restore(state.spike_filter)
+            if own.exists():
+                state.recurrent = recurrent_states(load_file(point / _recurrent_file(self._ranks.rank)))
         except (OSError, SafetensorError, RuntimeError, KeyError, TypeError) as fault:
             raise UserError(
                 "This resume point cannot be read.",
@@ -237,35 +250,24 @@ class Checkpointer:
                 got=str(fault).splitlines()[0] if str(fault) else type(fault).__name__,
                 todo="--overwrite starts again; the weights files beside it can be given as IN_WEIGHTS",
             ) from fault
-        per_step = self._settings.frames_per_step(self._ranks.world)
-        if position.frames_per_step != per_step:
-            position.step, states = position.step * position.frames_per_step // per_step, []
-        fits = len(states) == self._settings.gradient_accum_steps and states[0].batch == self._settings.batch_size
-        if position.chunk and not fits:
-            position.group, position.chunk, states = position.group + 1, 0, []
-        position.frames_per_step = per_step
-        return position, [state.to(self._ranks.device) for state in states]
-
-    def complete(self, position: Position) -> None:
-        """Write the weights of a resume point (again, where a run was killed after the point and before them)."""
-        latest, step = self.weights_path("latest"), self.weights_path(f"step{position.step}")
-        with self._stage():
-            if self._ranks.is_main:
-                self.write_weights(latest, position)
-                if self._settings.keep_checkpoints:
-                    self._link(latest, step)
-                if self._average is not None:
-                    with self._average.in_place():
-                        self.write_weights(self.weights_path("ema"), position)
+        per_step = settings.frames_per_step(self._ranks.world)
+        if state.frames_per_step != per_step:
+            state.step, state.recurrent = state.step * state.frames_per_step // per_step, []
+            state.frames_per_step = per_step
+        carried = state.recurrent
+        fits = len(carried) == settings.gradient_accum_steps and carried[0].batch == settings.batch_size
+        if state.chunk and not fits:
+            state.group, state.chunk, state.recurrent = state.group + 1, 0, []
+        state.recurrent = [each.to(self._ranks.device) for each in state.recurrent]
+        return state
 
 
-def _present_names(position: dict[str, Any]) -> dict[str, Any]:
-    """A position's entries as they are called now."""
-    return {"best_score" if name == "best_loss" else name: value for name, value in position.items()}
-
-
-def _position_name(rank: int) -> str:
+def _state_file(rank: int) -> str:
     return f"position_{rank}.json"
+
+
+def _recurrent_file(rank: int) -> str:
+    return f"carried_{rank}.safetensors"
 
 
 def _replace_folder(part: Path, target: Path) -> None:
@@ -284,7 +286,7 @@ def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         os.fsync(handle.fileno())
 
 
-def optimizer_tensors(policy: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def optimizer_state_dict(policy: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """The optimizer's state by parameter name: "<parameter>/<kind>"."""
     return {
         f"{name}/{kind}": torch.as_tensor(value)
@@ -296,7 +298,7 @@ def optimizer_tensors(policy: torch.nn.Module, optimizer: torch.optim.Optimizer)
 def restore_optimizer(
     policy: torch.nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
 ) -> None:
-    """The opposite of `optimizer_tensors`, into the same optimizer over the same policy."""
+    """The opposite of `optimizer_state_dict`, into the same optimizer over the same policy."""
     parameters = dict(policy.named_parameters())
     optimizer.state.clear()
     for key, tensor in tensors.items():
@@ -304,12 +306,11 @@ def restore_optimizer(
         parameter = parameters[name]
         # Fused optimizers walk through parameter and moments side by side in memory: they have to be laid out alike.
         like = parameter if tensor.shape == parameter.shape else tensor
-        optimizer.state[parameter][kind] = torch.empty_like(like, dtype=tensor.dtype, device=parameter.device).copy_(
-            tensor
-        )
+        laid_out = torch.empty_like(like, dtype=tensor.dtype, device=parameter.device)
+        optimizer.state[parameter][kind] = laid_out.copy_(tensor)
 
 
-def carried_tensors(states: list[PolicyState]) -> dict[str, torch.Tensor]:
+def recurrent_state_dict(states: list[PolicyState]) -> dict[str, torch.Tensor]:
     """Recurrent states of the micro-batches as named tensors."""
     found: dict[str, torch.Tensor] = {}
     for index, state in enumerate(states):
@@ -319,8 +320,8 @@ def carried_tensors(states: list[PolicyState]) -> dict[str, torch.Tensor]:
     return found
 
 
-def carried_states(tensors: dict[str, torch.Tensor]) -> list[PolicyState]:
-    """The opposite of `carried_tensors`; an empty list where the point lies between two windows."""
+def recurrent_states(tensors: dict[str, torch.Tensor]) -> list[PolicyState]:
+    """The opposite of `recurrent_state_dict`; an empty list where the point lies between two windows."""
     micro_batches = sum(name.endswith("/mask") for name in tensors)
     blocks = sum(name.startswith("0/keys/") for name in tensors)
     return [

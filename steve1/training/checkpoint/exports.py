@@ -1,13 +1,13 @@
-"""Room `training`, the files that a run is for: weights in the published form, an adapter beside them, or a tuned goal.
+"""The files that a run is for: weights in the published form, an adapter beside them, or a tuned goal.
 
-In: the policy as it is trained. Out: files that play, convert and load like any other: low-rank additions merged, metadata file beside.
+They play, convert and load like any other: low-rank additions are merged, and `<weights>.json` lies beside them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
@@ -22,18 +22,23 @@ from steve1.core.files import atomic_path, sha256_file
 from steve1.core.paths import display, resolve
 from steve1.policy import GoalPolicy, save_weights
 from steve1.training.config import TrainSettings
-from steve1.training.finetune_modes import plain_policy, tuned_goal
-from steve1.training.lora import adapter_path, write_adapter
+from steve1.training.trainable import adapter_path, plain_policy, tuned_goal, write_adapter
 
 
 def sidecar_files(path: Path, settings: TrainSettings) -> list[Path]:
     """`path` and the files that go with it."""
-    if settings.finetune_mode == "goal":
-        return [path]
-    return [path, checkpoint_metadata_path(path), *([adapter_path(path)] if settings.finetune_mode == "lora" else [])]
+    match settings.mode.adds:
+        case "goal":
+            return [path]
+        case "lora":
+            return [path, checkpoint_metadata_path(path), adapter_path(path)]
+        case "nothing":
+            return [path, checkpoint_metadata_path(path)]
+        case _:
+            assert_never(settings.mode.adds)
 
 
-def write_product(
+def write_output(
     policy: GoalPolicy, path: Path, settings: TrainSettings, metadata: CheckpointMetadata, facts: dict[str, Any]
 ) -> None:
     """Write what is being trained, as it is now, with its sidecar_files; each whole or not at all.
@@ -52,7 +57,7 @@ def write_product(
         return
     with atomic_path(path) as part:
         save_weights(plain_policy(policy), part)
-    if settings.finetune_mode == "lora":
+    if settings.mode.adds == "lora":
         write_adapter(policy, adapter_path(path), start)
     write_checkpoint_metadata(
         path, dataclasses.replace(metadata, hashes={**metadata.hashes, "weights": sha256_file(path)})

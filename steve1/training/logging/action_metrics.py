@@ -1,8 +1,8 @@
-"""Room `training`, what the policy would press on validation frames, and whether it listens to its goal.
+"""What the policy would press on validation frames, and whether it listens to its goal.
 
-In: the heads' answers to each chunk of validation windows, under the true goal, under another window's and under none. Out: F1 of each
-button, the camera's error in degrees, how often actions are recorded and how often the policy would draw them, and what the goal is worth.
-Everything is a sum that stays on the device until the validation is over.
+Input: the heads' answers to each chunk of validation windows, under the true goal, under another window's and under none. Output: F1 of
+each button, the camera's error in degrees, how often actions are recorded and how often the policy would sample them, and how much the
+goal lowers the loss. Everything is a sum that stays on the device until the validation is over.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ SUMS = {
     "hits": len(BUTTONS),
     "guessed": len(BUTTONS),
     "pressed": len(BUTTONS),
-    "drawn": len(BUTTONS),
-    "camera_drawn": N_CAMERA,
+    "sampled": len(BUTTONS),
+    "camera_sampled": N_CAMERA,
     "camera_pressed": N_CAMERA,
     "error": 1,
     "turning": 1,
@@ -63,17 +63,17 @@ def loss_of_frames(policy: GoalPolicy, latent: Tensor, buttons: Tensor, camera: 
 
 
 def frame_measures(
-    policy: GoalPolicy, latent: Tensor, buttons: Tensor, camera: Tensor, insight: Insight | None = None
+    policy: GoalPolicy, latent: Tensor, buttons: Tensor, camera: Tensor, actions: ActionMetrics | None = None
 ) -> Tensor:
-    """MEASURES of N frames, (N, 7): latent (N, H), recorded classes (N,); counted in `insight` where there is one."""
+    """MEASURES of N frames, (N, 7): latent (N, H), recorded classes (N,); counted in `actions` where there is one."""
     columns: list[Tensor | None] = [None, None]
-    if insight is not None:
+    if actions is not None:
         pressed, moves, _ = _tables(latent.device)
         columns = [torch.cat([pressed, moves[:, None]], dim=1), torch.eye(N_CAMERA, device=latent.device)]
     by_buttons = head_loss(policy.pi_head.buttons, latent, buttons, columns=columns[0])
     by_camera = head_loss(policy.pi_head.camera, latent, camera, columns=columns[1])
-    if insight is not None:
-        insight.add_actions(by_buttons, by_camera, buttons, camera)
+    if actions is not None:
+        actions.add(by_buttons, by_camera, buttons, camera)
     values = [
         by_buttons.losses + by_camera.losses,
         by_buttons.losses,
@@ -86,7 +86,7 @@ def frame_measures(
     return torch.stack(values, dim=1)
 
 
-class Insight:
+class ActionMetrics:
     """Sums over validation frames and windows; `share` adds those of all processes, `numbers` and the tables read them."""
 
     def __init__(self) -> None:
@@ -95,15 +95,15 @@ class Insight:
 
     # ---- counting ----
 
-    def add_actions(self, by_buttons: HeadLoss, by_camera: HeadLoss, buttons: Tensor, camera: Tensor) -> None:
+    def add(self, by_buttons: HeadLoss, by_camera: HeadLoss, buttons: Tensor, camera: Tensor) -> None:
         """Count what the policy would do at N frames: the heads' figures with expectations, and the recorded classes (N,)."""
         pressed, moves, degrees = _tables(buttons.device)
         guess, truth = pressed[by_buttons.best], pressed[buttons]
         turn = torch.where(moves[buttons] > 0, camera, NULL_CAMERA)
         best_turn = torch.where(moves[by_buttons.best] > 0, by_camera.best, NULL_CAMERA)
         # The camera head speaks only where the button class says that the camera moves.
-        drawn = by_camera.expected * by_buttons.expected[:, -1:]
-        drawn[:, NULL_CAMERA] += 1.0 - by_buttons.expected[:, -1]
+        sampled = by_camera.expected * by_buttons.expected[:, -1:]
+        sampled[:, NULL_CAMERA] += 1.0 - by_buttons.expected[:, -1]
         error = (degrees[best_turn] - degrees[turn]).norm(dim=1)
         turning = (turn != NULL_CAMERA).float()
         self._add(
@@ -111,8 +111,8 @@ class Insight:
             hits=guess * truth,
             guessed=guess,
             pressed=truth,
-            drawn=by_buttons.expected[:, :-1],
-            camera_drawn=drawn,
+            sampled=by_buttons.expected[:, :-1],
+            camera_sampled=sampled,
             camera_pressed=torch.nn.functional.one_hot(turn, N_CAMERA),
             error=error,
             turning=turning,
@@ -184,23 +184,25 @@ class Insight:
         }
 
     def button_shares(self) -> dict[str, tuple[float, float]]:
-        """By button: share of frames in which it is pressed in the recordings, and in which the policy would press it when drawing."""
+        """By button: share of frames in which it is pressed in the recordings, and in which the policy would press it when sampling."""
         if not self._kept:
             return {}
         frames = self._kept["frames"][0]
-        rows = zip(BUTTONS, self._kept["pressed"] / frames, self._kept["drawn"] / frames)
-        return {name: (float(true), float(drawn)) for name, true, drawn in rows}
+        rows = zip(BUTTONS, self._kept["pressed"] / frames, self._kept["sampled"] / frames)
+        return {name: (float(true), float(sampled)) for name, true, sampled in rows}
 
     def camera_shares(self) -> dict[str, list[tuple[float, float, float]]]:
-        """For "pitch" and "yaw": (degrees a tick, share in the recordings, share when drawing) of each bin."""
+        """For "pitch" and "yaw": (degrees a tick, share in the recordings, share when sampling) of each bin."""
         if not self._kept:
             return {}
         frames = self._kept["frames"][0]
-        recorded, drawn = (
-            self._kept[name].reshape(N_BINS, N_BINS) / frames for name in ("camera_pressed", "camera_drawn")
+        recorded, sampled = (
+            self._kept[name].reshape(N_BINS, N_BINS) / frames for name in ("camera_pressed", "camera_sampled")
         )
         return {
-            name: [(float(a), float(b), float(c)) for a, b, c in zip(BIN_DEGREES, recorded.sum(axis), drawn.sum(axis))]
+            name: [
+                (float(a), float(b), float(c)) for a, b, c in zip(BIN_DEGREES, recorded.sum(axis), sampled.sum(axis))
+            ]
             for name, axis in (("pitch", 1), ("yaw", 0))
         }
 

@@ -1,7 +1,6 @@
-"""Room `training`, counting while a run goes on.
+"""Averages of training since the last console line, skipped steps, speed and memory.
 
-In: what each step did. Out: averages since the last console line, the share of steps that were clipped, skipped steps, speed and memory. The sums stay on the device
-and are fetched only when somebody wants to read them.
+The sums stay on the device and are fetched only when they are read.
 """
 
 from __future__ import annotations
@@ -14,45 +13,46 @@ from contextlib import contextmanager
 import torch
 
 from steve1.training.distributed import Ranks
-from steve1.training.step import MEASURES, Outcome
+from steve1.training.step import StepOutput
 
 _MORE = ("gradient_norm", "clipped_share")
 
 
-class Tally:
-    """Sums over steps; `sums` of an earlier run are taken up where it stopped.
+class MetricsAccumulator:
+    """Sums over steps.
 
     Args:
-        bad: skipped steps so far: those in a row, all, and those of them that the guard stopped.
-        limit: the gradient norm above which steps are clipped; 0: none is.
         measures: names of what each step measures.
+        limit: the gradient norm above which steps are clipped; 0: none is.
+        sums: of a resume point, taken up where it stopped.
+        skipped: steps skipped so far: those in a row, all, and those of them that were spikes.
     """
 
     def __init__(
         self,
         ranks: Ranks,
-        sums: list[float] | None = None,
-        bad: tuple[int, ...] = (0, 0, 0),
+        measures: tuple[str, ...],
         limit: float = 0.0,
-        measures: tuple[str, ...] = MEASURES,
+        sums: list[float] | None = None,
+        skipped: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
         self._ranks, self._limit = ranks, limit or float("inf")
         self._names = (*measures, *_MORE)
         start = sums if sums and len(sums) == len(self._names) + 1 else [0.0] * (len(self._names) + 1)
         self._sums = torch.tensor(start, device=ranks.device)
-        self._bad = torch.tensor([*bad, 0][:3], device=ranks.device, dtype=torch.int64)
+        self._skipped = torch.tensor(skipped, device=ranks.device, dtype=torch.int64)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, output: StepOutput) -> None:
         """Count a step; the skipped ones count as skipped only."""
-        good = (~outcome.bad).float().reshape(1)
-        norm = outcome.gradient_norm.reshape(1).float()
-        self._sums += torch.cat([outcome.measures, norm, (norm > self._limit).float(), good])
-        in_a_row = (self._bad[0] + 1) * outcome.bad
-        self._bad = torch.stack([in_a_row, self._bad[1] + outcome.bad, self._bad[2] + outcome.spike])
+        good = (~output.skipped).float().reshape(1)
+        norm = output.gradient_norm.reshape(1).float()
+        self._sums += torch.cat([output.measures, norm, (norm > self._limit).float(), good])
+        in_a_row = (self._skipped[0] + 1) * output.skipped
+        self._skipped = torch.stack([in_a_row, self._skipped[1] + output.skipped, self._skipped[2] + output.spike])
 
     def skipped(self) -> tuple[int, int, int]:
-        """Skipped steps: those in a row up to now, all, and those of them that the guard stopped; waits for the device."""
-        in_a_row, total, spikes = self._bad.tolist()
+        """Skipped steps: those in a row up to now, all, and those of them that were spikes; waits for the device."""
+        in_a_row, total, spikes = self._skipped.tolist()
         return int(in_a_row), int(total), int(spikes)
 
     def averages(self) -> dict[str, float]:

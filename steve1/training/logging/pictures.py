@@ -1,7 +1,7 @@
-"""Room `training`, pictures of what goes into the network, and of what comes out.
+"""Pictures of what goes into the network and of what comes out.
 
-In: a batch of windows. Out: a contact sheet: frames of each window, with the goal frame of each below it, so that a person can see whether
-frames, goals and actions belong together. And what comes out: bars of recorded actions beside those that the policy would draw.
+A contact sheet shows frames of each window with the goal frame of each below it, so that a person can see whether frames, goals and actions
+belong together. Bars show recorded actions beside those that the policy would sample.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def contact_sheet(batch: dict[str, Any], *, rows: int = 4, columns: int = 6) -> 
     """
     strips = []
     for row in range(min(rows, len(batch["episode"]))):
-        times = np.linspace(0, batch["frames"].shape[1] - 1, columns).round().astype(int)
+        times = np.linspace(0, batch["goals"].shape[1] - 1, columns).round().astype(int)
         strips.append(np.concatenate([_cell(batch, row, int(time)) for time in times], axis=1))
     return np.concatenate(strips, axis=0)
 
@@ -39,8 +39,9 @@ def contact_sheet(batch: dict[str, Any], *, rows: int = 4, columns: int = 6) -> 
 def _cell(batch: dict[str, Any], row: int, time: int) -> NDArray[np.uint8]:
     """One frame with its action, above its goal frame."""
     number = int(batch["start"][row]) + time
-    frame = batch["frames"][row, time].numpy()
-    if frame.dtype != np.uint8:  # features from the cache: the picture lies in the episode
+    if "frames" in batch:
+        frame = batch["frames"][row, time].numpy()
+    else:  # features from the cache: the picture lies in the episode
         frame = Episode(batch["episode"][row]).frames(number, number + 1)[0]
     goal = int(batch["goal_frame"][row, time])
     # An unconditional window has no goal frame, and its vector is zero; a fixed goal has no frame either.

@@ -1,8 +1,6 @@
-"""Room `training`, what a run says and shows.
+"""What a run prints and records: console lines, TensorBoard's curves and pictures, and the same numbers in `scalars.jsonl`.
 
-In: averages, validation results, file names. Out: the console lines of the guide (Chinese, with an English line beside), TensorBoard's
-curves and pictures, and the same numbers in `scalars.jsonl`. On every process but the first it is silent, so that the loop
-never asks who it is.
+The guide's lines are Chinese, with an English line beside. On every process but the first it is silent, so that the loop never asks who it is.
 """
 
 from __future__ import annotations
@@ -17,8 +15,8 @@ import torch
 
 from steve1.core.files import read_json
 from steve1.core.messages import message, progress
-from steve1.training.checkpoint.run_folder import SETTINGS_FILE
-from steve1.training.logging.action_metrics import Insight
+from steve1.core.run_folder import SETTINGS_FILE
+from steve1.training.logging.action_metrics import ActionMetrics
 from steve1.training.logging.layout import custom_scalars, histogram, settings_table
 from steve1.training.logging.pictures import actions_picture
 from steve1.training.logging.scalars import ScalarFile
@@ -103,24 +101,26 @@ class Reporter:
         trained = {name if "/" in name else f"train/{name}": value for name, value in averages.items()}
         self.curves(step, {**trained, "train/learning_rate": rate, **speeds})
 
-    def validated(self, step: int, results: dict[str, float], better: bool, insight: Insight | None = None) -> None:
+    def validated(
+        self, step: int, results: dict[str, float], better: bool, actions: ActionMetrics | None = None
+    ) -> None:
         """The result of a validation; `better` than all before. Names without a folder go to validation/."""
         self.say(f"Validation @ step {step}: Loss={results['loss']:.3f}" + (" (best so far)" if better else ""))
-        self.validation_curves(step, results, insight)
+        self.validation_curves(step, results, actions)
 
     def retained(self, step: int, results: dict[str, float]) -> None:
         """How well old skills are predicted."""
         self.say(f"Retention @ step {step}: Loss={results['loss']:.3f}")
         self.curves(step, {f"retention/{name}": value for name, value in results.items()})
 
-    def validation_curves(self, step: int, results: dict[str, float], insight: Insight | None = None) -> None:
+    def validation_curves(self, step: int, results: dict[str, float], actions: ActionMetrics | None = None) -> None:
         """A validation's numbers without a line on the console; step 0: before training."""
         if self.board is None:
             return
-        numbers = {**results, **(insight.numbers() if insight is not None else {})}
+        numbers = {**results, **(actions.numbers() if actions is not None else {})}
         self.curves(step, {name if "/" in name else f"validation/{name}": value for name, value in numbers.items()})
-        if insight is not None and insight.button_shares():
-            self._actions(step, insight.button_shares(), insight.camera_shares())
+        if actions is not None and actions.button_shares():
+            self._actions(step, actions.button_shares(), actions.camera_shares())
 
     def curves(self, step: int, numbers: dict[str, float]) -> None:
         """Points of curves, in TensorBoard and in the run's file."""

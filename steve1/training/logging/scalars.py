@@ -1,7 +1,6 @@
-"""Room `training`, the numbers of a run in a small file of its own.
+"""The numbers of a run, in `scalars.jsonl` in its folder: one JSON object a line ({"step": 100, "train/loss": 2.3}).
 
-In: numbers by name, step by step. Out: `scalars.jsonl` in the run's folder, one JSON object a line ({"step": 100, "train/loss": 2.3}), and
-the same as curves. A run that goes on drops what lies beyond its resume point first, so that no step stands there twice.
+A run that goes on drops what lies beyond its resume point first, so that no step stands there twice.
 """
 
 from __future__ import annotations

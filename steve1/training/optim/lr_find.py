@@ -1,7 +1,7 @@
-"""Room `training`, looking for a learning rate: a short trial in which the rate rises from step to step.
+"""Finds a learning rate: a short trial in which the rate rises from step to step.
 
-In: settings, as for a training. Out: `<run's folder>.lr_find/` with a plot and a table of smoothed losses, and a suggestion; no
-weights, and nothing that a later training would trip over.
+Writes `<run's folder>.lr_find/` with a plot, a table of smoothed losses and a suggestion; no weights, and nothing that a later training would
+trip over.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_path, write_json
 from steve1.core.paths import display
 from steve1.policy import PolicyState
-from steve1.training.batches import Goal, Piece, open_windows, pieces
+from steve1.training.batches import Goal, TbpttChunk, chunks, open_windows
+from steve1.training.checks import check
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import choose_precision, join
-from steve1.training.optim.regularizers import anchor_for, reference_for
-from steve1.training.optim.spike_filter import Guard
-from steve1.training.step import Stepper, make_optimizer
+from steve1.training.distributed import choose_precision, joined
+from steve1.training.step import Stepper
+from steve1.training.train import chosen_goal, starting_policy
 
 SMOOTHING = 0.9
 RUNAWAY = 1.3  # times the best smoothed loss: the rate has become too high
@@ -49,27 +49,18 @@ def find_learning_rate(settings: TrainSettings, *, goal: Goal | None = None) -> 
     Raises:
         UserError: as `finetune`; more than one process.
     """
-    from steve1.training.train import chosen_goal, starting_policy
-
-    settings.check()
-    ranks = join(settings.device)
-    try:
+    check(settings)
+    quiet = dataclasses.replace(settings, skip_loss_above=0.0, skip_norm_above=0.0, ema_decay=0.0)
+    with joined(settings.device) as ranks:
         if ranks.world > 1:
             raise UserError("The learning-rate finder runs in one process.", todo="PROCESSES=1")
         goal = chosen_goal(settings, goal)
         train, _ = open_windows(settings, goal)
         policy = starting_policy(settings, ranks, train, goal)
-        optimizer = make_optimizer(policy, settings)
-        quiet = dataclasses.replace(settings, skip_loss_above=0.0, skip_norm_above=0.0)
-        stepper = Stepper(
-            policy, optimizer, quiet, ranks, choose_precision(settings.precision, ranks.device),
-            reference=reference_for(policy, settings), anchor=anchor_for(policy, settings), guard=Guard(quiet, ranks.device),
-        )  # fmt: skip
+        stepper = Stepper(policy, quiet, ranks, choose_precision(settings.precision, ranks.device))
         policy.train()
-        with contextlib.closing(pieces(train, settings, ranks.device)) as feed:
+        with contextlib.closing(chunks(train, settings, ranks)) as feed:
             rates, losses = _try_rates(settings, stepper, feed)
-    finally:
-        ranks.close()
     smoothed = smooth(losses)
     trial = RateTrial(
         rates, losses, smoothed, suggest(rates, smoothed), settings.run_dir.with_name(settings.name + ".lr_find")
@@ -79,22 +70,24 @@ def find_learning_rate(settings: TrainSettings, *, goal: Goal | None = None) -> 
     return trial
 
 
-def _try_rates(settings: TrainSettings, stepper: Stepper, feed: Iterator[Piece]) -> tuple[list[float], list[float]]:
+def _try_rates(
+    settings: TrainSettings, stepper: Stepper, feed: Iterator[TbpttChunk]
+) -> tuple[list[float], list[float]]:
     """One step at each rate, ended where the loss runs away."""
     ratio = (settings.lr_find_to / settings.lr_find_from) ** (1 / (settings.lr_find_steps - 1))
     rates: list[float] = []
     losses: list[float] = []
     states: list[PolicyState] = []
-    for number, piece in zip(range(settings.lr_find_steps), feed):
-        if piece.starts or not states:
-            states = stepper.initial_states(piece)
+    for number, chunk in zip(range(settings.lr_find_steps), feed):
+        if chunk.starts or not states:
+            states = stepper.initial_states(chunk)
         rate = settings.lr_find_from * ratio**number
-        outcome = stepper.step(piece, states, rate, number + 1)
-        states = outcome.states
-        if bool(outcome.bad):
+        output = stepper.step(chunk, states, rate, number + 1)
+        states = output.states
+        if bool(output.skipped):
             break
         rates.append(rate)
-        losses.append(float(outcome.measures[0]))
+        losses.append(float(output.measures[0]))
         seen = smooth(losses)
         if number >= 10 and seen[-1] > RUNAWAY * min(seen):
             break

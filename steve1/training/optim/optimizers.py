@@ -1,7 +1,6 @@
-"""Room `training`, the optimizers: AdamW, and a form of it that keeps a quarter of its numbers.
+"""The optimizers: AdamW, and a factored form of it that keeps a quarter of its numbers.
 
-In: a policy's parameter groups. Out: an optimizer whose `found_inf` flag (as GradScaler sets it) leaves weights and moments alone
-on the device, so that nothing waits for it.
+The flag `found_inf` (as GradScaler sets it) leaves weights and moments alone on the device, so that nothing waits for it.
 """
 
 from __future__ import annotations

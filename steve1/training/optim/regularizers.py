@@ -1,8 +1,4 @@
-"""Room `training`, what holds a policy near where it started, and the running mean of its weights.
-
-In: the policy before its first step. Out: a frozen copy to compare actions with (KL), gradients towards the starting weights (L2-SP),
-and averaged weights (EMA).
-"""
+"""What holds a policy's weights near where they started (L2-SP), and the running mean of its weights (EMA)."""
 
 from __future__ import annotations
 
@@ -12,13 +8,11 @@ from contextlib import contextmanager
 import torch
 
 from steve1.policy import GoalPolicy
-from steve1.training.config import TrainSettings
-from steve1.training.finetune_modes import frozen_copy, trained_parameters
-from steve1.training.lora import LoraLinear, lora_layers
+from steve1.training.trainable import LoraLinear, lora_layers, trained_parameters
 
 
-class Anchor:
-    """L2-SP: half of `coef` times the squared distance of the trained weights from where they started.
+class L2SP:
+    """Half of `coef` times the squared distance of the trained weights from where they started.
 
     With low-rank additions the distance is the length of their product, not that of the two factors.
     """
@@ -33,8 +27,8 @@ class Anchor:
         self._start: list[torch.Tensor] = [parameter.detach().clone() for parameter in self._weights]
 
     @torch.no_grad()
-    def pull(self) -> torch.Tensor:
-        """Add the gradient to `.grad` of what is trained; returns the penalty (f32 scalar)."""
+    def penalty(self) -> torch.Tensor:
+        """The penalty (f32 scalar); its gradient is added to `.grad` of what is trained."""
         total = torch.zeros((), device=(self._weights or [self._layers[0].lora_a])[0].device)
         if self._weights:
             apart: list[torch.Tensor] = list(torch._foreach_sub(self._weights, self._start))  # type: ignore[arg-type]
@@ -44,16 +38,16 @@ class Anchor:
             total += torch.stack(torch._foreach_norm(apart)).square().sum()
         for layer in self._layers:
             total += layer.squared_length()
-            a, b, pull = layer.lora_a, layer.lora_b, self._coef * layer.scale**2
+            a, b, factor = layer.lora_a, layer.lora_b, self._coef * layer.scale**2
             assert a.grad is not None
             assert b.grad is not None
-            b.grad += pull * (b @ (a @ a.T))
-            a.grad += pull * ((b.T @ b) @ a)
+            b.grad += factor * (b @ (a @ a.T))
+            a.grad += factor * ((b.T @ b) @ a)
         return 0.5 * self._coef * total
 
 
-class Average:
-    """EMA: a running mean of what is trained. Its memory grows from nothing to 1 / (1 - decay) steps."""
+class EMA:
+    """A running mean of what is trained. Its memory grows from nothing to 1 / (1 - decay) steps."""
 
     def __init__(self, policy: GoalPolicy, decay: float) -> None:
         self._decay = decay
@@ -88,18 +82,3 @@ class Average:
         """The opposite of `tensors`; KeyError where a name is missing."""
         for name, mean in self._means.items():
             mean.copy_(tensors[name])
-
-
-def reference_for(policy: GoalPolicy, settings: TrainSettings) -> GoalPolicy | None:
-    """The starting policy, where its actions are compared with."""
-    return frozen_copy(policy) if settings.kl_coef > 0 else None
-
-
-def anchor_for(policy: GoalPolicy, settings: TrainSettings) -> Anchor | None:
-    """The starting weights, where the trained ones are pulled to."""
-    return Anchor(policy, settings.l2sp_coef) if settings.l2sp_coef > 0 else None
-
-
-def average_for(policy: GoalPolicy, settings: TrainSettings) -> Average | None:
-    """The running mean, where one is wanted."""
-    return Average(policy, settings.ema_decay) if settings.ema_decay > 0 else None

@@ -1,7 +1,4 @@
-"""Room `training`, the learning rate.
-
-In: frames seen. Out: the rate: a straight rise over the warm-up, then a cosine that reaches zero at exactly the last frame.
-"""
+"""The learning rate: a linear rise over the warm-up, then a cosine that reaches zero at exactly the last frame."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Room `training`, a guard against steps that would do harm although every number in them is finite.
+"""Detects loss spikes: steps whose loss or gradient norm lies far above its running mean, although every number is finite.
 
-In: a step's loss and gradient norm. Out: whether either lies far above what the run has seen lately. Nothing here waits for the device;
-the running means are part of a resume point.
+The running means stay on the device and are part of a resume point. With several processes they are of the mean over all ranks.
 """
 
 from __future__ import annotations
@@ -14,18 +13,22 @@ from steve1.training.config import TrainSettings
 
 WARMUP = 50  # steps before anything is judged
 MEMORY = 100  # steps that the running means reach back over
-_FLOOR = (
-    0.05  # the loss's deviation counts as at least this share of its mean: a very even run is no reason to be strict
-)
+_FLOOR = 0.05  # the deviation counts as at least this share of the mean loss: a very even run is no reason to be strict
 
 
-class Guard:
+class SpikeFilter:
     """Running means of one run: steps counted, loss, variance of the loss, gradient norm."""
 
     def __init__(self, settings: TrainSettings, device: torch.device, saved: Sequence[float] = ()) -> None:
         self._loss_limit = settings.skip_loss_above or float("inf")
         self._norm_limit = settings.skip_norm_above or float("inf")
-        self._seen = torch.tensor(list(saved) if len(saved) == 4 else [0.0] * 4, device=device)
+        self._seen = torch.zeros(4, device=device)
+        self.restore(saved)
+
+    def restore(self, saved: Sequence[float]) -> None:
+        """Take up the means of a resume point."""
+        if len(saved) == len(self._seen):
+            self._seen = torch.tensor(list(saved), device=self._seen.device)
 
     def spikes(self, loss: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
         """bool scalar: loss or gradient norm (f32 scalars) far above their running means."""

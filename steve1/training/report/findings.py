@@ -10,7 +10,9 @@ from typing import Any, Literal
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.paths import display
-from steve1.training.checkpoint.run_folder import RESULT_FILE, SETTINGS_FILE
+from steve1.core.run_folder import SETTINGS_FILE
+from steve1.training.checkpoint.run_folder import RESULT_FILE
+from steve1.training.config import current_names
 from steve1.training.logging.scalars import Curves, read_scalars, read_tables
 
 Level = Literal["act", "note", "good"]
@@ -101,7 +103,7 @@ def read_run(run_dir: Path) -> Run:
     if not isinstance(record, dict) or not isinstance(record.get("settings"), dict) or not curves:
         raise UserError("This run has recorded nothing to report yet.", where=display(run_dir))
     result = read_json(run_dir / RESULT_FILE) if (run_dir / RESULT_FILE).is_file() else {}
-    return Run(curves, record["settings"], result, read_tables(run_dir), record)
+    return Run(curves, current_names(record["settings"]), result, read_tables(run_dir), record)
 
 
 def rate(value: float) -> str:

@@ -18,7 +18,7 @@ from steve1.policy.loss import head_kl, head_loss
 from steve1.training.batches import open_windows
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
-from steve1.training.logging.action_metrics import Insight
+from steve1.training.logging.action_metrics import ActionMetrics
 from steve1.training.validate import validate
 
 Make = Callable[..., TrainSettings]
@@ -41,7 +41,7 @@ def answers(policy: GoalPolicy, window: dict[str, Any], goals: np.ndarray) -> tu
 @pytest.fixture
 def case(
     settings: Make, tiny: Path
-) -> tuple[GoalPolicy, WindowDataset, Callable[[int], tuple[dict[str, float], Insight, dict[str, float]]]]:
+) -> tuple[GoalPolicy, WindowDataset, Callable[[int], tuple[dict[str, float], ActionMetrics, dict[str, float]]]]:
     """A policy, its validation windows, and a function that validates four of them in batches of a size."""
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
     # Heads at random guess everywhere; a little sharper, and they press several keys and turn.
@@ -51,10 +51,10 @@ def case(
     _, val = open_windows(settings(T=T))
     assert val is not None
 
-    def look(batch_size: int) -> tuple[dict[str, float], Insight, dict[str, float]]:
-        insight = Insight()
-        chosen = settings(T=T, trunc_t=8, batch_size=batch_size)
-        results = validate(policy, val, chosen, ALONE, torch.float32, WINDOWS, insight)
+    def look(batch_size: int) -> tuple[dict[str, float], ActionMetrics, dict[str, float]]:
+        insight = ActionMetrics()
+        chosen = settings(val_windows=4, T=T, trunc_t=8, batch_size=batch_size)
+        results = validate(policy, val, chosen, ALONE, torch.float32, insight)
         return insight.numbers(), insight, results
 
     return policy, val, look
@@ -148,11 +148,11 @@ def test_pictures_go_through_the_network_once(case: Any, monkeypatch: pytest.Mon
 
 
 def test_one_goal_for_all_has_no_other_to_be_compared_with(settings: Make, tiny: Path) -> None:
-    chosen = settings(T=T)
+    chosen = settings(val_windows=4, T=T)
     assert chosen.val_path is not None
     val = WindowDataset(read_list(chosen.val_path), T, fixed=True, fixed_goal=np.ones(8, np.float32))
-    policy, insight = load_policy(tiny / "tiny.model", tiny / "tiny.weights"), Insight()
-    validate(policy, val, chosen, ALONE, torch.float32, WINDOWS, insight)
+    policy, insight = load_policy(tiny / "tiny.model", tiny / "tiny.weights"), ActionMetrics()
+    validate(policy, val, chosen, ALONE, torch.float32, insight)
     assert "goal/true_minus_none" in insight.numbers()
     assert "goal/true_minus_shuffled" not in insight.numbers()
 

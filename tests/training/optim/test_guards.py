@@ -13,21 +13,20 @@ import numpy as np
 import pytest
 import torch
 
+from steve1.commands.train.interpolate_weights import Args, interpolate, shares
 from steve1.core.checkpoint_metadata import GoalFile, read_goal, write_goal
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, load_policy
 from steve1.training import finetune
-from steve1.training.batches import open_windows, pieces
-from steve1.training.checkpoint.checkpointer import Position
+from steve1.training.batches import chunks, open_windows
+from steve1.training.checkpoint.checkpointer import TrainState
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
-from steve1.training.interpolate import Plan, interpolate, shares
-from steve1.training.loop import watch_for_bad_steps
+from steve1.training.loop import Trainer
 from steve1.training.optim import spike_filter as guard
 from steve1.training.optim.lr_find import find_learning_rate, suggest
-from steve1.training.optim.regularizers import Average
-from steve1.training.optim.spike_filter import Guard
-from steve1.training.step import Stepper, make_optimizer
+from steve1.training.optim.spike_filter import SpikeFilter
+from steve1.training.step import Stepper
 from tests.training.conftest import same, weights_of
 
 Make = Callable[..., TrainSettings]
@@ -38,7 +37,7 @@ def number(value: float) -> torch.Tensor:
 
 
 def test_only_what_lies_far_above_the_run_is_a_spike() -> None:
-    watch = Guard(TrainSettings(), torch.device("cpu"))
+    watch = SpikeFilter(TrainSettings(), torch.device("cpu"))
     rng = np.random.default_rng(0)
     no = torch.tensor(False)
     for step in range(200):
@@ -48,11 +47,11 @@ def test_only_what_lies_far_above_the_run_is_a_spike() -> None:
     assert not watch.spikes(number(4.5), number(10))
     assert watch.spikes(number(30), number(1))
     assert watch.spikes(number(3), number(40))
-    again = Guard(TrainSettings(), torch.device("cpu"), watch.to_list())
+    again = SpikeFilter(TrainSettings(), torch.device("cpu"), watch.to_list())
     assert again.to_list() == watch.to_list()
     watch.remember(number(1e9), number(1e9), torch.tensor(True))  # skipped: leaves no trace
     assert again.to_list() == watch.to_list()
-    off = Guard(TrainSettings(skip_loss_above=0, skip_norm_above=0), torch.device("cpu"), watch.to_list())
+    off = SpikeFilter(TrainSettings(skip_loss_above=0, skip_norm_above=0), torch.device("cpu"), watch.to_list())
     assert not off.spikes(number(1e9), number(1e9))
 
 
@@ -60,19 +59,19 @@ def test_a_spike_changes_no_weight_and_is_said(
     settings: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(guard, "WARMUP", 2)
-    original, calls = GoalPolicy.imitation, [0]
+    original, calls = GoalPolicy.bc_loss, [0]
 
-    def imitation(self: GoalPolicy, *args: object, **more: object) -> object:
+    def bc_loss(self: GoalPolicy, *args: object, **more: object) -> object:
         found = original(self, *args, **more)  # type: ignore[arg-type]
         calls[0] += torch.is_grad_enabled()
         return dataclasses.replace(found, loss=found.loss * (1e4 if calls[0] == 5 else 1.0))
 
-    monkeypatch.setattr(GoalPolicy, "imitation", imitation)
+    monkeypatch.setattr(GoalPolicy, "bc_loss", bc_loss)
     result = finetune(settings(val_freq=0, log_every=1))
-    assert (result.steps, result.bad_steps) == (6, 1)
+    assert (result.steps, result.skipped_steps) == (6, 1)
     told = capsys.readouterr()
     assert "step 5: loss or gradient norm is far above its running mean; skipped (1 in a row, 1 in all)" in told.err
-    assert "1 of them by the guard against spikes" in told.out
+    assert "1 of them by the spike filter" in told.out
 
 
 def test_all_processes_judge_the_mean_of_their_losses(settings: Make, tiny: Path) -> None:
@@ -86,26 +85,26 @@ def test_all_processes_judge_the_mean_of_their_losses(settings: Make, tiny: Path
             return (values + other) / 2
 
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights").train()
-    chosen, ranks, average = settings(), OneOfTwo(0, 1, torch.device("cpu")), Average(policy, 0.9)
-    watch = Guard(chosen, ranks.device, [100.0, 7.0, 0.01, 1.0])
-    stepper = Stepper(
-        policy, make_optimizer(policy, chosen), chosen, ranks, torch.float32, average=average, guard=watch
-    )
+    chosen, ranks = settings(ema_decay=0.9), OneOfTwo(0, 1, torch.device("cpu"))
+    stepper = Stepper(policy, chosen, ranks, torch.float32)
+    average, watch = stepper.ema, stepper.spike_filter
+    assert average is not None
+    watch.restore([100.0, 7.0, 0.01, 1.0])
     train, _ = open_windows(chosen)
-    piece = next(pieces(train, chosen, ranks.device))
+    piece = next(chunks(train, chosen, ranks))
     before = {name: value.clone() for name, value in average.tensors().items()}
     for loss, spike, bad in ((1.0, False, False), (1e3, True, True), (float("nan"), False, True)):
         seen = watch.to_list()
         ranks.others_loss = loss
-        outcome = stepper.step(piece, stepper.initial_states(piece), 1e-4, 1)
-        assert (bool(outcome.spike), bool(outcome.bad)) == (spike, bad)
+        output = stepper.step(piece, stepper.initial_states(piece), 1e-4, 1)
+        assert (bool(output.spike), bool(output.skipped)) == (spike, bad)
         assert (watch.to_list() == seen) == bad
         assert same(average.tensors(), before) == bad
         before = {name: value.clone() for name, value in average.tensors().items()}
 
 
 @pytest.mark.parametrize(("kind", "asked"), [("cpu", list(range(1, 13))), ("cuda", [1, 4, 6, 8, 10, 12])])
-def test_a_gpu_is_asked_for_bad_steps_only_where_the_host_waits_anyway(
+def test_a_gpu_is_asked_for_skipped_steps_only_where_the_host_waits_anyway(
     settings: Make, kind: str, asked: list[int]
 ) -> None:
     found: list[int] = []
@@ -116,10 +115,11 @@ def test_a_gpu_is_asked_for_bad_steps_only_where_the_host_waits_anyway(
             return 0, 0, 0
 
     chosen = settings(log_every=4, val_freq=6, save_every=10, total_frames=12 * 32)
-    parts = SimpleNamespace(settings=chosen, ranks=Ranks(0, 1, torch.device(kind)), total_steps=12)
+    trainer = SimpleNamespace(settings=chosen, ranks=Ranks(0, 1, torch.device(kind)), total_steps=12)
+    trainer._due = lambda step, every: Trainer._due(trainer, step, every)  # type: ignore[arg-type]
     for step in range(1, 13):
-        position = Position(step=step)
-        watch_for_bad_steps(parts, position, Counting())  # type: ignore[arg-type]
+        position = TrainState(step=step)
+        Trainer._watch_for_skipped_steps(trainer, position, Counting())  # type: ignore[arg-type]
     assert found == asked
 
 
@@ -148,23 +148,24 @@ def test_the_line_between_two_policies(settings: Make, tiny: Path, tmp_path: Pat
     from steve1.policy import save_weights
 
     save_weights(other, tmp_path / "other.weights")
-    plan = Plan(
-        tiny / "tiny.model", tiny / "tiny.weights", tmp_path / "other.weights", shares("0:1:0.5"), tmp_path / "line",
-        task_list=tiny / "samplings/tiny_val.txt", retention_list=tiny / "samplings/tiny_train.txt",
-        settings=settings(T=16, trunc_t=8, val_windows=2),
+    shutil.copyfile(tiny / "samplings/tiny_train.txt", tiny / "samplings/old_val.txt")
+    line = tmp_path / "line"
+    args = Args(
+        base=str(tiny / "tiny.weights"), tuned=str(tmp_path / "other.weights"), in_model=str(tiny / "tiny.model"), alpha="0:1:0.5",
+        sampling="tiny", retention_sampling="old", sampling_dir=str(tiny / "samplings"), T=16, trunc_t=8, val_windows=2, batch_size=2, device="cpu",
     )  # fmt: skip
-    points = interpolate(plan)
+    points = interpolate(args, line)
     start, middle, end = (weights_of(point.weights) for point in points if point.weights is not None)
-    assert same(start, weights_of(plan.base))
-    assert same(end, weights_of(plan.tuned))
+    assert same(start, weights_of(tiny / "tiny.weights"))
+    assert same(end, weights_of(tmp_path / "other.weights"))
     for name, value in middle.items():
         torch.testing.assert_close(value, (start[name] + end[name]) / 2)
-    table = (plan.folder / "interpolation.md").read_text()
+    table = (line / "interpolation.md").read_text()
     assert [f"{point.task_loss:.4f}" in table and f"{point.retention_loss:.4f}" in table for point in points] == [
         True
     ] * 3
     assert len({point.task_loss for point in points}) == 3
-    assert (plan.folder / "interpolation.png").stat().st_size > 5000
+    assert (line / "interpolation.png").stat().st_size > 5000
     assert shares("0.3, 0.7") == [0.3, 0.7]
     for bad in ("", "1:0:0.1", "a:b:c", "0:1:0"):
         with pytest.raises(UserError):
@@ -186,7 +187,8 @@ def test_goal_files_come_back_bit_for_bit_or_are_refused(tmp_path: Path) -> None
 
 
 def test_a_goal_file_names_its_own_weights_when_played_and_evaluated(tiny: Path, tmp_path: Path) -> None:
-    from steve1.commands.play.play import Args, completed
+    from steve1.commands.play.play import Args as PlayArgs
+    from steve1.commands.play.play import completed
     from steve1.core.checkpoint_metadata import CheckpointMetadata, write_checkpoint_metadata
     from steve1.evaluation.policies import goals_for, parse_policies
 
@@ -194,10 +196,10 @@ def test_a_goal_file_names_its_own_weights_when_played_and_evaluated(tiny: Path,
     shutil.copyfile(tiny / "tiny.weights", weights)
     write_checkpoint_metadata(weights, CheckpointMetadata(model=str(tiny / "tiny.model")))
     write_goal(tmp_path / "dig.goal.json", GoalFile(goal, str(weights), "", ""))
-    args = completed(Args(goal_file=str(tmp_path / "dig.goal.json")))
+    args = completed(PlayArgs(goal_file=str(tmp_path / "dig.goal.json")))
     assert (args.in_weights, args.text_prompt) == (str(weights), "dig")
     spec = parse_policies([str(tmp_path / "dig.goal.json")])[0]
     assert (spec.name, spec.weights) == ("dig", str(weights))
     assert np.array_equal(goals_for([spec], ["anything"])["dig"]["anything"], goal)
     with pytest.raises(UserError, match="Say who plays what"):
-        completed(Args(in_weights="a.weights"))
+        completed(PlayArgs(in_weights="a.weights"))

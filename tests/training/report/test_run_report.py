@@ -116,13 +116,16 @@ def test_share_of_clipped_steps() -> None:
     import torch
 
     from steve1.training.distributed import Ranks
-    from steve1.training.logging.metrics import Tally
-    from steve1.training.step import MEASURES, Outcome
+    from steve1.training.logging.action_metrics import MEASURES
+    from steve1.training.logging.metrics import MetricsAccumulator
+    from steve1.training.step import StepOutput
 
-    tally, no = Tally(Ranks(0, 1, torch.device("cpu")), limit=2.0), torch.tensor(False)
+    tally, no = MetricsAccumulator(Ranks(0, 1, torch.device("cpu")), MEASURES, limit=2.0), torch.tensor(False)
     for norm in (1.0, 3.0, 5.0, 2.0):
         tally.add(
-            Outcome(states=[], measures=torch.ones(len(MEASURES)), gradient_norm=torch.tensor(norm), bad=no, spike=no)
+            StepOutput(
+                states=[], measures=torch.ones(len(MEASURES)), gradient_norm=torch.tensor(norm), skipped=no, spike=no
+            )
         )
     found = tally.averages()
     assert (found["clipped_share"], found["gradient_norm"]) == (0.5, 2.75)
