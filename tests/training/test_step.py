@@ -172,7 +172,7 @@ def test_a_step_that_is_not_finite_changes_nothing(settings: Make, tiny: Path) -
 
 def break_loss(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """The loss becomes NaN at these calls in training (from 1); validation is not counted."""
-    original, calls = GoalPolicy.imitation, [0]
+    original, calls = GoalPolicy.bc_loss, [0]
 
     def loss(self: GoalPolicy, *args: object, **more: object) -> object:
         found = original(self, *args, **more)  # type: ignore[arg-type]
@@ -181,7 +181,7 @@ def break_loss(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
         calls[0] += 1
         return dataclasses.replace(found, loss=found.loss * float("nan")) if calls[0] in steps else found
 
-    monkeypatch.setattr(GoalPolicy, "imitation", loss)
+    monkeypatch.setattr(GoalPolicy, "bc_loss", loss)
 
 
 def test_single_skipped_steps_are_counted_and_the_run_goes_on(

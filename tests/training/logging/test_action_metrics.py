@@ -19,12 +19,11 @@ from steve1.training.batches import open_windows
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.logging.action_metrics import ActionMetrics
-from steve1.training.validate import validate
+from steve1.training.validate import chosen_windows, validate
 
 Make = Callable[..., TrainSettings]
 ALONE = Ranks(0, 1, torch.device("cpu"))
 T = 20
-WINDOWS = [0, 1, 2, 3]
 
 
 def answers(policy: GoalPolicy, window: dict[str, Any], goals: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -70,7 +69,7 @@ def pressed_of(buttons: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, np.
 def test_actions_as_the_game_would_get_them(case: Any) -> None:
     policy, val, look = case
     numbers, insight, _ = look(2)
-    windows = [val.window(0, index) for index in WINDOWS]
+    windows = [val.window(0, index) for index in chosen_windows(val, 4)]
     found = [answers(policy, window, window["goals"]) for window in windows]
     p_buttons, p_camera = (np.concatenate([row[part] for row in found]) for part in (0, 1))
     truth, turned = pressed_of(
@@ -121,7 +120,7 @@ def test_what_the_goal_is_worth(case: Any, batch_size: int) -> None:
     """Of four windows in pairs from half the list apart, each is told the other's goals."""
     policy, val, look = case
     numbers, _, results = look(batch_size)
-    windows = [val.window(0, index) for index in WINDOWS]
+    windows = [val.window(0, index) for index in chosen_windows(val, 4)]
     true = np.array([answers(policy, window, window["goals"])[2] for window in windows])
     shuffled = np.array(
         [answers(policy, window, windows[(index + 2) % 4]["goals"])[2] for index, window in enumerate(windows)]
@@ -141,10 +140,12 @@ def test_pictures_go_through_the_network_once(case: Any, monkeypatch: pytest.Mon
     seen: list[int] = []
     encode = policy.encode
     monkeypatch.setattr(
-        policy, "encode", lambda frames: seen.append(frames.shape[0] * frames.shape[1]) or encode(frames)
+        policy,
+        "encode",
+        lambda frames, **more: seen.append(frames.shape[0] * frames.shape[1]) or encode(frames, **more),
     )
     look(2)
-    assert sum(seen) == len(WINDOWS) * T
+    assert sum(seen) == 4 * T
 
 
 def test_one_goal_for_all_has_no_other_to_be_compared_with(settings: Make, tiny: Path) -> None:
