@@ -171,9 +171,7 @@ def starting_policy(
     return policy
 
 
-def metadata_of(
-    settings: TrainSettings, metadata: CheckpointMetadata | None, record: Record
-) -> CheckpointMetadata:
+def metadata_of(settings: TrainSettings, metadata: CheckpointMetadata | None, record: Record) -> CheckpointMetadata:
     """What goes with the weights that this run writes.
 
     Where no window goes without a goal, the unconditional output is untrained, so guidance is turned off.
