@@ -1,6 +1,6 @@
 """How fast a game runs, in the process that plays and in a supervised worker.
 
-In: biome and a picture size. Out: steps a second (whole `step()`: action, tick, picture, state) of both, taken in turns at the same
+Input: biome and a picture size. Output: steps a second (whole `step()`: action, tick, picture, state) of both, taken in turns at the same
 places, and how long a start and a reset take.
 """
 
@@ -12,8 +12,8 @@ import statistics
 import time
 from typing import Any
 
+from steve1.core import processes
 from steve1.envs import make_env, start_states
-from steve1.envs.worker import trees
 
 
 def _rate(env: Any, steps: int, moving: bool) -> float:
@@ -40,12 +40,12 @@ class _Side:
         self.resets.append(time.perf_counter() - begin)
 
     def figures(self) -> dict[str, Any]:
-        members = {member for pid in self.env.pids for member in (pid, *trees.descendants(pid))}
+        members = {member for pid in self.env.pids for member in (pid, *processes.descendants(pid))}
         return {
             "start_s": round(self.start_s, 2), "reset_s": round(statistics.median(self.resets), 2),
             "standing_steps_per_s": round(statistics.median(self.rates["standing"]), 1),
             "walking_steps_per_s": round(statistics.median(self.rates["walking"]), 1),
-            "memory_mb": round(trees.memory(members) / 1e6),
+            "memory_mb": round(processes.memory(members) / 1e6),
         }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""What a game in a worker process costs a step, beyond the game itself.
+"""What a game in a worker process costs per step, beyond the game itself.
 
-In: a picture's size and a number of steps. Out: milliseconds a step of a game that does nothing: action there, observation and picture
-back, over the same socket and memory as any game's.
+Output: milliseconds per step of a game that does nothing: action there, observation and picture back, over the same socket and memory as
+any game's.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ def measure(steps: int = 2000, width: int = 640, height: int = 360) -> dict[str,
         cpu_main_ms, cpu_worker_ms: processor time of one step on either side.
     """
     began = time.perf_counter()
-    with WorkerEnv(
-        Backend("null", "steve1.envs.worker.adapter_null", lambda: sys.executable), width=width, height=height
-    ) as env:
+    with WorkerEnv(Backend("null", "benchmarks.null_game", lambda: sys.executable), width=width, height=height) as env:
         started = time.perf_counter()
         env.reset(seed=0)
         reset = time.perf_counter()

@@ -25,9 +25,14 @@ _HOMES = {
     "hindsight_goals": "steve1.data",
     "train_steve1": "steve1.training",
     "finetune": "steve1.training",
-    "rollout": "steve1.rollout",
+    "rollout": "steve1.rollout.play",
     "evaluate": "steve1.evaluation",
 }
+
+# The function `steve1.rollout` has the name of a package. Importing a package binds its name here once; bound and removed now,
+# the name always reaches __getattr__.
+importlib.import_module("steve1.rollout")
+del globals()["rollout"]
 
 __all__ = ["__version__", "actions", *sorted(_HOMES)]
 

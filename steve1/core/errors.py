@@ -39,11 +39,11 @@ class UserError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Worker processes send exceptions back by pickle; keyword-only fields would be lost without this.
-        return (_rebuild, (self.what, self.where, self.expected, self.got, self.todo))
+        return (_rebuild, (type(self), self.what, self.where, self.expected, self.got, self.todo))
 
 
-def _rebuild(what: str, where: str, expected: str, got: str, todo: str) -> UserError:
-    return UserError(what, where=where, expected=expected, got=got, todo=todo)
+def _rebuild(kind: type[UserError], what: str, where: str, expected: str, got: str, todo: str) -> UserError:
+    return kind(what, where=where, expected=expected, got=got, todo=todo)
 
 
 def nearest(name: str, choices: list[str]) -> str:

@@ -1,75 +1,190 @@
-"""Processes of ours that may have to be ended, and what they leave behind.
+"""Operating-system processes: started so that they end with this one, found with everything below them, ended as a whole.
 
-In: process ids, folders. Out: whole process trees ended; half-written files of processes that are gone swept away. Nothing that
-this program did not start is ever touched.
+The workers of the games load this file as well, in Pythons of their own: standard library only, Python 3.8.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import re
 import signal
+import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-# As `core.files` names what it has not finished: .<name>.<process id>.<8 hex digits>.<suffix>
+MARK = "STEVE1_WORKER"
+"""Environment variable that a game's worker carries and every process below it inherits. It also finds processes that were
+moved to another parent or session, as some launchers do with their Java."""
+
+_PROC = Path("/proc")
+_HAS_PROC = (_PROC / "self").is_dir()
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+# How `core.files` names files that it has not finished: .<name>.<process id>.<8 hex digits>.<suffix>
 _HALF_WRITTEN = re.compile(r"^\..+\.(\d+)\.[0-9a-f]{8}\.\w+$")
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+_spawner: tuple[int, ThreadPoolExecutor] | None = None
+_spawner_lock = threading.Lock()
 
 
 def limit_threads(threads: int) -> None:
-    """Keep torch to so many threads in this process.
+    """Keep torch to this number of threads in this process.
 
-    A game beside the policy wants processors as well, and a policy's threads that wait for one another while the game
-    runs cost a hundred times what they save (measured: 550 ms a step in place of 5).
+    A game beside the policy needs processors as well. Policy threads that wait for one another while the game runs cost
+    a hundred times what they save (measured: 550 ms a step instead of 5).
     """
-    # Read by torch when it is imported; most workers import it later, and those of floor players never.
+    # torch reads this when it is imported; most workers import it later, and those without a policy never do.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
 
 
-def process_tree(pid: int) -> list[int]:
-    """`pid` and all processes below it, parents first (Linux; elsewhere `pid` alone)."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+# ---- starting and ending ----
+
+
+def spawn(command: list[str], death_signal: int, **more: Any) -> subprocess.Popen[bytes]:
+    """Popen in a new session that gets `death_signal` when this process ends, however it ends (Linux).
+
+    The kernel sends the signal when the *thread* that forked ends, so one thread that lives as long as the process
+    forks everything.
+    """
+    global _spawner
+    with _spawner_lock:
+        if _spawner is None or _spawner[0] != os.getpid():
+            _spawner = (os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="spawner"))
+        pool = _spawner[1]
+    prepare = _die_with_parent(death_signal)
+
+    def fork() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=prepare, **more)
+
+    return pool.submit(fork).result()
+
+
+def _die_with_parent(number: int) -> Callable[[], None]:
+    parent = os.getpid()
+
+    def prepare() -> None:
+        if _libc is not None:
+            _libc.prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
+
+
+def end(process: subprocess.Popen[Any] | None, first: int = signal.SIGTERM, patience_s: float = 3.0) -> None:
+    """End a process started by `spawn`, with its whole session: `first`, then SIGKILL after `patience_s`."""
+    if process is None:
+        return
+    for number in (first, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
         try:
-            # The command's name may hold spaces and brackets; the parent is the second field after the last bracket.
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-        children.setdefault(parent, []).append(int(stat.parent.name))
-    tree = [pid]
-    for known in tree:
-        tree.extend(children.get(known, []))
-    return tree
-
-
-def end_tree(pid: int) -> None:
-    """Kill a process that this one started, and everything below it."""
-    for member in reversed(process_tree(pid)):
-        try:
-            os.kill(member, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
+            process.wait(patience_s)
+            return
+        except subprocess.TimeoutExpired:
             continue
 
 
-def alive(pid: int) -> bool:
-    """Whether a process of that id exists."""
+# ---- process trees ----
+
+
+def _stat(pid: int) -> tuple[str, int] | None:
+    """(state letter, parent) of a process; None when it is gone."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        # The name in front may hold spaces and brackets.
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return fields[0], int(fields[1])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir(_PROC) if name.isdigit()]
+
+
+def _processes() -> dict[int, tuple[str, int]]:
+    """{pid: (state, parent)} of all processes."""
+    if _HAS_PROC:
+        known = {pid: _stat(pid) for pid in _pids()}
+        return {pid: facts for pid, facts in known.items() if facts is not None}
+    listing = subprocess.run(["ps", "-axo", "pid=,ppid=,state="], stdout=subprocess.PIPE, check=False).stdout.decode()
+    rows = (line.split() for line in listing.splitlines())
+    return {int(row[0]): (row[2][:1], int(row[1])) for row in rows if len(row) >= 3}
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process below `pid`, parents before children; without `pid` itself."""
+    children: dict[int, list[int]] = {}
+    for child, (_, parent) in _processes().items():
+        children.setdefault(parent, []).append(child)
+    found = [pid]
+    for known in found:
+        found.extend(child for child in children.get(known, []) if child not in found)
+    return found[1:]
+
+
+def marked(mark: str) -> list[int]:
+    """Every living process whose environment carries this mark (Linux; elsewhere none)."""
+    if not mark or not _HAS_PROC:
+        return []
+    wanted, found = f"{MARK}={mark}".encode(), []
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            if wanted in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"):
+                found.append(pid)
+    return found
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; a zombie counts as ended."""
+    facts = _stat(pid) if _HAS_PROC else _processes().get(pid)
+    return facts is None or facts[0] == "Z"
+
+
+def memory(pids: Iterable[int]) -> int:
+    """Bytes that these processes hold for themselves (resident, without shared pages)."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            fields = (_PROC / str(pid) / "statm").read_text().split()
+            total += (int(fields[1]) - int(fields[2])) * _PAGE
+    return total
+
+
+def end_tree(pid: int, mark: str = "", patience_s: float = 3.0) -> list[int]:
+    """Kill `pid`, everything below it and everything that carries `mark`; returns what could not be ended.
+
+    The members are listed before the first signal, because the children of a dead process get another parent, and listed
+    again until no new one is found. This very process is never among them.
+    """
+    known: set[int] = set()
+    limit = time.monotonic() + patience_s
+    while True:
+        known |= {pid, *descendants(pid), *marked(mark)} - {os.getpid(), 0, 1}
+        living = {each for each in known if not gone(each)}
+        if not living or time.monotonic() > limit:
+            return sorted(living)
+        for each in living:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(each, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 def sweep(folder: Path) -> list[Path]:
-    """Remove files below `folder` that a process began and did not live to finish; returns what was removed."""
+    """Remove half-written files below `folder` whose process is gone; returns what was removed."""
     removed = []
     for path in folder.rglob(".*"):
         match = _HALF_WRITTEN.match(path.name)
-        if match and path.is_file() and not alive(int(match[1])):
+        if match and path.is_file() and gone(int(match[1])):
             path.unlink(missing_ok=True)
             removed.append(path)
     return removed

@@ -1,7 +1,6 @@
 """What every game looks like from outside: MineRL's actions in, MineRL-like observations out.
 
-In: an action dict (20 buttons and more as 0/1, "camera" as [pitch, yaw] degrees). Out: Gymnasium's five values.
-The only state that crosses is plain data, so that a game can live in another process.
+An action is a dict of buttons (0/1) and "camera" ([pitch, yaw] degrees). Only plain data crosses, so that a game can live in another process.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ class Env(gymnasium.Env[Observation, Action], abc.ABC):
     def reset(  # type: ignore[override]
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, Info]:
-        """Start an episode; the same seed and options give the same place, view and inventory."""
+        """Start an episode; the same seed and options give the same start state, view and inventory."""
 
     @abc.abstractmethod
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, Info]:

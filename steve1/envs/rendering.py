@@ -1,7 +1,4 @@
-"""Threads of the games' software renderer, where several games share a machine.
-
-In: how many games play at a time. Out: the variable that Mesa reads, for every game that is started meanwhile.
-"""
+"""Threads of the games' software renderer (Mesa), where several games share a machine."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Kept places where an episode can begin.
+"""Kept start states: places of Luanti's map where an episode can begin.
 
-In: a game, biome and a split. Out: start states (map position, yaw), the same list every time. The lists were
-searched by `python -m steve1 find_starts` and lie beside this file; "demo" and "eval" places are never near
-each other, so evaluation is at places that no demonstration has seen.
+`python -m steve1.commands.tools.find_starts` searched them. Start states of the splits "demo" and "eval" are never near each other,
+so evaluation begins where no demonstration did.
 """
 
 from __future__ import annotations
@@ -13,35 +12,40 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
+from steve1.envs.registry import ENVIRONMENTS, GAMES
 
 MAP_SEED = 42
 BIOMES = ("meadow", "forest", "shore")
 SPLITS = ("demo", "eval")
-WITHOUT_LISTS = ("mcio", "minerl", "minedojo", "minestudio")
 FILE = Path(__file__).with_name("luanti_starts.json")
 
 
 @functools.cache
-def _kept() -> dict[str, Any]:
-    return read_json(FILE)
+def _kept() -> list[dict[str, Any]]:
+    starts: list[dict[str, Any]] = read_json(FILE)["starts"]
+    return starts
 
 
 def start_states(name: str = "luanti", biome: str = "meadow", split: str = "eval") -> list[dict[str, Any]]:
-    """Start states: {"id", "x", "y", "z" (nodes), "yaw" (degrees), "biome", "split"}.
+    """Start states: {"id", "x", "y", "z" (nodes), "yaw" (degrees), "biome", "split"}; the same list every time.
 
     Raises:
         UserError: an unknown game, biome or split.
     """
-    if name in WITHOUT_LISTS:
-        # Their worlds are made from the episode's seed; MineDojo's "biome" are its tasks.
-        own = {"task": biome} if name == "minedojo" else {}
-        return [{"id": f"{name}-{biome}", "biome": biome, "split": split, **own}]
-    for what, value, choices in (
-        ("game", name, ("luanti", *WITHOUT_LISTS)), ("biome", biome, BIOMES), ("split", split, SPLITS),
-    ):  # fmt: skip
-        if value not in choices:
-            raise UserError(f"Unknown {what}.", got=value, expected=", ".join(choices))
-    states = [dict(s) for s in _kept()["starts"] if s["biome"] == biome and s["split"] == split]
+    check("game", name, ENVIRONMENTS)
+    if GAMES[name].starts != "kept":
+        # These worlds are made from the episode's seed. Where tasks make them, the "biome" is the task.
+        task = {"task": biome} if GAMES[name].starts == "task" else {}
+        return [{"id": f"{name}-{biome}", "biome": biome, "split": split, **task}]
+    check("biome", biome, BIOMES)
+    check("split", split, SPLITS)
+    states = [dict(state) for state in _kept() if state["biome"] == biome and state["split"] == split]
     if not states:
         raise UserError("There is no start state of this kind.", where=FILE, got=f"{biome}, {split}")
     return states
+
+
+def check(what: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise UserError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise UserError(f"Unknown {what}.", got=value, expected=", ".join(choices))

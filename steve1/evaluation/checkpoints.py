@@ -1,7 +1,7 @@
-"""Rollouts of checkpoints while training goes on.
+"""Rollouts of checkpoints while training goes on: videos and results in the run's folder and in its report.
 
-In: a checkpoint now and then. Out: videos and their results, in the run's folder and with whoever reports the run. The game and the
-policy that plays it live in a process of their own, one at a time, at low priority and on the CPU: training neither waits nor fails for them.
+The game and the policy that plays it run in another process, one at a time, at low priority and on the CPU: training neither waits nor
+fails for them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 
 from steve1.core.checkpoint_metadata import checkpoint_metadata_path
 from steve1.core.paths import display, python_path
+from steve1.core.processes import end
 
 FOLDER = "rollouts"
 RESULTS = "rollouts.json"
@@ -43,7 +43,7 @@ class CheckpointRollouts:
 
     Args:
         run_dir: the run's folder.
-        every: steps between two rollouts, at least.
+        every: minimum steps between two rollouts.
         words: further arguments of `program`.
         program: what plays: called with weights, --out and `words`.
     """
@@ -78,19 +78,14 @@ class CheckpointRollouts:
         """End a rollout that is still playing, with its game."""
         child, self._child = self._child, None
         if child is not None and child.poll() is None:
-            os.killpg(child.pid, signal.SIGTERM)
-            try:
-                child.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
+            end(child, patience_s=20)
 
     def _start(self, step: int, weights: Path) -> None:
         self._step = step
         folder = self._folder / f"step{step:09d}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        # A name of its own: the next checkpoint replaces the latest weights while this one is being read.
+        # Under another name: the next checkpoint replaces the latest weights while this one is being read.
         kept = folder / f"step{step}{weights.suffix}"
         for source, name in ((weights, kept), (checkpoint_metadata_path(weights), checkpoint_metadata_path(kept))):
             try:
@@ -113,7 +108,7 @@ class CheckpointRollouts:
         for file in folder.glob(f"step{self._step}.*"):
             file.unlink()
         if code:
-            self._missing = code == 2  # what a person has to mend is not tried again
+            self._missing = code == 2  # what the user has to fix is not tried again
             again = "; rollouts are skipped from here on" if self._missing else ""
             board.say(f"  rollout @ step {self._step}: skipped: {_reason(folder / 'log.txt')}{again}")
             return

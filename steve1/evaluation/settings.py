@@ -9,34 +9,23 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from steve1.core.errors import UserError
+from steve1.core.executor import ExecutorConfig
 from steve1.core.paths import resolve
 
 
 @dataclasses.dataclass(frozen=True)
-class ExecutorConfig:
-    """How jobs are run, which changes nothing in their results.
+class EpisodeExecutor(ExecutorConfig):
+    """How episodes are run: each worker has a game.
 
     Attributes:
-        workers: processes, each with its own game; 0: everything in this one.
-        timeout_s: longest time for one episode before its worker counts as hanging.
-        max_restarts: of workers, over the whole run.
         batched: one process serves the policies of all workers.
-        ray: workers are spread over a Ray cluster.
     """
 
-    workers: int = 1
     timeout_s: float = 900.0
-    max_restarts: int = 5
     batched: bool = False
-    ray: bool = False
 
     def __post_init__(self) -> None:
-        if self.workers < 0 or self.timeout_s <= 0 or self.max_restarts < 0:
-            raise UserError(
-                "Workers need a number and a time.",
-                expected="--workers ≥ 0, --timeout_s > 0, --max_restarts ≥ 0",
-                got=f"workers {self.workers}, timeout_s {self.timeout_s:g}, max_restarts {self.max_restarts}",
-            )
+        super().__post_init__()
         if (self.batched or self.ray) and self.workers == 0:
             raise UserError(
                 "Without workers there is nothing to serve or to spread.", expected="--workers ≥ 1", got="--workers 0"
@@ -135,6 +124,12 @@ class EvaluationSettings(PlaySettings):
         return cls(**{**{name: getattr(args, name) for name in names}, **changes})
 
     @property
-    def executor(self) -> ExecutorConfig:
+    def executor(self) -> EpisodeExecutor:
         """How the episodes are run."""
-        return ExecutorConfig(self.workers, self.timeout_s, self.max_restarts, self.batched, self.ray)
+        return EpisodeExecutor(
+            workers=self.workers,
+            timeout_s=self.timeout_s,
+            max_restarts=self.max_restarts,
+            batched=self.batched,
+            ray=self.ray,
+        )

@@ -1,36 +1,28 @@
 """Episodes played by two agents in turns, with spins between: STEVE-1's second source of data.
 
-In: two agents that need no goal (VPT's), an environment, a seed. Out: a native episode whose metadata says who played when. Behaviour
-that changes abruptly is what hindsight goals are learned from, so agents are switched and the view is spun at random times.
+Input: two agents that need no goal (VPT's), an environment, a seed. Output: an episode folder whose metadata says who played when.
+Hindsight goals are learned from behaviour that changes abruptly, so agents are switched and the view is spun at random times.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.core.seeds import generator, integer
 from steve1.data.episodes.formats.native import EpisodeWriter
+from steve1.envs.interface import Action, Env, Info, Observation
+from steve1.rollout.play import PixelAgent, play
 
 LARGEST_TURN = 10.0
 """Degrees a tick that the camera's bins can express; the published spins of 20 to 30 degrees were labelled as 10."""
 TO_RL, FROM_RL = 1 / 3000, 1 / 1000
-
-
-class Player(Protocol):
-    """`steve1.Agent`, or anything that acts on frames alone."""
-
-    def reset(self, seed: int | None = None) -> None:
-        """Forget the last episode."""
-
-    def act(self, frame: NDArray[np.uint8], goal: None) -> dict[str, Any]:
-        """The MineRL action for this frame."""
+_ENDS = {"steps": "MaxTimesteps", "terminated": "Death", "truncated": "Done"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +45,7 @@ class MixSettings:
     same_rates: bool = False
 
     def check(self) -> None:
-        """Refuse what cannot be meant.
-
-        Raises:
-            UserError: all faults at once.
-        """
+        """Raise UserError with all faults at once."""
         faults = []
         if not 0 < self.min_timesteps <= self.max_timesteps:
             faults.append(f"0 < min_timesteps <= max_timesteps (got {self.min_timesteps}, {self.max_timesteps})")
@@ -88,8 +76,8 @@ def switch_chances(names: tuple[str, str], settings: MixSettings) -> tuple[float
     return (TO_RL, FROM_RL) if kinds[0] else (FROM_RL, TO_RL)
 
 
-def spin(rng: np.random.Generator, settings: MixSettings) -> list[dict[str, Any]]:
-    """The actions of a spin: turns to one side, each no larger than what its label says."""
+def spin(rng: np.random.Generator, settings: MixSettings) -> list[Action]:
+    """The actions of a spin: turns to one side, each no larger than its label can express."""
     total, speed = rng.uniform(*settings.spin_degrees), rng.uniform(*settings.spin_speed)
     side = 1.0 if rng.random() < 0.5 else -1.0
     turn = {**actions.null_action(), "camera": [0.0, side * float(speed)]}
@@ -98,9 +86,9 @@ def spin(rng: np.random.Generator, settings: MixSettings) -> list[dict[str, Any]
 
 @dataclasses.dataclass
 class Mixer:
-    """Who acts at each step. `switches`: [step, agent (0 or 1)], beginning with step 0; `spins`: [first step, length]."""
+    """Chooses who acts at each step. `switches`: [step, agent (0 or 1)], beginning with step 0; `spins`: [first step, length]."""
 
-    agents: tuple[Player, Player]
+    agents: tuple[PixelAgent, PixelAgent]
     names: tuple[str, str]
     settings: MixSettings
     rng: np.random.Generator
@@ -110,10 +98,13 @@ class Mixer:
         self.active = int(self.rng.integers(2))
         self.switches: list[list[int]] = [[0, self.active]]
         self.spins: list[list[int]] = []
-        self._spin: list[dict[str, Any]] = []
+        self._spin: list[Action] = []
         self._step = 0
 
-    def act(self, frame: NDArray[np.uint8]) -> dict[str, Any]:
+    def reset(self, obs: Observation, info: Info) -> None:
+        """A mixer plays one episode."""
+
+    def act(self, obs: Observation, info: Info) -> Action:
         """The next action; a spin is finished before anything else happens."""
         step, self._step = self._step, self._step + 1
         if not self._spin:
@@ -125,7 +116,7 @@ class Mixer:
                 self._spin = spin(self.rng, self.settings)
                 self.spins.append([step, len(self._spin)])
         if not self._spin:
-            return self.agents[self.active].act(frame, None)
+            return self.agents[self.active].act(obs["pov"], None)
         action = self._spin.pop(0)
         if not self._spin:
             # What it remembers from before the spin is not what it sees now.
@@ -148,7 +139,7 @@ def find_mixed(folder: Path, number: int) -> Path | None:
 
 
 def mixed_episode(
-    env: Any, agents: tuple[Player, Player], names: tuple[str, str], folder: Path, number: int, seed: int, settings: MixSettings,
+    env: Env, agents: tuple[PixelAgent, PixelAgent], names: tuple[str, str], folder: Path, number: int, seed: int, settings: MixSettings,
     options: dict[str, Any] | None = None, metadata: dict[str, Any] | None = None,
 ) -> Path | None:  # fmt: skip
     """Play and write one episode; None if it was shorter than `min_timesteps`. Everything random follows from seed and number.
@@ -162,24 +153,30 @@ def mixed_episode(
     for index, agent in enumerate(agents):
         agent.reset(seed=integer(own_seed, "agent", index))
     part = folder / f".mixed_{number:05d}"
-    ended, frames = "MaxTimesteps", 0
-    obs, info = env.reset(seed=own_seed, options=dict(options or {}))
     try:
         with EpisodeWriter(part, metadata) as writer:
-            for _ in range(settings.max_timesteps):
-                action = mixer.act(obs["pov"])
-                writer.add(obs["pov"], action)
-                obs, _, terminated, truncated, info = env.step(action)
-                if terminated or truncated:
-                    ended = "Death" if terminated else "Done"
-                    break
-            frames = len(writer)
-            if frames < settings.min_timesteps:
+            trace = play(
+                mixer,
+                env,
+                settings.max_timesteps,
+                seed=own_seed,
+                options=options,
+                on_frame=lambda frame, action, step: writer.add(frame, dict(action)),
+            )
+            if len(trace) < settings.min_timesteps:
                 raise _TooShort
+            ended = _ENDS[trace.metadata["ended"]]
             writer.metadata.update(
-                source="mixed agents", agents=list(names), seed=own_seed, switches=mixer.switches, spins=mixer.spins, ended=ended,
-                switch_chances=list(mixer.chances), settings=dataclasses.asdict(settings), start=info.get("start") or {},
-            )  # fmt: skip
+                source="mixed agents",
+                agents=list(names),
+                seed=own_seed,
+                switches=mixer.switches,
+                spins=mixer.spins,
+                ended=ended,
+                switch_chances=list(mixer.chances),
+                settings=dataclasses.asdict(settings),
+                start=trace.metadata["start"] or {},
+            )
     except _TooShort:
         return None
-    return part.rename(folder / episode_name(number, names, settings, frames, own_seed, ended))
+    return part.rename(folder / episode_name(number, names, settings, len(trace), own_seed, ended))

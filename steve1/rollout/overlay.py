@@ -1,8 +1,4 @@
-"""What the player sees, asks for and does, drawn onto the frame.
-
-In: a frame, the MineRL action taken on it, the step. Out: a copy with the prompt, the step, the pressed keys as key-caps,
-the mouse buttons and the camera's movement as an arrow. Only people look at it; the policy never does.
-"""
+"""Draws prompt, step, pressed buttons and camera movement onto a frame, for people; the policy never sees it."""
 
 from __future__ import annotations
 
@@ -14,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from steve1.rollout.lettering import Colour, blend, darken, fit, letters, write
+from steve1.rollout.text import Colour, blend, darken, draw_text, fit_text, text_mask
 
 # Label, MineRL button, column, row, width; a column and a row are one key-cap wide and high.
-_KEYS: tuple[tuple[str, str, float, float, float], ...] = (
+_BUTTONS: tuple[tuple[str, str, float, float, float], ...] = (
     ("W", "forward", 1.5, 0, 1),
     ("E", "inventory", 2.6, 0, 1),
     ("Q", "drop", 0.4, 0, 1),
@@ -40,9 +36,9 @@ def _cap(label: str, width: int, pressed: bool) -> NDArray[np.uint8]:
     """One key-cap as RGB."""
     cap = np.full((_CAP, width, 3), _PRESSED if pressed else _RESTING, dtype=np.uint8)
     cv2.rectangle(cap, (0, 0), (width - 1, _CAP - 1), (20, 20, 20) if pressed else (130, 130, 130), 1)
-    signs = letters(label, 11)
+    mask = text_mask(label, 11)
     ink: Colour = (20, 20, 20) if pressed else (200, 200, 200)
-    blend(cap, signs, (width - signs.shape[1]) // 2, (_CAP - signs.shape[0]) // 2, ink)
+    blend(cap, mask, (width - mask.shape[1]) // 2, (_CAP - mask.shape[0]) // 2, ink)
     return cap
 
 
@@ -50,11 +46,11 @@ class Overlay:
     """Draws one player's overlay; everything that does not change from step to step is drawn once, here."""
 
     def __init__(self, prompt: str, steps: int, *, title: str = "") -> None:
-        """`prompt`: what was asked for, any language. `steps`: planned length. `title`: e.g. the weights' name."""
+        """`prompt`: in any language. `steps`: planned length. `title`: e.g. the weights' name."""
         self.prompt, self.steps, self.title = prompt, steps, title
         self._caps = {
             (button, pressed): _cap(label, int(_CAP * width), pressed)
-            for label, button, _, _, width in _KEYS
+            for label, button, _, _, width in _BUTTONS
             for pressed in (False, True)
         }
 
@@ -62,7 +58,7 @@ class Overlay:
         """A copy of `frame` (H, W, 3) u8 RGB, H ≥ 100 and W ≥ 320, with the overlay of `action` at `step` (from 0)."""
         picture = np.ascontiguousarray(frame).copy()
         self._header(picture, step)
-        self._keys(picture, action)
+        self._buttons(picture, action)
         self._camera(picture, action)
         return picture
 
@@ -70,14 +66,14 @@ class Overlay:
         width = picture.shape[1]
         darken(picture, 0, 0, width, 26)
         counter = f"{step + 1}/{self.steps}"
-        room = width - letters(counter, 14).shape[1] - 24
+        counter_width = text_mask(counter, 14).shape[1]
         text = f"{self.title}:  {self.prompt}" if self.title else self.prompt
-        write(picture, fit(text, 16, room), 8, 2, 16)
-        write(picture, counter, width - letters(counter, 14).shape[1] - 8, 4, 14, (220, 220, 220))
+        draw_text(picture, fit_text(text, 16, width - counter_width - 24), 8, 2, 16)
+        draw_text(picture, counter, width - counter_width - 8, 4, 14, (220, 220, 220))
 
-    def _keys(self, picture: NDArray[np.uint8], action: Mapping[str, Any]) -> None:
+    def _buttons(self, picture: NDArray[np.uint8], action: Mapping[str, Any]) -> None:
         top = picture.shape[0] - int(2.3 * _CAP)
-        for _, button, column, row, _ in _KEYS:
+        for _, button, column, row, _ in _BUTTONS:
             cap = self._caps[button, bool(action.get(button, 0))]
             x, y = int(column * _CAP), top + int(row * _CAP)
             region = picture[y : y + cap.shape[0], x : x + cap.shape[1]]

@@ -1,12 +1,12 @@
-"""Recording: a scripted player plays, and a recording in the contractors' format is what remains.
+"""Records an episode in the contractor format: `<prefix>.mp4` (20 fps), `<prefix>.jsonl` (one tick a line), `<prefix>-options.json`.
 
-In: an environment, a player, a start. Out: `<prefix>.mp4` (20 fps), `<prefix>.jsonl` (one tick a line) and
-`<prefix>-options.json`. Frame i is what the player saw before action i. The mouse moves by whole pixels, as a real one
-does, and the game gets exactly the rounded move; the players' sizes lie well inside the policy's camera bins.
+Frame i is what the player saw before action i. The mouse moves by whole pixels, as a real one does, and the game gets exactly the
+rounded move; the moves of scripted players lie well inside the policy's camera bins.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,9 +19,11 @@ from steve1.core.errors import UserError
 from steve1.core.files import write_json
 from steve1.core.seeds import generator, integer
 from steve1.data.media.video import VideoWriter
-from steve1.envs import Env, start_states
+from steve1.envs.interface import Action, Env, Info, Observation
+from steve1.envs.starts import start_states
+from steve1.rollout.play import Actor, play
 from steve1.rollout.players import Behaviour, Player, make_player
-from steve1.rollout.trace import Trace, TraceRecorder
+from steve1.rollout.trace import Trace
 
 FORMAT = "luanti-1"
 Judge = Callable[[Trace], tuple[bool, float]]  # (did it do the thing, how far it got)
@@ -37,7 +39,7 @@ _BUTTONS = {"attack": 0, "use": 1, "pickItem": 2}
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of one episode: `value` is the behaviour's measure; nothing is on disk unless `kept`."""
+    """The outcome of one episode: `value` is the behaviour's measure; nothing is on disk unless `kept`."""
 
     prefix: Path
     steps: int
@@ -54,7 +56,7 @@ class TickWriter:
         self._buttons: list[int] = []
         self._slot = 0
 
-    def tick(self, number: int, obs: dict[str, Any], info: dict[str, Any], action: dict[str, Any]) -> dict[str, Any]:
+    def tick(self, number: int, obs: Observation, info: Info, action: Action) -> dict[str, Any]:
         """One line. `action` must have whole-pixel camera moves (see `whole_pixels`)."""
         keys = [key for name, key in _KEYS.items() if action.get(name)]
         buttons = [button for name, button in _BUTTONS.items() if action.get(name)]
@@ -81,12 +83,12 @@ class TickWriter:
         return line
 
 
-def _stats(info: dict[str, Any]) -> dict[str, int]:
+def _stats(info: Info) -> dict[str, int]:
     kinds = {"dug": "minecraft.mine_block", "placed": "minecraft.use_item", "crafted": "minecraft.craft_item"}
     return {f"{kind}:{name}": n for key, kind in kinds.items() for name, n in sorted(info.get(key, {}).items())}
 
 
-def whole_pixels(action: dict[str, Any]) -> dict[str, Any]:
+def whole_pixels(action: Action) -> Action:
     """The action with its camera rounded to whole mouse pixels of 0.15 degrees."""
     return {**action, "camera": [round(float(v) / DEGREES_PER_PIXEL) * DEGREES_PER_PIXEL for v in action["camera"]]}
 
@@ -97,7 +99,7 @@ def is_recorded(prefix: Path) -> bool:
 
 
 def record(
-    env: Env, player: Player, steps: int, prefix: str | os.PathLike[str], *, behaviour: Behaviour,
+    env: Env, player: Actor, steps: int, prefix: str | os.PathLike[str], *, behaviour: Behaviour,
     reset_options: dict[str, Any], judge: Judge, captions: Sequence[str] = (), unit: str = "", seed: int = 0,
     only_successful: bool = False, details: dict[str, Any] | None = None,
 ) -> Recorded:  # fmt: skip
@@ -119,7 +121,8 @@ def record(
     part.mkdir(parents=True)
     env.draw_pointer = False  # conversion draws it, as for any recording
     try:
-        trace = _play(env, player, steps, part, reset_options, seed)
+        with contextlib.ExitStack() as held:
+            trace = play(_Recorder(player, part, held), env, steps, seed=seed, options=reset_options)
         success, value = judge(trace)
         kept = success or not only_successful
         if kept:
@@ -136,21 +139,26 @@ def record(
         env.draw_pointer = True
 
 
-def _play(env: Env, player: Player, steps: int, part: Path, reset_options: dict[str, Any], seed: int) -> Trace:
-    obs, info = env.reset(seed=seed, options=reset_options)
-    player.reset(obs, info)
-    recorder, ticks = TraceRecorder(obs, info), TickWriter()
-    height, width = obs["pov"].shape[:2]
-    with VideoWriter(part / "video.mp4", width, height) as video, open(part / "ticks.jsonl", "w") as lines:
-        for number in range(steps):
-            action = whole_pixels(player.act(obs, info))
-            video.write(obs["pov"])
-            lines.write(json.dumps(ticks.tick(number, obs, info, action)) + "\n")
-            obs, _, terminated, truncated, info = env.step(action)
-            recorder.add(action, obs, info)
-            if terminated or truncated:
-                break
-    return recorder.trace({"seed": seed})
+class _Recorder:
+    """An actor that acts as `player` does, with whole mouse pixels, and writes down what it sees and does."""
+
+    def __init__(self, player: Actor, folder: Path, held: contextlib.ExitStack) -> None:
+        self._player, self._folder, self._held = player, folder, held
+
+    def reset(self, obs: Observation, info: Info) -> None:
+        height, width = obs["pov"].shape[:2]
+        self._video = self._held.enter_context(VideoWriter(self._folder / "video.mp4", width, height))
+        lines = open(self._folder / "ticks.jsonl", "w")  # noqa: SIM115  (the stack closes it)
+        self._lines = self._held.enter_context(lines)
+        self._ticks, self._number = TickWriter(), 0
+        self._player.reset(obs, info)
+
+    def act(self, obs: Observation, info: Info) -> Action:
+        action = whole_pixels(self._player.act(obs, info))
+        self._video.write(obs["pov"])
+        self._lines.write(json.dumps(self._ticks.tick(self._number, obs, info, action)) + "\n")
+        self._number += 1
+        return action
 
 
 def demonstration(
@@ -158,12 +166,12 @@ def demonstration(
 ) -> tuple[dict[str, Any], int, Player]:
     """(reset options, seed, player) of one demonstration: a function of its arguments.
 
-    Places are used in a shuffled order, all before any again. Yaw is free on a plain and faces roughly the trunk or the
-    water elsewhere; the first pitch is anywhere within ±70 degrees.
+    Start states are used in a shuffled order, each once before any is used again. Yaw is free on a plain and faces roughly
+    the trunk or the water elsewhere; the first pitch is anywhere within ±70 degrees.
     """
-    places = start_states("luanti", behaviour.biome, split)
-    order = generator(seed, "places", behaviour.name).permutation(len(places))
-    start = places[int(order[(episode + attempt * 7) % len(places)])]
+    starts = start_states("luanti", behaviour.biome, split)
+    order = generator(seed, "places", behaviour.name).permutation(len(starts))
+    start = starts[int(order[(episode + attempt * 7) % len(starts)])]
     rng = generator(seed, "start", behaviour.name, episode, attempt)
     own_seed = integer(seed, "episode", behaviour.name, episode, attempt)
     yaw = (start["yaw"] + rng.uniform(-behaviour.yaw_spread, behaviour.yaw_spread) + 180) % 360 - 180

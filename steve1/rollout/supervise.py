@@ -1,8 +1,4 @@
-"""A game that may die, held by someone who expects it.
-
-In: a function that opens an environment. Out: episodes. When a game crashes or hangs in one, it is closed, opened anew and the
-same episode is played again from its beginning with the same seed, a bounded number of times in all.
-"""
+"""Holds a game that may die: it is opened anew, and the episode is played again from its beginning with the same seed."""
 
 from __future__ import annotations
 
@@ -10,31 +6,34 @@ import contextlib
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from steve1.core.errors import UserError
+from steve1.core.executor import Restarts
 from steve1.envs.errors import GameDied
+from steve1.envs.interface import Env
 
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 
-# What a dead or silent game shows itself as; everything else (a full disk, a wrong shape) is not mended by a new game.
+# How a dead or silent game shows itself. A new game does not fix anything else (a full disk, a wrong shape).
 GAME_FAULTS: tuple[type[BaseException], ...] = (GameDied, EOFError, BrokenPipeError, ConnectionError, TimeoutError)
 
 
 class SupervisedEnv:
-    """Opens its environment at the first episode and again after each crash.
+    """Opens its environment at the first episode and again after each crash, at most `max_restarts` times in all."""
 
-    Attributes:
-        restarts: how often a crash has made a new game necessary so far.
-    """
+    def __init__(self, open_env: Callable[[], Env], *, max_restarts: int = 3) -> None:
+        self._open = open_env
+        self._env: Env | None = None
+        todo = "look at the game's own log; finished episodes are kept, and the same command continues after them"
+        self._restarts = Restarts(max_restarts, "The game", todo)
 
-    def __init__(self, open_env: Callable[[], Any], *, max_restarts: int = 3) -> None:
-        self._open, self._max = open_env, max_restarts
-        self._env: Any = None
-        self.restarts = 0
+    @property
+    def restarts(self) -> int:
+        """How many games have crashed so far."""
+        return self._restarts.count
 
-    def episode(self, play: Callable[[Any], Result]) -> Result:
+    def episode(self, play: Callable[[Env], Result]) -> Result:
         """Run `play(env)` to its end; `play` begins with a reset and must be repeatable.
 
         Raises:
@@ -47,20 +46,8 @@ class SupervisedEnv:
                 return play(self._env)
             except GAME_FAULTS as fault:
                 self.close()
-                self.restarts += 1
-                if self.restarts > self._max:
-                    raise UserError(
-                        "The game died too often; the run stops here.",
-                        expected=f"at most {self._max} restarts",
-                        got=f"{type(fault).__name__}: {fault}",
-                        todo="look at the game's own log; finished episodes are kept, and the same command continues after them",
-                    ) from fault
-                _log.warning(
-                    "the game died (%s); restart %d of %d, same seed",
-                    str(fault).splitlines()[0],
-                    self.restarts,
-                    self._max,
-                )
+                restart = self._restarts.add(f"{type(fault).__name__}: {fault}")
+                _log.warning("the game died (%s); restart %s, same seed", str(fault).splitlines()[0], restart)
             except BaseException:
                 self.close()
                 raise

@@ -1,8 +1,6 @@
-"""What happened in one episode, as numbers.
+"""What happened in one episode, as arrays over time, saved as `<path>.npz` with readable facts in `<path>.json`.
 
-In: each step's observation and info from an environment, and the actions taken. Out: a Trace of arrays over time (state 0 is
-before the first action, state n after the n-th), saved as `<path>.npz` and readable facts in `<path>.json`.
-Success rules, tables and videos are made from traces, never from a running game.
+State 0 is before the first action, state n after the n-th. Success rules and tables are made from traces, never from a running game.
 """
 
 from __future__ import annotations
@@ -16,12 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json, write_json
 
 FORMAT = 1
 COUNTERS = ("inventory", "dug", "placed", "crafted")
 GONE = -1
+_ARRAYS = ("tokens", "positions", "view", "in_water", "health")
+_LATER_ARRAYS = ("under_water", "menu", "blocks")  # absent in the oldest traces
 
 
 @dataclasses.dataclass
@@ -56,8 +57,7 @@ class Trace:
     block_names: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
-        # Traces that were written before these columns existed have none of it.
-        for name in ("under_water", "menu"):
+        for name in ("under_water", "menu"):  # all False where they were not recorded
             if not len(getattr(self, name)):
                 setattr(self, name, np.zeros(len(self.positions), dtype=np.bool_))
 
@@ -73,17 +73,8 @@ class Trace:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write `<path>.npz` and `<path>.json` (any suffix of `path` is kept as part of the name)."""
-        arrays: dict[str, NDArray[Any]] = {
-            "tokens": self.tokens,
-            "positions": self.positions,
-            "view": self.view,
-            "in_water": self.in_water,
-            "health": self.health,
-            "under_water": self.under_water,
-            "menu": self.menu,
-            "blocks": self.blocks,
-            "block_names": np.array(self.block_names, dtype=np.str_),
-        }
+        arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in (*_ARRAYS, *_LATER_ARRAYS)}
+        arrays["block_names"] = np.array(self.block_names, dtype=np.str_)
         for kind, columns in self.counts.items():
             arrays.update({f"{kind}/{name}": column for name, column in columns.items()})
         target = Path(path)
@@ -104,10 +95,8 @@ class Trace:
         try:
             with np.load(archive, allow_pickle=False) as arrays:
                 named = {name: arrays[name] for name in arrays.files}
-            base: dict[str, Any] = {
-                name: named.pop(name) for name in ("tokens", "positions", "view", "in_water", "health")
-            }
-            base.update({name: named.pop(name) for name in ("under_water", "menu", "blocks") if name in named})
+            base: dict[str, Any] = {name: named.pop(name) for name in _ARRAYS}
+            base.update({name: named.pop(name) for name in _LATER_ARRAYS if name in named})
             base["block_names"] = named.pop("block_names", np.zeros(0, dtype=np.str_)).tolist()
         except (OSError, ValueError, KeyError) as fault:
             raise UserError("This trace cannot be read.", where=archive, got=str(fault)) from fault
@@ -173,8 +162,6 @@ class TraceRecorder:
 
     def trace(self, metadata: Mapping[str, Any]) -> Trace:
         """The episode so far."""
-        from steve1 import actions
-
         buttons, camera = actions.to_joint(self._actions)
         states = np.array(self._states, dtype=np.float64)
         return Trace(

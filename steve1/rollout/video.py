@@ -1,15 +1,11 @@
-"""Videos of episodes: one player with its overlay, or several side by side in one file.
-
-In: frames and actions while an episode is played; finished videos with a title and a result each. Out: H.264 files at the game's
-20 frames a second, whole or not there.
-"""
+"""Videos of episodes: one player with its overlay, or several side by side in one file, at the game's 20 frames a second."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,8 +16,8 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.data.media.video import VideoWriter, read_frames
-from steve1.rollout.lettering import darken, fit, letters, write
 from steve1.rollout.overlay import Overlay
+from steve1.rollout.text import draw_text, fit_text, text_mask
 
 FPS = 20
 _TITLE, _RESULT, _HEADER, _MAX_WIDTH = 26, 24, 30, 1280
@@ -29,20 +25,11 @@ _GREEN, _GREY, _RED = (120, 220, 120), (220, 220, 220), (240, 120, 110)
 
 
 class EpisodeVideo:
-    """Context manager whose `on_frame` writes an episode's frames with their overlay to `path`."""
+    """Context manager whose `on_frame` writes an episode's frames with their overlay to `path`: a whole file, or none."""
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        prompt: str,
-        steps: int,
-        *,
-        title: str = "",
-        caption: Callable[[int], str] | None = None,
-    ) -> None:
-        """`caption(step)`: a further line to show at that step, e.g. the goal's similarity; None: no line."""
-        self.path, self._overlay, self._caption = Path(path), Overlay(prompt, steps, title=title), caption
-        self._writer: Any = None
+    def __init__(self, path: str | os.PathLike[str], prompt: str, steps: int, *, title: str = "") -> None:
+        self.path, self._overlay = Path(path), Overlay(prompt, steps, title=title)
+        self._writer: VideoWriter | None = None
 
     def on_frame(self, frame: NDArray[np.uint8], action: Mapping[str, Any], step: int) -> None:
         """Write one frame; step 0 starts the file anew, so that a repeated episode leaves no half of the first."""
@@ -51,18 +38,11 @@ class EpisodeVideo:
         if self._writer is None:
             self._writer = VideoWriter(self.path, frame.shape[1], frame.shape[0], fps=FPS)
             self._writer.__enter__()
-        picture = self._overlay.draw(frame, action, step)
-        text = self._caption(step) if self._caption else ""
-        if text:
-            darken(picture, 0, 26, letters(text, 13).shape[1] + 16, 20)
-            write(picture, text, 8, 27, 13)
-        self._writer.write(picture)
+        self._writer.write(self._overlay.draw(frame, action, step))
 
     def _discard(self) -> None:
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            fault = KeyboardInterrupt("the episode is repeated")
-            writer.__exit__(type(fault), fault, None)
+        fault = KeyboardInterrupt("the episode is repeated")
+        self.__exit__(type(fault), fault, None)
 
     def __enter__(self) -> EpisodeVideo:
         return self
@@ -70,11 +50,9 @@ class EpisodeVideo:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._discard()
-        elif self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.__exit__(None, None, None)
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.__exit__(kind, fault, trace)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,13 +81,13 @@ class Panel:
 
 def _bar(width: int, height: int, text: str, size: int, colour: tuple[int, int, int], ground: int) -> NDArray[np.uint8]:
     bar = np.full((height, width, 3), ground, dtype=np.uint8)
-    line = fit(text, size, width - 12)
-    write(bar, line, (width - letters(line, size).shape[1]) // 2, (height - int(size * 1.35)) // 2, size, colour)
+    line = fit_text(text, size, width - 12)
+    draw_text(bar, line, (width - text_mask(line, size).shape[1]) // 2, (height - int(size * 1.35)) // 2, size, colour)
     return bar
 
 
 def _endless(video: Path) -> Iterator[tuple[NDArray[np.uint8], bool]]:
-    """Frames of `video` with True, then its last frame with False for ever."""
+    """Frames of `video` with True, then its last frame with False without end."""
     last = None
     for frame in read_frames(video):
         last = frame
@@ -131,10 +109,10 @@ def side_by_side(panels: Sequence[Panel], path: str | os.PathLike[str], *, headi
     """Put several videos into one file, step by step, with a title above and a result below each.
 
     Args:
-        panels: at least one; the first one's size rules. A shorter video shows its last frame to the end.
+        panels: at least one; the first one's size is taken for all. A shorter video shows its last frame to the end.
         path: the file to write.
         heading: one line above all, e.g. the prompt.
-        hold: frames for which the end stays on show, results in colour.
+        hold: frames for which the end is shown, with the results in colour.
 
     Raises:
         UserError: no panel, or a video that cannot be read.

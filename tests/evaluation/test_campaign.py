@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,13 +17,11 @@ import pytest
 from research.matrix import prompt_matrix
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
-from steve1.core.processes import end_tree, process_tree
 from steve1.evaluation import evaluate
 from steve1.evaluation.compare import compare, comparison_table
 from steve1.evaluation.policies import NO_GOAL, parse_policies
 from steve1.evaluation.runner.log import EpisodeLog
 from steve1.evaluation.runner.plan import make_jobs, make_plan
-from steve1.evaluation.runner.workers import run_jobs
 from steve1.goals import GoalEncoder
 from tests.evaluation.worlds import GOALS, injected, settings
 from tests.rollout.fakes import OpenFake, fake_starts, goal
@@ -227,81 +223,6 @@ def test_equal_names_are_told_apart(world: Path) -> None:
     names = [each.name for each in parse_policies([str(world / "base.weights"), str(other / "base.weights"), "random"])]
     assert len(set(names)) == 3
     assert names[1] == "sub/base"
-
-
-class Sleeper:
-    """A runner for worker tests: 'die' and 'hang' do so once (a file remembers), others answer."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = Path(folder)
-
-    def run(self, job: str) -> str:
-        for trouble in ("die", "hang"):
-            mark = self.folder / job
-            if job.startswith(trouble) and not mark.exists():
-                mark.touch()
-                subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
-                if trouble == "die":
-                    os.kill(os.getpid(), signal.SIGKILL)
-                time.sleep(300)
-        if job == "user":
-            raise UserError("A fault of the user's.", where="here")
-        if job == "full":
-            raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/x.npz")
-        if job == "bug":
-            raise ValueError("a bug of ours")
-        return job.upper()
-
-    def close(self) -> None:
-        (self.folder / f"closed-{os.getpid()}").touch()
-
-
-class SleeperRecipe:
-    def __init__(self, folder: Path) -> None:
-        self.folder = str(folder)
-
-    def __call__(self, index: int) -> Sleeper:
-        return Sleeper(self.folder)
-
-
-def test_jobs_of_workers_that_die_or_hang_are_repeated(tmp_path: Path) -> None:
-    done: dict[str, str] = {}
-    jobs = ["a", "die1", "b", "hang", "c"]
-    run_jobs(jobs, SleeperRecipe(tmp_path), done.__setitem__, workers=2, timeout_s=15)
-    assert done == {job: job.upper() for job in jobs}
-    assert len(list(tmp_path.glob("closed-*"))) == 2, "workers that live are closed in order"
-
-
-def test_restarts_of_workers_are_bounded(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="died too often"):
-        run_jobs(["die1", "die2", "die3"], SleeperRecipe(tmp_path), lambda job, result: None, workers=1, max_restarts=2)
-
-
-def test_faults_inside_a_job_end_the_run_with_their_message(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="fault of the user") as fault:
-        run_jobs(["user"], SleeperRecipe(tmp_path), lambda job, result: None)
-    assert fault.value.where == "here"
-    with pytest.raises(UserError, match="disk is full") as full:
-        run_jobs(["full"], SleeperRecipe(tmp_path), lambda job, result: None)
-    assert full.value.where == "/somewhere/x.npz"
-    with pytest.raises(RuntimeError, match="a bug of ours"):
-        run_jobs(["bug"], SleeperRecipe(tmp_path), lambda job, result: None)
-
-
-def test_a_process_tree_is_ended_as_a_whole() -> None:
-    code = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']); time.sleep(300)"
-    parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    limit = time.monotonic() + 20
-    while len(process_tree(parent.pid)) < 2 and time.monotonic() < limit:
-        time.sleep(0.05)
-    tree = process_tree(parent.pid)
-    assert len(tree) == 2
-    end_tree(parent.pid)
-    parent.wait(10)
-    child = Path(f"/proc/{tree[1]}/stat")
-    while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < limit:
-        time.sleep(0.05)
-    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_an_evaluation_over_processes_survives_a_killed_worker(world: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from steve1.core.errors import UserError
-from steve1.envs.minecraft.backends import find_interpreter
+from steve1.envs.minecraft.packages import find_interpreter
 from steve1.policy import PolicyConfig, load_policy, save_weights
 
 CONFIG = PolicyConfig(

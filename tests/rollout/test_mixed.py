@@ -44,7 +44,7 @@ class Marked:
 def test_the_log_of_switches_and_spins_says_who_did_what() -> None:
     agents = (Marked("forward"), Marked("attack"))
     mixer = Mixer(agents, ("a", "b"), BUSY, generator(5, "mixer"))
-    done = [mixer.act(np.zeros((4, 4, 3), np.uint8)) for _ in range(400)]
+    done = [mixer.act({"pov": np.zeros((4, 4, 3), np.uint8)}, {}) for _ in range(400)]
     assert len(mixer.switches) > 5
     assert len(mixer.spins) > 3
     who, spinning = np.zeros(400, int), np.zeros(400, bool)

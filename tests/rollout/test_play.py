@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ import pytest
 import steve1
 from steve1 import actions
 from steve1.core.errors import UserError
+from steve1.core.paths import ROOT
 from steve1.envs.errors import GameDied
-from steve1.rollout import DoNothing, RandomActions, SupervisedEnv, Trace, play, rollout
+from steve1.rollout.play import DoNothing, RandomActions, play, rollout
+from steve1.rollout.supervise import SupervisedEnv
+from steve1.rollout.trace import Trace
 from tests.rollout.fakes import FakeAgent, FakeEnv, goal
 
 
@@ -136,7 +141,9 @@ def test_restarts_are_bounded_and_other_faults_are_not_retried() -> None:
     assert game.restarts == 0
 
 
-def test_the_public_name_is_callable_however_it_is_reached() -> None:
-    for _ in range(2):
-        trace = steve1.rollout(FakeAgent(), FakeEnv(), goal(0), 2)
-        assert len(trace) == 2
+def test_the_public_name_is_a_function_whatever_was_imported_before() -> None:
+    assert len(steve1.rollout(FakeAgent(), FakeEnv(), goal(0), 2)) == 2
+    for first in ("import steve1.rollout.trace, steve1.rollout.video", "from steve1.rollout.play import play", ""):
+        code = f"{first}\nimport steve1, types\nfrom steve1 import rollout\nfrom steve1.rollout.trace import Trace\n"
+        code += "assert isinstance(steve1.rollout, types.FunctionType) and steve1.rollout is rollout"
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

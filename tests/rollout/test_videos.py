@@ -10,8 +10,9 @@ import pytest
 from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.data.media.video import VideoWriter, probe, read_frames
-from steve1.rollout import lettering, rollout
+from steve1.rollout import text as drawn
 from steve1.rollout.overlay import Overlay
+from steve1.rollout.play import rollout
 from steve1.rollout.video import EpisodeVideo, Panel, grid, side_by_side
 from tests.rollout.fakes import FakeAgent, FakeEnv, goal
 
@@ -54,27 +55,27 @@ def test_prompt_and_step_are_in_the_header() -> None:
 
 
 def test_chinese_is_drawn_where_a_font_is_there() -> None:
-    if lettering.font_file_for("挖泥土") is None:
+    if drawn.font_file_for("挖泥土") is None:
         pytest.skip("no font with Chinese signs is installed")
-    signs = [lettering.letters(sign, 16) for sign in "挖泥土"]
+    signs = [drawn.text_mask(sign, 16) for sign in "挖泥土"]
     assert all(sign.max() > 200 for sign in signs)
     assert not np.array_equal(signs[0], signs[1])
-    mixed = lettering.split_runs("dig 挖泥土!")
+    mixed = drawn.split_by_font("dig 挖泥土!")
     assert [part for part, _ in mixed] == ["dig ", "挖泥土", "!"]
 
 
 def test_without_a_font_question_marks_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lettering, "font_file_for", lambda signs: None)
-    assert lettering.split_runs("a挖é") == [("a?é", None)]
+    monkeypatch.setattr(drawn, "font_file_for", lambda signs: None)
+    assert drawn.split_by_font("a挖é") == [("a?é", None)]
 
 
 def test_long_text_is_cut_to_fit_and_edges_are_safe() -> None:
-    text = lettering.fit("build a very long house " * 20, 16, 300)
+    text = drawn.fit_text("build a very long house " * 20, 16, 300)
     assert text.endswith("...")
-    assert lettering.letters(text, 16).shape[1] <= 300
+    assert drawn.text_mask(text, 16).shape[1] <= 300
     frame = GREY.copy()
     for x, y in ((-500, 5), (-5, -5), (636, 355), (900, 900)):
-        lettering.write(frame, "edge", x, y, 14)
+        drawn.draw_text(frame, "edge", x, y, 14)
     assert frame.shape == GREY.shape
 
 

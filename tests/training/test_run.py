@@ -190,7 +190,7 @@ def test_the_guides_call(settings: Make, tiny: Path, tmp_path: Path) -> None:
 def test_training_knows_no_game() -> None:
     code = (
         "import sys, steve1.training.train, steve1.commands.train.train\n"
-        "bad = [m for m in sys.modules if m.startswith(('steve1.envs', 'steve1.rollout.players', 'steve1.rollout', 'minerl', 'gym'))]\n"
+        "bad = [m for m in sys.modules if m.startswith(('steve1.envs', 'steve1.rollout.', 'minerl', 'gym'))]\n"
         "sys.exit(' '.join(bad) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

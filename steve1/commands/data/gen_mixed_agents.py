@@ -21,7 +21,8 @@ from steve1.core.paths import display, output_path, resolve
 from steve1.core.seeds import generator
 from steve1.envs import make_env
 from steve1.policy import load_policy
-from steve1.rollout.mixed import MixSettings, Player, find_mixed, mixed_episode
+from steve1.rollout.mixed import MixSettings, find_mixed, mixed_episode
+from steve1.rollout.play import PixelAgent
 from steve1.rollout.supervise import SupervisedEnv
 
 
@@ -107,7 +108,7 @@ class AgentPool:
             for weights, model in files
         ]
 
-    def agent(self, index: int) -> Player:
+    def agent(self, index: int) -> PixelAgent:
         """A new agent, with a memory of its own, on a shared policy."""
         if index not in self._policies:
             weights, model = self.files[index]

@@ -11,12 +11,12 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.paths import display, output_path
 from steve1.envs import make_env
-from steve1.rollout.person import Person, UntilDone
+from steve1.envs.worker.env import WorkerEnv
+from steve1.rollout.human import HumanPlayer, UntilDone
 from steve1.rollout.players.behaviours import Behaviour
 from steve1.rollout.record import record
 
@@ -83,11 +83,12 @@ def main(args: Args) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     steps = max(1, round(args.minutes * TICKS_A_MINUTE))
     with make_env("mcio", biome=args.biome, headless=False, scale=args.scale) as env:
+        assert isinstance(env, WorkerEnv), "MCio runs in a worker"
         for number in range(args.episodes):
             print(f"recording {number + 1} of {args.episodes}: the window opens when the world is there; F10 ends it")
-            person: Any = Person(env)
+            human = HumanPlayer(env)
             made = record(
-                UntilDone(env, person), person, steps, free_prefix(folder, args.name), behaviour=Behaviour(args.name, args.biome),
+                UntilDone(env, human), human, steps, free_prefix(folder, args.name), behaviour=Behaviour(args.name, args.biome),
                 reset_options=options, judge=lambda trace: (True, float(len(trace))), unit="steps", seed=args.seed + number,
                 details={"env": "mcio", "player": "a person"},
             )  # fmt: skip

@@ -41,7 +41,7 @@ def examine(machine: Machine, wanted: tuple[str, ...] = (), checksums: bool = Tr
     Raises:
         UserError: an environment that does not exist.
     """
-    known = [*doctor_games.load_backends().BACKENDS, "luanti"]
+    known = [*doctor_games.load_backends().PACKAGES, "luanti"]
     for name in wanted:
         if name not in known:
             raise UserError("There is no environment of this name.", got=name, expected=nearest(name, known))

@@ -23,16 +23,16 @@ _PUBLISHED = ("2x.model", "attn.pth", "steve1_prior.pt", "steve1.weights")
 def load_backends() -> Any:
     """The table of backends, also where the packages that steve1.envs needs are not installed."""
     try:
-        from steve1.envs.minecraft import backends
+        from steve1.envs.minecraft import packages
     except ImportError:
-        path = Path(__file__).resolve().parents[2] / "envs" / "minecraft" / "backends.py"
-        spec = importlib.util.spec_from_file_location("steve1_backends", path)
+        path = Path(__file__).resolve().parents[2] / "envs" / "minecraft" / "packages.py"
+        spec = importlib.util.spec_from_file_location("steve1_packages", path)
         assert spec is not None
         assert spec.loader is not None
-        backends = importlib.util.module_from_spec(spec)
-        sys.modules["steve1_backends"] = backends  # dataclasses look their module up
-        spec.loader.exec_module(backends)
-    return backends
+        packages = importlib.util.module_from_spec(spec)
+        sys.modules["steve1_packages"] = packages  # dataclasses look their module up
+        spec.loader.exec_module(packages)
+    return packages
 
 
 @check
@@ -47,7 +47,7 @@ def java(machine: Machine, wanted: tuple[str, ...] = ()) -> Iterator[Finding]:
     if working:
         yield Finding("Java", "ok", working)
     needed = [
-        name for name, each in table.BACKENDS.items() if each.java and (name in wanted or table.installed_version(name))
+        name for name, each in table.PACKAGES.items() if each.java and (name in wanted or table.installed_version(name))
     ]
     for name in needed:
         try:
@@ -64,7 +64,7 @@ def java(machine: Machine, wanted: tuple[str, ...] = ()) -> Iterator[Finding]:
 def backends(machine: Machine, wanted: tuple[str, ...] = ()) -> Iterator[Finding]:
     """The Minecraft backends: installed, at which version, on which Python."""
     table = load_backends()
-    for name, each in table.BACKENDS.items():
+    for name, each in table.PACKAGES.items():
         python, version, install = (
             table.interpreter_path(name),
             table.installed_version(name),
@@ -81,7 +81,7 @@ def backends(machine: Machine, wanted: tuple[str, ...] = ()) -> Iterator[Finding
             yield Finding("Backends", state, f"{name}: not installed{lacking}. {each.title}", install)
             continue
         problem = (
-            table.version_problem(name, version) if version else f"{each.package} is not in {python.parent.parent}"
+            table.version_problem(name, version) if version else f"{each.pip_name} is not in {python.parent.parent}"
         )
         if problem:
             yield Finding("Backends", fault, f"{name}: {version} {problem}".replace("  ", " "), install)
@@ -91,7 +91,7 @@ def backends(machine: Machine, wanted: tuple[str, ...] = ()) -> Iterator[Finding
             todo = f"rm -rf {python.parent.parent} && {install}"
             yield Finding("Backends", fault, f"{name}: its Python does not run: {answer[:120]}", todo)
             continue
-        yield Finding("Backends", "ok", f"{name}: {each.package} {version} on Python {answer}")
+        yield Finding("Backends", "ok", f"{name}: {each.pip_name} {version} on Python {answer}")
         if name == "mcio":
             yield _minecraft_of_mcio(machine, python, name in wanted)
 

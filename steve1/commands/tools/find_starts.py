@@ -32,7 +32,7 @@ class Args:
 
 def main(args: Args) -> None:
     from steve1.envs.luanti.env import LuantiEnv
-    from steve1.envs.luanti.survey import find_places, green_points, read_field
+    from steve1.envs.luanti.survey import find_starts, green_points, read_field
 
     wanted = {"demo": args.demo, "eval": args.eval}
     starts: list[dict[str, Any]] = []
@@ -52,7 +52,7 @@ def main(args: Args) -> None:
             for biome in missing:
                 room = min(args.per_region, wanted[split] - have[biome, split])
                 rng = generator(args.seed, biome, x, z)
-                for place in find_places(field, biome, room, rng):
+                for place in find_starts(field, biome, room, rng):
                     have[biome, split] += 1
                     name = f"{biome}_{split}_{have[biome, split]:03d}"
                     starts.append({"id": name, **place, "split": split})

@@ -109,9 +109,9 @@ class Film:
 def main(args: Args) -> None:
     """Load, play each goal once, write what was seen."""
     os.nice(10)
+    from steve1.core.processes import limit_threads
     from steve1.envs import make_env
     from steve1.evaluation.policies import PolicyCache, choose_env, parse_policies
-    from steve1.evaluation.runner.workers import limit_threads
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.rollout.supervise import SupervisedEnv
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-from steve1.core.cluster import connected_ray
 from steve1.core.errors import UserError
+from steve1.core.executor import ExecutorConfig, WorkerDied, job_results
+from steve1.core.executor.cluster import connected_ray
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -91,7 +93,7 @@ def _hold(handle: Any, folder: Path, *, shared: bool) -> None:
 def ray_results(
     function: Callable[..., T], calls: Sequence[tuple[Any, ...]], *, cpus: float = 1.0, gpus: float = 0.0
 ) -> Iterator[tuple[int, T | Exception]]:
-    """Call `function` once for each tuple of arguments as Ray tasks; (number, result or exception) as they end.
+    """Call `function` once for each tuple of arguments on the workers of a Ray cluster; (number, result or exception) as they end.
 
     Uses the cluster that `RAY_ADDRESS` names or that runs on this machine, else starts one on this machine. Every machine
     needs this project at the same path, and the same files at the given paths.
@@ -104,20 +106,38 @@ def ray_results(
     Raises:
         UserError: Ray is not installed.
     """
-    ray = _connected()
-    # A task that dies with its machine is safely started again: everything is written completely or not at all.
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=2)(function)
-    waiting = {task.remote(*arguments): number for number, arguments in enumerate(calls)}
-    while waiting:
-        done, _ = ray.wait(list(waiting), num_returns=1)
-        for reference in done:
-            number = waiting.pop(reference)
-            try:
-                yield number, ray.get(reference)
-            except ray.exceptions.RayTaskError as fault:
-                yield number, fault.cause if isinstance(fault.cause, Exception) else RuntimeError(str(fault))
-            except ray.exceptions.RayError as fault:
-                yield number, RuntimeError(f"its task was lost: {fault}")
+    resources = _connected().cluster_resources()
+    places = [resources.get(name, 0) // each for name, each in (("CPU", cpus), ("GPU", gpus)) if each]
+    # A job that dies with its machine is repeated elsewhere, which is safe: everything is written whole or not at all.
+    config = ExecutorConfig(
+        max(1, int(min(places, default=1))),
+        timeout_s=math.inf,
+        max_restarts=3 * len(calls),
+        attempts=3,
+        ray=True,
+        cpus=cpus,
+        gpus=gpus,
+    )
+    for result in job_results(list(enumerate(calls)), _CallEach(function), config):
+        lost = isinstance(result.error, WorkerDied)
+        error = RuntimeError(f"its worker was lost: {result.error}") if lost else result.error
+        yield result.job[0], cast(T, result.value) if error is None else error
+
+
+@dataclass(frozen=True)
+class _CallEach(Generic[T]):
+    """A runner whose jobs are (number, arguments of one call)."""
+
+    function: Callable[..., T]
+
+    def __call__(self, index: int) -> _CallEach[T]:
+        return self
+
+    def run(self, job: tuple[int, tuple[Any, ...]]) -> T:
+        return self.function(*job[1])
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
 def cluster_gpus() -> float:

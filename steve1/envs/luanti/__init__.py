@@ -1,5 +1,1 @@
-"""Luanti behind the environment interface: processes, shared memory, the shim and the mod."""
-
-from steve1.envs.luanti.env import LuantiEnv
-
-__all__ = ["LuantiEnv"]
+"""Luanti (Minetest Game), the game that installs from the system's packages."""

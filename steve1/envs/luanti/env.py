@@ -1,7 +1,6 @@
-"""Luanti (Minetest Game) as a step-locked environment.
+"""Luanti (Minetest Game) as a step-locked environment: one 50 ms tick per step.
 
-In: MineRL actions. Out: 640x360 pictures, inventory and position, one 50 ms tick per step. One instance is a private X
-server and a game with the shim preloaded; the mod in mod/ does resets and reports.
+An instance is a private X server and a game with the shim preloaded; the mod in mod/ does resets and reports.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from steve1.core.frames import draw_cursor
 from steve1.core.seeds import generator
 from steve1.envs.errors import GameDied
 from steve1.envs.interface import Action, Env, Info, Observation, action_space, check_action
+from steve1.envs.luanti.game_process import GameProcess
 from steve1.envs.luanti.items import game_name, short_counts, short_name
 from steve1.envs.luanti.links import Event, Link, ShimLink
 from steve1.envs.luanti.mods import link_mods
 from steve1.envs.luanti.portable import PortableLink
-from steve1.envs.luanti.processes import GameProcess
 from steve1.envs.luanti.shared import BUTTON_PRESS, BUTTON_RELEASE, KEY_PRESS, KEY_RELEASE
 from steve1.envs.luanti.shim import PACKAGES, SUPPORTED, find_program, game_version
 from steve1.envs.starts import MAP_SEED, start_states
@@ -48,28 +47,20 @@ def _wrap(yaw: float) -> float:
     return (yaw + 180.0) % 360.0 - 180.0
 
 
-def scene_places(nodes: list[dict[str, Any]], start: dict[str, Any], yaw: float) -> list[dict[str, Any]]:
-    """A scene's nodes at places of the map: "ahead" is along the axis nearest to `yaw`, "right" to the right of it."""
+def scene_nodes(nodes: list[dict[str, Any]], start: dict[str, Any], yaw: float) -> list[dict[str, Any]]:
+    """A scene's nodes at positions of the map: "ahead" is along the axis nearest to `yaw`, "right" to the right of it."""
     quarter = round(yaw / 90) % 4
     (fx, fz), (rx, rz) = ((0, 1), (1, 0), (0, -1), (-1, 0))[quarter], ((1, 0), (0, -1), (-1, 0), (0, 1))[quarter]
     placed = []
     for node in nodes:
         unknown = sorted(set(node) - {"node", "ahead", "right", "up", "param2"})
         if unknown or not isinstance(node.get("node"), str):
-            raise UserError(
-                "A scene's entry is not understood.", got=node, expected="node, and optionally ahead, right, up, param2"
-            )
+            expected = "node, and optionally ahead, right, up, param2"
+            raise UserError("A scene's entry is not understood.", got=node, expected=expected)
         ahead, right = int(node.get("ahead", 0)), int(node.get("right", 0))
         x, z = round(start["x"]) + fx * ahead + rx * right, round(start["z"]) + fz * ahead + rz * right
-        placed.append(
-            {
-                "name": game_name(node["node"]),
-                "x": x,
-                "z": z,
-                "up": int(node.get("up", 0)),
-                "param2": int(node.get("param2", 0)),
-            }
-        )
+        more = {name: int(node.get(name, 0)) for name in ("up", "param2")}
+        placed.append({"name": game_name(node["node"]), "x": x, "z": z, **more})
     return placed
 
 
@@ -231,12 +222,9 @@ class LuantiEnv(Env):
         seed = int(seed or 0)
         start = options.get("start")
         if start is None:
-            places = start_states("luanti", options.get("biome", self.biome), options.get("split", self.split))
-            start = places[int(generator(seed, "luanti start").integers(len(places)))]
-        yaw, pitch = (
-            float(options.get("yaw", start.get("yaw", 0.0))),
-            float(options.get("pitch", start.get("pitch", 0.0))),
-        )
+            starts = start_states("luanti", options.get("biome", self.biome), options.get("split", self.split))
+            start = starts[int(generator(seed, "luanti start").integers(len(starts)))]
+        yaw, pitch = (float(options.get(name, start.get(name, 0.0))) for name in ("yaw", "pitch"))
         scene = options.get("scene") or []
         if scene and "yaw" not in options:
             yaw = _wrap(90.0 * round(yaw / 90))  # straight at what stands in front
@@ -246,7 +234,7 @@ class LuantiEnv(Env):
         self.command("watch", groups=options.get("watch") or {})
         self.command(
             "reset", x=start["x"], y=start["y"], z=start["z"], yaw=yaw, pitch=pitch, items=items, seed=seed,
-            time=float(options.get("time_of_day", 0.5)), regenerate=True, scene=scene_places(scene, start, yaw),
+            time=float(options.get("time_of_day", 0.5)), regenerate=True, scene=scene_nodes(scene, start, yaw),
         )  # fmt: skip
         self._settle(link)
         # Walking keys are up, but a slot chosen in the last episode stays chosen: begin at the first.
@@ -261,8 +249,7 @@ class LuantiEnv(Env):
                 link.tick()
 
     def _release(self, link: Link) -> None:
-        link.tick([(KEY_RELEASE, KEYS[k]) if k in KEYS else (BUTTON_RELEASE, MOUSE[k]) for k in sorted(self._down)])
-        self._down = set()
+        link.tick(self._events(set()))
         for _ in range(3):
             if not link.menu_open:
                 return
@@ -284,19 +271,18 @@ class LuantiEnv(Env):
         if "inventory" in pressed - self._down:
             pitch = yaw = 0.0  # the menu opens or closes within this tick: motion would go to the wrong one
             self._residue[:] = 0.0
-        events = self._key_events(pressed)
-        link.tick(events, *self._pointer_motion(link, pitch, yaw))
+        link.tick(self._events(pressed), *self._pointer_motion(link, pitch, yaw))
         self._steps += 1
         observation, info = self._observe(link)
         return observation, 0.0, info["deaths"] > 0, False, info
 
-    def _key_events(self, pressed: set[str]) -> list[Event]:
+    def _events(self, pressed: set[str]) -> list[Event]:
+        """What makes exactly these buttons pressed, releases first."""
         wanted = {name for name in pressed if name in KEYS or name in MOUSE}  # ESC, pickItem, swapHands, slot 9: none
         up, down = sorted(self._down - wanted), sorted(wanted - self._down)
         self._down = wanted
-        return [(KEY_RELEASE, KEYS[k]) if k in KEYS else (BUTTON_RELEASE, MOUSE[k]) for k in up] + [
-            (KEY_PRESS, KEYS[k]) if k in KEYS else (BUTTON_PRESS, MOUSE[k]) for k in down
-        ]
+        released = [(KEY_RELEASE, KEYS[name]) if name in KEYS else (BUTTON_RELEASE, MOUSE[name]) for name in up]
+        return released + [(KEY_PRESS, KEYS[name]) if name in KEYS else (BUTTON_PRESS, MOUSE[name]) for name in down]
 
     def _pointer_motion(self, link: Link, pitch: float, yaw: float) -> tuple[int, int]:
         if link.menu_open:

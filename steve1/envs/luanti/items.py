@@ -1,6 +1,6 @@
-"""Luanti's item names as the short names of the observation, and back.
+"""Luanti's item names as the short names of the observation ("default:tree": "log"), and back.
 
-In: "default:tree". Out: "log". Names that have a Minecraft counterpart get its short name; others lose their prefix.
+Names that have a Minecraft counterpart get its short name; others lose their prefix.
 """
 
 from __future__ import annotations

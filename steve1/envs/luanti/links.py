@@ -1,7 +1,7 @@
-"""How this process drives a game: what both ways have in common, and the way through the shim.
+"""How this process drives a game: what both links have in common, and the link through the shim.
 
-In: key events and pointer motion, commands for the mod. Out: one tick of game time, then a picture and a state. The
-other way, for releases of the game that the shim does not know, is in portable.py.
+Input: key events and pointer motion, commands for the mod. Output: one tick of game time, then a picture and a state. The
+other link, for releases of the game that the shim does not know, is in portable.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from steve1.envs.luanti.processes import GameProcess
+from steve1.envs.luanti.game_process import GameProcess
 from steve1.envs.luanti.shared import FOCUS_IN, SharedMemory
 from steve1.envs.luanti.shim import build_shim
 
@@ -22,7 +22,7 @@ Event = tuple[int, int]  # X event type, key or button code
 
 
 class Link(abc.ABC):
-    """One game's wires. `join` comes after the process was started; then `tick` as often as wanted."""
+    """The connection to one game. `join` comes after the process was started; then `tick` as often as wanted."""
 
     xvfb_arguments: tuple[str, ...] = ()
     sensitivity = 0.01  # the game's mouse setting: small, so that turns are exact
@@ -36,7 +36,7 @@ class Link(abc.ABC):
 
     @abc.abstractmethod
     def join(self, patience_s: float) -> None:
-        """Wait until the player is in the world and take over the clock and the keys."""
+        """Wait until the player is in the world and take over clock and keyboard."""
 
     @abc.abstractmethod
     def tick(self, events: list[Event] | None = None, dx: int = 0, dy: int = 0) -> None:
@@ -62,7 +62,7 @@ class Link(abc.ABC):
     @property
     @abc.abstractmethod
     def pointer(self) -> tuple[int, int]:
-        """Place of the pointer in the picture."""
+        """Position of the pointer in the picture (x, y)."""
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -74,12 +74,16 @@ class Link(abc.ABC):
         assert game is not None, "the process is started first"
         limit = time.monotonic() + patience_s
         while not self.state().get("pos"):
+            self.idle()
             if game.poll() is not None:
                 raise self.process.died("the game ended while it started")
             if time.monotonic() > limit:
                 raise self.process.died(f"the game did not start within {patience_s:g} s")
-            time.sleep(0.01)
         time.sleep(0.3)
+
+    def idle(self) -> None:
+        """Give the game a moment to start."""
+        time.sleep(0.01)
 
 
 class ShimLink(Link):

@@ -1,7 +1,6 @@
 """Mods of the game beyond Minetest Game that some tasks need: Debian's mesecons, for circuits.
 
-In: names of modpacks. Out: their folders, if installed. They are linked into an instance's world, so every instance has all that
-there are, and a task can ask beforehand whether its own are there.
+Installed mods are linked into the world of every instance, and a task can ask beforehand whether its own are there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Driving any release of the game without code inside it: slower, for where the shim does not fit.
+"""Drives any release of the game without code inside it: slower, for where the shim does not fit.
 
-In: key events and pointer motion, through the X server's XTest extension. Out: pictures from the X server's memory file,
-states from a file that the mod writes. With libfaketime the game's clock stands still between ticks (about 20 steps/s);
+Input goes through the X server's XTest extension; pictures come from the X server's memory file, states from a file that the mod
+writes. With libfaketime the game's clock stands still between ticks (about 20 steps/s);
 without it game time is real time, and what happens between two steps happens.
 """
 
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from steve1.core.errors import UserError
+from steve1.envs.luanti.game_process import GameProcess
 from steve1.envs.luanti.links import Event, Link
-from steve1.envs.luanti.processes import GameProcess
 from steve1.envs.luanti.shared import BUTTON_PRESS, BUTTON_RELEASE, KEY_PRESS, KEY_RELEASE
 from steve1.envs.luanti.shim import APT
 
@@ -42,9 +42,8 @@ class Keyboard:
     def __init__(self, display: int) -> None:
         names = [ctypes.util.find_library(name) for name in ("X11", "Xtst")]
         if not all(names):
-            raise UserError(
-                "The X11 test library is missing.", expected="libX11 and libXtst", todo=f"{APT} libx11-6 libxtst6"
-            )
+            todo = f"{APT} libx11-6 libxtst6"
+            raise UserError("The X11 test library is missing.", expected="libX11 and libXtst", todo=todo)
         self._x, self._test = (ctypes.CDLL(name) for name in names)
         self._x.XOpenDisplay.restype = ctypes.c_void_p
         self._x.XDefaultRootWindow.restype = ctypes.c_ulong
@@ -61,10 +60,7 @@ class Keyboard:
         """Give the first window the focus that no window manager gives; False when there is none yet."""
         root, parent = ctypes.c_ulong(), ctypes.c_ulong()
         children, count = ctypes.POINTER(ctypes.c_ulong)(), ctypes.c_uint()
-        top = ctypes.c_ulong(self._x.XDefaultRootWindow(self._display))
-        self._x.XQueryTree(
-            self._display, top, ctypes.byref(root), ctypes.byref(parent), ctypes.byref(children), ctypes.byref(count)
-        )
+        self._x.XQueryTree(self._display, self._top(), *map(ctypes.byref, (root, parent, children, count)))
         if not count.value:
             return False
         self._x.XSetInputFocus(self._display, ctypes.c_ulong(children[count.value - 1]), 2, ctypes.c_ulong(0))
@@ -87,16 +83,11 @@ class Keyboard:
         window, child = ctypes.c_ulong(), ctypes.c_ulong()
         numbers = [ctypes.c_int() for _ in range(4)]
         mask = ctypes.c_uint()
-        top = ctypes.c_ulong(self._x.XDefaultRootWindow(self._display))
-        self._x.XQueryPointer(
-            self._display,
-            top,
-            ctypes.byref(window),
-            ctypes.byref(child),
-            *map(ctypes.byref, numbers),
-            ctypes.byref(mask),
-        )
+        self._x.XQueryPointer(self._display, self._top(), *map(ctypes.byref, (window, child, *numbers, mask)))
         return numbers[0].value, numbers[1].value
+
+    def _top(self) -> ctypes.c_ulong:
+        return ctypes.c_ulong(self._x.XDefaultRootWindow(self._display))
 
     def close(self) -> None:
         self._x.XCloseDisplay(self._display)
@@ -109,7 +100,7 @@ def find_faketime() -> str | None:
 
 
 class PortableLink(Link):
-    """See the module. `menu_open` follows the inventory key, since nothing in the game tells it."""
+    """See the module. `menu_open` follows the inventory button, since nothing in the game tells it."""
 
     sensitivity = 0.1  # a real pointer ends at the edge of the screen: turns above about 30 degrees a tick are cut
 
@@ -146,17 +137,20 @@ class PortableLink(Link):
         part.write_text(text)
         os.replace(part, self._folder / "clock")
 
+    def _advance(self) -> None:
+        self._clock += _TICK_S
+        self._write_clock()
+        time.sleep(0.02)  # a frame or two at the new time: nothing tells when it was drawn
+
+    def idle(self) -> None:
+        if self.locked:  # a standing clock would never let the game start
+            self._advance()
+        else:
+            super().idle()
+
     def join(self, patience_s: float) -> None:
         self._game_pid = self.process.game.pid if self.process.game is not None else 0
         limit = time.monotonic() + patience_s
-        while not self.state().get("pos") and self.locked:  # a standing clock would never let the game start
-            self._clock += _TICK_S
-            self._write_clock()
-            time.sleep(0.02)
-            if self.process.game is not None and self.process.game.poll() is not None:
-                raise self.process.died("the game ended while it started")
-            if time.monotonic() > limit:
-                raise self.process.died(f"the game did not start within {patience_s:g} s")
         self.wait_joined(patience_s)
         self._keyboard = Keyboard(self.process.display)
         while not self._keyboard.focus():
@@ -175,9 +169,7 @@ class PortableLink(Link):
         before = self.state().get("tick", 0)
         self._keyboard.send(events or [], dx, dy)
         if self.locked:
-            self._clock += _TICK_S
-            self._write_clock()
-            time.sleep(0.02)  # a frame or two at the new time: nothing tells when it was drawn
+            self._advance()
         else:
             time.sleep(max(0.0, self._last + _TICK_S - time.monotonic()))
             self._last = time.monotonic()
@@ -191,7 +183,7 @@ class PortableLink(Link):
         self._follow_menu(events or [])
 
     def _follow_menu(self, events: list[Event]) -> None:
-        if (KEY_PRESS, 31) in events:  # the inventory key opens and closes
+        if (KEY_PRESS, 31) in events:  # the inventory's key opens and closes it
             self._menu = not self._menu
         elif (KEY_PRESS, 9) in events:
             self._menu = False

@@ -1,8 +1,4 @@
-"""The memory that this process and the game share.
-
-In: commands, keys and pointer motion. Out: the picture of the last frame and the state that the game's mod published.
-The layout is that of `struct shared` in shim.c.
-"""
+"""The memory that this process and the game share; its layout is `struct shared` in shim.c."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Builds the lock-step shim.
-
-In: shim.c beside this file. Out: a shared library in the build folder, named after the source's hash, compiled once.
-"""
+"""Builds the lock-step shim: shim.c beside this file becomes a shared library, compiled once and named after the source's hash."""
 
 from __future__ import annotations
 

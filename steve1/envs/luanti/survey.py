@@ -1,7 +1,6 @@
-"""Finds good places to begin an episode.
+"""Finds start states: flat meadows with tall grass, forest floor with a trunk in reach, shores with deep water in front.
 
-In: what the mod tells of each column of a piece of the map (height and kind). Out: start states: flat meadows with tall
-grass, forest floor with a trunk in reach, shores with deep water in front.
+Input: what the mod tells of each column of a piece of the map (height and kind).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from steve1.envs.luanti.env import LuantiEnv
 
 GREEN_BIOMES = ("grassland", "deciduous_forest", "grassland_ocean", "deciduous_forest_shore", "deciduous_forest_ocean")
 GROUND = {"meadow": ("d", "g"), "forest": ("d", "g"), "shore": ("d", "g", ".")}  # a beach of sand is a shore too
-_APART = 14  # nodes between two kept places of one region
+_APART = 14  # nodes between two start states of one region
 Field = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # x, z, height, kind of columns
 
 
@@ -73,8 +72,8 @@ def _toward(dx: np.ndarray, dz: np.ndarray) -> float:
     return round(float(np.degrees(np.arctan2(np.mean(dx), np.mean(dz)))), 1)
 
 
-def find_places(field: Field, biome: str, most: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Up to `most` places of a region, at least 14 nodes from one another, tried in a random order."""
+def find_starts(field: Field, biome: str, most: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Up to `most` start states of a region, at least 14 nodes from one another, tried in a random order."""
     xs, zs, heights, kinds = field
     candidates = np.argwhere(np.isin(kinds[15:-15, 15:-15], GROUND[biome])) + 15
     rng.shuffle(candidates)

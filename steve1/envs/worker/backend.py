@@ -1,7 +1,4 @@
-"""What the supervisor must know of a game: which Python, which adapter, how long to wait, what to hand out.
-
-In: facts stated once by each backend's package. Out: plain values for supervisor.py and env.py.
-"""
+"""What the supervisor must know of a game: which Python, which adapter, how long to wait, what to hand out."""
 
 from __future__ import annotations
 

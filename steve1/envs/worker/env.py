@@ -1,7 +1,7 @@
 """A game in a worker process, as an environment like any other.
 
-In: MineRL actions. Out: what `Env` promises: the pictures from shared memory, the rest from the worker's messages. A game that dies
-raises GameDied with nothing left behind; `restart` (or a reset after its memory has grown) starts a fresh one.
+Pictures come from shared memory, the rest from the worker's messages. A game that dies raises GameDied with nothing left behind;
+`restart` (or a reset after its memory has grown) starts a fresh one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class WorkerEnv(Env):
 
     Args:
         backend: the game.
-        settings: what the adapter is told beside the size, ports, heap and folder that the supervisor hands out.
+        settings: what the adapter is told beside size, ports, heap and folder, which the supervisor hands out.
         width, height: of the picture.
         instance: a label for messages.
         headless: True: a private display; False: the user's own; None: private where there is no other.
@@ -74,45 +74,37 @@ class WorkerEnv(Env):
         self._worker.close()
 
     def call(self, name: str, **arguments: Any) -> Any:
-        """Ask the adapter for something of its own."""
+        """Call the adapter's `call`."""
         return self._worker.ask("call", self.limits.call_s, name=name, arguments=arguments)["value"]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
         if self._worker.memory_mb > _FULL * self.limits.memory_mb:
-            _log.warning(
-                "%s holds %.0f MB: a fresh game is started before this episode",
-                self.backend.name,
-                self._worker.memory_mb,
-            )
+            held = f"{self.backend.name} holds {self._worker.memory_mb:.0f} MB"
+            _log.warning("%s: a fresh game is started before this episode", held)
             self.restart()
         asked = int(seed or 0)
         options = dict(options or {})
-        answer = self._reset_once(asked, options)
-        if self.backend.confirms_seed and answer["info"].get("seed") != asked:
-            # Some games take a new seed only at the reset after the next.
-            answer = self._reset_once(asked, options)
-            if answer["info"].get("seed") != asked:
-                got = answer["info"].get("seed")
-                self._worker.close()
-                raise GameDied(
-                    "The game does not take its seed.", expected=asked, got=got, todo="restart() starts it again"
-                )
+        for _ in range(2):  # some games take a new seed only at the reset after the next
+            answer = self._worker.ask("reset", self.limits.reset_s, seed=asked, options=options)
+            got = answer["info"].get("seed")
+            if got == asked or not self.backend.confirms_seed:
+                break
+        else:
+            self._worker.close()
+            raise GameDied(
+                "The game does not take its seed.", expected=asked, got=got, todo="restart() starts it again"
+            )
         self._over, self._steps = False, 0
         self._start = dict(answer["info"].get("start") or options.get("start") or {})
         return self._observed(answer)
-
-    def _reset_once(self, seed: int, options: dict[str, Any]) -> dict[str, Any]:
-        return self._worker.ask("reset", self.limits.reset_s, seed=seed, options=options)
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, Info]:
         if self._over and self._worker.running:
             raise UserError("This episode is over.", where=f"step {self._steps}", todo="reset() comes next")
         pressed, pitch, yaw = check_action(action)
         full: dict[str, Any] = {name: int(name in pressed) for name in ENV_BUTTONS}
-        full["ESC"] = (
-            0  # opens the game's own menu, which stops the world and is no part of what the policy has learned
-        )
         full["camera"] = [pitch, yaw]
+        full["ESC"] = 0  # opens the game's own menu, which stops the world; the policy has not learned it
         answer = self._worker.ask("step", self.limits.step_s, action=full)
         self._steps += 1
         self._over = answer["terminated"] or answer["truncated"]

@@ -1,11 +1,11 @@
-"""The worker's side: holds one game in its own Python and answers the main program.
+"""The worker: holds one game in the game's own Python and answers the main program.
 
-In: requests over the inherited socket (start, reset, step, call, close). Out: answers, pictures in the shared memory, a heartbeat
-while something is being done. Runs on Python 3.8 with numpy alone, started by its path:
+Input: requests over the inherited socket (start, reset, step, call, close). Output: answers, pictures in the shared memory, a heartbeat
+while a request is being answered. Runs on Python 3.8 with numpy alone, started by its path:
 
     python steve1/envs/worker/serve.py steve1.envs.minecraft.mcio.adapter
 
-An adapter is a module with `make_env(settings) -> Game`. It may import this module, `wire`, `trees` and its own neighbours, by their
+An adapter is a module with `make_env(settings) -> Game`. It may import this module, `wire`, `steve1.core.processes` and its own neighbours, by their
 full names; the `__init__` files of this project's packages are not run in a worker, so nothing else comes with them.
 """
 
@@ -57,13 +57,15 @@ if __name__ == "__main__":
         entry for entry in sys.path if os.path.abspath(entry or ".") != os.path.dirname(os.path.abspath(__file__))
     ]
     _bare_packages("steve1.envs.worker.serve")
+    _bare_packages("steve1.core.processes")
     sys.modules["steve1.envs.worker.serve"] = sys.modules["__main__"]
 
-from steve1.envs.worker import trees, wire  # noqa: E402  (a worker makes the packages above first)
+from steve1.core import processes  # noqa: E402  (a worker makes the packages above first)
+from steve1.envs.worker import wire  # noqa: E402
 
 
 class BadInput(Exception):
-    """A fault that the user can mend (no Java, an unknown task): shown as it is, and never retried."""
+    """A fault that the user can fix (no Java, an unknown task): shown as it is, and never retried."""
 
     def __init__(
         self, what: str, *, where: object = "", expected: object = "", got: object = "", todo: str = ""
@@ -107,7 +109,7 @@ class Game:
 
 
 class _Heart(threading.Thread):
-    """Beats while a request is answered, measures memory, and ends everything when the main program is gone."""
+    """Sends heartbeats while a request is answered, measures memory, and ends everything when the main program is gone."""
 
     def __init__(self, worker: _Worker, every_s: float) -> None:
         super().__init__(name="heartbeat", daemon=True)
@@ -122,29 +124,30 @@ class _Heart(threading.Thread):
                 self.worker.end_everything()
             self._measure()
             if self.worker.doing:
+                beat = {"beat": self.worker.doing, "note": self.note, "memory": self.memory, "dead": self._dead()}
                 try:
-                    self.worker.send(
-                        {"beat": self.worker.doing, "note": self.note, "memory": self.memory, "dead": self._dead()}
-                    )
+                    self.worker.send(beat)
                 except OSError:
                     self.worker.end_everything()
 
     def _measure(self) -> None:
         if time.monotonic() - self._measured > 2.0 * self.every_s:
             self._measured = time.monotonic()
-            self.memory = trees.memory({os.getpid(), *trees.descendants(os.getpid()), *trees.marked(self.worker.mark)})
+            self.memory = processes.memory(
+                {os.getpid(), *processes.descendants(os.getpid()), *processes.marked(self.worker.mark)}
+            )
 
     def _dead(self) -> list[int]:
         try:
-            return [pid for pid in self.worker.pids() if trees.gone(pid)]
-        except Exception:  # an adapter in the middle of a restart of its own has none to tell
+            return [pid for pid in self.worker.pids() if processes.gone(pid)]
+        except Exception:  # an adapter that restarts its game has none to tell
             return []
 
 
 class _Worker:
     def __init__(self, make_env: Callable[[dict[str, Any]], Game], channel: wire.Channel, memory: int) -> None:
         self.make_env, self.channel, self.memory = make_env, channel, memory
-        self.mark = os.environ.get(trees.MARK, "")
+        self.mark = os.environ.get(processes.MARK, "")
         self.doing = ""
         self.game: Game | None = None
         self.picture: wire.Picture | None = None
@@ -161,7 +164,7 @@ class _Worker:
 
     def end_everything(self) -> None:
         """This worker's tree, then itself: nothing runs on without the main program."""
-        trees.end_all(os.getpid(), self.mark)
+        processes.end_tree(os.getpid(), self.mark)
         os._exit(1)
 
     def run(self) -> None:
@@ -201,13 +204,8 @@ class _Worker:
             raise BadInput("The worker speaks another protocol.", expected=request["protocol"], got=wire.PROTOCOL)
         self.picture = wire.Picture(self.memory, settings["width"], settings["height"])
         self.game = self.make_env(settings)
-        own = {
-            "python": sys.version.split()[0],
-            "executable": sys.executable,
-            "pid": os.getpid(),
-            "protocol": wire.PROTOCOL,
-        }
-        return {"facts": {**own, **self.game.facts}}
+        own = {"python": sys.version.split()[0], "executable": sys.executable, "pid": os.getpid()}
+        return {"facts": {**own, "protocol": wire.PROTOCOL, **self.game.facts}}
 
     def _running(self) -> Game:
         if self.game is None:
@@ -220,12 +218,8 @@ class _Worker:
 
     def _step(self, request: wire.Message) -> wire.Message:
         obs, reward, terminated, truncated, info = self._running().step(request["action"])
-        return {
-            **self._seen(obs, info),
-            "reward": float(reward),
-            "terminated": bool(terminated),
-            "truncated": bool(truncated),
-        }
+        ends = {"terminated": bool(terminated), "truncated": bool(truncated)}
+        return {**self._seen(obs, info), "reward": float(reward), **ends}
 
     def _seen(self, obs: Observation, info: Info) -> wire.Message:
         assert self.picture is not None, "start comes first"
@@ -234,11 +228,8 @@ class _Worker:
             self.picture.write(obs["pov"], self.number)
         except ValueError as fault:
             raise GameFault(str(fault)) from None
-        return {
-            "obs": {name: value for name, value in obs.items() if name != "pov"},
-            "info": info,
-            "picture": self.number,
-        }
+        rest = {name: value for name, value in obs.items() if name != "pov"}
+        return {"obs": rest, "info": info, "picture": self.number}
 
     def _call(self, request: wire.Message) -> wire.Message:
         return {"value": self._running().call(request["name"], request["arguments"])}
@@ -285,8 +276,9 @@ def main(arguments: list[str]) -> None:
             # Packages import much of themselves only when a game starts.
             return importlib.import_module(module).make_env(settings)
         except ImportError as fault:
-            room = module.split(".")[-2]
-            install = "bash tools/setup.sh" if room == "worker" else "bash tools/install_minecraft.sh " + room
+            folder = module.split(".")[-2]
+            own = folder in ("luanti", "worker")  # run in the project's own Python
+            install = "bash tools/setup.sh" if own else "bash tools/install_minecraft.sh " + folder
             raise BadInput(
                 "A package of this game is missing in its own Python.", where=sys.executable, got=fault, todo=install
             ) from None

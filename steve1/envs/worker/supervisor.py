@@ -1,18 +1,16 @@
-"""One worker process, watched: every game is started, waited for and ended here, and nowhere else.
+"""Starts one worker process, asks it, watches it and ends it, whatever happens to it.
 
-In: a Backend and settings. Out: answers to requests, or GameDied within the stated time, after which no process of the worker is
-left. What it hands out (ports, display, folder) is given back when it ends.
+Answers come within the stated time, or GameDied is raised and no process of the worker is left. What the worker was handed (ports,
+display, folder) is given back when it ends.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,11 +23,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from steve1.core.errors import UserError
+from steve1.core.processes import MARK, end, end_tree, spawn
 from steve1.envs.errors import GameDied
-from steve1.envs.luanti.processes import end, memory_folder, spawn
-from steve1.envs.worker import serve, trees, wire
+from steve1.envs.worker import serve, wire
 from steve1.envs.worker.backend import Backend, Limits
-from steve1.envs.worker.resources import Ports, heap_for, java_environment, needs_xvfb, open_display
+from steve1.envs.worker.resources import Ports, heap_for, java_environment, memory_folder, needs_xvfb, open_display
 
 _log = logging.getLogger(__name__)
 _SCRIPT = Path(serve.__file__).resolve()
@@ -53,14 +51,14 @@ class Supervisor:
         self.memory_mb, self.note = 0.0, ""
         self.mark = f"{os.getpid()}-{secrets.token_hex(6)}"
         self.process: subprocess.Popen[bytes] | None = None
+        self.ports: list[int] = []
+        self._held = contextlib.ExitStack()  # released in the reverse order
         self._channel: wire.Channel | None = None
         self._picture: wire.Picture | None = None
-        self._ports: Ports | None = None
-        self._display: subprocess.Popen[bytes] | None = None
-        self._folder: Path | None = None
+        self._log_file = Path()
         self._number = 0
 
-    # ---- life ----
+    # ---- start ----
 
     def start(self, settings: dict[str, Any]) -> None:
         """Start the worker and wait until its game runs.
@@ -79,48 +77,48 @@ class Supervisor:
             raise
 
     def _hand_out(self, settings: dict[str, Any]) -> dict[str, Any]:
-        self._ports = Ports(self.backend.ports)
-        self._folder = Path(tempfile.mkdtemp(prefix=f"steve1_{self.backend.name}_"))
-        own = {"ports": self._ports.numbers, "heap_mb": heap_for(self.backend.heap_mb), "folder": str(self._folder)}
+        self.ports = self._held.enter_context(contextlib.closing(Ports(self.backend.ports))).numbers
+        folder = tempfile.TemporaryDirectory(prefix=f"steve1_{self.backend.name}_", ignore_cleanup_errors=True)
+        own = {"ports": self.ports, "heap_mb": heap_for(self.backend.heap_mb)}
+        own["folder"] = self._held.enter_context(folder)
         return {"width": self.width, "height": self.height, **own, **settings}
 
     def _spawn(self, settings: dict[str, Any]) -> None:
-        assert self._folder is not None, "_hand_out comes first"
-        environment = {**os.environ, trees.MARK: self.mark}
+        folder = Path(settings["folder"])
+        environment = {**os.environ, MARK: self.mark}
         environment.pop("PYTHONPATH", None)  # ours; the worker's packages are its own
-        environment.update(java_environment(settings["heap_mb"], self._folder, os.environ))
+        environment.update(java_environment(settings["heap_mb"], folder, os.environ))
         if self.backend.display and needs_xvfb(self.headless):
-            self._display, environment["DISPLAY"] = open_display(self.width, self.height)
+            display, environment["DISPLAY"] = open_display(self.width, self.height)
+            self._held.callback(end, display)
             environment.pop("WAYLAND_DISPLAY", None)
-        python = self.backend.python()
+        command = [self.backend.python(), "-u", str(_SCRIPT), self.backend.module]
         ours, theirs = socket.socketpair()
-        self._channel = wire.Channel(ours)
-        with (
-            theirs,
-            tempfile.TemporaryFile(dir=memory_folder()) as memory,
-            open(self._folder / "worker.log", "wb") as log,
-        ):
+        self._channel = self._held.enter_context(contextlib.closing(wire.Channel(ours)))
+        self._log_file = folder / "worker.log"
+        with theirs, tempfile.TemporaryFile(dir=memory_folder()) as memory, open(self._log_file, "wb") as log:
             memory.truncate(wire.Picture.bytes_for(self.width, self.height))
-            self._picture = wire.Picture(memory.fileno(), self.width, self.height)
+            picture = wire.Picture(memory.fileno(), self.width, self.height)
+            self._picture = self._held.enter_context(contextlib.closing(picture))
             descriptors = (theirs.fileno(), memory.fileno())
             environment[serve.DESCRIPTORS] = ",".join(map(str, descriptors))
-            command = [python, "-u", str(_SCRIPT), self.backend.module]
             self.process = spawn(
-                command, signal.SIGTERM, env=environment, pass_fds=descriptors, stdout=log, stderr=log, cwd=self._folder
+                command, signal.SIGTERM, env=environment, pass_fds=descriptors, stdout=log, stderr=log, cwd=folder
             )
+            self._held.callback(self._end_tree, self.process)
 
     @property
     def running(self) -> bool:
         """Whether there is a worker to ask."""
         return self._channel is not None and self.process is not None
 
-    # ---- talking ----
+    # ---- requests ----
 
     def ask(self, op: str, timeout_s: float, **arguments: Any) -> dict[str, Any]:
         """Send a request and wait for its answer.
 
         Raises:
-            UserError: the worker found a fault that the user can mend.
+            UserError: the worker found a fault that the user can fix.
             GameDied: no answer in time, no heartbeat, a dead process, a torn message, too much memory; all is ended.
         """
         channel = self._channel
@@ -128,7 +126,7 @@ class Supervisor:
             raise GameDied("This environment's game is closed.", todo="restart() starts a new one")
         self._number += 1
         began = heard = time.monotonic()
-        told = False
+        warned = False
         try:
             channel.send({"op": op, "id": self._number, **arguments}, timeout_s)
             while True:
@@ -137,28 +135,23 @@ class Supervisor:
                     self._died(f"no answer to {op} within {timeout_s:g} s")
                 if now - heard > self.limits.silence_s:
                     self._died(f"no heartbeat for {self.limits.silence_s:g} s during {op}")
-                if not told and now - began > self.limits.long_s:
-                    told = True
-                    _log.warning("%s: %s takes long (%s)", self.backend.name, op, self.note or "no word of why")
-                message = self._next(channel, min(began + timeout_s, heard + self.limits.silence_s) - now)
-                if message is not None:
+                if not warned and now - began > self.limits.long_s:
+                    warned = True
+                    _log.warning("%s: %s takes long (%s)", self.backend.name, op, self.note or "no reason was told")
+                wait_s = min(began + timeout_s, heard + self.limits.silence_s) - now
+                with contextlib.suppress(TimeoutError):
+                    # A second at most, then the clock is looked at.
+                    message = channel.receive(max(0.001, min(wait_s, 1.0)))
                     heard = time.monotonic()
                     self._hear(message, op)
                     if "beat" not in message:
                         return self._answer(message, op)
-        except OSError as fault:  # includes a send that is not taken
-            self._died(f"{op}: {fault}")
-
-    def _next(self, channel: wire.Channel, wait_s: float) -> wire.Message | None:
-        """The next message; None after a short while without one, so that the caller can look at the clock."""
-        try:
-            return channel.receive(max(0.001, min(wait_s, 1.0)))
-        except TimeoutError:
-            return None
         except wire.TornError as fault:
             self._died(f"a torn message: {fault}")
         except EOFError:
             self._died("the worker's process ended")
+        except OSError as fault:  # includes a send that is not taken
+            self._died(f"{op}: {fault}")
 
     def _hear(self, message: wire.Message, op: str) -> None:
         self.memory_mb = float(message.get("memory") or 0) / 1e6
@@ -185,27 +178,23 @@ class Supervisor:
         except wire.TornError as fault:
             self._died(str(fault))
 
-    # ---- death ----
+    # ---- end ----
 
     def _died(self, got: str) -> NoReturn:
         """End everything and raise GameDied with the last lines of the worker's log."""
         code = self.process.poll() if self.process is not None else None
-        text = self._last_words()
-        self._end()
         got += f" (exit code {code})" if code is not None else ""
-        raise GameDied(
-            f"The game {self.backend.name} does not run any more.", got=got + (f"; it was at: {self.note}" if self.note else "") + text,
-            todo="restart() starts it again; commands that play episodes do so by themselves",
-        )  # fmt: skip
-
-    def _last_words(self) -> str:
-        if self._folder is None:
-            return ""
+        got += f"; it was at: {self.note}" if self.note else ""
         with contextlib.suppress(OSError):
-            lines = (self._folder / "worker.log").read_bytes()[-4000:].decode(errors="replace").splitlines()
+            lines = self._log_file.read_bytes()[-4000:].decode(errors="replace").splitlines()
             words = " | ".join(line.strip() for line in lines[-6:] if line.strip())[-600:]
-            return f"; its log ends: {words}" if words else ""
-        return ""
+            got += f"; its log ends: {words}" if words else ""
+        self._end()
+        raise GameDied(
+            f"The game {self.backend.name} does not run any more.",
+            got=got,
+            todo="restart() starts it again; commands that play episodes do so by themselves",
+        )
 
     def close(self) -> None:
         """Close the game politely, then end whatever is left. May be called at any time, and again."""
@@ -215,31 +204,16 @@ class Supervisor:
         self._end()
 
     def _end(self) -> None:
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-        process, self.process = self.process, None
-        if process is not None:
-            self._end_tree(process)
-        end(self._display)
-        self._display = None
-        if self._picture is not None:
-            self._picture.close()
-            self._picture = None
-        if self._ports is not None:
-            self._ports.close()
-            self._ports = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        self._held.close()
+        self._channel = self._picture = self.process = None
         _alive.discard(self)
 
     def _end_tree(self, process: subprocess.Popen[bytes]) -> None:
-        left = trees.end_all(process.pid, self.mark, 10.0)
+        left = end_tree(process.pid, self.mark, 10.0)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(5.0)
         if left:
-            _log.warning("%s: these processes could not be ended: %s", self.backend.name, json.dumps(left))
+            _log.warning("%s: these processes could not be ended: %s", self.backend.name, left)
 
 
 _alive: weakref.WeakSet[Supervisor] = weakref.WeakSet()

@@ -1,7 +1,7 @@
-"""What travels between a game's worker process and the main program: the same file on both sides.
+"""What travels between a game's worker and the main program: the same file on both sides, Python 3.8 with numpy alone.
 
-In: dicts of plain values, and pictures. Out: framed JSON messages over a socket (length and checksum in front, so that a torn
-message is seen as one), and one picture in memory that both processes map. Runs on Python 3.8 with numpy alone.
+Messages are JSON over a socket, with length and checksum in front, so that a torn message is noticed. The picture lies in memory that
+both processes map.
 """
 
 from __future__ import annotations
@@ -149,9 +149,7 @@ class Picture:
             ValueError: it has another shape or type.
         """
         if frame.shape != self.shape or frame.dtype != np.uint8:
-            raise ValueError(
-                f"a picture of shape {frame.shape} and type {frame.dtype} in place of {self.shape} and uint8"
-            )
+            raise ValueError(f"a picture of shape {frame.shape} and type {frame.dtype}, not {self.shape} and uint8")
         height, width = self.shape[:2]
         _PICTURE_HEAD.pack_into(self._map, 0, number, height, width, 0)
         self._pixels[:] = frame

@@ -1,7 +1,7 @@
 """One process that holds the policies and serves the games of all workers, several frames at a time.
 
-In: frames of the policy's size over a local socket. Out: actions, sampled with the same generators and from the same distributions
-(within rounding) as a worker of its own would sample them. A worker that dies leaves its slot to the one that replaces it.
+Input: frames of the policy's size over a local socket. Output: actions, sampled with the same generators and from the same
+distributions (within rounding) as a worker would sample them itself. A worker that dies leaves its slot to the one that replaces it.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class _Service:
 
 
 def _accept(listener: Listener, fresh: list[Connection], wake: Connection) -> None:
-    """Take connections for ever (in a thread of its own, which ends with the process)."""
+    """Accept connections, in a thread that ends with the process."""
     while True:
         try:
             fresh.append(listener.accept())

@@ -12,6 +12,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from steve1.core.executor import run_jobs
 from steve1.core.files import existing_file
 from steve1.core.messages import progress
 from steve1.core.processes import sweep
@@ -21,9 +22,7 @@ from steve1.evaluation.runner.episodes import EpisodeInputs, EpisodeRunner, Open
 from steve1.evaluation.runner.inference import policy_service
 from steve1.evaluation.runner.log import EpisodeLog
 from steve1.evaluation.runner.plan import Job, Plan, make_jobs
-from steve1.evaluation.runner.ray_workers import run_jobs_on_ray
 from steve1.evaluation.runner.similarity import GoalSimilarity
-from steve1.evaluation.runner.workers import run_jobs
 
 Line = dict[str, Any]
 Decide = Callable[[Sequence[Mapping[str, Any]]], Mapping[tuple[str, str], int]]
@@ -119,18 +118,9 @@ def _run(
 ) -> None:
     """Run jobs, and what `more` gives when they are done, in processes here or on a Ray cluster."""
     executor, threads = plan.settings.executor, environment_threads(plan.settings.workers)
-    limits: dict[str, Any] = {
-        "workers": executor.workers,
-        "threads": threads,
-        "timeout_s": executor.timeout_s,
-        "max_restarts": executor.max_restarts,
-        "more": more,
-    }
-    if executor.ray:
-        run_jobs_on_ray(jobs, functools.partial(EpisodeRunner, plan, inputs, ""), finished, **limits)
-        return
     with contextlib.ExitStack() as stack:
-        stack.enter_context(shared_renderer(executor.workers))  # not with Ray, whose machines have their own processors
+        if not executor.ray:  # its machines have their own processors
+            stack.enter_context(shared_renderer(executor.workers))
         service = ""
         if executor.batched:
             # The games need processors as well; the process of the policies gets what a worker's policy would get.
@@ -140,4 +130,5 @@ def _run(
                     policies, device=plan.settings.device, deterministic=plan.settings.deterministic, threads=threads
                 )
             )
-        run_jobs(jobs, functools.partial(EpisodeRunner, plan, inputs, service), finished, **limits)
+        config = dataclasses.replace(executor, threads=threads)
+        run_jobs(jobs, functools.partial(EpisodeRunner, plan, inputs, service), finished, config, more=more)

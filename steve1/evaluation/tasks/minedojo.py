@@ -17,8 +17,9 @@ import yaml
 
 from steve1.core.files import atomic_file
 from steve1.core.paths import display, output_path
-from steve1.envs.minecraft.backends import java_for
-from steve1.envs.minecraft.minedojo import SUCCESS, find_tasks
+from steve1.envs.minecraft.minedojo.backend import SUCCESS
+from steve1.envs.minecraft.minedojo.tasks import find_tasks
+from steve1.envs.minecraft.packages import java_for
 from steve1.evaluation.settings import EvaluationSettings
 
 FOLDER = "data/evaluations/minedojo_suites"

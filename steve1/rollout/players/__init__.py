@@ -1,7 +1,4 @@
-"""Scripted players that demonstrate.
-
-In: observations of an environment. Out: MineRL actions with human-like timing and detours.
-"""
+"""Scripted players that demonstrate, with human-like timing and detours."""
 
 from __future__ import annotations
 

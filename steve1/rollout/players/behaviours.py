@@ -1,7 +1,6 @@
 """What can be demonstrated: where each behaviour begins, what its player sees and holds.
 
-In: a name. Out: a `Behaviour`. What it is called in words stands in steve1/data/captions.yaml, and whether an episode did it is
-decided by the task of the same name in steve1/evaluation/tasks/: neither is repeated here.
+Its captions are in steve1/data/captions.yaml, and the task of the same name in steve1/evaluation/tasks/ decides whether an episode did it.
 """
 
 from __future__ import annotations
@@ -20,9 +19,14 @@ _PLANTS = {"nodes": ["group:flora"], "r": 4, "low": -2, "high": 2}
 
 @dataclass(frozen=True)
 class Behaviour:
-    """biome: kind of start. inventory: given at the start. scene: nodes put in front of the player. watch: nodes that the
-    player is shown. yaw_spread: how far from the start state's own view a demonstration may begin, degrees. steps: how long the
-    thing takes with some room."""
+    """Attributes:
+    biome: kind of start state.
+    inventory: given at the start.
+    watch: nodes that the player is shown.
+    yaw_spread: degrees; how far from the start state's own view a demonstration may begin.
+    scene: nodes put in front of the player.
+    steps: enough for the behaviour.
+    """
 
     name: str
     biome: str
@@ -62,7 +66,7 @@ _ALL = (
 )  # fmt: skip
 
 BEHAVIOURS: dict[str, Behaviour] = {behaviour.name: behaviour for behaviour in _ALL}
-# What the mini family was trained on, the quickstart's new skill included.
+# What the mini models were trained on, including the new skill of the quickstart.
 MINI = ("dig_dirt", "look_at_sky", "explore", "chop_tree", "swim", "collect_grass", "build_pillar")
 
 

@@ -1,7 +1,7 @@
-"""The scripts of the players that build: a floor, a wall, a lamp's switch.
+"""Players that build: a floor, a wall, a lamp's switch.
 
-In: what the player sees, the ground around it (info["near"]["ground"]) and what stands where something was placed (info["built"],
-info["scene"]). Out: actions, for ever. A block is placed by looking at the top of what it shall stand on.
+They know the ground around them (info["near"]["ground"]) and what stands where something was placed (info["built"], info["scene"]). A block
+is placed by looking at the top of what it is to stand on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Generator, Iterator
 
 import numpy as np
 
-from steve1.rollout.players.player import EYE, Action, Player, Script, wrap
+from steve1.envs.interface import Action
+from steve1.rollout.players.player import EYE, STILL, Player, Script, wrap
 
 Place = tuple[int, int, int]
 _REACH = 3.7  # nodes from the eyes
@@ -25,15 +26,19 @@ class Builder(Player):
     def ground(self) -> dict[tuple[int, int], int]:
         """{(x, z): y of the highest node of the ground}."""
         tops: dict[tuple[int, int], int] = {}
-        for x, y, z in self.info.get("near", {}).get("ground") or ():
+        for x, y, z in self.near("ground"):
             tops[int(x), int(z)] = max(int(y), tops.get((int(x), int(z)), int(y)))
         return tops
 
     def plants(self) -> set[tuple[int, int]]:
-        return {(int(x), int(z)) for x, _, z in self.info.get("near", {}).get("plant") or ()}
+        return {(int(x), int(z)) for x, _, z in self.near("plant")}
+
+    def standing(self, kind: str) -> dict[Place, str]:
+        """{place: short name} of what stands where the player ("built") or the scene ("scene") put something."""
+        return {(int(x), int(y), int(z)): str(name) for x, y, z, name in self.info.get(kind) or ()}
 
     def built(self) -> dict[Place, str]:
-        return {(int(x), int(y), int(z)): str(name) for x, y, z, name in self.info.get("built") or ()}
+        return self.standing("built")
 
     def distance(self, place: tuple[float, float, float]) -> float:
         return float(np.linalg.norm(np.asarray(place, float) - self.position - [0.0, EYE, 0.0]))
@@ -51,19 +56,18 @@ class Builder(Player):
     def put(self, place: Place) -> Generator[Action, None, bool]:
         """Put the block in hand onto what is below `place`; the generator's value tells whether it stands there."""
         yield from self.look_at((place[0], place[1] - 0.5, place[2]))
-        yield {"camera": [0.0, 0.0]}
-        yield {"use": 1, "camera": [0.0, 0.0]}
+        yield from self.wait(1)
+        yield {"use": 1, **STILL}
         for _ in range(6):  # what the game tells lags by up to three ticks
             if place in self.built():
                 return True
-            yield {"camera": [0.0, 0.0]}
+            yield from self.wait(1)
         return place in self.built()
 
     def wander(self) -> Script:
         """Go somewhere else, and stand still there."""
         yield from self.walk(int(self.rng.integers(14, 26)), 25.0, wrap(self.yaw + self.rng.uniform(-80, 80)))
-        for _ in range(8):
-            yield {"camera": [0.0, 0.0]}
+        yield from self.wait(8)
 
 
 class ShapeBuilder(Builder):
@@ -152,21 +156,18 @@ class LightLamp(Builder):
 
     def behave(self) -> Script:
         while True:
-            lamp, switch = self.find(self.scene(), "lamp"), self.find(self.built(), "switch")
-            if self.find(self.scene(), "lamp_lit") or not lamp:
+            scene = self.standing("scene")
+            lamp, switch = self.find(scene, "lamp"), self.find(self.built(), "switch")
+            if self.find(scene, "lamp_lit") or not lamp:
                 yield from self.watch_it()
             elif switch:
-                yield from self.look_at((switch[0], switch[1], switch[2]), within=1.5)
-                yield {"use": 1, "camera": [0.0, 0.0]}
-                for _ in range(8):
-                    yield {"camera": [0.0, 0.0]}
+                yield from self.look_at(switch, within=1.5)
+                yield {"use": 1, **STILL}
+                yield from self.wait(8)
             else:
                 beside = self.beside(lamp)
                 if beside is None or not (yield from self.put(beside)):
                     yield from self.come_near(lamp)
-
-    def scene(self) -> dict[Place, str]:
-        return {(int(x), int(y), int(z)): str(name) for x, y, z, name in self.info.get("scene") or ()}
 
     @staticmethod
     def find(blocks: dict[Place, str], name: str) -> Place | None:
@@ -190,8 +191,7 @@ class LightLamp(Builder):
         way = "forward" if flat > 2.2 else "back"
         for _ in range(int(self.rng.integers(4, 9))):
             yield {way: 1, "camera": self.drift(0.05)}
-        for _ in range(5):
-            yield {"camera": [0.0, 0.0]}
+        yield from self.wait(5)
 
     def watch_it(self) -> Script:
         for _ in range(30):

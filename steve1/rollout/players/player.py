@@ -1,7 +1,7 @@
-"""What all scripted players can do: look around, aim, walk to a place, be distracted.
+"""What all scripted players can do: look around, aim, walk somewhere, be distracted.
 
-In: observations. Out: MineRL actions. A player is a script (a generator of actions); camera moves come from a few sizes,
-whole mouse pixels near the centres of the policy's camera bins, so that what is learned is what was done.
+A player is a script (a generator of MineRL actions). Camera moves come from a few sizes, whole mouse pixels near the centres of the
+policy's camera bins, so that what is learned is what was done.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from steve1.core.seeds import generator
+from steve1.envs.interface import Action, Info, Observation
 
 DEGREES_PER_PIXEL = 360 / 2400
 PIXELS = np.array([0, 4, 11, 21, 39, 67])  # bin centres: 0, 0.62, 1.61, 3.22, 5.81 and 10 degrees
 SIZES = PIXELS * DEGREES_PER_PIXEL
 EYE = 1.47
-IDLE_TICKS = 15  # frames without a goal embedding; nothing decisive happens in them
+IDLE_TICKS = 15  # frames without a goal embedding: nothing decisive happens in them
 
-Action = dict[str, Any]
 Script = Iterator[Action]
+STILL: Action = {"camera": [0.0, 0.0]}
 
 
 def wrap(degrees: float) -> float:
@@ -38,7 +38,7 @@ class Player(abc.ABC):
     def __init__(self, seed: int = 0) -> None:
         self.rng = generator(seed, "player", type(self).__name__)
 
-    def reset(self, obs: dict[str, Any], info: dict[str, Any]) -> None:
+    def reset(self, obs: Observation, info: Info) -> None:
         place = obs["location_stats"]
         self.yaw, self.pitch = place["yaw"], place["pitch"]
         self.tick = 0
@@ -47,7 +47,7 @@ class Player(abc.ABC):
         self._see(obs, info)
         self._script = self._life()
 
-    def act(self, obs: dict[str, Any], info: dict[str, Any]) -> Action:
+    def act(self, obs: Observation, info: Info) -> Action:
         self._see(obs, info)
         action = next(self._script)
         # While a screen is open, the mouse moves the pointer and not the view.
@@ -60,9 +60,9 @@ class Player(abc.ABC):
 
     @abc.abstractmethod
     def behave(self) -> Script:
-        """The behaviour itself, for ever."""
+        """The behaviour itself, without end."""
 
-    def _see(self, obs: dict[str, Any], info: dict[str, Any]) -> None:
+    def _see(self, obs: Observation, info: Info) -> None:
         self.obs, self.info = obs, info
         place = obs["location_stats"]
         self.position = np.array([place["xpos"], place["ypos"], place["zpos"]])
@@ -74,7 +74,7 @@ class Player(abc.ABC):
     # ---- camera ----
 
     def move(self, degrees: float) -> float:
-        """The camera move for a wish: the nearest size, sometimes one smaller, as a hand would."""
+        """The nearest camera move, sometimes one smaller, as a hand would."""
         size = int(np.argmin(np.abs(SIZES - abs(degrees))))
         if size > 2 and self.rng.random() > self.bold:
             size -= 1
@@ -85,7 +85,7 @@ class Player(abc.ABC):
         return [self.move(pitch - self.pitch), 0.0 if yaw is None else self.move(wrap(yaw - self.yaw))]
 
     def off(self, pitch: float, yaw: float | None = None) -> float:
-        """Degrees between the view and a wish, the larger of both axes."""
+        """Degrees between the present view and another, the larger of both axes."""
         return max(abs(pitch - self.pitch), 0.0 if yaw is None else abs(wrap(yaw - self.yaw)))
 
     def aim(
@@ -105,9 +105,22 @@ class Player(abc.ABC):
         ]
 
     def idle(self, ticks: int) -> Script:
-        """Look around a little where one looks already."""
+        """Look around a little."""
         for _ in range(ticks):
             yield {"camera": self.drift(0.25)}
+
+    def wait(self, ticks: int) -> Script:
+        """Press nothing."""
+        for _ in range(ticks):
+            yield dict(STILL)
+
+    def near(self, group: str) -> np.ndarray:
+        """Positions (N, 3) of the nodes of a watched group."""
+        return np.asarray(self.info.get("near", {}).get(group) or np.zeros((0, 3)), float).reshape(-1, 3)
+
+    def dug(self) -> int:
+        """How many nodes were dug in this episode."""
+        return sum(self.info.get("dug", {}).values())
 
     def distracted(self) -> bool:
         return self.tick >= self._next_distraction

@@ -1,17 +1,13 @@
-"""The scripts of the players that use the inventory's screen.
-
-In: what the player sees and where the pointer is (info["pointer"], pixels). Out: actions, for ever. While the screen is open, camera moves
-move the pointer and attack clicks, as in any recording.
-"""
+"""Players that use the inventory's screen. While it is open, camera moves move the pointer (info["pointer"], pixels) and attack clicks."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from steve1.rollout.players.player import DEGREES_PER_PIXEL, Player, Script
+from steve1.rollout.players.player import DEGREES_PER_PIXEL, STILL, Player, Script
 
 # Of the game's inventory screen, from the picture's middle, in parts of the picture's height: the first slot, the first field of
-# the crafting grid, what comes out, and the distance between two slots.
+# the crafting grid, its result, and the distance between two slots.
 _SLOT, _GRID, _RESULT, _NEXT = (-0.2535, 0.0694), (-0.1278, -0.2472), (0.1625, -0.1778), 0.0717
 _RECORDER_HEIGHT = 720  # a recorder's mouse counts on a picture of this height
 _CLOSE = 0.012
@@ -25,10 +21,9 @@ class Screen(Player):
         return bool(self.obs.get("is_gui_open"))
 
     def toggle(self) -> Script:
-        """Press the inventory key once, and wait for the screen to come or go."""
-        yield {"inventory": 1, "camera": [0.0, 0.0]}
-        for _ in range(4):
-            yield {"camera": [0.0, 0.0]}
+        """Press the inventory button once, and wait for the screen to come or go."""
+        yield {"inventory": 1, **STILL}
+        yield from self.wait(4)
 
     def point(self, place: tuple[float, float], most: int = 60) -> Script:
         """Move the pointer to a place (x, y from the middle, in heights)."""
@@ -43,10 +38,9 @@ class Screen(Player):
 
     def click(self, place: tuple[float, float]) -> Script:
         yield from self.point(place)
-        yield {"camera": [0.0, 0.0]}
-        yield {"attack": 1, "camera": [0.0, 0.0]}
-        for _ in range(3):
-            yield {"camera": [0.0, 0.0]}
+        yield from self.wait(1)
+        yield {"attack": 1, **STILL}
+        yield from self.wait(3)
 
 
 def slot(column: int, row: int = 0) -> tuple[float, float]:
@@ -65,8 +59,7 @@ class OpenInventory(Screen):
             until = self.tick + int(self.rng.integers(50, 110))
             while self.is_open and self.tick < until:
                 yield from self.point(slot(int(self.rng.integers(0, 8)), int(self.rng.integers(0, 3))), most=25)
-                for _ in range(int(self.rng.integers(2, 8))):
-                    yield {"camera": [0.0, 0.0]}
+                yield from self.wait(int(self.rng.integers(2, 8)))
             if self.is_open:
                 yield from self.toggle()
 

@@ -1,7 +1,4 @@
-"""The scripts of the players that need no target: digging, looking up, exploring, building a pillar.
-
-In: what the player sees. Out: actions, for ever.
-"""
+"""Players that need no target: digging, looking up, exploring, building a pillar."""
 
 from __future__ import annotations
 
@@ -33,9 +30,6 @@ class LookAtSky(Player):
 
 class DigDirt(Player):
     """Look down, hold attack; turn and step on when nothing comes off any more."""
-
-    def dug(self) -> int:
-        return sum(self.info.get("dug", {}).values())
 
     def behave(self) -> Script:
         while True:

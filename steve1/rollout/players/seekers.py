@@ -1,16 +1,13 @@
-"""The scripts of the players that go to something: trunks, grass, water.
-
-In: what the player sees and the nodes that the game lists around it (info["near"]). Out: actions, for ever.
-"""
+"""Players that go to something that the game lists around them (info["near"]): trunks, leaves, grass, flowers, water."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
 
 import numpy as np
 
-from steve1.rollout.players.player import EYE, Action, Player, Script, wrap
+from steve1.envs.interface import Action, Info, Observation
+from steve1.rollout.players.player import EYE, STILL, Player, Script, wrap
 
 _REACH = 3.6  # nodes from the eyes
 
@@ -32,7 +29,7 @@ class ChopTree(Player):
 
     def trunks(self) -> np.ndarray:
         """Trunk nodes (N,3) between the feet and what an arm reaches above."""
-        nodes = np.asarray(self.info.get("near", {}).get("trunk") or np.zeros((0, 3)), float).reshape(-1, 3)
+        nodes = self.near("trunk")
         rise = nodes[:, 1] - self.position[1]
         return nodes[(rise > -0.6) & (rise < 3.4)]
 
@@ -69,8 +66,7 @@ class ChopTree(Player):
         yield from self.aim(pitch, yaw, within=2.0)
         for _ in range(95):
             pitch, yaw, _ = self.direction(trunk)
-            camera = self.aim_step(pitch, yaw) if self.off(pitch, yaw) > 3.0 else [0.0, 0.0]
-            yield {"attack": 1, "camera": camera}
+            yield {"attack": 1, "camera": self.aim_step(pitch, yaw) if self.off(pitch, yaw) > 3.0 else [0.0, 0.0]}
             if self.obs["inventory"].get("log", 0) > logs:
                 return
 
@@ -78,14 +74,14 @@ class ChopTree(Player):
 class CollectLeaves(ChopTree):
     """Go under the nearest leaves, face them, hold attack as long as leaves take; try others where something is in between."""
 
-    def reset(self, obs: dict[str, Any], info: dict[str, Any]) -> None:
+    def reset(self, obs: Observation, info: Info) -> None:
         super().reset(obs, info)
         self._hidden: set[tuple[int, ...]] = set()
 
     def trunks(self) -> np.ndarray:
         """Leaves (N,3) that an arm reaches from the ground, without those that turned out to be hidden."""
-        seen = [place for place in self.info.get("near", {}).get("leaves") or () if tuple(place) not in self._hidden]
-        nodes = np.asarray(seen or np.zeros((0, 3)), float).reshape(-1, 3)
+        nodes = self.near("leaves")
+        nodes = nodes[[tuple(int(n) for n in node) not in self._hidden for node in nodes]] if len(nodes) else nodes
         rise = nodes[:, 1] - self.position[1]
         return nodes[(rise > 0.4) & (rise < 4.6)]
 
@@ -97,30 +93,22 @@ class CollectLeaves(ChopTree):
             moved = self.info.get("velocity", [0, 0, 0])
             slow = tick > 8 and np.hypot(moved[0], moved[2]) < 1.0
             error = abs(wrap(yaw - self.yaw))
-            camera = (
-                self.aim_step(max(pitch, -35.0), yaw) if self.off(max(pitch, -35.0), yaw) > 1.5 else self.drift(0.05)
-            )
-            yield {
-                "forward": int(error < 50),
-                "jump": int(slow),
-                "camera": camera,
-                **({"left": 1} if slow and tick % 30 > 15 else {}),
-            }
+            pitch = max(pitch, -35.0)
+            camera = self.aim_step(pitch, yaw) if self.off(pitch, yaw) > 1.5 else self.drift(0.05)
+            aside = {"left": 1} if slow and tick % 30 > 15 else {}
+            yield {"forward": int(error < 50), "jump": int(slow), "camera": camera, **aside}
         self._hidden.add(tuple(int(n) for n in trunk))
         return False
 
     def chop(self, trunk: np.ndarray) -> Script:
         pitch, yaw, _ = self.direction(trunk)
         yield from self.aim(pitch, yaw, within=2.0)
-        before = self.picked()
+        before = self.dug()
         for _ in range(16):
-            yield {"attack": 1, "camera": [0.0, 0.0]}
-            if self.picked() > before:
+            yield {"attack": 1, **STILL}
+            if self.dug() > before:
                 return
         self._hidden.add(tuple(int(n) for n in trunk))
-
-    def picked(self) -> int:
-        return sum(self.info.get("dug", {}).values())
 
 
 class CollectGrass(Player):
@@ -140,7 +128,7 @@ class CollectGrass(Player):
                 yield from self.distract()
 
     def nearest_tuft(self) -> np.ndarray | None:
-        nodes = np.asarray(self.info.get("near", {}).get(self.group) or np.zeros((0, 3)), float).reshape(-1, 3)
+        nodes = self.near(self.group)
         if not len(nodes):
             return None
         delta = nodes - self.position
@@ -170,8 +158,8 @@ class CollectGrass(Player):
         for _ in range(11):
             if self.picked() > had:
                 return
-            yield {"attack": 1, "camera": [0.0, 0.0]}
-        yield {"camera": [0.0, 0.0]}
+            yield {"attack": 1, **STILL}
+        yield from self.wait(1)
         for _ in range(3):
             yield {"forward": 1, "camera": self.drift(0.1)}
 
@@ -185,7 +173,7 @@ class PickFlower(CollectGrass):
     group = "flower"
 
     def picked(self) -> int:
-        return sum(self.info.get("dug", {}).values())
+        return self.dug()
 
 
 class Swim(Player):
@@ -203,8 +191,8 @@ class Swim(Player):
                 yield from self.swim(15, pitch, wrap(self.yaw + self.rng.uniform(60, 150)))
 
     def to_water(self) -> float:
-        """The heading with the most water within eleven nodes, rather ahead than behind."""
-        nodes = np.asarray(self.info.get("near", {}).get("water") or np.zeros((0, 3)), float).reshape(-1, 3)
+        """The heading with the most water within eleven nodes; what lies ahead counts for more."""
+        nodes = self.near("water")
         delta = nodes[:, [0, 2]] - self.position[[0, 2]]
         if not len(nodes):
             return wrap(self.yaw + self.rng.uniform(-40, 40))

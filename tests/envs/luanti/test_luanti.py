@@ -20,7 +20,7 @@ from steve1.core.paths import ROOT
 from steve1.envs import GameDied, make_env, start_states
 from steve1.envs.luanti import portable
 from steve1.envs.luanti.links import ShimLink
-from tests.envs.luanti.test_processes import gone
+from tests.envs.luanti.test_game_process import gone
 
 pytestmark = pytest.mark.game
 

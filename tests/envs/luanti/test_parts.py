@@ -1,4 +1,4 @@
-"""Parts of the game room that need no game: names, pointer, actions, start places, shared memory, the shim's build."""
+"""Parts of the games that need no game: names, pointer, actions, start places, shared memory, the shim's build."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from steve1.core.frames import draw_cursor
 from steve1.envs import BIOMES, make_env, missing_mods, start_states
 from steve1.envs.interface import action_space, check_action
 from steve1.envs.luanti import mods, shim
-from steve1.envs.luanti.env import scene_places
+from steve1.envs.luanti.env import scene_nodes
 from steve1.envs.luanti.items import game_name, short_counts, short_name
 from steve1.envs.luanti.shared import HEADER, PIXELS_AT, STATE_AT, SharedMemory
 
@@ -63,13 +63,13 @@ def test_items_have_short_names() -> None:
 
 def test_a_scene_stands_ahead_of_the_first_view() -> None:
     start, nodes = {"x": 10.0, "y": 8.5, "z": -20.0}, [{"node": "lamp", "ahead": 3, "right": 1, "up": 2, "param2": 1}]
-    places = {yaw: scene_places(nodes, start, yaw)[0] for yaw in (0.0, 90.0, 180.0, -90.0, -44.0)}
+    places = {yaw: scene_nodes(nodes, start, yaw)[0] for yaw in (0.0, 90.0, 180.0, -90.0, -44.0)}
     assert [(p["x"], p["z"]) for p in places.values()] == [(11, -17), (13, -21), (9, -23), (7, -19), (11, -17)]
     assert places[0.0]["name"] == "mesecons_lamp:lamp_off"
     assert (places[0.0]["up"], places[0.0]["param2"]) == (2, 1)
     for bad in ({"ahead": 3}, {"node": "lamp", "forward": 3}):
         with pytest.raises(UserError, match="scene"):
-            scene_places([bad], start, 0.0)
+            scene_nodes([bad], start, 0.0)
 
 
 def test_mods_are_linked_where_installed_and_named_where_not(tmp_path: Path) -> None:

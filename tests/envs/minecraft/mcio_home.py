@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.envs.minecraft.backends import find_interpreter
+from steve1.envs.minecraft.packages import find_interpreter
 
 SCRIPT = Path(__file__).with_name("mcio_stand_in.py")
 VERSION, RUNTIME = "1.21.3", "java-runtime-delta"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from steve1 import envs
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata
+from steve1.envs import registry
 from steve1.evaluation.policies import PolicySpec, choose_env
 from tests.envs.standins.making import make_java
 
@@ -23,8 +23,8 @@ def test_weights_without_a_metadata_file_play_in_the_minecraft_that_can_be_playe
     java = make_java(tmp_path / "java")
 
     def plays(installed: dict[str, str]) -> str:
-        monkeypatch.setattr("steve1.envs.minecraft.backends.installed_version", lambda name: installed.get(name, ""))
-        envs._minecraft_here.cache_clear()
+        monkeypatch.setattr("steve1.envs.minecraft.packages.installed_version", lambda name: installed.get(name, ""))
+        registry._minecraft_here.cache_clear()
         assert choose_env([spec], "minedojo") == "minedojo"
         assert choose_env([PolicySpec("mini", "weights", metadata=CheckpointMetadata(env="luanti"))], "") == "luanti"
         return choose_env([spec], "")
@@ -40,4 +40,4 @@ def test_weights_without_a_metadata_file_play_in_the_minecraft_that_can_be_playe
     assert plays(both) == "minerl"
     (tmp_path / "mcio.yaml").write_text("instances: {steve1: {name: steve1}}\n")
     assert plays(both) == "mcio"
-    envs._minecraft_here.cache_clear()
+    registry._minecraft_here.cache_clear()

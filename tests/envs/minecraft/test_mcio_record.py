@@ -16,10 +16,10 @@ from steve1 import actions
 from steve1.commands.data import record_minecraft
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
+from steve1.core.processes import end
 from steve1.data.episodes.episode import Episode
 from steve1.data.media.video import probe
 from steve1.envs.luanti.portable import Keyboard
-from steve1.envs.luanti.processes import end
 from steve1.envs.luanti.shared import KEY_PRESS, KEY_RELEASE
 from steve1.envs.worker.resources import open_display
 from tests.envs.leftovers import watch

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from steve1 import actions
+from steve1.core import processes
 from steve1.core.errors import UserError
 from steve1.envs import make_env
-from steve1.envs.minecraft.minedojo import SUCCESS, find_tasks
-from steve1.envs.worker import trees
+from steve1.envs.minecraft.minedojo.backend import SUCCESS
+from steve1.envs.minecraft.minedojo.tasks import find_tasks
 from steve1.rollout.play import DoNothing, RandomActions, play
 from steve1.rollout.supervise import SupervisedEnv
 from tests.envs.leftovers import watch
@@ -160,13 +161,13 @@ def test_java_has_the_port_the_heap_and_the_folder_that_it_was_handed(
     monkeypatch.setenv("_JAVA_OPTIONS", "-Xmx64G -Dmine=1")
     with make_env(name, **SMALL, limits_more=LIMITS, **MINEDOJO.get(name, {})) as env, socket.socket() as other:
         if name == "minedojo":  # its Java starts with the first reset: time enough for somebody to take a port
-            other.bind(("127.0.0.1", env._worker._ports.numbers[0]))
+            other.bind(("127.0.0.1", env._worker.ports[0]))
             other.listen()
         env.reset(seed=1)
-        ports = env._worker._ports.numbers
-        (java,) = (
+        ports = env._worker.ports
+        java, *_ = (  # then what its shell has just forked
             Path("/proc") / str(pid)
-            for pid in trees.descendants(env.pids[0])
+            for pid in processes.descendants(env.pids[0])
             if b"mcprec" in Path(f"/proc/{pid}/cmdline").read_bytes()
         )
         words = java.joinpath("cmdline").read_bytes().decode().split("\0")

@@ -9,8 +9,8 @@ import pytest
 from steve1.core.errors import UserError
 from steve1.envs import make_env
 from steve1.envs.errors import GameDied
-from steve1.envs.minecraft.backends import find_interpreter
-from steve1.envs.minecraft.minedojo import programmatic_tasks
+from steve1.envs.minecraft.minedojo.tasks import programmatic_tasks
+from steve1.envs.minecraft.packages import find_interpreter
 from tests.envs.standins.making import make_java
 
 
@@ -31,7 +31,7 @@ def test_every_task_of_the_real_minedojo_can_be_made(tmp_path: Path, monkeypatch
     with make_env("minedojo", task="harvest_milk", headless=False) as env:
         assert env.facts["package"].startswith("minedojo 0.1")
         assert env.call("prompt", task="harvest_milk") == tasks["harvest_milk"]
-        assert env.call("port") in env._worker._ports.numbers, "the package's own manager chooses among our ports"
+        assert env.call("port") in env._worker.ports, "the package's own manager chooses among our ports"
         for task, prompt in tasks.items():
             assert env.call("prompt", task=task) == prompt
         with pytest.raises(UserError, match="no programmatic task"):

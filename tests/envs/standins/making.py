@@ -1,6 +1,6 @@
 """A Minecraft backend's own environment, made of a stand-in: a Python of its own with the stand-in as its package, and a fake Java.
 
-In: the backend's name. Out: the folder of the environment; nothing of it can be imported from the tests' own Python.
+Nothing of it can be imported from the tests' own Python.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the stand-ins of MineRL, MineStudio and MineDojo share: a small world, a Java process, and faults on demand.
 
-In: STANDIN_FAULTS in the environment, JSON: {"fault": name, "at": step, "once": file}. `once` makes the fault strike in one worker
-alone, the first that can create the file. Out: a world whose numbers follow from seed and actions.
+Input: STANDIN_FAULTS in the environment, JSON: {"fault": name, "at": step, "once": file}. `once` makes the fault strike in one worker
+alone, the first that can create the file. Output: a world whose numbers follow from seed and actions.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.core.seeds import generator
 from steve1.envs.errors import GameDied
-from steve1.envs.worker import Backend, Limits, WorkerEnv
+from steve1.envs.worker.backend import Backend, Limits
+from steve1.envs.worker.env import WorkerEnv
 from steve1.rollout.play import DoNothing, play
 from steve1.rollout.supervise import SupervisedEnv
 from tests.envs.leftovers import watch
@@ -151,7 +152,7 @@ def test_a_game_that_has_grown_is_renewed_between_episodes() -> None:
         assert len(play(DoNothing(), env, 5, seed=2)) == 5
 
 
-def test_what_the_user_can_mend_is_told_and_not_retried(left: Callable[[], list[str]]) -> None:
+def test_what_the_user_can_fix_is_told_and_not_retried(left: Callable[[], list[str]]) -> None:
     opened: list[int] = []
 
     def open_bad() -> WorkerEnv:
@@ -182,7 +183,8 @@ def test_restarts_are_bounded(left: Callable[[], list[str]]) -> None:
 def test_nothing_outlives_a_killed_main_program(left: Callable[[], list[str]]) -> None:
     code = """
         import sys, time
-        from steve1.envs.worker import Backend, WorkerEnv
+        from steve1.envs.worker.backend import Backend
+        from steve1.envs.worker.env import WorkerEnv
         env = WorkerEnv(Backend("stand_in", "tests.envs.worker.worker_game", lambda: sys.executable), width=64, height=36)
         env.reset(seed=1)
         print("ready", flush=True)

@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steve1.core.cluster import require_ray
 from steve1.core.errors import UserError
-from steve1.core.processes import process_tree, sweep
+from steve1.core.processes import descendants
 from steve1.evaluation import evaluate
 from steve1.evaluation.policies import PolicySpec
 from steve1.evaluation.runner.inference import RemotePolicyCache, policy_service
-from steve1.evaluation.settings import ExecutorConfig
+from steve1.evaluation.settings import EpisodeExecutor
 from steve1.rollout.trace import Trace
 from tests.evaluation.worlds import injected, settings
 from tests.rollout.fakes import FakeEnv, OpenFake
@@ -59,7 +58,7 @@ def kill_often(folder: Path, done: threading.Event, inside: list[bool], wanted: 
                 dead.add(pid)
                 inside.append(files[0].exists())
             continue
-        workers = [pid for pid in process_tree(os.getpid())[1:] if b"spawn_main" in command(pid) and pid not in dead]
+        workers = [pid for pid in descendants(os.getpid()) if b"spawn_main" in command(pid) and pid not in dead]
         if workers:
             pid = chance.choice(workers)
             os.kill(pid, signal.SIGKILL)
@@ -105,23 +104,6 @@ def test_workers_killed_twenty_times_lose_and_repeat_nothing(world: Path) -> Non
         assert np.array_equal(again.tokens, first.tokens)
 
 
-def test_half_written_files_of_the_dead_are_swept_and_of_the_living_are_not(tmp_path: Path) -> None:
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    dead, living, other = (
-        tmp_path / "a" / name
-        for name in (f".x.npz.{child}.0123abcd.tmp", f".x.npz.{os.getpid()}.0123abcd.tmp", ".hidden")
-    )
-    dead.parent.mkdir()
-    for path in (dead, living, other):
-        path.touch()
-    assert sweep(tmp_path) == [dead]
-    assert living.exists()
-    assert other.exists()
-
-
 class SilentGame:
     """Opens a world that stops answering for ever at its third step."""
 
@@ -145,8 +127,8 @@ def test_a_game_that_never_answers_is_ended_and_named(world: Path) -> None:
             injected((), open_game=SilentGame()),
         )
     assert "gave no answer for 6 s" in str(fault.value)
-    assert "finished episodes are kept" in str(fault.value)
-    assert [pid for pid in process_tree(os.getpid())[1:] if b"spawn_main" in command(pid)] == []
+    assert "finished results are kept" in str(fault.value)
+    assert [pid for pid in descendants(os.getpid()) if b"spawn_main" in command(pid)] == []
 
 
 def test_a_disk_that_fills_while_a_video_is_written(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,19 +286,7 @@ def test_bad_input_is_named_before_anything_is_loaded(world: Path) -> None:
         {"timeout_s": 0.0},
     ):
         with pytest.raises(UserError):
-            ExecutorConfig(**{"workers": 0, **wrong})
-
-
-def test_ray_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib
-
-    def missing(name: str) -> Any:
-        raise ImportError(name)
-
-    monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(UserError, match="needs Ray") as fault:
-        require_ray("play here")
-    assert "play here" in str(fault.value)
+            EpisodeExecutor(**{"workers": 0, **wrong})
 
 
 @pytest.mark.e2e

@@ -244,7 +244,7 @@ def test_a_policy_pursues_what_validation_episodes_reached(
     world = FakeEnv()
     monkeypatch.setattr("steve1.envs.make_env", lambda *_, **__: world)
     monkeypatch.setattr("os.nice", lambda _: 0)
-    monkeypatch.setattr("steve1.evaluation.runner.workers.limit_threads", lambda _: None)
+    monkeypatch.setattr("steve1.core.processes.limit_threads", lambda _: None)
     args = rollout_checkpoint.Args(weights, tmp_path, val_list=str(tiny / "samplings" / "tiny_train.txt"), steps=6)
     rollout_checkpoint.main(args)
     found = json.loads((tmp_path / "rollouts.json").read_text())

@@ -1,1 +1,1 @@
-"""What the three packages descended from Malmo (MineRL, MineStudio, MineDojo) have in common, on the worker's side."""
+"""What the adapters of the packages that descend from Malmo (MineRL, MineStudio, MineDojo) have in common."""

@@ -1,7 +1,7 @@
-"""MCio's half in the worker: one Minecraft, one tick a step.
+"""MCio behind the worker protocol: one Minecraft, one tick a step. Needs mcio-ctrl.
 
-In: MineRL actions. Out: the interface's observations. Each episode begins in a pristine copy of its world at the same place, with
-its inventory, time and view; Minecraft is started anew only where an earlier episode has touched that place. Needs mcio-ctrl.
+Each episode begins in a pristine copy of its world at the same place, with its inventory, time and view. Minecraft is started anew only
+where an earlier episode has touched that place.
 """
 
 from __future__ import annotations
@@ -141,10 +141,7 @@ class McioGame(Game):
     def _prepare(self, start: dict[str, Any], options: dict[str, Any], place: tuple[float, float] | None) -> None:
         """Bring player and world to the episode's beginning, and wait until they are there."""
         items = {short(str(name)): int(count) for name, count in (options.get("inventory") or {}).items()}
-        yaw, pitch = (
-            float(options.get("yaw", start.get("yaw", 0.0))),
-            float(options.get("pitch", start.get("pitch", 0.0))),
-        )
+        yaw, pitch = (float(options.get(name, start.get(name, 0.0))) for name in ("yaw", "pitch"))
         release = network.ActionPacket(clear_input=True, commands=commands(items, options, place, start))
         self.keys, self.pointer = InputStateManager(), DegreesToPixels()
         self._tick(release)
@@ -165,14 +162,10 @@ class McioGame(Game):
     def _never_ready(self, items: dict[str, int], packet: network.ObservationPacket) -> None:
         unknown = sorted(set(items) - set(inventory(packet)))
         if unknown and packet.health > 0:
-            raise BadInput(
-                "This Minecraft does not give that item.",
-                got=", ".join(unknown),
-                expected="ids as in Minecraft, such as oak_log",
-            )
-        raise GameFault(
-            f"the episode's beginning was not reached in {PATIENCE_TICKS} ticks: {inventory(packet)} in place of {items}"
-        )
+            expected = "ids as in Minecraft, such as oak_log"
+            raise BadInput("This Minecraft does not give that item.", got=", ".join(unknown), expected=expected)
+        got = f"{inventory(packet)} instead of {items}"
+        raise GameFault(f"the episode's start was not reached in {PATIENCE_TICKS} ticks: {got}")
 
     def _escape_menus(self) -> None:
         for _ in range(3):
@@ -213,14 +206,14 @@ class McioGame(Game):
     # ---- the rest ----
 
     def call(self, name: str, arguments: dict[str, Any]) -> Any:
-        """`commands`: run server commands, then let a few ticks pass. `human`: what a person does in the next tick (see adapter_window)."""
+        """`commands`: run server commands, then let a few ticks pass. `human`: what a human does in the next tick (see adapter_window)."""
         if name == "commands" and self.game is not None:
             self._tick(network.ActionPacket(commands=[str(each).lstrip("/") for each in arguments["commands"]]))
             for _ in range(int(arguments.get("ticks", 20))):
                 self._tick()
             return None
         if name == "human" and self.game is not None:
-            from steve1.envs.minecraft.mcio.adapter_window import Window
+            from steve1.envs.minecraft.mcio.adapter_window import Window  # needs a display
 
             self._window = self._window or Window(self.settings)
             return self._window.tick(self.game.packet, MENU_PIXELS_PER_DEGREE)

@@ -1,7 +1,7 @@
-"""MCio's packets as the interface's observations, on the worker's side.
+"""MCio's packets as the interface's observations. Needs mcio-ctrl.
 
-In: observation packets. Out: picture, inventory, position, and what was dug, placed, crafted and picked up since the episode's
-beginning, from Minecraft's own statistics. Names are Minecraft's ids without "minecraft:". Needs mcio-ctrl.
+What was dug, placed, crafted and picked up since the episode's beginning comes from Minecraft's own statistics. Names are Minecraft's ids
+without "minecraft:".
 """
 
 from __future__ import annotations
@@ -70,14 +70,8 @@ class Reader:
 
     def observation(self, packet: network.ObservationPacket) -> tuple[dict[str, Any], dict[str, Any]]:
         """(obs, info) of a packet; the pointer is drawn by the main program, as in the recordings."""
-        x, y, z = (float(value) for value in packet.player_pos)
-        location = {
-            "xpos": x,
-            "ypos": y,
-            "zpos": z,
-            "yaw": wrap(packet.player_yaw),
-            "pitch": float(packet.player_pitch),
-        }
+        location = dict(zip(("xpos", "ypos", "zpos"), map(float, packet.player_pos)))
+        location.update(yaw=wrap(packet.player_yaw), pitch=float(packet.player_pitch))
         obs = {
             "pov": packet.get_frame(), "inventory": inventory(packet), "location_stats": location,
             "is_gui_open": gui_open(packet), "hotbar": self.slot,

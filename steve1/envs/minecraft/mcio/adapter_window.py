@@ -1,7 +1,4 @@
-"""A person at the keyboard, on the worker's side: MCio's window shows what the policy would see, and tells what was pressed.
-
-In: the last observation packet. Out: one MineRL action for every 50 ms, in real time. Needs mcio-ctrl and a display.
-"""
+"""A human at the keyboard: MCio's window shows what the policy would see, and tells what was pressed. Needs mcio-ctrl and a display."""
 
 from __future__ import annotations
 
@@ -69,7 +66,7 @@ class Window:
         self.place = (x, y)
 
     def tick(self, packet: network.ObservationPacket, menu_pixels_per_degree: float) -> dict[str, Any]:
-        """Show the packet's picture, wait for the tick's end; {"action": MineRL's, "done": whether the person has ended it}."""
+        """Show the packet's picture, wait for the tick's end; {"action": MineRL's, "done": whether the human has ended it}."""
         self._follow(packet)
         self.done = bool(self.gui.show(packet.get_frame_with_cursor())) or self.done
         # A tick that came late is not made up for: what follows keeps its pace.

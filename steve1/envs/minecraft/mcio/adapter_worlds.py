@@ -1,7 +1,7 @@
-"""Minecraft worlds and settings for MCio, on the worker's side.
+"""Minecraft worlds and settings for MCio. Needs mcio-ctrl.
 
-In: a world's seed and kind. Out: a pristine copy of that world in the instance, under a name that no other worker uses. Each world is
-made once, by Minecraft's own server, and kept in MCio's storage. Needs mcio-ctrl.
+An episode gets a pristine copy of a world under a name that no other worker uses. Each world is made once, by Minecraft's own server, and
+kept in MCio's storage.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from mcio_ctrl import config, util, world
 from nbt import nbt
 
-from steve1.envs.worker import trees
+from steve1.core import processes
 from steve1.envs.worker.serve import BadInput, GameFault, report
 
 # What VPT and STEVE-1 saw. In options.txt the field of view is stored as (degrees - 70) / 40.
@@ -111,7 +111,7 @@ class Worlds:
         """Delete the copies of this machine's workers that have ended without doing so."""
         for folder in self.saves.glob(_RUNNING + "*"):
             pid = folder.name[len(_RUNNING) :]
-            if pid.isdigit() and trees.gone(int(pid)):
+            if pid.isdigit() and processes.gone(int(pid)):
                 util.rmrf(folder)
 
 

@@ -1,7 +1,7 @@
 """MineDojo's programmatic tasks behind the worker protocol.
 
-In: MineRL actions, a task's id. Out: the interface's observations, and MineDojo's own reward and success. Runs in MineDojo's own Python.
-`minedojo.make` gives an action space with 15-degree turns and one key at a time; the tasks' classes, made here from the package's public
+Runs in MineDojo's own Python.
+`minedojo.make` gives an action space with 15-degree turns and one button at a time; the tasks' classes, made here from the package's public
 tables, take the keyboard and the mouse (`event_level_control=False`), which lose nothing of what the policy does but the menu.
 """
 
@@ -13,24 +13,11 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from steve1.envs.minecraft.malmo import common
-from steve1.envs.worker.serve import BadInput, Game, GameFault, Info, Observation, Step, report
+from steve1.envs.minecraft.malmo.game import BUTTONS, MalmoGame, number, without_effect
+from steve1.envs.worker.serve import Action, BadInput, GameFault, Info, Observation, Step, report
 
-KEYS = (
-    "forward",
-    "back",
-    "left",
-    "right",
-    "jump",
-    "sneak",
-    "sprint",
-    "use",
-    "attack",
-    "drop",
-    "pickItem",
-    *(f"hotbar.{slot}" for slot in range(1, 10)),
-)
 ABSENT = ("inventory", "swapHands")
+PRESENT = tuple(name for name in BUTTONS if name not in ABSENT)
 SUCCESS = "minedojo:success"
 MODES = ("fresh", "fast")
 
@@ -82,34 +69,22 @@ def _manager() -> Any:
     return InstanceManager
 
 
-class MineDojoGame(Game):
+class MineDojoGame(MalmoGame):
     """One MineDojo task at a time.
 
-    Settings: `task`, the id played when a reset names none; `mode`: "fresh" makes a new Minecraft and world for each new seed,
+    Settings of its own: `task`, the id played when a reset names none; `mode`: "fresh" makes a new Minecraft and world for each new seed,
     so that the seed decides the world; "fast" keeps one world and moves the player elsewhere in it, as MineDojo does by default.
-    `resets_per_seed`: 2 for a build whose first world does not heed its seed.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self.width, self.height = int(settings["width"]), int(settings["height"])
         self.task, self.mode = str(settings.get("task", "")), str(settings.get("mode", "fresh"))
-        self.resets_per_seed = int(settings.get("resets_per_seed", 1))
         if self.mode not in MODES:
             raise BadInput("Unknown mode of MineDojo's resets.", got=self.mode, expected=", ".join(MODES))
-        common.use_java(settings)
-        report("reading MineDojo's tasks")
-        common.use_ports(_manager(), settings)
+        super().__init__(settings, "minedojo", "1.11.2", _manager)
         if self.task:
             task_parts(self.task)
         self.env: Any = None
         self.made_of: tuple[str, int | None] = ("", None)
-        self._javas: list[int] = []
-        self._before: dict[str, dict[str, int]] = {}
-        self._hotbar = common.Hotbar()
-        self.facts = {"game": "1.11.2", "package": "minedojo " + common.version("minedojo")}
-
-    def pids(self) -> list[int]:
-        return self._javas
 
     def call(self, name: str, arguments: dict[str, Any]) -> Any:
         """`prompt` of a task; `port` that the next Java would be given."""
@@ -148,21 +123,15 @@ class MineDojoGame(Game):
             )
         self._javas = []
         self._make(task, int(seed))
-        for _ in range(self.resets_per_seed):
-            obs = self.env.reset()
-        self._javas = common.java_pids()
-        self._hotbar = common.Hotbar()
-        self._before = self._statistics(self.env.prev_info)
+        self._seed = None  # each Minecraft is new to its seed
+        obs = self.reset_package(seed, self.env.reset)
+        self._tally.begin(self._statistics(self.env.prev_info))
         seen, info = self._seen(obs, self.env.prev_info)
         info.update(task=task, success=False, seed=seed)
         return seen, info
 
-    def step(self, action: dict[str, Any]) -> Step:
-        given = self.env.action_space.no_op()
-        for name in KEYS:
-            given[name] = int(action.get(name, 0))
-        given["camera"] = np.asarray(action["camera"], dtype=np.float32)
-        self._hotbar.follow(action)
+    def step(self, action: Action) -> Step:
+        given = {**self.env.action_space.no_op(), **self.given(action, PRESENT)}
         obs, reward, done, info = self.env.step(given)
         if obs is self.env.prev_obs:
             # A step that worked hands out a new observation; after a lost connection it is the last one once more.
@@ -173,51 +142,32 @@ class MineDojoGame(Game):
         if success:
             # Kept like a crafted item, so that every trace and rule can see it.
             facts["crafted"] = dict(facts.get("crafted") or {}, **{SUCCESS: 1})
-        lost = [name for name in ABSENT if action.get(name)]
-        if lost:
-            facts["without_effect"] = lost
+        facts.update(without_effect(action, ABSENT))
         dead = facts["health"] <= 0
         return seen, float(reward), dead and not success, bool(done) and (success or not dead), facts
 
-    def _statistics(self, info: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-        """{"dug": …, "placed": …} over the world's whole life, where the game tells."""
-        found: dict[str, dict[str, int]] = {}
-        for kind, key in (("dug", "mine_block"), ("placed", "use_item"), ("crafted", "craft_item")):
-            table = (info.get("stat") or {}).get(key) or {}
-            found[kind] = common.counts(table.get("minecraft", table))
-        killed = (info.get("stat") or {}).get("kill_entity") or {}
-        found["killed"] = common.counts(killed)
-        return found
+    def _statistics(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        """The game's tables over the world's whole life, under the names that `Tally` knows."""
+        told = info.get("stat") or {}
+        tables = {key: told.get(key) or {} for key in ("mine_block", "use_item", "craft_item", "kill_entity")}
+        return {key: table.get("minecraft", table) for key, table in tables.items()}
 
     def _seen(self, obs: Mapping[str, Any], info: Mapping[str, Any]) -> tuple[Observation, Info]:
-        names, quantities = obs["inventory"]["name"], obs["inventory"]["quantity"]
         held: dict[str, int] = {}
-        for name, quantity in zip(names, quantities):
+        for name, quantity in zip(obs["inventory"]["name"], obs["inventory"]["quantity"]):
             item = str(name).replace(" ", "_")
             held[item] = held.get(item, 0) + int(quantity)
         where = obs["location_stats"]
-        x, y, z = (float(value) for value in where["pos"])
-        place = {"xpos": x, "ypos": y, "zpos": z, "pitch": _number(where["pitch"]), "yaw": _number(where["yaw"])}
-        seen = {
-            "pov": common.picture(np.asarray(obs["rgb"]).transpose(1, 2, 0), self.width, self.height), "inventory": common.counts(held),
-            "location_stats": common.location(place), "is_gui_open": False, "hotbar": self._hotbar.slot,
-        }  # fmt: skip
-        facts: dict[str, Any] = {}
-        for kind, now in self._statistics(info).items():
-            before = self._before.get(kind, {})
-            facts[kind] = {
-                name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)
-            }
-        facts["health"] = _number(obs["life_stats"]["life"])
+        place = dict(zip(("xpos", "ypos", "zpos"), where["pos"]), pitch=where["pitch"], yaw=where["yaw"])
+        seen, facts = self.observed(
+            np.asarray(obs["rgb"]).transpose(1, 2, 0), held, place, False, self._statistics(info)
+        )
+        facts["health"] = number(obs["life_stats"]["life"])
         return seen, facts
 
     def close(self) -> None:
         if self.env is not None:
             self.env.close()
-
-
-def _number(value: Any) -> float:
-    return float(np.asarray(value).ravel()[0])
 
 
 def make_env(settings: dict[str, Any]) -> MineDojoGame:

@@ -1,15 +1,14 @@
-"""MineDojo's programmatic tasks, as the package in its environment lists them: ids and prompts.
-
-In: the package's own file, read as text; nothing of it is imported. Out: {id: prompt}, and the task that somebody meant.
-"""
+"""MineDojo's programmatic tasks, ids and prompts, read from the package's own list; nothing of it is imported."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from steve1.core.errors import UserError, nearest
-from steve1.envs.minecraft.backends import find_interpreter, interpreter_path, package_folder
+from steve1.envs.minecraft.packages import find_interpreter, interpreter_path, package_folder
 
 FILE = Path("tasks") / "description_files" / "programmatic_tasks.yaml"
 CATEGORIES = ("harvest", "combat", "techtree", "survival")
@@ -40,8 +39,6 @@ def programmatic_tasks() -> dict[str, str]:
     Raises:
         UserError: as in `task_file`.
     """
-    import yaml
-
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the file has 1.2 MB: seconds in pure Python
     path = task_file()
     try:

@@ -1,17 +1,14 @@
 """MineRL 1.0 behind the worker protocol: the environment that VPT and STEVE-1 were trained for.
 
-In: MineRL actions. Out: MineRL observations in the interface's form. Runs in MineRL's own Python. Uses what the package offers
-publicly: HumanSurvival and its hooks, the handlers, and an environment's seed, reset, step and close.
+Runs in MineRL's own Python. Uses what the package offers publicly: HumanSurvival and its hooks, the handlers, and an environment's seed, reset, step and close.
 """
 
 from __future__ import annotations
 
 from typing import Any, Mapping
 
-import numpy as np
-
-from steve1.envs.minecraft.malmo import common
-from steve1.envs.worker.serve import BadInput, Game, GameFault, Info, Observation, Step, report
+from steve1.envs.minecraft.malmo.game import BUTTONS, MalmoGame, java_pids, number, stacks, start_place, start_ticks
+from steve1.envs.worker.serve import Action, BadInput, GameFault, Info, Observation, Step, report
 
 # What the policy was trained on; another value of any of them is another picture.
 LOOK = {
@@ -61,7 +58,7 @@ def make_spec(width: int, height: int) -> Any:
             start = list(super().create_agent_start())
             chosen = self.chosen
             if chosen.get("inventory"):
-                items = [{"type": name, "quantity": count} for name, count in common.stacks(chosen["inventory"])]
+                items = [{"type": name, "quantity": count} for name, count in stacks(chosen["inventory"])]
                 start.append(handlers.SimpleInventoryAgentStart(items))
             if chosen.get("place"):
                 start.append(handlers.AgentStartPlacement(**chosen["place"]))
@@ -91,54 +88,36 @@ def make_spec(width: int, height: int) -> Any:
         ) from None
 
 
-class MineRLGame(Game):
-    """One Minecraft 1.16.5 under MineRL.
-
-    Settings: `biome` (spawn biome of resets that name none), `resets_per_seed` (2 for a build in which a new seed takes effect
-    only at the reset after).
-    """
+class MineRLGame(MalmoGame):
+    """One Minecraft 1.16.5 under MineRL."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self.width, self.height = int(settings["width"]), int(settings["height"])
-        self.biome = settings.get("biome", "meadow")
-        self.resets_per_seed = int(settings.get("resets_per_seed", 1))
-        common.use_java(settings)
-        common.use_ports(_manager(), settings)
+        super().__init__(settings, "minerl", "1.16.5", _manager)
         self.spec = make_spec(self.width, self.height)
-        self._javas: list[int] = []
-        self._tally, self._hotbar = common.Tally(), common.Hotbar()
-        self._seed: int | None = None
         report("starting Minecraft 1.16.5 (MineRL); the first start of all takes minutes")
         self.env = self.spec.make()
         self.env.seed(0)
         self.env.reset()  # a seed given before the very first reset is not heeded
-        self._javas = common.java_pids()
-        self.facts = {"game": "1.16.5", "package": "minerl " + common.version("minerl")}
-
-    def pids(self) -> list[int]:
-        return self._javas
+        self._javas = java_pids()
 
     def reset(self, seed: int, options: dict[str, Any]) -> tuple[Observation, Info]:
-        biome = options.get("biome") or self.biome
         self.spec.chosen = {
-            "inventory": options.get("inventory") or {}, "place": common.start_place(options),
-            "biome": common.BIOMES.get(biome), "ticks": common.start_ticks(options),
-        }  # fmt: skip
-        self._javas = []  # MineRL may replace its Java in a reset
-        obs: Any = None
-        for _ in range(self.resets_per_seed if seed != self._seed else 1):
+            "inventory": options.get("inventory") or {},
+            "place": start_place(options),
+            "biome": self.spawn_biome(options),
+            "ticks": start_ticks(options),
+        }
+
+        def reset() -> Any:
             self.env.seed(int(seed))
-            obs = self.env.reset()
-        self._seed, self._hotbar = seed, common.Hotbar()
-        self._javas = common.java_pids()
+            return self.env.reset()
+
+        obs = self.reset_package(seed, reset)
         self._tally.begin(obs)
         return self._seen(obs, {})
 
-    def step(self, action: dict[str, Any]) -> Step:
-        given: dict[str, Any] = {"ESC": 0, "camera": np.asarray(action["camera"], dtype=np.float32)}
-        given.update({name: int(action.get(name, 0)) for name in common.BUTTONS})
-        self._hotbar.follow(action)
-        obs, reward, done, info = self.env.step(given)
+    def step(self, action: Action) -> Step:
+        obs, reward, done, info = self.env.step({"ESC": 0, **self.given(action, BUTTONS)})
         if "error" in info:
             # MineRL goes on with a random observation and done=True, as if the episode had ended.
             raise GameFault("MineRL lost its Minecraft: {}".format(info["error"]))
@@ -147,17 +126,13 @@ class MineRLGame(Game):
         return seen, float(reward), bool(done and dead), bool(done and not dead), facts
 
     def _seen(self, obs: Mapping[str, Any], info: Mapping[str, Any]) -> tuple[Observation, Info]:
-        life = obs.get("life_stats", {})
         gui = info.get("isGuiOpen", obs.get("isGuiOpen", False))
-        seen = {
-            "pov": common.picture(obs["pov"], self.width, self.height), "inventory": common.counts(obs.get("inventory")),
-            "location_stats": common.location(obs.get("location_stats") or info.get("location_stats") or {}),
-            "is_gui_open": bool(np.asarray(gui).item()), "hotbar": self._hotbar.slot,
-        }  # fmt: skip
-        facts: dict[str, Any] = dict(self._tally.added(obs))
-        facts["health"] = float(np.asarray(life.get("life", 20.0)).item())
-        facts["alive"] = bool(np.asarray(life.get("is_alive", True)).item())
-        facts["air"] = int(np.asarray(life.get("air", 300)).item())
+        place = obs.get("location_stats") or info.get("location_stats") or {}
+        seen, facts = self.observed(obs["pov"], obs.get("inventory") or {}, place, gui, obs)
+        life = obs.get("life_stats", {})
+        facts["health"] = number(life.get("life", 20.0))
+        facts["alive"] = bool(number(life.get("is_alive", True)))
+        facts["air"] = int(number(life.get("air", 300)))
         return seen, facts
 
     def close(self) -> None:

@@ -1,20 +1,23 @@
-"""Shared by the adapters of MineRL, MineStudio and MineDojo: their values as plain values, their Java, their tallies.
+"""Shared by the adapters of MineRL, MineStudio and MineDojo: their Java and ports, their counts, their values as plain values.
 
-In: observations as these packages give them (numpy scalars, a count for each of a thousand items). Out: what
+Input: observations as these packages give them (numpy scalars, a count for each of a thousand items). Output: what
 `steve1.envs.interface.Env` promises. Runs in the worker, on Python 3.8 with numpy alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping
-from typing import Any
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Callable
 
 import numpy as np
 
-from steve1.envs.worker import trees
-from steve1.envs.worker.serve import BadInput, GameFault
+from steve1.core import processes
+from steve1.envs.worker.serve import Action, BadInput, Game, GameFault, Info, Observation, report
 
 BUTTONS = (
     "attack", "back", "drop", "forward", "inventory", "jump", "left", "pickItem", "right", "sneak", "sprint", "swapHands", "use",
@@ -22,6 +25,80 @@ BUTTONS = (
 )  # fmt: skip
 BIOMES = {"meadow": "plains", "forest": "forest", "shore": "beach"}
 TICKS_OF_A_DAY = 24000
+
+
+class MalmoGame(Game):
+    """One Minecraft of a package that descends from Malmo.
+
+    Settings of all: `biome` (spawn biome of resets that name none), `java_home`, `ports`, and `resets_per_seed` (2 for a build in which
+    a new seed takes effect only at the reset after).
+    """
+
+    def __init__(self, settings: dict[str, Any], package: str, version: str, manager: Callable[[], Any]) -> None:
+        """`manager` imports the class that starts the package's Javas; Java's variables are set before."""
+        self.width, self.height = int(settings["width"]), int(settings["height"])
+        self.biome = settings.get("biome", "meadow")
+        self.resets_per_seed = int(settings.get("resets_per_seed", 1))
+        use_java(settings)
+        report(f"importing {package}")
+        use_ports(manager(), settings)
+        self._javas: list[int] = []
+        self._tally, self._slot = Tally(), 0
+        self._seed: int | None = None
+        self.facts = {"game": version, "package": f"{package} {package_version(package)}"}
+
+    def pids(self) -> list[int]:
+        return self._javas
+
+    def reset_package(self, seed: int, reset: Callable[[], Any]) -> Any:
+        """Reset as often as a new seed needs; what the last reset returned. The package may replace its Java meanwhile."""
+        self._javas = []
+        for _ in range(self.resets_per_seed if seed != self._seed else 1):
+            found = reset()
+        self._seed, self._slot = seed, 0
+        self._javas = java_pids()
+        return found
+
+    def spawn_biome(self, options: Mapping[str, Any]) -> str | None:
+        """Minecraft's name of the biome to begin in."""
+        return BIOMES.get(options.get("biome") or self.biome)
+
+    def given(self, action: Action, buttons: tuple[str, ...]) -> dict[str, Any]:
+        """The action as the package takes it: these buttons and the camera. Follows the hotbar, which the packages do not tell."""
+        for slot in range(9):
+            if action.get(f"hotbar.{slot + 1}"):
+                self._slot = slot
+        pressed: dict[str, Any] = {name: int(action.get(name, 0)) for name in buttons}
+        return {**pressed, "camera": np.asarray(action["camera"], dtype=np.float32)}
+
+    def observed(
+        self,
+        pov: Any,
+        inventory: Mapping[str, Any],
+        place: Mapping[str, Any],
+        gui_open: Any,
+        counted: Mapping[str, Any],
+    ) -> tuple[Observation, Info]:
+        """The interface's observation, and what was counted since the reset."""
+        obs = {
+            "pov": picture(pov, self.width, self.height),
+            "inventory": counts(inventory),
+            "location_stats": location(place),
+            "is_gui_open": bool(np.asarray(gui_open).item()),
+            "hotbar": self._slot,
+        }
+        return obs, dict(self._tally.added(counted))
+
+
+def number(value: Any) -> float:
+    """The only element of whatever a package calls a number."""
+    return float(np.asarray(value).ravel()[0])
+
+
+def without_effect(action: Action, buttons: tuple[str, ...]) -> Info:
+    """{"without_effect": those pressed of these buttons, which the package does not have}; {} if none is."""
+    lost = [name for name in buttons if action.get(name)]
+    return {"without_effect": lost} if lost else {}
 
 
 def use_java(settings: Mapping[str, Any]) -> None:
@@ -33,8 +110,10 @@ def use_java(settings: Mapping[str, Any]) -> None:
 
 
 def use_ports(manager: Any, settings: Mapping[str, Any]) -> None:
-    """Have a package's manager of instances choose among the ports that are locked for this worker; its own way looks at what is in use,
-    and two workers that start at once see the same port free."""
+    """Have a package's manager of instances choose among the ports that are locked for this worker.
+
+    Its own way looks at what is in use, and two workers that start at once see the same port free.
+    """
     ports = [int(port) for port in settings.get("ports") or []]
     own = getattr(manager, "_get_valid_port", None)
     if not ports or own is None:
@@ -58,27 +137,21 @@ def use_ports(manager: Any, settings: Mapping[str, Any]) -> None:
     manager._get_valid_port = staticmethod(next_port)
 
 
-def version(package: str) -> str:
-    """The version of an installed package, as its own metadata tells it."""
-    from importlib.metadata import PackageNotFoundError, version
-
+def package_version(package: str) -> str:
+    """The version of an installed package, as its own metadata tells it; "" without metadata."""
     try:
-        return str(version(package) or "")
-    except PackageNotFoundError:
+        return str(metadata.version(package) or "")
+    except metadata.PackageNotFoundError:
         return ""
 
 
 def java_pids() -> list[int]:
     """Javas below this worker."""
     found = []
-    for pid in trees.descendants(os.getpid()):
-        try:
-            with open(f"/proc/{pid}/comm") as handle:
-                name = handle.read().strip()
-        except OSError:
-            continue
-        if name == "java":
-            found.append(pid)
+    for pid in processes.descendants(os.getpid()):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "java":
+                found.append(pid)
     return found
 
 
@@ -121,7 +194,7 @@ class Tally:
 
 def location(values: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of location_stats, as floats; yaw within [-180, 180)."""
-    place = {str(name): float(np.asarray(value).item()) for name, value in values.items()}
+    place = {str(name): number(value) for name, value in values.items()}
     if "yaw" in place:
         place["yaw"] = (place["yaw"] + 180.0) % 360.0 - 180.0
     return place
@@ -173,16 +246,3 @@ def stacks(inventory: Mapping[str, Any], most: int = 36, stack: int = 64) -> lis
             "This starting inventory does not fit.", expected=f"at most {most} stacks", got=f"{len(found)} stacks"
         )
     return found
-
-
-class Hotbar:
-    """The chosen slot, from 0: the packages do not tell it, the buttons do."""
-
-    def __init__(self) -> None:
-        self.slot = 0
-
-    def follow(self, action: Mapping[str, Any]) -> None:
-        """Take note of a tick's hotbar buttons."""
-        for slot in range(9):
-            if action.get(f"hotbar.{slot + 1}"):
-                self.slot = slot

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from steve1.core import processes
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.envs import make_env, start_states
-from steve1.envs.worker import luanti, trees
-from steve1.evaluation.settings import ExecutorConfig
+from steve1.envs.luanti import backend as luanti
+from steve1.evaluation.settings import EpisodeExecutor
 from steve1.rollout.play import DoNothing, play
 from steve1.rollout.supervise import SupervisedEnv
 from tests.envs.leftovers import watch
@@ -52,7 +53,7 @@ def test_luanti_plays_in_a_worker_and_survives_its_death(monkeypatch: pytest.Mon
             assert env.step({"camera": [0.0, 15.0]})[0]["location_stats"]["yaw"] == pytest.approx(
                 (place["yaw"] + 15 + 180) % 360 - 180, abs=0.1
             )
-            games = named(trees.descendants(env.pids[0]), "luanti", "minetest")
+            games = named(processes.descendants(env.pids[0]), "luanti", "minetest")
             killed.append(games[0])
             os.kill(games[0], signal.SIGKILL)
         return play(DoNothing(), env, 5, seed=5, start=place)
@@ -69,7 +70,7 @@ def test_each_wait_lies_within_the_next_outer_one() -> None:
         assert timeout_s < limits.step_s < limits.reset_s < limits.start_s
         assert 2 * timeout_s < limits.start_s, "a start is tried twice"
     limits = luanti.limits(60.0)
-    assert limits.start_s + limits.reset_s < ExecutorConfig().timeout_s, "an episode may wait for a fresh game"
+    assert limits.start_s + limits.reset_s < EpisodeExecutor().timeout_s, "an episode may wait for a fresh game"
 
 
 @pytest.mark.e2e
@@ -99,7 +100,7 @@ def test_an_evaluation_whose_game_dies_has_all_its_episodes(tmp_path: Path, monk
         killed, limit = False, time.monotonic() + 90
         while not killed and run.poll() is None and time.monotonic() < limit:
             time.sleep(0.3)
-            for game in named(trees.descendants(run.pid), "luanti", "minetest"):
+            for game in named(processes.descendants(run.pid), "luanti", "minetest"):
                 holder = int(Path(f"/proc/{game}/stat").read_text().rpartition(")")[2].split()[1])
                 os.kill(holder, signal.SIGKILL)
                 killed = True

@@ -1,13 +1,13 @@
-"""Text on frames, Chinese included.
+"""Draws text onto frames, Chinese included.
 
-In: a line of text and a height in pixels. Out: its coverage as a small uint8 bitmap, and a function that blends such a
-bitmap onto a frame. OpenCV can draw ASCII alone, so Pillow draws; a system font is looked for only when the text
-needs one, and where none has its signs, a question mark stands for each.
+OpenCV can draw ASCII alone, so Pillow draws. A system font is looked for only when the text needs one; characters that no font has become
+question marks.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
+_LAST_LATIN = 0x17F
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# Where macOS keeps fonts with Chinese signs; Linux is asked through fontconfig.
+# Where macOS keeps fonts with Chinese characters; Linux is asked through fontconfig.
 _MAC_FONTS = (
     "/System/Library/Fonts/PingFang.ttc",
     "/System/Library/Fonts/STHeiti Light.ttc",
@@ -29,10 +30,10 @@ _MAC_FONTS = (
 
 
 @functools.lru_cache(maxsize=64)
-def font_file_for(signs: str) -> str | None:
-    """Path of an installed font that has every one of `signs`, or None."""
+def font_file_for(characters: str) -> str | None:
+    """Path of an installed font that has every one of `characters`, or None."""
     if shutil.which("fc-list"):
-        charset = " ".join(f"{ord(sign):x}" for sign in sorted(set(signs)))
+        charset = " ".join(f"{ord(character):x}" for character in sorted(set(characters)))
         try:
             answer = subprocess.run(
                 ["fc-list", f":charset={charset}", "file"], capture_output=True, text=True, timeout=20
@@ -49,26 +50,20 @@ def _font(path: str | None, size: int) -> Font:
     return ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
 
 
-def split_runs(text: str) -> list[tuple[str, str | None]]:
+def split_by_font(text: str) -> list[tuple[str, str | None]]:
     """Cut `text` into runs of (characters, font file); None is the built-in font, which has Latin letters."""
-    foreign = "".join(sorted({sign for sign in text if ord(sign) > 0x17F}))
+    foreign = "".join(sorted({character for character in text if ord(character) > _LAST_LATIN}))
     path = font_file_for(foreign) if foreign else None
-    runs: list[tuple[str, str | None]] = []
-    for sign in text:
-        home = None
-        if ord(sign) > 0x17F:
-            home, sign = (path, sign) if path else (None, "?")
-        if runs and runs[-1][1] == home:
-            runs[-1] = (runs[-1][0] + sign, home)
-        else:
-            runs.append((sign, home))
-    return runs
+    if path is None:
+        text = "".join("?" if character in foreign else character for character in text)
+    runs = itertools.groupby(text, key=lambda character: path if ord(character) > _LAST_LATIN else None)
+    return [("".join(characters), font) for font, characters in runs]
 
 
 @functools.lru_cache(maxsize=512)
-def letters(text: str, size: int) -> NDArray[np.uint8]:
+def text_mask(text: str, size: int) -> NDArray[np.uint8]:
     """Coverage (0 to 255) of one line of text, shape (height, width), `size` pixels to the letter."""
-    runs = [(part, _font(path, size)) for part, path in split_runs(text)]
+    runs = [(part, _font(path, size)) for part, path in split_by_font(text)]
     width = sum(int(np.ceil(font.getlength(part))) for part, font in runs)
     canvas = Image.new("L", (max(width, 1), int(size * 1.35)), 0)
     draw, x = ImageDraw.Draw(canvas), 0
@@ -79,11 +74,11 @@ def letters(text: str, size: int) -> NDArray[np.uint8]:
     return np.asarray(canvas, dtype=np.uint8)
 
 
-def fit(text: str, size: int, width: int) -> str:
-    """`text`, shortened with an ellipsis of dots until its letters are no wider than `width` pixels."""
-    if letters(text, size).shape[1] <= width:
+def fit_text(text: str, size: int, width: int) -> str:
+    """`text`, shortened with "..." until it is no wider than `width` pixels."""
+    if text_mask(text, size).shape[1] <= width:
         return text
-    while text and letters(text + "...", size).shape[1] > width:
+    while text and text_mask(text + "...", size).shape[1] > width:
         text = text[:-1]
     return text.rstrip() + "..."
 
@@ -100,9 +95,9 @@ def blend(frame: NDArray[np.uint8], coverage: NDArray[np.uint8], x: int, y: int,
     region[:] = ((region * (255 - alpha) + paint * alpha + 127) // 255).astype(np.uint8)
 
 
-def write(frame: NDArray[np.uint8], text: str, x: int, y: int, size: int, colour: Colour = (255, 255, 255)) -> int:
-    """Write one line onto `frame` (in place); returns its width in pixels."""
-    coverage = letters(text, size)
+def draw_text(frame: NDArray[np.uint8], text: str, x: int, y: int, size: int, colour: Colour = (255, 255, 255)) -> int:
+    """Draw one line onto `frame` (in place); returns its width in pixels."""
+    coverage = text_mask(text, size)
     blend(frame, coverage, x, y, colour)
     return coverage.shape[1]
 

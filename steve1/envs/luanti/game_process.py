@@ -1,100 +1,25 @@
-"""Owns one private X server and one game.
-
-In: a configuration. Out: two processes in sessions of their own, which end with `close()`, with this interpreter, and
-with a killed interpreter; a UDP port and a folder in memory that no other instance uses.
-"""
+"""Owns one private X server and one game: they end with `close()`, with this interpreter, and with a killed interpreter."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
-import fcntl
 import os
-import random
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 import weakref
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from steve1.core.errors import UserError
+from steve1.core.processes import end, spawn
 from steve1.envs.errors import GameDied
+from steve1.envs.worker.resources import Ports, memory_folder, start_xvfb, try_lock
 
 PREFIX = "steve1_luanti_"
-_libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
-_PR_SET_PDEATHSIG = 1
-_spawner: tuple[int, ThreadPoolExecutor] | None = None
-_spawner_lock = threading.Lock()
-
-
-def _die_with_parent(number: int) -> Callable[[], None]:
-    parent = os.getpid()
-
-    def prepare() -> None:
-        if _libc is not None:
-            _libc.prctl(_PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return prepare
-
-
-def spawn(command: list[str], death_signal: int, **more: Any) -> subprocess.Popen[bytes]:
-    """Popen in a new session that gets `death_signal` when this process ends, however it ends.
-
-    The kernel sends the signal when the *thread* that forked ends, so one thread that lives as long as the process
-    forks everything.
-    """
-    global _spawner
-    with _spawner_lock:
-        if _spawner is None or _spawner[0] != os.getpid():
-            _spawner = (os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="spawner"))
-        pool = _spawner[1]
-    prepare = _die_with_parent(death_signal)
-
-    def fork() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=prepare, **more)
-
-    return pool.submit(fork).result()
-
-
-def end(process: subprocess.Popen[Any] | None, first: int = signal.SIGTERM, patience_s: float = 3.0) -> None:
-    """End a process that we started, with its whole session: politely, then not."""
-    if process is None:
-        return
-    for number in (first, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
-        try:
-            process.wait(patience_s)
-            return
-        except subprocess.TimeoutExpired:
-            continue
-
-
-def _try_lock(path: Path) -> IO[str] | None:
-    handle = open(path, "w")  # noqa: SIM115  (held open as long as the lock)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        handle.close()
-        return None
-    return handle
-
-
-def memory_folder() -> Path:
-    """Where instances keep their files: memory where the system offers it."""
-    shm = Path("/dev/shm")
-    return shm if shm.is_dir() and os.access(shm, os.W_OK) else Path(tempfile.gettempdir())
 
 
 def remove_left_behind(base: Path) -> int:
@@ -103,70 +28,12 @@ def remove_left_behind(base: Path) -> int:
     for folder in base.glob(PREFIX + "*"):
         if not folder.is_dir() or folder.stat().st_uid != os.getuid() or time.time() - folder.stat().st_mtime < 5:
             continue
-        lock = _try_lock(folder / "lock")
+        lock = try_lock(folder / "lock")
         if lock is not None:
             shutil.rmtree(folder, ignore_errors=True)
             lock.close()
             removed += 1
     return removed
-
-
-def reserve_port(base: Path, tries: int = 200) -> tuple[int, IO[str]]:
-    """A free UDP port and the lock that keeps other instances from choosing it."""
-    locks = base / f"steve1_ports_{os.getuid()}"
-    locks.mkdir(exist_ok=True)
-    for _ in range(tries):
-        port = random.SystemRandom().randrange(20_000, 32_000)
-        lock = _try_lock(locks / str(port))
-        if lock is None:
-            continue
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("0.0.0.0", port))
-            except OSError:
-                lock.close()
-                continue
-        return port, lock
-    raise UserError("No free UDP port was found between 20000 and 32000.", todo="end some of the games that run")
-
-
-def start_xvfb(
-    program: str, width: int, height: int, *more: str, timeout_s: float = 20.0
-) -> tuple[subprocess.Popen[bytes], int]:
-    """A private X server on a display number that it chooses itself (so two starts cannot collide)."""
-    reader, writer = os.pipe()
-    command = [
-        program,
-        "-displayfd",
-        str(writer),
-        "-screen",
-        "0",
-        f"{width}x{height}x24",
-        "-nolisten",
-        "tcp",
-        "-noreset",
-        *more,
-    ]
-    try:
-        process = spawn(
-            command, signal.SIGTERM, pass_fds=(writer,), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-    finally:
-        os.close(writer)
-    text = b""
-    limit = time.monotonic() + timeout_s
-    os.set_blocking(reader, False)
-    try:
-        while not text.endswith(b"\n"):
-            with contextlib.suppress(BlockingIOError):
-                text += os.read(reader, 32)
-            if process.poll() is not None or time.monotonic() > limit:
-                end(process)
-                raise GameDied("The X server did not start.", where=program, got=f"exit code {process.poll()}")
-            time.sleep(0.01)
-    finally:
-        os.close(reader)
-    return process, int(text)
 
 
 def threads_of(pid: int) -> str:
@@ -191,18 +58,23 @@ class GameProcess:
         self.game: subprocess.Popen[bytes] | None = None
         self.xserver: subprocess.Popen[bytes] | None = None
         self.control: socket.socket | None = None
-        self._locks: list[IO[str]] = []
-        self.port = self.display = -1
+        self._lock: IO[str] | None = None
+        self._ports: Ports | None = None
+        self.display = -1
+
+    @property
+    def port(self) -> int:
+        """The UDP port that no other game uses."""
+        assert self._ports is not None, "open_folder() comes first"
+        return self._ports.numbers[0]
 
     def open_folder(self) -> Path:
         """Make the instance's folder and reserve its port."""
         base = memory_folder()
         remove_left_behind(base)
         self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}_", dir=base))
-        lock = _try_lock(self.folder / "lock")
-        assert lock is not None, "a new folder's lock is free"
-        self.port, port_lock = reserve_port(base)
-        self._locks = [lock, port_lock]
+        self._lock = try_lock(self.folder / "lock")
+        self._ports = Ports(1, 20_000, 32_000, udp=True)
         _alive.add(self)
         return self.folder
 
@@ -212,23 +84,12 @@ class GameProcess:
         ours, theirs = socket.socketpair()
         ours.settimeout(self.timeout_s)
         self.control = ours
-        environment = {
-            **os.environ,
-            **environment,
-            "DISPLAY": f":{self.display}",
-            "STEVE_FD": str(theirs.fileno()),
-        }
+        own = {"DISPLAY": f":{self.display}", "STEVE_FD": str(theirs.fileno())}
+        environment = {**os.environ, **environment, **own}
         environment.pop("WAYLAND_DISPLAY", None)
         with theirs, open(self.folder / "stderr.txt", "wb") as log:
-            self.game = spawn(
-                command,
-                signal.SIGKILL,
-                env=environment,
-                pass_fds=(theirs.fileno(),),
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                cwd=self.folder,
-            )
+            files = {"pass_fds": (theirs.fileno(),), "stdout": subprocess.DEVNULL, "stderr": log}
+            self.game = spawn(command, signal.SIGKILL, env=environment, cwd=self.folder, **files)
 
     def wait_done(self) -> None:
         """Wait for the game's byte that says a frame is complete.
@@ -287,9 +148,10 @@ class GameProcess:
         if self.folder != Path():
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = Path()
-        for lock in self._locks:
-            lock.close()
-        self._locks = []
+        for held in (self._lock, self._ports):
+            if held is not None:
+                held.close()
+        self._lock = self._ports = None
         _alive.discard(self)
 
 

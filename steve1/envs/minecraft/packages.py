@@ -1,8 +1,7 @@
-"""Facts about the Minecraft packages that can stand behind `make_env`, and where their interpreters are.
+"""The packages that run Minecraft: which Python and Java each needs, and what is installed in its own virtual environment.
 
-In: a backend's name. Out: which Python and Java it needs, what is installed in its own virtual environment
-(`data/backends/<name>`, made by `tools/install_minecraft.sh`), and one message when something is missing. Nothing of a
-backend is ever imported here: its files are only looked at.
+The environments are `data/backends/<name>`, made by `tools/install_minecraft.sh`. Nothing of a package is imported here: only its files
+are looked at.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ Version = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Backend:
-    """One package that runs Minecraft.
+class Package:
+    """A package that runs Minecraft.
 
     Attributes:
         name: as `--env` takes it.
         title: for people.
-        package: its name for pip; distribution names are compared without regard to case, "-" and "_".
+        pip_name: its name for pip; distribution names are compared without regard to case, "-" and "_".
         versions: lowest version that fits, and the first that does not.
         pythons: first and last (major, minor) of Python that it runs on; the last is what was published as working.
         java: the major version of Java it needs; 0: it brings its own.
@@ -37,46 +36,46 @@ class Backend:
 
     name: str
     title: str
-    package: str
+    pip_name: str
     versions: tuple[Version, Version]
     pythons: tuple[tuple[int, int], tuple[int, int]]
     java: int
     wrong: str = ""
 
 
-BACKENDS: dict[str, Backend] = {
+PACKAGES: dict[str, Package] = {
     each.name: each
     for each in (
-        Backend("mcio", "Modern Minecraft (Fabric) through MCio", "mcio-ctrl", ((1, 5), (2,)), ((3, 12), (3, 14)), 0),
-        Backend(
+        Package("mcio", "Modern Minecraft (Fabric) through MCio", "mcio-ctrl", ((1, 5), (2,)), ((3, 12), (3, 14)), 0),
+        Package(
             "minerl", "Minecraft 1.16.5 through MineRL 1.0", "minerl", ((1, 0), (2,)), ((3, 8), (3, 10)), 8,
             wrong="MineRL 0.4, the one on PyPI, has other actions and pictures than VPT and STEVE-1 were trained on",
         ),
-        Backend("minedojo", "Minecraft 1.11.2 through MineDojo", "minedojo", ((0, 1), (1,)), ((3, 9), (3, 10)), 8),
-        Backend("minestudio", "Minecraft 1.16.5 through MineStudio", "minestudio", ((1, 1), (2,)), ((3, 10), (3, 12)), 8),
+        Package("minedojo", "Minecraft 1.11.2 through MineDojo", "minedojo", ((0, 1), (1,)), ((3, 9), (3, 10)), 8),
+        Package("minestudio", "Minecraft 1.16.5 through MineStudio", "minestudio", ((1, 1), (2,)), ((3, 10), (3, 12)), 8),
     )
 }  # fmt: skip
 
 
-def backend(name: str) -> Backend:
-    """The backend of that name.
+def package(name: str) -> Package:
+    """The package of that name.
 
     Raises:
         UserError: there is none; names the nearest.
     """
-    if name not in BACKENDS:
-        raise UserError("Unknown Minecraft backend.", got=name, expected=nearest(name, list(BACKENDS)))
-    return BACKENDS[name]
+    if name not in PACKAGES:
+        raise UserError("Unknown Minecraft backend.", got=name, expected=nearest(name, list(PACKAGES)))
+    return PACKAGES[name]
 
 
 def interpreter_path(name: str) -> Path:
-    """Where the backend's interpreter is or would be; the variable `STEVE1_<NAME>_PYTHON` names another."""
+    """Where the package's interpreter is or would be; the variable `STEVE1_<NAME>_PYTHON` names another."""
     given = os.environ.get(f"STEVE1_{name.upper()}_PYTHON")
     return Path(given).expanduser() if given else resolve(f"data/backends/{name}/bin/python")
 
 
 def install_command(name: str) -> str:
-    """The command that makes the backend's environment."""
+    """The command that makes the package's environment."""
     return f"bash tools/install_minecraft.sh {name}"
 
 
@@ -87,12 +86,9 @@ def parse_version(text: str) -> Version:
 
 
 def installed_version(name: str) -> str:
-    """Version of the backend's package in its own environment, read from the folder that pip left; "" if it is not there."""
-    wanted = backend(name).package.replace("-", "_").lower()
-    library = interpreter_path(name).parent.parent / "lib"
-    for folder in sorted(library.glob("python3*/site-packages/*.dist-info")) + sorted(
-        library.glob("python3*/site-packages/*.egg-info")
-    ):
+    """Version of the package in its own environment, read from the folder that pip left; "" if it is not there."""
+    wanted = package(name).pip_name.replace("-", "_").lower()
+    for folder in [*_installed(name, "*.dist-info"), *_installed(name, "*.egg-info")]:
         distribution, _, version = folder.stem.partition("-")
         if distribution.replace("-", "_").lower() == wanted:
             return version.partition("-py")[0]
@@ -100,42 +96,45 @@ def installed_version(name: str) -> str:
 
 
 def package_folder(name: str) -> Path | None:
-    """Folder of the backend's package in its environment (to read data files that it ships), if it is there."""
-    module = backend(name).package.replace("-", "_")
-    library = interpreter_path(name).parent.parent / "lib"
-    return next(
-        (folder for folder in sorted(library.glob(f"python3*/site-packages/{module}")) if folder.is_dir()), None
-    )
+    """The package's folder in its environment (to read data files that it ships), if it is there."""
+    return next(filter(Path.is_dir, _installed(name, package(name).pip_name.replace("-", "_"))), None)
+
+
+def _installed(name: str, pattern: str) -> list[Path]:
+    return sorted((interpreter_path(name).parent.parent / "lib").glob(f"python3*/site-packages/{pattern}"))
 
 
 def version_problem(name: str, version: str) -> str:
     """Why this version of the package does not fit; "" if it does."""
-    known = backend(name)
+    known = package(name)
     low, high = known.versions
     if low <= parse_version(version) < high:
         return ""
-    return known.wrong or f"{known.package} {version} was never tried"
+    return known.wrong or f"{known.pip_name} {version} was never tried"
 
 
 def find_interpreter(name: str) -> Path:
-    """The backend's own Python, ready to run its worker.
+    """The package's own Python, ready to run its worker.
 
     Raises:
         UserError: the environment, or the package in it, is missing or of the wrong version; says which command makes it.
     """
-    known, python = backend(name), interpreter_path(name)
+    known, python = package(name), interpreter_path(name)
     if not os.access(python, os.X_OK):
         raise UserError(f"{known.title} is not installed.", where=python, todo=install_command(name))
     version = installed_version(name)
     if not version:
-        raise UserError(
-            f"The package {known.package} is not in its environment.", where=python, todo=install_command(name)
-        )
+        what = f"The package {known.pip_name} is not in its environment."
+        raise UserError(what, where=python, todo=install_command(name))
     problem = version_problem(name, version)
     if problem:
-        expected = f"{known.package} {'.'.join(map(str, known.versions[0]))} or newer"
-        raise UserError(f"The wrong version of {known.package} is installed: {problem}.", where=python, got=version, expected=expected,
-                        todo=install_command(name))  # fmt: skip
+        raise UserError(
+            f"The wrong version of {known.pip_name} is installed: {problem}.",
+            where=python,
+            got=version,
+            expected=f"{known.pip_name} {'.'.join(map(str, known.versions[0]))} or newer",
+            todo=install_command(name),
+        )
     return python
 
 
@@ -163,38 +162,29 @@ def java_major(program: str, timeout_s: float = 20.0) -> int:
 def javas(environment: Mapping[str, str] | None = None) -> list[Java]:
     """Every Java that can be found, the one that programs would take first: JAVA_HOME, PATH, the usual folders."""
     environment = os.environ if environment is None else environment
-    candidates: list[tuple[str, str]] = []
-    if environment.get("JAVA_HOME"):
-        candidates.append((str(Path(environment["JAVA_HOME"]) / "bin" / "java"), "JAVA_HOME"))
-    on_path = shutil.which("java", path=environment.get("PATH", ""))
-    if on_path:
-        candidates.append((on_path, "PATH"))
-    roots = environment.get("STEVE1_JAVA_FOLDERS", "/usr/lib/jvm:/Library/Java/JavaVirtualMachines:/opt/java").split(
-        ":"
-    )
-    for root in filter(None, roots):
+    home, on_path = environment.get("JAVA_HOME"), shutil.which("java", path=environment.get("PATH", ""))
+    candidates = [(os.path.join(home, "bin", "java"), "JAVA_HOME")] if home else []
+    candidates += [(on_path, "PATH")] if on_path else []
+    roots = environment.get("STEVE1_JAVA_FOLDERS", "/usr/lib/jvm:/Library/Java/JavaVirtualMachines:/opt/java")
+    for root in filter(None, roots.split(":")):
         for pattern in ("*/bin/java", "*/jre/bin/java", "*/Contents/Home/bin/java"):
             candidates += [(str(path), "installed") for path in sorted(Path(root).glob(pattern))]
-    found: list[Java] = []
-    seen: set[str] = set()
+    found: dict[str, Java] = {}
     for program, how in candidates:
         real = os.path.realpath(program)
-        if real in seen:
-            continue
-        seen.add(real)
-        major = java_major(program) if os.access(program, os.X_OK) else 0
-        if major or how == "JAVA_HOME":
-            found.append(Java(program, major, how))
-    return found
+        if real not in found:
+            major = java_major(program) if os.access(program, os.X_OK) else 0
+            found[real] = Java(program, major, how)
+    return [java for java in found.values() if java.major or java.found == "JAVA_HOME"]
 
 
 def java_for(name: str, environment: Mapping[str, str] | None = None) -> Java | None:
-    """The Java that a backend's worker is to use; None where it brings its own.
+    """The Java that a package's worker is to use; None where it brings its own.
 
     Raises:
-        UserError: none is installed, or none of the version that the backend needs.
+        UserError: none is installed, or none of the version that the package needs.
     """
-    known = backend(name)
+    known = package(name)
     if not known.java:
         return None
     everything = javas(environment)
@@ -205,13 +195,12 @@ def java_for(name: str, environment: Mapping[str, str] | None = None) -> Java | 
     if not [java for java in everything if java.major]:
         raise UserError(f"{known.title} needs Java {known.java}, and there is no Java here.", todo=todo)
     got = ", ".join(f"{java.major or 'does not run'} ({java.path}, {java.found})" for java in everything)
-    raise UserError(
-        f"{known.title} needs Java {known.java}.", got=got, expected=f"a JDK of version {known.java}", todo=todo
-    )
+    expected = f"a JDK of version {known.java}"
+    raise UserError(f"{known.title} needs Java {known.java}.", got=got, expected=expected, todo=todo)
 
 
 def java_home(name: str) -> str:
-    """Folder of the Java for a backend's worker ("" where it brings its own), as JAVA_HOME wants it; errors as in `java_for`."""
+    """Folder of the Java for a package's worker ("" where it brings its own), as JAVA_HOME wants it; errors as in `java_for`."""
     java = java_for(name)
     return str(Path(os.path.realpath(java.path)).parents[1]) if java else ""
 
@@ -221,6 +210,5 @@ def java_package(major: int) -> str:
     if os.uname().sysname == "Darwin":
         return f"brew install --cask zulu@{major}"
     # Debian dropped Java 8; the same archive works on Debian and Ubuntu.
-    return (
-        f"apt-get install openjdk-{major}-jdk (where there is none: Temurin {major}, docs/guides/INSTALL_MINECRAFT.md)"
-    )
+    otherwise = f"(where there is none: Temurin {major}, docs/guides/INSTALL_MINECRAFT.md)"
+    return f"apt-get install openjdk-{major}-jdk {otherwise}"

@@ -14,17 +14,10 @@ from pathlib import Path
 import pytest
 
 from steve1.core.paths import ROOT
+from steve1.core.processes import end, spawn
 from steve1.envs.errors import GameDied
-from steve1.envs.luanti.processes import (
-    PREFIX,
-    GameProcess,
-    end,
-    memory_folder,
-    remove_left_behind,
-    reserve_port,
-    spawn,
-    start_xvfb,
-)
+from steve1.envs.luanti.game_process import PREFIX, GameProcess, remove_left_behind
+from steve1.envs.worker.resources import Ports, memory_folder, start_xvfb
 
 FAKE_XVFB = """#!{python}
 import os, sys, time
@@ -154,13 +147,14 @@ def test_two_instances_share_nothing_and_leave_each_other_alone(xvfb: str) -> No
         two.close()
 
 
-def test_ports_are_not_given_twice(tmp_path: Path) -> None:
-    got = [reserve_port(tmp_path) for _ in range(30)]
-    assert len({port for port, _ in got}) == 30
-    taken = got[0][0]
-    for _, lock in got:
-        lock.close()
-    assert taken in {port for port, _ in got}
+def test_ports_are_not_given_twice() -> None:
+    got = [Ports(1, 20_000, 32_000, udp=True) for _ in range(30)]
+    assert len({ports.numbers[0] for ports in got}) == 30
+    for ports in got:
+        ports.close()
+    again = Ports(1, got[0].numbers[0], got[0].numbers[0] + 1, udp=True)
+    assert again.numbers == got[0].numbers, "what was given back can be had again"
+    again.close()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's death signal is Linux's")
@@ -168,8 +162,8 @@ def test_children_die_with_a_killed_parent(xvfb: str) -> None:
     code = f"""
         import sys, time
         sys.path.insert(0, {str(ROOT)!r})
-        from tests.envs.luanti.test_processes import begin
-        from steve1.envs.luanti.processes import GameProcess
+        from tests.envs.luanti.test_game_process import begin
+        from steve1.envs.luanti.game_process import GameProcess
         process = GameProcess(xvfb={xvfb!r}, width=64, height=36, timeout_s=10)
         print(*begin(process, "play"), process.folder, flush=True)
         time.sleep(600)

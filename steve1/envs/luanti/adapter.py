@@ -1,7 +1,4 @@
-"""Luanti in a worker process, under the same supervision as the Minecrafts. Runs in the project's own Python.
-
-In: settings of LuantiEnv. Out: its observations and infos, unchanged; the pointer is drawn by the main program.
-"""
+"""Luanti behind the worker protocol; runs in the project's own Python. The main program draws the pointer."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from steve1.envs.worker.serve import BadInput, Game, GameFault, Step
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Our errors as the protocol's."""
+    """The project's errors as those of the protocol."""
     try:
         yield
     except GameDied as death:

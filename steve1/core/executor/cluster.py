@@ -1,0 +1,87 @@
+"""Workers on a Ray cluster: one actor for each, on whichever machine has room.
+
+Ray is optional (`pip install ray`). Files and this project must lie at the same paths on all machines.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from steve1.core.errors import UserError
+from steve1.core.executor.jobs import ExecutorConfig, JobResult, JobRunner, Recipe, Worker, WorkerDied
+from steve1.core.paths import python_path
+
+_CLOSE_S = 20.0
+
+
+def require_ray(otherwise: str) -> ModuleType:
+    """The ray package; `otherwise`: what the user can do without it.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return importlib.import_module("ray")
+    except ImportError:
+        raise UserError(
+            "--ray needs Ray, which is not installed.",
+            todo=f'.venv/bin/pip install "ray>=2.40", on every machine; or {otherwise}',
+        ) from None
+
+
+def connected_ray(otherwise: str) -> ModuleType:
+    """The ray package, connected; starts a cluster of this machine where `RAY_ADDRESS` names none.
+
+    Raises:
+        UserError: it is not installed, or the cluster does not answer.
+    """
+    ray = require_ray(otherwise)
+    if not ray.is_initialized():
+        address = os.environ.get("RAY_ADDRESS", "")
+        try:
+            environment = {"env_vars": {"PYTHONPATH": python_path()}}
+            ray.init(log_to_driver=False, include_dashboard=False, runtime_env=environment)
+        except Exception as fault:  # Ray raises bare Exceptions here
+            raise UserError(
+                "Ray's cluster does not answer." if address else "Ray could not be started on this machine.",
+                where=f"RAY_ADDRESS={address}" if address else "",
+                got=" ".join(str(fault).split())[:300],
+                todo=f"see `ray status`; a machine that is very busy may need a second try; or {otherwise}",
+            ) from fault
+    return ray
+
+
+class RayWorker(Worker):
+    """An actor somewhere in the cluster; its handle is the answer to come."""
+
+    def __init__(self, recipe: Recipe, index: int, config: ExecutorConfig) -> None:
+        self._ray = connected_ray("leave --ray out: --workers alone uses this machine's processes")
+        # Lost actors are replaced by the executor, which counts them.
+        actor = self._ray.remote(num_cpus=config.cpus, num_gpus=config.gpus, max_restarts=0)(JobRunner)
+        self._actor = actor.remote(recipe, index, config.threads)
+
+    @staticmethod
+    def ready(handles: Sequence[Any], timeout_s: float) -> Sequence[Any]:
+        done: Sequence[Any] = require_ray("").wait(list(handles), num_returns=1, timeout=timeout_s)[0]
+        return done
+
+    def give(self, job: Any) -> None:
+        self.handle = self._actor.run.remote(job)
+
+    def answer(self) -> JobResult:
+        try:
+            result: JobResult = self._ray.get(self.handle)
+            return result
+        except self._ray.exceptions.RayError as fault:
+            raise WorkerDied(f"died ({type(fault).__name__})") from fault
+
+    def close(self) -> None:
+        self._ray.wait([self._actor.close.remote()], timeout=_CLOSE_S)
+        self.kill()
+
+    def kill(self) -> None:
+        self._ray.kill(self._actor)

@@ -1,0 +1,119 @@
+"""The games by name. A new game is a folder and an entry here (docs/technical/GAME_PROTOCOL.md)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+from steve1.core.errors import UserError
+from steve1.envs.interface import Env
+
+_log = logging.getLogger(__name__)
+
+
+class Game(Protocol):
+    """What a game's module offers under the name `GAME`."""
+
+    def make(self, *, biome: str, width: int, height: int, instance: int, **more: Any) -> Env:
+        """Start it. `more` depends on the game. Raises UserError and GameDied as `make_env` does."""
+
+    def playable(self) -> bool:
+        """Whether everything that it needs is installed."""
+
+    def missing_mods(self, wanted: Sequence[str]) -> dict[str, str]:
+        """{mod: how to get it} for those of `wanted` that this machine's game does not have."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A game of the registry.
+
+    Attributes:
+        module: has `GAME`; imported when the game is wanted, because games need packages that others do not.
+        minecraft: whether weights that were made for Minecraft play in it.
+        starts: where episodes begin: at kept start states of its fixed map, or in a world made from the seed (by a "task" of its own).
+    """
+
+    module: str
+    minecraft: bool = True
+    starts: Literal["kept", "seed", "task"] = "seed"
+
+
+GAMES: dict[str, Entry] = {
+    "luanti": Entry("steve1.envs.luanti.backend", minecraft=False, starts="kept"),
+    "mcio": Entry("steve1.envs.minecraft.mcio.backend"),
+    "minerl": Entry("steve1.envs.minecraft.minerl.backend"),
+    "minedojo": Entry("steve1.envs.minecraft.minedojo.backend", starts="task"),
+    "minestudio": Entry("steve1.envs.minecraft.minestudio.backend"),
+}
+ENVIRONMENTS = tuple(GAMES)
+MINECRAFTS = tuple(name for name, entry in GAMES.items() if entry.minecraft)
+
+
+def find_game(name: str) -> Game:
+    """The game of this name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in GAMES:
+        raise UserError("Unknown environment.", got=name, expected=", ".join(ENVIRONMENTS))
+    game: Game = importlib.import_module(GAMES[name].module).GAME
+    return game
+
+
+def make_env(
+    name: str = "luanti",
+    *,
+    biome: str = "meadow",
+    width: int = 640,
+    height: int = 360,
+    instance: int = 0,
+    **more: Any,
+) -> Env:
+    """Start a game.
+
+    Args:
+        name: one of ENVIRONMENTS.
+        biome: where episodes begin unless a reset says otherwise: "meadow", "forest", "shore".
+        width, height: pixels of the picture.
+        instance: a label in messages; instances never share displays, ports or folders.
+        more: passed to the game (see its `backend.py`).
+
+    Raises:
+        UserError: unknown name, or a program is missing (with the command that installs it).
+        GameDied: the game did not start in time.
+    """
+    return find_game(name).make(biome=biome, width=width, height=height, instance=instance, **more)
+
+
+def game_for(name: str) -> str:
+    """`name`; instead of "minecraft", which weights without metadata are made for, the first Minecraft that can be played here, else Luanti."""
+    return name if name != "minecraft" else _minecraft_here()
+
+
+@functools.cache
+def _minecraft_here() -> str:
+    for name in MINECRAFTS:
+        if find_game(name).playable():
+            return name
+    _log.warning(
+        "these weights are made for Minecraft, and none can be played here (bash tools/install_minecraft.sh mcio): they play in luanti"
+    )
+    return "luanti"
+
+
+def missing_mods(name: str, wanted: Sequence[str]) -> dict[str, str]:
+    """{mod: how to get it} for those of `wanted` that the game of this machine does not have."""
+    if not wanted:
+        return {}
+    return find_game(name).missing_mods(wanted) if name in GAMES else no_mods(name, wanted)
+
+
+def no_mods(name: str, wanted: Sequence[str]) -> dict[str, str]:
+    """The answer of games that have no mods."""
+    return dict.fromkeys(wanted, f"{name} has no such mod")

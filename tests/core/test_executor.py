@@ -1,0 +1,184 @@
+"""Jobs over workers that die, hang and fail: the same rules for processes of this machine and for a Ray cluster."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steve1.core.errors import UserError
+from steve1.core.executor import ExecutorConfig, WorkerDied, job_results, run_jobs
+from steve1.core.executor.cluster import connected_ray, require_ray
+from steve1.core.processes import descendants, end_tree, gone, sweep
+
+
+class Unpicklable(Exception):
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first)
+
+
+class Sleeper:
+    """A runner for worker tests: 'die' and 'hang' do so once (a file remembers), others answer."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def run(self, job: str) -> str:
+        for trouble in ("die", "hang"):
+            mark = self.folder / job
+            if job.startswith(trouble) and not mark.exists():
+                mark.touch()
+                child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+                (self.folder / f"child-{job}").write_text(str(child.pid))
+                if trouble == "die":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                time.sleep(300)
+        if job == "user":
+            raise UserError("A fault of the user's.", where="here")
+        if job == "full":
+            raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/x.npz")
+        if job == "bug":
+            raise ValueError("a bug of ours")
+        if job == "odd":
+            raise Unpicklable("an odd error", "")
+        return job.upper()
+
+    def close(self) -> None:
+        (self.folder / f"closed-{os.getpid()}").touch()
+
+
+class SleeperRecipe:
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __call__(self, index: int) -> Sleeper:
+        return Sleeper(self.folder)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """A Ray cluster of this machine."""
+    ray = pytest.importorskip("ray", reason="ray is not installed: pip install ray")
+    connected_ray("")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.e2e)])
+def ray(request: pytest.FixtureRequest) -> bool:
+    if request.param == "ray":
+        request.getfixturevalue("cluster")
+    return request.param == "ray"
+
+
+def test_jobs_of_workers_that_die_or_hang_are_repeated(tmp_path: Path, ray: bool) -> None:
+    done: dict[str, str] = {}
+    jobs = ["a", "die1", "b", "hang", "c"]
+    config = ExecutorConfig(workers=2, timeout_s=40 if ray else 15, ray=ray, cpus=0.1)
+    run_jobs(jobs, SleeperRecipe(tmp_path), done.__setitem__, config)
+    assert done == {job: job.upper() for job in jobs}
+    assert len(list(tmp_path.glob("closed-*"))) == 2, "workers that live are closed in order"
+    if not ray:
+        assert gone(int((tmp_path / "child-hang").read_text())), "a hanging worker is ended with what is below it"
+
+
+def test_restarts_of_workers_are_bounded(tmp_path: Path, ray: bool) -> None:
+    config = ExecutorConfig(workers=1, max_restarts=2, ray=ray, cpus=0.1)
+    with pytest.raises(UserError, match="died too often"):
+        run_jobs(["die1", "die2", "die3"], SleeperRecipe(tmp_path), lambda job, result: None, config)
+
+
+def test_a_job_that_loses_its_workers_is_given_up_where_attempts_are_counted(tmp_path: Path) -> None:
+    config = ExecutorConfig(workers=2, max_restarts=9, attempts=1)
+    results = {each.job: each for each in job_results(["a", "die1", "b"], SleeperRecipe(tmp_path), config)}
+    assert [results[job].value for job in ("a", "b")] == ["A", "B"]
+    assert isinstance(results["die1"].error, WorkerDied)
+
+
+def test_errors_of_a_job_end_the_run_with_their_message(tmp_path: Path, ray: bool) -> None:
+    def run(job: str) -> None:
+        config = ExecutorConfig(ray=ray, cpus=0.1)
+        run_jobs([job], SleeperRecipe(tmp_path), lambda job, result: None, config)
+
+    with pytest.raises(UserError, match="fault of the user") as fault:
+        run("user")
+    assert fault.value.where == "here"
+    with pytest.raises(UserError, match="disk is full") as full:
+        run("full")
+    assert full.value.where == "/somewhere/x.npz"
+    with pytest.raises(ValueError, match="a bug of ours") as bug:
+        run("bug")
+    assert "in run\n" in bug.value.__notes__[0], "with the traceback of the worker"
+    with pytest.raises(RuntimeError, match="an odd error"):
+        run("odd")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_results_and_errors_come_one_by_one_and_further_jobs_are_asked_for(tmp_path: Path, workers: int) -> None:
+    further = [["d"], []]
+    results = job_results(
+        ["a", "bug", "c"], SleeperRecipe(tmp_path), ExecutorConfig(workers), more=lambda: further.pop(0)
+    )
+    found: dict[str, Any] = {result.job: result.value or result.error for result in results}
+    assert isinstance(found.pop("bug"), ValueError)
+    assert found == {"a": "A", "c": "C", "d": "D"}
+    assert further == []
+    assert list(job_results([], SleeperRecipe(tmp_path))) == []
+
+
+def test_a_run_that_is_given_up_leaves_no_worker(tmp_path: Path) -> None:
+    results = job_results(["a", "hang", "c"], SleeperRecipe(tmp_path), ExecutorConfig(2))
+    assert next(results).value == "A"
+    results.close()
+    assert not [pid for pid in descendants(os.getpid()) if b"spawn_main" in command(pid)]
+
+
+def command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_a_process_tree_is_ended_as_a_whole() -> None:
+    code = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']); time.sleep(300)"
+    parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    limit = time.monotonic() + 20
+    while not descendants(parent.pid) and time.monotonic() < limit:
+        time.sleep(0.05)
+    (child,) = descendants(parent.pid)
+    assert end_tree(parent.pid) == []
+    parent.wait(10)
+    assert gone(child)
+
+
+def test_half_written_files_of_the_dead_are_swept_and_of_the_living_are_not(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    dead, living, other = (
+        tmp_path / "a" / name
+        for name in (f".x.npz.{child}.0123abcd.tmp", f".x.npz.{os.getpid()}.0123abcd.tmp", ".hidden")
+    )
+    dead.parent.mkdir()
+    for path in (dead, living, other):
+        path.touch()
+    assert sweep(tmp_path) == [dead]
+    assert living.exists()
+    assert other.exists()
+
+
+def test_ray_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match="needs Ray") as fault:
+        require_ray("play here")
+    assert "play here" in str(fault.value)
