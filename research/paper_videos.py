@@ -61,9 +61,8 @@ def main(args: Args) -> None:
     from research.paper import films_to_make, make_film
     from steve1.core.processes import limit_threads
     from steve1.core.seeds import integer
-    from steve1.envs import make_env
+    from steve1.envs import make_env, start_states
     from steve1.evaluation.policies import PolicyCache, choose_env, environment_threads, parse_policies
-    from steve1.evaluation.runner.plan import starts_for
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.rollout.supervise import SupervisedEnv
 
@@ -83,7 +82,7 @@ def main(args: Args) -> None:
     cache = PolicyCache(device=args.device)
     with SupervisedEnv(lambda: make_env(env_name)) as game:
         for number, film in enumerate(missing, start=1):
-            starts = starts_for(env_name, film.prompt.biome, "eval")
+            starts = start_states(env_name, film.prompt.biome, "eval")
             task = suite.tasks.get(film.prompt.task)
             options: dict[str, Any] = {**(task.reset_options() if task else {}), "biome": film.prompt.biome}
             start = starts[integer(args.seed, film.prompt.name) % len(starts)]

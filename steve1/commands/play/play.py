@@ -111,10 +111,9 @@ def completed(args: Args) -> Args:
 def main(args: Args) -> None:
     """Check, load once, play, print what happened."""
     # Imported here because they load torch, for which --help need not wait.
-    from steve1.envs import make_env
+    from steve1.envs import make_env, start_states
     from steve1.evaluation.policies import PolicyCache, choose_env, environment_threads, parse_policies
     from steve1.evaluation.runner.episodes import film_episode
-    from steve1.evaluation.runner.plan import starts_for
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.goals import GoalEncoder
     from steve1.rollout.supervise import SupervisedEnv
@@ -130,7 +129,7 @@ def main(args: Args) -> None:
     task = suite.by_prompt(args.text_prompt)
     biome = args.biome or (task.biome if task else "meadow")
     options = {**(task.reset_options() if task else {}), "biome": biome}
-    starts = starts_for(env_name, biome, "eval")
+    starts = start_states(env_name, biome, "eval")
     limit_threads(environment_threads(1))
     encoder = GoalEncoder(spec.metadata, translations=suite.translations)
     if args.goal_file:

@@ -127,14 +127,14 @@ def main(args: Args) -> None:
 
 
 def _episode(args: Args, game: Any, actor: Any, pursuit: Pursuit, suite: Any, env: str) -> dict[str, Any]:
-    from steve1.evaluation.runner.plan import starts_for
+    from steve1.envs import start_states
     from steve1.rollout.play import play
 
     task = suite.by_prompt(pursuit.prompt)
     # Without a task of its own it begins like the game's other ones: same kind of place, same things in hand.
     place = task or next((one for one in suite.tasks.values() if not one.scene), None)
     options = place.reset_options() if place else {"biome": "meadow"}
-    starts = starts_for(env, options["biome"], "eval")
+    starts = start_states(env, options["biome"], "eval")
     film = Film(args.out, pursuit.name)
     trace = game.episode(
         lambda one: play(

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from steve1 import actions
 from steve1.actions.camera import to_degrees
-from steve1.envs import Env, make_env
+from steve1.envs import Env, make_env, start_states
 from steve1.evaluation.policies import GoalTable, PolicyCache
 from steve1.evaluation.runner.inference import RemotePolicyCache
-from steve1.evaluation.runner.plan import Job, Plan, StartsFor, starts_for
+from steve1.evaluation.runner.plan import Job, Plan, StartsFor
 from steve1.evaluation.runner.similarity import GoalSimilarity, save_curves
 from steve1.evaluation.tasks.suite import Task
 from steve1.rollout.play import Actor, OnFrame, play
@@ -57,7 +57,7 @@ class EpisodeInputs:
     """
 
     open_game: Callable[[int], Env] | None = None
-    starts_of: StartsFor = starts_for
+    starts_of: StartsFor = start_states
     goals: GoalTable | None = None
     similarity: GoalSimilarity | None = None
 

@@ -184,25 +184,8 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
     )
 
 
-def episode_seed(start: str, number: int, seed: int) -> int:
-    """The seed of episode `number` from a start: the same for every policy and prompt."""
-    return integer(seed, "episode", start, number)
-
-
-def starts_for(env: str, biome: str, split: str) -> list[dict[str, Any]]:
-    """The environment's kept start states.
-
-    Raises:
-        UserError: it has none for this biome.
-    """
-    starts = list(start_states(env, biome, split=split))
-    if not starts:
-        raise UserError("There are no start states.", where=f"{env}, {biome}, split {split}")
-    return starts
-
-
 def make_jobs(
-    plan: Plan, starts_of: StartsFor = starts_for, episodes: Mapping[tuple[str, str], int] | None = None
+    plan: Plan, starts_of: StartsFor = start_states, episodes: Mapping[tuple[str, str], int] | None = None
 ) -> list[Job]:
     """All episodes of a plan; the first episodes of everything come first.
 
@@ -240,7 +223,7 @@ def make_jobs(
                         behaviour=behaviour,
                         tasks=tuple(task.name for task in group),
                         number=number,
-                        seed=episode_seed(label, number, settings.seed),
+                        seed=integer(settings.seed, "episode", label, number),
                         start=dict(states[number % len(states)]),
                         video=f"videos/{key}.mp4" if number < settings.videos else "",
                         similarity=number < settings.similarity,
@@ -253,7 +236,7 @@ def _groups_by_start(suite: Suite) -> dict[str, list[Task]]:
     """{label: tasks that begin alike, which can be judged on the same episodes}, in order of first appearance."""
     groups: dict[Hashable, list[Task]] = {}
     for task in suite.tasks.values():
-        groups.setdefault(task.place, []).append(task)
+        groups.setdefault(task.beginning, []).append(task)
     labelled: dict[str, list[Task]] = {}
     for group in groups.values():
         biome = group[0].biome

@@ -150,8 +150,8 @@ class Task:
         return self.success.holds(trace), self.measure.value(trace)
 
     @property
-    def place(self) -> tuple[Hashable, ...]:
-        """Tasks of the same place can all be judged on one episode."""
+    def beginning(self) -> tuple[Hashable, ...]:
+        """Tasks with the same beginning can all be judged on one episode."""
         scene = tuple(tuple(sorted(node.items())) for node in self.scene)
         own = (self.starts, scene) if self.starts or scene else ()
         return (

@@ -26,7 +26,7 @@ def test_the_suite_is_made_of_the_packages_own_list(tmp_path: Path, monkeypatch:
     assert list(suite.tasks) == ["harvest_milk", "combat_spider_plains_iron_armors_iron_sword_shield"]
     task = suite.find("harvest_milk")
     assert (task.prompts["en"], task.steps, task.env) == ("get milk", 40, "minedojo")
-    assert len({each.place for each in suite.tasks.values()}) == 2, "each task has a world of its own"
+    assert len({each.beginning for each in suite.tasks.values()}) == 2, "each task has a world of its own"
     with pytest.raises(UserError, match="no programmatic task") as fault:
         minedojo.write_minedojo_suite(["harvest_mlik"], folder=tmp_path)
     assert "harvest_milk" in str(fault.value)

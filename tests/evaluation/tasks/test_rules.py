@@ -323,7 +323,7 @@ def test_the_suite_is_whole() -> None:
         for task in meadow
         if task.name in ("dig_dirt", "look_at_sky", "explore", "collect_grass", "build_pillar", "open_inventory")
     ]
-    assert len({task.place for task in same}) == 1, "one episode must be judged by all of these"
+    assert len({task.beginning for task in same}) == 1, "one episode must be judged by all of these"
     assert list(SUITE.tasks)[:7] == [
         "dig_dirt",
         "look_at_sky",
