@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from steve1.actions import EnvAction, env_action
 from steve1.agent.cuda_graph import CudaGraph
 from steve1.agent.kv_cache import KVCache, StepIndex
-from steve1.agent.packed_encoder import PackedEncoder, can_pack
+from steve1.agent.packed_encoder import PackedEncoder, can_pack, fused
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.core.seeds import generator
@@ -69,6 +69,8 @@ class Agent:
         self._packed: PackedEncoder | None = None
         if precision == torch.float32 and can_pack(policy.net.img_process):
             self._packed = PackedEncoder(policy.net.img_process, policy.config.img_shape[0])
+            if policy.config.hidsize < 1024:
+                self.policy = fused(policy).eval()
         self._cache = KVCache(policy.config, games, guided=self.cond_scale > 0, device=policy.device)
         self._step = CudaGraph(self._decode_step) if cuda_graph else self._decode_step
         self._seed = seed
@@ -142,9 +144,8 @@ class Agent:
                 got=f"{len(frames)} frames, {len(goals)} goals",
             )
         device = self.policy.device
-        pixels = torch.stack([torch.from_numpy(np.ascontiguousarray(agent_frame(frame))) for frame in frames]).to(
-            device
-        )
+        small = [np.ascontiguousarray(agent_frame(frame)) for frame in frames]
+        pixels = torch.from_numpy(small[0][None] if len(small) == 1 else np.stack(small)).to(device)
         wanted = torch.zeros((self._cache.passes * len(games), self.policy.config.mineclip_embed_dim))
         for row, goal in zip(wanted, goals):
             row.copy_(torch.from_numpy(self._checked_goal(goal)))
@@ -155,11 +156,11 @@ class Agent:
         """frames u8 (n, 128, 128, 3), goals (n, E) or (2 n, E) with those of no goal, a StepIndex → log-probabilities. Asks the device for no number."""
         with autocast(frames.device.type, self._precision):
             if self._packed is not None and len(frames) == 1:
-                features = self._packed(frames)
+                features = self._packed(frames)[:, None]
             else:
-                features = self.policy.encode(frames[:, None])[:, 0]
-            # One encoding serves both passes.
-            features = features.expand(len(goals) // len(frames), *features.shape).reshape(len(goals), 1, -1)
+                features = self.policy.encode(frames[:, None])
+            if self.cond_scale and len(frames) > 1:  # both passes share the encoding; that of one frame is broadcast
+                features = features.repeat(2, 1, 1)
             latent = self.policy.net(features, goals[:, None], self._cache.layers(StepIndex(*index)))[0][:, 0]
             if self.cond_scale:
                 # The heads are linear: guided latents give guided logits, and rows' normalisers cancel in the softmax.
@@ -229,5 +230,5 @@ def sample(log_probs: Tensor, random: np.random.Generator | None, temperature: f
         log_probs = (log_probs - log_probs.max()) / temperature
     cumulative = log_probs.exp().cumsum(0, dtype=torch.float64).numpy()
     # Scaled by the sum, so that rounding cannot lead past the last class.
-    place = np.searchsorted(cumulative, random.random() * cumulative[-1], side="right")
-    return int(place.clip(max=len(cumulative) - 1))
+    place = cumulative.searchsorted(random.random() * cumulative[-1], side="right")
+    return min(int(place), len(cumulative) - 1)

@@ -25,7 +25,7 @@ class StepIndex(NamedTuple):
     written: Tensor
     """(R,) i64, where this step goes: row * W + slot."""
     distance: Tensor
-    """(R, 1, 1, S) i64, steps since each slot was written."""
+    """(R, heads, 1, S) i64, steps since each slot was written."""
     attn_bias: Tensor
     """(R, 1, 1, S) float32: 0, or -inf where a slot holds nothing of this episode."""
 
@@ -35,6 +35,7 @@ class KVCache:
 
     def __init__(self, config: PolicyConfig, games: int, *, guided: bool, device: torch.device) -> None:
         self.window, self.passes = config.memory, 2 if guided else 1
+        self._heads = config.attention_heads
         shape = (config.n_recurrence_layers, 2, self.passes, games, config.memory, config.hidsize)
         self._memory = torch.zeros(shape, device=device)
         self._layers = self._views()
@@ -84,7 +85,8 @@ class KVCache:
         distance = (slot[:, None] - np.arange(used)) % self.window
         attn_bias = np.where(distance > taken[:, None], np.float32("-inf"), np.float32(0.0))
         arrays = (rows, rows * self.window + slot, distance[:, None, None], attn_bias[:, None, None])
-        return StepIndex(*(torch.from_numpy(array).to(self._memory.device) for array in arrays))
+        rows, written, distance, attn_bias = (torch.from_numpy(array).to(self._memory.device) for array in arrays)
+        return StepIndex(rows, written, distance.expand(-1, self._heads, -1, -1), attn_bias)
 
     def layers(self, index: StepIndex) -> list[LayerCache]:
         """Each block's memory for a step."""
@@ -115,10 +117,9 @@ class LayerCache(NamedTuple):
     def _extend(self, stored: Tensor, new: Tensor) -> Tensor:
         rows, written, distance, _ = self.step
         stored.view(-1, stored.shape[2]).index_copy_(0, written, new[:, 0])
-        seen = stored[:, : distance.shape[3]]
+        seen = stored if distance.shape[3] == stored.shape[1] else stored[:, : distance.shape[3]]
         return seen if len(rows) == len(stored) else seen[rows]
 
     def bias(self, by_distance: Tensor) -> Tensor:
         """Relative term (R, heads, 1, W) by distance → by slot (R, heads, 1, S)."""
-        distance = self.step.distance.expand(-1, by_distance.shape[1], -1, -1)
-        return by_distance.gather(3, distance) + self.step.attn_bias
+        return by_distance.gather(3, self.step.distance).add_(self.step.attn_bias)

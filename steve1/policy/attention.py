@@ -7,6 +7,7 @@ modules; they differ in the memory: `ChunkMemory` here, a ring buffer (steve1/ag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, cast
 
 import torch
@@ -99,10 +100,14 @@ class WindowAttention(nn.Module):
         """(B, S, n * heads) → (B, heads, S, n)."""
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
+    def project(self, x: Tensor) -> Sequence[Tensor]:
+        """x (B, T, H) → query, key, value (B, T, H) and the relative term's coefficients (B, T, 10 * heads), float32."""
+        return [layer(x).float() for layer in (self.q_layer, self.k_layer, self.v_layer, self.r_layer)]
+
     def forward(self, x: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
         """x (B, T, H) → output (B, T, H), and the keys and values that it saw (B, S, H) float32."""
-        query, basis = self.q_layer(x).float(), self.r_layer(x).float()
-        keys, values = memory.append(self.k_layer(x).float(), self.v_layer(x).float())
+        query, key, value, basis = self.project(x)
+        keys, values = memory.append(key, value)
         with without_autocast(x.device.type):  # logits and softmax stay in float32
             seen = F.scaled_dot_product_attention(
                 self.split(query),

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from steve1.core.errors import UserError
 from steve1.policy.attention import ChunkMemory, Memory, RecurrentLayer, attention_mask
@@ -82,7 +81,7 @@ class Network(nn.Module):
         for block, memory in zip(self.recurrent_layer.layers, memories, strict=True):
             x, keys, values = block(x, memory)
             seen.append((keys, values))
-        return self.final_ln(self.lastlayer(F.relu(x))).float(), seen
+        return self.final_ln(self.lastlayer(x.relu())).float(), seen
 
 
 class GoalPolicy(nn.Module):

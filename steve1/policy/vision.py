@@ -10,7 +10,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from steve1.policy.config import PolicyConfig
@@ -91,7 +90,7 @@ class NormLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., size_in) → (..., size_out)."""
         x = self.layer(self.norm(x))
-        return F.relu(x) if self.relu else x
+        return x.relu() if self.relu else x
 
 
 class ImpalaCNN(nn.Module):
