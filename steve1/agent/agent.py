@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from steve1.actions import EnvAction, env_action
 from steve1.agent.cuda_graph import CudaGraph
 from steve1.agent.kv_cache import KVCache, StepIndex
-from steve1.agent.packed_encoder import PackedEncoder, can_pack, fused
+from steve1.agent.packed import PackedEncoder, can_pack, fuse_attention
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.core.seeds import generator
@@ -69,9 +70,9 @@ class Agent:
         self._packed: PackedEncoder | None = None
         if precision == torch.float32 and can_pack(policy.net.img_process):
             self._packed = PackedEncoder(policy.net.img_process, policy.config.img_shape[0])
-            if policy.config.hidsize < 1024:
-                self.policy = fused(policy).eval()
+            self.policy = fuse_attention(self.policy)
         self._cache = KVCache(policy.config, games, guided=self.cond_scale > 0, device=policy.device)
+        self._embed = functools.lru_cache(maxsize=256)(self._embed_goal)
         self._step = CudaGraph(self._decode_step) if cuda_graph else self._decode_step
         self._seed = seed
         self._episodes = {game: (seed + game, 0) for game in range(games)}  # what each game's generator is made from
@@ -146,14 +147,24 @@ class Agent:
         device = self.policy.device
         small = [np.ascontiguousarray(agent_frame(frame)) for frame in frames]
         pixels = torch.from_numpy(small[0][None] if len(small) == 1 else np.stack(small)).to(device)
-        wanted = torch.zeros((self._cache.passes * len(games), self.policy.config.mineclip_embed_dim))
-        for row, goal in zip(wanted, goals):
-            row.copy_(torch.from_numpy(self._checked_goal(goal)))
-        wanted = wanted.to(device)
-        return self._step(pixels, wanted, *self._cache.advance(games, whole=self._cuda_graph))
+        # goals seldom change, so what the network reads of them is kept
+        embedded = [self._embed(self._checked_goal(goal).tobytes()) for goal in goals]
+        if self.cond_scale:
+            embedded += [self._embed(bytes(4 * self.policy.config.mineclip_embed_dim))] * len(goals)
+        return self._step(pixels, torch.stack(embedded), *self._cache.advance(games, whole=self._cuda_graph))
+
+    def _embed_goal(self, goal: bytes) -> Tensor:
+        """What `mineclip_embed_linear` makes of a goal's float32 numbers, (1, H)."""
+        values = np.frombuffer(goal, np.float32)
+        if not np.isfinite(values).all():
+            raise UserError(
+                "This goal has entries that are not finite numbers.", todo="embed the prompt or episode again"
+            )
+        with autocast(self.policy.device.type, self._precision):
+            return self.policy.net.mineclip_embed_linear(torch.tensor(values, device=self.policy.device))[None]
 
     def _decode_step(self, frames: Tensor, goals: Tensor, *index: Tensor) -> dict[str, Tensor]:
-        """frames u8 (n, 128, 128, 3), goals (n, E) or (2 n, E) with those of no goal, a StepIndex → log-probabilities. Asks the device for no number."""
+        """frames u8 (n, 128, 128, 3), embedded goals (R, 1, H), a StepIndex → log-probabilities. Asks the device for no number."""
         with autocast(frames.device.type, self._precision):
             if self._packed is not None and len(frames) == 1:
                 features = self._packed(frames)[:, None]
@@ -161,7 +172,7 @@ class Agent:
                 features = self.policy.encode(frames[:, None])
             if self.cond_scale and len(frames) > 1:  # both passes share the encoding; that of one frame is broadcast
                 features = features.repeat(2, 1, 1)
-            latent = self.policy.net(features, goals[:, None], self._cache.layers(StepIndex(*index)))[0][:, 0]
+            latent = self.policy.net(features + goals, self._cache.layers(StepIndex(*index)))[0][:, 0]
             if self.cond_scale:
                 # The heads are linear: guided latents give guided logits, and rows' normalisers cancel in the softmax.
                 cond, uncond = latent.chunk(2)
@@ -179,10 +190,6 @@ class Agent:
                 expected=f"one embedding of {size} numbers",
                 got=f"shape {values.shape}",
                 todo="use the MineCLIP and prior that belong to these weights",
-            )
-        if not np.isfinite(values).all():
-            raise UserError(
-                "This goal has entries that are not finite numbers.", todo="embed the prompt or episode again"
             )
         return values
 

@@ -63,20 +63,16 @@ class Network(nn.Module):
         self.final_ln = nn.LayerNorm(config.hidsize)
         self.mineclip_embed_linear = nn.Linear(config.mineclip_embed_dim, config.hidsize)
 
-    def forward(
-        self, features: Tensor, goals: Tensor, memories: Sequence[Memory]
-    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Everything between the image and the heads.
+    def forward(self, x: Tensor, memories: Sequence[Memory]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Everything between the goal and the heads.
 
         Args:
-            features: (B, T, H), from `img_process`.
-            goals: (B, T, E).
+            x: (B, T, H), the output of `img_process` plus that of `mineclip_embed_linear`.
             memories: one per block.
 
         Returns:
             The latent (B, T, H) float32, and the keys and values (B, S, H) that each block saw.
         """
-        x = features + self.mineclip_embed_linear(goals)
         seen = []
         for block, memory in zip(self.recurrent_layer.layers, memories, strict=True):
             x, keys, values = block(x, memory)
@@ -149,7 +145,8 @@ class GoalPolicy(nn.Module):
         visible, mask = attention_mask(state.mask, first)
         attn_bias = torch.zeros(visible.shape, device=features.device).masked_fill_(~visible, float("-inf"))[:, None]
         memories = [ChunkMemory(keys, values, attn_bias) for keys, values in zip(state.keys, state.values)]
-        latent, seen = self.net(features, goals.to(features.device), memories)
+        x = features + self.net.mineclip_embed_linear(goals.to(features.device))
+        latent, seen = self.net(x, memories)
         keys, values = (tuple(rows[:, -self.config.memory :] for rows in each) for each in zip(*seen))
         return latent, PolicyState(keys, values, mask)
 

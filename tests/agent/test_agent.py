@@ -10,7 +10,7 @@ import torch
 
 from steve1.agent import Agent
 from steve1.agent.agent import checked_temperature, sample
-from steve1.agent.packed_encoder import PackedEncoder, can_pack
+from steve1.agent.packed import PackedEncoder, can_pack
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.policy import GoalPolicy

@@ -1,4 +1,4 @@
-"""The encoder that is packed for single frames gives what its modules give."""
+"""The packed forms give what the modules give."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from steve1.agent.packed_encoder import PackedEncoder, _Norm
+from steve1.agent.packed import FusedAttention, PackedEncoder, _Norm, fuse_attention
 from steve1.policy import GoalPolicy, PolicyConfig
 
 
@@ -63,3 +63,16 @@ def test_norm_of_any_order_in_memory(channels: int) -> None:
         torch.cat([x, x])[1:].contiguous(memory_format=torch.channels_last),
     ):
         torch.testing.assert_close(_Norm(norm, 8)(given), norm(x), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_fused_attention_projects_as_its_four_layers() -> None:
+    policy = policy_of()
+    fused = fuse_attention(policy)
+    attention, joined = (each.net.recurrent_layer.layers[0].attention for each in (policy, fused))
+    assert isinstance(joined, FusedAttention)
+    assert not isinstance(attention, FusedAttention)
+    assert fused.pi_head.buttons.linear_layer.weight is policy.pi_head.buttons.linear_layer.weight
+    x = torch.randn(2, 1, 32)
+    for ours, wanted in zip(joined.project(x), attention.project(x), strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-5)
