@@ -85,8 +85,8 @@ class KVCache:
         distance = (slot[:, None] - np.arange(used)) % self.window
         attn_bias = np.where(distance > taken[:, None], np.float32("-inf"), np.float32(0.0))
         arrays = (rows, rows * self.window + slot, distance[:, None, None], attn_bias[:, None, None])
-        rows, written, distance, attn_bias = (torch.from_numpy(array).to(self._memory.device) for array in arrays)
-        return StepIndex(rows, written, distance.expand(-1, self._heads, -1, -1), attn_bias)
+        index = StepIndex(*(torch.from_numpy(array).to(self._memory.device) for array in arrays))
+        return index._replace(distance=index.distance.expand(-1, self._heads, -1, -1))
 
     def layers(self, index: StepIndex) -> list[LayerCache]:
         """Each block's memory for a step."""

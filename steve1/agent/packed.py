@@ -51,8 +51,8 @@ class PackedEncoder:
                 x = conv1(conv0(x)).add_(x)
         x = x.flatten(1)
         for layer in (self._encoder.cnn.dense, self._encoder.linear):
-            norm = layer.norm
-            x = torch.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, EPSILON)
+            gain, shift = layer.norm.weight, layer.norm.bias
+            x = torch.layer_norm(x, gain.shape, gain, shift, EPSILON)
             x = F.linear(x, layer.layer.weight).relu_()
         return x
 
