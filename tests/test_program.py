@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +69,21 @@ def test_a_missing_package_is_one_message() -> None:
     assert "The Python package tyro is not installed." in done.stderr
     assert "bash tools/setup.sh" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("script", ["3_train.sh", "3_train_finetune_lora.sh", "2_create_sampling.sh"])
+def test_a_renamed_variable_stops_a_script_by_name(script: str) -> None:
+    environment = {"PATH": os.environ["PATH"], "PYTHON": "/nowhere/python", "TRAIN_PARTS": "lora"}
+    done = subprocess.run(["bash", script], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("TRAIN_PARTS is called FINETUNE_MODE now; set that instead: FINETUNE_MODE=lora")
+
+
+def test_scripts_work_through_a_symbolic_link(tmp_path: Path) -> None:
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$PWD: $*"\n')
+    (tmp_path / "python").chmod(0o755)
+    link = tmp_path / "sampling"
+    link.symlink_to(ROOT / "2_create_sampling.sh")
+    environment = {"PATH": os.environ["PATH"], "PYTHON": str(tmp_path / "python")}
+    done = subprocess.run(["bash", str(link), "x"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.startswith(f"{ROOT}: -m steve1 create_sampling"), done.stderr

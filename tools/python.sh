@@ -1,14 +1,15 @@
-# Sourced by the numbered scripts: PYTHON is the project's own environment where there is one.
+# Sourced by the scripts: PYTHON is the project's own environment where there is one; variables that have another name now are refused.
 # shellcheck shell=bash
 if [ -z "${PYTHON:-}" ]; then
   if [ -x .venv/bin/python ]; then PYTHON="$PWD/.venv/bin/python"; else PYTHON=python3; fi
 fi
 export PYTHON
-# A variable under its earlier name stops the script instead of being ignored.
-for renamed in TRAIN_PARTS:FINETUNE_MODE; do
-  old="${renamed%%:*}"
+
+RENAMED="TRAIN_PARTS=FINETUNE_MODE"   # old=new, separated by spaces: a variable that nothing reads would be ignored without a word
+for renamed in $RENAMED; do
+  old="${renamed%%=*}"
   if [ -n "${!old:-}" ]; then
-    echo "error: $old is called ${renamed#*:} now.  next: ${renamed#*:}=${!old} in its place" >&2
+    echo "error: the variable $old is called ${renamed#*=} now; set that instead: ${renamed#*=}=${!old}" >&2
     exit 2
   fi
 done
