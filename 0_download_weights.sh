@@ -3,7 +3,7 @@
 #   needs: the network, or a mirror
 #   makes: data/weights/{vpt,steve1,mineclip}/…  (about 2.7 GB; 8 minutes at 50 Mbit/s)
 #   usage: bash 0_download_weights.sh [--list] [NAME …]     (--help: all options)
-# The same command again goes on where it was cut.
+# The same command again continues where it stopped.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh

@@ -5,7 +5,7 @@
 #          SOURCE=contractor  the network; each recording (5 minutes of play) is deleted once it is converted
 #   makes: OUTPUT_DIR/<episode>/, OUTPUT_DIR/convert_report.jsonl
 #   usage: bash 1_generate_dataset.sh [--help and further options]
-# The same command again goes on where it was stopped.
+# The same command again continues where it stopped.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh

@@ -4,7 +4,7 @@
 #   makes: OUTPUT_DIR/mixed_<number>_models[…]_…_seed…/, ready for 2_create_sampling.sh
 #   takes: MAX_TIMESTEPS steps of the game and of the agents for each episode (2x agents want a GPU); about 7 KB a frame and its video on disk
 #   usage: bash 1_generate_mixed_agents.sh [--help and further options]
-# The same command again goes on where it was stopped.
+# The same command again continues where it stopped.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh

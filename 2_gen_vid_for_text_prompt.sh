@@ -2,7 +2,7 @@
 # Lets weights play a text prompt in a game and films it.
 #   needs: policy weights (MineCLIP, prior and game are found beside them), the game
 #   makes: data/generated_videos/<weights>/<prompt>-seed<seed>.mp4 and its trace (.npz, .json)
-#   takes: about 10 s for 300 steps with the mini family on 2 cores; 2 MB
+#   takes: about 10 s for 300 steps with the mini weights on 2 cores; 2 MB
 #   usage: bash 2_gen_vid_for_text_prompt.sh --weights data/mini/mini.weights --prompt "dig dirt"     (--help: all options)
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Step by step, stage 2: goes on from stage 1's weights with houses of one style.
+# Step by step, stage 2: continues from stage 1's weights with houses of one style.
 #   needs: 3_train_finetune_general_building.sh done; bash 2_create_sampling.sh specific_house   (data/dataset_specific_house)
 #   makes: data/weights/steve1/steve1_specific_house.weights
 #   usage: bash 3_train_finetune_specific_house.sh [flags]; every variable of 3_train_finetune_template.sh may be set in front

@@ -2,7 +2,7 @@
 # Fine-tunes a policy on the episodes of a sampling. Copy this file, edit the variables, run the copy.
 #   needs: weights to start from (0_download_weights.sh), a sampling (2_create_sampling.sh)
 #   makes: OUT_WEIGHTS and its _best beside it; data/finetuning_checkpoint/<name of OUT_WEIGHTS>/ with curves and checkpoints
-#   takes: 2-4 hours on a 24 GB GPU; 1 GB of disk a checkpoint. Stopped or killed, the same command goes on where it was.
+#   takes: 2-4 hours on a 24 GB GPU; 1 GB of disk a checkpoint. Stopped or killed, the same command continues where it stopped.
 #   usage: bash 3_train_finetune_template.sh [flags]            (--help: all of them)
 #          LEARNING_RATE=5e-6 BATCH_SIZE=4 bash 3_train_finetune_template.sh --val_freq 500
 #          PRESET=12gb bash 3_train_finetune_template.sh       (24gb, 16gb, 12gb, 8gb: batch and T for the card's memory)

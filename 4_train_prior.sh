@@ -3,9 +3,9 @@
 #   needs: pairs of text and video embeddings (bash 0_download_weights.sh brings the published ones), or episodes with
 #          goals (tools/generate_mineclip_embeds.py) and captions, and the MineCLIP weights that made the goals
 #   makes: OUT_WEIGHTS, and curves in data/finetuning_checkpoint/<name of OUT_WEIGHTS>/
-#   takes: a minute for 10,000 pairs of the mini family on 2 cores; 20 MB of disk
+#   takes: a minute for 10,000 pairs of the mini weights on 2 cores; 20 MB of disk
 #   usage: bash 4_train_prior.sh [further flags]            (--help: all options)
-# The same command again goes on where it was cut.
+# The same command again continues where it stopped.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh

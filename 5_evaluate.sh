@@ -2,7 +2,7 @@
 # Success rates with error bars: several weights, several tasks, the same seeds for all.
 #   needs: policy weights (MineCLIP, prior and game are found beside them), the game
 #   makes: data/evaluations/<name>/: report.html, .md, .json, .csv, the episodes' log and traces
-#   takes: about 8 s an episode of 300 steps with the mini family on 2 cores
+#   takes: about 8 s an episode of 300 steps with the mini weights on 2 cores
 #   usage: bash 5_evaluate.sh --weights data/mini/mini.weights MY.weights --tasks dig_dirt explore --target dig_dirt     (--help: all options)
 # The same command again continues where it was.
 set -euo pipefail

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The whole job on a machine without a GPU: records demonstrations of a new skill in a real voxel game, fine-tunes the small pretrained
 # policy on them, and shows it beside the one it started from, with success counts.
-#   needs: Linux with Debian's packages (the game is installed by tools/setup.sh where it may); the mini family in data/mini/
+#   needs: Linux with Debian's packages (the game is installed by tools/setup.sh where it may); the mini weights in data/mini/
 #   makes: data/dataset_quickstart_*, data/samplings/quickstart_*, data/weights/steve1/quickstart.weights, data/comparisons/quickstart/
-#   takes: ten minutes on 2 cores once the packages are there; 300 MB of disk. Stopped, the same command goes on where it was.
+#   takes: ten minutes on 2 cores once the packages are there; 300 MB of disk. Stopped, the same command continues where it stopped.
 #   usage: bash quickstart.sh
 # Every step is one of the numbered scripts; docs/guides/STEVE1_FINETUNING_QUICKSTART.md walks through them by hand.
 set -euo pipefail
@@ -34,7 +34,7 @@ bash tools/setup.sh
 "$PYTHON" -m steve1 check_quickstart
 BEGAN=$(date +%s)   # installing is not counted
 
-# A run that was cut keeps its seed, so that it goes on with the same demonstrations.
+# A run that was cut keeps its seed, so that it continues with the same demonstrations.
 mkdir -p "data/recordings/$NAME"
 [ -f "data/recordings/$NAME/seed" ] || echo "$SEED" > "data/recordings/$NAME/seed"
 SEED="$(cat "data/recordings/$NAME/seed")"

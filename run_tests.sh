@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs every check and test that this machine can: linters, types, room borders, shell scripts, tests.
+# Runs every check and test that this machine can: linters, types, import rules, shell scripts, tests.
 #   needs: nothing; sets up .venv and the game's packages first (tools/setup.sh --dev)
-#   takes: under ten minutes on two cores beside installation
+#   takes: under twelve minutes on two cores beside installation
 #   usage: bash run_tests.sh [--fast] [pytest arguments …]     (--fast: no whole runs, no game)
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
@@ -30,7 +30,7 @@ else
 fi
 
 say "tests"
-# In a process group of their own: whatever a test leaves behind ends with them, and nobody waits for its output.
+# In their own process group: whatever a test leaves running ends with them, and nobody waits for its output.
 run_group() {
   set -m
   "$PYTHON" -m pytest -rs --durations=8 "$@" &

@@ -56,7 +56,9 @@ def split(words: list[str]) -> tuple[list[str], str, list[str]]:
     """(variables set in front, script or module, what follows)."""
     variables = [word.partition("=")[0] for word in words if re.match(r"^[A-Z_]+=", word)]
     rest = [word for word in words if not re.match(r"^[A-Z_]+=", word)][1:]
-    if rest[:2] == ["-m", "steve1"]:
+    if rest[:2] == ["-m", "steve1"] and not re.match(
+        r"-|[A-Z]", rest[2]
+    ):  # not the list of commands, or COMMAND for any
         return variables, f"steve1 {rest[2].replace('-', '_')}", rest[3:]
     if rest[0] == "-m":
         path = rest[1].replace(".", "/")

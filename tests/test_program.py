@@ -71,14 +71,6 @@ def test_a_missing_package_is_one_message() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("script", ["3_train.sh", "3_train_finetune_lora.sh", "2_create_sampling.sh"])
-def test_a_renamed_variable_stops_a_script_by_name(script: str) -> None:
-    environment = {"PATH": os.environ["PATH"], "PYTHON": "/nowhere/python", "TRAIN_PARTS": "lora"}
-    done = subprocess.run(["bash", script], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.strip().endswith("TRAIN_PARTS is called FINETUNE_MODE now; set that instead: FINETUNE_MODE=lora")
-
-
 def test_scripts_work_through_a_symbolic_link(tmp_path: Path) -> None:
     (tmp_path / "python").write_text('#!/bin/sh\necho "$PWD: $*"\n')
     (tmp_path / "python").chmod(0o755)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes the mini family in data/mini/ from nothing: records, converts, trains MineCLIP, prior and policy, measures.
+# Makes the mini weights in data/mini/ from nothing: records, converts, trains MineCLIP, prior and policy, measures.
 #   needs: the game (tools/setup.sh); about 4 GB of disk
 #   makes: data/mini/*, and what the stages leave in data/{recordings,dataset}_mini*, data/finetuning_checkpoint/, data/prompt_matrices/
 #   takes: about two hours on 2 cores (docs/mini.md has each stage's time)
 #   usage: bash tools/make_mini.sh [STAGE …]        stages, in order: record convert mineclip embed prior policy aim finish measure
-# Every stage goes on where it was stopped; without a STAGE all of them run, finished ones in seconds.
+# Every stage continues where it stopped; without a STAGE all of them run, finished ones in seconds.
 # shellcheck disable=SC2046,SC2086  # lists of words on purpose
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."

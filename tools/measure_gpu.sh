@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Measures everything that matters on a GPU, in under eight minutes: training at the published 2x sizes, its memory, cached features, acting.
 #   needs: a CUDA device with 24 GB or more (less: BATCH=2 WIDE=4), nothing else running on it
-#   makes: docs/benchmarks/gpu_<what>.json (or OUT_DIR), each with command, machine, commit and date, and gpu.md: what was aimed at and reached
-#   takes: at most BUDGET seconds (460); the most important measurements come first, what there is no time left for is named
+#   makes: docs/benchmarks/gpu_<what>.json (or OUT_DIR), each with command, machine, commit and date, and gpu.md: targets and results
+#   takes: at most BUDGET seconds (460); the most important measurements come first; those for which no time was left are listed at the end
 #   usage: bash tools/measure_gpu.sh            BATCH=16 OUT_DIR=/tmp/gpu bash tools/measure_gpu.sh
 #          bash tools/measure_gpu.sh --dry_run  the same commands on the CPU in the smallest size, into a temporary folder: shows that all of them work
 set -euo pipefail

@@ -85,7 +85,7 @@ install_game() {
   else
     say "some system packages are missing and there is no root or passwordless sudo. To have the game, run:"
     say "  sudo apt-get install --no-install-recommends $missing$nice"
-    say "going on with what works without it."
+    say "continuing with what works without it."
     return 0
   fi
   say "installing system packages: $missing$nice"

@@ -1,4 +1,4 @@
-"""Compiles what the game needs (the lock-step shim) and says what is missing for it."""
+"""Compiles the library that steps Luanti in lock-step, and says what is missing for it."""
 
 from __future__ import annotations
 

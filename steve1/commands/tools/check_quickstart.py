@@ -1,7 +1,4 @@
-"""What the quickstart needs, checked before anything long starts: the mini family, the game, disk.
-
-In: nothing. Out: nothing, or one error that says what is missing and which command mends it.
-"""
+"""Checks that everything the quickstart needs is installed, before anything long starts: the mini weights, the game, disk space."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ class Args:
     """What to check."""
 
     weights: str = "data/mini/mini.weights"
-    """The pretrained policy; the files that its <weights>.json names are checked too."""
+    """The pretrained policy; the files that its .json names are checked too."""
     megabytes: int = 500
     """Free disk space that has to be there."""
 
@@ -33,7 +30,7 @@ def main(args: Args) -> None:
     for path in (weights, *(resolve(name) for name in (metadata.model, metadata.mineclip, metadata.prior))):
         if not path.is_file():
             raise UserError(
-                "A file of the mini family is missing.",
+                "A file of the mini weights is missing.",
                 where=display(path),
                 todo="git checkout data/mini, or make it anew: bash tools/make_mini.sh",
             )
@@ -47,4 +44,4 @@ def main(args: Args) -> None:
         )
     with make_env(metadata.env) as env:
         env.reset(seed=0)
-    print("the mini family, the game and the disk are fine.")
+    print("the mini weights, the game and the disk are fine.")

@@ -1,7 +1,6 @@
-"""Policy weights from one file form into another: `.weights` ↔ `.safetensors`, float32 ↔ float16.
+"""Converts policy weights from one file format into another: `.weights` ↔ `.safetensors`, float32 ↔ float16.
 
-In: a model file and weights (published ones too). Out: the same weights, strictly checked key by key on the way, with their
-metadata file beside them.
+Output: the same weights, checked key by key on the way, with `<weights>.json` beside them.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ class Args:
     out_weights: str
     """Where they go: .weights or .safetensors."""
     in_model: str = ""
-    """Network settings; empty: as the weights' metadata file says."""
+    """Network settings; empty: as `<in_weights>.json` says."""
     dtype: Literal["float32", "float16"] = "float32"
     """float16 halves the file."""
     mineclip: str = ""
-    """MineCLIP to name in the metadata file; empty: as before."""
+    """MineCLIP to name in `<out_weights>.json`; empty: as before."""
     prior: str = ""
-    """Prior to name in the metadata file; empty: as before."""
+    """Prior to name in `<out_weights>.json`; empty: as before."""
     env: str = ""
-    """Environment to name in the metadata file; empty: as before."""
+    """Environment to name in `<out_weights>.json`; empty: as before."""
     cond_scale: float | None = None
-    """Guidance scale to name in the metadata file; empty: as before."""
+    """Guidance scale to name in `<out_weights>.json`; empty: as before."""
     temperature: float | None = None
-    """Temperature of the drawn actions to name in the metadata file; empty: as before."""
+    """Temperature of the sampled actions to name in `<out_weights>.json`; empty: as before."""
     overwrite: bool = False
     """Replace an existing file."""
 

@@ -129,6 +129,9 @@ def python_and_packages(machine: Machine) -> Iterator[Finding]:
         yield Finding("Python", "fail", f"{python} does not run: {text.strip()[-200:]}", f"rm -rf .venv && {SETUP}")
         return
     shown = f"{'.'.join(map(str, facts['python']))} ({python})"
+    if not requirements.exists():  # installed by pip, which looks after versions
+        yield Finding("Python", "ok", shown)
+        return
     if tuple(facts["python"]) < (3, 11):
         yield Finding(
             "Python", "fail", f"{shown} is too old; 3.11 or newer is needed", f"PYTHON=/path/to/python3.11 {SETUP}"

@@ -1,6 +1,6 @@
-"""Download the published weights: every file with its fall-backs, resumed, verified where a checksum is known.
+"""Downloads the published weights: every file with its fall-backs, resumed, verified where a checksum is known.
 
-In: names of files (none: all that fine-tuning and playing need). Out: them under data/weights/ and data/prior_data/.
+Output: files below data/weights/, data/prior_data/ and data/visual_prompts/.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _drive(identity: str) -> str:
 
 @dataclass(frozen=True)
 class Published:
-    """One published file: where it goes, where it is to be had, roughly how large it is."""
+    """One published file: where it goes, its addresses, roughly how large it is."""
 
     path: str
     urls: tuple[str, ...]
@@ -122,7 +122,7 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Fetch what is missing; go on after a failure; exit 1 if something could not be had."""
+    """Fetch what is missing; continue after a failure; exit 1 if a file could not be downloaded."""
     for name in args.names:
         if name not in FILES:
             raise UserError("There is no published file of this name.", got=name, expected=nearest(name, list(FILES)))
@@ -139,7 +139,7 @@ def main(args: Args) -> int:
     failed = [name for name in missing if not _fetch(FILES[name], args)]
     if failed:
         print(
-            f"\n{len(failed)} of {len(wanted)} files could not be had: {', '.join(failed)}. The same command tries them again and goes on where it was."
+            f"\n{len(failed)} of {len(wanted)} files could not be downloaded: {', '.join(failed)}. The same command tries them again and continues where it was."
         )
         return 1
     print("all here." if wanted else "nothing to do.")

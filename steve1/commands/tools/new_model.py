@@ -1,7 +1,4 @@
-"""A `.model` file of any size: the settings from which training from scratch starts.
-
-In: sizes. Out: a `.model` file that this project and VPT's own code read.
-"""
+"""Writes a `.model` file of any size, for training from scratch; this project and VPT's own code read it."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from steve1.core.paths import display, output_path
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Sizes of a policy network (the defaults are those of the mini family)."""
+    """Sizes of a policy network (the defaults are those of the mini weights)."""
 
     output: str = "data/mini/mini.model"
     """Where the file goes."""
