@@ -4,13 +4,8 @@
 #   makes: data/weights/steve1/methods_*, data/evaluations/methods/ and methods_goal/ (report.html), data/evaluations/methods.md: the table of
 #          docs/technical/STEVE1_TRAINING_ANALYSIS.md (success of the new skill, retention of the old ones, with intervals)
 #   takes: for each method 1 to 5 minutes of training and 10 of playing on 2 free cores; 100 MB
-<<<<<<< HEAD
 #   usage: bash tools/measure_methods.sh [METHOD …]       methods: mixed kl fixed_prompt, and every fine-tuning mode
-# Stopped, the same command goes on where it was, method by method; finished ones cost seconds. Without a METHOD seven run. The table has
-=======
-#   usage: bash tools/measure_methods.sh [METHOD …]       methods: full mixed lora goal frozen fixed_prompt kl heads norm_bias
-# Stopped, the same command continues where it stopped, method by method; finished ones cost seconds. Without a METHOD the first seven run. The table has
->>>>>>> 33f4769 (Scripts and tools in plainer words; the READMEs name the program)
+# Stopped, the same command continues where it stopped, method by method; finished ones cost seconds. Without a METHOD seven run. The table has
 # all that were measured so far. EPISODES=40 in front of a second call plays the missing 20 more.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
