@@ -168,12 +168,12 @@ def sparkline(values: Sequence[float] | NDArray[np.float32], label: str) -> Html
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """A share of 1, the text beside its bar (its percentage if ""), the ends of its interval, and what the pointer shows."""
+    """A share of 1, the text beside its bar (its percentage if ""), the ends of its interval, and its tooltip."""
 
     share: float
     text: str = ""
     interval: tuple[float, float] | None = None
-    title: str = ""
+    tooltip: str = ""
 
 
 def bar_chart(
@@ -182,7 +182,7 @@ def bar_chart(
     *,
     label: str = "",
     names: Sequence[str] = (),
-    longest: float | None = None,
+    axis: bool = False,
     width: int = 340,
 ) -> Html:
     """Horizontal bars: a group for each row, in it a bar for each name, in that name's colour.
@@ -191,39 +191,33 @@ def bar_chart(
         rows: {row: a bar for each name, or None}; without rows there is no chart.
         label: description for screen readers, the title if "".
         names: what the legend says; without names there is none.
-        longest: the share that fills the width, with a scale below; without one the largest share, and no scale.
+        axis: the full width is 100 %, with an axis below; else it is the largest share.
     """
     if not rows:
         return Html()
-    thick, gap, top = 13, 5, 2
-    left = min(190.0, 10 + _LETTER * max((len(row) for row in rows), default=0))
     bars = [bar for row in rows.values() for bar in row if bar]
-    most = longest or max([1e-9, *(bar.share for bar in bars)])
+    thick, top = 13, 2
+    group = thick * max(map(len, rows.values())) + 5
+    left = min(190.0, 10 + _LETTER * max(map(len, rows)))
     right = 12 + _LETTER * max((len(bar.text or percent(bar.share)) for bar in bars), default=0)
-    bottom = top + sum(max(len(row), 1) * thick + gap for row in rows.values())
-    scale = (width - left - right) / most
+    scale = (width - left - right) / (1.0 if axis else max([1e-9, *(bar.share for bar in bars)]))
+    bottom = top + group * len(rows)
     parts: list[Html] = []
-    for tick in (0, 0.25, 0.5, 0.75, 1) if longest else ():
-        x = left + scale * longest * tick if longest else left
-        parts += [
-            element("line", class_="grid", x1=x, x2=x, y1=top, y2=bottom),
-            text(x, bottom + 12, percent(tick * most), "middle"),
-        ]
-    y = float(top)
-    for name, row in rows.items():
-        parts.append(text(left - 6, y + thick * max(len(row), 1) / 2 + 4, name, "end"))
-        for index, bar in enumerate(row):
-            if bar:
-                parts.append(_bar(bar, index, left, y, scale))
-            y += thick
-        y += gap
-    chart = svg(width, bottom + (18 if longest else 2), label or title, *parts)
+    for tick in (0, 0.25, 0.5, 0.75, 1) if axis else ():
+        x = left + scale * tick
+        parts.append(element("line", class_="grid", x1=x, x2=x, y1=top, y2=bottom))
+        parts.append(text(x, bottom + 12, percent(tick), "middle"))
+    for place, (name, row) in enumerate(rows.items()):
+        y = top + group * place
+        parts.append(text(left - 6, y + (group + 3) / 2, name, "end"))
+        parts += [_bar(bar, index, left, y + thick * index, scale) for index, bar in enumerate(row) if bar]
+    chart = svg(width, bottom + (18 if axis else 2), label or title, *parts)
     return figure(title, chart, {name: index for index, name in enumerate(names)})
 
 
 def _bar(bar: Bar, index: int, left: float, y: float, scale: float) -> Html:
     end, middle = left + bar.share * scale, y + 6
-    parts = [element("title", bar.title)] if bar.title else []
+    parts = [element("title", bar.tooltip)] if bar.tooltip else []
     parts.append(element("rect", x=left, y=y + 1, width=bar.share * scale, height=10, rx=2, fill=colour(index)))
     if bar.interval:
         low, high = (left + each * scale for each in bar.interval)

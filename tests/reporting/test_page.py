@@ -62,7 +62,7 @@ def test_a_report_leaves_out_what_is_empty() -> None:
 
 
 def test_bars_are_as_long_as_their_shares() -> None:
-    chart = bar_chart("t", {"row": [Bar(0.5, "1/2", (0.2, 0.8)), None, Bar(0.25)]}, names=("a", "b", "c"), longest=1.0)
+    chart = bar_chart("t", {"row": [Bar(0.5, "1/2", (0.2, 0.8)), None, Bar(0.25)]}, names=("a", "b", "c"), axis=True)
     widths = [float(part.split('"')[0]) for part in chart.split(' width="')[2:]]
     assert widths[0] == 2 * widths[1]
     assert "1/2" in chart

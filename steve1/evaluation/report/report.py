@@ -114,7 +114,7 @@ def _rate_bars(summary: Summary, names: Sequence[str]) -> Html:
         return Bar(rate["rate"], count, ends, f"{name}: {count}, {percent_range(*ends)}")
 
     rows = {task: [bar(name, rates.get(name)) for name in names] for task, rates in summary["rates"].items()}
-    return bar_chart("", rows, label="success rates with 95 % intervals", names=names, longest=1.0, width=440)
+    return bar_chart("", rows, label="success rates with 95 % intervals", names=names, axis=True, width=440)
 
 
 def _differences(summary: Summary) -> list[str | Table]:
