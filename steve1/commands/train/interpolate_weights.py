@@ -19,6 +19,7 @@ from steve1.core.paths import display, output_path, resolve
 from steve1.data.loading.sampling import read_list
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, load_policy, save_weights
+from steve1.reporting.tables import Table
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks, choose_precision, local_device
 from steve1.training.trainable import ADAPTER_SUFFIX, merge_adapter
@@ -205,13 +206,13 @@ def _report(folder: Path, points: Sequence[Point], facts: dict[str, str | None])
     rows = [{**vars(point), "weights": display(point.weights) if point.weights else None} for point in points]
     write_json(folder / "interpolation.json", {**facts, "points": rows})
     number = lambda loss: "" if loss is None else f"{loss:.4f}"
-    lines = ["| alpha | task loss | retention loss | weights |", "|---|---|---|---|"]
-    lines += [
-        f"| {point.share:g} | {number(point.task_loss)} | {number(point.retention_loss)} | {point.weights.name if point.weights else ''} |"
-        for point in points
+    table = [
+        [f"{p.share:g}", number(p.task_loss), number(p.retention_loss), p.weights.name if p.weights else ""]
+        for p in points
     ]
+    text = Table(["alpha", "task loss", "retention loss", "weights"], table).markdown()
     with atomic_file(folder / "interpolation.md") as file:
-        file.write(("\n".join(lines) + "\n").encode())
+        file.write(f"{text}\n".encode())
     if facts["task_list"] or facts["retention_list"]:
         _draw(folder / "interpolation.png", points)
 
