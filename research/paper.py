@@ -21,7 +21,7 @@ from steve1.core.errors import UserError
 from steve1.core.pickles import load_restricted
 from steve1.evaluation.demonstrations import read_demonstrations, typical
 from steve1.evaluation.policies import PolicyCache, PolicySpec
-from steve1.evaluation.runner.episodes import film_episode
+from steve1.evaluation.runner.episodes import play_episode
 from steve1.evaluation.tasks.suite import Suite
 from steve1.rollout.supervise import SupervisedEnv
 from steve1.rollout.trace import Trace
@@ -144,11 +144,11 @@ def make_film(
     player = dataclasses.replace(spec, metadata=dataclasses.replace(spec.metadata, cond_scale=film.cond_scale))
     cache.prepare(player, film.goal)
     caption = film.prompt.prompt if film.kind == "Text" else f"{film.prompt.name} (visual prompt)"
-    return film_episode(
+    trace = play_episode(
         game,
         functools.partial(cache.actor, player, film.goal, seed),
-        film.path,
         steps,
+        video=film.path,
         caption=caption,
         title=spec.name,
         seed=seed,
@@ -156,3 +156,5 @@ def make_film(
         options=options,
         metadata={"prompt": caption, "kind": film.kind, "cond_scale": film.cond_scale},
     )
+    trace.save(film.path.with_suffix(""))
+    return trace

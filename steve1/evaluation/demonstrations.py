@@ -7,6 +7,7 @@ Output: for each task the goal of its most typical moment, float32 (E,), and whe
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,14 @@ from steve1.core.files import atomic_file, read_json, write_json
 from steve1.core.paths import display
 from steve1.core.seeds import integer
 from steve1.data.episodes.episode import Episode, find_episodes
-from steve1.envs import Env
-from steve1.evaluation.runner.episodes import EpisodeInputs, OpenGame, watch_options
+from steve1.evaluation.runner.episodes import EpisodeInputs, OpenGame, play_episode, watch_options
 from steve1.evaluation.runner.plan import Plan
 from steve1.evaluation.runner.similarity import SimilarityRecorder
 from steve1.evaluation.tasks.suite import Task
 from steve1.goals import GoalEncoder
 from steve1.mineclip.model import EpisodeStream
-from steve1.rollout.play import OnFrame, play
 from steve1.rollout.players import make_player
 from steve1.rollout.supervise import SupervisedEnv
-from steve1.rollout.trace import Trace
 
 Embeddings = NDArray[np.float32]
 _ENOUGH, _TRIES = 3, 8
@@ -120,13 +118,9 @@ def play_demonstrations(
         once = integer(seed, "demonstration", task.name, number)
         recorder = SimilarityRecorder(stream, {"": np.ones(1, np.float32)})
 
-        def episode(
-            env: Env, start: Mapping[str, Any] = start, once: int = once, record: OnFrame = recorder.on_frame
-        ) -> Trace:
-            player = make_player(task.player, once)
-            return play(player, env, task.steps, seed=once, start=start, options=options, on_frame=record)
-
-        if task.judge(game.episode(episode))[0]:
+        make_actor = functools.partial(make_player, task.player, once)
+        trace = play_episode(game, make_actor, task.steps, recorder=recorder, seed=once, start=start, options=options)
+        if task.judge(trace)[0]:
             found.append(
                 VisualPrompt.of(f"{task.player} at {start.get('id', number)}", recorder.embeddings(), task.player)
             )

@@ -113,7 +113,7 @@ def main(args: Args) -> None:
     # Imported here because they load torch, for which --help need not wait.
     from steve1.envs import make_env, start_states
     from steve1.evaluation.policies import PolicyCache, choose_env, environment_threads, parse_policies
-    from steve1.evaluation.runner.episodes import film_episode
+    from steve1.evaluation.runner.episodes import play_episode
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.goals import GoalEncoder
     from steve1.rollout.supervise import SupervisedEnv
@@ -142,11 +142,11 @@ def main(args: Args) -> None:
     print(f"{spec.name} in {env_name} ({biome}): {args.text_prompt}, cond_scale {spec.metadata.cond_scale:g}")
     with SupervisedEnv(lambda: make_env(env_name, biome=biome)) as game:
         for seed, path in enumerate(videos, start=args.seed):
-            trace = film_episode(
+            trace = play_episode(
                 game,
                 functools.partial(cache.actor, spec, goal, seed),
-                path,
                 args.gameplay_length,
+                video=path,
                 caption=args.text_prompt,
                 title=spec.name,
                 seed=seed,
@@ -154,6 +154,7 @@ def main(args: Args) -> None:
                 options=options,
                 metadata={**facts, "video": path.name},
             )
+            trace.save(path.with_suffix(""))
             seconds = trace.metadata["seconds"]["total"]
             print(
                 f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({len(trace) / seconds:.0f} steps/s), ended by {trace.metadata['ended']}"

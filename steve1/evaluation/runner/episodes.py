@@ -12,7 +12,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,9 @@ from steve1.envs import Env, make_env, start_states
 from steve1.evaluation.policies import GoalTable, PolicyCache
 from steve1.evaluation.runner.inference import RemotePolicyCache
 from steve1.evaluation.runner.plan import Job, Plan, StartsFor
-from steve1.evaluation.runner.similarity import GoalSimilarity, save_curves
+from steve1.evaluation.runner.similarity import GoalSimilarity, SimilarityRecorder, save_curves
 from steve1.evaluation.tasks.suite import Task
-from steve1.rollout.play import Actor, OnFrame, play
+from steve1.rollout.play import Actor, EpisodeOptions, play
 from steve1.rollout.players import BEHAVIOURS
 from steve1.rollout.supervise import SupervisedEnv
 from steve1.rollout.trace import Trace
@@ -78,37 +78,39 @@ def summary_of_actions(trace: Trace) -> dict[str, float]:
     return shares
 
 
-def film_episode(
+def play_episode(
     game: SupervisedEnv,
     make_actor: Callable[[], Actor],
-    path: Path,
     steps: int,
     *,
-    caption: str,
-    title: str,
-    seed: int,
-    start: Mapping[str, Any],
-    options: Mapping[str, Any],
-    metadata: Mapping[str, Any],
+    video: Path | None = None,
+    caption: str = "",
+    title: str = "",
+    recorder: SimilarityRecorder | None = None,
+    **episode: Unpack[EpisodeOptions],
 ) -> Trace:
-    """Play one episode and film it; the trace lies beside the video. A repeated episode gets a new actor."""
+    """Play one episode; if the game dies, play it again with a new actor.
 
-    def episode(env: Env) -> Trace:
-        with EpisodeVideo(path, caption, steps, title=title) as video:
-            return play(
-                make_actor(),
-                env,
-                steps,
-                seed=seed,
-                start=start,
-                options=options,
-                on_frame=video.on_frame,
-                metadata=metadata,
-            )
+    Args:
+        video: where to film it.
+        caption, title: texts of the video.
+        recorder: is given each frame.
+    """
 
-    trace = game.episode(episode)
-    trace.save(path.with_suffix(""))
-    return trace
+    def once(env: Env) -> Trace:
+        with contextlib.ExitStack() as stack:
+            listeners = [recorder.on_frame] if recorder else []
+            if video:
+                listeners.append(stack.enter_context(EpisodeVideo(video, caption, steps, title=title)).on_frame)
+
+            def on_frame(frame: NDArray[np.uint8], action: Mapping[str, Any], step: int) -> None:
+                for listener in listeners:
+                    listener(frame, action, step)
+
+            options: EpisodeOptions = {**episode, "on_frame": on_frame}
+            return play(make_actor(), env, steps, **options)
+
+    return game.episode(once)
 
 
 class EpisodeRunner:
@@ -141,27 +143,19 @@ class EpisodeRunner:
         self._cache.prepare(spec, goal)
         recorder = self._similarity.recorder(job.tasks) if self._similarity and job.similarity else None
 
-        def episode(env: Env) -> Trace:
-            actor = self._cache.actor(spec, goal, job.seed, job.behaviour)
-            with contextlib.ExitStack() as stack:
-                listeners = [recorder.on_frame] if recorder else []
-                if job.video:
-                    # Without a title: side-by-side videos put the policy's name above the picture.
-                    caption = job.prompt or job.behaviour or job.policy
-                    video = stack.enter_context(EpisodeVideo(folder / job.video, caption, tasks[0].steps))
-                    listeners.insert(0, video.on_frame)
-                return play(
-                    actor,
-                    env,
-                    tasks[0].steps,
-                    seed=job.seed,
-                    start=job.start,
-                    options={**tasks[0].reset_options(), **watch_options(job.behaviour)},
-                    on_frame=_call_all(listeners) if listeners else None,
-                    metadata={"contestant": job.policy, "row": job.row, "prompt": job.prompt, "key": job.key},
-                )
-
-        trace = self._game.episode(episode)
+        trace = play_episode(
+            self._game,
+            lambda: self._cache.actor(spec, goal, job.seed, job.behaviour),
+            tasks[0].steps,
+            # Without a title: side-by-side videos put the policy's name above the picture.
+            video=folder / job.video if job.video else None,
+            caption=job.prompt or job.behaviour or job.policy,
+            recorder=recorder,
+            seed=job.seed,
+            start=job.start,
+            options={**tasks[0].reset_options(), **watch_options(job.behaviour)},
+            metadata={"contestant": job.policy, "row": job.row, "prompt": job.prompt, "key": job.key},
+        )
         # The trace comes last before the log's line: where there is a trace, there is the rest.
         if recorder is not None:
             save_curves(folder, job.key, recorder)
@@ -192,11 +186,3 @@ class EpisodeRunner:
         """Close the game."""
         self._game.close()
         self._cache.close()
-
-
-def _call_all(listeners: Sequence[OnFrame]) -> OnFrame:
-    def on_frame(frame: NDArray[np.uint8], action: Mapping[str, Any], step: int) -> None:
-        for listener in listeners:
-            listener(frame, action, step)
-
-    return on_frame
