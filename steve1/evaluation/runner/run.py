@@ -71,15 +71,13 @@ def play_plan(
     def missing() -> list[Job]:
         while True:
             found = [job for job in wanted.values() if job.key not in log.lines]
-            episodes = decide([log.lines[key] for key in wanted]) if decide and not found else {}
-            fresh = (
-                [job for job in make_jobs(plan, inputs.starts_of, episodes) if job.key not in wanted]
-                if episodes
-                else []
-            )
-            wanted.update({job.key: job for job in fresh})
-            if found or not fresh:
+            if found or decide is None:
                 return found
+            episodes = decide([log.lines[key] for key in wanted])
+            fresh = {job.key: job for job in make_jobs(plan, inputs.starts_of, episodes) if job.key not in wanted}
+            if not fresh:
+                return []
+            wanted.update(fresh)
 
     first = missing()
     if first:
