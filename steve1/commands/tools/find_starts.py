@@ -1,4 +1,4 @@
-"""Searches the map for places where episodes can begin and keeps them in steve1/envs/luanti_starts.json."""
+"""Searches the map for start states and keeps them in steve1/envs/luanti_starts.json."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from steve1.core.files import write_json
 from steve1.core.messages import progress
 from steve1.core.paths import output_path
 from steve1.core.seeds import generator
-from steve1.envs import BIOMES
-from steve1.envs.starts import FILE, MAP_SEED
+from steve1.envs.luanti.env import LuantiEnv
+from steve1.envs.luanti.survey import find_starts, green_points, read_field
+from steve1.envs.starts import BIOMES, FILE, MAP_SEED
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,11 @@ class Args:
     output: str = str(FILE)
     """Where the list is written."""
     demo: int = 60
-    """Places per biome for demonstrations (search goes on until all are found or the map is used up)."""
+    """Start states per biome for demonstrations (the search ends when all are found or the map is used up)."""
     eval: int = 30
-    """Places per biome for evaluation."""
+    """Start states per biome for evaluation."""
     per_region: int = 3
-    """Most places per region and biome; regions are 320 nodes apart, and each serves one split only."""
+    """Most start states per region and biome; regions are 320 nodes apart, and each serves one split only."""
     reach: int = 6000
     """Half the side of the searched square, nodes."""
     seed: int = 0
@@ -31,9 +32,6 @@ class Args:
 
 
 def main(args: Args) -> None:
-    from steve1.envs.luanti.env import LuantiEnv
-    from steve1.envs.luanti.survey import find_starts, green_points, read_field
-
     wanted = {"demo": args.demo, "eval": args.eval}
     starts: list[dict[str, Any]] = []
     have: Counter[tuple[str, str]] = Counter()
@@ -50,19 +48,19 @@ def main(args: Args) -> None:
                 continue
             field = read_field(env, x, y, z)
             for biome in missing:
-                room = min(args.per_region, wanted[split] - have[biome, split])
+                left = min(args.per_region, wanted[split] - have[biome, split])
                 rng = generator(args.seed, biome, x, z)
-                for place in find_starts(field, biome, room, rng):
+                for start in find_starts(field, biome, left, rng):
                     have[biome, split] += 1
                     name = f"{biome}_{split}_{have[biome, split]:03d}"
-                    starts.append({"id": name, **place, "split": split})
+                    starts.append({"id": name, **start, "split": split})
             bar.set_postfix({f"{s[:2]}_{p}": have[s, p] for s in BIOMES for p in wanted})
             if number % 10 == 0:
                 _write(args, starts)
             if number % 60 == 59:
                 env.restart()  # the map of a session stays in memory
     _write(args, starts)
-    print(f"{len(starts)} places: " + ", ".join(f"{s} {p} {n}" for (s, p), n in sorted(have.items())))
+    print(f"{len(starts)} start states: " + ", ".join(f"{s} {p} {n}" for (s, p), n in sorted(have.items())))
 
 
 def _write(args: Args, starts: list[dict[str, Any]]) -> None:

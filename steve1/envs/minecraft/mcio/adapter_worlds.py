@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,4 @@ class Worlds:
 
 def facts(worlds: Worlds) -> dict[str, Any]:
     """Versions, for the worker's facts."""
-    from importlib.metadata import version
-
     return {"game": worlds.version, "package": version("mcio-ctrl"), "mcio_dir": os.fspath(worlds.folder)}
