@@ -179,13 +179,13 @@ def test_the_command_resumes_and_restarts_a_dead_game(
     monkeypatch.setattr(command, "make_env", open_game)
     args = command.Args(str(tmp_path / "out"), behaviours=("explore", "look_at_sky"), episodes=2, steps=200, workers=1)
     assert command.main(args) == 0
-    assert games[0].restarts == 1
+    assert len(games) == 2, "the first one died"
     files = sorted((tmp_path / "out").glob("*.mp4"))
     assert [file.stem for file in files] == ["explore_000", "explore_001", "look_at_sky_000", "look_at_sky_001"]
     stamps = [file.stat().st_mtime_ns for file in files]
     files[1].unlink()
     assert command.main(args) == 0
-    assert games[1].resets == 1
+    assert games[2].resets == 1
     assert [file.stat().st_mtime_ns for n, file in enumerate(files) if n != 1] == [
         s for n, s in enumerate(stamps) if n != 1
     ]

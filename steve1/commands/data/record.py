@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import queue
 import threading
@@ -15,12 +17,12 @@ from steve1.core.messages import progress
 from steve1.core.paths import display, output_path
 from steve1.data.episodes.captions import Captions, read_captions
 from steve1.data.recordings.shards import alone_in
-from steve1.envs import make_env
-from steve1.envs.errors import GameDied
+from steve1.envs import Env, make_env
 from steve1.envs.rendering import shared_renderer
 from steve1.evaluation.tasks.suite import Suite, load_suite
 from steve1.rollout.players import MINI, behaviour
 from steve1.rollout.record import check_steps, demonstration, is_recorded, record
+from steve1.rollout.supervise import SupervisedEnv
 
 _MOST_DEATHS = 5
 _MOST_GAMES = 4
@@ -82,8 +84,8 @@ def plan(args: Args) -> list[tuple[str, int]]:
     return [(name, n) for _, name, n in sorted(slots)]
 
 
-def record_one(env: Any, args: Args, folder: Path, name: str, number: int, work: Work) -> None:
-    """One recording; failed episodes are played again from other places."""
+def record_one(args: Args, folder: Path, name: str, number: int, work: Work, env: Env) -> None:
+    """One recording; failed episodes are played again from other start states."""
     task = work.suite.tasks[name]
     for attempt in range(args.attempts):
         options, seed, player = demonstration(behaviour(name), args.seed, number, attempt, split=args.split)
@@ -100,32 +102,17 @@ def record_one(env: Any, args: Args, folder: Path, name: str, number: int, work:
 
 
 def worker(number: int, args: Args, folder: Path, work: Work, bar: Any) -> None:
-    """Take recordings from the queue until none is left; a dead game is started anew a bounded number of times."""
-    env, deaths = None, 0
+    """Take recordings from the queue until none is left; a game that dies is opened anew, at most _MOST_DEATHS times."""
     try:
-        env = make_env("luanti", instance=number)
-        while work.fault is None:
-            try:
-                name, episode = work.tasks.get_nowait()
-            except queue.Empty:
-                break
-            while True:
-                try:
-                    record_one(env, args, folder, name, episode, work)
-                    break
-                except GameDied as fault:
-                    deaths += 1
-                    if deaths > _MOST_DEATHS:
-                        raise
-                    bar.write(f"the game died ({fault.got}); starting it again ({deaths} of {_MOST_DEATHS})")
-                    env.restart()
-            bar.update()
-            bar.set_postfix({n: f"{work.good[n]}/{work.tried[n]}" for n in sorted(work.tried)})
+        with SupervisedEnv(lambda: make_env("luanti", instance=number), max_restarts=_MOST_DEATHS) as game:
+            while work.fault is None and not work.tasks.empty():
+                with contextlib.suppress(queue.Empty):
+                    name, episode = work.tasks.get_nowait()
+                    game.episode(functools.partial(record_one, args, folder, name, episode, work))
+                    bar.update()
+                    bar.set_postfix({n: f"{work.good[n]}/{work.tried[n]}" for n in sorted(work.tried)})
     except BaseException as fault:
         work.fault = work.fault or fault
-    finally:
-        if env is not None:
-            env.close()
 
 
 def main(args: Args) -> int:
