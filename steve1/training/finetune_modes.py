@@ -19,7 +19,8 @@ class FinetuneMode:
     help: str
     """What is trained, in a few words."""
     parameters: str = ""
-    """Regular expression from the start of a parameter's name: the policy's own parameters that are trained."""
+    """Regular expression from the start of a parameter's name: the policy's own parameters that are trained.
+    Transformer blocks are counted from the end, whatever their number: `net.recurrent_layer.blocks.-1.` is the last."""
     adds: Literal["nothing", "lora", "goal"] = "nothing"
     """Parameters that the policy gets for it: low-rank additions, or one goal vector."""
     trains_cnn: bool = False
@@ -40,8 +41,11 @@ class FinetuneMode:
         """False where only a goal is tuned."""
         return self.adds != "goal"
 
-    def trains(self, name: str) -> bool:
+    def trains(self, name: str, n_blocks: int) -> bool:
         """Whether the policy's own parameter of this name is trained."""
+        block = re.match(r"(net\.recurrent_layer\.blocks\.)(\d+)(.*)", name)
+        if block is not None:
+            name = f"{block[1]}{int(block[2]) - n_blocks}{block[3]}"
         return bool(self.parameters) and re.match(self.parameters, name) is not None
 
     def blocks_reached(self, n_blocks: int) -> int:

@@ -40,7 +40,9 @@ def apply_mode(policy: GoalPolicy, settings: TrainSettings, goal: Tensor | None 
     """
     mode = MODES[settings.finetune_mode]
     for name, parameter in policy.named_parameters():
-        parameter.requires_grad_(parameter.requires_grad and mode.trains(name))  # never the value head
+        parameter.requires_grad_(
+            parameter.requires_grad and mode.trains(name, policy.config.n_recurrence_layers)
+        )  # never the value head
     match mode.adds:
         case "nothing":
             return
