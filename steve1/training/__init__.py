@@ -1,6 +1,6 @@
-"""Room `training`: fine-tuning a goal-conditioned policy on windows of episodes.
+"""Fine-tuning a goal-conditioned policy on windows of episodes.
 
-Comes in: settings, starting weights, sampling lists. Goes out: weights, checkpoints, curves. Imports no game, ever.
+Input: settings, starting weights, sampling lists. Output: weights, checkpoints, curves. Imports no game.
 Names are imported on first use, so that `--help` needs no torch.
 """
 

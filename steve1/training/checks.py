@@ -7,50 +7,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from steve1.core.errors import UserError
 from steve1.core.paths import display, resolve
 from steve1.training.config import LORA_TARGETS, OLD_LORA_TARGETS, TrainSettings
 from steve1.training.finetune_modes import MODES, modes_that
 
-_AT_LEAST: dict[str, float] = {
-    "batch_size": 1,
-    "gradient_accum_steps": 1,
-    "total_frames": 1,
-    "T": 16,
-    "trunc_t": 1,
-    "min_btwn_goals": 1,
-    "first_frame": 0,
-    "warmup_frames": 0,
-    "weight_decay": 0,
-    "max_grad_norm": 0,
-    "val_freq": 0,
-    "val_windows": 0,
-    "patience": 0,
-    "save_every": 1,
-    "rollout_every": 0,
-    "rollout_steps": 1,
-    "log_every": 1,
-    "max_skipped_steps": 1,
-    "num_workers": 0,
-    "threads": 0,
-    "lora_rank": 1,
-    "kl_coef": 0,
-    "l2sp_coef": 0,
-    "skip_loss_above": 0,
-    "skip_norm_above": 0,
-    "lr_find_steps": 10,
-}
+_AT_LEAST: dict[str, float] = {"T": 16, "lr_find_steps": 10}
+_AT_LEAST |= dict.fromkeys(("batch_size", "gradient_accum_steps", "total_frames", "trunc_t", "min_btwn_goals"), 1)
+_AT_LEAST |= dict.fromkeys(("save_every", "rollout_steps", "log_every", "max_skipped_steps", "lora_rank"), 1)
+_AT_LEAST |= dict.fromkeys(("first_frame", "warmup_frames", "weight_decay", "max_grad_norm", "kl_coef", "l2sp_coef"), 0)
+_AT_LEAST |= dict.fromkeys(("val_freq", "val_windows", "patience", "rollout_every", "num_workers", "threads"), 0)
+_AT_LEAST |= dict.fromkeys(("skip_loss_above", "skip_norm_above"), 0)
 _ABOVE_ZERO = ("learning_rate", "turn_loss_weight", "lora_alpha", "lr_find_from", "lr_find_to")
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "goal_switch": ("exact", "legacy"),
-    "precision": ("auto", "bf16", "fp32"),
-    "cache_dtype": ("float16", "float32"),
-    "optimizer": ("adamw", "factored"),
-    "finetune_mode": tuple(MODES),
-    "fixed_prompt_by": ("prior", "text"),
-    "best_by": ("task", "task+retention"),
-}
 
 
 def check(chosen: TrainSettings) -> None:
@@ -86,8 +56,9 @@ def _values(chosen: TrainSettings) -> list[str]:
         found.append(f"p_uncond is a share between 0 and 1, got {chosen.p_uncond}")
     if not 0 <= chosen.ema_decay < 1:
         found.append(f"ema_decay is a share from 0 to below 1, got {chosen.ema_decay}")
-    for name, choices in _CHOICES.items():
-        if getattr(chosen, name) not in choices:
+    for name, hint in get_type_hints(TrainSettings).items():
+        choices = get_args(hint) if get_origin(hint) is Literal else ()
+        if choices and getattr(chosen, name) not in choices:
             found.append(f"{name} must be one of {', '.join(choices)}, got {getattr(chosen, name)!r}")
     if chosen.device not in ("auto", "cpu", "mps", "cuda") and not chosen.device.startswith("cuda:"):
         found.append(f"device must be auto, cpu, cuda, cuda:N or mps, got {chosen.device!r}")

@@ -143,8 +143,7 @@ def parameter_counts(config: PolicyConfig, method: Method) -> tuple[int, int]:
     """(all, trained) parameters, additions counted."""
     with torch.device("meta"):
         policy = GoalPolicy(config)
-    chosen = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
-    apply_mode(policy, dataclasses.replace(TrainSettings(), **chosen), torch.zeros(config.mineclip_embed_dim))
+    apply_mode(policy, TrainSettings(**dataclasses.asdict(method)), torch.zeros(config.mineclip_embed_dim))
     trained = sum(parameter.numel() for parameter in trained_parameters(policy).values())
     return sum(parameter.numel() for parameter in policy.parameters()), trained
 
@@ -245,33 +244,22 @@ def plans(
         on_gpu: as in `estimate`.
     """
     rate = (tflops or card_like(gpu_gb)[1]) * 1e12 * share * (1.0 if precision == torch.bfloat16 else 0.25)
+    most = usable(gpu_gb) if memory is None else memory
+    batches = [batch for batch in range(effective_batch, 0, -1) if effective_batch % batch == 0]
+    sizes = [(batch, trunc_t) for trunc_t in (64, 32, 16) if trunc_t <= T for batch in batches]
     found = []
     for method in methods:
-        fits = _largest(
-            config, method, usable(gpu_gb) if memory is None else memory, effective_batch, T, precision, on_gpu
-        )
-        if fits is None:
-            continue
-        batch, trunc_t, needed = fits
-        accumulated = math.ceil(effective_batch / batch)
-        frames = batch * accumulated * trunc_t
-        seconds = frames * flop_per_frame(config, method, trunc_t) / rate + optimizer_seconds(config, method, gpu_gb)
-        frames_per_s = frames / seconds
-        hours = total_frames / frames_per_s / 3600
-        found.append(Plan(method, batch, accumulated, T, trunc_t, needed / GIB, hours, frames_per_s))
+        for batch, trunc_t in sizes:
+            needed = estimate(config, method, batch=batch, trunc_t=trunc_t, precision=precision, on_gpu=on_gpu).total
+            if needed <= most:
+                frames = effective_batch * trunc_t
+                seconds = frames * flop_per_frame(config, method, trunc_t) / rate
+                speed = frames / (seconds + optimizer_seconds(config, method, gpu_gb))
+                hours = total_frames / speed / 3600
+                plan = Plan(method, batch, effective_batch // batch, T, trunc_t, needed / GIB, hours, speed)
+                found.append(plan)
+                break
     return found
-
-
-def _largest(
-    config: PolicyConfig, method: Method, room: float, most: int, T: int, precision: torch.dtype, on_gpu: bool
-) -> tuple[int, int, float] | None:
-    batches = [batch for batch in range(most, 0, -1) if most % batch == 0]
-    for trunc_t in (64, 32, 16):
-        for batch in batches if trunc_t <= T else []:
-            memory = estimate(config, method, batch=batch, trunc_t=trunc_t, precision=precision, on_gpu=on_gpu).total
-            if memory <= room:
-                return batch, trunc_t, memory
-    return None
 
 
 # ---- when the memory is full ----
@@ -291,13 +279,7 @@ def explain_oom(
             f"The memory of {'the GPU' if device.type == 'cuda' else 'this machine'} is full.",
             where=f"batch_size {settings.batch_size}, trunc_t {settings.trunc_t}, T {settings.T}, finetune_mode {settings.finetune_mode}",
             got=str(fault).splitlines()[0],
-            todo=what_fits(
-                settings,
-                config,
-                memory_of(device),
-                precision,
-                on_gpu=device.type == "cuda",
-            ),
+            todo=what_fits(settings, config, memory_of(device), precision, on_gpu=device.type == "cuda"),
         ) from fault
 
 

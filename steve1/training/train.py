@@ -66,7 +66,7 @@ def finetune(
         settings: checked here, every fault at once.
         hooks: calls at steps and checkpoints.
         metadata: what goes with the weights (MineCLIP, prior, environment); by default that of the starting weights.
-        goal: (E,) f32: what `fixed_prompt` means; whoever knows MineCLIP and the prior has worked it out.
+        goal: (E,) f32, of `fixed_prompt`; the command works it out with MineCLIP and the prior.
 
     Raises:
         UserError: settings, files or data that cannot work; a run folder or output that belongs to something else;

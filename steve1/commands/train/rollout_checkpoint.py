@@ -1,6 +1,6 @@
-"""Command: let a checkpoint play for the run's report; what training starts when ROLLOUT_EVERY is set.
+"""Command: let a checkpoint play for the run's report; training starts it when ROLLOUT_EVERY is set.
 
-In: weights, and prompts or a validation list (whose episodes' last goals are then pursued). Out: a small video and a GIF of each, and rollouts.json.
+Writes a small video and a GIF for each prompt (or for the last goals of validation episodes), and rollouts.json.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Pursuit:
 
 
 def pursuits(args: Args, encoder: GoalEncoder) -> list[Pursuit]:
-    """What to play: prompts, or goals that somebody reached."""
+    """What to play: prompts, or the last goals of validation episodes."""
     prompts = [text.strip() for text in args.prompts.split(";") if text.strip()]
     if prompts:
         goals = encoder.encode(prompts, seed=args.seed)

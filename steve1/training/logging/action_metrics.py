@@ -152,7 +152,7 @@ class ActionMetrics:
     # ---- reading ----
 
     def numbers(self) -> dict[str, float]:
-        """Curves by name; what cannot be known (a button that nobody pressed, a goal without another to compare) is left out."""
+        """Curves by name; what cannot be known (a button that was never pressed, a goal without another to compare) is left out."""
         if not self._kept:
             return {}
         sums = {name: float(values[0]) for name, values in self._kept.items() if len(values) == 1}

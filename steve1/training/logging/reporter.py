@@ -158,7 +158,7 @@ class Reporter:
         self.say(f"Saved checkpoint: {path.name}")
 
     def skipped(self, step: int, in_a_row: int, total: int, why: str = "loss or gradient is not finite") -> None:
-        """Steps up to `step` would have done harm."""
+        """Steps up to `step` changed no weight."""
         self.warn(f"step {step}: {why}; skipped ({in_a_row} in a row, {total} in all)")
         self.curves(step, {"train/skipped_steps": total})
 
