@@ -94,7 +94,7 @@ def joined(device: str = "auto", threads: int = 0) -> Iterator[Ranks]:
 def local_device(name: str, local_rank: int = 0) -> torch.device:
     """The torch device that `name` means to this process; UserError where it is not there."""
     device = choose_device(name)
-    return torch.device("cuda", local_rank) if device.type == "cuda" and device.index is None else device
+    return choose_device(f"cuda:{local_rank}") if device.type == "cuda" and device.index is None else device
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
