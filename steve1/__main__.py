@@ -51,7 +51,6 @@ COMMANDS = {
         "build_shim": "Compile the library that steps Luanti in lock-step.",
         "convert_weights": "Convert policy weights between .weights and .safetensors, float32 and float16.",
         "new_model": "Write a .model file with the settings of a policy network.",
-        "find_starts": "Search the Luanti map for places where episodes can start.",
     },
 }
 

@@ -1,6 +1,6 @@
 """Kept start states: places of Luanti's map where an episode can begin.
 
-`python -m steve1 find_starts` searched them. Start states of the splits "demo" and "eval" are never near each other,
+`python -m research.find_starts` searched them. Start states of the splits "demo" and "eval" are never near each other,
 so evaluation begins where no demonstration did.
 """
 

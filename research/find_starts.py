@@ -1,4 +1,4 @@
-"""Searches the map for start states and keeps them in steve1/envs/luanti_starts.json."""
+"""Searches the Luanti map for start states and keeps them in steve1/envs/luanti_starts.json: `python -m research.find_starts`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from research.luanti_survey import find_starts, green_points, read_field
+from steve1.core.cli import run
 from steve1.core.files import write_json
 from steve1.core.messages import progress
 from steve1.core.paths import output_path
 from steve1.core.seeds import generator
 from steve1.envs.luanti.env import LuantiEnv
-from steve1.envs.luanti.survey import find_starts, green_points, read_field
 from steve1.envs.starts import BIOMES, FILE, MAP_SEED
 
 
@@ -32,6 +33,7 @@ class Args:
 
 
 def main(args: Args) -> None:
+    """Search, writing what was found every ten regions."""
     wanted = {"demo": args.demo, "eval": args.eval}
     starts: list[dict[str, Any]] = []
     have: Counter[tuple[str, str]] = Counter()
@@ -64,8 +66,17 @@ def main(args: Args) -> None:
 
 
 def _write(args: Args, starts: list[dict[str, Any]]) -> None:
-    note = "Made by `python -m steve1 find_starts`. Game's coordinates; y is the feet; yaw clockwise from +z."
+    note = "Made by `python -m research.find_starts`. Game's coordinates; y is the feet; yaw clockwise from +z."
     ordered = sorted(starts, key=lambda s: s["id"])
     write_json(
         output_path(args.output), {"note": note, "map_seed": MAP_SEED, "search_seed": args.seed, "starts": ordered}
     )
+
+
+def cli() -> None:
+    """The command line."""
+    run(Args, main, "Search the Luanti map for places where episodes can begin.")
+
+
+if __name__ == "__main__":
+    cli()
