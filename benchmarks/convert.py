@@ -1,7 +1,4 @@
-"""How fast recordings become episodes, beside nothing but decoding them; and how much memory a long one takes.
-
-In: nothing; a recording is made. Out: frames/s of one core, and how many times real time that is; or megabytes.
-"""
+"""Measures how fast recordings become episodes, compared with decoding alone, and how much memory a long one takes."""
 
 from __future__ import annotations
 
@@ -26,9 +23,9 @@ from steve1.data.media.video import FPS, VideoWriter
 from steve1.data.recordings.convert import ConvertSettings, convert_recording
 from steve1.data.recordings.layouts import find_recordings
 
-#: what is asked of one core, times real time
+#: required of one core, times real time
 TARGET = 8.0
-#: what converting a one-hour recording may take, MB
+#: limit for converting a one-hour recording, MB
 MEMORY_LIMIT = 1500
 _SIZE = (640, 360)
 
@@ -36,7 +33,7 @@ _SIZE = (640, 360)
 def measure_convert(n_frames: int = 600) -> dict[str, Any]:
     """Convert a 640x360 recording in this process and on one thread, after decoding it alone.
 
-    The recording that is made decodes about five times faster than a game's, so that what is left is conversion's own cost.
+    It decodes about five times faster than a game's recording, so most of the time is conversion's own.
 
     Args:
         n_frames: length of the recording that is made.
@@ -70,7 +67,7 @@ def measure_convert(n_frames: int = 600) -> dict[str, Any]:
 
 
 def measure_memory(minutes: float = 60.0) -> dict[str, Any]:
-    """Convert one long 640x360 recording by the command, in a process of its own, and see how large that became.
+    """Convert one long 640x360 recording by the command in another process, and measure its memory.
 
     Args:
         minutes: length of the recording, which repeats half a minute of material.

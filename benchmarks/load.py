@@ -1,6 +1,7 @@
-"""How fast windows load: what one worker can feed to training.
+"""Measures how fast windows load: what one worker can feed to training.
 
-In: a dataset of native episodes, or nothing (then one is made). Out: frames/s of distinct windows, read by a fresh process.
+Input: a dataset of native episodes, or nothing (then one is made).
+Output: frames/s of distinct windows, read by a new process.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from steve1.data.loading.batches import batches
 from steve1.data.loading.sampling import ListEntry
 from steve1.data.loading.windows import WindowDataset
 
-#: what is asked of one worker, frames/s
+#: required of one worker, frames/s
 TARGET = 5000
 _EMBED_DIM = 512
 
@@ -85,7 +86,7 @@ def make_dataset(folder: Path, n_frames: int, episode_frames: int = 2000) -> Pat
 
 
 def world(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A wide picture to look around in: coloured blocks with grain below a sky; packs to about what the game's frames do."""
+    """A wide picture to look around in: coloured blocks with grain below a sky; it packs to about the size of game frames."""
     size = (2048, 384)
     blocks = cv2.resize(rng.integers(40, 200, (6, 32, 3)).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     grain = cv2.resize(rng.integers(0, 30, (96, 512)).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
@@ -118,7 +119,7 @@ def _drop_caches(files: Sequence[Path]) -> str:
 
 
 def _pixel_sum(path: Path, starts: list[int], T: int) -> int:
-    """Sum of all pixels of an episode's windows, decoded here from the pack by itself."""
+    """Sum of all pixels of an episode's windows, decoded here from the pack alone."""
     offsets = np.load(path / "frames_index.npy")
     data = (path / "frames.jpgs").read_bytes()
     sums = np.zeros(len(offsets), np.int64)
@@ -132,7 +133,7 @@ def _pixel_sum(path: Path, starts: list[int], T: int) -> int:
 
 
 def _worker(dataset: str, T: int, batch_size: int) -> dict[str, Any]:
-    """Runs in the fresh process: every window once; opening and checking the episodes is timed by itself."""
+    """Runs in the new process: every window once; opening and checking the episodes is timed separately."""
     import torch
 
     torch.set_num_threads(1)

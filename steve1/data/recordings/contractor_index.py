@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -77,7 +78,7 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
     base = str(content.get("basedir", "")) or str(path.parent)
     if "://" not in base and not os.path.isabs(base):
         base = str(path.parent / base)
-    wanted = _Matcher(pattern)
+    wanted = _matcher(pattern)
     entries = [_entry(base, str(relpath)) for relpath in content["relpaths"] if wanted(str(relpath))]
     if not entries:
         expected = f"one of {len(content['relpaths'])} paths"
@@ -92,23 +93,16 @@ def _entry(base: str, relpath: str) -> Entry:
     return Entry(PurePosixPath(clean).stem, url, relpath, version)
 
 
-class _Matcher:
+def _matcher(pattern: str) -> Callable[[str], bool]:
     """Whether a relpath is wanted, by a regular expression or a file of names."""
-
-    def __init__(self, pattern: str) -> None:
-        self._names: set[str] | None = None
-        file = resolve(pattern) if pattern else None
-        if file is not None and file.is_file():
-            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-            self._names = {PurePosixPath(line).stem for line in lines if line and not line.startswith("#")}
-            return
-        try:
-            self._pattern = re.compile(pattern)
-        except re.error as fault:
-            got = f"{pattern!r}: {fault}"
-            raise UserError("This filter is neither a file nor a regular expression.", got=got) from None
-
-    def __call__(self, relpath: str) -> bool:
-        if self._names is not None:
-            return PurePosixPath(relpath.removesuffix(".mp4")).name in self._names
-        return self._pattern.search(relpath) is not None
+    file = resolve(pattern) if pattern else None
+    if file is not None and file.is_file():
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+        names = {PurePosixPath(line).stem for line in lines if line and not line.startswith("#")}
+        return lambda relpath: PurePosixPath(relpath.removesuffix(".mp4")).name in names
+    try:
+        expression = re.compile(pattern)
+    except re.error as fault:
+        got = f"{pattern!r}: {fault}"
+        raise UserError("This filter is neither a file nor a regular expression.", got=got) from None
+    return lambda relpath: expression.search(relpath) is not None
