@@ -99,7 +99,7 @@ def test_a_dataset_is_made_in_parts_each_with_its_own_goals(tmp_path: Path, caps
         assert "next:" not in said
     wanted = model.embed_episode(Episode(tmp_path / "dataset_x" / "c").mineclip_frames())
     assert np.abs(np.asarray(Episode(tmp_path / "dataset_x" / "c").goals[15:]) - wanted[15:]).max() < 1e-5
-    with pytest.raises(UserError, match="one machine at a time"):
+    with pytest.raises(UserError, match="recorded on one machine"):
         generate_dataset.main(_dataset_args(tmp_path, source="luanti", shard="1/2"))
 
 
