@@ -1,7 +1,4 @@
-"""Actions: MineRL's dictionaries, the policy's joint classes, and recorded ticks, into one another.
-
-Comes in: env actions, class numbers or a recorder's ticks. Goes out: class numbers, env actions. Needs numpy only.
-"""
+"""Actions: MineRL's dictionaries, the policy's joint classes and recorded ticks, converted into one another with numpy alone."""
 
 from steve1.actions.buttons import BUTTONS, ENV_BUTTONS, EnvAction, null_action
 from steve1.actions.camera import BIN_DEGREES, N_BINS, to_bins, to_degrees

@@ -1,6 +1,5 @@
-"""Names of buttons: what a MineRL action holds and what the policy chooses from.
+"""Names of buttons, in a MineRL action's order and in the policy's.
 
-Comes in: nothing. Goes out: the two orders of button names and the empty action.
 A MineRL (or "env") action is a dict: every name of ENV_BUTTONS -> 0 or 1, and "camera" -> [pitch, yaw] in degrees per tick.
 """
 
@@ -22,11 +21,7 @@ ENV_BUTTONS: list[str] = [
     "sneak", "sprint", "swapHands", "use",
 ]  # fmt: skip
 
-_NULL_BUTTONS: EnvAction = dict.fromkeys(ENV_BUTTONS, 0)
-
 
 def null_action() -> EnvAction:
     """A fresh MineRL action with nothing pressed and the camera still."""
-    action = dict(_NULL_BUTTONS)
-    action["camera"] = [0.0, 0.0]
-    return action
+    return {**dict.fromkeys(ENV_BUTTONS, 0), "camera": [0.0, 0.0]}

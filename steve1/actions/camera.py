@@ -1,7 +1,6 @@
 """Camera bins: degrees per tick <-> one of 11 bins per axis.
 
-Comes in: float degrees of any shape. Goes out: integer bins of the same shape, and back to the bins' centres in degrees.
-Movements are clipped to +-10 degrees and squeezed by a mu-law (mu = 10), so that small movements get the finer bins.
+Movements are clipped to ±10 degrees and squeezed by a mu-law (mu = 10), so that small movements get the finer bins.
 """
 
 from __future__ import annotations

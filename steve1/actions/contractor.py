@@ -1,8 +1,4 @@
-"""Contractor recordings: ticks of a recorder's jsonl -> MineRL actions.
-
-Comes in: parsed ticks, one dict a tick, in order. Goes out: one action a tick, and which ticks are worth keeping (not null).
-The camera stays in float degrees; "legacy_int" truncates to whole degrees as the labels of the published weights were made.
-"""
+"""Contractor recordings: ticks of a recorder's jsonl → MineRL actions."""
 
 from __future__ import annotations
 
@@ -17,8 +13,7 @@ from steve1.actions.joint import is_null, to_joint
 from steve1.core.errors import UserError
 
 DEGREES_PER_PIXEL = 360.0 / 2400.0
-#: in a tick; more is no movement but a broken number
-MOST_DEGREES = 1e6
+MOST_DEGREES = 1e6  # per tick; more is a broken number
 CAMERA_ROUNDINGS = ("float", "legacy_int")
 
 KEYS: dict[str, str] = {
@@ -48,12 +43,16 @@ def from_contractor(
     recorder_version: str = "",
     esc_as_inventory: bool = False,
 ) -> tuple[list[EnvAction], NDArray[np.bool_]]:
-    """MineRL actions of recorded ticks, and keep (N,) bool: False where nothing the policy could do was done.
+    """MineRL actions of recorded ticks, and keep (N,) bool: False for null actions.
 
-    camera_rounding: "float" keeps movements as they are; "legacy_int" truncates them toward zero to whole degrees.
-    recorder_version: such as "6.8"; selects the mouse scale while a screen is open (see GUI_SCALE), "" means no correction.
-    esc_as_inventory: ESC with a screen open becomes `inventory`, the key by which the policy itself can close one.
-    Errors: UserError names the tick and the field that is missing or has the wrong type.
+    Args:
+        ticks: parsed lines, in order.
+        camera_rounding: "float", or "legacy_int" to truncate movements to whole degrees, as for the published weights' labels.
+        recorder_version: such as "6.8"; selects the mouse scale while a screen is open (see GUI_SCALE). "": no correction.
+        esc_as_inventory: ESC with a screen open becomes `inventory`, the key by which the policy itself can close one.
+
+    Raises:
+        UserError: a tick lacks a field, or it has the wrong type.
     """
     if camera_rounding not in CAMERA_ROUNDINGS:
         raise UserError("unknown camera rounding", expected=" or ".join(CAMERA_ROUNDINGS), got=str(camera_rounding))
@@ -95,22 +94,14 @@ def from_contractor(
 
 def _pressed(tick: Mapping[str, Any], mouse: Mapping[str, Any]) -> EnvAction:
     action = null_action()
-    for key in tick["keyboard"]["keys"]:
-        name = KEYS.get(key)
-        if name is not None:
-            action[name] = 1
-    for button in mouse["buttons"]:
-        name = MOUSE.get(button)
-        if name is not None:
-            action[name] = 1
+    names = [KEYS.get(key) for key in tick["keyboard"]["keys"]] + [MOUSE.get(button) for button in mouse["buttons"]]
+    action.update({name: 1 for name in names if name is not None})
     return action
 
 
 def _camera(mouse: Mapping[str, Any], scale: float, rounding: str) -> list[float]:
     movement = [mouse["dy"] * scale * DEGREES_PER_PIXEL, mouse["dx"] * scale * DEGREES_PER_PIXEL]
-    # Written so that NaN is refused too; a flick of the wrist is a few hundred degrees.
+    # written so that NaN is refused too
     if not (abs(movement[0]) <= MOST_DEGREES and abs(movement[1]) <= MOST_DEGREES):
         raise ValueError(f"mouse movement {mouse['dx']}, {mouse['dy']}")
-    return (
-        [float(int(value)) for value in movement] if rounding == "legacy_int" else [float(value) for value in movement]
-    )
+    return [float(int(value) if rounding == "legacy_int" else value) for value in movement]

@@ -1,12 +1,13 @@
-"""Joint classes: the label space that the policy's two heads choose from.
+"""Joint classes: the label space of the policy's two heads.
 
-Comes in: MineRL actions (dicts) or arrays of pressed buttons and camera degrees. Goes out: one button class (0..8640) and
-one camera class (0..120) per tick, and back. Both ways work on whole arrays: a few additions one way, table look-ups the other.
+MineRL actions (dicts), or arrays of pressed buttons and camera degrees, become one button class (0..8640) and one camera class
+(0..120) per tick, and back. Both ways work on whole arrays: a few additions one way, table look-ups the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
@@ -153,39 +154,28 @@ def to_joint(actions: Sequence[EnvAction]) -> tuple[NDArray[np.int64], NDArray[n
 
 def to_env(buttons: ArrayLike, camera: ArrayLike) -> list[EnvAction]:
     """MineRL actions (each a fresh dict, camera a list of two floats in degrees) of joint classes (N,) and (N,)."""
-    button_class, camera_class = _checked_classes(buttons, camera)
-    camera_class = np.where(CAMERA_MOVES[button_class], camera_class, NULL_CAMERA)
-    actions = []
-    # the decimals of a class's camera are the same for every tick: look them up as Python lists once
-    degrees = CAMERA_DEGREES[camera_class].tolist()
-    for number, movement in zip(button_class.tolist(), degrees, strict=True):
-        action = dict(_template(number))
-        action["camera"] = movement
-        actions.append(action)
-    return actions
+    classes = _checked_classes(buttons, camera)
+    return [env_action(*tick) for tick in zip(*(each.tolist() for each in classes))]
 
 
 def env_action(button_class: int, camera_class: int) -> EnvAction:
-    """One MineRL action of one button class and one camera class: to_env without the arrays, for acting step by step."""
+    """The MineRL action of one button class and one camera class."""
     if not (0 <= button_class < N_BUTTONS and 0 <= camera_class < N_CAMERA):
         _checked_classes([button_class], [camera_class])
     action = dict(_template(button_class))
-    action["camera"] = list(_CAMERA_LISTS[camera_class if CAMERA_MOVES[button_class] else NULL_CAMERA])
+    action["camera"] = list(_CAMERA_LISTS[camera_class if _MOVES[button_class] else NULL_CAMERA])
     return action
 
 
 _CAMERA_LISTS: list[list[float]] = CAMERA_DEGREES.tolist()
-_TEMPLATES: dict[int, EnvAction] = {}
+_MOVES: list[bool] = CAMERA_MOVES.tolist()
 
 
+@cache
 def _template(button_class: int) -> EnvAction:
-    """The MineRL action of a button class with a still camera; built when first asked for and never handed out itself."""
-    template = _TEMPLATES.get(button_class)
-    if template is None:
-        template = null_action()
-        for column in np.flatnonzero(PRESSED[button_class]):
-            template[BUTTONS[column]] = 1
-        _TEMPLATES[button_class] = template
+    """The MineRL action of a button class with a still camera; copied by whoever hands it out."""
+    template = null_action()
+    template.update({BUTTONS[column]: 1 for column in np.flatnonzero(PRESSED[button_class])})
     return template
 
 

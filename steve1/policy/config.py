@@ -1,6 +1,6 @@
 """Settings of the policy network, read from and written to `.model` files.
 
-Comes in: a `.model` pickle, a `.json` file with the same nesting, or such a dict. Goes out: one frozen dataclass.
+Input: a `.model` pickle, a `.json` file with the same nesting, or such a dict. Output: one frozen dataclass.
 Only the network that VPT and STEVE-1 published is built here; settings that ask for another one are refused, all at once.
 """
 
@@ -108,9 +108,10 @@ class PolicyConfig:
 
 
 def read_model(model: str | os.PathLike[str] | Mapping[str, Any] | PolicyConfig) -> PolicyConfig:
-    """Settings from a `.model` pickle (read without executing anything), a `.json` file, a nested dict, or settings themselves.
+    """Settings from a `.model` pickle (nothing in it is executed), a `.json` file, a nested dict, or settings themselves.
 
-    Errors: UserError when the file is missing or hostile, a setting is missing, or it asks for another architecture.
+    Raises:
+        UserError: the file is missing or hostile, a setting is missing, or it asks for another architecture.
     """
     if isinstance(model, PolicyConfig):
         return model
@@ -130,28 +131,20 @@ def read_model(model: str | os.PathLike[str] | Mapping[str, Any] | PolicyConfig)
 
 
 def _find_args(model: Any, where: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    args = _inside(model, "model", "args")
-    net = _inside(args, "net", "args")
-    head = args.get("pi_head_opts", {}) if isinstance(args, Mapping) else None
-    if isinstance(net, Mapping) and isinstance(head, Mapping):
-        return net, head
+    try:
+        args = model["model"]["args"]
+        net, head = args["net"]["args"], args.get("pi_head_opts", {})
+        if isinstance(net, Mapping) and isinstance(head, Mapping):
+            return net, head
+    except (KeyError, TypeError, IndexError, AttributeError):
+        pass
+    keys = f" with keys {list(model)[:8]}" if isinstance(model, Mapping) else ""
     raise UserError(
         "This is not a policy's model file.",
         where=where,
         expected='["model"]["args"]["net"]["args"] and ["model"]["args"]["pi_head_opts"]',
-        got=f"{type(model).__name__} with keys {list(model)[:8]}"
-        if isinstance(model, Mapping)
-        else type(model).__name__,
+        got=type(model).__name__ + keys,
     )
-
-
-def _inside(nested: Any, *names: str) -> Any:
-    """What lies below these names; None where there is nothing of the kind."""
-    for name in names:
-        if not isinstance(nested, Mapping) or name not in nested:
-            return None
-        nested = nested[name]
-    return nested
 
 
 def _from_args(net: Mapping[str, Any], head: Mapping[str, Any], where: str) -> PolicyConfig:
@@ -173,7 +166,7 @@ def _from_args(net: Mapping[str, Any], head: Mapping[str, Any], where: str) -> P
             **sizes,
             impala_chans=tuple(int(chans) for chans in net["impala_chans"]),
             pointwise_ratio=int(net.get("pointwise_ratio", 4)),
-            img_shape=_image_shape(net.get("img_shape", (128, 128, 3))),
+            img_shape=_image_shape(*net.get("img_shape", (128, 128, 3))),
             mineclip_embed_dim=int(net.get("mineclip_embed_dim", GOAL_DIM)),
             temperature=float(head.get("temperature", 1.0)),  # published as the string "2.0"
         )
@@ -181,9 +174,8 @@ def _from_args(net: Mapping[str, Any], head: Mapping[str, Any], where: str) -> P
         raise UserError("A model setting has the wrong type.", where=where, got=str(error)) from error
 
 
-def _image_shape(values: Any) -> tuple[int, int, int]:
-    height, width, channels = (int(value) for value in values)
-    return height, width, channels
+def _image_shape(height: Any, width: Any, channels: Any) -> tuple[int, int, int]:
+    return int(height), int(width), int(channels)
 
 
 def _plain(value: Any) -> Any:
