@@ -31,20 +31,21 @@ def initialise(policy: GoalPolicy) -> None:
             unit_rows(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    for parameter in policy.value_head.normalizer.parameters():
+        parameter.zero_()
+    for head in (policy.pi_head.camera, policy.pi_head.buttons):
+        head.linear_layer.weight.mul_(HEAD_GAIN)
+    policy.net.lastlayer.layer.weight.mul_(RELU_GAIN)
+    policy.net.mineclip_embed_linear.weight.mul_(GOAL_GAIN)
     _scale_image(policy)
     _scale_recurrent(policy)
-    policy.pi_head.camera.linear_layer.weight.mul_(HEAD_GAIN)
-    policy.pi_head.buttons.linear_layer.weight.mul_(HEAD_GAIN)
-    normalizer = policy.value_head.normalizer
-    for parameter in (normalizer.running_mean, normalizer.running_mean_sq, normalizer.debiasing_term):
-        parameter.zero_()
 
 
-def unit_rows(weight: Tensor, gain: float = 1.0) -> None:
-    """Normal numbers, each output unit's weights scaled to the length `gain`."""
+def unit_rows(weight: Tensor) -> None:
+    """Draw normal numbers and scale each output unit's weights to length 1."""
     nn.init.normal_(weight)
     flat = weight.flatten(1)
-    flat.mul_(gain / flat.norm(dim=1, keepdim=True).clamp(min=1e-12))
+    flat.div_(flat.norm(dim=1, keepdim=True).clamp(min=1e-12))
 
 
 def _scale_image(policy: GoalPolicy) -> None:
@@ -69,5 +70,3 @@ def _scale_recurrent(policy: GoalPolicy) -> None:
         nn.init.normal_(attention.b_nd)
         block.mlp0.layer.weight.mul_(RELU_GAIN)
         block.mlp1_layer.weight.mul_(branch_gain)
-    policy.net.lastlayer.layer.weight.mul_(RELU_GAIN)
-    policy.net.mineclip_embed_linear.weight.mul_(GOAL_GAIN)

@@ -18,17 +18,14 @@ ROWS = 1024  # rows of logits held at once: 35 MB of float32 at 8641 classes
 
 
 class HeadLoss(NamedTuple):
-    """Loss (scalar, differentiable), and figures of each frame without gradient."""
+    """The loss (scalar, differentiable), and of each frame without gradient: its unweighted loss and the entropy in nats (N,)
+    float32, the most probable class (N,) i64, and the expectation of `columns` (N, K) float32."""
 
     loss: Tensor
     losses: Tensor
-    """(N,) float32, before weighting."""
     entropy: Tensor
-    """(N,) float32 in nats."""
     best: Tensor
-    """(N,) i64, the most probable class."""
     expected: Tensor
-    """(N, K) float32, the mean of `columns` under the head's distribution."""
 
 
 def head_loss(
@@ -50,11 +47,7 @@ def head_loss(
 
 
 def head_kl(head: Head, latent: Tensor, reference: Head, reference_latent: Tensor) -> Tensor:
-    """Mean over frames of KL(reference || head) in nats: a scalar, differentiable in `head` and `latent` alone.
-
-    Args:
-        latent, reference_latent: (N, H).
-    """
+    """Mean over frames of KL(reference || head) in nats, differentiable in `head` and `latent` (N, H) alone."""
     row_weight = torch.full((len(latent),), 1.0 / len(latent), device=latent.device)
     return _apply(head, latent, row_weight, None, (reference, reference_latent), None).loss
 
@@ -126,9 +119,7 @@ class _HeadLoss(torch.autograd.Function):
                 labels = target[rows, None]
                 losses[rows] = -log_p.gather(1, labels)[:, 0]
             else:
-                assert other is not None
-                assert other_weight is not None
-                assert other_bias is not None
+                assert other is not None and other_weight is not None and other_bias is not None  # noqa: PT018
                 log_q, q, _ = _softmax(other[rows], other_weight.to(other.dtype), other_bias, scale)
                 losses[rows] = torch.einsum("nc,nc->n", q, log_q.sub_(log_p))
             if not any(need):

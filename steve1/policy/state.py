@@ -29,14 +29,6 @@ class PolicyState:
             tuple(k.to(device) for k in self.keys), tuple(v.to(device) for v in self.values), self.mask.to(device)
         )
 
-    def reset(self, rows: Tensor) -> PolicyState:
-        """Forget everything in the rows (B,) bool that are True."""
-        return dataclasses.replace(self, mask=self.mask & ~rows.to(self.mask.device)[:, None, None])
-
-    def select(self, rows: Tensor) -> PolicyState:
-        """The state of some batch rows, by index (N,) i64 or mask (B,) bool."""
-        return PolicyState(tuple(k[rows] for k in self.keys), tuple(v[rows] for v in self.values), self.mask[rows])
-
     @property
     def batch(self) -> int:
         """B."""

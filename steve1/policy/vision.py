@@ -5,6 +5,7 @@ Input: RGB frames u8 (N, 128, 128, 3). Output: features (N, H). Frames do not in
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import cast
 
@@ -15,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from steve1.policy.config import PolicyConfig
 from steve1.policy.convolution import conv_pool_relu, frame_norm, norm_conv_relu, working_dtype
 
+DENSE = 256  # size of the dense layer's output
 # Frames that go through the convolutions at a time. On a CPU as few as keep the largest layer's activations in the cache:
 # 8 frames of 16 channels (8 MB) measured fastest.
 CPU_CHANNELS = 128
@@ -79,31 +81,26 @@ class Stack(nn.Module):
 
 
 class NormLinear(nn.Module):
-    """LayerNorm, linear without bias, ReLU on request."""
+    """LayerNorm, linear without bias, ReLU."""
 
-    def __init__(self, size_in: int, size_out: int, relu: bool = True) -> None:
+    def __init__(self, size_in: int, size_out: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(size_in)
         self.layer = nn.Linear(size_in, size_out, bias=False)
-        self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., size_in) → (..., size_out)."""
-        x = self.layer(self.norm(x))
-        return x.relu() if self.relu else x
+        return self.layer(self.norm(x)).relu()
 
 
 class ImpalaCNN(nn.Module):
     """Three stacks, then norm and a linear layer to 256 over the flattened (C, h, w)."""
 
-    def __init__(self, config: PolicyConfig, dense: int = 256) -> None:
+    def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
-        widths = [config.img_shape[2], *config.channels]
-        self.stacks = nn.ModuleList(
-            [Stack(before, after, norm_first=number > 0) for number, (before, after) in enumerate(pairwise(widths))]
-        )
-        channels, height, width = config.feature_shape
-        self.dense = NormLinear(channels * height * width, dense)
+        widths = pairwise([config.img_shape[2], *config.channels])
+        self.stacks = nn.ModuleList([Stack(*pair, norm_first=number > 0) for number, pair in enumerate(widths)])
+        self.dense = NormLinear(math.prod(config.feature_shape), DENSE)
 
     @property
     def layers(self) -> list[Stack]:
@@ -120,11 +117,12 @@ class ImpalaCNN(nn.Module):
 class ImageEncoder(nn.Module):
     """Frames to features of the recurrent layers' width."""
 
-    def __init__(self, config: PolicyConfig, dense: int = 256) -> None:
+    dense_size = DENSE
+
+    def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
-        self.cnn = ImpalaCNN(config, dense)
-        self.linear = NormLinear(dense, config.hidsize)
-        self.dense_size = dense
+        self.cnn = ImpalaCNN(config)
+        self.linear = NormLinear(DENSE, config.hidsize)
 
     @property
     def cnn_is_frozen(self) -> bool:
@@ -152,8 +150,7 @@ class ImageEncoder(nn.Module):
                 parts.append(checkpoint(self.cnn.stacked, pixels, use_reentrant=False, preserve_rng_state=False))
             else:
                 parts.append(self.cnn.stacked(pixels))
-        x = torch.cat(parts) if len(parts) > 1 else parts[0]
-        return self.cnn.dense(x.flatten(1))
+        return self.cnn.dense(torch.cat(parts).flatten(1) if len(parts) > 1 else parts[0].flatten(1))
 
     def forward(self, frames: Tensor, activation_checkpointing: bool = False) -> Tensor:
         """RGB u8 (N, 128, 128, 3) → (N, H)."""
