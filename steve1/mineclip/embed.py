@@ -26,8 +26,9 @@ from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.pipeline import PARTS, embed_episodes
 from steve1.mineclip.weights import load_mineclip
 
-PROVENANCE = "mineclip"  # the key of an episode's metadata that says which weights made its goals
-#: episodes of one Ray task: enough to make up for loading the weights, few enough to spread
+# The key of an episode's metadata that says which weights made its goals.
+PROVENANCE = "mineclip"
+# Episodes of one Ray task: enough to make up for loading the weights, few enough to spread.
 _GROUP = 8
 
 
@@ -85,7 +86,7 @@ class _Plan:
     failed: dict[Path, UserError]
 
 
-def plan(dataset: Path, weights_hash: str, overwrite: bool, names: Collection[str] | None = None) -> _Plan:
+def plan(dataset: Path, sha256: str, overwrite: bool, names: Collection[str] | None = None) -> _Plan:
     """Which episodes need work, before anything long starts; of those in `names` only, where given.
 
     Raises:
@@ -94,52 +95,35 @@ def plan(dataset: Path, weights_hash: str, overwrite: bool, names: Collection[st
     paths = find_episodes(dataset)
     if not paths:
         raise UserError(
-            "no episodes in this folder",
+            "There are no episodes in this folder.",
             where=dataset,
-            todo="python tools/convert_recordings.py --input_dir <recordings> --output_dir " + str(dataset),
+            todo=f"python tools/convert_recordings.py --input_dir <recordings> --output_dir {dataset}",
         )
-    work: list[Episode] = []
-    skipped: list[Path] = []
-    foreign: list[Path] = []
-    failed: dict[Path, UserError] = {}
+    found = _Plan([], [], {})
     for path in paths:
         if names is not None and path.name not in names:
             continue
         try:
             episode = Episode(path)
-            state = "none" if overwrite else _state(episode, weights_hash)
+            if overwrite or not episode.has_goals:
+                found.work.append(episode)
+                continue
+            _ = episode.goals  # raises when they do not fit the frames
         except UserError as error:
-            failed[path] = error
+            found.failed[path] = error
             continue
-        if state == "none":
-            work.append(episode)
-        else:
-            (skipped if state == "whole" else foreign).append(path)
-    if foreign:
-        raise UserError(
-            "episodes here have goals of other MineCLIP weights; a dataset must be of one kind",
-            where=f"{foreign[0]} and {len(foreign) - 1} more" if len(foreign) > 1 else foreign[0],
-            expected=f"sha256 {weights_hash[:12]}…",
-            got=f"sha256 {str(_provenance(foreign[0]).get('sha256', 'unknown'))[:12]}…",
-            todo="name those weights with --weights, or embed anew with --overwrite",
-        )
-    return _Plan(work, skipped, failed)
-
-
-def _provenance(path: Path) -> dict[str, Any]:
-    file = path / "metadata.json"
-    found = read_json(file).get(PROVENANCE) if file.is_file() else None
-    return found if isinstance(found, dict) else {}
-
-
-def _state(episode: Episode, weights_hash: str) -> str:
-    """ "none" (to be embedded), "whole" (these weights, or goals that came with the episode), or "foreign"."""
-    if not episode.has_goals:
-        return "none"
-    _ = episode.goals  # raises when they do not fit the frames
-    made_with = _provenance(episode.path).get("sha256")
-    # The note is written before the goals, so goals without one came with the episode and are its own.
-    return "whole" if made_with in (None, weights_hash) else "foreign"
+        # Provenance is written before the goals, so goals without it came with the episode and are its own.
+        made_by = (episode.metadata.get(PROVENANCE) or {}).get("sha256", sha256)
+        if made_by != sha256:
+            raise UserError(
+                "This episode has goals of other MineCLIP weights; a dataset must be of one kind.",
+                where=path,
+                expected=f"sha256 {sha256[:12]}…",
+                got=f"sha256 {str(made_by)[:12]}…",
+                todo="name those weights with --weights, or embed anew with --overwrite",
+            )
+        found.skipped.append(path)
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -180,14 +164,14 @@ def embed_group(
     report = EmbedReport(skipped=list(todo.skipped), failed=dict(todo.failed))
     report.enlarged = [episode.path for episode in todo.work if not episode.keeps_mineclip_frames]
     like = {"sha256": digest, "bf16": model.autocast}
-    for made in embed_episodes(todo.work, model, batch=settings.batch, like=like, on_frames=on_frames):
-        episode = made.part.episode
-        if made.fault is not None:
-            report.failed[episode.path] = made.fault
+    for part in embed_episodes(todo.work, model, batch=settings.batch, like=like, on_frames=on_frames):
+        path = part.episode.path
+        if part.fault is not None:
+            report.failed[path] = part.fault
             continue
-        _replace_goals(episode, made.part.rows.astype(np.float16) if settings.half else made.part.rows, provenance)
-        report.embedded.append(episode.path)
-        report.frames += made.frames
+        _replace_goals(part.episode, part.rows.astype(np.float16) if settings.half else part.rows, provenance)
+        report.embedded.append(path)
+        report.frames += part.embedded
     return report
 
 

@@ -1,7 +1,7 @@
-"""Many episodes through one MineCLIP: batches run over the ends of episodes, and reading goes on while the tower works.
+"""Embeds many episodes with one MineCLIP: batches span episodes, and frames are read while the vision tower works.
 
-In: episodes. Out: goal embeddings, episode by episode. An episode that is cut off in its middle leaves a hidden file
-beside the dataset's episodes, from which the next run goes on.
+Input: episodes. Output: their goal embeddings, one episode after the other. An episode that is interrupted leaves a hidden file
+beside the dataset's episodes, from which the next run continues.
 """
 
 from __future__ import annotations
@@ -27,35 +27,26 @@ from steve1.core.frames import mineclip_frame
 from steve1.data.episodes.episode import Episode
 from steve1.mineclip.model import MineCLIP, not_finite
 
-#: of a dataset; holds what is known of episodes that are not whole yet
+# A folder in the dataset's folder, with the rows of episodes that are not complete yet.
 PARTS = ".embedding"
 _AHEAD = 2
 
 T = TypeVar("T")
 
 
-@dataclass
-class Piece:
-    """Frames first..first+k-1 of an episode, uint8 (k,h,w,3) at the tower's size; `fault` where reading them failed."""
-
-    number: int
-    first: int
-    frames: NDArray[np.uint8]
-    last: bool = False
-    fault: UserError | None = None
-
-
 class Part:
-    """An episode that is being embedded.
+    """An episode that is being embedded: its rows (N,E) so far.
 
-    Args:
-        episode: of N frames.
-        embed_dim: E.
-        like: what the result depends on; an earlier run's part is taken up only where it is the same.
+    Attributes:
+        rows: float32 (N,E), filled up to row `done`.
+        past: (≤15,E), the features of the last frames, which the next rows need.
+        fault: why the episode cannot be embedded.
     """
 
     def __init__(self, episode: Episode, embed_dim: int, like: dict[str, Any]) -> None:
+        """`like`: what the result depends on; an earlier run's rows are used only where it is the same."""
         self.episode = episode
+        self.fault: UserError | None = None
         self._shape = (len(episode), embed_dim)
         self.rows: NDArray[np.float32] = np.zeros((0, embed_dim), np.float32)
         self.past = np.zeros((0, embed_dim), np.float32)
@@ -64,9 +55,10 @@ class Part:
         folder = episode.path.parent / PARTS
         self._rows_file, self._state_file = folder / f"{episode.path.name}.npy", folder / f"{episode.path.name}.npz"
         self._mapped = False
-        self._take_up()
+        self._load()
+        self._loaded = self.done
 
-    def _take_up(self) -> None:
+    def _load(self) -> None:
         try:
             with np.load(self._state_file, allow_pickle=False) as state:
                 if str(state["like"]) != self._like:
@@ -74,12 +66,17 @@ class Part:
                 done, past = int(state["done"]), np.asarray(state["past"], np.float32)
             rows = np.load(self._rows_file, mmap_mode="r+", allow_pickle=False)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return  # none, or a torn one: begin anew
+            return  # there is none, or it is damaged: begin anew
         if rows.shape == self._shape and rows.dtype == np.float32 and 0 < done < len(rows):
             self.rows, self.past, self.done, self._mapped = rows, past, done, True
 
+    @property
+    def embedded(self) -> int:
+        """Frames embedded in this run."""
+        return self.done - self._loaded
+
     def add(self, rows: NDArray[np.float32], past: NDArray[np.float32]) -> None:
-        """The next rows (k,E), and the features (≤15,E) of the last frames, which the rows after them need."""
+        """Append rows (k,E), and keep the features (≤15,E) of the last frames."""
         if not len(self.rows):
             self.rows = np.full(self._shape, np.nan, np.float32)  # not before: a run plans thousands of episodes
         self.rows[self.done : self.done + len(rows)] = rows
@@ -87,7 +84,9 @@ class Part:
         self.past = past
 
     def save(self) -> None:
-        """Make sure that the next run can go on from here; rows first, then how many there are."""
+        """Write what the next run needs to continue, unless nothing or everything is done; rows first, then their number."""
+        if not len(self.rows) or not 0 < self.done < len(self.episode):
+            return
         if not self._mapped:
             self._rows_file.parent.mkdir(exist_ok=True)
             mapped = np.lib.format.open_memmap(self._rows_file, "w+", np.float32, self._shape)  # type: ignore[no-untyped-call]
@@ -98,7 +97,7 @@ class Part:
             np.savez(handle, done=self.done, past=self.past, like=self._like)
 
     def forget(self) -> None:
-        """The episode is whole, or cannot be made: its rows are let go."""
+        """Free the rows and remove the files: the episode is complete, or has failed."""
         self.rows, self._mapped = self.rows[:0], False
         for path in (self._state_file, self._rows_file):
             path.unlink(missing_ok=True)
@@ -113,11 +112,13 @@ def _stamp(path: Path) -> list[list[Any]]:
 
 
 @dataclass
-class Made:
-    """What became of one episode: its rows (N,E), or why there are none. `frames`: embedded in this run."""
+class _Piece:
+    """The next frames of an episode, uint8 (k,h,w,3) at the tower's resolution; `fault` where they cannot be read."""
 
     part: Part
-    frames: int = 0
+    first: int
+    frames: NDArray[np.uint8]
+    last: bool = False
     fault: UserError | None = None
 
 
@@ -129,11 +130,11 @@ def embed_episodes(
     like: dict[str, Any],
     save_seconds: float = 20.0,
     on_frames: Callable[[Path, int], None] = lambda _path, _n: None,
-) -> Iterator[Made]:
-    """Embed episodes in order; each is yielded as soon as it is whole or has failed.
+) -> Iterator[Part]:
+    """Embed episodes in order; each is yielded as soon as it is complete or has failed.
 
     Args:
-        episodes: to be embedded; an earlier run's parts of them are taken up.
+        episodes: to be embedded; what an earlier run left of them is used.
         model: on its device, in evaluation mode.
         batch: frames in the vision tower at a time, of as many episodes as it takes.
         like: what the rows depend on (weights, precision).
@@ -144,112 +145,80 @@ def embed_episodes(
     for part in parts:
         if part.done:
             on_frames(part.episode.path, part.done)
-    begun = [part.done for part in parts]
-    failed: set[int] = set()
     saved = time.monotonic()
-    with _saved_when_cut(parts), contextlib.closing(ahead(_batches(parts, model.config.resolution, batch), _AHEAD)) as source:  # fmt: skip
-        for pieces in source:
-            good = [piece for piece in pieces if piece.number not in failed]
-            faults = {piece.number: piece.fault for piece in good if piece.fault}
-            faults |= _embed_pieces([piece for piece in good if not piece.fault and len(piece.frames)], parts, model)
-            for piece in good:
-                part = parts[piece.number]
-                fault = faults.get(piece.number)
-                if fault is not None and piece.number not in failed:
-                    failed.add(piece.number)
-                    yield Made(part, part.done - begun[piece.number], fault)
-                    part.forget()
-                elif fault is None:
-                    on_frames(part.episode.path, len(piece.frames))
-                    if piece.last:
-                        yield Made(part, part.done - begun[piece.number])
-                        part.forget()
-            if time.monotonic() - saved >= save_seconds:
-                for number in {piece.number for piece in good} - failed:
-                    if 0 < parts[number].done < len(parts[number].episode):
-                        parts[number].save()
-                saved = time.monotonic()
-
-
-@contextlib.contextmanager
-def _saved_when_cut(parts: Sequence[Part]) -> Iterator[None]:
-    """Ctrl-C, or a fault of the machine: the episode in hand is not lost."""
     try:
-        yield
-    except BaseException:
+        with contextlib.closing(ahead(_batches(parts, model.config.resolution, batch), _AHEAD)) as source:
+            for read in source:
+                pieces = [piece for piece in read if piece.part.fault is None]
+                _embed([piece for piece in pieces if piece.fault is None], model)
+                for piece in pieces:
+                    part, part.fault = piece.part, piece.fault
+                    if part.fault is None:
+                        on_frames(part.episode.path, len(piece.frames))
+                    if piece.last or part.fault is not None:
+                        yield part
+                        part.forget()
+                if time.monotonic() - saved >= save_seconds:
+                    for piece in pieces:
+                        piece.part.save()
+                    saved = time.monotonic()
+    except BaseException:  # Ctrl-C, or a fault of the machine: what is embedded is not lost
         for part in parts:
-            if len(part.rows) and 0 < part.done < len(part.episode):
-                part.save()
+            part.save()
         raise
 
 
-def _embed_pieces(pieces: list[Piece], parts: list[Part], model: MineCLIP) -> dict[int, UserError]:
-    """One pass over pieces of several episodes; faults by episode."""
+def _embed(pieces: list[_Piece], model: MineCLIP) -> None:
+    """Embed pieces of several episodes at once; faults are noted in them."""
     if not pieces:
-        return {}
-    faults: dict[int, UserError] = {}
-    past = [torch.from_numpy(parts[piece.number].past) for piece in pieces]
+        return
+    past = [torch.from_numpy(piece.part.past) for piece in pieces]
     for piece, goals in zip(pieces, model.embed_successive([piece.frames for piece in pieces], past)):
-        part = parts[piece.number]
         if goals.bad is not None:
-            faults[piece.number] = not_finite(f"{part.episode.path}, frame {piece.first + goals.bad}")
+            piece.fault = not_finite(f"{piece.part.episode.path}, frame {piece.first + goals.bad}")
         else:
-            part.add(goals.rows, goals.past.cpu().numpy())
-    return faults
+            piece.part.add(goals.rows, goals.past.cpu().numpy())
 
 
-def _batches(parts: Sequence[Part], resolution: tuple[int, int], batch: int) -> Iterator[list[Piece]]:
+def _batches(parts: Sequence[Part], resolution: tuple[int, int], batch: int) -> Iterator[list[_Piece]]:
     """Pieces of at most `batch` frames in all; runs in the reading thread."""
-    pieces: list[Piece] = []
-    room = batch
-    for number, part in enumerate(parts):
+    pieces: list[_Piece] = []
+    free = batch
+    for part in parts:
         first, total = part.done, len(part.episode)
         frames = part.episode.mineclip_frames(first)
         while first < total:
-            taken, fault = _read(frames, min(room, total - first), resolution)
-            last = first + len(taken) == total
-            pieces.append(Piece(number, first, taken, last, fault))
-            first, room = first + len(taken), room - len(taken)
-            if fault is None and last:
-                fault = _surplus(frames)
-                pieces[-1].fault = fault
-            if room == 0:
+            piece = _read(part, frames, first, min(free, total - first), resolution)
+            pieces.append(piece)
+            first, free = first + len(piece.frames), free - len(piece.frames)
+            if free == 0:
                 yield pieces
-                pieces, room = [], batch
-            if fault is not None:
+                pieces, free = [], batch
+            if piece.fault is not None:
                 break
     if pieces:
         yield pieces
 
 
 def _read(
-    frames: Iterator[NDArray[np.uint8]], count: int, resolution: tuple[int, int]
-) -> tuple[NDArray[np.uint8], UserError | None]:
-    """The next `count` frames as the tower takes them, or what is wrong with one of them."""
-    found = np.empty((count, *resolution, 3), np.uint8)
+    part: Part, frames: Iterator[NDArray[np.uint8]], first: int, count: int, resolution: tuple[int, int]
+) -> _Piece:
+    """The next `count` frames, or what is wrong with them."""
+    found, row = np.empty((count, *resolution, 3), np.uint8), 0
     try:
         for row in range(count):
             found[row] = mineclip_frame(next(frames), resolution)
-    except UserError as fault:
-        return found[:0], fault
-    except OSError as fault:
-        return found[:0], UserError("This episode's frames cannot be read.", got=fault)
+        last = first + count == len(part.episode)
+        if last and next(frames, None) is not None:
+            raise UserError("There are more frames for MineCLIP than the episode has.")
+        return _Piece(part, first, found, last)
     except StopIteration:
-        return found[:0], UserError(
-            "The frames for MineCLIP end before the episode does.", got=f"{row} of the next {count}"
-        )
-    return found, None
-
-
-def _surplus(frames: Iterator[NDArray[np.uint8]]) -> UserError | None:
-    """An episode's last frame was read: is there another?"""
-    try:
-        next(frames)
-    except StopIteration:
-        return None
-    except UserError as fault:
-        return fault
-    return UserError("There are more frames for MineCLIP than the episode has.")
+        fault = UserError("The frames for MineCLIP end before the episode does.", got=f"{row} of the next {count}")
+    except UserError as error:
+        fault = error
+    except OSError as error:
+        fault = UserError("This episode's frames cannot be read.", got=error)
+    return _Piece(part, first, found[:0], fault=fault)
 
 
 def ahead(source: Iterable[T], depth: int) -> Generator[T, None, None]:

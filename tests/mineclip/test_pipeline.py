@@ -65,7 +65,7 @@ def test_batches_run_over_the_ends_of_episodes(dataset: Path, small: MineCLIP, m
         return tower(frames)
 
     monkeypatch.setattr(small, "image_features", counted)
-    rows = [np.array(made.part.rows) for made in embed_episodes(episodes(dataset), small, batch=32, like=LIKE)]
+    rows = [np.array(part.rows) for part in embed_episodes(episodes(dataset), small, batch=32, like=LIKE)]
     assert sizes == [32, 32, 32, 32, 2]  # 130 frames of four episodes: only the very last batch is not full
     assert all(same(*pair) for pair in zip(rows, wanted))
     assert not (dataset / PARTS).exists()
@@ -89,12 +89,12 @@ def test_an_episode_that_was_cut_off_goes_on_in_its_middle(
         return read(layout, start)
 
     monkeypatch.setattr(NativeFormat, "mineclip_frames", noted)
-    (made,) = embed_episodes([Episode(episode.path)], small, batch=8, like=LIKE)
+    (part,) = embed_episodes([Episode(episode.path)], small, batch=8, like=LIKE)
     assert starts == [40]
-    assert made.frames == 30
-    assert made.fault is None
+    assert part.embedded == 30
+    assert part.fault is None
     # The rows were let go once they were handed over; a second pass gives them to look at.
-    (rows,) = [np.array(made.part.rows) for made in embed_episodes([Episode(episode.path)], small, batch=8, like=LIKE)]
+    (rows,) = [np.array(part.rows) for part in embed_episodes([Episode(episode.path)], small, batch=8, like=LIKE)]
     assert same(rows, wanted)
     assert not (dataset / PARTS).exists()
 
@@ -124,8 +124,8 @@ def test_rows_of_a_part_are_those_of_an_unbroken_run(dataset: Path, small: MineC
     part = Part(Episode(episode.path), small.embed_dim, LIKE)
     assert part.done == 56
     assert same(np.asarray(part.rows[:56]), wanted[:56])
-    for made in embed_episodes([Episode(episode.path)], small, batch=8, like=LIKE):
-        assert same(np.asarray(made.part.rows), wanted)
+    for part in embed_episodes([Episode(episode.path)], small, batch=8, like=LIKE):
+        assert same(np.asarray(part.rows), wanted)
 
 
 def test_a_part_of_other_weights_or_frames_or_a_torn_one_is_not_taken_up(dataset: Path, small: MineCLIP) -> None:
@@ -148,8 +148,8 @@ def test_a_broken_episode_leaves_the_others_in_its_batch_whole(dataset: Path, sm
     long = dataset / "e3" / "frames_mineclip.mp4"
     long.write_bytes((dataset / "e2" / "frames_mineclip.mp4").read_bytes())  # 33 frames for one of 70
     found = {}
-    for made in embed_episodes(episodes(dataset), small, batch=16, like=LIKE):
-        found[made.part.episode.path.name] = made.fault or np.array(made.part.rows)
+    for part in embed_episodes(episodes(dataset), small, batch=16, like=LIKE):
+        found[part.episode.path.name] = part.fault or np.array(part.rows)
     assert same(found["e0"], wanted[0])
     assert same(found["e2"], wanted[2])
     assert "more frames" in str(found["e1"])
@@ -226,6 +226,6 @@ def test_a_killed_run_is_finished_by_the_next(dataset: Path, weights: Path, smal
     assert not Episode(dataset / "e3").has_goals
     done = Part(Episode(dataset / "e3"), small.embed_dim, LIKE).done
     assert 0 < done < 70
-    for made in embed_episodes([Episode(dataset / "e3")], small, batch=4, like=LIKE):
-        assert made.frames == 70 - done
-        assert same(np.asarray(made.part.rows), expected(small, dataset)[3])
+    for part in embed_episodes([Episode(dataset / "e3")], small, batch=4, like=LIKE):
+        assert part.embedded == 70 - done
+        assert same(np.asarray(part.rows), expected(small, dataset)[3])
