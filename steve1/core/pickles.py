@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _REFUSED = "This pickle was refused: only plain containers, numbers, strings and numpy arrays are read."
 _PLAIN_KINDS = "biufcSU"
+_NUMBERS = "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool_"
 
 
 class _Dtype:
@@ -107,23 +108,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _latin1_encode,
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _NdarrayMarker,
-    **{
-        ("numpy", name): getattr(np, name)
-        for name in [
-            "float16",
-            "float32",
-            "float64",
-            "int8",
-            "int16",
-            "int32",
-            "int64",
-            "uint8",
-            "uint16",
-            "uint32",
-            "uint64",
-            "bool_",
-        ]
-    },
+    **{("numpy", name): getattr(np, name) for name in _NUMBERS.split()},
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _from_bytes for core in ("core", "_core")},

@@ -133,11 +133,11 @@ class RunFolder:
                 + "--overwrite deletes it and starts again, another output name leaves it alone",
             )
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self, output: Path) -> dict[str, Any] | None:
         """The saved state (tensors and plain values), or None at the beginning.
 
         Raises:
-            UserError: the file is torn.
+            UserError: the file is damaged, or the weights `output` that belong to it are gone.
         """
         file = self.path / STATE_FILE
         if not file.exists():
@@ -146,8 +146,15 @@ class RunFolder:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:
             raise UserError(
-                "the state of this run cannot be read", where=file, got=str(error)[:200], todo="begin anew: --overwrite"
+                "The state of this run cannot be read.",
+                where=file,
+                got=str(error)[:200],
+                todo="begin anew: --overwrite",
             ) from error
+        if not output.exists():
+            raise UserError(
+                "This run has state, but its weights are gone.", where=output, todo="begin anew: --overwrite"
+            )
         self.rows = list(state["rows"])
         return state
 

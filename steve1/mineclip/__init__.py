@@ -1,7 +1,4 @@
-"""MineCLIP: frames and prompts → embeddings in one space, whole episodes → goal embeddings.
-
-In: uint8 frames and strings. Out: float32 (N,E). Sizes and weights: the published ones, or the mini family's.
-"""
+"""MineCLIP: frames and prompts → embeddings in one space, whole episodes → goal embeddings."""
 
 from steve1.mineclip.config import MineCLIPConfig
 from steve1.mineclip.model import MineCLIP

@@ -1,17 +1,14 @@
-"""MineCLIP's sizes: the published "attn" configuration and any other, such as the mini family's.
-
-In: the word "attn", a dict, or a JSON file. Out: a checked, frozen `MineCLIPConfig`.
-"""
+"""MineCLIP's sizes: the published "attn" configuration and any other, such as the mini family's."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from steve1.core.errors import UserError
+from steve1.core.files import read_json
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def from_dict(values: dict[str, Any], where: str = "") -> MineCLIPConfig:
         faults = _misfits(config)
     if faults:
         raise UserError(
-            "the MineCLIP configuration is not usable",
+            "The MineCLIP configuration is not usable.",
             where=where,
             got="; ".join(faults),
             expected=", ".join(sorted(known)),
@@ -92,10 +89,10 @@ def _misfits(config: MineCLIPConfig) -> list[str]:
     faults = []
     if height % config.patch or width % config.patch:
         faults.append(f"resolution {height}x{width} is not a multiple of patch {config.patch}")
-    if config.vision_width % config.vision_heads:
-        faults.append(f"vision_width {config.vision_width} is not a multiple of vision_heads {config.vision_heads}")
-    if config.text_width % config.text_heads:
-        faults.append(f"text_width {config.text_width} is not a multiple of text_heads {config.text_heads}")
+    for tower in ("vision", "text"):
+        width, heads = getattr(config, f"{tower}_width"), getattr(config, f"{tower}_heads")
+        if width % heads:
+            faults.append(f"{tower}_width {width} is not a multiple of {tower}_heads {heads}")
     if config.clip_frames > config.max_frames:
         faults.append(f"clip_frames {config.clip_frames} is more than max_frames {config.max_frames}")
     return faults
@@ -116,12 +113,9 @@ def read_config(config: str | Path | dict[str, Any] | MineCLIPConfig) -> MineCLI
     path = Path(config)
     if not path.is_file():
         raise UserError(
-            "no such MineCLIP configuration", where=str(config), expected='"attn" or the path of a JSON file with sizes'
+            "There is no such MineCLIP configuration.", where=config, expected='"attn" or a JSON file with sizes'
         )
-    try:
-        values = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError("the MineCLIP configuration is not JSON", where=str(path), got=str(error)) from error
+    values = read_json(path)
     if not isinstance(values, dict):
-        raise UserError("the MineCLIP configuration must be a JSON object", where=str(path), got=type(values).__name__)
+        raise UserError("The MineCLIP configuration must be a JSON object.", where=path, got=type(values).__name__)
     return from_dict(values, where=str(path))

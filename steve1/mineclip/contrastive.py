@@ -78,7 +78,7 @@ class ContrastiveSettings:
         if self.learning_rate <= 0:
             faults.append(f"learning_rate must be positive, got {self.learning_rate}")
         if faults:
-            raise UserError("these settings cannot be used", got="; ".join(faults))
+            raise UserError("These settings cannot be used.", got="; ".join(faults))
 
 
 def contrastive_loss(video: Tensor, text: Tensor, behaviours: Tensor, scale: Tensor) -> Tensor:
@@ -123,9 +123,9 @@ def augment(frames: Tensor, seed: int, step: int) -> Tensor:
 
 
 def noisy_tokens(captions: list[str], context: int, vocabulary: int, seed: int, step: int) -> Tensor:
-    """Token ids of captions, half of them with one or two random tokens put in, int64 (B,context).
+    """Token ids of captions, half of them with one or two random tokens inserted, int64 (B,context).
 
-    A text tower that starts from nothing has never seen most words; so it learns to pass over them.
+    A text tower trained from scratch has never seen most words; the noise teaches it to ignore them.
     """
     rng = generator(seed, "words", step)
     ids = tokenize(captions, context)
@@ -158,16 +158,15 @@ def train_mineclip(
     settings: ContrastiveSettings,
     *,
     run: Path,
-    half: bool = True,
     overwrite: bool = False,
     device: str | torch.device = "cpu",
     on_step: Callable[[int, dict[str, float]], None] = lambda _step, _scalars: None,
 ) -> dict[str, Any]:
-    """Train, evaluating and saving every `eval_every` steps; a run found in the folder goes on where it was.
+    """Train, evaluating and saving every `eval_every` steps; a run found in the folder continues.
 
     Args:
         clips: episodes in memory; some of each behaviour are held out.
-        output: `.safetensors`, rewritten whole at every evaluation.
+        output: `.safetensors`, half precision, rewritten at every evaluation.
         run: folder for settings, state, curves and TensorBoard.
         on_step: called after each step with its number and scalars.
 
@@ -190,14 +189,10 @@ def train_mineclip(
     }
     folder = RunFolder(run, described, overwrite)
     step, figures = 0, {}
-    if (saved := folder.load()) is not None:
+    if (saved := folder.load(output)) is not None:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         step, figures = saved["step"], saved["figures"]
-        if not output.exists():
-            raise UserError(
-                "this run has state, but its weights are gone", where=output, todo="begin anew: --overwrite"
-            )
     loss_sum, loss_count, start = 0.0, 0, time.perf_counter()
     while step < settings.steps:
         value = _step(model, optimizer, train, settings, step)
@@ -210,7 +205,7 @@ def train_mineclip(
             seconds = (time.perf_counter() - start) / loss_count
             scalars = {name: number for name, number in figures.items() if isinstance(number, float)}
             folder.log(step, **{"train/loss": loss_sum / loss_count, "train/seconds_per_step": seconds}, **scalars)
-            save_mineclip(model, output, half=half, notes={"steps": str(step)})
+            save_mineclip(model, output, half=True, notes={"steps": str(step)})
             states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             folder.save({**states, "step": step, "figures": figures})
             on_step(step, {"loss": loss_sum / loss_count, **scalars})
@@ -244,7 +239,7 @@ def _step(
     value = float(loss.detach())
     if not math.isfinite(value):
         raise UserError(
-            "contrastive training gave a loss that is not finite",
+            "The loss of contrastive training is not finite.",
             where=f"step {step}",
             todo="a smaller --learning_rate, or --no_bf16; the last saved weights are kept",
         )

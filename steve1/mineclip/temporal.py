@@ -1,6 +1,6 @@
-"""The temporal encoder: image features of successive frames → one video embedding, and the video adapter.
+"""The temporal encoder: image features of successive frames (N,T,E) → video embeddings (N,E), which are the goals.
 
-In: (N,T,E). Out: (N,E), which is the goal embedding. The adapter belongs to the reward head and only serves scores.
+The video adapter belongs to the reward head; only scores need it.
 """
 
 from __future__ import annotations

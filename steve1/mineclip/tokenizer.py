@@ -1,7 +1,4 @@
-"""CLIP's own tokenizer, offline: prompts → token ids.
-
-In: a list of strings. Out: int64 (N,77), cut to 75 tokens between start and end token, zeros after.
-"""
+"""CLIP's tokenizer, offline: prompts → token ids, int64 (N,77): at most 75 tokens between start and end token, then zeros."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ def _tokenizer() -> Any:
     files = [path for folder in folders if (path := Path(folder) / "simple_tokenizer.py").is_file()]
     if not files:
         raise UserError(
-            "CLIP's tokenizer is not installed",
+            "CLIP's tokenizer is not installed.",
             expected="the package openai-clip, which carries the tokenizer and its vocabulary",
             todo="pip install openai-clip==1.0.1",
         )
@@ -45,11 +42,11 @@ def tokenize(texts: list[str], context: int = 77) -> Tensor:
         UserError: `texts` is one bare string, or an entry is empty or not a string.
     """
     if isinstance(texts, str):
-        raise UserError("prompts must be a list", got=repr(texts), expected=f"[{texts!r}]")
+        raise UserError("Prompts must be a list.", got=repr(texts), expected=f"[{texts!r}]")
     ids = torch.zeros(len(texts), context, dtype=torch.int64)
     for row, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
-            raise UserError("a prompt is empty or not text", where=f"prompt {row}", got=repr(text))
+            raise UserError("A prompt is empty or not text.", where=f"prompt {row}", got=repr(text))
         tokens = [START, *_tokenizer().encode(text)[: context - 2], END]
         ids[row, : len(tokens)] = torch.tensor(tokens)
     return ids

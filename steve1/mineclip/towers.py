@@ -1,7 +1,6 @@
-"""CLIP's two towers: frames → image features, token ids → text embeddings.
+"""CLIP's two towers: frames → image features (N,E), token ids → text embeddings (N,E).
 
-In: float frames (N,3,H,W) or ids (N,77). Out: (N,E). Parameter names follow the published files below the
-towers' own prefix, so that reading weights is a matter of prefixes.
+Parameter names follow the published files, so that reading weights is a matter of prefixes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Training the prior on pairs.
+"""Trains the prior: pairs of text and video embeddings → weights, and a run folder with curves and resumable state.
 
-In: pairs and settings. Out: the best prior by validation loss (`.safetensors` or `.pt`), and a run folder with curves
-and resumable state. Reconstruction and KL are averaged over the same axes, so that beta means the same at any width.
+Reconstruction and KL are averaged over the same axes, so that beta means the same at any width.
 """
 
 from __future__ import annotations
@@ -53,30 +52,20 @@ class PriorSettings:
         if self.beta < 0 or self.learning_rate <= 0:
             faults.append("beta must not be negative and learning_rate must be positive")
         if faults:
-            raise UserError("these settings cannot be used", got="; ".join(faults))
-
-
-@dataclass(frozen=True)
-class PriorResult:
-    """What a run ended with."""
-
-    path: Path
-    epochs: int
-    best_epoch: int
-    best_loss: float
-    kl: float
-    """Validation KL per code channel, in nats, of the best epoch; near 0: the code is not used."""
-    explained: float
-    """Share of the validation videos' variance that the reconstruction explains, best epoch."""
+            raise UserError("These settings cannot be used.", got="; ".join(faults))
 
 
 @dataclass
-class _Progress:
+class PriorResult:
+    """How far a run is, and its best epoch."""
+
     epoch: int = 0
     best_epoch: int = 0
     best_loss: float = math.inf
     kl: float = math.nan
+    """Validation KL per code channel, in nats, of the best epoch; near 0: the code is not used."""
     explained: float = math.nan
+    """Share of the validation videos' variance that the reconstruction explains, best epoch."""
 
 
 def train_prior(
@@ -91,12 +80,12 @@ def train_prior(
     device: str | torch.device = "cpu",
     on_epoch: Callable[[int, dict[str, float]], None] = lambda _epoch, _scalars: None,
 ) -> PriorResult:
-    """Train until the validation loss stops falling; the best prior so far always lies whole at `output`.
+    """Train until the validation loss stops falling; `output` always holds the best prior so far.
 
     Args:
         pairs: the data; its width decides the prior's.
         output: `.safetensors` (ours) or `.pt` (STEVE-1's form).
-        run: folder for settings, state, curves and TensorBoard; a run found there goes on.
+        run: folder for settings, state, curves and TensorBoard; a run found there continues.
         notes: strings for the weights' metadata, such as the MineCLIP's hash.
         on_epoch: called with the epoch's number and its scalars.
 
@@ -116,15 +105,11 @@ def train_prior(
     optimizer = torch.optim.AdamW(prior.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     described = {**settings_dict(PriorSettings, settings), "pairs": len(pairs), "embed_dim": prior.embed_dim}
     folder = RunFolder(run, described, overwrite)
-    state = _Progress()
-    if (saved := folder.load()) is not None:
+    state = PriorResult()
+    if (saved := folder.load(output)) is not None:
         prior.load_state_dict(saved["prior"])
         optimizer.load_state_dict(saved["optimizer"])
-        state = _Progress(**saved["progress"])
-        if not output.exists():
-            raise UserError(
-                "this run has state, but its best weights are gone", where=output, todo="begin anew: --overwrite"
-            )
+        state = PriorResult(**saved["progress"])
     while state.epoch < settings.max_epochs and state.epoch - state.best_epoch < settings.patience:
         state.epoch += 1
         scalars = _epoch(prior, optimizer, (train[0], train[1]), variance, settings, state.epoch)
@@ -141,7 +126,7 @@ def train_prior(
         )
         on_epoch(state.epoch, scalars)
     folder.close()
-    return PriorResult(output, state.epoch, state.best_epoch, state.best_loss, state.kl, state.explained)
+    return state
 
 
 def _batches(n: int, settings: PriorSettings, epoch: int) -> Iterator[tuple[int, Tensor]]:
@@ -179,7 +164,7 @@ def _epoch(
             sums[name] += float(value.detach()) * len(rows)
     if not math.isfinite(sums["train/loss"]):
         raise UserError(
-            "training the prior gave a loss that is not finite",
+            "The loss of the prior is not finite.",
             where=f"epoch {epoch}",
             todo="a smaller --learning_rate; the best prior so far is kept",
         )

@@ -94,7 +94,7 @@ def test_it_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
         run=tmp_path / "run",
         on_epoch=lambda _epoch, scalars: losses_seen.append(scalars["val/loss"]),
     )
-    assert result.epochs == result.best_epoch + 4 < 200
+    assert result.epoch == result.best_epoch + 4 < 200
     assert result.best_loss == min(losses_seen) == losses_seen[result.best_epoch - 1]
 
 

@@ -81,11 +81,11 @@ def main(args: Args) -> None:
             on_epoch=show,
         )
     print(
-        f"best epoch {result.best_epoch} of {result.epochs}: validation loss {result.best_loss:.4f}, "
+        f"best epoch {result.best_epoch} of {result.epoch}: validation loss {result.best_loss:.4f}, "
         f"KL {result.kl:.4f} nats a channel, {100 * result.explained:.1f} % of the variance explained, "
         f"{time.perf_counter() - start:.0f} s"
     )
-    print(f"prior: {display(result.path)}\ncurves: tensorboard --logdir {display(run_folder)}")
+    print(f"prior: {display(output)}\ncurves: tensorboard --logdir {display(run_folder)}")
 
 
 def _make_pairs(args: Args) -> tuple[Pairs, str]:
