@@ -80,8 +80,8 @@ def open_windows(settings: TrainSettings, goal: Goal | None = None) -> tuple[Win
     entries = read_list(settings.train_path)
     val_entries = read_list(settings.val_path) if settings.val_path is not None else []
     refuse_leaks(entries, val_entries)
-    train = _windows(settings, entries, goal, fixed=False)
-    return train, _windows(settings, val_entries, goal, fixed=True) if val_entries else None
+    train = windows_of(settings, entries, goal, fixed=False)
+    return train, windows_of(settings, val_entries, goal, fixed=True) if val_entries else None
 
 
 def open_retention(settings: TrainSettings) -> WindowDataset | None:
@@ -94,7 +94,7 @@ def open_retention(settings: TrainSettings) -> WindowDataset | None:
         return None
     entries = read_list(settings.retention_path)
     refuse_leaks(read_list(settings.train_path), entries)
-    return _windows(settings, entries, None, fixed=True)
+    return windows_of(settings, entries, fixed=True)
 
 
 def demonstrated_goal(settings: TrainSettings) -> Goal:
@@ -115,7 +115,10 @@ def demonstrated_goal(settings: TrainSettings) -> Goal:
     return (total * (length / count) / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32)
 
 
-def _windows(settings: TrainSettings, entries: Sequence[ListEntry], goal: Goal | None, *, fixed: bool) -> WindowDataset:
+def windows_of(
+    settings: TrainSettings, entries: Sequence[ListEntry], goal: Goal | None = None, *, fixed: bool
+) -> WindowDataset:
+    """The windows of a list as the settings cut them; `fixed`: for validation."""
     return WindowDataset(
         entries,
         settings.T,

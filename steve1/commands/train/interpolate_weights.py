@@ -20,8 +20,10 @@ from steve1.data.loading.sampling import read_list
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, load_policy, save_weights
 from steve1.reporting.tables import Table
+from steve1.training.batches import windows_of
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks, choose_precision, local_device
+from steve1.training.logging.pictures import line_plot
 from steve1.training.trainable import ADAPTER_SUFFIX, merge_adapter
 from steve1.training.validate import validate
 
@@ -109,7 +111,7 @@ def interpolate(args: Args, folder: Path) -> list[Point]:
         )
     samplings = {"task": args.sampling, "retention": args.retention_sampling}
     lists = {name: resolve(Path(args.sampling_dir) / f"{each}_val.txt") for name, each in samplings.items() if each}
-    datasets = {name: _windows(settings, path) for name, path in lists.items()}
+    datasets = {name: windows_of(settings, read_list(path), fixed=True) for name, path in lists.items()}
     folder.mkdir(parents=True, exist_ok=True)
     points = []
     for share in shares(args.alpha):
@@ -182,13 +184,6 @@ def mixed_state(base: GoalPolicy, tuned: GoalPolicy, share: float) -> dict[str, 
     return {name: torch.lerp(value, other[name], share) for name, value in base.state_dict().items()}
 
 
-def _windows(settings: TrainSettings, path: Path) -> WindowDataset:
-    return WindowDataset(
-        read_list(path), settings.T, min_btwn_goals=settings.min_btwn_goals, max_btwn_goals=settings.max_btwn_goals,
-        seed=settings.seed, goal_switch=settings.goal_switch, fixed=True, first_frame=settings.first_frame,
-    )  # fmt: skip
-
-
 def _loss(policy: GoalPolicy, dataset: WindowDataset, settings: TrainSettings, device: torch.device) -> float:
     ranks = Ranks(0, 1, device)
     return validate(policy, dataset, settings, ranks, choose_precision(settings.precision, device))["loss"]
@@ -214,31 +209,9 @@ def _report(folder: Path, points: Sequence[Point], facts: dict[str, str | None])
     with atomic_file(folder / "interpolation.md") as file:
         file.write(f"{text}\n".encode())
     if facts["task_list"] or facts["retention_list"]:
-        _draw(folder / "interpolation.png", points)
-
-
-def _draw(path: Path, points: Sequence[Point]) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4))
-    for name, colour in (("task", "#3c6ca8"), ("retention", "#b04a3a")):
-        seen = [
-            (point.share, getattr(point, f"{name}_loss"))
-            for point in points
-            if getattr(point, f"{name}_loss") is not None
-        ]
-        if seen:
-            axes.plot(*zip(*seen), marker="o", color=colour, label=f"{name} loss")
-    axes.set(
-        xlabel="alpha: 0 the base, 1 the fine-tuned weights",
-        ylabel="validation loss",
-        title="Between base and fine-tuned",
-    )
-    axes.legend()
-    figure.tight_layout()
-    with atomic_path(path) as part:
-        figure.savefig(part, dpi=120)
-    pyplot.close(figure)
+        labels = "Between base and fine-tuned", "alpha: 0 the base, 1 the fine-tuned weights", "validation loss"
+        with line_plot(folder / "interpolation.png", *labels) as axes:
+            for name, colour in (("task", "#3c6ca8"), ("retention", "#b04a3a")):
+                seen = [(p.share, loss) for p in points if (loss := getattr(p, f"{name}_loss")) is not None]
+                if seen:
+                    axes.plot(*zip(*seen), marker="o", color=colour, label=f"{name} loss")

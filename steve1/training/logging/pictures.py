@@ -6,8 +6,10 @@ belong together. Bars show recorded actions beside those that the policy would s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -16,6 +18,9 @@ from numpy.typing import NDArray
 from steve1.actions import NULL_CAMERA, to_env
 from steve1.core.files import atomic_path
 from steve1.data.episodes.episode import Episode
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _CAPTION = 16
 _GAP = 6
@@ -118,3 +123,19 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
         done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         if done:
             part.write_bytes(data.tobytes())
+
+
+@contextmanager
+def line_plot(path: Path, title: str, xlabel: str, ylabel: str) -> Iterator[Axes]:
+    """Axes to draw labelled lines on; written as a PNG at the end."""
+    from matplotlib import pyplot, use  # slow to import, and few commands draw
+
+    use("Agg")
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    yield axes
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes.legend()
+    figure.tight_layout()
+    with atomic_path(path) as part:
+        figure.savefig(part, dpi=120)
+    pyplot.close(figure)

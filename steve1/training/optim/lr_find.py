@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_path, write_json
+from steve1.core.files import write_json
 from steve1.core.paths import display
 from steve1.policy import PolicyState
 from steve1.training.batches import Goal, TbpttChunk, chunks, open_windows
 from steve1.training.checks import check
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import choose_precision, joined
+from steve1.training.logging.pictures import line_plot
 from steve1.training.step import Stepper
 from steve1.training.train import chosen_goal, starting_policy
 
@@ -116,27 +117,17 @@ def suggest(rates: Sequence[float], smoothed: Sequence[float]) -> float | None:
 
 
 def _write(trial: RateTrial) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     trial.folder.mkdir(parents=True, exist_ok=True)
     write_json(
         trial.folder / "lr_find.json",
         {"suggestion": trial.suggestion, "rates": trial.rates, "losses": trial.losses, "smoothed": trial.smoothed},
     )
-    figure, axes = pyplot.subplots(figsize=(7, 4))
-    axes.plot(trial.rates, trial.losses, color="0.8", label="batch")
-    axes.plot(trial.rates, trial.smoothed, color="#3c6ca8", label="smoothed")
-    if trial.suggestion:
-        axes.axvline(trial.suggestion, color="#b04a3a", linestyle="--", label=f"suggestion {trial.suggestion:g}")
-    axes.set(xscale="log", xlabel="learning rate", ylabel="loss", title="Learning-rate trial")
-    axes.legend()
-    figure.tight_layout()
-    with atomic_path(trial.folder / "lr_find.png") as part:
-        figure.savefig(part, dpi=120)
-    pyplot.close(figure)
+    with line_plot(trial.folder / "lr_find.png", "Learning-rate trial", "learning rate", "loss") as axes:
+        axes.set(xscale="log")
+        axes.plot(trial.rates, trial.losses, color="0.8", label="batch")
+        axes.plot(trial.rates, trial.smoothed, color="#3c6ca8", label="smoothed")
+        if trial.suggestion:
+            axes.axvline(trial.suggestion, color="#b04a3a", linestyle="--", label=f"suggestion {trial.suggestion:g}")
 
 
 def _say(trial: RateTrial) -> None:
