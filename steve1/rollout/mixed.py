@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import tyro
 
 from steve1 import actions
 from steve1.core.errors import UserError
@@ -27,22 +28,22 @@ _ENDS = {"steps": "MaxTimesteps", "terminated": "Death", "truncated": "Done"}
 
 @dataclasses.dataclass(frozen=True)
 class MixSettings:
-    """Attributes:
-    max_timesteps, min_timesteps: an episode's longest length, and the shortest that is kept.
-    switch_prob: chance at each step that the other agent takes over; with exactly one agent trained by reinforcement learning, the
-        published 1/3000 towards it and 1/1000 away from it are taken, unless `same_rates`.
-    spin_prob: chance at each step that a spin begins.
-    spin_degrees: how far a spin turns, drawn between these.
-    spin_speed: degrees a tick, at most LARGEST_TURN, drawn between these.
-    """
+    """How two agents play in turns."""
 
     max_timesteps: int = 7200
+    """Longest episode, 20 steps a second."""
     min_timesteps: int = 1000
-    switch_prob: float = 1 / 1000
-    spin_prob: float = 1 / 750
+    """Shorter ones (the player died early) are played again elsewhere."""
+    switch_prob: Annotated[float, tyro.conf.arg(name="switch_agent_prob")] = 1 / 1000
+    """Chance at each step that the other agent takes over; beside one trained by RL the published 1/3000 and 1/1000 are taken."""
+    spin_prob: Annotated[float, tyro.conf.arg(name="perform_spin_prob")] = 1 / 750
+    """Chance at each step that the player spins around."""
     spin_degrees: tuple[float, float] = (90.0, 360.0)
+    """Least and greatest turn of a spin."""
     spin_speed: tuple[float, float] = (5.0, 10.0)
+    """Degrees a tick of a spin; more than 10 cannot be labelled."""
     same_rates: bool = False
+    """Take --switch_agent_prob also beside an agent trained by RL."""
 
     def check(self) -> None:
         """Raise UserError with all faults at once."""
@@ -174,7 +175,7 @@ def mixed_episode(
                 spins=mixer.spins,
                 ended=ended,
                 switch_chances=list(mixer.chances),
-                settings=dataclasses.asdict(settings),
+                settings={field.name: getattr(settings, field.name) for field in dataclasses.fields(MixSettings)},
                 start=trace.metadata["start"] or {},
             )
     except _TooShort:

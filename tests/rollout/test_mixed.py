@@ -115,9 +115,9 @@ def args(tmp_path: Path, agents: tuple[str, ...], **more: Any) -> gen_mixed_agen
         "n_episodes": 2,
         "max_timesteps": 40,
         "min_timesteps": 20,
-        "perform_spin_prob": 0.1,
+        "spin_prob": 0.1,
         "same_rates": True,
-        "switch_agent_prob": 0.1,
+        "switch_prob": 0.1,
         "device": "cpu",
         **more,
     }
@@ -175,9 +175,9 @@ def test_short_episodes_are_played_again_elsewhere_or_given_up(tmp_path: Path, a
 
 def test_what_is_missing_is_said_first(tmp_path: Path, agents: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="Two agents"):
-        gen_mixed_agents.check(args(tmp_path, agents[:1]))
+        gen_mixed_agents.find_agents(args(tmp_path, agents[:1]))
     with pytest.raises(UserError, match="do not exist"):
-        gen_mixed_agents.check(args(tmp_path, (agents[0], "nowhere.weights")))
+        gen_mixed_agents.find_agents(args(tmp_path, (agents[0], "nowhere.weights")))
 
 
 @pytest.mark.e2e
@@ -198,7 +198,7 @@ def test_the_script_plays_minerl_in_its_own_process_and_embeds(
         "--min_timesteps",
         "16",
         "--same_rates",
-        "--switch_agent_prob",
+        "--switch_prob",
         "0.2",
         "--in_model",
         str(tmp_path / "tiny.model"),

@@ -26,8 +26,8 @@ from steve1.rollout.play import PixelAgent
 from steve1.rollout.supervise import SupervisedEnv
 
 
-@dataclasses.dataclass(frozen=True)
-class Args:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(MixSettings):
     """Two agents in turns."""
 
     agents: tuple[str, ...]
@@ -38,18 +38,6 @@ class Args:
     """The game: luanti, mcio, minerl, minedojo, minestudio."""
     n_episodes: int = 5
     """How many episodes to have at the end, those included that are there already."""
-    max_timesteps: int = 7200
-    """Longest episode, 20 steps a second."""
-    min_timesteps: int = 1000
-    """Shorter ones (the player died early) are played again elsewhere."""
-    switch_agent_prob: float = 1 / 1000
-    """Chance at each step that the other agent takes over; beside one trained by RL the published 1/3000 and 1/1000 are taken."""
-    perform_spin_prob: float = 1 / 750
-    """Chance at each step that the player spins around."""
-    spin_speed: tuple[float, float] = (5.0, 10.0)
-    """Degrees a tick of a spin; more than 10 cannot be labelled."""
-    same_rates: bool = False
-    """Take --switch_agent_prob also beside an agent trained by RL."""
     in_model: str = ""
     """The .model file for all; default: the one that belongs to each weights file, else the published 2x."""
     biome: str = "meadow"
@@ -63,15 +51,8 @@ class Args:
     device: str = "auto"
     """Where the agents run."""
 
-    def settings(self) -> MixSettings:
-        """The part that an episode needs."""
-        return MixSettings(
-            max_timesteps=self.max_timesteps, min_timesteps=self.min_timesteps, switch_prob=self.switch_agent_prob,
-            spin_prob=self.perform_spin_prob, spin_speed=self.spin_speed, same_rates=self.same_rates,
-        )  # fmt: skip
 
-
-def check(args: Args) -> list[tuple[Path, Path]]:
+def find_agents(args: Args) -> list[tuple[Path, Path]]:
     """(weights, model) of each agent, checked before anything is loaded.
 
     Raises:
@@ -80,7 +61,7 @@ def check(args: Args) -> list[tuple[Path, Path]]:
     if len(args.agents) < 2:
         got = ", ".join(args.agents) or "none"
         raise UserError("Two agents are needed.", got=got, expected="--agents A.weights B.weights")
-    args.settings().check()
+    args.check()
     found = []
     for name in args.agents:
         weights = resolve(name)
@@ -123,7 +104,7 @@ class AgentPool:
 
 def main(args: Args, open_env: Any = None) -> None:
     """Play what is missing. `open_env` replaces the game (tests)."""
-    pool = AgentPool(check(args), args.device)
+    pool = AgentPool(find_agents(args), args.device)
     folder = output_path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     pairs = list(itertools.combinations(range(len(pool.files)), 2))
@@ -151,7 +132,7 @@ def one_episode(
         seed = args.seed + 1_000_003 * attempt  # another place
 
         def play(env: Any, seed: int = seed) -> Path | None:
-            return mixed_episode(env, agents, names, folder, number, seed, args.settings(), options, metadata)
+            return mixed_episode(env, agents, names, folder, number, seed, args, options, metadata)
 
         path = game.episode(play)
         if path is not None:
