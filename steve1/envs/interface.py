@@ -6,7 +6,7 @@ An action is a dict of buttons (0/1) and "camera" ([pitch, yaw] degrees). Only p
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
@@ -18,7 +18,13 @@ from steve1.core.errors import UserError
 Observation = dict[str, Any]
 Info = dict[str, Any]
 Action = dict[str, Any]
+Degrees = TypeVar("Degrees", float, np.ndarray)
 FPS = 20
+
+
+def wrap(degrees: Degrees) -> Degrees:
+    """The same direction within [-180, 180), as yaw is given."""
+    return (degrees + 180.0) % 360.0 - 180.0
 
 
 def action_space() -> spaces.Dict:

@@ -17,7 +17,7 @@ from steve1.core.errors import UserError
 from steve1.core.frames import draw_cursor
 from steve1.core.seeds import generator
 from steve1.envs.errors import GameDied
-from steve1.envs.interface import Action, Env, Info, Observation, action_space, check_action
+from steve1.envs.interface import Action, Env, Info, Observation, action_space, check_action, wrap
 from steve1.envs.luanti.game_process import GameProcess
 from steve1.envs.luanti.items import game_name, short_counts, short_name
 from steve1.envs.luanti.links import Event, Link, ShimLink
@@ -41,10 +41,6 @@ BACKENDS = ("auto", "shim", "portable")
 PITCH_LIMIT = 89.5
 _MENU_PIXELS_PER_DEGREE = 2400 / 360 / 720  # of the frame's height: a recorder's mouse works on 1280x720
 _OPTIONS = ("start", "biome", "split", "inventory", "time_of_day", "yaw", "pitch", "watch", "scene")
-
-
-def _wrap(yaw: float) -> float:
-    return (yaw + 180.0) % 360.0 - 180.0
 
 
 def scene_nodes(nodes: list[dict[str, Any]], start: dict[str, Any], yaw: float) -> list[dict[str, Any]]:
@@ -227,7 +223,7 @@ class LuantiEnv(Env):
         yaw, pitch = (float(options.get(name, start.get(name, 0.0))) for name in ("yaw", "pitch"))
         scene = options.get("scene") or []
         if scene and "yaw" not in options:
-            yaw = _wrap(90.0 * round(yaw / 90))  # straight at what stands in front
+            yaw = wrap(90.0 * round(yaw / 90))  # straight at what stands in front
         items = [f"{game_name(name)} {int(count)}" for name, count in (options.get("inventory") or {}).items()]
         self._release(link)
         self._forget()
@@ -294,7 +290,7 @@ class LuantiEnv(Env):
         self._residue -= whole
         dy, dx = int(whole[0]), int(whole[1])
         if not link.menu_open:
-            self._yaw = _wrap(self._yaw + dx * self._degrees_per_pixel)
+            self._yaw = wrap(self._yaw + dx * self._degrees_per_pixel)
             self._pitch = float(np.clip(self._pitch + dy * self._degrees_per_pixel, -PITCH_LIMIT, PITCH_LIMIT))
         self._still = 0 if dx or dy else self._still + 1
         return dx, dy
@@ -303,9 +299,9 @@ class LuantiEnv(Env):
         state = link.state() or self._state
         self._state = state
         self._near = state.get("near") or self._near
-        if self._still > 8 and abs(_wrap(state["yaw"] - self._yaw)) + abs(state["pitch"] - self._pitch) > 0.5:
+        if self._still > 8 and abs(wrap(state["yaw"] - self._yaw)) + abs(state["pitch"] - self._pitch) > 0.5:
             # The server's view lags by up to three ticks, but after a rest it is right, whatever a menu swallowed.
-            self._yaw, self._pitch = _wrap(state["yaw"]), state["pitch"]
+            self._yaw, self._pitch = wrap(state["yaw"]), state["pitch"]
         frame, gui, pointer = link.frame(), link.menu_open, link.pointer
         if gui and self.draw_pointer:
             draw_cursor(frame, *pointer)
@@ -323,7 +319,7 @@ class LuantiEnv(Env):
             "air": state["breath"], "deaths": state["deaths"], "velocity": state["velocity"], "below": state["below"],
             "built": _standing(state.get("built")), "scene": _standing(state.get("scene")), "under_water": bool(state["under"]),
             "wielded": state["wielded"], "near": self._near, "start": self._start, "step": self._steps,
-            "pointer": pointer, "game_tick": state["tick"], "server_yaw": _wrap(state["yaw"]),
+            "pointer": pointer, "game_tick": state["tick"], "server_yaw": wrap(state["yaw"]),
             "server_pitch": state["pitch"], "instance": self.instance,
         }  # fmt: skip
         return observation, info

@@ -11,8 +11,8 @@ from collections.abc import Generator, Iterator
 
 import numpy as np
 
-from steve1.envs.interface import Action
-from steve1.rollout.players.player import EYE, STILL, Player, Script, wrap
+from steve1.envs.interface import Action, wrap
+from steve1.rollout.players.player import EYE, STILL, Player, Script
 
 Place = tuple[int, int, int]
 _REACH = 3.7  # nodes from the eyes

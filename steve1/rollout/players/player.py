@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from steve1.core.seeds import generator
-from steve1.envs.interface import Action, Info, Observation
+from steve1.envs.interface import Action, Info, Observation, wrap
 
 DEGREES_PER_PIXEL = 360 / 2400
 PIXELS = np.array([0, 4, 11, 21, 39, 67])  # bin centres: 0, 0.62, 1.61, 3.22, 5.81 and 10 degrees
@@ -23,10 +23,6 @@ IDLE_TICKS = 15  # frames without a goal embedding: nothing decisive happens in 
 
 Script = Iterator[Action]
 STILL: Action = {"camera": [0.0, 0.0]}
-
-
-def wrap(degrees: float) -> float:
-    return (degrees + 180.0) % 360.0 - 180.0
 
 
 class Player(abc.ABC):

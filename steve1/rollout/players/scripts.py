@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from steve1.rollout.players.player import SIZES, Player, Script, wrap
+from steve1.envs.interface import wrap
+from steve1.rollout.players.player import SIZES, Player, Script
 
 
 class LookAtSky(Player):

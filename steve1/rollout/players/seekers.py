@@ -6,8 +6,8 @@ from collections.abc import Generator
 
 import numpy as np
 
-from steve1.envs.interface import Action, Info, Observation
-from steve1.rollout.players.player import EYE, STILL, Player, Script, wrap
+from steve1.envs.interface import Action, Info, Observation, wrap
+from steve1.rollout.players.player import EYE, STILL, Player, Script
 
 _REACH = 3.6  # nodes from the eyes
 
@@ -133,7 +133,7 @@ class CollectGrass(Player):
             return None
         delta = nodes - self.position
         flat = np.hypot(delta[:, 0], delta[:, 2])
-        turn = np.abs(wrap_all(np.degrees(np.arctan2(delta[:, 0], delta[:, 2])) - self.yaw))
+        turn = np.abs(wrap(np.degrees(np.arctan2(delta[:, 0], delta[:, 2])) - self.yaw))
         cost = flat + turn / 45 + 100 * (flat < 0.8)
         return nodes[int(np.argmin(cost))] + [0.0, -0.4, 0.0]
 
@@ -199,7 +199,7 @@ class Swim(Player):
         angles = np.degrees(np.arctan2(delta[:, 0], delta[:, 1]))
         headings = self.yaw + np.arange(-180, 180, 15)
         votes = [
-            (np.abs(wrap_all(angles - heading)) < 15).sum() * (1.3 if abs(wrap(heading - self.yaw)) < 50 else 1.0)
+            (np.abs(wrap(angles - heading)) < 15).sum() * (1.3 if abs(wrap(heading - self.yaw)) < 50 else 1.0)
             for heading in headings
         ]
         return wrap(float(headings[int(np.argmax(votes))]) + self.rng.uniform(-8, 8))
@@ -231,7 +231,3 @@ class Dive(Swim):
             down = self.rng.uniform(15, 50)
             camera = self.aim_step(down, yaw) if self.off(down, yaw) > 25 else self.drift(0.06)
             yield {"sneak": 1, "forward": int(not under or self.rng.random() < 0.3), "camera": camera}
-
-
-def wrap_all(degrees: np.ndarray) -> np.ndarray:
-    return (degrees + 180.0) % 360.0 - 180.0
