@@ -3,11 +3,11 @@
 #   needs: the network, or a mirror
 #   makes: data/weights/{vpt,steve1,mineclip}/…  (about 2.7 GB; 8 minutes at 50 Mbit/s)
 #   usage: bash 0_download_weights.sh [--list] [NAME …]     (--help: all options)
-# The same command again continues where it stopped.
+# Run it again to resume.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
-MIRROR="${MIRROR:-}"   # a folder or URL that holds the files, tried first: MIRROR=/media/usb bash 0_download_weights.sh
+MIRROR="${MIRROR:-}"   # a folder or URL to try first: MIRROR=/media/usb bash 0_download_weights.sh
 
 exec "$PYTHON" -m steve1 download_weights --mirror "$MIRROR" "$@"

@@ -5,31 +5,31 @@
 #          SOURCE=contractor  the network; each recording (5 minutes of play) is deleted once it is converted
 #   makes: OUTPUT_DIR/<episode>/, OUTPUT_DIR/convert_report.jsonl
 #   usage: bash 1_generate_dataset.sh [--help and further options]
-# The same command again continues where it stopped.
+# Run it again to resume.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
 SOURCE="${SOURCE:-luanti}"                           # luanti | folder | contractor
-OUTPUT_DIR="${OUTPUT_DIR:-data/dataset_finetune}"    # one folder for each episode
+OUTPUT_DIR="${OUTPUT_DIR:-data/dataset_finetune}"    # one folder per episode
 RECORDINGS_DIR="${RECORDINGS_DIR:-}"                 # empty: data/recordings/<name of the dataset>
 
 # luanti: scripted players record demonstrations
-BEHAVIOURS="${BEHAVIOURS:-dig_dirt}"                 # such as "dig_dirt chop_tree"
-STEPS="${STEPS:-300}"                                # 20 a second
+BEHAVIOURS="${BEHAVIOURS:-dig_dirt}"                 # e.g. "dig_dirt chop_tree"
+STEPS="${STEPS:-300}"                                # 20 per second
 SEED="${SEED:-0}"
 
-# contractor: published human play; choose the index by what you want to teach
+# contractor: published human play; choose the index for the skill to teach
 INDEX="${INDEX:-8.x}"                                # 6.x free play, 7.x early game, 8.x and 9.x house building, 10.x diamond pickaxe; BASALT: find-cave, waterfall, pen-animals, build-house; or a path or URL
-FILTER="${FILTER:-}"                                 # a regular expression on paths, or a file with one name a line
+FILTER="${FILTER:-}"                                 # a regular expression on paths, or a file with one name per line
 KEEP_RECORDINGS="${KEEP_RECORDINGS:-0}"              # 1 keeps the downloaded videos
 
-# luanti: episodes of each behaviour; contractor: episodes in all (0: the whole index)
+# luanti: episodes per behaviour; contractor: total episodes (0: the whole index)
 N_EPISODES="${N_EPISODES:-12}"
-NULLS="${NULLS:-auto}"                               # frames at which nothing is done: keep | drop | auto
-SHARD="${SHARD:-}"                                   # 1/4 … 4/4: folder and contractor on four machines that share a disk, each with its own number
-RAY="${RAY:-0}"                                      # 1: the same as tasks of a Ray cluster, started once (RAY_ADDRESS names it)
-MINECLIP="${MINECLIP:-}"                             # MineCLIP weights; empty: the mini ones for luanti, the published ones otherwise
+NULLS="${NULLS:-auto}"                               # frames with no action: keep | drop | auto
+SHARD="${SHARD:-}"                                   # 1/4 … 4/4: split folder or contractor over four machines that share a disk
+RAY="${RAY:-0}"                                      # 1: split over a Ray cluster (address: RAY_ADDRESS)
+MINECLIP="${MINECLIP:-}"                             # MineCLIP weights; empty: mini for luanti, published otherwise
 
 [ "$KEEP_RECORDINGS" = 0 ] || set -- --keep_recordings "$@"
 [ "$RAY" = 0 ] || set -- --ray "$@"

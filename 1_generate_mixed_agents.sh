@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes a dataset of episodes that two VPT agents play in turns, with spins between (STEVE-1's second source of data), and embeds it.
+# Makes and embeds a dataset of episodes that two VPT agents play in turns, with spins between (STEVE-1's second data source).
 #   needs: weights of two agents (bash 0_download_weights.sh vpt_model vpt vpt_foundation), the game of ENV, MineCLIP's weights
 #   makes: OUTPUT_DIR/mixed_<number>_models[…]_…_seed…/, ready for 2_create_sampling.sh
-#   takes: MAX_TIMESTEPS steps of the game and of the agents for each episode (2x agents want a GPU); about 7 KB a frame and its video on disk
+#   takes: MAX_TIMESTEPS game and agent steps per episode (2x agents need a GPU); about 7 KB per frame plus the video on disk
 #   usage: bash 1_generate_mixed_agents.sh [--help and further options]
-# The same command again continues where it stopped.
+# Run it again to resume.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
@@ -13,7 +13,7 @@ AGENTS="${AGENTS:-data/weights/vpt/foundation-model-2x.weights data/weights/vpt/
 OUTPUT_DIR="${OUTPUT_DIR:-data/dataset_mixed_agents}"
 ENV="${ENV:-minerl}"                   # luanti | mcio | minerl | minestudio
 N_EPISODES="${N_EPISODES:-5}"
-MAX_TIMESTEPS="${MAX_TIMESTEPS:-7200}" # 20 a second
+MAX_TIMESTEPS="${MAX_TIMESTEPS:-7200}" # 20 per second
 SEED="${SEED:-0}"
 MINECLIP="${MINECLIP:-}"               # MineCLIP weights; empty: the published ones
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Lists the episodes that training and validation will read.
-#   needs: a dataset (1_generate_dataset.sh, or episodes put into data/dataset_finetune/)
+# Writes the lists of episodes for training and validation.
+#   needs: a dataset (1_generate_dataset.sh, or your episodes in data/dataset_finetune/)
 #   makes: data/samplings/<name>_train.txt, <name>_val.txt, <name>_metadata.json   (seconds)
 #   usage: bash 2_create_sampling.sh              finetune_task from data/dataset_finetune
 #          bash 2_create_sampling.sh X            X from data/dataset_X
@@ -9,11 +9,11 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
-VAL_FRACTION="${VAL_FRACTION:-0.1}"   # share of each folder's episodes kept for validation: at least one, never more than a fifth of all
-VAL_LIST="${VAL_LIST:-}"              # or a list of episodes that is validated on as it is
+VAL_FRACTION="${VAL_FRACTION:-0.1}"   # share of each folder's episodes for validation: at least one, at most a fifth of all
+VAL_LIST="${VAL_LIST:-}"              # or a fixed list of validation episodes
 TRAIN_FRAMES="${TRAIN_FRAMES:-0}"     # frames to train on (whole episodes); 0: all
-VAL_FRAMES="${VAL_FRAMES:-0}"         # frames to validate on, in place of VAL_FRACTION
-SEED="${SEED:-0}"                     # of the split
+VAL_FRAMES="${VAL_FRAMES:-0}"         # frames to validate on, instead of VAL_FRACTION
+SEED="${SEED:-0}"                     # seed of the split
 
 exec "$PYTHON" -m steve1 create_sampling --val_fraction "$VAL_FRACTION" --val_list "$VAL_LIST" \
   --train_frames "$TRAIN_FRAMES" --val_frames "$VAL_FRAMES" --seed "$SEED" "$@"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Lets weights play a text prompt in a game and films it.
-#   needs: policy weights (MineCLIP, prior and game are found beside them), the game
+# Plays a text prompt in a game and records a video.
+#   needs: policy weights (their .json file names MineCLIP, prior and game), the game
 #   makes: data/generated_videos/<weights>/<prompt>-seed<seed>.mp4 and its trace (.npz, .json)
 #   takes: about 10 s for 300 steps with the mini weights on 2 cores; 2 MB
 #   usage: bash 2_gen_vid_for_text_prompt.sh --weights data/mini/mini.weights --prompt "dig dirt"     (--help: all options)
@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
-GAMEPLAY_LENGTH="${GAMEPLAY_LENGTH:-300}"   # steps; 20 are a second
-SEED="${SEED:-0}"                           # start state, prior and the agent's choices
+GAMEPLAY_LENGTH="${GAMEPLAY_LENGTH:-300}"   # steps, 20 per second
+SEED="${SEED:-0}"                           # seed for start state, prior and sampling
 
 exec "$PYTHON" -m steve1 play --gameplay_length "$GAMEPLAY_LENGTH" --seed "$SEED" "$@"

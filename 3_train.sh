@@ -2,9 +2,9 @@
 # Trains STEVE-1 from VPT's weights, with the published hyper-parameters.
 #   needs: VPT's weights (0_download_weights.sh), a sampling of contractor episodes (2_create_sampling.sh contractor)
 #   makes: data/weights/steve1/steve1_pretrained.weights
-#   takes: days on one GPU; every variable of 3_train_finetune_template.sh may be set in front of the command
+#   takes: days on one GPU. Takes every variable of 3_train_finetune_template.sh
 #   usage: bash 3_train.sh [flags]                              (--help: all of them)
-# The published rate is 4e-5; 1e-4, which is sometimes quoted, is not what the weights were made with.
+# The published learning rate is 4e-5; the 1e-4 that is sometimes quoted was not used for the published weights.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 

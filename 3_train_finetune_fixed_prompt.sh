@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Fine-tunes on one instruction: every frame has the goal of FIXED_PROMPT. Best at that task, useless at any other afterwards.
-#   needs: a sampling of that task's episodes (they need no embeddings); MineCLIP and the prior of the starting weights
+# Fine-tunes on one prompt: every frame gets the goal of FIXED_PROMPT. The policy then does this task whatever the prompt.
+#   needs: a sampling of that task's episodes (no embeddings needed); MineCLIP and the prior of the starting weights
 #   makes: data/weights/steve1/steve1_fixed_prompt.weights
 #   usage: FIXED_PROMPT="build a wooden house" bash 3_train_finetune_fixed_prompt.sh [flags]
-#          every variable of 3_train_finetune_template.sh may be set in front
+#          (and every variable of 3_train_finetune_template.sh)
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Step by step, stage 1: fine-tunes on building of every kind. Stage 2 is 3_train_finetune_specific_house.sh.
+# Stage 1 of 2: fine-tunes on building in general. Stage 2 is 3_train_finetune_specific_house.sh.
 #   needs: bash 2_create_sampling.sh general_building     (episodes in data/dataset_general_building)
 #   makes: data/weights/steve1/steve1_general_building.weights
-#   usage: bash 3_train_finetune_general_building.sh [flags]; every variable of 3_train_finetune_template.sh may be set in front
+#   usage: bash 3_train_finetune_general_building.sh [flags] (and every variable of 3_train_finetune_template.sh)
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Fine-tunes on a mixture, 70 % new task and 30 % old data, so that old skills are kept.
+# Fine-tunes on 70 % new and 30 % old data, to keep old skills.
 #   needs: a sampling with shares:
 #          bash 2_create_sampling.sh mixed --mix data/dataset_buildhouse=0.7 data/dataset_contractor=0.3
 #   makes: data/weights/steve1/steve1_mixed.weights
-#   usage: bash 3_train_finetune_mixed.sh [flags]; every variable of 3_train_finetune_template.sh may be set in front
+#   usage: bash 3_train_finetune_mixed.sh [flags] (and every variable of 3_train_finetune_template.sh)
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 
 export SAMPLING_NAME="${SAMPLING_NAME:-mixed}"
 export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_mixed.weights}"
-export LEARNING_RATE="${LEARNING_RATE:-5e-6}"       # more careful than one task alone
+export LEARNING_RATE="${LEARNING_RATE:-5e-6}"       # lower than for a single task
 export TOTAL_FRAMES="${TOTAL_FRAMES:-20000000}"     # and longer
 
 exec bash 3_train_finetune_template.sh "$@"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Fine-tunes on several tasks at once: chopping trees 40 %, building 40 %, mining 20 %.
+# Fine-tunes on several tasks at once: 40 % chopping trees, 40 % building, 20 % mining.
 #   needs: a sampling with shares:
 #          bash 2_create_sampling.sh multi_task --mix data/dataset_choptree=0.4 data/dataset_building=0.4 data/dataset_mining=0.2
 #   makes: data/weights/steve1/steve1_multi_task.weights
-#   usage: bash 3_train_finetune_multi_task.sh [flags]; every variable of 3_train_finetune_template.sh may be set in front
+#   usage: bash 3_train_finetune_multi_task.sh [flags] (and every variable of 3_train_finetune_template.sh)
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 

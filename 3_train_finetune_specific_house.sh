@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Step by step, stage 2: continues from stage 1's weights with houses of one style.
-#   needs: 3_train_finetune_general_building.sh done; bash 2_create_sampling.sh specific_house   (data/dataset_specific_house)
+# Stage 2 of 2: fine-tunes stage 1's weights on houses of one style.
+#   needs: stage 1 (3_train_finetune_general_building.sh); bash 2_create_sampling.sh specific_house   (data/dataset_specific_house)
 #   makes: data/weights/steve1/steve1_specific_house.weights
-#   usage: bash 3_train_finetune_specific_house.sh [flags]; every variable of 3_train_finetune_template.sh may be set in front
+#   usage: bash 3_train_finetune_specific_house.sh [flags] (and every variable of 3_train_finetune_template.sh)
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 

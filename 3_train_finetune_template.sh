@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Fine-tunes a policy on the episodes of a sampling. Copy this file, edit the variables, run the copy.
-#   needs: weights to start from (0_download_weights.sh), a sampling (2_create_sampling.sh)
-#   makes: OUT_WEIGHTS and its _best beside it; data/finetuning_checkpoint/<name of OUT_WEIGHTS>/ with curves and checkpoints
-#   takes: 2-4 hours on a 24 GB GPU; 1 GB of disk a checkpoint. Stopped or killed, the same command continues where it stopped.
+#   needs: pretrained weights (0_download_weights.sh), a sampling (2_create_sampling.sh)
+#   makes: OUT_WEIGHTS and its _best version; curves and checkpoints in data/finetuning_checkpoint/<name of OUT_WEIGHTS>/
+#   takes: 2-4 hours on a 24 GB GPU; 1 GB of disk per checkpoint. Run it again to resume.
 #   usage: bash 3_train_finetune_template.sh [flags]            (--help: all of them)
 #          LEARNING_RATE=5e-6 BATCH_SIZE=4 bash 3_train_finetune_template.sh --val_freq 500
-#          PRESET=12gb bash 3_train_finetune_template.sh       (24gb, 16gb, 12gb, 8gb: batch and T for the card's memory)
+#          PRESET=12gb bash 3_train_finetune_template.sh       (24gb, 16gb, 12gb, 8gb: batch and T for that much GPU memory)
 #   watch: tensorboard --logdir data/finetuning_checkpoint
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
-# Values for a card (24gb, 16gb, 12gb, 8gb) or a purpose (pretrain), where nothing else sets them
+# Defaults for a GPU (24gb, 16gb, 12gb, 8gb) or for pretraining (pretrain); variables that you set win
 PRESET="${PRESET:-}"
 . tools/presets.sh
 
@@ -23,19 +23,19 @@ OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_finetuned.weights}"
 # Data
 SAMPLING_NAME="${SAMPLING_NAME:-finetune_task}"         # data/samplings/<name>_train.txt and _val.txt
 
-# What is trained: all, norm_bias, frozen_cnn, lora, heads_and_goal, goal (--help says what each means)
+# What is trained: all, norm_bias, frozen_cnn, lora, heads_and_goal, goal (explained in --help)
 FINETUNE_MODE="${FINETUNE_MODE:-all}"
 
 # Training
-BATCH_SIZE="${BATCH_SIZE:-8}"                           # 8 for 24 GB of GPU memory
+BATCH_SIZE="${BATCH_SIZE:-8}"                           # 8 fits 24 GB of GPU memory
 GRADIENT_ACCUM_STEPS="${GRADIENT_ACCUM_STEPS:-1}"       # effective batch = BATCH_SIZE x this
-LEARNING_RATE="${LEARNING_RATE:-1e-5}"                  # below pretraining's, to keep what was learned; LoRA, heads, norms: 1e-4
+LEARNING_RATE="${LEARNING_RATE:-1e-5}"                  # lower than in pretraining, to keep old skills; LoRA, heads, norms: 1e-4
 TOTAL_FRAMES="${TOTAL_FRAMES:-10000000}"
 WARMUP_FRAMES="${WARMUP_FRAMES:-1000000}"
 WEIGHT_DECAY="${WEIGHT_DECAY:-0.039}"
-MAX_GRAD_NORM="${MAX_GRAD_NORM:-5.0}"                   # healthy norms are 0.5 to 5
+MAX_GRAD_NORM="${MAX_GRAD_NORM:-5.0}"                   # normal gradient norms are 0.5 to 5
 
-# Sequence length (when memory is short, lower BATCH_SIZE, then TRUNC_T)
+# Sequence length (out of memory: lower BATCH_SIZE, then TRUNC_T)
 T="${T:-320}"
 TRUNC_T="${TRUNC_T:-64}"                                # gradients flow back over this many frames
 
@@ -44,17 +44,17 @@ MIN_BTWN_GOALS="${MIN_BTWN_GOALS:-15}"
 MAX_BTWN_GOALS="${MAX_BTWN_GOALS:-100}"
 P_UNCOND="${P_UNCOND:-0.1}"
 
-# Looking and saving, in optimizer steps
+# Validation and checkpoints, in optimizer steps
 VAL_FREQ="${VAL_FREQ:-1000}"
 SAVE_EVERY="${SAVE_EVERY:-1000}"
-PATIENCE="${PATIENCE:-0}"                               # stop after this many validations without a better one; 0: never
-RETENTION_SAMPLING="${RETENTION_SAMPLING:-}"            # old skills' <name>_val.txt, validated as well
+PATIENCE="${PATIENCE:-0}"                               # stop after this many validations without improvement; 0: never
+RETENTION_SAMPLING="${RETENTION_SAMPLING:-}"            # also validate on this sampling's <name>_val.txt (old skills)
 BEST_BY="${BEST_BY:-task}"                              # or task+retention
-ROLLOUT_EVERY="${ROLLOUT_EVERY:-0}"                     # film checkpoints playing, this many steps apart; 0: never
+ROLLOUT_EVERY="${ROLLOUT_EVERY:-0}"                     # record videos of checkpoints, at least this many steps apart; 0: never
 CHECKPOINT_DIR="${CHECKPOINT_DIR:-data/finetuning_checkpoint}"
 
 # Machine
-PROCESSES="${PROCESSES:-1}"                             # one for each GPU
+PROCESSES="${PROCESSES:-1}"                             # one per GPU
 NUM_WORKERS="${NUM_WORKERS:-1}"
 SEED="${SEED:-0}"
 

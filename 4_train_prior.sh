@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
 # Trains the prior: text embedding → goal embedding.
-#   needs: pairs of text and video embeddings (bash 0_download_weights.sh brings the published ones), or episodes with
-#          goals (tools/generate_mineclip_embeds.py) and captions, and the MineCLIP weights that made the goals
+#   needs: pairs of text and video embeddings (0_download_weights.sh downloads the published ones), or captioned episodes
+#          with goals (tools/generate_mineclip_embeds.py) and the MineCLIP weights that made the goals
 #   makes: OUT_WEIGHTS, and curves in data/finetuning_checkpoint/<name of OUT_WEIGHTS>/
 #   takes: a minute for 10,000 pairs of the mini weights on 2 cores; 20 MB of disk
 #   usage: bash 4_train_prior.sh [further flags]            (--help: all options)
-# The same command again continues where it stopped.
+# Run it again to resume.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
 DATA="${DATA:-data/prior_data/steve1_prior_data.pkl}"   # pairs: .pkl or .npz; with DATASET_DIRS: the .npz to write
-DATASET_DIRS="${DATASET_DIRS:-}"                 # folders with embedded, captioned episodes, separated by spaces; empty: read DATA
+DATASET_DIRS="${DATASET_DIRS:-}"                 # folders of embedded, captioned episodes, separated by spaces; empty: read DATA
 MINECLIP="${MINECLIP:-data/weights/mineclip/attn.pth}"   # encodes the captions; only with DATASET_DIRS
-OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/my_prior.safetensors}"   # .pt: as STEVE-1 reads it
+OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/my_prior.safetensors}"   # .pt: STEVE-1's format
 
-BETA="${BETA:-0.1}"                    # weight of the KL; lower: more varied goals, higher: nearer to the text's mean
+BETA="${BETA:-0.1}"                    # KL weight; lower: more varied goals, higher: closer to the text's mean goal
 LEARNING_RATE="${LEARNING_RATE:-5e-4}"
 BATCH_SIZE="${BATCH_SIZE:-256}"
 MAX_EPOCHS="${MAX_EPOCHS:-300}"
-PATIENCE="${PATIENCE:-30}"             # epochs without a better validation loss before it stops
-VAL_FRACTION="${VAL_FRACTION:-0.1}"    # share of episodes set aside for validation
+PATIENCE="${PATIENCE:-30}"             # stop after this many epochs without a better validation loss
+VAL_FRACTION="${VAL_FRACTION:-0.1}"    # share of episodes for validation
 SEED="${SEED:-0}"
 
 # shellcheck disable=SC2086  # DATASET_DIRS is a list of words on purpose

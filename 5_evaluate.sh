@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Success rates with error bars: several weights, several tasks, the same seeds for all.
-#   needs: policy weights (MineCLIP, prior and game are found beside them), the game
+# Measures success rates with error bars: several weights and tasks, the same seeds for all.
+#   needs: policy weights (their .json file names MineCLIP, prior and game), the game
 #   makes: data/evaluations/<name>/: report.html, .md, .json, .csv, the episodes' log and traces
-#   takes: about 8 s an episode of 300 steps with the mini weights on 2 cores
+#   takes: about 8 s per episode of 300 steps with the mini weights on 2 cores
 #   usage: bash 5_evaluate.sh --weights data/mini/mini.weights MY.weights --tasks dig_dirt explore --target dig_dirt     (--help: all options)
-# The same command again continues where it was.
+# Run it again to resume.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 . tools/python.sh
 
-EPISODES="${EPISODES:-20}"   # for each weights file and task
-WORKERS="${WORKERS:-2}"      # processes, each with its own game and weights; 1 where memory is short (a Minecraft takes about 4 GB)
-SEED="${SEED:-0}"            # of start states, games and agents
+EPISODES="${EPISODES:-20}"   # per weights file and task
+WORKERS="${WORKERS:-2}"      # processes, each with its own game and weights; 1 if memory is short (Minecraft takes about 4 GB)
+SEED="${SEED:-0}"            # seed for start states, games and agents
 
 exec "$PYTHON" -m steve1 evaluate --episodes "$EPISODES" --workers "$WORKERS" --seed "$SEED" "$@"

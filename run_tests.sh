@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs every check and test that this machine can: linters, types, import rules, shell scripts, tests.
-#   needs: nothing; sets up .venv and the game's packages first (tools/setup.sh --dev)
-#   takes: under twelve minutes on two cores beside installation
-#   usage: bash run_tests.sh [--fast] [pytest arguments …]     (--fast: no whole runs, no game)
+# Runs every check and test that this machine supports: linters, types, import rules, shell scripts, tests.
+#   needs: nothing; installs .venv and the game's packages first (tools/setup.sh --dev)
+#   takes: under twelve minutes on two cores, plus installation
+#   usage: bash run_tests.sh [--fast] [pytest arguments …]     (--fast: no end-to-end runs, no game)
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
 
@@ -30,7 +30,7 @@ else
 fi
 
 say "tests"
-# In their own process group: whatever a test leaves running ends with them, and nobody waits for its output.
+# In their own process group, so that nothing a test leaves running survives or blocks.
 run_group() {
   set -m
   "$PYTHON" -m pytest -rs --durations=8 "$@" &
@@ -39,14 +39,14 @@ run_group() {
   local result=0
   wait "$TESTS" || result=$?
   kill -KILL -- "-$TESTS" 2>/dev/null || true
-  [ "$result" = 0 ] || [ "$result" = 5 ] || RESULT="$result"   # 5: the arguments chose none of these tests
+  [ "$result" = 0 ] || [ "$result" = 5 ] || RESULT="$result"   # 5: no tests selected
 }
 trap 'kill -INT -- "-$TESTS" 2>/dev/null' INT TERM
 TESTS=0
 RESULT=0
-# Three processes for two cores, each takes whole files: a fifth of the time is waiting for games to start, hang and end.
+# Three processes on two cores, whole files each: a fifth of the time is spent waiting for games.
 if [ "$WHOLE" = 1 ]; then
-  # Whether the game may be missing is decided in tests/conftest.py: where apt could have installed it, its absence is a failure.
+  # tests/conftest.py decides whether the game may be missing: if apt could have installed it, that is a failure.
   STEVE1_TESTS=all run_group -n 3 --dist loadfile --no-loadscope-reorder "$@"
 else
   run_group -n 2 --dist loadfile -m "not e2e and not game" "$@"

@@ -1,27 +1,27 @@
 #!/usr/bin/env bash
-# Makes the mini weights in data/mini/ from nothing: records, converts, trains MineCLIP, prior and policy, measures.
+# Makes the mini weights in data/mini/ from scratch: records, converts, trains MineCLIP, prior and policy, measures.
 #   needs: the game (tools/setup.sh); about 4 GB of disk
-#   makes: data/mini/*, and what the stages leave in data/{recordings,dataset}_mini*, data/finetuning_checkpoint/, data/prompt_matrices/
+#   makes: data/mini/*, and the outputs of the stages in data/{recordings,dataset}_mini*, data/finetuning_checkpoint/, data/prompt_matrices/
 #   takes: about two hours on 2 cores (docs/mini.md has each stage's time)
 #   usage: bash tools/make_mini.sh [STAGE …]        stages, in order: record convert mineclip embed prior policy aim finish measure
-# Every stage continues where it stopped; without a STAGE all of them run, finished ones in seconds.
+# Run it again to resume. Without a STAGE all of them run; finished ones take seconds.
 # shellcheck disable=SC2046,SC2086  # lists of words on purpose
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
 . tools/python.sh
 
-# The policy learns these; the new skill is shown to MineCLIP and the prior only.
+# The policy learns these; only MineCLIP and the prior see the new skill.
 SKILLS="${SKILLS:-look_at_sky explore collect_grass build_pillar swim chop_tree}"
 NEW_SKILL="${NEW_SKILL:-dig_dirt}"
-EPISODES="${EPISODES:-17}"                 # of each behaviour
-STEPS="${STEPS:-300}"                      # ticks in an episode
-GAMES="${GAMES:-2}"                        # games side by side
+EPISODES="${EPISODES:-17}"                 # per behaviour
+STEPS="${STEPS:-300}"                      # ticks per episode
+GAMES="${GAMES:-2}"                        # games in parallel
 SEED="${SEED:-0}"
 
 MINECLIP_STEPS="${MINECLIP_STEPS:-500}"    # optimizer steps of the contrastive training
 POLICY_FRAMES="${POLICY_FRAMES:-500000}"   # frames that the policy is trained on
 AIM_FRAMES="${AIM_FRAMES:-200000}"         # frames of the second pass, on aiming
-MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes a prompt
+MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
 
 case "${1:-}" in -h|--help) sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;; esac
 [ $# -gt 0 ] || set -- record convert mineclip embed prior policy aim finish measure
@@ -43,7 +43,7 @@ stage_convert() {
   local name
   for name in $SKILLS $NEW_SKILL; do
     say "converting $name"
-    # Ticks without a key are kept: standing still is half of looking at the sky.
+    # Null actions are kept: standing still is half of looking at the sky.
     "$PYTHON" tools/convert_recordings.py --input_dir "data/recordings_mini/$name" --output_dir "data/dataset_mini_$name" --keep_nulls
   done
 }
@@ -78,7 +78,7 @@ stage_policy() {
 }
 
 stage_aim() {
-  # Aiming is a tenth of the frames and decides the rest: a second pass in which frames that move the camera count three times.
+  # Aiming is a tenth of the frames and decides the rest: in this second pass, frames that turn the view count three times.
   say "training the mini policy on aiming"
   IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/weights/steve1/mini_base.weights OUT_WEIGHTS=data/weights/steve1/mini_aim.weights \
     SAMPLING_NAME=mini BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE=7e-4 TOTAL_FRAMES="$AIM_FRAMES" WARMUP_FRAMES=10000 MIN_BTWN_GOALS=15 \
@@ -86,7 +86,7 @@ stage_aim() {
 }
 
 stage_finish() {
-  say "half precision, into data/mini"
+  say "converting to half precision, into data/mini"
   "$PYTHON" -m steve1 convert_weights --in_model data/mini/mini.model --in_weights data/weights/steve1/mini_aim.weights \
     --out_weights data/mini/mini.weights --dtype float16 --overwrite --mineclip data/mini/mini_mineclip.safetensors \
     --prior data/mini/mini_prior.safetensors --env luanti --cond_scale 0 --temperature 0.65
@@ -94,7 +94,7 @@ stage_finish() {
 }
 
 stage_measure() {
-  say "every prompt against every task"
+  say "measuring every prompt on every task"
   "$PYTHON" -m research.prompt_matrix --weights data/mini/mini.weights --episodes "$MATRIX_EPISODES" --workers "$GAMES"
 }
 

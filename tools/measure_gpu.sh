@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Measures everything that matters on a GPU, in under eight minutes: training at the published 2x sizes, its memory, cached features, acting.
+# Benchmarks a GPU in under eight minutes: training the published 2x network, its memory, cached features, acting.
 #   needs: a CUDA device with 24 GB or more (less: BATCH=2 WIDE=4), nothing else running on it
-#   makes: docs/benchmarks/gpu_<what>.json (or OUT_DIR), each with command, machine, commit and date, and gpu.md: targets and results
-#   takes: at most BUDGET seconds (460); the most important measurements come first; those for which no time was left are listed at the end
+#   makes: docs/benchmarks/gpu_<what>.json (or OUT_DIR), each with command, machine, commit and date, and gpu.md (targets and results)
+#   takes: at most BUDGET seconds (460), the most important measurements first; skipped ones are listed at the end
 #   usage: bash tools/measure_gpu.sh            BATCH=16 OUT_DIR=/tmp/gpu bash tools/measure_gpu.sh
-#          bash tools/measure_gpu.sh --dry_run  the same commands on the CPU in the smallest size, into a temporary folder: shows that all of them work
+#          bash tools/measure_gpu.sh --dry_run  tests the same commands on the CPU at the smallest size, output in a temporary folder
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
 . tools/python.sh
@@ -12,7 +12,7 @@ cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
 case "${1:-}" in
   -h|--help) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
   --dry_run)
-    # Nothing is compiled then: that alone takes minutes on a CPU.
+    # Nothing is compiled: that takes minutes on a CPU.
     export TORCHDYNAMO_DISABLE=1
     : "${DEVICE:=cpu}" "${MODEL:=tiny}" "${BATCH:=1}" "${WIDE:=2}" "${FRAMES:=16}" "${ROUNDS:=1}" "${OUT_DIR:=$(mktemp -d)}" "${BUDGET:=3600}" ;;
   "") ;;
@@ -21,17 +21,17 @@ esac
 
 DEVICE="${DEVICE:-cuda}"
 MODEL="${MODEL:-2x}"               # or a .model file
-BATCH="${BATCH:-8}"                # windows of a step whose memory is measured
-WIDE="${WIDE:-32}"                 # windows of a step whose speed is measured
-FRAMES="${FRAMES:-64}"             # of a window: TRUNC_T
-ROUNDS="${ROUNDS:-5}"              # steps measured of each kind
+BATCH="${BATCH:-8}"                # windows per step when memory is measured
+WIDE="${WIDE:-32}"                 # windows per step when speed is measured
+FRAMES="${FRAMES:-64}"             # per window (TRUNC_T)
+ROUNDS="${ROUNDS:-5}"              # measured steps of each kind
 OUT_DIR="${OUT_DIR:-docs/benchmarks}"
-BUDGET="${BUDGET:-460}"            # seconds for all of it
+BUDGET="${BUDGET:-460}"            # total seconds
 
 mkdir -p "$OUT_DIR"
 FAILED=""
 
-# measure NAME SECONDS WHAT [flags]: gives up after SECONDS, or where the budget ends.
+# measure NAME SECONDS WHAT [flags]: stops after SECONDS or at the end of the budget.
 measure() {
   local name="$1" most="$2" left=$((BUDGET - SECONDS))
   shift 2
@@ -54,7 +54,7 @@ train() {
   measure "$name" "$most" train --batch "$batch" --steps "$FRAMES" --accumulation 1 --rounds "$ROUNDS" "$@"
 }
 
-[ "$DEVICE" = cpu ] && LIMIT=3600 || LIMIT=0   # a dry run may take its time
+[ "$DEVICE" = cpu ] && LIMIT=3600 || LIMIT=0   # no time limits in a dry run
 most() { if [ "$LIMIT" -gt "$1" ]; then echo "$LIMIT"; else echo "$1"; fi; }
 
 train train "$(most 75)" "$BATCH" --full_only

@@ -1,27 +1,27 @@
 #!/usr/bin/env bash
-# What each way of fine-tuning gains and what it costs: trains the mini policy with each on the same demonstrations and plays the results.
+# Compares ways of fine-tuning: trains the mini policy with each on the same demonstrations and plays the results.
 #   needs: data/mini; the quickstart's datasets (bash quickstart.sh makes them); the game
-#   makes: data/weights/steve1/methods_*, data/evaluations/methods/ and methods_goal/ (report.html), data/evaluations/methods.md: the table of
-#          docs/technical/STEVE1_TRAINING_ANALYSIS.md (success of the new skill, retention of the old ones, with intervals)
-#   takes: for each method 1 to 5 minutes of training and 10 of playing on 2 free cores; 100 MB
+#   makes: data/weights/steve1/methods_*, data/evaluations/methods/ and methods_goal/ (report.html), and data/evaluations/methods.md: the table
+#          in docs/technical/STEVE1_TRAINING_ANALYSIS.md (success of the new skill, retention of the old ones, with intervals)
+#   takes: per method 1 to 5 minutes of training and 10 of playing on 2 free cores; 100 MB
 #   usage: bash tools/measure_methods.sh [METHOD …]       methods: mixed kl fixed_prompt, and every fine-tuning mode
-# Stopped, the same command continues where it stopped, method by method; finished ones cost seconds. Without a METHOD seven run. The table has
-# all that were measured so far. EPISODES=40 in front of a second call plays the missing 20 more.
+# Run it again to resume; finished methods take seconds. Without a METHOD, seven run. The table has all methods measured so far.
+# A second run with EPISODES=40 plays the missing 20.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
 . tools/python.sh
 
-NAME="${NAME:-methods}"                          # of everything that is made
+NAME="${NAME:-methods}"                          # name of all outputs
 NEW="${NEW:-data/dataset_quickstart_new}"        # demonstrations of the new skill
-OLD="${OLD:-data/dataset_quickstart_old}"        # of the old ones: replayed by mixed, validated on by all
-SHORT="${SHORT:-data/dataset_quickstart_short}"  # and of those that the quickstart shows in short demonstrations
+OLD="${OLD:-data/dataset_quickstart_old}"        # of old skills: mixed replays them, all methods validate on them
+SHORT="${SHORT:-data/dataset_quickstart_short}"  # short demonstrations of old skills, as in the quickstart
 PROMPT="${PROMPT:-dig dirt}"
 NEW_TASK="${NEW_TASK:-dig_dirt}"
 OLD_TASKS="${OLD_TASKS:-look_at_sky explore build_pillar}"
-FRAMES="${FRAMES:-75000}"                        # to train on, for each method, as the quickstart does
-EPISODES="${EPISODES:-20}"                       # played for each method and task; 0: train only
-RATE="${RATE:-}"                                 # another learning rate than each method's own, for trials
-WORKERS="${WORKERS:-2}"                          # games at a time
+FRAMES="${FRAMES:-75000}"                        # training frames per method, as in the quickstart
+EPISODES="${EPISODES:-20}"                       # per method and task; 0: only train
+RATE="${RATE:-}"                                 # learning rate for all methods; empty: each method's own
+WORKERS="${WORKERS:-2}"                          # games in parallel
 SEED="${SEED:-0}"
 BASE="${BASE:-data/mini/mini.weights}"
 export IN_MODEL="${IN_MODEL:-data/mini/mini.model}"
@@ -39,7 +39,7 @@ done
 say() { printf '\n== %s: %s\n' "$(date +%H:%M:%S)" "$*"; }
 weights() { echo "data/weights/steve1/${NAME}_$1.weights"; }
 
-# The same episodes, new and old, are kept out of all training, the mixture's too.
+# The same new and old episodes are held out from all training, also of the mixture.
 samplings() {
   local lists="data/samplings/${NAME}"
   [ -f "${lists}_new_train.txt" ] || bash 2_create_sampling.sh "${NAME}_new" --dataset_dir "$NEW"
@@ -50,7 +50,7 @@ samplings() {
   fi
 }
 
-# train METHOD RATE [flags]: the quickstart's settings, on the new skill alone unless a flag says otherwise.
+# train METHOD RATE [flags]: with the quickstart's settings, on the new skill alone unless flags say otherwise.
 train() {
   local method="$1" rate="${RATE:-$2}"
   shift 2
@@ -59,7 +59,7 @@ train() {
     VAL_FREQ=100 SAVE_EVERY=200 bash 3_train_finetune_template.sh --jitter --turn_loss_weight 2 --no_keep_checkpoints --log_every 50 "$@"
 }
 
-# The rates of LoRA, heads and goal tuning had the lowest validation loss of the new skill after such a run, of two or three that were tried.
+# For LoRA, heads and goal tuning, of two or three rates tried, these gave the lowest validation loss on the new skill.
 train_method() {
   local kept=(--retention_sampling "${NAME}_old")
   case "$1" in
@@ -74,7 +74,7 @@ train_method() {
   esac
 }
 
-# A goal file asks for its own goal whatever the prompt, and leaves the weights alone: only the new task says something of it.
+# A goal file ignores the prompt and leaves the weights unchanged, so only the new task is played.
 play_method() {
   local common=(--target "$NEW_TASK" --episodes "$EPISODES" --seed "$SEED" --workers "$WORKERS" --similarity 0)
   if [ "$1" = goal ]; then
@@ -100,4 +100,4 @@ for method in "$@"; do
   fi
 done
 say "done: $*; data/evaluations/$NAME.md, data/evaluations/$NAME/report.html"
-echo "into the docs: $PYTHON -m research.methods_table --name $NAME --insert docs/technical/STEVE1_TRAINING_ANALYSIS.md"
+echo "to update the docs: $PYTHON -m research.methods_table --name $NAME --insert docs/technical/STEVE1_TRAINING_ANALYSIS.md"

@@ -1,7 +1,7 @@
-# Sourced by 3_train_finetune_template.sh: values for a card or a purpose, for every variable that nobody has set.
+# Sourced by 3_train_finetune_template.sh: defaults for a GPU or a purpose; variables that are set win.
 # shellcheck shell=bash
-# PRESET may name several, the first wins: PRESET="8gb", PRESET="pretrain 16gb".
-# The smaller cards accumulate, so that an optimizer step sees as many windows as on the largest.
+# PRESET may name several; the first wins: PRESET="8gb", PRESET="pretrain 16gb".
+# Smaller GPUs accumulate gradients, so that every optimizer step sees eight windows.
 for preset in ${PRESET:-}; do
   case "$preset" in
     24gb) : "${BATCH_SIZE:=8}" "${T:=320}" ;;

@@ -1,11 +1,11 @@
-# Sourced by the scripts: PYTHON is the project's own environment where there is one; variables that have another name now are refused.
+# Sourced by the scripts: sets PYTHON to the project's .venv if there is one, and rejects renamed variables.
 # shellcheck shell=bash
 if [ -z "${PYTHON:-}" ]; then
   if [ -x .venv/bin/python ]; then PYTHON="$PWD/.venv/bin/python"; else PYTHON=python3; fi
 fi
 export PYTHON
 
-RENAMED="TRAIN_PARTS=FINETUNE_MODE"   # old=new, separated by spaces: a variable that nothing reads would be ignored without a word
+RENAMED="TRAIN_PARTS=FINETUNE_MODE"   # old=new, separated by spaces; otherwise an old variable would be silently ignored
 for renamed in $RENAMED; do
   old="${renamed%%=*}"
   if [ -n "${!old:-}" ]; then

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Sets up whatever is missing, once: .venv with the Python packages, and the game's system packages.
+# Installs whatever is missing: .venv with the Python packages, and the game's system packages.
 #   needs: Python 3.11 or newer; for the game: Linux with apt and root or passwordless sudo
-#   makes: .venv/ (about 1.5 GB with the CPU build of PyTorch) and, in it, setup.stamp
+#   makes: .venv/ (about 1.5 GB with the CPU build of PyTorch), with .venv/setup.stamp
 #   usage: bash tools/setup.sh [--dev]      (--dev adds what the tests need)
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
@@ -16,14 +16,14 @@ for argument in "$@"; do
 done
 
 GAME_PACKAGES="minetest minetest-data xvfb libgl1-mesa-dri gcc libc6-dev libx11-dev"
-NICE_PACKAGES="fonts-wqy-microhei minetest-mod-mesecons"   # Chinese prompts on videos; the tasks with circuits
+NICE_PACKAGES="fonts-wqy-microhei minetest-mod-mesecons"   # for Chinese prompts on videos; for tasks with circuits
 [ "$DEV" = 0 ] || NICE_PACKAGES="$NICE_PACKAGES shellcheck g++"   # g++: the tests of torch.compile
 
 say() { printf '[setup] %s\n' "$*"; }
 
 fits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 
-# A Python that the user names is taken or refused, never replaced by another.
+# A Python named by the user is used or rejected, never replaced.
 find_python() {
   local candidate
   [ -z "${PYTHON:-}" ] || set -- "$PYTHON"
@@ -70,8 +70,8 @@ install_game() {
   local missing nice sudo
   if [ "$(uname -s)" != Linux ] || ! command -v apt-get >/dev/null 2>&1; then
     if ! command -v minetest >/dev/null 2>&1 && [ ! -x /usr/games/minetest ]; then
-      say "the game (Luanti/Minetest 5.6, Xvfb, gcc, libX11 headers) cannot be installed from here: this is no Debian-like Linux."
-      say "training, embedding, data and their tests work without it."
+      say "cannot install the game (Luanti/Minetest 5.6, Xvfb, gcc, libX11 headers): this is not a Debian-like Linux."
+      say "data, embedding, training and their tests work without it."
     fi
     return 0
   fi
@@ -83,13 +83,13 @@ install_game() {
   if [ "$(id -u)" = 0 ]; then sudo=""
   elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then sudo="sudo -n"
   else
-    say "some system packages are missing and there is no root or passwordless sudo. To have the game, run:"
+    say "some system packages are missing, and there is no root or passwordless sudo. To install the game, run:"
     say "  sudo apt-get install --no-install-recommends $missing$nice"
-    say "continuing with what works without it."
+    say "continuing without the game."
     return 0
   fi
   say "installing system packages: $missing$nice"
-  $sudo apt-get update -qq || say "apt-get update failed; trying with the lists that are here"
+  $sudo apt-get update -qq || say "apt-get update failed; trying the existing package lists"
   # shellcheck disable=SC2086
   DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null \
     || say "the game's packages could not be installed: $missing"
