@@ -152,11 +152,11 @@ def _convert(
     if not keep.any():
         what = "Nothing is done in this recording: every tick is null."
         raise UserError(what, where=recording.where, todo="add --keep_nulls if standing still is what it shows")
-    known = _provenance(recording, ticks, settings, rates)
+    known, source = _provenance(recording, ticks, settings, rates), recording.episode
     with EpisodeWriter(target, known, keep_mineclip_frames=settings.mineclip_frames) as writer:
         used = 0
         for number, (frame, action) in enumerate(_paired(recording, ticks, rates, notes)):
-            if number == 0 and recording.episode is None:
+            if number == 0 and source is None:
                 notes += _shape_notes(frame)
             if keep[number]:
                 writer.add(frame, action)
@@ -166,8 +166,8 @@ def _convert(
         on_frames(used % 32)
         if not len(writer):
             raise UserError("Nothing is done in this recording before its video ends.", where=recording.video)
-        if recording.episode is not None:
-            _keep_goals(recording.episode, writer, used, notes)
+        if source is not None:
+            _keep_goals(source, writer, used, notes)
         writer.metadata |= {"source_frames": used, "null_frames_dropped": used - len(writer), "notes": notes}
         result.frames, result.notes = len(writer), notes
 

@@ -74,7 +74,7 @@ def convert_folder(
 def _length(recording: Recording) -> int:
     """Frames by the video's header, 0 if unknown."""
     with contextlib.suppress(UserError, OSError):
-        return 0 if recording.episode else probe(recording.video).frames
+        return probe(recording.video).frames
     return 0
 
 
