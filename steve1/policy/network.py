@@ -7,6 +7,7 @@ or a loss for training. A pure function of its arguments.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,10 +18,13 @@ from steve1.core.errors import UserError
 from steve1.policy.attention import ChunkMemory, Memory, RecurrentLayer, attention_mask
 from steve1.policy.config import PolicyConfig
 from steve1.policy.heads import ActionHeads, ValueHead
-from steve1.policy.initialization import initialise
 from steve1.policy.loss import head_loss
 from steve1.policy.state import PolicyState
 from steve1.policy.vision import ImageEncoder, NormLinear
+
+RELU_GAIN = math.sqrt(2.0)
+HEAD_GAIN = 0.01  # both heads begin nearly uniform
+GOAL_GAIN = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,11 +113,11 @@ class GoalPolicy(nn.Module):
 
     def initial_state(self, batch: int) -> PolicyState:
         """An empty memory for `batch` rows."""
-        shape = (batch, self.config.memory, self.config.hidsize)
-        empty = [torch.zeros(shape, device=self.device) for _ in range(2 * self.config.n_recurrence_layers)]
-        mask = torch.zeros((batch, 1, self.config.memory), dtype=torch.bool, device=self.device)
-        half = self.config.n_recurrence_layers
-        return PolicyState(tuple(empty[:half]), tuple(empty[half:]), mask)
+        memory, blocks = self.config.memory, range(self.config.n_recurrence_layers)
+        keys, values = (
+            tuple(torch.zeros((batch, memory, self.config.hidsize), device=self.device) for _ in blocks) for _ in "kv"
+        )
+        return PolicyState(keys, values, torch.zeros((batch, 1, memory), dtype=torch.bool, device=self.device))
 
     def encode(self, frames: Tensor, *, activation_checkpointing: bool = False) -> Tensor:
         """Features (B, T, H), which depend on neither goal nor memory.
@@ -136,10 +140,11 @@ class GoalPolicy(nn.Module):
         self, features: Tensor, goals: Tensor, first: Tensor, state: PolicyState
     ) -> tuple[Tensor, PolicyState]:
         """features (B, T, H), goals (B, T, E), first (B, T) → latent (B, T, H) and the state after the last step."""
-        if goals.shape != (*features.shape[:2], self.config.mineclip_embed_dim) or first.shape != features.shape[:2]:
+        shape = tuple(features.shape[:2])
+        if goals.shape != (*shape, self.config.mineclip_embed_dim) or first.shape != shape:
             raise UserError(
                 "Goals and episode starts do not fit the frames.",
-                expected=f"goals {(*features.shape[:2], self.config.mineclip_embed_dim)}, first {tuple(features.shape[:2])}",
+                expected=f"goals {(*shape, self.config.mineclip_embed_dim)}, first {shape}",
                 got=f"goals {tuple(goals.shape)}, first {tuple(first.shape)}",
             )
         visible, mask = attention_mask(state.mask, first)
@@ -208,3 +213,59 @@ class GoalPolicy(nn.Module):
             if parameter.requires_grad:
                 (decayed if parameter.ndim >= 2 and not name.endswith("b_nd") else plain).append(parameter)
         return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+@torch.no_grad()
+def initialise(policy: GoalPolicy) -> None:
+    """Draw every parameter of the policy from torch's global generator, scaled by fan-in as VPT's were.
+
+    Each output unit's weights have a fixed length, so that signals keep their size; layers that add to a residual stream start
+    smaller the more of them there are.
+    """
+    for module in policy.modules():
+        if isinstance(module, nn.GroupNorm | nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear | nn.Conv2d):
+            _unit_rows(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for parameter in policy.value_head.normalizer.parameters():
+        parameter.zero_()
+    for head in (policy.pi_head.camera, policy.pi_head.buttons):
+        head.linear_layer.weight.mul_(HEAD_GAIN)
+    policy.net.lastlayer.layer.weight.mul_(RELU_GAIN)
+    policy.net.mineclip_embed_linear.weight.mul_(GOAL_GAIN)
+    _scale_image(policy)
+    _scale_recurrent(policy)
+
+
+def _unit_rows(weight: Tensor) -> None:
+    """Draw normal numbers and scale each output unit's weights to length 1."""
+    nn.init.normal_(weight)
+    flat = weight.flatten(1)
+    flat.div_(flat.norm(dim=1, keepdim=True).clamp(min=1e-12))
+
+
+def _scale_image(policy: GoalPolicy) -> None:
+    encoder = policy.net.img_process
+    branches = sum(len(stack.residuals) for stack in encoder.cnn.layers)
+    for stack in encoder.cnn.layers:
+        stack.firstconv.layer.weight.mul_(RELU_GAIN)
+        for block in stack.residuals:
+            block.conv0.layer.weight.mul_(RELU_GAIN)
+            block.conv1.layer.weight.mul_(RELU_GAIN / math.sqrt(branches))
+    encoder.cnn.dense.layer.weight.mul_(RELU_GAIN)
+    encoder.linear.layer.weight.mul_(RELU_GAIN)
+
+
+def _scale_recurrent(policy: GoalPolicy) -> None:
+    blocks = policy.net.recurrent_layer.layers
+    branch_gain = 1.0 / math.sqrt(2 * len(blocks))
+    for block in blocks:
+        attention = block.attention
+        attention.proj_layer.weight.mul_(branch_gain)
+        attention.r_layer.weight.mul_(0.1)
+        nn.init.normal_(attention.b_nd)
+        block.mlp0.layer.weight.mul_(RELU_GAIN)
+        block.mlp1_layer.weight.mul_(branch_gain)

@@ -34,14 +34,15 @@ def load_policy(
     device: str | torch.device = "cpu",
     from_vpt: bool = False,
 ) -> GoalPolicy:
-    """A policy from its settings and weights.
+    """A policy from its settings and weights, in eval mode and float32; the goal's size E is read from the weights.
 
-    model: a `.model` file, a `.json` file, or a dict nested like its contents. weights: `.weights` or `.safetensors`; None draws
-    fresh ones (torch's global generator). from_vpt: the goal's linear layer may be missing from the weights and then starts at
-    zero, so that the policy begins as VPT's. Weights are kept in float32 whatever the file has. Returns it in training mode off
-    (`eval`); the goal's size E is read from the weights.
+    Args:
+        model: a `.model` file, a `.json` file, or a dict nested like its contents.
+        weights: `.weights` or `.safetensors`; None: initial weights from torch's global generator.
+        from_vpt: the goal's linear layer may be missing and then starts at zero, so that the policy begins as VPT's.
 
-    Errors: UserError when a file is missing, hostile or damaged, or when any key or shape does not match; it lists them.
+    Raises:
+        UserError: a file is missing, hostile or damaged, or keys or shapes do not match (it lists them).
     """
     config = read_model(model)
     if weights is None:
@@ -56,10 +57,10 @@ def load_policy(
     with torch.device("meta"):
         policy = GoalPolicy(config)
     check_keys(policy, state, weights)
-    trains = {name: parameter.requires_grad for name, parameter in policy.named_parameters()}
+    trains = [parameter.requires_grad for parameter in policy.parameters()]
     policy.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
-    for name, parameter in policy.named_parameters():
-        parameter.requires_grad_(trains[name])
+    for parameter, needs_grad in zip(policy.parameters(), trains, strict=True):
+        parameter.requires_grad_(needs_grad)
     return policy.to_channels_last().to(device).eval()
 
 
@@ -83,25 +84,13 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             got=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
             todo="fetch the file again; if it holds anything but tensors, do not trust it",
         ) from None
-    if (
-        not isinstance(content, Mapping)
-        or not content
-        or not all(isinstance(value, Tensor) for value in content.values())
-    ):
-        raise UserError(
-            "The weights file is not a state dict.", where=path, expected="names and tensors", got=_describe(content)
-        )
-    return _strip_prefixes(content, path)
-
-
-def _describe(content: Any) -> str:
-    if isinstance(content, Mapping):
+    if not isinstance(content, Mapping):
+        odd = [type(content).__name__]
+    else:
         odd = [f"{key}: {type(value).__name__}" for key, value in content.items() if not isinstance(value, Tensor)]
-        return "an empty dict" if not content else ", ".join(odd[:SHOWN])
-    return type(content).__name__
-
-
-def _strip_prefixes(content: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    if odd or not content:
+        got = ", ".join(odd[:SHOWN]) or "an empty dict"
+        raise UserError("The weights file is not a state dict.", where=path, expected="names and tensors", got=got)
     state: dict[str, Tensor] = {}
     for key, value in content.items():
         prefix = next((prefix for prefix in PREFIXES if str(key).startswith(prefix)), "")
@@ -140,8 +129,7 @@ def check_keys(policy: GoalPolicy, state: Mapping[str, Tensor], path: str | os.P
 
 
 def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return ", ".join(keys[:SHOWN]) + more
+    return ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
 
 
 def save_weights(policy: GoalPolicy, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> None:
