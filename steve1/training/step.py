@@ -20,7 +20,7 @@ from steve1.training.batches import TbpttChunk
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.objectives import LossModule, objectives_for
-from steve1.training.optim.optimizers import new_optimizer
+from steve1.training.optim.optimizers import make_optimizer
 from steve1.training.optim.regularizers import EMA, L2SP
 from steve1.training.optim.spike_filter import SpikeFilter
 
@@ -39,11 +39,6 @@ class StepOutput:
     """bool scalar, the same on all processes: no weight was changed."""
     spike: torch.Tensor
     """bool scalar: skipped although finite, because loss or gradient lay far above their running means."""
-
-
-def make_optimizer(policy: GoalPolicy, settings: TrainSettings) -> torch.optim.Optimizer:
-    """The chosen optimizer over what is trainable; decay only where `GoalPolicy.parameter_groups` says."""
-    return new_optimizer(settings.optimizer, policy.parameter_groups(settings.weight_decay), settings.learning_rate)
 
 
 class Stepper:

@@ -251,7 +251,7 @@ def test_two_processes_do_not_train_in_one_folder(settings: Make) -> None:
 def test_restored_moments_lie_in_memory_as_their_weights_do(settings: Make, tiny: Path) -> None:
     """Fused optimizers walk through both side by side; a weight that is channels-last needs moments that are."""
     from steve1.training.checkpoint.checkpointer import optimizer_state_dict, restore_optimizer
-    from steve1.training.step import make_optimizer
+    from steve1.training.optim.optimizers import make_optimizer
 
     def fresh() -> tuple[Any, torch.optim.Optimizer]:
         policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights").to(memory_format=torch.channels_last)

@@ -16,7 +16,8 @@ from steve1.training.batches import TbpttChunk, chunk_bounds, chunks, open_windo
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.loop import Hooks
-from steve1.training.step import Stepper, make_optimizer
+from steve1.training.optim.optimizers import make_optimizer
+from steve1.training.step import Stepper
 from tests.training.conftest import apart, same, weights_of
 
 Make = Callable[..., TrainSettings]

@@ -6,21 +6,29 @@ The flag `found_inf` (as GradScaler sets it) leaves weights and moments alone on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import torch
 from torch import Tensor
+
+from steve1.policy import GoalPolicy
+from steve1.training.config import TrainSettings
 
 OptimizerName = Literal["adamw", "factored"]
 BYTES_OF_MOMENTS: dict[str, float] = {"adamw": 8.0, "factored": 2.0}
 """Kept for each trained weight, rows and columns of the factored form (thousandths of it) not counted."""
 
 
-def new_optimizer(name: OptimizerName, groups: Iterable[dict[str, Any]], rate: float) -> torch.optim.Optimizer:
-    """An optimizer over `groups` (dicts with "params" and "weight_decay") at learning rate `rate`."""
-    if name == "factored":
-        return FactoredAdamW(groups, lr=rate)
-    return torch.optim.AdamW(groups, lr=rate, fused=True)
+def make_optimizer(policy: GoalPolicy, settings: TrainSettings) -> torch.optim.Optimizer:
+    """The chosen optimizer over what is trainable; decay only where `GoalPolicy.parameter_groups` says."""
+    groups, rate = policy.parameter_groups(settings.weight_decay), settings.learning_rate
+    match settings.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(groups, rate, fused=True)
+        case "factored":
+            return FactoredAdamW(groups, rate)
+        case _:
+            assert_never(settings.optimizer)
 
 
 class FactoredAdamW(torch.optim.Optimizer):
