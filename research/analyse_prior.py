@@ -10,8 +10,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from research.prior_analysis import analyse, prepare, render, write_analysis
 from steve1.core.cli import run
 from steve1.core.paths import ROOT, display, resolve, slug
+from steve1.evaluation.demonstrations import read_demonstrations
+from steve1.evaluation.policies import parse_policies
+from steve1.evaluation.tasks.suite import load_suite
+from steve1.goals import GoalEncoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +47,6 @@ class Args:
 
 def main(args: Args) -> None:
     """Load, analyse, write, print the table."""
-    from research.prior_analysis import analyse, prepare, render, write_analysis
-    from steve1.evaluation.demonstrations import read_demonstrations
-    from steve1.evaluation.policies import parse_policies
-    from steve1.evaluation.tasks.suite import load_suite
-    from steve1.goals import GoalEncoder
-
     paths = {"mineclip": args.mineclip_weights, "prior": args.prior_weights}
     spec = parse_policies([args.weights], **{name: str(resolve(path)) for name, path in paths.items() if path})[0]
     suite = load_suite(args.suite or spec.metadata.env)

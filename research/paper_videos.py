@@ -8,14 +8,31 @@ each with its trace. Videos that exist are skipped; model, MineCLIP, prior and g
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from research.paper import (
+    Goal,
+    PaperPrompt,
+    demonstrated_goals,
+    films_to_make,
+    make_film,
+    paper_prompts,
+    published_goals,
+)
 from steve1.core.cli import run
 from steve1.core.errors import UserError, nearest
 from steve1.core.paths import display, resolve, slug
+from steve1.core.processes import limit_threads
+from steve1.core.seeds import integer
+from steve1.envs import make_env, start_states
+from steve1.evaluation.policies import PolicyCache, PolicySpec, choose_env, environment_threads, parse_policies
+from steve1.evaluation.tasks.suite import Suite, load_suite
+from steve1.goals import GoalEncoder
+from steve1.rollout.supervise import SupervisedEnv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,14 +75,6 @@ class Args:
 
 def main(args: Args) -> None:
     """Check, load once, film what is missing."""
-    from research.paper import films_to_make, make_film
-    from steve1.core.processes import limit_threads
-    from steve1.core.seeds import integer
-    from steve1.envs import make_env, start_states
-    from steve1.evaluation.policies import PolicyCache, choose_env, environment_threads, parse_policies
-    from steve1.evaluation.tasks.suite import load_suite
-    from steve1.rollout.supervise import SupervisedEnv
-
     chosen, kinds = _chosen(args), [kind.lower() for kind in args.kinds]
     files = {"model": args.in_model, "mineclip": args.mineclip_weights, "prior": args.prior_weights}
     spec = parse_policies([args.in_weights], cond_scale=args.text_cond_scale, **files)[0]
@@ -93,9 +102,7 @@ def main(args: Args) -> None:
             print(f"[{number}/{len(missing)}] {display(film.path)}: {len(trace)} steps{verdict}", flush=True)
 
 
-def _chosen(args: Args) -> list[Any]:
-    from research.paper import paper_prompts
-
+def _chosen(args: Args) -> list[PaperPrompt]:
     known = paper_prompts()
     names = [prompt.name for prompt in known]
     for name in args.prompts:
@@ -108,12 +115,12 @@ def _chosen(args: Args) -> list[Any]:
     return [prompt for prompt in known if "all" in args.prompts or prompt.name in args.prompts]
 
 
-def _goals(args: Args, spec: Any, chosen: list[Any], kinds: list[str], suite: Any) -> dict[str, dict[str, Any]]:
+def _goals(
+    args: Args, spec: PolicySpec, chosen: Sequence[PaperPrompt], kinds: Sequence[str], suite: Suite
+) -> dict[str, Mapping[str, Goal]]:
     """{"text": {name: goal}, "visual": {name: goal}}; MineCLIP and the prior are loaded once, and let go of."""
-    from research.paper import demonstrated_goals, published_goals
-    from steve1.goals import GoalEncoder
 
-    found: dict[str, dict[str, Any]] = {"text": {}, "visual": {}}
+    found: dict[str, Mapping[str, Goal]] = {"text": {}, "visual": {}}
     encoder = GoalEncoder(spec.metadata)
     size = encoder.size
     if "text" in kinds:

@@ -19,6 +19,8 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, write_json
 from steve1.core.seeds import generator
 from steve1.evaluation.demonstrations import VisualPrompt, typical, unit
+from steve1.mineclip import MineCLIP
+from steve1.prior import Prior
 from steve1.reporting.page import Block, Report, Section
 from steve1.reporting.tables import Table
 
@@ -47,8 +49,8 @@ class Material:
 
 def prepare(
     prompts: Sequence[tuple[str, str, str]],
-    mineclip: Any,
-    prior: Any,
+    mineclip: MineCLIP,
+    prior: Prior,
     shown: Sequence[VisualPrompt],
     *,
     samples: int = 32,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from research.matrix import prompt_matrix, render
 from steve1.core.cli import run
 from steve1.core.paths import display
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
@@ -30,8 +31,6 @@ class Args(PlaySettings):
 
 def main(args: Args) -> None:
     """Play, print the matrix."""
-    from research.matrix import prompt_matrix, render
-
     settings = EvaluationSettings.of(args, weights=(args.weights,), similarity=0)
     found, plan, paths = prompt_matrix(settings, args.prompts, args.random_row)
     print("\n" + render(found, plan))
