@@ -1,4 +1,4 @@
-"""Holds a game that may die: it is opened anew, and the episode is played again from its beginning with the same seed."""
+"""Reopens a game that dies, and plays its episode again from the beginning with the same seed."""
 
 from __future__ import annotations
 

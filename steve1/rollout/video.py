@@ -32,7 +32,7 @@ class EpisodeVideo:
         self._writer: VideoWriter | None = None
 
     def on_frame(self, frame: NDArray[np.uint8], action: Mapping[str, Any], step: int) -> None:
-        """Write one frame; step 0 starts the file anew, so that a repeated episode leaves no half of the first."""
+        """Write one frame; step 0 restarts the file, so that nothing is left of an episode that is repeated."""
         if step == 0:
             self._discard()
         if self._writer is None:

@@ -74,7 +74,11 @@ def _serve(recipe: Recipe, index: int, threads: int, pipe: Connection) -> None:
             try:
                 pipe.send(result)
             except BrokenPipeError:
-                _log.warning("worker %d: nobody is left to take the result of %s; it will be repeated", index, job)
+                _log.warning(
+                    "worker %d: the process that gave the jobs is gone; the result of %s is lost, the job will be repeated",
+                    index,
+                    job,
+                )
                 return
 
 

@@ -26,7 +26,7 @@ def _told() -> Iterator[None]:
 
 
 class LuantiGame(Game):
-    """See the module."""
+    """One LuantiEnv."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         names = ("biome", "width", "height", "instance", "split", "timeout_s", "settings", "backend")

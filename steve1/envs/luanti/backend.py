@@ -39,7 +39,7 @@ class Luanti:
         """Start Luanti.
 
         Args:
-            worker: False keeps the game in this process, where nobody watches it.
+            worker: False keeps the game in this process, without supervision.
             more: `split`, `timeout_s`, `settings`, `backend` as LuantiEnv takes them; `limits`, `limits_more` as WorkerEnv does.
         """
         check("biome", biome, BIOMES)

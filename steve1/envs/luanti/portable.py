@@ -100,7 +100,7 @@ def find_faketime() -> str | None:
 
 
 class PortableLink(Link):
-    """See the module. `menu_open` follows the inventory button, since nothing in the game tells it."""
+    """Drives the game from outside. `menu_open` follows the inventory button, since nothing in the game tells it."""
 
     sensitivity = 0.1  # a real pointer ends at the edge of the screen: turns above about 30 degrees a tick are cut
 

@@ -71,5 +71,5 @@ class SharedMemory:
 
     def close(self) -> None:
         del self.header, self._pixels
-        with contextlib.suppress(BufferError):  # somebody holds a view of it: it goes when the view does
+        with contextlib.suppress(BufferError):  # still viewed; it is freed with the view
             self._map.close()

@@ -1,4 +1,4 @@
-"""What a game is handed: a folder in memory, ports that nobody else uses, a private display, a Java heap that fits the machine."""
+"""What a game is handed: a folder in memory, locked ports, a private display, a Java heap that fits the machine."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class BadInput(Exception):
 
 
 class GameFault(Exception):
-    """The game died, hangs or talks nonsense: a fresh worker is started, and the episode repeated."""
+    """The game died, hangs or answers nonsense: a new worker is started and the episode is repeated."""
 
 
 class Game:
@@ -97,15 +97,15 @@ class Game:
         raise NotImplementedError
 
     def call(self, name: str, arguments: dict[str, Any]) -> Any:
-        """Anything else that the main side's half of this backend wants; plain values."""
+        """Anything else that the game's half in the main program needs; plain values."""
         raise BadInput("This game knows no such call.", got=name)
 
     def pids(self) -> list[int]:
-        """Processes without which there is no game (its Java): one that ends while a request is answered ends the wait."""
+        """Processes that the game needs (its Java). If one ends while a request is being answered, the game counts as dead."""
         return []
 
     def close(self) -> None:
-        """Let the game go; whatever remains is ended from outside."""
+        """Close the game; what remains is ended from outside."""
 
 
 class _Heart(threading.Thread):
@@ -267,7 +267,7 @@ def serve(make_env: Callable[[dict[str, Any]], Game]) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve the adapter named on the command line; one that cannot be imported answers "start" with its fault."""
+    """Serve the adapter named on the command line. If it cannot be imported, the answer to "start" says so."""
     module = arguments[0]
     _bare_packages(module)
 

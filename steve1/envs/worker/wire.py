@@ -173,5 +173,5 @@ class Picture:
     def close(self) -> None:
         """Let go of the memory."""
         del self._pixels
-        with contextlib.suppress(BufferError):  # somebody holds a view of it: it goes when the view does
+        with contextlib.suppress(BufferError):  # still viewed; it is freed with the view
             self._map.close()

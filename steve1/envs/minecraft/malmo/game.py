@@ -102,7 +102,7 @@ def without_effect(action: Action, buttons: tuple[str, ...]) -> Info:
 
 
 def use_java(settings: Mapping[str, Any]) -> None:
-    """Make the Java that the main program chose the one that the package finds."""
+    """Set the variables by which the package finds the Java that the main program chose."""
     home = settings.get("java_home")
     if home:
         os.environ["JAVA_HOME"] = str(home)

@@ -1,7 +1,7 @@
 """MCio behind the worker protocol: one Minecraft, one tick a step. Needs mcio-ctrl.
 
-Each episode begins in a pristine copy of its world at the same place, with its inventory, time and view. Minecraft is started anew only
-where an earlier episode has touched that place.
+Each episode begins in a pristine copy of its world at the same place, with its inventory, time and view. Minecraft is restarted only
+if an earlier episode has touched that place.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Minecraft:
         """Send an action, wait for the observation that follows it.
 
         Raises:
-            GameFault: what came is no observation, or one that was here before.
+            GameFault: what came is not an observation, or an old one.
         """
         packet = packet or network.ActionPacket()
         self.link.send_action(packet)
@@ -71,7 +71,7 @@ class Minecraft:
 
 
 class McioGame(Game):
-    """See the module."""
+    """One Minecraft under MCio."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings

@@ -20,7 +20,7 @@ NAMES = {(int(each.type), int(each.code)): name for name, each in INPUT_MAP.item
 
 
 class Window:
-    """See the module. F10, or closing the window, ends the recording."""
+    """The window in which a human plays. F10, or closing it, ends the recording."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.height, self.scale = int(settings["height"]), float(settings.get("scale", 2.0))

@@ -42,7 +42,7 @@ class Mcio(Minecraft):
             biome: of resets whose start names no world.
             more: `instance_name` (of MCio's installation; "steve1"), `mcio_dir`, `java` (another Java than Minecraft's own), `gpu` (GL vendor:
                 nvidia, amd, mesa), `window` (show the game's own window), `settle` (ticks after a reset until the world is drawn, 40), `scale`
-                (of the window in which a person plays, 2); and as for every Minecraft.
+                (of the window in which a human plays, 2); and as for every Minecraft.
 
         Raises:
             UserError: the environment, or Minecraft in it, is not installed (with the command that installs it).
@@ -56,7 +56,7 @@ class Mcio(Minecraft):
         return super().playable() and has_minecraft()
 
 
-# A reset may make a new world first, which starts a server once, and may start Minecraft anew.
+# A reset may make a new world first, which starts a server once, and may restart Minecraft.
 GAME = Mcio(
     "mcio",
     Limits(start_s=180.0, reset_s=600.0, step_s=30.0, memory_mb=8000.0),

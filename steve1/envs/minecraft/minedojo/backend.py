@@ -34,7 +34,7 @@ class MineDojo(Minecraft):
         return super().make(task=task, **more)
 
 
-# A reset starts a Minecraft anew where the seed is new.
+# A reset with a new seed restarts Minecraft.
 GAME = MineDojo(
     "minedojo",
     Limits(start_s=120.0, reset_s=900.0, step_s=60.0, memory_mb=8000.0),

@@ -46,7 +46,7 @@ def _manager() -> Any:
 
 
 def make_spec(width: int, height: int) -> Any:
-    """A HumanSurvival whose start is chosen anew for each reset, by its attribute `chosen`."""
+    """A HumanSurvival whose start is set for each reset through its attribute `chosen`."""
     base, handlers = _package()
 
     class Survival(base):  # type: ignore[misc, valid-type]
@@ -97,7 +97,7 @@ class MineRLGame(MalmoGame):
         report("starting Minecraft 1.16.5 (MineRL); the first start of all takes minutes")
         self.env = self.spec.make()
         self.env.seed(0)
-        self.env.reset()  # a seed given before the very first reset is not heeded
+        self.env.reset()  # a seed given before the very first reset is ignored
         self._javas = java_pids()
 
     def reset(self, seed: int, options: dict[str, Any]) -> tuple[Observation, Info]:

@@ -35,7 +35,7 @@ def _simulator(settings: Mapping[str, Any]) -> Any:
 
     report("looking for MineStudio's engine; it is downloaded once")
     try:
-        # With the question answered: a worker has nobody to ask.
+        # Without the confirmation, which a worker cannot give.
         entry.check_engine(skip_confirmation=True)
     except (Exception, SystemExit) as fault:
         raise BadInput(
