@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from steve1.core.paths import display
+from steve1.envs.luanti.shim import PACKAGES, build_shim, find_program, game_version
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,6 @@ class Args:
 
 
 def main(args: Args) -> None:
-    from steve1.envs.luanti.shim import PACKAGES, build_shim, find_program, game_version
-
     program = find_program("luanti", "minetest", package=PACKAGES)
     print(f"game: {program} {'.'.join(map(str, game_version(program)))}")
     print(f"X server: {find_program('Xvfb', package='xvfb')}")

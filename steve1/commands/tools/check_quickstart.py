@@ -6,8 +6,10 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.paths import display, resolve
+from steve1.envs import make_env
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +24,6 @@ class Args:
 
 def main(args: Args) -> None:
     """Raise one UserError for the first thing that is missing."""
-    from steve1.core.checkpoint_metadata import read_checkpoint_metadata
-    from steve1.envs import make_env
-
     weights = resolve(args.weights)
     metadata = read_checkpoint_metadata(weights)
     for path in (weights, *(resolve(name) for name in (metadata.model, metadata.mineclip, metadata.prior))):

@@ -8,10 +8,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+import torch
+
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.paths import display, output_path, resolve
+from steve1.policy import load_policy, save_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +45,6 @@ class Args:
 
 def main(args: Args) -> None:
     """Read strictly, write atomically."""
-    import torch
-
-    from steve1.policy import load_policy, save_weights
 
     source = resolve(args.in_weights)
     target = output_path(args.out_weights)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from steve1.core.download import Missing, Refused, download
+from steve1.core.download import download
 from steve1.core.errors import UserError, nearest
 from steve1.core.messages import progress
 from steve1.core.paths import display
@@ -20,84 +20,81 @@ _VPT = "https://openaipublic.blob.core.windows.net/minecraft-rl/models/"
 _HUB = "https://huggingface.co/CraftJarvis/MineStudio_STEVE-1.official/resolve/main/"
 
 
-def _drive(identity: str) -> str:
-    # confirm=t answers the question about the virus scan that large files bring up.
-    return f"https://drive.usercontent.google.com/download?id={identity}&export=download&confirm=t"
-
-
 @dataclass(frozen=True)
 class Published:
-    """One published file: where it goes, its addresses, roughly how large it is."""
+    """One published file: where it goes, its size, and where it comes from: addresses, or a file of Google Drive."""
 
     path: str
-    urls: tuple[str, ...]
     megabytes: float
     needed_for: str
-    by_hand: str = ""
+    urls: tuple[str, ...] = ()
+    drive: str = ""
     md5: str = ""
     optional: bool = False
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Addresses to try, in this order."""
+        # confirm=t answers the question about the virus scan that large files bring up.
+        return self.urls or (
+            f"https://drive.usercontent.google.com/download?id={self.drive}&export=download&confirm=t",
+        )
 
-FILES: dict[str, Published] = {
+    @property
+    def by_hand(self) -> str:
+        """The page for a browser; "" where there is none."""
+        return self.drive and f"https://drive.google.com/file/d/{self.drive}"
+
+
+FILES = {
     "vpt_model": Published(
-        "data/weights/vpt/2x.model", (_VPT + "2x.model",), 0.01, "every 2x policy: the network's sizes"
+        "data/weights/vpt/2x.model", 0.01, "every 2x policy: the network's sizes", urls=(_VPT + "2x.model",)
     ),
     "vpt": Published(
         "data/weights/vpt/rl-from-foundation-2x.weights",
-        (_VPT + "rl-from-foundation-2x.weights",),
         1000,
         "pretraining from VPT (3_train.sh)",
+        urls=(_VPT + "rl-from-foundation-2x.weights",),
     ),
     "vpt_foundation": Published(
         "data/weights/vpt/foundation-model-2x.weights",
-        (_VPT + "foundation-model-2x.weights",),
         1000,
         "the other agent of 1_generate_mixed_agents.sh",
+        urls=(_VPT + "foundation-model-2x.weights",),
         optional=True,
     ),
     "steve1": Published(
-        "data/weights/steve1/steve1.weights",
-        (_drive("1E3fd_-H1rRZqMkUKHfiMhx-ppLLehQPI"),),
-        1000,
-        "fine-tuning and playing",
-        by_hand="https://drive.google.com/file/d/1E3fd_-H1rRZqMkUKHfiMhx-ppLLehQPI",
+        "data/weights/steve1/steve1.weights", 1000, "fine-tuning and playing", drive="1E3fd_-H1rRZqMkUKHfiMhx-ppLLehQPI"
     ),
     "steve1_hub": Published(
         "data/weights/steve1/steve1.safetensors",
-        (_HUB + "model.safetensors",),
         1000,
         "the same policy from the model hub, where the drive's quota is used up (IN_WEIGHTS=data/weights/steve1/steve1.safetensors)",
+        urls=(_HUB + "model.safetensors",),
         optional=True,
     ),
     "mineclip": Published(
         "data/weights/mineclip/attn.pth",
-        (_drive("1uaZM1ZLBz2dZWcn85rZmjP7LV6Sg5PZW"),),
         640,
         "embedding recordings and prompts",
-        by_hand="https://drive.google.com/file/d/1uaZM1ZLBz2dZWcn85rZmjP7LV6Sg5PZW",
+        drive="1uaZM1ZLBz2dZWcn85rZmjP7LV6Sg5PZW",
         md5="b5ece9198337cfd117a3bfbd921e56da",
     ),
     "prior": Published(
-        "data/weights/steve1/steve1_prior.pt",
-        (_drive("1OdX5wiybK8jALVfP5_dEo0CWm9BQbDES"),),
-        12,
-        "prompts as goals",
-        by_hand="https://drive.google.com/file/d/1OdX5wiybK8jALVfP5_dEo0CWm9BQbDES",
+        "data/weights/steve1/steve1_prior.pt", 12, "prompts as goals", drive="1OdX5wiybK8jALVfP5_dEo0CWm9BQbDES"
     ),
     "prior_data": Published(
         "data/prior_data/steve1_prior_data.pkl",
-        (_drive("18JKzIwHmFBrAjfiRNobtwkN7zhwQc7IO"),),
         100,
         "training the prior anew (4_train_prior.sh)",
-        by_hand="https://drive.google.com/file/d/18JKzIwHmFBrAjfiRNobtwkN7zhwQc7IO",
+        drive="18JKzIwHmFBrAjfiRNobtwkN7zhwQc7IO",
         optional=True,
     ),
     "visual_prompts": Published(
         "data/visual_prompts/visual_prompts.zip",
-        (_drive("1K--DOHMDKjtklTK6SbpH11wrI2j_61mu"),),
         50,
         "visual goals of the paper",
-        by_hand="https://drive.google.com/file/d/1K--DOHMDKjtklTK6SbpH11wrI2j_61mu",
+        drive="1K--DOHMDKjtklTK6SbpH11wrI2j_61mu",
         optional=True,
     ),
 }
@@ -164,7 +161,7 @@ def _plan(root: Path, missing: list[str]) -> None:
 
 def _fetch(file: Published, args: Args) -> bool:
     target = args.root / file.path
-    sources = ([args.mirror.rstrip("/") + "/" + target.name] if args.mirror else []) + list(file.urls)
+    mirror = [args.mirror.rstrip("/") + "/" + target.name] if args.mirror else []
     reasons = []
     with progress(total=int(file.megabytes * 1e6), desc=target.name, unit="B", unit_scale=True) as bar:
 
@@ -173,12 +170,10 @@ def _fetch(file: Published, args: Args) -> bool:
                 bar.total = total
             bar.update(done - bar.n)
 
-        for url in sources:
+        for url in (*mirror, *file.sources):
             try:
                 download(url, target, md5=file.md5, attempts=args.attempts, backoff=args.backoff, on_bytes=on_bytes)
                 return True
-            except (Missing, Refused) as fault:
-                reasons.append(f"{url}: {fault.what} {fault.got}".rstrip())
             except UserError as fault:
                 reasons.append(f"{url}: {fault.what} {fault.got}".rstrip())
     print(f"\nnot downloaded: {file.path} (needed for {file.needed_for})")

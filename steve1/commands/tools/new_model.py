@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
+
 from steve1.core.errors import UserError
 from steve1.core.paths import display, output_path
+from steve1.policy import GoalPolicy, PolicyConfig, write_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +37,6 @@ class Args:
 
 def main(args: Args) -> None:
     """Write the file and say how large the network is."""
-    import torch
-
-    from steve1.policy import GoalPolicy, PolicyConfig, write_model
 
     path = output_path(args.output)
     config = PolicyConfig(

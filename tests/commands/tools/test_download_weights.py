@@ -22,7 +22,7 @@ def test_every_file_of_the_default_family_has_a_source() -> None:
         "data/weights/steve1/steve1_prior.pt",
     ):
         assert needed in paths
-    assert all(url.startswith("https://") for file in FILES.values() for url in file.urls)
+    assert all(url.startswith("https://") for file in FILES.values() for url in file.sources)
 
 
 def test_a_mirror_folder_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
