@@ -20,7 +20,7 @@ say "ruff";          "$PYTHON" -m ruff check .; "$PYTHON" -m ruff format --check
 say "mypy";          "$PYTHON" -m mypy
 say "import-linter"; .venv/bin/lint-imports
 say "shell scripts"
-SCRIPTS="$(find . -name '*.sh' -not -path './.venv/*' -not -path './data/*' -not -path './build/*') .ci/run"
+SCRIPTS="$(find . -name '*.sh' -not -path './.venv*' -not -path './data/*' -not -path './build/*') .ci/run"
 for script in $SCRIPTS; do bash -n "$script"; done
 if command -v shellcheck >/dev/null 2>&1; then
   # shellcheck disable=SC2086  # a list of words on purpose
