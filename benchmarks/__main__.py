@@ -1,6 +1,6 @@
-"""Benchmarks: `python -m benchmarks policy` and others, one room each.
+"""Benchmarks: `python -m benchmarks policy` and others, one for each package.
 
-Comes in: which one. Goes out: a table, and on request the raw figures with machine, commit and date as JSON.
+Output: a table, and on request the raw figures with machine, commit and date as JSON.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _call(entry: str, args: Args) -> dict[str, Any]:
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
-        raise UserError("This benchmark's room is not part of this installation.", where=module) from None
+        raise UserError("This benchmark needs a part that is not installed.", where=module) from None
     given: dict[str, Any] = {"model": args.model} if args.model and args.what in _OF_A_MODEL else {}
     if args.what == "acting":
         given["device"] = args.device

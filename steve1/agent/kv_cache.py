@@ -21,7 +21,7 @@ class StepIndex(NamedTuple):
     """Where the R rows of a step lie in the cache, and what they see of its first S slots."""
 
     rows: Tensor
-    """(R,) i64, rows of the cache."""
+    """(R,) i64, rows of the cache; (0,): all of them, in order."""
     written: Tensor
     """(R,) i64, where this step goes: row * W + slot."""
     distance: Tensor
@@ -51,7 +51,7 @@ class KVCache:
         return len(self._steps)
 
     def grow(self, games: int) -> None:
-        """Make room for this many games; the memories of those there are stay."""
+        """Make room for this many games; the present ones keep their memories."""
         more = list(self._memory.shape)
         more[3] = games - self.games
         self._memory = torch.cat([self._memory, self._memory.new_zeros(more)], dim=3)
@@ -84,7 +84,10 @@ class KVCache:
         slot = taken % self.window
         distance = (slot[:, None] - np.arange(used)) % self.window
         attn_bias = np.where(distance > taken[:, None], np.float32("-inf"), np.float32(0.0))
-        arrays = (rows, rows * self.window + slot, distance[:, None, None], attn_bias[:, None, None])
+        written = rows * self.window + slot
+        if np.array_equal(rows, np.arange(self.passes * all_games)):
+            rows = rows[:0]
+        arrays = (rows, written, distance[:, None, None], attn_bias[:, None, None])
         index = StepIndex(*(torch.from_numpy(array).to(self._memory.device) for array in arrays))
         return index._replace(distance=index.distance.expand(-1, self._heads, -1, -1))
 
@@ -111,14 +114,14 @@ class LayerCache(NamedTuple):
     step: StepIndex
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write this step's keys and values (R, 1, H); returns the slots that are indexed, (R, S, H) each."""
+        """Write this step's keys and values (R, 1, H); returns the first S slots of its rows, (R, S, H) each."""
         return self._extend(self.keys, keys), self._extend(self.values, values)
 
     def _extend(self, stored: Tensor, new: Tensor) -> Tensor:
         rows, written, distance, _ = self.step
         stored.view(-1, stored.shape[2]).index_copy_(0, written, new[:, 0])
         seen = stored if distance.shape[3] == stored.shape[1] else stored[:, : distance.shape[3]]
-        return seen if len(rows) == len(stored) else seen[rows]
+        return seen[rows] if len(rows) else seen
 
     def bias(self, by_distance: Tensor) -> Tensor:
         """Relative term (R, heads, 1, W) by distance → by slot (R, heads, 1, S)."""

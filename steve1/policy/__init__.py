@@ -1,7 +1,4 @@
-"""The policy: the network that VPT and STEVE-1 published, reading and writing its weights, and its imitation loss.
-
-Comes in: settings, weights, frames and goals. Goes out: log-probabilities of actions, losses, recurrent state.
-"""
+"""The policy: the network that VPT and STEVE-1 published, its weights files, and its behaviour cloning loss."""
 
 from steve1.policy.config import PolicyConfig, read_model, write_model
 from steve1.policy.network import GoalPolicy, LossOutput, PolicyOutput

@@ -1,4 +1,4 @@
-"""Acting: guidance against stored outputs, memory against whole chunks, seeded draws."""
+"""Acting: guidance against stored outputs, memory against whole chunks, seeded sampling."""
 
 from __future__ import annotations
 
@@ -93,20 +93,20 @@ def test_reset_forgets(tiny: GoalPolicy, guided: Arrays) -> None:
     assert torch.equal(agent.action_log_probs(frames[5], goal)["camera"], fresh)
 
 
-def draws(agent: Agent, frames: np.ndarray, goal: np.ndarray) -> list[str]:
+def actions_of(agent: Agent, frames: np.ndarray, goal: np.ndarray) -> list[str]:
     return [str(agent.act(frame, goal)) for frame in frames]
 
 
 def test_draws_are_a_function_of_the_seed(tiny: GoalPolicy, guided: Arrays) -> None:
     frames, goal = guided["frames"][:12], guided["goal"][0]
     agent = Agent(tiny, cond_scale=0.0, seed=3)
-    begun = draws(agent, frames, goal)
-    assert begun == draws(Agent(tiny, cond_scale=0.0, seed=3), frames, goal)
-    assert begun != draws(Agent(tiny, cond_scale=0.0, seed=4), frames, goal)
+    begun = actions_of(agent, frames, goal)
+    assert begun == actions_of(Agent(tiny, cond_scale=0.0, seed=3), frames, goal)
+    assert begun != actions_of(Agent(tiny, cond_scale=0.0, seed=4), frames, goal)
     agent.reset()
-    assert begun != draws(agent, frames, goal)  # the next episode draws afresh
+    assert begun != actions_of(agent, frames, goal)  # the next episode samples other numbers
     agent.reset(seed=3)
-    assert begun == draws(agent, frames, goal)
+    assert begun == actions_of(agent, frames, goal)
 
 
 def test_draws_follow_the_distribution(tiny: GoalPolicy, guided: Arrays) -> None:

@@ -68,6 +68,7 @@ def test_any_of_the_games_may_take_the_next_step(policy: GoalPolicy, cond_scale:
         if step == 20:
             together.reset(games=[3])
         games = [game for game in range(3 if step < 20 else 4) if rng.random() < 0.7 or game == step % 3]
+        rng.shuffle(games)  # in any order
         frames = [rng.integers(0, 255, (128, 128, 3), dtype=np.uint8) for _ in games]
         found = together.log_probs(frames, list(goals[games]), games)
         for place, game in enumerate(games):

@@ -17,15 +17,15 @@ from steve1.policy.convolution import conv_pool_relu, frame_norm, norm_conv_relu
 LAST = torch.channels_last
 
 
-def draw(*shape: int) -> torch.Tensor:
+def normal(*shape: int) -> torch.Tensor:
     x = torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
     return x.contiguous(memory_format=LAST) if len(shape) == 4 else x
 
 
 @pytest.mark.parametrize("channels", [8, 16, 24])
 def test_norm_and_its_gradients(channels: int) -> None:
-    tensors = [draw(3, channels, 10, 12) * 3 + 1, draw(channels), draw(channels)]
-    up = draw(3, channels, 10, 12)
+    tensors = [normal(3, channels, 10, 12) * 3 + 1, normal(channels), normal(channels)]
+    up = normal(3, channels, 10, 12)
     ours = [tensor.clone().requires_grad_() for tensor in tensors]
     exact = [tensor.double().requires_grad_() for tensor in tensors]
     y = frame_norm(*ours)
@@ -41,19 +41,19 @@ def test_norm_and_its_gradients(channels: int) -> None:
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("channels", [8, 16])
 def test_without_gradients_the_same(count: int, channels: int) -> None:
-    x, gain, shift = draw(count, channels, 16, 16), draw(channels), draw(channels)
-    weight, bias, first = draw(12, channels, 3, 3), draw(12), draw(12, channels, 3, 3)
+    x, gain, shift = normal(count, channels, 16, 16), normal(channels), normal(channels)
+    weight, bias, first = normal(12, channels, 3, 3), normal(12), normal(12, channels, 3, 3)
     with torch.no_grad():
-        lean = (norm_conv_relu(x, gain, shift, weight), conv_pool_relu(x, first, bias))
-    assert torch.allclose(lean[0], norm_conv_relu(x, gain, shift, weight), atol=1e-4)
+        without = (norm_conv_relu(x, gain, shift, weight), conv_pool_relu(x, first, bias))
+    assert torch.allclose(without[0], norm_conv_relu(x, gain, shift, weight), atol=1e-4)
     plain = F.max_pool2d(F.relu(F.conv2d(x, first, bias, padding=1)), 3, stride=2, padding=1)
-    assert torch.allclose(lean[1], plain, atol=1e-4)
+    assert torch.allclose(without[1], plain, atol=1e-4)
     assert torch.allclose(conv_pool_relu(x, first, bias), plain, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (15, 16), (16, 15), (2, 2)])
 def test_pool_of_any_size(size: tuple[int, int]) -> None:
-    x, weight = draw(2, 3, *size), draw(8, 3, 3, 3)
+    x, weight = normal(2, 3, *size), normal(8, 3, 3, 3)
     plain = F.max_pool2d(F.relu(F.conv2d(x, weight, padding=1)), 3, stride=2, padding=1)
     with torch.no_grad():
         assert torch.allclose(conv_pool_relu(x, weight, None), plain, atol=1e-5)
@@ -64,16 +64,21 @@ def test_pool_of_any_size(size: tuple[int, int]) -> None:
 def test_autocast_keeps_the_low_precision(channels: int, fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not fused:  # as on a processor whose oneDNN has no bfloat16
         monkeypatch.setattr(convolution, "FUSED_DTYPES", {torch.float32})
-    x, gain, shift, weight = draw(2, channels, 8, 8), draw(channels), draw(channels), draw(channels, channels, 3, 3)
+    x, gain, shift, weight = (
+        normal(2, channels, 8, 8),
+        normal(channels),
+        normal(channels),
+        normal(channels, channels, 3, 3),
+    )
     exact = norm_conv_relu(x, gain, shift, weight)
     with torch.autocast("cpu", torch.bfloat16):
-        lean = norm_conv_relu(x.bfloat16(), gain, shift, weight)
+        low = norm_conv_relu(x.bfloat16(), gain, shift, weight)
         with torch.no_grad():
             still = norm_conv_relu(x.bfloat16(), gain, shift, weight)
-    assert lean.dtype == still.dtype == torch.bfloat16
+    assert low.dtype == still.dtype == torch.bfloat16
     scale = float(exact.abs().max())
-    assert float((lean.float() - exact).abs().max()) < 0.03 * scale
-    assert float((still.float() - lean.float()).abs().max()) < 0.03 * scale
+    assert float((low.float() - exact).abs().max()) < 0.03 * scale
+    assert float((still.float() - low.float()).abs().max()) < 0.03 * scale
 
 
 def test_bfloat16_on_a_processor_without_it() -> None:

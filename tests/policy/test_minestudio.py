@@ -60,7 +60,7 @@ def test_steve_one_policy_reads_our_weights_and_agrees(tmp_path: Path, scale: fl
         first = torch.zeros(2, 5, dtype=torch.bool)
         wide = torch.from_numpy(goals)[:, None].expand(2, 5, 8)
         told = policy(torch.from_numpy(frames), wide, first, policy.initial_state(2))
-        free = policy(torch.from_numpy(frames), torch.zeros_like(wide), first, policy.initial_state(2))
+        uncond = policy(torch.from_numpy(frames), torch.zeros_like(wide), first, policy.initial_state(2))
     for name in ("buttons", "camera"):
-        ours = torch.log_softmax((1 + scale) * getattr(told, name) - scale * getattr(free, name), -1).numpy()
+        ours = torch.log_softmax((1 + scale) * getattr(told, name) - scale * getattr(uncond, name), -1).numpy()
         np.testing.assert_allclose(ours, theirs[name], atol=2e-4)

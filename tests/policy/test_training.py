@@ -10,7 +10,7 @@ import torch
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, PolicyConfig, load_policy
 from steve1.policy.heads import Head
-from steve1.policy.loss import head_loss
+from steve1.policy.loss import head_kl, head_loss
 
 Inputs = dict[str, torch.Tensor]
 KEYS = ("frames", "goals", "first", "buttons", "camera")
@@ -127,10 +127,10 @@ def test_bf16_stays_near_float32(tiny_model: Any, inputs: Inputs) -> None:
     exact = gradients(policy)
     policy.zero_grad(set_to_none=True)
     with torch.autocast("cpu", torch.bfloat16):
-        lean = loss(policy, batch)
-    lean.loss.backward()
-    assert lean.loss.dtype == torch.float32
-    assert lean.state.keys[0].dtype == torch.float32
+        low = loss(policy, batch)
+    low.loss.backward()
+    assert low.loss.dtype == torch.float32
+    assert low.state.keys[0].dtype == torch.float32
     ours = torch.cat([g.flatten() for g in gradients(policy).values()])
     reference = torch.cat([exact[name].flatten() for name in gradients(policy)])
     assert torch.isfinite(ours).all()
@@ -149,6 +149,19 @@ def test_head_loss_equals_the_plain_way(rows: int) -> None:
     assert float(ours.loss.detach()) == pytest.approx(float(plain.detach()), rel=1e-5)
     for got, gradient in zip(torch.autograd.grad(3 * ours.loss, [latent, *head.parameters()]), wanted, strict=True):
         assert float((got - 3 * gradient).abs().max()) < 1e-4 * float(3 * gradient.abs().max()) + 1e-6
+
+
+@pytest.mark.parametrize("rows", [1, 3000])
+def test_head_kl_equals_the_plain_way(rows: int) -> None:
+    torch.manual_seed(1)
+    head, reference = Head(24, 121, 2.0), Head(24, 121, 2.0)
+    latent, other = torch.randn(rows, 24, requires_grad=True), torch.randn(rows, 24)
+    plain = torch.nn.functional.kl_div(head(latent), reference(other), reduction="batchmean", log_target=True)
+    wanted = torch.autograd.grad(plain, [latent, *head.parameters()])
+    ours = head_kl(head, latent, reference, other)
+    assert float(ours.detach()) == pytest.approx(float(plain.detach()), rel=1e-4)
+    for got, gradient in zip(torch.autograd.grad(ours, [latent, *head.parameters()]), wanted, strict=True):
+        assert float((got - gradient).abs().max()) < 1e-4 * float(gradient.abs().max()) + 1e-7
 
 
 def test_a_policy_from_nothing_starts_nearly_uniform_and_learns(inputs: Inputs) -> None:
