@@ -163,6 +163,7 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
         if settings.language not in task.prompts:
             expected = ", ".join(task.prompts)
             raise UserError(f'{task.name} has no prompt in "{settings.language}".', expected=expected)
+    _ = settings.executor  # raises where the workers' settings contradict one another
     sequential = settings.stopping == "sequential"
     if sequential and settings.episodes >= 1 and sum(spec.needs_goal for spec in policies) < 2:
         raise UserError(

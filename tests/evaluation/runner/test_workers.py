@@ -21,6 +21,7 @@ from steve1.core.processes import descendants
 from steve1.evaluation import evaluate
 from steve1.evaluation.policies import PolicySpec
 from steve1.evaluation.runner.inference import RemotePolicyCache, policy_service
+from steve1.evaluation.runner.plan import make_plan
 from steve1.evaluation.settings import EpisodeExecutor
 from steve1.rollout.trace import Trace
 from tests.evaluation.worlds import injected, settings
@@ -287,6 +288,8 @@ def test_bad_input_is_named_before_anything_is_loaded(world: Path) -> None:
     ):
         with pytest.raises(UserError):
             EpisodeExecutor(**{"workers": 0, **wrong})
+        with pytest.raises(UserError):
+            make_plan(settings(world, "base", **wrong))
 
 
 @pytest.mark.e2e
