@@ -7,17 +7,29 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import cv2
 import numpy as np
 import tyro
+from numpy.typing import NDArray
+from PIL import Image
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_path, write_json
 from steve1.core.paths import resolve, slug
+from steve1.core.processes import limit_threads
+from steve1.data.episodes.episode import Episode
+from steve1.data.loading.sampling import read_list
+from steve1.data.media.video import VideoWriter
+from steve1.envs import make_env, start_states
+from steve1.evaluation.policies import PolicyCache, choose_env, parse_policies
+from steve1.evaluation.tasks.suite import Suite, load_suite
 from steve1.goals import GoalEncoder
+from steve1.rollout.play import Actor, play
+from steve1.rollout.supervise import SupervisedEnv
 
 _WIDTH, _HEIGHT = 320, 180  # of the videos; GIFs are half as wide, of every fourth frame
 _GOALS = 3
@@ -47,7 +59,7 @@ class Pursuit:
 
     name: str
     prompt: str
-    goal: np.ndarray[Any, Any]
+    goal: NDArray[np.float32]
 
 
 def pursuits(args: Args, encoder: GoalEncoder) -> list[Pursuit]:
@@ -58,8 +70,6 @@ def pursuits(args: Args, encoder: GoalEncoder) -> list[Pursuit]:
         return [Pursuit(slug(prompt), prompt, goals[prompt]) for prompt in prompts]
     if not args.val_list:
         raise UserError("There is nothing to play.", expected="--prompts or --val_list")
-    from steve1.data.episodes.episode import Episode
-    from steve1.data.loading.sampling import read_list
 
     by_folder: dict[str, Path] = {}
     for entry in read_list(resolve(args.val_list)):
@@ -81,9 +91,9 @@ class Film:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.video, self.gif = folder / f"{name}.mp4", folder / f"{name}.gif"
-        self._frames: list[np.ndarray[Any, Any]] = []
+        self._frames: list[NDArray[Any]] = []
 
-    def on_frame(self, frame: np.ndarray[Any, Any], action: Any, step: int) -> None:
+    def on_frame(self, frame: NDArray[np.uint8], action: Mapping[str, Any], step: int) -> None:
         """Take a frame; step 0 begins anew."""
         if step == 0:
             self._frames = []
@@ -91,9 +101,6 @@ class Film:
 
     def write(self) -> None:
         """Write both files."""
-        from PIL import Image
-
-        from steve1.data.media.video import VideoWriter
 
         with VideoWriter(self.video, _WIDTH, _HEIGHT, fps=20) as writer:
             for frame in self._frames:
@@ -109,11 +116,6 @@ class Film:
 def main(args: Args) -> None:
     """Load, play each goal once, write what was seen."""
     os.nice(10)
-    from steve1.core.processes import limit_threads
-    from steve1.envs import make_env
-    from steve1.evaluation.policies import PolicyCache, choose_env, parse_policies
-    from steve1.evaluation.tasks.suite import load_suite
-    from steve1.rollout.supervise import SupervisedEnv
 
     limit_threads(1)
     spec = parse_policies([str(args.weights)])[0]
@@ -126,9 +128,7 @@ def main(args: Args) -> None:
     write_json(args.out / "rollouts.json", found)
 
 
-def _episode(args: Args, game: Any, actor: Any, pursuit: Pursuit, suite: Any, env: str) -> dict[str, Any]:
-    from steve1.envs import start_states
-    from steve1.rollout.play import play
+def _episode(args: Args, game: SupervisedEnv, actor: Actor, pursuit: Pursuit, suite: Suite, env: str) -> dict[str, Any]:
 
     task = suite.by_prompt(pursuit.prompt)
     # Without a task of its own it begins like the game's other ones: same kind of place, same things in hand.

@@ -46,7 +46,7 @@ class Reporter:
 
     def __init__(self, run_dir: Path, total_steps: int, *, speaks: bool, first_step: int = 0) -> None:
         self.total_steps, self._run_dir, self._first_step = total_steps, run_dir, first_step
-        self.board: Any = None
+        self.board: Any = None  # a SummaryWriter, whose types lack the GIFs of `film`
         self._file: ScalarFile | None = None
         self._speaks = speaks
         self._status_at = 0.0
