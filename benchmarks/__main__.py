@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from steve1.core.cli import run
+from steve1.commands.cli import run
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import write_json
 from steve1.core.paths import ROOT

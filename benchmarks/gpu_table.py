@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from benchmarks.acting import TARGET_MS, TARGET_STEPS_PER_S
-from steve1.core.cli import run
+from steve1.commands.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json
 from steve1.core.paths import display, resolve

@@ -11,7 +11,7 @@ import dataclasses
 from pathlib import Path
 
 from research.prior_analysis import analyse, prepare, render, write_analysis
-from steve1.core.cli import run
+from steve1.commands.cli import run
 from steve1.core.paths import ROOT, display, resolve, slug
 from steve1.evaluation.demonstrations import read_demonstrations
 from steve1.evaluation.policies import parse_policies

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from research.luanti_survey import find_starts, green_points, read_field
-from steve1.core.cli import run
+from steve1.commands.cli import run
 from steve1.core.files import write_json
 from steve1.core.messages import progress
 from steve1.core.paths import output_path

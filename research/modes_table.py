@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from research.methods_table import insert
-from steve1.core.cli import run
+from steve1.commands.cli import run
 from steve1.core.paths import resolve
 from steve1.policy import PolicyConfig
 from steve1.training.finetune_modes import MODES

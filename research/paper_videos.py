@@ -23,7 +23,7 @@ from research.paper import (
     paper_prompts,
     published_goals,
 )
-from steve1.core.cli import run
+from steve1.commands.cli import run
 from steve1.core.errors import UserError, nearest
 from steve1.core.paths import display, resolve, slug
 from steve1.core.processes import limit_threads

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 from research.matrix import prompt_matrix, render
-from steve1.core.cli import run
+from steve1.commands.cli import run
 from steve1.core.paths import display
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 

@@ -1,4 +1,4 @@
-"""Where to compute: "auto" or a device's name → a torch device that is really there."""
+"""Chooses the torch device: "auto" or a name → a device that is available."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(
-            "this device is not available",
+            "This device is not available.",
             where="--device",
             expected="auto, cpu, cuda, cuda:N or mps",
             got=f"{name} ({str(error).splitlines()[0]})",

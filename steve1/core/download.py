@@ -1,8 +1,7 @@
-"""Files from elsewhere: streamed, resumed, retried, verified.
+"""Downloads: streamed, resumed, retried, verified.
 
-In: a URL (http, https, file) or a plain path, and where the file goes. Out: the whole file under its name, or a clear error;
-what has arrived so far waits in `<name>.part` and the next try goes on from there (no such file where nothing arrived).
-Memory use is one small buffer.
+Input: a URL (http, https, file) or a plain path, and where the file goes. Output: the complete file under its name. What has
+arrived of an interrupted download stays in `<name>.part`, and the next try continues there.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from typing import IO, Any
 from steve1.core.errors import UserError
 
 _PIECE = 1 << 20
-#: Answers that another try may change; every other 4xx is final.
+# Answers that another try may change; every other 4xx is final.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 OnBytes = Callable[[int, int], None]
@@ -82,7 +81,7 @@ def download(
         try:
             _fetch(url, handle, part, attempts, backoff, timeout, on_bytes)
         except UserError as fault:
-            # Nothing to go on from.
+            # Nothing to continue from.
             if isinstance(fault, Missing) or handle.seek(0, os.SEEK_END) == 0:
                 part.unlink(missing_ok=True)
                 _note(part).unlink(missing_ok=True)
@@ -204,7 +203,7 @@ def _take(url: str, answer: Any, handle: IO[bytes], part: Path, have: int, on_by
 
 def _explain(url: str, fault: urllib.error.HTTPError, handle: IO[bytes], part: Path, have: int) -> None:
     if fault.code == 416 and have:
-        # What we have is not a beginning of what is there now (or is all of it): fetch anew, once, from zero.
+        # What we have is not the beginning of what the server has now (or is all of it): download again, once, from zero.
         known = (fault.headers.get("Content-Range") or "").rpartition("/")[2]
         if known.isdigit() and int(known) == have:
             return

@@ -1,8 +1,4 @@
-"""Errors that a user can cause and mend.
-
-In: the facts at the place where something went wrong. Out: one exception type whose text says what,
-where, what was expected, what was found, and what to do next.
-"""
+"""Errors that a user can cause and fix: one exception type that says what, where, expected, got, and what to do next."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ class UserError(Exception):
         where: file, line, key or frame.
         expected: what would have been right.
         got: what was found.
-        todo: the command or edit that mends it.
+        todo: the command or edit that fixes it.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Files that are whole or not there.
+"""Files that are complete or not there.
 
-In: a path and something that writes. Out: the file or folder under its name only after every byte is on disk;
-on any error (a full disk, a kill) what was there before is untouched.
+A file or folder gets its name only after every byte is on disk; on any error (a full disk, a kill) what was there before is
+untouched.
 """
 
 from __future__ import annotations

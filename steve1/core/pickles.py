@@ -71,7 +71,7 @@ class _Array:
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
-            raise pickle.UnpicklingError("it has a torn array")
+            raise pickle.UnpicklingError("it has a damaged array")
         _, shape, dtype, fortran, data = state
         self.value = _from_bytes(data, dtype, shape, "F" if fortran else "C")
 
@@ -135,7 +135,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
         raise pickle.UnpicklingError("it is nested more than 100 deep")
     if isinstance(value, _Array):
         if value.value is None:
-            raise pickle.UnpicklingError("it has a torn array")
+            raise pickle.UnpicklingError("it has a damaged array")
         return value.value
     if isinstance(value, _Dtype):
         return value.dtype
@@ -159,7 +159,7 @@ def load_restricted(source: str | os.PathLike[str] | bytes, *, max_bytes: int = 
 
     Raises:
         UserError: the pickle names any class or function outside that list (nothing of it is executed),
-            is torn, or is too large.
+            is damaged, or is too large.
     """
     where = "bytes in memory" if isinstance(source, bytes) else str(source)
     try:
@@ -170,7 +170,9 @@ def load_restricted(source: str | os.PathLike[str] | bytes, *, max_bytes: int = 
     except FileNotFoundError:
         raise UserError("This file does not exist.", where=where) from None
     except MemoryError:
-        raise UserError("This pickle asks for more memory than there is; it is torn or hostile.", where=where) from None
+        raise UserError(
+            "This pickle asks for more memory than there is; it is damaged or hostile.", where=where
+        ) from None
     except Exception as fault:
         raise UserError(
             _REFUSED,

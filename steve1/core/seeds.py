@@ -1,8 +1,4 @@
-"""Random streams as functions of names.
-
-In: a seed and the things a choice is about (epoch, window, task ...). Out: a numpy Generator that is the same
-for the same inputs, in any process, in any order, on any platform.
-"""
+"""Random streams keyed by names: the same for the same seed and items, in any process, in any order, on any platform."""
 
 from __future__ import annotations
 

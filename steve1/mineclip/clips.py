@@ -1,6 +1,6 @@
 """Captioned clips for contrastive training, held in memory.
 
-In: episode folders with captions. Out: batches of clips, uint8 frames at the tower's resolution beside a caption and the
+Input: episode folders with captions. Output: batches of clips, uint8 frames at the tower's resolution, with a caption and the
 number of the behaviour; a batch is a function of (seed, step).
 """
 
@@ -52,7 +52,7 @@ class ClipStore:
         """`size` clips, behaviours balanced; of each clip's 16 frames, `frames_per_clip` at random, in order."""
         rng = generator(seed, "clips", step)
         by_behaviour = [[e for e in self.episodes if e.behaviour == name] for name in self.behaviours]
-        # Every behaviour equally often, the remainder at random: behaviours with long recordings get no more weight.
+        # Every behaviour equally often, so that those with long recordings weigh no more; the remainder at random.
         numbers = np.resize(rng.permutation(len(self.behaviours)), size)
         frames, positions, captions = [], [], []
         for number in numbers:
@@ -76,7 +76,7 @@ class ClipStore:
             episodes = [e for e in self.episodes if e.behaviour == name]
             if len(episodes) < 2:
                 raise UserError(
-                    "a behaviour has too few episodes to hold one out",
+                    "A behaviour has too few episodes to hold one out.",
                     where=episodes[0].path,
                     expected="at least 2 episodes",
                     got=f"{len(episodes)} of {name}",
@@ -114,7 +114,7 @@ def load_clips(
         behaviour, captions = captions_of(source.metadata, table, path)
         if len(source) < clip_frames:
             raise UserError(
-                "an episode is shorter than a clip", where=path, expected=f"{clip_frames} frames", got=len(source)
+                "An episode is shorter than a clip.", where=path, expected=f"{clip_frames} frames", got=len(source)
             )
         frames = np.empty((len(source), *resolution, 3), np.uint8)
         for i, frame in enumerate(source.mineclip_frames()):
@@ -124,7 +124,7 @@ def load_clips(
     behaviours = sorted({episode.behaviour for episode in episodes})
     if len(behaviours) < 2:
         raise UserError(
-            "contrastive training needs clips of at least two behaviours",
+            "Contrastive training needs clips of at least two behaviours.",
             where=", ".join(map(str, datasets)),
             got=f"{len(episodes)} episodes of {', '.join(behaviours) or 'nothing'}",
         )

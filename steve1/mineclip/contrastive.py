@@ -54,7 +54,7 @@ class ContrastiveSettings:
     batch_size: int = 28
     """Clips in a step; behaviours are balanced within it."""
     frames_per_clip: int = 6
-    """Frames encoded of each clip's 16, drawn anew every time, to spare the vision tower."""
+    """Frames encoded of each clip's 16, sampled anew each time, to save time in the vision tower."""
     full_share: float = 0.1
     """Share of the steps, at the end, that see all 16 frames, with a smaller batch."""
     learning_rate: float = 1e-3

@@ -1,7 +1,7 @@
-"""How well clips and words find each other on episodes that were held out.
+"""Retrieval accuracy of a MineCLIP on held-out episodes.
 
-In: a MineCLIP and held-out episodes. Out: accuracies of naming a clip's behaviour, by training captions and by
-paraphrases that were never trained on, and a table of what is taken for what.
+Output: accuracies of naming a clip's behaviour, by training captions and by paraphrases that were never trained on, and the
+confusion matrix.
 """
 
 from __future__ import annotations

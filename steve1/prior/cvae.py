@@ -1,6 +1,6 @@
 """The prior's network: a conditional VAE from text embeddings to video embeddings of the same clip.
 
-In: text (N,E), and video (N,E) when training. Out: goals (N,E). E, hidden and latent width come from the weights.
+Input: text (N,E), and video (N,E) for training. Output: goals (N,E). E, hidden and latent width come from the weights.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Prior(nn.Module):
     def _checked(self, text: Tensor) -> Tensor:
         if text.ndim != 2 or text.shape[1] != self.embed_dim or not len(text):
             raise UserError(
-                "these text embeddings do not fit the prior",
+                "These text embeddings do not fit the prior.",
                 where=str(self.source or "prior"),
                 expected=f"(N, {self.embed_dim})",
                 got=str(tuple(text.shape)),

@@ -1,7 +1,7 @@
 """The prior's data: text embeddings beside the video embeddings of clips that show what the text says.
 
-In: a pickle `{text_embeddings, visual_embeddings}` as STEVE-1 publishes it, an `.npz` of the same names, or embedded
-episodes with captions. Out: float32 arrays (N,E), and for each pair the group (episode) it comes from.
+Input: a pickle `{text_embeddings, visual_embeddings}` as STEVE-1 publishes it, an `.npz` of the same names, or embedded
+episodes with captions. Output: float32 arrays (N,E), and for each pair the group (episode) it comes from.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def load_pairs(path: str | Path) -> Pairs:
     path = Path(path)
     if not path.is_file():
         raise UserError(
-            "the prior's data is not there",
+            "The prior's data is missing.",
             where=path,
             expected="a pickle or .npz with text_embeddings and visual_embeddings",
             todo="bash 0_download_weights.sh, or name embedded episodes with --dataset_dir",
@@ -57,7 +57,7 @@ def load_pairs(path: str | Path) -> Pairs:
     missing = [key for key in ("text_embeddings", "visual_embeddings") if not _has(content, key)]
     if missing:
         raise UserError(
-            "this is not the prior's data",
+            "This is not the prior's data.",
             where=path,
             expected="text_embeddings, visual_embeddings",
             got=f"no {missing[0]}",
@@ -66,7 +66,7 @@ def load_pairs(path: str | Path) -> Pairs:
     groups = np.asarray(content["groups"]) if _has(content, "groups") else np.arange(len(text))
     if text.shape != visual.shape or len(groups) != len(text):
         raise UserError(
-            "the prior's data does not fit together",
+            "The arrays of the prior's data do not fit together.",
             where=path,
             expected="as many texts as videos, equally wide",
             got=f"text {text.shape}, video {visual.shape}, groups {groups.shape}",
@@ -83,7 +83,7 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError("the prior's data cannot be read", where=path, got=str(error)) from error
+        raise UserError("The prior's data cannot be read.", where=path, got=str(error)) from error
 
 
 def _rows(values: Any, where: str) -> NDArray[np.float32]:
@@ -91,14 +91,14 @@ def _rows(values: Any, where: str) -> NDArray[np.float32]:
     try:
         rows = np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise UserError("these embeddings are not rows of one width", where=where, got=str(error)) from error
+        raise UserError("These embeddings are not rows of one width.", where=where, got=str(error)) from error
     if rows.ndim == 3 and rows.shape[1] == 1:
         rows = rows[:, 0]
     if rows.ndim != 2 or not len(rows):
-        raise UserError("these embeddings have the wrong form", where=where, expected="(N, E)", got=str(rows.shape))
+        raise UserError("These embeddings have the wrong form.", where=where, expected="(N, E)", got=str(rows.shape))
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
-        raise UserError("an embedding is not finite", where=f"{where}, row {bad[0]}", got=f"{len(bad)} such rows")
+        raise UserError("An embedding is not finite.", where=f"{where}, row {bad[0]}", got=f"{len(bad)} such rows")
     return rows
 
 
@@ -121,12 +121,12 @@ def make_pairs(
     groups: list[int] = []
     paths = [path for folder in datasets for path in find_episodes(folder)]
     if not paths:
-        raise UserError("no episodes to make pairs from", where=", ".join(map(str, datasets)))
+        raise UserError("There are no episodes to make pairs from.", where=", ".join(map(str, datasets)))
     for number, path in enumerate(paths):
         episode = Episode(path)
         if episode.goals.shape[1] != mineclip.embed_dim:
             raise UserError(
-                "this episode's goals are of another MineCLIP",
+                "This episode's goals are of another MineCLIP.",
                 where=path,
                 expected=f"width {mineclip.embed_dim}",
                 got=f"width {episode.goals.shape[1]}",
@@ -160,7 +160,7 @@ def split(pairs: Pairs, fraction: float, seed: int) -> tuple[NDArray[np.int64], 
     groups = np.unique(pairs.groups)
     if len(groups) < 2:
         raise UserError(
-            "the prior's data is too small to set some aside for validation",
+            "The prior's data is too small to hold some out for validation.",
             expected="at least 2 groups",
             got=f"{len(groups)}",
         )

@@ -159,14 +159,14 @@ def test_both_forms_of_data_are_read(tmp_path: Path, form: str) -> None:
 
 
 def test_bad_data_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not there"):
+    with pytest.raises(UserError, match="is missing"):
         load_pairs(tmp_path / "none.pkl")
     path = tmp_path / "d.pkl"
     path.write_bytes(pickle.dumps({"text_embeddings": np.zeros((2, 4))}))
     with pytest.raises(UserError, match="not the prior's data"):
         load_pairs(path)
     path.write_bytes(pickle.dumps({"text_embeddings": np.zeros((2, 4)), "visual_embeddings": np.zeros((3, 4))}))
-    with pytest.raises(UserError, match="does not fit together"):
+    with pytest.raises(UserError, match="do not fit together"):
         load_pairs(path)
     broken = np.zeros((3, 4))
     broken[1] = np.nan

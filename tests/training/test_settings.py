@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from steve1.core.cli import run
+from steve1.commands.cli import run
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.training.checks import check, faults
