@@ -1,4 +1,4 @@
-"""Fixtures and rules shared by every room: the golden tensors, and what is skipped where.
+"""Fixtures and rules shared by all tests: the golden tensors, and what is skipped where.
 
 `game` tests are skipped where Luanti is not installed, except under `run_tests.sh` on a machine where it could have
 been installed: there its absence fails. `gpu` tests are skipped where there is no CUDA device.
@@ -13,6 +13,8 @@ from pathlib import Path
 
 # Many small tests on few cores: threads inside each only get in one another's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A cluster that another process of this machine started and will stop is nothing for a test.
+os.environ.setdefault("RAY_ADDRESS", "local")
 
 import pytest
 
