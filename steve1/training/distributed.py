@@ -93,8 +93,9 @@ def joined(device: str = "auto", threads: int = 0) -> Iterator[Ranks]:
 
 def local_device(name: str, local_rank: int = 0) -> torch.device:
     """The torch device that `name` means to this process; UserError where it is not there."""
-    device = choose_device(name)
-    return choose_device(f"cuda:{local_rank}") if device.type == "cuda" and device.index is None else device
+    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+        name = f"cuda:{local_rank}"  # asked for at once: a process that looks at another card first holds memory there
+    return choose_device(name)
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
