@@ -168,7 +168,7 @@ class MineCLIP(nn.Module):
             else features.new_zeros(0, size, self.embed_dim)
             for features in known
         ]
-        ready = torch.cat(windows)
+        ready = windows[0] if len(windows) == 1 else torch.cat(windows)
         clips = self.video_embedding(ready) if len(ready) else ready[:, 0]
         found = []
         for each, features, video in zip(frames, known, clips.cpu().split([len(window) for window in windows])):
