@@ -38,8 +38,8 @@ def table() -> str:
     config = PolicyConfig()
     total = parameter_counts(config, Method())[0]
     lines = [
-        f"| `FINETUNE_MODE` | trains | of {total / 1e6:.1f} M at 2x | weights, gradients, AdamW | image network | goal's layer | "
-        "gradients reach | take it when | rate to begin with |",
+        f"| `FINETUNE_MODE` | trains | of {total / 1e6:.1f} M at 2x | weights, gradients, AdamW | image encoder | goal layer | "
+        "gradients reach | use it if | initial learning rate |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, mode in MODES.items():
