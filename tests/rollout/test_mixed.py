@@ -198,7 +198,7 @@ def test_the_script_plays_minerl_in_its_own_process_and_embeds(
         "--min_timesteps",
         "16",
         "--same_rates",
-        "--switch_prob",
+        "--switch_agent_prob",
         "0.2",
         "--in_model",
         str(tmp_path / "tiny.model"),
