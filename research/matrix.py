@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import fisher_exact
+
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, write_json
 from steve1.core.paths import slug
@@ -22,7 +24,6 @@ from steve1.evaluation.runner.plan import Plan, Row, make_plan
 from steve1.evaluation.runner.run import play_plan
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.summary import Line, rate, select
-from steve1.evaluation.statistics.tests import fisher_greater
 from steve1.reporting.numbers import p_value
 from steve1.reporting.page import Block, Report, Section
 from steve1.reporting.tables import Table
@@ -54,12 +55,16 @@ def matrix(lines: Sequence[Line], weights: str, rows: Sequence[str], tasks: Sequ
         if own is None or not others:
             continue
         wins, count = sum(cell["successes"] for cell in others), sum(cell["episodes"] for cell in others)
+        counts = [
+            [own["successes"], own["episodes"] - own["successes"]],
+            [wins, count - wins],
+        ]
         tests[task] = {
             "own_successes": own["successes"],
             "own_episodes": own["episodes"],
             "other_successes": wins,
             "other_episodes": count,
-            "p_fisher": fisher_greater(own["successes"], own["episodes"], wins, count),
+            "p_fisher": float(fisher_exact(counts, alternative="greater").pvalue),
         }
     return {"rows": list(cells), "tasks": list(tasks), "cells": cells, "tests": tests, "no_goal": NO_GOAL in rows}
 

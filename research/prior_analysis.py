@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, write_json
 from steve1.core.seeds import generator
-from steve1.evaluation.demonstrations import VisualPrompt, typical, unit
+from steve1.evaluation.demonstrations import VisualPrompt, typical
+from steve1.evaluation.runner.similarity import unit
 from steve1.mineclip import MineCLIP
 from steve1.prior import Prior
 from steve1.reporting.page import Block, Report, Section

@@ -14,7 +14,7 @@ import numpy as np
 
 from research.prior_analysis import Material, by_behaviour, pca, thinned, tsne
 from steve1.core.files import atomic_path
-from steve1.evaluation.demonstrations import unit
+from steve1.evaluation.runner.similarity import unit
 
 _PER_BEHAVIOUR = 60
 

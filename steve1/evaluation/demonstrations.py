@@ -22,14 +22,13 @@ from steve1.core.seeds import integer
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.evaluation.runner.episodes import EpisodeInputs, OpenGame, play_episode, watch_options
 from steve1.evaluation.runner.plan import Plan
-from steve1.evaluation.runner.similarity import SimilarityRecorder
+from steve1.evaluation.runner.similarity import Embeddings, SimilarityRecorder, unit
 from steve1.evaluation.tasks.suite import Task
 from steve1.goals import GoalEncoder
 from steve1.mineclip.model import EpisodeStream
 from steve1.rollout.players import make_player
 from steve1.rollout.supervise import SupervisedEnv
 
-Embeddings = NDArray[np.float32]
 _ENOUGH, _TRIES = 3, 8
 _EMBEDDED = ("embeds_attn.npy", "embeds_attn.pkl")
 
@@ -48,12 +47,6 @@ class VisualPrompt:
         """From all rows of an episode, of which the first have no embedding."""
         frames = np.flatnonzero(np.isfinite(rows).all(axis=1))
         return cls(source, rows[frames].astype(np.float32), frames, behaviour)
-
-
-def unit(rows: Embeddings) -> Embeddings:
-    """Rows of length 1."""
-    found: Embeddings = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
-    return found
 
 
 def typical(shown: Sequence[VisualPrompt]) -> tuple[Embeddings, str]:

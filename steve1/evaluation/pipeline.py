@@ -16,8 +16,8 @@ from steve1.evaluation.report.failures import failures, replay
 from steve1.evaluation.report.report import write_report
 from steve1.evaluation.report.videos import films
 from steve1.evaluation.runner.episodes import EpisodeInputs
-from steve1.evaluation.runner.plan import Plan, make_plan
-from steve1.evaluation.runner.run import plan_goals, plan_similarity, play_plan
+from steve1.evaluation.runner.plan import make_plan
+from steve1.evaluation.runner.run import complete_inputs, play_plan
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.attribution import attribute
 from steve1.evaluation.statistics.sequential import SequentialTest
@@ -38,21 +38,6 @@ class Report:
     films: dict[str, str]
 
 
-def sequential_test(plan: Plan) -> SequentialTest | None:
-    """Decides what is played on; None for a fixed number of episodes."""
-    if not plan.looks:
-        return None
-    others = [spec.name for spec in plan.policies if spec.needs_goal and not spec.is_variant and spec != plan.base]
-    return SequentialTest(plan.looks, plan.base.name, tuple(others), tuple(plan.task_names), plan.targets)
-
-
-def attribution_inputs(plan: Plan, inputs: EpisodeInputs) -> EpisodeInputs:
-    """`inputs` with the goals of all three kinds, those of demonstrations among them."""
-    goals = plan_goals(plan, demonstrated_goals(plan, inputs))
-    similarity = inputs.similarity or plan_similarity(plan, goals)
-    return dataclasses.replace(inputs, goals=goals, similarity=similarity)
-
-
 def evaluate(settings: EvaluationSettings, inputs: EpisodeInputs | None = None) -> Report:
     """Play what is missing, summarise, write the report.
 
@@ -61,14 +46,17 @@ def evaluate(settings: EvaluationSettings, inputs: EpisodeInputs | None = None) 
         inputs: the game and the goals, where they are not those of the settings.
     """
     plan, inputs = make_plan(settings), inputs or EpisodeInputs()
-    if settings.attribution and inputs.goals is None:
-        inputs = attribution_inputs(plan, inputs)
-    lines = play_plan(plan, inputs, decide=sequential_test(plan))
+    tasks, target, base = plan.task_names, plan.targets, plan.base.name
     names = [spec.name for spec in plan.policies if not spec.is_variant]
     baselines = {spec.name for spec in plan.policies if not spec.needs_goal}
-    summary = summarise(lines, names, plan.task_names, plan.base.name, baselines, looks=plan.looks, target=plan.targets)
-    summary["attribution"] = attribute(lines, plan.policies, plan.task_names)
-    summary["failures"] = failures(plan, lines, plan.base.name)
+    if settings.attribution and inputs.goals is None:
+        inputs = complete_inputs(plan, inputs, demonstrated_goals(plan, inputs))
+    others = tuple(name for name in names if name not in baselines and name != base)
+    decide = SequentialTest(plan.looks, base, others, tuple(tasks), target) if plan.looks else None
+    lines = play_plan(plan, inputs, decide=decide)
+    summary = summarise(lines, names, tasks, base, baselines, looks=plan.looks, target=target)
+    summary["attribution"] = attribute(lines, plan.policies, tasks)
+    summary["failures"] = failures(plan, lines, base)
     if settings.record_failures:
         replay(plan, summary["failures"][: settings.record_failures], lines, inputs)
     shown = films(plan, lines)

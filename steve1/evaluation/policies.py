@@ -1,12 +1,13 @@
 """The policies of an evaluation: weights files, scripted players and baselines.
 
 Input: a name from the command line ("random", "nothing", "player:dig_dirt") or the path of a weights file.
-Output: a PolicySpec, small enough to send to a worker process; the goal of each prompt; and, in the worker, an actor. MineCLIP and
-the prior are loaded once, where goals are encoded; workers load only the policy.
+Output: a PolicySpec to send to a worker process, the goal of each prompt, and, in the worker, an actor. MineCLIP and the prior are
+loaded only where goals are encoded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
@@ -41,14 +42,16 @@ GoalTable = Mapping[str, Goals]
 
 @dataclasses.dataclass(frozen=True)
 class PolicySpec:
-    """Attributes:
-    name: short and unique, for tables and file names.
-    kind: "weights", "random", "nothing" or "player".
-    weights: the file ("" unless kind is weights).
-    behaviour: the scripted player's ("" unless kind is player; "own": each task's own).
-    metadata: the files and settings that belong to the weights.
-    goal: where its goals come from: "prior" (text → prior), "text" (the text embedding itself), "shown" (a demonstration),
-        "file:<path>" (the one of a goal file, whatever the prompt).
+    """A policy to evaluate, before anything is loaded.
+
+    Attributes:
+        name: short and unique, for tables and file names.
+        kind: "weights", "random", "nothing" or "player".
+        weights: the file ("" unless kind is weights).
+        behaviour: the scripted player's ("" unless kind is player; "own": each task's own).
+        metadata: the files and settings that belong to the weights.
+        goal: where its goals come from: "prior" (text → prior), "text" (the text embedding itself), "shown" (a
+            demonstration), "file:<path>" (the one of a goal file, whatever the prompt).
     """
 
     name: str
@@ -73,37 +76,28 @@ class PolicySpec:
         if self.kind != "weights":
             return {"name": self.name, "kind": self.kind, "behaviour": self.behaviour}
         path = resolve(self.weights)
-        return {
+        facts: dict[str, Any] = {
             "name": self.name,
             "kind": "weights",
             "weights": display(path),
             "sha256": sha256_file(path),
-            "model": self.metadata.model,
-            "mineclip": self.metadata.mineclip,
-            "prior": self.metadata.prior,
-            "cond_scale": self.metadata.cond_scale,
-            "temperature": self.metadata.temperature,
-            **({} if self.goal == "prior" else {"goal": self.goal}),
-            **({"goal_sha256": sha256_file(self.goal.removeprefix("file:"))} if self.goal.startswith("file:") else {}),
         }
-
-
-def _short_name(path: Path) -> str:
-    name = path.name
-    for suffix in (".weights", ".safetensors"):
-        name = name.removesuffix(suffix)
-    return name
+        for field in ("model", "mineclip", "prior", "cond_scale", "temperature"):
+            facts[field] = getattr(self.metadata, field)
+        if self.goal != "prior":
+            facts["goal"] = self.goal
+        if self.goal.startswith("file:"):
+            facts["goal_sha256"] = sha256_file(self.goal.removeprefix("file:"))
+        return facts
 
 
 def split_scale(spec: str) -> tuple[str, float | None]:
     """("a.weights@1.5") → ("a.weights", 1.5); without a scale, or where such a file exists, (spec, None)."""
     path, _, scale = spec.rpartition("@")
-    if not path or resolve(spec).exists():
-        return spec, None
-    try:
-        return path, float(scale)
-    except ValueError:
-        return spec, None
+    if path and not resolve(spec).exists():
+        with contextlib.suppress(ValueError):
+            return path, float(scale)
+    return spec, None
 
 
 def parse_policies(words: Sequence[str], **overrides: str | float | None) -> list[PolicySpec]:
@@ -111,10 +105,8 @@ def parse_policies(words: Sequence[str], **overrides: str | float | None) -> lis
 
     Args:
         words: weights files or goal files (.goal.json: the weights that they were tuned for, under that goal), with
-            @<cond_scale> if wanted, "random", "nothing", "player:<behaviour>" or "player:own" (noop and scripted are other
-            words for nothing and player:own).
-        overrides: CheckpointMetadata fields (`model`, `mineclip`, `prior`, `cond_scale`, `temperature`) that replace those
-            beside the weights.
+            @<cond_scale> if wanted, "random", "nothing" (or noop), "player:<behaviour>", "player:own" (or scripted).
+        overrides: CheckpointMetadata fields that replace those beside the weights.
 
     Raises:
         UserError: a missing file, or none given.
@@ -138,7 +130,8 @@ def parse_policies(words: Sequence[str], **overrides: str | float | None) -> lis
             )
             metadata = read_checkpoint_metadata(path).updated(**overrides).updated(cond_scale=scale)
             existing_file(metadata.model, f"The model settings of {display(path)}", "pass --in_model")
-            name = (name or _short_name(path)) + ("" if scale is None else f"@{scale:g}")
+            name = name or path.name.removesuffix(".weights").removesuffix(".safetensors")
+            name += "" if scale is None else f"@{scale:g}"
             found.append(PolicySpec(name, "weights", weights=str(path), metadata=metadata, goal=goal))
     names = [spec.name for spec in found]
     unique: list[PolicySpec] = []
@@ -169,18 +162,16 @@ def goals_for(
     for spec in policies:
         if not spec.needs_goal:
             continue
-        metadata, source = spec.metadata, spec.goal
+        metadata = spec.metadata
         key = (metadata.model, metadata.mineclip, metadata.mineclip_config, metadata.prior)
         encoder = encoders.setdefault(key, GoalEncoder(metadata, translations=translations))
-        if source == "shown":
-            goals = {
-                prompt: encoder.checked(goal, f"the demonstrations of {prompt}")
-                for prompt, goal in (shown or {}).items()
-            }
-        elif source.startswith("file:"):
-            goals = dict.fromkeys(prompts, encoder.from_file(source.removeprefix("file:")))
+        if spec.goal == "shown":
+            demonstrated = (shown or {}).items()
+            goals = {text: encoder.checked(goal, f"the demonstrations of {text}") for text, goal in demonstrated}
+        elif spec.goal.startswith("file:"):
+            goals = dict.fromkeys(prompts, encoder.from_file(spec.goal.removeprefix("file:")))
         else:
-            goals = encoder.encode(prompts, by="text" if source == "text" else "prior")
+            goals = encoder.encode(prompts, by="text" if spec.goal == "text" else "prior")
         result[spec.name] = {**goals, NO_GOAL: encoder.no_goal}
     return result
 
@@ -197,7 +188,7 @@ def required_goal(goal: Goal | None, spec: PolicySpec) -> Goal:
 
 
 class PolicyCache:
-    """Actors by policy in one process: each policy is loaded at its first use and kept."""
+    """Makes actors in one process; each policy is loaded at its first use and kept."""
 
     def __init__(self, *, device: str = "cpu", deterministic: bool = False, cuda_graph: bool = False) -> None:
         self._device, self._deterministic, self._cuda_graph = device, deterministic, cuda_graph
@@ -219,7 +210,7 @@ class PolicyCache:
             self.policy(spec)
 
     def actor(self, spec: PolicySpec, goal: Goal | None, seed: int, behaviour: str = "") -> Actor:
-        """Someone who plays one episode; everything random in it follows from `seed`."""
+        """An actor for one episode; everything random in it follows from `seed`."""
         if spec.kind == "random":
             return RandomActions(integer(seed, "random actions"))
         if spec.kind == "nothing":
@@ -232,7 +223,7 @@ class PolicyCache:
         return GoalActor(agent, required_goal(goal, spec))
 
     def agent(self, spec: PolicySpec) -> Agent:
-        """The policy's agent, made once: it serves one episode after another."""
+        """The policy's agent, made once and reset for each episode."""
         metadata = spec.metadata
         key = (metadata.model, spec.weights, metadata.cond_scale, metadata.temperature)
         if key not in self._agents:
@@ -269,5 +260,5 @@ def choose_env(policies: Sequence[PolicySpec], env: str = "") -> str:
 
 
 def environment_threads(workers: int) -> int:
-    """Threads for a worker's policy: the games use processors as well, so half of a worker's share, at least one."""
+    """Threads for a worker's policy: half of the worker's share, since the games need processors as well."""
     return max(1, (os.cpu_count() or 1) // (2 * max(workers, 1)))

@@ -27,13 +27,9 @@ class EpisodeExecutor(ExecutorConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.batched or self.ray) and self.workers == 0:
-            raise UserError(
-                "Without workers there is nothing to serve or to spread.", expected="--workers ≥ 1", got="--workers 0"
-            )
+            raise UserError("--batched and --ray need workers.", expected="--workers ≥ 1", got="--workers 0")
         if self.batched and self.ray:
-            raise UserError(
-                "The process that holds the policies serves one machine.", todo="take --batched or --ray, not both"
-            )
+            raise UserError("The batched policies serve one machine.", todo="take --batched or --ray, not both")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +88,10 @@ class PlaySettings:
         }
 
 
+def _shared_fields(settings: PlaySettings, kind: type[EpisodeExecutor | EvaluationSettings]) -> dict[str, Any]:
+    return {name: value for name, value in vars(settings).items() if name in kind.__dataclass_fields__}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationSettings(PlaySettings):
     """Evaluate weights on tasks."""
@@ -120,16 +120,9 @@ class EvaluationSettings(PlaySettings):
     @classmethod
     def of(cls, args: PlaySettings, **changes: Any) -> EvaluationSettings:
         """The settings of a command that has these fields and others, with `changes`."""
-        names = {field.name for field in dataclasses.fields(cls)} & {field.name for field in dataclasses.fields(args)}
-        return cls(**{**{name: getattr(args, name) for name in names}, **changes})
+        return cls(**{**_shared_fields(args, cls), **changes})
 
     @property
     def executor(self) -> EpisodeExecutor:
         """How the episodes are run."""
-        return EpisodeExecutor(
-            workers=self.workers,
-            timeout_s=self.timeout_s,
-            max_restarts=self.max_restarts,
-            batched=self.batched,
-            ray=self.ray,
-        )
+        return EpisodeExecutor(**_shared_fields(self, EpisodeExecutor))

@@ -35,4 +35,5 @@ def points_range(low: float, high: float) -> str:
 
 def p_value(p: float) -> str:
     """The p of a test, with four decimals where it matters."""
+    p += 1e-12  # an exact p such as 1/32 lies halfway between two roundings and is rounded up
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"

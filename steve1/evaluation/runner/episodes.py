@@ -1,8 +1,7 @@
-"""Plays one episode of an evaluation and judges it.
+"""Plays episodes of an evaluation and judges each by the rules of every task that begins alike.
 
 Input: a plan, the goals of its prompts, and jobs.
-Output: one JSON line for each finished episode, judged by the rules of every task that begins alike; its trace, video and
-similarity curves in the run's folder.
+Output: one JSON line for each finished episode; its trace, video and similarity curves in the run's folder.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -24,15 +23,11 @@ from steve1.evaluation.policies import GoalTable, PolicyCache
 from steve1.evaluation.runner.inference import RemotePolicyCache
 from steve1.evaluation.runner.plan import Job, Plan, StartsFor
 from steve1.evaluation.runner.similarity import GoalSimilarity, SimilarityRecorder, save_curves
-from steve1.evaluation.tasks.suite import Task
 from steve1.rollout.play import Actor, EpisodeOptions, play
 from steve1.rollout.players import BEHAVIOURS
 from steve1.rollout.supervise import SupervisedEnv
 from steve1.rollout.trace import Trace
 from steve1.rollout.video import EpisodeVideo
-
-# The hotbar's nine buttons are left out: one line each would hide the rest.
-_SHOWN = tuple(name for name in actions.BUTTONS if not name.startswith("hotbar"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +65,11 @@ def watch_options(behaviour: str) -> dict[str, Any]:
 
 def summary_of_actions(trace: Trace) -> dict[str, float]:
     """Share of steps with each of the commonest buttons, and the mean camera movement in degrees a step."""
-    pressed, bins = actions.joint_to_arrays(trace.tokens[:, 0], trace.tokens[:, 1])
-    shares = {
-        name: round(float(pressed[:, index].mean()), 4) for index, name in enumerate(actions.BUTTONS) if name in _SHOWN
-    }
-    shares["camera"] = round(float(np.abs(to_degrees(bins)).sum(axis=1).mean()), 4)
-    return shares
+    pressed, bins = actions.joint_to_arrays(*trace.tokens.T)
+    # The hotbar's nine buttons are left out: one line each would hide the rest.
+    shares = {name: share for name, share in zip(actions.BUTTONS, pressed.mean(axis=0)) if "hotbar" not in name}
+    shares["camera"] = np.abs(to_degrees(bins)).sum(axis=1).mean()
+    return {name: round(float(share), 4) for name, share in shares.items()}
 
 
 def play_episode(
@@ -117,21 +111,13 @@ class EpisodeRunner:
     """Plays jobs in one process: one game, each policy loaded once."""
 
     def __init__(self, plan: Plan, inputs: EpisodeInputs, service: str, index: int) -> None:
-        """
-        Args:
-            plan: whose jobs these are.
-            inputs: with the game and the goals.
-            service: the address of a process that holds the policies; "": they are loaded here.
-            index: the worker's number.
-        """
+        """`service` is the address of a process that holds the policies; "": they are loaded here. `index`: the worker's number."""
         assert inputs.open_game is not None
         self._plan, self._goals, self._similarity = plan, inputs.goals or {}, inputs.similarity
         self._policies = {spec.name: spec for spec in plan.policies}
-        self._cache = (
-            RemotePolicyCache(service)
-            if service
-            else PolicyCache(device=plan.settings.device, deterministic=plan.settings.deterministic)
-        )
+        settings = plan.settings
+        own = PolicyCache(device=settings.device, deterministic=settings.deterministic)
+        self._cache = RemotePolicyCache(service) if service else own
         self._game = SupervisedEnv(functools.partial(inputs.open_game, index))
 
     def run(self, job: Job) -> dict[str, Any]:
@@ -160,9 +146,6 @@ class EpisodeRunner:
         if recorder is not None:
             save_curves(folder, job.key, recorder)
         trace.save(folder / "traces" / job.key)
-        return self._line(job, trace, tasks, self._game.restarts - restarts)
-
-    def _line(self, job: Job, trace: Trace, tasks: Sequence[Task], restarts: int) -> dict[str, Any]:
         judged = {task.name: task.judge(trace) for task in tasks}
         return {
             "key": job.key,
@@ -177,7 +160,7 @@ class EpisodeRunner:
             "measure": {name: round(float(measure), 4) for name, (_, measure) in judged.items()},
             "actions": summary_of_actions(trace),
             "seconds": trace.metadata["seconds"],
-            "restarts": restarts,
+            "restarts": self._game.restarts - restarts,
             "video": job.video,
             "similarity": bool(self._similarity) and job.similarity,
         }

@@ -1,17 +1,18 @@
 """One process that holds the policies and serves the games of all workers, several frames at a time.
 
-Input: frames of the policy's size over a local socket. Output: actions, sampled with the same generators and from the same
-distributions (within rounding) as a worker would sample them itself. A worker that dies leaves its slot to the one that replaces it.
+Input: frames of the policy's size over a local socket.
+Output: actions, sampled with the same generators and from the same distributions (within rounding) as in a worker.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import multiprocessing
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Client, Connection, Listener, Pipe, wait
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.core.processes import end_tree, limit_threads
 from steve1.core.seeds import integer
-from steve1.evaluation.policies import PolicyCache, PolicySpec, required_goal
+from steve1.evaluation.policies import Goal, PolicyCache, PolicySpec, required_goal
 from steve1.rollout.play import Action, Actor, Info, Observation
 
 _log = logging.getLogger(__name__)
@@ -32,25 +33,25 @@ _GATHER_S = 0.002
 _START_S = 120.0
 
 
+@dataclasses.dataclass
 class _Episode:
-    """What the service knows of the game behind one connection."""
+    """What the service knows of the game behind one connection; `frame` u8 (H, W, 3) waits for an action."""
 
-    def __init__(self, slot: int) -> None:
-        self.slot = slot
-        self.policy: PolicySpec | None = None
-        self.goal: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
-        self.frame: NDArray[np.uint8] | None = None
+    slot: int
+    policy: PolicySpec | None = None
+    goal: Goal | None = None
+    frame: NDArray[np.uint8] | None = None
 
 
 class _Service:
     """The serving process's state: policies by name, an episode for each connection."""
 
-    def __init__(self, policies: Mapping[str, PolicySpec], device: str, deterministic: bool) -> None:
-        self.policies = policies
-        self.cache = PolicyCache(device=device, deterministic=deterministic)
+    def __init__(self, policies: Mapping[str, PolicySpec], cache: PolicyCache) -> None:
+        self.policies, self.cache = policies, cache
         self.episodes: dict[Connection, _Episode] = {}
 
     def join(self, pipe: Connection) -> None:
+        """Give a new connection the lowest free slot of the agents."""
         taken = {episode.slot for episode in self.episodes.values()}
         self.episodes[pipe] = _Episode(next(slot for slot in range(len(taken) + 1) if slot not in taken))
 
@@ -96,7 +97,8 @@ class _Service:
                 groups.setdefault(episode.policy.name, []).append((pipe, episode))
         for name, members in groups.items():
             frames = [episode.frame for _, episode in members if episode.frame is not None]
-            goals, slots = [episode.goal for _, episode in members], [episode.slot for _, episode in members]
+            goals = [episode.goal for _, episode in members]
+            slots = [episode.slot for _, episode in members]
             chosen = self.cache.agent(self.policies[name]).act_batch(frames, goals, slots)
             for (pipe, episode), action in zip(members, chosen, strict=True):
                 episode.frame = None
@@ -138,23 +140,18 @@ def _accept(listener: Listener, fresh: list[Connection], wake: Connection) -> No
 
 
 def _run(
-    address: str,
-    policies: Mapping[str, PolicySpec],
-    device: str,
-    deterministic: bool,
-    threads: int,
-    parent: Connection,
+    address: str, policies: Mapping[str, PolicySpec], device: str, deterministic: bool, threads: int, parent: Connection
 ) -> None:
     limit_threads(threads)
     with Listener(address, "AF_UNIX", backlog=64) as listener:
         parent.send("ready")
         with contextlib.suppress(KeyboardInterrupt):
-            _Service(policies, device, deterministic).serve(listener, parent)
+            _Service(policies, PolicyCache(device=device, deterministic=deterministic)).serve(listener, parent)
 
 
 @contextlib.contextmanager
 def policy_service(
-    policies: Mapping[str, PolicySpec], *, device: str = "cpu", deterministic: bool = False, threads: int = 1
+    policies: Mapping[str, PolicySpec], device: str = "cpu", deterministic: bool = False, threads: int = 1
 ) -> Iterator[str]:
     """Start the process that holds these policies; yields the address for `RemotePolicyCache`; ends it at the end."""
     context = multiprocessing.get_context("spawn")
@@ -165,10 +162,9 @@ def policy_service(
         process.start()
         theirs.close()
         try:
-            try:
+            started = False
+            with contextlib.suppress(EOFError):
                 started = ours.poll(_START_S) and ours.recv() == "ready"
-            except EOFError:
-                started = False
             if not started:
                 raise UserError(
                     "The process that holds the policies did not start.",
@@ -214,16 +210,16 @@ class RemotePolicyCache(PolicyCache):
             raise content
         return content
 
-    def prepare(self, spec: PolicySpec, goal: NDArray[np.float32] | None) -> None:
+    def prepare(self, spec: PolicySpec, goal: Goal | None) -> None:
         """Have the service load the policy and check the goal."""
         if spec.kind == "weights":
             self.ask("check", spec.name, goal, 0)
 
-    def actor(self, spec: PolicySpec, goal: NDArray[np.float32] | None, seed: int, behaviour: str = "") -> Actor:
+    def actor(self, spec: PolicySpec, goal: Goal | None, seed: int, behaviour: str = "") -> Actor:
         """As `PolicyCache.actor`."""
         if spec.kind != "weights":
             return super().actor(spec, goal, seed, behaviour)
-        return RemoteActor(self, spec.name, goal, seed)
+        return RemoteActor(self.ask, (spec.name, goal, seed))
 
     def close(self) -> None:
         """Leave the service."""
@@ -235,14 +231,14 @@ class RemotePolicyCache(PolicyCache):
 class RemoteActor:
     """Asks the service for each action."""
 
-    def __init__(self, cache: RemotePolicyCache, spec: str, goal: NDArray[np.float32] | None, seed: int) -> None:
-        self._cache, self._words = cache, (spec, goal, seed)
+    def __init__(self, ask: Callable[..., Any], episode: tuple[str, Goal | None, int]) -> None:
+        self._ask, self._episode = ask, episode
 
     def reset(self, obs: Observation, info: Info) -> None:
         """Begin an episode: the service forgets the last one."""
-        self._cache.ask("begin", *self._words)
+        self._ask("begin", *self._episode)
 
     def act(self, obs: Observation, info: Info) -> Action:
         """The action for this observation; the frame is reduced here, as the agent would, before it travels."""
-        action: Action = self._cache.ask("act", agent_frame(obs["pov"]))
+        action: Action = self._ask("act", agent_frame(obs["pov"]))
         return action

@@ -1,8 +1,7 @@
 """The log of finished episodes, which survives a kill.
 
 Input: an episode's line when it is finished.
-Output: the lines of all finished episodes, on disk before they count, with the settings beside them, so that no two experiments are
-mixed.
+Output: the lines of all finished episodes, and settings.json beside them, so that no two experiments are mixed.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ from steve1.core.files import write_json
 class EpisodeLog:
     """`episodes.jsonl`: one line for each finished episode, appended and synced before it counts.
 
-    A line cut off by a kill is dropped when the log is opened again. The run's settings lie beside it; a log is
-    only continued under the same settings.
+    A line cut off by a kill is dropped when the log is opened again. A log is only continued under the same settings.
     """
 
     def __init__(
@@ -33,8 +31,8 @@ class EpisodeLog:
         """Open or continue.
 
         Args:
-            folder: the run's.
-            settings: of this run.
+            folder: the run's folder.
+            settings: the run's settings.
             earlier: {setting: values that mean the same}, as earlier versions wrote them.
 
         Raises:
@@ -55,10 +53,14 @@ class EpisodeLog:
         kept |= {name: settings[name] for name, values in earlier.items() if kept.get(name) in values}
         differing = sorted(name for name in set(kept) | set(settings) if kept.get(name) != settings.get(name))
         # More episodes, policies or tasks only add lines; everything else would mix different experiments.
-        growing = {"episodes", "contestants", "tasks", "videos", "prompts", "similarity"}
-        changed = [
-            name for name in differing if name not in growing or not _grown(name, kept.get(name), settings.get(name))
-        ]
+        growing = {"episodes", "tasks", "videos", "similarity"}
+        union: dict[str, dict[str, Any]] = {}
+        for name in ("contestants", "prompts"):
+            now, before = _by_name(settings.get(name)), _by_name(kept.get(name))
+            union[name] = {**now, **before}
+            if all(union[name][key] == value for key, value in now.items()):
+                growing.add(name)
+        changed = [name for name in differing if name not in growing]
         if changed:
             raise UserError(
                 "This folder holds an evaluation with other settings.",
@@ -68,13 +70,7 @@ class EpisodeLog:
                 todo="choose another --name, or remove the folder",
             )
         if differing:
-            named = {facts["name"] for facts in settings.get("contestants", [])}
-            others = [facts for facts in kept.get("contestants", []) if facts["name"] not in named]
-            union = {
-                "contestants": [*settings.get("contestants", []), *others],
-                "prompts": {**kept.get("prompts", {}), **settings.get("prompts", {})},
-            }
-            write_json(path, {**settings, **union})
+            write_json(path, {**settings, **union, "contestants": list(union["contestants"].values())})
 
     def _read(self) -> dict[str, dict[str, Any]]:
         if not self.path.exists():
@@ -106,11 +102,6 @@ class EpisodeLog:
         self.lines[line["key"]] = line
 
 
-def _grown(name: str, kept: Any, now: Any) -> bool:
-    """Whether what both settings name (a policy, a row's prompt) is the same in both."""
-    if name == "prompts":
-        return all(kept.get(row, prompt) == prompt for row, prompt in now.items())
-    if name != "contestants":
-        return True
-    known = {facts["name"]: facts for facts in kept}
-    return all(known.get(facts["name"], facts) == facts for facts in now)
+def _by_name(setting: Any) -> dict[str, Any]:
+    """{name: facts} of a list of policies; {row: prompt} as it is."""
+    return setting if isinstance(setting, dict) else {facts["name"]: facts for facts in setting or ()}

@@ -1,8 +1,4 @@
-"""Plays what is missing of a plan. Run again after a kill, it plays nothing twice.
-
-Input: a plan.
-Output: its lines in the folder's episode log, complete.
-"""
+"""Plays what is missing of a plan. Run again after a kill, it plays nothing twice."""
 
 from __future__ import annotations
 
@@ -17,43 +13,21 @@ from steve1.core.files import existing_file
 from steve1.core.messages import progress
 from steve1.core.processes import sweep
 from steve1.envs.rendering import shared_renderer
-from steve1.evaluation.policies import NO_GOAL, GoalTable, environment_threads, goals_for
+from steve1.evaluation.policies import NO_GOAL, Goals, GoalTable, environment_threads, goals_for
 from steve1.evaluation.runner.episodes import EpisodeInputs, EpisodeRunner, OpenGame
 from steve1.evaluation.runner.inference import policy_service
 from steve1.evaluation.runner.log import EpisodeLog
 from steve1.evaluation.runner.plan import Job, Plan, make_jobs
 from steve1.evaluation.runner.similarity import GoalSimilarity
+from steve1.evaluation.statistics.summary import Lines
 
 Line = dict[str, Any]
-Decide = Callable[[Sequence[Mapping[str, Any]]], Mapping[tuple[str, str], int]]
+Decide = Callable[[Lines], Mapping[tuple[str, str], int]]
 """Lines so far → {(policy, row): number of episodes} that are wanted beyond the plan's."""
 
 
-def plan_goals(plan: Plan, shown: Mapping[str, Any] | None = None) -> GoalTable:
-    """The goals of a plan's prompts; `shown`: {prompt: goal} of demonstrations."""
-    prompts = sorted({row.prompt for row in plan.rows if row.prompt not in ("", NO_GOAL)})
-    return goals_for(plan.policies, prompts, shown=shown, translations=plan.suite.translations)
-
-
-def plan_similarity(plan: Plan, goals: GoalTable) -> GoalSimilarity | None:
-    """Measures similarity with the first weights' MineCLIP to the goals that its prior makes of the tasks' prompts."""
-    base = next((spec for spec in plan.policies if spec.needs_goal and spec.goal == "prior"), None)
-    if base is None or not plan.settings.similarity:
-        return None
-    path = existing_file(
-        base.metadata.mineclip, "The MineCLIP weights", "pass --mineclip_weights, or run 0_download_weights.sh"
-    )
-    known = goals.get(base.name, {})
-    wanted = {row.task: known[row.prompt] for row in plan.rows if row.task and row.prompt in known}
-    return GoalSimilarity(str(path), base.metadata.mineclip_config, wanted, plan.settings.device)
-
-
 def play_plan(
-    plan: Plan,
-    inputs: EpisodeInputs | None = None,
-    *,
-    decide: Decide | None = None,
-    jobs: Sequence[Job] | None = None,
+    plan: Plan, inputs: EpisodeInputs | None = None, *, decide: Decide | None = None, jobs: Sequence[Job] | None = None
 ) -> list[Line]:
     """Play what is missing of a plan and return its lines (of this plan alone), in the order of its jobs.
 
@@ -93,18 +67,32 @@ def play_plan(
                 return found
 
             try:
-                _run(plan, _complete(plan, inputs), first, finished, more)
+                _run(plan, complete_inputs(plan, inputs), first, finished, more)
             finally:
                 sweep(plan.folder)
     return [log.lines[key] for key in wanted]
 
 
-def _complete(plan: Plan, inputs: EpisodeInputs) -> EpisodeInputs:
-    """`inputs` with the plan's game, goals and similarity where they are missing."""
+def complete_inputs(plan: Plan, inputs: EpisodeInputs, shown: Goals | None = None) -> EpisodeInputs:
+    """`inputs` with the plan's game, goals and similarity where they are missing; `shown`: {prompt: goal} of demonstrations."""
     if inputs.goals is None:
-        goals = plan_goals(plan)
-        inputs = dataclasses.replace(inputs, goals=goals, similarity=inputs.similarity or plan_similarity(plan, goals))
+        prompts = sorted({row.prompt for row in plan.rows if row.prompt not in ("", NO_GOAL)})
+        goals = goals_for(plan.policies, prompts, shown=shown, translations=plan.suite.translations)
+        inputs = dataclasses.replace(inputs, goals=goals, similarity=inputs.similarity or _similarity(plan, goals))
     return dataclasses.replace(inputs, open_game=inputs.open_game or OpenGame(plan.env))
+
+
+def _similarity(plan: Plan, goals: GoalTable) -> GoalSimilarity | None:
+    """Measures similarity with the first weights' MineCLIP to the goals that its prior makes of the tasks' prompts."""
+    base = next((spec for spec in plan.policies if spec.needs_goal and spec.goal == "prior"), None)
+    if base is None or not plan.settings.similarity:
+        return None
+    path = existing_file(
+        base.metadata.mineclip, "The MineCLIP weights", "pass --mineclip_weights, or run 0_download_weights.sh"
+    )
+    known = goals.get(base.name, {})
+    wanted = {row.task: known[row.prompt] for row in plan.rows if row.task and row.prompt in known}
+    return GoalSimilarity(str(path), base.metadata.mineclip_config, wanted, plan.settings.device)
 
 
 def _run(
@@ -115,18 +103,14 @@ def _run(
     more: Callable[[], Sequence[Job]],
 ) -> None:
     """Run jobs, and what `more` gives when they are done, in processes here or on a Ray cluster."""
-    executor, threads = plan.settings.executor, environment_threads(plan.settings.workers)
-    with contextlib.ExitStack() as stack:
-        if not executor.ray:  # its machines have their own processors
-            stack.enter_context(shared_renderer(executor.workers))
-        service = ""
-        if executor.batched:
-            # The games need processors as well; the process of the policies gets what a worker's policy would get.
-            policies = {spec.name: spec for spec in plan.policies}
-            service = stack.enter_context(
-                policy_service(
-                    policies, device=plan.settings.device, deterministic=plan.settings.deterministic, threads=threads
-                )
-            )
-        config = dataclasses.replace(executor, threads=threads)
-        run_jobs(jobs, functools.partial(EpisodeRunner, plan, inputs, service), finished, config, more=more)
+    settings = plan.settings
+    # The process that holds the policies gets as many threads as a worker's policy: the games need processors as well.
+    executor = dataclasses.replace(settings.executor, threads=environment_threads(settings.workers))
+    # The machines of a Ray cluster have their own processors.
+    renderer = contextlib.nullcontext() if executor.ray else shared_renderer(executor.workers)
+    policies: contextlib.AbstractContextManager[str] = contextlib.nullcontext("")
+    if executor.batched:
+        specs = {spec.name: spec for spec in plan.policies}
+        policies = policy_service(specs, settings.device, settings.deterministic, executor.threads)
+    with renderer, policies as service:
+        run_jobs(jobs, functools.partial(EpisodeRunner, plan, inputs, service), finished, executor, more=more)

@@ -1,14 +1,15 @@
 """Similarity of what a policy sees to a goal, from step to step.
 
 Input: the frames of an episode while it is played, and goals.
-Output: the cosine of MineCLIP's embedding of the last 16 frames with each goal (NaN for the first 15), kept beside the trace. One
-MineCLIP measures all policies, so that their curves can be compared.
+Output: the cosine of MineCLIP's embedding of the last 16 frames with each goal (NaN for the first 15), kept beside the trace.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,23 @@ from steve1.core.files import atomic_file
 from steve1.mineclip import load_mineclip
 from steve1.mineclip.model import EpisodeStream
 
+Embeddings = NDArray[np.float32]
 # Frames go through the vision tower in small batches, which is faster than one at a time and holds few frames.
 _BATCH = 8
+
+
+def unit(rows: Embeddings) -> Embeddings:
+    """Rows of length 1."""
+    found: Embeddings = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+    return found
 
 
 class SimilarityRecorder:
     """Takes an episode's frames as they come and embeds them."""
 
-    def __init__(self, stream: EpisodeStream, goals: Mapping[str, NDArray[np.float32]]) -> None:
+    def __init__(self, stream: EpisodeStream, goals: Mapping[str, Embeddings]) -> None:
         self._stream, self.names = stream, tuple(goals)
-        self._goals = np.stack([goal / max(float(np.linalg.norm(goal)), 1e-12) for goal in goals.values()])
+        self._goals = unit(np.stack(list(goals.values())))
         self._frames: list[NDArray[np.uint8]] = []
         self._rows: list[NDArray[np.float32]] = []
 
@@ -54,12 +62,9 @@ class SimilarityRecorder:
         self._flush()
         return np.concatenate(self._rows) if self._rows else np.zeros((0, self._goals.shape[1]), np.float32)
 
-    def similarities(self) -> NDArray[np.float32]:
+    def similarities(self) -> Embeddings:
         """Cosine with each goal, (N, goals)."""
-        rows = self.embeddings()
-        length = np.linalg.norm(rows, axis=1, keepdims=True)
-        found: NDArray[np.float32] = (rows / np.maximum(length, 1e-12)) @ self._goals.T
-        return found
+        return unit(self.embeddings()) @ self._goals.T
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,15 +87,10 @@ class GoalSimilarity:
         return SimilarityRecorder(self.stream, goals) if goals else None
 
 
-def curve_path(folder: Path, key: str) -> Path:
-    """Where an episode's curves lie."""
-    return folder / "traces" / f"{key}.similarity.npz"
-
-
 def save_curves(folder: Path, key: str, recorder: SimilarityRecorder) -> None:
-    """Keep an episode's curves, half precision, whole or not at all."""
+    """Keep an episode's curves beside its trace, in half precision."""
     rows = recorder.similarities().astype(np.float16)
-    with atomic_file(curve_path(folder, key)) as handle:
+    with atomic_file(folder / "traces" / f"{key}.similarity.npz") as handle:
         np.savez_compressed(handle, names=np.asarray(recorder.names), similarity=rows)
 
 
@@ -100,7 +100,7 @@ def load_curves(folder: Path, key: str) -> dict[str, NDArray[np.float32]]:
     Raises:
         UserError: the file cannot be read.
     """
-    path = curve_path(folder, key)
+    path = folder / "traces" / f"{key}.similarity.npz"
     if not path.exists():
         return {}
     try:
@@ -113,10 +113,8 @@ def load_curves(folder: Path, key: str) -> dict[str, NDArray[np.float32]]:
 
 def mean_curve(curves: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Mean over episodes at each step, as long as the longest; where some have ended, over those that have not."""
-    length = max((len(curve) for curve in curves), default=0)
-    rows = np.full((len(curves), length), np.nan, dtype=np.float32)
-    for index, curve in enumerate(curves):
-        rows[index, : len(curve)] = curve
-    seen = np.isfinite(rows)
-    total = np.where(seen, rows, 0.0).sum(axis=0)
-    return np.where(seen.any(axis=0), total / np.maximum(seen.sum(axis=0), 1), np.nan).astype(np.float32)
+    steps = np.array(list(itertools.zip_longest(*curves, fillvalue=np.nan)), np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no episode has a value in the first 15 steps
+        mean: NDArray[np.float32] = np.nanmean(steps, axis=1)
+    return mean

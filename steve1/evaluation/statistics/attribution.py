@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steve1.evaluation.policies import PolicySpec
-from steve1.evaluation.statistics.summary import compare, own_row, rate
+from steve1.evaluation.statistics.summary import Lines, compare, own_row, rate
 
-SOURCES = ("prior", "text", "shown")
 NAMES = {"prior": "text → prior", "text": "text alone", "shown": "shown"}
+SOURCES = tuple(NAMES)
 
 
 def variants(policies: Sequence[PolicySpec]) -> list[PolicySpec]:
@@ -30,43 +30,33 @@ def variants(policies: Sequence[PolicySpec]) -> list[PolicySpec]:
     return found
 
 
-def verdict(
-    prior: Mapping[str, Any],
-    shown: Mapping[str, Any],
-    against_text: Mapping[str, Any],
-    against_shown: Mapping[str, Any],
-) -> str:
-    """One sentence, from rates with intervals and paired differences (text minus prior, shown minus prior)."""
-    if against_shown["interval"][0] > 0:
-        extra = "; even the text alone does better" if against_text["interval"][0] > 0 else ""
+def verdict(rates: Mapping[str, Any], text: Mapping[str, Any], shown: Mapping[str, Any]) -> str:
+    """One sentence, from the rates of each source and the paired differences of text and shown from the prior."""
+    text_better = text["interval"][0] > 0
+    if shown["interval"][0] > 0:
+        extra = "; even the text alone does better" if text_better else ""
         return f"the prior: shown the goal, the policy does it more often{extra}"
-    if prior["low"] > 0.5:
+    if rates["prior"]["low"] > 0.5:
         return "neither: it mostly succeeds"
-    if shown["high"] < 0.5:
+    if rates["shown"]["high"] < 0.5:
         return "the policy: even shown the goal it mostly fails"
-    if against_text["interval"][0] > 0:
+    if text_better:
         return "the prior: the text alone does better"
-    if against_shown["interval"][1] < 0:
+    if shown["interval"][1] < 0:
         return "the demonstration's goal does worse than the prior's; another moment may be a better goal"
     return "cannot tell yet: play more episodes"
 
 
-def attribute(
-    lines: Sequence[Mapping[str, Any]], policies: Sequence[PolicySpec], tasks: Sequence[str]
-) -> dict[str, Any]:
+def attribute(lines: Lines, policies: Sequence[PolicySpec], tasks: Sequence[str]) -> dict[str, Any]:
     """{weights: {task: {"rates": {source: rate}, "text" and "shown": comparison with "prior", "verdict"}}}."""
-    by_name = {policy.name: policy for policy in policies}
+    names = {policy.name for policy in policies}
     found: dict[str, Any] = {}
-    for who, policy in by_name.items():
-        if policy.goal != "prior" or f"{who}+shown" not in by_name:
-            continue
+    for who in (policy.name for policy in policies if policy.goal == "prior" and f"{policy.name}+shown" in names):
         for task in tasks:
-            played = {
-                source: own_row(lines, task, who if source == "prior" else f"{who}+{source}") for source in SOURCES
-            }
-            rates = {source: rate(rows, task) for source, rows in played.items()}
-            text, shown = (compare(played["prior"], played[source], task) for source in ("text", "shown"))
-            if rates["prior"] and rates["shown"] and text and shown:
-                sentence = verdict(rates["prior"], rates["shown"], text, shown)
-                found.setdefault(who, {})[task] = {"rates": rates, "text": text, "shown": shown, "verdict": sentence}
+            prior, *others = (own_row(lines, task, name) for name in (who, f"{who}+text", f"{who}+shown"))
+            rates = {source: rate(rows, task) for source, rows in zip(SOURCES, (prior, *others))}
+            text, shown = (compare(prior, rows, task) for rows in others)
+            if text and shown:
+                row = {"rates": rates, "text": text, "shown": shown, "verdict": verdict(rates, text, shown)}
+                found.setdefault(who, {})[task] = row
     return found

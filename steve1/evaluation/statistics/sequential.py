@@ -1,38 +1,20 @@
 """Sequential evaluation: plays further episodes only where the answer is still open.
 
 Input: the episodes played so far, and the numbers of pairs after which a look is allowed.
-Output: for each policy and task whether its question is answered, and what to play next. A question that is answered, or that even the
-maximum of episodes would not answer, gets no further episodes.
+Output: what to play next. A question that is answered, or that even the maximum of episodes would not answer, gets no further
+episodes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection
 
-from steve1.evaluation.statistics.summary import own_row
+from steve1.evaluation.statistics.summary import Lines, own_row
 from steve1.evaluation.statistics.tests import UNDECIDED, improvement, look_confidence, retention
 
 # A forecast is rough: a question is given up only when the forecast exceeds the maximum by this factor.
 _HOPELESS = 3.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """The question about one policy on one task, and its answer so far.
-
-    Attributes:
-        pairs: seeds that both policies have played.
-        verdict: of `statistics.improvement` for target tasks, else of `statistics.retention`.
-        further: episodes that would probably answer it.
-    """
-
-    policy: str
-    task: str
-    pairs: int
-    verdict: str
-    further: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,34 +34,28 @@ class SequentialTest:
     tasks: tuple[str, ...]
     target: Collection[str] = ()
 
-    def questions(self, lines: Sequence[Mapping[str, Any]]) -> list[Question]:
-        """Every question, judged at the last look that it has reached."""
-        level = look_confidence(len(self.looks))
-        found = []
-        for task in self.tasks:
-            base = {line["number"]: bool(line["success"][task]) for line in own_row(lines, task, self.base)}
-            for who in self.others:
-                mine = {line["number"]: bool(line["success"][task]) for line in own_row(lines, task, who)}
-                numbers = sorted(set(base) & set(mine))
-                count = max((look for look in self.looks if look <= len(numbers)), default=0)
-                if not count:
-                    continue
-                ask = improvement if task in self.target else retention
-                verdict, further = ask(
-                    [base[n] for n in numbers[:count]], [mine[n] for n in numbers[:count]], confidence=level
-                )
-                found.append(Question(who, task, count, verdict, further))
-        return found
-
-    def __call__(self, lines: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
+    def __call__(self, lines: Lines) -> dict[tuple[str, str], int]:
         """{(policy, task): number of episodes to play up to}; nearest to an answer first; empty when all is answered."""
+        level = look_confidence(len(self.looks))
+        undecided: list[tuple[int, int, str, str]] = []
+        for task in self.tasks:
+            base, *others = (
+                {line["number"]: bool(line["success"][task]) for line in own_row(lines, task, who)}
+                for who in (self.base, *self.others)
+            )
+            for who, mine in zip(self.others, others):
+                numbers = sorted(set(base) & set(mine))
+                pairs = max((look for look in self.looks if look <= len(numbers)), default=0)
+                following = next((look for look in self.looks if look > pairs), None)
+                if not pairs or following is None:
+                    continue
+                judge = improvement if task in self.target else retention
+                seen = numbers[:pairs]
+                verdict, further = judge([base[n] for n in seen], [mine[n] for n in seen], confidence=level)
+                if verdict in UNDECIDED and pairs + further <= _HOPELESS * self.looks[-1]:
+                    undecided.append((further, following, who, task))
         wanted: dict[tuple[str, str], int] = {}
-        for question in sorted(self.questions(lines), key=lambda each: each.further):
-            following = next((look for look in self.looks if look > question.pairs), None)
-            hopeless = question.pairs + question.further > _HOPELESS * self.looks[-1]
-            if question.verdict not in UNDECIDED or following is None or hopeless:
-                continue
-            for who in (self.base, question.policy):
-                key = (who, question.task)
-                wanted[key] = max(wanted.get(key, 0), following)
+        for _, following, other, task in sorted(undecided, key=lambda question: question[0]):
+            for who in (self.base, other):
+                wanted[who, task] = max(wanted.get((who, task), 0), following)
         return wanted

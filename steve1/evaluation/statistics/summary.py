@@ -23,19 +23,16 @@ from steve1.evaluation.statistics.tests import (
 )
 
 Line = Mapping[str, Any]
+Lines = Sequence[Line]
 
 
-def select(lines: Sequence[Line], task: str, policy: str, row: str | None = None) -> list[Line]:
+def select(lines: Lines, task: str, policy: str, row: str | None = None) -> list[Line]:
     """Lines judged by `task`, of one policy (and row), by episode number."""
-    chosen = [
-        line
-        for line in lines
-        if line["contestant"] == policy and task in line["success"] and (row is None or line["row"] == row)
-    ]
-    return sorted(chosen, key=lambda line: line["number"])
+    mine = (line for line in lines if line["contestant"] == policy and task in line["success"])
+    return sorted((line for line in mine if row in (None, line["row"])), key=lambda line: line["number"])
 
 
-def rate(lines: Sequence[Line], task: str, confidence: float = 0.95) -> dict[str, Any] | None:
+def rate(lines: Lines, task: str, confidence: float = 0.95) -> dict[str, Any] | None:
     """Successes, episodes, rate with its interval, mean measure; None without lines."""
     if not lines:
         return None
@@ -51,14 +48,13 @@ def rate(lines: Sequence[Line], task: str, confidence: float = 0.95) -> dict[str
     }
 
 
-def own_row(lines: Sequence[Line], task: str, policy: str) -> list[Line]:
+def own_row(lines: Lines, task: str, policy: str) -> list[Line]:
     """A policy's episodes that count for a task: under the task's own prompt, or all where it takes no goal."""
-    mine = select(lines, task, policy, task)
-    return mine or [line for line in select(lines, task, policy, "") if line["row"] == ""]
+    return select(lines, task, policy, task) or select(lines, task, policy, "")
 
 
 def compare(
-    first: Sequence[Line], second: Sequence[Line], task: str, *, looks: Sequence[int] = (), target: bool = False
+    first: Lines, second: Lines, task: str, *, looks: Sequence[int] = (), target: bool = False
 ) -> dict[str, Any] | None:
     """Paired comparison on the episode numbers that both have; None without any.
 
@@ -67,18 +63,15 @@ def compare(
             together, and p is multiplied by their number.
         target: the skill was to be learnt, so the verdict is about improvement, not about retention.
     """
-    a = {line["number"]: line for line in first}
-    b = {line["number"]: line for line in second}
+    a, b = ({line["number"]: line for line in lines} for lines in (first, second))
     numbers = sorted(set(a) & set(b))
     if looks:
         numbers = numbers[: max((look for look in looks if look <= len(numbers)), default=len(numbers))]
     if not numbers:
         return None
     level = look_confidence(len(looks))
-    wins1 = [bool(a[number]["success"][task]) for number in numbers]
-    wins2 = [bool(b[number]["success"][task]) for number in numbers]
-    measures1 = [a[number]["measure"][task] for number in numbers]
-    measures2 = [b[number]["measure"][task] for number in numbers]
+    wins1, wins2 = ([bool(lines[number]["success"][task]) for number in numbers] for lines in (a, b))
+    measures1, measures2 = ([lines[number]["measure"][task] for number in numbers] for lines in (a, b))
     verdict, further = (improvement if target else retention)(wins1, wins2, confidence=level)
     return {
         "pairs": len(numbers),
@@ -97,7 +90,7 @@ def compare(
 
 
 def summarise(
-    lines: Sequence[Line],
+    lines: Lines,
     policies: Sequence[str],
     tasks: Sequence[str],
     base: str,
@@ -117,13 +110,11 @@ def summarise(
     for who in policies:
         if who == base:
             continue
-        rows = {
-            task: compare(
-                own_row(lines, task, base), own_row(lines, task, who), task, looks=looks, target=task in target
-            )
-            for task in tasks
-        }
-        known = {task: row for task, row in rows.items() if row}
+        known: dict[str, dict[str, Any]] = {}
+        for task in tasks:
+            rows = own_row(lines, task, base), own_row(lines, task, who)
+            if found := compare(*rows, task, looks=looks, target=task in target):
+                known[task] = found
         for row, adjusted in zip(known.values(), holm([row["p_mcnemar"] for row in known.values()])):
             row["p_holm"] = adjusted
             if who in baselines:
@@ -140,7 +131,7 @@ def summarise(
     }
 
 
-def cross_table(lines: Sequence[Line], policies: Sequence[str], tasks: Sequence[str]) -> dict[str, Any]:
+def cross_table(lines: Lines, policies: Sequence[str], tasks: Sequence[str]) -> dict[str, Any]:
     """{policy: {row: {task: rate}}}: what each prompt does for every task judged on its episodes."""
     table: dict[str, Any] = {}
     for who in policies:

@@ -1,34 +1,30 @@
-"""Intervals and tests for counts of successes, paired by seed or not.
+"""Intervals and tests for counts of successes, paired by seed.
 
 Input: counts, or 0/1 results in the order of their seeds.
-Output: intervals, p-values, and how many more episodes would decide. Standard library and numpy only; the tests compare with scipy.
+Output: intervals, p-values, and how many more episodes would decide.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import bdtr, ndtri
 
 from steve1.core.errors import UserError
 
 
-def _counts(successes: int, episodes: int) -> None:
+def wilson(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval (low, high) for a success rate."""
     if episodes < 1 or not 0 <= successes <= episodes:
         raise UserError(
             "These counts are no rate.",
             expected="0 ≤ successes ≤ episodes, episodes ≥ 1",
             got=f"{successes} of {episodes}",
         )
-
-
-def wilson(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval (low, high) for a success rate."""
-    _counts(successes, episodes)
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    z = float(ndtri(0.5 + confidence / 2))
     rate, square = successes / episodes, z * z
     middle = (rate + square / (2 * episodes)) / (1 + square / episodes)
     half = z / (1 + square / episodes) * math.sqrt(rate * (1 - rate) / episodes + square / (4 * episodes**2))
@@ -38,77 +34,39 @@ def wilson(successes: int, episodes: int, confidence: float = 0.95) -> tuple[flo
     return low, high
 
 
-def _log_choose(total: int, chosen: int) -> float:
-    return math.lgamma(total + 1) - math.lgamma(chosen + 1) - math.lgamma(total - chosen + 1)
-
-
-def fisher_greater(successes: int, episodes: int, other_successes: int, other_episodes: int) -> float:
-    """Fisher's exact one-sided p: the probability of at least this many successes if both rates were the same."""
-    _counts(successes, episodes)
-    _counts(other_successes, other_episodes)
-    hits, total = successes + other_successes, episodes + other_episodes
-    top = min(episodes, hits)
-    logs = [
-        _log_choose(episodes, k) + _log_choose(other_episodes, hits - k) - _log_choose(total, hits)
-        for k in range(successes, top + 1)
-        if hits - k <= other_episodes
-    ]
-    return min(1.0, math.fsum(math.exp(value) for value in logs))
+def _pair_counts(first: Sequence[bool], second: Sequence[bool]) -> tuple[int, int, int, int]:
+    """(both succeeded, gained, lost, neither) of results on the same seeds in the same order."""
+    if len(first) != len(second) or not first:
+        raise UserError("Paired results need the same seeds.", expected=len(first), got=len(second))
+    both = sum(a and b for a, b in zip(first, second))
+    gained, lost = sum(second) - both, sum(first) - both
+    return both, gained, lost, len(first) - both - gained - lost
 
 
 def mcnemar_exact(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """Exact two-sided paired test: the probability that the two differ this much by chance, from the pairs in which they differ.
-
-    Args:
-        first, second: results on the same seeds in the same order.
-    """
-    if len(first) != len(second):
-        raise UserError("Paired results need the same seeds.", expected=len(first), got=len(second))
-    gained = sum(1 for a, b in zip(first, second) if b and not a)
-    lost = sum(1 for a, b in zip(first, second) if a and not b)
+    """Exact two-sided p that two policies differ this much by chance, from the pairs in which they differ."""
+    _, gained, lost, _ = _pair_counts(first, second)
     return _mcnemar(gained, lost)
 
 
 def _mcnemar(gained: int, lost: int) -> float:
-    differing = gained + lost
-    if differing == 0:
-        return 1.0
-    tail = math.fsum(
-        math.exp(_log_choose(differing, k) - differing * math.log(2)) for k in range(min(gained, lost) + 1)
-    )
-    return min(1.0, 2 * tail)
+    return min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
 
 
 def bootstrap_difference(
-    first: ArrayLike,
-    second: ArrayLike,
-    *,
-    paired: bool = True,
-    draws: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95, draws: int = 10_000
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval (low, high) of mean(second) - mean(first).
-
-    Args:
-        first, second: one value an episode (0/1 successes or measures); on the same seeds in the same order if `paired`.
-    """
+    """Percentile bootstrap interval (low, high) of mean(second) - mean(first), of paired values, one an episode."""
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if a.size == 0 or b.size == 0 or (paired and a.shape != b.shape):
+    if a.size == 0 or a.shape != b.shape:
         raise UserError(
             "The difference needs results of both.",
             expected="equally many paired results, at least one",
             got=f"{a.size} and {b.size}",
         )
-    random = np.random.default_rng(seed)
-    if paired:
-        difference = b - a
-        means = difference[random.integers(0, a.size, size=(draws, a.size))].mean(axis=1)
-    else:
-        means = b[random.integers(0, b.size, size=(draws, b.size))].mean(axis=1)
-        means = means - a[random.integers(0, a.size, size=(draws, a.size))].mean(axis=1)
+    chosen = np.random.default_rng(0).integers(0, a.size, size=(draws, a.size))
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile((b - a)[chosen].mean(axis=1), [tail, 1 - tail])
     return float(low), float(high)
 
 
@@ -117,17 +75,12 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool], confidence:
 
     It holds for few episodes and at 0 and 1, where a bootstrap's interval shrinks to a point.
     """
-    if len(first) != len(second) or not first:
-        raise UserError("Paired results need the same seeds.", expected=len(first), got=len(second))
-    n = len(first)
-    both = sum(1 for a, b in zip(first, second) if a and b)
-    lost = sum(1 for a, b in zip(first, second) if a and not b)
-    gained = sum(1 for a, b in zip(first, second) if b and not a)
-    neither = n - both - lost - gained
-    rate1, rate2 = (both + lost) / n, (both + gained) / n
-    low1, high1 = wilson(both + lost, n, confidence)
-    low2, high2 = wilson(both + gained, n, confidence)
-    product = (both + lost) * (gained + neither) * (both + gained) * (lost + neither)
+    both, gained, lost, neither = _pair_counts(first, second)
+    n, wins1, wins2 = len(first), both + lost, both + gained
+    rate1, rate2 = wins1 / n, wins2 / n
+    low1, high1 = wilson(wins1, n, confidence)
+    low2, high2 = wilson(wins2, n, confidence)
+    product = wins1 * (gained + neither) * wins2 * (lost + neither)
     phi = 0.0
     if product:
         numerator = float(both * neither - lost * gained)
@@ -143,12 +96,10 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool], confidence:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's correction: adjusted p-values in the order given."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.ones(len(p_values))
+    adjusted[order] = np.maximum.accumulate(np.sort(p_values) * np.arange(len(p_values), 0, -1)).clip(max=1)
+    return [float(p) for p in adjusted]
 
 
 KEPT, LOST, IMPROVED, WORSE, UNCHANGED, OPEN = "kept", "lost", "improved", "worse", "no change", "cannot tell yet"
@@ -199,8 +150,7 @@ def improvement(
     if abs(difference) < margin / 2:
         # For small differences fewer episodes show that they are within the margin than that they are not 0.
         return verdict, _further(len(first), half, margin - abs(difference), margin)
-    gained = sum(1 for a, b in zip(first, second) if b and not a)
-    lost = gained + sum(first) - sum(second)
+    _, gained, lost, _ = _pair_counts(first, second)
     further = _further(len(first), half, abs(difference), margin)
     return verdict, _further_until_significant(len(first), gained, lost, alpha, further)
 
