@@ -30,7 +30,6 @@ from steve1.rollout.players import make_player
 from steve1.rollout.supervise import SupervisedEnv
 
 _ENOUGH, _TRIES = 3, 8
-_EMBEDDED = ("embeds_attn.npy", "embeds_attn.pkl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +65,11 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
     found = []
     for folder in folders:
         for path in find_episodes(folder):
-            episode = Episode(path)
-            if not any((path / name).exists() for name in _EMBEDDED):
+            if not any((path / name).exists() for name in ("embeds_attn.npy", "embeds_attn.pkl")):
                 continue
-            if successful and (episode.metadata.get("options") or {}).get("success") is False:
+            episode = Episode(path)
+            facts = episode.metadata
+            if successful and (facts.get("options") or {}).get("success") is False:
                 continue
             rows = np.asarray(episode.goals, dtype=np.float32)
             if width and rows.shape[1] != width:
@@ -79,9 +79,8 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
                     expected=f"width {width}",
                     got=rows.shape[1],
                 )
-            found.append(
-                VisualPrompt.of(f"{Path(folder).name}/{path.name}", rows, str(episode.metadata.get("behaviour") or ""))
-            )
+            source = f"{Path(folder).name}/{path.name}"
+            found.append(VisualPrompt.of(source, rows, str(facts.get("behaviour") or "")))
     if not found:
         raise UserError(
             "There is no embedded demonstration that succeeded.",
@@ -94,36 +93,30 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
 def play_demonstrations(
     task: Task, game: SupervisedEnv, stream: EpisodeStream, starts: Sequence[Mapping[str, Any]], seed: int
 ) -> list[VisualPrompt]:
-    """Let the task's scripted player show it, from start states of demonstrations, until it has succeeded a few times.
+    """Demonstrations of a task by its scripted player, from start states of demonstrations, until a few have succeeded.
 
     Raises:
         UserError: the task has no scripted player, or it never succeeded.
     """
+    todo = "pass --demonstrations, or leave the task out"
     if not task.player:
-        raise UserError(
-            f"Nobody can show the task {task.name}: it has no scripted player.",
-            todo="pass --demonstrations, or leave the task out",
-        )
+        raise UserError(f"Nobody can show the task {task.name}: it has no scripted player.", todo=todo)
     options = {**task.reset_options(), **watch_options(task.player)}
     found: list[VisualPrompt] = []
     for number in range(_TRIES):
         start = starts[number % len(starts)]
         once = integer(seed, "demonstration", task.name, number)
         recorder = SimilarityRecorder(stream, {"": np.ones(1, np.float32)})
-
         make_actor = functools.partial(make_player, task.player, once)
         trace = play_episode(game, make_actor, task.steps, recorder=recorder, seed=once, start=start, options=options)
         if task.judge(trace)[0]:
-            found.append(
-                VisualPrompt.of(f"{task.player} at {start.get('id', number)}", recorder.embeddings(), task.player)
-            )
+            source = f"{task.player} at {start.get('id', number)}"
+            found.append(VisualPrompt.of(source, recorder.embeddings(), task.player))
             if len(found) == _ENOUGH:
                 break
     if not found:
-        raise UserError(
-            f"The scripted player {task.player} did not succeed at {task.name} in {_TRIES} tries.",
-            todo="pass --demonstrations, or leave the task out",
-        )
+        message = f"The scripted player {task.player} did not succeed at {task.name} in {_TRIES} tries."
+        raise UserError(message, todo=todo)
     return found
 
 
@@ -131,16 +124,16 @@ def shown_goals(
     tasks: Sequence[Task],
     folder: Path,
     *,
+    show: Callable[[Task], list[VisualPrompt]],
     demonstrations: Sequence[str] = (),
     width: int = 0,
-    show: Callable[[Task], list[VisualPrompt]] | None = None,
 ) -> dict[str, Embeddings]:
     """{task name: goal}; kept in `folder` (shown_goals.npz, shown_goals.json), so that a run that goes on uses the same ones.
 
     Args:
+        show: plays demonstrations of a task, where no folder is given.
         demonstrations: folders of embedded episodes; a task takes those of its scripted player's behaviour.
         width: E.
-        show: where no folder is given: plays demonstrations of a task.
 
     Raises:
         UserError: a task has no demonstration.
@@ -155,20 +148,14 @@ def shown_goals(
     missing = [task for task in tasks if task.name not in kept]
     read = read_demonstrations(demonstrations, width=width) if missing and demonstrations else []
     for task in missing:
-        mine = (
-            [each for each in read if each.behaviour in (task.player, task.name)]
-            if demonstrations
-            else show(task)
-            if show
-            else []
-        )
+        fitting = [each for each in read if each.behaviour in (task.player, task.name)]
+        mine = fitting if demonstrations else show(task)
         if not mine:
-            known = sorted({each.behaviour for each in read})
             raise UserError(
                 f"There is no demonstration of {task.name}.",
                 where=", ".join(demonstrations),
                 expected=task.player or task.name,
-                got=", ".join(known),
+                got=", ".join(sorted({each.behaviour for each in read})),
             )
         kept[task.name], sources[task.name] = typical(mine)
     if missing:
@@ -189,5 +176,5 @@ def demonstrated_goals(plan: Plan, inputs: EpisodeInputs) -> dict[str, Embedding
             return play_demonstrations(task, game, mineclip.stream(), starts, plan.settings.seed)
 
         folders = plan.settings.demonstrations
-        goals = shown_goals(plan.tasks, plan.folder, demonstrations=folders, width=mineclip.embed_dim, show=show)
+        goals = shown_goals(plan.tasks, plan.folder, show=show, demonstrations=folders, width=mineclip.embed_dim)
     return {row.prompt: goals[row.task] for row in plan.rows if row.task in goals}

@@ -1,8 +1,7 @@
 """The best guidance scale for weights: a sweep of cond_scale over tasks, on the same seeds.
 
 Input: one weights file, scales, tasks.
-Output: the success over tasks at each scale with its interval, a curve, and the best scale, which can be written into the file beside
-the weights.
+Output: success over tasks at each scale with its interval, a curve, and the best scale, which can be stored beside the weights.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from steve1.core.checkpoint_metadata import (
     checkpoint_metadata_path,
@@ -26,7 +26,7 @@ from steve1.evaluation.runner.episodes import EpisodeInputs
 from steve1.evaluation.runner.plan import make_plan
 from steve1.evaluation.runner.run import play_plan
 from steve1.evaluation.settings import EvaluationSettings
-from steve1.evaluation.statistics.summary import own_row, rate
+from steve1.evaluation.statistics.summary import Lines, own_row, rate
 from steve1.evaluation.statistics.tests import bootstrap_difference
 from steve1.reporting.numbers import percent, percent_range, points_range
 from steve1.reporting.page import Report, Section
@@ -35,16 +35,14 @@ from steve1.reporting.tables import Table
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0)
 
 
-def by_seed(lines: Sequence[Mapping[str, Any]], tasks: Sequence[str], who: str) -> np.ndarray[Any, Any]:
+def by_seed(lines: Lines, tasks: Sequence[str], who: str) -> NDArray[np.float64]:
     """Mean success over tasks of each episode number that all tasks have, float (N,)."""
     tables = [{line["number"]: float(line["success"][task]) for line in own_row(lines, task, who)} for task in tasks]
     numbers = sorted(set.intersection(*(set(table) for table in tables)))
     return np.array([np.mean([table[number] for table in tables]) for number in numbers])
 
 
-def summarise_sweep(
-    lines: Sequence[Mapping[str, Any]], names: Mapping[float, str], tasks: Sequence[str], current: float
-) -> dict[str, Any]:
+def summarise_sweep(lines: Lines, names: Mapping[float, str], tasks: Sequence[str], current: float) -> dict[str, Any]:
     """Success at each scale, its difference from the current one, and which to take.
 
     The best is the scale with the highest mean success; among equals the one nearest to the current. The change is proven where
@@ -56,8 +54,18 @@ def summarise_sweep(
         low, high = bootstrap_difference(np.zeros_like(values), values)
         against = bootstrap_difference(means[current], values)
         cells = {task: rate(own_row(lines, task, names[scale]), task) for task in tasks}
-        points.append({"scale": scale, "success": float(values.mean()), "low": low, "high": high, "episodes": len(values),
-                       "difference": float(values.mean() - means[current].mean()), "interval": list(against), "tasks": cells})  # fmt: skip
+        points.append(
+            {
+                "scale": scale,
+                "success": float(values.mean()),
+                "low": low,
+                "high": high,
+                "episodes": len(values),
+                "difference": float(values.mean() - means[current].mean()),
+                "interval": list(against),
+                "tasks": cells,
+            }
+        )
     best = max(points, key=lambda point: (round(point["success"], 9), -abs(point["scale"] - current)))
     return {"points": points, "current": current, "best": best["scale"], "proven": best["interval"][0] > 0}
 
@@ -83,10 +91,9 @@ def sweep_guidance(
     wanted = sorted({*map(float, scales), float(current)})
     if len(wanted) < 2:
         raise UserError("A sweep needs at least two scales.", got=", ".join(f"{scale:g}" for scale in wanted))
-    specs = [f"{weights}@{scale!r}" for scale in wanted]
-    plan = make_plan(
-        dataclasses.replace(settings, weights=tuple(specs), cond_scale=None, similarity=0), "guidance_sweeps"
-    )
+    specs = tuple(f"{weights}@{scale!r}" for scale in wanted)
+    settings = dataclasses.replace(settings, weights=specs, cond_scale=None, similarity=0)
+    plan = make_plan(settings, "guidance_sweeps")
     lines = play_plan(plan, inputs)
     names = dict(zip(wanted, (spec.name for spec in plan.policies)))
     found = summarise_sweep(lines, names, plan.task_names, current)
@@ -96,40 +103,32 @@ def sweep_guidance(
         handle.write(render(found, weights))
     draw(found, paths["png"])
     if store:
-        paths["metadata"] = store_scale(weights, found["best"])
+        metadata = dataclasses.replace(read_checkpoint_metadata(weights), cond_scale=found["best"])
+        write_checkpoint_metadata(weights, metadata)
+        paths["metadata"] = checkpoint_metadata_path(weights)
     return found, paths
 
 
-def store_scale(weights: str, scale: float) -> Path:
-    """Write `scale` into `<weights>.json`, everything else in it kept."""
-    write_checkpoint_metadata(weights, dataclasses.replace(read_checkpoint_metadata(weights), cond_scale=scale))
-    return checkpoint_metadata_path(weights)
-
-
-def advice(found: Mapping[str, Any]) -> str:
-    """What to take, in a sentence."""
-    if found["best"] == found["current"]:
-        return f"Keep cond_scale {found['current']:g}: none was better."
+def render(found: Mapping[str, Any], weights: str) -> str:
+    """The sweep and what to take of it as Markdown."""
+    best, current = found["best"], found["current"]
     sure = (
         "its advantage over the current value is beyond chance"
         if found["proven"]
         else "but the difference from the current value may be chance"
     )
-    return f"Suggested: cond_scale {found['best']:g} (now {found['current']:g}); {sure}."
-
-
-def render(found: Mapping[str, Any], weights: str) -> str:
-    """The sweep as Markdown."""
-    tasks = list(found["points"][0]["tasks"])
+    advice = f"Suggested: cond_scale {best:g} (now {current:g}); {sure}."
+    if best == current:
+        advice = f"Keep cond_scale {current:g}: none was better."
     rows = []
     for point in found["points"]:
-        mark = " (now)" if point["scale"] == found["current"] else ""
+        mark = " (now)" if point["scale"] == current else ""
+        success = f"{percent(point['success'], 0)} ({percent_range(point['low'], point['high'])})"
         cells = [f"{cell['successes']}/{cell['episodes']}" for cell in point["tasks"].values()]
-        rows.append([f"{point['scale']:g}{mark}", f"{percent(point['success'], 0)} ({percent_range(point['low'], point['high'])})",
-                     points_range(*point["interval"]), *cells])  # fmt: skip
-    head = ["cond_scale", "success, mean over tasks", "difference from now, 95 %", *tasks]
+        rows.append([f"{point['scale']:g}{mark}", success, points_range(*point["interval"]), *cells])
+    head = ["cond_scale", "success, mean over tasks", "difference from now, 95 %", *found["points"][0]["tasks"]]
     note = "Intervals are bootstraps over seeds. The best of several scales is lucky as well as good: confirm it with another --seed."
-    return Report(f"Guidance: {weights}", [Section("", [advice(found), Table(head, rows), note])]).markdown()
+    return Report(f"Guidance: {weights}", [Section("", [advice, Table(head, rows), note])]).markdown()
 
 
 def draw(found: Mapping[str, Any], path: Path) -> None:
@@ -145,10 +144,7 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     for task in points[0]["tasks"]:
         axes.plot(scales, [point["tasks"][task]["rate"] for point in points], linewidth=0.9, alpha=0.6, label=task)
     middle = [point["success"] for point in points]
-    ends = [
-        [point["success"] - point["low"] for point in points],
-        [point["high"] - point["success"] for point in points],
-    ]
+    ends = np.array([[point["success"] - point["low"], point["high"] - point["success"]] for point in points]).T
     axes.errorbar(scales, middle, yerr=ends, color="black", marker="o", capsize=3, linewidth=2, label="mean over tasks")
     axes.axvline(found["current"], color="grey", linestyle=":", label="now")
     axes.axvline(found["best"], color="green", linestyle="--", label="best")

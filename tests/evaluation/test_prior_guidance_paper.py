@@ -18,7 +18,7 @@ from research.prior_analysis import analyse, nearest, pca, prepare, render, tsne
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.evaluation.demonstrations import VisualPrompt
-from steve1.evaluation.guidance_sweep import store_scale, summarise_sweep, sweep_guidance
+from steve1.evaluation.guidance_sweep import summarise_sweep, sweep_guidance
 from steve1.evaluation.policies import PolicySpec
 from steve1.rollout.play import DoNothing
 from steve1.rollout.supervise import SupervisedEnv
@@ -137,8 +137,6 @@ def test_a_sweep_is_played_drawn_and_stored(world: Path, monkeypatch: pytest.Mon
     sweep_guidance(settled, (0.0, 2.0, 6.0), store=True, inputs=injected(names))
     assert read_checkpoint_metadata(weights).cond_scale == 2.0
     assert dataclasses.replace(read_checkpoint_metadata(weights), cond_scale=6.0).env == before.env
-    store_scale(weights, 0.5)
-    assert read_checkpoint_metadata(weights).cond_scale == 0.5
     for wrong in ((-1.0,), (float("nan"),)):
         with pytest.raises(UserError, match="guidance scale"):
             sweep_guidance(settled, wrong)

@@ -9,12 +9,12 @@ from typing import Any
 from steve1.evaluation.runner.episodes import EpisodeInputs
 from steve1.evaluation.runner.plan import Plan, make_jobs
 from steve1.evaluation.runner.run import play_plan
-from steve1.evaluation.statistics.summary import own_row
+from steve1.evaluation.statistics.summary import Lines, own_row
 
 _EACH = 3
 
 
-def failures(plan: Plan, lines: Sequence[Mapping[str, Any]], base: str) -> list[dict[str, Any]]:
+def failures(plan: Plan, lines: Lines, base: str) -> list[dict[str, Any]]:
     """For each weights and task at most three failed episodes, the most telling first, tasks in turn.
 
     Most telling: where the base succeeded on the same seed; then where the player died; then by the measure: how near it came.
@@ -47,9 +47,7 @@ def _reason(line: Mapping[str, Any], won: set[int], base: str) -> tuple[int, str
     return 2, "came nearest"
 
 
-def replay(
-    plan: Plan, wanted: Sequence[dict[str, Any]], lines: Sequence[Mapping[str, Any]], inputs: EpisodeInputs
-) -> None:
+def replay(plan: Plan, wanted: Sequence[dict[str, Any]], lines: Lines, inputs: EpisodeInputs) -> None:
     """Play failed episodes without a video again, with the same seed, and record them; their entries then name the video.
 
     A game is not exactly repeatable, so the entry also says whether the episode failed again.

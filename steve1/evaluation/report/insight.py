@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steve1 import actions
 from steve1.evaluation.runner.similarity import load_curves, mean_curve
-from steve1.evaluation.statistics.summary import own_row
+from steve1.evaluation.statistics.summary import Lines, own_row
 from steve1.rollout.trace import Trace
-
-Lines = Sequence[Mapping[str, Any]]
 
 
 def similarity_curve(folder: Path, lines: Lines, task: str, who: str) -> NDArray[np.float32] | None:

@@ -30,13 +30,12 @@ from steve1.evaluation.report.tables import (
     target_sentence,
 )
 from steve1.evaluation.runner.plan import Plan
+from steve1.evaluation.statistics.summary import Lines
 from steve1.reporting.charts import Bar, bar_chart, figure, grid, heat_map, line_chart
 from steve1.reporting.html import Html, element, video
 from steve1.reporting.numbers import percent_range
 from steve1.reporting.page import Block, Report, Section, note
 from steve1.reporting.tables import Table
-
-Lines = Sequence[Mapping[str, Any]]
 
 
 def write_report(

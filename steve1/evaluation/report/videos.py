@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from steve1.evaluation.runner.plan import Plan
-from steve1.evaluation.statistics.summary import own_row
+from steve1.evaluation.statistics.summary import Lines, own_row
 from steve1.evaluation.tasks.suite import Task
 from steve1.rollout.trace import Trace
 from steve1.rollout.video import Panel, side_by_side
 
 
-def films(plan: Plan, lines: Sequence[dict[str, Any]]) -> dict[str, str]:
+def films(plan: Plan, lines: Lines) -> dict[str, str]:
     """All the plan's side-by-side videos, those that exist kept: {caption: path relative to the run's folder}."""
     found: dict[str, str] = {}
     who = "-vs-".join(policy.name.replace("/", "-").replace(":", "-") for policy in plan.policies)[:80]
@@ -29,7 +26,7 @@ def films(plan: Plan, lines: Sequence[dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-def _panels(plan: Plan, lines: Sequence[Mapping[str, Any]], task: Task, number: int) -> list[Panel]:
+def _panels(plan: Plan, lines: Lines, task: Task, number: int) -> list[Panel]:
     """Each policy's video of an episode with the task's measure at each step, and the verdict at the end."""
     panels = []
     for policy in plan.policies:

@@ -1,8 +1,7 @@
-"""What an evaluation plays: settings become a plan, and a plan becomes jobs.
+"""What an evaluation plays: settings become a plan, and a plan becomes jobs, one for each episode.
 
-Input: settings.
-Output: a Plan, everything in it checked before anything is loaded, and its Jobs, one for each episode. Seeds and start states
-depend on the start and the episode's number alone, so that all policies and prompts are paired.
+Everything is checked before anything is loaded. Seeds and start states depend on the start and the episode's number alone, so that all
+policies and prompts are paired.
 """
 
 from __future__ import annotations
@@ -48,6 +47,7 @@ class Plan:
         env: the game.
         crossed: play every row at every selected task's start (the prompt matrix), not only each task's row at its own.
         looks: numbers of pairs after which a sequential evaluation looks; empty: the number of episodes is fixed.
+        targets: names of the tasks that the weights were to learn.
     """
 
     settings: EvaluationSettings
@@ -59,6 +59,7 @@ class Plan:
     env: str
     crossed: bool = False
     looks: tuple[int, ...] = ()
+    targets: Sequence[str] = ()
 
     @property
     def base(self) -> PolicySpec:
@@ -69,11 +70,6 @@ class Plan:
     def task_names(self) -> list[str]:
         """Names of the selected tasks."""
         return [task.name for task in self.tasks]
-
-    @property
-    def targets(self) -> list[str]:
-        """Names of the tasks that the weights were to learn."""
-        return [task.name for task in self.suite.select(self.settings.target)] if self.settings.target else []
 
     def facts(self) -> dict[str, Any]:
         """What makes two runs the same experiment; written beside the log as settings.json."""
@@ -97,18 +93,17 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One episode to play; plain values, so that it travels to a worker.
+    """One episode to play.
 
     Attributes:
         key: unique in its run; finished keys are not played again.
-        policy: its name.
+        policy: the policy's name.
         row: the name of its prompt: a task's, or NO_GOAL, or "" for policies without a goal.
         prompt: the goal's name in the table of goals ("" without one).
         behaviour: the scripted player for `player:own`.
         tasks: the tasks that judge it.
         number: the episode's number, from 0.
-        seed: for the environment and, through it, for everything random in the agent.
-        start: the start state.
+        seed: of the environment and the agent.
         video: where to film it, relative to the run's folder ("": not at all).
         similarity: whether to measure how similar it looks to the tasks' goals.
     """
@@ -127,11 +122,7 @@ class Job:
 
 
 def find_policies(settings: PlaySettings, weights: Sequence[str]) -> tuple[list[PolicySpec], str]:
-    """(the policies of these weights files and players, the game that they play).
-
-    Raises:
-        UserError: a file is missing, or the game is not available.
-    """
+    """(the policies of these weights files and players, the game that they play)."""
     policies = parse_policies(weights, **settings.metadata_overrides())
     return policies, choose_env(policies, settings.env)
 
@@ -149,16 +140,9 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
     policies, env = find_policies(settings, settings.weights)
     suite = load_suite(settings.suite or env)
     if suite.env != env:
-        raise UserError(
-            "These tasks belong to another game.",
-            where=suite.path,
-            expected=env,
-            got=suite.env,
-            todo=f"pass --env {suite.env}, or another --suite",
-        )
+        todo = f"pass --env {suite.env}, or another --suite"
+        raise UserError("These tasks belong to another game.", where=suite.path, expected=env, got=suite.env, todo=todo)
     tasks = suite.select(settings.tasks)
-    if settings.target:
-        suite.select(settings.target)
     for task in tasks:
         if settings.language not in task.prompts:
             expected = ", ".join(task.prompts)
@@ -182,6 +166,7 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
         folder=output_path(settings.folder or f"data/{kind}/{slug(name)}"),
         env=env,
         looks=looks(settings.episodes, settings.max_episodes) if sequential else (),
+        targets=[task.name for task in suite.select(settings.target)] if settings.target else [],
     )
 
 
@@ -191,12 +176,7 @@ def make_jobs(
     """All episodes of a plan; the first episodes of everything come first.
 
     Args:
-        plan: what to play.
-        starts_of: finds start states.
         episodes: {(policy, row): number of episodes}; these alone, in this order, in place of the plan's number for all.
-
-    Raises:
-        UserError: fewer than one episode, or no start states.
     """
     settings = plan.settings
     if settings.episodes < 1:
@@ -204,7 +184,7 @@ def make_jobs(
     if len({slug(spec.name) for spec in plan.policies}) != len(plan.policies):
         names = ", ".join(spec.name for spec in plan.policies)
         raise UserError("Two policies have the same name on disk.", got=names, todo="copy one under another name")
-    order = {pair: index for index, pair in enumerate(episodes or {})}
+    order = list(episodes or {})
     jobs: dict[str, tuple[tuple[int, int], Job]] = {}
     for label, group in _groups_by_start(plan.suite).items():
         selected = [task for task in group if task.name in plan.task_names]
@@ -229,7 +209,7 @@ def make_jobs(
                         video=f"videos/{key}.mp4" if number < settings.videos else "",
                         similarity=number < settings.similarity,
                     )
-                    jobs.setdefault(key, ((order.get(pair, 0), number), job))
+                    jobs.setdefault(key, ((order.index(pair) if order else 0, number), job))
     return [job for _, job in sorted(jobs.values(), key=lambda ranked: ranked[0])]
 
 

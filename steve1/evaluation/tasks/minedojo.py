@@ -1,17 +1,15 @@
 """MineDojo's programmatic tasks as a suite of ours, judged by MineDojo itself.
 
 Input: task ids.
-Output: a suite's YAML file with their prompts and one rule, MineDojo's own success signal; the evaluation then treats them like any
-other tasks: paired seeds, intervals, tests, reports.
+Output: a suite's YAML file with their prompts and one rule, MineDojo's own success signal.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -27,21 +25,6 @@ STEPS = 3000
 """150 seconds of play, the length at which MineDojo's tasks are commonly reported."""
 
 
-def minedojo_content(tasks: Mapping[str, str], steps: int = STEPS) -> dict[str, Any]:
-    """What a suite's file says of {task id: prompt}."""
-    signal = {"kind": "crafted", "names": [SUCCESS]}
-    return {
-        "env": "minedojo",
-        "defaults": {
-            "steps": steps,
-            "success": {**signal, "at_least": 1},
-            "measure": {**signal, "name": "MineDojo's success signal"},
-        },
-        # A task makes its own world, so it is its own biome.
-        "tasks": {name: {"prompts": {"en": prompt}, "biome": name} for name, prompt in tasks.items()},
-    }
-
-
 def write_minedojo_suite(names: Sequence[str], steps: int = STEPS, folder: Path | None = None) -> Path:
     """The file of the suite of these tasks; the same tasks and steps make the same file.
 
@@ -53,13 +36,23 @@ def write_minedojo_suite(names: Sequence[str], steps: int = STEPS, folder: Path 
     """
     folder = folder or output_path(FOLDER)
     tasks = find_tasks(list(names))
-    text = yaml.safe_dump(minedojo_content(tasks, steps), sort_keys=False, allow_unicode=True)
+    signal = {"kind": "crafted", "names": [SUCCESS]}
+    content = {
+        "env": "minedojo",
+        "defaults": {
+            "steps": steps,
+            "success": {**signal, "at_least": 1},
+            "measure": {**signal, "name": "MineDojo's success signal"},
+        },
+        # A task makes its own world, so it is its own biome.
+        "tasks": {name: {"prompts": {"en": prompt}, "biome": name} for name, prompt in tasks.items()},
+    }
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     first = next(iter(tasks)) if len(tasks) == 1 else f"{len(tasks)}_tasks"
     path = folder / f"{first}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.yaml"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as handle:
-            handle.write(text.encode())
+        with atomic_file(path, "w") as handle:
+            handle.write(text)
     return path
 
 

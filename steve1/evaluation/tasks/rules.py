@@ -13,6 +13,7 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,23 +28,19 @@ _STANDING_STEPS = 10
 _SAME_COLUMN_NODES = 1.5
 
 
+def _flat_distance(positions: NDArray[Any], others: NDArray[Any]) -> Series:
+    """Distances (N,) of positions (N, 3) without regard to height."""
+    return np.asarray(np.linalg.norm((positions - others)[:, [0, 2]], axis=1))
+
+
 def _so_far(values: NDArray[Any]) -> Series:
     return np.maximum.accumulate(values.astype(np.float64))
 
 
-def _counter(kind: str) -> Callable[[Trace, list[str]], Series]:
-    """Counts what has come since the start."""
-
-    def series(trace: Trace, names: list[str]) -> Series:
-        total = trace.count(kind, names)
-        return _so_far(total - total[0])
-
-    return series
-
-
-def _displacement(trace: Trace) -> Series:
-    flat = trace.positions[:, [0, 2]]
-    return _so_far(np.linalg.norm(flat - flat[0], axis=1))
+def _counted(kind: str, trace: Trace, names: list[str]) -> Series:
+    """How many of these names have come since the start."""
+    total = trace.count(kind, names)
+    return _so_far(total - total[0])
 
 
 def _summed(steps: NDArray[Any]) -> Series:
@@ -51,11 +48,7 @@ def _summed(steps: NDArray[Any]) -> Series:
 
 
 def _step_lengths(trace: Trace) -> Series:
-    return np.asarray(np.linalg.norm(np.diff(trace.positions[:, [0, 2]], axis=0), axis=1))
-
-
-def _distance_in_water(trace: Trace) -> Series:
-    return _summed(_step_lengths(trace) * (trace.in_water[1:] & trace.in_water[:-1]))
+    return _flat_distance(trace.positions[1:], trace.positions[:-1])
 
 
 Place = tuple[int, int, int]
@@ -115,12 +108,12 @@ def _height_on_blocks(trace: Trace, names: list[str]) -> Series:
     Walking up a hill while placing blocks does not count: the player must have been lower by that much in the same
     column before, and must have placed as many blocks since.
     """
-    placed, flat, y = trace.count("placed", names), trace.positions[:, [0, 2]], trace.positions[:, 1]
+    placed, y = trace.count("placed", names), trace.positions[:, 1]
     gain = np.zeros(len(y))
     # Only states from the first placed block on can have risen on one.
     for now in np.flatnonzero(placed > placed[0]):
         before = slice(0, now)
-        near = np.linalg.norm(flat[before] - flat[now], axis=1) <= _SAME_COLUMN_NODES
+        near = _flat_distance(trace.positions[before], trace.positions[now]) <= _SAME_COLUMN_NODES
         # Half a node more than the blocks: a block's top is a whole node up, and the state may lag by a fraction.
         paid = (placed[now] - placed[before]) + 0.5 >= y[now] - y[before]
         rises = np.where(near & paid, y[now] - y[before], 0.0)
@@ -137,7 +130,7 @@ def _pitch_in_last_part(trace: Trace, part: float) -> Series:
 
 
 def _fulfilled(trace: Trace, rules: list[Rule]) -> Series:
-    """How many of several rules were fulfilled at once: progress towards something that takes several steps."""
+    """How many of several rules were fulfilled at once."""
     return _so_far(np.sum([rule.fulfilled(trace) for rule in rules], axis=0))
 
 
@@ -157,13 +150,15 @@ class RuleKind:
 
 
 KINDS: dict[str, RuleKind] = {
-    "item_gained": RuleKind(_counter("inventory"), ("names",), "items"),
-    "dug": RuleKind(_counter("dug"), ("names",), "nodes"),
-    "placed": RuleKind(_counter("placed"), ("names",), "nodes"),
-    "crafted": RuleKind(_counter("crafted"), ("names",), "items"),
-    "displacement": RuleKind(_displacement, (), "nodes"),
+    "item_gained": RuleKind(partial(_counted, "inventory"), ("names",), "items"),
+    "dug": RuleKind(partial(_counted, "dug"), ("names",), "nodes"),
+    "placed": RuleKind(partial(_counted, "placed"), ("names",), "nodes"),
+    "crafted": RuleKind(partial(_counted, "crafted"), ("names",), "items"),
+    "displacement": RuleKind(lambda trace: _so_far(_flat_distance(trace.positions, trace.positions[:1])), (), "nodes"),
     "path_length": RuleKind(lambda trace: _summed(_step_lengths(trace)), (), "nodes"),
-    "distance_in_water": RuleKind(_distance_in_water, (), "nodes"),
+    "distance_in_water": RuleKind(
+        lambda trace: _summed(_step_lengths(trace) * (trace.in_water[1:] & trace.in_water[:-1])), (), "nodes"
+    ),
     "steps_in_water": RuleKind(lambda trace: _summed(trace.in_water[1:]), (), "steps"),
     "steps_under_water": RuleKind(lambda trace: _summed(trace.under_water[1:]), (), "steps"),
     "steps_in_menu": RuleKind(lambda trace: _summed(trace.menu[1:]), (), "steps"),
@@ -207,10 +202,6 @@ class Rule:
     at_least: float | None = None
     at_most: float | None = None
 
-    @property
-    def unit(self) -> str:
-        return KINDS[self.kind].unit
-
     def series(self, trace: Trace) -> Series:
         """The value so far at each state, float (N+1,)."""
         return KINDS[self.kind].series(trace, **self.parameters)
@@ -240,7 +231,7 @@ class Combination:
 
     def holds(self, trace: Trace) -> bool:
         """Whether all (or any) of the parts hold."""
-        results = [part.holds(trace) for part in self.parts]
+        results = (part.holds(trace) for part in self.parts)
         return all(results) if self.how == "all" else any(results)
 
 
@@ -261,12 +252,13 @@ def parse_rule(content: object, where: str, *, threshold: bool = True) -> Rule:
     if kind not in KINDS:
         raise UserError(f'There is no rule of kind "{kind}".', where=where, expected=nearest(kind, list(KINDS)))
     wanted = set(KINDS[kind].parameters)
-    given = set(content) - {"kind"} - ({"at_least", "at_most"} if threshold else set())
+    bounds = {name: content[name] for name in ("at_least", "at_most") if threshold and name in content}
+    given = set(content) - {"kind"} - set(bounds)
     if given != wanted:
         raise UserError(
             f'A rule of kind "{kind}" has other parameters.', where=where, expected=sorted(wanted), got=sorted(given)
         )
-    if threshold and (("at_least" in content) == ("at_most" in content)):
+    if threshold and len(bounds) != 1:
         raise UserError(
             "A success rule needs one bound.", where=where, expected="at_least or at_most", got=dict(content)
         )
@@ -278,7 +270,6 @@ def parse_rule(content: object, where: str, *, threshold: bool = True) -> Rule:
     if "rules" in wanted:
         rules = enumerate(parameters["rules"])
         parameters["rules"] = [parse_rule(rule, f"{where}.rules[{number}]") for number, rule in rules]
-    bounds = {name: content[name] for name in ("at_least", "at_most") if threshold and name in content}
     for name, bound in bounds.items():
         if not isinstance(bound, (int, float)):
             raise UserError(f"{name} must be a number.", where=where, got=bound)
@@ -293,10 +284,3 @@ def parse_condition(content: object, where: str) -> Condition:
             raise UserError(f'"{how}" needs a list of conditions.', where=where, got=parts)
         return Combination(how, tuple(parse_condition(part, f"{where}.{how}[{n}]") for n, part in enumerate(parts)))
     return parse_rule(content, where)
-
-
-def kinds_of(condition: Condition) -> set[str]:
-    """The kinds of rule that a condition uses."""
-    if isinstance(condition, Rule):
-        return {condition.kind}
-    return set().union(*(kinds_of(part) for part in condition.parts))

@@ -1,10 +1,7 @@
 """Tasks: the prompt, where an episode begins, and the rule for success.
 
-Input: YAML files in this folder; a new task is one entry there.
-Output: checked, frozen Task objects.
-
-The files were written before anything was trained; start states come from the environment's own "eval" list, which no
-demonstration uses.
+Input: YAML files in this folder, written before anything was trained; a new task is one entry there.
+Output: checked, frozen Task objects. Start states come from the environment's "eval" list, which no demonstration uses.
 """
 
 from __future__ import annotations
@@ -14,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,13 +21,12 @@ import yaml
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import sha256_file
 from steve1.envs import MINECRAFTS, missing_mods
-from steve1.evaluation.tasks.rules import Condition, Rule, parse_condition, parse_rule
+from steve1.evaluation.tasks.rules import KINDS, Condition, Rule, parse_condition, parse_rule
 from steve1.rollout.trace import Trace
 
 FOLDER = Path(__file__).parent
 _REQUIRED = {"prompts", "biome", "steps", "success", "measure"}
 _OPTIONAL = {"aliases", "inventory", "player", "time_of_day", "level", "note", "starts", "scene", "requires"}
-_LISTS = ("aliases", "starts", "requires")
 # Keys of files made before → today's.
 _RENAMED = {"surroundings": "biome"}
 # digest of a suite → sha256 of its earlier file, by which evaluations made with it know it
@@ -37,7 +34,7 @@ _EARLIER_FILES = {
     "8b70264efca2f693deabde59a48f59f68ebb35829a8450028bc74191c41e5d69": "61a9b5315621571da91d93028f8689e886c2b41bbf8b6c073fbdc75bc15f8458",
     "287e1687ab5cb4ad576075d9b854ad22b614c43cefcbe57662fa0f33635d4360": "2a929280fcd73321e4ea6d056fa4cf5546c6574de040dfa892d441c839ff895e",
 }
-_EMPTY: dict[str, Any] = {"inventory": {}, "scene": [], "aliases": [], "starts": [], "requires": []}
+_EMPTY: dict[str, Any] = {"inventory": {}, "scene": [], "aliases": [], "starts": [], "requires": [], "level": 1}
 _log = logging.getLogger(__name__)
 
 
@@ -70,7 +67,11 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
     "biome": (lambda value: isinstance(value, str) and value != "", "biome must be text.", "biome: meadow"),
     "inventory": (_is_inventory, "An inventory is {item: count}.", "{dirt: 64}"),
     "scene": (_is_scene, "A scene is a list of nodes.", "[{node: name, ahead: 3}]"),
-    **{key: (_is_texts, f"{key} must be a list of texts.", f"{key}: [a, b]") for key in _LISTS},
+    "level": (lambda value: isinstance(value, int), "A task's level must be a whole number.", "level: 2"),
+    **{
+        key: (_is_texts, f"{key} must be a list of texts.", f"{key}: [a, b]")
+        for key in ("aliases", "starts", "requires")
+    },
 }
 
 
@@ -80,8 +81,8 @@ class Task:
 
     Attributes:
         name: as commands name it.
-        prompts: {"en": ..., "zh": ...}.
         env: the environment it belongs to.
+        prompts: {"en": ..., "zh": ...}.
         biome: where it begins; the environment's list of start states.
         split: which of the kept start states ("eval").
         inventory: {item: count} at the start.
@@ -97,15 +98,15 @@ class Task:
     """
 
     name: str
-    prompts: dict[str, str]
     env: str
+    prompts: dict[str, str]
     biome: str
     steps: int
     success: Condition
     measure: Rule
     measure_name: str
     split: str = "eval"
-    inventory: dict[str, int] = dataclasses.field(default_factory=dict)
+    inventory: Mapping[str, int] = dataclasses.field(default_factory=dict)
     player: str = ""
     time_of_day: float | None = None
     level: int = 1
@@ -153,16 +154,8 @@ class Task:
     def beginning(self) -> tuple[Hashable, ...]:
         """Tasks with the same beginning can all be judged on one episode."""
         scene = tuple(tuple(sorted(node.items())) for node in self.scene)
-        own = (self.starts, scene) if self.starts or scene else ()
-        return (
-            self.env,
-            self.biome,
-            self.split,
-            tuple(sorted(self.inventory.items())),
-            self.steps,
-            self.time_of_day,
-            *own,
-        )
+        inventory = tuple(sorted(self.inventory.items()))
+        return (self.env, self.biome, self.split, inventory, self.steps, self.time_of_day, self.starts, scene)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +203,7 @@ class Suite:
     def translations(self) -> dict[str, str]:
         """{prompt in another language: English prompt}."""
         prompts = [task.prompts for task in self.tasks.values()]
-        return {text: texts["en"] for texts in prompts for language, text in texts.items() if language != "en"}
+        return {text: texts["en"] for texts in prompts for text in texts.values() if text != texts["en"]}
 
     def select(self, names: Sequence[str]) -> list[Task]:
         """Tasks by name or "level1" … "level3", in the order given and without repeats; "all" or nothing: every one.
@@ -222,14 +215,14 @@ class Suite:
         """
         chosen: dict[str, Task] = {}
         for name in names or ("all",):
-            level = name.lower().removeprefix("level")
-            if name != "all" and not (level.isdigit() and name.lower() != level):
+            level = re.fullmatch(r"level(\d+)", name, re.IGNORECASE)
+            if name != "all" and not level:
                 task = self.find(name)
                 if reason := task.unavailable():
                     raise UserError(f'The task "{task.name}" is not available here.', where=self.path, got=reason)
                 chosen[task.name] = task
                 continue
-            group = [task for task in self.tasks.values() if name == "all" or task.level == int(level)]
+            group = [task for task in self.tasks.values() if not level or task.level == int(level[1])]
             if not group:
                 raise UserError(
                     "There is no such level.",
@@ -269,25 +262,12 @@ def _parse_task(name: str, content: object, env: str, defaults: Mapping[str, Any
     measure = dict(merged["measure"]) if isinstance(merged["measure"], Mapping) else {}
     label = measure.pop("name", "")
     rule = parse_rule(measure, f"{where}.measure", threshold=False)
-    return Task(
-        name=name,
-        prompts={str(language): str(text) for language, text in merged["prompts"].items()},
-        env=env,
-        biome=merged["biome"],
-        steps=merged["steps"],
-        success=parse_condition(merged["success"], f"{where}.success"),
-        measure=rule,
-        measure_name=str(label) or f"{rule.kind.replace('_', ' ')} ({rule.unit})",
-        inventory=dict(merged["inventory"]),
-        player=str(merged.get("player", "")),
-        time_of_day=merged.get("time_of_day"),
-        level=int(merged.get("level", 1)),
-        note=str(merged.get("note", "")),
-        scene=tuple(dict(node) for node in merged["scene"]),
-        aliases=tuple(merged["aliases"]),
-        starts=tuple(merged["starts"]),
-        requires=tuple(merged["requires"]),
-    )
+    found: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in merged.items()}
+    found["prompts"] = {str(language): str(text) for language, text in merged["prompts"].items()}
+    found["success"] = parse_condition(merged["success"], f"{where}.success")
+    found["measure"] = rule
+    found["measure_name"] = str(label) or f"{rule.kind.replace('_', ' ')} ({KINDS[rule.kind].unit})"
+    return Task(name=name, env=env, **found)
 
 
 def _renamed(entry: Any) -> Any:
