@@ -22,7 +22,7 @@ from steve1.data.media.video import VideoWriter
 from steve1.envs.interface import Action, Env, Info, Observation
 from steve1.envs.starts import start_states
 from steve1.rollout.play import Actor, play
-from steve1.rollout.players import Behaviour, Player, make_player
+from steve1.rollout.players import Behaviour, Player
 from steve1.rollout.trace import Trace
 
 FORMAT = "luanti-1"
@@ -99,7 +99,7 @@ def is_recorded(prefix: Path) -> bool:
 
 
 def record(
-    env: Env, player: Actor, steps: int, prefix: str | os.PathLike[str], *, behaviour: Behaviour,
+    env: Env, player: Actor, steps: int, prefix: str | os.PathLike[str], *, behaviour: str,
     reset_options: dict[str, Any], judge: Judge, captions: Sequence[str] = (), unit: str = "", seed: int = 0,
     only_successful: bool = False, details: dict[str, Any] | None = None,
 ) -> Recorded:  # fmt: skip
@@ -127,7 +127,7 @@ def record(
         kept = success or not only_successful
         if kept:
             options = {
-                "format": FORMAT, "env": "luanti", "behaviour": behaviour.name, "captions": list(captions),
+                "format": FORMAT, "env": "luanti", "behaviour": behaviour, "captions": list(captions),
                 "seed": seed, "steps": len(trace), "success": success, "value": round(value, 3), "unit": unit, "reset": reset_options, **(details or {}),
             }  # fmt: skip
             write_json(part / "options.json", options)
@@ -179,7 +179,7 @@ def demonstration(
         "start": start, "yaw": round(float(yaw), 2), "pitch": round(float(rng.uniform(-70, 70)), 2),
         **behaviour.reset_options(),
     }  # fmt: skip
-    return options, own_seed, make_player(behaviour.name, own_seed)
+    return options, own_seed, behaviour.player(own_seed)
 
 
 def check_steps(steps: int) -> None:

@@ -97,7 +97,7 @@ def test_frame_i_is_what_was_seen_before_action_i(tmp_path: Path) -> None:
         player,
         60,
         tmp_path / "e_000",
-        behaviour=behaviour("explore"),
+        behaviour="explore",
         judge=SUITE.tasks["explore"].judge,
         captions=["x"],
         reset_options=options,
@@ -122,7 +122,7 @@ def test_frame_i_is_what_was_seen_before_action_i(tmp_path: Path) -> None:
 def test_failed_episodes_leave_nothing_when_only_good_ones_are_wanted(tmp_path: Path) -> None:
     options, seed, player = demonstration(behaviour("swim"), 0, 0)
     done = record(
-        PlainGame(), player, 40, tmp_path / "s", behaviour=behaviour("swim"), judge=SUITE.tasks["swim"].judge, captions=["x"], reset_options=options, seed=seed, only_successful=True,  # type: ignore[arg-type]
+        PlainGame(), player, 40, tmp_path / "s", behaviour="swim", judge=SUITE.tasks["swim"].judge, captions=["x"], reset_options=options, seed=seed, only_successful=True,  # type: ignore[arg-type]
     )  # fmt: skip
     assert not done.success
     assert not done.kept
@@ -137,7 +137,7 @@ def test_a_dying_game_leaves_nothing_half_written(tmp_path: Path) -> None:
             player,
             60,
             tmp_path / "e",
-            behaviour=behaviour("explore"),
+            behaviour="explore",
             judge=SUITE.tasks["explore"].judge,
             captions=["x"],
             reset_options=options,

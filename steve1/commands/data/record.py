@@ -90,7 +90,7 @@ def record_one(args: Args, folder: Path, name: str, number: int, work: Work, env
     for attempt in range(args.attempts):
         options, seed, player = demonstration(behaviour(name), args.seed, number, attempt, split=args.split)
         done = record(
-            env, player, args.steps, args.prefix(folder, name, number), behaviour=behaviour(name), reset_options=options,
+            env, player, args.steps, args.prefix(folder, name, number), behaviour=name, reset_options=options,
             judge=task.judge, captions=work.captions[name].train, unit=task.measure_name, seed=seed,
             only_successful=args.only_successful, details={"split": args.split, "attempt": attempt},
         )  # fmt: skip

@@ -16,8 +16,7 @@ from steve1.core.errors import UserError
 from steve1.core.paths import display, output_path
 from steve1.envs import make_env
 from steve1.envs.worker.env import WorkerEnv
-from steve1.rollout.human import HumanPlayer, UntilDone
-from steve1.rollout.players.behaviours import Behaviour
+from steve1.rollout.human import HumanPlayer
 from steve1.rollout.record import record
 
 TICKS_A_MINUTE = 20 * 60
@@ -86,9 +85,8 @@ def main(args: Args) -> None:
         assert isinstance(env, WorkerEnv), "MCio runs in a worker"
         for number in range(args.episodes):
             print(f"recording {number + 1} of {args.episodes}: the window opens when the world is there; F10 ends it")
-            human = HumanPlayer(env)
             made = record(
-                UntilDone(env, human), human, steps, free_prefix(folder, args.name), behaviour=Behaviour(args.name, args.biome),
+                env, HumanPlayer(env), steps, free_prefix(folder, args.name), behaviour=args.name,
                 reset_options=options, judge=lambda trace: (True, float(len(trace))), unit="steps", seed=args.seed + number,
                 details={"env": "mcio", "player": "a person"},
             )  # fmt: skip

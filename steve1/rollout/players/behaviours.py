@@ -9,6 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steve1.core.errors import UserError, nearest
+from steve1.rollout.players.builders import BuildFloor, BuildWall, LightLamp
+from steve1.rollout.players.player import Player
+from steve1.rollout.players.screens import CraftPlanks, OpenInventory
+from steve1.rollout.players.scripts import BuildPillar, DigDeep, DigDirt, Explore, LookAtSky
+from steve1.rollout.players.seekers import ChopTree, CollectGrass, CollectLeaves, Dive, PickFlower, Swim
 
 _GRASS = [f"default:grass_{n}" for n in range(1, 6)]
 _TRUNKS = ["default:tree", "default:aspen_tree", "default:pine_tree", "default:acacia_tree", "default:jungletree"]
@@ -20,6 +25,7 @@ _PLANTS = {"nodes": ["group:flora"], "r": 4, "low": -2, "high": 2}
 @dataclass(frozen=True)
 class Behaviour:
     """Attributes:
+    player: plays it.
     biome: kind of start state.
     inventory: given at the start.
     watch: nodes that the player is shown.
@@ -29,6 +35,7 @@ class Behaviour:
     """
 
     name: str
+    player: type[Player]
     biome: str
     # The same in every hand: were blocks given to the pillar's builder alone, the sight of them would say what to do, not the goal.
     inventory: dict[str, int] = field(default_factory=lambda: {"dirt": 64})
@@ -44,23 +51,23 @@ class Behaviour:
 
 
 _ALL = (
-    Behaviour("dig_dirt", "meadow"),
-    Behaviour("look_at_sky", "meadow"),
-    Behaviour("explore", "meadow"),
-    Behaviour("chop_tree", "forest", watch={"trunk": {"nodes": _TRUNKS, "r": 9, "low": 0, "high": 3}}, yaw_spread=60.0),
-    Behaviour("swim", "shore", watch={"water": {"nodes": _WATER, "r": 11, "low": -2, "high": 0}}, yaw_spread=60.0),
-    Behaviour("collect_grass", "meadow", watch={"grass": {"nodes": _GRASS, "r": 9, "low": -2, "high": 2}}),
-    Behaviour("build_pillar", "meadow"),
-    Behaviour("dive", "shore", watch={"water": {"nodes": _WATER, "r": 11, "low": -2, "high": 0}}, yaw_spread=60.0),
-    Behaviour("collect_leaves", "forest", watch={"leaves": {"nodes": ["group:leaves"], "r": 7, "low": 0, "high": 5}}, yaw_spread=60.0),
-    Behaviour("open_inventory", "meadow"),
-    Behaviour("pick_flower", "meadow", watch={"flower": {"nodes": ["group:flower"], "r": 14, "low": -3, "high": 3}}),
-    Behaviour("dig_deep", "meadow", inventory={"steel_pickaxe": 1, "dirt": 64}),
-    Behaviour("craft_planks", "meadow", inventory={"log": 4}),
-    Behaviour("build_floor", "meadow", watch={"ground": _GROUND, "plant": _PLANTS}, steps=600),
-    Behaviour("build_wall", "meadow", watch={"ground": _GROUND, "plant": _PLANTS}, steps=600),
+    Behaviour("dig_dirt", DigDirt, "meadow"),
+    Behaviour("look_at_sky", LookAtSky, "meadow"),
+    Behaviour("explore", Explore, "meadow"),
+    Behaviour("chop_tree", ChopTree, "forest", watch={"trunk": {"nodes": _TRUNKS, "r": 9, "low": 0, "high": 3}}, yaw_spread=60.0),
+    Behaviour("swim", Swim, "shore", watch={"water": {"nodes": _WATER, "r": 11, "low": -2, "high": 0}}, yaw_spread=60.0),
+    Behaviour("collect_grass", CollectGrass, "meadow", watch={"grass": {"nodes": _GRASS, "r": 9, "low": -2, "high": 2}}),
+    Behaviour("build_pillar", BuildPillar, "meadow"),
+    Behaviour("dive", Dive, "shore", watch={"water": {"nodes": _WATER, "r": 11, "low": -2, "high": 0}}, yaw_spread=60.0),
+    Behaviour("collect_leaves", CollectLeaves, "forest", watch={"leaves": {"nodes": ["group:leaves"], "r": 7, "low": 0, "high": 5}}, yaw_spread=60.0),
+    Behaviour("open_inventory", OpenInventory, "meadow"),
+    Behaviour("pick_flower", PickFlower, "meadow", watch={"flower": {"nodes": ["group:flower"], "r": 14, "low": -3, "high": 3}}),
+    Behaviour("dig_deep", DigDeep, "meadow", inventory={"steel_pickaxe": 1, "dirt": 64}),
+    Behaviour("craft_planks", CraftPlanks, "meadow", inventory={"log": 4}),
+    Behaviour("build_floor", BuildFloor, "meadow", watch={"ground": _GROUND, "plant": _PLANTS}, steps=600),
+    Behaviour("build_wall", BuildWall, "meadow", watch={"ground": _GROUND, "plant": _PLANTS}, steps=600),
     Behaviour(
-        "light_lamp", "meadow", inventory={"switch": 1}, watch={"ground": _GROUND, "plant": _PLANTS}, yaw_spread=0.0,
+        "light_lamp", LightLamp, "meadow", inventory={"switch": 1}, watch={"ground": _GROUND, "plant": _PLANTS}, yaw_spread=0.0,
         scene=({"node": "lamp", "ahead": 3, "param2": 1},),
     ),
 )  # fmt: skip
@@ -79,3 +86,8 @@ def behaviour(name: str) -> Behaviour:
     if name not in BEHAVIOURS:
         raise UserError("Unknown behaviour.", got=name, expected=nearest(name, list(BEHAVIOURS)))
     return BEHAVIOURS[name]
+
+
+def make_player(name: str, seed: int = 0) -> Player:
+    """The player of a behaviour; the same seed plays the same way at the same place."""
+    return behaviour(name).player(seed)

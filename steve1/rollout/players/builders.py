@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator
 import numpy as np
 
 from steve1.envs.interface import Action, wrap
-from steve1.rollout.players.player import EYE, STILL, Player, Script
+from steve1.rollout.players.player import STILL, Player, Script
 
 Place = tuple[int, int, int]
 _REACH = 3.7  # nodes from the eyes
@@ -25,10 +25,8 @@ class Builder(Player):
 
     def ground(self) -> dict[tuple[int, int], int]:
         """{(x, z): y of the highest node of the ground}."""
-        tops: dict[tuple[int, int], int] = {}
-        for x, y, z in self.near("ground"):
-            tops[int(x), int(z)] = max(int(y), tops.get((int(x), int(z)), int(y)))
-        return tops
+        nodes = self.near("ground").astype(int)
+        return {(x, z): y for x, y, z in nodes[np.argsort(nodes[:, 1])].tolist()}
 
     def plants(self) -> set[tuple[int, int]]:
         return {(int(x), int(z)) for x, _, z in self.near("plant")}
@@ -40,18 +38,8 @@ class Builder(Player):
     def built(self) -> dict[Place, str]:
         return self.standing("built")
 
-    def distance(self, place: tuple[float, float, float]) -> float:
-        return float(np.linalg.norm(np.asarray(place, float) - self.position - [0.0, EYE, 0.0]))
-
     def in_the_way(self, x: float, z: float) -> bool:
         return abs(x - self.position[0]) < _BODY and abs(z - self.position[2]) < _BODY
-
-    def look_at(self, point: tuple[float, float, float], within: float = 0.6) -> Script:
-        for _ in range(40):
-            pitch, yaw, _ = self.direction(np.asarray(point, float))
-            if self.off(pitch, yaw) <= within:
-                return
-            yield {"camera": self.aim_step(pitch, yaw)}
 
     def put(self, place: Place) -> Generator[Action, None, bool]:
         """Put the block in hand onto what is below `place`; the generator's value tells whether it stands there."""
@@ -76,25 +64,15 @@ class ShapeBuilder(Builder):
     def behave(self) -> Script:
         while True:
             plan = self.plan()
-            if plan is None:
-                yield from self.wander()
-                continue
             misses = 0
-            for place in plan:
+            for place in plan or []:
                 while misses < 3 and place not in self.built():
                     done = yield from self.put(place)
                     misses += not done
-            if misses >= 3:
-                yield from self.wander()
-                continue
-            yield from self.admire()
-
-    def admire(self) -> Script:
-        """Look at it for a while, then go on to another place."""
-        for _ in range(int(self.rng.integers(25, 50))):
-            yield {"camera": self.drift(0.1)}
-        yield from self.distract()
-        yield from self.wander()
+            if plan and misses < 3:  # it stands: look at it for a while
+                yield from self.idle(int(self.rng.integers(25, 50)), 0.1)
+                yield from self.distract()
+            yield from self.wander()
 
     @abc.abstractmethod
     def shapes(self, x: int, z: int) -> Iterator[list[tuple[int, int]]]:
@@ -109,15 +87,10 @@ class ShapeBuilder(Builder):
         best: list[Place] | None = None
         least = np.inf
         for columns in self.shapes(x, z):
-            heights = {tops.get(column) for column in columns}
-            if (
-                len(heights) != 1
-                or None in heights
-                or own & set(columns)
-                or any(self.in_the_way(*column) for column in columns)
-            ):
+            floor = tops.get(columns[0])
+            level = all(tops.get(column) == floor for column in columns)
+            if floor is None or not level or own & set(columns) or any(self.in_the_way(*each) for each in columns):
                 continue
-            floor = int(heights.pop() or 0)
             places = [(cx, floor + 1 + layer, cz) for layer in range(self.layers) for cx, cz in columns]
             if max(self.distance((px, py - 0.5, pz)) for px, py, pz in places) > _REACH:
                 continue
@@ -159,7 +132,9 @@ class LightLamp(Builder):
             scene = self.standing("scene")
             lamp, switch = self.find(scene, "lamp"), self.find(self.built(), "switch")
             if self.find(scene, "lamp_lit") or not lamp:
-                yield from self.watch_it()
+                yield from self.idle(30, 0.1)
+                if self.distracted():
+                    yield from self.distract(-30, 50)
             elif switch:
                 yield from self.look_at(switch, within=1.5)
                 yield {"use": 1, **STILL}
@@ -186,15 +161,7 @@ class LightLamp(Builder):
 
     def come_near(self, lamp: Place) -> Script:
         """Step towards the lamp, or back where one stands on it."""
-        _, yaw, flat = self.direction(np.asarray(lamp, float))
+        _, yaw, flat = self.direction(lamp)
         yield from self.aim(30.0, yaw, within=3.0)
-        way = "forward" if flat > 2.2 else "back"
-        for _ in range(int(self.rng.integers(4, 9))):
-            yield {way: 1, "camera": self.drift(0.05)}
+        yield from self.idle(int(self.rng.integers(4, 9)), 0.05, **{"forward" if flat > 2.2 else "back": 1})
         yield from self.wait(5)
-
-    def watch_it(self) -> Script:
-        for _ in range(30):
-            yield {"camera": self.drift(0.1)}
-        if self.distracted():
-            yield from self.distract(-30, 50)

@@ -7,8 +7,9 @@ policy's camera bins, so that what is learned is what was done.
 from __future__ import annotations
 
 import abc
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,6 +23,7 @@ EYE = 1.47
 IDLE_TICKS = 15  # frames without a goal embedding: nothing decisive happens in them
 
 Script = Iterator[Action]
+Point = Sequence[float] | np.ndarray  # x, y, z
 STILL: Action = {"camera": [0.0, 0.0]}
 
 
@@ -41,7 +43,7 @@ class Player(abc.ABC):
         self.bold = self.rng.uniform(0.6, 0.95)  # how often a camera move takes the largest size that fits
         self._next_distraction = int(self.rng.integers(80, 131))
         self._see(obs, info)
-        self._script = self._life()
+        self._script = itertools.chain(self.idle(IDLE_TICKS), self.behave())
 
     def act(self, obs: Observation, info: Info) -> Action:
         self._see(obs, info)
@@ -63,10 +65,6 @@ class Player(abc.ABC):
         place = obs["location_stats"]
         self.position = np.array([place["xpos"], place["ypos"], place["zpos"]])
 
-    def _life(self) -> Script:
-        yield from self.idle(IDLE_TICKS)
-        yield from self.behave()
-
     # ---- camera ----
 
     def move(self, degrees: float) -> float:
@@ -84,6 +82,10 @@ class Player(abc.ABC):
         """Degrees between the present view and another, the larger of both axes."""
         return max(abs(pitch - self.pitch), 0.0 if yaw is None else abs(wrap(yaw - self.yaw)))
 
+    def keep_view(self, pitch: float, yaw: float, within: float = 1.5, chance: float = 0.06) -> list[float]:
+        """One tick of turning back to a view that is off by more than `within` degrees, else of drifting."""
+        return self.aim_step(pitch, yaw) if self.off(pitch, yaw) > within else self.drift(chance)
+
     def aim(
         self, pitch: float, yaw: float | None = None, most: int = 40, within: float = 0.5, **buttons: int
     ) -> Script:
@@ -100,10 +102,10 @@ class Player(abc.ABC):
             for _ in range(2)
         ]
 
-    def idle(self, ticks: int) -> Script:
-        """Look around a little."""
+    def idle(self, ticks: int, chance: float = 0.25, **buttons: int) -> Script:
+        """Look around a little, holding buttons."""
         for _ in range(ticks):
-            yield {"camera": self.drift(0.25)}
+            yield {**buttons, "camera": self.drift(chance)}
 
     def wait(self, ticks: int) -> Script:
         """Press nothing."""
@@ -114,9 +116,9 @@ class Player(abc.ABC):
         """Positions (N, 3) of the nodes of a watched group."""
         return np.asarray(self.info.get("near", {}).get(group) or np.zeros((0, 3)), float).reshape(-1, 3)
 
-    def dug(self) -> int:
-        """How many nodes were dug in this episode."""
-        return sum(self.info.get("dug", {}).values())
+    def count(self, kind: str) -> int:
+        """How many things were "dug", "placed" or "crafted" in this episode."""
+        return sum(self.info.get(kind, {}).values())
 
     def distracted(self) -> bool:
         return self.tick >= self._next_distraction
@@ -127,14 +129,24 @@ class Player(abc.ABC):
         pitch = self.rng.uniform(low, high)
         yaw = wrap(self.yaw + self.rng.uniform(-60, 60))
         yield from self.aim(pitch, yaw, most=int(self.rng.integers(3, 7)), **buttons)
-        for _ in range(int(self.rng.integers(0, 5))):
-            yield {**buttons, "camera": self.drift(0.2)}
+        yield from self.idle(int(self.rng.integers(0, 5)), 0.2, **buttons)
 
-    def direction(self, target: np.ndarray) -> tuple[float, float, float]:
+    def distance(self, place: Point) -> float:
+        """From the eyes to a point, in nodes."""
+        return float(np.linalg.norm(np.asarray(place, float) - self.position - [0.0, EYE, 0.0]))
+
+    def direction(self, target: Point) -> tuple[float, float, float]:
         """(pitch, yaw, horizontal distance) from the eyes to a point."""
         delta = np.asarray(target, float) - (self.position + [0.0, EYE, 0.0])
         flat = math.hypot(delta[0], delta[2])
         return -math.degrees(math.atan2(delta[1], flat)), math.degrees(math.atan2(delta[0], delta[2])), flat
+
+    def look_at(self, point: Point, within: float = 0.6, most: int = 40) -> Script:
+        for _ in range(most):
+            pitch, yaw, _ = self.direction(point)
+            if self.off(pitch, yaw) <= within:
+                return
+            yield {"camera": self.aim_step(pitch, yaw)}
 
     # ---- legs ----
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from steve1.rollout.players.player import DEGREES_PER_PIXEL, STILL, Player, Script
 
 # Of the game's inventory screen, from the picture's middle, in parts of the picture's height: the first slot, the first field of
@@ -53,8 +51,7 @@ class OpenInventory(Screen):
 
     def behave(self) -> Script:
         while True:
-            for _ in range(int(self.rng.integers(3, 13))):
-                yield {"camera": self.drift(0.15)}
+            yield from self.idle(int(self.rng.integers(3, 13)), 0.15)
             yield from self.toggle()
             until = self.tick + int(self.rng.integers(50, 110))
             while self.is_open and self.tick < until:
@@ -79,10 +76,6 @@ class CraftPlanks(Screen):
                     yield from self.click(_RESULT)
                     yield from self.click(slot(2 + column))
                 yield from self.toggle()
-            for _ in range(int(self.rng.integers(40, 80))):
-                yield {"camera": self.drift(0.1)}
-            if self.crafted() >= 16:
+            yield from self.idle(int(self.rng.integers(40, 80)), 0.1)
+            if self.count("crafted") >= 16:
                 yield from self.distract()
-
-    def crafted(self) -> int:
-        return int(np.sum(list(self.info.get("crafted", {}).values()) or [0]))

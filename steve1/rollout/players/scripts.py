@@ -48,12 +48,12 @@ class DigDirt(Player):
 
     def dig(self) -> Script:
         """Hold attack until one to three blocks came off, or none does."""
-        count, since = self.dug(), 0
+        count, since = self.count("dug"), 0
         goal = count + int(self.rng.integers(1, 4))
-        while since < 26 and self.dug() < goal and not self.distracted():
+        while since < 26 and self.count("dug") < goal and not self.distracted():
             since += 1
-            if self.dug() > count:
-                count, since = self.dug(), 0
+            if self.count("dug") > count:
+                count, since = self.count("dug"), 0
             yield {"attack": 1, "camera": self.drift(0.03)}
 
     def move_on(self) -> Script:
@@ -62,9 +62,9 @@ class DigDirt(Player):
         turn = self.rng.uniform(60, 150) if trapped else self.rng.uniform(20, 90)
         yaw = wrap(self.yaw + float(self.rng.choice([-1, 1])) * turn)
         yield from self.aim(self.rng.uniform(50, 60), yaw, attack=1, within=2.0)
-        count, ticks = self.dug(), int(self.rng.integers(18, 26))
+        count, ticks = self.count("dug"), int(self.rng.integers(18, 26))
         for tick in range(ticks):
-            if self.dug() > count and tick > 8:
+            if self.count("dug") > count and tick > 8:
                 break
             jump = int(trapped and tick % 10 < 4)
             yield {"forward": int(tick % 12 < 7), "attack": 1, "jump": jump, "camera": self.drift(0.03)}
@@ -113,27 +113,23 @@ class BuildPillar(Player):
         ground = self.position[1]
         while True:
             yield from self.aim(self.rng.uniform(84.5, 88.5), within=0.8)
-            goal = self.placed() + int(self.rng.integers(4, 8))
-            since, count = 0, self.placed()
-            while self.placed() < goal and since < 45 and not self.distracted():
+            goal = self.count("placed") + int(self.rng.integers(4, 8))
+            since, count = 0, self.count("placed")
+            while self.count("placed") < goal and since < 45 and not self.distracted():
                 since += 1
-                if self.placed() > count:
-                    count, since = self.placed(), 0
+                if self.count("placed") > count:
+                    count, since = self.count("placed"), 0
                 yield {"jump": 1, "use": 1, "camera": [0.0, self.drift(0.03)[1]]}
             high = self.position[1] - ground > 8  # a fall from there could kill
-            if since >= 45 or (self.placed() >= goal and not high and self.rng.random() < 0.5):
+            if since >= 45 or (self.count("placed") >= goal and not high and self.rng.random() < 0.5):
                 yield from self.step_off()
                 ground = self.position[1]
             if self.distracted() or self.rng.random() < 0.5:
                 yield from self.distract(-50, 60)
 
-    def placed(self) -> int:
-        return sum(self.info.get("placed", {}).values())
-
     def step_off(self) -> Script:
         """Go a few nodes on, down to the ground, to begin another pillar."""
         yield from self.aim(self.rng.uniform(20, 50), wrap(self.yaw + self.rng.uniform(-90, 90)), within=2.0)
-        for _ in range(int(self.rng.integers(14, 24))):
-            yield {"forward": 1, "camera": self.drift(0.05)}
+        yield from self.idle(int(self.rng.integers(14, 24)), 0.05, forward=1)
         while abs(np.asarray(self.info.get("velocity", [0, 0, 0]))[1]) > 0.5:
             yield {"camera": [0.0, 0.0]}

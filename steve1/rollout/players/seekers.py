@@ -46,7 +46,7 @@ class ChopTree(Player):
         places, side = [self.position.copy()], 0
         for _ in range(120):
             pitch, yaw, flat = self.direction(trunk)
-            if flat < 1.9 or np.linalg.norm(trunk - self.position - [0, EYE, 0]) < 2.3:
+            if flat < 1.9 or self.distance(trunk) < 2.3:
                 return True
             places.append(self.position.copy())
             stuck = len(places) > 8 and np.linalg.norm((places[-1] - places[-8])[[0, 2]]) < 0.7
@@ -88,13 +88,12 @@ class CollectLeaves(ChopTree):
     def approach(self, trunk: np.ndarray) -> Generator[Action, None, bool]:
         for tick in range(90):
             pitch, yaw, _ = self.direction(trunk)
-            if np.linalg.norm(trunk - self.position - [0, EYE, 0]) < _REACH:
+            if self.distance(trunk) < _REACH:
                 return True
             moved = self.info.get("velocity", [0, 0, 0])
             slow = tick > 8 and np.hypot(moved[0], moved[2]) < 1.0
             error = abs(wrap(yaw - self.yaw))
-            pitch = max(pitch, -35.0)
-            camera = self.aim_step(pitch, yaw) if self.off(pitch, yaw) > 1.5 else self.drift(0.05)
+            camera = self.keep_view(max(pitch, -35.0), yaw, chance=0.05)
             aside = {"left": 1} if slow and tick % 30 > 15 else {}
             yield {"forward": int(error < 50), "jump": int(slow), "camera": camera, **aside}
         self._hidden.add(tuple(int(n) for n in trunk))
@@ -103,10 +102,10 @@ class CollectLeaves(ChopTree):
     def chop(self, trunk: np.ndarray) -> Script:
         pitch, yaw, _ = self.direction(trunk)
         yield from self.aim(pitch, yaw, within=2.0)
-        before = self.dug()
+        before = self.count("dug")
         for _ in range(16):
             yield {"attack": 1, **STILL}
-            if self.dug() > before:
+            if self.count("dug") > before:
                 return
         self._hidden.add(tuple(int(n) for n in trunk))
 
@@ -150,21 +149,16 @@ class CollectGrass(Player):
 
     def pick(self, tuft: np.ndarray) -> Script:
         had = self.picked()
-        for _ in range(25):
-            pitch, yaw, _ = self.direction(tuft)
-            if self.off(pitch, yaw) <= 1.0:
-                break
-            yield {"camera": self.aim_step(pitch, yaw)}
+        yield from self.look_at(tuft, within=1.0, most=25)
         for _ in range(11):
             if self.picked() > had:
                 return
             yield {"attack": 1, **STILL}
         yield from self.wait(1)
-        for _ in range(3):
-            yield {"forward": 1, "camera": self.drift(0.1)}
+        yield from self.idle(3, 0.1, forward=1)
 
     def picked(self) -> int:
-        return sum(count for name, count in self.info.get("dug", {}).items() if name == "tall_grass")
+        return self.info.get("dug", {}).get("tall_grass", 0)
 
 
 class PickFlower(CollectGrass):
@@ -173,7 +167,7 @@ class PickFlower(CollectGrass):
     group = "flower"
 
     def picked(self) -> int:
-        return self.dug()
+        return self.count("dug")
 
 
 class Swim(Player):
@@ -210,11 +204,9 @@ class Swim(Player):
             places.append(self.position.copy())
             if tick > 18 and np.linalg.norm((places[-1] - places[-16])[[0, 2]]) < 0.8:
                 return
-            off = self.off(pitch, yaw)
-            camera = self.aim_step(pitch, yaw) if off > 1.5 else self.drift(0.06)
-            wet = bool(self.info.get("in_water"))
             slow = tick > 8 and np.linalg.norm((places[-1] - places[-8])[[0, 2]]) < 0.8
-            yield {"forward": int(off < 60), "jump": int(wet or slow), "camera": camera}
+            press = {"forward": int(self.off(pitch, yaw) < 60), "jump": int(self.info.get("in_water") or slow)}
+            yield {**press, "camera": self.keep_view(pitch, yaw)}
 
 
 class Dive(Swim):
@@ -227,7 +219,6 @@ class Dive(Swim):
         for _ in range(ticks):
             if not self.info.get("in_water"):
                 return
-            under = bool(self.info.get("under_water"))
-            down = self.rng.uniform(15, 50)
-            camera = self.aim_step(down, yaw) if self.off(down, yaw) > 25 else self.drift(0.06)
-            yield {"sneak": 1, "forward": int(not under or self.rng.random() < 0.3), "camera": camera}
+            camera = self.keep_view(self.rng.uniform(15, 50), yaw, within=25)
+            under = self.info.get("under_water") and self.rng.random() >= 0.3
+            yield {"sneak": 1, "forward": int(not under), "camera": camera}

@@ -100,6 +100,8 @@ class McioGame(Game):
             self._launch(world)
         self._remember(place)
         self._prepare(start, options, place)
+        if self._window is not None:
+            self._window.done = False  # F10 ended the last episode
         assert self.game is not None, "_launch made it"
         self.reader.begin()
         obs, info = self.reader.observation(self.game.packet)
@@ -193,7 +195,7 @@ class McioGame(Game):
                 self.reader.slot = slot
         self.pointer.set(*seen.cursor_pos)
         obs, info = self.reader.observation(seen)
-        return obs, 0.0, bool(seen.health <= 0), False, info
+        return obs, 0.0, bool(seen.health <= 0), self._window is not None and self._window.done, info
 
     def _move(self, pitch: float, yaw: float) -> tuple[float, float]:
         """The pointer's next place; in menus it moves as far as it did for those who recorded the data."""

@@ -66,7 +66,7 @@ class Window:
         self.place = (x, y)
 
     def tick(self, packet: network.ObservationPacket, menu_pixels_per_degree: float) -> dict[str, Any]:
-        """Show the packet's picture, wait for the tick's end; {"action": MineRL's, "done": whether the human has ended it}."""
+        """Show the packet's picture, wait for the tick's end; returns MineRL's action."""
         self._follow(packet)
         self.done = bool(self.gui.show(packet.get_frame_with_cursor())) or self.done
         # A tick that came late is not made up for: what follows keeps its pace.
@@ -81,7 +81,7 @@ class Window:
         )
         action["camera"] = [self.moved[1] * degrees, self.moved[0] * degrees]
         self.moved, self.tapped = [0.0, 0.0], set()
-        return {"action": action, "done": self.done}
+        return action
 
     def _follow(self, packet: network.ObservationPacket) -> None:
         """Catch the pointer while playing, free it in menus, where it begins at the game's own."""
