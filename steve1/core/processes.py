@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -60,30 +60,20 @@ def spawn(command: list[str], death_signal: int, **more: Any) -> subprocess.Pope
         if _spawner is None or _spawner[0] != os.getpid():
             _spawner = (os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="spawner"))
         pool = _spawner[1]
-    prepare = _die_with_parent(death_signal)
-
-    def fork() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=prepare, **more)
-
-    return pool.submit(fork).result()
-
-
-def _die_with_parent(number: int) -> Callable[[], None]:
     parent = os.getpid()
 
     def prepare() -> None:
         if _libc is not None:
-            _libc.prctl(_PR_SET_PDEATHSIG, number)
+            _libc.prctl(_PR_SET_PDEATHSIG, death_signal)
         if os.getppid() != parent:
             os._exit(1)
 
-    return prepare
+    settings = {"stdin": subprocess.DEVNULL, "start_new_session": True, "preexec_fn": prepare, **more}
+    return pool.submit(subprocess.Popen, command, **settings).result()
 
 
-def end(process: subprocess.Popen[Any] | None, first: int = signal.SIGTERM, patience_s: float = 3.0) -> None:
+def end(process: subprocess.Popen[Any], first: int = signal.SIGTERM, patience_s: float = 3.0) -> None:
     """End a process started by `spawn`, with its whole session: `first`, then SIGKILL after `patience_s`."""
-    if process is None:
-        return
     for number in (first, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)

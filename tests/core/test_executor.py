@@ -16,7 +16,7 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig, WorkerDied, job_results, run_jobs
-from steve1.core.executor.cluster import connected_ray, require_ray
+from steve1.core.executor.cluster import connected_ray
 from steve1.core.processes import descendants, end_tree, gone, sweep
 
 
@@ -180,5 +180,5 @@ def test_half_written_files_of_the_dead_are_swept_and_of_the_living_are_not(tmp_
 def test_ray_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match="needs Ray") as fault:
-        require_ray("play here")
+        connected_ray("play here")
     assert "play here" in str(fault.value)

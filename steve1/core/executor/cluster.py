@@ -18,28 +18,22 @@ from steve1.core.paths import python_path
 _CLOSE_S = 20.0
 
 
-def require_ray(otherwise: str) -> ModuleType:
-    """The ray package; `otherwise`: what the user can do without it.
+def connected_ray(otherwise: str) -> ModuleType:
+    """The ray package, connected; starts a cluster of this machine where `RAY_ADDRESS` names none.
+
+    Args:
+        otherwise: what the user can do without it.
 
     Raises:
-        UserError: it is not installed.
+        UserError: it is not installed, or the cluster does not answer.
     """
     try:
-        return importlib.import_module("ray")
+        ray = importlib.import_module("ray")
     except ImportError:
         raise UserError(
             "--ray needs Ray, which is not installed.",
             todo=f'.venv/bin/pip install "ray>=2.40", on every machine; or {otherwise}',
         ) from None
-
-
-def connected_ray(otherwise: str) -> ModuleType:
-    """The ray package, connected; starts a cluster of this machine where `RAY_ADDRESS` names none.
-
-    Raises:
-        UserError: it is not installed, or the cluster does not answer.
-    """
-    ray = require_ray(otherwise)
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS", "")
         try:
@@ -66,7 +60,7 @@ class RayWorker(Worker):
 
     @staticmethod
     def ready(handles: Sequence[Any], timeout_s: float) -> Sequence[Any]:
-        done: Sequence[Any] = require_ray("").wait(list(handles), num_returns=1, timeout=timeout_s)[0]
+        done: Sequence[Any] = importlib.import_module("ray").wait(list(handles), num_returns=1, timeout=timeout_s)[0]
         return done
 
     def give(self, job: Any) -> None:

@@ -124,7 +124,9 @@ class JobRunner(Generic[J, R]):
             return JobResult(job, self._runner.run(job))
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                return JobResult(job, error=_disk_full(error))
+                where = error.filename or "while a result was written"
+                todo = "free some space and run the same command again; finished results are kept"
+                return JobResult(job, error=UserError("The disk is full.", where=where, todo=todo))
             return JobResult(job, error=error if self._inline else _portable(error))
 
     def close(self) -> None:
@@ -132,14 +134,6 @@ class JobRunner(Generic[J, R]):
         runner, self._runner = self._runner, None
         if runner is not None:
             runner.close()
-
-
-def _disk_full(error: OSError) -> UserError:
-    return UserError(
-        "The disk is full.",
-        where=error.filename or "while a result was written",
-        todo="free some space and run the same command again; finished results are kept",
-    )
 
 
 def _portable(error: Exception) -> Exception:

@@ -74,11 +74,8 @@ def _serve(recipe: Recipe, index: int, threads: int, pipe: Connection) -> None:
             try:
                 pipe.send(result)
             except BrokenPipeError:
-                _log.warning(
-                    "worker %d: the process that gave the jobs is gone; the result of %s is lost, the job will be repeated",
-                    index,
-                    job,
-                )
+                lost = "the result of %s is lost, the job will be repeated"
+                _log.warning("worker %d: the process that gave the jobs is gone; " + lost, index, job)
                 return
 
 

@@ -11,9 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-import weakref
 from pathlib import Path
-from typing import IO
 
 from steve1.core.processes import end, spawn
 from steve1.envs.errors import GameDied
@@ -37,7 +35,7 @@ def remove_left_behind(base: Path) -> int:
 
 
 def threads_of(pid: int) -> str:
-    """What each thread of a process does: "main R 12.3s, Server S futex_wait 0.4s", with the processor time that it had."""
+    """What each thread of a process does, with its processor time: "main R 12.3s, Server S futex_wait 0.4s"."""
     told = []
     for task in sorted(Path(f"/proc/{pid}/task").glob("*"), key=lambda path: int(path.name)):
         with contextlib.suppress(OSError, IndexError, ValueError):
@@ -58,38 +56,35 @@ class GameProcess:
         self.game: subprocess.Popen[bytes] | None = None
         self.xserver: subprocess.Popen[bytes] | None = None
         self.control: socket.socket | None = None
-        self._lock: IO[str] | None = None
-        self._ports: Ports | None = None
-        self.display = -1
-
-    @property
-    def port(self) -> int:
-        """The UDP port that no other game uses."""
-        assert self._ports is not None, "open_folder() comes first"
-        return self._ports.numbers[0]
+        self.port = self.display = -1  # the port (UDP) is no other game's
+        self._held = contextlib.ExitStack()  # released in the reverse order
 
     def open_folder(self) -> Path:
         """Make the instance's folder and reserve its port."""
         base = memory_folder()
         remove_left_behind(base)
         self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}_", dir=base))
-        self._lock = try_lock(self.folder / "lock")
-        self._ports = Ports(1, 20_000, 32_000, udp=True)
-        _alive.add(self)
+        lock = try_lock(self.folder / "lock")
+        assert lock is not None, "a new folder is nobody else's"
+        self._held.enter_context(lock)
+        self._held.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self.port = self._held.enter_context(contextlib.closing(Ports(1, 20_000, 32_000, udp=True))).numbers[0]
+        atexit.register(self.close)
         return self.folder
 
     def start(self, command: list[str], environment: dict[str, str], xvfb_arguments: tuple[str, ...] = ()) -> None:
         """Start the X server, then the game with its end of the control socket in STEVE_FD."""
         self.xserver, self.display = start_xvfb(self._xvfb, *self._size, *xvfb_arguments)
-        ours, theirs = socket.socketpair()
-        ours.settimeout(self.timeout_s)
-        self.control = ours
+        self._held.callback(end, self.xserver)
+        self.control, theirs = socket.socketpair()
+        self._held.enter_context(self.control).settimeout(self.timeout_s)
         own = {"DISPLAY": f":{self.display}", "STEVE_FD": str(theirs.fileno())}
         environment = {**os.environ, **environment, **own}
         environment.pop("WAYLAND_DISPLAY", None)
         with theirs, open(self.folder / "stderr.txt", "wb") as log:
             files = {"pass_fds": (theirs.fileno(),), "stdout": subprocess.DEVNULL, "stderr": log}
             self.game = spawn(command, signal.SIGKILL, env=environment, cwd=self.folder, **files)
+        self._held.callback(end, self.game, signal.SIGKILL)
 
     def wait_done(self) -> None:
         """Wait for the game's byte that says a frame is complete.
@@ -139,26 +134,7 @@ class GameProcess:
 
     def close(self) -> None:
         """End both processes and remove the folder. Touches nothing that this instance did not start."""
-        if self.control is not None:
-            self.control.close()
-            self.control = None
-        end(self.game, signal.SIGKILL)
-        end(self.xserver)
-        self.game = self.xserver = None
-        if self.folder != Path():
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder = Path()
-        for held in (self._lock, self._ports):
-            if held is not None:
-                held.close()
-        self._lock = self._ports = None
-        _alive.discard(self)
-
-
-_alive: weakref.WeakSet[GameProcess] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    for process in list(_alive):
-        process.close()
+        self._held.close()
+        self.game = self.xserver = self.control = None
+        self.folder = Path()
+        atexit.unregister(self.close)

@@ -16,7 +16,6 @@ import socket
 import subprocess
 import tempfile
 import time
-import weakref
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -67,7 +66,7 @@ class Supervisor:
             UserError: something that the game needs is missing. GameDied: it did not start in time.
         """
         assert self.process is None, "a supervisor starts one worker"
-        _alive.add(self)
+        atexit.register(self._end)
         try:
             given = self._hand_out(settings)
             self._spawn(given)
@@ -204,9 +203,10 @@ class Supervisor:
         self._end()
 
     def _end(self) -> None:
+        """End the worker and give back what it was handed, without asking."""
         self._held.close()
         self._channel = self._picture = self.process = None
-        _alive.discard(self)
+        atexit.unregister(self._end)
 
     def _end_tree(self, process: subprocess.Popen[bytes]) -> None:
         left = end_tree(process.pid, self.mark, 10.0)
@@ -214,12 +214,3 @@ class Supervisor:
             process.wait(5.0)
         if left:
             _log.warning("%s: these processes could not be ended: %s", self.backend.name, left)
-
-
-_alive: weakref.WeakSet[Supervisor] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    for supervisor in list(_alive):
-        supervisor._end()
