@@ -109,11 +109,6 @@ def _minecraft_here() -> str:
 
 def missing_mods(name: str, wanted: Sequence[str]) -> dict[str, str]:
     """{mod: how to get it} for those of `wanted` that the game of this machine does not have."""
-    if not wanted:
-        return {}
-    return find_game(name).missing_mods(wanted) if name in GAMES else no_mods(name, wanted)
-
-
-def no_mods(name: str, wanted: Sequence[str]) -> dict[str, str]:
-    """The answer of games that have no mods."""
+    if wanted and name in GAMES:
+        return find_game(name).missing_mods(wanted)
     return dict.fromkeys(wanted, f"{name} has no such mod")

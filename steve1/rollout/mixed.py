@@ -64,14 +64,11 @@ class MixSettings:
             raise UserError("These settings cannot be used.", expected="; ".join(faults))
 
 
-def is_rl(name: str) -> bool:
-    """Whether weights of this name were trained by reinforcement learning, as VPT's files say."""
-    return "rl-from" in name or "rl_from" in name
-
-
 def switch_chances(names: tuple[str, str], settings: MixSettings) -> tuple[float, float]:
     """Chance at each step to switch to the first agent and to the second. Two agents of one kind, both trained by RL too, switch evenly."""
-    kinds = [is_rl(name) for name in names]
+    kinds = [
+        "rl-from" in name or "rl_from" in name for name in names
+    ]  # trained by reinforcement learning, as VPT's files say
     if settings.same_rates or sum(kinds) != 1:
         return settings.switch_prob, settings.switch_prob
     return (TO_RL, FROM_RL) if kinds[0] else (FROM_RL, TO_RL)
@@ -129,11 +126,6 @@ class _TooShort(Exception):
     """An episode that is not kept."""
 
 
-def episode_name(number: int, names: tuple[str, str], settings: MixSettings, frames: int, seed: int, ended: str) -> str:
-    """STEVE-1's labels: agents, longest and true length, seed, and why it ended."""
-    return f"mixed_{number:05d}_models[{names[0]},{names[1]}]_mxFrm{settings.max_timesteps}_nmFrm{frames}_seed{seed}_term{ended}"
-
-
 def find_mixed(folder: Path, number: int) -> Path | None:
     """The finished episode of this number, if there is one."""
     return next((path for path in sorted(folder.glob(f"mixed_{number:05d}_*")) if path.is_dir()), None)
@@ -175,9 +167,12 @@ def mixed_episode(
                 spins=mixer.spins,
                 ended=ended,
                 switch_chances=list(mixer.chances),
-                settings={field.name: getattr(settings, field.name) for field in dataclasses.fields(MixSettings)},
+                settings=dataclasses.asdict(settings),
                 start=trace.metadata["start"] or {},
             )
     except _TooShort:
         return None
-    return part.rename(folder / episode_name(number, names, settings, len(trace), own_seed, ended))
+    # STEVE-1's labels: agents, longest and true length, seed, and why it ended.
+    lengths = f"mxFrm{settings.max_timesteps}_nmFrm{len(trace)}"
+    name = f"mixed_{number:05d}_models[{names[0]},{names[1]}]_{lengths}_seed{own_seed}_term{ended}"
+    return part.rename(folder / name)

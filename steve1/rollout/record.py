@@ -23,11 +23,11 @@ from steve1.envs.interface import Action, Env, Info, Observation
 from steve1.envs.starts import start_states
 from steve1.rollout.play import Actor, play
 from steve1.rollout.players import Behaviour, Player
+from steve1.rollout.players.player import DEGREES_PER_PIXEL
 from steve1.rollout.trace import Trace
 
 FORMAT = "luanti-1"
 Judge = Callable[[Trace], tuple[bool, float]]  # (did it do the thing, how far it got)
-DEGREES_PER_PIXEL = 360 / 2400
 _KEYS = {
     "forward": "key.keyboard.w", "back": "key.keyboard.s", "left": "key.keyboard.a", "right": "key.keyboard.d",
     "jump": "key.keyboard.space", "sneak": "key.keyboard.left.shift", "sprint": "key.keyboard.left.control",
@@ -35,6 +35,7 @@ _KEYS = {
     **{f"hotbar.{slot}": f"key.keyboard.{slot}" for slot in range(1, 10)},
 }  # fmt: skip
 _BUTTONS = {"attack": 0, "use": 1, "pickItem": 2}
+_STATS = {"dug": "minecraft.mine_block", "placed": "minecraft.use_item", "crafted": "minecraft.craft_item"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class TickWriter:
         for slot in range(8):
             if action.get(f"hotbar.{slot + 1}"):
                 self._slot = slot
+        stats = {f"{kind}:{name}": n for key, kind in _STATS.items() for name, n in sorted(info.get(key, {}).items())}
         line = {
             "mouse": {
                 "x": x, "y": y, "dx": float(dx), "dy": float(dy), "scaledX": x - 640.0, "scaledY": y - 360.0,
@@ -77,15 +79,10 @@ class TickWriter:
             "yaw": place["yaw"], "pitch": place["pitch"], "xpos": place["xpos"], "ypos": place["ypos"],
             "zpos": place["zpos"], "tick": number, "milli": number * 50,
             "inventory": [{"type": name, "quantity": n} for name, n in sorted(obs["inventory"].items())],
-            "serverTick": int(info.get("game_tick", number)), "serverTickDurationMs": 50.0, "stats": _stats(info),
+            "serverTick": int(info.get("game_tick", number)), "serverTickDurationMs": 50.0, "stats": stats,
         }  # fmt: skip
         self._keys, self._buttons = keys, buttons
         return line
-
-
-def _stats(info: Info) -> dict[str, int]:
-    kinds = {"dug": "minecraft.mine_block", "placed": "minecraft.use_item", "crafted": "minecraft.craft_item"}
-    return {f"{kind}:{name}": n for key, kind in kinds.items() for name, n in sorted(info.get(key, {}).items())}
 
 
 def whole_pixels(action: Action) -> Action:

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 GAME_FAULTS: tuple[type[BaseException], ...] = (GameDied, EOFError, BrokenPipeError, ConnectionError, TimeoutError)
 
 
-class SupervisedEnv:
+class SupervisedEnv(contextlib.AbstractContextManager["SupervisedEnv"]):
     """Opens its environment at the first episode and again after each crash, at most `max_restarts` times in all."""
 
     def __init__(self, open_env: Callable[[], Env], *, max_restarts: int = 3) -> None:
@@ -58,9 +58,6 @@ class SupervisedEnv:
         if env is not None:
             with contextlib.suppress(*GAME_FAULTS):
                 env.close()
-
-    def __enter__(self) -> SupervisedEnv:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -24,7 +25,7 @@ _TITLE, _RESULT, _HEADER, _MAX_WIDTH = 26, 24, 30, 1280
 _GREEN, _GREY, _RED = (120, 220, 120), (220, 220, 220), (240, 120, 110)
 
 
-class EpisodeVideo:
+class EpisodeVideo(contextlib.AbstractContextManager["EpisodeVideo"]):
     """Context manager whose `on_frame` writes an episode's frames with their overlay to `path`: a whole file, or none."""
 
     def __init__(self, path: str | os.PathLike[str], prompt: str, steps: int, *, title: str = "") -> None:
@@ -34,18 +35,12 @@ class EpisodeVideo:
     def on_frame(self, frame: NDArray[np.uint8], action: Mapping[str, Any], step: int) -> None:
         """Write one frame; step 0 restarts the file, so that nothing is left of an episode that is repeated."""
         if step == 0:
-            self._discard()
+            fault = KeyboardInterrupt("the episode is repeated")
+            self.__exit__(type(fault), fault, None)
         if self._writer is None:
             self._writer = VideoWriter(self.path, frame.shape[1], frame.shape[0], fps=FPS)
             self._writer.__enter__()
         self._writer.write(self._overlay.draw(frame, action, step))
-
-    def _discard(self) -> None:
-        fault = KeyboardInterrupt("the episode is repeated")
-        self.__exit__(type(fault), fault, None)
-
-    def __enter__(self) -> EpisodeVideo:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None

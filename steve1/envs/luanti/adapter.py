@@ -50,6 +50,4 @@ class LuantiGame(Game):
         self.env.close()
 
 
-def make_env(settings: dict[str, Any]) -> LuantiGame:
-    """What the worker serves."""
-    return LuantiGame(settings)
+make_env = LuantiGame

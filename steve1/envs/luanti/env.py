@@ -84,25 +84,21 @@ class LuantiEnv(Env):
         self, *, biome: str = "meadow", split: str = "eval", width: int = 640, height: int = 360,
         instance: int = 0, timeout_s: float = 60.0, settings: dict[str, Any] | None = None, backend: str = "auto",
     ) -> None:  # fmt: skip
-        self.biome, self.split, self.width, self.height, self.instance = (
-            biome, split, width, height, instance,
-        )  # fmt: skip
+        self.biome, self.split, self.instance = biome, split, instance
+        self.width, self.height = width, height
         self.action_space = action_space()
         self._settings, self.timeout_s = settings or {}, timeout_s
         self._program = find_program("luanti", "minetest", package=PACKAGES)
-        self._process = GameProcess(
-            xvfb=find_program("Xvfb", package="xvfb"), width=width, height=height, timeout_s=timeout_s
-        )
-        self.backend = self._choose(backend)
+        xvfb = find_program("Xvfb", package="xvfb")
+        self._process = GameProcess(xvfb=xvfb, width=width, height=height, timeout_s=timeout_s)
+        if backend not in BACKENDS:
+            raise UserError("Unknown way to drive the game.", got=backend, expected=", ".join(BACKENDS))
+        if backend == "auto":
+            backend = "shim" if game_version(self._program) in SUPPORTED else "portable"
+        self.backend = backend
         self._link: Link | None = None
         self._command = 0
         self._start_game()
-
-    def _choose(self, backend: str) -> str:
-        if backend not in BACKENDS:
-            raise UserError("Unknown way to drive the game.", got=backend, expected=", ".join(BACKENDS))
-        fits = game_version(self._program) in SUPPORTED
-        return backend if backend != "auto" else "shim" if fits else "portable"
 
     # ---- life and death ----
 
@@ -124,18 +120,15 @@ class LuantiEnv(Env):
             "minetest_game", "--logfile", str(folder / "game.log"),
         ]  # fmt: skip
 
-    def _start_game(self, tries: int = 2) -> None:
+    def _start_game(self) -> None:
         """Start and join; a start that hangs (one in some 150 on a busy machine) is tried once more."""
-        for left in reversed(range(tries)):
-            try:
-                self._start_once(self.timeout_s)
-                return
-            except GameDied as fault:
-                if not left:
-                    raise
-                _log.warning("the game did not start (%s); trying once more", fault.got)
+        try:
+            self._start_once()
+        except GameDied as fault:
+            _log.warning("the game did not start (%s); trying once more", fault.got)
+            self._start_once()
 
-    def _start_once(self, patience_s: float) -> None:
+    def _start_once(self) -> None:
         folder = self._process.open_folder()
         try:
             kind = ShimLink if self.backend == "shim" else PortableLink
@@ -143,7 +136,7 @@ class LuantiEnv(Env):
             self._degrees_per_pixel = link.sensitivity * _FIELD_OF_VIEW_SCALE
             environment = {"HOME": str(folder / "home"), **link.environment()}
             self._process.start(self._configure(folder, link), environment, link.xvfb_arguments)
-            link.join(patience_s)
+            link.join(self.timeout_s)
             self._forget()
             for _ in range(100 if self.backend == "shim" else 10):
                 link.tick()  # a new game's sky brightens slowly; the first episode should look like the others
@@ -176,16 +169,14 @@ class LuantiEnv(Env):
     @property
     def pids(self) -> tuple[int, int]:
         """Process ids of the game and its X server."""
-        if self._process.game is None or self._process.xserver is None:
-            raise self._closed()
+        self._live()
+        assert self._process.game is not None
+        assert self._process.xserver is not None
         return self._process.game.pid, self._process.xserver.pid
-
-    def _closed(self) -> GameDied:
-        return GameDied("This environment's game is closed.", todo="restart() starts a new one")
 
     def _live(self) -> Link:
         if self._link is None or self._process.control is None:
-            raise self._closed()
+            raise GameDied("This environment's game is closed.", todo="restart() starts a new one")
         return self._link
 
     # ---- talking to the mod ----
@@ -238,11 +229,10 @@ class LuantiEnv(Env):
         self._yaw, self._pitch, self._start = yaw, float(np.clip(pitch, -PITCH_LIMIT, PITCH_LIMIT)), dict(start)
         return self._observe(link)
 
-    def _tap(self, link: Link, key: int, ticks: int = 2) -> None:
+    def _tap(self, link: Link, key: int) -> None:
         for event in (KEY_PRESS, KEY_RELEASE):
             link.tick([(event, key)])
-            for _ in range(ticks - 1):
-                link.tick()
+            link.tick()
 
     def _release(self, link: Link) -> None:
         link.tick(self._events(set()))
@@ -251,10 +241,10 @@ class LuantiEnv(Env):
                 return
             self._tap(link, _ESCAPE)
 
-    def _settle(self, link: Link, most: int = 80) -> None:
+    def _settle(self, link: Link) -> None:
         """Let the player land, the chunks arrive and the sky's brightness adapt: until the picture stays the same."""
         pictures: list[np.ndarray] = []
-        for _ in range(most):
+        for _ in range(80):
             link.tick()
             time.sleep(0.004)  # the threads that build meshes work in real time
             pictures.append(link.frame()[::6, ::6].astype(np.int16))
@@ -281,11 +271,8 @@ class LuantiEnv(Env):
         return released + [(KEY_PRESS, KEYS[name]) if name in KEYS else (BUTTON_PRESS, MOUSE[name]) for name in down]
 
     def _pointer_motion(self, link: Link, pitch: float, yaw: float) -> tuple[int, int]:
-        if link.menu_open:
-            scale = _MENU_PIXELS_PER_DEGREE * self.height
-            self._residue += np.array([pitch, yaw]) * scale
-        else:
-            self._residue += np.array([pitch, yaw]) / self._degrees_per_pixel
+        turn, in_menu = np.array([pitch, yaw]), _MENU_PIXELS_PER_DEGREE * self.height
+        self._residue += turn * in_menu if link.menu_open else turn / self._degrees_per_pixel
         whole = np.rint(self._residue)
         self._residue -= whole
         dy, dx = int(whole[0]), int(whole[1])
@@ -296,8 +283,7 @@ class LuantiEnv(Env):
         return dx, dy
 
     def _observe(self, link: Link) -> tuple[Observation, Info]:
-        state = link.state() or self._state
-        self._state = state
+        state = self._state = link.state() or self._state
         self._near = state.get("near") or self._near
         if self._still > 8 and abs(wrap(state["yaw"] - self._yaw)) + abs(state["pitch"] - self._pitch) > 0.5:
             # The server's view lags by up to three ticks, but after a rest it is right, whatever a menu swallowed.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import abc
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,45 +85,33 @@ class Link(abc.ABC):
         time.sleep(0.01)
 
 
-class ShimLink(Link):
+class ShimLink(SharedMemory, Link):
     """Lock-step through the preloaded shim and a memory-mapped file."""
 
     def __init__(self, process: GameProcess, width: int, height: int) -> None:
-        super().__init__(process, width, height)
-        self._path = process.folder / "shared"
-        self._library: Path = build_shim()
-        self.memory: SharedMemory = SharedMemory(self._path, width, height)
+        Link.__init__(self, process, width, height)
+        self._library = build_shim()
+        SharedMemory.__init__(self, process.folder / "shared", width, height)
 
     def environment(self) -> dict[str, str]:
         preload = " ".join(filter(None, [str(self._library), os.environ.get("LD_PRELOAD", "")]))
-        return {"LD_PRELOAD": preload, "STEVE_SHM": str(self._path), "STEVE_PORT": str(self.process.port)}
+        shared = str(self.process.folder / "shared")
+        return {"LD_PRELOAD": preload, "STEVE_SHM": shared, "STEVE_PORT": str(self.process.port)}
 
     def join(self, patience_s: float) -> None:
         self.wait_joined(patience_s)
-        self.memory.header["lockstep"][0] = 1
+        self.header["lockstep"][0] = 1
         self.process.wait_done()
         self.tick([(FOCUS_IN, 0)])  # no window manager gives the window its focus
 
     def tick(self, events: list[Event] | None = None, dx: int = 0, dy: int = 0) -> None:
-        self.memory.set_input(events or [], dx, dy)
+        self.set_input(events or [], dx, dy)
         self.process.go()
-
-    def frame(self) -> np.ndarray:
-        return self.memory.frame()
-
-    def state(self) -> dict[str, Any]:
-        return self.memory.state()
-
-    def send(self, command: dict[str, Any]) -> None:
-        self.memory.send(command)
 
     @property
     def menu_open(self) -> bool:
-        return bool(self.memory.get("gui_open"))
+        return bool(self.get("gui_open"))
 
     @property
     def pointer(self) -> tuple[int, int]:
-        return self.memory.get("pointer_x"), self.memory.get("pointer_y")
-
-    def close(self) -> None:
-        self.memory.close()
+        return self.get("pointer_x"), self.get("pointer_y")

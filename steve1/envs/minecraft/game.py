@@ -8,7 +8,6 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.envs.minecraft import packages
-from steve1.envs.registry import no_mods
 from steve1.envs.worker.backend import Backend, Limits
 from steve1.envs.worker.env import WorkerEnv
 
@@ -65,4 +64,4 @@ class Minecraft:
 
     def missing_mods(self, wanted: Sequence[str]) -> dict[str, str]:
         """See `registry.Game`."""
-        return no_mods(self.name, wanted)
+        return dict.fromkeys(wanted, f"{self.name} has no such mod")

@@ -30,25 +30,17 @@ Info = Dict[str, Any]
 Step = Tuple[Observation, float, bool, bool, Info]
 
 
-def _bare_package(name: str, folder: str) -> None:
-    """Make `name` importable from `folder` without running its `__init__`."""
-    if name not in sys.modules:
-        package = types.ModuleType(name)
-        package.__path__ = [folder]  # type: ignore[attr-defined]
-        sys.modules[name] = package
-        parent, _, child = name.rpartition(".")
-        if parent:
-            setattr(sys.modules[parent], child, package)
-
-
 def _bare_packages(module: str) -> None:
-    """Bare packages for every part of a module's name that lies in this project."""
+    """Make every package of a module's name that lies in this project importable without running its `__init__`."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     parts = module.split(".")[:-1]
     for length in range(1, len(parts) + 1):
-        folder = os.path.join(root, *parts[:length])
-        if os.path.isdir(folder):
-            _bare_package(".".join(parts[:length]), folder)
+        name, folder = ".".join(parts[:length]), os.path.join(root, *parts[:length])
+        if os.path.isdir(folder) and name not in sys.modules:
+            package = sys.modules[name] = types.ModuleType(name)
+            package.__path__ = [folder]  # type: ignore[attr-defined]
+            if length > 1:
+                setattr(sys.modules[".".join(parts[: length - 1])], parts[length - 1], package)
 
 
 if __name__ == "__main__":
@@ -139,7 +131,7 @@ class _Heart(threading.Thread):
 
     def _dead(self) -> list[int]:
         try:
-            return [pid for pid in self.worker.pids() if processes.gone(pid)]
+            return [pid for pid in self.worker.game.pids() if processes.gone(pid)] if self.worker.game else []
         except Exception:  # an adapter that restarts its game has none to tell
             return []
 
@@ -154,9 +146,6 @@ class _Worker:
         self.number = 0
         self._lock = threading.Lock()
         self.heart = _Heart(self, float(os.environ.get("STEVE1_WORKER_BEAT_S", "1.0")))
-
-    def pids(self) -> list[int]:
-        return self.game.pids() if self.game is not None else []
 
     def send(self, message: wire.Message) -> None:
         with self._lock:

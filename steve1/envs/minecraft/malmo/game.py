@@ -7,6 +7,7 @@ Input: observations as these packages give them (numpy scalars, a count for each
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import socket
 from collections.abc import Mapping
@@ -32,20 +33,41 @@ class MalmoGame(Game):
 
     Settings of all: `biome` (spawn biome of resets that name none), `java_home`, `ports`, and `resets_per_seed` (2 for a build in which
     a new seed takes effect only at the reset after).
+
+    Attributes:
+        package: its name.
+        version: Minecraft's.
+        manager: the module whose InstanceManager starts the package's Javas.
     """
 
-    def __init__(self, settings: dict[str, Any], package: str, version: str, manager: Callable[[], Any]) -> None:
-        """`manager` imports the class that starts the package's Javas; Java's variables are set before."""
+    package = version = manager = ""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
         self.width, self.height = int(settings["width"]), int(settings["height"])
         self.biome = settings.get("biome", "meadow")
         self.resets_per_seed = int(settings.get("resets_per_seed", 1))
-        use_java(settings)
-        report(f"importing {package}")
-        use_ports(manager(), settings)
+        home = settings.get("java_home")
+        if home:  # the variables by which the package finds the Java that the main program chose
+            os.environ["JAVA_HOME"] = str(home)
+            os.environ["PATH"] = os.path.join(str(home), "bin") + os.pathsep + os.environ.get("PATH", os.defpath)
+        report(f"importing {self.package}")
+        self.prepare(settings)
+        use_ports(self.instances(), settings)
         self._javas: list[int] = []
         self._tally, self._slot = Tally(), 0
         self._seed: int | None = None
-        self.facts = {"game": version, "package": f"{package} {package_version(package)}"}
+        try:
+            found = metadata.version(self.package) or ""
+        except metadata.PackageNotFoundError:
+            found = ""
+        self.facts = {"game": self.version, "package": f"{self.package} {found}"}
+
+    def prepare(self, settings: Mapping[str, Any]) -> None:
+        """What must be done before the package's Javas are looked for."""
+
+    def instances(self) -> Any:
+        """The class that starts the package's Javas."""
+        return importlib.import_module(self.manager).InstanceManager
 
     def pids(self) -> list[int]:
         return self._javas
@@ -101,14 +123,6 @@ def without_effect(action: Action, buttons: tuple[str, ...]) -> Info:
     return {"without_effect": lost} if lost else {}
 
 
-def use_java(settings: Mapping[str, Any]) -> None:
-    """Set the variables by which the package finds the Java that the main program chose."""
-    home = settings.get("java_home")
-    if home:
-        os.environ["JAVA_HOME"] = str(home)
-        os.environ["PATH"] = os.path.join(str(home), "bin") + os.pathsep + os.environ.get("PATH", os.defpath)
-
-
 def use_ports(manager: Any, settings: Mapping[str, Any]) -> None:
     """Have a package's manager of instances choose among the ports that are locked for this worker.
 
@@ -135,14 +149,6 @@ def use_ports(manager: Any, settings: Mapping[str, Any]) -> None:
         return int(own())
 
     manager._get_valid_port = staticmethod(next_port)
-
-
-def package_version(package: str) -> str:
-    """The version of an installed package, as its own metadata tells it; "" without metadata."""
-    try:
-        return str(metadata.version(package) or "")
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def java_pids() -> list[int]:

@@ -6,6 +6,7 @@ if an earlier episode has touched that place.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 from mcio_ctrl import controller, instance, network, types
@@ -13,7 +14,7 @@ from mcio_ctrl.envs.env_util import DegreesToPixels, InputStateManager
 from mcio_ctrl.envs.minerl_env import INPUT_MAP
 
 from steve1.envs.minecraft.mcio.adapter_reading import Reader, gui_open, inventory, short, wrap
-from steve1.envs.minecraft.mcio.adapter_worlds import Worlds, facts
+from steve1.envs.minecraft.mcio.adapter_worlds import Worlds
 from steve1.envs.worker.serve import BadInput, Game, GameFault, Step, report
 
 TICKS_OF_A_DAY, PATIENCE_TICKS = 24_000, 200
@@ -78,7 +79,7 @@ class McioGame(Game):
         self.worlds = Worlds(settings["mcio_dir"], settings["instance_name"])
         self.worlds.sweep()
         self.worlds.write_options()
-        self.facts = facts(self.worlds)
+        self.facts = {"game": self.worlds.version, "package": version("mcio-ctrl"), "mcio_dir": settings["mcio_dir"]}
         self.game: Minecraft | None = None
         self.reader, self.keys, self.pointer = Reader(), InputStateManager(), DegreesToPixels()
         self._world: tuple[int, str] | None = None
@@ -98,7 +99,8 @@ class McioGame(Game):
         place = (float(start["x"]), float(start["z"])) if "x" in start and "z" in start else None
         if self.game is None or world != self._world or not self._untouched(place):
             self._launch(world)
-        self._remember(place)
+        self._spawn_touched = self._spawn_touched or place is None
+        self._touched += [place] if place is not None else []
         self._prepare(start, options, place)
         if self._window is not None:
             self._window.done = False  # F10 ended the last episode
@@ -111,10 +113,6 @@ class McioGame(Game):
         if place is None:
             return not self._spawn_touched
         return all(max(abs(place[0] - x), abs(place[1] - z)) > FAR for x, z in self._touched)
-
-    def _remember(self, place: tuple[float, float] | None) -> None:
-        self._spawn_touched = self._spawn_touched or place is None
-        self._touched += [place] if place is not None else []
 
     def _launch(self, world: tuple[int, str]) -> None:
         self._stop()
@@ -130,15 +128,11 @@ class McioGame(Game):
         assert self.game is not None, "reset comes first"
         seen = self.game.tick(packet)
         self.reader.hear(seen)
-        if not gui_open(seen):
-            self._touched_here(seen)
-        return seen
-
-    def _touched_here(self, packet: network.ObservationPacket) -> None:
-        """Remember where the player has been, one point for each stretch of a hundred blocks."""
-        x, _, z = packet.player_pos
-        if not any(max(abs(x - a), abs(z - b)) < 100 for a, b in self._touched[-20:]):
+        # Where the player has been, one point for each stretch of a hundred blocks.
+        x, _, z = seen.player_pos
+        if not gui_open(seen) and all(max(abs(x - a), abs(z - b)) >= 100 for a, b in self._touched[-20:]):
             self._touched.append((float(x), float(z)))
+        return seen
 
     def _prepare(self, start: dict[str, Any], options: dict[str, Any], place: tuple[float, float] | None) -> None:
         """Bring player and world to the episode's beginning, and wait until they are there."""
@@ -147,7 +141,9 @@ class McioGame(Game):
         release = network.ActionPacket(clear_input=True, commands=commands(items, options, place, start))
         self.keys, self.pointer = InputStateManager(), DegreesToPixels()
         self._tick(release)
-        self._escape_menus()
+        for _ in range(3):
+            if self.game is not None and gui_open(self.game.packet):
+                self._tap("inventory")
         self._tick(network.ActionPacket(commands=[f"execute as @a at @s run tp @s ~ ~ ~ {yaw:.3f} {pitch:.3f}"]))
         for _ in range(PATIENCE_TICKS):
             packet = self._tick()
@@ -168,12 +164,6 @@ class McioGame(Game):
             raise BadInput("This Minecraft does not give that item.", got=", ".join(unknown), expected=expected)
         got = f"{inventory(packet)} instead of {items}"
         raise GameFault(f"the episode's start was not reached in {PATIENCE_TICKS} ticks: {got}")
-
-    def _escape_menus(self) -> None:
-        for _ in range(3):
-            if self.game is None or not gui_open(self.game.packet):
-                return
-            self._tap("inventory")
 
     def _tap(self, name: str) -> None:
         for action in (types.GlfwAction.PRESS, types.GlfwAction.RELEASE):
@@ -255,6 +245,4 @@ def commands(
     return lines + [str(each).lstrip("/") for each in options.get("commands") or []]
 
 
-def make_env(settings: dict[str, Any]) -> McioGame:
-    """What the worker serves."""
-    return McioGame(settings)
+make_env = McioGame

@@ -11,9 +11,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from mcio_ctrl import config, util, world
 from nbt import nbt
@@ -114,8 +112,3 @@ class Worlds:
             pid = folder.name[len(_RUNNING) :]
             if pid.isdigit() and processes.gone(int(pid)):
                 util.rmrf(folder)
-
-
-def facts(worlds: Worlds) -> dict[str, Any]:
-    """Versions, for the worker's facts."""
-    return {"game": worlds.version, "package": version("mcio-ctrl"), "mcio_dir": os.fspath(worlds.folder)}

@@ -62,13 +62,6 @@ def _slot(name: str) -> Any:
     return int(name) if name.isdigit() else name
 
 
-def _manager() -> Any:
-    """What starts the package's Javas."""
-    from minedojo.sim.bridge.mc_instance import InstanceManager
-
-    return InstanceManager
-
-
 class MineDojoGame(MalmoGame):
     """One MineDojo task at a time.
 
@@ -76,11 +69,13 @@ class MineDojoGame(MalmoGame):
     so that the seed decides the world; "fast" keeps one world and moves the player elsewhere in it, as MineDojo does by default.
     """
 
+    package, version, manager = "minedojo", "1.11.2", "minedojo.sim.bridge.mc_instance"
+
     def __init__(self, settings: dict[str, Any]) -> None:
         self.task, self.mode = str(settings.get("task", "")), str(settings.get("mode", "fresh"))
         if self.mode not in MODES:
             raise BadInput("Unknown mode of MineDojo's resets.", got=self.mode, expected=", ".join(MODES))
-        super().__init__(settings, "minedojo", "1.11.2", _manager)
+        super().__init__(settings)
         if self.task:
             task_parts(self.task)
         self.env: Any = None
@@ -91,7 +86,7 @@ class MineDojoGame(MalmoGame):
         if name == "prompt":
             return task_parts(arguments["task"])[2]
         if name == "port":
-            return int(_manager()._get_valid_port())
+            return int(self.instances()._get_valid_port())
         return super().call(name, arguments)
 
     def _make(self, task: str, seed: int) -> None:
@@ -170,6 +165,4 @@ class MineDojoGame(MalmoGame):
             self.env.close()
 
 
-def make_env(settings: dict[str, Any]) -> MineDojoGame:
-    """The worker's entry."""
-    return MineDojoGame(settings)
+make_env = MineDojoGame

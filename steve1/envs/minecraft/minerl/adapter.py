@@ -38,13 +38,6 @@ def _package() -> Any:
     return HumanSurvival, handlers
 
 
-def _manager() -> Any:
-    """What starts the package's Javas."""
-    from minerl.env.malmo import InstanceManager
-
-    return InstanceManager
-
-
 def make_spec(width: int, height: int) -> Any:
     """A HumanSurvival whose start is set for each reset through its attribute `chosen`."""
     base, handlers = _package()
@@ -91,8 +84,10 @@ def make_spec(width: int, height: int) -> Any:
 class MineRLGame(MalmoGame):
     """One Minecraft 1.16.5 under MineRL."""
 
+    package, version, manager = "minerl", "1.16.5", "minerl.env.malmo"
+
     def __init__(self, settings: dict[str, Any]) -> None:
-        super().__init__(settings, "minerl", "1.16.5", _manager)
+        super().__init__(settings)
         self.spec = make_spec(self.width, self.height)
         report("starting Minecraft 1.16.5 (MineRL); the first start of all takes minutes")
         self.env = self.spec.make()
@@ -139,6 +134,4 @@ class MineRLGame(MalmoGame):
         self.env.close()
 
 
-def make_env(settings: dict[str, Any]) -> MineRLGame:
-    """The worker's entry."""
-    return MineRLGame(settings)
+make_env = MineRLGame

@@ -9,64 +9,45 @@ from __future__ import annotations
 import os
 from typing import Any, Mapping
 
-from steve1.envs.minecraft.malmo.game import (
-    BUTTONS,
-    MalmoGame,
-    stacks,
-    start_place,
-    start_ticks,
-    without_effect,
-)
+from steve1.envs.minecraft.malmo.game import BUTTONS, MalmoGame, stacks, start_place, start_ticks, without_effect
 from steve1.envs.worker.serve import Action, BadInput, GameFault, Info, Observation, Step, report
 
 ABSENT = ("drop", "pickItem", "swapHands")  # from MinecraftSim's space of "env" actions
 PRESENT = tuple(name for name in BUTTONS if name not in ABSENT)
 
 
-def _simulator(settings: Mapping[str, Any]) -> Any:
-    """The class MinecraftSim, its engine downloaded.
-
-    Raises:
-        BadInput: the engine is not there and cannot be had.
-    """
-    if settings.get("engine_folder"):
-        os.environ.setdefault("MINESTUDIO_DIR", str(settings["engine_folder"]))
-    from minestudio.simulator import entry
-
-    report("looking for MineStudio's engine; it is downloaded once")
-    try:
-        # Without the confirmation, which a worker cannot give.
-        entry.check_engine(skip_confirmation=True)
-    except (Exception, SystemExit) as fault:
-        raise BadInput(
-            "MineStudio's engine is not there and could not be downloaded.",
-            where=os.environ.get("MINESTUDIO_DIR", ""),
-            got=f"{type(fault).__name__}: {str(fault)[:200]}",
-            todo="try again with the network, or unpack engine.zip of CraftJarvis/SimulatorEngine there by hand",
-        ) from None
-    return entry.MinecraftSim
-
-
-def _manager() -> Any:
-    """What starts the simulator's Javas."""
-    from minestudio.simulator.minerl.env.malmo import InstanceManager
-
-    return InstanceManager
-
-
 class MineStudioGame(MalmoGame):
     """One Minecraft 1.16.5 under MineStudio. A setting of its own: `engine_folder`."""
 
+    package, version, manager = "minestudio", "1.16.5", "minestudio.simulator.minerl.env.malmo"
+
     def __init__(self, settings: dict[str, Any]) -> None:
-        simulator: list[Any] = []
-
-        def manager() -> Any:
-            simulator.append(_simulator(settings))  # first: it tells the package where its engine is
-            return _manager()
-
-        super().__init__(settings, "minestudio", "1.16.5", manager)
+        super().__init__(settings)
         size = (self.width, self.height)
-        self.sim = simulator[0](action_type="env", obs_size=size, render_size=size, seed=0, callbacks=[])
+        self.sim = self.simulator(action_type="env", obs_size=size, render_size=size, seed=0, callbacks=[])
+
+    def prepare(self, settings: Mapping[str, Any]) -> None:
+        """Find the class MinecraftSim, and download its engine.
+
+        Raises:
+            BadInput: the engine is not there and cannot be had.
+        """
+        if settings.get("engine_folder"):
+            os.environ.setdefault("MINESTUDIO_DIR", str(settings["engine_folder"]))
+        from minestudio.simulator import entry  # reads the variable
+
+        report("looking for MineStudio's engine; it is downloaded once")
+        try:
+            # Without the confirmation, which a worker cannot give.
+            entry.check_engine(skip_confirmation=True)
+        except (Exception, SystemExit) as fault:
+            raise BadInput(
+                "MineStudio's engine is not there and could not be downloaded.",
+                where=os.environ.get("MINESTUDIO_DIR", ""),
+                got=f"{type(fault).__name__}: {str(fault)[:200]}",
+                todo="try again with the network, or unpack engine.zip of CraftJarvis/SimulatorEngine there by hand",
+            ) from None
+        self.simulator = entry.MinecraftSim
 
     def reset(self, seed: int, options: dict[str, Any]) -> tuple[Observation, Info]:
         task = self.sim.env.task
@@ -127,6 +108,4 @@ class MineStudioGame(MalmoGame):
         self.sim.close()
 
 
-def make_env(settings: dict[str, Any]) -> MineStudioGame:
-    """The worker's entry."""
-    return MineStudioGame(settings)
+make_env = MineStudioGame
