@@ -68,8 +68,10 @@ def spawn(command: list[str], death_signal: int, **more: Any) -> subprocess.Pope
         if os.getppid() != parent:
             os._exit(1)
 
-    settings = {"stdin": subprocess.DEVNULL, "start_new_session": True, "preexec_fn": prepare, **more}
-    return pool.submit(subprocess.Popen, command, **settings).result()
+    def fork() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=prepare, **more)
+
+    return pool.submit(fork).result()
 
 
 def end(process: subprocess.Popen[Any], first: int = signal.SIGTERM, patience_s: float = 3.0) -> None:
