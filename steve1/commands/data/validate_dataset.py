@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import tyro
@@ -60,7 +60,7 @@ def main(args: Args) -> int:
     if args.report:
         target = output_path(args.report)
         with atomic_file(target, "w") as handle:
-            handle.writelines(json.dumps(finding.row(), ensure_ascii=False) + "\n" for finding in findings)
+            handle.writelines(json.dumps(asdict(finding), ensure_ascii=False) + "\n" for finding in findings)
         print(f"report: {display(target)}")
     broken = sum(not report.sound for _, reports in checked for report in reports)
     if args.repair:

@@ -14,7 +14,7 @@ import math
 import shutil
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from steve1.data.loading.windows import WindowDataset
 from steve1.data.minecraft_dataset import empty_chunk
 
 Batch = dict[str, Any]
+_SHARED_MEMORY = Path("/dev/shm")
 _log = logging.getLogger(__name__)
 
 
@@ -45,35 +46,26 @@ class BatchSource:
         self._orders: dict[int, NDArray[np.int64]] = {}
         self._frames = _Recycled()
 
-    def places(self, number: int) -> list[tuple[int, int]]:
-        """(epoch, window) of each row of a batch."""
-        first = (number * self._world + self._rank) * self._batch_size
-        found = []
-        for place in range(first, first + self._batch_size):
-            epoch, offset = divmod(place, len(self._dataset))
-            found.append((epoch, int(self._order(epoch)[offset])))
-        return found
-
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch not in self._orders:
             self._orders = {key: order for key, order in self._orders.items() if key == epoch - 1}
             self._orders[epoch] = self._dataset.epoch_order(epoch)
         return self._orders[epoch]
 
-    def __getitem__(self, number: int) -> Batch:
-        source = self._dataset.frame_source
-        shape = (self._batch_size, self._dataset.T, *source.shape)
-        shared = None
-        if torch_data.get_worker_info() is not None:
-            # Decode into the memory that the training process reads, so that nothing large is copied.
-            shared = _shared(shape, source.dtype)
+    def load(self, number: int) -> Batch:
+        """Read the windows of one batch."""
+        dataset, source = self._dataset, self._dataset.frame_source
+        shape = (self._batch_size, dataset.T, *source.shape)
+        # A worker decodes into the memory that the training process reads, so that nothing large is copied.
+        shared = _shared(shape, source.dtype) if torch_data.get_worker_info() else None
         frames = self._frames.take(shape, source.dtype) if shared is None else shared.numpy()
-        arrays = empty_chunk(
-            self._batch_size, self._dataset.T, embed_dim=self._dataset.embed_dim, source=source, frames=frames
-        )
+        arrays = empty_chunk(self._batch_size, dataset.T, embed_dim=dataset.embed_dim, source=source, frames=frames)
         batch: Batch = {"episode": [], "start": [], "window": [], "epoch": []}
-        for row, (epoch, index) in enumerate(self.places(number)):
-            window = self._dataset.window(epoch, index, out={key: array[row] for key, array in arrays.items()})
+        first = (number * self._world + self._rank) * self._batch_size
+        for row in range(self._batch_size):
+            epoch, offset = divmod(first + row, len(dataset))
+            index = int(self._order(epoch)[offset])
+            window = dataset.window(epoch, index, out={key: array[row] for key, array in arrays.items()})
             batch["episode"].append(window["episode"])
             batch["start"].append(window["start"])
             batch["window"].append(index)
@@ -81,8 +73,15 @@ class BatchSource:
         tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
         return (tensors if shared is None else tensors | {source.key: shared}) | batch
 
+    def __getitem__(self, number: int) -> Batch | UserError:
+        """As `load`, for workers: a user's error is returned, because torch would wrap it in the worker's traceback."""
+        try:
+            return self.load(number)
+        except UserError as fault:
+            return fault
 
-def _shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+
+def _shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> torch.Tensor:
     """An uninitialised tensor in shared memory."""
     kind = torch.from_numpy(np.empty(0, dtype)).dtype
     storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize, device="cpu")
@@ -108,40 +107,23 @@ class _Recycled:
         return fresh
 
 
-class _Numbers:
-    """Endless batch numbers for the loader's sampler."""
-
-    def __init__(self, start: int) -> None:
-        self._start = start
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.count(self._start)
-
-
-_SHARED_MEMORY = Path("/dev/shm")
-
-
-def _bytes_of_a_frame(dataset: WindowDataset) -> int:
-    return math.prod(dataset.frame_source.shape) * dataset.frame_source.dtype.itemsize
-
-
 def _shared_memory_holds(need: int) -> bool:
     """Whether shared memory can hold the workers' batches. Containers often have 64 MB, and overrunning it kills a worker."""
     free = shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else need
     if free < need:
-        _log.warning(
+        message = (
             "loading in one process: workers would need %.1f GB of shared memory and %s has %.1f GB free; "
-            "give the container more (docker run --shm-size), or use fewer workers or a smaller batch",
-            need / 1e9, _SHARED_MEMORY, free / 1e9,
-        )  # fmt: skip
+            "give the container more (docker run --shm-size), or use fewer workers or a smaller batch"
+        )
+        _log.warning(message, need / 1e9, _SHARED_MEMORY, free / 1e9)
     return free >= need
 
 
 def _quiet_worker(_: int) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    # Ctrl-C and a batch system's SIGTERM reach the whole group of processes. The one that trains saves a checkpoint and then
-    # kills its workers (_kill_workers); were they to die first, it would fail in the middle of that.
+    # Ctrl-C and a batch system's SIGTERM reach the whole process group. The training process saves a checkpoint and then kills
+    # its workers (_kill_workers); if they died first, saving would fail.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -180,15 +162,14 @@ def batches(
             got=f"{batch_size} x {world}",
             todo="lower BATCH_SIZE (GRADIENT_ACCUM_STEPS makes up for it) or T, or record more",
         )
-    source = BatchSource(dataset, batch_size, rank, world)
-    if workers and not _shared_memory_holds(workers * prefetch * batch_size * dataset.T * _bytes_of_a_frame(dataset)):
-        workers = 0
-    if workers == 0:
-        return (source[number] for number in itertools.count(start_batch))
-    loader: Any = torch_data.DataLoader(
-        _FaultsAsItems(source),  # type: ignore[arg-type]
+    source, pixels = BatchSource(dataset, batch_size, rank, world), dataset.frame_source
+    frame_bytes = math.prod(pixels.shape) * pixels.dtype.itemsize
+    if workers == 0 or not _shared_memory_holds(workers * prefetch * batch_size * dataset.T * frame_bytes):
+        return (source.load(number) for number in itertools.count(start_batch))
+    loader: torch_data.DataLoader[Batch | UserError] = torch_data.DataLoader(
+        source,  # type: ignore[arg-type]
         batch_size=None,
-        sampler=_Numbers(start_batch),  # type: ignore[arg-type]
+        sampler=itertools.count(start_batch),
         num_workers=workers,
         prefetch_factor=prefetch,
         worker_init_fn=_quiet_worker,
@@ -196,20 +177,7 @@ def batches(
     return _from_workers(loader)
 
 
-class _FaultsAsItems:
-    """A source whose user errors come back as items: torch would wrap them in the traceback of its worker."""
-
-    def __init__(self, source: BatchSource) -> None:
-        self._source = source
-
-    def __getitem__(self, number: int) -> Batch | UserError:
-        try:
-            return self._source[number]
-        except UserError as fault:
-            return fault
-
-
-def _from_workers(loader: Any) -> Generator[Batch, None, None]:
+def _from_workers(loader: torch_data.DataLoader[Batch | UserError]) -> Generator[Batch, None, None]:
     """The loader's batches; its workers are killed when the generator ends, by an exception too, or when Python exits."""
     stream = iter(loader)
     kill = functools.partial(_kill_workers, stream)

@@ -12,10 +12,13 @@ import math
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import steve1
 from steve1.core.errors import UserError
@@ -120,9 +123,10 @@ def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
         if weighted and weight is None:
             what = "This line stands above the first weight, so it has no share."
             raise UserError(what, where=where, todo="put a line `# weight: …` above it")
-        if percent:
-            _warn_ignored_percent(source, *percent, weight)
-            percent = None
+        if percent and (weight is None or not math.isclose(percent[0] / 100, weight, abs_tol=0.005)):
+            message = "%s:%d: the comment says %g %%, which has no effect; for that share write `# weight: %g` on the line below it"
+            _log.warning(message, display(source), percent[1], percent[0], percent[0] / 100)
+        percent = None
         folder = resolve(line)
         if not folder.is_dir():
             raise UserError(
@@ -147,14 +151,6 @@ def _weight(text: str, where: str) -> float:
         what = "This weight is not a positive number."
         raise UserError(what, where=where, expected="such as `# weight: 0.7`", got=text.strip())
     return value
-
-
-def _warn_ignored_percent(source: Path, percent: float, line: int, weight: float | None) -> None:
-    if weight is None or not math.isclose(percent / 100, weight, abs_tol=0.005):
-        _log.warning(
-            "%s:%d: the comment says %g %%, which has no effect; write `# weight: %g` on the line below it to get that share",
-            display(source), line, percent, percent / 100,
-        )  # fmt: skip
 
 
 def create_sampling(
@@ -187,12 +183,12 @@ def create_sampling(
         raise UserError("Some sources have a weight and some have none.", expected=expected)
     _refuse_hand_edited(name, target, settings.overwrite)
     splits = [_Split(source, settings.seed) for source in sources]
-    _check_disjoint([path for split in splits for path in split.order])
+    seen = Counter(path.resolve() for split in splits for path in split.order)
+    if twice := [path for path, count in seen.items() if count > 1]:
+        what = "An episode would stand in two lists or twice in one."
+        raise UserError(what, where=twice[0], todo="name each dataset folder once")
     fixed = [entry.path for entry in read_list(settings.val_list)] if settings.val_list else None
-    if fixed is not None:
-        _hold_out(splits, fixed)
-    else:
-        _choose_validation(splits, settings)
+    _choose_validation(splits, settings, fixed)
     if settings.train_frames:
         for split, budget in zip(splits, _budgets(splits, settings.train_frames)):
             split.train = split.train[: split.needed(split.train, budget)]
@@ -205,48 +201,45 @@ def create_sampling(
     return metadata
 
 
-@dataclass
 class _Split:
     """A source's episodes in the order of the split, and the part that each is in."""
 
-    source: Source
-    seed: int
-    order: list[Path] = field(init=False)
-    train: list[Path] = field(init=False)
-    val: list[Path] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        episodes = find_episodes(self.source.folder)
-        opened = {path: Episode(path) for path in episodes}
-        self.frames = {path: len(episode) for path, episode in opened.items()}
+    def __init__(self, source: Source, seed: int) -> None:
+        self.source = source
+        opened = {path: Episode(path) for path in find_episodes(source.folder)}
+        self._lengths = {path: len(episode) for path, episode in opened.items()}
         self.without_goals = [path.name for path, episode in opened.items() if not episode.has_goals]
-        self.order = sorted(episodes, key=lambda path: (generator(self.seed, "split", path.name).random(), path.name))
-        self.train = list(self.order)
+        self.order = sorted(opened, key=lambda path: (generator(seed, "split", path.name).random(), path.name))
+        self.train, self.val = self.order, list[Path]()
 
     def hold(self, count: int) -> None:
         """Validate on the first `count` episodes and train on the others."""
         self.val, self.train = self.order[:count], self.order[count:]
 
-    def total(self, part: str) -> int:
-        """Frames of "train", "val" or "order" (all)."""
-        return sum(self.frames[path] for path in getattr(self, part))
+    def frames(self, paths: Sequence[Path]) -> int:
+        """Frames of these episodes."""
+        return sum(self._lengths[path] for path in paths)
 
     @property
     def size(self) -> float:
         """What shares are proportional to: the weight, or else the frames."""
-        return self.source.weight if self.source.weight is not None else self.total("order")
+        return self.source.weight if self.source.weight is not None else self.frames(self.order)
 
     def needed(self, paths: Sequence[Path], budget: float) -> int:
         """How many episodes reach a budget of frames; at least one, all of them if they do not suffice."""
-        reached = 0
-        for count, path in enumerate(paths, 1):
-            reached += self.frames[path]
-            if reached >= budget:
-                return count
-        return len(paths)
+        reached = np.cumsum([self._lengths[path] for path in paths])
+        return min(int(np.searchsorted(reached, budget)) + 1, len(paths))
 
 
-def _choose_validation(splits: list[_Split], settings: SamplingSettings) -> None:
+def _choose_validation(splits: list[_Split], settings: SamplingSettings, fixed: Sequence[Path] | None) -> None:
+    if fixed is not None:
+        held = {path.resolve() for path in fixed}
+        for split in splits:
+            split.train = [path for path in split.order if path.resolve() not in held]
+        if not any(split.train for split in splits):
+            what = "The list for validation holds every episode, so that none is left to train on."
+            raise UserError(what, todo="name fewer episodes in it, or record more")
+        return
     for split in splits:
         if len(split.order) < 2:
             raise UserError(
@@ -267,27 +260,9 @@ def _choose_validation(splits: list[_Split], settings: SamplingSettings) -> None
             split.hold(0)
 
 
-def _hold_out(splits: list[_Split], fixed: Sequence[Path]) -> None:
-    held = {path.resolve() for path in fixed}
-    for split in splits:
-        split.train = [path for path in split.order if path.resolve() not in held]
-    if not any(split.train for split in splits):
-        what = "The list for validation holds every episode, so that none is left to train on."
-        raise UserError(what, todo="name fewer episodes in it, or record more")
-
-
 def _budgets(splits: list[_Split], frames: int) -> list[float]:
     """Each source's part of a budget of frames."""
     return [frames * split.size / sum(other.size for other in splits) for split in splits]
-
-
-def _check_disjoint(paths: list[Path]) -> None:
-    seen: set[Path] = set()
-    for path in paths:
-        if path.resolve() in seen:
-            what = "An episode would stand in two lists or twice in one."
-            raise UserError(what, where=path, todo="name each dataset folder once")
-        seen.add(path.resolve())
 
 
 def _list_text(name: str, part: str, splits: Sequence[_Split], fixed: Sequence[Path] | None) -> str:
@@ -307,21 +282,24 @@ def _metadata(
     name: str, splits: Sequence[_Split], fixed: Sequence[Path] | None, texts: dict[str, str], settings: SamplingSettings
 ) -> dict[str, Any]:
     weighted = splits[0].source.weight is not None
-    trained = [split.size if weighted else split.total("train") for split in splits if split.train]
-    rows = []
-    for split in splits:
-        row: dict[str, Any] = {"folder": display(split.source.folder), "weight": split.source.weight}
-        share = (split.size if weighted else split.total("train")) / sum(trained) if split.train else 0.0
-        row["train_share"] = round(share, 6)
-        for part in ("train", "val"):
-            row |= {f"{part}_episodes": len(getattr(split, part)), f"{part}_frames": split.total(part)}
-        row |= {"episodes": len(split.order), "frames": split.total("order"), "without_goals": split.without_goals}
-        rows.append(row)
-    total = {
-        f"{part}_{unit}": sum(row[f"{part}_{unit}"] for row in rows)
-        for unit in ("episodes", "frames")
-        for part in ("train", "val")
-    }
+    trained = [(split.size if weighted else split.frames(split.train)) if split.train else 0.0 for split in splits]
+    rows: list[dict[str, Any]] = [
+        {
+            "folder": display(split.source.folder),
+            "weight": split.source.weight,
+            "train_share": round(amount / sum(trained), 6),
+            "train_episodes": len(split.train),
+            "train_frames": split.frames(split.train),
+            "val_episodes": len(split.val),
+            "val_frames": split.frames(split.val),
+            "episodes": len(split.order),
+            "frames": split.frames(split.order),
+            "without_goals": split.without_goals,
+        }
+        for split, amount in zip(splits, trained)
+    ]
+    counts = ("train_episodes", "val_episodes", "train_frames", "val_frames")
+    total = {key: sum(row[key] for row in rows) for key in counts}
     if fixed is not None:
         total |= {"val_episodes": len(fixed), "val_frames": sum(len(Episode(path)) for path in fixed)}
     listed = resolve(settings.val_list) if settings.val_list else None

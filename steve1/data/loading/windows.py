@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,8 @@ from steve1.data.episodes.parts import FIRST_GOAL, GOAL_FRAMES
 from steve1.data.loading.frame_source import PIXELS, FrameSource
 from steve1.data.loading.goals import GoalSwitch, check_gaps
 from steve1.data.loading.sampling import ListEntry
-from steve1.data.minecraft_dataset import empty_chunk, get_episode_chunk, get_episode_chunk_fixed_prompt
+from steve1.data.minecraft_dataset import Chunk, get_episode_chunk, get_episode_chunk_fixed_prompt
 
-Window = dict[str, Any]
 _log = logging.getLogger(__name__)
 #: episodes that a process keeps open; each has up to three memory maps and no frames
 _OPEN_EPISODES = 64
@@ -88,26 +86,15 @@ class WindowDataset:
         #: may be replaced, such as by a cache of image features
         self.frame_source: FrameSource = PIXELS
         _episode.cache_clear()  # episodes may have been embedded anew since they were opened
-        paths: list[Path] = []
-        lengths: list[int] = []
-        windows: list[tuple[int, int]] = []
-        sections: list[int] = []
-        short: list[tuple[ListEntry, int]] = []
-        for entry in entries:
-            n_frames = self._length(entry)
-            starts = window_starts(n_frames, T, first_frame)
-            if not starts:
-                short.append((entry, n_frames))
-                continue
-            windows += [(len(paths), start) for start in starts]
-            sections += [entry.section] * len(starts)
-            paths.append(entry.path)
-            lengths.append(n_frames)
-        self._report_short(entries, short)
-        self.paths = paths
-        self._lengths = np.asarray(lengths, dtype=np.int64)
-        self._windows = np.asarray(windows, dtype=np.int64).reshape(-1, 2)
-        self._sections = np.asarray(sections, dtype=np.int64)
+        lengths = [self._length(entry) for entry in entries]
+        starts = [window_starts(length, T, first_frame) for length in lengths]
+        used = [number for number, found in enumerate(starts) if found]
+        self._report_short(entries, lengths)
+        self.paths = [entries[number].path for number in used]
+        self._lengths = np.array([lengths[number] for number in used], np.int64)
+        #: (number in paths, first frame) of each window
+        self._windows = np.array([(row, at) for row, number in enumerate(used) for at in starts[number]], np.int64)
+        self._sections = np.array([entries[number].section for number in used], np.int64)[self._windows[:, 0]]
         self.shares = self._section_shares(entries)
 
     def _check_settings(self) -> None:
@@ -117,8 +104,8 @@ class WindowDataset:
         if not 0 <= self.p_uncond <= 1:
             raise UserError("p_uncond is a probability.", expected="0..1", got=str(self.p_uncond))
         # Goal rows 0..14 do not exist; a goal that early would condition frames on nothing.
-        earliest = self.min_btwn_goals if self.first_frame < FIRST_GOAL or self.goal_switch == "legacy" else FIRST_GOAL
-        if earliest < FIRST_GOAL or self.first_frame < 0:
+        early = self.first_frame < FIRST_GOAL or self.goal_switch == "legacy"
+        if self.first_frame < 0 or (early and self.min_btwn_goals < FIRST_GOAL):
             raise UserError(
                 f"With this setting a goal could lie before frame {FIRST_GOAL}, where there are no embeddings.",
                 expected=f"min_btwn_goals >= {FIRST_GOAL} with first_frame < {FIRST_GOAL} or goal_switch legacy",
@@ -144,10 +131,11 @@ class WindowDataset:
         self.embed_dim = size
         return len(episode)
 
-    def _report_short(self, entries: Sequence[ListEntry], short: list[tuple[ListEntry, int]]) -> None:
+    def _report_short(self, entries: Sequence[ListEntry], lengths: Sequence[int]) -> None:
         need = self.T + self.first_frame
+        short = [(entry, length) for entry, length in zip(entries, lengths) if length < need]
         if len(short) == len(entries):
-            longest = max((n for _, n in short), default=0) - self.first_frame
+            longest = max(lengths, default=0) - self.first_frame
             raise UserError(
                 "No episode of this list is long enough." if entries else "This list names no episode.",
                 where=short[0][0].where if short else "",
@@ -196,10 +184,11 @@ class WindowDataset:
         bounds = np.cumsum([0.0, *self.shares.values()])
         bounds[-1] = 1.0
         counts = np.diff(np.floor(bounds * len(self) + rng.random() * (bounds < 1)).astype(np.int64))
-        drawn = [
-            _draw(np.flatnonzero(self._sections == section), int(count), rng)
-            for section, count in zip(self.shares, counts)
-        ]
+        drawn = []
+        for section, count in zip(self.shares, counts):
+            windows = np.flatnonzero(self._sections == section)
+            rounds = [rng.permutation(windows) for _ in range(-(-count // len(windows)))]
+            drawn.append(np.concatenate([windows[:0], *rounds])[:count])
         return rng.permutation(np.concatenate(drawn)).astype(np.int64)
 
     def start_of(self, epoch: int, index: int) -> tuple[int, int]:
@@ -211,7 +200,7 @@ class WindowDataset:
             start = min(max(shifted, self.first_frame), int(self._lengths[number]) - self.T)
         return number, start
 
-    def window(self, epoch: int, index: int, out: Window | None = None) -> Window:
+    def window(self, epoch: int, index: int, out: Chunk | None = None) -> Chunk:
         """One window.
 
         Args:
@@ -223,25 +212,21 @@ class WindowDataset:
             and camera i64 (T,), goal_frame i64 (T,) (-1 and a zero goal if unconditional), episode str, start int.
         """
         number, start = self.start_of(epoch, index)
-        path = self.paths[number]
-        episode = _episode(str(path))
-        found = empty_chunk(self.T, embed_dim=self.embed_dim, source=self.frame_source) if out is None else out
+        path, stop = str(self.paths[number]), start + self.T
         if self.fixed_goal is not None:
-            get_episode_chunk_fixed_prompt(
-                episode, start, start + self.T, self.fixed_goal, source=self.frame_source, out=found
-            )
+            goal, source = self.fixed_goal, self.frame_source
+            found = get_episode_chunk_fixed_prompt(_episode(path), start, stop, goal, source=source, out=out)
         else:
-            rng = generator(self.seed, "goals", "fixed" if self.fixed else epoch, index)
-            get_episode_chunk(
-                episode, start, start + self.T,
-                min_btwn_goals=self.min_btwn_goals, max_btwn_goals=self.max_btwn_goals, p_uncond=self.p_uncond,
-                rng=rng, goal_switch=self.goal_switch, source=self.frame_source, out=found,
-            )  # fmt: skip
-        found["episode"], found["start"] = str(path), start
-        return found
-
-
-def _draw(windows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """`count` of a section's windows: whole permutations, then a part of one."""
-    rounds = -(-count // len(windows))
-    return np.concatenate([rng.permutation(windows) for _ in range(rounds)] or [windows[:0]])[:count]
+            found = get_episode_chunk(
+                _episode(path),
+                start,
+                stop,
+                min_btwn_goals=self.min_btwn_goals,
+                max_btwn_goals=self.max_btwn_goals,
+                p_uncond=self.p_uncond,
+                rng=generator(self.seed, "goals", "fixed" if self.fixed else epoch, index),
+                goal_switch=self.goal_switch,
+                source=self.frame_source,
+                out=out,
+            )
+        return found | {"episode": path, "start": start}

@@ -19,6 +19,8 @@ from steve1.data.quality.measures import THUMB_STEP, Measures
 _WINDOW, _VARIED = 24, 9
 #: share of the shorter episode's windows that must recur
 _SHARE = 0.3
+#: thumbnails of an episode that are compared
+_SPOTS = 12
 #: mean difference in grey levels at which two thumbnails show the same
 _SAME = 7.0
 
@@ -101,19 +103,14 @@ def _aligned_difference(one: Measures, other: Measures, offset: int) -> float:
 
 
 def _same_pictures(episodes: Sequence[Measures]) -> list[Pair]:
-    usable = [
-        n for n, e in enumerate(episodes) if len(e.thumbs) >= 3 and not e.fault and e.thumbs.std(axis=0).mean() > 4
-    ]
-    if len(usable) < 2:
-        return []
-    spots = 12
-    vectors = np.stack(
-        [
-            episodes[n].thumbs[np.linspace(0, len(episodes[n].thumbs) - 1, spots).round().astype(int)].reshape(-1)
-            for n in usable
-        ]
-    ).astype(np.float32)
-    squares = (vectors**2).sum(axis=1)
+    usable, rows = [], []
+    for number, episode in enumerate(episodes):
+        thumbs = episode.thumbs
+        if len(thumbs) >= 3 and not episode.fault and thumbs.std(axis=0).mean() > 4:
+            usable.append(number)
+            rows.append(thumbs[np.linspace(0, len(thumbs) - 1, _SPOTS).round().astype(int)].reshape(-1))
+    vectors = np.asarray(rows, np.float32)
+    squares = (vectors**2).sum(axis=-1)
     pairs = []
     for row in range(len(usable) - 1):
         apart = np.sqrt(np.maximum(squares[row] + squares[row + 1 :] - 2 * vectors[row + 1 :] @ vectors[row], 0))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from steve1.core.errors import UserError
 from steve1.core.messages import progress
 from steve1.data.episodes.listing import Dataset
 
-
-class _OfEpisode(Protocol):
-    path: Path
-
-
-T = TypeVar("T", bound=_OfEpisode)
+T = TypeVar("T")
 
 
 def each_episode(
@@ -34,19 +30,16 @@ def each_episode(
     """
     if workers < 1:
         raise UserError("--workers is at least 1.", got=workers)
+    episodes = sorted(dataset.episodes)
     found: list[T] = []
-
-    def gather(results: Iterable[T]) -> None:
-        with progress(results, total=len(dataset.episodes), desc=label, unit="episode") as bar:
+    with contextlib.ExitStack() as stack:
+        results: Iterable[T] = map(function, episodes)
+        if min(workers, len(episodes)) > 1:
+            spawn = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(min(workers, len(episodes)), mp_context=spawn))
+            results = pool.map(function, episodes)
+        with progress(results, total=len(episodes), desc=label, unit="episode") as bar:
             for result in bar:
                 found.append(result)
                 bar.set_postfix_str(note(found))
-
-    if workers == 1 or len(dataset.episodes) == 1:
-        gather(map(function, dataset.episodes))
-    else:
-        count = min(workers, len(dataset.episodes))
-        with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
-            futures = [pool.submit(function, path) for path in dataset.episodes]
-            gather(future.result() for future in as_completed(futures))
-    return sorted(found, key=lambda result: result.path)
+    return found

@@ -54,16 +54,8 @@ def read_history(path: Path, recordings: Path | None = None) -> History:
             episode's frames.
     """
     episode = Episode(path)
-    metadata = episode.metadata
-    recording = _recording(path, metadata, recordings)
-    rows = _kept_ticks(episode, recording)
-    whole = _read(recording.ticks, int(rows.max()) + 1)
-    return History(
-        {name: counts[rows] for name, counts in whole.items.items()},
-        {name: counts[rows] for name, counts in whole.mined.items()},
-        whole.position[rows],
-        whole.has_inventory,
-    )
+    recording = _recording(path, episode.metadata, recordings)
+    return _read(recording.ticks, _kept_ticks(episode, recording))
 
 
 def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) -> ContractorRecording:
@@ -124,7 +116,8 @@ def _kept_ticks(episode: Episode, recording: ContractorRecording) -> NDArray[np.
     return ticks.rows[chosen]
 
 
-def _read(path: Path, count: int) -> History:
+def _read(path: Path, rows: NDArray[np.int64]) -> History:
+    count = int(rows.max()) + 1
     items: dict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(count, np.int64))
     mined: dict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(count, np.int64))
     position = np.full((count, 3), np.nan)
@@ -146,7 +139,8 @@ def _read(path: Path, count: int) -> History:
                 where=f"{path}:{row + 1}",
                 got=f"{type(fault).__name__}: {fault}",
             ) from None
-    return History(dict(items), dict(mined), position, has_inventory)
+    held, broken = ({name: counts[rows] for name, counts in table.items()} for table in (items, mined))
+    return History(held, broken, position[rows], has_inventory)
 
 
 def _plain(name: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,6 @@ class Finding:
     expected: str = ""
     got: str = ""
     warning: bool = False
-
-    def row(self) -> dict[str, Any]:
-        """For the .jsonl report."""
-        return asdict(self)
 
     def __str__(self) -> str:
         place = self.file + ("" if self.frame is None else f", frame {self.frame}")

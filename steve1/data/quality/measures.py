@@ -7,7 +7,6 @@ Output: counts, shares, thumbnails and a contact sheet; for an episode that cann
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,24 +38,16 @@ class Goals:
     """Statistics of an episode's embeddings.
 
     Attributes:
-        size: E.
-        mean_norm, least_norm, largest_norm: lengths of the rows.
-        step: mean cosine distance between rows 16 frames apart.
+        mean_norm: mean length of the rows.
         drift: cosine distance between the mean of the first and of the last quarter.
         bad_rows: rows after the first 15 that are not finite.
         norms: at most 120 lengths over time, for a curve.
-        mean: (E,) mean direction.
     """
 
-    size: int
-    mean_norm: float
-    least_norm: float
-    largest_norm: float
-    step: float
-    drift: float
-    bad_rows: int
-    norms: NDArray[np.float32]
-    mean: NDArray[np.float32]
+    mean_norm: float = 0.0
+    drift: float = 0.0
+    bad_rows: int = 0
+    norms: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 @dataclass
@@ -75,7 +66,6 @@ class Measures:
     holds: dict[str, tuple[int, int]] = field(default_factory=dict)
     brightness: float = 0.0
     black_share: float = 0.0
-    still_share: float = 0.0
     #: longest run of frames that do not change at all: (frames, first frame)
     still_run: tuple[int, int] = (0, 0)
     #: textured frames in which the camera moved, in which it turned sideways, and in which it turned and the frame did not
@@ -109,8 +99,8 @@ class Measures:
         return self.pressed[act.BUTTONS.index("hotbar.1") :]
 
 
-def measure(path: Path, on_frames: Callable[[int], Any] = lambda count: None) -> Measures:
-    """Measure one episode; `on_frames` is called with the number of frames read since the last call."""
+def measure(path: Path) -> Measures:
+    """Measure one episode."""
     found = Measures(path)
     try:
         episode = Episode(path)
@@ -121,7 +111,7 @@ def measure(path: Path, on_frames: Callable[[int], Any] = lambda count: None) ->
         if len(actions) != len(episode):
             raise UserError("The actions do not fit the frames.", expected=len(episode), got=len(actions))
         _measure_actions(found, actions)
-        _measure_frames(found, episode, actions, on_frames)
+        _measure_frames(found, episode, actions)
         found.goals = _measure_goals(episode.goals) if episode.has_goals else None
     except UserError as fault:
         found.fault = " ".join(filter(None, [fault.what, f"({fault.where})" if fault.where else "", fault.got]))
@@ -143,12 +133,9 @@ def _measure_actions(found: Measures, actions: list[act.EnvAction]) -> None:
 
 def longest_run(flags: NDArray[np.bool_]) -> tuple[int, int]:
     """(length, start) of the longest run of True in (N,) bool; (0, 0) without one."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    if not len(edges):
-        return 0, 0
+    edges = np.flatnonzero(np.diff(flags, prepend=False, append=False))
     lengths = edges[1::2] - edges[::2]
-    best = int(lengths.argmax())
-    return int(lengths[best]), int(edges[::2][best])
+    return max(zip(lengths.tolist(), edges[::2].tolist()), key=lambda run: run[0], default=(0, 0))
 
 
 def _roll(buttons: NDArray[np.uint8], degrees: NDArray[np.float64]) -> tuple[bytes, list[str]]:
@@ -172,9 +159,7 @@ def _encoded(kind: str, picture: NDArray[np.uint8], settings: list[int] | None =
     return data.tobytes()
 
 
-def _measure_frames(
-    found: Measures, episode: Episode, actions: list[act.EnvAction], on_frames: Callable[[int], Any]
-) -> None:
+def _measure_frames(found: Measures, episode: Episode, actions: list[act.EnvAction]) -> None:
     count = len(episode)
     shift = np.zeros((max(count - 1, 0), 2))
     change, texture, light = np.zeros(count), np.zeros(count), np.zeros(count)
@@ -183,24 +168,21 @@ def _measure_frames(
     thumbs: list[NDArray[np.uint8]] = []
     window = cv2.createHanningWindow((_SMALL, _SMALL), cv2.CV_32F)
     before: NDArray[np.float32] | None = None
-    for start in range(0, count, 64):
-        piece = episode.frames(start, min(start + 64, count))
-        for number, frame in enumerate(piece, start):
-            grey = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
-            now = grey.astype(np.float32)
-            light[number] = now.mean()
-            # The upper part only: the hand and the hotbar below do not move.
-            texture[number] = np.abs(np.diff(now[: _SMALL * 3 // 5], axis=1)).mean()
-            if before is not None:
-                # OpenCV applies the window in place, hence the copies.
-                shift[number - 1] = cv2.phaseCorrelate(before.copy(), now.copy(), window)[0]
-                change[number] = np.abs(now - before).mean()
-            if number % THUMB_STEP == 0:
-                thumbs.append(cv2.resize(grey, (8, 8), interpolation=cv2.INTER_AREA).reshape(-1))  # type: ignore[arg-type]
-            if number in chosen:
-                sheet.append(frame.copy())
-            before = now
-        on_frames(len(piece))
+    for number, frame in enumerate(episode.format.agent_frames()):
+        grey = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
+        now = grey.astype(np.float32)
+        light[number] = now.mean()
+        # The upper part only: the hand and the hotbar below do not move.
+        texture[number] = np.abs(np.diff(now[: _SMALL * 3 // 5], axis=1)).mean()
+        if before is not None:
+            # OpenCV applies the window in place, hence the copies.
+            shift[number - 1] = cv2.phaseCorrelate(before.copy(), now.copy(), window)[0]
+            change[number] = np.abs(now - before).mean()
+        if number % THUMB_STEP == 0:
+            thumbs.append(cv2.resize(grey, (8, 8), interpolation=cv2.INTER_AREA).reshape(-1))  # type: ignore[arg-type]
+        if number in chosen:
+            sheet.append(frame.copy())
+        before = now
     found.thumbs = np.stack(thumbs)
     gap = np.full((len(sheet[0]), 3, 3), 255, np.uint8)
     strip = np.concatenate([part for frame in sheet for part in (frame, gap)][:-1], axis=1)
@@ -228,7 +210,6 @@ def _measure_motion(
 ) -> None:
     """Image motion: change[i] from frame i-1 to i, shift[i] from i to i+1 in pixels (x, y)."""
     still = change[1:] < STILL
-    found.still_share = float(still.mean()) if len(still) else 0.0
     found.still_run = longest_run(still)
     # Half a bin is the least movement that the policy can make; a plain frame shows none, and neither does a camera that
     # points straight up or down and is pushed further.
@@ -246,14 +227,11 @@ def _measure_motion(
         count = len(turn) - abs(lag)
         if count < 30:
             continue
-        given = turn[max(0, -lag) :][:count]
-        got = seen[max(0, lag) :][:count]
-        found.follow[row] = _correlation(given - given.mean(axis=0), got - got.mean(axis=0))
-
-
-def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    scale = math.sqrt(float((one**2).sum()) * float((other**2).sum()))
-    return float((one * other).sum()) / scale if scale > 0 else float("nan")
+        given, got = turn[max(0, -lag) :][:count], seen[max(0, lag) :][:count]
+        given, got = given - given.mean(axis=0), got - got.mean(axis=0)
+        scale = math.sqrt(float((given**2).sum()) * float((got**2).sum()))
+        if scale > 0:
+            found.follow[row] = (given * got).sum() / scale
 
 
 def _measure_goals(goals: NDArray[np.floating[Any]]) -> Goals:
@@ -262,22 +240,11 @@ def _measure_goals(goals: NDArray[np.floating[Any]]) -> Goals:
     bad = int((~finite).sum())
     rows = rows[finite]
     if not len(rows):
-        empty = np.zeros(0, np.float32)
-        return Goals(goals.shape[1], 0, 0, 0, 0, 0, bad, empty, np.zeros(goals.shape[1], np.float32))
+        return Goals(bad_rows=bad)
     norms = np.linalg.norm(rows, axis=1)
     unit = rows / np.maximum(norms, 1e-12)[:, None]
     quarter = max(1, len(unit) // 4)
-    ends = [unit[:quarter].mean(axis=0), unit[-quarter:].mean(axis=0)]
-    steps = 1 - (unit[:-16] * unit[16:]).sum(axis=1) if len(unit) > 16 else np.zeros(1)
+    first, last = unit[:quarter].mean(axis=0), unit[-quarter:].mean(axis=0)
+    drift = 1 - first @ last / max(float(np.linalg.norm(first) * np.linalg.norm(last)), 1e-12)
     picked = norms[np.unique(np.linspace(0, len(norms) - 1, 120).round().astype(int))]
-    return Goals(
-        goals.shape[1],
-        float(norms.mean()),
-        float(norms.min()),
-        float(norms.max()),
-        float(steps.mean()),
-        float(1 - ends[0] @ ends[1] / max(float(np.linalg.norm(ends[0]) * np.linalg.norm(ends[1])), 1e-12)),
-        bad,
-        picked.astype(np.float32),
-        unit.mean(axis=0),
-    )
+    return Goals(float(norms.mean()), float(drift), bad, picked.astype(np.float32))

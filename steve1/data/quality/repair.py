@@ -102,9 +102,7 @@ def _repair_native(repair: Repair, target: Path, drop_goals: bool) -> None:
         why = next((f.got or f.what for f in report.findings if f.file == METADATA), "it is empty")
         repair.done.append(f"metadata lost ({why}), written anew without its origin")
         metadata = {"source": display(source), "notes": [f"its metadata was lost: {why}"]}
-    goals = None if drop_goals else _sound_goals(parts.goals, start, stop)
-    if goals is None:
-        _drop_goals(repair, metadata)
+    goals = _sound_goals(None if drop_goals else parts.goals, start, stop, repair, metadata)
     video = source / MINECLIP_VIDEO if parts.video_frames >= stop else None
     if video is None and (source / MINECLIP_VIDEO).exists():
         repair.done.append("broken 256x160 frames left out")
@@ -146,31 +144,29 @@ def _sound_stretch(
     return start, start + count
 
 
-def _sound_goals(goals: NDArray[np.floating[Any]] | None, start: int, stop: int) -> NDArray[np.floating[Any]] | None:
-    """The embeddings of the stretch, None unless all of them exist and are sound."""
-    if goals is None:
-        return None
-    rows = np.asarray(goals[start + FIRST_GOAL : stop], np.float32)
-    whole = len(rows) == stop - start - FIRST_GOAL and np.isfinite(rows).all() and rows.any(axis=1).all()
-    return cut_goals(goals, start, stop) if whole else None
-
-
-def _drop_goals(repair: Repair, metadata: dict[str, Any]) -> None:
+def _sound_goals(
+    goals: NDArray[np.floating[Any]] | None, start: int, stop: int, repair: Repair, metadata: dict[str, Any]
+) -> NDArray[np.floating[Any]] | None:
+    """The embeddings of the stretch; None, and no word of them in the metadata, unless all of them exist and are sound."""
+    if goals is not None:
+        rows = np.asarray(goals[start + FIRST_GOAL : stop], np.float32)
+        if len(rows) == stop - start - FIRST_GOAL and np.isfinite(rows).all() and rows.any(axis=1).all():
+            return cut_goals(goals, start, stop)
     if goals_file(repair.source) is not None:
         repair.done.append("embeddings left out, to be made again")
     metadata.pop("mineclip", None)
+    return None
 
 
 def _repair_other(repair: Repair, target: Path, drop_goals: bool) -> None:
     """Frames and actions of another format up to the first fault, as a native episode."""
     source = repair.source
-    metadata: Any = {}
-    goals = None
+    metadata, goals = {}, None
     frames, actions = _other_frames(source), _other_actions(source)
     with contextlib.suppress(UserError, OSError):
-        metadata = read_json(source / METADATA)
-    metadata = metadata if isinstance(metadata, dict) else {}
-    with EpisodeWriter(target, {**metadata, "source": display(source)}) as writer:
+        known = read_json(source / METADATA)
+        metadata = known if isinstance(known, dict) else {}
+    with EpisodeWriter(target, metadata | {"source": display(source)}) as writer:
         with contextlib.suppress(UserError):
             for frame, action in zip(frames, actions):
                 if action_fault(action):
@@ -181,11 +177,9 @@ def _repair_other(repair: Repair, target: Path, drop_goals: bool) -> None:
             raise UserError(f"only its first {count} frames are sound, too few for a goal")
         repair.done.append(f"its first {count} frames in this project's format")
         with contextlib.suppress(UserError, OSError):
-            file = None if drop_goals else goals_file(source)
-            goals = None if file is None else load_goals(file)
-        writer.goals = _sound_goals(goals, 0, count)
-        if writer.goals is None:
-            _drop_goals(repair, writer.metadata)
+            if not drop_goals and (file := goals_file(source)) is not None:
+                goals = load_goals(file)
+        writer.goals = _sound_goals(goals, 0, count, repair, writer.metadata)
         writer.metadata["repaired"] = {"from": display(source), "done": repair.done}
     repair.frames = count
 

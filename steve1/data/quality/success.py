@@ -119,7 +119,7 @@ def find_stretches(
             rise = np.diff(counts, prepend=counts[:1]) > 0
         met &= value >= condition.amount
         rises |= rise
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], met, [False]]).astype(np.int8)))
+    edges = np.flatnonzero(np.diff(met, prepend=False, append=False))
     found: list[tuple[int, int]] = []
     for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist()):
         last = start + int(np.flatnonzero(rises[start:stop]).max(initial=0))

@@ -68,9 +68,8 @@ def _picture_reasons(episode: Measures) -> Iterator[Reason]:
         yield Reason(0.5 + episode.black_share, "black", f"{episode.black_share:.0%} of its frames are black")
     if episode.frozen >= 8 and episode.frozen > 0.4 * episode.turning:
         share = episode.frozen / episode.turning
-        yield Reason(
-            0.8 + share, "frozen", f"the picture stands still in {share:.0%} of the frames in which the camera turns"
-        )
+        text = f"the picture stands still in {share:.0%} of the frames in which the camera turns"
+        yield Reason(0.8 + share, "frozen", text)
     length, start = episode.still_run
     if length >= 100 and episode.null_share < 0.9:
         text = f"the picture does not change for {length / 20:.0f} s from frame {start}"
@@ -110,7 +109,5 @@ def _outliers(episodes: Sequence[Measures]) -> Iterator[tuple[int, Reason]]:
     spread = max(float(np.median(np.abs(values - middle))) * 1.4826, 0.01 * abs(middle), 1e-6)
     for number, value in norms.items():
         if abs(value - middle) > 8 * spread:
-            yield (
-                number,
-                Reason(0.5, "embedding", f"its embeddings' length is {value:.2f}, that of the others {middle:.2f}"),
-            )
+            text = f"its embeddings' length is {value:.2f}, that of the others {middle:.2f}"
+            yield number, Reason(0.5, "embedding", text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,19 +126,14 @@ class NativeParts:
     video_frames: int = 0
 
 
-def check_episode(path: Path, on_frames: Callable[[int], Any] = lambda count: None) -> EpisodeReport:
-    """Read one episode to its last byte. Never raises for its faults.
-
-    Args:
-        path: the folder.
-        on_frames: called with the number of frames decoded since the last call.
-    """
+def check_episode(path: Path) -> EpisodeReport:
+    """Read one episode to its last byte. Never raises for its faults."""
     report = EpisodeReport(path)
     if (path / PACK).exists() or (path / INDEX).exists():
-        check_native(report, on_frames)
+        check_native(report)
         return report
     try:
-        _check_other(report, open_format(path), on_frames)
+        _check_other(report, open_format(path))
     except UserError as fault:
         report.add(_file_of(fault, path), None, fault.what, fault.expected, fault.got)
     return report
@@ -149,10 +144,10 @@ def _file_of(fault: UserError, path: Path) -> str:
     return where.name if where != path else "."
 
 
-def check_native(report: EpisodeReport, on_frames: Callable[[int], Any] = lambda count: None) -> NativeParts:
+def check_native(report: EpisodeReport) -> NativeParts:
     """Check a native episode, and read what can be read of it."""
     path = report.path
-    parts = _read_frames(report, on_frames)
+    parts = _read_frames(report)
     wanted = parts.metadata.get("n_frames")
     if parts.metadata and wanted != report.frames:
         report.add(METADATA, None, "n_frames is not the number of frames", report.frames, wanted)
@@ -171,7 +166,7 @@ def check_native(report: EpisodeReport, on_frames: Callable[[int], Any] = lambda
     return parts
 
 
-def _read_frames(report: EpisodeReport, on_frames: Callable[[int], Any]) -> NativeParts:
+def _read_frames(report: EpisodeReport) -> NativeParts:
     """The parts with every packed frame decoded."""
     pack = report.path / PACK
     metadata = _check_metadata(report)
@@ -190,7 +185,6 @@ def _read_frames(report: EpisodeReport, on_frames: Callable[[int], Any]) -> Nati
         if fault:
             report.add(PACK, number, f"broken frame: {fault}")
             parts.sound[number] = False
-        on_frames(1)
     report.frames = len(parts.sound)
     return parts
 
@@ -264,13 +258,12 @@ def _check_video(report: EpisodeReport, metadata: dict[str, Any]) -> int:
     return count
 
 
-def _check_other(report: EpisodeReport, episode: EpisodeFormat, on_frames: Callable[[int], Any]) -> None:
+def _check_other(report: EpisodeReport, episode: EpisodeFormat) -> None:
     """Check an episode in another program's format."""
     count, report.frames = 0, episode.n_frames
     try:
         for _ in episode.source_frames():
             count += 1
-            on_frames(1)
         if count != report.frames:
             what = "the episode is not as long as it says"
             report.add("frames", min(count, report.frames), what, report.frames, count)

@@ -80,7 +80,6 @@ def test_a_sound_episode_is_not_suspected(tmp_path: Path) -> None:
     assert episode.camera.sum() == N
     assert episode.gui_share is None
     assert episode.goals is not None
-    assert episode.goals.size == 24
     assert episode.goals.bad_rows == 0
 
 
