@@ -17,7 +17,7 @@ from steve1.core.frames import AGENT_SIZE
 from steve1.core.paths import resolve
 from steve1.data.episodes.formats.native import checked_goals
 from steve1.data.episodes.formats.registry import format_of, open_format
-from steve1.data.episodes.parts import FIRST_GOAL, GOALS, goals_file
+from steve1.data.episodes.parts import GOALS, check_finite, goals_file
 
 
 class Episode:
@@ -88,18 +88,8 @@ class Episode:
         Raises:
             UserError: a row after the first 15 is not finite (names it).
         """
-        goals = self.goals
-        for start in range(FIRST_GOAL, len(goals), 4096):
-            # The sum of a row is finite only if the row is; this needs no mask as large as the data.
-            sums = np.asarray(goals[start : start + 4096], dtype=np.float32).sum(axis=1)
-            if not np.isfinite(sums).all():
-                row = start + int(np.flatnonzero(~np.isfinite(sums))[0])
-                raise UserError(
-                    "A goal embedding is not finite.",
-                    where=f"{goals_file(self.path)}, row {row}",
-                    expected=f"numbers in every row after the first {FIRST_GOAL}",
-                    todo=f"remove the file and run python tools/generate_mineclip_embeds.py --dataset_dir {self.path.parent}",
-                )
+        todo = f"remove the file and run python tools/generate_mineclip_embeds.py --dataset_dir {self.path.parent}"
+        check_finite(self.goals, goals_file(self.path) or self.path, todo)
 
     def _range(self, start: int, stop: int | None) -> tuple[int, int]:
         stop = len(self) if stop is None else stop

@@ -32,10 +32,8 @@ def export_episode(source: Path, target: Path, kind: str, *, lossless: bool = Tr
     episode = Episode(source)
     actions = [plain_action(action) for action in episode.format.actions()]
     if len(actions) != len(episode):
-        raise UserError(
-            "The actions do not fit the frames.", where=source, expected=len(episode), got=len(actions),
-            todo=f"python tools/validate_dataset.py {source} --repair OUT_DIR",
-        )  # fmt: skip
+        what, todo = "The actions do not fit the frames.", f"python tools/validate_dataset.py {source} --repair OUT_DIR"
+        raise UserError(what, where=source, expected=len(episode), got=len(actions), todo=todo)
     with atomic_dir(target) as folder:
         FORMATS[kind].write(episode.format, actions, folder, lossless=lossless)
         if episode.has_goals:

@@ -48,10 +48,8 @@ def action_lines(path: Path) -> Iterator[tuple[int, Any, str]]:
                 continue
             try:
                 yield number, json.loads(raw), ""
-            except json.JSONDecodeError as fault:
-                yield number, None, fault.msg
             except (ValueError, RecursionError) as fault:
-                yield number, None, str(fault)[:80]
+                yield number, None, getattr(fault, "msg", str(fault)[:80])
 
 
 def read_actions(path: Path) -> list[act.EnvAction]:
@@ -116,6 +114,21 @@ def _goals_from_pickle(path: Path) -> NDArray[np.float32]:
         if row is not None:
             found[number] = np.asarray(row, np.float32).reshape(-1)
     return found
+
+
+def check_finite(goals: NDArray[np.floating[Any]], where: Path, todo: str = "") -> None:
+    """UserError unless every goal row after the first 15 is finite; a memory map is read in pieces."""
+    for start in range(FIRST_GOAL, len(goals), 4096):
+        # The sum of a row is finite only if the row is; this needs no mask as large as the data.
+        sums = np.asarray(goals[start : start + 4096], dtype=np.float32).sum(axis=1)
+        if not np.isfinite(sums).all():
+            row = start + int(np.flatnonzero(~np.isfinite(sums))[0])
+            raise UserError(
+                "A goal embedding is not finite.",
+                where=f"{where}, row {row}",
+                expected=f"numbers in every row after the first {FIRST_GOAL}",
+                todo=todo,
+            )
 
 
 def write_goals_pickle(goals: NDArray[np.floating[Any]], path: Path) -> None:

@@ -55,14 +55,7 @@ class EpisodeFormat(abc.ABC):
 
     @classmethod
     def write(cls, source: EpisodeFormat, actions: Sequence[act.EnvAction], folder: Path, *, lossless: bool) -> None:
-        """Write frames, actions and goals of an episode to an empty folder.
-
-        Args:
-            source: the episode in any format.
-            actions: its plain actions.
-            folder: exists.
-            lossless: keep every pixel, if the format has a choice.
-        """
+        """Write an episode's frames and its plain actions to an empty folder; `lossless`: keep every pixel."""
         raise NotImplementedError
 
     @cached_property

@@ -30,7 +30,7 @@ class GuideFormat(EpisodeFormat):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         pictures = (p for p in (path / "frames").glob("*") if p.suffix.lower() in _PICTURES)
-        self._files = sorted(pictures, key=_frame_number)
+        self._files = sorted(pictures, key=lambda p: (int("".join(filter(str.isdigit, p.stem)) or -1), p.name))
         self.n_frames = len(self._files)
         if not self.n_frames:
             what = "This episode's frames folder holds no pictures."
@@ -65,8 +65,3 @@ class GuideFormat(EpisodeFormat):
             if not cv2.imwrite(str(path), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)):
                 raise UserError("A frame could not be written.", where=path, todo="is the disk full?")
         (folder / ACTIONS).write_text("".join(map(action_line, actions)), encoding="utf-8")
-
-
-def _frame_number(path: Path) -> tuple[int, str]:
-    digits = "".join(c for c in path.stem if c.isdigit())
-    return (int(digits) if digits else -1, path.name)

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from steve1.core.frames import AGENT_SIZE, MINECLIP_SIZE, agent_frame, mineclip_
 from steve1.data.episodes.formats.base import EpisodeFormat
 from steve1.data.episodes.parts import (
     ACTIONS,
-    FIRST_GOAL,
     GOALS,
     GOALS_PICKLE,
     INDEX,
@@ -31,6 +31,7 @@ from steve1.data.episodes.parts import (
     PACK,
     TOKENS,
     action_line,
+    check_finite,
     check_length,
     load_array,
     plain_action,
@@ -177,14 +178,14 @@ class EpisodeWriter:
         self._actions.append(action)
         self._lines.write(action_line(action))
 
-    def __exit__(self, kind: Any, fault: Any, trace: Any) -> bool | None:
-        if kind is None:
-            try:
-                self._finish()
-            except BaseException as late:
-                self._stack.__exit__(type(late), late, late.__traceback__)
-                raise
-        return self._stack.__exit__(kind, fault, trace)
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if kind is not None:
+            return self._stack.__exit__(kind, fault, trace)
+        with self._stack:
+            self._finish()
+        return None
 
     def _finish(self) -> None:
         if not self._actions:
@@ -225,7 +226,5 @@ def checked_goals(embeds: NDArray[np.floating[Any]], n_frames: int, where: Path)
     if rows.ndim != 2 or len(rows) != n_frames:
         what = "The embeddings do not fit the episode."
         raise UserError(what, where=where, expected=f"({n_frames}, E)", got=rows.shape)
-    bad = np.flatnonzero(~np.isfinite(rows[FIRST_GOAL:]).all(axis=1))
-    if len(bad):
-        raise UserError("A goal embedding is not finite.", where=f"{where}, row {FIRST_GOAL + int(bad[0])}")
+    check_finite(rows, where)
     return rows
