@@ -13,7 +13,7 @@ import io
 import os
 import pickle
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _REFUSED = "This pickle was refused: only plain containers, numbers, strings and numpy arrays are read."
 _PLAIN_KINDS = "biufcSU"
+_SHOWN = 12  # faults listed in a message before "and N more"
 _NUMBERS = "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool_"
 
 
@@ -246,22 +247,23 @@ def read_tensors(path: Path, what: str, todo: str = "") -> tuple[dict[str, Tenso
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise UserError(
-            f"The file of {what} holds no state dict.",
-            where=path,
-            expected="tensors by name",
-            got=type(content).__name__,
-        )
+    odd = [type(content).__name__]
+    if isinstance(content, dict):
+        odd = [
+            f"{key}: {type(value).__name__}" for key, value in content.items() if not isinstance(value, torch.Tensor)
+        ]
+    if odd or not content:
+        got = ", ".join(odd[:_SHOWN]) or "an empty dict"
+        raise UserError(f"The file of {what} is not a state dict.", where=path, expected="tensors by name", got=got)
     return content, {}
 
 
 def check_tensors(
     wanted: Mapping[str, Tensor],
     found: Mapping[str, Tensor],
-    what: str,
+    message: str,
     where: object,
-    faults: list[str],
+    faults: Sequence[str] = (),
     todo: str = "",
 ) -> None:
     """Refuse tensors that do not match a network's key by key and shape by shape.
@@ -270,9 +272,9 @@ def check_tensors(
         faults: what is wrong with the file besides.
 
     Raises:
-        UserError: one report of everything that is missing, unknown or of another shape.
+        UserError: `message`, with one report of everything that is missing, unknown or of another shape.
     """
-    faults = faults + [f"{name} is missing" for name in wanted if name not in found]
+    faults = [*faults, *(f"{name} is missing" for name in wanted if name not in found)]
     faults += [f"{name} is unknown" for name in found if name not in wanted]
     faults += [
         f"{name} has shape {tuple(found[name].shape)}, expected {tuple(value.shape)}"
@@ -280,9 +282,11 @@ def check_tensors(
         if name in found and found[name].shape != value.shape
     ]
     if faults:
-        shown = "\n  ".join(faults[:8]) + (f"\n  … and {len(faults) - 8} more" if len(faults) > 8 else "")
+        shown = "\n  ".join(faults[:_SHOWN]) + (
+            f"\n  … and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        )
         raise UserError(
-            f"These are not the {what} that were expected.",
+            message,
             where=where,
             expected=f"{len(wanted)} tensors",
             got=f"{len(found)} tensors; {len(faults)} faults:\n  {shown}",

@@ -111,7 +111,7 @@ def fill(model: MineCLIP, tensors: dict[str, Tensor], where: str = "") -> None:
         merged[name] = tensor
     wanted = {published_name(name): parameter for name, parameter in model.named_parameters()}
     todo = "name the configuration that belongs to these weights with --config"
-    check_tensors(wanted, merged, "MineCLIP weights", where, faults, todo)
+    check_tensors(wanted, merged, "These are not the MineCLIP weights that were expected.", where, faults, todo)
     with torch.no_grad():
         for name, parameter in wanted.items():
             parameter.copy_(merged[name])

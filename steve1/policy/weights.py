@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file as load_safetensors
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
+from steve1.core.pickles import check_tensors, read_tensors
 from steve1.policy.config import PolicyConfig, read_model
 from steve1.policy.network import GoalPolicy
 
 PREFIXES = ("module.policy.", "policy.", "module.")
 GOAL_KEYS = ("net.mineclip_embed_linear.weight", "net.mineclip_embed_linear.bias")
-SHOWN = 12  # keys listed in an error before "and N more"
 
 
 def load_policy(
@@ -56,7 +55,11 @@ def load_policy(
         config = dataclasses.replace(config, mineclip_embed_dim=goal.shape[1])
     with torch.device("meta"):
         policy = GoalPolicy(config)
-    check_keys(policy, state, weights)
+    wanted = policy.state_dict()
+    todo = "use the .model file that belongs to these weights"
+    if set(wanted) - set(state) == set(GOAL_KEYS):
+        todo = "these look like VPT's weights: say from_vpt (--from_vpt) to start from them"
+    check_tensors(wanted, state, "The weights do not match the model.", weights, todo=todo)
     trains = [parameter.requires_grad for parameter in policy.parameters()]
     policy.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
     for parameter, needs_grad in zip(policy.parameters(), trains, strict=True):
@@ -66,70 +69,17 @@ def load_policy(
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Tensors by key, published prefixes removed. The file is read without executing anything in it."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(
-            "The weights file does not exist.", where=path, todo="check the path, or run `bash 0_download_weights.sh`"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = load_safetensors(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch, zipfile and pickle each raise their own kinds for a damaged or hostile file
-        raise UserError(
-            "The weights file cannot be read.",
-            where=path,
-            expected="a torch state dict of tensors only, or safetensors",
-            got=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-            todo="fetch the file again; if it holds anything but tensors, do not trust it",
-        ) from None
-    if not isinstance(content, Mapping):
-        odd = [type(content).__name__]
-    else:
-        odd = [f"{key}: {type(value).__name__}" for key, value in content.items() if not isinstance(value, Tensor)]
-    if odd or not content:
-        got = ", ".join(odd[:SHOWN]) or "an empty dict"
-        raise UserError("The weights file is not a state dict.", where=path, expected="names and tensors", got=got)
+    content, _ = read_tensors(Path(path), "policy weights", "check the path, or run `bash 0_download_weights.sh`")
     state: dict[str, Tensor] = {}
     for key, value in content.items():
-        prefix = next((prefix for prefix in PREFIXES if str(key).startswith(prefix)), "")
-        short = str(key)[len(prefix) :]
+        prefix = next((prefix for prefix in PREFIXES if key.startswith(prefix)), "")
+        short = key.removeprefix(prefix)
         if short in state:
             raise UserError(
                 "The weights file has a key twice once prefixes are removed.", where=f"{path}: {key}", got=short
             )
         state[short] = value
     return state
-
-
-def check_keys(policy: GoalPolicy, state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    """Refuse weights that do not match the network key by key and shape by shape."""
-    wanted = {key: tuple(value.shape) for key, value in policy.state_dict().items()}
-    missing = sorted(set(wanted) - set(state))
-    unexpected = sorted(set(state) - set(wanted))
-    shapes = [
-        f"{key} {tuple(state[key].shape)} instead of {shape}"
-        for key, shape in sorted(wanted.items())
-        if key in state and tuple(state[key].shape) != shape
-    ]
-    if not (missing or unexpected or shapes):
-        return
-    lists = [("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes)]
-    todo = "use the .model file that belongs to these weights"
-    if set(missing) == set(GOAL_KEYS) and not unexpected and not shapes:
-        todo = "these look like VPT's weights: say from_vpt (--from_vpt) to start from them"
-    raise UserError(
-        "The weights do not match the model.",
-        where=path,
-        expected=f"{len(wanted)} keys",
-        got="; ".join(f"{len(keys)} {kind}: {_some(keys)}" for kind, keys in lists if keys),
-        todo=todo,
-    )
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
 
 
 def save_weights(policy: GoalPolicy, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> None:

@@ -39,7 +39,7 @@ def load_prior(weights: str | Path, *, device: str | torch.device = "cpu") -> Pr
     content, _ = read_tensors(path, "prior weights", todo)
     tensors = {re.sub(r"^(module\.)?(model\.)?", "", key): value for key, value in content.items()}
     prior = Prior(_sizes(tensors, path))
-    check_tensors(prior.state_dict(), tensors, "prior weights", path, [])
+    check_tensors(prior.state_dict(), tensors, "These are not the prior weights that were expected.", path)
     prior.load_state_dict({key: value.float() for key, value in tensors.items()})
     prior.source = path
     return prior.to(device).eval().requires_grad_(False)

@@ -106,9 +106,9 @@ def test_every_fault_is_listed(tiny_model: Any, state: State, tmp_path: Path) ->
         load_policy(tiny_model, saved(edited, tmp_path))
     text = str(caught.value)
     for word in (
-        "1 missing: net.final_ln.bias",
-        "1 unexpected: net.extra.weight",
-        "pi_head.camera.linear_layer.bias (7,)",
+        "net.final_ln.bias is missing",
+        "net.extra.weight is unknown",
+        "pi_head.camera.linear_layer.bias has shape (7,)",
     ):
         assert word in text
 
