@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from steve1.actions import EnvAction, env_action
 from steve1.agent.cuda_graph import CudaGraph
 from steve1.agent.kv_cache import KVCache, StepIndex
-from steve1.agent.packed import PackedEncoder, can_pack, fuse_attention
+from steve1.agent.packed import PackedEncoder, can_pack, pack_policy
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.core.seeds import generator
@@ -70,8 +70,13 @@ class Agent:
         self._packed: PackedEncoder | None = None
         if precision == torch.float32 and can_pack(policy.net.img_process):
             self._packed = PackedEncoder(policy.net.img_process, policy.config.img_shape[0])
-            self.policy = fuse_attention(self.policy)
+            self.policy = pack_policy(self.policy)
         self._cache = KVCache(policy.config, games, guided=self.cond_scale > 0, device=policy.device)
+        self._device = policy.device
+        self._goals: tuple[list[bytes], Tensor] = (
+            [],
+            torch.empty(0),
+        )  # of the last step, and what the network reads of them
         self._embed = functools.lru_cache(maxsize=256)(self._embed_goal)
         self._step = CudaGraph(self._decode_step) if cuda_graph else self._decode_step
         self._seed = seed
@@ -144,14 +149,15 @@ class Agent:
                 expected=f"{len(games)} of each",
                 got=f"{len(frames)} frames, {len(goals)} goals",
             )
-        device = self.policy.device
         small = [np.ascontiguousarray(agent_frame(frame)) for frame in frames]
-        pixels = torch.from_numpy(small[0][None] if len(small) == 1 else np.stack(small)).to(device)
-        # goals seldom change, so what the network reads of them is kept
-        embedded = [self._embed(self._checked_goal(goal).tobytes()) for goal in goals]
-        if self.cond_scale:
-            embedded += [self._embed(bytes(4 * self.policy.config.mineclip_embed_dim))] * len(goals)
-        return self._step(pixels, torch.stack(embedded), *self._cache.advance(games, whole=self._cuda_graph))
+        pixels = torch.from_numpy(small[0][None] if len(small) == 1 else np.stack(small)).to(self._device)
+        wanted = [self._checked_goal(goal).tobytes() for goal in goals]
+        if wanted != self._goals[0]:
+            embedded = [self._embed(goal) for goal in wanted]
+            if self.cond_scale:
+                embedded += [self._embed(bytes(4 * self.policy.config.mineclip_embed_dim))] * len(goals)
+            self._goals = wanted, torch.stack(embedded)
+        return self._step(pixels, self._goals[1], *self._cache.advance(games, whole=self._cuda_graph))
 
     def _embed_goal(self, goal: bytes) -> Tensor:
         """What `mineclip_embed_linear` makes of a goal's float32 numbers, (1, H)."""
@@ -160,12 +166,12 @@ class Agent:
             raise UserError(
                 "This goal has entries that are not finite numbers.", todo="embed the prompt or episode again"
             )
-        with autocast(self.policy.device.type, self._precision):
-            return self.policy.net.mineclip_embed_linear(torch.tensor(values, device=self.policy.device))[None]
+        with autocast(self._device.type, self._precision):
+            return self.policy.net.mineclip_embed_linear(torch.tensor(values, device=self._device))[None]
 
     def _decode_step(self, frames: Tensor, goals: Tensor, *index: Tensor) -> dict[str, Tensor]:
         """frames u8 (n, 128, 128, 3), embedded goals (R, 1, H), a StepIndex → log-probabilities. Asks the device for no number."""
-        with autocast(frames.device.type, self._precision):
+        with autocast(self._device.type, self._precision):
             if self._packed is not None and len(frames) == 1:
                 features = self._packed(frames)[:, None]
             else:

@@ -27,7 +27,7 @@ class StepIndex(NamedTuple):
     distance: Tensor
     """(R, heads, 1, S) i64, steps since each slot was written."""
     attn_bias: Tensor
-    """(R, 1, 1, S) float32: 0, or -inf where a slot holds nothing of this episode."""
+    """(R, 1, 1, S) float32: 0, or -inf where a slot holds nothing of this episode; (0,): every slot is visible."""
 
 
 class KVCache:
@@ -39,11 +39,13 @@ class KVCache:
         shape = (config.n_recurrence_layers, 2, self.passes, games, config.memory, config.hidsize)
         self._memory = torch.zeros(shape, device=device)
         self._layers = self._views()
-        self._steps = [0] * games
+        self._steps = [0] * games  # of each episode; from W on modulo W, plus W
         self._index = functools.lru_cache(maxsize=2 * config.memory)(self._make_index)
 
-    def _views(self) -> list[tuple[Tensor, ...]]:
-        return [layer.unbind() for layer in self._memory.flatten(2, 3)]
+    def _views(self) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Each block's keys and values (rows, W, H), and the same as (rows * W, H)."""
+        layers = [layer.unbind() for layer in self._memory.flatten(2, 3)]
+        return [(keys, values, keys.flatten(0, 1), values.flatten(0, 1)) for keys, values in layers]
 
     @property
     def games(self) -> int:
@@ -70,12 +72,10 @@ class KVCache:
             games: distinct numbers.
             whole: index all W slots even if none of the games has filled them, so that every step has the same shapes.
         """
-        taken = tuple(self._steps[game] for game in games)
-        for game in games:
-            self._steps[game] += 1
-        # The same for all steps whose slots are the same, once the window is full.
-        folded = tuple(steps if steps < self.window else self.window + steps % self.window for steps in taken)
-        return self._index(tuple(games), folded, self.games, whole)
+        taken = tuple([self._steps[game] for game in games])
+        for game, steps in zip(games, taken):
+            self._steps[game] = steps + 1 if steps + 1 < 2 * self.window else self.window
+        return self._index(tuple(games), taken, self.games, whole)
 
     def _make_index(self, games: tuple[int, ...], steps: tuple[int, ...], all_games: int, whole: bool) -> StepIndex:
         rows = np.concatenate([np.array(games) + number * all_games for number in range(self.passes)])
@@ -87,13 +87,15 @@ class KVCache:
         written = rows * self.window + slot
         if np.array_equal(rows, np.arange(self.passes * all_games)):
             rows = rows[:0]
+        if not whole and not attn_bias.any():
+            attn_bias = attn_bias[:0]
         arrays = (rows, written, distance[:, None, None], attn_bias[:, None, None])
         index = StepIndex(*(torch.from_numpy(array).to(self._memory.device) for array in arrays))
         return index._replace(distance=index.distance.expand(-1, self._heads, -1, -1))
 
     def layers(self, index: StepIndex) -> list[LayerCache]:
         """Each block's memory for a step."""
-        return [LayerCache(keys, values, index) for keys, values in self._layers]
+        return [LayerCache(*views, index) for views in self._layers]
 
     def state(self) -> PolicyState:
         """The same memory as the policy's own state (a copy), all rows: (R, W, H), oldest first, and which are real."""
@@ -111,18 +113,22 @@ class LayerCache(NamedTuple):
 
     keys: Tensor
     values: Tensor
+    flat_keys: Tensor
+    flat_values: Tensor
     step: StepIndex
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Write this step's keys and values (R, 1, H); returns the first S slots of its rows, (R, S, H) each."""
-        return self._extend(self.keys, keys), self._extend(self.values, values)
+        self.flat_keys.index_copy_(0, self.step.written, keys[:, 0])
+        self.flat_values.index_copy_(0, self.step.written, values[:, 0])
+        return self._seen(self.keys), self._seen(self.values)
 
-    def _extend(self, stored: Tensor, new: Tensor) -> Tensor:
-        rows, written, distance, _ = self.step
-        stored.view(-1, stored.shape[2]).index_copy_(0, written, new[:, 0])
-        seen = stored if distance.shape[3] == stored.shape[1] else stored[:, : distance.shape[3]]
+    def _seen(self, stored: Tensor) -> Tensor:
+        rows, used = self.step.rows, self.step.distance.shape[3]
+        seen = stored if used == stored.shape[1] else stored[:, :used]
         return seen[rows] if len(rows) else seen
 
     def bias(self, by_distance: Tensor) -> Tensor:
         """Relative term (R, heads, 1, W) by distance → by slot (R, heads, 1, S)."""
-        return by_distance.gather(3, self.step.distance).add_(self.step.attn_bias)
+        by_slot = by_distance.gather(3, self.step.distance)
+        return by_slot.add_(self.step.attn_bias) if len(self.step.attn_bias) else by_slot

@@ -1,12 +1,13 @@
 """Parts of the policy in forms that are faster for single steps on a CPU, made once from weights that no longer change.
 
 Convolutions get their weights in oneDNN's layout and norms their gains repeated over the frame, which `ImageEncoder` does at
-every call; small networks get their attention's projections as one matrix. Together single steps are a fifth faster.
+every call; small networks get their attention's projections as one matrix, and layers without nn.Module's hooks.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -19,10 +20,8 @@ from steve1.policy.convolution import EPSILON, FUSED_RELU, pooled
 from steve1.policy.vision import ImageEncoder, NormConv
 
 LAYER_NORM_BELOW = 32  # channels; with more, group norm is as fast and needs no copies of the gains
+PACKED_BELOW = 1024  # hidsize; wider layers wait for their weights alone, and a second copy of those only needs memory
 _ONES = [1, 1]
-
-
-FUSED_BELOW = 1024  # hidsize; wider layers wait for their weights alone, and a second copy of those only needs memory
 
 
 def can_pack(encoder: ImageEncoder) -> bool:
@@ -35,7 +34,10 @@ class PackedEncoder:
     """As `ImageEncoder` within rounding; the encoder's weights must not change meanwhile."""
 
     def __init__(self, encoder: ImageEncoder, side: int) -> None:
-        self._encoder = encoder
+        dense = (encoder.cnn.dense, encoder.linear)
+        self._dense = [
+            (layer.norm.weight.shape, layer.norm.weight, layer.norm.bias, layer.layer.weight) for layer in dense
+        ]
         self._stacks = []
         for stack in encoder.cnn.layers:
             first, side = _Conv(stack.firstconv, side), (side + 1) // 2
@@ -50,10 +52,8 @@ class PackedEncoder:
             for conv0, conv1 in blocks:
                 x = conv1(conv0(x)).add_(x)
         x = x.flatten(1)
-        for layer in (self._encoder.cnn.dense, self._encoder.linear):
-            gain, shift = layer.norm.weight, layer.norm.bias
-            x = torch.layer_norm(x, gain.shape, gain, shift, EPSILON)
-            x = F.linear(x, layer.layer.weight).relu_()
+        for shape, gain, shift, weight in self._dense:
+            x = F.linear(torch.layer_norm(x, shape, gain, shift, EPSILON), weight).relu_()
         return x
 
 
@@ -114,11 +114,36 @@ class FusedAttention(WindowAttention):
         return F.linear(x, self._weight, self._bias).split(self._sizes, dim=-1)
 
 
-def fuse_attention(policy: GoalPolicy) -> GoalPolicy:
-    """The policy with fused attention if it is small; the copy shares all other weights."""
-    if policy.config.hidsize >= FUSED_BELOW:
+class DirectLayer(nn.Module):
+    """A linear layer or norm whose call is that of the function, without nn.Module's look-ups and hooks."""
+
+    def __init__(self, layer: nn.Linear | nn.LayerNorm) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+        if isinstance(layer, nn.Linear):
+            self._function = functools.partial(F.linear, weight=layer.weight, bias=layer.bias)
+        else:
+            self._function = functools.partial(
+                torch.layer_norm,
+                normalized_shape=layer.normalized_shape,
+                weight=layer.weight,
+                bias=layer.bias,
+                eps=layer.eps,
+            )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._function(x)
+
+
+def pack_policy(policy: GoalPolicy) -> GoalPolicy:
+    """The policy with fused attention and direct layers if it is small; the copy shares all other weights."""
+    if policy.config.hidsize >= PACKED_BELOW:
         return policy
     policy = copy.deepcopy(policy, {id(parameter): parameter for parameter in policy.parameters()})
     for block in policy.net.recurrent_layer.layers:
         block.r["orc_block"] = FusedAttention(block.attention)
+    for part in (policy.net.recurrent_layer, policy.net.lastlayer, policy.pi_head):
+        for name, layer in list(part.named_modules()):
+            if isinstance(layer, nn.Linear | nn.LayerNorm):
+                part.set_submodule(name, DirectLayer(layer))
     return policy

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from steve1.agent.packed import FusedAttention, PackedEncoder, _Norm, fuse_attention
+from steve1.agent.packed import FusedAttention, PackedEncoder, _Norm, pack_policy
 from steve1.policy import GoalPolicy, PolicyConfig
 
 
@@ -68,7 +68,7 @@ def test_norm_of_any_order_in_memory(channels: int) -> None:
 @torch.no_grad()
 def test_fused_attention_projects_as_its_four_layers() -> None:
     policy = policy_of()
-    fused = fuse_attention(policy)
+    fused = pack_policy(policy)
     attention, joined = (each.net.recurrent_layer.layers[0].attention for each in (policy, fused))
     assert isinstance(joined, FusedAttention)
     assert not isinstance(attention, FusedAttention)
