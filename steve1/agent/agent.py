@@ -119,7 +119,7 @@ class Agent:
     ) -> list[EnvAction]:
         """The MineRL action of each of these games (default: of all); arguments as for `log_probs`."""
         log_probs = self.log_probs(frames, goals, games)
-        rows = zip(range(self.games) if games is None else games, *(log_probs[name].cpu() for name in HEADS))
+        rows = zip(range(self.games) if games is None else games, *(log_probs[name].cpu().unbind() for name in HEADS))
         return [env_action(self._sample(buttons, game), self._sample(camera, game)) for game, buttons, camera in rows]
 
     def action_log_probs(self, frame: NDArray[np.uint8], goal: Goal) -> dict[str, Tensor]:
@@ -172,11 +172,12 @@ class Agent:
     def _decode_step(self, frames: Tensor, goals: Tensor, *index: Tensor) -> dict[str, Tensor]:
         """frames u8 (n, 128, 128, 3), embedded goals (R, 1, H), a StepIndex → log-probabilities. Asks the device for no number."""
         with autocast(self._device.type, self._precision):
-            if self._packed is not None and len(frames) == 1:
+            single = frames.shape[0] == 1
+            if single and self._packed is not None:
                 features = self._packed(frames)[:, None]
             else:
                 features = self.policy.encode(frames[:, None])
-            if self.cond_scale and len(frames) > 1:  # both passes share the encoding; that of one frame is broadcast
+            if self.cond_scale and not single:  # both passes share the encoding; that of one frame is broadcast
                 features = features.repeat(2, 1, 1)
             latent = self.policy.net(features + goals, self._cache.layers(StepIndex(*index)))[0][:, 0]
             if self.cond_scale:

@@ -126,9 +126,9 @@ class LayerCache(NamedTuple):
     def _seen(self, stored: Tensor) -> Tensor:
         rows, used = self.step.rows, self.step.distance.shape[3]
         seen = stored if used == stored.shape[1] else stored[:, :used]
-        return seen[rows] if len(rows) else seen
+        return seen[rows] if rows.numel() else seen
 
     def bias(self, by_distance: Tensor) -> Tensor:
         """Relative term (R, heads, 1, W) by distance → by slot (R, heads, 1, S)."""
         by_slot = by_distance.gather(3, self.step.distance)
-        return by_slot.add_(self.step.attn_bias) if len(self.step.attn_bias) else by_slot
+        return by_slot.add_(self.step.attn_bias) if self.step.attn_bias.numel() else by_slot
