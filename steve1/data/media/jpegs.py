@@ -15,10 +15,7 @@ from steve1.core.errors import UserError
 #: Measured on 204 frames of the game: mean error 1.8 grey levels (at most 33), 8.5 KB a frame. 4:2:0 chroma would save
 #: 20 % and have a mean error of 2.4, up to 143 at coloured edges.
 QUALITY, CHROMA = 94, "4:4:4"
-_SETTINGS = [
-    cv2.IMWRITE_JPEG_QUALITY, QUALITY,
-    cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-]  # fmt: skip
+_SETTINGS = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
 
 class JpegPackWriter:

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from types import TracebackType
 
 import av
 import cv2
 import numpy as np
+from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
@@ -41,7 +43,7 @@ class VideoInfo:
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its first video stream; UserError if there is none."""
     source = Path(path)
     if not source.is_file():
@@ -115,20 +117,32 @@ def read_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[F
         yield frame.to_ndarray(format="rgb24")
 
 
-def decoded_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[Any]:
+def decoded_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[av.VideoFrame]:
     """Like `read_frames`, as PyAV frames: with time stamps, not yet converted to RGB (which costs as much as decoding)."""
     with _opened(path) as (container, stream):
         stream.codec_context.thread_count = threads
         count, fault = 0, ""
-        for frame in _decoded(container, stream):
-            if isinstance(frame, str):
-                fault = fault or frame
-            elif fault:
-                where = f"{path}, frame {count}"
-                raise UserError("This video is corrupt.", where=where, got=fault, todo="record or download it again")
-            else:
-                yield frame
-                count += 1
+        try:
+            for packet in container.demux(stream):
+                if fault and packet.size == 0:
+                    break  # flushing returns the frames around the missing one, in an order that cannot be known
+                try:
+                    frames = packet.decode()
+                except FFmpegError as error:
+                    fault = fault or _reason(error)
+                    continue
+                for frame in frames:
+                    if frame.is_corrupt:
+                        fault = fault or "damaged frame data"
+                    elif fault:
+                        where = f"{path}, frame {count}"
+                        todo = "record or download it again"
+                        raise UserError("This video is corrupt.", where=where, got=fault, todo=todo)
+                    else:
+                        yield frame
+                        count += 1
+        except FFmpegError as error:
+            fault = fault or _reason(error)
         if count == 0:
             raise UserError("No frame of this video can be decoded.", where=path, got=fault or "no frames")
 
@@ -143,25 +157,6 @@ def recorder_size(frame: Frame) -> Frame:
     if width <= RECORDER_SIZE[0] or height <= RECORDER_SIZE[1]:
         return frame
     return cv2.resize(frame, RECORDER_SIZE, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
-
-
-def _decoded(container: Any, stream: Any) -> Iterator[Any]:
-    """Decoded frames; a string with the reason in place of frames that do not decode."""
-    damaged = False
-    try:
-        for packet in container.demux(stream):
-            if damaged and packet.size == 0:
-                # Flushing returns the frames around the missing one, in an order that cannot be known.
-                return
-            try:
-                for frame in packet.decode():
-                    damaged = damaged or frame.is_corrupt
-                    yield "damaged frame data" if frame.is_corrupt else frame
-            except FFmpegError as fault:
-                damaged = True
-                yield _reason(fault)
-    except FFmpegError as fault:
-        yield _reason(fault)
 
 
 def read_range(path: str | os.PathLike[str], start: int, stop: int) -> Iterator[Frame]:
@@ -188,9 +183,8 @@ def read_range(path: str | os.PathLike[str], start: int, stop: int) -> Iterator[
             wanted += 1
             if wanted == stop:
                 return
-    raise UserError(
-        "This video is shorter than its episode.", where=path, expected=f"at least {stop} frames", got=wanted
-    )
+    expected = f"at least {stop} frames"
+    raise UserError("This video is shorter than its episode.", where=path, expected=expected, got=wanted)
 
 
 class VideoWriter:
@@ -219,7 +213,7 @@ class VideoWriter:
         if not lossless and (width % 2 or height % 2):
             raise UserError("H.264 wants an even width and height.", where=path, got=f"{width}x{height}")
         self.path, self.width, self.height, self.fps = Path(path), width, height, fps
-        self._codec, self._pixels = ("libx264rgb", "rgb24") if lossless else ("libx264", "yuv420p")
+        self._lossless = lossless
         self._options = {"preset": preset} | ({"qp": "0", "g": "64"} if lossless else {"crf": str(crf)})
         self.frames = 0
         self._stack = contextlib.ExitStack()
@@ -227,12 +221,17 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         part = self._stack.enter_context(atomic_path(self.path))
         self._container = self._stack.enter_context(av.open(str(part), "w", format="mp4"))
-        stream: Any = self._container.add_stream(self._codec, rate=self.fps)
-        stream.width, stream.height, stream.pix_fmt = self.width, self.height, self._pixels
-        stream.options = self._options
-        stream.codec_context.thread_count = 1
-        self._stream = stream
+        self._stack.push(self._flush)
+        self._stream = self._container.add_stream("libx264rgb" if self._lossless else "libx264", rate=self.fps)
+        self._stream.width, self._stream.height = self.width, self.height
+        self._stream.pix_fmt = "rgb24" if self._lossless else "yuv420p"
+        self._stream.options = self._options
+        self._stream.codec_context.thread_count = 1
         return self
+
+    def _flush(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._container.mux(self._stream.encode(None))
 
     def write(self, frame: Frame) -> None:
         """Add one (height, width, 3) uint8 RGB frame."""
@@ -247,11 +246,7 @@ class VideoWriter:
         self._container.mux(self._stream.encode(picture))
         self.frames += 1
 
-    def __exit__(self, kind: Any, fault: Any, trace: Any) -> bool | None:
-        if kind is None:
-            try:
-                self._container.mux(self._stream.encode(None))
-            except BaseException as late:
-                self._stack.__exit__(type(late), late, late.__traceback__)
-                raise
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
         return self._stack.__exit__(kind, fault, trace)
