@@ -21,7 +21,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import existing_file, read_json, sha256_file, write_json
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.episode import Episode, find_episodes, write_goals
-from steve1.data.recordings.shards import cluster_gpus, ray_results
+from steve1.data.recordings.shards import cluster_resources, ray_results
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.pipeline import PARTS, embed_episodes
 from steve1.mineclip.weights import load_mineclip
@@ -182,7 +182,7 @@ def embed_on_ray(dataset: Path, names: Sequence[str], settings: EmbedSettings) -
     )  # refuses what all tasks would refuse
     groups = [list(names[start : start + _GROUP]) for start in range(0, len(names), _GROUP)]
     calls = [(dataset.absolute(), group, settings) for group in groups]
-    on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and cluster_gpus() > 0)
+    on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and cluster_resources().get("GPU", 0) > 0)
     for number, result in ray_results(embed_group, calls, gpus=1.0 if on_gpu else 0.0):
         if isinstance(result, Exception):
             fault = result if isinstance(result, UserError) else UserError("Its task failed.", got=result)

@@ -176,7 +176,7 @@ def test_short_episodes_are_played_again_elsewhere_or_given_up(tmp_path: Path, a
 def test_what_is_missing_is_said_first(tmp_path: Path, agents: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="Two agents"):
         gen_mixed_agents.find_agents(args(tmp_path, agents[:1]))
-    with pytest.raises(UserError, match="do not exist"):
+    with pytest.raises(UserError, match="were not found"):
         gen_mixed_agents.find_agents(args(tmp_path, (agents[0], "nowhere.weights")))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import tyro
 
 from steve1.core.errors import UserError
-from steve1.core.paths import display, output_path, resolve
+from steve1.core.paths import display, output_path
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.shards import parse_shard
@@ -38,21 +38,13 @@ class Args:
 def main(args: Args) -> int:
     """Convert, print the summary, return the exit code."""
     if args.workers < 1:
-        raise UserError("--workers is at least 1.", got=str(args.workers))
-    shard = parse_shard(args.shard)
-    summary = convert_folder(
-        resolve(args.input_dir),
-        output_path(args.output_dir),
-        args.settings,
-        workers=args.workers,
-        shard=shard,
-        ray=args.ray,
-    )
+        raise UserError("--workers is at least 1.", got=args.workers)
+    shard, target = parse_shard(args.shard), output_path(args.output_dir)
+    summary = convert_folder(args.input_dir, target, args.settings, workers=args.workers, shard=shard, ray=args.ray)
     print(summary.text)
     summary.check_finished()
     if summary.results and summary.count("refused") == len(summary.results):
-        raise UserError(
-            "Nothing could be converted.", where=args.input_dir, todo="the reasons stand above and in the report"
-        )
-    print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(output_path(args.output_dir))}")
+        todo = "the reasons stand above and in the report"
+        raise UserError("Nothing could be converted.", where=args.input_dir, todo=todo)
+    print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(target)}")
     return 1 if summary.count("refused") + summary.count("failed") else 0

@@ -15,9 +15,9 @@ from steve1.agent import Agent
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
-from steve1.core.files import sha256_file
+from steve1.core.files import existing_file, sha256_file
 from steve1.core.messages import progress
-from steve1.core.paths import display, output_path, resolve
+from steve1.core.paths import display, output_path
 from steve1.core.seeds import generator
 from steve1.envs import make_env
 from steve1.policy import load_policy
@@ -64,16 +64,10 @@ def find_agents(args: Args) -> list[tuple[Path, Path]]:
     args.check()
     found = []
     for name in args.agents:
-        weights = resolve(name)
-        if not weights.is_file():
-            todo = "bash 0_download_weights.sh vpt_model vpt vpt_foundation"
-            raise UserError("These weights do not exist.", where=weights, todo=todo)
-        model = resolve(args.in_model or read_checkpoint_metadata(weights).model)
-        if not model.is_file():
-            what = "The model settings of these weights do not exist."
-            todo = "pass --in_model, or bash 0_download_weights.sh vpt_model"
-            raise UserError(what, where=model, got=display(weights), todo=todo)
-        found.append((weights, model))
+        weights = existing_file(name, "These weights", "bash 0_download_weights.sh vpt_model vpt vpt_foundation")
+        model = args.in_model or read_checkpoint_metadata(weights).model
+        todo = "pass --in_model, or bash 0_download_weights.sh vpt_model"
+        found.append((weights, existing_file(model, f"The model settings of {display(weights)}", todo)))
     return found
 
 
@@ -90,7 +84,7 @@ class AgentPool:
         ]
 
     def agent(self, index: int) -> PixelAgent:
-        """A new agent, with a memory of its own, on a shared policy."""
+        """A new agent with its own memory, on a shared policy."""
         if index not in self._policies:
             weights, model = self.files[index]
             device = str(choose_device(self.device))

@@ -21,7 +21,7 @@ from steve1.data.recordings.contractor_index import read_index
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.fetch import FetchSettings, fetch_and_convert
-from steve1.data.recordings.shards import parse_shard
+from steve1.data.recordings.shards import Shard, parse_shard
 from steve1.data.recordings.summary import Summary
 
 _PUBLISHED_MINECLIP = "data/weights/mineclip/attn.pth"
@@ -84,20 +84,19 @@ def main(args: Args) -> None:
         record(args, recordings)
     _say(f"converting to {display(output)}" + ("" if shard.whole else f", part {shard.number} of {shard.count}"))
     if args.source == "contractor":
-        summary = fetch(args, recordings, output, settings)
+        summary = fetch(args, recordings, output, settings, shard)
     else:
         summary = convert_folder(recordings, output, settings, workers=args.workers, shard=shard, ray=args.ray)
     print(summary.text)
     summary.check_finished()
     if not summary.count("converted") + summary.count("exists"):
-        raise UserError(
-            "No recording became an episode.",
-            where=recordings,
-            todo=f"the reasons are in {display(summary.report)}",
-        )
+        todo = f"the reasons are in {display(summary.report)}"
+        raise UserError("No recording became an episode.", where=recordings, todo=todo)
     if args.embed:
         _say("embedding goals")
-        embed(args, output, weights, summary)
+        # A shard's episodes are known from its recordings: those of the other machines may not exist yet.
+        mine = None if shard.whole else sorted(Path(r.episode).name for r in summary.results if r.episode)
+        embed(args, output, weights, mine)
     after = "next" if shard.whole else f"once all {shard.count} parts are done"
     print(f"\ndataset: {display(output)}\n{after}: bash 2_create_sampling.sh {sampling_arguments(output)}")
 
@@ -105,11 +104,8 @@ def main(args: Args) -> None:
 def check(args: Args, recordings: Path, weights: Path) -> None:
     """Refuse missing files and impossible settings before anything long starts."""
     if args.source == "folder" and not recordings.is_dir():
-        raise UserError(
-            "The folder of recordings does not exist.",
-            where=recordings,
-            todo="RECORDINGS_DIR=… SOURCE=folder bash 1_generate_dataset.sh",
-        )
+        todo = "RECORDINGS_DIR=… SOURCE=folder bash 1_generate_dataset.sh"
+        raise UserError("The folder of recordings does not exist.", where=recordings, todo=todo)
     if args.source == "luanti" and (args.shard or args.ray):
         raise UserError(
             "Demonstrations in the game are recorded on one machine; only the other sources can be divided.",
@@ -117,59 +113,52 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
             todo="on each machine SEED=<another> RECORDINGS_DIR=<shared>/<machine>, then SOURCE=folder RECORDINGS_DIR=<shared>",
         )
     if args.source != "folder" and args.n_episodes < (0 if args.source == "contractor" else 1):
-        raise UserError(
-            "The number of episodes is too small.", got=str(args.n_episodes), todo="N_EPISODES=12, or --n_episodes 12"
-        )
+        todo = "N_EPISODES=12, or --n_episodes 12"
+        raise UserError("The number of episodes is too small.", got=args.n_episodes, todo=todo)
     if args.embed and not weights.exists():
-        raise UserError(
-            "The MineCLIP weights for the goal embeddings are not there.",
-            where=weights,
-            todo="bash 0_download_weights.sh mineclip, or --no_embed to embed later",
-        )
+        todo = "bash 0_download_weights.sh mineclip, or --no_embed to embed later"
+        raise UserError("The MineCLIP weights for the goal embeddings are not there.", where=weights, todo=todo)
 
 
 def record(args: Args, recordings: Path) -> None:
     """Record demonstrations with the scripted players, in another process."""
-    behaviours = args.behaviours.replace(",", " ").split()
-    _command(
-        "record", "--behaviours", *behaviours, "--episodes", str(args.n_episodes), "--steps", str(args.steps),
-        "--output_dir", str(recordings), "--seed", str(args.seed), "--only_successful",
-    )  # fmt: skip
+    words = ["record", "--behaviours", *args.behaviours.replace(",", " ").split(), "--episodes", str(args.n_episodes)]
+    words += [
+        "--steps",
+        str(args.steps),
+        "--output_dir",
+        str(recordings),
+        "--seed",
+        str(args.seed),
+        "--only_successful",
+    ]
+    environment = os.environ | {"PYTHONPATH": python_path()}
+    done = subprocess.run([sys.executable, "-m", "steve1", *words], env=environment, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
-def fetch(args: Args, recordings: Path, output: Path, settings: ConvertSettings) -> Summary:
+def fetch(args: Args, recordings: Path, output: Path, settings: ConvertSettings, shard: Shard) -> Summary:
     """Download by an index and convert as files arrive."""
     entries = read_index(args.index, recordings, args.filter)
     wanted = args.n_episodes or len(entries)
     print(
         f"{len(entries)} recordings match; about {min(wanted, len(entries)) * 5 / 60:.1f} hours of play, {wanted * 0.08:.1f} GB of episodes"
     )
-    limits = FetchSettings(
-        args.n_episodes, args.keep_recordings, parallel=max(2, args.workers + 2), workers=args.workers
-    )
-    return fetch_and_convert(entries, recordings, output, settings, limits, shard=parse_shard(args.shard), ray=args.ray)
+    parallel = max(2, args.workers + 2)
+    how = FetchSettings(args.n_episodes, args.keep_recordings, parallel=parallel, workers=args.workers)
+    return fetch_and_convert(entries, recordings, output, settings, how, shard=shard, ray=args.ray)
 
 
-def embed(args: Args, output: Path, weights: Path, summary: Summary) -> None:
-    """Make goals for every episode of the dataset, or of this shard."""
+def embed(args: Args, output: Path, weights: Path, names: list[str] | None) -> None:
+    """Make goals for every episode of the dataset, or for these."""
     from steve1.commands.data import embed as command  # loads torch, which conversion does not need
 
-    # A shard's episodes are known from its recordings: those of the other machines may not exist yet.
-    mine = None if parse_shard(args.shard).whole else sorted(Path(r.episode).name for r in summary.results if r.episode)
     wanted = command.Args(
         dataset_dir=str(output), weights=str(weights), device=args.device, shard=args.shard, ray=args.ray
     )
-    if code := command.main(wanted, mine, hint=False):
+    if code := command.main(wanted, names, hint=False):
         sys.exit(code)
-
-
-def _command(*words: str) -> None:
-    """Run another command of the program; its failure is ours."""
-    done = subprocess.run(
-        [sys.executable, "-m", "steve1", *words], env={**os.environ, "PYTHONPATH": python_path()}, check=False
-    )
-    if done.returncode:
-        sys.exit(done.returncode)
 
 
 def _say(text: str) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-import queue
 import threading
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +58,7 @@ class Args:
 class Work:
     """Shared by the workers: the recordings to make, and counts of those made."""
 
-    tasks: queue.Queue[tuple[str, int]] = field(default_factory=queue.Queue)
+    tasks: deque[tuple[str, int]]
     suite: Suite = field(default_factory=load_suite)
     captions: dict[str, Captions] = field(default_factory=read_captions)
     tried: Counter[str] = field(default_factory=Counter)
@@ -105,12 +103,14 @@ def worker(number: int, args: Args, folder: Path, work: Work, bar: Any) -> None:
     """Take recordings from the queue until none is left; a game that dies is opened anew, at most _MOST_DEATHS times."""
     try:
         with SupervisedEnv(lambda: make_env("luanti", instance=number), max_restarts=_MOST_DEATHS) as game:
-            while work.fault is None and not work.tasks.empty():
-                with contextlib.suppress(queue.Empty):
-                    name, episode = work.tasks.get_nowait()
-                    game.episode(functools.partial(record_one, args, folder, name, episode, work))
-                    bar.update()
-                    bar.set_postfix({n: f"{work.good[n]}/{work.tried[n]}" for n in sorted(work.tried)})
+            while work.fault is None:
+                try:
+                    name, episode = work.tasks.popleft()
+                except IndexError:
+                    break
+                game.episode(functools.partial(record_one, args, folder, name, episode, work))
+                bar.update()
+                bar.set_postfix({n: f"{work.good[n]}/{work.tried[n]}" for n in sorted(work.tried)})
     except BaseException as fault:
         work.fault = work.fault or fault
 
@@ -129,9 +129,7 @@ def record_all(args: Args, folder: Path, tasks: list[tuple[str, int]]) -> int:
     todo = [(name, n) for name, n in tasks if not is_recorded(args.prefix(folder, name, n))]
     if len(todo) < len(tasks):
         print(f"{len(tasks) - len(todo)} of {len(tasks)} recordings are there already.")
-    work = Work()
-    for task in todo:
-        work.tasks.put(task)
+    work = Work(deque(todo))
     bar = progress(total=len(todo), desc="recording", unit="episode")
     cores = os.cpu_count() or 1
     games = min(args.workers or min(cores, _MOST_GAMES), cores, len(todo))

@@ -1,4 +1,4 @@
-"""Command: recordings and a list of times → clips, as recordings of their own.
+"""Command: cut clips out of recordings by a list of times.
 
 Input: a folder of recordings, and lines `recording, start, end`.
 Output: an mp4, a jsonl and an options file for each clip, ready for `tools/convert_recordings.py`.
@@ -6,7 +6,8 @@ Output: an mp4, a jsonl and an options file for each clip, ready for `tools/conv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from steve1.core.errors import UserError
@@ -37,48 +38,41 @@ def main(args: Args) -> int:
     """Match, cut, report; 1 if a recording's clips could not be cut."""
     if not 0 <= args.crf <= 51:
         raise UserError("--crf is 0 to 51.", got=str(args.crf))
-    recordings, _ = find_recordings(resolve(args.input_dir))
-    groups = match_clips(read_times(args.times), recordings)
+    groups = match_clips(read_times(args.times), find_recordings(args.input_dir)[0])
     target = output_path(args.output_dir)
     if target.resolve() == resolve(args.input_dir).resolve():
         raise UserError("--output_dir is the recordings' own folder.", where=target, todo="name another folder")
     target.mkdir(parents=True, exist_ok=True)
     remove_unfinished(target)
-    by_name = {recording.name: recording for recording in recordings}
     plans: list[Cuts] = []
     made, failed = 0, 0
-    for name, clips in groups.items():
+
+    @contextlib.contextmanager
+    def refusing(recording: Recording) -> Iterator[None]:
+        nonlocal failed
         try:
-            plans.append(plan_cuts(by_name[name], clips, target, args.source_fps))
+            yield
         except UserError as fault:
             failed += 1
-            _refused(by_name[name], fault)
-    _announce(plans)
-    with progress(total=sum(cuts.end for cuts in plans), desc="trimming", unit="frame") as bar:  # fmt: skip
+            print(f"  refused  {display(recording.video)}: {fault.one_line}")
+
+    for recording, clips in groups.items():
+        with refusing(recording):
+            plans.append(plan_cuts(recording, clips, target, args.source_fps))
+    for cuts in plans:
+        name, rates = display(cuts.recording.video), cuts.rates
+        if rates.resampled:
+            own = rates.ticks == rates.video
+            kept = "which its clips keep" if own else "its clips have the frame of each of the 20 ticks"
+            print(f"  note     {name}: {rates.video:g} frames a second, {kept}; conversion makes 20 of them")
+        if cuts.note:
+            print(f"  note     {name}: {cuts.note}")
+    with progress(total=sum(cuts.end for cuts in plans), desc="trimming", unit="frame") as bar:
         for cuts in plans:
-            try:
+            with refusing(cuts.recording):
                 made += len(trim_recording(cuts, crf=args.crf, on_frames=bar.update))
-            except UserError as fault:
-                failed += 1
-                _refused(cuts.recording, fault)
     remove_unfinished(target)
     refused = f", {failed} refused" if failed else ""
     print(f"{made} clips of {len(groups) - failed} recordings in {display(target)}{refused}")
     print(f"next: python tools/convert_recordings.py --input_dir {display(target)} --output_dir data/dataset_x")
     return 1 if failed else 0
-
-
-def _refused(recording: Recording, fault: UserError) -> None:
-    print(f"  refused  {display(recording.video)}: {fault.one_line}")
-
-
-def _announce(plans: Sequence[Cuts]) -> None:
-    """Print what is unusual about a recording, before anything is cut."""
-    for cuts in plans:
-        name, rates = display(cuts.recording.video), cuts.rates
-        if rates.resampled:
-            own = cuts.fps == rates.video
-            kept = "which its clips keep" if own else "its clips have the frame of each of the 20 ticks"
-            print(f"  note     {name}: {rates.video:g} frames a second, {kept}; conversion makes 20 of them")
-        if cuts.note:
-            print(f"  note     {name}: {cuts.note}")

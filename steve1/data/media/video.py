@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 import av
 import cv2
@@ -114,11 +115,11 @@ def read_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[F
         UserError: it does not open, or a frame in the middle does not decode (names the frame).
     """
     for frame in decoded_frames(path, threads=threads):
-        yield frame.to_ndarray(format="rgb24")
+        yield to_rgb(frame)
 
 
 def decoded_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[av.VideoFrame]:
-    """Like `read_frames`, as PyAV frames: with time stamps, not yet converted to RGB (which costs as much as decoding)."""
+    """Like `read_frames`, as PyAV frames: with time stamps, not yet converted to RGB."""
     with _opened(path) as (container, stream):
         stream.codec_context.thread_count = threads
         count, fault = 0, ""
@@ -147,6 +148,11 @@ def decoded_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterato
             raise UserError("No frame of this video can be decoded.", where=path, got=fault or "no frames")
 
 
+def to_rgb(frame: av.VideoFrame) -> Frame:
+    """(H, W, 3) uint8; takes as long as decoding."""
+    return cast(Frame, frame.to_ndarray(format="rgb24"))
+
+
 def recorder_size(frame: Frame) -> Frame:
     """A frame no larger than the recorders', (H, W, 3) uint8.
 
@@ -167,7 +173,7 @@ def read_range(path: str | os.PathLike[str], start: int, stop: int) -> Iterator[
     """
     with _opened(path) as (container, stream):
         stream.codec_context.thread_count = 1
-        per_frame = 1 / ((stream.average_rate or Fraction(FPS)) * stream.time_base)
+        per_frame = 1 / ((stream.average_rate or Fraction(FPS)) * stream.time_base)  # type: ignore[operator]
         first = stream.start_time or 0
         if start > 0:
             container.seek(int(first + start * per_frame), stream=stream, backward=True)
@@ -179,7 +185,7 @@ def read_range(path: str | os.PathLike[str], start: int, stop: int) -> Iterator[
             if number > wanted:
                 what = "This video has no constant frame rate, so its frames cannot be counted."
                 raise UserError(what, where=f"{path}, frame {wanted}")
-            yield frame.to_ndarray(format="rgb24")
+            yield to_rgb(frame)
             wanted += 1
             if wanted == stop:
                 return
@@ -214,7 +220,8 @@ class VideoWriter:
             raise UserError("H.264 wants an even width and height.", where=path, got=f"{width}x{height}")
         self.path, self.width, self.height, self.fps = Path(path), width, height, fps
         self._lossless = lossless
-        self._options = {"preset": preset} | ({"qp": "0", "g": "64"} if lossless else {"crf": str(crf)})
+        quality = {"qp": "0", "g": "64"} if lossless else {"crf": str(crf)}
+        self._options: dict[str, object] = {"preset": preset, **quality}
         self.frames = 0
         self._stack = contextlib.ExitStack()
 

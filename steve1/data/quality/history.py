@@ -55,7 +55,7 @@ def read_history(path: Path, recordings: Path | None = None) -> History:
     """
     episode = Episode(path)
     recording = _recording(path, episode.metadata, recordings)
-    return _read(recording.ticks, _kept_ticks(episode, recording))
+    return _read(recording.actions_path, _kept_ticks(episode, recording))
 
 
 def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) -> ContractorRecording:

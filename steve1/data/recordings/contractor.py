@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -17,7 +18,7 @@ from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.data.episodes.parts import MINECLIP_VIDEO
-from steve1.data.media.video import decoded_frames, probe, recorder_size
+from steve1.data.media.video import decoded_frames, probe, recorder_size, to_rgb
 from steve1.data.recordings.find import Tree
 from steve1.data.recordings.recording import Found, Pace, Recording, Ticks
 from steve1.data.recordings.resample import at_game_rate
@@ -53,36 +54,30 @@ class ContractorRecording(Recording):
         return found, lonely
 
     @property
-    def ticks(self) -> Path:
-        """The jsonl."""
+    def actions_path(self) -> Path:
         return self.video.with_suffix(".jsonl")
 
     @property
-    def where(self) -> Path:
-        return self.ticks
-
-    @property
     def options(self) -> dict[str, Any]:
-        path = self.video.with_name(self.video.stem + "-options.json")
         try:
-            found = read_json(path)
+            found = read_json(self.video.with_name(self.video.stem + "-options.json"))
         except UserError:
             return {}
         return found if isinstance(found, dict) else {"options": found}
 
     def read_ticks(self, camera_rounding: str = "float", *, esc_as_inventory: bool = False) -> Ticks:
         notes: list[str] = []
-        ticks = list(parsed_ticks(self.ticks, notes, _reduced))
+        ticks = list(parsed_ticks(self.actions_path, notes, _reduced))
         if not ticks:
-            raise UserError("This recording has no ticks.", where=self.ticks)
+            raise UserError("This recording has no ticks.", where=self.actions_path)
         _check_numbers(ticks, notes)
         try:
             actions, keep = act.from_contractor(
                 ticks, camera_rounding, recorder_version=self.version, esc_as_inventory=esc_as_inventory
             )
         except UserError as fault:
-            where = f"{self.ticks}, {fault.where}"
-            raise UserError(fault.what, where=where, expected=fault.expected, got=fault.got, todo=fault.todo) from None
+            fault.where = f"{self.actions_path}, {fault.where}"
+            raise
         return Ticks(actions, keep, _pointers(ticks), notes, np.arange(len(actions)))
 
     def timing(self, n_ticks: int, source_fps: float) -> tuple[float, int]:
@@ -91,14 +86,14 @@ class ContractorRecording(Recording):
         return rate, info.frames or round(info.seconds * (info.fps or rate))
 
     def frames(self, rate: float, pace: Pace) -> Iterator[NDArray[np.uint8]]:
-        # By the video's own time stamps: a wrong rate in its header does not make its frames uneven.
+        # The file's time stamps are compared with its own rate, also where `rate` replaces a wrong one.
         frames = pace.watch(decoded_frames(self.video), probe(self.video).fps or rate)
         for frame in at_game_rate(frames, rate):
-            yield recorder_size(frame.to_ndarray(format="rgb24"))
+            yield recorder_size(to_rgb(frame))
 
     @property
     def identifying_files(self) -> list[Path]:
-        return [self.ticks, self.video]
+        return [self.actions_path, self.video]
 
     def facts(self) -> dict[str, Any]:
         info = probe(self.video)
@@ -149,7 +144,7 @@ def parsed_ticks(
 
 
 def _reduced(tick: dict[str, Any]) -> dict[str, Any]:
-    """Only the fields that conversion needs: an hour of whole ticks takes gigabytes."""
+    """The fields that conversion needs: an hour of whole ticks takes gigabytes."""
     kept: dict[str, Any] = {key: tick[key] for key in ("isGuiOpen", "hotbar", "tick") if key in tick}
     if isinstance(tick.get("mouse"), dict):
         fields = ("x", "y", "dx", "dy", "buttons", "newButtons")
@@ -174,8 +169,7 @@ def _pointers(ticks: list[dict[str, Any]]) -> NDArray[np.float64]:
     found = np.full((len(ticks), 2), np.nan)
     for row, tick in enumerate(ticks):
         if tick.get("isGuiOpen"):
-            try:
+            # Where the recorder did not note the pointer's position, the frame stays as it is.
+            with contextlib.suppress(KeyError, TypeError, ValueError):
                 found[row] = float(tick["mouse"]["x"]) / _RECORDER_HEIGHT, float(tick["mouse"]["y"]) / _RECORDER_HEIGHT
-            except (KeyError, TypeError, ValueError):
-                continue  # the recorder did not note the pointer's position: the frame stays as it is
     return found

@@ -79,18 +79,15 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
     if "://" not in base and not os.path.isabs(base):
         base = str(path.parent / base)
     wanted = _matcher(pattern)
-    entries = [_entry(base, str(relpath)) for relpath in content["relpaths"] if wanted(str(relpath))]
+    entries: dict[str, Entry] = {}
+    for relpath in filter(wanted, map(str, content["relpaths"])):
+        file = relpath.lstrip("/").removesuffix(".mp4") + ".mp4"
+        name, folders = PurePosixPath(file).stem, PurePosixPath(file).parts[:-1]
+        entries.setdefault(name, Entry(name, f"{base.rstrip('/')}/{file}", relpath, version_in(folders)))
     if not entries:
         expected = f"one of {len(content['relpaths'])} paths"
         raise UserError("The filter matches nothing in this index.", where=path, expected=expected, got=pattern)
-    return list({entry.name: entry for entry in reversed(entries)}.values())[::-1]
-
-
-def _entry(base: str, relpath: str) -> Entry:
-    clean = relpath.lstrip("/")
-    clean = clean if clean.endswith(".mp4") else clean + ".mp4"
-    url, version = base.rstrip("/") + "/" + clean, version_in(PurePosixPath(clean).parts[:-1])
-    return Entry(PurePosixPath(clean).stem, url, relpath, version)
+    return list(entries.values())
 
 
 def _matcher(pattern: str) -> Callable[[str], bool]:

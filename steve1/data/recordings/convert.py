@@ -56,7 +56,7 @@ def convert_recording(
     recording: Recording,
     output_dir: str | os.PathLike[str],
     settings: ConvertSettings,
-    on_frames: Callable[[int], Any] = lambda count: None,
+    on_frames: Callable[[int], object] = lambda count: None,
 ) -> Result:
     """Convert one recording; raises only for faults of the machine (OSError), not of the recording.
 
@@ -78,8 +78,10 @@ def convert_recording(
     except UserError as fault:
         result.status, result.reason = "refused", fault.one_line
     except OSError as fault:
-        too_long = fault.errno == errno.ENAMETOOLONG
-        if fault.errno in _MACHINE or (_lies_in(fault.filename, Path(output_dir)) and not too_long):
+        of_output = isinstance(fault.filename, (str, bytes, os.PathLike)) and (
+            Path(output_dir).absolute() in Path(os.fsdecode(fault.filename)).absolute().parents
+        )
+        if fault.errno in _MACHINE or (of_output and fault.errno != errno.ENAMETOOLONG):
             raise
         result.status, result.reason = "refused", f"{fault.strerror or fault}: {fault.filename or recording.video}"
     except Exception as fault:
@@ -91,22 +93,16 @@ def convert_recording(
     return result
 
 
-def _lies_in(path: object, folder: Path) -> bool:
-    """Whether a file that could not be opened is one that conversion itself wanted to write."""
-    is_path = isinstance(path, (str, bytes, os.PathLike))
-    return is_path and folder.absolute() in Path(os.fsdecode(path)).absolute().parents  # type: ignore[arg-type]
-
-
 def _compare(recording: Recording, target: Path, settings: ConvertSettings, result: Result) -> None:
     """Refuse a recording whose name another one has taken, and note settings that the existing episode was not made with."""
     episode = Episode(target)
     known = episode.metadata
     hashes = known.get("sha256")  # missing in old episodes
     # By suffix: the same files under other names, or in another folder, are the same recording.
-    earlier = {Path(name).suffix: digest for name, digest in hashes.items()} if isinstance(hashes, dict) else None
-    for path in recording.identifying_files if earlier is not None else ():
+    earlier = {Path(name).suffix: digest for name, digest in hashes.items()} if isinstance(hashes, dict) else {}
+    for path in recording.identifying_files if earlier else ():
         # A download whose episode exists is not fetched again.
-        if earlier is not None and path.exists() and sha256_file(path) != earlier.get(path.suffix):
+        if path.exists() and sha256_file(path) != earlier.get(path.suffix):
             raise UserError(
                 "Another recording of this name was converted already.",
                 where=target,
@@ -142,7 +138,7 @@ def _rate_text(rate: float) -> str:
 
 
 def _convert(
-    recording: Recording, target: Path, settings: ConvertSettings, result: Result, on_frames: Callable[[int], Any]
+    recording: Recording, target: Path, settings: ConvertSettings, result: Result, on_frames: Callable[[int], object]
 ) -> None:
     ticks, rates = read_game_ticks(
         recording, settings.camera_rounding, esc_as_inventory=settings.esc_as_inventory, source_fps=settings.source_fps
@@ -151,13 +147,17 @@ def _convert(
     keep = np.ones_like(ticks.keep) if settings.keep_nulls else ticks.keep
     if not keep.any():
         what = "Nothing is done in this recording: every tick is null."
-        raise UserError(what, where=recording.where, todo="add --keep_nulls if standing still is what it shows")
+        raise UserError(what, where=recording.actions_path, todo="add --keep_nulls if standing still is what it shows")
     known, source = _provenance(recording, ticks, settings, rates), recording.episode
     with EpisodeWriter(target, known, keep_mineclip_frames=settings.mineclip_frames) as writer:
         used = 0
         for number, (frame, action) in enumerate(_paired(recording, ticks, rates, notes)):
             if number == 0 and source is None:
-                notes += _shape_notes(frame)
+                ratio, wanted = frame.shape[1] / frame.shape[0], RECORDER_SIZE[0] / RECORDER_SIZE[1]
+                if abs(ratio / wanted - 1) >= 0.15:
+                    notes.append(
+                        f"its pictures are {ratio:.2f} times as wide as high and are stretched to {wanted:.2f}"
+                    )
             if keep[number]:
                 writer.add(frame, action)
             used = number + 1
@@ -182,15 +182,6 @@ def _keep_goals(source: Episode, writer: EpisodeWriter, used: int, notes: list[s
     dropped = f"{used - len(writer)} null frames were dropped: embed it again, or use --keep_nulls"
     why = dropped if used == len(source) else "its frames were resampled: embed it again"
     notes.append(f"its embeddings are left behind, since {why}")
-
-
-def _shape_notes(frame: NDArray[np.uint8]) -> list[str]:
-    """A note on frames of another shape than the recorders'."""
-    height, width = frame.shape[:2]
-    wanted = RECORDER_SIZE[0] / RECORDER_SIZE[1]
-    if abs(width / height / wanted - 1) < 0.15:
-        return []
-    return [f"its pictures are {width / height:.2f} times as wide as high and are stretched to {wanted:.2f}"]
 
 
 def _paired(
@@ -218,11 +209,10 @@ def _paired(
     notes += filter(None, [check_even(pace.worst, not same or rates.resampled, recording.video)])
     if same:
         return
-    jump = next((note for note in notes if note.startswith("tick numbers")), "")
     got = f"more than {count} frames for {count} ticks" if longer else f"{count} frames for {len(ticks.actions)} ticks"
-    if jump:
+    if jump := next((note for note in notes if note.startswith("tick numbers")), ""):
         what = "Ticks are missing, so frames and actions cannot be paired."
-        raise UserError(what, where=recording.where, got=f"{got}; {jump}", todo="record it again")
+        raise UserError(what, where=recording.actions_path, got=f"{got}; {jump}", todo="record it again")
     notes.append(f"{got}: cut to the shorter")
 
 
@@ -235,7 +225,7 @@ def _provenance(recording: Recording, ticks: Ticks, settings: ConvertSettings, r
         "keep_nulls": settings.keep_nulls,
         "camera_rounding": settings.camera_rounding,
         "esc_as_inventory": settings.esc_as_inventory,
-        "gui_share": round(ticks.gui_share, 4),
+        "gui_share": round(float(np.isfinite(ticks.pointer[:, 0]).mean()), 4),
         "tool_version": steve1.__version__,
     }
     if rates.resampled:

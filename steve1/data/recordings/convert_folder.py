@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def convert_folder(
     Raises:
         UserError: nothing to convert, or another conversion writes to `output_dir`.
     """
-    recordings, lonely = find_recordings(Path(input_dir))
+    recordings, lonely = find_recordings(input_dir)
     recordings, lonely = shard.of(recordings), shard.of(lonely)
     target = Path(output_dir)
     target.mkdir(parents=True, exist_ok=True)
@@ -96,7 +97,7 @@ def _one_by_one(recordings: Sequence[Recording], target: Path, settings: Convert
 
 def _on_ray(recordings: Sequence[Recording], target: Path, settings: ConvertSettings, bar: Any) -> Iterator[Result]:
     # Other machines resolve relative paths differently.
-    calls = [(recording.absolute(), target.absolute(), settings) for recording in recordings]
+    calls = [(replace(r, video=r.video.absolute()), target.absolute(), settings) for r in recordings]
     for number, result in ray_results(convert_recording, calls):
         recording = recordings[number]
         bar.update(_length(recording))

@@ -21,7 +21,7 @@ from steve1.core.messages import progress
 from steve1.data.recordings.contractor import ContractorRecording
 from steve1.data.recordings.contractor_index import Entry
 from steve1.data.recordings.convert import ConvertSettings, convert_recording
-from steve1.data.recordings.shards import WHOLE, Shard, alone_in, cluster_cpus, ray_results
+from steve1.data.recordings.shards import WHOLE, Shard, alone_in, cluster_resources, ray_results
 from steve1.data.recordings.summary import Result, Summary, failed, remove_leftovers, write_report
 
 
@@ -70,19 +70,27 @@ def fetch_and_convert(
         UserError: fewer episodes are wanted than there are parts, or something else writes to `output_dir`.
     """
     entries = shard.of(entries)
-    fetch = replace(fetch, n_episodes=_part_of(fetch.n_episodes, shard))
+    part = len(shard.of(range(fetch.n_episodes)))
+    if fetch.n_episodes and not part:
+        expected = f"at least {shard.count} episodes for {shard.count} parts"
+        got = f"{fetch.n_episodes} episodes, of which part {shard.number} would get none"
+        raise UserError("There are more parts than episodes wanted.", expected=expected, got=got)
     if ray:
         recordings_dir, output_dir = recordings_dir.absolute(), output_dir.absolute()
-        fetch = replace(fetch, parallel=cluster_cpus() + 2, workers=1)
+        fetch = replace(fetch, parallel=int(cluster_resources().get("CPU", 1)) + 2, workers=1)
     for folder in (recordings_dir, output_dir):
         folder.mkdir(parents=True, exist_ok=True)
-    wanted = fetch.n_episodes or len(entries)
+    wanted = part or len(entries)
     results: list[Result] = []
     stopped = ""
-    with alone_in(output_dir, shard), _converters(fetch.workers) as converters:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(alone_in(output_dir, shard))
         remove_leftovers(output_dir, None if shard.whole else {entry.name for entry in entries})
-        one = _Job(recordings_dir, output_dir, convert, fetch)
-        call = one.on_ray if ray else functools.partial(one, converters=converters)
+        job = _Job(recordings_dir, output_dir, convert, fetch)
+        call: Callable[[Entry], Result] = job.on_ray if ray else job
+        if fetch.workers > 1:
+            pool = ProcessPoolExecutor(fetch.workers, mp_context=multiprocessing.get_context("spawn"))
+            call = functools.partial(job, converters=stack.enter_context(pool))
         with progress(total=min(wanted, len(entries)), desc="downloading and converting", unit="episode") as bar:
             try:
                 for result in _each(entries, wanted, fetch.parallel, call):
@@ -91,21 +99,6 @@ def fetch_and_convert(
             except OSError as fault:
                 stopped = failed("", fault).reason
         return write_report(results, output_dir, shard, stopped)
-
-
-def _part_of(n_episodes: int, shard: Shard) -> int:
-    part = len(shard.of(range(n_episodes)))
-    if n_episodes and not part:
-        expected = f"at least {shard.count} episodes for {shard.count} parts"
-        got = f"{n_episodes} episodes, of which part {shard.number} would get none"
-        raise UserError("There are more parts than episodes wanted.", expected=expected, got=got)
-    return part
-
-
-def _converters(workers: int) -> contextlib.AbstractContextManager[Executor | None]:
-    if workers < 2:
-        return contextlib.nullcontext()
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _each(entries: Sequence[Entry], wanted: int, parallel: int, call: Callable[[Entry], Result]) -> Iterator[Result]:
@@ -145,17 +138,17 @@ class _Job:
         keep = self.fetch.keep_recordings
         try:
             result = self._result(entry, converters, downloaded)
-            # Without its video a recording is useless, kept or not.
+            # Without its video a recording is useless.
             keep = keep and result.status != "missing"
+            return result
         finally:
             # After any error too: the next run could not tell these files from the user's own.
             for path in () if keep else downloaded:
                 path.unlink(missing_ok=True)
-        return result
 
     def on_ray(self, entry: Entry) -> Result:
         """The same on any machine of the cluster; this thread waits for it."""
-        ((_, result),) = ray_results(_run, [(self, entry)])
+        ((_, result),) = ray_results(self, [(entry,)])
         if isinstance(result, OSError):
             raise result
         return failed(entry.relpath, result) if isinstance(result, Exception) else result
@@ -186,7 +179,3 @@ class _Job:
         if not path.exists():
             download(entry.beside(ending), path, attempts=self.fetch.attempts, backoff=self.fetch.backoff)
             downloaded.append(path)
-
-
-def _run(job: _Job, entry: Entry) -> Result:
-    return job(entry)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _SUFFIXES = (".mp4", ".jsonl")
-#: what other recorders write; readable, but which file is the recording must be unambiguous
+#: other containers: readable, but a recording's video must be found by name
 _OTHER_VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".flv", ".m4v", ".wmv")
 
 
@@ -50,36 +50,28 @@ class Tree:
 
     def _add(self, path: Path) -> bool:
         """Note a file or folder; returns whether it is a folder to be searched."""
-        kind, ours = _kind(path), path.suffix in _SUFFIXES
-        if kind == "folder":
+        ours, mode, odd = path.suffix in _SUFFIXES, 0, "it is neither a file nor a folder"
+        try:
+            mode = os.stat(path).st_mode
+        except OSError as fault:
+            odd = f"it cannot be opened: {fault.strerror}"
+        if stat.S_ISDIR(mode):
             if ours:
                 self.odd.append((path, "a folder that is named like a file of a recording"))
             # An episode's own frames folder holds no recordings, and may hold thousands of files.
             return path.name != "frames"
-        if kind == "file" and ours:
+        if ours and stat.S_ISREG(mode):
             self.files.append(path)
-        elif kind == "file" and path.suffix.lower() in _OTHER_VIDEOS:
-            self.odd.append((path, _renamed(path)))
-        elif kind != "file" and ours:
-            self.odd.append((path, kind))
+        elif ours:
+            self.odd.append((path, odd))
+        elif path.suffix.lower() in _OTHER_VIDEOS and stat.S_ISREG(mode):
+            target = path.with_suffix(".mp4").name
+            is_mp4 = path.suffix.lower() == ".mp4"
+            how = f"rename it to {target}" if is_mp4 else f"ffmpeg -i {path.name} -c copy {target}"
+            why = f"a video in another container than mp4; {how}, with its actions beside it as {path.stem}.jsonl"
+            self.odd.append((path, why))
         return False
 
     def name_of(self, path: Path) -> str:
         """The name of the episode that a recording at this path becomes."""
         return "_".join(path.relative_to(self.root).parts) or self.root.name
-
-
-def _renamed(path: Path) -> str:
-    """What to do about a video whose name does not end in .mp4."""
-    target = path.with_suffix(".mp4").name
-    how = f"rename it to {target}" if path.suffix.lower() == ".mp4" else f"ffmpeg -i {path.name} -c copy {target}"
-    return f"a video in another container than mp4; {how}, with its actions beside it as {path.stem}.jsonl"
-
-
-def _kind(path: Path) -> str:
-    """ "file", "folder", or why it is neither."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as fault:
-        return f"it cannot be opened: {fault.strerror}"
-    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "it is neither a file nor a folder"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from steve1.core.errors import UserError
 from steve1.core.paths import resolve
@@ -15,7 +15,7 @@ from steve1.data.recordings.recording import Found, Recording
 LAYOUTS: tuple[type[Recording], ...] = (EpisodeFolder, ContractorRecording)
 
 
-def find_recordings(folder: str | Path) -> Found:
+def find_recordings(folder: str | os.PathLike[str]) -> Found:
     """Recordings anywhere below `folder` (linked folders too), and what cannot be one, with the reason; both sorted.
 
     Raises:
@@ -33,12 +33,9 @@ def find_recordings(folder: str | Path) -> Found:
         for recording in found:
             other = first.setdefault(recording.name, recording)
             if other is not recording:
-                reason = f"it would become the same episode as {other.video}: rename one of them"
-                lonely.append((recording.video, reason))
+                why = f"it would become the same episode as {other.video}: rename one of them"
+                lonely.append((recording.video, why))
     if not first and not lonely:
-        raise UserError(
-            "There is nothing to convert.",
-            where=root,
-            expected="recordings as name.mp4 with name.jsonl, or folders with frames/ and actions.jsonl",
-        )
+        expected = "recordings as name.mp4 with name.jsonl, or folders with frames/ and actions.jsonl"
+        raise UserError("There is nothing to convert.", where=root, expected=expected)
     return list(first.values()), sorted(lonely)

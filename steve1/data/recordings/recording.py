@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from av import VideoFrame
 from numpy.typing import NDArray
 
 from steve1 import actions as act
@@ -34,19 +35,13 @@ class Ticks:
     notes: list[str]
     rows: NDArray[np.int64]
 
-    @property
-    def gui_share(self) -> float:
-        """Share of the ticks with a menu open."""
-        return float(np.isfinite(self.pointer[:, 0]).mean())
-
 
 class Pace:
-    """Measures how far a video's time stamps are from a constant rate, as its frames pass."""
+    """Measures how far a video's time stamps are from a constant rate, as its frames pass; `worst` in seconds."""
 
     worst: float = 0.0
-    """Seconds."""
 
-    def watch(self, frames: Iterator[Any], fps: float) -> Iterator[Any]:
+    def watch(self, frames: Iterator[VideoFrame], fps: float) -> Iterator[VideoFrame]:
         """The frames unchanged."""
         first: float | None = None
         for number, frame in enumerate(frames):
@@ -96,16 +91,16 @@ class Recording(abc.ABC):
     @property
     @abc.abstractmethod
     def identifying_files(self) -> list[Path]:
-        """The files that tell it from another recording of its name, smallest first."""
+        """The files that distinguish it from another recording of its name, smallest first."""
 
     @property
-    def where(self) -> Path:
-        """The file or folder named in messages about its actions."""
+    def actions_path(self) -> Path:
+        """The file or folder with its actions."""
         return self.video
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the recorder noted of the whole, {} if nothing."""
+        """What the recorder noted about the whole recording, {} if nothing."""
         return {}
 
     @property
@@ -116,10 +111,6 @@ class Recording(abc.ABC):
     def facts(self) -> dict[str, Any]:
         """Further metadata of episodes made from it."""
         return {}
-
-    def absolute(self) -> Recording:
-        """The same with absolute paths, for other machines."""
-        return type(self)(self.name, self.video.absolute(), self.version)
 
 
 #: recordings, and files that cannot be one, with the reason

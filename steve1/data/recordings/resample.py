@@ -1,7 +1,7 @@
-"""Brings recordings that were made at another rate to the game's 20 ticks per second.
+"""Resamples recordings that were made at another rate to the game's 20 ticks per second.
 
-Camera movements of merged ticks are summed and their buttons or-ed; a tick that lasts longer than one of the game's is
-held, its movement divided. A frame is the one shown at that moment.
+Merged ticks: camera movements are summed, buttons or-ed. A tick that lasts longer than one of the game's is repeated, its
+movement divided. The frame of a tick is the one shown at its beginning.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ class Rates:
     @property
     def note(self) -> dict[str, Any]:
         """For the metadata."""
+        how = "ticks as they are"
         if self.ticks > FPS:
             how = "camera movements of merged ticks summed, buttons or-ed, the last slot chosen"
-        else:
-            how = "ticks held, their camera movement divided" if self.ticks < FPS else "ticks as they are"
+        elif self.ticks < FPS:
+            how = "ticks held, their camera movement divided"
         return {"video_fps": self.video, "tick_rate": self.ticks, "to": FPS, "actions": how}
 
 
@@ -91,7 +92,7 @@ def rates_of(recording: Recording, source_fps: float, n_ticks: int) -> Rates:
     Args:
         recording: in any layout.
         source_fps: its true rate; 0: as its video says, 20 for a folder of frames.
-        n_ticks: how many it has, which shows whether there is one per frame or 20 per second.
+        n_ticks: their number shows whether there is one per frame or 20 per second.
 
     Raises:
         UserError: a rate that cannot be resampled, or ticks that fit neither.
@@ -110,11 +111,12 @@ def rates_of(recording: Recording, source_fps: float, n_ticks: int) -> Rates:
     at_game_rate = n_frames * FPS / rate
     off = min(abs(n_ticks - n_frames), abs(n_ticks - at_game_rate))
     if off > max(5, 0.02 * n_ticks):
-        expected = (
-            f"{n_frames} ticks (one a frame) or {at_game_rate:.0f} (20 a second) for a video of {rate:g} frames/s"
+        raise UserError(
+            "These ticks fit neither the video's frames nor its duration.",
+            where=recording.actions_path,
+            expected=f"{n_frames} ticks (one a frame) or {at_game_rate:.0f} (20 a second) for a video of {rate:g} frames/s",
+            got=f"{n_ticks} ticks",
         )
-        what = "These ticks fit neither the video's frames nor its duration."
-        raise UserError(what, where=recording.where, expected=expected, got=f"{n_ticks} ticks")
     return Rates(rate, rate if abs(n_ticks - n_frames) == off else float(FPS))
 
 
@@ -161,12 +163,13 @@ def resample_ticks(ticks: Ticks, rate: float, camera_rounding: str = "float") ->
     edges[-1] = len(ticks.actions)
     rows = np.asarray(edges[:-1], np.int64)
     held = np.bincount(rows, minlength=len(ticks.actions))
-    actions = []
+    actions: list[act.EnvAction] = []
     for start, stop in itertools.pairwise(edges):
         if stop > start + 1:
             actions.append(merged(ticks.actions[start:stop]))
         else:
-            actions.append(_part(ticks.actions[start], int(held[start])))
+            action, parts = ticks.actions[start], max(1, int(held[start]))
+            actions.append({**action, "camera": [float(value) / parts for value in action["camera"]]})
     if camera_rounding == "legacy_int":
         for action in actions:
             action["camera"] = [float(int(value)) for value in action["camera"]]
@@ -187,8 +190,3 @@ def merged(actions: Sequence[act.EnvAction]) -> act.EnvAction:
                 found[name] = 1
     found["camera"] = [pitch, yaw]
     return found
-
-
-def _part(action: act.EnvAction, parts: int) -> act.EnvAction:
-    camera = [float(value) / max(1, parts) for value in action["camera"]]
-    return {**action, "camera": camera}

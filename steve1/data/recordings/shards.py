@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import IO, Any, Generic, TypeVar, cast
 
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig, WorkerDied, job_results
@@ -79,7 +79,7 @@ def alone_in(folder: Path, shard: Shard = WHOLE, work: str = "convert") -> Itera
         yield
 
 
-def _hold(handle: Any, folder: Path, *, shared: bool) -> None:
+def _hold(handle: IO[str], folder: Path, *, shared: bool) -> None:
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -106,17 +106,12 @@ def ray_results(
     Raises:
         UserError: Ray is not installed.
     """
-    resources = _connected().cluster_resources()
+    resources = cluster_resources()
     places = [resources.get(name, 0) // each for name, each in (("CPU", cpus), ("GPU", gpus)) if each]
     # A job that dies with its machine is repeated elsewhere, which is safe: everything is written whole or not at all.
+    workers, restarts = max(1, int(min(places, default=1))), 3 * len(calls)
     config = ExecutorConfig(
-        max(1, int(min(places, default=1))),
-        timeout_s=math.inf,
-        max_restarts=3 * len(calls),
-        attempts=3,
-        ray=True,
-        cpus=cpus,
-        gpus=gpus,
+        workers, timeout_s=math.inf, max_restarts=restarts, attempts=3, ray=True, cpus=cpus, gpus=gpus
     )
     for result in job_results(list(enumerate(calls)), _CallEach(function), config):
         lost = isinstance(result.error, WorkerDied)
@@ -140,15 +135,7 @@ class _CallEach(Generic[T]):
         """Nothing is held open."""
 
 
-def cluster_gpus() -> float:
-    """GPUs of the whole cluster."""
-    return float(_connected().cluster_resources().get("GPU", 0))
-
-
-def cluster_cpus() -> int:
-    """Processor cores of the whole cluster, at least 1."""
-    return max(1, int(_connected().cluster_resources().get("CPU", 1)))
-
-
-def _connected() -> Any:
-    return connected_ray("use --shard i/n, which needs nothing")
+def cluster_resources() -> dict[str, float]:
+    """ "CPU" and "GPU" (absent if there are none) of the whole Ray cluster; UserError where Ray is not installed."""
+    found: dict[str, float] = connected_ray("use --shard i/n, which needs nothing").cluster_resources()
+    return found

@@ -99,7 +99,7 @@ def write_report(results: list[Result], target: Path, shard: Shard = WHOLE, stop
         with atomic_file(path, "w") as handle:
             handle.writelines(json.dumps(asdict(result), ensure_ascii=False) + "\n" for result in results)
     except OSError as fault:
-        stopped = f"{stopped}; " * bool(stopped) + f"the report could not be written: {fault.strerror or fault}"
+        stopped = "; ".join(filter(None, [stopped, f"the report could not be written: {fault.strerror or fault}"]))
     return Summary(results, target, path, stopped)
 
 

@@ -1,11 +1,8 @@
-"""Cuts clips out of recordings, as recordings of their own.
+"""Cuts clips out of recordings by a list of times; each clip is a recording again (mp4, jsonl, options file).
 
-Input: recordings (mp4 + jsonl) and a list of clips with their times.
-Output: an mp4, a jsonl and an options file for each clip.
-
-A clip holds exactly the frames and ticks of its times and converts to the actions that the whole recording gives for them:
-state that a tick inherits from earlier ones is written out at the cut. A recording of another rate than the game's keeps
-it; where only the video's rate differs from its ticks', the clip has the frame of each tick.
+A clip has exactly the frames and ticks of its times, and they convert to the same actions as in the whole recording: state
+that a tick inherits from earlier ones is written out at the cut. The ticks keep their rate; where the video's differs from
+it, the clip has the frame of each tick.
 """
 
 from __future__ import annotations
@@ -29,6 +26,7 @@ from steve1.data.recordings.contractor import ContractorRecording, parsed_ticks,
 from steve1.data.recordings.recording import Recording
 from steve1.data.recordings.resample import Rates, at_game_rate, check_even, rates_of
 
+#: first word of a header line
 _HEADER = {"recording", "name", "video", "file"}
 
 
@@ -86,8 +84,9 @@ def read_times(path: str | Path) -> list[Clip]:
     clips: list[Clip] = []
     faults: list[str] = []
     for number, text in enumerate(lines, 1):
-        parts = _fields(text)
-        if not parts or (not clips and parts[0].lower() in _HEADER):
+        separator = next((mark for mark in ",\t" if mark in text), None)
+        parts = [part.strip() for part in text.strip().split(separator)]
+        if not text.strip() or text.strip().startswith("#") or (not clips and parts[0].lower() in _HEADER):
             continue
         try:
             clips.append(_clip(parts, f"{source}:{number}"))
@@ -98,15 +97,6 @@ def read_times(path: str | Path) -> list[Clip]:
     if not clips:
         raise UserError("This list of times names no clip.", where=source, expected="recording, start, end")
     return clips
-
-
-def _fields(text: str) -> list[str]:
-    line = text.strip()
-    if not line or line.startswith("#"):
-        return []
-    if "," in line:
-        return [part.strip() for part in line.split(",")]
-    return [part.strip() for part in (line.split("\t") if "\t" in line else line.split())]
 
 
 def _clip(parts: list[str], where: str) -> Clip:
@@ -135,8 +125,8 @@ def moment_of(text: str) -> Moment:
     return Moment(seconds)
 
 
-def match_clips(clips: Sequence[Clip], recordings: Sequence[Recording]) -> dict[str, list[Clip]]:
-    """The clips of each recording (by `Recording.name`); clips name it by path, file or name.
+def match_clips(clips: Sequence[Clip], recordings: Sequence[Recording]) -> dict[ContractorRecording, list[Clip]]:
+    """The clips of each recording; they name it by path, file or name.
 
     Raises:
         UserError: a clip's recording does not exist, several have its name, or it is a folder of frames.
@@ -145,18 +135,18 @@ def match_clips(clips: Sequence[Clip], recordings: Sequence[Recording]) -> dict[
     for recording in recordings:
         for key in {recording.name, recording.video.name, recording.video.stem, str(recording.video)}:
             known.setdefault(key, []).append(recording)
-    found: dict[str, list[Clip]] = {}
+    found: dict[ContractorRecording, list[Clip]] = {}
     for clip in clips:
         choices = known.get(clip.recording) or known.get(str(resolve(clip.recording))) or []
         if len(choices) != 1:
             what = "Several recordings have this name." if choices else "There is no such recording."
-            known_names = f"{clip.recording!r}; {nearest(clip.recording, list(known))}"
-            got = ", ".join(str(r.video) for r in choices) or known_names
+            got = ", ".join(str(recording.video) for recording in choices)
+            got = got or f"{clip.recording!r}; {nearest(clip.recording, list(known))}"
             raise UserError(what, where=clip.where, got=got)
         if not isinstance(choices[0], ContractorRecording):
             got = f"{choices[0].video}, an episode"
             raise UserError("Clips are cut from recordings (mp4 + jsonl).", where=clip.where, got=got)
-        found.setdefault(choices[0].name, []).append(clip)
+        found.setdefault(choices[0], []).append(clip)
     return found
 
 
@@ -165,10 +155,9 @@ class Cuts:
     """The clips to cut out of one recording.
 
     Attributes:
-        recording: with ticks.
+        recording: where from.
         spans: its clips, sorted by time; they may overlap.
-        rates: of the recording.
-        fps: of the clips: the recording's own if each frame has a tick, else 20, which is the ticks' rate.
+        rates: of the recording; its ticks' rate is the clips' frame rate.
         size: width and height of the video.
         note: a warning, or "".
     """
@@ -176,7 +165,6 @@ class Cuts:
     recording: ContractorRecording
     spans: list[Span]
     rates: Rates
-    fps: float
     size: tuple[int, int]
     note: str
 
@@ -191,28 +179,25 @@ class Cuts:
         return max((span.stop for span in self.todo), default=0)
 
 
-def plan_cuts(recording: Recording, clips: Sequence[Clip], output_dir: Path, source_fps: float = 0.0) -> Cuts:
+def plan_cuts(recording: ContractorRecording, clips: Sequence[Clip], output_dir: Path, source_fps: float = 0.0) -> Cuts:
     """Find the frames of a recording's clips.
 
     Args:
-        recording: with ticks.
-        clips: of this recording.
+        recording, clips: from `match_clips`.
         output_dir: where the clips go; below a folder named after the recorder's version, if that is known.
         source_fps: true frames per second of the recording; 0: as its video says.
 
     Raises:
         UserError: a clip ends after the recording does or before it starts, or frames cannot be counted.
     """
-    assert isinstance(recording, ContractorRecording)
     info = probe(recording.video)
-    with open(recording.ticks, "rb") as lines:
+    with open(recording.actions_path, "rb") as lines:
         n_ticks = sum(bool(line.strip()) for line in lines)
     rates = rates_of(recording, source_fps, n_ticks)
     note = check_even(timing_error(recording.video), rates.resampled, recording.video)
     fps = rates.ticks
-    folder = output_dir
-    if recording.version and version_in([output_dir.name]) != recording.version:
-        folder = output_dir / recording.version
+    named = version_in([output_dir.name]) == recording.version
+    folder = output_dir if named else output_dir / recording.version
     spans = []
     for clip in clips:
         start = clip.start.number(fps, rates.video)
@@ -225,10 +210,10 @@ def plan_cuts(recording: Recording, clips: Sequence[Clip], output_dir: Path, sou
             raise UserError("This clip holds no frame.", where=clip.where, got=got)
         spans.append(Span(folder / (clip.name or f"{recording.video.stem}_{start:06d}_{stop:06d}"), start, stop))
     spans.sort(key=lambda span: (span.start, span.stop))
-    return Cuts(recording, spans, rates, fps, (info.width, info.height), note)
+    return Cuts(recording, spans, rates, (info.width, info.height), note)
 
 
-def trim_recording(cuts: Cuts, *, crf: int = 14, on_frames: Callable[[int], Any] = lambda count: None) -> list[Path]:
+def trim_recording(cuts: Cuts, *, crf: int = 14, on_frames: Callable[[int], object] = lambda count: None) -> list[Path]:
     """Cut clips out of one recording in one pass; returns the videos. Clips that exist are left alone.
 
     Args:
@@ -240,7 +225,7 @@ def trim_recording(cuts: Cuts, *, crf: int = 14, on_frames: Callable[[int], Any]
         UserError: the recording is broken.
     """
     for span in cuts.todo:
-        rows = own_ticks(parsed_ticks(cuts.recording.ticks), span.start, span.stop)
+        rows = own_ticks(parsed_ticks(cuts.recording.actions_path), span.start, span.stop)
         with atomic_file(_beside(span.prefix, ".jsonl"), "w") as handle:
             handle.writelines(json.dumps(row) + "\n" for row in rows)
         write_json(_beside(span.prefix, "-options.json"), _options(cuts, span))
@@ -267,7 +252,12 @@ def own_ticks(ticks: Iterable[dict[str, Any]], start: int, stop: int) -> Iterato
         elif number < start:
             held = given.get("hotbar", held)
         else:
-            tick = given | {"mouse": _own_mouse(given.get("mouse") or {}, stuck, number == start)}
+            mouse = dict(given.get("mouse") or {})
+            if stuck:
+                mouse["buttons"] = [button for button in mouse.get("buttons") or [] if button != 0]
+            if number == start and pressed == [0]:
+                mouse["newButtons"] = []  # else the button would count as down since the recorder started
+            tick = given | {"mouse": mouse}
             if not changed and "hotbar" in tick:
                 changed = tick["hotbar"] != held
                 if not changed:
@@ -278,53 +268,41 @@ def own_ticks(ticks: Iterable[dict[str, Any]], start: int, stop: int) -> Iterato
             yield tick
 
 
-def _own_mouse(mouse: dict[str, Any], stuck: bool, first: bool) -> dict[str, Any]:
-    found = dict(mouse)
-    if stuck:
-        found["buttons"] = [button for button in mouse.get("buttons") or [] if button != 0]
-    if first and mouse.get("newButtons") == [0]:
-        found["newButtons"] = []  # else the button would count as down since the recorder started
-    return found
-
-
 def _options(cuts: Cuts, span: Span) -> dict[str, Any]:
     """The recording's options; those about the whole recording (success, value, steps) go below "clip"."""
     whole = cuts.recording.options
     of_whole = ("success", "value", "unit", "steps")
     kept = {key: value for key, value in whole.items() if key not in of_whole}
     clip = {"recording": cuts.recording.video.name, "start_frame": span.start, "stop_frame": span.stop}
-    clip |= {"fps": round(cuts.fps, 4)}
-    clip |= {key: whole[key] for key in of_whole if key in whole}
+    clip |= {"fps": round(cuts.rates.ticks, 4)} | {key: whole[key] for key in of_whole if key in whole}
     return {**kept, "steps": span.stop - span.start, "clip": clip}
 
 
-def _write_videos(cuts: Cuts, crf: int, on_frames: Callable[[int], Any]) -> None:
+def _write_videos(cuts: Cuts, crf: int, on_frames: Callable[[int], object]) -> None:
     """One pass over the video; only the clips that contain the current frame are open."""
-    waiting = cuts.todo
-    end = cuts.end
+    waiting, end = cuts.todo, cuts.end
     if not end:
         return
     frames = read_frames(cuts.recording.video)
-    if cuts.fps != cuts.rates.video:
+    if cuts.rates.ticks != cuts.rates.video:
         frames = at_game_rate(frames, cuts.rates.video)
-    rate = Fraction(cuts.fps).limit_denominator(1001)
+    rate = Fraction(cuts.rates.ticks).limit_denominator(1001)
     with contextlib.ExitStack() as everything:
-        open_clips: list[tuple[int, VideoWriter, contextlib.ExitStack]] = []
+        writing: list[tuple[int, VideoWriter, contextlib.ExitStack]] = []
         count = 0
         for frame in frames:
             while waiting and waiting[0].start == count:
                 span = waiting.pop(0)
                 stack = everything.enter_context(contextlib.ExitStack())
                 writer = VideoWriter(_beside(span.prefix, ".mp4"), *cuts.size, rate, crf=crf)
-                open_clips.append((span.stop, stack.enter_context(writer), stack))
-            for _, writer, _ in open_clips:
-                writer.write(frame)
+                writing.append((span.stop, stack.enter_context(writer), stack))
             count += 1
-            on_frames(1)
-            for stop, _, stack in open_clips:
+            for stop, writer, stack in writing:
+                writer.write(frame)
                 if stop == count:
                     stack.close()
-            open_clips = [item for item in open_clips if item[0] > count]
+            writing = [clip for clip in writing if clip[0] > count]
+            on_frames(1)
             if count == end:
                 return
         expected = f"at least {end} frames"
