@@ -20,9 +20,9 @@ from steve1.core.paths import display, output_path
 from steve1.data.episodes.cut import copy_episode
 from steve1.data.episodes.listing import Dataset, find_datasets
 from steve1.data.quality.each import each_episode
-from steve1.data.quality.integrity import Finding
+from steve1.data.quality.integrity import EpisodeReport, Finding
 from steve1.data.quality.repair import repair_episode
-from steve1.data.quality.validate import EpisodeReport, check_episode, check_together
+from steve1.data.quality.validate import check_episode, check_together
 
 #: findings of one kind that are printed for each episode
 _SHOWN = 3

@@ -25,13 +25,9 @@ def cut_goals(goals: NDArray[np.floating[Any]], start: int, stop: int) -> NDArra
 
 
 def cut_episode(source: Path, target: Path, start: int, stop: int, note: dict[str, Any] | None = None) -> None:
-    """Write frames start..stop-1 of an episode in any format as a native episode.
+    """Write frames start..stop-1 of an episode in any format as a native episode to the new folder `target`.
 
-    Args:
-        source: the episode.
-        target: the folder to create; it must not exist.
-        start, stop: the stretch, 0 <= start < stop <= N.
-        note: further entries for the metadata, which also says where the stretch was cut from.
+    The metadata says where the stretch was cut from; `note` is added to it.
 
     Raises:
         UserError: the stretch lies outside the episode, or a part of the episode is broken.

@@ -18,11 +18,9 @@ _NATIVE = ("format", "format_version", "jpeg", "mineclip_frames", "frame_size")
 
 
 def export_episode(source: Path, target: Path, kind: str, *, lossless: bool = True) -> int:
-    """Write one episode to the folder `target`, completely or not at all; returns its number of frames.
+    """Write an episode in any format to the new folder `target`, completely or not at all; returns its number of frames.
 
     Args:
-        source: an episode in any format.
-        target: the folder to create; it must not exist.
         kind: one of `EXPORT_FORMATS`.
         lossless: of STEVE-1's video: exact pixels (H.264 in RGB; 15 KB a frame of the game) instead of yuv420p (2.6 KB).
 

@@ -166,12 +166,6 @@ def create_sampling(
     of each source's episodes and at least one, but at most a fifth of all episodes: of many small sources, only the larger
     ones give one.
 
-    Args:
-        name: of the sampling.
-        sources: dataset folders; with weights for all of them, or for none.
-        settings: of the split.
-        folder: where the lists are kept.
-
     Raises:
         UserError: no episodes, fewer than two in a source, weights for some only, or lists edited by hand.
     """

@@ -23,9 +23,7 @@ def each_episode(
 
     Args:
         function: importable by name.
-        dataset: its episodes.
         workers: processes; 1 works in this one.
-        label: of the progress bar.
         note: a text beside the bar, from the results so far.
     """
     if workers < 1:

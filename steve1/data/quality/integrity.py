@@ -1,13 +1,14 @@
-"""Faults in the parts of an episode: a packed frame, an action, tokens, goal embeddings.
+"""What can be wrong with an episode: findings and their report, and the faults of a packed frame and of an action.
 
 Nothing here raises for what it finds: checking and repairing both need all faults.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from steve1 import actions as act
+from steve1.core.errors import UserError
 from steve1.core.frames import AGENT_SIZE
-from steve1.data.episodes.parts import FIRST_GOAL, action_lines
+from steve1.core.paths import display
+from steve1.data.episodes.parts import action_lines
 
 _BUTTONS = frozenset(act.ENV_BUTTONS)
 #: entropy-coded pixels never hold this many zero bytes in a row; blocks that a disk lost do
@@ -50,6 +53,51 @@ class Finding:
         place = self.file + ("" if self.frame is None else f", frame {self.frame}")
         more = "; ".join(f"{key} {value}" for key, value in (("expected", self.expected), ("got", self.got)) if value)
         return f"{place}: {self.what}" + (f" ({more})" if more else "")
+
+
+@dataclass
+class EpisodeReport:
+    """The faults of one episode.
+
+    Attributes:
+        path: its folder.
+        frames: number of frames; 0 where they are lost.
+        embed_dim: E of its embeddings, None without them.
+        mineclip: sha256 of the weights that made them; "unknown" where nothing says so, None without embeddings.
+        findings: all faults.
+    """
+
+    path: Path
+    frames: int = 0
+    embed_dim: int | None = None
+    mineclip: str | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(
+        self, file: str, frame: int | None, what: str, expected: Any = "", got: Any = "", *, warning: bool = False
+    ) -> None:
+        """Note one fault."""
+        self.findings.append(Finding(display(self.path), file, frame, what, str(expected), str(got), warning))
+
+    def check_length(self, file: str, what: str, length: int) -> None:
+        """Note a fault unless a part has one entry for each frame."""
+        if length != self.frames:
+            self.add(file, min(length, self.frames), f"{what} and frames are not equally many", self.frames, length)
+
+    @contextlib.contextmanager
+    def reading(self, file: str) -> Iterator[None]:
+        """Turn an error about a part into a finding."""
+        try:
+            yield
+        except UserError as fault:
+            self.add(file, None, fault.what, fault.expected, fault.got)
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as fault:
+            self.add(file, None, "this part cannot be read", got=f"{type(fault).__name__}: {fault}")
+
+    @property
+    def sound(self) -> bool:
+        """No fault; warnings do not count."""
+        return all(finding.warning for finding in self.findings)
 
 
 def frame_fault(jpeg: NDArray[np.uint8]) -> str:
@@ -108,35 +156,3 @@ def read_action_lines(path: Path) -> Iterator[tuple[act.EnvAction | None, str]]:
         for _, action, broken in action_lines(path):
             fault = f"not JSON: {broken}" if broken else action_fault(action)
             yield (None if fault else action), fault
-
-
-def token_fault(
-    tokens: NDArray[Any], actions: Sequence[act.EnvAction | None]
-) -> tuple[int | None, str, str, str] | None:
-    """(frame, what, expected, got) of the first fault of action_tokens, None if they are those of the actions."""
-    if tokens.ndim != 2 or tokens.shape[1] != 2 or tokens.dtype.kind not in "iu":
-        return None, "the tokens have the wrong form", "integers (N, 2)", f"{tokens.dtype} {tokens.shape}"
-    known = [row for row, action in enumerate(actions[: len(tokens)]) if action is not None]
-    wanted: NDArray[Any] = np.stack(act.to_joint([actions[row] or {} for row in known]), axis=1)
-    wrong = np.flatnonzero((np.asarray(tokens)[known] - wanted).any(axis=1))
-    if not len(wrong):
-        return None
-    row = known[int(wrong[0])]
-    more = f" and at {len(wrong) - 1} more frames" if len(wrong) > 1 else ""
-    return row, f"the token is not that of the action{more}", f"{wanted[wrong[0]].tolist()}", f"{tokens[row].tolist()}"
-
-
-def goal_faults(goals: NDArray[np.floating[Any]]) -> Iterator[tuple[int, str, bool]]:
-    """(row, what, is it a warning) of embeddings (N, E)."""
-    rows = np.asarray(goals, dtype=np.float32)
-    finite = np.asarray(np.isfinite(rows).all(axis=1))
-    bad = np.flatnonzero(~finite[FIRST_GOAL:]) + FIRST_GOAL
-    if len(bad):
-        more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
-        yield int(bad[0]), f"the embedding is not finite{more}", False
-    zero = np.flatnonzero(finite[FIRST_GOAL:] & ~rows[FIRST_GOAL:].any(axis=1)) + FIRST_GOAL
-    if len(zero):
-        yield int(zero[0]), f"the embedding is all zeros (in {len(zero)} rows)", False
-    early = np.flatnonzero(np.isfinite(rows[:FIRST_GOAL]).any(axis=1))
-    if len(early):
-        yield int(early[0]), f"one of the first {FIRST_GOAL} rows holds numbers instead of NaN", True

@@ -34,9 +34,9 @@ from steve1.data.episodes.parts import (
     load_goals,
 )
 from steve1.data.media.video import read_frames
-from steve1.data.quality.integrity import action_fault, read_action_lines
+from steve1.data.quality.integrity import EpisodeReport, action_fault, read_action_lines
 from steve1.data.quality.measures import longest_run
-from steve1.data.quality.validate import EpisodeReport, NativeParts, check_episode, check_native
+from steve1.data.quality.validate import NativeParts, check_episode, check_native
 
 
 @dataclass
@@ -61,12 +61,9 @@ class Repair:
 
 
 def repair_episode(source: Path, target: Path, *, drop_goals: bool = False) -> Repair:
-    """Write a sound copy of `source` to `target`, or nothing.
+    """Write a sound copy of an episode in any format to the new folder `target`, or nothing.
 
-    Args:
-        source: an episode in any format.
-        target: the folder to create; it must not exist.
-        drop_goals: leave its embeddings out (they are of another MineCLIP than the dataset's).
+    `drop_goals` leaves its embeddings out, because they are of another MineCLIP than the dataset's.
     """
     if target.exists():
         return Repair(source, None, [f"{display(target)} exists already"])

@@ -96,8 +96,6 @@ def find_stretches(
     """Stretches (start, stop) in frames in which all conditions are met within `before` frames; overlapping ones are one.
 
     Args:
-        conditions: what should happen.
-        history: of the episode.
         before: frames in which it must happen, all kept.
         after: frames kept after the last time that something was gained or the player moved.
         least: shorter stretches (at the ends of an episode) are left out.

@@ -5,10 +5,8 @@ Output: a report of all faults by file and frame, and the parts as far as they c
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,62 +39,16 @@ from steve1.data.episodes.parts import (
 from steve1.data.media.jpegs import file_size
 from steve1.data.media.video import FPS, read_frames
 from steve1.data.quality.integrity import (
+    EpisodeReport,
     Finding,
     action_fault,
     frame_fault,
-    goal_faults,
     read_action_lines,
     split_pack,
-    token_fault,
 )
 
 _OWN = {"format": FORMAT, "format_version": FORMAT_VERSION, "fps": FPS, "frame_size": list(AGENT_SIZE)}
 _ORIGIN = ("source", "camera_rounding", "keep_nulls", "tool_version")
-
-
-@dataclass
-class EpisodeReport:
-    """The faults of one episode.
-
-    Attributes:
-        path: its folder.
-        frames: number of frames; 0 where they are lost.
-        embed_dim: E of its embeddings, None without them.
-        mineclip: sha256 of the weights that made them; "unknown" where nothing says so, None without embeddings.
-        findings: all faults.
-    """
-
-    path: Path
-    frames: int = 0
-    embed_dim: int | None = None
-    mineclip: str | None = None
-    findings: list[Finding] = field(default_factory=list)
-
-    def add(
-        self, file: str, frame: int | None, what: str, expected: Any = "", got: Any = "", *, warning: bool = False
-    ) -> None:
-        """Note one fault."""
-        self.findings.append(Finding(display(self.path), file, frame, what, str(expected), str(got), warning))
-
-    def check_length(self, file: str, what: str, length: int) -> None:
-        """Note a fault unless a part has one entry for each frame."""
-        if length != self.frames:
-            self.add(file, min(length, self.frames), f"{what} and frames are not equally many", self.frames, length)
-
-    @contextlib.contextmanager
-    def reading(self, file: str) -> Iterator[None]:
-        """Turn an error about a part into a finding."""
-        try:
-            yield
-        except UserError as fault:
-            self.add(file, None, fault.what, fault.expected, fault.got)
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as fault:
-            self.add(file, None, "this part cannot be read", got=f"{type(fault).__name__}: {fault}")
-
-    @property
-    def sound(self) -> bool:
-        """No fault; warnings do not count."""
-        return all(finding.warning for finding in self.findings)
 
 
 @dataclass
@@ -118,8 +70,8 @@ class NativeParts:
     metadata: dict[str, Any]
     pack: NDArray[np.uint8]
     offsets: NDArray[np.int64]
-    index_lost: bool = False
-    sound: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    index_lost: bool
+    sound: NDArray[np.bool_]
     actions: list[act.EnvAction | None] = field(default_factory=list)
     tokens: NDArray[Any] | None = None
     goals: NDArray[np.floating[Any]] | None = None
@@ -158,8 +110,7 @@ def check_native(report: EpisodeReport) -> NativeParts:
     report.check_length(ACTIONS, "actions", len(parts.actions))
     with report.reading(TOKENS):
         parts.tokens = np.asarray(load_array(path / TOKENS))
-        if (wrong := token_fault(parts.tokens, parts.actions)) is not None:
-            report.add(TOKENS, *wrong)
+        _check_tokens(report, parts.tokens, parts.actions)
         report.check_length(TOKENS, "tokens", len(parts.tokens))
     parts.goals = _check_goals(report, parts.metadata)
     parts.video_frames = _check_video(report, parts.metadata)
@@ -173,20 +124,18 @@ def _read_frames(report: EpisodeReport) -> NativeParts:
     data = np.memmap(pack, np.uint8, "r") if file_size(pack) else np.zeros(0, np.uint8)
     if not len(data):
         report.add(PACK, None, "the file is empty" if pack.exists() else "the frames are missing")
-    offsets: NDArray[np.int64] | None = None
+    index: NDArray[np.int64] | None = None
     with report.reading(INDEX):
-        offsets = _read_index(report)
-    parts = NativeParts(metadata, data, split_pack(data) if offsets is None else offsets, offsets is None)
-    if parts.offsets[-1] != len(data):
-        report.add(PACK, None, "the file is not as long as its index says", f"{parts.offsets[-1]} bytes", len(data))
-    parts.sound = np.ones(len(parts.offsets) - 1, bool)
-    for number, (start, stop) in enumerate(itertools.pairwise(parts.offsets)):
-        fault = frame_fault(data[start:stop])
+        index = _read_index(report)
+    offsets = split_pack(data) if index is None else index
+    if offsets[-1] != len(data):
+        report.add(PACK, None, "the file is not as long as its index says", f"{offsets[-1]} bytes", len(data))
+    faults = [frame_fault(data[start:stop]) for start, stop in itertools.pairwise(offsets)]
+    for number, fault in enumerate(faults):
         if fault:
             report.add(PACK, number, f"broken frame: {fault}")
-            parts.sound[number] = False
-    report.frames = len(parts.sound)
-    return parts
+    report.frames = len(faults)
+    return NativeParts(metadata, data, offsets, index is None, np.array([not fault for fault in faults], bool))
 
 
 def _check_metadata(report: EpisodeReport) -> dict[str, Any]:
@@ -219,6 +168,20 @@ def _read_index(report: EpisodeReport) -> NDArray[np.int64] | None:
     return found.astype(np.int64)
 
 
+def _check_tokens(report: EpisodeReport, tokens: NDArray[Any], actions: list[act.EnvAction | None]) -> None:
+    """Compare the tokens (N, 2) with those of the sound actions."""
+    if tokens.ndim != 2 or tokens.shape[1] != 2 or tokens.dtype.kind not in "iu":
+        report.add(TOKENS, None, "the tokens have the wrong form", "integers (N, 2)", f"{tokens.dtype} {tokens.shape}")
+        return
+    known = [row for row, action in enumerate(actions[: len(tokens)]) if action is not None]
+    wanted = np.stack(act.to_joint([actions[row] or {} for row in known]), axis=1)
+    wrong = np.flatnonzero((tokens[known] != wanted).any(axis=1)).tolist()
+    if wrong:
+        more = f" and at {len(wrong) - 1} more frames" if len(wrong) > 1 else ""
+        row, expected = known[wrong[0]], wanted[wrong[0]].tolist()
+        report.add(TOKENS, row, f"the token is not that of the action{more}", expected, tokens[row].tolist())
+
+
 def _check_goals(report: EpisodeReport, metadata: dict[str, Any]) -> NDArray[np.floating[Any]] | None:
     file = goals_file(report.path)
     if file is None:
@@ -230,8 +193,19 @@ def _check_goals(report: EpisodeReport, metadata: dict[str, Any]) -> NDArray[np.
     with report.reading(file.name):
         goals = load_goals(file)
         report.embed_dim = int(goals.shape[1])
-        for row, what, warning in goal_faults(goals):
-            report.add(file.name, row, what, warning=warning)
+        rows = np.asarray(goals, np.float32)
+        finite = np.asarray(np.isfinite(rows).all(axis=1))
+        bad = np.flatnonzero(~finite[FIRST_GOAL:]) + FIRST_GOAL
+        if len(bad):
+            more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
+            report.add(file.name, int(bad[0]), f"the embedding is not finite{more}")
+        zero = np.flatnonzero(finite[FIRST_GOAL:] & ~rows[FIRST_GOAL:].any(axis=1)) + FIRST_GOAL
+        if len(zero):
+            report.add(file.name, int(zero[0]), f"the embedding is all zeros (in {len(zero)} rows)")
+        early = np.flatnonzero(np.isfinite(rows[:FIRST_GOAL]).any(axis=1))
+        if len(early):
+            what = f"one of the first {FIRST_GOAL} rows holds numbers instead of NaN"
+            report.add(file.name, int(early[0]), what, warning=True)
         report.check_length(file.name, "embeddings", len(goals))
     return goals
 

@@ -150,13 +150,7 @@ class EpisodeWriter:
         self._add_action(plain)
 
     def copy(self, pack: NDArray[np.uint8], offsets: NDArray[np.int64], actions: Sequence[act.EnvAction]) -> None:
-        """Append a stretch of another native episode without encoding its frames again.
-
-        Args:
-            pack: the bytes of the other's packed frames.
-            offsets: int64 (N+1,) of the stretch in them.
-            actions: N MineRL actions.
-        """
+        """Append a stretch of another native episode, encoded as it is: its pack, offsets int64 (N+1,) in it, N actions."""
         self._jpeg = self.metadata.get("jpeg") or self._jpeg
         self._pack.copy(pack, offsets)
         for action in actions:
