@@ -41,7 +41,7 @@ def get_episode_chunk(
         start, stop: frames; start >= 15 unless min_btwn_goals >= 15.
         min_btwn_goals, max_btwn_goals, rng, goal_switch: see `hindsight_goals`.
         p_uncond: probability that the goal of the whole chunk is zero.
-        source: of the frames; its key stands in place of "frames".
+        source: of the frames; its key replaces "frames".
         out: arrays to fill (keys as returned), new ones otherwise.
 
     Returns:
@@ -76,7 +76,7 @@ def get_episode_chunk_fixed_prompt(
         episode: needs no goal embeddings.
         start, stop: frames.
         goal: float (E,), such as the prior's goal for "build a wooden house".
-        source: of the frames; its key stands in place of "frames".
+        source: of the frames; its key replaces "frames".
         out: arrays to fill.
 
     Returns:

@@ -30,7 +30,7 @@ def read_captions(path: str | Path = TABLE) -> dict[str, Captions]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError("There is no such table of captions.", where=path) from None
+        raise UserError("This table of captions does not exist.", where=path) from None
     except yaml.YAMLError as error:
         raise UserError("This table of captions is not YAML.", where=path, got=str(error)) from error
     table: dict[str, Captions] = {}

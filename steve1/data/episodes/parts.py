@@ -62,7 +62,7 @@ def read_actions(path: Path) -> list[act.EnvAction]:
                 raise UserError("This line is not JSON.", where=where, got=fault)
             if not isinstance(action, dict) or "camera" not in action:
                 expected = 'a MineRL action with "camera": [pitch, yaw]'
-                raise UserError("This line is no action.", where=where, expected=expected, got=str(action)[:80])
+                raise UserError("This line is not an action.", where=where, expected=expected, got=str(action)[:80])
             found.append(action)
     except FileNotFoundError:
         what = "This episode has frames and no actions: training needs what was pressed at each frame."
@@ -76,8 +76,8 @@ def load_array(path: Path) -> NDArray[Any]:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as fault:
         # NumPy takes any file without its header for a pickle, and advises to load that anyway.
-        got = "no array: it begins like no .npy, or holds Python objects" if "pickle" in str(fault) else str(fault)
-        todo = "make this step of the episode again"
+        got = "not an array: no .npy header, or it holds Python objects" if "pickle" in str(fault) else str(fault)
+        todo = "run the step that writes this file again"
         raise UserError("This array does not load.", where=path, got=got, todo=todo) from None
 
 

@@ -72,11 +72,11 @@ class SamplingSettings:
     val_fraction: float = 0.1
     """Share of each folder's episodes that is kept for validation: at least one episode, but never more than a fifth of all."""
     val_list: str = ""
-    """A list of episodes to validate on as it is (such as data/samplings/fixed_val.txt); none of them is trained on."""
+    """A list of episodes to validate on, unchanged (such as data/samplings/fixed_val.txt); none of them is trained on."""
     train_frames: int = 0
-    """Take whole episodes until this many frames are trained on, of each folder its share; 0: all."""
+    """Take whole episodes, from each folder its share, until there are this many training frames; 0: all."""
     val_frames: int = 0
-    """Take whole episodes until this many frames are validated on, in place of --val_fraction."""
+    """Take whole episodes until there are this many validation frames, instead of --val_fraction."""
     seed: int = 0
     """Of the split between training and validation."""
     overwrite: bool = False
@@ -89,7 +89,7 @@ class SamplingSettings:
             got = f"{self.train_frames}, {self.val_frames}"
             raise UserError("A frame budget is a positive number, or 0 for all.", got=got)
         if self.val_frames and self.val_list:
-            raise UserError("A fixed list is validated on as it is; leave out --val_frames or --val_list.")
+            raise UserError("A fixed validation list is used as it is; leave out --val_frames or --val_list.")
 
 
 def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
@@ -179,7 +179,7 @@ def create_sampling(
     splits = [_Split(source, settings.seed) for source in sources]
     seen = Counter(path.resolve() for split in splits for path in split.order)
     if twice := [path for path, count in seen.items() if count > 1]:
-        what = "An episode would stand in two lists or twice in one."
+        what = "An episode would be in two lists, or twice in one."
         raise UserError(what, where=twice[0], todo="name each dataset folder once")
     fixed = [entry.path for entry in read_list(settings.val_list)] if settings.val_list else None
     _choose_validation(splits, settings, fixed)
@@ -231,7 +231,7 @@ def _choose_validation(splits: list[_Split], settings: SamplingSettings, fixed: 
         for split in splits:
             split.train = [path for path in split.order if path.resolve() not in held]
         if not any(split.train for split in splits):
-            what = "The list for validation holds every episode, so that none is left to train on."
+            what = "The validation list holds every episode, so none is left to train on."
             raise UserError(what, todo="name fewer episodes in it, or record more")
         return
     for split in splits:

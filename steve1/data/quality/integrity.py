@@ -82,7 +82,7 @@ class EpisodeReport:
     def check_length(self, file: str, what: str, length: int) -> None:
         """Note a fault unless a part has one entry for each frame."""
         if length != self.frames:
-            self.add(file, min(length, self.frames), f"{what} and frames are not equally many", self.frames, length)
+            self.add(file, min(length, self.frames), f"there are not as many {what} as frames", self.frames, length)
 
     @contextlib.contextmanager
     def reading(self, file: str) -> Iterator[None]:

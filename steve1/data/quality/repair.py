@@ -144,7 +144,7 @@ def _sound_stretch(
 def _sound_goals(
     goals: NDArray[np.floating[Any]] | None, start: int, stop: int, repair: Repair, metadata: dict[str, Any]
 ) -> NDArray[np.floating[Any]] | None:
-    """The embeddings of the stretch; None, and no word of them in the metadata, unless all of them exist and are sound."""
+    """The embeddings of the stretch if all of them exist and are sound; otherwise None, and `metadata` loses "mineclip"."""
     if goals is not None:
         rows = np.asarray(goals[start + FIRST_GOAL : stop], np.float32)
         if len(rows) == stop - start - FIRST_GOAL and np.isfinite(rows).all() and rows.any(axis=1).all():

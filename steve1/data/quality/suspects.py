@@ -51,7 +51,7 @@ def _own_reasons(episode: Measures) -> Iterator[Reason]:
     if episode.goals and episode.goals.bad_rows:
         yield Reason(2.0, "NaN", f"{episode.goals.bad_rows} goal embeddings are not finite")
     if episode.frames <= FIRST_GOAL + 16:
-        yield Reason(1.0, "short", f"{episode.frames} frames hold hardly a goal")
+        yield Reason(1.0, "short", f"{episode.frames} frames are hardly enough for one goal")
     yield from _picture_reasons(episode)
     yield from _sync_reasons(episode)
     yield from _button_reasons(episode)

@@ -1,6 +1,6 @@
 """Checks every part of an episode to its last frame; only reads.
 
-Output: a report of all faults by file and frame, and the parts as far as they can be read, which repair goes on from.
+Output: a report of all faults by file and frame, and the parts as far as they can be read, for repair to start from.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class NativeParts:
         offsets: i64 (N+1,) of the frames in it.
         index_lost: the offsets were found in the pack itself.
         sound: bool (N,), the frames that decode.
-        actions: None in place of broken ones.
+        actions: broken ones are None.
         tokens: None if they do not load.
         metadata: {} if it does not load.
         goals: None without sound ones.
@@ -106,7 +106,7 @@ def check_native(report: EpisodeReport) -> NativeParts:
     for number, (action, fault) in enumerate(read_action_lines(path / ACTIONS)):
         parts.actions.append(action)
         if fault:
-            report.add(ACTIONS, number, f"line {number + 1} is no action: {fault}")
+            report.add(ACTIONS, number, f"line {number + 1} is not an action: {fault}")
     report.check_length(ACTIONS, "actions", len(parts.actions))
     with report.reading(TOKENS):
         parts.tokens = np.asarray(load_array(path / TOKENS))
@@ -143,7 +143,7 @@ def _check_metadata(report: EpisodeReport) -> dict[str, Any]:
     with report.reading(METADATA):
         found = read_json(report.path / METADATA)
     if not isinstance(found, dict):
-        report.add(METADATA, None, "it is no JSON object", got=type(found).__name__)
+        report.add(METADATA, None, "it is not a JSON object", got=type(found).__name__)
         return {}
     if not found:
         return {}
@@ -159,7 +159,7 @@ def _check_metadata(report: EpisodeReport) -> dict[str, Any]:
 def _read_index(report: EpisodeReport) -> NDArray[np.int64] | None:
     found = np.asarray(load_array(report.path / INDEX))
     if found.ndim != 1 or found.dtype.kind not in "iu" or len(found) < 2:
-        report.add(INDEX, None, "it is no index", "int64 (N+1,)", f"{found.dtype} {found.shape}")
+        report.add(INDEX, None, "it is not an index", "int64 (N+1,)", f"{found.dtype} {found.shape}")
         return None
     steps = np.diff(found.astype(np.int64))
     if found[0] != 0 or (steps <= 0).any():
@@ -247,7 +247,7 @@ def _check_other(report: EpisodeReport, episode: EpisodeFormat) -> None:
         actions = episode.actions()
         for number, action in enumerate(actions):
             if fault_text := action_fault(action):
-                report.add("actions", number, f"this is no action: {fault_text}")
+                report.add("actions", number, f"this is not an action: {fault_text}")
         report.check_length("actions", "actions", len(actions))
     _check_goals(report, episode.metadata)
 
@@ -271,7 +271,7 @@ def check_together(dataset: Dataset, reports: list[EpisodeReport]) -> list[Findi
             report.add(".", None, what, f"more than {FIRST_GOAL}", warning=True)
     found = []
     for path in dataset.strange:
-        what = "left behind by a run that was cut off" if path.name.startswith(".") else "this folder is no episode"
+        what = "left behind by a run that was cut off" if path.name.startswith(".") else "this folder is not an episode"
         found.append(Finding(display(path), ".", None, what, warning=True))
     return found
 

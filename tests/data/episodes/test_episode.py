@@ -141,7 +141,7 @@ def test_broken_native_parts_are_refused(tmp_path: Path) -> None:
     for part, damage, message in [
         ("frames.jpgs", lambda data: data[:-10], "do not fit their index"),
         ("frames_index.npy", lambda data: data[:30], "does not load"),
-        ("action_tokens.npy", lambda data: b"\x80\x04" + data, "no array"),
+        ("action_tokens.npy", lambda data: b"\x80\x04" + data, "not an array"),
         ("metadata.json", lambda data: b"{", "not valid JSON"),
         ("metadata.json", lambda data: data.replace(b'"format_version": 1', b'"format_version": 99'), "does not read"),
     ]:
@@ -179,7 +179,7 @@ def test_mismatched_parts_of_foreign_layouts_are_refused(tmp_path: Path) -> None
     (path / "actions.jsonl").unlink()
     with pytest.raises(UserError, match="no actions"):
         Episode(path).actions()
-    with pytest.raises(UserError, match="no episode"):
+    with pytest.raises(UserError, match="not an episode"):
         Episode(tmp_path)
     with pytest.raises(UserError, match="does not exist"):
         Episode(tmp_path / "nowhere")

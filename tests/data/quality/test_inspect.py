@@ -186,6 +186,6 @@ def test_command_writes_one_file_with_everything_in_it(tmp_path: Path, capsys: p
 
 def test_an_unreadable_episode_has_a_fault_and_no_numbers(tmp_path: Path) -> None:
     episode = measure(tmp_path)
-    assert "no episode" in episode.fault
+    assert "not an episode" in episode.fault
     assert isinstance(episode, Measures)
     assert episode.frames == 0

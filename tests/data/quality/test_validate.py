@@ -218,7 +218,7 @@ def test_one_size_and_one_mineclip_in_a_dataset(tmp_path: Path) -> None:
     assert all(report.sound for report in reports)
     loose = check_together(dataset, reports)
     assert [report.sound for report in reports] == [True, True, False, False]
-    assert [finding.what for finding in loose] == ["this folder is no episode"]
+    assert [finding.what for finding in loose] == ["this folder is not an episode"]
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ def open_format(path: Path) -> EpisodeFormat:
     kind = format_of(path)
     if kind is None:
         raise UserError(
-            "This folder is no episode.",
+            "This folder is not an episode.",
             where=path,
             expected="; ".join(f"{', '.join(kind.files[:2])} ({name})" for name, kind in FORMATS.items()),
             got=", ".join(sorted(p.name for p in path.iterdir())[:8]) or "an empty folder",
