@@ -46,7 +46,7 @@ def nearest(name: str, choices: list[str]) -> str:
     """A hint that lists the choices nearest to `name` (for messages about unknown names)."""
     import difflib
 
-    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.4)
+    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
     if close:
         return "did you mean " + " or ".join(close) + "?"
     return "choices: " + ", ".join(sorted(choices)[:20])

@@ -39,16 +39,16 @@ class Entry:
     """
 
     module: str
-    minecraft: bool = True
+    minecraft: bool
     starts: Literal["kept", "seed", "task"] = "seed"
 
 
 GAMES: dict[str, Entry] = {
     "luanti": Entry("steve1.envs.luanti.backend", minecraft=False, starts="kept"),
-    "mcio": Entry("steve1.envs.minecraft.mcio.backend"),
-    "minerl": Entry("steve1.envs.minecraft.minerl.backend"),
-    "minedojo": Entry("steve1.envs.minecraft.minedojo.backend", starts="task"),
-    "minestudio": Entry("steve1.envs.minecraft.minestudio.backend"),
+    "mcio": Entry("steve1.envs.minecraft.mcio.backend", minecraft=True),
+    "minerl": Entry("steve1.envs.minecraft.minerl.backend", minecraft=True),
+    "minedojo": Entry("steve1.envs.minecraft.minedojo.backend", minecraft=True, starts="task"),
+    "minestudio": Entry("steve1.envs.minecraft.minestudio.backend", minecraft=True),
 }
 ENVIRONMENTS = tuple(GAMES)
 MINECRAFTS = tuple(name for name, entry in GAMES.items() if entry.minecraft)

@@ -51,9 +51,9 @@ class PlaySettings:
     videos: int = 0
     """Film the first n episodes of each."""
     seed: int = 0
-    """Of start states, games and agents."""
+    """Seed of start states, games and agents."""
     language: str = "en"
-    """Of the prompts in the tasks' file."""
+    """Language of the tasks' prompts."""
     suite: str = ""
     """A suite's name or YAML file; default: the environment's own."""
     env: str = ""

@@ -37,7 +37,7 @@ class PixelAgent(Protocol):
         """Forget the last episode."""
 
     def act(self, frame: NDArray[np.uint8], goal: NDArray[np.float32] | None) -> Action:
-        """The MineRL action for this frame, u8 (H, W, 3); None is the goal of no goal."""
+        """The MineRL action for this frame, u8 (H, W, 3); goal None: unconditional."""
 
 
 class GoalActor:

@@ -145,7 +145,7 @@ class TrainSettings:
     log_every: int = 100
     """Optimizer steps between two lines on the console."""
     max_skipped_steps: int = 5
-    """Stop after this many skipped steps in a row: not finite, or stopped by the two guards below."""
+    """Stop after this many skipped steps in a row: not finite, or caught by --skip_loss_above or --skip_norm_above."""
     skip_loss_above: float = 20.0
     """Skip a step whose loss lies this many standard deviations above its running mean, from the 50th step on. 0: never."""
     skip_norm_above: float = 20.0
@@ -154,9 +154,9 @@ class TrainSettings:
     lr_find: bool = False
     """Train nothing: try rising learning rates, write a plot and a suggestion beside the run's folder, and stop."""
     lr_find_steps: int = 100
-    """Steps of that trial."""
+    """Steps of the learning-rate finder."""
     lr_find_from: float = 1e-7
-    """Its lowest rate."""
+    """Lowest rate it tries."""
     lr_find_to: float = 0.1
     """Its highest rate; it ends earlier where the loss runs away."""
 
@@ -173,7 +173,7 @@ class TrainSettings:
     compile: bool = False
     """Compile the network with torch.compile: slow to start, faster afterwards on a GPU."""
     feature_cache: bool = False
-    """Compute the frozen CNN's numbers once for each frame, keep them on disk and train the rest on them: many times faster."""
+    """Compute the frozen CNN's features once for each frame, keep them on disk and train the rest on them: many times faster."""
     cache_dtype: Literal["float16", "float32"] = "float16"
     """What the cache keeps: float16 (512 bytes a frame) or float32 (exact, 1024 bytes)."""
     cache_dir: str = "data/feature_cache"
@@ -181,7 +181,7 @@ class TrainSettings:
     activation_checkpointing: bool = False
     """Save memory: compute the convolutions a second time in the backward pass instead of keeping what lies between. Same result."""
     optimizer: Literal["adamw", "factored"] = "adamw"
-    """adamw, or factored: a kind of it that keeps 2 bytes a weight instead of 8 (second moments as rows and columns, first in bf16)."""
+    """adamw, or factored: a memory-saving variant that keeps 2 bytes a weight instead of 8 (second moments as rows and columns, first in bf16)."""
 
     force_resume: bool = False
     """Go on with a run although the settings differ from those it began with."""

@@ -92,7 +92,7 @@ class Stepper:
         after: list[PolicyState] = []
         total = torch.zeros(len(self._loss.measures), device=self._ranks.device)
         for index, (batch, state) in enumerate(zip(chunk.micro_batches, states)):
-            with self._gradients_stay_here(index < count - 1):
+            with self._no_sync(index < count - 1):
                 with autocast(self._ranks.device, self._precision):
                     found = self._module(batch, state)
                 (found.loss / count).backward()
@@ -118,9 +118,9 @@ class Stepper:
             spike=spike,
         )
 
-    def _gradients_stay_here(self, yes: bool) -> AbstractContextManager[None]:
+    def _no_sync(self, when: bool) -> AbstractContextManager[None]:
         """Processes exchange gradients only once a step, after the last micro-batch."""
-        if yes and self._ddp is not None:  # also where what is called is its compiled form
+        if when and self._ddp is not None:  # also where what is called is its compiled form
             return self._ddp.no_sync()
         return contextlib.nullcontext()
 

@@ -1,4 +1,4 @@
-"""What of a policy is trained: a fine-tuning mode applied, with low-rank additions (LoRA) or a tuned goal, and the plain form without.
+"""Selects what is trained: applies a fine-tuning mode, with low-rank additions (LoRA) or a tuned goal, and merges them again.
 
 A layer with LoRA keeps its weights and learns a product of two narrow matrices beside them. Files hold the policy's tensors under the
 published names, additions merged; an adapter file holds the additions alone and can be merged into the same starting weights again.
@@ -154,7 +154,7 @@ def add_lora(policy: GoalPolicy, targets: Sequence[str], rank: int, alpha: float
         most = min(layer.in_features, layer.out_features)
         if rank > most:
             raise UserError(
-                "This rank is not low for this layer.", where=name, expected=f"lora_rank <= {most}", got=str(rank)
+                "The LoRA rank is too large for this layer.", where=name, expected=f"lora_rank <= {most}", got=str(rank)
             )
         values = generator(seed, "lora", name).standard_normal((rank, layer.in_features)) / layer.in_features**0.5
         parent, _, own = name.rpartition(".")

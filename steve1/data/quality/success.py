@@ -57,7 +57,7 @@ def parse_conditions(gained: Sequence[str], mined: Sequence[str], travelled: flo
         found.append(Condition("travelled", "", travelled))
     if not found:
         todo = "add --gained dirt=3, --mined log=1 or --travelled 20"
-        raise UserError("What should happen in an episode?", todo=todo)
+        raise UserError("No condition is given.", todo=todo)
     return found
 
 

@@ -146,7 +146,7 @@ def _convert(
     result.ticks, notes = len(ticks.actions), ticks.notes
     keep = np.ones_like(ticks.keep) if settings.keep_nulls else ticks.keep
     if not keep.any():
-        what = "Nothing is done in this recording: every tick is null."
+        what = "The player never acts in this recording: every tick is null."
         raise UserError(what, where=recording.actions_path, todo="add --keep_nulls if standing still is what it shows")
     known, source = _provenance(recording, ticks, settings, rates), recording.episode
     with EpisodeWriter(target, known, keep_mineclip_frames=settings.mineclip_frames) as writer:
@@ -165,7 +165,7 @@ def _convert(
                 on_frames(32)
         on_frames(used % 32)
         if not len(writer):
-            raise UserError("Nothing is done in this recording before its video ends.", where=recording.video)
+            raise UserError("The player never acts in this recording before its video ends.", where=recording.video)
         if source is not None:
             _keep_goals(source, writer, used, notes)
         writer.metadata |= {"source_frames": used, "null_frames_dropped": used - len(writer), "notes": notes}

@@ -93,7 +93,7 @@ def read_times(path: str | Path) -> list[Clip]:
         except ValueError as fault:
             faults.append(f"line {number}: {fault}")
     if faults:
-        raise UserError("This list of times has lines that are no clips.", where=source, got="; ".join(faults[:8]))
+        raise UserError("This list of times has invalid lines.", where=source, got="; ".join(faults[:8]))
     if not clips:
         raise UserError("This list of times names no clip.", where=source, expected="recording, start, end")
     return clips
@@ -118,7 +118,7 @@ def moment_of(text: str) -> Moment:
     if re.fullmatch(r"f\d+", text):
         return Moment(frame=int(text[1:]))
     if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
-        raise ValueError(f"{text!r} is no time")
+        raise ValueError(f"{text!r} is not a time")
     seconds = 0.0
     for part in text.split(":"):
         seconds = seconds * 60 + float(part)
@@ -207,7 +207,7 @@ def plan_cuts(recording: ContractorRecording, clips: Sequence[Clip], output_dir:
             raise UserError("This clip ends after its recording does.", where=clip.where, expected=expected, got=got)
         if start >= stop:
             got = f"from frame {start} to before {stop}, at {fps:g} a second"
-            raise UserError("This clip holds no frame.", where=clip.where, got=got)
+            raise UserError("This clip is empty.", where=clip.where, got=got)
         spans.append(Span(folder / (clip.name or f"{recording.video.stem}_{start:06d}_{stop:06d}"), start, stop))
     spans.sort(key=lambda span: (span.start, span.stop))
     return Cuts(recording, spans, rates, (info.width, info.height), note)

@@ -100,7 +100,7 @@ class LuantiEnv(Env):
         self._command = 0
         self._start_game()
 
-    # ---- life and death ----
+    # ---- start and shutdown ----
 
     def _configure(self, folder: Path, link: Link) -> list[str]:
         world = folder / "world"

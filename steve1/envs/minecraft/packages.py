@@ -110,7 +110,7 @@ def version_problem(name: str, version: str) -> str:
     low, high = known.versions
     if low <= parse_version(version) < high:
         return ""
-    return known.wrong or f"{known.pip_name} {version} was never tried"
+    return known.wrong or f"{known.pip_name} {version} is untested here"
 
 
 def find_interpreter(name: str) -> Path:

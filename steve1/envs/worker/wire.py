@@ -67,7 +67,7 @@ class Channel:
         try:
             self._socket.sendall(pack(message))
         except socket.timeout:
-            raise TimeoutError("the other side takes no message") from None
+            raise TimeoutError("sending timed out: the other side does not read") from None
 
     def receive(self, timeout_s: float | None = None) -> Message:
         """The next message.

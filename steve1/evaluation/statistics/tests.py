@@ -20,7 +20,7 @@ def wilson(successes: int, episodes: int, confidence: float = 0.95) -> tuple[flo
     """Wilson's interval (low, high) for a success rate."""
     if episodes < 1 or not 0 <= successes <= episodes:
         raise UserError(
-            "These counts are no rate.",
+            "These are not counts of successes.",
             expected="0 ≤ successes ≤ episodes, episodes ≥ 1",
             got=f"{successes} of {episodes}",
         )

@@ -1,6 +1,6 @@
 """What can be demonstrated: where each behaviour begins, what its player sees and holds.
 
-Its captions are in steve1/data/captions.yaml, and the task of the same name in steve1/evaluation/tasks/ decides whether an episode did it.
+Its captions are in steve1/data/episodes/captions.yaml, and the task of the same name in steve1/evaluation/tasks/ decides whether an episode did it.
 """
 
 from __future__ import annotations

@@ -239,7 +239,7 @@ def test_a_video_without_an_even_pace_has_no_times(tmp_path: Path, capsys: pytes
     assert trim(tmp_path, "rec 0.5 1\ngood 0 1\n") == 1
     said = capsys.readouterr().out
     assert "no constant frame rate" in said
-    assert "holds no frame" in said
+    assert "This clip is empty" in said
     assert "30 frames a second" in said
     assert [path.name for path in (tmp_path / "out").glob("*.mp4")] == ["good_000000_000030.mp4"]
 

@@ -22,9 +22,9 @@ def test_wilson_equals_scipy(counts: tuple[int, int]) -> None:
 def test_wilson_known_values() -> None:
     assert s.wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
     assert s.wilson(20, 20) == pytest.approx((0.8389, 1.0), abs=1e-4)
-    with pytest.raises(UserError, match="no rate"):
+    with pytest.raises(UserError, match="not counts"):
         s.wilson(3, 2)
-    with pytest.raises(UserError, match="no rate"):
+    with pytest.raises(UserError, match="not counts"):
         s.wilson(0, 0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from steve1.core.errors import UserError
+from steve1.core.files import sha256_file
 from steve1.envs import start_states
 from steve1.evaluation.tasks.rules import KINDS, parse_condition, parse_rule
 from steve1.evaluation.tasks.suite import load_suite
@@ -263,6 +266,11 @@ def test_very_short_episodes_are_judged() -> None:
         assert task.judge(trace(n=1))[0] is False
 
 
+def kinds_in_suite() -> Iterator[str]:
+    """The kinds of rule that the shipped tasks use."""
+    yield from re.findall(r"kind: (\w+)", SUITE.path.read_text(encoding="utf-8"))
+
+
 def test_every_kind_is_tested_or_used() -> None:
     depth = parse_rule({"kind": "depth", "at_least": 3}, "t")
     assert depth.holds(trace(y=np.where(np.arange(301) > 100, 6.0, 10.0)))
@@ -280,7 +288,8 @@ def test_every_kind_is_tested_or_used() -> None:
     either = parse_condition({"any": [{"kind": "depth", "at_least": 3}, {"kind": "height", "at_least": 3}]}, "t")
     assert either.holds(trace(y=np.where(np.arange(301) > 100, 14.0, 10.0)))
     assert not either.holds(trace())
-    assert set(KINDS) >= {"item_gained", "dug", "placed", "crafted"}
+    here = set(re.findall(r'"kind": "(\w+)"', Path(__file__).read_text(encoding="utf-8")))
+    assert set(KINDS) <= here | set(kinds_in_suite())
 
 
 @pytest.mark.parametrize(
@@ -381,6 +390,10 @@ def test_every_task_begins_where_its_player_does() -> None:
 
     captions = read_captions()
     for task in SUITE.tasks.values():
+        assert task.prompts["zh"], "shipped tasks have a Chinese prompt"
+        assert not task.prompts["zh"].isascii()
+        if not task.player:
+            continue
         player = BEHAVIOURS[task.player]
         assert (task.biome, task.inventory, task.scene, task.steps) == (
             player.biome,
@@ -393,8 +406,6 @@ def test_every_task_begins_where_its_player_does() -> None:
         assert task.prompts["en"] in captions[task.player].train, (
             "what a task asks for is what its demonstrations are called"
         )
-        assert task.prompts["zh"]
-        assert not task.prompts["zh"].isascii()
     with pytest.raises(UserError, match="no start state"):
         SUITE.tasks["pick_flower"].states([{"id": "meadow_eval_001"}])
 
@@ -438,5 +449,4 @@ def test_a_suite_made_before_is_the_same_suite(tmp_path: Path) -> None:
     before = load_suite(path)
     assert before.digest == today.digest
     assert before.tasks == today.tasks
-    for name in ("luanti", "minecraft"):
-        assert load_suite(name).earlier_digests()[1], "the shipped files have been reworded, not changed"
+    assert before.earlier_digests()[0] == sha256_file(path)
