@@ -35,7 +35,6 @@ COMMANDS = {
         "rollout_checkpoint": "Run short rollouts of a checkpoint, for the run's report.",
         "interpolate_weights": "Write weights between base and fine-tuned ones, with both losses.",
         "train_prior": "Train the prior (text embedding → goal). Resumable.",
-        "train_mineclip": "Train a small MineCLIP on captioned episodes. Resumable.",
     },
     "play": {"play": "Let weights play a prompt in a game and film it."},
     "evaluate": {

@@ -50,7 +50,7 @@ stage_convert() {
 
 stage_mineclip() {
   say "training the mini MineCLIP"
-  "$PYTHON" -m steve1 train_mineclip --dataset_dir $(datasets $SKILLS $NEW_SKILL) \
+  "$PYTHON" -m research.train_mineclip --dataset_dir $(datasets $SKILLS $NEW_SKILL) \
     --out_weights data/mini/mini_mineclip.safetensors --seed "$SEED" --steps "$MINECLIP_STEPS" --batch_size 28 --eval_every 100
 }
 

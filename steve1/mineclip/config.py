@@ -1,4 +1,4 @@
-"""MineCLIP's sizes: the published "attn" configuration and any other, such as the mini family's."""
+"""MineCLIP's sizes: the published "attn" configuration and any other, such as that of the mini weights."""
 
 from __future__ import annotations
 

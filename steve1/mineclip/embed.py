@@ -37,7 +37,7 @@ class EmbedSettings:
     """How a dataset is embedded; travels to other machines."""
 
     weights: str = "data/weights/mineclip/attn.pth"
-    """MineCLIP weights: attn.pth, or a .safetensors of this project (mini family: data/mini/mini_mineclip.safetensors)."""
+    """MineCLIP weights: attn.pth, or a .safetensors of this project (mini weights: data/mini/mini_mineclip.safetensors)."""
     config: str = "attn"
     """Sizes: "attn" (published) or a JSON file; a .safetensors of this project has them inside."""
     batch: int = 32

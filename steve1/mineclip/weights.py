@@ -85,7 +85,7 @@ def load_mineclip(
     tensors, metadata = read_tensors(
         path,
         "MineCLIP weights",
-        "bash 0_download_weights.sh, or name another file with --weights (mini family: data/mini/mini_mineclip.safetensors)",
+        "bash 0_download_weights.sh, or name another file with --weights (mini weights: data/mini/mini_mineclip.safetensors)",
     )
     if "config" in metadata and str(config) == "attn":
         config = from_dict(json.loads(metadata["config"]), where=f"{path}, metadata")

@@ -35,7 +35,7 @@ def load_prior(weights: str | Path, *, device: str | torch.device = "cpu") -> Pr
         UserError: the file is missing, holds other objects than tensors, or its tensors are not a prior's.
     """
     path = Path(weights)
-    todo = "bash 0_download_weights.sh, or train one: bash 4_train_prior.sh (mini family: data/mini/mini_prior.safetensors)"
+    todo = "bash 0_download_weights.sh, or train one: bash 4_train_prior.sh (mini weights: data/mini/mini_prior.safetensors)"
     content, _ = read_tensors(path, "prior weights", todo)
     tensors = {re.sub(r"^(module\.)?(model\.)?", "", key): value for key, value in content.items()}
     prior = Prior(_sizes(tensors, path))

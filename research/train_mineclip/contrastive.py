@@ -16,13 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from research.train_mineclip.clips import ClipBatch, ClipStore
+from research.train_mineclip.retrieval import retrieval
 from steve1.core.errors import UserError
 from steve1.core.run_folder import RunFolder, settings_dict
 from steve1.core.seeds import generator, integer
-from steve1.mineclip.clips import ClipBatch, ClipStore
 from steve1.mineclip.config import from_dict
 from steve1.mineclip.model import MineCLIP
-from steve1.mineclip.retrieval import retrieval
 from steve1.mineclip.tokenizer import tokenize
 from steve1.mineclip.weights import save_mineclip
 
@@ -41,7 +41,7 @@ MINI: dict[str, Any] = {
     "max_frames": 16,
     "adapter_layers": 0,
 }
-"""Sizes of the mini family's MineCLIP; about 7.4 MB in half precision, most of it CLIP's vocabulary."""
+"""Sizes of the mini MineCLIP; about 7.4 MB in half precision, most of it CLIP's vocabulary."""
 
 
 @dataclass(frozen=True)

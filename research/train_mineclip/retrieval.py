@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from research.train_mineclip.clips import ClipStore
 from steve1.data.episodes.captions import Captions
-from steve1.mineclip.clips import ClipStore
 from steve1.mineclip.model import MineCLIP
 
 

@@ -10,17 +10,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from steve1.commands.train.train_mineclip import Args, main
+from research.train_mineclip.__main__ import Args, main
+from research.train_mineclip.clips import ClipStore, load_clips
+from research.train_mineclip.contrastive import (
+    ContrastiveSettings,
+    augment,
+    contrastive_loss,
+    noisy_tokens,
+    train_mineclip,
+)
 from steve1.core.errors import UserError
-from steve1.data.episodes.captions import Captions, captions_of, read_captions
+from steve1.data.episodes.captions import read_captions
 from steve1.data.episodes.episode import Episode
 from steve1.mineclip import load_mineclip
-from steve1.mineclip.clips import ClipStore, load_clips
-from steve1.mineclip.config import MineCLIPConfig, from_dict
-from steve1.mineclip.contrastive import ContrastiveSettings, augment, contrastive_loss, noisy_tokens, train_mineclip
+from steve1.mineclip.config import from_dict
 from steve1.mineclip.temporal import TemporalEncoder
 from steve1.mineclip.tokenizer import END, START, tokenize
-from tests.mineclip.shapes import CAPTIONS, HELD_OUT, TABLE, write_shapes
+from tests.research.shapes import CAPTIONS, HELD_OUT, TABLE, write_shapes
 
 SIZES = {
     "embed_dim": 32,
@@ -226,42 +232,6 @@ def test_the_command(
         main(Args(**{**args.__dict__, "learning_rate": 1e-4}))
 
 
-def test_captions_of_an_episode() -> None:
-    table = {"dig": Captions(("dig", "dig down"), ("dig deep",))}
-    behaviour, captions = captions_of({"behaviour": "dig", "captions": ["shovel", "dig deep", "dig"]}, table)
-    assert behaviour == "dig"
-    assert captions.train == ("shovel", "dig", "dig down")
-    assert captions.held_out == ("dig deep",)
-    assert captions_of({"captions": ["a", "b"]}, table)[0] == "a"
-    with pytest.raises(UserError, match="no captions"):
-        captions_of({"behaviour": "fly"}, table, "episode_3")
-
-
-def test_the_table_that_ships() -> None:
-    table = read_captions()
-    assert {"dig_dirt", "look_at_sky", "explore", "chop_tree", "swim", "collect_grass", "build_pillar"} <= set(table)
-    for captions in table.values():
-        assert len(captions.train) >= 10
-        assert len(captions.held_out) >= 3
-        assert all(text.isascii() for text in captions.train + captions.held_out)
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("a: {train: [x]}\nb: {train: [x]}", "twice"),
-        ("a: [x]", "wrong form"),
-        ("a: {train: [], held_out: [y]}", "wrong form"),
-        ("just words", "wrong form"),
-        ("a: {train: [x", "not YAML"),
-    ],
-)
-def test_bad_tables_are_named(tmp_path: Path, text: str, fault: str) -> None:
-    (tmp_path / "t.yaml").write_text(text)
-    with pytest.raises(UserError, match=fault):
-        read_captions(tmp_path / "t.yaml")
-
-
 def test_bad_datasets_are_named(folder: Path, tmp_path: Path) -> None:
     table = read_captions(folder / "captions.yaml")
     one = folder / "episodes" / "grow_0"
@@ -275,14 +245,3 @@ def test_bad_datasets_are_named(folder: Path, tmp_path: Path) -> None:
     assert "embed_dim" in str(caught.value)
     with pytest.raises(UserError, match="cannot be used"):
         ContrastiveSettings(steps=0, learning_rate=0).check()
-
-
-def test_positions_stand_for_missing_frames() -> None:
-    """A clip given by all its frames and positions 0..15 equals the clip without positions."""
-    torch.manual_seed(0)
-    encoder = TemporalEncoder(MineCLIPConfig(embed_dim=32, temporal_heads=1))
-    features = torch.randn(2, 16, 32)
-    assert torch.equal(encoder(features), encoder(features, torch.arange(16).expand(2, -1)))
-    assert not torch.allclose(
-        encoder(features[:, ::2]), encoder(features[:, ::2], torch.arange(0, 16, 2).expand(2, -1))
-    )

@@ -1,4 +1,4 @@
-"""Train a small MineCLIP on captioned episodes: `python -m steve1 train_mineclip --dataset_dir … --out_weights …`.
+"""Train a small MineCLIP on captioned episodes: `python -m research.train_mineclip --dataset_dir … --out_weights …`.
 
 Input: episodes whose metadata names a behaviour or captions. Output: MineCLIP weights with their sizes inside, and curves.
 """
@@ -13,15 +13,16 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+from research.train_mineclip.clips import load_clips
+from research.train_mineclip.contrastive import ContrastiveSettings, train_mineclip
+from steve1.commands.cli import run
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, write_json
 from steve1.core.messages import progress
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.episodes.captions import TABLE, read_captions
-from steve1.mineclip.clips import load_clips
 from steve1.mineclip.config import from_dict
-from steve1.mineclip.contrastive import ContrastiveSettings, train_mineclip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Args(ContrastiveSettings):
         default_factory=lambda: ContrastiveSettings().model
     )
     config: str = ""
-    """JSON file with sizes; default: the mini family's."""
+    """JSON file with sizes; default: the mini MineCLIP's."""
     captions: str = ""
     """Table of captions (YAML); default: the project's own."""
     threads: int = 0
@@ -96,3 +97,17 @@ def _table(figures: dict[str, Any]) -> str:
     for name, row in zip(names, figures["confusion"]):
         lines.append(f"  {name:<14}" + "".join(f"{100 * share:5.0f}" for share in row))
     return "\n".join(lines)
+
+
+def cli() -> None:
+    """The command line."""
+    run(
+        Args,
+        main,
+        "Train a small MineCLIP on captioned episodes. Resumable.",
+        program="python -m research.train_mineclip",
+    )
+
+
+if __name__ == "__main__":
+    cli()
