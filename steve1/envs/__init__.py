@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from steve1.envs.errors import GameDied
-from steve1.envs.interface import FPS, Env
+from steve1.envs.interface import FPS, Env, GameDied
 from steve1.envs.registry import ENVIRONMENTS, MINECRAFTS, game_for, make_env, missing_mods
 from steve1.envs.starts import BIOMES, SPLITS, start_states
 

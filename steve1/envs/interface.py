@@ -22,6 +22,10 @@ Degrees = TypeVar("Degrees", float, np.ndarray)
 FPS = 20
 
 
+class GameDied(UserError):
+    """The game's process ended or hangs. The environment is closed; `Env.restart()` starts a fresh game."""
+
+
 def wrap(degrees: Degrees) -> Degrees:
     """The same direction within [-180, 180), as yaw is given."""
     return (degrees + 180.0) % 360.0 - 180.0
@@ -39,7 +43,7 @@ def check_action(action: Action) -> tuple[set[str], float, float]:
     Raises:
         UserError: an unknown key, or a camera that is not two finite numbers.
     """
-    unknown = [name for name in action if name != "camera" and name not in _KNOWN]
+    unknown = sorted(set(action) - {"camera", *ENV_BUTTONS})
     if unknown:
         raise UserError("The action has a key that MineRL does not.", got=unknown[0], expected=", ".join(ENV_BUTTONS))
     camera = np.asarray(action.get("camera", (0.0, 0.0)), dtype=np.float64).ravel()
@@ -47,9 +51,6 @@ def check_action(action: Action) -> tuple[set[str], float, float]:
         raise UserError("The action's camera is not two finite numbers.", got=action.get("camera"))
     pitch, yaw = np.clip(camera, -180.0, 180.0)
     return {name for name in ENV_BUTTONS if int(action.get(name, 0))}, float(pitch), float(yaw)
-
-
-_KNOWN = frozenset(ENV_BUTTONS)
 
 
 class Env(gymnasium.Env[Observation, Action], abc.ABC):

@@ -35,7 +35,7 @@ class Entry:
     Attributes:
         module: has `GAME`; imported when the game is wanted, because games need packages that others do not.
         minecraft: whether weights that were made for Minecraft play in it.
-        starts: where episodes begin: at kept start states of its fixed map, or in a world made from the seed (by a "task" of its own).
+        starts: where episodes begin: at kept start states of its fixed map, or in a world made from the seed or by a "task".
     """
 
     module: str

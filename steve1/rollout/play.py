@@ -21,10 +21,11 @@ OnFrame = Callable[[NDArray[np.uint8], Mapping[str, Any], int], None]
 
 
 class Actor(Protocol):
-    """Decides actions from what the environment tells. Scripted players are actors."""
+    """Decides actions from observations and info. Scripted players are actors."""
 
     def reset(self, obs: Observation, info: Info) -> None:
-        """Begin an episode."""
+        """Begin an episode; actors without memory need nothing."""
+        return
 
     def act(self, obs: Observation, info: Info) -> Action:
         """The MineRL action for this observation."""
@@ -53,11 +54,8 @@ class GoalActor:
         return self.agent.act(obs["pov"], self.goal)
 
 
-class DoNothing:
+class DoNothing(Actor):
     """Never presses a button: what a task gives for free."""
-
-    def reset(self, obs: Observation, info: Info) -> None:
-        """Nothing to begin."""
 
     def act(self, obs: Observation, info: Info) -> Action:
         return actions.null_action()
@@ -83,7 +81,7 @@ class RandomActions:
 
 
 class EpisodeOptions(TypedDict, total=False):
-    """What `play` and `rollout` may be told beside the actor, the environment and the steps.
+    """What `play` and `rollout` take beside the actor, the environment and the steps.
 
     Attributes:
         seed: the environment's seed, given with the reset; 0.

@@ -19,7 +19,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import write_json
 from steve1.core.seeds import generator, integer
 from steve1.data.media.video import VideoWriter
-from steve1.envs.interface import Action, Env, Info, Observation
+from steve1.envs.interface import Action, Env, Info, Observation, wrap
 from steve1.envs.starts import start_states
 from steve1.rollout.play import Actor, play
 from steve1.rollout.players import Behaviour, Player
@@ -171,7 +171,7 @@ def demonstration(
     start = starts[int(order[(episode + attempt * 7) % len(starts)])]
     rng = generator(seed, "start", behaviour.name, episode, attempt)
     own_seed = integer(seed, "episode", behaviour.name, episode, attempt)
-    yaw = (start["yaw"] + rng.uniform(-behaviour.yaw_spread, behaviour.yaw_spread) + 180) % 360 - 180
+    yaw = wrap(start["yaw"] + rng.uniform(-behaviour.yaw_spread, behaviour.yaw_spread))
     options = {
         "start": start, "yaw": round(float(yaw), 2), "pitch": round(float(rng.uniform(-70, 70)), 2),
         **behaviour.reset_options(),

@@ -9,8 +9,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from steve1.core.executor import Restarts
-from steve1.envs.errors import GameDied
-from steve1.envs.interface import Env
+from steve1.envs.interface import Env, GameDied
 
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)

@@ -77,18 +77,16 @@ class Trace:
         arrays["block_names"] = np.array(self.block_names, dtype=np.str_)
         for kind, columns in self.counts.items():
             arrays.update({f"{kind}/{name}": column for name, column in columns.items()})
-        target = Path(path)
-        archive = target.with_name(target.name + ".npz")
+        archive = Path(f"{os.fspath(path)}.npz")
         with atomic_file(archive) as handle:
             np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
-        write_json(target.with_name(target.name + ".json"), {"format": FORMAT, "steps": len(self), **self.metadata})
+        write_json(archive.with_suffix(".json"), {"format": FORMAT, "steps": len(self), **self.metadata})
         return archive
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trace:
         """Read what `save` wrote; `path` without `.npz`, as it was given to `save`."""
-        target = Path(path)
-        archive = target.with_name(target.name + ".npz")
+        archive = Path(f"{os.fspath(path)}.npz")
         if not archive.exists():
             raise UserError("This trace does not exist.", where=archive)
         counts: dict[str, dict[str, NDArray[np.int64]]] = {kind: {} for kind in COUNTERS}
@@ -103,7 +101,7 @@ class Trace:
         for name, column in named.items():
             kind, _, item = name.partition("/")
             counts.setdefault(kind, {})[item] = column
-        return cls(**base, counts=counts, metadata=read_json(target.with_name(target.name + ".json")))
+        return cls(**base, counts=counts, metadata=read_json(archive.with_suffix(".json")))
 
 
 class TraceRecorder:

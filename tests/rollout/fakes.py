@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from steve1 import actions
-from steve1.envs.errors import GameDied
+from steve1.envs.interface import GameDied
 
 
 class FakeEnv:

@@ -14,7 +14,7 @@ import steve1
 from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
-from steve1.envs.errors import GameDied
+from steve1.envs.interface import GameDied
 from steve1.rollout.play import DoNothing, RandomActions, play, rollout
 from steve1.rollout.supervise import SupervisedEnv
 from steve1.rollout.trace import Trace

@@ -14,7 +14,7 @@ from steve1.commands.data import record as command
 from steve1.core.errors import UserError
 from steve1.data.media.video import probe, read_frames
 from steve1.data.recordings.shards import alone_in
-from steve1.envs.errors import GameDied
+from steve1.envs.interface import GameDied
 from steve1.evaluation.tasks.suite import load_suite
 from steve1.rollout.players import behaviour, make_player
 from steve1.rollout.record import TickWriter, demonstration, is_recorded, record, whole_pixels

@@ -16,7 +16,7 @@ from steve1.core.paths import display, output_path
 from steve1.data.episodes.captions import Captions, read_captions
 from steve1.data.recordings.shards import alone_in
 from steve1.envs import Env, make_env
-from steve1.envs.rendering import shared_renderer
+from steve1.envs.worker.resources import shared_renderer
 from steve1.evaluation.tasks.suite import Suite, load_suite
 from steve1.rollout.players import MINI, behaviour
 from steve1.rollout.record import check_steps, demonstration, is_recorded, record

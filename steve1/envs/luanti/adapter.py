@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from steve1.core.errors import UserError
-from steve1.envs.errors import GameDied
+from steve1.envs.interface import GameDied
 from steve1.envs.luanti.env import LuantiEnv
-from steve1.envs.worker.serve import BadInput, Game, GameFault, Step
+from steve1.envs.worker.serve import Action, BadInput, Game, GameFault, Info, Observation, Step
 
 
 @contextlib.contextmanager
@@ -38,11 +38,11 @@ class LuantiGame(Game):
     def pids(self) -> list[int]:
         return list(self.env.pids)
 
-    def reset(self, seed: int, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def reset(self, seed: int, options: dict[str, Any]) -> tuple[Observation, Info]:
         with _told():
             return self.env.reset(seed=seed, options=options)
 
-    def step(self, action: dict[str, Any]) -> Step:
+    def step(self, action: Action) -> Step:
         with _told():
             return self.env.step(action)
 

@@ -16,8 +16,7 @@ import numpy as np
 from steve1.core.errors import UserError
 from steve1.core.frames import draw_cursor
 from steve1.core.seeds import generator
-from steve1.envs.errors import GameDied
-from steve1.envs.interface import Action, Env, Info, Observation, action_space, check_action, wrap
+from steve1.envs.interface import Action, Env, GameDied, Info, Observation, action_space, check_action, wrap
 from steve1.envs.luanti.game_process import GameProcess
 from steve1.envs.luanti.items import game_name, short_counts, short_name
 from steve1.envs.luanti.links import Event, Link, ShimLink

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from steve1.core.processes import end, spawn
-from steve1.envs.errors import GameDied
+from steve1.envs.interface import GameDied
 from steve1.envs.worker.resources import Ports, memory_folder, start_xvfb, try_lock
 
 PREFIX = "steve1_luanti_"
@@ -36,15 +36,15 @@ def remove_left_behind(base: Path) -> int:
 
 def threads_of(pid: int) -> str:
     """What each thread of a process does, with its processor time: "main R 12.3s, Server S futex_wait 0.4s"."""
-    told = []
+    found = []
     for task in sorted(Path(f"/proc/{pid}/task").glob("*"), key=lambda path: int(path.name)):
         with contextlib.suppress(OSError, IndexError, ValueError):
             fields = (task / "stat").read_text().rpartition(")")[2].split()
             waits = (task / "wchan").read_text().strip("0\n ")
             seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
             name = "main" if int(task.name) == pid else (task / "comm").read_text().strip()
-            told.append(" ".join(filter(None, [name, fields[0], waits, f"{seconds:.1f}s"])))
-    return ", ".join(told[:24])
+            found.append(" ".join(filter(None, [name, fields[0], waits, f"{seconds:.1f}s"])))
+    return ", ".join(found[:24])
 
 
 class GameProcess:

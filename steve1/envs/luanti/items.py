@@ -8,17 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+_WOODS = ("", "jungle", "pine_", "acacia_", "aspen_")
 _SHORT = {
-    "default:tree": "log",
-    "default:jungletree": "log",
-    "default:pine_tree": "log",
-    "default:acacia_tree": "log",
-    "default:aspen_tree": "log",
-    "default:wood": "planks",
-    "default:junglewood": "planks",
-    "default:pine_wood": "planks",
-    "default:acacia_wood": "planks",
-    "default:aspen_wood": "planks",
+    **{f"default:{kind}tree": "log" for kind in _WOODS},
+    **{f"default:{kind}wood": "planks" for kind in _WOODS},
     "default:dirt_with_grass": "grass_block",
     "default:cobble": "cobblestone",
     "default:desert_cobble": "desert_cobblestone",

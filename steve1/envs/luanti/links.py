@@ -47,7 +47,7 @@ class Link(abc.ABC):
 
     @abc.abstractmethod
     def state(self) -> dict[str, Any]:
-        """What the mod told last ({} before the player has joined)."""
+        """The last state that the mod published ({} before the player has joined)."""
 
     @abc.abstractmethod
     def send(self, command: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ class Link(abc.ABC):
         """Free what the link itself holds; the process is closed by its owner."""
 
     def wait_joined(self, patience_s: float) -> None:
-        """Wait until the mod tells where the player is."""
+        """Wait until the mod reports where the player is."""
         game = self.process.game
         assert game is not None, "the process is started first"
         limit = time.monotonic() + patience_s

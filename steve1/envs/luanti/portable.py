@@ -100,7 +100,7 @@ def find_faketime() -> str | None:
 
 
 class PortableLink(Link):
-    """Drives the game from outside. `menu_open` follows the inventory button, since nothing in the game tells it."""
+    """Drives the game from outside. `menu_open` follows the inventory button, because the game does not report it."""
 
     sensitivity = 0.1  # a real pointer ends at the edge of the screen: turns above about 30 degrees a tick are cut
 
@@ -140,7 +140,7 @@ class PortableLink(Link):
     def _advance(self) -> None:
         self._clock += _TICK_S
         self._write_clock()
-        time.sleep(0.02)  # a frame or two at the new time: nothing tells when it was drawn
+        time.sleep(0.02)  # a frame or two at the new time: nothing says when it was drawn
 
     def idle(self) -> None:
         if self.locked:  # a standing clock would never let the game start
@@ -180,12 +180,9 @@ class PortableLink(Link):
             if time.monotonic() > limit:
                 raise self.process.died(f"no answer within {self.process.timeout_s:g} s")
             time.sleep(0.001)
-        self._follow_menu(events or [])
-
-    def _follow_menu(self, events: list[Event]) -> None:
-        if (KEY_PRESS, 31) in events:  # the inventory's key opens and closes it
+        if (KEY_PRESS, 31) in (events or []):  # the inventory's key opens and closes it
             self._menu = not self._menu
-        elif (KEY_PRESS, 9) in events:
+        elif (KEY_PRESS, 9) in (events or []):
             self._menu = False
 
     def frame(self) -> np.ndarray:

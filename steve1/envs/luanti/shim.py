@@ -42,7 +42,7 @@ def game_version(program: str) -> tuple[int, int]:
     text = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
     match = re.search(r"(?:Minetest|Luanti)\s+(\d+)\.(\d+)", text)
     if not match:
-        raise UserError("This program does not tell its version as Luanti does.", where=program, got=text[:80])
+        raise UserError("This program does not print its version as Luanti does.", where=program, got=text[:80])
     return int(match[1]), int(match[2])
 
 

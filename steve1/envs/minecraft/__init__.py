@@ -1,1 +1,1 @@
-"""The Minecrafts, each in an environment of its own (`bash tools/install_minecraft.sh <name>`)."""
+"""The Minecrafts, each in its own environment (`bash tools/install_minecraft.sh <name>`)."""

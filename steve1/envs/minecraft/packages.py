@@ -79,12 +79,6 @@ def install_command(name: str) -> str:
     return f"bash tools/install_minecraft.sh {name}"
 
 
-def parse_version(text: str) -> Version:
-    """The leading numbers of a version: "1.5.2rc1" is (1, 5, 2)."""
-    match = re.match(r"\d+(?:\.\d+)*", text)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()
-
-
 def installed_version(name: str) -> str:
     """Version of the package in its own environment, read from the folder that pip left; "" if it is not there."""
     wanted = package(name).pip_name.replace("-", "_").lower()
@@ -108,7 +102,8 @@ def version_problem(name: str, version: str) -> str:
     """Why this version of the package does not fit; "" if it does."""
     known = package(name)
     low, high = known.versions
-    if low <= parse_version(version) < high:
+    match = re.match(r"\d+(?:\.\d+)*", version)  # "1.5.2rc1" is (1, 5, 2)
+    if match and low <= tuple(map(int, match[0].split("."))) < high:
         return ""
     return known.wrong or f"{known.pip_name} {version} is untested here"
 
@@ -119,23 +114,17 @@ def find_interpreter(name: str) -> Path:
     Raises:
         UserError: the environment, or the package in it, is missing or of the wrong version; says which command makes it.
     """
-    known, python = package(name), interpreter_path(name)
+    known, python, version = package(name), interpreter_path(name), installed_version(name)
     if not os.access(python, os.X_OK):
-        raise UserError(f"{known.title} is not installed.", where=python, todo=install_command(name))
-    version = installed_version(name)
-    if not version:
+        what = f"{known.title} is not installed."
+    elif not version:
         what = f"The package {known.pip_name} is not in its environment."
-        raise UserError(what, where=python, todo=install_command(name))
-    problem = version_problem(name, version)
-    if problem:
-        raise UserError(
-            f"The wrong version of {known.pip_name} is installed: {problem}.",
-            where=python,
-            got=version,
-            expected=f"{known.pip_name} {'.'.join(map(str, known.versions[0]))} or newer",
-            todo=install_command(name),
-        )
-    return python
+    elif problem := version_problem(name, version):
+        what = f"The wrong version of {known.pip_name} is installed: {problem}."
+    else:
+        return python
+    expected = f"{known.pip_name} {'.'.join(map(str, known.versions[0]))} or newer"
+    raise UserError(what, where=python, got=version, expected=expected, todo=install_command(name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,10 +136,10 @@ class Java:
     found: str
 
 
-def java_major(program: str, timeout_s: float = 20.0) -> int:
-    """Major version that a `java` program tells; 0 if it does not run."""
+def java_major(program: str) -> int:
+    """Major version that a `java` program prints; 0 if it does not run."""
     try:
-        done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=timeout_s, check=False)
+        done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return 0
     match = re.search(r'version "(\d+)(?:\.(\d+))?', done.stderr + done.stdout)

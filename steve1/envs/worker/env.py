@@ -13,8 +13,7 @@ from typing import Any
 from steve1.actions import ENV_BUTTONS
 from steve1.core.errors import UserError
 from steve1.core.frames import draw_cursor
-from steve1.envs.errors import GameDied
-from steve1.envs.interface import Action, Env, Info, Observation, action_space, check_action
+from steve1.envs.interface import Action, Env, GameDied, Info, Observation, action_space, check_action
 from steve1.envs.worker.backend import Backend, Limits
 from steve1.envs.worker.supervisor import Supervisor
 
@@ -27,7 +26,7 @@ class WorkerEnv(Env):
 
     Args:
         backend: the game.
-        settings: what the adapter is told beside size, ports, heap and folder, which the supervisor hands out.
+        settings: the adapter's, beside size, ports, heap and folder, which the supervisor adds.
         width, height: of the picture.
         instance: a label for messages.
         headless: True: a private display; False: the user's own; None: private where there is no other.
@@ -47,15 +46,14 @@ class WorkerEnv(Env):
         self._worker = self._open()
 
     def _open(self) -> Supervisor:
-        worker = Supervisor(
-            self.backend, width=self.width, height=self.height, headless=self._headless, limits=self.limits
-        )
+        size = {"width": self.width, "height": self.height}
+        worker = Supervisor(self.backend, self.limits, **size, headless=self._headless)
         worker.start({**self.settings, "instance": self.instance})
         return worker
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the worker told of itself: python, pid, the game's and its package's versions."""
+        """What the worker reported about itself: python, pid, the game's and its package's versions."""
         return self._worker.facts
 
     @property

@@ -81,7 +81,7 @@ class Game:
     """What is known of it, such as {"game": "1.21.3", "package": "1.5.0"}; part of WorkerEnv.facts."""
 
     def reset(self, seed: int, options: dict[str, Any]) -> tuple[Observation, Info]:
-        """Begin an episode. info["seed"]: the seed in force, where the game tells (it is compared with the one asked for)."""
+        """Begin an episode. info["seed"]: the seed in force, where the game reports it (it is compared with the requested one)."""
         raise NotImplementedError
 
     def step(self, action: Action) -> Step:
@@ -132,7 +132,7 @@ class _Heart(threading.Thread):
     def _dead(self) -> list[int]:
         try:
             return [pid for pid in self.worker.game.pids() if processes.gone(pid)] if self.worker.game else []
-        except Exception:  # an adapter that restarts its game has none to tell
+        except Exception:  # an adapter that restarts its game has none to name
             return []
 
 
@@ -234,7 +234,7 @@ _current: _Worker | None = None
 
 
 def report(note: str) -> None:
-    """Tell the main program what is going on ("downloading assets"); shown when a wait is long or fails."""
+    """Report to the main program what is going on ("downloading assets"); shown when a wait is long or fails."""
     if _current is not None:
         _current.heart.note = note
 

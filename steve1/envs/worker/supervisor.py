@@ -23,7 +23,7 @@ import numpy as np
 
 from steve1.core.errors import UserError
 from steve1.core.processes import MARK, end, end_tree, spawn
-from steve1.envs.errors import GameDied
+from steve1.envs.interface import GameDied
 from steve1.envs.worker import serve, wire
 from steve1.envs.worker.backend import Backend, Limits
 from steve1.envs.worker.resources import Ports, heap_for, java_environment, memory_folder, needs_xvfb, open_display
@@ -36,16 +36,14 @@ class Supervisor:
     """One worker. `start` once, `ask` as often as wanted, `close` at the end; after GameDied it is already closed.
 
     Attributes:
-        facts: what the worker told of itself and its game.
-        memory_mb: of its process tree, as last told.
-        note: what it last said that it does.
+        facts: what the worker reported about itself and its game.
+        memory_mb: of its process tree, as last reported.
+        note: what it last reported to be doing.
     """
 
-    def __init__(
-        self, backend: Backend, *, width: int, height: int, headless: bool | None = None, limits: Limits | None = None
-    ) -> None:
-        self.backend, self.width, self.height, self.headless = backend, width, height, headless
-        self.limits = limits or backend.limits
+    def __init__(self, backend: Backend, limits: Limits, *, width: int, height: int, headless: bool | None) -> None:
+        self.backend, self.limits = backend, limits
+        self.width, self.height, self.headless = width, height, headless
         self.facts: dict[str, Any] = {}
         self.memory_mb, self.note = 0.0, ""
         self.mark = f"{os.getpid()}-{secrets.token_hex(6)}"
@@ -68,19 +66,17 @@ class Supervisor:
         assert self.process is None, "a supervisor starts one worker"
         atexit.register(self._end)
         try:
-            given = self._hand_out(settings)
+            self.ports = self._held.enter_context(contextlib.closing(Ports(self.backend.ports))).numbers
+            folder = tempfile.TemporaryDirectory(prefix=f"steve1_{self.backend.name}_", ignore_cleanup_errors=True)
+            given = {
+                "width": self.width, "height": self.height, "ports": self.ports, "heap_mb": heap_for(self.backend.heap_mb),
+                "folder": self._held.enter_context(folder), **settings,
+            }  # fmt: skip
             self._spawn(given)
             self.facts = self.ask("start", self.limits.start_s, protocol=wire.PROTOCOL, settings=given)["facts"]
         except BaseException:
             self._end()
             raise
-
-    def _hand_out(self, settings: dict[str, Any]) -> dict[str, Any]:
-        self.ports = self._held.enter_context(contextlib.closing(Ports(self.backend.ports))).numbers
-        folder = tempfile.TemporaryDirectory(prefix=f"steve1_{self.backend.name}_", ignore_cleanup_errors=True)
-        own = {"ports": self.ports, "heap_mb": heap_for(self.backend.heap_mb)}
-        own["folder"] = self._held.enter_context(folder)
-        return {"width": self.width, "height": self.height, **own, **settings}
 
     def _spawn(self, settings: dict[str, Any]) -> None:
         folder = Path(settings["folder"])
@@ -136,7 +132,7 @@ class Supervisor:
                     self._died(f"no heartbeat for {self.limits.silence_s:g} s during {op}")
                 if not warned and now - began > self.limits.long_s:
                     warned = True
-                    _log.warning("%s: %s takes long (%s)", self.backend.name, op, self.note or "no reason was told")
+                    _log.warning("%s: %s takes long (%s)", self.backend.name, op, self.note or "no reason given")
                 wait_s = min(began + timeout_s, heard + self.limits.silence_s) - now
                 with contextlib.suppress(TimeoutError):
                     # A second at most, then the clock is looked at.

@@ -12,7 +12,7 @@ from steve1.core.executor import run_jobs
 from steve1.core.files import existing_file
 from steve1.core.messages import progress
 from steve1.core.processes import sweep
-from steve1.envs.rendering import shared_renderer
+from steve1.envs.worker.resources import shared_renderer
 from steve1.evaluation.policies import NO_GOAL, Goals, GoalTable, environment_threads, goals_for
 from steve1.evaluation.runner.episodes import EpisodeInputs, EpisodeRunner, OpenGame
 from steve1.evaluation.runner.inference import policy_service

@@ -42,11 +42,11 @@ class Builder(Player):
         return abs(x - self.position[0]) < _BODY and abs(z - self.position[2]) < _BODY
 
     def put(self, place: Place) -> Generator[Action, None, bool]:
-        """Put the block in hand onto what is below `place`; the generator's value tells whether it stands there."""
+        """Put the block in hand onto what is below `place`; the generator's value says whether it stands there."""
         yield from self.look_at((place[0], place[1] - 0.5, place[2]))
         yield from self.wait(1)
         yield {"use": 1, **STILL}
-        for _ in range(6):  # what the game tells lags by up to three ticks
+        for _ in range(6):  # what the game reports lags by up to three ticks
             if place in self.built():
                 return True
             yield from self.wait(1)

@@ -42,7 +42,7 @@ class ChopTree(Player):
         return nodes[int(np.argmin(cost))]
 
     def approach(self, trunk: np.ndarray) -> Generator[Action, None, bool]:
-        """Walk up to a trunk; the generator's value tells whether it is in reach."""
+        """Walk up to a trunk; the generator's value says whether it is in reach."""
         places, side = [self.position.copy()], 0
         for _ in range(120):
             pitch, yaw, flat = self.direction(trunk)

@@ -15,7 +15,7 @@ import pytest
 
 from steve1.core.paths import ROOT
 from steve1.core.processes import end, spawn
-from steve1.envs.errors import GameDied
+from steve1.envs.interface import GameDied
 from steve1.envs.luanti.game_process import PREFIX, GameProcess, remove_left_behind
 from steve1.envs.worker.resources import Ports, memory_folder, start_xvfb
 

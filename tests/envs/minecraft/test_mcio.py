@@ -13,7 +13,7 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.envs import make_env
-from steve1.envs.errors import GameDied
+from steve1.envs.interface import GameDied
 from steve1.rollout.play import DoNothing, play
 from steve1.rollout.supervise import SupervisedEnv
 from tests.envs.leftovers import watch

@@ -8,7 +8,7 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.envs import make_env
-from steve1.envs.errors import GameDied
+from steve1.envs.interface import GameDied
 from steve1.envs.minecraft.minedojo.tasks import programmatic_tasks
 from steve1.envs.minecraft.packages import find_interpreter
 from tests.envs.standins.making import make_java

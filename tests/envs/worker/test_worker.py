@@ -18,7 +18,7 @@ import pytest
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.core.seeds import generator
-from steve1.envs.errors import GameDied
+from steve1.envs.interface import GameDied
 from steve1.envs.worker.backend import Backend, Limits
 from steve1.envs.worker.env import WorkerEnv
 from steve1.rollout.play import DoNothing, play

@@ -86,7 +86,7 @@ class MalmoGame(Game):
         return BIOMES.get(options.get("biome") or self.biome)
 
     def given(self, action: Action, buttons: tuple[str, ...]) -> dict[str, Any]:
-        """The action as the package takes it: these buttons and the camera. Follows the hotbar, which the packages do not tell."""
+        """The action as the package takes it: these buttons and the camera. Keeps track of the hotbar slot, which the packages do not report."""
         for slot in range(9):
             if action.get(f"hotbar.{slot + 1}"):
                 self._slot = slot
@@ -102,10 +102,18 @@ class MalmoGame(Game):
         counted: Mapping[str, Any],
     ) -> tuple[Observation, Info]:
         """The interface's observation, and what was counted since the reset."""
+        frame = np.asarray(pov)
+        if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:  # nothing to stretch
+            raise GameFault(
+                f"the game drew a picture of {frame.shape} {frame.dtype} instead of ({self.height}, {self.width}, 3) uint8"
+            )
+        location = {str(name): number(value) for name, value in place.items()}
+        if "yaw" in location:
+            location["yaw"] = (location["yaw"] + 180.0) % 360.0 - 180.0
         obs = {
-            "pov": picture(pov, self.width, self.height),
+            "pov": np.ascontiguousarray(frame),
             "inventory": counts(inventory),
-            "location_stats": location(place),
+            "location_stats": location,
             "is_gui_open": bool(np.asarray(gui_open).item()),
             "hotbar": self._slot,
         }
@@ -196,24 +204,6 @@ class Tally:
                 more = {name: count - before.get(name, 0) for name, count in now.items()}
                 found[kind] = {name: count for name, count in more.items() if count > 0}
         return found
-
-
-def location(values: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of location_stats, as floats; yaw within [-180, 180)."""
-    place = {str(name): number(value) for name, value in values.items()}
-    if "yaw" in place:
-        place["yaw"] = (place["yaw"] + 180.0) % 360.0 - 180.0
-    return place
-
-
-def picture(pov: Any, width: int, height: int) -> np.ndarray:
-    """The picture as a contiguous u8 (H,W,3); another size is a fault of the game, not something to stretch."""
-    frame = np.asarray(pov)
-    if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
-        raise GameFault(
-            f"the game drew a picture of {frame.shape} {frame.dtype} instead of ({height}, {width}, 3) uint8"
-        )
-    return np.ascontiguousarray(frame)
 
 
 def start_ticks(options: Mapping[str, Any]) -> int | None:

@@ -15,7 +15,7 @@ from mcio_ctrl.envs.minerl_env import INPUT_MAP
 
 from steve1.envs.minecraft.mcio.adapter_reading import Reader, gui_open, inventory, short, wrap
 from steve1.envs.minecraft.mcio.adapter_worlds import Worlds
-from steve1.envs.worker.serve import BadInput, Game, GameFault, Step, report
+from steve1.envs.worker.serve import Action, BadInput, Game, GameFault, Info, Observation, Step, report
 
 TICKS_OF_A_DAY, PATIENCE_TICKS = 24_000, 200
 FAR = 400.0  # blocks: nothing that an episode changes is seen from so far
@@ -92,7 +92,7 @@ class McioGame(Game):
 
     # ---- reset ----
 
-    def reset(self, seed: int, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def reset(self, seed: int, options: dict[str, Any]) -> tuple[Observation, Info]:
         start = dict(options.get("start") or {})
         biome = start.get("biome") or options.get("biome") or self.settings["biome"]
         world = (int(start.get("world", seed)) % (1 << 63), str(biome))
@@ -171,7 +171,7 @@ class McioGame(Game):
 
     # ---- step ----
 
-    def step(self, action: dict[str, Any]) -> Step:
+    def step(self, action: Action) -> Step:
         if self.game is None:
             raise GameFault("reset comes first")
         pitch, yaw = action["camera"]

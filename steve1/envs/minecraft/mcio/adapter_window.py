@@ -1,4 +1,4 @@
-"""A human at the keyboard: MCio's window shows what the policy would see, and tells what was pressed. Needs mcio-ctrl and a display."""
+"""A human at the keyboard: MCio's window shows what the policy would see, and reports what was pressed. Needs mcio-ctrl and a display."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def mcio_dir() -> Path:
 
 
 def has_minecraft(instance: str = INSTANCE) -> bool:
-    """Whether MCio has installed Minecraft under this name; MCio's own list of its instances tells."""
+    """Whether MCio has installed Minecraft under this name, from MCio's own list of instances."""
     try:
         known = yaml.safe_load((mcio_dir() / "mcio.yaml").read_text(encoding="utf-8"))
         return instance in (known["instances"] or {})

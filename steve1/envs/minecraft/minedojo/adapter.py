@@ -65,7 +65,7 @@ def _slot(name: str) -> Any:
 class MineDojoGame(MalmoGame):
     """One MineDojo task at a time.
 
-    Settings of its own: `task`, the id played when a reset names none; `mode`: "fresh" makes a new Minecraft and world for each new seed,
+    Additional settings: `task`, the id played when a reset names none; `mode`: "fresh" makes a new Minecraft and world for each new seed,
     so that the seed decides the world; "fast" keeps one world and moves the player elsewhere in it, as MineDojo does by default.
     """
 
@@ -143,8 +143,8 @@ class MineDojoGame(MalmoGame):
 
     def _statistics(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """The game's tables over the world's whole life, under the names that `Tally` knows."""
-        told = info.get("stat") or {}
-        tables = {key: told.get(key) or {} for key in ("mine_block", "use_item", "craft_item", "kill_entity")}
+        stats = info.get("stat") or {}
+        tables = {key: stats.get(key) or {} for key in ("mine_block", "use_item", "craft_item", "kill_entity")}
         return {key: table.get("minecraft", table) for key, table in tables.items()}
 
     def _seen(self, obs: Mapping[str, Any], info: Mapping[str, Any]) -> tuple[Observation, Info]:

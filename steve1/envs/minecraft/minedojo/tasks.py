@@ -14,15 +14,14 @@ FILE = Path("tasks") / "description_files" / "programmatic_tasks.yaml"
 CATEGORIES = ("harvest", "combat", "techtree", "survival")
 
 
-def task_file() -> Path:
-    """The installed package's list of programmatic tasks.
+def programmatic_tasks() -> dict[str, str]:
+    """{task id: prompt}, in the package's order (1,572 in the release on PyPI, 1,581 on its main branch).
 
     Raises:
-        UserError: MineDojo is not installed, or ships no such file.
+        UserError: MineDojo is not installed, or its list is missing or cannot be read.
     """
     find_interpreter("minedojo")
-    folder = package_folder("minedojo")
-    path = (folder or interpreter_path("minedojo").parent.parent) / FILE
+    path = (package_folder("minedojo") or interpreter_path("minedojo").parent.parent) / FILE
     if not path.is_file():
         raise UserError(
             "This MineDojo does not list its tasks.",
@@ -30,17 +29,7 @@ def task_file() -> Path:
             expected="the package's programmatic_tasks.yaml",
             todo="bash tools/install_minecraft.sh minedojo",
         )
-    return path
-
-
-def programmatic_tasks() -> dict[str, str]:
-    """{task id: prompt}, in the package's order (1,572 in the release on PyPI, 1,581 on its main branch).
-
-    Raises:
-        UserError: as in `task_file`.
-    """
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the file has 1.2 MB: seconds in pure Python
-    path = task_file()
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
         return {str(task): str(facts["prompt"]) for task, facts in content.items()}

@@ -17,7 +17,7 @@ PRESENT = tuple(name for name in BUTTONS if name not in ABSENT)
 
 
 class MineStudioGame(MalmoGame):
-    """One Minecraft 1.16.5 under MineStudio. A setting of its own: `engine_folder`."""
+    """One Minecraft 1.16.5 under MineStudio. Additional setting: `engine_folder`."""
 
     package, version, manager = "minestudio", "1.16.5", "minestudio.simulator.minerl.env.malmo"
 
