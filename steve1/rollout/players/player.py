@@ -135,6 +135,11 @@ class Player(abc.ABC):
         """From the eyes to a point, in nodes."""
         return float(np.linalg.norm(np.asarray(place, float) - self.position - [0.0, EYE, 0.0]))
 
+    def speed(self) -> float:
+        """Nodes a second along the ground."""
+        x, _, z = self.info.get("velocity", (0.0, 0.0, 0.0))
+        return math.hypot(x, z)
+
     def direction(self, target: Point) -> tuple[float, float, float]:
         """(pitch, yaw, horizontal distance) from the eyes to a point."""
         delta = np.asarray(target, float) - (self.position + [0.0, EYE, 0.0])
@@ -142,6 +147,7 @@ class Player(abc.ABC):
         return -math.degrees(math.atan2(delta[1], flat)), math.degrees(math.atan2(delta[0], delta[2])), flat
 
     def look_at(self, point: Point, within: float = 0.6, most: int = 40) -> Script:
+        """Turn to a point, which may seem to move while one walks or falls."""
         for _ in range(most):
             pitch, yaw, _ = self.direction(point)
             if self.off(pitch, yaw) <= within:

@@ -62,8 +62,7 @@ class ChopTree(Player):
     def chop(self, trunk: np.ndarray) -> Script:
         """Hold attack on one trunk node until it is gone (about 72 ticks by hand)."""
         logs = self.obs["inventory"].get("log", 0)
-        pitch, yaw, _ = self.direction(trunk)
-        yield from self.aim(pitch, yaw, within=2.0)
+        yield from self.aim(*self.direction(trunk)[:2], within=2.0)
         for _ in range(95):
             pitch, yaw, _ = self.direction(trunk)
             yield {"attack": 1, "camera": self.aim_step(pitch, yaw) if self.off(pitch, yaw) > 3.0 else [0.0, 0.0]}
@@ -90,18 +89,15 @@ class CollectLeaves(ChopTree):
             pitch, yaw, _ = self.direction(trunk)
             if self.distance(trunk) < _REACH:
                 return True
-            moved = self.info.get("velocity", [0, 0, 0])
-            slow = tick > 8 and np.hypot(moved[0], moved[2]) < 1.0
-            error = abs(wrap(yaw - self.yaw))
-            camera = self.keep_view(max(pitch, -35.0), yaw, chance=0.05)
-            aside = {"left": 1} if slow and tick % 30 > 15 else {}
-            yield {"forward": int(error < 50), "jump": int(slow), "camera": camera, **aside}
+            slow = tick > 8 and self.speed() < 1.0
+            legs = {"forward": int(abs(wrap(yaw - self.yaw)) < 50), "jump": int(slow)}
+            legs |= {"left": 1} if slow and tick % 30 > 15 else {}
+            yield {**legs, "camera": self.keep_view(max(pitch, -35.0), yaw, chance=0.05)}
         self._hidden.add(tuple(int(n) for n in trunk))
         return False
 
     def chop(self, trunk: np.ndarray) -> Script:
-        pitch, yaw, _ = self.direction(trunk)
-        yield from self.aim(pitch, yaw, within=2.0)
+        yield from self.aim(*self.direction(trunk)[:2], within=2.0)
         before = self.count("dug")
         for _ in range(16):
             yield {"attack": 1, **STILL}
@@ -141,8 +137,7 @@ class CollectGrass(Player):
             pitch, yaw, flat = self.direction(tuft)
             if flat < 2.5:
                 return
-            moved = self.info.get("velocity", [0, 0, 0])
-            slow = tick > 6 and np.hypot(moved[0], moved[2]) < 1.0
+            slow = tick > 6 and self.speed() < 1.0
             error = abs(wrap(yaw - self.yaw))
             camera = self.aim_step(min(pitch, 40.0), yaw) if self.off(min(pitch, 40.0), yaw) > 1.5 else [0.0, 0.0]
             yield {"forward": int(error < 40), "jump": int(slow), "camera": camera}
