@@ -26,7 +26,7 @@ _HOMES = {
     "train_steve1": "steve1.training",
     "finetune": "steve1.training",
     "rollout": "steve1.rollout.play",
-    "evaluate": "steve1.evaluation",
+    "evaluate": "steve1.evaluation.pipeline",
 }
 
 # The function `steve1.rollout` has the name of a package. Importing a package binds its name here once; bound and removed now,

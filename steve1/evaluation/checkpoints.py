@@ -6,7 +6,6 @@ fails for them.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -16,11 +15,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from steve1.core.checkpoint_metadata import checkpoint_metadata_path
+from steve1.core.files import read_json
 from steve1.core.paths import display, python_path
 from steve1.core.processes import end
 
 FOLDER = "rollouts"
-RESULTS = "rollouts.json"
 PROGRAM = (sys.executable, "-m", "steve1", "rollout_checkpoint")
 _WAIT_AT_END_S = 900
 
@@ -94,10 +93,10 @@ class CheckpointRollouts:
                 shutil.copyfile(source, name)
         words = [*self._program, str(kept), "--out", str(folder), *self._words]
         with open(folder / "log.txt", "wb") as log:
+            env = {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
             self._child = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-            )  # fmt: skip
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=env
+            )
 
     def gather(self, board: Board) -> None:
         """Report the rollout that has ended since, if one has."""
@@ -112,7 +111,7 @@ class CheckpointRollouts:
             again = "; rollouts are skipped from here on" if self._missing else ""
             board.say(f"  rollout @ step {self._step}: skipped: {_reason(folder / 'log.txt')}{again}")
             return
-        for found in json.loads((folder / RESULTS).read_text()):
+        for found in read_json(folder / "rollouts.json"):
             self._report(found, folder, board)
 
     def _report(self, found: dict[str, Any], folder: Path, board: Board) -> None:
@@ -130,9 +129,7 @@ class CheckpointRollouts:
 def _reason(log: Path) -> str:
     """The error's own line in a log, or its last one."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    named = [line for line in lines if line.startswith("error: ")]
-    return (
-        named[-1].removeprefix("error: ")
-        if named
-        else (lines[-1] if lines else "no reason given") + f" (see {display(log)})"
-    )
+    for line in reversed(lines):
+        if line.startswith("error: "):
+            return line.removeprefix("error: ")
+    return f"{lines[-1] if lines else 'no reason given'} (see {display(log)})"

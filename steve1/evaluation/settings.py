@@ -33,7 +33,41 @@ class EpisodeExecutor(ExecutorConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PlaySettings:
+class PolicySettings:
+    """How policies play, and which files replace those that their <weights>.json names."""
+
+    env: str = ""
+    """The game; default: the one that the weights were made for."""
+    seed: int = 0
+    """Seed of start states, games, the prior and the agents."""
+    cond_scale: float | None = None
+    """Guidance: 0 plays the policy under the goal as it is, more exaggerates the difference that the goal makes; default: from <weights>.json."""
+    temperature: float | None = None
+    """Sampling temperature of actions: below 1 nearer to greedy, above 1 wilder; default: from <weights>.json (1 for the published weights)."""
+    deterministic: bool = False
+    """Take the most probable action at each step instead of sampling one."""
+    in_model: str = ""
+    """The .model file; default: from <weights>.json."""
+    mineclip_weights: str = ""
+    """MineCLIP weights; default: from <weights>.json."""
+    prior_weights: str = ""
+    """The prior's weights; default: from <weights>.json."""
+    device: str = "auto"
+    """Where the policies run: auto, cpu, cuda, mps."""
+
+    def metadata_overrides(self) -> dict[str, str | float | None]:
+        """What replaces the fields of every CheckpointMetadata; empty values replace nothing."""
+        return {
+            "model": self.in_model,
+            "mineclip": self.mineclip_weights and str(resolve(self.mineclip_weights)),
+            "prior": self.prior_weights and str(resolve(self.prior_weights)),
+            "cond_scale": self.cond_scale,
+            "temperature": self.temperature,
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlaySettings(PolicySettings):
     """How episodes are played."""
 
     episodes: int = 20
@@ -50,42 +84,14 @@ class PlaySettings:
     """Spread the workers over a Ray cluster; the run's folder must be seen by all its machines."""
     videos: int = 0
     """Film the first n episodes of each."""
-    seed: int = 0
-    """Seed of start states, games and agents."""
     language: str = "en"
     """Language of the tasks' prompts."""
     suite: str = ""
     """A suite's name or YAML file; default: the environment's own."""
-    env: str = ""
-    """The game; default: the one that the weights were made for."""
-    cond_scale: float | None = None
-    """Guidance for all; default: from each <weights>.json."""
-    temperature: float | None = None
-    """Sampling temperature of actions, for all; below 1 nearer to greedy; default: from each <weights>.json."""
-    deterministic: bool = False
-    """Take the most probable action instead of sampling one."""
-    in_model: str = ""
-    """The .model file for all; default: from each <weights>.json."""
-    mineclip_weights: str = ""
-    """MineCLIP weights for all; default: from each <weights>.json."""
-    prior_weights: str = ""
-    """The prior's weights for all; default: from each <weights>.json."""
-    device: str = "auto"
-    """Where the policies run: auto, cpu, cuda, mps."""
     timeout_s: float = 900.0
     """Longest time for one episode before its worker is ended and replaced."""
     max_restarts: int = 5
     """Workers that may die or hang before the run stops."""
-
-    def metadata_overrides(self) -> dict[str, str | float | None]:
-        """What replaces the fields of every CheckpointMetadata; empty values replace nothing."""
-        return {
-            "model": self.in_model,
-            "mineclip": self.mineclip_weights and str(resolve(self.mineclip_weights)),
-            "prior": self.prior_weights and str(resolve(self.prior_weights)),
-            "cond_scale": self.cond_scale,
-            "temperature": self.temperature,
-        }
 
 
 def _shared_fields(settings: PlaySettings, kind: type[EpisodeExecutor | EvaluationSettings]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # Elements without content; the shapes of SVG get some where they have a title.
 _EMPTY = {"meta", "img", "rect", "line", "path", "polyline", "circle"}
@@ -49,6 +49,11 @@ def each(name: str, items: Iterable[str]) -> Html:
 def data_url(kind: str, content: bytes) -> str:
     """The address of content that lies in the page itself; `kind` such as "image/png"."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def tiles(items: Sequence[Html]) -> Html:
+    """Pictures and videos beside each other."""
+    return element("div", *items, class_="tiles") if items else Html()
 
 
 def video(source: str, caption: str) -> Html:

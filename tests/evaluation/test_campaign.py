@@ -17,8 +17,8 @@ import pytest
 from research.matrix import prompt_matrix
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
-from steve1.evaluation import evaluate
 from steve1.evaluation.compare import compare, comparison_table
+from steve1.evaluation.pipeline import evaluate
 from steve1.evaluation.policies import NO_GOAL, parse_policies
 from steve1.evaluation.runner.log import EpisodeLog
 from steve1.evaluation.runner.plan import make_jobs, make_plan
@@ -244,7 +244,8 @@ def test_an_evaluation_over_processes_survives_a_killed_worker(world: Path, tmp_
 
 KILLED_RUN = """
 import sys
-from steve1.evaluation import EvaluationSettings, evaluate
+from steve1.evaluation.settings import EvaluationSettings
+from steve1.evaluation.pipeline import evaluate
 from steve1.evaluation.runner.episodes import EpisodeInputs
 from tests.rollout.fakes import OpenFake, fake_starts
 

@@ -14,8 +14,8 @@ import pytest
 
 from steve1 import actions
 from steve1.core.errors import UserError
-from steve1.evaluation import evaluate
 from steve1.evaluation.demonstrations import VisualPrompt, shown_goals, typical
+from steve1.evaluation.pipeline import evaluate
 from steve1.evaluation.policies import PolicySpec
 from steve1.evaluation.runner.episodes import summary_of_actions
 from steve1.evaluation.runner.similarity import GoalSimilarity, SimilarityRecorder, load_curves, mean_curve
@@ -226,7 +226,7 @@ def test_the_typical_moment_of_demonstrations(tmp_path: Path, world: Path) -> No
     moment, place = typical([shown])
     assert place == "demo, frame 2"
     assert moment.tolist() == pytest.approx([0.9, 0.5, 0])
-    from steve1.evaluation import load_suite
+    from steve1.evaluation.tasks.suite import load_suite
 
     tasks = load_suite(str(world / "suite.yaml")).select(["dig_dirt"])
     first = shown_goals(tasks, tmp_path, show=lambda task: [shown])
@@ -238,8 +238,8 @@ def test_the_typical_moment_of_demonstrations(tmp_path: Path, world: Path) -> No
 
 
 def test_scripted_players_show_tasks_in_the_game(world: Path) -> None:
-    from steve1.evaluation import load_suite
     from steve1.evaluation.demonstrations import play_demonstrations
+    from steve1.evaluation.tasks.suite import load_suite
     from steve1.rollout.supervise import SupervisedEnv
 
     task = load_suite(str(world / "suite.yaml")).find("dig_dirt")

@@ -159,7 +159,7 @@ def test_the_papers_prompts_and_their_published_goals(tmp_path: Path) -> None:
         "underwater",
         "inventory",
     ]
-    from steve1.evaluation import load_suite
+    from steve1.evaluation.tasks.suite import load_suite
 
     suite = load_suite("luanti")
     assert all(suite.tasks[prompt.task].biome == prompt.biome for prompt in prompts)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from steve1.evaluation import EvaluationSettings
 from steve1.evaluation.policies import NO_GOAL
 from steve1.evaluation.runner.episodes import EpisodeInputs
+from steve1.evaluation.settings import EvaluationSettings
 from tests.rollout.fakes import OpenFake, fake_starts, goal
 
 SUITE = """

@@ -40,9 +40,9 @@ class Args(PlaySettings):
 def main(args: Args) -> None:
     """Play, film, print the table."""
     # Imported here because they load torch, for which --help need not wait.
-    from steve1.evaluation import load_suite
     from steve1.evaluation.compare import compare, comparison_table
     from steve1.evaluation.runner.plan import find_policies
+    from steve1.evaluation.tasks.suite import load_suite
 
     if len(args.weights) < 2:
         raise UserError(

@@ -17,7 +17,7 @@ Args = EvaluationSettings
 def main(args: Args) -> None:
     """Evaluate, print the tables."""
     # Imported here because they load torch, for which --help need not wait.
-    from steve1.evaluation import evaluate
+    from steve1.evaluation.pipeline import evaluate
     from steve1.evaluation.report.tables import (
         attribution_table,
         comparisons_table,

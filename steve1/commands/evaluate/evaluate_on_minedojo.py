@@ -30,11 +30,12 @@ class Args(PlaySettings):
 def main(args: Args) -> None:
     """Find the tasks, evaluate, print the rates."""
     # Imported here because they load torch, for which --help need not wait.
-    from steve1.evaluation import evaluate, load_suite
     from steve1.evaluation.compare import comparison_table
+    from steve1.evaluation.pipeline import evaluate
     from steve1.evaluation.report.tables import comparisons_table, rates_table
     from steve1.evaluation.runner.plan import find_policies
     from steve1.evaluation.tasks.minedojo import minedojo_settings
+    from steve1.evaluation.tasks.suite import load_suite
 
     policies, env = find_policies(args, args.weights)
     names, settings = args.task, EvaluationSettings.of(args, env=env)

@@ -18,10 +18,11 @@ from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.paths import display, output_path, resolve, slug
 from steve1.core.processes import limit_threads
+from steve1.evaluation.settings import PolicySettings
 
 
-@dataclasses.dataclass(frozen=True)
-class Args:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args(PolicySettings):
     """Play one prompt and film it."""
 
     in_weights: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = ""
@@ -32,30 +33,12 @@ class Args:
     """A tuned goal (.goal.json) in place of a prompt; without --in_weights the weights that it was tuned for."""
     save_video: str = ""
     """The video to write; default: data/generated_videos/<weights>/<prompt>-seed<seed>.mp4."""
-    env: str = ""
-    """The game, e.g. luanti; default: the one that the weights were made for."""
     biome: str = ""
     """Where it begins: meadow, forest, shore; default: where the prompt's task begins, else meadow."""
     gameplay_length: int = 300
     """Steps to play; 20 are a second."""
-    seed: int = 0
-    """Of the start state, the game, the prior and the agent's choices."""
     episodes: Annotated[int, tyro.conf.arg(aliases=["--n"])] = 1
     """How many, with seeds seed, seed+1, ...; each gets its own video."""
-    cond_scale: float | None = None
-    """Guidance: 0 plays the policy under the goal as it is, more exaggerates the difference that the goal makes; default: from <weights>.json."""
-    temperature: float | None = None
-    """Sampling temperature of actions: below 1 nearer to greedy, above 1 wilder; default: from <weights>.json (1 for the published weights)."""
-    deterministic: bool = False
-    """Take the most probable action at each step instead of sampling one."""
-    in_model: str = ""
-    """The .model file; default: from <weights>.json."""
-    mineclip_weights: str = ""
-    """MineCLIP weights; default: from <weights>.json."""
-    prior_weights: str = ""
-    """The prior's weights; default: from <weights>.json."""
-    device: str = "auto"
-    """Where the policy runs: auto, cpu, cuda, mps."""
     cuda_graph: bool = False
     """On a CUDA device: record the policy's step once as a CUDA graph and replay it, which saves most of a step's time."""
     overwrite: bool = False
@@ -121,14 +104,14 @@ def main(args: Args) -> None:
     args = completed(args)
     if args.episodes < 1 or args.gameplay_length < 1:
         raise UserError("There is nothing to play.", expected="--episodes ≥ 1 and --gameplay_length ≥ 1")
-    files = {"model": args.in_model, "mineclip": args.mineclip_weights, "prior": args.prior_weights}
-    spec = parse_policies([args.in_weights], cond_scale=args.cond_scale, temperature=args.temperature, **files)[0]
+    spec = parse_policies([args.in_weights], **args.metadata_overrides())[0]
     videos = _videos(args, spec.name)
     env_name = choose_env([spec], args.env)
     suite = load_suite(env_name)
     task = suite.by_prompt(args.text_prompt)
-    biome = args.biome or (task.biome if task else "meadow")
-    options = {**(task.reset_options() if task else {}), "biome": biome}
+    options = task.reset_options() if task else {"biome": "meadow"}
+    biome = args.biome or options["biome"]
+    options["biome"] = biome
     starts = start_states(env_name, biome, "eval")
     limit_threads(environment_threads(1))
     encoder = GoalEncoder(spec.metadata, translations=suite.translations)
@@ -137,8 +120,13 @@ def main(args: Args) -> None:
     else:
         goal = encoder.encode([args.text_prompt], seed=args.seed)[args.text_prompt]
     cache = PolicyCache(device=args.device, deterministic=args.deterministic, cuda_graph=args.cuda_graph)
-    scales = {"cond_scale": spec.metadata.cond_scale, "temperature": spec.metadata.temperature}
-    facts = {"weights": display(spec.weights), "prompt": args.text_prompt, "biome": biome, **scales}
+    facts = {
+        "weights": display(spec.weights),
+        "prompt": args.text_prompt,
+        "biome": biome,
+        "cond_scale": spec.metadata.cond_scale,
+        "temperature": spec.metadata.temperature,
+    }
     print(f"{spec.name} in {env_name} ({biome}): {args.text_prompt}, cond_scale {spec.metadata.cond_scale:g}")
     with SupervisedEnv(lambda: make_env(env_name, biome=biome)) as game:
         for seed, path in enumerate(videos, start=args.seed):

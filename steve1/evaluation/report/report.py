@@ -1,7 +1,7 @@
 """The report of an evaluation: one list of sections, written as HTML and as Markdown; CSV and JSON to compute with.
 
-Input: a plan, its summary and lines, and its films. Output: report.html, report.md, report.json, report.csv and comparisons.csv in the
-evaluation's folder. The page needs nothing beside it but the videos that it links to.
+Input: a plan, its summary and lines, and its films.
+Output: report.html, report.md, report.json, report.csv and comparisons.csv in the evaluation's folder.
 """
 
 from __future__ import annotations
@@ -32,33 +32,33 @@ from steve1.evaluation.report.tables import (
 from steve1.evaluation.runner.plan import Plan
 from steve1.evaluation.statistics.summary import Lines
 from steve1.reporting.charts import Bar, bar_chart, figure, grid, heat_map, line_chart
-from steve1.reporting.html import Html, element, video
+from steve1.reporting.html import Html, element, tiles, video
 from steve1.reporting.numbers import percent_range
 from steve1.reporting.page import Block, Report, Section, note
 from steve1.reporting.tables import Table
 
 
-def write_report(
-    plan: Plan, title: str, summary: Summary, lines: Lines, videos: Mapping[str, str] | None = None
-) -> dict[str, Path]:
+def write_report(plan: Plan, title: str, summary: Summary, lines: Lines, videos: Mapping[str, str]) -> dict[str, Path]:
     """Write all files; returns {"md" | "json" | "csv" | "comparisons" | "html": path}.
 
     Args:
         videos: {caption: path relative to the plan's folder} of videos to show side by side.
     """
     settings = plan.facts()
-    report = Report(title, sections(plan, summary, lines, videos or {}, settings))
+    report = Report(title, sections(plan, summary, lines, videos, settings))
+    paths = {kind: plan.folder / f"report.{kind}" for kind in ("md", "csv", "html", "json")}
+    paths["comparisons"] = plan.folder / "comparisons.csv"
     texts = {
-        "md": ("report.md", report.markdown()),
-        "csv": ("report.csv", rates_csv(summary)),
-        "comparisons": ("comparisons.csv", comparisons_csv(summary)),
-        "html": ("report.html", report.html()),
+        "md": report.markdown(),
+        "csv": rates_csv(summary),
+        "comparisons": comparisons_csv(summary),
+        "html": report.html(),
     }
-    for name, text in texts.values():
-        with atomic_file(plan.folder / name, "w") as handle:
+    for kind, text in texts.items():
+        with atomic_file(paths[kind], "w") as handle:
             handle.write(text)
-    write_json(plan.folder / "report.json", {"title": title, "settings": settings, **summary})
-    return {kind: plan.folder / name for kind, (name, _) in texts.items()} | {"json": plan.folder / "report.json"}
+    write_json(paths["json"], {"title": title, "settings": settings, **summary})
+    return paths
 
 
 def sections(
@@ -79,17 +79,13 @@ def sections(
         Section("", played),
         Section("Differences", _differences(summary)),
         Section("Which part fails?", [attribution_table(summary.get("attribution", {}))]),
-        Section("Side by side", [_tiles(films)]),
+        Section("Side by side", [tiles(films)]),
         Section("Goal similarity over time", _similarity(plan, lines, names)),
         Section("Failures worth watching", _failures(summary.get("failures", []))),
         Section("Actions", _actions(plan, lines, names)),
         Section("What each prompt does for every task", cross_tables(summary, plan.tasks), folded=True),
         Section("Settings", [settings_list(settings)]),
     ]
-
-
-def _tiles(items: Sequence[Html]) -> Html:
-    return element("div", *items, class_="tiles") if items else Html()
 
 
 def _headline(summary: Summary) -> Html:
@@ -154,19 +150,14 @@ def _actions(plan: Plan, lines: Lines, names: Sequence[str]) -> list[Html]:
         shares = [button_shares(lines, task, name) for name in names]
         buttons = [each for each in max(shares, key=len) if max(found.get(each, 0.0) for found in shares) >= 0.001]
         rows = {button: [Bar(found[button]) if found else None for found in shares] for button in buttons}
-        maps = [
-            figure(
-                "",
-                heat_map(
-                    camera_counts(plan.folder, lines, task, name), degrees, f"{name}: camera", index=index, cell=9
-                ),
-                {name: index},
-            )
-            for index, name in enumerate(names)
-            if shares[index]
-        ]
+        maps = []
+        for index, name in enumerate(names):
+            if shares[index]:
+                counts = camera_counts(plan.folder, lines, task, name)
+                chart = heat_map(counts, degrees, f"{name}: camera", index=index, cell=9)
+                maps.append(figure("", chart, {name: index}))
         if maps:
-            tasks.append(element("div", bar_chart(task, rows, label=f"{task}: buttons", names=names), _tiles(maps)))
+            tasks.append(element("div", bar_chart(task, rows, label=f"{task}: buttons", names=names), tiles(maps)))
     explained = (
         "Share of steps with each button pressed, under the task's own prompt; below, camera movements in the policy's 11 by 11 bins "
         "(up is up, the middle is no movement)."
@@ -183,4 +174,4 @@ def _failures(entries: Sequence[Mapping[str, Any]]) -> list[Html | Table]:
     missing = (
         "None of them was recorded: the same command with --record_failures 6 plays six of them again and records them."
     )
-    return [failures_table(entries), _tiles(films) or note(missing)] if entries else []
+    return [failures_table(entries), tiles(films) or note(missing)] if entries else []

@@ -1,7 +1,4 @@
-"""The tables and sentences of an evaluation's report.
-
-Input: the summary of an evaluation. Output: tables and texts, for the page, the Markdown, the CSV files and the console.
-"""
+"""The tables and sentences of an evaluation's report: for the page, the Markdown, the CSV files and the console."""
 
 from __future__ import annotations
 
@@ -73,13 +70,10 @@ def attribution_table(found: Mapping[str, Any]) -> Table:
     rows = []
     for who, tasks in found.items():
         for task, row in tasks.items():
-            changes = [
-                f"{100 * row[source]['difference']:+.0f} ({points_range(*row[source]['interval'])})"
-                for source in SOURCES[1:]
-            ]
-            rows.append(
-                [who, task, *(success_text(row["rates"][source]) for source in SOURCES), *changes, row["verdict"]]
-            )
+            rates = [success_text(row["rates"][source]) for source in SOURCES]
+            found_changes = (row[source] for source in SOURCES[1:])
+            changes = [f"{100 * c['difference']:+.0f} ({points_range(*c['interval'])})" for c in found_changes]
+            rows.append([who, task, *rates, *changes, row["verdict"]])
     head = ["weights", "task", *(NAMES[source] for source in SOURCES), "text - prior", "shown - prior", "what fails"]
     return Table(head, rows)
 
@@ -129,7 +123,7 @@ def looks_sentence(summary: Summary) -> str:
     if not looks:
         return ""
     return (
-        f"Played until settled, with looks after {', '.join(map(str, looks))} pairs. Each interval is one of {100 * summary['confidence']:.1f} %, and each p is "
+        f"Played until the answer was clear, with looks after {', '.join(map(str, looks))} pairs. Each interval is one of {100 * summary['confidence']:.1f} %, and each p is "
         f"multiplied by {len(looks)}, so that together, wherever it stopped, they hold at 95 %."
     )
 
@@ -139,12 +133,9 @@ def settings_list(settings: Mapping[str, Any]) -> list[str]:
     points = []
     for entry in settings["contestants"]:
         facts = [entry.get("weights", entry["kind"]), entry.get("sha256", "")[:12]]
-        facts += [
-            f"{name} {entry[name]}"
-            for name in ("cond_scale", "temperature", "mineclip", "prior", "goal")
-            if entry.get(name) not in (None, "")
-        ]
-        points.append(f"{entry['name']}: " + ", ".join(fact for fact in facts if fact))
+        for name in ("cond_scale", "temperature", "mineclip", "prior", "goal"):
+            facts.append("" if entry.get(name) in (None, "") else f"{name} {entry[name]}")
+        points.append(f"{entry['name']}: " + ", ".join(filter(None, facts)))
     looks = f", looks {settings['looks']}" if settings.get("looks") else ""
     points.append(
         f"seed {settings['seed']}, {settings['episodes']} episodes{looks}, suite {settings['suite']} ({settings['suite_sha256'][:12]}), env {settings['env']}"
@@ -154,34 +145,24 @@ def settings_list(settings: Mapping[str, Any]) -> list[str]:
 
 def rates_csv(summary: Summary) -> str:
     """One line for each policy, prompt and task."""
-    numbers = ["rate", "low", "high", "mean_measure"]
-    rows = [
-        [who, row, task, cell["successes"], cell["episodes"], *(cell[name] for name in numbers)]
-        for who, rows in summary["cross"].items()
-        for row, cells in rows.items()
+    rows: list[dict[str, Value]] = [
+        {"contestant": who, "asked_for": prompt, "task": task, **cell}
+        for who, prompts in summary["cross"].items()
+        for prompt, cells in prompts.items()
         for task, cell in cells.items()
     ]
-    head = ["contestant", "asked_for", "task", "successes", "episodes", *numbers]
-    return Table(head, rows, dict.fromkeys(numbers, ".6f")).csv()
+    return Table.of(rows, dict.fromkeys(("rate", "low", "high", "mean_measure"), ".6f")).csv()
 
 
 def comparisons_csv(summary: Summary) -> str:
     """One line for each comparison with the base."""
     numbers = ["pairs", "gained", "lost", "difference", "p_mcnemar", "p_holm", "measure_difference", "further_episodes"]
     intervals = ["interval", "bootstrap", "measure_bootstrap"]
-    rows = [
-        [
-            who,
-            summary["base"],
-            task,
-            *(row[name] for name in numbers),
-            *(end for name in intervals for end in row[name]),
-            row["asked"],
-            row["verdict"],
-        ]
-        for who, tasks in summary["comparisons"].items()
-        for task, row in tasks.items()
-    ]
+    rows: list[list[Value]] = []
+    for who, tasks in summary["comparisons"].items():
+        for task, row in tasks.items():
+            values = [row[name] for name in numbers] + [end for name in intervals for end in row[name]]
+            rows.append([who, summary["base"], task, *values, row["asked"], row["verdict"]])
     ends = [f"{name}_{end}" for name in intervals for end in ("low", "high")]
     head = ["contestant", "base", "task", *numbers, *ends, "asked", "verdict"]
     return Table(head, rows, dict.fromkeys(numbers, ".6g") | dict.fromkeys(ends, ".6f")).csv()

@@ -12,7 +12,7 @@ import cv2
 from steve1.core.files import atomic_file
 from steve1.core.paths import display
 from steve1.reporting.charts import Bar, bar_chart, grid, line_chart
-from steve1.reporting.html import Html, data_url, each, element, join, video
+from steve1.reporting.html import Html, data_url, each, element, join, tiles, video
 from steve1.reporting.numbers import short
 from steve1.reporting.page import Report, Section, folded, note
 from steve1.reporting.tables import Table
@@ -31,22 +31,9 @@ def write_report(run_dir: Path) -> Path:
     Raises:
         UserError: the folder holds no training run.
     """
-    path = run_dir / REPORT_FILE
-    page = report_page(read_run(run_dir), run_dir)
-    with atomic_file(path) as file:
-        file.write(page.encode())
-    return path
-
-
-def closing_line(path: Path) -> str:
-    """The console line that names the report."""
-    return f"Report, with what to do next: {display(path)}"
-
-
-def report_page(run: Run, run_dir: Path) -> str:
-    """The page as HTML."""
+    run, path = read_run(run_dir), run_dir / REPORT_FILE
     weights = f"{run.setting('in_weights', '?')} → {run.setting('out_weights', '?')}"
-    return Report(
+    report = Report(
         run_dir.name,
         [
             Section("", [note(weights if run.result else f"{weights} · not finished"), _cards(run)]),
@@ -57,7 +44,15 @@ def report_page(run: Run, run_dir: Path) -> str:
             Section("First batch · 第一个批次", _sheet(run_dir)),
             Section("Settings and hashes · 设置与哈希", _record(run)),
         ],
-    ).html()
+    )
+    with atomic_file(path, "w") as file:
+        file.write(report.html())
+    return path
+
+
+def closing_line(path: Path) -> str:
+    """The console line that names the report."""
+    return f"Report, with what to do next: {display(path)}"
 
 
 def _cards(run: Run) -> Html:
@@ -124,15 +119,15 @@ def _sheet(run_dir: Path) -> list[Html]:
 def _films(run_dir: Path) -> Html:
     """Videos of rollouts, the newest first, embedded up to `_EMBED_AT_MOST` bytes together."""
     films = sorted((run_dir / "rollouts").glob("step*/*.mp4"), key=lambda film: (film.parent.name, film.name))
-    tiles, left = [], _EMBED_AT_MOST
+    videos, left = [], _EMBED_AT_MOST
     for film in sorted(films, key=lambda film: film.parent.name, reverse=True):
         size = film.stat().st_size
         source = f"rollouts/{film.parent.name}/{film.name}"
         if size <= left:
             left -= size
             source = data_url("video/mp4", film.read_bytes())
-        tiles.append(video(source, f"{film.parent.name}: {film.stem.replace('_', ' ')}"))
-    return element("div", *tiles, class_="tiles") if tiles else Html()
+        videos.append(video(source, f"{film.parent.name}: {film.stem.replace('_', ' ')}"))
+    return tiles(videos)
 
 
 def _record(run: Run) -> list[Html]:

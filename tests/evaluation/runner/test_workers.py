@@ -18,7 +18,7 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.core.processes import descendants
-from steve1.evaluation import evaluate
+from steve1.evaluation.pipeline import evaluate
 from steve1.evaluation.policies import PolicySpec
 from steve1.evaluation.runner.inference import RemotePolicyCache, policy_service
 from steve1.evaluation.runner.plan import make_plan

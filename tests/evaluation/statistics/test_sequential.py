@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.evaluation import evaluate
+from steve1.evaluation.pipeline import evaluate
 from steve1.evaluation.statistics import tests as s
 from steve1.evaluation.statistics.sequential import SequentialTest
 from tests.evaluation.worlds import injected, settings

@@ -10,8 +10,8 @@ import pytest
 
 from steve1.commands.evaluate import evaluate_on_minedojo
 from steve1.core.errors import UserError
-from steve1.evaluation import load_suite
 from steve1.evaluation.tasks import minedojo
+from steve1.evaluation.tasks.suite import load_suite
 from tests.envs.leftovers import watch
 from tests.envs.standins.making import make_backend
 
