@@ -20,7 +20,7 @@ from steve1.core.paths import display, resolve
 from steve1.data.episodes.cut import copy_episode, cut_episode
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.listing import find_datasets, find_outside
-from steve1.data.quality.history import History, read_history
+from steve1.data.quality.history import read_history
 from steve1.data.quality.success import Condition, find_stretches, parse_conditions, reached
 
 REPORT = "filter_report.jsonl"
@@ -96,17 +96,15 @@ def _judge(path: Path, conditions: Sequence[Condition], args: Args, known: dict[
         known["gained"] |= history.items.keys()
         known["mined"] |= history.mined.keys()
         values = {str(condition): float(reached(condition, history).max()) for condition in conditions}
-        stretches = _stretches(conditions, history, args)
+        if args.segments:
+            before, after = round(args.before * 20), round(args.after * 20)
+            stretches = find_stretches(conditions, history, before=before, after=after)
+        else:
+            met = all(values[str(condition)] >= condition.amount for condition in conditions)
+            stretches = [(0, len(history.position))] if met else []
     except UserError as fault:
         return Verdict(display(path), False, {}, [], fault.one_line)
     return Verdict(display(path), bool(stretches), values, stretches)
-
-
-def _stretches(conditions: Sequence[Condition], history: History, args: Args) -> list[tuple[int, int]]:
-    if args.segments:
-        return find_stretches(conditions, history, before=round(args.before * 20), after=round(args.after * 20))
-    met = all(reached(condition, history).max() >= condition.amount for condition in conditions)
-    return [(0, len(history.position))] if met else []
 
 
 def _check_items(conditions: Sequence[Condition], known: dict[str, set[str]], verdicts: list[Verdict]) -> None:

@@ -1,4 +1,4 @@
-"""Command: episodes in which two VPT agents play in turns, with spins between (`gen_mixed_agents` of STEVE-1), in any game.
+"""Command: episodes in which two VPT agents play in turns, with spins in between (`gen_mixed_agents` of STEVE-1), in any game.
 
 Input: two or more weights files.
 Output: native episodes, ready for `tools/generate_mineclip_embeds.py`. The same command again continues a stopped run.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from steve1.agent import Agent
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
@@ -19,8 +19,8 @@ from steve1.core.files import existing_file, sha256_file
 from steve1.core.messages import progress
 from steve1.core.paths import display, output_path
 from steve1.core.seeds import generator
-from steve1.envs import make_env
-from steve1.policy import load_policy
+from steve1.envs import Env, make_env
+from steve1.policy import GoalPolicy, load_policy
 from steve1.rollout.mixed import MixSettings, find_mixed, mixed_episode
 from steve1.rollout.play import PixelAgent
 from steve1.rollout.supervise import SupervisedEnv
@@ -76,7 +76,7 @@ class AgentPool:
 
     def __init__(self, files: list[tuple[Path, Path]], device: str) -> None:
         self.files, self.device = files, device
-        self._policies: dict[int, Any] = {}
+        self._policies: dict[int, GoalPolicy] = {}
         #: what an episode's metadata says of each agent
         self.facts = [
             {"weights": display(weights), "sha256": sha256_file(weights), "model": display(model)}
@@ -96,7 +96,7 @@ class AgentPool:
         return self.files[index][0].stem.replace(",", "-").replace("[", "-").replace("]", "-")
 
 
-def main(args: Args, open_env: Any = None) -> None:
+def main(args: Args, open_env: Callable[[], Env] | None = None) -> None:
     """Play what is missing. `open_env` replaces the game (tests)."""
     pool = AgentPool(find_agents(args), args.device)
     folder = output_path(args.output_dir)
@@ -125,7 +125,7 @@ def one_episode(
     for attempt in range(args.attempts):
         seed = args.seed + 1_000_003 * attempt  # another place
 
-        def play(env: Any, seed: int = seed) -> Path | None:
+        def play(env: Env, seed: int = seed) -> Path | None:
             return mixed_episode(env, agents, names, folder, number, seed, args, options, metadata)
 
         path = game.episode(play)

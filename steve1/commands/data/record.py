@@ -8,7 +8,6 @@ import threading
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.messages import progress
@@ -45,26 +44,14 @@ class Args:
     split: str = "demo"
     """Which start places: "demo" or "eval"."""
     by_behaviour: bool = False
-    """Put each behaviour into a folder of its own: <output_dir>/<behaviour>/<behaviour>_<number>."""
+    """Put each behaviour into its own folder: <output_dir>/<behaviour>/<behaviour>_<number>."""
     workers: int = 0
     """Games side by side; 0: one for each processor, at most four."""
 
-    def prefix(self, folder: Path, name: str, number: int) -> Path:
+    def prefix(self, name: str, number: int) -> Path:
         """Path of a recording without its ending."""
+        folder = output_path(self.output_dir)
         return (folder / name if self.by_behaviour else folder) / f"{name}_{number:03d}"
-
-
-@dataclass
-class Work:
-    """Shared by the workers: the recordings to make, and counts of those made."""
-
-    tasks: deque[tuple[str, int]]
-    suite: Suite = field(default_factory=load_suite)
-    captions: dict[str, Captions] = field(default_factory=read_captions)
-    tried: Counter[str] = field(default_factory=Counter)
-    good: Counter[str] = field(default_factory=Counter)
-    kept: Counter[str] = field(default_factory=Counter)
-    fault: BaseException | None = None
 
 
 def plan(args: Args) -> list[tuple[str, int]]:
@@ -82,74 +69,91 @@ def plan(args: Args) -> list[tuple[str, int]]:
     return [(name, n) for _, name, n in sorted(slots)]
 
 
-def record_one(args: Args, folder: Path, name: str, number: int, work: Work, env: Env) -> None:
-    """One recording; failed episodes are played again from other start states."""
-    task = work.suite.tasks[name]
-    for attempt in range(args.attempts):
-        options, seed, player = demonstration(behaviour(name), args.seed, number, attempt, split=args.split)
-        done = record(
-            env, player, args.steps, args.prefix(folder, name, number), behaviour=name, reset_options=options,
-            judge=task.judge, captions=work.captions[name].train, unit=task.measure_name, seed=seed,
-            only_successful=args.only_successful, details={"split": args.split, "attempt": attempt},
-        )  # fmt: skip
-        work.tried[name] += 1
-        work.good[name] += done.success
-        if done.kept:
-            work.kept[name] += 1
-            return
+@dataclass
+class Work:
+    """Shared by the threads: the recordings (behaviour, number) to make, and counts of those made."""
 
+    args: Args
+    tasks: deque[tuple[str, int]]
+    suite: Suite = field(default_factory=load_suite)
+    captions: dict[str, Captions] = field(default_factory=read_captions)
+    tried: Counter[str] = field(default_factory=Counter)
+    good: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
+    fault: BaseException | None = None
 
-def worker(number: int, args: Args, folder: Path, work: Work, bar: Any) -> None:
-    """Take recordings from the queue until none is left; a game that dies is opened anew, at most _MOST_DEATHS times."""
-    try:
-        with SupervisedEnv(lambda: make_env("luanti", instance=number), max_restarts=_MOST_DEATHS) as game:
-            while work.fault is None:
-                try:
-                    name, episode = work.tasks.popleft()
-                except IndexError:
-                    break
-                game.episode(functools.partial(record_one, args, folder, name, episode, work))
-                bar.update()
-                bar.set_postfix({n: f"{work.good[n]}/{work.tried[n]}" for n in sorted(work.tried)})
-    except BaseException as fault:
-        work.fault = work.fault or fault
+    def __post_init__(self) -> None:
+        self.bar = progress(total=len(self.tasks), desc="recording", unit="episode")
+
+    def run(self, game_number: int) -> None:
+        """Make recordings until none is left; a game that dies is opened anew, at most _MOST_DEATHS times."""
+        try:
+            with SupervisedEnv(lambda: make_env("luanti", instance=game_number), max_restarts=_MOST_DEATHS) as game:
+                while self.fault is None:
+                    try:
+                        name, number = self.tasks.popleft()
+                    except IndexError:
+                        break
+                    game.episode(functools.partial(self.record_one, name, number))
+                    self.bar.update()
+                    self.bar.set_postfix({n: f"{self.good[n]}/{self.tried[n]}" for n in sorted(self.tried)})
+        except BaseException as fault:
+            self.fault = self.fault or fault
+
+    def record_one(self, name: str, number: int, env: Env) -> None:
+        """One recording; failed episodes are played again from other start states."""
+        args, task = self.args, self.suite.tasks[name]
+        for attempt in range(args.attempts):
+            options, seed, player = demonstration(behaviour(name), args.seed, number, attempt, split=args.split)
+            done = record(
+                env,
+                player,
+                args.steps,
+                args.prefix(name, number),
+                behaviour=name,
+                reset_options=options,
+                judge=task.judge,
+                captions=self.captions[name].train,
+                unit=task.measure_name,
+                seed=seed,
+                only_successful=args.only_successful,
+                details={"split": args.split, "attempt": attempt},
+            )
+            self.tried[name] += 1
+            self.good[name] += done.success
+            if done.kept:
+                self.kept[name] += 1
+                return
 
 
 def main(args: Args) -> int:
+    """Record what is missing; 1 if some recordings are given up."""
     check_steps(args.steps)
     tasks = plan(args)
     folder = output_path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder, work="record"):
-        return record_all(args, folder, tasks)
-
-
-def record_all(args: Args, folder: Path, tasks: list[tuple[str, int]]) -> int:
-    """Record what is missing; returns the exit code."""
-    todo = [(name, n) for name, n in tasks if not is_recorded(args.prefix(folder, name, n))]
-    if len(todo) < len(tasks):
-        print(f"{len(tasks) - len(todo)} of {len(tasks)} recordings are there already.")
-    work = Work(deque(todo))
-    bar = progress(total=len(todo), desc="recording", unit="episode")
-    cores = os.cpu_count() or 1
-    games = min(args.workers or min(cores, _MOST_GAMES), cores, len(todo))
-    crew = [
-        threading.Thread(target=worker, args=(n, args, folder, work, bar), name=f"recorder {n}") for n in range(games)
-    ]
-    with shared_renderer(games):
-        for thread in crew:
-            thread.start()
-        try:
-            for thread in crew:
-                thread.join()
-        except KeyboardInterrupt as fault:
-            work.fault = fault
-            for thread in crew:
-                thread.join()
-    bar.close()
-    if work.fault is not None:
-        raise work.fault
-    missing = [f"{name}_{n:03d}" for name, n in tasks if not is_recorded(args.prefix(folder, name, n))]
+        todo = [task for task in tasks if not is_recorded(args.prefix(*task))]
+        if len(todo) < len(tasks):
+            print(f"{len(tasks) - len(todo)} of {len(tasks)} recordings are there already.")
+        work = Work(args, deque(todo))
+        cores = os.cpu_count() or 1
+        games = min(args.workers or min(cores, _MOST_GAMES), cores, len(todo))
+        threads = [threading.Thread(target=work.run, args=(n,), name=f"recorder {n}") for n in range(games)]
+        with shared_renderer(games):
+            for thread in threads:
+                thread.start()
+            try:
+                for thread in threads:
+                    thread.join()
+            except KeyboardInterrupt as fault:
+                work.fault = fault
+                for thread in threads:
+                    thread.join()
+        work.bar.close()
+        if work.fault is not None:
+            raise work.fault
+        missing = [args.prefix(*task).name for task in tasks if not is_recorded(args.prefix(*task))]
     for name in sorted(work.tried):
         print(f"{name:14} kept {work.kept[name]:3}   success {work.good[name]}/{work.tried[name]} episodes")
     print(f"recordings: {display(folder)} ({len(tasks) - len(missing)} of {len(tasks)})")

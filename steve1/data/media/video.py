@@ -114,8 +114,7 @@ def read_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[F
     Raises:
         UserError: it does not open, or a frame in the middle does not decode (names the frame).
     """
-    for frame in decoded_frames(path, threads=threads):
-        yield to_rgb(frame)
+    return map(to_rgb, decoded_frames(path, threads=threads))
 
 
 def decoded_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[av.VideoFrame]:

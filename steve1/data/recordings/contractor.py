@@ -19,8 +19,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.data.episodes.parts import MINECLIP_VIDEO
 from steve1.data.media.video import decoded_frames, probe, recorder_size, to_rgb
-from steve1.data.recordings.find import Tree
-from steve1.data.recordings.recording import Found, Pace, Recording, Ticks
+from steve1.data.recordings.recording import Found, Pace, Recording, Ticks, Tree
 from steve1.data.recordings.resample import at_game_rate
 
 _VERSION = re.compile(r"^(?:all_)?(\d{1,2}\.\d{1,2})(?:$|[_-])")

@@ -57,17 +57,14 @@ def convert_folder(
     with alone_in(target, shard):
         remove_leftovers(target, None if shard.whole else {recording.name for recording in recordings})
         results = [Result(display(path), "refused", reason) for path, reason in lonely]
-        stopped = ""
         with progress(total=sum(map(_length, recordings)) or None, desc="converting", unit="frame") as bar:
             if ray:
-                each = _on_ray(recordings, target, settings, bar)
+                results += _on_ray(recordings, target, settings, bar)
             elif workers <= 1 or len(recordings) < 2:
-                each = _one_by_one(recordings, target, settings, bar)
+                results += _one_by_one(recordings, target, settings, bar)
             else:
-                each = _in_parallel(recordings, target, settings, min(workers, len(recordings)), bar)
-            for result in each:
-                results.append(result)
-                stopped = stopped or (result.reason if result.status == "failed" else "")
+                results += _in_parallel(recordings, target, settings, min(workers, len(recordings)), bar)
+        stopped = next((result.reason for result in results if result.status == "failed"), "")
         results.sort(key=lambda result: result.recording)
         return write_report(results, target, shard, stopped)
 
@@ -90,9 +87,8 @@ def _one_by_one(recordings: Sequence[Recording], target: Path, settings: Convert
         try:
             yield convert_recording(recording, target, settings, bar.update)
         except OSError as error:
-            result = failed(display(recording.video), error)
+            yield (result := failed(display(recording.video), error))
             fault = result.reason
-            yield result
 
 
 def _on_ray(recordings: Sequence[Recording], target: Path, settings: ConvertSettings, bar: Any) -> Iterator[Result]:

@@ -14,8 +14,7 @@ from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.registry import format_of
 from steve1.data.episodes.parts import ACTIONS, ACTIONS_PICKLE, PACK
 from steve1.data.media.video import FPS
-from steve1.data.recordings.find import Tree
-from steve1.data.recordings.recording import Found, Pace, Recording, Ticks
+from steve1.data.recordings.recording import Found, Pace, Recording, Ticks, Tree
 from steve1.data.recordings.resample import at_game_rate
 
 

@@ -8,8 +8,7 @@ from steve1.core.errors import UserError
 from steve1.core.paths import resolve
 from steve1.data.recordings.contractor import ContractorRecording
 from steve1.data.recordings.episode_folder import EpisodeFolder
-from steve1.data.recordings.find import Tree
-from steve1.data.recordings.recording import Found, Recording
+from steve1.data.recordings.recording import Found, Recording, Tree
 
 #: the first layout that recognizes a file gets it
 LAYOUTS: tuple[type[Recording], ...] = (EpisodeFolder, ContractorRecording)
