@@ -32,7 +32,7 @@ from steve1.training.cache import FeatureCache
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks, choose_precision, local_device
 from steve1.training.logging.metrics import peak_memory_mb
-from steve1.training.memory import Method, estimate, flop_per_frame, stack_shapes
+from steve1.training.memory import Method, estimate, flop_per_frame
 from steve1.training.step import Stepper, autocast
 
 SIZES = {"tiny": TINY, "2x": PolicyConfig()}
@@ -332,7 +332,7 @@ def measure_memory(model: str | Mapping[str, Any] | PolicyConfig = "tiny") -> di
     """The coefficients that `training.memory` reckons with: bf16 and fp32, each with cnn_bytes_per_number (of the stacks' outputs) and block_bytes_per_h."""
     config = SIZES[model] if isinstance(model, str) and model in SIZES else read_model(model)
     policy = GoalPolicy(config).initialise()
-    numbers = sum(channels * height * width for channels, height, width in stack_shapes(config))
+    numbers = sum(channels * height * width for channels, height, width in config.stack_shapes)
     found: dict[str, Any] = {}
     for name, precision in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
         few, many = (saved_bytes(policy, make_batch(config, 1, steps), precision) for steps in (8, 24))

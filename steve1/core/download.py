@@ -17,8 +17,10 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedRandom
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from steve1.core.errors import UserError
 
@@ -79,7 +81,7 @@ def download(
         if target.exists():  # another process finished it while this one waited for the lock
             return target
         try:
-            _fetch(url, handle, part, attempts, backoff, timeout, on_bytes)
+            _Transfer(url, handle, part, timeout, on_bytes).run(attempts, backoff)
         except UserError as fault:
             # Nothing to continue from.
             if isinstance(fault, Missing) or handle.seek(0, os.SEEK_END) == 0:
@@ -103,7 +105,7 @@ def _note(part: Path) -> Path:
 
 
 @contextmanager
-def _locked(part: Path) -> Iterator[IO[bytes]]:
+def _locked(part: Path) -> Iterator[BufferedRandom]:
     with open(part, "a+b") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,108 +116,115 @@ def _locked(part: Path) -> Iterator[IO[bytes]]:
         yield handle
 
 
-def _fetch(
-    url: str, handle: IO[bytes], part: Path, attempts: int, backoff: float, timeout: float, on_bytes: OnBytes | None
-) -> None:
-    failures = 0
-    while True:
-        before = handle.seek(0, os.SEEK_END)
-        try:
-            if "://" not in url or url.startswith("file://"):
-                _copy_local(url, handle, on_bytes)
-            else:
-                _copy_http(url, handle, part, timeout, on_bytes)
-            return
-        except _Passing as fault:
-            grown = handle.seek(0, os.SEEK_END) > before
-            failures = 1 if grown else failures + 1
-            if failures >= attempts:
-                raise UserError(
-                    "This download keeps failing.",
-                    where=url,
-                    got=str(fault),
-                    todo=f"run the same command again later; what has arrived is kept in {part.name}",
-                ) from None
-            time.sleep(min(30.0, max(fault.wait, backoff * 2 ** (failures - 1))))
+@dataclass(frozen=True)
+class _Transfer:
+    """One download under way: what has arrived stands in `handle`, the open `.part` file."""
 
+    url: str
+    handle: BufferedRandom
+    part: Path
+    timeout: float
+    on_bytes: OnBytes | None
 
-def _copy_local(url: str, handle: IO[bytes], on_bytes: OnBytes | None) -> None:
-    source = Path(
-        urllib.parse.unquote(urllib.parse.urlsplit(url).path) if url.startswith("file://") else url
-    ).expanduser()
-    if not source.is_file():
-        raise Missing("This file does not exist.", where=source)
-    total = source.stat().st_size
-    done = handle.seek(0, os.SEEK_END)
-    if done > total:
-        handle.truncate(0)
-        done = 0
-    with open(source, "rb") as reader:
-        reader.seek(done)
-        for piece in iter(lambda: reader.read(_PIECE), b""):
-            handle.write(piece)
+    def size(self) -> int:
+        """Bytes that have arrived; the file stands at its end."""
+        return self.handle.seek(0, os.SEEK_END)
+
+    def run(self, attempts: int, backoff: float) -> None:
+        """Try until all has arrived, or `attempts` tries in a row brought nothing."""
+        failures = 0
+        while True:
+            before = self.size()
+            try:
+                if "://" not in self.url or self.url.startswith("file://"):
+                    self._copy_local()
+                else:
+                    self._copy_http()
+                return
+            except _Passing as fault:
+                failures = 1 if self.size() > before else failures + 1
+                if failures >= attempts:
+                    raise UserError(
+                        "This download keeps failing.",
+                        where=self.url,
+                        got=str(fault),
+                        todo=f"run the same command again later; what has arrived is kept in {self.part.name}",
+                    ) from None
+                time.sleep(min(30.0, max(fault.wait, backoff * 2 ** (failures - 1))))
+
+    def _append(self, source: IO[bytes], done: int, total: int) -> int:
+        """Copy the rest of `source`; returns the bytes that are there then."""
+        while piece := source.read(_PIECE):
+            self.handle.write(piece)
             done += len(piece)
-            if on_bytes:
-                on_bytes(done, total)
+            if self.on_bytes:
+                self.on_bytes(done, total)
+        return done
 
+    def _copy_local(self) -> None:
+        path = self.url
+        if path.startswith("file://"):
+            path = urllib.parse.unquote(urllib.parse.urlsplit(path).path)
+        source = Path(path).expanduser()
+        if not source.is_file():
+            raise Missing("This file does not exist.", where=source)
+        total, done = source.stat().st_size, self.size()
+        if done > total:
+            self.handle.truncate(0)
+            done = 0
+        with open(source, "rb") as reader:
+            reader.seek(done)
+            self._append(reader, done, total)
 
-def _copy_http(url: str, handle: IO[bytes], part: Path, timeout: float, on_bytes: OnBytes | None) -> None:
-    have = handle.seek(0, os.SEEK_END)
-    validator = _read_note(part)
-    headers = {"User-Agent": "steve1-finetune", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-        if validator:
-            headers["If-Range"] = validator
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
-            _take(url, answer, handle, part, have, on_bytes)
-    except urllib.error.HTTPError as fault:
-        with fault:
-            _explain(url, fault, handle, part, have)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as fault:
-        raise _Passing(f"{type(fault).__name__}: {fault}") from None
+    def _copy_http(self) -> None:
+        have = self.size()
+        headers = {"User-Agent": "steve1-finetune", "Accept-Encoding": "identity"}
+        if have:
+            headers["Range"] = f"bytes={have}-"
+            if validator := _read_note(self.part):
+                headers["If-Range"] = validator
+        request = urllib.request.Request(self.url, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=self.timeout) as answer:
+                self._take(answer, have)
+        except urllib.error.HTTPError as fault:
+            with fault:
+                self._explain(fault, have)
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as fault:
+            raise _Passing(f"{type(fault).__name__}: {fault}") from None
 
+    def _take(self, answer: http.client.HTTPResponse, have: int) -> None:
+        if "text/html" in (answer.headers.get("Content-Type") or ""):
+            what = "The server sent a web page instead of the file (a quota or a login, usually)."
+            raise Refused(what, where=self.url)
+        if have and answer.status != 206:  # the file changed, or the server knows no ranges: from the start
+            self.handle.truncate(0)
+            have = 0
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length is not None and length.isdigit() else 0
+        validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+        if validator and not validator.startswith("W/"):
+            _note(self.part).write_text(json.dumps({"validator": validator, "url": self.url}))
+        done = self._append(answer, have, total)
+        if total and done < total:
+            raise _Passing(f"the connection ended after {done:,} of {total:,} bytes")
 
-def _take(url: str, answer: Any, handle: IO[bytes], part: Path, have: int, on_bytes: OnBytes | None) -> None:
-    if "text/html" in (answer.headers.get("Content-Type") or ""):
-        raise Refused("The server sent a web page instead of the file (a quota or a login, usually).", where=url)
-    if have and answer.status != 206:  # the file changed, or the server knows no ranges: from the start
-        handle.truncate(0)
-        have = 0
-    length = answer.headers.get("Content-Length")
-    total = have + int(length) if length is not None and length.isdigit() else 0
-    validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-    if validator and not validator.startswith("W/"):
-        _note(part).write_text(json.dumps({"validator": validator, "url": url}))
-    done = have
-    while True:
-        piece = answer.read(_PIECE)
-        if not piece:
-            break
-        handle.write(piece)
-        done += len(piece)
-        if on_bytes:
-            on_bytes(done, total)
-    if total and done < total:
-        raise _Passing(f"the connection ended after {done:,} of {total:,} bytes")
-
-
-def _explain(url: str, fault: urllib.error.HTTPError, handle: IO[bytes], part: Path, have: int) -> None:
-    if fault.code == 416 and have:
-        # What we have is not the beginning of what the server has now (or is all of it): download again, once, from zero.
-        known = (fault.headers.get("Content-Range") or "").rpartition("/")[2]
-        if known.isdigit() and int(known) == have:
-            return
-        handle.truncate(0)
-        _note(part).unlink(missing_ok=True)
-        raise _Passing("the server holds another version of this file")
-    if fault.code in (404, 410):
-        raise Missing("The server does not have this file.", where=url, got=f"{fault.code} {fault.reason}") from None
-    if fault.code in _PASSING:
-        wait = fault.headers.get("Retry-After") or "0"
-        raise _Passing(f"{fault.code} {fault.reason}", float(wait) if wait.isdigit() else 0.0) from None
-    raise Refused("The server refuses this file.", where=url, got=f"{fault.code} {fault.reason}") from None
+    def _explain(self, fault: urllib.error.HTTPError, have: int) -> None:
+        got = f"{fault.code} {fault.reason}"
+        if fault.code == 416 and have:
+            # What we have is not the beginning of what the server has now (or is all of it): again, once, from zero.
+            known = (fault.headers.get("Content-Range") or "").rpartition("/")[2]
+            if known.isdigit() and int(known) == have:
+                return
+            self.handle.truncate(0)
+            _note(self.part).unlink(missing_ok=True)
+            raise _Passing("the server holds another version of this file")
+        if fault.code in (404, 410):
+            raise Missing("The server does not have this file.", where=self.url, got=got) from None
+        if fault.code in _PASSING:
+            wait = fault.headers.get("Retry-After") or "0"
+            raise _Passing(got, float(wait) if wait.isdigit() else 0.0) from None
+        raise Refused("The server refuses this file.", where=self.url, got=got) from None
 
 
 def _read_note(part: Path) -> str:
@@ -225,19 +234,17 @@ def _read_note(part: Path) -> str:
         return ""
 
 
-def _verify(handle: IO[bytes], url: str, sha256: str, md5: str) -> None:
+def _verify(handle: BufferedRandom, url: str, sha256: str, md5: str) -> None:
     for name, wanted in (("sha256", sha256), ("md5", md5)):
         if not wanted:
             continue
-        digest = hashlib.new(name)
         handle.seek(0)
-        for piece in iter(lambda: handle.read(_PIECE), b""):
-            digest.update(piece)
-        if digest.hexdigest() != wanted.lower():
+        found = hashlib.file_digest(handle, name).hexdigest()
+        if found != wanted.lower():
             raise UserError(
                 f"The {name} of this download is wrong; it was thrown away.",
                 where=url,
                 expected=wanted,
-                got=digest.hexdigest(),
+                got=found,
                 todo="run the same command again",
             )

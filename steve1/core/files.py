@@ -35,6 +35,22 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
+def _renamed(part: Path, target: Path) -> Iterator[Path]:
+    """`part`, which gets the name `target` at the end and is removed on any error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield part
+        os.replace(part, target)
+        _sync_folder(target.parent)
+    except BaseException:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
     """Write `path` beside itself and rename it at the end.
 
@@ -43,33 +59,17 @@ def atomic_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[A
         mode: "wb" or "w" (text is UTF-8).
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = _beside(target)
-    try:
+    with _renamed(_beside(target), target) as part:
         with open(part, mode, encoding=None if "b" in mode else "utf-8") as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(part, target)
-        _sync_folder(target.parent)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
-@contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Like `atomic_file` for writers that want a file name: yields a temporary sibling with the same suffix."""
+def atomic_path(path: str | os.PathLike[str]) -> contextlib.AbstractContextManager[Path]:
+    """Like `atomic_file` for writers that want a file name: a temporary sibling with the same suffix."""
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = _beside(target).with_suffix(target.suffix or ".tmp")
-    try:
-        yield part
-        os.replace(part, target)
-        _sync_folder(target.parent)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    return _renamed(_beside(target).with_suffix(target.suffix or ".tmp"), target)
 
 
 @contextlib.contextmanager
@@ -84,16 +84,9 @@ def atomic_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise UserError(
             "This folder exists already and would be replaced.", where=target, todo="choose another name or remove it"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = _beside(target)
-    part.mkdir()
-    try:
+    with _renamed(_beside(target), target) as part:
+        part.mkdir()
         yield part
-        os.rename(part, target)
-        _sync_folder(target.parent)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
 
 
 def existing_file(path: str | os.PathLike[str], what: str, todo: str = "") -> Path:
@@ -113,13 +106,15 @@ def existing_file(path: str | os.PathLike[str], what: str, todo: str = "") -> Pa
     raise UserError(f"{what} were not found.", where=display(found), expected=hint, todo=todo)
 
 
-def sha256_file(path: str | os.PathLike[str]) -> str:
-    """Hex sha256 of a file, read in 1 MiB pieces."""
-    digest = hashlib.sha256()
+def file_digest(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
+    """A file's checksum as hex digits."""
     with open(path, "rb") as handle:
-        for piece in iter(lambda: handle.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(handle, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """Hex sha256 of a file."""
+    return file_digest(path)
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -35,27 +35,17 @@ class _Dtype:
     """Stands where numpy.dtype stood; `__setstate__` brings the byte order."""
 
     def __init__(self, text: Any, *_: Any) -> None:
-        self.dtype = np.dtype(text) if isinstance(text, str) else np.dtype(None if text is None else _scalar_type(text))
+        if not (text is None or isinstance(text, str) or (isinstance(text, type) and issubclass(text, np.generic))):
+            raise pickle.UnpicklingError(f"it has an array of dtype {text!r}")
+        self.dtype = np.dtype(text)
         if self.dtype.kind not in _PLAIN_KINDS or self.dtype.fields or self.dtype.subdtype:
             raise pickle.UnpicklingError(f"it has an array of dtype {text!r}")
 
     def __setstate__(self, state: Any) -> None:
-        if (
-            not isinstance(state, tuple)
-            or len(state) < 5
-            or state[2] is not None
-            or state[3] is not None
-            or state[4] is not None
-        ):
+        if not isinstance(state, tuple) or state[2:5] != (None, None, None):
             raise pickle.UnpicklingError("it has an array with a structured dtype")
         if state[1] in (">", "<", "="):
             self.dtype = self.dtype.newbyteorder(state[1])
-
-
-def _scalar_type(kind: Any) -> Any:
-    if isinstance(kind, type) and issubclass(kind, np.generic):
-        return kind
-    raise pickle.UnpicklingError(f"it has an array of dtype {kind!r}")
 
 
 def _from_bytes(data: Any, dtype: Any, shape: Any, order: str = "C") -> NDArray[Any]:

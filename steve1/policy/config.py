@@ -88,12 +88,14 @@ class PolicyConfig:
         return tuple(self.impala_width * chans for chans in self.impala_chans)
 
     @property
-    def feature_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the image after the three stacks, each of which halves it (rounding up)."""
+    def stack_shapes(self) -> list[tuple[int, int, int]]:
+        """(C, h, w) of each image stack's output; a stack halves the image, rounding up."""
         height, width = self.img_shape[:2]
-        for _ in self.impala_chans:
+        shapes = []
+        for channels in self.channels:
             height, width = (height + 1) // 2, (width + 1) // 2
-        return self.channels[-1], height, width
+            shapes.append((channels, height, width))
+        return shapes
 
     def to_model(self) -> dict[str, Any]:
         """The nested dict of a `.model` file; plain containers only, so that VPT's and STEVE-1's programs read it too."""
@@ -116,6 +118,7 @@ def read_model(model: str | os.PathLike[str] | Mapping[str, Any] | PolicyConfig)
     if isinstance(model, PolicyConfig):
         return model
     where = "the given dict"
+    content: Any = model
     if not isinstance(model, Mapping):
         path = Path(model)
         where = str(path)
@@ -125,34 +128,25 @@ def read_model(model: str | os.PathLike[str] | Mapping[str, Any] | PolicyConfig)
                 where=where,
                 todo="check the path, or run `bash 0_download_weights.sh`",
             )
-        model = read_json(path) if path.suffix == ".json" else load_restricted(path)
-    net, head = _find_args(model, where)
-    return _from_args(net, head, where)
-
-
-def _find_args(model: Any, where: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        content = read_json(path) if path.suffix == ".json" else load_restricted(path)
     try:
-        args = model["model"]["args"]
+        args = content["model"]["args"]
         net, head = args["net"]["args"], args.get("pi_head_opts", {})
-        if isinstance(net, Mapping) and isinstance(head, Mapping):
-            return net, head
     except (KeyError, TypeError, IndexError, AttributeError):
-        pass
-    keys = f" with keys {list(model)[:8]}" if isinstance(model, Mapping) else ""
-    raise UserError(
-        "This is not a policy's model file.",
-        where=where,
-        expected='["model"]["args"]["net"]["args"] and ["model"]["args"]["pi_head_opts"]',
-        got=type(model).__name__ + keys,
-    )
-
-
-def _from_args(net: Mapping[str, Any], head: Mapping[str, Any], where: str) -> PolicyConfig:
+        net = head = None
+    if not isinstance(net, Mapping) or not isinstance(head, Mapping):
+        keys = f" with keys {list(content)[:8]}" if isinstance(content, Mapping) else ""
+        raise UserError(
+            "This is not a policy's model file.",
+            where=where,
+            expected='["model"]["args"]["net"]["args"] and ["model"]["args"]["pi_head_opts"]',
+            got=type(content).__name__ + keys,
+        )
     missing = [name for name in (*_SIZES, "impala_chans") if name not in net]
     other = [
         f"{name} = {net[name]!r} (here always {value!r})"
         for name, value in _FIXED.items()
-        if name in net and _plain(net[name]) != _plain(value)
+        if name in net and net[name] != value
     ]
     if missing or other:
         raise UserError(
@@ -166,20 +160,12 @@ def _from_args(net: Mapping[str, Any], head: Mapping[str, Any], where: str) -> P
             **sizes,
             impala_chans=tuple(int(chans) for chans in net["impala_chans"]),
             pointwise_ratio=int(net.get("pointwise_ratio", 4)),
-            img_shape=_image_shape(*net.get("img_shape", (128, 128, 3))),
+            img_shape=tuple(int(size) for size in net.get("img_shape", (128, 128, 3))),  # type: ignore[arg-type]
             mineclip_embed_dim=int(net.get("mineclip_embed_dim", GOAL_DIM)),
             temperature=float(head.get("temperature", 1.0)),  # published as the string "2.0"
         )
     except (TypeError, ValueError) as error:
         raise UserError("A model setting has the wrong type.", where=where, got=str(error)) from error
-
-
-def _image_shape(height: Any, width: Any, channels: Any) -> tuple[int, int, int]:
-    return int(height), int(width), int(channels)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def write_model(model: Mapping[str, Any] | PolicyConfig, path: str | os.PathLike[str]) -> None:

@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 from steve1.actions import N_BUTTONS, N_CAMERA
 from steve1.policy.config import PolicyConfig
-
-
-def stack_shapes(config: PolicyConfig) -> Iterator[tuple[int, int, int]]:
-    """(C, h, w) of each image stack's output."""
-    height, width = config.img_shape[:2]
-    for channels in config.channels:
-        height, width = (height + 1) // 2, (width + 1) // 2
-        yield channels, height, width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +35,7 @@ def flop_count(config: PolicyConfig, steps: int = 1) -> FlopCount:
     """FLOP of a frame in chunks of `steps`."""
     height, width, channels = config.img_shape
     first = cnn = 0.0
-    for out, stack_height, stack_width in stack_shapes(config):
+    for out, stack_height, stack_width in config.stack_shapes:
         conv = 2.0 * 9 * channels * out * height * width
         first = first or conv
         height, width, channels = stack_height, stack_width, out

@@ -100,7 +100,7 @@ class ImpalaCNN(nn.Module):
         super().__init__()
         widths = pairwise([config.img_shape[2], *config.channels])
         self.stacks = nn.ModuleList([Stack(*pair, norm_first=number > 0) for number, pair in enumerate(widths)])
-        self.dense = NormLinear(math.prod(config.feature_shape), DENSE)
+        self.dense = NormLinear(math.prod(config.stack_shapes[-1]), DENSE)
 
     @property
     def layers(self) -> list[Stack]:

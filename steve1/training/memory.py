@@ -18,7 +18,7 @@ import torch
 from steve1.actions import N_BUTTONS, N_CAMERA
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, PolicyConfig
-from steve1.policy.flops import flop_count, stack_shapes
+from steve1.policy.flops import flop_count
 from steve1.policy.loss import ROWS
 from steve1.training.config import TrainSettings
 from steve1.training.finetune_modes import MODES, FinetuneMode, FinetuneModeName
@@ -164,13 +164,13 @@ def estimate(
     """
     everything, trained = parameter_counts(config, method)
     frames, width = batch * trunc_t, precision.itemsize
-    stacks = sum(channels * height * size for channels, height, size in stack_shapes(config))
+    stacks = sum(channels * height * size for channels, height, size in config.stack_shapes)
     at_once = frames if on_gpu else min(frames, 16)
     if method.mode.trains_cnn:
         held = frames * CNN_BYTES[precision] * stacks
         if method.activation_checkpointing:
             held = min(64, at_once) * CNN_BYTES[precision] * stacks + frames * width * 3 * math.prod(config.img_shape)
-        held += frames * width * math.prod(config.feature_shape)
+        held += frames * width * math.prod(config.stack_shapes[-1])
     else:  # no history: the largest layer's input and output at a time
         first = config.channels[0] * config.img_shape[0] * config.img_shape[1]
         held = 0.0 if method.feature_cache else 2.0 * width * at_once * first

@@ -24,7 +24,7 @@ def test_published_defaults() -> None:
     config = PolicyConfig()
     assert config.memory == 128
     assert config.channels == (128, 256, 256)
-    assert config.feature_shape == (256, 16, 16)
+    assert config.stack_shapes[-1] == (256, 16, 16)
     assert config.mineclip_embed_dim == 512
 
 
@@ -65,7 +65,7 @@ def test_numpy_numbers_and_a_temperature_in_words(tiny_model: dict[str, Any], tm
         ({"timesteps": 32}, ["does not exceed timesteps"]),
         ({"hidsize": "wide"}, ["wrong type"]),
         ({"impala_chans": [16, 32]}, ["three positive"]),
-        ({"img_shape": [128, 128]}, ["wrong type"]),
+        ({"img_shape": [128, 128]}, ["img_shape (128, 128) is not"]),
         ({"n_recurrence_layers": 0}, ["n_recurrence_layers = 0"]),
     ],
 )

@@ -5,7 +5,6 @@ Standard library only; what needs the project's packages is skipped, with a find
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import re
@@ -14,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from steve1.commands.tools.doctor_machine import SETUP, Finding, Machine, check
+from steve1.commands.tools.doctor_machine import SETUP, Finding, Machine
 from steve1.core.errors import UserError
+from steve1.core.files import file_digest
 
 _PUBLISHED = ("2x.model", "attn.pth", "steve1_prior.pt", "steve1.weights")
 
@@ -35,7 +35,6 @@ def load_backends() -> Any:
     return packages
 
 
-@check
 def java(machine: Machine, wanted: tuple[str, ...] = ()) -> Iterator[Finding]:
     """Which Javas there are, whether JAVA_HOME is one of them, and whether they fit the backends that are installed or wanted."""
     table = load_backends()
@@ -60,16 +59,12 @@ def java(machine: Machine, wanted: tuple[str, ...] = ()) -> Iterator[Finding]:
         yield Finding("Java", "info", text, table.java_package(8))
 
 
-@check
 def backends(machine: Machine, wanted: tuple[str, ...] = ()) -> Iterator[Finding]:
     """The Minecraft backends: installed, at which version, on which Python."""
     table = load_backends()
     for name, each in table.PACKAGES.items():
-        python, version, install = (
-            table.interpreter_path(name),
-            table.installed_version(name),
-            table.install_command(name),
-        )
+        python, version = table.interpreter_path(name), table.installed_version(name)
+        install = table.install_command(name)
         fault = "fail" if name in wanted else "warn"
         if not python.exists() and not version:
             lacking = ""
@@ -80,9 +75,9 @@ def backends(machine: Machine, wanted: tuple[str, ...] = ()) -> Iterator[Finding
             state = "fail" if name in wanted else "info"
             yield Finding("Backends", state, f"{name}: not installed{lacking}. {each.title}", install)
             continue
-        problem = (
-            table.version_problem(name, version) if version else f"{each.pip_name} is not in {python.parent.parent}"
-        )
+        problem = f"{each.pip_name} is not in {python.parent.parent}"
+        if version:
+            problem = table.version_problem(name, version)
         if problem:
             yield Finding("Backends", fault, f"{name}: {version} {problem}".replace("  ", " "), install)
             continue
@@ -107,9 +102,8 @@ def _minecraft_of_mcio(machine: Machine, python: Path, wanted: bool) -> Finding:
     if re.search(r"^instances:.*\n(?:[ #].*\n|\n)*?  steve1:", text, flags=re.MULTILINE):
         return Finding("Backends", "ok", f"mcio: Minecraft is installed in {folder}")
     todo = f"{python.parent / 'mcio'} inst install steve1" + (f" --mcio-dir {folder}" if given else "")
-    return Finding(
-        "Backends", "fail" if wanted else "info", f"mcio: Minecraft itself (1 GB) is not in {folder} yet", todo
-    )
+    text = f"mcio: Minecraft itself (1 GB) is not in {folder} yet"
+    return Finding("Backends", "fail" if wanted else "info", text, todo)
 
 
 def fitting_python(machine: Machine, pythons: tuple[tuple[int, int], tuple[int, int]]) -> str:
@@ -133,7 +127,6 @@ def _get_python(machine: Machine, pythons: tuple[tuple[int, int], tuple[int, int
     return fetch if machine.which("uv") else f"curl -LsSf https://astral.sh/uv/install.sh | sh && ~/.local/bin/{fetch}"
 
 
-@check
 def luanti(machine: Machine) -> Iterator[Finding]:
     """The embedded game and what its link needs."""
     if machine.system == "Darwin":
@@ -141,12 +134,8 @@ def luanti(machine: Machine) -> Iterator[Finding]:
         return
     game = machine.which("luanti", "minetest")
     if not game:
-        yield Finding(
-            "Luanti",
-            "warn",
-            "the embedded game is not installed: no quickstart, no evaluation of the mini weights",
-            SETUP,
-        )
+        text = "the embedded game is not installed: no quickstart, no evaluation of the mini weights"
+        yield Finding("Luanti", "warn", text, SETUP)
         return
     _, text = machine.run([game, "--version"])
     match = re.search(r"(?:Minetest|Luanti)\s+(\d+)\.(\d+)(\S*)", text)
@@ -163,7 +152,6 @@ def luanti(machine: Machine) -> Iterator[Finding]:
         yield Finding("Luanti", "warn", "no C compiler for its lock-step link", todo)
 
 
-@check
 def weights(machine: Machine, checksums: bool = True) -> Iterator[Finding]:
     """The published files and all weights with a `<weights>.json`, compared with the checksums that are known."""
     yield from _published(machine, checksums)
@@ -187,18 +175,15 @@ def _published(machine: Machine, checksums: bool) -> Iterator[Finding]:
             missing += [] if file.optional else [name]
             continue
         size, again = path.stat().st_size / 1e6, f"rm {file.path} && bash 0_download_weights.sh {name}"
-        digest = _digest(path, "md5") if checksums and file.md5 else file.md5
+        digest = file_digest(path, "md5") if checksums and file.md5 else file.md5
         if digest != file.md5:
             yield Finding(area, "fail", f"{file.path} is damaged (md5 {digest}, published {file.md5})", again)
         elif size < 0.05 * file.megabytes:
-            text = (
-                f"{file.path} has only {size:.2f} MB of about {file.megabytes:,.0f}: a broken download or an error page"
-            )
+            text = f"{file.path} has only {size:.2f} MB of about {file.megabytes:,.0f}: a broken download, or an error page"
             yield Finding(area, "fail", text, again)
         else:
-            yield Finding(
-                area, "ok", f"{file.path}, {size:,.0f} MB" + (", checksum right" if file.md5 and checksums else "")
-            )
+            checked = ", checksum right" if file.md5 and checksums else ""
+            yield Finding(area, "ok", f"{file.path}, {size:,.0f} MB{checked}")
     if missing:
         text = f"not here: {', '.join(missing)} (for Minecraft; the mini weights need none)"
         yield Finding(area, "info", text, "bash 0_download_weights.sh")
@@ -223,15 +208,7 @@ def _with_metadata(machine: Machine, path: Path, checksums: bool) -> Finding:
         published = any(part.startswith("data/weights/") and Path(part).name in _PUBLISHED for part in gone)
         todo = f"put {Path(gone[0]).name} back, or say in {path.name} where it is"
         return Finding("Weights", "warn", text, "bash 0_download_weights.sh" if published else todo)
-    if checksums and known and _digest(owner, "sha256") != known:
+    if checksums and known and file_digest(owner) != known:
         text = f"{shown} is not the file that {path.name} describes (checksum differs)"
         return Finding("Weights", "warn", text, "train or copy it again together with its .json")
     return Finding("Weights", "ok", f"{shown}" + (", checksum right" if known and checksums else ""))
-
-
-def _digest(path: Path, algorithm: str) -> str:
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    with path.open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -7,7 +7,6 @@ command that fixes it. Standard library only: this runs where nothing is install
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import os
 import platform
@@ -17,7 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +60,13 @@ class Machine:
         """(exit code, stdout and stderr); -1 where it could not run or did not end."""
         try:
             done = subprocess.run(
-                list(command), capture_output=True, text=True, timeout=timeout_s, env=dict(self.environment), cwd=self.root
-            )  # fmt: skip
+                list(command),
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                env=dict(self.environment),
+                cwd=self.root,
+            )
         except (OSError, subprocess.TimeoutExpired) as fault:
             return -1, str(fault)
         return done.returncode, done.stdout + done.stderr
@@ -76,11 +80,6 @@ class Machine:
         """The interpreter in .venv where there is one, else the one that runs this."""
         own = self.root / ".venv" / "bin" / "python"
         return self.python or (str(own) if own.exists() else sys.executable)
-
-
-def check(find: Callable[..., Iterator[Finding]]) -> Callable[..., list[Finding]]:
-    """A check yields its findings; callers get them as a list."""
-    return functools.wraps(find)(lambda *args, **options: list(find(*args, **options)))
 
 
 _ASK_PYTHON = """
@@ -117,7 +116,6 @@ def _answer(text: str) -> dict[str, Any]:
     return {}
 
 
-@check
 def python_and_packages(machine: Machine) -> Iterator[Finding]:
     """The project's Python and the packages of requirements.txt, at their pinned versions."""
     python, requirements = machine.project_python(), machine.root / "requirements.txt"
@@ -129,17 +127,16 @@ def python_and_packages(machine: Machine) -> Iterator[Finding]:
         yield Finding("Python", "fail", f"{python} does not run: {text.strip()[-200:]}", f"rm -rf .venv && {SETUP}")
         return
     shown = f"{'.'.join(map(str, facts['python']))} ({python})"
-    if not requirements.exists():  # installed by pip, which looks after versions
-        yield Finding("Python", "ok", shown)
-        return
-    if tuple(facts["python"]) < (3, 11):
-        yield Finding(
-            "Python", "fail", f"{shown} is too old; 3.11 or newer is needed", f"PYTHON=/path/to/python3.11 {SETUP}"
-        )
-    elif not (machine.root / ".venv" / "bin" / "python").exists():
+    installed_by_pip = not requirements.exists()  # pip looks after versions
+    if not installed_by_pip and tuple(facts["python"]) < (3, 11):
+        text, todo = f"{shown} is too old; 3.11 or newer is needed", f"PYTHON=/path/to/python3.11 {SETUP}"
+        yield Finding("Python", "fail", text, todo)
+    elif not installed_by_pip and not (machine.root / ".venv" / "bin" / "python").exists():
         yield Finding("Python", "warn", f"{shown}, but the project's own environment .venv is not there", SETUP)
     else:
         yield Finding("Python", "ok", shown)
+    if installed_by_pip:
+        return
     have: dict[str, str] = facts["packages"]
     missing = [name for name, version in have.items() if not version]
     other = [f"{n} {v} (pinned {pins[n]})" for n, v in have.items() if v and v.split("+")[0] != pins[n]]
@@ -151,7 +148,6 @@ def python_and_packages(machine: Machine) -> Iterator[Finding]:
         yield Finding("Python packages", "ok", f"all {len(pins)} of requirements.txt at their versions")
 
 
-@check
 def torch_and_gpu(machine: Machine) -> Iterator[Finding]:
     """Whether PyTorch loads, and whether it sees and can use the GPUs that the driver sees."""
     code, text = machine.run([machine.project_python(), "-c", _ASK_TORCH], timeout_s=180)
@@ -163,25 +159,22 @@ def torch_and_gpu(machine: Machine) -> Iterator[Finding]:
             last = (text.strip().splitlines() or ["no output"])[-1]
             yield Finding("PyTorch", "fail", f"does not load: {last[:200]}", SETUP)
         return
-    build = f", built for CUDA {facts['built_for']}" if facts["built_for"] else ", CPU build"
-    yield Finding("PyTorch", "ok", facts["version"] + build)
+    built_for = facts["built_for"]
+    yield Finding("PyTorch", "ok", facts["version"] + (f", built for CUDA {built_for}" if built_for else ", CPU build"))
     for name, memory, works in facts["devices"]:
-        gigabytes = memory / 2**30
+        shown = f"{name}, {memory / 2**30:.0f} GB"
         if not works:
             yield Finding("GPU", "fail", f"{name} computes wrong results", "nvidia-smi -q | less")
-        elif gigabytes < 7.5:
-            note = "full-size training needs 8 GB or more (BATCH_SIZE=1 T=64)"
-            yield Finding("GPU", "warn", f"{name}, {gigabytes:.0f} GB; {note}")
+        elif memory < 7.5 * 2**30:
+            yield Finding("GPU", "warn", f"{shown}; full-size training needs 8 GB or more (BATCH_SIZE=1 T=64)")
         else:
-            yield Finding("GPU", "ok", f"{name}, {gigabytes:.0f} GB")
+            yield Finding("GPU", "ok", shown)
     if facts["devices"]:
         return
     if driver := _driver(machine):
-        why = (
-            "PyTorch's CUDA and the driver do not fit, or the device is hidden"
-            if facts["built_for"]
-            else "PyTorch is a CPU build"
-        )
+        why = "PyTorch's CUDA and the driver do not fit, or the device is hidden"
+        if not built_for:
+            why = "PyTorch is a CPU build"
         todo = f".venv/bin/python -m pip install --force-reinstall torch=={facts['version'].split('+')[0]}"
         if machine.environment.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
             todo = "unset CUDA_VISIBLE_DEVICES"
@@ -198,7 +191,6 @@ def _driver(machine: Machine) -> str:
     return ", ".join(text.split("\n")).strip(", ") if code == 0 else ""
 
 
-@check
 def disk_and_memory(machine: Machine) -> Iterator[Finding]:
     """Free disk under the project, the machine's memory, and the shared memory that frames travel through."""
     free = shutil.disk_usage(machine.root).free / 1e9
@@ -223,7 +215,6 @@ def disk_and_memory(machine: Machine) -> Iterator[Finding]:
             yield Finding("Shared memory", "ok", f"{shared / 1e9:.1f} GB free")
 
 
-@check
 def write_access(machine: Machine) -> Iterator[Finding]:
     """Whether the folders that runs write to can be written."""
     uses = {
@@ -245,7 +236,6 @@ def write_access(machine: Machine) -> Iterator[Finding]:
         yield Finding("Write access", "ok", "data, build and the temporary folder")
 
 
-@check
 def ports(machine: Machine) -> Iterator[Finding]:
     """Whether the ports that programs take by default are free; games that we start choose free ones by themselves."""
     taken = 0
@@ -262,17 +252,13 @@ def ports(machine: Machine) -> Iterator[Finding]:
         yield Finding("Ports", "ok", "free: " + ", ".join(map(str, PORTS)))
 
 
-@check
 def display(machine: Machine) -> Iterator[Finding]:
     """Something to draw on: a display, or Xvfb that makes one."""
     if machine.system == "Darwin":
         yield Finding("Display", "info", "macOS: games open a window; training needs none")
         return
-    shown, xvfb, install = (
-        machine.environment.get("DISPLAY", ""),
-        machine.which("Xvfb"),
-        "sudo apt-get install xvfb libgl1-mesa-dri",
-    )
+    shown, xvfb = machine.environment.get("DISPLAY", ""), machine.which("Xvfb")
+    install = "sudo apt-get install xvfb libgl1-mesa-dri"
     if xvfb:
         yours = f"; yours is {shown}" if shown else ""
         yield Finding("Display", "ok", f"Xvfb ({xvfb}); games are started on private displays{yours}")
@@ -281,15 +267,13 @@ def display(machine: Machine) -> Iterator[Finding]:
     else:
         yield Finding("Display", "fail", "there is neither a display nor Xvfb: no game can draw", install)
     if "microsoft" in platform.release().lower() and machine.processes == Path("/proc"):
-        yield Finding(
-            "Display", "info", "this is WSL: Xvfb draws with the processor; see docs/guides/INSTALL_MINECRAFT.md"
-        )
+        note = "this is WSL: Xvfb draws with the processor; see docs/guides/INSTALL_MINECRAFT.md"
+        yield Finding("Display", "info", note)
 
 
-@check
 def left_over_javas(machine: Machine) -> Iterator[Finding]:
     """Javas that run a Minecraft. They are listed, never ended: one of them may be at work."""
-    area, found = "Left-over Java", 0
+    area, found = "Left-over Java", False
     for folder in sorted(machine.processes.glob("[0-9]*"), key=lambda path: int(path.name)):
         try:
             words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
@@ -300,16 +284,14 @@ def left_over_javas(machine: Machine) -> Iterator[Finding]:
         is_java = Path(words[0]).name == "java" or (zombie and status.get("Name") == "java")
         if not is_java or not (zombie or any(word in " ".join(words).lower() for word in GAME_WORDS)):
             continue
-        found += 1
+        found = True
         said, parent = f"process {folder.name} runs a Minecraft:", status.get("PPid", "")
         if zombie:
             yield Finding(area, "warn", f"{said} is a zombie (its parent must end)", f"kill {parent}   # its parent")
             continue
         held = f"{said} holds {int(status.get('VmRSS', 0)) / 1e6:.1f} GB"
         todo = f"kill {folder.name}   # if no run of yours uses it"
-        if parent == "1":
-            yield Finding(area, "warn", f"{held}; its parent is gone", todo)
-        else:
-            yield Finding(area, "info", held, todo)
+        orphan = parent == "1"
+        yield Finding(area, "warn" if orphan else "info", f"{held}; its parent is gone" if orphan else held, todo)
     if not found:
         yield Finding(area, "ok", "none")

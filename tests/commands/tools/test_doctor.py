@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -45,12 +46,12 @@ def bare(tmp_path: Path) -> Machine:
     )
 
 
-def of(findings: list[Finding], state: str) -> str:
+def of(findings: Iterable[Finding], state: str) -> str:
     return "\n".join(f"{finding.text} -> {finding.todo}" for finding in findings if finding.state == state)
 
 
 def test_a_bare_machine_is_told_what_to_install(bare: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    packages = doctor_machine.python_and_packages(bare)
+    packages = list(doctor_machine.python_and_packages(bare))
     assert "nosuchpackage" in of(packages, "fail")
     assert "bash tools/setup.sh" in of(packages, "fail")
     assert "pinned 99.0" in of(packages, "warn")
@@ -100,7 +101,7 @@ def test_gpus_the_driver_sees_and_torch_does_not(bare: Machine, tmp_path: Path) 
         "devices": [["Foo 9000", 24 * 2**30, True], ["Tiny", 4 * 2**30, True], ["Bad", 24 * 2**30, False]],
     }
     program(tmp_path / "bin", "fake", f"echo '{json.dumps(facts)}'")
-    findings = doctor_machine.torch_and_gpu(machine)
+    findings = list(doctor_machine.torch_and_gpu(machine))
     assert "24 GB" in of(findings, "ok")
     assert "BATCH_SIZE=1" in of(findings, "warn")
     assert "wrong results" in of(findings, "fail")
@@ -116,7 +117,7 @@ def test_javas_are_listed_and_the_wrong_one_named(bare: Machine, tmp_path: Path)
     assert "needs Java 8" in of(doctor_games.java(bare, ("minedojo",)), "fail")
     assert "17" in of(doctor_games.java(bare, ("minedojo",)), "fail")
     bare.environment["STEVE1_JAVA_FOLDERS"] = str(tmp_path / "jvms")  # type: ignore[index]
-    findings = doctor_games.java(bare, ("minedojo",))
+    findings = list(doctor_games.java(bare, ("minedojo",)))
     assert of(findings, "fail") == ""
     assert f"minedojo takes {eight}/bin/java" in of(findings, "ok")
     bare.environment["JAVA_HOME"] = str(tmp_path / "gone")  # type: ignore[index]
@@ -162,7 +163,7 @@ def test_left_over_javas_are_listed_and_never_ended(bare: Machine) -> None:
     process(42, ["/usr/bin/java", "-jar", "MalmoMod.jar"], "S", 900)
     process(43, ["/usr/bin/java", "-jar", "elasticsearch.jar"], "S", 1)
     process(44, [""], "Z", 901)
-    findings = doctor_machine.left_over_javas(bare)
+    findings = list(doctor_machine.left_over_javas(bare))
     assert [finding.text.split()[1] for finding in findings] == ["41", "42", "44"]
     assert [finding.state for finding in findings] == ["warn", "info", "warn"]
     assert "2.5 GB" in findings[0].text
@@ -200,7 +201,7 @@ def test_weights_are_compared_with_their_checksums(bare: Machine) -> None:
 
 def test_luanti_old_and_new(bare: Machine, tmp_path: Path) -> None:
     program(tmp_path / "bin", "minetest", "echo Minetest 5.6.1")
-    findings = doctor_games.luanti(bare)
+    findings = list(doctor_games.luanti(bare))
     assert "Minetest 5.6" in of(findings, "ok")
     assert "no C compiler" in of(findings, "warn")
     program(tmp_path / "bin", "luanti", "echo Luanti 5.12.0")
