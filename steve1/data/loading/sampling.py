@@ -153,12 +153,7 @@ def _weight(text: str, where: str) -> float:
     return value
 
 
-def create_sampling(
-    name: str,
-    sources: Sequence[Source],
-    settings: SamplingSettings | None = None,
-    folder: str | os.PathLike[str] = SAMPLINGS,
-) -> dict[str, Any]:
+def create_sampling(name: str, sources: Sequence[Source], settings: SamplingSettings, folder: Path) -> dict[str, Any]:
     """Write the two lists and `<name>_metadata.json`; returns the metadata.
 
     Each source's episodes are ordered by a function of (seed, episode name), so new episodes do not move the others. The
@@ -169,13 +164,12 @@ def create_sampling(
     Raises:
         UserError: no episodes, fewer than two in a source, weights for some only, or lists edited by hand.
     """
-    settings, target = settings or SamplingSettings(), Path(folder)
     if not sources:
         raise UserError("A sampling needs at least one dataset folder.")
     if len({source.weight is None for source in sources}) == 2:
         expected = "a weight for each, such as A=0.7 B=0.3"
         raise UserError("Some sources have a weight and some have none.", expected=expected)
-    _refuse_hand_edited(name, target, settings.overwrite)
+    _refuse_hand_edited(name, folder, settings.overwrite)
     splits = [_Split(source, settings.seed) for source in sources]
     seen = Counter(path.resolve() for split in splits for path in split.order)
     if twice := [path for path, count in seen.items() if count > 1]:
@@ -188,10 +182,10 @@ def create_sampling(
             split.train = split.train[: split.needed(split.train, budget)]
     texts = {part: _list_text(name, part, splits, fixed) for part in ("train", "val")}
     for part, text in texts.items():
-        with atomic_file(target / f"{name}_{part}.txt", "w") as handle:
+        with atomic_file(folder / f"{name}_{part}.txt", "w") as handle:
             handle.write(text)
     metadata = _metadata(name, splits, fixed, texts, settings)
-    write_json(target / f"{name}_metadata.json", metadata)
+    write_json(folder / f"{name}_metadata.json", metadata)
     return metadata
 
 

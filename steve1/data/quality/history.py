@@ -1,6 +1,6 @@
 """What happened in an episode, from its recording's ticks: inventory, blocks mined and position at each frame.
 
-The recording (mp4 + jsonl) must still exist. Nulls that conversion dropped are left out and cuts taken into account.
+The recording (mp4 + jsonl) must still exist. Null frames that conversion dropped are skipped, and cuts are applied.
 """
 
 from __future__ import annotations

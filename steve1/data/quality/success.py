@@ -18,6 +18,8 @@ from steve1.data.quality.history import History
 
 #: blocks in one tick that show a respawn or a teleport, after which distances start again
 _JUMP = 8.0
+#: frames of the shortest stretch that is kept
+_LEAST = 32
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,15 @@ def _distance(history: History, begin: NDArray[np.int64]) -> NDArray[np.float64]
 
 
 def find_stretches(
-    conditions: Sequence[Condition], history: History, *, before: int, after: int, least: int = 32
+    conditions: Sequence[Condition], history: History, *, before: int, after: int
 ) -> list[tuple[int, int]]:
     """Stretches (start, stop) in frames in which all conditions are met within `before` frames; overlapping ones are one.
+
+    Stretches of fewer than 32 frames (at the ends of an episode) are left out.
 
     Args:
         before: frames in which it must happen, all kept.
         after: frames kept after the last time that something was gained or the player moved.
-        least: shorter stretches (at the ends of an episode) are left out.
     """
     count = len(history.position)
     frames = np.arange(count)
@@ -126,4 +129,4 @@ def find_stretches(
             found[-1] = (found[-1][0], max(ends, found[-1][1]))
         else:
             found.append((begins, ends))
-    return [(start, stop) for start, stop in found if stop - start >= least]
+    return [(start, stop) for start, stop in found if stop - start >= _LEAST]

@@ -1,4 +1,4 @@
-"""The reasons to look at an episode before it is trained on, each with a weight and the frames and numbers concerned."""
+"""Reasons to look at an episode before training on it, each with a weight, its frames and its numbers."""
 
 from __future__ import annotations
 
