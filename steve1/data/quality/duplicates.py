@@ -6,6 +6,7 @@ actions are one too.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,14 +34,12 @@ class Pair:
         one, other: their numbers, one < other.
         share: of the shorter one's varied stretches of actions, or 1.0 if only the frames recur.
         kind: "same pictures and actions", "same actions, other pictures" or "same pictures, other actions".
-        offset: frame of `other` that matches frame 0 of `one`.
     """
 
     one: int
     other: int
     share: float
     kind: str
-    offset: int
 
 
 def stretches(tokens: NDArray[np.int64]) -> dict[int, int]:
@@ -76,9 +75,8 @@ def _same_actions(episodes: Sequence[Measures]) -> list[Pair]:
     for code, numbers in owners.items():
         if len(numbers) > 20:
             continue  # a scripted movement that all players make
-        for row, one in enumerate(numbers):
-            for other in numbers[row + 1 :]:
-                offsets[one, other].append(places[other][code] - places[one][code])
+        for one, other in itertools.combinations(numbers, 2):
+            offsets[one, other].append(places[other][code] - places[one][code])
     pairs = []
     for (one, other), shifts in offsets.items():
         share = len(shifts) / min(len(places[one]), len(places[other]))
@@ -87,7 +85,7 @@ def _same_actions(episodes: Sequence[Measures]) -> list[Pair]:
         offset = Counter(shifts).most_common(1)[0][0]
         same = _aligned_difference(episodes[one], episodes[other], offset) < 2 * _SAME
         kind = "same pictures and actions" if same else "same actions, other pictures"
-        pairs.append(Pair(one, other, share, kind, offset))
+        pairs.append(Pair(one, other, share, kind))
     return pairs
 
 
@@ -120,5 +118,5 @@ def _same_pictures(episodes: Sequence[Measures]) -> list[Pair]:
             if lengths[0] >= 0.9 * lengths[1]:
                 equal = np.array_equal(episodes[one].tokens, episodes[other].tokens)
                 kind = "same pictures and actions" if equal else "same pictures, other actions"
-                pairs.append(Pair(one, other, 1.0, kind, 0))
+                pairs.append(Pair(one, other, 1.0, kind))
     return pairs

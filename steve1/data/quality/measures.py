@@ -93,11 +93,6 @@ class Measures:
         """Playing time."""
         return self.frames / 72000
 
-    @property
-    def hotbar(self) -> NDArray[np.int64]:
-        """Presses of hotbar.1 … hotbar.9."""
-        return self.pressed[act.BUTTONS.index("hotbar.1") :]
-
 
 def measure(path: Path) -> Measures:
     """Measure one episode."""
@@ -186,7 +181,8 @@ def _measure_frames(found: Measures, episode: Episode, actions: list[act.EnvActi
     found.thumbs = np.stack(thumbs)
     gap = np.full((len(sheet[0]), 3, 3), 255, np.uint8)
     strip = np.concatenate([part for frame in sheet for part in (frame, gap)][:-1], axis=1)
-    found.sheet = _encoded(".jpg", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 78])  # type: ignore[arg-type]  # fmt: skip
+    strip = cv2.cvtColor(strip, cv2.COLOR_RGB2BGR)  # type: ignore[assignment]
+    found.sheet = _encoded(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 78])
     found.sheet_frames = [(number, action_text(actions[number])) for number in chosen]
     found.brightness, found.black_share = float(light.mean()), float((light < BLACK).mean())
     _measure_motion(found, np.array([action["camera"] for action in actions], np.float64), shift, change, texture)

@@ -166,7 +166,7 @@ def _episodes(dataset: Inspected, anchor: str, shown: Sequence[int]) -> Table:
                 "s": e.frames / 20,
                 "null actions": e.null_share,
                 "menu open": e.gui_share,
-                "slot changes": int(e.hotbar.sum()),
+                "slot changes": int(e.pressed[act.BUTTONS.index("hotbar.1") :].sum()),
                 "camera moves": e.moving / frames,
                 "brightness": e.brightness,
                 "embedding length": goals.mean_norm if goals else None,
