@@ -54,7 +54,14 @@ def main(args: Args, names: Sequence[str] | None = None, *, hint: bool = True) -
             report = _here(dataset, names, args)
         if shard.whole and not report.failed:
             sweep(dataset)
-    _tell(report, dataset, time.perf_counter() - start)
+    if report.enlarged:
+        small = f"{len(report.enlarged)} episodes keep no frames for MineCLIP"
+        print(f"warning: {small}; their 128x128 frames were enlarged (see their metadata)")
+    for path, error in sorted(report.failed.items()):
+        print(f"skipped {display(path)}: {error}")
+    rate = f", {report.frames / (time.perf_counter() - start):.0f} frames/s" if report.frames else ""
+    made = f"embedded {len(report.embedded)} episodes ({report.frames} frames{rate})"
+    print(f"{made}, {len(report.skipped)} were whole, {len(report.failed)} failed")
     if hint and (report.embedded or report.skipped):
         print(f"next: bash 2_create_sampling.sh {sampling_arguments(dataset)}".rstrip())
     return 1 if report.failed else 0
@@ -82,17 +89,3 @@ def _here(dataset: Path, names: Sequence[str], settings: EmbedSettings) -> Embed
     finally:
         if bar is not None:
             bar.close()
-
-
-def _tell(report: EmbedReport, dataset: Path, seconds: float) -> None:
-    """The summary: what was made, what failed and why."""
-    if report.enlarged:
-        print(
-            f"warning: {len(report.enlarged)} episodes keep no frames for MineCLIP; their 128x128 frames were enlarged (see their metadata)"
-        )
-    for path, error in sorted(report.failed.items()):
-        print(f"skipped {display(path)}: {error}")
-    rate = f", {report.frames / seconds:.0f} frames/s" if report.frames else ""
-    print(
-        f"embedded {len(report.embedded)} episodes ({report.frames} frames{rate}), {len(report.skipped)} were whole, {len(report.failed)} failed"
-    )

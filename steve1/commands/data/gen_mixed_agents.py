@@ -7,6 +7,7 @@ Output: native episodes, ready for `tools/generate_mineclip_embeds.py`. The same
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,6 @@ from steve1.core.seeds import generator
 from steve1.envs import Env, make_env
 from steve1.policy import GoalPolicy, load_policy
 from steve1.rollout.mixed import MixSettings, find_mixed, mixed_episode
-from steve1.rollout.play import PixelAgent
 from steve1.rollout.supervise import SupervisedEnv
 
 
@@ -52,8 +52,32 @@ class Args(MixSettings):
     """Where the agents run."""
 
 
-def find_agents(args: Args) -> list[tuple[Path, Path]]:
-    """(weights, model) of each agent, checked before anything is loaded.
+@dataclasses.dataclass(frozen=True)
+class MixAgent:
+    """One of the agents; its policy is loaded at its first use and kept."""
+
+    weights: Path
+    model: Path
+    device: str
+
+    @functools.cached_property
+    def policy(self) -> GoalPolicy:
+        """The policy on its device."""
+        return load_policy(str(self.model), self.weights, device=str(choose_device(self.device)), from_vpt=True)
+
+    @functools.cached_property
+    def facts(self) -> dict[str, str]:
+        """For the metadata of its episodes."""
+        return {"weights": display(self.weights), "sha256": sha256_file(self.weights), "model": display(self.model)}
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending and without the separators of folder names."""
+        return self.weights.stem.replace(",", "-").replace("[", "-").replace("]", "-")
+
+
+def find_agents(args: Args) -> list[MixAgent]:
+    """The agents, whose files are checked before anything is loaded.
 
     Raises:
         UserError: fewer than two agents, a missing file, or settings that cannot be used.
@@ -67,66 +91,40 @@ def find_agents(args: Args) -> list[tuple[Path, Path]]:
         weights = existing_file(name, "These weights", "bash 0_download_weights.sh vpt_model vpt vpt_foundation")
         model = args.in_model or read_checkpoint_metadata(weights).model
         todo = "pass --in_model, or bash 0_download_weights.sh vpt_model"
-        found.append((weights, existing_file(model, f"The model settings of {display(weights)}", todo)))
+        model_file = existing_file(model, f"The model settings of {display(weights)}", todo)
+        found.append(MixAgent(weights, model_file, args.device))
     return found
-
-
-class AgentPool:
-    """The agents; each policy is loaded at its first use and kept."""
-
-    def __init__(self, files: list[tuple[Path, Path]], device: str) -> None:
-        self.files, self.device = files, device
-        self._policies: dict[int, GoalPolicy] = {}
-        #: what an episode's metadata says of each agent
-        self.facts = [
-            {"weights": display(weights), "sha256": sha256_file(weights), "model": display(model)}
-            for weights, model in files
-        ]
-
-    def agent(self, index: int) -> PixelAgent:
-        """A new agent with its own memory, on a shared policy."""
-        if index not in self._policies:
-            weights, model = self.files[index]
-            device = str(choose_device(self.device))
-            self._policies[index] = load_policy(str(model), weights, device=device, from_vpt=True)
-        return Agent(self._policies[index], cond_scale=0.0)
-
-    def name(self, index: int) -> str:
-        """The file's name without its ending and without the separators of folder names."""
-        return self.files[index][0].stem.replace(",", "-").replace("[", "-").replace("]", "-")
 
 
 def main(args: Args, open_env: Callable[[], Env] | None = None) -> None:
     """Play what is missing. `open_env` replaces the game (tests)."""
-    pool = AgentPool(find_agents(args), args.device)
+    pairs = list(itertools.combinations(find_agents(args), 2))
     folder = output_path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = list(itertools.combinations(range(len(pool.files)), 2))
     with SupervisedEnv(open_env or (lambda: make_env(args.env)), max_restarts=args.max_restarts) as game:
         for number in progress(range(args.n_episodes), desc="episodes", unit="ep"):
             if find_mixed(folder, number):
                 continue
             pair = pairs[int(generator(args.seed, "pair", number).integers(len(pairs)))]
-            print(f"wrote {display(one_episode(game, args, pool, pair, folder, number))}")
+            print(f"wrote {display(one_episode(game, args, pair, folder, number))}")
     print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(folder)}")
 
 
-def one_episode(
-    game: SupervisedEnv, args: Args, pool: AgentPool, pair: tuple[int, int], folder: Path, number: int
-) -> Path:
+def one_episode(game: SupervisedEnv, args: Args, pair: tuple[MixAgent, MixAgent], folder: Path, number: int) -> Path:
     """Play one episode that is long enough.
 
     Raises:
         UserError: none was, in as many attempts as allowed.
     """
-    agents, names = (pool.agent(pair[0]), pool.agent(pair[1])), (pool.name(pair[0]), pool.name(pair[1]))
-    metadata = {"env": args.env, "agent_files": [pool.facts[index] for index in pair]}
+    one, two = pair
+    agents = Agent(one.policy, cond_scale=0.0), Agent(two.policy, cond_scale=0.0)
+    metadata = {"env": args.env, "agent_files": [one.facts, two.facts]}
     options = {"biome": args.biome}
     for attempt in range(args.attempts):
         seed = args.seed + 1_000_003 * attempt  # another place
 
         def play(env: Env, seed: int = seed) -> Path | None:
-            return mixed_episode(env, agents, names, folder, number, seed, args, options, metadata)
+            return mixed_episode(env, agents, (one.name, two.name), folder, number, seed, args, options, metadata)
 
         path = game.episode(play)
         if path is not None:

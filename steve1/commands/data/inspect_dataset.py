@@ -39,12 +39,8 @@ def main(args: Args) -> None:
         raise UserError("--sheets is at least 0.", got=args.sheets)
     datasets = find_datasets(args.paths)
     measured = [
-        each_episode(
-            measure, dataset, args.workers, f"looking at {dataset.path.name}",
-            lambda found: f"{sum(m.frames for m in found):,} frames",
-        )
-        for dataset in datasets
-    ]  # fmt: skip
+        each_episode(measure, dataset, args.workers, f"looking at {dataset.path.name}", _frames) for dataset in datasets
+    ]
     inspected = _judged(datasets, measured)
     _print(inspected)
     made = f"python tools/inspect_dataset.py {' '.join(args.paths)}, {time.strftime('%Y-%m-%d %H:%M')}"
@@ -52,6 +48,10 @@ def main(args: Args) -> None:
     with atomic_file(target, "w") as handle:
         handle.write(page(inspected, sheets=args.sheets, made=made))
     print(f"report: {display(target)} ({target.stat().st_size / 1e6:.1f} MB)")
+
+
+def _frames(found: list[Measures]) -> str:
+    return f"{sum(one.frames for one in found):,} frames"
 
 
 def _judged(datasets: list[Dataset], measured: list[list[Measures]]) -> list[Inspected]:

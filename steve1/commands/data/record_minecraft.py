@@ -66,7 +66,7 @@ def free_prefix(folder: Path, name: str) -> Path:
 
 
 def main(args: Args) -> None:
-    """Open the game, record until all is done or the person has had enough."""
+    """Open the game and record until all episodes are there or the person stops."""
     if not re.fullmatch(r"[A-Za-z0-9_.]+", args.name):
         raise UserError("A name is made of letters, digits, _ and dots.", where="--name", got=args.name)
     if args.episodes < 1 or args.minutes <= 0:

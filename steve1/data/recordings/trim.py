@@ -104,8 +104,8 @@ def _clip(parts: list[str], where: str) -> Clip:
         raise ValueError(f"recording, start, end expected, {len(parts)} fields found")
     start = moment_of(parts[1])
     stop = None if parts[2].lower() in ("", "end") else moment_of(parts[2])
-    alike = stop is not None and (start.frame < 0) == (stop.frame < 0)
-    if alike and stop is not None and (stop.seconds, stop.frame) <= (start.seconds, start.frame):
+    alike = stop is None or (start.frame < 0) == (stop.frame < 0)
+    if stop and alike and (stop.seconds, stop.frame) <= (start.seconds, start.frame):
         raise ValueError(f"it ends ({parts[2]}) before it starts ({parts[1]})")
     name = parts[3] if len(parts) == 4 else ""
     if name and (Path(name).name != name or name.startswith(".")):
