@@ -51,6 +51,7 @@ def test_every_layout_gives_the_same(tmp_path: Path, make: object) -> None:
     frames = episode.frames(20, 30)
     expected = np.stack([agent_frame(picture(n)) for n in range(20, 30)])
     assert frames.shape == (10, 128, 128, 3)
+    assert episode.frames(5, 5).shape == (0, 128, 128, 3)
     assert np.abs(frames.astype(int) - expected).mean() < 2.5
     assert np.abs(frames.astype(int) - expected[::-1]).mean() > 5
     buttons, camera = episode.tokens(20, 30)

@@ -54,8 +54,8 @@ class Steve1Format(EpisodeFormat):
         return self._actions
 
     def read(self, start: int, stop: int, out: NDArray[np.uint8]) -> None:
-        for row, frame in enumerate(read_range(self.path / VIDEO, start, stop)):
-            out[row] = agent_frame(frame)
+        for row, frame in zip(out, read_range(self.path / VIDEO, start, stop)):
+            row[:] = agent_frame(frame)
 
     def source_frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
         yield from itertools.islice(read_frames(self.path / VIDEO), start, None)
