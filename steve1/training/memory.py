@@ -1,7 +1,6 @@
-"""How much memory a way of training takes and how long it lasts, before it is tried.
+"""Estimates the memory and the speed of a training method from the network's sizes, and plans what fits a card.
 
-Input: sizes of a network, a way of training (what is trained, batch, TRUNC_T, optimizer) and a card. Output: bytes by part, the ways that
-fit with batch and accumulation, hours, and the message that a run ends with when the memory is full all the same.
+When the memory runs out all the same, `explain_oom` ends the run with settings that need less.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ ASSUMED_SHARE = 0.35
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A way of training, by the settings that its memory depends on."""
+    """The settings that a training step's memory depends on."""
 
     finetune_mode: FinetuneModeName = "all"
     optimizer: OptimizerName = "adamw"
@@ -63,16 +62,16 @@ class Method:
 
     @classmethod
     def of(cls, settings: TrainSettings) -> Method:
-        """The way of these settings."""
+        """Those of a run."""
         return cls(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)})
 
     @property
     def mode(self) -> FinetuneMode:
-        """What finetune_mode means."""
+        """The entry of finetune_mode."""
         return MODES[self.finetune_mode]
 
     def flags(self) -> str:
-        """As they stand on a command line; empty for the plain way."""
+        """As on a command line; empty for the defaults."""
         found = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -81,14 +80,14 @@ class Method:
         return " ".join(found)
 
 
-def _ways(name: str, mode: FinetuneMode) -> list[Method]:
-    """How a mode is best trained: plainly where that can be, with less memory, and with a smaller optimizer where it is large."""
+def _methods_of(name: str, mode: FinetuneMode) -> list[Method]:
+    """A mode's methods: with less memory; plainly and with the factored optimizer too where most weights are trained."""
     saving = Method(name, activation_checkpointing=mode.trains_cnn, feature_cache=not mode.trains_cnn)
     found = [Method(name), saving] if mode.trains_cnn and mode.large else [saving]
     return [*found, dataclasses.replace(saving, optimizer="factored")] if mode.large else found
 
 
-METHODS = tuple(method for name, mode in MODES.items() for method in _ways(name, mode))
+METHODS = tuple(method for name, mode in MODES.items() for method in _methods_of(name, mode))
 """From the fullest training to the thriftiest."""
 
 
@@ -108,20 +107,13 @@ class Memory:
 
     @property
     def total(self) -> float:
-        """All of it, with what fragmentation is assumed to waste."""
-        parts = dataclasses.asdict(self)
-        around = parts.pop("around")
-        return WASTE * sum(parts.values()) + around
-
-    def rows(self) -> list[tuple[str, float]]:
-        """(part, GiB), largest first."""
-        parts = dataclasses.asdict(self)
-        return sorted(((name, value / GIB) for name, value in parts.items() if value), key=lambda row: -row[1])
+        """All of it, with the assumed loss to fragmentation."""
+        return WASTE * (sum(dataclasses.astuple(self)) - self.around) + self.around
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A way of training that fits."""
+    """A method that fits a card, with its sizes and speed."""
 
     method: Method
     batch_size: int
@@ -132,10 +124,10 @@ class Plan:
     hours: float
     frames_per_s: float
 
-    def command(self, script: str = "3_train_finetune_template.sh") -> str:
-        """The line that trains so."""
+    def command(self) -> str:
+        """The line that starts this training."""
         sizes = f"BATCH_SIZE={self.batch_size} GRADIENT_ACCUM_STEPS={self.gradient_accum_steps} T={self.T} TRUNC_T={self.trunc_t}"
-        return f"{sizes} bash {script} {self.method.flags()}".rstrip()
+        return f"{sizes} bash 3_train_finetune_template.sh {self.method.flags()}".rstrip()
 
 
 @functools.lru_cache(maxsize=64)
@@ -190,6 +182,12 @@ def estimate(
     )
 
 
+def estimate_of(settings: TrainSettings, config: PolicyConfig, precision: torch.dtype, on_gpu: bool) -> Memory:
+    """Bytes of a training step of these settings."""
+    method, batch, trunc_t = Method.of(settings), settings.batch_size, settings.trunc_t
+    return estimate(config, method, batch=batch, trunc_t=trunc_t, precision=precision, on_gpu=on_gpu)
+
+
 def flop_per_frame(config: PolicyConfig, method: Method, trunc_t: int) -> float:
     """FLOP of a trained frame: forward once, backward twice that where gradients go, and once more what is computed again."""
     one, mode = flop_count(config, trunc_t), method.mode
@@ -206,12 +204,6 @@ def card_like(gpu_gb: float) -> tuple[str, float, float]:
     """(name, TFLOP/s, GB/s) of the example card whose memory comes nearest."""
     _, name, rate, bandwidth = min(CARDS, key=lambda card: abs(math.log(card[0] / gpu_gb)))
     return name, rate, bandwidth
-
-
-def optimizer_seconds(config: PolicyConfig, method: Method, gpu_gb: float) -> float:
-    """Of one optimizer step: it reads and writes weights, gradients and moments, at 70 % (assumed) of the card's bandwidth."""
-    _, trained = parameter_counts(config, method)
-    return trained * (16.0 + 2.0 * BYTES_OF_MOMENTS[method.optimizer]) / (0.7e9 * card_like(gpu_gb)[2])
 
 
 def usable(gpu_gb: float) -> float:
@@ -243,68 +235,56 @@ def plans(
         memory: bytes that may be used; None: what a card of this size has for a program.
         on_gpu: as in `estimate`.
     """
-    rate = (tflops or card_like(gpu_gb)[1]) * 1e12 * share * (1.0 if precision == torch.bfloat16 else 0.25)
+    _, card_tflops, card_gbs = card_like(gpu_gb)
+    rate = (tflops or card_tflops) * 1e12 * share * (1.0 if precision == torch.bfloat16 else 0.25)
     most = usable(gpu_gb) if memory is None else memory
     batches = [batch for batch in range(effective_batch, 0, -1) if effective_batch % batch == 0]
     sizes = [(batch, trunc_t) for trunc_t in (64, 32, 16) if trunc_t <= T for batch in batches]
     found = []
     for method in methods:
+        # The optimizer reads and writes weights, gradients and moments, at 70 % (assumed) of the card's bandwidth.
+        step_bytes = parameter_counts(config, method)[1] * (16.0 + 2.0 * BYTES_OF_MOMENTS[method.optimizer])
         for batch, trunc_t in sizes:
             needed = estimate(config, method, batch=batch, trunc_t=trunc_t, precision=precision, on_gpu=on_gpu).total
             if needed <= most:
                 frames = effective_batch * trunc_t
-                seconds = frames * flop_per_frame(config, method, trunc_t) / rate
-                speed = frames / (seconds + optimizer_seconds(config, method, gpu_gb))
-                hours = total_frames / speed / 3600
-                plan = Plan(method, batch, effective_batch // batch, T, trunc_t, needed / GIB, hours, speed)
-                found.append(plan)
+                seconds = frames * flop_per_frame(config, method, trunc_t) / rate + step_bytes / (0.7e9 * card_gbs)
+                hours = total_frames * seconds / frames / 3600
+                sizes_of = batch, effective_batch // batch, T, trunc_t
+                found.append(Plan(method, *sizes_of, needed / GIB, hours, frames / seconds))
                 break
     return found
-
-
-# ---- when the memory is full ----
 
 
 @contextmanager
 def explain_oom(
     settings: TrainSettings, config: PolicyConfig, device: torch.device, precision: torch.dtype
 ) -> Iterator[None]:
-    """A full memory in the body becomes a UserError that names settings which fit."""
+    """Turns an out-of-memory error in the body into a UserError that names settings which fit."""
     try:
         yield
     except RuntimeError as fault:
-        if not is_out_of_memory(fault):
+        if not (isinstance(fault, torch.OutOfMemoryError) or "allocate memory" in str(fault)):
             raise
+        on_gpu = device.type == "cuda"
+        if on_gpu:
+            size = torch.cuda.get_device_properties(device).total_memory
+        else:
+            size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         raise UserError(
-            f"The memory of {'the GPU' if device.type == 'cuda' else 'this machine'} is full.",
+            f"The memory of {'the GPU' if on_gpu else 'this machine'} is full.",
             where=f"batch_size {settings.batch_size}, trunc_t {settings.trunc_t}, T {settings.T}, finetune_mode {settings.finetune_mode}",
             got=str(fault).splitlines()[0],
-            todo=what_fits(settings, config, memory_of(device), precision, on_gpu=device.type == "cuda"),
+            todo=what_fits(settings, config, size / GIB, precision, on_gpu),
         ) from fault
-
-
-def is_out_of_memory(fault: BaseException) -> bool:
-    """Whether an error says that memory could not be had, on a GPU or in the machine."""
-    if isinstance(fault, torch.OutOfMemoryError):
-        return True
-    return isinstance(fault, RuntimeError) and "allocate memory" in str(fault)
-
-
-def memory_of(device: torch.device) -> float:
-    """GiB of the device."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory / GIB
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
 
 
 def what_fits(
     settings: TrainSettings, config: PolicyConfig, gpu_gb: float, precision: torch.dtype, on_gpu: bool = True
 ) -> str:
-    """The nearest ways that need clearly less than these settings and fit, the same method first."""
+    """The nearest plans that need clearly less than these settings and fit, the same method first."""
     now = Method.of(settings)
-    used = estimate(
-        config, now, batch=settings.batch_size, trunc_t=settings.trunc_t, precision=precision, on_gpu=on_gpu
-    )
+    used = estimate_of(settings, config, precision, on_gpu)
     # Where the estimate says that it should have fitted, something else holds memory: look for clearly less.
     most = min(usable(gpu_gb), used.around + 0.8 * (used.total - used.around))
     found = plans(
@@ -318,9 +298,8 @@ def what_fits(
         memory=most,
         on_gpu=on_gpu,
     )
-    said = f"estimated need {used.total / GIB:.2f} GiB of {gpu_gb:.1f}; all ways: python -m steve1 plan --gpu_gb {gpu_gb:.0f}"
+    said = f"estimated need {used.total / GIB:.2f} GiB of {gpu_gb:.1f}; all methods: python -m steve1 plan --gpu_gb {gpu_gb:.0f}"
     if not found:
         return f"{said}; none of them fits this network: use a card with more memory, or a smaller network"
-    return "\n    ".join(
-        [f"{said}. These need less:", *(f"{plan.gib:.2f} GiB: {plan.command()}" for plan in found[:3])]
-    )
+    less = [f"{plan.gib:.2f} GiB: {plan.command()}" for plan in found[:3]]
+    return "\n    ".join([f"{said}. These need less:", *less])

@@ -1,11 +1,11 @@
 """Command: what fits a card, and how long it takes (`python -m steve1 plan --gpu_gb 12`).
 
-For each way of training the batch, TRUNC_T and accumulation that fit, with hours, and the line to start it.
+Prints for each method the batch, TRUNC_T and accumulation that fit, the hours, and the line that starts it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from steve1.core.errors import UserError
 from steve1.core.paths import resolve
@@ -38,7 +38,7 @@ class Args:
 
 
 def main(args: Args) -> None:
-    """Print every way that fits, the fullest first, and the line to start it with."""
+    """Print every method that fits, the fullest first, and the line that starts it."""
     if args.gpu_gb <= 0 or args.effective_batch < 1 or args.total_frames < 1 or args.T < 16:
         raise UserError("gpu_gb, effective_batch and total_frames have to be above 0, and T at least 16.")
     config = read_model(resolve(args.model)) if args.model else PolicyConfig()
@@ -66,23 +66,16 @@ def main(args: Args) -> None:
         f"{'way of training':<62} {'batch':>5} {'accum':>5} {'T':>4} {'trunc_t':>7} {'GiB':>6} {'frames/s':>9} {'hours':>7}"
     )
     for plan in found:
-        print(row(plan))
+        print(
+            f"{plan.method.flags() or 'everything':<62} {plan.batch_size:>5} {plan.gradient_accum_steps:>5} {plan.T:>4} "
+            f"{plan.trunc_t:>7} {plan.gib:>6.1f} {plan.frames_per_s:>9.0f} {plan.hours:>7.1f}"
+        )
     print(f"start with:  {found[0].command()}")
-    for line in remarks(args, config, found, card, rate * 1e12 * share):
-        print(line)
-
-
-def row(plan: Plan) -> str:
-    """A line of the table."""
-    way = plan.method.flags() or "everything"
-    return (
-        f"{way:<62} {plan.batch_size:>5} {plan.gradient_accum_steps:>5} {plan.T:>4} {plan.trunc_t:>7} "
-        f"{plan.gib:>6.1f} {plan.frames_per_s:>9.0f} {plan.hours:>7.1f}"
-    )
+    print("\n".join(remarks(args, config, found, card, rate * 1e12 * share)))
 
 
 def remarks(args: Args, config: PolicyConfig, found: list[Plan], card: str, rate: float) -> list[str]:
-    """What the figures rest on."""
+    """Where the figures come from."""
     if args.frames_per_s:
         source = f"{args.frames_per_s:g} frames/s of full training, as measured"
     else:
@@ -94,12 +87,9 @@ def remarks(args: Args, config: PolicyConfig, found: list[Plan], card: str, rate
         lines.append(
             f"--feature_cache: and once {once:.2f} hours for each million frames of recordings, 0.5 GB of disk each"
         )
-    if args.verbose:
-        lines += [f"{plan.method.flags() or 'everything'}: {parts(config, plan)}" for plan in found]
+    for plan in found if args.verbose else []:
+        memory = asdict(estimate(config, plan.method, batch=plan.batch_size, trunc_t=plan.trunc_t))
+        parts = sorted((value / 2**30, name.replace("_", " ")) for name, value in memory.items() if value)
+        listed = ", ".join(f"{name} {gib:.2f}" for gib, name in reversed(parts))
+        lines.append(f"{plan.method.flags() or 'everything'}: {listed}")
     return lines
-
-
-def parts(config: PolicyConfig, plan: Plan) -> str:
-    """What holds a plan's memory."""
-    rows = estimate(config, plan.method, batch=plan.batch_size, trunc_t=plan.trunc_t).rows()
-    return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in rows)

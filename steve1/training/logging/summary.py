@@ -14,7 +14,7 @@ from steve1.training.distributed import Ranks
 from steve1.training.logging.action_metrics import ActionMetrics
 from steve1.training.logging.pictures import contact_sheet, write_png
 from steve1.training.loop import Trainer
-from steve1.training.memory import Method, estimate
+from steve1.training.memory import estimate_of
 from steve1.training.trainable import adapter_path, describe
 from steve1.training.validate import chosen_windows
 
@@ -25,10 +25,7 @@ def introduction(trainer: Trainer, state: TrainState) -> list[str]:
     parameters = sum(parameter.numel() for parameter in trainer.policy.parameters())
     start = "initialised weights" if settings.starts_empty else settings.in_weights
     validation = f"{len(trainer.val)} validation windows" if trainer.val is not None else "no validation"
-    memory = estimate(
-        trainer.policy.config, Method.of(settings), batch=settings.batch_size, trunc_t=settings.trunc_t,
-        precision=trainer.precision, on_gpu=ranks.device.type == "cuda",
-    )  # fmt: skip
+    memory = estimate_of(settings, trainer.policy.config, trainer.precision, ranks.device.type == "cuda")
     lines = [
         f"from {start} to {display(settings.out_path)}",
         *describe(trainer.policy, settings),
