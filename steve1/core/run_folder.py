@@ -1,7 +1,6 @@
-"""The folder of one training run: whose it is, what it began with, and what it can go on from.
+"""The folder of one training run: its lock, its recorded settings, and what it can go on from.
 
 Fine-tuning keeps resume points below `resume/`; MineCLIP and the prior keep one `state.pt`, which this module reads and writes.
-Every file is whole or not there, and a run with other settings in the same folder is refused.
 """
 
 from __future__ import annotations
@@ -37,9 +36,8 @@ def settings_dict(kind: type[DataclassInstance], settings: DataclassInstance) ->
 
 def newest_resume_point(run_dir: Path) -> Path | None:
     """What a run can go on from: the complete resume folder with the highest step, or `state.pt`."""
-    points = sorted((run_dir / RESUME_FOLDER).glob("step[0-9]*"))
-    state = run_dir / STATE_FILE
-    return points[-1] if points else state if state.exists() else None
+    points = [*run_dir.glob(STATE_FILE), *sorted((run_dir / RESUME_FOLDER).glob("step[0-9]*"))]
+    return points[-1] if points else None
 
 
 def differing_entries(earlier: Record, now: Record) -> list[str]:
@@ -52,17 +50,13 @@ def differing_entries(earlier: Record, now: Record) -> list[str]:
 
 
 class RunFolder:
-    """One run's folder, locked until `close` against a second process that would train in it.
+    """One run's folder, locked until `close` so that no second process trains in it.
 
     Args:
-        path: the folder; made when missing.
         record: everything that shapes the result, as JSON values; kept as settings.json.
-        overwrite: delete a run that is there, and begin anew.
+        overwrite: delete an earlier run and begin anew.
         force: go on although settings differ; None where there is no flag for that.
-        differences: what of an earlier record stands against going on.
-
-    Attributes:
-        resume_point: what to go on from; None at the beginning.
+        differences: (earlier record, record) → reasons not to go on.
 
     Raises:
         UserError: the folder holds something else, another process trains in it, or its run has other settings.
@@ -90,10 +84,21 @@ class RunFolder:
             )
         self._hold()
         try:
-            self._sweep(everything=overwrite)
+            # What a killed run left half-written, or the whole run; nobody else writes here while the lock is held.
+            for item in [*path.glob(f"{RESUME_FOLDER}/*"), *path.iterdir()]:
+                if item.name != ".lock" and (overwrite or _LEFTOVER.fullmatch(item.name)):
+                    shutil.rmtree(item) if item.is_dir() else item.unlink()
             self.resume_point = newest_resume_point(path)
             if ours and self.resume_point is not None and not force:
-                self._compare(differences(read_json(path / SETTINGS_FILE), record), self.resume_point, force)
+                found = differences(read_json(path / SETTINGS_FILE), record)
+                if found:
+                    go_on = "--force_resume goes on with the new settings, " if force is not None else ""
+                    raise UserError(
+                        f"A run of this name stands at {self.resume_point.name} and began with other settings: "
+                        + "; ".join(found),
+                        where=display(path),
+                        todo=f"{go_on}--overwrite deletes it and starts again, another output name leaves it alone",
+                    )
             if self.resume_point is None or force or not ours:
                 write_json(path / SETTINGS_FILE, record)
         except BaseException:
@@ -116,22 +121,6 @@ class RunFolder:
                 where=display(self.path),
                 todo="wait for it, stop it, or choose another name for the output",
             ) from None
-
-    def _sweep(self, *, everything: bool) -> None:
-        """Remove what a killed run left half-written, or the whole run; nobody else writes here while the lock is held."""
-        inside = (self.path / RESUME_FOLDER).iterdir() if (self.path / RESUME_FOLDER).is_dir() else []
-        for item in [*inside, *self.path.iterdir()]:
-            if item.name != ".lock" and (everything or _LEFTOVER.fullmatch(item.name)):
-                shutil.rmtree(item) if item.is_dir() else item.unlink()
-
-    def _compare(self, found: list[str], point: Path, force: bool | None) -> None:
-        if found:
-            raise UserError(
-                f"A run of this name stands at {point.name} and began with other settings: " + "; ".join(found),
-                where=display(self.path),
-                todo=("--force_resume goes on with the new settings, " if force is not None else "")
-                + "--overwrite deletes it and starts again, another output name leaves it alone",
-            )
 
     def load(self, output: Path) -> dict[str, Any] | None:
         """The saved state (tensors and plain values), or None at the beginning.

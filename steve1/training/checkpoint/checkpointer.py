@@ -1,7 +1,6 @@
-"""What a run leaves on disk: weights for people (latest, step, best, final, averaged) and resume points.
+"""Writes a run's weights (latest, step, best, final, averaged) and the resume points from which it goes on bit for bit.
 
-A run goes on from a resume point bit for bit. Everything is written beside its final name and renamed: a kill or a full disk leaves the
-last good one as it was.
+Everything is written beside its final name and renamed: a kill or a full disk leaves the last good one as it was.
 """
 
 from __future__ import annotations
@@ -33,7 +32,8 @@ from steve1.training.step import Stepper
 from steve1.training.trainable import trained_parameters
 
 MODEL, OPTIMIZER, AVERAGE = "model.safetensors", "optimizer.safetensors", "average.safetensors"
-# Names that entries of position_<rank>.json had in resume points made before.
+STATE, RECURRENT = "position_{}.json", "carried_{}.safetensors"  # of each rank
+# Names that entries of position_<rank>.json had in earlier versions.
 _OLD_NAMES = {
     "best_loss": "best_score",
     "bad_in_a_row": "skipped_in_a_row",
@@ -48,7 +48,7 @@ class TrainState:
     """How far a run is, what it has seen, and the recurrent state between two chunks."""
 
     step: int = 0
-    """Optimizer steps done, skipped ones counted."""
+    """Optimizer steps done, skipped ones included."""
     group: int = 0
     """Which group of gradient_accum_steps batches is being worked on."""
     chunk: int = 0
@@ -69,7 +69,7 @@ class TrainState:
     spike_filter: list[float] = dataclasses.field(default_factory=list)
     """The spike filter's running means, of each process."""
     metric_sums: list[float] = dataclasses.field(default_factory=list)
-    """Averages still in the making since the last console line, of each process."""
+    """Sums since the last console line, of each process."""
     windows: dict[str, int] = dataclasses.field(default_factory=dict)
     """Windows taken from each source so far, by this process."""
     recurrent: list[PolicyState] = dataclasses.field(default_factory=list)
@@ -86,13 +86,7 @@ class TrainState:
 
 
 class Checkpointer:
-    """Writes and reads a run's files. Every process calls the same methods; only the first writes shared files.
-
-    Args:
-        policy: the network, without any wrapper.
-        stepper: its optimizer, average and spike filter are part of a resume point.
-        metadata: what goes with its weights (written beside every weights file).
-    """
+    """Writes and reads a run's files. Every process calls the same methods; only the first writes shared files."""
 
     def __init__(
         self,
@@ -112,19 +106,19 @@ class Checkpointer:
     # ---- writing ----
 
     def save(self, state: TrainState) -> Path:
-        """A resume point and the latest weights; returns the file to name to people."""
+        """Write a resume point and the latest weights; returns the weights file to report."""
         state.spike_filter = self._stepper.spike_filter.to_list()
         self._write_resume_point(state)
         self.complete(state)
         return self.weights_path(f"step{state.step}" if self._settings.keep_checkpoints else "latest")
 
     def save_best(self, state: TrainState) -> None:
-        """The present weights as the best so far."""
+        """Save the present weights as the best so far."""
         with self._stage():
             self._write_weights("best", state)
 
     def finish(self, state: TrainState) -> tuple[Path, Path | None]:
-        """The latest weights under OUT_WEIGHTS, and the best ones beside them; returns both paths.
+        """Give the latest weights the name OUT_WEIGHTS, with the best ones beside them; returns both paths.
 
         They are the same files as in the run's folder, so that a run killed in here still knows them as its own.
         """
@@ -137,22 +131,20 @@ class Checkpointer:
                     self._link(self.weights_path("best"), best)
                 if self._stepper.ema is not None:
                     self._link(self.weights_path("ema"), self._settings.beside("ema"))
-                result = {
-                    name: value for name, value in state.record().items() if name not in ("metric_sums", "spike_filter")
-                }
-                result |= {"out_weights": display(out), "out_sha256": sha256_file(out)}
+                result = state.record() | {"out_weights": display(out), "out_sha256": sha256_file(out)}
                 result["best_sha256"] = sha256_file(best) if best is not None else ""
+                del result["metric_sums"], result["spike_filter"]
                 write_json(self._folder / RESULT_FILE, result)
         return out, best
 
     def _write_weights(self, kind: str, state: TrainState) -> None:
-        """The policy's weights (or the tuned goal), with what goes with them."""
+        """Write the policy's weights (or the tuned goal) with their sidecar files."""
         if self._ranks.is_main:
             facts = {"step": state.step, "frames": state.frames}
             write_output(self._policy, self.weights_path(kind), self._settings, self._metadata, facts)
 
     def _link(self, source: Path, target: Path) -> None:
-        """A second name for weights and what goes with them: a hard link, or a copy where the file system has none."""
+        """Give weights and their sidecar files a second name: a hard link, or a copy where the file system has none."""
         for origin, name in zip(sidecar_files(source, self._settings), sidecar_files(target, self._settings)):
             if name.exists() and os.path.samefile(origin, name):
                 continue  # renaming a file to another of its names would leave both
@@ -171,8 +163,8 @@ class Checkpointer:
                     shutil.rmtree(part, ignore_errors=True)
                     part.mkdir(parents=True)
             with self._stage():
-                _write_tensors(part / _recurrent_file(self._ranks.rank), recurrent_state_dict(state.recurrent))
-                write_json(part / _state_file(self._ranks.rank), state.record())
+                _write_tensors(part / RECURRENT.format(self._ranks.rank), recurrent_state_dict(state.recurrent))
+                write_json(part / STATE.format(self._ranks.rank), state.record())
                 if self._ranks.is_main:
                     _write_tensors(part / MODEL, self._kept())
                     _write_tensors(part / OPTIMIZER, optimizer_state_dict(self._policy, self._stepper.optimizer))
@@ -183,7 +175,12 @@ class Checkpointer:
             raise
         with self._stage():
             if self._ranks.is_main:
-                _replace_folder(part, target)
+                older = [item for item in folder.iterdir() if item not in (part, target)]
+                if target.exists():
+                    shutil.rmtree(target)
+                os.rename(part, target)
+                for item in older:  # only now: a kill leaves one of them whole
+                    shutil.rmtree(item, ignore_errors=True)
 
     def complete(self, state: TrainState) -> None:
         """Write the weights of a resume point (again, where a run was killed after the point and before them)."""
@@ -204,7 +201,7 @@ class Checkpointer:
 
     @contextmanager
     def _stage(self) -> Iterator[None]:
-        """One step of writing that all processes take; where one fails, all stop with a message."""
+        """A part of writing that all processes enter; where one fails, all stop with a message."""
         with self._ranks.synchronized("writing a checkpoint"):
             try:
                 yield
@@ -221,18 +218,17 @@ class Checkpointer:
     # ---- reading ----
 
     def restore(self, point: Path) -> TrainState:
-        """Take weights, optimizer and recurrent state from a resume point.
+        """Load weights, optimizer and recurrent state from a resume point.
 
-        Where batch or processes are other than when it was written, the recurrent state does not fit: the run goes on with the
-        next windows instead.
+        With another batch size or number of processes the recurrent state does not fit: the run goes on with the next windows.
 
         Raises:
             UserError: the point is damaged or was written for another network.
         """
         stepper, settings = self._stepper, self._settings
-        own = point / _state_file(self._ranks.rank)
+        own = point / STATE.format(self._ranks.rank)
         try:
-            state = TrainState.of(read_json(own if own.exists() else point / _state_file(0)))
+            state = TrainState.of(read_json(own if own.exists() else point / STATE.format(0)))
             kept = load_file(point / MODEL)
             if kept.keys() != self._kept().keys():
                 raise KeyError("it keeps other parts of the network than these settings train")
@@ -242,7 +238,7 @@ class Checkpointer:
             restore_optimizer(self._policy, stepper.optimizer, load_file(point / OPTIMIZER))
             stepper.spike_filter.restore(state.spike_filter)
             if own.exists():
-                state.recurrent = recurrent_states(load_file(point / _recurrent_file(self._ranks.rank)))
+                state.recurrent = recurrent_states(load_file(point / RECURRENT.format(self._ranks.rank)))
         except (OSError, SafetensorError, RuntimeError, KeyError, TypeError) as fault:
             raise UserError(
                 "This resume point cannot be read.",
@@ -254,30 +250,11 @@ class Checkpointer:
         if state.frames_per_step != per_step:
             state.step, state.recurrent = state.step * state.frames_per_step // per_step, []
             state.frames_per_step = per_step
-        carried = state.recurrent
-        fits = len(carried) == settings.gradient_accum_steps and carried[0].batch == settings.batch_size
-        if state.chunk and not fits:
+        shape = [settings.batch_size] * settings.gradient_accum_steps
+        if state.chunk and [each.batch for each in state.recurrent] != shape:
             state.group, state.chunk, state.recurrent = state.group + 1, 0, []
         state.recurrent = [each.to(self._ranks.device) for each in state.recurrent]
         return state
-
-
-def _state_file(rank: int) -> str:
-    return f"position_{rank}.json"
-
-
-def _recurrent_file(rank: int) -> str:
-    return f"carried_{rank}.safetensors"
-
-
-def _replace_folder(part: Path, target: Path) -> None:
-    """`part` becomes `target`; what else lies beside it goes only after that."""
-    older = [item for item in target.parent.iterdir() if item not in (part, target)]
-    if target.exists():
-        shutil.rmtree(target)
-    os.rename(part, target)
-    for item in older:
-        shutil.rmtree(item, ignore_errors=True)
 
 
 def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -304,7 +281,7 @@ def restore_optimizer(
     for key, tensor in tensors.items():
         name, kind = key.rsplit("/", 1)
         parameter = parameters[name]
-        # Fused optimizers walk through parameter and moments side by side in memory: they have to be laid out alike.
+        # Fused optimizers step through parameter and moments side by side: their memory layouts have to agree.
         like = parameter if tensor.shape == parameter.shape else tensor
         laid_out = torch.empty_like(like, dtype=tensor.dtype, device=parameter.device)
         optimizer.state[parameter][kind] = laid_out.copy_(tensor)

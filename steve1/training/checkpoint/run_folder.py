@@ -1,7 +1,4 @@
-"""What a fine-tuning run writes down about itself, and which output files it may replace.
-
-The folder itself, its lock and its comparison with an earlier run are `core/run_folder.py`.
-"""
+"""A fine-tuning run's record of itself, and the output files that it may replace; lock and comparison: `core/run_folder.py`."""
 
 from __future__ import annotations
 
@@ -91,6 +88,10 @@ def describe_run(
         "retention_list": settings.retention_path,
     }
     hashes = {name: sha256_file(path) for name, path in files.items() if path is not None}
+    if ranks.device.type == "cuda":
+        device = torch.cuda.get_device_name(ranks.device)
+    else:
+        device = f"{ranks.device.type}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     if goal is not None:
         hashes["goal"] = hashlib.sha256(np.ascontiguousarray(goal, dtype="<f4").tobytes()).hexdigest()
     return {
@@ -102,16 +103,15 @@ def describe_run(
             "python": platform.python_version(),
             "torch": torch.__version__,
             "machine": platform.platform(),
-            "device": _device_name(ranks.device),
+            "device": device,
         },
     }
 
 
 def _commit() -> str:
     def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True, timeout=10
-        ).stdout.strip()
+        command = ["git", "-C", str(CHECKOUT), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
 
     if CHECKOUT is None:
         return ""
@@ -120,9 +120,3 @@ def _commit() -> str:
         return commit + (" with local changes" if commit and git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.TimeoutExpired):
         return ""
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
