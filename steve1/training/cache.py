@@ -1,24 +1,23 @@
-"""Image features computed once: what the frozen convolutions and the dense layer make of each frame (256 numbers).
+"""The frozen CNN's output for each frame (256 numbers), computed once and kept on disk: training then decodes no picture.
 
-One memory-mapped array an episode, in a folder that is named after the CNN's weights; training then reads these rows and decodes no picture.
-An array is whole or not there; a computation that was cut goes on.
+One memory-mapped array an episode, in a folder named after the CNN's weights. A computation that was cut goes on.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import os
 import shutil
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.lib.format import header_data_from_array_1_0, read_array_header_1_0, read_magic, write_array_header_1_0
+from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
@@ -29,13 +28,12 @@ from steve1.data.episodes.episode import Episode
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import Ranks
+from steve1.training.distributed import Ranks, autocast
 from steve1.training.finetune_modes import modes_that
 
 CacheDtype = Literal["float16", "float32"]
 ROWS = 256
 """Frames computed and appended at a time; a cut computation loses at most these."""
-_OPEN = 64
 # What an episode's pictures do not depend on: goals, actions and notes may be written anew without a new cache.
 _NOT_PICTURES = ("embeds_attn", "action", "metadata", "frames_mineclip", ".")
 
@@ -70,10 +68,8 @@ class FeatureCache:
         self.folder = root / key
         self._files: dict[str, Path] = {}
 
-    # ---- where things lie ----
-
     def file_of(self, episode: str | os.PathLike[str]) -> Path:
-        """The array of an episode, there or not; another one once the episode's pictures have changed."""
+        """The array of an episode, there or not; another file once the episode's pictures have changed."""
         path = Path(episode).resolve()
         if str(path) not in self._files:
             mark = hashlib.sha256(f"{path}\n{_pictures_of(path)}".encode()).hexdigest()[:12]
@@ -83,22 +79,13 @@ class FeatureCache:
     def need(self, episodes: Iterable[Path]) -> Need:
         """Which of the episodes are missing, how many frames they have, and the disk that these will take."""
         missing = [path for path in dict.fromkeys(episodes) if not self.file_of(path).is_file()]
-        done = [self._part_of(path) for path in missing]
+        parts = [self.file_of(path).with_suffix(".npy.part") for path in missing]
         frames = sum(len(Episode(path)) for path in missing)
-        row = self.size * self.dtype.itemsize
-        there = sum(part.stat().st_size for part in done if part.is_file())
-        return Need(missing, frames, max(0, frames * row - there))
-
-    def _part_of(self, episode: Path) -> Path:
-        return self.file_of(episode).with_suffix(".npy.part")
-
-    # ---- computing ----
+        there = sum(part.stat().st_size for part in parts if part.is_file())
+        return Need(missing, frames, max(0, frames * self.size * self.dtype.itemsize - there))
 
     def fill(self, episodes: Iterable[Path], on_frames: Callable[[int], None] = lambda count: None) -> None:
-        """Compute what is missing.
-
-        Args:
-            on_frames: called with the number of frames done since the last call.
+        """Compute what is missing; `on_frames` is called with the number of frames done since its last call.
 
         Raises:
             UserError: too little disk; a feature that the dtype cannot hold; an episode that cannot be read.
@@ -107,13 +94,6 @@ class FeatureCache:
         if not need.episodes:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._refuse_full_disk(need)
-        about = {"cnn_sha256": self.weights_hash, "precision": str(self._precision), "dtype": self.dtype.name}
-        write_json(self.folder / "about.json", {**about, "numbers_per_frame": self.size})
-        for path in need.episodes:
-            self._compute(path, on_frames)
-
-    def _refuse_full_disk(self, need: Need) -> None:
         free = shutil.disk_usage(self.folder).free
         if need.bytes > 0.95 * free:
             raise UserError(
@@ -123,14 +103,27 @@ class FeatureCache:
                 got=f"{free / 1e9:.2f} GB free",
                 todo="free some space, name another --cache_dir, or use --cache_dtype float16",
             )
+        about = {"cnn_sha256": self.weights_hash, "precision": str(self._precision), "dtype": self.dtype.name}
+        write_json(self.folder / "about.json", {**about, "numbers_per_frame": self.size})
+        for path in need.episodes:
+            self._compute(path, on_frames)
 
     def _compute(self, path: Path, on_frames: Callable[[int], None]) -> None:
-        """Append rows to the part file, and rename it once all are there."""
-        episode, part = Episode(path), self._part_of(path)
-        done = self._begin(part, len(episode))
-        on_frames(done)
-        with open(part, "r+b") as file:
-            file.seek(0, os.SEEK_END)
+        """Append rows to a part file, after the last whole piece that a cut computation left; rename it once all are there."""
+        episode, part = Episode(path), self.file_of(path).with_suffix(".npy.part")
+        buffer = io.BytesIO()
+        shape = {**header_data_from_array_1_0(np.empty(0, self.dtype)), "shape": (len(episode), self.size)}
+        write_array_header_1_0(buffer, shape)
+        header, row = buffer.getvalue(), self.size * self.dtype.itemsize
+        with open(part, "a+b") as file:
+            file.seek(0)
+            if file.read(len(header)) != header:  # new, damaged, or of another length
+                file.truncate(0)
+                file.write(header)
+            held = (file.seek(0, os.SEEK_END) - len(header)) // row
+            done = held if held == len(episode) else held // ROWS * ROWS
+            file.truncate(len(header) + done * row)
+            on_frames(done)
             for start in range(done, len(episode), ROWS):
                 stop = min(start + ROWS, len(episode))
                 file.write(self._rows(episode, start, stop).tobytes())
@@ -139,36 +132,9 @@ class FeatureCache:
                 on_frames(stop - start)
         os.replace(part, self.file_of(path))
 
-    def _begin(self, part: Path, frames: int) -> int:
-        """Make the part file, or cut it back to its last whole piece; returns how many frames it holds."""
-        row = self.size * self.dtype.itemsize
-        if part.is_file():
-            with open(part, "r+b") as file:
-                header = self._header_length(file, frames)
-                if header:
-                    held = (part.stat().st_size - header) // row
-                    done = held if held == frames else held // ROWS * ROWS
-                    file.truncate(header + done * row)
-                    return done
-        with open(part, "wb") as file:
-            shape = {**header_data_from_array_1_0(np.empty(0, self.dtype)), "shape": (frames, self.size)}
-            write_array_header_1_0(file, shape)
-        return 0
-
-    def _header_length(self, file: Any, frames: int) -> int:
-        """Bytes of the part file's header; 0 where it is not that of this array (a kill may have cut it)."""
-        try:
-            if read_magic(file) == (1, 0) and read_array_header_1_0(file)[::2] == ((frames, self.size), self.dtype):
-                return int(file.tell())
-        except ValueError:  # numpy's word for a header that is cut or damaged: the file is begun anew
-            pass
-        return 0
-
     def _rows(self, episode: Episode, start: int, stop: int) -> NDArray[Any]:
         frames = torch.from_numpy(episode.frames(start, stop)).to(self._policy.device)
-        low = self._precision != torch.float32
-        kind = self._policy.device.type
-        with torch.no_grad(), torch.autocast(kind, self._precision if low else torch.bfloat16, enabled=low):
+        with torch.no_grad(), autocast(self._policy.device, self._precision):
             rows = self._policy.net.img_process.dense(frames)
         with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
             found = rows.float().cpu().numpy().astype(self.dtype)
@@ -182,10 +148,8 @@ class FeatureCache:
             )
         return found
 
-    # ---- reading ----
-
     def serve(self, dataset: WindowDataset) -> None:
-        """Windows of the dataset hold features from now on; every episode of it has to be in the cache."""
+        """Let the dataset's windows hold features; every episode of it has to be in the cache."""
         files = {str(path): self.file_of(path) for path in dataset.paths}
         missing = [path for path, file in files.items() if not file.is_file()]
         if missing:
@@ -194,7 +158,7 @@ class FeatureCache:
 
 
 class CachedFeatures:
-    """A dataset's frame source: rows of the cache in the pixels' place; keeps the last few arrays open.
+    """A dataset's frame source: rows of the cache's arrays in the pixels' place.
 
     Args:
         files: episode → array.
@@ -209,23 +173,15 @@ class CachedFeatures:
         self.shape: tuple[int, ...] = (size,)
         self.dtype = dtype
 
-    @cached_property
-    def _open(self) -> OrderedDict[str, NDArray[Any]]:
-        return OrderedDict()
-
     def read(self, episode: Episode, start: int, stop: int, out: NDArray[Any]) -> None:
         """Rows start..stop-1 of the episode's array into `out`."""
-        path = str(episode.path)
-        if path not in self._open:
-            self._open[path] = np.load(self._files[path], mmap_mode="r", allow_pickle=False)
-            if len(self._open) > _OPEN:
-                self._open.popitem(last=False)
-        self._open.move_to_end(path)
-        out[...] = self._open[path][start:stop]
+        out[...] = _mapped(self._files[str(episode.path)])[start:stop]
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Worker processes map the arrays themselves.
-        return {key: value for key, value in self.__dict__.items() if key != "_open"}
+
+@lru_cache(maxsize=64)
+def _mapped(file: Path) -> NDArray[Any]:
+    # In each process: workers map the arrays themselves.
+    return np.load(file, mmap_mode="r", allow_pickle=False)
 
 
 def cnn_hash(policy: GoalPolicy) -> str:
@@ -251,7 +207,7 @@ def read_features(
     ranks: Ranks,
     precision: torch.dtype,
 ) -> FeatureCache:
-    """Compute what the datasets' episodes lack (the first process does), and let them serve features.
+    """Compute the features that the datasets' episodes lack (on the first process), and let their windows hold features.
 
     Raises:
         UserError: the CNN is trained, so that its features would not stay the same; as `FeatureCache.fill`.
@@ -273,7 +229,7 @@ def read_features(
 
 
 def fill_loudly(cache: FeatureCache, episodes: Iterable[Path]) -> Need:
-    """`FeatureCache.fill` with a line that says how much is to be done, and a bar; returns what was lacking."""
+    """`FeatureCache.fill` with a line that says how much there is to do, and a progress bar; returns what was missing."""
     need = cache.need(episodes)
     if need.episodes:
         print(

@@ -1,13 +1,10 @@
-"""The processes of one run: this one's rank and device under torchrun, and the few sums that all processes share.
-
-With one process every call is a no-op, so that nothing else needs to ask how many there are.
-"""
+"""The processes of one run under torchrun: rank, device, precision, and the sums over all; with one process every sum is a no-op."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.distributed as dist
@@ -17,7 +14,7 @@ from steve1.core.errors import UserError
 
 
 class Ranks:
-    """Who this process is among those of the run."""
+    """This process's rank, the number of processes, and its device."""
 
     def __init__(self, rank: int, world: int, device: torch.device) -> None:
         self.rank, self.world, self.device = rank, world, device
@@ -106,11 +103,12 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if device.type == "cpu":
-        return torch.bfloat16 if _cpu_has_bf16() else torch.float32
-    return torch.float32
+    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return torch.bfloat16 if device.type == "cpu" and has_bf16() else torch.float32
 
 
-def _cpu_has_bf16() -> bool:
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(probe is not None and probe())
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[None]:
+    """The context that a forward pass runs in."""
+    if precision == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=precision)

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from steve1.policy import GoalPolicy, PolicyState
 from steve1.training.batches import TbpttChunk
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import Ranks
+from steve1.training.distributed import Ranks, autocast
 from steve1.training.objectives import LossModule, objectives_for
 from steve1.training.optim.optimizers import make_optimizer
 from steve1.training.optim.regularizers import EMA, L2SP
@@ -137,10 +137,3 @@ class Stepper:
             return torch.where(skipped, torch.zeros_like(tensor), tensor)
 
         return PolicyState(tuple(map(kept, state.keys)), tuple(map(kept, state.values)), kept(state.mask))
-
-
-def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[None]:
-    """The context that a forward pass runs in."""
-    if precision == torch.float32:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=precision)
