@@ -76,7 +76,7 @@ class Trainer:
         # Closed by whatever ends the loop: processes that load would outlive an exception.
         with contextlib.closing(feed), stop_requests(ranks) as asked_to_stop:
             while state.step < self.total_steps and not self._out_of_patience(state):
-                with clock.waiting():
+                with clock.spent("data"):
                     chunk = next(feed)
                 if chunk.starts or not state.recurrent:
                     state.recurrent = stepper.initial_states(chunk)
@@ -89,17 +89,17 @@ class Trainer:
                 for source in map(source_of, chunk.episodes):
                     state.windows[source] = state.windows.get(source, 0) + 1
                 metrics.add(output)
-                clock.add(chunk.n_frames * ranks.world)
+                clock.frames += chunk.n_frames * ranks.world
                 self.reporter.tick(state.step)
                 self._watch_for_skipped_steps(state, metrics)
                 if self._due(state.step, settings.log_every) or state.step == 1:
                     self._log(state, metrics, clock, rate)
                 if self._due(state.step, settings.val_freq):
-                    with clock.paused():
+                    with clock.spent("elsewhere"):
                         self.validate_and_keep_best(state)
                 stopping = asked_to_stop()
                 if self._due(state.step, settings.save_every) or stopping or self._out_of_patience(state):
-                    with clock.paused():
+                    with clock.spent("elsewhere"):
                         self._save(state, metrics, between_windows=chunk.ends)
                 if self.hooks.on_step is not None:
                     self.hooks.on_step(state.step)

@@ -1,15 +1,14 @@
-"""How good the policy is on episodes that it is not trained on.
+"""Validation: means over all frames of fixed windows, the same on every process.
 
-Windows are fixed: their goals are the same every time, none is dropped, each begins with fresh state. The means are over all frames of
-all windows and the same on every process. On request the actions and the use of the goal are measured too (logging/action_metrics.py):
-frames go through the image network once, whatever is asked.
+Each window has the same goals every time and begins with a fresh state. On request actions and the effect of the goal are measured too
+(logging/action_metrics.py); frames go through the image network once in any case.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,9 +28,8 @@ from steve1.training.trainable import tuned_goal
 
 def chosen_windows(dataset: WindowDataset, limit: int) -> list[int]:
     """Numbers of the windows to validate on: all, or `limit` of them evenly spread."""
-    if not limit or limit >= len(dataset):
-        return list(range(len(dataset)))
-    return [int(number) for number in np.linspace(0, len(dataset) - 1, limit).round()]
+    count = min(limit or len(dataset), len(dataset))
+    return [int(number) for number in np.linspace(0, len(dataset) - 1, count).round()]
 
 
 @torch.no_grad()
@@ -125,31 +123,20 @@ def _batches_ahead(dataset: WindowDataset, numbers: Sequence[int], size: int, ra
     """
     own = numbers[ranks.rank :: ranks.world]
     count = -(-len(own) // size)
-    groups = [own[start::count] for start in range(count)]
-    ready: queue.Queue[Any] = queue.Queue(maxsize=1)
-
-    def read() -> None:
-        try:
-            for group in groups:
-                ready.put(_collate(dataset, group, numbers))
-        except BaseException as fault:  # raised again where it can be seen
-            ready.put(fault)
-
-    threading.Thread(target=read, daemon=True).start()
-    for _ in groups:
-        batch = ready.get()
-        if isinstance(batch, BaseException):
-            raise batch
-        yield batch
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        ahead: deque[Future[dict[str, Any]]] = deque()
+        for start in range(count):
+            ahead.append(reader.submit(_collate, dataset, own[start::count], numbers))
+            if start:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _collate(dataset: WindowDataset, group: Sequence[int], numbers: Sequence[int]) -> dict[str, Any]:
     windows = [dataset.window(0, number) for number in group]
-    batch = {
-        name: torch.from_numpy(np.stack([window[name] for window in windows]))
-        for name in BATCH_KEYS
-        if name in windows[0]
-    }
+    names = [name for name in BATCH_KEYS if name in windows[0]]
+    batch = {name: torch.from_numpy(np.stack([window[name] for window in windows])) for name in names}
     if len(group) > 1:
         batch["others"] = batch["goals"].roll(1, 0)
     else:  # alone in its batch: a window from half the list away (itself, where there is no other)

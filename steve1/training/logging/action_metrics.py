@@ -1,8 +1,7 @@
-"""What the policy would press on validation frames, and whether it listens to its goal.
+"""What the policy would press on validation frames, and how much its goal lowers the loss.
 
-Input: the heads' answers to each chunk of validation windows, under the true goal, under another window's and under none. Output: F1 of
-each button, the camera's error in degrees, how often actions are recorded and how often the policy would sample them, and how much the
-goal lowers the loss. Everything is a sum that stays on the device until the validation is over.
+Output: F1 of each button, the camera's error in degrees, the recorded and the sampled shares of actions, and losses under the true goal,
+under another window's and under none. All are sums that stay on the device until the validation is over.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from steve1.policy import GoalPolicy
 from steve1.policy.loss import HeadLoss, head_loss
 from steve1.training.distributed import Ranks
 
-# The true goal comes first: its answers are the ones that actions are compared with.
+# The true goal comes first: actions are compared under it.
 GOALS = ("true", "shuffled", "none")
-# What validation says of each frame.
+# Measured on each validation frame.
 MEASURES = (
     "loss",
     "loss_buttons",
@@ -33,7 +32,7 @@ MEASURES = (
     "entropy_buttons",
     "entropy_camera",
 )
-# What is summed over frames, and below over windows: how many numbers each.
+# Summed over frames, and the last two over windows: how many numbers each.
 SUMS = {
     "frames": 1,
     "hits": len(BUTTONS),
@@ -42,17 +41,9 @@ SUMS = {
     "sampled": len(BUTTONS),
     "camera_sampled": N_CAMERA,
     "camera_pressed": N_CAMERA,
-    "error": 1,
-    "turning": 1,
-    "error_turning": 1,
-    "windows": 1,
-    "others": 1,
-    "loss_shuffled": 1,
-    "gap_shuffled": 1,
-    "gap2_shuffled": 1,
-    "loss_none": 1,
-    "gap_none": 1,
-    "gap2_none": 1,
+    "camera": 3,  # error, frames that turn, their error
+    "shuffled": 4,  # windows compared, loss under this goal, true goal's loss minus that, its square
+    "none": 4,
 }
 
 
@@ -114,24 +105,15 @@ class ActionMetrics:
             sampled=by_buttons.expected[:, :-1],
             camera_sampled=sampled,
             camera_pressed=torch.nn.functional.one_hot(turn, N_CAMERA),
-            error=error,
-            turning=turning,
-            error_turning=error * turning,
+            camera=torch.stack([error, turning, error * turning], dim=1),
         )
 
     def add_windows(self, losses: dict[str, Tensor], different: Tensor) -> None:
         """Count whole windows: mean loss of each under each of GOALS (B,), and whether its shuffled goal was another one (B,) bool."""
-        other = different.float()
-        self._add(windows=torch.ones_like(other), others=other)
-        for name, counted in (("shuffled", other), ("none", torch.ones_like(other))):
+        for name, counted in (("shuffled", different.float()), ("none", torch.ones_like(losses["true"]))):
             gap = losses["true"] - losses[name]
-            self._add(
-                **{
-                    f"loss_{name}": losses[name] * counted,
-                    f"gap_{name}": gap * counted,
-                    f"gap2_{name}": gap**2 * counted,
-                }
-            )
+            rows = torch.stack([torch.ones_like(gap), losses[name], gap, gap**2], dim=1)
+            self._add(**{name: rows * counted[:, None]})
 
     def _add(self, **rows: Tensor) -> None:
         for name, values in rows.items():
@@ -139,9 +121,9 @@ class ActionMetrics:
             self._sums[name] = self._sums[name] + summed if name in self._sums else summed
 
     def share(self, ranks: Ranks) -> None:
-        """Add the sums of all processes; the first time that the host waits for them.
+        """Add the sums of all processes; only here the host waits for the device.
 
-        Every process gives a number for each of SUMS, one without a window zeros: the others would wait for it otherwise.
+        A process without a window gives zeros: the others would wait for it otherwise.
         """
         kind = torch.float32 if ranks.device.type == "mps" else torch.float64
         own = [self._sums.get(name, torch.zeros(size, dtype=kind, device=ranks.device)) for name, size in SUMS.items()]
@@ -152,25 +134,23 @@ class ActionMetrics:
     # ---- reading ----
 
     def numbers(self) -> dict[str, float]:
-        """Curves by name; what cannot be known (a button that was never pressed, a goal without another to compare) is left out."""
+        """Curves by name; what is unknown (a button that was never pressed, a goal without another to compare) is left out."""
         if not self._kept:
             return {}
-        sums = {name: float(values[0]) for name, values in self._kept.items() if len(values) == 1}
-        found = {"camera_error_degrees": sums["error"] / sums["frames"]}
-        if sums["turning"]:
-            found["camera_error_turning_degrees"] = sums["error_turning"] / sums["turning"]
+        error, turning, error_turning = self._kept["camera"].tolist()
+        found = {"camera_error_degrees": error / float(self._kept["frames"][0])}
+        if turning:
+            found["camera_error_turning_degrees"] = error_turning / turning
         scores = self.f1()
         if scores:
             found["f1_mean"] = sum(scores.values()) / len(scores)
         found.update({f"f1/{name}": score for name, score in scores.items()})
-        for name, count in (("shuffled", sums["others"]), ("none", sums["windows"])):
-            if not count:
-                continue
-            mean = sums[f"gap_{name}"] / count
-            found[f"goal/loss_{name}"] = sums[f"loss_{name}"] / count
-            found[f"goal/true_minus_{name}"] = mean
+        for name in ("shuffled", "none"):
+            count, loss, gap, squares = self._kept[name].tolist()
+            if count:
+                found |= {f"goal/loss_{name}": loss / count, f"goal/true_minus_{name}": gap / count}
             if count > 1:
-                spread = max(0.0, sums[f"gap2_{name}"] / count - mean**2) * count / (count - 1)
+                spread = max(0.0, squares / count - (gap / count) ** 2) * count / (count - 1)
                 found[f"goal/error_{name}"] = math.sqrt(spread / count)
         return found
 
@@ -188,21 +168,17 @@ class ActionMetrics:
         if not self._kept:
             return {}
         frames = self._kept["frames"][0]
-        rows = zip(BUTTONS, self._kept["pressed"] / frames, self._kept["sampled"] / frames)
-        return {name: (float(true), float(sampled)) for name, true, sampled in rows}
+        shares = ((self._kept[name] / frames).tolist() for name in ("pressed", "sampled"))
+        return dict(zip(BUTTONS, zip(*shares)))
 
     def camera_shares(self) -> dict[str, list[tuple[float, float, float]]]:
         """For "pitch" and "yaw": (degrees a tick, share in the recordings, share when sampling) of each bin."""
         if not self._kept:
             return {}
         frames = self._kept["frames"][0]
-        recorded, sampled = (
-            self._kept[name].reshape(N_BINS, N_BINS) / frames for name in ("camera_pressed", "camera_sampled")
-        )
+        kinds = [self._kept[name].reshape(N_BINS, N_BINS) / frames for name in ("camera_pressed", "camera_sampled")]
         return {
-            name: [
-                (float(a), float(b), float(c)) for a, b, c in zip(BIN_DEGREES, recorded.sum(axis), sampled.sum(axis))
-            ]
+            name: list(zip(BIN_DEGREES.tolist(), *(shares.sum(axis).tolist() for shares in kinds)))
             for name, axis in (("pitch", 1), ("yaw", 0))
         }
 

@@ -1,7 +1,4 @@
-"""Averages of training since the last console line, skipped steps, speed and memory.
-
-The sums stay on the device and are fetched only when they are read.
-"""
+"""Averages of training since the last console line, skipped steps, speed and memory; the sums stay on the device until they are read."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 
@@ -63,43 +61,33 @@ class MetricsAccumulator:
 
     def to_list(self) -> list[float]:
         """The sums, to be kept in a resume point."""
-        return [float(value) for value in self._sums.tolist()]
+        return list(self._sums.tolist())
 
 
 class Clock:
     """Frames a second of training alone (validation and saving do not count), and the share of it spent waiting for data."""
 
     def __init__(self) -> None:
-        self._since, self._frames, self._away, self._waited = time.perf_counter(), 0, 0.0, 0.0
-
-    def add(self, frames: int) -> None:
-        """Frames trained on."""
-        self._frames += frames
+        self.frames = 0
+        """Trained on since the last `read`."""
+        self._since, self._spent = time.perf_counter(), {"data": 0.0, "elsewhere": 0.0}
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Time in here is not training."""
+    def spent(self, kind: Literal["data", "elsewhere"]) -> Iterator[None]:
+        """Time in the body is waiting for data, or is not training."""
         began = time.perf_counter()
         try:
             yield
         finally:
-            self._away += time.perf_counter() - began
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Time in here is waiting for data."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._waited += time.perf_counter() - began
+            self._spent[kind] += time.perf_counter() - began
 
     def read(self) -> dict[str, float]:
         """frames_per_second and data_wait_share since the last call."""
         now = time.perf_counter()
-        spent = max(now - self._since - self._away, 1e-9)
-        found = {"frames_per_second": self._frames / spent, "data_wait_share": min(1.0, self._waited / spent)}
-        self._since, self._frames, self._away, self._waited = now, 0, 0.0, 0.0
+        training = max(now - self._since - self._spent["elsewhere"], 1e-9)
+        share = min(1.0, self._spent["data"] / training)
+        found = {"frames_per_second": self.frames / training, "data_wait_share": share}
+        self.frames, self._since, self._spent = 0, now, dict.fromkeys(self._spent, 0.0)
         return found
 
 

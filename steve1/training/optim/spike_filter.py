@@ -41,16 +41,10 @@ class SpikeFilter:
         count, mean, variance, usual = self._seen
         share = torch.clamp(1.0 / (count + 1.0), min=1.0 / MEMORY)
         change = loss - mean
-        now = torch.stack(
-            [
-                count + 1.0,
-                mean + share * change,
-                (1.0 - share) * (variance + share * change**2),
-                usual + share * (norm - usual),
-            ]
-        )
+        variance = (1.0 - share) * (variance + share * change**2)
+        now = torch.stack([count + 1.0, mean + share * change, variance, usual + share * (norm - usual)])
         self._seen = torch.where(skipped, self._seen, now)
 
     def to_list(self) -> list[float]:
         """The means, to be kept in a resume point."""
-        return [float(value) for value in self._seen.tolist()]
+        return list(self._seen.tolist())
