@@ -1,7 +1,7 @@
-"""The way of the data into the network: windows of episodes, cut into chunks of truncated backpropagation through time (TBPTT).
+"""Batches for training: windows of episodes, cut into chunks of truncated backpropagation through time (TBPTT).
 
-Input: a dataset of windows and the place where the run stands. Output: chunks, one for each optimizer step: the same TRUNC_T frames of
-GRADIENT_ACCUM_STEPS batches, on the device, in the order that a run which never stopped would see them.
+Output: one chunk for each optimizer step, the same TRUNC_T frames of GRADIENT_ACCUM_STEPS batches, on the device. A resumed run sees the
+chunks of one that never stopped.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class TbpttChunk:
     """What one optimizer step works on."""
 
     micro_batches: list[Batch]
-    group: int
-    chunk: int
+    following: tuple[int, int]
+    """(group, chunk) of the next one."""
     starts: bool
     """True at the first chunk of new windows: the recurrent state begins afresh."""
     ends: bool
@@ -55,11 +55,6 @@ class TbpttChunk:
         """Frames of all micro-batches of this process."""
         return sum(batch["buttons"].numel() for batch in self.micro_batches)
 
-    @property
-    def following(self) -> tuple[int, int]:
-        """(group, chunk) of the next one."""
-        return (self.group + 1, 0) if self.ends else (self.group, self.chunk + 1)
-
 
 def encode(policy: GoalPolicy, batch: Batch, activation_checkpointing: bool = False) -> torch.Tensor:
     """The policy's features (B,C,H) of a batch's frames, or of their cached features."""
@@ -69,10 +64,7 @@ def encode(policy: GoalPolicy, batch: Batch, activation_checkpointing: bool = Fa
 
 
 def open_windows(settings: TrainSettings, goal: Goal | None = None) -> tuple[WindowDataset, WindowDataset | None]:
-    """Training and validation windows of the settings' lists.
-
-    Args:
-        goal: (E,): this one for every frame, in place of hindsight goals.
+    """Training and validation windows of the settings' lists; with `goal` (E,) for every frame, in place of hindsight goals.
 
     Raises:
         UserError: a list or an episode that cannot be used, or an episode that is in both lists.
@@ -85,11 +77,7 @@ def open_windows(settings: TrainSettings, goal: Goal | None = None) -> tuple[Win
 
 
 def open_retention(settings: TrainSettings) -> WindowDataset | None:
-    """Validation windows of old skills, always with hindsight goals; None where the settings name no such list.
-
-    Raises:
-        UserError: as `open_windows`.
-    """
+    """Validation windows of old skills, always with hindsight goals; None where the settings name no such list."""
     if settings.retention_path is None:
         return None
     entries = read_list(settings.retention_path)
@@ -98,20 +86,14 @@ def open_retention(settings: TrainSettings) -> WindowDataset | None:
 
 
 def demonstrated_goal(settings: TrainSettings) -> Goal:
-    """Where goal tuning begins without a prompt: the mean of the training episodes' goal embeddings, at their mean length; f32 (E,).
-
-    Raises:
-        UserError: an episode without goal embeddings.
-    """
-    total: NDArray[np.float64] | None = None
-    length, count = 0.0, 0
+    """Where goal tuning begins without a prompt: the mean of the training episodes' goal embeddings, at their mean length; f32 (E,)."""
+    total, length, count = np.zeros(()), 0.0, 0
     for entry in read_list(settings.train_path):
         episode = Episode(entry.path)
         episode.check_goals()
         rows = np.asarray(episode.goals[FIRST_GOAL:], dtype=np.float64)
-        total = rows.sum(0) if total is None else total + rows.sum(0)
-        length, count = length + float(np.linalg.norm(rows, axis=1).sum()), count + len(rows)
-    assert total is not None, "a list names episodes"
+        total, count = total + rows.sum(0), count + len(rows)
+        length += float(np.linalg.norm(rows, axis=1).sum())
     return (total * (length / count) / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32)
 
 
@@ -185,13 +167,12 @@ def _cut(
             windows = list(itertools.islice(stream, accum))
             episodes = [episode for batch in windows for episode in batch["episode"]]
             for index in range(chunk if number == group else 0, len(bounds)):
-                start, stop = bounds[index]
+                ends = index == len(bounds) - 1
                 yield TbpttChunk(
-                    micro_batches=[to_device(batch, start, stop, ranks.device) for batch in windows],
-                    group=number,
-                    chunk=index,
+                    micro_batches=[to_device(batch, *bounds[index], ranks.device) for batch in windows],
+                    following=(number + 1, 0) if ends else (number, index + 1),
                     starts=index == 0,
-                    ends=index == len(bounds) - 1,
+                    ends=ends,
                     episodes=episodes if index == 0 else [],
                     windows=windows,
                 )
@@ -200,9 +181,7 @@ def _cut(
 def to_device(windows: dict[str, Any], start: int, stop: int, device: torch.device) -> Batch:
     """Frames start..stop-1 of a batch of windows on the device; to a GPU through pinned memory, without waiting."""
     batch: Batch = {}
-    for name in BATCH_KEYS:
-        if name not in windows:
-            continue
+    for name in (name for name in BATCH_KEYS if name in windows):
         piece = windows[name][:, start:stop].contiguous()
         if device.type == "cuda":
             batch[name] = piece.pin_memory().to(device, non_blocking=True)
@@ -216,8 +195,8 @@ def to_device(windows: dict[str, Any], start: int, stop: int, device: torch.devi
 def aligned(tensor: torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
     """A copy in memory that torch itself allocated.
 
-    Intel's MKL promises equal rounding from run to run only for operands that begin at multiples of 64 bytes, as torch's do.
-    Arrays of numpy's or of a file's begin anywhere, and what a run computes must not depend on where it was stopped.
+    Intel's MKL rounds the same from run to run only for operands that begin at multiples of 64 bytes, as torch's do. Arrays of numpy or
+    of files begin anywhere, and a run's result must not depend on where it was stopped.
     """
     return torch.empty_like(tensor, device=device, memory_format=torch.contiguous_format).copy_(tensor)
 

@@ -1,6 +1,6 @@
-"""The settings of a training run: one frozen dataclass, named like the variables of `3_train_finetune_template.sh`.
+"""The settings of a training run: one frozen dataclass, which is the command line too (a field's docstring is its help).
 
-It is the command line too: a field's docstring is its help. What cannot work is found by `checks.py`.
+Fields are named like the variables of `3_train_finetune_template.sh`; `checks.py` checks them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from steve1.core.checkpoint_metadata import GOAL_SUFFIX
 from steve1.core.paths import output_path, resolve
 from steve1.training.finetune_modes import MODES, FinetuneMode, FinetuneModeName, modes_help
 
-# These change how fast or how chatty a run is, or when it looks at itself, but not the weights that it arrives at;
-# or they name files and a precision, whose content and meaning are compared instead.
+# These change a run's speed, messages or validations, but not its weights; or they name files and a precision, whose content and meaning
+# are compared instead.
 RESUME_IGNORED = frozenset(
     """
     in_model in_weights sampling_name sampling_dir train_list val_list retention_sampling retention_list fixed_goal_file
@@ -27,7 +27,7 @@ RESUME_IGNORED = frozenset(
     """.split()  # noqa: SIM905  (a word list; quoted it would be forty lines)
 )
 
-# Names that settings had in run folders made before, and LoRA targets as they were called then.
+# Names of settings and LoRA targets in run folders of earlier versions.
 OLD_SETTINGS = {
     "train_parts": "finetune_mode",
     "turn_weight": "turn_loss_weight",
@@ -192,7 +192,7 @@ class TrainSettings:
 
     @property
     def mode(self) -> FinetuneMode:
-        """What finetune_mode means."""
+        """The entry of finetune_mode."""
         return MODES[self.finetune_mode]
 
     @property
@@ -221,11 +221,6 @@ class TrainSettings:
         return self.out_path.with_name(f"{self.name}_{kind}{self.suffix}")
 
     @property
-    def best_path(self) -> Path:
-        """Where the best weights go at the end."""
-        return self.beside("best")
-
-    @property
     def run_dir(self) -> Path:
         """Folder of the run: checkpoints, TensorBoard files, settings.json."""
         return output_path(self.checkpoint_dir) / self.name
@@ -243,9 +238,7 @@ class TrainSettings:
     @property
     def val_path(self) -> Path | None:
         """The list of validation episodes; None where validation is off, or where only a training list was given."""
-        if self.val_freq == 0:
-            return None
-        if self.train_list and not self.val_list:
+        if self.val_freq == 0 or (self.train_list and not self.val_list):
             return None
         return resolve(self.val_list or Path(self.sampling_dir) / f"{self.sampling_name}_val.txt")
 
@@ -257,14 +250,10 @@ class TrainSettings:
         return resolve(self.retention_list or Path(self.sampling_dir) / f"{self.retention_sampling}_val.txt")
 
     @property
-    def has_fixed_goal(self) -> bool:
-        """True where a text or a file gives one goal for every frame."""
-        return bool(self.fixed_prompt or self.fixed_goal_file)
-
-    @property
     def never_without_goal(self) -> bool:
         """True where weights are trained and no window goes without a goal, so that guidance has nothing to compare with."""
-        return self.mode.changes_weights and (self.has_fixed_goal or self.p_uncond == 0)
+        fixed = bool(self.fixed_prompt or self.fixed_goal_file)
+        return self.mode.changes_weights and (fixed or self.p_uncond == 0)
 
     def frames_per_step(self, processes: int = 1) -> int:
         """Frames of a full optimizer step: batch_size · trunc_t · gradient_accum_steps · processes."""

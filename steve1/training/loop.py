@@ -1,7 +1,4 @@
-"""The training loop: fetch, forward, backward, step, log, validate, save.
-
-`Trainer.fit` is the whole of it. Every process runs these same lines; ranks, files and loggers are the business of the trainer's members.
-"""
+"""The training loop, `Trainer.fit`: fetch, step, log, validate, save. Every process runs the same lines."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ from steve1.training.validate import validate
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-    """Calls that a command may ask for; training itself knows no game and no prompt."""
+    """Calls that a command can ask for; training itself imports no game and no MineCLIP."""
 
     on_step: Callable[[int], None] | None = None
     """After each optimizer step, with its number from 1."""
@@ -46,7 +43,7 @@ class Hooks:
 
 @dataclasses.dataclass
 class Trainer:
-    """A run, ready to train."""
+    """A run with its data, network and files."""
 
     settings: TrainSettings
     ranks: Ranks
@@ -66,7 +63,7 @@ class Trainer:
         """Optimizer steps of the whole run."""
 
     def fit(self, state: TrainState) -> None:
-        """Train from `state` to the end, which changes in place."""
+        """Train from `state`, which changes in place, to the end."""
         settings, ranks, stepper = self.settings, self.ranks, self.stepper
         skipped = (state.skipped_in_a_row, state.skipped_steps, state.spikes)
         metrics = MetricsAccumulator(ranks, stepper.measures, settings.max_grad_norm, state.metric_sums, skipped)
@@ -80,7 +77,7 @@ class Trainer:
                     chunk = next(feed)
                 if chunk.starts or not state.recurrent:
                     state.recurrent = stepper.initial_states(chunk)
-                rate = self._learning_rate(state)
+                rate = rate_of_step(state.step, state.frames_per_step, settings)
                 output = stepper.step(chunk, state.recurrent, rate, state.step + 1)
                 state.recurrent = output.states
                 state.step += 1
@@ -110,17 +107,6 @@ class Trainer:
         """True on each `every`-th step and on the last one; never where `every` is 0."""
         return bool(every) and (step % every == 0 or step == self.total_steps)
 
-    def _learning_rate(self, state: TrainState) -> float:
-        """Rate of the step that comes next."""
-        settings = self.settings
-        return rate_of_step(
-            state.step,
-            state.frames_per_step,
-            peak=settings.learning_rate,
-            warmup_frames=settings.warmup_frames,
-            total_frames=settings.total_frames,
-        )
-
     def _out_of_patience(self, state: TrainState) -> bool:
         """True once `patience` validations have passed without a better one."""
         return bool(self.settings.patience) and state.validations_since_best >= self.settings.patience
@@ -128,8 +114,8 @@ class Trainer:
     def _watch_for_skipped_steps(self, state: TrainState, metrics: MetricsAccumulator) -> None:
         """Report skipped steps; stop the run where there are too many in a row.
 
-        On a CPU after each step; a GPU is asked only where the host waits for it anyway: at lines on the console, validations and
-        checkpoints. A skipped step changes no weight, so nothing is lost by hearing of it late.
+        On a CPU after each step. A GPU is asked only where the host waits for it anyway, at console lines, validations and checkpoints:
+        a skipped step changes no weight, so a late report loses nothing.
         """
         settings, step = self.settings, state.step
         waits = any(self._due(step, every) for every in (settings.log_every, settings.val_freq, settings.save_every))
@@ -137,9 +123,8 @@ class Trainer:
             return
         before, spikes = state.skipped_steps, state.spikes
         state.skipped_in_a_row, state.skipped_steps, state.spikes = metrics.skipped()
-        why = "loss or gradient is not finite"
-        if state.spikes > spikes:
-            why = "loss or gradient norm is far above its running mean"
+        spike = state.spikes > spikes
+        why = "loss or gradient norm is far above its running mean" if spike else "loss or gradient is not finite"
         if state.skipped_steps > before:
             self.reporter.skipped(step, state.skipped_in_a_row, state.skipped_steps, why)
         if state.skipped_in_a_row >= settings.max_skipped_steps:
@@ -159,11 +144,11 @@ class Trainer:
         self.reporter.step(state.step, rate, metrics.averages(), speed)
 
     def validate(self, dataset: WindowDataset, metrics: ActionMetrics | None = None) -> dict[str, float]:
-        """Means per frame over the dataset's windows."""
+        """Validate on the dataset's windows: means per frame."""
         return validate(self.policy, dataset, self.settings, self.ranks, self.precision, metrics)
 
     def validate_and_keep_best(self, state: TrainState) -> None:
-        """Validate, on the task and on old skills; keep the weights where they are the best so far."""
+        """Validate on the task and on old skills; save the weights where they are the best so far."""
         if (self.val is None and self.retention is None) or state.validated_step == state.step:
             return
         state.validated_step = state.step
@@ -190,7 +175,7 @@ class Trainer:
             self.reporter.say(f"No better validation in {self.settings.patience} tries: stopping early.")
 
     def _save(self, state: TrainState, metrics: MetricsAccumulator, *, between_windows: bool) -> None:
-        """A checkpoint from which the run can go on."""
+        """Write a checkpoint from which the run can go on."""
         state.metric_sums = metrics.to_list()
         if between_windows:
             state.recurrent = []

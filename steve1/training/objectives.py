@@ -1,13 +1,12 @@
-"""The terms of the training loss: behavior cloning, and the distance from the starting policy's actions where that is asked for.
+"""The terms of the training loss: behavior cloning, and optionally the KL divergence from the starting policy.
 
-A new term is a class in `OBJECTIVES`. L2-SP is not one of them: it changes gradients, without a forward pass (optim/regularizers.py).
-`LossModule` is one module because that is what DDP and torch.compile wrap.
+A new term is a class in `OBJECTIVES`. L2-SP is not one: it changes gradients, without a forward pass (optim/regularizers.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from steve1.training.config import TrainSettings
 from steve1.training.logging.action_metrics import MEASURES
 from steve1.training.trainable import frozen_copy, tuned_goal
 
-# Smaller moves are a hand's drift; weighting those too teaches an unsteady aim.
+# Smaller moves are the drift of a hand; weighting those too teaches an unsteady aim.
 TURN_DEGREES = 3.0
 
 
@@ -37,23 +36,22 @@ class LossOutput:
     """(len(measures),) f32, without history."""
 
 
-class Objective(Protocol):
+class Objective:
     """One term of the loss."""
 
-    @property
-    def measures(self) -> tuple[str, ...]:
-        """Names of what it measures."""
-
-    @property
-    def n_blocks(self) -> int:
-        """Blocks of recurrent state that it carries from chunk to chunk, for a network beside the policy."""
+    measures: tuple[str, ...]
+    """Names of what it measures."""
+    n_blocks = 0
+    """Blocks of recurrent state that it carries from chunk to chunk, for a network beside the policy."""
 
     @classmethod
     def of(cls, policy: GoalPolicy, settings: TrainSettings) -> Self | None:
         """The term that the settings ask for; None where they do not."""
+        raise NotImplementedError
 
     def initial_state(self, rows: int) -> PolicyState:
-        """The state that it begins windows with."""
+        """Its state at the beginning of windows; empty without a network of its own."""
+        return PolicyState((), (), torch.empty(0))
 
     def __call__(self, batch: Batch, latent: Tensor, after: PolicyState, state: PolicyState) -> LossOutput:
         """Its loss.
@@ -63,9 +61,10 @@ class Objective(Protocol):
             after: that policy's state after the batch.
             state: this term's own state before the batch.
         """
+        raise NotImplementedError
 
 
-class BehaviorCloning:
+class BehaviorCloning(Objective):
     """-(log p(buttons) + log p(camera)) of the recorded actions.
 
     Args:
@@ -73,7 +72,6 @@ class BehaviorCloning:
     """
 
     measures = MEASURES
-    n_blocks = 0
 
     def __init__(self, policy: GoalPolicy, turn_loss_weight: float = 1.0) -> None:
         self._policy, self._turn_loss_weight = policy, turn_loss_weight
@@ -85,10 +83,6 @@ class BehaviorCloning:
         """Always."""
         return cls(policy, settings.turn_loss_weight)
 
-    def initial_state(self, rows: int) -> PolicyState:
-        """Empty: it has no network of its own."""
-        return PolicyState((), (), torch.empty(0))
-
     def __call__(self, batch: Batch, latent: Tensor, after: PolicyState, state: PolicyState) -> LossOutput:
         """The weighted mean over frames."""
         weights = None
@@ -99,7 +93,7 @@ class BehaviorCloning:
         return LossOutput(found.loss, state, measures)
 
 
-class KLToStart:
+class KLToStart(Objective):
     """coef times KL(starting policy || policy) of both heads on the same frames, in nats a frame."""
 
     measures = ("kl",)
@@ -110,11 +104,11 @@ class KLToStart:
 
     @classmethod
     def of(cls, policy: GoalPolicy, settings: TrainSettings) -> Self | None:
-        """With kl_coef; the policy as it is now is the one to stay near."""
+        """With kl_coef; the reference is the policy as it is now."""
         return cls(policy, frozen_copy(policy), settings.kl_coef) if settings.kl_coef > 0 else None
 
     def initial_state(self, rows: int) -> PolicyState:
-        """The starting policy's empty memory."""
+        """The starting policy's."""
         return self._reference.initial_state(rows)
 
     def __call__(self, batch: Batch, latent: Tensor, after: PolicyState, state: PolicyState) -> LossOutput:
@@ -137,7 +131,7 @@ def objectives_for(policy: GoalPolicy, settings: TrainSettings) -> list[Objectiv
 
 
 class LossModule(nn.Module):
-    """The policy's loss as a forward pass: the sum of its objectives.
+    """The sum of the objectives as one module, which DDP and torch.compile wrap.
 
     Args:
         activation_checkpointing: recompute the convolutions in the backward pass instead of keeping their activations.
@@ -149,7 +143,7 @@ class LossModule(nn.Module):
         self.measures = tuple(name for objective in objectives for name in objective.measures)
 
     def initial_state(self, rows: int) -> PolicyState:
-        """An empty memory of `rows` windows; keys and values of the objectives' networks stand behind the policy's own."""
+        """The state at the beginning of `rows` windows; the objectives' keys and values stand behind the policy's own."""
         own = self.policy.initial_state(rows)
         others = [objective.initial_state(rows) for objective in self.objectives]
         return PolicyState(

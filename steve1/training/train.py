@@ -1,7 +1,7 @@
-"""Fine-tuning: set up, fit, finish. `finetune(settings)` is the way in, and `train_steve1(...)` as the guide writes it.
+"""Fine-tuning: `finetune(settings)`, and `train_steve1(...)` as the guide writes it.
 
-Knows no game. The command line (`python -m steve1 train`, `python -m steve1.training.train`, `python steve1/training/train.py`) is
-`steve1/commands/train/train.py`, which can also turn a prompt into a goal and let checkpoints play.
+The command line (`python -m steve1 train`, `python steve1/training/train.py`) is `steve1/commands/train/train.py`, which can also turn
+a prompt into a goal and let checkpoints play.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from steve1.training.trainable import apply_mode
 
 @dataclasses.dataclass(frozen=True)
 class TrainResult:
-    """What a run arrived at."""
+    """The outcome of a run."""
 
     out_weights: Path
     best_weights: Path | None
@@ -49,7 +49,7 @@ class TrainResult:
     steps: int
     frames: int
     best_score: float | None
-    """What the best weights are best in: the validation loss, or its sum with the retention loss (best_by)."""
+    """Of the best weights: the validation loss, or its sum with the retention loss (best_by)."""
     skipped_steps: int
 
 
@@ -63,9 +63,7 @@ def finetune(
     """Train as the settings say; go on where an earlier run with the same settings stopped.
 
     Args:
-        settings: checked here, every fault at once.
-        hooks: calls at steps and checkpoints.
-        metadata: what goes with the weights (MineCLIP, prior, environment); by default that of the starting weights.
+        metadata: written beside the weights (MineCLIP, prior, environment); by default that of the starting weights.
         goal: (E,) f32, of `fixed_prompt`; the command works it out with MineCLIP and the prior.
 
     Raises:
@@ -96,7 +94,7 @@ def set_up(
     metadata: CheckpointMetadata | None,
     goal: Goal | None,
 ) -> tuple[Trainer, TrainState]:
-    """Everything that the loop needs, at the resume point or at the beginning; `held` closes the run's folder."""
+    """The trainer and its state, at the resume point or at the beginning; `held` closes the run's folder."""
     precision = choose_precision(settings.precision, ranks.device)
     goal = chosen_goal(settings, goal)
     train, val = open_windows(settings, goal)
@@ -122,7 +120,7 @@ def set_up(
 
 
 def finish(trainer: Trainer, state: TrainState) -> TrainResult:
-    """Write the final weights, say where everything lies, and write the report."""
+    """Write the final weights and the report, and print where they lie."""
     settings, reporter = trainer.settings, trainer.reporter
     final, best = trainer.checkpointer.finish(state)
     reporter.finished(final, best, closing(trainer, state, final, best))
@@ -172,14 +170,11 @@ def starting_policy(
 
 
 def metadata_of(settings: TrainSettings, metadata: CheckpointMetadata | None, record: Record) -> CheckpointMetadata:
-    """What goes with the weights that this run writes.
-
-    Where no window goes without a goal, the unconditional output is untrained, so guidance is turned off.
-    """
+    """The metadata of the weights that this run writes."""
     base = metadata or (
         CheckpointMetadata() if settings.starts_empty else read_checkpoint_metadata(settings.in_weights)
     )
-    if settings.never_without_goal:
+    if settings.never_without_goal:  # the unconditional output is untrained, so guidance is turned off
         base = dataclasses.replace(base, cond_scale=0.0)
     return base.updated(
         model=display(resolve(settings.in_model)), run=display(settings.run_dir), hashes=record["sha256"]
@@ -202,8 +197,6 @@ def train_steve1(
     Args:
         init_weights: weights to start from; looked for as given and below data/weights/.
         data: name of a sampling (`finetune_task`), or a training list; `..._train.txt` brings its `..._val.txt` along.
-        method: "hindsight_relabeling".
-        learning_rate: highest rate.
         output: final weights; a bare name goes to data/weights/steve1/.
         model: the .model file; by default the one that belongs to init_weights.
         from_vpt: whether init_weights are VPT's; None: they are where their folder is called vpt.
@@ -218,8 +211,12 @@ def train_steve1(
     unknown = sorted(set(more) - known)
     if unknown:
         raise UserError(f"Unknown training setting(s): {', '.join(unknown)}.", expected=", ".join(sorted(known)))
-    weights = _find_weights(init_weights)
-    lists = _find_lists(str(data), more.get("val_list"))
+    places = [resolve(folder / init_weights) for folder in map(Path, (".", "data/weights", "data/weights/steve1"))]
+    weights = next((place for place in places if place.is_file()), places[0])
+    lists = {"train_list" if str(data).endswith(".txt") else "sampling_name": str(data)}
+    val_list = str(data).removesuffix("_train.txt") + "_val.txt"
+    if str(data).endswith("_train.txt") and not more.get("val_list") and resolve(val_list).is_file():
+        lists["val_list"] = val_list
     out = Path(output) if Path(output).parent != Path() else Path("data/weights/steve1") / output
     settings = TrainSettings(
         in_model=str(model) or read_checkpoint_metadata(weights).model,
@@ -230,21 +227,6 @@ def train_steve1(
         **{**lists, **more},  # type: ignore[arg-type]
     )
     return finetune(settings)
-
-
-def _find_weights(given: str | Path) -> Path:
-    places = [resolve(folder / given) for folder in (Path(), Path("data/weights"), Path("data/weights/steve1"))]
-    return next((place for place in places if place.is_file()), places[0])
-
-
-def _find_lists(data: str, val_list: object) -> dict[str, str]:
-    if not data.endswith(".txt"):
-        return {"sampling_name": data}
-    val = data.removesuffix("_train.txt") + "_val.txt"
-    found = {"train_list": data}
-    if not val_list and data.endswith("_train.txt") and resolve(val).is_file():
-        found["val_list"] = val
-    return found
 
 
 if __name__ == "__main__":

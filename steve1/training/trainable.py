@@ -1,13 +1,13 @@
-"""Selects what is trained: applies a fine-tuning mode, with low-rank additions (LoRA) or a tuned goal, and merges them again.
+"""Applies a fine-tuning mode to a policy: which parameters are trained, low-rank additions (LoRA), a tuned goal.
 
-A layer with LoRA keeps its weights and learns a product of two narrow matrices beside them. Files hold the policy's tensors under the
-published names, additions merged; an adapter file holds the additions alone and can be merged into the same starting weights again.
+Weights files hold the policy's tensors under the published names, additions merged; an adapter file holds the additions alone and can be
+merged into the same starting weights again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -24,7 +24,6 @@ from steve1.core.seeds import generator
 from steve1.policy import GoalPolicy
 from steve1.reporting.numbers import percent
 from steve1.training.config import LORA_TARGETS, TrainSettings
-from steve1.training.finetune_modes import MODES
 from steve1.training.optim.optimizers import BYTES_OF_MOMENTS
 
 ADAPTER_SUFFIX = ".lora.safetensors"
@@ -38,11 +37,10 @@ def apply_mode(policy: GoalPolicy, settings: TrainSettings, goal: Tensor | None 
     Args:
         goal: (E,) f32, where goal tuning begins.
     """
-    mode = MODES[settings.finetune_mode]
+    mode = settings.mode
     for name, parameter in policy.named_parameters():
-        parameter.requires_grad_(
-            parameter.requires_grad and mode.trains(name, policy.config.n_recurrence_layers)
-        )  # never the value head
+        trained = mode.trains(name, policy.config.n_recurrence_layers)
+        parameter.requires_grad_(parameter.requires_grad and trained)  # never the value head
     match mode.adds:
         case "nothing":
             return
@@ -50,13 +48,14 @@ def apply_mode(policy: GoalPolicy, settings: TrainSettings, goal: Tensor | None 
             add_lora(policy, settings.lora_target_names, settings.lora_rank, settings.lora_alpha, settings.seed)
         case "goal":
             assert goal is not None, "goal tuning begins somewhere"
-            add_tuned_goal(policy, goal)
+            first = goal.detach().clone().float().to(policy.device)
+            policy.register_parameter(TUNED_GOAL, nn.Parameter(first))
         case _:
             assert_never(mode.adds)
 
 
 def trained_parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
-    """What takes gradients, by name."""
+    """The parameters that take gradients, by name."""
     return {name: parameter for name, parameter in policy.named_parameters() if parameter.requires_grad}
 
 
@@ -66,7 +65,7 @@ def describe(policy: GoalPolicy, settings: TrainSettings) -> list[str]:
     Raises:
         UserError: nothing is trained.
     """
-    mode = MODES[settings.finetune_mode]
+    mode = settings.mode
     every = sum(parameter.numel() for parameter in policy.parameters())
     trained = sum(parameter.numel() for parameter in trained_parameters(policy).values())
     if not trained:
@@ -120,10 +119,13 @@ class LoraLinear(nn.Module):
         return self.scale**2 * ((self.lora_b.T @ self.lora_b) * (self.lora_a @ self.lora_a.T)).sum()
 
 
-def targets_of(policy: GoalPolicy, targets: Sequence[str]) -> list[tuple[str, nn.Linear]]:
-    """(name, layer) of the layers that names of `LORA_TARGETS` mean."""
-    net = policy.net
-    blocks = list(net.recurrent_layer.layers)
+def add_lora(policy: GoalPolicy, targets: Sequence[str], rank: int, alpha: float, seed: int) -> None:
+    """Give the layers of `targets` (names of `LORA_TARGETS`) an addition of zero, which alone is trained there.
+
+    A starts as normal numbers of variance 1 / in, a function of (seed, layer's name); B at zero. UserError where the rank is too high for
+    a layer.
+    """
+    net, blocks = policy.net, list(policy.net.recurrent_layer.layers)
     groups: dict[str, list[nn.Module]] = {
         "attention": [
             layer
@@ -137,20 +139,9 @@ def targets_of(policy: GoalPolicy, targets: Sequence[str]) -> list[tuple[str, nn
     }
     assert groups.keys() == set(LORA_TARGETS)
     wanted = {id(layer) for target in targets for layer in groups[target]}
-    return [
-        (name, layer) for name, layer in policy.named_modules() if id(layer) in wanted and isinstance(layer, nn.Linear)
-    ]
-
-
-def add_lora(policy: GoalPolicy, targets: Sequence[str], rank: int, alpha: float, seed: int) -> None:
-    """Give layers an addition of zero, which alone is trained there.
-
-    A starts as normal numbers of variance 1 / in, a function of (seed, layer's name); B at zero.
-
-    Raises:
-        UserError: the rank is larger than one of the layers allows.
-    """
-    for name, layer in targets_of(policy, targets):
+    for name, layer in list(policy.named_modules()):
+        if id(layer) not in wanted or not isinstance(layer, nn.Linear):
+            continue
         most = min(layer.in_features, layer.out_features)
         if rank > most:
             raise UserError(
@@ -161,16 +152,9 @@ def add_lora(policy: GoalPolicy, targets: Sequence[str], rank: int, alpha: float
         setattr(policy.get_submodule(parent), own, LoraLinear(layer, alpha / rank, torch.from_numpy(values)))
 
 
-def lora_layers(policy: nn.Module) -> Iterator[tuple[str, LoraLinear]]:
-    """(name, layer) of the layers with an addition."""
-    for name, module in policy.named_modules():
-        if isinstance(module, LoraLinear):
-            yield name, module
-
-
-def add_tuned_goal(policy: GoalPolicy, goal: Tensor) -> None:
-    """Give the policy a trained goal vector that starts as `goal` (E,)."""
-    policy.register_parameter(TUNED_GOAL, nn.Parameter(goal.detach().clone().float().to(policy.device)))
+def lora_layers(policy: nn.Module) -> dict[str, LoraLinear]:
+    """The layers with an addition, by name."""
+    return {name: module for name, module in policy.named_modules() if isinstance(module, LoraLinear)}
 
 
 def tuned_goal(policy: nn.Module) -> Tensor | None:
@@ -184,17 +168,16 @@ def tuned_goal(policy: nn.Module) -> Tensor | None:
 @torch.no_grad()
 def plain_state(policy: GoalPolicy) -> dict[str, Tensor]:
     """The policy's tensors under the published names: additions merged (copies only of those), no tuned goal."""
-    layers = dict(lora_layers(policy))
+    layers = lora_layers(policy)
     state: dict[str, Tensor] = {}
     for name, value in policy.state_dict().items():
         owner, _, kind = name.rpartition(".")
         layer = owner.removesuffix(".base")
         if kind in FACTORS or name == TUNED_GOAL:
             continue
-        if layer not in layers:
-            state[name] = value
-        else:
-            state[f"{layer}.{kind}"] = layers[layer].weight.detach() if kind == "weight" else value
+        if layer in layers:
+            name, value = f"{layer}.{kind}", layers[layer].weight.detach() if kind == "weight" else value
+        state[name] = value
     return state
 
 
@@ -226,7 +209,7 @@ def adapter_path(weights: Path) -> Path:
 
 def write_adapter(policy: GoalPolicy, path: Path, base_sha256: str) -> None:
     """The additions alone, with the hash of the weights that they belong to; whole or not at all."""
-    layers = dict(lora_layers(policy))
+    layers = lora_layers(policy)
     tensors = {
         f"{name}.{factor}": getattr(layer, factor).detach().cpu().contiguous()
         for name, layer in layers.items()

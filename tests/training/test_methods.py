@@ -147,7 +147,7 @@ def test_the_narrow_way_gives_the_same_as_the_merged_matrix(settings: Make, tiny
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
     apply_mode(policy, settings(**{**LORA, "lora_targets": "attention,mlp,action_heads,goal,lastlayer"}))
     with torch.no_grad():
-        for _, layer in lora_layers(policy):
+        for layer in lora_layers(policy).values():
             layer.lora_b.normal_()
             x = torch.randn(3, layer.in_features)
             torch.testing.assert_close(

@@ -22,7 +22,7 @@ from steve1.training.distributed import choose_precision
 
 @dataclass(frozen=True)
 class Args:
-    """What to compute, and with which weights. All but the folders as in training, so that training finds the cache."""
+    """Compute a frozen CNN's features; all options but the folders as in training, so that training finds the cache."""
 
     dataset_dir: list[Path] = field(default_factory=list)
     """Folders of episodes; without any the two lists of the sampling are taken."""
@@ -47,12 +47,19 @@ class Args:
 
 
 def main(args: Args) -> None:
-    """Compute and say where it lies."""
+    """Compute what is missing, and print the cache's folder."""
     device = choose_device(args.device)
     precision = choose_precision(args.precision, device)
     policy = load_policy(resolve(args.in_model), resolve(args.in_weights), device=device).requires_grad_(False)
     cache = FeatureCache(output_path(args.cache_dir), policy, precision=precision, dtype=args.cache_dtype)
-    episodes = chosen_episodes(args)
+    lists = [resolve(Path(args.sampling_dir) / f"{args.sampling_name}_{kind}.txt") for kind in ("train", "val")]
+    if args.dataset_dir:
+        episodes = [path for folder in args.dataset_dir for path in find_episodes(resolve(folder))]
+    elif lists[0].is_file():
+        episodes = [entry.path for path in lists if path.is_file() for entry in read_list(path)]
+    else:
+        todo = "bash 2_create_sampling.sh, or give --dataset_dir"
+        raise UserError("There is no such sampling.", where=display(lists[0]), todo=todo)
     if args.dry_run:
         need = cache.need(episodes)
         print(
@@ -63,17 +70,3 @@ def main(args: Args) -> None:
     made = f"{need.frames} frames computed" if need.episodes else "nothing was missing"
     kind = str(precision).removeprefix("torch.")
     print(f"{made}; {len(episodes)} episodes in {display(cache.folder)} ({cache.dtype}, computed in {kind})")
-
-
-def chosen_episodes(args: Args) -> list[Path]:
-    """The episodes of the folders, or of the sampling's lists."""
-    if args.dataset_dir:
-        return [path for folder in args.dataset_dir for path in find_episodes(resolve(folder))]
-    lists = [resolve(Path(args.sampling_dir) / f"{args.sampling_name}_{kind}.txt") for kind in ("train", "val")]
-    if not lists[0].is_file():
-        raise UserError(
-            "There is no such sampling.",
-            where=display(lists[0]),
-            todo="bash 2_create_sampling.sh, or give --dataset_dir",
-        )
-    return [entry.path for path in lists if path.is_file() for entry in read_list(path)]

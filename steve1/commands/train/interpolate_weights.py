@@ -1,7 +1,7 @@
 """Command: weights between base and fine-tuned ones: `python tools/interpolate_weights.py --base a.weights --tuned b.weights --alpha 0:1:0.25`.
 
-Writes a weights file for each alpha and both losses of each as interpolation.md, .json and .png: often a point between keeps most of the
-old and most of the new. With --adapter instead of --tuned: the base with a LoRA adapter merged into it.
+Writes a weights file for each alpha and its losses as interpolation.md, .json and .png: often a point between keeps most of the old skills
+and of the new one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, sha256_file, write_json
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.loading.sampling import read_list
-from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, load_policy, save_weights
 from steve1.reporting.tables import Table
 from steve1.training.batches import windows_of
@@ -98,10 +97,11 @@ def interpolate(args: Args, folder: Path) -> list[Point]:
         UserError: weights of different networks; lists that cannot be used.
     """
     device = local_device(args.device)
+    trunc_t, longest = min(args.trunc_t, args.T), args.max_btwn_goals
     settings = TrainSettings(
-        T=args.T, trunc_t=min(args.trunc_t, args.T), max_btwn_goals=args.max_btwn_goals, batch_size=args.batch_size,
-        val_windows=args.val_windows, device=args.device,
-    )  # fmt: skip
+        T=args.T, trunc_t=trunc_t, max_btwn_goals=longest, batch_size=args.batch_size, val_windows=args.val_windows
+    )
+    ranks, precision = Ranks(0, 1, device), choose_precision("auto", device)
     base_path, model = resolve(args.base), resolve(args.in_model or read_checkpoint_metadata(args.base).model)
     tuned_path = resolve(args.tuned) if args.tuned else merged(model, base_path, resolve(args.adapter), folder)
     base, tuned, mixture = (load_policy(model, path, device=device) for path in (base_path, tuned_path, base_path))
@@ -116,19 +116,22 @@ def interpolate(args: Args, folder: Path) -> list[Point]:
     points = []
     for share in shares(args.alpha):
         mixture.load_state_dict(mixed_state(base, tuned, share))
-        losses = {name: _loss(mixture, dataset, settings, device) for name, dataset in datasets.items()}
+        losses = {name: validate(mixture, each, settings, ranks, precision)["loss"] for name, each in datasets.items()}
         path = None
         if not args.no_weights:
             path = folder / f"{tuned_path.stem}_alpha{share:g}{tuned_path.suffix}"
-            _write(mixture, path, base_path, tuned_path)
+            with atomic_path(path) as part:
+                save_weights(mixture, part)
+            files = {"base": base_path, "tuned": tuned_path, "weights": path}
+            hashes = {name: sha256_file(file) for name, file in files.items()}
+            write_checkpoint_metadata(path, dataclasses.replace(read_checkpoint_metadata(tuned_path), hashes=hashes))
         points.append(Point(share, path, losses.get("task"), losses.get("retention")))
-        print(
-            "  ".join([f"alpha {share:g}:", *(f"{name} loss {loss:.4f}" for name, loss in losses.items())]), flush=True
-        )
+        said = [f"alpha {share:g}:", *(f"{name} loss {loss:.4f}" for name, loss in losses.items())]
+        print("  ".join(said), flush=True)
     facts: dict[str, str | None] = {"base": display(base_path), "tuned": display(tuned_path)}
-    _report(
-        folder, points, facts | {f"{name}_list": display(lists[name]) if name in lists else None for name in samplings}
-    )
+    for name in samplings:
+        facts[f"{name}_list"] = display(lists[name]) if name in lists else None
+    _report(folder, points, facts)
     return points
 
 
@@ -184,27 +187,14 @@ def mixed_state(base: GoalPolicy, tuned: GoalPolicy, share: float) -> dict[str, 
     return {name: torch.lerp(value, other[name], share) for name, value in base.state_dict().items()}
 
 
-def _loss(policy: GoalPolicy, dataset: WindowDataset, settings: TrainSettings, device: torch.device) -> float:
-    ranks = Ranks(0, 1, device)
-    return validate(policy, dataset, settings, ranks, choose_precision(settings.precision, device))["loss"]
-
-
-def _write(policy: GoalPolicy, path: Path, base: Path, tuned: Path) -> None:
-    with atomic_path(path) as part:
-        save_weights(policy, part)
-    hashes = {"base": sha256_file(base), "tuned": sha256_file(tuned), "weights": sha256_file(path)}
-    write_checkpoint_metadata(path, dataclasses.replace(read_checkpoint_metadata(tuned), hashes=hashes))
-
-
 def _report(folder: Path, points: Sequence[Point], facts: dict[str, str | None]) -> None:
     """interpolation.json, .md and, where something was measured, .png."""
     rows = [{**vars(point), "weights": display(point.weights) if point.weights else None} for point in points]
     write_json(folder / "interpolation.json", {**facts, "points": rows})
-    number = lambda loss: "" if loss is None else f"{loss:.4f}"
-    table = [
-        [f"{p.share:g}", number(p.task_loss), number(p.retention_loss), p.weights.name if p.weights else ""]
-        for p in points
-    ]
+    table = []
+    for p in points:
+        losses = ["" if loss is None else f"{loss:.4f}" for loss in (p.task_loss, p.retention_loss)]
+        table.append([f"{p.share:g}", *losses, p.weights.name if p.weights else ""])
     text = Table(["alpha", "task loss", "retention loss", "weights"], table).markdown()
     with atomic_file(folder / "interpolation.md") as file:
         file.write(f"{text}\n".encode())

@@ -70,20 +70,16 @@ def pursuits(args: Args, encoder: GoalEncoder) -> list[Pursuit]:
         return [Pursuit(slug(prompt), prompt, goals[prompt]) for prompt in prompts]
     if not args.val_list:
         raise UserError("There is nothing to play.", expected="--prompts or --val_list")
-
     by_folder: dict[str, Path] = {}
     for entry in read_list(resolve(args.val_list)):
         by_folder.setdefault(entry.path.parent.name, entry.path)
     names = list(by_folder)
     chosen = [names[round(index)] for index in np.linspace(0, len(names) - 1, min(_GOALS, len(names)))]
-    return [
-        Pursuit(
-            slug(name),
-            f"the end of {name}/{by_folder[name].name}",
-            encoder.from_episode(Episode(by_folder[name])),
-        )
-        for name in chosen
-    ]
+    found = []
+    for name in chosen:
+        goal = encoder.from_episode(Episode(by_folder[name]))
+        found.append(Pursuit(slug(name), f"the end of {name}/{by_folder[name].name}", goal))
+    return found
 
 
 class Film:
@@ -101,22 +97,19 @@ class Film:
 
     def write(self) -> None:
         """Write both files."""
-
         with VideoWriter(self.video, _WIDTH, _HEIGHT, fps=20) as writer:
             for frame in self._frames:
                 writer.write(frame)
-        small = [
-            Image.fromarray(cv2.resize(frame, (_WIDTH // 2, _HEIGHT // 2), interpolation=cv2.INTER_AREA))
-            for frame in self._frames[::4]
-        ]
+        size = _WIDTH // 2, _HEIGHT // 2
+        frames = self._frames[::4]
+        small = [Image.fromarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA)) for frame in frames]
         with atomic_path(self.gif) as part:
             small[0].save(part, format="GIF", save_all=True, append_images=small[1:], duration=200, loop=0)
 
 
 def main(args: Args) -> None:
-    """Load, play each goal once, write what was seen."""
+    """Load, play each goal once, write the videos and rollouts.json."""
     os.nice(10)
-
     limit_threads(1)
     spec = parse_policies([str(args.weights)])[0]
     env = choose_env([spec])
@@ -129,31 +122,21 @@ def main(args: Args) -> None:
 
 
 def _episode(args: Args, game: SupervisedEnv, actor: Actor, pursuit: Pursuit, suite: Suite, env: str) -> dict[str, Any]:
-
     task = suite.by_prompt(pursuit.prompt)
-    # Without a task of its own it begins like the game's other ones: same kind of place, same things in hand.
+    # A prompt without a task begins like the game's other tasks: the same biome, the same things in hand.
     place = task or next((one for one in suite.tasks.values() if not one.scene), None)
     options = place.reset_options() if place else {"biome": "meadow"}
     starts = start_states(env, options["biome"], "eval")
     film = Film(args.out, pursuit.name)
+    start = starts[args.seed % len(starts)]
     trace = game.episode(
-        lambda one: play(
-            actor,
-            one,
-            args.steps,
-            seed=args.seed,
-            start=starts[args.seed % len(starts)],
-            options=options,
-            on_frame=film.on_frame,
-        )
+        lambda one: play(actor, one, args.steps, seed=args.seed, start=start, options=options, on_frame=film.on_frame)
     )
     film.write()
     positions = np.asarray(trace.positions, dtype=np.float64)
-    facts = {
-        "name": pursuit.name, "prompt": pursuit.prompt, "steps": len(trace), "video": film.video.name, "gif": film.gif.name,
-        "width": _WIDTH // 2, "height": _HEIGHT // 2,
-        "distance": float(np.linalg.norm(positions[-1, [0, 2]] - positions[0, [0, 2]])),
-    }  # fmt: skip
+    facts = {"name": pursuit.name, "prompt": pursuit.prompt, "steps": len(trace)}
+    facts |= {"video": film.video.name, "gif": film.gif.name, "width": _WIDTH // 2, "height": _HEIGHT // 2}
+    facts["distance"] = float(np.linalg.norm(positions[-1, [0, 2]] - positions[0, [0, 2]]))
     if task:
         won, measure = task.judge(trace)
         facts |= {"task": task.name, "measure_name": task.measure_name, "success": bool(won), "measure": float(measure)}

@@ -1,7 +1,4 @@
-"""Train the prior: `bash 4_train_prior.sh`.
-
-Input: pairs of text and video embeddings (a pickle, an .npz, or embedded episodes with captions). Output: prior weights.
-"""
+"""Command: train the prior (`bash 4_train_prior.sh`) on pairs of text and video embeddings or on embedded, captioned episodes."""
 
 from __future__ import annotations
 
@@ -99,9 +96,8 @@ def _make_pairs(args: Args) -> tuple[Pairs, str]:
     config = args.mineclip_config if args.mineclip_config == "attn" else resolve(args.mineclip_config)
     mineclip = load_mineclip(resolve(args.mineclip), config)
     table = read_captions(resolve(args.captions) if args.captions else TABLE)
-    pairs = make_pairs(
-        [resolve(folder) for folder in args.dataset_dir], mineclip, table, stride=args.stride, seed=args.seed
-    )
+    folders = [resolve(folder) for folder in args.dataset_dir]
+    pairs = make_pairs(folders, mineclip, table, stride=args.stride, seed=args.seed)
     save_pairs(pairs, output_path(args.data))
     print(f"wrote {len(pairs)} pairs to {display(output_path(args.data))}")
     return pairs, sha256_file(resolve(args.mineclip))

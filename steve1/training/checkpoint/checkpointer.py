@@ -123,7 +123,7 @@ class Checkpointer:
         They are the same files as in the run's folder, so that a run killed in here still knows them as its own.
         """
         out = self._settings.out_path
-        best = self._settings.best_path if state.best_score is not None else None
+        best = self._settings.beside("best") if state.best_score is not None else None
         with self._stage():
             if self._ranks.is_main:
                 self._link(self.weights_path("latest"), out)

@@ -54,7 +54,7 @@ def claim_run_folder(settings: TrainSettings, record: Record) -> RunFolder:
 
 def _claim_outputs(settings: TrainSettings) -> None:
     """Refuse to replace weights that an earlier run of this folder did not write; with `overwrite` delete them."""
-    outputs = [settings.out_path, settings.best_path, settings.beside("ema")]
+    outputs = [settings.out_path, settings.beside("best"), settings.beside("ema")]
     if settings.overwrite:
         for path in outputs:
             for file in sidecar_files(path, settings):

@@ -1,4 +1,4 @@
-"""Which curves of a run belong in one chart, for the report and for TensorBoard, and what else TensorBoard shows."""
+"""The charts of a run, for the report and for TensorBoard, and the texts and histograms that TensorBoard shows."""
 
 from __future__ import annotations
 
@@ -14,23 +14,18 @@ from steve1.reporting.tables import Table
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """Curves in one chart.
-
-    Attributes:
-        group: TensorBoard's heading.
-        title: in English and Chinese.
-        curves: {label: curve}; a curve that ends in "/" stands for all below it, by their own names.
-        zero: the value axis includes zero.
-        log: the value axis is logarithmic.
-        least: the report leaves the chart out with fewer curves.
-    """
+    """Curves in one chart."""
 
     group: str
+    """TensorBoard's heading."""
     title: str
     curves: dict[str, str]
+    """{label: curve}; a curve that ends in "/" stands for all below it, by their own names."""
     zero: bool = False
+    """The value axis includes zero."""
     log: bool = False
     least: int = 1
+    """The report leaves the chart out with fewer curves."""
 
     def named(self, known: Sequence[str]) -> dict[str, str]:
         """{label: curve} of those among `known`."""
@@ -49,6 +44,7 @@ _CAMERA = {
     "all frames": "validation/camera_error_degrees",
     "frames that turn": "validation/camera_error_turning_degrees",
 }
+_PENALTIES = {"KL": "train/kl", "L2-SP": "train/l2sp"}
 _LOSSES = {
     "training": "train/loss",
     "validation": "validation/loss",
@@ -74,17 +70,10 @@ CHARTS = (
     Chart("4 steps", "Gradient norm · 梯度范数", {"before clipping": "train/gradient_norm"}, log=True),
     Chart("4 steps", "Share of steps clipped · 被裁剪的步", {"clipped": "train/clipped_share"}, zero=True),
     Chart("4 steps", "Learning rate · 学习率", {"learning rate": "train/learning_rate"}),
-    Chart(
-        "4 steps",
-        "Penalties towards the starting weights · 约束",
-        {"KL": "train/kl", "L2-SP": "train/l2sp"},
-        zero=True,
-    ),
+    Chart("4 steps", "Penalties towards the starting weights · 约束", _PENALTIES, zero=True),
     Chart("4 steps", "Share of each source · 数据来源", {"": "share/"}, least=2),
     Chart("5 speed", "Frames a second · 每秒帧数", {"training": "speed/frames_per_second"}, zero=True),
-    Chart(
-        "5 speed", "Share of time spent waiting for data · 等待数据", {"waiting": "speed/data_wait_share"}, zero=True
-    ),
+    Chart("5 speed", "Share of time waiting for data · 等待数据", {"waiting": "speed/data_wait_share"}, zero=True),
     Chart("5 speed", "Peak memory, MB · 内存峰值", {"memory": "speed/peak_memory_mb"}, zero=True),
 )
 
@@ -100,15 +89,12 @@ def custom_scalars() -> dict[str, dict[str, list[Any]]]:
 
 def settings_table(record: dict[str, Any]) -> str:
     """Everything that the run depends on, as Markdown tables."""
-
-    def code(value: Any) -> str:
-        return f"`{str(value).replace('`', chr(39))}`" if value not in ("", None) else ""
-
-    tables = (
-        Table(["", ""], [[name, code(value)] for name, value in values.items()], caption=title)
-        for title, values in record.items()
-    )
-    return "\n\n".join(table.markdown() for table in tables)
+    tables = []
+    for title, values in record.items():
+        shown = {name: "" if value in ("", None) else str(value).replace("`", "'") for name, value in values.items()}
+        rows = [[name, f"`{text}`" if text else ""] for name, text in shown.items()]
+        tables.append(Table(["", ""], rows, caption=title).markdown())
+    return "\n\n".join(tables)
 
 
 def histogram(bins: Sequence[tuple[float, float]], total: int = 10_000) -> dict[str, Any]:

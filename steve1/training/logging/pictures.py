@@ -1,8 +1,4 @@
-"""Pictures of what goes into the network and of what comes out.
-
-A contact sheet shows frames of each window with the goal frame of each below it, so that a person can see whether frames, goals and actions
-belong together. Bars show recorded actions beside those that the policy would sample.
-"""
+"""Pictures of a run: a contact sheet of a batch (frames with their actions and goal frames), and bars of recorded and sampled actions."""
 
 from __future__ import annotations
 
@@ -27,18 +23,14 @@ _GAP = 6
 
 
 def contact_sheet(batch: dict[str, Any], *, rows: int = 4, columns: int = 6) -> NDArray[np.uint8]:
-    """Picture of the first windows of a batch, u8 (H,W,3) RGB.
+    """Picture of the first `rows` windows of a batch, `columns` frames of each, u8 (H,W,3) RGB.
 
     Args:
         batch: as `data.batches` gives it: frames (B,T,128,128,3), goal_frame (B,T), buttons, camera, lists episode and start.
-        rows: windows shown.
-        columns: frames shown of each, evenly spread.
     """
-    strips = []
-    for row in range(min(rows, len(batch["episode"]))):
-        times = np.linspace(0, batch["goals"].shape[1] - 1, columns).round().astype(int)
-        strips.append(np.concatenate([_cell(batch, row, int(time)) for time in times], axis=1))
-    return np.concatenate(strips, axis=0)
+    times = np.linspace(0, batch["goals"].shape[1] - 1, columns).round().astype(int).tolist()
+    shown = range(min(rows, len(batch["episode"])))
+    return np.concatenate([np.concatenate([_cell(batch, row, time) for time in times], axis=1) for row in shown])
 
 
 def _cell(batch: dict[str, Any], row: int, time: int) -> NDArray[np.uint8]:
@@ -56,20 +48,15 @@ def _cell(batch: dict[str, Any], row: int, time: int) -> NDArray[np.uint8]:
     else:
         shown = np.full_like(frame, 40)
         below = "goal: none" if not batch["goals"][row, time].any() else "goal: fixed"
-    action = _action_text(batch["buttons"][row, time : time + 1].numpy(), batch["camera"][row, time : time + 1].numpy())
-    cell = np.concatenate(
-        [_caption(f"{number} {action}", frame.shape[1]), frame, _caption(below, frame.shape[1]), shown]
-    )
-    return np.pad(cell, ((0, _GAP), (0, _GAP), (0, 0)), constant_values=255)
-
-
-def _action_text(buttons: NDArray[np.int64], camera: NDArray[np.int64]) -> str:
+    buttons, camera = (batch[name][row, time : time + 1].numpy() for name in ("buttons", "camera"))
     action = to_env(buttons, camera)[0]
     held = [name for name, value in action.items() if name != "camera" and value]
     if int(camera[0]) != NULL_CAMERA:
         pitch, yaw = action["camera"]
         held.append(f"{pitch:+.0f}/{yaw:+.0f}")
-    return " ".join(held)
+    above, width = " ".join([str(number), *held]), frame.shape[1]
+    cell = np.concatenate([_caption(above, width), frame, _caption(below, width), shown])
+    return np.pad(cell, ((0, _GAP), (0, _GAP), (0, 0)), constant_values=255)
 
 
 def _caption(text: str, width: int) -> NDArray[np.uint8]:
@@ -81,14 +68,14 @@ def _caption(text: str, width: int) -> NDArray[np.uint8]:
 def actions_picture(
     buttons: dict[str, tuple[float, float]], camera: dict[str, list[tuple[float, float, float]]]
 ) -> NDArray[np.uint8]:
-    """Bars of recorded actions (dark) and of those that the policy would draw (light), u8 (H,W,3) RGB.
+    """Bars of recorded actions (dark) and of those that the policy would sample (light), u8 (H,W,3) RGB.
 
     Args:
         buttons: shares of frames, (recorded, policy), by button.
         camera: (degrees, recorded, policy) of each bin, by axis.
     """
-    shown = {name: shares for name, shares in buttons.items() if max(shares) >= 0.001}
-    panels = {"buttons, share of frames": [(name, *shares) for name, shares in shown.items()]}
+    shown = [(name, *shares) for name, shares in buttons.items() if max(shares) >= 0.001]
+    panels = {"buttons, share of frames": shown}
     for axis, bins in camera.items():
         panels[f"{axis}, degrees a tick"] = [
             (f"{degrees:+.1f}", recorded, policy) for degrees, recorded, policy in bins
@@ -118,7 +105,7 @@ def _bars(title: str, bars: list[tuple[str, float, float]], rows: int) -> NDArra
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write a picture, u8 (H,W,3) RGB, atomically."""
+    """Write a picture, u8 (H,W,3) RGB."""
     with atomic_path(path) as part:
         done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         if done:

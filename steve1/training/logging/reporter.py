@@ -1,7 +1,4 @@
-"""What a run prints and records: console lines, TensorBoard's curves and pictures, and the same numbers in `scalars.jsonl`.
-
-The guide's lines are Chinese, with an English line beside. On every process but the first it is silent, so that the loop never asks who it is.
-"""
+"""What a run prints and records: console lines, TensorBoard's curves and pictures, and the same numbers in `scalars.jsonl`."""
 
 from __future__ import annotations
 
@@ -34,13 +31,16 @@ def clock_text(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
+def below(folder: str, numbers: dict[str, float]) -> dict[str, float]:
+    """Curves named <folder>/<name>; names that have a folder keep it."""
+    return {name if "/" in name else f"{folder}/{name}": value for name, value in numbers.items()}
+
+
 class Reporter:
     """Console and TensorBoard of one run.
 
     Args:
-        run_dir: where TensorBoard's files go.
-        total_steps: optimizer steps of the run.
-        speaks: false on every process but the first.
+        speaks: false on every process but the first, where all calls do nothing.
         first_step: what was recorded beyond it (by a run that was killed after its last checkpoint) is dropped.
     """
 
@@ -48,8 +48,7 @@ class Reporter:
         self.total_steps, self._run_dir, self._first_step = total_steps, run_dir, first_step
         self.board: Any = None  # a SummaryWriter, whose types lack the GIFs of `film`
         self._file: ScalarFile | None = None
-        self._speaks = speaks
-        self._status_at = 0.0
+        self._speaks, self._status_at = speaks, 0.0
         self._bar: Any = None
         if speaks:
             # Imported here: it costs a second, and the other processes do not need it.
@@ -71,11 +70,11 @@ class Reporter:
             print(f"warning: {text}", file=sys.stderr, flush=True)
 
     def started(self, lines: list[str]) -> None:
-        """What the run is about to do."""
+        """Say what the run is about to do."""
         self.say(message("training started"), *[f"  {line}" for line in lines])
 
     def tick(self, step: int) -> None:
-        """Step `step` is done: moves a bar where a person watches; log files get the lines alone."""
+        """Move the progress bar to `step`, on a terminal; log files get the lines alone."""
         if self._speaks and sys.stderr.isatty():
             if self._bar is None:
                 self._bar = progress(total=self.total_steps, initial=step - 1, desc="training", unit="step")
@@ -86,7 +85,7 @@ class Reporter:
 
         Args:
             averages: means since the last line, by name (loss, loss_buttons, ..., gradient_norm).
-            speed: frames_per_second, seconds_left, memory_mb, and shares of the sources as "share/<name>".
+            speed: frames_per_second, seconds_left, peak_memory_mb, and shares of the sources as "share/<name>".
         """
         self.say(f"Step {step}/{self.total_steps}, Loss: {averages['loss']:.3f}, LR: {rate_text(rate)}")
         if time.monotonic() - self._status_at > 60:
@@ -95,30 +94,26 @@ class Reporter:
                 f"  {speed['frames_per_second']:.0f} frames/s, gradient norm {averages['gradient_norm']:.2f}, "
                 f"about {clock_text(speed['seconds_left'])} left"
             )
-        speeds = {
-            name if "/" in name else f"speed/{name}": value for name, value in speed.items() if name != "seconds_left"
-        }
-        trained = {name if "/" in name else f"train/{name}": value for name, value in averages.items()}
-        self.curves(step, {**trained, "train/learning_rate": rate, **speeds})
+        speeds = {name: value for name, value in speed.items() if name != "seconds_left"}
+        self.curves(step, {**below("train", averages), "train/learning_rate": rate, **below("speed", speeds)})
 
     def validated(
         self, step: int, results: dict[str, float], better: bool, actions: ActionMetrics | None = None
     ) -> None:
-        """The result of a validation; `better` than all before. Names without a folder go to validation/."""
+        """The result of a validation; `better` than all before."""
         self.say(f"Validation @ step {step}: Loss={results['loss']:.3f}" + (" (best so far)" if better else ""))
         self.validation_curves(step, results, actions)
 
     def retained(self, step: int, results: dict[str, float]) -> None:
         """How well old skills are predicted."""
         self.say(f"Retention @ step {step}: Loss={results['loss']:.3f}")
-        self.curves(step, {f"retention/{name}": value for name, value in results.items()})
+        self.curves(step, below("retention", results))
 
     def validation_curves(self, step: int, results: dict[str, float], actions: ActionMetrics | None = None) -> None:
         """A validation's numbers without a line on the console; step 0: before training."""
         if self.board is None:
             return
-        numbers = {**results, **(actions.numbers() if actions is not None else {})}
-        self.curves(step, {name if "/" in name else f"validation/{name}": value for name, value in numbers.items()})
+        self.curves(step, below("validation", results | (actions.numbers() if actions is not None else {})))
         if actions is not None and actions.button_shares():
             self._actions(step, actions.button_shares(), actions.camera_shares())
 
@@ -134,19 +129,18 @@ class Reporter:
         self, step: int, buttons: dict[str, tuple[float, float]], camera: dict[str, list[tuple[float, float, float]]]
     ) -> None:
         """What was pressed and what the policy would press: a picture, histograms, and a table for the report."""
-        for name, bins in camera.items():
+        groups = {f"camera_{axis}_degrees": bins for axis, bins in camera.items()}
+        groups["buttons_by_number"] = [(float(number), *shares) for number, shares in enumerate(buttons.values())]
+        for name, rows in groups.items():
             for column, whose in ((1, "recorded"), (2, "policy")):
-                shares = [(row[0], row[column]) for row in bins]
-                self.board.add_histogram_raw(f"camera_{name}_degrees/{whose}", **histogram(shares), global_step=step)
-        for column, whose in ((0, "recorded"), (1, "policy")):
-            shares = [(float(number), row[column]) for number, row in enumerate(buttons.values())]
-            self.board.add_histogram_raw(f"buttons_by_number/{whose}", **histogram(shares), global_step=step)
+                shares = histogram([(row[0], row[column]) for row in rows])
+                self.board.add_histogram_raw(f"{name}/{whose}", **shares, global_step=step)
         self.picture("actions", actions_picture(buttons, camera), step)
         if self._file is not None:
             self._file.add(step, {"actions/buttons": buttons, "actions/camera": camera})
 
     def describe(self, data: dict[str, int] | None = None) -> None:
-        """What the run depends on (its settings.json), as text, how its charts are laid out, and how much data there is."""
+        """Record settings.json as text, the layout of the charts, and how much data there is."""
         if self._file is not None and data and self._first_step == 0:
             self._file.add(0, {"data": data})
         if self.board is not None:
@@ -154,7 +148,7 @@ class Reporter:
             self.board.add_text("settings", settings_table(read_json(self._run_dir / SETTINGS_FILE)))
 
     def saved(self, path: Path) -> None:
-        """A checkpoint is on disk."""
+        """Say that a checkpoint is on disk."""
         self.say(f"Saved checkpoint: {path.name}")
 
     def skipped(self, step: int, in_a_row: int, total: int, why: str = "loss or gradient is not finite") -> None:
@@ -177,7 +171,7 @@ class Reporter:
         self.board.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
 
     def finished(self, final: Path, best: Path | None, lines: list[str]) -> None:
-        """The run is over; names of the files people want next."""
+        """Say that the run is over, and name the weights."""
         self._end_bar()
         said = [message("training finished"), message("final weights", name=final.name)]
         if best is not None:
@@ -185,7 +179,7 @@ class Reporter:
         self.say(*said, *[f"  {line}" for line in lines])
 
     def close(self) -> None:
-        """Write out what TensorBoard still holds."""
+        """Flush and close the files."""
         self._end_bar()
         if self.board is not None:
             self.board.close()

@@ -23,7 +23,6 @@ class ScalarFile:
     """The open file of a run.
 
     Args:
-        run_dir: its folder; made where it is missing.
         first_step: the step at which the run goes on; 0 begins an empty file.
     """
 
@@ -36,19 +35,16 @@ class ScalarFile:
         self._handle = open(path, "a", encoding="utf-8")  # noqa: SIM115  (open until the run ends)
 
     def add(self, step: int, numbers: Mapping[str, Any]) -> None:
-        """One line; numbers that are not finite become null, which every reader of JSON knows."""
-        self._handle.write(
-            json.dumps({"step": step, **{name: _plain(value) for name, value in numbers.items()}}) + "\n"
-        )
+        """Write a line; numbers that are not finite become null, which every reader of JSON knows."""
+        line: dict[str, Any] = {"step": step}
+        for name, value in numbers.items():
+            line[name] = None if isinstance(value, float) and not math.isfinite(value) else value
+        self._handle.write(json.dumps(line) + "\n")
         self._handle.flush()
 
     def close(self) -> None:
-        """No more lines."""
+        """Close the file."""
         self._handle.close()
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -81,31 +77,23 @@ def read_scalars(run_dir: Path) -> Curves:
     Runs made before there was `scalars.jsonl` are read from TensorBoard's files.
     """
     curves: Curves = {}
-    path = run_dir / SCALARS_FILE
-    if path.is_file():
-        for line in _lines(path):
-            for name, value in line.items():
-                if name != "step" and (value is None or isinstance(value, (int, float))):
-                    curves.setdefault(name, []).append((line["step"], math.nan if value is None else float(value)))
-    else:
-        curves = _from_tensorboard(run_dir)
+    for line in _lines(run_dir / SCALARS_FILE):
+        for name, value in line.items():
+            if name != "step" and (value is None or isinstance(value, (int, float))):
+                curves.setdefault(name, []).append((line["step"], math.nan if value is None else float(value)))
+    if not (run_dir / SCALARS_FILE).is_file():
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # costs a second
+
+        events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0, "images": 1})
+        events.Reload()
+        for name in events.Tags()["scalars"]:
+            curves[name] = [(event.step, float(event.value)) for event in events.Scalars(name)]
     return {name: sorted(points, key=lambda point: point[0]) for name, points in curves.items()}
 
 
 def read_tables(run_dir: Path) -> dict[str, Any]:
-    """The newest of what is no curve (shares of buttons, of camera movements), by name."""
+    """The newest tables (shares of buttons, of camera movements), by name."""
     found: dict[str, Any] = {}
     for line in _lines(run_dir / SCALARS_FILE):
         found.update({name: value for name, value in line.items() if isinstance(value, (dict, list))})
     return found
-
-
-def _from_tensorboard(run_dir: Path) -> Curves:
-    # Imported here: it costs a second.
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0, "images": 1})
-    events.Reload()
-    return {
-        name: [(event.step, float(event.value)) for event in events.Scalars(name)] for name in events.Tags()["scalars"]
-    }

@@ -1,4 +1,4 @@
-"""What a run says about itself: before the first step, and when it is over."""
+"""What a run prints about itself before the first step and at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from steve1.training.validate import chosen_windows
 
 
 def introduction(trainer: Trainer, state: TrainState) -> list[str]:
-    """What a person wants to read before the first step."""
+    """The lines before the first step."""
     settings, train, ranks = trainer.settings, trainer.train, trainer.ranks
     parameters = sum(parameter.numel() for parameter in trainer.policy.parameters())
     start = "initialised weights" if settings.starts_empty else settings.in_weights
@@ -36,11 +36,10 @@ def introduction(trainer: Trainer, state: TrainState) -> list[str]:
         f"on {ranks.device} in {str(trainer.precision).removeprefix('torch.')}; folder {display(settings.run_dir)}",
         f"watch: tensorboard --logdir {display(settings.run_dir.parent)}",
     ]
-    gigabytes = trainer.total_steps // settings.save_every * parameters * 4 / 1e9
+    checkpoints = trainer.total_steps // settings.save_every
+    gigabytes = checkpoints * parameters * 4 / 1e9
     if settings.keep_checkpoints and settings.mode.changes_weights and gigabytes > 2:
-        lines.append(
-            f"{trainer.total_steps // settings.save_every} step checkpoints will take {gigabytes:.0f} GB (--no_keep_checkpoints: none)"
-        )
+        lines.append(f"{checkpoints} step checkpoints will take {gigabytes:.0f} GB (--no_keep_checkpoints: none)")
     if trainer.stepper.ema is not None and trainer.val is not None:
         lines.append("validations take twice as long: the averaged weights are validated too (validation_ema/loss)")
     if settings.never_without_goal:
@@ -51,7 +50,7 @@ def introduction(trainer: Trainer, state: TrainState) -> list[str]:
 
 
 def data_facts(trainer: Trainer) -> dict[str, int]:
-    """How much there is to learn from and to validate on, for the report."""
+    """Sizes of the training and validation data, for the report."""
     train, settings = trainer.train, trainer.settings
     facts = {"train_frames": train.n_frames, "train_windows": len(train), "train_episodes": len(train.paths)}
     if trainer.val is not None:
@@ -60,7 +59,7 @@ def data_facts(trainer: Trainer) -> dict[str, int]:
 
 
 def show_first_batch(trainer: Trainer) -> None:
-    """Show what goes in: shapes, a contact sheet, and how good the starting weights are, before anything is trained."""
+    """Show the first batch (shapes, a contact sheet) and validate the starting weights."""
     reporter, settings, ranks = trainer.reporter, trainer.settings, trainer.ranks
     with ranks.synchronized("reading the first batch"):
         here = Ranks(0, 1, torch.device("cpu"))

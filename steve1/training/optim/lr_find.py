@@ -1,14 +1,12 @@
-"""Finds a learning rate: a short trial in which the rate rises from step to step.
+"""Finds a learning rate with a short trial in which the rate rises from step to step.
 
-Writes `<run's folder>.lr_find/` with a plot, a table of smoothed losses and a suggestion; no weights, and nothing that a later training would
-trip over.
+Output: `<run's folder>.lr_find/` with a plot, a table of smoothed losses and a suggestion; no weights.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,7 +31,7 @@ LOWERED = 0.003  # a fall of the smoothed loss, as a share of its start, that co
 
 @dataclasses.dataclass(frozen=True)
 class RateTrial:
-    """What the trial came to."""
+    """The trial's result."""
 
     rates: list[float]
     losses: list[float]
@@ -63,18 +61,16 @@ def find_learning_rate(settings: TrainSettings, *, goal: Goal | None = None) -> 
         with contextlib.closing(chunks(train, settings, ranks)) as feed:
             rates, losses = _try_rates(settings, stepper, feed)
     smoothed = smooth(losses)
-    trial = RateTrial(
-        rates, losses, smoothed, suggest(rates, smoothed), settings.run_dir.with_name(settings.name + ".lr_find")
-    )
+    folder = settings.run_dir.with_name(settings.name + ".lr_find")
+    trial = RateTrial(rates, losses, smoothed, suggest(rates, smoothed), folder)
     _write(trial)
-    _say(trial)
     return trial
 
 
 def _try_rates(
     settings: TrainSettings, stepper: Stepper, feed: Iterator[TbpttChunk]
 ) -> tuple[list[float], list[float]]:
-    """One step at each rate, ended where the loss runs away."""
+    """One step at each rate, until the loss runs away."""
     ratio = (settings.lr_find_to / settings.lr_find_from) ** (1 / (settings.lr_find_steps - 1))
     rates: list[float] = []
     losses: list[float] = []
@@ -117,26 +113,21 @@ def suggest(rates: Sequence[float], smoothed: Sequence[float]) -> float | None:
 
 
 def _write(trial: RateTrial) -> None:
+    """The files, and the same on the console."""
     trial.folder.mkdir(parents=True, exist_ok=True)
-    write_json(
-        trial.folder / "lr_find.json",
-        {"suggestion": trial.suggestion, "rates": trial.rates, "losses": trial.losses, "smoothed": trial.smoothed},
-    )
+    numbers = {name: value for name, value in vars(trial).items() if name != "folder"}
+    write_json(trial.folder / "lr_find.json", numbers)
     with line_plot(trial.folder / "lr_find.png", "Learning-rate trial", "learning rate", "loss") as axes:
         axes.set(xscale="log")
         axes.plot(trial.rates, trial.losses, color="0.8", label="batch")
         axes.plot(trial.rates, trial.smoothed, color="#3c6ca8", label="smoothed")
         if trial.suggestion:
             axes.axvline(trial.suggestion, color="#b04a3a", linestyle="--", label=f"suggestion {trial.suggestion:g}")
-
-
-def _say(trial: RateTrial) -> None:
     last = f"{len(trial.rates)} steps from {trial.rates[0]:.1e} to {trial.rates[-1]:.1e}"
     print(f"learning-rate trial: {last}; loss {trial.smoothed[0]:.3f}, lowest {min(trial.smoothed):.3f} (smoothed)")
     if trial.suggestion is None:
-        print(
-            "no rate lowered the loss noticeably: more steps (--lr_find_steps), a higher --lr_find_to, or look at the data"
-        )
-    elif math.isfinite(trial.suggestion):
+        hint = "more steps (--lr_find_steps), a higher --lr_find_to, or look at the data"
+        print(f"no rate lowered the loss noticeably: {hint}")
+    else:
         print(f"suggestion: LEARNING_RATE={trial.suggestion:g} (a tenth of where the loss was lowest)")
     print(f"plot: {display(trial.folder / 'lr_find.png')}")

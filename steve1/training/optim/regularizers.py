@@ -1,4 +1,4 @@
-"""What holds a policy's weights near where they started (L2-SP), and the running mean of its weights (EMA)."""
+"""L2-SP, a penalty on the distance from the starting weights, and EMA, a running mean of the weights."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ class L2SP:
 
     def __init__(self, policy: GoalPolicy, coef: float) -> None:
         self._coef = coef
-        self._layers: list[LoraLinear] = [layer for _, layer in lora_layers(policy)]
-        own = {id(parameter) for layer in self._layers for parameter in (layer.lora_a, layer.lora_b)}
-        self._weights: list[torch.Tensor] = [
-            parameter for parameter in trained_parameters(policy).values() if id(parameter) not in own
-        ]
-        self._start: list[torch.Tensor] = [parameter.detach().clone() for parameter in self._weights]
+        self._layers: list[LoraLinear] = list(lora_layers(policy).values())
+        factors = {id(parameter) for layer in self._layers for parameter in (layer.lora_a, layer.lora_b)}
+        trained = trained_parameters(policy).values()
+        self._weights: list[torch.Tensor] = [parameter for parameter in trained if id(parameter) not in factors]
+        self._start = [parameter.detach().clone() for parameter in self._weights]
 
     @torch.no_grad()
     def penalty(self) -> torch.Tensor:
