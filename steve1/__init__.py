@@ -23,8 +23,8 @@ _HOMES = {
     "Prior": "steve1.prior",
     "Episode": "steve1.data",
     "hindsight_goals": "steve1.data",
-    "train_steve1": "steve1.training",
-    "finetune": "steve1.training",
+    "train_steve1": "steve1.training.train",
+    "finetune": "steve1.training.train",
     "rollout": "steve1.rollout.play",
     "evaluate": "steve1.evaluation.pipeline",
 }

@@ -52,7 +52,6 @@ class TbpttChunk:
 
     @property
     def n_frames(self) -> int:
-        """Frames of all micro-batches of this process."""
         return sum(batch["buttons"].numel() for batch in self.micro_batches)
 
 
@@ -63,26 +62,25 @@ def encode(policy: GoalPolicy, batch: Batch, activation_checkpointing: bool = Fa
     return policy.encode(batch["frames"], activation_checkpointing=activation_checkpointing)
 
 
-def open_windows(settings: TrainSettings, goal: Goal | None = None) -> tuple[WindowDataset, WindowDataset | None]:
-    """Training and validation windows of the settings' lists; with `goal` (E,) for every frame, in place of hindsight goals.
+def open_windows(
+    settings: TrainSettings, goal: Goal | None = None
+) -> tuple[WindowDataset, WindowDataset | None, WindowDataset | None]:
+    """Windows for training, validation and retention; None where the settings name no such list.
+
+    Args:
+        goal: (E,), for every frame of the first two in place of hindsight goals.
 
     Raises:
-        UserError: a list or an episode that cannot be used, or an episode that is in both lists.
+        UserError: a list or an episode that cannot be used, or an episode that is in the training list and in another.
     """
     entries = read_list(settings.train_path)
-    val_entries = read_list(settings.val_path) if settings.val_path is not None else []
-    refuse_leaks(entries, val_entries)
-    train = windows_of(settings, entries, goal, fixed=False)
-    return train, windows_of(settings, val_entries, goal, fixed=True) if val_entries else None
-
-
-def open_retention(settings: TrainSettings) -> WindowDataset | None:
-    """Validation windows of old skills, always with hindsight goals; None where the settings name no such list."""
-    if settings.retention_path is None:
-        return None
-    entries = read_list(settings.retention_path)
-    refuse_leaks(read_list(settings.train_path), entries)
-    return windows_of(settings, entries, fixed=True)
+    found = []
+    for path, fixed_goal in ((settings.val_path, goal), (settings.retention_path, None)):
+        others = read_list(path) if path is not None else []
+        refuse_leaks(entries, others)
+        found.append(windows_of(settings, others, fixed_goal, fixed=True) if others else None)
+    val, retention = found
+    return windows_of(settings, entries, goal, fixed=False), val, retention
 
 
 def demonstrated_goal(settings: TrainSettings) -> Goal:

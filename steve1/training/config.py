@@ -192,12 +192,10 @@ class TrainSettings:
 
     @property
     def mode(self) -> FinetuneMode:
-        """The entry of finetune_mode."""
         return MODES[self.finetune_mode]
 
     @property
     def lora_target_names(self) -> list[str]:
-        """The names in lora_targets."""
         return [name.strip() for name in self.lora_targets.split(",") if name.strip()]
 
     @property
@@ -232,7 +230,6 @@ class TrainSettings:
 
     @property
     def train_path(self) -> Path:
-        """The list of training episodes."""
         return resolve(self.train_list or Path(self.sampling_dir) / f"{self.sampling_name}_train.txt")
 
     @property

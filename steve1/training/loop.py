@@ -175,7 +175,6 @@ class Trainer:
             self.reporter.say(f"No better validation in {self.settings.patience} tries: stopping early.")
 
     def _save(self, state: TrainState, metrics: MetricsAccumulator, *, between_windows: bool) -> None:
-        """Write a checkpoint from which the run can go on."""
         state.metric_sums = metrics.to_list()
         if between_windows:
             state.recurrent = []

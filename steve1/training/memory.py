@@ -62,12 +62,10 @@ class Method:
 
     @classmethod
     def of(cls, settings: TrainSettings) -> Method:
-        """Those of a run."""
         return cls(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)})
 
     @property
     def mode(self) -> FinetuneMode:
-        """The entry of finetune_mode."""
         return MODES[self.finetune_mode]
 
     def flags(self) -> str:

@@ -1,12 +1,11 @@
 """The terms of the training loss: behavior cloning, and optionally the KL divergence from the starting policy.
 
-A new term is a class in `OBJECTIVES`. L2-SP is not one: it changes gradients, without a forward pass (optim/regularizers.py).
+A new term is an `Objective` in `objectives_for`. L2-SP is not one: it changes gradients, without a forward pass (optim/regularizers.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Self
 
 import numpy as np
 import torch
@@ -44,11 +43,6 @@ class Objective:
     n_blocks = 0
     """Blocks of recurrent state that it carries from chunk to chunk, for a network beside the policy."""
 
-    @classmethod
-    def of(cls, policy: GoalPolicy, settings: TrainSettings) -> Self | None:
-        """The term that the settings ask for; None where they do not."""
-        raise NotImplementedError
-
     def initial_state(self, rows: int) -> PolicyState:
         """Its state at the beginning of windows; empty without a network of its own."""
         return PolicyState((), (), torch.empty(0))
@@ -78,13 +72,7 @@ class BehaviorCloning(Objective):
         turns = np.abs(CAMERA_DEGREES).max(axis=1) >= TURN_DEGREES
         self.turns = torch.from_numpy(turns).float().to(policy.device)
 
-    @classmethod
-    def of(cls, policy: GoalPolicy, settings: TrainSettings) -> Self | None:
-        """Always."""
-        return cls(policy, settings.turn_loss_weight)
-
     def __call__(self, batch: Batch, latent: Tensor, after: PolicyState, state: PolicyState) -> LossOutput:
-        """The weighted mean over frames."""
         weights = None
         if self._turn_loss_weight != 1.0:  # the loss divides by the sum of the weights, micro-batch by micro-batch
             weights = 1.0 + (self._turn_loss_weight - 1.0) * self.turns[batch["camera"]]
@@ -102,17 +90,10 @@ class KLToStart(Objective):
         self._policy, self._reference, self._coef = policy, reference, coef
         self.n_blocks = policy.config.n_recurrence_layers
 
-    @classmethod
-    def of(cls, policy: GoalPolicy, settings: TrainSettings) -> Self | None:
-        """With kl_coef; the reference is the policy as it is now."""
-        return cls(policy, frozen_copy(policy), settings.kl_coef) if settings.kl_coef > 0 else None
-
     def initial_state(self, rows: int) -> PolicyState:
-        """The starting policy's."""
         return self._reference.initial_state(rows)
 
     def __call__(self, batch: Batch, latent: Tensor, after: PolicyState, state: PolicyState) -> LossOutput:
-        """Differentiable in the policy alone."""
         reference = self._reference
         with torch.no_grad():
             wanted, state = reference.forward_recurrent(encode(reference, batch), batch["goals"], batch["first"], state)
@@ -122,12 +103,12 @@ class KLToStart(Objective):
         return LossOutput(self._coef * divergence, state, divergence.detach().float().reshape(1))
 
 
-OBJECTIVES: tuple[type[Objective], ...] = (BehaviorCloning, KLToStart)
-
-
 def objectives_for(policy: GoalPolicy, settings: TrainSettings) -> list[Objective]:
-    """The terms that the settings ask for."""
-    return [term for kind in OBJECTIVES if (term := kind.of(policy, settings)) is not None]
+    """The terms that the settings ask for; KL's reference is the policy as it is now."""
+    terms: list[Objective] = [BehaviorCloning(policy, settings.turn_loss_weight)]
+    if settings.kl_coef > 0:
+        terms.append(KLToStart(policy, frozen_copy(policy), settings.kl_coef))
+    return terms
 
 
 class LossModule(nn.Module):
@@ -153,7 +134,6 @@ class LossModule(nn.Module):
         )
 
     def forward(self, batch: Batch, state: PolicyState) -> LossOutput:
-        """Loss of one micro-batch."""
         policy, seen = self.policy, self.policy.config.n_recurrence_layers
         own = PolicyState(state.keys[:seen], state.values[:seen], state.mask)
         features = encode(policy, batch, self._checkpointing)

@@ -23,7 +23,7 @@ from steve1.core.paths import display, resolve
 from steve1.core.run_folder import Record, newest_resume_point
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, load_policy
-from steve1.training.batches import Goal, demonstrated_goal, open_retention, open_windows
+from steve1.training.batches import Goal, demonstrated_goal, open_windows
 from steve1.training.cache import read_features
 from steve1.training.checkpoint.checkpointer import Checkpointer, TrainState
 from steve1.training.checkpoint.run_folder import claim_run_folder, describe_run
@@ -97,13 +97,12 @@ def set_up(
     """The trainer and its state, at the resume point or at the beginning; `held` closes the run's folder."""
     precision = choose_precision(settings.precision, ranks.device)
     goal = chosen_goal(settings, goal)
-    train, val = open_windows(settings, goal)
+    train, val, retention = open_windows(settings, goal)
     policy = starting_policy(settings, ranks, train, goal)
     record = describe_run(settings, ranks, precision, goal)
     with ranks.synchronized("opening the run's folder"):
         if ranks.is_main:
             held.callback(claim_run_folder(settings, record).close)
-    retention = open_retention(settings)
     if settings.feature_cache:
         read_features(settings, policy, (train, val, retention), ranks, precision)
     stepper = Stepper(policy, settings, ranks, precision)

@@ -107,7 +107,6 @@ class LoraLinear(nn.Module):
 
     @property
     def bias(self) -> Tensor | None:
-        """The layer's own bias."""
         return self.base.bias
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.training import finetune
 from steve1.training.config import TrainSettings
 from steve1.training.loop import Hooks
+from steve1.training.train import finetune
 
 needs_forkserver = pytest.mark.skipif(
     "forkserver" not in multiprocessing.get_all_start_methods(), reason="processes cannot be forked here"

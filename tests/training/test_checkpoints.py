@@ -17,11 +17,11 @@ from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.run_folder import newest_resume_point
 from steve1.policy import load_policy, save_weights
-from steve1.training import finetune
 from steve1.training.checkpoint import checkpointer as checkpoints
 from steve1.training.checkpoint import exports as products
 from steve1.training.config import TrainSettings
 from steve1.training.loop import Hooks
+from steve1.training.train import finetune
 from tests.training.conftest import TINY, same, weights_of
 
 Make = Callable[..., TrainSettings]

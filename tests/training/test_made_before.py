@@ -25,9 +25,9 @@ from steve1.data.episodes.episode import Episode
 from steve1.data.loading.sampling import ListEntry
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import load_policy
-from steve1.training import finetune
 from steve1.training.cache import FeatureCache
 from steve1.training.config import TrainSettings, current_names
+from steve1.training.train import finetune
 from steve1.training.trainable import adapter_path, merge_adapter
 
 GOLDEN = ROOT / "tests/golden/made_before"

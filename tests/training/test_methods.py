@@ -17,7 +17,6 @@ from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.policy import load_policy
-from steve1.training import finetune
 from steve1.training.batches import chunks, demonstrated_goal, open_windows
 from steve1.training.checks import check
 from steve1.training.config import TrainSettings
@@ -26,6 +25,7 @@ from steve1.training.finetune_modes import MODES
 from steve1.training.loop import Hooks
 from steve1.training.memory import Method, parameter_counts
 from steve1.training.objectives import BehaviorCloning, KLToStart, LossModule
+from steve1.training.train import finetune
 from steve1.training.trainable import (
     adapter_path,
     apply_mode,
@@ -172,7 +172,7 @@ def test_a_tuned_goal_explains_the_demonstrations_better(settings: Make, tiny: P
     assert not np.array_equal(kept.goal, start)
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
     for name, goal in {"start": start, "tuned": kept.goal}.items():
-        train, _ = open_windows(chosen, goal)
+        train, *_ = open_windows(chosen, goal)
         feed = chunks(train, chosen, ALONE)
         loss = LossModule(policy, [BehaviorCloning(policy)])
         with torch.no_grad():
@@ -189,7 +189,7 @@ def test_kl_is_the_divergence_and_its_gradient_is_right(settings: Make, tiny: Pa
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    train, _ = open_windows(settings())
+    train, *_ = open_windows(settings())
     part = next(chunks(train, settings(), ALONE)).micro_batches[0]
     module = LossModule(policy, [BehaviorCloning(policy), KLToStart(policy, reference, 0.7)])
     found = module(part, module.initial_state(2))
@@ -272,7 +272,7 @@ def test_a_fixed_goal_stands_at_every_frame(settings: Make, tiny: Path) -> None:
     goal = np.arange(E, dtype=np.float32)
     with pytest.raises(UserError, match="fixed_prompt 'dig dirt' without a goal"):
         finetune(settings(fixed_prompt="dig dirt"))
-    train, val = open_windows(settings(fixed_prompt="dig dirt"), goal)
+    train, val, _ = open_windows(settings(fixed_prompt="dig dirt"), goal)
     assert val is not None
     assert (train.window(0, 0)["goals"] == goal).all()
     assert (val.window(0, 0)["goals"] == goal).all()
@@ -321,7 +321,7 @@ def test_the_registry_says_how_far_gradients_go(settings: Make, tiny: Path, mode
         block.register_forward_hook(lambda _, __, output: reached.append(output[0].requires_grad))
     features: list[torch.Tensor] = []
     policy.net.img_process.cnn.dense.register_forward_hook(lambda _, __, output: features.append(output))
-    train, _ = open_windows(chosen)
+    train, *_ = open_windows(chosen)
     module = LossModule(policy, [BehaviorCloning(policy)])
     batch = next(chunks(train, chosen, ALONE)).micro_batches[0]
     module(batch, module.initial_state(2)).loss.backward()

@@ -10,10 +10,10 @@ import torch
 
 from steve1.core.errors import UserError
 from steve1.policy import load_policy
-from steve1.training import finetune
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import choose_precision, local_device
 from steve1.training.logging.scalars import read_scalars
+from steve1.training.train import finetune
 from tests.training.conftest import STILL, apart, mean_gradients, same, weights_of
 from tests.training.processes import DIED, USER_ERROR, log_of, needs_forkserver, run_processes
 

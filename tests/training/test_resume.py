@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.training import finetune
 from steve1.training.config import TrainSettings
 from steve1.training.loop import Hooks
+from steve1.training.train import finetune
 from tests.training.conftest import same, weights_of
 from tests.training.processes import needs_forkserver, start_training
 

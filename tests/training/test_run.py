@@ -23,11 +23,11 @@ import steve1
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode
-from steve1.training import finetune
 from steve1.training.batches import chunks, open_windows
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.loop import Hooks
+from steve1.training.train import finetune
 from tests.training.conftest import E, same, weights_of, write_episode, write_lists
 
 Make = Callable[..., TrainSettings]
@@ -105,7 +105,7 @@ def test_the_contact_sheet_shows_frames_with_their_goals(settings: Make) -> None
     from steve1.training.logging.pictures import contact_sheet
 
     chosen = settings(p_uncond=0.0)
-    train, _ = open_windows(chosen)
+    train, *_ = open_windows(chosen)
     batch = next(chunks(train, chosen, ALONE)).windows[0]
     sheet = contact_sheet(batch, rows=1, columns=2)
     height = 128 + 16

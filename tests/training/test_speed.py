@@ -68,7 +68,7 @@ class Wrapped(torch.nn.Module):
 
 def stepper_of(chosen: TrainSettings, tiny: Path, ranks: Ranks) -> tuple[Stepper, Any]:
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights").train()
-    train, _ = open_windows(chosen)
+    train, *_ = open_windows(chosen)
     return Stepper(policy, chosen, ranks, torch.float32), chunks(train, chosen, ALONE)
 
 

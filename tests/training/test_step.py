@@ -11,13 +11,13 @@ import torch
 
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, load_policy
-from steve1.training import finetune
 from steve1.training.batches import TbpttChunk, chunk_bounds, chunks, open_windows
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.loop import Hooks
 from steve1.training.optim.optimizers import make_optimizer
 from steve1.training.step import Stepper
+from steve1.training.train import finetune
 from tests.training.conftest import apart, same, weights_of
 
 Make = Callable[..., TrainSettings]
@@ -37,7 +37,7 @@ def run_steps(
 ) -> tuple[GoalPolicy, list[float]]:
     """`count` steps by hand; the policy, with the last step's gradients, and all gradient norms."""
     policy, stepper = stepper_for(settings, tiny, plain)
-    train, _ = open_windows(settings)
+    train, *_ = open_windows(settings)
     feed, states, norms = chunks(train, settings, ALONE), [], []
     for _ in range(count):
         piece = next(feed)
@@ -84,7 +84,7 @@ def test_state_is_carried_over_chunks_and_begins_afresh_with_new_windows(setting
     """At rate zero, chunk by chunk equals the whole window; and the second window knows nothing of the first."""
     chosen = settings(batch_size=2, T=32, trunc_t=16)
     policy, stepper = stepper_for(chosen, tiny)
-    train, _ = open_windows(chosen)
+    train, *_ = open_windows(chosen)
     feed = chunks(train, chosen, ALONE)
     for _ in range(2):
         losses, states, whole = [], [], None
@@ -112,7 +112,7 @@ def test_state_is_carried_over_chunks_and_begins_afresh_with_new_windows(setting
 def test_a_last_chunk_may_be_shorter(settings: Make, tiny: Path) -> None:
     assert chunk_bounds(40, 16) == [(0, 16), (16, 32), (32, 40)]
     chosen = settings(T=40, trunc_t=16)
-    train, _ = open_windows(chosen)
+    train, *_ = open_windows(chosen)
     feed = chunks(train, chosen, ALONE)
     found = [next(feed) for _ in range(4)]
     assert [piece.micro_batches[0]["frames"].shape[1] for piece in found] == [16, 16, 8, 16]
@@ -151,7 +151,7 @@ def poisoned(piece: TbpttChunk) -> TbpttChunk:
 def test_a_step_that_is_not_finite_changes_nothing(settings: Make, tiny: Path) -> None:
     chosen = settings()
     policy, stepper = stepper_for(chosen, tiny)
-    train, _ = open_windows(chosen)
+    train, *_ = open_windows(chosen)
     feed = chunks(train, chosen, ALONE)
     first, second, third = next(feed), next(feed), next(feed)
     output = stepper.step(first, stepper.initial_states(first), 1e-3)

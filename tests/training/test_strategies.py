@@ -15,9 +15,9 @@ import tyro
 
 from steve1.core.checkpoint_metadata import read_goal
 from steve1.core.paths import ROOT
-from steve1.training import finetune
 from steve1.training.checks import faults
 from steve1.training.config import TrainSettings
+from steve1.training.train import finetune
 from tests.training.conftest import E
 
 SCRIPTS = sorted(path.name for path in ROOT.glob("3_train*.sh"))

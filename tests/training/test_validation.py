@@ -12,10 +12,10 @@ import torch
 
 from steve1.core.errors import UserError
 from steve1.policy import load_policy
-from steve1.training import finetune
 from steve1.training.batches import open_windows
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
+from steve1.training.train import finetune
 from steve1.training.validate import chosen_windows, evaluating, validate
 from tests.training.conftest import same, weights_of, write_episode, write_lists
 
@@ -47,7 +47,7 @@ def by_hand(policy: torch.nn.Module, dataset: object, T: int) -> float:
 
 def test_mean_over_all_windows_whatever_the_batch(settings: Make, tiny: Path) -> None:
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
-    _, val = open_windows(settings(T=20, val_windows=0))
+    _, val, _ = open_windows(settings(T=20, val_windows=0))
     assert val is not None
     assert len(val) % 4 != 0
     expected = by_hand(policy, val, 20)
@@ -59,7 +59,7 @@ def test_mean_over_all_windows_whatever_the_batch(settings: Make, tiny: Path) ->
 def test_the_same_twice_and_nothing_is_dropped(settings: Make, tiny: Path) -> None:
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
     chosen = settings(p_uncond=1.0)
-    _, val = open_windows(chosen)
+    _, val, _ = open_windows(chosen)
     assert val is not None
     assert all((val.window(0, index)["goal_frame"] >= 0).all() for index in range(len(val)))
     once, again = (validate(policy, val, chosen, ALONE, torch.float32) for _ in range(2))
@@ -69,7 +69,7 @@ def test_the_same_twice_and_nothing_is_dropped(settings: Make, tiny: Path) -> No
 @pytest.mark.parametrize("mode", [True, False])
 def test_the_mode_is_given_back(settings: Make, tiny: Path, mode: bool) -> None:
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights").train(mode)
-    _, val = open_windows(settings())
+    _, val, _ = open_windows(settings())
     assert val is not None
     validate(policy, val, settings(), ALONE, torch.float32)
     assert policy.training is mode
@@ -88,7 +88,7 @@ def test_best_weights_belong_to_the_best_result(settings: Make) -> None:
     assert result.best_weights is not None
     assert result.best_score is not None
     policy = load_policy(settings().in_model, result.best_weights)
-    _, val = open_windows(settings())
+    _, val, _ = open_windows(settings())
     assert val is not None
     assert validate(policy, val, settings(), ALONE, torch.float32)["loss"] == pytest.approx(result.best_score, abs=1e-6)
 

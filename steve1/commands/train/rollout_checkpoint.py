@@ -96,7 +96,6 @@ class Film:
         self._frames.append(cv2.resize(frame, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA))
 
     def write(self) -> None:
-        """Write both files."""
         with VideoWriter(self.video, _WIDTH, _HEIGHT, fps=20) as writer:
             for frame in self._frames:
                 writer.write(frame)

@@ -124,13 +124,12 @@ class Checkpointer:
         """
         out = self._settings.out_path
         best = self._settings.beside("best") if state.best_score is not None else None
+        ema = self._settings.beside("ema") if self._stepper.ema is not None else None
         with self._stage():
             if self._ranks.is_main:
-                self._link(self.weights_path("latest"), out)
-                if best is not None:
-                    self._link(self.weights_path("best"), best)
-                if self._stepper.ema is not None:
-                    self._link(self.weights_path("ema"), self._settings.beside("ema"))
+                for kind, target in (("latest", out), ("best", best), ("ema", ema)):
+                    if target is not None:
+                        self._link(self.weights_path(kind), target)
                 result = state.record() | {"out_weights": display(out), "out_sha256": sha256_file(out)}
                 result["best_sha256"] = sha256_file(best) if best is not None else ""
                 del result["metric_sums"], result["spike_filter"]

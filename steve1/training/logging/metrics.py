@@ -60,7 +60,6 @@ class MetricsAccumulator:
         return {name: value / count if count else float("nan") for name, value in zip(self._names, sums)}
 
     def to_list(self) -> list[float]:
-        """The sums, to be kept in a resume point."""
         return list(self._sums.tolist())
 
 

@@ -58,19 +58,16 @@ class Reporter:
             self._file = ScalarFile(run_dir, first_step)
 
     def say(self, *lines: str) -> None:
-        """Print lines."""
         if self._bar is not None:
             self._bar.write("\n".join(lines))
         elif self._speaks:
             print("\n".join(lines), flush=True)
 
     def warn(self, text: str) -> None:
-        """Print a warning on stderr."""
         if self._speaks:
             print(f"warning: {text}", file=sys.stderr, flush=True)
 
     def started(self, lines: list[str]) -> None:
-        """Say what the run is about to do."""
         self.say(message("training started"), *[f"  {line}" for line in lines])
 
     def tick(self, step: int) -> None:
@@ -148,7 +145,6 @@ class Reporter:
             self.board.add_text("settings", settings_table(read_json(self._run_dir / SETTINGS_FILE)))
 
     def saved(self, path: Path) -> None:
-        """Say that a checkpoint is on disk."""
         self.say(f"Saved checkpoint: {path.name}")
 
     def skipped(self, step: int, in_a_row: int, total: int, why: str = "loss or gradient is not finite") -> None:
@@ -179,7 +175,6 @@ class Reporter:
         self.say(*said, *[f"  {line}" for line in lines])
 
     def close(self) -> None:
-        """Flush and close the files."""
         self._end_bar()
         if self.board is not None:
             self.board.close()

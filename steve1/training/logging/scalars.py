@@ -43,7 +43,6 @@ class ScalarFile:
         self._handle.flush()
 
     def close(self) -> None:
-        """Close the file."""
         self._handle.close()
 
 

@@ -54,7 +54,7 @@ def find_learning_rate(settings: TrainSettings, *, goal: Goal | None = None) -> 
         if ranks.world > 1:
             raise UserError("The learning-rate finder runs in one process.", todo="PROCESSES=1")
         goal = chosen_goal(settings, goal)
-        train, _ = open_windows(settings, goal)
+        train, *_ = open_windows(settings, goal)
         policy = starting_policy(settings, ranks, train, goal)
         stepper = Stepper(policy, quiet, ranks, choose_precision(settings.precision, ranks.device))
         policy.train()
@@ -113,7 +113,6 @@ def suggest(rates: Sequence[float], smoothed: Sequence[float]) -> float | None:
 
 
 def _write(trial: RateTrial) -> None:
-    """The files, and the same on the console."""
     trial.folder.mkdir(parents=True, exist_ok=True)
     numbers = {name: value for name, value in vars(trial).items() if name != "folder"}
     write_json(trial.folder / "lr_find.json", numbers)

@@ -5,11 +5,12 @@ The flag `found_inf` (as GradScaler sets it) leaves weights and moments alone on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Literal, assert_never
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import ParamsT
 
 from steve1.policy import GoalPolicy
 from steve1.training.config import TrainSettings
@@ -44,7 +45,7 @@ class FactoredAdamW(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: ParamsT,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -55,7 +56,7 @@ class FactoredAdamW(torch.optim.Optimizer):
         """float32 scalar on the device, 1 where this step is to change nothing."""
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step; gives what `closure` gives, as torch's optimizers do."""
         answer = None
         if closure is not None:

@@ -74,7 +74,6 @@ class EMA:
             weight.data, self._means[name] = self._means[name], weight.data
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The means by parameter name."""
         return dict(self._means)
 
     def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:

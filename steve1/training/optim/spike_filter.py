@@ -26,7 +26,6 @@ class SpikeFilter:
         self.restore(saved)
 
     def restore(self, saved: Sequence[float]) -> None:
-        """Take up the means of a resume point."""
         if len(saved) == len(self._seen):
             self._seen = torch.tensor(list(saved), device=self._seen.device)
 
@@ -46,5 +45,4 @@ class SpikeFilter:
         self._seen = torch.where(skipped, self._seen, now)
 
     def to_list(self) -> list[float]:
-        """The means, to be kept in a resume point."""
         return list(self._seen.tolist())

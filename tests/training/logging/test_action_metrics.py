@@ -47,7 +47,7 @@ def case(
     with torch.no_grad():
         for head in (policy.pi_head.buttons, policy.pi_head.camera):
             head.linear_layer.weight.mul_(300.0)
-    _, val = open_windows(settings(T=T))
+    _, val, _ = open_windows(settings(T=T))
     assert val is not None
 
     def look(batch_size: int) -> tuple[dict[str, float], ActionMetrics, dict[str, float]]:

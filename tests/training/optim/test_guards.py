@@ -17,7 +17,6 @@ from steve1.commands.train.interpolate_weights import Args, interpolate, shares
 from steve1.core.checkpoint_metadata import GoalFile, read_goal, write_goal
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, load_policy
-from steve1.training import finetune
 from steve1.training.batches import chunks, open_windows
 from steve1.training.checkpoint.checkpointer import TrainState
 from steve1.training.config import TrainSettings
@@ -27,6 +26,7 @@ from steve1.training.optim import spike_filter as guard
 from steve1.training.optim.lr_find import find_learning_rate, suggest
 from steve1.training.optim.spike_filter import SpikeFilter
 from steve1.training.step import Stepper
+from steve1.training.train import finetune
 from tests.training.conftest import same, weights_of
 
 Make = Callable[..., TrainSettings]
@@ -90,7 +90,7 @@ def test_all_processes_judge_the_mean_of_their_losses(settings: Make, tiny: Path
     average, watch = stepper.ema, stepper.spike_filter
     assert average is not None
     watch.restore([100.0, 7.0, 0.01, 1.0])
-    train, _ = open_windows(chosen)
+    train, *_ = open_windows(chosen)
     piece = next(chunks(train, chosen, ranks))
     before = {name: value.clone() for name, value in average.tensors().items()}
     for loss, spike, bad in ((1.0, False, False), (1e3, True, True), (float("nan"), False, True)):

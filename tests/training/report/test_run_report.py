@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.training import finetune
 from steve1.training.config import TrainSettings
 from steve1.training.logging.scalars import SCALARS_FILE, ScalarFile, read_scalars, read_tables
 from steve1.training.loop import Hooks
 from steve1.training.report import page as report
+from steve1.training.train import finetune
 
 Make = Callable[..., TrainSettings]
 
