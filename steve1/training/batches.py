@@ -36,7 +36,7 @@ BATCH_KEYS = (*FRAME_KEYS, "goals", "first", "buttons", "camera")
 
 @dataclasses.dataclass(frozen=True)
 class TbpttChunk:
-    """What one optimizer step works on."""
+    """The data of one optimizer step."""
 
     micro_batches: list[Batch]
     following: tuple[int, int]
@@ -115,12 +115,12 @@ def windows_of(
 
 
 def refuse_leaks(train: Sequence[ListEntry], val: Sequence[ListEntry]) -> None:
-    """UserError where an episode stands in both lists: its validation loss would say nothing."""
+    """UserError where an episode is in both lists: its validation loss would mean nothing."""
     seen = {entry.path.resolve(): entry for entry in train}
     both = [(seen[entry.path.resolve()], entry) for entry in val if entry.path.resolve() in seen]
     if both:
         raise UserError(
-            f"{len(both)} episode(s) stand in the training list and in the validation list.",
+            f"{len(both)} episode(s) are in the training list and in the validation list.",
             where=f"{both[0][0].where} and {both[0][1].where}",
             got=both[0][1].path.name,
             todo="take them out of one list, or make both anew with bash 2_create_sampling.sh",

@@ -34,13 +34,13 @@ from steve1.training.finetune_modes import modes_that
 CacheDtype = Literal["float16", "float32"]
 ROWS = 256
 """Frames computed and appended at a time; a cut computation loses at most these."""
-# What an episode's pictures do not depend on: goals, actions and notes may be written anew without a new cache.
+# Files that an episode's pictures do not depend on: goals, actions and notes may change without a new cache.
 _NOT_PICTURES = ("embeds_attn", "action", "metadata", "frames_mineclip", ".")
 
 
 @dataclasses.dataclass(frozen=True)
 class Need:
-    """What is still to be computed."""
+    """The features still to compute."""
 
     episodes: list[Path]
     frames: int

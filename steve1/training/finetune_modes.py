@@ -1,8 +1,7 @@
-"""The fine-tuning modes: one entry each, and everything that names or counts modes reads it here.
+"""The fine-tuning modes, one entry each in `MODES`.
 
-The command line's choices and help, the settings' checks, what is trained, the memory and FLOP model, the planner, the table in
-docs/technical/STEVE1_TRAINING_ANALYSIS.md (`python -m research.modes_table`) and the tests follow from `MODES`.
-Imports no torch, so that `--help` stays quick.
+The command line, the checks, the memory and FLOP model, the table in docs/technical/STEVE1_TRAINING_ANALYSIS.md (`python -m
+research.modes_table`) and the tests follow from it. Imports no torch, so that `--help` stays quick.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneMode:
-    """What a mode trains, and how far down gradients go."""
+    """The parameters that a mode trains, and how far down gradients go."""
 
     help: str
-    """What is trained, in a few words."""
+    """The trained parts, in a few words."""
     parameters: str = ""
     """Regular expression from the start of a parameter's name: the policy's own parameters that are trained.
     Transformer blocks are counted from the end, whatever their number: `net.recurrent_layer.blocks.-1.` is the last."""

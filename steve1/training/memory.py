@@ -187,7 +187,7 @@ def estimate_of(settings: TrainSettings, config: PolicyConfig, precision: torch.
 
 
 def flop_per_frame(config: PolicyConfig, method: Method, trunc_t: int) -> float:
-    """FLOP of a trained frame: forward once, backward twice that where gradients go, and once more what is computed again."""
+    """FLOP of a trained frame: forward, backward (twice that) where gradients go, and the recomputed activations."""
     one, mode = flop_count(config, trunc_t), method.mode
     reached = mode.blocks_reached(config.n_recurrence_layers) / config.n_recurrence_layers
     behind_cnn = 3 * one.rest + (1 + 2 * reached) * one.blocks
@@ -205,7 +205,7 @@ def card_like(gpu_gb: float) -> tuple[str, float, float]:
 
 
 def usable(gpu_gb: float) -> float:
-    """Bytes of a card of `gpu_gb` GiB that a program gets; a display takes some of the rest."""
+    """Bytes of a card of `gpu_gb` GiB that a program can use."""
     return gpu_gb * GIB * 0.95
 
 

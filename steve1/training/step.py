@@ -1,8 +1,4 @@
-"""One optimizer step: forward, backward, clipping, and the decision whether it counts.
-
-Input: a chunk of data and the recurrent states that the chunk before left. Output: changed weights, new states, and the step's numbers.
-Nothing here waits for the device: whether a step was finite is decided where the numbers are.
-"""
+"""One optimizer step: forward, backward, clipping, and the decision whether to skip it, which is made on the device."""
 
 from __future__ import annotations
 
@@ -27,7 +23,7 @@ from steve1.training.optim.spike_filter import SpikeFilter
 
 @dataclasses.dataclass(frozen=True)
 class StepOutput:
-    """What a step did; all tensors are on the device and still on their way."""
+    """A step's results; all tensors stay on the device."""
 
     states: list[PolicyState]
     """One a micro-batch, without history, ready for the next chunk."""
@@ -44,8 +40,8 @@ class StepOutput:
 class Stepper:
     """Forward, backward and optimizer step over a chunk.
 
-    What the weights are compared with later (KL, L2-SP) and averaged from (EMA) is taken from the policy as it is now: make it before a
-    resume point replaces the starting weights.
+    The reference of KL and L2-SP and the beginning of EMA are the policy as it is now: make it before a resume point replaces the starting
+    weights.
 
     Args:
         policy: the network, on the ranks' device.
@@ -84,7 +80,7 @@ class Stepper:
         return [self._loss.initial_state(len(batch["first"])) for batch in chunk.micro_batches]
 
     def step(self, chunk: TbpttChunk, states: list[PolicyState], rate: float, number: int = 1) -> StepOutput:
-        """One optimizer step, the run's `number`-th, at learning rate `rate`; a skipped one changes nothing and forgets the states."""
+        """One optimizer step, the run's `number`-th, at learning rate `rate`; a skipped one changes no weight and resets the states."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
@@ -92,7 +88,7 @@ class Stepper:
         after: list[PolicyState] = []
         total = torch.zeros(len(self._loss.measures), device=self._ranks.device)
         for index, (batch, state) in enumerate(zip(chunk.micro_batches, states)):
-            with self._no_sync(index < count - 1):
+            with self._gradient_sync(index == count - 1):
                 with autocast(self._ranks.device, self._precision):
                     found = self._module(batch, state)
                 (found.loss / count).backward()
@@ -101,7 +97,7 @@ class Stepper:
         if self._l2sp is not None:
             total = torch.cat([total, self._l2sp.penalty().reshape(1)])
         norm = nn.utils.clip_grad_norm_(self._trained, self._limit)
-        # Means over the processes: the same numbers everywhere, hence the same decision; one that is not finite makes its mean so.
+        # Means over the processes: the same numbers everywhere, hence the same decision.
         loss, shared_norm = self._ranks.mean(torch.stack([total[0], norm.float()]))
         finite = torch.isfinite(loss) & torch.isfinite(shared_norm)
         spike = finite & self.spike_filter.spikes(loss, shared_norm)
@@ -111,18 +107,16 @@ class Stepper:
         if self.ema is not None:
             self.ema.update(number, skipped)
         return StepOutput(
-            states=[self._forget_where(skipped, state) for state in after],
+            states=[self._reset_where(skipped, state) for state in after],
             measures=torch.where(skipped, torch.zeros_like(total), total),
             gradient_norm=torch.where(skipped, torch.zeros_like(norm), norm.detach() * self._trunc_t),
             skipped=skipped,
             spike=spike,
         )
 
-    def _no_sync(self, when: bool) -> AbstractContextManager[None]:
+    def _gradient_sync(self, last: bool) -> AbstractContextManager[None]:
         """Processes exchange gradients only once a step, after the last micro-batch."""
-        if when and self._ddp is not None:  # also where what is called is its compiled form
-            return self._ddp.no_sync()
-        return contextlib.nullcontext()
+        return contextlib.nullcontext() if last or self._ddp is None else self._ddp.no_sync()
 
     def _apply(self, skipped: torch.Tensor) -> None:
         # Fused optimizers take this flag, as GradScaler sets it, and leave weights and moments alone where it is 1.
@@ -131,8 +125,8 @@ class Stepper:
         optimizer.grad_scale = None
         optimizer.step()
 
-    def _forget_where(self, skipped: torch.Tensor, state: PolicyState) -> PolicyState:
-        # A non-finite chunk leaves non-finite keys behind, which a mask alone would not keep out of a product.
+    def _reset_where(self, skipped: torch.Tensor, state: PolicyState) -> PolicyState:
+        # A non-finite chunk leaves non-finite keys behind: masking alone would not keep them out of a product.
         def kept(tensor: torch.Tensor) -> torch.Tensor:
             return torch.where(skipped, torch.zeros_like(tensor), tensor)
 

@@ -124,7 +124,7 @@ def test_patience_stops_a_run_that_gets_no_better(settings: Make, capsys: pytest
 def test_an_episode_in_both_lists_is_refused(settings: Make, tiny: Path, tmp_path: Path) -> None:
     train = tiny / "dataset_a" / "ep0"
     write_lists(tmp_path / "s", [train, tiny / "dataset_a" / "ep1"], [train.parent / "." / "ep0"])
-    with pytest.raises(UserError, match="stand in the training list and in the validation list"):
+    with pytest.raises(UserError, match="are in the training list and in the validation list"):
         finetune(settings(sampling_dir=str(tmp_path / "s")))
 
 

@@ -45,7 +45,7 @@ _OLD_NAMES = {
 
 @dataclasses.dataclass
 class TrainState:
-    """How far a run is, what it has seen, and the recurrent state between two chunks."""
+    """A run's progress and its recurrent state between two chunks."""
 
     step: int = 0
     """Optimizer steps done, skipped ones included."""
@@ -192,7 +192,7 @@ class Checkpointer:
                     self._write_weights("ema", state)
 
     def _kept(self) -> dict[str, torch.Tensor]:
-        """What a resume point keeps of the network: all of it, or what is trained where the rest stays as it began."""
+        """The network's tensors in a resume point: all, or the trained ones where the rest never changes."""
         state = dict(self._policy.state_dict())
         if self._settings.finetune_mode == "all":
             return state

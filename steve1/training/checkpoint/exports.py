@@ -1,7 +1,4 @@
-"""The files that a run is for: weights in the published form, an adapter beside them, or a tuned goal.
-
-They play, convert and load like any other: low-rank additions are merged, and `<weights>.json` lies beside them.
-"""
+"""Writes a run's output: weights in the published form (low-rank additions merged), an adapter beside them, or a tuned goal."""
 
 from __future__ import annotations
 
@@ -41,11 +38,7 @@ def sidecar_files(path: Path, settings: TrainSettings) -> list[Path]:
 def write_output(
     policy: GoalPolicy, path: Path, settings: TrainSettings, metadata: CheckpointMetadata, facts: dict[str, Any]
 ) -> None:
-    """Write what is being trained, as it is now, with its sidecar_files; each whole or not at all.
-
-    Args:
-        facts: what a goal file says of its making, beside the settings.
-    """
+    """Write the policy or its tuned goal, with the sidecar files; `facts` go into a goal file."""
     goal = tuned_goal(policy)
     start = "" if settings.starts_empty else metadata.hashes.get("in_weights", "")
     if goal is not None:

@@ -1,6 +1,6 @@
 """The numbers of a run, in `scalars.jsonl` in its folder: one JSON object a line ({"step": 100, "train/loss": 2.3}).
 
-A run that goes on drops what lies beyond its resume point first, so that no step stands there twice.
+A resumed run first drops the lines after its resume point, so that no step is there twice.
 """
 
 from __future__ import annotations

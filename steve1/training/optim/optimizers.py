@@ -1,6 +1,6 @@
-"""The optimizers: AdamW, and a factored form of it that keeps a quarter of its numbers.
+"""The optimizers: AdamW, and a factored form of it with a quarter of its state.
 
-The flag `found_inf` (as GradScaler sets it) leaves weights and moments alone on the device, so that nothing waits for it.
+Both take GradScaler's flag `found_inf`, which skips a step on the device, without waiting for it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BYTES_OF_MOMENTS: dict[str, float] = {"adamw": 8.0, "factored": 2.0}
 
 
 def make_optimizer(policy: GoalPolicy, settings: TrainSettings) -> torch.optim.Optimizer:
-    """The chosen optimizer over what is trainable; decay only where `GoalPolicy.parameter_groups` says."""
+    """The chosen optimizer over the trained parameters, with weight decay as `GoalPolicy.parameter_groups` says."""
     groups, rate = policy.parameter_groups(settings.weight_decay), settings.learning_rate
     match settings.optimizer:
         case "adamw":
@@ -33,11 +33,10 @@ def make_optimizer(policy: GoalPolicy, settings: TrainSettings) -> torch.optim.O
 
 
 class FactoredAdamW(torch.optim.Optimizer):
-    """AdamW with less to remember: the second moment of a matrix as the means of its rows and columns, the first in bfloat16.
+    """AdamW with less state: the second moment of a matrix as the means of its rows and columns, the first in bfloat16.
 
-    The second moment of weight (i, j) is taken to be row[i] * column[j] / mean(row), as Adafactor does (arXiv 1804.04235, section 3); weights of more
-    dimensions count as matrices of their first one, those of one dimension keep all of it. Everything else, the meaning of
-    the learning rate included, is AdamW's.
+    The second moment of weight (i, j) is row[i] * column[j] / mean(row), as in Adafactor (arXiv 1804.04235, section 3). Tensors of more
+    dimensions are flattened to matrices after the first one, vectors keep all of it. Everything else, the learning rate too, is AdamW's.
 
     Args:
         lr, betas, eps, weight_decay: as torch.optim.AdamW.
@@ -57,7 +56,7 @@ class FactoredAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step; gives what `closure` gives, as torch's optimizers do."""
+        """One step; returns the closure's result, as torch's optimizers do."""
         answer = None
         if closure is not None:
             with torch.enable_grad():
@@ -73,7 +72,7 @@ class FactoredAdamW(torch.optim.Optimizer):
         gradient = parameter.grad
         assert gradient is not None, "the caller has looked"
         gradient = gradient.float()
-        # 1 on a step that counts, 0 on one that is skipped: then means move by nothing and the weight by nothing.
+        # 0 on a skipped step: neither the means nor the weight move.
         counts = torch.ones((), device=parameter.device)
         if self.found_inf is not None:
             counts = 1.0 - self.found_inf.to(parameter.device)
@@ -103,7 +102,7 @@ class FactoredAdamW(torch.optim.Optimizer):
 
     @staticmethod
     def _second_moment(state: dict[str, Tensor], squares: Tensor, share: Tensor) -> Tensor:
-        """Move the means by `share` towards these squares of gradients; returns what they say, shaped like them."""
+        """Move the means by `share` towards these squares of gradients; returns the second moment, shaped like them."""
         if "exp_avg_sq" in state:
             return state["exp_avg_sq"].lerp_(squares, share).clone()
         flat = squares.flatten(1)

@@ -1,6 +1,6 @@
-"""Detects loss spikes: steps whose loss or gradient norm lies far above its running mean, although every number is finite.
+"""Detects loss spikes: finite steps whose loss or gradient norm is far above its running mean.
 
-The running means stay on the device and are part of a resume point. With several processes they are of the mean over all ranks.
+The running means, of the mean over all ranks, stay on the device and are part of a resume point.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from steve1.training.config import TrainSettings
 
 WARMUP = 50  # steps before anything is judged
 MEMORY = 100  # steps that the running means reach back over
-_FLOOR = 0.05  # the deviation counts as at least this share of the mean loss: a very even run is no reason to be strict
+_FLOOR = 0.05  # least deviation, as a share of the mean loss: a very smooth run must not make the filter strict
 
 
 class SpikeFilter:
@@ -36,7 +36,7 @@ class SpikeFilter:
         return (count >= WARMUP) & ((loss > mean + self._loss_limit * deviation) | (norm > self._norm_limit * usual))
 
     def remember(self, loss: torch.Tensor, norm: torch.Tensor, skipped: torch.Tensor) -> None:
-        """Take a step into the means; skipped ones leave no trace."""
+        """Update the means with a step, unless it was skipped."""
         count, mean, variance, usual = self._seen
         share = torch.clamp(1.0 / (count + 1.0), min=1.0 / MEMORY)
         change = loss - mean
