@@ -15,7 +15,7 @@ import torch
 
 from steve1.core.seeds import generator
 from steve1.mineclip.config import MineCLIPConfig, read_config
-from steve1.mineclip.model import MineCLIP
+from steve1.mineclip.model import EpisodeStream, MineCLIP
 
 
 def frame_flop(config: MineCLIPConfig) -> float:
@@ -90,7 +90,7 @@ def measure_embed(
     model.autocast = bf16
     rng = generator(0, "bench embed")
     frames = list(rng.integers(0, 256, (batch, *sizes.resolution, 3), dtype=np.uint8))
-    stream = model.stream()
+    stream = EpisodeStream(model)
     stream.push_many(frames)
     before = matmul_flops(dtype, place, seconds / 6)
     frames_per_s = batch * _rate(lambda: stream.push_many(frames), place, seconds)

@@ -49,40 +49,26 @@ class GoalEncoder:
 
     def __init__(
         self,
-        metadata: CheckpointMetadata,
+        checkpoint: str | os.PathLike[str] | CheckpointMetadata,
         *,
         device: str = "cpu",
         translations: Mapping[str, str] | None = None,
     ) -> None:
         """
         Args:
-            metadata: names the MineCLIP, the prior and the policy's model file.
+            checkpoint: a weights file, whose `<weights>.json` names the MineCLIP, the prior and the model file; or that metadata.
             device: where MineCLIP and the prior compute.
             translations: {prompt in another language: English prompt}, in addition to `known_prompts`.
         """
-        self.metadata, self._device = metadata, device
+        if not isinstance(checkpoint, CheckpointMetadata):
+            checkpoint = read_checkpoint_metadata(checkpoint)
+        self.metadata, self._device = checkpoint, device
         self._translations = {**known_prompts(), **{text.lower(): en for text, en in (translations or {}).items()}}
         self._encoded: dict[tuple[str, GoalSource, int], Goal] = {}
 
-    @classmethod
-    def from_checkpoint(
-        cls,
-        weights: str | os.PathLike[str] | CheckpointMetadata,
-        *,
-        device: str = "cpu",
-        translations: Mapping[str, str] | None = None,
-    ) -> GoalEncoder:
-        """The encoder of a weights file (through `<weights>.json` beside it), or of metadata."""
-        metadata = weights if isinstance(weights, CheckpointMetadata) else read_checkpoint_metadata(weights)
-        return cls(metadata, device=device, translations=translations)
-
     @functools.cached_property
     def mineclip(self) -> MineCLIP:
-        """The checkpoint's MineCLIP.
-
-        Raises:
-            UserError: its file is missing or not MineCLIP's.
-        """
+        """The checkpoint's MineCLIP."""
         path = existing_file(
             self.metadata.mineclip, "The MineCLIP weights", "pass --mineclip_weights, or run 0_download_weights.sh"
         )
@@ -90,11 +76,7 @@ class GoalEncoder:
 
     @functools.cached_property
     def prior(self) -> Prior:
-        """The checkpoint's prior.
-
-        Raises:
-            UserError: its file is missing or not a prior's.
-        """
+        """The checkpoint's prior."""
         path = existing_file(
             self.metadata.prior, "The prior's weights", "pass --prior_weights, or run 0_download_weights.sh"
         )
@@ -147,11 +129,7 @@ class GoalEncoder:
         return prompt
 
     def from_file(self, path: str | os.PathLike[str]) -> Goal:
-        """The goal of a `.goal.json` file.
-
-        Raises:
-            UserError: the file is missing, holds no goal, or one of another size.
-        """
+        """The goal of a `.goal.json` file."""
         return self.checked(read_goal(path).goal, str(path))
 
     def from_episode(self, episode: Episode, frame: int = -1) -> Goal:

@@ -58,14 +58,20 @@ class Agent:
         cuda_graph: bool = False,
     ) -> None:
         self.cond_scale = 0.0 if cond_scale is None else float(cond_scale)
-        if not np.isfinite(self.cond_scale) or self.cond_scale < 0:
+        if not 0 <= self.cond_scale < np.inf:
             raise UserError("The guidance scale has to be a number of at least 0.", got=str(cond_scale))
+        if not 0 < temperature < np.inf:
+            raise UserError(
+                "The temperature has to be a number above 0.",
+                got=str(temperature),
+                todo="for the most probable action pass --deterministic",
+            )
         if games < 1:
             raise UserError("There has to be at least one game.", got=str(games))
         if cuda_graph and policy.device.type != "cuda":
             raise UserError("CUDA graphs need a CUDA device.", got=str(policy.device), todo="leave out cuda_graph=True")
         self.policy = weights_lowp(policy, precision).eval()
-        self.deterministic, self.temperature = deterministic, checked_temperature(temperature)
+        self.deterministic, self.temperature = deterministic, float(temperature)
         self._precision, self._cuda_graph = precision, cuda_graph
         self._packed: PackedEncoder | None = None
         if precision == torch.float32 and can_pack(policy.net.img_process):
@@ -73,10 +79,8 @@ class Agent:
             self.policy = pack_policy(self.policy)
         self._cache = KVCache(policy.config, games, guided=self.cond_scale > 0, device=policy.device)
         self._device = policy.device
-        self._goals: tuple[list[bytes], Tensor] = (
-            [],
-            torch.empty(0),
-        )  # of the last step, and what the network reads of them
+        # The goals of the last step, and what the network reads of them.
+        self._goals: tuple[list[bytes], Tensor] = ([], torch.empty(0))
         self._embed = functools.lru_cache(maxsize=256)(self._embed_goal)
         self._step = CudaGraph(self._decode_step) if cuda_graph else self._decode_step
         self._seed = seed
@@ -219,21 +223,6 @@ def weights_lowp(policy: GoalPolicy, precision: torch.dtype) -> GoalPolicy:
             for parameter in module.parameters(recurse=False):
                 parameter.data = parameter.data.to(precision)
     return policy.to_channels_last()
-
-
-def checked_temperature(temperature: float) -> float:
-    """The temperature.
-
-    Raises:
-        UserError: not a finite number above 0.
-    """
-    if not (np.isfinite(temperature) and temperature > 0):
-        raise UserError(
-            "The temperature has to be a number above 0.",
-            got=str(temperature),
-            todo="for the most probable action pass --deterministic",
-        )
-    return float(temperature)
 
 
 def sample(log_probs: Tensor, random: np.random.Generator | None, temperature: float = 1.0) -> int:

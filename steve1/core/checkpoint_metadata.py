@@ -60,7 +60,6 @@ def read_checkpoint_metadata(weights: str | os.PathLike[str]) -> CheckpointMetad
     if not path.exists():
         return CheckpointMetadata()
     content = read_json(path)
-    names = {field.name for field in dataclasses.fields(CheckpointMetadata)}
     if not isinstance(content, dict) or not isinstance(content.get("model"), str):
         raise UserError(
             "This metadata file does not name a model.",
@@ -72,7 +71,12 @@ def read_checkpoint_metadata(weights: str | os.PathLike[str]) -> CheckpointMetad
         found = resolve(content.get(name) or "", path.parent)
         if found.is_file():
             content[name] = display(found)
-    return CheckpointMetadata(**{name: value for name, value in content.items() if name in names})
+    return CheckpointMetadata(**_fields_in(content, CheckpointMetadata))
+
+
+def _fields_in(content: dict[str, Any], kind: type[CheckpointMetadata | GoalFile]) -> dict[str, Any]:
+    """The entries that `kind` knows; files of later versions may have more."""
+    return {field.name: content[field.name] for field in dataclasses.fields(kind) if field.name in content}
 
 
 def write_checkpoint_metadata(weights: str | os.PathLike[str], metadata: CheckpointMetadata) -> Path:
@@ -133,5 +137,4 @@ def read_goal(path: str | os.PathLike[str]) -> GoalFile:
             expected='a JSON object whose "goal" is a list of E finite numbers',
             got=str(content)[:200],
         )
-    names = {field.name for field in dataclasses.fields(GoalFile)} - {"goal"}
-    return GoalFile(goal, **{name: value for name, value in content.items() if name in names})
+    return GoalFile(**_fields_in(content, GoalFile) | {"goal": goal})

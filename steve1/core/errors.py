@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 
 class UserError(Exception):
     """A fault in what the user gave us (files, settings, weights, a missing program), never a bug of ours.
@@ -44,8 +46,6 @@ def _rebuild(kind: type[UserError], what: str, where: str, expected: str, got: s
 
 def nearest(name: str, choices: list[str]) -> str:
     """A hint that lists the choices nearest to `name` (for messages about unknown names)."""
-    import difflib
-
     close = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
     if close:
         return "did you mean " + " or ".join(close) + "?"

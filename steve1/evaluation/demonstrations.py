@@ -173,7 +173,7 @@ def demonstrated_goals(plan: Plan, inputs: EpisodeInputs) -> dict[str, Embedding
 
         def show(task: Task) -> list[VisualPrompt]:
             starts = inputs.starts_of(plan.env, task.biome, "demo")
-            return play_demonstrations(task, game, mineclip.stream(), starts, plan.settings.seed)
+            return play_demonstrations(task, game, EpisodeStream(mineclip), starts, plan.settings.seed)
 
         folders = plan.settings.demonstrations
         goals = shown_goals(plan.tasks, plan.folder, show=show, demonstrations=folders, width=mineclip.embed_dim)

@@ -180,10 +180,6 @@ class MineCLIP(nn.Module):
             found.append(Goals(rows, past_features, first + int(bad[0]) if len(bad) else None))
         return found
 
-    def stream(self) -> EpisodeStream:
-        """A live episode: `.push(frame)` returns the embedding (E,) of the last 16 frames, or None before them."""
-        return EpisodeStream(self)
-
     def embed_episode(self, frames: Iterable[NDArray[np.uint8]], batch: int = 32) -> NDArray[np.float32]:
         """Goal embeddings of an episode: float32 (N,E); row i describes frames i-15..i, rows 0..14 are NaN.
 
@@ -196,7 +192,7 @@ class MineCLIP(nn.Module):
         Raises:
             UserError: an embedding is not finite; the frame is named.
         """
-        stream, source, rows = self.stream(), iter(frames), [np.zeros((0, self.embed_dim), np.float32)]
+        stream, source, rows = EpisodeStream(self), iter(frames), [np.zeros((0, self.embed_dim), np.float32)]
         while some := list(islice(source, batch)):
             rows.append(stream.push_many(some))
         return np.concatenate(rows)

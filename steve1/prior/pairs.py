@@ -54,7 +54,9 @@ def load_pairs(path: str | Path) -> Pairs:
             todo="bash 0_download_weights.sh, or name embedded episodes with --dataset_dir",
         )
     content = _read_npz(path) if path.suffix == ".npz" else load_restricted(path)
-    missing = [key for key in ("text_embeddings", "visual_embeddings") if not _has(content, key)]
+    if not isinstance(content, dict):
+        content = {}
+    missing = [key for key in ("text_embeddings", "visual_embeddings") if key not in content]
     if missing:
         raise UserError(
             "This is not the prior's data.",
@@ -63,7 +65,7 @@ def load_pairs(path: str | Path) -> Pairs:
             got=f"no {missing[0]}",
         )
     text, visual = (_rows(content[key], f"{path}, {key}") for key in ("text_embeddings", "visual_embeddings"))
-    groups = np.asarray(content["groups"]) if _has(content, "groups") else np.arange(len(text))
+    groups = np.asarray(content["groups"]) if "groups" in content else np.arange(len(text))
     if text.shape != visual.shape or len(groups) != len(text):
         raise UserError(
             "The arrays of the prior's data do not fit together.",
@@ -72,10 +74,6 @@ def load_pairs(path: str | Path) -> Pairs:
             got=f"text {text.shape}, video {visual.shape}, groups {groups.shape}",
         )
     return Pairs(text, visual, groups.astype(np.int64))
-
-
-def _has(content: Any, key: str) -> bool:
-    return isinstance(content, dict) and key in content
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:

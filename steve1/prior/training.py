@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,11 +129,6 @@ def train_prior(
     return state
 
 
-def _batches(n: int, settings: PriorSettings, epoch: int) -> Iterator[tuple[int, Tensor]]:
-    order = torch.from_numpy(generator(settings.seed, "prior order", epoch).permutation(n))
-    yield from enumerate(order.split(settings.batch_size))
-
-
 def _noise(seed: int, epoch: int, batch: int, shape: tuple[int, int]) -> Tensor:
     """Standard normal noise, a function of (seed, epoch, batch)."""
     return torch.from_numpy(generator(seed, "prior noise", epoch, batch).standard_normal(shape)).float()
@@ -150,7 +145,8 @@ def _epoch(
     """One pass over the training rows; returns the means of its losses."""
     prior.train()
     sums = {"train/loss": 0.0, "train/reconstruction": 0.0, "train/kl": 0.0}
-    for number, rows in _batches(len(data[0]), settings, epoch):
+    order = torch.from_numpy(generator(settings.seed, "prior order", epoch).permutation(len(data[0])))
+    for number, rows in enumerate(order.split(settings.batch_size)):
         text, visual = (tensor[rows.to(tensor.device)] for tensor in data)
         noise = _noise(settings.seed, epoch, number, (len(rows), settings.latent_dim)).to(text.device)
         errors, divergence = losses(prior, text, visual, noise)

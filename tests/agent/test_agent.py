@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from steve1.agent import Agent
-from steve1.agent.agent import checked_temperature, sample
+from steve1.agent.agent import sample
 from steve1.agent.packed import PackedEncoder, can_pack
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
@@ -171,7 +171,7 @@ def test_scales_that_mean_nothing(tiny: GoalPolicy, scale: float) -> None:
         Agent(tiny, cond_scale=scale)
 
 
-def test_the_temperature_sharpens_the_draw() -> None:
+def test_the_temperature_sharpens_the_draw(tiny: GoalPolicy) -> None:
     log_probs = torch.log(torch.tensor([0.8, 0.2]))
     shares = {}
     for temperature in (0.5, 1.0, 2.0):
@@ -184,4 +184,4 @@ def test_the_temperature_sharpens_the_draw() -> None:
     assert sample(torch.tensor([-900.0, -1.0, -950.0]), np.random.default_rng(0), 0.01) == 1
     for wrong in (0.0, -1.0, float("nan")):
         with pytest.raises(UserError, match="temperature"):
-            checked_temperature(wrong)
+            Agent(tiny, temperature=wrong)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from steve1.core.errors import UserError
-from steve1.mineclip.model import MineCLIP
+from steve1.mineclip.model import EpisodeStream, MineCLIP
 
 
 def frames_of(n: int, seed: int = 0, size: tuple[int, int] = (80, 128)) -> list[np.ndarray]:
@@ -54,7 +54,7 @@ def test_order_in_time_matters(small: MineCLIP) -> None:
 def test_push_gives_none_and_then_the_same_rows(small: MineCLIP) -> None:
     frames = frames_of(20)
     embeds = small.embed_episode(frames)
-    stream = small.stream()
+    stream = EpisodeStream(small)
     for i, frame in enumerate(frames):
         row = stream.push(frame)
         if i < 15:

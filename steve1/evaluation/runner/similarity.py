@@ -79,7 +79,8 @@ class GoalSimilarity:
     @functools.cached_property
     def stream(self) -> EpisodeStream:
         """MineCLIP's stream, for one episode after another."""
-        return load_mineclip(self.mineclip, self.mineclip_config or "attn").to(choose_device(self.device)).stream()
+        mineclip = load_mineclip(self.mineclip, self.mineclip_config or "attn", device=choose_device(self.device))
+        return EpisodeStream(mineclip)
 
     def recorder(self, tasks: Sequence[str]) -> SimilarityRecorder | None:
         """A recorder for these tasks' goals; None where none of them has one."""
