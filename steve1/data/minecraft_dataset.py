@@ -74,10 +74,8 @@ def get_episode_chunk_fixed_prompt(
 
     Args:
         episode: needs no goal embeddings.
-        start, stop: frames.
         goal: float (E,), such as the prior's goal for "build a wooden house".
-        source: of the frames; its key replaces "frames".
-        out: arrays to fill.
+        source, out: see `get_episode_chunk`.
 
     Returns:
         as `get_episode_chunk`; every goal_frame is -1.

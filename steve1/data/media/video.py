@@ -108,7 +108,6 @@ def read_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[F
     A file that was cut off ends the iteration early: compare the count with what you expected.
 
     Args:
-        path: the video.
         threads: decoder threads; 1 where many videos are read in parallel.
 
     Raises:

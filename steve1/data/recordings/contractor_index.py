@@ -33,19 +33,12 @@ INDEXES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One recording of an index.
+    """One recording of an index."""
 
-    Attributes:
-        name: of the episode that it becomes.
-        url: of the mp4; URL, file:// or a plain path.
-        relpath: as in the index.
-        version: the recorder's, "" if the path does not contain it.
-    """
-
-    name: str
-    url: str
-    relpath: str
-    version: str
+    name: str  #: of the episode that it becomes
+    url: str  #: of the mp4: http, https, file:// or a plain path
+    relpath: str  #: as in the index
+    version: str  #: the recorder's, "" if the path does not contain it
 
     def beside(self, ending: str) -> str:
         """URL of another file of the recording: ".mp4", ".jsonl" or "-options.json"."""

@@ -61,10 +61,8 @@ def convert_recording(
     """Convert one recording; raises only for faults of the machine (OSError), not of the recording.
 
     Args:
-        recording: from `find_recordings`.
         output_dir: where `<recording.name>/` is made. An episode that exists is left alone, and the recording refused if
             the episode was made from another one.
-        settings: how.
         on_frames: called with the number of frames decoded since the last call.
     """
     begun = time.monotonic()

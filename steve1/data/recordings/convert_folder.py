@@ -42,8 +42,6 @@ def convert_folder(
     Args:
         input_dir: recordings (mp4 + jsonl) or episode folders, at any depth.
         output_dir: where episodes are made; existing ones are left alone.
-        settings: how.
-        workers: processes.
         shard: convert this part of the recordings only; other machines convert the rest.
         ray: convert as tasks of a Ray cluster instead of in `workers` processes.
 
@@ -143,6 +141,7 @@ def _in_parallel(
 
 
 def _result_of(future: Future[Result], recording: Recording, fault: str) -> Result:
+    """Of a future that is done; `fault` is the machine's that cancelled it."""
     name = display(recording.video)
     if future.cancelled():
         return failed(name, f"not begun: {fault}")

@@ -27,20 +27,12 @@ from steve1.data.recordings.summary import Result, Summary, failed, remove_lefto
 
 @dataclass(frozen=True)
 class FetchSettings:
-    """How recordings are fetched.
+    """How recordings are fetched; `attempts` and `backoff` as in `core.download.download`."""
 
-    Attributes:
-        n_episodes: stop when the output has this many; 0 fetches all.
-        keep_recordings: keep the downloaded files after conversion.
-        parallel: recordings in progress at a time, and the most that are on disk.
-        workers: processes that convert; 1 converts in this one.
-        attempts, backoff: see `core.download.download`.
-    """
-
-    n_episodes: int = 0
-    keep_recordings: bool = False
-    parallel: int = 4
-    workers: int = 1
+    n_episodes: int = 0  #: stop when the output has this many; 0 fetches all
+    keep_recordings: bool = False  #: keep the downloaded files after conversion
+    parallel: int = 4  #: recordings in progress at a time, and the most that are on disk
+    workers: int = 1  #: processes that convert; 1 converts in this one
     attempts: int = 6
     backoff: float = 1.0
 
@@ -62,7 +54,6 @@ def fetch_and_convert(
     Args:
         entries: of an index, all of them.
         recordings_dir, output_dir: where downloads and episodes go; the same paths on all machines.
-        convert, fetch: how.
         shard: only this part of the entries, and of `fetch.n_episodes`; other machines take the rest.
         ray: each machine of a Ray cluster downloads and converts, instead of this one alone.
 

@@ -24,19 +24,12 @@ _OTHER_VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".flv", ".m4v", ".wmv"
 
 @dataclass
 class Tree:
-    """Everything below a folder, without hidden files.
-
-    Attributes:
-        root: the folder.
-        files: videos and ticks.
-        folders: the root and all folders below, linked ones too.
-        odd: what can be neither, with the reason.
-    """
+    """Everything below a folder, without hidden files."""
 
     root: Path
-    files: list[Path] = field(default_factory=list)
-    folders: list[Path] = field(default_factory=list)
-    odd: list[tuple[Path, str]] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)  #: videos and ticks
+    folders: list[Path] = field(default_factory=list)  #: the root and all folders below, linked ones too
+    odd: list[tuple[Path, str]] = field(default_factory=list)  #: what can be neither, with the reason
 
     def __post_init__(self) -> None:
         seen: set[Path] = set()
@@ -89,21 +82,13 @@ class Tree:
 
 @dataclass(frozen=True)
 class Ticks:
-    """What conversion needs of a recording's N ticks.
-
-    Attributes:
-        actions: one MineRL action per tick.
-        keep: bool (N,), False where nothing was done.
-        pointer: float (N, 2), x and y of the mouse as shares of the window's height while a menu is open, else NaN.
-        notes: warnings for the report.
-        rows: i64 (N,), the recorded tick with which each begins, where ticks were merged or split.
-    """
+    """What conversion needs of a recording's N ticks."""
 
     actions: list[act.EnvAction]
-    keep: NDArray[np.bool_]
-    pointer: NDArray[np.float64]
-    notes: list[str]
-    rows: NDArray[np.int64]
+    keep: NDArray[np.bool_]  #: (N,), False where nothing was done
+    pointer: NDArray[np.float64]  #: (N, 2), x and y in window heights while a menu is open, else NaN
+    notes: list[str]  #: warnings for the report
+    rows: NDArray[np.int64]  #: (N,), the recorded tick with which each begins, where ticks were merged or split
 
 
 class Pace:
@@ -123,19 +108,12 @@ class Pace:
 
 @dataclass(frozen=True)
 class Recording(abc.ABC):
-    """Frames and the actions taken on them, as another program left them.
+    """Frames and the actions taken on them, as another program left them."""
 
-    Attributes:
-        kind: in the metadata of episodes made from it.
-        name: of the episode that it becomes; a function of its place below the input folder.
-        video: the mp4 or the folder.
-        version: the recorder's, such as "6.8", if the path contains it.
-    """
-
-    kind: ClassVar[str]
-    name: str
-    video: Path
-    version: str = ""
+    kind: ClassVar[str]  #: for the metadata of episodes made from it
+    name: str  #: of the episode that it becomes; a function of its place below the input folder
+    video: Path  #: the mp4 or the folder
+    version: str = ""  #: the recorder's, such as "6.8", if the path contains it
 
     @classmethod
     @abc.abstractmethod

@@ -60,7 +60,6 @@ def read_game_ticks(
     """The ticks of a recording at 20 per second, and the rates that it was made at.
 
     Args:
-        recording: in any layout.
         camera_rounding, esc_as_inventory: as of `Recording.read_ticks`; movements are summed before they are rounded.
         source_fps: the true rate of the recording; 0: as its video says, 20 for a folder of frames.
 
@@ -90,7 +89,6 @@ def rates_of(recording: Recording, source_fps: float, n_ticks: int) -> Rates:
     """The rates that a recording was made at.
 
     Args:
-        recording: in any layout.
         source_fps: its true rate; 0: as its video says, 20 for a folder of frames.
         n_ticks: their number shows whether there is one per frame or 20 per second.
 
@@ -126,7 +124,6 @@ def check_even(worst_seconds: float, counts_differ: bool, path: object) -> str:
     Args:
         worst_seconds: the largest distance of a frame from a constant rate.
         counts_differ: whether the numbers of frames and ticks differ.
-        path: the video.
 
     Raises:
         UserError: numbers do not show which frame belongs to which tick.

@@ -20,26 +20,16 @@ _LEFTOVER = re.compile(r"\.(.+)\.\d+\.[0-9a-f]{8}\.\w+")
 
 @dataclass
 class Result:
-    """One line of the report.
+    """One line of the report."""
 
-    Attributes:
-        recording: its path.
-        status: "converted", "exists", "refused", or "failed" (the machine's fault); of a download also "missing".
-        reason: why it was refused.
-        notes: warnings.
-        episode: the folder made.
-        ticks, frames: in the recording, in the episode.
-        seconds: wall time.
-    """
-
-    recording: str
-    status: str
-    reason: str = ""
-    notes: list[str] = field(default_factory=list)
-    episode: str = ""
-    ticks: int = 0
-    frames: int = 0
-    seconds: float = 0.0
+    recording: str  #: its path
+    status: str  #: "converted", "exists", "refused", or "failed" (the machine's fault); of a download also "missing"
+    reason: str = ""  #: why it was refused
+    notes: list[str] = field(default_factory=list)  #: warnings
+    episode: str = ""  #: the folder made
+    ticks: int = 0  #: of the recording
+    frames: int = 0  #: of the episode
+    seconds: float = 0.0  #: wall time
 
 
 def failed(recording: object, fault: object) -> Result:
@@ -53,19 +43,12 @@ def failed(recording: object, fault: object) -> Result:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did.
+    """What a run did."""
 
-    Attributes:
-        results: one per recording.
-        output_dir: where the episodes are.
-        report: the .jsonl with the same.
-        stopped: why the rest was not started (a full disk), "" if nothing stopped the run.
-    """
-
-    results: list[Result]
-    output_dir: Path
-    report: Path
-    stopped: str = ""
+    results: list[Result]  #: one per recording
+    output_dir: Path  #: where the episodes are
+    report: Path  #: the results as .jsonl
+    stopped: str = ""  #: why the rest was not started (a full disk), "" if nothing stopped the run
 
     def count(self, status: str) -> int:
         """Recordings with this status."""

@@ -152,21 +152,13 @@ def match_clips(clips: Sequence[Clip], recordings: Sequence[Recording]) -> dict[
 
 @dataclass(frozen=True)
 class Cuts:
-    """The clips to cut out of one recording.
-
-    Attributes:
-        recording: where from.
-        spans: its clips, sorted by time; they may overlap.
-        rates: of the recording; its ticks' rate is the clips' frame rate.
-        size: width and height of the video.
-        note: a warning, or "".
-    """
+    """The clips to cut out of one recording."""
 
     recording: ContractorRecording
-    spans: list[Span]
-    rates: Rates
-    size: tuple[int, int]
-    note: str
+    spans: list[Span]  #: its clips, sorted by time; they may overlap
+    rates: Rates  #: of the recording; its ticks' rate is the clips' frame rate
+    size: tuple[int, int]  #: width and height of the video
+    note: str  #: a warning, or ""
 
     @property
     def todo(self) -> list[Span]:
@@ -180,10 +172,9 @@ class Cuts:
 
 
 def plan_cuts(recording: ContractorRecording, clips: Sequence[Clip], output_dir: Path, source_fps: float = 0.0) -> Cuts:
-    """Find the frames of a recording's clips.
+    """Find the frames of a recording's clips, both from `match_clips`.
 
     Args:
-        recording, clips: from `match_clips`.
         output_dir: where the clips go; below a folder named after the recorder's version, if that is known.
         source_fps: true frames per second of the recording; 0: as its video says.
 
@@ -217,7 +208,6 @@ def trim_recording(cuts: Cuts, *, crf: int = 14, on_frames: Callable[[int], obje
     """Cut clips out of one recording in one pass; returns the videos. Clips that exist are left alone.
 
     Args:
-        cuts: from `plan_cuts`.
         crf: quality of the new video (lower is better); 14 is hard to tell from the source.
         on_frames: called with the number of frames read since the last call.
 
