@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from research.prior_analysis import analyse, prepare, render, write_analysis
+from research.prior_analysis import analyse, prepare, render
+from research.prior_pictures import write_analysis
 from steve1.commands.cli import run
 from steve1.core.paths import ROOT, display, resolve, slug
 from steve1.evaluation.demonstrations import read_demonstrations
@@ -64,10 +65,5 @@ def main(args: Args) -> None:
     print("\nfiles: " + ", ".join(display(path) for path in written.values()))
 
 
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "What the prior makes of prompts, held against demonstrations; no game is needed.")
-
-
 if __name__ == "__main__":
-    cli()
+    run(Args, main, "What the prior makes of prompts, held against demonstrations; no game is needed.")

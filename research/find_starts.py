@@ -73,10 +73,5 @@ def _write(args: Args, starts: list[dict[str, Any]]) -> None:
     )
 
 
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Search the Luanti map for places where episodes can begin.")
-
-
 if __name__ == "__main__":
-    cli()
+    run(Args, main, "Search the Luanti map for places where episodes can begin.")

@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from scipy.stats import fisher_exact
 
 from steve1.core.errors import UserError
@@ -55,10 +58,7 @@ def matrix(lines: Sequence[Line], weights: str, rows: Sequence[str], tasks: Sequ
         if own is None or not others:
             continue
         wins, count = sum(cell["successes"] for cell in others), sum(cell["episodes"] for cell in others)
-        counts = [
-            [own["successes"], own["episodes"] - own["successes"]],
-            [wins, count - wins],
-        ]
+        counts = [[own["successes"], own["episodes"] - own["successes"]], [wins, count - wins]]
         tests[task] = {
             "own_successes": own["successes"],
             "own_episodes": own["episodes"],
@@ -69,8 +69,16 @@ def matrix(lines: Sequence[Line], weights: str, rows: Sequence[str], tasks: Sequ
     return {"rows": list(cells), "tasks": list(tasks), "cells": cells, "tests": tests, "no_goal": NO_GOAL in rows}
 
 
-def matrix_plan(settings: EvaluationSettings, extra_prompts: Sequence[str] = (), random_row: bool = True) -> Plan:
-    """The plan of a prompt matrix: every row at every selected task's start.
+def prompt_matrix(
+    settings: EvaluationSettings,
+    extra_prompts: Sequence[str] = (),
+    random_row: bool = True,
+    inputs: EpisodeInputs | None = None,
+) -> tuple[dict[str, Any], Plan, dict[str, Path]]:
+    """Play every prompt at every selected task's start, and write matrix.json, matrix.md and matrix.png.
+
+    Returns:
+        the matrix (see `matrix`), its plan, and the files' paths.
 
     Raises:
         UserError: not exactly one weights file.
@@ -80,21 +88,7 @@ def matrix_plan(settings: EvaluationSettings, extra_prompts: Sequence[str] = (),
         raise UserError("A prompt matrix is of one weights file.", got=", ".join(settings.weights))
     rows = [*plan.rows, *(Row(slug(prompt), prompt) for prompt in extra_prompts), Row(NO_GOAL, NO_GOAL)]
     policies = [*plan.policies, *([PolicySpec("random", "random")] if random_row else [])]
-    return dataclasses.replace(plan, rows=rows, policies=policies, crossed=True)
-
-
-def prompt_matrix(
-    settings: EvaluationSettings,
-    extra_prompts: Sequence[str] = (),
-    random_row: bool = True,
-    inputs: EpisodeInputs | None = None,
-) -> tuple[dict[str, Any], Plan, dict[str, Path]]:
-    """Play what is missing and write matrix.json, matrix.md and matrix.png.
-
-    Returns:
-        the matrix (see `matrix`), its plan, and the files' paths.
-    """
-    plan = matrix_plan(settings, extra_prompts, random_row)
+    plan = dataclasses.replace(plan, rows=rows, policies=policies, crossed=True)
     lines = play_plan(plan, inputs)
     found = matrix(lines, plan.policies[0].name, [row.name for row in plan.rows], plan.task_names)
     paths = {kind: plan.folder / f"matrix.{kind}" for kind in ("json", "md", "png")}
@@ -115,16 +109,8 @@ def render(found: Mapping[str, Any], plan: Plan) -> str:
 
     body = []
     for row in found["rows"]:
-        cells = found["cells"][row]
-        body.append(
-            [
-                label(row),
-                *(
-                    f"**{success_text(cells.get(task))}**" if task == row else success_text(cells.get(task))
-                    for task in tasks
-                ),
-            ]
-        )
+        texts = {task: success_text(found["cells"][row].get(task)) for task in tasks}
+        body.append([label(row), *(f"**{text}**" if task == row else text for task, text in texts.items())])
     tests = []
     for task, test in found["tests"].items():
         own, other = (f"{test[f'{who}_successes']}/{test[f'{who}_episodes']}" for who in ("own", "other"))
@@ -144,15 +130,10 @@ def render(found: Mapping[str, Any], plan: Plan) -> str:
 
 def heat_map(found: Mapping[str, Any], title: str, path: Path) -> None:
     """Draw the matrix as a PNG: shades for rates, counts written into the fields, a frame round own prompts."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import numpy as np
-    from matplotlib import pyplot
-
     rows, tasks = found["rows"], found["tasks"]
     rates = np.array([[(found["cells"][row].get(task) or {"rate": np.nan})["rate"] for task in tasks] for row in rows])
-    figure, axes = pyplot.subplots(figsize=(2.2 + 1.05 * len(tasks), 1.6 + 0.5 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(2.2 + 1.05 * len(tasks), 1.6 + 0.5 * len(rows)), layout="constrained")
+    axes = figure.subplots()
     image = axes.imshow(rates, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
     axes.set_yticks(range(len(rows)), rows)
@@ -163,15 +144,10 @@ def heat_map(found: Mapping[str, Any], title: str, path: Path) -> None:
         for x, task in enumerate(tasks):
             cell = found["cells"][row].get(task)
             if cell:
-                colour = "black" if cell["rate"] > 0.6 else "white"
-                axes.text(
-                    x, y, f"{cell['successes']}/{cell['episodes']}", ha="center", va="center", color=colour, fontsize=9
-                )
+                colour, count = "black" if cell["rate"] > 0.6 else "white", f"{cell['successes']}/{cell['episodes']}"
+                axes.text(x, y, count, ha="center", va="center", color=colour, fontsize=9)
             if row == task:
-                axes.add_patch(
-                    pyplot.Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, fill=False, edgecolor="red", linewidth=2)
-                )
+                axes.add_patch(Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, fill=False, edgecolor="red", linewidth=2))
     figure.colorbar(image, ax=axes, label="success rate")
     with atomic_path(path) as part:
         figure.savefig(part, dpi=130)
-    pyplot.close(figure)

@@ -216,10 +216,5 @@ def insert(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
         file.write(f"{before}{begin}\n{text}{end}{after}".encode())
 
 
-def cli() -> None:
-    """Parse the command line and write."""
-    run(Args, main, "The table of what each way of fine-tuning gains and costs.")
-
-
 if __name__ == "__main__":
-    cli()
+    run(Args, main, "The table of what each way of fine-tuning gains and costs.")

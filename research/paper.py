@@ -69,22 +69,16 @@ def published_goals(path: Path) -> dict[str, Goal]:
     elif path.is_file():
         try:
             with zipfile.ZipFile(path) as archive:
-                found = {
-                    Path(name).stem: load_restricted(archive.read(name))
-                    for name in archive.namelist()
-                    if name.endswith(".pkl")
-                }
+                names = [name for name in archive.namelist() if name.endswith(".pkl")]
+                found = {Path(name).stem: load_restricted(archive.read(name)) for name in names}
         except zipfile.BadZipFile as fault:
             raise UserError(
                 "This file of visual prompts is no zip.", where=path, got=str(fault), todo="bash 0_download_weights.sh"
             ) from fault
     goals: dict[str, Goal] = {}
     for name, value in found.items():
-        row = (
-            np.asarray(value, dtype=np.float32).reshape(-1)
-            if isinstance(value, (np.ndarray, list, tuple))
-            else np.zeros(0, np.float32)
-        )
+        numbers = value if isinstance(value, (np.ndarray, list, tuple)) else ()
+        row = np.asarray(numbers, dtype=np.float32).reshape(-1)
         if not row.size or not np.isfinite(row).all():
             raise UserError("This visual prompt is no embedding.", where=f"{path}: {name}", got=type(value).__name__)
         goals[name] = row
@@ -124,9 +118,8 @@ def films_to_make(
     for kind, goals, scale in (("Text", text, scales[0]), ("Visual", visual, scales[1])):
         for prompt in prompts:
             if prompt.name in goals:
-                found.append(
-                    Film(prompt, kind, goals[prompt.name], scale, folder / f"{prompt.name} - {kind} Prompt.mp4")
-                )
+                path = folder / f"{prompt.name} - {kind} Prompt.mp4"
+                found.append(Film(prompt, kind, goals[prompt.name], scale, path))
     return found
 
 

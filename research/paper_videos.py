@@ -150,10 +150,5 @@ def _goals(
     return found
 
 
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "All prompts of STEVE-1's paper, text and visual, as videos.")
-
-
 if __name__ == "__main__":
-    cli()
+    run(Args, main, "All prompts of STEVE-1's paper, text and visual, as videos.")

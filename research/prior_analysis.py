@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_file, write_json
 from steve1.core.seeds import generator
 from steve1.evaluation.demonstrations import VisualPrompt, typical
 from steve1.evaluation.runner.similarity import unit
@@ -160,14 +158,8 @@ def nearest(goal: Rows, shown: Sequence[VisualPrompt], count: int = 3) -> list[d
         if len(each.goals):
             cosine = unit(each.goals) @ unit(goal)
             best = int(cosine.argmax())
-            found.append(
-                {
-                    "source": each.source,
-                    "frame": int(each.frames[best]),
-                    "behaviour": each.behaviour,
-                    "cosine": float(cosine[best]),
-                }
-            )
+            place = {"source": each.source, "frame": int(each.frames[best]), "behaviour": each.behaviour}
+            found.append({**place, "cosine": float(cosine[best])})
     return sorted(found, key=lambda entry: -entry["cosine"])[:count]
 
 
@@ -179,45 +171,38 @@ def analyse(material: Material) -> dict[str, Any]:
     prompts = []
     for index, name in enumerate(material.names):
         own = material.behaviours[index]
-        drawn = unit(material.samples[index])
-        middle = unit(drawn.mean(axis=0))
-        spread = 1 - float((drawn @ middle).mean())
-        close = nearest(goals[index], material.shown)
-        entry: dict[str, Any] = {"name": name, "prompt": material.prompts[index], "behaviour": own, "spread": spread,
-                                 "norm": float(np.linalg.norm(goals[index])), "text_norm": float(np.linalg.norm(material.text[index])),
-                                 "text_to_goal": float(unit(material.text[index]) @ unit(goals[index])), "nearest": close}  # fmt: skip
+        text, goal = material.text[index], goals[index]
+        entry: dict[str, Any] = {
+            "name": name,
+            "prompt": material.prompts[index],
+            "behaviour": own,
+            "spread": spread(material.samples[index]),
+            "norm": float(np.linalg.norm(goal)),
+            "text_norm": float(np.linalg.norm(text)),
+            "text_to_goal": float(unit(text) @ unit(goal)),
+            "nearest": nearest(goal, material.shown),
+        }
         if own in groups:
             column = list(groups).index(own)
             for kind, table in cosines.items():
-                order = np.argsort(-table[index])
-                entry[f"{kind}_own"], entry[f"{kind}_rank"] = (
-                    float(table[index, column]),
-                    int(np.flatnonzero(order == column)[0]) + 1,
-                )
-            entry["goal_to_shown"] = float(unit(goals[index]) @ unit(typical(groups[own])[0]))
-            entry["demonstrations_spread"] = 1 - float(
-                (unit(thinned(groups[own], 2000)) @ unit(unit(thinned(groups[own], 2000)).mean(axis=0))).mean()
-            )
+                entry[f"{kind}_own"] = float(table[index, column])
+                entry[f"{kind}_rank"] = int((table[index] > table[index, column]).sum()) + 1
+            entry["goal_to_shown"] = float(unit(goal) @ unit(typical(groups[own])[0]))
+            entry["demonstrations_spread"] = spread(thinned(groups[own], 2000))
         prompts.append(entry)
-    return {"behaviours": list(groups), "prompts": prompts, "between_prompts": (unit(goals) @ unit(goals).T).tolist(),
-            "between_texts": (unit(material.text) @ unit(material.text).T).tolist(),
-            "cosine_prior": cosines["prior"].tolist(), "cosine_text": cosines["text"].tolist()}  # fmt: skip
+    return {
+        "behaviours": list(groups),
+        "prompts": prompts,
+        "between_prompts": (unit(goals) @ unit(goals).T).tolist(),
+        "between_texts": (unit(material.text) @ unit(material.text).T).tolist(),
+        "cosine_prior": cosines["prior"].tolist(),
+        "cosine_text": cosines["text"].tolist(),
+    }
 
 
-def write_analysis(material: Material, folder: Path, *, seed: int = 0, tsne_points: int = 400) -> dict[str, Path]:
-    """Write analysis.json, analysis.md and the pictures; returns {name: path}."""
-    from research import prior_pictures
-
-    found = analyse(material)
-    paths = {name: folder / file for name, file in
-             (("json", "analysis.json"), ("md", "analysis.md"), ("similarity", "similarity.png"), ("projection", "projection.png"), ("spread", "spread.png"))}  # fmt: skip
-    write_json(paths["json"], found)
-    prior_pictures.similarity(found, material.names, paths["similarity"])
-    prior_pictures.projections(material, paths["projection"], seed=seed, tsne_points=tsne_points)
-    prior_pictures.spread(material, found, paths["spread"])
-    with atomic_file(paths["md"], "w") as handle:
-        handle.write(render(found))
-    return paths
+def spread(rows: Rows) -> float:
+    """One minus the mean cosine of rows (N, E) with their mean direction."""
+    return 1 - float((unit(rows) @ unit(unit(rows).mean(axis=0))).mean())
 
 
 def render(found: Mapping[str, Any]) -> str:
@@ -232,18 +217,9 @@ def render(found: Mapping[str, Any]) -> str:
         ]
         first = entry["nearest"][0] if entry["nearest"] else None
         near = f"{first['source']} frame {first['frame']} ({first['cosine']:.2f})" if first else "–"
-        spread = f"{entry['spread']:.3f}" + (f" / {entry['demonstrations_spread']:.3f}" if known else "")
-        rows.append(
-            [
-                entry["name"],
-                entry["prompt"],
-                *ranks,
-                f"{entry['text_to_goal']:.2f}",
-                f"{entry['norm']:.1f} / {entry['text_norm']:.1f}",
-                spread,
-                near,
-            ]
-        )
+        spreads = f"{entry['spread']:.3f}" + (f" / {entry['demonstrations_spread']:.3f}" if known else "")
+        lengths = f"{entry['norm']:.1f} / {entry['text_norm']:.1f}"
+        rows.append([entry["name"], entry["prompt"], *ranks, f"{entry['text_to_goal']:.2f}", lengths, spreads, near])
     head = [
         "prompt of",
         "text",
@@ -255,14 +231,16 @@ def render(found: Mapping[str, Any]) -> str:
         "nearest demonstration",
     ]
     wrong = [entry["name"] for entry in found["prompts"] if entry.get("prior_rank", 1) > 1]
-    verdict = (
-        f"The goals of {', '.join(wrong)} are nearer to demonstrations of something else than to their own: look at the prior there first."
-        if wrong else "Every goal whose behaviour is shown is nearest to demonstrations of its own."
-    )  # fmt: skip
+    verdict = "Every goal whose behaviour is shown is nearest to demonstrations of its own."
+    if wrong:
+        verdict = f"The goals of {', '.join(wrong)} are nearer to demonstrations of something else than to their own: look at the prior there first."
     blocks: list[Block] = [
-            verdict, Table(head, rows),
-            "Mean cosines with all moments of the demonstrations of a behaviour, and the own one's rank among all behaviours. Spread: one minus the mean cosine with the "
-            "mean direction; a prior whose samples spread far less than demonstrations do has collapsed to one goal for each text.",
-            "![cosines](similarity.png)", "![projections](projection.png)", "![spread](spread.png)",
-        ]  # fmt: skip
+        verdict,
+        Table(head, rows),
+        "Mean cosines with all moments of the demonstrations of a behaviour, and the own one's rank among all behaviours. Spread: one minus the mean cosine with the "
+        "mean direction; a prior whose samples spread far less than demonstrations do has collapsed to one goal for each text.",
+        "![cosines](similarity.png)",
+        "![projections](projection.png)",
+        "![spread](spread.png)",
+    ]
     return Report("The prior alone", [Section("", blocks)]).markdown()

@@ -11,62 +11,45 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 
-from research.prior_analysis import Material, by_behaviour, pca, thinned, tsne
-from steve1.core.files import atomic_path
+from research.prior_analysis import Material, analyse, by_behaviour, pca, render, thinned, tsne
+from steve1.core.files import atomic_file, atomic_path, write_json
 from steve1.evaluation.runner.similarity import unit
 
 _PER_BEHAVIOUR = 60
 
 
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _save(figure: Any, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     with atomic_path(path) as part:
         figure.savefig(part, dpi=120)
-    _pyplot().close(figure)
 
 
 def similarity(found: Mapping[str, Any], names: Sequence[str], path: Path) -> None:
     """Three heat maps: goals by demonstrations, texts by demonstrations, goals by goals."""
-    pyplot = _pyplot()
-    panels = [("goal (prior) and demonstrations", np.array(found["cosine_prior"]), found["behaviours"]),
-              ("text and demonstrations", np.array(found["cosine_text"]), found["behaviours"]),
-              ("goals among themselves", np.array(found["between_prompts"]), names)]  # fmt: skip
+    panels = [
+        ("goal (prior) and demonstrations", np.array(found["cosine_prior"]), found["behaviours"]),
+        ("text and demonstrations", np.array(found["cosine_text"]), found["behaviours"]),
+        ("goals among themselves", np.array(found["between_prompts"]), names),
+    ]
     panels = [panel for panel in panels if panel[1].size]
-    figure, grid = pyplot.subplots(
-        1, len(panels), figsize=(5.2 * len(panels), 1.8 + 0.36 * len(names)), layout="constrained", squeeze=False
-    )
-    for axes, (title, table, columns) in zip(grid[0], panels):
+    figure = Figure(figsize=(5.2 * len(panels), 1.8 + 0.36 * len(names)), layout="constrained")
+    for axes, (title, table, columns) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         image = axes.imshow(table, cmap="viridis", aspect="auto")
         axes.set_title(title, fontsize=10)
         axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", fontsize=8)
         axes.set_yticks(range(len(names)), names, fontsize=8)
         middle = (table.min() + table.max()) / 2
         for y, x in np.ndindex(*table.shape):
-            axes.text(
-                x,
-                y,
-                f"{table[y, x]:.2f}",
-                ha="center",
-                va="center",
-                fontsize=6,
-                color="black" if table[y, x] > middle else "white",
-            )
+            colour = "black" if table[y, x] > middle else "white"
+            axes.text(x, y, f"{table[y, x]:.2f}", ha="center", va="center", fontsize=6, color=colour)
         figure.colorbar(image, ax=axes, shrink=0.8)
     _save(figure, path)
 
 
 def projections(material: Material, path: Path, *, seed: int = 0, tsne_points: int = 400) -> None:
     """PCA and t-SNE of demonstrations (dots), the prior's samples (crosses, the one that is played ringed) and texts (squares)."""
-    pyplot = _pyplot()
     groups = by_behaviour(material)
     share = max(5, min(_PER_BEHAVIOUR, tsne_points // max(len(groups), 1)))
     dots = [thinned(group, share) for group in groups.values()]
@@ -76,9 +59,10 @@ def projections(material: Material, path: Path, *, seed: int = 0, tsne_points: i
     ends = np.cumsum([len(piece) for piece in pieces])
     flat, held = pca(rows)
     views = [(f"PCA ({100 * held.sum():.0f} % of the variance)", flat), ("t-SNE", tsne(rows, seed=seed))]
-    shades = pyplot.get_cmap("tab20")
+    shades = colormaps["tab20"]
     index = {name: number for number, name in enumerate(dict.fromkeys([*groups, *material.behaviours]))}
-    figure, grid = pyplot.subplots(1, 2, figsize=(15, 6.6), layout="constrained")
+    figure = Figure(figsize=(15, 6.6), layout="constrained")
+    grid = figure.subplots(1, 2)
     for axes, (title, place) in zip(grid, views):
         for number, name in enumerate(groups):
             part = place[(ends[number - 1] if number else 0) : ends[number]]
@@ -100,22 +84,28 @@ def projections(material: Material, path: Path, *, seed: int = 0, tsne_points: i
 
 def spread(material: Material, found: Mapping[str, Any], path: Path) -> None:
     """Spread of the prior's samples beside that of the demonstrations, by prompt."""
-    pyplot = _pyplot()
     place = np.arange(len(material.names))
-    figure, axes = pyplot.subplots(figsize=(2 + 0.75 * len(place), 3.6), layout="constrained")
-    axes.bar(
-        place - 0.2,
-        [entry["spread"] for entry in found["prompts"]],
-        0.4,
-        label=f"{material.samples.shape[1]} samples of the prior",
-    )
-    axes.bar(
-        place + 0.2,
-        [entry.get("demonstrations_spread", 0.0) for entry in found["prompts"]],
-        0.4,
-        label="demonstrations",
-    )
+    figure = Figure(figsize=(2 + 0.75 * len(place), 3.6), layout="constrained")
+    axes = figure.subplots()
+    spreads = [(entry["spread"], entry.get("demonstrations_spread", 0.0)) for entry in found["prompts"]]
+    samples, demonstrations = zip(*spreads)
+    axes.bar(place - 0.2, samples, 0.4, label=f"{material.samples.shape[1]} samples of the prior")
+    axes.bar(place + 0.2, demonstrations, 0.4, label="demonstrations")
     axes.set_xticks(place, material.names, rotation=35, ha="right", fontsize=8)
     axes.set_ylabel("1 - mean cosine with the mean")
     axes.legend(fontsize=8)
     _save(figure, path)
+
+
+def write_analysis(material: Material, folder: Path, *, seed: int = 0, tsne_points: int = 400) -> dict[str, Path]:
+    """Write analysis.json, analysis.md and the pictures; returns {name: path}."""
+    found = analyse(material)
+    paths = {name: folder / f"{name}.png" for name in ("similarity", "projection", "spread")}
+    paths |= {name: folder / f"analysis.{name}" for name in ("json", "md")}
+    write_json(paths["json"], found)
+    similarity(found, material.names, paths["similarity"])
+    projections(material, paths["projection"], seed=seed, tsne_points=tsne_points)
+    spread(material, found, paths["spread"])
+    with atomic_file(paths["md"], "w") as handle:
+        handle.write(render(found))
+    return paths

@@ -37,10 +37,5 @@ def main(args: Args) -> None:
     print("files: " + ", ".join(display(path) for path in paths.values()))
 
 
-def cli() -> None:
-    """The command line."""
-    run(Args, main, "Success of every task under every prompt, no goal and random actions.")
-
-
 if __name__ == "__main__":
-    cli()
+    run(Args, main, "Success of every task under every prompt, no goal and random actions.")

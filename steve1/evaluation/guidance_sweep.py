@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from steve1.core.checkpoint_metadata import (
@@ -133,14 +134,10 @@ def render(found: Mapping[str, Any], weights: str) -> str:
 
 def draw(found: Mapping[str, Any], path: Path) -> None:
     """The curve: mean success with its interval, each task as a thin line, the current and the best value marked."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     points = found["points"]
     scales = [point["scale"] for point in points]
-    figure, axes = pyplot.subplots(figsize=(7.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.subplots()
     for task in points[0]["tasks"]:
         axes.plot(scales, [point["tasks"][task]["rate"] for point in points], linewidth=0.9, alpha=0.6, label=task)
     middle = [point["success"] for point in points]
@@ -154,4 +151,3 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     axes.legend(fontsize=8)
     with atomic_path(path) as part:
         figure.savefig(part, dpi=120)
-    pyplot.close(figure)

@@ -73,15 +73,11 @@ class PolicySpec:
 
     def facts(self) -> dict[str, Any]:
         """What a report says of it; hashing reads the weights file."""
+        facts: dict[str, Any] = {"name": self.name, "kind": self.kind}
         if self.kind != "weights":
-            return {"name": self.name, "kind": self.kind, "behaviour": self.behaviour}
+            return facts | {"behaviour": self.behaviour}
         path = resolve(self.weights)
-        facts: dict[str, Any] = {
-            "name": self.name,
-            "kind": "weights",
-            "weights": display(path),
-            "sha256": sha256_file(path),
-        }
+        facts |= {"weights": display(path), "sha256": sha256_file(path)}
         for field in ("model", "mineclip", "prior", "cond_scale", "temperature"):
             facts[field] = getattr(self.metadata, field)
         if self.goal != "prior":

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from research.paper import films_to_make, make_film, paper_prompts, published_goals
-from research.prior_analysis import analyse, nearest, pca, prepare, render, tsne, write_analysis
+from research.prior_analysis import analyse, nearest, pca, prepare, render, tsne
+from research.prior_pictures import write_analysis
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.evaluation.demonstrations import VisualPrompt
