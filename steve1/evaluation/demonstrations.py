@@ -100,7 +100,7 @@ def play_demonstrations(
     """
     todo = "pass --demonstrations, or leave the task out"
     if not task.player:
-        raise UserError(f"Nobody can show the task {task.name}: it has no scripted player.", todo=todo)
+        raise UserError(f"The task {task.name} has no scripted player that could show it.", todo=todo)
     options = {**task.reset_options(), **watch_options(task.player)}
     found: list[VisualPrompt] = []
     for number in range(_TRIES):

@@ -108,7 +108,7 @@ def parse_policies(words: Sequence[str], **overrides: str | float | None) -> lis
         UserError: a missing file, or none given.
     """
     if not words:
-        raise UserError("There is nobody to evaluate.", todo="name at least one weights file, or random")
+        raise UserError("There is no policy to evaluate.", todo="name at least one weights file, or random")
     found: list[PolicySpec] = []
     for word in (_ALSO.get(word, word) for word in words):
         if word in BASELINES:

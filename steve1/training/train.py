@@ -34,7 +34,7 @@ from steve1.training.logging.reporter import Reporter
 from steve1.training.logging.summary import closing, data_facts, introduction, show_first_batch
 from steve1.training.loop import Hooks, Trainer
 from steve1.training.memory import explain_oom
-from steve1.training.report.page import closing_line, write_report
+from steve1.training.report.page import write_report
 from steve1.training.step import Stepper
 from steve1.training.trainable import apply_mode
 
@@ -126,7 +126,7 @@ def finish(trainer: Trainer, state: TrainState) -> TrainResult:
     if trainer.ranks.is_main:
         if trainer.hooks.on_end is not None:
             trainer.hooks.on_end(reporter)
-        reporter.say(f"  {closing_line(write_report(settings.run_dir))}")
+        reporter.say(f"  Report, with what to do next: {display(write_report(settings.run_dir))}")
     return TrainResult(final, best, settings.run_dir, state.step, state.frames, state.best_score, state.skipped_steps)
 
 

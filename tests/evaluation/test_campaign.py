@@ -178,7 +178,7 @@ def test_contestants_are_checked_before_anything_is_loaded(world: Path) -> None:
     with pytest.raises(UserError, match="weights were not found") as fault:
         parse_policies([str(world / "bsae.weights")])
     assert "base.weights" in str(fault.value)
-    with pytest.raises(UserError, match="nobody"):
+    with pytest.raises(UserError, match="no policy"):
         parse_policies([])
     (world / "m.model").unlink()
     with pytest.raises(UserError, match="model settings"):

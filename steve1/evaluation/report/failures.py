@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from steve1.evaluation.runner.episodes import EpisodeInputs
@@ -30,21 +30,18 @@ def failures(plan: Plan, lines: Lines, base: str) -> list[dict[str, Any]]:
                 continue
             found = []
             for line in own_row(lines, name, policy.name):
-                if not line["success"][name]:
-                    rank, why = _reason(line, won if policy.name != base else set(), base)
-                    entry = {"key": line["key"], "contestant": policy.name, "task": name, "number": line["number"],
-                             "why": why, "measure": line["measure"][name], "video": line["video"]}  # fmt: skip
-                    found.append(((rank, sign * line["measure"][name], line["number"]), entry))
+                if line["success"][name]:
+                    continue
+                rank, why = 2, "came nearest"
+                if policy.name != base and line["number"] in won:
+                    rank, why = 0, f"{base} succeeded on the same seed"
+                elif line["ended"] == "terminated":
+                    rank, why = 1, f"died after {line['steps']} steps"
+                entry = {key: line[key] for key in ("key", "contestant", "number", "video")}
+                entry |= {"task": name, "why": why, "measure": line["measure"][name]}
+                found.append(((rank, sign * line["measure"][name], line["number"]), entry))
             ranked += enumerate(entry for _, entry in sorted(found, key=lambda pair: pair[0])[:_EACH])
     return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])]
-
-
-def _reason(line: Mapping[str, Any], won: set[int], base: str) -> tuple[int, str]:
-    if line["number"] in won:
-        return 0, f"{base} succeeded on the same seed"
-    if line["ended"] == "terminated":
-        return 1, f"died after {line['steps']} steps"
-    return 2, "came nearest"
 
 
 def replay(plan: Plan, wanted: Sequence[dict[str, Any]], lines: Lines, inputs: EpisodeInputs) -> None:

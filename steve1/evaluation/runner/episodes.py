@@ -48,7 +48,7 @@ class EpisodeInputs:
         open_game: opens the game of a worker's number; None: the plan's.
         starts_of: finds start states.
         goals: {policy: {prompt: goal}}; None: they are encoded when first needed.
-        similarity: measures similarity to goals; None: nobody does, or with `goals` None the plan's base.
+        similarity: measures similarity to goals; None: not measured, or with `goals` None by the plan's base.
     """
 
     open_game: Callable[[int], Env] | None = None

@@ -110,8 +110,8 @@ class _Service:
         fresh: list[Connection] = []
         threading.Thread(target=_accept, args=(listener, fresh, wake), daemon=True).start()
         while True:
-            timeout = _GATHER_S if self._someone_waits() else None
-            ready = wait([parent, arrivals, *self.episodes], timeout)
+            waiting = any(episode.frame is not None for episode in self.episodes.values())
+            ready = wait([parent, arrivals, *self.episodes], _GATHER_S if waiting else None)
             if parent in ready:
                 return
             if arrivals in ready:
@@ -120,12 +120,9 @@ class _Service:
             for pipe in ready:
                 if isinstance(pipe, Connection) and pipe in self.episodes:
                     self.take(pipe)
-            playing = [episode for episode in self.episodes.values() if episode.policy is not None]
-            if self._someone_waits() and (not ready or all(episode.frame is not None for episode in playing)):
+            frames = [episode.frame for episode in self.episodes.values() if episode.policy is not None]
+            if not ready or all(frame is not None for frame in frames):
                 self.step()
-
-    def _someone_waits(self) -> bool:
-        return any(episode.frame is not None for episode in self.episodes.values())
 
 
 def _accept(listener: Listener, fresh: list[Connection], wake: Connection) -> None:
@@ -140,25 +137,23 @@ def _accept(listener: Listener, fresh: list[Connection], wake: Connection) -> No
 
 
 def _run(
-    address: str, policies: Mapping[str, PolicySpec], device: str, deterministic: bool, threads: int, parent: Connection
+    address: str, policies: Mapping[str, PolicySpec], cache: PolicyCache, threads: int, parent: Connection
 ) -> None:
     limit_threads(threads)
     with Listener(address, "AF_UNIX", backlog=64) as listener:
         parent.send("ready")
         with contextlib.suppress(KeyboardInterrupt):
-            _Service(policies, PolicyCache(device=device, deterministic=deterministic)).serve(listener, parent)
+            _Service(policies, cache).serve(listener, parent)
 
 
 @contextlib.contextmanager
-def policy_service(
-    policies: Mapping[str, PolicySpec], device: str = "cpu", deterministic: bool = False, threads: int = 1
-) -> Iterator[str]:
-    """Start the process that holds these policies; yields the address for `RemotePolicyCache`; ends it at the end."""
+def policy_service(policies: Mapping[str, PolicySpec], cache: PolicyCache, threads: int = 1) -> Iterator[str]:
+    """Start a process that loads these policies into `cache`; yields the address for `RemotePolicyCache`; ends it at the end."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="steve1-") as folder:
         address = str(Path(folder) / "policies")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_run, args=(address, policies, device, deterministic, threads, theirs))
+        process = context.Process(target=_run, args=(address, policies, cache, threads, theirs))
         process.start()
         theirs.close()
         try:

@@ -13,7 +13,7 @@ from steve1.core.files import existing_file
 from steve1.core.messages import progress
 from steve1.core.processes import sweep
 from steve1.envs.worker.resources import shared_renderer
-from steve1.evaluation.policies import NO_GOAL, Goals, GoalTable, environment_threads, goals_for
+from steve1.evaluation.policies import NO_GOAL, Goals, GoalTable, PolicyCache, environment_threads, goals_for
 from steve1.evaluation.runner.episodes import EpisodeInputs, EpisodeRunner, OpenGame
 from steve1.evaluation.runner.inference import policy_service
 from steve1.evaluation.runner.log import EpisodeLog
@@ -111,6 +111,7 @@ def _run(
     policies: contextlib.AbstractContextManager[str] = contextlib.nullcontext("")
     if executor.batched:
         specs = {spec.name: spec for spec in plan.policies}
-        policies = policy_service(specs, settings.device, settings.deterministic, executor.threads)
+        cache = PolicyCache(device=settings.device, deterministic=settings.deterministic)
+        policies = policy_service(specs, cache, executor.threads)
     with renderer, policies as service:
         run_jobs(jobs, functools.partial(EpisodeRunner, plan, inputs, service), finished, executor, more=more)

@@ -105,31 +105,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
 KEPT, LOST, IMPROVED, WORSE, UNCHANGED, OPEN = "kept", "lost", "improved", "worse", "no change", "cannot tell yet"
 LOOKS_BETTER, LOOKS_WORSE = "looks better, not sure yet", "looks worse, not sure yet"
 UNDECIDED = (OPEN, LOOKS_BETTER, LOOKS_WORSE)
+_MARGIN = 0.1  # a rate that changes by less counts as the same
 
 
-def retention(
-    first: Sequence[bool], second: Sequence[bool], margin: float = 0.1, confidence: float = 0.95
-) -> tuple[str, int]:
+def retention(first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95) -> tuple[str, int]:
     """Was a skill kept? ("kept" | "lost" | "cannot tell yet", further episodes that would probably decide it).
 
-    kept: the whole interval of the difference lies above -margin; lost: below 0 as a whole, with at least the margin
+    kept: the whole interval of the difference lies above the margin of -0.1; lost: below 0 as a whole, with at least the margin
     lost. The number of episodes extrapolates the observed difference with an interval that shrinks with the root of n.
     """
     low, high = paired_difference(first, second, confidence)
     difference = (sum(second) - sum(first)) / len(first)
-    if low > -margin:
+    if low > -_MARGIN:
         return KEPT, 0
-    if high < 0 and difference <= -margin:
+    if high < 0 and difference <= -_MARGIN:
         return LOST, 0
     # On the side of "kept" the lower end must rise to -margin, on that of "lost" the upper end must fall to 0.
-    if difference > -margin / 2:
-        return OPEN, _further(len(first), difference - low, difference + margin, margin)
-    return OPEN, _further(len(first), high - difference, -difference, margin)
+    if difference > -_MARGIN / 2:
+        return OPEN, _further(len(first), difference - low, difference + _MARGIN)
+    return OPEN, _further(len(first), high - difference, -difference)
 
 
-def improvement(
-    first: Sequence[bool], second: Sequence[bool], margin: float = 0.1, confidence: float = 0.95
-) -> tuple[str, int]:
+def improvement(first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95) -> tuple[str, int]:
     """Was a skill learnt? (verdict, further episodes that would probably decide it).
 
     Verdicts:
@@ -143,22 +140,22 @@ def improvement(
     difference = (sum(second) - sum(first)) / len(first)
     if p < alpha:
         return (IMPROVED if difference > 0 else WORSE), 0
-    if -margin < low and high < margin:
+    if low > -_MARGIN and high < _MARGIN:
         return UNCHANGED, 0
     verdict = LOOKS_BETTER if difference > 0 else LOOKS_WORSE if difference < 0 else OPEN
     half = difference - low if difference >= 0 else high - difference
-    if abs(difference) < margin / 2:
+    if abs(difference) < _MARGIN / 2:
         # For small differences fewer episodes show that they are within the margin than that they are not 0.
-        return verdict, _further(len(first), half, margin - abs(difference), margin)
+        return verdict, _further(len(first), half, _MARGIN - abs(difference))
     _, gained, lost, _ = _pair_counts(first, second)
-    further = _further(len(first), half, abs(difference), margin)
+    further = _further(len(first), half, abs(difference))
     return verdict, _further_until_significant(len(first), gained, lost, alpha, further)
 
 
-def _further(pairs: int, half: float, space: float, margin: float) -> int:
+def _further(pairs: int, half: float, space: float) -> int:
     """How many more pairs until half an interval, which shrinks with the root of their number, fits into `space`."""
     # At the border itself no number decides it; a tenth of the margin is as near as the forecast looks.
-    needed = pairs * (half / max(space, margin / 10)) ** 2
+    needed = pairs * (half / max(space, _MARGIN / 10)) ** 2
     return max(1, math.ceil(needed) - pairs)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 
 from steve1.core.files import atomic_file
-from steve1.core.paths import display
 from steve1.reporting.charts import Bar, bar_chart, grid, line_chart
 from steve1.reporting.html import Html, data_url, each, element, join, tiles, video
 from steve1.reporting.numbers import short
@@ -48,11 +47,6 @@ def write_report(run_dir: Path) -> Path:
     with atomic_file(path, "w") as file:
         file.write(report.html())
     return path
-
-
-def closing_line(path: Path) -> str:
-    """The console line that names the report."""
-    return f"Report, with what to do next: {display(path)}"
 
 
 def _cards(run: Run) -> Html:

@@ -19,7 +19,7 @@ import pytest
 from steve1.core.errors import UserError
 from steve1.core.processes import descendants
 from steve1.evaluation.pipeline import evaluate
-from steve1.evaluation.policies import PolicySpec
+from steve1.evaluation.policies import PolicyCache, PolicySpec
 from steve1.evaluation.runner.inference import RemotePolicyCache, policy_service
 from steve1.evaluation.runner.plan import make_plan
 from steve1.evaluation.settings import EpisodeExecutor
@@ -191,7 +191,6 @@ def metadata(tmp_path: Path) -> PolicySpec:
 
 def test_policies_served_together_act_as_each_alone(metadata: PolicySpec) -> None:
     """Two games through one process, out of step with one another, against agents of their own."""
-    from steve1.evaluation.policies import PolicyCache
 
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (2, 40, 96, 160, 3), dtype=np.uint8)
@@ -203,7 +202,7 @@ def test_policies_served_together_act_as_each_alone(metadata: PolicySpec) -> Non
         actor.reset({}, {})
         expected.append([actor.act({"pov": frame}, {}) for frame in frames[game]])
     found: list[list[Any]] = [[], []]
-    with policy_service({"tiny": metadata}) as address:
+    with policy_service({"tiny": metadata}, PolicyCache()) as address:
 
         def play(game: int) -> None:
             cache = RemotePolicyCache(address)
