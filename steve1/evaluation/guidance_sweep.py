@@ -33,8 +33,6 @@ from steve1.reporting.numbers import percent, percent_range, points_range
 from steve1.reporting.page import Report, Section
 from steve1.reporting.tables import Table
 
-SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0)
-
 
 def by_seed(lines: Lines, tasks: Sequence[str], who: str) -> NDArray[np.float64]:
     """Mean success over tasks of each episode number that all tasks have, float (N,)."""
@@ -72,11 +70,7 @@ def summarise_sweep(lines: Lines, names: Mapping[float, str], tasks: Sequence[st
 
 
 def sweep_guidance(
-    settings: EvaluationSettings,
-    scales: Sequence[float] = SCALES,
-    *,
-    store: bool = False,
-    inputs: EpisodeInputs | None = None,
+    settings: EvaluationSettings, scales: Sequence[float], *, store: bool = False, inputs: EpisodeInputs | None = None
 ) -> tuple[dict[str, Any], dict[str, Path]]:
     """Play what is missing, write sweep.json, sweep.md and sweep.png; with `store` write the best scale into `<weights>.json`.
 

@@ -176,8 +176,19 @@ def _is_list_of(value: object, kind: type) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, kind) for each in value)
 
 
-# parameter → (is this value one?, what it must be, an example)
-PARAMETERS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
+Checks = Mapping[str, tuple[Callable[[Any], bool], str, str]]
+"""{key: (is this value one?, what it must be, an example)}."""
+
+
+def check_values(values: Mapping[str, Any], checks: Checks, where: str) -> None:
+    """Raises UserError for the first of `values` that is not valid."""
+    for key, value in values.items():
+        is_valid, message, example = checks.get(key, (None, "", ""))
+        if is_valid and not is_valid(value):
+            raise UserError(message, where=f"{where}.{key}", expected=example, got=value)
+
+
+PARAMETERS: Checks = {
     "names": (lambda value: _is_list_of(value, str), "A rule's names must be a list of exact names.", "[dirt]"),
     "part": (
         lambda value: isinstance(value, (int, float)) and 0 < value <= 1,
@@ -263,10 +274,7 @@ def parse_rule(content: object, where: str, *, threshold: bool = True) -> Rule:
             "A success rule needs one bound.", where=where, expected="at_least or at_most", got=dict(content)
         )
     parameters = {name: content[name] for name in wanted}
-    for name, value in parameters.items():
-        is_valid, message, example = PARAMETERS[name]
-        if not is_valid(value):
-            raise UserError(message, where=where, expected=example, got=value)
+    check_values(parameters, PARAMETERS, where)
     if "rules" in wanted:
         rules = enumerate(parameters["rules"])
         parameters["rules"] = [parse_rule(rule, f"{where}.rules[{number}]") for number, rule in rules]

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import yaml
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import sha256_file
 from steve1.envs import MINECRAFTS, missing_mods
-from steve1.evaluation.tasks.rules import KINDS, Condition, Rule, parse_condition, parse_rule
+from steve1.evaluation.tasks.rules import KINDS, Checks, Condition, Rule, check_values, parse_condition, parse_rule
 from steve1.rollout.trace import Trace
 
 FOLDER = Path(__file__).parent
@@ -47,13 +47,11 @@ def _is_inventory(value: object) -> bool:
 
 
 def _is_scene(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(node, Mapping) and isinstance(node.get("node"), str) for node in value
-    )
+    nodes = value if isinstance(value, list) else [None]
+    return all(isinstance(node, Mapping) and isinstance(node.get("node"), str) for node in nodes)
 
 
-# key → (is this value one?, what it must be, an example)
-_CHECKS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
+_CHECKS: Checks = {
     "prompts": (
         lambda value: isinstance(value, Mapping) and isinstance(value.get("en"), str),
         "A task needs prompts with at least English.",
@@ -256,9 +254,7 @@ def _parse_task(name: str, content: object, env: str, defaults: Mapping[str, Any
             got=f"missing: {', '.join(sorted(missing)) or 'none'}; unknown: {', '.join(sorted(unknown)) or 'none'}",
         )
     merged |= {key: merged[key] or empty for key, empty in _EMPTY.items()}
-    for key, (is_valid, message, example) in _CHECKS.items():
-        if not is_valid(merged[key]):
-            raise UserError(message, where=f"{where}.{key}", expected=example, got=merged[key])
+    check_values(merged, _CHECKS, where)
     measure = dict(merged["measure"]) if isinstance(merged["measure"], Mapping) else {}
     label = measure.pop("name", "")
     rule = parse_rule(measure, f"{where}.measure", threshold=False)

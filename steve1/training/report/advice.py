@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from steve1.reporting.numbers import percent
-from steve1.training.report.findings import Advice, Level, Run, rate
+from steve1.training.logging.reporter import rate_text
+from steve1.training.report.findings import Advice, Level, Run
 
 # A validation loss is repeatable (fixed goals, all windows): one percent is far above its rounding, and visible in play.
 WORSE = 0.01
@@ -64,7 +65,7 @@ def _change(ratio: float) -> str:
 
 
 def _learning_rate(run: Run, factor: float) -> str:
-    return rate(run.setting("learning_rate", 1e-5) * factor)
+    return rate_text(run.setting("learning_rate", 1e-5) * factor).replace(".0e", "e")
 
 
 def losses(run: Run) -> Findings:

@@ -104,9 +104,3 @@ def read_run(run_dir: Path) -> Run:
         raise UserError("This run has recorded nothing to report yet.", where=display(run_dir))
     result = read_json(run_dir / RESULT_FILE) if (run_dir / RESULT_FILE).is_file() else {}
     return Run(curves, current_names(record["settings"]), result, read_tables(run_dir), record)
-
-
-def rate(value: float) -> str:
-    """A learning rate as it is typed: 5e-6."""
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
