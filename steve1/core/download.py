@@ -25,6 +25,7 @@ from typing import IO
 from steve1.core.errors import UserError
 
 _PIECE = 1 << 20
+_TIMEOUT_S = 30.0  # without an answer
 # Answers that another try may change; every other 4xx is final.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
@@ -51,11 +52,9 @@ def download(
     url: str,
     path: str | os.PathLike[str],
     *,
-    sha256: str = "",
     md5: str = "",
     attempts: int = 6,
     backoff: float = 1.0,
-    timeout: float = 30.0,
     on_bytes: OnBytes | None = None,
 ) -> Path:
     """Fetch `url` to `path`.
@@ -63,10 +62,9 @@ def download(
     Args:
         url: http(s)://, file:// or a plain path.
         path: the final name; an existing file is kept as it is.
-        sha256, md5: expected hex digests, checked before the file gets its name.
+        md5: the expected checksum, compared before the file gets its name.
         attempts: tries in a row without a single new byte before giving up.
         backoff: seconds before the second try; doubled each time, at most 30.
-        timeout: seconds without an answer that end a try.
         on_bytes: called with (bytes on disk so far, total or 0).
 
     Raises:
@@ -81,7 +79,7 @@ def download(
         if target.exists():  # another process finished it while this one waited for the lock
             return target
         try:
-            _Transfer(url, handle, part, timeout, on_bytes).run(attempts, backoff)
+            _Transfer(url, handle, part, on_bytes).run(attempts, backoff)
         except UserError as fault:
             # Nothing to continue from.
             if isinstance(fault, Missing) or handle.seek(0, os.SEEK_END) == 0:
@@ -90,11 +88,18 @@ def download(
             raise
         handle.flush()
         os.fsync(handle.fileno())
-        try:
-            _verify(handle, url, sha256, md5)
-        except UserError:
-            part.unlink(missing_ok=True)
-            raise
+        if md5:
+            handle.seek(0)
+            found = hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            if found != md5.lower():
+                part.unlink()
+                raise UserError(
+                    "The md5 of this download is wrong; it was thrown away.",
+                    where=url,
+                    expected=md5,
+                    got=found,
+                    todo="run the same command again",
+                )
         os.replace(part, target)
     _note(part).unlink(missing_ok=True)
     return target
@@ -123,7 +128,6 @@ class _Transfer:
     url: str
     handle: BufferedRandom
     part: Path
-    timeout: float
     on_bytes: OnBytes | None
 
     def size(self) -> int:
@@ -185,7 +189,7 @@ class _Transfer:
                 headers["If-Range"] = validator
         request = urllib.request.Request(self.url, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as answer:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
                 self._take(answer, have)
         except urllib.error.HTTPError as fault:
             with fault:
@@ -232,19 +236,3 @@ def _read_note(part: Path) -> str:
         return str(json.loads(_note(part).read_text()).get("validator", ""))
     except (OSError, ValueError, AttributeError):
         return ""
-
-
-def _verify(handle: BufferedRandom, url: str, sha256: str, md5: str) -> None:
-    for name, wanted in (("sha256", sha256), ("md5", md5)):
-        if not wanted:
-            continue
-        handle.seek(0)
-        found = hashlib.file_digest(handle, name).hexdigest()
-        if found != wanted.lower():
-            raise UserError(
-                f"The {name} of this download is wrong; it was thrown away.",
-                where=url,
-                expected=wanted,
-                got=found,
-                todo="run the same command again",
-            )

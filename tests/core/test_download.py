@@ -31,7 +31,7 @@ def test_drops_short_bodies_and_errors_are_survived_without_fetching_twice(serve
         server.url + "/a.bin",
         tmp_path / "a.bin",
         backoff=0.01,
-        sha256=hashlib.sha256(BODY).hexdigest(),
+        md5=hashlib.md5(BODY).hexdigest(),
         on_bytes=lambda *n: seen.append(n),
     )
     assert path.read_bytes() == BODY

@@ -146,9 +146,7 @@ def main(args: Args) -> int:
 def _plan(root: Path, missing: list[str]) -> None:
     total = sum(FILES[name].megabytes for name in missing)
     print(f"to download: {', '.join(missing)}: about {total:,.0f} MB, {total * 8 / 50 / 60:.0f} minutes at 50 Mbit/s")
-    folder = root
-    while not folder.exists():
-        folder = folder.parent
+    folder = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     free = shutil.disk_usage(folder).free / 1e6
     if free < total * 1.02:
         raise UserError(
