@@ -24,14 +24,24 @@ def message(key: str, **values: str) -> str:
 
 
 def progress(
-    iterable: Iterable[Any] | None = None, *, total: int | None = None, desc: str = "", unit: str = "it", **more: Any
-) -> Any:
+    iterable: Iterable[Any] | None = None,
+    *,
+    total: int | None = None,
+    initial: int = 0,
+    desc: str = "",
+    unit: str = "it",
+    unit_scale: bool = False,
+) -> tqdm[Any]:
     """A tqdm bar on stderr; slow refresh (every 10 s) where stderr is not a terminal."""
     terminal = sys.stderr.isatty()
-    settings: dict[str, Any] = {
-        "mininterval": 0.2 if terminal else 10.0,
-        "maxinterval": 10.0,
-        "dynamic_ncols": terminal,
-        "leave": True,
-    }
-    return tqdm(iterable, total=total, desc=desc, unit=unit, **{**settings, **more})
+    return tqdm(
+        iterable,
+        total=total,
+        initial=initial,
+        desc=desc,
+        unit=unit,
+        unit_scale=unit_scale,
+        mininterval=0.2 if terminal else 10.0,
+        maxinterval=10.0,
+        dynamic_ncols=terminal,
+    )

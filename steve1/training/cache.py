@@ -84,7 +84,7 @@ class FeatureCache:
         there = sum(part.stat().st_size for part in parts if part.is_file())
         return Need(missing, frames, max(0, frames * self.size * self.dtype.itemsize - there))
 
-    def fill(self, episodes: Iterable[Path], on_frames: Callable[[int], None] = lambda count: None) -> None:
+    def fill(self, episodes: Iterable[Path], on_frames: Callable[[int], object] = lambda count: None) -> None:
         """Compute what is missing; `on_frames` is called with the number of frames done since its last call.
 
         Raises:
@@ -108,7 +108,7 @@ class FeatureCache:
         for path in need.episodes:
             self._compute(path, on_frames)
 
-    def _compute(self, path: Path, on_frames: Callable[[int], None]) -> None:
+    def _compute(self, path: Path, on_frames: Callable[[int], object]) -> None:
         """Append rows to a part file, after the last whole piece that a cut computation left; rename it once all are there."""
         episode, part = Episode(path), self.file_of(path).with_suffix(".npy.part")
         buffer = io.BytesIO()
