@@ -68,7 +68,7 @@ def main(name: str | None = None) -> NoReturn:
     """Run the command `name`, by default the first word of the command line, and exit with its code."""
     if sys.version_info < (3, 11):  # noqa: UP036  (a script may be started with any Python)
         sys.exit(f"Python {sys.version.split()[0]} is too old: 3.11 or newer is needed. next: bash tools/setup.sh")
-    from steve1.commands.cli import run
+    from steve1.commands.cli import run  # after the check of the Python that runs this
     from steve1.core.errors import nearest
 
     if name is None:

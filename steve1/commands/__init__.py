@@ -1,1 +1,1 @@
-"""Room `commands`: one short file per command: parse, check, call."""
+"""One file for each command: parse, check, call. What loads torch is imported inside `main`, so that `--help` need not wait."""

@@ -161,7 +161,7 @@ class Reporter:
         """A moving picture for TensorBoard: the bytes of a GIF."""
         if self.board is None:
             return
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.summary_pb2 import Summary  # tensorboard is slow to import
 
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
         self.board.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
