@@ -108,7 +108,8 @@ def play_demonstrations(
         once = integer(seed, "demonstration", task.name, number)
         recorder = SimilarityRecorder(stream, {"": np.ones(1, np.float32)})
         make_actor = functools.partial(make_player, task.player, once)
-        trace = play_episode(game, make_actor, task.steps, recorder=recorder, seed=once, start=start, options=options)
+        see = recorder.on_frame
+        trace = play_episode(game, make_actor, task.steps, seed=once, start=start, options=options, on_frame=see)
         if task.judge(trace)[0]:
             source = f"{task.player} at {start.get('id', number)}"
             found.append(VisualPrompt.of(source, recorder.embeddings(), task.player))

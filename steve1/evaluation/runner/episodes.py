@@ -22,7 +22,7 @@ from steve1.envs import Env, make_env, start_states
 from steve1.evaluation.policies import GoalTable, PolicyCache
 from steve1.evaluation.runner.inference import RemotePolicyCache
 from steve1.evaluation.runner.plan import Job, Plan, StartsFor
-from steve1.evaluation.runner.similarity import GoalSimilarity, SimilarityRecorder, save_curves
+from steve1.evaluation.runner.similarity import GoalSimilarity, save_curves
 from steve1.rollout.play import Actor, EpisodeOptions, play
 from steve1.rollout.players import BEHAVIOURS
 from steve1.rollout.supervise import SupervisedEnv
@@ -80,7 +80,6 @@ def play_episode(
     video: Path | None = None,
     caption: str = "",
     title: str = "",
-    recorder: SimilarityRecorder | None = None,
     **episode: Unpack[EpisodeOptions],
 ) -> Trace:
     """Play one episode; if the game dies, play it again with a new actor.
@@ -88,17 +87,16 @@ def play_episode(
     Args:
         video: where to film it.
         caption, title: texts of the video.
-        recorder: is given each frame.
     """
 
     def once(env: Env) -> Trace:
         with contextlib.ExitStack() as stack:
-            listeners = [recorder.on_frame] if recorder else []
+            listeners = [episode.get("on_frame")]
             if video:
                 listeners.append(stack.enter_context(EpisodeVideo(video, caption, steps, title=title)).on_frame)
 
             def on_frame(frame: NDArray[np.uint8], action: Mapping[str, Any], step: int) -> None:
-                for listener in listeners:
+                for listener in filter(None, listeners):
                     listener(frame, action, step)
 
             options: EpisodeOptions = {**episode, "on_frame": on_frame}
@@ -136,7 +134,7 @@ class EpisodeRunner:
             # Without a title: side-by-side videos put the policy's name above the picture.
             video=folder / job.video if job.video else None,
             caption=job.prompt or job.behaviour or job.policy,
-            recorder=recorder,
+            on_frame=recorder.on_frame if recorder else None,
             seed=job.seed,
             start=job.start,
             options={**tasks[0].reset_options(), **watch_options(job.behaviour)},
