@@ -48,23 +48,22 @@ class GoalEncoder:
     """The goals of one checkpoint. MineCLIP and the prior are loaded at their first use and kept."""
 
     def __init__(
-        self,
-        checkpoint: str | os.PathLike[str] | CheckpointMetadata,
-        *,
-        device: str = "cpu",
-        translations: Mapping[str, str] | None = None,
+        self, metadata: CheckpointMetadata, *, device: str = "cpu", translations: Mapping[str, str] | None = None
     ) -> None:
         """
         Args:
-            checkpoint: a weights file, whose `<weights>.json` names the MineCLIP, the prior and the model file; or that metadata.
+            metadata: names the MineCLIP, the prior and the policy's model file.
             device: where MineCLIP and the prior compute.
             translations: {prompt in another language: English prompt}, in addition to `known_prompts`.
         """
-        if not isinstance(checkpoint, CheckpointMetadata):
-            checkpoint = read_checkpoint_metadata(checkpoint)
-        self.metadata, self._device = checkpoint, device
+        self.metadata, self._device = metadata, device
         self._translations = {**known_prompts(), **{text.lower(): en for text, en in (translations or {}).items()}}
         self._encoded: dict[tuple[str, GoalSource, int], Goal] = {}
+
+    @classmethod
+    def from_checkpoint(cls, weights: str | os.PathLike[str], *, device: str = "cpu") -> GoalEncoder:
+        """The encoder of a weights file, through `<weights>.json` beside it."""
+        return cls(read_checkpoint_metadata(weights), device=device)
 
     @functools.cached_property
     def mineclip(self) -> MineCLIP:

@@ -23,7 +23,7 @@ WEIGHTS = ROOT / "data/mini/mini.weights"
 
 @pytest.fixture(scope="module")
 def encoder() -> GoalEncoder:
-    return GoalEncoder(WEIGHTS)
+    return GoalEncoder.from_checkpoint(WEIGHTS)
 
 
 def test_the_same_prompt_and_seed_give_the_same_goal(encoder: GoalEncoder) -> None:
@@ -112,5 +112,5 @@ def test_a_policy_of_another_size_is_refused(encoder: GoalEncoder, tmp_path: Pat
 
 
 def test_metadata_beside_the_weights_is_used() -> None:
-    assert GoalEncoder(WEIGHTS).metadata == read_checkpoint_metadata(WEIGHTS)
+    assert GoalEncoder.from_checkpoint(WEIGHTS).metadata == read_checkpoint_metadata(WEIGHTS)
     assert GoalEncoder(CheckpointMetadata(env="x")).metadata.env == "x"
