@@ -248,7 +248,7 @@ class TrainSettings:
 
     @property
     def never_without_goal(self) -> bool:
-        """True where weights are trained and no window goes without a goal, so that guidance has nothing to compare with."""
+        """True where weights are trained and every window has a goal: the unconditional output stays untrained."""
         fixed = bool(self.fixed_prompt or self.fixed_goal_file)
         return self.mode.changes_weights and (fixed or self.p_uncond == 0)
 
@@ -263,7 +263,7 @@ class TrainSettings:
     # ---- an earlier run's settings ----
 
     def differences(self, earlier: dict[str, Any]) -> list[str]:
-        """What of `earlier` (the settings of the run so far) would lead to other weights than these, as sentences."""
+        """The settings of an earlier run that would lead to other weights than these, as sentences."""
         then = current_names(earlier)
         found = []
         for field in dataclasses.fields(self):

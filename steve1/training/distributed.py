@@ -35,28 +35,20 @@ class Ranks:
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Mean over all processes, the same on each; a new tensor."""
-        return self.sum(values) / self.world if self.world > 1 else values.clone()
-
-    def any(self, flag: torch.Tensor) -> torch.Tensor:
-        """True where the flag is true on any process; the same shape and device as `flag`."""
-        if self.world == 1:
-            return flag
-        worst = flag.to(torch.float32)
-        dist.all_reduce(worst, op=dist.ReduceOp.MAX)
-        return worst > 0
+        return self.sum(values) / self.world
 
     @contextmanager
     def synchronized(self, doing: str) -> Iterator[None]:
-        """Run the body on every process and wait for all; where one fails, all do, instead of waiting for ever."""
+        """Run the body on every process and wait for all; where one fails, all do, so that none waits for ever."""
         fault: Exception | None = None
         try:
             yield
         except Exception as caught:  # reported below, after the others know
             fault = caught
-        failed = bool(self.any(torch.tensor(fault is not None, device=self.device)))
+        failed = self.sum(torch.tensor(float(fault is not None), device=self.device))
         if fault is not None:
             raise fault
-        if failed:
+        if failed > 0:
             raise UserError(f"Another process of this run failed while {doing}.", todo="its message stands above")
 
 

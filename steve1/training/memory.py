@@ -248,8 +248,8 @@ def plans(
                 frames = effective_batch * trunc_t
                 seconds = frames * flop_per_frame(config, method, trunc_t) / rate + step_bytes / (0.7e9 * card_gbs)
                 hours = total_frames * seconds / frames / 3600
-                sizes_of = batch, effective_batch // batch, T, trunc_t
-                found.append(Plan(method, *sizes_of, needed / GIB, hours, frames / seconds))
+                accum, speed = effective_batch // batch, frames / seconds
+                found.append(Plan(method, batch, accum, T, trunc_t, needed / GIB, hours, speed))
                 break
     return found
 

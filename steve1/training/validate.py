@@ -117,7 +117,7 @@ def evaluating(policy: nn.Module) -> Iterator[None]:
 
 
 def _batches_ahead(dataset: WindowDataset, numbers: Sequence[int], size: int, ranks: Ranks) -> Iterator[dict[str, Any]]:
-    """This process's batches of the windows; one is read while the one before is worked on.
+    """This process's batches of the windows; the next one is read meanwhile.
 
     Neighbours in a batch lie far apart in the list, so that a neighbour's goals, in "others", are another episode's where there is one.
     """

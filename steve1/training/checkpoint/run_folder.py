@@ -33,12 +33,11 @@ def claim_run_folder(settings: TrainSettings, record: Record) -> RunFolder:
     def differences(earlier: Record, now: Record) -> list[str]:
         found = settings.differences(earlier.get("settings", {}))
         for part, kind in (("resolved", ""), ("sha256", "content ")):
-            was = earlier.get(part, {})
-            found += [
-                f"{name}: {kind}{str(was.get(name))[:12]} then, {str(now[part].get(name))[:12]} now"
-                for name in sorted({*was, *now[part]})
-                if was.get(name) != now[part].get(name)
-            ]
+            then = earlier.get(part, {})
+            for name in sorted({*then, *now[part]}):
+                before, after = then.get(name), now[part].get(name)
+                if before != after:
+                    found.append(f"{name}: {kind}{str(before)[:12]} then, {str(after)[:12]} now")
         return found
 
     folder = RunFolder(

@@ -51,8 +51,7 @@ class Reporter:
         self._speaks, self._status_at = speaks, 0.0
         self._bar: Any = None
         if speaks:
-            # Imported here: it costs a second, and the other processes do not need it.
-            from torch.utils.tensorboard import SummaryWriter
+            from torch.utils.tensorboard import SummaryWriter  # costs a second, and the other processes do not need it
 
             self.board = SummaryWriter(str(run_dir), purge_step=first_step + 1 if first_step else 0, flush_secs=10)
             self._file = ScalarFile(run_dir, first_step)
@@ -102,7 +101,7 @@ class Reporter:
         self.validation_curves(step, results, actions)
 
     def retained(self, step: int, results: dict[str, float]) -> None:
-        """How well old skills are predicted."""
+        """The result of a validation on old skills."""
         self.say(f"Retention @ step {step}: Loss={results['loss']:.3f}")
         self.curves(step, below("retention", results))
 
@@ -148,7 +147,7 @@ class Reporter:
         self.say(f"Saved checkpoint: {path.name}")
 
     def skipped(self, step: int, in_a_row: int, total: int, why: str = "loss or gradient is not finite") -> None:
-        """Steps up to `step` changed no weight."""
+        """Warn of skipped steps up to `step`."""
         self.warn(f"step {step}: {why}; skipped ({in_a_row} in a row, {total} in all)")
         self.curves(step, {"train/skipped_steps": total})
 
@@ -158,7 +157,7 @@ class Reporter:
             self.board.add_image(name, torch.from_numpy(np.ascontiguousarray(image)), step, dataformats="HWC")
 
     def film(self, name: str, gif: bytes, width: int, height: int, step: int) -> None:
-        """A moving picture for TensorBoard: the bytes of a GIF."""
+        """An animation for TensorBoard: the bytes of a GIF."""
         if self.board is None:
             return
         from tensorboard.compat.proto.summary_pb2 import Summary  # tensorboard is slow to import
