@@ -62,9 +62,7 @@ def main(args: Args) -> None:
             f"Nothing of this network fits {args.gpu_gb:g} GiB.",
             todo="a card with more memory, a smaller network, or --device cpu",
         )
-    print(
-        f"{'way of training':<62} {'batch':>5} {'accum':>5} {'T':>4} {'trunc_t':>7} {'GiB':>6} {'frames/s':>9} {'hours':>7}"
-    )
+    print(f"{'method':<62} {'batch':>5} {'accum':>5} {'T':>4} {'trunc_t':>7} {'GiB':>6} {'frames/s':>9} {'hours':>7}")
     for plan in found:
         print(
             f"{plan.method.flags() or 'everything':<62} {plan.batch_size:>5} {plan.gradient_accum_steps:>5} {plan.T:>4} "
