@@ -1,6 +1,6 @@
 """Files made by an earlier version, with its names, load today, and its run goes on to where that version came to.
 
-tests/golden/made_before/README.md says how they were made.
+tests/training/made_before/README.md says how they were made.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ from steve1.training.config import TrainSettings, current_names
 from steve1.training.train import finetune
 from steve1.training.trainable import adapter_path, merge_adapter
 
-GOLDEN = ROOT / "tests/golden/made_before"
+MADE_BEFORE = ROOT / "tests/training/made_before"
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Path:
-    """The files, in a folder that may be written to."""
-    folder = tmp_path / "made_before"
-    shutil.copytree(GOLDEN, folder)
-    (folder / "start.weights").write_bytes(gzip.decompress((GOLDEN / "start.weights.gz").read_bytes()))
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files, in a folder that may be written to, under the path that their contents name."""
+    folder = tmp_path / "tests/golden/made_before"
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(MADE_BEFORE, folder)
+    (folder / "start.weights").write_bytes(gzip.decompress((MADE_BEFORE / "start.weights.gz").read_bytes()))
     return folder
 
 
