@@ -122,7 +122,7 @@ class GoalEncoder:
             print(f'MineCLIP reads "{prompt}" as "{english}".')
             return english
         print(
-            f'warning: MineCLIP reads English only; "{prompt}" is no prompt of a known task '
+            f'warning: MineCLIP reads English only; "{prompt}" is not the prompt of a known task '
             f"({nearest(prompt, list(self._translations))}), and its goal will mean little."
         )
         return prompt

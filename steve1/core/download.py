@@ -149,7 +149,7 @@ class _Transfer:
                 failures = 1 if self.size() > before else failures + 1
                 if failures >= attempts:
                     raise UserError(
-                        "This download keeps failing.",
+                        "This download failed.",
                         where=self.url,
                         got=str(fault),
                         todo=f"run the same command again later; what has arrived is kept in {self.part.name}",

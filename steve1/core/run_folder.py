@@ -92,9 +92,9 @@ class RunFolder:
             if ours and self.resume_point is not None and not force:
                 found = differences(read_json(path / SETTINGS_FILE), record)
                 if found:
-                    go_on = "--force_resume goes on with the new settings, " if force is not None else ""
+                    go_on = "--force_resume continues with the new settings, " if force is not None else ""
                     raise UserError(
-                        f"A run of this name stands at {self.resume_point.name} and began with other settings: "
+                        f"A run of this name exists, at {self.resume_point.name}, with other settings: "
                         + "; ".join(found),
                         where=display(path),
                         todo=f"{go_on}--overwrite deletes it and starts again, another output name leaves it alone",

@@ -91,7 +91,7 @@ def _rules(chosen: TrainSettings) -> dict[str, bool]:
         f"out_weights would replace in_weights ({chosen.in_weights}): choose another OUT_WEIGHTS": (
             named and mode is not None and resolve(chosen.in_weights) == chosen.out_path
         ),
-        "force_resume goes on with the earlier run and overwrite deletes it: choose one": (
+        "force_resume continues the earlier run and overwrite deletes it: choose one": (
             chosen.force_resume and chosen.overwrite
         ),
         "in_model is empty: name a .model file": not chosen.in_model,

@@ -89,7 +89,7 @@ MODES: dict[str, FinetuneMode] = {
         use_when="there are very few demonstrations: perception and memory stay, only the reaction to them changes",
     ),
     "goal": FinetuneMode(
-        "one goal vector and no weight",
+        "one goal vector and no weights",
         adds="goal",
         use_when="the policy can already do it, but the prompt does not trigger it",
         learning_rate=1e-2,

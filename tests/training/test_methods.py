@@ -123,7 +123,7 @@ def test_optimizer_and_resume_points_hold_only_what_is_trained(settings: Make) -
 def test_what_is_trained_is_counted_first(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
     finetune(settings(**SMALL, finetune_mode="goal"))
     said = capsys.readouterr().out
-    assert f"trains one goal vector and no weight: {E} of " in said
+    assert f"trains one goal vector and no weights: {E} of " in said
     assert "MiB for weights, gradients and optimizer" in said
 
 

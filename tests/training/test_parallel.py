@@ -76,7 +76,7 @@ def test_resume_is_exact_with_two_processes(settings: Make, tmp_path: Path) -> N
 
     assert run_processes(cut, die_at=4) == [DIED, DIED], said_by(cut, 0)
     assert run_processes(cut) == [0, 0], said_by(cut, 0)
-    assert "going on after step 4" in said_by(cut, 0)
+    assert "continuing after step 4" in said_by(cut, 0)
     assert same(weights_of(whole.out_path), weights_of(cut.out_path))
     with pytest.raises(UserError, match="processes: 2 then, 1 now"):
         finetune(cut)

@@ -180,7 +180,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
         finetune(settings(**{**vars(chosen), "num_workers": 1}), hooks=Hooks(on_step=interrupt))
     assert signal.getsignal(number) is before
     finetune(chosen)
-    assert "going on after step 6" in capsys.readouterr().out
+    assert "continuing after step 6" in capsys.readouterr().out
     assert same(everything(chosen), expected)  # type: ignore[arg-type]
 
 

@@ -147,6 +147,6 @@ def test_goal_tuning_from_the_script_to_the_file(tiny: Path, tmp_path: Path) -> 
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert f"trains one goal vector and no weight: {E} of" in done.stdout
+    assert f"trains one goal vector and no weights: {E} of" in done.stdout
     assert "run_agent.py --goal_file" in done.stdout
     assert read_goal(tmp_path / "g.goal.json").goal.shape == (E,)

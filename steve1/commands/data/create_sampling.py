@@ -47,7 +47,7 @@ def main(args: Args) -> None:
                 f"  {len(row['without_goals'])} without goal embeddings; before training: python tools/generate_mineclip_embeds.py --dataset_dir {row['folder']}"
             )
     print(
-        f"in all {made['train_episodes']} + {made['val_episodes']} episodes, "
+        f"total: {made['train_episodes']} + {made['val_episodes']} episodes, "
         f"{made['train_frames']:,} + {made['val_frames']:,} frames"
         + (f" (validation as in {val_list})" if val_list else "")
     )

@@ -98,7 +98,7 @@ def main(args: Args) -> None:
         mine = None if shard.whole else sorted(Path(r.episode).name for r in summary.results if r.episode)
         embed(args, output, weights, mine)
     after = "next" if shard.whole else f"once all {shard.count} parts are done"
-    print(f"\ndataset: {display(output)}\n{after}: bash 2_create_sampling.sh {sampling_arguments(output)}")
+    print(f"\ndataset: {display(output)}\n{after}: bash 2_create_sampling.sh {sampling_arguments(output)}".rstrip())
 
 
 def check(args: Args, recordings: Path, weights: Path) -> None:

@@ -28,7 +28,7 @@ class Args:
     """What to check."""
 
     env: tuple[str, ...] = ()
-    """Environments that are to work: mcio, minerl, minedojo, minestudio. What they lack then counts as wrong."""
+    """Environments that must work: mcio, minerl, minedojo, minestudio. What they lack then counts as wrong."""
     json: bool = False
     """Print one JSON object instead of lines."""
     checksums: bool = True
@@ -70,7 +70,7 @@ def text(findings: list[Finding]) -> str:
     wrong = [finding for finding in findings if finding.state == "fail"]
     look = [finding for finding in findings if finding.state == "warn"]
     summary = f"{len(wrong)} wrong, {len(look)} to look at." if wrong or look else "Nothing is wrong."
-    lines += ["", f"{summary} Lines with - are things that you may want, not faults."]
+    lines += ["", f"{summary} Lines marked - are optional."]
     lines += [f"Begin with: {finding.todo}" for finding in wrong + look if finding.todo][:1]
     return "\n".join(lines)
 
@@ -95,7 +95,7 @@ def bare_main(own: Path) -> NoReturn:
     parser = argparse.ArgumentParser(
         description="Check this machine: what works, what does not, and the command that fixes it."
     )
-    names = "environments that are to work: mcio, minerl, minedojo, minestudio"
+    names = "environments that must work: mcio, minerl, minedojo, minestudio"
     parser.add_argument("--env", nargs="+", default=[], metavar="NAME", help=names)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument(

@@ -254,7 +254,7 @@ def _budgets(splits: list[_Split], frames: int) -> list[float]:
 
 
 def _list_text(name: str, part: str, splits: Sequence[_Split], fixed: Sequence[Path] | None) -> str:
-    lines = [f"# {name}: episodes for {'training' if part == 'train' else 'validation'}, one folder a line"]
+    lines = [f"# {name}: episodes for {'training' if part == 'train' else 'validation'}, one folder per line"]
     if part == "val" and fixed is not None:
         return "\n".join([*lines, "", *map(display, fixed)]) + "\n"
     for split in splits:

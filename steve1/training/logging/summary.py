@@ -45,7 +45,7 @@ def introduction(trainer: Trainer, state: TrainState) -> list[str]:
     if settings.never_without_goal:
         lines.append("every window has a goal, so these weights will be played without guidance (cond_scale 0)")
     if state.step:
-        lines.append(f"going on after step {state.step}")
+        lines.append(f"continuing after step {state.step}")
     return lines
 
 
