@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every check and test that this machine supports: linters, types, import rules, shell scripts, tests.
 #   needs: nothing; installs .venv and the game's packages first (tools/setup.sh --dev)
-#   takes: about twelve minutes on two cores, plus installation
+#   takes: about ten minutes on two cores, plus installation
 #   usage: bash run_tests.sh [--fast] [pytest arguments …]     (--fast: no end-to-end runs, no game)
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"

@@ -58,6 +58,7 @@ def test_an_unknown_command_gives_the_nearest() -> None:
     assert "steve1 --help" in done.stderr
 
 
+@pytest.mark.e2e
 def test_a_missing_package_is_one_message() -> None:
     """As in a fresh clone, before tools/setup.sh."""
     code = (

@@ -10,6 +10,7 @@ from benchmarks.convert import measure_convert
 from benchmarks.load import make_dataset, measure_load
 
 
+@pytest.mark.e2e
 def test_load_is_measured_with_every_pixel_checked(tmp_path: Path) -> None:
     made = make_dataset(tmp_path / "set", 700, episode_frames=350)
     found = measure_load(made, T=64, batch_size=2)

@@ -40,6 +40,7 @@ def test_drops_short_bodies_and_errors_are_survived_without_fetching_twice(serve
     assert seen[-1] == (len(BODY), len(BODY))
 
 
+@pytest.mark.e2e
 def test_a_later_run_goes_on_where_the_first_was_cut(server: Faulty, tmp_path: Path) -> None:
     server.plan["/a.bin"] = [("short", 2_000_000), *["drop"] * 3]
     with pytest.raises(UserError, match="This download failed"):

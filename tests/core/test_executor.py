@@ -79,6 +79,7 @@ def ray(request: pytest.FixtureRequest) -> bool:
     return request.param == "ray"
 
 
+@pytest.mark.e2e
 def test_jobs_of_workers_that_die_or_hang_are_repeated(tmp_path: Path, ray: bool) -> None:
     done: dict[str, str] = {}
     jobs = ["a", "die1", "b", "hang", "c"]

@@ -225,6 +225,7 @@ def test_equal_names_are_told_apart(world: Path) -> None:
     assert names[1] == "sub/base"
 
 
+@pytest.mark.e2e
 def test_an_evaluation_over_processes_survives_a_killed_worker(world: Path, tmp_path: Path) -> None:
     """Floor players need no weights, so that real workers can be used: the log is complete and equal to one without trouble."""
     trouble = tmp_path / "trouble"
@@ -278,6 +279,7 @@ def test_a_killed_evaluation_continues_and_plays_nothing_twice(world: Path) -> N
     assert (folder / "report.html").exists()
 
 
+@pytest.mark.e2e
 def test_throughput_counts_the_steps_that_were_played(world: Path) -> None:
     from benchmarks.evaluation import run
 

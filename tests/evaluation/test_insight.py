@@ -98,6 +98,7 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.e2e
 def test_the_page_holds_everything_and_needs_nothing_from_outside(world: Path) -> None:
     report = evaluate(
         settings(

@@ -73,6 +73,7 @@ def published(golden: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+@pytest.mark.e2e
 def test_published_sizes_from_a_published_file(
     published: dict[str, torch.Tensor], tiny_io: dict[str, np.ndarray], tmp_path: Path
 ) -> None:

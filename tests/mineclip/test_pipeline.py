@@ -202,6 +202,7 @@ def test_shards_share_the_work_and_exclude_everybody_else(
         main(Args(**common, shard="4/3"))
 
 
+@pytest.mark.e2e
 def test_a_killed_run_is_finished_by_the_next(dataset: Path, weights: Path, small: MineCLIP) -> None:
     """kill -9 while an episode is half done: nothing of it is in the episode, and the next run needs its second half only."""
     program = (

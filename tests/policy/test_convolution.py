@@ -81,6 +81,7 @@ def test_autocast_keeps_the_low_precision(channels: int, fused: bool, monkeypatc
     assert float((still.float() - low.float()).abs().max()) < 0.03 * scale
 
 
+@pytest.mark.e2e
 def test_bfloat16_on_a_processor_without_it() -> None:
     """torch refuses the fused convolution there; these variables make such a processor of a newer one."""
     code = (

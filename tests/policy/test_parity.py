@@ -67,6 +67,7 @@ def test_outputs_and_states_of_five_chunks(tiny: GoalPolicy, inputs: Inputs, out
                 assert (state.mask.numpy() == outputs[f"{name}state{block}_mask"]).all()
 
 
+@pytest.mark.e2e
 def test_losses_and_every_gradient_norm(
     tiny: GoalPolicy, inputs: Inputs, outputs: Arrays, meta: dict[str, Any]
 ) -> None:

@@ -164,6 +164,7 @@ def test_head_kl_equals_the_plain_way(rows: int) -> None:
         assert float((got - gradient).abs().max()) < 1e-4 * float(gradient.abs().max()) + 1e-7
 
 
+@pytest.mark.e2e
 def test_a_policy_from_nothing_starts_nearly_uniform_and_learns(inputs: Inputs) -> None:
     torch.manual_seed(0)
     config = PolicyConfig(

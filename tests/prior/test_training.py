@@ -31,6 +31,7 @@ def toy(n: int = 600, seed: int = 0) -> Pairs:
     return Pairs(texts[which].astype(np.float32), visual.astype(np.float32), np.arange(n) // 10)
 
 
+@pytest.mark.e2e
 def test_it_learns_and_uses_its_code(tmp_path: Path) -> None:
     result = train_prior(toy(), tmp_path / "p.safetensors", QUICK, run=tmp_path / "run")
     assert result.explained > 0.8
@@ -64,6 +65,7 @@ def upstream_training(pairs: Pairs, epochs: int = 40) -> tuple[float, float]:
     return float(divergence.mean()), 1 - float(errors.mean() / spread)
 
 
+@pytest.mark.e2e
 def test_the_code_collapses_under_the_published_loss_and_not_here(tmp_path: Path) -> None:
     pairs = toy()
     kl, explained = upstream_training(pairs)
@@ -73,6 +75,7 @@ def test_the_code_collapses_under_the_published_loss_and_not_here(tmp_path: Path
     assert ours.explained > explained + 0.2
 
 
+@pytest.mark.e2e
 def test_beta_trades_the_code_for_the_reconstruction(tmp_path: Path) -> None:
     kls = []
     for beta in (0.01, 0.1, 3.0):

@@ -162,6 +162,7 @@ def test_the_temporal_encoder_learns_the_order_of_frames() -> None:
     assert float((head(encoder(features)).argmax(1) == backwards).float().mean()) > 0.9
 
 
+@pytest.mark.e2e
 def test_it_learns_from_clips_and_words(clips: ClipStore, tmp_path: Path) -> None:
     figures = train_mineclip(clips, tmp_path / "m.safetensors", SETTINGS, run=tmp_path / "run")
     assert figures["episodes"] == 3
@@ -207,6 +208,7 @@ def test_resume_equals_never_having_stopped(clips: ClipStore, tmp_path: Path) ->
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.e2e
 def test_the_command(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

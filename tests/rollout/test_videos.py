@@ -69,6 +69,7 @@ def test_without_a_font_question_marks_stand_in(monkeypatch: pytest.MonkeyPatch)
     assert drawn.split_by_font("a挖é") == [("a?é", None)]
 
 
+@pytest.mark.e2e
 def test_long_text_is_cut_to_fit_and_edges_are_safe() -> None:
     text = drawn.fit_text("build a very long house " * 20, 16, 300)
     assert text.endswith("...")

@@ -108,6 +108,7 @@ def test_loss_and_gradients_equal_those_on_frames(policy: GoalPolicy, episodes: 
         assert apart(of_frozen, gradients) < near
 
 
+@pytest.mark.e2e
 def test_a_run_on_the_cache_is_the_run_on_frames(settings: Make, tmp_path: Path) -> None:
     common: dict[str, Any] = {
         "finetune_mode": "frozen_cnn",

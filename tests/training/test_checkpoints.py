@@ -27,6 +27,7 @@ from tests.training.conftest import TINY, same, weights_of
 Make = Callable[..., TrainSettings]
 
 
+@pytest.mark.e2e
 def test_files_of_a_run(settings: Make, tiny: Path) -> None:
     result = finetune(settings())
     folder = result.run_dir
@@ -47,12 +48,14 @@ def test_files_of_a_run(settings: Make, tiny: Path) -> None:
     assert not list(folder.rglob("*.part"))
 
 
+@pytest.mark.e2e
 def test_no_step_weights_on_request(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
     result = finetune(settings(keep_checkpoints=False))
     assert {path.name for path in result.run_dir.glob("*.weights")} == {"tuned_latest.weights", "tuned_best.weights"}
     assert "Saved checkpoint: tuned_latest.weights" in capsys.readouterr().out
 
 
+@pytest.mark.e2e
 def test_every_weights_file_loads_strictly_and_has_its_metadata(settings: Make, tiny: Path) -> None:
     start = settings().in_weights
     write_checkpoint_metadata(
@@ -78,6 +81,7 @@ def test_every_weights_file_loads_strictly_and_has_its_metadata(settings: Make, 
     assert not same(weights_of(result.out_weights), weights_of(tiny / "tiny.weights"))
 
 
+@pytest.mark.e2e
 def test_safetensors_in_and_out(settings: Make, tiny: Path, tmp_path: Path) -> None:
     save_weights(load_policy(tiny / "tiny.model", tiny / "tiny.weights"), tmp_path / "in.safetensors")
     plain = finetune(settings())
@@ -86,6 +90,7 @@ def test_safetensors_in_and_out(settings: Make, tiny: Path, tmp_path: Path) -> N
     assert same(weights_of(plain.out_weights), weights_of(result.out_weights))
 
 
+@pytest.mark.e2e
 def test_vpt_weights_start_only_when_said_so(settings: Make, tiny: Path, tmp_path: Path) -> None:
     state = {key: value for key, value in weights_of(tiny / "tiny.weights").items() if "mineclip" not in key}
     torch.save(state, tmp_path / "vpt.weights")
@@ -95,6 +100,7 @@ def test_vpt_weights_start_only_when_said_so(settings: Make, tiny: Path, tmp_pat
     assert weights_of(result.out_weights)["net.mineclip_embed_linear.weight"].abs().max() > 0
 
 
+@pytest.mark.e2e
 def test_from_scratch_is_seeded(settings: Make, tmp_path: Path) -> None:
     names = iter(("a", "b", "c"))
     runs = [
@@ -110,6 +116,7 @@ def test_from_scratch_is_seeded(settings: Make, tmp_path: Path) -> None:
     assert not same(first, other)
 
 
+@pytest.mark.e2e
 def test_a_full_disk_leaves_the_last_good_checkpoint(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = settings()
     original = checkpoints._write_tensors
@@ -135,6 +142,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(settings: Make, monkeypatch
     assert finetune(chosen).steps == 6
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("kind", ["latest", "best"])
 def test_weights_are_never_written_in_place(settings: Make, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     chosen = settings()
@@ -155,6 +163,7 @@ def test_weights_are_never_written_in_place(settings: Make, monkeypatch: pytest.
     load_policy(chosen.in_model, chosen.run_dir / f"tuned_{kind}.weights")
 
 
+@pytest.mark.e2e
 def test_a_damaged_resume_point_is_named(settings: Make) -> None:
     chosen = settings()
     finetune(chosen)
@@ -167,6 +176,7 @@ def test_a_damaged_resume_point_is_named(settings: Make) -> None:
     assert "--overwrite" in str(caught.value)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("name", ["tuned.weights", "tuned_best.weights"])
 def test_output_weights_of_somebody_else_stay(settings: Make, name: str) -> None:
     chosen = settings()
@@ -180,6 +190,7 @@ def test_output_weights_of_somebody_else_stay(settings: Make, name: str) -> None
     assert path.read_bytes() != b"precious"
 
 
+@pytest.mark.e2e
 def test_a_run_killed_between_its_last_files_knows_them(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     class Kill(BaseException):
         pass
@@ -199,6 +210,7 @@ def test_a_run_killed_between_its_last_files_knows_them(settings: Make, monkeypa
     assert json.loads((result.run_dir / "result.json").read_text())["out_sha256"] == sha256_file(result.out_weights)
 
 
+@pytest.mark.e2e
 def test_what_a_kill_left_half_written_is_swept_away(settings: Make) -> None:
     chosen = settings()
     chosen.run_dir.mkdir(parents=True)
@@ -211,6 +223,7 @@ def test_what_a_kill_left_half_written_is_swept_away(settings: Make) -> None:
     assert left == [".lock"]
 
 
+@pytest.mark.e2e
 def test_saying_again_that_a_run_is_finished_leaves_nothing_behind(settings: Make) -> None:
     result = finetune(settings())
     names = sorted(str(path) for path in result.run_dir.parent.parent.rglob("*") if "events" not in path.name)
@@ -218,6 +231,7 @@ def test_saying_again_that_a_run_is_finished_leaves_nothing_behind(settings: Mak
     assert sorted(str(path) for path in result.run_dir.parent.parent.rglob("*") if "events" not in path.name) == names
 
 
+@pytest.mark.e2e
 def test_two_outputs_of_one_name_do_not_share_a_folder(settings: Make, tmp_path: Path) -> None:
     finetune(settings())
     with pytest.raises(UserError, match="out_weights: "):
@@ -234,6 +248,7 @@ def test_a_folder_that_is_no_run_is_left_alone(settings: Make, name: str) -> Non
     assert (chosen.run_dir / name).read_text() == "dear diary"
 
 
+@pytest.mark.e2e
 def test_two_processes_do_not_train_in_one_folder(settings: Make) -> None:
     chosen = settings()
     said: list[str] = []
@@ -292,12 +307,14 @@ def test_goals_of_another_size_are_refused(settings: Make, tiny: Path, tmp_path:
     assert not os.path.exists(settings().run_dir)
 
 
+@pytest.mark.e2e
 def test_hooks_see_checkpoints(settings: Make) -> None:
     seen: list[tuple[int, str]] = []
     finetune(settings(), hooks=Hooks(on_checkpoint=lambda step, path, reporter: seen.append((step, path.name))))
     assert seen == [(3, "tuned_step3.weights"), (6, "tuned_step6.weights")]
 
 
+@pytest.mark.e2e
 def test_a_resume_point_with_an_earlier_name_of_the_best_score_is_read(settings: Make) -> None:
     chosen = settings()
     first = finetune(chosen)

@@ -123,6 +123,7 @@ def test_what_fits_takes_less_and_keeps_the_effective_batch() -> None:
     assert "none of them fits this network" in what_fits(TrainSettings(), TWO_X, 1.0, torch.bfloat16)
 
 
+@pytest.mark.e2e
 def test_recomputing_changes_no_bit(settings: Make, tmp_path: Path) -> None:
     plain = finetune(settings(out_weights=str(tmp_path / "plain.weights"), total_frames=96, val_freq=0))
     again = finetune(
@@ -180,6 +181,7 @@ def test_factored_skips_a_step_that_is_not_finite() -> None:
     assert (parameter < before).all()
 
 
+@pytest.mark.e2e
 def test_a_factored_run_goes_on_bit_for_bit(settings: Make, tmp_path: Path) -> None:
     common: dict[str, Any] = {"optimizer": "factored", "val_freq": 0, "save_every": 2}
     whole = finetune(settings(out_weights=str(tmp_path / "whole.weights"), **common))

@@ -89,6 +89,7 @@ SMALL = {
 }  # fmt: skip
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("mode", MODES)
 def test_a_method_changes_its_part_alone_and_resumes_bit_for_bit(settings: Make, tiny: Path, mode: str) -> None:
     """Stopped in the middle of a window, the KL's own memory and the average included."""
@@ -109,6 +110,7 @@ def test_a_method_changes_its_part_alone_and_resumes_bit_for_bit(settings: Make,
     assert same(product(chosen), expected)
 
 
+@pytest.mark.e2e
 def test_optimizer_and_resume_points_hold_only_what_is_trained(settings: Make) -> None:
     from safetensors.torch import load_file
 
@@ -210,6 +212,7 @@ def test_kl_is_the_divergence_and_its_gradient_is_right(settings: Make, tiny: Pa
     assert apart({name: dict(policy.named_parameters())[name].grad for name in gradients}, gradients) < 1e-3
 
 
+@pytest.mark.e2e
 def test_pulls_hold_the_weights_and_the_actions_back(settings: Make, tiny: Path) -> None:
     start = weights_of(tiny / "tiny.weights")
 
@@ -232,6 +235,7 @@ def test_the_average_lies_between(settings: Make, tiny: Path) -> None:
     assert float((mean[name] - start[name]).norm()) < float((last[name] - start[name]).norm())
 
 
+@pytest.mark.e2e
 def test_retention_is_validated_beside_the_task_and_counts_for_the_best(
     settings: Make, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -284,6 +288,7 @@ def test_a_fixed_goal_stands_at_every_frame(settings: Make, tiny: Path) -> None:
     finetune(other, goal=goal)
 
 
+@pytest.mark.e2e
 def test_weights_that_never_went_without_a_goal_play_without_guidance(
     settings: Make, tiny: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

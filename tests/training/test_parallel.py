@@ -24,6 +24,7 @@ def said_by(chosen: TrainSettings, rank: int) -> str:
     return log_of(chosen, rank).read_text()
 
 
+@pytest.mark.e2e
 @needs_forkserver
 @pytest.mark.parametrize("accum", [1, 2])
 def test_two_processes_equal_one_with_twice_the_batch(settings: Make, tiny: Path, tmp_path: Path, accum: int) -> None:
@@ -53,6 +54,7 @@ def test_two_processes_equal_one_with_twice_the_batch(settings: Make, tiny: Path
     assert "Saved" not in said_by(two, 1)
 
 
+@pytest.mark.e2e
 @needs_forkserver
 def test_fewer_validation_windows_than_processes(settings: Make) -> None:
     """A process without a window takes part in every sum; the results are those of one process."""
@@ -68,6 +70,7 @@ def test_fewer_validation_windows_than_processes(settings: Make) -> None:
         assert found[name][0] == pytest.approx(expected[name][0], rel=1e-5, abs=1e-5), name
 
 
+@pytest.mark.e2e
 @needs_forkserver
 def test_resume_is_exact_with_two_processes(settings: Make, tmp_path: Path) -> None:
     shape = {"batch_size": 1, "T": 24, "trunc_t": 8, "total_frames": 6 * 16, "warmup_frames": 30, "save_every": 1}
@@ -82,6 +85,7 @@ def test_resume_is_exact_with_two_processes(settings: Make, tmp_path: Path) -> N
         finetune(cut)
 
 
+@pytest.mark.e2e
 @needs_forkserver
 def test_a_fault_on_one_rank_ends_all(settings: Make) -> None:
     """The run's folder is refused by the first process; the second must not wait for it for ever."""
@@ -106,6 +110,7 @@ def test_devices_and_precisions(tiny: Path) -> None:
     assert choose_precision("auto", torch.device("cpu")) in (torch.float32, torch.bfloat16)
 
 
+@pytest.mark.e2e
 def test_bf16_autocast_trains(settings: Make, tiny: Path) -> None:
     result = finetune(settings(precision="bf16"))
     policy = load_policy(tiny / "tiny.model", result.out_weights)

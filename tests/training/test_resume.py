@@ -72,6 +72,7 @@ def reference(settings: Make, expected: dict[str, object]) -> tuple[TrainSetting
     return chosen, expected
 
 
+@pytest.mark.e2e
 def test_resumes_exactly_from_every_point_of_a_window(
     reference: tuple[TrainSettings, dict[str, object]], settings: Make, tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def everything_of(chosen: TrainSettings, kind: str) -> dict[str, object]:
     return {f"{kind}/{key}": value for key, value in weights_of(path).items()}
 
 
+@pytest.mark.e2e
 @needs_forkserver
 def test_killed_at_random_moments(reference: tuple[TrainSettings, dict[str, object]], tmp_path: Path) -> None:
     """kill -9 whenever it comes: in a step, while validating, while a checkpoint is written."""
@@ -149,6 +151,7 @@ def test_stopped_at_twenty_random_points_with_changing_workers(settings: Make) -
     assert same(found, expected)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_the_number_of_workers_changes_nothing(
     reference: tuple[TrainSettings, dict[str, object]], settings: Make, workers: int
@@ -158,6 +161,7 @@ def test_the_number_of_workers_changes_nothing(
     assert same(everything(chosen), expected)  # type: ignore[arg-type]
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_the_same_command_goes_on(
     reference: tuple[TrainSettings, dict[str, object]],
@@ -184,6 +188,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     assert same(everything(chosen), expected)  # type: ignore[arg-type]
 
 
+@pytest.mark.e2e
 def test_a_finished_run_says_so_again_and_trains_nothing(settings: Make) -> None:
     chosen = settings()
     first = finetune(chosen)
@@ -193,6 +198,7 @@ def test_a_finished_run_says_so_again_and_trains_nothing(settings: Make) -> None
     assert second == first
 
 
+@pytest.mark.e2e
 def test_other_settings_are_named_and_refused(settings: Make, tiny: Path) -> None:
     with pytest.raises(Crash):
         finetune(settings(), hooks=crash_at(4))
@@ -218,6 +224,7 @@ def test_a_changed_list_is_noticed(settings: Make, tiny: Path, tmp_path: Path) -
         finetune(settings(sampling_dir=str(copy)))
 
 
+@pytest.mark.e2e
 def test_another_batch_goes_on_with_the_next_windows(settings: Make) -> None:
     with pytest.raises(Crash):
         finetune(settings(save_every=1), hooks=crash_at(3))
@@ -226,6 +233,7 @@ def test_another_batch_goes_on_with_the_next_windows(settings: Make) -> None:
     assert result.frames == 192
 
 
+@pytest.mark.e2e
 def test_overwrite_starts_again(settings: Make) -> None:
     first = finetune(settings())
     weights = weights_of(first.out_weights)

@@ -34,6 +34,7 @@ Make = Callable[..., TrainSettings]
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
+@pytest.mark.e2e
 def test_console_lines_are_those_of_the_guide(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
     finetune(settings())
     lines = capsys.readouterr().out.splitlines()
@@ -49,6 +50,7 @@ def test_console_lines_are_those_of_the_guide(settings: Make, capsys: pytest.Cap
     assert f"goals (2, 16, {E}) float32" in first
 
 
+@pytest.mark.e2e
 def test_it_learns_what_the_pictures_say(settings: Make) -> None:
     """Bright frames mean attack, dark ones forward: the loss on unseen episodes falls and buttons are guessed."""
     seen: list[float] = []
@@ -63,6 +65,7 @@ def test_it_learns_what_the_pictures_say(settings: Make) -> None:
     assert result.best_score < 4.0  # 13.86 at the start; log 3 = 1.1 for the random camera is the least possible
 
 
+@pytest.mark.e2e
 def test_curves_and_pictures_in_tensorboard(settings: Make) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -81,6 +84,7 @@ def test_curves_and_pictures_in_tensorboard(settings: Make) -> None:
     assert [event.step for event in board.Scalars("train/loss")] == [1, 2, 4, 6]
 
 
+@pytest.mark.e2e
 def test_a_resumed_run_has_each_point_of_its_curves_once(settings: Make) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -99,6 +103,7 @@ def test_a_resumed_run_has_each_point_of_its_curves_once(settings: Make) -> None
     assert [event.step for event in board.Scalars("train/loss")] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.e2e
 def test_the_contact_sheet_shows_frames_with_their_goals(settings: Make) -> None:
     """Cell by cell: the frame of the window, and below it the very frame that its goal vector was taken from."""
 
@@ -162,6 +167,7 @@ def test_an_episode_too_short_is_skipped_by_name(
     assert "skipped too_short" in caplog.text
 
 
+@pytest.mark.e2e
 def test_the_guides_call(settings: Make, tiny: Path, tmp_path: Path) -> None:
     chosen = settings()
     more: dict[str, Any] = {
@@ -187,6 +193,7 @@ def test_the_guides_call(settings: Make, tiny: Path, tmp_path: Path) -> None:
         steve1.train_steve1(**common, data="tiny", output=str(tmp_path / "x.weights"), lerning_rate=1)
 
 
+@pytest.mark.e2e
 def test_training_knows_no_game() -> None:
     code = (
         "import sys, steve1.training.train, steve1.commands.train.train\n"
@@ -197,6 +204,7 @@ def test_training_knows_no_game() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_episode_ends_the_training_with_its_message(settings: Make, tmp_path: Path, workers: int) -> None:
     episodes = [write_episode(tmp_path / "data" / f"ep{number}", number) for number in range(4)]
@@ -255,6 +263,7 @@ def script_environment(chosen: TrainSettings) -> dict[str, str]:
     }  # fmt: skip
 
 
+@pytest.mark.e2e
 def test_the_script_takes_variables_and_the_guides_flag(settings: Make, tiny: Path) -> None:
     chosen = settings()
     flags = ["--val_freq", "999999", "--sampling_dir", chosen.sampling_dir, "--device", "cpu", "--val_windows", "1"]
@@ -314,6 +323,7 @@ def test_every_strategy_script_reaches_the_trainer(tmp_path: Path, script: str, 
     assert (given["--batch_size"], given["--log_every"]) == ("3", "7")
 
 
+@pytest.mark.e2e
 def test_runs_as_a_file_and_as_a_module() -> None:
     for call in (["steve1/training/train.py"], ["-m", "steve1.training.train"]):
         done = subprocess.run([sys.executable, *call, "--help"], cwd=ROOT, capture_output=True, text=True)

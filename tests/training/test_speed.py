@@ -115,6 +115,7 @@ def test_gradients_are_exchanged_once_a_step(settings: Make, tiny: Path, tmp_pat
         dist.destroy_process_group()
 
 
+@pytest.mark.e2e
 def test_the_benchmark_measures_both_ways_and_their_parts() -> None:
     threads = torch.get_num_threads()
     found = measure_train(SMALL, batch=1, steps=16, accumulation=2, rounds=1, device="cpu", precision="fp32")

@@ -57,6 +57,7 @@ def gradients_of(policy: GoalPolicy) -> dict[str, torch.Tensor]:
     return {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.e2e
 def test_accumulation_equals_the_big_batch(settings: Make, tiny: Path) -> None:
     """Each micro-batch keeps its own state over the chunks, and the gradient is the big batch's, not the last chunk's quarter."""
     shape = {"T": 24, "trunc_t": 8, "max_grad_norm": 0}
@@ -185,6 +186,7 @@ def break_loss(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     monkeypatch.setattr(GoalPolicy, "bc_loss", loss)
 
 
+@pytest.mark.e2e
 def test_single_skipped_steps_are_counted_and_the_run_goes_on(
     settings: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,6 +197,7 @@ def test_single_skipped_steps_are_counted_and_the_run_goes_on(
     assert all(torch.isfinite(value).all() for value in weights_of(result.out_weights).values())
 
 
+@pytest.mark.e2e
 def test_skipped_steps_in_a_row_stop_the_run_with_the_last_good_weights(
     settings: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ def test_every_script_is_known_here() -> None:
     assert set(DECIDES) == set(SCRIPTS)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_trains_in_smoke_size(
     asked: Callable[..., TrainSettings], tiny: Path, tmp_path: Path, script: str

@@ -83,6 +83,7 @@ def test_a_few_windows_are_spread_over_the_list() -> None:
     assert chosen_windows(range(3), 8) == [0, 1, 2]  # type: ignore[arg-type]
 
 
+@pytest.mark.e2e
 def test_best_weights_belong_to_the_best_result(settings: Make) -> None:
     result = finetune(settings(val_freq=2))
     assert result.best_weights is not None
@@ -93,6 +94,7 @@ def test_best_weights_belong_to_the_best_result(settings: Make) -> None:
     assert validate(policy, val, settings(), ALONE, torch.float32)["loss"] == pytest.approx(result.best_score, abs=1e-6)
 
 
+@pytest.mark.e2e
 def test_the_last_result_is_kept_even_if_val_freq_is_huge(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
     result = finetune(settings(val_freq=999999))
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Validation")]
@@ -112,6 +114,7 @@ def test_without_validation_there_is_no_best_model(settings: Make, capsys: pytes
     assert "最终模型: tuned.weights" in said
 
 
+@pytest.mark.e2e
 def test_patience_stops_a_run_that_gets_no_better(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = settings(learning_rate=1e-12, val_freq=1, patience=2, total_frames=10_000)
     result = finetune(chosen)

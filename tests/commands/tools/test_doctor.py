@@ -267,6 +267,7 @@ def bare_doctor(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.e2e
 def test_it_runs_before_anything_is_installed(tmp_path: Path) -> None:
     done = bare_doctor(tmp_path)
     assert done.returncode == 1, done.stderr

@@ -308,6 +308,7 @@ def test_closing_ends_the_workers_at_once(dataset: Path) -> None:
     assert set(multiprocessing.active_children()) == others
 
 
+@pytest.mark.e2e
 def test_python_exits_although_nobody_closed_the_batches(dataset: Path) -> None:
     code = (
         "import sys\n"

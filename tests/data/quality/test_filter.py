@@ -39,6 +39,7 @@ def flat(count: int, **items: list[int]) -> History:
     return History({name: np.array(values) for name, values in items.items()}, {}, np.zeros((count, 3)), True)
 
 
+@pytest.mark.e2e
 def test_only_what_is_gained_counts_and_only_by_its_exact_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +77,7 @@ def test_frames_that_conversion_dropped_are_dropped_here_too(tmp_path: Path) -> 
     assert (read_history(tmp_path / "again").items["dirt"] == 64 + wanted[15:40]).all()
 
 
+@pytest.mark.e2e
 def test_segments_hold_the_gain_and_their_goals_stay_true(tmp_path: Path) -> None:
     gains = [200, 230, 420]
     rows = [row(n, 64 + sum(n >= g for g in gains)) for n in range(480)]

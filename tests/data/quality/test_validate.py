@@ -221,6 +221,7 @@ def test_one_size_and_one_mineclip_in_a_dataset(tmp_path: Path) -> None:
     assert [finding.what for finding in loose] == ["this folder is not an episode"]
 
 
+@pytest.mark.e2e
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_dataset(tmp_path / "ds", [40, 40])
     assert main(Args((str(folder),))) == 0

@@ -154,6 +154,7 @@ def break_lines(path: Path, **changes: Any) -> None:
     path.write_text("\n".join(line for line in lines if line is not None) + "\n")
 
 
+@pytest.mark.e2e
 def test_bad_recordings_are_named_and_the_good_ones_are_there(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     make_recording(folder, "good", 40)
@@ -329,6 +330,7 @@ def test_two_conversions_do_not_share_a_folder(tmp_path: Path) -> None:
     assert converted(tmp_path).count("converted") == 1
 
 
+@pytest.mark.e2e
 def test_a_killed_conversion_leaves_whole_episodes_only_and_goes_on(tmp_path: Path) -> None:
     for number in range(3):
         make_recording(tmp_path / "in", f"r{number}", 150)
@@ -451,6 +453,7 @@ def test_names_follow_the_folders_and_must_differ(tmp_path: Path) -> None:
         find_recordings(tmp_path / "nowhere")
 
 
+@pytest.mark.e2e
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
     import resource
 

@@ -41,6 +41,7 @@ def test_there_are_a_hundred_and_more() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
 
 
+@pytest.mark.e2e
 def test_the_good_ones_are_there(run: tuple[Summary, dict[str, dict[str, object]], Path]) -> None:
     _, rows, folder = run
     for name in GOOD:

@@ -161,6 +161,7 @@ def test_a_server_that_drops_shortens_and_errs(published: Path, tmp_path: Path) 
         assert list((tmp_path / "rec").iterdir()) == []
 
 
+@pytest.mark.e2e
 def test_the_script_takes_its_variables_from_the_environment(published: Path, tmp_path: Path) -> None:
     variables = {"SOURCE": "contractor", "INDEX": str(published / "index.json"), "N_EPISODES": "1", "FILTER": "fox",
                  "OUTPUT_DIR": str(tmp_path / "out"), "RECORDINGS_DIR": str(tmp_path / "rec"), "KEEP_RECORDINGS": "1"}  # fmt: skip

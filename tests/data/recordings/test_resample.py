@@ -160,6 +160,7 @@ def test_a_folder_of_pictures_is_taken_at_the_rate_that_is_named(tmp_path: Path)
     assert "embed it again" in result.notes[0]
 
 
+@pytest.mark.e2e
 def test_large_pictures_are_reduced_without_noise_and_shapes_are_said(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (1080, 1920, 3)).astype(np.uint8)
     assert recorder_size(noise).shape == (360, 640, 3)

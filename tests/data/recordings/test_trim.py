@@ -182,6 +182,7 @@ def shows(video: Path, whole: list[np.ndarray], wanted: list[int]) -> bool:
     return True
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(("fps", "header"), [(60, 60), (30, 30), (60, 20)])
 def test_a_tick_a_frame_at_another_rate(tmp_path: Path, fps: int, header: int) -> None:
     rows = [busy(n) for n in range(4 * fps)]

@@ -102,6 +102,7 @@ def test_ticks_go_back_and_forth_and_close_leaves_nothing(process: GameProcess) 
     assert set(again).isdisjoint(pids)
 
 
+@pytest.mark.e2e
 def test_a_hang_ends_after_the_limit(process: GameProcess) -> None:
     pids = begin(process, "hang")
     begun = time.monotonic()

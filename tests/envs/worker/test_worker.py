@@ -93,6 +93,7 @@ FAULTS: dict[str, tuple[str, dict[str, float]]] = {
 }
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_costs_one_restart(
     fault: str, tmp_path: Path, left: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
@@ -139,6 +140,7 @@ def test_a_seed_that_comes_one_reset_late_is_asked_for_again() -> None:
             assert (obs["pov"] == seed * 7 % 256).all()
 
 
+@pytest.mark.e2e
 def test_a_game_that_has_grown_is_renewed_between_episodes() -> None:
     with open_game({"memory_mb": 520}, fault="grows", at=0) as env:
         env.reset(seed=1)

@@ -121,6 +121,7 @@ class SilentGame:
         return env
 
 
+@pytest.mark.e2e
 def test_a_game_that_never_answers_is_ended_and_named(world: Path) -> None:
     with pytest.raises(UserError, match="died too often") as fault:
         evaluate(
@@ -189,6 +190,7 @@ def metadata(tmp_path: Path) -> PolicySpec:
     )
 
 
+@pytest.mark.e2e
 def test_policies_served_together_act_as_each_alone(metadata: PolicySpec) -> None:
     """Two games through one process, out of step with one another, against agents of their own."""
 

@@ -56,6 +56,7 @@ class Crash(Exception):
     pass
 
 
+@pytest.mark.e2e
 def test_a_killed_run_records_what_one_that_was_not_would(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
     import shutil
 
