@@ -8,6 +8,7 @@
 # Every step is a numbered script; docs/guides/STEVE1_FINETUNING_QUICKSTART.md explains them one by one.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+. tools/python.sh
 
 NAME="${NAME:-quickstart}"                               # name of all outputs; another name keeps the first run
 SKILL="${SKILL:-dig_dirt}"                               # a skill that the base policy was not trained on
@@ -28,9 +29,9 @@ case "${1:-}" in -h|--help) sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
 BEGAN=$(date +%s)
 say() { local s=$(($(date +%s) - BEGAN)); printf '\n[%d:%02d] %s\n' $((s / 60)) $((s % 60)) "$*"; }
 
-say "1/6 installing missing packages"
+say "1/6 $(text "quickstart install")"
 bash tools/setup.sh
-. tools/python.sh
+PYTHON="" && . tools/python.sh   # now there is a .venv
 "$PYTHON" -m steve1 check_quickstart
 BEGAN=$(date +%s)   # installing is not counted
 
@@ -39,7 +40,7 @@ mkdir -p "data/recordings/$NAME"
 [ -f "data/recordings/$NAME/seed" ] || echo "$SEED" > "data/recordings/$NAME/seed"
 SEED="$(cat "data/recordings/$NAME/seed")"
 
-say "2/6 recording, converting and embedding demonstrations: new $SKILL=$N_EPISODES; old $OLD_SKILLS $SHORT_SKILLS (seed $SEED)"
+say "2/6 $(text "quickstart record" new="$SKILL=$N_EPISODES" old="$OLD_SKILLS $SHORT_SKILLS" seed="$SEED")"
 dataset() {   # NAME BEHAVIOURS STEPS
   SOURCE=luanti OUTPUT_DIR="data/dataset_${NAME}_$1" BEHAVIOURS="$2" STEPS="$3" SEED="$SEED" bash 1_generate_dataset.sh
 }
@@ -47,19 +48,20 @@ dataset new "$SKILL=$N_EPISODES" "$STEPS"
 dataset old "$OLD_SKILLS" "$STEPS"
 dataset short "$SHORT_SKILLS" "$SHORT_STEPS"
 
-say "3/6 choosing training and validation episodes: shares of new, old and short $MIX"
 read -r NEW OLD SHORT <<< "$MIX"
+percent() { awk -v share="$1" 'BEGIN { printf "%g", 100 * share }'; }
+say "3/6 $(text "quickstart sampling" new="$(percent "$NEW")" old="$(percent "$OLD")" short="$(percent "$SHORT")")"
 bash 2_create_sampling.sh "$NAME" --mix "data/dataset_${NAME}_new=$NEW" "data/dataset_${NAME}_old=$OLD" "data/dataset_${NAME}_short=$SHORT"
 
-say "4/6 fine-tuning"
+say "4/6 $(text "quickstart train")"
 IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/mini/mini.weights OUT_WEIGHTS="data/weights/steve1/$NAME.weights" \
   SAMPLING_NAME="$NAME" BATCH_SIZE=8 T=64 TRUNC_T=16 LEARNING_RATE=7e-4 MAX_GRAD_NORM=100 TOTAL_FRAMES="$TOTAL_FRAMES" WARMUP_FRAMES="$((TOTAL_FRAMES / 20))" \
   MAX_BTWN_GOALS=60 VAL_FREQ=100 SAVE_EVERY=200 bash 3_train_finetune_template.sh --jitter --turn_loss_weight 2 --log_every 50
 
-say "5/6 playing base and fine-tuned on the same places and seeds"
+say "5/6 $(text "quickstart compare")"
 "$PYTHON" -m steve1 compare --weights data/mini/mini.weights "data/weights/steve1/$NAME.weights" --prompt "$PROMPT" \
   --episodes "$EPISODES" --name "$NAME" --workers 2
 
-say "6/6 done"
-echo "curves:  .venv/bin/tensorboard --logdir data/finetuning_checkpoint"
-echo "again:   NAME=another bash quickstart.sh    (another skill: SKILL=build_pillar PROMPT=\"build a pillar\" …)"
+say "6/6 $(text "quickstart done")"
+text "quickstart curves" command=".venv/bin/tensorboard --logdir data/finetuning_checkpoint"
+text "quickstart again" command="NAME=another bash quickstart.sh" other="SKILL=build_pillar PROMPT=\"build a pillar\""

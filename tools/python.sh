@@ -3,7 +3,9 @@
 if [ -z "${PYTHON:-}" ]; then
   if [ -x .venv/bin/python ]; then PYTHON="$PWD/.venv/bin/python"; else PYTHON=python3; fi
 fi
-export PYTHON
+
+# A line of steve1/core/messages.py in the user's language: text KEY [name=value …]
+text() { "$PYTHON" steve1/core/messages.py "$@"; }
 
 RENAMED="TRAIN_PARTS=FINETUNE_MODE"   # old=new, separated by spaces; otherwise an old variable would be silently ignored
 for renamed in $RENAMED; do

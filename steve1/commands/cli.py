@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from steve1.core.errors import UserError
+from steve1.core.errors import UserError, fail
+from steve1.core.messages import LANGUAGES, message
 
 Arguments = TypeVar("Arguments")
 
@@ -42,12 +43,13 @@ def run(
         if isinstance(stream, io.TextIOWrapper):  # a terminal or log that is not UTF-8 must not end a training
             stream.reconfigure(errors="backslashreplace")
     try:
+        _check_language()
         code = main(tyro.cli(arguments, description=description or None, args=argv, prog=program, use_underscores=True))
         sys.stdout.flush()
     except UserError as fault:
-        _fail(fault)
+        fail(fault)
     except KeyboardInterrupt:
-        print("\nstopped by Ctrl-C; the same command continues where it can.", file=sys.stderr)
+        print("\n" + message("interrupted"), file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # `… --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -56,11 +58,11 @@ def run(
         if fault.errno not in _DISK_FAULTS:
             raise
         what, todo = _DISK_FAULTS[fault.errno]
-        _fail(UserError(what, where=fault.filename or "while writing", todo=todo))
+        fail(UserError(what, where=fault.filename or "while writing", todo=todo))
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(fault: UserError) -> NoReturn:
-    sys.stdout.flush()
-    print(f"\nerror: {fault}", file=sys.stderr)
-    sys.exit(2)
+def _check_language() -> None:
+    given = os.environ.get("STEVE1_LANG", "")
+    if given and not given.lower().startswith(LANGUAGES):
+        raise UserError("STEVE1_LANG names no language that there is.", got=given, expected=" or ".join(LANGUAGES))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import sys
+from typing import NoReturn
+
+from steve1.core.messages import message
 
 
 class UserError(Exception):
@@ -27,12 +31,15 @@ class UserError(Exception):
         return [(name, text) for name, text in rows if text]
 
     def __str__(self) -> str:
-        return "\n".join([self.what, *(f"  {name + ':':<10}{text}" for name, text in self._rows())])
+        labels = {name: message(name) + ":" for name, _ in self._rows()}
+        wide = {name: len(label) + sum(not letter.isascii() for letter in label) for name, label in labels.items()}
+        rows = [f"  {labels[name]}{' ' * max(1, 10 - wide[name])}{text}" for name, text in self._rows()]
+        return "\n".join([self.what, *rows])
 
     @property
     def one_line(self) -> str:
         """All parts on one line, for lists of many faults."""
-        parts = [self.what.rstrip("."), *(f"{name}: {text}" for name, text in self._rows())]
+        parts = [self.what.rstrip("."), *(f"{message(name)}: {text}" for name, text in self._rows())]
         return " ".join("; ".join(parts).split())
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -42,6 +49,13 @@ class UserError(Exception):
 
 def _rebuild(kind: type[UserError], what: str, where: str, expected: str, got: str, todo: str) -> UserError:
     return kind(what, where=where, expected=expected, got=got, todo=todo)
+
+
+def fail(fault: UserError) -> NoReturn:
+    """Print the fault and end the program with exit code 2."""
+    sys.stdout.flush()
+    print(f"\n{message('error')}: {fault}", file=sys.stderr)
+    sys.exit(2)
 
 
 def nearest(name: str, choices: list[str]) -> str:

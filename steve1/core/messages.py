@@ -1,26 +1,135 @@
-"""What commands show while they work: console lines in English and Chinese, and progress bars."""
+"""What commands show while they work: console lines in the user's language, English or Chinese, and progress bars.
+
+The shell scripts run this file too, before anything is installed: `python steve1/core/messages.py KEY name=value …` prints a line.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
-# The users' guide shows the Chinese lines.
-LANGUAGE = "zh"
+LANGUAGES = ("en", "zh")
+# To add a message: a key, and its text in both languages with the same {names}.
 MESSAGES = {
-    "training started": {"en": "Fine-tuning...", "zh": "开始微调..."},
-    "training finished": {"en": "Training finished!", "zh": "训练完成!"},
-    "final weights": {"en": "Final model: {name}", "zh": "最终模型: {name}"},
-    "best weights": {"en": "Best model: {name}", "zh": "最佳模型: {name}"},
+    # training: the users' guide shows the first four, so they are Chinese in every language
+    "training started": {"en": "开始微调...", "zh": "开始微调..."},
+    "training finished": {"en": "训练完成!", "zh": "训练完成!"},
+    "final weights": {"en": "最终模型: {name}", "zh": "最终模型: {name}"},
+    "best weights": {"en": "最佳模型: {name}", "zh": "最佳模型: {name}"},
+    "training from": {"en": "fine-tuning {start} into {out}", "zh": "微调 {start}，输出到 {out}"},
+    "training from nothing": {"en": "training new weights into {out}", "zh": "从随机初始化训练，输出到 {out}"},
+    "training memory": {
+        "en": "about {gib} GiB of memory for a step (estimate; python -m steve1 plan finds what fits)",
+        "zh": "每步约需 {gib} GiB 内存（估计值；python -m steve1 plan 可找出合适的设置）",
+    },
+    "training data": {
+        "en": "{windows} windows of T={T} from {episodes} episodes ({frames} frames), {validation}",
+        "zh": "{episodes} 个片段（{frames} 帧）中的 {windows} 个窗口，T={T}；{validation}",
+    },
+    "validation windows": {"en": "{count} validation windows", "zh": "{count} 个验证窗口"},
+    "no validation": {"en": "no validation", "zh": "没有验证集"},
+    "training steps": {
+        "en": "{steps} steps of {frames} frames = {factors}",
+        "zh": "共 {steps} 步，每步 {frames} 帧 = {factors}",
+    },
+    "factors": {"en": "{windows} windows × {frames} frames", "zh": "{windows} 个窗口 × {frames} 帧"},
+    "accumulated": {"en": "× {count} accumulated", "zh": "× {count} 次梯度累积"},
+    "processes": {"en": "× {count} processes", "zh": "× {count} 个进程"},
+    "one factor": {"en": "(no accumulation, 1 process)", "zh": "（无梯度累积，1 个进程）"},
+    "training place": {
+        "en": "on {device} in {precision}; folder {folder}",
+        "zh": "设备 {device}，精度 {precision}；文件夹 {folder}",
+    },
+    "training watch": {"en": "watch: {command}", "zh": "查看曲线：{command}"},
+    "training disk": {
+        "en": "{count} step checkpoints will take {gigabytes} GB (--no_keep_checkpoints: none)",
+        "zh": "{count} 个检查点将占 {gigabytes} GB（--no_keep_checkpoints 可不保留）",
+    },
+    "training averaged": {
+        "en": "validations take twice as long: the averaged weights are validated too (validation_ema/loss)",
+        "zh": "验证时间加倍：平均权重也要验证（validation_ema/loss）",
+    },
+    "training no guidance": {
+        "en": "every window has a goal, so these weights will be played without guidance (cond_scale 0)",
+        "zh": "每个窗口都有目标，因此这些权重试玩时不用引导（cond_scale 0）",
+    },
+    "training resumed": {"en": "continuing after step {step}", "zh": "从第 {step} 步之后继续"},
+    "training first batch": {"en": "first batch: {shapes}", "zh": "第一个批次：{shapes}"},
+    "training before": {
+        "en": "before training: loss {loss} on {count} validation windows",
+        "zh": "训练前：{count} 个验证窗口上的损失为 {loss}",
+    },
+    "training wrote": {
+        "en": "final weights: {path} (step {step}, {frames} frames)",
+        "zh": "最终权重：{path}（第 {step} 步，{frames} 帧）",
+    },
+    "training wrote best": {
+        "en": "best weights: {path} (step {step}, {measure} {score})",
+        "zh": "最佳权重：{path}（第 {step} 步，{measure} {score}）",
+    },
+    "validation loss": {"en": "validation loss", "zh": "验证损失"},
+    "validation and retention loss": {"en": "validation and retention loss", "zh": "验证损失与旧技能损失之和"},
+    "training wrote averaged": {"en": "averaged weights: {path}", "zh": "平均权重：{path}"},
+    "training wrote adapter": {
+        "en": "adapter: {path} (already merged into the weights)",
+        "zh": "LoRA 适配器：{path}（已合并进权重）",
+    },
+    "training skipped": {
+        "en": "{count} steps were skipped, {spikes} of them by the spike filter",
+        "zh": "跳过了 {count} 步，其中 {spikes} 步由尖峰过滤器跳过",
+    },
+    "training report": {"en": "report, with what to do next: {path}", "zh": "报告与下一步建议：{path}"},
+    "play it": {"en": "play it: {command}", "zh": "试玩：{command}"},
+    # errors
+    "error": {"en": "error", "zh": "错误"},
+    "warning": {"en": "warning", "zh": "警告"},
+    "where": {"en": "where", "zh": "位置"},
+    "expected": {"en": "expected", "zh": "应为"},
+    "got": {"en": "got", "zh": "实际"},
+    "next": {"en": "next", "zh": "下一步"},
+    "interrupted": {
+        "en": "stopped by Ctrl-C; run the same command again to continue.",
+        "zh": "已被 Ctrl-C 中断；重新运行同一命令即可继续。",
+    },
+    # quickstart.sh
+    "quickstart install": {"en": "installing missing packages", "zh": "安装缺少的软件包"},
+    "quickstart record": {
+        "en": "recording, converting and embedding demonstrations: new skill {new}; old skills {old} (seed {seed})",
+        "zh": "录制、转换演示并计算嵌入：新技能 {new}；旧技能 {old}（种子 {seed}）",
+    },
+    "quickstart sampling": {
+        "en": "choosing training and validation episodes ({new} % new skill, {old} % old, {short} % short)",
+        "zh": "选择训练集与验证集（新技能 {new}%，旧技能 {old}%，短片段 {short}%）",
+    },
+    "quickstart train": {"en": "fine-tuning", "zh": "微调"},
+    "quickstart compare": {
+        "en": "playing base and fine-tuned weights on the same start states and seeds",
+        "zh": "用相同的起始状态和种子试玩微调前后的模型",
+    },
+    "quickstart done": {"en": "done", "zh": "完成"},
+    "quickstart curves": {"en": "curves:  {command}", "zh": "训练曲线：{command}"},
+    "quickstart again": {
+        "en": "again:   {command}    (another skill: {other} …)",
+        "zh": "再来一次：{command}    （换一个技能：{other} …）",
+    },
 }
 
 
-def message(key: str, **values: str) -> str:
-    """A console line of MESSAGES with its values filled in."""
-    return MESSAGES[key][LANGUAGE].format(**values)
+def language() -> str:
+    """The user's language, "en" or "zh": STEVE1_LANG, else what the locale says."""
+    names = ("STEVE1_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
+    given = next(filter(None, map(os.environ.get, names)), "")
+    return "zh" if given.lower().startswith("zh") else "en"
+
+
+def message(key: str, **values: object) -> str:
+    """A line of MESSAGES in the user's language, with its values filled in."""
+    return MESSAGES[key][language()].format(**values)
 
 
 def progress(
@@ -33,6 +142,8 @@ def progress(
     unit_scale: bool = False,
 ) -> tqdm[Any]:
     """A tqdm bar on stderr; slow refresh (every 10 s) where stderr is not a terminal."""
+    from tqdm import tqdm  # here: the scripts print messages before any package is installed
+
     terminal = sys.stderr.isatty()
     return tqdm(
         iterable,
@@ -45,3 +156,7 @@ def progress(
         maxinterval=10.0,
         dynamic_ncols=terminal,
     )
+
+
+if __name__ == "__main__":
+    print(message(sys.argv[1], **dict(word.split("=", 1) for word in sys.argv[2:])))

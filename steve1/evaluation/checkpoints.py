@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from steve1.core.checkpoint_metadata import checkpoint_metadata_path
 from steve1.core.files import read_json
+from steve1.core.messages import message
 from steve1.core.paths import display, python_path
 from steve1.core.processes import end
 
@@ -130,6 +131,6 @@ def _reason(log: Path) -> str:
     """The error's own line in a log, or its last one."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     for line in reversed(lines):
-        if line.startswith("error: "):
-            return line.removeprefix("error: ")
+        if line.startswith(message("error") + ": "):
+            return line.removeprefix(message("error") + ": ")
     return f"{lines[-1] if lines else 'no reason given'} (see {display(log)})"

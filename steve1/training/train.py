@@ -19,6 +19,7 @@ import torch
 
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata, read_goal
 from steve1.core.errors import UserError
+from steve1.core.messages import message
 from steve1.core.paths import display, resolve
 from steve1.core.run_folder import Record, newest_resume_point
 from steve1.data.loading.windows import WindowDataset
@@ -126,7 +127,7 @@ def finish(trainer: Trainer, state: TrainState) -> TrainResult:
     if trainer.ranks.is_main:
         if trainer.hooks.on_end is not None:
             trainer.hooks.on_end(reporter)
-        reporter.say(f"  Report, with what to do next: {display(write_report(settings.run_dir))}")
+        reporter.say("  " + message("training report", path=display(write_report(settings.run_dir))))
     return TrainResult(final, best, settings.run_dir, state.step, state.frames, state.best_score, state.skipped_steps)
 
 

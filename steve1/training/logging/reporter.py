@@ -64,7 +64,7 @@ class Reporter:
 
     def warn(self, text: str) -> None:
         if self._speaks:
-            print(f"warning: {text}", file=sys.stderr, flush=True)
+            print(f"{message('warning')}: {text}", file=sys.stderr, flush=True)
 
     def started(self, lines: list[str]) -> None:
         self.say(message("training started"), *[f"  {line}" for line in lines])

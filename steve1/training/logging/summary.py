@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 import torch
 
+from steve1.core.messages import message
 from steve1.core.paths import display
 from steve1.training.batches import chunks
 from steve1.training.checkpoint.checkpointer import TrainState
+from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.logging.action_metrics import ActionMetrics
 from steve1.training.logging.pictures import contact_sheet, write_png
@@ -23,30 +26,61 @@ def introduction(trainer: Trainer, state: TrainState) -> list[str]:
     """The lines before the first step."""
     settings, train, ranks = trainer.settings, trainer.train, trainer.ranks
     parameters = sum(parameter.numel() for parameter in trainer.policy.parameters())
-    start = "initialised weights" if settings.starts_empty else settings.in_weights
-    validation = f"{len(trainer.val)} validation windows" if trainer.val is not None else "no validation"
+    out = display(settings.out_path)
+    if settings.starts_empty:
+        start = message("training from nothing", out=out)
+    else:
+        start = message("training from", start=settings.in_weights, out=out)
+    val = trainer.val
+    validation = message("no validation") if val is None else message("validation windows", count=len(val))
     memory = estimate_of(settings, trainer.policy.config, trainer.precision, ranks.device.type == "cuda")
     lines = [
-        f"from {start} to {display(settings.out_path)}",
+        start,
         *describe(trainer.policy, settings),
-        f"about {memory.total / 2**30:.1f} GiB with the activations of a step (estimated; python -m steve1 plan finds what fits)",
-        f"{len(train)} windows of T={settings.T} from {len(train.paths)} episodes ({train.n_frames} frames), {validation}",
-        f"{trainer.total_steps} steps of {settings.frames_per_step(ranks.world)} frames: batch {settings.batch_size} x "
-        f"{settings.trunc_t} x {settings.gradient_accum_steps} accumulated x {ranks.world} process(es)",
-        f"on {ranks.device} in {str(trainer.precision).removeprefix('torch.')}; folder {display(settings.run_dir)}",
-        f"watch: tensorboard --logdir {display(settings.run_dir.parent)}",
+        message("training memory", gib=f"{memory.total / 2**30:.1f}"),
+        message(
+            "training data",
+            windows=len(train),
+            T=settings.T,
+            episodes=len(train.paths),
+            frames=f"{train.n_frames:,}",
+            validation=validation,
+        ),
+        message(
+            "training steps",
+            steps=trainer.total_steps,
+            frames=settings.frames_per_step(ranks.world),
+            factors=_factors(settings, ranks.world),
+        ),
+        message(
+            "training place",
+            device=ranks.device,
+            precision=str(trainer.precision).removeprefix("torch."),
+            folder=display(settings.run_dir),
+        ),
+        message("training watch", command=f"tensorboard --logdir {shlex.quote(display(settings.run_dir.parent))}"),
     ]
     checkpoints = trainer.total_steps // settings.save_every
     gigabytes = checkpoints * parameters * 4 / 1e9
     if settings.keep_checkpoints and settings.mode.changes_weights and gigabytes > 2:
-        lines.append(f"{checkpoints} step checkpoints will take {gigabytes:.0f} GB (--no_keep_checkpoints: none)")
+        lines.append(message("training disk", count=checkpoints, gigabytes=f"{gigabytes:.0f}"))
     if trainer.stepper.ema is not None and trainer.val is not None:
-        lines.append("validations take twice as long: the averaged weights are validated too (validation_ema/loss)")
+        lines.append(message("training averaged"))
     if settings.never_without_goal:
-        lines.append("every window has a goal, so these weights will be played without guidance (cond_scale 0)")
+        lines.append(message("training no guidance"))
     if state.step:
-        lines.append(f"continuing after step {state.step}")
+        lines.append(message("training resumed", step=state.step))
     return lines
+
+
+def _factors(settings: TrainSettings, processes: int) -> str:
+    """How the frames of a step come together: 8 windows × 16 frames × 4 accumulated."""
+    parts = [message("factors", windows=settings.batch_size, frames=settings.trunc_t)]
+    if settings.gradient_accum_steps > 1:
+        parts.append(message("accumulated", count=settings.gradient_accum_steps))
+    if processes > 1:
+        parts.append(message("processes", count=processes))
+    return " ".join(parts if len(parts) > 1 else [*parts, message("one factor")])
 
 
 def data_facts(trainer: Trainer) -> dict[str, int]:
@@ -66,7 +100,7 @@ def show_first_batch(trainer: Trainer) -> None:
         chunk = next(chunks(trainer.train, dataclasses.replace(settings, num_workers=0), here))
         batch = chunk.micro_batches[0]
         shapes = ", ".join(f"{name} {tuple(value.shape)} {str(value.dtype)[6:]}" for name, value in batch.items())
-        reporter.say(f"  first batch: {shapes}")
+        reporter.say("  " + message("training first batch", shapes=shapes))
         if ranks.is_main:
             sheet = contact_sheet(chunk.windows[0])
             write_png(settings.run_dir / "first_batch.png", sheet)
@@ -76,7 +110,7 @@ def show_first_batch(trainer: Trainer) -> None:
         results = trainer.validate(trainer.val, actions)
         reporter.validation_curves(0, results, actions)
         count = len(chosen_windows(trainer.val, settings.val_windows))
-        reporter.say(f"  before training: loss {results['loss']:.3f} on {count} validation windows")
+        reporter.say("  " + message("training before", loss=f"{results['loss']:.3f}", count=count))
     if trainer.retention is not None:
         reporter.retained(0, trainer.validate(trainer.retention))
 
@@ -84,16 +118,21 @@ def show_first_batch(trainer: Trainer) -> None:
 def closing(trainer: Trainer, state: TrainState, final: Path, best: Path | None) -> list[str]:
     """Where everything lies."""
     settings = trainer.settings
-    lines = [f"Final model: {display(final)} (step {state.step}, {state.frames} frames)"]
+    lines = [message("training wrote", path=display(final), step=state.step, frames=f"{state.frames:,}")]
     if best is not None and state.best_score is not None:
-        what = "validation loss" if settings.best_by == "task" else "validation and retention loss"
-        lines.append(f"Best model: {display(best)} (step {state.best_step}, {what} {state.best_score:.3f})")
+        measure = message("validation loss" if settings.best_by == "task" else "validation and retention loss")
+        score = f"{state.best_score:.3f}"
+        lines.append(
+            message("training wrote best", path=display(best), step=state.best_step, measure=measure, score=score)
+        )
     if trainer.stepper.ema is not None:
-        lines.append(f"Averaged weights: {display(settings.beside('ema'))}")
+        lines.append(message("training wrote averaged", path=display(settings.beside("ema"))))
     if settings.mode.adds == "lora":
-        lines.append(f"Adapter: {display(adapter_path(final))} (already merged into the weights)")
+        lines.append(message("training wrote adapter", path=display(adapter_path(final))))
     if settings.mode.adds == "goal":
-        lines.append(f"Play it: python run_agent/run_agent.py --goal_file {display(final)}")
+        lines.append(
+            message("play it", command=f"python run_agent/run_agent.py --goal_file {shlex.quote(display(final))}")
+        )
     if state.skipped_steps:
-        lines.append(f"{state.skipped_steps} steps were skipped, {state.spikes} of them by the spike filter")
+        lines.append(message("training skipped", count=state.skipped_steps, spikes=state.spikes))
     return lines
