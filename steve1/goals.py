@@ -23,6 +23,7 @@ from steve1.core.files import existing_file
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.episode import Episode
 from steve1.mineclip import MineCLIP, load_mineclip
+from steve1.mineclip.tokenizer import part_read
 from steve1.policy import read_model
 from steve1.prior import Prior, load_prior
 
@@ -107,7 +108,10 @@ class GoalEncoder:
     def _encode(self, prompt: str, by: GoalSource, seed: int) -> Goal:
         key = (prompt, by, seed)
         if key not in self._encoded:
-            goal = self.mineclip.encode_text([self.translate(prompt)])
+            english = self.translate(prompt)
+            if read := part_read(english, self.mineclip.config.context):
+                print(f'warning: this prompt is too long for MineCLIP, which reads only its beginning: "{read}"')
+            goal = self.mineclip.encode_text([english])
             if by == "prior":
                 goal = self.prior.goal(goal, seed)
             self._encoded[key] = self.checked(goal[0].float().cpu().numpy(), self.metadata.mineclip)

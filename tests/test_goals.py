@@ -61,6 +61,18 @@ def test_a_prompt_in_chinese_has_the_english_ones_goal(
     assert own.translate("盖房子 ") == "build a house"
 
 
+@pytest.mark.parametrize("many", [1, 75, 76, 500])
+def test_a_prompt_that_is_too_long_is_told_with_the_part_that_is_read(
+    encoder: GoalEncoder, capsys: pytest.CaptureFixture[str], many: int
+) -> None:
+    prompt = "dig " * many
+    goal = encoder.encode([prompt])[prompt]
+    said = capsys.readouterr().out
+    assert (f'"{"dig " * 74}dig"\n' in said) == ("too long" in said) == (many > 75)
+    shorter = "dig " * min(many, 75)
+    assert np.array_equal(goal, encoder.encode([shorter])[shorter])
+
+
 def test_every_task_is_known_in_its_other_languages() -> None:
     for env in ("luanti", "minecraft"):
         for text, english in load_suite(env).translations.items():

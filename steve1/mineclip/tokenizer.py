@@ -35,6 +35,12 @@ def _tokenizer() -> Any:
     return module.SimpleTokenizer()
 
 
+def part_read(text: str, context: int = 77) -> str:
+    """The beginning of a prompt that fits into `context` tokens, "" if all of it does."""
+    tokens = _tokenizer().encode(text)
+    return str(_tokenizer().decode(tokens[: context - 2])).strip() if len(tokens) > context - 2 else ""
+
+
 def tokenize(texts: list[str], context: int = 77) -> Tensor:
     """Token ids of prompts, int64 (N,context): start token, at most context - 2 tokens, end token, zeros.
 

@@ -6,6 +6,7 @@ question marks.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import itertools
 import shutil
@@ -74,13 +75,15 @@ def text_mask(text: str, size: int) -> NDArray[np.uint8]:
     return np.asarray(canvas, dtype=np.uint8)
 
 
+@functools.lru_cache(maxsize=512)
 def fit_text(text: str, size: int, width: int) -> str:
     """`text`, shortened with "..." until it is no wider than `width` pixels."""
-    if text_mask(text, size).shape[1] <= width:
+    # A letter is at least a pixel wide; text beyond that is never measured.
+    if len(text) <= width and text_mask(text, size).shape[1] <= width:
         return text
-    while text and text_mask(text + "...", size).shape[1] > width:
-        text = text[:-1]
-    return text.rstrip() + "..."
+    lengths = range(1, min(len(text), width) + 1)
+    fitting = bisect.bisect_right(lengths, width, key=lambda length: text_mask(text[:length] + "...", size).shape[1])
+    return text[:fitting].rstrip() + "..."
 
 
 def blend(frame: NDArray[np.uint8], coverage: NDArray[np.uint8], x: int, y: int, colour: Colour) -> None:

@@ -198,7 +198,7 @@ def train_steve1(
         init_weights: weights to start from; looked for as given and below data/weights/.
         data: name of a sampling (`finetune_task`), or a training list; `..._train.txt` brings its `..._val.txt` along.
         output: final weights; a bare name goes to data/weights/steve1/.
-        model: the .model file; by default the one that belongs to init_weights.
+        model: the .model file, also as `in_model`; by default the one that belongs to init_weights.
         from_vpt: whether init_weights are VPT's; None: they are where their folder is called vpt.
         more: any other field of TrainSettings.
 
@@ -207,6 +207,10 @@ def train_steve1(
     """
     if method != "hindsight_relabeling":
         raise UserError("This training method does not exist.", expected="hindsight_relabeling", got=str(method))
+    model = model or str(more.pop("in_model", ""))
+    for taken, name in (("in_model", "model"), ("in_weights", "init_weights"), ("out_weights", "output")):
+        if taken in more:
+            raise UserError(f"train_steve1 takes {taken} as `{name}`.", got=f"{name} and {taken}", todo=f"leave out {taken}")
     known = {field.name for field in dataclasses.fields(TrainSettings)}
     unknown = sorted(set(more) - known)
     if unknown:

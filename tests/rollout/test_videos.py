@@ -69,11 +69,28 @@ def test_without_a_font_question_marks_stand_in(monkeypatch: pytest.MonkeyPatch)
     assert drawn.split_by_font("a挖é") == [("a?é", None)]
 
 
-@pytest.mark.e2e
-def test_long_text_is_cut_to_fit_and_edges_are_safe() -> None:
-    text = drawn.fit_text("build a very long house " * 20, 16, 300)
-    assert text.endswith("...")
-    assert drawn.text_mask(text, 16).shape[1] <= 300
+@pytest.mark.parametrize("prompt", ["x", "build a very long house " * 20, "i" * 100_000, "盖房子" * 400, "W" * 3])
+def test_text_of_any_length_is_cut_to_fit_in_few_measurements(prompt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+    mask = drawn.text_mask
+    monkeypatch.setattr(drawn, "text_mask", lambda text, size: (measured.append(text), mask(text, size))[1])
+    drawn.fit_text.cache_clear()
+    for width in (30, 300):
+        text = drawn.fit_text(prompt, 16, width)
+        if text != prompt:
+            head = text.removesuffix("...")
+            assert text.endswith("...")
+            assert prompt.startswith(head)
+            assert mask(prompt[: len(head) + 2] + "...", 16).shape[1] > width  # nothing more fits
+        assert mask(text, 16).shape[1] <= max(width, mask("...", 16).shape[1])
+    assert max(map(len, measured)) <= 303
+    assert len(measured) <= 25
+    count = len(measured)
+    drawn.fit_text(prompt, 16, 300)  # the next frame of a video
+    assert len(measured) == count
+
+
+def test_edges_are_safe() -> None:
     frame = GREY.copy()
     for x, y in ((-500, 5), (-5, -5), (636, 355), (900, 900)):
         drawn.draw_text(frame, "edge", x, y, 14)

@@ -193,6 +193,19 @@ def test_the_guides_call(settings: Make, tiny: Path, tmp_path: Path) -> None:
         steve1.train_steve1(**common, data="tiny", output=str(tmp_path / "x.weights"), lerning_rate=1)
 
 
+@pytest.mark.parametrize("more", [{}, {"model": "named"}, {"in_weights": "x"}, {"out_weights": "x"}])
+def test_every_setting_goes_by_its_name(settings: Make, monkeypatch: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+    chosen, given = settings(), []
+    monkeypatch.setattr("steve1.training.train.finetune", given.append)
+    call = {"init_weights": chosen.in_weights, "data": "tiny", "in_model": chosen.in_model, "T": 64, **more}
+    if more:
+        with pytest.raises(UserError, match="train_steve1 takes"):
+            steve1.train_steve1(**call)
+    else:
+        steve1.train_steve1(**call)
+        assert (given[0].in_model, given[0].T) == (chosen.in_model, 64)
+
+
 @pytest.mark.e2e
 def test_training_knows_no_game() -> None:
     code = (
