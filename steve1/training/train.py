@@ -210,7 +210,9 @@ def train_steve1(
     model = model or str(more.pop("in_model", ""))
     for taken, name in (("in_model", "model"), ("in_weights", "init_weights"), ("out_weights", "output")):
         if taken in more:
-            raise UserError(f"train_steve1 takes {taken} as `{name}`.", got=f"{name} and {taken}", todo=f"leave out {taken}")
+            raise UserError(
+                f"train_steve1 takes {taken} as `{name}`.", got=f"{name} and {taken}", todo=f"leave out {taken}"
+            )
     known = {field.name for field in dataclasses.fields(TrainSettings)}
     unknown = sorted(set(more) - known)
     if unknown:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ from steve1.data.quality.integrity import (
 )
 
 _OWN = {"format": FORMAT, "format_version": FORMAT_VERSION, "fps": FPS, "frame_size": list(AGENT_SIZE)}
+_Goals = NDArray[np.floating[Any]]
 _ORIGIN = ("source", "camera_rounding", "keep_nulls", "tool_version")
 
 
@@ -182,7 +184,9 @@ def _check_tokens(report: EpisodeReport, tokens: NDArray[Any], actions: list[act
         report.add(TOKENS, row, f"the token is not that of the action{more}", expected, tokens[row].tolist())
 
 
-def _check_goals(report: EpisodeReport, metadata: dict[str, Any]) -> NDArray[np.floating[Any]] | None:
+def _check_goals(
+    report: EpisodeReport, metadata: dict[str, Any], cut: Callable[[_Goals], _Goals] = lambda goals: goals
+) -> _Goals | None:
     file = goals_file(report.path)
     if file is None:
         report.add(GOALS, None, "the episode has no goal embeddings yet", warning=True)
@@ -191,7 +195,7 @@ def _check_goals(report: EpisodeReport, metadata: dict[str, Any]) -> NDArray[np.
     report.mineclip = str(note.get("sha256") or "unknown") if isinstance(note, dict) else "unknown"
     goals = None
     with report.reading(file.name):
-        goals = load_goals(file)
+        goals = cut(load_goals(file))
         report.embed_dim = int(goals.shape[1])
         rows = np.asarray(goals, np.float32)
         finite = np.asarray(np.isfinite(rows).all(axis=1))
@@ -249,7 +253,7 @@ def _check_other(report: EpisodeReport, episode: EpisodeFormat) -> None:
             if fault_text := action_fault(action):
                 report.add("actions", number, f"this is not an action: {fault_text}")
         report.check_length("actions", "actions", len(actions))
-    _check_goals(report, episode.metadata)
+    _check_goals(report, episode.metadata, episode.cut)
 
 
 def check_together(dataset: Dataset, reports: list[EpisodeReport]) -> list[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import cv2
@@ -14,8 +15,10 @@ from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.data.episodes.episode import Episode, find_episodes, write_goals
+from steve1.data.episodes.formats.guide import by_number
 from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.media.video import VideoWriter
+from steve1.data.quality.validate import check_episode
 from tests.data.makers import action, embeds, make_episode, picture
 
 
@@ -184,6 +187,61 @@ def test_mismatched_parts_of_foreign_layouts_are_refused(tmp_path: Path) -> None
         Episode(tmp_path)
     with pytest.raises(UserError, match="does not exist"):
         Episode(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "stems",
+    [
+        [f"{n:05d}" for n in range(12)],
+        [f"{n}" for n in range(12)],
+        [f"{n}" for n in range(95, 107)],
+        [str(n / 20) for n in range(30)],  # 0.0, 0.05, 0.1 … as Python writes seconds
+        [f"{n / 20:.3f}" for n in range(30)],
+        [f"t={n / 20:g}s" for n in range(190, 215)],
+        [f"frame_{n}" for n in range(12)],
+        [f"ep2-frame{n}" for n in range(12)],
+        [f"take1.{n}" for n in range(12)],
+        [f"{take}.{n}" for take in (1, 2) for n in range(12)],
+    ],
+    ids=lambda stems: stems[-1],
+)
+def test_pictures_are_in_the_order_of_their_numbers(tmp_path: Path, stems: list[str]) -> None:
+    path = guide_episode(tmp_path / "ep", len(stems))
+    for number, stem in enumerate(stems):
+        (path / "frames" / f"{number:05d}.png").rename(path / "frames" / f".{stem}.moved")
+    for stem in stems:
+        (path / "frames" / f".{stem}.moved").rename(path / "frames" / f"{stem}.png")
+        (path / "frames" / f"._{stem}.png").write_bytes(b"what macOS adds on other disks")
+    assert [p.stem for p in by_number(sorted(p for p in (path / "frames").glob("[!.]*.png")))] == stems
+    episode = Episode(path)
+    assert len(episode) == len(episode.tokens()[0]) == len(stems)
+    frames = episode.frames()
+    assert all(np.array_equal(frames[n], agent_frame(picture(n))) for n in range(len(stems)))
+
+
+@pytest.mark.parametrize("longest", ["frames", "actions", "goals", "none"])
+def test_a_named_length_is_where_longer_parts_end(tmp_path: Path, longest: str) -> None:
+    path = steve1_episode(tmp_path / "ep", 40)
+    for part in ("frames.mp4", "actions.pkl", "embeds_attn.pkl"):
+        if longest in ("none", {"frames.mp4": "frames", "actions.pkl": "actions"}.get(part, "goals")):
+            shutil.copy(steve1_episode(tmp_path / f"longer_{part}", 44) / part, path / part)
+    if longest == "none":
+        (path / "len.txt").write_text("41\n")
+        (path / "actions.pkl").write_bytes(pickle.dumps([action(n) for n in range(40)]))
+        with pytest.raises(UserError, match="actions do not fit"):
+            Episode(path).actions()
+        return
+    episode = Episode(path)
+    assert len(episode) == len(episode.actions()) == len(episode.tokens()[0]) == len(episode.goals) == 40
+    assert sum(1 for _ in episode.source_frames()) == 40
+    assert episode.goals[39, 0] == 39
+    assert not check_episode(path).findings
+
+
+def test_actions_with_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    path = guide_episode(tmp_path / "ep", 30)
+    (path / "actions.jsonl").write_bytes(b"\xef\xbb\xbf" + (path / "actions.jsonl").read_bytes())
+    assert Episode(path).actions() == [action(n) for n in range(30)]
 
 
 def test_a_hostile_pickle_is_refused_and_not_run(tmp_path: Path) -> None:

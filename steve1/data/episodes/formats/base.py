@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from steve1.core.frames import AGENT_SIZE, mineclip_frame
 from steve1.data.episodes.parts import GOALS, GOALS_PICKLE, METADATA, check_length, goals_file, load_goals
 
 _log = logging.getLogger(__name__)
+_Part = TypeVar("_Part", list[act.EnvAction], NDArray[np.floating[Any]])
 
 
 class EpisodeFormat(abc.ABC):
@@ -31,6 +32,7 @@ class EpisodeFormat(abc.ABC):
         writable: whether `write` exists, so that episodes can be exported to this format.
         path: the episode's folder.
         n_frames: its length.
+        length_named: whether the episode names its length, at which longer parts end.
         metadata: what is known of its origin; {} if nothing.
     """
 
@@ -38,6 +40,7 @@ class EpisodeFormat(abc.ABC):
     marker: ClassVar[str]
     files: ClassVar[tuple[str, ...]]
     writable: ClassVar[bool] = False
+    length_named: bool = False
     n_frames: int
     metadata: dict[str, Any]
 
@@ -80,9 +83,13 @@ class EpisodeFormat(abc.ABC):
                 expected=f"{GOALS} or {GOALS_PICKLE}",
                 todo=f"python tools/generate_mineclip_embeds.py --dataset_dir {self.path.parent}",
             )
-        found = load_goals(source)
+        found = self.cut(load_goals(source))
         check_length(source, "goal embeddings", len(found), self.n_frames)
         return found
+
+    def cut(self, part: _Part) -> _Part:
+        """A part without what lies beyond a length that the episode names."""
+        return part[: self.n_frames] if self.length_named else part
 
     @property
     def keeps_mineclip_frames(self) -> bool:

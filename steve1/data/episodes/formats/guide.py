@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -19,6 +21,19 @@ from steve1.data.media.video import recorder_size
 _PICTURES = (".png", ".jpg", ".jpeg")
 
 
+def by_number(files: Sequence[Path]) -> list[Path]:
+    """Files in the order of the numbers in their names: frames (9, 10), seconds (0.05, 0.1, 0.15), or several (2-9, 2-10)."""
+
+    def numbers(path: Path, pattern: str) -> tuple[Fraction, ...]:
+        return tuple(map(Fraction, re.findall(pattern, path.stem)))
+
+    # 1.1 and 1.10 are one number but two files: there the dot divides two numbers.
+    keys = {path: numbers(path, r"\d+\.\d+|\d+") for path in files}
+    if len(set(keys.values())) < len({path.stem for path in files}):
+        keys = {path: numbers(path, r"\d+") for path in files}
+    return sorted(files, key=lambda path: (keys[path], path.name))
+
+
 class GuideFormat(EpisodeFormat):
     """A folder of pictures and a line of JSON for each action."""
 
@@ -29,8 +44,8 @@ class GuideFormat(EpisodeFormat):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        pictures = (p for p in (path / "frames").glob("*") if p.suffix.lower() in _PICTURES)
-        self._files = sorted(pictures, key=lambda p: (int("".join(filter(str.isdigit, p.stem)) or -1), p.name))
+        entries = (path / "frames").glob("*")
+        self._files = by_number([p for p in entries if p.suffix.lower() in _PICTURES and not p.name.startswith(".")])
         self.n_frames = len(self._files)
         if not self.n_frames:
             what = "This episode's frames folder holds no pictures."

@@ -37,6 +37,7 @@ class Steve1Format(EpisodeFormat):
             return
         try:
             self.n_frames = int(length.read_text().strip())
+            self.length_named = True
         except ValueError:
             got = length.read_text()[:40]
             raise UserError("len.txt is not a number of frames.", where=length, got=got) from None
@@ -51,14 +52,15 @@ class Steve1Format(EpisodeFormat):
         return list(found)
 
     def actions(self) -> list[act.EnvAction]:
-        return self._actions
+        return self.cut(self._actions)
 
     def read(self, start: int, stop: int, out: NDArray[np.uint8]) -> None:
         for row, frame in zip(out, read_range(self.path / VIDEO, start, stop)):
             row[:] = agent_frame(frame)
 
     def source_frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
-        yield from itertools.islice(read_frames(self.path / VIDEO), start, None)
+        stop = self.n_frames if self.length_named else None
+        yield from itertools.islice(read_frames(self.path / VIDEO), start, stop)
 
     @classmethod
     def write(cls, source: EpisodeFormat, actions: Sequence[act.EnvAction], folder: Path, *, lossless: bool) -> None:
