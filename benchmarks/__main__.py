@@ -16,11 +16,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
 from steve1.commands.cli import run
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import write_json
+from steve1.core.options import Option
 from steve1.core.paths import ROOT
 
 # name -> functions "module:function"; each returns a dict of plain figures
@@ -45,7 +44,7 @@ _OF_A_MODEL = ("policy", "acting", "train", "train_memory")
 class Args:
     """What to measure."""
 
-    what: Annotated[str, tyro.conf.Positional]
+    what: Annotated[str, Option(positional=True)]
     """One of: actions, policy, acting, train, train_memory, load, convert, memory, embed, game, protocol, evaluation."""
     output: Path | None = None
     """JSON file for the raw figures, with command, machine, commit and date."""

@@ -9,12 +9,11 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
 from benchmarks.acting import TARGET_MS, TARGET_STEPS_PER_S
 from steve1.commands.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json
+from steve1.core.options import Option
 from steve1.core.paths import display, resolve
 from steve1.reporting.page import Block, markdown
 from steve1.reporting.tables import Table, Value
@@ -27,7 +26,7 @@ TRAINED = ("train", "train_wide", "train_wide_compiled", "train_recompute", "tra
 class Args:
     """Where the measurements lie."""
 
-    folder: Annotated[Path, tyro.conf.Positional]
+    folder: Annotated[Path, Option(positional=True)]
     """OUT_DIR of tools/measure_gpu.sh."""
 
 

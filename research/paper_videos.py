@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
 from research.paper import (
     Goal,
     PaperPrompt,
@@ -25,6 +23,7 @@ from research.paper import (
 )
 from steve1.commands.cli import run
 from steve1.core.errors import UserError, nearest
+from steve1.core.options import Option
 from steve1.core.paths import display, resolve, slug
 from steve1.core.processes import limit_threads
 from steve1.core.seeds import integer
@@ -39,7 +38,7 @@ from steve1.rollout.supervise import SupervisedEnv
 class Args:
     """Film the paper's prompts."""
 
-    in_weights: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = "data/weights/steve1/steve1.weights"
+    in_weights: Annotated[str, Option(aliases=("--weights",))] = "data/weights/steve1/steve1.weights"
     """Policy weights; <weights>.json beside them names what belongs to them."""
     prompts: tuple[str, ...] = ("all",)
     """Names of prompts: dig, dirt, sky, leaves, wood, seeds, flower, explore, swim, underwater, inventory; or all."""

@@ -7,11 +7,17 @@ fields are the options, and `main(args)`; and its line in COMMANDS. Only the cho
 from __future__ import annotations
 
 import importlib
-import signal
+import importlib.util
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
 
+from steve1.core.processes import started_with
+
+_HAS_PACKAGES = "import importlib.util as util, sys; sys.exit(not (util.find_spec('torch') and util.find_spec('cv2')))"
+SETUP = "bash tools/setup.sh"
 COMMANDS = {
     "data": {
         "generate_dataset": "Make a dataset: record or download, convert, embed.",
@@ -66,49 +72,53 @@ def overview() -> str:
 
 def main(name: str | None = None) -> NoReturn:
     """Run the command `name`, by default the first word of the command line, and exit with its code."""
-    if sys.version_info < (3, 11):  # noqa: UP036  (a script may be started with any Python)
-        sys.exit(f"Python {sys.version.split()[0]} is too old: 3.11 or newer is needed. next: bash tools/setup.sh")
-    from steve1.commands.cli import run  # after the check of the Python that runs this
-    from steve1.core.errors import nearest
-
     if name is None:
         name = sys.argv.pop(1) if len(sys.argv) > 1 else "--help"
-    if name in ("-h", "--help", "help"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `steve1 --help | head` ends quietly
-        print(overview())
-        sys.exit(0)
-    if name == "--version":
-        from steve1 import __version__
-
-        print(f"steve1 {__version__}")
-        sys.exit(0)
     found = name.replace("-", "_")
+    _find_packages(needed=found not in ("doctor", "__help", "__version", "_h", "help"))
+    from steve1.commands.cli import leave, run  # after the search for a Python that can
+
     groups = {command: group for group, commands in COMMANDS.items() for command in commands}
-    if found not in groups:
-        print(
-            f"error: There is no command {name!r}: {nearest(found, list(groups))}\n  next:     steve1 --help",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    try:
-        module = importlib.import_module(f"steve1.commands.{groups[found]}.{found}")
-        run(module.Args, module.main, COMMANDS[groups[found]][found], program=_program(found))
-    except ModuleNotFoundError as fault:
-        if (fault.name or "steve1").partition(".")[0] in ("steve1", "benchmarks", "research"):
-            raise
-        print(
-            f"error: The Python package {fault.name} is not installed.\n  next:     bash tools/setup.sh",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+    if found in groups:
+        try:
+            module = importlib.import_module(f"steve1.commands.{groups[found]}.{found}")
+        except ModuleNotFoundError as fault:
+            if (fault.name or "steve1").partition(".")[0] in ("steve1", "benchmarks", "research"):
+                raise
+            print(f"error: The Python package {fault.name} is not installed.\n  next:     {SETUP}", file=sys.stderr)
+            sys.exit(2)
+        run(module.Args, module.main, COMMANDS[groups[found]][found])
+    leave(lambda: _about(name, list(groups)))
 
 
-def _program(command: str) -> str:
-    """How this command was started, for its usage line."""
-    script = Path(sys.argv[0]).name
-    if script == "__main__.py":
-        return f"python -m steve1 {command}"
-    return f"steve1 {command}" if script == "steve1" else script
+def _about(name: str, commands: list[str]) -> None:
+    """Print the list of commands or the version; UserError for another word."""
+    from steve1 import __version__
+    from steve1.core.errors import UserError, nearest
+
+    if name not in ("-h", "--help", "help", "--version"):
+        found = nearest(name.replace("-", "_"), commands)
+        raise UserError("There is no such command.", got=name, expected=found, todo="python -m steve1 --help")
+    print(f"steve1 {__version__}" if name == "--version" else overview())
+
+
+def _find_packages(needed: bool) -> None:
+    """Start again with the project's .venv where this Python is too old or has no packages; a message where there is none either."""
+    old = sys.version_info < (3, 11)
+    if not old and importlib.util.find_spec("torch") and importlib.util.find_spec("cv2"):
+        return
+    own = Path(__file__).resolve().parents[1] / ".venv" / "bin" / "python"
+    other = own.exists() and Path(sys.prefix).resolve() != own.parents[1].resolve()
+    if other and subprocess.run([str(own), "-c", _HAS_PACKAGES], capture_output=True).returncode == 0:
+        os.execv(own, [str(own), *started_with()])
+    if needed:
+        what = (
+            f"Python {sys.version.split()[0]} is too old: 3.11 or newer is needed."
+            if old
+            else "The project's packages are not installed."
+        )
+        print(f"error: {what}\n  next:     {SETUP}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ class GoalEncoder:
             return english
         print(
             f'warning: MineCLIP reads English only; "{prompt}" is not the prompt of a known task '
-            f"({nearest(prompt, list(self._translations))}), and its goal will mean little."
+            f"(the nearest: {nearest(prompt, list(self._translations))}), and its goal will mean little."
         )
         return prompt
 

@@ -54,7 +54,7 @@ def test_a_prompt_in_chinese_has_the_english_ones_goal(
     assert capsys.readouterr().out == 'MineCLIP reads "砍树" as "chop a tree".\n'
     assert encoder.translate("挖土") == "挖土"
     assert "warning: MineCLIP reads English only" in (out := capsys.readouterr().out)
-    assert "did you mean 挖泥土" in out
+    assert "the nearest: 挖泥土" in out
     assert encoder.translate("fly") == "fly"
     assert capsys.readouterr().out == ""
     own = GoalEncoder(encoder.metadata, translations={"盖房子": "build a house"})

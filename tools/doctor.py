@@ -12,12 +12,6 @@ if sys.version_info < (3, 9):  # noqa: UP036  (this one file is meant to be star
 sys.path.insert(0, str(ROOT))
 
 if __name__ == "__main__":
-    try:
-        import tyro  # noqa: F401
-    except ImportError:
-        from steve1.commands.tools.doctor import bare_main
-
-        bare_main(ROOT / ".venv" / "bin" / "python")
     from steve1.__main__ import main
 
     main("doctor")

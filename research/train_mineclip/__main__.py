@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-import tyro
 
 from research.train_mineclip.clips import load_clips
 from research.train_mineclip.contrastive import ContrastiveSettings, train_mineclip
@@ -20,6 +19,7 @@ from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, write_json
 from steve1.core.messages import progress
+from steve1.core.options import Option
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.episodes.captions import TABLE, read_captions
 from steve1.mineclip.config import from_dict
@@ -33,7 +33,7 @@ class Args(ContrastiveSettings):
     """Folders with episodes; captions come from their metadata and from the table."""
     out_weights: str = "data/mini/mini_mineclip.safetensors"
     """Where the weights go (with their sizes, half precision); rewritten at every evaluation."""
-    model: Annotated[dict[str, Any], tyro.conf.Suppress] = dataclasses.field(
+    model: Annotated[dict[str, Any], Option(hidden=True)] = dataclasses.field(
         default_factory=lambda: ContrastiveSettings().model
     )
     config: str = ""
@@ -101,12 +101,7 @@ def _table(figures: dict[str, Any]) -> str:
 
 def cli() -> None:
     """The command line."""
-    run(
-        Args,
-        main,
-        "Train a small MineCLIP on captioned episodes. Resumable.",
-        program="python -m research.train_mineclip",
-    )
+    run(Args, main, "Train a small MineCLIP on captioned episodes. Resumable.")
 
 
 if __name__ == "__main__":

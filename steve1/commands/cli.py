@@ -5,12 +5,17 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from steve1.core.errors import UserError, fail
 from steve1.core.messages import LANGUAGES, message
+from steve1.core.options import CommandLine
+from steve1.core.paths import display
+from steve1.core.processes import started_with
 
 Arguments = TypeVar("Arguments")
 
@@ -28,38 +33,66 @@ def run(
     main: Callable[[Arguments], Any],
     description: str = "",
     argv: Sequence[str] | None = None,
-    program: str | None = None,
 ) -> NoReturn:
-    """Parse the command line into `arguments` and call `main` with it; exit with its code, 2 for a UserError, 130 for Ctrl-C.
+    """Parse the command line into `arguments` and call `main` with it; exit as `leave` does.
 
     Args:
-        arguments: a dataclass; its field docstrings are the help. A bool field is a bare flag: `--overwrite` / `--no_overwrite`.
+        arguments: a dataclass; its field docstrings are the help (`core/options.py`).
         main: may return an int, the exit code.
-        program: the command's name in its usage line.
     """
-    import tyro  # here: a missing package is a message of the program, and `steve1 --help` needs none
 
+    def command() -> Any:
+        line = CommandLine(arguments, typed(), description)
+        try:
+            chosen = line.parse(sys.argv[1:] if argv is None else argv)
+            if chosen is None:
+                print(line.help())
+                return 0
+            return main(chosen)
+        except UserError as fault:
+            raise fault.changed(line.as_typed) from None
+
+    leave(command)
+
+
+def leave(job: Callable[[], Any]) -> NoReturn:
+    """Do `job` and exit: with the number that it returns or 0, 2 for a UserError, 130 for Ctrl-C, 1 if nobody reads the output."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal or log that is not UTF-8 must not end a training
             stream.reconfigure(errors="backslashreplace")
     try:
-        _check_language()
-        code = main(tyro.cli(arguments, description=description or None, args=argv, prog=program, use_underscores=True))
-        sys.stdout.flush()
-    except UserError as fault:
-        fail(fault)
-    except KeyboardInterrupt:
-        print("\n" + message("interrupted"), file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # `… --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        try:
+            _check_language()
+            code = job()
+            sys.stdout.flush()
+        except UserError as fault:
+            fail(fault)
+        except KeyboardInterrupt:
+            print("\n" + message("interrupted"), file=sys.stderr)
+            sys.exit(130)
+        except OSError as fault:
+            if fault.errno not in _DISK_FAULTS:
+                raise
+            what, todo = _DISK_FAULTS[fault.errno]
+            fail(UserError(what, where=fault.filename or "while writing", todo=todo))
+    except BrokenPipeError:  # `… | head`
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(1)
-    except OSError as fault:
-        if fault.errno not in _DISK_FAULTS:
-            raise
-        what, todo = _DISK_FAULTS[fault.errno]
-        fail(UserError(what, where=fault.filename or "while writing", todo=todo))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def typed() -> str:
+    """How the command was started: the script that was typed, or the Python command."""
+    script = os.environ.pop("STEVE1_SCRIPT", "")  # of tools/python.sh; not for the processes that this one starts
+    if script:
+        return f"bash {shlex.quote(script)}"
+    words = started_with()
+    if words and Path(words[0]).name == "steve1":
+        return shlex.join(["steve1", *words[1:2]])
+    count = 1 if words[:1] != ["-m"] else 3 if words[1] == "steve1" else 2
+    python = getattr(sys, "orig_argv", ["python"])[0]
+    return shlex.join([display(python) if Path(python).is_absolute() else python, *words[:count]])
 
 
 def _check_language() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from steve1.core.messages import message
@@ -36,6 +37,10 @@ class UserError(Exception):
         rows = [f"  {labels[name]}{' ' * max(1, 10 - wide[name])}{text}" for name, text in self._rows()]
         return "\n".join([self.what, *rows])
 
+    def changed(self, how: Callable[[str], str]) -> UserError:
+        """The same fault with each of its texts changed."""
+        return _rebuild(type(self), *map(how, (self.what, self.where, self.expected, self.got, self.todo)))
+
     @property
     def one_line(self) -> str:
         """All parts on one line, for lists of many faults."""
@@ -58,9 +63,13 @@ def fail(fault: UserError) -> NoReturn:
     sys.exit(2)
 
 
+def closest(name: str, choices: list[str]) -> str:
+    """What an unknown name may have meant: the choices like it, or nothing."""
+    found = {each: difflib.SequenceMatcher(None, name, each).ratio() for each in choices}
+    best = max([0.6, *found.values()])
+    return message("or").join([each for each in choices if found[each] > best - 0.05 and found[each] >= 0.6][:3])
+
+
 def nearest(name: str, choices: list[str]) -> str:
-    """A hint that lists the choices nearest to `name` (for messages about unknown names)."""
-    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
-    if close:
-        return "did you mean " + " or ".join(close) + "?"
-    return "choices: " + ", ".join(sorted(choices)[:20])
+    """What was expected in place of an unknown name: the choices like it, or all of them."""
+    return closest(name, choices) or message("one of", names=", ".join(sorted(choices)[:20]))

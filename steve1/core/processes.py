@@ -34,6 +34,14 @@ _spawner: tuple[int, ThreadPoolExecutor] | None = None
 _spawner_lock = threading.Lock()
 
 
+def started_with() -> list[str]:
+    """The words after `python` with which this process was started, without the interpreter's own flags: -m MODULE …, or FILE …."""
+    words = list(getattr(sys, "orig_argv", [sys.executable, *sys.argv])[1:])
+    while words and words[0].startswith("-") and words[0] != "-m":
+        words.pop(0)
+    return words
+
+
 def limit_threads(threads: int) -> None:
     """Keep torch to this number of threads in this process.
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Annotated, Any, ClassVar, Literal
 
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig
+from steve1.core.options import Option
 from steve1.core.paths import resolve
 
 
@@ -35,6 +34,11 @@ class EpisodeExecutor(ExecutorConfig):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolicySettings:
     """How policies play, and which files replace those that their <weights>.json names."""
+
+    GROUPS: ClassVar = {
+        "options": "env seed device",
+        "policy": "cond_scale temperature deterministic in_model mineclip_weights prior_weights",
+    }
 
     env: str = ""
     """The game; default: the one that the weights were made for."""
@@ -70,6 +74,13 @@ class PolicySettings:
 class PlaySettings(PolicySettings):
     """How episodes are played."""
 
+    GROUPS: ClassVar = {
+        "options": "episodes workers videos name",
+        "tasks": "suite language",
+        "output": "folder",
+        "machine": "device batched ray timeout_s max_restarts",
+    }
+
     episodes: int = 20
     """Episodes for each weights file and task, on the same seeds and start states for all."""
     name: str = ""
@@ -102,6 +113,11 @@ def _shared_fields(settings: PlaySettings, kind: type[EpisodeExecutor | Evaluati
 class EvaluationSettings(PlaySettings):
     """Evaluate weights on tasks."""
 
+    GROUPS: ClassVar = {
+        "options": "weights tasks target",
+        "diagnosis": "attribution demonstrations record_failures similarity",
+    }
+
     weights: tuple[str, ...]
     """Weights files, with @<cond_scale> if wanted (a.weights@1.5); also random, nothing, player:own (the scripted players). The first weights file is the base."""
     tasks: tuple[str, ...] = ("all",)
@@ -120,7 +136,7 @@ class EvaluationSettings(PlaySettings):
     """Also play text embeddings and goals of successful demonstrations in place of the prior's, to see which part fails."""
     demonstrations: tuple[str, ...] = ()
     """Folders of embedded episodes for --attribution; default: the scripted players show the tasks in the game."""
-    prompts: Annotated[Mapping[str, str], tyro.conf.Suppress] = dataclasses.field(default_factory=dict)
+    prompts: Annotated[Mapping[str, str], Option(hidden=True)] = dataclasses.field(default_factory=dict)
     """{task: prompt} in place of the suite's own; of the Python API alone."""
 
     @classmethod

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,11 @@ from steve1.prior.weights import save_prior
 @dataclass(frozen=True)
 class PriorSettings:
     """What shapes a training run."""
+
+    GROUPS: ClassVar = {
+        "optimisation": "beta learning_rate weight_decay batch_size max_epochs patience val_fraction seed",
+        "network": "hidden_dim latent_dim",
+    }
 
     beta: float = 0.1
     """Weight of the KL (nats per channel) against the reconstruction error (share of the variance, per channel)."""

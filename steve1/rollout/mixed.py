@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import tyro
 
 from steve1 import actions
 from steve1.core.errors import UserError
+from steve1.core.options import Option
 from steve1.core.seeds import generator, integer
 from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.envs.interface import Action, Env, Info, Observation
@@ -34,9 +34,9 @@ class MixSettings:
     """Longest episode, 20 steps a second."""
     min_timesteps: int = 1000
     """Shorter ones (the player died early) are played again elsewhere."""
-    switch_prob: Annotated[float, tyro.conf.arg(name="switch_agent_prob")] = 1 / 1000
+    switch_prob: Annotated[float, Option(name="switch_agent_prob")] = 1 / 1000
     """Chance at each step that the other agent takes over; beside one trained by RL the published 1/3000 and 1/1000 are taken."""
-    spin_prob: Annotated[float, tyro.conf.arg(name="perform_spin_prob")] = 1 / 750
+    spin_prob: Annotated[float, Option(name="perform_spin_prob")] = 1 / 750
     """Chance at each step that the player spins around."""
     spin_degrees: tuple[float, float] = (90.0, 360.0)
     """Least and greatest turn of a spin."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Annotated, Any, ClassVar, Literal
 
 from steve1.core.checkpoint_metadata import GOAL_SUFFIX
+from steve1.core.options import Option
 from steve1.core.paths import output_path, resolve
 from steve1.training.finetune_modes import MODES, FinetuneMode, FinetuneModeName, modes_help
 
@@ -44,6 +43,21 @@ LORA_TARGETS = ("attention", "mlp", "action_heads", "goal", "lastlayer")
 class TrainSettings:
     """Everything that a training run depends on."""
 
+    GROUPS: ClassVar = {
+        "options": """in_model in_weights out_weights sampling_name finetune_mode batch_size learning_rate total_frames T trunc_t
+            device overwrite""",
+        "data": "sampling_dir train_list val_list jitter first_frame",
+        "goals": "min_btwn_goals max_btwn_goals p_uncond goal_switch fixed_prompt fixed_prompt_by fixed_goal_file",
+        "what is trained": "from_vpt from_scratch lora_rank lora_alpha lora_targets",
+        "optimisation": """gradient_accum_steps warmup_frames weight_decay max_grad_norm optimizer turn_loss_weight kl_coef l2sp_coef
+            ema_decay skip_loss_above skip_norm_above max_skipped_steps seed""",
+        "validation": """val_freq val_windows patience best_by retention_sampling retention_list rollout_every rollout_prompts
+            rollout_steps""",
+        "saving": "save_every keep_checkpoints checkpoint_dir log_every force_resume",
+        "machine": "num_workers threads precision compile activation_checkpointing feature_cache cache_dtype cache_dir",
+        "learning-rate finder": "lr_find lr_find_steps lr_find_from lr_find_to",
+    }
+
     in_model: str = "data/weights/vpt/2x.model"
     """Network settings: a .model file (IN_MODEL)."""
     in_weights: str = "data/weights/steve1/steve1.weights"
@@ -64,7 +78,7 @@ class TrainSettings:
     val_list: str = ""
     """A list of validation episodes, instead of the one that sampling_name points at."""
 
-    finetune_mode: Annotated[FinetuneModeName, tyro.conf.arg(help=modes_help())] = "all"
+    finetune_mode: Annotated[FinetuneModeName, Option(help=modes_help())] = "all"
     lora_rank: int = 16
     """Rank of the low-rank additions."""
     lora_alpha: float = 32.0

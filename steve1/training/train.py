@@ -11,8 +11,11 @@ import dataclasses
 import sys
 from pathlib import Path
 
-if not __package__:  # run as a file: make the project importable in place of this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+if not __package__:  # the guide names this file; run as one, it is the program's command
+    sys.path[0] = str(Path(__file__).resolve().parents[2])  # the project in place of this folder
+    from steve1.__main__ import main
+
+    main("train")
 
 import numpy as np
 import torch
@@ -233,9 +236,3 @@ def train_steve1(
         **{**lists, **more},  # type: ignore[arg-type]
     )
     return finetune(settings)
-
-
-if __name__ == "__main__":
-    from steve1.__main__ import main  # the guide names this file; the command line is the program's
-
-    main("train")

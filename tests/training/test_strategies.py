@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tyro
 
 from steve1.core.checkpoint_metadata import read_goal
+from steve1.core.options import CommandLine
 from steve1.core.paths import ROOT
 from steve1.training.checks import faults
 from steve1.training.config import TrainSettings
@@ -52,7 +52,9 @@ def asked(tmp_path: Path) -> Callable[..., TrainSettings]:
         assert done.returncode == 0, done.stderr
         words = (tmp_path / "asked").read_text().split("\n")[:-1]
         assert words[:3] == ["-m", "steve1", "train"]
-        return tyro.cli(TrainSettings, args=words[3:], use_underscores=True)
+        chosen = CommandLine(TrainSettings, script).parse(words[3:])
+        assert chosen is not None
+        return chosen
 
     return run
 

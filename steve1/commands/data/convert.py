@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-import tyro
-
 from steve1.core.errors import UserError
 from steve1.core.paths import display, output_path
 from steve1.data.recordings.convert import ConvertSettings
@@ -26,7 +24,7 @@ class Args:
     """Folder of recordings: name.mp4 with name.jsonl beside it (contractor format), or folders with frames/ and actions.jsonl; looked for at any depth."""
     output_dir: str
     """Dataset folder to fill, one episode folder a recording. Episodes that are there already are left alone."""
-    settings: tyro.conf.OmitArgPrefixes[ConvertSettings] = field(default_factory=ConvertSettings)
+    settings: ConvertSettings = field(default_factory=ConvertSettings)
     workers: int = os.cpu_count() or 1
     """Processes; each takes one core and about 300 MB."""
     shard: str = ""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import tyro
+from typing import Annotated
 
 from steve1.core.errors import UserError
+from steve1.core.options import Option
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.loading.sampling import SAMPLINGS, SamplingSettings, Source, create_sampling
 
@@ -20,13 +20,13 @@ from steve1.data.loading.sampling import SAMPLINGS, SamplingSettings, Source, cr
 class Args:
     """Flags of `2_create_sampling.sh`."""
 
-    name: tyro.conf.Positional[str] = ""
+    name: Annotated[str, Option(positional=True)] = ""
     """Name of the sampling. X takes the episodes of data/dataset_X; without a name: finetune_task from data/dataset_finetune."""
     dataset_dir: str = ""
     """Take the episodes of this folder instead."""
     mix: tuple[str, ...] = ()
     """Several folders with their shares of the training windows: --mix data/dataset_buildhouse=0.7 data/dataset_contractor=0.3 (a bare X means data/dataset_X)."""
-    split: tyro.conf.OmitArgPrefixes[SamplingSettings] = field(default_factory=SamplingSettings)
+    split: SamplingSettings = field(default_factory=SamplingSettings)
     samplings_dir: str = SAMPLINGS
     """Where the lists go."""
 

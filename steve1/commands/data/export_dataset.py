@@ -4,30 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import tyro
+from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.messages import progress
+from steve1.core.options import Option
 from steve1.core.paths import display
 from steve1.data.episodes.export import export_episode
 from steve1.data.episodes.formats.registry import EXPORT_FORMATS
 from steve1.data.episodes.listing import find_outside
-
-if TYPE_CHECKING:
-    ExportFormat = str
-else:
-    ExportFormat = tyro.extras.literal_type_from_choices(EXPORT_FORMATS)
 
 
 @dataclass(frozen=True)
 class Args:
     """Flags of `tools/export_dataset.py`."""
 
-    paths: tyro.conf.Positional[tuple[str, ...]] = ()
+    paths: Annotated[tuple[str, ...], Option(positional=True)] = ()
     """Dataset folders or single episodes."""
-    to: ExportFormat = "guide"
+    to: Annotated[str, Option(choices=tuple(EXPORT_FORMATS))] = "guide"
     """guide: frames/*.png, actions.jsonl, embeds_attn.pkl. steve1: frames.mp4, actions.pkl, embeds_attn.pkl, len.txt."""
     output_dir: str = ""
     """Folder to fill, one episode folder each; what is there already is left alone."""

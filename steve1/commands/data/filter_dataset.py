@@ -10,12 +10,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import tyro
+from typing import Annotated
 
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file
 from steve1.core.messages import progress
+from steve1.core.options import Option
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.cut import copy_episode, cut_episode
 from steve1.data.episodes.episode import Episode
@@ -30,7 +30,7 @@ REPORT = "filter_report.jsonl"
 class Args:
     """Flags of `tools/filter_dataset.py`."""
 
-    paths: tyro.conf.Positional[tuple[str, ...]] = ()
+    paths: Annotated[tuple[str, ...], Option(positional=True)] = ()
     """Dataset folders or single episodes."""
     gained: tuple[str, ...] = ()
     """Items by exact name and how many more than at the beginning: --gained dirt=3 log (one)."""
@@ -116,8 +116,7 @@ def _check_items(conditions: Sequence[Condition], known: dict[str, set[str]], ve
         if condition.item and condition.item not in names:
             raise UserError(
                 f"No recording here ever has an item named {condition.item!r}.",
-                expected="an exact name",
-                got=nearest(condition.item, sorted(names)) if names else "no names at all",
+                expected=nearest(condition.item, sorted(names)) if names else "recordings with an inventory",
             )
 
 

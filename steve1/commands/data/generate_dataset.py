@@ -12,7 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from steve1.core.errors import UserError
 from steve1.core.paths import display, output_path, python_path, resolve
@@ -31,6 +31,14 @@ _MINI_MINECLIP = "data/mini/mini_mineclip.safetensors"
 @dataclass(frozen=True)
 class Args:
     """Flags of `1_generate_dataset.sh`."""
+
+    GROUPS: ClassVar = {
+        "options": "source output_dir recordings_dir n_episodes",
+        "recording": "behaviours steps seed",
+        "contractor": "index filter keep_recordings",
+        "converting": "nulls camera_rounding mineclip embed",
+        "machine": "device workers shard ray",
+    }
 
     source: Literal["luanti", "folder", "contractor"] = "luanti"
     """luanti: record demonstrations in the game. folder: recordings or episodes you have. contractor: download by an index."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
-
-import tyro
+from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
+from steve1.core.options import Option
 from steve1.core.paths import display, output_path
 from steve1.data.episodes.listing import Dataset, find_datasets
 from steve1.data.quality.duplicates import find_duplicates
@@ -23,7 +23,7 @@ from steve1.data.quality.suspects import judge
 class Args:
     """Flags of `tools/inspect_dataset.py`."""
 
-    paths: tyro.conf.Positional[tuple[str, ...]] = ()
+    paths: Annotated[tuple[str, ...], Option(positional=True)] = ()
     """Dataset folders or single episodes."""
     output: str = "runs/inspect/report.html"
     """The HTML file to write; it holds its pictures itself."""

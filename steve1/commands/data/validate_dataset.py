@@ -10,12 +10,12 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import tyro
+from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.messages import progress
+from steve1.core.options import Option
 from steve1.core.paths import display, output_path
 from steve1.data.episodes.cut import copy_episode
 from steve1.data.episodes.listing import Dataset, find_datasets
@@ -32,7 +32,7 @@ _SHOWN = 3
 class Args:
     """Flags of `tools/validate_dataset.py`."""
 
-    paths: tyro.conf.Positional[tuple[str, ...]] = ()
+    paths: Annotated[tuple[str, ...], Option(positional=True)] = ()
     """Dataset folders or single episodes."""
     repair: str = ""
     """Write sound copies of broken episodes into this folder; the originals are only read."""

@@ -10,9 +10,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from steve1.core.errors import UserError
+from steve1.core.options import Option
 from steve1.core.paths import display, output_path, slug
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 
@@ -23,7 +22,7 @@ class Args(PlaySettings):
 
     weights: tuple[str, ...]
     """Two or more weights files (also random, nothing, player:own); the first is the base."""
-    prompt: Annotated[str, tyro.conf.arg(aliases=["--text_prompt"])]
+    prompt: Annotated[str, Option(aliases=("--text_prompt",))]
     """The prompt of a task (see --task for others)."""
     task: str = ""
     """The task that judges; default: the one that the prompt belongs to."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
-import tyro
-
+from steve1.core.options import Option
 from steve1.core.paths import display
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 
@@ -21,7 +20,7 @@ class Args(PlaySettings):
 
     weights: tuple[str, ...]
     """One or more weights files (also random, noop, scripted); with several, the first weights file is the base."""
-    task: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--tasks"])]
+    task: Annotated[tuple[str, ...], Option(aliases=("--tasks",))]
     """What the weights were to learn: one or more names of tasks, e.g. BuildVillageHouse or dig_dirt; unknown names list the nearest. With --env minedojo its ids: harvest_milk, "combat_zombie*"."""
     steps: int = 3000
     """With --env minedojo: longest episode, 20 steps a second; other tasks have their own."""

@@ -11,11 +11,10 @@ import functools
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from steve1.core.checkpoint_metadata import GOAL_SUFFIX, read_goal
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
+from steve1.core.options import Option
 from steve1.core.paths import display, output_path, resolve, slug
 from steve1.core.processes import limit_threads
 from steve1.evaluation.settings import PolicySettings
@@ -25,9 +24,9 @@ from steve1.evaluation.settings import PolicySettings
 class Args(PolicySettings):
     """Play one prompt and film it."""
 
-    in_weights: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = ""
+    in_weights: Annotated[str, Option(aliases=("--weights",))] = ""
     """Policy weights (.weights or .safetensors); <weights>.json beside them names what belongs to them."""
-    text_prompt: Annotated[str, tyro.conf.arg(aliases=["--prompt"])] = ""
+    text_prompt: Annotated[str, Option(aliases=("--prompt",))] = ""
     """What to do, in English; the tasks' Chinese prompts are known as well."""
     goal_file: str = ""
     """A tuned goal (.goal.json) in place of a prompt; without --in_weights the weights that it was tuned for."""
@@ -37,7 +36,7 @@ class Args(PolicySettings):
     """Where it begins: meadow, forest, shore; default: where the prompt's task begins, else meadow."""
     gameplay_length: int = 300
     """Steps to play; 20 are a second."""
-    episodes: Annotated[int, tyro.conf.arg(aliases=["--n"])] = 1
+    episodes: Annotated[int, Option(aliases=("--n",))] = 1
     """How many, with seeds seed, seed+1, ...; each gets its own video."""
     cuda_graph: bool = False
     """On a CUDA device: record the policy's step once as a CUDA graph and replay it, which saves most of a step's time."""

@@ -6,14 +6,9 @@ before anything is installed.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import NoReturn
 
 from steve1.commands.tools import doctor_games, doctor_machine
 from steve1.commands.tools.doctor_machine import Finding, Machine
@@ -85,25 +80,3 @@ def main(args: Args) -> int:
     else:
         print(text(findings))
     return int(wrong)
-
-
-def bare_main(own: Path) -> NoReturn:
-    """The same where tyro is not installed: by the project's Python `own` if that works, else with the standard library's parser."""
-    works = own.exists() and sys.prefix != str(own.parents[1])
-    if works and subprocess.run([own, "-c", "import tyro"], capture_output=True).returncode == 0:
-        os.execv(own, [str(own), *sys.argv])
-    parser = argparse.ArgumentParser(
-        description="Check this machine: what works, what does not, and the command that fixes it."
-    )
-    names = "environments that must work: mcio, minerl, minedojo, minestudio"
-    parser.add_argument("--env", nargs="+", default=[], metavar="NAME", help=names)
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
-    parser.add_argument(
-        "--no_checksums", action="store_true", help="do not read the weights to compare their checksums"
-    )
-    given = parser.parse_args()
-    try:
-        sys.exit(main(Args(env=tuple(given.env), json=given.json, checksums=not given.no_checksums)))
-    except UserError as fault:
-        print(fault, file=sys.stderr)
-        sys.exit(2)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-
-import tyro
+from typing import Annotated
 
 from steve1.core.download import download
 from steve1.core.errors import UserError, nearest
 from steve1.core.messages import progress
+from steve1.core.options import Option
 from steve1.core.paths import display
 
 _VPT = "https://openaipublic.blob.core.windows.net/minecraft-rl/models/"
@@ -104,7 +104,7 @@ FILES = {
 class Args:
     """What to download."""
 
-    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    names: Annotated[tuple[str, ...], Option(positional=True)] = ()
     """Files by name (--list shows them); none: all that fine-tuning and playing need."""
     list: bool = False
     """Show what there is, what it is for, and what is here already."""

@@ -9,8 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
+from steve1.core.options import Option
 from steve1.core.paths import display, resolve
 
 
@@ -18,7 +17,7 @@ from steve1.core.paths import display, resolve
 class Args:
     """Write the report of a training run."""
 
-    run_dir: Annotated[Path, tyro.conf.Positional]
+    run_dir: Annotated[Path, Option(positional=True)]
     """Folder of the run: data/finetuning_checkpoint/<name of the output weights>."""
     zh: bool = False
     """Print the findings in Chinese (the page has both languages)."""

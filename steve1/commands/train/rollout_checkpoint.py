@@ -13,12 +13,12 @@ from typing import Annotated, Any
 
 import cv2
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 from PIL import Image
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_path, write_json
+from steve1.core.options import Option
 from steve1.core.paths import resolve, slug
 from steve1.core.processes import limit_threads
 from steve1.data.episodes.episode import Episode
@@ -39,7 +39,7 @@ _GOALS = 3
 class Args:
     """Let a checkpoint play a little."""
 
-    weights: Annotated[Path, tyro.conf.Positional]
+    weights: Annotated[Path, Option(positional=True)]
     """The weights; <weights>.json beside them names their game."""
     out: Path
     """Folder for videos and rollouts.json."""

@@ -141,8 +141,8 @@ def match_clips(clips: Sequence[Clip], recordings: Sequence[Recording]) -> dict[
         if len(choices) != 1:
             what = "Several recordings have this name." if choices else "There is no such recording."
             got = ", ".join(str(recording.video) for recording in choices)
-            got = got or f"{clip.recording!r}; {nearest(clip.recording, list(known))}"
-            raise UserError(what, where=clip.where, got=got)
+            expected = "" if choices else nearest(clip.recording, list(known))
+            raise UserError(what, where=clip.where, expected=expected, got=got or clip.recording)
         if not isinstance(choices[0], ContractorRecording):
             got = f"{choices[0].video}, an episode"
             raise UserError("Clips are cut from recordings (mp4 + jsonl).", where=clip.where, got=got)
