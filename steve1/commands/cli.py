@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -56,7 +57,7 @@ def run(
 
 
 def leave(job: Callable[[], Any]) -> NoReturn:
-    """Do `job` and exit: with the number that it returns or 0, 2 for a UserError, 130 for Ctrl-C, 1 if nobody reads the output."""
+    """Do `job` and exit: with the number that it returns or 0, 2 for a UserError, 130 for Ctrl-C, 143 for SIGTERM, 1 if nobody reads the output."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal or log that is not UTF-8 must not end a training
             stream.reconfigure(errors="backslashreplace")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 LANGUAGES = ("en", "zh")
-# To add a message: a key, and its text in both languages with the same {names}.
+# To add a message: a key, and its text in both languages with the same {names}. "{n:step}" is "1 step" or "2 steps".
 MESSAGES = {
     # training: the users' guide shows the first four, so they are Chinese in every language
     "training started": {"en": "开始微调...", "zh": "开始微调..."},
@@ -28,16 +28,16 @@ MESSAGES = {
         "zh": "每步约需 {gib} GiB 内存（估计值；python -m steve1 plan 可找出合适的设置）",
     },
     "training data": {
-        "en": "{windows} windows of T={T} from {episodes} episodes ({frames} frames), {validation}",
+        "en": "{windows:window} of T={T} from {episodes:episode} ({frames:frame}), {validation}",
         "zh": "{episodes} 个片段（{frames} 帧）中的 {windows} 个窗口，T={T}；{validation}",
     },
-    "validation windows": {"en": "{count} validation windows", "zh": "{count} 个验证窗口"},
+    "validation windows": {"en": "{count:validation window}", "zh": "{count} 个验证窗口"},
     "no validation": {"en": "no validation", "zh": "没有验证集"},
     "training steps": {
-        "en": "{steps} steps of {frames} frames = {factors}",
+        "en": "{steps:step} of {frames:frame} = {factors}",
         "zh": "共 {steps} 步，每步 {frames} 帧 = {factors}",
     },
-    "factors": {"en": "{windows} windows × {frames} frames", "zh": "{windows} 个窗口 × {frames} 帧"},
+    "factors": {"en": "{windows:window} × {frames:frame}", "zh": "{windows} 个窗口 × {frames} 帧"},
     "accumulated": {"en": "× {count} accumulated", "zh": "× {count} 次梯度累积"},
     "processes": {"en": "× {count} processes", "zh": "× {count} 个进程"},
     "one factor": {"en": "(no accumulation, 1 process)", "zh": "（无梯度累积，1 个进程）"},
@@ -47,7 +47,7 @@ MESSAGES = {
     },
     "training watch": {"en": "watch: {command}", "zh": "查看曲线：{command}"},
     "training disk": {
-        "en": "{count} step checkpoints will take {gigabytes} GB (--no_keep_checkpoints: none)",
+        "en": "{count:step checkpoint} will take {gigabytes} GB (--no_keep_checkpoints: none)",
         "zh": "{count} 个检查点将占 {gigabytes} GB（--no_keep_checkpoints 可不保留）",
     },
     "training averaged": {
@@ -61,11 +61,11 @@ MESSAGES = {
     "training resumed": {"en": "continuing after step {step}", "zh": "从第 {step} 步之后继续"},
     "training first batch": {"en": "first batch: {shapes}", "zh": "第一个批次：{shapes}"},
     "training before": {
-        "en": "before training: loss {loss} on {count} validation windows",
+        "en": "before training: loss {loss} on {count:validation window}",
         "zh": "训练前：{count} 个验证窗口上的损失为 {loss}",
     },
     "training wrote": {
-        "en": "final weights: {path} (step {step}, {frames} frames)",
+        "en": "final weights: {path} (step {step}, {frames:frame})",
         "zh": "最终权重：{path}（第 {step} 步，{frames} 帧）",
     },
     "training wrote best": {
@@ -80,8 +80,22 @@ MESSAGES = {
         "zh": "LoRA 适配器：{path}（已合并进权重）",
     },
     "training skipped": {
-        "en": "{count} steps were skipped, {spikes} of them by the spike filter",
+        "en": "{count:step was|steps were} skipped, {spikes} of them by the spike filter",
         "zh": "跳过了 {count} 步，其中 {spikes} 步由尖峰过滤器跳过",
+    },
+    "training speed": {
+        "en": "took {time}: {speed} frames/s, validations and checkpoints included",
+        "zh": "用时 {time}：每秒 {speed} 帧（含验证与保存）",
+    },
+    "training pace": {
+        "en": "{speed} frames/s with validations, gradient norm {norm}, about {left} left",
+        "zh": "每秒 {speed} 帧（含验证），梯度范数 {norm}，约剩 {left}",
+    },
+    "training settings": {"en": "also set: {settings}", "zh": "其他设置：{settings}"},
+    "training all settings": {"en": "all settings: {path}", "zh": "全部设置：{path}"},
+    "training was finished": {
+        "en": "This run is finished: nothing is left to train. To train anew: --overwrite, or another OUT_WEIGHTS.",
+        "zh": "这次训练已经完成，没有剩余步数。要重新训练：--overwrite，或换一个 OUT_WEIGHTS。",
     },
     "training report": {"en": "report, with what to do next: {path}", "zh": "报告与下一步建议：{path}"},
     "play it": {"en": "play it: {command}", "zh": "试玩：{command}"},
@@ -93,8 +107,8 @@ MESSAGES = {
     "got": {"en": "got", "zh": "实际"},
     "next": {"en": "next", "zh": "下一步"},
     "interrupted": {
-        "en": "stopped by Ctrl-C; run the same command again to continue.",
-        "zh": "已被 Ctrl-C 中断；重新运行同一命令即可继续。",
+        "en": "stopped by {signal}; run the same command again to continue.",
+        "zh": "已被 {signal} 中断；重新运行同一命令即可继续。",
     },
     "did you mean": {"en": "Did you mean {names}?", "zh": "是不是想写 {names}？"},
     "or": {"en": " or ", "zh": " 或 "},
@@ -165,7 +179,20 @@ def language() -> str:
 
 def message(key: str, **values: object) -> str:
     """A line of MESSAGES in the user's language, with its values filled in."""
-    return MESSAGES[key][language()].format(**values)
+    counts = {name: _Count(value) for name, value in values.items() if type(value) is int}
+    return MESSAGES[key][language()].format(**{**values, **counts})
+
+
+class _Count(int):
+    """A number that a message writes with a noun: {n:step}, {n:step was|steps were}."""
+
+    def __format__(self, noun: str) -> str:
+        return plural(self, *noun.split("|")) if noun else f"{int(self):,}"
+
+
+def plural(count: int, noun: str, many: str = "") -> str:
+    """A count with its noun: "1 step", "12,000 frames", "0 processes" (many="processes")."""
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
 
 
 def progress(

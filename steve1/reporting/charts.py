@@ -1,4 +1,7 @@
-"""Small charts as inline SVG, drawn from plain numbers. Colours are the style sheet's, so they suit light and dark pages."""
+"""Small charts as inline SVG, drawn from plain numbers.
+
+Colours are the style sheet's (Okabe and Ito's, for every kind of colour vision, light and dark). Series differ in dashes and markers too.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,44 @@ from steve1.reporting.numbers import percent, short
 
 Points = Sequence[tuple[float, float]]
 _LETTER = 6.0  # width of a letter of 11 px
+# Eight lines that differ without colour; the next eight have other markers.
+_DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 2", "1 2 6 2", "12 4", "3 6")
+_MARKERS = (
+    "M{x:.1f} {y:.1f}m-{r},0a{r} {r} 0 1 0 {d} 0a{r} {r} 0 1 0-{d} 0",
+    "M{x:.1f} {y:.1f}m-{r}-{r}h{d}v{d}h-{d}z",
+    "M{x:.1f} {y:.1f}m0-{d}l{d} {d}l-{d} {d}l-{d}-{d}z",
+    "M{x:.1f} {y:.1f}m0-{d}l{d} {d}{r}h-{d}{d}z",
+)
+# Bars of the second and third series are lighter, within a full outline.
+_SOLID = (1.0, 0.25, 0.6)
 
 
 def colour(index: int) -> str:
     """The colour of the series of that number."""
     return f"var(--c{index % 8})"
+
+
+def _marker(index: int, x: float, y: float, *title: Html, radius: float = 2.5, seen: bool = True) -> Html:
+    """A point of the series of that number; not `seen`, it only shows its title under the mouse."""
+    path = _MARKERS[(index + index // 8) % 4].format(x=x, y=y, r=radius, d=2 * radius)
+    return element("path", *title, d=path, fill=colour(index), class_="dot", fill_opacity="" if seen else "0")
+
+
+def _sample(index: int, lines: bool) -> Html:
+    """How a legend shows the series of that number."""
+    if not lines:
+        bar = element("rect", x=1, y=1, width=10, height=8, **_filling(index))
+        return element("svg", bar, width=12, height=10, aria_hidden="true")
+    line = element("line", x1=0, x2=30, y1=6, y2=6, **_stroke(index))
+    return element("svg", line, _marker(index, 15, 6), width=30, height=12, aria_hidden="true")
+
+
+def _stroke(index: int) -> dict[str, str | float]:
+    return {"stroke": colour(index), "stroke_width": 1.6, "stroke_dasharray": _DASHES[index % 8]}
+
+
+def _filling(index: int) -> dict[str, str]:
+    return {"fill": colour(index), "fill_opacity": f"{_SOLID[index % 3]:g}", "stroke": colour(index)}
 
 
 def svg(width: float, height: float, label: str, *parts: Html) -> Html:
@@ -32,14 +68,14 @@ def text(x: float, y: float, words: str, anchor: str = "start", **more: str) -> 
     return element("text", words, x=x, y=y, text_anchor=anchor, **more)
 
 
-def figure(title: str, chart: Html, names: Mapping[str, int] | None = None) -> Html:
-    """A chart under its title, with a legend: names beside the colours of their numbers."""
-    entries = [
-        element("span", element("i", style=f"background:{colour(index)}"), name)
-        for name, index in (names or {}).items()
-    ]
-    legend = element("figcaption", *entries, class_="legend") if entries else ""
-    return element("figure", element("h4", title) if title else "", chart, legend)
+def figure(
+    title: str, chart: Html, names: Mapping[str, int] | None = None, *, caption: str = "", lines: bool = False
+) -> Html:
+    """A chart under its title, with a legend (names beside the samples of their numbers) and a caption."""
+    entries = [element("span", _sample(index, lines), name) for name, index in (names or {}).items()]
+    below = [element("div", *entries, class_="legend") if entries else "", caption]
+    words = element("figcaption", *below) if any(below) else ""
+    return element("figure", element("h4", title) if title else "", chart, words)
 
 
 # ---- lines ----
@@ -81,6 +117,8 @@ def line_chart(
     *,
     label: str = "",
     unit: str = "step",
+    values: str = "",
+    caption: str = "",
     mark: float | None = None,
     zero: bool = False,
     log: bool = False,
@@ -91,12 +129,14 @@ def line_chart(
     Args:
         label: description for screen readers, the title if "".
         unit: of the horizontal axis.
+        values: what the vertical axis counts, with its unit.
+        caption: what the chart shows, below it.
         mark: a step to draw a vertical line at (the best one).
         zero: the value axis includes zero, with a line there.
         log: logarithmic value axis, for positive values.
         span: lowest and highest value of the axis, if several charts share it.
     """
-    width, height, left, right, top, bottom = 400, 210, 48, 10, 8, 34
+    width, height, left, right, top, bottom = 400, 224, 48, 10, 22, 34
     finite = {
         name: smoothed([(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not log)])
         for name, points in series.items()
@@ -126,7 +166,7 @@ def line_chart(
     def rule(y: float, kind: str) -> Html:
         return element("line", class_=kind, x1=left, x2=width - right, y1=down(y), y2=down(y))
 
-    parts: list[Html] = []
+    parts: list[Html] = [text(0, 11, values + (", logarithmic" if log else ""))]
     for y in log_ticks(low, high) if log else ticks(low, high):
         parts += [rule(y, "grid"), text(left - 5, down(y) + 4, short(10**y if log else y), "end")]
     parts += [text(across(x), height - 16, short(x), "middle") for x in ticks(first, last)]
@@ -138,13 +178,14 @@ def line_chart(
     for name, (index, points) in kept.items():
         places = [(across(x), down(scale(y))) for x, y in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(element("polyline", points=path, fill="none", stroke=colour(index), stroke_width=1.6))
-        radius = 2.5 if len(points) < 40 else 1.2
-        for (x, y), (cx, cy) in zip(points, places):
-            seen = element("title", f"{name}, {unit} {x:g}: {y:.5g}")
-            parts.append(element("circle", seen, cx=cx, cy=cy, r=radius, fill=colour(index)))
+        parts.append(element("polyline", points=path, fill="none", **_stroke(index)))
+        every = -(-len(points) // 24)  # more markers would hide the line
+        for number, ((x, y), (cx, cy)) in enumerate(zip(points, places)):
+            said = element("title", f"{name}, {unit} {x:g}: {y:.5g}")
+            parts.append(_marker(index, cx, cy, said, seen=number % every == 0))
     chart = svg(width, height, label or title, *parts)
-    return figure(title, chart, {name: index for name, (index, _) in kept.items()})
+    shown = {name: index for name, (index, _) in kept.items()}
+    return figure(title, chart, shown, caption=caption, lines=True)
 
 
 def sparkline(values: Sequence[float] | NDArray[np.float32], label: str) -> Html:
@@ -183,6 +224,8 @@ def bar_chart(
     label: str = "",
     names: Sequence[str] = (),
     axis: bool = False,
+    values: str = "",
+    caption: str = "",
     width: int = 340,
 ) -> Html:
     """Horizontal bars: a group for each row, in it a bar for each name, in that name's colour.
@@ -192,6 +235,8 @@ def bar_chart(
         label: description for screen readers, the title if "".
         names: what the legend says; without names there is none.
         axis: the full width is 100 %, with an axis below; else it is the largest share.
+        values: what the bars' length counts.
+        caption: what the chart shows, below it.
     """
     if not rows:
         return Html()
@@ -211,14 +256,18 @@ def bar_chart(
         y = top + group * place
         parts.append(text(left - 6, y + (group + 3) / 2, name, "end"))
         parts += [_bar(bar, index, left, y + thick * index, scale) for index, bar in enumerate(row) if bar]
-    chart = svg(width, bottom + (18 if axis else 2), label or title, *parts)
-    return figure(title, chart, {name: index for index, name in enumerate(names)})
+    end = bottom + (16 if axis else 2)
+    if values:
+        parts.append(text(left, end + 11, values))
+        end += 16
+    chart = svg(width, end, label or title, *parts)
+    return figure(title, chart, {name: index for index, name in enumerate(names)}, caption=caption)
 
 
 def _bar(bar: Bar, index: int, left: float, y: float, scale: float) -> Html:
     end, middle = left + bar.share * scale, y + 6
     parts = [element("title", bar.tooltip)] if bar.tooltip else []
-    parts.append(element("rect", x=left, y=y + 1, width=bar.share * scale, height=10, rx=2, fill=colour(index)))
+    parts.append(element("rect", x=left, y=y + 1, width=bar.share * scale, height=10, rx=2, **_filling(index)))
     if bar.interval:
         low, high = (left + each * scale for each in bar.interval)
         path = f"M{low:.1f} {middle:g}H{high:.1f}M{low:.1f} {middle - 4:g}v8M{high:.1f} {middle - 4:g}v8"
@@ -227,20 +276,21 @@ def _bar(bar: Bar, index: int, left: float, y: float, scale: float) -> Html:
     return element("g", *parts, text(end + 6, y + 10, bar.text or percent(bar.share)))
 
 
-def histogram(title: str, values: Sequence[float], unit: str, *, bins: int = 16) -> Html:
-    """How often which value occurs, with the least and the largest value named below."""
-    width, height, top = 340, 122, 16
+def histogram(title: str, values: Sequence[float], unit: str, *, of: str = "episodes", bins: int = 16) -> Html:
+    """How many of what (`of`) have which value (in `unit`), with the least and the largest value named below."""
+    width, height, top = 340, 136, 16
     data = np.asarray(values, np.float64)
     low, high = float(data.min()), float(data.max())
     counts, _ = np.histogram(data, bins=bins, range=(low, high if high > low else low + 1))
-    step, most, floor = width / bins, max(int(counts.max()), 1), height - 18
+    step, most, floor = width / bins, max(int(counts.max()), 1), height - 32
     parts = [
-        text(0, 10, f"at most {most} in a column"),
+        text(0, 10, f"{of}, at most {most} in a column"),
         element("line", class_="axis", x1=0, x2=width, y1=floor, y2=floor),
-        text(0, height - 4, f"{low:,.3g} {unit}"),
+        text(0, floor + 14, f"{low:,.3g}"),
+        text(width / 2, height - 4, unit, "middle"),
     ]
     if high > low:
-        parts.append(text(width, height - 4, f"{high:,.3g} {unit}", "end"))
+        parts.append(text(width, floor + 14, f"{high:,.3g}", "end"))
     for number, count in enumerate(counts.tolist()):
         if count:
             tall = (floor - top) * count / most

@@ -56,7 +56,10 @@ def tiles(items: Sequence[Html]) -> Html:
     return element("div", *items, class_="tiles") if items else Html()
 
 
-def video(source: str, caption: str) -> Html:
-    """A video with its caption below."""
-    film = element("video", controls=True, loop=True, muted=True, preload="metadata", src=source)
+def video(source: str, caption: str, poster: bytes = b"") -> Html:
+    """A video with its caption below; `poster`, a JPEG, is shown before it plays."""
+    picture, preload = (data_url("image/jpeg", poster), "none") if poster else ("", "metadata")
+    film = element(
+        "video", controls=True, loop=True, muted=True, playsinline=True, preload=preload, poster=picture, src=source
+    )
     return element("figure", film, element("figcaption", caption))

@@ -51,7 +51,7 @@ class Report:
         head = join(
             [
                 element("meta", charset="utf-8"),
-                element("meta", name="viewport", content="width=device-width"),
+                element("meta", name="viewport", content="width=device-width, initial-scale=1"),
                 element("title", self.title),
                 element("style", Html((folder / "style.css").read_text("utf-8"))),
             ]

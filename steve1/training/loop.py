@@ -57,23 +57,28 @@ class Trainer:
     checkpointer: Checkpointer
     reporter: Reporter
     hooks: Hooks = dataclasses.field(default_factory=Hooks)
+    clock: Clock = dataclasses.field(default_factory=Clock)
 
     def __post_init__(self) -> None:
         self.total_steps = self.settings.total_steps(self.ranks.world)
         """Optimizer steps of the whole run."""
+
+    def is_finished(self, state: TrainState) -> bool:
+        """True where nothing is left to train."""
+        return state.step >= self.total_steps or self._out_of_patience(state)
 
     def fit(self, state: TrainState) -> None:
         """Train from `state`, which changes in place, to the end."""
         settings, ranks, stepper = self.settings, self.ranks, self.stepper
         skipped = (state.skipped_in_a_row, state.skipped_steps, state.spikes)
         metrics = MetricsAccumulator(ranks, stepper.measures, settings.max_grad_norm, state.metric_sums, skipped)
-        clock = Clock()
         self.policy.train()
+        self.clock.read()  # what came before is no training
         feed = chunks(self.train, settings, ranks, group=state.group, chunk=state.chunk)
         # Closed by whatever ends the loop: processes that load would outlive an exception.
         with contextlib.closing(feed), stop_requests(ranks) as asked_to_stop:
-            while state.step < self.total_steps and not self._out_of_patience(state):
-                with clock.spent("data"):
+            while not self.is_finished(state):
+                with self.clock.waiting():
                     chunk = next(feed)
                 if chunk.starts or not state.recurrent:
                     state.recurrent = stepper.initial_states(chunk)
@@ -86,22 +91,20 @@ class Trainer:
                 for source in map(source_of, chunk.episodes):
                     state.windows[source] = state.windows.get(source, 0) + 1
                 metrics.add(output)
-                clock.frames += chunk.n_frames * ranks.world
+                self.clock.frames += chunk.n_frames * ranks.world
                 self.reporter.tick(state.step)
                 self._watch_for_skipped_steps(state, metrics)
                 if self._due(state.step, settings.log_every) or state.step == 1:
-                    self._log(state, metrics, clock, rate)
+                    self._log(state, metrics, rate)
                 if self._due(state.step, settings.val_freq):
-                    with clock.spent("elsewhere"):
-                        self.validate_and_keep_best(state)
+                    self.validate_and_keep_best(state)
                 stopping = asked_to_stop()
-                if self._due(state.step, settings.save_every) or stopping or self._out_of_patience(state):
-                    with clock.spent("elsewhere"):
-                        self._save(state, metrics, between_windows=chunk.ends)
+                if self._due(state.step, settings.save_every) or stopping is not None or self._out_of_patience(state):
+                    self._save(state, metrics, between_windows=chunk.ends)
                 if self.hooks.on_step is not None:
                     self.hooks.on_step(state.step)
-                if stopping:
-                    raise KeyboardInterrupt
+                if stopping is not None:
+                    raise KeyboardInterrupt(stopping)
 
     def _due(self, step: int, every: int) -> bool:
         """True on each `every`-th step and on the last one; never where `every` is 0."""
@@ -136,12 +139,16 @@ class Trainer:
                 todo="lower LEARNING_RATE, add --precision fp32, or look for damaged episodes; the same command goes on from there",
             )
 
-    def _log(self, state: TrainState, metrics: MetricsAccumulator, clock: Clock, rate: float) -> None:
+    def _log(self, state: TrainState, metrics: MetricsAccumulator, rate: float) -> None:
         """One line on the console, and the curves."""
-        speed = clock.read()
-        left = (self.total_steps - state.step) * state.frames_per_step / max(speed["frames_per_second"], 1e-9)
-        speed |= {"seconds_left": left, "peak_memory_mb": peak_memory_mb(self.ranks.device), **shares(state.windows)}
-        self.reporter.step(state.step, rate, metrics.averages(), speed)
+        speed, settings = self.clock.read(), self.settings
+        steps = self.total_steps - state.step
+        validations = steps // settings.val_freq if settings.val_freq else 0
+        speed["seconds_left"] = self.clock.left(
+            steps * state.frames_per_step, validation=validations, saving=steps // settings.save_every
+        )
+        speed |= {"peak_memory_mb": peak_memory_mb(self.ranks.device), **shares(state.windows)}
+        self.reporter.step(state.step, state.frames, rate, metrics.averages(), speed)
 
     def validate(self, dataset: WindowDataset, metrics: ActionMetrics | None = None) -> dict[str, float]:
         """Validate on the dataset's windows: means per frame."""
@@ -152,6 +159,11 @@ class Trainer:
         if (self.val is None and self.retention is None) or state.validated_step == state.step:
             return
         state.validated_step = state.step
+        with self.clock.pause("validation"):
+            self._validate_both(state)
+
+    def _validate_both(self, state: TrainState) -> None:
+        """On old skills and on the task."""
         score = 0.0
         if self.retention is not None:
             kept = self.validate(self.retention)
@@ -175,36 +187,37 @@ class Trainer:
             self.reporter.say(f"No better validation in {self.settings.patience} tries: stopping early.")
 
     def _save(self, state: TrainState, metrics: MetricsAccumulator, *, between_windows: bool) -> None:
-        state.metric_sums = metrics.to_list()
+        state.metric_sums, state.seconds = metrics.to_list(), self.clock.seconds
         if between_windows:
             state.recurrent = []
-        path = self.checkpointer.save(state)
-        self.reporter.saved(path)
-        if self.hooks.on_checkpoint is not None and self.ranks.is_main:
-            self.hooks.on_checkpoint(state.step, path, self.reporter)
+        with self.clock.pause("saving"):
+            path = self.checkpointer.save(state)
+            self.reporter.saved(path)
+            if self.hooks.on_checkpoint is not None and self.ranks.is_main:
+                self.hooks.on_checkpoint(state.step, path, self.reporter)
 
 
 @contextlib.contextmanager
-def stop_requests(ranks: Ranks) -> Iterator[Callable[[], bool]]:
-    """Ctrl-C or SIGTERM ends a run after the step at hand, with a checkpoint; a second one at once.
+def stop_requests(ranks: Ranks) -> Iterator[Callable[[], signal.Signals | None]]:
+    """Ctrl-C or SIGTERM ends a run after the step at hand, with a checkpoint; a second one at once. The call tells which it was.
 
     With several processes, which would notice at different steps, the signals do what they always do.
     """
-    asked: list[int] = []
+    asked: list[signal.Signals] = []
     if ranks.world > 1 or threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield lambda: None
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, _: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
+        asked.append(signal.Signals(number))
+        if len(asked) > 1:
+            raise KeyboardInterrupt(asked[-1])
 
     for number in before:
         signal.signal(number, note)
     try:
-        yield lambda: bool(asked)
+        yield lambda: asked[0] if asked else None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

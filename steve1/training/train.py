@@ -34,6 +34,7 @@ from steve1.training.checkpoint.run_folder import claim_run_folder, describe_run
 from steve1.training.checks import check
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks, choose_precision, joined
+from steve1.training.logging.metrics import Clock
 from steve1.training.logging.reporter import Reporter
 from steve1.training.logging.summary import closing, data_facts, introduction, show_first_batch
 from steve1.training.loop import Hooks, Trainer
@@ -78,6 +79,8 @@ def finetune(
     with joined(settings.device, settings.threads) as ranks, contextlib.ExitStack() as held:
         trainer, state = set_up(settings, ranks, held, hooks or Hooks(), metadata, goal)
         try:
+            if trainer.is_finished(state):
+                return finish(trainer, state, again=True)
             with explain_oom(settings, trainer.policy.config, ranks.device, trainer.precision):
                 trainer.reporter.started(introduction(trainer, state))
                 trainer.reporter.describe(data_facts(trainer))
@@ -118,15 +121,25 @@ def set_up(
         checkpointer.complete(state)
     steps = settings.total_steps(ranks.world)
     reporter = Reporter(settings.run_dir, steps, speaks=ranks.is_main, first_step=state.step)
-    trainer = Trainer(settings, ranks, precision, policy, stepper, train, val, retention, checkpointer, reporter, hooks)
+    clock = Clock(state.seconds)
+    trainer = Trainer(
+        settings, ranks, precision, policy, stepper, train, val, retention, checkpointer, reporter, hooks, clock
+    )
     return trainer, state
 
 
-def finish(trainer: Trainer, state: TrainState) -> TrainResult:
-    """Write the final weights and the report, and print where they lie."""
+def finish(trainer: Trainer, state: TrainState, *, again: bool = False) -> TrainResult:
+    """Write the final weights and the report, and print where they lie; `again`: of a run that had finished before."""
     settings, reporter = trainer.settings, trainer.reporter
+    if not again:
+        state.seconds = trainer.clock.seconds
     final, best = trainer.checkpointer.finish(state)
-    reporter.finished(final, best, closing(trainer, state, final, best))
+    lines = closing(trainer, state, final, best)
+    if again:
+        reporter.say(message("training was finished"))
+        reporter.say(*[f"  {line}" for line in lines])
+    else:
+        reporter.finished(final, best, lines)
     if trainer.ranks.is_main:
         if trainer.hooks.on_end is not None:
             trainer.hooks.on_end(reporter)

@@ -58,7 +58,7 @@ def test_a_curve_lies_where_its_numbers_say() -> None:
     mark = re.search(r'class="mark" x1="([\d.]+)"', chart)
     assert mark is not None
     assert float(mark[1]) == pytest.approx((left + right) / 2, abs=0.1)
-    assert chart.count("<circle") == 2
+    assert chart.count('class="dot"') == 3  # two points and the legend's
 
 
 def test_nothing_to_draw_is_no_chart() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from steve1 import actions as act
 from steve1.core.errors import UserError
+from steve1.core.files import sha256_file
 from steve1.core.pickles import load_restricted
 
 METADATA, PACK, INDEX = "metadata.json", "frames.jpgs", "frames_index.npy"
@@ -158,3 +160,15 @@ def check_length(where: Path, what: str, got: Any, frames: int) -> None:
     if got != frames:
         expected = f"{frames} (one for each frame)"
         raise UserError(f"The {what} do not fit the frames.", where=where, expected=expected, got=got)
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of what training reads of an episode: actions and goals byte by byte, of the frames' files the names and sizes."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(("action", "embeds")):
+            digest.update(f"{path.name} {sha256_file(path)}\n".encode())
+        elif path.name.startswith("frames") and path.name != MINECLIP_VIDEO:
+            files = sorted(path.iterdir()) if path.is_dir() else [path]
+            digest.update("".join(f"{file.name} {file.stat().st_size}\n" for file in files).encode(errors="surrogateescape"))
+    return digest.hexdigest()

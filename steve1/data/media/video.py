@@ -191,8 +191,28 @@ def read_range(path: str | os.PathLike[str], start: int, stop: int) -> Iterator[
     raise UserError("This video is shorter than its episode.", where=path, expected=expected, got=wanted)
 
 
+def poster(path: str | os.PathLike[str], width: int = 320) -> bytes:
+    """A picture from the middle of a video as JPEG, at most `width` pixels wide; b"" where none can be read."""
+    try:
+        with _opened(path) as (container, stream):
+            middle, frame = (container.duration or 0) // 2, None
+            container.seek(middle)
+            for frame in container.decode(stream):
+                if frame.time is None or frame.time * av.time_base >= middle:
+                    break
+    except (UserError, FFmpegError):
+        return b""
+    if frame is None:
+        return b""
+    shown = min(width, frame.width)
+    picture = frame.to_ndarray(format="bgr24", width=shown, height=round(frame.height * shown / frame.width))
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+
+
 class VideoWriter:
     """Writes H.264 at a constant rate; the file gets its name only when the `with` block succeeds.
+
+    The index stands in front of the pictures, so that a browser shows the first frame before it has the whole file.
 
     Args:
         path: the mp4 to write.
@@ -225,7 +245,8 @@ class VideoWriter:
 
     def __enter__(self) -> VideoWriter:
         part = self._stack.enter_context(atomic_path(self.path))
-        self._container = self._stack.enter_context(av.open(str(part), "w", format="mp4"))
+        options = {"movflags": "+faststart"}
+        self._container = self._stack.enter_context(av.open(str(part), "w", format="mp4", options=options))
         self._stack.push(self._flush)
         self._stream = self._container.add_stream("libx264rgb" if self._lossless else "libx264", rate=self.fps)
         self._stream.width, self._stream.height = self.width, self.height

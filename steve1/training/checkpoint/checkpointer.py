@@ -55,6 +55,8 @@ class TrainState:
     """The next chunk of that group."""
     frames: int = 0
     """Frames trained on, all processes together."""
+    seconds: float = 0.0
+    """What the run took so far, without the time between stop and resume."""
     frames_per_step: int = 0
     """Frames of a full step, of which the schedule counts."""
     best_score: float | None = None

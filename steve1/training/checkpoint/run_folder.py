@@ -15,6 +15,8 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json, sha256_file
 from steve1.core.paths import CHECKOUT, display, resolve
 from steve1.core.run_folder import Record, RunFolder
+from steve1.data.episodes.parts import fingerprint
+from steve1.data.loading.sampling import read_list
 from steve1.training.checkpoint.exports import sidecar_files
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
@@ -38,6 +40,11 @@ def claim_run_folder(settings: TrainSettings, record: Record) -> RunFolder:
                 before, after = then.get(name), now[part].get(name)
                 if before != after:
                     found.append(f"{name}: {kind}{str(before)[:12]} then, {str(after)[:12]} now")
+        then, today = earlier.get("episodes", {}), now.get("episodes", {})
+        changed = [name for name in then if today.get(name, then[name]) != then[name]]
+        if changed:
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            found.append(f"the content of {', '.join(changed[:3])}{more} has changed since")
         return found
 
     folder = RunFolder(
@@ -93,10 +100,13 @@ def describe_run(
         device = f"{ranks.device.type}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     if goal is not None:
         hashes["goal"] = hashlib.sha256(np.ascontiguousarray(goal, dtype="<f4").tobytes()).hexdigest()
+    lists = (settings.train_path, settings.val_path, settings.retention_path) if ranks.is_main else ()
+    paths = [entry.path for each in lists if each is not None for entry in read_list(each)]
     return {
         "settings": dataclasses.asdict(settings),
         "resolved": {"processes": ranks.world, "precision": str(precision).removeprefix("torch.")},
         "sha256": hashes,
+        "episodes": {display(path): fingerprint(path) for path in paths},
         "made_by": {
             "commit": _commit(),
             "python": platform.python_version(),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 
@@ -64,30 +63,61 @@ class MetricsAccumulator:
 
 
 class Clock:
-    """Frames a second of training alone (validation and saving do not count), and the share of it spent waiting for data."""
+    """Where a run's time goes: steps, of them waiting for data, and what comes between (validations, checkpoints).
 
-    def __init__(self) -> None:
+    Args:
+        seconds: what the run took before it was stopped and resumed.
+        now: the time in seconds.
+    """
+
+    def __init__(self, seconds: float = 0.0, now: Callable[[], float] = time.perf_counter) -> None:
         self.frames = 0
         """Trained on since the last `read`."""
-        self._since, self._spent = time.perf_counter(), {"data": 0.0, "elsewhere": 0.0}
+        self._now = now
+        self._began = now() - seconds
+        self._since, self._waited, self._between = now(), 0.0, 0.0
+        self._trained = [0.0, 0.0]  # seconds and frames; older ones count less and less
+        self._took: dict[str, float] = {}  # seconds of each kind of pause, smoothed
+
+    @property
+    def seconds(self) -> float:
+        """The whole run so far, without the time between stop and resume."""
+        return self._now() - self._began
 
     @contextmanager
-    def spent(self, kind: Literal["data", "elsewhere"]) -> Iterator[None]:
-        """Time in the body is waiting for data, or is not training."""
-        began = time.perf_counter()
+    def waiting(self) -> Iterator[None]:
+        """Time in the body is waiting for data."""
+        began = self._now()
         try:
             yield
         finally:
-            self._spent[kind] += time.perf_counter() - began
+            self._waited += self._now() - began
+
+    @contextmanager
+    def pause(self, kind: str) -> Iterator[None]:
+        """Time in the body is not training."""
+        began = self._now()
+        yield
+        took = self._now() - began
+        self._between += took
+        self._took[kind] = (self._took.get(kind, took) + took) / 2
 
     def read(self) -> dict[str, float]:
-        """frames_per_second and data_wait_share since the last call."""
-        now = time.perf_counter()
-        training = max(now - self._since - self._spent["elsewhere"], 1e-9)
-        share = min(1.0, self._spent["data"] / training)
-        found = {"frames_per_second": self.frames / training, "data_wait_share": share}
-        self.frames, self._since, self._spent = 0, now, dict.fromkeys(self._spent, 0.0)
+        """Since the last call, pauses left out: frames_per_second and data_wait_share; and the run's seconds so far, all of them."""
+        now = self._now()
+        training = max(now - self._since - self._between, 1e-9)
+        share = min(1.0, self._waited / training)
+        found = {"frames_per_second": self.frames / training, "data_wait_share": share, "seconds": self.seconds}
+        if self.frames:
+            self._trained = [0.9 * mean + new for mean, new in zip(self._trained, (training, self.frames))]
+        self.frames, self._since, self._waited, self._between = 0, now, 0.0, 0.0
         return found
+
+    def left(self, frames: int, **pauses: int) -> float:
+        """Seconds that so many frames and pauses of each kind will take."""
+        seconds, trained = self._trained
+        between = sum(count * self._took.get(kind, 0.0) for kind, count in pauses.items())
+        return frames * seconds / max(trained, 1.0) + between
 
 
 def peak_memory_mb(device: torch.device) -> float:

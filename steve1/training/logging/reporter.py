@@ -48,7 +48,7 @@ class Reporter:
         self.total_steps, self._run_dir, self._first_step = total_steps, run_dir, first_step
         self.board: Any = None  # a SummaryWriter, whose types lack the GIFs of `film`
         self._file: ScalarFile | None = None
-        self._speaks, self._status_at = speaks, 0.0
+        self._speaks, self._status = speaks, (0, 0.0)  # frames and seconds at the last line about speed
         self._bar: Any = None
         if speaks:
             from torch.utils.tensorboard import SummaryWriter  # costs a second, and the other processes do not need it
@@ -76,20 +76,24 @@ class Reporter:
                 self._bar = progress(total=self.total_steps, initial=step - 1, desc="training", unit="step")
             self._bar.update(step - self._bar.n)
 
-    def step(self, step: int, rate: float, averages: dict[str, float], speed: dict[str, float]) -> None:
+    def step(
+        self, step: int, frames: int, rate: float, averages: dict[str, float], speed: dict[str, float]
+    ) -> None:
         """One line of progress and its curves.
 
         Args:
+            frames: trained on so far.
             averages: means since the last line, by name (loss, loss_buttons, ..., gradient_norm).
-            speed: frames_per_second, seconds_left, peak_memory_mb, and shares of the sources as "share/<name>".
+            speed: frames_per_second, seconds (of the run so far), seconds_left, peak_memory_mb, and shares of the sources as "share/<name>".
         """
         self.say(f"Step {step}/{self.total_steps}, Loss: {averages['loss']:.3f}, LR: {rate_text(rate)}")
-        if time.monotonic() - self._status_at > 60:
-            self._status_at = time.monotonic()
-            self.say(
-                f"  {speed['frames_per_second']:.0f} frames/s, gradient norm {averages['gradient_norm']:.2f}, "
-                f"about {clock_text(speed['seconds_left'])} left"
-            )
+        before, then = self._status
+        span = speed["seconds"] - then
+        if span > 60 or not then:
+            self._status = (frames, speed["seconds"])
+        if span > 60 and then:
+            pace, norm = f"{(frames - before) / span:.0f}", f"{averages['gradient_norm']:.2f}"
+            self.say("  " + message("training pace", speed=pace, norm=norm, left=clock_text(speed["seconds_left"])))
         speeds = {name: value for name, value in speed.items() if name != "seconds_left"}
         self.curves(step, {**below("train", averages), "train/learning_rate": rate, **below("speed", speeds)})
 

@@ -10,12 +10,14 @@ import torch
 
 from steve1.core.messages import message
 from steve1.core.paths import display
+from steve1.core.run_folder import SETTINGS_FILE
 from steve1.training.batches import chunks
 from steve1.training.checkpoint.checkpointer import TrainState
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.logging.action_metrics import ActionMetrics
 from steve1.training.logging.pictures import contact_sheet, write_png
+from steve1.training.logging.reporter import clock_text
 from steve1.training.loop import Trainer
 from steve1.training.memory import estimate_of
 from steve1.training.trainable import adapter_path, describe
@@ -43,7 +45,7 @@ def introduction(trainer: Trainer, state: TrainState) -> list[str]:
             windows=len(train),
             T=settings.T,
             episodes=len(train.paths),
-            frames=f"{train.n_frames:,}",
+            frames=train.n_frames,
             validation=validation,
         ),
         message(
@@ -52,6 +54,7 @@ def introduction(trainer: Trainer, state: TrainState) -> list[str]:
             frames=settings.frames_per_step(ranks.world),
             factors=_factors(settings, ranks.world),
         ),
+        *_settings(settings),
         message(
             "training place",
             device=ranks.device,
@@ -83,6 +86,20 @@ def _factors(settings: TrainSettings, processes: int) -> str:
     return " ".join(parts if len(parts) > 1 else [*parts, message("one factor")])
 
 
+def _settings(settings: TrainSettings) -> list[str]:
+    """The settings that shape the training and that no other line tells, then all others that are not at their defaults."""
+    main = """learning_rate total_frames warmup_frames weight_decay max_grad_norm min_btwn_goals max_btwn_goals p_uncond val_freq seed"""
+    elsewhere = """in_model in_weights out_weights finetune_mode T trunc_t batch_size gradient_accum_steps checkpoint_dir device precision overwrite"""
+    values = {field.name: (getattr(settings, field.name), field.default) for field in dataclasses.fields(settings)}
+    others = {name: now for name, (now, default) in values.items() if now != default}
+    for name in f"{main} {elsewhere}".split():
+        others.pop(name, None)
+    lines = [", ".join(f"{name} {values[name][0]}" for name in main.split())]
+    if others:
+        lines.append(message("training settings", settings=", ".join(f"{name} {now}" for name, now in others.items())))
+    return [*lines, message("training all settings", path=display(settings.run_dir / SETTINGS_FILE))]
+
+
 def data_facts(trainer: Trainer) -> dict[str, int]:
     """Sizes of the training and validation data, for the report."""
     train, settings = trainer.train, trainer.settings
@@ -105,20 +122,21 @@ def show_first_batch(trainer: Trainer) -> None:
             sheet = contact_sheet(chunk.windows[0])
             write_png(settings.run_dir / "first_batch.png", sheet)
             reporter.picture("first_batch", sheet)
-    if trainer.val is not None:
-        actions = ActionMetrics()
-        results = trainer.validate(trainer.val, actions)
-        reporter.validation_curves(0, results, actions)
-        count = len(chosen_windows(trainer.val, settings.val_windows))
-        reporter.say("  " + message("training before", loss=f"{results['loss']:.3f}", count=count))
-    if trainer.retention is not None:
-        reporter.retained(0, trainer.validate(trainer.retention))
+    with trainer.clock.pause("validation"):
+        if trainer.val is not None:
+            actions = ActionMetrics()
+            results = trainer.validate(trainer.val, actions)
+            reporter.validation_curves(0, results, actions)
+            count = len(chosen_windows(trainer.val, settings.val_windows))
+            reporter.say("  " + message("training before", loss=f"{results['loss']:.3f}", count=count))
+        if trainer.retention is not None:
+            reporter.retained(0, trainer.validate(trainer.retention))
 
 
 def closing(trainer: Trainer, state: TrainState, final: Path, best: Path | None) -> list[str]:
-    """Where everything lies."""
+    """Where everything lies, and how fast it went."""
     settings = trainer.settings
-    lines = [message("training wrote", path=display(final), step=state.step, frames=f"{state.frames:,}")]
+    lines = [message("training wrote", path=display(final), step=state.step, frames=state.frames)]
     if best is not None and state.best_score is not None:
         measure = message("validation loss" if settings.best_by == "task" else "validation and retention loss")
         score = f"{state.best_score:.3f}"
@@ -135,4 +153,7 @@ def closing(trainer: Trainer, state: TrainState, final: Path, best: Path | None)
         )
     if state.skipped_steps:
         lines.append(message("training skipped", count=state.skipped_steps, spikes=state.spikes))
+    if state.seconds:
+        speed = f"{state.frames / state.seconds:.0f}"
+        lines.append(message("training speed", time=clock_text(state.seconds), speed=speed))
     return lines

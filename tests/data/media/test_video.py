@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
+import av
+import cv2
 import numpy as np
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.data.media.video import VideoWriter, probe, read_frames, read_range
+from steve1.data.media.video import VideoWriter, poster, probe, read_frames, read_range
 from tests.data.makers import picture
 
 
@@ -43,10 +46,50 @@ def test_range_past_the_end_names_the_length(clip: Path) -> None:
     assert "300" in str(fault.value)
 
 
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("frames", [1, 300])
+def test_the_index_stands_in_front(tmp_path: Path, frames: int, lossless: bool) -> None:
+    """Browsers show a video while it loads; its colours are those that every player knows."""
+    path = tmp_path / "x.mp4"
+    with VideoWriter(path, 64, 36, lossless=lossless) as video:
+        for number in range(frames):
+            video.write(np.full((36, 64, 3), number % 256, np.uint8))
+    data, atoms, at = path.read_bytes(), [], 0
+    while at < len(data):
+        size, kind = struct.unpack(">I4s", data[at : at + 8])
+        atoms.append(kind.decode())
+        at += size
+    assert atoms.index("moov") < atoms.index("mdat")
+    assert at == len(data)
+    with av.open(str(path)) as container:
+        coded = container.streams.video[0].codec_context
+        assert (coded.name, coded.pix_fmt) == ("h264", "gbrp" if lossless else "yuv420p")
+
+
+def test_a_poster_shows_the_middle(clip: Path, tmp_path: Path) -> None:
+    shown = cv2.imdecode(np.frombuffer(poster(clip, width=64), np.uint8), cv2.IMREAD_COLOR)
+    assert shown.shape == (36, 64, 3)
+    errors = [np.abs(cv2.resize(picture(n)[:, :, ::-1], (64, 36)).astype(int) - shown).mean() for n in range(300)]
+    assert int(np.argmin(errors)) == 150
+    (tmp_path / "none.mp4").write_bytes(b"")
+    assert poster(tmp_path / "none.mp4") == poster(tmp_path / "missing.mp4") == b""
+
+
+def index_last(clip: Path, path: Path) -> bytes:
+    """The clip as most recorders write it: with the index at its end."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    return path.read_bytes()
+
+
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.95])
 def test_cut_off_without_index_is_refused_by_name(clip: Path, tmp_path: Path, share: float) -> None:
-    data = clip.read_bytes()
     part = tmp_path / "part.mp4"
+    data = index_last(clip, part)
     part.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(UserError, match="does not open") as fault:
         list(read_frames(part))
@@ -54,20 +97,11 @@ def test_cut_off_without_index_is_refused_by_name(clip: Path, tmp_path: Path, sh
 
 
 def test_cut_off_behind_its_index_just_ends(clip: Path, tmp_path: Path) -> None:
-    """A streamable file (index first) that was cut gives the frames that arrived."""
-    import av
-
-    streamable = tmp_path / "streamable.mp4"
-    with av.open(str(clip)) as source, av.open(str(streamable), "w", options={"movflags": "faststart"}) as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
-    data = streamable.read_bytes()
-    streamable.write_bytes(data[: int(len(data) * 0.6)])
-    count = sum(1 for _ in read_frames(streamable))
-    assert 50 < count < 290
+    """A file with its index in front that was cut gives the frames that arrived."""
+    data = clip.read_bytes()
+    part = tmp_path / "part.mp4"
+    part.write_bytes(data[: int(len(data) * 0.6)])
+    assert 50 < sum(1 for _ in read_frames(part)) < 290
 
 
 def test_damage_in_the_middle_is_refused_with_its_frame(clip: Path, tmp_path: Path) -> None:
