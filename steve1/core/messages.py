@@ -187,7 +187,7 @@ class _Count(int):
     """A number that a message writes with a noun: {n:step}, {n:step was|steps were}."""
 
     def __format__(self, noun: str) -> str:
-        return plural(self, *noun.split("|")) if noun else f"{int(self):,}"
+        return plural(int(self), *noun.split("|")) if noun else f"{int(self):,}"
 
 
 def plural(count: int, noun: str, many: str = "") -> str:

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.core.messages import LANGUAGES, MESSAGES, language, message
+from steve1.core.messages import LANGUAGES, MESSAGES, language, message, plural
 from steve1.core.paths import ROOT
 
 VARIABLES = ("STEVE1_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
@@ -52,6 +52,17 @@ def test_the_language_is_what_the_user_says_or_the_locale(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert language() == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 steps of 0 frames"), (1, "1 step of 1 frame"), (12_000, "12,000 steps of 12,000 frames")]
+)
+def test_one_is_one_and_two_are_more(count: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEVE1_LANG", "en")
+    assert message("training steps", steps=count, frames=count, factors="x") == f"{said} = x"
+    assert message("training skipped", count=1, spikes=0).startswith("1 step was skipped")
+    assert message("training skipped", count=2, spikes=0).startswith("2 steps were skipped")
+    assert plural(1, "process", "processes") == "1 process"
 
 
 # What the users' guide shows of training, byte for byte.

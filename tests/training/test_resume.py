@@ -11,13 +11,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from steve1.core.errors import UserError
+from steve1.core.files import read_json, write_json
+from steve1.data.episodes.episode import write_goals
+from steve1.data.episodes.parts import fingerprint
 from steve1.training.config import TrainSettings
 from steve1.training.loop import Hooks
 from steve1.training.train import finetune
-from tests.training.conftest import same, weights_of
+from tests.training.conftest import same, weights_of, write_episode, write_lists
 from tests.training.processes import needs_forkserver, start_training
 
 Make = Callable[..., TrainSettings]
@@ -180,22 +184,32 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
             time.sleep(0.01)
 
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         finetune(settings(**{**vars(chosen), "num_workers": 1}), hooks=Hooks(on_step=interrupt))
     assert signal.getsignal(number) is before
+    assert stopped.value.args == (number,)
     finetune(chosen)
     assert "continuing after step 6" in capsys.readouterr().out
     assert same(everything(chosen), expected)  # type: ignore[arg-type]
 
 
 @pytest.mark.e2e
-def test_a_finished_run_says_so_again_and_trains_nothing(settings: Make) -> None:
+def test_a_finished_run_says_so_again_and_trains_nothing(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = settings()
     first = finetune(chosen)
     steps: list[int] = []
+    capsys.readouterr()
     second = finetune(chosen, hooks=Hooks(on_step=steps.append))
     assert steps == []
     assert second == first
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("This run is finished")
+    assert any(str(first.out_weights) in line for line in lines)
+    assert any("report.html" in line for line in lines)
+    assert len(lines) < 8, "not the whole plan again"
+    seconds = read_json(chosen.run_dir / "result.json")["seconds"]
+    finetune(chosen)
+    assert read_json(chosen.run_dir / "result.json")["seconds"] == seconds > 0
 
 
 @pytest.mark.e2e
@@ -222,6 +236,44 @@ def test_a_changed_list_is_noticed(settings: Make, tiny: Path, tmp_path: Path) -
     (copy / "tiny_train.txt").write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(UserError, match="train_list: content"):
         finetune(settings(sampling_dir=str(copy)))
+
+
+# What may happen to an episode between stop and resume: whether training reads it, and so has to hear of it.
+CHANGES: dict[str, tuple[Callable[[Path], object], bool]] = {
+    "goals embedded anew": (lambda e: write_goals(e, np.nan_to_num(np.load(e / "embeds_attn.npy")) + 1), True),
+    "one action": (lambda e: np.save(e / "action_tokens.npy", np.load(e / "action_tokens.npy")[::-1]), True),
+    "longer frames": (lambda e: (e / "frames.jpgs").open("ab").write(b"x"), True),
+    "another recording": (lambda e: (shutil.rmtree(e), write_episode(e, 77)), True),
+    "a note in its metadata": (lambda e: write_json(e / "metadata.json", read_json(e / "metadata.json") | {"x": 1}), False),
+    "a video that training does not read": (lambda e: (e / "frames_mineclip.mp4").write_bytes(b"x"), False),
+    "a file of the desktop": (lambda e: (e / ".DS_Store").write_bytes(b"x"), False),
+    "copied": (lambda e: (shutil.copytree(e, e.with_name("c")), shutil.rmtree(e), e.with_name("c").rename(e)), False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_episode_is_noticed(tmp_path: Path, change: str) -> None:
+    episode = write_episode(tmp_path / "episode", 1)
+    before = fingerprint(episode)
+    act, noticed = CHANGES[change]
+    act(episode)
+    assert (fingerprint(episode) != before) is noticed
+
+
+@pytest.mark.e2e
+def test_changed_data_are_named_and_refused(settings: Make, tiny: Path, tmp_path: Path) -> None:
+    lists, data = tmp_path / "samplings", tmp_path / "data"
+    episodes = [write_episode(data / f"e{number}", number) for number in range(4)]
+    write_lists(lists, episodes[:3], episodes[3:])
+    chosen = settings(sampling_dir=str(lists))
+    with pytest.raises(Crash):
+        finetune(chosen, hooks=crash_at(4))
+    shutil.rmtree(episodes[1])
+    write_episode(episodes[1], 50)
+    with pytest.raises(UserError, match=r"content of \S*e1 has changed") as caught:
+        finetune(chosen)
+    assert "--force_resume" in str(caught.value)
+    assert finetune(settings(sampling_dir=str(lists), force_resume=True)).steps == 6
 
 
 @pytest.mark.e2e

@@ -27,6 +27,7 @@ from steve1.training.batches import chunks, open_windows
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.loop import Hooks
+from steve1.training.logging.layout import description
 from steve1.training.train import finetune
 from tests.training.conftest import E, same, weights_of, write_episode, write_lists
 
@@ -45,6 +46,12 @@ def test_console_lines_are_those_of_the_guide(settings: Make, capsys: pytest.Cap
     assert "Saved checkpoint: tuned_step3.weights" in lines
     end = lines.index("训练完成!")
     assert lines[end + 1 : end + 3] == ["最终模型: tuned.weights", "最佳模型: tuned_best.weights"]
+    assert any("learning_rate 0.001" in line for line in lines)
+    assert any(line.endswith("settings.json") for line in lines)
+    assert any(
+        re.fullmatch(r"  took \d+:\d\d:\d\d: \d+ frames/s, validations and checkpoints included", line)
+        for line in lines
+    )
     first = next(line for line in lines if "first batch" in line)
     assert "frames (2, 16, 128, 128, 3) uint8" in first
     assert f"goals (2, 16, {E}) float32" in first
@@ -78,6 +85,8 @@ def test_curves_and_pictures_in_tensorboard(settings: Make) -> None:
         "validation/loss_buttons", "validation/accuracy_camera", "share/dataset_a", "share/dataset_b",
     } <= set(board.Tags()["scalars"])  # fmt: skip
     assert set(board.Tags()["images"]) == {"first_batch", "actions"}
+    shown = [tag for kind in ("scalars", "images", "histograms") for tag in board.Tags()[kind]]
+    assert [tag for tag in shown if not description(tag)] == []
     last = {name: board.Scalars(name)[-1].value for name in board.Tags()["scalars"]}
     assert last["train/loss"] == pytest.approx(last["train/loss_buttons"] + last["train/loss_camera"], rel=1e-5)
     assert last["share/dataset_a"] + last["share/dataset_b"] == pytest.approx(1)

@@ -170,5 +170,7 @@ def fingerprint(folder: Path) -> str:
             digest.update(f"{path.name} {sha256_file(path)}\n".encode())
         elif path.name.startswith("frames") and path.name != MINECLIP_VIDEO:
             files = sorted(path.iterdir()) if path.is_dir() else [path]
-            digest.update("".join(f"{file.name} {file.stat().st_size}\n" for file in files).encode(errors="surrogateescape"))
+            digest.update(
+                "".join(f"{file.name} {file.stat().st_size}\n" for file in files).encode(errors="surrogateescape")
+            )
     return digest.hexdigest()

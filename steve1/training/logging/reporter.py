@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,10 +12,14 @@ import torch
 from steve1.core.files import read_json
 from steve1.core.messages import message, progress
 from steve1.core.run_folder import SETTINGS_FILE
+from steve1.training.config import RESUME_IGNORED
 from steve1.training.logging.action_metrics import ActionMetrics
 from steve1.training.logging.layout import custom_scalars, histogram, settings_table
 from steve1.training.logging.pictures import actions_picture
 from steve1.training.logging.scalars import ScalarFile
+
+if TYPE_CHECKING:
+    from steve1.training.logging.board import Board
 
 
 def rate_text(rate: float) -> str:
@@ -36,6 +39,12 @@ def below(folder: str, numbers: dict[str, float]) -> dict[str, float]:
     return {name if "/" in name else f"{folder}/{name}": value for name, value in numbers.items()}
 
 
+def _shaping(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide the weights, with the names of what was trained from what on what."""
+    named = ("in_weights", "sampling_name")
+    return {name: value for name, value in settings.items() if name in named or name not in RESUME_IGNORED}
+
+
 class Reporter:
     """Console and TensorBoard of one run.
 
@@ -46,14 +55,14 @@ class Reporter:
 
     def __init__(self, run_dir: Path, total_steps: int, *, speaks: bool, first_step: int = 0) -> None:
         self.total_steps, self._run_dir, self._first_step = total_steps, run_dir, first_step
-        self.board: Any = None  # a SummaryWriter, whose types lack the GIFs of `film`
+        self.board: Board | None = None
         self._file: ScalarFile | None = None
         self._speaks, self._status = speaks, (0, 0.0)  # frames and seconds at the last line about speed
         self._bar: Any = None
         if speaks:
-            from torch.utils.tensorboard import SummaryWriter  # costs a second, and the other processes do not need it
+            from steve1.training.logging.board import Board  # costs a second, and the other processes do not need it
 
-            self.board = SummaryWriter(str(run_dir), purge_step=first_step + 1 if first_step else 0, flush_secs=10)
+            self.board = Board(run_dir, first_step)
             self._file = ScalarFile(run_dir, first_step)
 
     def say(self, *lines: str) -> None:
@@ -76,9 +85,7 @@ class Reporter:
                 self._bar = progress(total=self.total_steps, initial=step - 1, desc="training", unit="step")
             self._bar.update(step - self._bar.n)
 
-    def step(
-        self, step: int, frames: int, rate: float, averages: dict[str, float], speed: dict[str, float]
-    ) -> None:
+    def step(self, step: int, frames: int, rate: float, averages: dict[str, float], speed: dict[str, float]) -> None:
         """One line of progress and its curves.
 
         Args:
@@ -122,13 +129,15 @@ class Reporter:
         if self.board is None or self._file is None:
             return
         for name, value in numbers.items():
-            self.board.add_scalar(name, value, step)
+            self.board.curve(name, value, step)
         self._file.add(step, numbers)
 
     def _actions(
         self, step: int, buttons: dict[str, tuple[float, float]], camera: dict[str, list[tuple[float, float, float]]]
     ) -> None:
         """What was pressed and what the policy would press: a picture, histograms, and a table for the report."""
+        if self.board is None or self._file is None:
+            return
         groups = {f"camera_{axis}_degrees": bins for axis, bins in camera.items()}
         groups["buttons_by_number"] = [(float(number), *shares) for number, shares in enumerate(buttons.values())]
         for name, rows in groups.items():
@@ -136,8 +145,7 @@ class Reporter:
                 shares = histogram([(row[0], row[column]) for row in rows])
                 self.board.add_histogram_raw(f"{name}/{whose}", **shares, global_step=step)
         self.picture("actions", actions_picture(buttons, camera), step)
-        if self._file is not None:
-            self._file.add(step, {"actions/buttons": buttons, "actions/camera": camera})
+        self._file.add(step, {"actions/buttons": buttons, "actions/camera": camera})
 
     def describe(self, data: dict[str, int] | None = None) -> None:
         """Record settings.json as text, the layout of the charts, and how much data there is."""
@@ -145,7 +153,9 @@ class Reporter:
             self._file.add(0, {"data": data})
         if self.board is not None:
             self.board.add_custom_scalars(custom_scalars())
-            self.board.add_text("settings", settings_table(read_json(self._run_dir / SETTINGS_FILE)))
+            record = read_json(self._run_dir / SETTINGS_FILE)
+            self.board.add_text("settings", settings_table(record))
+            self.board.settings(_shaping(record["settings"]))
 
     def saved(self, path: Path) -> None:
         self.say(f"Saved checkpoint: {path.name}")
@@ -162,16 +172,14 @@ class Reporter:
 
     def film(self, name: str, gif: bytes, width: int, height: int, step: int) -> None:
         """An animation for TensorBoard: the bytes of a GIF."""
-        if self.board is None:
-            return
-        from tensorboard.compat.proto.summary_pb2 import Summary  # tensorboard is slow to import
-
-        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
-        self.board.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
+        if self.board is not None:
+            self.board.film(name, gif, width, height, step)
 
     def finished(self, final: Path, best: Path | None, lines: list[str]) -> None:
         """Say that the run is over, and name the weights."""
         self._end_bar()
+        if self.board is not None:
+            self.board.settings({}, finished=True)
         said = [message("training finished"), message("final weights", name=final.name)]
         if best is not None:
             said.append(message("best weights", name=best.name))

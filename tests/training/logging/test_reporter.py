@@ -33,7 +33,13 @@ def test_a_terminal_gets_a_bar_and_the_same_lines(
     monkeypatch.setattr(sys, "stderr", terminal)
     reporter = Reporter(tmp_path, 8, speaks=True)
     reporter.tick(6)  # a resumed run begins where it was
-    reporter.step(6, 768, 5e-6, {"loss": 2.3454, "gradient_norm": 1.0}, {"frames_per_second": 300.0, "seconds": 1.0, "seconds_left": 9.0})
+    reporter.step(
+        6,
+        768,
+        5e-6,
+        {"loss": 2.3454, "gradient_norm": 1.0},
+        {"frames_per_second": 300.0, "seconds": 1.0, "seconds_left": 9.0},
+    )
     reporter.finished(tmp_path / "a.weights", tmp_path / "a_best.weights", [])
     reporter.close()
     assert "Step 6/8, Loss: 2.345, LR: 5.0e-6" in capsys.readouterr().out.splitlines()
