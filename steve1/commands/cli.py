@@ -68,9 +68,11 @@ def leave(job: Callable[[], Any]) -> NoReturn:
             sys.stdout.flush()
         except UserError as fault:
             fail(fault)
-        except KeyboardInterrupt:
-            print("\n" + message("interrupted"), file=sys.stderr)
-            sys.exit(130)
+        except KeyboardInterrupt as stop:
+            number = stop.args[0] if stop.args and isinstance(stop.args[0], signal.Signals) else signal.SIGINT
+            name = "Ctrl-C" if number == signal.SIGINT else number.name
+            print("\n" + message("interrupted", signal=name), file=sys.stderr)
+            sys.exit(128 + number)
         except OSError as fault:
             if fault.errno not in _DISK_FAULTS:
                 raise

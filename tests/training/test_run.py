@@ -26,8 +26,8 @@ from steve1.data.episodes.episode import Episode
 from steve1.training.batches import chunks, open_windows
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
-from steve1.training.loop import Hooks
 from steve1.training.logging.layout import description
+from steve1.training.loop import Hooks
 from steve1.training.train import finetune
 from tests.training.conftest import E, same, weights_of, write_episode, write_lists
 
