@@ -17,6 +17,7 @@ import cv2
 
 from benchmarks.load import view, world
 from steve1.core.errors import UserError
+from steve1.core.files import made, remove
 from steve1.core.paths import ROOT
 from steve1.core.seeds import generator
 from steve1.data.media.video import FPS, VideoWriter
@@ -116,7 +117,7 @@ def measure_memory(minutes: float = 60.0) -> dict[str, Any]:
 
 def make_long_recording(folder: Path, n_frames: int, repeated: int = 600) -> Path:
     """rec.mp4 and rec.jsonl of `n_frames`: the first `repeated` of them are encoded, and their packets come again and again."""
-    part = make_recording(folder / "part", min(repeated, n_frames))
+    part = make_recording(made(folder / "part"), min(repeated, n_frames))
     video = folder / "rec.mp4"
     with av.open(str(video), "w") as target:
         stream: Any = None
@@ -138,8 +139,7 @@ def make_long_recording(folder: Path, n_frames: int, repeated: int = 600) -> Pat
     with open(folder / "rec.jsonl", "w", encoding="utf-8") as ticks:
         for number in range(n_frames):
             ticks.write(json.dumps(json.loads(rows[number % len(rows)]) | {"tick": number}) + "\n")
-    for path in (part, part.with_suffix(".jsonl")):
-        path.unlink()
+    remove(folder / "part")
     return video
 
 

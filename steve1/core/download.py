@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import time
 import urllib.error
 import urllib.parse
@@ -23,8 +24,10 @@ from pathlib import Path
 from typing import IO
 
 from steve1.core.errors import UserError
+from steve1.core.files import remove, rename
 
 _PIECE = 1 << 20
+_PART = re.compile(r".+\.part(\.json)?", re.DOTALL)
 _TIMEOUT_S = 30.0  # without an answer
 # Answers that another try may change; every other 4xx is final.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
@@ -83,8 +86,7 @@ def download(
         except UserError as fault:
             # Nothing to continue from.
             if isinstance(fault, Missing) or handle.seek(0, os.SEEK_END) == 0:
-                part.unlink(missing_ok=True)
-                _note(part).unlink(missing_ok=True)
+                give_up(target)
             raise
         handle.flush()
         os.fsync(handle.fileno())
@@ -92,7 +94,7 @@ def download(
             handle.seek(0)
             found = hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
             if found != md5.lower():
-                part.unlink()
+                give_up(target)
                 raise UserError(
                     "The md5 of this download is wrong; it was thrown away.",
                     where=url,
@@ -100,9 +102,16 @@ def download(
                     got=found,
                     todo="run the same command again",
                 )
-        os.replace(part, target)
-    _note(part).unlink(missing_ok=True)
+        rename(part, target)
+    remove(_note(part), ours=_PART)
     return target
+
+
+def give_up(path: Path) -> None:
+    """Remove what has arrived of a download that nobody continues."""
+    part = path.with_name(path.name + ".part")
+    for file in (part, _note(part)):
+        remove(file, ours=_PART)
 
 
 def _note(part: Path) -> Path:
@@ -221,7 +230,7 @@ class _Transfer:
             if known.isdigit() and int(known) == have:
                 return
             self.handle.truncate(0)
-            _note(self.part).unlink(missing_ok=True)
+            remove(_note(self.part), ours=_PART)
             raise _Passing("the server holds another version of this file")
         if fault.code in (404, 410):
             raise Missing("The server does not have this file.", where=self.url, got=got) from None

@@ -1,7 +1,7 @@
 """Files that are complete or not there.
 
 A file or folder gets its name only after every byte is on disk; on any error (a full disk, a kill) what was there before is
-untouched.
+untouched. What is removed was made by this very run: `remove` is the only way to delete, `rename` the only one to replace.
 """
 
 from __future__ import annotations
@@ -10,44 +10,130 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from steve1.core.errors import UserError, nearest
 from steve1.core.paths import display, resolve
+from steve1.core.processes import gone
+
+# What is not finished: .<name>.<process id>.<8 hex digits>.<suffix>
+HALF_WRITTEN = re.compile(r"\.(.+)\.(\d+)\.[0-9a-f]{8}\.\w+", re.DOTALL)
+_MANY_FILES = 100
+_made: set[Path] = set()
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+# ---- removing and renaming ----
 
 
-def _sync_folder(folder: Path) -> None:
-    # The rename itself is durable only once the folder's own entry is on disk.
+def made(path: Path) -> Path:
+    """Note that this process makes `path`, which lets `remove` delete it; what exists already is not noted."""
+    if not os.path.lexists(path):
+        _made.add(path.absolute())
+    return path
+
+
+def remove(path: Path, *, ours: re.Pattern[str] = HALF_WRITTEN, asked: bool = False) -> None:
+    """Remove a file, a link or a folder, if there is one, that this program made. A link's target is left alone.
+
+    Args:
+        path: what to remove: `made` by this process, or
+        ours: with a name that only this program gives, in a folder of its own or one that is locked, or
+        asked: the user asked for it (--overwrite).
+    """
+    if not (asked or path.absolute() in _made or ours.fullmatch(path.name)):
+        raise AssertionError(f"{path} was not made by this run")
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    _made.discard(path.absolute())
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder unless something is in it."""
     with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
+        folder.rmdir()
+
+
+def remove_half_written(folder: Path, names: Collection[str] | None = None, *, below: bool = False) -> list[Path]:
+    """Remove what processes that are gone left half-written in `folder`; returns what was removed.
+
+    Args:
+        folder: it is locked, or each of its writers is a process of this machine.
+        names: only the remains of these; None: all.
+        below: in its subfolders as well.
+    """
+    removed = []
+    for path in sorted(folder.rglob(".*") if below else folder.glob(".*")):
+        match = HALF_WRITTEN.fullmatch(path.name)
+        if match is None or (names is not None and match[1] not in names):
+            continue
+        # In a container each run may have the same process id.
+        dead = gone(int(match[2])) or (int(match[2]) == os.getpid() and path.absolute() not in _made)
+        if dead and path.exists():
+            remove(path)
+            removed.append(path)
+    return removed
+
+
+def rename(part: Path, target: Path) -> None:
+    """Give a finished file or folder its name; a file that this program wrote under that name before is replaced."""
+    made(target)
+    os.replace(part, target)
+    _made.discard(part.absolute())
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    # Of a folder: the rename itself is durable only once the folder's own entry is on disk.
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
 
 
+def _sync_all(part: Path) -> None:
+    """Bring a file, or a folder with everything in it, to the disk."""
+    inside = list(part.rglob("*")) if part.is_dir() else []
+    if len(inside) > _MANY_FILES:
+        os.sync()
+        return
+    for path in [*inside, part]:
+        _sync(path)
+
+
+# ---- writing ----
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+@contextlib.contextmanager
+def _removed_after(part: Path) -> Iterator[Path]:
+    """`part`, of which nothing is left at the end, unless it was renamed."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield made(part)
+    finally:
+        with contextlib.suppress(OSError):
+            remove(part)
+
+
 @contextlib.contextmanager
 def _renamed(part: Path, target: Path) -> Iterator[Path]:
     """`part`, which gets the name `target` at the end and is removed on any error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with _removed_after(part):
         yield part
-        os.replace(part, target)
-        _sync_folder(target.parent)
-    except BaseException:
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
-        raise
+        _sync_all(part)
+        rename(part, target)
 
 
 @contextlib.contextmanager
@@ -62,8 +148,6 @@ def atomic_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[A
     with _renamed(_beside(target), target) as part:
         with open(part, mode, encoding=None if "b" in mode else "utf-8") as handle:
             yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
 
 
 def atomic_path(path: str | os.PathLike[str]) -> contextlib.AbstractContextManager[Path]:
@@ -87,6 +171,14 @@ def atomic_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
     with _renamed(_beside(target), target) as part:
         part.mkdir()
         yield part
+
+
+@contextlib.contextmanager
+def scratch_dir(beside: Path) -> Iterator[Path]:
+    """A hidden folder beside `beside`, removed at the end; what is finished in it is renamed out of it."""
+    with _removed_after(_beside(beside)) as folder:
+        folder.mkdir()
+        yield folder
 
 
 def existing_file(path: str | os.PathLike[str], what: str, todo: str = "") -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -193,6 +193,12 @@ class _Count(int):
 def plural(count: int, noun: str, many: str = "") -> str:
     """A count with its noun: "1 step", "12,000 frames", "0 processes" (many="processes")."""
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first names of a list, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def progress(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -26,8 +25,6 @@ moved to another parent or session, as some launchers do with their Java."""
 _PROC = Path("/proc")
 _HAS_PROC = (_PROC / "self").is_dir()
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-# How `core.files` names files that it has not finished: .<name>.<process id>.<8 hex digits>.<suffix>
-_HALF_WRITTEN = re.compile(r"^\..+\.(\d+)\.[0-9a-f]{8}\.\w+$")
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 _spawner: tuple[int, ThreadPoolExecutor] | None = None
@@ -177,14 +174,3 @@ def end_tree(pid: int, mark: str = "", patience_s: float = 3.0) -> list[int]:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(each, signal.SIGKILL)
         time.sleep(0.01)
-
-
-def sweep(folder: Path) -> list[Path]:
-    """Remove half-written files below `folder` whose process is gone; returns what was removed."""
-    removed = []
-    for path in folder.rglob(".*"):
-        match = _HALF_WRITTEN.match(path.name)
-        if match and path.is_file() and gone(int(match[1])):
-            path.unlink(missing_ok=True)
-            removed.append(path)
-    return removed

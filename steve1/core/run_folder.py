@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import torch
 
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_path, read_json, write_json
+from steve1.core.files import HALF_WRITTEN, atomic_path, read_json, remove, write_json
 from steve1.core.paths import display
 
 if TYPE_CHECKING:
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
 SETTINGS_FILE, STATE_FILE, CURVES_FILE = "settings.json", "state.pt", "curves.json"
 RESUME_FOLDER = "resume"
 Record = dict[str, Any]
+RESUME_POINT = re.compile(r"step\d+|\.step\d+\.part")
 # Our lock, and what a kill leaves of a file or resume point that was being written.
-_LEFTOVER = re.compile(r"\.lock|\.step\d+\.part|\..+\.\d+\.[0-9a-f]{8}\.\w+")
+_LEFTOVER = re.compile(rf"\.lock|\.step\d+\.part|{HALF_WRITTEN.pattern}")
 
 
 def settings_dict(kind: type[DataclassInstance], settings: DataclassInstance) -> dict[str, Any]:
@@ -36,7 +36,8 @@ def settings_dict(kind: type[DataclassInstance], settings: DataclassInstance) ->
 
 def newest_resume_point(run_dir: Path) -> Path | None:
     """What a run can go on from: the complete resume folder with the highest step, or `state.pt`."""
-    points = [*run_dir.glob(STATE_FILE), *sorted((run_dir / RESUME_FOLDER).glob("step[0-9]*"))]
+    steps = sorted(item for item in run_dir.glob(f"{RESUME_FOLDER}/step*") if RESUME_POINT.fullmatch(item.name))
+    points = [*run_dir.glob(STATE_FILE), *steps]
     return points[-1] if points else None
 
 
@@ -87,7 +88,7 @@ class RunFolder:
             # What a killed run left half-written, or the whole run; nobody else writes here while the lock is held.
             for item in [*path.glob(f"{RESUME_FOLDER}/*"), *path.iterdir()]:
                 if item.name != ".lock" and (overwrite or _LEFTOVER.fullmatch(item.name)):
-                    shutil.rmtree(item) if item.is_dir() else item.unlink()
+                    remove(item, ours=_LEFTOVER, asked=overwrite)
             self.resume_point = newest_resume_point(path)
             if ours and self.resume_point is not None and not force:
                 found = differences(read_json(path / SETTINGS_FILE), record)

@@ -7,6 +7,7 @@ fails for them.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from steve1.core.checkpoint_metadata import checkpoint_metadata_path
-from steve1.core.files import read_json
+from steve1.core.files import read_json, remove
 from steve1.core.messages import message
 from steve1.core.paths import display, python_path
 from steve1.core.processes import end
@@ -23,6 +24,7 @@ from steve1.core.processes import end
 FOLDER = "rollouts"
 PROGRAM = (sys.executable, "-m", "steve1", "rollout_checkpoint")
 _WAIT_AT_END_S = 900
+_OURS = re.compile(r"step\d+(\..+)?")  # a rollout's folder, and the copy of the weights in it
 
 
 class Board(Protocol):
@@ -83,7 +85,7 @@ class CheckpointRollouts:
     def _start(self, step: int, weights: Path) -> None:
         self._step = step
         folder = self._folder / f"step{step:09d}"
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder, ours=_OURS)
         folder.mkdir(parents=True)
         # Under another name: the next checkpoint replaces the latest weights while this one is being read.
         kept = folder / f"step{step}{weights.suffix}"
@@ -106,7 +108,7 @@ class CheckpointRollouts:
         code, self._child = self._child.returncode, None
         folder = self._folder / f"step{self._step:09d}"
         for file in folder.glob(f"step{self._step}.*"):
-            file.unlink()
+            remove(file, ours=_OURS)
         if code:
             self._missing = code == 2  # what the user has to fix is not tried again
             again = "; rollouts are skipped from here on" if self._missing else ""

@@ -6,7 +6,7 @@ is complete and is skipped; one that cannot be read is named and left alone.
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
-from steve1.core.files import existing_file, read_json, sha256_file, write_json
+from steve1.core.files import existing_file, read_json, remove, sha256_file, write_json
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.episode import Episode, find_episodes, write_goals
+from steve1.data.episodes.parts import GOALS
 from steve1.data.recordings.shards import cluster_resources, ray_results
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.pipeline import PARTS, embed_episodes
@@ -193,7 +194,7 @@ def embed_on_ray(dataset: Path, names: Sequence[str], settings: EmbedSettings) -
 
 def sweep(dataset: Path) -> None:
     """Remove what is left of cut-off runs, once every episode is whole."""
-    shutil.rmtree(dataset / PARTS, ignore_errors=True)
+    remove(dataset / PARTS, ours=re.compile(re.escape(PARTS)))
 
 
 def _replace_goals(episode: Episode, embeds: NDArray[np.floating[Any]], provenance: dict[str, Any]) -> None:
@@ -201,7 +202,7 @@ def _replace_goals(episode: Episode, embeds: NDArray[np.floating[Any]], provenan
 
     Old goals go first, then the note, then the new goals: wherever it is cut off, goals and note never contradict.
     """
-    (episode.path / "embeds_attn.npy").unlink(missing_ok=True)
+    remove(episode.path / GOALS, asked=True)  # only --overwrite comes here where there are any
     source = "frames_mineclip" if episode.keeps_mineclip_frames else "enlarged 128x128 frames"
     file = episode.path / "metadata.json"
     metadata = read_json(file) if file.is_file() else {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 import zipfile
 from collections import deque
@@ -22,13 +23,14 @@ import torch
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_file
+from steve1.core.files import atomic_file, remove, remove_empty
 from steve1.core.frames import mineclip_frame
 from steve1.data.episodes.episode import Episode
 from steve1.mineclip.model import MineCLIP, not_finite
 
 # A folder in the dataset's folder, with the rows of episodes that are not complete yet.
 PARTS = ".embedding"
+_ROWS = re.compile(r".+\.np[yz]", re.DOTALL)
 _AHEAD = 2
 
 T = TypeVar("T")
@@ -100,9 +102,8 @@ class Part:
         """Free the rows and remove the files: the episode is complete, or has failed."""
         self.rows, self._mapped = self.rows[:0], False
         for path in (self._state_file, self._rows_file):
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self._rows_file.parent.rmdir()
+            remove(path, ours=_ROWS)
+        remove_empty(self._rows_file.parent)
 
 
 def _stamp(path: Path) -> list[list[Any]]:

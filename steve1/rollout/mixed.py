@@ -14,6 +14,7 @@ import numpy as np
 
 from steve1 import actions
 from steve1.core.errors import UserError
+from steve1.core.files import rename, scratch_dir
 from steve1.core.options import Option
 from steve1.core.seeds import generator, integer
 from steve1.data.episodes.formats.native import EpisodeWriter
@@ -145,34 +146,35 @@ def mixed_episode(
     mixer = Mixer(agents, names, settings, generator(own_seed, "mixer"))
     for index, agent in enumerate(agents):
         agent.reset(seed=integer(own_seed, "agent", index))
-    part = folder / f".mixed_{number:05d}"
-    try:
-        with EpisodeWriter(part, metadata) as writer:
-            trace = play(
-                mixer,
-                env,
-                settings.max_timesteps,
-                seed=own_seed,
-                options=options,
-                on_frame=lambda frame, action, step: writer.add(frame, dict(action)),
-            )
-            if len(trace) < settings.min_timesteps:
-                raise _TooShort
-            ended = _ENDS[trace.metadata["ended"]]
-            writer.metadata.update(
-                source="mixed agents",
-                agents=list(names),
-                seed=own_seed,
-                switches=mixer.switches,
-                spins=mixer.spins,
-                ended=ended,
-                switch_chances=list(mixer.chances),
-                settings=dataclasses.asdict(settings),
-                start=trace.metadata["start"] or {},
-            )
-    except _TooShort:
-        return None
-    # STEVE-1's labels: agents, longest and true length, seed, and why it ended.
-    lengths = f"mxFrm{settings.max_timesteps}_nmFrm{len(trace)}"
-    name = f"mixed_{number:05d}_models[{names[0]},{names[1]}]_{lengths}_seed{own_seed}_term{ended}"
-    return part.rename(folder / name)
+    with scratch_dir(folder / f"mixed_{number:05d}") as scratch:
+        try:
+            with EpisodeWriter(scratch / "episode", metadata) as writer:
+                trace = play(
+                    mixer,
+                    env,
+                    settings.max_timesteps,
+                    seed=own_seed,
+                    options=options,
+                    on_frame=lambda frame, action, step: writer.add(frame, dict(action)),
+                )
+                if len(trace) < settings.min_timesteps:
+                    raise _TooShort
+                ended = _ENDS[trace.metadata["ended"]]
+                writer.metadata.update(
+                    source="mixed agents",
+                    agents=list(names),
+                    seed=own_seed,
+                    switches=mixer.switches,
+                    spins=mixer.spins,
+                    ended=ended,
+                    switch_chances=list(mixer.chances),
+                    settings=dataclasses.asdict(settings),
+                    start=trace.metadata["start"] or {},
+                )
+        except _TooShort:
+            return None
+        # STEVE-1's labels: agents, longest and true length, seed, and why it ended.
+        lengths = f"mxFrm{settings.max_timesteps}_nmFrm{len(trace)}"
+        name = f"mixed_{number:05d}_models[{names[0]},{names[1]}]_{lengths}_seed{own_seed}_term{ended}"
+        rename(scratch / "episode", folder / name)
+        return folder / name

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from steve1.core.errors import UserError
-from steve1.core.files import write_json
+from steve1.core.files import read_json, rename, scratch_dir, write_json
 from steve1.core.seeds import generator, integer
 from steve1.data.media.video import VideoWriter
 from steve1.envs.interface import Action, Env, Info, Observation, wrap
@@ -35,6 +34,7 @@ _KEYS = {
     **{f"hotbar.{slot}": f"key.keyboard.{slot}" for slot in range(1, 10)},
 }  # fmt: skip
 _BUTTONS = {"attack": 0, "use": 1, "pickItem": 2}
+_ENDINGS = ("-options.json", ".jsonl", ".mp4")  # of a recording's files, in the order in which they get their names
 _STATS = {"dug": "minecraft.mine_block", "placed": "minecraft.use_item", "crafted": "minecraft.craft_item"}
 
 
@@ -91,8 +91,23 @@ def whole_pixels(action: Action) -> Action:
 
 
 def is_recorded(prefix: Path) -> bool:
-    """Whether all three files of a recording are there; the video gets its name last."""
-    return all(Path(f"{prefix}{end}").is_file() for end in (".mp4", ".jsonl", "-options.json"))
+    """Whether all three files of a recording are there; the video gets its name last.
+
+    Raises:
+        UserError: files of this name are there that the recorder did not leave, and would be replaced.
+    """
+    there = [os.path.lexists(f"{prefix}{end}") for end in _ENDINGS]
+    if all(there):
+        return True
+    # A kill may leave the first or the first two, never another choice of them.
+    options = Path(f"{prefix}{_ENDINGS[0]}")
+    if any(there) and (there[2] or not there[0] or read_json(options).get("format") != FORMAT):
+        found = ", ".join(f"{prefix.name}{end}" for end, is_there in zip(_ENDINGS, there) if is_there)
+        todo = "move them, or name another folder for the recordings"
+        raise UserError(
+            "Files of this name are there and are no whole recording.", where=prefix.parent, got=found, todo=todo
+        )
+    return False
 
 
 def record(
@@ -113,26 +128,23 @@ def record(
         GameDied: nothing is left behind; the same call can be made again with a fresh game and player.
     """
     target = Path(prefix)
-    part = target.with_name(f".{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     env.draw_pointer = False  # conversion draws it, as for any recording
     try:
-        with contextlib.ExitStack() as held:
-            trace = play(_Recorder(player, part, held), env, steps, seed=seed, options=reset_options)
-        success, value = judge(trace)
-        kept = success or not only_successful
-        if kept:
-            options = {
-                "format": FORMAT, "env": "luanti", "behaviour": behaviour, "captions": list(captions),
-                "seed": seed, "steps": len(trace), "success": success, "value": round(value, 3), "unit": unit, "reset": reset_options, **(details or {}),
-            }  # fmt: skip
-            write_json(part / "options.json", options)
-            for name, end in (("options.json", "-options.json"), ("ticks.jsonl", ".jsonl"), ("video.mp4", ".mp4")):
-                os.replace(part / name, f"{target}{end}")
+        with scratch_dir(target) as part:
+            with contextlib.ExitStack() as held:
+                trace = play(_Recorder(player, part, held), env, steps, seed=seed, options=reset_options)
+            success, value = judge(trace)
+            kept = success or not only_successful
+            if kept:
+                options = {
+                    "format": FORMAT, "env": "luanti", "behaviour": behaviour, "captions": list(captions),
+                    "seed": seed, "steps": len(trace), "success": success, "value": round(value, 3), "unit": unit, "reset": reset_options, **(details or {}),
+                }  # fmt: skip
+                write_json(part / "options.json", options)
+                for name, end in zip(("options.json", "ticks.jsonl", "video.mp4"), _ENDINGS):
+                    rename(part / name, Path(f"{target}{end}"))
         return Recorded(target, len(trace), value, success, kept)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
         env.draw_pointer = True
 
 

@@ -21,7 +21,7 @@ from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
-from steve1.core.files import write_json
+from steve1.core.files import rename, write_json
 from steve1.core.messages import progress
 from steve1.core.paths import display, output_path
 from steve1.data.episodes.episode import Episode
@@ -130,7 +130,7 @@ class FeatureCache:
                 file.flush()
                 os.fsync(file.fileno())
                 on_frames(stop - start)
-        os.replace(part, self.file_of(path))
+        rename(part, self.file_of(path))
 
     def _rows(self, episode: Episode, start: int, stop: int) -> NDArray[Any]:
         frames = torch.from_numpy(episode.frames(start, stop)).to(self._policy.device)

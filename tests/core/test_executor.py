@@ -17,7 +17,8 @@ import pytest
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig, WorkerDied, job_results, run_jobs
 from steve1.core.executor.cluster import connected_ray
-from steve1.core.processes import descendants, end_tree, gone, sweep
+from steve1.core.files import made, remove_half_written
+from steve1.core.processes import descendants, end_tree, gone
 
 
 class Unpicklable(Exception):
@@ -171,9 +172,9 @@ def test_half_written_files_of_the_dead_are_swept_and_of_the_living_are_not(tmp_
         for name in (f".x.npz.{child}.0123abcd.tmp", f".x.npz.{os.getpid()}.0123abcd.tmp", ".hidden")
     )
     dead.parent.mkdir()
-    for path in (dead, living, other):
+    for path in (dead, made(living), other):
         path.touch()
-    assert sweep(tmp_path) == [dead]
+    assert remove_half_written(tmp_path, below=True) == [dead]
     assert living.exists()
     assert other.exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from steve1.data.recordings.shards import alone_in
 from steve1.envs.interface import GameDied
 from steve1.evaluation.tasks.suite import load_suite
 from steve1.rollout.players import behaviour, make_player
-from steve1.rollout.record import TickWriter, demonstration, is_recorded, record, whole_pixels
+from steve1.rollout.record import FORMAT, TickWriter, demonstration, is_recorded, record, whole_pixels
 from tests.rollout.players.test_players import Plain
 
 SUITE = load_suite("luanti")
@@ -190,6 +191,58 @@ def test_the_command_resumes_and_restarts_a_dead_game(
         s for n, s in enumerate(stamps) if n != 1
     ]
     assert "3 of 4 recordings are there already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"steps": 60}, "explore_000, explore_001: made with steps 40 (now 60)"),
+        ({"seed": 5}, "explore_000, explore_001: made with seed 0 (now 5)"),
+        ({"steps": 60, "seed": 5, "split": "eval"}, "steps 40 (now 60), seed 0 (now 5), split demo (now eval)"),
+        ({"behaviours": ("look_at_sky",)}, "explore_000, explore_001: not asked for now"),
+        ({"behaviours": ("explore=1",)}, "explore_001: not asked for now"),
+        ({"only_successful": True}, ": not successful; they stay as they are"),
+    ],
+)
+def test_recordings_made_otherwise_are_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    said: str,
+) -> None:
+    monkeypatch.setattr(command, "make_env", lambda *args, **more: PlainGame())
+    args = command.Args(
+        str(tmp_path / "out"), behaviours=("explore",), episodes=2, steps=40, workers=1, only_successful=False
+    )
+    assert command.main(args) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert command.main(args) == 0
+    assert "note" not in capsys.readouterr().out, "nothing has changed"
+    command.main(dataclasses.replace(args, **changes))
+    text = capsys.readouterr().out
+    assert said in text
+    assert "another OUTPUT_DIR" in text
+    assert before.items() <= {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}.items()
+
+
+@pytest.mark.parametrize(
+    "names", [(".mp4",), (".jsonl",), (".jsonl", ".mp4"), ("-options.json",), ("-options.json", ".mp4")]
+)
+def test_files_of_the_users_are_not_replaced_by_a_recording(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        (tmp_path / f"explore_000{name}").write_text("{}")
+    with pytest.raises(UserError, match="no whole recording"):
+        command.main(command.Args(str(tmp_path), behaviours=("explore",), episodes=1))
+    assert [(tmp_path / f"explore_000{name}").read_text() for name in names] == ["{}"] * len(names)
+
+
+def test_what_a_killed_recorder_left_is_made_anew(tmp_path: Path) -> None:
+    """The three files get their names one after the other, the options first."""
+    for name in ("-options.json", ".jsonl"):
+        assert not is_recorded(tmp_path / "explore_000")
+        (tmp_path / f"explore_000{name}").write_text(json.dumps({"format": FORMAT}))
+    assert not is_recorded(tmp_path / "explore_000")
 
 
 def test_two_recorders_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import threading
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from steve1.core.errors import UserError
-from steve1.core.messages import progress
+from steve1.core.files import read_json, remove_half_written
+from steve1.core.messages import progress, some
 from steve1.core.paths import display, output_path
 from steve1.data.episodes.captions import Captions, read_captions
 from steve1.data.recordings.shards import alone_in
@@ -18,7 +21,7 @@ from steve1.envs import Env, make_env
 from steve1.envs.worker.resources import shared_renderer
 from steve1.evaluation.tasks.suite import Suite, load_suite
 from steve1.rollout.players import MINI, behaviour
-from steve1.rollout.record import check_steps, demonstration, is_recorded, record
+from steve1.rollout.record import FORMAT, check_steps, demonstration, is_recorded, record
 from steve1.rollout.supervise import SupervisedEnv
 
 _MOST_DEATHS = 5
@@ -69,6 +72,41 @@ def plan(args: Args) -> list[tuple[str, int]]:
     return [(name, n) for _, name, n in sorted(slots)]
 
 
+def differing_recordings(args: Args, tasks: Sequence[tuple[str, int]]) -> list[str]:
+    """What recordings in the folder were made otherwise than `args` would make them, a line for each way, and what to do."""
+    found: dict[str, list[str]] = {}
+    wanted = {args.prefix(*task): task for task in tasks}
+    for file in sorted(
+        output_path(args.output_dir).glob("*/*-options.json" if args.by_behaviour else "*-options.json")
+    ):
+        prefix = file.with_name(file.name.removesuffix("-options.json"))
+        known = read_json(file)
+        if not isinstance(known, dict) or known.get("format") != FORMAT:
+            continue
+        if prefix not in wanted:
+            found.setdefault("not asked for now, and part of this folder all the same", []).append(prefix.name)
+            continue
+        name, number = wanted[prefix]
+        options, seed, _ = demonstration(behaviour(name), args.seed, number, known.get("attempt", 0), split=args.split)
+        asked = known.get("asked", {})
+        pairs = {
+            "behaviour": (known.get("behaviour"), name),
+            "steps": (asked.get("steps", known.get("steps")), args.steps),
+            "seed": (args.seed if known.get("seed") == seed else asked.get("seed", "another"), args.seed),
+            "split": (known.get("split", args.split), args.split),
+        }
+        differing = [f"{key} {then} (now {now})" for key, (then, now) in pairs.items() if then != now]
+        reasons = ["made with " + ", ".join(differing)] if differing else []
+        if not differing and known.get("reset") != json.loads(json.dumps(options)):
+            reasons = ["made from other start places than the behaviour has now"]
+        if args.only_successful and not known.get("success"):
+            reasons.append("not successful")
+        if reasons:
+            found.setdefault(", ".join(reasons), []).append(prefix.name)
+    new = "they stay as they are; to record new ones, name another --output_dir (of 1_generate_dataset.sh: another OUTPUT_DIR)"
+    return [f"{some(names)}: {why}; {new}" for why, names in found.items()]
+
+
 @dataclass
 class Work:
     """Shared by the threads: the recordings (behaviour, number) to make, and counts of those made."""
@@ -117,7 +155,7 @@ class Work:
                 unit=task.measure_name,
                 seed=seed,
                 only_successful=args.only_successful,
-                details={"split": args.split, "attempt": attempt},
+                details={"split": args.split, "attempt": attempt, "asked": {"steps": args.steps, "seed": args.seed}},
             )
             self.tried[name] += 1
             self.good[name] += done.success
@@ -133,9 +171,12 @@ def main(args: Args) -> int:
     folder = output_path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder, work="record"):
+        remove_half_written(folder, below=args.by_behaviour)
         todo = [task for task in tasks if not is_recorded(args.prefix(*task))]
         if len(todo) < len(tasks):
             print(f"{len(tasks) - len(todo)} of {len(tasks)} recordings are there already.")
+        for line in differing_recordings(args, tasks):
+            print(f"  note     {line}")
         work = Work(args, deque(todo))
         cores = os.cpu_count() or 1
         games = min(args.workers or min(cores, _MOST_GAMES), cores, len(todo))

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from steve1.core.errors import UserError
+from steve1.core.files import remove_half_written
 from steve1.core.messages import progress
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.recordings.layouts import find_recordings
 from steve1.data.recordings.recording import Recording
-from steve1.data.recordings.trim import Cuts, match_clips, plan_cuts, read_times, remove_unfinished, trim_recording
+from steve1.data.recordings.shards import alone_in
+from steve1.data.recordings.trim import Cuts, check_free, match_clips, plan_cuts, read_times, trim_recording
 
 
 @dataclass(frozen=True)
@@ -43,35 +45,37 @@ def main(args: Args) -> int:
     if target.resolve() == resolve(args.input_dir).resolve():
         raise UserError("--output_dir is the recordings' own folder.", where=target, todo="name another folder")
     target.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(target)
-    plans: list[Cuts] = []
-    made, failed = 0, 0
+    with alone_in(target, work="trim"):
+        remove_half_written(target, below=True)
+        plans: list[Cuts] = []
+        made, failed = 0, 0
 
-    @contextlib.contextmanager
-    def refusing(recording: Recording) -> Iterator[None]:
-        nonlocal failed
-        try:
-            yield
-        except UserError as fault:
-            failed += 1
-            print(f"  refused  {display(recording.video)}: {fault.one_line}")
+        @contextlib.contextmanager
+        def refusing(recording: Recording) -> Iterator[None]:
+            nonlocal failed
+            try:
+                yield
+            except UserError as fault:
+                failed += 1
+                print(f"  refused  {display(recording.video)}: {fault.one_line}")
 
-    for recording, clips in groups.items():
-        with refusing(recording):
-            plans.append(plan_cuts(recording, clips, target, args.source_fps))
-    for cuts in plans:
-        name, rates = display(cuts.recording.video), cuts.rates
-        if rates.resampled:
-            own = rates.ticks == rates.video
-            kept = "which its clips keep" if own else "its clips have the frame of each of the 20 ticks"
-            print(f"  note     {name}: {rates.video:g} frames a second, {kept}; conversion makes 20 of them")
-        if cuts.note:
-            print(f"  note     {name}: {cuts.note}")
-    with progress(total=sum(cuts.end for cuts in plans), desc="trimming", unit="frame") as bar:
+        for recording, clips in groups.items():
+            with refusing(recording):
+                cuts = plan_cuts(recording, clips, target, args.source_fps)
+                check_free(cuts)
+                plans.append(cuts)
         for cuts in plans:
-            with refusing(cuts.recording):
-                made += len(trim_recording(cuts, crf=args.crf, on_frames=bar.update))
-    remove_unfinished(target)
+            name, rates = display(cuts.recording.video), cuts.rates
+            if rates.resampled:
+                own = rates.ticks == rates.video
+                kept = "which its clips keep" if own else "its clips have the frame of each of the 20 ticks"
+                print(f"  note     {name}: {rates.video:g} frames a second, {kept}; conversion makes 20 of them")
+            if cuts.note:
+                print(f"  note     {name}: {cuts.note}")
+        with progress(total=sum(cuts.end for cuts in plans), desc="trimming", unit="frame") as bar:
+            for cuts in plans:
+                with refusing(cuts.recording):
+                    made += len(trim_recording(cuts, crf=args.crf, on_frames=bar.update))
     refused = f", {failed} refused" if failed else ""
     print(f"{made} clips of {len(groups) - failed} recordings in {display(target)}{refused}")
     print(f"next: python tools/convert_recordings.py --input_dir {display(target)} --output_dir data/dataset_x")

@@ -6,7 +6,6 @@ Output: a native episode of the longest sound stretch, with index and tokens mad
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from steve1 import actions as act
 from steve1.core.errors import UserError
-from steve1.core.files import read_json
+from steve1.core.files import read_json, remove
 from steve1.core.paths import display
 from steve1.core.pickles import load_restricted
 from steve1.data.episodes.cut import cut_goals, cut_metadata
@@ -75,7 +74,7 @@ def repair_episode(source: Path, target: Path, *, drop_goals: bool = False) -> R
             _repair_other(repair, target, drop_goals)
         left = [str(finding) for finding in check_episode(target).findings if not finding.warning]
         if left:
-            shutil.rmtree(target)
+            remove(target)
             raise UserError("its copy would still be broken", got="; ".join(left[:3]))
     except UserError as fault:
         repair.target = None

@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 
 from steve1.core.errors import UserError
+from steve1.core.files import remove_half_written
 from steve1.core.messages import progress
 from steve1.core.paths import display
 from steve1.data.media.video import probe
@@ -25,7 +26,7 @@ from steve1.data.recordings.convert import ConvertSettings, convert_recording
 from steve1.data.recordings.layouts import find_recordings
 from steve1.data.recordings.recording import Recording
 from steve1.data.recordings.shards import WHOLE, Shard, alone_in, ray_results
-from steve1.data.recordings.summary import Result, Summary, failed, remove_leftovers, write_report
+from steve1.data.recordings.summary import Result, Summary, failed, write_report
 
 
 def convert_folder(
@@ -53,7 +54,7 @@ def convert_folder(
     target = Path(output_dir)
     target.mkdir(parents=True, exist_ok=True)
     with alone_in(target, shard):
-        remove_leftovers(target, None if shard.whole else {recording.name for recording in recordings})
+        remove_half_written(target, None if shard.whole else {recording.name for recording in recordings})
         results = [Result(display(path), "refused", reason) for path, reason in lonely]
         with progress(total=sum(map(_length, recordings)) or None, desc="converting", unit="frame") as bar:
             if ray:

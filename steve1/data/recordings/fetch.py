@@ -15,14 +15,15 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steve1.core.download import Missing, download
+from steve1.core.download import Missing, download, give_up
 from steve1.core.errors import UserError
+from steve1.core.files import remove, remove_half_written
 from steve1.core.messages import progress
 from steve1.data.recordings.contractor import ContractorRecording
 from steve1.data.recordings.contractor_index import Entry
 from steve1.data.recordings.convert import ConvertSettings, convert_recording
 from steve1.data.recordings.shards import WHOLE, Shard, alone_in, cluster_resources, ray_results
-from steve1.data.recordings.summary import Result, Summary, failed, remove_leftovers, write_report
+from steve1.data.recordings.summary import Result, Summary, failed, write_report
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def fetch_and_convert(
     stopped = ""
     with contextlib.ExitStack() as stack:
         stack.enter_context(alone_in(output_dir, shard))
-        remove_leftovers(output_dir, None if shard.whole else {entry.name for entry in entries})
+        remove_half_written(output_dir, None if shard.whole else {entry.name for entry in entries})
         job = _Job(recordings_dir, output_dir, convert, fetch)
         call: Callable[[Entry], Result] = job.on_ray if ray else job
         if fetch.workers > 1:
@@ -135,7 +136,8 @@ class _Job:
         finally:
             # After any error too: the next run could not tell these files from the user's own.
             for path in () if keep else downloaded:
-                path.unlink(missing_ok=True)
+                remove(path)
+            give_up(self.recordings / f"{entry.name}-options.json")  # the next run does not ask for it again
 
     def on_ray(self, entry: Entry) -> Result:
         """The same on any machine of the cluster; this thread waits for it."""

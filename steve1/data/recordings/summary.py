@@ -1,11 +1,8 @@
-"""What conversion did with each recording: the report, the summary, and what a killed run left behind."""
+"""What conversion did with each recording: the report and the summary."""
 
 from __future__ import annotations
 
 import json
-import re
-import shutil
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,7 +12,6 @@ from steve1.core.paths import display
 from steve1.data.recordings.shards import WHOLE, Shard
 
 REPORT = "convert_report.jsonl"
-_LEFTOVER = re.compile(r"\.(.+)\.\d+\.[0-9a-f]{8}\.\w+")
 
 
 @dataclass
@@ -84,20 +80,3 @@ def write_report(results: list[Result], target: Path, shard: Shard = WHOLE, stop
     except OSError as fault:
         stopped = "; ".join(filter(None, [stopped, f"the report could not be written: {fault.strerror or fault}"]))
     return Summary(results, target, path, stopped)
-
-
-def remove_leftovers(folder: Path, names: Collection[str] | None = None) -> None:
-    """Remove half-written episodes of a run that was killed; the lock ensures that nobody is writing them.
-
-    Args:
-        folder: the dataset.
-        names: only these episodes', since other shards may be writing the rest; None: all.
-    """
-    for path in folder.glob(".*.tmp"):
-        match = _LEFTOVER.fullmatch(path.name)
-        if names is not None and (match is None or match[1] not in names):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)

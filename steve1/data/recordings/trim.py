@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.errors import UserError, nearest
-from steve1.core.files import atomic_file, write_json
+from steve1.core.files import atomic_file, read_json, write_json
 from steve1.core.paths import resolve
 from steve1.data.media.video import VideoWriter, probe, read_frames, timing_error
 from steve1.data.recordings.contractor import ContractorRecording, parsed_ticks, version_in
@@ -214,17 +214,35 @@ def trim_recording(cuts: Cuts, *, crf: int = 14, on_frames: Callable[[int], obje
     Raises:
         UserError: the recording is broken.
     """
-    for span in cuts.todo:
-        rows = own_ticks(parsed_ticks(cuts.recording.actions_path), span.start, span.stop)
-        with atomic_file(_beside(span.prefix, ".jsonl"), "w") as handle:
-            handle.writelines(json.dumps(row) + "\n" for row in rows)
-        write_json(_beside(span.prefix, "-options.json"), _options(cuts, span))
     _write_videos(cuts, crf, on_frames)
     return [_beside(span.prefix, ".mp4") for span in cuts.spans]
 
 
 def _beside(prefix: Path, ending: str) -> Path:
     return prefix.with_name(prefix.name + ending)
+
+
+def check_free(cuts: Cuts) -> None:
+    """Refuse clips whose names other files have; a killed run leaves a clip's options, or its options and ticks.
+
+    Raises:
+        UserError: names the files, and how to keep both.
+    """
+    for span in cuts.spans:
+        there = [path for end in (".mp4", ".jsonl", "-options.json") if (path := _beside(span.prefix, end)).exists()]
+        options = _beside(span.prefix, "-options.json")
+        known = read_json(options) if options in there else {}
+        wanted, found = _options(cuts, span)["clip"], known.get("clip") if isinstance(known, dict) else None
+        if there and found != wanted:
+            todo = "give the clip another name in the list, or name another --output_dir"
+            raise UserError("Another clip has this name.", where=there[0], expected=wanted, got=found, todo=todo)
+
+
+def _write_ticks(cuts: Cuts, span: Span) -> None:
+    write_json(_beside(span.prefix, "-options.json"), _options(cuts, span))
+    rows = own_ticks(parsed_ticks(cuts.recording.actions_path), span.start, span.stop)
+    with atomic_file(_beside(span.prefix, ".jsonl"), "w") as handle:
+        handle.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def own_ticks(ticks: Iterable[dict[str, Any]], start: int, stop: int) -> Iterator[dict[str, Any]]:
@@ -278,32 +296,23 @@ def _write_videos(cuts: Cuts, crf: int, on_frames: Callable[[int], object]) -> N
         frames = at_game_rate(frames, cuts.rates.video)
     rate = Fraction(cuts.rates.ticks).limit_denominator(1001)
     with contextlib.ExitStack() as everything:
-        writing: list[tuple[int, VideoWriter, contextlib.ExitStack]] = []
+        writing: list[tuple[Span, VideoWriter, contextlib.ExitStack]] = []
         count = 0
         for frame in frames:
             while waiting and waiting[0].start == count:
                 span = waiting.pop(0)
                 stack = everything.enter_context(contextlib.ExitStack())
                 writer = VideoWriter(_beside(span.prefix, ".mp4"), *cuts.size, rate, crf=crf)
-                writing.append((span.stop, stack.enter_context(writer), stack))
+                writing.append((span, stack.enter_context(writer), stack))
             count += 1
-            for stop, writer, stack in writing:
+            for span, writer, stack in writing:
                 writer.write(frame)
-                if stop == count:
+                if span.stop == count:  # the video gets its name last
+                    _write_ticks(cuts, span)
                     stack.close()
-            writing = [clip for clip in writing if clip[0] > count]
+            writing = [clip for clip in writing if clip[0].stop > count]
             on_frames(1)
             if count == end:
                 return
         expected = f"at least {end} frames"
         raise UserError("The video ends before a clip does.", where=cuts.recording.video, expected=expected, got=count)
-
-
-def remove_unfinished(output_dir: Path) -> None:
-    """Remove ticks and options of clips without a video (it gets its name last)."""
-    for options in output_dir.rglob("*-options.json"):
-        prefix = options.with_name(options.name.removesuffix("-options.json"))
-        if _beside(prefix, ".mp4").exists() or '"stop_frame"' not in options.read_text(encoding="utf-8"):
-            continue
-        for path in (options, _beside(prefix, ".jsonl")):
-            path.unlink(missing_ok=True)

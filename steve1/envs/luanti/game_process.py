@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import shutil
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from steve1.core.files import remove
 from steve1.core.processes import end, spawn
 from steve1.envs.interface import GameDied
 from steve1.envs.worker.resources import Ports, memory_folder, start_xvfb, try_lock
@@ -28,10 +29,15 @@ def remove_left_behind(base: Path) -> int:
             continue
         lock = try_lock(folder / "lock")
         if lock is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove_instance(folder)
             lock.close()
             removed += 1
     return removed
+
+
+def _remove_instance(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        remove(folder, ours=re.compile(PREFIX + r"\w+"))
 
 
 def threads_of(pid: int) -> str:
@@ -67,7 +73,7 @@ class GameProcess:
         lock = try_lock(self.folder / "lock")
         assert lock is not None, "a new folder is nobody else's"
         self._held.enter_context(lock)
-        self._held.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self._held.callback(_remove_instance, self.folder)
         self.port = self._held.enter_context(contextlib.closing(Ports(1, 20_000, 32_000, udp=True))).numbers[0]
         atexit.register(self.close)
         return self.folder

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from steve1.core.errors import UserError
 from steve1.envs.luanti.game_process import GameProcess
 from steve1.envs.luanti.shared import FOCUS_IN, SharedMemory
 from steve1.envs.luanti.shim import build_shim
@@ -90,7 +91,14 @@ class ShimLink(SharedMemory, Link):
 
     def __init__(self, process: GameProcess, width: int, height: int) -> None:
         Link.__init__(self, process, width, height)
-        self._library = build_shim()
+        # The loader splits LD_PRELOAD at blanks and colons, which a checkout's path may hold; a link may lie where nothing may be executed.
+        self._library = process.folder / "shim.so"
+        self._library.symlink_to(build_shim().absolute())
+        if set(str(self._library)) & {" ", ":"}:
+            todo = "TMPDIR=/tmp, or another folder without them"
+            raise UserError(
+                "The game cannot be started from a path with a blank or a colon.", where=process.folder, todo=todo
+            )
         SharedMemory.__init__(self, process.folder / "shared", width, height)
 
     def environment(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ import ctypes
 import ctypes.util
 import glob
 import json
-import os
+import re
 import struct
 import time
 from pathlib import Path
@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 
 from steve1.core.errors import UserError
+from steve1.core.files import remove, rename
 from steve1.envs.luanti.game_process import GameProcess
 from steve1.envs.luanti.links import Event, Link
 from steve1.envs.luanti.shared import BUTTON_PRESS, BUTTON_RELEASE, KEY_PRESS, KEY_RELEASE
 from steve1.envs.luanti.shim import APT
 
+_FAKETIME_FILES = re.compile(r"(faketime_shm|sem\.faketime_sem)_\d+")
 _FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 _TICK_S = 0.05
 _EPOCH = 1_700_000_000.0
@@ -135,7 +137,7 @@ class PortableLink(Link):
         text = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(whole)) + f".{round((self._clock - whole) * 1e6):06d}\n"
         part = self._folder / "clock.part"
         part.write_text(text)
-        os.replace(part, self._folder / "clock")
+        rename(part, self._folder / "clock")
 
     def _advance(self) -> None:
         self._clock += _TICK_S
@@ -198,7 +200,7 @@ class PortableLink(Link):
     def send(self, command: dict[str, Any]) -> None:
         part = self._folder / "world" / "command.part"
         part.write_text(json.dumps(command))
-        os.replace(part, self._folder / "world" / "command.json")
+        rename(part, self._folder / "world" / "command.json")
 
     @property
     def menu_open(self) -> bool:
@@ -216,4 +218,4 @@ class PortableLink(Link):
         self._screen = None
         if self.locked and self._game_pid:
             for name in (f"faketime_shm_{self._game_pid}", f"sem.faketime_sem_{self._game_pid}"):
-                (Path("/dev/shm") / name).unlink(missing_ok=True)  # a killed game leaves them
+                remove(Path("/dev/shm") / name, ours=_FAKETIME_FILES)  # a killed game leaves them

@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from steve1.core.executor import run_jobs
-from steve1.core.files import existing_file
+from steve1.core.files import existing_file, remove_half_written
 from steve1.core.messages import progress
-from steve1.core.processes import sweep
 from steve1.envs.worker.resources import shared_renderer
 from steve1.evaluation.policies import NO_GOAL, Goals, GoalTable, PolicyCache, environment_threads, goals_for
 from steve1.evaluation.runner.episodes import EpisodeInputs, EpisodeRunner, OpenGame
@@ -40,7 +39,7 @@ def play_plan(
     inputs = inputs or EpisodeInputs()
     wanted = {job.key: job for job in (make_jobs(plan, inputs.starts_of) if jobs is None else jobs)}
     log = EpisodeLog(plan.folder, plan.facts(), {"suite_sha256": plan.suite.earlier_digests()})
-    sweep(plan.folder)
+    remove_half_written(plan.folder, below=True)
 
     def missing() -> list[Job]:
         while True:
@@ -69,7 +68,7 @@ def play_plan(
             try:
                 _run(plan, complete_inputs(plan, inputs), first, finished, more)
             finally:
-                sweep(plan.folder)
+                remove_half_written(plan.folder, below=True)
     return [log.lines[key] for key in wanted]
 
 

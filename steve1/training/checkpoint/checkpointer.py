@@ -5,11 +5,11 @@ Everything is written beside its final name and renamed: a kill or a full disk l
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from steve1.core.checkpoint_metadata import CheckpointMetadata
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_path, read_json, sha256_file, write_json
+from steve1.core.files import atomic_path, read_json, remove, rename, sha256_file, write_json
 from steve1.core.paths import display
-from steve1.core.run_folder import RESUME_FOLDER, newest_resume_point
+from steve1.core.run_folder import RESUME_FOLDER, RESUME_POINT, newest_resume_point
 from steve1.policy import GoalPolicy, PolicyState
 from steve1.training.batches import aligned
 from steve1.training.checkpoint.exports import sidecar_files, write_output
@@ -161,7 +161,7 @@ class Checkpointer:
         try:
             with self._stage():
                 if self._ranks.is_main:
-                    shutil.rmtree(part, ignore_errors=True)
+                    remove(part, ours=RESUME_POINT)
                     part.mkdir(parents=True)
             with self._stage():
                 _write_tensors(part / RECURRENT.format(self._ranks.rank), recurrent_state_dict(state.recurrent))
@@ -172,16 +172,16 @@ class Checkpointer:
                     if self._stepper.ema is not None:
                         _write_tensors(part / AVERAGE, self._stepper.ema.tensors())
         except UserError:
-            shutil.rmtree(part, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove(part, ours=RESUME_POINT)
             raise
         with self._stage():
             if self._ranks.is_main:
-                older = [item for item in folder.iterdir() if item not in (part, target)]
-                if target.exists():
-                    shutil.rmtree(target)
-                os.rename(part, target)
-                for item in older:  # only now: a kill leaves one of them whole
-                    shutil.rmtree(item, ignore_errors=True)
+                points = [item for item in folder.iterdir() if RESUME_POINT.fullmatch(item.name)]
+                remove(target, ours=RESUME_POINT)
+                rename(part, target)
+                for item in set(points) - {part, target}:  # only now: a kill leaves one of them whole
+                    remove(item, ours=RESUME_POINT)
 
     def complete(self, state: TrainState) -> None:
         """Write the weights of a resume point (again, where a run was killed after the point and before them)."""
@@ -200,7 +200,7 @@ class Checkpointer:
             return state
         return {name: state[name] for name in trained_parameters(self._policy)}
 
-    @contextmanager
+    @contextlib.contextmanager
     def _stage(self) -> Iterator[None]:
         """A part of writing that all processes enter; where one fails, all stop with a message."""
         with self._ranks.synchronized("writing a checkpoint"):

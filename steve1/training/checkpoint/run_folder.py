@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
-from steve1.core.files import read_json, sha256_file
+from steve1.core.files import read_json, remove, sha256_file
 from steve1.core.paths import CHECKOUT, display, resolve
 from steve1.core.run_folder import Record, RunFolder
 from steve1.data.episodes.parts import fingerprint
@@ -64,7 +64,7 @@ def _claim_outputs(settings: TrainSettings) -> None:
     if settings.overwrite:
         for path in outputs:
             for file in sidecar_files(path, settings):
-                file.unlink(missing_ok=True)
+                remove(file, asked=True)
         return
     if not any(path.exists() for path in outputs):
         return

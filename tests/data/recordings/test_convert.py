@@ -211,14 +211,14 @@ def test_a_second_run_goes_on_and_says_what_differs(tmp_path: Path) -> None:
     for name in "abc":
         make_recording(tmp_path / "in", name, 30)
     converted(tmp_path)
-    (tmp_path / "out" / ".x.1.abc.tmp").mkdir()
+    (tmp_path / "out" / ".x.999999999.0123abcd.tmp").mkdir()
     before = (tmp_path / "out" / "a" / "frames.jpgs").stat().st_mtime_ns
     summary = converted(tmp_path, keep_nulls=True)
     assert summary.count("exists") == 3
     assert "converted with keep_nulls False (now True); it stays as it is" in summary.results[0].notes[0]
     assert "another output folder" in summary.text
     assert (tmp_path / "out" / "a" / "frames.jpgs").stat().st_mtime_ns == before
-    assert not (tmp_path / "out" / ".x.1.abc.tmp").exists()
+    assert not (tmp_path / "out" / ".x.999999999.0123abcd.tmp").exists()
 
 
 def edit_metadata(folder: Path, drop: tuple[str, ...]) -> None:

@@ -121,6 +121,24 @@ def test_the_folder_that_the_index_points_at_stays(published: Path, tmp_path: Pa
     assert contents(tmp_path / "rec") == before
 
 
+def test_no_part_of_an_options_file_is_left_behind(published: Path, tmp_path: Path) -> None:
+    """Of a run that was killed, and of a server that ends too early each time; the recording is converted without it."""
+    (tmp_path / "rec").mkdir()
+    (tmp_path / "rec" / "cheeky-setter-a1-options.json.part").write_text("{")
+    with faulty_server() as server:
+        for path in (published / "data" / "6.13").iterdir():
+            server.files[f"/x/data/6.13/{path.name}"] = path.read_bytes()
+        server.plan["/x/data/6.13/quiet-fox-c3-options.json"] = [("short", 3), "drop", "drop"]
+        index = {
+            "basedir": f"{server.url}/x/",
+            "relpaths": [f"data/6.13/{name}.mp4" for name in ("cheeky-setter-a1", "quiet-fox-c3")],
+        }
+        (tmp_path / "index.json").write_text(json.dumps(index))
+        summary = fetch(tmp_path, read_index(str(tmp_path / "index.json"), tmp_path), keep_recordings=True, attempts=2)
+    assert summary.count("converted") == 2
+    assert {path.suffix for path in (tmp_path / "rec").iterdir()} == {".mp4", ".jsonl"}
+
+
 def test_downloads_are_removed_when_the_disk_is_full(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,7 +47,7 @@ def test_shards_convert_side_by_side_into_one_folder(tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.mkdir()
     # What another shard is writing, and what an earlier run of this one left.
-    theirs, ours = target / ".b.77.0123abcd.tmp", target / ".a.77.0123abcd.tmp"
+    theirs, ours = target / ".b.999999999.0123abcd.tmp", target / ".a.999999999.0123abcd.tmp"
     theirs.mkdir()
     ours.mkdir()
     with alone_in(target, Shard(2, 2)):

@@ -22,7 +22,7 @@ from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.layouts import find_recordings
 from steve1.data.recordings.resample import read_game_ticks
-from steve1.data.recordings.trim import Clip, Moment, match_clips, moment_of, own_ticks, read_times, remove_unfinished
+from steve1.data.recordings.trim import Clip, Moment, match_clips, moment_of, own_ticks, read_times
 from tests.data.makers import make_recording, tick
 
 
@@ -148,7 +148,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path: Path, capsys:
     assert "at most 40 frames" in text
     assert "at least 40 frames" in text
     assert "frame rate" in text
-    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    names = sorted(p.name for p in (tmp_path / "out").glob("[!.]*"))
     assert names == sorted(f"{n}{end}" for n in ("torn_000000_000020", "good_000000_000040") for end in (".mp4", ".jsonl", "-options.json"))  # fmt: skip
 
 
@@ -157,11 +157,25 @@ def test_again_it_goes_on(tmp_path: Path) -> None:
     assert trim(tmp_path, "rec 0 1\nrec 1 2\n") == 0
     first = (tmp_path / "out" / "rec_000000_000020.mp4").stat().st_mtime_ns
     (tmp_path / "out" / "rec_000020_000040.mp4").unlink()
-    remove_unfinished(tmp_path / "out")
-    assert len(list((tmp_path / "out").iterdir())) == 3
     assert trim(tmp_path, "rec 0 1\nrec 1 2\n") == 0
-    assert len(list((tmp_path / "out").iterdir())) == 6
+    assert len(list((tmp_path / "out").glob("[!.]*"))) == 6
     assert (tmp_path / "out" / "rec_000000_000020.mp4").stat().st_mtime_ns == first
+
+
+@pytest.mark.parametrize("found", [".mp4", ".jsonl", "-options.json", "another clip"])
+def test_files_of_the_users_are_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str], found: str) -> None:
+    """A video, ticks without their video, and a clip of other times, all of the name that a clip would get."""
+    make_recording(tmp_path / "in", "rec", 60)
+    assert trim(tmp_path, "rec 0 1 mine\n") == 0
+    if found != "another clip":
+        for path in (tmp_path / "out").glob("mine*"):
+            path.write_text("mine") if path.name == f"mine{found}" and found != "-options.json" else path.unlink()
+        if found == "-options.json":
+            (tmp_path / "out" / "mine-options.json").write_text("{}")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("[!.]*")}
+    assert trim(tmp_path, "rec 0 2 mine\n") == 1
+    assert "Another clip has this name" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("[!.]*")} == before
 
 
 def busy(number: int) -> dict[str, Any]:
