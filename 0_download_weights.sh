@@ -4,8 +4,9 @@
 #   makes: data/weights/{vpt,steve1,mineclip}/…  (about 2.7 GB; 8 minutes at 50 Mbit/s)
 #   usage: bash 0_download_weights.sh [--list] [NAME …]     (--help: all options)
 # Run it again to resume.
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 MIRROR="${MIRROR:-}"   # a folder or URL to try first: MIRROR=/media/usb bash 0_download_weights.sh

@@ -6,8 +6,9 @@
 #   makes: OUTPUT_DIR/<episode>/, OUTPUT_DIR/convert_report.jsonl
 #   usage: bash 1_generate_dataset.sh [--help and further options]
 # Run it again to resume.
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 SOURCE="${SOURCE:-luanti}"                           # luanti | folder | contractor

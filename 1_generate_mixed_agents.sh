@@ -5,8 +5,9 @@
 #   takes: MAX_TIMESTEPS game and agent steps per episode (2x agents need a GPU); about 7 KB per frame plus the video on disk
 #   usage: bash 1_generate_mixed_agents.sh [--help and further options]
 # Run it again to resume.
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 AGENTS="${AGENTS:-data/weights/vpt/foundation-model-2x.weights data/weights/vpt/rl-from-foundation-2x.weights}"   # two or more
@@ -17,7 +18,7 @@ MAX_TIMESTEPS="${MAX_TIMESTEPS:-7200}" # 20 per second
 SEED="${SEED:-0}"
 MINECLIP="${MINECLIP:-}"               # MineCLIP weights; empty: the published ones
 
-case "${1:-}" in -h|--help) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//'; exec "$PYTHON" -m steve1 gen_mixed_agents --help ;; esac
+case "${1:-}" in -h|--help) exec "$PYTHON" -m steve1 gen_mixed_agents --help ;; esac
 # shellcheck disable=SC2086  # a list of files on purpose
 "$PYTHON" -m steve1 gen_mixed_agents --agents $AGENTS --output_dir "$OUTPUT_DIR" --env "$ENV" --n_episodes "$N_EPISODES" \
   --max_timesteps "$MAX_TIMESTEPS" --seed "$SEED" "$@"

@@ -5,8 +5,9 @@
 #   usage: bash 2_create_sampling.sh              finetune_task from data/dataset_finetune
 #          bash 2_create_sampling.sh X            X from data/dataset_X
 #          bash 2_create_sampling.sh mixed --mix data/dataset_A=0.7 data/dataset_B=0.3     (--help: all options)
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 VAL_FRACTION="${VAL_FRACTION:-0.1}"   # share of each folder's episodes for validation: at least one, at most a fifth of all

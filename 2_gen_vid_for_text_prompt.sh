@@ -4,8 +4,9 @@
 #   makes: data/generated_videos/<weights>/<prompt>-seed<seed>.mp4 and its trace (.npz, .json)
 #   takes: about 10 s for 300 steps with the mini weights on 2 cores; 2 MB
 #   usage: bash 2_gen_vid_for_text_prompt.sh --weights data/mini/mini.weights --prompt "dig dirt"     (--help: all options)
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 GAMEPLAY_LENGTH="${GAMEPLAY_LENGTH:-300}"   # steps, 20 per second

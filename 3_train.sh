@@ -5,8 +5,10 @@
 #   takes: days on one GPU. Takes every variable of 3_train_finetune_template.sh
 #   usage: bash 3_train.sh [flags]                              (--help: all of them)
 # The published learning rate is 4e-5; the 1e-4 that is sometimes quoted was not used for the published weights.
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+. tools/python.sh
 
 export IN_WEIGHTS="${IN_WEIGHTS:-data/weights/vpt/rl-from-foundation-2x.weights}"
 export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_pretrained.weights}"

@@ -4,8 +4,10 @@
 #   makes: data/weights/steve1/steve1_fixed_prompt.weights
 #   usage: FIXED_PROMPT="build a wooden house" bash 3_train_finetune_fixed_prompt.sh [flags]
 #          (and every variable of 3_train_finetune_template.sh)
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+. tools/python.sh
 
 FIXED_PROMPT="${FIXED_PROMPT:-build a wooden house}"
 FIXED_PROMPT_BY="${FIXED_PROMPT_BY:-prior}"            # or text: MineCLIP's text embedding itself

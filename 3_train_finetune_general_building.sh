@@ -3,8 +3,10 @@
 #   needs: bash 2_create_sampling.sh general_building     (episodes in data/dataset_general_building)
 #   makes: data/weights/steve1/steve1_general_building.weights
 #   usage: bash 3_train_finetune_general_building.sh [flags] (and every variable of 3_train_finetune_template.sh)
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+. tools/python.sh
 
 export SAMPLING_NAME="${SAMPLING_NAME:-general_building}"
 export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_general_building.weights}"

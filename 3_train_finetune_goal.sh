@@ -5,8 +5,10 @@
 #   takes: memory for playing and one batch of activations
 #   usage: bash 3_train_finetune_goal.sh [flags] (and every variable of 3_train_finetune_template.sh)
 #          python run_agent/run_agent.py --goal_file data/weights/steve1/steve1_goal.goal.json
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+. tools/python.sh
 
 FIXED_PROMPT="${FIXED_PROMPT:-}"                       # prompt to start from; empty: the mean of the demonstrations' goals
 export FINETUNE_MODE=goal

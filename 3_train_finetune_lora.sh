@@ -3,8 +3,10 @@
 #   needs: a sampling (2_create_sampling.sh)
 #   makes: data/weights/steve1/steve1_lora.weights (LoRA merged) and steve1_lora.lora.safetensors (LoRA alone)
 #   usage: LORA_RANK=32 bash 3_train_finetune_lora.sh [flags] (and every variable of 3_train_finetune_template.sh)
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+. tools/python.sh
 
 LORA_RANK="${LORA_RANK:-16}"
 LORA_TARGETS="${LORA_TARGETS:-attention,mlp,action_heads}"    # also: goal, lastlayer

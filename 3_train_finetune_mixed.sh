@@ -4,8 +4,10 @@
 #          bash 2_create_sampling.sh mixed --mix data/dataset_buildhouse=0.7 data/dataset_contractor=0.3
 #   makes: data/weights/steve1/steve1_mixed.weights
 #   usage: bash 3_train_finetune_mixed.sh [flags] (and every variable of 3_train_finetune_template.sh)
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+. tools/python.sh
 
 export SAMPLING_NAME="${SAMPLING_NAME:-mixed}"
 export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_mixed.weights}"

@@ -4,8 +4,10 @@
 #          bash 2_create_sampling.sh multi_task --mix data/dataset_choptree=0.4 data/dataset_building=0.4 data/dataset_mining=0.2
 #   makes: data/weights/steve1/steve1_multi_task.weights
 #   usage: bash 3_train_finetune_multi_task.sh [flags] (and every variable of 3_train_finetune_template.sh)
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+. tools/python.sh
 
 export SAMPLING_NAME="${SAMPLING_NAME:-multi_task}"
 export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_multi_task.weights}"

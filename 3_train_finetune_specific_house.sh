@@ -3,8 +3,10 @@
 #   needs: stage 1 (3_train_finetune_general_building.sh); bash 2_create_sampling.sh specific_house   (data/dataset_specific_house)
 #   makes: data/weights/steve1/steve1_specific_house.weights
 #   usage: bash 3_train_finetune_specific_house.sh [flags] (and every variable of 3_train_finetune_template.sh)
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+. tools/python.sh
 
 export IN_WEIGHTS="${IN_WEIGHTS:-data/weights/steve1/steve1_general_building.weights}"
 export SAMPLING_NAME="${SAMPLING_NAME:-specific_house}"

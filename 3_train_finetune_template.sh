@@ -7,8 +7,9 @@
 #          LEARNING_RATE=5e-6 BATCH_SIZE=4 bash 3_train_finetune_template.sh --val_freq 500
 #          PRESET=12gb bash 3_train_finetune_template.sh       (24gb, 16gb, 12gb, 8gb: batch and T for that much GPU memory)
 #   watch: tensorboard --logdir data/finetuning_checkpoint
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 # Defaults for a GPU (24gb, 16gb, 12gb, 8gb) or for pretraining (pretrain); variables that you set win
@@ -58,6 +59,7 @@ PROCESSES="${PROCESSES:-1}"                             # one per GPU
 NUM_WORKERS="${NUM_WORKERS:-1}"
 SEED="${SEED:-0}"
 
+whole_numbers PROCESSES
 LAUNCH=("$PYTHON")
 if [ "$PROCESSES" -gt 1 ]; then
   LAUNCH=("$PYTHON" -m torch.distributed.run --standalone --nproc_per_node "$PROCESSES")

@@ -6,8 +6,9 @@
 #   takes: a minute for 10,000 pairs of the mini weights on 2 cores; 20 MB of disk
 #   usage: bash 4_train_prior.sh [further flags]            (--help: all options)
 # Run it again to resume.
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 DATA="${DATA:-data/prior_data/steve1_prior_data.pkl}"   # pairs: .pkl or .npz; with DATASET_DIRS: the .npz to write

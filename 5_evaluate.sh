@@ -5,8 +5,9 @@
 #   takes: about 8 s per episode of 300 steps with the mini weights on 2 cores
 #   usage: bash 5_evaluate.sh --weights data/mini/mini.weights MY.weights --tasks dig_dirt explore --target dig_dirt     (--help: all options)
 # Run it again to resume.
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 EPISODES="${EPISODES:-20}"   # per weights file and task

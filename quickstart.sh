@@ -6,8 +6,9 @@
 #   takes: ten minutes on 2 cores, plus installing packages; 300 MB of disk. Run it again to resume.
 #   usage: bash quickstart.sh
 # Every step is a numbered script; docs/guides/STEVE1_FINETUNING_QUICKSTART.md explains them one by one.
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 NAME="${NAME:-quickstart}"                               # name of all outputs; another name keeps the first run
@@ -25,7 +26,8 @@ TOTAL_FRAMES="${TOTAL_FRAMES:-75000}"                    # frames to fine-tune o
 EPISODES="${EPISODES:-6}"                                # played by each policy in the comparison
 SEED="${SEED:-$(date +%j%H)}"                            # new demonstrations each time (printed below)
 
-case "${1:-}" in -h|--help) sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;; esac
+case "${1:-}" in -h|--help) exit 0 ;; esac
+whole_numbers N_EPISODES STEPS SHORT_STEPS TOTAL_FRAMES EPISODES SEED
 BEGAN=$(date +%s)
 say() { local s=$(($(date +%s) - BEGAN)); printf '\n[%d:%02d] %s\n' $((s / 60)) $((s % 60)) "$*"; }
 

@@ -3,12 +3,14 @@
 #   needs: nothing; installs .venv and the game's packages first (tools/setup.sh --dev)
 #   takes: about ten minutes on two cores, plus installation
 #   usage: bash run_tests.sh [--fast] [pytest arguments …]     (--fast: no end-to-end runs, no game)
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+. tools/python.sh
 
 WHOLE=1
 case "${1:-}" in
-  -h|--help) sed -n '2,5p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+  -h|--help) exit 0 ;;
   --fast) WHOLE=0; shift ;;
 esac
 

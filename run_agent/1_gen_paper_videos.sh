@@ -5,8 +5,9 @@
 #   takes: 22 videos of 3,000 steps, one after the other
 #   usage: bash run_agent/1_gen_paper_videos.sh --in_weights data/mini/mini.weights     (--help: all options)
 # Run it again to record the missing videos.
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 GAMEPLAY_LENGTH="${GAMEPLAY_LENGTH:-3000}"   # steps, 20 per second

@@ -6,8 +6,9 @@
 #   usage: bash run_agent/record_minecraft.sh --name my_house --inventory oak_planks:64 oak_door:2     (--help: all options)
 # F10 or closing the window ends a recording. Each run adds recordings and overwrites none. Then:
 #   SOURCE=folder RECORDINGS_DIR=data/recordings/my_house bash 1_generate_dataset.sh
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 EPISODES="${EPISODES:-1}"                    # recordings, each in a fresh world

@@ -75,7 +75,7 @@ def main(name: str | None = None) -> NoReturn:
     if name is None:
         name = sys.argv.pop(1) if len(sys.argv) > 1 else "--help"
     found = name.replace("-", "_")
-    _find_packages(needed=found not in ("doctor", "__help", "__version", "_h", "help"))
+    find_packages(needed=found not in ("doctor", "__help", "__version", "_h", "help"))
     from steve1.commands.cli import leave, run  # after the search for a Python that can
 
     groups = {command: group for group, commands in COMMANDS.items() for command in commands}
@@ -102,7 +102,7 @@ def _about(name: str, commands: list[str]) -> None:
     print(f"steve1 {__version__}" if name == "--version" else overview())
 
 
-def _find_packages(needed: bool) -> None:
+def find_packages(needed: bool = True) -> None:
     """Start again with the project's .venv where this Python is too old or has no packages; a message where there is none either."""
     old = sys.version_info < (3, 11)
     if not old and importlib.util.find_spec("torch") and importlib.util.find_spec("cv2"):

@@ -18,7 +18,7 @@ from steve1.__main__ import COMMANDS
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/**/*.md")])
 # Copies of the template that the reader makes.
-OWN_COPY = re.compile(r"^3_train_(my_task|finetune_buildhouse|finetune_redstone)\.sh$")
+OWN_COPY = re.compile(r"^3_train_(my_task|finetune_buildhouse)\.sh$")
 RUNNERS = ("bash", "python", "python3", ".venv/bin/python")
 
 

@@ -26,7 +26,8 @@ def project(tmp_path: Path) -> Path:
     """A copy of what setup.sh reads, on a machine that is no Debian (so that no game is installed)."""
     folder = tmp_path / "a project"
     (folder / "tools").mkdir(parents=True)
-    shutil.copy(ROOT / "tools" / "setup.sh", folder / "tools")
+    for name in ("setup.sh", "python.sh"):
+        shutil.copy(ROOT / "tools" / name, folder / "tools")
     for name in ("requirements.txt", "requirements-dev.txt"):
         (folder / name).write_text("")
     (tmp_path / "bin").mkdir()

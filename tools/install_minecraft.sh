@@ -6,8 +6,10 @@
 #   usage: bash tools/install_minecraft.sh mcio|minerl|minedojo|minestudio [--check]
 # Running it again changes nothing if all is well. --check only reports what is installed and what is missing.
 # docs/guides/INSTALL_MINECRAFT.md explains every step.
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+. tools/python.sh
 
 PYTHON_FOR_IT="${PYTHON_FOR_IT:-}"                    # the Python to use; empty: the first suitable one
 FOLDER="${FOLDER:-data/backends}"                     # folder of the environments; if you change it, set STEVE1_<NAME>_PYTHON afterwards
@@ -17,19 +19,18 @@ MIXIN_URL="${MIXIN_URL:-https://github.com/verityw/MixinGradle-dcfaf61}"
 NAME="" CHECK=0
 case "$FOLDER" in /*) ;; *) FOLDER="$PWD/$FOLDER" ;; esac
 
-usage() { sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'; }
 say() { printf '[%s] %s\n' "$NAME" "$*"; }
 wrong() { printf '\nerror: %s\n' "$1" >&2; shift; for line in "$@"; do printf '  %s\n' "$line" >&2; done; exit 2; }
 
 for argument in "$@"; do
   case "$argument" in
-    -h|--help) usage; exit 0 ;;
+    -h|--help) exit 0 ;;
     --check) CHECK=1 ;;
     mcio|minerl|minedojo|minestudio) NAME="$argument" ;;
     *) wrong "unknown argument: $argument" "expected: mcio, minerl, minedojo or minestudio, and --check" ;;
   esac
 done
-[ -n "$NAME" ] || { usage >&2; exit 2; }
+[ -n "$NAME" ] || { script_help >&2; exit 2; }
 
 case "$NAME" in
   mcio)       PYTHONS="3.12 3.13 3.14" JAVA=0 PACKAGE=mcio_ctrl ;;

@@ -6,8 +6,9 @@
 #   usage: bash tools/make_mini.sh [STAGE …]        stages, in order: record convert mineclip embed prior policy aim finish measure
 # Run it again to resume. Without a STAGE all of them run; finished ones take seconds.
 # shellcheck disable=SC2046,SC2086  # lists of words on purpose
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 # The policy learns these; only MineCLIP and the prior see the new skill.
@@ -23,7 +24,8 @@ POLICY_FRAMES="${POLICY_FRAMES:-500000}"   # frames that the policy is trained o
 AIM_FRAMES="${AIM_FRAMES:-200000}"         # frames of the second pass, on aiming
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
 
-case "${1:-}" in -h|--help) sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;; esac
+case "${1:-}" in -h|--help) exit 0 ;; esac
+whole_numbers EPISODES STEPS GAMES SEED MINECLIP_STEPS POLICY_FRAMES AIM_FRAMES MATRIX_EPISODES
 [ $# -gt 0 ] || set -- record convert mineclip embed prior policy aim finish measure
 
 say() { printf '\n== %s: %s\n' "$(date +%H:%M:%S)" "$*"; }

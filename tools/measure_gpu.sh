@@ -5,12 +5,13 @@
 #   takes: at most BUDGET seconds (460), the most important measurements first; skipped ones are listed at the end
 #   usage: bash tools/measure_gpu.sh            BATCH=16 OUT_DIR=/tmp/gpu bash tools/measure_gpu.sh
 #          bash tools/measure_gpu.sh --dry_run  tests the same commands on the CPU at the smallest size, output in a temporary folder
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 case "${1:-}" in
-  -h|--help) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+  -h|--help) exit 0 ;;
   --dry_run)
     # Nothing is compiled: that takes minutes on a CPU.
     export TORCHDYNAMO_DISABLE=1
@@ -28,6 +29,7 @@ ROUNDS="${ROUNDS:-5}"              # measured steps of each kind
 OUT_DIR="${OUT_DIR:-docs/benchmarks}"
 BUDGET="${BUDGET:-460}"            # total seconds
 
+whole_numbers BATCH WIDE FRAMES ROUNDS BUDGET
 mkdir -p "$OUT_DIR"
 FAILED=""
 

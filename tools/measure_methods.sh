@@ -7,8 +7,9 @@
 #   usage: bash tools/measure_methods.sh [METHOD …]       methods: mixed kl fixed_prompt, and every fine-tuning mode
 # Run it again to resume; finished methods take seconds. Without a METHOD, seven run. The table has all methods measured so far.
 # A second run with EPISODES=40 plays the missing 20.
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 NAME="${NAME:-methods}"                          # name of all outputs
@@ -26,7 +27,8 @@ SEED="${SEED:-0}"
 BASE="${BASE:-data/mini/mini.weights}"
 export IN_MODEL="${IN_MODEL:-data/mini/mini.model}"
 
-case "${1:-}" in -h|--help) sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;; esac
+case "${1:-}" in -h|--help) exit 0 ;; esac
+whole_numbers FRAMES EPISODES WORKERS SEED
 [ $# -gt 0 ] || set -- all mixed lora goal frozen_cnn fixed_prompt kl
 known="mixed kl fixed_prompt $(sed -n 's/^    "\([a-z_]*\)": FinetuneMode(.*/\1/p' steve1/training/finetune_modes.py | xargs)"
 for method in "$@"; do

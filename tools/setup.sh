@@ -3,14 +3,17 @@
 #   needs: Python 3.11 or newer; for the game: Linux with apt and root or passwordless sudo
 #   makes: .venv/ (about 1.5 GB with the CPU build of PyTorch), with .venv/setup.stamp
 #   usage: bash tools/setup.sh [--dev]      (--dev adds what the tests need)
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")/.."
+GIVEN="${PYTHON:-}"   # a Python named by the user is used or rejected, never replaced
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+. tools/python.sh
 
 DEV=0
 for argument in "$@"; do
   case "$argument" in
     --dev) DEV=1 ;;
-    -h|--help) sed -n '2,5p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+    -h|--help) exit 0 ;;
     *) echo "unknown argument: $argument (known: --dev, --help)" >&2; exit 2 ;;
   esac
 done
@@ -23,10 +26,9 @@ say() { printf '[setup] %s\n' "$*"; }
 
 fits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 
-# A Python named by the user is used or rejected, never replaced.
 find_python() {
   local candidate
-  [ -z "${PYTHON:-}" ] || set -- "$PYTHON"
+  [ -z "$GIVEN" ] || set -- "$GIVEN"
   for candidate in "$@"; do
     if fits "$candidate"; then echo "$candidate"; return 0; fi
   done
@@ -42,7 +44,7 @@ make_environment() {
   fi
   if ! fits .venv/bin/python; then
     python="$(find_python python3.12 python3.11 python3.13 python3)" || {
-      echo "error: ${PYTHON:-python3} is not a working Python 3.11 or newer; install one, then: PYTHON=/path/to/python3.11 bash tools/setup.sh" >&2
+      echo "error: ${GIVEN:-python3} is not a working Python 3.11 or newer; install one, then: PYTHON=/path/to/python3.11 bash tools/setup.sh" >&2
       exit 2
     }
     if [ -e .venv ] || [ -L .venv ]; then

@@ -114,7 +114,7 @@ class EvaluationSettings(PlaySettings):
     """Evaluate weights on tasks."""
 
     GROUPS: ClassVar = {
-        "options": "weights tasks target",
+        "options": "weights tasks target episodes stopping max_episodes",
         "diagnosis": "attribution demonstrations record_failures similarity",
     }
 

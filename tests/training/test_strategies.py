@@ -27,6 +27,7 @@ DECIDES: dict[str, dict[str, Any]] = {
     "3_train_finetune_mixed.sh": {"sampling_name": "mixed", "learning_rate": 5e-6, "total_frames": 20_000_000},
     "3_train_finetune_multi_task.sh": {"sampling_name": "multi_task"},
     "3_train_finetune_general_building.sh": {"sampling_name": "general_building"},
+    "3_train_finetune_redstone.sh": {"sampling_name": "redstone", "out_weights": "data/weights/steve1/steve1_redstone.weights"},
     "3_train_finetune_specific_house.sh": {"sampling_name": "specific_house", "in_weights": "data/weights/steve1/steve1_general_building.weights"},
     "3_train_finetune_fixed_prompt.sh": {"fixed_prompt": "build a wooden house", "fixed_prompt_by": "prior"},
     "3_train_finetune_goal.sh": {"finetune_mode": "goal", "learning_rate": 1e-2, "total_frames": 1_000_000},

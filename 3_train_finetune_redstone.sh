@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Fine-tunes on redstone circuits, a skill that the pretrained weights do not have.
+#   needs: bash 2_create_sampling.sh redstone     (episodes in data/dataset_redstone)
+#   makes: data/weights/steve1/steve1_redstone.weights
+#   usage: bash 3_train_finetune_redstone.sh [flags] (and every variable of 3_train_finetune_template.sh)
+set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+. tools/python.sh
+
+export SAMPLING_NAME="${SAMPLING_NAME:-redstone}"
+export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_redstone.weights}"
+
+exec bash 3_train_finetune_template.sh "$@"

@@ -1,0 +1,178 @@
+"""Every script and Python entry as users start them: from other folders, in other shells, before anything is installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from steve1.core.paths import ROOT
+
+SOURCED = ("tools/python.sh", "tools/presets.sh")
+SCRIPTS = sorted(
+    str(path.relative_to(ROOT))
+    for folder in (".", "tools", "run_agent")
+    for path in (ROOT / folder).glob("*.sh")
+    if str(path.relative_to(ROOT)) not in SOURCED
+)
+HEADER = """set -eu
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+. tools/python.sh
+"""
+# These do their work in bash, or install first.
+NO_COMMAND = ("tools/install_minecraft.sh", "tools/setup.sh", "run_tests.sh", "quickstart.sh")
+
+# With -S there are no packages, as in a fresh clone.
+ENTRIES = [
+    ["tools/convert_recordings.py"],
+    ["run_agent/run_agent.py"],
+    ["evaluate_on_minedojo.py"],
+    ["-m", "steve1", "train"],
+    ["steve1/training/train.py"],
+    ["-m", "research.paper_videos"],
+    ["-m", "benchmarks", "policy"],
+    *[[f"tools/{path.name}"] for path in sorted((ROOT / "tools").glob("*.py")) if path.name != "doctor.py"],
+]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project without .venv and data."""
+    folder = tmp_path_factory.mktemp("a project")
+    for name in ("steve1", "tools", "run_agent", "research", "benchmarks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in [*ROOT.glob("*.sh"), *ROOT.glob("*.py"), ROOT / "pyproject.toml"]:
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=" ".join)
+def test_a_fresh_clone_says_what_to_install(clone: Path, entry: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-S", *entry], cwd=clone, capture_output=True, text=True)
+    expected = "error: The project's packages are not installed.\n  next:     bash tools/setup.sh\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+
+
+@pytest.mark.parametrize("entry", [["run_agent/run_agent.py"], ["-m", "steve1", "play"]], ids=" ".join)
+def test_a_python_without_packages_hands_over_to_the_projects_own(clone: Path, entry: list[str]) -> None:
+    own = clone / ".venv" / "bin" / "python"
+    own.parent.mkdir(parents=True)
+    own.write_text('#!/bin/sh\n[ "$1" = -c ] || echo "handed over: $*"\n')
+    own.chmod(0o755)
+    done = subprocess.run([sys.executable, "-S", *entry, "--seed", "1"], cwd=clone, capture_output=True, text=True)
+    shutil.rmtree(clone / ".venv")
+    assert done.stdout == f"handed over: {' '.join(entry)} --seed 1\n", done.stderr
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Path:
+    """A Python that only says where and how it was called."""
+    path = tmp_path / "python"
+    path.write_text('#!/bin/sh\ncase "$1" in */messages.py) ;; *) echo "$PWD: $*" ;; esac\n')
+    path.chmod(0o755)
+    return path
+
+
+def start(
+    script: Path, folder: Path, *words: str, shell: str = "bash", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **variables}
+    return subprocess.run([shell, str(script), *words], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_begins_as_all_do(script: str) -> None:
+    text = (ROOT / script).read_text()
+    assert HEADER in text
+    assert text.startswith("#!/usr/bin/env bash\n# ")
+    before = text[: text.index(HEADER)].replace(
+        'GIVEN="${PYTHON:-}"   # a Python named by the user is used or rejected, never replaced\n', ""
+    )
+    assert all(line.startswith("#") for line in before.splitlines())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_explains_itself_through_a_link_from_another_folder(script: str, tmp_path: Path, fake: Path) -> None:
+    link = tmp_path / "a link.sh"
+    link.symlink_to(ROOT / script)
+    done = start(link, tmp_path, "--help", PYTHON=str(fake))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith((ROOT / script).read_text().splitlines()[1].removeprefix("# "))
+    assert f"bash {script}" in done.stdout
+    command = script not in NO_COMMAND and not script.startswith(("tools/make", "tools/measure"))
+    assert (f"{ROOT}: -m " in done.stdout) == command
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("shell", ["sh", "zsh", "dash"])
+def test_another_shell_is_told_in_one_sentence(script: str, shell: str, tmp_path: Path) -> None:
+    if not shutil.which(shell) or "bash" in os.path.realpath(shutil.which(shell) or ""):
+        pytest.skip(f"{shell} is bash here or missing")
+    done = start(ROOT / script, tmp_path, shell=shell)
+    expected = f"error: this script needs bash. next: bash {ROOT / script}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+
+
+@pytest.mark.parametrize("script", [name for name in SCRIPTS if name not in NO_COMMAND and "tools/" not in name])
+def test_a_copy_in_a_folder_below_works_as_the_script_does(
+    script: str, clone: Path, tmp_path: Path, fake: Path
+) -> None:
+    folder = clone / "my scripts" / "today"
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = Path(shutil.copy(ROOT / script, folder / "3_train_copy.sh"))
+    done = start(copy, tmp_path, PYTHON=str(fake))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{clone}: -m ")
+
+
+@pytest.mark.parametrize("script", [name for name in SCRIPTS if name not in NO_COMMAND])
+def test_a_script_in_a_fresh_clone_says_what_to_install(script: str, clone: Path, tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    python.chmod(0o755)
+    done = start(clone / script, clone, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert done.returncode == 2, done.stdout
+    assert "error: The project's packages are not installed.\n  next:     bash tools/setup.sh\n" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = start(ROOT / "5_evaluate.sh", tmp_path, PYTHON="/nowhere/python")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: /nowhere/python cannot be run.\n  next:     bash tools/setup.sh\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "variable", "value"),
+    [
+        ("3_train_finetune_template.sh", "PROCESSES", "abc"),
+        ("3_train_finetune_lora.sh", "PROCESSES", "2.5"),
+        ("quickstart.sh", "TOTAL_FRAMES", "75k"),
+        ("quickstart.sh", "SEED", "-1"),
+        ("tools/make_mini.sh", "SEED", "a[$(id)]"),
+        ("tools/measure_methods.sh", "FRAMES", "7e4"),
+        ("tools/measure_gpu.sh", "BUDGET", "x"),
+    ],
+)
+def test_a_variable_that_is_no_number_is_refused(script: str, variable: str, value: str) -> None:
+    done = start(ROOT / script, ROOT, PYTHON=sys.executable, **{variable: value})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {variable} takes a whole number.\n  got: {value}\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "variable"), [("5_evaluate.sh", "EPISODES"), ("3_train_finetune_template.sh", "BATCH_SIZE")]
+)
+def test_a_variable_that_the_command_checks_is_named_too(script: str, variable: str) -> None:
+    done = start(ROOT / script, ROOT, "--bogus", PYTHON=sys.executable, **{variable: "abc"})
+    assert done.returncode == 2
+    assert f"--{variable.lower()} takes a whole number; where: the variable {variable}; got: abc" in done.stderr
+    assert "There is no option --bogus" in done.stderr
+    assert done.stderr.endswith(f"next:     bash {ROOT / script} --help\n")
