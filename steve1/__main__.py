@@ -37,6 +37,7 @@ COMMANDS = {
         "train": "Fine-tune STEVE-1 on the episodes of a sampling list. Resumable.",
         "plan": "Find the batch, TRUNC_T, accumulation and fine-tuning mode that fit a GPU, with the hours they take.",
         "cache_features": "Compute a frozen CNN's features once for each frame, for training with --feature_cache.",
+        "make_replay": "Write a replay pack: old episodes in one small file, which keeps old skills when training mixes it in.",
         "report_run": "Write the report of a training run: curves, settings, and what to do next.",
         "rollout_checkpoint": "Run short rollouts of a checkpoint, for the run's report.",
         "interpolate_weights": "Write weights between base and fine-tuned ones, with both losses.",

@@ -20,6 +20,7 @@ from steve1.core.files import read_json, write_json
 from steve1.core.paths import display, resolve
 
 GOAL_SUFFIX = ".goal.json"
+REPLAY_SUFFIX = ".replay.safetensors"
 _GOAL_FORMAT = 1
 
 

@@ -46,9 +46,16 @@ def head_loss(
     return _apply(head, latent, row_weight, target, None, columns)
 
 
-def head_kl(head: Head, latent: Tensor, reference: Head, reference_latent: Tensor) -> Tensor:
-    """Mean over frames of KL(reference || head) in nats, differentiable in `head` and `latent` (N, H) alone."""
-    row_weight = torch.full((len(latent),), 1.0 / len(latent), device=latent.device)
+def head_kl(
+    head: Head, latent: Tensor, reference: Head, reference_latent: Tensor, row_weight: Tensor | None = None
+) -> Tensor:
+    """Sum over frames of weight * KL(reference || head) in nats, differentiable in `head` and `latent` (N, H) alone.
+
+    Args:
+        row_weight: (N,) float32; None: 1 / N each.
+    """
+    if row_weight is None:
+        row_weight = torch.full((len(latent),), 1.0 / len(latent), device=latent.device)
     return _apply(head, latent, row_weight, None, (reference, reference_latent), None).loss
 
 

@@ -26,12 +26,14 @@ from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
+from steve1.training.replay import refuse_packs, replay_entries, with_replay
 
 Batch = dict[str, torch.Tensor]
-"""frames u8 (B,C,128,128,3), or features float (B,C,256) from a cache; goals f32 (B,C,E), first bool (B,C), buttons and camera i64 (B,C)."""
+"""frames u8 (B,C,128,128,3), or features float (B,C,256) from a cache; goals f32 (B,C,E), first bool (B,C), buttons and camera i64 (B,C);
+with replay also replayed bool (B,C), True for old episodes."""
 Goal = NDArray[np.float32]
 FRAME_KEYS = ("frames", "features")
-BATCH_KEYS = (*FRAME_KEYS, "goals", "first", "buttons", "camera")
+BATCH_KEYS = (*FRAME_KEYS, "goals", "first", "buttons", "camera", "replayed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +75,14 @@ def open_windows(
     Raises:
         UserError: a list or an episode that cannot be used, or an episode that is in the training list and in another.
     """
-    entries = read_list(settings.train_path)
+    old, old_val = replay_entries(settings)
+    entries = with_replay(read_list(settings.train_path), old, settings.replay_share)
+    refuse_packs(settings, [entry.path for entry in entries])
     found = []
     for path, fixed_goal in ((settings.val_path, goal), (settings.retention_path, None)):
         others = read_list(path) if path is not None else []
+        if path is None and fixed_goal is None and settings.val_freq:
+            others = old_val
         refuse_leaks(entries, others)
         found.append(windows_of(settings, others, fixed_goal, fixed=True) if others else None)
     val, retention = found

@@ -25,6 +25,7 @@ from steve1.core.files import rename, write_json
 from steve1.core.messages import progress
 from steve1.core.paths import display, output_path
 from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.formats.replay import ReplayFormat, open_pack, pack_of
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy
 from steve1.training.config import TrainSettings
@@ -78,11 +79,29 @@ class FeatureCache:
 
     def need(self, episodes: Iterable[Path]) -> Need:
         """Which of the episodes are missing, how many frames they have, and the disk that these will take."""
-        missing = [path for path in dict.fromkeys(episodes) if not self.file_of(path).is_file()]
+        missing = [path for path in dict.fromkeys(episodes) if not self._has(path)]
         parts = [self.file_of(path).with_suffix(".npy.part") for path in missing]
         frames = sum(len(Episode(path)) for path in missing)
         there = sum(part.stat().st_size for part in parts if part.is_file())
         return Need(missing, frames, max(0, frames * self.size * self.dtype.itemsize - there))
+
+    def _has(self, episode: Path) -> bool:
+        """Whether the features of an episode are there: in the cache, or in the episode's replay pack."""
+        pack = pack_of(episode)
+        if pack is not None and open_pack(pack).cnn_hash != self.weights_hash:
+            raise UserError(
+                "This replay pack was made with another CNN than that of these weights.",
+                where=display(pack),
+                expected=f"features of the CNN with sha256 {self.weights_hash[:12]}…",
+                got=f"{open_pack(pack).cnn_hash[:12]}…",
+                todo="take the pack that belongs to the starting weights, or make one: python -m steve1 make_replay --in_weights …",
+            )
+        return pack is not None or self.file_of(episode).is_file()
+
+    def rows_of(self, episode: Path) -> NDArray[Any]:
+        """The features (N, size) of an episode that has been computed, memory-mapped."""
+        opened = Episode(episode).format
+        return opened.features if isinstance(opened, ReplayFormat) else _mapped(self.file_of(episode))
 
     def fill(self, episodes: Iterable[Path], on_frames: Callable[[int], object] = lambda count: None) -> None:
         """Compute what is missing; `on_frames` is called with the number of frames done since its last call.
@@ -150,10 +169,10 @@ class FeatureCache:
 
     def serve(self, dataset: WindowDataset) -> None:
         """Let the dataset's windows hold features; every episode of it has to be in the cache."""
-        files = {str(path): self.file_of(path) for path in dataset.paths}
-        missing = [path for path, file in files.items() if not file.is_file()]
+        missing = [str(path) for path in dataset.paths if not self._has(path)]
         if missing:
             raise UserError("These episodes' features have not been computed.", where=self.folder, got=missing[0])
+        files = {str(path): self.file_of(path) for path in dataset.paths if pack_of(path) is None}
         dataset.frame_source = CachedFeatures(files, self.size, self.dtype)
 
 
@@ -175,7 +194,9 @@ class CachedFeatures:
 
     def read(self, episode: Episode, start: int, stop: int, out: NDArray[Any]) -> None:
         """Rows start..stop-1 of the episode's array into `out`."""
-        out[...] = _mapped(self._files[str(episode.path)])[start:stop]
+        found = episode.format
+        rows = found.features if isinstance(found, ReplayFormat) else _mapped(self._files[str(episode.path)])
+        out[...] = rows[start:stop]
 
 
 @lru_cache(maxsize=64)

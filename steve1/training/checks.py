@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
+from steve1.core.checkpoint_metadata import REPLAY_SUFFIX
 from steve1.core.errors import UserError
 from steve1.core.paths import display, resolve
 from steve1.training.config import LORA_TARGETS, OLD_LORA_TARGETS, TrainSettings
@@ -98,11 +99,22 @@ def _rules(chosen: TrainSettings) -> dict[str, bool]:
         "fixed_prompt and fixed_goal_file both name the goal: choose one": (
             bool(chosen.fixed_prompt and chosen.fixed_goal_file)
         ),
-        "best_by task+retention needs a retention list: set RETENTION_SAMPLING (and VAL_FREQ above 0)": (
-            chosen.best_by == "task+retention" and chosen.retention_path is None
+        "best_by task+retention needs a retention list: set RETENTION_SAMPLING or REPLAY (and VAL_FREQ above 0)": (
+            chosen.best_by == "task+retention" and not chosen.watches_retention
         ),
         "best_by task+retention needs a validation list of the task as well": (
             chosen.best_by == "task+retention" and chosen.val_path is None
+        ),
+        f"keep {chosen.keeping} needs old episodes: set REPLAY to a replay pack or the name of a sampling": (
+            chosen.keep in ("replay", "kl") and not chosen.replay
+        ),
+        f"keep none leaves out old episodes, but REPLAY names some ({chosen.replay}): set KEEP=replay or KEEP=kl": (
+            chosen.keep == "none" and bool(chosen.replay)
+        ),
+        f"replay_share is a share above 0 and below 1, got {chosen.replay_share}": not 0 < chosen.replay_share < 1,
+        "kl_frames replay needs old episodes: set REPLAY": chosen.kl_frames == "replay" and not chosen.replay_source,
+        "a fixed goal would also be the goal of the old episodes, and they reach others: leave REPLAY or FIXED_PROMPT out": (
+            bool(chosen.replay_source and (chosen.fixed_prompt or chosen.fixed_goal_file))
         ),
         "patience counts validations, and there are none: set VAL_FREQ, or PATIENCE=0": (
             chosen.patience > 0 and chosen.val_path is None
@@ -119,7 +131,7 @@ def _mode_rules(chosen: TrainSettings) -> dict[str, bool]:
             chosen.finetune_mode != "all" and chosen.starts_empty
         ),
         "kl_coef and l2sp_coef pull towards the starting weights, and there are none: set IN_WEIGHTS": (
-            chosen.starts_empty and (chosen.kl_coef > 0 or chosen.l2sp_coef > 0)
+            chosen.starts_empty and (chosen.kl_weight > 0 or chosen.l2sp_coef > 0)
         ),
         f"feature_cache needs a CNN that stays as it is, and {name} trains it: set FINETUNE_MODE to "
         + modes_that("keep_cnn"): chosen.feature_cache and mode.trains_cnn,
@@ -131,8 +143,9 @@ def _mode_rules(chosen: TrainSettings) -> dict[str, bool]:
         f"{name} changes no weights, so there is nothing for {', '.join(pulls)} to do: set them to 0": (
             not mode.changes_weights and bool(pulls)
         ),
-        f"{name} changes no weights, so old skills cannot be lost: leave RETENTION_SAMPLING and BEST_BY out": (
-            not mode.changes_weights and (chosen.retention_path is not None or chosen.best_by != "task")
+        f"{name} changes no weights, so old skills cannot be lost: leave RETENTION_SAMPLING, BEST_BY and REPLAY out": (
+            not mode.changes_weights
+            and (chosen.retention_path is not None or bool(chosen.replay_source) or chosen.best_by != "task")
         ),
     }
 
@@ -149,6 +162,7 @@ def missing_files(chosen: TrainSettings) -> list[str]:
         ("training", chosen.train_path, ""),
         ("validation", chosen.val_path, "; VAL_FREQ=0 trains without validation"),
         ("retention", chosen.retention_path, ""),
+        ("replay", chosen.replay_path, ""),
     )
     return [
         f"{name} does not exist: {display(resolve(file))}{hint}"
@@ -162,10 +176,18 @@ def missing_files(chosen: TrainSettings) -> list[str]:
 
 
 def _missing_list(chosen: TrainSettings, path: Path, kind: str) -> str:
+    if path.name.endswith(REPLAY_SUFFIX):
+        return f"the replay pack {display(path)} does not exist; python -m steve1 make_replay makes one"
+    if kind == "replay" and chosen.keeping == "self":
+        return (
+            f"keep self needs episodes that the starting policy played itself, and {display(path)} does not exist: "
+            f"SOURCE=policy WEIGHTS={chosen.in_weights} OUTPUT_DIR=data/dataset_self bash 1_generate_dataset.sh, then "
+            "bash 2_create_sampling.sh self --dataset_dir data/dataset_self"
+        )
     folder = resolve(chosen.sampling_dir)
     names = sorted(item.name[: -len("_train.txt")] for item in folder.glob("*_train.txt"))
     known = f"samplings there: {', '.join(names)}" if names else f"no samplings in {display(folder)} yet"
-    name = chosen.retention_sampling if kind == "retention" else chosen.sampling_name
+    name = {"retention": chosen.retention_sampling, "replay": chosen.replay_source}.get(kind, chosen.sampling_name)
     make = "" if name == "finetune_task" else f" {name}"
     if make and name.startswith("finetune_"):
         make += f" --dataset_dir data/dataset_{name.removeprefix('finetune_')}"

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from steve1.core.checkpoint_metadata import GOAL_SUFFIX
+from steve1.core.checkpoint_metadata import GOAL_SUFFIX, REPLAY_SUFFIX
 from steve1.core.options import Option
 from steve1.core.paths import output_path, resolve
 from steve1.training.finetune_modes import MODES, FinetuneMode, FinetuneModeName, modes_help
@@ -92,8 +92,16 @@ class TrainSettings:
     fixed_goal_file: str = ""
     """The same with the goal of a file (.goal.json, as goal tuning writes it)."""
 
+    keep: Literal["auto", "none", "replay", "self", "kl"] = "auto"
+    """How old skills are kept (KEEP). replay: the old episodes of REPLAY are imitated too; self: the same with episodes that the starting policy played itself, a sampling called "self" by default; kl: on the old episodes the actions stay close to the starting policy's; auto: replay where REPLAY is set, else none."""
+    replay: str = ""
+    """Old episodes: a replay pack, or the name of a sampling (REPLAY)."""
+    replay_share: float = 0.5
+    """Their share of the training windows (REPLAY_SHARE)."""
     kl_coef: float = 0.0
-    """Pull towards the starting policy's actions on the same frames: this times KL(start || trained), in nats a frame."""
+    """Pull towards the starting policy's actions: this times KL(start || trained), in nats a frame; with keep=kl 1 where it is 0."""
+    kl_frames: Literal["all", "replay"] = "all"
+    """On which frames: all, or the old ones of REPLAY alone, as with keep=kl."""
     l2sp_coef: float = 0.0
     """Pull towards the starting weights: half of this times the squared distance, over what is trained (L2-SP)."""
     ema_decay: float = 0.0
@@ -259,6 +267,36 @@ class TrainSettings:
         if self.val_freq == 0 or not (self.retention_list or self.retention_sampling):
             return None
         return resolve(self.retention_list or Path(self.sampling_dir) / f"{self.retention_sampling}_val.txt")
+
+    @property
+    def keeping(self) -> Literal["none", "replay", "self", "kl"]:
+        """`keep`, decided."""
+        if self.keep == "auto":
+            return "replay" if self.replay else "none"
+        return self.keep
+
+    @property
+    def replay_source(self) -> str:
+        """The pack or the sampling of old episodes; "" without replay."""
+        return "" if self.keeping == "none" else self.replay or ("self" if self.keeping == "self" else "")
+
+    @property
+    def replay_path(self) -> Path | None:
+        """The pack, or the training list of the sampling, of old episodes; None without replay."""
+        source = self.replay_source
+        if not source:
+            return None
+        return resolve(source if source.endswith(REPLAY_SUFFIX) else Path(self.sampling_dir) / f"{source}_train.txt")
+
+    @property
+    def watches_retention(self) -> bool:
+        """Whether old skills are validated: on a retention list, or on old episodes that replay leaves out of training."""
+        return self.retention_path is not None or bool(self.val_freq and self.replay_source)
+
+    @property
+    def kl_weight(self) -> float:
+        """The coefficient of the KL divergence from the starting policy; 0: no such term."""
+        return self.kl_coef or float(self.keeping == "kl")
 
     @property
     def never_without_goal(self) -> bool:

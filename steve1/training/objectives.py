@@ -63,12 +63,13 @@ class BehaviorCloning(Objective):
 
     Args:
         turn_loss_weight: how many times frames that turn the view by TURN_DEGREES or more on an axis count.
+        imitate_replayed: False leaves out the frames of old episodes.
     """
 
     measures = MEASURES
 
-    def __init__(self, policy: GoalPolicy, turn_loss_weight: float = 1.0) -> None:
-        self._policy, self._turn_loss_weight = policy, turn_loss_weight
+    def __init__(self, policy: GoalPolicy, turn_loss_weight: float = 1.0, imitate_replayed: bool = True) -> None:
+        self._policy, self._turn_loss_weight, self._imitate_replayed = policy, turn_loss_weight, imitate_replayed
         turns = np.abs(CAMERA_DEGREES).max(axis=1) >= TURN_DEGREES
         self.turns = torch.from_numpy(turns).float().to(policy.device)
 
@@ -76,18 +77,24 @@ class BehaviorCloning(Objective):
         weights = None
         if self._turn_loss_weight != 1.0:  # the loss divides by the sum of the weights, micro-batch by micro-batch
             weights = 1.0 + (self._turn_loss_weight - 1.0) * self.turns[batch["camera"]]
+        if not self._imitate_replayed and "replayed" in batch:
+            weights = (~batch["replayed"]).float() * (1.0 if weights is None else weights)
         found = self._policy.bc_loss(latent, after, batch["buttons"], batch["camera"], weights)
         measures = torch.stack([getattr(found, name).detach().float() for name in MEASURES])
         return LossOutput(found.loss, state, measures)
 
 
 class KLToStart(Objective):
-    """coef times KL(starting policy || policy) of both heads on the same frames, in nats a frame."""
+    """coef times KL(starting policy || policy) of both heads on the same frames, in nats a frame.
+
+    Args:
+        on_replayed: mean over the frames of old episodes only.
+    """
 
     measures = ("kl",)
 
-    def __init__(self, policy: GoalPolicy, reference: GoalPolicy, coef: float) -> None:
-        self._policy, self._reference, self._coef = policy, reference, coef
+    def __init__(self, policy: GoalPolicy, reference: GoalPolicy, coef: float, on_replayed: bool = False) -> None:
+        self._policy, self._reference, self._coef, self._on_replayed = policy, reference, coef, on_replayed
         self.n_blocks = policy.config.n_recurrence_layers
 
     def initial_state(self, rows: int) -> PolicyState:
@@ -98,16 +105,23 @@ class KLToStart(Objective):
         with torch.no_grad():
             wanted, state = reference.forward_recurrent(encode(reference, batch), batch["goals"], batch["first"], state)
         rows, wanted = latent.flatten(0, 1), wanted.flatten(0, 1)
+        counted = torch.ones(len(rows), device=rows.device)
+        if self._on_replayed and "replayed" in batch:
+            counted = batch["replayed"].flatten().float()
+        weight = counted / counted.sum().clamp(min=1)
         own, other = self._policy.pi_head, reference.pi_head
-        divergence = head_kl(own.buttons, rows, other.buttons, wanted) + head_kl(own.camera, rows, other.camera, wanted)
+        divergence = head_kl(own.buttons, rows, other.buttons, wanted, weight)
+        divergence = divergence + head_kl(own.camera, rows, other.camera, wanted, weight)
         return LossOutput(self._coef * divergence, state, divergence.detach().float().reshape(1))
 
 
 def objectives_for(policy: GoalPolicy, settings: TrainSettings) -> list[Objective]:
     """The terms that the settings ask for; KL's reference is the policy as it is now."""
-    terms: list[Objective] = [BehaviorCloning(policy, settings.turn_loss_weight)]
-    if settings.kl_coef > 0:
-        terms.append(KLToStart(policy, frozen_copy(policy), settings.kl_coef))
+    by_kl = settings.keeping == "kl"
+    terms: list[Objective] = [BehaviorCloning(policy, settings.turn_loss_weight, imitate_replayed=not by_kl)]
+    if settings.kl_weight > 0:
+        on_replayed = by_kl or settings.kl_frames == "replay"
+        terms.append(KLToStart(policy, frozen_copy(policy), settings.kl_weight, on_replayed))
     return terms
 
 

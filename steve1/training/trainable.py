@@ -70,7 +70,7 @@ def describe(policy: GoalPolicy, settings: TrainSettings) -> list[str]:
     trained = sum(parameter.numel() for parameter in trained_parameters(policy).values())
     if not trained:
         raise UserError("Nothing would be trained.", got=f"finetune_mode {settings.finetune_mode}")
-    copies = settings.kl_coef > 0, settings.l2sp_coef > 0 and mode.adds != "lora", settings.ema_decay > 0
+    copies = settings.kl_weight > 0, settings.l2sp_coef > 0 and mode.adds != "lora", settings.ema_decay > 0
     moments = BYTES_OF_MOMENTS[settings.optimizer]
     held = 4 * every + trained * (4 + moments + 4 * sum(copies))  # weights; gradients, the optimizer's moments, copies
     details = f" of rank {settings.lora_rank} to {settings.lora_targets}" if mode.adds == "lora" else ""

@@ -17,6 +17,7 @@ from steve1.core.frames import AGENT_SIZE
 from steve1.core.paths import resolve
 from steve1.data.episodes.formats.native import checked_goals
 from steve1.data.episodes.formats.registry import format_of, open_format
+from steve1.data.episodes.formats.replay import is_pack, open_pack
 from steve1.data.episodes.parts import GOALS, check_finite, goals_file
 
 
@@ -67,7 +68,7 @@ class Episode:
     @property
     def has_goals(self) -> bool:
         """Whether the embedding step has been run."""
-        return goals_file(self.path) is not None
+        return self.format.has_goals
 
     def mineclip_frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
         """Frames from `start` on at MineCLIP's size, uint8 (160, 256, 3) RGB, one at a time."""
@@ -112,12 +113,14 @@ def write_goals(path: str | os.PathLike[str], embeds: NDArray[np.floating[Any]])
 
 
 def find_episodes(folder: str | os.PathLike[str]) -> list[Path]:
-    """Every episode folder directly below `folder`, sorted by name, without hidden and unfinished ones.
+    """Every episode folder directly below `folder`, sorted by name, without hidden and unfinished ones; or those of a replay pack.
 
     Raises:
         UserError: `folder` does not exist.
     """
     root = resolve(folder)
+    if is_pack(root):
+        return open_pack(root).paths()
     if not root.is_dir():
         todo = "bash 1_generate_dataset.sh, or put episodes there"
         raise UserError("This dataset folder does not exist.", where=root, todo=todo)

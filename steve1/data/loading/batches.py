@@ -61,6 +61,7 @@ class BatchSource:
         frames = self._frames.take(shape, source.dtype) if shared is None else shared.numpy()
         arrays = empty_chunk(self._batch_size, dataset.T, embed_dim=dataset.embed_dim, source=source, frames=frames)
         batch: Batch = {"episode": [], "start": [], "window": [], "epoch": []}
+        replayed = np.zeros((self._batch_size, dataset.T), np.bool_)
         first = (number * self._world + self._rank) * self._batch_size
         for row in range(self._batch_size):
             epoch, offset = divmod(first + row, len(dataset))
@@ -70,6 +71,9 @@ class BatchSource:
             batch["start"].append(window["start"])
             batch["window"].append(index)
             batch["epoch"].append(epoch)
+            replayed[row] = dataset.replayed[index]
+        if dataset.replayed.any():
+            arrays["replayed"] = replayed
         tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
         return (tensors if shared is None else tensors | {source.key: shared}) | batch
 

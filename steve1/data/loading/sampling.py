@@ -26,6 +26,7 @@ from steve1.core.files import atomic_file, read_json, sha256_file, write_json
 from steve1.core.paths import display, resolve
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode, find_episodes
+from steve1.data.episodes.formats.replay import is_pack, open_pack, pack_of
 
 SAMPLINGS = "data/samplings"
 _WEIGHT = re.compile(r"^#\s*weight\s*[:\uff1a]\s*(.*)$", re.IGNORECASE)
@@ -43,6 +44,7 @@ class ListEntry:
         line: line number, from 1.
         section: number of the `# weight:` line above it; 0 without.
         source: the list's path, for messages.
+        replay: whether it is an old episode, mixed in to keep old skills.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class ListEntry:
     line: int = 0
     section: int = 0
     source: str = ""
+    replay: bool = False
 
     @property
     def where(self) -> str:
@@ -128,11 +131,15 @@ def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
             _log.warning(message, display(source), percent[1], percent[0], percent[0] / 100)
         percent = None
         folder = resolve(line)
-        if not folder.is_dir():
+        if is_pack(folder):
+            packed = open_pack(folder).paths()
+            entries += [ListEntry(path, weight, number, section, display(source)) for path in packed]
+            continue
+        if not folder.is_dir() and pack_of(folder) is None:
             raise UserError(
                 "This line of the sampling list points nowhere.",
                 where=where,
-                expected="an episode folder, relative to the project's root",
+                expected="an episode folder or a replay pack, relative to the project's root",
                 got=line,
                 todo="bash 2_create_sampling.sh makes a list of what there is",
             )

@@ -96,6 +96,8 @@ class WindowDataset:
         self._windows = np.array([(row, at) for row, number in enumerate(used) for at in starts[number]], np.int64)
         self._sections = np.array([entries[number].section for number in used], np.int64)[self._windows[:, 0]]
         self.shares = self._section_shares(entries)
+        #: of each window: whether its episode is an old one, replayed to keep old skills
+        self.replayed = np.array([entries[number].replay for number in used], np.bool_)[self._windows[:, 0]]
 
     def _check_settings(self) -> None:
         if self.T < GOAL_FRAMES:

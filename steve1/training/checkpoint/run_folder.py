@@ -92,6 +92,7 @@ def describe_run(
         "in_weights": None if settings.starts_empty else resolve(settings.in_weights),
         "val_list": settings.val_path,
         "retention_list": settings.retention_path,
+        "replay": settings.replay_path,
     }
     hashes = {name: sha256_file(path) for name, path in files.items() if path is not None}
     if ranks.device.type == "cuda":

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from steve1.actions import NULL_CAMERA, to_env
 from steve1.core.files import atomic_path
+from steve1.core.frames import AGENT_SIZE
 from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.formats.replay import pack_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +31,12 @@ def contact_sheet(batch: dict[str, Any], *, rows: int = 4, columns: int = 6) -> 
         batch: as `data.batches` gives it: frames (B,T,128,128,3), goal_frame (B,T), buttons, camera, lists episode and start.
     """
     times = np.linspace(0, batch["goals"].shape[1] - 1, columns).round().astype(int).tolist()
-    shown = range(min(rows, len(batch["episode"])))
+    with_pictures = [
+        row for row, path in enumerate(batch["episode"]) if "frames" in batch or pack_of(Path(path)) is None
+    ]
+    shown = with_pictures[:rows]
+    if not shown:
+        return np.full((_CAPTION, AGENT_SIZE[0] * columns, 3), 255, np.uint8)
     return np.concatenate([np.concatenate([_cell(batch, row, time) for time in times], axis=1) for row in shown])
 
 

@@ -48,6 +48,11 @@ class EpisodeFormat(abc.ABC):
         self.path = path
         self.metadata = read_json(path / METADATA) if (path / METADATA).exists() else {}
 
+    @classmethod
+    def recognizes(cls, path: Path) -> bool:
+        """Whether the path is an episode of this format."""
+        return (path / cls.marker).exists()
+
     @abc.abstractmethod
     def read(self, start: int, stop: int, out: NDArray[np.uint8]) -> None:
         """Read the agent's frames start..stop-1 into `out` uint8 (T, 128, 128, 3) RGB."""
@@ -71,6 +76,11 @@ class EpisodeFormat(abc.ABC):
         found = self.actions()
         check_length(self.path, "actions", len(found), self.n_frames)
         return found
+
+    @property
+    def has_goals(self) -> bool:
+        """Whether the embedding step has been run."""
+        return goals_file(self.path) is not None
 
     @cached_property
     def goals(self) -> NDArray[np.floating[Any]]:

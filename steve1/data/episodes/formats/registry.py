@@ -8,17 +8,20 @@ from steve1.core.errors import UserError
 from steve1.data.episodes.formats.base import EpisodeFormat
 from steve1.data.episodes.formats.guide import GuideFormat
 from steve1.data.episodes.formats.native import NativeFormat
+from steve1.data.episodes.formats.replay import ReplayFormat
 from steve1.data.episodes.formats.steve1 import Steve1Format
 from steve1.data.episodes.parts import METADATA
 
 #: by name; an episode is opened in the first format whose marker it has
-FORMATS: dict[str, type[EpisodeFormat]] = {kind.name: kind for kind in (NativeFormat, Steve1Format, GuideFormat)}
+FORMATS: dict[str, type[EpisodeFormat]] = {
+    kind.name: kind for kind in (NativeFormat, Steve1Format, GuideFormat, ReplayFormat)
+}
 EXPORT_FORMATS = tuple(name for name, kind in FORMATS.items() if kind.writable)
 
 
 def format_of(path: Path) -> type[EpisodeFormat] | None:
-    """The format of a folder, recognized by its marker; None if it is not an episode."""
-    return next((kind for kind in FORMATS.values() if (path / kind.marker).exists()), None)
+    """The format of an episode's path; None if it is not an episode."""
+    return next((kind for kind in FORMATS.values() if kind.recognizes(path)), None)
 
 
 def has_parts(path: Path) -> bool:
@@ -32,14 +35,14 @@ def open_format(path: Path) -> EpisodeFormat:
     Raises:
         UserError: no such folder, no episode in it, or parts that do not fit one another.
     """
-    if not path.is_dir():
-        raise UserError("This episode folder does not exist.", where=path)
     kind = format_of(path)
+    if kind is None and not path.is_dir():
+        raise UserError("This episode folder does not exist.", where=path)
     if kind is None:
         raise UserError(
             "This folder is not an episode.",
             where=path,
-            expected="; ".join(f"{', '.join(kind.files[:2])} ({name})" for name, kind in FORMATS.items()),
+            expected="; ".join(f"{', '.join(kind.files[:2])} ({name})" for name, kind in FORMATS.items() if kind.files),
             got=", ".join(sorted(p.name for p in path.iterdir())[:8]) or "an empty folder",
             todo="python tools/convert_recordings.py --input_dir … --output_dir …",
         )

@@ -1,0 +1,124 @@
+"""Command: write a replay pack, old episodes in one small file that training mixes in (`python -m steve1 make_replay`).
+
+Stopped or killed, the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from steve1.core.checkpoint_metadata import REPLAY_SUFFIX, read_checkpoint_metadata
+from steve1.core.device import choose_device
+from steve1.core.errors import UserError
+from steve1.core.messages import progress
+from steve1.core.paths import display, output_path, resolve
+from steve1.data.episodes.episode import Episode, find_episodes
+from steve1.data.episodes.formats.replay import write_pack
+from steve1.data.loading.sampling import read_list
+from steve1.policy import load_policy
+from steve1.training.cache import FeatureCache, fill_loudly
+from steve1.training.config import TrainSettings
+from steve1.training.distributed import choose_precision
+
+
+@dataclass(frozen=True)
+class Args:
+    """Write a replay pack: a frozen CNN's features, actions and goals of old episodes, about 0.6 KB a frame for the mini weights and 1.5 KB for STEVE-1's."""
+
+    output: str
+    """The pack; its name ends in .replay.safetensors."""
+    dataset_dir: list[Path] = field(default_factory=list)
+    """Folders of embedded episodes; without any the training list of the sampling is taken."""
+    sampling_name: str = TrainSettings.sampling_name
+    """Reads <sampling_dir>/<name>_train.txt."""
+    sampling_dir: str = TrainSettings.sampling_dir
+    """Folder of the sampling lists."""
+    in_model: str = TrainSettings.in_model
+    """Network settings: a .model file."""
+    in_weights: str = TrainSettings.in_weights
+    """Weights whose CNN makes the features; the pack serves every fine-tuning that starts from this CNN and keeps it."""
+    cache_dir: str = TrainSettings.cache_dir
+    """Folder of the feature caches, where features that are there already are taken from."""
+    precision: Literal["auto", "bf16", "fp32"] = TrainSettings.precision
+    """Of the convolutions."""
+    device: str = TrainSettings.device
+    """auto, cpu, cuda, cuda:N or mps."""
+    overwrite: bool = False
+    """Replace a pack of this name."""
+
+
+def main(args: Args) -> None:
+    """Compute the features that are missing, and write the pack."""
+    output = output_path(args.output)
+    if not output.name.endswith(REPLAY_SUFFIX):
+        raise UserError("A replay pack's name has its own ending.", expected=f"…{REPLAY_SUFFIX}", got=output.name)
+    if output.exists() and not args.overwrite:
+        raise UserError(
+            "This replay pack exists already.", where=display(output), todo="another --output, or --overwrite"
+        )
+    listed = resolve(Path(args.sampling_dir) / f"{args.sampling_name}_train.txt")
+    folders = [resolve(folder) for folder in args.dataset_dir]
+    found = [path for folder in folders for path in find_episodes(folder)]
+    episodes = found if folders else [entry.path for entry in read_list(listed)]
+    if not episodes:
+        raise UserError(
+            "There is no episode in these folders.", where=display(folders[0]), todo="bash 1_generate_dataset.sh"
+        )
+    device = choose_device(args.device)
+    precision = choose_precision(args.precision, device)
+    weights = resolve(args.in_weights)
+    policy = load_policy(resolve(args.in_model), weights, device=device).requires_grad_(False)
+    cache = FeatureCache(output_path(args.cache_dir), policy, precision=precision)
+    fill_loudly(cache, episodes)
+    facts = {
+        "cnn_sha256": cache.weights_hash,
+        "precision": str(precision).removeprefix("torch."),
+        "weights": weights.name,
+        "mineclip": read_checkpoint_metadata(weights).mineclip,
+    }
+    with progress(desc="replay pack", unit="frame") as bar:
+        frames = make_pack(output, episodes, cache, facts, bar.update)
+    size = output.stat().st_size
+    print(
+        f"{display(output)}: {len(episodes)} episodes, {frames:,} frames, {size / 1e6:.1f} MB ({size / frames:.0f} bytes a frame)"
+    )
+    print(
+        f"next: REPLAY={display(output)} bash 3_train_finetune_template.sh --feature_cache   (FINETUNE_MODE=frozen_cnn or lora)"
+    )
+
+
+def make_pack(
+    path: Path, episodes: Sequence[Path], cache: FeatureCache, facts: dict[str, str], on_frames: Callable[[int], Any]
+) -> int:
+    """Write the episodes, whose features are in the cache, to a pack; returns its frames.
+
+    Raises:
+        UserError: an episode without goals, or one whose features are too large for float16.
+    """
+    opened = [Episode(episode) for episode in episodes]
+    names = [(f"{episode.path.parent.name}/{episode.path.name}", len(episode)) for episode in opened]
+    twice = [name for name, count in zip(*np.unique([name for name, _ in names], return_counts=True)) if count > 1]
+    if twice:
+        raise UserError(
+            "Two episodes would have one name in the pack.", got=str(twice[0]), todo="rename a dataset folder"
+        )
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for episode in opened:
+            episode.check_goals()
+            features = np.asarray(cache.rows_of(episode.path), dtype=np.float32)
+            if np.abs(features).max(initial=0) > np.finfo(np.float16).max:
+                raise UserError(
+                    "These features are too large for a replay pack.", where=episode.path, expected="float16"
+                )
+            buttons, camera = episode.tokens()
+            yield features.astype(np.float16), episode.goals, buttons.astype(np.int16), camera.astype(np.uint8)
+            on_frames(len(episode))
+
+    write_pack(path, names, rows(), facts)
+    return sum(frames for _, frames in names)

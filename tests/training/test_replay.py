@@ -1,0 +1,238 @@
+"""Replay: packs hold what the episodes hold, have their share of the windows, and belong to one CNN; KL on old frames alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from steve1.commands.train import make_replay
+from steve1.core.errors import UserError
+from steve1.data.episodes.episode import Episode, find_episodes
+from steve1.data.episodes.formats.replay import open_pack
+from steve1.data.loading.sampling import ListEntry, SamplingSettings, Source, create_sampling, read_list
+from steve1.policy import load_policy
+from steve1.training.batches import open_windows
+from steve1.training.cache import FeatureCache
+from steve1.training.checks import check
+from steve1.training.config import TrainSettings
+from steve1.training.objectives import BehaviorCloning, KLToStart
+from steve1.training.replay import replay_entries, with_replay
+from steve1.training.train import finetune
+from steve1.training.trainable import frozen_copy
+from tests.training.conftest import same, weights_of, write_episode, write_lists
+
+Make = Callable[..., TrainSettings]
+FROZEN: dict[str, Any] = {"finetune_mode": "frozen_cnn", "feature_cache": True}
+
+
+@pytest.fixture(scope="module")
+def old(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with twelve old episodes in dataset_old, the sampling `old` of them, and a pack."""
+    root = tmp_path_factory.mktemp("old")
+    episodes = [write_episode(root / "dataset_old" / f"ep{number}", 40 + number) for number in range(12)]
+    write_lists(root, episodes[:10], episodes[10:], "old")
+    make_replay.main(
+        make_replay.Args(str(root / "old.replay.safetensors"), [root / "dataset_old"], **_model(tiny, root))
+    )
+    return root
+
+
+def _model(tiny: Path, root: Path) -> dict[str, Any]:
+    return {
+        "in_model": str(tiny / "tiny.model"), "in_weights": str(tiny / "tiny.weights"), "cache_dir": str(root / "cache"), "precision": "fp32",
+        "device": "cpu",
+    }  # fmt: skip
+
+
+def test_a_pack_holds_what_its_episodes_hold(old: Path, tiny: Path) -> None:
+    pack = old / "old.replay.safetensors"
+    paths = find_episodes(pack)
+    assert [path.name for path in paths] == sorted(f"ep{number}" for number in range(12))
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    for path in (paths[0], paths[-1]):
+        source, packed = Episode(old / "dataset_old" / path.name), Episode(path)
+        assert len(packed) == len(source)
+        assert packed.has_goals
+        packed.check_goals()
+        np.testing.assert_array_equal(packed.goals, source.goals)
+        for ours, theirs in zip(packed.tokens(), source.tokens()):
+            np.testing.assert_array_equal(ours, theirs)
+        assert packed.actions(3, 4)[0]["attack"] == source.actions(3, 4)[0]["attack"]  # cameras are their bins' middles
+        with torch.no_grad():
+            dense = policy.net.img_process.dense(torch.from_numpy(source.frames()))
+        np.testing.assert_allclose(packed.format.features, dense, rtol=1e-3, atol=1e-3)  # type: ignore[attr-defined]
+        with pytest.raises(UserError, match="no pictures"):
+            packed.frames(0, 1)
+    # Features 256, goals E = 8 in float32, two actions.
+    assert pack.stat().st_size < 12 * 64 * (512 + 32 + 3) + 4096
+
+
+def test_safetensors_reads_a_pack_too(old: Path) -> None:
+    from safetensors import safe_open
+
+    pack = open_pack(old / "old.replay.safetensors")
+    with safe_open(pack.path, "np") as file:
+        np.testing.assert_array_equal(file.get_tensor("features"), pack.features)
+        np.testing.assert_array_equal(file.get_tensor("camera"), pack.camera)
+        assert file.metadata()["cnn_sha256"] == pack.cnn_hash
+
+
+def test_old_episodes_have_their_share(settings: Make, old: Path) -> None:
+    for source in ("old.replay.safetensors", "old"):
+        replay = str(old / source) if source.endswith("s") else source
+        chosen = settings(replay=replay, replay_share=0.25, **FROZEN)
+        if replay == "old":
+            (Path(chosen.sampling_dir) / "old_train.txt").write_text((old / "old_train.txt").read_text())
+            (Path(chosen.sampling_dir) / "old_val.txt").write_text((old / "old_val.txt").read_text())
+        train, _, retention = open_windows(chosen)
+        assert retention is not None
+        seen = {str(path) for path in train.paths} & {str(path) for path in retention.paths}
+        assert not seen
+        counts = np.zeros(2)
+        for epoch in range(40):
+            for index in train.epoch_order(epoch):
+                counts[int(train.replayed[index])] += 1
+        assert counts[1] / counts.sum() == pytest.approx(0.25, abs=0.01)
+
+
+def test_shares_of_the_new_list_keep_their_proportions() -> None:
+    new = [ListEntry(Path("a"), 3.0, section=1), ListEntry(Path("b"), 1.0, section=2)]
+    mixed = with_replay(new, [ListEntry(Path("o"), replay=True), ListEntry(Path("p"), replay=True)], 0.2)
+    weights = {entry.section: entry.weight for entry in mixed}
+    assert len(weights) == 3
+    assert list(weights.values()) == pytest.approx([0.6, 0.2, 0.2])
+    assert with_replay(new, [], 0.2) == new
+
+
+def test_a_pack_in_a_sampling(old: Path, tiny: Path, tmp_path: Path) -> None:
+    sources = [Source(tiny / "dataset_a", 0.7), Source(old / "old.replay.safetensors", 0.3)]
+    create_sampling("mix", sources, SamplingSettings(), tmp_path)
+    entries = read_list(tmp_path / "mix_train.txt")
+    assert any(".replay.safetensors" in str(entry.path) for entry in entries)
+    assert all(len(Episode(entry.path)) == 64 for entry in entries)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("keep", ["replay", "kl"])
+def test_a_run_with_a_pack_goes_on_bit_for_bit(settings: Make, old: Path, tmp_path: Path, keep: str) -> None:
+    chosen = settings(replay=str(old / "old.replay.safetensors"), keep=keep, cache_dir=str(old / "cache"), **FROZEN)
+    whole = finetune(chosen)
+    curve = chosen.run_dir / "metrics.jsonl"
+    assert not curve.exists() or "retention" in curve.read_text()
+    plain = dataclasses.replace(chosen, keep="auto", replay="", out_weights=str(tmp_path / "other" / "plain.weights"))
+    assert not same(weights_of(whole.out_weights), weights_of(finetune(plain).out_weights))
+    again = dataclasses.replace(chosen, out_weights=str(tmp_path / "again" / "again.weights"), num_workers=1)
+    assert same(weights_of(whole.out_weights), weights_of(finetune(again).out_weights))
+
+
+def test_kl_counts_old_frames_alone_and_imitation_new_ones(tiny: Path) -> None:
+    torch.manual_seed(0)
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    reference = frozen_copy(policy)
+    with torch.no_grad():
+        policy.pi_head.buttons.linear_layer.weight.add_(
+            0.1 * torch.randn_like(policy.pi_head.buttons.linear_layer.weight)
+        )
+    rows, frames = 2, 4
+    batch = {
+        "features": torch.randn(rows, frames, 256),
+        "goals": torch.randn(rows, frames, 8),
+        "first": torch.tensor([[True] + [False] * 3] * rows),
+        "buttons": torch.randint(0, 8641, (rows, frames)),
+        "camera": torch.randint(0, 121, (rows, frames)),
+        "replayed": torch.tensor([[False], [True]]).expand(rows, frames).contiguous(),
+    }
+
+    def loss(term: Any, part: slice) -> float:
+        cut = {name: value[part] for name, value in batch.items()}
+        state = policy.initial_state(len(cut["buttons"]))
+        latent, after = policy.forward_recurrent(
+            policy.net.img_process.from_dense(cut["features"]), cut["goals"], cut["first"], state
+        )
+        return float(term(cut, latent, after, state).loss.detach())
+
+    imitation, divergence = (
+        BehaviorCloning(policy, imitate_replayed=False),
+        KLToStart(policy, reference, 1.0, on_replayed=True),
+    )
+    everywhere = KLToStart(policy, reference, 1.0)
+    both, new, replayed = slice(0, 2), slice(0, 1), slice(1, 2)
+    assert loss(imitation, both) == pytest.approx(loss(imitation, new), rel=1e-5)
+    assert loss(imitation, replayed) == 0
+    assert loss(divergence, both) == pytest.approx(loss(everywhere, replayed), rel=1e-4)
+    assert loss(divergence, new) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"replay": "PACK"}, "trains the CNN"),
+        ({"replay": "PACK", "finetune_mode": "frozen_cnn"}, "add --feature_cache"),
+        ({"replay": "gone.replay.safetensors", **FROZEN}, "make_replay makes one"),
+        ({"keep": "replay", **FROZEN}, "needs old episodes"),
+        ({"keep": "self", **FROZEN}, "SOURCE=policy"),
+        ({"keep": "none", "replay": "PACK", **FROZEN}, "REPLAY names some"),
+        ({"replay": "PACK", "replay_share": 1.0, **FROZEN}, "replay_share"),
+        ({"kl_frames": "replay", "kl_coef": 0.1, **FROZEN}, "kl_frames replay"),
+        ({"replay": "PACK", "finetune_mode": "goal", "out_weights": "x.goal.json"}, "REPLAY out"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_said_first(settings: Make, old: Path, change: dict[str, Any], message: str) -> None:
+    change = {name: str(old / "old.replay.safetensors") if value == "PACK" else value for name, value in change.items()}
+    chosen = settings(**change)
+    with pytest.raises(UserError, match=message):
+        check(chosen)
+        open_windows(chosen)
+
+
+def test_a_pack_of_another_cnn_is_refused(settings: Make, old: Path, tiny: Path, tmp_path: Path) -> None:
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    with torch.no_grad():
+        next(policy.net.img_process.cnn.parameters()).add_(0.1)
+    cache = FeatureCache(tmp_path, policy)
+    with pytest.raises(UserError, match="another CNN"):
+        cache.need(open_pack(old / "old.replay.safetensors").paths())
+
+
+@pytest.mark.parametrize("fault", ["cut", "header", "json", "empty", "rows"])
+def test_a_damaged_pack_is_named(old: Path, tmp_path: Path, fault: str) -> None:
+    good = (old / "old.replay.safetensors").read_bytes()
+    length = int.from_bytes(good[:8], "little")
+    header = json.loads(good[8 : 8 + length])
+    if fault == "rows":
+        header["camera"]["shape"] = [7]
+    text = json.dumps(header).encode()
+    data = {
+        "cut": good[:-100], "header": b"\xff" * 40, "json": good[:8] + b"[" * length, "empty": b"",
+        "rows": len(text).to_bytes(8, "little") + text + good[8 + length :],
+    }[fault]  # fmt: skip
+    bad = tmp_path / "bad.replay.safetensors"
+    bad.write_bytes(data)
+    with pytest.raises(UserError, match="cut short" if fault == "cut" else "not a replay pack") as found:
+        open_pack(bad)
+    assert "bad.replay" in str(found.value)
+
+
+def test_an_episode_that_is_not_in_the_pack(old: Path) -> None:
+    with pytest.raises(UserError, match="no such episode"):
+        Episode(old / "old.replay.safetensors" / "dataset_old" / "ep99")
+
+
+def test_the_command_does_not_replace_a_pack(old: Path, tiny: Path) -> None:
+    with pytest.raises(UserError, match="exists already"):
+        make_replay.main(
+            make_replay.Args(str(old / "old.replay.safetensors"), [old / "dataset_old"], **_model(tiny, old))
+        )
+    with pytest.raises(UserError, match="its own ending"):
+        make_replay.main(make_replay.Args(str(old / "old.safetensors"), [old / "dataset_old"], **_model(tiny, old)))
+
+
+def test_no_replay_no_entries(settings: Make) -> None:
+    assert replay_entries(settings()) == ([], [])
