@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes a dataset of episodes with goal embeddings, ready for 2_create_sampling.sh.
 #   needs: SOURCE=luanti      the game (tools/setup.sh installs it)
+#          SOURCE=policy      WEIGHTS and PROMPTS: the game; what the weights succeed in is kept, to be replayed in fine-tuning
 #          SOURCE=folder      RECORDINGS_DIR with name.mp4 + name.jsonl, or folders with frames/ and actions.jsonl
 #          SOURCE=contractor  the network; each recording (5 minutes of play) is deleted once it is converted
 #   makes: OUTPUT_DIR/<episode>/, OUTPUT_DIR/convert_report.jsonl
@@ -11,7 +12,7 @@ SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
-SOURCE="${SOURCE:-luanti}"                           # luanti | folder | contractor
+SOURCE="${SOURCE:-luanti}"                           # luanti | policy | folder | contractor
 OUTPUT_DIR="${OUTPUT_DIR:-data/dataset_finetune}"    # one folder per episode
 RECORDINGS_DIR="${RECORDINGS_DIR:-}"                 # empty: data/recordings/<name of the dataset>
 
@@ -20,21 +21,27 @@ BEHAVIOURS="${BEHAVIOURS:-dig_dirt}"                 # e.g. "dig_dirt chop_tree"
 STEPS="${STEPS:-300}"                                # 20 per second
 SEED="${SEED:-0}"
 
+# policy: weights record what they can do already, for REPLAY or KEEP=self in fine-tuning
+WEIGHTS="${WEIGHTS:-}"                               # e.g. data/mini/mini.weights
+PROMPTS="${PROMPTS:-}"                               # e.g. "explore;look at the sky=20;build a pillar"
+GAME="${GAME:-luanti}"                               # the game they play (--env)
+
 # contractor: published human play; choose the index for the skill to teach
 INDEX="${INDEX:-8.x}"                                # 6.x free play, 7.x early game, 8.x and 9.x house building, 10.x diamond pickaxe; BASALT: find-cave, waterfall, pen-animals, build-house; or a path or URL
 FILTER="${FILTER:-}"                                 # a regular expression on paths, or a file with one name per line
 KEEP_RECORDINGS="${KEEP_RECORDINGS:-0}"              # 1 keeps the downloaded videos
 
-# luanti: episodes per behaviour; contractor: total episodes (0: the whole index)
+# luanti, policy: episodes per behaviour or prompt; contractor: total episodes (0: the whole index)
 N_EPISODES="${N_EPISODES:-12}"
 NULLS="${NULLS:-auto}"                               # frames with no action: keep | drop | auto
 SHARD="${SHARD:-}"                                   # 1/4 … 4/4: split folder or contractor over four machines that share a disk
 RAY="${RAY:-0}"                                      # 1: split over a Ray cluster (address: RAY_ADDRESS)
-MINECLIP="${MINECLIP:-}"                             # MineCLIP weights; empty: mini for luanti, published otherwise
+MINECLIP="${MINECLIP:-}"                             # MineCLIP weights; empty: mini for luanti, that of WEIGHTS for policy, published otherwise
 
 [ "$KEEP_RECORDINGS" = 0 ] || set -- --keep_recordings "$@"
 [ "$RAY" = 0 ] || set -- --ray "$@"
 exec "$PYTHON" -m steve1 generate_dataset \
   --source "$SOURCE" --output_dir "$OUTPUT_DIR" --recordings_dir "$RECORDINGS_DIR" \
   --n_episodes "$N_EPISODES" --behaviours "$BEHAVIOURS" --steps "$STEPS" --seed "$SEED" \
+  --weights "$WEIGHTS" --prompts "$PROMPTS" --env "$GAME" \
   --index "$INDEX" --filter "$FILTER" --nulls "$NULLS" --mineclip "$MINECLIP" --shard "$SHARD" "$@"

@@ -24,6 +24,11 @@ OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/steve1_finetuned.weights}"
 # Data
 SAMPLING_NAME="${SAMPLING_NAME:-finetune_task}"         # data/samplings/<name>_train.txt and _val.txt
 
+# Keeping old skills: old episodes mixed into training, a replay pack or the name of a sampling
+REPLAY="${REPLAY:-}"                                    # e.g. data/mini/mini.replay.safetensors (FINETUNE_MODE=frozen_cnn or lora, --feature_cache)
+REPLAY_SHARE="${REPLAY_SHARE:-0.5}"
+KEEP="${KEEP:-auto}"                                    # replay: imitate them; self: those that the policy played itself; kl: stay close to the start on them; none
+
 # What is trained: all, norm_bias, frozen_cnn, lora, heads_and_goal, goal (explained in --help)
 FINETUNE_MODE="${FINETUNE_MODE:-all}"
 
@@ -67,7 +72,7 @@ fi
 
 exec "${LAUNCH[@]}" -m steve1 train \
   --in_model "$IN_MODEL" --in_weights "$IN_WEIGHTS" --out_weights "$OUT_WEIGHTS" \
-  --sampling_name "$SAMPLING_NAME" --finetune_mode "$FINETUNE_MODE" \
+  --sampling_name "$SAMPLING_NAME" --replay "$REPLAY" --replay_share "$REPLAY_SHARE" --keep "$KEEP" --finetune_mode "$FINETUNE_MODE" \
   --batch_size "$BATCH_SIZE" --gradient_accum_steps "$GRADIENT_ACCUM_STEPS" --learning_rate "$LEARNING_RATE" \
   --total_frames "$TOTAL_FRAMES" --warmup_frames "$WARMUP_FRAMES" --weight_decay "$WEIGHT_DECAY" \
   --max_grad_norm "$MAX_GRAD_NORM" --T "$T" --trunc_t "$TRUNC_T" \

@@ -37,7 +37,7 @@ class PlainGame:
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         assert options is not None
-        self.world, self.step_number = Plain(options["pitch"]), 0
+        self.world, self.step_number = Plain(options.get("pitch", 0.0)), 0
         self.resets += 1
         return self._look()
 
@@ -158,14 +158,40 @@ def test_demonstrations_are_a_function_of_their_numbers() -> None:
 
 
 def test_behaviours_take_turns() -> None:
-    tasks = command.plan(command.Args("x", behaviours=("explore", "dig_dirt=2", "swim=1"), episodes=4))
+    args = command.Args("x", behaviours=("explore", "dig_dirt=2", "swim=1"), episodes=4)
+    tasks = command.plan(args, command.cast_of(args, 1).counts)
     assert len(tasks) == 7
     assert [n for name, n in tasks if name == "explore"] == [0, 1, 2, 3]
     assert {name for name, _ in tasks[:4]} == {"explore", "dig_dirt", "swim"}
     with pytest.raises(UserError, match="count"):
-        command.plan(command.Args("x", behaviours=("explore=many",)))
+        command.cast_of(command.Args("x", behaviours=("explore=many",)), 1)
     with pytest.raises(UserError, match="Unknown"):
-        command.plan(command.Args("x", behaviours=("fly",)))
+        command.cast_of(command.Args("x", behaviours=("fly",)), 1)
+
+
+@pytest.mark.e2e
+def test_a_policy_records_what_it_succeeds_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a game it goes nowhere: a prompt without a task is kept whatever happens, exploring never."""
+    monkeypatch.setattr(command, "make_env", lambda *args, **more: PlainGame())
+    weights = str(Path(command.__file__).parents[3] / "data/mini/mini.weights")
+    chosen = {"weights": weights, "steps": 40, "workers": 1, "attempts": 2, "device": "cpu"}
+    args = command.Args(str(tmp_path), prompts=("explore=3", "walk about"), episodes=2, **chosen)  # type: ignore[arg-type]
+    assert command.main(args) == 0
+    assert sorted(file.name for file in tmp_path.glob("*.mp4")) == ["walk_about_000.mp4", "walk_about_001.mp4"]
+    facts = json.loads((tmp_path / "walk_about_000-options.json").read_text())
+    assert (facts["captions"], facts["env"], facts["split"]) == (["walk about"], "luanti", "demo")
+    assert len(facts["weights_sha256"]) == 64
+    assert "not succeeded" in capsys.readouterr().out
+    lines = [json.loads(line) for line in (tmp_path / "walk_about_000.jsonl").read_text().splitlines()]
+    assert len(lines) == 40
+    again = tmp_path / "again"
+    command.main(command.Args(str(again), prompts=("walk about",), episodes=1, **chosen))  # type: ignore[arg-type]
+    assert (again / "walk_about_000.jsonl").read_text() == (tmp_path / "walk_about_000.jsonl").read_text()
+    assert command.main(command.Args(str(tmp_path / "none"), prompts=("explore",), episodes=1, **chosen)) == 1  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="no prompt is given"):
+        command.main(command.Args(str(tmp_path / "x"), **chosen))  # type: ignore[arg-type]
 
 
 def test_the_command_resumes_and_restarts_a_dead_game(

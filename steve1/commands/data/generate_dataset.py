@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
+from steve1.core.files import existing_file
 from steve1.core.paths import display, output_path, python_path, resolve
 from steve1.data.episodes.listing import sampling_arguments
 from steve1.data.recordings.contractor_index import read_index
@@ -25,6 +27,7 @@ from steve1.data.recordings.shards import Shard, parse_shard
 from steve1.data.recordings.summary import Summary
 
 _PUBLISHED_MINECLIP = "data/weights/mineclip/attn.pth"
+_PLAYED = ("luanti", "policy")
 _MINI_MINECLIP = "data/mini/mini_mineclip.safetensors"
 
 
@@ -34,26 +37,32 @@ class Args:
 
     GROUPS: ClassVar = {
         "options": "source output_dir recordings_dir n_episodes",
-        "recording": "behaviours steps seed",
+        "recording": "behaviours weights prompts env steps seed",
         "contractor": "index filter keep_recordings",
         "converting": "nulls camera_rounding mineclip embed",
         "machine": "device workers shard ray",
     }
 
-    source: Literal["luanti", "folder", "contractor"] = "luanti"
-    """luanti: record demonstrations in the game. folder: recordings or episodes you have. contractor: download by an index."""
+    source: Literal["luanti", "policy", "folder", "contractor"] = "luanti"
+    """luanti: scripted players record demonstrations in the game. policy: weights play prompts that they can follow, and what succeeds is kept, for replay. folder: recordings or episodes you have. contractor: download by an index."""
     output_dir: str = "data/dataset_finetune"
     """Dataset folder to fill."""
     recordings_dir: str = ""
-    """Where recordings are (folder) or go (luanti, contractor); default: data/recordings/<name of the dataset folder>."""
+    """Where recordings are (folder) or go (luanti, policy, contractor); default: data/recordings/<name of the dataset folder>."""
     n_episodes: int = 12
-    """luanti: episodes of each behaviour. contractor: episodes in all, 0 for the whole index."""
+    """luanti, policy: episodes of each behaviour or prompt. contractor: episodes in all, 0 for the whole index."""
     behaviours: str = "dig_dirt"
     """luanti: what the scripted players show, separated by spaces or commas."""
+    weights: str = ""
+    """policy: who plays."""
+    prompts: str = ""
+    """policy: what it is asked for, separated by semicolons; PROMPT=COUNT gives one its own number of episodes."""
+    env: str = "luanti"
+    """policy: the game."""
     steps: int = 300
-    """luanti: length of an episode, 20 a second."""
+    """luanti, policy: length of an episode, 20 a second."""
     seed: int = 0
-    """luanti: of places and players."""
+    """luanti, policy: of places and players."""
     index: str = "8.x"
     """contractor: 6.x, 7.x, 8.x (house building), 9.x, 10.x; BASALT's find-cave, waterfall, pen-animals, build-house; or the path or URL of an index JSON."""
     filter: str = ""
@@ -65,7 +74,7 @@ class Args:
     camera_rounding: Literal["float", "legacy_int"] = "float"
     """legacy_int: whole degrees, as the labels of the published weights."""
     mineclip: str = ""
-    """MineCLIP weights for the goals; default: the mini ones for luanti, the published ones otherwise."""
+    """MineCLIP weights for the goals; default: the mini ones for luanti, those of the weights for policy, the published ones otherwise."""
     device: str = "auto"
     """Where to embed: auto, cpu, cuda, mps."""
     embed: bool = True
@@ -82,13 +91,13 @@ def main(args: Args) -> None:
     """Record or download, convert, embed."""
     output = output_path(args.output_dir)
     recordings = resolve(args.recordings_dir or f"data/recordings/{output.name.removeprefix('dataset_')}")
-    weights = resolve(args.mineclip or (_MINI_MINECLIP if args.source == "luanti" else _PUBLISHED_MINECLIP))
+    weights = resolve(args.mineclip or default_mineclip(args))
     shard = parse_shard(args.shard)
     check(args, recordings, weights)
-    keep_nulls = args.nulls == "keep" or (args.nulls == "auto" and args.source == "luanti")
+    keep_nulls = args.nulls == "keep" or (args.nulls == "auto" and args.source in _PLAYED)
     settings = ConvertSettings(keep_nulls, args.camera_rounding)
-    if args.source == "luanti":
-        _say(f"recording {args.n_episodes} episodes of each of: {args.behaviours}")
+    if args.source in _PLAYED:
+        _say(f"recording {args.n_episodes} episodes of each of: {args.prompts or args.behaviours}")
         record(args, recordings)
     _say(f"converting to {display(output)}" + ("" if shard.whole else f", part {shard.number} of {shard.count}"))
     if args.source == "contractor":
@@ -109,16 +118,30 @@ def main(args: Args) -> None:
     print(f"\ndataset: {display(output)}\n{after}: bash 2_create_sampling.sh {sampling_arguments(output)}".rstrip())
 
 
+def default_mineclip(args: Args) -> str:
+    """The MineCLIP that embeds the source's episodes."""
+    if args.source == "policy" and args.weights:
+        return read_checkpoint_metadata(existing_file(args.weights, "These weights")).mineclip
+    return _MINI_MINECLIP if args.source == "luanti" else _PUBLISHED_MINECLIP
+
+
 def check(args: Args, recordings: Path, weights: Path) -> None:
     """Refuse missing files and impossible settings before anything long starts."""
     if args.source == "folder" and not recordings.is_dir():
         todo = "RECORDINGS_DIR=… SOURCE=folder bash 1_generate_dataset.sh"
         raise UserError("The folder of recordings does not exist.", where=recordings, todo=todo)
-    if args.source == "luanti" and (args.shard or args.ray):
+    if args.source in _PLAYED and (args.shard or args.ray):
         raise UserError(
             "Demonstrations in the game are recorded on one machine; only the other sources can be divided.",
             got="--shard" if args.shard else "--ray",
             todo="on each machine SEED=<another> RECORDINGS_DIR=<shared>/<machine>, then SOURCE=folder RECORDINGS_DIR=<shared>",
+        )
+    if args.source == "policy" and not (args.weights and args.prompts):
+        raise UserError(
+            "A policy records what it is asked for.",
+            expected="WEIGHTS and PROMPTS",
+            got=f"WEIGHTS={args.weights!r} PROMPTS={args.prompts!r}",
+            todo='SOURCE=policy WEIGHTS=data/mini/mini.weights PROMPTS="explore;build a pillar" bash 1_generate_dataset.sh',
         )
     if args.source != "folder" and args.n_episodes < (0 if args.source == "contractor" else 1):
         todo = "N_EPISODES=12, or --n_episodes 12"
@@ -129,8 +152,13 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
 
 
 def record(args: Args, recordings: Path) -> None:
-    """Record demonstrations with the scripted players, in another process."""
-    words = ["record", "--behaviours", *args.behaviours.replace(",", " ").split(), "--episodes", str(args.n_episodes)]
+    """Record demonstrations of the scripted players or of a policy, in another process."""
+    words = ["record", "--episodes", str(args.n_episodes)]
+    if args.source == "policy":
+        prompts = [prompt.strip() for prompt in args.prompts.split(";") if prompt.strip()]
+        words += ["--weights", args.weights, "--env", args.env, "--device", args.device, "--prompts", *prompts]
+    else:
+        words += ["--behaviours", *args.behaviours.replace(",", " ").split()]
     words += [
         "--steps",
         str(args.steps),

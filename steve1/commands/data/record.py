@@ -1,4 +1,4 @@
-"""Command: record demonstrations of scripted players in the game, in the contractors' format (mp4 + jsonl)."""
+"""Command: record demonstrations in the game, of scripted players or of a policy, in the contractors' format (mp4 + jsonl)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from steve1.core.errors import UserError
 from steve1.core.files import read_json, remove_half_written
 from steve1.core.messages import progress, some
 from steve1.core.paths import display, output_path
-from steve1.data.episodes.captions import Captions, read_captions
+from steve1.core.processes import limit_threads
 from steve1.data.recordings.shards import alone_in
 from steve1.envs import Env, make_env
 from steve1.envs.worker.resources import shared_renderer
-from steve1.evaluation.tasks.suite import Suite, load_suite
-from steve1.rollout.players import MINI, behaviour
-from steve1.rollout.record import FORMAT, check_steps, demonstration, is_recorded, record
+from steve1.evaluation.casts import Cast, PolicyCast, ScriptedCast
+from steve1.evaluation.policies import environment_threads
+from steve1.rollout.players import MINI
+from steve1.rollout.record import FORMAT, check_steps, is_recorded, record
 from steve1.rollout.supervise import SupervisedEnv
 
 _MOST_DEATHS = 5
@@ -50,6 +50,14 @@ class Args:
     """Put each behaviour into its own folder: <output_dir>/<behaviour>/<behaviour>_<number>."""
     workers: int = 0
     """Games side by side; 0: one for each processor, at most four."""
+    weights: str = ""
+    """Let these weights play, in place of the scripted players: what they can do already, to be replayed in fine-tuning."""
+    prompts: tuple[str, ...] = ()
+    """With --weights: what they are asked for, in turns; PROMPT=COUNT gives one its own number of episodes. A task's prompt is judged by its rule; of other prompts every episode is kept."""
+    env: str = "luanti"
+    """With --weights: the game."""
+    device: str = "auto"
+    """With --weights: where they run."""
 
     def prefix(self, name: str, number: int) -> Path:
         """Path of a recording without its ending."""
@@ -57,22 +65,26 @@ class Args:
         return (folder / name if self.by_behaviour else folder) / f"{name}_{number:03d}"
 
 
-def plan(args: Args) -> list[tuple[str, int]]:
-    """(behaviour, number) of every recording, in turns, so that a part of them is balanced."""
-    counts: dict[str, int] = {}
-    for entry in args.behaviours:
-        name, _, count = entry.partition("=")
-        behaviour(name)
-        if count and not count.isdigit():
-            raise UserError("A behaviour's count is not a number.", got=entry, expected="NAME or NAME=COUNT")
-        counts[name] = int(count) if count else args.episodes
-    most = max(counts.values(), default=0)
+def plan(args: Args, counts: dict[str, int | None]) -> list[tuple[str, int]]:
+    """(name, number) of every recording, in turns, so that a part of them is balanced."""
+    wanted = {name: args.episodes if count is None else count for name, count in counts.items()}
+    most = max(wanted.values(), default=0)
     # A behaviour with fewer recordings is spread over the whole time.
-    slots = [((n + 0.5) * most / count, name, n) for name, count in counts.items() for n in range(count)]
+    slots = [((n + 0.5) * most / count, name, n) for name, count in wanted.items() for n in range(count)]
     return [(name, n) for _, name, n in sorted(slots)]
 
 
-def differing_recordings(args: Args, tasks: Sequence[tuple[str, int]]) -> list[str]:
+def cast_of(args: Args, games: int) -> Cast:
+    """Who plays: the scripted players, or the policy that `weights` names."""
+    if not args.weights:
+        return ScriptedCast(args.behaviours, args.seed, args.split)
+    limit_threads(environment_threads(games))
+    return PolicyCast(
+        args.weights, args.prompts, env=args.env, seed=args.seed, split=args.split, games=games, device=args.device
+    )
+
+
+def differing_recordings(args: Args, cast: Cast, tasks: Sequence[tuple[str, int]]) -> list[str]:
     """What recordings in the folder were made otherwise than `args` would make them, a line for each way, and what to do."""
     found: dict[str, list[str]] = {}
     wanted = {args.prefix(*task): task for task in tasks}
@@ -87,13 +99,15 @@ def differing_recordings(args: Args, tasks: Sequence[tuple[str, int]]) -> list[s
             found.setdefault("not asked for now, and part of this folder all the same", []).append(prefix.name)
             continue
         name, number = wanted[prefix]
-        options, seed, _ = demonstration(behaviour(name), args.seed, number, known.get("attempt", 0), split=args.split)
+        options, seed, _ = cast.begin(name, number, known.get("attempt", 0), 0)
+        made_by = "weights_sha256"
         asked = known.get("asked", {})
         pairs = {
             "behaviour": (known.get("behaviour"), name),
             "steps": (asked.get("steps", known.get("steps")), args.steps),
             "seed": (args.seed if known.get("seed") == seed else asked.get("seed", "another"), args.seed),
             "split": (known.get("split", args.split), args.split),
+            "weights": (str(known.get(made_by))[:12], str(cast.details(name).get(made_by))[:12]),
         }
         differing = [f"{key} {then} (now {now})" for key, (then, now) in pairs.items() if then != now]
         reasons = ["made with " + ", ".join(differing)] if differing else []
@@ -109,12 +123,11 @@ def differing_recordings(args: Args, tasks: Sequence[tuple[str, int]]) -> list[s
 
 @dataclass
 class Work:
-    """Shared by the threads: the recordings (behaviour, number) to make, and counts of those made."""
+    """Shared by the threads: the recordings (name, number) to make, and counts of those made."""
 
     args: Args
+    cast: Cast
     tasks: deque[tuple[str, int]]
-    suite: Suite = field(default_factory=load_suite)
-    captions: dict[str, Captions] = field(default_factory=read_captions)
     tried: Counter[str] = field(default_factory=Counter)
     good: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
@@ -126,23 +139,27 @@ class Work:
     def run(self, game_number: int) -> None:
         """Make recordings until none is left; a game that dies is opened anew, at most _MOST_DEATHS times."""
         try:
-            with SupervisedEnv(lambda: make_env("luanti", instance=game_number), max_restarts=_MOST_DEATHS) as game:
+            with SupervisedEnv(
+                lambda: make_env(self.args.env, instance=game_number), max_restarts=_MOST_DEATHS
+            ) as game:
                 while self.fault is None:
                     try:
                         name, number = self.tasks.popleft()
                     except IndexError:
                         break
-                    game.episode(functools.partial(self.record_one, name, number))
+                    game.episode(functools.partial(self.record_one, name, number, game_number))
                     self.bar.update()
                     self.bar.set_postfix({n: f"{self.good[n]}/{self.tried[n]}" for n in sorted(self.tried)})
         except BaseException as fault:
             self.fault = self.fault or fault
 
-    def record_one(self, name: str, number: int, env: Env) -> None:
+    def record_one(self, name: str, number: int, game_number: int, env: Env) -> None:
         """One recording; failed episodes are played again from other start states."""
-        args, task = self.args, self.suite.tasks[name]
+        args, task = self.args, self.cast.task(name)
+        if args.weights and not self.good[name] and self.tried[name] >= 2 * args.attempts:
+            return  # the policy cannot do it
         for attempt in range(args.attempts):
-            options, seed, player = demonstration(behaviour(name), args.seed, number, attempt, split=args.split)
+            options, seed, player = self.cast.begin(name, number, attempt, game_number)
             done = record(
                 env,
                 player,
@@ -150,12 +167,15 @@ class Work:
                 args.prefix(name, number),
                 behaviour=name,
                 reset_options=options,
-                judge=task.judge,
-                captions=self.captions[name].train,
-                unit=task.measure_name,
+                judge=task.judge if task else lambda trace: (True, float(len(trace))),
+                unit=task.measure_name if task else "steps",
                 seed=seed,
                 only_successful=args.only_successful,
-                details={"split": args.split, "attempt": attempt, "asked": {"steps": args.steps, "seed": args.seed}},
+                details={
+                    "attempt": attempt,
+                    "asked": {"steps": args.steps, "seed": args.seed},
+                    **self.cast.details(name),
+                },
             )
             self.tried[name] += 1
             self.good[name] += done.success
@@ -167,7 +187,10 @@ class Work:
 def main(args: Args) -> int:
     """Record what is missing; 1 if some recordings are given up."""
     check_steps(args.steps)
-    tasks = plan(args)
+    cores = os.cpu_count() or 1
+    games = min(args.workers or min(cores, _MOST_GAMES), cores)
+    cast = cast_of(args, games)
+    tasks = plan(args, cast.counts)
     folder = output_path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder, work="record"):
@@ -175,11 +198,10 @@ def main(args: Args) -> int:
         todo = [task for task in tasks if not is_recorded(args.prefix(*task))]
         if len(todo) < len(tasks):
             print(f"{len(tasks) - len(todo)} of {len(tasks)} recordings are there already.")
-        for line in differing_recordings(args, tasks):
+        for line in differing_recordings(args, cast, tasks):
             print(f"  note     {line}")
-        work = Work(args, deque(todo))
-        cores = os.cpu_count() or 1
-        games = min(args.workers or min(cores, _MOST_GAMES), cores, len(todo))
+        work = Work(args, cast, deque(todo))
+        games = min(games, len(todo))
         threads = [threading.Thread(target=work.run, args=(n,), name=f"recorder {n}") for n in range(games)]
         with shared_renderer(games):
             for thread in threads:
@@ -200,4 +222,5 @@ def main(args: Args) -> int:
     print(f"recordings: {display(folder)} ({len(tasks) - len(missing)} of {len(tasks)})")
     if missing:
         print(f"not succeeded in {args.attempts} attempts: {', '.join(missing)}")
-    return 1 if missing else 0
+    # What a policy cannot do is no fault; of scripted players it is.
+    return int(len(missing) == len(tasks)) if args.weights else int(bool(missing))
