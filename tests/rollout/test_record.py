@@ -179,16 +179,16 @@ def test_a_policy_records_what_it_succeeds_in(
     chosen = {"weights": weights, "steps": 40, "workers": 1, "attempts": 2, "device": "cpu"}
     args = command.Args(str(tmp_path), prompts=("explore=3", "walk about"), episodes=2, **chosen)  # type: ignore[arg-type]
     assert command.main(args) == 0
-    assert sorted(file.name for file in tmp_path.glob("*.mp4")) == ["walk_about_000.mp4", "walk_about_001.mp4"]
-    facts = json.loads((tmp_path / "walk_about_000-options.json").read_text())
+    assert sorted(file.name for file in tmp_path.glob("*.mp4")) == ["walk-about_000.mp4", "walk-about_001.mp4"]
+    facts = json.loads((tmp_path / "walk-about_000-options.json").read_text())
     assert (facts["captions"], facts["env"], facts["split"]) == (["walk about"], "luanti", "demo")
     assert len(facts["weights_sha256"]) == 64
     assert "not succeeded" in capsys.readouterr().out
-    lines = [json.loads(line) for line in (tmp_path / "walk_about_000.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "walk-about_000.jsonl").read_text().splitlines()]
     assert len(lines) == 40
     again = tmp_path / "again"
     command.main(command.Args(str(again), prompts=("walk about",), episodes=1, **chosen))  # type: ignore[arg-type]
-    assert (again / "walk_about_000.jsonl").read_text() == (tmp_path / "walk_about_000.jsonl").read_text()
+    assert (again / "walk-about_000.jsonl").read_text() == (tmp_path / "walk-about_000.jsonl").read_text()
     assert command.main(command.Args(str(tmp_path / "none"), prompts=("explore",), episodes=1, **chosen)) == 1  # type: ignore[arg-type]
     with pytest.raises(UserError, match="no prompt is given"):
         command.main(command.Args(str(tmp_path / "x"), **chosen))  # type: ignore[arg-type]
