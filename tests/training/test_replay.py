@@ -85,12 +85,9 @@ def test_safetensors_reads_a_pack_too(old: Path) -> None:
 
 
 def test_old_episodes_have_their_share(settings: Make, old: Path) -> None:
-    for source in ("old.replay.safetensors", "old"):
-        replay = str(old / source) if source.endswith("s") else source
-        chosen = settings(replay=replay, replay_share=0.25, **FROZEN)
-        if replay == "old":
-            (Path(chosen.sampling_dir) / "old_train.txt").write_text((old / "old_train.txt").read_text())
-            (Path(chosen.sampling_dir) / "old_val.txt").write_text((old / "old_val.txt").read_text())
+    lists = {"train_list": settings().train_path, "val_list": settings().val_path}
+    for replay in (str(old / "old.replay.safetensors"), "old"):
+        chosen = settings(replay=replay, replay_share=0.25, sampling_dir=str(old), **lists, **FROZEN)
         train, _, retention = open_windows(chosen)
         assert retention is not None
         seen = {str(path) for path in train.paths} & {str(path) for path in retention.paths}
