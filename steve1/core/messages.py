@@ -133,6 +133,7 @@ MESSAGES = {
     "optimisation": {"en": "optimisation", "zh": "优化"},
     "validation": {"en": "validation", "zh": "验证"},
     "saving": {"en": "saving and resuming", "zh": "保存与续训"},
+    "keeping old skills": {"en": "keeping old skills", "zh": "保住原有技能"},
     "learning-rate finder": {"en": "learning-rate finder", "zh": "学习率搜索"},
     "machine": {"en": "machine", "zh": "机器"},
     "policy": {"en": "policy", "zh": "策略"},

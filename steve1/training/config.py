@@ -49,9 +49,9 @@ class TrainSettings:
         "data": "sampling_dir train_list val_list jitter first_frame",
         "goals": "min_btwn_goals max_btwn_goals p_uncond goal_switch fixed_prompt fixed_prompt_by fixed_goal_file",
         "what is trained": "from_vpt from_scratch lora_rank lora_alpha lora_targets",
-        "optimisation": """gradient_accum_steps warmup_frames weight_decay max_grad_norm optimizer turn_loss_weight kl_coef l2sp_coef
-            ema_decay skip_loss_above skip_norm_above max_skipped_steps seed""",
-        "validation": """val_freq val_windows patience best_by retention_sampling retention_list rollout_every rollout_prompts
+        "keeping old skills": "keep replay replay_share kl_coef kl_frames l2sp_coef ema_decay retention_sampling retention_list best_by",
+        "optimisation": """gradient_accum_steps warmup_frames weight_decay max_grad_norm optimizer turn_loss_weight skip_loss_above skip_norm_above max_skipped_steps seed""",
+        "validation": """val_freq val_windows patience rollout_every rollout_prompts
             rollout_steps""",
         "saving": "save_every keep_checkpoints checkpoint_dir log_every force_resume",
         "machine": "num_workers threads precision compile activation_checkpointing feature_cache cache_dtype cache_dir",
