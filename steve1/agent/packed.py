@@ -19,7 +19,6 @@ from steve1.policy.attention import WindowAttention
 from steve1.policy.convolution import EPSILON, FUSED_RELU, pooled
 from steve1.policy.vision import ImageEncoder, NormConv
 
-LAYER_NORM_BELOW = 32  # channels; with more, group norm is as fast and needs no copies of the gains
 PACKED_BELOW = 1024  # hidsize; wider layers wait for their weights alone, and a second copy of those only needs memory
 _ONES = [1, 1]
 
@@ -58,22 +57,17 @@ class PackedEncoder:
 
 
 class _Norm:
-    """GroupNorm with one group over one frame: (1, C, side, side) → the same."""
+    """GroupNorm with one group over one frame, (1, C, side, side) → the same, as a layer norm over the frame's row."""
 
     def __init__(self, norm: nn.GroupNorm, side: int) -> None:
         channels = norm.num_channels
-        self._gain, self._shift = norm.weight.detach(), norm.bias.detach()
-        self._as_row = channels < LAYER_NORM_BELOW
-        if self._as_row:  # the frame, channels last, as one row: a layer norm is faster than a group norm
-            self._gain, self._shift = (
-                each.expand(side * side, -1).flatten().clone() for each in (self._gain, self._shift)
-            )
-            self._size, self._shape = [len(self._gain)], [1, channels, side, side]
-            self._strides = [len(self._gain), 1, side * channels, channels]
+        self._gain, self._shift = (
+            each.detach().expand(side * side, -1).flatten().clone() for each in (norm.weight, norm.bias)
+        )
+        self._size, self._shape = [len(self._gain)], [1, channels, side, side]
+        self._strides = [len(self._gain), 1, side * channels, channels]
 
     def __call__(self, x: Tensor) -> Tensor:
-        if not self._as_row:
-            return torch.group_norm(x, 1, self._gain, self._shift, EPSILON)
         x = x.contiguous(memory_format=torch.channels_last)  # it is, unless a convolution chose another order
         row = torch.layer_norm(x.as_strided(self._size, [1]), self._size, self._gain, self._shift, EPSILON)
         return row.as_strided(self._shape, self._strides)

@@ -8,9 +8,11 @@ and the pool keeps no indices.
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 EPSILON = 1e-5
@@ -37,17 +39,50 @@ def without_autocast(kind: str) -> contextlib.AbstractContextManager[object]:
 def frame_norm(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
     """GroupNorm with one group: each frame (C, h, w) to mean 0 and variance 1, then gain and shift (C,) per channel."""
     channels, kind = x.shape[1], x.device.type
-    # CUDA's group norm would first copy the frames to another layout, and autocast run it in float32.
-    if kind != "cuda" and (kind != "cpu" or channels % LANES == 0):
+    if kind not in ("cpu", "cuda"):
         return F.group_norm(x, 1, gain, shift, EPSILON)
-    # With few channels a CPU's group norm is up to 14 times slower than a layer norm over the whole frame.
-    rows = x.permute(0, 2, 3, 1).flatten(1)
-    dtype = x.dtype if kind == "cuda" else gain.dtype  # CUDA wants the frames' own
-    area = x.shape[2] * x.shape[3]
-    wide_gain, wide_shift = (each.to(dtype).expand(area, channels).flatten() for each in (gain, shift))
     with torch.autocast(kind, enabled=False):
+        if kind == "cpu" and channels % LANES == 0:
+            normal: Tensor = _FrameNorm.apply(x, gain, shift)
+            return normal
+        rows, wide_gain, wide_shift = as_rows(x, gain, shift)
         rows = F.layer_norm(rows, rows.shape[1:], wide_gain, wide_shift, EPSILON)
-    return rows.unflatten(1, (x.shape[2], x.shape[3], channels)).permute(0, 3, 1, 2)
+        return rows.unflatten(1, (x.shape[2], x.shape[3], channels)).permute(0, 3, 1, 2)
+
+
+def as_rows(x: Tensor, gain: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each frame as a row (N, h·w·C), gain and shift repeated to its length: a layer norm of these is the norm over the frame.
+
+    torch's own group norm takes the variance as the mean of squares less the square of the mean, which on a CPU costs four digits where
+    the mean is some times the spread, and it is slow for few channels; on CUDA it would first copy the frames to another layout.
+    """
+    dtype = x.dtype if x.device.type == "cuda" else gain.dtype  # CUDA wants the frames' own
+    wide_gain, wide_shift = (each.to(dtype).expand(x.shape[2] * x.shape[3], -1).flatten() for each in (gain, shift))
+    return x.permute(0, 2, 3, 1).flatten(1), wide_gain, wide_shift
+
+
+class _FrameNorm(torch.autograd.Function):
+    """The layer norm of `as_rows`; its gradients by group norm's formula, which sums over the frame without wide gains."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        rows, wide_gain, wide_shift = as_rows(x, gain, shift)
+        rows, mean, scale = torch.native_layer_norm(rows, rows.shape[1:], wide_gain, wide_shift, EPSILON)
+        ctx.save_for_backward(x, mean, scale, gain)
+        return rows.unflatten(1, (x.shape[2], x.shape[3], x.shape[1])).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, mean, scale, gain = ctx.saved_tensors
+        sizes = (len(x), x.shape[1], x.shape[2] * x.shape[3])
+        up = up.contiguous(memory_format=torch.channels_last)  # the kernel takes it for as x lies in memory
+        needed = list(ctx.needs_input_grad)
+        found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_group_norm_backward(
+            up, x, mean, scale, gain, *sizes, 1, needed
+        )
+        return found
 
 
 def norm_conv_relu(x: Tensor, gain: Tensor, shift: Tensor, weight: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -33,6 +34,8 @@ from steve1.training.distributed import Ranks, autocast
 from steve1.training.finetune_modes import modes_that
 
 CacheDtype = Literal["float16", "float32"]
+ARITHMETIC = 2
+"""Part of a cache's name; one more whenever the encoder rounds differently. 2: norms over a frame are exact on a CPU."""
 ROWS = 256
 """Frames computed and appended at a time; a cut computation loses at most these."""
 # Files that an episode's pictures do not depend on: goals, actions and notes may change without a new cache.
@@ -65,8 +68,10 @@ class FeatureCache:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.size = policy.net.img_process.dense_size
         self.weights_hash = cnn_hash(policy)
-        key = hashlib.sha256(f"{self.weights_hash} {precision} {dtype}".encode()).hexdigest()[:16]
-        self.folder = root / key
+        kind = f"{self.weights_hash} {precision} {dtype}"
+        self.folder, self._earlier = (
+            root / hashlib.sha256(name.encode()).hexdigest()[:16] for name in (f"{kind} {ARITHMETIC}", kind)
+        )
         self._files: dict[str, Path] = {}
 
     def file_of(self, episode: str | os.PathLike[str]) -> Path:
@@ -107,11 +112,20 @@ class FeatureCache:
         """Compute what is missing; `on_frames` is called with the number of frames done since its last call.
 
         Raises:
-            UserError: too little disk; a feature that the dtype cannot hold; an episode that cannot be read.
+            UserError: too little disk; a feature that the dtype cannot hold; an episode that cannot be read; a cache of an earlier
+                version, whose features are rounded differently.
         """
         need = self.need(episodes)
         if not need.episodes:
             return
+        if self._earlier.is_dir():
+            raise UserError(
+                "An earlier version computed this feature cache, and today's encoder rounds differently (norms are exact).",
+                where=display(self._earlier),
+                expected=f"arithmetic {ARITHMETIC}, in {display(self.folder)}",
+                got="arithmetic 1",
+                todo=f"rm -r {shlex.quote(str(self._earlier))}; then the same command computes the features anew",
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.folder).free
         if need.bytes > 0.95 * free:
@@ -123,7 +137,8 @@ class FeatureCache:
                 todo="free some space, name another --cache_dir, or use --cache_dtype float16",
             )
         about = {"cnn_sha256": self.weights_hash, "precision": str(self._precision), "dtype": self.dtype.name}
-        write_json(self.folder / "about.json", {**about, "numbers_per_frame": self.size})
+        more = {"numbers_per_frame": self.size, "arithmetic": ARITHMETIC}
+        write_json(self.folder / "about.json", {**about, **more})
         for path in need.episodes:
             self._compute(path, on_frames)
 

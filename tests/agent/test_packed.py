@@ -38,7 +38,7 @@ def frame() -> torch.Tensor:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("width", [1, 2])  # with norms as rows and without
+@pytest.mark.parametrize("width", [1, 2])
 def test_encoder_is_as_near_to_float64_as_the_general_one(frame: torch.Tensor, width: int) -> None:
     encoder = policy_of(width).net.img_process
     exact = copy.deepcopy(encoder).double()(frame)

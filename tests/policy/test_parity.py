@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,24 @@ def test_losses_and_every_gradient_norm(
         for key in (key for key in outputs if key.startswith(f"c{number}_grad_")):
             stored_gradient = outputs[key]
             name = key.removeprefix(f"c{number}_grad_")
-            assert far(gradients[name], stored_gradient) < 2e-3 * float(np.abs(stored_gradient).max()), key
+            # below the convolutions the reference's own group norm is 1.1 % from float64 (the test below)
+            near = 1.5e-2 if ".stacks." in name else 2e-3
+            assert far(gradients[name], stored_gradient) < near * float(np.abs(stored_gradient).max()), key
         state = out.state.detach()
+
+
+@pytest.mark.e2e
+def test_the_encoders_gradients_are_those_of_float64(tiny: GoalPolicy, inputs: Inputs) -> None:
+    """Far nearer than with torch's own group norm on a CPU, which is up to 2 % away: what is left is rounding in the pools' choice of a pixel."""
+    frames = inputs["frames"][:, chunks(inputs)[0]].flatten(0, 1)
+    ours, exact = tiny.net.img_process, copy.deepcopy(tiny.net.img_process).double()
+    up = torch.randn(len(frames), tiny.config.hidsize, generator=torch.Generator().manual_seed(0))
+    for encoder in (ours, exact):
+        (encoder(frames) * up).sum().backward()
+    for (name, found), wanted in zip(ours.named_parameters(), exact.parameters(), strict=True):
+        assert found.grad is not None
+        assert wanted.grad is not None
+        assert float((found.grad - wanted.grad).abs().max()) < 6e-3 * float(wanted.grad.abs().max()), name
 
 
 def test_one_optimizer_step(tiny: GoalPolicy, inputs: Inputs, outputs: Arrays, meta: dict[str, Any]) -> None:
