@@ -36,6 +36,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "game": ("benchmarks.game:measure",),
     "protocol": ("benchmarks.protocol:measure",),
     "evaluation": ("benchmarks.evaluation:measure",),
+    "soak": ("benchmarks.soak:measure_soak",),
 }
 _OF_A_MODEL = ("policy", "acting", "train", "train_memory")
 
@@ -45,7 +46,7 @@ class Args:
     """What to measure."""
 
     what: Annotated[str, Option(positional=True)]
-    """One of: actions, policy, acting, train, train_memory, load, convert, memory, embed, game, protocol, evaluation."""
+    """One of: actions, policy, acting, train, train_memory, load, convert, memory, embed, game, protocol, evaluation, soak."""
     output: Path | None = None
     """JSON file for the raw figures, with command, machine, commit and date."""
     model: str = ""
@@ -74,6 +75,10 @@ class Args:
     """For `train`: leave out training on cached features, so that the memory is that of full training alone."""
     dataset: Path | None = None
     """For `load`: a folder of embedded episodes instead of ones made for the purpose."""
+    minutes: float = 60.0
+    """For `soak`: how long two games are played and a policy is trained beside them."""
+    folder: Path | None = None
+    """For `soak`: where its dataset, logs and samples.csv stay; otherwise nothing is kept."""
 
 
 def main(args: Args) -> None:
@@ -115,6 +120,8 @@ def _call(entry: str, args: Args) -> dict[str, Any]:
         }  # fmt: skip
     if args.dataset is not None and args.what == "load":
         given["dataset_dir"] = args.dataset
+    if args.what == "soak":
+        given |= {"minutes": args.minutes, "folder": args.folder}
     return measure(**given)
 
 
