@@ -77,7 +77,19 @@ def measure_soak(minutes: float = 60.0, games: int = 2, folder: Path | None = No
 def _prepare(work: Path) -> None:
     """Four recorded episodes with goals, and their sampling."""
     program = [sys.executable, "-m", "steve1"]
-    record = "generate_dataset --source luanti --behaviours dig_dirt --n_episodes 4 --steps 200 --workers 1".split()
+    record = [
+        "generate_dataset",
+        "--source",
+        "luanti",
+        "--behaviours",
+        "dig_dirt",
+        "--n_episodes",
+        "4",
+        "--steps",
+        "200",
+        "--workers",
+        "1",
+    ]
     sampling = ["create_sampling", "soak", "--dataset_dir", str(work / "dataset"), "--samplings_dir", str(work)]
     record += ["--recordings_dir", str(work / "recordings"), "--output_dir", str(work / "dataset")]
     for words in (record, sampling):
@@ -185,7 +197,7 @@ def _size(path: Path) -> int:
 
 def _growth(rows: Sequence[Row], part: str) -> dict[str, float]:
     quarter = max(1, len(rows) // 4)
-    found = {}
+    found: dict[str, float] = {}
     for key in ("rss_mb", "open_files", "shm_mb"):
         first, last = (fmean(row[f"{part}_{key}"] for row in some) for some in (rows[:quarter], rows[-quarter:]))
         found |= {f"{key}_first": round(first, 1), f"{key}_last": round(last, 1)}

@@ -61,7 +61,7 @@ def read_checkpoint_metadata(weights: str | os.PathLike[str]) -> CheckpointMetad
     if not path.exists():
         return CheckpointMetadata()
     content = read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("model"), str):
+    if not isinstance(content.get("model"), str):
         raise UserError(
             "This metadata file does not name a model.",
             where=path,
@@ -125,13 +125,12 @@ def read_goal(path: str | os.PathLike[str]) -> GoalFile:
             "The goal file does not exist.", where=display(found), todo="train one: bash 3_train_finetune_goal.sh"
         )
     content = read_json(found)
-    numbers = content.get("goal") if isinstance(content, dict) else None
     try:
-        goal = np.asarray(numbers, dtype=np.float32)
+        goal = np.asarray(content.get("goal"), dtype=np.float32)
         usable = goal.ndim == 1 and goal.size > 0 and bool(np.isfinite(goal).all())
     except (TypeError, ValueError):
         usable = False
-    if not isinstance(content, dict) or not usable:
+    if not usable:
         raise UserError(
             "This is not a goal file.",
             where=display(found),

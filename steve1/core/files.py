@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from steve1.core.contents import read_text
 from steve1.core.errors import UserError, nearest
 from steve1.core.paths import display, resolve
 from steve1.core.processes import gone
@@ -209,20 +210,32 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
     return file_digest(path)
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Parse a JSON file.
+def read_json(path: str | os.PathLike[str], form: type = dict) -> Any:
+    """Parse a JSON file that holds an object, or a value of another form.
 
     Raises:
-        UserError: the file is missing or not JSON; names file and line.
+        UserError: the file is missing, not UTF-8, not JSON, or holds something else; names file and line.
+    """
+    return parse_json(read_text(path), path, form)
+
+
+def parse_json(text: str, where: object, form: type = dict) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        UserError: it is not JSON, or of another form; names the line.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError("This file does not exist.", where=path) from None
+        value = json.loads(text)
     except json.JSONDecodeError as fault:
-        raise UserError("This file is not valid JSON.", where=f"{path}:{fault.lineno}", got=fault.msg) from None
-    except UnicodeDecodeError as fault:
-        raise UserError("This file is not UTF-8 text.", where=path, got=str(fault)) from None
+        raise UserError("This file is not valid JSON.", where=f"{where}:{fault.lineno}", got=fault.msg) from None
+    except (ValueError, RecursionError) as fault:  # a number of thousands of digits; thousands of brackets
+        raise UserError("This file is not valid JSON.", where=where, got=str(fault)[:120]) from None
+    if not isinstance(value, form):
+        expected = "an object, {…}" if form is dict else f"a {form.__name__}"
+        got = type(value).__name__
+        raise UserError("This JSON file has the wrong form.", where=where, expected=expected, got=got)
+    return value
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -114,7 +114,7 @@ class CheckpointRollouts:
             again = "; rollouts are skipped from here on" if self._missing else ""
             board.say(f"  rollout @ step {self._step}: skipped: {_reason(folder / 'log.txt')}{again}")
             return
-        for found in read_json(folder / "rollouts.json"):
+        for found in read_json(folder / "rollouts.json", list):
             self._report(found, folder, board)
 
     def _report(self, found: dict[str, Any], folder: Path, board: Board) -> None:

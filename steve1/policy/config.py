@@ -10,13 +10,15 @@ import dataclasses
 import io
 import os
 import pickle
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json
-from steve1.core.pickles import load_restricted
+from steve1.core.pickle_machine import Record
+from steve1.core.pickles import load_inert, load_restricted
 
 GOAL_DIM = 512  # of every published MineCLIP
 
@@ -34,6 +36,8 @@ _FIXED: dict[str, Any] = {
     "use_pre_lstm_ln": False,
 }
 _SIZES = ("attention_heads", "attention_memory_size", "timesteps", "hidsize", "n_recurrence_layers", "impala_width")
+_READ = (*_SIZES, *_FIXED, "impala_chans", "pointwise_ratio", "img_shape", "mineclip_embed_dim", "temperature")
+_LARGEST = 1 << 20  # of any size: what lies above is no network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +62,9 @@ class PolicyConfig:
 
     def __post_init__(self) -> None:
         faults = [
-            f"{name} = {getattr(self, name)!r} is not a positive whole number"
+            f"{name} = {getattr(self, name)!r} is no size of a network"
             for name in _SIZES
-            if getattr(self, name) < 1
+            if not 1 <= getattr(self, name) <= _LARGEST
         ]
         if not faults and self.hidsize % self.attention_heads:
             faults.append(f"hidsize {self.hidsize} is not a multiple of attention_heads {self.attention_heads}")
@@ -128,25 +132,30 @@ def read_model(model: str | os.PathLike[str] | Mapping[str, Any] | PolicyConfig)
                 where=where,
                 todo="check the path, or run `bash 0_download_weights.sh`",
             )
-        content = read_json(path) if path.suffix == ".json" else load_restricted(path)
-    try:
-        args = content["model"]["args"]
-        net, head = args["net"]["args"], args.get("pi_head_opts", {})
-    except (KeyError, TypeError, IndexError, AttributeError):
-        net = head = None
-    if not isinstance(net, Mapping) or not isinstance(head, Mapping):
-        keys = f" with keys {list(content)[:8]}" if isinstance(content, Mapping) else ""
+        content = read_json(path) if path.suffix == ".json" else load_inert(path)
+    args = _inner(content, where, "model", "args")
+    net, head = _inner(args, where, "net", "args"), _inner(args, where, "pi_head_opts") or {}
+    if args is None or net is None:
+        keys = f" with keys {_shown([*content])}" if isinstance(content, Mapping) else ""
         raise UserError(
             "This is not a policy's model file.",
             where=where,
             expected='["model"]["args"]["net"]["args"] and ["model"]["args"]["pi_head_opts"]',
             got=type(content).__name__ + keys,
         )
-    missing = [name for name in (*_SIZES, "impala_chans") if name not in net]
+    if "conv3d_params" in net or "InverseAction" in str(args["net"].get("function")):
+        what = "This is an inverse dynamics model (it labels recordings), not a policy."
+        raise UserError(what, where=where, todo="name a policy's .model file, such as data/weights/vpt/2x.model")
+    given = {name: net[name] for name in _READ if name in net} | {name: head[name] for name in head if name in _READ}
+    foreign = [f"{name} = {_shown(value)}" for name, value in given.items() if _holds_record(value)]
+    if foreign:
+        what = "Objects of foreign classes stand where settings of the model belong; nothing of them was run."
+        raise UserError(what, where=where, expected="numbers, texts and lists", got="; ".join(foreign))
+    missing = [name for name in (*_SIZES, "impala_chans") if name not in given]
     other = [
-        f"{name} = {net[name]!r} (here always {value!r})"
+        f"{name} = {_shown(given[name])} (here always {value!r})"
         for name, value in _FIXED.items()
-        if name in net and net[name] != value
+        if name in given and given[name] != value
     ]
     if missing or other:
         raise UserError(
@@ -155,17 +164,44 @@ def read_model(model: str | os.PathLike[str] | Mapping[str, Any] | PolicyConfig)
             got="; ".join([f"{name} is missing" for name in missing] + other),
         )
     try:
-        sizes = {name: int(net[name]) for name in _SIZES}
+        sizes = {name: int(given[name]) for name in _SIZES}
         return PolicyConfig(
             **sizes,
-            impala_chans=tuple(int(chans) for chans in net["impala_chans"]),
-            pointwise_ratio=int(net.get("pointwise_ratio", 4)),
-            img_shape=tuple(int(size) for size in net.get("img_shape", (128, 128, 3))),  # type: ignore[arg-type]
-            mineclip_embed_dim=int(net.get("mineclip_embed_dim", GOAL_DIM)),
-            temperature=float(head.get("temperature", 1.0)),  # published as the string "2.0"
+            impala_chans=tuple(int(chans) for chans in given["impala_chans"]),
+            pointwise_ratio=int(given.get("pointwise_ratio", 4)),
+            img_shape=tuple(int(size) for size in given.get("img_shape", (128, 128, 3))),  # type: ignore[arg-type]
+            mineclip_embed_dim=int(given.get("mineclip_embed_dim", GOAL_DIM)),
+            temperature=float(given.get("temperature", 1.0)),  # published as the string "2.0"
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError("A model setting has the wrong type.", where=where, got=str(error)) from error
+
+
+def _inner(content: Any, where: str, *keys: str) -> Mapping[str, Any] | None:
+    """The dict below these keys, None where there is none; UserError where a foreign object stands in its place."""
+    value, place = content, "the file"
+    for key in ("", *keys):
+        if key:
+            value, place = value.get(key), f'["{key}"]'
+        if isinstance(value, Record):
+            what = "An object of a foreign class stands where settings of the model belong; nothing of it was run."
+            raise UserError(what, where=f"{where}, {place}", expected="names with values", got=value)
+        if not isinstance(value, Mapping):
+            return None
+    return value
+
+
+def _holds_record(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_record, [*value, *value.values()]))
+    return isinstance(value, Record) or (isinstance(value, (list, tuple, set)) and any(map(_holds_record, value)))
+
+
+def _shown(value: Any) -> str:
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # a number of thousands of digits
+        return type(value).__name__
 
 
 def write_model(model: Mapping[str, Any] | PolicyConfig, path: str | os.PathLike[str]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from steve1.core.contents import refuse_other_content
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.pickles import load_restricted
@@ -77,6 +78,7 @@ def load_pairs(path: str | Path) -> Pairs:
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    refuse_other_content(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}

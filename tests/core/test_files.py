@@ -105,9 +105,10 @@ def test_checkpoint_metadata_is_read_back_and_defaults_to_the_published_model(tm
     write_checkpoint_metadata(weights, metadata)
     assert checkpoint_metadata_path(weights).name == "my.house.weights.json"
     assert read_checkpoint_metadata(weights) == metadata
-    checkpoint_metadata_path(weights).write_text("[]")
-    with pytest.raises(UserError, match="does not name a model"):
-        read_checkpoint_metadata(weights)
+    for text, fault in (("[]", "wrong form"), ("{}", "does not name a model"), ("{", "not valid JSON")):
+        checkpoint_metadata_path(weights).write_text(text)
+        with pytest.raises(UserError, match=fault):
+            read_checkpoint_metadata(weights)
 
 
 def test_paths_with_dots_resolve() -> None:

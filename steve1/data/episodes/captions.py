@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from steve1.core.contents import read_yaml
 from steve1.core.errors import UserError
 
 TABLE = Path(__file__).with_name("captions.yaml")
@@ -27,15 +26,9 @@ def read_captions(path: str | Path = TABLE) -> dict[str, Captions]:
     Raises:
         UserError: the file is missing, not YAML of the expected form, or a caption is in both lists or in two behaviours.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError("This table of captions does not exist.", where=path) from None
-    except yaml.YAMLError as error:
-        raise UserError("This table of captions is not YAML.", where=path, got=str(error)) from error
     table: dict[str, Captions] = {}
     owner: dict[str, str] = {}
-    for behaviour, lists in (content if isinstance(content, dict) else {"": None}).items():
+    for behaviour, lists in read_yaml(path, "table of captions").items():
         if not isinstance(lists, dict) or not _texts(lists.get("train")) or not _texts(lists.get("held_out", [""])):
             expected = "behaviour: {train: [text, …], held_out: [text, …]}"
             raise UserError(

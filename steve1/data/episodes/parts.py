@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1 import actions as act
+from steve1.core.contents import refuse_other_content
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.pickles import load_restricted
@@ -75,6 +76,7 @@ def read_actions(path: Path) -> list[act.EnvAction]:
 def load_array(path: Path) -> NDArray[Any]:
     """A memory-mapped .npy; UserError if it is missing, torn or holds objects."""
     try:
+        refuse_other_content(path)
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as fault:
         # NumPy takes any file without its header for a pickle, and advises to load that anyway.

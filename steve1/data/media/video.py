@@ -22,6 +22,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from steve1.core.contents import refuse_other_content
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_path
 
@@ -49,8 +50,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[InputContainer, Vide
     source = Path(path)
     if not source.is_file():
         raise UserError("This video does not exist.", where=source)
-    if source.stat().st_size == 0:
-        raise UserError("This video is empty (0 bytes).", where=source, todo="record or download it again")
+    refuse_other_content(source)
     try:
         container = av.open(str(source), "r")
     except (FFmpegError, OSError, ValueError) as fault:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1 import actions as act
+from steve1.core.contents import refuse_other_content
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.data.episodes.parts import MINECLIP_VIDEO
@@ -118,6 +119,7 @@ def parsed_ticks(
     Raises:
         UserError: a line is no tick; names file and line.
     """
+    refuse_other_content(path, empty=True)
     torn = ""
     with open(path, "rb") as lines:
         for number, raw in enumerate(lines, 1):

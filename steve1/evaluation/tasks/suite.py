@@ -16,8 +16,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from steve1.core.contents import read_yaml
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import sha256_file
 from steve1.envs import MINECRAFTS, missing_mods
@@ -285,16 +284,9 @@ def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
     if not path.exists():
         known = [file.stem for file in FOLDER.glob("*.yaml")]
         raise UserError("There is no such suite of tasks.", where=path, expected=nearest(str(name), known))
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as fault:
-        raise UserError("This file is not YAML.", where=path, got=str(fault)) from None
-    if (
-        not isinstance(content, Mapping)
-        or not isinstance(content.get("tasks"), Mapping)
-        or not isinstance(content.get("env"), str)
-    ):
-        raise UserError("A suite needs env and tasks.", where=path, got=type(content).__name__)
+    content = read_yaml(path, "suite of tasks")
+    if not isinstance(content.get("tasks"), Mapping) or not isinstance(content.get("env"), str):
+        raise UserError("A suite needs env and tasks.", where=path, got=", ".join(map(str, content))[:200])
     defaults = _renamed(content.get("defaults") or {})
     entries = {str(key): _renamed(value) for key, value in content["tasks"].items()}
     env = str(name) if path.stem == "minecraft" and str(name) in MINECRAFTS else content["env"]

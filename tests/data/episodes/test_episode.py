@@ -145,7 +145,7 @@ def test_broken_native_parts_are_refused(tmp_path: Path) -> None:
     for part, damage, message in [
         ("frames.jpgs", lambda data: data[:-10], "do not fit their index"),
         ("frames_index.npy", lambda data: data[:30], "does not load"),
-        ("action_tokens.npy", lambda data: b"\x80\x04" + data, "not an array"),
+        ("action_tokens.npy", lambda data: b"\x80\x04" + data, "is a pickle"),
         ("metadata.json", lambda data: b"{", "not valid JSON"),
         ("metadata.json", lambda data: data.replace(b'"format_version": 1', b'"format_version": 99'), "does not read"),
     ]:
