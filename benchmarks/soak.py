@@ -6,6 +6,7 @@ Input: how long, the number of games, a folder to work in. Output: for each part
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -185,13 +186,12 @@ def _shared_entries(pid: int) -> set[str]:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file or a folder; one without a name any more counts nothing."""
+    """Bytes of a file or of a folder's files; what is gone meanwhile counts nothing."""
+    files = [path] if path.is_file() else [Path(at) / name for at, _, names in os.walk(path) for name in names]
     total = 0
-    for each in (path, *path.rglob("*")) if path.is_dir() else (path,):
-        try:
-            total += each.lstat().st_blocks * 512
-        except OSError:
-            continue
+    for file in files:
+        with contextlib.suppress(OSError):
+            total += file.lstat().st_blocks * 512
     return total
 
 

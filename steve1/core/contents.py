@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from steve1.core.errors import UserError
 
 _HEAD = 512
@@ -79,7 +77,9 @@ def refuse_other_content(path: str | os.PathLike[str], *, empty: bool = False) -
     accepted = _ACCEPTED.get(file.suffix.lower())
     kind = next((name for name, pattern in _KINDS if re.match(pattern, head)), "")
     if kind and accepted is not None and kind not in accepted:
-        if "archive" in kind:
+        if kind in _TORCH and file.suffix == ".safetensors":
+            todo = "rename it so that it ends in .weights, if it is a torch file"
+        elif "archive" in kind:
             todo = "unpack it, and name what was in it"
         elif ending := _RENAMED.get(kind):
             todo = f"rename it so that it ends in {ending}, or get the right file"
@@ -138,6 +138,8 @@ def read_yaml(path: str | os.PathLike[str], what: str = "file") -> dict[str, Any
     Raises:
         UserError: the file is missing, not UTF-8, not YAML, or holds something else.
     """
+    import yaml  # the doctor reads JSON with this module before any package is installed
+
     try:
         content = yaml.safe_load(read_text(path, what))
     except (yaml.YAMLError, ValueError, RecursionError) as fault:  # ValueError: a date such as 2026-99-99
