@@ -18,7 +18,7 @@ RECORDINGS_DIR="${RECORDINGS_DIR:-}"                 # empty: data/recordings/<n
 
 # luanti: scripted players record demonstrations
 BEHAVIOURS="${BEHAVIOURS:-dig_dirt}"                 # e.g. "dig_dirt chop_tree"
-STEPS="${STEPS:-300}"                                # 20 per second
+STEPS="${STEPS:-400}"                                # 20 per second; training with T frames needs T + 15
 SEED="${SEED:-0}"
 
 # policy: weights record what they can do already, for REPLAY or KEEP=self in fine-tuning

@@ -39,7 +39,7 @@ LEARNING_RATE="${LEARNING_RATE:-1e-5}"                  # lower than in pretrain
 TOTAL_FRAMES="${TOTAL_FRAMES:-10000000}"
 WARMUP_FRAMES="${WARMUP_FRAMES:-1000000}"
 WEIGHT_DECAY="${WEIGHT_DECAY:-0.039}"
-MAX_GRAD_NORM="${MAX_GRAD_NORM:-5.0}"                   # normal gradient norms are 0.5 to 5
+MAX_GRAD_NORM="${MAX_GRAD_NORM:-5.0}"                   # normal norms: 0.5 to 5 for the 2x network, 20 to 100 for the mini network
 
 # Sequence length (out of memory: lower BATCH_SIZE, then TRUNC_T)
 T="${T:-320}"

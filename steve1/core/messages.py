@@ -93,6 +93,14 @@ MESSAGES = {
     },
     "training settings": {"en": "also set: {settings}", "zh": "其他设置：{settings}"},
     "training all settings": {"en": "all settings: {path}", "zh": "全部设置：{path}"},
+    "no record of episodes": {
+        "en": "The run was made by a version that kept no record of its episodes.",
+        "zh": "这次训练由没有记录片段的旧版本完成。",
+    },
+    "training results": {
+        "en": "dataset, training and evaluation on one page: {path}",
+        "zh": "数据集、训练与评估汇总：{path}",
+    },
     "training was finished": {
         "en": "This run is finished: nothing is left to train. To train anew: --overwrite, or another OUT_WEIGHTS.",
         "zh": "这次训练已经完成，没有剩余步数。要重新训练：--overwrite，或换一个 OUT_WEIGHTS。",

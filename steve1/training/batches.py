@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
+from steve1.core.messages import plural
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import FIRST_GOAL
 from steve1.data.loading.batches import batches
@@ -126,7 +127,7 @@ def refuse_leaks(train: Sequence[ListEntry], val: Sequence[ListEntry]) -> None:
     both = [(seen[entry.path.resolve()], entry) for entry in val if entry.path.resolve() in seen]
     if both:
         raise UserError(
-            f"{len(both)} episode(s) are in the training list and in the validation list.",
+            plural(len(both), "episode is", "episodes are") + " in the training list and in the validation list.",
             where=f"{both[0][0].where} and {both[0][1].where}",
             got=both[0][1].path.name,
             todo="take them out of one list, or make both anew with bash 2_create_sampling.sh",

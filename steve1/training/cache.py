@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.files import rename, write_json
-from steve1.core.messages import progress
+from steve1.core.messages import plural, progress
 from steve1.core.paths import display, output_path
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.replay import ReplayFormat, open_pack, pack_of
@@ -269,7 +269,7 @@ def fill_loudly(cache: FeatureCache, episodes: Iterable[Path]) -> Need:
     need = cache.need(episodes)
     if need.episodes:
         print(
-            f"image features of {need.frames} frames in {len(need.episodes)} episode(s) are computed once: "
+            f"image features of {plural(need.frames, 'frame')} in {plural(len(need.episodes), 'episode')} are computed once: "
             f"{need.bytes / 1e9:.3g} GB in {display(cache.folder)}",
             flush=True,
         )

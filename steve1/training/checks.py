@@ -8,6 +8,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 from steve1.core.checkpoint_metadata import REPLAY_SUFFIX
 from steve1.core.errors import UserError
+from steve1.core.messages import plural
 from steve1.core.paths import display, resolve
 from steve1.training.config import LORA_TARGETS, OLD_LORA_TARGETS, TrainSettings
 from steve1.training.finetune_modes import MODES, modes_that
@@ -27,7 +28,7 @@ def check(chosen: TrainSettings) -> None:
     if found:
         listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(found, 1))
         raise UserError(
-            f"{len(found)} training setting(s) cannot work:{listed}",
+            plural(len(found), "training setting") + f" cannot work:{listed}",
             todo="change them in the script, or in front of it: LEARNING_RATE=5e-6 bash 3_train_….sh (--help lists all)",
         )
 

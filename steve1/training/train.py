@@ -40,6 +40,7 @@ from steve1.training.logging.summary import closing, data_facts, introduction, s
 from steve1.training.loop import Hooks, Trainer
 from steve1.training.memory import explain_oom
 from steve1.training.report.page import write_report
+from steve1.training.report.results import RESULTS_FILE
 from steve1.training.step import Stepper
 from steve1.training.trainable import apply_mode
 
@@ -144,6 +145,7 @@ def finish(trainer: Trainer, state: TrainState, *, again: bool = False) -> Train
         if trainer.hooks.on_end is not None:
             trainer.hooks.on_end(reporter)
         reporter.say("  " + message("training report", path=display(write_report(settings.run_dir))))
+        reporter.say("  " + message("training results", path=display(settings.run_dir / RESULTS_FILE)))
     return TrainResult(final, best, settings.run_dir, state.step, state.frames, state.best_score, state.skipped_steps)
 
 
@@ -232,7 +234,10 @@ def train_steve1(
     known = {field.name for field in dataclasses.fields(TrainSettings)}
     unknown = sorted(set(more) - known)
     if unknown:
-        raise UserError(f"Unknown training setting(s): {', '.join(unknown)}.", expected=", ".join(sorted(known)))
+        raise UserError(
+            f"Unknown training {'setting' if len(unknown) == 1 else 'settings'}: {', '.join(unknown)}.",
+            expected=", ".join(sorted(known)),
+        )
     places = [resolve(folder / init_weights) for folder in map(Path, (".", "data/weights", "data/weights/steve1"))]
     weights = next((place for place in places if place.is_file()), places[0])
     lists = {"train_list" if str(data).endswith(".txt") else "sampling_name": str(data)}

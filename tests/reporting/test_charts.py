@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from steve1.core.paths import ROOT
 from steve1.reporting.charts import line_chart, log_ticks, smoothed, ticks
 from steve1.reporting.numbers import percent, short
 
@@ -67,3 +68,39 @@ def test_nothing_to_draw_is_no_chart() -> None:
     assert "-1" not in re.findall(
         r'text-anchor="end">([^<]+)<', line_chart("a", {"x": [(1, 0.0), (2, 0.0)]}, zero=True)
     )
+
+
+def test_sixteen_series_differ_without_colour() -> None:
+    chart = line_chart("t", {f"{n}": [(0, n), (1, n)] for n in range(16)})
+    lines = [re.sub(r'points="[^"]*"|stroke="[^"]*"', "", line) for line in re.findall(r"<polyline[^>]*>", chart)]
+    markers = re.findall(r'd="M[\d.]+ [\d.]+(m[^"]+)"', chart)[::2][:16]  # two points a series
+    assert len({*zip(lines, markers)}) == 16
+
+
+def test_axes_say_what_they_count() -> None:
+    chart = line_chart(
+        "t", {"a": [(0, 1.0), (1, 2.0)]}, unit="step", values="nats a frame", caption="lower is better", log=True
+    )
+    assert {"step", "nats a frame, logarithmic"} <= set(re.findall(r">([^<]+)</text>", chart))
+    assert "lower is better</figcaption>" in chart
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_are_okabe_and_itos(scheme: str) -> None:
+    okabe_ito = {
+        "#000000",
+        "#e69f00",
+        "#56b4e9",
+        "#009e73",
+        "#f0e442",
+        "#0072b2",
+        "#d55e00",
+        "#cc79a7",
+        "#999999",
+        "#ffffff",
+    }
+    blocks = re.findall(r":root \{(.*?)\}", (ROOT / "steve1/reporting/style.css").read_text(), re.DOTALL)
+    colours = dict(re.findall(r"(--c\d): (#\w+)", " ".join(blocks if scheme == "dark" else blocks[:1])))
+    assert len(colours) == 8
+    assert set(colours.values()) <= okabe_ito
+    assert len(set(colours.values())) == 8

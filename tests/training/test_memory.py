@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -217,3 +218,13 @@ def test_settings_of_thrift_are_checked(settings: Make) -> None:
         check(dataclasses.replace(settings(), optimizer="adam"))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="activation_checkpointing saves nothing"):
         check(settings(activation_checkpointing=True, finetune_mode="frozen_cnn"))
+
+
+@pytest.mark.parametrize("gpu_gb", [8.0, 24.0, 141.0])
+def test_the_plans_table_is_straight(gpu_gb: float, capsys: pytest.CaptureFixture[str]) -> None:
+    plan_command.main(plan_command.Args(gpu_gb))
+    lines = capsys.readouterr().out.splitlines()
+    table = lines[: next(row for row, line in enumerate(lines) if line.startswith("start with"))]
+    assert len(table) > 5
+    assert {len(line) for line in table} == {len(table[0])}, "numbers end below their titles"
+    assert not re.search(r"\ba [AEFHILMNORSX]\w*\d", "\n".join(lines)), "an RTX, an A100, an H200"

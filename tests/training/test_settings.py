@@ -46,7 +46,7 @@ def test_all_faults_come_in_one_message(settings: Make) -> None:
         "learning_rate must be", "/no/where.weights", "nothing_train.txt", "nothing_val.txt", "p_uncond", "device must be", "out_weights must end",
     ):  # fmt: skip
         assert part in text, part
-    assert text.startswith("11 training setting(s)") or text.startswith("12 training setting(s)")
+    assert text.startswith("11 training settings") or text.startswith("12 training settings")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 from steve1.core.checkpoint_metadata import read_goal
 from steve1.core.options import CommandLine
 from steve1.core.paths import ROOT
+from steve1.data.loading.windows import window_starts
 from steve1.training.checks import faults
 from steve1.training.config import TrainSettings
 from steve1.training.train import finetune
@@ -154,3 +156,15 @@ def test_goal_tuning_from_the_script_to_the_file(tiny: Path, tmp_path: Path) -> 
     assert f"trains one goal vector and no weights: {E} of" in done.stdout
     assert "run_agent.py --goal_file" in done.stdout
     assert read_goal(tmp_path / "g.goal.json").goal.shape == (E,)
+
+
+@pytest.mark.parametrize("script", [name for name in DECIDES if name != "3_train.sh"])
+def test_recordings_of_the_default_length_hold_a_window_of_the_default_length(
+    asked: Callable[..., TrainSettings], script: str
+) -> None:
+    from steve1.commands.data import generate_dataset, record
+
+    steps = int(re.search(r'STEPS="\$\{STEPS:-(\d+)\}"', (ROOT / "1_generate_dataset.sh").read_text())[1])  # type: ignore[index]
+    assert steps == generate_dataset.Args.steps == record.Args.steps
+    chosen = asked(script)
+    assert window_starts(steps, chosen.T, chosen.first_frame)

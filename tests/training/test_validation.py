@@ -127,7 +127,7 @@ def test_patience_stops_a_run_that_gets_no_better(settings: Make, capsys: pytest
 def test_an_episode_in_both_lists_is_refused(settings: Make, tiny: Path, tmp_path: Path) -> None:
     train = tiny / "dataset_a" / "ep0"
     write_lists(tmp_path / "s", [train, tiny / "dataset_a" / "ep1"], [train.parent / "." / "ep0"])
-    with pytest.raises(UserError, match="are in the training list and in the validation list"):
+    with pytest.raises(UserError, match="1 episode is in the training list and in the validation list"):
         finetune(settings(sampling_dir=str(tmp_path / "s")))
 
 
@@ -140,8 +140,10 @@ def test_an_empty_validation_list_is_refused(settings: Make, tiny: Path, tmp_pat
 def test_validation_episodes_that_are_too_short_are_refused(settings: Make, tiny: Path, tmp_path: Path) -> None:
     short = write_episode(tmp_path / "short", 1, n_frames=40)
     write_lists(tmp_path / "s", [tiny / "dataset_a" / "ep0", tiny / "dataset_a" / "ep1"], [short])
-    with pytest.raises(UserError, match="No episode of this list is long enough"):
+    with pytest.raises(UserError, match="No episode of this list is long enough") as caught:
         finetune(settings(sampling_dir=str(tmp_path / "s")))
+    assert "T=16 TRUNC_T=16" in str(caught.value)
+    assert "STEPS=47" in str(caught.value)
 
 
 def test_a_result_that_is_no_number_is_never_the_best(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ class Args:
     """policy: what it is asked for, separated by semicolons; PROMPT=COUNT gives one its own number of episodes."""
     env: str = "luanti"
     """policy: the game."""
-    steps: int = 300
+    steps: int = 400
     """luanti, policy: length of an episode, 20 a second."""
     seed: int = 0
     """luanti, policy: of places and players."""

@@ -11,12 +11,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path
-from steve1.data.episodes.listing import Dataset, find_datasets
-from steve1.data.quality.duplicates import find_duplicates
-from steve1.data.quality.each import each_episode
-from steve1.data.quality.measures import Measures, measure
-from steve1.data.quality.page import Inspected, overview, page
-from steve1.data.quality.suspects import judge
+from steve1.data.quality.page import Inspected, inspect, overview, page
 
 
 @dataclass(frozen=True)
@@ -37,35 +32,13 @@ def main(args: Args) -> None:
     """Measure, judge, print, write the page."""
     if args.sheets < 0:
         raise UserError("--sheets is at least 0.", got=args.sheets)
-    datasets = find_datasets(args.paths)
-    measured = [
-        each_episode(measure, dataset, args.workers, f"looking at {dataset.path.name}", _frames) for dataset in datasets
-    ]
-    inspected = _judged(datasets, measured)
+    inspected = inspect(args.paths, workers=args.workers)
     _print(inspected)
     made = f"python tools/inspect_dataset.py {' '.join(args.paths)}, {time.strftime('%Y-%m-%d %H:%M')}"
     target = output_path(args.output)
     with atomic_file(target, "w") as handle:
         handle.write(page(inspected, sheets=args.sheets, made=made))
     print(f"report: {display(target)} ({target.stat().st_size / 1e6:.1f} MB)")
-
-
-def _frames(found: list[Measures]) -> str:
-    return f"{sum(one.frames for one in found):,} frames"
-
-
-def _judged(datasets: list[Dataset], measured: list[list[Measures]]) -> list[Inspected]:
-    """Duplicates are searched across all datasets; each pair is listed with its first episode."""
-    everything = [one for found in measured for one in found]
-    pairs = find_duplicates(everything)
-    reasons = judge(everything, pairs)
-    inspected, begin = [], 0
-    for dataset, found in zip(datasets, measured):
-        end = begin + len(found)
-        own = [pair for pair in pairs if begin <= pair.one < end]
-        inspected.append(Inspected(dataset.name, found, reasons[begin:end], own))
-        begin = end
-    return inspected
 
 
 def _print(inspected: list[Inspected]) -> None:

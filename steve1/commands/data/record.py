@@ -36,7 +36,7 @@ class Args:
     """Which behaviours, in turns. NAME=COUNT gives one its own number of episodes."""
     episodes: int = 4
     """Recordings of each behaviour that names no count."""
-    steps: int = 300
+    steps: int = 400
     """Game ticks of 50 ms per recording."""
     seed: int = 0
     """Places, views and players are a function of it."""

@@ -11,6 +11,7 @@ from steve1.core.errors import UserError
 from steve1.core.paths import resolve
 from steve1.policy import PolicyConfig, read_model
 from steve1.policy.flops import flop_count
+from steve1.reporting.tables import Table, Value
 from steve1.training.config import TrainSettings
 from steve1.training.memory import ASSUMED_SHARE, Plan, card_like, estimate, plans
 
@@ -62,12 +63,23 @@ def main(args: Args) -> None:
             f"Nothing of this network fits {args.gpu_gb:g} GiB.",
             todo="a card with more memory, a smaller network, or --device cpu",
         )
-    print(f"{'method':<62} {'batch':>5} {'accum':>5} {'T':>4} {'trunc_t':>7} {'GiB':>6} {'frames/s':>9} {'hours':>7}")
-    for plan in found:
-        print(
-            f"{plan.method.flags() or 'everything':<62} {plan.batch_size:>5} {plan.gradient_accum_steps:>5} {plan.T:>4} "
-            f"{plan.trunc_t:>7} {plan.gib:>6.1f} {plan.frames_per_s:>9.0f} {plan.hours:>7.1f}"
-        )
+    columns = ["method", "batch", "accum", "T", "trunc_t", "GiB", "frames/s", "hours"]
+    rows: list[list[Value]] = [
+        [
+            plan.method.flags() or "everything",
+            *(
+                plan.batch_size,
+                plan.gradient_accum_steps,
+                plan.T,
+                plan.trunc_t,
+                plan.gib,
+                plan.frames_per_s,
+                plan.hours,
+            ),
+        ]
+        for plan in found
+    ]
+    print(Table(columns, rows, {"GiB": ".1f", "hours": ".1f", "frames/s": ".0f"}).console())
     print(f"start with:  {found[0].command()}")
     print("\n".join(remarks(args, config, found, card, rate * 1e12 * share)))
 
@@ -77,7 +89,7 @@ def remarks(args: Args, config: PolicyConfig, found: list[Plan], card: str, rate
     if args.frames_per_s:
         source = f"{args.frames_per_s:g} frames/s of full training, as measured"
     else:
-        named = f"{args.tflops:g} TFLOP/s" if args.tflops else f"a {card}"
+        named = f"{args.tflops:g} TFLOP/s" if args.tflops else f"an {card}"
         source = f"{ASSUMED_SHARE:.0%} of the bf16 rate of {named} (assumed; measure yours: python -m benchmarks train)"
     lines = [f"memory: saved activations as counted, CUDA's own share assumed; hours: {source}"]
     if any(plan.method.feature_cache for plan in found):

@@ -9,6 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
+from steve1.core.messages import language
 from steve1.core.options import Option
 from steve1.core.paths import display, resolve
 
@@ -20,7 +21,7 @@ class Args:
     run_dir: Annotated[Path, Option(positional=True)]
     """Folder of the run: data/finetuning_checkpoint/<name of the output weights>."""
     zh: bool = False
-    """Print the findings in Chinese (the page has both languages)."""
+    """Print the findings in Chinese, whatever STEVE1_LANG says."""
 
 
 def main(args: Args) -> None:
@@ -35,7 +36,8 @@ def main(args: Args) -> None:
     path = write_report(folder)
     marks = {"act": "!", "note": "-", "good": "+"}
     for advice in findings:
-        print(f"{marks[advice.level]} {advice.zh if args.zh else advice.en}")
-        for line in advice.do_zh if args.zh else advice.do_en:
+        text, todo = advice.said("zh" if args.zh else language())
+        print(f"{marks[advice.level]} {text}")
+        for line in todo:
             print(f"    {line}")
     print(f"report: {display(path)}")

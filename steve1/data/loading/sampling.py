@@ -23,6 +23,7 @@ import numpy as np
 import steve1
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json, sha256_file, write_json
+from steve1.core.messages import plural
 from steve1.core.paths import display, resolve
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode, find_episodes
@@ -240,7 +241,7 @@ def _choose_validation(splits: list[_Split], settings: SamplingSettings, fixed: 
             raise UserError(
                 "A sampling needs at least two episodes, one of them for validation.",
                 where=split.source.folder,
-                got=f"{len(split.order)} episode(s)",
+                got=plural(len(split.order), "episode"),
                 todo="record or convert more: bash 1_generate_dataset.sh; or validate on a list of your own: --val_list FILE",
             )
     if settings.val_frames:

@@ -137,13 +137,16 @@ class WindowDataset:
         need = self.T + self.first_frame
         short = [(entry, length) for entry, length in zip(entries, lengths) if length < need]
         if len(short) == len(entries):
-            longest = max(lengths, default=0) - self.first_frame
+            fits = (max(lengths, default=0) - self.first_frame) // 16 * 16
+            shorter = (
+                [f"T={fits} TRUNC_T={min(64, fits)} in front of the training script,"] if fits >= GOAL_FRAMES else []
+            )
             raise UserError(
                 "No episode of this list is long enough." if entries else "This list names no episode.",
                 where=short[0][0].where if short else "",
                 expected=f"at least {need} frames (T + {self.first_frame})",
                 got=", ".join(f"{entry.path.name} ({n})" for entry, n in short[:5]),
-                todo=f"lower T to at most {longest}, or record longer episodes",
+                todo=" or ".join([*shorter, f"record episodes of at least STEPS={need}, in another OUTPUT_DIR"]),
             )
         for entry, n_frames in short:
             message = "skipped %s (%s): %d frames, and T=%d needs %d"

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from steve1 import actions as act
-from steve1.data.quality.duplicates import Pair
-from steve1.data.quality.measures import Measures
-from steve1.data.quality.suspects import Reason
+from steve1.data.episodes.listing import find_datasets
+from steve1.data.quality.duplicates import Pair, find_duplicates
+from steve1.data.quality.each import each_episode
+from steve1.data.quality.measures import Measures, measure
+from steve1.data.quality.suspects import Reason, judge
 from steve1.reporting.charts import Bar, bar_chart, grid, heat_map, histogram, sparkline
 from steve1.reporting.html import Html, data_url, each, element, join
 from steve1.reporting.numbers import percent
@@ -44,6 +46,35 @@ class Inspected:
         """Numbers of the suspicious episodes, worst first."""
         weight = [sum(reason.weight for reason in reasons) for reasons in self.reasons]
         return sorted((n for n in range(len(weight)) if weight[n] > 0), key=lambda n: (-weight[n], n))
+
+
+def inspect(paths: Sequence[str], *, workers: int = 1) -> list[Inspected]:
+    """Measure and judge the datasets at these paths. Duplicates are searched across all; each pair is listed with its first episode.
+
+    Raises:
+        UserError: a path does not exist or holds no episode.
+    """
+    datasets = find_datasets(paths)
+    measured = [
+        each_episode(
+            measure,
+            dataset,
+            workers,
+            f"looking at {dataset.path.name}",
+            lambda found: f"{sum(one.frames for one in found):,} frames",
+        )
+        for dataset in datasets
+    ]
+    everything = [one for found in measured for one in found]
+    pairs = find_duplicates(everything)
+    reasons = judge(everything, pairs)
+    inspected, begin = [], 0
+    for dataset, found in zip(datasets, measured):
+        end = begin + len(found)
+        own = [pair for pair in pairs if begin <= pair.one < end]
+        inspected.append(Inspected(dataset.name, found, reasons[begin:end], own))
+        begin = end
+    return inspected
 
 
 def page(datasets: Sequence[Inspected], *, sheets: int, made: str) -> str:
@@ -114,16 +145,23 @@ def _charts(dataset: Inspected) -> Html:
     degrees = np.asarray(act.BIN_DEGREES).tolist()
     camera = np.sum([e.camera for e in whole], axis=0)
     figures = [
-        bar_chart("Frames in which each button is down", shares, label=f"buttons of {dataset.name}"),
+        bar_chart("Buttons", shares, label=f"buttons of {dataset.name}", values="share of frames in which it is down"),
         heat_map(camera, degrees, f"camera of {dataset.name}", title="Camera: frames by bin, logarithmic"),
-        bar_chart(f"Frames in which a slot is chosen{chosen}", slots, label=f"hotbar of {dataset.name}"),
-        histogram("Episode lengths", [e.frames / 20 for e in whole], "s"),
+        bar_chart(
+            f"Hotbar{chosen}",
+            slots,
+            label=f"hotbar of {dataset.name}",
+            values="share of frames in which a slot is chosen",
+        ),
+        histogram("Episode lengths", [e.frames / 20 for e in whole], "seconds"),
     ]
     goals = [e.goals for e in whole if e.goals]
     if goals:
-        figures.append(histogram("Mean length of an episode's embeddings", [g.mean_norm for g in goals], ""))
         figures.append(
-            histogram("Drift of embeddings, first to last quarter (cosine distance)", [g.drift for g in goals], "")
+            histogram("Goal embeddings", [g.mean_norm for g in goals], "mean length of an episode's embeddings")
+        )
+        figures.append(
+            histogram("Drift of embeddings", [g.drift for g in goals], "cosine distance of first and last quarter")
         )
     return grid(figures)
 

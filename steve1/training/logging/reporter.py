@@ -147,7 +147,7 @@ class Reporter:
         self.picture("actions", actions_picture(buttons, camera), step)
         self._file.add(step, {"actions/buttons": buttons, "actions/camera": camera})
 
-    def describe(self, data: dict[str, int] | None = None) -> None:
+    def describe(self, data: dict[str, Any] | None = None) -> None:
         """Record settings.json as text, the layout of the charts, and how much data there is."""
         if self._file is not None and data and self._first_step == 0:
             self._file.add(0, {"data": data})

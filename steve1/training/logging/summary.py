@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from steve1.core.messages import message
 from steve1.core.paths import display
 from steve1.core.run_folder import SETTINGS_FILE
+from steve1.data.episodes.episode import Episode
+from steve1.data.loading.sampling import read_list
 from steve1.training.batches import chunks
 from steve1.training.checkpoint.checkpointer import TrainState
 from steve1.training.config import TrainSettings
@@ -100,12 +103,21 @@ def _settings(settings: TrainSettings) -> list[str]:
     return [*lines, message("training all settings", path=display(settings.run_dir / SETTINGS_FILE))]
 
 
-def data_facts(trainer: Trainer) -> dict[str, int]:
-    """Sizes of the training and validation data, for the report."""
+def data_facts(trainer: Trainer) -> dict[str, Any]:
+    """Sizes of the training and validation data, and what the first section of the training list shows, for the report."""
     train, settings = trainer.train, trainer.settings
-    facts = {"train_frames": train.n_frames, "train_windows": len(train), "train_episodes": len(train.paths)}
+    facts: dict[str, Any] = {
+        "train_frames": train.n_frames,
+        "train_windows": len(train),
+        "train_episodes": len(train.paths),
+    }
     if trainer.val is not None:
         facts["val_frames"] = len(chosen_windows(trainer.val, settings.val_windows)) * settings.T
+    entries = read_list(settings.train_path)
+    shown = [Episode(entry.path).metadata for entry in entries[:200] if entry.section == entries[0].section]
+    facts["behaviours"] = sorted({str(known["behaviour"]) for known in shown if known.get("behaviour")})
+    captions = shown[0].get("captions")
+    facts["prompt"] = str(captions[0]) if captions and isinstance(captions, list) else ""
     return facts
 
 

@@ -1,21 +1,23 @@
 """What to do after a training run, worked out from its numbers.
 
 Input: the run's curves, settings and result. Output: findings with their numbers and what to try, the pressing ones first. A rule without the
-numbers that it needs finds nothing. The texts are in advice.yaml.
+numbers that it needs finds nothing. The texts are in advice.yaml; what they suggest are whole commands.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import shlex
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any
 
 import yaml
 
+from steve1.core.messages import plural
 from steve1.reporting.numbers import percent
-from steve1.training.logging.reporter import rate_text
-from steve1.training.report.findings import Advice, Level, Run
+from steve1.training.report.findings import Advice, Level, Run, Todo
 
 # A validation loss is repeatable (fixed goals, all windows): one percent is far above its rounding, and visible in play.
 WORSE = 0.01
@@ -35,15 +37,36 @@ WAITING = 0.2
 MANY_EPOCHS = 30
 # Fewer validation frames than 100 seconds of play decide little.
 FEW_FRAMES = 2000
+# Losses of fewer steps, or from before the learning rate was up, show no trend.
+FEW_STEPS = 50
+_OPPOSITE = {"rate up": "rate down", "rate down": "rate up", "longer": "shorter", "shorter": "longer"}
 
 Findings = Iterator[Advice]
 
 
 def advise(run: Run) -> list[Advice]:
-    """All findings, pressing ones first."""
+    """All findings, pressing ones first; none repeats a line, or turns a setting in the way opposite to one before it."""
     order: Sequence[Level] = ("act", "note", "good")
-    found = (advice for rule in (losses, goal, retention, measurements, result) for advice in rule(run))
-    return sorted(found, key=lambda advice: order.index(advice.level))
+    rules = (
+        (early, goal, measurements, result)
+        if is_early(run)
+        else (losses, goal, retention, trends, measurements, result)
+    )
+    found = sorted((advice for rule in rules for advice in rule(run)), key=lambda advice: order.index(advice.level))
+    turns: set[str] = set()
+    lines: set[str] = set()
+    heard = []
+    for advice in found:
+        fresh = [todo for todo in advice.todo if todo.en not in lines and _OPPOSITE.get(todo.turn) not in turns]
+        turns |= {todo.turn for todo in fresh}
+        lines |= {todo.en for todo in fresh}
+        heard.append(dataclasses.replace(advice, todo=tuple(fresh)))
+    return heard
+
+
+def is_early(run: Run) -> bool:
+    """True where the run is too short for its losses to show a trend."""
+    return run.steps < FEW_STEPS or run.frames <= run.setting("warmup_frames", 0)
 
 
 @functools.cache
@@ -54,36 +77,66 @@ def texts() -> dict[str, Any]:
 
 
 def finding(key: str, **values: Any) -> Advice:
-    """The finding of that key in advice.yaml, with its numbers filled in."""
+    """The finding of that key in advice.yaml, with its values filled in."""
     entry = texts()[key]
-    todo = {name: tuple(line.format(**values) for line in entry.get(name, ())) for name in ("do_en", "do_zh")}
-    return Advice(key, entry["level"], entry["en"].format(**values), entry["zh"].format(**values), **todo)
+    todo = []
+    for item in entry.get("do", ()):
+        both = {"en": item, "zh": item} if isinstance(item, str) else item
+        todo.append(Todo(both["en"].format(**values), both["zh"].format(**values), both.get("turn", "")))
+    return Advice(key, entry["level"], entry["en"].format(**values), entry["zh"].format(**values), tuple(todo))
 
 
 def _change(ratio: float) -> str:
     return percent(ratio - 1, 1, sign=True)
 
 
-def _learning_rate(run: Run, factor: float) -> str:
-    return rate_text(run.setting("learning_rate", 1e-5) * factor).replace(".0e", "e")
+def _with_rate(run: Run, factor: float) -> str:
+    return run.command(learning_rate=float(f"{run.setting('learning_rate', 1e-5) * factor:.1e}"))
+
+
+def _datasets(run: Run) -> str:
+    return " ".join(map(shlex.quote, run.datasets)) or "data/dataset_finetune"
+
+
+def _mixed(run: Run) -> str:
+    new = run.datasets[0] if run.datasets else "data/dataset_finetune"
+    lists = f"bash 2_create_sampling.sh mixed --mix {shlex.quote(new)}=0.7 FOLDER_OF_OLD_EPISODES=0.3"
+    return f"{lists} && {run.command(sampling_name='mixed')}"
+
+
+def early(run: Run) -> Findings:
+    """Too few steps for anything that is read from curves."""
+    frames = run.frames
+    again = run.command(total_frames=10 * int(run.setting("total_frames"))) if run.result else run.command(same=True)
+    numbers = {"steps_zh": run.steps, "frames_zh": f"{frames:,}"}
+    yield finding("too_early", steps=plural(run.steps, "step"), frames=plural(frames, "frame"), again=again, **numbers)
 
 
 def losses(run: Run) -> Findings:
     """Did the losses fall, and did the validation loss stay down?"""
-    if skipped := run.last("train/skipped_steps"):
-        yield finding("unstable", skipped=skipped, lower=_learning_rate(run, 1 / 2))
+    if skipped := int(run.last("train/skipped_steps") or 0):
+        were = plural(skipped, "step was", "steps were") + " skipped"
+        values = {
+            "validate": f"python tools/validate_dataset.py {_datasets(run)}",
+            "fp32": run.command(precision="fp32"),
+        }
+        yield finding("unstable", skipped=were, count=skipped, lower=_with_rate(run, 1 / 2), **values)
     best, start = run.best, run.at_start
-    early, late = run.part("train/loss", 0.0, 1 / 3), run.part("train/loss", 2 / 3, 1.0)
-    if early is not None and late is not None:
+    first, last = run.part("train/loss", 0.0, 1 / 3), run.part("train/loss", 2 / 3, 1.0)
+    flat = False
+    if first is not None and last is not None:
         improved = best is not None and start is not None and best[1] < start * (1 - FLAT)
-        if late > early * (1 + WORSE):
-            yield finding("rate_too_high", early=early, late=late, lower=_learning_rate(run, 1 / 5))
-        elif (early - late) / early < FLAT and not improved:
-            weights = run.setting("in_weights", "")
-            yield finding("not_learning", early=early, late=late, higher=_learning_rate(run, 5), in_weights=weights)
+        flat = abs(first - last) / first < FLAT and not improved
+        if last > first * (1 + WORSE):
+            lr_find = run.command(lr_find=True)
+            yield finding("rate_too_high", early=first, late=last, lower=_with_rate(run, 1 / 5), lr_find=lr_find)
+        elif flat:
+            values = {"validate": f"python tools/validate_dataset.py {_datasets(run)}", "higher": _with_rate(run, 5)}
+            yield finding("not_learning", early=first, late=last, in_weights=run.setting("in_weights", ""), **values)
     yield from _overfitting(run)
-    if best is not None and start is not None and best[1] >= start:
-        yield finding("worse_than_start", start=start, best=best[1], lower=_learning_rate(run, 1 / 5))
+    if best is not None and start is not None and best[1] >= start and not flat:
+        val_list = run.list_of("val")
+        yield finding("worse_than_start", start=start, best=best[1], lower=_with_rate(run, 1 / 5), val_list=val_list)
 
 
 def _overfitting(run: Run) -> Findings:
@@ -101,8 +154,12 @@ def _overfitting(run: Run) -> Findings:
         return
     last_step, last = validations[-1]
     frames = max(1, round(best[0] * run.setting("total_frames") / max(1, last_step)))
-    numbers = {"step": best[0], "best": best[1], "last": last, "change": _change(last / best[1]), "frames": frames}
-    yield finding("overfitting", then=then, now=now, **numbers)
+    numbers = {"step": best[0], "best": best[1], "last": last, "change": _change(last / best[1])}
+    fewer: dict[str, Any] = {"jitter": True}
+    if run.setting("finetune_mode", "all") == "all":
+        fewer["finetune_mode"] = "lora"
+    commands = {"weights": run.weights, "shorter": run.command(total_frames=frames), "fewer": run.command(**fewer)}
+    yield finding("overfitting", then=then, now=now, **numbers, **commands)
 
 
 def goal(run: Run) -> Findings:
@@ -120,51 +177,76 @@ def goal(run: Run) -> Findings:
     def listens(gap: float, name: str) -> bool:
         return large(gap) and -gap > 2 * errors[name]
 
+    def than(gap: float) -> tuple[str, str]:
+        return (f"{-gap:.3f} lower", f"低 {-gap:.3f}") if gap < 0 else (f"{gap:.3f} higher", f"高 {gap:.3f}")
+
+    en, zh = than(none)
     if shuffled is None:
-        gap, name, gaps = none, "none", f"{none:+.3f}"
-        words = {"other_en": "none", "other_zh": "无目标"}
+        gap, name = none, "none"
+        said, said_zh = f"with it the loss is {en} than with no goal", f"有目标时损失比没有目标{zh}"
     else:
-        gap, name, gaps = shuffled, "shuffled", f"{shuffled:+.3f} / {none:+.3f}"
-        words = {"other_en": "another window's / none", "other_zh": "其他窗口的目标 / 无目标"}
+        gap, name = shuffled, "shuffled"
+        other_en, other_zh = than(shuffled)
+        said = f"with the right goal the loss is {other_en} than with a wrong one and {en} than with none"
+        said_zh = f"用正确目标时，损失比换成别的目标{other_zh}，比没有目标{zh}"
+    values = {"gaps": said, "gaps_zh": said_zh}
     if listens(gap, name):
-        yield finding("goal_heard", gaps=gaps, **words)
+        yield finding("goal_heard", **values)
     elif large(gap):
-        yield finding("goal_unclear", gaps=gaps, error=errors[name], **words)
+        windows = plural(run.tables.get("data", {}).get("val_frames", 0), "frame")
+        yield finding("goal_unclear", error=errors[name], windows=windows, **values)
     elif listens(none, "none"):
-        yield finding("goals_alike", gaps=gaps, **words)
+        yield finding("goals_alike", mixed=_mixed(run), **values)
     else:
-        yield finding("goal_ignored", gaps=gaps, **words)
+        validate = f"python tools/validate_dataset.py {_datasets(run)}"
+        yield finding("goal_ignored", mixed=_mixed(run), validate=validate, **values)
 
 
 def retention(run: Run) -> Findings:
     """Were old skills kept?"""
     points = run.points("retention/loss")
     if not points:
-        yield finding("retention_unknown")
+        if run.has_old_skills:
+            yield finding(
+                "retention_unknown", retention=run.command(retention_sampling="old", val_freq=run.validate_every)
+            )
         return
     first, last = points[0][1], points[-1][1]
     when = "before training" if points[0][0] == 0 else f"at step {points[0][0]}"
     numbers = {"first": first, "when": when, "last": last, "change": _change(last / first)}
     if last / first - 1 <= FORGOTTEN:
         yield finding("kept", **numbers)
-    else:
-        frames = max(1, int(run.setting("total_frames")) // 2)
-        yield finding("forgetting", **numbers, lower=_learning_rate(run, 1 / 2), frames=frames)
+        return
+    base, tuned, old = (
+        shlex.quote(str(each))
+        for each in (run.setting("in_weights"), run.weights, run.setting("retention_sampling", ""))
+    )
+    sampling = (
+        f" --sampling {shlex.quote(str(run.setting('sampling_name', '')))} --retention_sampling {old}"
+        if old != "''"
+        else ""
+    )
+    commands = {
+        "mixed": _mixed(run),
+        "near": run.command(kl_coef=2 * run.setting("kl_coef", 0.0) or 0.1),
+        "interpolate": f"python tools/interpolate_weights.py --base {base} --tuned {tuned}{sampling}",
+        "lower": _with_rate(run, 1 / 2),
+    }
+    yield finding("forgetting", **numbers, **commands)
 
 
-def measurements(run: Run) -> Findings:
-    """Was it measured well, did it run long enough, and fast?"""
-    validations, best = run.validations, run.best
-    if not validations:
-        yield finding("no_validation")
+def trends(run: Run) -> Findings:
+    """Does the second half of the run show that another run should be longer, or clipped less?"""
+    validations, best, total = run.validations, run.best, int(run.setting("total_frames"))
     share = run.part("train/clipped_share", 0.5, 1.0)
     if share is not None and share > CLIPPED:
         norm, limit = run.part("train/gradient_norm", 0.5, 1.0) or 0.0, run.setting("max_grad_norm", 5.0)
-        yield finding("clipped", share=100 * share, norm=norm, limit=limit, lower=_learning_rate(run, 1 / 2))
+        commands = {"raised": run.command(max_grad_norm=float(f"{2 * norm:.1g}")), "lower": _with_rate(run, 1 / 2)}
+        yield finding("clipped", share=100 * share, norm=norm, limit=limit, **commands)
     if best is not None and len(validations) >= 3 and best[0] == validations[-1][0]:
         before, last = validations[max(0, len(validations) * 2 // 3 - 1)][1], validations[-1][1]
         if 1 - last / before >= WORSE:
-            yield finding("unfinished", before=before, last=last, frames=2 * int(run.setting("total_frames")))
+            yield finding("unfinished", before=before, last=last, longer=run.command(total_frames=2 * total))
     buttons = run.tables.get("actions/buttons", {})
     missed = [
         f"{name} {100 * recorded:.1f} → {100 * sampled:.1f} %"
@@ -172,32 +254,46 @@ def measurements(run: Run) -> Findings:
         if recorded >= 0.02 and sampled < recorded / 2
     ]
     if missed:
-        yield finding("missed_actions", buttons=", ".join(missed))
+        commands = {
+            "longer": run.command(total_frames=2 * total),
+            "inspect": f"python tools/inspect_dataset.py {_datasets(run)}",
+        }
+        yield finding("missed_actions", buttons=", ".join(missed), **commands)
+
+
+def measurements(run: Run) -> Findings:
+    """Was it measured well, on enough data, and fast?"""
+    if not run.points("validation/loss"):
+        yield finding("no_validation", validated=run.command(val_freq=run.validate_every))
     data = run.tables.get("data", {})
     train, val = data.get("train_frames"), data.get("val_frames")
     epochs = run.setting("total_frames") / train if train else 0.0
     en, zh = [], []
     if epochs > MANY_EPOCHS:
-        en.append(f"Each of the {train} training frames was seen {epochs:.0f} times.")
-        zh.append(f"{train} 个训练帧每个被看了 {epochs:.0f} 遍。")
+        which = "The one training frame" if train == 1 else f"Each of the {train:,} training frames"
+        en.append(f"{which} is seen {epochs:.0f} times.")
+        zh.append(f"{train:,} 个训练帧每个被看 {epochs:.0f} 遍。")
     if val is not None and val < FEW_FRAMES:
-        en.append(f"Only {val} frames to validate on: differences of a few percent may be chance.")
-        zh.append(f"验证集只有 {val} 帧：几个百分点的差别可能是偶然。")
+        en.append(f"Only {plural(val, 'frame')} to validate on: differences of a few percent may be chance.")
+        zh.append(f"验证集只有 {val:,} 帧：几个百分点的差别可能是偶然。")
     if en:
         yield finding("little_data", sentences_en=" ".join(en), sentences_zh="".join(zh))
     wait = run.part("speed/data_wait_share", 0.0, 1.0)
     if wait is not None and wait > WAITING:
-        yield finding("waiting", share=100 * wait, workers=int(run.setting("num_workers", 1)) + 2)
+        workers = run.command(num_workers=int(run.setting("num_workers", 1)) + 2)
+        yield finding("waiting", share=100 * wait, workers=workers)
 
 
 def result(run: Run) -> Findings:
     """What was learned, and how to see it in play: whatever the losses say, playing decides."""
     best, start = run.best, run.at_start
-    if best is not None and start is not None and best[1] < start:
+    if best is not None and start is not None and best[1] < start and not is_early(run):
         yield finding("learned", start=start, best=best[1], step=best[0], change=_change(best[1] / start))
-    weights = str(run.result.get("out_weights") or run.setting("out_weights", ""))
-    if weights:
-        if best is not None and run.validations[-1][0] != best[0]:
-            stem, dot, ending = weights.rpartition(".")
-            weights = f"{stem}_best{dot}{ending}"
-        yield finding("play_it", weights=weights, base=run.setting("in_weights", ""))
+    if run.weights:
+        data, weights = run.tables.get("data", {}), shlex.quote(run.weights)
+        prompt = run.setting("fixed_prompt", "") or data.get("prompt") or "what the recordings show"
+        targets = " ".join(data.get("behaviours", ())) or "TASK"
+        play = f"bash 2_gen_vid_for_text_prompt.sh --weights {weights} --prompt {shlex.quote(prompt)}"
+        base = run.setting("in_weights", "")
+        versus = f"{shlex.quote(base)} {weights}" if base not in ("", "none") else weights
+        yield finding("play_it", play=play, evaluate=f"bash 5_evaluate.sh --weights {versus} --target {targets}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +13,31 @@ from steve1.core.files import read_json
 from steve1.core.paths import display
 from steve1.core.run_folder import SETTINGS_FILE
 from steve1.training.checkpoint.run_folder import RESULT_FILE
-from steve1.training.config import current_names
+from steve1.training.config import TrainSettings, current_names
+from steve1.training.finetune_modes import MODES
 from steve1.training.logging.scalars import Curves, read_scalars, read_tables
 
 Level = Literal["act", "note", "good"]
+_FRAMES = ("batch_size", "trunc_t", "gradient_accum_steps")
+# What a run's folder and the files in it are named after.
+_NAMING = ("out_weights", "checkpoint_dir", "finetune_mode")
+
+
+# Variables of 3_train_finetune_template.sh; each is a setting of that name in small letters, but for T.
+VARIABLES = """
+IN_MODEL IN_WEIGHTS OUT_WEIGHTS SAMPLING_NAME FINETUNE_MODE BATCH_SIZE GRADIENT_ACCUM_STEPS LEARNING_RATE TOTAL_FRAMES WARMUP_FRAMES
+WEIGHT_DECAY MAX_GRAD_NORM T TRUNC_T MIN_BTWN_GOALS MAX_BTWN_GOALS P_UNCOND VAL_FREQ SAVE_EVERY PATIENCE RETENTION_SAMPLING BEST_BY
+ROLLOUT_EVERY CHECKPOINT_DIR NUM_WORKERS SEED
+""".split()  # noqa: SIM905  (a word list; quoted it would be thirty lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Todo:
+    """Something to try, in both languages; `turn`: the way in which it turns a setting."""
+
+    en: str
+    zh: str
+    turn: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +48,11 @@ class Advice:
     level: Level
     en: str
     zh: str
-    do_en: tuple[str, ...] = ()
-    do_zh: tuple[str, ...] = ()
+    todo: tuple[Todo, ...] = ()
+
+    def said(self, language: str) -> tuple[str, list[str]]:
+        """The finding and what to try, in "en" or "zh"."""
+        return getattr(self, language), [getattr(todo, language) for todo in self.todo]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +72,84 @@ class Run:
     result: dict[str, Any]
     tables: dict[str, Any]
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps so far."""
+        seen = (points[-1][0] for points in self.curves.values() if points)
+        return int(self.result.get("step") or max(seen, default=0))
+
+    @property
+    def frames(self) -> int:
+        """Frames trained on so far."""
+        processes = self.record.get("resolved", {}).get("processes", 1)
+        return self.steps * math.prod(int(self.setting(name, 1)) for name in _FRAMES) * processes
+
+    @property
+    def frames_and_seconds(self) -> tuple[int, float]:
+        """Frames trained on and the time that they took, validations and checkpoints included; 0.0 where nobody took it."""
+        if self.result:
+            return int(self.result.get("frames", 0)), float(self.result.get("seconds", 0.0))
+        if not (points := self.points("speed/seconds")):
+            return 0, 0.0
+        step, seconds = points[-1]
+        return self.frames * step // max(self.steps, 1), seconds
+
+    @property
+    def weights(self) -> str:
+        """The weights to use: the best of a finished run, else its final ones; of one that trains, its latest; "" before there are any."""
+        if self.result:
+            final = str(self.result.get("out_weights") or self.setting("out_weights", ""))
+            stem, dot, ending = final.rpartition(".")
+            better = self.best is not None and self.best[0] != self.validations[-1][0]
+            return f"{stem}_best{dot}{ending}" if better and self.result.get("best_sha256") != "" else final
+        chosen = TrainSettings(**{name: self.settings[name] for name in _NAMING if name in self.settings})
+        latest = chosen.run_dir / f"{chosen.name}_latest{chosen.suffix}"
+        return display(latest) if latest.is_file() else ""
+
+    @property
+    def datasets(self) -> list[str]:
+        """Folders of the run's episodes, the training list's first."""
+        return list(dict.fromkeys(str(Path(name).parent) for name in self.record.get("episodes", {})))
+
+    @property
+    def has_old_skills(self) -> bool:
+        """True where weights were trained that could do something before."""
+        changes = MODES[self.setting("finetune_mode", "all")].changes_weights
+        return changes and not self.setting("from_scratch", False) and self.setting("in_weights", "") != "none"
+
+    @property
+    def validate_every(self) -> int:
+        """VAL_FREQ, or what gives five validations where there was none."""
+        return int(self.setting("val_freq", 0)) or max(1, self.steps // 5)
+
+    def list_of(self, kind: str) -> str:
+        """The sampling list for "train" or "val"."""
+        named = self.setting(f"{kind}_list", "")
+        return str(
+            named or f"{self.setting('sampling_dir', 'data/samplings')}/{self.setting('sampling_name', '')}_{kind}.txt"
+        )
+
+    def command(self, *, same: bool = False, **changes: Any) -> str:
+        """The line that trains again with other settings, under another name of the output; `same`: the line that continues this run."""
+        settings = {**self.settings, **changes}
+        if not same and not changes.get("lr_find"):
+            settings["out_weights"] = _next_name(str(settings.get("out_weights", "")))
+        if settings.get("warmup_frames", 0) >= settings.get("total_frames", math.inf):
+            settings["warmup_frames"] = max(1, settings["total_frames"] // 10)
+        defaults = {field.name: field.default for field in dataclasses.fields(TrainSettings)}
+        other = {name: settings[name] for name in defaults if settings.get(name, defaults[name]) != defaults[name]}
+        variables, flags = [], []
+        for name in (*changes, *(name for name in other if name not in changes)):
+            if name in ("force_resume", "overwrite") or name not in other:
+                continue
+            value, variable = other[name], name if name == "T" else name.upper()
+            text = shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))
+            if variable in VARIABLES:
+                variables.append(f"{variable}={text}")
+            else:
+                flags.append(f"--{name}" if value is True else f"--no_{name}" if value is False else f"--{name} {text}")
+        return " ".join([*variables, "bash 3_train_finetune_template.sh", *flags])
 
     def points(self, name: str) -> list[tuple[int, float]]:
         """The finite points of a curve."""
@@ -104,3 +207,12 @@ def read_run(run_dir: Path) -> Run:
         raise UserError("This run has recorded nothing to report yet.", where=display(run_dir))
     result = read_json(run_dir / RESULT_FILE) if (run_dir / RESULT_FILE).is_file() else {}
     return Run(curves, current_names(record["settings"]), result, read_tables(run_dir), record)
+
+
+def _next_name(weights: str) -> str:
+    """a.weights → a_2.weights → a_3.weights."""
+    folder_and_stem, dot, ending = weights.rpartition(".")
+    stem, _, number = folder_and_stem.rpartition("_")
+    if stem and number.isdigit():
+        return f"{stem}_{int(number) + 1}{dot}{ending}"
+    return f"{folder_and_stem}_2{dot}{ending}"

@@ -1,6 +1,6 @@
 """`report.html` of a run: curves, what to do next, settings and hashes, the first batch, and videos of rollouts.
 
-Input: the run's folder, while it trains or after. Output: one HTML file for people.
+Input: the run's folder, while it trains or after. Output: one HTML file for people, in their language.
 """
 
 from __future__ import annotations
@@ -10,69 +10,65 @@ from pathlib import Path
 import cv2
 
 from steve1.core.files import atomic_file
+from steve1.core.messages import language
+from steve1.data.media.video import poster
 from steve1.reporting.charts import Bar, bar_chart, grid, line_chart
 from steve1.reporting.html import Html, data_url, each, element, join, tiles, video
-from steve1.reporting.numbers import short
+from steve1.reporting.numbers import percent
 from steve1.reporting.page import Report, Section, folded, note
 from steve1.reporting.tables import Table
 from steve1.training.checkpoint.run_folder import REPORT_FILE
-from steve1.training.logging.layout import CHARTS
+from steve1.training.logging.layout import CHARTS, Chart, in_language
 from steve1.training.report.advice import advise
 from steve1.training.report.findings import Advice, Run, read_run
+from steve1.training.report.results import RESULTS_FILE, cards, write_results
 
 # Videos beyond this are linked, not embedded: a page of tens of megabytes opens slowly and cannot be mailed.
 _EMBED_AT_MOST = 8 * 2**20
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write `report.html` into the run's folder; returns its path.
+    """Write `report.html` and `results.html` into the run's folder; returns the path of the former.
 
     Raises:
         UserError: the folder holds no training run.
     """
     run, path = read_run(run_dir), run_dir / REPORT_FILE
     weights = f"{run.setting('in_weights', '?')} → {run.setting('out_weights', '?')}"
+    unfinished = in_language(" (not finished) · （未完成）") if not run.result else ""
+    said = in_language
+    results = element(
+        "a", said("dataset, training and evaluation on one page · 数据集、训练与评估汇总"), href=RESULTS_FILE
+    )
     report = Report(
         run_dir.name,
         [
-            Section("", [note(weights if run.result else f"{weights} · not finished"), _cards(run)]),
-            Section("What to do next · 下一步", [join(_advice(advice) for advice in advise(run))]),
-            Section("Curves · 曲线", [grid(_charts(run))]),
-            Section("Actions · 动作", _actions(run)),
-            Section("Rollouts · 试玩", [_films(run_dir)]),
-            Section("First batch · 第一个批次", _sheet(run_dir)),
-            Section("Settings and hashes · 设置与哈希", _record(run)),
+            Section("", [note(weights + unfinished), cards(run), element("p", results)]),
+            Section(said("What to do next · 下一步"), [join(_advice(advice) for advice in advise(run))]),
+            Section(said("Curves · 曲线"), [grid(_charts(run))]),
+            Section(said("Actions · 动作"), _actions(run)),
+            Section(said("Rollouts · 试玩"), [_films(run_dir)]),
+            Section(said("First batch · 第一个批次"), _sheet(run_dir)),
+            Section(said("Settings and hashes · 设置与哈希"), _record(run)),
         ],
     )
     with atomic_file(path, "w") as file:
         file.write(report.html())
+    write_results(run_dir)
     return path
 
 
-def _cards(run: Run) -> Html:
-    steps = max((points[-1][0] for points in run.curves.values() if points), default=0)
-    cards = [("steps · 步数", f"{run.result.get('step', steps)}")]
-    if run.result.get("frames"):
-        cards.append(("frames · 帧数", short(run.result["frames"])))
-    if run.best is not None:
-        step = run.result.get("best_step") or run.best[0]
-        loss = dict(run.validations).get(step, run.best[1])
-        cards.append((f"best validation loss, step {step} · 最佳", f"{loss:.3f}"))
-    if run.at_start is not None:
-        cards.append(("validation loss before · 训练前", f"{run.at_start:.3f}"))
-    speed = run.part("speed/frames_per_second", 0.0, 1.0)
-    if speed:
-        cards.append(("frames a second · 每秒帧数", f"{speed:.0f}"))
-    return element("div", *(element("div", element("b", value), name) for name, value in cards), class_="cards")
-
-
 def _advice(advice: Advice) -> Html:
-    def words(text: str, todo: tuple[str, ...], language: str) -> Html:
-        return element("div", text, element("ul", each("li", todo)) if todo else "", lang=language)
-
+    text, todo = advice.said(language())
     tag = {"act": "act on this · 需要处理", "note": "note · 注意", "good": "good · 良好"}[advice.level]
-    both = words(advice.en, advice.do_en, "en"), words(advice.zh, advice.do_zh, "zh")
-    return element("div", element("div", tag, class_="tag"), *both, class_=f"advice {advice.level}", id=advice.key)
+    words = element("div", text, element("ul", each("li", todo)) if todo else "")
+    return element(
+        "div",
+        element("div", in_language(tag), class_="tag"),
+        words,
+        class_=f"advice {advice.level}",
+        id=advice.key,
+    )
 
 
 def _charts(run: Run) -> list[Html]:
@@ -81,8 +77,41 @@ def _charts(run: Run) -> list[Html]:
     for chart in CHARTS:
         series = {label: run.curves.get(name, []) for label, name in chart.named(list(run.curves)).items()}
         if len(series) >= chart.least:
-            charts.append(line_chart(chart.title, series, mark=best, zero=chart.zero, log=chart.log))
+            charts.append(
+                line_chart(
+                    in_language(chart.title),
+                    series,
+                    unit=in_language("optimizer step · 优化步"),
+                    values=in_language(chart.values),
+                    caption=_caption(chart, run),
+                    mark=best,
+                    zero=chart.zero,
+                    log=chart.log,
+                )
+            )
     return charts
+
+
+def _caption(chart: Chart, run: Run) -> str:
+    """How to read the chart, and why it may look odd in this run."""
+    said = in_language(chart.note)
+    train, val = run.last("train/loss"), run.last("validation/loss")
+    if chart is not CHARTS[0] or train is None or val is None or train <= val:
+        return said
+    why = []
+    turns, without = run.setting("turn_loss_weight", 1.0), run.setting("p_uncond", 0.0)
+    if turns > 1:
+        why.append(
+            f"frames that turn the view, which are hard, count {turns:g} times there · 训练时转动视角的帧较难且按 {turns:g} 倍计入"
+        )
+    if without and not (run.setting("fixed_prompt", "") or run.setting("fixed_goal_file", "")):
+        why.append(f"{percent(without)} of its windows have no goal · {percent(without)} 的训练窗口没有目标")
+    if len([name for name in run.curves if name.startswith("share/")]) > 1:
+        why.append("it mixes datasets in other shares · 训练按另外的比例混合数据集")
+    why.append("it is a mean over steps with the weights of then · 它是用当时权重所算各步的平均")
+    begin = in_language("Training lies above validation here: · 这里训练损失高于验证损失：")
+    between, stop = ("; ", ".") if language() == "en" else ("；", "。")
+    return f"{said} {begin} {between.join(map(in_language, why))}{stop}"
 
 
 def _actions(run: Run) -> list[Html]:
@@ -92,12 +121,17 @@ def _actions(run: Run) -> list[Html]:
 
     def chart(title: str, shares: dict[str, tuple[float, float]]) -> Html:
         rows = {name: [Bar(share) for share in pair] for name, pair in shares.items()}
-        return bar_chart(title, rows, names=("recorded · 录像", "policy · 策略"))
+        names = (in_language("recorded · 录像"), in_language("policy · 策略"))
+        return bar_chart(title, rows, names=names, values=in_language("share of validation frames · 验证帧的比例"))
 
-    charts = [chart("buttons · 按键", {name: pair for name, pair in buttons.items() if max(pair) >= 0.001})]
+    charts = [
+        chart(in_language("buttons · 按键"), {name: pair for name, pair in buttons.items() if max(pair) >= 0.001})
+    ]
     for axis, word in (("pitch", "pitch · 俯仰"), ("yaw", "yaw · 偏航")):
-        charts.append(chart(f"{word}, degrees a frame", {f"{row[0]:+.1f}": (row[1], row[2]) for row in camera[axis]}))
-    return [note("Share of validation frames, recorded and as the policy samples. 验证帧中的比例。"), grid(charts)]
+        title = in_language(word) + in_language(", degrees a frame · （每帧度数）")
+        charts.append(chart(title, {f"{row[0]:+.1f}": (row[1], row[2]) for row in camera[axis]}))
+    words = "What validation frames recorded, and what the policy presses when it samples. · 验证帧中录像的动作，与策略采样的动作。"
+    return [note(in_language(words)), grid(charts)]
 
 
 def _sheet(run_dir: Path) -> list[Html]:
@@ -106,8 +140,9 @@ def _sheet(run_dir: Path) -> list[Html]:
     if picture is None:
         return []
     data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
-    words = "Each frame with its action, the goal's frame below. 每帧及其动作，下方为目标帧。"
-    return [note(words), element("img", alt="first batch", src=data_url("image/jpeg", data))]
+    words = "Each frame with its action, and below it the frame that its goal came from. · 每帧及其动作，下方为目标所在的帧。"
+    sheet = element("img", alt="first batch", src=data_url("image/jpeg", data), class_="wide")
+    return [note(in_language(words)), element("div", sheet, class_="scroll")]
 
 
 def _films(run_dir: Path) -> Html:
@@ -120,7 +155,10 @@ def _films(run_dir: Path) -> Html:
         if size <= left:
             left -= size
             source = data_url("video/mp4", film.read_bytes())
-        videos.append(video(source, f"{film.parent.name}: {film.stem.replace('_', ' ')}"))
+        step = film.parent.name.removeprefix("step").lstrip("0")
+        videos.append(
+            video(source, f"{in_language(f'step {step} · 第 {step} 步')}: {film.stem.replace('_', ' ')}", poster(film))
+        )
     return tiles(videos)
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from steve1.core.paths import ROOT
+from steve1.training.config import TrainSettings
 from steve1.training.logging.scalars import Curves
 from steve1.training.report.advice import advise, texts
-from steve1.training.report.findings import Run
+from steve1.training.report.findings import VARIABLES, Advice, Run
 
 SETTINGS = {
     "learning_rate": 1e-5, "total_frames": 10_000, "max_grad_norm": 5.0, "num_workers": 1,
@@ -51,9 +57,14 @@ def found(
     return {advice.key: advice for advice in advise(run)}
 
 
+def said(advice: Advice, language: str = "en") -> str:
+    text, todo = advice.said(language)
+    return "\n".join([text, *todo])
+
+
 def test_a_healthy_run_is_told_so() -> None:
     assert set(found()) == {"learned", "goal_heard", "kept", "play_it"}
-    assert "a.weights b.weights" in found()["play_it"].do_en[1]
+    assert "a.weights b.weights" in said(found()["play_it"])
 
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -63,6 +74,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "overfitting": {"changes": {"validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2)}},
     "worse_than_start": {"changes": {"validation/loss": curve(1.9, 2.0, 1.99, 1.99)}},
     "goal_ignored": {"changes": {"goal/true_minus_shuffled": curve(-0.001), "goal/true_minus_none": curve(0.002)}},
+    "too_early": {"changes": {"train/loss": curve(2.0, 3.0, 4.0, every=1), "validation/loss": curve(2.5, 2.6, every=3), "retention/loss": None, "train/gradient_norm": None, "train/clipped_share": None, "speed/data_wait_share": None, **{f"goal/{name}": None for name in ("true_minus_shuffled", "true_minus_none", "error_shuffled", "error_none")}}},
     "goals_alike": {"changes": {"goal/true_minus_shuffled": curve(-0.001)}},
     "goal_unclear": {"changes": {"goal/error_shuffled": curve(0.3), "goal/error_none": curve(0.3)}},
     "forgetting": {"changes": {"retention/loss": curve(2.0, 2.02, 2.1)}},
@@ -80,9 +92,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 def test_each_finding_and_what_it_says(key: str) -> None:
     advice = found(**SHAPES[key])
     assert key in advice
-    assert advice[key].en
-    assert len(advice[key].do_en) == len(advice[key].do_zh) > 0
-    assert any("一" <= letter <= "鿿" for letter in advice[key].zh)
+    assert advice[key].todo
+    assert any("一" <= letter <= "鿿" for letter in said(advice[key], "zh"))
 
 
 def test_every_finding_is_among_these() -> None:
@@ -92,18 +103,18 @@ def test_every_finding_is_among_these() -> None:
 @pytest.mark.parametrize(
     ("shape", "key", "words"),
     [
-        ({"changes": {"validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2)}}, "overfitting", ["step 200", "2.000", "2.200", "+10.0 %", "TOTAL_FRAMES=4000"]),
-        ({"changes": {"retention/loss": curve(2.0, 2.02, 2.1)}}, "forgetting", ["2.000", "2.100", "+5.0 %", "LEARNING_RATE=5e-6", "TOTAL_FRAMES=5000"]),
-        ({"changes": {"goal/true_minus_shuffled": curve(-0.001), "goal/true_minus_none": curve(0.002)}}, "goal_ignored", ["-0.001 / +0.002"]),
+        ({"changes": {"validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2)}}, "overfitting", ["step 200", "2.000", "2.200", "+10.0 %", "TOTAL_FRAMES=4000", "b_best.weights"]),
+        ({"changes": {"retention/loss": curve(2.0, 2.02, 2.1)}}, "forgetting", ["2.000", "2.100", "+5.0 %", "LEARNING_RATE=5e-06", "--kl_coef 0.1", "--base a.weights --tuned b.weights"]),
+        ({"changes": {"goal/true_minus_shuffled": curve(-0.001), "goal/true_minus_none": curve(0.002)}}, "goal_ignored", ["0.001 lower than with a wrong one and 0.002 higher than with none"]),
         ({"tables": {"data": {"train_frames": 100, "val_frames": 640}}}, "little_data", ["100 times", "640 frames"]),
-        ({"changes": {"train/loss": curve(2.0, 2.1, 2.2, 2.4, 2.6, 2.7)}}, "rate_too_high", ["2.050", "2.650", "LEARNING_RATE=2e-6"]),
+        ({"changes": {"train/loss": curve(2.0, 2.1, 2.2, 2.4, 2.6, 2.7)}}, "rate_too_high", ["2.050", "2.650", "LEARNING_RATE=2e-06"]),
         ({"changes": {"train/clipped_share": curve(0.1, 0.9, 1.0, 0.9)}}, "clipped", ["95 %", "limit 5"]),
         ({"changes": {"validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2)}}, "play_it", ["b_best.weights"]),
     ],
 )  # fmt: skip
 def test_the_numbers_in_it(shape: dict[str, Any], key: str, words: list[str]) -> None:
     advice = found(**shape)[key]
-    text = " ".join([advice.en, *advice.do_en])
+    text = said(advice)
     assert [word for word in words if word not in text] == []
 
 
@@ -135,6 +146,83 @@ def test_a_gap_within_its_own_error_is_chance() -> None:
     wide = {"goal/error_shuffled": curve(0.06), "goal/error_none": curve(0.06)}
     assert "goal_unclear" in found({**noisy, **wide})
     assert "standard error of 0.060" in found({**noisy, **wide})["goal_unclear"].en
+
+
+@pytest.mark.parametrize("pair", itertools.combinations(SHAPES, 2), ids=" and ".join)
+def test_no_two_lines_contradict_each_other(pair: tuple[str, str]) -> None:
+    """Whatever goes together: no rate up and down, no run longer and shorter, no line twice, no blank to fill in."""
+    changes, tables, settings = ({} for _ in range(3))
+    for key in pair:
+        changes |= SHAPES[key].get("changes", {})
+        tables |= SHAPES[key].get("tables", {})
+        settings |= SHAPES[key].get("settings", {})
+    advice = found(changes, tables=tables, settings=settings)
+    turns = {todo.turn for each in advice.values() for todo in each.todo}
+    assert not {"rate up", "rate down"} <= turns
+    assert not {"longer", "shorter"} <= turns
+    lines = [todo.en for each in advice.values() for todo in each.todo]
+    assert len(lines) == len(set(lines))
+    for tool in ("validate_dataset.py", "inspect_dataset.py"):
+        assert all(f"python tools/{tool} data/" in line for line in lines if tool in line)
+
+
+FEW = [(1, 0, True), (49, 0, True), (50, 0, False), (900, 0, False), (900, 200_000, True)]
+
+
+@pytest.mark.parametrize(("steps", "warmup", "early"), FEW)
+def test_a_run_of_few_steps_is_not_judged_by_its_curves(steps: int, warmup: int, early: bool) -> None:
+    rising = dict.fromkeys(healthy())
+    rising |= {"train/loss": [(max(1, steps * part // 9), 2.0 + part) for part in range(1, 10)]}
+    keys = found(rising, settings={"warmup_frames": warmup, "batch_size": 8, "trunc_t": 16})
+    assert ("too_early" in keys) is early
+    assert ("rate_too_high" in keys) is not early
+    assert not {"clipped", "unfinished", "missed_actions", "forgetting"} & set(keys)
+
+
+def test_a_run_without_weights_yet_is_not_played(tmp_path: Path) -> None:
+    settings = {**SETTINGS, "checkpoint_dir": str(tmp_path)}
+    run = Run(healthy(), settings, {}, {})
+    assert "play_it" not in {advice.key for advice in advise(run)}
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "b_latest.weights").touch()
+    assert str(tmp_path / "b" / "b_latest.weights") in said({a.key: a for a in advise(run)}["play_it"])
+
+
+def test_what_was_recorded_names_prompt_and_target() -> None:
+    tables = {"data": {"behaviours": ["dig_dirt"], "prompt": "dig dirt"}}
+    lines = said(found(tables=tables)["play_it"])
+    assert "--prompt 'dig dirt'" in lines
+    assert "--target dig_dirt" in lines
+
+
+def test_a_command_repeats_the_run_with_what_changes() -> None:
+    settings = {
+        "in_model": "my models/a.model", "out_weights": "x/b.weights", "T": 64, "jitter": True, "keep_checkpoints": False,
+        "overwrite": True, "total_frames": 5000, "warmup_frames": 100, "kl_coef": 0.1, "learning_rate": 1e-5,
+    }  # fmt: skip
+    run = Run({}, settings, {}, {})
+    line = run.command(learning_rate=5e-6, total_frames=50)
+    variables, _, flags = line.partition(" bash 3_train_finetune_template.sh ")
+    assert dict(word.split("=") for word in shlex.split(variables)) == {
+        "LEARNING_RATE": "5e-06", "TOTAL_FRAMES": "50", "IN_MODEL": "my models/a.model", "OUT_WEIGHTS": "x/b_2.weights", "T": "64", "WARMUP_FRAMES": "5",
+    }  # fmt: skip
+    assert flags == "--no_keep_checkpoints --kl_coef 0.1 --jitter" or set(flags.split()) == {
+        "--no_keep_checkpoints",
+        "--kl_coef",
+        "0.1",
+        "--jitter",
+    }
+    assert "OUT_WEIGHTS=x/b.weights" in run.command(same=True)
+    assert "OUT_WEIGHTS=x/b_3.weights" in Run({}, {"out_weights": "x/b_2.weights"}, {}, {}).command()
+
+
+def test_the_template_has_these_variables_and_the_settings_defaults() -> None:
+    template = (ROOT / "3_train_finetune_template.sh").read_text()
+    defaults = dict(re.findall(r'^([A-Z_]+)="\$\{\1:-(.*?)\}"', template, re.MULTILINE))
+    assert set(VARIABLES) == set(defaults) - {"PRESET", "PROCESSES"}
+    for variable in VARIABLES:
+        default = getattr(TrainSettings(), variable if variable == "T" else variable.lower())
+        assert type(default)(defaults[variable]) == default
 
 
 def test_pressing_ones_come_first() -> None:

@@ -141,7 +141,7 @@ def test_films_are_embedded_while_there_is_room(tmp_path: Path, monkeypatch: pyt
     page = report._films(tmp_path)
     assert page.count("data:video/mp4;base64,") == 1
     assert 'src="rollouts/step000000001/dig_dirt.mp4"' in page
-    assert page.index("step000000002: dig dirt") < page.index("step000000001: dig dirt")
+    assert page.index("step 2: dig dirt") < page.index("step 1: dig dirt")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
