@@ -15,6 +15,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json, remove, sha256_file
 from steve1.core.paths import CHECKOUT, display, resolve
 from steve1.core.run_folder import Record, RunFolder
+from steve1.data.episodes.formats.replay import is_pack
 from steve1.data.episodes.parts import fingerprint
 from steve1.data.loading.sampling import read_list
 from steve1.training.checkpoint.exports import sidecar_files
@@ -101,7 +102,8 @@ def describe_run(
         device = f"{ranks.device.type}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     if goal is not None:
         hashes["goal"] = hashlib.sha256(np.ascontiguousarray(goal, dtype="<f4").tobytes()).hexdigest()
-    lists = (settings.train_path, settings.val_path, settings.retention_path) if ranks.is_main else ()
+    replayed = None if settings.replay_path is None or is_pack(settings.replay_path) else settings.replay_path
+    lists = (settings.train_path, settings.val_path, settings.retention_path, replayed) if ranks.is_main else ()
     paths = [entry.path for each in lists if each is not None for entry in read_list(each)]
     return {
         "settings": dataclasses.asdict(settings),
