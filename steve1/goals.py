@@ -69,17 +69,13 @@ class GoalEncoder:
     @functools.cached_property
     def mineclip(self) -> MineCLIP:
         """The checkpoint's MineCLIP."""
-        path = existing_file(
-            self.metadata.mineclip, "The MineCLIP weights", "pass --mineclip_weights, or run 0_download_weights.sh"
-        )
+        path = existing_file(self.metadata.mineclip, "The MineCLIP weights", "pass --mineclip_weights")
         return load_mineclip(str(path), self.metadata.mineclip_config or "attn").to(choose_device(self._device))
 
     @functools.cached_property
     def prior(self) -> Prior:
         """The checkpoint's prior."""
-        path = existing_file(
-            self.metadata.prior, "The prior's weights", "pass --prior_weights, or run 0_download_weights.sh"
-        )
+        path = existing_file(self.metadata.prior, "The prior's weights", "pass --prior_weights")
         return load_prior(path, device=choose_device(self._device))
 
     @functools.cached_property

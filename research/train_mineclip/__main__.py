@@ -20,7 +20,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json, write_json
 from steve1.core.messages import progress
 from steve1.core.options import Option
-from steve1.core.paths import display, output_path, resolve
+from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.episodes.captions import TABLE, read_captions
 from steve1.mineclip.config import from_dict
 
@@ -86,7 +86,7 @@ def main(args: Args) -> None:
     write_json(folder / "retrieval.json", figures)
     print(_table(figures))
     print(f"{time.perf_counter() - start:.0f} s; weights: {display(output)} ({output.stat().st_size / 1e6:.1f} MB)")
-    print(f"curves: tensorboard --logdir {display(folder)}")
+    print(f"curves: tensorboard --logdir {quoted(folder)}")
 
 
 def _table(figures: dict[str, Any]) -> str:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from steve1.core.contents import read_text
-from steve1.core.errors import UserError, nearest
-from steve1.core.paths import display, resolve
+from steve1.core.errors import UserError, closest
+from steve1.core.paths import display, download_advice, resolve
 from steve1.core.processes import gone
 
 # What is not finished: .<name>.<process id>.<8 hex digits>.<suffix>
@@ -192,11 +192,10 @@ def existing_file(path: str | os.PathLike[str], what: str, todo: str = "") -> Pa
     if found.is_file():
         return found
     # The nearest of what lies in the same folder, or in the usual places, where the folder is missing as well.
-    folder = found.parent if found.parent.is_dir() else resolve("data")
-    suffixes = {found.suffix, ".weights", ".safetensors"}
-    near = [display(file) for file in sorted(folder.rglob("*"))[:5000] if file.suffix in suffixes]
-    hint = nearest(display(found), near) if near else ""
-    raise UserError(f"{what} were not found.", where=display(found), expected=hint, todo=todo)
+    folder = found.parent if found.parent.is_dir() and any(found.parent.glob("*" + found.suffix)) else resolve("data")
+    near = [display(file) for file in sorted(folder.rglob("*"))[:5000] if file.suffix == found.suffix]
+    todo = " or ".join(filter(None, [download_advice(found), todo]))
+    raise UserError(f"{what} were not found.", where=display(found), expected=closest(display(found), near), todo=todo)
 
 
 def file_digest(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:

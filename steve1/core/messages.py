@@ -33,6 +33,7 @@ MESSAGES = {
     },
     "validation windows": {"en": "{count:validation window}", "zh": "{count} 个验证窗口"},
     "no validation": {"en": "no validation", "zh": "没有验证集"},
+    "no validation list": {"en": "no validation ({path} does not exist)", "zh": "不做验证（{path} 不存在）"},
     "training steps": {
         "en": "{steps:step} of {frames:frame} = {factors}",
         "zh": "共 {steps} 步，每步 {frames} 帧 = {factors}",

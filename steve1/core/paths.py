@@ -7,23 +7,67 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
+
+from steve1.core.errors import UserError
 
 # The folder that holds the package: the checkout, or site-packages where it was installed by pip.
 ROOT = Path(__file__).resolve().parents[2]
 CHECKOUT = ROOT if (ROOT / "pyproject.toml").is_file() else None
+
+_WEIGHTS = (".weights", ".safetensors", ".model", ".goal.json")
+_WEIGHTS_FOLDERS = ("data/weights", "data/weights/steve1", "data/mini")
+# {name: where it goes} of the files that 0_download_weights.sh downloads.
+PUBLISHED = {
+    "vpt_model": "data/weights/vpt/2x.model",
+    "vpt": "data/weights/vpt/rl-from-foundation-2x.weights",
+    "vpt_foundation": "data/weights/vpt/foundation-model-2x.weights",
+    "steve1": "data/weights/steve1/steve1.weights",
+    "steve1_hub": "data/weights/steve1/steve1.safetensors",
+    "mineclip": "data/weights/mineclip/attn.pth",
+    "prior": "data/weights/steve1/steve1_prior.pt",
+    "prior_data": "data/prior_data/steve1_prior_data.pkl",
+    "visual_prompts": "data/visual_prompts/visual_prompts.zip",
+}
 
 
 def resolve(path: str | os.PathLike[str], near: Path | None = None) -> Path:
     """Absolute path of something to be read: the first that exists, else as it would be below the current folder.
 
     Looks in the current folder, in STEVE1_HOME and in the checkout; with `near`, a folder, also there, in the folders above it,
-    and there by the bare name (weights that were copied together with what belongs to them).
+    and there by the bare name (weights that were copied together with what belongs to them). Weights, models and goal files that
+    are in none of these are looked for below data/weights, data/weights/steve1 and data/mini.
+
+    Raises:
+        UserError: several such weights have this name.
     """
     given = Path(path).expanduser()
     folders = [Path.cwd(), *filter(None, (_home(), CHECKOUT)), *((near, *near.parents) if near else ())]
     places = [folder / given for folder in folders] + ([near / given.name] if near else [])
-    return next((place for place in places if place.exists()), places[0])
+    found = next((place for place in places if place.exists()), None)
+    if found is None and given.name.endswith(_WEIGHTS) and not given.is_absolute():
+        usual = [folder / name / given for folder in folders for name in _WEIGHTS_FOLDERS]
+        known = list(dict.fromkeys(place for place in usual if place.is_file()))
+        if len(known) > 1:
+            raise UserError(
+                "Several files have this name.", got=", ".join(map(display, known)), todo="name the folder too"
+            )
+        found = known[0] if known else None
+    return found or places[0]
+
+
+def quoted(path: str | os.PathLike[str]) -> str:
+    """`display(path)` as a word of a command that can be copied."""
+    return shlex.quote(display(path))
+
+
+def download_advice(path: str | os.PathLike[str]) -> str:
+    """The command that downloads this file; nothing for a file that is not published."""
+    name = next(
+        (name for name, file in PUBLISHED.items() if Path(path).parts[-len(Path(file).parts) :] == Path(file).parts), ""
+    )
+    return name and f"bash 0_download_weights.sh {name}"
 
 
 def output_path(path: str | os.PathLike[str]) -> Path:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json, write_json
-from steve1.core.paths import display
+from steve1.core.paths import display, quoted
 from steve1.core.seeds import integer
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.evaluation.runner.episodes import EpisodeInputs, OpenGame, play_episode, watch_options
@@ -85,7 +85,7 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
         raise UserError(
             "There is no embedded demonstration that succeeded.",
             where=", ".join(folders),
-            todo=f"python tools/generate_mineclip_embeds.py --dataset_dir {folders[0] if folders else '...'}",
+            todo=f"python tools/generate_mineclip_embeds.py --dataset_dir {quoted(folders[0]) if folders else '…'}",
         )
     return found
 

@@ -121,9 +121,7 @@ def parse_policies(words: Sequence[str], **overrides: str | float | None) -> lis
             if file.endswith(GOAL_SUFFIX):
                 goal, name = f"file:{resolve(file)}", Path(file).name.removesuffix(GOAL_SUFFIX)
                 file = read_goal(file).weights
-            path = existing_file(
-                file, "These weights", "train them, or run 0_download_weights.sh for the published ones"
-            )
+            path = existing_file(file, "These weights")
             metadata = read_checkpoint_metadata(path).updated(**overrides).updated(cond_scale=scale)
             existing_file(metadata.model, f"The model settings of {display(path)}", "pass --in_model")
             name = name or path.name.removesuffix(".weights").removesuffix(".safetensors")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file, read_json, remove, sha256_file, write_json
-from steve1.core.paths import display, resolve
+from steve1.core.paths import display, quoted, resolve
 from steve1.data.episodes.episode import Episode, find_episodes, write_goals
 from steve1.data.episodes.parts import GOALS
 from steve1.data.recordings.shards import cluster_resources, ray_results
@@ -58,7 +58,11 @@ class EmbedSettings:
 
     def weights_file(self) -> Path:
         """Where the weights are; UserError where they are missing."""
-        return existing_file(self.weights, "The MineCLIP weights", "bash 0_download_weights.sh mineclip, or --weights")
+        return existing_file(
+            self.weights,
+            "The MineCLIP weights",
+            "name others with --weights (mini: data/mini/mini_mineclip.safetensors)",
+        )
 
 
 @dataclass
@@ -98,7 +102,7 @@ def plan(dataset: Path, sha256: str, overwrite: bool, names: Collection[str] | N
         raise UserError(
             "There are no episodes in this folder.",
             where=dataset,
-            todo=f"python tools/convert_recordings.py --input_dir <recordings> --output_dir {dataset}",
+            todo=f"python tools/convert_recordings.py --input_dir <recordings> --output_dir {quoted(dataset)}",
         )
     found = _Plan([], [], {})
     for path in paths:

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from steve1.core.files import atomic_file
+from steve1.core.paths import download_advice
 from steve1.core.pickles import check_tensors, read_tensors
 from steve1.mineclip.config import MineCLIPConfig, from_dict, read_config
 from steve1.mineclip.model import MineCLIP
@@ -85,7 +86,7 @@ def load_mineclip(
     tensors, metadata = read_tensors(
         path,
         "MineCLIP weights",
-        "bash 0_download_weights.sh, or name another file with --weights (mini weights: data/mini/mini_mineclip.safetensors)",
+        download_advice(path) or "name another file (mini weights: data/mini/mini_mineclip.safetensors)",
     )
     if "config" in metadata and str(config) == "attn":
         config = from_dict(json.loads(metadata["config"]), where=f"{path}, metadata")

@@ -17,6 +17,7 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json
+from steve1.core.paths import download_advice
 from steve1.core.pickle_machine import Record
 from steve1.core.pickles import load_inert, load_restricted
 
@@ -127,11 +128,7 @@ def read_model(model: str | os.PathLike[str] | Mapping[str, Any] | PolicyConfig)
         path = Path(model)
         where = str(path)
         if not path.is_file():
-            raise UserError(
-                "The model file does not exist.",
-                where=where,
-                todo="check the path, or run `bash 0_download_weights.sh`",
-            )
+            raise UserError("The model file does not exist.", where=where, todo=download_advice(path))
         content = read_json(path) if path.suffix == ".json" else load_inert(path)
     args = _inner(content, where, "model", "args")
     net, head = _inner(args, where, "net", "args"), _inner(args, where, "pi_head_opts") or {}

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
+from steve1.core.paths import download_advice
 from steve1.core.pickles import check_tensors, read_tensors
 from steve1.policy.config import PolicyConfig, read_model
 from steve1.policy.network import GoalPolicy
@@ -69,7 +70,7 @@ def load_policy(
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Tensors by key, published prefixes removed. The file is read without executing anything in it."""
-    content, _ = read_tensors(Path(path), "policy weights", "check the path, or run `bash 0_download_weights.sh`")
+    content, _ = read_tensors(Path(path), "policy weights", download_advice(path))
     state: dict[str, Tensor] = {}
     for key, value in content.items():
         prefix = next((prefix for prefix in PREFIXES if key.startswith(prefix)), "")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from steve1.core.contents import refuse_other_content
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
+from steve1.core.paths import download_advice
 from steve1.core.pickles import load_restricted
 from steve1.core.seeds import generator
 from steve1.data.episodes.captions import Captions, captions_of
@@ -52,7 +53,7 @@ def load_pairs(path: str | Path) -> Pairs:
             "The prior's data is missing.",
             where=path,
             expected="a pickle or .npz with text_embeddings and visual_embeddings",
-            todo="bash 0_download_weights.sh, or name embedded episodes with --dataset_dir",
+            todo=download_advice(path) or "name embedded episodes with --dataset_dir",
         )
     content = _read_npz(path) if path.suffix == ".npz" else load_restricted(path)
     if not isinstance(content, dict):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
+from steve1.core.paths import download_advice
 from steve1.core.pickles import check_tensors, read_tensors
 from steve1.prior.cvae import Prior, PriorConfig
 
@@ -35,7 +36,7 @@ def load_prior(weights: str | Path, *, device: str | torch.device = "cpu") -> Pr
         UserError: the file is missing, holds other objects than tensors, or its tensors are not a prior's.
     """
     path = Path(weights)
-    todo = "bash 0_download_weights.sh, or train one: bash 4_train_prior.sh (mini weights: data/mini/mini_prior.safetensors)"
+    todo = download_advice(path) or "train one: bash 4_train_prior.sh (mini weights: data/mini/mini_prior.safetensors)"
     content, _ = read_tensors(path, "prior weights", todo)
     tensors = {re.sub(r"^(module\.)?(model\.)?", "", key): value for key, value in content.items()}
     prior = Prior(_sizes(tensors, path))

@@ -9,7 +9,8 @@ from typing import Literal, get_args, get_origin, get_type_hints
 from steve1.core.checkpoint_metadata import REPLAY_SUFFIX
 from steve1.core.errors import UserError
 from steve1.core.messages import plural
-from steve1.core.paths import display, resolve
+from steve1.core.paths import display, download_advice, resolve
+from steve1.data.loading.sampling import sampling_command
 from steve1.training.config import LORA_TARGETS, OLD_LORA_TARGETS, TrainSettings
 from steve1.training.finetune_modes import MODES, modes_that
 
@@ -153,12 +154,11 @@ def _mode_rules(chosen: TrainSettings) -> dict[str, bool]:
 
 def missing_files(chosen: TrainSettings) -> list[str]:
     """Files that settings name and that are not there."""
-    fetch = " (bash 0_download_weights.sh)"
-    files = (
-        ("in_model", chosen.in_model, fetch),
-        ("in_weights", "" if chosen.starts_empty else chosen.in_weights, fetch),
-        ("fixed_goal_file", chosen.fixed_goal_file, ""),
-    )
+    files = {
+        "in_model": chosen.in_model,
+        "in_weights": "" if chosen.starts_empty else chosen.in_weights,
+        "fixed_goal_file": chosen.fixed_goal_file,
+    }
     lists = (
         ("training", chosen.train_path, ""),
         ("validation", chosen.val_path, "; VAL_FREQ=0 trains without validation"),
@@ -166,8 +166,9 @@ def missing_files(chosen: TrainSettings) -> list[str]:
         ("replay", chosen.replay_path, ""),
     )
     return [
-        f"{name} does not exist: {display(resolve(file))}{hint}"
-        for name, file, hint in files
+        f"{name} does not exist: {display(resolve(file))}"
+        + (f" ({advice})" if (advice := download_advice(file)) else "")
+        for name, file in files.items()
         if file and not resolve(file).is_file()
     ] + [
         _missing_list(chosen, path, kind) + hint
@@ -189,7 +190,4 @@ def _missing_list(chosen: TrainSettings, path: Path, kind: str) -> str:
     names = sorted(item.name[: -len("_train.txt")] for item in folder.glob("*_train.txt"))
     known = f"samplings there: {', '.join(names)}" if names else f"no samplings in {display(folder)} yet"
     name = {"retention": chosen.retention_sampling, "replay": chosen.replay_source}.get(kind, chosen.sampling_name)
-    make = "" if name == "finetune_task" else f" {name}"
-    if make and name.startswith("finetune_"):
-        make += f" --dataset_dir data/dataset_{name.removeprefix('finetune_')}"
-    return f"the {kind} list {display(path)} does not exist ({known}); bash 2_create_sampling.sh{make} makes one"
+    return f"the {kind} list {display(path)} does not exist ({known}); {sampling_command(name)} makes one"

@@ -256,10 +256,13 @@ class TrainSettings:
 
     @property
     def val_path(self) -> Path | None:
-        """The list of validation episodes; None where validation is off, or where only a training list was given."""
+        """The list of validation episodes; None where validation is off, or where there is a training list alone, written by hand."""
         if self.val_freq == 0 or (self.train_list and not self.val_list):
             return None
-        return resolve(self.val_list or Path(self.sampling_dir) / f"{self.sampling_name}_val.txt")
+        path = resolve(self.val_list or Path(self.sampling_dir) / f"{self.sampling_name}_val.txt")
+        made = self.train_path.with_name(f"{self.sampling_name}_metadata.json").is_file()
+        by_hand = not self.val_list and not made and self.train_path.is_file()
+        return None if by_hand and not path.is_file() else path
 
     @property
     def retention_path(self) -> Path | None:

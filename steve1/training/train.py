@@ -238,8 +238,7 @@ def train_steve1(
             f"Unknown training {'setting' if len(unknown) == 1 else 'settings'}: {', '.join(unknown)}.",
             expected=", ".join(sorted(known)),
         )
-    places = [resolve(folder / init_weights) for folder in map(Path, (".", "data/weights", "data/weights/steve1"))]
-    weights = next((place for place in places if place.is_file()), places[0])
+    weights = resolve(init_weights)
     lists = {"train_list" if str(data).endswith(".txt") else "sampling_name": str(data)}
     val_list = str(data).removesuffix("_train.txt") + "_val.txt"
     if str(data).endswith("_train.txt") and not more.get("val_list") and resolve(val_list).is_file():

@@ -88,7 +88,7 @@ def test_torn_files_are_named(tmp_path: Path, content: bytes, suffix: str) -> No
 
 def test_missing_weights_say_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        load_mineclip(tmp_path / "none.pth")
+        load_mineclip(tmp_path / "data/weights/mineclip/attn.pth")
     assert "0_download_weights.sh" in str(caught.value)
 
 

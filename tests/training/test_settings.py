@@ -15,6 +15,7 @@ from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.training.checks import check, faults
 from steve1.training.config import RESUME_IGNORED, TrainSettings
+from tests.training.conftest import write_lists
 
 Make = Callable[..., TrainSettings]
 
@@ -100,6 +101,18 @@ def test_the_last_flag_wins_so_that_scripts_pass_flags_on() -> None:
         run(TrainSettings, seen.append, argv=["--val_freq", "1000", "--overwrite", "--val_freq", "999999", "--T", "64"])
     assert done.value.code == 0
     assert (seen[0].val_freq, seen[0].overwrite, seen[0].force_resume, seen[0].T) == (999999, True, False, 64)
+
+
+def test_a_training_list_written_by_hand_needs_no_other(settings: Make, tiny: Path, tmp_path: Path) -> None:
+    write_lists(tmp_path / "lists", [tiny / "dataset_a/ep0"], [tiny / "dataset_a/ep1"], "mixed")
+    chosen = settings(sampling_name="mixed", sampling_dir=str(tmp_path / "lists"))
+    assert chosen.val_path == tmp_path / "lists" / "mixed_val.txt"
+    (tmp_path / "lists" / "mixed_val.txt").unlink()
+    assert chosen.val_path is None
+    check(chosen)
+    (tmp_path / "lists" / "mixed_metadata.json").write_text("{}")
+    with pytest.raises(UserError, match=r"mixed_val.txt does not exist .*2_create_sampling.sh mixed --mix"):
+        check(chosen)
 
 
 def test_real_booleans_only(capsys: pytest.CaptureFixture[str]) -> None:

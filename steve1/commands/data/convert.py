@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 
 from steve1.core.errors import UserError
-from steve1.core.paths import display, output_path
+from steve1.core.paths import output_path, quoted
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.shards import parse_shard
@@ -44,5 +44,5 @@ def main(args: Args) -> int:
     if summary.results and summary.count("refused") == len(summary.results):
         todo = "the reasons stand above and in the report"
         raise UserError("Nothing could be converted.", where=args.input_dir, todo=todo)
-    print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(target)}")
+    print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {quoted(target)}")
     return 1 if summary.count("refused") + summary.count("failed") else 0

@@ -6,14 +6,20 @@ Output: `data/samplings/<name>_{train,val}.txt` and `<name>_metadata.json`.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
+from steve1.core.files import sha256_file
 from steve1.core.options import Option
-from steve1.core.paths import display, output_path, resolve
-from steve1.data.loading.sampling import SAMPLINGS, SamplingSettings, Source, create_sampling
+from steve1.core.paths import display, output_path, quoted, resolve
+from steve1.data.episodes.episode import Episode
+from steve1.data.loading.sampling import SAMPLINGS, SamplingSettings, Source, create_sampling, read_list
+
+_MINI = "data/mini/mini.weights"
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ def main(args: Args) -> None:
         )
         if row["without_goals"]:
             print(
-                f"  {len(row['without_goals'])} without goal embeddings; before training: python tools/generate_mineclip_embeds.py --dataset_dir {row['folder']}"
+                f"  {len(row['without_goals'])} without goal embeddings; before training: python tools/generate_mineclip_embeds.py --dataset_dir {quoted(row['folder'])}"
             )
     print(
         f"total: {made['train_episodes']} + {made['val_episodes']} episodes, "
@@ -57,9 +63,29 @@ def main(args: Args) -> None:
     for part in ("train.txt", "val.txt", "metadata.json"):
         print(f"wrote {display(folder / f'{name}_{part}')}")
     if folder == output_path(SAMPLINGS):
-        print(
-            f"next: SAMPLING_NAME={name} OUT_WEIGHTS=data/weights/steve1/{name}.weights bash 3_train_finetune_template.sh"
-        )
+        print(f"next: {next_command(name, made, read_list(folder / f'{name}_train.txt')[0].path)}")
+
+
+def next_command(name: str, made: dict[str, Any], episode: Path) -> str:
+    """The training that these episodes fit: that of the mini weights where their goals are the mini MineCLIP's, T no longer than they are.
+
+    Args:
+        made: the sampling's metadata.
+        episode: one of those to train on.
+    """
+    variables = {"SAMPLING_NAME": name, "OUT_WEIGHTS": f"data/weights/steve1/{name}.weights"}
+    made_by = Episode(episode).metadata.get("mineclip")
+    if isinstance(made_by, dict) and resolve(_MINI).is_file():
+        mini = read_checkpoint_metadata(_MINI)
+        if made_by.get("sha256") == sha256_file(resolve(mini.mineclip)):
+            variables |= {"IN_MODEL": mini.model, "IN_WEIGHTS": _MINI}
+    longest = max(row["longest_episode"] for row in made["sources"])
+    T = next((T for T in (320, 256, 192, 128, 64) if longest >= T + 15), 320)
+    if T != 320:
+        variables["T"] = str(T)
+    return " ".join(
+        [*(f"{key}={shlex.quote(value)}" for key, value in variables.items()), "bash 3_train_finetune_template.sh"]
+    )
 
 
 def choose_sources(args: Args) -> tuple[str, list[Source]]:
@@ -67,7 +93,7 @@ def choose_sources(args: Args) -> tuple[str, list[Source]]:
     if args.mix and args.dataset_dir:
         raise UserError("--mix names its own folders; leave out --dataset_dir.")
     if args.name and ("/" in args.name or args.name.startswith(".")):
-        todo = f"add --dataset_dir {args.name} and choose a name"
+        todo = f"add --dataset_dir {shlex.quote(args.name)} and choose a name"
         raise UserError("A sampling's name is a word, not a path.", got=args.name, todo=todo)
     if args.mix:
         return args.name or "mixed", [_mixed(text) for text in args.mix]

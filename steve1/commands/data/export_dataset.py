@@ -19,7 +19,7 @@ from steve1.data.episodes.listing import find_outside
 class Args:
     """Flags of `tools/export_dataset.py`."""
 
-    paths: Annotated[tuple[str, ...], Option(positional=True)] = ()
+    paths: Annotated[tuple[str, ...], Option(positional=True, aliases=("--dataset_dir",))] = ()
     """Dataset folders or single episodes."""
     to: Annotated[str, Option(choices=tuple(EXPORT_FORMATS))] = "guide"
     """guide: frames/*.png, actions.jsonl, embeds_attn.pkl. steve1: frames.mp4, actions.pkl, embeds_attn.pkl, len.txt."""

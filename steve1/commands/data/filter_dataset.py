@@ -30,7 +30,7 @@ REPORT = "filter_report.jsonl"
 class Args:
     """Flags of `tools/filter_dataset.py`."""
 
-    paths: Annotated[tuple[str, ...], Option(positional=True)] = ()
+    paths: Annotated[tuple[str, ...], Option(positional=True, aliases=("--dataset_dir",))] = ()
     """Dataset folders or single episodes."""
     gained: tuple[str, ...] = ()
     """Items by exact name and how many more than at the beginning: --gained dirt=3 log (one)."""

@@ -18,7 +18,7 @@ from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file, sha256_file
 from steve1.core.messages import progress
-from steve1.core.paths import display, output_path
+from steve1.core.paths import display, output_path, quoted
 from steve1.core.seeds import generator
 from steve1.envs import Env, make_env
 from steve1.policy import GoalPolicy, load_policy
@@ -88,10 +88,9 @@ def find_agents(args: Args) -> list[MixAgent]:
     args.check()
     found = []
     for name in args.agents:
-        weights = existing_file(name, "These weights", "bash 0_download_weights.sh vpt_model vpt vpt_foundation")
+        weights = existing_file(name, "These weights")
         model = args.in_model or read_checkpoint_metadata(weights).model
-        todo = "pass --in_model, or bash 0_download_weights.sh vpt_model"
-        model_file = existing_file(model, f"The model settings of {display(weights)}", todo)
+        model_file = existing_file(model, f"The model settings of {display(weights)}", "pass --in_model")
         found.append(MixAgent(weights, model_file, args.device))
     return found
 
@@ -107,7 +106,7 @@ def main(args: Args, open_env: Callable[[], Env] | None = None) -> None:
                 continue
             pair = pairs[int(generator(args.seed, "pair", number).integers(len(pairs)))]
             print(f"wrote {display(one_episode(game, args, pair, folder, number))}")
-    print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {display(folder)}")
+    print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {quoted(folder)}")
 
 
 def one_episode(game: SupervisedEnv, args: Args, pair: tuple[MixAgent, MixAgent], folder: Path, number: int) -> Path:

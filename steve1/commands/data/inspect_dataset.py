@@ -18,7 +18,7 @@ from steve1.data.quality.page import Inspected, inspect, overview, page
 class Args:
     """Flags of `tools/inspect_dataset.py`."""
 
-    paths: Annotated[tuple[str, ...], Option(positional=True)] = ()
+    paths: Annotated[tuple[str, ...], Option(positional=True, aliases=("--dataset_dir",))] = ()
     """Dataset folders or single episodes."""
     output: str = "runs/inspect/report.html"
     """The HTML file to write; it holds its pictures itself."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steve1.core.errors import UserError
-from steve1.core.paths import display, output_path
+from steve1.core.paths import display, output_path, quoted
 from steve1.envs import make_env
 from steve1.envs.worker.env import WorkerEnv
 from steve1.rollout.human import HumanPlayer
@@ -91,4 +91,4 @@ def main(args: Args) -> None:
                 details={"env": "mcio", "player": "a person"},
             )  # fmt: skip
             print(f"  {made.steps} ticks ({made.steps / 20:.0f} s): {display(made.prefix)}.mp4")
-    print(f"next: SOURCE=folder RECORDINGS_DIR={display(folder)} bash 1_generate_dataset.sh")
+    print(f"next: SOURCE=folder RECORDINGS_DIR={quoted(folder)} bash 1_generate_dataset.sh")

@@ -7,13 +7,14 @@ Output: an mp4, a jsonl and an options file for each clip, ready for `tools/conv
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from steve1.core.errors import UserError
 from steve1.core.files import remove_half_written
 from steve1.core.messages import progress
-from steve1.core.paths import display, output_path, resolve
+from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.recordings.layouts import find_recordings
 from steve1.data.recordings.recording import Recording
 from steve1.data.recordings.shards import alone_in
@@ -78,5 +79,7 @@ def main(args: Args) -> int:
                     made += len(trim_recording(cuts, crf=args.crf, on_frames=bar.update))
     refused = f", {failed} refused" if failed else ""
     print(f"{made} clips of {len(groups) - failed} recordings in {display(target)}{refused}")
-    print(f"next: python tools/convert_recordings.py --input_dir {display(target)} --output_dir data/dataset_x")
+    print(
+        f"next: python tools/convert_recordings.py --input_dir {quoted(target)} --output_dir data/{shlex.quote(f'dataset_{target.name}')}"
+    )
     return 1 if failed else 0

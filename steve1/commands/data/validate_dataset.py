@@ -16,7 +16,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.messages import progress
 from steve1.core.options import Option
-from steve1.core.paths import display, output_path
+from steve1.core.paths import display, output_path, quoted
 from steve1.data.episodes.cut import copy_episode
 from steve1.data.episodes.listing import Dataset, find_datasets
 from steve1.data.quality.each import each_episode
@@ -32,7 +32,7 @@ _SHOWN = 3
 class Args:
     """Flags of `tools/validate_dataset.py`."""
 
-    paths: Annotated[tuple[str, ...], Option(positional=True)] = ()
+    paths: Annotated[tuple[str, ...], Option(positional=True, aliases=("--dataset_dir",))] = ()
     """Dataset folders or single episodes."""
     repair: str = ""
     """Write sound copies of broken episodes into this folder; the originals are only read."""
@@ -119,6 +119,6 @@ def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, wi
     good = sum(repair.target is not None for repair in repairs)
     print(f"{good} of {len(repairs)} broken episodes repaired in {display(target)}; the originals are unchanged")
     if good:
-        command = f"python tools/generate_mineclip_embeds.py --dataset_dir {display(target)}"
+        command = f"python tools/generate_mineclip_embeds.py --dataset_dir {quoted(target)}"
         beside = "" if with_sound else "; --with_sound copies the sound ones there as well"
         print(f"next: {command} (for embeddings left out){beside}")

@@ -14,7 +14,7 @@ from steve1.core.download import download
 from steve1.core.errors import UserError, nearest
 from steve1.core.messages import progress
 from steve1.core.options import Option
-from steve1.core.paths import display
+from steve1.core.paths import PUBLISHED, display
 
 _VPT = "https://openaipublic.blob.core.windows.net/minecraft-rl/models/"
 _HUB = "https://huggingface.co/CraftJarvis/MineStudio_STEVE-1.official/resolve/main/"
@@ -48,50 +48,48 @@ class Published:
 
 FILES = {
     "vpt_model": Published(
-        "data/weights/vpt/2x.model", 0.01, "every 2x policy: the network's sizes", urls=(_VPT + "2x.model",)
+        PUBLISHED["vpt_model"], 0.01, "every 2x policy: the network's sizes", urls=(_VPT + "2x.model",)
     ),
     "vpt": Published(
-        "data/weights/vpt/rl-from-foundation-2x.weights",
+        PUBLISHED["vpt"],
         1000,
         "pretraining from VPT (3_train.sh)",
         urls=(_VPT + "rl-from-foundation-2x.weights",),
     ),
     "vpt_foundation": Published(
-        "data/weights/vpt/foundation-model-2x.weights",
+        PUBLISHED["vpt_foundation"],
         1000,
         "the other agent of 1_generate_mixed_agents.sh",
         urls=(_VPT + "foundation-model-2x.weights",),
         optional=True,
     ),
     "steve1": Published(
-        "data/weights/steve1/steve1.weights", 1000, "fine-tuning and playing", drive="1E3fd_-H1rRZqMkUKHfiMhx-ppLLehQPI"
+        PUBLISHED["steve1"], 1000, "fine-tuning and playing", drive="1E3fd_-H1rRZqMkUKHfiMhx-ppLLehQPI"
     ),
     "steve1_hub": Published(
-        "data/weights/steve1/steve1.safetensors",
+        PUBLISHED["steve1_hub"],
         1000,
         "the same policy from the model hub, where the drive's quota is used up (IN_WEIGHTS=data/weights/steve1/steve1.safetensors)",
         urls=(_HUB + "model.safetensors",),
         optional=True,
     ),
     "mineclip": Published(
-        "data/weights/mineclip/attn.pth",
+        PUBLISHED["mineclip"],
         640,
         "embedding recordings and prompts",
         drive="1uaZM1ZLBz2dZWcn85rZmjP7LV6Sg5PZW",
         md5="b5ece9198337cfd117a3bfbd921e56da",
     ),
-    "prior": Published(
-        "data/weights/steve1/steve1_prior.pt", 12, "prompts as goals", drive="1OdX5wiybK8jALVfP5_dEo0CWm9BQbDES"
-    ),
+    "prior": Published(PUBLISHED["prior"], 12, "prompts as goals", drive="1OdX5wiybK8jALVfP5_dEo0CWm9BQbDES"),
     "prior_data": Published(
-        "data/prior_data/steve1_prior_data.pkl",
+        PUBLISHED["prior_data"],
         100,
         "training the prior anew (4_train_prior.sh)",
         drive="18JKzIwHmFBrAjfiRNobtwkN7zhwQc7IO",
         optional=True,
     ),
     "visual_prompts": Published(
-        "data/visual_prompts/visual_prompts.zip",
+        PUBLISHED["visual_prompts"],
         50,
         "visual goals of the paper",
         drive="1K--DOHMDKjtklTK6SbpH11wrI2j_61mu",

@@ -13,7 +13,7 @@ from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.episodes.episode import find_episodes
-from steve1.data.loading.sampling import read_list
+from steve1.data.loading.sampling import read_list, sampling_command
 from steve1.policy import load_policy
 from steve1.training.cache import FeatureCache, fill_loudly
 from steve1.training.config import TrainSettings
@@ -58,7 +58,7 @@ def main(args: Args) -> None:
     elif lists[0].is_file():
         episodes = [entry.path for path in lists if path.is_file() for entry in read_list(path)]
     else:
-        todo = "bash 2_create_sampling.sh, or give --dataset_dir"
+        todo = f"{sampling_command(args.sampling_name)}, or give --dataset_dir"
         raise UserError("There is no such sampling.", where=display(lists[0]), todo=todo)
     if args.dry_run:
         need = cache.need(episodes)

@@ -9,7 +9,7 @@ from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.messages import progress
-from steve1.core.paths import display, output_path, resolve
+from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.episodes.captions import TABLE, read_captions
 from steve1.mineclip import load_mineclip
 from steve1.prior.pairs import Pairs, load_pairs, make_pairs, save_pairs
@@ -82,7 +82,7 @@ def main(args: Args) -> None:
         f"KL {result.kl:.4f} nats a channel, {100 * result.explained:.1f} % of the variance explained, "
         f"{time.perf_counter() - start:.0f} s"
     )
-    print(f"prior: {display(output)}\ncurves: tensorboard --logdir {display(run_folder)}")
+    print(f"prior: {display(output)}\ncurves: tensorboard --logdir {quoted(run_folder)}")
 
 
 def _make_pairs(args: Args) -> tuple[Pairs, str]:

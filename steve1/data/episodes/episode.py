@@ -14,7 +14,7 @@ from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.frames import AGENT_SIZE
-from steve1.core.paths import resolve
+from steve1.core.paths import quoted, resolve
 from steve1.data.episodes.formats.native import checked_goals
 from steve1.data.episodes.formats.registry import format_of, open_format
 from steve1.data.episodes.formats.replay import is_pack, open_pack
@@ -89,7 +89,9 @@ class Episode:
         Raises:
             UserError: a row after the first 15 is not finite (names it).
         """
-        todo = f"remove the file and run python tools/generate_mineclip_embeds.py --dataset_dir {self.path.parent}"
+        todo = (
+            f"remove the file and run python tools/generate_mineclip_embeds.py --dataset_dir {quoted(self.path.parent)}"
+        )
         check_finite(self.goals, goals_file(self.path) or self.path, todo)
 
     def _range(self, start: int, stop: int | None) -> tuple[int, int]:

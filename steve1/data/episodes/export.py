@@ -9,6 +9,7 @@ from pathlib import Path
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_dir, write_json
+from steve1.core.paths import quoted
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.registry import FORMATS
 from steve1.data.episodes.parts import GOALS_PICKLE, METADATA, plain_action, write_goals_pickle
@@ -30,7 +31,10 @@ def export_episode(source: Path, target: Path, kind: str, *, lossless: bool = Tr
     episode = Episode(source)
     actions = [plain_action(action) for action in episode.format.actions()]
     if len(actions) != len(episode):
-        what, todo = "The actions do not fit the frames.", f"python tools/validate_dataset.py {source} --repair OUT_DIR"
+        what, todo = (
+            "The actions do not fit the frames.",
+            f"python tools/validate_dataset.py {quoted(source)} --repair OUT_DIR",
+        )
         raise UserError(what, where=source, expected=len(episode), got=len(actions), todo=todo)
     with atomic_dir(target) as folder:
         FORMATS[kind].write(episode.format, actions, folder, lossless=lossless)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from steve1.core.errors import UserError
-from steve1.core.paths import display, output_path, resolve
+from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.episodes.formats.registry import has_parts
 from steve1.data.episodes.parts import PACK
 
@@ -38,8 +39,8 @@ def sampling_arguments(dataset: Path) -> str:
         return ""
     name = dataset.name.removeprefix("dataset_")
     if dataset.parent == output_path("data") and dataset.name != name:
-        return name
-    return f"{name} --dataset_dir {display(dataset)}"
+        return shlex.quote(name)
+    return f"{shlex.quote(name)} --dataset_dir {quoted(dataset)}"
 
 
 def find_datasets(paths: Sequence[str]) -> list[Dataset]:

@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import re
+import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -96,6 +97,19 @@ class SamplingSettings:
             raise UserError("A fixed validation list is used as it is; leave out --val_frames or --val_list.")
 
 
+def sampling_command(name: str) -> str:
+    """The command that makes this sampling, from the datasets that are there."""
+    if name == "finetune_task":
+        return "bash 2_create_sampling.sh"
+    words = ["bash", "2_create_sampling.sh", name]
+    if name in ("mixed", "multi_task"):
+        found = [display(folder) for folder in sorted(resolve("data").glob("dataset_*")) if folder.is_dir()][:3]
+        folders = found if len(found) > 1 else ["data/dataset_A", "data/dataset_B"]
+        return shlex.join([*words, "--mix", *(f"{folder}={1 / len(folders):.2g}" for folder in folders)])
+    task = name.removeprefix("finetune_")
+    return shlex.join(words if task == name else [*words, "--dataset_dir", f"data/dataset_{task}"])
+
+
 def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
     """Read a sampling list; blank lines and comments are skipped, `# weight: 0.7` starts a section with that share.
 
@@ -105,7 +119,8 @@ def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
     """
     source = resolve(path)
     if not source.is_file():
-        raise UserError("This sampling list does not exist.", where=source, todo="bash 2_create_sampling.sh")
+        name = re.sub(r"_(train|val)$", "", source.stem)
+        raise UserError("This sampling list does not exist.", where=source, todo=sampling_command(name))
     try:
         lines = source.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as fault:
@@ -290,6 +305,7 @@ def _metadata(
             "val_frames": split.frames(split.val),
             "episodes": len(split.order),
             "frames": split.frames(split.order),
+            "longest_episode": max((split.frames([path]) for path in split.train), default=0),
             "without_goals": split.without_goals,
         }
         for split, amount in zip(splits, trained)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -70,7 +71,11 @@ class Tree:
         elif path.suffix.lower() in _OTHER_VIDEOS and stat.S_ISREG(mode):
             target = path.with_suffix(".mp4").name
             is_mp4 = path.suffix.lower() == ".mp4"
-            how = f"rename it to {target}" if is_mp4 else f"ffmpeg -i {path.name} -c copy {target}"
+            how = (
+                f"rename it to {target}"
+                if is_mp4
+                else f"ffmpeg -i {shlex.quote(path.name)} -c copy {shlex.quote(str(target))}"
+            )
             why = f"a video in another container than mp4; {how}, with its actions beside it as {path.stem}.jsonl"
             self.odd.append((path, why))
         return False

@@ -86,9 +86,7 @@ def _similarity(plan: Plan, goals: GoalTable) -> GoalSimilarity | None:
     base = next((spec for spec in plan.policies if spec.needs_goal and spec.goal == "prior"), None)
     if base is None or not plan.settings.similarity:
         return None
-    path = existing_file(
-        base.metadata.mineclip, "The MineCLIP weights", "pass --mineclip_weights, or run 0_download_weights.sh"
-    )
+    path = existing_file(base.metadata.mineclip, "The MineCLIP weights", "pass --mineclip_weights")
     known = goals.get(base.name, {})
     wanted = {row.task: known[row.prompt] for row in plan.rows if row.task and row.prompt in known}
     return GoalSimilarity(str(path), base.metadata.mineclip_config, wanted, plan.settings.device)

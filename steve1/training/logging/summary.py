@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from steve1.core.messages import message
-from steve1.core.paths import display
+from steve1.core.paths import display, quoted, resolve
 from steve1.core.run_folder import SETTINGS_FILE
 from steve1.data.episodes.episode import Episode
 from steve1.data.loading.sampling import read_list
@@ -35,9 +34,14 @@ def introduction(trainer: Trainer, state: TrainState) -> list[str]:
     if settings.starts_empty:
         start = message("training from nothing", out=out)
     else:
-        start = message("training from", start=settings.in_weights, out=out)
+        start = message("training from", start=display(resolve(settings.in_weights)), out=out)
     val = trainer.val
-    validation = message("no validation") if val is None else message("validation windows", count=len(val))
+    if val is not None:
+        validation = message("validation windows", count=len(val))
+    elif settings.val_freq and not settings.train_list:
+        validation = message("no validation list", path=f"{settings.sampling_name}_val.txt")
+    else:
+        validation = message("no validation")
     memory = estimate_of(settings, trainer.policy.config, trainer.precision, ranks.device.type == "cuda")
     lines = [
         start,
@@ -64,7 +68,7 @@ def introduction(trainer: Trainer, state: TrainState) -> list[str]:
             precision=str(trainer.precision).removeprefix("torch."),
             folder=display(settings.run_dir),
         ),
-        message("training watch", command=f"tensorboard --logdir {shlex.quote(display(settings.run_dir.parent))}"),
+        message("training watch", command=f"tensorboard --logdir {quoted(settings.run_dir.parent)}"),
     ]
     checkpoints = trainer.total_steps // settings.save_every
     gigabytes = checkpoints * parameters * 4 / 1e9
@@ -160,9 +164,7 @@ def closing(trainer: Trainer, state: TrainState, final: Path, best: Path | None)
     if settings.mode.adds == "lora":
         lines.append(message("training wrote adapter", path=display(adapter_path(final))))
     if settings.mode.adds == "goal":
-        lines.append(
-            message("play it", command=f"python run_agent/run_agent.py --goal_file {shlex.quote(display(final))}")
-        )
+        lines.append(message("play it", command=f"python run_agent/run_agent.py --goal_file {quoted(final)}"))
     if state.skipped_steps:
         lines.append(message("training skipped", count=state.skipped_steps, spikes=state.spikes))
     if state.seconds:

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from steve1.commands.data.create_sampling import Args, choose_sources
+from steve1.commands.data.create_sampling import Args, choose_sources, next_command
+from steve1.core import paths
 from steve1.core.errors import UserError
+from steve1.core.files import read_json, sha256_file, write_json
 from steve1.core.paths import ROOT, resolve
-from steve1.data.loading.sampling import SamplingSettings, Source, create_sampling, read_list
+from steve1.data.loading.sampling import SamplingSettings, Source, create_sampling, read_list, sampling_command
 from steve1.data.loading.windows import WindowDataset
 from tests.data.makers import make_dataset
 
@@ -248,6 +250,38 @@ def test_names_choose_the_folders_of_the_guide() -> None:
             choose_sources(Args(mix=(bad,)))
     with pytest.raises(UserError, match="not a path"):
         choose_sources(Args("data/dataset_x"))
+
+
+def test_the_next_command_trains_what_these_episodes_fit(data: Path) -> None:
+    episode = next((data / "A").iterdir())
+    made = {"sources": [{"longest_episode": 400}]}
+    plain = "SAMPLING_NAME='my #1' OUT_WEIGHTS='data/weights/steve1/my #1.weights' bash 3_train_finetune_template.sh"
+    assert next_command("my #1", made, episode) == plain
+    for longest, T in ((335, ""), (334, "T=256 "), (150, "T=128 "), (50, "")):
+        command = next_command("x", {"sources": [{"longest_episode": longest}]}, episode)
+        assert command.endswith(f"x.weights {T}bash 3_train_finetune_template.sh")
+    metadata = read_json(episode / "metadata.json")
+    mini = sha256_file(ROOT / "data/mini/mini_mineclip.safetensors")
+    write_json(episode / "metadata.json", metadata | {"mineclip": {"sha256": mini}})
+    assert "IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/mini/mini.weights bash" in next_command("x", made, episode)
+
+
+def test_a_missing_list_names_a_command_that_can_make_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sampling_command("finetune_task") == "bash 2_create_sampling.sh"
+    assert sampling_command("a b") == "bash 2_create_sampling.sh 'a b'"
+    assert sampling_command("finetune_house").endswith(" finetune_house --dataset_dir data/dataset_house")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "CHECKOUT", None)
+    for name in ("mixed", "multi_task"):
+        command = f"bash 2_create_sampling.sh {name} --mix "
+        assert sampling_command(name) == f"{command}data/dataset_A=0.5 data/dataset_B=0.5"
+    for name in ("old", "new ones", "short"):
+        (tmp_path / "data" / f"dataset_{name}").mkdir(parents=True)
+    assert sampling_command("mixed").count("=0.33") == 3
+    assert f"'{tmp_path}/data/dataset_new ones=0.33'" in sampling_command("mixed")
+    with pytest.raises(UserError, match="does not exist") as fault:
+        read_list("data/samplings/mixed_train.txt")
+    assert " mixed --mix " in str(fault.value)
 
 
 def test_the_script(data: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.frames import AGENT_SIZE, mineclip_frame
+from steve1.core.paths import quoted
 from steve1.data.episodes.parts import GOALS, GOALS_PICKLE, METADATA, check_length, goals_file, load_goals
 
 _log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class EpisodeFormat(abc.ABC):
                 "This episode has no goal embeddings yet.",
                 where=self.path,
                 expected=f"{GOALS} or {GOALS_PICKLE}",
-                todo=f"python tools/generate_mineclip_embeds.py --dataset_dir {self.path.parent}",
+                todo=f"python tools/generate_mineclip_embeds.py --dataset_dir {quoted(self.path.parent)}",
             )
         found = self.cut(load_goals(source))
         check_length(source, "goal embeddings", len(found), self.n_frames)
