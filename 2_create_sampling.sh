@@ -6,6 +6,7 @@
 #          bash 2_create_sampling.sh X            X from data/dataset_X
 #          bash 2_create_sampling.sh mixed --mix data/dataset_A=0.7 data/dataset_B=0.3     (--help: all options)
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

@@ -5,6 +5,7 @@
 #   takes: about 10 s for 300 steps with the mini weights on 2 cores; 2 MB
 #   usage: bash 2_gen_vid_for_text_prompt.sh --weights data/mini/mini.weights --prompt "dig dirt"     (--help: all options)
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

@@ -6,6 +6,7 @@
 #   usage: bash 3_train.sh [flags]                              (--help: all of them)
 # The published learning rate is 4e-5; the 1e-4 that is sometimes quoted was not used for the published weights.
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

@@ -5,6 +5,7 @@
 #   usage: FIXED_PROMPT="build a wooden house" bash 3_train_finetune_fixed_prompt.sh [flags]
 #          (and every variable of 3_train_finetune_template.sh)
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

@@ -6,6 +6,7 @@
 #   usage: bash 3_train_finetune_goal.sh [flags] (and every variable of 3_train_finetune_template.sh)
 #          python run_agent/run_agent.py --goal_file data/weights/steve1/steve1_goal.goal.json
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

@@ -4,6 +4,7 @@
 #   makes: data/weights/steve1/steve1_lora.weights (LoRA merged) and steve1_lora.lora.safetensors (LoRA alone)
 #   usage: LORA_RANK=32 bash 3_train_finetune_lora.sh [flags] (and every variable of 3_train_finetune_template.sh)
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

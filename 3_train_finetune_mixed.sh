@@ -5,6 +5,7 @@
 #   makes: data/weights/steve1/steve1_mixed.weights
 #   usage: bash 3_train_finetune_mixed.sh [flags] (and every variable of 3_train_finetune_template.sh)
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

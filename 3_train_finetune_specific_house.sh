@@ -4,6 +4,7 @@
 #   makes: data/weights/steve1/steve1_specific_house.weights
 #   usage: bash 3_train_finetune_specific_house.sh [flags] (and every variable of 3_train_finetune_template.sh)
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

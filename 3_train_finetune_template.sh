@@ -8,6 +8,7 @@
 #          PRESET=12gb bash 3_train_finetune_template.sh       (24gb, 16gb, 12gb, 8gb: batch and T for that much GPU memory)
 #   watch: tensorboard --logdir data/finetuning_checkpoint
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

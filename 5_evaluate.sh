@@ -6,6 +6,7 @@
 #   usage: bash 5_evaluate.sh --weights data/mini/mini.weights MY.weights --tasks dig_dirt explore --target dig_dirt     (--help: all options)
 # Run it again to resume.
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

@@ -6,6 +6,7 @@
 #   usage: bash run_agent/1_gen_paper_videos.sh --in_weights data/mini/mini.weights     (--help: all options)
 # Run it again to record the missing videos.
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

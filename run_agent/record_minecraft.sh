@@ -7,6 +7,7 @@
 # F10 or closing the window ends a recording. Each run adds recordings and overwrites none. Then:
 #   SOURCE=folder RECORDINGS_DIR=data/recordings/my_house bash 1_generate_dataset.sh
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

@@ -25,6 +25,12 @@ _DISK_FAULTS = {
     errno.ENOSPC: ("The disk is full.", "free some space and run the same command again"),
     errno.EDQUOT: ("Your quota on this disk is used up.", "free some space and run the same command again"),
     errno.EACCES: ("This file or folder may not be written or read.", "change its owner or permissions, or choose another folder"),
+    errno.EPERM: ("This file or folder may not be written or read.", "change its owner or permissions, or choose another folder"),
+    errno.ENOTDIR: ("A file lies where a folder is needed.", "choose another name, or move the file"),
+    errno.EISDIR: ("A folder lies where a file is needed.", "choose another name, or move the folder"),
+    errno.ENAMETOOLONG: ("This name is too long for the disk.", "choose a shorter one"),
+    errno.ELOOP: ("This link leads to itself.", "remove it, or choose another path"),
+    errno.EIO: ("The disk has a fault.", "copy your files to another one"),
     errno.EROFS: ("This disk is read-only.", "choose a folder on another disk"),
 }  # fmt: skip
 
@@ -44,8 +50,10 @@ def run(
 
     def command() -> Any:
         line = CommandLine(arguments, typed(), description)
+        words = sys.argv[1:] if argv is None else argv
         try:
-            chosen = line.parse(sys.argv[1:] if argv is None else argv)
+            _check_utf8(os.getcwd(), *words)
+            chosen = line.parse(words)
             if chosen is None:
                 print(line.help())
                 return 0
@@ -77,12 +85,17 @@ def leave(job: Callable[[], Any]) -> NoReturn:
             if fault.errno not in _DISK_FAULTS:
                 raise
             what, todo = _DISK_FAULTS[fault.errno]
-            fail(UserError(what, where=fault.filename or "while writing", todo=todo))
+            fail(UserError(what, where=_place_of(fault), todo=todo))
     except BrokenPipeError:  # `… | head`
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _place_of(fault: OSError) -> str:
+    named = isinstance(fault.filename, (str, bytes, os.PathLike))
+    return str(Path(os.fsdecode(fault.filename)).absolute()) if named else "while writing"
 
 
 def typed() -> str:
@@ -96,6 +109,16 @@ def typed() -> str:
     count = 1 if words[:1] != ["-m"] else 3 if words[1] == "steve1" else 2
     python = getattr(sys, "orig_argv", ["python"])[0]
     return shlex.join([display(python) if Path(python).is_absolute() else python, *words[:count]])
+
+
+def _check_utf8(*texts: str) -> None:
+    """Refuse paths with bytes that are not UTF-8 (of a zip from another system): neither JSON nor safetensors can name them."""
+    for text in texts:
+        if text != text.encode(errors="replace").decode():
+            shown = os.fsencode(text).decode(errors="backslashreplace")
+            raise UserError(
+                "This name is not UTF-8 text.", where=shown, todo="rename it, for example with convmv -f gbk -t utf-8"
+            )
 
 
 def _check_language() -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -111,6 +112,21 @@ def _sync_all(part: Path) -> None:
 
 
 # ---- writing ----
+
+
+def check_writable(*paths: Path) -> None:
+    """Try the folders of files, or folders, that will be written, before long work begins.
+
+    Raises:
+        OSError: a folder, or the nearest one above it that exists, may not be written; commands turn it into a message.
+    """
+    for path in paths:
+        folder = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+        try:
+            with tempfile.TemporaryFile(dir=folder) as handle:
+                handle.write(b"x")
+        except OSError as fault:
+            raise OSError(fault.errno, fault.strerror, str(folder)) from None
 
 
 def _beside(path: Path) -> Path:

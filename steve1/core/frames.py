@@ -6,6 +6,8 @@ and acting all call these functions, so that the policy never sees other pixels 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,17 @@ _POINTER = (
     "XoX.XooX........", "XX..XooX........", "X....XooX.......", "......XX........",
 )  # fmt: skip
 _INK = np.array([[{".": 0, "X": 1, "o": 2}[c] for c in row] for row in _POINTER], np.uint8)
+
+
+def read_picture(path: Path) -> NDArray[np.uint8] | None:
+    """A picture file as uint8 (H, W, 3) RGB; None where it is no picture. OpenCV itself opens no path that is not UTF-8."""
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if len(data) else None  # type: ignore[return-value]
+
+
+def write_picture(path: Path, frame: NDArray[np.uint8]) -> None:
+    """Write a uint8 (H, W, 3) RGB frame in the format that the path's ending names."""
+    path.write_bytes(cv2.imencode(path.suffix, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
 def _resize(frame: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -35,7 +35,7 @@ PUBLISHED = {
 def resolve(path: str | os.PathLike[str], near: Path | None = None) -> Path:
     """Absolute path of something to be read: the first that exists, else as it would be below the current folder.
 
-    Looks in the current folder, in STEVE1_HOME and in the checkout; with `near`, a folder, also there, in the folders above it,
+    Looks in the current folder, in the one where a script was typed, in STEVE1_HOME and in the checkout; with `near`, a folder, also there, in the folders above it,
     and there by the bare name (weights that were copied together with what belongs to them). Weights, models and goal files that
     are in none of these are looked for below data/weights, data/weights/steve1 and data/mini.
 
@@ -43,7 +43,11 @@ def resolve(path: str | os.PathLike[str], near: Path | None = None) -> Path:
         UserError: several such weights have this name.
     """
     given = Path(path).expanduser()
-    folders = [Path.cwd(), *filter(None, (_home(), CHECKOUT)), *((near, *near.parents) if near else ())]
+    folders = [
+        Path.cwd(),
+        *filter(None, (_named("STEVE1_FROM"), _named("STEVE1_HOME"), CHECKOUT)),
+        *((near, *near.parents) if near else ()),
+    ]
     places = [folder / given for folder in folders] + ([near / given.name] if near else [])
     found = next((place for place in places if place.exists()), None)
     if found is None and given.name.endswith(_WEIGHTS) and not given.is_absolute():
@@ -76,9 +80,9 @@ def output_path(path: str | os.PathLike[str]) -> Path:
 
 
 def display(path: str | os.PathLike[str]) -> str:
-    """`path` for messages and lists: relative in the checkout, if that is the current folder, else the whole path."""
+    """`path` for messages and lists: relative in the checkout, if that is the user's current folder, else the whole path."""
     full = Path(path).absolute()
-    if CHECKOUT and full.is_relative_to(CHECKOUT) and Path.cwd() == CHECKOUT:
+    if CHECKOUT and full.is_relative_to(CHECKOUT) and {Path.cwd(), _named("STEVE1_FROM") or CHECKOUT} == {CHECKOUT}:
         return str(full.relative_to(CHECKOUT))
     return str(full)
 
@@ -88,8 +92,9 @@ def python_path() -> str:
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
 
-def _home() -> Path | None:
-    given = os.environ.get("STEVE1_HOME", "")
+def _named(variable: str) -> Path | None:
+    """The folder in an environment variable: STEVE1_HOME of the user's, STEVE1_FROM of the scripts'."""
+    given = os.environ.get(variable, "")
     return Path(given).expanduser().absolute() if given else None
 
 

@@ -16,7 +16,7 @@ from steve1.agent import Agent
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
-from steve1.core.files import existing_file, sha256_file
+from steve1.core.files import check_writable, existing_file, sha256_file
 from steve1.core.messages import progress
 from steve1.core.paths import display, output_path, quoted
 from steve1.core.seeds import generator
@@ -100,6 +100,7 @@ def main(args: Args, open_env: Callable[[], Env] | None = None) -> None:
     pairs = list(itertools.combinations(find_agents(args), 2))
     folder = output_path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder)
     with SupervisedEnv(open_env or (lambda: make_env(args.env)), max_restarts=args.max_restarts) as game:
         for number in progress(range(args.n_episodes), desc="episodes", unit="ep"):
             if find_mixed(folder, number):

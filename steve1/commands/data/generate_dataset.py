@@ -90,7 +90,8 @@ class Args:
 def main(args: Args) -> None:
     """Record or download, convert, embed."""
     output = output_path(args.output_dir)
-    recordings = resolve(args.recordings_dir or f"data/recordings/{output.name.removeprefix('dataset_')}")
+    place = output_path if args.source in (*_PLAYED, "contractor") else resolve
+    recordings = place(args.recordings_dir or f"data/recordings/{output.name.removeprefix('dataset_')}")
     weights = resolve(args.mineclip or default_mineclip(args))
     shard = parse_shard(args.shard)
     check(args, recordings, weights)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_file
+from steve1.core.files import atomic_file, check_writable
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path
 from steve1.data.quality.page import Inspected, inspect, overview, page
@@ -32,10 +32,11 @@ def main(args: Args) -> None:
     """Measure, judge, print, write the page."""
     if args.sheets < 0:
         raise UserError("--sheets is at least 0.", got=args.sheets)
+    target = output_path(args.output)
+    check_writable(target)
     inspected = inspect(args.paths, workers=args.workers)
     _print(inspected)
     made = f"python tools/inspect_dataset.py {' '.join(args.paths)}, {time.strftime('%Y-%m-%d %H:%M')}"
-    target = output_path(args.output)
     with atomic_file(target, "w") as handle:
         handle.write(page(inspected, sheets=args.sheets, made=made))
     print(f"report: {display(target)} ({target.stat().st_size / 1e6:.1f} MB)")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steve1.core.errors import UserError
+from steve1.core.files import check_writable
 from steve1.core.paths import display, output_path, quoted
 from steve1.envs import make_env
 from steve1.envs.worker.env import WorkerEnv
@@ -80,6 +81,7 @@ def main(args: Args) -> None:
     options = {"inventory": parse_inventory(args.inventory), "time_of_day": args.time_of_day, "biome": args.biome}
     folder = output_path(args.folder or f"data/recordings/{args.name}")
     folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder)
     steps = max(1, round(args.minutes * TICKS_A_MINUTE))
     with make_env("mcio", biome=args.biome, headless=False, scale=args.scale) as env:
         assert isinstance(env, WorkerEnv), "MCio runs in a worker"

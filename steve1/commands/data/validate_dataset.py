@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_file
+from steve1.core.files import atomic_file, check_writable
 from steve1.core.messages import progress
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, quoted
@@ -48,6 +48,7 @@ def main(args: Args) -> int:
     """Check, print, repair; 1 if something is broken."""
     if args.with_sound and not args.repair:
         raise UserError("--with_sound belongs to --repair.", todo="add --repair OUT_DIR")
+    check_writable(*(output_path(path) for path in (args.repair, args.report) if path))
     checked = [
         (dataset, each_episode(check_episode, dataset, args.workers, f"checking {dataset.path.name}", _note))
         for dataset in find_datasets(args.paths)

@@ -7,10 +7,10 @@ Output: one video with all of them from the same start and seed, and a table: ep
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
 from steve1.core.errors import UserError
+from steve1.core.files import check_writable
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, slug
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
@@ -49,7 +49,8 @@ def main(args: Args) -> None:
             got=", ".join(args.weights),
             todo="--weights base.weights finetuned.weights",
         )
-    video = Path(args.save_video).expanduser() if args.save_video else None
+    video = output_path(args.save_video) if args.save_video else None
+    check_writable(*filter(None, [video]))
     if video and video.exists() and not args.overwrite:
         raise UserError(
             "This video exists already.", where=display(video), todo="add --overwrite or choose another --save_video"

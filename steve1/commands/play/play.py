@@ -13,7 +13,7 @@ from typing import Annotated
 
 from steve1.core.checkpoint_metadata import GOAL_SUFFIX, read_goal
 from steve1.core.errors import UserError
-from steve1.core.files import sha256_file
+from steve1.core.files import check_writable, sha256_file
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, resolve, slug
 from steve1.core.processes import limit_threads
@@ -49,16 +49,17 @@ def _videos(args: Args, name: str) -> list[Path]:
     paths = []
     for seed in range(args.seed, args.seed + args.episodes):
         if args.save_video:
-            path = Path(args.save_video).expanduser()
+            path = output_path(args.save_video)
             path = path if args.episodes == 1 else path.with_name(f"{path.stem}-seed{seed}{path.suffix}")
         else:
             path = output_path("data/generated_videos") / slug(name) / f"{slug(args.text_prompt)}-seed{seed}.mp4"
         if path.suffix != ".mp4":
             raise UserError("A video's name must end in .mp4.", got=path)
-        if path.exists() and not args.overwrite:
+        there = [each for each in (path, path.with_suffix(".npz"), path.with_suffix(".json")) if each.exists()]
+        if there and not args.overwrite:
             raise UserError(
-                "This video exists already.",
-                where=display(path),
+                "This video, or a file with the name of its trace, exists already.",
+                where=display(there[0]),
                 todo="add --overwrite, or choose another --save_video or --seed",
             )
         paths.append(path)
@@ -105,6 +106,7 @@ def main(args: Args) -> None:
         raise UserError("There is nothing to play.", expected="--episodes ≥ 1 and --gameplay_length ≥ 1")
     spec = parse_policies([args.in_weights], **args.metadata_overrides())[0]
     videos = _videos(args, spec.name)
+    check_writable(videos[0])
     env_name = choose_env([spec], args.env)
     suite = load_suite(env_name)
     task = suite.by_prompt(args.text_prompt)

@@ -12,7 +12,7 @@ import torch
 
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.errors import UserError
-from steve1.core.files import sha256_file
+from steve1.core.files import check_writable, sha256_file
 from steve1.core.paths import display, output_path, resolve
 from steve1.policy import load_policy, save_weights
 
@@ -52,6 +52,7 @@ def main(args: Args) -> None:
         raise UserError(
             "These weights exist already.", where=target, todo="choose another --out_weights, or say --overwrite"
         )
+    check_writable(target)
     metadata = read_checkpoint_metadata(source).updated(
         model=args.in_model,
         mineclip=args.mineclip,

@@ -11,6 +11,7 @@ from typing import Literal
 
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
+from steve1.core.files import check_writable
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.loading.sampling import read_list, sampling_command
@@ -48,6 +49,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Compute what is missing, and print the cache's folder."""
+    check_writable(output_path(args.cache_dir))
     device = choose_device(args.device)
     precision = choose_precision(args.precision, device)
     policy = load_policy(resolve(args.in_model), resolve(args.in_weights), device=device).requires_grad_(False)

@@ -14,7 +14,7 @@ import torch
 
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata, write_checkpoint_metadata
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_file, atomic_path, sha256_file, write_json
+from steve1.core.files import atomic_file, atomic_path, check_writable, sha256_file, write_json
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.loading.sampling import read_list
 from steve1.policy import GoalPolicy, load_policy, save_weights
@@ -75,6 +75,7 @@ def main(args: Args) -> None:
         )
     name = Path(args.tuned or args.adapter).name.split(".")[0]
     folder = output_path(args.out_dir or f"data/interpolations/{name}")
+    check_writable(folder)
     interpolate(args, folder)
     print((folder / "interpolation.md").read_text(encoding="utf-8"))
     print(f"written: {display(folder)}")

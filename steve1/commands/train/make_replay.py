@@ -15,6 +15,7 @@ import numpy as np
 from steve1.core.checkpoint_metadata import REPLAY_SUFFIX, read_checkpoint_metadata
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
+from steve1.core.files import check_writable
 from steve1.core.messages import progress
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.episodes.episode import Episode, find_episodes
@@ -61,6 +62,7 @@ def main(args: Args) -> None:
         raise UserError(
             "This replay pack exists already.", where=display(output), todo="another --output, or --overwrite"
         )
+    check_writable(output)
     listed = resolve(Path(args.sampling_dir) / f"{args.sampling_name}_train.txt")
     folders = [resolve(folder) for folder in args.dataset_dir]
     found = [path for folder in folders for path in find_episodes(folder)]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_path, write_json
+from steve1.core.files import atomic_path, check_writable, write_json
 from steve1.core.options import Option
 from steve1.core.paths import resolve, slug
 from steve1.core.processes import limit_threads
@@ -108,6 +108,7 @@ class Film:
 
 def main(args: Args) -> None:
     """Load, play each goal once, write the videos and rollouts.json."""
+    check_writable(args.out)
     os.nice(10)
     limit_threads(1)
     spec = parse_policies([str(args.weights)])[0]

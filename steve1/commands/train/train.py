@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
+from steve1.core.files import check_writable
 from steve1.training.config import TrainSettings
 
 Args = TrainSettings
@@ -31,6 +32,7 @@ def main(settings: TrainSettings) -> None:
     from steve1.training.train import finetune
 
     check(settings)
+    check_writable(settings.out_path, settings.run_dir)
     goal = goal_of_prompt(settings)
     if settings.lr_find:
         find_learning_rate(settings, goal=goal)

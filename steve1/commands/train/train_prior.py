@@ -7,7 +7,7 @@ import time
 
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
-from steve1.core.files import sha256_file
+from steve1.core.files import check_writable, sha256_file
 from steve1.core.messages import progress
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.episodes.captions import TABLE, read_captions
@@ -50,6 +50,8 @@ def main(args: Args) -> None:
     output = output_path(args.out_weights)
     if output.suffix not in (".safetensors", ".pt"):
         raise UserError("prior weights end in .safetensors or .pt", where="--out_weights", got=args.out_weights)
+    run_folder = output_path("data/finetuning_checkpoint") / output.stem
+    check_writable(output, run_folder)
     notes: dict[str, str] = {}
     if args.dataset_dir:
         pairs, notes["mineclip_sha256"] = _make_pairs(args)
@@ -58,7 +60,6 @@ def main(args: Args) -> None:
     else:
         pairs = load_pairs(resolve(args.data))
     print(f"{len(pairs)} pairs of width {pairs.text.shape[1]}, {len(set(pairs.groups.tolist()))} groups")
-    run_folder = output_path("data/finetuning_checkpoint") / output.stem
     start = time.perf_counter()
     with progress(total=args.max_epochs, desc="prior", unit="epoch") as bar:
 

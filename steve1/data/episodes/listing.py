@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from steve1.core.errors import UserError
+from steve1.core.files import check_writable
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.episodes.formats.registry import has_parts
 from steve1.data.episodes.parts import PACK
@@ -87,4 +88,5 @@ def find_outside(paths: Sequence[str], output_dir: str) -> tuple[list[Path], Pat
     episodes = [path for dataset in find_datasets(paths) for path in dataset.episodes]
     if any(path.parent == target.resolve() for path in episodes):
         raise UserError("--output_dir holds the episodes themselves.", where=target, todo="name another folder")
+    check_writable(target)
     return episodes, target

@@ -52,7 +52,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[InputContainer, Vide
         raise UserError("This video does not exist.", where=source)
     refuse_other_content(source)
     try:
-        container = av.open(str(source), "r")
+        container = av.open(f"file:{source}", "r")
     except (FFmpegError, OSError, ValueError) as fault:
         raise UserError(
             "This video does not open.",
@@ -246,7 +246,7 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         part = self._stack.enter_context(atomic_path(self.path))
         options = {"movflags": "+faststart"}
-        self._container = self._stack.enter_context(av.open(str(part), "w", format="mp4", options=options))
+        self._container = self._stack.enter_context(av.open(f"file:{part}", "w", format="mp4", options=options))
         self._stack.push(self._flush)
         self._stream = self._container.add_stream("libx264rgb" if self._lossless else "libx264", rate=self.fps)
         self._stream.width, self._stream.height = self.width, self.height

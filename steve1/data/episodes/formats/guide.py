@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from steve1 import actions as act
 from steve1.core.errors import UserError
-from steve1.core.frames import AGENT_SIZE, agent_frame
+from steve1.core.frames import AGENT_SIZE, agent_frame, read_picture, write_picture
 from steve1.data.episodes.formats.base import EpisodeFormat
 from steve1.data.episodes.parts import ACTIONS, GOALS_PICKLE, METADATA, action_line, read_actions
 from steve1.data.media.video import recorder_size
@@ -52,10 +51,10 @@ class GuideFormat(EpisodeFormat):
             raise UserError(what, where=path / "frames", expected="00000.png, 00001.png, …")
 
     def _frame(self, number: int) -> NDArray[np.uint8]:
-        picture = cv2.imread(str(self._files[number]), cv2.IMREAD_COLOR_RGB)
+        picture = read_picture(self._files[number])
         if picture is None:
             raise UserError("A frame does not open as a picture.", where=self._files[number])
-        return recorder_size(picture)  # type: ignore[arg-type]
+        return recorder_size(picture)
 
     def read(self, start: int, stop: int, out: NDArray[np.uint8]) -> None:
         for number in range(start, stop):
@@ -77,6 +76,5 @@ class GuideFormat(EpisodeFormat):
         digits = max(5, len(str(len(actions) - 1)))
         for number, frame in enumerate(source.source_frames()):
             path = folder / "frames" / f"{number:0{digits}d}.png"
-            if not cv2.imwrite(str(path), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)):
-                raise UserError("A frame could not be written.", where=path, todo="is the disk full?")
+            write_picture(path, frame)
         (folder / ACTIONS).write_text("".join(map(action_line, actions)), encoding="utf-8")
