@@ -15,6 +15,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A cluster that another process of this machine started and will stop is nothing for a test.
 os.environ.setdefault("RAY_ADDRESS", "local")
+# The folder where run_tests.sh was typed is nothing for a test either.
+os.environ.pop("STEVE1_FROM", None)
 
 import pytest
 

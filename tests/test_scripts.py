@@ -20,6 +20,7 @@ SCRIPTS = sorted(
     if str(path.relative_to(ROOT)) not in SOURCED
 )
 HEADER = """set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

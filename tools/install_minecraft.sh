@@ -7,6 +7,7 @@
 # Running it again changes nothing if all is well. --check only reports what is installed and what is missing.
 # docs/guides/INSTALL_MINECRAFT.md explains every step.
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

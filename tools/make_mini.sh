@@ -7,6 +7,7 @@
 # Run it again to resume. Without a STAGE all of them run; finished ones take seconds.
 # shellcheck disable=SC2046,SC2086  # lists of words on purpose
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

@@ -8,6 +8,7 @@
 # Run it again to resume; finished methods take seconds. Without a METHOD, seven run. The table has all methods measured so far.
 # A second run with EPISODES=40 plays the missing 20.
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh

@@ -5,6 +5,7 @@
 #   usage: bash tools/setup.sh [--dev]      (--dev adds what the tests need)
 GIVEN="${PYTHON:-}"   # a Python named by the user is used or rejected, never replaced
 set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
