@@ -4,6 +4,7 @@
 #   makes: data/samplings/<name>_train.txt, <name>_val.txt, <name>_metadata.json   (seconds)
 #   usage: bash 2_create_sampling.sh              finetune_task from data/dataset_finetune
 #          bash 2_create_sampling.sh X            X from data/dataset_X
+#          bash 2_create_sampling.sh X --by_time    splits one long recording by time
 #          bash 2_create_sampling.sh mixed --mix data/dataset_A=0.7 data/dataset_B=0.3     (--help: all options)
 set -eu
 export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too

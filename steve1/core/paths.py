@@ -5,6 +5,7 @@ The scripts change to the checkout first, so that every path in the documents co
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -40,19 +41,24 @@ def resolve(path: str | os.PathLike[str], near: Path | None = None) -> Path:
     are in none of these are looked for below data/weights, data/weights/steve1 and data/mini.
 
     Raises:
-        UserError: several such weights have this name.
+        UserError: several such weights have this name, or the path is longer than the system allows.
     """
-    given = Path(path).expanduser()
+    given = _expanded(path)
     folders = [
         Path.cwd(),
         *filter(None, (_named("STEVE1_FROM"), _named("STEVE1_HOME"), CHECKOUT)),
         *((near, *near.parents) if near else ()),
     ]
     places = [folder / given for folder in folders] + ([near / given.name] if near else [])
-    found = next((place for place in places if place.exists()), None)
+    try:
+        os.lstat(places[0])
+    except OSError as fault:
+        if fault.errno == errno.ENAMETOOLONG:
+            raise UserError("This path is longer than any file's.", where=f"{str(path)[:200]} …") from None
+    found = next((place for place in places if os.path.exists(place)), None)
     if found is None and given.name.endswith(_WEIGHTS) and not given.is_absolute():
         usual = [folder / name / given for folder in folders for name in _WEIGHTS_FOLDERS]
-        known = list(dict.fromkeys(place for place in usual if place.is_file()))
+        known = list(dict.fromkeys(place for place in usual if os.path.isfile(place)))
         if len(known) > 1:
             raise UserError(
                 "Several files have this name.", got=", ".join(map(display, known)), todo="name the folder too"
@@ -76,7 +82,11 @@ def download_advice(path: str | os.PathLike[str]) -> str:
 
 def output_path(path: str | os.PathLike[str]) -> Path:
     """Absolute path of something to be written: relative ones count from the current folder."""
-    return Path.cwd() / Path(path).expanduser()
+    return Path.cwd() / _expanded(path)
+
+
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    return Path(os.path.expanduser(path))  # pathlib's own ends with an error where there is no such user
 
 
 def display(path: str | os.PathLike[str]) -> str:

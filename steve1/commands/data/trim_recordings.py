@@ -63,7 +63,7 @@ def main(args: Args) -> int:
         for recording, clips in groups.items():
             with refusing(recording):
                 cuts = plan_cuts(recording, clips, target, args.source_fps)
-                check_free(cuts)
+                check_free(cuts, plans)
                 plans.append(cuts)
         for cuts in plans:
             name, rates = display(cuts.recording.video), cuts.rates

@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,17 +23,22 @@ from typing import Any
 import numpy as np
 
 import steve1
+from steve1.core.contents import read_text
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json, sha256_file, write_json
 from steve1.core.messages import plural
 from steve1.core.paths import display, resolve
 from steve1.core.seeds import generator
+from steve1.data.episodes.cut import cut_episode, cut_metadata
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import is_pack, open_pack, pack_of
 
 SAMPLINGS = "data/samplings"
 _WEIGHT = re.compile(r"^#\s*weight\s*[:\uff1a]\s*(.*)$", re.IGNORECASE)
+_MEANS_WEIGHT = re.compile(r"^#\s*(weights?\b|权重)", re.IGNORECASE)
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*[%\uff05]")  # full-width signs too
+GAP_FRAMES = 200  # between the parts of an episode that is split by time: no goal of training comes from validation
+_SHORTEST = 32
 _log = logging.getLogger(__name__)
 
 
@@ -82,6 +88,8 @@ class SamplingSettings:
     """Take whole episodes, from each folder its share, until there are this many training frames; 0: all."""
     val_frames: int = 0
     """Take whole episodes until there are this many validation frames, instead of --val_fraction."""
+    by_time: bool = False
+    """Split each episode by time instead, for a few long recordings: its end is for validation, ten seconds before that are left out. The parts are written beside the dataset, into <dataset>_by_time."""
     seed: int = 0
     """Of the split between training and validation."""
     overwrite: bool = False
@@ -95,6 +103,9 @@ class SamplingSettings:
             raise UserError("A frame budget is a positive number, or 0 for all.", got=got)
         if self.val_frames and self.val_list:
             raise UserError("A fixed validation list is used as it is; leave out --val_frames or --val_list.")
+        if self.by_time and (self.val_list or self.val_frames or self.train_frames):
+            what = "Episodes that are split by time have a share for validation; leave out --val_list, --val_frames and --train_frames."
+            raise UserError(what, expected="--by_time --val_fraction 0.1")
 
 
 def sampling_command(name: str) -> str:
@@ -121,10 +132,8 @@ def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
     if not source.is_file():
         name = re.sub(r"_(train|val)$", "", source.stem)
         raise UserError("This sampling list does not exist.", where=source, todo=sampling_command(name))
-    try:
-        lines = source.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as fault:
-        raise UserError("This sampling list is not UTF-8 text.", where=source, got=str(fault)) from None
+    # Not splitlines: a folder's name may hold what Unicode counts as a line's end.
+    lines = [line.rstrip("\r") for line in read_text(source, "sampling list").split("\n")]
     weighted = any(_WEIGHT.match(line.strip()) for line in lines)
     entries: list[ListEntry] = []
     weight: float | None = None
@@ -136,6 +145,9 @@ def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
         if line.startswith("#"):
             if match := _WEIGHT.match(line):
                 weight, section = _weight(match[1], where), section + 1
+            elif _MEANS_WEIGHT.match(line):
+                what = "This comment begins like a weight and is none."
+                raise UserError(what, where=where, expected="such as `# weight: 0.7`", got=line[:80])
             elif found := _PERCENT.search(line):
                 percent = (float(found[1]), number)
             continue
@@ -146,7 +158,11 @@ def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
             message = "%s:%d: the comment says %g %%, which has no effect; for that share write `# weight: %g` on the line below it"
             _log.warning(message, display(source), percent[1], percent[0], percent[0] / 100)
         percent = None
-        folder = resolve(line)
+        try:
+            folder = _named(text)
+        except UserError as fault:
+            fault.where = where
+            raise
         if is_pack(folder):
             packed = open_pack(folder).paths()
             entries += [ListEntry(path, weight, number, section, display(source)) for path in packed]
@@ -156,13 +172,52 @@ def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
                 "This line of the sampling list points nowhere.",
                 where=where,
                 expected="an episode folder or a replay pack, relative to the project's root",
-                got=line,
-                todo="bash 2_create_sampling.sh makes a list of what there is",
+                got=line[:200],
+                todo=_hint(line) or "bash 2_create_sampling.sh makes a list of what there is",
             )
         entries.append(ListEntry(folder, weight, number, section, display(source)))
     if not entries:
         raise UserError("This sampling list names no episode.", where=source, todo="bash 2_create_sampling.sh")
     return entries
+
+
+def _named(line: str) -> Path:
+    """What a line names: as it stands, for names that end in a blank, or without the blanks around it."""
+    whole = resolve(line)
+    return whole if line != line.strip() and whole.is_dir() else resolve(line.strip())
+
+
+def _hint(line: str) -> str:
+    """What to change in a line that points nowhere, if the path that was meant can be told."""
+    quotes = "\"'“”‘’"
+    first = re.split(r"[,;，；\t]", line)[0].strip()
+    for meant, todo in (
+        (line.strip(quotes), "leave out the quotation marks"),
+        (first.strip(quotes), "write one folder a line, and nothing behind it"),
+        (line.replace("\\", "/"), "write / in place of \\"),
+        (unicodedata.normalize("NFKC", line), "write the characters of the path at half width, as the folder has them"),
+    ):
+        if meant != line and resolve(meant).is_dir():
+            return todo
+    return ""
+
+
+def _line_of(path: Path) -> str:
+    """An episode's folder as a line of a list.
+
+    Raises:
+        UserError: its name cannot be read back from a line.
+    """
+    line = display(path)
+    try:
+        line.encode()
+        lost = "\n" in line or "\r" in line or line.startswith("#")
+    except UnicodeEncodeError:
+        lost = True
+    if lost:
+        what = "This folder's name cannot stand in a sampling list, which has one name a line, in UTF-8."
+        raise UserError(what, where=ascii(line)[1:-1], todo="rename the folder: no line breaks, no # at its beginning")
+    return line
 
 
 def _weight(text: str, where: str) -> float:
@@ -193,13 +248,17 @@ def create_sampling(name: str, sources: Sequence[Source], settings: SamplingSett
         expected = "a weight for each, such as A=0.7 B=0.3"
         raise UserError("Some sources have a weight and some have none.", expected=expected)
     _refuse_hand_edited(name, folder, settings.overwrite)
-    splits = [_Split(source, settings.seed) for source in sources]
+    cut = [_cut_by_time(source, settings.val_fraction) if settings.by_time else ([], []) for source in sources]
+    if settings.by_time:
+        sources = [Source(_beside(source), source.weight) for source in sources]
+    splits = [_Split(source, settings.seed, *parts) for source, parts in zip(sources, cut)]
     seen = Counter(path.resolve() for split in splits for path in split.order)
     if twice := [path for path, count in seen.items() if count > 1]:
         what = "An episode would be in two lists, or twice in one."
         raise UserError(what, where=twice[0], todo="name each dataset folder once")
     fixed = [entry.path for entry in read_list(settings.val_list)] if settings.val_list else None
-    _choose_validation(splits, settings, fixed)
+    if not settings.by_time:
+        _choose_validation(splits, settings, fixed)
     if settings.train_frames:
         for split, budget in zip(splits, _budgets(splits, settings.train_frames)):
             split.train = split.train[: split.needed(split.train, budget)]
@@ -215,13 +274,15 @@ def create_sampling(name: str, sources: Sequence[Source], settings: SamplingSett
 class _Split:
     """A source's episodes in the order of the split, and the part that each is in."""
 
-    def __init__(self, source: Source, seed: int) -> None:
+    def __init__(self, source: Source, seed: int, train: Sequence[Path] = (), val: Sequence[Path] = ()) -> None:
         self.source = source
-        opened = {path: Episode(path) for path in find_episodes(source.folder)}
+        opened = {path: Episode(path) for path in [*train, *val] or find_episodes(source.folder)}
+        for path in opened:
+            _line_of(path)
         self._lengths = {path: len(episode) for path, episode in opened.items()}
         self.without_goals = [path.name for path, episode in opened.items() if not episode.has_goals]
         self.order = sorted(opened, key=lambda path: (generator(seed, "split", path.name).random(), path.name))
-        self.train, self.val = self.order, list[Path]()
+        self.train, self.val = list(train) or self.order, list(val)
 
     def hold(self, count: int) -> None:
         """Validate on the first `count` episodes and train on the others."""
@@ -242,6 +303,42 @@ class _Split:
         return min(int(np.searchsorted(reached, budget)) + 1, len(paths))
 
 
+def _beside(source: Source) -> Path:
+    """Where the parts of a dataset's episodes go."""
+    return source.folder.with_name(f"{source.folder.name}_by_time")
+
+
+def _cut_by_time(source: Source, val_fraction: float) -> tuple[list[Path], list[Path]]:
+    """The beginnings and the ends of a source's episodes, cut out where they are not there yet.
+
+    Raises:
+        UserError: an episode is too short, or another one was cut under its name before.
+    """
+    target = _beside(source)
+    parts: tuple[list[Path], list[Path]] = ([], [])
+    for path in find_episodes(source.folder):
+        episode = Episode(path)
+        end = round(len(episode) * (1 - val_fraction))
+        pieces = ((0, end - GAP_FRAMES), (end, len(episode)))
+        if min(stop - start for start, stop in pieces) < _SHORTEST:
+            expected = f"{_SHORTEST} frames and more for training and for validation, and {GAP_FRAMES} between them"
+            raise UserError(
+                "This episode is too short to be split by time.", where=path, expected=expected, got=len(episode)
+            )
+        for found, (start, stop) in zip(parts, pieces):
+            cut = target / f"{path.name}_{start:06d}_{stop:06d}"
+            wanted = cut_metadata(episode.metadata, path.name, start, stop, len(episode))
+            if not cut.exists():
+                cut_episode(path, cut, start, stop)
+            known = Episode(cut)
+            same = all(known.metadata.get(key) == wanted.get(key) for key in ("cut", "sha256", "source"))
+            if not same or known.has_goals != episode.has_goals:
+                what = "This part was cut from another episode, or before its goals were made."
+                raise UserError(what, where=cut, todo=f"remove {display(cut)}, or embed the goals of both")
+            found.append(cut)
+    return parts
+
+
 def _choose_validation(splits: list[_Split], settings: SamplingSettings, fixed: Sequence[Path] | None) -> None:
     if fixed is not None:
         held = {path.resolve() for path in fixed}
@@ -257,7 +354,7 @@ def _choose_validation(splits: list[_Split], settings: SamplingSettings, fixed: 
                 "A sampling needs at least two episodes, one of them for validation.",
                 where=split.source.folder,
                 got=plural(len(split.order), "episode"),
-                todo="record or convert more: bash 1_generate_dataset.sh; or validate on a list of your own: --val_list FILE",
+                todo="record or convert more: bash 1_generate_dataset.sh; split a long one by time: --by_time; or validate on a list of your own: --val_list FILE",
             )
     if settings.val_frames:
         for split, budget in zip(splits, _budgets(splits, settings.val_frames)):
@@ -279,13 +376,13 @@ def _budgets(splits: list[_Split], frames: int) -> list[float]:
 def _list_text(name: str, part: str, splits: Sequence[_Split], fixed: Sequence[Path] | None) -> str:
     lines = [f"# {name}: episodes for {'training' if part == 'train' else 'validation'}, one folder per line"]
     if part == "val" and fixed is not None:
-        return "\n".join([*lines, "", *map(display, fixed)]) + "\n"
+        return "\n".join([*lines, "", *map(_line_of, fixed)]) + "\n"
     for split in splits:
         chosen, source = sorted(getattr(split, part)), split.source
         lines.append("")
         if source.weight is not None and chosen:
             lines += [f"# {display(source.folder)}", f"# weight: {source.weight:g}"]
-        lines += map(display, chosen)
+        lines += map(_line_of, chosen)
     return "\n".join(lines) + "\n"
 
 
@@ -336,11 +433,13 @@ def _digest(text: str) -> str:
 
 def _refuse_hand_edited(name: str, folder: Path, overwrite: bool) -> None:
     """Lists are replaced without asking only if this program wrote them."""
+    if overwrite:
+        return
     record = folder / f"{name}_metadata.json"
-    known = read_json(record).get("sha256", {}) if record.exists() else {}
+    known = read_json(record).get("sha256") if record.exists() else None
     for part in ("train", "val"):
         path = folder / f"{name}_{part}.txt"
-        if path.exists() and not overwrite and _digest(path.read_text(encoding="utf-8")) != known.get(part):
+        if path.exists() and (not isinstance(known, dict) or sha256_file(path) != known.get(part)):
             raise UserError(
                 "This sampling list was written or edited by hand and would be replaced.",
                 where=path,

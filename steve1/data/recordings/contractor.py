@@ -59,14 +59,21 @@ class ContractorRecording(Recording):
 
     @property
     def options(self) -> dict[str, Any]:
-        try:
-            found = read_json(self.video.with_name(self.video.stem + "-options.json"))
-        except UserError:
-            return {}
-        return found if isinstance(found, dict) else {"options": found}
+        with contextlib.suppress(UserError):  # `read_ticks` notes it
+            return self._read_options()
+        return {}
+
+    def _read_options(self) -> dict[str, Any]:
+        path = self.video.with_name(self.video.stem + "-options.json")
+        found: dict[str, Any] = read_json(path) if path.exists() else {}
+        return found
 
     def read_ticks(self, camera_rounding: str = "float", *, esc_as_inventory: bool = False) -> Ticks:
         notes: list[str] = []
+        try:
+            self._read_options()
+        except UserError as fault:
+            notes.append(f"its captions and other options are left out: {fault.one_line}")
         ticks = list(parsed_ticks(self.actions_path, notes, _reduced))
         if not ticks:
             raise UserError("This recording has no ticks.", where=self.actions_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import urllib.parse
@@ -9,12 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from steve1.core.contents import read_text
 from steve1.core.download import download
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.paths import resolve
 from steve1.data.recordings.contractor import version_in
 
+_SHOWN = 20  # names in a message
+_log = logging.getLogger(__name__)
 _SNAPSHOTS = "https://openaipublic.blob.core.windows.net/minecraft-rl/snapshots/"
 #: The published indexes; what the players were asked to do.
 INDEXES: dict[str, str] = {
@@ -66,12 +70,13 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
             expected = f"a path, a URL, or one of {', '.join(INDEXES)}"
             raise UserError("This index does not exist.", where=path, expected=expected)
     content = read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("relpaths"), list):
+    if not isinstance(content.get("relpaths"), list):
         raise UserError("This file is no index of recordings.", where=path, expected='{"basedir": …, "relpaths": […]}')
     base = str(content.get("basedir", "")) or str(path.parent)
     if "://" not in base and not os.path.isabs(base):
         base = str(path.parent / base)
-    wanted = _matcher(pattern)
+    names = _names_in(pattern)
+    wanted = _matcher(pattern) if names is None else lambda relpath: _stem(relpath) in names
     entries: dict[str, Entry] = {}
     for relpath in filter(wanted, map(str, content["relpaths"])):
         file = relpath.lstrip("/").removesuffix(".mp4") + ".mp4"
@@ -80,16 +85,27 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
     if not entries:
         expected = f"one of {len(content['relpaths'])} paths"
         raise UserError("The filter matches nothing in this index.", where=path, expected=expected, got=pattern)
+    if missing := sorted((names or set()) - {_stem(entry.relpath) for entry in entries.values()}):
+        shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        _log.warning("%s: %d of %d names are not in this index: %s", pattern, len(missing), len(names or ()), shown)
     return list(entries.values())
 
 
-def _matcher(pattern: str) -> Callable[[str], bool]:
-    """Whether a relpath is wanted, by a regular expression or a file of names."""
+def _names_in(pattern: str) -> set[str] | None:
+    """The names of a filter file, one a line; None where the filter is no file."""
     file = resolve(pattern) if pattern else None
-    if file is not None and file.is_file():
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-        names = {PurePosixPath(line).stem for line in lines if line and not line.startswith("#")}
-        return lambda relpath: PurePosixPath(relpath.removesuffix(".mp4")).name in names
+    if file is None or not file.is_file():
+        return None
+    lines = [line.strip() for line in read_text(file, "filter").split("\n")]
+    return {_stem(line) for line in lines if line and not line.startswith("#")}
+
+
+def _stem(relpath: str) -> str:
+    return PurePosixPath(relpath.removesuffix(".mp4")).name
+
+
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    """Whether a relpath is wanted, by a regular expression."""
     try:
         expression = re.compile(pattern)
     except re.error as fault:

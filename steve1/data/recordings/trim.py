@@ -18,6 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from steve1.core.contents import read_text
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file, read_json, write_json
 from steve1.core.paths import resolve
@@ -77,19 +78,19 @@ def read_times(path: str | Path) -> list[Clip]:
     source = resolve(path)
     if not source.is_file():
         raise UserError("This list of times does not exist.", where=source)
-    try:
-        lines = source.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as fault:
-        raise UserError("This list of times is not UTF-8 text.", where=source, got=str(fault)) from None
+    lines = read_text(source, "list of times").split("\n")
     clips: list[Clip] = []
     faults: list[str] = []
+    named: dict[str, int] = {}
     for number, text in enumerate(lines, 1):
-        separator = next((mark for mark in ",\t" if mark in text), None)
-        parts = [part.strip() for part in text.strip().split(separator)]
+        separator = next((mark for mark in ",;\t，；" if mark in text), None)
+        parts = [part.strip().strip('"') for part in text.strip().split(separator)]
         if not text.strip() or text.strip().startswith("#") or (not clips and parts[0].lower() in _HEADER):
             continue
         try:
             clips.append(_clip(parts, f"{source}:{number}"))
+            if (name := clips[-1].name) and named.setdefault(name, number) != number:
+                raise ValueError(f"the clip of line {named[name]} is named {name} too")
         except ValueError as fault:
             faults.append(f"line {number}: {fault}")
     if faults:
@@ -222,17 +223,22 @@ def _beside(prefix: Path, ending: str) -> Path:
     return prefix.with_name(prefix.name + ending)
 
 
-def check_free(cuts: Cuts) -> None:
-    """Refuse clips whose names other files have; a killed run leaves a clip's options, or its options and ticks.
+def check_free(cuts: Cuts, others: Sequence[Cuts] = ()) -> None:
+    """Refuse clips whose names other files or other clips have; a killed run leaves a clip's options, or its options and ticks.
 
     Raises:
         UserError: names the files, and how to keep both.
     """
+    taken = {span.prefix for other in others for span in other.spans}
     for span in cuts.spans:
+        if span.prefix in taken:
+            todo = "give each clip a name of its own in the list, or leave out the second"
+            raise UserError("Two clips have this name.", where=span.prefix, todo=todo)
+        taken.add(span.prefix)
         there = [path for end in (".mp4", ".jsonl", "-options.json") if (path := _beside(span.prefix, end)).exists()]
         options = _beside(span.prefix, "-options.json")
         known = read_json(options) if options in there else {}
-        wanted, found = _options(cuts, span)["clip"], known.get("clip") if isinstance(known, dict) else None
+        wanted, found = _options(cuts, span)["clip"], known.get("clip")
         if there and found != wanted:
             todo = "give the clip another name in the list, or name another --output_dir"
             raise UserError("Another clip has this name.", where=there[0], expected=wanted, got=found, todo=todo)

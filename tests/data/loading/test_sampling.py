@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from steve1.commands.data.create_sampling import Args, choose_sources, next_command
@@ -15,6 +17,7 @@ from steve1.core import paths
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, sha256_file, write_json
 from steve1.core.paths import ROOT, resolve
+from steve1.data.episodes.episode import Episode
 from steve1.data.loading.sampling import SamplingSettings, Source, create_sampling, read_list, sampling_command
 from steve1.data.loading.windows import WindowDataset
 from tests.data.makers import make_dataset
@@ -226,12 +229,90 @@ def test_a_percentage_that_contradicts_its_weight_draws_a_warning(
         (["# weight: nan", "{data}/A/ep00"], "not a positive number", ":1"),
         (["{data}/A/ep00", "# weight: 0.5", "{data}/A/ep01"], "no share", ":1"),
         (["# nothing", ""], "names no episode", "mine_train.txt"),
+        (["# weight = 0.7", "{data}/A/ep00"], "begins like a weight", ":1"),
+        (["{data}/A/ep00", "# weights: 0.7", "{data}/A/ep01"], "begins like a weight", ":2"),
+        (["#权重：0.7", "{data}/A/ep00"], "begins like a weight", ":1"),
+        (["~nosuchuser/ep"], "points nowhere", ":1"),
+        (["x" * 5000], "longer than", ":1"),
+        (['"{data}/A/ep00"'], "quotation marks", ":1"),
+        (["“{data}/A/ep00”"], "quotation marks", ":1"),
+        (['"{data}/A/ep00",0.7'], "one folder a line", ":1"),
+        (["{data}/A/ep00;{data}/A/ep01"], "one folder a line", ":1"),
+        (["{data}/A/ep00，0.7"], "one folder a line", ":1"),
+        (["{data}/A/ep００"], "half width", ":1"),
+        (["{data}\\A\\ep00"], "in place of", ":1"),
     ],
 )
 def test_bad_lists_name_the_line(data: Path, tmp_path: Path, lines: list[str], message: str, place: str) -> None:
     with pytest.raises(UserError, match=message) as fault:
         read_list(written(tmp_path, "\n".join(lines).format(data=data)))
     assert place in str(fault.value)
+
+
+@pytest.mark.parametrize("damage", ["gbk", "[]", "{", '{"sha256": 3}'])
+def test_lists_and_metadata_in_any_form_are_one_message(damage: str, data: Path, tmp_path: Path) -> None:
+    create("x", [Source(data / "A")], folder=tmp_path)
+    if damage == "gbk":
+        (tmp_path / "x_train.txt").write_bytes(f"# 我的\n{data}/A/ep00\n".encode("gbk"))
+        with pytest.raises(UserError, match="not UTF-8 text") as fault:
+            read_list(tmp_path / "x_train.txt")
+        assert "x_train.txt:1" in str(fault.value)
+        assert "我的" in str(fault.value)
+    else:
+        (tmp_path / "x_metadata.json").write_text(damage)
+    with pytest.raises(UserError, match=r"edited by hand|wrong form|not valid JSON"):
+        create("x", [Source(data / "A")], folder=tmp_path)
+    create("x", [Source(data / "A")], folder=tmp_path, overwrite=True)
+    assert len(read_list(tmp_path / "x_train.txt")) == 10
+
+
+def test_names_that_editors_and_recorders_make_come_back(data: Path, tmp_path: Path) -> None:
+    """A blank at the end, what Unicode counts as a line's end, a mark at the beginning of the file, Windows' line ends."""
+    names = ["trail ", " lead", "sep\u2028arated", "tab\tbed", "a, b", "砍树"]
+    for name in names:
+        shutil.copytree(data / "A" / "ep00", tmp_path / "set" / name)
+    create("x", [Source(tmp_path / "set")], folder=tmp_path)
+    found = [entry.path.name for part in ("train", "val") for entry in read_list(tmp_path / f"x_{part}.txt")]
+    assert sorted(found) == sorted(names)
+    text = (tmp_path / "x_train.txt").read_text(encoding="utf-8").replace("\n", "\r\n")
+    (tmp_path / "y.txt").write_bytes(text.encode("utf-8-sig"))
+    assert [entry.path for entry in read_list(tmp_path / "y.txt")] == [
+        e.path for e in read_list(tmp_path / "x_train.txt")
+    ]
+
+
+@pytest.mark.parametrize("name", ["new\nline", "re\rturn", os.fsdecode("砍树".encode("gbk"))])
+def test_names_that_no_list_can_hold_are_refused(name: str, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "A" / "ep00", tmp_path / "set" / name)
+    shutil.copytree(data / "A" / "ep01", tmp_path / "set" / "other")
+    with pytest.raises(UserError, match="cannot stand in a sampling list"):
+        create("x", [Source(tmp_path / "set")], folder=tmp_path)
+    assert not list(tmp_path.glob("x_*"))
+
+
+def test_one_long_recording_is_split_by_time(tmp_path: Path) -> None:
+    make_dataset(tmp_path / "long", [600], size=8)
+    found = create("x", [Source(tmp_path / "long")], by_time=True, val_fraction=0.2, folder=tmp_path)
+    assert (found["train_frames"], found["val_frames"]) == (280, 120)
+    (train,), (val,) = (read_list(tmp_path / f"x_{part}.txt") for part in ("train", "val"))
+    assert train.path.name == "ep00_000000_000280"
+    assert val.path.name == "ep00_000480_000600"
+    whole = Episode(tmp_path / "long" / "ep00")
+    assert Episode(val.path).actions() == whole.actions(480, 600)
+    assert (
+        np.nanmax(Episode(train.path).goals[:, 0]) == 279
+    )  # its own frame's number: nothing of the gap, nothing of validation
+    before = val.path.stat().st_mtime_ns
+    create("x", [Source(tmp_path / "long")], by_time=True, val_fraction=0.2, folder=tmp_path)
+    assert val.path.stat().st_mtime_ns == before
+    (tmp_path / "long").rename(tmp_path / "first")
+    make_dataset(tmp_path / "long", [600], goals=False)
+    with pytest.raises(UserError, match="another episode"):
+        create("x", [Source(tmp_path / "long")], by_time=True, val_fraction=0.2, folder=tmp_path)
+    make_dataset(tmp_path / "short", [100], goals=False)
+    for settings, fault in (({}, "too short"), ({"val_list": "x"}, "leave out"), ({"train_frames": 5}, "leave out")):
+        with pytest.raises(UserError, match=fault):
+            create("s", [Source(tmp_path / "short")], by_time=True, folder=tmp_path, **settings)
 
 
 def test_a_list_that_does_not_exist_is_refused(tmp_path: Path) -> None:

@@ -488,3 +488,21 @@ def test_resizing_is_the_published_one() -> None:
     for number in (0, 1):
         assert np.array_equal(agent_frame(stored[f"in{number}"]), stored[f"out128_{number}"])
         assert np.array_equal(mineclip_frame(stored[f"in{number}"]).transpose(2, 0, 1), stored[f"mineclip_{number}"])
+
+
+@pytest.mark.parametrize(
+    ("data", "captions"),
+    [
+        (json.dumps({"captions": ["chop a tree"]}).encode("utf-8-sig"), ["chop a tree"]),
+        (b'{"captions": ["chop', None),
+        ('{"captions": ["砍树"]}'.encode("gbk"), None),
+        (b"[]", None),
+    ],
+)
+def test_options_that_cannot_be_read_are_noted(data: bytes, captions: list[str] | None, tmp_path: Path) -> None:
+    make_recording(tmp_path / "in", "rec", [tick(n) for n in range(20)])
+    (tmp_path / "in" / "rec-options.json").write_bytes(data)
+    (found,) = convert_folder(tmp_path / "in", tmp_path / "out", ConvertSettings()).results
+    assert found.status == "converted"
+    assert json.loads((tmp_path / "out" / "rec" / "metadata.json").read_text()).get("captions") == captions
+    assert any("captions and other options are left out" in note for note in found.notes) == (captions is None)

@@ -121,6 +121,20 @@ def test_the_folder_that_the_index_points_at_stays(published: Path, tmp_path: Pa
     assert contents(tmp_path / "rec") == before
 
 
+def test_filter_files_have_any_mark_and_their_misspelt_names_are_named(
+    published: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_bytes("quiet-fox-c3\r\nbrave-penguin-b2.mp4\r\nquite-fox-c3\r\n砍树\r\n".encode("utf-8-sig"))
+    found = read_index(str(published / "index.json"), tmp_path, str(names))
+    assert {entry.name for entry in found} == {"quiet-fox-c3", "brave-penguin-b2"}
+    assert "2 of 4 names are not in this index: quite-fox-c3, 砍树" in caplog.text
+    names.write_bytes("quiet-fox-c3\n砍树\n".encode("gbk"))
+    with pytest.raises(UserError, match="not UTF-8 text") as fault:
+        read_index(str(published / "index.json"), tmp_path, str(names))
+    assert "names.txt:2" in str(fault.value)
+
+
 def test_no_part_of_an_options_file_is_left_behind(published: Path, tmp_path: Path) -> None:
     """Of a run that was killed, and of a server that ends too early each time; the recording is converted without it."""
     (tmp_path / "rec").mkdir()

@@ -271,3 +271,34 @@ def uneven(video: Path) -> None:
             packet.dts, packet.pts, packet.stream = packet.dts + late, packet.pts + late, stream
             target.mux(packet)
     Path(str(video) + ".mp4").replace(video)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("rec,0,1,x\nrec,1,2,x\n", "line 2: the clip of line 1 is named x"),
+        ("rec;0;1;x\nrec；1；2；x\n", "line 2: the clip of line 1"),
+        ('"rec","0","1","x"\nrec，1，2，x\n', "line 2: the clip of line 1"),
+    ],
+)
+def test_two_clips_of_one_name_are_refused(text: str, fault: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=fault):
+        read_times(times(tmp_path, text))
+
+
+def test_two_recordings_that_would_make_one_clip_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for day in ("day1", "day2"):
+        make_recording(tmp_path / "in" / day, "rec", [tick(n) for n in range(40)])
+    assert trim(tmp_path, f"{tmp_path}/in/day1/rec.mp4,0,1\n{tmp_path}/in/day2/rec.mp4,0,1\n") == 1
+    assert "Two clips have this name" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out").glob("*.mp4")] == ["rec_000000_000020.mp4"]
+
+
+def test_a_list_of_times_in_another_encoding_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "times.csv"
+    path.write_bytes("rec,0,1\nrec,1,2,砍树\n".encode("gbk"))
+    with pytest.raises(UserError, match="not UTF-8 text") as fault:
+        read_times(path)
+    assert "times.csv:2" in str(fault.value)
