@@ -27,23 +27,23 @@ class Args:
     weights: str = "data/mini/mini.weights"
     """Policy weights whose <weights>.json names the MineCLIP and the prior; the policy itself is not loaded."""
     dataset_dir: tuple[str, ...] = ()
-    """Folders of embedded episodes: the demonstrations that goals are held against. Episodes whose recorder says that they failed are left out."""
+    """Folders of embedded episodes: the demonstrations to compare goals with. Failed episodes are left out."""
     tasks: tuple[str, ...] = ("all",)
     """Tasks whose prompts are analysed."""
     prompts: tuple[str, ...] = ()
     """Further prompts, in English."""
     samples: int = 32
-    """Samples of the prior for each prompt."""
+    """Prior samples per prompt."""
     suite: str = ""
-    """A suite's name or YAML file; default: that of the weights' game."""
+    """Task suite: a name or a YAML file; default: that of the weights' game."""
     mineclip_weights: str = ""
     """MineCLIP weights; default: from <weights>.json."""
     prior_weights: str = ""
     """The prior's weights; default: from <weights>.json."""
     seed: int = 0
-    """Of the samples (sample 0 is the goal that commands play with the prior's seed) and of t-SNE."""
+    """Seed for the samples (sample 0 is the goal used in play) and for t-SNE."""
     output_dir: str = ""
-    """Where to write; default: data/prior_analyses/<weights>."""
+    """Output folder; default: data/prior_analyses/<weights>."""
 
 
 def main(args: Args) -> None:
@@ -66,4 +66,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    run(Args, main, "What the prior makes of prompts, held against demonstrations; no game is needed.")
+    run(Args, main, "Compare the prior's goals with demonstrations; needs no game.")

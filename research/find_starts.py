@@ -19,13 +19,13 @@ from steve1.envs.starts import BIOMES, FILE, MAP_SEED
 @dataclass(frozen=True)
 class Args:
     output: str = str(FILE)
-    """Where the list is written."""
+    """Output file."""
     demo: int = 60
     """Start states per biome for demonstrations (the search ends when all are found or the map is used up)."""
     eval: int = 30
     """Start states per biome for evaluation."""
     per_region: int = 3
-    """Most start states per region and biome; regions are 320 nodes apart, and each serves one split only."""
+    """Maximum start states per region and biome; regions are 320 nodes apart, and each serves one split only."""
     reach: int = 6000
     """Half the side of the searched square, nodes."""
     seed: int = 0

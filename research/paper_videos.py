@@ -39,7 +39,7 @@ class Args:
     """Film the paper's prompts."""
 
     in_weights: Annotated[str, Option(aliases=("--weights",))] = "data/weights/steve1/steve1.weights"
-    """Policy weights; <weights>.json beside them names what belongs to them."""
+    """Policy weights; <weights>.json beside them names their model, MineCLIP, prior and game."""
     prompts: tuple[str, ...] = ("all",)
     """Names of prompts: dig, dirt, sky, leaves, wood, seeds, flower, explore, swim, underwater, inventory; or all."""
     kinds: tuple[str, ...] = ("text", "visual")
@@ -49,17 +49,17 @@ class Args:
     demonstrations: tuple[str, ...] = ()
     """Folders of embedded episodes to take visual goals from, in place of the published ones (for weights of another MineCLIP)."""
     text_cond_scale: float | None = None
-    """Guidance of text prompts; default: from <weights>.json (the paper: 6)."""
+    """Guidance scale for text prompts; default: from <weights>.json (the paper: 6)."""
     visual_cond_scale: float | None = None
-    """Guidance of visual prompts; default: as for text (the paper: 7)."""
+    """Guidance scale for visual prompts; default: as for text (the paper: 7)."""
     gameplay_length: int = 3000
-    """Steps of each; 20 are a second."""
+    """Steps per video, 20 per second."""
     save_dirpath: str = "data/generated_videos/paper_prompts"
-    """Where the videos go, in a folder named after the weights."""
+    """Output folder; the videos go into a folder named after the weights."""
     seed: int = 0
-    """Of start states, game, prior and the agent's choices."""
+    """Seed for start states, game, prior and agent."""
     env: str = ""
-    """The game; default: the one that the weights were made for."""
+    """Game to play; default: the one the weights were made for."""
     in_model: str = ""
     """The .model file; default: from <weights>.json."""
     mineclip_weights: str = ""
@@ -67,9 +67,9 @@ class Args:
     prior_weights: str = ""
     """The prior's weights; default: from <weights>.json."""
     device: str = "auto"
-    """Where the policy runs: auto, cpu, cuda, mps."""
+    """Device for the policy: auto, cpu, cuda or mps."""
     overwrite: bool = False
-    """Film anew what exists."""
+    """Replace existing videos."""
 
 
 def main(args: Args) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from steve1.__main__ import COMMANDS
+from steve1.core.options import CommandLine
 from steve1.core.paths import ROOT
 
 NAMES = [(group, name) for group, commands in COMMANDS.items() for name in commands]
@@ -30,6 +32,20 @@ def test_a_command_has_arguments_and_a_main(group: str, name: str) -> None:
     module = importlib.import_module(f"steve1.commands.{group}.{name}")
     assert callable(module.Args)
     assert callable(module.main)
+
+
+@pytest.mark.parametrize(("group", "name"), NAMES)
+def test_every_option_is_explained_and_main_ones_stand_first(group: str, name: str) -> None:
+    text = CommandLine(importlib.import_module(f"steve1.commands.{group}.{name}").Args, name, "What it does.").help()
+    rows = re.findall(r"^  (-?-?[A-Za-z]\S*.*(?:\n {26}.*)*)", text, flags=re.M)
+    assert rows
+    for row in rows:
+        explained = re.split(r" {2,}|\n +", row)
+        assert len(explained) > 1, row
+        assert not explained[1].startswith("("), row
+    groups = re.findall(r"^([a-z].*):$", text, flags=re.M)
+    assert groups[:1] in ([], ["options"])
+    assert len(re.findall("^  --", text.split("\n\n")[2], flags=re.M)) <= 18, "more than that is for groups"
 
 
 def test_the_list_of_commands_imports_nothing_heavy() -> None:

@@ -43,11 +43,11 @@ class Args(ContrastiveSettings):
     threads: int = 0
     """CPU threads; 0: as many as there are cores."""
     device: str = "auto"
-    """auto, cpu, cuda, mps."""
+    """Device: auto, cpu, cuda or mps."""
     resume: bool = True
     """Go on with a run of this output name where there is one; --no_resume refuses instead."""
     overwrite: bool = False
-    """Begin anew where a run of this output name exists."""
+    """Delete an earlier run of this name and start again."""
 
 
 def main(args: Args) -> None:

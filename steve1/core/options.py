@@ -253,6 +253,7 @@ def _entries(settings: type) -> list[_Entry]:
             found += _entries(typing.cast("type", hint))
             continue
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        default = tuple(default) if isinstance(default, list) else default
         kind, count, choices = _type_of(hint)
         help_text, group = option.help or texts.get(field.name, ""), groups.get(field.name, "options")
         found.append(_Entry(field.name, option, kind, count, option.choices or choices, default, help_text, group))
@@ -292,8 +293,11 @@ def _texts(settings: type) -> dict[str, str]:
 
 def _row(entry: _Entry, width: int) -> str:
     """An option's lines in the help: flags on the left, what it does and its default on the right."""
-    flags = [entry.name.upper()] if entry.option.positional else entry.flags + (entry.off if entry.default else [])
-    left = "  " + ", ".join(flags) + ("" if entry.option.positional else f" {entry.placeholder}".rstrip())
+    if entry.option.positional:
+        flags = [f"{entry.name.upper()} ..." if entry.count == 0 else entry.name.upper(), *entry.flags]
+    else:
+        flags = [*entry.flags, *(entry.off if entry.default else [])]
+    left = f"  {', '.join(flags)} {entry.placeholder if entry.flags else ''}".rstrip()
     right = textwrap.wrap(entry.help + _default(entry), width - 26)
     lines = [left, ""] if len(left) > 24 else [f"{left:<26}"]
     lines[-1] += right[0] if right and len(lines) == 1 else ""

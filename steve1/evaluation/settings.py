@@ -41,13 +41,13 @@ class PolicySettings:
     }
 
     env: str = ""
-    """The game; default: the one that the weights were made for."""
+    """Game to play; default: the one the weights were made for."""
     seed: int = 0
-    """Seed of start states, games, the prior and the agents."""
+    """Seed for start states, games, the prior and the agents."""
     cond_scale: float | None = None
-    """Guidance: 0 plays the policy under the goal as it is, more exaggerates the difference that the goal makes; default: from <weights>.json."""
+    """Guidance scale: 0 plays without guidance, higher values follow the goal more strongly; default: from <weights>.json."""
     temperature: float | None = None
-    """Sampling temperature of actions: below 1 nearer to greedy, above 1 wilder; default: from <weights>.json (1 for the published weights)."""
+    """Sampling temperature for all weights; below 1 favours the most probable actions; default: from <weights>.json (1 for the published weights)."""
     deterministic: bool = False
     """Take the most probable action at each step instead of sampling one."""
     in_model: str = ""
@@ -57,7 +57,7 @@ class PolicySettings:
     prior_weights: str = ""
     """The prior's weights; default: from <weights>.json."""
     device: str = "auto"
-    """Where the policies run: auto, cpu, cuda, mps."""
+    """Device for the policies: auto, cpu, cuda or mps."""
 
     def metadata_overrides(self) -> dict[str, str | float | None]:
         """What replaces the fields of every CheckpointMetadata; empty values replace nothing."""
@@ -82,27 +82,27 @@ class PlaySettings(PolicySettings):
     }
 
     episodes: int = 20
-    """Episodes for each weights file and task, on the same seeds and start states for all."""
+    """Episodes per weights file and task, on the same seeds and start states for all."""
     name: str = ""
-    """Name of the run's folder; default: made from the weights."""
+    """Name of the output folder; default: derived from the weights."""
     folder: str = ""
-    """The run's folder itself, in place of --name."""
+    """Path of the output folder, instead of --name."""
     workers: int = 1
-    """Processes, each with its own game; 0 plays in this process."""
+    """Parallel processes, each with its own game; 0: play in this process."""
     batched: bool = False
-    """One process holds the policies and serves all workers' games, several frames at a time: for a GPU, or weights that fit in memory once."""
+    """Run the policies in one process that serves all games in batches: for a GPU, or where memory holds the weights only once."""
     ray: bool = False
-    """Spread the workers over a Ray cluster; the run's folder must be seen by all its machines."""
+    """Run the workers on a Ray cluster; all machines must share the output folder."""
     videos: int = 0
-    """Film the first n episodes of each."""
+    """Film the first N episodes of each weights file and task."""
     language: str = "en"
     """Language of the tasks' prompts."""
     suite: str = ""
-    """A suite's name or YAML file; default: the environment's own."""
+    """Task suite: a name or a YAML file; default: the game's own."""
     timeout_s: float = 900.0
-    """Longest time for one episode before its worker is ended and replaced."""
+    """Seconds an episode may take before its worker is replaced."""
     max_restarts: int = 5
-    """Workers that may die or hang before the run stops."""
+    """Stop after this many worker crashes or hangs."""
 
 
 def _shared_fields(settings: PlaySettings, kind: type[EpisodeExecutor | EvaluationSettings]) -> dict[str, Any]:
@@ -121,21 +121,21 @@ class EvaluationSettings(PlaySettings):
     weights: tuple[str, ...]
     """Weights files, with @<cond_scale> if wanted (a.weights@1.5); also random, nothing, player:own (the scripted players). The first weights file is the base."""
     tasks: tuple[str, ...] = ("all",)
-    """Tasks by name, or all."""
+    """Names of tasks, or all."""
     target: tuple[str, ...] = ()
     """Tasks that the weights were to learn (improved, worse, or not sure yet); all others count as skills to be kept."""
     stopping: Literal["fixed", "sequential"] = "fixed"
-    """`sequential` begins with --episodes and plays on where the answer is still open; intervals then allow for the repeated looks."""
+    """fixed: play --episodes. sequential: start with --episodes and play more where the result is still unclear; intervals account for the repeated looks."""
     max_episodes: int = 160
-    """With --stopping sequential: most episodes for each weights file and task."""
+    """With --stopping sequential: at most this many episodes for each weights file and task."""
     similarity: int = 2
-    """In the first n episodes of each, measure how similar the last 16 frames are to the task's goal (MineCLIP sees every frame)."""
+    """In the first N episodes of each task, measure with MineCLIP how similar what happens is to the goal."""
     record_failures: int = 0
-    """Play the first n of the failures worth watching again, with the same seed, and film them."""
+    """Replay and film the N failures most worth watching, on their seeds."""
     attribution: bool = False
-    """Also play text embeddings and goals of successful demonstrations in place of the prior's, to see which part fails."""
+    """Also play with text embeddings and with goals from successful demonstrations instead of the prior's goals, to see which part fails."""
     demonstrations: tuple[str, ...] = ()
-    """Folders of embedded episodes for --attribution; default: the scripted players show the tasks in the game."""
+    """Folders of embedded episodes for --attribution; default: the scripted players demonstrate the tasks."""
     prompts: Annotated[Mapping[str, str], Option(hidden=True)] = dataclasses.field(default_factory=dict)
     """{task: prompt} in place of the suite's own; of the Python API alone."""
 

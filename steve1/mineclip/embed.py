@@ -38,19 +38,19 @@ class EmbedSettings:
     """How a dataset is embedded; travels to other machines."""
 
     weights: str = "data/weights/mineclip/attn.pth"
-    """MineCLIP weights: attn.pth, or a .safetensors of this project (mini weights: data/mini/mini_mineclip.safetensors)."""
+    """MineCLIP weights: attn.pth, or one of this project's .safetensors (mini: data/mini/mini_mineclip.safetensors)."""
     config: str = "attn"
-    """Sizes: "attn" (published) or a JSON file; a .safetensors of this project has them inside."""
+    """The network's sizes: "attn" (published) or a JSON file; this project's .safetensors contain them."""
     batch: int = 32
-    """Frames encoded at a time, of as many episodes as it takes; memory follows it. 256 suits a large GPU."""
+    """Frames per batch; 256 suits a large GPU."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
+    """Device: auto, cpu, cuda, cuda:N or mps."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of matrix products. bf16 is faster, and embeddings differ by about 1 %; auto takes it on CUDA only."""
+    """fp32, or bf16: faster, embeddings differ by about 1 %. auto: bf16 on CUDA only."""
     half: bool = False
     """Store float16 instead of float32."""
     overwrite: bool = False
-    """Embed again where embeddings are there already."""
+    """Replace existing embeddings."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:

@@ -59,7 +59,7 @@ class PolicyConfig:
     mineclip_embed_dim: int = GOAL_DIM
     """E, size of a goal embedding."""
     temperature: float = 2.0
-    """Both heads' logits are divided by this."""
+    """Both action heads' logits are divided by this."""
 
     def __post_init__(self) -> None:
         faults = [

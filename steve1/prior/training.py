@@ -33,18 +33,25 @@ class PriorSettings:
     }
 
     beta: float = 0.1
-    """Weight of the KL (nats per channel) against the reconstruction error (share of the variance, per channel)."""
+    """Weight of the KL term (nats per channel) against the reconstruction error (share of the variance, per channel)."""
     hidden_dim: int = 512
+    """Width of the encoder's and decoder's hidden layers."""
     latent_dim: int = 512
+    """Size of the latent code."""
     learning_rate: float = 5e-4
+    """Learning rate of AdamW."""
     weight_decay: float = 0.01
+    """Weight decay of AdamW."""
     batch_size: int = 256
+    """Pairs per batch."""
     max_epochs: int = 300
+    """Maximum number of epochs."""
     patience: int = 30
-    """Epochs without a better validation loss before it stops."""
+    """Stop after this many epochs without a better validation loss."""
     val_fraction: float = 0.1
-    """Share of episodes (of pairs, where they name none) for validation."""
+    """Share of episodes for validation (of pairs, if they name no episodes)."""
     seed: int = 0
+    """Seed for the split, the order of pairs and the initial weights."""
 
     def check(self) -> None:
         """Raise one UserError with every fault."""

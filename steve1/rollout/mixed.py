@@ -32,19 +32,19 @@ class MixSettings:
     """How two agents play in turns."""
 
     max_timesteps: int = 7200
-    """Longest episode, 20 steps a second."""
+    """Maximum steps per episode, 20 per second."""
     min_timesteps: int = 1000
-    """Shorter ones (the player died early) are played again elsewhere."""
+    """Minimum steps; shorter episodes (early deaths) are repeated elsewhere."""
     switch_prob: Annotated[float, Option(name="switch_agent_prob")] = 1 / 1000
-    """Chance at each step that the other agent takes over; beside one trained by RL the published 1/3000 and 1/1000 are taken."""
+    """Probability per step of switching agents; with an agent trained by RL, the published 1/3000 and 1/1000 apply."""
     spin_prob: Annotated[float, Option(name="perform_spin_prob")] = 1 / 750
-    """Chance at each step that the player spins around."""
+    """Probability per step of a spin."""
     spin_degrees: tuple[float, float] = (90.0, 360.0)
-    """Least and greatest turn of a spin."""
+    """Minimum and maximum turn of a spin, in degrees."""
     spin_speed: tuple[float, float] = (5.0, 10.0)
-    """Degrees a tick of a spin; more than 10 cannot be labelled."""
+    """Minimum and maximum speed of a spin, in degrees per step; labels cannot express more than 10."""
     same_rates: bool = False
-    """Take --switch_agent_prob also beside an agent trained by RL."""
+    """Use --switch_agent_prob also with an agent trained by RL."""
 
     def check(self) -> None:
         """Raise UserError with all faults at once."""

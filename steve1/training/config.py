@@ -59,156 +59,156 @@ class TrainSettings:
     }
 
     in_model: str = "data/weights/vpt/2x.model"
-    """Network settings: a .model file (IN_MODEL)."""
+    """The network's .model file (IN_MODEL)."""
     in_weights: str = "data/weights/steve1/steve1.weights"
-    """Weights to start from; "none": freshly initialised ones (IN_WEIGHTS)."""
+    """Weights to start from; "none": random initialisation (IN_WEIGHTS)."""
     out_weights: str = "data/weights/steve1/steve1_finetuned.weights"
-    """Where the final weights go; its name also names the run's folder (OUT_WEIGHTS)."""
+    """Path of the final weights; the run's folder gets the same name (OUT_WEIGHTS)."""
     from_vpt: bool = False
-    """The starting weights are VPT's: the goal layer is missing there and starts at zero."""
+    """The starting weights are VPT's; they have no goal layer, so it starts at zero."""
     from_scratch: bool = False
-    """Start from freshly initialised weights (with IN_WEIGHTS=none)."""
+    """Start from random weights (with IN_WEIGHTS=none)."""
 
     sampling_name: str = "finetune_task"
-    """Reads <sampling_dir>/<name>_train.txt and _val.txt (SAMPLING_NAME)."""
+    """Sampling to train on: <sampling_dir>/<name>_train.txt and _val.txt (SAMPLING_NAME)."""
     sampling_dir: str = "data/samplings"
     """Folder of the sampling lists."""
     train_list: str = ""
-    """A list of training episodes, instead of the one that sampling_name points at."""
+    """List of training episodes, instead of the one --sampling_name points to."""
     val_list: str = ""
-    """A list of validation episodes, instead of the one that sampling_name points at."""
+    """List of validation episodes, instead of the one --sampling_name points to."""
 
     finetune_mode: Annotated[FinetuneModeName, Option(help=modes_help())] = "all"
     lora_rank: int = 16
-    """Rank of the low-rank additions."""
+    """LoRA rank."""
     lora_alpha: float = 32.0
-    """Their product is multiplied by lora_alpha / lora_rank."""
+    """LoRA updates are scaled by lora_alpha / lora_rank."""
     lora_targets: str = "attention,mlp,action_heads"
-    """Where they are added, with commas: attention, mlp, action_heads, goal, lastlayer (the layer before the heads)."""
+    """Layers that get LoRA, separated by commas: attention, mlp, action_heads, goal, lastlayer (the layer before the heads)."""
     fixed_prompt: str = ""
-    """One goal for every frame, that of this text, instead of hindsight goals (FIXED_PROMPT); with finetune_mode goal: where tuning begins."""
+    """Use the goal of this prompt for every frame instead of hindsight goals (FIXED_PROMPT); with --finetune_mode goal: the goal to start from."""
     fixed_prompt_by: Literal["prior", "text"] = "prior"
-    """How the text becomes a goal: through the prior, or straight as MineCLIP's text embedding (FIXED_PROMPT_BY)."""
+    """How the prompt becomes a goal: through the prior, or directly as MineCLIP's text embedding (FIXED_PROMPT_BY)."""
     fixed_goal_file: str = ""
-    """The same with the goal of a file (.goal.json, as goal tuning writes it)."""
+    """Like --fixed_prompt, with the goal from a .goal.json file."""
 
     keep: Literal["auto", "none", "replay", "self", "kl"] = "auto"
-    """How old skills are kept (KEEP). replay: the old episodes of REPLAY are imitated too; self: the same with episodes that the starting policy played itself, a sampling called "self" by default; kl: on the old episodes the actions stay close to the starting policy's; auto: replay where REPLAY is set, else none."""
+    """How to keep old skills (KEEP). replay: also imitate the old episodes of REPLAY; self: the same with episodes that the starting policy played itself, by default the sampling "self"; kl: on the old episodes, stay close to the starting policy's actions; auto: replay if REPLAY is set, else none."""
     replay: str = ""
     """Old episodes: a replay pack, or the name of a sampling (REPLAY)."""
     replay_share: float = 0.5
-    """Their share of the training windows (REPLAY_SHARE)."""
+    """Share of old episodes in the training windows (REPLAY_SHARE)."""
     kl_coef: float = 0.0
-    """Pull towards the starting policy's actions: this times KL(start || trained), in nats a frame; with keep=kl 1 where it is 0."""
+    """Penalty for moving away from the starting policy's actions: this times KL(start || trained), in nats per frame; with --keep kl the default is 1."""
     kl_frames: Literal["all", "replay"] = "all"
-    """On which frames: all, or the old ones of REPLAY alone, as with keep=kl."""
+    """Frames that the KL penalty applies to: all, or only those of REPLAY (as with --keep kl)."""
     l2sp_coef: float = 0.0
-    """Pull towards the starting weights: half of this times the squared distance, over what is trained (L2-SP)."""
+    """L2-SP: penalty on the squared distance from the starting weights, times half of this."""
     ema_decay: float = 0.0
-    """Keep a running mean of the weights too, in <name>_ema beside the final ones: 0.999 averages over about 1000 steps. They are validated too, which takes that time again. 0: none."""
+    """Also keep an exponential moving average of the weights, saved as <name>_ema; 0.999 averages over about 1,000 steps. It doubles validation time. 0: off."""
 
     batch_size: int = 8
-    """Windows in a batch, on each process (BATCH_SIZE)."""
+    """Windows per batch and process (BATCH_SIZE)."""
     gradient_accum_steps: int = 1
-    """Batches whose gradients make one optimizer step; the effective batch is batch_size times this."""
+    """Batches accumulated per optimizer step; effective batch = batch_size × this."""
     learning_rate: float = 1e-5
-    """Highest learning rate (LEARNING_RATE)."""
+    """Peak learning rate (LEARNING_RATE)."""
     total_frames: int = 10_000_000
-    """Frames to train on, all processes together (TOTAL_FRAMES)."""
+    """Frames to train on, over all processes (TOTAL_FRAMES)."""
     warmup_frames: int = 1_000_000
-    """Frames over which the rate rises; afterwards it falls as a cosine to zero at total_frames."""
+    """Frames of linear warm-up; then the learning rate decays to zero as a cosine."""
     weight_decay: float = 0.039
-    """AdamW's decay, on tensors of two or more dimensions except the attention's relative biases."""
+    """AdamW weight decay, on matrices only (not on norms, biases or the attention's relative biases)."""
     max_grad_norm: float = 5.0
-    """Gradients are clipped to this norm, in the published unit: of a loss summed over TRUNC_T frames. 0: never."""
+    """Clip gradients to this norm, in the published unit (loss summed over TRUNC_T frames). 0: no clipping."""
     T: int = 320
-    """Frames in a window."""
+    """Frames per window."""
     trunc_t: int = 64
-    """Frames that gradients flow back over: one optimizer step each, state carried on (TRUNC_T)."""
+    """Frames that gradients flow back through; one optimizer step each (TRUNC_T)."""
     min_btwn_goals: int = 15
-    """Fewest frames between two hindsight goals."""
+    """Minimum frames between two hindsight goals."""
     max_btwn_goals: int = 100
-    """Most frames between two hindsight goals (exclusive)."""
+    """Maximum frames between two hindsight goals (exclusive)."""
     p_uncond: float = 0.1
-    """Share of windows trained without a goal, which guidance needs when playing; 0: the weights are noted to be played without it."""
+    """Share of windows trained without a goal, which guidance needs; with 0 the weights are played without guidance."""
     turn_loss_weight: float = 1.0
-    """Frames whose action turns the view by 3 degrees or more count this many times in the loss: short decisive turns are rare in most recordings."""
+    """Weight in the loss of frames that turn the view by 3 degrees or more, which are rare in most recordings."""
     goal_switch: Literal["exact", "legacy"] = "exact"
-    """When a goal gives way to the next: at its frame, or one frame late as in the published code."""
+    """Switch to the next goal at its frame (exact), or one frame late as in the published code (legacy)."""
     jitter: bool = False
-    """Move each window by up to T/2 frames within its episode, anew in every epoch (for small datasets)."""
+    """Shift each window by up to T/2 frames, differently in every epoch (for small datasets)."""
     first_frame: int = 15
-    """Where an episode's first window starts; 15 as published, 0 to train on the very first frames too."""
+    """First frame of an episode's first window: 15 as published, 0 to also train on the first frames."""
 
     val_freq: int = 1000
-    """Optimizer steps between validations; 0: never, and no validation list is needed."""
+    """Optimizer steps between validations; 0: never (no validation list needed)."""
     val_windows: int = 0
-    """Validate on this many windows, spread over the list; 0: on all."""
+    """Validate on this many windows, spread over the list; 0: all."""
     retention_sampling: str = ""
-    """Validate old skills as well, on <sampling_dir>/<name>_val.txt (RETENTION_SAMPLING)."""
+    """Also validate old skills, on <sampling_dir>/<name>_val.txt (RETENTION_SAMPLING)."""
     retention_list: str = ""
-    """The same with the list itself."""
+    """Path of the list, instead of --retention_sampling."""
     best_by: Literal["task", "task+retention"] = "task"
-    """What the best weights are best in: the validation loss, or its sum with the retention loss (BEST_BY)."""
+    """Choose the best weights by validation loss, or by its sum with the retention loss (BEST_BY)."""
     patience: int = 0
-    """Stop after this many validations without a better one; 0: never."""
+    """Stop after this many validations without improvement; 0: never."""
     save_every: int = 1000
-    """Optimizer steps between checkpoints (latest, step, and all that resuming needs)."""
+    """Optimizer steps between checkpoints."""
     keep_checkpoints: bool = True
-    """Keep <name>_step<N>.weights at each checkpoint, beside latest and best."""
+    """Keep <name>_step<N>.weights of each checkpoint, not only the latest and the best."""
     rollout_every: int = 0
-    """Let checkpoints play, at least this many optimizer steps apart, and show the videos; in a process beside training (ROLLOUT_EVERY). 0: never."""
+    """Play checkpoints in a separate process, at least this many optimizer steps apart, and show the videos (ROLLOUT_EVERY). 0: never."""
     rollout_prompts: str = ""
-    """What they play, separated by semicolons; empty: the goals that the validation episodes reached in the end."""
+    """Prompts to play, separated by semicolons; default: the goals that validation episodes end with."""
     rollout_steps: int = 200
-    """Steps of each such rollout; 20 are a second."""
+    """Steps per rollout, 20 per second."""
     checkpoint_dir: str = "data/finetuning_checkpoint"
-    """The run's folder is made in here, named like the output weights."""
+    """Folder that holds the run's folder."""
     log_every: int = 100
-    """Optimizer steps between two lines on the console."""
+    """Optimizer steps between console lines."""
     max_skipped_steps: int = 5
-    """Stop after this many skipped steps in a row: not finite, or caught by --skip_loss_above or --skip_norm_above."""
+    """Stop after this many skipped steps in a row (NaN, infinite, or caught by --skip_loss_above or --skip_norm_above)."""
     skip_loss_above: float = 20.0
-    """Skip a step whose loss lies this many standard deviations above its running mean, from the 50th step on. 0: never."""
+    """Skip a step whose loss is this many standard deviations above its running mean, from step 50 on. 0: never."""
     skip_norm_above: float = 20.0
-    """Skip a step whose gradient norm is this many times its running mean, from the 50th step on. 0: never."""
+    """Skip a step whose gradient norm is this many times its running mean, from step 50 on. 0: never."""
 
     lr_find: bool = False
-    """Train nothing: try rising learning rates, write a plot and a suggestion beside the run's folder, and stop."""
+    """Try rising learning rates, write a plot and a suggestion, and stop without training."""
     lr_find_steps: int = 100
     """Steps of the learning-rate finder."""
     lr_find_from: float = 1e-7
-    """Lowest rate it tries."""
+    """Lowest learning rate to try."""
     lr_find_to: float = 0.1
-    """Its highest rate; it ends earlier where the loss runs away."""
+    """Highest learning rate to try; stops earlier if the loss diverges."""
 
     num_workers: int = 1
-    """Processes that prepare batches; 0: none. The batches are the same."""
+    """Processes that load batches; 0: load in the training process. Batches are the same either way."""
     threads: int = 0
-    """CPU threads for the network; 0: torch's own choice."""
+    """CPU threads for the network; 0: PyTorch's default."""
     seed: int = 0
-    """Order of windows, hindsight goals and initial weights follow from it."""
+    """Seed for the order of windows, hindsight goals and initial weights."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
+    """Device: auto, cpu, cuda, cuda:N or mps."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """bf16 autocast or float32; auto: bf16 on GPUs, and on CPUs that have bf16 instructions."""
     compile: bool = False
-    """Compile the network with torch.compile: slow to start, faster afterwards on a GPU."""
+    """Use torch.compile: slow to start, then faster on a GPU."""
     feature_cache: bool = False
-    """Compute the frozen CNN's features once for each frame, keep them on disk and train the rest on them: many times faster."""
+    """Compute the frozen CNN's features once, keep them on disk, and train the rest of the network on them: many times faster."""
     cache_dtype: Literal["float16", "float32"] = "float16"
-    """What the cache keeps: float16 (512 bytes a frame) or float32 (exact, 1024 bytes)."""
+    """Precision of cached features: float16 (512 bytes per frame) or float32 (exact, 1,024 bytes)."""
     cache_dir: str = "data/feature_cache"
-    """Folder of the caches; each lies in a folder named after the CNN's weights and is used again by every run that has them."""
+    """Folder of the feature caches; runs with the same CNN weights share one."""
     activation_checkpointing: bool = False
-    """Save memory: compute the convolutions a second time in the backward pass instead of keeping what lies between. Same result."""
+    """Save memory: recompute the convolutions in the backward pass. Same result."""
     optimizer: Literal["adamw", "factored"] = "adamw"
-    """adamw, or factored: a memory-saving variant that keeps 2 bytes a weight instead of 8 (second moments as rows and columns, first in bf16)."""
+    """adamw, or factored: saves memory, with 2 bytes of state per weight instead of 8 (factored second moments, first moments in bf16)."""
 
     force_resume: bool = False
-    """Go on with a run although the settings differ from those it began with."""
+    """Resume a run even if its settings have changed."""
     overwrite: bool = False
-    """Delete an earlier run of this name and its output weights, and start again."""
+    """Delete an earlier run of this name with its output weights, and start again."""
 
     # ---- what follows from the above ----
 

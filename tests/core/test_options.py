@@ -142,7 +142,7 @@ def test_the_help_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     text = CommandLine(Args, "bash x.sh", "What it does.").help()
     first, about, positional, options, machine = text.split("\n\n")
     assert (first, about) == ("usage: bash x.sh [OPTIONS] PATHS ...", "What it does.")
-    assert positional == "  PATHS                   Folders."
+    assert positional == "  PATHS ..., --dataset_dir VALUE ...\n                          Folders."
     lines = options.splitlines()
     assert lines[0] == "options:"
     assert "  --weights VALUE ...     Files. (required)" in lines

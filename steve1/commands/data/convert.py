@@ -21,16 +21,16 @@ class Args:
     """Flags of `tools/convert_recordings.py`."""
 
     input_dir: str
-    """Folder of recordings: name.mp4 with name.jsonl beside it (contractor format), or folders with frames/ and actions.jsonl; looked for at any depth."""
+    """Folder of recordings, at any depth: name.mp4 with name.jsonl beside it (contractor format), or folders with frames/ and actions.jsonl."""
     output_dir: str
-    """Dataset folder to fill, one episode folder a recording. Episodes that are there already are left alone."""
+    """Dataset folder, one episode folder per recording; existing episodes are kept."""
     settings: ConvertSettings = field(default_factory=ConvertSettings)
     workers: int = os.cpu_count() or 1
-    """Processes; each takes one core and about 300 MB."""
+    """Parallel processes; each uses one core and about 300 MB."""
     shard: str = ""
-    """i/n: take the i-th of n parts of the recordings only. For several machines that share a disk: start each with its own i."""
+    """Process only part i of n (i/n), to split the work over machines that share a disk."""
     ray: bool = False
-    """Convert as tasks of a Ray cluster (RAY_ADDRESS, or one on this machine) instead of in --workers processes."""
+    """Convert on a Ray cluster (RAY_ADDRESS, or one on this machine) instead of in --workers processes."""
 
 
 def main(args: Args) -> int:

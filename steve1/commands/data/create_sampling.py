@@ -27,14 +27,14 @@ class Args:
     """Flags of `2_create_sampling.sh`."""
 
     name: Annotated[str, Option(positional=True)] = ""
-    """Name of the sampling. X takes the episodes of data/dataset_X; without a name: finetune_task from data/dataset_finetune."""
+    """Name of the sampling. X uses the episodes of data/dataset_X; default: finetune_task, from data/dataset_finetune."""
     dataset_dir: str = ""
-    """Take the episodes of this folder instead."""
+    """Use the episodes of this folder instead."""
     mix: tuple[str, ...] = ()
-    """Several folders with their shares of the training windows: --mix data/dataset_buildhouse=0.7 data/dataset_contractor=0.3 (a bare X means data/dataset_X)."""
+    """Mix several folders, with shares of the training windows: --mix data/dataset_buildhouse=0.7 data/dataset_contractor=0.3 (X alone means data/dataset_X)."""
     split: SamplingSettings = field(default_factory=SamplingSettings)
     samplings_dir: str = SAMPLINGS
-    """Where the lists go."""
+    """Folder of the lists."""
 
 
 def main(args: Args) -> None:

@@ -24,11 +24,11 @@ class Args(EmbedSettings):
     """Make MineCLIP goal embeddings for every episode of a folder."""
 
     dataset_dir: str
-    """Folder with episodes, such as data/dataset_buildhouse/."""
+    """Folder of episodes, such as data/dataset_buildhouse/."""
     shard: str = ""
-    """i/n: take the i-th of n parts of the episodes only. For several machines or GPUs: start each with its own i."""
+    """Process only part i of n (i/n), to split the work over machines or GPUs."""
     ray: bool = False
-    """Embed as tasks of a Ray cluster (RAY_ADDRESS, or one on this machine), one GPU each where there are any."""
+    """Embed on a Ray cluster (RAY_ADDRESS, or one on this machine), with one GPU per task if there are any."""
 
 
 def main(args: Args, names: Sequence[str] | None = None, *, hint: bool = True) -> int:

@@ -24,9 +24,9 @@ class Args:
     to: Annotated[str, Option(choices=tuple(EXPORT_FORMATS))] = "guide"
     """guide: frames/*.png, actions.jsonl, embeds_attn.pkl. steve1: frames.mp4, actions.pkl, embeds_attn.pkl, len.txt."""
     output_dir: str = ""
-    """Folder to fill, one episode folder each; what is there already is left alone."""
+    """Output folder, one folder per episode; existing ones are kept."""
     lossless: bool = True
-    """With --to steve1: keep every pixel (about 6 times as large). Without: ordinary H.264."""
+    """With --to steve1: lossless video (about 6 times as large) instead of ordinary H.264."""
 
 
 def main(args: Args) -> int:

@@ -33,21 +33,21 @@ class Args:
     paths: Annotated[tuple[str, ...], Option(positional=True, aliases=("--dataset_dir",))] = ()
     """Dataset folders or single episodes."""
     gained: tuple[str, ...] = ()
-    """Items by exact name and how many more than at the beginning: --gained dirt=3 log (one)."""
+    """Items gained, by exact name: --gained dirt=3 log (log alone means one)."""
     mined: tuple[str, ...] = ()
-    """Blocks mined, by exact name, from the game's statistics: --mined oak_log=2."""
+    """Blocks mined according to the game's statistics, by exact name: --mined oak_log=2."""
     travelled: float = 0.0
-    """Farthest distance from the start in blocks, height left out."""
+    """Minimum horizontal distance travelled from the start, in blocks."""
     output_dir: str = ""
-    """Write copies of what is kept here; without it only the table is printed."""
+    """Copy what is kept into this folder; without it, only print the table."""
     segments: bool = False
-    """Keep only the stretches in which everything happens, cut out of their episodes."""
+    """Keep only the parts in which the conditions are met, cut out of their episodes."""
     before: float = 10.0
-    """With --segments: seconds within which it must happen; they are kept."""
+    """With --segments: seconds to keep before the last gain; everything must happen within them."""
     after: float = 2.0
-    """With --segments: seconds kept after the last gain."""
+    """With --segments: seconds to keep after the last gain."""
     recordings: str = ""
-    """Folder of the recordings, where they are no longer at the place that the metadata names."""
+    """Folder of the recordings, if they have moved since conversion."""
 
 
 @dataclass

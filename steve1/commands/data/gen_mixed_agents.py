@@ -31,25 +31,25 @@ class Args(MixSettings):
     """Two agents in turns."""
 
     agents: tuple[str, ...]
-    """Weights of two or more agents, VPT's or others'; each episode takes two of them. One file twice is allowed."""
+    """Weights of two or more agents, VPT's or others; each episode uses two. The same file may appear twice."""
     output_dir: str = "data/dataset_mixed_agents"
-    """Folder for the episodes."""
+    """Output folder for the episodes."""
     env: str = "luanti"
-    """The game: luanti, mcio, minerl, minedojo, minestudio."""
+    """Game: luanti, mcio, minerl, minedojo or minestudio."""
     n_episodes: int = 5
-    """How many episodes to have at the end, those included that are there already."""
+    """Total number of episodes, including existing ones."""
     in_model: str = ""
-    """The .model file for all; default: the one that belongs to each weights file, else the published 2x."""
+    """.model file for all agents; default: each weights file's own, else the published 2x."""
     biome: str = "meadow"
-    """Where episodes begin; for minedojo a task's id."""
+    """Start biome; for minedojo a task's id."""
     seed: int = 0
-    """Everything random follows from it and the episode's number."""
+    """Seed; combined with the episode's number."""
     attempts: int = 6
-    """Tries for one episode that ends too early."""
+    """Attempts for an episode that ends too early."""
     max_restarts: int = 10
-    """Crashes of the game, over the whole run, after which it stops."""
+    """Stop after this many crashes of the game."""
     device: str = "auto"
-    """Where the agents run."""
+    """Device for the agents: auto, cpu, cuda or mps."""
 
 
 @dataclasses.dataclass(frozen=True)

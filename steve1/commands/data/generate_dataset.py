@@ -44,47 +44,47 @@ class Args:
     }
 
     source: Literal["luanti", "policy", "folder", "contractor"] = "luanti"
-    """luanti: scripted players record demonstrations in the game. policy: weights play prompts that they can follow, and what succeeds is kept, for replay. folder: recordings or episodes you have. contractor: download by an index."""
+    """luanti: record scripted demonstrations in the game. policy: let weights play prompts they can follow, and keep what succeeds, for replay. folder: use your own recordings or episodes. contractor: download VPT's recordings."""
     output_dir: str = "data/dataset_finetune"
-    """Dataset folder to fill."""
+    """Dataset folder."""
     recordings_dir: str = ""
-    """Where recordings are (folder) or go (luanti, policy, contractor); default: data/recordings/<name of the dataset folder>."""
+    """Folder of the recordings, read (folder) or written (luanti, policy, contractor); default: data/recordings/<name of the dataset>."""
     n_episodes: int = 12
-    """luanti, policy: episodes of each behaviour or prompt. contractor: episodes in all, 0 for the whole index."""
+    """luanti, policy: episodes per behaviour or prompt. contractor: episodes in total, 0 for the whole index."""
     behaviours: str = "dig_dirt"
-    """luanti: what the scripted players show, separated by spaces or commas."""
+    """luanti: behaviours to record, separated by spaces or commas; NAME=COUNT sets a number of episodes."""
     weights: str = ""
-    """policy: who plays."""
+    """policy: weights that play."""
     prompts: str = ""
-    """policy: what it is asked for, separated by semicolons; PROMPT=COUNT gives one its own number of episodes."""
+    """policy: prompts, separated by semicolons; PROMPT=COUNT sets a number of episodes."""
     env: str = "luanti"
-    """policy: the game."""
+    """policy: game to play."""
     steps: int = 400
-    """luanti, policy: length of an episode, 20 a second."""
+    """luanti, policy: steps per episode, 20 per second."""
     seed: int = 0
-    """luanti, policy: of places and players."""
+    """luanti, policy: seed for start states and players."""
     index: str = "8.x"
-    """contractor: 6.x, 7.x, 8.x (house building), 9.x, 10.x; BASALT's find-cave, waterfall, pen-animals, build-house; or the path or URL of an index JSON."""
+    """contractor: index of recordings: 6.x, 7.x, 8.x (house building), 9.x, 10.x; BASALT's find-cave, waterfall, pen-animals, build-house; or the path or URL of an index JSON."""
     filter: str = ""
-    """contractor: a regular expression that paths must match, or a file with one name a line."""
+    """contractor: regular expression for paths, or a file with one name per line."""
     keep_recordings: bool = False
-    """contractor: keep the downloaded videos after conversion."""
+    """contractor: keep the downloaded recordings."""
     nulls: Literal["auto", "keep", "drop"] = "auto"
-    """Frames at which nothing is done. auto: kept from luanti, where scripted players do not idle, and dropped from people's play."""
+    """Frames without any action: keep or drop them. auto: keep those of scripted players, drop those of people."""
     camera_rounding: Literal["float", "legacy_int"] = "float"
-    """legacy_int: whole degrees, as the labels of the published weights."""
+    """float: exact. legacy_int: whole degrees, as in the data of the published weights."""
     mineclip: str = ""
-    """MineCLIP weights for the goals; default: the mini ones for luanti, those of the weights for policy, the published ones otherwise."""
+    """MineCLIP weights for the goals; default: the mini ones for luanti, those of --weights for policy, otherwise the published ones."""
     device: str = "auto"
-    """Where to embed: auto, cpu, cuda, mps."""
+    """Device for embedding: auto, cpu, cuda or mps."""
     embed: bool = True
-    """Make the goal embeddings; --no_embed leaves that for later."""
+    """Compute goal embeddings."""
     workers: int = os.cpu_count() or 1
-    """Processes for conversion."""
+    """Parallel processes for conversion."""
     shard: str = ""
-    """folder, contractor: i/n takes the i-th of n parts of the recordings, converts and embeds them. For several machines that share a disk: the same command with another i on each."""
+    """folder, contractor: process only part i of n (i/n), to split the work over machines that share a disk."""
     ray: bool = False
-    """folder, contractor: download, convert and embed as tasks of a Ray cluster (RAY_ADDRESS, or one on this machine)."""
+    """folder, contractor: download, convert and embed on a Ray cluster (RAY_ADDRESS, or one on this machine)."""
 
 
 def main(args: Args) -> None:

@@ -21,11 +21,11 @@ class Args:
     paths: Annotated[tuple[str, ...], Option(positional=True, aliases=("--dataset_dir",))] = ()
     """Dataset folders or single episodes."""
     output: str = "runs/inspect/report.html"
-    """The HTML file to write; it holds its pictures itself."""
+    """HTML file to write, with all pictures inside."""
     sheets: int = 24
-    """Contact sheets for each dataset, about 60 KB each: suspicious episodes first, then evenly from the rest."""
+    """Contact sheets per dataset, about 60 KB each: suspicious episodes first, then a sample of the rest."""
     workers: int = 1
-    """Processes."""
+    """Parallel processes."""
 
 
 def main(args: Args) -> None:

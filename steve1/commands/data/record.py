@@ -31,33 +31,33 @@ _MOST_GAMES = 4
 @dataclass(frozen=True)
 class Args:
     output_dir: str
-    """Folder for the recordings: <behaviour>_<number>.mp4, .jsonl, -options.json."""
+    """Output folder: <behaviour>_<number>.mp4, .jsonl, -options.json."""
     behaviours: tuple[str, ...] = MINI
-    """Which behaviours, in turns. NAME=COUNT gives one its own number of episodes."""
+    """Behaviours to record, in turns; NAME=COUNT sets a number of recordings."""
     episodes: int = 4
-    """Recordings of each behaviour that names no count."""
+    """Recordings per behaviour without a count of its own."""
     steps: int = 400
-    """Game ticks of 50 ms per recording."""
+    """Steps per recording, 20 per second."""
     seed: int = 0
-    """Places, views and players are a function of it."""
+    """Seed for start states and players."""
     only_successful: bool = True
-    """Keep only episodes that pass the rule of the task of the same name; others are played again elsewhere (--no_only_successful keeps all)."""
+    """Keep only episodes that succeed at the task of the same name; failed ones are repeated elsewhere."""
     attempts: int = 6
-    """Tries for one recording before it is given up."""
+    """Attempts per recording."""
     split: str = "demo"
-    """Which start places: "demo" or "eval"."""
+    """Set of start states: "demo" or "eval"."""
     by_behaviour: bool = False
-    """Put each behaviour into its own folder: <output_dir>/<behaviour>/<behaviour>_<number>."""
+    """One folder per behaviour: <output_dir>/<behaviour>/<behaviour>_<number>."""
     workers: int = 0
-    """Games side by side; 0: one for each processor, at most four."""
+    """Games in parallel; 0: one per processor, at most four."""
     weights: str = ""
-    """Let these weights play, in place of the scripted players: what they can do already, to be replayed in fine-tuning."""
+    """Record these weights instead of the scripted players, to replay their skills in fine-tuning."""
     prompts: tuple[str, ...] = ()
-    """With --weights: what they are asked for, in turns; PROMPT=COUNT gives one its own number of episodes. A task's prompt is judged by its rule; of other prompts every episode is kept."""
+    """With --weights: prompts to play, in turns; PROMPT=COUNT sets a number of recordings. Prompts of tasks keep only successful episodes, other prompts keep all."""
     env: str = "luanti"
-    """With --weights: the game."""
+    """With --weights: game to play."""
     device: str = "auto"
-    """With --weights: where they run."""
+    """With --weights: device: auto, cpu, cuda or mps."""
 
     def prefix(self, name: str, number: int) -> Path:
         """Path of a recording without its ending."""

@@ -28,23 +28,23 @@ class Args:
     """What is recorded, and where."""
 
     name: str
-    """What is played, such as my_house; the recordings' folder and names."""
+    """Name for the folder and the recordings, such as my_house."""
     episodes: int = 1
-    """Recordings to make one after the other; each begins in a fresh world. F10 ends one."""
+    """Number of recordings, each in a fresh world. F10 ends one."""
     minutes: float = 5.0
-    """Longest recording."""
+    """Maximum length of a recording, in minutes."""
     folder: str = ""
-    """Where to; default: data/recordings/<name>."""
+    """Output folder; default: data/recordings/<name>."""
     seed: int = 0
-    """Of the first episode's world; the next have seed+1, seed+2, ..."""
+    """Seed of the first world; the next ones use seed+1, seed+2, ..."""
     biome: str = "meadow"
-    """meadow, forest or shore."""
+    """Start biome: meadow, forest or shore."""
     inventory: tuple[str, ...] = ()
-    """What the player starts with, such as oak_planks:64 oak_door:2."""
+    """Items to start with, such as oak_planks:64 oak_door:2."""
     time_of_day: float = 0.5
-    """From 0 to 1; 0.5 is noon."""
+    """Time of day from 0 to 1; 0.5 is noon."""
     scale: float = 2.0
-    """Of the window: 2 shows the policy's 640x360 pixels at 1280x720."""
+    """Size of the window: 2 shows 640x360 at 1280x720."""
 
 
 def parse_inventory(words: tuple[str, ...]) -> dict[str, int]:

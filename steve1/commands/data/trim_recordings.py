@@ -26,15 +26,15 @@ class Args:
     """Flags of `tools/trim_recordings.py`."""
 
     input_dir: str
-    """Folder of recordings: name.mp4 with name.jsonl beside it, at any depth."""
+    """Folder of recordings, at any depth: name.mp4 with name.jsonl beside it."""
     times: str
-    """Text or CSV file, a clip a line: recording, start, end[, name]. Times as 12.5, 1:02.5, 1:00:02 or f250 (a frame of the video); the end may be "end"."""
+    """Text or CSV file with one clip per line: recording, start, end[, name]. Times as 12.5, 1:02.5, 1:00:02 or f250 (frame 250); the end may be "end"."""
     output_dir: str
-    """Folder for the clips; those that are there already are left alone."""
+    """Output folder for the clips; existing ones are kept."""
     crf: int = 14
-    """Quality of the new videos, 0 (lossless) to 51."""
+    """Quality of the clips, from 0 (lossless) to 51 (H.264 CRF)."""
     source_fps: float = 0.0
-    """Frames a second at which the recordings were really made, where their files lie. The clips' files then tell the truth."""
+    """True frame rate of the recordings, if the files state a wrong one."""
 
 
 def main(args: Args) -> int:

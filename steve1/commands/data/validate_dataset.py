@@ -35,13 +35,13 @@ class Args:
     paths: Annotated[tuple[str, ...], Option(positional=True, aliases=("--dataset_dir",))] = ()
     """Dataset folders or single episodes."""
     repair: str = ""
-    """Write sound copies of broken episodes into this folder; the originals are only read."""
+    """Write repaired copies of damaged episodes into this folder; the originals are not changed."""
     with_sound: bool = False
-    """With --repair: also copy the sound episodes, so that the folder is a whole dataset."""
+    """With --repair: also copy intact episodes, so that the folder is a complete dataset."""
     report: str = ""
-    """Also write every finding into this .jsonl file."""
+    """Also write all findings to this .jsonl file."""
     workers: int = 1
-    """Processes."""
+    """Parallel processes."""
 
 
 def main(args: Args) -> int:

@@ -21,19 +21,19 @@ class Args(PlaySettings):
     """Compare weights on one prompt."""
 
     weights: tuple[str, ...]
-    """Two or more weights files (also random, nothing, player:own); the first is the base."""
+    """Two or more weights files; the first is the base. Also: random, nothing, player:own (scripted players)."""
     prompt: Annotated[str, Option(aliases=("--text_prompt",))]
-    """The prompt of a task (see --task for others)."""
+    """Prompt of a task; for any other prompt, add --task."""
     task: str = ""
-    """The task that judges; default: the one that the prompt belongs to."""
+    """Task whose rule decides success; default: the prompt's own."""
     episodes: int = 5
-    """Episodes for each, on the same seeds."""
+    """Episodes per weights file, on the same seeds."""
     videos: int = 1
-    """How many episodes to film and put side by side."""
+    """Film the first N episodes, side by side."""
     save_video: str = ""
-    """Where the first side-by-side video is copied to; default: it stays in the run's folder alone."""
+    """Also copy the first side-by-side video here."""
     overwrite: bool = False
-    """Replace --save_video if it exists."""
+    """Replace an existing --save_video."""
 
 
 def main(args: Args) -> None:

@@ -19,11 +19,11 @@ class Args(PlaySettings):
     """Evaluate weights on tasks by name."""
 
     weights: tuple[str, ...]
-    """One or more weights files (also random, noop, scripted); with several, the first weights file is the base."""
+    """One or more weights files; the first is the base. Also: random, noop, scripted."""
     task: Annotated[tuple[str, ...], Option(aliases=("--tasks",))]
     """What the weights were to learn: one or more names of tasks, e.g. BuildVillageHouse or dig_dirt; unknown names list the nearest. With --env minedojo its ids: harvest_milk, "combat_zombie*"."""
     steps: int = 3000
-    """With --env minedojo: longest episode, 20 steps a second; other tasks have their own."""
+    """With --env minedojo: maximum steps per episode, 20 per second. Other tasks have their own limit."""
 
 
 def main(args: Args) -> None:

@@ -20,11 +20,11 @@ class Args(PlaySettings):
     weights: str
     """The weights file."""
     scales: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0)
-    """Values of cond_scale; that of <weights>.json is played as well."""
+    """Guidance scales to try; the one in <weights>.json is always included."""
     tasks: tuple[str, ...] = ("all",)
-    """Tasks over which success is averaged."""
+    """Tasks to average success over."""
     episodes: int = 10
-    """Episodes for each scale and task, on the same seeds."""
+    """Episodes per scale and task, on the same seeds."""
     store: bool = False
     """Write the best scale into <weights>.json."""
 

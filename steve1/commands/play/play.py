@@ -25,23 +25,23 @@ class Args(PolicySettings):
     """Play one prompt and film it."""
 
     in_weights: Annotated[str, Option(aliases=("--weights",))] = ""
-    """Policy weights (.weights or .safetensors); <weights>.json beside them names what belongs to them."""
+    """Policy weights (.weights or .safetensors). <weights>.json beside them names their model, MineCLIP, prior and game."""
     text_prompt: Annotated[str, Option(aliases=("--prompt",))] = ""
-    """What to do, in English; the tasks' Chinese prompts are known as well."""
+    """What to do, in English; Chinese prompts of the known tasks work too."""
     goal_file: str = ""
-    """A tuned goal (.goal.json) in place of a prompt; without --in_weights the weights that it was tuned for."""
+    """Tuned goal (.goal.json) instead of a prompt; without --in_weights, the weights it was tuned for are used."""
     save_video: str = ""
-    """The video to write; default: data/generated_videos/<weights>/<prompt>-seed<seed>.mp4."""
+    """Path of the video; default: data/generated_videos/<weights>/<prompt>-seed<seed>.mp4."""
     biome: str = ""
-    """Where it begins: meadow, forest, shore; default: where the prompt's task begins, else meadow."""
+    """Start biome: meadow, forest or shore; default: that of the prompt's task, else meadow."""
     gameplay_length: int = 300
-    """Steps to play; 20 are a second."""
+    """Steps to play, 20 per second."""
     episodes: Annotated[int, Option(aliases=("--n",))] = 1
-    """How many, with seeds seed, seed+1, ...; each gets its own video."""
+    """Number of episodes, with seeds seed, seed+1, ...; one video each."""
     cuda_graph: bool = False
-    """On a CUDA device: record the policy's step once as a CUDA graph and replay it, which saves most of a step's time."""
+    """On a CUDA device: run the policy as a CUDA graph, which saves most of a step's time."""
     overwrite: bool = False
-    """Replace a video that exists."""
+    """Replace an existing video."""
 
 
 def _videos(args: Args, name: str) -> list[Path]:

@@ -11,7 +11,7 @@ from steve1.envs.luanti.shim import PACKAGES, build_shim, find_program, game_ver
 @dataclass(frozen=True)
 class Args:
     check_only: bool = False
-    """Only look whether the game, the X server and the compiler are there."""
+    """Only check that the game, the X server and the compiler are installed."""
 
 
 def main(args: Args) -> None:

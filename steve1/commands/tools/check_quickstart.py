@@ -17,9 +17,9 @@ class Args:
     """What to check."""
 
     weights: str = "data/mini/mini.weights"
-    """The pretrained policy; the files that its .json names are checked too."""
+    """Pretrained policy; the files that its .json names are checked too."""
     megabytes: int = 500
-    """Free disk space that has to be there."""
+    """Free disk space needed, in MB."""
 
 
 def main(args: Args) -> None:

@@ -24,21 +24,21 @@ class Args:
     in_weights: str
     """Weights to read."""
     out_weights: str
-    """Where they go: .weights or .safetensors."""
+    """Path of the converted weights: .weights or .safetensors."""
     in_model: str = ""
-    """Network settings; empty: as `<in_weights>.json` says."""
+    """The .model file; default: from <in_weights>.json."""
     dtype: Literal["float32", "float16"] = "float32"
     """float16 halves the file."""
     mineclip: str = ""
-    """MineCLIP to name in `<out_weights>.json`; empty: as before."""
+    """MineCLIP to name in <out_weights>.json; default: unchanged."""
     prior: str = ""
-    """Prior to name in `<out_weights>.json`; empty: as before."""
+    """Prior to name in <out_weights>.json; default: unchanged."""
     env: str = ""
-    """Environment to name in `<out_weights>.json`; empty: as before."""
+    """Game to name in <out_weights>.json; default: unchanged."""
     cond_scale: float | None = None
-    """Guidance scale to name in `<out_weights>.json`; empty: as before."""
+    """Guidance scale to store in <out_weights>.json; default: unchanged."""
     temperature: float | None = None
-    """Temperature of the sampled actions to name in `<out_weights>.json`; empty: as before."""
+    """Sampling temperature to store in <out_weights>.json; default: unchanged."""
     overwrite: bool = False
     """Replace an existing file."""
 

@@ -23,11 +23,11 @@ class Args:
     """What to check."""
 
     env: tuple[str, ...] = ()
-    """Environments that must work: mcio, minerl, minedojo, minestudio. What they lack then counts as wrong."""
+    """Games that must work: mcio, minerl, minedojo, minestudio. Anything they lack counts as wrong."""
     json: bool = False
     """Print one JSON object instead of lines."""
     checksums: bool = True
-    """Read the weights to compare their checksums (--no_checksums saves a few seconds)."""
+    """Compare checksums of the weights, which takes a few seconds."""
 
 
 def examine(machine: Machine, wanted: tuple[str, ...] = (), checksums: bool = True) -> list[Finding]:

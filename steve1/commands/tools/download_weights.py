@@ -103,17 +103,17 @@ class Args:
     """What to download."""
 
     names: Annotated[tuple[str, ...], Option(positional=True)] = ()
-    """Files by name (--list shows them); none: all that fine-tuning and playing need."""
+    """Names of files (see --list); default: everything that fine-tuning and playing need."""
     list: bool = False
-    """Show what there is, what it is for, and what is here already."""
+    """List the files, what they are for, and which are here already."""
     mirror: str = ""
     """Try this folder or URL first, with the files under the same names (a lab's server, file:///media/usb, a plain path)."""
     root: Path = Path()
-    """Folder that receives data/weights/…; the current one by default."""
+    """Folder in which data/weights/ is created."""
     attempts: int = 6
-    """Tries in a row without a new byte before giving up on a source."""
+    """Attempts without progress before giving up on a source."""
     backoff: float = 1.0
-    """Seconds before the second try; doubled each time, at most 30."""
+    """Seconds before the second attempt; doubled each time, at most 30."""
 
 
 def main(args: Args) -> int:

@@ -16,13 +16,13 @@ class Args:
     """Sizes of a policy network (the defaults are those of the mini weights)."""
 
     output: str = "data/mini/mini.model"
-    """Where the file goes."""
+    """Path of the .model file."""
     hidsize: int = 192
     """Width H of the recurrent layers."""
     attention_heads: int = 4
-    """Heads of the attention; divides hidsize."""
+    """Attention heads; must divide hidsize."""
     memory: int = 64
-    """How many of the last frames each step sees."""
+    """Number of past frames that attention sees."""
     n_recurrence_layers: int = 2
     """Transformer blocks."""
     impala_chans: tuple[int, int, int] = (8, 16, 16)
@@ -30,7 +30,7 @@ class Args:
     mineclip_embed_dim: int = 64
     """Size E of a goal embedding: that of the MineCLIP it goes with."""
     temperature: float = 2.0
-    """Both heads' logits are divided by this."""
+    """Both action heads' logits are divided by this."""
     overwrite: bool = False
     """Replace an existing file."""
 

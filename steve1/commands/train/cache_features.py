@@ -26,25 +26,25 @@ class Args:
     """Compute a frozen CNN's features; all options but the folders as in training, so that training finds the cache."""
 
     dataset_dir: list[Path] = field(default_factory=list)
-    """Folders of episodes; without any the two lists of the sampling are taken."""
+    """Folders of episodes; default: the two lists of --sampling_name."""
     sampling_name: str = TrainSettings.sampling_name
-    """Reads <sampling_dir>/<name>_train.txt and _val.txt."""
+    """Sampling: <sampling_dir>/<name>_train.txt and _val.txt."""
     sampling_dir: str = TrainSettings.sampling_dir
     """Folder of the sampling lists."""
     in_model: str = TrainSettings.in_model
-    """Network settings: a .model file."""
+    """The network's .model file."""
     in_weights: str = TrainSettings.in_weights
-    """Weights whose CNN makes the features."""
+    """Weights whose CNN computes the features."""
     cache_dtype: Literal["float16", "float32"] = TrainSettings.cache_dtype
-    """float16 (512 bytes a frame) or float32 (exact, 1024 bytes)."""
+    """Precision of the features: float16 (512 bytes per frame) or float32 (exact, 1,024 bytes)."""
     cache_dir: str = TrainSettings.cache_dir
     """Folder of the caches."""
     precision: Literal["auto", "bf16", "fp32"] = TrainSettings.precision
-    """As training will be run: features of another precision are another cache."""
+    """Precision that training will use; each has its own cache."""
     device: str = TrainSettings.device
-    """auto, cpu, cuda, cuda:N or mps."""
+    """Device: auto, cpu, cuda, cuda:N or mps."""
     dry_run: bool = False
-    """Say what would be computed and how much disk it takes, and stop."""
+    """Print what would be computed and how much disk it takes, and stop."""
 
 
 def main(args: Args) -> None:

@@ -32,37 +32,37 @@ class Args:
     """Mix weights and measure both losses."""
 
     base: str
-    """The weights that fine-tuning started from."""
+    """Weights that fine-tuning started from."""
     tuned: str = ""
     """The fine-tuned weights."""
     adapter: str = ""
-    """A .lora.safetensors file in their place: it is merged into the base first, as <adapter>.weights in the folder."""
+    """A .lora.safetensors file instead of --tuned; it is first merged into the base, as <adapter>.weights in the output folder."""
     alpha: str = "0:1:0.25"
-    """Shares of the fine-tuned weights: from:to:step, or a list as in 0.3,0.7."""
+    """Shares of the fine-tuned weights: from:to:step, or a list such as 0.3,0.7."""
     sampling: str = ""
-    """Measure the task's loss on <sampling_dir>/<name>_val.txt."""
+    """Sampling of the new task: its loss is measured on <sampling_dir>/<name>_val.txt."""
     retention_sampling: str = ""
-    """Measure the old skills' loss on <sampling_dir>/<name>_val.txt."""
+    """Sampling of old skills: their loss is measured on <sampling_dir>/<name>_val.txt."""
     sampling_dir: str = "data/samplings"
     """Folder of the sampling lists."""
     out_dir: str = ""
-    """Where everything goes; default: data/interpolations/<tuned>."""
+    """Output folder; default: data/interpolations/<tuned>."""
     no_weights: bool = False
-    """Measure only; keep no weights files."""
+    """Only measure; write no weights."""
     in_model: str = ""
     """The .model file; default: from <weights>.json."""
     T: int = 320
-    """Frames in a window, as in training."""
+    """Frames per window, as in training."""
     trunc_t: int = 64
-    """Frames at a time."""
+    """Frames per forward pass."""
     max_btwn_goals: int = 100
-    """Most frames between two hindsight goals, as in training."""
+    """Maximum frames between two hindsight goals, as in training."""
     batch_size: int = 8
-    """Windows at a time."""
+    """Windows per batch."""
     val_windows: int = 0
-    """Measure on this many windows, spread over each list; 0: on all."""
+    """Measure on this many windows, spread over each list; 0: all."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
+    """Device: auto, cpu, cuda, cuda:N or mps."""
 
 
 def main(args: Args) -> None:

@@ -32,25 +32,25 @@ class Args:
     """Write a replay pack: a frozen CNN's features, actions and goals of old episodes, about 0.6 KB a frame for the mini weights and 1.5 KB for STEVE-1's."""
 
     output: str
-    """The pack; its name ends in .replay.safetensors."""
+    """Path of the pack; must end in .replay.safetensors."""
     dataset_dir: list[Path] = field(default_factory=list)
-    """Folders of embedded episodes; without any the training list of the sampling is taken."""
+    """Folders of embedded episodes; default: the training list of --sampling_name."""
     sampling_name: str = TrainSettings.sampling_name
-    """Reads <sampling_dir>/<name>_train.txt."""
+    """Sampling: <sampling_dir>/<name>_train.txt."""
     sampling_dir: str = TrainSettings.sampling_dir
     """Folder of the sampling lists."""
     in_model: str = TrainSettings.in_model
-    """Network settings: a .model file."""
+    """The network's .model file."""
     in_weights: str = TrainSettings.in_weights
-    """Weights whose CNN makes the features; the pack serves every fine-tuning that starts from this CNN and keeps it."""
+    """Weights whose CNN computes the features; the pack fits every fine-tuning run that starts from this CNN and freezes it."""
     cache_dir: str = TrainSettings.cache_dir
-    """Folder of the feature caches, where features that are there already are taken from."""
+    """Folder of the feature caches; existing features are reused."""
     precision: Literal["auto", "bf16", "fp32"] = TrainSettings.precision
-    """Of the convolutions."""
+    """Precision of the convolutions."""
     device: str = TrainSettings.device
-    """auto, cpu, cuda, cuda:N or mps."""
+    """Device: auto, cpu, cuda, cuda:N or mps."""
     overwrite: bool = False
-    """Replace a pack of this name."""
+    """Replace an existing pack."""
 
 
 def main(args: Args) -> None:

@@ -21,21 +21,21 @@ class Args:
     """The card and the run."""
 
     gpu_gb: float
-    """Memory of the card in GiB, as it is sold: 8, 12, 16, 24, 48, 80."""
+    """The GPU's memory in GiB: 8, 12, 16, 24, 48, 80 ..."""
     model: str = ""
-    """Network settings: a .model file; without one the published 2x sizes."""
+    """The network's .model file; default: the published 2x network."""
     total_frames: int = TrainSettings.total_frames
     """Frames to train on."""
     effective_batch: int = 8
-    """Windows of an optimizer step; what does not fit at once is accumulated."""
+    """Windows per optimizer step; accumulated if they do not fit at once."""
     T: int = TrainSettings.T
-    """Frames in a window."""
+    """Frames per window."""
     tflops: float = 0.0
-    """The card's dense bf16 rate in TFLOP/s; 0: that of an example card of this size."""
+    """The GPU's dense bf16 TFLOP/s; 0: that of a typical card of this size."""
     frames_per_s: float = 0.0
-    """What `bench train` measured on your card for full training; 0: 35 % of its rate is assumed."""
+    """Measured training speed (python -m benchmarks train); 0: assume 35 % of the GPU's bf16 rate."""
     verbose: bool = False
-    """What holds the memory, part by part."""
+    """Also list what takes the memory."""
 
 
 def main(args: Args) -> None:

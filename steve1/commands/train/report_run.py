@@ -19,7 +19,7 @@ class Args:
     """Write the report of a training run."""
 
     run_dir: Annotated[Path, Option(positional=True)]
-    """Folder of the run: data/finetuning_checkpoint/<name of the output weights>."""
+    """The run's folder: data/finetuning_checkpoint/<name of the output weights>."""
     zh: bool = False
     """Print the findings in Chinese, whatever STEVE1_LANG says."""
 

@@ -40,17 +40,17 @@ class Args:
     """Let a checkpoint play a little."""
 
     weights: Annotated[Path, Option(positional=True)]
-    """The weights; <weights>.json beside them names their game."""
+    """Weights to play; <weights>.json beside them names the game."""
     out: Path
-    """Folder for videos and rollouts.json."""
+    """Output folder for videos and rollouts.json."""
     prompts: str = ""
-    """What to do, separated by semicolons; empty: the last goals of the validation episodes, one of each folder, at most 3."""
+    """Prompts, separated by semicolons; default: the last goals of validation episodes, one per folder, at most 3."""
     val_list: str = ""
-    """The list of those episodes."""
+    """List of the validation episodes."""
     steps: int = 200
-    """Steps to play each; 20 are a second."""
+    """Steps per rollout, 20 per second."""
     seed: int = 0
-    """Of start state, game and agent; the same at every checkpoint."""
+    """Seed for start state, game and agent; the same for every checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True)

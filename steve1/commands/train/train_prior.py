@@ -21,27 +21,27 @@ class Args(PriorSettings):
     """Train the prior (text embedding → goal)."""
 
     data: str = "data/prior_data/steve1_prior_data.pkl"
-    """Pairs: a pickle or .npz with text_embeddings and visual_embeddings. With --dataset_dir: the .npz to write."""
+    """Training pairs: a pickle or .npz with text_embeddings and visual_embeddings. With --dataset_dir: the .npz to write."""
     out_weights: str = "data/weights/steve1/my_prior.safetensors"
-    """Where the best prior goes; .pt writes the form that STEVE-1 reads."""
+    """Path of the best prior; .pt is STEVE-1's format."""
     dataset_dir: tuple[str, ...] = ()
-    """Folders with embedded, captioned episodes to make the pairs from (needs --mineclip)."""
+    """Folders of embedded, captioned episodes to make pairs from (needs --mineclip)."""
     mineclip: str = ""
-    """MineCLIP weights that encode the captions: the ones that made the episodes' goals."""
+    """MineCLIP weights to encode the captions; must be those that made the episodes' goals."""
     mineclip_config: str = "attn"
-    """The word attn, or a JSON file with sizes."""
+    """"attn", or a JSON file with the network's sizes."""
     captions: str = ""
-    """Table of captions for episodes that carry none (YAML); default: the project's own."""
+    """YAML table of captions for episodes without any; default: the project's own."""
     stride: int = 4
-    """Frames between pairs of one episode."""
+    """Frames between pairs from one episode."""
     pairs_only: bool = False
-    """Write the pairs and stop."""
+    """Only write the pairs."""
     half: bool = False
-    """Write float16."""
+    """Save as float16."""
     device: str = "auto"
-    """auto, cpu, cuda, mps."""
+    """Device: auto, cpu, cuda or mps."""
     overwrite: bool = False
-    """Begin anew where a run with this output name exists."""
+    """Delete an earlier run of this name and start again."""
 
 
 def main(args: Args) -> None:

@@ -81,17 +81,17 @@ class SamplingSettings:
     """How episodes are split and chosen."""
 
     val_fraction: float = 0.1
-    """Share of each folder's episodes that is kept for validation: at least one episode, but never more than a fifth of all."""
+    """Share of each folder's episodes for validation: at least one episode, at most a fifth of all."""
     val_list: str = ""
-    """A list of episodes to validate on, unchanged (such as data/samplings/fixed_val.txt); none of them is trained on."""
+    """Fixed list of validation episodes, such as data/samplings/fixed_val.txt; they are excluded from training."""
     train_frames: int = 0
-    """Take whole episodes, from each folder its share, until there are this many training frames; 0: all."""
+    """Stop adding training episodes once they have this many frames; 0: use all."""
     val_frames: int = 0
-    """Take whole episodes until there are this many validation frames, instead of --val_fraction."""
+    """Choose validation episodes until they have this many frames, instead of by --val_fraction."""
     by_time: bool = False
-    """Split each episode by time instead, for a few long recordings: its end is for validation, ten seconds before that are left out. The parts are written beside the dataset, into <dataset>_by_time."""
+    """Split each episode by time, for a few long recordings: its end is for validation, and the ten seconds before that are left out. The parts go into <dataset>_by_time, beside the dataset."""
     seed: int = 0
-    """Of the split between training and validation."""
+    """Seed for the split between training and validation."""
     overwrite: bool = False
     """Replace lists that were written or edited by hand."""
 

@@ -35,15 +35,15 @@ class ConvertSettings:
     """How recordings become episodes."""
 
     keep_nulls: bool = False
-    """Keep frames at which nothing is pressed and the camera rests. Needed where standing still is the skill."""
+    """Keep frames without any action. Needed if standing still is part of the skill."""
     camera_rounding: Literal["float", "legacy_int"] = "float"
-    """float: exact. legacy_int: truncated to whole degrees, as the labels of the published weights were."""
+    """float: exact. legacy_int: whole degrees, as in the data of the published weights."""
     esc_as_inventory: bool = False
-    """ESC with a menu open becomes the inventory key, as in VPT's own training."""
+    """Treat ESC in an open menu as the inventory key, as VPT's training did."""
     mineclip_frames: bool = True
-    """Also write the 256x160 frames that the embedding step reads."""
+    """Also write the 256x160 frames that embedding needs."""
     source_fps: float = 0.0
-    """Frames a second at which the recordings were really made, where their files do not say it or lie; anything but 20 is resampled."""
+    """True frame rate of the recordings, if the files state a wrong one or none; other rates than 20 are resampled."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.source_fps < float("inf"):
