@@ -102,6 +102,10 @@ MESSAGES = {
         "en": "dataset, training and evaluation on one page: {path}",
         "zh": "数据集、训练与评估汇总：{path}",
     },
+    "training out of patience": {
+        "en": "No better validation in {tries:try|tries}: stopping early.",
+        "zh": "连续 {tries} 次验证没有变好：提前停止。",
+    },
     "training was finished": {
         "en": "This run is finished: nothing is left to train. To train anew: --overwrite, or another OUT_WEIGHTS.",
         "zh": "这次训练已经完成，没有剩余步数。要重新训练：--overwrite，或换一个 OUT_WEIGHTS。",

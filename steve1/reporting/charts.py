@@ -120,6 +120,7 @@ def line_chart(
     values: str = "",
     caption: str = "",
     mark: float | None = None,
+    marked: str = "",
     zero: bool = False,
     log: bool = False,
     span: tuple[float, float] | None = None,
@@ -131,7 +132,7 @@ def line_chart(
         unit: of the horizontal axis.
         values: what the vertical axis counts, with its unit.
         caption: what the chart shows, below it.
-        mark: a step to draw a vertical line at (the best one).
+        mark: a step to draw a vertical line at (the best one), which is called `marked`.
         zero: the value axis includes zero, with a line there.
         log: logarithmic value axis, for positive values.
         span: lowest and highest value of the axis, if several charts share it.
@@ -174,7 +175,9 @@ def line_chart(
     if zero:
         parts.append(rule(0.0, "zero"))
     if mark is not None and first <= mark <= last:
-        parts.append(element("line", class_="mark", x1=across(mark), x2=across(mark), y1=top, y2=height - bottom))
+        place, right_half = across(mark), mark > (first + last) / 2
+        parts.append(element("line", class_="mark", x1=place, x2=place, y1=top, y2=height - bottom))
+        parts.append(text(place + (-4 if right_half else 4), top + 8, marked, "end" if right_half else "start"))
     for name, (index, points) in kept.items():
         places = [(across(x), down(scale(y))) for x, y in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from steve1.core.errors import UserError
+from steve1.core.messages import message, plural
 from steve1.core.paths import display
 from steve1.core.run_folder import newest_resume_point
 from steve1.data.loading.windows import WindowDataset
@@ -133,7 +134,7 @@ class Trainer:
         if state.skipped_in_a_row >= settings.max_skipped_steps:
             kept = newest_resume_point(settings.run_dir)
             raise UserError(
-                f"{state.skipped_in_a_row} steps in a row were skipped: {why}; the run stops.",
+                plural(state.skipped_in_a_row, "step was", "steps in a row were") + f" skipped: {why}; the run stops.",
                 where=f"step {step}",
                 got=f"last good checkpoint: {display(kept) if kept else 'none yet'}; no skipped step changed the weights",
                 todo="lower LEARNING_RATE, add --precision fp32, or look for damaged episodes; the same command goes on from there",
@@ -184,7 +185,7 @@ class Trainer:
             state.best_score, state.best_step = score, state.step
             self.checkpointer.save_best(state)
         if self._out_of_patience(state):
-            self.reporter.say(f"No better validation in {self.settings.patience} tries: stopping early.")
+            self.reporter.say(message("training out of patience", tries=self.settings.patience))
 
     def _save(self, state: TrainState, metrics: MetricsAccumulator, *, between_windows: bool) -> None:
         state.metric_sums, state.seconds = metrics.to_list(), self.clock.seconds

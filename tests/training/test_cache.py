@@ -200,7 +200,7 @@ def test_the_command(tiny: Path, tmp_path: Path, capsys: Any) -> None:
         "sampling_name": "tiny", "sampling_dir": str(tiny / "samplings"), "precision": "fp32",
     }  # fmt: skip
     main(Args(**common, dry_run=True))
-    assert "6 of 6 episodes lack features: 384 frames" in capsys.readouterr().out
+    assert "6 of 6 episodes without features: 384 frames" in capsys.readouterr().out
     main(Args(**common))
     assert "384 frames computed; 6 episodes" in capsys.readouterr().out
     main(Args(**common, dataset_dir=[tiny / "dataset_b"]))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steve1 import actions as act
+from steve1.core.messages import plural
 from steve1.data.episodes.listing import find_datasets
 from steve1.data.quality.duplicates import Pair, find_duplicates
 from steve1.data.quality.each import each_episode
@@ -88,7 +89,7 @@ def page(datasets: Sequence[Inspected], *, sheets: int, made: str) -> str:
     episodes = sum(len(d.episodes) for d in datasets)
     hours = sum(e.hours for d in datasets for e in d.episodes)
     suspects = sum(len(d.ranked()) for d in datasets)
-    lead = note(f"{episodes:,} episodes, {hours:.2f} hours, {suspects} worth a look. {made}")
+    lead = note(f"{plural(episodes, 'episode')}, {hours:.2f} hours, {suspects} worth a look. {made}")
     sections = [Section("", [lead, overview(datasets)])]
     for number, dataset in enumerate(datasets):
         sections += _dataset(dataset, f"d{number}", sheets)
@@ -222,7 +223,7 @@ def _card(dataset: Inspected, anchor: str, number: int) -> Html:
     known = [
         str(e.metadata.get("behaviour") or ""),
         f"“{captions[0]}”" if isinstance(captions, list) and captions else "",
-        f"{e.frames:,} frames",
+        plural(e.frames, "frame"),
         f"from {e.metadata['source']}" if e.metadata.get("source") else "",
     ]
     frames = element("img", alt=f"frames of {e.name}", src=data_url("image/jpeg", e.sheet))

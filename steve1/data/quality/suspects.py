@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from steve1.core.messages import plural
 from steve1.data.episodes.parts import FIRST_GOAL
 from steve1.data.quality.duplicates import Pair
 from steve1.data.quality.measures import LAGS, Measures
@@ -51,7 +52,7 @@ def _own_reasons(episode: Measures) -> Iterator[Reason]:
     if episode.goals and episode.goals.bad_rows:
         yield Reason(2.0, "NaN", f"{episode.goals.bad_rows} goal embeddings are not finite")
     if episode.frames <= FIRST_GOAL + 16:
-        yield Reason(1.0, "short", f"{episode.frames} frames are hardly enough for one goal")
+        yield Reason(1.0, "short", plural(episode.frames, "frame is", "frames are") + " hardly enough for one goal")
     yield from _picture_reasons(episode)
     yield from _sync_reasons(episode)
     yield from _button_reasons(episode)
@@ -84,7 +85,7 @@ def _sync_reasons(episode: Measures) -> Iterator[Reason]:
     near = float(np.nanmax(episode.follow[[row for row, at in enumerate(LAGS) if abs(at) <= 1]]))
     if abs(lag) > 1 and height > 0.25 and height - near > 0.12:
         side = "after" if lag > 0 else "before"
-        text = f"the picture moves {abs(lag)} frames {side} the camera does (correlation {height:.2f}; at the same frame {near:.2f})"
+        text = f"the picture moves {plural(abs(lag), 'frame')} {side} the camera does (correlation {height:.2f}; at the same frame {near:.2f})"
         yield Reason(1.0 + height, "desync", text)
     elif near < 0.08 and episode.moving > 60:
         yield Reason(0.6, "desync", f"the picture does not follow the camera (correlation {near:.2f})")

@@ -86,6 +86,7 @@ def _charts(run: Run) -> list[Html]:
                     values=in_language(chart.values),
                     caption=_caption(chart, run),
                     mark=best,
+                    marked=in_language("best · 最佳"),
                     zero=chart.zero,
                     log=chart.log,
                 )
