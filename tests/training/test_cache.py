@@ -204,6 +204,6 @@ def test_the_command(tiny: Path, tmp_path: Path, capsys: Any) -> None:
     main(Args(**common))
     assert "384 frames computed; 6 episodes" in capsys.readouterr().out
     main(Args(**common, dataset_dir=[tiny / "dataset_b"]))
-    assert "nothing was missing; 1 episodes" in capsys.readouterr().out
+    assert "nothing was missing; 1 episode in" in capsys.readouterr().out
     with pytest.raises(UserError, match="no such sampling"):
         main(Args(**{**common, "sampling_name": "other"}))

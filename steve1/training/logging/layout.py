@@ -21,7 +21,7 @@ class Chart:
     """TensorBoard's heading."""
     title: str
     curves: dict[str, str]
-    """{label: curve}; a curve that ends in "/" stands for all below it, by their own names."""
+    """{label: curve}, labels as "English · 中文"; a curve that ends in "/" stands for all below it, by their own names."""
     zero: bool = False
     """The value axis includes zero."""
     log: bool = False
@@ -33,33 +33,45 @@ class Chart:
     """How to read it; may surprise and is no fault."""
 
     def named(self, known: Sequence[str]) -> dict[str, str]:
-        """{label: curve} of those among `known`."""
+        """{label: curve} of those among `known`, in the user's language."""
         found: dict[str, str] = {}
         for label, curve in self.curves.items():
             if curve.endswith("/"):
                 found |= {name.removeprefix(curve): name for name in sorted(known) if name.startswith(curve)}
             else:
-                found[label] = curve
+                found[in_language(label)] = curve
         return found
 
 
-_GOAL = {"true minus another window's goal": "goal/true_minus_shuffled", "true minus no goal": "goal/true_minus_none"}
-_GOAL_LOSSES = {"true goal": "validation/loss", "another window's": "goal/loss_shuffled", "none": "goal/loss_none"}
+_GOAL = {
+    "true minus another window's goal · 真实目标减其他窗口的目标": "goal/true_minus_shuffled",
+    "true minus no goal · 真实目标减无目标": "goal/true_minus_none",
+}
+_GOAL_LOSSES = {
+    "true goal · 真实目标": "validation/loss",
+    "another window's · 其他窗口的目标": "goal/loss_shuffled",
+    "none · 无目标": "goal/loss_none",
+}
 _CAMERA = {
-    "all frames": "validation/camera_error_degrees",
-    "frames that turn": "validation/camera_error_turning_degrees",
+    "all frames · 所有帧": "validation/camera_error_degrees",
+    "frames that turn · 转动的帧": "validation/camera_error_turning_degrees",
 }
 _PENALTIES = {"KL": "train/kl", "L2-SP": "train/l2sp"}
 _LOSSES = {
-    "training": "train/loss",
-    "validation": "validation/loss",
-    "retention": "retention/loss",
-    "validation, averaged weights": "validation_ema/loss",
+    "training · 训练": "train/loss",
+    "validation · 验证": "validation/loss",
+    "retention · 旧技能": "retention/loss",
+    "validation, averaged weights · 验证（平均权重）": "validation_ema/loss",
 }
 
 
 def _heads(measure: str, *where: str) -> dict[str, str]:
-    return {f"{head}, {name}": f"{name}/{measure}_{head}" for name in where for head in ("buttons", "camera")}
+    heads, sets = {"buttons": "按键", "camera": "视角"}, {"train": "训练", "validation": "验证"}
+    return {
+        f"{head}, {name} · {heads[head]}（{sets[name]}）": f"{name}/{measure}_{head}"
+        for name in where
+        for head in heads
+    }
 
 
 _LOSS = "nats a frame · 每帧损失（nat）"
@@ -104,15 +116,15 @@ CHARTS = (
         note="One played episode a checkpoint: single results vary. · 每个检查点只玩一局，单次结果波动较大。",
     ),
     Chart(
-        "4 steps", "Gradient norm · 梯度范数", {"before clipping": "train/gradient_norm"}, log=True, values="norm · 范数",
+        "4 steps", "Gradient norm · 梯度范数", {"before clipping · 裁剪前": "train/gradient_norm"}, log=True, values="norm · 范数",
         note="In the published unit: of a loss summed over TRUNC_T frames. Small networks have larger norms. · 以 TRUNC_T 帧损失之和计（与原论文一致）。小网络的范数更大。",
     ),
     Chart(
-        "4 steps", "Share of steps clipped · 梯度被裁剪的步所占比例", {"clipped": "train/clipped_share"}, zero=True, values="share of steps · 步的比例",
+        "4 steps", "Share of steps clipped · 梯度被裁剪的步所占比例", {"clipped · 被裁剪": "train/clipped_share"}, zero=True, values="share of steps · 步的比例",
         note="Steps whose gradient norm was above MAX_GRAD_NORM. · 梯度范数超过 MAX_GRAD_NORM 的步。",
     ),
     Chart(
-        "4 steps", "Learning rate · 学习率", {"learning rate": "train/learning_rate"}, values="rate · 学习率",
+        "4 steps", "Learning rate · 学习率", {"learning rate · 学习率": "train/learning_rate"}, values="rate · 学习率",
         note="Rises over WARMUP_FRAMES, then falls as a cosine to zero. · 在 WARMUP_FRAMES 内上升，然后按余弦降到 0。",
     ),
     Chart(
@@ -124,16 +136,16 @@ CHARTS = (
         note="Windows drawn so far from each dataset. · 至今从各数据集取出的窗口。",
     ),
     Chart(
-        "5 speed", "Speed of the training steps · 训练速度", {"training": "speed/frames_per_second"}, zero=True, values="frames/s · 帧/秒",
+        "5 speed", "Speed of the training steps · 训练速度", {"training · 训练": "speed/frames_per_second"}, zero=True, values="frames/s · 帧/秒",
         note="Without validations and checkpoints; the first point includes warming up. Dips: something else used the machine. · "
         "不含验证与保存；第一个点包含预热。下降说明机器上还有其他任务。",
     ),
     Chart(
-        "5 speed", "Time spent waiting for data · 等待数据的时间", {"waiting": "speed/data_wait_share"}, zero=True, values="share of the time · 时间的比例",
+        "5 speed", "Time spent waiting for data · 等待数据的时间", {"waiting · 等待": "speed/data_wait_share"}, zero=True, values="share of the time · 时间的比例",
         note="Near zero the network is the limit. · 接近 0 说明瓶颈在网络计算。",
     ),
     Chart(
-        "5 speed", "Peak memory · 内存峰值", {"memory": "speed/peak_memory_mb"}, zero=True, values="MB",
+        "5 speed", "Peak memory · 内存峰值", {"memory · 内存": "speed/peak_memory_mb"}, zero=True, values="MB",
         note="The most held so far, so it never falls. · 迄今的最大值，因此不会下降。",
     ),
 )  # fmt: skip
@@ -182,7 +194,7 @@ DESCRIPTIONS = {
     "settings": "Everything that the run depends on, as in settings.json.",
 }  # fmt: skip
 # The first group that TensorBoard shows: tags that repeat curves, since groups are sorted by name.
-FIRST = {curve: f"1 loss/{label}" for label, curve in _LOSSES.items()}
+FIRST = {curve: f"1 loss/{label.partition(' · ')[0]}" for label, curve in _LOSSES.items()}
 
 
 def description(tag: str) -> str:
