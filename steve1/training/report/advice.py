@@ -193,8 +193,9 @@ def goal(run: Run) -> Findings:
     if listens(gap, name):
         yield finding("goal_heard", **values)
     elif large(gap):
-        windows = plural(run.tables.get("data", {}).get("val_frames", 0), "frame")
-        yield finding("goal_unclear", error=errors[name], windows=windows, **values)
+        count = run.tables.get("data", {}).get("val_frames", 0)
+        values |= {"windows": plural(count, "frame"), "windows_zh": f"{count:,}"}
+        yield finding("goal_unclear", error=errors[name], **values)
     elif listens(none, "none"):
         yield finding("goals_alike", mixed=_mixed(run), **values)
     else:
