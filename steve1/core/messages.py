@@ -155,11 +155,58 @@ MESSAGES = {
     "diagnosis": {"en": "diagnosis", "zh": "诊断"},
     "recording": {"en": "recording in a game", "zh": "在游戏里录制"},
     "contractor": {"en": "contractor data", "zh": "contractor 数据"},
-    "converting": {"en": "converting and embedding", "zh": "转换与嵌入"},
+    "converting and embedding": {"en": "converting and embedding", "zh": "转换与嵌入"},
     "network": {"en": "network", "zh": "网络"},
     "required": {"en": "required", "zh": "必填"},
     "default": {"en": "default", "zh": "默认"},
     "switched on": {"en": "on", "zh": "开"},
+    # making datasets
+    "recording demonstrations": {"en": "recording demonstrations: {what}", "zh": "录制演示：{what}"},
+    "recordings exist": {
+        "en": "{count} of {total} recordings exist already.",
+        "zh": "{total} 段录像中已有 {count} 段。",
+    },
+    "recorded": {
+        "en": "{name}: {kept} recorded ({good} of {tried} attempts succeeded)",
+        "zh": "{name}：录制 {kept} 段（{tried} 次尝试中成功 {good} 次）",
+    },
+    "recordings": {
+        "en": "recordings: {folder} ({count} of {total})",
+        "zh": "录像：{folder}（{total} 段中的 {count} 段）",
+    },
+    "not recorded": {
+        "en": "given up after {attempts} attempts: {names}",
+        "zh": "尝试 {attempts} 次后放弃：{names}",
+    },
+    "converting": {"en": "converting to {folder}", "zh": "转换到 {folder}"},
+    "converting part": {
+        "en": "converting to {folder}, part {number} of {count}",
+        "zh": "转换到 {folder}，第 {number} 部分，共 {count} 部分",
+    },
+    "converted": {
+        "en": "{converted} converted, {exists} skipped (already done), {refused} rejected{more}: {frames} frames ({minutes} minutes) in {folder}",
+        "zh": "转换 {converted} 段，跳过 {exists} 段（已完成），拒绝 {refused} 段{more}：{folder} 中共 {frames} 帧（{minutes} 分钟）",
+    },
+    "converted missing": {"en": ", {count} not downloaded", "zh": "，未能下载 {count} 段"},
+    "converted failed": {"en": ", {count} failed", "zh": "，失败 {count} 段"},
+    "note": {"en": "note", "zh": "注意"},
+    "status converted": {"en": "converted", "zh": "已转换"},
+    "status exists": {"en": "skipped", "zh": "跳过"},
+    "status refused": {"en": "rejected", "zh": "拒绝"},
+    "status missing": {"en": "missing", "zh": "缺失"},
+    "status failed": {"en": "failed", "zh": "失败"},
+    "report": {"en": "report: {path}", "zh": "报告：{path}"},
+    "embedding goals": {"en": "computing goal embeddings", "zh": "计算目标嵌入"},
+    "embedding": {
+        "en": "embedding {episodes} episodes ({frames} frames); {done} already done; {device}, {precision}, E={size}",
+        "zh": "计算 {episodes} 个片段（{frames} 帧）的嵌入；{done} 个已完成；{device}，{precision}，E={size}",
+    },
+    "embedded": {
+        "en": "{episodes} episodes embedded ({frames} frames{rate}), {done} already done, {failed} failed",
+        "zh": "已计算 {episodes} 个片段（{frames} 帧{rate}），{done} 个已完成，{failed} 个失败",
+    },
+    "dataset": {"en": "dataset: {folder}", "zh": "数据集：{folder}"},
+    "once all parts are done": {"en": "once all {count} parts are done", "zh": "全部 {count} 部分完成后"},
     # quickstart.sh
     "quickstart install": {"en": "installing missing packages", "zh": "安装缺少的软件包"},
     "quickstart record": {

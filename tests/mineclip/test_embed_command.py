@@ -64,10 +64,10 @@ def test_a_second_run_does_nothing_and_a_cut_off_one_is_finished(
     assert len(times) == 2
     assert main(args(dataset, weights)) == 0
     assert {path: path.stat().st_mtime_ns for path in dataset.glob("*/embeds_attn.npy")} == times
-    assert "2 were whole" in capsys.readouterr().out
+    assert "2 already done" in capsys.readouterr().out
     (dataset / "episode_1" / "embeds_attn.npy").unlink()
     main(args(dataset, weights))
-    assert "embedded 1 episodes (33 frames" in capsys.readouterr().out
+    assert "1 episodes embedded (33 frames" in capsys.readouterr().out
 
 
 def test_goals_that_came_with_the_episode_stay(dataset: Path, weights: Path) -> None:

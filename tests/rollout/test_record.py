@@ -216,7 +216,7 @@ def test_the_command_resumes_and_restarts_a_dead_game(
     assert [file.stat().st_mtime_ns for n, file in enumerate(files) if n != 1] == [
         s for n, s in enumerate(stamps) if n != 1
     ]
-    assert "3 of 4 recordings are there already" in capsys.readouterr().out
+    assert "3 of 4 recordings exist already" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from steve1.core.messages import progress
+from steve1.core.messages import message, progress
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.episodes.listing import sampling_arguments
@@ -60,8 +60,8 @@ def main(args: Args, names: Sequence[str] | None = None, *, hint: bool = True) -
     for path, error in sorted(report.failed.items()):
         print(f"skipped {display(path)}: {error}")
     rate = f", {report.frames / (time.perf_counter() - start):.0f} frames/s" if report.frames else ""
-    made = f"embedded {len(report.embedded)} episodes ({report.frames} frames{rate})"
-    print(f"{made}, {len(report.skipped)} were whole, {len(report.failed)} failed")
+    counts = {"episodes": len(report.embedded), "done": len(report.skipped), "failed": len(report.failed)}
+    print(message("embedded", **counts, frames=f"{report.frames:,}", rate=rate))
     if hint and (report.embedded or report.skipped):
         print(f"next: bash 2_create_sampling.sh {sampling_arguments(dataset)}".rstrip())
     return 1 if report.failed else 0
@@ -74,10 +74,9 @@ def _here(dataset: Path, names: Sequence[str], settings: EmbedSettings) -> Embed
     def begin(todo: Any, model: Any) -> None:
         nonlocal bar
         total = sum(len(episode) for episode in todo.work)
-        print(
-            f"{len(todo.work)} episodes to embed ({total} frames), {len(todo.skipped)} whole already; "
-            f"{model.device}, {'bf16' if model.autocast else 'fp32'}, E={model.embed_dim}"
-        )
+        counts = {"episodes": len(todo.work), "frames": f"{total:,}", "done": len(todo.skipped)}
+        precision = "bf16" if model.autocast else "fp32"
+        print(message("embedding", **counts, device=model.device, precision=precision, size=model.embed_dim))
         bar = progress(total=total, desc="embedding", unit="frame")
 
     def count(path: Path, frames: int) -> None:

@@ -17,6 +17,7 @@ from typing import ClassVar, Literal
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file
+from steve1.core.messages import message
 from steve1.core.paths import display, output_path, python_path, resolve
 from steve1.data.episodes.listing import sampling_arguments
 from steve1.data.recordings.contractor_index import read_index
@@ -39,7 +40,7 @@ class Args:
         "options": "source output_dir recordings_dir n_episodes",
         "recording": "behaviours weights prompts env steps seed",
         "contractor": "index filter keep_recordings",
-        "converting": "nulls camera_rounding mineclip embed",
+        "converting and embedding": "nulls camera_rounding mineclip embed",
         "machine": "device workers shard ray",
     }
 
@@ -98,9 +99,10 @@ def main(args: Args) -> None:
     keep_nulls = args.nulls == "keep" or (args.nulls == "auto" and args.source in _PLAYED)
     settings = ConvertSettings(keep_nulls, args.camera_rounding)
     if args.source in _PLAYED:
-        _say(f"recording {args.n_episodes} episodes of each of: {args.prompts or args.behaviours}")
+        _say(message("recording demonstrations", what=_what(args)))
         record(args, recordings)
-    _say(f"converting to {display(output)}" + ("" if shard.whole else f", part {shard.number} of {shard.count}"))
+    key = "converting" if shard.whole else "converting part"
+    _say(message(key, folder=display(output), number=shard.number, count=shard.count))
     if args.source == "contractor":
         summary = fetch(args, recordings, output, settings, shard)
     else:
@@ -111,12 +113,21 @@ def main(args: Args) -> None:
         todo = f"the reasons are in {display(summary.report)}"
         raise UserError("No recording became an episode.", where=recordings, todo=todo)
     if args.embed:
-        _say("embedding goals")
+        _say(message("embedding goals"))
         # A shard's episodes are known from its recordings: those of the other machines may not exist yet.
         mine = None if shard.whole else sorted(Path(r.episode).name for r in summary.results if r.episode)
         embed(args, output, weights, mine)
-    after = "next" if shard.whole else f"once all {shard.count} parts are done"
-    print(f"\ndataset: {display(output)}\n{after}: bash 2_create_sampling.sh {sampling_arguments(output)}".rstrip())
+    after = message("next") if shard.whole else message("once all parts are done", count=shard.count)
+    print(
+        f"\n{message('dataset', folder=display(output))}\n{after}: bash 2_create_sampling.sh {sampling_arguments(output)}".rstrip()
+    )
+
+
+def _what(args: Args) -> str:
+    """What is recorded, with the number of episodes: dig_dirt 10, explore 12."""
+    names = args.prompts.split(";") if args.source == "policy" else args.behaviours.replace(",", " ").split()
+    pairs = [name.partition("=") for name in names if name.strip()]
+    return ", ".join(f"{name.strip()} {count or args.n_episodes}" for name, _, count in pairs)
 
 
 def default_mineclip(args: Args) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from steve1.core.files import read_json, remove_half_written
-from steve1.core.messages import progress, some
+from steve1.core.messages import message, progress, some
 from steve1.core.paths import display, output_path
 from steve1.core.processes import limit_threads
 from steve1.data.recordings.shards import alone_in
@@ -197,9 +197,9 @@ def main(args: Args) -> int:
         remove_half_written(folder, below=args.by_behaviour)
         todo = [task for task in tasks if not is_recorded(args.prefix(*task))]
         if len(todo) < len(tasks):
-            print(f"{len(tasks) - len(todo)} of {len(tasks)} recordings are there already.")
+            print(message("recordings exist", count=len(tasks) - len(todo), total=len(tasks)))
         for line in differing_recordings(args, cast, tasks):
-            print(f"  note     {line}")
+            print(f"  {message('note'):<8} {line}")
         work = Work(args, cast, deque(todo))
         games = min(games, len(todo))
         threads = [threading.Thread(target=work.run, args=(n,), name=f"recorder {n}") for n in range(games)]
@@ -218,9 +218,9 @@ def main(args: Args) -> int:
             raise work.fault
         missing = [args.prefix(*task).name for task in tasks if not is_recorded(args.prefix(*task))]
     for name in sorted(work.tried):
-        print(f"{name:14} kept {work.kept[name]:3}   success {work.good[name]}/{work.tried[name]} episodes")
-    print(f"recordings: {display(folder)} ({len(tasks) - len(missing)} of {len(tasks)})")
+        print(message("recorded", name=name, kept=work.kept[name], good=work.good[name], tried=work.tried[name]))
+    print(message("recordings", folder=display(folder), count=len(tasks) - len(missing), total=len(tasks)))
     if missing:
-        print(f"not succeeded in {args.attempts} attempts: {', '.join(missing)}")
+        print(message("not recorded", attempts=args.attempts, names=", ".join(missing)))
     # What a policy cannot do is no fault; of scripted players it is.
     return int(len(missing) == len(tasks)) if args.weights else int(bool(missing))

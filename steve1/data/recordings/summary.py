@@ -8,6 +8,7 @@ from pathlib import Path
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
+from steve1.core.messages import message
 from steve1.core.paths import display
 from steve1.data.recordings.shards import WHOLE, Shard
 
@@ -54,15 +55,16 @@ class Summary:
     def text(self) -> str:
         """For people: totals, then each warning and each refusal by name."""
         frames = sum(result.frames for result in self.results)
-        more = "".join(f", {self.count(status)} {status}" for status in ("missing", "failed") if self.count(status))
-        lines = [
-            f"{self.count('converted')} converted, {self.count('exists')} there already, {self.count('refused')} refused{more}: "
-            f"{frames:,} frames ({frames / 20 / 60:.1f} minutes) in {display(self.output_dir)}"
-        ]
-        lines += [f"  note     {r.recording}: {note}" for r in self.results for note in r.notes]
-        lines += [f"  {r.status:<8} {r.recording}: {r.reason}" for r in self.results if r.reason]
+        counts = {status: self.count(status) for status in ("converted", "exists", "refused", "missing", "failed")}
+        more = "".join(
+            message(f"converted {status}", count=counts[status]) for status in ("missing", "failed") if counts[status]
+        )
+        minutes, folder = f"{frames / 20 / 60:.1f}", display(self.output_dir)
+        lines = [message("converted", **counts, more=more, frames=f"{frames:,}", minutes=minutes, folder=folder)]
+        lines += [f"  {message('note'):<8} {r.recording}: {note}" for r in self.results for note in r.notes]
+        lines += [f"  {message(f'status {r.status}'):<8} {r.recording}: {r.reason}" for r in self.results if r.reason]
         lines += [f"  stopped: {self.stopped}"] if self.stopped else []
-        return "\n".join([*lines, f"report: {display(self.report)}"])
+        return "\n".join([*lines, message("report", path=display(self.report))])
 
     def check_finished(self) -> None:
         """Raises UserError if the run had to stop; what it did is in `text` and in the report."""

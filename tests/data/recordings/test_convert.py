@@ -278,7 +278,7 @@ def test_the_command_tells_the_refusal_by_its_exit_code(tmp_path: Path, capsys: 
         convert_command.main(convert_command.Args(str(tmp_path / "day2"), **command))
     make_recording(tmp_path / "day2", "new", 30)
     assert convert_command.main(convert_command.Args(str(tmp_path / "day2"), **command)) == 1
-    assert "1 converted, 0 there already, 1 refused" in capsys.readouterr().out
+    assert "1 converted, 0 skipped (already done), 1 rejected" in capsys.readouterr().out
 
 
 def test_other_settings_are_told_with_both_values(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_a_killed_conversion_leaves_whole_episodes_only_and_goes_on(tmp_path: Pa
     assert all(len(Episode(path)) == 150 for path in whole)
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert f"{3 - len(whole)} converted, {len(whole)} there already" in done.stdout
+    assert f"{3 - len(whole)} converted, {len(whole)} skipped (already done)" in done.stdout
     assert not list((tmp_path / "out").glob(".r*.tmp"))
 
 
@@ -479,7 +479,7 @@ def test_exit_codes(tmp_path: Path, good: int, bad: int, code: int) -> None:
     )
     assert done.returncode == code
     assert "Traceback" not in done.stderr
-    assert ("refused" in done.stdout) or not bad
+    assert ("rejected" in done.stdout) or not bad
     assert REPORT in {p.name for p in (tmp_path / "out").iterdir()}
 
 
