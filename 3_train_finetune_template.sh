@@ -63,6 +63,8 @@ CHECKPOINT_DIR="${CHECKPOINT_DIR:-data/finetuning_checkpoint}"
 # Machine
 PROCESSES="${PROCESSES:-1}"                             # one per GPU
 NUM_WORKERS="${NUM_WORKERS:-1}"
+THREADS="${THREADS:-auto}"                              # on a CPU, and frames that go through the convolutions together:
+FRAMES_AT_ONCE="${FRAMES_AT_ONCE:-auto}"                # auto measures before the first step and takes the fastest
 SEED="${SEED:-0}"
 
 whole_numbers PROCESSES
@@ -80,4 +82,4 @@ exec "${LAUNCH[@]}" -m steve1 train \
   --min_btwn_goals "$MIN_BTWN_GOALS" --max_btwn_goals "$MAX_BTWN_GOALS" --p_uncond "$P_UNCOND" \
   --val_freq "$VAL_FREQ" --save_every "$SAVE_EVERY" --checkpoint_dir "$CHECKPOINT_DIR" \
   --patience "$PATIENCE" --retention_sampling "$RETENTION_SAMPLING" --best_by "$BEST_BY" --rollout_every "$ROLLOUT_EVERY" \
-  --num_workers "$NUM_WORKERS" --seed "$SEED" "$@"
+  --num_workers "$NUM_WORKERS" --threads "$THREADS" --frames_at_once "$FRAMES_AT_ONCE" --seed "$SEED" "$@"

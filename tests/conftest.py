@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 # Many small tests on few cores: threads inside each only get in one another's way.
@@ -17,6 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_ADDRESS", "local")
 # The folder where run_tests.sh was typed is nothing for a test either.
 os.environ.pop("STEVE1_FROM", None)
+# What is measured in a test is not kept for the user.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="steve1_tests_cache_")
 
 import pytest
 

@@ -59,6 +59,10 @@ MESSAGES = {
         "en": "every window has a goal, so these weights will be played without guidance (cond_scale 0)",
         "zh": "每个窗口都有目标，因此这些权重试玩时不用引导（cond_scale 0）",
     },
+    "tuned": {
+        "en": "{frames:frame} at once on {threads:thread}: {speed} frames/s, as timed; the plain way ({plain_frames} on {plain_threads}): {plain_speed}",
+        "zh": "实测选定：每次 {frames} 帧、{threads} 个线程，每秒 {speed} 帧；默认方式（{plain_frames} 帧、{plain_threads} 个线程）：{plain_speed}",
+    },
     "training resumed": {"en": "continuing after step {step}", "zh": "从第 {step} 步之后继续"},
     "training first batch": {"en": "first batch: {shapes}", "zh": "第一个批次：{shapes}"},
     "training before": {

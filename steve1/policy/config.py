@@ -93,6 +93,12 @@ class PolicyConfig:
         return tuple(self.impala_width * chans for chans in self.impala_chans)
 
     @property
+    def sizes(self) -> str:
+        """What the time of a frame depends on."""
+        stacks = "-".join(map(str, self.channels))
+        return f"{stacks}, {self.n_recurrence_layers} blocks of {self.hidsize}, {self.img_shape[0]}x{self.img_shape[1]}"
+
+    @property
     def stack_shapes(self) -> list[tuple[int, int, int]]:
         """(C, h, w) of each image stack's output; a stack halves the image, rounding up."""
         height, width = self.img_shape[:2]

@@ -17,8 +17,8 @@ from steve1.policy.config import PolicyConfig
 from steve1.policy.convolution import conv_pool_relu, frame_norm, norm_conv_relu, working_dtype
 
 DENSE = 256  # size of the dense layer's output
-# Frames that go through the convolutions at a time. On a CPU as few as keep the largest layer's activations in the cache:
-# 8 frames of 16 channels (8 MB) measured fastest.
+# Frames that go through the convolutions at a time. On a CPU, where nothing was measured (`core.tuning`), as few as keep the largest layer's
+# activations in the cache: 8 frames of 16 channels (8 MB).
 CPU_CHANNELS = 128
 GPU_FRAMES = 64  # without history, or with activation checkpointing: bounds the memory
 GPU_FRAMES_WITH_HISTORY = 512  # below 2^31 elements in the first convolution's output at 2x
@@ -123,6 +123,9 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.cnn = ImpalaCNN(config)
         self.linear = NormLinear(DENSE, config.hidsize)
+        self.plain_frames = max(1, CPU_CHANNELS // config.channels[0])
+        self.frames_at_once = self.plain_frames
+        """Frames that go through the convolutions together on a CPU: speed and rounding depend on it."""
 
     @property
     def cnn_is_frozen(self) -> bool:
@@ -139,7 +142,7 @@ class ImageEncoder(nn.Module):
                 return self.dense(frames)
         recompute = activation_checkpointing and torch.is_grad_enabled()
         if frames.device.type == "cpu":
-            at_once = max(1, CPU_CHANNELS // self.cnn.layers[0].n.num_channels)
+            at_once = self.frames_at_once
         else:
             at_once = GPU_FRAMES_WITH_HISTORY if torch.is_grad_enabled() and not recompute else GPU_FRAMES
         dtype = working_dtype(self.linear.layer.weight)

@@ -15,7 +15,9 @@ from steve1.training.config import LORA_TARGETS, OLD_LORA_TARGETS, TrainSettings
 from steve1.training.finetune_modes import MODES, modes_that
 
 _AT_LEAST: dict[str, float] = {"T": 16, "lr_find_steps": 10}
-_AT_LEAST |= dict.fromkeys(("batch_size", "gradient_accum_steps", "total_frames", "trunc_t", "min_btwn_goals"), 1)
+_AT_LEAST |= dict.fromkeys(
+    ("frames_at_once", "batch_size", "gradient_accum_steps", "total_frames", "trunc_t", "min_btwn_goals"), 1
+)
 _AT_LEAST |= dict.fromkeys(("save_every", "rollout_steps", "log_every", "max_skipped_steps", "lora_rank"), 1)
 _AT_LEAST |= dict.fromkeys(("first_frame", "warmup_frames", "weight_decay", "max_grad_norm", "kl_coef", "l2sp_coef"), 0)
 _AT_LEAST |= dict.fromkeys(("val_freq", "val_windows", "patience", "rollout_every", "num_workers", "threads"), 0)
@@ -39,7 +41,7 @@ def faults(chosen: TrainSettings) -> list[str]:
     found = [
         f"{name} must be at least {low:g}, got {getattr(chosen, name)}"
         for name, low in _AT_LEAST.items()
-        if not getattr(chosen, name) >= low
+        if getattr(chosen, name) != "auto" and not getattr(chosen, name) >= low
     ]
     found += [
         f"{name} must be a number above 0, got {getattr(chosen, name)}"

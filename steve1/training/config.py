@@ -20,7 +20,7 @@ from steve1.training.finetune_modes import MODES, FinetuneMode, FinetuneModeName
 RESUME_IGNORED = frozenset(
     """
     in_model in_weights sampling_name sampling_dir train_list val_list retention_sampling retention_list fixed_goal_file
-    checkpoint_dir precision max_skipped_steps num_workers threads log_every val_freq val_windows save_every rollout_every
+    checkpoint_dir precision max_skipped_steps num_workers threads frames_at_once log_every val_freq val_windows save_every rollout_every
     rollout_prompts rollout_steps keep_checkpoints patience compile cache_dir activation_checkpointing device force_resume
     overwrite lr_find lr_find_steps lr_find_from lr_find_to
     """.split()  # noqa: SIM905  (a word list; quoted it would be forty lines)
@@ -54,7 +54,7 @@ class TrainSettings:
         "validation": """val_freq val_windows patience rollout_every rollout_prompts
             rollout_steps""",
         "saving": "save_every keep_checkpoints checkpoint_dir log_every force_resume",
-        "machine": "num_workers threads precision compile activation_checkpointing feature_cache cache_dtype cache_dir",
+        "machine": "num_workers threads frames_at_once precision compile activation_checkpointing feature_cache cache_dtype cache_dir",
         "learning-rate finder": "lr_find lr_find_steps lr_find_from lr_find_to",
     }
 
@@ -184,8 +184,10 @@ class TrainSettings:
 
     num_workers: int = 1
     """Processes that load batches; 0: load in the training process. Batches are the same either way."""
-    threads: int = 0
-    """CPU threads for the network; 0: PyTorch's default."""
+    threads: int | Literal["auto"] = "auto"
+    """CPU threads for the network (THREADS). auto: chosen by measuring before the first step; 0: PyTorch's default."""
+    frames_at_once: int | Literal["auto"] = "auto"
+    """Frames that go through the convolutions together on a CPU (FRAMES_AT_ONCE). auto: chosen by measuring. Results are the same within rounding."""
     seed: int = 0
     """Seed for the order of windows, hindsight goals and initial weights."""
     device: str = "auto"

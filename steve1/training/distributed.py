@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -36,6 +36,11 @@ class Ranks:
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Mean over all processes, the same on each; a new tensor."""
         return self.sum(values) / self.world
+
+    def of_main(self, values: Sequence[int]) -> list[int]:
+        """The first process's whole numbers, on every process."""
+        own = torch.tensor(values if self.is_main else [0] * len(values), device=self.device)
+        return [int(value) for value in self.sum(own).tolist()]
 
     @contextmanager
     def synchronized(self, doing: str) -> Iterator[None]:

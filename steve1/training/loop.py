@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import signal
+import statistics
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,9 +17,10 @@ from steve1.core.errors import UserError
 from steve1.core.messages import message, plural
 from steve1.core.paths import display
 from steve1.core.run_folder import newest_resume_point
+from steve1.core.tuning import Choice, Tuned, candidates, tune
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy
-from steve1.training.batches import chunks, shares, source_of
+from steve1.training.batches import TbpttChunk, chunks, shares, source_of
 from steve1.training.checkpoint.checkpointer import Checkpointer, TrainState
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
@@ -61,6 +63,10 @@ class Trainer:
     clock: Clock = dataclasses.field(default_factory=Clock)
 
     def __post_init__(self) -> None:
+        self._plain = Choice(self.policy.net.img_process.plain_frames, torch.get_num_threads())
+        self._chosen = False
+        self._speeds: list[float] = []  # of the network, since the last checkpoint
+        self._fastest = 0.0  # since the last choice
         self.total_steps = self.settings.total_steps(self.ranks.world)
         """Optimizer steps of the whole run."""
 
@@ -81,6 +87,8 @@ class Trainer:
             while not self.is_finished(state):
                 with self.clock.waiting():
                     chunk = next(feed)
+                if not self._chosen:
+                    self._choose(state, chunk)
                 if chunk.starts or not state.recurrent:
                     state.recurrent = stepper.initial_states(chunk)
                 rate = rate_of_step(state.step, state.frames_per_step, settings)
@@ -101,11 +109,54 @@ class Trainer:
                     self.validate_and_keep_best(state)
                 stopping = asked_to_stop()
                 if self._due(state.step, settings.save_every) or stopping is not None or self._out_of_patience(state):
+                    if stopping is None and self._has_slowed():
+                        self._choose(state, chunk, again=True)
                     self._save(state, metrics, between_windows=chunk.ends)
                 if self.hooks.on_step is not None:
                     self.hooks.on_step(state.step)
                 if stopping is not None:
                     raise KeyboardInterrupt(stopping)
+
+    def _choose(self, state: TrainState, chunk: TbpttChunk, again: bool = False) -> None:
+        """Decide how a step is spread over the processor: as the resume point says, so that its run goes on bit for bit, else by measuring.
+
+        again: because training has slowed down; only at a checkpoint, which records the answer.
+        """
+        settings, plain, self._chosen = self.settings, self._plain, True
+        if self.ranks.device.type != "cpu":
+            return
+        frames = None if settings.frames_at_once == "auto" else settings.frames_at_once
+        threads = None if settings.threads == "auto" else plain.threads
+        if state.spread and not again:
+            found = Tuned(Choice(frames or state.spread[0], threads or state.spread[1]), plain)
+        else:
+            batch = chunk.micro_batches[0]
+            most = min(batch["first"].numel(), 8 * plain.frames)
+            about: dict[str, object] = {
+                "training": "features" if "features" in batch else "frames",
+                "mode": settings.finetune_mode,
+            }
+            about |= {
+                "batch": tuple(batch["first"].shape),
+                "precision": self.precision,
+                "network": self.policy.config.sizes,
+            }
+            left = (self.total_steps - state.step) * state.frames_per_step / self.ranks.world
+            choices = candidates(plain, most if "frames" in batch else 0, frames, threads)
+            with self.clock.pause("tuning"):
+                attempt = self.stepper.attempt(batch, most)
+                found = tune(about, choices, attempt, left, fresh=again, keep=self.ranks.is_main)
+        state.spread = self.ranks.of_main(dataclasses.astuple(found.choice))
+        self.stepper.use(Choice(*state.spread))
+        self._fastest = 0.0
+        if found.line():
+            self.reporter.say(f"  {found.line()}")
+
+    def _has_slowed(self) -> bool:
+        """Whether training since the last checkpoint was less than half as fast as it was before; time spent waiting for data does not count."""
+        speed = statistics.median(self._speeds) if self._speeds else math.inf
+        self._fastest, self._speeds = max(self._fastest, 0.0 if math.isinf(speed) else speed), []
+        return bool(self.ranks.of_main([int(speed < self._fastest / 2)])[0])
 
     def _due(self, step: int, every: int) -> bool:
         """True on each `every`-th step and on the last one; never where `every` is 0."""
@@ -143,6 +194,7 @@ class Trainer:
     def _log(self, state: TrainState, metrics: MetricsAccumulator, rate: float) -> None:
         """One line on the console, and the curves."""
         speed, settings = self.clock.read(), self.settings
+        self._speeds.append(speed["frames_per_second"] / max(1.0 - speed["data_wait_share"], 0.05))
         steps = self.total_steps - state.step
         validations = steps // settings.val_freq if settings.val_freq else 0
         speed["seconds_left"] = self.clock.left(

@@ -47,6 +47,10 @@ class Objective:
         """Its state at the beginning of windows; empty without a network of its own."""
         return PolicyState((), (), torch.empty(0))
 
+    def policies(self) -> list[GoalPolicy]:
+        """Networks of its own."""
+        return []
+
     def __call__(self, batch: Batch, latent: Tensor, after: PolicyState, state: PolicyState) -> LossOutput:
         """Its loss.
 
@@ -100,6 +104,9 @@ class KLToStart(Objective):
     def initial_state(self, rows: int) -> PolicyState:
         return self._reference.initial_state(rows)
 
+    def policies(self) -> list[GoalPolicy]:
+        return [self._reference]
+
     def __call__(self, batch: Batch, latent: Tensor, after: PolicyState, state: PolicyState) -> LossOutput:
         reference = self._reference
         with torch.no_grad():
@@ -146,6 +153,17 @@ class LossModule(nn.Module):
             sum((other.values for other in others), own.values),
             own.mask,
         )
+
+    def policies(self) -> list[GoalPolicy]:
+        """The policy and the objectives' own."""
+        return [self.policy, *(policy for objective in self.objectives for policy in objective.policies())]
+
+    def piece(self, batch: Batch) -> Tensor:
+        """What takes nearly all of a step's time, as a scalar to differentiate: the encoder, or with cached features everything else."""
+        if "frames" in batch:
+            return encode(self.policy, batch, self._checkpointing).float().sum()
+        loss: Tensor = self(batch, self.initial_state(len(batch["first"]))).loss
+        return loss
 
     def forward(self, batch: Batch, state: PolicyState) -> LossOutput:
         policy, seen = self.policy, self.policy.config.n_recurrence_layers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from steve1.core.tuning import Choice
 from steve1.policy import GoalPolicy, PolicyState
-from steve1.training.batches import TbpttChunk
+from steve1.training.batches import Batch, TbpttChunk
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks, autocast
 from steve1.training.objectives import LossModule, objectives_for
@@ -74,6 +76,29 @@ class Stepper:
             self._ddp = DistributedDataParallel(self._loss, forward_sync_buffers=False, gradient_as_bucket_view=True)
         module: nn.Module = self._ddp or self._loss
         self._module = torch.compile(module) if settings.compile else module
+
+    def use(self, choice: Choice) -> None:
+        """Spread the work over the processor like this from now on."""
+        torch.set_num_threads(choice.threads)
+        for policy in self._loss.policies():
+            policy.net.img_process.frames_at_once = choice.frames
+
+    def attempt(self, batch: Batch, frames: int) -> Callable[[Choice], float]:
+        """A piece of a step for `core.tuning`, which changes no weight: the encoder on about `frames` frames, or all of a batch of features."""
+        rows, steps = batch["first"].shape
+        steps = min(steps, frames)
+        rows = min(rows, max(1, frames // steps)) if "frames" in batch else rows
+        piece = {name: value[:rows, :steps] for name, value in batch.items()} if "frames" in batch else batch
+
+        def work(choice: Choice) -> float:
+            self.use(choice)
+            with autocast(self._ranks.device, self._precision):
+                loss = self._loss.piece(piece)
+            if loss.requires_grad:  # no gradient is kept, and none of DDP's hooks runs
+                torch.autograd.grad(loss, self._trained, allow_unused=True)
+            return float(piece["first"].numel())
+
+        return work
 
     def initial_states(self, chunk: TbpttChunk) -> list[PolicyState]:
         """Fresh states, one a micro-batch."""

@@ -77,7 +77,10 @@ def finetune(
             too many skipped steps; a checkpoint that cannot be written.
     """
     check(settings)
-    with joined(settings.device, settings.threads) as ranks, contextlib.ExitStack() as held:
+    with (
+        joined(settings.device, 0 if settings.threads == "auto" else settings.threads) as ranks,
+        contextlib.ExitStack() as held,
+    ):
         trainer, state = set_up(settings, ranks, held, hooks or Hooks(), metadata, goal)
         try:
             if trainer.is_finished(state):

@@ -97,6 +97,7 @@ def settings(tiny: Path, tmp_path: Path) -> Callable[..., TrainSettings]:
             "log_every": 2,
             "num_workers": 0,
             "threads": 1,
+            "frames_at_once": 8,  # which rounding depends on
             "device": "cpu",
             "precision": "fp32",
         }

@@ -74,6 +74,8 @@ class TrainState:
     """Sums since the last console line, of each process."""
     windows: dict[str, int] = dataclasses.field(default_factory=dict)
     """Windows taken from each source so far, by this process."""
+    spread: list[int] = dataclasses.field(default_factory=list)
+    """Frames at once and CPU threads (`core.tuning.Choice`), of which the last bits of a step depend; empty on a GPU."""
     recurrent: list[PolicyState] = dataclasses.field(default_factory=list)
     """One a micro-batch; empty between two windows."""
 
