@@ -68,16 +68,25 @@ def read_checkpoint_metadata(weights: str | os.PathLike[str]) -> CheckpointMetad
             expected='a JSON object with "model"',
             got=str(content)[:200],
         )
+    known = _fields_in(content, CheckpointMetadata, path)
     for name in ("model", "mineclip", "prior"):
-        found = resolve(content.get(name) or "", path.parent)
+        found = resolve(known.get(name) or "", path.parent)
         if found.is_file():
-            content[name] = display(found)
-    return CheckpointMetadata(**_fields_in(content, CheckpointMetadata))
+            known[name] = display(found)
+    return CheckpointMetadata(**known)
 
 
-def _fields_in(content: dict[str, Any], kind: type[CheckpointMetadata | GoalFile]) -> dict[str, Any]:
-    """The entries that `kind` knows; files of later versions may have more."""
-    return {field.name: content[field.name] for field in dataclasses.fields(kind) if field.name in content}
+def _fields_in(content: dict[str, Any], kind: type[CheckpointMetadata | GoalFile], where: object) -> dict[str, Any]:
+    """The entries that `kind` knows; files of later versions may have more. UserError for values of another type."""
+    found = {field.name: content[field.name] for field in dataclasses.fields(kind) if field.name in content}
+    for field in dataclasses.fields(kind):
+        kinds: dict[str, tuple[type, ...]] = {"str": (str,), "float": (int, float), "dict": (dict,)}
+        wanted = kinds.get(str(field.type).partition("[")[0])
+        value = found.get(field.name)
+        if field.name in found and wanted and (not isinstance(value, wanted) or isinstance(value, bool)):
+            got = f"{field.name} = {str(value)[:80]}"
+            raise UserError("A value of this file has the wrong type.", where=where, expected=field.type, got=got)
+    return found
 
 
 def write_checkpoint_metadata(weights: str | os.PathLike[str], metadata: CheckpointMetadata) -> Path:
@@ -137,4 +146,4 @@ def read_goal(path: str | os.PathLike[str]) -> GoalFile:
             expected='a JSON object whose "goal" is a list of E finite numbers',
             got=str(content)[:200],
         )
-    return GoalFile(**_fields_in(content, GoalFile) | {"goal": goal})
+    return GoalFile(**_fields_in(content, GoalFile, display(found)) | {"goal": goal})

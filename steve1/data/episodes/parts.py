@@ -106,6 +106,13 @@ def load_goals(path: Path) -> NDArray[np.floating[Any]]:
 def _goals_from_pickle(path: Path) -> NDArray[np.float32]:
     """STEVE-1's list (None, then (1, E) or (E,) arrays) as float32 (N, E) with NaN rows."""
     rows = load_restricted(path)
+    try:
+        return _goal_rows(rows, path)
+    except (TypeError, ValueError) as fault:
+        raise UserError("These embeddings are not rows of numbers.", where=path, got=str(fault)[:120]) from None
+
+
+def _goal_rows(rows: Any, path: Path) -> NDArray[np.float32]:
     if isinstance(rows, np.ndarray) and rows.ndim >= 2:
         return rows.reshape(len(rows), -1).astype(np.float32)
     if not isinstance(rows, (list, tuple)):

@@ -267,7 +267,11 @@ def _parse_task(name: str, content: object, env: str, defaults: Mapping[str, Any
 
 def _renamed(entry: Any) -> Any:
     """A task's entry with today's keys."""
-    return {_RENAMED.get(key, key): value for key, value in entry.items()} if isinstance(entry, Mapping) else entry
+    return (
+        {_RENAMED.get(str(key), str(key)): value for key, value in entry.items()}
+        if isinstance(entry, Mapping)
+        else entry
+    )
 
 
 def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
@@ -285,8 +289,12 @@ def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
         known = [file.stem for file in FOLDER.glob("*.yaml")]
         raise UserError("There is no such suite of tasks.", where=path, expected=nearest(str(name), known))
     content = read_yaml(path, "suite of tasks")
-    if not isinstance(content.get("tasks"), Mapping) or not isinstance(content.get("env"), str):
-        raise UserError("A suite needs env and tasks.", where=path, got=", ".join(map(str, content))[:200])
+    forms = {"tasks": Mapping, "env": str, "defaults": Mapping | None}
+    if not all(isinstance(content.get(key), form) for key, form in forms.items()):
+        expected = "env: a text; tasks, and perhaps defaults: names with values"
+        raise UserError(
+            "A suite needs env and tasks.", where=path, expected=expected, got=", ".join(map(str, content))[:200]
+        )
     defaults = _renamed(content.get("defaults") or {})
     entries = {str(key): _renamed(value) for key, value in content["tasks"].items()}
     env = str(name) if path.stem == "minecraft" and str(name) in MINECRAFTS else content["env"]
