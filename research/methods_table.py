@@ -151,7 +151,7 @@ def change(found: dict[str, Any] | None) -> str:
     """A paired comparison in a few words."""
     if not found:
         return "–"
-    return f"{100 * found['difference']:+.0f} ({points_range(*found['interval'])}), p {p_value(found['p_mcnemar'])}"
+    return f"{100 * found['difference']:+.0f} ({points_range(*found['interval'])}), p {p_value(found['p'])}"
 
 
 def run_of(name: str, method: str) -> Run | None:
@@ -192,7 +192,7 @@ def grounds(args: Args, lines: Sequence[Line]) -> str:
     frames = sorted({found.settings["total_frames"] for _, found in runs})
     parts = [
         f"{len(lines)} episodes on the same places and seeds for all. Successes with 95 % Wilson intervals; changes in points with 95 % intervals of the "
-        "paired difference and McNemar's exact p, not corrected for the number of methods.",
+        "paired difference and its exact p, not corrected for the number of methods.",
         f"Trained on {', '.join(f'{count:,}' for count in frames)} frames each." if frames else "",
         f"Trained frames a second (median of the console lines; with a frozen CNN from cached features): {', '.join(speeds)}."
         if speeds

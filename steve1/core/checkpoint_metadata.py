@@ -38,6 +38,8 @@ class CheckpointMetadata:
     # Of the sampled actions: below 1 nearer the greedy ones. The published policies play at 1.
     temperature: float = 1.0
     run: str = ""
+    # Behaviours of the training episodes, or the one fixed prompt; empty where an episode does not say.
+    trained_on: tuple[str, ...] = ()
     hashes: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def updated(self, **changes: Any) -> CheckpointMetadata:
@@ -73,14 +75,21 @@ def read_checkpoint_metadata(weights: str | os.PathLike[str]) -> CheckpointMetad
         found = resolve(known.get(name) or "", path.parent)
         if found.is_file():
             known[name] = display(found)
+    known["trained_on"] = tuple(known.get("trained_on") or ())
     return CheckpointMetadata(**known)
+
+
+def new_skills(tuned: CheckpointMetadata, base: CheckpointMetadata) -> tuple[str, ...]:
+    """What `tuned` was to learn: what it was trained on and its base was not, or the one skill that it was trained on; () if unknown."""
+    new = tuple(skill for skill in tuned.trained_on if skill not in base.trained_on) if base.trained_on else ()
+    return new or (tuned.trained_on if len(tuned.trained_on) == 1 else ())
 
 
 def _fields_in(content: dict[str, Any], kind: type[CheckpointMetadata | GoalFile], where: object) -> dict[str, Any]:
     """The entries that `kind` knows; files of later versions may have more. UserError for values of another type."""
     found = {field.name: content[field.name] for field in dataclasses.fields(kind) if field.name in content}
     for field in dataclasses.fields(kind):
-        kinds: dict[str, tuple[type, ...]] = {"str": (str,), "float": (int, float), "dict": (dict,)}
+        kinds: dict[str, tuple[type, ...]] = {"str": (str,), "float": (int, float), "dict": (dict,), "tuple": (list,)}
         wanted = kinds.get(str(field.type).partition("[")[0])
         value = found.get(field.name)
         if field.name in found and wanted and (not isinstance(value, wanted) or isinstance(value, bool)):

@@ -211,11 +211,173 @@ MESSAGES = {
     },
     "dataset": {"en": "dataset: {folder}", "zh": "数据集：{folder}"},
     "once all parts are done": {"en": "once all {count} parts are done", "zh": "全部 {count} 部分完成后"},
+    # evaluation: verdicts
+    "better": {"en": "better", "zh": "更好"},
+    "worse": {"en": "worse", "zh": "更差"},
+    "looks better": {"en": "looks better, not sure yet ({more})", "zh": "看起来更好，还不能确定（{more}）"},
+    "looks worse": {"en": "looks worse, not sure yet ({more})", "zh": "看起来更差，还不能确定（{more}）"},
+    "no difference": {"en": "no difference larger than {points} points", "zh": "差别不超过 {points} 个百分点"},
+    "no difference yet": {
+        "en": "no difference larger than {points} points ({more} would narrow that to {margin})",
+        "zh": "差别不超过 {points} 个百分点（{more}，才能缩小到 {margin} 个）",
+    },
+    "kept": {"en": "kept", "zh": "保持"},
+    "lost": {"en": "lost", "zh": "退化"},
+    "gained": {"en": "gained", "zh": "有提高"},
+    "cannot tell": {"en": "cannot tell ({more})", "zh": "还看不出（{more}）"},
+    "neither": {"en": "neither can do it", "zh": "都不会"},
+    "no pairs": {"en": "no episodes to compare", "zh": "没有可比较的局"},
+    "more episodes": {"en": "about {count} more episodes", "zh": "大约还要 {count} 局"},
+    "one more episode": {"en": "about one more episode", "zh": "大约还要 1 局"},
+    "many more episodes": {"en": "over {count} more episodes", "zh": "还要 {count} 局以上"},
+    "verdict sentence": {
+        "en": "{task}: {verdict}. {base} {first}, {other} {second} ({change} points, 95 % interval {interval}, p {p}).",
+        "zh": "{task}：{verdict}。{base} {first}，{other} {second}（{change} 个百分点，95% 区间 {interval}，p {p}）。",
+    },
+    "verdict short": {"en": "{task}: {verdict}.", "zh": "{task}：{verdict}。"},
+    "range": {"en": "{low} to {high}", "zh": "{low} 到 {high}"},
+    "of": {"en": "{successes} of {episodes}", "zh": "{successes}/{episodes}"},
+    "measure better": {
+        "en": "Its {measure} changed by {change} (95 % interval {interval}), for the better.",
+        "zh": "{measure}变化 {change}（95% 区间 {interval}），变好了。",
+    },
+    "measure worse": {
+        "en": "But its {measure} changed by {change} (95 % interval {interval}), for the worse.",
+        "zh": "但{measure}变化 {change}（95% 区间 {interval}），变差了。",
+    },
+    "base": {"en": "base", "zh": "微调前"},
+    "fine-tuned": {"en": "fine-tuned", "zh": "微调后"},
+    "against": {"en": "{who} against {base}", "zh": "{who} 与 {base} 相比"},
+    "target given": {
+        "en": "To be learned: {tasks}. The other tasks are old skills.",
+        "zh": "要学的任务：{tasks}。其余任务是原有技能。",
+    },
+    "target found": {
+        "en": "To be learned: {tasks}, because only the fine-tuned weights were trained on it (--target names another).",
+        "zh": "要学的任务：{tasks}（只有微调后的权重用它训练过；可用 --target 另行指定）。",
+    },
+    "target missing": {
+        "en": "Every task counts as an old skill. If one was to be learned, name it: --target TASK.",
+        "zh": "所有任务都按原有技能处理。如果其中有要学的任务，请指定：--target TASK。",
+    },
+    # evaluation: success rules
+    "needs": {"en": "Success needs {rule}.", "zh": "成功条件：{rule}。"},
+    "at least": {"en": "at least {number}", "zh": "至少 {number}"},
+    "at most": {"en": "at most {number}", "zh": "至多 {number}"},
+    "all": {"en": " and ", "zh": "，并且"},
+    "any": {"en": " or ", "zh": "，或者"},
+    "others": {"en": "{names} or {count} others", "zh": "{names} 等 {count} 种"},
+    "rule item_gained": {"en": "{bound} {names} gained", "zh": "得到{bound} 个 {names}"},
+    "rule dug": {"en": "{bound} {names} dug", "zh": "挖掉{bound} 个 {names}"},
+    "rule placed": {"en": "{bound} {names} placed", "zh": "放置{bound} 个 {names}"},
+    "rule crafted": {"en": "{bound} {names} crafted", "zh": "合成{bound} 个 {names}"},
+    "rule displacement": {"en": "{bound} nodes from the start", "zh": "离起点{bound} 格"},
+    "rule path_length": {"en": "{bound} nodes travelled", "zh": "走{bound} 格"},
+    "rule distance_in_water": {"en": "{bound} nodes travelled in water", "zh": "在水中前进{bound} 格"},
+    "rule steps_in_water": {"en": "{bound} steps in water", "zh": "在水中{bound} 步"},
+    "rule steps_under_water": {"en": "{bound} steps under water", "zh": "在水下{bound} 步"},
+    "rule steps_in_menu": {"en": "{bound} steps with the inventory open", "zh": "打开背包{bound} 步"},
+    "rule standing": {"en": "{bound} {names} standing at once", "zh": "同时立着{bound} 个 {names}"},
+    "rule shape": {
+        "en": "{bound} own blocks at once in a box of {size}",
+        "zh": "在 {size} 的范围内同时有{bound} 个自己放的方块",
+    },
+    "rule depth": {"en": "{bound} nodes below the start", "zh": "比起点低{bound} 格"},
+    "rule height": {"en": "{bound} nodes above the start", "zh": "比起点高{bound} 格"},
+    "rule height_on_blocks": {"en": "{bound} nodes up on own blocks", "zh": "站在自己放的方块上升高{bound} 格"},
+    "rule fulfilled": {"en": "{bound} of {count} steps done", "zh": "{count} 个步骤中完成{bound} 个"},
+    "rule pitch_in_last_part": {
+        "en": "a mean pitch of {bound} degrees in the last {percent} % (negative is up)",
+        "zh": "最后 {percent}% 的平均俯仰角{bound} 度（负为向上）",
+    },
+    # evaluation: the page and the console
+    "evaluation title": {"en": "Did fine-tuning help?", "zh": "微调有没有用？"},
+    "evaluation of": {"en": "Evaluation: {names}", "zh": "评估：{names}"},
+    "film": {"en": "{task}, episode {number}", "zh": "{task}，第 {number} 局"},
+    "chart rates": {
+        "en": "Successes of episodes, with 95 % intervals. Same seeds and start places for all.",
+        "zh": "成功局数与 95% 置信区间。各方的随机种子和起点相同。",
+    },
+    "success rate": {"en": "success rate (%)", "zh": "成功率（%）"},
+    "played": {
+        "en": "{episodes} episodes, {steps} steps. Successes of episodes with Wilson's 95 % interval; same seeds and start states for all.",
+        "zh": "共 {episodes} 局，{steps} 步。成功局数附 Wilson 95% 置信区间；各方的随机种子和起点相同。",
+    },
+    "statistics": {"en": "The numbers, and how sure they are", "zh": "数据与可靠程度"},
+    "statistics explained": {
+        "en": "Pairs are episodes with the same seed and start place. p is an exact test of paired rates, and the interval holds the differences that this test does not "
+        "reject. A target is better or worse if p is below 0.05, and so is another task gained or lost. Kept: the whole interval lies above -10 points. "
+        "p (Holm) allows for the number of tasks. More episodes: after so many the verdict is settled with a probability of 80 %, if they go like those played.",
+        "zh": "一对是种子和起点相同的两局。p 来自成对成功率的精确检验，区间包含该检验不拒绝的所有差值。p 小于 0.05 时，目标任务为更好或更差，其他任务为有提高或退化。"
+        "保持：整个区间高于 -10 个百分点。p (Holm) 已按任务数校正。还要多少局：如果后面的局和已玩的差不多，玩完这么多局后有 80% 的把握得出结论。",
+    },
+    "which part fails": {"en": "Which part fails?", "zh": "是哪一部分的问题？"},
+    "similarity": {"en": "Goal similarity over time", "zh": "与目标的相似度"},
+    "similarity explained": {
+        "en": "Cosine of MineCLIP's embedding of the last 16 frames with the goal that the prior makes of the task's prompt, mean over the first {count} episodes of each. "
+        "One MineCLIP measures all; baselines are compared with the same goals.",
+        "zh": "最后 16 帧的 MineCLIP 嵌入与先验模型由任务提示词得到的目标的余弦，取各方前 {count} 局的平均。所有策略用同一个 MineCLIP 测量；基线也与同样的目标比较。",
+    },
+    "cosine": {"en": "cosine", "zh": "余弦"},
+    "failures": {"en": "Failures worth watching", "zh": "值得看的失败"},
+    "failure not filmed": {
+        "en": "One more failure was not filmed. The same command with --record_failures {some} films the first {some}.",
+        "zh": "另有 1 局失败没有录像。在同一命令后加 --record_failures {some}，可录下前 {some} 局。",
+    },
+    "failures not filmed": {
+        "en": "{count} more failures were not filmed. The same command with --record_failures {some} plays the first {some} again and films them.",
+        "zh": "另有 {count} 局失败没有录像。在同一命令后加 --record_failures {some}，可重玩并录下前 {some} 局。",
+    },
+    "actions": {"en": "Actions", "zh": "动作"},
+    "actions explained": {
+        "en": "Share of steps with each button pressed, under the task's own prompt; below, camera movements in the policy's 11 by 11 bins (up is up, the middle is no movement).",
+        "zh": "在任务自己的提示词下，按下各按键的步数占比；下面是策略 11×11 档的视角转动（上为向上，中间为不动）。",
+    },
+    "share of steps": {"en": "share of steps (%)", "zh": "步数占比（%）"},
+    "camera": {"en": "{who}: camera", "zh": "{who}：视角"},
+    "cross": {"en": "What each prompt does for every task", "zh": "每个提示词对每个任务的效果"},
+    "cross caption": {
+        "en": "{who}: prompt (row), success of each task (column)",
+        "zh": "{who}：提示词（行），各任务的成功局数（列）",
+    },
+    "settings": {"en": "Settings", "zh": "设置"},
+    "looks": {
+        "en": "Played until the answer was clear, with looks after {looks} pairs. Each interval is one of {percent} %, and each p is multiplied by {count}, so that "
+        "together, wherever it stopped, they hold at 95 %.",
+        "zh": "一直玩到有结论为止，在 {looks} 对之后各检查一次。每个区间是 {percent}% 的区间，每个 p 乘以 {count}，因此无论停在哪里，合起来都有 95% 的把握。",
+    },
+    "video": {"en": "video:  {path}", "zh": "视频：{path}"},
+    "no video": {
+        "en": "video:  none; these episodes were not filmed (--videos 1 under another --name films them)",
+        "zh": "视频：无；这些局没有录像（换一个 --name 并加 --videos 1 可以录）",
+    },
+    "failure base": {"en": "{base} succeeded on the same seed", "zh": "{base}在相同种子上成功"},
+    "failure died": {"en": "died after {steps} steps", "zh": "{steps} 步后死亡"},
+    "failure nearest": {"en": "came nearest", "zh": "最接近成功"},
+    "failed again": {"en": "failed again", "zh": "重玩时再次失败"},
+    "succeeded again": {"en": "succeeded when played again", "zh": "重玩时成功"},
+    # evaluation: columns
+    "weights": {"en": "weights", "zh": "权重"},
+    "episode": {"en": "episode", "zh": "局"},
+    "measure": {"en": "measure", "zh": "指标"},
+    "why": {"en": "why", "zh": "原因"},
+    "film of it": {"en": "video", "zh": "视频"},
+    "task": {"en": "task", "zh": "任务"},
+    "mean of": {"en": "the mean is of", "zh": "平均值是"},
+    "mean": {"en": "{rate}, mean {mean}", "zh": "{rate}，平均 {mean}"},
+    "compared": {"en": "compared", "zh": "比较"},
+    "pairs": {"en": "pairs (gained / lost)", "zh": "对数（得 / 失）"},
+    "change": {"en": "change", "zh": "变化"},
+    "points": {"en": "{change} points", "zh": "{change} 个百分点"},
+    "interval": {"en": "95 % interval", "zh": "95% 区间"},
+    "p": {"en": "p (exact paired)", "zh": "p（成对精确检验）"},
+    "measure change": {"en": "mean measure", "zh": "指标变化"},
+    "verdict": {"en": "verdict", "zh": "结论"},
     # quickstart.sh
     "quickstart install": {"en": "installing missing packages", "zh": "安装缺少的软件包"},
     "quickstart record": {
-        "en": "recording, converting and embedding demonstrations: new skill {new}; old skills {old} (seed {seed})",
-        "zh": "录制、转换演示并计算嵌入：新技能 {new}；旧技能 {old}（种子 {seed}）",
+        "en": "recording, converting and embedding demonstrations of the new skill ({new}) and of old skills ({old}); seed {seed}",
+        "zh": "录制、转换演示并计算嵌入：新技能（{new}），旧技能（{old}）；种子 {seed}",
     },
     "quickstart sampling": {
         "en": "choosing training and validation episodes ({new} % new skill, {old} % old, {short} % short)",
@@ -225,12 +387,6 @@ MESSAGES = {
     "quickstart compare": {
         "en": "playing base and fine-tuned weights on the same start states and seeds",
         "zh": "用相同的起始状态和种子试玩微调前后的模型",
-    },
-    "quickstart done": {"en": "done", "zh": "完成"},
-    "quickstart curves": {"en": "curves:  {command}", "zh": "训练曲线：{command}"},
-    "quickstart again": {
-        "en": "again:   {command}    (another skill: {other} …)",
-        "zh": "再来一次：{command}    （换一个技能：{other} …）",
     },
 }
 

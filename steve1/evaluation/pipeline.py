@@ -37,6 +37,11 @@ class Report:
     paths: dict[str, Path]
     films: dict[str, str]
 
+    @property
+    def film(self) -> Path | None:
+        """The first side-by-side video."""
+        return next((self.folder / name for name in self.films.values()), None)
+
 
 def evaluate(settings: EvaluationSettings, inputs: EpisodeInputs | None = None) -> Report:
     """Play what is missing, summarise, write the report.
@@ -46,7 +51,9 @@ def evaluate(settings: EvaluationSettings, inputs: EpisodeInputs | None = None) 
         inputs: the game and the goals, where they are not those of the settings.
     """
     plan, inputs = make_plan(settings), inputs or EpisodeInputs()
-    tasks, target, base = plan.task_names, plan.targets, plan.base.name
+    tasks, base = plan.task_names, plan.base.name
+    target = [name for name in plan.targets if name in tasks]
+    falling = [task.name for task in plan.tasks if task.lower_is_better]
     names = [spec.name for spec in plan.policies if not spec.is_variant]
     baselines = {spec.name for spec in plan.policies if not spec.needs_goal}
     if settings.attribution and inputs.goals is None:
@@ -54,11 +61,12 @@ def evaluate(settings: EvaluationSettings, inputs: EpisodeInputs | None = None) 
     others = tuple(name for name in names if name not in baselines and name != base)
     decide = SequentialTest(plan.looks, base, others, tuple(tasks), target) if plan.looks else None
     lines = play_plan(plan, inputs, decide=decide)
-    summary = summarise(lines, names, tasks, base, baselines, looks=plan.looks, target=target)
+    summary = summarise(lines, names, tasks, base, baselines, looks=plan.looks, target=target, lower_is_better=falling)
+    summary |= {"roles": plan.roles, "target_found": plan.targets_found}
     summary["attribution"] = attribute(lines, plan.policies, tasks)
     summary["failures"] = failures(plan, lines, base)
     if settings.record_failures:
         replay(plan, summary["failures"][: settings.record_failures], lines, inputs)
     shown = films(plan, lines)
-    paths = write_report(plan, f"Evaluation: {', '.join(names)}", summary, lines, shown)
+    paths = write_report(plan, summary, lines, shown)
     return Report(summary, lines, list(plan.tasks), list(plan.policies), plan.folder, paths, shown)

@@ -123,7 +123,7 @@ class EvaluationSettings(PlaySettings):
     tasks: tuple[str, ...] = ("all",)
     """Names of tasks, or all."""
     target: tuple[str, ...] = ()
-    """Tasks that the weights were to learn (improved, worse, or not sure yet); all others count as skills to be kept."""
+    """Tasks that the weights were to learn; all others count as old skills. Default: what the <weights>.json files say the fine-tuned weights were trained on and the base was not."""
     stopping: Literal["fixed", "sequential"] = "fixed"
     """fixed: play --episodes. sequential: start with --episodes and play more where the result is still unclear; intervals account for the repeated looks."""
     max_episodes: int = 160

@@ -117,7 +117,7 @@ def set_up(
     if settings.feature_cache:
         read_features(settings, policy, (train, val, retention), ranks, precision)
     stepper = Stepper(policy, settings, ranks, precision)
-    checkpointer = Checkpointer(settings, ranks, policy, stepper, metadata_of(settings, metadata, record))
+    checkpointer = Checkpointer(settings, ranks, policy, stepper, metadata_of(settings, metadata, record, train))
     state = TrainState(frames_per_step=settings.frames_per_step(ranks.world))
     point = newest_resume_point(settings.run_dir)
     if point is not None:
@@ -190,13 +190,17 @@ def starting_policy(
     return policy
 
 
-def metadata_of(settings: TrainSettings, metadata: CheckpointMetadata | None, record: Record) -> CheckpointMetadata:
+def metadata_of(
+    settings: TrainSettings, metadata: CheckpointMetadata | None, record: Record, train: WindowDataset
+) -> CheckpointMetadata:
     """The metadata of the weights that this run writes."""
     base = metadata or (
         CheckpointMetadata() if settings.starts_empty else read_checkpoint_metadata(settings.in_weights)
     )
     if settings.never_without_goal:  # the unconditional output is untrained, so guidance is turned off
         base = dataclasses.replace(base, cond_scale=0.0)
+    skills = (settings.fixed_prompt,) if settings.fixed_prompt else tuple(sorted(train.behaviours))
+    base = dataclasses.replace(base, trained_on=() if "" in skills else skills)
     return base.updated(
         model=display(resolve(settings.in_model)), run=display(settings.run_dir), hashes=record["sha256"]
     )

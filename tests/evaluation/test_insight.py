@@ -121,17 +121,17 @@ def test_the_page_holds_everything_and_needs_nothing_from_outside(world: Path) -
     assert len(tags.sources) >= 2
     assert all((report.folder / source).is_file() for source in tags.sources), "videos lie beside the page"
     for heading in (
-        "Differences",
-        "Side by side",
+        "The numbers, and how sure they are",
         "Goal similarity over time",
         "Failures worth watching",
         "Actions",
         "Settings",
     ):
         assert f"<h2>{heading}</h2>" in page
-    assert page.count("goal similarity over time") == 2, "a curve for each task"
+    assert page.count(": Goal similarity over time") == 2, "a curve for each task"
+    order = [page.index(part) for part in ("<li>dig dirt: ", "<video", 'aria-label="Successes', "<details>")]
+    assert order == sorted(order), "the answer, the video, the chart, then the numbers"
     assert "<polyline" in page
-    assert report.summary["comparisons"]["tuned"]["dig_dirt"]["asked"] == "improved?"
     assert "(+3 / -0)" in page
     measured = [line["key"] for line in report.lines if line["similarity"]]
     assert len(measured) == 2 * (2 + 2 + 1), "two first episodes of each, the floor's being common to its place"
@@ -149,9 +149,12 @@ def test_failures_are_ranked_and_filmed_on_request(world: Path) -> None:
     assert [entry["contestant"] for entry in entries] == ["base"] * 3, (
         "at most three of each; the one who always succeeds has none"
     )
-    assert all(entry["why"] == "tuned succeeded on the same seed" for entry in entries)
+    assert all(entry["why"] == "base" for entry in entries)
     assert all(entry["video"] == "" for entry in entries)
     again = evaluate(settings(world, "tuned", "base", **words, record_failures=2), injected())
+    page = (again.folder / "report.html").read_text()
+    assert page.count("<video") == 2
+    assert "One more failure was not filmed" in page
     filmed = [entry for entry in again.summary["failures"] if entry["video"]]
     assert len(filmed) == 2
     assert all((again.folder / entry["video"]).is_file() for entry in filmed)

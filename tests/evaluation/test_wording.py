@@ -1,4 +1,4 @@
-"""What compare, evaluate and evaluate_on_minedojo say of a target's change, on both sides of p = 0.05."""
+"""What compare, evaluate and evaluate_on_minedojo say: one verdict, in both languages, on console, page and in the files."""
 
 from __future__ import annotations
 
@@ -6,21 +6,35 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from steve1.commands.evaluate import compare as compare_command
 from steve1.commands.evaluate import evaluate as evaluate_command
 from steve1.commands.evaluate import evaluate_on_minedojo as minedojo_command
+from steve1.core.errors import UserError
+from steve1.core.messages import MESSAGES
+from steve1.evaluation.report.sentences import measure_label, needs, verdicts
+from steve1.evaluation.statistics.summary import summarise
+from steve1.evaluation.tasks.rules import KINDS
+from steve1.evaluation.tasks.suite import load_suite
 from tests.evaluation.worlds import injected
 
-# (weights, episodes, what is said): "tuned" always digs and "base" never, so the p of n pairs is 2 / 2^n
-GAIN_P = {5: "0.0625", 6: "0.0313"}
+# (weights, episodes, what is said): "tuned" always digs and "base" never
+P = {3: "0.25", 5: "0.0625", 6: "0.0313"}
 SAID = [
-    (("base", "tuned"), 5, "improved? looks better, not sure yet (about 1 more)"),
-    (("base", "tuned"), 6, "improved? improved"),
-    (("tuned", "base"), 5, "improved? looks worse, not sure yet (about 1 more)"),
-    (("tuned", "base"), 6, "improved? worse"),
+    (("base", "tuned"), 3, "looks better, not sure yet (about {} more episodes)"),
+    (("base", "tuned"), 5, "looks better, not sure yet (about {} more episodes)"),
+    (("base", "tuned"), 6, "better"),
+    (("tuned", "base"), 5, "looks worse, not sure yet (about {} more episodes)"),
+    (("tuned", "base"), 6, "worse"),
 ]
+CHINESE = {
+    "looks better, not sure yet (about {} more episodes)": "看起来更好，还不能确定（大约还要 {} 局）",
+    "looks worse, not sure yet (about {} more episodes)": "看起来更差，还不能确定（大约还要 {} 局）",
+    "better": "更好",
+    "worse": "更差",
+}
 
 
 @pytest.fixture
@@ -60,61 +74,164 @@ COMMANDS = {
 
 @pytest.mark.parametrize(("names", "episodes", "said"), SAID)
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_target_s_change(
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_one_verdict_everywhere(
+    language: str,
     name: str,
-    names: tuple[str, ...],
+    names: tuple[str, str],
     episodes: int,
     said: str,
     play: Any,
     world: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Console, page, Markdown, CSV and JSON say the same of a target, with the same p and interval."""
+    monkeypatch.setenv("STEVE1_LANG", language)
     command, flags = COMMANDS[name]
     report = play(command, names, episodes, **flags)
+    row = report["comparisons"][names[1]]["dig_dirt"]
     assert report["target"] == ["dig_dirt"]
-    out = capsys.readouterr().out
-    assert said in out
-    assert f"p {GAIN_P[episodes]}" in out or f"| {GAIN_P[episodes]} |" in out
-    for text in (out, *((world / "run" / file).read_text() for file in ("report.md", "report.html"))):
-        assert "kept? kept" not in text
-        assert "kept? lost" not in text
-    markdown = (world / "run" / "report.md").read_text()
-    assert f"| {said} |" in markdown
-    assert 'Asked of dig_dirt: "improved?".' in markdown
-    page = (world / "run" / "report.html").read_text()
-    assert (
-        f"<li><b>{names[1]}</b> against {names[0]}. {said.removeprefix('improved? ').split(' (')[0]}: dig_dirt.</li>"
-        in page
-    )
-    sure = episodes == 6
-    assert ('<td class="open">' in page) == (not sure)
+    assert f"{row['p']:.4f}"[:4] == P[episodes][:4]
+    kind = (said if language == "en" else CHINESE[said]).format(row["further_episodes"])
+    kind = kind.replace("about 1 more episodes", "about one more episode")
+    low, high = (f"{100 * end:+.0f}" for end in row["interval"])
+    better, p = names[1] == "tuned", P[episodes]
+    wins = (0, episodes) if better else (episodes, 0)
+    if language == "en":
+        counts = f"base {wins[0]} of {episodes}, fine-tuned {wins[1]} of {episodes}"
+        sentence = (
+            f"dig dirt: {kind}. {counts} ({'+' if better else '-'}100 points, 95 % interval {low} to {high}, p {p})."
+        )
+    else:
+        counts = f"微调前 {wins[0]}/{episodes}，微调后 {wins[1]}/{episodes}"
+        sentence = (
+            f"挖泥土：{kind}。{counts}（{'+' if better else '-'}100 个百分点，95% 区间 {low} 到 {high}，p {p}）。"
+        )
+    assert report["sentences"] == [sentence]
+    texts = {file: (world / "run" / file).read_text() for file in ("report.md", "report.html", "comparisons.csv")}
+    for text in (capsys.readouterr().out, texts["report.md"], texts["report.html"]):
+        assert sentence in text
+    assert f"| {kind} |" in texts["report.md"]
+    assert texts["comparisons.csv"].splitlines()[1].split(",")[-2:] == [row["verdict"], row["measure"]]
+    assert ('<td class="open">' in texts["report.html"]) == (episodes < 6)
 
 
 def test_several_named_tasks_are_all_targets(play: Any, capsys: pytest.CaptureFixture[str]) -> None:
     report = play(minedojo_command, ("base", "tuned"), 5, task=("dig_dirt", "swim"))
     assert report["target"] == ["dig_dirt", "swim"]
+    assert capsys.readouterr().out.count(": looks better, not sure yet (about ") == 2
+
+
+def test_other_tasks_are_old_skills(play: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = {"tasks": ("swim", "dig_dirt"), "similarity": 0}
+    report = play(evaluate_command, ("base", "tuned"), 6, **flags, target=("dig_dirt",))
     out = capsys.readouterr().out
-    assert out.count("improved? ") == 2
-    assert "kept?" not in out
+    assert "To be learned: dig_dirt. The other tasks are old skills." in out
+    assert [line.split(" base")[0] for line in report["sentences"]] == ["dig dirt: better.", "swim: gained."]
+    play(evaluate_command, ("tuned", "base"), 6, **{**flags, "name": "b"}, target=("dig_dirt",))
 
 
-def test_other_tasks_are_still_asked_whether_they_were_kept(play: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = {"tasks": ("dig_dirt", "swim"), "similarity": 0}
-    play(evaluate_command, ("base", "tuned"), 5, **flags, target=("dig_dirt",))
-    out = capsys.readouterr().out
-    assert 'Asked of dig_dirt: "improved?"; of every other one, "kept?".' in out
-    assert "| improved? looks better, not sure yet (about 1 more) |" in out
-    assert "| kept? " in out
+@pytest.mark.parametrize(
+    ("base", "tuned", "target", "said"),
+    [
+        (["swim"], ["dig_dirt", "swim"], ["dig_dirt"], "because only the fine-tuned weights were trained on it"),
+        (["swim"], ["挖泥土"], ["dig_dirt"], "because only the fine-tuned weights"),
+        ([], ["dig dirt"], ["dig_dirt"], "because only the fine-tuned weights"),
+        (["dig_dirt"], ["dig_dirt"], ["dig_dirt"], "because only the fine-tuned weights"),
+        ([], ["dig_dirt", "swim"], [], "name it: --target TASK"),
+        (["swim"], ["build a castle"], [], "name it: --target TASK"),
+        ([], [], [], "name it: --target TASK"),
+    ],
+)
+def test_the_target_is_what_the_weights_were_trained_on(
+    base: list[str],
+    tuned: list[str],
+    target: list[str],
+    said: str,
+    play: Any,
+    world: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, skills in (("base", base), ("tuned", tuned)):
+        path = world / f"{name}.weights.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "trained_on": skills}))
+    report = play(evaluate_command, ("base", "tuned"), 2, tasks=("dig_dirt", "swim"), similarity=0)
+    assert report["target"] == target
+    assert said in capsys.readouterr().out
 
 
-def test_without_a_target_the_flag_is_named(play: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    play(evaluate_command, ("base", "tuned"), 5, tasks=("dig_dirt",), similarity=0)
-    assert "name it (--target TASK)" in capsys.readouterr().out
+def test_a_measure_that_fell_is_said_where_successes_cannot_tell() -> None:
+    """Exploring in twenty episodes: 20 and 16 successes, 16.6 nodes less."""
+    random = np.random.default_rng(0)
+    lines = []
+    for number in range(20):
+        for who, won, far in (("base", True, 57.0), ("tuned", number >= 4, 40.0)):
+            measure = {"explore": far + float(random.normal(0, 10))}
+            lines.append(
+                {"contestant": who, "row": "explore", "number": number, "success": {"explore": won}, "measure": measure}
+            )
+    tasks = [load_suite("luanti").find("explore")]
+    summary = summarise(lines, ["base", "tuned"], ["explore"], "base") | {
+        "roles": {"base": "base", "tuned": "fine-tuned"}
+    }
+    (said,) = verdicts(summary, tasks)
+    assert said.startswith(
+        "explore: cannot tell (about 13 more episodes). base 20 of 20, fine-tuned 16 of 20 (-20 points,"
+    )
+    assert "But its distance from the start (nodes) changed by -" in said
+    assert said.endswith("for the worse.")
+    assert "kept" not in said
+
+
+def test_tasks_that_neither_can_do_share_a_line() -> None:
+    names = ["dig_dirt", "swim", "chop_tree"]
+    lines = [
+        {"contestant": who, "row": task, "number": n, "success": {task: False}, "measure": {task: 0.0}}
+        for who in ("base", "tuned") for task in names for n in range(20)
+    ]  # fmt: skip
+    tasks = [load_suite("luanti").find(name) for name in names]
+    summary = summarise(lines, ["base", "tuned"], names, "base", target=["dig_dirt"]) | {
+        "roles": {"base": "base", "tuned": "fine-tuned"}
+    }
+    first, second = verdicts(summary, tasks)
+    assert first.startswith("dig dirt: neither can do it. base 0 of 20, fine-tuned 0 of 20")
+    assert second == "swim, chop a tree: neither can do it."
 
 
 def test_floors_get_no_verdict(play: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    play(compare_command, ("base", "nothing"), 5, prompt="dig dirt")
+    report = play(compare_command, ("base", "nothing"), 5, prompt="dig dirt")
+    assert report["sentences"] == []
+    assert report["roles"] == {}
     out = capsys.readouterr().out
-    assert "nothing against base: +0 points" in out
-    assert "improved?" not in out
-    assert "–" not in out
+    assert "| dig_dirt | 0/5" in out
+    assert "not sure" not in out
+    assert "| – |" not in out
+
+
+@pytest.mark.parametrize("suite", ["luanti", "minecraft"])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_task_s_rule_and_measure_can_be_said(suite: str, language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEVE1_LANG", language)
+    for task in load_suite(suite).tasks.values():
+        said = needs(task)
+        assert "{" not in said
+        assert said.isascii() == (language == "en")
+        assert measure_label(task).isascii() == (language == "en")
+    assert set(KINDS) == {key.removeprefix("rule ") for key in MESSAGES if key.startswith("rule ")}
+
+
+def test_a_rule_in_words() -> None:
+    tasks = load_suite("luanti").tasks
+    assert needs(tasks["explore"]) == "Success needs at least 25 nodes from the start."
+    assert needs(tasks["dig_dirt"]) == (
+        "Success needs at least 4 dirt gained and at least 4 dirt, grass block, dirt with dry grass or 2 others dug."
+    )
+    assert needs(tasks["look_at_sky"]) == (
+        "Success needs a mean pitch of at most -50 degrees in the last 33 % (negative is up)."
+    )
+
+
+def test_steps_are_refused_where_tasks_have_their_own(play: Any) -> None:
+    with pytest.raises(UserError, match="--steps is for MineDojo"):
+        play(minedojo_command, ("base", "tuned"), 2, task=("dig_dirt",), steps=600)

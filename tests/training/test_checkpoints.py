@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from steve1.training.checkpoint import checkpointer as checkpoints
 from steve1.training.checkpoint import exports as products
 from steve1.training.config import TrainSettings
 from steve1.training.loop import Hooks
-from steve1.training.train import finetune
+from steve1.training.train import finetune, metadata_of
 from tests.training.conftest import TINY, same, weights_of
 
 Make = Callable[..., TrainSettings]
@@ -323,3 +325,21 @@ def test_a_resume_point_with_an_earlier_name_of_the_best_score_is_read(settings:
     again = finetune(chosen)
     assert first.best_score is not None
     assert (again.steps, again.best_score) == (first.steps, first.best_score)
+
+
+@pytest.mark.parametrize(
+    ("behaviours", "prompt", "expected"),
+    [
+        ({"explore", "dig_dirt"}, "", ("dig_dirt", "explore")),
+        ({"dig_dirt", ""}, "", ()),  # an episode that does not say what it shows
+        ({""}, "", ()),
+        ({"dig_dirt"}, "build a house", ("build a house",)),
+    ],
+)
+def test_metadata_says_what_the_weights_were_trained_on(
+    behaviours: set[str], prompt: str, expected: tuple[str, ...], settings: Make
+) -> None:
+    windows: Any = SimpleNamespace(behaviours=behaviours)
+    before = CheckpointMetadata(trained_on=("swim",))
+    chosen = dataclasses.replace(settings(), fixed_prompt=prompt)
+    assert metadata_of(chosen, before, {"sha256": {}}, windows).trained_on == expected

@@ -1,7 +1,7 @@
 """Two or more weights on one prompt, side by side: `python -m steve1 compare --weights A.weights B.weights --prompt "dig dirt"`.
 
 Input: weights, a prompt.
-Output: one video with all of them from the same start and seed, and a table: episodes, successes, mean items.
+Output: one video with all of them from the same start and seed, success rates, and a verdict.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
+from steve1.core.messages import message
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, slug
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
@@ -39,7 +40,8 @@ class Args(PlaySettings):
 def main(args: Args) -> None:
     """Play, film, print the table."""
     # Imported here because they load torch, for which --help need not wait.
-    from steve1.evaluation.compare import compare, comparison_table
+    from steve1.evaluation.compare import compare
+    from steve1.evaluation.report.console import show
     from steve1.evaluation.runner.plan import find_policies
     from steve1.evaluation.tasks.suite import load_suite
 
@@ -65,10 +67,6 @@ def main(args: Args) -> None:
     folder = args.folder or str(output_path(f"data/comparisons/{slug(name)}"))
     settings = EvaluationSettings.of(args, env=env, folder=folder, tasks=(task.name,), similarity=0)
     report, film = compare(settings, args.prompt, video)
-    print("\n" + comparison_table(report, task))
-    print(
-        f"video:  {display(film)}"
-        if film
-        else "video:  none (these episodes were played with --videos 0; another --name plays and films them anew)"
-    )
-    print(f"report: {display(report.paths['html'])}")
+    show(report.summary, report.tasks, report.paths["html"], film)
+    if not film:
+        print(message("no video"))

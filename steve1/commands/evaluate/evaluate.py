@@ -6,34 +6,16 @@ Output: a folder with the log, traces, and a report as Markdown, JSON, CSV and H
 
 from __future__ import annotations
 
-import time
-
-from steve1.core.paths import display
 from steve1.evaluation.settings import EvaluationSettings
 
 Args = EvaluationSettings
 
 
 def main(args: Args) -> None:
-    """Evaluate, print the tables."""
+    """Evaluate, print rates and verdicts."""
     # Imported here because they load torch, for which --help need not wait.
     from steve1.evaluation.pipeline import evaluate
-    from steve1.evaluation.report.tables import (
-        attribution_table,
-        comparisons_table,
-        looks_sentence,
-        rates_table,
-        target_sentence,
-    )
-    from steve1.reporting.page import markdown
+    from steve1.evaluation.report.console import show
 
-    began = time.perf_counter()
     report = evaluate(args)
-    summary = report.summary
-    differences = (looks_sentence(summary), target_sentence(summary), comparisons_table(summary))
-    for block in (rates_table(summary, report.tasks), *differences, attribution_table(summary["attribution"])):
-        if block:
-            print("\n" + markdown(block))
-    steps = sum(line["steps"] for line in report.lines)
-    print(f"\n{len(report.lines)} episodes, {steps} steps; this call took {time.perf_counter() - began:.0f} s")
-    print("report: " + ", ".join(display(path) for path in report.paths.values()))
+    show(report.summary, report.tasks, report.paths["html"], report.film)

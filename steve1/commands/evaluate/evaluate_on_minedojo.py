@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
+from steve1.core.errors import UserError
 from steve1.core.options import Option
-from steve1.core.paths import display
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 
 
@@ -22,25 +22,30 @@ class Args(PlaySettings):
     """One or more weights files; the first is the base. Also: random, noop, scripted."""
     task: Annotated[tuple[str, ...], Option(aliases=("--tasks",))]
     """What the weights were to learn: one or more names of tasks, e.g. BuildVillageHouse or dig_dirt; unknown names list the nearest. With --env minedojo its ids: harvest_milk, "combat_zombie*"."""
-    steps: int = 3000
-    """With --env minedojo: maximum steps per episode, 20 per second. Other tasks have their own limit."""
+    steps: int = 0
+    """With --env minedojo: maximum steps per episode, 20 per second (default: 3000). Other tasks have their own limit."""
 
 
 def main(args: Args) -> None:
     """Find the tasks, evaluate, print the rates."""
     # Imported here because they load torch, for which --help need not wait.
-    from steve1.evaluation.compare import comparison_table
     from steve1.evaluation.pipeline import evaluate
-    from steve1.evaluation.report.tables import comparisons_table, rates_table
+    from steve1.evaluation.report.console import show
     from steve1.evaluation.runner.plan import find_policies
-    from steve1.evaluation.tasks.minedojo import minedojo_settings
+    from steve1.evaluation.tasks.minedojo import STEPS, minedojo_settings
     from steve1.evaluation.tasks.suite import load_suite
 
     policies, env = find_policies(args, args.weights)
     names, settings = args.task, EvaluationSettings.of(args, env=env)
     if env == "minedojo" and not args.suite:
-        settings = minedojo_settings(settings, args.task, args.steps)
+        settings = minedojo_settings(settings, args.task, args.steps or STEPS)
         names = ("all",)
+    elif args.steps:
+        where = args.suite or f"the tasks of {env}"
+        todo = "leave out --steps; a file of your own (--suite) can set another length"
+        raise UserError(
+            "--steps is for MineDojo's tasks alone: these say themselves how long they last.", where=where, todo=todo
+        )
     suite = load_suite(settings.suite or env)
     tasks = suite.select(names)
     for name in names:
@@ -53,10 +58,4 @@ def main(args: Args) -> None:
     what = "-".join(chosen) if len(chosen) < 4 else f"{len(chosen)}-tasks"
     name = args.name or "-vs-".join(spec.name for spec in policies) + "-" + what
     report = evaluate(dataclasses.replace(settings, name=name, tasks=chosen, target=chosen))
-    if len(tasks) == 1:
-        print("\n" + comparison_table(report, tasks[0]))
-    else:
-        for table in (rates_table(report.summary, report.tasks), comparisons_table(report.summary)):
-            if table:
-                print("\n" + table.markdown())
-    print(f"report: {display(report.paths['html'])}")
+    show(report.summary, report.tasks, report.paths["html"], report.film)

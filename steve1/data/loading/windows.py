@@ -83,6 +83,8 @@ class WindowDataset:
         self.p_uncond, self.first_frame, self.fixed_goal = 0.0 if fixed else p_uncond, first_frame, fixed_goal
         self._check_settings()
         self.embed_dim = 0
+        #: what the episodes show, "" among them where one does not say
+        self.behaviours: set[str] = set()
         #: may be replaced, such as by a cache of image features
         self.frame_source: FrameSource = PIXELS
         _episode.cache_clear()  # episodes may have been embedded anew since they were opened
@@ -117,6 +119,7 @@ class WindowDataset:
     def _length(self, entry: ListEntry) -> int:
         """Length of an episode, after its goals were checked."""
         episode = _episode(str(entry.path))
+        self.behaviours.add(str(episode.metadata.get("behaviour") or ""))
         if self.fixed_goal is not None:
             self.embed_dim = int(np.size(self.fixed_goal))
             return len(episode)

@@ -23,8 +23,7 @@ def failures(plan: Plan, lines: Lines, base: str) -> list[dict[str, Any]]:
     for task in plan.tasks:
         name = task.name
         won = {line["number"] for line in own_row(lines, name, base) if line["success"][name]}
-        # A rule of the kind "at most" is nearest where the measure is lowest.
-        sign = 1 if getattr(task.success, "at_most", None) is not None else -1
+        sign = 1 if task.lower_is_better else -1
         for policy in plan.policies:
             if not policy.needs_goal or policy.is_variant:
                 continue
@@ -32,12 +31,12 @@ def failures(plan: Plan, lines: Lines, base: str) -> list[dict[str, Any]]:
             for line in own_row(lines, name, policy.name):
                 if line["success"][name]:
                     continue
-                rank, why = 2, "came nearest"
+                rank, why = 2, "nearest"
                 if policy.name != base and line["number"] in won:
-                    rank, why = 0, f"{base} succeeded on the same seed"
+                    rank, why = 0, "base"
                 elif line["ended"] == "terminated":
-                    rank, why = 1, f"died after {line['steps']} steps"
-                entry = {key: line[key] for key in ("key", "contestant", "number", "video")}
+                    rank, why = 1, "died"
+                entry = {key: line[key] for key in ("key", "contestant", "number", "video", "steps")}
                 entry |= {"task": name, "why": why, "measure": line["measure"][name]}
                 found.append(((rank, sign * line["measure"][name], line["number"]), entry))
             ranked += enumerate(entry for _, entry in sorted(found, key=lambda pair: pair[0])[:_EACH])
@@ -65,4 +64,4 @@ def replay(plan: Plan, wanted: Sequence[dict[str, Any]], lines: Lines, inputs: E
     for line in play_plan(plan, inputs, jobs=again):
         entry = missing[line["key"].removesuffix("-again")]
         entry["video"] = line["video"]
-        entry["again"] = "succeeded when played again" if line["success"][entry["task"]] else "failed again"
+        entry["again"] = "succeeded again" if line["success"][entry["task"]] else "failed again"

@@ -15,36 +15,46 @@ import numpy as np
 
 from steve1 import actions
 from steve1.core.files import atomic_file, write_json
+from steve1.core.messages import message
 from steve1.evaluation.report.insight import button_shares, camera_counts, similarity_curve
-from steve1.evaluation.report.tables import (
+from steve1.evaluation.report.sentences import (
     Summary,
+    failure_reason,
+    label,
+    needs,
+    notes,
+    task_label,
+    verdicts,
+)
+from steve1.evaluation.report.tables import (
     attribution_table,
     comparisons_csv,
     comparisons_table,
     cross_tables,
     failures_table,
-    looks_sentence,
     rates_csv,
     rates_table,
     settings_list,
-    target_sentence,
 )
 from steve1.evaluation.runner.plan import Plan
 from steve1.evaluation.statistics.summary import Lines
 from steve1.reporting.charts import Bar, bar_chart, figure, grid, heat_map, line_chart
-from steve1.reporting.html import Html, element, tiles, video
+from steve1.reporting.html import Html, element, join, tiles, video
 from steve1.reporting.numbers import percent_range
 from steve1.reporting.page import Block, Report, Section, note
 from steve1.reporting.tables import Table
 
 
-def write_report(plan: Plan, title: str, summary: Summary, lines: Lines, videos: Mapping[str, str]) -> dict[str, Path]:
+def write_report(plan: Plan, summary: Summary, lines: Lines, videos: Mapping[str, str]) -> dict[str, Path]:
     """Write all files; returns {"md" | "json" | "csv" | "comparisons" | "html": path}.
 
     Args:
         videos: {caption: path relative to the plan's folder} of videos to show side by side.
     """
     settings = plan.facts()
+    names = ", ".join(next(iter(summary["rates"].values())))
+    is_answer = "fine-tuned" in summary["roles"].values()
+    title = message("evaluation title") if is_answer else message("evaluation of", names=names)
     report = Report(title, sections(plan, summary, lines, videos, settings))
     paths = {kind: plan.folder / f"report.{kind}" for kind in ("md", "csv", "html", "json")}
     paths["comparisons"] = plan.folder / "comparisons.csv"
@@ -57,48 +67,43 @@ def write_report(plan: Plan, title: str, summary: Summary, lines: Lines, videos:
     for kind, text in texts.items():
         with atomic_file(paths[kind], "w") as handle:
             handle.write(text)
-    write_json(paths["json"], {"title": title, "settings": settings, **summary})
+    write_json(
+        paths["json"], {"title": title, "settings": settings, "sentences": verdicts(summary, plan.tasks), **summary}
+    )
     return paths
 
 
 def sections(
     plan: Plan, summary: Summary, lines: Lines, videos: Mapping[str, str], settings: Mapping[str, Any]
 ) -> list[Section]:
-    """What the report shows; charts and videos are for the page alone."""
+    """What the report shows, the answer first; charts and videos are for the page alone."""
     names = list(next(iter(summary["rates"].values())))
-    films = [video(path, caption) for caption, path in videos.items()]
-    played: list[Block] = [
-        note(f"{len(lines)} episodes, {sum(line['steps'] for line in lines)} steps."),
-        "Successes of episodes with Wilson's 95 % interval; same seeds and start states for all.",
-        looks_sentence(summary),
-        _headline(summary),
-        _rate_bars(summary, names),
+    said = verdicts(summary, plan.tasks)
+    rules = [f"{task_label(task)} ({task.name}): {needs(task)}" for task in plan.tasks]
+    steps = sum(line["steps"] for line in lines)
+    numbers: list[Block] = [
+        message("played", episodes=len(lines), steps=f"{steps:,}"),
         rates_table(summary, plan.tasks),
+        *notes(summary),
+        comparisons_table(summary),
+        note(message("statistics explained")) if said else "",
+    ]
+    answer: list[Block] = [
+        said,
+        tiles([video(path, caption) for caption, path in videos.items()]),
+        _rate_bars(summary, names),
+        rules,
     ]
     return [
-        Section("", played),
-        Section("Differences", _differences(summary)),
-        Section("Which part fails?", [attribution_table(summary.get("attribution", {}))]),
-        Section("Side by side", [tiles(films)]),
-        Section("Goal similarity over time", _similarity(plan, lines, names)),
-        Section("Failures worth watching", _failures(summary.get("failures", []))),
-        Section("Actions", _actions(plan, lines, names)),
-        Section("What each prompt does for every task", cross_tables(summary, plan.tasks), folded=True),
-        Section("Settings", [settings_list(settings)]),
+        Section("", answer),
+        Section(message("statistics"), numbers, folded=True),
+        Section(message("which part fails"), [attribution_table(summary.get("attribution", {}))]),
+        Section(message("failures"), _failures(summary)),
+        Section(message("similarity"), _similarity(plan, lines, summary, names), folded=True),
+        Section(message("actions"), _actions(plan, lines, summary, names), folded=True),
+        Section(message("cross"), cross_tables(summary, plan.tasks), folded=True),
+        Section(message("settings"), [settings_list(settings, summary)], folded=True),
     ]
-
-
-def _headline(summary: Summary) -> Html:
-    """The result in a sentence for each policy."""
-    sentences = []
-    for who, tasks in summary["comparisons"].items():
-        by_verdict: dict[str, list[str]] = {}
-        for task, row in tasks.items():
-            by_verdict.setdefault(row["verdict"], []).append(task)
-        said = [f"{verdict}: {', '.join(found)}" for verdict, found in by_verdict.items() if verdict != "–"]
-        if said:
-            sentences.append(element("li", element("b", who), f" against {summary['base']}. {'; '.join(said)}."))
-    return element("ul", *sentences) if sentences else Html()
 
 
 def _rate_bars(summary: Summary, names: Sequence[str]) -> Html:
@@ -106,45 +111,39 @@ def _rate_bars(summary: Summary, names: Sequence[str]) -> Html:
         if not rate:
             return None
         ends, count = (rate["low"], rate["high"]), f"{rate['successes']}/{rate['episodes']}"
-        return Bar(rate["rate"], count, ends, f"{name}: {count}, {percent_range(*ends)}")
+        return Bar(rate["rate"], count, ends, f"{label(summary, name)}: {count}, {percent_range(*ends)}")
 
     rows = {task: [bar(name, rates.get(name)) for name in names] for task, rates in summary["rates"].items()}
-    return bar_chart("", rows, label="success rates with 95 % intervals", names=names, axis=True, width=440)
+    labels = [label(summary, name) for name in names]
+    said = message("chart rates")
+    chart = bar_chart("", rows, label=said, names=labels, axis=True, width=440)
+    return join([chart, note(said)])
 
 
-def _differences(summary: Summary) -> list[str | Table]:
-    table = comparisons_table(summary)
-    explained = note(
-        "Pairs are episodes with the same seed and start state. The interval is Newcombe's for paired rates, p is McNemar's exact one, "
-        "Holm's corrects it for the number of tasks. Improved or worse: the exact p is below 0.05. Kept: the whole interval lies above -10 points."
-    )
-    return [explained, target_sentence(summary), table] if table else []
-
-
-def _similarity(plan: Plan, lines: Lines, names: Sequence[str]) -> list[Html]:
+def _similarity(plan: Plan, lines: Lines, summary: Summary, names: Sequence[str]) -> list[Html]:
     found: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for task in plan.tasks:
         curves = [similarity_curve(plan.folder, lines, task.name, name) for name in names]
         if any(curve is not None for curve in curves):
             found[task.name] = {
-                name: [(n / 20, float(value)) for n, value in enumerate(curve if curve is not None else [])]
+                label(summary, name): [
+                    (n / 20, float(value)) for n, value in enumerate(curve if curve is not None else [])
+                ]
                 for name, curve in zip(names, curves)
             }
     values = [y for series in found.values() for points in series.values() for _, y in points if math.isfinite(y)]
-    explained = (
-        "Cosine of MineCLIP's embedding of the last 16 frames with the goal that the prior makes of the task's prompt, mean over the first "
-        f"{plan.settings.similarity} episodes of each. One MineCLIP measures all; baselines are compared with the same goals."
-    )
+    explained = message("similarity explained", count=plan.settings.similarity)
     charts = [
-        line_chart(task, series, label=f"{task}: goal similarity over time", unit="s", span=(min(values), max(values)))
+        line_chart(task, series, label=f"{task}: {message('similarity')}", unit="s", span=(min(values), max(values)))
         for task, series in found.items()
         if values
     ]
     return [note(explained), grid(charts)] if found else []
 
 
-def _actions(plan: Plan, lines: Lines, names: Sequence[str]) -> list[Html]:
+def _actions(plan: Plan, lines: Lines, summary: Summary, names: Sequence[str]) -> list[Html]:
     degrees = np.asarray(actions.BIN_DEGREES).tolist()
+    labels = [label(summary, name) for name in names]
     tasks = []
     for task in (task.name for task in plan.tasks):
         shares = [button_shares(lines, task, name) for name in names]
@@ -154,24 +153,29 @@ def _actions(plan: Plan, lines: Lines, names: Sequence[str]) -> list[Html]:
         for index, name in enumerate(names):
             if shares[index]:
                 counts = camera_counts(plan.folder, lines, task, name)
-                chart = heat_map(counts, degrees, f"{name}: camera", index=index, cell=9)
-                maps.append(figure("", chart, {name: index}))
+                chart = heat_map(counts, degrees, message("camera", who=labels[index]), index=index, cell=9)
+                maps.append(figure("", chart, {labels[index]: index}))
         if maps:
-            tasks.append(element("div", bar_chart(task, rows, label=f"{task}: buttons", names=names), tiles(maps)))
-    explained = (
-        "Share of steps with each button pressed, under the task's own prompt; below, camera movements in the policy's 11 by 11 bins "
-        "(up is up, the middle is no movement)."
-    )
+            said = f"{task}: {message('share of steps')}"
+            tasks.append(element("div", bar_chart(said, rows, names=labels), tiles(maps)))
+    explained = message("actions explained")
     return [note(explained), grid(tasks)] if tasks else []
 
 
-def _failures(entries: Sequence[Mapping[str, Any]]) -> list[Html | Table]:
+def _failures(summary: Summary) -> list[Html | Table | str]:
+    """Those that were filmed, and how to film the others."""
+    entries = summary["failures"]
+    filmed = [entry for entry in entries if entry["video"]]
     films = [
-        video(entry["video"], f"{entry['contestant']}, {entry['task']}, episode {entry['number']}: {entry['why']}")
-        for entry in entries
-        if entry["video"]
+        video(
+            entry["video"],
+            f"{label(summary, entry['contestant'])}, {message('film', task=entry['task'], number=entry['number'])}: {failure_reason(entry, summary)}",
+        )
+        for entry in filmed
     ]
-    missing = (
-        "None of them was recorded: the same command with --record_failures 6 plays six of them again and records them."
+    count = len(entries) - len(filmed)
+    wanted = min(len(entries), 6)
+    more = (
+        message("failures not filmed" if count > 1 else "failure not filmed", count=count, some=wanted) if count else ""
     )
-    return [failures_table(entries), tiles(films) or note(missing)] if entries else []
+    return [failures_table(filmed, summary), tiles(films), more]

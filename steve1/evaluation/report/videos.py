@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from steve1.core.messages import message
 from steve1.evaluation.runner.plan import Plan
 from steve1.evaluation.statistics.summary import Lines, own_row
 from steve1.evaluation.tasks.suite import Task
@@ -10,10 +11,10 @@ from steve1.rollout.video import Panel, side_by_side
 
 
 def films(plan: Plan, lines: Lines) -> dict[str, str]:
-    """All the plan's side-by-side videos, those that exist kept: {caption: path relative to the run's folder}."""
+    """The plan's side-by-side videos, of targets first, those that exist kept: {caption: path relative to the run's folder}."""
     found: dict[str, str] = {}
     who = "-vs-".join(policy.name.replace("/", "-").replace(":", "-") for policy in plan.policies)[:80]
-    for task in plan.tasks:
+    for task in sorted(plan.tasks, key=lambda task: task.name not in plan.targets):
         prompt = next((row.prompt for row in plan.rows if row.task == task.name), task.name)
         for number in range(plan.settings.videos):
             name = f"videos/{task.name}-{number:03d}-{who}.mp4"
@@ -22,7 +23,7 @@ def films(plan: Plan, lines: Lines) -> dict[str, str]:
                 if not panels:
                     continue
                 side_by_side(panels, plan.folder / name, heading=f"{prompt}   (episode {number})")
-            found[f"{task.name}, episode {number}"] = name
+            found[message("film", task=task.name, number=number)] = name
     return found
 
 
@@ -37,5 +38,6 @@ def _panels(plan: Plan, lines: Lines, task: Task, number: int) -> list[Panel]:
             # Frame n shows the state before action n; the last entry is the verdict, after the last action.
             texts = [f"{task.measure_name}: {value:.1f}" for value in task.measure.series(trace)]
             texts.append(f"{texts[-1]}   {'success' if won else 'no success'}")
-            panels.append(Panel(plan.folder / line["video"], line["contestant"], texts, won))
+            who = plan.roles.get(policy.name, policy.name)
+            panels.append(Panel(plan.folder / line["video"], who, texts, won))
     return panels

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steve1.core.checkpoint_metadata import new_skills
 from steve1.core.errors import UserError
 from steve1.core.paths import output_path, slug
 from steve1.core.seeds import integer
@@ -48,6 +49,7 @@ class Plan:
         crossed: play every row at every selected task's start (the prompt matrix), not only each task's row at its own.
         looks: numbers of pairs after which a sequential evaluation looks; empty: the number of episodes is fixed.
         targets: names of the tasks that the weights were to learn.
+        targets_found: whether the metadata of the weights says so, not the settings.
     """
 
     settings: EvaluationSettings
@@ -60,11 +62,21 @@ class Plan:
     crossed: bool = False
     looks: tuple[int, ...] = ()
     targets: Sequence[str] = ()
+    targets_found: bool = False
 
     @property
     def base(self) -> PolicySpec:
         """The policy that the others are compared with: the first weights, else the first."""
         return next((spec for spec in self.policies if spec.needs_goal), self.policies[0])
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """{name: "base" or "fine-tuned"} where one weights file is compared with another; of several others, the base alone has one."""
+        others = [spec for spec in self.policies if spec.needs_goal and not spec.is_variant and spec != self.base]
+        if not self.base.needs_goal or not others:
+            return {}
+        tuned = {others[0].name: "fine-tuned"} if len(others) == 1 and others[0].weights != self.base.weights else {}
+        return {self.base.name: "base", **tuned}
 
     @property
     def task_names(self) -> list[str]:
@@ -154,6 +166,7 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
             "--stopping sequential is a comparison, and that needs two weights files.", got=", ".join(settings.weights)
         )
     name = settings.name or "-vs-".join(spec.name for spec in policies)
+    targets = [task.name for task in suite.select(settings.target)] if settings.target else learned(policies, suite)
     return Plan(
         settings=settings,
         suite=suite,
@@ -166,8 +179,20 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
         folder=output_path(settings.folder or f"data/{kind}/{slug(name)}"),
         env=env,
         looks=looks(settings.episodes, settings.max_episodes) if sequential else (),
-        targets=[task.name for task in suite.select(settings.target)] if settings.target else [],
+        targets=targets,
+        targets_found=not settings.target,
     )
+
+
+def learned(policies: Sequence[PolicySpec], suite: Suite) -> list[str]:
+    """The suite's tasks that the policies after the first were to learn, as the metadata of their weights says; [] where it does not."""
+    weights = [spec.metadata for spec in policies if spec.needs_goal]
+    skills = {skill for metadata in weights[1:] for skill in new_skills(metadata, weights[0])}
+    return [
+        task.name
+        for task in suite.tasks.values()
+        if any(task.is_called(skill) or task == suite.by_prompt(skill) for skill in skills)
+    ]
 
 
 def make_jobs(

@@ -11,7 +11,8 @@ import dataclasses
 from collections.abc import Collection
 
 from steve1.evaluation.statistics.summary import Lines, own_row
-from steve1.evaluation.statistics.tests import UNDECIDED, improvement, look_confidence, retention
+from steve1.evaluation.statistics.tests import look_confidence
+from steve1.evaluation.statistics.verdict import decide
 
 # A forecast is rough: a question is given up only when the forecast exceeds the maximum by this factor.
 _HOPELESS = 3.0
@@ -25,7 +26,7 @@ class SequentialTest:
         looks: numbers of pairs, ascending, as `statistics.looks` gives them.
         base: the policy that the others are compared with.
         others: the policies that are compared with it.
-        tasks, target: names; the question is "improved?" for target tasks and "kept?" for the others.
+        tasks, target: names; target tasks were to be learned, the others to be kept.
     """
 
     looks: tuple[int, ...]
@@ -49,11 +50,12 @@ class SequentialTest:
                 following = next((look for look in self.looks if look > pairs), None)
                 if not pairs or following is None:
                     continue
-                judge = improvement if task in self.target else retention
-                seen = numbers[:pairs]
-                verdict, further = judge([base[n] for n in seen], [mine[n] for n in seen], confidence=level)
-                if verdict in UNDECIDED and pairs + further <= _HOPELESS * self.looks[-1]:
-                    undecided.append((further, following, who, task))
+                seen = [(base[n], mine[n]) for n in numbers[:pairs]]
+                gained, lost = seen.count((False, True)), seen.count((True, False))
+                wins = sum(first for first, _ in seen)
+                found = decide(pairs, gained, lost, wins, target=task in self.target, confidence=level)
+                if found.further and pairs + found.further <= _HOPELESS * self.looks[-1]:
+                    undecided.append((found.further, following, who, task))
         wanted: dict[tuple[str, str], int] = {}
         for _, following, other, task in sorted(undecided, key=lambda question: question[0]):
             for who in (self.base, other):

@@ -11,16 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from steve1.evaluation.statistics.tests import (
-    bootstrap_difference,
-    holm,
-    improvement,
-    look_confidence,
-    mcnemar_exact,
-    paired_difference,
-    retention,
-    wilson,
-)
+from steve1.evaluation.statistics.tests import bootstrap_difference, holm, look_confidence, paired_test, wilson
+from steve1.evaluation.statistics.verdict import decide
 
 Line = Mapping[str, Any]
 Lines = Sequence[Line]
@@ -54,14 +46,23 @@ def own_row(lines: Lines, task: str, policy: str) -> list[Line]:
 
 
 def compare(
-    first: Lines, second: Lines, task: str, *, looks: Sequence[int] = (), target: bool = False
+    first: Lines,
+    second: Lines,
+    task: str,
+    *,
+    looks: Sequence[int] = (),
+    target: bool = False,
+    lower_is_better: bool = False,
+    judged: bool = True,
 ) -> dict[str, Any] | None:
     """Paired comparison on the episode numbers that both have; None without any.
 
     Args:
         looks: of a sequential evaluation: only as many pairs count as its last look saw, intervals hold for all looks
             together, and p is multiplied by their number.
-        target: the skill was to be learnt, so the verdict is about improvement, not about retention.
+        target: the skill was to be learned; else it is one to be kept.
+        lower_is_better: the task's measure is to be small.
+        judged: whether there is a verdict; without, it is "".
     """
     a, b = ({line["number"]: line for line in lines} for lines in (first, second))
     numbers = sorted(set(a) & set(b))
@@ -72,21 +73,43 @@ def compare(
     level = look_confidence(len(looks))
     wins1, wins2 = ([bool(lines[number]["success"][task]) for number in numbers] for lines in (a, b))
     measures1, measures2 = ([lines[number]["measure"][task] for number in numbers] for lines in (a, b))
-    verdict, further = (improvement if target else retention)(wins1, wins2, confidence=level)
-    return {
+    gained = sum(y and not x for x, y in zip(wins1, wins2))
+    lost = sum(x and not y for x, y in zip(wins1, wins2))
+    measured = bootstrap_difference(measures1, measures2, confidence=level)
+    test = paired_test(len(numbers), gained, lost, level)
+    found: dict[str, Any] = {
         "pairs": len(numbers),
-        "gained": sum(y and not x for x, y in zip(wins1, wins2)),
-        "lost": sum(x and not y for x, y in zip(wins1, wins2)),
+        "gained": gained,
+        "lost": lost,
+        "successes": [sum(wins1), sum(wins2)],
         "difference": (sum(wins2) - sum(wins1)) / len(numbers),
-        "interval": list(paired_difference(wins1, wins2, level)),
-        "bootstrap": list(bootstrap_difference(wins1, wins2, confidence=level)),
+        "interval": [test.low, test.high],
+        "p": min(1.0, test.p * max(len(looks), 1)),
         "measure_difference": float(np.mean(measures2) - np.mean(measures1)),
-        "measure_bootstrap": list(bootstrap_difference(measures1, measures2, confidence=level)),
-        "p_mcnemar": min(1.0, mcnemar_exact(wins1, wins2) * max(len(looks), 1)),
-        "asked": "improved?" if target else "kept?",
-        "verdict": verdict,
-        "further_episodes": further,
+        "measure_interval": list(measured),
+        "target": target,
+        "verdict": "",
+        "further_episodes": 0,
+        "measure": "",
     }
+    if judged:
+        said = decide(
+            len(numbers),
+            gained,
+            lost,
+            sum(wins1),
+            target=target,
+            measure=measured,
+            lower_is_better=lower_is_better,
+            confidence=level,
+        )
+        found |= {
+            "verdict": said.kind,
+            "further_episodes": said.further,
+            "within": said.within,
+            "measure": said.measure,
+        }
+    return found
 
 
 def summarise(
@@ -98,11 +121,12 @@ def summarise(
     *,
     looks: Sequence[int] = (),
     target: Collection[str] = (),
+    lower_is_better: Collection[str] = (),
 ) -> dict[str, Any]:
     """Rates by task and policy, and each policy's comparison with `base` (Holm over the tasks).
 
-    `baselines`: policies that were not made from the base, so that nothing can have been kept or lost.
-    `looks`, `target`: as in `compare`.
+    `baselines`: policies that were not made from the base, so that nothing can have been learned, kept or lost.
+    `lower_is_better`: tasks whose measure is to be small. `looks`, `target`: as in `compare`.
     """
     level = look_confidence(len(looks))
     rates = {task: {who: rate(own_row(lines, task, who), task, level) for who in policies} for task in tasks}
@@ -111,14 +135,21 @@ def summarise(
         if who == base:
             continue
         known: dict[str, dict[str, Any]] = {}
-        for task in tasks:
+        # Targets first: everything that is printed follows this order.
+        for task in sorted(tasks, key=lambda task: task not in target):
             rows = own_row(lines, task, base), own_row(lines, task, who)
-            if found := compare(*rows, task, looks=looks, target=task in target):
+            found = compare(
+                *rows,
+                task,
+                looks=looks,
+                target=task in target,
+                lower_is_better=task in lower_is_better,
+                judged=who not in baselines,
+            )
+            if found:
                 known[task] = found
-        for row, adjusted in zip(known.values(), holm([row["p_mcnemar"] for row in known.values()])):
+        for row, adjusted in zip(known.values(), holm([row["p"] for row in known.values()])):
             row["p_holm"] = adjusted
-            if who in baselines:
-                row.update(verdict="–", asked="–", further_episodes=0)
         comparisons[who] = known
     return {
         "base": base,

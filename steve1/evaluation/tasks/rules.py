@@ -213,6 +213,11 @@ class Rule:
     at_least: float | None = None
     at_most: float | None = None
 
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rule itself, as of a combination its parts."""
+        return (self,)
+
     def series(self, trace: Trace) -> Series:
         """The value so far at each state, float (N+1,)."""
         return KINDS[self.kind].series(trace, **self.parameters)
@@ -239,6 +244,11 @@ class Combination:
 
     how: str
     parts: tuple[Rule | Combination, ...]
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """All rules in it."""
+        return tuple(rule for part in self.parts for rule in part.rules)
 
     def holds(self, trace: Trace) -> bool:
         """Whether all (or any) of the parts hold."""

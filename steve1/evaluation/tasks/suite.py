@@ -85,7 +85,8 @@ class Task:
         inventory: {item: count} at the start.
         steps: step limit (20 a second).
         success: the rule.
-        measure: how far it got, a number in `measure_name`'s unit.
+        measure: how far it got, a number.
+        measure_names: what it counts, with its unit, {"en": ..., "zh": ...}.
         player: the scripted player that demonstrates it ("" if none).
         aliases: other benchmarks' names for (about) the same.
         level: 1 to 3, roughly how much has to go right in a row.
@@ -101,7 +102,7 @@ class Task:
     steps: int
     success: Condition
     measure: Rule
-    measure_name: str
+    measure_names: Mapping[str, str]
     split: str = "eval"
     inventory: Mapping[str, int] = dataclasses.field(default_factory=dict)
     player: str = ""
@@ -148,6 +149,16 @@ class Task:
         return self.success.holds(trace), self.measure.value(trace)
 
     @property
+    def measure_name(self) -> str:
+        """What the measure counts, with its unit, in English."""
+        return self.measure_names["en"]
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether its measure is to be small, as the rule for success bounds it from above."""
+        return any(rule.kind == self.measure.kind and rule.at_most is not None for rule in self.success.rules)
+
+    @property
     def beginning(self) -> tuple[Hashable, ...]:
         """Tasks with the same beginning can all be judged on one episode."""
         scene = tuple(tuple(sorted(node.items())) for node in self.scene)
@@ -173,7 +184,7 @@ class Suite:
         return sha256_file(self.path), _EARLIER_FILES.get(self.digest, "")
 
     def find(self, name: str) -> Task:
-        """The task of that name or alias.
+        """The task of that name, alias or prompt.
 
         Raises:
             UserError: there is none; names the nearest.
@@ -181,6 +192,8 @@ class Suite:
         for task in self.tasks.values():
             if task.is_called(name):
                 return task
+        if task_of_prompt := self.by_prompt(name):
+            return task_of_prompt
         known = list(self.tasks) + [alias for task in self.tasks.values() for alias in task.aliases]
         raise UserError(
             f'There is no task "{name}".',
@@ -256,12 +269,14 @@ def _parse_task(name: str, content: object, env: str, defaults: Mapping[str, Any
     check_values(merged, _CHECKS, where)
     measure = dict(merged["measure"]) if isinstance(merged["measure"], Mapping) else {}
     label = measure.pop("name", "")
+    names = dict(label) if isinstance(label, Mapping) else {"en": label} if label else {}
     rule = parse_rule(measure, f"{where}.measure", threshold=False)
     found: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in merged.items()}
     found["prompts"] = {str(language): str(text) for language, text in merged["prompts"].items()}
     found["success"] = parse_condition(merged["success"], f"{where}.success")
     found["measure"] = rule
-    found["measure_name"] = str(label) or f"{rule.kind.replace('_', ' ')} ({KINDS[rule.kind].unit})"
+    names.setdefault("en", f"{rule.kind.replace('_', ' ')} ({KINDS[rule.kind].unit})")
+    found["measure_names"] = {str(language): str(text) for language, text in names.items()}
     return Task(name=name, env=env, **found)
 
 
@@ -272,6 +287,14 @@ def _renamed(entry: Any) -> Any:
         if isinstance(entry, Mapping)
         else entry
     )
+
+
+def _with_english_name(entry: Any) -> Any:
+    """A task's entry whose measure is named in English alone: other languages' names are no part of what success means."""
+    measure = entry.get("measure") if isinstance(entry, Mapping) else None
+    if not isinstance(measure, Mapping) or not isinstance(measure.get("name"), Mapping):
+        return entry
+    return {**entry, "measure": {**measure, "name": measure["name"].get("en")}}
 
 
 def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
@@ -299,6 +322,7 @@ def load_suite(name: str | os.PathLike[str] = "luanti") -> Suite:
     entries = {str(key): _renamed(value) for key, value in content["tasks"].items()}
     env = str(name) if path.stem == "minecraft" and str(name) in MINECRAFTS else content["env"]
     tasks = {key: _parse_task(key, entry, env, defaults, f"{path}: tasks.{key}") for key, entry in entries.items()}
-    said = {**content, **({"defaults": defaults} if "defaults" in content else {}), "tasks": entries}
+    english = {key: _with_english_name(entry) for key, entry in entries.items()}
+    said = {**content, **({"defaults": defaults} if "defaults" in content else {}), "tasks": english}
     text = json.dumps(said, sort_keys=True, ensure_ascii=False, default=str)
     return Suite(env, tasks, path, hashlib.sha256(text.encode()).hexdigest())

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from steve1.core.checkpoint_metadata import CheckpointMetadata, new_skills, read_checkpoint_metadata
 from steve1.core.messages import plural
 from steve1.reporting.numbers import percent
 from steve1.training.report.findings import Advice, Level, Run, Todo
@@ -291,10 +292,12 @@ def result(run: Run) -> Findings:
     if best is not None and start is not None and best[1] < start and not is_early(run):
         yield finding("learned", start=start, best=best[1], step=best[0], change=_change(best[1] / start))
     if run.weights:
-        data, weights = run.tables.get("data", {}), shlex.quote(run.weights)
+        data, weights, base = run.tables.get("data", {}), shlex.quote(run.weights), run.setting("in_weights", "")
         prompt = run.setting("fixed_prompt", "") or data.get("prompt") or "what the recordings show"
-        targets = " ".join(data.get("behaviours", ())) or "TASK"
         play = f"bash 2_gen_vid_for_text_prompt.sh --weights {weights} --prompt {shlex.quote(prompt)}"
-        base = run.setting("in_weights", "")
-        versus = f"{shlex.quote(base)} {weights}" if base not in ("", "none") else weights
+        from_nothing = base in ("", "none")
+        before = CheckpointMetadata() if from_nothing else read_checkpoint_metadata(base)
+        learned = new_skills(read_checkpoint_metadata(run.weights), before) or data.get("behaviours", ())
+        targets = " ".join(map(shlex.quote, learned)) or "TASK"
+        versus = weights if from_nothing else f"{shlex.quote(base)} {weights}"
         yield finding("play_it", play=play, evaluate=f"bash 5_evaluate.sh --weights {versus} --target {targets}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -64,7 +65,16 @@ def said(advice: Advice, language: str = "en") -> str:
 
 def test_a_healthy_run_is_told_so() -> None:
     assert set(found()) == {"learned", "goal_heard", "kept", "play_it"}
-    assert "a.weights b.weights" in said(found()["play_it"])
+    assert said(found()["play_it"]).endswith("--weights a.weights b.weights --target TASK")
+
+
+def test_the_target_is_what_the_weights_were_trained_on(tmp_path: Path) -> None:
+    for name, skills in (("a", ["explore"]), ("b", ["dig_dirt", "explore", "look at the sky"])):
+        (tmp_path / f"{name}.weights.json").write_text(json.dumps({"model": "m.model", "trained_on": skills}))
+    words = {name: str(tmp_path / f"{letter}.weights") for name, letter in (("in_weights", "a"), ("out_weights", "b"))}
+    run = Run(healthy(), {**SETTINGS, **words}, {"out_weights": words["out_weights"]}, {})
+    (play_it,) = [advice for advice in advise(run) if advice.key == "play_it"]
+    assert said(play_it).endswith("--target dig_dirt 'look at the sky'")
 
 
 SHAPES: dict[str, dict[str, Any]] = {
