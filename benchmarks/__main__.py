@@ -26,6 +26,7 @@ from steve1.core.paths import ROOT
 BENCHMARKS: dict[str, tuple[str, ...]] = {
     "actions": ("benchmarks.actions:measure",),
     "policy": ("benchmarks.policy:measure_training", "benchmarks.agent_step:measure_steps"),
+    "published": ("benchmarks.published:measure",),
     "train": ("benchmarks.train:measure_train",),
     "acting": ("benchmarks.acting:measure_acting",),
     "train_memory": ("benchmarks.train:measure_memory",),
@@ -46,7 +47,7 @@ class Args:
     """What to measure."""
 
     what: Annotated[str, Option(positional=True)]
-    """One of: actions, policy, acting, train, train_memory, load, convert, memory, embed, game, protocol, evaluation, soak."""
+    """One of: actions, policy, published, acting, train, train_memory, load, convert, memory, embed, game, protocol, evaluation, soak."""
     output: Path | None = None
     """JSON file for the raw figures, with command, machine, commit and date."""
     model: str = ""
@@ -73,6 +74,14 @@ class Args:
     """For `train`: leave out full training, which takes minutes at 2x on a CPU."""
     full_only: bool = False
     """For `train`: leave out training on cached features, so that the memory is that of full training alone."""
+    against: Path | None = None
+    """For `published`: a checkout of https://github.com/Shalev-Lifshitz/STEVE-1, whose network is measured beside ours."""
+    networks: tuple[str, ...] = ("tiny", "mini", "2x")
+    """For `published`: which of tiny, mini, 2x."""
+    slow: bool = False
+    """For `published`: also 2x on one thread, which takes some minutes more."""
+    neighbour: bool = True
+    """For `published`: measure also beside a busy process of low priority."""
     dataset: Path | None = None
     """For `load`: a folder of embedded episodes instead of ones made for the purpose."""
     minutes: float = 60.0
@@ -118,6 +127,8 @@ def _call(entry: str, args: Args) -> dict[str, Any]:
             "optimizer": args.optimizer, "compiled": args.compile,
             "kinds": tuple(kind for kind, left_out in (("cached", args.full_only), ("full", args.cached_only)) if not left_out),
         }  # fmt: skip
+    if args.what == "published":
+        given = {"against": args.against, "networks": args.networks, "slow": args.slow, "neighbour": args.neighbour}
     if args.dataset is not None and args.what == "load":
         given["dataset_dir"] = args.dataset
     if args.what == "soak":

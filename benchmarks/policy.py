@@ -42,10 +42,17 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def matmul_rate(dtype: torch.dtype, size: int = 1024, repeats: int = 4) -> float:
-    """FLOP/s of the best of a few square matrix products, on the thread's own clock."""
+def matmul_rate(
+    dtype: torch.dtype, size: int = 1024, repeats: int = 4, clock: Callable[[], float] = time.thread_time
+) -> float:
+    """FLOP/s of the best of a few square matrix products; on the thread's own clock, or on the wall's for several threads."""
     a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
-    return 2.0 * size**3 / min(timed(lambda: a @ b)[1] for _ in range(repeats))
+    taken = []
+    for _ in range(repeats):
+        began = clock()
+        a @ b
+        taken.append(clock() - began)
+    return 2.0 * size**3 / min(taken)
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float]:
@@ -69,12 +76,12 @@ def make_batch(config: PolicyConfig, batch: int, steps: int) -> dict[str, Tensor
     }
 
 
-def training_step(policy: GoalPolicy, batch: Mapping[str, Tensor], bf16: bool) -> Callable[[], None]:
-    """A whole step: loss, gradients, clipping, AdamW."""
+def training_step(policy: GoalPolicy, batch: Mapping[str, Tensor], bf16: bool) -> Callable[[], float]:
+    """A whole step: loss, gradients, clipping, AdamW; returns the loss."""
     optimizer = torch.optim.AdamW(policy.parameter_groups(0.039428), lr=1e-6, fused=True)
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
 
-    def step() -> None:
+    def step() -> float:
         state = policy.initial_state(len(batch["frames"]))
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             out = policy.loss(batch["frames"], batch["goals"], batch["first"], state, batch["buttons"], batch["camera"])
@@ -82,6 +89,7 @@ def training_step(policy: GoalPolicy, batch: Mapping[str, Tensor], bf16: bool) -
         torch.nn.utils.clip_grad_norm_(trained, 5.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        return float(out.loss.detach())
 
     return step
 

@@ -24,7 +24,7 @@ from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.loading.sampling import ListEntry
 from steve1.data.loading.windows import WindowDataset
-from steve1.policy import GoalPolicy, PolicyConfig, PolicyState, read_model
+from steve1.policy import GoalPolicy, PolicyConfig, PolicyState, kernels, read_model
 from steve1.policy.loss import head_loss
 from steve1.training.batches import Batch, TbpttChunk, chunks
 from steve1.training.batches import encode as encode_batch
@@ -303,7 +303,8 @@ def saved_bytes(
 ) -> dict[str, float]:
     """Bytes a frame that are kept for the backward pass, counted tensor by tensor: saved_cnn_… and saved_transformer_….
 
-    batch: from `benchmarks.policy.make_batch`. Weights are not counted, their copies in the lower precision are.
+    batch: from `benchmarks.policy.make_batch`. Weights are not counted, their copies in the lower precision are. A card's operations
+    are counted, which keep more than the kernels for a CPU.
     """
     frames = batch["first"].numel()
     own = {parameter.untyped_storage().data_ptr() for parameter in policy.parameters()}
@@ -320,7 +321,7 @@ def saved_bytes(
             result = work()
         return sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / frames, result
 
-    with autocast(policy.device, precision):
+    with autocast(policy.device, precision), kernels.unused():
         cnn, features = count(lambda: policy.encode(batch["frames"], activation_checkpointing=activation_checkpointing))
         features = features.detach().requires_grad_()
         state = policy.initial_state(len(batch["first"]))

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from steve1.policy import GoalPolicy
+from steve1.policy import GoalPolicy, kernels
 from steve1.policy.attention import WindowAttention
-from steve1.policy.convolution import EPSILON, FUSED_RELU, pooled
+from steve1.policy.convolution import EPSILON, FUSED_RELU, pool_relu
 from steve1.policy.vision import ImageEncoder, NormConv
 
 PACKED_BELOW = 1024  # hidsize; wider layers wait for their weights alone, and a second copy of those only needs memory
@@ -47,7 +47,7 @@ class PackedEncoder:
         """RGB u8 (1, side, side, 3) → features (1, H) float32; without gradients."""
         x = frame.permute(0, 3, 1, 2).float().mul_(1.0 / 255.0)
         for first, norm, blocks in self._stacks:
-            x = norm(pooled(first(x)))
+            x = norm(pool_relu(first(x)))
             for conv0, conv1 in blocks:
                 x = conv1(conv0(x)).add_(x)
         x = x.flatten(1)
@@ -61,6 +61,7 @@ class _Norm:
 
     def __init__(self, norm: nn.GroupNorm, side: int) -> None:
         channels = norm.num_channels
+        self._kernel = kernels.norm_of_one(norm.weight, norm.bias, side)
         self._gain, self._shift = (
             each.detach().expand(side * side, -1).flatten().clone() for each in (norm.weight, norm.bias)
         )
@@ -69,6 +70,8 @@ class _Norm:
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)  # it is, unless a convolution chose another order
+        if self._kernel is not None:
+            return self._kernel(x)
         row = torch.layer_norm(x.as_strided(self._size, [1]), self._size, self._gain, self._shift, EPSILON)
         return row.as_strided(self._shape, self._strides)
 

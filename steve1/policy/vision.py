@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from steve1.policy.config import PolicyConfig
-from steve1.policy.convolution import conv_pool_relu, frame_norm, norm_conv_relu, working_dtype
+from steve1.policy.convolution import conv_pool_relu, frame_norm, residual, working_dtype
 
 DENSE = 256  # size of the dense layer's output
 # Frames that go through the convolutions at a time. On a CPU, where nothing was measured (`core.tuning`), as few as keep the largest layer's
@@ -32,10 +32,11 @@ class NormConv(nn.Module):
         self.norm = nn.GroupNorm(1, channels_in) if norm else None
         self.layer = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=not norm)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C_in, h, w) → (N, C_out, h, w)."""
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The norm's gain and shift, and the convolution's weight."""
         assert self.norm is not None, "the very first layer has no norm; it is called through `pooled`"
-        return norm_conv_relu(x, self.norm.weight, self.norm.bias, self.layer.weight)
+        return self.norm.weight, self.norm.bias, self.layer.weight
 
     def pooled(self, x: Tensor) -> Tensor:
         """The same, and max-pool by two: (N, C_in, h, w) → (N, C_out, ceil(h / 2), ceil(w / 2))."""
@@ -54,8 +55,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) → the same shape."""
-        y = self.conv1(self.conv0(x))
-        return x + y if torch.is_grad_enabled() else y.add_(x)
+        return residual(x, *self.conv0.parts, *self.conv1.parts)
 
 
 class Stack(nn.Module):

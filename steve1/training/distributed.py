@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 import torch.distributed as dist
 
-from steve1.core.device import choose_device
+from steve1.core.device import choose_device, keep_freed_memory
 from steve1.core.errors import UserError
 
 
@@ -74,6 +74,8 @@ def joined(device: str = "auto", threads: int = 0) -> Iterator[Ranks]:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", rank=rank, world_size=world)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
+    elif chosen.type == "cpu":
+        keep_freed_memory()
     before = torch.get_num_threads()
     if threads:
         torch.set_num_threads(threads)
