@@ -17,6 +17,7 @@ import pytest
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig, WorkerDied, job_results, run_jobs
 from steve1.core.executor.cluster import connected_ray
+from steve1.core.executor.local import InlineWorker
 from steve1.core.files import made, remove_half_written
 from steve1.core.processes import descendants, end_tree, gone
 
@@ -184,3 +185,29 @@ def test_ray_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(UserError, match="needs Ray") as fault:
         connected_ray("play here")
     assert "play here" in str(fault.value)
+
+
+@pytest.mark.parametrize("reason", ["Ray reports 0 CPU free", ""])
+def test_workers_that_do_not_start_are_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reason: str
+) -> None:
+    """As on a cluster that lacks a package or has no room; where one has started, nothing is said."""
+
+    class Waiting(InlineWorker):
+        def why_not_started(self) -> str:
+            return reason
+
+        @staticmethod
+        def ready(handles: Any, timeout_s: float) -> Any:
+            time.sleep(0.05)
+            return handles if time.monotonic() > begin + 0.4 else []
+
+    begin = time.monotonic()
+    monkeypatch.setattr("steve1.core.executor.run._START_S", 0.1)
+    monkeypatch.setattr("steve1.core.executor.run.InlineWorker", Waiting)
+    config = ExecutorConfig(workers=0)
+    (result,) = job_results(["a"], lambda index: Sleeper(str(tmp_path)), config)
+    assert result.error is None
+    assert [record.message for record in caplog.records] == (
+        [f"no worker has started for 0 s: {reason}"] if reason else []
+    )

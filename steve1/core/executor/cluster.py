@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -57,11 +58,23 @@ class RayWorker(Worker):
         # Lost actors are replaced by the executor, which counts them.
         actor = self._ray.remote(num_cpus=config.cpus, num_gpus=config.gpus, max_restarts=0)(JobRunner)
         self._actor = actor.remote(recipe, index, config.threads)
+        self._started = self._actor.__ray_ready__.remote()
+        self._wanted = {"CPU": config.cpus, "GPU": config.gpus}
 
     @staticmethod
     def ready(handles: Sequence[Any], timeout_s: float) -> Sequence[Any]:
         done: Sequence[Any] = importlib.import_module("ray").wait(list(handles), num_returns=1, timeout=timeout_s)[0]
         return done
+
+    def why_not_started(self) -> str:
+        if self._ray.wait([self._started], timeout=0)[0]:
+            return ""
+        free = self._ray.available_resources()
+        room = ", ".join(
+            f"{free.get(name, 0):g} {name} free ({need:g} needed)" for name, need in self._wanted.items() if need
+        )
+        said = f"; its logs end with: {lines}" if (lines := _last_errors()) else ""
+        return f"Ray reports {room}{said}. It waits on; Ctrl-C ends it"
 
     def give(self, job: Any) -> None:
         self.handle = self._actor.run.remote(job)
@@ -71,7 +84,8 @@ class RayWorker(Worker):
             result: JobResult = self._ray.get(self.handle)
             return result
         except self._ray.exceptions.RayError as fault:
-            raise WorkerDied(f"died ({type(fault).__name__})") from fault
+            causes = [line.strip() for line in str(fault).splitlines() if "Error: " in line]
+            raise WorkerDied(f"died ({type(fault).__name__})" + "".join(f": {line}" for line in causes[-1:])) from fault
 
     def close(self) -> None:
         self._ray.wait([self._actor.close.remote()], timeout=_CLOSE_S)
@@ -79,3 +93,15 @@ class RayWorker(Worker):
 
     def kill(self) -> None:
         self._ray.kill(self._actor)
+
+
+def _last_errors(most: int = 3) -> str:
+    """The last different lines in the error logs of the cluster's processes on this machine."""
+    logs = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_latest" / "logs"
+    lines = [
+        line.strip()[-300:]
+        for path in (*logs.glob("raylet.err"), *logs.glob("worker-*.err"))
+        for line in path.read_text(errors="replace").splitlines()
+        if line.strip()
+    ]
+    return " | ".join(list(dict.fromkeys(lines))[-most:])

@@ -92,6 +92,10 @@ class Worker(abc.ABC):
     def ready(handles: Sequence[Any], timeout_s: float) -> Sequence[Any]:
         """Those handles whose workers have an answer or have died, after `timeout_s` at the latest."""
 
+    def why_not_started(self) -> str:
+        """What is known of a process that has not started; "" once it has."""
+        return ""
+
     @abc.abstractmethod
     def give(self, job: Any) -> None:
         """Hand over a job. A worker that is dead already shows it in `answer`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
@@ -13,6 +14,7 @@ from steve1.core.executor.cluster import RayWorker
 from steve1.core.executor.jobs import ExecutorConfig, J, JobResult, R, Recipe, Restarts, Worker, WorkerDied
 from steve1.core.executor.local import InlineWorker, LocalWorker
 
+_START_S = 60.0  # without a worker, after which it is said why
 _log = logging.getLogger(__name__)
 
 
@@ -68,12 +70,17 @@ def job_results(
     running: dict[int, tuple[J, float]] = {}
     lost: Counter[int] = Counter()  # by the identity of the job
     finished = False
+    patient_until = time.monotonic() + _START_S
     try:
         while waiting or running or refill():
             for index, worker in enumerate(workers):
                 if waiting and index not in running:
                     running[index] = (waiting.popleft(), time.monotonic())
                     worker.give(running[index][0])
+            if time.monotonic() > patient_until:
+                patient_until = math.inf
+                if all(reasons := [worker.why_not_started() for worker in workers]):
+                    _log.warning("no worker has started for %.0f s: %s", _START_S, reasons[0])
             ready = kind.ready([workers[index].handle for index in running], 1.0)
             for index, (job, began) in list(running.items()):
                 worker = workers[index]
