@@ -163,7 +163,15 @@ class _Transfer:
                         got=str(fault),
                         todo=f"run the same command again later; what has arrived is kept in {self.part.name}",
                     ) from None
-                time.sleep(min(30.0, max(fault.wait, backoff * 2 ** (failures - 1))))
+                self._pause(min(30.0, max(fault.wait, backoff * 2 ** (failures - 1))))
+
+    def _pause(self, seconds: float) -> None:
+        """Sleep in short pieces, between which `on_bytes` may raise."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self.on_bytes:
+                self.on_bytes(self.size(), 0)
+            time.sleep(min(0.5, left))
 
     def _append(self, source: IO[bytes], done: int, total: int) -> int:
         """Copy the rest of `source`; returns the bytes that are there then."""

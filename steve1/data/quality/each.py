@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from steve1.core.errors import UserError
+from steve1.core.executor.pool import process_pool
 from steve1.core.messages import progress
 from steve1.data.episodes.listing import Dataset
 
@@ -33,9 +32,9 @@ def each_episode(
     with contextlib.ExitStack() as stack:
         results: Iterable[T] = map(function, episodes)
         if min(workers, len(episodes)) > 1:
-            spawn = multiprocessing.get_context("spawn")
-            pool = stack.enter_context(ProcessPoolExecutor(min(workers, len(episodes)), mp_context=spawn))
-            results = pool.map(function, episodes)
+            pool = stack.enter_context(process_pool(min(workers, len(episodes))))
+            futures = [pool.submit(function, episode) for episode in episodes]
+            results = (future.result() for future in futures)
         with progress(results, total=len(episodes), desc=label, unit="episode") as bar:
             for result in bar:
                 found.append(result)

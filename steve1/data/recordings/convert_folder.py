@@ -9,7 +9,7 @@ import contextlib
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 
 from steve1.core.errors import UserError
+from steve1.core.executor.pool import process_pool
 from steve1.core.files import remove_half_written
 from steve1.core.messages import progress
 from steve1.core.paths import display
@@ -119,26 +120,20 @@ def _work(recording: Recording, target: Path, settings: ConvertSettings) -> Resu
 def _in_parallel(
     recordings: Sequence[Recording], target: Path, settings: ConvertSettings, workers: int, bar: Any
 ) -> Iterator[Result]:
-    # Spawned, not forked: this process may have threads (progress bar, torch) that a fork would break.
-    context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(counter,)) as pool:
+    counter = multiprocessing.get_context("spawn").Value("q", 0)
+    with process_pool(workers, _begin_worker, (counter,)) as pool:
         waiting: dict[Future[Result], Recording] = {pool.submit(_work, r, target, settings): r for r in recordings}
         fault = ""
-        try:
-            while waiting:
-                done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                bar.update(counter.value - bar.n)
-                for future in done:
-                    result = _result_of(future, waiting.pop(future), fault)
-                    if result.status == "failed" and not fault:
-                        fault = result.reason
-                        for rest in waiting:
-                            rest.cancel()
-                    yield result
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        while waiting:
+            done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            bar.update(counter.get_obj().value - bar.n)  # without its lock, which a killed worker may have held
+            for future in done:
+                result = _result_of(future, waiting.pop(future), fault)
+                if result.status == "failed" and not fault:
+                    fault = result.reason
+                    for rest in waiting:
+                        rest.cancel()
+                yield result
 
 
 def _result_of(future: Future[Result], recording: Recording, fault: str) -> Result:

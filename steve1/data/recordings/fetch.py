@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from steve1.core.download import Missing, download, give_up
 from steve1.core.errors import UserError
+from steve1.core.executor.pool import end_pool, process_pool
 from steve1.core.files import remove, remove_half_written
 from steve1.core.messages import progress
 from steve1.data.recordings.contractor import ContractorRecording
@@ -78,14 +78,21 @@ def fetch_and_convert(
     with contextlib.ExitStack() as stack:
         stack.enter_context(alone_in(output_dir, shard))
         remove_half_written(output_dir, None if shard.whole else {entry.name for entry in entries})
+        pool: ProcessPoolExecutor | None = None
         job = _Job(recordings_dir, output_dir, convert, fetch)
+
+        def stop() -> None:
+            job.stopping.append(True)
+            if pool is not None:
+                end_pool(pool)
+
         call: Callable[[Entry], Result] = job.on_ray if ray else job
         if fetch.workers > 1:
-            pool = ProcessPoolExecutor(fetch.workers, mp_context=multiprocessing.get_context("spawn"))
-            call = functools.partial(job, converters=stack.enter_context(pool))
+            pool = stack.enter_context(process_pool(fetch.workers))
+            call = functools.partial(job, converters=pool)
         with progress(total=min(wanted, len(entries)), desc="downloading and converting", unit="episode") as bar:
             try:
-                for result in _each(entries, wanted, fetch.parallel, call):
+                for result in _each(entries, wanted, fetch.parallel, call, stop):
                     results.append(result)
                     bar.update(result.status in ("converted", "exists"))
             except OSError as fault:
@@ -93,8 +100,10 @@ def fetch_and_convert(
         return write_report(results, output_dir, shard, stopped)
 
 
-def _each(entries: Sequence[Entry], wanted: int, parallel: int, call: Callable[[Entry], Result]) -> Iterator[Result]:
-    """Results as they come; never more in progress than could still be needed."""
+def _each(
+    entries: Sequence[Entry], wanted: int, parallel: int, call: Callable[[Entry], Result], stop: Callable[[], None]
+) -> Iterator[Result]:
+    """Results as they come; never more in progress than could still be needed. An error ends the others by `stop`."""
     good = 0
     rest = iter(entries)
     running: set[Future[Result]] = set()
@@ -111,8 +120,13 @@ def _each(entries: Sequence[Entry], wanted: int, parallel: int, call: Callable[[
                     good += result.status in ("converted", "exists")
                     yield result
         except BaseException:
+            stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+class _Stopped(BaseException):
+    """Ends a download or conversion of a run that is over; no fault of the recording."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +137,11 @@ class _Job:
     output: Path
     convert: ConvertSettings
     fetch: FetchSettings
+    stopping: list[bool] = field(default_factory=list)  #: filled once the run is to end
+
+    def _go_on(self, *_progress: int) -> None:
+        if self.stopping:
+            raise _Stopped
 
     def __call__(self, entry: Entry, converters: Executor | None = None) -> Result:
         """Download and convert; then delete what this call downloaded, and nothing that existed before."""
@@ -161,7 +180,7 @@ class _Job:
             with contextlib.suppress(UserError):
                 self._get(entry, "-options.json", downloaded)
         if converters is None:
-            result = convert_recording(recording, self.output, self.convert)
+            result = convert_recording(recording, self.output, self.convert, self._go_on)
         else:
             result = converters.submit(convert_recording, recording, self.output, self.convert).result()
         result.recording = entry.relpath
@@ -170,5 +189,6 @@ class _Job:
     def _get(self, entry: Entry, ending: str, downloaded: list[Path]) -> None:
         path = self.recordings / f"{entry.name}{ending}"
         if not path.exists():
-            download(entry.beside(ending), path, attempts=self.fetch.attempts, backoff=self.fetch.backoff)
+            attempts, backoff = self.fetch.attempts, self.fetch.backoff
+            download(entry.beside(ending), path, attempts=attempts, backoff=backoff, on_bytes=self._go_on)
             downloaded.append(path)
