@@ -30,6 +30,22 @@ KEYS: dict[str, str] = {
     "key.keyboard.escape": "ESC",
     **{f"key.keyboard.{slot}": f"hotbar.{slot}" for slot in range(1, 10)},
 }
+_OTHER_KEYS = """
+apostrophe backslash backspace caps.lock comma delete down end enter equal escape grave.accent home insert keypad.add keypad.decimal
+keypad.divide keypad.enter keypad.equal keypad.multiply keypad.subtract left left.alt left.bracket left.control left.shift left.win menu
+minus num.lock page.down page.up pause period print.screen right right.alt right.bracket right.control right.shift right.win scroll.lock
+semicolon slash space tab unknown up world.1 world.2
+"""
+#: every key that Minecraft has a name for; any other name is another recorder's
+MINECRAFT_KEYS = frozenset(
+    f"key.keyboard.{name}"
+    for name in (
+        *"abcdefghijklmnopqrstuvwxyz0123456789",
+        *(f"f{number}" for number in range(1, 26)),
+        *(f"keypad.{number}" for number in range(10)),
+        *_OTHER_KEYS.split(),
+    )
+)
 MOUSE: dict[int, str] = {0: "attack", 1: "use", 2: "pickItem"}
 
 # Recorders that wrote the mouse in another scale while a screen (inventory, chest) was open.

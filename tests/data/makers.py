@@ -104,7 +104,7 @@ def make_recording(
     height: int = 180,
 ) -> Path:
     """name.mp4 and name.jsonl; returns the mp4's path."""
-    rows = [tick(n) for n in range(ticks)] if isinstance(ticks, int) else ticks
+    rows = [tick(n, milli=n * 1000 / fps) for n in range(ticks)] if isinstance(ticks, int) else ticks
     folder.mkdir(parents=True, exist_ok=True)
     with VideoWriter(folder / f"{name}.mp4", width, height, fps) as video:
         for number in range(len(rows) if frames is None else frames):

@@ -66,13 +66,13 @@ def main(args: Args) -> int:
                 check_free(cuts, plans)
                 plans.append(cuts)
         for cuts in plans:
-            name, rates = display(cuts.recording.video), cuts.rates
+            name, rates = display(cuts.recording.video), cuts.pairing.rates
             if rates.resampled:
                 own = rates.ticks == rates.video
                 kept = "which its clips keep" if own else "its clips have the frame of each of the 20 ticks"
                 print(f"  note     {name}: {rates.video:g} frames a second, {kept}; conversion makes 20 of them")
-            if cuts.note:
-                print(f"  note     {name}: {cuts.note}")
+            for note in cuts.pairing.notes:
+                print(f"  note     {name}: {note}")
         with progress(total=sum(cuts.end for cuts in plans), desc="trimming", unit="frame") as bar:
             for cuts in plans:
                 with refusing(cuts.recording):

@@ -36,12 +36,13 @@ Frame = NDArray[np.uint8]
 class VideoInfo:
     """The header of a container's first video stream; `frames` is 0 if unknown."""
 
-    width: int
+    width: int  #: as coded, before any turn
     height: int
     fps: float
     frames: int
     codec: str
     seconds: float
+    aspect: float = 1.0  #: width of a pixel in heights
 
 
 @contextlib.contextmanager
@@ -83,23 +84,39 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         rate = stream.average_rate or stream.guessed_rate or Fraction(0)
         seconds = float(container.duration or 0) / av.time_base
         codec = stream.codec_context
-        return VideoInfo(codec.width, codec.height, float(rate), int(stream.frames or 0), codec.name, seconds)
+        aspect = float(stream.sample_aspect_ratio or 1)
+        return VideoInfo(codec.width, codec.height, float(rate), int(stream.frames or 0), codec.name, seconds, aspect)
 
 
-def timing_error(path: str | os.PathLike[str]) -> float:
-    """The largest distance in seconds between a frame's time stamp and a constant rate; decodes nothing.
+def frame_times(path: str | os.PathLike[str]) -> tuple[float, NDArray[np.float64], float | None]:
+    """Average frames per second, seconds (N,) from the first frame to each, and the first one's time stamp; decodes nothing.
 
     Raises:
         UserError: as `probe`.
     """
     with _opened(path) as (container, stream):
-        times = []
+        stamps: list[int | None] = []
         with contextlib.suppress(FFmpegError):  # a file that was cut off: decoding it reports that
-            times = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
-        seconds = np.asarray(times, np.float64) * float(stream.time_base or 0)
-        fps = float(stream.average_rate or stream.guessed_rate or FPS)
-    even = np.arange(len(seconds)) / fps
-    return float(np.abs(seconds - seconds[0] - even).max()) if len(seconds) else 0.0
+            stamps = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
+        header = float(stream.average_rate or stream.guessed_rate or 0)
+        tick = float(stream.time_base or 0)
+    known = sorted(stamp for stamp in stamps if stamp is not None)
+    if len(known) < max(2, len(stamps)) or known[-1] == known[0]:
+        rate = header or float(FPS)
+        return rate, np.arange(len(stamps)) / rate, None
+    seconds = (np.asarray(known, np.float64) - known[0]) * tick
+    rate = (len(seconds) - 1) / float(seconds[-1])
+    # The header's rate is exact where the container rounds times; its audio or fragments may make it wrong.
+    return (header if abs(header / rate - 1) < 0.005 else rate), seconds, known[0] * tick
+
+
+def turn_of(path: str | os.PathLike[str]) -> int:
+    """Degrees by which a video's frames are to be turned counter-clockwise: 0, 90, 180 or 270. `read_frames` does it."""
+    return next((_turn(frame) for frame in decoded_frames(path)), 0)
+
+
+def _turn(frame: av.VideoFrame) -> int:
+    return round(frame.rotation / 90) * 90 % 360
 
 
 def read_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[Frame]:
@@ -147,8 +164,10 @@ def decoded_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterato
 
 
 def to_rgb(frame: av.VideoFrame) -> Frame:
-    """(H, W, 3) uint8; takes as long as decoding."""
-    return cast(Frame, frame.to_ndarray(format="rgb24"))
+    """(H, W, 3) uint8, turned as the video says; takes as long as decoding."""
+    picture = cast(Frame, frame.to_ndarray(format="rgb24"))
+    quarters = _turn(frame) // 90
+    return np.ascontiguousarray(np.rot90(picture, quarters)) if quarters else picture
 
 
 def recorder_size(frame: Frame) -> Frame:

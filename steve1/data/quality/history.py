@@ -19,7 +19,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.paths import resolve
 from steve1.data.episodes.episode import Episode
-from steve1.data.recordings.contractor import ContractorRecording, parsed_ticks
+from steve1.data.recordings.contractor import ContractorRecording, actions_of, parsed_ticks
 from steve1.data.recordings.resample import read_noted_ticks
 
 _MINED = "minecraft.mine_block:"
@@ -68,9 +68,9 @@ def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) ->
             got=str(source),
         )
     video = resolve(source)
-    if not video.with_suffix(".jsonl").is_file() and recordings is not None:
-        video = next((p for p in sorted(recordings.rglob(video.name)) if p.with_suffix(".jsonl").is_file()), video)
-    ticks = video.with_suffix(".jsonl")
+    if not actions_of(video).is_file() and recordings is not None:
+        video = next((p for p in sorted(recordings.rglob(video.name)) if actions_of(p).is_file()), video)
+    ticks = actions_of(video)
     if not ticks.is_file():
         raise UserError(
             "The recording of this episode is gone, and only its ticks say what happened.",

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import itertools
 import json
 import re
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from av import VideoFrame
 from numpy.typing import NDArray
 
 from steve1 import actions as act
 from steve1.core.contents import refuse_other_content
-from steve1.core.errors import UserError
+from steve1.core.errors import UserError, nearest
 from steve1.core.files import read_json
 from steve1.data.episodes.parts import MINECLIP_VIDEO
-from steve1.data.media.video import decoded_frames, probe, recorder_size, to_rgb
-from steve1.data.recordings.recording import Found, Pace, Recording, Ticks, Tree
-from steve1.data.recordings.resample import at_game_rate
+from steve1.data.media.video import decoded_frames, frame_times, probe, recorder_size, to_rgb, turn_of
+from steve1.data.recordings.recording import Found, Pictures, Recording, Ticks, Timing, Tree, picked
 
 _VERSION = re.compile(r"^(?:all_)?(\d{1,2}\.\d{1,2})(?:$|[_-])")
 #: height of the recorder's own window; the pointer's position is in its pixels
@@ -41,10 +45,11 @@ class ContractorRecording(Recording):
         files = {path for path in tree.files if path.name != MINECLIP_VIDEO}
         odd = {path for path, _ in tree.odd}
         for path in sorted(files):
-            ticks = path.with_suffix(".jsonl")
-            if path.suffix == ".jsonl":
-                if path.with_suffix(".mp4") not in files and not path.name.startswith("convert_report"):
-                    lonely.append((path, f"actions without a video: {path.stem}.mp4 is missing"))
+            ticks = actions_of(path)
+            if path.suffix != ".mp4":
+                video = path.with_name(path.name.removesuffix(".gz").removesuffix(".jsonl") + ".mp4")
+                if video not in files and not path.name.startswith("convert_report"):
+                    lonely.append((path, f"actions without a video: {video.name} is missing"))
             elif ticks in files:
                 version = version_in(path.relative_to(tree.root.parent).parts[:-1])
                 found.append(cls(tree.name_of(path.with_suffix("")), path, version))
@@ -55,7 +60,7 @@ class ContractorRecording(Recording):
 
     @property
     def actions_path(self) -> Path:
-        return self.video.with_suffix(".jsonl")
+        return actions_of(self.video)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -68,16 +73,22 @@ class ContractorRecording(Recording):
         found: dict[str, Any] = read_json(path) if path.exists() else {}
         return found
 
+    @property
+    def warnings(self) -> list[str]:
+        return self.pictures.notes
+
     def read_ticks(self, camera_rounding: str = "float", *, esc_as_inventory: bool = False) -> Ticks:
         notes: list[str] = []
         try:
             self._read_options()
         except UserError as fault:
             notes.append(f"its captions and other options are left out: {fault.one_line}")
-        ticks = list(parsed_ticks(self.actions_path, notes, _reduced))
+        unknown: Counter[str] = Counter()
+        ticks = list(parsed_ticks(self.actions_path, notes, partial(_reduced, unknown=unknown)))
         if not ticks:
             raise UserError("This recording has no ticks.", where=self.actions_path)
-        _check_numbers(ticks, notes)
+        notes += _unknown_keys(ticks, unknown, self.actions_path)
+        _check_slots(ticks, self.actions_path)
         try:
             actions, keep = act.from_contractor(
                 ticks, camera_rounding, recorder_version=self.version, esc_as_inventory=esc_as_inventory
@@ -85,26 +96,56 @@ class ContractorRecording(Recording):
         except UserError as fault:
             fault.where = f"{self.actions_path}, {fault.where}"
             raise
-        return Ticks(actions, keep, _pointers(ticks), notes, np.arange(len(actions)))
+        numbers, milli = (_column(ticks, name) for name in ("tick", "milli"))
+        counted = None if numbers is None or (numbers % 1).any() else numbers.astype(np.int64)
+        return Ticks(actions, keep, _pointers(ticks), notes, np.arange(len(actions)), counted, milli)
 
-    def timing(self, n_ticks: int, source_fps: float) -> tuple[float, int]:
-        info = probe(self.video)
-        rate = source_fps or info.fps
-        return rate, info.frames or round(info.seconds * (info.fps or rate))
+    @cached_property
+    def timing(self) -> Timing:
+        return Timing(*frame_times(self.video))
 
-    def frames(self, rate: float, pace: Pace) -> Iterator[NDArray[np.uint8]]:
-        # The file's time stamps are compared with its own rate, also where `rate` replaces a wrong one.
-        frames = pace.watch(decoded_frames(self.video), probe(self.video).fps or rate)
-        for frame in at_game_rate(frames, rate):
+    def frames(self, numbers: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+        for frame in picked(self._in_time(), numbers):
             yield recorder_size(to_rgb(frame))
+
+    def _in_time(self) -> Iterator[VideoFrame]:
+        """The video's frames; UserError where one is left out, since the next would be taken for it."""
+        start, seconds = self.timing.start, self.timing.seconds
+        for number, frame in enumerate(decoded_frames(self.video)):
+            if start is None or frame.time is None or number >= len(seconds):
+                late = 0.0
+            else:
+                late = abs(frame.time - start - seconds[number])
+            if late > 0.5 / self.timing.rate:
+                where = f"{self.video}, frame {number} ({seconds[number]:.2f} s)"
+                raise UserError(
+                    "A frame of this video does not decode.", where=where, todo="record or download it again"
+                )
+            yield frame
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The form of its pictures."""
+        info, turn = probe(self.video), turn_of(self.video)
+        if turn % 180:
+            return Pictures(info.height, info.width, 1 / info.aspect, turn)
+        return Pictures(info.width, info.height, info.aspect, turn)
 
     @property
     def identifying_files(self) -> list[Path]:
         return [self.actions_path, self.video]
 
     def facts(self) -> dict[str, Any]:
-        info = probe(self.video)
-        return {"source_size": [info.width, info.height], "source_fps": round(info.fps, 4)}
+        return {
+            "source_size": [self.pictures.width, self.pictures.height],
+            "source_fps": round(probe(self.video).fps, 4),
+        }
+
+
+def actions_of(video: Path) -> Path:
+    """The ticks beside a video: name.jsonl, or name.jsonl.gz where that alone exists."""
+    plain, packed = video.with_suffix(".jsonl"), video.with_suffix(".jsonl.gz")
+    return packed if packed.exists() and not plain.exists() else plain
 
 
 def version_in(parts: Iterable[str]) -> str:
@@ -127,21 +168,25 @@ def parsed_ticks(
         UserError: a line is no tick; names file and line.
     """
     refuse_other_content(path, empty=True)
-    torn = ""
-    with open(path, "rb") as lines:
-        for number, raw in enumerate(lines, 1):
+    torn, where = "", 0
+    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as lines:
+        for number, raw in enumerate(_unpacked(lines, path), 1):
             if not raw.strip():
                 continue
             if torn:
                 break
             try:
                 tick = json.loads(raw)
+            except (ValueError, RecursionError) as fault:
+                torn, where = str(fault)[:120], number
+                continue
+            try:
                 if not isinstance(tick, dict):
-                    raise ValueError(f"a {type(tick).__name__} instead of a tick")
+                    raise TypeError(f"a {type(tick).__name__} instead of a tick")
                 yield reduce(tick)
-            except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as fault:
-                torn = f"no {fault}" if isinstance(fault, KeyError) else str(fault)[:120]
-                where = number
+            except (KeyError, TypeError, ValueError, AttributeError) as fault:
+                torn, where = f"no {fault}" if isinstance(fault, KeyError) else str(fault)[:120], number
+                break
         else:
             if torn and notes is not None:
                 notes.append(f"the last line ({where}) was cut off and is dropped")
@@ -151,26 +196,95 @@ def parsed_ticks(
         raise UserError(what, where=f"{path}:{where}", got=torn, todo="repair or remove this recording")
 
 
-def _reduced(tick: dict[str, Any]) -> dict[str, Any]:
-    """The fields that conversion needs: an hour of whole ticks takes gigabytes."""
-    kept: dict[str, Any] = {key: tick[key] for key in ("isGuiOpen", "hotbar", "tick") if key in tick}
+def _unpacked(lines: Iterable[bytes], path: Path) -> Iterator[bytes]:
+    try:
+        yield from lines
+    except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
+        todo = "copy or download it again"
+        raise UserError("This file does not unpack.", where=path, got=str(fault), todo=todo) from None
+
+
+def _reduced(tick: dict[str, Any], unknown: Counter[str]) -> dict[str, Any]:
+    """The fields that conversion needs: an hour of whole ticks takes gigabytes. Keys of no known name are counted.
+
+    Raises:
+        TypeError: a field holds another kind of value than the recorders write.
+    """
+    kept: dict[str, Any] = {key: tick[key] for key in ("isGuiOpen", "hotbar", "tick", "milli") if key in tick}
+    if kept.get("isGuiOpen") not in (True, False, None):
+        raise TypeError(f"isGuiOpen is {json.dumps(kept['isGuiOpen'])[:40]}; it is true or false, without quotes")
     if isinstance(tick.get("mouse"), dict):
-        fields = ("x", "y", "dx", "dy", "buttons", "newButtons")
+        fields = ("x", "y", "dx", "dy", "dwheel", "buttons", "newButtons")
         kept["mouse"] = {key: tick["mouse"][key] for key in fields if key in tick["mouse"]}
+        for name in ("buttons", "newButtons"):
+            _check_list(kept["mouse"].get(name, []), f"mouse.{name}", (int, float), "numbers")
     if isinstance(tick.get("keyboard"), dict):
-        kept["keyboard"] = {"keys": [key for key in tick["keyboard"]["keys"] if key in act.contractor.KEYS]}
+        keys = tick["keyboard"]["keys"]
+        _check_list(keys, "keyboard.keys", (str,), "names")
+        unknown.update(set(keys) - act.contractor.MINECRAFT_KEYS)
+        kept["keyboard"] = {"keys": [key for key in keys if key in act.contractor.KEYS]}
     return kept
 
 
-def _check_numbers(ticks: list[dict[str, Any]], notes: list[str]) -> None:
-    """Note a jump in the tick numbers: lines were lost, and with them the pairing of frames and actions."""
-    numbers = [tick.get("tick") for tick in ticks]
-    if not all(isinstance(number, int) for number in numbers):
-        return
-    for line, (before, after) in enumerate(itertools.pairwise(numbers), 2):
-        if after != before + 1:  # type: ignore[operator]
-            notes.append(f"tick numbers go from {before} to {after} at line {line}")
-            return
+def _check_list(value: Any, name: str, kinds: tuple[type, ...], members: str) -> None:
+    odd = [m for m in value if not isinstance(m, kinds) or isinstance(m, bool)] if isinstance(value, list) else [value]
+    if odd:
+        raise TypeError(f"{name} holds {json.dumps(odd[0])[:60]}; it is a list of {members}")
+
+
+def _unknown_keys(ticks: list[dict[str, Any]], unknown: Counter[str], path: Path) -> list[str]:
+    """A note on each key that means nothing here; UserError if no key means anything."""
+    if not unknown:
+        return []
+    counts = [f'"{name}" in {count} of {len(ticks)} ticks' for name, count in unknown.most_common(3)]
+    counts += [f"{len(unknown) - 3} more"] if len(unknown) > 3 else []
+    hint = nearest(unknown.most_common(1)[0][0], list(act.contractor.KEYS))
+    if not any(tick.get("keyboard", {}).get("keys") for tick in ticks):
+        raise UserError(
+            "The keys of this recording are not named as in Minecraft.",
+            where=path,
+            expected="key.keyboard.w, key.keyboard.left.shift, …",
+            got=", ".join(counts),
+            todo="write its keys as docs/technical/DATA_FORMATS.md names them",
+        )
+    return [f"{', '.join(counts)}: a key of this name means nothing here ({hint})"]
+
+
+def _check_slots(ticks: list[dict[str, Any]], path: Path) -> None:
+    """UserError if `hotbar` holds pressed keys, with 0 between them, in place of the selected slot.
+
+    Who selects slot 1 again presses its key or turns the wheel.
+    """
+    slots = [tick.get("hotbar") for tick in ticks]
+    presses, row = [], 0
+    for slot, group in itertools.groupby(slots):
+        start, row = row, row + sum(1 for _ in group)
+        if slot != 0:
+            if row - start > 3 or row == len(ticks) or slots[row] != 0:
+                return
+            near = ticks[max(start, row - 2) : row + 1]
+            if any(
+                "key.keyboard.1" in t.get("keyboard", {}).get("keys", ()) or t.get("mouse", {}).get("dwheel")
+                for t in near
+            ):
+                return
+            presses.append(f"{slot} at line {start + 1}")
+    if len(presses) > 2:
+        raise UserError(
+            "The hotbar of this recording goes back to 0 after each choice, as if it were the pressed key.",
+            where=path,
+            expected="the selected slot, 0 to 8, until another one is selected",
+            got=", ".join(presses[:3]),
+            todo="write the selected slot into each line, or leave hotbar out",
+        )
+
+
+def _column(ticks: list[dict[str, Any]], name: str) -> NDArray[np.float64] | None:
+    """A number of each tick, None unless all have it."""
+    values = [tick.get(name) for tick in ticks]
+    if not all(isinstance(value, (int, float)) and abs(value) < 2**53 for value in values):
+        return None
+    return np.asarray(values, np.float64)
 
 
 def _pointers(ticks: list[dict[str, Any]]) -> NDArray[np.float64]:

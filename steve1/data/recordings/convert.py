@@ -21,9 +21,10 @@ from steve1.core.frames import draw_cursor
 from steve1.core.paths import display
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.native import EpisodeWriter
-from steve1.data.media.video import FPS, RECORDER_SIZE
-from steve1.data.recordings.recording import Pace, Recording, Ticks
-from steve1.data.recordings.resample import FPS_TOLERANCE, Rates, check_even, read_game_ticks
+from steve1.data.media.video import FPS
+from steve1.data.recordings.pairing import FPS_TOLERANCE, Pairing
+from steve1.data.recordings.recording import Recording, Ticks
+from steve1.data.recordings.resample import read_game_ticks
 from steve1.data.recordings.summary import Result
 
 #: faults of the machine, not of a recording: the next one would fail too
@@ -110,7 +111,10 @@ def _compare(recording: Recording, target: Path, settings: ConvertSettings, resu
                 "if this one replaces the other, remove the episode first",
             )
     result.status, result.frames = "exists", len(episode)
-    if changed := _changed_settings(known, settings):
+    changed = _changed_settings(known, settings)
+    if recording.options and recording.options != known.get("options", {}):
+        changed.append("another -options.json")
+    if changed:
         result.notes = [
             f"was converted with {', '.join(changed)}; it stays as it is: "
             "use another output folder to have the recording converted with the new settings"
@@ -122,10 +126,11 @@ def _changed_settings(known: dict[str, Any], settings: ConvertSettings) -> list[
     pairs: dict[str, tuple[Any, Any]] = {
         name: (known.get(name), now) for name, now in asdict(settings).items() if name != "source_fps"
     }
-    # "source_fps" is the video's own rate; "resampled" has the one that conversion used.
+    # "source_fps" is the video's own rate; "resampled" has the one that conversion used; "named_fps" the setting.
     own = FPS if known.get("source_kind") == "episode" else known.get("source_fps")
     if own is not None:
         used = (known.get("resampled") or {}).get("video_fps", FPS)
+        own = used if known.get("named_fps", used) is None else own
         pairs["source_fps"] = (_rate_text(used), _rate_text(settings.source_fps or own))
     return [f"{name} {old} (now {new})" for name, (old, new) in pairs.items() if old not in (None, new)]
 
@@ -138,24 +143,20 @@ def _rate_text(rate: float) -> str:
 def _convert(
     recording: Recording, target: Path, settings: ConvertSettings, result: Result, on_frames: Callable[[int], object]
 ) -> None:
-    ticks, rates = read_game_ticks(
+    ticks, pairing = read_game_ticks(
         recording, settings.camera_rounding, esc_as_inventory=settings.esc_as_inventory, source_fps=settings.source_fps
     )
-    result.ticks, notes = len(ticks.actions), ticks.notes
+    result.ticks, notes = len(ticks.actions), pairing.notes + recording.warnings
+    if pairing.rates.resampled:
+        notes.append(pairing.rates.note)
     keep = np.ones_like(ticks.keep) if settings.keep_nulls else ticks.keep
     if not keep.any():
         what = "The player never acts in this recording: every tick is null."
         raise UserError(what, where=recording.actions_path, todo="add --keep_nulls if standing still is what it shows")
-    known, source = _provenance(recording, ticks, settings, rates), recording.episode
+    known, source = _provenance(recording, ticks, settings, pairing), recording.episode
     with EpisodeWriter(target, known, keep_mineclip_frames=settings.mineclip_frames) as writer:
         used = 0
-        for number, (frame, action) in enumerate(_paired(recording, ticks, rates, notes)):
-            if number == 0 and source is None:
-                ratio, wanted = frame.shape[1] / frame.shape[0], RECORDER_SIZE[0] / RECORDER_SIZE[1]
-                if abs(ratio / wanted - 1) >= 0.15:
-                    notes.append(
-                        f"its pictures are {ratio:.2f} times as wide as high and are stretched to {wanted:.2f}"
-                    )
+        for number, (frame, action) in enumerate(_paired(recording, ticks, pairing, notes)):
             if keep[number]:
                 writer.add(frame, action)
             used = number + 1
@@ -183,38 +184,22 @@ def _keep_goals(source: Episode, writer: EpisodeWriter, used: int, notes: list[s
 
 
 def _paired(
-    recording: Recording, ticks: Ticks, rates: Rates, notes: list[str]
+    recording: Recording, ticks: Ticks, pairing: Pairing, notes: list[str]
 ) -> Iterator[tuple[NDArray[np.uint8], EnvAction]]:
-    """Frames with the action taken on each; ends with the shorter of the two and notes which it was.
-
-    Raises:
-        UserError: the lengths differ and tick numbers jump, or frames are uneven: the pairing is unknown.
-    """
-    pace = Pace()
-    count, longer = 0, False
-    for frame in recording.frames(rates.video, pace):
-        if count == len(ticks.actions):
-            longer = True
-            break
-        x, y = ticks.pointer[count]
+    """Frames with the action taken on each; notes if the video ends before its container says."""
+    numbers = pairing.frames[ticks.rows[ticks.rows < len(pairing.frames)]]
+    count = 0
+    for frame, action, (x, y) in zip(recording.frames(numbers), ticks.actions, ticks.pointer, strict=False):
         if np.isfinite(x) and np.isfinite(y):
             height, width = frame.shape[:2]
             frame = draw_cursor(frame, int(np.clip(x * height, 0, width)), int(np.clip(y * height, 0, height)))
-        yield frame, ticks.actions[count]
+        yield frame, action
         count += 1
-    # Rounding alone moves the end of a resampled recording by a frame.
-    same = not longer and count == len(ticks.actions)
-    notes += filter(None, [check_even(pace.worst, not same or rates.resampled, recording.video)])
-    if same:
-        return
-    got = f"more than {count} frames for {count} ticks" if longer else f"{count} frames for {len(ticks.actions)} ticks"
-    if jump := next((note for note in notes if note.startswith("tick numbers")), ""):
-        what = "Ticks are missing, so frames and actions cannot be paired."
-        raise UserError(what, where=recording.actions_path, got=f"{got}; {jump}", todo="record it again")
-    notes.append(f"{got}: cut to the shorter")
+    if count < len(numbers):
+        notes.append(f"the video breaks off after {count} of {len(numbers)} frames: cut to the shorter")
 
 
-def _provenance(recording: Recording, ticks: Ticks, settings: ConvertSettings, rates: Rates) -> dict[str, Any]:
+def _provenance(recording: Recording, ticks: Ticks, settings: ConvertSettings, pairing: Pairing) -> dict[str, Any]:
     options = recording.options
     known: dict[str, Any] = {
         "source": display(recording.video),
@@ -224,10 +209,11 @@ def _provenance(recording: Recording, ticks: Ticks, settings: ConvertSettings, r
         "camera_rounding": settings.camera_rounding,
         "esc_as_inventory": settings.esc_as_inventory,
         "gui_share": round(float(np.isfinite(ticks.pointer[:, 0]).mean()), 4),
+        "named_fps": settings.source_fps or None,
         "tool_version": steve1.__version__,
     }
-    if rates.resampled:
-        known["resampled"] = rates.note
+    if pairing.rates.resampled:
+        known["resampled"] = pairing.rates.metadata
     known |= recording.facts()
     known["sha256"] = {path.name: sha256_file(path) for path in recording.identifying_files}
     known |= {key: options[key] for key in ("behaviour", "captions") if key in options}

@@ -14,8 +14,7 @@ from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.registry import format_of
 from steve1.data.episodes.parts import ACTIONS, ACTIONS_PICKLE, PACK
 from steve1.data.media.video import FPS
-from steve1.data.recordings.recording import Found, Pace, Recording, Ticks, Tree
-from steve1.data.recordings.resample import at_game_rate
+from steve1.data.recordings.recording import Found, Pictures, Recording, Ticks, Timing, Tree, picked
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,16 @@ class EpisodeFolder(Recording):
         actions = episode.actions()
         return Ticks(actions, keep, np.full((len(actions), 2), np.nan), [], np.arange(len(actions)))
 
-    def timing(self, n_ticks: int, source_fps: float) -> tuple[float, int]:
-        return source_fps or float(FPS), n_ticks
+    @property
+    def timing(self) -> Timing:
+        return Timing.even(float(FPS), len(self.episode))
 
-    def frames(self, rate: float, pace: Pace) -> Iterator[NDArray[np.uint8]]:
-        return map(np.copy, at_game_rate(self.episode.source_frames(), rate))
+    def frames(self, numbers: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+        return map(np.copy, picked(self.episode.source_frames(), numbers))
+
+    @property
+    def warnings(self) -> list[str]:
+        return Pictures(*self.episode.format.picture_size).notes
 
     @property
     def identifying_files(self) -> list[Path]:

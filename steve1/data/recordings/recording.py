@@ -6,19 +6,21 @@ import abc
 import os
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-from av import VideoFrame
 from numpy.typing import NDArray
 
 from steve1 import actions as act
+from steve1.core.frames import AGENT_SIZE
 from steve1.data.episodes.episode import Episode
+from steve1.data.media.video import RECORDER_SIZE
 
-_SUFFIXES = (".mp4", ".jsonl")
+T = TypeVar("T")
+_ENDINGS = (".mp4", ".jsonl", ".jsonl.gz")
 #: other containers: readable, but a recording's video must be found by name
 _OTHER_VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".flv", ".m4v", ".wmv")
 
@@ -54,7 +56,7 @@ class Tree:
 
     def _add(self, path: Path) -> bool:
         """Note a file or folder; returns whether it is a folder to be searched."""
-        ours, mode, odd = path.suffix in _SUFFIXES, 0, "it is neither a file nor a folder"
+        ours, mode, odd = path.name.endswith(_ENDINGS), 0, "it is neither a file nor a folder"
         try:
             mode = os.stat(path).st_mode
         except OSError as fault:
@@ -94,21 +96,52 @@ class Ticks:
     pointer: NDArray[np.float64]  #: (N, 2), x and y in window heights while a menu is open, else NaN
     notes: list[str]  #: warnings for the report
     rows: NDArray[np.int64]  #: (N,), the recorded tick with which each begins, where ticks were merged or split
+    numbers: NDArray[np.int64] | None = None  #: (N,), as the recorder counted them; None where it did not
+    milli: NDArray[np.float64] | None = None  #: (N,), the recorder's clock in milliseconds
 
 
-class Pace:
-    """Measures how far a video's time stamps are from a constant rate, as its frames pass; `worst` in seconds."""
+@dataclass(frozen=True)
+class Timing:
+    """When N frames are shown."""
 
-    worst: float = 0.0
+    rate: float  #: frames per second on average
+    seconds: NDArray[np.float64]  #: (N,), from the first frame on, in order
+    start: float | None = None  #: the first frame's time stamp, if it has one
 
-    def watch(self, frames: Iterator[VideoFrame], fps: float) -> Iterator[VideoFrame]:
-        """The frames unchanged."""
-        first: float | None = None
-        for number, frame in enumerate(frames):
-            if frame.time is not None:
-                first = frame.time if first is None else first
-                self.worst = max(self.worst, abs(frame.time - first - number / fps))
-            yield frame
+    @classmethod
+    def even(cls, rate: float, n_frames: int) -> Timing:
+        """Frames at a constant rate."""
+        return cls(rate, np.arange(n_frames) / rate)
+
+    @property
+    def late(self) -> float:
+        """The largest distance in seconds of a frame from a constant rate."""
+        return float(np.abs(self.seconds - np.arange(len(self.seconds)) / self.rate).max(initial=0.0))
+
+    @property
+    def duration(self) -> float:
+        """Seconds, the last frame's included."""
+        return float(self.seconds[-1]) + 1 / self.rate if len(self.seconds) else 0.0
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The form of a recording's pictures."""
+
+    width: int  #: as shown
+    height: int
+    aspect: float = 1.0  #: width of a pixel in heights
+    turn: int = 0  #: degrees by which the coded pictures are turned counter-clockwise
+
+    @property
+    def notes(self) -> list[str]:
+        """Warnings for the report."""
+        found = [f"its pictures are turned by {self.turn} degrees, as the video says"] if self.turn else []
+        ratio, wanted = self.width * self.aspect / self.height, RECORDER_SIZE[0] / RECORDER_SIZE[1]
+        # An agent's frames are square already.
+        if abs(ratio / wanted - 1) >= 0.15 and (self.height, self.width) != AGENT_SIZE:
+            found.append(f"its pictures are {ratio:.2f} times as wide as high and are stretched to {wanted:.2f}")
+        return found
 
 
 @dataclass(frozen=True)
@@ -133,13 +166,14 @@ class Recording(abc.ABC):
             UserError: a line is no tick (names file and line), or ticks and frames do not fit.
         """
 
+    @property
     @abc.abstractmethod
-    def timing(self, n_ticks: int, source_fps: float) -> tuple[float, int]:
-        """Frames per second (`source_fps` unless 0) and number of frames."""
+    def timing(self) -> Timing:
+        """When its frames are shown, as its file says."""
 
     @abc.abstractmethod
-    def frames(self, rate: float, pace: Pace) -> Iterator[NDArray[np.uint8]]:
-        """Frames (H, W, 3) RGB at the game's rate, no larger than a recorder's, read as `rate` per second."""
+    def frames(self, numbers: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+        """The frame of each number (in ascending order; some may repeat), (H, W, 3) RGB, no larger than a recorder's."""
 
     @property
     @abc.abstractmethod
@@ -161,9 +195,25 @@ class Recording(abc.ABC):
         """The episode that it is already, in another format."""
         return None
 
+    @property
+    @abc.abstractmethod
+    def warnings(self) -> list[str]:
+        """Notes on its pictures."""
+
     def facts(self) -> dict[str, Any]:
         """Further metadata of episodes made from it."""
         return {}
+
+
+def picked(frames: Iterable[T], numbers: NDArray[np.int64]) -> Iterator[T]:
+    """The frame of each number, in ascending order; some may repeat. Ends where the frames do."""
+    wanted = 0
+    for number, frame in enumerate(frames):
+        while wanted < len(numbers) and numbers[wanted] == number:
+            yield frame
+            wanted += 1
+        if wanted == len(numbers):
+            return
 
 
 #: recordings, and files that cannot be one, with the reason

@@ -22,10 +22,10 @@ from steve1.core.contents import read_text
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file, read_json, write_json
 from steve1.core.paths import resolve
-from steve1.data.media.video import VideoWriter, probe, read_frames, timing_error
+from steve1.data.media.video import VideoWriter, read_frames
 from steve1.data.recordings.contractor import ContractorRecording, parsed_ticks, version_in
-from steve1.data.recordings.recording import Recording
-from steve1.data.recordings.resample import Rates, at_game_rate, check_even, rates_of
+from steve1.data.recordings.pairing import Pairing, pair
+from steve1.data.recordings.recording import Recording, picked
 
 #: first word of a header line
 _HEADER = {"recording", "name", "video", "file"}
@@ -157,9 +157,7 @@ class Cuts:
 
     recording: ContractorRecording
     spans: list[Span]  #: its clips, sorted by time; they may overlap
-    rates: Rates  #: of the recording; its ticks' rate is the clips' frame rate
-    size: tuple[int, int]  #: width and height of the video
-    note: str  #: a warning, or ""
+    pairing: Pairing  #: of its ticks; their rate is the clips' frame rate
 
     @property
     def todo(self) -> list[Span]:
@@ -180,20 +178,20 @@ def plan_cuts(recording: ContractorRecording, clips: Sequence[Clip], output_dir:
         source_fps: true frames per second of the recording; 0: as its video says.
 
     Raises:
-        UserError: a clip ends after the recording does or before it starts, or frames cannot be counted.
+        UserError: a clip ends after the recording does or before it starts, or as `read_ticks` and `pair`.
     """
-    info = probe(recording.video)
-    with open(recording.actions_path, "rb") as lines:
-        n_ticks = sum(bool(line.strip()) for line in lines)
-    rates = rates_of(recording, source_fps, n_ticks)
-    note = check_even(timing_error(recording.video), rates.resampled, recording.video)
-    fps = rates.ticks
+    ticks = recording.read_ticks()
+    pairing, n_ticks = pair(recording, ticks, source_fps), len(ticks.actions)
+    fps, video_fps, skipped = pairing.rates.ticks, pairing.rates.video, pairing.skipped
     named = version_in([output_dir.name]) == recording.version
     folder = output_dir if named else output_dir / recording.version
     spans = []
     for clip in clips:
-        start = clip.start.number(fps, rates.video)
-        stop = n_ticks if clip.stop is None else clip.stop.number(fps, rates.video)
+        start = clip.start.number(fps, video_fps) - skipped
+        stop = n_ticks if clip.stop is None else clip.stop.number(fps, video_fps) - skipped
+        if start < 0:
+            got = f"{-start} frames before"
+            raise UserError("This clip starts before the recording's first tick.", where=clip.where, got=got)
         if stop > n_ticks or start >= n_ticks:
             expected, got = f"at most {n_ticks} frames ({n_ticks / fps:.2f} s)", f"frames {start}..{stop - 1}"
             raise UserError("This clip ends after its recording does.", where=clip.where, expected=expected, got=got)
@@ -202,7 +200,7 @@ def plan_cuts(recording: ContractorRecording, clips: Sequence[Clip], output_dir:
             raise UserError("This clip is empty.", where=clip.where, got=got)
         spans.append(Span(folder / (clip.name or f"{recording.video.stem}_{start:06d}_{stop:06d}"), start, stop))
     spans.sort(key=lambda span: (span.start, span.stop))
-    return Cuts(recording, spans, rates, (info.width, info.height), note)
+    return Cuts(recording, spans, pairing)
 
 
 def trim_recording(cuts: Cuts, *, crf: int = 14, on_frames: Callable[[int], object] = lambda count: None) -> list[Path]:
@@ -288,7 +286,7 @@ def _options(cuts: Cuts, span: Span) -> dict[str, Any]:
     of_whole = ("success", "value", "unit", "steps")
     kept = {key: value for key, value in whole.items() if key not in of_whole}
     clip = {"recording": cuts.recording.video.name, "start_frame": span.start, "stop_frame": span.stop}
-    clip |= {"fps": round(cuts.rates.ticks, 4)} | {key: whole[key] for key in of_whole if key in whole}
+    clip |= {"fps": round(cuts.pairing.rates.ticks, 4)} | {key: whole[key] for key in of_whole if key in whole}
     return {**kept, "steps": span.stop - span.start, "clip": clip}
 
 
@@ -297,10 +295,8 @@ def _write_videos(cuts: Cuts, crf: int, on_frames: Callable[[int], object]) -> N
     waiting, end = cuts.todo, cuts.end
     if not end:
         return
-    frames = read_frames(cuts.recording.video)
-    if cuts.rates.ticks != cuts.rates.video:
-        frames = at_game_rate(frames, cuts.rates.video)
-    rate = Fraction(cuts.rates.ticks).limit_denominator(1001)
+    frames = picked(read_frames(cuts.recording.video), cuts.pairing.frames)
+    rate = Fraction(cuts.pairing.rates.ticks).limit_denominator(1001)
     with contextlib.ExitStack() as everything:
         writing: list[tuple[Span, VideoWriter, contextlib.ExitStack]] = []
         count = 0
@@ -308,7 +304,7 @@ def _write_videos(cuts: Cuts, crf: int, on_frames: Callable[[int], object]) -> N
             while waiting and waiting[0].start == count:
                 span = waiting.pop(0)
                 stack = everything.enter_context(contextlib.ExitStack())
-                writer = VideoWriter(_beside(span.prefix, ".mp4"), *cuts.size, rate, crf=crf)
+                writer = VideoWriter(_beside(span.prefix, ".mp4"), frame.shape[1], frame.shape[0], rate, crf=crf)
                 writing.append((span, stack.enter_context(writer), stack))
             count += 1
             for span, writer, stack in writing:

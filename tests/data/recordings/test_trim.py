@@ -178,11 +178,11 @@ def test_files_of_the_users_are_never_replaced(tmp_path: Path, capsys: pytest.Ca
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("[!.]*")} == before
 
 
-def busy(number: int) -> dict[str, Any]:
+def busy(number: int, rate: int = 20) -> dict[str, Any]:
     """A tick with other keys, movements and slots than its neighbours."""
     keys = [f"key.keyboard.{key}" for key, every in (("w", 1), ("space", 7), ("d", 4)) if number % every == 0]
     mouse = {"dx": float(number % 11) - 4, "dy": float(number % 5) - 2, "buttons": [0] if number % 9 < 2 else []}
-    return tick(number, mouse=mouse, keyboard={"keys": keys}, hotbar=number // 10 % 9)
+    return tick(number, mouse=mouse, keyboard={"keys": keys}, hotbar=number // 10 % 9, milli=number * 1000 / rate)
 
 
 def shows(video: Path, whole: list[np.ndarray], wanted: list[int]) -> bool:
@@ -199,7 +199,7 @@ def shows(video: Path, whole: list[np.ndarray], wanted: list[int]) -> bool:
 @pytest.mark.e2e
 @pytest.mark.parametrize(("fps", "header"), [(60, 60), (30, 30), (60, 20)])
 def test_a_tick_a_frame_at_another_rate(tmp_path: Path, fps: int, header: int) -> None:
-    rows = [busy(n) for n in range(4 * fps)]
+    rows = [busy(n, fps) for n in range(4 * fps)]
     video = make_recording(tmp_path / "in", "rec", rows, fps=header, width=64, height=36)
     source_fps = float(fps) if header != fps else 0.0
     assert trim(tmp_path, f"rec 1.5 3.1 part\nrec f{fps} end rest\n", crf=4, source_fps=source_fps) == 0
@@ -210,8 +210,8 @@ def test_a_tick_a_frame_at_another_rate(tmp_path: Path, fps: int, header: int) -
         clip, start, stop = clips[name], round(seconds * fps), round(until * fps)
         assert probe(clip.video).fps == fps
         assert shows(clip.video, whole, list(range(start, stop)))
-        ticks, rates = read_game_ticks(clip)
-        assert rates.ticks == fps
+        ticks, pairing = read_game_ticks(clip)
+        assert pairing.rates.ticks == fps
         assert len(ticks.actions) == round((until - seconds) * 20)
         assert clip.options["clip"] == {"recording": "rec.mp4", "start_frame": start, "stop_frame": stop, "fps": fps}
         for number, found in enumerate(ticks.actions):
@@ -253,7 +253,8 @@ def test_a_video_without_an_even_pace_has_no_times(tmp_path: Path, capsys: pytes
     assert trim(tmp_path, "rec 0.5 1\ngood f45 1.2\ngood 0 1\n") == 1
     assert trim(tmp_path, "rec 0.5 1\ngood 0 1\n") == 1
     said = capsys.readouterr().out
-    assert "no constant frame rate" in said
+    assert "off an even pace" in said
+    assert "--source_fps 30" in said
     assert "This clip is empty" in said
     assert "30 frames a second" in said
     assert [path.name for path in (tmp_path / "out").glob("*.mp4")] == ["good_000000_000030.mp4"]

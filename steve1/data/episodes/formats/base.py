@@ -114,6 +114,12 @@ class EpisodeFormat(abc.ABC):
             _log.warning(message, self.path, *AGENT_SIZE)
         yield from map(mineclip_frame, self.source_frames(start))
 
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Width and height of its pictures as they were brought."""
+        height, width = next(iter(self.source_frames())).shape[:2]
+        return width, height
+
     def source_frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
         """Frames from `start` on, uint8 (H, W, 3), as large as the format keeps them."""
         yield from self.agent_frames(start)

@@ -50,11 +50,19 @@ class GuideFormat(EpisodeFormat):
             what = "This episode's frames folder holds no pictures."
             raise UserError(what, where=path / "frames", expected="00000.png, 00001.png, …")
 
-    def _frame(self, number: int) -> NDArray[np.uint8]:
+    def _picture(self, number: int) -> NDArray[np.uint8]:
         picture = read_picture(self._files[number])
         if picture is None:
             raise UserError("A frame does not open as a picture.", where=self._files[number])
-        return recorder_size(picture)
+        return picture
+
+    def _frame(self, number: int) -> NDArray[np.uint8]:
+        return recorder_size(self._picture(number))
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        height, width = self._picture(0).shape[:2]
+        return width, height
 
     def read(self, start: int, stop: int, out: NDArray[np.uint8]) -> None:
         for number in range(start, stop):
