@@ -6,12 +6,13 @@ plain way. What a quiet machine found is kept in a file of the user's, by proces
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ LEAST = 1.0
 SLOW = 0.8  # of the fastest: a candidate below is not measured again
 NEAR = 0.95  # of the fastest: candidates above are as good, and the one with the fewest threads is taken
 Clock = Callable[[], float]
+Piece = Callable[[int], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,14 +144,44 @@ def tune(
         return known
     begun = clock()
     done = attempt(plain)
-    seconds = min(SECONDS, SHARE * total_frames * (clock() - begun) / max(done, 1e-9))
-    if seconds < LEAST:
+    took = clock() - begun
+    seconds = min(SECONDS, SHARE * total_frames * took / max(done, 1e-9))
+    if seconds < LEAST or took * len(choices) > 2 * SECONDS:  # short work, or a network too large to try much
         return Tuned(plain, plain)
     quiet = not fresh and os.getloadavg()[0] <= cores() / 2
     found = measure(choices, attempt, seconds, clock)
     if keep and quiet:
         _write(file, {**_read(file), key: {**dataclasses.asdict(found), "measured": time.strftime("%Y-%m-%d")}})
     return found
+
+
+@contextlib.contextmanager
+def spread(
+    about: Mapping[str, Any], device: torch.device, plain_frames: int, most_frames: int, total_frames: int, piece: Piece
+) -> Iterator[int]:
+    """Frames at once for the work in the body, which runs on as many threads as were chosen; on a GPU the plain number.
+
+    Args:
+        about, total_frames: as for `tune`.
+        piece: does a piece of the work with so many frames at once and returns its frames.
+    """
+    before = torch.get_num_threads()
+
+    def attempt(choice: Choice) -> float:
+        torch.set_num_threads(choice.threads)
+        return piece(choice.frames)
+
+    try:
+        frames = plain_frames
+        if device.type == "cpu":
+            found = tune(about, candidates(Choice(plain_frames, before), most_frames), attempt, total_frames)
+            torch.set_num_threads(found.choice.threads)
+            frames = found.choice.frames
+            if found.line():
+                print(found.line(), flush=True)
+        yield frames
+    finally:
+        torch.set_num_threads(before)
 
 
 def cores() -> int:

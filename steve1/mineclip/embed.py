@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file, read_json, remove, sha256_file, write_json
 from steve1.core.paths import display, quoted, resolve
+from steve1.core.tuning import spread
 from steve1.data.episodes.episode import Episode, find_episodes, write_goals
 from steve1.data.episodes.parts import GOALS
 from steve1.data.recordings.shards import cluster_resources, ray_results
@@ -31,6 +34,7 @@ from steve1.mineclip.weights import load_mineclip
 PROVENANCE = "mineclip"
 # Episodes of one Ray task: enough to make up for loading the weights, few enough to spread.
 _GROUP = 8
+PLAIN_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,8 @@ class EmbedSettings:
     """MineCLIP weights: attn.pth, or one of this project's .safetensors (mini: data/mini/mini_mineclip.safetensors)."""
     config: str = "attn"
     """The network's sizes: "attn" (published) or a JSON file; this project's .safetensors contain them."""
-    batch: int = 32
-    """Frames per batch; 256 suits a large GPU."""
+    batch: int | Literal["auto"] = "auto"
+    """Frames per batch; 256 suits a large GPU. auto: 32, on a CPU chosen by measuring, with the number of threads."""
     device: str = "auto"
     """Device: auto, cpu, cuda, cuda:N or mps."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -53,7 +57,7 @@ class EmbedSettings:
     """Replace existing embeddings."""
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
+        if self.batch != "auto" and self.batch < 1:
             raise UserError("--batch must be at least 1", got=self.batch)
 
     def weights_file(self) -> Path:
@@ -169,15 +173,34 @@ def embed_group(
     report = EmbedReport(skipped=list(todo.skipped), failed=dict(todo.failed))
     report.enlarged = [episode.path for episode in todo.work if not episode.keeps_mineclip_frames]
     like = {"sha256": digest, "bf16": model.autocast}
-    for part in embed_episodes(todo.work, model, batch=settings.batch, like=like, on_frames=on_frames):
-        path = part.episode.path
-        if part.fault is not None:
-            report.failed[path] = part.fault
-            continue
-        _replace_goals(part.episode, part.rows.astype(np.float16) if settings.half else part.rows, provenance)
-        report.embedded.append(path)
-        report.frames += part.embedded
+    total = sum(len(episode) for episode in todo.work)
+    with _batch(settings, model, total) as batch:
+        for part in embed_episodes(todo.work, model, batch=batch, like=like, on_frames=on_frames):
+            path = part.episode.path
+            if part.fault is not None:
+                report.failed[path] = part.fault
+                continue
+            _replace_goals(part.episode, part.rows.astype(np.float16) if settings.half else part.rows, provenance)
+            report.embedded.append(path)
+            report.frames += part.embedded
     return report
+
+
+def _batch(settings: EmbedSettings, model: MineCLIP, total: int) -> AbstractContextManager[int]:
+    """Frames per batch, and with "auto" on a CPU the threads, for as many frames as there are to embed."""
+    if settings.batch != "auto":
+        return nullcontext(settings.batch)
+    frames = np.zeros((2 * PLAIN_BATCH, *model.config.resolution, 3), np.uint8)
+
+    def piece(batch: int) -> float:
+        model.embed_successive([frames[:batch]], [torch.zeros(0, model.embed_dim)])
+        return batch
+
+    sizes = (
+        f"{model.config.vision_layers} layers of {model.config.vision_width}, {model.config.tokens_per_frame} tokens"
+    )
+    about = {"work": "embedding", "bf16": model.autocast, "network": sizes}
+    return spread(about, model.device, PLAIN_BATCH, 2 * PLAIN_BATCH, total, piece)
 
 
 def embed_on_ray(dataset: Path, names: Sequence[str], settings: EmbedSettings) -> Iterator[EmbedReport]:

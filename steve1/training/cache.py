@@ -25,6 +25,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import rename, write_json
 from steve1.core.messages import plural, progress
 from steve1.core.paths import display, output_path
+from steve1.core.tuning import spread
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.replay import ReplayFormat, open_pack, pack_of
 from steve1.data.loading.windows import WindowDataset
@@ -139,8 +140,20 @@ class FeatureCache:
         about = {"cnn_sha256": self.weights_hash, "precision": str(self._precision), "dtype": self.dtype.name}
         more = {"numbers_per_frame": self.size, "arithmetic": ARITHMETIC}
         write_json(self.folder / "about.json", {**about, **more})
-        for path in need.episodes:
-            self._compute(path, on_frames)
+        encoder = self._policy.net.img_process
+        first = Episode(need.episodes[0])
+
+        def piece(frames: int) -> float:
+            encoder.frames_at_once = frames
+            return float(len(self._rows(first, 0, min(len(first), 8 * encoder.plain_frames))))
+
+        kind = {"work": "features", "precision": self._precision, "network": self._policy.config.sizes}
+        place, plain = self._policy.device, encoder.plain_frames
+        with spread(kind, place, plain, min(ROWS, 8 * plain), need.frames, piece) as frames:
+            encoder.frames_at_once = frames
+            for path in need.episodes:
+                self._compute(path, on_frames)
+        encoder.frames_at_once = plain
 
     def _compute(self, path: Path, on_frames: Callable[[int], object]) -> None:
         """Append rows to a part file, after the last whole piece that a cut computation left; rename it once all are there."""

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from steve1.core import tuning
-from steve1.core.tuning import Choice, Tuned, candidates, measure, tune
+from steve1.core.tuning import Choice, Tuned, candidates, measure, spread, tune
 
 PLAIN = Choice(8, 2)
 
@@ -147,5 +148,23 @@ def test_short_work_is_not_measured() -> None:
     found = tune({"short": 1}, candidates(PLAIN, 64), machine.attempt, 640, clock=machine.clock)
     assert (found.choice, found.line()) == (PLAIN, "")
     assert machine.tried == [PLAIN]
+    slow = Machine(lambda choice: 20.0)
+    assert tune({"slow": 1}, candidates(PLAIN, 64), slow.attempt, 1e9, clock=slow.clock).choice == PLAIN
+    assert slow.tried == [PLAIN]
     alone = tune({}, [Choice(3, 1)], machine.attempt, 1e9, clock=machine.clock)
     assert (alone.choice, len(machine.tried)) == (Choice(3, 1), 1)
+
+
+def test_threads_are_as_before_afterwards(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(tuning, "tune", lambda *given: Tuned(Choice(4, 1), Choice(8, before), 2.0, 1.0))
+    with (
+        pytest.raises(KeyboardInterrupt),
+        spread({}, torch.device("cpu"), 8, 64, 1000, lambda frames: frames) as frames,
+    ):
+        assert (frames, torch.get_num_threads()) == (4, 1)
+        raise KeyboardInterrupt
+    assert torch.get_num_threads() == before
+    assert "4 frames at once on 1 thread" in capsys.readouterr().out
+    with spread({}, torch.device("meta"), 8, 64, 1000, lambda frames: frames) as frames:  # any other device
+        assert frames == 8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,9 @@ import pytest
 
 from steve1 import actions
 from steve1.commands.data.embed import Args, main
+from steve1.core import tuning
 from steve1.core.errors import UserError
+from steve1.core.tuning import Choice, Tuned
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.mineclip.model import MineCLIP
@@ -54,6 +58,22 @@ def test_every_episode_gets_what_the_model_says(dataset: Path, weights: Path, sm
         assert note["frames"] == "frames_mineclip"
         assert len(note["sha256"]) == 64
         assert episode.metadata["behaviour"] == "wander"
+
+
+def test_a_batch_that_was_measured(dataset: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The goals are those of any other batch; afterwards torch has its threads again."""
+    asked: list[float] = []
+
+    def measured(about: object, choices: list[Choice], attempt: Callable[[Choice], float], *rest: object) -> Tuned:
+        asked.append(attempt(Choice(5, 1)))
+        return Tuned(Choice(5, 1), choices[0], 2.0, 1.0)
+
+    main(args(dataset, weights))
+    wanted = Episode(dataset / "episode_1").goals[15:].copy()
+    monkeypatch.setattr(tuning, "tune", measured)
+    assert main(dataclasses.replace(args(dataset, weights), batch="auto", overwrite=True)) == 0
+    assert asked == [5.0]
+    assert np.abs(Episode(dataset / "episode_1").goals[15:] - wanted).max() < 1e-5
 
 
 def test_a_second_run_does_nothing_and_a_cut_off_one_is_finished(

@@ -11,6 +11,7 @@ import functools
 import itertools
 import logging
 import math
+import os
 import shutil
 import signal
 import sys
@@ -126,6 +127,8 @@ def _shared_memory_holds(need: int) -> bool:
 def _quiet_worker(_: int) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    if hasattr(os, "nice"):
+        os.nice(5)  # a thread of the trainer's that a worker keeps from its core keeps all of them waiting
     # Ctrl-C and a batch system's SIGTERM reach the whole process group. The training process saves a checkpoint and then kills
     # its workers (_kill_workers); if they died first, saving would fail.
     for number in (signal.SIGINT, signal.SIGTERM):
