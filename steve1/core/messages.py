@@ -260,6 +260,9 @@ MESSAGES = {
         "en": "Every task counts as an old skill. If one was to be learned, name it: --target TASK.",
         "zh": "所有任务都按原有技能处理。如果其中有要学的任务，请指定：--target TASK。",
     },
+    # playing
+    "achieved": {"en": "{task}: success ({measure}: {value})", "zh": "{task}：成功（{measure}：{value}）"},
+    "not achieved": {"en": "{task}: no success ({measure}: {value})", "zh": "{task}：没有成功（{measure}：{value}）"},
     # evaluation: success rules
     "needs": {"en": "Success needs {rule}.", "zh": "成功条件：{rule}。"},
     "at least": {"en": "at least {number}", "zh": "至少 {number}"},

@@ -14,10 +14,11 @@ from steve1.commands.evaluate import evaluate as evaluate_command
 from steve1.commands.evaluate import evaluate_on_minedojo as minedojo_command
 from steve1.core.errors import UserError
 from steve1.core.messages import MESSAGES
-from steve1.evaluation.report.sentences import measure_label, needs, verdicts
+from steve1.evaluation.report.sentences import achievements, measure_label, needs, verdicts
 from steve1.evaluation.statistics.summary import summarise
 from steve1.evaluation.tasks.rules import KINDS
 from steve1.evaluation.tasks.suite import load_suite
+from steve1.rollout.trace import Trace
 from tests.evaluation.worlds import injected
 
 # (weights, episodes, what is said): "tuned" always digs and "base" never
@@ -235,3 +236,17 @@ def test_a_rule_in_words() -> None:
 def test_steps_are_refused_where_tasks_have_their_own(play: Any) -> None:
     with pytest.raises(UserError, match="--steps is for MineDojo"):
         play(minedojo_command, ("base", "tuned"), 2, task=("dig_dirt",), steps=600)
+
+
+def test_play_tells_of_the_prompt_s_task_and_of_what_was_solved() -> None:
+    """A player that walks 30 nodes: under the prompt for exploring, for digging, and under one that no task judges."""
+    positions = np.stack([np.linspace(0, 30, 11), np.zeros(11), np.zeros(11)], axis=1)
+    counts: dict[str, Any] = {kind: {} for kind in ("inventory", "dug", "placed", "crafted")}
+    trace = Trace(np.zeros((10, 2), np.int64), positions, np.zeros((11, 2)), np.zeros(11, bool), np.zeros(11), counts)
+    suite = load_suite("luanti")
+    explored = "explore: success (distance from the start (nodes): 30.0)"
+    assert achievements(suite, suite.find("explore"), "meadow", trace) == [explored]
+    digging = achievements(suite, suite.find("dig_dirt"), "meadow", trace)
+    assert digging == ["dig_dirt: no success (dirt gained: 0.0)", explored]
+    assert achievements(suite, None, "meadow", trace) == [explored]
+    assert achievements(suite, None, "shore", trace) == []

@@ -96,6 +96,7 @@ def main(args: Args) -> None:
     # Imported here because they load torch, for which --help need not wait.
     from steve1.envs import make_env, start_states
     from steve1.evaluation.policies import PolicyCache, choose_env, environment_threads, parse_policies
+    from steve1.evaluation.report.sentences import achievements
     from steve1.evaluation.runner.episodes import play_episode
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.goals import GoalEncoder
@@ -148,8 +149,6 @@ def main(args: Args) -> None:
             print(
                 f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({len(trace) / seconds:.0f} steps/s), ended by {trace.metadata['ended']}"
             )
-            for judge in suite.tasks.values():
-                if judge.biome == biome:
-                    won, measure = judge.judge(trace)
-                    print(f"  {judge.name:<15}{'success' if won else '-':<10}{judge.measure_name}: {measure:.1f}")
+            for line in achievements(suite, task, biome, trace):
+                print(f"  {line}")
             print(f"video: {display(path)}\ntrace: {display(path.with_suffix('.npz'))}")

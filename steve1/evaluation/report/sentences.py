@@ -12,8 +12,9 @@ from typing import Any
 from steve1.core.messages import language, message
 from steve1.evaluation.statistics.verdict import MARGIN, MOST_FURTHER
 from steve1.evaluation.tasks.rules import Condition, Rule
-from steve1.evaluation.tasks.suite import Task
+from steve1.evaluation.tasks.suite import Suite, Task
 from steve1.reporting.numbers import p_value
+from steve1.rollout.trace import Trace
 
 Summary = Mapping[str, Any]
 _NAMES_SHOWN = 3
@@ -147,3 +148,21 @@ def notes(summary: Summary) -> Iterator[str]:
     if looks := summary["looks"]:
         percent = f"{100 * summary['confidence']:.1f}"
         yield message("looks", looks=", ".join(map(str, looks)), percent=percent, count=len(looks))
+
+
+def achievements(suite: Suite, task: Task | None, biome: str, trace: Trace) -> list[str]:
+    """How the task of the prompt went, and which other tasks of the place were solved on the way."""
+    lines = []
+    for judge in suite.tasks.values():
+        if judge.biome == biome:
+            won, measure = judge.judge(trace)
+            if won or judge == task:
+                lines.append(
+                    message(
+                        "achieved" if won else "not achieved",
+                        task=judge.name,
+                        measure=measure_label(judge),
+                        value=f"{measure:.1f}",
+                    )
+                )
+    return lines
