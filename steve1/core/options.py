@@ -78,7 +78,9 @@ class _Entry:
     @property
     def placeholder(self) -> str:
         """What stands for its values in the help."""
-        name = "{" + ",".join(self.choices) + "}" if self.choices else {int: "N", float: "X"}.get(self.kind, "VALUE")
+        number = {int: "N", float: "X"}.get(self.kind, "")
+        names = [*filter(None, [number]), *self.choices]
+        name = "{" + ",".join(names) + "}" if self.choices else number or "VALUE"
         return "" if self.most == 0 else f"{name} ..." if self.count == 0 else " ".join([name] * self.count)
 
 
@@ -213,7 +215,9 @@ def _value(entry: _Entry, word: str) -> Any:
     """`word` as the option's type; ValueError where it is none."""
     if entry.default is None and word in ("", "none", "None"):
         return None
-    if entry.choices and word not in entry.choices:
+    if word in entry.choices:
+        return word
+    if entry.choices and entry.kind is str:
         raise ValueError(word)
     if entry.kind in (int, float):
         number = float(word)
@@ -265,7 +269,9 @@ def _type_of(hint: Any) -> tuple[type, int, tuple[str, ...]]:
     """(type of a value, number of values, choices) of an annotation."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, getattr(types, "UnionType", None)):
-        return _type_of(next(each for each in inner if each is not type(None)))
+        found = [_type_of(each) for each in inner if each is not type(None)]
+        # A number or one of some words, as int | Literal["auto"]
+        return *found[0][:2], next((choices for _, _, choices in found if choices), ())
     if origin is typing.Literal:
         return str, 1, inner
     if origin in (tuple, list):

@@ -46,6 +46,8 @@ class Args(Base):
     """Which."""
     scale: float | None = None
     """How much."""
+    threads: int | Literal["auto"] = "auto"
+    """How many."""
     span: tuple[float, float] = (90.0, 360.0)
     """From and to."""
     overwrite: bool = False
@@ -168,3 +170,16 @@ def test_faults_name_settings_as_they_were_typed() -> None:
     )
     assert said == "--prompt is empty; --prompt, val_fraction=0.2, a/val_fraction, seed, weights, --weights"
     assert line.as_typed("val_fraction must be below 1") == "--val_fraction must be below 1"
+
+
+@pytest.mark.parametrize(("word", "value"), [("auto", "auto"), ("4", 4), ("0", 0)])
+def test_a_number_or_a_word(word: str, value: object) -> None:
+    found = CommandLine(Args, "x").parse(["--weights", "a", "--threads", word])
+    assert found is not None
+    assert found.threads == value
+
+
+@pytest.mark.parametrize("word", ["Auto", "2.5", "many"])
+def test_neither_a_number_nor_the_word(word: str) -> None:
+    with pytest.raises(UserError, match="--threads"):
+        CommandLine(Args, "x").parse(["--weights", "a", "--threads", word])
