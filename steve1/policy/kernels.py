@@ -13,12 +13,13 @@ import math
 import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from steve1.core.files import atomic_path
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
@@ -88,13 +89,9 @@ def _compiled() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "steve1"
     path = cache / f"kernels-{hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]}.so"
     if not path.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            made = Path(folder) / path.name
-            subprocess.run(
-                [compiler, *FLAGS, str(SOURCE), "-o", str(made)], check=True, capture_output=True, timeout=120
-            )
-            made.replace(path)  # whole or not at all: other processes may compile at the same moment
+        with atomic_path(path) as part:  # other processes may compile at the same moment
+            command = [compiler, *FLAGS, str(SOURCE), "-o", str(part)]
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
     return path
 
 
