@@ -7,6 +7,7 @@ been installed: there its absence fails. `gpu` tests are skipped where there is 
 from __future__ import annotations
 
 import collections
+import getpass
 import os
 import shutil
 import tempfile
@@ -18,14 +19,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_ADDRESS", "local")
 # The folder where run_tests.sh was typed is nothing for a test either.
 os.environ.pop("STEVE1_FROM", None)
-# What is measured in a test is not kept for the user.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="steve1_tests_cache_")
+# What is measured in a test is not kept for the user; compiled kernels are kept from one run of the tests to the next.
+os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), f"steve1_tests_cache-{getpass.getuser()}")
 
 import pytest
 
 from tests.goldens import GOLDEN
 
 MARKERS = ("e2e", "game", "gpu")
+
+
+def pytest_sessionstart() -> None:
+    (Path(os.environ["XDG_CACHE_HOME"]) / "steve1" / "tuning.json").unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from steve1.policy import kernels
 from steve1.policy.config import PolicyConfig
 from steve1.policy.convolution import conv_pool_relu, frame_norm, residual, working_dtype
 
@@ -123,9 +124,15 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.cnn = ImpalaCNN(config)
         self.linear = NormLinear(DENSE, config.hidsize)
+        self._sizes = config.sizes
         self.plain_frames = max(1, CPU_CHANNELS // config.channels[0])
         self.frames_at_once = self.plain_frames
         """Frames that go through the convolutions together on a CPU: speed and rounding depend on it."""
+
+    @property
+    def described(self) -> str:
+        """What the time of a frame on a CPU depends on."""
+        return f"{self._sizes}, {'compiled' if kernels.library() else 'plain'}"
 
     @property
     def cnn_is_frozen(self) -> bool:

@@ -147,7 +147,7 @@ class FeatureCache:
             encoder.frames_at_once = frames
             return float(len(self._rows(first, 0, min(len(first), 8 * encoder.plain_frames))))
 
-        kind = {"work": "features", "precision": self._precision, "network": self._policy.config.sizes}
+        kind = {"work": "features", "precision": self._precision, "network": encoder.described}
         place, plain = self._policy.device, encoder.plain_frames
         with spread(kind, place, plain, min(ROWS, 8 * plain), need.frames, piece) as frames:
             encoder.frames_at_once = frames

@@ -139,7 +139,7 @@ class Trainer:
             about |= {
                 "batch": tuple(batch["first"].shape),
                 "precision": self.precision,
-                "network": self.policy.config.sizes,
+                "network": self.policy.net.img_process.described,
             }
             left = (self.total_steps - state.step) * state.frames_per_step / self.ranks.world
             choices = candidates(plain, most if "frames" in batch else 0, frames, threads)
