@@ -6,6 +6,7 @@ Input: a valid file of each format. Output: nothing, or the smallest input found
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import logging
@@ -349,8 +350,13 @@ def fuzz(name: str, examples: int, number: int = 0) -> int:
             def each(data: bytes) -> None:
                 nonlocal tried
                 tried += 1
-                with _limited():
-                    kind.check(Path(folder), data)
+                try:
+                    with _limited():
+                        kind.check(Path(folder), data)
+                except Hang as fault:  # the smallest such input would take hours to find
+                    kept = Path(tempfile.gettempdir()) / f"steve1_hang_{hashlib.sha256(data).hexdigest()[:12]}"
+                    kept.write_bytes(data)
+                    raise Hang(f"{fault}; the input is in {kept}") from None
 
             each()
     finally:

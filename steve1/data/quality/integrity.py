@@ -22,10 +22,9 @@ from steve1.core.errors import UserError
 from steve1.core.frames import AGENT_SIZE
 from steve1.core.paths import display
 from steve1.data.episodes.parts import action_lines
+from steve1.data.media.jpegs import lost_part
 
 _BUTTONS = frozenset(act.ENV_BUTTONS)
-#: entropy-coded pixels never hold this many zero bytes in a row; blocks that a disk lost do
-_LOST = bytes(16)
 
 
 @dataclass(frozen=True)
@@ -103,12 +102,8 @@ class EpisodeReport:
 def frame_fault(jpeg: NDArray[np.uint8]) -> str:
     """Why a packed frame (bytes, uint8 (n,)) is broken, "" if it is sound."""
     data = jpeg.tobytes()
-    if not data.startswith(b"\xff\xd8\xff"):
-        return "it does not begin as a JPEG"
-    if not data.endswith(b"\xff\xd9"):
-        return "it is cut off"
-    if _LOST in data[600:]:
-        return "part of it is zeros"
+    if fault := lost_part(data):
+        return fault
     decoder = av.CodecContext.create("mjpeg", "r")
     decoder.options = {"err_detect": "explode"}
     try:

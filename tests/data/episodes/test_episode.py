@@ -141,6 +141,26 @@ def test_goals_of_another_length_are_refused(tmp_path: Path) -> None:
     assert "41" in str(fault.value)
 
 
+@pytest.mark.parametrize(
+    ("at", "new", "fault"), [(0.5, bytes(100), "zeros"), (0.98, bytes(200), "cut off"), (0.0, b"xx", "begin as a JPEG")]
+)
+def test_a_damaged_frame_is_named_though_the_decoder_makes_a_picture_of_it(
+    at: float, new: bytes, fault: str, tmp_path: Path
+) -> None:
+    path = make_episode(tmp_path / "ep", 6)
+    offsets = np.load(path / "frames_index.npy")
+    data = bytearray((path / "frames.jpgs").read_bytes())
+    begin, end = int(offsets[3]), int(offsets[4])
+    place = begin + int(at * (end - begin))
+    data[place : min(place + len(new), end)] = new[: min(len(new), end - place)]
+    (path / "frames.jpgs").write_bytes(data)
+    Episode(path).frames(0, 3)
+    with pytest.raises(UserError, match="does not decode") as caught:
+        Episode(path).frames(0, 6)
+    assert "frame 3" in str(caught.value)
+    assert fault in str(caught.value)
+
+
 def test_broken_native_parts_are_refused(tmp_path: Path) -> None:
     for part, damage, message in [
         ("frames.jpgs", lambda data: data[:-10], "do not fit their index"),
