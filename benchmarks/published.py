@@ -26,9 +26,11 @@ from torch import Tensor
 
 from benchmarks.policy import TINY, make_batch, matmul_rate, training_step
 from steve1.agent import Agent
+from steve1.core import tuning
 from steve1.core.device import keep_freed_memory
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
+from steve1.core.tuning import Choice, candidates
 from steve1.policy import GoalPolicy, PolicyConfig, read_model
 from steve1.policy.flops import flop_count
 
@@ -44,7 +46,7 @@ MEASURES = {
     "single": "single step",
     "guided": "guided step",
 }
-SECONDS = 3.0  # of a measurement
+SECONDS = 2.5  # of a measurement
 ROUNDS = (2, 9)  # at least, at most
 SAME_LOSS = 1e-2  # relative: bf16 rounds differently on both sides
 Timing = dict[str, float]
@@ -173,9 +175,29 @@ class Ours:
         still = copy.deepcopy(policy)
         self._agents = {False: Agent(still, cond_scale=0.0), True: Agent(still, cond_scale=6.0)}
         self._steps = {bf16: training_step(policy, batch, bf16) for bf16 in (False, True)}
+        self._encoder = policy.net.img_process
+        self.frames_at_once = {
+            bf16: self._chosen(policy, batch["frames"].flatten(0, 1), bf16) for bf16 in (False, True)
+        }
+
+    def _chosen(self, policy: GoalPolicy, frames: Tensor, bf16: bool) -> int:
+        """Frames that go through the convolutions at once, as training chooses them, for this number of threads."""
+        plain = Choice(self._encoder.plain_frames, torch.get_num_threads())
+        piece, trained = frames[None, : 8 * plain.frames], list(self._encoder.parameters())
+
+        def attempt(choice: Choice) -> float:
+            self._encoder.frames_at_once = choice.frames
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                features = policy.encode(piece).float().sum()
+            torch.autograd.grad(features, trained)
+            return float(piece.shape[1])
+
+        choices = candidates(plain, piece.shape[1], threads=plain.threads)
+        return tuning.measure(choices, attempt, SECONDS).choice.frames
 
     def train(self, bf16: bool) -> Timing:
         """A whole optimizer step."""
+        self._encoder.frames_at_once = self.frames_at_once[bf16]
         wall, own = time.perf_counter(), time.process_time()
         loss = self._steps[bf16]()
         return {"wall": time.perf_counter() - wall, "own": time.process_time() - own, "loss": loss}
@@ -217,6 +239,8 @@ def _measured(config: PolicyConfig, shape: tuple[int, int], published: Published
             "quiet": _rounds(both, count, torch.bfloat16 if "bf16" in name else torch.float32, rates),
         }
         row["limit"] = max(rates) / cost
+        if method == "train":
+            row["frames_at_once"] = ours.frames_at_once["bf16" in name]
         if neighbour:
             with _busy_neighbour():
                 row["busy"] = _rounds(both, count)
