@@ -101,6 +101,23 @@ struct Cut {  // of a frame of `size` numbers into slices of whole periods
     long begin(long slice) const { return size / period * slice / count * period; }
 };
 
+// Both parts of the work on each slice of each frame, the second after the first is done for the whole frame and still in the cache.
+template <class First, class Second>
+void by_frames(long n, const Cut &cut, First first, Second second) {
+#pragma omp parallel if (n * cut.count > 1)
+    if (cut.count == 1) {
+#pragma omp for schedule(static)
+        for (long frame = 0; frame < n; frame++) first(frame, 0), second(frame, 0);
+    } else {
+        for (long frame = 0; frame < n; frame++) {
+#pragma omp for schedule(static)
+            for (long slice = 0; slice < cut.count; slice++) first(frame, slice);
+#pragma omp for schedule(static)
+            for (long slice = 0; slice < cut.count; slice++) second(frame, slice);
+        }
+    }
+}
+
 struct Moments {
     float count, mean, m2;
 };
@@ -153,16 +170,13 @@ void norm(const T *x, const float *gains, const float *shifts, T *out, float *st
     auto wide_gain = repeated(gains, channels, period), wide_shift = repeated(shifts, channels, period);
     const float *gain = wide_gain.data(), *shift = wide_shift.data();
     std::vector<Moments> scratch(n * cut.count);
-#pragma omp parallel if (n * cut.count > 1)
-    {
-#pragma omp for schedule(static)
-        for (long i = 0; i < n * cut.count; i++) {
-            long from = cut.begin(i % cut.count), to = cut.begin(i % cut.count + 1);
-            scratch[i] = moments(x + i / cut.count * size + from, to - from);
-        }
-#pragma omp for schedule(static)
-        for (long i = 0; i < n * cut.count; i++) {
-            long frame = i / cut.count, slice = i % cut.count;
+    by_frames(
+        n, cut,
+        [&](long frame, long slice) {
+            long from = cut.begin(slice), to = cut.begin(slice + 1);
+            scratch[frame * cut.count + slice] = moments(x + frame * size + from, to - from);
+        },
+        [&](long frame, long slice) {
             Moments all = scratch[frame * cut.count];
             for (long part = 1; part < cut.count; part++) all = joined(all, scratch[frame * cut.count + part]);
             float scale = 1 / std::sqrt(all.m2 / size + epsilon);
@@ -175,8 +189,7 @@ void norm(const T *x, const float *gains, const float *shifts, T *out, float *st
                         vf normal = (load<LANES>(x + at + lane) - all.mean) * scale;
                         store<LANES>(out + at + lane, normal * load<LANES>(gain + lane) + load<LANES>(shift + lane));
                     }
-        }
-    }
+        });
 }
 
 // The gradient of x, plus `plus` where given, and with `relu` zero where x is not positive; x is what the norm saw.
@@ -191,13 +204,11 @@ void norm_backward(const T *grad, const T *x, const float *gains, const float *s
     // (n * slices, 2, period): sums of the gradient, and of the gradient times the normal numbers
     std::vector<float> sums_of_slices(n * cut.count * 2 * period);
     float *scratch = sums_of_slices.data();
-#pragma omp parallel if (n * cut.count > 1)
-    {
-#pragma omp for schedule(static)
-        for (long i = 0; i < n * cut.count; i++) {
-            long frame = i / cut.count, slice = i % cut.count;
+    by_frames(
+        n, cut,
+        [&](long frame, long slice) {
             float mean = stats[2 * frame], scale = stats[2 * frame + 1];
-            float *sums = scratch + i * 2 * period;
+            float *sums = scratch + (frame * cut.count + slice) * 2 * period;
             for (long j = 0; j < period; j += WIDE) {
                 vf plain[4] = {}, normal[4] = {};
                 for (long at = frame * size + cut.begin(slice) + j, end = frame * size + cut.begin(slice + 1); at < end;
@@ -212,10 +223,8 @@ void norm_backward(const T *grad, const T *x, const float *gains, const float *s
                     store<LANES>(sums + period + j + k * LANES, normal[k]);
                 }
             }
-        }
-#pragma omp for schedule(static)
-        for (long i = 0; i < n * cut.count; i++) {
-            long frame = i / cut.count, slice = i % cut.count;
+        },
+        [&](long frame, long slice) {
             float mean = stats[2 * frame], scale = stats[2 * frame + 1];
             vf plain = {}, normal = {};
             for (long part = frame * cut.count; part < (frame + 1) * cut.count; part++)
@@ -237,8 +246,7 @@ void norm_backward(const T *grad, const T *x, const float *gains, const float *s
                         if (relu) d = seen > 0 ? d : vf{};
                         store<LANES>(out + at + lane, d);
                     }
-        }
-    }
+        });
     for (long c = 0; c < channels; c++) {
         d_shift[c] = d_gain[c] = 0;
         for (long part = 0; part < n * cut.count; part++)
