@@ -106,6 +106,7 @@ MESSAGES = {
         "en": "dataset, training and evaluation on one page: {path}",
         "zh": "数据集、训练与评估汇总：{path}",
     },
+    "time left": {"en": "about {left} left", "zh": "约剩 {left}"},
     "training out of patience": {
         "en": "No better validation in {tries:try|tries}: stopping early.",
         "zh": "连续 {tries} 次验证没有变好：提前停止。",
@@ -433,6 +434,7 @@ def progress(
     desc: str = "",
     unit: str = "it",
     unit_scale: bool = False,
+    bar_format: str | None = None,
 ) -> tqdm[Any]:
     """A tqdm bar on stderr; slow refresh (every 10 s) where stderr is not a terminal."""
     from tqdm import tqdm  # here: the scripts print messages before any package is installed
@@ -445,6 +447,7 @@ def progress(
         desc=desc,
         unit=unit,
         unit_scale=unit_scale,
+        bar_format=bar_format,
         mininterval=0.2 if terminal else 10.0,
         maxinterval=10.0,
         dynamic_ncols=terminal,

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from steve1.training.logging.board import Board
 
 
+# With the remaining time of the run's own clock: the bar's would jump at every validation.
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+
+
 def rate_text(rate: float) -> str:
     """A learning rate as people write it: 5.0e-6."""
     mantissa, exponent = f"{rate:.1e}".split("e")
@@ -82,7 +86,8 @@ class Reporter:
         """Move the progress bar to `step`, on a terminal; log files get the lines alone."""
         if self._speaks and sys.stderr.isatty():
             if self._bar is None:
-                self._bar = progress(total=self.total_steps, initial=step - 1, desc="training", unit="step")
+                total = self.total_steps
+                self._bar = progress(total=total, initial=step - 1, desc="training", unit="step", bar_format=_BAR)
             self._bar.update(step - self._bar.n)
 
     def step(self, step: int, frames: int, rate: float, averages: dict[str, float], speed: dict[str, float]) -> None:
@@ -93,6 +98,8 @@ class Reporter:
             averages: means since the last line, by name (loss, loss_buttons, ..., gradient_norm).
             speed: frames_per_second, seconds (of the run so far), seconds_left, peak_memory_mb, and shares of the sources as "share/<name>".
         """
+        if self._bar is not None:
+            self._bar.set_postfix_str(message("time left", left=clock_text(speed["seconds_left"])), refresh=False)
         self.say(f"Step {step}/{self.total_steps}, Loss: {averages['loss']:.3f}, LR: {rate_text(rate)}")
         before, then = self._status
         span = speed["seconds"] - then

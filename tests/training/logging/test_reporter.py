@@ -40,10 +40,14 @@ def test_a_terminal_gets_a_bar_and_the_same_lines(
         {"loss": 2.3454, "gradient_norm": 1.0},
         {"frames_per_second": 300.0, "seconds": 1.0, "seconds_left": 9.0},
     )
+    reporter.tick(7)
     reporter.finished(tmp_path / "a.weights", tmp_path / "a_best.weights", [])
     reporter.close()
     assert "Step 6/8, Loss: 2.345, LR: 5.0e-6" in capsys.readouterr().out.splitlines()
     assert "6/8" in terminal.getvalue()
+    shown = terminal.getvalue().rpartition("\r")[2]
+    assert "about 0:00:09 left" in shown
+    assert "step/s" not in shown, "one remaining time, not two"
 
 
 def test_other_processes_are_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
