@@ -337,6 +337,7 @@ MESSAGES = {
         "en": "Share of steps with each button pressed, under the task's own prompt; below, camera movements in the policy's 11 by 11 bins (up is up, the middle is no movement).",
         "zh": "在任务自己的提示词下，按下各按键的步数占比；下面是策略 11×11 档的视角转动（上为向上，中间为不动）。",
     },
+    "seconds": {"en": "seconds", "zh": "秒"},
     "share of steps": {"en": "share of steps (%)", "zh": "步数占比（%）"},
     "camera": {"en": "{who}: camera", "zh": "{who}：视角"},
     "cross": {"en": "What each prompt does for every task", "zh": "每个提示词对每个任务的效果"},

@@ -44,6 +44,7 @@ def main(args: Args) -> None:
     from steve1.evaluation.report.console import show
     from steve1.evaluation.runner.plan import find_policies
     from steve1.evaluation.tasks.suite import load_suite
+    from steve1.training.report.results import refresh_results
 
     if len(args.weights) < 2:
         raise UserError(
@@ -67,6 +68,6 @@ def main(args: Args) -> None:
     folder = args.folder or str(output_path(f"data/comparisons/{slug(name)}"))
     settings = EvaluationSettings.of(args, env=env, folder=folder, tasks=(task.name,), similarity=0)
     report, film = compare(settings, args.prompt, video)
-    show(report.summary, report.tasks, report.paths["html"], film)
+    show(report.summary, report.tasks, report.paths["html"], film, refresh_results(args.weights))
     if not film:
         print(message("no video"))

@@ -16,6 +16,7 @@ def main(args: Args) -> None:
     # Imported here because they load torch, for which --help need not wait.
     from steve1.evaluation.pipeline import evaluate
     from steve1.evaluation.report.console import show
+    from steve1.training.report.results import refresh_results
 
     report = evaluate(args)
-    show(report.summary, report.tasks, report.paths["html"], report.film)
+    show(report.summary, report.tasks, report.paths["html"], report.film, refresh_results(args.weights))

@@ -34,6 +34,7 @@ def main(args: Args) -> None:
     from steve1.evaluation.runner.plan import find_policies
     from steve1.evaluation.tasks.minedojo import STEPS, minedojo_settings
     from steve1.evaluation.tasks.suite import load_suite
+    from steve1.training.report.results import refresh_results
 
     policies, env = find_policies(args, args.weights)
     names, settings = args.task, EvaluationSettings.of(args, env=env)
@@ -58,4 +59,4 @@ def main(args: Args) -> None:
     what = "-".join(chosen) if len(chosen) < 4 else f"{len(chosen)}-tasks"
     name = args.name or "-vs-".join(spec.name for spec in policies) + "-" + what
     report = evaluate(dataclasses.replace(settings, name=name, tasks=chosen, target=chosen))
-    show(report.summary, report.tasks, report.paths["html"], report.film)
+    show(report.summary, report.tasks, report.paths["html"], report.film, refresh_results(args.weights))

@@ -210,7 +210,7 @@ def read_range(path: str | os.PathLike[str], start: int, stop: int) -> Iterator[
     raise UserError("This video is shorter than its episode.", where=path, expected=expected, got=wanted)
 
 
-def poster(path: str | os.PathLike[str], width: int = 320) -> bytes:
+def poster(path: str | os.PathLike[str], width: int = 480) -> bytes:
     """A picture from the middle of a video as JPEG, at most `width` pixels wide; b"" where none can be read."""
     try:
         with _opened(path) as (container, stream):

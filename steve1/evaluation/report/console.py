@@ -12,8 +12,8 @@ from steve1.evaluation.report.tables import attribution_table, rates_table
 from steve1.evaluation.tasks.suite import Task
 
 
-def show(summary: Summary, tasks: Sequence[Task], page: Path, film: Path | None) -> None:
-    """Print the result of an evaluation, the verdicts last, and where its page and its first side-by-side video lie."""
+def show(summary: Summary, tasks: Sequence[Task], page: Path, film: Path | None, results: Sequence[Path] = ()) -> None:
+    """Print the result of an evaluation, the verdicts last, and where its page, its first side-by-side video and the pages of the runs lie."""
     print("\n" + rates_table(summary, tasks).markdown())
     if attributed := attribution_table(summary["attribution"]):
         print("\n" + attributed.markdown())
@@ -25,3 +25,5 @@ def show(summary: Summary, tasks: Sequence[Task], page: Path, film: Path | None)
     print("\n" + message("report", path=display(page)))
     if film:
         print(message("video", path=display(film)))
+    for each in results:
+        print(message("training results", path=display(each)))

@@ -16,6 +16,7 @@ import numpy as np
 from steve1 import actions
 from steve1.core.files import atomic_file, write_json
 from steve1.core.messages import message
+from steve1.data.media.video import poster
 from steve1.evaluation.report.insight import button_shares, camera_counts, similarity_curve
 from steve1.evaluation.report.sentences import (
     Summary,
@@ -90,7 +91,7 @@ def sections(
     ]
     answer: list[Block] = [
         said,
-        tiles([video(path, caption) for caption, path in videos.items()]),
+        tiles([video(path, caption, poster(plan.folder / path)) for caption, path in videos.items()]),
         _rate_bars(summary, names),
         rules,
     ]
@@ -98,7 +99,7 @@ def sections(
         Section("", answer),
         Section(message("statistics"), numbers, folded=True),
         Section(message("which part fails"), [attribution_table(summary.get("attribution", {}))]),
-        Section(message("failures"), _failures(summary)),
+        Section(message("failures"), _failures(plan, summary)),
         Section(message("similarity"), _similarity(plan, lines, summary, names), folded=True),
         Section(message("actions"), _actions(plan, lines, summary, names), folded=True),
         Section(message("cross"), cross_tables(summary, plan.tasks), folded=True),
@@ -116,7 +117,7 @@ def _rate_bars(summary: Summary, names: Sequence[str]) -> Html:
     rows = {task: [bar(name, rates.get(name)) for name in names] for task, rates in summary["rates"].items()}
     labels = [label(summary, name) for name in names]
     said = message("chart rates")
-    chart = bar_chart("", rows, label=said, names=labels, axis=True, width=440)
+    chart = bar_chart("", rows, label=said, names=labels, axis=True, values=message("success rate"), width=440)
     return join([chart, note(said)])
 
 
@@ -134,7 +135,14 @@ def _similarity(plan: Plan, lines: Lines, summary: Summary, names: Sequence[str]
     values = [y for series in found.values() for points in series.values() for _, y in points if math.isfinite(y)]
     explained = message("similarity explained", count=plan.settings.similarity)
     charts = [
-        line_chart(task, series, label=f"{task}: {message('similarity')}", unit="s", span=(min(values), max(values)))
+        line_chart(
+            task,
+            series,
+            label=f"{task}: {message('similarity')}",
+            unit=message("seconds"),
+            values=message("cosine"),
+            span=(min(values), max(values)),
+        )
         for task, series in found.items()
         if values
     ]
@@ -156,13 +164,13 @@ def _actions(plan: Plan, lines: Lines, summary: Summary, names: Sequence[str]) -
                 chart = heat_map(counts, degrees, message("camera", who=labels[index]), index=index, cell=9)
                 maps.append(figure("", chart, {labels[index]: index}))
         if maps:
-            said = f"{task}: {message('share of steps')}"
-            tasks.append(element("div", bar_chart(said, rows, names=labels), tiles(maps)))
+            bars = bar_chart(task, rows, names=labels, values=message("share of steps"))
+            tasks.append(element("div", bars, tiles(maps)))
     explained = message("actions explained")
     return [note(explained), grid(tasks)] if tasks else []
 
 
-def _failures(summary: Summary) -> list[Html | Table | str]:
+def _failures(plan: Plan, summary: Summary) -> list[Html | Table | str]:
     """Those that were filmed, and how to film the others."""
     entries = summary["failures"]
     filmed = [entry for entry in entries if entry["video"]]
@@ -170,6 +178,7 @@ def _failures(summary: Summary) -> list[Html | Table | str]:
         video(
             entry["video"],
             f"{label(summary, entry['contestant'])}, {message('film', task=entry['task'], number=entry['number'])}: {failure_reason(entry, summary)}",
+            poster(plan.folder / entry["video"]),
         )
         for entry in filmed
     ]

@@ -5,7 +5,9 @@ Input: the run's folder, `data/evaluations/` and `data/comparisons/`. What is mi
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -63,12 +65,21 @@ def write_results(run_dir: Path) -> Path:
 
 def refresh_results(weights: Sequence[str]) -> list[Path]:
     """Write the results of the runs that made these weights anew, such as after their evaluation; returns the pages' paths."""
-    found = []
+    folders = []
     for name in weights:
-        folder = read_checkpoint_metadata(resolve(name)).run if resolve(name).is_file() else ""
-        if folder and (resolve(folder) / SETTINGS_FILE).is_file():
-            found.append(resolve(folder))
-    return [write_results(folder) for folder in dict.fromkeys(found)]
+        file = next(
+            (each for each in (resolve(name), resolve(name.rpartition("@")[0] or name)) if each.is_file()), None
+        )
+        run = read_checkpoint_metadata(file).run if file is not None else ""
+        if run and (resolve(run) / SETTINGS_FILE).is_file():
+            folders.append(resolve(run))
+    found = []
+    for folder in dict.fromkeys(folders):
+        with contextlib.suppress(
+            UserError, OSError
+        ):  # a run that recorded nothing, or somebody else's folder: the evaluation stands
+            found.append(write_results(folder))
+    return found
 
 
 def cards(run: Run) -> Html:
@@ -95,10 +106,10 @@ def _evaluation(run: Run, run_dir: Path) -> list[Block]:
     blocks: list[Block] = []
     for folder, report in _evaluations(run):
         blocks += [element("h3", _title(folder, report)), list(map(str, report.get("sentences", ())))]
-        films = sorted(folder.glob("videos/*-vs-*.mp4"))[:1]
-        blocks.append(
-            tiles([video(_address(run_dir, film), film.stem.split("-vs-")[0], poster(film)) for film in films])
-        )
+        for film in sorted(folder.glob("videos/*-vs-*.mp4"))[:1]:
+            named = re.match(r"(.+?)-(\d+)-", film.name)
+            words = message("film", task=named[1], number=int(named[2])) if named else film.stem
+            blocks.append(tiles([video(_address(run_dir, film), words, poster(film))]))
         blocks.append(_link(run_dir, folder / REPORT_FILE, in_language("the whole report · 完整报告")))
     if blocks:
         return blocks

@@ -106,6 +106,7 @@ def test_evaluations_of_the_runs_weights_are_linked_and_no_others(run_dir: Path)
     assert "another" not in page
     assert "5_evaluate.sh" not in page
     assert 'poster="data:image/jpeg' in page
+    assert "dig_dirt, episode 0" in page
     links = re.findall(r'(?:href|src)="([^"]+)"', page)
     assert [link for link in links if not (run_dir / unquote(link)).exists()] == ["report.html"]  # not written here
     assert (folder / "report.html").samefile(
