@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from steve1.data.loading.sampling import ListEntry, SamplingSettings, Source, cr
 from steve1.policy import load_policy
 from steve1.training.batches import open_windows
 from steve1.training.cache import FeatureCache
+from steve1.training.checkpoint.run_folder import describe_run
 from steve1.training.checks import check
 from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks
 from steve1.training.objectives import BehaviorCloning, KLToStart
 from steve1.training.replay import replay_entries, with_replay
 from steve1.training.train import finetune
@@ -114,6 +117,21 @@ def test_a_pack_in_a_sampling(old: Path, tiny: Path, tmp_path: Path) -> None:
     entries = read_list(tmp_path / "mix_train.txt")
     assert any(".replay.safetensors" in str(entry.path) for entry in entries)
     assert all(len(Episode(entry.path)) == 64 for entry in entries)
+
+
+def test_a_run_records_the_content_of_packs_and_episodes(settings: Make, old: Path, tiny: Path, tmp_path: Path) -> None:
+    pack = tmp_path / "own.replay.safetensors"
+    shutil.copy(old / "old.replay.safetensors", pack)
+    create_sampling("mix", [Source(tiny / "dataset_a", 0.7), Source(pack, 0.3)], SamplingSettings(), tmp_path)
+    chosen = settings(sampling_dir=str(tmp_path), sampling_name="mix", **FROZEN)
+    ranks = Ranks(0, 1, torch.device("cpu"))
+    record = describe_run(chosen, ranks, torch.float32)
+    assert not [name for name in record["episodes"] if ".replay." in name]
+    assert record["episodes"]
+    with pack.open("ab") as file:
+        file.write(b"x")
+    after = describe_run(chosen, ranks, torch.float32)["sha256"]
+    assert {name for name, content in after.items() if content != record["sha256"][name]} == {str(pack)}
 
 
 @pytest.mark.e2e

@@ -15,7 +15,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json, remove, sha256_file
 from steve1.core.paths import CHECKOUT, display, resolve
 from steve1.core.run_folder import Record, RunFolder
-from steve1.data.episodes.formats.replay import is_pack
+from steve1.data.episodes.formats.replay import is_pack, pack_of
 from steve1.data.episodes.parts import fingerprint
 from steve1.data.loading.sampling import read_list
 from steve1.training.checkpoint.exports import sidecar_files
@@ -105,11 +105,13 @@ def describe_run(
     replayed = None if settings.replay_path is None or is_pack(settings.replay_path) else settings.replay_path
     lists = (settings.train_path, settings.val_path, settings.retention_path, replayed) if ranks.is_main else ()
     paths = [entry.path for each in lists if each is not None for entry in read_list(each)]
+    packs = {pack for pack in map(pack_of, paths) if pack is not None}
+    hashes |= {display(pack): sha256_file(pack) for pack in sorted(packs)}
     return {
         "settings": dataclasses.asdict(settings),
         "resolved": {"processes": ranks.world, "precision": str(precision).removeprefix("torch.")},
         "sha256": hashes,
-        "episodes": {display(path): fingerprint(path) for path in paths},
+        "episodes": {display(path): fingerprint(path) for path in paths if pack_of(path) is None},
         "made_by": {
             "commit": _commit(),
             "python": platform.python_version(),
