@@ -225,7 +225,7 @@ def _done(work: Path) -> dict[str, int]:
     steps = [json.loads(line) for line in (run / SCALARS_FILE).read_text(encoding="utf-8").splitlines()]
     return {
         "optimizer_steps": max((int(step["step"]) for step in steps), default=0),
-        "validations": sum("val/loss" in step for step in steps),
+        "validations": sum("validation/loss" in step for step in steps),
         "rollouts": len(list((run / "rollouts").glob("*/rollouts.json"))),
         "episodes": len(episodes.read_text(encoding="utf-8").splitlines()) if episodes.is_file() else 0,
     }

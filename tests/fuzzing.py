@@ -38,7 +38,7 @@ from steve1.data.episodes.captions import read_captions
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import load_goals
 from steve1.data.loading.sampling import read_list
-from steve1.data.media.video import VideoWriter, probe, read_frames, timing_error
+from steve1.data.media.video import VideoWriter, frame_times, probe, read_frames
 from steve1.data.recordings.contractor import ContractorRecording
 from steve1.data.recordings.contractor_index import read_index
 from steve1.data.recordings.convert import ConvertSettings
@@ -48,13 +48,14 @@ from steve1.evaluation.tasks.suite import load_suite
 from steve1.policy.config import PolicyConfig, read_model
 from tests.data.makers import make_episode, make_recording, picture, tick
 
-HANG_S = 20.0  # this machine may be busy; what hangs takes far longer
+HANG_S = 10.0  # of processor time
+WAIT_S = 300.0  # of any time: a machine may be busy, but nothing waits this long
 MEMORY = 1 << 30
 Check = Callable[[Path, bytes], object]
 
 
 class Hang(BaseException):
-    """An input took longer than HANG_S."""
+    """An input took longer than HANG_S or WAIT_S."""
 
 
 @dataclass(frozen=True)
@@ -291,7 +292,7 @@ FORMATS: dict[str, Format] = {
     "pickles": Format(_pickles, _in("a.pkl", load_restricted, load_goals, load_inert)),
     "models": Format(_pickles, _in("a.model", read_model)),
     "safetensors": Format(lambda folder: [save({"a": torch.zeros(2, 3), "b": torch.zeros(1, dtype=torch.int64)}, {"config": "{}"})], _in("a.safetensors", lambda path: read_tensors(path, "weights"))),
-    "videos": Format(_video, _in("a.mp4", probe, timing_error, lambda path: sum(1 for _ in read_frames(path))), examples=60),
+    "videos": Format(_video, _in("a.mp4", probe, frame_times, lambda path: sum(1 for _ in read_frames(path))), examples=60),
     "conversion": Format(lambda folder: _video(folder) + _ticks(folder), _neighbours, examples=5),
 }  # fmt: skip
 
@@ -307,18 +308,22 @@ def _index_beside(path: Path) -> object:
 
 @contextlib.contextmanager
 def _limited() -> Iterator[None]:
-    """Raise Hang after HANG_S, and AssertionError where memory grew beyond MEMORY."""
+    """Raise Hang after HANG_S of processor time or WAIT_S, and AssertionError where memory grew beyond MEMORY."""
 
     def hung(*_: object) -> None:
-        raise Hang(f"not done after {HANG_S:g} s")
+        raise Hang(f"not done after {HANG_S:g} s of processor time or {WAIT_S:g} s")
 
-    before, peak = signal.signal(signal.SIGALRM, hung), _peak()
-    signal.setitimer(signal.ITIMER_REAL, HANG_S)
+    peak = _peak()
+    timers = ((signal.SIGPROF, signal.ITIMER_PROF, HANG_S), (signal.SIGALRM, signal.ITIMER_REAL, WAIT_S))
+    before = [signal.signal(number, hung) for number, _, _ in timers]
+    for _, timer, seconds in timers:
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for (number, timer, _), handler in zip(timers, before):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)
     assert _peak() - peak < MEMORY, f"memory grew by {(_peak() - peak) >> 20} MB"
 
 
