@@ -194,7 +194,12 @@ DESCRIPTIONS = {
     "settings": "Everything that the run depends on, as in settings.json.",
 }  # fmt: skip
 # The first group that TensorBoard shows: tags that repeat curves, since groups are sorted by name.
-FIRST = {curve: f"1 loss/{label.partition(' · ')[0]}" for label, curve in _LOSSES.items()}
+FIRST = {
+    "train/loss": "1 loss/training",
+    "validation/loss": "1 loss/validation",
+    "validation_ema/loss": "1 loss/validation of averaged weights",
+    "retention/loss": "1 loss/validation on old skills",
+}
 
 
 def description(tag: str) -> str:

@@ -58,6 +58,7 @@ def test_losses_come_first_and_settings_stand_beside_results(tmp_path: Path) -> 
             board.curve("goal/true_minus_none", -0.1, step)
             board.curve("train/loss", 3.0 - step, step)
         board.curve("validation/loss", 1.25, 2)
+        board.curve("retention/loss", 1.5, 2)
         board.settings({}, finished=True)
         board.close()
     multiplexer = EventMultiplexer()
@@ -66,7 +67,7 @@ def test_losses_come_first_and_settings_stand_beside_results(tmp_path: Path) -> 
     provider, context = MultiplexerDataProvider(multiplexer, str(tmp_path)), RequestContext()
     tags = provider.list_scalars(context, experiment_id="", plugin_name="scalars")["a"]
     assert {name: found.description for name, found in tags.items()} == {name: description(name) for name in tags}
-    assert sorted(tags)[:2] == ["1 loss/training", "1 loss/validation"]
+    assert sorted(tags)[:3] == ["1 loss/training", "1 loss/validation", "1 loss/validation on old skills"]
     assert {"train/loss", "validation/loss"} <= set(tags), "the names of before are there still"
     hparams = Context(TBContext(data_provider=provider, logdir=str(tmp_path)))
     request = api_pb2.ListSessionGroupsRequest(slice_size=9, allowed_statuses=[api_pb2.STATUS_SUCCESS])
@@ -75,4 +76,4 @@ def test_losses_come_first_and_settings_stand_beside_results(tmp_path: Path) -> 
     for group in groups:
         assert group.hparams["finetune_mode"].string_value == "lora"
         values = {found.name.tag: found.value for found in group.metric_values}
-        assert values == {"train/loss": 1.0, "validation/loss": 1.25}
+        assert values == {"train/loss": 1.0, "validation/loss": 1.25, "retention/loss": 1.5}
