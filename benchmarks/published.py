@@ -155,14 +155,18 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         quiet, busy = row["quiet"], row.get("busy")
         cells = [f"{row['network']}, {row['threads']}", MEASURES[row["measure"]], *_cells(quiet)]
-        cells += [f"{row['limit']:.3g}", *(_cells(busy) if busy else ["–"] * 3)]
+        cells += [_rate(row["limit"]), *(_cells(busy) if busy else ["–"] * 3)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _cells(found: dict[str, Any]) -> list[str]:
     least, most = min(found["ratios"]), max(found["ratios"])
-    return [f"{found['published']:.3g}", f"{found['ours']:.3g}", f"**{found['ratio']:.2f}** ({least:.2f}–{most:.2f})"]
+    return [_rate(found["published"]), _rate(found["ours"]), f"**{found['ratio']:.2f}** ({least:.2f}–{most:.2f})"]
 
 
 class Ours:
