@@ -78,6 +78,9 @@ class EmbedReport:
     failed: dict[Path, UserError] = field(default_factory=dict)
     frames: int = 0
     enlarged: list[Path] = field(default_factory=list)
+    differing: dict[str, list[str]] = field(
+        default_factory=dict
+    )  #: how earlier goals were made otherwise → their episodes
 
     def add(self, other: EmbedReport) -> None:
         """Take in what another machine did."""
@@ -86,6 +89,8 @@ class EmbedReport:
         self.failed |= other.failed
         self.frames += other.frames
         self.enlarged += other.enlarged
+        for how, names in other.differing.items():
+            self.differing.setdefault(how, []).extend(names)
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,14 @@ def embed_group(
     }  # fmt: skip
     report = EmbedReport(skipped=list(todo.skipped), failed=dict(todo.failed))
     report.enlarged = [episode.path for episode in todo.work if not episode.keeps_mineclip_frames]
+    wanted = {"bf16": model.autocast, "dtype": "float16" if settings.half else "float32"}
+    for path in todo.skipped:
+        known = Episode(path).metadata.get(PROVENANCE) or {}
+        how = ", ".join(
+            f"{name} {known[name]} (now {now})" for name, now in wanted.items() if known.get(name, now) != now
+        )
+        if how:
+            report.differing.setdefault(how, []).append(path.name)
     like = {"sha256": digest, "bf16": model.autocast}
     total = sum(len(episode) for episode in todo.work)
     with _batch(settings, model, total) as batch:

@@ -132,6 +132,11 @@ def find_mixed(folder: Path, number: int) -> Path | None:
     return next((path for path in sorted(folder.glob(f"mixed_{number:05d}_*")) if path.is_dir()), None)
 
 
+def mixed_seed(seed: int, number: int) -> int:
+    """The seed of everything random in an episode."""
+    return integer(seed, "mixed episode", number) % 2**31
+
+
 def mixed_episode(
     env: Env, agents: tuple[PixelAgent, PixelAgent], names: tuple[str, str], folder: Path, number: int, seed: int, settings: MixSettings,
     options: dict[str, Any] | None = None, metadata: dict[str, Any] | None = None,
@@ -142,7 +147,7 @@ def mixed_episode(
         GameDied: nothing is left behind; the same call plays it again with a fresh game.
     """
     settings.check()
-    own_seed = integer(seed, "mixed episode", number) % 2**31
+    own_seed = mixed_seed(seed, number)
     mixer = Mixer(agents, names, settings, generator(own_seed, "mixer"))
     for index, agent in enumerate(agents):
         agent.reset(seed=integer(own_seed, "agent", index))

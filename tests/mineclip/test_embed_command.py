@@ -177,3 +177,16 @@ def test_faults_before_anything_starts(dataset: Path, weights: Path, tmp_path: P
         main(args(tmp_path / "empty", weights))
     with pytest.raises(UserError, match="device"):
         main(Args(dataset_dir=str(dataset), weights=str(weights), device="cuda:99"))
+
+
+def test_goals_that_were_made_otherwise_are_named(
+    dataset: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(args(dataset, weights)) == 0
+    assert main(args(dataset, weights)) == 0
+    assert "note" not in capsys.readouterr().out
+    assert main(args(dataset, weights, half=True)) == 0
+    text = capsys.readouterr().out
+    assert "episode_0, episode_1: embedded with dtype float32 (now float16)" in text
+    assert "--overwrite" in text
+    assert Episode(dataset / "episode_0").goals.dtype == np.float32

@@ -220,3 +220,33 @@ def test_the_script_plays_minerl_in_its_own_process_and_embeds(
     assert len(episode) == 32
     assert np.isfinite(np.asarray(episode.goals)[15:]).all()
     assert left() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": 3}, "another seed than 3"),
+        ({"max_timesteps": 50}, "max_timesteps 40 (now 50)"),
+        ({"env": "mcio"}, "env luanti (now mcio)"),
+        ({"switch_prob": 0.5, "min_timesteps": 10}, "min_timesteps 20 (now 10), switch_prob 0.1 (now 0.5)"),
+    ],
+)
+def test_episodes_that_were_made_otherwise_are_named(
+    tmp_path: Path, agents: tuple[str, ...], capsys: pytest.CaptureFixture[str], changes: dict[str, Any], said: str
+) -> None:
+    gen_mixed_agents.main(args(tmp_path, agents, n_episodes=1), open_env=FakeEnv)
+    gen_mixed_agents.main(args(tmp_path, agents, n_episodes=1), open_env=FakeEnv)
+    assert "note" not in capsys.readouterr().out
+    gen_mixed_agents.main(args(tmp_path, agents, n_episodes=1, **changes), open_env=FakeEnv)
+    text = capsys.readouterr().out
+    assert said in text
+    assert "another --output_dir" in text
+
+
+def test_episodes_of_other_weights_are_named(
+    tmp_path: Path, agents: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    gen_mixed_agents.main(args(tmp_path, agents, n_episodes=1), open_env=FakeEnv)
+    save_weights(load_policy(TINY), Path(agents[0]))
+    gen_mixed_agents.main(args(tmp_path, agents, n_episodes=1), open_env=FakeEnv)
+    assert "of other content)" in capsys.readouterr().out

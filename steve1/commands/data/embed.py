@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from steve1.core.messages import message, progress
+from steve1.core.messages import message, progress, some
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.episodes.listing import sampling_arguments
@@ -57,6 +57,8 @@ def main(args: Args, names: Sequence[str] | None = None, *, hint: bool = True) -
     if report.enlarged:
         small = f"{len(report.enlarged)} episodes keep no frames for MineCLIP"
         print(f"warning: {small}; their 128x128 frames were enlarged (see their metadata)")
+    for how, episodes in report.differing.items():
+        print(f"  note     {some(episodes)}: embedded with {how}; to embed them anew: --overwrite")
     for path, error in sorted(report.failed.items()):
         print(f"skipped {display(path)}: {error}")
     rate = f", {report.frames / (time.perf_counter() - start):.0f} frames/s" if report.frames else ""

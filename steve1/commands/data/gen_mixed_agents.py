@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,10 +21,13 @@ from steve1.core.files import check_writable, existing_file, sha256_file
 from steve1.core.messages import progress
 from steve1.core.paths import display, output_path, quoted
 from steve1.core.seeds import generator
+from steve1.data.episodes.episode import Episode
 from steve1.envs import Env, make_env
 from steve1.policy import GoalPolicy, load_policy
-from steve1.rollout.mixed import MixSettings, find_mixed, mixed_episode
+from steve1.rollout.mixed import MixSettings, find_mixed, mixed_episode, mixed_seed
 from steve1.rollout.supervise import SupervisedEnv
+
+_ELSEWHERE = 1_000_003  # between the seeds of two attempts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,11 +107,35 @@ def main(args: Args, open_env: Callable[[], Env] | None = None) -> None:
     check_writable(folder)
     with SupervisedEnv(open_env or (lambda: make_env(args.env)), max_restarts=args.max_restarts) as game:
         for number in progress(range(args.n_episodes), desc="episodes", unit="ep"):
-            if find_mixed(folder, number):
-                continue
             pair = pairs[int(generator(args.seed, "pair", number).integers(len(pairs)))]
+            if there := find_mixed(folder, number):
+                if differing := differences(there, args, pair, number):
+                    print(
+                        f"  note     {there.name}: {', '.join(differing)}; it stays as it is: name another --output_dir for new ones"
+                    )
+                continue
             print(f"wrote {display(one_episode(game, args, pair, folder, number))}")
     print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {quoted(folder)}")
+
+
+def differences(path: Path, args: Args, pair: tuple[MixAgent, MixAgent], number: int) -> list[str]:
+    """In what an episode that is there differs from the one that would be played now."""
+    known = Episode(path).metadata
+    seeds = [mixed_seed(args.seed + _ELSEWHERE * attempt, number) for attempt in range(args.attempts)]
+    pairs = {
+        field.name: (known.get("settings", {}).get(field.name), getattr(args, field.name))
+        for field in dataclasses.fields(MixSettings)
+    }
+    pairs["env"] = (known.get("env"), args.env)
+    found = [f"{name} {then} (now {now})" for name, (then, now) in pairs.items() if json.dumps(then) != json.dumps(now)]
+    agents = known.get("agent_files", [])
+    if [agent.get("sha256") for agent in agents] != [agent.facts["sha256"] for agent in pair]:
+        then, now = (
+            " and ".join(files)
+            for files in ([a.get("weights", "?") for a in agents], [a.facts["weights"] for a in pair])
+        )
+        found.append(f"played by {then} (now {now}" + (", of other content)" if then == now else ")"))
+    return found + ([] if known.get("seed") in seeds else [f"another seed than {args.seed}"])
 
 
 def one_episode(game: SupervisedEnv, args: Args, pair: tuple[MixAgent, MixAgent], folder: Path, number: int) -> Path:
@@ -121,7 +149,7 @@ def one_episode(game: SupervisedEnv, args: Args, pair: tuple[MixAgent, MixAgent]
     metadata = {"env": args.env, "agent_files": [one.facts, two.facts]}
     options = {"biome": args.biome}
     for attempt in range(args.attempts):
-        seed = args.seed + 1_000_003 * attempt  # another place
+        seed = args.seed + _ELSEWHERE * attempt
 
         def play(env: Env, seed: int = seed) -> Path | None:
             return mixed_episode(env, agents, (one.name, two.name), folder, number, seed, args, options, metadata)
