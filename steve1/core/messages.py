@@ -232,8 +232,8 @@ MESSAGES = {
     "one more episode": {"en": "about one more episode", "zh": "大约还要 1 局"},
     "many more episodes": {"en": "over {count} more episodes", "zh": "还要 {count} 局以上"},
     "verdict sentence": {
-        "en": "{task}: {verdict}. {base} {first}, {other} {second} ({change} points, 95 % interval {interval}, p {p}).",
-        "zh": "{task}：{verdict}。{base} {first}，{other} {second}（{change} 个百分点，95% 区间 {interval}，p {p}）。",
+        "en": "{task}: {verdict}; {base} {first}, {other} {second} ({change} points, 95 % interval {interval}, p {p}).",
+        "zh": "{task}：{verdict}；{base} {first}，{other} {second}（{change} 个百分点，95% 区间 {interval}，p {p}）。",
     },
     "verdict short": {"en": "{task}: {verdict}.", "zh": "{task}：{verdict}。"},
     "range": {"en": "{low} to {high}", "zh": "{low} 到 {high}"},
@@ -265,7 +265,7 @@ MESSAGES = {
     "achieved": {"en": "{task}: success ({measure}: {value})", "zh": "{task}：成功（{measure}：{value}）"},
     "not achieved": {"en": "{task}: no success ({measure}: {value})", "zh": "{task}：没有成功（{measure}：{value}）"},
     # evaluation: success rules
-    "needs": {"en": "Success needs {rule}.", "zh": "成功条件：{rule}。"},
+    "needs": {"en": "needs {rule}", "zh": "需要{rule}"},
     "at least": {"en": "at least {number}", "zh": "至少 {number}"},
     "at most": {"en": "at most {number}", "zh": "至多 {number}"},
     "all": {"en": " and ", "zh": "，并且"},

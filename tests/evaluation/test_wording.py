@@ -102,12 +102,12 @@ def test_one_verdict_everywhere(
     if language == "en":
         counts = f"base {wins[0]} of {episodes}, fine-tuned {wins[1]} of {episodes}"
         sentence = (
-            f"dig dirt: {kind}. {counts} ({'+' if better else '-'}100 points, 95 % interval {low} to {high}, p {p})."
+            f"dig dirt: {kind}; {counts} ({'+' if better else '-'}100 points, 95 % interval {low} to {high}, p {p})."
         )
     else:
         counts = f"微调前 {wins[0]}/{episodes}，微调后 {wins[1]}/{episodes}"
         sentence = (
-            f"挖泥土：{kind}。{counts}（{'+' if better else '-'}100 个百分点，95% 区间 {low} 到 {high}，p {p}）。"
+            f"挖泥土：{kind}；{counts}（{'+' if better else '-'}100 个百分点，95% 区间 {low} 到 {high}，p {p}）。"
         )
     assert report["sentences"] == [sentence]
     texts = {file: (world / "run" / file).read_text() for file in ("report.md", "report.html", "comparisons.csv")}
@@ -129,7 +129,7 @@ def test_other_tasks_are_old_skills(play: Any, capsys: pytest.CaptureFixture[str
     report = play(evaluate_command, ("base", "tuned"), 6, **flags, target=("dig_dirt",))
     out = capsys.readouterr().out
     assert "To be learned: dig_dirt. The other tasks are old skills." in out
-    assert [line.split(" base")[0] for line in report["sentences"]] == ["dig dirt: better.", "swim: gained."]
+    assert [line.split(" base")[0] for line in report["sentences"]] == ["dig dirt: better;", "swim: gained;"]
     play(evaluate_command, ("tuned", "base"), 6, **{**flags, "name": "b"}, target=("dig_dirt",))
 
 
@@ -178,7 +178,7 @@ def test_a_measure_that_fell_is_said_where_successes_cannot_tell() -> None:
     }
     (said,) = verdicts(summary, tasks)
     assert said.startswith(
-        "explore: cannot tell (about 13 more episodes). base 20 of 20, fine-tuned 16 of 20 (-20 points,"
+        "explore: cannot tell (about 13 more episodes); base 20 of 20, fine-tuned 16 of 20 (-20 points,"
     )
     assert "But its distance from the start (nodes) changed by -" in said
     assert said.endswith("for the worse.")
@@ -196,7 +196,7 @@ def test_tasks_that_neither_can_do_share_a_line() -> None:
         "roles": {"base": "base", "tuned": "fine-tuned"}
     }
     first, second = verdicts(summary, tasks)
-    assert first.startswith("dig dirt: neither can do it. base 0 of 20, fine-tuned 0 of 20")
+    assert first.startswith("dig dirt: neither can do it; base 0 of 20, fine-tuned 0 of 20")
     assert second == "swim, chop a tree: neither can do it."
 
 
@@ -224,12 +224,12 @@ def test_every_task_s_rule_and_measure_can_be_said(suite: str, language: str, mo
 
 def test_a_rule_in_words() -> None:
     tasks = load_suite("luanti").tasks
-    assert needs(tasks["explore"]) == "Success needs at least 25 nodes from the start."
+    assert needs(tasks["explore"]) == "needs at least 25 nodes from the start"
     assert needs(tasks["dig_dirt"]) == (
-        "Success needs at least 4 dirt gained and at least 4 dirt, grass block, dirt with dry grass or 2 others dug."
+        "needs at least 4 dirt gained and at least 4 dirt, grass block, dirt with dry grass or 2 others dug"
     )
     assert needs(tasks["look_at_sky"]) == (
-        "Success needs a mean pitch of at most -50 degrees in the last 33 % (negative is up)."
+        "needs a mean pitch of at most -50 degrees in the last 33 % (negative is up)"
     )
 
 
