@@ -245,7 +245,7 @@ def test_the_command_does_not_replace_a_pack(old: Path, tiny: Path) -> None:
         make_replay.main(
             make_replay.Args(str(old / "old.replay.safetensors"), [old / "dataset_old"], **_model(tiny, old))
         )
-    with pytest.raises(UserError, match="its own ending"):
+    with pytest.raises(UserError, match="does not have a replay pack's ending"):
         make_replay.main(make_replay.Args(str(old / "old.safetensors"), [old / "dataset_old"], **_model(tiny, old)))
 
 

@@ -133,7 +133,7 @@ def test_an_episode_in_both_lists_is_refused(settings: Make, tiny: Path, tmp_pat
 
 def test_an_empty_validation_list_is_refused(settings: Make, tiny: Path, tmp_path: Path) -> None:
     write_lists(tmp_path / "s", [tiny / "dataset_a" / "ep0"], [])
-    with pytest.raises(UserError, match="names no episode"):
+    with pytest.raises(UserError, match="list is empty"):
         finetune(settings(sampling_dir=str(tmp_path / "s")))
 
 

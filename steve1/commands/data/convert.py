@@ -36,13 +36,13 @@ class Args:
 def main(args: Args) -> int:
     """Convert, print the summary, return the exit code."""
     if args.workers < 1:
-        raise UserError("--workers is at least 1.", got=args.workers)
+        raise UserError("--workers must be at least 1.", got=args.workers)
     shard, target = parse_shard(args.shard), output_path(args.output_dir)
     summary = convert_folder(args.input_dir, target, args.settings, workers=args.workers, shard=shard, ray=args.ray)
     print(summary.text)
     summary.check_finished()
     if summary.results and summary.count("refused") == len(summary.results):
-        todo = "the reasons stand above and in the report"
+        todo = "see the reasons above and in the report"
         raise UserError("Nothing could be converted.", where=args.input_dir, todo=todo)
     print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {quoted(target)}")
     return 1 if summary.count("refused") + summary.count("failed") else 0

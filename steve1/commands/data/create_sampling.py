@@ -59,7 +59,7 @@ def main(args: Args) -> None:
     )
     for part, wanted in (("train", settings.train_frames), ("val", settings.val_frames)):
         if made[f"{part}_frames"] < wanted:
-            print(f"  fewer {part} frames than the {wanted:,} requested: there are no more")
+            print(f"  only this many {part} frames: there are no more than that, {wanted:,} were requested")
     for part in ("train.txt", "val.txt", "metadata.json"):
         print(f"wrote {display(folder / f'{name}_{part}')}")
     if folder == output_path(SAMPLINGS):
@@ -91,7 +91,7 @@ def next_command(name: str, made: dict[str, Any], episode: Path) -> str:
 def choose_sources(args: Args) -> tuple[str, list[Source]]:
     """The sampling's name and its folders."""
     if args.mix and args.dataset_dir:
-        raise UserError("--mix names its own folders; leave out --dataset_dir.")
+        raise UserError("--mix and --dataset_dir cannot be used together.")
     if args.name and ("/" in args.name or args.name.startswith(".")):
         todo = f"add --dataset_dir {shlex.quote(args.name)} and choose a name"
         raise UserError("A sampling's name is a word, not a path.", got=args.name, todo=todo)

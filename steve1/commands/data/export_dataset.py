@@ -32,11 +32,11 @@ class Args:
 def main(args: Args) -> int:
     """Export one by one; 1 if an episode could not be."""
     if not args.output_dir:
-        raise UserError("Where to?", todo="add --output_dir data/exported_x")
+        raise UserError("--output_dir is missing.", todo="add --output_dir data/exported_x")
     episodes, target = find_outside(args.paths, args.output_dir)
     name, count = Counter(path.name for path in episodes).most_common(1)[0]
     if count > 1:
-        raise UserError("Two episodes have one name.", got=name, todo="export their datasets into two folders")
+        raise UserError("Two episodes have the same name.", got=name, todo="export their datasets into two folders")
     frames, there, failed = 0, 0, 0
     for path in progress(episodes, desc="exporting", unit="episode"):
         if (target / path.name).exists():
@@ -48,5 +48,7 @@ def main(args: Args) -> int:
             failed += 1
             print(f"  refused  {display(path)}: {fault.one_line}")
     done = len(episodes) - there - failed
-    print(f"{done} episodes ({frames:,} frames) exported to {display(target)}, {there} there already, {failed} refused")
+    print(
+        f"{done} episodes ({frames:,} frames) exported to {display(target)}, {there} skipped (already there), {failed} rejected"
+    )
     return 1 if failed else 0

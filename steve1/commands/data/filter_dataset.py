@@ -65,7 +65,7 @@ def main(args: Args) -> int:
     """Judge, print, copy; 1 if an episode could not be judged."""
     conditions = parse_conditions(args.gained, args.mined, args.travelled)
     if args.segments and not (args.before > 0 and args.after >= 0):
-        raise UserError("--before is more than 0 and --after at least 0 seconds.", got=f"{args.before}, {args.after}")
+        raise UserError("--before must be above 0 seconds, and --after at least 0.", got=f"{args.before}, {args.after}")
     if args.output_dir:
         episodes, target = find_outside(args.paths, args.output_dir)
     else:
@@ -115,7 +115,7 @@ def _check_items(conditions: Sequence[Condition], known: dict[str, set[str]], ve
         names = known.get(condition.kind, set())
         if condition.item and condition.item not in names:
             raise UserError(
-                f"No recording here ever has an item named {condition.item!r}.",
+                f"No recording here contains an item named {condition.item!r}.",
                 expected=nearest(condition.item, sorted(names)) if names else "recordings with an inventory",
             )
 

@@ -111,7 +111,7 @@ def main(args: Args) -> None:
     summary.check_finished()
     if not summary.count("converted") + summary.count("exists"):
         todo = f"the reasons are in {display(summary.report)}"
-        raise UserError("No recording became an episode.", where=recordings, todo=todo)
+        raise UserError("No recording could be converted.", where=recordings, todo=todo)
     if args.embed:
         _say(message("embedding goals"))
         # A shard's episodes are known from its recordings: those of the other machines may not exist yet.
@@ -150,17 +150,17 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
         )
     if args.source == "policy" and not (args.weights and args.prompts):
         raise UserError(
-            "A policy records what it is asked for.",
+            "SOURCE=policy needs weights and prompts.",
             expected="WEIGHTS and PROMPTS",
             got=f"WEIGHTS={args.weights!r} PROMPTS={args.prompts!r}",
             todo='SOURCE=policy WEIGHTS=data/mini/mini.weights PROMPTS="explore;build a pillar" bash 1_generate_dataset.sh',
         )
     if args.source != "folder" and args.n_episodes < (0 if args.source == "contractor" else 1):
         todo = "N_EPISODES=12, or --n_episodes 12"
-        raise UserError("The number of episodes is too small.", got=args.n_episodes, todo=todo)
+        raise UserError("There are too few episodes.", got=args.n_episodes, todo=todo)
     if args.embed and not weights.exists():
         todo = "bash 0_download_weights.sh mineclip, or --no_embed to embed later"
-        raise UserError("The MineCLIP weights for the goal embeddings are not there.", where=weights, todo=todo)
+        raise UserError("The MineCLIP weights for the goal embeddings do not exist.", where=weights, todo=todo)
 
 
 def record(args: Args, recordings: Path) -> None:

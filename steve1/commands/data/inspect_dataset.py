@@ -31,7 +31,7 @@ class Args:
 def main(args: Args) -> None:
     """Measure, judge, print, write the page."""
     if args.sheets < 0:
-        raise UserError("--sheets is at least 0.", got=args.sheets)
+        raise UserError("--sheets must be at least 0.", got=args.sheets)
     target = output_path(args.output)
     check_writable(target)
     inspected = inspect(args.paths, workers=args.workers)

@@ -54,7 +54,7 @@ def parse_inventory(words: tuple[str, ...]) -> dict[str, int]:
         match = re.fullmatch(r"(?:minecraft:)?([a-z0-9_]+)(?::([1-9]\d*))?", word)
         if match is None:
             expected = "item:count, such as oak_planks:64"
-            raise UserError("This is no item with a number.", where="--inventory", got=word, expected=expected)
+            raise UserError("This is not an item with a count.", where="--inventory", got=word, expected=expected)
         found[match[1]] = found.get(match[1], 0) + int(match[2] or 1)
     return found
 
@@ -69,14 +69,14 @@ def free_prefix(folder: Path, name: str) -> Path:
 def main(args: Args) -> None:
     """Open the game and record until all episodes are there or the person stops."""
     if not re.fullmatch(r"[A-Za-z0-9_.]+", args.name):
-        raise UserError("A name is made of letters, digits, _ and dots.", where="--name", got=args.name)
+        raise UserError("A name may contain only letters, digits, _ and dots.", where="--name", got=args.name)
     if args.episodes < 1 or args.minutes <= 0:
-        raise UserError("There is nothing to record.", expected="--episodes ≥ 1 and --minutes > 0")
+        raise UserError("Nothing would be recorded.", expected="--episodes ≥ 1 and --minutes > 0")
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
         raise UserError(
-            "A person needs a screen.",
+            "Recording yourself needs a screen.",
             where="DISPLAY",
-            todo="run this in a desktop session; players that need none: python -m steve1 record",
+            todo="run this in a desktop session, or record scripted players: python -m steve1 record",
         )
     options = {"inventory": parse_inventory(args.inventory), "time_of_day": args.time_of_day, "biome": args.biome}
     folder = output_path(args.folder or f"data/recordings/{args.name}")

@@ -40,11 +40,11 @@ class Args:
 def main(args: Args) -> int:
     """Match, cut, report; 1 if a recording's clips could not be cut."""
     if not 0 <= args.crf <= 51:
-        raise UserError("--crf is 0 to 51.", got=str(args.crf))
+        raise UserError("--crf must be between 0 and 51.", got=str(args.crf))
     groups = match_clips(read_times(args.times), find_recordings(args.input_dir)[0])
     target = output_path(args.output_dir)
     if target.resolve() == resolve(args.input_dir).resolve():
-        raise UserError("--output_dir is the recordings' own folder.", where=target, todo="name another folder")
+        raise UserError("--output_dir is the folder of the recordings.", where=target, todo="name another folder")
     target.mkdir(parents=True, exist_ok=True)
     with alone_in(target, work="trim"):
         remove_half_written(target, below=True)

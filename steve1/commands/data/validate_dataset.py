@@ -47,7 +47,7 @@ class Args:
 def main(args: Args) -> int:
     """Check, print, repair; 1 if something is broken."""
     if args.with_sound and not args.repair:
-        raise UserError("--with_sound belongs to --repair.", todo="add --repair OUT_DIR")
+        raise UserError("--with_sound needs --repair.", todo="add --repair OUT_DIR")
     check_writable(*(output_path(path) for path in (args.repair, args.report) if path))
     checked = [
         (dataset, each_episode(check_episode, dataset, args.workers, f"checking {dataset.path.name}", _note))
@@ -105,7 +105,7 @@ def _print(dataset: Dataset, reports: list[EpisodeReport], loose: list[Finding])
 def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, with_sound: bool) -> None:
     reports = [report for _, found in checked for report in found]
     if any(target.resolve() == dataset.path or target.resolve() in dataset.episodes for dataset, _ in checked):
-        raise UserError("--repair writes beside the dataset, never into it.", where=target, todo="name another folder")
+        raise UserError("--repair cannot write into the dataset itself.", where=target, todo="name another folder")
     names = Counter(report.path.name for report in reports)
     repairs = []
     for report in progress(reports, desc="repairing", unit="episode"):

@@ -48,7 +48,7 @@ def main(args: Args) -> None:
 
     if len(args.weights) < 2:
         raise UserError(
-            "A comparison needs at least two.",
+            "A comparison needs at least two weights files.",
             got=", ".join(args.weights),
             todo="--weights base.weights finetuned.weights",
         )

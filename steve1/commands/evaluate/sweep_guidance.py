@@ -39,4 +39,4 @@ def main(args: Args) -> None:
     print("\n" + render(found, args.weights))
     print("files: " + ", ".join(display(path) for path in paths.values()))
     if not args.store and found["best"] != found["current"]:
-        print("add --store to write this value beside the weights; nothing is played again")
+        print("add --store to save this value beside the weights; nothing needs to be played again")

@@ -84,7 +84,7 @@ def completed(args: Args) -> Args:
         return args
     if not args.in_weights or not args.text_prompt:
         raise UserError(
-            "Say who plays what.",
+            "Weights and a prompt are missing.",
             expected="--in_weights and --text_prompt, or --goal_file",
             got=f"{args.in_weights!r}, {args.text_prompt!r}",
         )
@@ -104,7 +104,7 @@ def main(args: Args) -> None:
 
     args = completed(args)
     if args.episodes < 1 or args.gameplay_length < 1:
-        raise UserError("There is nothing to play.", expected="--episodes ≥ 1 and --gameplay_length ≥ 1")
+        raise UserError("Nothing would be played.", expected="--episodes ≥ 1 and --gameplay_length ≥ 1")
     spec = parse_policies([args.in_weights], **args.metadata_overrides())[0]
     videos = _videos(args, spec.name)
     check_writable(videos[0])

@@ -31,7 +31,7 @@ def main(args: Args) -> None:
             raise UserError(
                 "A file of the mini weights is missing.",
                 where=display(path),
-                todo="git checkout data/mini, or make it anew: bash tools/make_mini.sh",
+                todo="git checkout data/mini, or make them again: bash tools/make_mini.sh",
             )
     free = shutil.disk_usage(Path.cwd()).free / 1e6
     if free < args.megabytes:
@@ -43,4 +43,4 @@ def main(args: Args) -> None:
         )
     with make_env(metadata.env) as env:
         env.reset(seed=0)
-    print("the mini weights, the game and the disk are fine.")
+    print("the mini weights, the game and the disk space are fine.")

@@ -50,7 +50,7 @@ def main(args: Args) -> None:
     target = output_path(args.out_weights)
     if target.exists() and not args.overwrite:
         raise UserError(
-            "These weights exist already.", where=target, todo="choose another --out_weights, or say --overwrite"
+            "These weights exist already.", where=target, todo="choose another --out_weights, or add --overwrite"
         )
     check_writable(target)
     metadata = read_checkpoint_metadata(source).updated(

@@ -39,7 +39,7 @@ def examine(machine: Machine, wanted: tuple[str, ...] = (), checksums: bool = Tr
     known = [*doctor_games.load_backends().PACKAGES, "luanti"]
     for name in wanted:
         if name not in known:
-            raise UserError("There is no environment of this name.", got=name, expected=nearest(name, known))
+            raise UserError("There is no game of this name.", got=name, expected=nearest(name, known))
     return [
         *doctor_machine.python_and_packages(machine),
         *doctor_machine.torch_and_gpu(machine),

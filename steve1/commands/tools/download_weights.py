@@ -128,7 +128,7 @@ def main(args: Args) -> int:
     missing = [name for name in wanted if not (args.root / FILES[name].path).exists()]
     for name in wanted:
         if name not in missing:
-            print(f"here already: {FILES[name].path}")
+            print(f"already there: {FILES[name].path}")
     if missing:
         _plan(args.root, missing)
     failed = [name for name in missing if not _fetch(FILES[name], args)]
@@ -137,13 +137,13 @@ def main(args: Args) -> int:
             f"\n{len(failed)} of {len(wanted)} files could not be downloaded: {', '.join(failed)}. The same command tries them again and continues where it was."
         )
         return 1
-    print("all here." if wanted else "nothing to do.")
+    print("everything is there." if wanted else "nothing to do.")
     return 0
 
 
 def _plan(root: Path, missing: list[str]) -> None:
     total = sum(FILES[name].megabytes for name in missing)
-    print(f"to download: {', '.join(missing)}: about {total:,.0f} MB, {total * 8 / 50 / 60:.0f} minutes at 50 Mbit/s")
+    print(f"downloading {', '.join(missing)}: about {total:,.0f} MB, {total * 8 / 50 / 60:.0f} minutes at 50 Mbit/s")
     folder = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     free = shutil.disk_usage(folder).free / 1e6
     if free < total * 1.02:
@@ -177,7 +177,7 @@ def _fetch(file: Published, args: Args) -> bool:
         print(f"  {reason}")
     if file.by_hand:
         print(f"  by hand: open {file.by_hand} in a browser, sign in, download, and put the file at {display(target)}")
-        print("  a used-up quota of the drive is usually free again after 24 hours.")
+        print("  if the drive's quota is used up, try again after 24 hours.")
     if file is FILES["steve1"]:
         print("  or take the model hub's copy: bash 0_download_weights.sh steve1_hub")
     return False

@@ -52,7 +52,7 @@ def main(args: Args) -> None:
     )
     if path.exists() and not args.overwrite:
         raise UserError(
-            "This model file exists already.", where=path, todo="choose another --output, or say --overwrite"
+            "This model file exists already.", where=path, todo="choose another --output, or add --overwrite"
         )
     write_model(config, path)
     with torch.device("meta"):

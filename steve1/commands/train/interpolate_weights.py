@@ -69,7 +69,7 @@ def main(args: Args) -> None:
     """Check, mix, measure, say where it lies."""
     if bool(args.tuned) == bool(args.adapter):
         raise UserError(
-            "Say what to mix with the base.",
+            "There is nothing to interpolate with.",
             expected="--tuned or --adapter",
             got=f"tuned {args.tuned!r}, adapter {args.adapter!r}",
         )
@@ -175,7 +175,7 @@ def shares(text: str) -> list[float]:
         found = []
     if not found or len(found) > 200:
         raise UserError(
-            "These are no shares.", expected="from:to:step as in 0:1:0.25, or a list as in 0.3,0.7", got=text
+            "These are not shares.", expected="from:to:step as in 0:1:0.25, or a list as in 0.3,0.7", got=text
         )
     return [round(share, 6) for share in found]
 

@@ -57,7 +57,9 @@ def main(args: Args) -> None:
     """Compute the features that are missing, and write the pack."""
     output = output_path(args.output)
     if not output.name.endswith(REPLAY_SUFFIX):
-        raise UserError("A replay pack's name has its own ending.", expected=f"…{REPLAY_SUFFIX}", got=output.name)
+        raise UserError(
+            "This name does not have a replay pack's ending.", expected=f"…{REPLAY_SUFFIX}", got=output.name
+        )
     if output.exists() and not args.overwrite:
         raise UserError(
             "This replay pack exists already.", where=display(output), todo="another --output, or --overwrite"
@@ -69,7 +71,7 @@ def main(args: Args) -> None:
     episodes = found if folders else [entry.path for entry in read_list(listed)]
     if not episodes:
         raise UserError(
-            "There is no episode in these folders.", where=display(folders[0]), todo="bash 1_generate_dataset.sh"
+            "These folders contain no episodes.", where=display(folders[0]), todo="bash 1_generate_dataset.sh"
         )
     device = choose_device(args.device)
     precision = choose_precision(args.precision, device)
@@ -107,7 +109,7 @@ def make_pack(
     twice = [name for name, count in zip(*np.unique([name for name, _ in names], return_counts=True)) if count > 1]
     if twice:
         raise UserError(
-            "Two episodes would have one name in the pack.", got=str(twice[0]), todo="rename a dataset folder"
+            "Two episodes would have the same name in the pack.", got=str(twice[0]), todo="rename a dataset folder"
         )
 
     def rows() -> Iterator[tuple[Any, ...]]:

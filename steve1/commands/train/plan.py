@@ -41,7 +41,7 @@ class Args:
 def main(args: Args) -> None:
     """Print every method that fits, the fullest first, and the line that starts it."""
     if args.gpu_gb <= 0 or args.effective_batch < 1 or args.total_frames < 1 or args.T < 16:
-        raise UserError("gpu_gb, effective_batch and total_frames have to be above 0, and T at least 16.")
+        raise UserError("gpu_gb, effective_batch and total_frames must be above 0, and T at least 16.")
     config = read_model(resolve(args.model)) if args.model else PolicyConfig()
     card, rate, _ = card_like(args.gpu_gb)
     share = ASSUMED_SHARE

@@ -49,7 +49,9 @@ def main(args: Args) -> None:
     args.check()
     output = output_path(args.out_weights)
     if output.suffix not in (".safetensors", ".pt"):
-        raise UserError("prior weights end in .safetensors or .pt", where="--out_weights", got=args.out_weights)
+        raise UserError(
+            "The prior's weights must end in .safetensors or .pt.", where="--out_weights", got=args.out_weights
+        )
     run_folder = output_path("data/finetuning_checkpoint") / output.stem
     check_writable(output, run_folder)
     notes: dict[str, str] = {}
@@ -90,10 +92,10 @@ def _make_pairs(args: Args) -> tuple[Pairs, str]:
     """Pairs from episodes, written to --data; and the MineCLIP weights' hash."""
     if not args.mineclip:
         raise UserError(
-            "--dataset_dir needs --mineclip", todo="name the MineCLIP weights that made the episodes' goals"
+            "--dataset_dir needs --mineclip.", todo="name the MineCLIP weights that made the episodes' goals"
         )
     if not args.data.endswith(".npz"):
-        raise UserError("pairs are written as .npz", where="--data", got=args.data)
+        raise UserError("Pairs are saved as .npz.", where="--data", got=args.data)
     config = args.mineclip_config if args.mineclip_config == "attn" else resolve(args.mineclip_config)
     mineclip = load_mineclip(resolve(args.mineclip), config)
     table = read_captions(resolve(args.captions) if args.captions else TABLE)

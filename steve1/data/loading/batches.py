@@ -164,7 +164,7 @@ def batches(
     """
     if batch_size < 1 or batch_size * world > len(dataset):
         raise UserError(
-            "A batch takes more windows than the data has.",
+            "A batch needs more windows than there are.",
             expected=f"batch size x processes <= {len(dataset)} windows of T={dataset.T}",
             got=f"{batch_size} x {world}",
             todo="lower BATCH_SIZE (GRADIENT_ACCUM_STEPS makes up for it) or T, or record more",

@@ -97,14 +97,14 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.val_fraction < 1:
-            raise UserError("val_fraction is a share between 0 and 1.", got=self.val_fraction)
+            raise UserError("val_fraction must be between 0 and 1.", got=self.val_fraction)
         if min(self.train_frames, self.val_frames) < 0:
             got = f"{self.train_frames}, {self.val_frames}"
-            raise UserError("A frame budget is a positive number, or 0 for all.", got=got)
+            raise UserError("train_frames and val_frames must be positive, or 0 for all.", got=got)
         if self.val_frames and self.val_list:
-            raise UserError("A fixed validation list is used as it is; leave out --val_frames or --val_list.")
+            raise UserError("--val_frames and --val_list cannot be used together.")
         if self.by_time and (self.val_list or self.val_frames or self.train_frames):
-            what = "Episodes that are split by time have a share for validation; leave out --val_list, --val_frames and --train_frames."
+            what = "--by_time cannot be used with --val_list, --val_frames or --train_frames."
             raise UserError(what, expected="--by_time --val_fraction 0.1")
 
 
@@ -152,7 +152,7 @@ def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
                 percent = (float(found[1]), number)
             continue
         if weighted and weight is None:
-            what = "This line stands above the first weight, so it has no share."
+            what = "This line is above the first weight, so it has no share."
             raise UserError(what, where=where, todo="put a line `# weight: …` above it")
         if percent and (weight is None or not math.isclose(percent[0] / 100, weight, abs_tol=0.005)):
             message = "%s:%d: the comment says %g %%, which has no effect; for that share write `# weight: %g` on the line below it"
@@ -169,7 +169,7 @@ def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
             continue
         if not folder.is_dir() and pack_of(folder) is None:
             raise UserError(
-                "This line of the sampling list points nowhere.",
+                "This line of the sampling list does not lead to an episode.",
                 where=where,
                 expected="an episode folder or a replay pack, relative to the project's root",
                 got=line[:200],
@@ -177,7 +177,7 @@ def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
             )
         entries.append(ListEntry(folder, weight, number, section, display(source)))
     if not entries:
-        raise UserError("This sampling list names no episode.", where=source, todo="bash 2_create_sampling.sh")
+        raise UserError("This sampling list is empty.", where=source, todo="bash 2_create_sampling.sh")
     return entries
 
 
@@ -246,7 +246,7 @@ def create_sampling(name: str, sources: Sequence[Source], settings: SamplingSett
         raise UserError("A sampling needs at least one dataset folder.")
     if len({source.weight is None for source in sources}) == 2:
         expected = "a weight for each, such as A=0.7 B=0.3"
-        raise UserError("Some sources have a weight and some have none.", expected=expected)
+        raise UserError("Some folders have a share and others have none.", expected=expected)
     _refuse_hand_edited(name, folder, settings.overwrite)
     cut = [_cut_by_time(source, settings.val_fraction) if settings.by_time else ([], []) for source in sources]
     if settings.by_time:
@@ -345,7 +345,7 @@ def _choose_validation(splits: list[_Split], settings: SamplingSettings, fixed: 
         for split in splits:
             split.train = [path for path in split.order if path.resolve() not in held]
         if not any(split.train for split in splits):
-            what = "The validation list holds every episode, so none is left to train on."
+            what = "The validation list contains every episode, so there is none left to train on."
             raise UserError(what, todo="name fewer episodes in it, or record more")
         return
     for split in splits:

@@ -145,7 +145,7 @@ class WindowDataset:
                 [f"T={fits} TRUNC_T={min(64, fits)} in front of the training script,"] if fits >= GOAL_FRAMES else []
             )
             raise UserError(
-                "No episode of this list is long enough." if entries else "This list names no episode.",
+                "No episode of this list is long enough." if entries else "This list is empty.",
                 where=short[0][0].where if short else "",
                 expected=f"at least {need} frames (T + {self.first_frame})",
                 got=", ".join(f"{entry.path.name} ({n})" for entry, n in short[:5]),
@@ -163,7 +163,7 @@ class WindowDataset:
             if not (self._sections == section).any():
                 first = next(entry for entry in entries if entry.section == section)
                 raise UserError(
-                    f"The weight {weight:g} cannot be honoured: no episode below it is long enough.",
+                    f"No episode below the weight {weight:g} is long enough.",
                     where=first.where,
                     expected=f"at least {self.T + self.first_frame} frames",
                 )

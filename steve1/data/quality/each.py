@@ -26,7 +26,7 @@ def each_episode(
         note: a text beside the bar, from the results so far.
     """
     if workers < 1:
-        raise UserError("--workers is at least 1.", got=workers)
+        raise UserError("--workers must be at least 1.", got=workers)
     episodes = sorted(dataset.episodes)
     found: list[T] = []
     with contextlib.ExitStack() as stack:

@@ -73,7 +73,7 @@ def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) ->
     ticks = actions_of(video)
     if not ticks.is_file():
         raise UserError(
-            "The recording of this episode is gone, and only its ticks say what happened.",
+            "The recording of this episode is gone, and only its ticks tell what happened.",
             where=path,
             expected=ticks,
             todo="name the folder of recordings with --recordings, or download them again with KEEP_RECORDINGS=1",
@@ -81,7 +81,7 @@ def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) ->
     wanted = (metadata.get("sha256") or {}).get(ticks.name)
     if wanted and sha256_file(ticks) != wanted:
         raise UserError(
-            "The recording is not the one that this episode was made from.",
+            "This episode was made from another recording.",
             where=ticks,
             expected=f"sha256 {wanted[:12]}…",
             todo="convert it again, or name the folder of the right recordings with --recordings",

@@ -51,15 +51,15 @@ def parse_conditions(gained: Sequence[str], mined: Sequence[str], travelled: flo
             except ValueError:
                 count = math.nan
             if not item or not (math.isfinite(count) and count > 0):
-                raise UserError(f"--{kind} is an item and a count.", expected="such as dirt=3", got=text)
+                raise UserError(f"--{kind} takes an item and a count.", expected="such as dirt=3", got=text)
             found.append(Condition(kind, item.removeprefix("minecraft:"), count))  # type: ignore[arg-type]
     if not (math.isfinite(travelled) and travelled >= 0):
-        raise UserError("--travelled is a number of blocks.", got=str(travelled))
+        raise UserError("--travelled takes a number of blocks.", got=str(travelled))
     if travelled:
         found.append(Condition("travelled", "", travelled))
     if not found:
         todo = "add --gained dirt=3, --mined log=1 or --travelled 20"
-        raise UserError("No condition is given.", todo=todo)
+        raise UserError("There is no condition to filter by.", todo=todo)
     return found
 
 
@@ -73,7 +73,7 @@ def reached(condition: Condition, history: History) -> NDArray[np.float64]:
 
 def _counts(condition: Condition, history: History) -> NDArray[np.int64]:
     if condition.kind == "gained" and not history.has_inventory:
-        raise UserError("This recording's ticks hold no inventory.", todo="filter by --mined or --travelled")
+        raise UserError("This recording's ticks contain no inventory.", todo="filter by --mined or --travelled")
     counts = history.items if condition.kind == "gained" else history.mined
     return counts.get(condition.item, np.zeros(len(history.position), np.int64))
 
@@ -81,7 +81,7 @@ def _counts(condition: Condition, history: History) -> NDArray[np.int64]:
 def _anchors(position: NDArray[np.float64]) -> NDArray[np.int64]:
     """The frame that each frame's distance counts from: the first, or the last one after a jump; i64 (N,)."""
     if not np.isfinite(position).all():
-        raise UserError("This recording's ticks hold no positions.", todo="filter by --gained or --mined")
+        raise UserError("This recording's ticks contain no positions.", todo="filter by --gained or --mined")
     steps = np.linalg.norm(np.diff(position, axis=0), axis=1)
     starts = np.concatenate([[0], np.where(steps > _JUMP, np.arange(1, len(position)), 0)])
     return np.maximum.accumulate(starts).astype(np.int64)

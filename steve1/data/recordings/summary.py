@@ -70,7 +70,7 @@ class Summary:
         """Raises UserError if the run had to stop; what it did is in `text` and in the report."""
         if self.stopped:
             todo = "fix that and run the same command again"
-            raise UserError("The run could not go on.", where=self.output_dir, got=self.stopped, todo=todo)
+            raise UserError("The run had to stop.", where=self.output_dir, got=self.stopped, todo=todo)
 
 
 def write_report(results: list[Result], target: Path, shard: Shard = WHOLE, stopped: str = "") -> Summary:

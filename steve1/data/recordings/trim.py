@@ -96,7 +96,7 @@ def read_times(path: str | Path) -> list[Clip]:
     if faults:
         raise UserError("This list of times has invalid lines.", where=source, got="; ".join(faults[:8]))
     if not clips:
-        raise UserError("This list of times names no clip.", where=source, expected="recording, start, end")
+        raise UserError("This list of times is empty.", where=source, expected="recording, start, end")
     return clips
 
 
@@ -194,7 +194,7 @@ def plan_cuts(recording: ContractorRecording, clips: Sequence[Clip], output_dir:
             raise UserError("This clip starts before the recording's first tick.", where=clip.where, got=got)
         if stop > n_ticks or start >= n_ticks:
             expected, got = f"at most {n_ticks} frames ({n_ticks / fps:.2f} s)", f"frames {start}..{stop - 1}"
-            raise UserError("This clip ends after its recording does.", where=clip.where, expected=expected, got=got)
+            raise UserError("This clip ends after its recording.", where=clip.where, expected=expected, got=got)
         if start >= stop:
             got = f"from frame {start} to before {stop}, at {fps:g} a second"
             raise UserError("This clip is empty.", where=clip.where, got=got)

@@ -33,7 +33,7 @@ def test_a_mirror_folder_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(Args(names=("vpt_model", "prior"), mirror=str(mirror), root=tmp_path)) == 0
     assert (tmp_path / "data/weights/vpt/2x.model").read_bytes() == b"model"
     assert main(Args(names=("vpt_model",), mirror=str(mirror), root=tmp_path)) == 0
-    assert "here already" in capsys.readouterr().out
+    assert "already there" in capsys.readouterr().out
 
 
 def test_a_quota_page_falls_back_and_then_says_what_to_do(

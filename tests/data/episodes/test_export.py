@@ -104,8 +104,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "ep01" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "other").iterdir()) == ["ep00", "plain"]
     assert main(Args((str(folder / "ep00"),), output_dir=out)) == 0
-    assert "1 there already" in capsys.readouterr().out
-    with pytest.raises(UserError, match="Where to"):
+    assert "1 skipped (already there)" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--output_dir is missing"):
         main(Args((str(folder),)))
     with pytest.raises(UserError, match="holds the episodes"):
         main(Args((str(folder),), output_dir=str(folder)))

@@ -112,9 +112,9 @@ def test_validation_on_a_fixed_list(data: Path, tmp_path: Path) -> None:
     one = create("one", [Source(data / "one")], val_list=str(fixed), folder=tmp_path)
     assert (one["train_episodes"], one["val_episodes"]) == (1, 2)
     everything = written(tmp_path, f"{data}/one/ep00\n")
-    with pytest.raises(UserError, match="none is left"):
+    with pytest.raises(UserError, match="there is none left"):
         create("none", [Source(data / "one")], val_list=str(everything), folder=tmp_path)
-    with pytest.raises(UserError, match="leave out"):
+    with pytest.raises(UserError, match="cannot be used"):
         create("x", [Source(data / "A")], val_list=str(everything), val_frames=5, folder=tmp_path)
 
 
@@ -228,7 +228,7 @@ def test_a_percentage_that_contradicts_its_weight_draws_a_warning(
         (["# weight: -1", "{data}/A/ep00"], "not a positive number", ":1"),
         (["# weight: nan", "{data}/A/ep00"], "not a positive number", ":1"),
         (["{data}/A/ep00", "# weight: 0.5", "{data}/A/ep01"], "no share", ":1"),
-        (["# nothing", ""], "names no episode", "mine_train.txt"),
+        (["# nothing", ""], "list is empty", "mine_train.txt"),
         (["# weight = 0.7", "{data}/A/ep00"], "begins like a weight", ":1"),
         (["{data}/A/ep00", "# weights: 0.7", "{data}/A/ep01"], "begins like a weight", ":2"),
         (["#权重：0.7", "{data}/A/ep00"], "begins like a weight", ":1"),
@@ -310,7 +310,11 @@ def test_one_long_recording_is_split_by_time(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another episode"):
         create("x", [Source(tmp_path / "long")], by_time=True, val_fraction=0.2, folder=tmp_path)
     make_dataset(tmp_path / "short", [100], goals=False)
-    for settings, fault in (({}, "too short"), ({"val_list": "x"}, "leave out"), ({"train_frames": 5}, "leave out")):
+    for settings, fault in (
+        ({}, "too short"),
+        ({"val_list": "x"}, "cannot be used with"),
+        ({"train_frames": 5}, "cannot be used with"),
+    ):
         with pytest.raises(UserError, match=fault):
             create("s", [Source(tmp_path / "short")], by_time=True, folder=tmp_path, **settings)
 

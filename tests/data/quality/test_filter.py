@@ -157,7 +157,7 @@ def test_recorders_that_write_no_inventory(tmp_path: Path) -> None:
     folder = dataset(tmp_path, {"rec": rows})
     with pytest.raises(UserError) as caught:
         main(Args((str(folder),), gained=("dirt",)))
-    assert "hold no inventory" in caught.value.got
+    assert "contain no inventory" in caught.value.got
 
 
 @pytest.mark.parametrize("flags", [{"gained": ("dirt=x",)}, {"gained": ("=3",)}, {"mined": ("log=-1",)}, {"travelled": -3.0}, {}])  # fmt: skip

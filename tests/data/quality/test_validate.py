@@ -238,7 +238,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "1 of 1 broken episodes repaired" in capsys.readouterr().out
     assert main(Args((str(tmp_path / "fixed"),))) == 0
     assert sorted(p.name for p in (tmp_path / "fixed").iterdir()) == ["ep00", "ep01"]
-    with pytest.raises(UserError, match="never into it"):
+    with pytest.raises(UserError, match="cannot write into the dataset"):
         main(Args((str(folder),), repair=str(folder)))
     with pytest.raises(UserError, match="does not exist"):
         main(Args((str(tmp_path / "nowhere"),)))

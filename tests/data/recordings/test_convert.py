@@ -386,7 +386,7 @@ def test_a_full_disk_is_told_keeps_what_is_whole_and_leaves_nothing_half(
     assert [row["status"] for row in report] == [r.status for r in summary.results]
     left_over = {p.name for p in (tmp_path / "out").iterdir()}
     assert left_over == whole | {".convert.lock", "convert_report.jsonl"}
-    with pytest.raises(UserError, match="could not go on"):
+    with pytest.raises(UserError, match="had to stop"):
         summary.check_finished()
 
 

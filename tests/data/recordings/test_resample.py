@@ -223,7 +223,7 @@ def test_basalt_demonstrations_have_fewer_fields(tmp_path: Path) -> None:
     assert [n for n, a in enumerate(episode.actions()) if a["attack"]] == [5, 6, 7, 8]
     assert episode.metadata["recorder_version"] == "10.0"
     assert not any(a[f"hotbar.{slot}"] for a in episode.actions() for slot in range(1, 10))
-    with pytest.raises(UserError, match="hold no inventory"):
+    with pytest.raises(UserError, match="contain no inventory"):
         reached(parse_conditions(["log"], [], 0.0)[0], read_history(tmp_path / "out" / "data_10.0_cheeky-1"))
 
 

@@ -118,7 +118,7 @@ def test_lists_with_commas_tabs_spaces_and_comments(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read_times(times(tmp_path, "a,1,2\na,5,4\nb,1\nc,x,2\nd,1,2,../up\n"))
     assert all(f"line {n}" in str(caught.value) for n in (2, 3, 4, 5))
-    with pytest.raises(UserError, match="no clip"):
+    with pytest.raises(UserError, match="is empty"):
         read_times(times(tmp_path, "# nothing\n"))
     with pytest.raises(UserError, match="does not exist"):
         read_times(tmp_path / "absent.csv")

@@ -201,5 +201,5 @@ def test_a_goal_file_names_its_own_weights_when_played_and_evaluated(tiny: Path,
     spec = parse_policies([str(tmp_path / "dig.goal.json")])[0]
     assert (spec.name, spec.weights) == ("dig", str(weights))
     assert np.array_equal(goals_for([spec], ["anything"])["dig"]["anything"], goal)
-    with pytest.raises(UserError, match="Say who plays what"):
+    with pytest.raises(UserError, match="Weights and a prompt are missing"):
         completed(PlayArgs(in_weights="a.weights"))
