@@ -81,7 +81,7 @@ def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) ->
     wanted = (metadata.get("sha256") or {}).get(ticks.name)
     if wanted and sha256_file(ticks) != wanted:
         raise UserError(
-            "This episode was made from another recording.",
+            "The recording is not the one that this episode was made from.",
             where=ticks,
             expected=f"sha256 {wanted[:12]}…",
             todo="convert it again, or name the folder of the right recordings with --recordings",

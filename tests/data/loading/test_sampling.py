@@ -140,7 +140,7 @@ def test_what_cannot_be_split_or_shared_is_refused(data: Path, tmp_path: Path) -
     for sources, message in [
         ([Source(data / "one")], "at least two episodes"),
         ([Source(data / "nowhere")], "does not exist"),
-        ([Source(data / "A", 0.7), Source(data / "B")], "some have none"),
+        ([Source(data / "A", 0.7), Source(data / "B")], "others have none"),
         ([Source(data / "A", 0.7), Source(data / "A", 0.3)], "twice"),
         ([], "at least one"),
     ]:
@@ -223,7 +223,7 @@ def test_a_percentage_that_contradicts_its_weight_draws_a_warning(
 @pytest.mark.parametrize(
     ("lines", "message", "place"),
     [
-        (["# fine", "{data}/A/ep00", "", "data/nowhere/ep"], "points nowhere", ":4"),
+        (["# fine", "{data}/A/ep00", "", "data/nowhere/ep"], "does not lead to an episode", ":4"),
         (["# weight: much", "{data}/A/ep00"], "not a positive number", ":1"),
         (["# weight: -1", "{data}/A/ep00"], "not a positive number", ":1"),
         (["# weight: nan", "{data}/A/ep00"], "not a positive number", ":1"),
@@ -232,7 +232,7 @@ def test_a_percentage_that_contradicts_its_weight_draws_a_warning(
         (["# weight = 0.7", "{data}/A/ep00"], "begins like a weight", ":1"),
         (["{data}/A/ep00", "# weights: 0.7", "{data}/A/ep01"], "begins like a weight", ":2"),
         (["#权重：0.7", "{data}/A/ep00"], "begins like a weight", ":1"),
-        (["~nosuchuser/ep"], "points nowhere", ":1"),
+        (["~nosuchuser/ep"], "does not lead to an episode", ":1"),
         (["x" * 5000], "longer than", ":1"),
         (['"{data}/A/ep00"'], "quotation marks", ":1"),
         (["“{data}/A/ep00”"], "quotation marks", ":1"),
