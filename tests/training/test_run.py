@@ -138,7 +138,7 @@ def test_the_contact_sheet_shows_frames_with_their_goals(settings: Make) -> None
         (lambda root, made: spoil_goals(made[0]), "not finite"),
         (lambda root, made: spoil_tokens(made[0]), "ep0"),
         (lambda root, made: shutil.rmtree(made[1]), "does not lead to an episode"),
-        (lambda root, made: (root / "s" / "tiny_train.txt").write_text("# nothing\n\n"), "names no episode"),
+        (lambda root, made: (root / "s" / "tiny_train.txt").write_text("# nothing\n\n"), "list is empty"),
         (lambda root, made: (root / "s" / "tiny_train.txt").write_text(f"{made[1]}\n"), "batch needs more windows"),
     ],
 )
