@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import pickletools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from steve1 import actions as act
 from steve1.core.contents import refuse_other_content
-from steve1.core.errors import UserError
+from steve1.core.errors import UserError, nearest
 from steve1.core.files import sha256_file
 from steve1.core.pickles import load_restricted
 
@@ -26,6 +27,7 @@ MINECLIP_VIDEO, GOALS, GOALS_PICKLE = "frames_mineclip.mp4", "embeds_attn.npy", 
 #: a goal embedding describes this many frames, so the first 15 frames of an episode have none
 GOAL_FRAMES = 16
 FIRST_GOAL = GOAL_FRAMES - 1
+_NAMES = {*act.ENV_BUTTONS, "camera"}
 
 
 def plain_action(action: act.EnvAction) -> act.EnvAction:
@@ -71,6 +73,17 @@ def read_actions(path: Path) -> list[act.EnvAction]:
         what = "This episode has frames and no actions: training needs what was pressed at each frame."
         raise UserError(what, where=path) from None
     return found
+
+
+def unknown_buttons(actions: Sequence[act.EnvAction]) -> str:
+    """What names of buttons mean nothing here, and how often they occur; "" if all mean something."""
+    unknown = Counter(name for action in actions for name in action if name not in _NAMES)
+    if not unknown:
+        return ""
+    counts = ", ".join(f'"{name}" in {count} of {len(actions)} actions' for name, count in unknown.most_common(3))
+    more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+    hint = nearest(str(unknown.most_common(1)[0][0]), act.ENV_BUTTONS)
+    return f"{counts}{more}: a button of this name means nothing here (known: {hint})"
 
 
 def load_array(path: Path) -> NDArray[Any]:

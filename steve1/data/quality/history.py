@@ -19,7 +19,8 @@ from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.paths import resolve
 from steve1.data.episodes.episode import Episode
-from steve1.data.recordings.contractor import ContractorRecording, actions_of, parsed_ticks
+from steve1.data.recordings.contractor import ContractorRecording, parsed_ticks
+from steve1.data.recordings.recording import actions_of
 from steve1.data.recordings.resample import read_noted_ticks
 
 _MINED = "minecraft.mine_block:"

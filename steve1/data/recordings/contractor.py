@@ -25,7 +25,7 @@ from steve1.core.errors import UserError, nearest
 from steve1.core.files import read_json
 from steve1.data.episodes.parts import MINECLIP_VIDEO
 from steve1.data.media.video import decoded_frames, frame_times, probe, recorder_size, to_rgb, turn_of
-from steve1.data.recordings.recording import Found, Pictures, Recording, Ticks, Timing, Tree, picked
+from steve1.data.recordings.recording import Found, Pictures, Recording, Ticks, Timing, Tree, actions_of, picked
 
 _VERSION = re.compile(r"^(?:all_)?(\d{1,2}\.\d{1,2})(?:$|[_-])")
 #: height of the recorder's own window; the pointer's position is in its pixels
@@ -142,12 +142,6 @@ class ContractorRecording(Recording):
         }
 
 
-def actions_of(video: Path) -> Path:
-    """The ticks beside a video: name.jsonl, or name.jsonl.gz where that alone exists."""
-    plain, packed = video.with_suffix(".jsonl"), video.with_suffix(".jsonl.gz")
-    return packed if packed.exists() and not plain.exists() else plain
-
-
 def version_in(parts: Iterable[str]) -> str:
     """The recorder's version from the nearest folder that looks like one ("6.8", "all_6.8_…"); "" without."""
     matches = (_VERSION.match(part) for part in reversed(tuple(parts)))
@@ -247,7 +241,7 @@ def _unknown_keys(ticks: list[dict[str, Any]], unknown: Counter[str], path: Path
             got=", ".join(counts),
             todo="write its keys as docs/technical/DATA_FORMATS.md names them",
         )
-    return [f"{', '.join(counts)}: a key of this name means nothing here ({hint})"]
+    return [f"{', '.join(counts)}: a key of this name means nothing here (known: {hint})"]
 
 
 def _check_slots(ticks: list[dict[str, Any]], path: Path) -> None:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from steve1 import actions as act
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.registry import format_of
-from steve1.data.episodes.parts import ACTIONS, ACTIONS_PICKLE, PACK
+from steve1.data.episodes.parts import ACTIONS, ACTIONS_PICKLE, PACK, unknown_buttons
 from steve1.data.media.video import FPS
-from steve1.data.recordings.recording import Found, Pictures, Recording, Ticks, Timing, Tree, picked
+from steve1.data.recordings.recording import Found, Pictures, Recording, Ticks, Timing, Tree, actions_of, picked
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,24 @@ class EpisodeFolder(Recording):
 
     @classmethod
     def find(cls, tree: Tree) -> Found:
-        episodes = {path for parent in tree.folders for path in find_episodes(parent)}
-        episodes |= {tree.root} if format_of(tree.root) else set()
-        tree.files = [path for path in tree.files if not episodes & set(path.parents)]
-        # Native episodes need no conversion; an output folder may lie inside the input folder.
-        return [cls(tree.name_of(path), path) for path in sorted(episodes) if not (path / PACK).exists()], []
+        folders = {path for parent in tree.folders for path in find_episodes(parent)}
+        found: list[Recording] = []
+        lonely: list[tuple[Path, str]] = []
+        own: set[Path] = set()
+        for path in sorted(folders | {tree.root}):
+            kind = format_of(path)
+            if kind is None:
+                continue
+            marker = path / kind.marker
+            if (path / PACK).exists() or (path / kind.actions_file).exists() or not marker.exists():
+                own |= {path / name for name in kind.files}
+                # Native episodes need no conversion; an output folder may lie inside the input folder.
+                found += [] if (path / PACK).exists() else [cls(tree.name_of(path), path)]
+            elif marker.is_dir() or not actions_of(marker).exists():  # else it is a recording called "frames"
+                own.add(marker)
+                lonely.append((path, f"it has {kind.marker} without {kind.actions_file}, so it is not an episode"))
+        tree.files = [path for path in tree.files if path not in own]
+        return found, lonely
 
     @property
     def episode(self) -> Episode:
@@ -39,7 +52,8 @@ class EpisodeFolder(Recording):
         episode = self.episode
         keep = ~act.is_null(*episode.tokens())  # which also raises unless there is one action per frame
         actions = episode.actions()
-        return Ticks(actions, keep, np.full((len(actions), 2), np.nan), [], np.arange(len(actions)))
+        notes = [note] if (note := unknown_buttons(actions)) else []
+        return Ticks(actions, keep, np.full((len(actions), 2), np.nan), notes, np.arange(len(actions)))
 
     @property
     def timing(self) -> Timing:

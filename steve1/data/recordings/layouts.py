@@ -30,6 +30,9 @@ def find_recordings(folder: str | os.PathLike[str]) -> Found:
         found, incomplete = layout.find(tree)
         lonely += incomplete
         for recording in found:
+            if fault := _name_fault(recording.name):
+                lonely.append((recording.video, fault))
+                continue
             other = first.setdefault(recording.name, recording)
             if other is not recording:
                 why = f"it would become the same episode as {other.video}: rename one of them"
@@ -38,3 +41,14 @@ def find_recordings(folder: str | os.PathLike[str]) -> Found:
         expected = "recordings as name.mp4 with name.jsonl, or folders with frames/ and actions.jsonl"
         raise UserError("There is nothing to convert.", where=root, expected=expected)
     return list(first.values()), sorted(lonely)
+
+
+def _name_fault(name: str) -> str:
+    """Why a name can stand in no list of episodes, "" if it can."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8 text: rename it (a whole folder: convmv -f gbk -t utf8 -r --notest FOLDER)"
+    if name.splitlines() != [name.strip()] or any(letter < " " or letter == "\x7f" for letter in name):
+        return "its name has a line break, a control character, or a blank at one end: rename it"
+    return ""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from steve1 import actions as act
 from steve1.core.frames import AGENT_SIZE
 from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.parts import ACTIONS
 from steve1.data.media.video import RECORDER_SIZE
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ class Tree:
             if ours:
                 self.odd.append((path, "a folder that is named like a file of a recording"))
             # An episode's own frames folder holds no recordings, and may hold thousands of files.
-            return path.name != "frames"
+            return path.name != "frames" or not (path.parent / ACTIONS).exists()
         if ours and stat.S_ISREG(mode):
             self.files.append(path)
         elif ours:
@@ -203,6 +204,12 @@ class Recording(abc.ABC):
     def facts(self) -> dict[str, Any]:
         """Further metadata of episodes made from it."""
         return {}
+
+
+def actions_of(video: Path) -> Path:
+    """The ticks beside a video: name.jsonl, or name.jsonl.gz where that alone exists."""
+    plain, packed = video.with_suffix(".jsonl"), video.with_suffix(".jsonl.gz")
+    return packed if packed.exists() and not plain.exists() else plain
 
 
 def picked(frames: Iterable[T], numbers: NDArray[np.int64]) -> Iterator[T]:

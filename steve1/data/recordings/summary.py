@@ -64,7 +64,7 @@ class Summary:
         lines += [f"  {message('note'):<8} {r.recording}: {note}" for r in self.results for note in r.notes]
         lines += [f"  {message(f'status {r.status}'):<8} {r.recording}: {r.reason}" for r in self.results if r.reason]
         lines += [f"  stopped: {self.stopped}"] if self.stopped else []
-        return "\n".join([*lines, message("report", path=display(self.report))])
+        return "\n".join([*map(_printable, lines), message("report", path=display(self.report))])
 
     def check_finished(self) -> None:
         """Raises UserError if the run had to stop; what it did is in `text` and in the report."""
@@ -73,12 +73,22 @@ class Summary:
             raise UserError("The run had to stop.", where=self.output_dir, got=self.stopped, todo=todo)
 
 
+def _printable(line: str) -> str:
+    """A line with what breaks it, or a terminal, as escapes."""
+    whole = line.encode(errors="backslashreplace").decode()
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in whole)
+
+
 def write_report(results: list[Result], target: Path, shard: Shard = WHOLE, stopped: str = "") -> Summary:
     """Write the report; the summary says so if the disk is too full even for that."""
     path = target / REPORT.replace(".jsonl", f"{shard.suffix}.jsonl")
     try:
-        with atomic_file(path, "w") as handle:
-            handle.writelines(json.dumps(asdict(result), ensure_ascii=False) + "\n" for result in results)
+        with atomic_file(path) as handle:
+            for result in results:
+                line = json.dumps(asdict(result), ensure_ascii=False) + "\n"
+                handle.write(
+                    line.encode(errors="backslashreplace")
+                )  # a path need not be UTF-8, and JSON has the same escapes
     except OSError as fault:
         stopped = "; ".join(filter(None, [stopped, f"the report could not be written: {fault.strerror or fault}"]))
     return Summary(results, target, path, stopped)

@@ -17,7 +17,16 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.frames import AGENT_SIZE, mineclip_frame
 from steve1.core.paths import quoted
-from steve1.data.episodes.parts import GOALS, GOALS_PICKLE, METADATA, check_length, goals_file, load_goals
+from steve1.data.episodes.parts import (
+    ACTIONS,
+    GOALS,
+    GOALS_PICKLE,
+    METADATA,
+    check_length,
+    goals_file,
+    load_goals,
+    unknown_buttons,
+)
 
 _log = logging.getLogger(__name__)
 _Part = TypeVar("_Part", list[act.EnvAction], NDArray[np.floating[Any]])
@@ -29,6 +38,7 @@ class EpisodeFormat(abc.ABC):
     Attributes:
         name: on the command line.
         marker: the file or folder by which an episode of this format is recognized.
+        actions_file: without which the folder is no episode.
         files: all file names of the format, for messages.
         writable: whether `write` exists, so that episodes can be exported to this format.
         path: the episode's folder.
@@ -39,6 +49,7 @@ class EpisodeFormat(abc.ABC):
 
     name: ClassVar[str]
     marker: ClassVar[str]
+    actions_file: ClassVar[str] = ACTIONS
     files: ClassVar[tuple[str, ...]]
     writable: ClassVar[bool] = False
     length_named: bool = False
@@ -70,7 +81,10 @@ class EpisodeFormat(abc.ABC):
     @cached_property
     def tokens(self) -> NDArray[np.integer[Any]]:
         """(N, 2): joint button class and camera class of each frame."""
-        return np.stack(act.to_joint(self.checked_actions()), axis=1)
+        actions = self.checked_actions()
+        if note := unknown_buttons(actions):
+            _log.warning("%s: %s", self.path, note)
+        return np.stack(act.to_joint(actions), axis=1)
 
     def checked_actions(self) -> list[act.EnvAction]:
         """The actions; UserError unless there is one per frame."""

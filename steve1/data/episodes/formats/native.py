@@ -198,7 +198,7 @@ class EpisodeWriter:
             "mineclip_frames": self._keep_mineclip,
         }
         text = json.dumps({**own, **self.metadata, **own}, indent=2, ensure_ascii=False) + "\n"
-        (self._folder / METADATA).write_text(text, encoding="utf-8")
+        (self._folder / METADATA).write_text(text, encoding="utf-8", errors="backslashreplace")
         for handle in (self._lines, self._pack_file):
             handle.flush()
             os.fsync(handle.fileno())

@@ -21,7 +21,8 @@ EXPORT_FORMATS = tuple(name for name, kind in FORMATS.items() if kind.writable)
 
 def format_of(path: Path) -> type[EpisodeFormat] | None:
     """The format of an episode's path; None if it is not an episode."""
-    return next((kind for kind in FORMATS.values() if kind.recognizes(path)), None)
+    kinds = [kind for kind in FORMATS.values() if kind.recognizes(path)]
+    return next((kind for kind in kinds if (path / kind.actions_file).exists()), kinds[0] if kinds else None)
 
 
 def has_parts(path: Path) -> bool:

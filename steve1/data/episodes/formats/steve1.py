@@ -26,6 +26,7 @@ class Steve1Format(EpisodeFormat):
 
     name = "steve1"
     marker = VIDEO
+    actions_file = ACTIONS_PICKLE
     files = (VIDEO, ACTIONS_PICKLE, GOALS_PICKLE, METADATA, LENGTH)
     writable = True
 
