@@ -100,7 +100,7 @@ def main(args: Args) -> None:
     for entry in BENCHMARKS[args.what]:
         figures.update(_call(entry, args))
     record = {"benchmark": args.what, "command": _command(), **machine(), "figures": figures}
-    for name, value in _flat(figures):
+    for name, value in _flat({name: each for name, each in figures.items() if name != "rows"}):  # printed as they came
         print(f"{name:<36} {_shown(value)}")
     print(f"{'machine':<36} {record['processor']}, {record['cores']} cores, load {record['load_1min']}")
     print(f"{'commit':<36} {record['commit']}")

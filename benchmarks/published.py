@@ -130,6 +130,7 @@ def measure(
     rows: list[Row] = []
     before = torch.get_num_threads()
     published = Published(against)
+    print(table([]), flush=True)
     try:
         for network in networks or NETWORKS:
             for threads in sorted({1, os.cpu_count() or 1}):
@@ -275,7 +276,9 @@ def _rounds(
 @contextmanager
 def _busy_neighbour() -> Iterator[None]:
     """A process of the lowest priority that computes without end."""
-    process = subprocess.Popen([sys.executable, "-c", "import os\nos.nice(19)\nwhile True: pass"])
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import os\nos.setpriority(os.PRIO_PROCESS, 0, 19)\nwhile True: pass"]
+    )
     try:
         yield
     finally:
