@@ -21,6 +21,7 @@ from torch import Tensor
 from benchmarks.load import make_dataset
 from benchmarks.policy import TINY, make_batch
 from steve1.core.errors import UserError
+from steve1.core.tuning import Choice, candidates, tune
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.loading.sampling import ListEntry
 from steve1.data.loading.windows import WindowDataset
@@ -103,7 +104,7 @@ def measure_train(
     Returns:
         full and cached, each with frames_per_s (of the median step) and its rounds, frames_per_cpu_s (by the process's own processor time), percent (of the
         matrix-product rate beside that step, median, on a CPU by processor time; what is computed twice counts once),
-        split_s (seconds of a step's parts, measured one by one: data, cnn, transformer, heads, optimizer), gflop_per_frame; ratio and ratio_cpu_time; peak_memory_mb
+        split_s (seconds of a step's parts, measured one by one: data, cnn, transformer, heads, optimizer), gflop_per_frame, tuned (what a run on a CPU would choose); ratio and ratio_cpu_time; peak_memory_mb
         (of the process so far) after each; estimated_gib; frames_per_step, precision, device, threads.
     """
     bench = _bench(model, batch, steps, accumulation, device, precision, activation_checkpointing, optimizer, compiled)
@@ -191,6 +192,7 @@ class _Run:
         self._percent: list[float] = []
         self._data: list[float] = []
         self._warm = False
+        self._plain = Choice(policy.net.img_process.plain_frames, torch.get_num_threads())
         method = Method("frozen_cnn", feature_cache=True) if self._cached else Method()
         self.flop = flop_per_frame(bench.config, method, settings.T)
 
@@ -224,6 +226,17 @@ class _Run:
         self._stepper.step(chunk, self._stepper.initial_states(chunk), 1e-9)
         self._optimizer.zero_grad(set_to_none=True)
 
+    def tuned(self) -> dict[str, float]:
+        """How a run on a CPU would spread its steps over the processor, and what that brings (of the encoder, or with features of the rest)."""
+        batch, plain = self._chunk().micro_batches[0], self._plain
+        most = min(batch["first"].numel(), 8 * plain.frames) if "frames" in batch else 0
+        found = tune({}, candidates(plain, most), self._stepper.attempt(batch, most), 1e9, fresh=True)
+        self._stepper.use(plain)
+        return {
+            "frames_at_once": found.choice.frames, "threads": found.choice.threads, "frames_per_s": found.speed,
+            "plain_frames_at_once": plain.frames, "plain_threads": plain.threads, "plain_frames_per_s": found.plain_speed,
+        }  # fmt: skip
+
     def figures(self) -> dict[str, Any]:
         """What was measured, and the parts one by one."""
         self._set_frozen()
@@ -239,6 +252,7 @@ class _Run:
                 **parts_of_a_step(self._bench, self._policy, self._optimizer, self._chunk()),
             },
             "peak_memory_mb": peak_memory_mb(self._bench.ranks.device),
+            "tuned": self.tuned() if self._bench.ranks.device.type == "cpu" else {},
         }
 
 

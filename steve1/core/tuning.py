@@ -146,7 +146,9 @@ def tune(
     done = attempt(plain)
     took = clock() - begun
     seconds = min(SECONDS, SHARE * total_frames * took / max(done, 1e-9))
-    if seconds < LEAST or took * len(choices) > 2 * SECONDS:  # short work, or a network too large to try much
+    if took * len(choices) > 2 * SECONDS:  # a large network or a very busy machine: threads alone
+        choices = [choice for choice in choices if choice.frames == plain.frames]
+    if seconds < LEAST or took * len(choices) > 2 * SECONDS:
         return Tuned(plain, plain)
     quiet = not fresh and os.getloadavg()[0] <= cores() / 2
     found = measure(choices, attempt, seconds, clock)

@@ -148,7 +148,10 @@ def test_short_work_is_not_measured() -> None:
     found = tune({"short": 1}, candidates(PLAIN, 64), machine.attempt, 640, clock=machine.clock)
     assert (found.choice, found.line()) == (PLAIN, "")
     assert machine.tried == [PLAIN]
-    slow = Machine(lambda choice: 20.0)
+    stuck = Machine(lambda choice: 2.0 * busy(choice))
+    assert tune({"stuck": 1}, candidates(PLAIN, 64), stuck.attempt, 1e9, clock=stuck.clock).choice == Choice(8, 1)
+    assert {choice.frames for choice in stuck.tried} == {8}
+    slow = Machine(lambda choice: 30.0)
     assert tune({"slow": 1}, candidates(PLAIN, 64), slow.attempt, 1e9, clock=slow.clock).choice == PLAIN
     assert slow.tried == [PLAIN]
     alone = tune({}, [Choice(3, 1)], machine.attempt, 1e9, clock=machine.clock)
