@@ -61,9 +61,10 @@ def test_the_quickstart_records_trains_and_compares(name: str) -> None:
     found = probe(ROOT / video)
     assert found.fps == 20
     assert metadata["trained_on"] == ["dig_dirt", "explore", "look_at_sky"]
-    # The verdicts, then where report and video lie, and nothing after them.
-    end = said.rstrip().splitlines()[-6:]
-    assert [line.split(":")[0] for line in end] == ["dig dirt", "explore", "swim", "", "report", "video"]
+    # The verdicts, then where report, video and results lie, and nothing after them.
+    end = said.rstrip().splitlines()[-7:]
+    assert [line.split(":")[0] for line in end[:6]] == ["dig dirt", "explore", "swim", "", "report", "video"]
     assert "base 0 of 1" in end[0]
+    assert (ROOT / end[6].split()[-1]).name == "results.html"
     scalars = list((ROOT / f"data/finetuning_checkpoint/{name}").rglob("settings.json"))
     assert json.loads(scalars[0].read_text())["settings"]["retention_sampling"] == f"{name}_old"
