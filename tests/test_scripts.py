@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -138,7 +139,7 @@ def test_a_copy_in_a_folder_below_works_as_the_script_does(
 @pytest.mark.parametrize("script", [name for name in SCRIPTS if name not in NO_COMMAND])
 def test_a_script_in_a_fresh_clone_says_what_to_install(script: str, clone: Path, tmp_path: Path) -> None:
     python = tmp_path / "python3"
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S "$@"\n')
     python.chmod(0o755)
     done = start(clone / script, clone, PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert done.returncode == 2, done.stdout
@@ -180,4 +181,4 @@ def test_a_variable_that_the_command_checks_is_named_too(script: str, variable: 
     assert done.returncode == 2
     assert f"--{variable.lower()} takes a whole number; where: the variable {variable}; got: abc" in done.stderr
     assert "There is no option --bogus" in done.stderr
-    assert done.stderr.endswith(f"next:     bash {ROOT / script} --help\n")
+    assert done.stderr.endswith(f"next:     bash {shlex.quote(str(ROOT / script))} --help\n")
