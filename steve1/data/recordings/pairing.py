@@ -23,6 +23,8 @@ SLOWEST, FASTEST = 5.0, 480.0
 _UNEVEN = 0.1
 #: a counter that starts this far on counts something else than frames
 _LOST = 100
+#: ticks by which a count of 20 a second may be off from the duration
+_ROUNDING = 0.75
 #: share by which two rates may differ that are one
 _SAME = 0.05
 
@@ -90,7 +92,7 @@ def pair(recording: Recording, ticks: Ticks, source_fps: float = 0.0) -> Pairing
     fit = each if one_a_frame else timed
     limit = max(5.0, 0.02 * n_ticks)
     # Two ways that are both near, and neither exact, tell nothing; nor does the duration of an uneven video if it is not exact.
-    unclear = fit.off >= 1 and ((each.off <= limit and timed.off <= limit) or not even)
+    unclear = fit.off >= _ROUNDING and ((each.off <= limit and timed.off <= limit) or not even)
     if not constant and (unclear or fit.off > limit):
         raise UserError(
             "These ticks fit neither the video's frames nor its duration.",
@@ -135,7 +137,7 @@ def pair(recording: Recording, ticks: Ticks, source_fps: float = 0.0) -> Pairing
         notes.append(
             f"tick numbers start at {fit.skipped}: the {frames[0]} frames before have no ticks and are left out"
         )
-    if fit.off >= 1:
+    if fit.off >= _ROUNDING:
         notes.append(f"{counts}: cut to the shorter")
     return Pairing(frames, rates, fit.skipped, notes)
 
@@ -160,10 +162,10 @@ class _Fit:
                 before, after = ticks.numbers[jumps[0] : jumps[0] + 2]
                 self.gap = f"tick numbers go from {before} to {after} at line {jumps[0] + 2}"
                 missing = int(ticks.numbers[-1]) - first + 1 - len(ticks.numbers)
-                self.lost = abs(left) >= 1 or abs(left - missing) < abs(left)
-            elif abs(left) >= 1 and 1 < first < left + 1:
+                self.lost = abs(left) >= _ROUNDING or abs(left - missing) < abs(left)
+            elif abs(left) >= _ROUNDING and 1 < first < left + 1:
                 self.skipped = first
-            elif abs(left) >= 1 and 0 < first < min(room, _LOST):
+            elif abs(left) >= _ROUNDING and 0 < first < min(room, _LOST):
                 self.gap, self.lost = f"tick numbers start at {first}", True
         self.off = abs(left - self.skipped)
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode
 from steve1.data.media.jpegs import JpegPackWriter
 from steve1.data.media.video import read_frames
-from steve1.data.recordings import convert_folder as convert_run
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.layouts import find_recordings
@@ -375,7 +374,7 @@ def test_a_full_disk_is_told_keeps_what_is_whole_and_leaves_nothing_half(
             future.set_exception(OSError(28, "No space left on device"))
             return future
 
-        monkeypatch.setattr(convert_run.ProcessPoolExecutor, "submit", refused)
+        monkeypatch.setattr(ProcessPoolExecutor, "submit", refused)
     summary = convert_folder(tmp_path / "in", tmp_path / "out", ConvertSettings(), workers=workers)
     whole = {"a"} if workers == 1 else set()
     assert {Path(r.recording).stem for r in summary.results if r.status == "converted"} == whole

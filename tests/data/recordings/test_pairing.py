@@ -100,8 +100,10 @@ def check_pairs(made: Made, folder: Path, **more: Any) -> None:
     pictures = [number_of(frame) for frame in episode.frames()]
     places = np.asarray(made.shown())[ticks.rows[: len(pictures)]]
     late = places - pictures
-    assert (late > -0.11).all(), (pictures, places)
-    assert (late < 1).all(), (pictures, places)
+    # Half a tick: fragmented files with sound say that their second frame comes 23 ms later than it was given.
+    margin = made.rate / 40
+    assert (late > -margin).all(), (pictures, places)
+    assert (late < 1 + margin).all(), (pictures, places)
     if made.each:
         assert (late == 0).all(), (pictures, places)
     if not pairing.rates.resampled:
@@ -237,9 +239,12 @@ def knowable(made: Made) -> bool:
     """Whether anything says what happened.
 
     What is missing at the beginning shows in a count from 0, at the true rate; a false rate in one tick a frame.
-    As many ticks of 20 a second as frames of almost 20 are one to one, within half a frame.
+    As many ticks of 20 a second as frames of almost 20 are one to one, within half a frame. What stalls in real time
+    and lacks lines can have as many frames as lines by chance.
     """
     true = made.header in (0, made.rate)
+    if not made.each and made.stall and (made.first or made.last):
+        return False
     return (not made.first or (made.numbers == 0 and true)) and (made.each or (true and made.rate not in (19.5, 19.8)))
 
 
