@@ -19,7 +19,7 @@ for argument in "$@"; do
   esac
 done
 
-GAME_PACKAGES="minetest minetest-data xvfb libgl1-mesa-dri gcc libc6-dev libx11-dev"
+GAME_PACKAGES="minetest minetest-data xvfb libgl1-mesa-dri g++ libc6-dev libx11-dev"
 NICE_PACKAGES="fonts-wqy-microhei minetest-mod-mesecons"   # for Chinese prompts on videos; for tasks with circuits
 [ "$DEV" = 0 ] || NICE_PACKAGES="$NICE_PACKAGES shellcheck g++"   # g++: the tests of torch.compile
 
@@ -73,7 +73,7 @@ install_game() {
   local missing nice sudo
   if [ "$(uname -s)" != Linux ] || ! command -v apt-get >/dev/null 2>&1; then
     if ! command -v minetest >/dev/null 2>&1 && [ ! -x /usr/games/minetest ]; then
-      say "cannot install the game (Luanti/Minetest 5.6, Xvfb, gcc, libX11 headers): this is not a Debian-like Linux."
+      say "cannot install the game (Luanti/Minetest 5.6, Xvfb, g++, libX11 headers): this is not a Debian-like Linux."
       say "data, embedding, training and their tests work without it."
     fi
     return 0

@@ -19,15 +19,18 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.messages import plural
+from steve1.core.paths import display
 from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.formats.replay import pack_of
 from steve1.data.episodes.parts import FIRST_GOAL
 from steve1.data.loading.batches import batches
+from steve1.data.loading.replay import replay_entries, with_replay
 from steve1.data.loading.sampling import ListEntry, read_list
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
-from steve1.training.replay import refuse_packs, replay_entries, with_replay
+from steve1.training.finetune_modes import modes_that
 
 Batch = dict[str, torch.Tensor]
 """frames u8 (B,C,128,128,3), or features float (B,C,256) from a cache; goals f32 (B,C,E), first bool (B,C), buttons and camera i64 (B,C);
@@ -76,7 +79,7 @@ def open_windows(
     Raises:
         UserError: a list or an episode that cannot be used, or an episode that is in the training list and in another.
     """
-    old, old_val = replay_entries(settings)
+    old, old_val = replay_entries(settings.replay_source, settings.sampling_dir)
     entries = with_replay(read_list(settings.train_path), old, settings.replay_share)
     refuse_packs(settings, [entry.path for entry in entries])
     found = []
@@ -119,6 +122,26 @@ def windows_of(
         first_frame=settings.first_frame,
         fixed_goal=goal,
     )
+
+
+def refuse_packs(settings: TrainSettings, paths: Sequence[Path]) -> None:
+    """UserError where episodes of a replay pack would be trained on without their features."""
+    packs = [pack for pack in map(pack_of, paths) if pack is not None]
+    if not packs:
+        return
+    if settings.mode.trains_cnn:
+        raise UserError(
+            "A replay pack holds features of a frozen CNN, and this fine-tuning mode trains the CNN.",
+            where=display(packs[0]),
+            got=f"finetune_mode {settings.finetune_mode}",
+            todo=f"FINETUNE_MODE={modes_that('keep_cnn')} with --feature_cache; or REPLAY=<a sampling of episodes with pictures>",
+        )
+    if not settings.feature_cache:
+        raise UserError(
+            "A replay pack holds features and no pictures, so the other episodes have to be read as features too.",
+            where=display(packs[0]),
+            todo="add --feature_cache",
+        )
 
 
 def refuse_leaks(train: Sequence[ListEntry], val: Sequence[ListEntry]) -> None:

@@ -17,6 +17,7 @@ from steve1.commands.train import make_replay
 from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import open_pack
+from steve1.data.loading.replay import replay_entries, with_replay
 from steve1.data.loading.sampling import ListEntry, SamplingSettings, Source, create_sampling, read_list
 from steve1.policy import load_policy
 from steve1.training.batches import open_windows
@@ -26,7 +27,6 @@ from steve1.training.checks import check
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.objectives import BehaviorCloning, KLToStart
-from steve1.training.replay import replay_entries, with_replay
 from steve1.training.train import finetune
 from steve1.training.trainable import frozen_copy
 from tests.training.conftest import same, weights_of, write_episode, write_lists
@@ -250,4 +250,4 @@ def test_the_command_does_not_replace_a_pack(old: Path, tiny: Path) -> None:
 
 
 def test_no_replay_no_entries(settings: Make) -> None:
-    assert replay_entries(settings()) == ([], [])
+    assert replay_entries(settings().replay_source, settings().sampling_dir) == ([], [])

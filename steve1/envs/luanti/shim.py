@@ -15,7 +15,7 @@ from steve1.core.paths import CHECKOUT
 
 SOURCE = Path(__file__).with_name("shim.c")
 APT = "apt-get install --no-install-recommends"
-PACKAGES = "minetest minetest-data xvfb libgl1-mesa-dri gcc libc6-dev libx11-dev"
+PACKAGES = "minetest minetest-data xvfb libgl1-mesa-dri g++ libc6-dev libx11-dev"
 SUPPORTED = ((5, 6), (5, 7), (5, 8))  # Irrlicht on X11/GLX; later releases use SDL
 
 
