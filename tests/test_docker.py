@@ -39,7 +39,7 @@ def test_what_is_copied_and_run_exists(path: Path) -> None:
             assert (ROOT / script).is_file(), script
     commands = " ".join(words for name, words in known if name == "RUN")
     assert ("install_minecraft.sh mcio" in commands) == (path.suffix == ".mcio")
-    for package in ("xvfb", "minetest", "gcc", "libx11-dev"):
+    for package in ("xvfb", "minetest", "g++", "libx11-dev"):
         assert f" {package} " in commands, "what the doctor asks for"
 
 
