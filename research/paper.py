@@ -18,7 +18,7 @@ import yaml
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
-from steve1.core.pickles import load_restricted
+from steve1.core.reading.pickles import load_restricted
 from steve1.evaluation.demonstrations import read_demonstrations, typical
 from steve1.evaluation.policies import PolicyCache, PolicySpec
 from steve1.evaluation.runner.episodes import play_episode

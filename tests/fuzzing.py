@@ -33,7 +33,7 @@ from safetensors.torch import save
 
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata, read_goal
 from steve1.core.errors import UserError
-from steve1.core.pickles import load_inert, load_restricted, read_tensors
+from steve1.core.reading.pickles import load_inert, load_restricted, read_tensors
 from steve1.data.episodes.captions import read_captions
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import load_goals

@@ -1,1 +1,1 @@
-"""What every other package stands on: errors, whole files, paths, seeds, frames, weights' metadata and the command line."""
+"""What every other package stands on: errors, whole files, foreign files, paths, seeds, frames, weights' metadata and the command line."""

@@ -18,10 +18,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from steve1.core.contents import read_text
 from steve1.core.errors import UserError, closest
 from steve1.core.paths import display, download_advice, resolve
 from steve1.core.processes import gone
+from steve1.core.reading.contents import read_text
 
 # What is not finished: .<name>.<process id>.<8 hex digits>.<suffix>
 HALF_WRITTEN = re.compile(r"\.(.+)\.(\d+)\.[0-9a-f]{8}\.\w+", re.DOTALL)

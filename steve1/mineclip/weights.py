@@ -16,7 +16,7 @@ from torch import Tensor
 
 from steve1.core.files import atomic_file
 from steve1.core.paths import download_advice
-from steve1.core.pickles import check_tensors, read_tensors
+from steve1.core.reading.pickles import check_tensors, read_tensors
 from steve1.mineclip.config import MineCLIPConfig, from_dict, read_config
 from steve1.mineclip.model import MineCLIP
 

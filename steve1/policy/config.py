@@ -18,8 +18,8 @@ from typing import Any
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json
 from steve1.core.paths import download_advice
-from steve1.core.pickle_machine import Record
-from steve1.core.pickles import load_inert, load_restricted
+from steve1.core.reading.pickle_machine import Record
+from steve1.core.reading.pickles import load_inert, load_restricted
 
 GOAL_DIM = 512  # of every published MineCLIP
 

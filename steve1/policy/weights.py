@@ -19,7 +19,7 @@ from torch import Tensor
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.paths import download_advice
-from steve1.core.pickles import check_tensors, read_tensors
+from steve1.core.reading.pickles import check_tensors, read_tensors
 from steve1.policy.config import PolicyConfig, read_model
 from steve1.policy.network import GoalPolicy
 

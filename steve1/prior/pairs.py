@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from steve1.core.contents import refuse_other_content
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.paths import download_advice
-from steve1.core.pickles import load_restricted
+from steve1.core.reading.contents import refuse_other_content
+from steve1.core.reading.pickles import load_restricted
 from steve1.core.seeds import generator
 from steve1.data.episodes.captions import Captions, captions_of
 from steve1.data.episodes.episode import Episode, find_episodes

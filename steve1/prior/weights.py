@@ -17,7 +17,7 @@ from torch import Tensor
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.paths import download_advice
-from steve1.core.pickles import check_tensors, read_tensors
+from steve1.core.reading.pickles import check_tensors, read_tensors
 from steve1.prior.cvae import Prior, PriorConfig
 
 FORMAT = "steve1-prior-1"

@@ -16,10 +16,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from steve1.core.contents import read_text, read_yaml, refuse_other_content
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
-from steve1.core.pickles import load_inert, load_restricted, read_tensors
+from steve1.core.reading.contents import read_text, read_yaml, refuse_other_content
+from steve1.core.reading.pickles import load_inert, load_restricted, read_tensors
 from steve1.data.episodes.parts import load_array
 from steve1.data.media.video import VideoWriter, probe
 from steve1.data.recordings.contractor import parsed_ticks

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.core.pickle_machine import Record
-from steve1.core.pickles import load_inert, load_restricted
+from steve1.core.reading.pickle_machine import Record
+from steve1.core.reading.pickles import load_inert, load_restricted
 from steve1.policy.config import PolicyConfig, read_model
 
 GOOD: list[Any] = [

@@ -76,12 +76,21 @@ def test_a_hostile_file_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04torn"])
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_torn_files_are_named(tmp_path: Path, content: bytes, suffix: str) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "content", "said"),
+    [
+        (".pth", b"", "is empty"),
+        (".pth", b"not weights", "cannot be read"),
+        (".pth", b"PK\x03\x04torn", "cannot be read"),
+        (".safetensors", b"", "is empty"),
+        (".safetensors", b"not weights", "cannot be read"),
+        (".safetensors", b"PK\x03\x04torn", "is a zip archive, but its name ends in .safetensors"),
+    ],
+)
+def test_torn_files_are_named(tmp_path: Path, suffix: str, content: bytes, said: str) -> None:
     path = tmp_path / f"torn{suffix}"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="cannot be read") as caught:
+    with pytest.raises(UserError, match=said) as caught:
         load_mineclip(path)
     assert "torn" in str(caught.value)
 

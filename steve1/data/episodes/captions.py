@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steve1.core.contents import read_yaml
 from steve1.core.errors import UserError
+from steve1.core.reading.contents import read_yaml
 
 TABLE = Path(__file__).with_name("captions.yaml")
 

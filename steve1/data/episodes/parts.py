@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1 import actions as act
-from steve1.core.contents import refuse_other_content
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import sha256_file
-from steve1.core.pickles import load_restricted
+from steve1.core.reading.contents import refuse_other_content
+from steve1.core.reading.pickles import load_restricted
 
 METADATA, PACK, INDEX = "metadata.json", "frames.jpgs", "frames_index.npy"
 ACTIONS, ACTIONS_PICKLE, TOKENS = "actions.jsonl", "actions.pkl", "action_tokens.npy"

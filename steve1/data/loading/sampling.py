@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 
 import steve1
-from steve1.core.contents import read_text
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json, sha256_file, write_json
 from steve1.core.messages import plural
 from steve1.core.paths import display, resolve
+from steve1.core.reading.contents import read_text
 from steve1.core.seeds import generator
 from steve1.data.episodes.cut import cut_episode, cut_metadata
 from steve1.data.episodes.episode import Episode, find_episodes

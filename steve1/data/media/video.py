@@ -22,9 +22,9 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from steve1.core.contents import refuse_other_content
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_path
+from steve1.core.reading.contents import refuse_other_content
 
 FPS = 20
 #: width and height of the recorders' frames; larger ones are reduced to this size first

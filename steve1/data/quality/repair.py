@@ -18,7 +18,7 @@ from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, remove
 from steve1.core.paths import display
-from steve1.core.pickles import load_restricted
+from steve1.core.reading.pickles import load_restricted
 from steve1.data.episodes.cut import cut_goals, cut_metadata
 from steve1.data.episodes.formats.guide import GuideFormat
 from steve1.data.episodes.formats.native import EpisodeWriter

@@ -20,9 +20,9 @@ from av import VideoFrame
 from numpy.typing import NDArray
 
 from steve1 import actions as act
-from steve1.core.contents import refuse_other_content
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import read_json
+from steve1.core.reading.contents import refuse_other_content
 from steve1.data.episodes.parts import MINECLIP_VIDEO
 from steve1.data.media.video import decoded_frames, frame_times, probe, recorder_size, to_rgb, turn_of
 from steve1.data.recordings.recording import Found, Pictures, Recording, Ticks, Timing, Tree, actions_of, picked

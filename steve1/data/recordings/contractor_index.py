@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from steve1.core.contents import read_text
 from steve1.core.download import download
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.paths import resolve
+from steve1.core.reading.contents import read_text
 from steve1.data.recordings.contractor import version_in
 
 _SHOWN = 20  # names in a message

@@ -18,10 +18,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from steve1.core.contents import read_text
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file, read_json, write_json
 from steve1.core.paths import resolve
+from steve1.core.reading.contents import read_text
 from steve1.data.media.video import VideoWriter, read_frames
 from steve1.data.recordings.contractor import ContractorRecording, parsed_ticks, version_in
 from steve1.data.recordings.pairing import Pairing, pair

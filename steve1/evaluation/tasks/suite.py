@@ -16,9 +16,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from steve1.core.contents import read_yaml
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import sha256_file
+from steve1.core.reading.contents import read_yaml
 from steve1.envs import MINECRAFTS, missing_mods
 from steve1.evaluation.tasks.rules import KINDS, Checks, Condition, Rule, check_values, parse_condition, parse_rule
 from steve1.rollout.trace import Trace

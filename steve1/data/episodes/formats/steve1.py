@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.frames import AGENT_SIZE, agent_frame
-from steve1.core.pickles import load_restricted
+from steve1.core.reading.pickles import load_restricted
 from steve1.data.episodes.formats.base import EpisodeFormat
 from steve1.data.episodes.parts import ACTIONS_PICKLE, GOALS_PICKLE, METADATA, write_pickle
 from steve1.data.media.video import VideoWriter, read_frames, read_range

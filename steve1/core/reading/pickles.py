@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steve1.core import pickle_machine
-from steve1.core.contents import refuse_other_content
 from steve1.core.errors import UserError
+from steve1.core.reading import pickle_machine
+from steve1.core.reading.contents import refuse_other_content
 
 if TYPE_CHECKING:
     from torch import Tensor
