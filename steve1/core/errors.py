@@ -44,7 +44,7 @@ class UserError(Exception):
     @property
     def one_line(self) -> str:
         """All parts on one line, for lists of many faults."""
-        parts = [self.what.rstrip("."), *(f"{message(name)}: {text}" for name, text in self._rows())]
+        parts = [self.what.rstrip(".。"), *(f"{message(name)}: {text}" for name, text in self._rows())]
         return " ".join("; ".join(parts).split())
 
     def __reduce__(self) -> tuple[object, ...]:

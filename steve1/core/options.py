@@ -1,4 +1,4 @@
-"""A command's options from the fields of a dataclass: parsing, faults as messages, and `--help` in groups.
+"""A command's options from the fields of a dataclass: argparse reads and prints them, their faults are our messages.
 
 A field's docstring is its help. A bool is a switch (`--overwrite`, `--no_overwrite`), a tuple takes several values, a dataclass
 inside brings its own fields. `GROUPS: ClassVar = {"data": "batch_size T", ...}` orders the help: under each title (a key of
@@ -7,8 +7,10 @@ MESSAGES) its options; those that no group names stand first, under "options".
 
 from __future__ import annotations
 
+import argparse
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
 import math
@@ -18,13 +20,15 @@ import shutil
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from steve1.core.errors import UserError, closest, nearest
 from steve1.core.messages import message
 
 Settings = TypeVar("Settings")
+# Before each word that is no flag, so that argparse takes -1e3 and -x for values; no command line can hold it.
+_WORD = "\0"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,48 +44,17 @@ class Option:
     help: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Entry:
-    """One option."""
+class _Help(argparse.HelpFormatter):
+    """The help on at most 100 columns; an option's metavar is all that stands on its left, flags included."""
 
-    field: str
-    option: Option
-    kind: type
-    """str, int, float, bool or Path."""
-    count: int
-    """How many values: 1, another fixed number, or 0 for one or more."""
-    choices: tuple[str, ...]
-    default: Any
-    help: str
-    group: str
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=min(100, shutil.get_terminal_size((100, 24)).columns))
 
-    @property
-    def name(self) -> str:
-        """Its name on the command line."""
-        return self.option.name or self.field
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        super().add_usage(usage, actions, groups, f"{message('usage')}: ")
 
-    @property
-    def flags(self) -> list[str]:
-        """The words that select it; none for a positional one without other names."""
-        return [*([] if self.option.positional else [f"--{self.name}"]), *self.option.aliases]
-
-    @property
-    def off(self) -> list[str]:
-        """The flag that turns a switch off."""
-        return [f"--no_{self.name}"] if self.kind is bool and not self.name.startswith("no_") else []
-
-    @property
-    def most(self) -> int | None:
-        """How many words it takes at most; None: any number."""
-        return 0 if self.kind is bool else self.count or None
-
-    @property
-    def placeholder(self) -> str:
-        """What stands for its values in the help."""
-        number = {int: "N", float: "X"}.get(self.kind, "")
-        names = [*filter(None, [number]), *self.choices]
-        name = "{" + ",".join(names) + "}" if self.choices else number or "VALUE"
-        return "" if self.most == 0 else f"{name} ..." if self.count == 0 else " ".join([name] * self.count)
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        return str(action.metavar)
 
 
 class CommandLine(Generic[Settings]):
@@ -94,137 +67,164 @@ class CommandLine(Generic[Settings]):
 
     def __init__(self, settings: Callable[..., Settings], program: str, about: str = "") -> None:
         assert isinstance(settings, type)
-        self._settings, self.program, self._about = settings, program, about
-        self._entries = _entries(settings)
+        self._settings, self.program = settings, program
+        self._flags: dict[str, argparse.Action] = {}
+        self._names: dict[str, str] = {}  # on the command line, by field
+        self._required: dict[str, str] = {}  # flag, by field
         self._typed: dict[str, str] = {}
+        self._parser = argparse.ArgumentParser(
+            usage=f"{program} [OPTIONS]".replace("%", "%%"),
+            description=about,
+            formatter_class=_Help,
+            argument_default=argparse.SUPPRESS,
+            add_help=False,
+            allow_abbrev=False,
+            exit_on_error=False,
+        )
+        self._groups = {"": self._parser.add_argument_group()}
+        self._groups["options"] = self._parser.add_argument_group(message("options"))
+        self._add_fields(settings)
+
+    def _add_fields(self, settings: type) -> None:
+        hints, texts = typing.get_type_hints(settings, include_extras=True), _texts(settings)
+        groups: dict[str, str] = {}
+        for kind in settings.__mro__:
+            for title, names in vars(kind).get("GROUPS", {}).items():
+                groups |= {name: title for name in names.split() if name not in groups}
+        places = {name: place for place, name in enumerate(groups, 1)}
+        for field in sorted(dataclasses.fields(settings), key=lambda field: places.get(field.name, 0)):
+            hint, option = hints[field.name], Option()
+            if typing.get_origin(hint) is typing.Annotated:
+                hint, option = typing.get_args(hint)
+            if dataclasses.is_dataclass(hint):
+                self._add_fields(typing.cast("type", hint))
+            elif field.init and not option.hidden:
+                default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+                text = (option.help or texts.get(field.name, "")) + _default(default)
+                self._add(field.name, hint, option, default, text, groups.get(field.name, "options"))
+
+    def _add(self, dest: str, hint: Any, option: Option, default: Any, text: str, title: str) -> None:
+        kind, nargs, choices = _type_of(hint)
+        choices, name, text = option.choices or choices, option.name or dest, text.replace("%", "%%")
+        flags = [*([] if option.positional else [f"--{name}"]), *option.aliases]
+        if title not in self._groups:
+            self._groups[title] = self._parser.add_argument_group(message(title))
+        add = self._groups["" if option.positional else title].add_argument
+        if not option.positional:
+            self._names[dest] = name
+        if default is dataclasses.MISSING:
+            self._required[dest] = (flags or [name])[0]
+        if kind is bool:
+            off = [] if name.startswith("no_") else [f"--no_{name}"]
+            self._flags |= dict.fromkeys(flags, add(*flags, dest=dest, action="store_true", help=text))
+            self._flags[flags[0]].metavar = ", ".join(flags + off * bool(default))
+            for flag in off:
+                self._flags[flag] = add(flag, dest=dest, action="store_false", help=argparse.SUPPRESS)
+            return
+        convert = functools.partial(_value, (flags or [name])[0], kind, choices, default is None)
+        value = {int: "N", float: "X"}.get(kind, "" if choices else "VALUE")
+        value = "{" + ",".join([*filter(None, [value]), *choices]) + "}" if choices else value
+        value = f"{value} ..." if nargs == "+" else " ".join([value] * (nargs or 1))
+        if option.positional:
+            first = name.upper() + " ..." * (nargs == "+")
+            left = ", ".join([first, *(f"{flag} {value}" for flag in flags)])
+            add(dest, nargs=nargs, type=convert, help=text, metavar=left).required = False
+            self._parser.usage = f"{self._parser.usage} {first}"
+            text = argparse.SUPPRESS
+        if flags:
+            left = f"{', '.join(flags)} {value}"
+            action = add(*flags, dest=dest, nargs=nargs, type=convert, help=text, metavar=left)
+            self._flags |= dict.fromkeys(flags, action)
 
     def parse(self, words: Sequence[str]) -> Settings | None:
         """The settings that `words` ask for; None where they ask for the help.
 
         Raises:
-            UserError: everything in `words` that cannot be, in one message.
+            UserError: all options that do not exist, and the first other fault.
         """
-        flags = {flag: entry for entry in self._entries for flag in [*entry.off, *entry.flags]}
-        values: dict[str, Any] = {}
-        faults: list[UserError] = []
-        stray: list[str] = []
-        for flag, given in _pieces(words):
-            entry = flags.get(flag)
-            if flag in ("-h", "--help"):
-                return None
-            if not flag:
-                stray += given
-                continue
-            if entry is None:
-                close = closest(flag, list(flags))
-                hint = " " + message("did you mean", names=close) if close else ""
-                faults.append(UserError(message("option unknown", flag=flag) + hint))
-                continue
-            used = given[: entry.most]
-            self._typed[entry.name] = flag.removeprefix("--")
-            if entry.kind is bool:
-                values[entry.field] = flag not in entry.off
-                if [word.lower() for word in given[:1]] in (["true"], ["false"], ["0"], ["1"]):
-                    faults.append(UserError(message("option switch", flag=flag), got=given.pop(0)))
-            else:
-                faults += _take(entry, flag, used, values)
-            stray += given[len(used) :]
-        for entry in self._entries:
-            if entry.option.positional and stray:
-                used, stray = stray[: entry.most], stray[len(stray[: entry.most]) :]
-                faults += _take(entry, entry.name, used, values)
-        faults += [UserError(message("option stray", word=word)) for word in stray]
-        missing = [
-            (entry.flags or [entry.name])[0]
-            for entry in self._entries
-            if entry.default is dataclasses.MISSING and entry.field not in values
-        ]
-        if missing and not faults:
-            faults.append(UserError(message("options missing", flags=", ".join(missing))))
+        if {"-h", "--help"} & set(words):
+            return None
+        prepared, faults = self._prepare(words)
+        found = argparse.Namespace()
+        try:
+            _, left = self._parser.parse_known_intermixed_args(prepared, found)
+            if not faults:  # else they may belong to an option that does not exist
+                faults = [UserError(message("option stray", word=word.removeprefix(_WORD))) for word in left]
+            missing = [flag for dest, flag in self._required.items() if dest not in found]
+            if missing and not faults:
+                raise UserError(message("options missing", flags=", ".join(missing)))
+        except UserError as fault:
+            faults.append(fault)
+        except argparse.ArgumentError as fault:
+            flag = str(fault.argument_name).partition("/")[0]
+            count = self._flags[flag].nargs
+            key = "option count" if isinstance(count, int) else "option needs value"
+            faults.append(UserError(message(key, flag=flag, count=count)))
+        if len(faults) > 1:
+            listed = "".join(f"\n  {number}. {fault.one_line}" for number, fault in enumerate(faults, 1))
+            faults = [UserError(message("options wrong", count=len(faults)) + listed)]
         if faults:
-            raise self._together(faults)
-        return _build(self._settings, values)
+            faults[0].todo = f"{self.program} --help"
+            raise faults[0]
+        return _build(self._settings, vars(found))
 
-    def _together(self, faults: list[UserError]) -> UserError:
-        todo = f"{self.program} --help"
-        if len(faults) == 1:
-            fault = faults[0]
-            return UserError(fault.what, where=fault.where, expected=fault.expected, got=fault.got, todo=todo)
-        listed = "".join(f"\n  {number}. {fault.one_line}" for number, fault in enumerate(faults, 1))
-        return UserError(message("options wrong", count=len(faults)) + listed, todo=todo)
+    def _prepare(self, words: Sequence[str]) -> tuple[list[str], list[UserError]]:
+        """The words for argparse, `--a-b=c` as --a_b and c, and what is wrong with the flags among them."""
+        prepared, faults = [""], []
+        for word in words:
+            value, equals = word, ""
+            if re.match("--[A-Za-z]", word):
+                name, equals, value = word.partition("=")
+                prepared.append("--" + name[2:].replace("-", "_"))
+                if action := self._flags.get(prepared[-1]):
+                    self._typed[action.dest] = prepared[-1]
+                else:
+                    close = closest(prepared[-1], list(self._flags))
+                    hint = " " + message("did you mean", names=close) if close else ""
+                    faults.append(UserError(message("option unknown", flag=prepared[-1]) + hint))
+                if not equals:
+                    continue
+            action = self._flags.get(prepared[-1])
+            if action and action.nargs == 0 and (equals or word.lower() in ("true", "false", "0", "1")):
+                faults.append(UserError(message("option switch", flag=prepared[-1]), got=value))
+            prepared.append(_WORD + value)
+        return prepared[1:], faults
 
     def as_typed(self, text: str) -> str:
         """`text` with settings called as on the command line: val_freq is --val_freq, --text_prompt is --prompt if that was typed."""
-        for entry in self._entries:
-            if not entry.option.positional and ("_" in entry.name or entry.name in self._typed):
-                dashes = "(--)?" if "_" in entry.name else "--"
-                found = rf"(?<![-\w./]){dashes}{entry.name}(?![\w./(=])"
-                text = re.sub(found, "--" + self._typed.get(entry.name, entry.name), text)
+        for dest, name in self._names.items():
+            if "_" in name or dest in self._typed:
+                found = rf"(?<![-\w./]){'(--)?' if '_' in name else '--'}{name}(?![\w./(=])"
+                text = re.sub(found, self._typed.get(dest, f"--{name}"), text)
         return text
 
     def help(self) -> str:
         """What `--help` prints."""
-        width = min(100, shutil.get_terminal_size((100, 24)).columns)
-        first = [entry for entry in self._entries if entry.option.positional]
-        usage = [self.program, "[OPTIONS]", *(entry.name.upper() + " ..." * (entry.count == 0) for entry in first)]
-        blocks = [f"{message('usage')}: {' '.join(usage)}", textwrap.fill(self._about, width)]
-        blocks.append("\n".join(_row(entry, width) for entry in first))
-        groups: dict[str, list[str]] = {"options": []}
-        for entry in self._entries:
-            if not entry.option.positional:
-                groups.setdefault(entry.group, []).append(_row(entry, width))
-        blocks += ["\n".join([f"{message(title)}:", *rows]) for title, rows in groups.items()]
-        return "\n\n".join(block for block in blocks if block)
+        return self._parser.format_help().rstrip("\n")
 
 
-def _pieces(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """(flag, the words after it), `--a-b=c` as --a_b and c; words before the first flag have an empty one."""
-    flag, given = "", []  # type: str, list[str]
-    for word in words:
-        if word != "-h" and not re.match(r"--[A-Za-z]", word):
-            given.append(word)
-            continue
-        if flag or given:
-            yield flag, given
-        name, equals, value = word.partition("=")
-        flag, given = name[:2] + name[2:].replace("-", "_"), [value] if equals else []
-    if flag or given:
-        yield flag, given
-
-
-def _take(entry: _Entry, flag: str, words: list[str], values: dict[str, Any]) -> list[UserError]:
-    """Put the values of an option into `values`; what is wrong with them."""
-    if len(words) < max(1, entry.count):
-        what = "option needs value" if entry.count < 2 else "option count"
-        return [UserError(message(what, flag=flag, count=entry.count))]
-    found, faults = [], []
-    for word in words:
-        try:
-            found.append(_value(entry, word))
-        except ValueError:
-            what = "option choice" if entry.choices else "option whole number" if entry.kind is int else "option number"
-            variable = entry.name.upper()
-            where = message("variable", name=variable) if os.environ.get(variable) == word else ""
-            expected = nearest(word, list(entry.choices)) if entry.choices else ""
-            faults.append(UserError(message(what, flag=flag), where=where, expected=expected, got=word))
-    values[entry.field] = found[0] if entry.count == 1 and found else tuple(found)
-    return faults
-
-
-def _value(entry: _Entry, word: str) -> Any:
-    """`word` as the option's type; ValueError where it is none."""
-    if entry.default is None and word in ("", "none", "None"):
-        return None
-    if word in entry.choices:
+def _value(flag: str, kind: type, choices: tuple[str, ...], optional: bool, word: str) -> Any:
+    """A word as the option's type; UserError where it is none."""
+    word = word.removeprefix(_WORD)
+    if word in choices:
         return word
-    if entry.choices and entry.kind is str:
-        raise ValueError(word)
-    if entry.kind in (int, float):
-        number = float(word)
-        if not math.isfinite(number) or (entry.kind is int and number != int(number)):
+    if optional and word in ("", "none", "None"):
+        return None
+    try:
+        if choices and kind is str:
             raise ValueError(word)
-        return int(word) if re.fullmatch(r"[-+]?\d+", word) else entry.kind(number)
-    return entry.kind(word)
+        if kind in (int, float):
+            number = float(word)
+            if not math.isfinite(number) or (kind is int and number != int(number)):
+                raise ValueError(word)
+            return int(word) if re.fullmatch(r"[-+]?\d+", word) else kind(number)
+        return kind(word)
+    except ValueError:
+        what = "option choice" if choices else "option whole number" if kind is int else "option number"
+        variable = flag.lstrip("-").upper()
+        where = message("variable", name=variable) if os.environ.get(variable) == word else ""
+        expected = nearest(word, list(choices)) if choices else ""
+        raise UserError(message(what, flag=flag), where=where, expected=expected, got=word) from None
 
 
 def _build(settings: type[Settings], values: dict[str, Any]) -> Settings:
@@ -234,92 +234,45 @@ def _build(settings: type[Settings], values: dict[str, Any]) -> Settings:
         if dataclasses.is_dataclass(hints[field.name]):
             given[field.name] = _build(typing.cast("type[Any]", hints[field.name]), values)
         elif field.name in values:
-            given[field.name] = values[field.name]
+            value = values[field.name]
+            given[field.name] = tuple(value) if isinstance(value, list) else value
     return settings(**given)
 
 
-def _entries(settings: type) -> list[_Entry]:
-    """The options of a dataclass and of those inside it, in the order of the help."""
-    hints, texts = typing.get_type_hints(settings, include_extras=True), _texts(settings)
-    groups: dict[str, str] = {}
-    for kind in settings.__mro__:
-        for title, names in vars(kind).get("GROUPS", {}).items():
-            groups |= {name: title for name in names.split() if name not in groups}
-    found: list[_Entry] = []
-    for field in dataclasses.fields(settings):
-        hint, option = hints[field.name], Option()
-        if typing.get_origin(hint) is typing.Annotated:
-            hint, *notes = typing.get_args(hint)
-            option = next((note for note in notes if isinstance(note, Option)), option)
-        if option.hidden or not field.init:
-            continue
-        if dataclasses.is_dataclass(hint):
-            found += _entries(typing.cast("type", hint))
-            continue
-        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        default = tuple(default) if isinstance(default, list) else default
-        kind, count, choices = _type_of(hint)
-        help_text, group = option.help or texts.get(field.name, ""), groups.get(field.name, "options")
-        found.append(_Entry(field.name, option, kind, count, option.choices or choices, default, help_text, group))
-    places = {name: place for place, name in enumerate(groups, 1)}
-    return sorted(found, key=lambda entry: places.get(entry.field, 0))
-
-
-def _type_of(hint: Any) -> tuple[type, int, tuple[str, ...]]:
-    """(type of a value, number of values, choices) of an annotation."""
+def _type_of(hint: Any) -> tuple[type, Any, tuple[str, ...]]:
+    """(type of a value, number of values as argparse has it, choices) of an annotation."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, getattr(types, "UnionType", None)):
+    if origin in (typing.Union, types.UnionType):  # the first, with the words of int | Literal["auto"]
         found = [_type_of(each) for each in inner if each is not type(None)]
-        # A number or one of some words, as int | Literal["auto"]
         return *found[0][:2], next((choices for _, _, choices in found if choices), ())
     if origin is typing.Literal:
-        return str, 1, inner
+        return str, None, inner
     if origin in (tuple, list):
         kind, _, choices = _type_of(inner[0])
-        return kind, 0 if origin is list or inner[-1] is Ellipsis else len(inner), choices
-    return hint, 1, ()
+        return kind, "+" if origin is list or inner[-1] is Ellipsis else len(inner), choices
+    return hint, None, ()
 
 
 def _texts(settings: type) -> dict[str, str]:
     """{field: the string below it} of a class and those that it extends."""
     found: dict[str, str] = {}
-    for kind in reversed(settings.__mro__):
-        if dataclasses.is_dataclass(kind):
-            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-            body = tree.body if isinstance(tree, ast.ClassDef) else []
-            for node, after in itertools.pairwise(body):
-                if (
-                    isinstance(node, ast.AnnAssign)
-                    and isinstance(after, ast.Expr)
-                    and isinstance(node.target, ast.Name)
-                ):
-                    found[node.target.id] = str(ast.literal_eval(after.value))
+    for kind in filter(dataclasses.is_dataclass, reversed(settings.__mro__)):
+        tree: Any = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+        for pair in itertools.pairwise(tree.body):
+            match pair:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(str(text))):
+                    found[name] = text
     return found
 
 
-def _row(entry: _Entry, width: int) -> str:
-    """An option's lines in the help: flags on the left, what it does and its default on the right."""
-    if entry.option.positional:
-        flags = [f"{entry.name.upper()} ..." if entry.count == 0 else entry.name.upper(), *entry.flags]
-    else:
-        flags = [*entry.flags, *(entry.off if entry.default else [])]
-    left = f"  {', '.join(flags)} {entry.placeholder if entry.flags else ''}".rstrip()
-    right = textwrap.wrap(entry.help + _default(entry), width - 26)
-    lines = [left, ""] if len(left) > 24 else [f"{left:<26}"]
-    lines[-1] += right[0] if right and len(lines) == 1 else ""
-    rest = right if len(lines) == 2 else right[1:]
-    return "\n".join([line for line in lines if line.strip()] + [" " * 26 + line for line in rest])
-
-
-def _default(entry: _Entry) -> str:
+def _default(value: Any) -> str:
     """The default as it stands at the end of the help; nothing where it says nothing."""
-    value = entry.default
     if value is dataclasses.MISSING:
         return f" ({message('required')})"
-    if value is None or value is False or value in ("", ()):
+    if value is None or value is False or value in ("", (), []):
         return ""
     if value is True:
         value = message("switched on")
-    values = value if isinstance(value, tuple) else (value,)
+    values = value if isinstance(value, (tuple, list)) else (value,)
     shown = " ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in values)
     return f" ({message('default')}: {shown})"

@@ -81,6 +81,11 @@ def parse(line: str) -> Args:
         ("--weights c --seed 1 --seed 1e3", {"seed": 1000}),
         ("--weights c --seed -1 --scale -0.5", {"seed": -1, "scale": -0.5}),
         ("--weights c --scale 1 --scale none", {"scale": None}),
+        (
+            "--weights -x --scale -1e-3 --prompt=--build",
+            {"weights": ("-x",), "scale": -0.001, "text_prompt": "--build"},
+        ),
+        ("--weights c -- -x", {"weights": ("c", "--", "-x")}),
         ("--weights c --span 1 2.5", {"span": (1.0, 2.5)}),
         ("--weights c --output d/e", {"output": Path("d/e")}),
         ("--weights c --val_fraction 0.2", {"part": Inner(0.2)}),
@@ -106,9 +111,11 @@ def test_lines_that_are_understood(line: str, expected: dict[str, Any]) -> None:
         ("--weights c --overwrite=False", "--overwrite is a switch and takes no value.\n  got:      False"),
         ("--weights c --overwrite false", "--overwrite is a switch and takes no value.\n  got:      false"),
         ("--weights c --seed 1 2 --span 1 2 3 a", None),
+        ("--weights c --overwrite=yes", "--overwrite is a switch and takes no value.\n  got:      yes"),
         (
-            "--weights c --seed x --scale y",
-            "2 options are wrong:\n  1. --seed takes a whole number; got: x\n  2. --scale",
+            "--seed x --promt y --scale z --no_embd",
+            "3 options are wrong:\n  1. There is no option --promt. Did you mean --prompt?\n"
+            "  2. There is no option --no_embd. Did you mean --no_embed?\n  3. --seed takes a whole number; got: x\n",
         ),
     ],
 )
