@@ -17,6 +17,8 @@ _HOMES = {
     "PolicyState": "steve1.policy",
     "PolicyOutput": "steve1.policy",
     "Agent": "steve1.agent",
+    "load_idm": "steve1.idm",
+    "InverseDynamicsModel": "steve1.idm",
     "load_mineclip": "steve1.mineclip",
     "MineCLIP": "steve1.mineclip",
     "load_prior": "steve1.prior",

@@ -27,8 +27,8 @@ class Memory(Protocol):
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add the keys and values (B, T, H) of new steps; returns all S that their queries may see, (B, S, H) each."""
 
-    def bias(self, by_distance: Tensor) -> Tensor:
-        """Relative term by distance (B, heads, T, W) → what is added to the logits (B, heads, T, S): -inf hides a key."""
+    def bias(self, by_distance: Tensor) -> Tensor | None:
+        """Relative term by distance (B, heads, T, W) → what is added to the logits (B, heads, T, S): -inf hides a key; None: nothing."""
 
 
 class ChunkMemory(NamedTuple):

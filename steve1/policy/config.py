@@ -11,7 +11,7 @@ import io
 import os
 import pickle
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,11 @@ class PolicyConfig:
             raise UserError("These model settings contradict one another.", got="; ".join(faults))
 
     @property
+    def norm_first(self) -> bool:
+        """Whether the very first convolution has a norm in front."""
+        return False
+
+    @property
     def memory(self) -> int:
         """W, how many of the last keys a step sees, itself included, and how many rows the carried state has."""
         return self.attention_memory_size - self.timesteps
@@ -128,6 +133,34 @@ def read_model(model: str | os.PathLike[str] | Mapping[str, Any] | PolicyConfig)
     """
     if isinstance(model, PolicyConfig):
         return model
+    net, head, where = model_settings(model, "a policy's")
+    if is_inverse_dynamics(net):
+        what = "This is an inverse dynamics model (it labels recordings), not a policy."
+        raise UserError(what, where=where, todo="name a policy's .model file, such as data/weights/vpt/2x.model")
+    given = {name: net[name] for name in _READ if name in net} | {name: head[name] for name in head if name in _READ}
+    check_settings(given, (*_SIZES, "impala_chans"), _FIXED, where)
+    try:
+        sizes = {name: int(given[name]) for name in _SIZES}
+        return PolicyConfig(
+            **sizes,
+            impala_chans=tuple(int(chans) for chans in given["impala_chans"]),
+            pointwise_ratio=int(given.get("pointwise_ratio", 4)),
+            img_shape=tuple(int(size) for size in given.get("img_shape", (128, 128, 3))),  # type: ignore[arg-type]
+            mineclip_embed_dim=int(given.get("mineclip_embed_dim", GOAL_DIM)),
+            temperature=float(given.get("temperature", 1.0)),  # published as the string "2.0"
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError("A model setting has the wrong type.", where=where, got=str(error)) from error
+
+
+def model_settings(
+    model: str | os.PathLike[str] | Mapping[str, Any], whose: str
+) -> tuple[Mapping[str, Any], Mapping[str, Any], str]:
+    """The settings of the network and of its heads in a model file, and the file's name for messages.
+
+    Args:
+        whose: model files are expected, for messages ("a policy's").
+    """
     where = "the given dict"
     content: Any = model
     if not isinstance(model, Mapping):
@@ -141,43 +174,33 @@ def read_model(model: str | os.PathLike[str] | Mapping[str, Any] | PolicyConfig)
     if args is None or net is None:
         keys = f" with keys {_shown([*content])}" if isinstance(content, Mapping) else ""
         raise UserError(
-            "This is not a policy's model file.",
+            f"This is not {whose} model file.",
             where=where,
             expected='["model"]["args"]["net"]["args"] and ["model"]["args"]["pi_head_opts"]',
             got=type(content).__name__ + keys,
         )
-    if "conv3d_params" in net or "InverseAction" in str(args["net"].get("function")):
-        what = "This is an inverse dynamics model (it labels recordings), not a policy."
-        raise UserError(what, where=where, todo="name a policy's .model file, such as data/weights/vpt/2x.model")
-    given = {name: net[name] for name in _READ if name in net} | {name: head[name] for name in head if name in _READ}
+    return net, head, where
+
+
+def is_inverse_dynamics(net: Mapping[str, Any]) -> bool:
+    """Whether these settings are those of an inverse dynamics model."""
+    return "conv3d_params" in net
+
+
+def check_settings(given: Mapping[str, Any], needed: Sequence[str], fixed: Mapping[str, Any], where: str) -> None:
+    """Raise UserError where a setting is missing, is a foreign object, or asks for an architecture that is not built here."""
     foreign = [f"{name} = {_shown(value)}" for name, value in given.items() if _holds_record(value)]
     if foreign:
         what = "Objects of foreign classes stand where settings of the model belong; nothing of them was run."
         raise UserError(what, where=where, expected="numbers, texts and lists", got="; ".join(foreign))
-    missing = [name for name in (*_SIZES, "impala_chans") if name not in given]
-    other = [
+    faults = [f"{name} is missing" for name in needed if name not in given]
+    faults += [
         f"{name} = {_shown(given[name])} (here always {value!r})"
-        for name, value in _FIXED.items()
+        for name, value in fixed.items()
         if name in given and given[name] != value
     ]
-    if missing or other:
-        raise UserError(
-            "These model settings cannot be built.",
-            where=where,
-            got="; ".join([f"{name} is missing" for name in missing] + other),
-        )
-    try:
-        sizes = {name: int(given[name]) for name in _SIZES}
-        return PolicyConfig(
-            **sizes,
-            impala_chans=tuple(int(chans) for chans in given["impala_chans"]),
-            pointwise_ratio=int(given.get("pointwise_ratio", 4)),
-            img_shape=tuple(int(size) for size in given.get("img_shape", (128, 128, 3))),  # type: ignore[arg-type]
-            mineclip_embed_dim=int(given.get("mineclip_embed_dim", GOAL_DIM)),
-            temperature=float(given.get("temperature", 1.0)),  # published as the string "2.0"
-        )
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UserError("A model setting has the wrong type.", where=where, got=str(error)) from error
+    if faults:
+        raise UserError("These model settings cannot be built.", where=where, got="; ".join(faults))
 
 
 def _inner(content: Any, where: str, *keys: str) -> Mapping[str, Any] | None:

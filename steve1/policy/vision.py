@@ -100,7 +100,9 @@ class ImpalaCNN(nn.Module):
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
         widths = pairwise([config.img_shape[2], *config.channels])
-        self.stacks = nn.ModuleList([Stack(*pair, norm_first=number > 0) for number, pair in enumerate(widths)])
+        self.stacks = nn.ModuleList(
+            [Stack(*pair, norm_first=number > 0 or config.norm_first) for number, pair in enumerate(widths)]
+        )
         self.dense = NormLinear(math.prod(config.stack_shapes[-1]), DENSE)
 
     @property

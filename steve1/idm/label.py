@@ -1,0 +1,230 @@
+"""Labels of a whole video: overlapping windows, of which the inner frames count, and every frame encoded once.
+
+Up to its features a frame depends on its four neighbours alone; windows differ in their first two and last two frames, beyond which they see
+black. Those four are encoded anew for each window, all others once for all windows that they are in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from steve1.actions import EnvAction, null_action
+from steve1.actions.buttons import BUTTONS, HOTBAR
+from steve1.actions.camera import to_degrees
+from steve1.core.errors import UserError
+from steve1.idm.config import REACH, IdmConfig
+
+Rule = Literal["aligned", "minestudio"]
+# Buttons of which the policy's action space takes one at a time.
+_EXCLUSIVE = (("forward", "back"), ("left", "right"), ("sprint", "sneak"), tuple(HOTBAR))
+_BATCH = 16  # frames encoded together while a video comes in
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowOutput:
+    """Log-probabilities float32: buttons (B, T, 20, 2) (released, pressed), camera (B, T, 2, 11) (pitch and yaw, bins)."""
+
+    buttons: Tensor
+    camera: Tensor
+
+
+class WindowModel(Protocol):
+    """What labelling needs of the model."""
+
+    config: IdmConfig
+    encoded: int
+    """Frames that have been encoded so far."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    def features(self, frames: Tensor) -> Tensor:
+        """Features (N, H) of the inner ones of frames u8 (N + 4, h, w, 3)."""
+
+    def heads(self, features: Tensor) -> WindowOutput:
+        """Features (B, T, H) of whole windows → log-probabilities."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Log-probabilities of each frame of a video: buttons (N, 20, 2), camera (N, 2, 11), float32; `encoded`: frames that were encoded for it."""
+
+    buttons: NDArray[np.float32]
+    camera: NDArray[np.float32]
+    encoded: int = 0
+
+    def pressed(self) -> tuple[NDArray[np.bool_], int]:
+        """The most probable choice of each button (N, 20), without two that exclude each other, and how often one had to give way."""
+        found = self.buttons.argmax(axis=2).astype(np.bool_)
+        gaveway = 0
+        for group in _EXCLUSIVE:
+            columns = [BUTTONS.index(name) for name in group]
+            clash = found[:, columns].sum(axis=1) > 1
+            gaveway += int(clash.sum())
+            kept = np.where(found[:, columns], self.buttons[:, columns, 1], -np.inf).argmax(axis=1)
+            only = np.zeros((len(found), len(columns)), np.bool_)
+            only[np.arange(len(found)), kept] = True
+            found[:, columns] = np.where(clash[:, None], only, found[:, columns])
+        return found, gaveway
+
+    def actions(self) -> list[EnvAction]:
+        """MineRL actions, with cameras at the middle of their bins."""
+        pressed, _ = self.pressed()
+        degrees = to_degrees(self.camera.argmax(axis=2))
+        return [
+            {**null_action(), **{name: int(value) for name, value in zip(BUTTONS, row)}, "camera": camera.tolist()}
+            for row, camera in zip(pressed, degrees)
+        ]
+
+
+def window_plan(count: int, window: int, stride: int, rule: Rule) -> list[tuple[int, int, int, int]]:
+    """(first frame, end, first kept, end kept) of each window of a video of `count` frames; every frame is kept once.
+
+    aligned: where the grid leaves frames over, one more full window ends with the video. minestudio: the last window begins on the grid and is
+    short.
+    """
+    if count < window or (count == window and rule == "aligned"):
+        return [(0, count, 0, count)] if count else []
+    margin = (window - stride) // 2
+    starts = list(range(0, count - window + 1, stride))
+    if rule == "minestudio":
+        starts.append(starts[-1] + stride)
+    elif starts[-1] + window < count:
+        starts.append(count - window)
+    found, kept = [], 0
+    for number, start in enumerate(starts):
+        end = min(start + window, count)
+        kept_end = count if number == len(starts) - 1 else end - margin
+        found.append((start, end, kept, kept_end))
+        kept = kept_end
+    return found
+
+
+@torch.inference_mode()
+def label(
+    model: WindowModel,
+    frames: Iterable[NDArray[np.uint8]],
+    *,
+    stride: int | None = None,
+    rule: Rule = "aligned",
+) -> Labels:
+    """Label a video.
+
+    Args:
+        frames: u8 (h, w, 3) RGB of the model's size, one after the other (or one array (N, h, w, 3)); a window of them is held at a time.
+        stride: frames from window to window; None: half a window.
+        rule: what happens at the end: see `window_plan`.
+
+    Raises:
+        UserError: no frame, a frame of another size, or an impossible stride.
+    """
+    window = model.config.timesteps
+    stride = window // 2 if stride is None else stride
+    if not 1 <= stride <= window or (window - stride) % 2:
+        expected = f"1 to {window}, and an even number of frames less than it"
+        raise UserError("This stride does not fit the window.", expected=expected, got=stride)
+    before = model.encoded
+    pieces = list(_Streamer(model, window, stride, rule).run(frames))
+    if not pieces:
+        raise UserError("There is no frame to label.")
+    buttons, camera = (np.concatenate(part) for part in zip(*pieces))
+    return Labels(buttons, camera, model.encoded - before)
+
+
+Piece = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class _Streamer:
+    """The frames that are still needed, and the features of those whose neighbours have come."""
+
+    def __init__(self, model: WindowModel, window: int, stride: int, rule: Rule) -> None:
+        self._model, self._window, self._stride, self._rule = model, window, stride, rule
+        self._margin = (window - stride) // 2
+        self._frames: dict[int, Tensor] = {}
+        self._features: dict[int, Tensor] = {}
+        self._encoded_to = REACH  # the first frame whose inner features are not there yet
+
+    def run(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[Piece]:
+        """Labels in order, as soon as they are certain."""
+        count = start = kept = 0
+        tail: tuple[int, Piece] | None = None
+        for frame in frames:
+            self._take(count, frame)
+            count += 1
+            if count == start + self._window:
+                logs = self._look(start, count)
+                stop = count - self._margin
+                yield self._cut(logs, kept - start, stop - start)
+                tail = start, logs
+                kept, start = stop, start + self._stride
+                self._forget(min(start, count - self._window))
+        if not count or kept == count:
+            return
+        if tail is not None and self._rule == "aligned":
+            last = count - self._window
+            logs = tail[1] if last == tail[0] else self._look(last, count)
+        else:
+            last = start
+            logs = self._look(last, count)
+        yield self._cut(logs, kept - last, count - last)
+
+    def _take(self, number: int, frame: NDArray[np.uint8]) -> None:
+        height, width, _ = self._model.config.img_shape
+        if frame.dtype != np.uint8 or frame.shape != (height, width, 3):
+            expected, got = f"uint8 ({height}, {width}, 3)", f"{frame.dtype} {frame.shape}"
+            raise UserError("A frame does not fit the model.", where=f"frame {number}", expected=expected, got=got)
+        self._frames[number] = torch.from_numpy(np.ascontiguousarray(frame)).to(self._model.device)
+        if number - REACH - self._encoded_to + 1 >= _BATCH:
+            self._encode_to(number - REACH + 1)
+
+    def _encode_to(self, stop: int) -> None:
+        """Features of all frames below `stop` whose four neighbours are there."""
+        first = self._encoded_to
+        if stop <= first:
+            return
+        stack = torch.stack([self._frames[number] for number in range(first - REACH, stop + REACH)])
+        self._features.update(zip(range(first, stop), self._model.features(stack)))
+        self._encoded_to = stop
+
+    def _look(self, start: int, end: int) -> Piece:
+        """Log-probabilities of a window."""
+        inner = range(start + REACH, end - REACH)
+        self._encode_to(inner.stop)
+        edges = [number for number in range(start, end) if number not in inner]
+        black = torch.zeros_like(self._frames[start])
+        stacks = [
+            self._frames[near] if start <= near < end else black
+            for number in edges
+            for near in range(number - REACH, number + REACH + 1)
+        ]
+        # Each edge frame with its own neighbours: every fifth result of the whole row is one of them.
+        found = dict(zip(edges, self._edge_features(stacks)))
+        features = torch.stack(
+            [found[number] if number in found else self._features[number] for number in range(start, end)]
+        )
+        output = self._model.heads(features[None])
+        return output.buttons[0].cpu().numpy(), output.camera[0].cpu().numpy()
+
+    def _edge_features(self, stacks: list[Tensor]) -> list[Tensor]:
+        size = 2 * REACH + 1
+        rows = [torch.stack(stacks[at : at + size]) for at in range(0, len(stacks), size)]
+        return [self._model.features(row)[0] for row in rows]
+
+    @staticmethod
+    def _cut(logs: Piece, start: int, stop: int) -> Piece:
+        return logs[0][start:stop], logs[1][start:stop]
+
+    def _forget(self, first: int) -> None:
+        """Frames and features before `first` are not needed any more, but for the neighbours of frames not encoded yet."""
+        for number in [number for number in self._features if number < first]:
+            del self._features[number]
+        for number in [number for number in self._frames if number < min(first, self._encoded_to - REACH)]:
+            del self._frames[number]

@@ -1,0 +1,146 @@
+"""The inverse dynamics model: from a window of frames, past and future, to what was pressed at each of them.
+
+Input: frames of a window. Output: log-probabilities of 20 buttons and two camera axes for each frame. The image stacks and blocks are the
+policy's; nothing is masked, nothing is carried from window to window, and only the temporal convolution knows the order of frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from steve1.actions.buttons import BUTTONS
+from steve1.actions.camera import N_BINS
+from steve1.idm.config import REACH, IdmConfig
+from steve1.idm.label import Labels, Rule, WindowOutput, label
+from steve1.policy.attention import RecurrentLayer
+from steve1.policy.convolution import working_dtype
+from steve1.policy.vision import ImageEncoder, NormLinear
+
+AT_ONCE_BYTES = 256 << 20
+"""Of the temporal convolution's output: that many frames are encoded together."""
+
+
+class _WholeWindow:
+    """The memory of a block that sees its own window and nothing else."""
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        return keys, values
+
+    def bias(self, by_distance: Tensor) -> Tensor | None:
+        return None
+
+
+class TemporalConvolution(nn.Module):
+    """At each pixel by itself: frames t-2 … t+2, three colours → P channels, bias, ReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layer = nn.Conv3d(3, channels, (2 * REACH + 1, 1, 1), padding=(REACH, 0, 0))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames u8 (N + 4, h, w, 3), the first two and the last two only as neighbours → (N, P, h, w), channels last in memory."""
+        count = len(frames) - 2 * REACH
+        dtype = working_dtype(self.layer.weight)
+        # Five frames of three colours are fifteen channels of a 1x1 convolution.
+        stacked = torch.cat([frames[shift : shift + count] for shift in range(2 * REACH + 1)], dim=3)
+        pixels = stacked.permute(0, 3, 1, 2).to(dtype).mul_(1.0 / 255.0)
+        weight = (
+            self.layer.weight[..., 0, 0].permute(0, 2, 1).flatten(1)[..., None, None]
+        )  # (P, 5 * 3, 1, 1), frames slowest
+        return F.conv2d(
+            pixels, weight.to(dtype), None if self.layer.bias is None else self.layer.bias.to(dtype)
+        ).relu_()
+
+
+class Network(nn.Module):
+    """Everything before the heads, under the published names."""
+
+    def __init__(self, config: IdmConfig) -> None:
+        super().__init__()
+        self.conv3d_layer = TemporalConvolution(config.img_shape[2])
+        self.img_process = ImageEncoder(config)
+        self.recurrent_layer = RecurrentLayer(config)
+        self.lastlayer = NormLinear(config.hidsize, config.hidsize)
+        """In the published file, and not in the computation: the released code throws its result away."""
+        self.final_ln = nn.LayerNorm(config.hidsize)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, T, H) → latents (B, T, H) float32."""
+        for block in self.recurrent_layer.layers:
+            x, _, _ = block(x, _WholeWindow())
+        return self.final_ln(x.relu()).float()
+
+
+class IdmHeads(nn.Module):
+    """Twenty choices of two, and two of eleven."""
+
+    def __init__(self, config: IdmConfig) -> None:
+        super().__init__()
+        self.temperature = config.temperature
+        self.buttons = nn.ModuleDict({"linear_layer": nn.Linear(config.hidsize, 2 * len(BUTTONS))})
+        self.camera = nn.ModuleDict({"linear_layer": nn.Linear(config.hidsize, 2 * N_BINS)})
+
+    def forward(self, latent: Tensor) -> WindowOutput:
+        """Latents (B, T, H) → log-probabilities."""
+        shapes = (self.buttons, (len(BUTTONS), 2)), (self.camera, (2, N_BINS))
+        logits = [
+            head["linear_layer"](latent).float().unflatten(-1, shape) / self.temperature for head, shape in shapes
+        ]
+        return WindowOutput(*(torch.log_softmax(each, dim=-1) for each in logits))
+
+
+class InverseDynamicsModel(nn.Module):
+    """The model; `load_idm` builds it from files."""
+
+    def __init__(self, config: IdmConfig) -> None:
+        super().__init__()
+        self.config: IdmConfig = config
+        self.net = Network(config)
+        self.pi_head = IdmHeads(config)
+        self.encoded = 0
+        """Frames that have been encoded so far: what labelling costs."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.net.final_ln.weight.device
+
+    def features(self, frames: Tensor) -> Tensor:
+        """Features (N, H) of the inner ones of frames u8 (N + 4, h, w, 3)."""
+        height, width, channels = self.config.img_shape
+        at_once = max(1, AT_ONCE_BYTES // (4 * height * width * channels))
+        count = len(frames) - 2 * REACH
+        self.encoded += count
+        parts = []
+        for start in range(0, count, at_once):
+            stop = min(start + at_once, count)
+            pixels = self.net.conv3d_layer(frames[start : stop + 2 * REACH])
+            encoder = self.net.img_process
+            parts.append(encoder.from_dense(encoder.cnn.dense(encoder.cnn.stacked(pixels).flatten(1))))
+        return torch.cat(parts)
+
+    def forward(self, frames: Tensor) -> WindowOutput:
+        """Frames u8 (B, T, h, w, 3) RGB → log-probabilities; T may be anything from 1 up."""
+        black = torch.zeros_like(frames[:, :1]).expand(-1, REACH, -1, -1, -1)
+        padded = torch.cat([black, frames, black], dim=1)
+        return self.heads(torch.stack([self.features(window) for window in padded]))
+
+    def heads(self, features: Tensor) -> WindowOutput:
+        """Features (B, T, H) of whole windows → log-probabilities."""
+        return self.pi_head(self.net(features))
+
+    def label(
+        self,
+        frames: Iterable[NDArray[np.uint8]],
+        *,
+        stride: int | None = None,
+        rule: Rule = "aligned",
+    ) -> Labels:
+        """Labels of a whole video, as `steve1.idm.label.label`."""
+        return label(self, frames, stride=stride, rule=rule)
