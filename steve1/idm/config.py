@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steve1.core.errors import UserError
@@ -81,7 +81,8 @@ def read_idm_model(model: str | os.PathLike[str] | Mapping[str, Any] | IdmConfig
             "These model settings cannot be built.", where=f"{where}, conv3d_params", expected=wanted, got=found
         )
     try:
-        height, width = (int(size) for size in tuple(given.get("img_shape", (128, 128)))[:2])
+        shape: Sequence[Any] = given.get("img_shape", (128, 128))
+        height, width = int(shape[0]), int(shape[1])
         return IdmConfig(
             **{name: int(given[name]) for name in _SIZES},
             attention_memory_size=int(given["timesteps"]),
@@ -90,5 +91,5 @@ def read_idm_model(model: str | os.PathLike[str] | Mapping[str, Any] | IdmConfig
             img_shape=(height, width, int(found["outchan"])),
             temperature=float(given["temperature"]),
         )
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, IndexError) as error:
         raise UserError("A model setting has the wrong type.", where=where, got=str(error)) from error

@@ -95,9 +95,9 @@ def window_plan(count: int, window: int, stride: int, rule: Rule) -> list[tuple[
         return [(0, count, 0, count)] if count else []
     margin = (window - stride) // 2
     starts = list(range(0, count - window + 1, stride))
-    if rule == "minestudio":
+    if rule == "minestudio" and starts[-1] + stride < count:
         starts.append(starts[-1] + stride)
-    elif starts[-1] + window < count:
+    elif rule == "aligned" and starts[-1] + window < count:
         starts.append(count - window)
     found, kept = [], 0
     for number, start in enumerate(starts):
