@@ -72,7 +72,9 @@ def read_idm_model(model: str | os.PathLike[str] | Mapping[str, Any] | IdmConfig
         raise UserError(what, where=where, todo="name the inverse dynamics model's .model file, such as 4x_idm.model")
     conv: Mapping[str, Any] = net["conv3d_params"]
     read = (*_SIZES, *_FIXED, "impala_chans", "pointwise_ratio", "img_shape", "conv3d_params")
-    given = {name: net[name] for name in read if name in net} | {"temperature": head.get("temperature", 1.0)}
+    given: dict[str, Any] = {name: net[name] for name in read if name in net} | {
+        "temperature": head.get("temperature", 1.0)
+    }
     check_settings(given, (*_SIZES, "conv3d_params"), _FIXED, where)
     wanted = {"inchan": 3, "kernel_size": [2 * REACH + 1, 1, 1], "padding": [REACH, 0, 0]}
     found = {name: list(value) if isinstance(value, tuple) else value for name, value in dict(conv).items()}
