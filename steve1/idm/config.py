@@ -90,7 +90,7 @@ def read_idm_model(model: str | os.PathLike[str] | Mapping[str, Any] | IdmConfig
             attention_memory_size=int(given["timesteps"]),
             impala_chans=tuple(int(chans) for chans in given.get("impala_chans", (16, 32, 32))),
             pointwise_ratio=int(given.get("pointwise_ratio", 4)),
-            img_shape=(height, width, int(found["outchan"])),
+            img_shape=(height, width, int(conv["outchan"])),
             temperature=float(given["temperature"]),
         )
     except (TypeError, ValueError, OverflowError, IndexError) as error:
