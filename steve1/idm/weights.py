@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from steve1.core.errors import UserError
-from steve1.core.pickles import check_tensors
+from steve1.core.reading.pickles import check_tensors
 from steve1.idm.config import IdmConfig, read_idm_model
 from steve1.idm.network import InverseDynamicsModel
 from steve1.policy.weights import read_weights
