@@ -61,7 +61,7 @@ def test_only_what_is_gained_counts_and_only_by_its_exact_name(
     assert main(Args((str(folder),), gained=("dirt=4",), output_dir=str(tmp_path / "none"))) == 0
     with pytest.raises(UserError, match="'dirty'") as caught:
         main(Args((str(folder),), gained=("dirty",)))
-    assert "dirt" in caught.value.got
+    assert "dirt" in caught.value.expected
 
 
 def test_frames_that_conversion_dropped_are_dropped_here_too(tmp_path: Path) -> None:
