@@ -20,6 +20,7 @@ from steve1.core.executor.cluster import connected_ray
 from steve1.core.executor.local import InlineWorker
 from steve1.core.files import made, remove_half_written
 from steve1.core.processes import descendants, end_tree, gone
+from tests.clusters import ray_or_skip
 
 
 class Unpicklable(Exception):
@@ -68,7 +69,7 @@ class SleeperRecipe:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """A Ray cluster of this machine."""
-    ray = pytest.importorskip("ray", reason="ray is not installed: pip install ray")
+    ray = ray_or_skip()
     connected_ray("")
     yield
     ray.shutdown()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +38,12 @@ def connected_ray(otherwise: str) -> ModuleType:
         ) from None
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS", "")
+        if address in ("", "local") and any(letter.isspace() for letter in sys.executable):
+            raise UserError(
+                "Ray starts no cluster from a folder with a blank in its path.",
+                where=sys.executable,
+                todo=f"move the project to a folder without one, name a running cluster with RAY_ADDRESS, or {otherwise}",
+            )
         try:
             environment = {"env_vars": {"PYTHONPATH": python_path()}}
             ray.init(log_to_driver=False, include_dashboard=False, runtime_env=environment)

@@ -21,6 +21,7 @@ from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.shards import Shard, alone_in, parse_shard, ray_results
+from tests.clusters import ray_or_skip
 from tests.data.makers import make_dataset, make_recording
 
 
@@ -159,7 +160,7 @@ def test_without_ray_the_flag_says_what_to_do(tmp_path: Path, monkeypatch: pytes
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A cluster of two machines with a core each, on this one."""
-    ray = pytest.importorskip("ray", reason="ray is not installed: pip install ray")
+    ray = ray_or_skip()
     from ray.cluster_utils import Cluster
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -220,7 +221,7 @@ def test_ray_downloads_converts_and_embeds_a_dataset(cluster: Any, tmp_path: Pat
 
 @pytest.mark.e2e
 def test_the_command_starts_a_cluster_of_its_own(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="ray is not installed: pip install ray")
+    ray_or_skip()
     for name in "ab":
         make_recording(tmp_path / "in", name, 20, width=64, height=36)
     command = [

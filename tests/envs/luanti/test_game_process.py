@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from steve1.envs.interface import GameDied
 from steve1.envs.luanti.game_process import PREFIX, GameProcess, remove_left_behind
 from steve1.envs.worker.resources import Ports, memory_folder, start_xvfb
 
-FAKE_XVFB = """#!{python}
+FAKE_XVFB = """
 import os, sys, time
 os.write(int(sys.argv[sys.argv.index("-displayfd") + 1]), b"77\\n")
 time.sleep(600)
@@ -59,8 +60,11 @@ def gone(pid: int, within_s: float = 5.0) -> bool:
 
 @pytest.fixture
 def xvfb(tmp_path: Path) -> str:
-    path = tmp_path / "xvfb"
-    path.write_text(FAKE_XVFB.format(python=sys.executable))
+    path, script = tmp_path / "xvfb", tmp_path / "xvfb.py"
+    script.write_text(FAKE_XVFB)
+    path.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(script))} "$@"\n'
+    )  # a first line with a blank starts nothing
     path.chmod(0o755)
     return str(path)
 

@@ -24,6 +24,7 @@ from steve1.evaluation.runner.inference import RemotePolicyCache, policy_service
 from steve1.evaluation.runner.plan import make_plan
 from steve1.evaluation.settings import EpisodeExecutor
 from steve1.rollout.trace import Trace
+from tests.clusters import ray_or_skip
 from tests.evaluation.worlds import injected, settings
 from tests.rollout.fakes import FakeEnv, OpenFake
 
@@ -295,7 +296,7 @@ def test_bad_input_is_named_before_anything_is_loaded(world: Path) -> None:
 
 @pytest.mark.e2e
 def test_the_same_over_ray(world: Path) -> None:
-    pytest.importorskip("ray", reason="ray is not installed: pip install ray")
+    ray_or_skip()
     words: dict[str, Any] = {"episodes": 4, "tasks": ("dig_dirt",)}
     calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm"), **words), injected(()))
     spread = evaluate(
