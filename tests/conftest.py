@@ -18,8 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A cluster that another process of this machine started and will stop is nothing for a test.
 os.environ.setdefault("RAY_ADDRESS", "local")
 # Nor are the script that started the tests and the folder where it was typed.
-for name in ("STEVE1_FROM", "STEVE1_SCRIPT"):
-    os.environ.pop(name, None)
+os.environ.pop("STEVE1_FROM", None)
+os.environ.pop("STEVE1_SCRIPT", None)
 # What is measured in a test is not kept for the user; compiled kernels are kept from one run of the tests to the next.
 os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), f"steve1_tests_cache-{getpass.getuser()}")
 
