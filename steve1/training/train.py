@@ -260,3 +260,9 @@ def train_steve1(
         **{**lists, **more},  # type: ignore[arg-type]
     )
     return finetune(settings)
+
+
+if __name__ == "__main__":
+    from steve1.__main__ import main  # the guide names this file; the command line is the program's
+
+    main("train")

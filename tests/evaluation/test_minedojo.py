@@ -10,7 +10,6 @@ import pytest
 
 from steve1.commands.evaluate import evaluate_on_minedojo as command
 from steve1.core.errors import UserError
-from steve1.reporting.tables import Table
 
 
 @pytest.fixture
@@ -20,12 +19,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def evaluate(settings: Any) -> Any:
         seen.append(settings)
-        return types.SimpleNamespace(summary={"base": "random"}, tasks=[], paths={"html": Path("report.html")})
+        return types.SimpleNamespace(summary={}, tasks=settings.tasks, paths={"html": Path("report.html")}, film=None)
 
     monkeypatch.setattr("steve1.evaluation.pipeline.evaluate", evaluate)
-    monkeypatch.setattr("steve1.evaluation.compare.comparison_table", lambda report, task: f"table of {task.name}")
-    monkeypatch.setattr("steve1.evaluation.report.tables.rates_table", lambda *_: Table(["of all"], [["x"]]))
-    monkeypatch.setattr("steve1.evaluation.report.tables.comparisons_table", lambda *_: Table([], []))
+    monkeypatch.setattr("steve1.evaluation.report.console.show", lambda summary, tasks, *_: print(f"result of {tasks}"))
     return seen
 
 
@@ -36,7 +33,7 @@ def test_the_guides_name_maps_to_a_task_and_says_so(asked: list[Any], capsys: py
     said = capsys.readouterr().out
     assert "maps to the task build_wall" in said
     assert "not the same task" in said
-    assert "table of build_wall" in said
+    assert "result of ('build_wall',)" in said
 
 
 def test_several_weights_and_tasks_are_one_evaluation(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:

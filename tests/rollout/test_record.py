@@ -183,7 +183,7 @@ def test_a_policy_records_what_it_succeeds_in(
     facts = json.loads((tmp_path / "walk-about_000-options.json").read_text())
     assert (facts["captions"], facts["env"], facts["split"]) == (["walk about"], "luanti", "demo")
     assert len(facts["weights_sha256"]) == 64
-    assert "not succeeded" in capsys.readouterr().out
+    assert "given up after 2 attempts" in capsys.readouterr().out
     lines = [json.loads(line) for line in (tmp_path / "walk-about_000.jsonl").read_text().splitlines()]
     assert len(lines) == 40
     again = tmp_path / "again"
