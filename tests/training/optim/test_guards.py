@@ -180,7 +180,7 @@ def test_goal_files_come_back_bit_for_bit_or_are_refused(tmp_path: Path) -> None
     assert (found.weights, found.weights_sha256, found.prompt) == ("x.weights", "abc", "dig")
     for content in ('{"goal": [1, "a"]}', '{"goal": []}', '{"goal": [NaN]}', "[1, 2]", '{"goal": [[1]]}'):
         (tmp_path / "b.goal.json").write_text(content)
-        with pytest.raises(UserError, match="not a goal file|has the wrong form"):
+        with pytest.raises(UserError, match=r"not a goal file|has the wrong form"):
             read_goal(tmp_path / "b.goal.json")
     with pytest.raises(UserError, match="does not exist"):
         read_goal(tmp_path / "c.goal.json")
