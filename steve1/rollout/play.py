@@ -123,9 +123,9 @@ def play(actor: Actor, env: Env, steps: int, **episode: Unpack[EpisodeOptions]) 
         if on_frame is not None:
             on_frame(obs["pov"], action, step)
         before = time.perf_counter()
-        obs, _, terminated, truncated, info = env.step(action)
+        obs, reward, terminated, truncated, info = env.step(action)
         game_s += time.perf_counter() - before
-        recorder.add(action, obs, info)
+        recorder.add(action, obs, info, reward)
         if terminated or truncated:
             ended = "terminated" if terminated else "truncated"
             break

@@ -22,7 +22,7 @@ FORMAT = 1
 COUNTERS = ("inventory", "dug", "placed", "crafted")
 GONE = -1
 _ARRAYS = ("tokens", "positions", "view", "in_water", "health")
-_LATER_ARRAYS = ("under_water", "menu", "blocks")  # absent in the oldest traces
+_LATER_ARRAYS = ("under_water", "menu", "blocks", "env_reward")  # absent in the oldest traces
 
 
 @dataclasses.dataclass
@@ -42,6 +42,7 @@ class Trace:
         blocks: i64 (M, 6), what stands where the player or the scene put something, as changes: state, x, y, z, index into
             block_names (GONE: nothing any more), 1 if the player put it.
         block_names: as the environment names them.
+        env_reward: f64 (N,), what the environment itself paid for each step.
     """
 
     tokens: NDArray[np.int64]
@@ -55,8 +56,11 @@ class Trace:
     menu: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     blocks: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros((0, 6), dtype=np.int64))
     block_names: list[str] = dataclasses.field(default_factory=list)
+    env_reward: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
+        if not len(self.env_reward):
+            self.env_reward = np.zeros(len(self.tokens))
         for name in ("under_water", "menu"):  # all False where they were not recorded
             if not len(getattr(self, name)):
                 setattr(self, name, np.zeros(len(self.positions), dtype=np.bool_))
@@ -109,6 +113,7 @@ class TraceRecorder:
 
     def __init__(self, obs: Mapping[str, Any], info: Mapping[str, Any]) -> None:
         self._actions: list[dict[str, Any]] = []
+        self._rewards: list[float] = []
         self._states: list[tuple[float, ...]] = []
         self._counts: list[dict[str, dict[str, int]]] = []
         self._blocks: list[tuple[int, ...]] = []
@@ -146,9 +151,10 @@ class TraceRecorder:
                 self._blocks.append((state, *place[:3], index, place[3]))
         self._standing = now
 
-    def add(self, action: dict[str, Any], obs: Mapping[str, Any], info: Mapping[str, Any]) -> None:
-        """One step: the action taken and the state after it."""
+    def add(self, action: dict[str, Any], obs: Mapping[str, Any], info: Mapping[str, Any], reward: float = 0.0) -> None:
+        """One step: the action taken, the state after it, and what the environment paid."""
         self._actions.append(action)
+        self._rewards.append(float(reward))
         self._state(obs, info)
 
     def _columns(self, kind: str) -> dict[str, NDArray[np.int64]]:
@@ -174,4 +180,5 @@ class TraceRecorder:
             menu=states[:, 8] > 0.5,
             blocks=np.array(self._blocks, dtype=np.int64).reshape(-1, 6),
             block_names=list(self._block_names),
+            env_reward=np.array(self._rewards, dtype=np.float64),
         )

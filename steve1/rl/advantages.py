@@ -1,0 +1,79 @@
+"""Advantages: how much better each action turned out than expected.
+
+Input: rewards and values of episodes of any lengths. Output: one number for each frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Series = NDArray[np.float64]
+"""One number for each frame of an episode, float64 (N,)."""
+
+
+def gae(rewards: Series, values: Series, after: float, gamma: float, lam: float) -> Series:
+    """Generalised advantage estimation of one episode (arXiv 1506.02438).
+
+    Args:
+        rewards, values: (N,), of each step and of the state before it.
+        after: value of the state behind the last step; 0 where the episode ended there. A step limit that belongs to the task is an end.
+        gamma, lam: discount, and the weight of longer returns.
+    """
+    found = np.empty(len(rewards))
+    behind, following = 0.0, after
+    for step in range(len(rewards) - 1, -1, -1):
+        delta = rewards[step] + gamma * following - values[step]
+        behind = delta + gamma * lam * behind
+        found[step], following = behind, values[step]
+    return found
+
+
+def returns_to_go(rewards: Series, gamma: float) -> Series:
+    """Discounted sum of this and all later rewards of the episode, (N,)."""
+    return gae(rewards, np.zeros(len(rewards)), 0.0, gamma, 1.0)
+
+
+def minus_others(series: Sequence[Series], groups: Sequence[Hashable]) -> list[Series]:
+    """Each series minus the mean of the other members of its group at the same step (leave-one-out).
+
+    A member that has ended by then counts with 0: nothing more comes. Members of a group of one get zeros.
+    """
+    found = [np.zeros(len(each)) for each in series]
+    for group in dict.fromkeys(groups):
+        members = [number for number, other in enumerate(groups) if other == group]
+        if len(members) < 2:
+            continue
+        longest = max(len(series[number]) for number in members)
+        table = np.zeros((len(members), longest))
+        for row, number in enumerate(members):
+            table[row, : len(series[number])] = series[number]
+        table = (table - table.mean(axis=0)) * (len(members) / (len(members) - 1))
+        for row, number in enumerate(members):
+            found[number] = table[row, : len(series[number])]
+    return found
+
+
+def whole_episode(rewards: Sequence[Series], groups: Sequence[Hashable], gamma: float) -> list[Series]:
+    """The episode's return minus that of the other members of its group, the same for every frame (RLOO, arXiv 2402.14740)."""
+    totals = [returns_to_go(each, gamma)[:1] for each in rewards]
+    centred = minus_others(totals, groups)
+    return [np.full(len(each), float(own[0]) if len(own) else 0.0) for each, own in zip(rewards, centred)]
+
+
+def whitened(advantages: Sequence[Series]) -> list[Series]:
+    """Divided by their root mean square over all frames; not centred, so that groups without spread keep exact zeros."""
+    if not advantages:
+        return []
+    spread = float(np.sqrt(np.mean(np.concatenate(advantages) ** 2)))
+    return [each / spread if spread > 0 else each for each in advantages]
+
+
+def mixed_groups(successes: Sequence[bool], groups: Sequence[Hashable]) -> float:
+    """Share of groups in which some episodes succeed and some fail: without any, success teaches nothing."""
+    outcomes: dict[Hashable, set[bool]] = {}
+    for success, group in zip(successes, groups):
+        outcomes.setdefault(group, set()).add(bool(success))
+    return sum(len(found) == 2 for found in outcomes.values()) / max(1, len(outcomes))
