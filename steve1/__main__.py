@@ -48,6 +48,7 @@ COMMANDS = {
         "evaluate": "Measure success rates with confidence intervals, on the same seeds for all weights.",
         "compare": "Play one prompt with two or more weights: a side-by-side video and a table.",
         "evaluate_on_minedojo": "Measure success rates on tasks, by our names or other benchmarks' names.",
+        "check_reward": "Check a reward before training on it: what players of known skill earn, and whether failures win.",
         "sweep_guidance": "Measure success at several guidance scales and find the best.",
     },
     "tools": {

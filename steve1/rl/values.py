@@ -91,15 +91,19 @@ def cross_fitted(
 
 def _fit(features: dict[Hashable, NDArray[np.float64]], targets: dict[Hashable, Series]) -> LinearValue:
     """The regression on these groups, with the penalty that predicts each of them best from the others."""
-    errors = np.zeros(len(RIDGES))
-    for group in features if len(features) > 1 else ():
-        others = [other for other in features if other != group]
-        fits = fit_ridges(*(np.concatenate([part[other] for other in others]) for part in (features, targets)))
-        errors += [float(np.sum((fit(features[group]) - targets[group]) ** 2)) for fit in fits]
-    best = int(np.argmin(errors)) if len(features) > 1 else len(RIDGES) // 2
-    return fit_ridges(*(np.concatenate(list(part.values())) for part in (features, targets)), RIDGES[best : best + 1])[
-        0
-    ]
+
+    def fits_on(groups: list[Hashable], ridges: Sequence[float]) -> list[LinearValue]:
+        rows, wanted = (np.concatenate([part[group] for group in groups]) for part in (features, targets))
+        return fit_ridges(rows, wanted, ridges)
+
+    best, groups = len(RIDGES) // 2, list(features)
+    if len(groups) > 1:
+        errors = np.zeros(len(RIDGES))
+        for group in groups:
+            fits = fits_on([other for other in groups if other != group], RIDGES)
+            errors += [float(np.sum((fit(features[group]) - targets[group]) ** 2)) for fit in fits]
+        best = int(np.argmin(errors))
+    return fits_on(groups, RIDGES[best : best + 1])[0]
 
 
 def _mean_at_step(targets: Sequence[Series]) -> list[Series]:
