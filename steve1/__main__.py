@@ -35,6 +35,7 @@ COMMANDS = {
     },
     "train": {
         "train": "Fine-tune STEVE-1 on the episodes of a sampling list. Resumable.",
+        "train_rl": "Fine-tune by reinforcement learning: play, judge, learn. Resumable.",
         "plan": "Find batch, TRUNC_T, accumulation and fine-tuning mode that fit a GPU, with estimated hours.",
         "cache_features": "Compute the frozen CNN's features of all frames, for training with --feature_cache.",
         "make_replay": "Write a replay pack: old episodes in one small file, which keeps old skills when training mixes it in.",

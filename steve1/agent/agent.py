@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ class Agent:
         self.policy = weights_lowp(policy, precision).eval()
         self.deterministic, self.temperature = deterministic, float(temperature)
         self._precision, self._cuda_graph = precision, cuda_graph
-        self._packed: PackedEncoder | None = None
+        self._packed: Callable[[Tensor], Tensor] | None = None
         if precision == torch.float32 and can_pack(policy.net.img_process):
             self._packed = PackedEncoder(policy.net.img_process, policy.config.img_shape[0])
             self.policy = pack_policy(self.policy)

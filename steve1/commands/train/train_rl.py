@@ -1,0 +1,38 @@
+"""Command: reinforcement learning from a policy that already plays (`bash 3_train_finetune_rl.sh`, `python -m steve1 train_rl`).
+
+Stopped or killed, the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from steve1.core.paths import display
+from steve1.rl.settings import RlSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Args(RlSettings):
+    """Play, judge, learn."""
+
+
+def main(args: Args) -> None:
+    """Say what the run takes, train, and say how to measure it."""
+    # Imported here because it loads torch, for which --help need not wait.
+    from steve1.rl.loop import Run
+
+    run = Run(args)
+    print(
+        f"{run.prompt!r} in {run.env}, paid by {run.reward.name}: {', '.join(term.name for term in run.reward.terms)}"
+    )
+    print(f"{args.iterations} iterations of {args.episodes} episodes: {run.estimate().text()}")
+    if run.keep_tasks:
+        print("kept as they are: " + ", ".join(repr(prompt) if prompt else "no goal" for prompt in run.keep_tasks))
+    if args.dry_run:
+        return
+    found = run.run()
+    out = display(found.out_weights)
+    print(f"\n{out}: {found.iterations} iterations; curves: tensorboard --logdir {display(found.run_dir.parent)}")
+    print(
+        f"next: bash 5_evaluate.sh --weights {args.in_weights} {out} --target {run.reward.task.name} --episodes 60 --seed 7"
+    )

@@ -1,0 +1,390 @@
+"""Reinforcement learning: play, judge, learn, save, iteration by iteration.
+
+A finished episode is a file and is never played again; learning is a function of files, weights, moments and the seed. So the same command
+goes on wherever a run was stopped or killed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from steve1.core.checkpoint_metadata import CheckpointMetadata, read_goal
+from steve1.core.device import choose_device
+from steve1.core.errors import UserError
+from steve1.core.executor import ExecutorConfig, run_jobs
+from steve1.core.files import existing_file, sha256_file
+from steve1.core.messages import progress
+from steve1.core.paths import display, resolve
+from steve1.core.processes import limit_threads
+from steve1.core.run_folder import RunFolder
+from steve1.envs import start_states
+from steve1.envs.worker.resources import shared_renderer
+from steve1.evaluation.policies import choose_env, environment_threads, parse_policies
+from steve1.evaluation.tasks.suite import Task, load_suite
+from steve1.goals import GoalEncoder
+from steve1.policy import GoalPolicy, load_policy, save_weights
+from steve1.rl.passes import at_temperature
+from steve1.rl.plan import EpisodeJob, plan_iteration, plan_keeping
+from steve1.rl.player import Goal, Recipe, RolloutJob
+from steve1.rl.reward import Reward, load_reward
+from steve1.rl.rollouts import Rollout
+from steve1.rl.settings import RlSettings
+from steve1.rl.update import Learner, figures_of
+from steve1.training.checkpoint.checkpointer import optimizer_state_dict, restore_optimizer
+from steve1.training.checkpoint.exports import write_output
+from steve1.training.optim.optimizers import make_optimizer
+from steve1.training.trainable import apply_mode, frozen_copy, plain_policy, trained_parameters, tuned_goal
+
+NO_SIGNAL_AFTER = 4
+"""Iterations without one success and without any difference of return, after which a run has nothing to learn from."""
+_KEPT_ITERATIONS = 2  # whose rollouts stay on the disk; traces of all do
+EMPTY_PROMPT = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What a run takes, before anything starts."""
+
+    episodes: int
+    frames: int
+    minutes: float
+    megabytes: float
+
+    def text(self) -> str:
+        return (
+            f"{self.episodes} episodes, {self.frames:,} frames: about {self.minutes:.0f} minutes of playing here, "
+            f"{self.megabytes:.0f} MB on the disk at a time"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The outcome: where the weights are, how many iterations, and whether there was anything to learn from."""
+
+    out_weights: Path
+    run_dir: Path
+    iterations: int
+    learned: bool
+
+
+class Run:
+    """One run: what it is made of, and its steps. `open_game` replaces the game (tests)."""
+
+    def __init__(self, settings: RlSettings, open_game: Any = None) -> None:
+        settings.check()
+        self.settings = settings
+        weights = existing_file(
+            settings.in_weights, "These weights", "bash 3_train_finetune_template.sh, or data/mini/mini.weights"
+        )
+        spec = parse_policies([str(weights)])[0]
+        self.metadata: CheckpointMetadata = spec.metadata
+        self.env = choose_env([spec], settings.env)
+        self.reward: Reward = load_reward(settings.reward, self.env)
+        self.steps = settings.steps or self.reward.steps
+        self.suite = load_suite(self.env)
+        self.prompt = settings.prompt or self.reward.task.prompts["en"]
+        self.weights, self.training = weights, settings.training(self.metadata.model)
+        self._open_game = open_game
+        mode = self.training.mode
+        self.keep_frames = mode.trains_cnn
+        self.keep_tasks = self._keep_tasks()
+
+    def _keep_tasks(self) -> dict[str, Task]:
+        """{prompt: task whose beginning its episodes have} of what the policy is to keep; "" is no goal."""
+        settings = self.settings
+        if (
+            not settings.keep_prompts
+            or not settings.keep_episodes
+            or settings.keep_coef == 0
+            or settings.finetune_mode == "goal"
+        ):
+            return {}
+        if settings.keep_prompts != "auto":
+            prompts = [text.strip() for text in settings.keep_prompts.split(";") if text.strip()]
+            return {prompt: self.suite.by_prompt(prompt) or self.reward.task for prompt in prompts}
+        others = [
+            task
+            for task in self.suite.tasks.values()
+            if task.level == 1 and task.name != self.reward.task.name and not task.unavailable()
+        ]
+        return {**{task.prompts["en"]: task for task in others[:4]}, EMPTY_PROMPT: self.reward.task}
+
+    # ---- before anything starts ----
+
+    def estimate(self) -> Estimate:
+        """From the steps a second of two games with the mini policy on two cores (docs/benchmarks.md)."""
+        settings = self.settings
+        keep = len(self.keep_tasks) * settings.keep_episodes
+        episodes = settings.iterations * settings.episodes + keep
+        frames = episodes * self.steps
+        games = max(1, settings.workers)
+        minutes = episodes * (2.3 + self.steps * 0.024) / games / 60
+        size = 128 * 128 * 3 if self.keep_frames else 1024
+        held = (min(settings.iterations, _KEPT_ITERATIONS) * settings.episodes + keep) * self.steps * (size + 40) / 1e6
+        return Estimate(episodes, frames, minutes, held)
+
+    # ---- the run ----
+
+    def run(self) -> Result:
+        """Everything; see the module."""
+        settings = self.settings
+        if settings.threads:
+            limit_threads(settings.threads)
+        record = {
+            "settings": dataclasses.asdict(settings),
+            "sha256": {"in_weights": sha256_file(self.weights)},
+            "steps": self.steps,
+        }
+        self.folder = RunFolder(
+            settings.run_dir,
+            record,
+            settings.overwrite,
+            differences=lambda then, now: (
+                settings.differences(then["settings"])
+                + ([] if then.get("sha256") == now["sha256"] else ["in_weights: other content than then"])
+            ),
+        )
+        try:
+            self._claim_output()
+            self._set_up()
+            with (
+                at_temperature(self.policy, self.metadata.temperature),
+                at_temperature(self.reference, self.metadata.temperature),
+            ):
+                return self._run()
+        finally:
+            self.folder.close()
+
+    def _claim_output(self) -> None:
+        out = self.training.out_path
+        if out.exists() and not self.settings.overwrite and self.folder.resume_point is None:
+            raise UserError(
+                "The output weights exist already and are not this run's.",
+                where=display(out),
+                todo="choose another OUT_WEIGHTS, or --overwrite to replace them",
+            )
+
+    def _set_up(self) -> None:
+        settings, metadata = self.settings, self.metadata
+        device = choose_device(settings.device)
+        self.encoder = GoalEncoder(metadata, device=settings.device, translations=self.suite.translations)
+        self.goals: dict[tuple[str, int], Goal] = {}
+        torch.manual_seed(settings.seed)
+        self.policy: GoalPolicy = load_policy(resolve(metadata.model), self.weights, device=device)
+        first = self._goal_of(self.prompt, 101) if self.training.mode.adds == "goal" else None
+        if first is not None and settings.in_weights.endswith(".goal.json"):
+            first = read_goal(settings.in_weights).goal
+        apply_mode(self.policy, self.training, None if first is None else torch.from_numpy(first))
+        if not self.policy.net.img_process.cnn_is_frozen and not self.keep_frames:
+            raise UserError("This fine-tuning mode trains the CNN.", got=settings.finetune_mode)
+        self.reference = frozen_copy(self.policy)
+        self.optimizer = make_optimizer(self.policy, self.training)
+        self.iteration, self.silent = 0, 0
+        state = None
+        if self.folder.resume_point is not None:
+            state = torch.load(self.folder.resume_point, map_location="cpu", weights_only=True)
+            trained = trained_parameters(self.policy)
+            with torch.no_grad():
+                for name, tensor in state["trained"].items():
+                    trained[name].copy_(tensor)
+            restore_optimizer(self.policy, self.optimizer, state["optimizer"])
+            self.iteration, self.silent = int(state["iteration"]), int(state["silent"])
+            self.folder.rows = list(state["rows"])
+        self.starts = self._starts_of(self.reward.task)
+        self._write_version()
+
+    def _starts_of(self, task: Task) -> Sequence[Mapping[str, Any]]:
+        return start_states(self.env, task.biome, "demo")
+
+    def _goal_of(self, prompt: str, prior_seed: int) -> Goal:
+        """The goal of a prompt under one draw of the prior; no goal for the empty prompt."""
+        if prompt == EMPTY_PROMPT:
+            return self.encoder.no_goal
+        key = (prompt, prior_seed)
+        if key not in self.goals:
+            self.goals[key] = self.encoder.encode([prompt], seed=prior_seed)[prompt]
+        return self.goals[key]
+
+    # ---- versions of the weights ----
+
+    def _write_version(self) -> None:
+        """The weights that play the present iteration, where the workers find them."""
+        path = self.settings.run_dir / "playing.safetensors"
+        save_weights(plain_policy(self.policy), path)
+        goal = tuned_goal(self.policy)
+        self.version = sha256_file(path)
+        if goal is not None:
+            self.version += goal.detach().cpu().numpy().tobytes().hex()[:16]
+        self.playing = path
+
+    def _jobs(self, episodes: Sequence[EpisodeJob], folder: Path, weights: Path, version: str) -> list[RolloutJob]:
+        """What is missing of these episodes; rollouts that other weights played are refused."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tuned = tuned_goal(self.policy)
+        jobs = []
+        for episode in episodes:
+            path = folder / episode.key
+            if path.with_suffix(".rollout").exists():
+                Rollout.load(path.with_suffix(".rollout"), version)
+                continue
+            goal = self._goal_of(episode.prompt, episode.prior_seed)
+            if tuned is not None and folder.name != "keep":
+                goal = tuned.detach().float().cpu().numpy()
+            jobs.append(RolloutJob(episode, weights, version, goal, path))
+        return jobs
+
+    def _folder_of(self, iteration: int) -> Path:
+        return self.settings.run_dir / "rollouts" / f"{iteration:06d}"
+
+    def _plan(self, iteration: int) -> list[EpisodeJob]:
+        settings = self.settings
+        return plan_iteration(settings.seed, iteration, settings.places, settings.group, self.prompt, self.starts)
+
+    def _keep_plan(self) -> list[EpisodeJob]:
+        starts = {prompt: self._starts_of(task) for prompt, task in self.keep_tasks.items()}
+        return plan_keeping(self.settings.seed, list(self.keep_tasks), self.settings.keep_episodes, starts)
+
+    # ---- playing and learning ----
+
+    def _run(self) -> Result:
+        settings = self.settings
+        recipe = Recipe(
+            model=self.metadata.model,
+            env=self.env,
+            reward=settings.reward,
+            cond_scale=self.metadata.cond_scale,
+            temperature=self.metadata.temperature,
+            steps=self.steps,
+            tasks=self.keep_tasks,
+            device=settings.device,
+            keep_frames=self.keep_frames,
+            mineclip=(str(resolve(self.metadata.mineclip)), self.metadata.mineclip_config),
+            likeness=self._likeness(),
+            open_game=self._open_game,
+        )
+        config = ExecutorConfig(
+            workers=settings.workers,
+            threads=environment_threads(settings.workers),
+            timeout_s=settings.timeout_s,
+            max_restarts=settings.max_restarts,
+            ray=settings.ray,
+        )
+        first = self._next()
+        if first:
+            with shared_renderer(settings.workers), progress(desc="episodes", unit="ep") as self.bar:
+                run_jobs(first, recipe, self._played, config, more=self._next)
+        return self._finish()
+
+    def _likeness(self) -> dict[str, Goal]:
+        wanted = self.reward.likeness
+        return {prompt: self._goal_of(prompt, 0) for prompt in (wanted.to, *wanted.against)} if wanted else {}
+
+    def _played(self, job: RolloutJob, line: dict[str, Any]) -> None:
+        self.bar.update(1)
+
+    def _next(self) -> list[RolloutJob]:
+        """The episodes to play next, after whatever can be learned from those that are there; none when the run is at its end."""
+        keep = self._jobs(self._keep_plan(), self.settings.run_dir / "keep", self.weights, sha256_file(self.weights))
+        if keep:
+            return keep
+        while self.iteration < self.settings.iterations and not self._hopeless():
+            missing = self._jobs(
+                self._plan(self.iteration), self._folder_of(self.iteration), self.playing, self.version
+            )
+            if missing:
+                return missing
+            self._learn()
+        return []
+
+    def _hopeless(self) -> bool:
+        return self.silent >= NO_SIGNAL_AFTER
+
+    @functools.cached_property
+    def learner(self) -> Learner:
+        """Made once the kept episodes are there."""
+        folder = self.settings.run_dir / "keep"
+        kept = [Rollout.load(folder / f"{job.key}.rollout") for job in self._keep_plan()]
+        return Learner(self.policy, self.reference, self.optimizer, self.settings, kept, self.metadata.cond_scale)
+
+    def _learn(self) -> None:
+        """One iteration's learning, its figures, and the point from which the next one goes on."""
+        settings, iteration, began = self.settings, self.iteration, time.perf_counter()
+        folder = self._folder_of(iteration)
+        rollouts = [Rollout.load(folder / f"{job.key}.rollout", self.version) for job in self._plan(iteration)]
+        figures = figures_of(rollouts)
+        spread = float(np.std([rollout.reward.sum() for rollout in rollouts]))
+        silent = figures["success"] == 0 and spread == 0
+        self.silent = self.silent + 1 if silent else 0
+        learned: dict[str, float] = {}
+        if not silent:
+            judged = self.learner.judge(rollouts, iteration)
+            learned = self.learner.learn(judged, iteration, settings.kl_coef * settings.kl_decay**iteration)
+            learned |= {
+                "explained_variance": judged.explained,
+                "entropy_buttons": judged.entropy_buttons,
+                "entropy_camera": judged.entropy_camera,
+            }
+        played = sum(float(rollout.facts["seconds"]["total"]) for rollout in rollouts) / max(1, settings.workers)
+        seconds = time.perf_counter() - began
+        figures |= learned | {"seconds_learning": seconds, "share_learning": seconds / max(1e-9, seconds + played)}
+        self.folder.log(iteration + 1, **{f"rl/{name}": value for name, value in figures.items()})
+        self.iteration += 1
+        self._write_version()
+        self._save()
+        self._forget()
+        print(
+            f"\niteration {self.iteration} of {settings.iterations}: {100 * figures['success']:.0f} % succeeded, return {figures['return']:.2f}"
+            + (f", moved {learned['kl_update']:.4f} nats a step" if learned else ", nothing to learn from"),
+            flush=True,
+        )
+
+    def _save(self) -> None:
+        self.folder.save(
+            {
+                "iteration": self.iteration,
+                "silent": self.silent,
+                "trained": {
+                    name: tensor.detach().cpu().clone() for name, tensor in trained_parameters(self.policy).items()
+                },
+                "optimizer": optimizer_state_dict(self.policy, self.optimizer),
+            }
+        )
+
+    def _forget(self) -> None:
+        """Rollouts of earlier iterations go; their traces stay."""
+        for number in range(self.iteration - _KEPT_ITERATIONS):
+            for path in self._folder_of(number).glob("*.rollout"):
+                path.unlink()
+
+    def _finish(self) -> Result:
+        out, settings = self.training.out_path, self.settings
+        if self._hopeless():
+            played = self.iteration * settings.episodes
+            raise UserError(
+                f"No success and no difference of reward in the last {NO_SIGNAL_AFTER * settings.episodes} episodes: there is nothing to learn from.",
+                where=display(settings.run_dir),
+                got=f"{played} episodes of {self.prompt!r}",
+                todo="fine-tune on demonstrations first (3_train_finetune_template.sh), or give a reward that pays for progress",
+            )
+        hashes = {"in_weights": sha256_file(self.weights)}
+        metadata = self.metadata.updated(run=display(settings.run_dir), hashes=hashes)
+        facts: dict[str, Any] = {"reward": settings.reward, "method": settings.method, "iterations": self.iteration}
+        write_output(self.policy, out, dataclasses.replace(self.training, fixed_prompt=self.prompt), metadata, facts)
+        return Result(out, settings.run_dir, self.iteration, True)
+
+
+def train_rl(settings: RlSettings, open_game: Any = None) -> Result:
+    """Fine-tune by reinforcement learning; go on where an earlier run with the same settings stopped.
+
+    Raises:
+        UserError: settings, files or rewards that cannot work; nothing to learn from; workers that died too often.
+    """
+    return Run(settings, open_game).run()

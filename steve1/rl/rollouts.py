@@ -1,0 +1,137 @@
+"""Rollouts: what learning needs of a played episode, in one file each, and padded batches of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from steve1.actions.joint import CAMERA_MOVES
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_file
+from steve1.core.paths import display
+from steve1.rl.advantages import Series
+
+_ARRAYS = ("buttons", "camera", "images", "log_p", "goal", "reward")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollout:
+    """One episode of N steps, as it was played and judged.
+
+    Attributes:
+        key, group: of its job.
+        buttons, camera: i64 (N,), the classes that were sampled, which a trace does not keep where they have no effect.
+        images: f32 (N, 256), the frozen CNN's features; or u8 (N, 128, 128, 3), the frames, where the CNN is trained.
+        log_p: f32 (N,), of the sampled actions when they were played.
+        goal: f32 (E,).
+        reward: f64 (N,), and what each term paid: parts {term: (N,)}.
+        success: by the task's rule.
+        facts: weights_sha256, seeds, steps asked for, crashes, seconds.
+    """
+
+    key: str
+    group: int
+    buttons: NDArray[np.int64]
+    camera: NDArray[np.int64]
+    images: NDArray[Any]
+    log_p: NDArray[np.float32]
+    goal: NDArray[np.float32]
+    reward: Series
+    parts: dict[str, Series]
+    success: bool
+    facts: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.buttons)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it, whole or not at all."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {f"part/{name}": part for name, part in self.parts.items()}
+        facts = {"key": self.key, "group": self.group, "success": self.success, **self.facts}
+        with atomic_file(path) as handle:
+            np.savez(handle, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], weights_sha256: str = "") -> Rollout:
+        """Read a rollout.
+
+        Args:
+            weights_sha256: of the weights that must have played it; "": any.
+
+        Raises:
+            UserError: not a rollout, or of other weights.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                named = {name: file[name] for name in file.files}
+            facts = json.loads(named.pop("facts").tobytes())
+            parts = {name.removeprefix("part/"): named.pop(name) for name in list(named) if name.startswith("part/")}
+            found = cls(
+                facts.pop("key"), facts.pop("group"), **named, parts=parts, success=facts.pop("success"), facts=facts
+            )
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as fault:
+            todo = "remove it; the same command plays this episode again"
+            raise UserError("This rollout cannot be read.", where=display(path), got=str(fault), todo=todo) from None
+        if weights_sha256 and found.facts.get("weights_sha256") != weights_sha256:
+            raise UserError(
+                "This rollout was played by other weights.",
+                where=display(path),
+                expected=weights_sha256[:12],
+                got=str(found.facts.get("weights_sha256"))[:12],
+                todo="remove the iteration's folder; the same command plays it again",
+            )
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class RolloutBatch:
+    """B episodes, padded to the longest, T steps.
+
+    Attributes:
+        images: f32 (B, T, 256) or u8 (B, T, 128, 128, 3).
+        goals: f32 (B, E).
+        buttons, camera: i64 (B, T).
+        counted: f32 (B, T), 1 for steps of an episode, 0 behind its end.
+        moves: f32 (B, T), 1 where the camera's class has an effect.
+    """
+
+    images: Tensor
+    goals: Tensor
+    buttons: Tensor
+    camera: Tensor
+    counted: Tensor
+    moves: Tensor
+
+
+def padded(rows: Sequence[NDArray[Any]]) -> Tensor:
+    """Arrays (N_i, …) as one tensor (B, max N, …), zeros behind each end."""
+    found = np.zeros((len(rows), max(map(len, rows)), *rows[0].shape[1:]), rows[0].dtype)
+    for number, row in enumerate(rows):
+        found[number, : len(row)] = row
+    return torch.from_numpy(found)
+
+
+def batch_of(rollouts: Sequence[Rollout], device: torch.device) -> RolloutBatch:
+    """The episodes as a padded batch on the device."""
+    moves = torch.from_numpy(CAMERA_MOVES.astype(np.float32))
+    buttons = padded([rollout.buttons for rollout in rollouts])
+    counted = padded([np.ones(len(rollout), np.float32) for rollout in rollouts])
+    tensors = (
+        padded([rollout.images for rollout in rollouts]),
+        torch.from_numpy(np.stack([rollout.goal for rollout in rollouts])),
+        buttons,
+        padded([rollout.camera for rollout in rollouts]),
+        counted,
+        moves[buttons] * counted,
+    )
+    return RolloutBatch(*(tensor.to(device) for tensor in tensors))

@@ -1,0 +1,203 @@
+"""The settings of reinforcement learning: one frozen dataclass, which is the command line too (a field's docstring is its help)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from steve1.core.errors import UserError
+from steve1.core.paths import output_path
+from steve1.training.config import TrainSettings
+from steve1.training.finetune_modes import FinetuneModeName
+
+# These change a run's speed or messages, but not its weights.
+HARMLESS = frozenset(
+    {"workers", "ray", "threads", "device", "overwrite", "dry_run", "film_every", "timeout_s", "max_restarts"}
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RlSettings:
+    """Fine-tune a policy by what it earns: it plays, a reward judges, what went better than expected becomes more probable."""
+
+    GROUPS: ClassVar = {
+        "options": "in_weights out_weights reward prompt method finetune_mode",
+        "playing": "iterations places group steps env",
+        "learning": """learning_rate epochs minibatches clip clip_high gamma lam value centre target_kl max_grad_norm optimizer
+            lora_rank lora_alpha lora_targets clone_beta preference_beta placebo seed""",
+        "keeping old skills": "kl_coef kl_decay keep_prompts keep_episodes keep_coef",
+        "saving": "checkpoint_dir film_every overwrite dry_run",
+        "machine": "workers ray threads device timeout_s max_restarts",
+    }
+
+    in_weights: str = "data/mini/mini.weights"
+    """Weights that play already (IN_WEIGHTS)."""
+    out_weights: str = "data/weights/steve1/mini_sky_rl.weights"
+    """Where the final weights go; its name also names the run's folder (OUT_WEIGHTS)."""
+    reward: str = "look_at_sky"
+    """A name of steve1/rl/rewards/<game>.yaml, or a YAML file (REWARD); check it first with `python -m steve1 check_reward`."""
+    prompt: str = ""
+    """What the policy is asked for; empty: the prompt of the reward's task (PROMPT)."""
+    method: Literal["ppo", "group", "clone", "preference"] = "ppo"
+    """ppo: clipped policy gradient, advantages by a linear value function; group: the same against the other episodes from the same start; clone: imitate the successes; preference: tune the goal by pairs of a better and a worse episode (METHOD)."""
+    finetune_mode: FinetuneModeName = "frozen_cnn"
+    """What is trained (FINETUNE_MODE); with all but the modes that train the CNN, frames are encoded while playing and never again."""
+
+    iterations: int = 12
+    """Rounds of playing and learning (ITERATIONS)."""
+    places: int = 4
+    """Start states of an iteration (PLACES)."""
+    group: int = 8
+    """Episodes from each start state, which differ in the policy's draws (GROUP)."""
+    steps: int = 0
+    """Steps of an episode, 20 a second; 0: the reward's own (STEPS)."""
+    env: str = ""
+    """The game; empty: the one that the weights were made for."""
+
+    learning_rate: float = 3e-5
+    """Learning rate: 3e-5 for the mini weights, 2e-5 for STEVE-1's; ten times as much for LoRA, 1e-2 for a goal (LEARNING_RATE)."""
+    epochs: int = 2
+    """Passes over an iteration's episodes (EPOCHS)."""
+    minibatches: int = 4
+    """Optimizer steps of a pass (MINIBATCHES)."""
+    clip: float = 0.2
+    """An action whose probability has changed by more than this share stops counting (CLIP)."""
+    clip_high: float = 0.0
+    """The same for rising probabilities; 0: as clip (CLIP_HIGH)."""
+    gamma: float = 0.999
+    """Discount of a step (GAMMA)."""
+    lam: float = 0.97
+    """Weight of longer returns in advantages (LAMBDA); rules notice success some steps late, so not below 0.95."""
+    value: Literal["linear", "none"] = "linear"
+    """What return to expect: a linear function of the policy's latent and the time, solved in closed form; or nothing (VALUE)."""
+    centre: Literal["none", "group"] = "none"
+    """group: subtract the group's mean at the same step from advantages, where the value explains little."""
+    target_kl: float = 0.02
+    """An iteration's learning ends when the policy has moved by 1.5 times this, in nats a step (TARGET_KL)."""
+    max_grad_norm: float = 5.0
+    """Gradients are clipped to this norm; 0: never."""
+    optimizer: Literal["adamw", "factored"] = "adamw"
+    """As in training."""
+    lora_rank: int = 16
+    """As in training."""
+    lora_alpha: float = 32.0
+    """As in training."""
+    lora_targets: str = "attention,mlp,action_heads"
+    """As in training."""
+    clone_beta: float = 0.0
+    """clone: 0 imitates successes alone; above 0 weights every episode by exp(return / this)."""
+    preference_beta: float = 0.1
+    """preference: how far the goal may move for each preferred pair."""
+    placebo: bool = False
+    """Permute the rewards among the episodes of each group: a control that must not improve."""
+    seed: int = 0
+    """Places, draws and minibatches follow from it."""
+
+    kl_coef: float = 0.1
+    """Pull towards the starting policy's actions on what is visited: this times KL(start || trained) in nats a step (KL_COEF)."""
+    kl_decay: float = 1.0
+    """Multiplies kl_coef after each iteration (KL_DECAY)."""
+    keep_prompts: str = "auto"
+    """Prompts on which the policy is to stay as it was, separated by semicolons; auto: those of the suite's other tasks of the first level, and no goal; empty: none (KEEP_PROMPTS)."""
+    keep_episodes: int = 6
+    """Episodes of each that the starting policy plays once (KEEP_EPISODES)."""
+    keep_coef: float = 1.0
+    """Pull towards the starting policy's actions on these (KEEP_COEF)."""
+
+    checkpoint_dir: str = "data/finetuning_checkpoint"
+    """The run's folder is made in here, named like the output weights."""
+    film_every: int = 4
+    """Film the best and the worst episode of every n-th iteration; 0: never."""
+    overwrite: bool = False
+    """Delete an earlier run of this name and its output weights, and start again."""
+    dry_run: bool = False
+    """Say how many episodes, frames, minutes and how much disk it takes, and stop."""
+
+    workers: int = 2
+    """Games at a time (WORKERS)."""
+    ray: bool = False
+    """Spread them over a Ray cluster (RAY)."""
+    threads: int = 0
+    """CPU threads for learning; 0: torch's own choice."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    timeout_s: float = 900.0
+    """Longest time for one episode before its worker is ended and replaced."""
+    max_restarts: int = 10
+    """Workers that may die or hang before the run stops."""
+
+    def check(self) -> None:
+        """Raise one UserError with every value that cannot be."""
+        at_least = {"iterations": 1, "places": 1, "group": 1, "epochs": 1, "minibatches": 1, "keep_episodes": 0, "steps": 0, "kl_coef": 0, "keep_coef": 0}  # fmt: skip
+        faults = [
+            f"{name} must be at least {low}, got {getattr(self, name)}"
+            for name, low in at_least.items()
+            if getattr(self, name) < low
+        ]
+        shares = {"gamma": (0, 1), "lam": (0, 1), "clip": (0, 1), "kl_decay": (0, 1)}
+        faults += [
+            f"{name} is between {low} and {high}, got {getattr(self, name)}"
+            for name, (low, high) in shares.items()
+            if not low <= getattr(self, name) <= high
+        ]
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            faults.append(f"learning_rate must be a number above 0, got {self.learning_rate}")
+        if self.steps and self.steps < 16:
+            faults.append(f"steps must be 0 or at least 16, got {self.steps}")
+        if self.method in ("group", "preference") and self.group < 2:
+            faults.append(
+                f"method {self.method} compares episodes from the same start: set group to at least 2, got {self.group}"
+            )
+        if self.method == "preference" and self.finetune_mode != "goal":
+            faults.append(f"method preference tunes a goal: set FINETUNE_MODE=goal, got {self.finetune_mode}")
+        if self.method == "ppo" and self.value == "none" and self.centre == "none":
+            faults.append("method ppo without a value function needs centre group (METHOD=group is the plain form)")
+        if not Path(self.out_weights).name.endswith((".weights", ".safetensors", ".goal.json")):
+            faults.append(f"out_weights must end in .weights, .safetensors or .goal.json, got {self.out_weights!r}")
+        if faults:
+            listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(faults, 1))
+            raise UserError(f"{len(faults)} of these settings cannot work:{listed}")
+
+    @property
+    def episodes(self) -> int:
+        """Episodes of an iteration."""
+        return self.places * self.group
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of the output weights, without folder and ending."""
+        return self.training("").name
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of the run."""
+        return output_path(self.checkpoint_dir) / self.name
+
+    def training(self, model: str) -> TrainSettings:
+        """What training's parts (fine-tuning modes, optimizer, outputs) need of these settings."""
+        return TrainSettings(
+            in_model=model,
+            in_weights=self.in_weights,
+            out_weights=self.out_weights,
+            checkpoint_dir=self.checkpoint_dir,
+            finetune_mode=self.finetune_mode,
+            lora_rank=self.lora_rank,
+            lora_alpha=self.lora_alpha,
+            lora_targets=self.lora_targets,
+            learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
+            max_grad_norm=self.max_grad_norm,
+            seed=self.seed,
+            weight_decay=0.0,
+        )
+
+    def differences(self, earlier: dict[str, Any]) -> list[str]:
+        """The settings of an earlier run that would lead to other weights than these, as sentences."""
+        now = dataclasses.asdict(self)
+        return [
+            f"{name}: {earlier.get(name)!r} then, {value!r} now"
+            for name, value in now.items()
+            if name not in HARMLESS and name in earlier and earlier[name] != value
+        ]

@@ -1,0 +1,203 @@
+"""The whole loop on a stand-in game: it learns, a placebo does not, a killed run ends in the same bits, old prompts stay."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from steve1.core.errors import UserError
+from steve1.policy import load_policy, read_weights, save_weights, write_model
+from steve1.rl import loop
+from steve1.rl.loop import Run, train_rl
+from steve1.rl.passes import score
+from steve1.rl.rollouts import Rollout, batch_of
+from steve1.rl.settings import RlSettings
+from tests.rl.games import OpenKeyGame
+from tests.training.conftest import TINY, E
+
+Make = Callable[..., RlSettings]
+STARTS = [{"id": f"demo-{number}", "split": "demo", "shade": 40 + 40 * number} for number in range(4)]
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Settings of a short run with tiny weights; goals are made up, and the game is the stand-in."""
+    write_model(TINY, tmp_path / "tiny.model")
+    torch.manual_seed(3)
+    save_weights(load_policy(tmp_path / "tiny.model"), tmp_path / "tiny.weights")
+    metadata = {"model": str(tmp_path / "tiny.model"), "env": "luanti", "cond_scale": 0.0, "temperature": 0.9}
+    (tmp_path / "tiny.weights.json").write_text(json.dumps(metadata))
+    (tmp_path / "keys.yaml").write_text(
+        "env: luanti\nrewards:\n  keys:\n    task: dig_dirt\n    steps: 24\n    terms: [{env: 1}]\n"
+    )
+
+    def goal_of(self: Run, prompt: str, prior_seed: int) -> Any:
+        rng = np.random.default_rng(len(prompt))
+        return (rng.normal(size=E) if prompt else np.zeros(E)).astype(np.float32)
+
+    monkeypatch.setattr(Run, "_goal_of", goal_of)
+    monkeypatch.setattr(Run, "_starts_of", lambda self, task: STARTS)
+
+    def settings(name: str = "rl", **changes: Any) -> RlSettings:
+        values: dict[str, Any] = {
+            "in_weights": str(tmp_path / "tiny.weights"), "out_weights": str(tmp_path / "out" / f"{name}.weights"), "checkpoint_dir": str(tmp_path / "runs"),
+            "reward": str(tmp_path / "keys.yaml"), "iterations": 2, "places": 2, "group": 4, "workers": 0, "threads": 1, "device": "cpu", "learning_rate": 3e-3,
+            "target_kl": 1.0, "keep_prompts": "", "kl_coef": 0.0, "minibatches": 2,
+        }  # fmt: skip
+        return RlSettings(**{**values, **changes})
+
+    return settings
+
+
+def curve(settings: RlSettings, name: str) -> list[float]:
+    return [row[f"rl/{name}"] for row in json.loads((settings.run_dir / "curves.json").read_text())]
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("method", ["ppo", "group", "clone"])
+def test_it_learns_which_key_pays(make: Make, method: str) -> None:
+    more = {"clone_beta": 3.0} if method == "clone" else {}
+    chosen = make(method=method, iterations=14, group=8, epochs=3, **more)
+    train_rl(chosen, OpenKeyGame())
+    earned = curve(chosen, "return")
+    assert np.mean(earned[:2]) < 12
+    assert np.mean(earned[-2:]) > 20, earned
+
+
+@pytest.mark.e2e
+def test_a_placebo_learns_nothing(make: Make) -> None:
+    chosen = make(iterations=10, group=8, placebo=True)
+    train_rl(chosen, OpenKeyGame())
+    earned = curve(chosen, "return")
+    assert abs(np.mean(earned[-3:]) - np.mean(earned[:3])) < 4, earned
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("mode", ["frozen_cnn", "lora", "goal", "all"])
+def test_what_the_learner_sees_is_what_was_played(make: Make, mode: str) -> None:
+    """The ratio of the first step is 1: log p when played and when learned agree, at the temperature of playing."""
+    chosen = make(
+        finetune_mode=mode, iterations=1, places=1, out_weights="x.goal.json" if mode == "goal" else "x.weights"
+    )
+    chosen = dataclasses.replace(chosen, out_weights=str(Path(chosen.checkpoint_dir) / chosen.out_weights))
+    train_rl(chosen, OpenKeyGame())
+    rollouts = [Rollout.load(path) for path in sorted((chosen.run_dir / "rollouts" / "000000").glob("*.rollout"))]
+    assert len(rollouts) == 4
+    assert len({rollout.buttons.tobytes() for rollout in rollouts}) == 4, "members of a group draw for themselves"
+    policy = load_policy(TINY, chosen.in_weights)
+    for head in (policy.pi_head.buttons, policy.pi_head.camera):
+        head.temperature *= 0.9
+    for rollout in rollouts:
+        again = score(policy, batch_of([rollout], policy.device)).log_p[0].numpy()
+        assert np.abs(again - rollout.log_p).max() < 1e-3
+        assert rollout.images.shape[1:] == ((128, 128, 3) if mode == "all" else (256,))
+
+
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+def die(*_: Any) -> None:
+    raise Killed
+
+
+def killing_save(moment: int) -> Callable[[Rollout, Any], None]:
+    """Rollout.save that is killed before the file of this number is written."""
+    count, original = 0, Rollout.save
+
+    def save(self: Rollout, path: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == moment:
+            raise Killed
+        original(self, path)
+
+    return save
+
+
+@pytest.mark.e2e
+def test_a_run_that_is_killed_anywhere_ends_in_the_same_bits(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = make("whole", keep_prompts="look at the sky", keep_episodes=2, kl_coef=0.1)
+    train_rl(chosen, OpenKeyGame())
+    expected = read_weights(chosen.out_weights)
+
+    for moment in (1, 3, 7, 12, 19):
+        killed = dataclasses.replace(chosen, out_weights=chosen.out_weights.replace("whole", f"killed{moment}"))
+        with monkeypatch.context() as patched:
+            patched.setattr(Rollout, "save", killing_save(moment))
+            if moment > 18:  # all is played, and it dies while it learns
+                patched.setattr(loop.Learner, "learn", die)
+            with pytest.raises(Killed):
+                train_rl(killed, OpenKeyGame())
+        train_rl(killed, OpenKeyGame())
+        found = read_weights(killed.out_weights)
+        assert all(torch.equal(found[name], expected[name]) for name in expected), moment
+        assert [row["step"] for row in json.loads((killed.run_dir / "curves.json").read_text())] == [1, 2]
+
+
+@pytest.mark.e2e
+def test_old_prompts_stay_where_they_were(make: Make) -> None:
+    moved = {}
+    for coef in (0.0, 3.0):
+        chosen = make(
+            f"keep{coef:g}",
+            iterations=4,
+            epochs=3,
+            keep_prompts="look at the sky",
+            keep_episodes=3,
+            keep_coef=coef or 1e-9,
+        )
+        train_rl(chosen, OpenKeyGame())
+        moved[coef] = curve(chosen, "keep_kl")[-1]
+    assert moved[3.0] < 0.5 * moved[0.0]
+
+
+@pytest.mark.e2e
+def test_a_game_that_dies_is_played_again_and_counted(make: Make) -> None:
+    chosen = make(iterations=1, places=1, group=2)
+    train_rl(chosen, OpenKeyGame(die_at=(10,)))
+    assert sum(curve(chosen, "crashes")) >= 1
+
+
+def test_a_policy_that_earns_nothing_is_told_so(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "keys.yaml").write_text(
+        "env: luanti\nrewards:\n  keys:\n    task: explore\n    steps: 16\n    terms: [{success: 1}]\n"
+    )
+    chosen = make(iterations=6, places=1, group=2)
+    with pytest.raises(UserError, match="nothing to learn from"):
+        train_rl(chosen, OpenKeyGame())
+    assert not Path(chosen.out_weights).exists()
+
+
+def test_what_cannot_work_is_said_before_anything_is_played(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="5 of these settings"):
+        make(iterations=0, lam=2.0, method="preference", group=1, learning_rate=0).check()
+    with pytest.raises(UserError, match="no such reward"):
+        Run(make(reward="dig_dert"))
+    assert "16 episodes" in Run(make()).estimate().text()
+    chosen = make()
+    train_rl(chosen, OpenKeyGame())
+    with pytest.raises(UserError, match=r"gamma: 0\.999 then, 0\.9 now"):
+        train_rl(dataclasses.replace(chosen, gamma=0.9), OpenKeyGame())
+    shutil.rmtree(chosen.run_dir)
+    with pytest.raises(UserError, match="not this run's"):
+        train_rl(chosen, OpenKeyGame())
+
+
+def test_rollouts_of_other_weights_and_damaged_ones_are_refused(make: Make) -> None:
+    chosen = make(iterations=1, places=1, group=2)
+    train_rl(chosen, OpenKeyGame())
+    path = next((chosen.run_dir / "rollouts").rglob("*.rollout"))
+    with pytest.raises(UserError, match="other weights"):
+        Rollout.load(path, "0" * 64)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match="cannot be read"):
+        Rollout.load(path)
