@@ -7,8 +7,10 @@
 #   usage: bash 3_train_finetune_rl.sh [flags]            (--help: all of them; --dry_run: what it would take)
 #          REWARD=dig_dirt IN_WEIGHTS=data/weights/steve1/quickstart.weights OUT_WEIGHTS=data/weights/steve1/dig_rl.weights bash 3_train_finetune_rl.sh
 #   watch: tensorboard --logdir data/finetuning_checkpoint
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0" 2>/dev/null || echo "$0")")"
+set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
 IN_WEIGHTS="${IN_WEIGHTS:-data/mini/mini.weights}"
@@ -43,6 +45,8 @@ KL_DECAY="${KL_DECAY:-1.0}"                  # an iteration
 KEEP_PROMPTS="${KEEP_PROMPTS-auto}"          # other prompts on which the policy stays as it was; "": none
 KEEP_EPISODES="${KEEP_EPISODES:-6}"
 KEEP_COEF="${KEEP_COEF:-1.0}"
+
+whole_numbers ITERATIONS PLACES GROUP STEPS WORKERS EPOCHS MINIBATCHES KEEP_EPISODES
 
 [ "$RAY" = 0 ] || set -- --ray "$@"
 exec "$PYTHON" -m steve1 train_rl --in_weights "$IN_WEIGHTS" --out_weights "$OUT_WEIGHTS" --reward "$REWARD" --prompt "$PROMPT" \

@@ -12,11 +12,11 @@ from steve1.envs.interface import GameDied
 class KeyGame:
     """Pays 1 for each step with `attack` and without `forward`; the picture depends on the start alone.
 
-    `die_at`: steps since opening at which it dies.
+    `die_at`: steps since opening at which it dies, each once over all games that share `deaths`.
     """
 
-    def __init__(self, die_at: tuple[int, ...] = ()) -> None:
-        self.die_at, self.steps = die_at, 0
+    def __init__(self, die_at: tuple[int, ...] = (), deaths: list[int] | None = None) -> None:
+        self.die_at, self.steps, self.deaths = die_at, 0, [] if deaths is None else deaths
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         start = (options or {}).get("start") or {}
@@ -32,7 +32,8 @@ class KeyGame:
 
     def step(self, action: dict[str, Any]) -> Any:
         self.steps += 1
-        if self.steps in self.die_at:
+        if self.steps in self.die_at and self.steps not in self.deaths:
+            self.deaths.append(self.steps)
             raise GameDied("The game ended.", where="stand-in")
         paid = float(bool(action["attack"]) and not action["forward"])
         self.number += 1
@@ -49,6 +50,7 @@ class OpenKeyGame:
 
     def __init__(self, die_at: tuple[int, ...] = ()) -> None:
         self.die_at = die_at
+        self.deaths: list[int] = []
 
     def __call__(self, instance: int) -> KeyGame:
-        return KeyGame(self.die_at)
+        return KeyGame(self.die_at, self.deaths)
