@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from steve1.core.checkpoint_metadata import CheckpointMetadata, read_goal
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig, run_jobs
-from steve1.core.files import existing_file, sha256_file
+from steve1.core.files import existing_file, remove, sha256_file
 from steve1.core.messages import progress
 from steve1.core.paths import display, resolve
 from steve1.core.processes import limit_threads
@@ -45,6 +46,7 @@ from steve1.training.trainable import apply_mode, frozen_copy, plain_policy, tra
 
 NO_SIGNAL_AFTER = 4
 """Iterations without one success and without any difference of return, after which a run has nothing to learn from."""
+_ROLLOUT = re.compile(r"\d+-\d+\.rollout")
 _KEPT_ITERATIONS = 2  # whose rollouts stay on the disk; traces of all do
 EMPTY_PROMPT = ""
 
@@ -362,7 +364,7 @@ class Run:
         """Rollouts of earlier iterations go; their traces stay."""
         for number in range(self.iteration - _KEPT_ITERATIONS):
             for path in self._folder_of(number).glob("*.rollout"):
-                path.unlink()
+                remove(path, ours=_ROLLOUT)
 
     def _finish(self) -> Result:
         out, settings = self.training.out_path, self.settings
