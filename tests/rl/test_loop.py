@@ -36,7 +36,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     metadata = {"model": str(tmp_path / "tiny.model"), "env": "luanti", "cond_scale": 0.0, "temperature": 0.9}
     (tmp_path / "tiny.weights.json").write_text(json.dumps(metadata))
     (tmp_path / "keys.yaml").write_text(
-        "env: luanti\nrewards:\n  keys:\n    task: dig_dirt\n    steps: 24\n    terms: [{env: 1}]\n"
+        "env: luanti\nrewards:\n  keys:\n    task: dig_dirt\n    steps: 16\n    terms: [{env: 1}]\n"
     )
 
     def goal_of(self: Run, prompt: str, prior_seed: int) -> Any:
@@ -65,19 +65,19 @@ def curve(settings: RlSettings, name: str) -> list[float]:
 @pytest.mark.parametrize("method", ["ppo", "group", "clone"])
 def test_it_learns_which_key_pays(make: Make, method: str) -> None:
     more = {"clone_beta": 3.0} if method == "clone" else {}
-    chosen = make(method=method, iterations=14, group=8, epochs=3, learning_rate=2e-2, **more)
+    chosen = make(method=method, iterations=9, group=6, epochs=4, learning_rate=3e-2, **more)
     train_rl(chosen, OpenKeyGame())
     earned = curve(chosen, "return")
     assert np.mean(earned[:2]) < 12
-    assert np.mean(earned[-2:]) > np.mean(earned[:2]) + 6, earned
+    assert np.mean(earned[-2:]) > np.mean(earned[:2]) + 1.2, earned
 
 
 @pytest.mark.e2e
 def test_a_placebo_learns_nothing(make: Make) -> None:
-    chosen = make(iterations=10, group=8, epochs=3, learning_rate=2e-2, placebo=True)
+    chosen = make(iterations=6, group=6, epochs=4, learning_rate=3e-2, placebo=True)
     train_rl(chosen, OpenKeyGame())
     earned = curve(chosen, "return")
-    assert abs(np.mean(earned[-3:]) - np.mean(earned[:3])) < 4, earned
+    assert abs(np.mean(earned[-3:]) - np.mean(earned[:3])) < 1.2, earned
 
 
 @pytest.mark.e2e
@@ -129,7 +129,7 @@ def test_a_run_that_is_killed_anywhere_ends_in_the_same_bits(make: Make, monkeyp
     train_rl(chosen, OpenKeyGame())
     expected = read_weights(chosen.out_weights)
 
-    for moment in (1, 3, 7, 12, 19):
+    for moment in (1, 7, 19):
         killed = dataclasses.replace(chosen, out_weights=chosen.out_weights.replace("whole", f"killed{moment}"))
         with monkeypatch.context() as patched:
             patched.setattr(Rollout, "save", killing_save(moment))
