@@ -151,6 +151,8 @@ MESSAGES = {
     "optimisation": {"en": "optimisation", "zh": "优化"},
     "validation": {"en": "validation", "zh": "验证"},
     "saving": {"en": "saving and resuming", "zh": "保存与续训"},
+    "playing": {"en": "playing", "zh": "游玩"},
+    "learning": {"en": "learning", "zh": "学习"},
     "keeping old skills": {"en": "keeping old skills", "zh": "保住原有技能"},
     "learning-rate finder": {"en": "learning-rate finder", "zh": "学习率搜索"},
     "machine": {"en": "machine", "zh": "机器"},
