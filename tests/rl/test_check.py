@@ -67,7 +67,7 @@ def test_a_reward_is_checked_on_played_episodes(world: Path) -> None:
 
 @pytest.mark.game
 def test_the_command_in_the_game(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    args = command.Args(reward="look_at_sky", episodes=3, folder=str(tmp_path / "run"), workers=2)
+    args = command.Args(reward="look_at_sky", episodes=1, folder=str(tmp_path / "run"), workers=2, film=False)
     command.main(args)
     shown = capsys.readouterr().out
     assert "| player:own" in shown
