@@ -313,7 +313,7 @@ MESSAGES = {
     "statistics explained": {
         "en": "Pairs are episodes with the same seed and start place. p is an exact test of paired rates, and the interval holds the differences that this test does not "
         "reject. A target is better or worse if p is below 0.05, and so is another task gained or lost. Kept: the whole interval lies above -10 points. "
-        "p (Holm) allows for the number of tasks. More episodes: after so many the verdict is settled with a probability of 80 %, if they go like those played.",
+        "p (Holm) allows for the number of tasks. More episodes: after that many, the verdict is settled with a probability of 80 %, if they go like those played.",
         "zh": "一对是种子和起点相同的两局。p 来自成对成功率的精确检验，区间包含该检验不拒绝的所有差值。p 小于 0.05 时，目标任务为更好或更差，其他任务为有提高或退化。"
         "保持：整个区间高于 -10 个百分点。p (Holm) 已按任务数校正。还要多少局：如果后面的局和已玩的差不多，玩完这么多局后有 80% 的把握得出结论。",
     },

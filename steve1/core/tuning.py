@@ -165,7 +165,7 @@ def spread(
 
     Args:
         about, total_frames: as for `tune`.
-        piece: does a piece of the work with so many frames at once and returns its frames.
+        piece: does a piece of the work with this many frames at once and returns its frames.
     """
     before = torch.get_num_threads()
 

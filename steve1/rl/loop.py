@@ -6,6 +6,7 @@ goes on wherever a run was stopped or killed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import re
@@ -17,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from steve1.core.checkpoint_metadata import CheckpointMetadata, read_goal
+from steve1.core.checkpoint_metadata import CheckpointMetadata
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig, run_jobs
-from steve1.core.files import existing_file, remove, sha256_file
+from steve1.core.files import existing_file, read_json, remove, sha256_file, write_json
 from steve1.core.messages import progress
 from steve1.core.paths import display, resolve
 from steve1.core.processes import limit_threads
@@ -41,6 +42,7 @@ from steve1.rl.settings import RlSettings
 from steve1.rl.update import Learner, figures_of
 from steve1.training.checkpoint.checkpointer import optimizer_state_dict, restore_optimizer
 from steve1.training.checkpoint.exports import write_output
+from steve1.training.checkpoint.run_folder import RESULT_FILE
 from steve1.training.optim.optimizers import make_optimizer
 from steve1.training.trainable import apply_mode, frozen_copy, plain_policy, trained_parameters, tuned_goal
 
@@ -69,12 +71,11 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The outcome: where the weights are, how many iterations, and whether there was anything to learn from."""
+    """The outcome: where the weights are, and how many iterations made them."""
 
     out_weights: Path
     run_dir: Path
     iterations: int
-    learned: bool
 
 
 class Run:
@@ -142,7 +143,7 @@ class Run:
             limit_threads(settings.threads)
         record = {
             "settings": dataclasses.asdict(settings),
-            "sha256": {"in_weights": sha256_file(self.weights)},
+            "sha256": {"in_weights": sha256_file(self.weights), "reward": sha256_file(self.reward.path)},
             "steps": self.steps,
         }
         self.folder = RunFolder(
@@ -151,7 +152,11 @@ class Run:
             settings.overwrite,
             differences=lambda then, now: (
                 settings.differences(then["settings"])
-                + ([] if then.get("sha256") == now["sha256"] else ["in_weights: other content than then"])
+                + [
+                    f"{name}: other content than then"
+                    for name in now["sha256"]
+                    if then["sha256"].get(name) != now["sha256"][name]
+                ]
             ),
         )
         try:
@@ -166,8 +171,9 @@ class Run:
             self.folder.close()
 
     def _claim_output(self) -> None:
-        out = self.training.out_path
-        if out.exists() and not self.settings.overwrite and self.folder.resume_point is None:
+        out, result = self.training.out_path, self.settings.run_dir / RESULT_FILE
+        own = read_json(result)["out_sha256"] if result.is_file() else ""
+        if out.exists() and not self.settings.overwrite and sha256_file(out) != own:
             raise UserError(
                 "The output weights exist already and are not this run's.",
                 where=display(out),
@@ -182,8 +188,6 @@ class Run:
         torch.manual_seed(settings.seed)
         self.policy: GoalPolicy = load_policy(resolve(metadata.model), self.weights, device=device)
         first = self._goal_of(self.prompt, 101) if self.training.mode.adds == "goal" else None
-        if first is not None and settings.in_weights.endswith(".goal.json"):
-            first = read_goal(settings.in_weights).goal
         apply_mode(self.policy, self.training, None if first is None else torch.from_numpy(first))
         if not self.policy.net.img_process.cnn_is_frozen and not self.keep_frames:
             raise UserError("This fine-tuning mode trains the CNN.", got=settings.finetune_mode)
@@ -235,7 +239,7 @@ class Run:
         for episode in episodes:
             path = folder / episode.key
             if path.with_suffix(".rollout").exists():
-                Rollout.load(path.with_suffix(".rollout"), version)
+                Rollout.check(path.with_suffix(".rollout"), version)
                 continue
             goal = self._goal_of(episode.prompt, episode.prior_seed)
             if tuned is not None and folder.name != "keep":
@@ -281,7 +285,9 @@ class Run:
         )
         first = self._next()
         if first:
-            with shared_renderer(settings.workers), progress(desc="episodes", unit="ep") as self.bar:
+            # The machines of a Ray cluster have their own processors.
+            renderer = contextlib.nullcontext() if settings.ray else shared_renderer(settings.workers)
+            with renderer, progress(desc="episodes", unit="ep") as self.bar:
                 run_jobs(first, recipe, self._played, config, more=self._next)
         return self._finish()
 
@@ -320,7 +326,7 @@ class Run:
         """One iteration's learning, its figures, and the point from which the next one goes on."""
         settings, iteration, began = self.settings, self.iteration, time.perf_counter()
         folder = self._folder_of(iteration)
-        rollouts = [Rollout.load(folder / f"{job.key}.rollout", self.version) for job in self._plan(iteration)]
+        rollouts = [Rollout.load(folder / f"{job.key}.rollout") for job in self._plan(iteration)]
         figures = figures_of(rollouts)
         spread = float(np.std([rollout.reward.sum() for rollout in rollouts]))
         silent = figures["success"] == 0 and spread == 0
@@ -380,7 +386,8 @@ class Run:
         metadata = self.metadata.updated(run=display(settings.run_dir), hashes=hashes)
         facts: dict[str, Any] = {"reward": settings.reward, "method": settings.method, "iterations": self.iteration}
         write_output(self.policy, out, dataclasses.replace(self.training, fixed_prompt=self.prompt), metadata, facts)
-        return Result(out, settings.run_dir, self.iteration, True)
+        write_json(settings.run_dir / RESULT_FILE, {"out_sha256": sha256_file(out), **facts})
+        return Result(out, settings.run_dir, self.iteration)
 
 
 def train_rl(settings: RlSettings, open_game: Any = None) -> Result:

@@ -85,7 +85,6 @@ class RolloutJob:
     weights_sha256: str
     goal: Goal
     path: Path
-    film: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,8 +158,6 @@ class RolloutPlayer:
             self._game,
             lambda: _Acting(agent, job.goal if episode.prompt else None, episode.agent_seed),
             recipe.steps,
-            video=job.film,
-            caption=episode.prompt,
             on_frame=similarity.on_frame if similarity else None,
             seed=episode.env_seed,
             start=episode.start,

@@ -71,6 +71,7 @@ class Reward:
         steps: of an episode.
         terms: what is paid for.
         likeness: prompts for the term that pays similarity; None without one.
+        path: its file.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Reward:
     steps: int
     terms: tuple[Term, ...]
     likeness: Likeness | None = None
+    path: Path = FOLDER
 
     def judge(self, trace: Trace, similarity: NDArray[np.floating[Any]] | None = None) -> Paid:
         """What the episode earned.
@@ -315,4 +317,5 @@ def load_reward(name: str | os.PathLike[str], env: str = "luanti") -> Reward:
     if chosen not in rewards:
         expected = nearest(chosen, [str(key) for key in rewards]) if chosen else ", ".join(map(str, rewards))
         raise UserError("There is no such reward.", where=display(path), got=chosen or "no name", expected=expected)
-    return parse_reward(chosen, rewards[chosen], load_suite(env), f"{display(path)}: rewards.{chosen}")
+    found = parse_reward(chosen, rewards[chosen], load_suite(env), f"{display(path)}: rewards.{chosen}")
+    return dataclasses.replace(found, path=path)

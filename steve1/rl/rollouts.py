@@ -20,6 +20,7 @@ from steve1.core.files import atomic_file
 from steve1.core.paths import display
 from steve1.rl.advantages import Series
 
+_FAULTS = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 _ARRAYS = ("buttons", "camera", "images", "log_p", "goal", "reward")
 
 
@@ -61,36 +62,48 @@ class Rollout:
         with atomic_file(path) as handle:
             np.savez(handle, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **arrays)
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], weights_sha256: str = "") -> Rollout:
-        """Read a rollout.
-
-        Args:
-            weights_sha256: of the weights that must have played it; "": any.
+    @staticmethod
+    def check(path: str | os.PathLike[str], weights_sha256: str) -> None:
+        """Read what a file says of its episode, without the arrays.
 
         Raises:
             UserError: not a rollout, or of other weights.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                named = {name: file[name] for name in file.files}
-            facts = json.loads(named.pop("facts").tobytes())
-            parts = {name.removeprefix("part/"): named.pop(name) for name in list(named) if name.startswith("part/")}
-            found = cls(
-                facts.pop("key"), facts.pop("group"), **named, parts=parts, success=facts.pop("success"), facts=facts
-            )
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as fault:
-            todo = "remove it; the same command plays this episode again"
-            raise UserError("This rollout cannot be read.", where=display(path), got=str(fault), todo=todo) from None
-        if weights_sha256 and found.facts.get("weights_sha256") != weights_sha256:
+                played_by = str(json.loads(file["facts"].tobytes()).get("weights_sha256"))
+        except _FAULTS as fault:
+            raise _unreadable(path, fault) from None
+        if played_by != weights_sha256:
             raise UserError(
                 "This rollout was played by other weights.",
                 where=display(path),
                 expected=weights_sha256[:12],
-                got=str(found.facts.get("weights_sha256"))[:12],
+                got=played_by[:12],
                 todo="remove the iteration's folder; the same command plays it again",
             )
-        return found
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Rollout:
+        """Read a rollout.
+
+        Raises:
+            UserError: it is none, or it is damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                named = {name: file[name] for name in file.files}
+            facts = json.loads(named.pop("facts").tobytes())
+            parts = {name.removeprefix("part/"): named.pop(name) for name in list(named) if name.startswith("part/")}
+            known = {name: facts.pop(name) for name in ("key", "group", "success")}
+            return cls(**named, **known, parts=parts, facts=facts)
+        except _FAULTS as fault:
+            raise _unreadable(path, fault) from None
+
+
+def _unreadable(path: str | os.PathLike[str], fault: Exception) -> UserError:
+    todo = "remove it; the same command plays this episode again"
+    return UserError("This rollout cannot be read.", where=display(path), got=str(fault), todo=todo)
 
 
 @dataclasses.dataclass(frozen=True)

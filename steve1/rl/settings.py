@@ -13,9 +13,7 @@ from steve1.training.config import TrainSettings
 from steve1.training.finetune_modes import FinetuneModeName
 
 # These change a run's speed or messages, but not its weights.
-HARMLESS = frozenset(
-    {"workers", "ray", "threads", "device", "overwrite", "dry_run", "film_every", "timeout_s", "max_restarts"}
-)
+HARMLESS = frozenset({"workers", "ray", "threads", "device", "overwrite", "dry_run", "timeout_s", "max_restarts"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +26,7 @@ class RlSettings:
         "learning": """learning_rate epochs minibatches clip clip_high gamma lam value centre target_kl max_grad_norm optimizer
             lora_rank lora_alpha lora_targets clone_beta preference_beta placebo seed""",
         "keeping old skills": "kl_coef kl_decay keep_prompts keep_episodes keep_coef",
-        "saving": "checkpoint_dir film_every overwrite dry_run",
+        "saving": "checkpoint_dir overwrite dry_run",
         "machine": "workers ray threads device timeout_s max_restarts",
     }
 
@@ -108,8 +106,6 @@ class RlSettings:
 
     checkpoint_dir: str = "data/finetuning_checkpoint"
     """The run's folder is made in here, named like the output weights."""
-    film_every: int = 4
-    """Film the best and the worst episode of every n-th iteration; 0: never."""
     overwrite: bool = False
     """Delete an earlier run of this name and its output weights, and start again."""
     dry_run: bool = False
@@ -154,6 +150,8 @@ class RlSettings:
             faults.append(f"method preference tunes a goal: set FINETUNE_MODE=goal, got {self.finetune_mode}")
         if self.method == "ppo" and self.value == "none" and self.centre == "none":
             faults.append("method ppo without a value function needs centre group (METHOD=group is the plain form)")
+        if self.in_weights.endswith(".goal.json"):
+            faults.append(f"in_weights must be weights, got the goal file {self.in_weights}")
         if not Path(self.out_weights).name.endswith((".weights", ".safetensors", ".goal.json")):
             faults.append(f"out_weights must end in .weights, .safetensors or .goal.json, got {self.out_weights!r}")
         if faults:

@@ -245,7 +245,7 @@ class Learner:
             )
             weights[winner] += float(weight) / len(pairs)
             weights[loser] -= float(weight) / len(pairs)
-        return weights * batch.counted.sum() / max(1, len(rollouts))
+        return weights * batch.counted.sum()  # the loss is divided by it
 
 
 def permuted(rollouts: list[Rollout], seed: int, iteration: int) -> list[Rollout]:

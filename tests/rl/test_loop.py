@@ -187,6 +187,9 @@ def test_what_cannot_work_is_said_before_anything_is_played(make: Make, tmp_path
     train_rl(chosen, OpenKeyGame())
     with pytest.raises(UserError, match=r"gamma: 0\.999 then, 0\.9 now"):
         train_rl(dataclasses.replace(chosen, gamma=0.9), OpenKeyGame())
+    (tmp_path / "keys.yaml").write_text((tmp_path / "keys.yaml").read_text().replace("env: 1", "env: 2"))
+    with pytest.raises(UserError, match="reward: other content than then"):
+        train_rl(chosen, OpenKeyGame())
     shutil.rmtree(chosen.run_dir)
     with pytest.raises(UserError, match="not this run's"):
         train_rl(chosen, OpenKeyGame())
@@ -197,7 +200,7 @@ def test_rollouts_of_other_weights_and_damaged_ones_are_refused(make: Make) -> N
     train_rl(chosen, OpenKeyGame())
     path = next((chosen.run_dir / "rollouts").rglob("*.rollout"))
     with pytest.raises(UserError, match="other weights"):
-        Rollout.load(path, "0" * 64)
+        Rollout.check(path, "0" * 64)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match="cannot be read"):
         Rollout.load(path)

@@ -114,7 +114,7 @@ class Clock:
         return found
 
     def left(self, frames: int, **pauses: int) -> float:
-        """Seconds that so many frames and pauses of each kind will take."""
+        """Seconds that these numbers of frames and pauses of each kind will take."""
         seconds, trained = self._trained
         between = sum(count * self._took.get(kind, 0.0) for kind, count in pauses.items())
         return frames * seconds / max(trained, 1.0) + between
