@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from steve1 import actions
 from steve1.core import processes
 from steve1.core.errors import UserError
 from steve1.envs import make_env
+from steve1.envs.minecraft.malmo.game import java_pids
 from steve1.envs.minecraft.minedojo.backend import SUCCESS
 from steve1.envs.minecraft.minedojo.tasks import find_tasks
 from steve1.rollout.play import DoNothing, RandomActions, play
@@ -286,6 +288,19 @@ def test_every_other_fault_is_survived(
 ) -> None:
     check_fault(name, fault, tmp_path, monkeypatch)
     assert left() == []
+
+
+def test_a_fork_of_java_is_not_another_java(tmp_path: Path) -> None:
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\n(echo forked; read nothing)\n")  # the brackets are a child with its parent's name
+    java.chmod(0o755)
+    with subprocess.Popen([java], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == b"forked\n"
+        assert len(processes.descendants(process.pid)) == 1
+        assert java_pids() == [process.pid]
+        process.stdin.close()
 
 
 @pytest.mark.e2e

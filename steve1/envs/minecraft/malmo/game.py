@@ -160,13 +160,19 @@ def use_ports(manager: Any, settings: Mapping[str, Any]) -> None:
 
 
 def java_pids() -> list[int]:
-    """Javas below this worker."""
-    found = []
-    for pid in processes.descendants(os.getpid()):
+    """Javas below this worker.
+
+    A child with the command line of a Java above it is none: it was forked to start another program and is gone in a moment.
+    """
+    found: dict[bytes, int] = {}
+    for pid in processes.descendants(os.getpid()):  # parents come first
+        folder = Path(f"/proc/{pid}")
         with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/comm").read_text().strip() == "java":
-                found.append(pid)
-    return found
+            # In this order: a fork that starts its program in between has the other name by then.
+            command = (folder / "cmdline").read_bytes()
+            if (folder / "comm").read_text().strip() == "java":
+                found.setdefault(command, pid)
+    return list(found.values())
 
 
 def counts(values: Any) -> dict[str, int]:
