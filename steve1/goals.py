@@ -9,40 +9,26 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata, read_goal
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import existing_file
+from steve1.core.messages import message
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.episode import Episode
 from steve1.mineclip import MineCLIP, load_mineclip
 from steve1.mineclip.tokenizer import part_read
 from steve1.policy import read_model
 from steve1.prior import Prior, load_prior
+from steve1.prompts import known_prompts, translate
 
 Goal = NDArray[np.float32]
 GoalSource = Literal["prior", "text"]
-
-# Only the prompts are read from the tasks' files; nothing of the evaluation is imported.
-_TASKS = Path(__file__).parent / "evaluation" / "tasks"
-
-
-@functools.cache
-def known_prompts() -> Mapping[str, str]:
-    """{prompt in another language, lower case: English prompt} of the tasks that come with the package."""
-    found: dict[str, str] = {}
-    for path in sorted(_TASKS.glob("*.yaml")):
-        for task in (yaml.safe_load(path.read_text(encoding="utf-8")).get("tasks") or {}).values():
-            texts = task["prompts"]
-            found |= {text.lower(): texts["en"] for language, text in texts.items() if language != "en"}
-    return found
 
 
 class GoalEncoder:
@@ -92,7 +78,7 @@ class GoalEncoder:
         """{prompt: goal}. A prompt's goal depends on (prompt, by, seed) alone, not on the other prompts.
 
         Args:
-            prompts: what to do, in English or as one of the tasks' prompts in another language.
+            prompts: what to do, in English, in Chinese, or in any language that STEVE1_TRANSLATOR translates.
             by: "prior" samples the prior with `seed`; "text" takes the text embedding itself.
             seed: draws the prior's code.
 
@@ -114,18 +100,19 @@ class GoalEncoder:
         return self._encoded[key]
 
     def translate(self, prompt: str) -> str:
-        """`prompt` in English, the only language that MineCLIP reads; prints what it is read as, or a warning."""
-        if prompt.isascii():
-            return prompt
-        english = self._translations.get(prompt.strip().lower())
-        if english is not None:
-            print(f'MineCLIP reads "{prompt}" as "{english}".')
-            return english
-        print(
-            f'warning: MineCLIP reads English only; "{prompt}" is not the prompt of a known task '
-            f"(the nearest: {nearest(prompt, list(self._translations))}), and its goal will mean little."
-        )
-        return prompt
+        """`prompt` in English, the only language that MineCLIP reads; prints what it is read as, and what is left out.
+
+        Raises:
+            UserError: the user's translator failed.
+        """
+        found = translate(prompt, self._translations)
+        if found.english != prompt and found.english:
+            print(message("prompt read as", prompt=prompt, english=found.english))
+        if found.unknown:
+            key = "prompt partly read" if found.english else "prompt not read"
+            near = nearest(prompt, list(self._translations))
+            print(f"{message('warning')}: {message(key, words=', '.join(found.unknown), prompt=prompt, nearest=near)}")
+        return found.english or prompt
 
     def from_file(self, path: str | os.PathLike[str]) -> Goal:
         """The goal of a `.goal.json` file."""

@@ -14,8 +14,9 @@ from steve1.core.checkpoint_metadata import CheckpointMetadata, GoalFile, read_c
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.evaluation.tasks.suite import load_suite
-from steve1.goals import GoalEncoder, known_prompts
+from steve1.goals import GoalEncoder
 from steve1.prior import Prior, PriorConfig, save_prior
+from steve1.prompts import known_prompts
 from steve1.training.config import TrainSettings
 
 WEIGHTS = ROOT / "data/mini/mini.weights"
@@ -52,9 +53,12 @@ def test_a_prompt_in_chinese_has_the_english_ones_goal(
     goals = encoder.encode(["砍树", "chop a tree"])
     assert np.array_equal(goals["砍树"], goals["chop a tree"])
     assert capsys.readouterr().out == 'MineCLIP reads "砍树" as "chop a tree".\n'
-    assert encoder.translate("挖土") == "挖土"
-    assert "warning: MineCLIP reads English only" in (out := capsys.readouterr().out)
-    assert "the nearest: 挖泥土" in out
+    assert encoder.translate("用木头建一座小房子") == "build a small house with wood"
+    assert capsys.readouterr().out == 'MineCLIP reads "用木头建一座小房子" as "build a small house with wood".\n'
+    assert encoder.translate("挖量子泥土") == "dig dirt"
+    assert "warning: not understood, and left out of the goal: 量子 (" in capsys.readouterr().out
+    assert encoder.translate("量子纠缠") == "量子纠缠"
+    assert "its goal will mean little (the nearest known prompt: " in capsys.readouterr().out
     assert encoder.translate("fly") == "fly"
     assert capsys.readouterr().out == ""
     own = GoalEncoder(encoder.metadata, translations={"盖房子": "build a house"})

@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 LANGUAGES = ("en", "zh")
 # To add a message: a key, and its text in both languages with the same {names}. "{n:step}" is "1 step" or "2 steps".
 MESSAGES = {
+    # prompts
+    "prompt read as": {
+        "en": 'MineCLIP reads "{prompt}" as "{english}".',
+        "zh": "MineCLIP 将“{prompt}”读作“{english}”。",
+    },
+    "prompt partly read": {
+        "en": "not understood, and left out of the goal: {words} (STEVE1_TRANSLATOR names a translator)",
+        "zh": "未能理解、目标中略去的部分：{words}（可用 STEVE1_TRANSLATOR 指定翻译程序）",
+    },
+    "prompt not read": {
+        "en": 'MineCLIP reads English; "{prompt}" was not understood, and its goal will mean little (the nearest known prompt: {nearest}; '
+        "STEVE1_TRANSLATOR names a translator)",
+        "zh": "MineCLIP 只读英文；“{prompt}”未能理解，其目标意义不大（最接近的已知提示词：{nearest}；可用 STEVE1_TRANSLATOR 指定翻译程序）",
+    },
     # training: the users' guide shows the first four, so they are Chinese in every language
     "training started": {"en": "开始微调...", "zh": "开始微调..."},
     "training finished": {"en": "训练完成!", "zh": "训练完成!"},

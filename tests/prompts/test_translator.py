@@ -1,0 +1,93 @@
+"""The way of a prompt to English: tasks' prompts, the dictionary, then a translator of the user's choice, asked once."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from steve1.core.errors import UserError
+from steve1.prompts import Translation, known_prompts, translate
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("STEVE1_TRANSLATOR", raising=False)
+
+
+def test_tasks_come_before_the_dictionary_and_english_stays() -> None:
+    assert translate("尽量往下挖", known_prompts()) == Translation("dig as far down as you can")
+    assert translate("砍两棵树", known_prompts()) == Translation("chop two trees")
+    assert translate("fly", known_prompts()) == Translation("fly")
+    assert translate("飞上火星", known_prompts()).unknown == ("星",)
+    assert translate("planter un arbre en été", {}) == Translation("", ("planter un arbre en été",))
+
+
+def test_a_program_translates_what_the_dictionary_does_not_know_and_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "asked"
+    program = tmp_path / "my translator.py"
+    program.write_text(
+        f"import sys\ntext = sys.stdin.read()\nopen({str(log)!r}, 'a', encoding='utf-8').write(text + '\\n')\nprint('Plant a Tree.')\n"
+    )
+    monkeypatch.setenv("STEVE1_TRANSLATOR", f"{sys.executable} '{program}'")
+    for _ in range(2):
+        assert translate("planter un arbre en été", {}) == Translation("plant a tree")
+    assert translate("砍树", {}) == Translation("chop a tree")  # the dictionary knows it
+    assert log.read_text(encoding="utf-8") == "planter un arbre en été\n"
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    asked: list[dict[str, str]] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            body = json.dumps({"translatedText": "dance"} if self.path == "/translate" else {"error": "no"}).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}", asked
+        running.shutdown()
+
+
+def test_a_server_translates(server: tuple[str, list[dict[str, str]]], monkeypatch: pytest.MonkeyPatch) -> None:
+    url, asked = server
+    monkeypatch.setenv("STEVE1_TRANSLATOR", f"{url}/translate")
+    assert translate("踢踏量子", {}) == Translation("dance")
+    assert asked == [{"q": "踢踏量子", "source": "auto", "target": "en", "format": "text"}]
+    monkeypatch.setenv("STEVE1_TRANSLATOR", f"{url}/elsewhere")
+    with pytest.raises(UserError, match="did not answer"):
+        translate("踢踏量子", {})
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("/no/such/program", "could not be run"),
+        (f"{sys.executable} -c 'import sys; sys.exit(\"out of order\")'", "out of order"),
+        (f"{sys.executable} -c ''", "gave no English"),
+        (f"{sys.executable} -c 'print(chr(0x6811))'", "gave no English"),
+        ("'unclosed", "could not be run"),
+        ("http://127.0.0.1:1/", "did not answer"),
+    ],
+)
+def test_a_translator_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, command: str, words: str) -> None:
+    monkeypatch.setenv("STEVE1_TRANSLATOR", command)
+    with pytest.raises(UserError, match=words) as caught:
+        translate("踢踏量子", {})
+    assert "STEVE1_TRANSLATOR" in str(caught.value)
