@@ -3,6 +3,7 @@
 #   needs: SOURCE=luanti      the game (tools/setup.sh installs it)
 #          SOURCE=policy      WEIGHTS and PROMPTS: the game; what the weights succeed in is kept, to be replayed in fine-tuning
 #          SOURCE=folder      RECORDINGS_DIR with name.mp4 + name.jsonl, or folders with frames/ and actions.jsonl
+#          SOURCE=videos      VIDEOS_DIR with videos that have no actions, and an inverse dynamics model (bash 0_download_weights.sh idm_model idm)
 #          SOURCE=contractor  the network; each recording (5 minutes of play) is deleted once it is converted
 #   makes: OUTPUT_DIR/<episode>/, OUTPUT_DIR/convert_report.jsonl
 #   usage: bash 1_generate_dataset.sh [--help and further options]
@@ -13,7 +14,7 @@ SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
-SOURCE="${SOURCE:-luanti}"                           # luanti | policy | folder | contractor
+SOURCE="${SOURCE:-luanti}"                           # luanti | policy | folder | contractor | videos
 OUTPUT_DIR="${OUTPUT_DIR:-data/dataset_finetune}"    # one folder per episode
 RECORDINGS_DIR="${RECORDINGS_DIR:-}"                 # empty: data/recordings/<name of the dataset>
 
@@ -32,10 +33,16 @@ INDEX="${INDEX:-8.x}"                                # 6.x free play, 7.x early 
 FILTER="${FILTER:-}"                                 # a regular expression on paths, or a file with one name per line
 KEEP_RECORDINGS="${KEEP_RECORDINGS:-0}"              # 1 keeps the downloaded videos
 
+# videos: an inverse dynamics model says what was pressed; the report says how far that can be trusted
+VIDEOS_DIR="${VIDEOS_DIR:-}"                         # mp4, mkv, webm, at any depth
+IDM_MODEL="${IDM_MODEL:-data/weights/idm/4x_idm.model}"
+IDM_WEIGHTS="${IDM_WEIGHTS:-data/weights/idm/4x_idm.weights}"
+CALIBRATE="${CALIBRATE:-}"                           # a recording with known actions (name.mp4 + name.jsonl), strongly advised
+
 # luanti, policy: episodes per behaviour or prompt; contractor: total episodes (0: the whole index)
 N_EPISODES="${N_EPISODES:-12}"
 NULLS="${NULLS:-auto}"                               # frames with no action: keep | drop | auto
-SHARD="${SHARD:-}"                                   # 1/4 … 4/4: split folder or contractor over four machines that share a disk
+SHARD="${SHARD:-}"                                   # 1/4 … 4/4: split folder, contractor or videos over four machines that share a disk
 RAY="${RAY:-0}"                                      # 1: split over a Ray cluster (address: RAY_ADDRESS)
 MINECLIP="${MINECLIP:-}"                             # MineCLIP weights; empty: mini for luanti, that of WEIGHTS for policy, published otherwise
 
@@ -45,4 +52,5 @@ exec "$PYTHON" -m steve1 generate_dataset \
   --source "$SOURCE" --output_dir "$OUTPUT_DIR" --recordings_dir "$RECORDINGS_DIR" \
   --n_episodes "$N_EPISODES" --behaviours "$BEHAVIOURS" --steps "$STEPS" --seed "$SEED" \
   --weights "$WEIGHTS" --prompts "$PROMPTS" --env "$GAME" \
+  --videos_dir "$VIDEOS_DIR" --idm_model "$IDM_MODEL" --idm_weights "$IDM_WEIGHTS" --calibrate "$CALIBRATE" \
   --index "$INDEX" --filter "$FILTER" --nulls "$NULLS" --mineclip "$MINECLIP" --shard "$SHARD" "$@"

@@ -34,12 +34,13 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "convert": ("benchmarks.convert:measure_convert",),
     "memory": ("benchmarks.convert:measure_memory",),
     "embed": ("benchmarks.embed:measure_embed",),
+    "label": ("benchmarks.label:measure_label",),
     "game": ("benchmarks.game:measure",),
     "protocol": ("benchmarks.protocol:measure",),
     "evaluation": ("benchmarks.evaluation:measure",),
     "soak": ("benchmarks.soak:measure_soak",),
 }
-_OF_A_MODEL = ("policy", "acting", "train", "train_memory")
+_OF_A_MODEL = ("policy", "acting", "train", "train_memory", "label")
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,11 @@ class Args:
     """What to measure."""
 
     what: Annotated[str, Option(positional=True)]
-    """One of: actions, policy, published, acting, train, train_memory, load, convert, memory, embed, game, protocol, evaluation, soak."""
+    """One of: actions, policy, published, acting, train, train_memory, load, convert, memory, embed, label, game, protocol, evaluation, soak."""
     output: Path | None = None
     """JSON file for the raw figures, with command, machine, commit and date."""
     model: str = ""
-    """For `policy`, `acting`, `train`, `train_memory`: a .model file instead of the small network of the published comparison; for the last three also 2x."""
+    """For `policy`, `acting`, `train`, `train_memory`: a .model file instead of the small network of the published comparison; for the last three also 2x. For `label`: the .model file of an inverse dynamics model instead of the mini one."""
     batch: int = 2
     """For `train`: windows of a micro-batch."""
     steps: int = 64

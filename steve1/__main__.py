@@ -26,6 +26,7 @@ COMMANDS = {
         "gen_mixed_agents": "Make a dataset of episodes that two agents play in turns, with random spins.",
         "trim_recordings": "Cut recordings into clips by a list of times.",
         "convert": "Convert recordings (mp4 + jsonl) into episodes for training.",
+        "label_videos": "Label videos without actions by an inverse dynamics model, and report how far the labels can be trusted. Resumable.",
         "embed": "Compute MineCLIP goal embeddings for every episode of a folder. Resumable.",
         "create_sampling": "Write the lists of training and validation episodes.",
         "inspect_dataset": "Show what is in datasets: a table, and an HTML report with charts, contact sheets and suspicious episodes.",
@@ -43,6 +44,7 @@ COMMANDS = {
         "rollout_checkpoint": "Play short rollouts of a checkpoint, for the run's report.",
         "interpolate_weights": "Interpolate between base and fine-tuned weights, and measure both losses.",
         "train_prior": "Train the prior (text embedding → goal). Resumable.",
+        "train_idm": "Train an inverse dynamics model, which labels videos without actions. Resumable.",
     },
     "play": {"play": "Play a prompt in a game and record a video."},
     "evaluate": {

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from steve1.__main__ import COMMANDS
 from steve1.commands.cli import leave, run
@@ -35,10 +36,15 @@ from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.envs.luanti import links
 from steve1.envs.luanti.game_process import GameProcess
+from steve1.idm import InverseDynamicsModel
+from steve1.idm.config import write_idm_model
+from steve1.policy.weights import save_weights
 from steve1.prior.pairs import Pairs, save_pairs
 from steve1.training.config import TrainSettings
 from tests.data.makers import make_recording, tick
+from tests.data.videos.films import film, turns
 from tests.evaluation.worlds import SUITE
+from tests.idm.test_training import TINY
 from tests.rollout.fakes import FakeEnv
 from tests.rollout.test_record import PlainGame
 from tests.training.conftest import write_episode
@@ -78,6 +84,7 @@ CASES = {
     "gen_mixed_agents": Case("--agents m/mini.weights m/mini.weights --output_dir out --n_episodes 1 --max_timesteps 8 --min_timesteps 4", "out"),
     "trim_recordings": Case("--input_dir raw --times times.csv --output_dir out", "out/c.mp4"),
     "convert": Case("--input_dir raw --output_dir out --workers 1", "out/rec 1/frames.jpgs"),
+    "label_videos": Case("--videos_dir films --output_dir out --idm_model idm.model --idm_weights idm.weights --keep_rejected --keep_nulls --device cpu", "out/a_000000/frames.jpgs"),
     "embed": Case("--dataset_dir bare --weights m/mini_mineclip.safetensors --device cpu", "bare/ep/embeds_attn.npy", into="bare"),
     "create_sampling": Case("x --dataset_dir ds --samplings_dir out", "out/x_train.txt"),
     "inspect_dataset": Case("ds --output out/page.html", "out/page.html"),
@@ -86,6 +93,7 @@ CASES = {
     "export_dataset": Case("ds --output_dir out --to guide", "out/ep0/frames"),
     "train": Case(TRAIN, "w/out.weights"),
     "train_rl": Case('--in_weights m/mini.weights --out_weights w/rl.weights --reward dig_dirt --iterations 1 --places 1 --group 2 --steps 16 --workers 0 --keep_prompts "" --checkpoint_dir runs --device cpu', "w/rl.weights"),
+    "train_idm": Case("--sampling_name s --sampling_dir samplings --in_model idm.model --out_weights w/idm.weights --total_frames 16 --batch_size 1 --warmup_steps 1 --val_freq 0 --compress 0 --checkpoint_dir runs --device cpu", "w/idm.weights"),
     "plan": Case("--gpu_gb 24", writes=False),
     "cache_features": Case("--dataset_dir ds --in_model m/mini.model --in_weights m/mini.weights --cache_dir out --device cpu", "out"),
     "make_replay": Case("--output out/x.replay.safetensors --dataset_dir ds --in_model m/mini.model --in_weights m/mini.weights --cache_dir out --device cpu", "out/x.replay.safetensors"),
@@ -132,6 +140,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "samplings").mkdir()
     for kind, name in (("train", "ep0"), ("val", "ep1")):
         (root / "samplings" / f"s_{kind}.txt").write_text(f"{root}/ds/{name}\n")
+    film(root / "films" / "a.mp4", turns(50))
+    torch.manual_seed(0)
+    write_idm_model(TINY, root / "idm.model")
+    save_weights(InverseDynamicsModel(TINY).initialise(), root / "idm.weights")
     (root / "suite.yaml").write_text(SUITE)
     numbers = np.random.default_rng(0).standard_normal((32, 8)).astype(np.float32)
     save_pairs(Pairs(numbers, numbers, np.arange(32) // 4), root / "pairs.npz")

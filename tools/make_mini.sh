@@ -4,7 +4,8 @@
 #   makes: data/mini/*, and the outputs of the stages in data/{recordings,dataset}_mini*, data/finetuning_checkpoint/, data/prompt_matrices/
 #   takes: about two hours on 2 cores (docs/mini.md has each stage's time)
 #   usage: bash tools/make_mini.sh [STAGE …]        stages, in order: record convert mineclip embed prior policy aim finish measure
-# Run it again to resume. Without a STAGE all of them run; finished ones take seconds.
+#          bash tools/make_mini.sh idm              the inverse dynamics model, from recordings of its own
+# Run it again to resume. Without a STAGE all of them but idm run; finished ones take seconds.
 # shellcheck disable=SC2046,SC2086  # lists of words on purpose
 set -eu
 export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
@@ -25,8 +26,12 @@ POLICY_FRAMES="${POLICY_FRAMES:-500000}"   # frames that the policy is trained o
 AIM_FRAMES="${AIM_FRAMES:-200000}"         # frames of the second pass, on aiming
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
 
+IDM_EPISODES="${IDM_EPISODES:-24}"         # babbling players, per biome, of 600 ticks
+IDM_BEHAVIOURS="${IDM_BEHAVIOURS:-look_at_sky explore collect_grass build_pillar swim chop_tree dig_dirt}"   # as many demonstrations of each
+IDM_FRAMES="${IDM_FRAMES:-400000}"         # frames that the inverse dynamics model is trained on
+
 case "${1:-}" in -h|--help) exit 0 ;; esac
-whole_numbers EPISODES STEPS GAMES SEED MINECLIP_STEPS POLICY_FRAMES AIM_FRAMES MATRIX_EPISODES
+whole_numbers EPISODES STEPS GAMES SEED MINECLIP_STEPS POLICY_FRAMES AIM_FRAMES MATRIX_EPISODES IDM_EPISODES IDM_FRAMES
 [ $# -gt 0 ] || set -- record convert mineclip embed prior policy aim finish measure
 
 say() { printf '\n== %s: %s\n' "$(date +%H:%M:%S)" "$*"; }
@@ -101,10 +106,31 @@ stage_measure() {
   "$PYTHON" -m research.prompt_matrix --weights data/mini/mini.weights --episodes "$MATRIX_EPISODES" --workers "$GAMES"
 }
 
+stage_idm() {
+  # Movements have to vary: a player that presses anything, beside the demonstrations. Validated at other places, which evaluations use.
+  local babble="babble_meadow babble_forest babble_shore" part split episodes
+  say "recording for the inverse dynamics model"
+  for part in train val; do
+    split=demo episodes="$IDM_EPISODES"
+    [ "$part" = train ] || { split=eval; episodes=$(( (IDM_EPISODES + 7) / 8 )); }
+    "$PYTHON" -m steve1 record --output_dir "data/recordings_mini_idm/$part" --behaviours $babble --episodes "$episodes" --steps 600 \
+      --split "$split" --seed "$SEED" --workers "$GAMES" --no_only_successful
+    "$PYTHON" -m steve1 record --output_dir "data/recordings_mini_idm/$part" --behaviours $IDM_BEHAVIOURS --episodes "$episodes" --steps 300 \
+      --split "$split" --seed "$SEED" --workers "$GAMES"
+    "$PYTHON" tools/convert_recordings.py --input_dir "data/recordings_mini_idm/$part" --output_dir "data/dataset_mini_idm_$part" --keep_nulls --no_mineclip_frames
+  done
+  mkdir -p data/samplings
+  find data/dataset_mini_idm_val -mindepth 1 -maxdepth 1 -type d ! -name '.*' | sort > data/samplings/mini_idm_val_list.txt
+  VAL_LIST=data/samplings/mini_idm_val_list.txt bash 2_create_sampling.sh mini_idm --dataset_dir data/dataset_mini_idm_train --overwrite
+  say "training the mini inverse dynamics model"
+  SAMPLING_NAME=mini_idm OUT_WEIGHTS=data/mini/mini_idm.weights TOTAL_FRAMES="$IDM_FRAMES" SEED="$SEED" \
+    bash 3_train_idm.sh --half --precision bf16 --env luanti
+}
+
 for stage in "$@"; do
   case "$stage" in
-    record|convert|mineclip|embed|prior|policy|aim|finish|measure) "stage_$stage" ;;
-    *) echo "unknown stage: $stage (stages: record convert mineclip embed prior policy aim finish measure)" >&2; exit 2 ;;
+    record|convert|mineclip|embed|prior|policy|aim|finish|measure|idm) "stage_$stage" ;;
+    *) echo "unknown stage: $stage (stages: record convert mineclip embed prior policy aim finish measure idm)" >&2; exit 2 ;;
   esac
 done
 say "done: $*"

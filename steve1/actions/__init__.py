@@ -2,7 +2,7 @@
 
 from steve1.actions.buttons import BUTTONS, ENV_BUTTONS, EnvAction, null_action
 from steve1.actions.camera import BIN_DEGREES, N_BINS, to_bins, to_degrees
-from steve1.actions.contractor import CAMERA_ROUNDINGS, from_contractor
+from steve1.actions.contractor import CAMERA_ROUNDINGS, from_contractor, to_contractor
 from steve1.actions.joint import (
     INVENTORY,
     N_BUTTONS,
@@ -38,6 +38,7 @@ __all__ = [
     "joint_to_arrays",
     "null_action",
     "to_bins",
+    "to_contractor",
     "to_degrees",
     "to_env",
     "to_joint",

@@ -47,9 +47,26 @@ MINECRAFT_KEYS = frozenset(
     )
 )
 MOUSE: dict[int, str] = {0: "attack", 1: "use", 2: "pickItem"}
+#: the other way round: the key, or the mouse's button, of a MineRL button
+KEY_OF = {name: key for key, name in KEYS.items()}
+MOUSE_OF = {name: button for button, name in MOUSE.items()}
 
 # Recorders that wrote the mouse in another scale while a screen (inventory, chest) was open.
 GUI_SCALE: dict[str, float] = {"5.7": 0.5, "5.8": 0.5, "6.7": 2.0, "6.8": 2.0, "6.9": 2.0}
+
+
+def to_contractor(action: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """A MineRL action as tick `number` of a recording whose game is not known: keys and mouse alone.
+
+    There is no `hotbar` (the slot is not known, and its changes would be pressed a second time), no `isGuiOpen` (a second pointer would be
+    drawn), and no `newButtons`, of which the first tick's may mean a stuck attack.
+    """
+    pitch, yaw = (float(value) / DEGREES_PER_PIXEL for value in action["camera"])
+    return {
+        "mouse": {"dx": yaw, "dy": pitch, "buttons": [MOUSE_OF[name] for name in MOUSE_OF if action.get(name)]},
+        "keyboard": {"keys": [KEY_OF[name] for name in KEY_OF if action.get(name)]},
+        "tick": number,
+    }
 
 
 def from_contractor(

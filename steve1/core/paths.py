@@ -30,6 +30,8 @@ PUBLISHED = {
     "prior": "data/weights/steve1/steve1_prior.pt",
     "prior_data": "data/prior_data/steve1_prior_data.pkl",
     "visual_prompts": "data/visual_prompts/visual_prompts.zip",
+    "idm_model": "data/weights/idm/4x_idm.model",
+    "idm": "data/weights/idm/4x_idm.weights",
 }
 
 

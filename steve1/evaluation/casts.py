@@ -66,10 +66,11 @@ class ScriptedCast:
         return demonstration(behaviour(name), self._seed, number, attempt, split=self._split)
 
     def task(self, name: str) -> Task | None:
-        return self._tasks[name]
+        return self._tasks.get(name)
 
     def details(self, name: str) -> dict[str, Any]:
-        return {"captions": list(self._captions[name].train), "split": self._split}
+        captions = {"captions": list(self._captions[name].train)} if name in self._captions else {}
+        return {**captions, "split": self._split}
 
 
 class PolicyCast:

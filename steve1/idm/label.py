@@ -55,15 +55,27 @@ class WindowModel(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """Log-probabilities of each frame of a video: buttons (N, 20, 2), camera (N, 2, 11), float32; `encoded`: frames that were encoded for it."""
+    """Log-probabilities of each frame of a video: buttons (N, 20, 2), camera (N, 2, 11), float32.
+
+    Attributes:
+        encoded: frames that were encoded for it.
+        overlap: int8 (N, 2), buttons and camera: 1 where the two windows that a frame is in differ, 0 where they agree, -1 where it is in one.
+    """
 
     buttons: NDArray[np.float32]
     camera: NDArray[np.float32]
     encoded: int = 0
+    overlap: NDArray[np.int8] = dataclasses.field(default_factory=lambda: np.zeros((0, 2), np.int8))
 
-    def pressed(self) -> tuple[NDArray[np.bool_], int]:
-        """The most probable choice of each button (N, 20), without two that exclude each other, and how often one had to give way."""
+    def pressed(self, thresholds: NDArray[np.float64] | None = None) -> tuple[NDArray[np.bool_], int]:
+        """Which buttons are pressed (N, 20), without two that exclude each other, and how often one had to give way.
+
+        Args:
+            thresholds: the probability (20,) from which each counts as pressed; None: 0.5.
+        """
         found = self.buttons.argmax(axis=2).astype(np.bool_)
+        if thresholds is not None:
+            found = self.buttons[:, :, 1] >= np.log(thresholds)
         gaveway = 0
         for group in _EXCLUSIVE:
             columns = [BUTTONS.index(name) for name in group]
@@ -75,9 +87,9 @@ class Labels:
             found[:, columns] = np.where(clash[:, None], only, found[:, columns])
         return found, gaveway
 
-    def actions(self) -> list[EnvAction]:
-        """MineRL actions, with cameras at the middle of their bins."""
-        pressed, _ = self.pressed()
+    def actions(self, thresholds: NDArray[np.float64] | None = None) -> list[EnvAction]:
+        """MineRL actions, with cameras at the middle of their bins; thresholds as of `pressed`."""
+        pressed, _ = self.pressed(thresholds)
         degrees = to_degrees(self.camera.argmax(axis=2))
         return [
             {**null_action(), **{name: int(value) for name, value in zip(BUTTONS, row)}, "camera": camera.tolist()}
@@ -132,11 +144,15 @@ def label(
         expected = f"1 to {window}, and an even number of frames less than it"
         raise UserError("This stride does not fit the window.", expected=expected, got=stride)
     before = model.encoded
-    pieces = list(_Streamer(model, window, stride, rule).run(frames))
+    streamer = _Streamer(model, window, stride, rule)
+    pieces = list(streamer.run(frames))
     if not pieces:
         raise UserError("There is no frame to label.")
     buttons, camera = (np.concatenate(part) for part in zip(*pieces))
-    return Labels(buttons, camera, model.encoded - before)
+    overlap = np.full((len(buttons), 2), -1, np.int8)
+    for first, differs in streamer.compared:
+        overlap[first : first + len(differs)] = differs
+    return Labels(buttons, camera, model.encoded - before, overlap)
 
 
 Piece = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -151,6 +167,8 @@ class _Streamer:
         self._frames: dict[int, Tensor] = {}
         self._features: dict[int, Tensor] = {}
         self._encoded_to = REACH  # the first frame whose inner features are not there yet
+        self.compared: list[tuple[int, NDArray[np.bool_]]] = []
+        """First frame, and whether buttons and camera (N, 2) differ between the two windows that it and the next ones are in."""
 
     def run(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[Piece]:
         """Labels in order, as soon as they are certain."""
@@ -161,6 +179,7 @@ class _Streamer:
             count += 1
             if count == start + self._window:
                 logs = self._look(start, count)
+                self._compare(tail, start, logs)
                 stop = count - self._margin
                 yield self._cut(logs, kept - start, stop - start)
                 tail = start, logs
@@ -174,7 +193,15 @@ class _Streamer:
         else:
             last = start
             logs = self._look(last, count)
+        if tail is None or last != tail[0]:
+            self._compare(tail, last, logs)
         yield self._cut(logs, kept - last, count - last)
+
+    def _compare(self, earlier: tuple[int, Piece] | None, start: int, logs: Piece) -> None:
+        """Note where two windows differ on the frames that both hold."""
+        if earlier is not None and (shared := earlier[0] + len(earlier[1][0]) - start) > 0:
+            found = [one[-shared:].argmax(-1) != two[:shared].argmax(-1) for one, two in zip(earlier[1], logs)]
+            self.compared.append((start, np.stack([differ.any(axis=1) for differ in found], axis=1)))
 
     def _take(self, number: int, frame: NDArray[np.uint8]) -> None:
         height, width, _ = self._model.config.img_shape

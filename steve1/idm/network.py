@@ -18,12 +18,17 @@ from steve1.actions.buttons import BUTTONS
 from steve1.actions.camera import N_BINS
 from steve1.idm.config import REACH, IdmConfig
 from steve1.idm.label import Labels, Rule, WindowOutput, label
+from steve1.idm.motion import MotionInput
 from steve1.policy.attention import RecurrentLayer
 from steve1.policy.convolution import working_dtype
+from steve1.policy.initial import HEAD_GAIN, RELU_GAIN, scale_image, scale_recurrent, unit_layers
 from steve1.policy.vision import ImageEncoder, NormLinear
 
 AT_ONCE_BYTES = 256 << 20
 """Of the temporal convolution's output: that many frames are encoded together."""
+
+
+_DIFFERENCE = 3.0  # weight of the next frame in the filters that begin as a difference
 
 
 class _WholeWindow:
@@ -69,6 +74,7 @@ class Network(nn.Module):
         self.lastlayer = NormLinear(config.hidsize, config.hidsize)
         """In the published file, and not in the computation: the released code throws its result away."""
         self.final_ln = nn.LayerNorm(config.hidsize)
+        self.motion = MotionInput(config) if config.motion_reach else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, T, H) → latents (B, T, H) float32."""
@@ -106,6 +112,11 @@ class InverseDynamicsModel(nn.Module):
         self.encoded = 0
         """Frames that have been encoded so far: what labelling costs."""
 
+    def initialise(self) -> InverseDynamicsModel:
+        """Draw every parameter anew from torch's global generator."""
+        initialise(self)
+        return self
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
@@ -122,7 +133,10 @@ class InverseDynamicsModel(nn.Module):
             stop = min(start + at_once, count)
             pixels = self.net.conv3d_layer(frames[start : stop + 2 * REACH])
             encoder = self.net.img_process
-            parts.append(encoder.from_dense(encoder.cnn.dense(encoder.cnn.stacked(pixels).flatten(1))))
+            found = encoder.from_dense(encoder.cnn.dense(encoder.cnn.stacked(pixels).flatten(1)))
+            if self.net.motion is not None:
+                found = found + self.net.motion(frames[start : stop + 2 * REACH])
+            parts.append(found)
         return torch.cat(parts)
 
     def forward(self, frames: Tensor) -> WindowOutput:
@@ -144,3 +158,26 @@ class InverseDynamicsModel(nn.Module):
     ) -> Labels:
         """Labels of a whole video, as `steve1.idm.label.label`."""
         return label(self, frames, stride=stride, rule=rule)
+
+
+@torch.no_grad()
+def initialise(model: InverseDynamicsModel) -> None:
+    """Draw every parameter, scaled by fan-in as the policy's are.
+
+    Half of the temporal convolution's filters begin as the next frame less this one: with random ones, a small network learns nothing about the
+    camera in the time that it has.
+    """
+    unit_layers(model)
+    for head in (model.pi_head.buttons, model.pi_head.camera):
+        for parameter in head["linear_layer"].parameters():
+            parameter.mul_(HEAD_GAIN)
+    scale_image(model.net.img_process)
+    scale_recurrent(model.net.recurrent_layer)
+    if model.net.motion is not None:
+        model.net.motion.out.layer.weight.mul_(RELU_GAIN)
+    weight = model.net.conv3d_layer.layer.weight  # (P, 3, 5, 1, 1)
+    for number in range(len(weight) // 2):
+        colours = slice(0, 3) if number < 2 else slice(number % 3, number % 3 + 1)
+        weight[number] = 0
+        step = _DIFFERENCE if number % 2 else -_DIFFERENCE
+        weight[number, colours, REACH + 1], weight[number, colours, REACH] = step, -step

@@ -234,8 +234,13 @@ def write_model(model: Mapping[str, Any] | PolicyConfig, path: str | os.PathLike
     """Write settings (nested dict or PolicyConfig) as a `.model` pickle of plain containers; checked before it is written."""
     nested = model.to_model() if isinstance(model, PolicyConfig) else dict(model)
     read_model(nested)
+    write_nested(nested, path)
+
+
+def write_nested(nested: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write the nested dict of a `.model` file, whole or not at all."""
     buffer = io.BytesIO()
-    pickle.dump(nested, buffer, protocol=2)
+    pickle.dump(dict(nested), buffer, protocol=2)
     load_restricted(buffer.getvalue())
     with atomic_file(path) as file:
         file.write(buffer.getvalue())

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save as safetensors_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
@@ -83,13 +83,13 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return state
 
 
-def save_weights(policy: GoalPolicy, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> None:
-    """Write all parameters under the published names to `.weights` (a torch state dict) or `.safetensors`, whole or not at all.
+def save_weights(model: nn.Module, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> None:
+    """Write all parameters of a policy or an inverse dynamics model under the published names to `.weights` (a torch state dict) or `.safetensors`, whole or not at all.
 
     dtype: torch.float16 halves the file (the readers of other programs want float32).
     """
     path = Path(path)
-    state = {key: value.detach().to("cpu", dtype).contiguous().clone() for key, value in policy.state_dict().items()}
+    state = {key: value.detach().to("cpu", dtype).contiguous().clone() for key, value in model.state_dict().items()}
     with atomic_file(path) as file:
         if path.suffix == ".safetensors":
             file.write(safetensors_bytes(state))

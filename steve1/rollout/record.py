@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steve1.actions.contractor import KEY_OF, MOUSE_OF
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, rename, scratch_dir, write_json
 from steve1.core.seeds import generator, integer
@@ -27,13 +28,6 @@ from steve1.rollout.trace import Trace
 
 FORMAT = "luanti-1"
 Judge = Callable[[Trace], tuple[bool, float]]  # (did it do the thing, how far it got)
-_KEYS = {
-    "forward": "key.keyboard.w", "back": "key.keyboard.s", "left": "key.keyboard.a", "right": "key.keyboard.d",
-    "jump": "key.keyboard.space", "sneak": "key.keyboard.left.shift", "sprint": "key.keyboard.left.control",
-    "drop": "key.keyboard.q", "inventory": "key.keyboard.e", "swapHands": "key.keyboard.f", "ESC": "key.keyboard.escape",
-    **{f"hotbar.{slot}": f"key.keyboard.{slot}" for slot in range(1, 10)},
-}  # fmt: skip
-_BUTTONS = {"attack": 0, "use": 1, "pickItem": 2}
 _ENDINGS = ("-options.json", ".jsonl", ".mp4")  # of a recording's files, in the order in which they get their names
 _STATS = {"dug": "minecraft.mine_block", "placed": "minecraft.use_item", "crafted": "minecraft.craft_item"}
 
@@ -59,8 +53,8 @@ class TickWriter:
 
     def tick(self, number: int, obs: Observation, info: Info, action: Action) -> dict[str, Any]:
         """One line. `action` must have whole-pixel camera moves (see `whole_pixels`)."""
-        keys = [key for name, key in _KEYS.items() if action.get(name)]
-        buttons = [button for name, button in _BUTTONS.items() if action.get(name)]
+        keys = [key for name, key in KEY_OF.items() if action.get(name)]
+        buttons = [button for name, button in MOUSE_OF.items() if action.get(name)]
         scale = 720 / obs["pov"].shape[0]  # the recorder's window is 1280x720
         x, y = (float(v) * scale for v in info.get("pointer", (0, 0)))
         dy, dx = (round(float(v) / DEGREES_PER_PIXEL) for v in action["camera"])

@@ -22,8 +22,8 @@ from steve1.training.config import TrainSettings
 from steve1.training.train import finetune
 from tests.training.conftest import E
 
-# Reinforcement learning has settings of its own: tests/rl/test_script.py.
-SCRIPTS = sorted({path.name for path in ROOT.glob("3_train*.sh")} - {"3_train_finetune_rl.sh"})
+# Reinforcement learning and the inverse dynamics model have settings of their own: tests/rl/test_script.py, tests/idm/test_training.py.
+SCRIPTS = sorted({path.name for path in ROOT.glob("3_train*.sh")} - {"3_train_finetune_rl.sh", "3_train_idm.sh"})
 # What each script decides; everything else is the template's.
 DECIDES: dict[str, dict[str, Any]] = {
     "3_train_finetune_template.sh": {"sampling_name": "finetune_task", "learning_rate": 1e-5, "batch_size": 8, "T": 320, "finetune_mode": "all"},

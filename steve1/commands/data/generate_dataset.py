@@ -1,6 +1,6 @@
 """Command: recordings from a source → a dataset ready for sampling.
 
-Input: the game, a folder, or an index of published recordings.
+Input: the game, a folder, an index of published recordings, or videos without actions.
 Output: a dataset folder of episodes with goal embeddings. Each stage skips what exists, so the same command continues a
 stopped run.
 """
@@ -18,7 +18,7 @@ from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file
 from steve1.core.messages import message
-from steve1.core.paths import display, output_path, python_path, resolve
+from steve1.core.paths import PUBLISHED, display, output_path, python_path, resolve
 from steve1.data.episodes.listing import sampling_arguments
 from steve1.data.recordings.contractor_index import read_index
 from steve1.data.recordings.convert import ConvertSettings
@@ -40,12 +40,13 @@ class Args:
         "options": "source output_dir recordings_dir n_episodes",
         "recording": "behaviours weights prompts env steps seed",
         "contractor": "index filter keep_recordings",
+        "videos": "videos_dir idm_model idm_weights calibrate mask fov",
         "converting and embedding": "nulls camera_rounding mineclip embed",
-        "machine": "device workers shard ray",
+        "machine": "device workers label_workers shard ray",
     }
 
-    source: Literal["luanti", "policy", "folder", "contractor"] = "luanti"
-    """luanti: record scripted demonstrations in the game. policy: let weights play prompts they can follow, and keep what succeeds, for replay. folder: use your own recordings or episodes. contractor: download VPT's recordings."""
+    source: Literal["luanti", "policy", "folder", "contractor", "videos"] = "luanti"
+    """luanti: record scripted demonstrations in the game. policy: let weights play prompts they can follow, and keep what succeeds, for replay. folder: use your own recordings or episodes. contractor: download VPT's recordings. videos: label videos without actions."""
     output_dir: str = "data/dataset_finetune"
     """Dataset folder."""
     recordings_dir: str = ""
@@ -70,6 +71,18 @@ class Args:
     """contractor: regular expression for paths, or a file with one name per line."""
     keep_recordings: bool = False
     """contractor: keep the downloaded recordings."""
+    videos_dir: str = ""
+    """videos: folder of videos, or one video."""
+    idm_model: str = PUBLISHED["idm_model"]
+    """videos: the inverse dynamics model's .model file."""
+    idm_weights: str = PUBLISHED["idm"]
+    """videos: its weights."""
+    calibrate: str = ""
+    """videos: a recording with known actions, which sets the thresholds of the quality checks."""
+    mask: tuple[str, ...] = ()
+    """videos: boxes x,y,w,h in pixels to paint over; NAME=x,y,w,h is for the video of that name only."""
+    fov: float = 0.0
+    """videos: vertical field of view in degrees that they were played at, where it is not the model's."""
     nulls: Literal["auto", "keep", "drop"] = "auto"
     """Frames without any action: keep or drop them. auto: keep those of scripted players, drop those of people."""
     camera_rounding: Literal["float", "legacy_int"] = "float"
@@ -82,10 +95,12 @@ class Args:
     """Compute goal embeddings."""
     workers: int = os.cpu_count() or 1
     """Parallel processes for conversion."""
+    label_workers: int = 1
+    """Parallel processes for labelling videos; each loads the model."""
     shard: str = ""
-    """folder, contractor: process only part i of n (i/n), to split the work over machines that share a disk."""
+    """folder, contractor, videos: process only part i of n (i/n), to split the work over machines that share a disk."""
     ray: bool = False
-    """folder, contractor: download, convert and embed on a Ray cluster (RAY_ADDRESS, or one on this machine)."""
+    """folder, contractor, videos: download, convert, label and embed on a Ray cluster (RAY_ADDRESS, or one on this machine)."""
 
 
 def main(args: Args) -> None:
@@ -96,6 +111,12 @@ def main(args: Args) -> None:
     weights = resolve(args.mineclip or default_mineclip(args))
     shard = parse_shard(args.shard)
     check(args, recordings, weights)
+    if args.source == "videos":
+        mine = label(args, output, shard)
+        if args.embed:
+            embed(args, output, weights, mine)
+        _say_next(output, shard)
+        return
     keep_nulls = args.nulls == "keep" or (args.nulls == "auto" and args.source in _PLAYED)
     settings = ConvertSettings(keep_nulls, args.camera_rounding)
     if args.source in _PLAYED:
@@ -113,10 +134,34 @@ def main(args: Args) -> None:
         todo = f"the reasons are in {display(summary.report)}"
         raise UserError("No recording could be converted.", where=recordings, todo=todo)
     if args.embed:
-        _say(message("embedding goals"))
         # A shard's episodes are known from its recordings: those of the other machines may not exist yet.
         mine = None if shard.whole else sorted(Path(r.episode).name for r in summary.results if r.episode)
         embed(args, output, weights, mine)
+    _say_next(output, shard)
+
+
+def label(args: Args, output: Path, shard: Shard) -> list[str] | None:
+    """Label the videos; the names of this shard's episodes, None for all."""
+    from steve1.commands.data import label_videos as command  # loads torch, which conversion does not need
+    from steve1.idm.labelling.folder import Machine, label_folder
+    from steve1.idm.labelling.settings import LabelSettings
+
+    _say(message("labelling", videos=args.videos_dir, folder=display(output)))
+    settings = LabelSettings(
+        idm_model=args.idm_model,
+        idm_weights=args.idm_weights,
+        calibrate=args.calibrate,
+        mask=args.mask,
+        fov=args.fov,
+        keep_nulls=args.nulls == "keep",
+    )
+    machine = Machine(args.device, command.workers(args.label_workers), shard, args.ray)
+    summary = label_folder(args.videos_dir, output, settings, machine)
+    command.show(summary)
+    return None if shard.whole else sorted(episode["name"] for episode in summary.episodes)
+
+
+def _say_next(output: Path, shard: Shard) -> None:
     after = message("next") if shard.whole else message("once all parts are done", count=shard.count)
     print(
         f"\n{message('dataset', folder=display(output))}\n{after}: bash 2_create_sampling.sh {sampling_arguments(output)}".rstrip()
@@ -142,6 +187,9 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
     if args.source == "folder" and not recordings.is_dir():
         todo = "RECORDINGS_DIR=… SOURCE=folder bash 1_generate_dataset.sh"
         raise UserError("The folder of recordings does not exist.", where=recordings, todo=todo)
+    if args.source == "videos" and not args.videos_dir:
+        todo = "SOURCE=videos VIDEOS_DIR=… bash 1_generate_dataset.sh"
+        raise UserError("SOURCE=videos needs a folder of videos.", expected="VIDEOS_DIR", todo=todo)
     if args.source in _PLAYED and (args.shard or args.ray):
         raise UserError(
             "Demonstrations in the game are recorded on one machine; only the other sources can be divided.",
@@ -155,7 +203,7 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
             got=f"WEIGHTS={args.weights!r} PROMPTS={args.prompts!r}",
             todo='SOURCE=policy WEIGHTS=data/mini/mini.weights PROMPTS="explore;build a pillar" bash 1_generate_dataset.sh',
         )
-    if args.source != "folder" and args.n_episodes < (0 if args.source == "contractor" else 1):
+    if args.source not in ("folder", "videos") and args.n_episodes < (0 if args.source == "contractor" else 1):
         todo = "N_EPISODES=12, or --n_episodes 12"
         raise UserError("There are too few episodes.", got=args.n_episodes, todo=todo)
     if args.embed and not weights.exists():
@@ -202,6 +250,7 @@ def embed(args: Args, output: Path, weights: Path, names: list[str] | None) -> N
     """Make goals for every episode of the dataset, or for these."""
     from steve1.commands.data import embed as command  # loads torch, which conversion does not need
 
+    _say(message("embedding goals"))
     wanted = command.Args(
         dataset_dir=str(output), weights=str(weights), device=args.device, shard=args.shard, ray=args.ray
     )

@@ -17,6 +17,7 @@ from steve1.core.options import Option
 from steve1.core.paths import PUBLISHED, display
 
 _VPT = "https://openaipublic.blob.core.windows.net/minecraft-rl/models/"
+_IDM = "https://openaipublic.blob.core.windows.net/minecraft-rl/idm/"
 _HUB = "https://huggingface.co/CraftJarvis/MineStudio_STEVE-1.official/resolve/main/"
 
 
@@ -93,6 +94,20 @@ FILES = {
         50,
         "visual goals of the paper",
         drive="1K--DOHMDKjtklTK6SbpH11wrI2j_61mu",
+        optional=True,
+    ),
+    "idm_model": Published(
+        PUBLISHED["idm_model"],
+        0.01,
+        "the inverse dynamics model's sizes (SOURCE=videos)",
+        urls=(_IDM + "4x_idm.model",),
+        optional=True,
+    ),
+    "idm": Published(
+        PUBLISHED["idm"],
+        1930,
+        "labelling videos without actions (SOURCE=videos)",
+        urls=(_IDM + "4x_idm.weights",),
         optional=True,
     ),
 }

@@ -14,7 +14,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_dir, read_json, write_json
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.native import EpisodeWriter, NativeFormat
-from steve1.data.episodes.parts import FIRST_GOAL, METADATA, MINECLIP_VIDEO, PACK
+from steve1.data.episodes.parts import FIRST_GOAL, LABEL_LOGP, METADATA, MINECLIP_VIDEO, PACK, load_array
 
 
 def cut_goals(goals: NDArray[np.floating[Any]], start: int, stop: int) -> NDArray[np.floating[Any]]:
@@ -45,12 +45,15 @@ def cut_episode(source: Path, target: Path, start: int, stop: int, note: dict[st
         if native is not None:
             writer.copy(np.memmap(source / PACK, np.uint8, "r"), native.offsets[start : stop + 1], actions)
             if native.keeps_mineclip_frames:
-                writer.copy_video(source / MINECLIP_VIDEO, start, stop, whole=stop - start == len(episode))
+                whole = stop - start == len(episode)
+                writer.copy_video(source / MINECLIP_VIDEO, np.arange(start, stop), whole=whole)
         else:
             for frame, action in zip(itertools.islice(episode.source_frames(), start, stop), actions):
                 writer.add(frame, action)
         if episode.has_goals:
             writer.goals = cut_goals(episode.goals, start, stop)
+        if (source / LABEL_LOGP).exists():
+            writer.label_logp = load_array(source / LABEL_LOGP)[start:stop]
 
 
 def cut_metadata(metadata: dict[str, Any], name: str, start: int, stop: int, length: int) -> dict[str, Any]:

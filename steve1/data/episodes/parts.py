@@ -24,6 +24,8 @@ from steve1.core.reading.pickles import load_restricted
 METADATA, PACK, INDEX = "metadata.json", "frames.jpgs", "frames_index.npy"
 ACTIONS, ACTIONS_PICKLE, TOKENS = "actions.jsonl", "actions.pkl", "action_tokens.npy"
 MINECLIP_VIDEO, GOALS, GOALS_PICKLE = "frames_mineclip.mp4", "embeds_attn.npy", "embeds_attn.pkl"
+LABEL_LOGP = "label_logp.npy"
+"""How sure the labels of a video are: <f2 (N, 2), log-probabilities summed over the buttons and over the camera's axes."""
 #: a goal embedding describes this many frames, so the first 15 frames of an episode have none
 GOAL_FRAMES = 16
 FIRST_GOAL = GOAL_FRAMES - 1

@@ -39,6 +39,7 @@ _MEANS_WEIGHT = re.compile(r"^#\s*(weights?\b|权重)", re.IGNORECASE)
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*[%\uff05]")  # full-width signs too
 GAP_FRAMES = 200  # between the parts of an episode that is split by time: no goal of training comes from validation
 _SHORTEST = 32
+_MOST_LABELS = 0.5  # of the training windows, where labels of videos lie beside true actions and nothing else is said
 _log = logging.getLogger(__name__)
 
 
@@ -70,10 +71,15 @@ class ListEntry:
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset folder and its share of the training windows (None: by its size)."""
+    """A dataset folder and its share of the training windows (None: by its size).
+
+    Attributes:
+        labelled: only its episodes whose actions are labels of videos, or only the others; None: all.
+    """
 
     folder: Path
     weight: float | None = None
+    labelled: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -248,9 +254,13 @@ def create_sampling(name: str, sources: Sequence[Source], settings: SamplingSett
         expected = "a weight for each, such as A=0.7 B=0.3"
         raise UserError("Some folders have a share and others have none.", expected=expected)
     _refuse_hand_edited(name, folder, settings.overwrite)
-    cut = [_cut_by_time(source, settings.val_fraction) if settings.by_time else ([], []) for source in sources]
+    cut: list[tuple[list[Path], list[Path]]]
     if settings.by_time:
+        cut = [_cut_by_time(source, settings.val_fraction) for source in sources]
         sources = [Source(_beside(source), source.weight) for source in sources]
+    else:
+        sources = _labels_apart(sources)
+        cut = [([], [])] * len(sources)
     splits = [_Split(source, settings.seed, *parts) for source, parts in zip(sources, cut)]
     seen = Counter(path.resolve() for split in splits for path in split.order)
     if twice := [path for path, count in seen.items() if count > 1]:
@@ -271,12 +281,42 @@ def create_sampling(name: str, sources: Sequence[Source], settings: SamplingSett
     return metadata
 
 
+def _labels_apart(sources: Sequence[Source]) -> list[Source]:
+    """Sources without shares that hold both true actions and labels of videos, divided by that: labels get half of the windows at most."""
+    if any(source.weight is not None for source in sources):
+        return list(sources)
+    frames: dict[tuple[Path, bool], int] = {}
+    counts: Counter[tuple[Path, bool]] = Counter()
+    for source in sources:
+        for path in find_episodes(source.folder):
+            episode = Episode(path)
+            key = source.folder, is_labelled(episode)
+            counts[key] += 1
+            frames[key] = frames.get(key, 0) + len(episode)
+    total = {kind: sum(count for (_, labelled), count in frames.items() if labelled == kind) for kind in (False, True)}
+    if not all(total.values()) or min(counts.values()) < 2:
+        return list(sources)
+    labels = min(_MOST_LABELS, total[True] / sum(total.values()))
+    share = {True: labels, False: 1 - labels}
+    return [
+        Source(folder, round(share[labelled] * count / total[labelled], 6), labelled)
+        for (folder, labelled), count in frames.items()
+    ]
+
+
+def is_labelled(episode: Episode) -> bool:
+    """Whether its actions are labels of a video, not what was pressed."""
+    return episode.metadata.get("source_kind") == "video"
+
+
 class _Split:
     """A source's episodes in the order of the split, and the part that each is in."""
 
     def __init__(self, source: Source, seed: int, train: Sequence[Path] = (), val: Sequence[Path] = ()) -> None:
         self.source = source
         opened = {path: Episode(path) for path in [*train, *val] or find_episodes(source.folder)}
+        if source.labelled is not None:
+            opened = {path: each for path, each in opened.items() if is_labelled(each) == source.labelled}
         for path in opened:
             _line_of(path)
         self._lengths = {path: len(episode) for path, episode in opened.items()}
@@ -381,7 +421,8 @@ def _list_text(name: str, part: str, splits: Sequence[_Split], fixed: Sequence[P
         chosen, source = sorted(getattr(split, part)), split.source
         lines.append("")
         if source.weight is not None and chosen:
-            lines += [f"# {display(source.folder)}", f"# weight: {source.weight:g}"]
+            kind = ", labels of videos" if source.labelled else ""
+            lines += [f"# {display(source.folder)}{kind}", f"# weight: {source.weight:g}"]
         lines += map(_line_of, chosen)
     return "\n".join(lines) + "\n"
 

@@ -133,10 +133,17 @@ def read_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[F
     return map(to_rgb, decoded_frames(path, threads=threads))
 
 
-def decoded_frames(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[av.VideoFrame]:
-    """Like `read_frames`, as PyAV frames: with time stamps, not yet converted to RGB."""
+def decoded_frames(path: str | os.PathLike[str], *, threads: int = 1, start: float = 0.0) -> Iterator[av.VideoFrame]:
+    """Like `read_frames`, as PyAV frames: with time stamps, not yet converted to RGB.
+
+    Args:
+        start: a time stamp in seconds; the first frame is then a key frame at or before it, with 0 the video's first.
+    """
     with _opened(path) as (container, stream):
         stream.codec_context.thread_count = threads
+        if start > 0 and stream.time_base is not None:
+            with contextlib.suppress(FFmpegError):  # a container that cannot be searched is read from its beginning
+                container.seek(int(start / stream.time_base), stream=stream, backward=True)
         count, fault = 0, ""
         try:
             for packet in container.demux(stream):

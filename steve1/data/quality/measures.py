@@ -19,18 +19,14 @@ from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import FIRST_GOAL
+from steve1.data.media.motion import LAGS, STILL, Motion, following, grey_of, turned_frames
 
-#: side of the grey pictures that motion is measured on
-_SMALL = 64
 #: frames of a contact sheet
 SHEET_FRAMES = 10
 #: frames between thumbnails of 8x8 grey pixels
 THUMB_STEP = 10
-#: mean grey level below which a frame is black; mean difference below which a frame has not changed
-BLACK, STILL = 6.0, 0.3
-#: mean step between neighbouring grey pixels below which a frame (a plain sky) hardly shows that the camera turns
-_PLAIN = 1.2
-LAGS = range(-20, 21)
+#: mean grey level below which a frame is black
+BLACK = 6.0
 
 
 @dataclass
@@ -155,37 +151,25 @@ def _encoded(kind: str, picture: NDArray[np.uint8], settings: list[int] | None =
 
 
 def _measure_frames(found: Measures, episode: Episode, actions: list[act.EnvAction]) -> None:
-    count = len(episode)
-    shift = np.zeros((max(count - 1, 0), 2))
-    change, texture, light = np.zeros(count), np.zeros(count), np.zeros(count)
+    count, motion = len(episode), Motion()
     chosen = sorted({round(n) for n in np.linspace(0, count - 1, SHEET_FRAMES)})
     sheet: list[NDArray[np.uint8]] = []
     thumbs: list[NDArray[np.uint8]] = []
-    window = cv2.createHanningWindow((_SMALL, _SMALL), cv2.CV_32F)
-    before: NDArray[np.float32] | None = None
     for number, frame in enumerate(episode.format.agent_frames()):
-        grey = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
-        now = grey.astype(np.float32)
-        light[number] = now.mean()
-        # The upper part only: the hand and the hotbar below do not move.
-        texture[number] = np.abs(np.diff(now[: _SMALL * 3 // 5], axis=1)).mean()
-        if before is not None:
-            # OpenCV applies the window in place, hence the copies.
-            shift[number - 1] = cv2.phaseCorrelate(before.copy(), now.copy(), window)[0]
-            change[number] = np.abs(now - before).mean()
+        grey = grey_of(frame)
+        motion.add(grey)
         if number % THUMB_STEP == 0:
             thumbs.append(cv2.resize(grey, (8, 8), interpolation=cv2.INTER_AREA).reshape(-1))  # type: ignore[arg-type]
         if number in chosen:
             sheet.append(frame.copy())
-        before = now
     found.thumbs = np.stack(thumbs)
     gap = np.full((len(sheet[0]), 3, 3), 255, np.uint8)
     strip = np.concatenate([part for frame in sheet for part in (frame, gap)][:-1], axis=1)
     strip = cv2.cvtColor(strip, cv2.COLOR_RGB2BGR)  # type: ignore[assignment]
     found.sheet = _encoded(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 78])
     found.sheet_frames = [(number, action_text(actions[number])) for number in chosen]
-    found.brightness, found.black_share = float(light.mean()), float((light < BLACK).mean())
-    _measure_motion(found, np.array([action["camera"] for action in actions], np.float64), shift, change, texture)
+    found.brightness, found.black_share = float(motion.light.mean()), float((motion.light < BLACK).mean())
+    _measure_motion(found, np.array([action["camera"] for action in actions], np.float64), motion)
 
 
 def action_text(action: act.EnvAction) -> str:
@@ -197,37 +181,15 @@ def action_text(action: act.EnvAction) -> str:
     return ", ".join(parts) or "nothing"
 
 
-def _measure_motion(
-    found: Measures,
-    camera: NDArray[np.float64],
-    shift: NDArray[np.float64],
-    change: NDArray[np.float64],
-    texture: NDArray[np.float64],
-) -> None:
-    """Image motion: change[i] from frame i-1 to i, shift[i] from i to i+1 in pixels (x, y)."""
-    still = change[1:] < STILL
+def _measure_motion(found: Measures, camera: NDArray[np.float64], motion: Motion) -> None:
+    still = motion.change[1:] < STILL
     found.still_run = longest_run(still)
-    # Half a bin is the least movement that the policy can make; a plain frame shows none, and neither does a camera that
-    # points straight up or down and is pushed further.
-    textured = texture[:-1] > _PLAIN
-    turned = np.abs(camera[:-1]) > 0.31
-    found.moving = int((turned.any(axis=1) & textured).sum())
-    found.turning = int((turned[:, 1] & textured).sum())
-    found.frozen = int((turned[:, 1] & textured & still).sum())
-    if found.moving < 10:
-        return
-    # Turning right moves the image left, looking down moves it up.
-    turn = np.clip(camera[:-1, ::-1], -10, 10)
-    seen = -np.clip(shift, -16, 16)
-    for row, lag in enumerate(LAGS):
-        count = len(turn) - abs(lag)
-        if count < 30:
-            continue
-        given, got = turn[max(0, -lag) :][:count], seen[max(0, lag) :][:count]
-        given, got = given - given.mean(axis=0), got - got.mean(axis=0)
-        scale = math.sqrt(float((given**2).sum()) * float((got**2).sum()))
-        if scale > 0:
-            found.follow[row] = (given * got).sum() / scale
+    turned = turned_frames(camera, motion.texture)
+    found.moving = int(turned.any(axis=1).sum())
+    found.turning = int(turned[:, 1].sum())
+    found.frozen = int((turned[:, 1] & still).sum())
+    if found.moving >= 10:
+        found.follow = following(camera, motion.shift)
 
 
 def _measure_goals(goals: NDArray[np.floating[Any]]) -> Goals:

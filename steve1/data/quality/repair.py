@@ -111,7 +111,7 @@ def _repair_native(repair: Repair, target: Path, drop_goals: bool) -> None:
         writer.copy(parts.pack, parts.offsets[start : stop + 1], [action or {} for action in actions[start:stop]])
         writer.goals = goals
         if video is not None:
-            writer.copy_video(video, start, stop, whole=stop - start == parts.video_frames)
+            writer.copy_video(video, np.arange(start, stop), whole=stop - start == parts.video_frames)
     repair.frames = stop - start
 
 

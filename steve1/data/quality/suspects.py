@@ -9,8 +9,9 @@ import numpy as np
 
 from steve1.core.messages import plural
 from steve1.data.episodes.parts import FIRST_GOAL
+from steve1.data.media.motion import LAGS
 from steve1.data.quality.duplicates import Pair
-from steve1.data.quality.measures import LAGS, Measures
+from steve1.data.quality.measures import Measures
 
 #: frames (10 s) after which a held button is suspicious; some are held on purpose for up to 60 s
 _HOLD = 200

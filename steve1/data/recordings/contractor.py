@@ -54,7 +54,7 @@ class ContractorRecording(Recording):
                 version = version_in(path.relative_to(tree.root.parent).parts[:-1])
                 found.append(cls(tree.name_of(path.with_suffix("")), path, version))
             elif ticks not in odd:
-                why = f"{ticks.name} is missing, and training needs what was pressed at each frame"
+                why = f"{ticks.name} is missing, and training needs what was pressed at each frame (SOURCE=videos labels it)"
                 lonely.append((path, f"a video without actions: {why}"))
         return found, lonely
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steve1.rollout.players.behaviours import BEHAVIOURS, MINI, Behaviour, behaviour, make_player
+from steve1.rollout.players.behaviours import BABBLING, BEHAVIOURS, MINI, Behaviour, behaviour, make_player
 from steve1.rollout.players.player import Player
 
-__all__ = ["BEHAVIOURS", "MINI", "Behaviour", "Player", "behaviour", "make_player"]
+__all__ = ["BABBLING", "BEHAVIOURS", "MINI", "Behaviour", "Player", "behaviour", "make_player"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steve1.core.errors import UserError, nearest
+from steve1.rollout.players.babble import Babble
 from steve1.rollout.players.builders import BuildFloor, BuildWall, LightLamp
 from steve1.rollout.players.player import Player
 from steve1.rollout.players.screens import CraftPlanks, OpenInventory
@@ -73,6 +74,10 @@ _ALL = (
 )  # fmt: skip
 
 BEHAVIOURS: dict[str, Behaviour] = {behaviour.name: behaviour for behaviour in _ALL}
+# Recorded for inverse dynamics models: no task, no captions, every recording is kept.
+BABBLING: dict[str, Behaviour] = {
+    f"babble_{biome}": Behaviour(f"babble_{biome}", Babble, biome) for biome in ("meadow", "forest", "shore")
+}
 # What the mini models were trained on, including the new skill of the quickstart.
 MINI = ("dig_dirt", "look_at_sky", "explore", "chop_tree", "swim", "collect_grass", "build_pillar")
 
@@ -83,9 +88,10 @@ def behaviour(name: str) -> Behaviour:
     Raises:
         UserError: unknown; names the nearest.
     """
-    if name not in BEHAVIOURS:
-        raise UserError("Unknown behaviour.", got=name, expected=nearest(name, list(BEHAVIOURS)))
-    return BEHAVIOURS[name]
+    known = BEHAVIOURS | BABBLING
+    if name not in known:
+        raise UserError("Unknown behaviour.", got=name, expected=nearest(name, list(known)))
+    return known[name]
 
 
 def make_player(name: str, seed: int = 0) -> Player:

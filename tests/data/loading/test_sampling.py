@@ -66,6 +66,21 @@ def test_a_mix_has_its_shares_and_a_validation_part_of_each(data: Path, tmp_path
     assert {entry.path.parent.name for entry in read_list(tmp_path / "mixed_val.txt")} == {"A", "B"}
 
 
+def test_labels_of_videos_have_a_share_of_their_own(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "D", [20, 20, 20, 200, 200, 200], goals=False)
+    for path in sorted(folder.iterdir())[3:]:
+        write_json(path / "metadata.json", read_json(path / "metadata.json") | {"source_kind": "video"})
+    create("x", [Source(folder)], folder=tmp_path)
+    text = (tmp_path / "x_train.txt").read_text()
+    assert text.count("# weight: 0.5") == 2
+    assert "labels of videos" in text
+    entries = read_list(tmp_path / "x_train.txt")
+    kinds = {(entry.section, Episode(entry.path).metadata.get("source_kind")) for entry in entries}
+    assert kinds == {(1, None), (2, "video")}
+    found = create("y", [Source(folder, 1.0)], folder=tmp_path)
+    assert len(found["sources"]) == 1, "a share that is given is left alone"
+
+
 def test_small_sources_do_not_give_a_quarter_of_everything_to_validation(tmp_path: Path) -> None:
     sources = [Source(make_dataset(tmp_path / f"S{n}", [20] * 4, goals=False), 1.0) for n in range(9)]
     found = create("many", sources, folder=tmp_path)

@@ -10,7 +10,7 @@ import pytest
 from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.evaluation.tasks.suite import load_suite
-from steve1.rollout.players import BEHAVIOURS, MINI, make_player
+from steve1.rollout.players import BABBLING, BEHAVIOURS, MINI, make_player
 from steve1.rollout.players.player import DEGREES_PER_PIXEL, EYE, IDLE_TICKS, PIXELS, SIZES
 from steve1.rollout.trace import Trace, TraceRecorder
 
@@ -204,3 +204,15 @@ def test_unknown_behaviours_name_the_nearest() -> None:
     with pytest.raises(UserError, match="Unknown behaviour") as fault:
         make_player("dig_dirtt")
     assert "dig_dirt" in str(fault.value)
+
+
+def test_a_babbling_player_presses_everything_and_turns_by_every_bin() -> None:
+    done = [action for seed in range(8) for action in play("babble_meadow", seed, 600)[0][IDLE_TICKS:]]
+    assert set(BABBLING) == {"babble_meadow", "babble_forest", "babble_shore"}
+    for name in ("forward", "back", "left", "right", "jump", "sneak", "sprint", "attack", "use"):
+        assert np.mean([bool(action.get(name)) for action in done]) > 0.03, name
+    bins = actions.to_bins(np.array([action["camera"] for action in done]))
+    assert min(np.bincount(bins[:, axis], minlength=11).min() for axis in (0, 1)) > 40
+    assert 0.4 < (bins == 5).all(axis=1).mean() < 0.65
+    assert play("babble_meadow", 3)[0] == play("babble_meadow", 3)[0]
+    assert play("babble_meadow", 3)[0] != play("babble_meadow", 4)[0]

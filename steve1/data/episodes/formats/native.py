@@ -26,6 +26,7 @@ from steve1.data.episodes.parts import (
     GOALS,
     GOALS_PICKLE,
     INDEX,
+    LABEL_LOGP,
     METADATA,
     MINECLIP_VIDEO,
     PACK,
@@ -48,7 +49,7 @@ class NativeFormat(EpisodeFormat):
 
     name = "native"
     marker = PACK
-    files = (PACK, INDEX, ACTIONS, TOKENS, MINECLIP_VIDEO, GOALS, GOALS_PICKLE, METADATA)
+    files = (PACK, INDEX, ACTIONS, TOKENS, MINECLIP_VIDEO, GOALS, GOALS_PICKLE, LABEL_LOGP, METADATA)
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -115,6 +116,7 @@ class EpisodeWriter:
     Attributes:
         metadata: may be added to until the block ends.
         goals: goal embeddings float (N, E) to write with the rest, None without.
+        label_logp: how sure the labels are, (N, 2), for episodes made from videos; None without.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class EpisodeWriter:
         self.path = Path(path)
         self.metadata = dict(metadata or {})
         self.goals: NDArray[np.floating[Any]] | None = None
+        self.label_logp: NDArray[np.floating[Any]] | None = None
         self._keep_mineclip = keep_mineclip_frames
         self._jpeg: dict[str, Any] = {"quality": QUALITY, "chroma": CHROMA}
         self._actions: list[act.EnvAction] = []
@@ -156,17 +159,20 @@ class EpisodeWriter:
         for action in actions:
             self._add_action(plain_action(action))
 
-    def copy_video(self, source: Path, start: int, stop: int, *, whole: bool) -> None:
-        """Write frames start..stop-1 of a 256x160 video as this episode's; `whole`: they are all of it, so copy the file."""
+    def copy_video(self, source: Path, numbers: NDArray[np.int64], *, whole: bool) -> None:
+        """Write the frames `numbers`, in ascending order, of a 256x160 video as this episode's; `whole`: they are all of it, so copy the file."""
         self._keep_mineclip = True
         if whole:
             shutil.copyfile(source, self._folder / MINECLIP_VIDEO)
             return
+        wanted = set(numbers.tolist())
         with _mineclip_writer(self._folder) as writer:
-            for frame in itertools.islice(read_frames(source), start, stop):
-                writer.write(frame)
-        if writer.frames != stop - start:
-            raise UserError("This video is shorter than its episode.", where=source, expected=f"{stop} frames")
+            for number, frame in enumerate(itertools.islice(read_frames(source), int(numbers[-1]) + 1)):
+                if number in wanted:
+                    writer.write(frame)
+        if writer.frames != len(numbers):
+            expected = f"{int(numbers[-1]) + 1} frames"
+            raise UserError("This video is shorter than its episode.", where=source, expected=expected)
 
     def _add_action(self, action: act.EnvAction) -> None:
         self._actions.append(action)
@@ -188,6 +194,8 @@ class EpisodeWriter:
         np.save(self._folder / INDEX, self._pack.offsets)
         if self.goals is not None:
             np.save(self._folder / GOALS, checked_goals(self.goals, len(self), self.path))
+        if self.label_logp is not None:
+            np.save(self._folder / LABEL_LOGP, self.label_logp.astype("<f2"))
         own = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,

@@ -1,0 +1,127 @@
+"""Are labels worth training on? `python -m research.idm_proof --idm_weights data/mini/mini_idm.weights`.
+
+The same policy is fine-tuned twice, on the same videos with the same settings: once on the actions that were pressed, once on labels of the
+videos after they were made small and coded as the web does. Both are then evaluated with the base on the same seeds.
+Output: datasets and weights named after the run, and the evaluation's report. Run it again to resume: every step skips what is there.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from steve1.commands.cli import run
+from steve1.core.errors import UserError
+from steve1.core.files import existing_file
+from steve1.core.messages import progress
+from steve1.core.paths import ROOT, display, output_path, python_path
+from steve1.data.media.video import VideoWriter, read_frames
+from steve1.data.recordings.layouts import find_recordings
+
+KINDS = ("true", "labels")
+
+
+@dataclass(frozen=True)
+class Args:
+    """Compare training on true actions with training on labels."""
+
+    name: str = "idm_proof"
+    """Name of the datasets, weights and the evaluation."""
+    idm_weights: str = "data/mini/mini_idm.weights"
+    """The inverse dynamics model; its .model file lies beside it."""
+    in_model: str = "data/mini/mini.model"
+    """The policy's sizes."""
+    in_weights: str = "data/mini/mini.weights"
+    """Weights that both fine-tunes start from."""
+    tasks: tuple[str, ...] = ("dig_dirt", "look_at_sky", "explore")
+    """Behaviours to record and tasks to evaluate."""
+    recordings: int = 12
+    """Recordings per behaviour."""
+    steps: int = 300
+    """Ticks per recording."""
+    height: int = 360
+    """Height in pixels of the videos that are labelled."""
+    crf: int = 28
+    """Rate factor of their coding; 23 to 30 is what the web has."""
+    total_frames: int = 75_000
+    """Frames of each fine-tune."""
+    episodes: int = 20
+    """Paired episodes per task."""
+    workers: int = 2
+    """Games in parallel."""
+    seed: int = 0
+    """Seed of recordings, training and evaluation."""
+
+
+def main(args: Args) -> None:
+    """Record, degrade, label, train twice, evaluate."""
+    idm = existing_file(args.idm_weights, "These weights", "bash tools/make_mini.sh idm")
+    recordings = output_path(f"data/recordings/{args.name}")
+    step("record", "--output_dir", recordings, "--behaviours", *args.tasks, "--episodes", args.recordings, "--steps", args.steps,
+         "--seed", args.seed, "--workers", args.workers)  # fmt: skip
+    videos = output_path(f"data/videos/{args.name}")
+    degrade(recordings, videos, args.height, args.crf)
+    true, labels = (output_path(f"data/dataset_{args.name}_{kind}") for kind in KINDS)
+    step("convert", "--input_dir", recordings, "--output_dir", true, "--keep_nulls")
+    step("label_videos", "--videos_dir", videos, "--output_dir", labels, "--keep_nulls", "--idm_model", idm.with_suffix(".model"),
+         "--idm_weights", idm, good=(0, 1))  # fmt: skip
+    for kind, folder in zip(KINDS, (true, labels)):
+        train(args, kind, folder)
+    weights = [args.in_weights, *(str(weights_of(args, kind)) for kind in KINDS)]
+    step("evaluate", "--weights", *weights, "--tasks", *args.tasks, "--target", *args.tasks, "--episodes", args.episodes, "--seed", args.seed,
+         "--workers", args.workers, "--name", args.name)  # fmt: skip
+    print(f"labels: {display(labels / 'label_report.html')}")
+
+
+def weights_of(args: Args, kind: str) -> Path:
+    """Where a fine-tune's weights go."""
+    return output_path(f"data/weights/steve1/{args.name}_{kind}.weights")
+
+
+def train(args: Args, kind: str, dataset: Path) -> None:
+    """Embed a dataset, list its episodes and fine-tune on it."""
+    sampling = f"{args.name}_{kind}"
+    step("embed", "--dataset_dir", dataset, "--weights", "data/mini/mini_mineclip.safetensors")
+    step("create_sampling", sampling, "--dataset_dir", dataset, "--seed", args.seed)
+    step("train", "--in_model", args.in_model, "--in_weights", args.in_weights, "--out_weights", weights_of(args, kind), "--sampling_name", sampling,
+         "--batch_size", 8, "--T", 64, "--trunc_t", 16, "--learning_rate", 7e-4, "--max_grad_norm", 100, "--total_frames", args.total_frames,
+         "--warmup_frames", args.total_frames // 20, "--max_btwn_goals", 60, "--seed", args.seed, "--jitter")  # fmt: skip
+
+
+def degrade(recordings: Path, videos: Path, height: int, crf: int) -> None:
+    """Write each recording's video smaller and coded at `crf`, without its actions; those that exist are left alone."""
+    found, _ = find_recordings(recordings)
+    videos.mkdir(parents=True, exist_ok=True)
+    width = round(height * 16 / 9 / 2) * 2
+    for recording in progress(found, desc="coding", unit="video"):
+        target = videos / f"{recording.name}.mp4"
+        if target.exists():
+            continue
+        with VideoWriter(target, width, height, crf=crf) as writer:
+            for frame in read_frames(recording.video):
+                writer.write(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
+
+
+def step(*words: object, good: Sequence[int] = (0,)) -> None:
+    """Run a command of the program.
+
+    Raises:
+        UserError: it failed; its own message stands above.
+    """
+    command = [sys.executable, "-m", "steve1", *map(str, words)]
+    print(f"\n== {' '.join(command[2:])}", flush=True)
+    code = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": python_path()}, check=False).returncode
+    if code not in good:
+        raise UserError(
+            f"{words[0]} failed.", got=f"exit code {code}", todo="see its message above; the same command resumes"
+        )
+
+
+if __name__ == "__main__":
+    run(Args, main, "Compare training on true actions with training on labels of the same videos.")

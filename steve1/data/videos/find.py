@@ -1,0 +1,56 @@
+"""Finds videos without actions below a folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from steve1.core.errors import UserError
+from steve1.core.paths import resolve
+
+ENDINGS = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".flv")
+
+
+@dataclass(frozen=True)
+class FoundVideos:
+    """Videos sorted by path with the names of their episodes, and those left out, with the reason."""
+
+    videos: dict[str, Path] = field(default_factory=dict)  #: by name
+    left_out: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def find_videos(folder: str | os.PathLike[str]) -> FoundVideos:
+    """Every video below `folder`, or the one video that it is; hidden files are not looked at.
+
+    A video's name is its path below the folder without the ending, or with it where two videos differ in nothing else.
+
+    Raises:
+        UserError: the folder does not exist, or holds no video.
+    """
+    root = resolve(folder)
+    if root.is_file():
+        return FoundVideos({root.stem: root})
+    if not root.is_dir():
+        todo = "SOURCE=videos VIDEOS_DIR=… bash 1_generate_dataset.sh"
+        raise UserError("The folder of videos does not exist.", where=root, todo=todo)
+    found: list[Path] = []
+    left_out: list[tuple[Path, str]] = []
+    for place, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
+            if path.suffix.lower() not in ENDINGS:
+                continue
+            if not path.is_file():
+                left_out.append((path, "it cannot be opened, or is no ordinary file"))
+            elif path.with_suffix(".jsonl").exists() or path.with_suffix(".jsonl.gz").exists():
+                left_out.append((path, "its actions lie beside it: convert it with tools/convert_recordings.py"))
+            else:
+                found.append(path)
+    if not found and not left_out:
+        raise UserError("There is no video in this folder.", where=root, expected=", ".join(ENDINGS))
+    short = ["_".join(path.relative_to(root).with_suffix("").parts) for path in found]
+    long = ["_".join(path.relative_to(root).parts) for path in found]
+    return FoundVideos(
+        {full if short.count(name) > 1 else name: path for name, full, path in zip(short, long, found)}, left_out
+    )

@@ -1,0 +1,335 @@
+"""Labels five minutes of a video and makes episodes of their sound stretches.
+
+Input: a video, an inverse dynamics model. Output: episodes (or recordings), and a record with everything that the report shows.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+import steve1
+from steve1 import actions as act
+from steve1.core.errors import UserError
+from steve1.core.files import scratch_dir, sha256_file
+from steve1.core.paths import display
+from steve1.data.episodes.episode import Episode
+from steve1.data.media.video import FPS, Frame, probe
+from steve1.data.videos.form import VideoForm, look_at
+from steve1.data.videos.overlays import OverlayFinder
+from steve1.data.videos.stream import Stretch, game_frames, stretches
+from steve1.idm.label import Labels
+from steve1.idm.labelling.checks import (
+    SECTION,
+    Evidence,
+    Thresholds,
+    measured,
+    reasons_against,
+    section_reasons,
+    warnings_on,
+)
+from steve1.idm.labelling.mirror import MirrorSample
+from steve1.idm.labelling.scratch import Scratch
+from steve1.idm.labelling.settings import IdmFiles, LabelSettings
+from steve1.idm.network import InverseDynamicsModel
+
+PART = 6000
+"""Frames (five minutes) that one job labels."""
+SHORTEST = 40
+"""Frames (2 s) that an episode takes at least, before null frames are dropped."""
+_AT_A_CUT = 2  # frames whose windows see black, or nothing of the future
+_SHEET = 10  # the least sure frames
+
+Record = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Frames first … stop - 1, at 20 a second, of a video; to its end where `stop` is None."""
+
+    name: str  #: of the video
+    video: Path
+    first: int = 0
+    stop: int | None = None
+
+    @property
+    def key(self) -> str:
+        """For the name of its record."""
+        return f"{self.name}_{self.first:06d}"
+
+
+def parts_of(name: str, video: Path, settings: LabelSettings) -> list[Part]:
+    """The parts of a video, by the length that its header names; one that cannot be read is one part."""
+    seconds = 0.0
+    with contextlib.suppress(UserError, OSError):
+        seconds = probe(video).seconds
+    first = round(settings.start * FPS)
+    end = settings.end if settings.end > 0 else seconds + settings.end
+    if not seconds:
+        return [Part(name, video, first, round(settings.end * FPS) if settings.end > 0 else None)]
+    stop = math.ceil(min(end, seconds) * FPS)
+    starts = list(range(first, max(stop, first + 1), PART))
+    if len(starts) > 1 and stop - starts[-1] < PART // 10:  # no part of a few seconds
+        starts.pop()
+    open_end = settings.end == 0 or end >= seconds
+    return [
+        Part(name, video, start, (None if open_end else stop) if start == starts[-1] else following)
+        for start, following in zip(starts, [*starts[1:], 0])
+    ]
+
+
+@dataclasses.dataclass
+class _Labelled:
+    """A stretch with its labels."""
+
+    stretch: Stretch
+    labels: Labels
+    scratch: Scratch
+    evidence: Evidence
+
+
+class PartLabeller:
+    """Labels parts with one model.
+
+    Args:
+        on_frames: called with the number of frames labelled since the last call.
+    """
+
+    def __init__(
+        self,
+        model: InverseDynamicsModel,
+        files: IdmFiles,
+        settings: LabelSettings,
+        limits: Thresholds,
+        output_dir: Path,
+        on_frames: Callable[[int], object] = lambda count: None,
+    ) -> None:
+        self._model, self._files, self._settings, self._limits = model, files, settings, limits
+        self._output, self._on_frames = output_dir, on_frames
+        self._known: tuple[Path, VideoForm, str] | None = None
+
+    def label(self, part: Part) -> Record:
+        """Label a part; faults of the video are in the record. Raises OSError for faults of the machine alone."""
+        record: Record = {
+            "video": part.name,
+            "source": display(part.video),
+            "first": part.first,
+            "fault": "",
+            "notes": [],
+        }
+        record |= {"frames": 0, "rejected": [], "episodes": [], "measures": None, "overlays": []}
+        try:
+            form, digest = self._form_of(part)
+            record |= {"sha256": digest, "notes": list(form.notes), **form.metadata()}
+            with scratch_dir(self._output / part.key) as folder:
+                self._label(part, form, record, folder)
+        except UserError as fault:
+            record["fault"] = fault.one_line
+        return record
+
+    def _form_of(self, part: Part) -> tuple[VideoForm, str]:
+        if self._known is None or self._known[0] != part.video:
+            form = look_at(part.video, self._settings.masks_for(part.name))
+            self._known = part.video, form, sha256_file(part.video)
+        return self._known[1:]
+
+    def _label(self, part: Part, form: VideoForm, record: Record, folder: Path) -> None:
+        overlays, mirror = OverlayFinder(), MirrorSample(self._model)
+        found: list[_Labelled] = []
+        frames = game_frames(part.video, form, part.first, part.stop)
+        for number, stretch in enumerate(stretches(frames, PART)):
+            place = folder / str(number)
+            place.mkdir()
+            full_size = self._settings.form == "recordings"
+            with Scratch(place, full_size=full_size, second=full_size or self._settings.mineclip_frames) as scratch:
+                watched = self._watched(stretch, overlays, mirror)
+                with torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._model.device.type == "cuda"):
+                    labels = self._model.label(scratch.take(watched))
+            mirror.end()
+            found.append(
+                _Labelled(stretch, labels, scratch, Evidence.of(labels, stretch.motion, self._files.thresholds))
+            )
+            if stretch.fault:
+                where = f"{(stretch.first + len(stretch)) / FPS:.1f} s"
+                record["notes"].append(f"the video is damaged at {where} and is labelled up to there: {stretch.fault}")
+        if not found:
+            raise UserError("The video ends before this part.", where=part.video, got=f"{part.first / FPS:.0f} s")
+        record["frames"] = sum(len(each.evidence) for each in found)
+        wanted = part.stop if part.stop is not None else form.count
+        if 0 < wanted - FPS > part.first + record["frames"] and not any(each.stretch.fault for each in found):
+            end = (part.first + record["frames"]) / FPS
+            record["notes"].append(f"the video breaks off after {end:.1f} s of {wanted / FPS:.1f} s")
+        everything = Evidence.joined([each.evidence for each in found])
+        measures = measured(everything, mirror.agreement())
+        record["measures"] = dataclasses.asdict(measures)
+        record["cuts"] = sum(each.stretch.after_cut for each in found)
+        record["overlays"] = [self._overlay_text(overlay.box, overlay.text, form) for overlay in overlays.find()]
+        record["notes"] += warnings_on(measures, self._limits) + record["overlays"]
+        record["sheet"] = _sheet(found, self._files)
+        against = reasons_against(measures, self._limits)
+        for reason in against:
+            record["rejected"].append({"first": part.first, "frames": record["frames"], "reason": reason})
+        if against and not self._settings.keep_rejected:
+            return
+        for each in found:
+            self._write(part, form, each, record)
+
+    def _watched(
+        self, stretch: Stretch, overlays: OverlayFinder, mirror: MirrorSample
+    ) -> Iterator[tuple[Frame, Frame]]:
+        count = 0
+        for frame, agent in stretch.frames:
+            assert stretch.motion.grey is not None
+            overlays.add(stretch.motion.grey, stretch.motion.last_shift)
+            mirror.add(agent)
+            count += 1
+            if count % 32 == 0:
+                self._on_frames(32)
+            yield frame, agent
+        self._on_frames(count % 32)
+
+    @staticmethod
+    def _overlay_text(box: tuple[float, float, float, float], text: str, form: VideoForm) -> str:
+        """What lies over the picture, with the option that paints over it."""
+        x, y, w, h = form.crop
+        mask = (x + box[0] * w, y + box[1] * h, box[2] * w, box[3] * h)
+        return f"{text}: --mask {','.join(str(round(value)) for value in mask)} paints over it"
+
+    def _write(self, part: Part, form: VideoForm, each: _Labelled, record: Record) -> None:
+        """Write the sound runs of a stretch."""
+        evidence, first = each.evidence, each.stretch.first
+        reasons = section_reasons(evidence, self._limits)
+        for number, reason in enumerate(reasons):
+            if reason:
+                frames = min(SECTION, len(evidence) - number * SECTION)
+                record["rejected"].append({"first": first + number * SECTION, "frames": frames, "reason": reason})
+        sound = np.ones(len(evidence), np.bool_)
+        if not self._settings.keep_rejected:
+            sound = np.repeat([not reason for reason in reasons], SECTION)[: len(evidence)]
+        sound[: _AT_A_CUT * each.stretch.after_cut] = False
+        sound[len(sound) - _AT_A_CUT * each.stretch.before_cut :] = False
+        edges = np.flatnonzero(np.diff(sound, prepend=False, append=False)).reshape(-1, 2).tolist()
+        actions = self._actions(each.labels)
+        for start, stop in edges:
+            if stop - start < SHORTEST:
+                reason = "shorter than 2 s"
+                record["rejected"].append({"first": first + start, "frames": stop - start, "reason": reason})
+                continue
+            self._write_run(part, form, each, record, actions, start, stop)
+
+    def _actions(self, labels: Labels) -> list[act.EnvAction]:
+        gain = self.gain
+        found = labels.actions(self._files.thresholds)
+        if gain != 1:
+            for action in found:
+                action["camera"] = [float(value) * gain for value in action["camera"]]
+        return found
+
+    @property
+    def gain(self) -> float:
+        """What camera labels are multiplied by where the videos have another field of view than the model's data."""
+        fov = self._settings.fov or self._files.fov
+        return math.tan(math.radians(fov) / 2) / math.tan(math.radians(self._files.fov) / 2)
+
+    def _write_run(
+        self,
+        part: Part,
+        form: VideoForm,
+        each: _Labelled,
+        record: Record,
+        actions: list[act.EnvAction],
+        start: int,
+        stop: int,
+    ) -> None:
+        """Write frames start … stop - 1 of a stretch as one episode or recording."""
+        run = np.arange(start, stop)
+        keep = run if self._settings.keep_nulls else run[~each.evidence.null[start:stop]]
+        name = f"{part.name}_{each.stretch.first + start:06d}"
+        made = {
+            "name": name,
+            "first": each.stretch.first + start,
+            "frames": len(keep),
+            "null": stop - start - len(keep),
+        }
+        if not len(keep):
+            record["rejected"].append({"first": made["first"], "frames": stop - start, "reason": "nothing is pressed"})
+            return
+        record["episodes"].append(made)
+        target, of_run = self._output / name, measured(each.evidence[start:stop])
+        metadata = {
+            "source": display(part.video),
+            "source_kind": "video",
+            **form.metadata(),
+            "sha256": {part.video.name: record["sha256"]},
+            "keep_nulls": self._settings.keep_nulls,
+            "null_frames_dropped": made["null"],
+            "first_frame": made["first"],
+            "tool_version": steve1.__version__,
+            "notes": record["notes"],
+            "idm": {
+                **self._files.metadata,
+                "temperature": self._model.config.temperature,
+                "window": self._model.config.timesteps,
+                "stride": self._model.config.timesteps // 2,
+                "rule": "aligned",
+                "crop": list(form.crop),
+                "mask": [list(box) for box in form.masks],
+                "camera_gain": round(self.gain, 5),
+                "thresholds": dataclasses.asdict(self._limits),
+                "agreement": [of_run.overlap_buttons, of_run.overlap_camera],
+                "follow": [of_run.follow_pitch, of_run.follow_yaw],
+                "pixels_per_degree": of_run.pixels_per_degree,
+                "sure": [round(of_run.sure_buttons, 4), round(of_run.sure_camera, 4)],
+            },
+        }
+        chosen = [actions[number] for number in keep]
+        if self._settings.form == "recordings":
+            if not target.with_name(f"{name}.mp4").exists():
+                every = [actions[number] for number in run]  # conversion drops null frames itself
+                each.scratch.write_recording(target, run, every, {**metadata, "null_frames_dropped": 0})
+        elif target.exists():
+            _check_same(target, metadata)
+        else:
+            each.scratch.write_episode(target, keep, chosen, each.evidence.sure[keep], metadata)
+
+
+def _check_same(target: Path, metadata: dict[str, Any]) -> None:
+    """UserError where an episode of this name was made from another video."""
+    known = Episode(target).metadata
+    if known.get("sha256") != metadata["sha256"]:
+        raise UserError(
+            "An episode of this name was made from another video.",
+            where=target,
+            todo="rename the video, or choose another output folder",
+        )
+
+
+def _sheet(found: Iterable[_Labelled], files: IdmFiles) -> list[dict[str, Any]]:
+    """The least sure frames of different seconds, with their labels, as small pictures."""
+    rows: list[tuple[float, int, _Labelled]] = []
+    for each in found:
+        total = each.evidence.sure.sum(axis=1)
+        for start in range(0, len(total), FPS):
+            least = start + int(total[start : start + FPS].argmin())
+            rows.append((float(total[least]), least, each))
+    sheet = []
+    for sure, number, each in sorted(rows, key=lambda row: row[0])[:_SHEET]:
+        picture = cv2.cvtColor(each.scratch.agent_frame(number), cv2.COLOR_RGB2BGR)
+        data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 75])[1].tobytes()
+        labels = each.labels
+        one = Labels(labels.buttons[number : number + 1], labels.camera[number : number + 1]).actions(files.thresholds)[
+            0
+        ]
+        sheet.append(
+            {"frame": each.stretch.first + number, "sure": sure, "action": one, "jpeg": base64.b64encode(data).decode()}
+        )
+    return sheet

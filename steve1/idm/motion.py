@@ -1,0 +1,49 @@
+"""Where the picture moves: the local correlation of a frame with the next one. A part of the mini family alone.
+
+A small network on little data does not find out by itself that displacement is what matters for the camera; this input gives it that.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from steve1.idm.config import REACH, IdmConfig
+from steve1.policy.convolution import without_autocast, working_dtype
+from steve1.policy.vision import NormLinear
+
+SIDE, CELL = 32, 8
+"""The correlation is taken of pictures of 32x32 pixels, and averaged over cells of 8x8."""
+_MEAN, _CONTRAST = 5, 9  # pixels around each, whose mean is subtracted, and by whose contrast it is divided
+_NOISE = 4.0  # grey levels
+
+
+class MotionInput(nn.Module):
+    """Correlations of each frame with the next one, shifted by up to `motion_reach` pixels of 32 in both directions → features."""
+
+    def __init__(self, config: IdmConfig) -> None:
+        super().__init__()
+        self.reach = config.motion_reach
+        self.out = NormLinear(correlations(config), config.hidsize)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames u8 (N + 4, h, w, 3), of which the first two and the last two are neighbours → (N, H)."""
+        with torch.no_grad(), without_autocast(frames.device.type):
+            found = self._correlated(frames[REACH : len(frames) - REACH + 1])
+        return self.out(found.to(working_dtype(self.out.layer.weight)))
+
+    def _correlated(self, frames: Tensor) -> Tensor:
+        """Of N + 1 frames, (N, shifts * cells); 0 where the next frame is black, as after the last one of a window."""
+        grey = F.adaptive_avg_pool2d(frames.float().mean(-1)[:, None], SIDE)
+        grey = grey - F.avg_pool2d(grey, _MEAN, 1, _MEAN // 2, count_include_pad=False)
+        contrast = F.avg_pool2d(grey.square(), _CONTRAST, 1, _CONTRAST // 2, count_include_pad=False).sqrt()
+        grey = grey / (contrast + _NOISE)
+        now, side = grey[:-1], 2 * self.reach + 1
+        following = F.unfold(grey[1:], side, padding=self.reach).unflatten(2, (SIDE, SIDE))
+        return F.avg_pool2d(now * following, CELL).flatten(1)
+
+
+def correlations(config: IdmConfig) -> int:
+    """How many numbers a frame has."""
+    return (2 * config.motion_reach + 1) ** 2 * (SIDE // CELL) ** 2

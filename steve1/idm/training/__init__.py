@@ -1,0 +1,1 @@
+"""Trains an inverse dynamics model on episodes whose actions are known."""

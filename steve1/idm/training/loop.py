@@ -1,0 +1,281 @@
+"""The training of an inverse dynamics model: windows → loss → weights, in a run folder that can be resumed.
+
+Output: weights with `<weights>.json` and a `.model` file beside them; settings, curves, TensorBoard and a report in the run's folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import steve1
+from steve1.actions.buttons import BUTTONS
+from steve1.core.checkpoint_metadata import checkpoint_metadata_path
+from steve1.core.errors import UserError
+from steve1.core.files import sha256_file, write_json
+from steve1.core.paths import display
+from steve1.core.run_folder import RunFolder, settings_dict
+from steve1.core.seeds import integer
+from steve1.idm.config import IdmConfig, write_idm_model
+from steve1.idm.label import Labels, WindowOutput
+from steve1.idm.metrics import Scores, best_threshold, scores
+from steve1.idm.network import InverseDynamicsModel
+from steve1.idm.training.page import write_page
+from steve1.idm.training.settings import IdmTrainSettings
+from steve1.idm.training.windows import IdmBatch, TrueEpisode, Windows
+from steve1.idm.weights import load_idm
+from steve1.policy.weights import save_weights
+
+_NOT_TRAINED = ("net.lastlayer.", "r_layer.", "b_nd")  # in the files, and not in the computation
+_SHOWN = ("forward", "jump", "attack", "use")  # buttons whose F1 has a curve
+
+
+@dataclasses.dataclass
+class IdmResult:
+    """How far a run is, and its best validation."""
+
+    step: int = 0
+    best_step: int = 0
+    best_loss: float = math.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a run starts from: sizes, and weights or none."""
+
+    config: IdmConfig
+    weights: Path | None = None
+
+    def model(self, seed: int, device: str | torch.device) -> InverseDynamicsModel:
+        """The model to be trained."""
+        if self.weights is not None:
+            return load_idm(self.config, self.weights, device=device)
+        torch.manual_seed(integer(seed, "idm weights"))
+        return InverseDynamicsModel(self.config).initialise().to(device)
+
+
+def window_loss(output: WindowOutput, batch: IdmBatch) -> tuple[Tensor, Tensor]:
+    """Cross-entropies of the 20 buttons and of the 2 axes, each summed, and averaged over the frames."""
+    buttons = -output.buttons.gather(-1, batch.buttons[..., None]).squeeze(-1).sum(-1).mean()
+    camera = -output.camera.gather(-1, batch.camera[..., None]).squeeze(-1).sum(-1).mean()
+    return buttons, camera
+
+
+def train_idm(
+    train: Sequence[TrueEpisode],
+    val: Sequence[TrueEpisode],
+    start: Start,
+    output: Path,
+    settings: IdmTrainSettings,
+    *,
+    run: Path,
+    half: bool = False,
+    overwrite: bool = False,
+    metadata: dict[str, Any] | None = None,
+    device: str | torch.device = "cpu",
+    bf16: bool | None = None,
+    on_step: Callable[[int, dict[str, float]], None] = lambda step, scalars: None,
+    on_validation: Callable[[int, dict[str, float]], None] = lambda step, scalars: None,
+) -> tuple[IdmResult, Scores]:
+    """Train to the end; `output` always holds the best weights so far.
+
+    Args:
+        train, val: episodes with their true actions.
+        output: `.weights` or `.safetensors`; `<output>.json` and the `.model` file come beside it.
+        run: folder for settings, state, curves and TensorBoard; a run found there continues.
+        half: save as float16.
+        metadata: of the weights, such as the game.
+        bf16: train in bfloat16; None: where the device is a GPU.
+        on_step, on_validation: called with the number of the step and its figures.
+
+    Returns:
+        The best validation, and the scores of the best weights on all of `val`.
+
+    Raises:
+        UserError: settings that cannot be used, a run with other settings in the folder, or a loss that is not finite.
+    """
+    settings.check()
+    place = torch.device(device)
+    model = start.model(settings.seed, place)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(part in name for part in _NOT_TRAINED))
+    windows = Windows(train, start.config.timesteps, settings)
+    record = {
+        **settings_dict(IdmTrainSettings, settings),
+        "model": start.config.to_model()["model"],
+        "in_weights_sha256": sha256_file(start.weights) if start.weights else None,
+        "episodes": sorted(each.episode.path.name for each in [*train, *val]),
+    }
+    folder = RunFolder(run, record, overwrite)
+    try:
+        optimizer = torch.optim.AdamW(_groups(model, settings.weight_decay), settings.learning_rate)
+        result = IdmResult()
+        if (saved := folder.load(output)) is not None:
+            model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
+            result = IdmResult(**saved["progress"])
+        steps = math.ceil(settings.total_frames / (settings.batch_size * start.config.timesteps))
+        precision = torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda" if bf16 is None else bf16)
+        some = _first_frames(val, settings.val_frames)
+        sums: dict[str, float] = {}
+        while result.step < steps:
+            result.step += 1
+            figures = _step(model, optimizer, windows.batch(result.step), settings, result.step, steps, precision)
+            on_step(result.step, figures)
+            sums = {name: sums.get(name, 0.0) + value for name, value in {**figures, "count": 1}.items()}
+            if result.step == steps or (settings.val_freq and result.step % settings.val_freq == 0):
+                means = {name: value / sums["count"] for name, value in sums.items() if name != "count"}
+                sums = {}
+                found = _validation(model, some)
+                folder.log(result.step, **means, **found)
+                if found["val/loss"] < result.best_loss:
+                    result.best_step, result.best_loss = result.step, found["val/loss"]
+                    save_weights(model, output, dtype=torch.float16 if half else torch.float32)
+                    write_idm_model(start.config, output.with_suffix(".model"))
+                folder.save(
+                    {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "progress": dataclasses.asdict(result),
+                    }
+                )
+                on_validation(result.step, found)
+        best = load_idm(start.config, output, device=place)
+        found_scores = judged(best, val)
+        _write_metadata(output, start.config, found_scores, metadata or {}, run)
+        write_page(run, folder.rows, found_scores, record, result.best_step)
+    finally:
+        folder.close()
+    return result, found_scores
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay on tensors of two or more dimensions, none on the rest."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    wide = [parameter for parameter in trained if parameter.ndim >= 2]
+    rest = [parameter for parameter in trained if parameter.ndim < 2]
+    return [{"params": wide, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def _step(
+    model: InverseDynamicsModel,
+    optimizer: torch.optim.Optimizer,
+    batch: IdmBatch,
+    settings: IdmTrainSettings,
+    step: int,
+    steps: int,
+    precision: torch.autocast,
+) -> dict[str, float]:
+    """One optimizer step."""
+    model.train()
+    batch = IdmBatch(*(part.to(model.device) for part in (batch.frames, batch.buttons, batch.camera)))
+    with precision:
+        output = model(batch.frames)
+    buttons, camera = window_loss(output, batch)
+    loss = buttons + camera
+    if not bool(torch.isfinite(loss)):
+        todo = "a smaller --learning_rate; the best weights so far are kept"
+        raise UserError("The loss is not finite.", where=f"step {step}", todo=todo)
+    rate = settings.learning_rate * min(step / settings.warmup_steps, (steps - step + 1) / steps)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+    optimizer.step()
+    return {
+        "train/loss": float(loss.detach()),
+        "train/buttons": float(buttons.detach()),
+        "train/camera": float(camera.detach()),
+        "train/grad_norm": float(norm),
+        "train/learning_rate": rate,
+    }
+
+
+def _first_frames(episodes: Sequence[TrueEpisode], most: int) -> list[TrueEpisode]:
+    """Whole episodes until they have that many frames; at least one."""
+    chosen: list[TrueEpisode] = []
+    frames = 0
+    for each in episodes:
+        if chosen and frames + len(each) > most:
+            continue
+        chosen.append(each)
+        frames += len(each)
+    return chosen
+
+
+def _labels(model: InverseDynamicsModel, episodes: Sequence[TrueEpisode]) -> list[Labels]:
+    model.eval()
+    return [model.label(iter(each.episode.frames(0, len(each)))) for each in episodes]
+
+
+def _validation(model: InverseDynamicsModel, episodes: Sequence[TrueEpisode]) -> dict[str, float]:
+    """The loss on whole episodes, labelled as videos are, and scores."""
+    labels = _labels(model, episodes)
+    buttons = camera = 0.0
+    for found, each in zip(labels, episodes):
+        buttons -= float(np.take_along_axis(found.buttons, each.pressed.astype(int)[..., None], 2).sum())
+        camera -= float(np.take_along_axis(found.camera, each.bins[..., None], 2).sum())
+    frames = sum(map(len, episodes))
+    known = _scores(labels, episodes)
+    figures = {
+        "val/loss": (buttons + camera) / frames,
+        "val/buttons": buttons / frames,
+        "val/camera": camera / frames,
+        "val/r2_pitch": known.camera[0].r2,
+        "val/r2_yaw": known.camera[1].r2,
+    }
+    figures |= {f"val/f1_{name}": known.button(name).f1 for name in _SHOWN}
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def _scores(
+    labels: Sequence[Labels], episodes: Sequence[TrueEpisode], thresholds: Sequence[float] | None = None
+) -> Scores:
+    probabilities = np.concatenate([np.exp(found.buttons[:, :, 1]) for found in labels])
+    bins = np.concatenate([found.camera.argmax(2) for found in labels])
+    ends = np.cumsum([len(each) for each in episodes])[:-1].tolist()
+    pressed = np.concatenate([each.pressed for each in episodes])
+    return scores(probabilities, bins, pressed, np.concatenate([each.degrees for each in episodes]), ends, thresholds)
+
+
+def judged(model: InverseDynamicsModel, episodes: Sequence[TrueEpisode]) -> Scores:
+    """Scores on all of these episodes, at thresholds that are chosen on the first half of them where there are two or more."""
+    labels = _labels(model, episodes)
+    half = len(episodes) // 2
+    thresholds = [0.5] * len(BUTTONS)
+    if half:
+        probabilities = np.concatenate([np.exp(found.buttons[:, :, 1]) for found in labels[:half]])
+        pressed = np.concatenate([each.pressed for each in episodes[:half]])
+        thresholds = [best_threshold(probabilities[:, column], pressed[:, column]) for column in range(len(BUTTONS))]
+        labels, episodes = labels[half:], episodes[half:]
+    return _scores(labels, episodes, thresholds)
+
+
+def _write_metadata(output: Path, config: IdmConfig, found: Scores, more: dict[str, Any], run: Path) -> None:
+    """`<weights>.json`."""
+    write_json(
+        checkpoint_metadata_path(output),
+        {
+            "kind": "idm",
+            "model": display(output.with_suffix(".model")),
+            **more,
+            "window": config.timesteps,
+            "thresholds": {each.name: round(each.threshold, 4) for each in found.buttons},
+            "scores": {
+                "frames": found.frames,
+                "r2": {axis.name: axis.r2 for axis in found.camera if math.isfinite(axis.r2)},
+                "f1": {each.name: each.f1 for each in found.buttons if math.isfinite(each.f1)},
+            },
+            "run": display(run),
+            "hashes": {"weights": sha256_file(output)},
+            "tool_version": steve1.__version__,
+        },
+    )

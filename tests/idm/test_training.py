@@ -1,0 +1,280 @@
+"""Training an inverse dynamics model: what it sees, that it learns, that it resumes; the motion input."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from steve1 import actions as act
+from steve1.commands.train import train_idm as command
+from steve1.core.errors import UserError
+from steve1.core.options import CommandLine
+from steve1.core.paths import ROOT
+from steve1.data.episodes.formats.native import EpisodeWriter
+from steve1.data.loading.sampling import read_list
+from steve1.idm import InverseDynamicsModel, load_idm, read_idm_model
+from steve1.idm.config import IdmConfig, write_idm_model
+from steve1.idm.label import label, window_plan
+from steve1.idm.labelling.settings import IdmFiles
+from steve1.idm.training.loop import Start, judged, train_idm
+from steve1.idm.training.settings import MINI, IdmTrainSettings
+from steve1.idm.training.windows import TrueEpisode, Windows, changed, read_episodes, through_h264
+from tests.data.videos.films import pictures, turns
+
+TINY = dataclasses.replace(
+    MINI, hidsize=48, timesteps=16, attention_memory_size=16, n_recurrence_layers=1, impala_chans=(2, 4, 4), img_shape=(128, 128, 4)
+)  # fmt: skip
+SETTINGS = IdmTrainSettings(batch_size=2, total_frames=2 * 16 * 6, warmup_steps=2, val_freq=2, compress=0.0)
+
+
+def write_film(path: Path, count: int, seed: int, **metadata: Any) -> Path:
+    """A native episode of a turning camera; jump is held while it turns left."""
+    degrees = turns(count, seed)
+    with EpisodeWriter(path, {"source": "test", **metadata}, keep_mineclip_frames=False) as writer:
+        for frame, camera in zip(pictures(degrees, seed=seed % 3), degrees):
+            jump = int(camera[1] < 0)
+            writer.add(frame, {**act.null_action(), "jump": jump, "camera": camera.tolist()})
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Episodes, and the lists of a sampling "idm"."""
+    root = tmp_path_factory.mktemp("idm")
+    names = [write_film(root / "data" / f"e{number}", 120, number) for number in range(4)]
+    (root / "idm_train.txt").write_text("\n".join(map(str, names[:3])) + "\n")
+    (root / "idm_val.txt").write_text(f"{names[3]}\n")
+    return root
+
+
+def episodes(folder: Path, part: str = "train") -> list[TrueEpisode]:
+    return read_episodes(read_list(folder / f"idm_{part}.txt"), TINY.timesteps)[0]
+
+
+def test_the_motion_input_is_a_setting_of_the_model_file(tmp_path: Path) -> None:
+    write_idm_model(TINY, tmp_path / "tiny.model")
+    assert read_idm_model(tmp_path / "tiny.model") == TINY
+    names = set(InverseDynamicsModel(TINY).state_dict())
+    without = set(InverseDynamicsModel(dataclasses.replace(TINY, motion_reach=0)).state_dict())
+    assert names - without == {"net.motion.out.norm.weight", "net.motion.out.norm.bias", "net.motion.out.layer.weight"}
+    with pytest.raises(UserError, match="contradict"):
+        dataclasses.replace(TINY, motion_reach=99)
+
+
+def test_the_motion_input_sees_displacement_and_nothing_after_the_last_frame() -> None:
+    torch.manual_seed(0)
+    model = InverseDynamicsModel(TINY)
+    assert model.net.motion is not None
+    rng = np.random.default_rng(0)
+    still = cv2.resize(rng.integers(0, 256, (32, 32, 3), np.uint8), (128, 128))
+    frames = torch.from_numpy(
+        np.stack(
+            [np.zeros_like(still)] * 2 + [np.roll(still, 8 * n, axis=1) for n in range(3)] + [np.zeros_like(still)] * 2
+        )
+    )
+    found = model.net.motion._correlated(frames[2:6]).unflatten(1, (121, 16)).mean(2)
+    side = 2 * TINY.motion_reach + 1
+    # Two pixels of 32 to the right: what is here now is there in the next frame.
+    assert [divmod(int(row.argmax()), side) for row in found[:2]] == [(5, 7), (5, 7)]
+    assert not found[2].any()
+
+
+def test_streaming_with_the_motion_input_equals_window_by_window() -> None:
+    torch.manual_seed(0)
+    model = InverseDynamicsModel(TINY).initialise().eval()
+    frames = np.random.default_rng(0).integers(0, 256, (41, 128, 128, 3), np.uint8)
+    found = label(model, iter(frames))
+    with torch.no_grad():
+        for start, end, kept, kept_end in window_plan(41, 16, 8, "aligned"):
+            whole = model(torch.from_numpy(frames[start:end])[None])
+            np.testing.assert_allclose(
+                found.camera[kept:kept_end], whole.camera[0, kept - start : kept_end - start], atol=5e-4
+            )
+    assert set(np.unique(found.overlap)) <= {-1, 0, 1}
+    assert (found.overlap[8:33] >= 0).all()
+
+
+def test_windows_follow_from_seed_and_step(folder: Path) -> None:
+    found = episodes(folder)
+    windows, same = (Windows(found, 16, SETTINGS) for _ in range(2))
+    one, two = windows.batch(3), same.batch(3)
+    assert torch.equal(one.frames, two.frames)
+    assert not torch.equal(one.frames, windows.batch(4).frames)
+    assert one.frames.shape == (2, 16, 128, 128, 3)
+    assert one.buttons.shape == (2, 16, 20)
+    plain = Windows(found, 16, dataclasses.replace(SETTINGS, augment=False)).batch(0)
+    frames = {each.episode.path: each.episode.frames(0, len(each)) for each in found}
+    for window, camera in zip(plain.frames.numpy(), plain.camera.numpy()):
+        places = [
+            (each, start) for each in found for start in range(len(each) - 15)
+            if (frames[each.episode.path][start] == window[0]).all() and (each.bins[start : start + 16] == camera).all()
+        ]  # fmt: skip
+        assert places, "frames and actions are of one place"
+
+
+def test_windows_with_rare_presses_are_drawn_more_often(folder: Path) -> None:
+    found = episodes(folder)
+    use = act.BUTTONS.index("use")
+    found[0].pressed[60, use] = True
+
+    def share(times: float) -> float:
+        windows = Windows(found, 16, dataclasses.replace(SETTINGS, rare_presses=times, batch_size=64, augment=False))
+        assert windows.rare.sum() == 1
+        return float(np.mean([(windows.batch(step).buttons[..., use].sum(1) > 0).float().mean() for step in range(3)]))
+
+    once, thrice = share(1.0), share(3.0)
+    found[0].pressed[60, use] = False
+    assert 1.5 * once < thrice
+
+
+def test_a_change_is_the_same_in_all_frames_of_a_window() -> None:
+    frames = np.stack([next(pictures(turns(1)))] * 3)
+    found = changed(frames, np.random.default_rng(0))
+    assert (found == found[0]).all()
+    assert not (found[0] == frames[0]).all()
+    assert np.abs(found.mean() - frames.mean()) < 60
+    coded = through_h264(frames, 35)
+    assert coded.shape == frames.shape
+    assert 0.5 < np.abs(coded.astype(int) - frames).mean() < 30
+
+
+def test_episodes_without_their_null_frames_are_left_out(tmp_path: Path) -> None:
+    write_film(tmp_path / "good", 40, 0)
+    write_film(tmp_path / "dropped", 40, 0, null_frames_dropped=3)
+    write_film(tmp_path / "labelled", 40, 0, source_kind="video")
+    write_film(tmp_path / "short", 10, 0)
+    (tmp_path / "x_train.txt").write_text(
+        "\n".join(str(tmp_path / name) for name in ("good", "dropped", "labelled", "short"))
+    )
+    found, notes = read_episodes(read_list(tmp_path / "x_train.txt"), 16)
+    assert [each.episode.path.name for each in found] == ["good"]
+    assert len(notes) == 3
+    (tmp_path / "x_train.txt").write_text(f"{tmp_path / 'dropped'}\n")
+    with pytest.raises(UserError, match="No episode") as fault:
+        read_episodes(read_list(tmp_path / "x_train.txt"), 16)
+    assert "NULLS=keep" in fault.value.todo
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 0}, {"learning_rate": 0.0}, {"compress": 2.0}, {"val_freq": -1}])
+def test_settings_that_cannot_be_used(change: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="cannot be used"):
+        dataclasses.replace(SETTINGS, **change).check()
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(folder: Path, tmp_path: Path) -> None:
+    train, val = episodes(folder), episodes(folder, "val")
+
+    def run(name: str, stop_at: int = 0) -> Path:
+        def stop(step: int, figures: dict[str, float]) -> None:
+            if step == stop_at:
+                raise KeyboardInterrupt
+
+        output = tmp_path / f"{name}.weights"
+        train_idm(train, val, Start(TINY), output, SETTINGS, run=tmp_path / name, on_step=stop)
+        return output
+
+    whole = run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        run("broken", 5)
+    again = run("broken")
+    one, two = (torch.load(path, weights_only=True) for path in (whole, again))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    rows = json.loads((tmp_path / "broken" / "curves.json").read_text())
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert list((tmp_path / "broken").glob("events*"))
+    assert "not labelled well" in (tmp_path / "broken" / "report.html").read_text("utf-8")
+    metadata = json.loads((tmp_path / "broken.weights.json").read_text())
+    assert metadata["window"] == 16
+    assert IdmFiles.of(tmp_path / "broken.model", again).thresholds is not None
+    assert load_idm(tmp_path / "broken.model", again).config == TINY
+    with pytest.raises(UserError, match="other settings"):
+        train_idm(train, val, Start(TINY), whole, dataclasses.replace(SETTINGS, seed=1), run=tmp_path / "whole")
+
+
+@pytest.mark.e2e
+def test_it_learns_the_camera_and_a_button(folder: Path, tmp_path: Path) -> None:
+    settings = IdmTrainSettings(
+        batch_size=4,
+        total_frames=4 * 16 * 120,
+        warmup_steps=10,
+        val_freq=0,
+        compress=0.0,
+        learning_rate=4e-3,
+        augment=False,
+    )
+    train, val = episodes(folder), episodes(folder, "val")
+    _, found = train_idm(train, val, Start(TINY), tmp_path / "x.safetensors", settings, run=tmp_path / "x", half=True)
+    assert found.camera[1].r2 > 0.5
+    assert found.camera[0].r2 > 0.5
+    assert found.button("jump").f1 > 0.7
+    # Without the motion input, the same network on the same windows learns nothing.
+    plain = dataclasses.replace(TINY, motion_reach=0)
+    _, less = train_idm(train, val, Start(plain), tmp_path / "y.weights", settings, run=tmp_path / "y")
+    assert less.camera[1].r2 < found.camera[1].r2 - 0.2
+
+
+def test_scores_of_a_model_that_knows_nothing(folder: Path) -> None:
+    torch.manual_seed(0)
+    found = judged(InverseDynamicsModel(TINY).initialise(), episodes(folder, "val"))
+    assert found.frames == 120
+    assert found.camera[1].r2 < 0.1
+
+
+def test_the_published_model_is_trained_on_too() -> None:
+    """Only parts that take part in the computation get a gradient."""
+    config = dataclasses.replace(TINY, motion_reach=0)
+    model = InverseDynamicsModel(config).initialise()
+    model(torch.zeros(1, 16, 128, 128, 3, dtype=torch.uint8)).camera.sum().backward()
+    without = {name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.numel()}
+    assert {"net.lastlayer.norm.weight", "net.lastlayer.norm.bias", "net.lastlayer.layer.weight"} <= without
+
+
+def test_the_script_and_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fake = tmp_path / "python"
+    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$ASKED"\n')
+    fake.chmod(0o755)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/",
+        "PYTHON": str(fake),
+        "ASKED": str(tmp_path / "asked"),
+        "BATCH_SIZE": "2",
+    }
+    done = subprocess.run(
+        ["bash", "3_train_idm.sh", "--half"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    words = (tmp_path / "asked").read_text().split("\n")[:-1]
+    assert words[:3] == ["-m", "steve1", "train_idm"]
+    asked = CommandLine(command.Args, "x").parse(words[3:])
+    assert asked is not None
+    assert (asked.batch_size, asked.half, asked.in_model, asked.total_frames) == (2, True, "", 400_000)
+    write_idm_model(TINY, tmp_path / "tiny.model")
+    args = dataclasses.replace(
+        asked, sampling_dir=str(folder), out_weights=str(tmp_path / "w" / "a.weights"), in_model=str(tmp_path / "tiny.model"),
+        total_frames=64, warmup_steps=1, checkpoint_dir=str(tmp_path / "runs"), device="cpu", val_freq=0, env="luanti", fov=72.0,
+    )  # fmt: skip
+    command.main(args)
+    said = capsys.readouterr().out
+    assert "not labelled well" in said
+    assert "SOURCE=videos" in said
+    files = IdmFiles.of(tmp_path / "w" / "a.model", tmp_path / "w" / "a.weights")
+    assert files.fov == 72
+    with pytest.raises(UserError, match="needs --in_model"):
+        command.main(dataclasses.replace(args, in_model="", in_weights="x.weights"))
+
+
+def test_the_mini_sizes_fit_in_five_megabytes() -> None:
+    with torch.device("meta"):
+        model = InverseDynamicsModel(MINI)
+    assert 2 * sum(parameter.numel() for parameter in model.parameters()) < 5e6
+    assert isinstance(model.config, IdmConfig)
