@@ -1,4 +1,4 @@
-"""What the documentation says exists: links, scripts, flags, variables and Python names in README*.md and docs/."""
+"""What the documentation says exists: links, scripts, flags, variables and Python names in README*.md and docs/; Chinese pages keep step."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 import re
 import shlex
 import typing
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from steve1.__main__ import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/**/*.md")])
+# Guides in Chinese; the English one has the same name in the folder above.
+CHINESE = sorted(ROOT.glob("docs/guides/zh/*.md"))
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", flags=re.S | re.M)
 # Copies of the template that the reader makes.
 OWN_COPY = re.compile(r"^3_train_(my_task|finetune_buildhouse)\.sh$")
 RUNNERS = ("bash", "python", "python3", ".venv/bin/python")
@@ -28,10 +32,12 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """The names by which a page's headings can be linked to."""
+    """The names that a link to a page can end in: its headings, and the ids set with `<a id="…">`."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
     heads = re.findall(r"^#+\s+(.*)$", text, flags=re.M)
-    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads} | set(
+        re.findall(r'<a id="([^"]+)">', text)
+    )
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -209,3 +215,94 @@ def test_the_two_readmes_keep_step() -> None:
         }
 
     assert skeleton(english) == skeleton(chinese)
+
+
+def sections(page: Path) -> list[dict[str, Any]]:
+    """What two languages of a page must share, heading by heading: level, code, tables, links, code spans and numbers."""
+    text = page.read_text(encoding="utf-8")
+    blocks = [(match[1], match[2]) for match in FENCE.finditer(text)]
+    # A heading is no line of a block: blocks are set aside, and a mark stands for each.
+    parts = re.split(r"^(#+ .*)$", FENCE.sub("\0", text), flags=re.M)
+    found = []
+    for head, body in zip(["", *parts[1::2]], parts[::2], strict=True):
+        code, blocks = blocks[: body.count("\0")], blocks[body.count("\0") :]
+        spans = re.findall(r"`([^`\n]+)`", body)
+        plain = re.sub(r"`[^`\n]+`|\]\([^)]*\)|<[^>]*>", "", head + body)
+        found.append(
+            {
+                "heading": head,
+                "level": head.count("#", 0, head.find(" ")),
+                "code": [code_without_comments(language, block) for language, block in code],
+                "table cells": [
+                    row.count("|") for row in re.findall(r"^\|.*", re.sub(r"`[^`\n]+`", "", body), flags=re.M)
+                ],
+                "links": Counter(linked(page, target) for target in re.findall(r"\]\(([^)\s]+)\)", body)),
+                "code spans": Counter(spans),
+                "numbers": Counter(re.findall(r"\d(?:[\d,.]*\d)?", plain)),
+            }
+        )
+    return found
+
+
+def code_without_comments(language: str, block: str) -> list[str]:
+    """A block's lines without what is said in the reader's language; of a console's output only the numbers stay."""
+    if language == "text":
+        return [" ".join(sorted(re.findall(r"\d+", line))) for line in block.splitlines()]
+    lines = re.sub(r"(^|\s)// .*" if language == "gradle" else r"(^|\s)# .*", "", block, flags=re.M)
+    return [line.strip() for line in lines.splitlines() if line.strip()]
+
+
+def linked(page: Path, target: str) -> str:
+    """A link's file without its anchor; the same for a guide in either language."""
+    path = target.partition("#")[0]
+    if re.match(r"^[a-z]+:", target):
+        return target
+    file = where((page.parent / path).resolve() if path else page)
+    return file.replace("docs/guides/zh/", "docs/guides/")
+
+
+def test_the_guides_exist_in_chinese() -> None:
+    names = {"STEVE1_FINETUNING_QUICKSTART.md", "STEVE1_EVALUATION_GUIDE.md", "INSTALL_MINECRAFT.md"}
+    assert names <= {page.name for page in CHINESE}
+
+
+@pytest.mark.parametrize("page", CHINESE, ids=where)
+def test_a_chinese_guide_keeps_step_with_the_english_one(page: Path) -> None:
+    english, chinese = sections(page.parents[1] / page.name), sections(page)
+    assert [part["level"] for part in chinese] == [part["level"] for part in english], "one has a heading more"
+    behind = []
+    for ours, theirs in zip(chinese, english, strict=True):
+        place = f"{theirs['heading']} ({ours['heading']})"
+        for kind in ("code", "table cells"):
+            if ours[kind] != theirs[kind]:
+                behind.append(f"{place}: {kind}: {ours[kind]} instead of {theirs[kind]}")
+        for kind in ("links", "code spans"):
+            if ours[kind] != theirs[kind]:
+                missing, more = (
+                    list((theirs[kind] - ours[kind]).elements()),
+                    list((ours[kind] - theirs[kind]).elements()),
+                )
+                behind.append(f"{place}: {kind}: missing {missing}, too many {more}")
+        # Chinese may need a number where English has a word, such as a month.
+        if missing := list((theirs["numbers"] - ours["numbers"]).elements()):
+            behind.append(f"{place}: numbers: missing {missing}")
+    assert not behind, "\n".join(behind)
+
+
+def test_a_change_of_the_english_guide_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+
+    def parts(text: str) -> dict[str, Any]:
+        page.write_text(text, encoding="utf-8")
+        return sections(page)[-1]
+
+    block = "```{language}\n{code}\n```\n"
+    bash, text = block.format(language="bash", code="ls  # all {}"), block.format(language="text", code="{} of 6")
+    english = parts("# Head\nRun `ls` 3 times.\n" + bash.format("files") + text.format("3"))
+    assert english["code"] == [["ls"], ["3 6"]]
+    assert english["level"] == 1
+    assert parts("# 标题\n运行 3 次 `ls`。\n" + bash.format("文件") + "```text\n6 局中 3 局\n```\n") == english | {
+        "heading": "# 标题"
+    }
+    assert parts("# Head\nRun `ls` 4 times.\n")["numbers"] != english["numbers"]
+    assert parts("# Head\n" + bash.format("files") + text.format("4"))["code"] != english["code"]
