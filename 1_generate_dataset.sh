@@ -2,6 +2,8 @@
 # Makes a dataset of episodes with goal embeddings, ready for 2_create_sampling.sh.
 #   needs: SOURCE=luanti      the game (tools/setup.sh installs it)
 #          SOURCE=policy      WEIGHTS and PROMPTS: the game; what the weights succeed in is kept, to be replayed in fine-tuning
+#          SOURCE=corrections WEIGHTS and PROMPTS: the game; the weights begin, the scripted player takes over and is imitated
+#          SOURCE=person      PROMPTS: the game and a browser; you play, or take over from WEIGHTS
 #          SOURCE=folder      RECORDINGS_DIR with name.mp4 + name.jsonl, or folders with frames/ and actions.jsonl
 #          SOURCE=videos      VIDEOS_DIR with videos that have no actions, and an inverse dynamics model (bash 0_download_weights.sh idm_model idm)
 #          SOURCE=contractor  the network; each recording (5 minutes of play) is deleted once it is converted
@@ -14,7 +16,7 @@ SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
-SOURCE="${SOURCE:-luanti}"                           # luanti | policy | folder | contractor | videos
+SOURCE="${SOURCE:-luanti}"                           # luanti | policy | corrections | person | folder | contractor | videos
 OUTPUT_DIR="${OUTPUT_DIR:-data/dataset_finetune}"    # one folder per episode
 RECORDINGS_DIR="${RECORDINGS_DIR:-}"                 # empty: data/recordings/<name of the dataset>
 
@@ -23,7 +25,7 @@ BEHAVIOURS="${BEHAVIOURS:-dig_dirt}"                 # e.g. "dig_dirt chop_tree"
 STEPS="${STEPS:-400}"                                # 20 per second; training with T frames needs T + 15
 SEED="${SEED:-0}"
 
-# policy: weights record what they can do already, for REPLAY or KEEP=self in fine-tuning
+# policy: weights record what they can do already, for REPLAY or KEEP=self in fine-tuning; corrections, person: they begin
 WEIGHTS="${WEIGHTS:-}"                               # e.g. data/mini/mini.weights
 PROMPTS="${PROMPTS:-}"                               # e.g. "explore;look at the sky=20;build a pillar"
 GAME="${GAME:-luanti}"                               # the game they play (--env)
@@ -39,12 +41,12 @@ IDM_MODEL="${IDM_MODEL:-data/weights/idm/4x_idm.model}"
 IDM_WEIGHTS="${IDM_WEIGHTS:-data/weights/idm/4x_idm.weights}"
 CALIBRATE="${CALIBRATE:-}"                           # a recording with known actions (name.mp4 + name.jsonl), strongly advised
 
-# luanti, policy: episodes per behaviour or prompt; contractor: total episodes (0: the whole index)
+# luanti, policy, corrections: episodes per behaviour or prompt; contractor: total episodes (0: the whole index)
 N_EPISODES="${N_EPISODES:-12}"
 NULLS="${NULLS:-auto}"                               # frames with no action: keep | drop | auto
 SHARD="${SHARD:-}"                                   # 1/4 … 4/4: split folder, contractor or videos over four machines that share a disk
 RAY="${RAY:-0}"                                      # 1: split over a Ray cluster (address: RAY_ADDRESS)
-MINECLIP="${MINECLIP:-}"                             # MineCLIP weights; empty: mini for luanti, that of WEIGHTS for policy, published otherwise
+MINECLIP="${MINECLIP:-}"                             # MineCLIP weights; empty: that of WEIGHTS, else mini for luanti, published otherwise
 
 [ "$KEEP_RECORDINGS" = 0 ] || set -- --keep_recordings "$@"
 [ "$RAY" = 0 ] || set -- --ray "$@"

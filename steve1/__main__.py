@@ -36,6 +36,7 @@ COMMANDS = {
     },
     "train": {
         "train": "Fine-tune STEVE-1 on the episodes of a sampling list. Resumable.",
+        "dagger_round": "One round of corrections: record, fine-tune on all so far, compare with the start. Resumable.",
         "train_rl": "Fine-tune by reinforcement learning: play, judge, learn. Resumable.",
         "plan": "Find batch, TRUNC_T, accumulation and fine-tuning mode that fit a GPU, with estimated hours.",
         "cache_features": "Compute the frozen CNN's features of all frames, for training with --feature_cache.",
@@ -46,7 +47,11 @@ COMMANDS = {
         "train_prior": "Train the prior (text embedding → goal). Resumable.",
         "train_idm": "Train an inverse dynamics model, which labels videos without actions. Resumable.",
     },
-    "play": {"play": "Play a prompt in a game and record a video."},
+    "play": {
+        "play": "Play a prompt in a game and record a video.",
+        "live": "Play, prompt, take over and record at a page in a browser.",
+        "serve": "Let weights on this machine play games that run elsewhere.",
+    },
     "evaluate": {
         "evaluate": "Measure success rates with confidence intervals, on the same seeds for all weights.",
         "compare": "Play one prompt with two or more weights: a side-by-side video and a table.",

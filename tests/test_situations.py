@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import errno
 import importlib
+import importlib.util
 import io
 import os
 import re
@@ -72,6 +73,7 @@ class Case:
     writes: bool = True
 
 
+SOCKETS = importlib.util.find_spec("websockets") is not None
 TRAIN = (
     "--in_model m/mini.model --in_weights m/mini.weights --out_weights w/out.weights --sampling_name s --sampling_dir samplings --batch_size 1 "
     "--T 32 --trunc_t 16 --total_frames 32 --warmup_frames 16 --val_windows 1 --num_workers 0 --threads 1 --device cpu --checkpoint_dir runs"
@@ -94,6 +96,7 @@ CASES = {
     "train": Case(TRAIN, "w/out.weights"),
     "train_rl": Case('--in_weights m/mini.weights --out_weights w/rl.weights --reward dig_dirt --iterations 1 --places 1 --group 2 --steps 16 --workers 0 --keep_prompts "" --checkpoint_dir runs --device cpu', "w/rl.weights"),
     "train_idm": Case("--sampling_name s --sampling_dir samplings --in_model idm.model --out_weights w/idm.weights --total_frames 16 --batch_size 1 --warmup_steps 1 --val_freq 0 --compress 0 --checkpoint_dir runs --device cpu", "w/idm.weights"),
+    "dagger_round": Case('x --in_weights m/mini.weights --prompts "dig dirt" --record none', code=2),  # nothing to learn from
     "plan": Case("--gpu_gb 24", writes=False),
     "cache_features": Case("--dataset_dir ds --in_model m/mini.model --in_weights m/mini.weights --cache_dir out --device cpu", "out"),
     "make_replay": Case("--output out/x.replay.safetensors --dataset_dir ds --in_model m/mini.model --in_weights m/mini.weights --cache_dir out --device cpu", "out/x.replay.safetensors"),
@@ -102,6 +105,11 @@ CASES = {
     "interpolate_weights": Case("--base m/mini.weights --tuned m/mini.weights --alpha 0.5 --out_dir out --device cpu", "out/interpolation.md"),
     "train_prior": Case("--data pairs.npz --out_weights out/p.safetensors --max_epochs 1 --hidden_dim 8 --latent_dim 4 --device cpu", "out/p.safetensors"),
     "play": Case('--in_weights m/mini.weights --text_prompt "dig dirt" --gameplay_length 4 --save_video 12:30.mp4 --device cpu', "12:30.mp4"),
+    "live": Case(
+        '--weights m/mini.weights --prompt "dig dirt" --ticks 4 --port 0 --no_open_browser --no_similarity --device cpu',
+        "data/live" if SOCKETS else "", code=0 if SOCKETS else 2,
+    ),
+    "serve": Case("--weights m/mini.weights --token short", code=2, writes=False),  # or it would go on for ever
     "evaluate": Case(f"--weights nothing random --tasks dig_dirt {FAKE}", "data/evaluations/e/report.html"),
     "compare": Case(f'--weights nothing random --prompt "dig dirt" {FAKE.replace("--similarity 0", "")}', "data/comparisons/e/report.html"),
     "evaluate_on_minedojo": Case(f"--weights nothing --task dig_dirt {FAKE.replace('--similarity 0', '')}", "data/evaluations/e/report.html"),

@@ -77,7 +77,9 @@ class Agent:
         if precision == torch.float32 and can_pack(policy.net.img_process):
             self._packed = PackedEncoder(policy.net.img_process, policy.config.img_shape[0])
             self.policy = pack_policy(self.policy)
-        self._cache = KVCache(policy.config, games, guided=self.cond_scale > 0, device=policy.device)
+        self.guided = self.cond_scale > 0
+        """Whether it computes what it would do without a goal; if so, `cond_scale` may be set anew between two steps."""
+        self._cache = KVCache(policy.config, games, guided=self.guided, device=policy.device)
         self._device = policy.device
         # The goals of the last step, and what the network reads of them.
         self._goals: tuple[list[bytes], Tensor] = ([], torch.empty(0))
@@ -158,7 +160,7 @@ class Agent:
         wanted = [self._checked_goal(goal).tobytes() for goal in goals]
         if wanted != self._goals[0]:
             embedded = [self._embed(goal) for goal in wanted]
-            if self.cond_scale:
+            if self.guided:
                 embedded += [self._embed(bytes(4 * self.policy.config.mineclip_embed_dim))] * len(goals)
             self._goals = wanted, torch.stack(embedded)
         return self._step(pixels, self._goals[1], *self._cache.advance(games, whole=self._cuda_graph))
@@ -181,10 +183,10 @@ class Agent:
                 features = self._packed(frames)[:, None]
             else:
                 features = self.policy.encode(frames[:, None])
-            if self.cond_scale and not single:  # both passes share the encoding; that of one frame is broadcast
+            if self.guided and not single:  # both passes share the encoding; that of one frame is broadcast
                 features = features.repeat(2, 1, 1)
             latent = self.policy.net(features + goals, self._cache.layers(StepIndex(*index)))[0][:, 0]
-            if self.cond_scale:
+            if self.guided:
                 # The heads are linear: guided latents give guided logits, and rows' normalisers cancel in the softmax.
                 cond, uncond = latent.chunk(2)
                 latent = (1.0 + self.cond_scale) * cond - self.cond_scale * uncond

@@ -7,6 +7,7 @@ import io
 import os
 import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 from steve1.core.errors import UserError, fail
 from steve1.core.messages import LANGUAGES, message
 from steve1.core.options import CommandLine
-from steve1.core.paths import display
+from steve1.core.paths import display, python_path
 from steve1.core.processes import started_with
 
 Arguments = TypeVar("Arguments")
@@ -91,6 +92,14 @@ def leave(job: Callable[[], Any]) -> NoReturn:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def run_command(words: Sequence[str]) -> None:
+    """Run another command of the program in a process of its own; exit with its code where it fails."""
+    environment = os.environ | {"PYTHONPATH": python_path()}
+    done = subprocess.run([sys.executable, "-m", "steve1", *words], env=environment, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
 def _place_of(fault: OSError) -> str:

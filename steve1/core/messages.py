@@ -175,6 +175,9 @@ MESSAGES = {
     "output": {"en": "output", "zh": "输出"},
     "diagnosis": {"en": "diagnosis", "zh": "诊断"},
     "recording": {"en": "recording in a game", "zh": "在游戏里录制"},
+    "page": {"en": "page", "zh": "页面"},
+    "corrections": {"en": "corrections", "zh": "纠正"},
+    "comparing": {"en": "comparing", "zh": "比较"},
     "contractor": {"en": "contractor data", "zh": "contractor 数据"},
     "converting and embedding": {"en": "converting and embedding", "zh": "转换与嵌入"},
     "network": {"en": "network", "zh": "网络"},
@@ -291,6 +294,67 @@ MESSAGES = {
     # playing
     "achieved": {"en": "{task}: success ({measure}: {value})", "zh": "{task}：成功（{measure}：{value}）"},
     "not achieved": {"en": "{task}: no success ({measure}: {value})", "zh": "{task}：没有成功（{measure}：{value}）"},
+    # a session in a browser
+    "live page": {"en": "page: {url}", "zh": "页面：{url}"},
+    "live public": {
+        "en": "Other machines reach this page at {host}. Whoever has the token can play; do not pass the address on.",
+        "zh": "其他机器可以通过 {host} 访问此页面。拿到令牌的人都能操作，请不要转发网址。",
+    },
+    "live tunnel": {
+        "en": "from another machine: ssh -L {port}:localhost:{port} THIS_MACHINE, then open the same address there",
+        "zh": "从另一台机器访问：ssh -L {port}:localhost:{port} 本机，然后在那台机器上打开同一网址",
+    },
+    "live kept": {"en": "recorded {path}: {ticks:tick}, {result}", "zh": "已录制 {path}：{ticks} 刻，{result}"},
+    "live filmed": {"en": "filmed {path}", "zh": "已录像 {path}"},
+    "live success": {"en": "success ({measure}: {value})", "zh": "成功（{measure}：{value}）"},
+    "live no success": {"en": "no success ({measure}: {value})", "zh": "没有成功（{measure}：{value}）"},
+    "live not judged": {"en": "of no known task, so not judged", "zh": "不属于已知任务，未评判"},
+    "live over": {
+        "en": "{ticks:tick} played; ticks began {middle} ms late (median), {worst} ms (99 %)",
+        "zh": "共 {ticks} 刻；每刻开始的延迟：中位数 {middle} 毫秒，99% 为 {worst} 毫秒",
+    },
+    "live log": {"en": "session: {path}", "zh": "会话：{path}"},
+    "live next": {
+        "en": "{count:recording} made. Next: {command}",
+        "zh": "录制了 {count} 段。下一步：{command}",
+    },
+    "live game died": {
+        "en": "The game ended by itself. What was recorded is kept, and a new game starts.",
+        "zh": "游戏自行退出。已录制的内容保留，正在启动新的游戏。",
+    },
+    "live player died": {"en": "The player died: another world begins.", "zh": "角色死亡：进入另一个世界。"},
+    "live episode ended": {
+        "en": "The game ended the episode: another world begins.",
+        "zh": "游戏结束了这一局：进入另一个世界。",
+    },
+    "live disk full": {
+        "en": "The disk is nearly full: the recording was ended here and kept.",
+        "zh": "磁盘快满了：录制在此结束，已保留。",
+    },
+    "live recording failed": {
+        "en": "The recording could not be written on, and ends here.",
+        "zh": "无法继续写入录像，在此结束。",
+    },
+    "live recording lost": {"en": "The recording could not be finished.", "zh": "录像未能完成。"},
+    "live prompt read": {"en": "“{prompt}” is read as “{english}”.", "zh": "“{prompt}”按“{english}”理解。"},
+    "live prompt unknown": {
+        "en": "MineCLIP reads English only, and “{prompt}” is not the prompt of a known task: its goal will mean little.",
+        "zh": "MineCLIP 只懂英文，“{prompt}”不是已知任务的提示词：它的目标没有多大意义。",
+    },
+    "dagger stage": {"en": "round {round}: {what}", "zh": "第 {round} 轮：{what}"},
+    "dagger corrections": {"en": "corrections of {weights}", "zh": "纠正 {weights}"},
+    "dagger training": {"en": "fine-tuning on {sources}", "zh": "在 {sources} 上微调"},
+    "dagger comparing": {"en": "comparing with the start", "zh": "与起点比较"},
+    "dagger next": {
+        "en": "the next round: the same command again. Weights so far: {path}",
+        "zh": "下一轮：再次运行同一命令。目前的权重：{path}",
+    },
+    "serve page": {"en": "{weights} answers at {url}", "zh": "{weights} 的服务地址：{url}"},
+    "serve latency": {
+        "en": "{games:game}, {rate} frames/s: {latency}",
+        "zh": "{games} 个游戏，每秒 {rate} 帧：{latency}",
+    },
+    "serve over": {"en": "{frames:frame} answered: {latency}", "zh": "共回答 {frames} 帧：{latency}"},
     # evaluation: success rules
     "needs": {"en": "needs {rule}", "zh": "需要{rule}"},
     "at least": {"en": "at least {number}", "zh": "至少 {number}"},

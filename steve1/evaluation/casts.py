@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from steve1.agent import Agent
-from steve1.core.errors import UserError
+from steve1.core.errors import UserError, nearest
 from steve1.core.files import sha256_file
 from steve1.core.paths import display, slug
 from steve1.core.seeds import generator, integer
@@ -22,6 +22,7 @@ from steve1.goals import GoalEncoder
 from steve1.rollout.play import Actor, GoalActor
 from steve1.rollout.players import behaviour
 from steve1.rollout.record import demonstration
+from steve1.rollout.takeover import TakeOver
 
 
 class Cast(Protocol):
@@ -129,3 +130,45 @@ class PolicyCast:
 
     def details(self, name: str) -> dict[str, Any]:
         return {"captions": [self._prompts[name]], "split": self._split, "env": self._env, **self._facts}
+
+
+class CorrectionCast(PolicyCast):
+    """A policy plays the first steps of a task, and the task's scripted player takes over: what training imitates is the player's part.
+
+    Args:
+        takeover: the fewest and the most steps that the policy plays first.
+
+    Raises:
+        UserError: as PolicyCast; a prompt for which there is no scripted player, or steps that are no range.
+    """
+
+    def __init__(self, weights: str, entries: Sequence[str], *, takeover: tuple[int, int], **more: Any) -> None:
+        if not 0 <= takeover[0] <= takeover[1]:
+            raise UserError(
+                "These steps are no range.", got=takeover, expected="the fewest, then the most, such as 40 160"
+            )
+        super().__init__(weights, entries, **more)
+        self._takeover = takeover
+        for name, task in self._tasks.items():
+            if task is None or not task.player:
+                known = [each.prompts["en"] for each in load_suite(self._env).tasks.values() if each.player]
+                raise UserError(
+                    "There is no scripted player that could take over for this prompt.",
+                    got=self._prompts[name],
+                    expected=nearest(self._prompts[name], known),
+                    todo="take over yourself: bash run_agent/3_run_interactive_session.sh",
+                )
+
+    def begin(self, name: str, number: int, attempt: int, game: int) -> tuple[dict[str, Any], int, Actor]:
+        task = self._tasks[name]
+        assert task is not None
+        known = behaviour(task.player)
+        options, seed, player = demonstration(known, self._seed, number, attempt, split=self._split)
+        agent = self._agents[game]
+        agent.reset(integer(seed, "agent"))
+        low, high = self._takeover
+        after = int(generator(seed, "takeover").integers(low, high + 1))
+        return options, seed, TakeOver(GoalActor(agent, self._goals[name]), player, after)
+
+    def details(self, name: str) -> dict[str, Any]:
+        return {**super().details(name), "takeover": list(self._takeover)}

@@ -46,7 +46,7 @@ class Overlay:
     """Draws one player's overlay; everything that does not change from step to step is drawn once, here."""
 
     def __init__(self, prompt: str, steps: int, *, title: str = "") -> None:
-        """`prompt`: in any language. `steps`: planned length. `title`: e.g. the weights' name."""
+        """`prompt`: in any language. `steps`: planned length, 0 if unknown. `title`: e.g. the weights' name."""
         self.prompt, self.steps, self.title = prompt, steps, title
         self._caps = {
             (button, pressed): _cap(label, int(_CAP * width), pressed)
@@ -65,7 +65,7 @@ class Overlay:
     def _header(self, picture: NDArray[np.uint8], step: int) -> None:
         width = picture.shape[1]
         darken(picture, 0, 0, width, 26)
-        counter = f"{step + 1}/{self.steps}"
+        counter = f"{step + 1}/{self.steps}" if self.steps else f"{step + 1}"
         counter_width = text_mask(counter, 14).shape[1]
         text = f"{self.title}:  {self.prompt}" if self.title else self.prompt
         draw_text(picture, fit_text(text, 16, width - counter_width - 24), 8, 2, 16)

@@ -7,16 +7,19 @@ rounded move; the moves of scripted players lie well inside the policy's camera 
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from steve1.actions.contractor import KEY_OF, MOUSE_OF
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, rename, scratch_dir, write_json
+from steve1.core.frames import draw_cursor
 from steve1.core.seeds import generator, integer
 from steve1.data.media.video import VideoWriter
 from steve1.envs.interface import Action, Env, Info, Observation, wrap
@@ -24,6 +27,7 @@ from steve1.envs.starts import start_states
 from steve1.rollout.play import Actor, play
 from steve1.rollout.players import Behaviour, Player
 from steve1.rollout.players.player import DEGREES_PER_PIXEL
+from steve1.rollout.takeover import TakeOver
 from steve1.rollout.trace import Trace
 
 FORMAT = "luanti-1"
@@ -51,8 +55,8 @@ class TickWriter:
         self._buttons: list[int] = []
         self._slot = 0
 
-    def tick(self, number: int, obs: Observation, info: Info, action: Action) -> dict[str, Any]:
-        """One line. `action` must have whole-pixel camera moves (see `whole_pixels`)."""
+    def tick(self, number: int, obs: Observation, info: Info, action: Action, who: str = "") -> dict[str, Any]:
+        """One line. `action` must have whole-pixel camera moves (see `whole_pixels`); `who` took it, where several may."""
         keys = [key for name, key in KEY_OF.items() if action.get(name)]
         buttons = [button for name, button in MOUSE_OF.items() if action.get(name)]
         scale = 720 / obs["pov"].shape[0]  # the recorder's window is 1280x720
@@ -76,12 +80,60 @@ class TickWriter:
             "serverTick": int(info.get("game_tick", number)), "serverTickDurationMs": 50.0, "stats": stats,
         }  # fmt: skip
         self._keys, self._buttons = keys, buttons
-        return line
+        return {**line, "who": who} if who else line
 
 
 def whole_pixels(action: Action) -> Action:
     """The action with its camera rounded to whole mouse pixels of 0.15 degrees."""
     return {**action, "camera": [round(float(v) / DEGREES_PER_PIXEL) * DEGREES_PER_PIXEL for v in action["camera"]]}
+
+
+def with_pointer(obs: Observation, info: Info) -> Observation:
+    """The observation with the arrow of an open menu in its picture, as conversion draws it and policies know it."""
+    if not obs.get("is_gui_open") or "pointer" not in info:
+        return obs
+    x, y = (int(value) for value in info["pointer"])
+    return {**obs, "pov": draw_cursor(obs["pov"].copy(), x, y)}
+
+
+class RecordingWriter(contextlib.AbstractContextManager["RecordingWriter"]):
+    """A recording in the making: it lies in a hidden folder until `finish` gives its files their names; without, nothing is left.
+
+    Attributes:
+        prefix: its path without an ending.
+        ticks: how many it has.
+    """
+
+    def __init__(self, prefix: str | os.PathLike[str]) -> None:
+        self.prefix, self.ticks = Path(prefix), 0
+        self._scratch, self._files = contextlib.ExitStack(), contextlib.ExitStack()
+        self._folder = self._scratch.enter_context(scratch_dir(self.prefix))
+        self._tick_writer = TickWriter()
+        self._video: VideoWriter | None = None
+
+    def add(self, obs: Observation, info: Info, action: Action, who: str = "") -> None:
+        """One tick: what was seen, and the action with whole-pixel camera moves that was taken on it."""
+        if self._video is None:
+            height, width = obs["pov"].shape[:2]
+            lines = open(self._folder / "ticks.jsonl", "w")  # noqa: SIM115  (the stack closes it)
+            self._lines = self._files.enter_context(lines)
+            self._video = self._files.enter_context(VideoWriter(self._folder / "video.mp4", width, height))
+        self._video.write(obs["pov"])
+        self._lines.write(json.dumps(self._tick_writer.tick(self.ticks, obs, info, action, who)) + "\n")
+        self.ticks += 1
+
+    def finish(self, options: dict[str, Any]) -> None:
+        """Write the options, and give the files their names, the video last."""
+        self._files.close()
+        write_json(self._folder / "options.json", options)
+        for name, end in zip(("options.json", "ticks.jsonl", "video.mp4"), _ENDINGS):
+            rename(self._folder / name, Path(f"{self.prefix}{end}"))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._scratch:
+            self._files.__exit__(kind, fault, trace)
 
 
 def is_recorded(prefix: Path) -> bool:
@@ -124,9 +176,8 @@ def record(
     target = Path(prefix)
     env.draw_pointer = False  # conversion draws it, as for any recording
     try:
-        with scratch_dir(target) as part:
-            with contextlib.ExitStack() as held:
-                trace = play(_Recorder(player, part, held), env, steps, seed=seed, options=reset_options)
+        with RecordingWriter(target) as writer:
+            trace = play(_Recorder(player, writer), env, steps, seed=seed, options=reset_options)
             success, value = judge(trace)
             kept = success or not only_successful
             if kept:
@@ -134,9 +185,7 @@ def record(
                     "format": FORMAT, "env": "luanti", "behaviour": behaviour, "captions": list(captions),
                     "seed": seed, "steps": len(trace), "success": success, "value": round(value, 3), "unit": unit, "reset": reset_options, **(details or {}),
                 }  # fmt: skip
-                write_json(part / "options.json", options)
-                for name, end in zip(("options.json", "ticks.jsonl", "video.mp4"), _ENDINGS):
-                    rename(part / name, Path(f"{target}{end}"))
+                writer.finish(options)
         return Recorded(target, len(trace), value, success, kept)
     finally:
         env.draw_pointer = True
@@ -145,22 +194,16 @@ def record(
 class _Recorder:
     """An actor that acts as `player` does, with whole mouse pixels, and writes down what it sees and does."""
 
-    def __init__(self, player: Actor, folder: Path, held: contextlib.ExitStack) -> None:
-        self._player, self._folder, self._held = player, folder, held
+    def __init__(self, player: Actor, writer: RecordingWriter) -> None:
+        self._player, self._writer = player, writer
 
     def reset(self, obs: Observation, info: Info) -> None:
-        height, width = obs["pov"].shape[:2]
-        self._video = self._held.enter_context(VideoWriter(self._folder / "video.mp4", width, height))
-        lines = open(self._folder / "ticks.jsonl", "w")  # noqa: SIM115  (the stack closes it)
-        self._lines = self._held.enter_context(lines)
-        self._ticks, self._number = TickWriter(), 0
         self._player.reset(obs, info)
 
     def act(self, obs: Observation, info: Info) -> Action:
-        action = whole_pixels(self._player.act(obs, info))
-        self._video.write(obs["pov"])
-        self._lines.write(json.dumps(self._ticks.tick(self._number, obs, info, action)) + "\n")
-        self._number += 1
+        action = whole_pixels(self._player.act(with_pointer(obs, info), info))
+        who = self._player.who if isinstance(self._player, TakeOver) else ""
+        self._writer.add(obs, info, action, who)
         return action
 
 
@@ -183,6 +226,13 @@ def demonstration(
         **behaviour.reset_options(),
     }  # fmt: skip
     return options, own_seed, behaviour.player(own_seed)
+
+
+def free_prefix(folder: Path, name: str) -> Path:
+    """The path `<name>-<number>` after the highest number in the folder."""
+    numbers = (file.stem.rpartition("-")[2] for file in folder.glob(f"{glob.escape(name)}-[0-9]*.mp4"))
+    highest = max((int(number) for number in numbers if number.isdigit()), default=-1)
+    return folder / f"{name}-{highest + 1:04d}"
 
 
 def check_steps(steps: int) -> None:

@@ -32,6 +32,10 @@ class EpisodeVideo(contextlib.AbstractContextManager["EpisodeVideo"]):
         self.path, self._overlay = Path(path), Overlay(prompt, steps, title=title)
         self._writer: VideoWriter | None = None
 
+    def ask(self, prompt: str) -> None:
+        """The prompt changes from the next frame on."""
+        self._overlay.prompt = prompt
+
     def on_frame(self, frame: NDArray[np.uint8], action: Mapping[str, Any], step: int) -> None:
         """Write one frame; step 0 restarts the file, so that nothing is left of an episode that is repeated."""
         if step == 0:

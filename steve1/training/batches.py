@@ -34,10 +34,10 @@ from steve1.training.finetune_modes import modes_that
 
 Batch = dict[str, torch.Tensor]
 """frames u8 (B,C,128,128,3), or features float (B,C,256) from a cache; goals f32 (B,C,E), first bool (B,C), buttons and camera i64 (B,C);
-with replay also replayed bool (B,C), True for old episodes."""
+with replay also replayed bool (B,C), True for old episodes; where some frames are only context, imitated bool (B,C), False for these."""
 Goal = NDArray[np.float32]
 FRAME_KEYS = ("frames", "features")
-BATCH_KEYS = (*FRAME_KEYS, "goals", "first", "buttons", "camera", "replayed")
+BATCH_KEYS = (*FRAME_KEYS, "goals", "first", "buttons", "camera", "replayed", "imitated")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,6 +83,8 @@ class BehaviorCloning(Objective):
             weights = 1.0 + (self._turn_loss_weight - 1.0) * self.turns[batch["camera"]]
         if not self._imitate_replayed and "replayed" in batch:
             weights = (~batch["replayed"]).float() * (1.0 if weights is None else weights)
+        if "imitated" in batch:  # the rest is context, which a policy played before somebody took over
+            weights = batch["imitated"].float() * (1.0 if weights is None else weights)
         found = self._policy.bc_loss(latent, after, batch["buttons"], batch["camera"], weights)
         measures = torch.stack([getattr(found, name).detach().float() for name in MEASURES])
         return LossOutput(found.loss, state, measures)

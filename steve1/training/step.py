@@ -37,6 +37,8 @@ class StepOutput:
     """bool scalar, the same on all processes: no weight was changed."""
     spike: torch.Tensor
     """bool scalar: skipped although finite, because loss or gradient lay far above their running means."""
+    idle: torch.Tensor
+    """bool scalar, the same on all processes: all frames are context and none is imitated, so that no weight was changed."""
 
 
 class Stepper:
@@ -126,18 +128,27 @@ class Stepper:
         loss, shared_norm = self._ranks.mean(torch.stack([total[0], norm.float()]))
         finite = torch.isfinite(loss) & torch.isfinite(shared_norm)
         spike = finite & self.spike_filter.spikes(loss, shared_norm)
-        skipped = ~finite | spike
-        self._apply(skipped)
-        self.spike_filter.remember(loss, shared_norm, skipped)
+        skipped, idle = ~finite | spike, self._idle(chunk)
+        unchanged = skipped | idle
+        self._apply(unchanged)
+        self.spike_filter.remember(loss, shared_norm, unchanged)
         if self.ema is not None:
-            self.ema.update(number, skipped)
+            self.ema.update(number, unchanged)
         return StepOutput(
             states=[self._reset_where(skipped, state) for state in after],
-            measures=torch.where(skipped, torch.zeros_like(total), total),
-            gradient_norm=torch.where(skipped, torch.zeros_like(norm), norm.detach() * self._trunc_t),
+            measures=torch.where(unchanged, torch.zeros_like(total), total),
+            gradient_norm=torch.where(unchanged, torch.zeros_like(norm), norm.detach() * self._trunc_t),
             skipped=skipped,
             spike=spike,
+            idle=idle,
         )
+
+    def _idle(self, chunk: TbpttChunk) -> torch.Tensor:
+        """Whether no process has a frame to imitate: momentum alone must not move the weights."""
+        masks = [batch["imitated"].any() for batch in chunk.micro_batches if "imitated" in batch]
+        if not masks:
+            return torch.zeros((), dtype=torch.bool, device=self._ranks.device)
+        return self._ranks.mean(torch.stack(masks).any().float().reshape(1))[0] == 0
 
     def _gradient_sync(self, last: bool) -> AbstractContextManager[None]:
         """Processes exchange gradients only once a step, after the last micro-batch."""

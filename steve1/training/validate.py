@@ -41,7 +41,7 @@ def validate(
     precision: torch.dtype,
     actions: ActionMetrics | None = None,
 ) -> dict[str, float]:
-    """Means per frame, by the names in MEASURES.
+    """Means per imitated frame, by the names in MEASURES.
 
     Args:
         actions: filled with what the policy would press, and with losses under other goals.
@@ -62,7 +62,7 @@ def validate(
     totals = ranks.sum(sums).tolist()
     if actions is not None:
         actions.share(ranks)
-    return {name: total / totals[-1] for name, total in zip(MEASURES, totals)}
+    return {name: total / max(totals[-1], 1) for name, total in zip(MEASURES, totals)}
 
 
 class GoalAblation:
@@ -76,33 +76,38 @@ class GoalAblation:
         self._different = (windows["others"] != windows["goals"]).flatten(1).any(1).to(policy.device)
         if tuned_goal(policy) is not None:  # one goal for all windows: there is no other to compare it with
             self._different = torch.zeros_like(self._different)
-        self._frames = 0
+        self._frames = torch.zeros(rows, device=policy.device)
 
     def chunk(self, batch: Batch, others: torch.Tensor) -> torch.Tensor:
-        """Measures (N, len(MEASURES)) of a chunk's frames under their true goals."""
+        """Measures (N, len(MEASURES)) of a chunk's frames, of those that are imitated, under their true goals."""
         policy, shape = self._policy, batch["buttons"].shape
         features = encode(policy, batch)
-        buttons, camera = batch["buttons"].flatten(), batch["camera"].flatten()
+        imitated = batch["imitated"] if "imitated" in batch else torch.ones_like(batch["first"])
+        counted = imitated.flatten()
+        buttons, camera = batch["buttons"].flatten()[counted], batch["camera"].flatten()[counted]
         true = goals_of(policy, batch)
         goals = {"true": true, "shuffled": others.to(true), "none": torch.zeros_like(true)}
         measures = features.new_zeros(0)
         for kind, state in self._states.items():
             latent, self._states[kind] = policy.forward_recurrent(features, goals[kind], batch["first"], state)
-            rows = latent.flatten(0, 1)
+            rows = latent.flatten(0, 1)[counted]
             if kind != "true":
                 loss = loss_of_frames(policy, rows, buttons, camera)
             else:
                 measures = frame_measures(policy, rows, buttons, camera, self._actions)
                 loss = measures[:, 0]
-            self._losses[kind] += loss.view(shape).sum(1)
-        self._frames += shape[1]
+            losses = loss.new_zeros(len(counted))
+            losses[counted] = loss
+            self._losses[kind] += losses.view(shape).sum(1)
+        self._frames += imitated.sum(1)
         return measures
 
     def finish(self) -> None:
         """The windows are over: compare their goals."""
         if self._actions is not None:
-            means = {kind: total / self._frames for kind, total in self._losses.items()}
-            self._actions.add_windows(means, self._different)
+            some = self._frames > 0
+            means = {kind: (total / self._frames)[some] for kind, total in self._losses.items()}
+            self._actions.add_windows(means, self._different[some])
 
 
 @contextmanager

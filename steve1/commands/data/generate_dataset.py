@@ -8,17 +8,17 @@ stopped run.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from steve1.commands.cli import run_command
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file
 from steve1.core.messages import message
-from steve1.core.paths import PUBLISHED, display, output_path, python_path, resolve
+from steve1.core.paths import PUBLISHED, display, output_path, resolve
 from steve1.data.episodes.listing import sampling_arguments
 from steve1.data.recordings.contractor_index import read_index
 from steve1.data.recordings.convert import ConvertSettings
@@ -28,7 +28,8 @@ from steve1.data.recordings.shards import Shard, parse_shard
 from steve1.data.recordings.summary import Summary
 
 _PUBLISHED_MINECLIP = "data/weights/mineclip/attn.pth"
-_PLAYED = ("luanti", "policy")
+_PLAYED = ("luanti", "policy", "corrections", "person")
+_BY_WEIGHTS = ("policy", "corrections")
 _MINI_MINECLIP = "data/mini/mini_mineclip.safetensors"
 
 
@@ -38,33 +39,35 @@ class Args:
 
     GROUPS: ClassVar = {
         "options": "source output_dir recordings_dir n_episodes",
-        "recording": "behaviours weights prompts env steps seed",
+        "recording": "behaviours weights prompts takeover env steps seed",
         "contractor": "index filter keep_recordings",
         "videos": "videos_dir idm_model idm_weights calibrate mask fov",
         "converting and embedding": "nulls camera_rounding mineclip embed",
         "machine": "device workers label_workers shard ray",
     }
 
-    source: Literal["luanti", "policy", "folder", "contractor", "videos"] = "luanti"
-    """luanti: record scripted demonstrations in the game. policy: let weights play prompts they can follow, and keep what succeeds, for replay. folder: use your own recordings or episodes. contractor: download VPT's recordings. videos: label videos without actions."""
+    source: Literal["luanti", "policy", "corrections", "person", "folder", "contractor", "videos"] = "luanti"
+    """luanti: record scripted demonstrations in the game. policy: let weights play prompts they can follow, and keep what succeeds, for replay. corrections: let weights begin and the scripted player take over. person: play yourself in a browser. folder: use your own recordings or episodes. contractor: download VPT's recordings. videos: label videos without actions."""
     output_dir: str = "data/dataset_finetune"
     """Dataset folder."""
     recordings_dir: str = ""
-    """Folder of the recordings, read (folder) or written (luanti, policy, contractor); default: data/recordings/<name of the dataset>."""
+    """Folder of the recordings, read (folder) or written (the others); default: data/recordings/<name of the dataset>."""
     n_episodes: int = 12
-    """luanti, policy: episodes per behaviour or prompt. contractor: episodes in total, 0 for the whole index."""
+    """luanti, policy, corrections: episodes per behaviour or prompt. contractor: episodes in total, 0 for the whole index."""
     behaviours: str = "dig_dirt"
     """luanti: behaviours to record, separated by spaces or commas; NAME=COUNT sets a number of episodes."""
     weights: str = ""
-    """policy: weights that play."""
+    """policy, corrections: weights that play. person: weights that play until you take over."""
     prompts: str = ""
-    """policy: prompts, separated by semicolons; PROMPT=COUNT sets a number of episodes."""
+    """policy, corrections: prompts, separated by semicolons; PROMPT=COUNT sets a number of episodes. person: what you are going to show."""
+    takeover: tuple[int, int] = (40, 160)
+    """corrections: the fewest and the most steps that the weights play before the scripted player takes over."""
     env: str = "luanti"
-    """policy: game to play."""
+    """policy, corrections, person: game to play."""
     steps: int = 400
-    """luanti, policy: steps per episode, 20 per second."""
+    """luanti, policy, corrections: steps per episode, 20 per second."""
     seed: int = 0
-    """luanti, policy: seed for start states and players."""
+    """All but folder and contractor: seed for start states and players."""
     index: str = "8.x"
     """contractor: index of recordings: 6.x, 7.x, 8.x (house building), 9.x, 10.x; BASALT's find-cave, waterfall, pen-animals, build-house; or the path or URL of an index JSON."""
     filter: str = ""
@@ -84,11 +87,11 @@ class Args:
     fov: float = 0.0
     """videos: vertical field of view in degrees that they were played at, where it is not the model's."""
     nulls: Literal["auto", "keep", "drop"] = "auto"
-    """Frames without any action: keep or drop them. auto: keep those of scripted players, drop those of people."""
+    """Frames without any action: keep or drop them. auto: keep those of scripted players and policies, drop those of people."""
     camera_rounding: Literal["float", "legacy_int"] = "float"
     """float: exact. legacy_int: whole degrees, as in the data of the published weights."""
     mineclip: str = ""
-    """MineCLIP weights for the goals; default: the mini ones for luanti, those of --weights for policy, otherwise the published ones."""
+    """MineCLIP weights for the goals; default: those of --weights, else the mini ones for luanti, otherwise the published ones."""
     device: str = "auto"
     """Device for embedding: auto, cpu, cuda or mps."""
     embed: bool = True
@@ -117,7 +120,7 @@ def main(args: Args) -> None:
             embed(args, output, weights, mine)
         _say_next(output, shard)
         return
-    keep_nulls = args.nulls == "keep" or (args.nulls == "auto" and args.source in _PLAYED)
+    keep_nulls = args.nulls == "keep" or (args.nulls == "auto" and args.source in _PLAYED and args.source != "person")
     settings = ConvertSettings(keep_nulls, args.camera_rounding)
     if args.source in _PLAYED:
         _say(message("recording demonstrations", what=_what(args)))
@@ -170,16 +173,19 @@ def _say_next(output: Path, shard: Shard) -> None:
 
 def _what(args: Args) -> str:
     """What is recorded, with the number of episodes: dig_dirt 10, explore 12."""
-    names = args.prompts.split(";") if args.source == "policy" else args.behaviours.replace(",", " ").split()
+    if args.source == "person":
+        return args.prompts
+    names = args.prompts.split(";") if args.source in _BY_WEIGHTS else args.behaviours.replace(",", " ").split()
     pairs = [name.partition("=") for name in names if name.strip()]
     return ", ".join(f"{name.strip()} {count or args.n_episodes}" for name, _, count in pairs)
 
 
 def default_mineclip(args: Args) -> str:
     """The MineCLIP that embeds the source's episodes."""
-    if args.source == "policy" and args.weights:
+    if args.source in (*_BY_WEIGHTS, "person") and args.weights:
         return read_checkpoint_metadata(existing_file(args.weights, "These weights")).mineclip
-    return _MINI_MINECLIP if args.source == "luanti" else _PUBLISHED_MINECLIP
+    in_luanti = args.source == "luanti" or (args.source == "person" and args.env == "luanti")
+    return _MINI_MINECLIP if in_luanti else _PUBLISHED_MINECLIP
 
 
 def check(args: Args, recordings: Path, weights: Path) -> None:
@@ -196,13 +202,17 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
             got="--shard" if args.shard else "--ray",
             todo="on each machine SEED=<another> RECORDINGS_DIR=<shared>/<machine>, then SOURCE=folder RECORDINGS_DIR=<shared>",
         )
-    if args.source == "policy" and not (args.weights and args.prompts):
+    if args.source in _BY_WEIGHTS and not (args.weights and args.prompts):
+        prompts = "explore;build a pillar" if args.source == "policy" else "chop a tree"
         raise UserError(
-            "SOURCE=policy needs weights and prompts.",
+            f"SOURCE={args.source} needs weights and prompts.",
             expected="WEIGHTS and PROMPTS",
             got=f"WEIGHTS={args.weights!r} PROMPTS={args.prompts!r}",
-            todo='SOURCE=policy WEIGHTS=data/mini/mini.weights PROMPTS="explore;build a pillar" bash 1_generate_dataset.sh',
+            todo=f'SOURCE={args.source} WEIGHTS=data/mini/mini.weights PROMPTS="{prompts}" bash 1_generate_dataset.sh',
         )
+    if args.source == "person" and not args.prompts.strip():
+        todo = 'SOURCE=person PROMPTS="build a wall" bash 1_generate_dataset.sh'
+        raise UserError("SOURCE=person needs a prompt: the words for what you are going to show.", todo=todo)
     if args.source not in ("folder", "videos") and args.n_episodes < (0 if args.source == "contractor" else 1):
         todo = "N_EPISODES=12, or --n_episodes 12"
         raise UserError("There are too few episodes.", got=args.n_episodes, todo=todo)
@@ -212,11 +222,17 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
 
 
 def record(args: Args, recordings: Path) -> None:
-    """Record demonstrations of the scripted players or of a policy, in another process."""
+    """Record demonstrations of the scripted players, of a policy or of a person, in another process."""
+    if args.source == "person":
+        words = ["live", "--prompt", args.prompts, "--env", args.env, "--seed", str(args.seed), "--device", args.device]
+        words += ["--recordings", str(recordings), *(["--weights", args.weights] if args.weights else [])]
+        run_command(words)
+        return
     words = ["record", "--episodes", str(args.n_episodes)]
-    if args.source == "policy":
+    if args.source in _BY_WEIGHTS:
         prompts = [prompt.strip() for prompt in args.prompts.split(";") if prompt.strip()]
         words += ["--weights", args.weights, "--env", args.env, "--device", args.device, "--prompts", *prompts]
+        words += ["--takeover", *map(str, args.takeover)] if args.source == "corrections" else []
     else:
         words += ["--behaviours", *args.behaviours.replace(",", " ").split()]
     words += [
@@ -228,10 +244,7 @@ def record(args: Args, recordings: Path) -> None:
         str(args.seed),
         "--only_successful",
     ]
-    environment = os.environ | {"PYTHONPATH": python_path()}
-    done = subprocess.run([sys.executable, "-m", "steve1", *words], env=environment, check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
+    run_command(words)
 
 
 def fetch(args: Args, recordings: Path, output: Path, settings: ConvertSettings, shard: Shard) -> Summary:

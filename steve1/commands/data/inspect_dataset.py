@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -9,8 +11,10 @@ from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, check_writable
+from steve1.core.messages import message
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path
+from steve1.data.loading.sampling import SAMPLINGS
 from steve1.data.quality.page import Inspected, inspect, overview, page
 
 
@@ -26,6 +30,14 @@ class Args:
     """Contact sheets per dataset, about 60 KB each: suspicious episodes first, then a sample of the rest."""
     workers: int = 1
     """Parallel processes."""
+    serve: bool = False
+    """Open a page on which episodes are played, marked good or bad, cut, and put on a sampling list. Episodes are only read."""
+    samplings_dir: str = SAMPLINGS
+    """With --serve: folder of the lists."""
+    host: str = "127.0.0.1"
+    """With --serve: address to answer on. Any other than 127.0.0.1 lets other machines in, who must know the token."""
+    port: int = 8767
+    """With --serve: port; 0: any free one."""
 
 
 def main(args: Args) -> None:
@@ -36,10 +48,35 @@ def main(args: Args) -> None:
     check_writable(target)
     inspected = inspect(args.paths, workers=args.workers)
     _print(inspected)
+    if args.serve:
+        _serve(args, inspected)
+        return
     made = f"python tools/inspect_dataset.py {' '.join(args.paths)}, {time.strftime('%Y-%m-%d %H:%M')}"
     with atomic_file(target, "w") as handle:
         handle.write(page(inspected, sheets=args.sheets, made=made))
     print(f"report: {display(target)} ({target.stat().st_size / 1e6:.1f} MB)")
+
+
+def _serve(args: Args, inspected: list[Inspected]) -> None:
+    """Answer at the page until Ctrl-C."""
+    from steve1.live.dataset_page import DatasetPage  # the page is optional, and so is its package
+    from steve1.live.host import Host
+
+    episodes, reasons = [], {}
+    for dataset in inspected:
+        ranked = dataset.ranked()
+        for number in [*ranked, *(n for n in range(len(dataset.episodes)) if n not in set(ranked))]:
+            path = dataset.episodes[number].path
+            episodes.append(path)
+            if dataset.reasons[number]:
+                reasons[path] = dataset.reasons[number][0].text
+    with Host(DatasetPage(episodes, reasons, output_path(args.samplings_dir)), host=args.host, port=args.port) as host:
+        print(message("live page", url=host.url))
+        if host.is_public:
+            print(message("live public", host=args.host))
+        print(message("live tunnel", port=host.port), flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 def _print(inspected: list[Inspected]) -> None:

@@ -10,7 +10,9 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from steve1.core.errors import UserError
 from steve1.core.files import read_json, remove_half_written
 from steve1.core.messages import message, progress, some
 from steve1.core.paths import display, output_path
@@ -18,7 +20,7 @@ from steve1.core.processes import limit_threads
 from steve1.data.recordings.shards import alone_in
 from steve1.envs import Env, make_env
 from steve1.envs.worker.resources import shared_renderer
-from steve1.evaluation.casts import Cast, PolicyCast, ScriptedCast
+from steve1.evaluation.casts import Cast, CorrectionCast, PolicyCast, ScriptedCast
 from steve1.evaluation.policies import environment_threads
 from steve1.rollout.players import MINI
 from steve1.rollout.record import FORMAT, check_steps, is_recorded, record
@@ -26,6 +28,7 @@ from steve1.rollout.supervise import SupervisedEnv
 
 _MOST_DEATHS = 5
 _MOST_GAMES = 4
+_LEAST_CORRECTION = 32
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Args:
     """Record these weights instead of the scripted players, to replay their skills in fine-tuning."""
     prompts: tuple[str, ...] = ()
     """With --weights: prompts to play, in turns; PROMPT=COUNT sets a number of recordings. Prompts of tasks keep only successful episodes, other prompts keep all."""
+    takeover: tuple[int, int] | None = None
+    """With --weights: corrections. The weights play this many steps (the fewest and the most), then the scripted player of the prompt's task takes over."""
     env: str = "luanti"
     """With --weights: game to play."""
     device: str = "auto"
@@ -76,12 +81,21 @@ def plan(args: Args, counts: dict[str, int | None]) -> list[tuple[str, int]]:
 
 def cast_of(args: Args, games: int) -> Cast:
     """Who plays: the scripted players, or the policy that `weights` names."""
+    if args.takeover and args.takeover[1] + _LEAST_CORRECTION > args.steps:
+        raise UserError(
+            "The scripted player would take over too late to do anything.",
+            got=f"--takeover {args.takeover[0]} {args.takeover[1]} --steps {args.steps}",
+            todo=f"--steps {args.takeover[1] + 200}, or let it take over earlier",
+        )
     if not args.weights:
         return ScriptedCast(args.behaviours, args.seed, args.split)
     limit_threads(environment_threads(games))
-    return PolicyCast(
-        args.weights, args.prompts, env=args.env, seed=args.seed, split=args.split, games=games, device=args.device
-    )
+    how: dict[str, Any] = {
+        "env": args.env, "seed": args.seed, "split": args.split, "games": games, "device": args.device,
+    }  # fmt: skip
+    if args.takeover:
+        return CorrectionCast(args.weights, args.prompts, takeover=args.takeover, **how)
+    return PolicyCast(args.weights, args.prompts, **how)
 
 
 def differing_recordings(args: Args, cast: Cast, tasks: Sequence[tuple[str, int]]) -> list[str]:

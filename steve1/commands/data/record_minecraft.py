@@ -10,7 +10,6 @@ import os
 import re
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
@@ -18,7 +17,7 @@ from steve1.core.paths import display, output_path, quoted
 from steve1.envs import make_env
 from steve1.envs.worker.env import WorkerEnv
 from steve1.rollout.human import HumanPlayer
-from steve1.rollout.record import record
+from steve1.rollout.record import free_prefix, record
 
 TICKS_A_MINUTE = 20 * 60
 
@@ -57,13 +56,6 @@ def parse_inventory(words: tuple[str, ...]) -> dict[str, int]:
             raise UserError("This is not an item with a count.", where="--inventory", got=word, expected=expected)
         found[match[1]] = found.get(match[1], 0) + int(match[2] or 1)
     return found
-
-
-def free_prefix(folder: Path, name: str) -> Path:
-    """The path `<name>-<number>` after the highest number in the folder."""
-    numbers = (file.stem.rpartition("-")[2] for file in folder.glob(f"{name}-[0-9]*.mp4"))
-    highest = max((int(number) for number in numbers if number.isdigit()), default=-1)
-    return folder / f"{name}-{highest + 1:04d}"
 
 
 def main(args: Args) -> None:

@@ -17,6 +17,7 @@ from steve1.core.files import check_writable, sha256_file
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, resolve, slug
 from steve1.core.processes import limit_threads
+from steve1.core.seeds import integer
 from steve1.evaluation.settings import PolicySettings
 
 
@@ -28,6 +29,10 @@ class Args(PolicySettings):
     """Policy weights (.weights or .safetensors). <weights>.json beside them names their model, MineCLIP, prior and game."""
     text_prompt: Annotated[str, Option(aliases=("--prompt",))] = ""
     """What to do, in English; Chinese prompts of the known tasks work too."""
+    prompts: str = ""
+    """Chain of prompts instead of one: a YAML file (docs/live.md), or "chop a tree=600;build a pillar=300" with steps."""
+    planner: str = ""
+    """Program that decides the prompts after the first: FILE.py:FUNCTION, MODULE:FUNCTION, or a command that reads events and writes prompts as JSON lines."""
     goal_file: str = ""
     """Tuned goal (.goal.json) instead of a prompt; without --in_weights, the weights it was tuned for are used."""
     save_video: str = ""
@@ -82,10 +87,15 @@ def completed(args: Args) -> Args:
                 f"warning: this goal was tuned for other weights ({tuned.weights}); with these it may mean something else."
             )
         return args
+    if args.prompts and args.planner:
+        raise UserError("--prompts and --planner both decide the prompts.", todo="take one of them")
+    if args.in_weights and args.prompts:
+        named = args.prompts if ";" in args.prompts or "=" in args.prompts else Path(args.prompts).stem
+        return dataclasses.replace(args, text_prompt=args.text_prompt or named)
     if not args.in_weights or not args.text_prompt:
         raise UserError(
             "Weights and a prompt are missing.",
-            expected="--in_weights and --text_prompt, or --goal_file",
+            expected="--in_weights and --text_prompt or --prompts, or --goal_file",
             got=f"{args.in_weights!r}, {args.text_prompt!r}",
         )
     return args
@@ -100,6 +110,8 @@ def main(args: Args) -> None:
     from steve1.evaluation.runner.episodes import play_episode
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.goals import GoalEncoder
+    from steve1.live.prompts import PromptChain, PromptedActor, PromptSource, open_planner, read_chain
+    from steve1.rollout.play import Actor
     from steve1.rollout.supervise import SupervisedEnv
 
     args = completed(args)
@@ -110,16 +122,23 @@ def main(args: Args) -> None:
     check_writable(videos[0])
     env_name = choose_env([spec], args.env)
     suite = load_suite(env_name)
-    task = suite.by_prompt(args.text_prompt)
-    options = task.reset_options() if task else {"biome": "meadow"}
+    source: PromptSource | None = None
+    if args.prompts:
+        source = read_chain(args.prompts, suite)
+    elif args.planner:
+        source = open_planner(args.planner, args.text_prompt)
+    first = suite.by_prompt(source.links[0].prompt if isinstance(source, PromptChain) else args.text_prompt)
+    task = None if source else first
+    options = first.reset_options() if first else {"biome": "meadow"}
     biome = args.biome or options["biome"]
     options["biome"] = biome
     starts = start_states(env_name, biome, "eval")
     limit_threads(environment_threads(1))
     encoder = GoalEncoder(spec.metadata, translations=suite.translations)
+    goal = None
     if args.goal_file:
         goal = encoder.from_file(args.goal_file)
-    else:
+    elif source is None:
         goal = encoder.encode([args.text_prompt], seed=args.seed)[args.text_prompt]
     cache = PolicyCache(device=args.device, deterministic=args.deterministic, cuda_graph=args.cuda_graph)
     facts = {
@@ -130,20 +149,32 @@ def main(args: Args) -> None:
         "temperature": spec.metadata.temperature,
     }
     print(f"{spec.name} in {env_name} ({biome}): {args.text_prompt}, cond_scale {spec.metadata.cond_scale:g}")
+    prompted: list[PromptedActor] = []
+
+    def make_actor(seed: int) -> Actor:
+        if source is None:
+            return cache.actor(spec, goal, seed)
+        agent = cache.agent(spec)
+        agent.reset(integer(seed, "agent"))
+        prompted[:] = [PromptedActor(agent, source, lambda prompt: encoder.encode([prompt], seed=args.seed)[prompt])]
+        return prompted[0]
+
     with SupervisedEnv(lambda: make_env(env_name, biome=biome)) as game:
         for seed, path in enumerate(videos, start=args.seed):
             trace = play_episode(
                 game,
-                functools.partial(cache.actor, spec, goal, seed),
+                functools.partial(make_actor, seed),
                 args.gameplay_length,
                 video=path,
-                caption=args.text_prompt,
+                caption=args.text_prompt if source is None else lambda: prompted[0].prompt,
                 title=spec.name,
                 seed=seed,
                 start=starts[seed % len(starts)],
                 options=options,
                 metadata={**facts, "video": path.name},
             )
+            if prompted:
+                trace.metadata["prompts"] = prompted[0].history
             trace.save(path.with_suffix(""))
             seconds = trace.metadata["seconds"]["total"]
             print(
@@ -151,4 +182,6 @@ def main(args: Args) -> None:
             )
             for line in achievements(suite, task, biome, trace):
                 print(f"  {line}")
+            for step, prompt in prompted[0].history if prompted else ():
+                print(f"  step {step}: {prompt}")
             print(f"video: {display(path)}\ntrace: {display(path.with_suffix('.npz'))}")

@@ -115,6 +115,12 @@ def make_pack(
     def rows() -> Iterator[tuple[Any, ...]]:
         for episode in opened:
             episode.check_goals()
+            if episode.imitated is not None:
+                raise UserError(
+                    "A replay pack cannot hold an episode of which only some frames are imitated.",
+                    where=episode.path,
+                    todo="replay corrections as a dataset folder: 2_create_sampling.sh --mix",
+                )
             features = np.asarray(cache.rows_of(episode.path), dtype=np.float32)
             if np.abs(features).max(initial=0) > np.finfo(np.float16).max:
                 raise UserError(

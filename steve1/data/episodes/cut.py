@@ -54,6 +54,7 @@ def cut_episode(source: Path, target: Path, start: int, stop: int, note: dict[st
             writer.goals = cut_goals(episode.goals, start, stop)
         if (source / LABEL_LOGP).exists():
             writer.label_logp = load_array(source / LABEL_LOGP)[start:stop]
+        writer.imitated = None if episode.imitated is None else episode.imitated[start:stop]
 
 
 def cut_metadata(metadata: dict[str, Any], name: str, start: int, stop: int, length: int) -> dict[str, Any]:

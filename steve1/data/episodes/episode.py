@@ -61,6 +61,11 @@ class Episode:
         return np.ascontiguousarray(rows[:, 0]), np.ascontiguousarray(rows[:, 1])
 
     @property
+    def imitated(self) -> NDArray[np.bool_] | None:
+        """(N,), whether training imitates the action of each frame; None: it imitates all."""
+        return self.format.imitated
+
+    @property
     def goals(self) -> NDArray[np.floating[Any]]:
         """Goal embeddings float (N, E), rows 0..14 NaN, memory-mapped; UserError before the embedding step."""
         return self.format.goals

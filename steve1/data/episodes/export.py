@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_dir, write_json
 from steve1.core.paths import quoted
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.registry import FORMATS
-from steve1.data.episodes.parts import GOALS_PICKLE, METADATA, plain_action, write_goals_pickle
+from steve1.data.episodes.parts import ACTION_MASK, GOALS_PICKLE, METADATA, plain_action, write_goals_pickle
 
 #: entries of the metadata that hold for this project's own format only
 _NATIVE = ("format", "format_version", "jpeg", "mineclip_frames", "frame_size")
@@ -40,6 +42,8 @@ def export_episode(source: Path, target: Path, kind: str, *, lossless: bool = Tr
         FORMATS[kind].write(episode.format, actions, folder, lossless=lossless)
         if episode.has_goals:
             write_goals_pickle(episode.goals, folder / GOALS_PICKLE)
+        if episode.imitated is not None:
+            np.save(folder / ACTION_MASK, episode.imitated)
         kept = {key: value for key, value in episode.metadata.items() if key not in _NATIVE}
         exported = {"layout": kind, "from": source.name, "lossless": kind == "guide" or lossless}
         write_json(folder / METADATA, {**kept, "exported": exported})

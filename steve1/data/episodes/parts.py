@@ -26,6 +26,8 @@ ACTIONS, ACTIONS_PICKLE, TOKENS = "actions.jsonl", "actions.pkl", "action_tokens
 MINECLIP_VIDEO, GOALS, GOALS_PICKLE = "frames_mineclip.mp4", "embeds_attn.npy", "embeds_attn.pkl"
 LABEL_LOGP = "label_logp.npy"
 """How sure the labels of a video are: <f2 (N, 2), log-probabilities summed over the buttons and over the camera's axes."""
+#: bool (N,), only where training imitates some frames and not others: True where it does
+ACTION_MASK = "action_mask.npy"
 #: a goal embedding describes this many frames, so the first 15 frames of an episode have none
 GOAL_FRAMES = 16
 FIRST_GOAL = GOAL_FRAMES - 1
@@ -155,6 +157,22 @@ def check_finite(goals: NDArray[np.floating[Any]], where: Path, todo: str = "") 
                 expected=f"numbers in every row after the first {FIRST_GOAL}",
                 todo=todo,
             )
+
+
+def load_mask(folder: Path) -> NDArray[np.bool_] | None:
+    """An episode's mask, bool (N,): whether training imitates the action of each frame; None without one: it imitates all.
+
+    Raises:
+        UserError: the file does not load, or holds something else.
+    """
+    path = folder / ACTION_MASK
+    if not path.exists():
+        return None
+    found = np.asarray(load_array(path))
+    if found.ndim != 1 or found.dtype != np.bool_:
+        got = f"{found.dtype} {found.shape}"
+        raise UserError("The mask of actions has the wrong form.", where=path, expected="bool (N,)", got=got)
+    return found
 
 
 def write_goals_pickle(goals: NDArray[np.floating[Any]], path: Path) -> None:

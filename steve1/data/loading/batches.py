@@ -60,7 +60,14 @@ class BatchSource:
         # A worker decodes into the memory that the training process reads, so that nothing large is copied.
         shared = _shared(shape, source.dtype) if torch_data.get_worker_info() else None
         frames = self._frames.take(shape, source.dtype) if shared is None else shared.numpy()
-        arrays = empty_chunk(self._batch_size, dataset.T, embed_dim=dataset.embed_dim, source=source, frames=frames)
+        arrays = empty_chunk(
+            self._batch_size,
+            dataset.T,
+            embed_dim=dataset.embed_dim,
+            source=source,
+            masked=dataset.masked,
+            frames=frames,
+        )
         batch: Batch = {"episode": [], "start": [], "window": [], "epoch": []}
         replayed = np.zeros((self._batch_size, dataset.T), np.bool_)
         first = (number * self._world + self._rank) * self._batch_size

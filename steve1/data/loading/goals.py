@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
+from steve1.data.episodes.parts import FIRST_GOAL
 
 GoalSwitch = Literal["exact", "legacy"]
 
@@ -55,3 +56,16 @@ def hindsight_goals(
     distinct = np.asarray(goals[1:] or [last], dtype=np.int64)
     reach = distinct if goal_switch == "exact" else distinct + 1
     return distinct[np.minimum(np.searchsorted(reach, np.arange(n_frames), side="left"), len(distinct) - 1)]
+
+
+def goals_of_stretches(goal_frame: NDArray[np.int64], imitated: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Hindsight goals (N,) where only some frames are imitated, bool (N,): a stretch of these ends as an episode does.
+
+    No frame of a stretch gets a goal after its last frame, where somebody else acts again.
+    """
+    edges = np.diff(imitated.astype(np.int8), append=0)
+    ends = np.flatnonzero(edges == -1)
+    if not len(ends):
+        return goal_frame
+    last = ends[np.minimum(np.searchsorted(ends, np.arange(len(imitated))), len(ends) - 1)]
+    return np.where(imitated, np.minimum(goal_frame, np.maximum(last, FIRST_GOAL)), goal_frame)

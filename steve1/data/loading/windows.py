@@ -85,6 +85,8 @@ class WindowDataset:
         self.embed_dim = 0
         #: what the episodes show, "" among them where one does not say
         self.behaviours: set[str] = set()
+        #: whether some episode has frames that are not imitated; windows then say of each frame whether it is
+        self.masked = False
         #: may be replaced, such as by a cache of image features
         self.frame_source: FrameSource = PIXELS
         _episode.cache_clear()  # episodes may have been embedded anew since they were opened
@@ -120,6 +122,7 @@ class WindowDataset:
         """Length of an episode, after its goals were checked."""
         episode = _episode(str(entry.path))
         self.behaviours.add(str(episode.metadata.get("behaviour") or ""))
+        self.masked = self.masked or episode.imitated is not None
         if self.fixed_goal is not None:
             self.embed_dim = int(np.size(self.fixed_goal))
             return len(episode)
@@ -217,13 +220,15 @@ class WindowDataset:
 
         Returns:
             frames u8 (T,128,128,3) (or what `frame_source` reads, under its key), goals f32 (T,E), first bool (T,), buttons
-            and camera i64 (T,), goal_frame i64 (T,) (-1 and a zero goal if unconditional), episode str, start int.
+            and camera i64 (T,), goal_frame i64 (T,) (-1 and a zero goal if unconditional), episode str, start int; and imitated bool (T,) if the dataset is `masked`.
         """
         number, start = self.start_of(epoch, index)
         path, stop = str(self.paths[number]), start + self.T
         if self.fixed_goal is not None:
             goal, source = self.fixed_goal, self.frame_source
-            found = get_episode_chunk_fixed_prompt(_episode(path), start, stop, goal, source=source, out=out)
+            found = get_episode_chunk_fixed_prompt(
+                _episode(path), start, stop, goal, source=source, masked=self.masked, out=out
+            )
         else:
             found = get_episode_chunk(
                 _episode(path),
@@ -235,6 +240,7 @@ class WindowDataset:
                 rng=generator(self.seed, "goals", "fixed" if self.fixed else epoch, index),
                 goal_switch=self.goal_switch,
                 source=self.frame_source,
+                masked=self.masked,
                 out=out,
             )
         return found | {"episode": path, "start": start}

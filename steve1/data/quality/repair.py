@@ -31,6 +31,7 @@ from steve1.data.episodes.parts import (
     PACK,
     goals_file,
     load_goals,
+    load_mask,
 )
 from steve1.data.media.video import read_frames
 from steve1.data.quality.integrity import EpisodeReport, action_fault, read_action_lines
@@ -110,6 +111,7 @@ def _repair_native(repair: Repair, target: Path, drop_goals: bool) -> None:
     with EpisodeWriter(target, metadata, keep_mineclip_frames=False) as writer:
         writer.copy(parts.pack, parts.offsets[start : stop + 1], [action or {} for action in actions[start:stop]])
         writer.goals = goals
+        writer.imitated = _sound_mask(source, start, stop, repair)
         if video is not None:
             writer.copy_video(video, np.arange(start, stop), whole=stop - start == parts.video_frames)
     repair.frames = stop - start
@@ -154,6 +156,18 @@ def _sound_goals(
     return None
 
 
+def _sound_mask(source: Path, start: int, stop: int, repair: Repair) -> NDArray[np.bool_] | None:
+    """The stretch's mask of imitated actions.
+
+    Raises:
+        UserError: it is broken. Without it training would imitate what was kept from it.
+    """
+    mask = load_mask(source)
+    if mask is not None and len(mask) < stop:
+        raise UserError("its mask of actions is too short", got=f"{len(mask)} rows for {stop} frames")
+    return None if mask is None else mask[start:stop]
+
+
 def _repair_other(repair: Repair, target: Path, drop_goals: bool) -> None:
     """Frames and actions of another format up to the first fault, as a native episode."""
     source = repair.source
@@ -176,6 +190,7 @@ def _repair_other(repair: Repair, target: Path, drop_goals: bool) -> None:
             if not drop_goals and (file := goals_file(source)) is not None:
                 goals = load_goals(file)
         writer.goals = _sound_goals(goals, 0, count, repair, writer.metadata)
+        writer.imitated = _sound_mask(source, 0, count, repair)
         writer.metadata["repaired"] = {"from": display(source), "done": repair.done}
     repair.frames = count
 

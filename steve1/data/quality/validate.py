@@ -25,6 +25,7 @@ from steve1.data.episodes.formats.native import FORMAT, FORMAT_VERSION
 from steve1.data.episodes.formats.registry import open_format
 from steve1.data.episodes.listing import Dataset
 from steve1.data.episodes.parts import (
+    ACTION_MASK,
     ACTIONS,
     FIRST_GOAL,
     GOALS,
@@ -36,6 +37,7 @@ from steve1.data.episodes.parts import (
     goals_file,
     load_array,
     load_goals,
+    load_mask,
 )
 from steve1.data.media.jpegs import file_size
 from steve1.data.media.video import FPS, read_frames
@@ -115,6 +117,7 @@ def check_native(report: EpisodeReport) -> NativeParts:
         _check_tokens(report, parts.tokens, parts.actions)
         report.check_length(TOKENS, "tokens", len(parts.tokens))
     parts.goals = _check_goals(report, parts.metadata)
+    _check_mask(report)
     parts.video_frames = _check_video(report, parts.metadata)
     return parts
 
@@ -214,6 +217,16 @@ def _check_goals(
     return goals
 
 
+def _check_mask(report: EpisodeReport) -> None:
+    """Check the mask of imitated actions, where there is one."""
+    with report.reading(ACTION_MASK):
+        mask = load_mask(report.path)
+        if mask is not None:
+            report.check_length(ACTION_MASK, "rows of the mask", len(mask))
+            if not mask.any():
+                report.add(ACTION_MASK, None, "training imitates no frame of this episode", warning=True)
+
+
 def _check_video(report: EpisodeReport, metadata: dict[str, Any]) -> int:
     """Decode the frames for the embedding step; returns how many are sound before the first fault."""
     path = report.path / MINECLIP_VIDEO
@@ -254,6 +267,7 @@ def _check_other(report: EpisodeReport, episode: EpisodeFormat) -> None:
                 report.add("actions", number, f"this is not an action: {fault_text}")
         report.check_length("actions", "actions", len(actions))
     _check_goals(report, episode.metadata, episode.cut)
+    _check_mask(report)
 
 
 def check_together(dataset: Dataset, reports: list[EpisodeReport]) -> list[Finding]:

@@ -30,6 +30,8 @@ from steve1.data.recordings.recording import Found, Pictures, Recording, Ticks, 
 _VERSION = re.compile(r"^(?:all_)?(\d{1,2}\.\d{1,2})(?:$|[_-])")
 #: height of the recorder's own window; the pointer's position is in its pixels
 _RECORDER_HEIGHT = 720
+#: as `who` of a tick: a policy acted, and nobody wants it imitated; any other word is somebody who took over
+POLICY = "policy"
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ class ContractorRecording(Recording):
             raise
         numbers, milli = (_column(ticks, name) for name in ("tick", "milli"))
         counted = None if numbers is None or (numbers % 1).any() else numbers.astype(np.int64)
-        return Ticks(actions, keep, _pointers(ticks), notes, np.arange(len(actions)), counted, milli)
+        acted = np.array([tick.get("who") != POLICY for tick in ticks])
+        imitated = None if acted.all() else acted
+        return Ticks(actions, keep, _pointers(ticks), notes, np.arange(len(actions)), counted, milli, imitated)
 
     @cached_property
     def timing(self) -> Timing:
@@ -204,9 +208,11 @@ def _reduced(tick: dict[str, Any], unknown: Counter[str]) -> dict[str, Any]:
     Raises:
         TypeError: a field holds another kind of value than the recorders write.
     """
-    kept: dict[str, Any] = {key: tick[key] for key in ("isGuiOpen", "hotbar", "tick", "milli") if key in tick}
+    kept: dict[str, Any] = {key: tick[key] for key in ("isGuiOpen", "hotbar", "tick", "milli", "who") if key in tick}
     if kept.get("isGuiOpen") not in (True, False, None):
         raise TypeError(f"isGuiOpen is {json.dumps(kept['isGuiOpen'])[:40]}; it is true or false, without quotes")
+    if not isinstance(kept.get("who", ""), str):
+        raise TypeError(f'who is {json.dumps(kept["who"])[:40]}; it is a text such as "{POLICY}"')
     if isinstance(tick.get("mouse"), dict):
         fields = ("x", "y", "dx", "dy", "dwheel", "buttons", "newButtons")
         kept["mouse"] = {key: tick["mouse"][key] for key in fields if key in tick["mouse"]}

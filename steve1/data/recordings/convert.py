@@ -41,6 +41,8 @@ class ConvertSettings:
     """float: exact. legacy_int: whole degrees, as in the data of the published weights."""
     esc_as_inventory: bool = False
     """Treat ESC in an open menu as the inventory key, as VPT's training did."""
+    policy_frames: Literal["context", "imitate"] = "context"
+    """Ticks that a policy played, in recordings in which somebody took over: seen and not imitated (context), or imitated like the rest."""
     mineclip_frames: bool = True
     """Also write the 256x160 frames that embedding needs."""
     source_fps: float = 0.0
@@ -153,6 +155,10 @@ def _convert(
     if not keep.any():
         what = "The player never acts in this recording: every tick is null."
         raise UserError(what, where=recording.actions_path, todo="add --keep_nulls if standing still is what it shows")
+    imitated = None if settings.policy_frames == "imitate" else ticks.imitated
+    if imitated is not None and not imitated[keep].any():
+        what = "A policy plays this whole recording, and nobody takes over: there is nothing to imitate."
+        raise UserError(what, where=recording.actions_path, todo="add --policy_frames imitate if it is to be learned")
     known, source = _provenance(recording, ticks, settings, pairing), recording.episode
     with EpisodeWriter(target, known, keep_mineclip_frames=settings.mineclip_frames) as writer:
         used = 0
@@ -165,6 +171,9 @@ def _convert(
         on_frames(used % 32)
         if not len(writer):
             raise UserError("The player never acts in this recording before its video ends.", where=recording.video)
+        if imitated is not None:
+            writer.imitated = imitated[:used][keep[:used]]
+            writer.metadata["imitated_frames"] = int(writer.imitated.sum())
         if source is not None:
             _keep_goals(source, writer, used, notes)
         writer.metadata |= {"source_frames": used, "null_frames_dropped": used - len(writer), "notes": notes}

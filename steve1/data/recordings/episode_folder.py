@@ -53,7 +53,8 @@ class EpisodeFolder(Recording):
         keep = ~act.is_null(*episode.tokens())  # which also raises unless there is one action per frame
         actions = episode.actions()
         notes = [note] if (note := unknown_buttons(actions)) else []
-        return Ticks(actions, keep, np.full((len(actions), 2), np.nan), notes, np.arange(len(actions)))
+        pointer, rows = np.full((len(actions), 2), np.nan), np.arange(len(actions))
+        return Ticks(actions, keep, pointer, notes, rows, imitated=episode.imitated)
 
     @property
     def timing(self) -> Timing:

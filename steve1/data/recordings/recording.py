@@ -99,6 +99,7 @@ class Ticks:
     rows: NDArray[np.int64]  #: (N,), the recorded tick with which each begins, where ticks were merged or split
     numbers: NDArray[np.int64] | None = None  #: (N,), as the recorder counted them; None where it did not
     milli: NDArray[np.float64] | None = None  #: (N,), the recorder's clock in milliseconds
+    imitated: NDArray[np.bool_] | None = None  #: (N,), False where a policy acted; None: training imitates all
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,8 @@ def resample_ticks(ticks: Ticks, rate: float, camera_rounding: str = "float") ->
         for action in actions:
             action["camera"] = [float(int(value)) for value in action["camera"]]
     keep = ~act.is_null(*act.to_joint(actions))
-    return Ticks(actions, keep, ticks.pointer[rows], ticks.notes, ticks.rows[rows])
+    imitated = None if ticks.imitated is None else ticks.imitated[rows]
+    return Ticks(actions, keep, ticks.pointer[rows], ticks.notes, ticks.rows[rows], imitated=imitated)
 
 
 def merged(actions: Sequence[act.EnvAction]) -> act.EnvAction:

@@ -78,7 +78,7 @@ def play_episode(
     steps: int,
     *,
     video: Path | None = None,
-    caption: str = "",
+    caption: str | Callable[[], str] = "",
     title: str = "",
     **episode: Unpack[EpisodeOptions],
 ) -> Trace:
@@ -86,16 +86,19 @@ def play_episode(
 
     Args:
         video: where to film it.
-        caption, title: texts of the video.
+        caption, title: texts of the video; a caption that changes is asked for at each frame.
     """
 
     def once(env: Env) -> Trace:
         with contextlib.ExitStack() as stack:
             listeners = [episode.get("on_frame")]
-            if video:
-                listeners.append(stack.enter_context(EpisodeVideo(video, caption, steps, title=title)).on_frame)
+            fixed = caption if isinstance(caption, str) else ""
+            film = stack.enter_context(EpisodeVideo(video, fixed, steps, title=title)) if video else None
+            listeners.append(film.on_frame if film else None)
 
             def on_frame(frame: NDArray[np.uint8], action: Mapping[str, Any], step: int) -> None:
+                if film is not None and not isinstance(caption, str):
+                    film.ask(caption())
                 for listener in filter(None, listeners):
                     listener(frame, action, step)
 

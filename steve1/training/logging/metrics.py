@@ -40,8 +40,8 @@ class MetricsAccumulator:
         self._skipped = torch.tensor(skipped, device=ranks.device, dtype=torch.int64)
 
     def add(self, output: StepOutput) -> None:
-        """Count a step; the skipped ones count as skipped only."""
-        good = (~output.skipped).float().reshape(1)
+        """Count a step; the skipped ones count as skipped only, and those without a frame to imitate not at all."""
+        good = (~(output.skipped | output.idle)).float().reshape(1)
         norm = output.gradient_norm.reshape(1).float()
         self._sums += torch.cat([output.measures, norm, (norm > self._limit).float(), good])
         in_a_row = (self._skipped[0] + 1) * output.skipped

@@ -125,7 +125,12 @@ def test_share_of_clipped_steps() -> None:
     for norm in (1.0, 3.0, 5.0, 2.0):
         tally.add(
             StepOutput(
-                states=[], measures=torch.ones(len(MEASURES)), gradient_norm=torch.tensor(norm), skipped=no, spike=no
+                states=[],
+                measures=torch.ones(len(MEASURES)),
+                gradient_norm=torch.tensor(norm),
+                skipped=no,
+                spike=no,
+                idle=no,
             )
         )
     found = tally.averages()

@@ -18,6 +18,7 @@ from steve1.core.files import read_json
 from steve1.core.frames import AGENT_SIZE, mineclip_frame
 from steve1.core.paths import quoted
 from steve1.data.episodes.parts import (
+    ACTION_MASK,
     ACTIONS,
     GOALS,
     GOALS_PICKLE,
@@ -25,6 +26,7 @@ from steve1.data.episodes.parts import (
     check_length,
     goals_file,
     load_goals,
+    load_mask,
     unknown_buttons,
 )
 
@@ -110,6 +112,19 @@ class EpisodeFormat(abc.ABC):
             )
         found = self.cut(load_goals(source))
         check_length(source, "goal embeddings", len(found), self.n_frames)
+        return found
+
+    @cached_property
+    def imitated(self) -> NDArray[np.bool_] | None:
+        """(N,), whether training imitates the action of each frame; None: it imitates all.
+
+        Frames that are not imitated (those that a policy played before somebody took over) are context: they are seen, and
+        their actions are not learned.
+        """
+        found = load_mask(self.path)
+        if found is not None:
+            found = found[: self.n_frames] if self.length_named else found
+            check_length(self.path / ACTION_MASK, "mask of actions", len(found), self.n_frames)
         return found
 
     def cut(self, part: _Part) -> _Part:

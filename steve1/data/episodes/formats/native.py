@@ -22,6 +22,7 @@ from steve1.core.files import atomic_dir, read_json
 from steve1.core.frames import AGENT_SIZE, MINECLIP_SIZE, agent_frame, mineclip_frame
 from steve1.data.episodes.formats.base import EpisodeFormat
 from steve1.data.episodes.parts import (
+    ACTION_MASK,
     ACTIONS,
     GOALS,
     GOALS_PICKLE,
@@ -49,7 +50,7 @@ class NativeFormat(EpisodeFormat):
 
     name = "native"
     marker = PACK
-    files = (PACK, INDEX, ACTIONS, TOKENS, MINECLIP_VIDEO, GOALS, GOALS_PICKLE, LABEL_LOGP, METADATA)
+    files = (PACK, INDEX, ACTIONS, TOKENS, MINECLIP_VIDEO, GOALS, GOALS_PICKLE, LABEL_LOGP, ACTION_MASK, METADATA)
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -117,6 +118,7 @@ class EpisodeWriter:
         metadata: may be added to until the block ends.
         goals: goal embeddings float (N, E) to write with the rest, None without.
         label_logp: how sure the labels are, (N, 2), for episodes made from videos; None without.
+        imitated: bool (N,), whether training imitates each frame's action; None, or True everywhere: it imitates all.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class EpisodeWriter:
         self.metadata = dict(metadata or {})
         self.goals: NDArray[np.floating[Any]] | None = None
         self.label_logp: NDArray[np.floating[Any]] | None = None
+        self.imitated: NDArray[np.bool_] | None = None
         self._keep_mineclip = keep_mineclip_frames
         self._jpeg: dict[str, Any] = {"quality": QUALITY, "chroma": CHROMA}
         self._actions: list[act.EnvAction] = []
@@ -196,6 +199,9 @@ class EpisodeWriter:
             np.save(self._folder / GOALS, checked_goals(self.goals, len(self), self.path))
         if self.label_logp is not None:
             np.save(self._folder / LABEL_LOGP, self.label_logp.astype("<f2"))
+        if self.imitated is not None and not self.imitated.all():
+            check_length(self.path, "mask of actions", len(self.imitated), len(self))
+            np.save(self._folder / ACTION_MASK, np.asarray(self.imitated, np.bool_))
         own = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,

@@ -1,0 +1,127 @@
+"""Goals while a game is played: prompts are encoded, and what is seen is compared with the goal, in a thread beside the game's."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steve1.core.errors import UserError
+from steve1.core.messages import message
+from steve1.goals import Goal, GoalEncoder
+from steve1.mineclip.model import EpisodeStream
+
+_BATCH = 4
+#: frames that may wait to be embedded; more, and this machine is too slow for it
+_MOST_WAITING = 64
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedPrompt:
+    """A prompt and its goal (E,); `note`: what there is to say about how it was read; `fault`: why there is no goal."""
+
+    prompt: str
+    goal: Goal | None
+    note: str = ""
+    fault: str = ""
+
+
+class LiveGoals:
+    """Encodes one prompt after another, and follows an episode's frames.
+
+    Args:
+        encoder: of the weights that play.
+        seed: draws the prior's code, so that a prompt has the same goal each time.
+        compare: follow frames; `similarity` is then known 16 frames after `restart`.
+
+    Attributes:
+        similarity: cosine of the last 16 frames' embedding with the goal; None while unknown.
+    """
+
+    def __init__(self, encoder: GoalEncoder, *, seed: int = 0, compare: bool = True) -> None:
+        self._encoder, self._seed = encoder, seed
+        self._pool = ThreadPoolExecutor(1, "goals")
+        self._asked: Future[EncodedPrompt] | None = None
+        self._measuring: Future[None] | None = None
+        self._waiting: deque[NDArray[np.uint8]] = deque()
+        self._stream: EpisodeStream | None = None
+        self._goal: Goal | None = None
+        self.compares = compare
+        self.similarity: float | None = None
+
+    @property
+    def no_goal(self) -> Goal:
+        """What the policy pursues before the first prompt."""
+        return self._encoder.no_goal
+
+    def ask(self, prompt: str) -> None:
+        """Begin to encode a prompt; an earlier one that is not ready yet is forgotten."""
+        self._asked = self._pool.submit(self._encode, prompt)
+
+    def ready(self, wait: bool = False) -> EncodedPrompt | None:
+        """The prompt that was asked for, once, when it is encoded; None before."""
+        if self._asked is None or not (wait or self._asked.done()):
+            return None
+        asked, self._asked = self._asked, None
+        found = asked.result()
+        if found.goal is not None:
+            self._goal, self.similarity = found.goal, None
+        return found
+
+    def _encode(self, prompt: str) -> EncodedPrompt:
+        try:
+            goal = self._encoder.encode([prompt], seed=self._seed)[prompt]
+        except UserError as fault:
+            return EncodedPrompt(prompt, None, fault=fault.one_line)
+        if prompt.isascii():
+            return EncodedPrompt(prompt, goal)
+        english = self._encoder.translate(prompt)
+        key = "live prompt read" if english != prompt else "live prompt unknown"
+        return EncodedPrompt(prompt, goal, message(key, prompt=prompt, english=english))
+
+    def restart(self) -> None:
+        """Another episode begins."""
+        self._waiting.clear()
+        self.similarity = None
+        if self.compares:
+            self._pool.submit(self._forget)
+
+    def _forget(self) -> None:
+        if self._stream is not None:
+            self._stream.reset()
+
+    def see(self, frame: NDArray[np.uint8]) -> None:
+        """One frame (H, W, 3) u8 of the episode, in order."""
+        if not self.compares:
+            return
+        self._waiting.append(frame)
+        if len(self._waiting) > _MOST_WAITING:
+            _log.warning("this machine is too slow to compare every frame with the goal: similarity is no longer shown")
+            self.compares, self.similarity = False, None
+            self._waiting.clear()
+        elif len(self._waiting) >= _BATCH and (self._measuring is None or self._measuring.done()):
+            self._measuring = self._pool.submit(self._measure)
+
+    def _measure(self) -> None:
+        frames = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not frames:
+            return
+        try:
+            self._stream = self._stream or EpisodeStream(self._encoder.mineclip)
+            last = self._stream.push_many(frames)[-1]
+        except UserError as fault:
+            _log.warning("similarity is no longer shown: %s", fault.one_line)
+            self.compares = False
+            return
+        goal = self._goal
+        if goal is not None and np.isfinite(last).all():
+            self.similarity = float(last @ goal / max(float(np.linalg.norm(last) * np.linalg.norm(goal)), 1e-12))
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._pool.shutdown(wait=True, cancel_futures=True)

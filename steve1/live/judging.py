@@ -1,0 +1,125 @@
+"""Judgements of a dataset's episodes: good or bad, cut to a stretch, with another caption or weight; and what is made of them.
+
+Output: `<dataset>.judgements.json` beside the dataset; when asked, a sampling list, and cut copies in `<dataset>_judged/`. The
+episodes themselves are only read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from steve1.core.errors import UserError
+from steve1.core.files import atomic_file, read_json, write_json
+from steve1.core.paths import display, slug
+from steve1.data.episodes.cut import cut_episode
+from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.parts import FIRST_GOAL
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """Of one episode. `stop` 0: to its end; `weight`: how many times it counts; None: once, like the others."""
+
+    mark: str = ""
+    start: int = 0
+    stop: int = 0
+    caption: str = ""
+    weight: float | None = None
+
+
+class Judgements:
+    """Those of one dataset folder, kept in a file beside it after each change.
+
+    Raises:
+        UserError: the file is none of ours.
+    """
+
+    def __init__(self, dataset: Path) -> None:
+        self.dataset = dataset
+        self.path = dataset.with_name(dataset.name + ".judgements.json")
+        found: dict[str, Any] = read_json(self.path) if self.path.exists() else {}
+        try:
+            self._known = {name: Judgement(**row) for name, row in found.items()}
+        except TypeError as fault:
+            raise UserError("This file holds no judgements.", where=self.path, got=str(fault)[:120]) from None
+
+    def of(self, name: str) -> Judgement:
+        """An episode's; an empty one where nobody has judged it."""
+        return self._known.get(name, Judgement())
+
+    def set(self, name: str, judgement: Judgement) -> None:
+        """Note one, and write the file."""
+        self._known[name] = judgement
+        rows = {name: dataclasses.asdict(row) for name, row in sorted(self._known.items()) if row != Judgement()}
+        write_json(self.path, rows)
+
+
+def checked(judgement: Judgement, frames: int) -> Judgement:
+    """The judgement, if its stretch lies in an episode of that many frames and is long enough for a goal.
+
+    Raises:
+        UserError: it does not, or is too short.
+    """
+    stop = judgement.stop or frames
+    if not 0 <= judgement.start < stop <= frames or stop - judgement.start <= FIRST_GOAL:
+        expected = f"at least {FIRST_GOAL + 1} of {frames} frames"
+        raise UserError(
+            "This stretch is too short, or not in the episode.", expected=expected, got=f"{judgement.start}..{stop}"
+        )
+    return dataclasses.replace(judgement, stop=0 if stop == frames else stop)
+
+
+def write_judged(
+    episodes: Sequence[Path], judgements: dict[Path, Judgements], listed: Path, overwrite: bool = False
+) -> dict[str, Any]:
+    """Write a training list of what is not bad, after cutting what is to be cut.
+
+    Args:
+        judgements: of each dataset folder.
+        listed: the list's path, `<name>_train.txt`.
+        overwrite: replace a list that is there.
+
+    Raises:
+        UserError: the list is there, nothing is left, or another copy is in a cut's way.
+    """
+    if listed.exists() and not overwrite:
+        raise UserError("This list exists already.", where=display(listed), todo="another name, or agree to replace it")
+    sections: dict[float | None, list[Path]] = {}
+    cut = 0
+    for path in episodes:
+        judgement = judgements[path.parent].of(path.name)
+        if judgement.mark == "bad":
+            continue
+        if judgement.start or judgement.stop or judgement.caption:
+            path, cut = _copy(path, judgement), cut + 1
+        sections.setdefault(judgement.weight, []).append(path)
+    kept = sum(map(len, sections.values()))
+    if not kept:
+        raise UserError("Every episode is marked bad: the list would be empty.")
+    lines = []
+    for weight, paths in sections.items():
+        # A section's weight is that of all its episodes; one without a weight counts once.
+        lines += [f"# weight: {(1.0 if weight is None else weight) * len(paths):g}"] if set(sections) != {None} else []
+        lines += [display(path) for path in paths]
+    listed.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(listed, "w") as handle:
+        handle.write("\n".join(lines) + "\n")
+    return {"list": display(listed), "kept": kept, "left_out": len(episodes) - kept, "cut": cut}
+
+
+def _copy(path: Path, judgement: Judgement) -> Path:
+    """The stretch as an episode of its own; one that was made from the same judgement is left as it is."""
+    folder = path.parent.with_name(path.parent.name + "_judged")
+    stop = judgement.stop or len(Episode(path))
+    target = folder / slug(f"{path.name}_{judgement.start}-{stop}")
+    note = {"judged": dataclasses.asdict(judgement)} | ({"captions": [judgement.caption]} if judgement.caption else {})
+    if target.exists():
+        if Episode(target).metadata.get("judged") == note["judged"]:
+            return target
+        raise UserError("Another copy is in this cut's way.", where=display(target), todo="move it, or cut otherwise")
+    folder.mkdir(exist_ok=True)
+    cut_episode(path, target, judgement.start, stop, note)
+    return target

@@ -1,0 +1,115 @@
+// The page on which episodes are judged: plays them with their actions, marks and cuts them. steve1/live/protocol.py has the messages.
+"use strict";
+const WORDS = {
+  en: { hint: "Space plays, G good, B bad, [ from here, ] to here, ↑ ↓ episodes", play: "Play", pause: "Pause", good: "Good", bad: "Bad", from: "From here", to: "To here", whole: "Whole",
+    caption: "Caption", weight: "Weight", write: "Write the list", name: "name of the sampling list", judged: "judged", context: "policy: only context", replace: "This list exists. Replace it?",
+    written: w => `${w.list}: ${w.kept} episodes, ${w.left_out} left out, ${w.cut} cut. Next: SAMPLING_NAME=${w.name} bash 3_train_finetune_template.sh`, lost: "The connection is lost." },
+  zh: { hint: "空格播放，G 好，B 坏，[ 从这里，] 到这里，↑ ↓ 换片段", play: "播放", pause: "暂停", good: "好", bad: "坏", from: "从这里", to: "到这里", whole: "整段",
+    caption: "描述", weight: "权重", write: "写出列表", name: "采样列表的名字", judged: "已评判", context: "策略操作：只作上下文", replace: "这个列表已存在。替换吗？",
+    written: w => `${w.list}：${w.kept} 个片段，去掉 ${w.left_out} 个，截取 ${w.cut} 个。下一步：SAMPLING_NAME=${w.name} bash 3_train_finetune_template.sh`, lost: "连接已断开。" },
+};
+const CAPS = [["W", "forward"], ["A", "left"], ["S", "back"], ["D", "right"], ["space", "jump"], ["shift", "sneak"], ["run", "sprint"], ["L", "attack"], ["R", "use"], ["E", "inventory"], ["Q", "drop"]];
+const at = id => document.getElementById(id);
+const paint = at("game").getContext("2d");
+let words = WORDS.en, rows = [], now = 0, frame = 0, playing = false, frames = new Map(), asked = new Set();
+const place = new URL("socket", location.href);
+place.protocol = place.protocol === "https:" ? "wss:" : "ws:"; place.search = location.search;
+const socket = new WebSocket(place);
+socket.binaryType = "arraybuffer";
+socket.onclose = () => tell(words.lost);
+socket.onmessage = event => {
+  if (typeof event.data !== "string") { pictured(event.data); return; }
+  const message = JSON.parse(event.data);
+  if (message.kind === "episodes") { rows = message.rows; words = WORDS[message.language] || WORDS.en; document.documentElement.lang = message.language; named(); choose(0); }
+  else if (message.kind === "judged") { Object.assign(rows[message.episode], message); list(); shown(); }
+  else if (message.kind === "written") at("written").textContent = words.written(message);
+  else if (message.kind === "fault" && message.text.includes("exists already") && confirm(words.replace)) send("write", { name: at("name").value.trim(), overwrite: true });
+  else tell(message.text);
+};
+function send(what, more) { socket.send(JSON.stringify({ do: what, ...more })); }
+function tell(text) { const note = document.createElement("p"); note.textContent = text; at("notices").append(note); setTimeout(() => note.remove(), 9000); }
+async function pictured(data) {
+  const length = new DataView(data).getUint32(0), header = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
+  if (header.episode !== now) return;
+  header.picture = await createImageBitmap(new Blob([new Uint8Array(data, 4 + length)], { type: "image/jpeg" }));
+  frames.set(header.frame, header);
+  if (header.frame === frame) draw();
+}
+function want(start) {
+  const from = 40 * Math.floor(start / 40);
+  if (from < rows[now].frames && !asked.has(from)) { asked.add(from); send("frames", { episode: now, start: from }); }
+}
+function draw() {
+  const row = rows[now];
+  want(frame); want(frame + 40);
+  at("scrub").value = frame;
+  at("where").textContent = `${(frame / 20).toFixed(2)} s · ${frame + 1}/${row.frames}`;
+  const found = frames.get(frame);
+  if (!found) return false;
+  const { picture } = found;
+  if (at("game").width !== picture.width || at("game").height !== picture.height) [at("game").width, at("game").height] = [picture.width, picture.height];
+  paint.drawImage(picture, 0, 0);
+  document.body.dataset.painted = `${now}:${frame}`;
+  for (const [, name] of CAPS) at(`cap-${name}`).classList.toggle("on", found.pressed.includes(name));
+  at("context").hidden = found.imitated; at("context").textContent = words.context;
+  return true;
+}
+setInterval(() => {
+  if (!playing || !rows.length) return;
+  const stop = rows[now].stop || rows[now].frames;
+  if (frame + 1 >= stop) { playing = false; shown(); return; }
+  if (frames.has(frame + 1)) { frame += 1; draw(); } else want(frame + 1);
+}, 50);
+function choose(number) {
+  now = Math.max(0, Math.min(rows.length - 1, number));
+  frames = new Map(); asked = new Set(); playing = false;
+  frame = rows[now].start;
+  at("scrub").max = rows[now].frames - 1;
+  at("caption").value = rows[now].caption; at("caption").placeholder = rows[now].captions.join(" / ");
+  at("weight").value = rows[now].weight ?? "";
+  list(); shown(); draw();
+}
+function judge(changes) {
+  const { mark, start, stop, caption, weight } = { ...rows[now], ...changes };
+  send("judge", { episode: now, mark, start, stop, caption, weight });
+}
+function make(kind, content, name = "") { const element = document.createElement(kind); if (name) element.className = name; element.append(...(Array.isArray(content) ? content : [content])); return element; }
+function list() {
+  at("list").replaceChildren(...rows.map((row, number) => {
+    const mark = row.mark === "good" ? "✓" : row.mark === "bad" ? "✗" : "·";
+    const line = make("li", [make("span", mark, row.mark === "good" ? "yes" : row.mark === "bad" ? "no" : ""), make("b", row.name), make("span", `${(row.frames / 20).toFixed(0)} s`, "nums")], number === now ? "chosen" : "");
+    line.title = row.why; line.onclick = () => choose(number);
+    if (row.why) line.append(make("span", "!", "no"));
+    return line;
+  }));
+  at("list").querySelector(".chosen")?.scrollIntoView({ block: "nearest" });
+  at("count").textContent = `${rows.filter(row => row.mark).length}/${rows.length} ${words.judged}`;
+}
+function shown() {
+  const row = rows[now], x = value => 1000 * value / row.frames;
+  at("title").textContent = `${row.dataset} / ${row.name}`;
+  at("play").textContent = playing ? words.pause : words.play;
+  for (const name of ["good", "bad"]) { at(name).textContent = words[name]; at(name).classList.toggle("chosen", row.mark === name); }
+  for (const name of ["from", "to", "whole"]) at(name).textContent = words[name];
+  at("timeline").innerHTML = `<rect class="policy" x="${x(row.start)}" y="8" width="${x((row.stop || row.frames) - row.start)}" height="14"/>`;
+}
+function named() {
+  for (const element of document.querySelectorAll("[data-text]")) element.textContent = words[element.dataset.text];
+  for (const element of document.querySelectorAll("[data-placeholder]")) element.placeholder = words[element.dataset.placeholder];
+}
+at("play").onclick = () => { const stop = rows[now].stop || rows[now].frames; if (!playing && frame + 1 >= stop) frame = rows[now].start; playing = !playing; shown(); at("play").blur(); };
+at("good").onclick = () => judge({ mark: rows[now].mark === "good" ? "" : "good" });
+at("bad").onclick = () => judge({ mark: rows[now].mark === "bad" ? "" : "bad" });
+at("from").onclick = () => judge({ start: frame });
+at("to").onclick = () => judge({ stop: frame + 1 });
+at("whole").onclick = () => judge({ start: 0, stop: 0 });
+at("caption").onchange = () => judge({ caption: at("caption").value.trim() });
+at("weight").onchange = () => judge({ weight: at("weight").value === "" ? null : Number(at("weight").value) });
+at("scrub").oninput = () => { playing = false; frame = Number(at("scrub").value); shown(); draw(); };
+at("write").onsubmit = event => { event.preventDefault(); send("write", { name: at("name").value.trim(), overwrite: false }); };
+addEventListener("keydown", event => {
+  if (document.activeElement.matches("input:not([type=range])") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const does = { Space: () => at("play").click(), KeyG: () => at("good").click(), KeyB: () => at("bad").click(), BracketLeft: () => at("from").click(), BracketRight: () => at("to").click(), ArrowDown: () => choose(now + 1), ArrowUp: () => choose(now - 1) }[event.code];
+  if (does) { event.preventDefault(); does(); }
+});
+at("keys").append(...CAPS.map(([name, button]) => Object.assign(make("span", name, "cap"), { id: `cap-${button}` })));

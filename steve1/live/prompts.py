@@ -1,0 +1,315 @@
+"""Who decides what the policy is asked for next: a chain of prompts with conditions, or a program (a planner).
+
+Input: a YAML file or a typed list, a Python function, or a command that reads events and writes prompts as JSON lines.
+Output: at each step None, or the prompt from now on. `PromptedActor` plays them without a browser.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import importlib
+import importlib.util
+import json
+import queue
+import shlex
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from steve1.core.errors import UserError
+from steve1.core.paths import resolve
+from steve1.core.processes import end
+from steve1.core.reading.contents import read_yaml
+from steve1.envs.interface import Action, Info, Observation
+from steve1.evaluation.tasks.rules import Condition, parse_condition
+from steve1.evaluation.tasks.suite import Suite
+from steve1.goals import Goal
+from steve1.rollout.play import PixelAgent
+from steve1.rollout.trace import TraceRecorder
+
+#: steps between two looks at a condition, and between two events for a planner: half a second, a second
+CHECK_EVERY, EVENT_EVERY = 10, 20
+Plan = Callable[[Mapping[str, Any]], str | None]
+
+
+class PromptSource(abc.ABC):
+    """Decides the prompt of each step of an episode."""
+
+    @abc.abstractmethod
+    def reset(self, obs: Observation, info: Info) -> str:
+        """An episode begins: its first prompt."""
+
+    @abc.abstractmethod
+    def step(self, action: Action, obs: Observation, info: Info) -> str | None:
+        """After a step: the prompt from now on, None to go on with the present one."""
+
+    def close(self) -> None:
+        """Nobody asks any more."""
+        return
+
+
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """One prompt of a chain, until its condition holds or it was followed for `steps` steps (0: no limit)."""
+
+    prompt: str
+    until: Condition | None = None
+    steps: int = 0
+
+
+class PromptChain(PromptSource):
+    """Prompts in a row; the last one stays. Conditions count from the step at which their prompt began."""
+
+    def __init__(self, links: list[Link]) -> None:
+        self.links = links
+
+    def reset(self, obs: Observation, info: Info) -> str:
+        self._place = 0
+        self._begin(obs, info)
+        return self.links[0].prompt
+
+    def _begin(self, obs: Observation, info: Info) -> None:
+        self._steps, self._trace = 0, TraceRecorder(obs, info)
+
+    def step(self, action: Action, obs: Observation, info: Info) -> str | None:
+        if self._place + 1 == len(self.links):
+            return None
+        link = self.links[self._place]
+        self._steps += 1
+        if link.until is not None:
+            self._trace.add(action, obs, info)
+        over = bool(link.steps) and self._steps >= link.steps
+        if not over and link.until is not None and self._steps % CHECK_EVERY == 0:
+            over = link.until.holds(self._trace.trace({}))
+        if not over:
+            return None
+        self._place += 1
+        self._begin(obs, info)
+        return self.links[self._place].prompt
+
+
+def read_chain(source: str, suite: Suite) -> PromptChain:
+    """A chain from a YAML file, or typed as "chop a tree=600; build a pillar=300".
+
+    Args:
+        source: the file's path, or the list; PROMPT=STEPS.
+        suite: its tasks may be named in place of conditions.
+
+    Raises:
+        UserError: an entry that is not as docs/live.md says; names it.
+    """
+    if not source.endswith((".yaml", ".yml")):
+        entries: list[Any] = [_typed(entry) for entry in source.split(";") if entry.strip()]
+        where = "--prompts"
+    else:
+        content, where = read_yaml(resolve(source), "chain of prompts"), source
+        entries = content.get("prompts")  # type: ignore[assignment]
+        if set(content) != {"prompts"} or not isinstance(entries, list):
+            raise UserError("A chain needs the key prompts, and no other.", where=source, expected="prompts: [...]")
+    if not entries:
+        raise UserError("This chain has no prompts.", where=where)
+    links = [_link(entry, suite, f"{where}, prompt {number}") for number, entry in enumerate(entries, 1)]
+    for number, link in enumerate(links[:-1], 1):
+        if link.until is None and not link.steps:
+            raise UserError(
+                "This prompt never ends, so the ones after it are never reached.",
+                where=f"{where}, prompt {number}",
+                got=link.prompt,
+                todo="give it steps, or until, or the task whose success ends it",
+            )
+    return PromptChain(links)
+
+
+def _typed(entry: str) -> dict[str, Any]:
+    prompt, equals, steps = entry.strip().partition("=")
+    if equals and not steps.strip().isdecimal():
+        raise UserError("This is no number of steps.", where="--prompts", got=entry.strip(), expected="PROMPT=STEPS")
+    return {"prompt": prompt.strip()} | ({"steps": int(steps)} if equals else {})
+
+
+def _link(entry: Any, suite: Suite, where: str) -> Link:
+    if not isinstance(entry, Mapping) or not set(entry) <= {"prompt", "task", "until", "steps"}:
+        raise UserError("This is no prompt of a chain.", where=where, expected="prompt, task, until, steps", got=entry)
+    task = suite.find(str(entry["task"])) if "task" in entry else None
+    prompt = entry.get("prompt") or (task.prompts["en"] if task else "")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise UserError("This entry of the chain has no prompt.", where=where, got=dict(entry))
+    steps = entry.get("steps", 0)
+    if type(steps) is not int or steps < 0:
+        raise UserError("steps must be a whole number above 0.", where=where, got=steps)
+    until = parse_condition(entry["until"], f"{where}, until") if "until" in entry else None
+    return Link(prompt.strip(), until or (task.success if task else None), steps)
+
+
+def event_of(obs: Observation, info: Info, tick: int, prompt: str, since: int) -> dict[str, Any]:
+    """What a planner is told: plain numbers and names."""
+    place = obs["location_stats"]
+    return {
+        "tick": tick,
+        "prompt": prompt,
+        "prompt_steps": tick - since,
+        "inventory": {str(name): int(count) for name, count in obs["inventory"].items()},
+        "position": [round(float(place[name]), 3) for name in ("xpos", "ypos", "zpos")],
+        "view": [round(float(place[name]), 2) for name in ("pitch", "yaw")],
+        "menu": bool(obs.get("is_gui_open")),
+        "health": float(info.get("health", 20.0)),
+        **{
+            kind: {str(name): int(count) for name, count in (info.get(kind) or {}).items()}
+            for kind in ("dug", "placed", "crafted")
+        },
+    }
+
+
+class Planner(PromptSource):
+    """Asks a function once a second of the game.
+
+    Args:
+        plan: event → prompt, or None to go on; it must answer at once, since the game waits.
+        first: the prompt until it names one.
+    """
+
+    def __init__(self, plan: Plan, first: str) -> None:
+        self._plan, self._first = plan, first
+
+    def reset(self, obs: Observation, info: Info) -> str:
+        self._tick, self._since, self._prompt = 0, 0, self._first
+        return self._asked(obs, info) or self._first
+
+    def step(self, action: Action, obs: Observation, info: Info) -> str | None:
+        self._tick += 1
+        return self._asked(obs, info) if self._tick % EVENT_EVERY == 0 else None
+
+    def _asked(self, obs: Observation, info: Info) -> str | None:
+        answer = self._plan(event_of(obs, info, self._tick, self._prompt, self._since))
+        if answer is not None and not (isinstance(answer, str) and answer.strip()):
+            raise UserError("The planner answered with something other than a prompt.", got=repr(answer)[:120])
+        if answer is None or answer == self._prompt:
+            return None
+        self._prompt, self._since = answer, self._tick
+        return answer
+
+
+class PlannerProcess:
+    """A planner as a program of its own: it reads an event a line, and may write {"prompt": "..."} a line at any time."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        try:
+            words = shlex.split(command)
+            self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        except (OSError, ValueError) as fault:
+            raise UserError("The planner does not start.", got=str(fault), where=command) from None
+        self._prompts: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="planner", daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            try:
+                prompt = json.loads(line)["prompt"]
+            except (ValueError, KeyError, TypeError):
+                prompt = None
+            if isinstance(prompt, str) and prompt.strip():
+                self._prompts.put(prompt.strip())
+            elif line.strip():
+                print(f"warning: the planner wrote a line that is no prompt: {line.strip()[:120]}")
+
+    def __call__(self, event: Mapping[str, Any]) -> str | None:
+        """Send an event; the newest prompt that has come, if one has.
+
+        Raises:
+            UserError: the program has ended.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(event) + "\n")
+            self._process.stdin.flush()
+        except (BrokenPipeError, ValueError, OSError):
+            code = self._process.wait()
+            raise UserError("The planner has ended.", where=self._command, got=f"exit code {code}") from None
+        found = None
+        while not self._prompts.empty():
+            found = self._prompts.get()
+        return found
+
+    def close(self) -> None:
+        """End the program."""
+        end(self._process)
+
+
+class ProcessPlanner(Planner):
+    """Asks a program of its own, which is started here."""
+
+    def __init__(self, command: str, first: str) -> None:
+        self._process = PlannerProcess(command)
+        super().__init__(self._process, first)
+
+    def close(self) -> None:
+        self._process.close()
+
+
+def open_planner(source: str, first: str) -> Planner:
+    """A planner: FILE.py:FUNCTION or MODULE:FUNCTION, else a command to start.
+
+    Raises:
+        UserError: there is no such file, module or function.
+    """
+    place, colon, name = source.rpartition(":")
+    if not colon or " " in source or not name.isidentifier():
+        return ProcessPlanner(source, first)
+    try:
+        if place.endswith(".py"):
+            path = resolve(place)
+            spec = importlib.util.spec_from_file_location(Path(place).stem, path)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(place)
+    except (ImportError, OSError, SyntaxError) as fault:
+        raise UserError("The planner does not load.", where=source, got=f"{type(fault).__name__}: {fault}") from None
+    plan = getattr(module, name, None)
+    if not callable(plan):
+        raise UserError("The planner's file has no such function.", where=place, got=name)
+    return Planner(plan, first)
+
+
+class PromptedActor:
+    """An agent whose goal changes as a source of prompts says.
+
+    Args:
+        encode: prompt → goal (E,).
+
+    Attributes:
+        prompt: the present one.
+        history: (step, prompt) of each.
+    """
+
+    def __init__(self, agent: PixelAgent, source: PromptSource, encode: Callable[[str], Goal]) -> None:
+        self._agent, self._source, self._encode = agent, source, encode
+        self.prompt = ""
+        self.history: list[tuple[int, str]] = []
+
+    def reset(self, obs: Observation, info: Info) -> None:
+        self._agent.reset()
+        self._step = 0
+        self._action: Action | None = None
+        self.history = []
+        self._ask(self._source.reset(obs, info))
+
+    def _ask(self, prompt: str) -> None:
+        self.prompt, self._goal = prompt, self._encode(prompt)
+        self.history.append((self._step, prompt))
+
+    def act(self, obs: Observation, info: Info) -> Action:
+        if self._action is not None:
+            prompt = self._source.step(self._action, obs, info)
+            if prompt is not None and prompt != self.prompt:
+                self._ask(prompt)
+        self._step += 1
+        self._action = self._agent.act(obs["pov"], self._goal)
+        return self._action

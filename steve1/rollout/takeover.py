@@ -1,0 +1,48 @@
+"""A policy acts until somebody else takes over; it goes on seeing every frame, so that it knows where it is when it acts again.
+
+What the other one does is a correction: recordings say of each tick who acted, and training imitates that part alone.
+"""
+
+from __future__ import annotations
+
+from steve1 import actions
+from steve1.data.recordings.contractor import POLICY
+from steve1.envs.interface import Action, Info, Observation
+from steve1.rollout.play import Actor
+
+#: who acts when the policy does not, as recordings name it
+PERSON, PLAYER = "person", "player"
+
+
+class TakeOver(Actor):
+    """A policy plays the first `after` steps, a scripted player the rest.
+
+    Attributes:
+        who: POLICY or PLAYER: whose action `act` returned last.
+        proposal: what the policy would have done at that step.
+    """
+
+    def __init__(self, policy: Actor, player: Actor, after: int) -> None:
+        self._policy, self._player, self._after = policy, player, after
+        self.who, self.proposal = POLICY, actions.null_action()
+
+    def reset(self, obs: Observation, info: Info) -> None:
+        self._policy.reset(obs, info)
+        self.who, self._step, self._released = POLICY, 0, False
+
+    def act(self, obs: Observation, info: Info) -> Action:
+        self.proposal = self._policy.act(obs, info)
+        self._step += 1
+        if self._step <= self._after:
+            return self.proposal
+        if self.who == POLICY and obs.get("is_gui_open"):
+            return self._close_menu()
+        if self.who == POLICY:
+            self._player.reset(obs, info)
+        self.who = PLAYER
+        return self._player.act(obs, info)
+
+    def _close_menu(self) -> Action:
+        """The inventory key, pressed and let go in turns: the policy may be holding it."""
+        self._released = not self._released
+        return {**actions.null_action(), "inventory": 0 if self._released else 1}

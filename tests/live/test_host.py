@@ -1,0 +1,249 @@
+"""The server and its page's protocol, with plain clients: who is let in, who plays, and what a hostile one achieves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steve1.core.errors import UserError
+from steve1.live.host import BURST, MOST_CLIENTS, Host
+from steve1.live.protocol import unpack
+from steve1.live.session_page import SessionPage
+from tests.live.worlds import Played, lines, playing
+
+websockets = pytest.importorskip("websockets", reason="websockets is not installed")
+from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
+from websockets.sync.client import ClientConnection, connect  # noqa: E402
+
+pytestmark = pytest.mark.e2e  # threads and sockets
+
+
+@contextlib.contextmanager
+def served(folder: Path, **more: Any) -> Iterator[tuple[Played, Host]]:
+    """A session and its page's server."""
+    with playing(folder, arrived=False, **more) as played:
+        page = SessionPage(played.session)
+        with Host(page, port=0) as host:
+            played.session.screen.listen(lambda: host.call(page.wake_all))
+            yield played, host
+
+
+def opened(host: Host, **more: Any) -> ClientConnection:
+    return connect(
+        host.url.replace("http", "ws").replace("/?", "/socket?"), compression=None, ping_interval=None, **more
+    )
+
+
+def say(client: ClientConnection, name: str, **more: Any) -> None:
+    client.send(json.dumps({"do": name, **more}))
+
+
+def state(client: ClientConnection, wanted: Any = lambda found: True) -> dict[str, Any]:
+    """The next state that is as wanted."""
+    limit = time.monotonic() + 20
+    while time.monotonic() < limit:
+        message = client.recv(timeout=20)
+        if isinstance(message, str) and (found := json.loads(message))["kind"] == "state" and wanted(found):
+            return found  # type: ignore[no-any-return]
+    raise AssertionError("no such state came")
+
+
+def status(host: Host, path: str, **headers: str) -> int:
+    request = urllib.request.Request(f"http://127.0.0.1:{host.port}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as fault:
+        return fault.code
+
+
+def refused(host: Host, **more: Any) -> int:
+    with pytest.raises(InvalidStatus) as found:
+        opened(host, **more)
+    return int(found.value.response.status_code)
+
+
+def test_only_who_knows_the_token_gets_in(tmp_path: Path) -> None:
+    with served(tmp_path) as (_, host):
+        assert status(host, f"/?token={host.token}") == 200
+        assert status(host, "/live.js") == 200
+        for path in ("/", "/?token=", "/?token=x", f"/?token={host.token}x", "/socket"):
+            assert status(host, path) == 403
+        for path in ("/../host.py", "/page/live.js", "/etc/passwd", "/live.js/..", "//live.js"):
+            assert status(host, path) == 404
+        assert status(host, f"/?token={host.token}", Host="evil.example:80") == 403
+        with pytest.raises(InvalidStatus):
+            connect(f"ws://127.0.0.1:{host.port}/socket?token=wrong")
+        assert refused(host, origin="http://evil.example") == 403
+        assert refused(host, origin="null") == 403
+        assert refused(host, origin=f"http://localhost:{host.port}") == 403  # another site to a browser
+        opened(host, origin=f"http://127.0.0.1:{host.port}").close()
+
+
+def test_a_tunnel_with_another_port_works(tmp_path: Path) -> None:
+    """ssh -L 9000:localhost:PORT: the browser's origin and host both say 9000."""
+    with served(tmp_path) as (_, host):
+        raw = socket.create_connection(("127.0.0.1", host.port))
+        place = f"ws://localhost:9000/socket?token={host.token}"
+        with connect(place, sock=raw, origin="http://localhost:9000", compression=None) as client:  # type: ignore[arg-type]
+            assert state(client)["controls"] == "you"
+
+
+def test_one_plays_and_the_others_watch(tmp_path: Path) -> None:
+    with served(tmp_path) as (played, host), opened(host) as first:
+        assert state(first)["controls"] == "you"
+        with opened(host) as second:
+            assert state(second)["controls"] == "other"
+            say(second, "finish")
+            say(second, "control")
+            say(second, "input", down=["KeyW"], pressed=[], dx=1, dy=0, wheel=0)
+            refusals = 0
+            while refusals < 2:
+                message = second.recv(timeout=10)
+                refusals += isinstance(message, str) and json.loads(message) == {"kind": "refused", "text": "watching"}
+            say(first, "take_over")
+            state(first, lambda found: found["who"] == "person")
+            say(first, "input", down=["KeyW"], pressed=["KeyW"], dx=0, dy=0, wheel=0)
+            played.until(lambda: "forward" in played.session.screen.view.facts["pressed"])  # type: ignore[union-attr]
+            first.close()
+            found = state(second, lambda found: found["paused"] and found["controls"] == "nobody")
+            assert found["who"] == "person"
+            assert played.session.person.take()["forward"] == 0
+            say(second, "control")
+            state(second, lambda found: found["controls"] == "you")
+            say(second, "resume")
+            state(second, lambda found: not found["paused"])
+
+
+def test_what_a_scripted_person_sends_is_what_is_recorded(tmp_path: Path) -> None:
+    """Through the socket, with a frame's way there and back."""
+    moves = np.random.default_rng(1).integers(-60, 60, (40, 2)).tolist()
+    waited = []
+    with served(tmp_path, weights=False, rate=20.0) as (played, host), opened(host) as client:
+        state(client)
+        say(client, "record")
+        state(client, lambda found: found["recording"])
+        for dx, dy in moves:
+            sent = time.perf_counter()
+            say(client, "input", down=["Mouse0"], pressed=[], dx=dx, dy=dy, wheel=0)
+            while isinstance(message := client.recv(timeout=10), str):
+                pass
+            waited.append(time.perf_counter() - sent)
+            assert unpack(message)[0]["kind"] == "frame"
+        say(client, "input", down=[], pressed=[], dx=0, dy=0, wheel=0)
+        played.ticks(2)
+        say(client, "stop")
+        state(client, lambda found: not found["recording"] and found["takes"])
+    ticks = lines(tmp_path, "dig_dirt-0000")
+    assert [sum(tick["mouse"][name] for tick in ticks) for name in ("dx", "dy")] == [sum(way) for way in zip(*moves)]
+    assert sum(tick["mouse"]["buttons"] == [0] for tick in ticks) >= 38
+    assert np.median(waited) < 0.2
+
+
+def test_a_killed_tab_leaves_no_button_down(tmp_path: Path) -> None:
+    with served(tmp_path, weights=False) as (played, host):
+        client = opened(host)
+        state(client)
+        say(client, "input", down=["KeyW", "Mouse0"], pressed=["KeyW"], dx=0, dy=0, wheel=0)
+        played.until(lambda: "attack" in played.session.screen.view.facts["pressed"])  # type: ignore[union-attr]
+        client.socket.shutdown(socket.SHUT_RDWR)
+        played.until(lambda: played.session.screen.state["paused"])
+        assert not any(value == 1 for value in played.session.person.take().values())
+
+
+def test_a_slow_client_loses_frames_and_the_record_none(tmp_path: Path) -> None:
+    with served(tmp_path, rate=200.0) as (played, host), opened(host, max_queue=1) as slow:
+        state(slow)
+        say(slow, "record")
+        played.until(lambda: (played.session.recorder.ticks or 0) >= 400, seconds=60)  # nobody reads
+        seen: list[int] = []
+        while not seen or seen[-1] < 400:
+            message = slow.recv(timeout=20)
+            if isinstance(message, bytes):
+                seen.append(unpack(message)[0]["tick"])
+        assert seen == sorted(set(seen))
+        assert max(np.diff(seen)) > 1
+        say(slow, "stop")
+        played.until(lambda: played.session.recorder.ticks is None)
+    numbers = [tick["tick"] for tick in lines(tmp_path, "dig_dirt-0000")]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) >= 400
+
+
+def test_garbage_is_refused_and_the_session_goes_on(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    with served(tmp_path, rate=20.0) as (played, host), opened(host) as good:
+        state(good)
+        for kind in range(6):
+            with contextlib.suppress(ConnectionClosed, OSError):
+                bad = opened(host)
+                for _ in range(30):
+                    message: Any = rng.choice(
+                        [
+                            rng.randbytes(rng.randrange(200)),
+                            "x" * rng.randrange(9000),
+                            '{"do":"pause","x":1}',
+                            "[" * 5000,
+                        ]
+                    )
+                    bad.send(message)
+                if kind % 2 == 0:
+                    bad.socket.close()
+                else:
+                    bad.close()
+        raw = [socket.create_connection(("127.0.0.1", host.port)) for _ in range(40)]
+        for each in raw:
+            each.send(rng.randbytes(100))
+            each.close()
+        say(good, "prompt", text="explore")
+        state(good, lambda found: found["prompt"] == "explore")
+        played.ticks(5)
+
+
+def test_a_flood_is_sent_away(tmp_path: Path) -> None:
+    with served(tmp_path, rate=20.0) as (_, host):
+        flood = opened(host)
+        with pytest.raises(ConnectionClosed):
+            for _ in range(20 * BURST):
+                flood.send('{"do":"control"}')
+                with contextlib.suppress(TimeoutError):
+                    flood.recv(timeout=0)
+        assert flood.protocol.close_code == 1008
+
+
+def test_a_thousand_connections(tmp_path: Path) -> None:
+    with served(tmp_path, rate=20.0) as (played, host), opened(host) as good:
+        state(good)
+        say(good, "pause")
+        held = [opened(host) for _ in range(MOST_CLIENTS - 1)]
+        assert refused(host) == 503
+        raw = [socket.create_connection(("127.0.0.1", host.port)) for _ in range(1000)]
+        for number, each in enumerate(raw):
+            each.send(b"GET / HTTP/1.1\r\n"[: number % 17])
+        say(good, "prompt", text="explore")
+        state(good, lambda found: found["prompt"] == "explore")
+        for each in (*raw, *held):
+            each.close()
+        say(good, "resume")
+        played.ticks(5)
+        opened(host).close()
+
+
+def test_a_port_in_use_is_told(tmp_path: Path) -> None:
+    with served(tmp_path) as (played, host):
+        with pytest.raises(UserError, match="uses this port") as found:
+            Host(SessionPage(played.session), port=host.port).start()
+        assert f"--port {host.port + 1}" in str(found.value)
+    with pytest.raises(UserError, match="cannot use this address"):
+        Host(SessionPage(played.session), host="192.0.2.1", port=0).start()

@@ -1,0 +1,145 @@
+"""Episodes judged at the page: what is kept of it, the list and the cuts that are made, and that nothing else changes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steve1.core.errors import UserError
+from steve1.data.episodes.episode import Episode, find_episodes
+from steve1.data.loading.sampling import read_list
+from steve1.live.dataset_page import DatasetPage
+from steve1.live.host import Host
+from steve1.live.judging import Judgement, Judgements, checked, write_judged
+from steve1.live.protocol import unpack
+from tests.data.makers import make_dataset
+from tests.live.browser import CHROMIUM, opened
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def judged(folder: Path, **marks: Judgement) -> dict[Path, Judgements]:
+    found = Judgements(folder)
+    for name, judgement in marks.items():
+        found.set(name, judgement)
+    return {folder: found}
+
+
+def test_judgements_are_kept_beside_the_dataset(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "ds", [40, 40])
+    before = contents(folder)
+    judged(folder, ep00=Judgement("bad"), ep01=Judgement("good", 3, 30, "dig", 2.0))
+    assert Judgements(folder).of("ep01") == Judgement("good", 3, 30, "dig", 2.0)
+    assert Judgements(folder).of("ep09") == Judgement()
+    assert contents(folder) == before
+    (tmp_path / "ds.judgements.json").write_text('{"ep00": {"colour": 3}}')
+    with pytest.raises(UserError, match="holds no judgements"):
+        Judgements(folder)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 0), (30, 0), (0, 10), (5, 41), (20, 20)])
+def test_a_stretch_has_to_lie_in_the_episode(start: int, stop: int) -> None:
+    with pytest.raises(UserError, match="too short, or not in"):
+        checked(Judgement(start=start, stop=stop), 40)
+    assert checked(Judgement(start=4, stop=40), 40) == Judgement(start=4)
+
+
+def test_the_list_holds_what_is_not_bad_and_cuts_are_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = make_dataset(tmp_path / "ds", [60, 60, 60, 60])
+    before = contents(folder)
+    marks = judged(
+        folder, ep00=Judgement("bad"), ep01=Judgement("good", 10, 50, "dig a hole"), ep02=Judgement(weight=3.0)
+    )
+    listed = tmp_path / "samplings" / "mine_train.txt"
+    found = write_judged(find_episodes(folder), marks, listed)
+    assert (found["kept"], found["left_out"], found["cut"]) == (3, 1, 1)
+    entries = read_list(listed)
+    assert {entry.path.name: entry.weight for entry in entries} == {"ep01_10-50": 2.0, "ep03": 2.0, "ep02": 3.0}
+    copy = Episode(next(entry.path for entry in entries if entry.path.name == "ep01_10-50"))
+    assert len(copy) == 40
+    assert copy.metadata["captions"] == ["dig a hole"]
+    assert copy.actions() == Episode(folder / "ep01").actions(10, 50)
+    assert contents(folder) == before
+    with pytest.raises(UserError, match="exists already"):
+        write_judged(find_episodes(folder), marks, listed)
+    assert write_judged(find_episodes(folder), marks, listed, overwrite=True)["cut"] == 1  # the copy is still right
+    marks[folder].set("ep01", Judgement("good", 10, 50, "something else"))
+    with pytest.raises(UserError, match="in this cut's way"):
+        write_judged(find_episodes(folder), marks, listed, overwrite=True)
+    with pytest.raises(UserError, match="would be empty"):
+        write_judged([folder / "ep00"], marks, listed, overwrite=True)
+
+
+@contextlib.contextmanager
+def served(tmp_path: Path) -> Iterator[tuple[Path, Host]]:
+    folder = make_dataset(tmp_path / "ds", [60, 60])
+    with Host(DatasetPage(find_episodes(folder), {}, tmp_path / "samplings"), port=0) as host:
+        yield folder, host
+
+
+@pytest.mark.e2e
+def test_frames_come_with_their_actions(tmp_path: Path) -> None:
+    pytest.importorskip("websockets", reason="websockets is not installed")
+    from websockets.sync.client import connect
+
+    with (
+        served(tmp_path) as (folder, host),
+        connect(host.url.replace("http", "ws").replace("/?", "/socket?")) as client,
+    ):
+        rows = json.loads(client.recv())["rows"]
+        assert [(row["name"], row["frames"]) for row in rows] == [("ep00", 60), ("ep01", 60)]
+        client.send(json.dumps({"do": "frames", "episode": 1, "start": 40}))
+        found = [unpack(client.recv()) for _ in range(20)]  # type: ignore[arg-type]
+        assert [header["frame"] for header, _ in found] == list(range(40, 60))
+        actions = Episode(folder / "ep01").actions(40, 60)
+        assert ["attack" in header["pressed"] for header, _ in found] == [bool(action["attack"]) for action in actions]
+
+        def ask(**message: Any) -> dict[str, Any]:
+            client.send(json.dumps(message))
+            answer: dict[str, Any] = json.loads(client.recv())
+            return answer
+
+        judge = {"do": "judge", "episode": 0, "mark": "bad", "start": 0, "stop": 0, "caption": "", "weight": None}
+        assert ask(**judge)["kind"] == "judged"
+        assert ask(**{**judge, "stop": 3})["kind"] == "fault"
+        assert ask(**{**judge, "episode": 2})["kind"] == "refused"
+        assert ask(do="write", name="../x", overwrite=False)["kind"] == "fault"
+        assert ask(do="write", name="mine", overwrite=False)["kept"] == 1
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+def test_the_page_plays_marks_cuts_and_writes(tmp_path: Path) -> None:
+    pytest.importorskip("websockets", reason="websockets is not installed")
+    with served(tmp_path) as (_, host), opened(tmp_path) as browser:
+        browser.open(host.url)
+        browser.until("document.body.dataset.painted === '0:0'")
+        browser.key("KeyB")
+        browser.until("rows[0].mark === 'bad'")
+        browser.key("ArrowDown")
+        browser.until("now === 1")
+        browser.js("at('scrub').value = 20; at('scrub').oninput()")
+        browser.until("document.body.dataset.painted === '1:20'")
+        browser.key("BracketLeft")
+        browser.until("rows[1].start === 20")
+        browser.key("Space")
+        browser.until("frame > 25")
+        browser.key("Space")
+        browser.js("at('caption').value = 'dig'; at('caption').onchange()")
+        browser.until("rows[1].caption === 'dig'")
+        for width in (1280, 400):
+            browser.size(width)
+            assert browser.js("document.documentElement.scrollWidth") <= width
+            browser.picture(tmp_path / f"dataset-{width}.png")
+        browser.js("at('name').value = 'mine'; at('write').onsubmit(new Event('submit'))")
+        browser.until("at('written').textContent.includes('1 episodes')")
+        assert browser.console == []
+    assert [entry.path.name for entry in read_list(tmp_path / "samplings" / "mine_train.txt")] == ["ep01_20-60"]

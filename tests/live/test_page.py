@@ -1,0 +1,153 @@
+"""The page in a real browser: every control does what it says, and nothing sticks out."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steve1.live.host import Host
+from steve1.live.session_page import SessionPage
+from tests.live.browser import CHROMIUM, Browser, opened
+from tests.live.worlds import Played, lines, options, playing
+
+pytest.importorskip("websockets", reason="websockets is not installed")
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")]
+
+
+@contextlib.contextmanager
+def shown(folder: Path, **more: Any) -> Iterator[tuple[Browser, Played]]:
+    """A session with its page open."""
+    with playing(folder, arrived=False, **{"rate": 20.0, **more}) as played:
+        page = SessionPage(played.session)
+        with Host(page, port=0) as host, opened(folder) as browser:
+            played.session.screen.listen(lambda: host.call(page.wake_all))
+            browser.open(host.url)
+            browser.until("state && Number(document.body.dataset.painted) > 0")
+            yield browser, played
+            assert browser.console == []
+
+
+def enabled(browser: Browser, name: str) -> bool:
+    return bool(browser.js(f"!at('{name}').disabled"))
+
+
+def test_everything_on_the_page_works(tmp_path: Path) -> None:
+    with shown(tmp_path) as (browser, played):
+        session = played.session
+        browser.key("F2")
+        browser.until("state.recording && !at('rec').hidden")
+        played.ticks(5)
+        # a prompt, by its button and typed
+        browser.js("[...document.querySelectorAll('#chips button')].find(b => b.textContent === 'explore').click()")
+        browser.until("state.prompt === 'explore'")
+        browser.click("#prompt")
+        browser.write("挖泥土")
+        browser.key("Enter")
+        browser.until("state.prompt === '挖泥土' && at('now-prompt').textContent.includes('dig dirt')")
+        # take over: the mouse is caught, keys and mouse play
+        browser.key("F4")
+        browser.until("state.who === 'person'")
+        assert browser.js("document.activeElement.id") == "screen"
+        browser.click("#screen")
+        browser.until("document.pointerLockElement === at('screen')")
+        browser.until("at('veil').classList.contains('off')")
+        browser.key("KeyW", up=False)
+        played.until(lambda: session.screen.view.facts["pressed"] == ["forward"])  # type: ignore[union-attr]
+        browser.until("at('cap-forward').classList.contains('on')")
+        browser.key("KeyW", down=False)
+        played.until(lambda: session.screen.view.facts["pressed"] == [])  # type: ignore[union-attr]
+        x, y = browser.place("#screen")
+        browser.mouse("mousePressed", x, y, "left", clickCount=1)
+        played.until(lambda: session.screen.view.facts["pressed"] == ["attack"])  # type: ignore[union-attr]
+        browser.mouse("mouseReleased", x, y, "left", clickCount=1)
+        browser.mouse("mouseWheel", x, y, deltaX=0, deltaY=100)
+        turned = session._now[0]["location_stats"]["yaw"]
+        browser.mouse("mouseMoved", x + 40, y)
+        browser.mouse("mouseMoved", x + 80, y)
+        played.until(lambda: session._now[0]["location_stats"]["yaw"] != turned)
+        # hand back, stop
+        browser.key("F4")
+        browser.until("state.who === 'policy' && !document.pointerLockElement")
+        played.ticks(5)
+        browser.key("F2")
+        browser.until("state.takes.length === 1 && at('takes').textContent.includes('dig_dirt-0000')")
+        # redo and throw away leave nothing
+        browser.key("F3")
+        browser.until("state.recording")
+        browser.key("F7")
+        browser.until("!state.recording && state.takes.length === 1")
+        # sliders, speed, film, worlds
+        browser.js("at('guidance').value = 3; at('guidance').oninput()")
+        browser.js("at('temperature').value = 0.5; at('temperature').oninput()")
+        browser.js("at('speed').value = '0.5'; at('speed').onchange()")
+        browser.until("state.guidance === 3 && state.temperature === 0.5 && state.speed === 0.5")
+        browser.click("#film")
+        browser.until("state.filming")
+        browser.click("#film")
+        browser.until("!state.filming")
+        browser.click("#world")
+        browser.click("#forget")
+        browser.until(
+            "state.events.filter(e => e.kind === 'world').length === 3 && state.events.some(e => e.kind === 'reset_agent')"
+        )
+        # pause, one tick, go on
+        browser.key("F8")
+        browser.until("state.paused && at('veil-title').textContent === 'Paused'")
+        stopped = session.screen.tick
+        browser.key("F9")
+        browser.until(f"tick === {stopped + 1}")
+        time.sleep(0.2)
+        assert session.screen.tick == stopped + 1
+        browser.click("#screen")
+        browser.until("!state.paused")
+        # looking back does not stop the game
+        browser.js("at('scrub').value = 10; at('scrub').oninput()")
+        browser.until("document.body.dataset.painted === '10'")
+        played.ticks(3)
+        assert browser.js("document.body.dataset.painted") == "10"
+        browser.js("at('now').click()")
+        browser.until(f"Number(document.body.dataset.painted) > {stopped}")
+        # help
+        browser.key("F1")
+        browser.until("at('keys-help').open && at('keys-help').textContent.includes('redo')")
+        browser.key("F1")
+        browser.until("!at('keys-help').open")
+        assert "rect" in browser.js("at('timeline').innerHTML")
+        browser.js("window.confirm = () => true")
+        browser.click("#finish")
+        browser.until("at('veil-title').textContent.includes('over')")
+    ticks, noted = lines(tmp_path, "dig_dirt-0000"), options(tmp_path, "dig_dirt-0000")
+    assert {tick["who"] for tick in ticks} == {"policy", "person"}
+    assert sum(tick["mouse"]["dx"] for tick in ticks if tick["who"] == "person") > 0
+    assert any(tick["hotbar"] == 1 for tick in ticks)
+    assert [prompt for _, prompt in noted["prompts"]] == ["dig dirt", "explore", "挖泥土"]
+
+
+def test_a_closed_tab_leaves_nothing_pressed(tmp_path: Path) -> None:
+    with shown(tmp_path, weights=False, prompt="my skill") as (browser, played):
+        assert browser.js("at('take').disabled && at('forget').disabled")
+        browser.click("#screen")
+        browser.key("KeyW", up=False)
+        played.until(lambda: "forward" in played.session.screen.view.facts["pressed"])  # type: ignore[union-attr]
+        browser.open("about:blank")
+        played.until(lambda: played.session.screen.state["paused"])
+        assert played.session.person.take()["forward"] == 0
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_sticks_out(tmp_path: Path, width: int) -> None:
+    with shown(tmp_path) as (browser, _):
+        browser.size(width)
+        assert browser.js("document.documentElement.scrollWidth") <= width
+        grounds = []
+        for dark in (False, True):
+            browser.dark(dark)
+            browser.picture(tmp_path / f"page-{width}-{'dark' if dark else 'light'}.png")
+            grounds.append(browser.js("getComputedStyle(document.body).backgroundColor"))
+        assert grounds[0] == "rgb(255, 255, 255)"
+        assert grounds[0] != grounds[1]

@@ -1,0 +1,128 @@
+"""Chains of prompts and planners: when the prompt changes, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steve1.core.errors import UserError
+from steve1.live.prompts import EVENT_EVERY, PromptedActor, PromptSource, open_planner, read_chain
+from steve1.rollout.play import play
+from tests.live.worlds import Agent as FakeAgent
+from tests.live.worlds import Encoder, suite
+from tests.rollout.fakes import FakeEnv
+
+
+def history(source: PromptSource, steps: int) -> list[tuple[int, str]]:
+    """What is asked for in an episode of the fake world."""
+    encoder = Encoder()
+    actor = PromptedActor(FakeAgent(), source, lambda prompt: encoder.encode([prompt])[prompt])  # type: ignore[arg-type]
+    play(actor, FakeEnv(), steps)
+    source.close()
+    return actor.history
+
+
+def test_a_prompt_ends_after_its_steps() -> None:
+    chain = read_chain("dig dirt=30; explore = 20;build a pillar", suite())
+    assert history(chain, 100) == [(0, "dig dirt"), (30, "explore"), (50, "build a pillar")]
+    assert history(chain, 40) == [(0, "dig dirt"), (30, "explore")]  # another episode begins at its beginning
+
+
+def test_a_prompt_ends_when_its_condition_holds(tmp_path: Path) -> None:
+    """One dirt takes five steps of attack; conditions are looked at every ten."""
+    file = tmp_path / "chain.yaml"
+    file.write_text(
+        "prompts:\n"
+        "  - {prompt: explore, steps: 20}\n"
+        "  - {prompt: dig dirt, until: {kind: item_gained, names: [dirt], at_least: 3}, steps: 600}\n"
+        "  - {task: look_at_sky, steps: 10}\n"
+        "  - {prompt: 挖泥土}\n"
+    )
+    assert history(read_chain(str(file), suite()), 120) == [
+        (0, "explore"), (20, "dig dirt"), (40, "look at the sky"), (50, "挖泥土"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("prompts: []", "no prompts"),
+        ("prompt: []", "needs the key prompts"),
+        ("- a", "wrong form"),
+        ("prompts: [{prompt: a}, {prompt: b}]", "never ends"),
+        ("prompts: [{prompt: '', steps: 3}]", "has no prompt"),
+        ("prompts: [{prompt: a, steps: -1}, {prompt: b}]", "steps must be"),
+        ("prompts: [{prompt: a, until: {kind: x}}, {prompt: b}]", "no rule of kind"),
+        ("prompts: [{prompt: a, for: 3}]", "no prompt of a chain"),
+        ("prompts: [{task: nothing_like_it}]", "There is no task"),
+    ],
+)
+def test_a_chain_that_is_none_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "chain.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=says):
+        read_chain(str(file), suite())
+
+
+@pytest.mark.parametrize("text", ["", " ; ", "a=x;b", "a;b"])
+def test_a_typed_chain_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UserError):
+        read_chain(text, suite())
+
+
+def test_a_function_plans(tmp_path: Path) -> None:
+    (tmp_path / "plan.py").write_text(
+        "events = []\n"
+        "def plan(event):\n"
+        "    events.append(event)\n"
+        "    return 'explore' if event['inventory'].get('dirt', 0) >= 2 else None\n"
+    )
+    planner = open_planner(f"{tmp_path}/plan.py:plan", "dig dirt")
+    assert history(planner, 100) == [(0, "dig dirt"), (EVENT_EVERY, "explore")]
+    events = planner._plan.__globals__["events"]  # type: ignore[attr-defined]
+    assert [event["tick"] for event in events] == list(range(0, 100, EVENT_EVERY))
+    assert events[1]["prompt_steps"] == EVENT_EVERY
+    assert set(events[0]) >= {"prompt", "position", "view", "dug", "health", "menu"}
+
+
+def test_a_program_plans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "plan.py").write_text(
+        "import json, sys\n"
+        "for line in sys.stdin:\n"
+        "    event = json.loads(line)\n"
+        "    print('thinking', flush=True)\n"
+        "    if event['tick'] == 20: print(json.dumps({'prompt': 'explore'}), flush=True)\n"
+        "    if event['tick'] == 60: break\n"
+    )
+    planner = open_planner(f"{sys.executable} {tmp_path}/plan.py", "dig dirt")
+    env = FakeEnv()
+    now = env.reset()
+    assert planner.reset(*now) == "dig dirt"
+    found: list[Any] = []
+    with pytest.raises(UserError, match="planner has ended"):
+        for _ in range(10_000):
+            found.append(planner.step({"camera": np.zeros(2)}, *now))
+            time.sleep(0.001)
+    assert [prompt for prompt in found if prompt] == ["explore"]
+    planner.close()
+    assert "is no prompt: thinking" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "source", ["no/such/file.py:plan", "no_such_module:plan", "json:no_such_function", "no-such-program --now"]
+)
+def test_a_planner_that_is_not_there(source: str) -> None:
+    with pytest.raises(UserError, match="planner"):
+        open_planner(source, "dig dirt")
+
+
+def test_a_planner_has_to_answer_with_words() -> None:
+    planner = open_planner("json:dumps", "dig dirt")
+    planner._plan = lambda event: 3  # type: ignore[assignment,return-value]
+    with pytest.raises(UserError, match="other than a prompt"):
+        planner.reset(*FakeEnv().reset())

@@ -1,0 +1,252 @@
+"""A session over a fake game: who acts, what is recorded, and what happens when something breaks."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steve1.data.episodes.episode import Episode
+from steve1.data.media.video import probe
+from steve1.data.recordings.convert import ConvertSettings
+from steve1.data.recordings.convert_folder import convert_folder
+from steve1.live import recorder
+from steve1.live.prompts import read_chain
+from tests.live.worlds import Played, lines, options, playing, suite
+from tests.rollout.fakes import FakeEnv
+
+pytestmark = pytest.mark.e2e  # threads and videos
+
+
+def recorded(played: Played, ticks: int) -> None:
+    """Record this many ticks or a few more."""
+    played.do("record")
+    played.until(lambda: (played.session.recorder.ticks or 0) >= ticks)
+    played.do("stop")
+    played.until(lambda: played.session.recorder.ticks is None)
+
+
+def test_a_person_takes_over_and_only_its_part_is_imitated(tmp_path: Path) -> None:
+    with playing(tmp_path) as played:
+        played.do("record")
+        played.until(lambda: (played.session.recorder.ticks or 0) >= 40)
+        played.do("take_over")
+        played.until(lambda: played.session.screen.who == "person")
+        played.session.person.update(["KeyW"], ["KeyW"], 40, 0, 0)
+        played.ticks(40)
+        played.do("hand_back")
+        played.until(lambda: played.session.screen.who == "policy")
+        played.ticks(20)
+        played.do("stop")
+        played.until(lambda: played.session.recorder.ticks is None)
+        assert played.agent is not None
+        assert played.agent.seen == played.session.screen.tick  # it saw every frame, whoever acted
+    ticks, noted = lines(tmp_path, "dig_dirt-0000"), options(tmp_path, "dig_dirt-0000")
+    who = [tick["who"] for tick in ticks]
+    assert [name for name, _ in itertools.groupby(who)] == ["policy", "person", "policy"]
+    assert noted["acted"] == {"policy": who.count("policy"), "person": who.count("person")}
+    assert (noted["behaviour"], noted["captions"], noted["success"]) == ("dig_dirt", ["dig dirt"], True)
+    assert all("key.keyboard.w" in tick["keyboard"]["keys"] for tick in ticks[who.index("person") + 3 :][:20])
+    assert probe(tmp_path / "takes" / "dig_dirt-0000.mp4").frames == len(ticks)
+    summary = convert_folder(
+        tmp_path / "takes", tmp_path / "out", ConvertSettings(keep_nulls=True, mineclip_frames=False)
+    )
+    assert summary.count("converted") == 1, summary.text
+    episode = Episode(tmp_path / "out" / "dig_dirt-0000")
+    assert episode.imitated is not None
+    assert episode.imitated.tolist() == [name == "person" for name in who]
+    assert episode.metadata["imitated_frames"] == who.count("person")
+
+
+def test_the_record_lasts_as_long_as_it_was_played_and_turns_as_far_as_the_mouse(tmp_path: Path) -> None:
+    moves = np.random.default_rng(0).integers(-300, 300, (30, 2))
+    with playing(tmp_path, weights=False, prompt="my skill", rate=20.0) as played:
+        played.do("record")
+        played.until(lambda: played.session.recorder.ticks is not None)
+        began = time.perf_counter()
+        for dx, dy in moves:
+            played.session.person.update((), (), float(dx), float(dy), 0)
+            time.sleep(0.03)
+        played.ticks(3)
+        played.do("stop")
+        took = played.until(lambda: played.session.recorder.ticks is None and time.perf_counter() - began)
+    ticks, noted = lines(tmp_path, "my-skill-0000"), options(tmp_path, "my-skill-0000")
+    assert abs(len(ticks) - 20 * took) <= 2
+    assert [sum(tick["mouse"][name] for tick in ticks) for name in ("dx", "dy")] == moves.sum(0).tolist()
+    assert {tick["who"] for tick in ticks} == {"person"}
+    assert noted["success"] is None  # the prompt of no task: nobody judges
+
+
+def test_a_late_tick_is_not_made_up_for(tmp_path: Path) -> None:
+    class Slow(FakeEnv):
+        times: list[float] = []  # noqa: RUF012
+
+        def step(self, action: dict[str, Any]) -> Any:
+            Slow.times.append(time.perf_counter())
+            if len(Slow.times) == 5:
+                time.sleep(0.3)
+            return super().step(action)
+
+    with playing(tmp_path, rate=40.0, env=Slow) as played:
+        played.ticks(15)
+    gaps = np.diff(Slow.times)
+    assert gaps[4] >= 0.3
+    assert gaps[5:14].min() > 0.015  # no two at once
+    assert played.session.screen.late_ticks >= 1
+
+
+def test_redo_goes_back_and_throws_away(tmp_path: Path) -> None:
+    with playing(tmp_path) as played:
+        played.do("record")
+        played.until(lambda: (played.session.recorder.ticks or 0) >= 10)
+        played.do("redo")
+        played.until(lambda: "discarded" in played.kinds() and (played.session.recorder.ticks or 0) >= 5)
+        played.do("discard")
+        played.until(lambda: played.session.recorder.ticks is None)
+        recorded(played, 5)
+        resets = played.session._env.resets  # type: ignore[attr-defined]
+    assert resets[0] == resets[1]
+    assert sorted(path.name for path in (tmp_path / "takes").iterdir()) == [
+        "dig_dirt-0000-options.json", "dig_dirt-0000.jsonl", "dig_dirt-0000.mp4",
+    ]  # fmt: skip
+
+
+def test_prompts_change_between_two_ticks_and_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with playing(tmp_path) as played:
+        played.do("record")
+        played.ticks(10)
+        played.do("prompt", text="explore")
+        played.until(lambda: played.session.screen.state["prompt"] == "explore")
+        played.ticks(10)
+        played.do("prompt", text="no such files")
+        played.until(lambda: played.session.screen.notices)
+        played.do("prompt", text="挖泥土")
+        played.until(lambda: played.session.screen.state["prompt"] == "挖泥土")
+        assert played.session.screen.state["task"]["name"] == "dig_dirt"
+        assert "dig dirt" in played.session.screen.state["note"]
+        played.do("prompt", text="某事")
+        played.until(lambda: played.session.screen.state["prompt"] == "某事")
+        assert "English only" in played.session.screen.state["note"]
+        played.do("stop")
+        played.until(lambda: played.session.recorder.ticks is None)
+    ticks, noted = lines(tmp_path, "dig_dirt-0000"), options(tmp_path, "dig_dirt-0000")
+    assert [prompt for _, prompt in noted["prompts"]] == ["dig dirt", "explore", "挖泥土", "某事"]
+    changed = noted["prompts"][1][0]
+    assert ticks[changed - 1]["mouse"]["buttons"] == [0]
+    assert ticks[changed]["keyboard"]["keys"] == ["key.keyboard.w"]
+    assert "MineCLIP weights were not found" in capsys.readouterr().out
+
+
+def test_a_chain_runs_in_a_session(tmp_path: Path) -> None:
+    with playing(tmp_path, source=read_chain("dig dirt=20;explore=20;build a pillar", suite())) as played:
+        played.until(lambda: played.session.screen.state.get("prompt") == "build a pillar")
+    asked = [(event["text"]) for event in played.session.screen.events if event["kind"] == "prompt"]
+    assert asked == ["dig dirt", "explore", "build a pillar"]
+
+
+def test_nobody_at_the_controls_means_a_pause_and_nothing_pressed(tmp_path: Path) -> None:
+    with playing(tmp_path, weights=False, arrived=False) as played:
+        time.sleep(0.1)
+        assert played.session.screen.tick == 0
+        played.session.arrived()
+        played.session.person.update(["KeyW"], ["KeyW"], 0, 0, 0)
+        played.ticks(10)
+        played.session.left()
+        played.until(lambda: played.session.screen.state["paused"])
+        stopped = played.session.screen.tick
+        time.sleep(0.1)
+        assert played.session.screen.tick == stopped
+        assert played.session.person.take()["forward"] == 0
+        played.do("step")
+        played.until(lambda: played.session.screen.tick == stopped + 1)
+        time.sleep(0.05)
+        assert played.session.screen.tick == stopped + 1
+        assert played.session.screen.view is not None
+        assert played.session.screen.view.facts["pressed"] == []
+
+
+def test_a_game_that_dies_leaves_the_recording_and_starts_anew(tmp_path: Path) -> None:
+    deaths: list[int] = []
+    with playing(tmp_path, env=lambda: FakeEnv(die_at=(60,), deaths=deaths)) as played:
+        played.do("record")
+        played.until(lambda: "died" in played.kinds())
+        played.until(lambda: played.kinds().count("world") == 2)
+        recorded(played, 5)
+    assert 20 < len(lines(tmp_path, "dig_dirt-0000")) <= 60
+    assert len(lines(tmp_path, "dig_dirt-0001")) >= 5
+    assert [kept.prefix.name for kept in played.session.recorder.kept] == ["dig_dirt-0000", "dig_dirt-0001"]
+    assert played.fault is None
+
+
+def test_ctrl_c_leaves_a_finished_recording(tmp_path: Path) -> None:
+    class Stopped(FakeEnv):
+        def step(self, action: dict[str, Any]) -> Any:
+            if self.steps_alive == 50:
+                raise KeyboardInterrupt
+            return super().step(action)
+
+    with playing(tmp_path, env=Stopped) as played:
+        played.do("record")
+        played.until(lambda: "finished" in played.kinds(), seconds=10)
+    assert 20 < len(lines(tmp_path, "dig_dirt-0000")) <= 51
+    assert probe(tmp_path / "takes" / "dig_dirt-0000.mp4").frames > 20
+
+
+def test_a_disk_that_fills_up_ends_the_recording_before_it_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playing(tmp_path) as played:
+        played.do("record")
+        played.until(lambda: (played.session.recorder.ticks or 0) >= 10)
+        full = type("Usage", (), {"free": 10})()
+        monkeypatch.setattr(recorder.shutil, "disk_usage", lambda path: full)
+        played.until(lambda: "kept" in played.kinds())
+        assert "disk is nearly full" in played.session.screen.notices[-1]["text"]
+        played.ticks(5)  # and it goes on
+    assert len(lines(tmp_path, "dig_dirt-0000")) >= 10
+
+
+def test_a_disk_that_is_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with playing(tmp_path) as played:
+        played.do("record")
+        played.until(lambda: (played.session.recorder.ticks or 0) >= 5)
+        monkeypatch.setattr(recorder.Take, "add", full)
+        played.until(lambda: played.session.screen.notices)
+        assert "No space left" in played.session.screen.notices[0]["text"]
+        played.ticks(5)
+
+
+def test_sliders_film_and_past(tmp_path: Path) -> None:
+    with playing(tmp_path) as played:
+        played.do("guidance", value=2.5)
+        played.do("temperature", value=0.5)
+        played.do("film")
+        played.ticks(30)
+        played.do("film")
+        played.until(lambda: "filmed" in played.kinds())
+        assert played.agent is not None
+        assert (played.agent.cond_scale, played.agent.temperature) == (2.5, 0.5)
+        past = played.session.screen.past(15)
+        assert past is not None
+        assert b'"tick":10' in past[:60]
+    assert probe(tmp_path / "session" / "film-001.mp4").frames >= 25
+    assert len((tmp_path / "session" / "session.jsonl").read_text().splitlines()) >= 4
+
+
+def test_files_in_the_way_are_named_and_left(tmp_path: Path) -> None:
+    (tmp_path / "takes").mkdir()
+    mine = tmp_path / "takes" / "dig_dirt-0000.jsonl"
+    mine.write_text("mine")
+    with playing(tmp_path) as played:
+        played.do("record")
+        played.until(lambda: played.session.screen.notices)
+        assert "no whole recording" in played.session.screen.notices[0]["text"]
+    assert mine.read_text() == "mine"

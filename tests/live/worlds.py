@@ -1,0 +1,142 @@
+"""Sessions over a fake game, run in a thread, and what looks at their recordings."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from steve1 import actions
+from steve1.core.errors import UserError
+from steve1.evaluation.tasks.suite import Suite, load_suite
+from steve1.live.goals import LiveGoals
+from steve1.live.prompts import PromptSource
+from steve1.live.session import Session, SessionSettings
+from steve1.rollout.supervise import SupervisedEnv
+from tests.rollout.fakes import FakeEnv, fake_starts
+
+#: what the fake agent does under the goal of each prompt
+CHOICES = {"dig dirt": "attack", "explore": "forward", "build a pillar": "jump"}
+
+
+class Encoder:
+    """Prompts as one-hot goals; `no such files` has none."""
+
+    no_goal = np.zeros(4, np.float32)
+
+    def encode(self, prompts: list[str], *, seed: int = 0) -> dict[str, Any]:
+        if prompts[0] == "no such files":
+            raise UserError("The MineCLIP weights were not found.")
+        english = self.translate(prompts[0])
+        place = list(CHOICES).index(english) if english in CHOICES else 3
+        return {prompts[0]: np.eye(4, dtype=np.float32)[place]}
+
+    def translate(self, prompt: str) -> str:
+        return {"挖泥土": "dig dirt"}.get(prompt, prompt)
+
+
+class Agent:
+    """Presses what its goal says, and turns by a camera bin's centre; notes what it saw."""
+
+    cond_scale, temperature, guided = 6.0, 1.0, True
+
+    def __init__(self) -> None:
+        self.seen, self.resets = 0, 0
+
+    def reset(self, seed: int | None = None) -> None:
+        self.resets += 1
+
+    def act(self, frame: Any, goal: Any) -> dict[str, Any]:
+        self.seen += 1
+        action = actions.null_action()
+        action["camera"] = [0.0, 0.62]
+        if goal.any():
+            action[[*CHOICES.values(), "use"][int(np.argmax(goal))]] = 1
+        return action
+
+
+class Played:
+    """A session that runs in a thread."""
+
+    def __init__(self, session: Session, agent: Agent | None) -> None:
+        self.session, self.agent, self.fault = session, agent, None  # type: ignore[var-annotated]
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.session.run()
+        except BaseException as fault:
+            self.fault = fault
+
+    def do(self, name: str, **more: Any) -> None:
+        """A command of the page."""
+        self.session.post({"do": name, **more})
+
+    def until(self, what: Callable[[], Any], seconds: float = 30.0) -> Any:
+        """Wait for something."""
+        limit = time.monotonic() + seconds
+        while not (found := what()):
+            assert time.monotonic() < limit, f"waited for {seconds} s; {self.session.screen.state}"
+            assert self._thread.is_alive() or not seconds, self.fault
+            time.sleep(0.002)
+        return found
+
+    def ticks(self, count: int) -> None:
+        """Let this many ticks pass."""
+        until = self.session.screen.tick + count
+        self.until(lambda: self.session.screen.tick >= until)
+
+    def kinds(self) -> list[str]:
+        """What has happened."""
+        return [event["kind"] for event in self.session.screen.events]
+
+    def end(self) -> None:
+        """Finish, and wait for it."""
+        self.do("finish")
+        self._thread.join(timeout=30)
+        assert not self._thread.is_alive()
+
+
+def suite() -> Suite:
+    return load_suite("luanti")
+
+
+@contextlib.contextmanager
+def playing(
+    folder: Path, *, weights: bool = True, prompt: str = "dig dirt", rate: float = 400.0, env: Callable[[], Any] = FakeEnv,
+    source: PromptSource | None = None, arrived: bool = True,
+) -> Iterator[Played]:  # fmt: skip
+    """A session whose game waits for nobody, unless `arrived` is False; finished at the end."""
+    agent = Agent() if weights else None
+    goals = LiveGoals(Encoder(), compare=False) if weights else None  # type: ignore[arg-type]
+    settings = SessionSettings(
+        env="luanti", title="fake", folder=folder / "session", recordings=folder / "takes", starts=lambda biome: fake_starts("luanti", biome, "demo"),
+    )  # fmt: skip
+    session = Session(
+        settings, SupervisedEnv(env), suite(), agent=agent, goals=goals, prompt=prompt, source=source, rate=rate  # type: ignore[arg-type]
+    )  # fmt: skip
+    if arrived:
+        session.arrived()
+    played = Played(session, agent)
+    try:
+        yield played
+    finally:
+        played.end()
+
+
+def lines(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The ticks of a recording."""
+    return [json.loads(line) for line in (folder / "takes" / f"{name}.jsonl").read_text().splitlines()]
+
+
+def options(folder: Path, name: str) -> dict[str, Any]:
+    """A recording's options."""
+    found: dict[str, Any] = json.loads((folder / "takes" / f"{name}-options.json").read_text())
+    return found
