@@ -74,7 +74,7 @@ def _serve(args: Args, inspected: list[Inspected]) -> None:
         print(message("live page", url=host.url))
         if host.is_public:
             print(message("live public", host=args.host))
-        print(message("live tunnel", port=host.port), flush=True)
+        print(message("live tunnel", port=str(host.port)), flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
 

@@ -80,7 +80,7 @@ def main(args: Args) -> None:
         print(message("live page", url=host.url))
         if host.is_public:
             print(message("live public", host=args.host))
-        print(message("live tunnel", port=host.port))
+        print(message("live tunnel", port=str(host.port)))
         sys.stdout.flush()
         if args.open_browser and has_browser():
             webbrowser.open(host.url)

@@ -60,7 +60,7 @@ def main(args: Args) -> None:
         print(message("serve page", weights=display(spec.weights), url=host.url))
         if host.is_public:
             print(message("live public", host=args.host))
-        print(message("live tunnel", port=host.port), flush=True)
+        print(message("live tunnel", port=str(host.port)), flush=True)
         over = threading.Event()
         reporter = threading.Thread(target=_report, args=(service, over), daemon=True)
         reporter.start()

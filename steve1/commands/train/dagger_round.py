@@ -69,7 +69,7 @@ class Args:
     replay: str = ""
     """Old episodes that keep old skills: a replay pack or the name of a sampling."""
     train: str = ""
-    """Flags for `steve1 train`, after an equals sign: --train="--T 64 --trunc_t 16 --total_frames 75000"."""
+    """Options of `steve1 train`: "T=64 trunc_t=16 total_frames=75000 jitter"."""
     tasks: tuple[str, ...] = ()
     """Tasks to compare on, beside those of the prompts."""
     episodes: int = 40
@@ -109,7 +109,7 @@ def main(args: Args) -> None:
     words = ["train", "--in_model", metadata.model, "--in_weights", before, "--out_weights", str(weights)]
     words += ["--sampling_name", sampling, "--sampling_dir", str(folder / "samplings"), "--device", args.device]
     words += ["--replay", args.replay] if args.replay else []
-    run_command([*words, *shlex.split(args.train)])
+    run_command([*words, *train_options(args.train)])
     _say(number, message("dagger comparing"))
     words = [
         "evaluate",
@@ -208,6 +208,12 @@ def sources(args: Args, folder: Path, number: int) -> list[str]:
     total = sum(counts.values())
     mix = [f"{path}={(1 - share) * count / total:.4f}" for path, count in counts.items() if count]
     return mix + [f"{resolve(path)}={share / len(args.demonstrations):.4f}" for path in args.demonstrations]
+
+
+def train_options(text: str) -> list[str]:
+    """NAME=VALUE NAME … as flags."""
+    words = [word.removeprefix("--").partition("=") for word in shlex.split(text)]
+    return [each for name, equals, value in words for each in ([f"--{name}", value] if equals else [f"--{name}"])]
 
 
 def target_tasks(args: Args) -> list[str]:

@@ -17,7 +17,7 @@ from steve1.core.paths import ROOT
 from tests.data.makers import make_dataset
 
 ARGS = dagger_round.Args(
-    name="wood", in_weights=str(ROOT / "data/mini/mini.weights"), prompts=("chop a tree",), tasks=("explore",), train="--T 64 --trunc_t 16"
+    name="wood", in_weights=str(ROOT / "data/mini/mini.weights"), prompts=("chop a tree",), tasks=("explore",), train="T=64 jitter"
 )  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def test_two_rounds(calls: list[list[str]], tmp_path: Path, capsys: pytest.Captu
     assert second["--weights"].endswith("round1/wood_1.weights")  # the weights of the round before play
     mix = [word.rpartition("=")[2] for word in calls[5] if "=" in word]
     assert mix == ["0.3000", "0.3000", "0.4000"]
-    assert calls[6][-4:] == ["--T", "64", "--trunc_t", "16"]
+    assert calls[6][-3:] == ["--T", "64", "--jitter"]
     assert [Path(word).name for word in calls[7][2:5]] == ["mini.weights", "wood_1.weights", "wood_2.weights"]
     rounds = json.loads((tmp_path / "data/dagger/wood/rounds.json").read_text())["rounds"]
     assert [(row["round"], row["tasks"]["chop_tree"]["now"]["successes"]) for row in rounds] == [(1, 9), (2, 14)]
