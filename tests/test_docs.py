@@ -18,8 +18,10 @@ from steve1.__main__ import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/**/*.md")])
-# Guides in Chinese; the English one has the same name in the folder above.
-CHINESE = sorted(ROOT.glob("docs/guides/zh/*.md"))
+# Chinese pages, with their English ones.
+CHINESE = {page: page.parents[1] / page.name for page in sorted(ROOT.glob("docs/guides/zh/*.md"))} | {
+    page: page.with_name(page.name.replace(".zh-CN", "")) for page in sorted(ROOT.glob("docs/*.zh-CN.md"))
+}
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", flags=re.S | re.M)
 # Copies of the template that the reader makes.
 OWN_COPY = re.compile(r"^3_train_(my_task|finetune_buildhouse)\.sh$")
@@ -253,12 +255,12 @@ def code_without_comments(language: str, block: str) -> list[str]:
 
 
 def linked(page: Path, target: str) -> str:
-    """A link's file without its anchor; the same for a guide in either language."""
+    """A link's file without its anchor; the same for a page in either language."""
     path = target.partition("#")[0]
     if re.match(r"^[a-z]+:", target):
         return target
     file = where((page.parent / path).resolve() if path else page)
-    return file.replace("docs/guides/zh/", "docs/guides/")
+    return file.replace("docs/guides/zh/", "docs/guides/").replace(".zh-CN.md", ".md")
 
 
 def test_the_guides_exist_in_chinese() -> None:
@@ -267,8 +269,8 @@ def test_the_guides_exist_in_chinese() -> None:
 
 
 @pytest.mark.parametrize("page", CHINESE, ids=where)
-def test_a_chinese_guide_keeps_step_with_the_english_one(page: Path) -> None:
-    english, chinese = sections(page.parents[1] / page.name), sections(page)
+def test_a_chinese_page_keeps_step_with_the_english_one(page: Path) -> None:
+    english, chinese = sections(CHINESE[page]), sections(page)
     assert [part["level"] for part in chinese] == [part["level"] for part in english], "one has a heading more"
     behind = []
     for ours, theirs in zip(chinese, english, strict=True):
@@ -289,7 +291,7 @@ def test_a_chinese_guide_keeps_step_with_the_english_one(page: Path) -> None:
     assert not behind, "\n".join(behind)
 
 
-def test_a_change_of_the_english_guide_is_noticed(tmp_path: Path) -> None:
+def test_a_change_of_the_english_page_is_noticed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
 
     def parts(text: str) -> dict[str, Any]:
