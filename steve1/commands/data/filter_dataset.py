@@ -1,6 +1,6 @@
 """Command: keep the episodes, or the stretches of episodes, in which given conditions are met.
 
-Input: a dataset whose recordings still exist (their ticks have inventories and positions); it is only read.
+Input: a dataset whose recordings still exist (their ticks have inventories and positions), or whose episodes know events; it is only read.
 Output: a table; with `--output_dir` a dataset of copies.
 """
 
@@ -46,6 +46,8 @@ class Args:
     """With --segments: seconds to keep before the last gain; everything must happen within them."""
     after: float = 2.0
     """With --segments: seconds to keep after the last gain."""
+    caption: str = ""
+    """Caption of what is kept, such as "mine diorite"."""
     recordings: str = ""
     """Folder of the recordings, if they have moved since conversion."""
 
@@ -74,7 +76,7 @@ def main(args: Args) -> int:
     bar = progress(episodes, desc="reading ticks", unit="episode")
     verdicts = [_judge(path, conditions, args, known) for path in bar]
     _check_items(conditions, known, verdicts)
-    frames = _write(episodes, verdicts, conditions, target) if target else 0
+    frames = _write(episodes, verdicts, conditions, target, args.caption) if target else 0
     _print(episodes, verdicts, conditions)
     kept = [verdict for verdict in verdicts if verdict.kept]
     unknown = sum(bool(verdict.reason) for verdict in verdicts)
@@ -120,12 +122,17 @@ def _check_items(conditions: Sequence[Condition], known: dict[str, set[str]], ve
             )
 
 
-def _write(episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[Condition], target: Path) -> int:
+def _write(
+    episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[Condition], target: Path, caption: str
+) -> int:
     """Copy what is kept, except what exists already; returns the frames of all that is kept."""
     target.mkdir(parents=True, exist_ok=True)
     frames = 0
     for path, verdict in zip(progress(episodes, desc="copying", unit="episode"), verdicts):
-        note = {"filtered": {"for": [str(condition) for condition in conditions], "reached": verdict.reached}}
+        note: dict[str, object] = {
+            "filtered": {"for": [str(condition) for condition in conditions], "reached": verdict.reached}
+        }
+        note |= {"captions": [caption]} if caption else {}
         for start, stop in verdict.stretches:
             frames += stop - start
             whole = start == 0 and len(verdict.stretches) == 1 and stop == len(Episode(path))
