@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import getpass
+import multiprocessing
 import os
 import shutil
 import tempfile
@@ -25,6 +26,7 @@ os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), f"steve1_test
 
 import pytest
 
+from tests.forks import quick_context
 from tests.goldens import GOLDEN
 
 MARKERS = ("e2e", "game", "gpu")
@@ -38,6 +40,12 @@ def pytest_sessionstart() -> None:
 def golden() -> Path:
     """Folder of arrays and lists made with the reference code; `golden_arrays` reads its .npz files."""
     return GOLDEN
+
+
+@pytest.fixture(autouse=True)
+def quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are forked from a server; how they are spawned is tested by the scripts that tests run."""
+    monkeypatch.setattr(multiprocessing, "get_context", quick_context)
 
 
 def _game_missing() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,11 +81,20 @@ class PolicySpec:
         facts |= {"weights": display(path), "sha256": sha256_file(path)}
         for field in ("model", "mineclip", "prior", "cond_scale", "temperature"):
             facts[field] = getattr(self.metadata, field)
+        for field in ("model", "mineclip", "prior"):
+            if (file := resolve(facts[field])).is_file():
+                facts[f"{field}_sha256"] = _hash(file, file.stat().st_mtime_ns)
         if self.goal != "prior":
             facts["goal"] = self.goal
         if self.goal.startswith("file:"):
             facts["goal_sha256"] = sha256_file(self.goal.removeprefix("file:"))
         return facts
+
+
+@functools.lru_cache(maxsize=16)
+def _hash(file: Path, changed: int) -> str:
+    """SHA-256 of a file that several policies name, read once as long as it does not change."""
+    return sha256_file(file)
 
 
 def split_scale(spec: str) -> tuple[str, float | None]:

@@ -20,6 +20,7 @@ from steve1.core.executor.cluster import connected_ray
 from steve1.core.executor.local import InlineWorker
 from steve1.core.files import made, remove_half_written
 from steve1.core.processes import descendants, end_tree, gone
+from tests import forks
 from tests.clusters import ray_or_skip
 
 
@@ -86,7 +87,8 @@ def ray(request: pytest.FixtureRequest) -> bool:
 def test_jobs_of_workers_that_die_or_hang_are_repeated(tmp_path: Path, ray: bool) -> None:
     done: dict[str, str] = {}
     jobs = ["a", "die1", "b", "hang", "c"]
-    config = ExecutorConfig(workers=2, timeout_s=40 if ray else 15, ray=ray, cpus=0.1)
+    # A job's time includes the start of its worker: where that takes longer on a busy machine, the job is repeated once more.
+    config = ExecutorConfig(workers=2, timeout_s=15 if ray else 3, max_restarts=20, ray=ray, cpus=0.1)
     run_jobs(jobs, SleeperRecipe(tmp_path), done.__setitem__, config)
     assert done == {job: job.upper() for job in jobs}
     assert len(list(tmp_path.glob("closed-*"))) == 2, "workers that live are closed in order"
@@ -142,14 +144,7 @@ def test_a_run_that_is_given_up_leaves_no_worker(tmp_path: Path) -> None:
     results = job_results(["a", "hang", "c"], SleeperRecipe(tmp_path), ExecutorConfig(2))
     assert next(results).value == "A"
     results.close()
-    assert not [pid for pid in descendants(os.getpid()) if b"spawn_main" in command(pid)]
-
-
-def command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+    assert forks.workers() == []
 
 
 def test_a_process_tree_is_ended_as_a_whole() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from steve1.evaluation.pipeline import evaluate
 from steve1.evaluation.policies import NO_GOAL
 from steve1.evaluation.runner.episodes import EpisodeInputs
 from steve1.evaluation.settings import EvaluationSettings
@@ -51,3 +52,9 @@ def injected(names: tuple[str, ...] = ("base", "tuned"), **more: Any) -> Episode
     return EpisodeInputs(
         **{"open_game": OpenFake(), "starts_of": fake_starts, "goals": dict.fromkeys(names, GOALS), **more}
     )
+
+
+def floors_played(folder: str, suite: str) -> None:
+    """An evaluation of the baselines by two workers; importable by other processes."""
+    chosen = EvaluationSettings(weights=("random", "nothing"), episodes=8, workers=2, folder=folder, suite=suite)
+    evaluate(chosen, injected(()))

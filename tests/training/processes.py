@@ -1,71 +1,36 @@
-"""Trainings in processes of their own, from a server that never trained.
-
-Forking the test process itself would copy locks that its threads (TensorBoard's writer, progress bars, autograd) may hold, and the
-child would wait for them for ever.
-"""
+"""Trainings in processes of their own, from a server that never trained."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
-import sys
 import time
-import traceback
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import pytest
-
-from steve1.core.errors import UserError
 from steve1.training.config import TrainSettings
 from steve1.training.loop import Hooks
 from steve1.training.train import finetune
+from tests import forks
 
-needs_forkserver = pytest.mark.skipif(
-    "forkserver" not in multiprocessing.get_all_start_methods(), reason="processes cannot be forked here"
-)
-USER_ERROR = 7
 DIED = 9
 
 
-def _context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["steve1.training"])
-    return context
-
-
-def _train(chosen: TrainSettings, log: str, environment: dict[str, str], die_at: int) -> None:
+def _train(chosen: TrainSettings, environment: dict[str, str], die_at: int) -> None:
     os.environ |= environment
-    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
-    os.dup2(1, 2)
-    sys.stdout = os.fdopen(1, "w")
 
     def on_step(step: int) -> None:
         if step == die_at:
             os._exit(DIED)
 
-    code = 0
-    try:
-        finetune(chosen, hooks=Hooks(on_step=on_step))
-    except UserError as fault:
-        print(fault)
-        code = USER_ERROR
-    except BaseException:
-        print(traceback.format_exc())
-        code = 1
-    sys.stdout.flush()
-    os._exit(code)
+    finetune(chosen, hooks=Hooks(on_step=on_step))
 
 
 def start_training(
     chosen: TrainSettings, log: Path, environment: dict[str, str] | None = None, die_at: int = 0
 ) -> BaseProcess:
     """A process that trains and ends with 0, 7 (a UserError), 9 (it died after step `die_at`) or 1; it prints to `log`."""
-    child = _context().Process(target=_train, args=(chosen, str(log), environment or {}, die_at), daemon=False)
-    child.start()
-    return child
+    return forks.start(_train, chosen, environment or {}, die_at, log=log)
 
 
 def free_port() -> int:

@@ -14,8 +14,9 @@ from steve1.training.config import TrainSettings
 from steve1.training.distributed import choose_precision, local_device
 from steve1.training.logging.scalars import read_scalars
 from steve1.training.train import finetune
+from tests.forks import USER_ERROR, needs_forkserver
 from tests.training.conftest import STILL, apart, mean_gradients, same, weights_of
-from tests.training.processes import DIED, USER_ERROR, log_of, needs_forkserver, run_processes
+from tests.training.processes import DIED, log_of, run_processes
 
 Make = Callable[..., TrainSettings]
 

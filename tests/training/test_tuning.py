@@ -24,8 +24,9 @@ from steve1.training.loop import Hooks, Trainer
 from steve1.training.step import Stepper
 from steve1.training.train import finetune, open_windows
 from steve1.training.trainable import apply_mode
+from tests.forks import needs_forkserver
 from tests.training.conftest import same, weights_of
-from tests.training.processes import needs_forkserver, run_processes
+from tests.training.processes import run_processes
 
 Make = Callable[..., TrainSettings]
 AUTO: dict[str, Any] = {"threads": "auto", "frames_at_once": "auto"}

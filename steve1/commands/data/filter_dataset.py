@@ -1,6 +1,6 @@
 """Command: keep the episodes, or the stretches of episodes, in which given conditions are met.
 
-Input: a dataset whose recordings still exist (their ticks have inventories and positions), or whose episodes know events; it is only read.
+Input: a dataset whose recordings still exist (their ticks have inventories and positions); it is only read.
 Output: a table; with `--output_dir` a dataset of copies.
 """
 
@@ -10,16 +10,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file
-from steve1.core.messages import progress
+from steve1.core.messages import message, progress
 from steve1.core.options import Option
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.cut import copy_episode, cut_episode
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.listing import find_datasets, find_outside
+from steve1.data.episodes.origin import differences, made_from, stays
 from steve1.data.quality.history import read_history
 from steve1.data.quality.success import Condition, find_stretches, parse_conditions, reached
 
@@ -46,8 +47,6 @@ class Args:
     """With --segments: seconds to keep before the last gain; everything must happen within them."""
     after: float = 2.0
     """With --segments: seconds to keep after the last gain."""
-    caption: str = ""
-    """Caption of what is kept, such as "mine diorite"."""
     recordings: str = ""
     """Folder of the recordings, if they have moved since conversion."""
 
@@ -76,7 +75,7 @@ def main(args: Args) -> int:
     bar = progress(episodes, desc="reading ticks", unit="episode")
     verdicts = [_judge(path, conditions, args, known) for path in bar]
     _check_items(conditions, known, verdicts)
-    frames = _write(episodes, verdicts, conditions, target, args.caption) if target else 0
+    frames, refused = _write(episodes, verdicts, conditions, args, target) if target else (0, 0)
     _print(episodes, verdicts, conditions)
     kept = [verdict for verdict in verdicts if verdict.kept]
     unknown = sum(bool(verdict.reason) for verdict in verdicts)
@@ -89,7 +88,7 @@ def main(args: Args) -> int:
         print(f"{frames:,} frames in {display(target)}; report: {display(target / REPORT)}")
     else:
         print("nothing was written; add --output_dir data/dataset_x to keep copies")
-    return 1 if unknown else 0
+    return 1 if unknown or refused else 0
 
 
 def _judge(path: Path, conditions: Sequence[Condition], args: Args, known: dict[str, set[str]]) -> Verdict:
@@ -123,29 +122,35 @@ def _check_items(conditions: Sequence[Condition], known: dict[str, set[str]], ve
 
 
 def _write(
-    episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[Condition], target: Path, caption: str
-) -> int:
-    """Copy what is kept, except what exists already; returns the frames of all that is kept."""
+    episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[Condition], args: Args, target: Path
+) -> tuple[int, int]:
+    """Copy what is kept, except what exists already; returns the frames of all that is kept, and how many copies were refused."""
     target.mkdir(parents=True, exist_ok=True)
-    frames = 0
+    wanted = [str(condition) for condition in conditions]
+    settings: dict[str, Any] = {"conditions": wanted, "segments": args.segments}
+    if args.segments:
+        settings |= {"before": args.before, "after": args.after}
+    frames, refused = 0, 0
     for path, verdict in zip(progress(episodes, desc="copying", unit="episode"), verdicts):
-        note: dict[str, object] = {
-            "filtered": {"for": [str(condition) for condition in conditions], "reached": verdict.reached}
-        }
-        note |= {"captions": [caption]} if caption else {}
+        note: dict[str, Any] = {"filtered": {"for": wanted, "reached": verdict.reached}}
         for start, stop in verdict.stretches:
-            frames += stop - start
             whole = start == 0 and len(verdict.stretches) == 1 and stop == len(Episode(path))
-            name = path.name if whole else f"{path.name}_{start:06d}_{stop:06d}"
-            if (target / name).exists():
-                continue
-            if whole:
-                copy_episode(path, target / name, note)
-            else:
-                cut_episode(path, target / name, start, stop, note)
+            copy = target / (path.name if whole else f"{path.name}_{start:06d}_{stop:06d}")
+            try:
+                if copy.exists():
+                    if changed := differences(copy, path, **settings):
+                        print(f"  {message('note'):<8} {stays(copy, changed)}")
+                elif whole:
+                    copy_episode(path, copy, note | made_from(path, **settings))
+                else:
+                    cut_episode(path, copy, start, stop, note | made_from(path, **settings))
+                frames += stop - start
+            except UserError as fault:
+                refused += 1
+                print(f"  {message('status refused'):<8} {fault.one_line}")
     with atomic_file(target / REPORT, "w") as handle:
         handle.writelines(json.dumps(asdict(verdict), ensure_ascii=False) + "\n" for verdict in verdicts)
-    return frames
+    return frames, refused
 
 
 def _print(episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[Condition]) -> None:

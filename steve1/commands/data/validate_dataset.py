@@ -14,11 +14,12 @@ from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, check_writable
-from steve1.core.messages import progress
+from steve1.core.messages import message, progress, say_next
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, quoted
 from steve1.data.episodes.cut import copy_episode
 from steve1.data.episodes.listing import Dataset, find_datasets
+from steve1.data.episodes.origin import differences, made_from
 from steve1.data.quality.each import each_episode
 from steve1.data.quality.integrity import EpisodeReport, Finding
 from steve1.data.quality.repair import repair_episode
@@ -67,7 +68,7 @@ def main(args: Args) -> int:
     if args.repair:
         _repair(checked, output_path(args.repair), args.with_sound)
     elif broken:
-        print("next: the same command with --repair OUT_DIR writes sound copies of what can be repaired")
+        say_next("the same command with --repair OUT_DIR writes sound copies of what can be repaired")
     return 1 if broken else 0
 
 
@@ -102,6 +103,17 @@ def _print(dataset: Dataset, reports: list[EpisodeReport], loose: list[Finding])
         print(f"  note     {finding.episode}: {finding.what}")
 
 
+def _copy(source: Path, copy: Path) -> None:
+    """Copy a sound episode, unless its copy is there."""
+    try:
+        if not copy.exists():
+            copy_episode(source, copy, made_from(source))
+        else:
+            differences(copy, source)
+    except UserError as fault:
+        print(f"  {message('note'):<8} {fault.one_line}")
+
+
 def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, with_sound: bool) -> None:
     reports = [report for _, found in checked for report in found]
     if any(target.resolve() == dataset.path or target.resolve() in dataset.episodes for dataset, _ in checked):
@@ -113,8 +125,8 @@ def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, wi
         if not report.sound:
             foreign = any("than most of the dataset" in f.what and not f.warning for f in report.findings)
             repairs.append(repair_episode(report.path, target / name, drop_goals=foreign))
-        elif with_sound and not (target / name).exists():
-            copy_episode(report.path, target / name)
+        elif with_sound:
+            _copy(report.path, target / name)
     for repair in repairs:
         print(f"  {repair}")
     good = sum(repair.target is not None for repair in repairs)
@@ -122,4 +134,4 @@ def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, wi
     if good:
         command = f"python tools/generate_mineclip_embeds.py --dataset_dir {quoted(target)}"
         beside = "" if with_sound else "; --with_sound copies the sound ones there as well"
-        print(f"next: {command} (for embeddings left out){beside}")
+        say_next(f"{command} (for embeddings left out){beside}")

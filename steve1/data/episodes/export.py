@@ -14,6 +14,7 @@ from steve1.core.files import atomic_dir, write_json
 from steve1.core.paths import quoted
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.registry import FORMATS
+from steve1.data.episodes.origin import made_from
 from steve1.data.episodes.parts import ACTION_MASK, GOALS_PICKLE, METADATA, plain_action, write_goals_pickle
 
 #: entries of the metadata that hold for this project's own format only
@@ -46,5 +47,6 @@ def export_episode(source: Path, target: Path, kind: str, *, lossless: bool = Tr
             np.save(folder / ACTION_MASK, episode.imitated)
         kept = {key: value for key, value in episode.metadata.items() if key not in _NATIVE}
         exported = {"layout": kind, "from": source.name, "lossless": kind == "guide" or lossless}
-        write_json(folder / METADATA, {**kept, "exported": exported})
+        made = made_from(source, to=kind, lossless=exported["lossless"])
+        write_json(folder / METADATA, {**kept, "exported": exported, **made})
     return len(episode)

@@ -20,8 +20,10 @@ from steve1.core.files import read_json, remove
 from steve1.core.paths import display
 from steve1.core.reading.pickles import load_restricted
 from steve1.data.episodes.cut import cut_goals, cut_metadata
+from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.guide import GuideFormat
 from steve1.data.episodes.formats.native import EpisodeWriter
+from steve1.data.episodes.origin import differences, made_from
 from steve1.data.episodes.parts import (
     ACTIONS,
     ACTIONS_PICKLE,
@@ -65,10 +67,12 @@ def repair_episode(source: Path, target: Path, *, drop_goals: bool = False) -> R
 
     `drop_goals` leaves its embeddings out, because they are of another MineCLIP than the dataset's.
     """
-    if target.exists():
-        return Repair(source, None, [f"{display(target)} exists already"])
     repair = Repair(source, target)
     try:
+        if target.exists():
+            if differences(target, source, drop_goals=drop_goals) is None:
+                return Repair(source, None, [f"{display(target)} exists already"])
+            return Repair(source, target, ["was repaired before"], len(Episode(target)))
         if (source / PACK).exists():
             _repair_native(repair, target, drop_goals)
         else:
@@ -107,6 +111,7 @@ def _repair_native(repair: Repair, target: Path, drop_goals: bool) -> None:
     length = known if isinstance(known, int) and known >= stop else max(len(parts.sound), stop)
     metadata = cut_metadata(metadata, source.name, start, stop, length)
     repair.done = repair.done or ["tokens, index and metadata written anew"]
+    metadata |= made_from(source, drop_goals=drop_goals)
     metadata["repaired"] = {"from": display(source), "done": repair.done}
     with EpisodeWriter(target, metadata, keep_mineclip_frames=False) as writer:
         writer.copy(parts.pack, parts.offsets[start : stop + 1], [action or {} for action in actions[start:stop]])
@@ -191,6 +196,7 @@ def _repair_other(repair: Repair, target: Path, drop_goals: bool) -> None:
                 goals = load_goals(file)
         writer.goals = _sound_goals(goals, 0, count, repair, writer.metadata)
         writer.imitated = _sound_mask(source, 0, count, repair)
+        writer.metadata |= made_from(source, drop_goals=drop_goals)
         writer.metadata["repaired"] = {"from": display(source), "done": repair.done}
     repair.frames = count
 

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import write_json
+
+# More of these only adds lines; any other change would mix two experiments.
+_GROWING = {"episodes", "tasks", "videos", "similarity"}
+# A policy's files, and the facts that hold their sha256.
+_HASHES = {"weights": "sha256", "model": "model_sha256", "mineclip": "mineclip_sha256", "prior": "prior_sha256"}
 
 
 class EpisodeLog:
@@ -51,26 +57,28 @@ class EpisodeLog:
             return
         kept = json.loads(path.read_text(encoding="utf-8"))
         kept |= {name: settings[name] for name, values in earlier.items() if kept.get(name) in values}
-        differing = sorted(name for name in set(kept) | set(settings) if kept.get(name) != settings.get(name))
-        # More episodes, policies or tasks only add lines; everything else would mix different experiments.
-        growing = {"episodes", "tasks", "videos", "similarity"}
-        union: dict[str, dict[str, Any]] = {}
-        for name in ("contestants", "prompts"):
-            now, before = _by_name(settings.get(name)), _by_name(kept.get(name))
-            union[name] = {**now, **before}
-            if all(union[name][key] == value for key, value in now.items()):
-                growing.add(name)
-        changed = [name for name in differing if name not in growing]
+        changed = [
+            line
+            for name in sorted({*kept, *settings} - _GROWING)
+            for line in _changes(name, kept.get(name), settings.get(name))
+        ]
         if changed:
             raise UserError(
                 "This folder holds an evaluation with other settings.",
-                where=f"{path}: {', '.join(changed)}",
-                expected={name: kept.get(name) for name in changed},
-                got={name: settings.get(name) for name in changed},
+                where=path,
+                got="; ".join(changed),
                 todo="choose another --name, or remove the folder",
             )
-        if differing:
-            write_json(path, {**settings, **union, "contestants": list(union["contestants"].values())})
+        policies = {facts["name"]: facts for facts in settings.get("contestants") or ()}
+        for facts in kept.get("contestants") or ():
+            policies[facts["name"]] = facts | policies.get(facts["name"], {})
+        merged = {**settings}
+        if policies:
+            merged["contestants"] = list(policies.values())
+        if "prompts" in settings:
+            merged["prompts"] = {**settings["prompts"], **(kept.get("prompts") or {})}
+        if merged != kept:
+            write_json(path, merged)
 
     def _read(self) -> dict[str, dict[str, Any]]:
         if not self.path.exists():
@@ -102,6 +110,34 @@ class EpisodeLog:
         self.lines[line["key"]] = line
 
 
-def _by_name(setting: Any) -> dict[str, Any]:
-    """{name: facts} of a list of policies; {row: prompt} as it is."""
-    return setting if isinstance(setting, dict) else {facts["name"]: facts for facts in setting or ()}
+def _changes(name: str, then: Any, now: Any) -> list[str]:
+    """How a setting differs; policies, tasks and prompts that only one of the two has are no difference."""
+    if name == "contestants":
+        known = {facts["name"]: facts for facts in then or ()}
+        return [line for facts in now or () for line in _policy_changes(known.get(facts["name"], facts), facts)]
+    if name == "prompts":
+        known = then or {}
+        return [
+            f"prompt of {row}: {known[row]!r} then, {text!r} now"
+            for row, text in (now or {}).items()
+            if known.get(row, text) != text
+        ]
+    return [] if then == now else [f"{name}: {then} then, {now} now"]
+
+
+def _policy_changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The facts of a policy that differ. A file is known by its hash, where both have one, and else by its path."""
+    lines = []
+    for field in sorted({*then, *now}):
+        one, other = then.get(field), now.get(field)
+        digest = _HASHES.get(field, "")
+        # Hashes are missing in evaluations of earlier versions, and where a file is not on this machine.
+        unknown = field in _HASHES.values() and None in (one, other)
+        same_file = digest and then.get(digest) == now.get(digest) is not None
+        if one != other and not unknown and not same_file:
+            lines.append(f"{field} of {now['name']}: {_short(one)} then, {_short(other)} now")
+    return lines
+
+
+def _short(value: Any) -> str:
+    return f"{value[:12]}…" if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else str(value)

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.core.processes import descendants
 from steve1.evaluation.pipeline import evaluate
 from steve1.evaluation.policies import PolicyCache, PolicySpec
 from steve1.evaluation.runner.inference import RemotePolicyCache, policy_service
 from steve1.evaluation.runner.plan import make_plan
 from steve1.evaluation.settings import EpisodeExecutor
 from steve1.rollout.trace import Trace
+from tests import forks
 from tests.clusters import ray_or_skip
 from tests.evaluation.worlds import injected, settings
 from tests.rollout.fakes import FakeEnv, OpenFake
@@ -60,19 +60,12 @@ def kill_often(folder: Path, done: threading.Event, inside: list[bool], wanted: 
                 dead.add(pid)
                 inside.append(files[0].exists())
             continue
-        workers = [pid for pid in descendants(os.getpid()) if b"spawn_main" in command(pid) and pid not in dead]
+        workers = [pid for pid in forks.workers() if pid not in dead]
         if workers:
             pid = chance.choice(workers)
             os.kill(pid, signal.SIGKILL)
             dead.add(pid)
             inside.append(False)
-
-
-def command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 @pytest.mark.e2e
@@ -126,12 +119,12 @@ class SilentGame:
 def test_a_game_that_never_answers_is_ended_and_named(world: Path) -> None:
     with pytest.raises(UserError, match="died too often") as fault:
         evaluate(
-            settings(world, "nothing", workers=1, timeout_s=6, max_restarts=1, episodes=1, tasks=("swim",)),
+            settings(world, "nothing", workers=1, timeout_s=2, max_restarts=1, episodes=1, tasks=("swim",)),
             injected((), open_game=SilentGame()),
         )
-    assert "gave no answer for 6 s" in str(fault.value)
+    assert "gave no answer for 2 s" in str(fault.value)
     assert "finished results are kept" in str(fault.value)
-    assert [pid for pid in descendants(os.getpid()) if b"spawn_main" in command(pid)] == []
+    assert forks.workers() == []
 
 
 def test_a_disk_that_fills_while_a_video_is_written(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

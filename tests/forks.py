@@ -1,0 +1,82 @@
+"""Processes for tests that start in milliseconds: forked from a server that has imported what they need and never ran anything.
+
+Forking the test process itself would copy locks that its threads (TensorBoard's writer, progress bars, autograd) may hold, and the
+child would wait for them for ever. A spawned process imports torch first, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing.context import BaseContext, ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steve1.core.errors import UserError
+from steve1.core.processes import descendants, gone
+
+HERE = "forkserver" in multiprocessing.get_all_start_methods()
+needs_forkserver = pytest.mark.skipif(not HERE, reason="processes cannot be forked here")
+USER_ERROR = 7
+_IMPORTED = [
+    "steve1.training.train",
+    "steve1.evaluation.pipeline",
+    "steve1.data.recordings.convert_folder",
+    "tests.evaluation.worlds",
+]
+_get_context = multiprocessing.get_context
+
+
+def _context() -> ForkServerContext:
+    context = _get_context("forkserver")
+    context.set_forkserver_preload(_IMPORTED)
+    return context
+
+
+def quick_context(method: str | None = None) -> BaseContext:
+    """In place of `multiprocessing.get_context`: what would be spawned is forked from the server."""
+    return _context() if method == "spawn" and HERE else _get_context(method)
+
+
+def start(job: Callable[..., object], *args: Any, log: Path) -> BaseProcess:
+    """A process that does this and ends with 0, 7 (a UserError) or 1; it prints to `log`."""
+    child = _context().Process(target=_run, args=(job, args, str(log)), daemon=False)
+    child.start()
+    return child
+
+
+def _run(job: Callable[..., object], args: tuple[Any, ...], log: str) -> None:
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+    os.dup2(1, 2)
+    sys.stdout = os.fdopen(1, "w")
+    multiprocessing.get_context = quick_context  # type: ignore[assignment]
+    code = 0
+    try:
+        job(*args)
+    except UserError as fault:
+        print(fault)
+        code = USER_ERROR
+    except BaseException:
+        print(traceback.format_exc())
+        code = 1
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def server() -> int | None:
+    """The server's process id, None where none was needed so far."""
+    found: int | None = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return found
+
+
+def workers() -> list[int]:
+    """The living processes that this one has forked from the server, and those below them."""
+    pid = server()
+    return [pid for pid in descendants(pid) if not gone(pid)] if pid else []
