@@ -70,7 +70,7 @@ SEED="${SEED:-0}"
 whole_numbers PROCESSES
 LAUNCH=("$PYTHON")
 if [ "$PROCESSES" -gt 1 ]; then
-  LAUNCH=("$PYTHON" -m torch.distributed.run --standalone --nproc_per_node "$PROCESSES")
+  LAUNCH=("$PYTHON" tools/torchrun.py --standalone --nproc_per_node "$PROCESSES")
 fi
 
 exec "${LAUNCH[@]}" -m steve1 train \

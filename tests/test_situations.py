@@ -120,8 +120,6 @@ CASES = {
     "check_quickstart": Case("", writes=False),
     "build_shim": Case("--check_only", writes=False),
     "convert_weights": Case("--in_model m/mini.model --in_weights m/mini.weights --out_weights out/x.safetensors", "out/x.safetensors"),
-    "push": Case("m/mini.weights --to ./out/repo", "out/repo/README.md"),
-    "pull": Case("mirror --output_dir out/x", "out/x/2x.model"),
     "new_model": Case("--output out/x.model", "out/x.model"),
 }  # fmt: skip
 
@@ -173,13 +171,35 @@ class World:
     folder: Path
     games: list[Any] = field(default_factory=list)
 
-    def call(self, name: str, encoding: str = "ascii") -> tuple[int, str, str]:
-        """Run a command; exit code, stdout and stderr of a terminal with this encoding."""
+    def enter(self, patch: pytest.MonkeyPatch) -> None:
+        """Go there, and put a fake in every game's place."""
+
+        def opened(kind: type[Any]) -> Callable[..., Any]:
+            def make_env(*args: Any, **more: Any) -> Any:
+                self.games.append(kind())
+                return contextlib.nullcontext(self.games[-1]) if kind is Checked else self.games[-1]
+
+            return make_env
+
+        class Checked(FakeEnv):
+            """Of check_quickstart."""
+
+        for place, kind in (
+            ("envs", FakeEnv), ("commands.data.record", PlainGame), ("commands.data.gen_mixed_agents", FakeEnv),
+            ("commands.train.rollout_checkpoint", FakeEnv), ("commands.tools.check_quickstart", Checked), ("evaluation.runner.episodes", FakeEnv),
+        ):  # fmt: skip
+            patch.setattr(importlib.import_module(f"steve1.{place}"), "make_env", opened(kind))
+        patch.setattr(os, "nice", lambda more: 0)
+        patch.delenv("DISPLAY", raising=False)
+        patch.chdir(self.folder)
+
+    def call(self, name: str, more: str = "", encoding: str = "ascii") -> tuple[int, str, str]:
+        """Run a command, with `more` options; exit code, stdout and stderr of a terminal with this encoding."""
         module = importlib.import_module(f"steve1.commands.{GROUPS[name]}.{name}")
         streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
         with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
             with pytest.raises(SystemExit) as left:
-                run(module.Args, module.main, argv=shlex.split(CASES[name].words))
+                run(module.Args, module.main, argv=shlex.split(f"{CASES[name].words} {more}"))
             for stream in streams:
                 stream.flush()
         said = [stream.buffer.getvalue().decode(encoding) for stream in streams]  # type: ignore[attr-defined]
@@ -194,24 +214,7 @@ def open_world(tmp_path: Path, inputs: Path, monkeypatch: pytest.MonkeyPatch) ->
         world = World(tmp_path / name)
         shutil.copytree(inputs, world.folder, symlinks=True)
 
-        def opened(kind: type[Any]) -> Callable[..., Any]:
-            def make_env(*args: Any, **more: Any) -> Any:
-                world.games.append(kind())
-                return contextlib.nullcontext(world.games[-1]) if kind is Checked else world.games[-1]
-
-            return make_env
-
-        class Checked(FakeEnv):
-            """Of check_quickstart."""
-
-        for place, kind in (
-            ("envs", FakeEnv), ("commands.data.record", PlainGame), ("commands.data.gen_mixed_agents", FakeEnv),
-            ("commands.train.rollout_checkpoint", FakeEnv), ("commands.tools.check_quickstart", Checked), ("evaluation.runner.episodes", FakeEnv),
-        ):  # fmt: skip
-            monkeypatch.setattr(importlib.import_module(f"steve1.{place}"), "make_env", opened(kind))
-        monkeypatch.setattr(os, "nice", lambda more: 0)
-        monkeypatch.delenv("DISPLAY", raising=False)
-        monkeypatch.chdir(world.folder)
+        world.enter(monkeypatch)
         return world
 
     return make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -9,7 +10,8 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -20,6 +22,7 @@ from steve1.core.paths import display, python_path
 from steve1.core.processes import started_with
 
 Arguments = TypeVar("Arguments")
+_FIRST_SPEAKS_S = 30.0
 
 # Faults of a disk or folder, which no change of the program would fix: (message, what to do).
 _DISK_FAULTS = {
@@ -53,8 +56,9 @@ def run(
         line = CommandLine(arguments, typed(), description)
         words = sys.argv[1:] if argv is None else argv
         try:
-            _check_utf8(os.getcwd(), *words)
-            chosen = line.parse(words)
+            with told_once():
+                _check_utf8(os.getcwd(), *words)
+                chosen = line.parse(words)
             if chosen is None:
                 print(line.help())
                 return 0
@@ -63,6 +67,21 @@ def run(
             raise fault.changed(line.as_typed) from None
 
     leave(command)
+
+
+@contextlib.contextmanager
+def told_once() -> Iterator[None]:
+    """Faults that every process under torchrun finds alike, such as a bad setting: the first process tells them.
+
+    torchrun ends the others when the first one leaves. Until then they wait: leaving earlier, they would have the first one
+    ended before it has spoken. One that is not ended, on another machine, speaks after all.
+    """
+    try:
+        yield
+    except UserError:
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(_FIRST_SPEAKS_S)
+        raise
 
 
 def leave(job: Callable[[], Any]) -> NoReturn:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from steve1.core.errors import UserError
+from steve1.core.files import remove_half_written
 from steve1.core.run_folder import RunFolder, settings_dict
 from steve1.core.seeds import generator, integer
 from steve1.prior.cvae import Prior, PriorConfig, losses
@@ -119,6 +120,7 @@ def train_prior(
     described = {**settings_dict(PriorSettings, settings), "pairs": len(pairs), "embed_dim": prior.embed_dim}
     folder = RunFolder(run, described, overwrite)
     state = PriorResult()
+    remove_half_written(output.parent, {output.name})
     if (saved := folder.load(output)) is not None:
         prior.load_state_dict(saved["prior"])
         optimizer.load_state_dict(saved["optimizer"])

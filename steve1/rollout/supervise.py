@@ -46,7 +46,8 @@ class SupervisedEnv(contextlib.AbstractContextManager["SupervisedEnv"]):
             except GAME_FAULTS as fault:
                 self.close()
                 restart = self._restarts.add(f"{type(fault).__name__}: {fault}")
-                _log.warning("the game died (%s); restart %s, same seed", str(fault).splitlines()[0], restart)
+                why = next(iter(str(fault).splitlines()), type(fault).__name__)
+                _log.warning("the game died (%s); restart %s, same seed", why, restart)
             except BaseException:
                 self.close()
                 raise

@@ -22,7 +22,7 @@ from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
-from steve1.core.files import rename, write_json
+from steve1.core.files import remove_half_written, rename, write_json
 from steve1.core.messages import plural, progress
 from steve1.core.paths import display, output_path
 from steve1.core.tuning import spread
@@ -128,6 +128,7 @@ class FeatureCache:
                 todo=f"rm -r {shlex.quote(str(self._earlier))}; then the same command computes the features anew",
             )
         self.folder.mkdir(parents=True, exist_ok=True)
+        remove_half_written(self.folder, {"about.json"})
         free = shutil.disk_usage(self.folder).free
         if need.bytes > 0.95 * free:
             raise UserError(

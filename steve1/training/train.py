@@ -25,6 +25,7 @@ from steve1.core.errors import UserError
 from steve1.core.messages import message
 from steve1.core.paths import display, resolve
 from steve1.core.run_folder import Record, newest_resume_point
+from steve1.data.loading.batches import explain_dead_workers
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, load_policy
 from steve1.training.batches import Goal, demonstrated_goal, open_windows
@@ -39,7 +40,6 @@ from steve1.training.logging.reporter import Reporter
 from steve1.training.logging.summary import closing, data_facts, introduction, show_first_batch
 from steve1.training.loop import Hooks, Trainer
 from steve1.training.memory import explain_oom
-from steve1.training.report.card import write_card
 from steve1.training.report.page import write_report
 from steve1.training.report.results import RESULTS_FILE
 from steve1.training.step import Stepper
@@ -86,7 +86,7 @@ def finetune(
         try:
             if trainer.is_finished(state):
                 return finish(trainer, state, again=True)
-            with explain_oom(settings, trainer.policy.config, ranks.device, trainer.precision):
+            with explain_oom(settings, trainer.policy.config, ranks.device, trainer.precision), explain_dead_workers():
                 trainer.reporter.started(introduction(trainer, state))
                 trainer.reporter.describe(data_facts(trainer))
                 if state.step == 0:
@@ -125,7 +125,7 @@ def set_up(
         state = checkpointer.restore(point)
         checkpointer.complete(state)
     steps = settings.total_steps(ranks.world)
-    reporter = Reporter(settings.run_dir, steps, speaks=ranks.is_main, first_step=state.step, tracker=settings.log)
+    reporter = Reporter(settings.run_dir, steps, speaks=ranks.is_main, first_step=state.step)
     clock = Clock(state.seconds)
     trainer = Trainer(
         settings, ranks, precision, policy, stepper, train, val, retention, checkpointer, reporter, hooks, clock
@@ -148,7 +148,6 @@ def finish(trainer: Trainer, state: TrainState, *, again: bool = False) -> Train
     if trainer.ranks.is_main:
         if trainer.hooks.on_end is not None:
             trainer.hooks.on_end(reporter)
-        write_card(final, settings.run_dir)
         reporter.say("  " + message("training report", path=display(write_report(settings.run_dir))))
         reporter.say("  " + message("training results", path=display(settings.run_dir / RESULTS_FILE)))
     return TrainResult(final, best, settings.run_dir, state.step, state.frames, state.best_score, state.skipped_steps)

@@ -313,6 +313,18 @@ def test_the_script_with_two_processes(settings: Make, tiny: Path) -> None:
     assert done.stdout.count("训练完成!") == 1
 
 
+@pytest.mark.e2e
+def test_a_bad_setting_of_two_processes_is_told_once(settings: Make, tiny: Path) -> None:
+    done = subprocess.run(
+        ["bash", str(ROOT / "3_train_finetune_template.sh"), "--device", "cpu"], capture_output=True, text=True,
+        env={**script_environment(settings()), "PROCESSES": "2", "T": "0"},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("error:") == 1
+    assert done.stderr.strip().startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("script", "sampling", "rate"),
     [

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from steve1.commands.cli import run
+from steve1.commands.train import train
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.training.checks import check, faults
@@ -120,6 +122,34 @@ def test_real_booleans_only(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         run(TrainSettings, lambda chosen: None, argv=["--overwrite", "False"])
     assert done.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "words", [["--learning_rat", "1"], ["--learning_rate", "x"], ["--batch_size", "0"]], ids=" ".join
+)
+@pytest.mark.parametrize("rank", ["", "0", "1"])
+def test_of_several_processes_one_tells_a_bad_setting(
+    words: list[str], rank: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others wait to be ended by torchrun, as it does once the first has left."""
+
+    class Ended(BaseException):
+        pass
+
+    def ended(seconds: float) -> None:
+        raise Ended
+
+    monkeypatch.setattr(time, "sleep", ended)
+    if rank:
+        monkeypatch.setenv("RANK", rank)
+    with pytest.raises(Ended if rank == "1" else SystemExit):
+        run(TrainSettings, train.main, argv=words)
+    assert capsys.readouterr().err.count("error:") == (0 if rank == "1" else 1)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with pytest.raises(SystemExit) as left:  # nobody ended it: the fault is this machine's
+        run(TrainSettings, train.main, argv=words)
+    assert left.value.code == 2
+    assert capsys.readouterr().err.count("error:") == 1
 
 
 def test_only_what_changes_the_weights_makes_another_run(settings: Make) -> None:

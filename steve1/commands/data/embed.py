@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from steve1.core.messages import message, progress, some
+from steve1.core.files import remove_half_written
+from steve1.core.messages import message, progress, say_next, some
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.episodes.listing import sampling_arguments
@@ -44,6 +45,8 @@ def main(args: Args, names: Sequence[str] | None = None, *, hint: bool = True) -
     names = shard.of([path.name for path in find_episodes(dataset)]) if names is None else names
     start = time.perf_counter()
     with alone_in(dataset, shard, "embed"):
+        for name in names:
+            remove_half_written(dataset / name)
         if args.ray:
             report = EmbedReport()
             with progress(total=len(names), desc="embedding", unit="episode") as bar:
@@ -65,7 +68,7 @@ def main(args: Args, names: Sequence[str] | None = None, *, hint: bool = True) -
     counts = {"episodes": len(report.embedded), "done": len(report.skipped), "failed": len(report.failed)}
     print(message("embedded", **counts, frames=f"{report.frames:,}", rate=rate))
     if hint and (report.embedded or report.skipped):
-        print(f"next: bash 2_create_sampling.sh {sampling_arguments(dataset)}".rstrip())
+        say_next(f"bash 2_create_sampling.sh {sampling_arguments(dataset)}".rstrip())
     return 1 if report.failed else 0
 
 

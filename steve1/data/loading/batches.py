@@ -7,6 +7,7 @@ begins at any k without reading what came before.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import itertools
 import logging
@@ -15,7 +16,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,25 @@ def batches(
         worker_init_fn=_quiet_worker,
     )
     return _from_workers(loader)
+
+
+@contextlib.contextmanager
+def explain_dead_workers() -> Iterator[None]:
+    """UserError in place of torch's RuntimeError for a worker that was killed, which can come anywhere: a signal raises it.
+
+    Raises:
+        UserError: a worker is dead.
+    """
+    try:
+        yield
+    except RuntimeError as fault:
+        if not str(fault).startswith("DataLoader worker"):
+            raise
+        raise UserError(
+            "A process that loads data died (out of memory?).",
+            got=str(fault).splitlines()[0],
+            todo="run the same command again, with NUM_WORKERS=0 if memory is short; it goes on after the last checkpoint",
+        ) from None
 
 
 def _from_workers(loader: torch_data.DataLoader[Batch | UserError]) -> Generator[Batch, None, None]:
