@@ -11,7 +11,7 @@ SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
-AGENTS="${AGENTS:-data/weights/vpt/foundation-model-2x.weights data/weights/vpt/rl-from-foundation-2x.weights}"   # two or more
+AGENTS="${AGENTS:-data/weights/vpt/foundation-model-2x.weights data/weights/vpt/rl-from-foundation-2x.weights}"   # two or more; where a path holds a blank, with semicolons between: "my agents/a.weights;my agents/b.weights"
 OUTPUT_DIR="${OUTPUT_DIR:-data/dataset_mixed_agents}"
 ENV="${ENV:-minerl}"                   # luanti | mcio | minerl | minestudio
 N_EPISODES="${N_EPISODES:-5}"
@@ -20,7 +20,6 @@ SEED="${SEED:-0}"
 MINECLIP="${MINECLIP:-}"               # MineCLIP weights; empty: the published ones
 
 case "${1:-}" in -h|--help) exec "$PYTHON" -m steve1 gen_mixed_agents --help ;; esac
-# shellcheck disable=SC2086  # a list of files on purpose
-"$PYTHON" -m steve1 gen_mixed_agents --agents $AGENTS --output_dir "$OUTPUT_DIR" --env "$ENV" --n_episodes "$N_EPISODES" \
+STEVE1_GOES_ON=1 "$PYTHON" -m steve1 gen_mixed_agents --agents "$AGENTS" --output_dir "$OUTPUT_DIR" --env "$ENV" --n_episodes "$N_EPISODES" \
   --max_timesteps "$MAX_TIMESTEPS" --seed "$SEED" "$@"
 exec "$PYTHON" tools/generate_mineclip_embeds.py --dataset_dir "$OUTPUT_DIR" ${MINECLIP:+--weights "$MINECLIP"}

@@ -26,9 +26,11 @@ MIX="${MIX:-0.45 0.35 0.2}"                              # shares of the trainin
 TOTAL_FRAMES="${TOTAL_FRAMES:-75000}"                    # frames to fine-tune on
 CHECK_SKILLS="${CHECK_SKILLS:-explore swim}"             # old skills to test for forgetting: one that is replayed, one that is not
 EPISODES="${EPISODES:-6}"                                # played of each skill before and after: with fewer, not even 0 of 5 after 5 of 5 is certain
+SEED_ASKED="${SEED:-}"
 SEED="${SEED:-$(date +%j%H)}"                            # new demonstrations each time (printed below)
 
 case "${1:-}" in -h|--help) exit 0 ;; esac
+export STEVE1_GOES_ON=1   # no step says what to run next
 whole_numbers N_EPISODES STEPS SHORT_STEPS TOTAL_FRAMES EPISODES SEED
 BEGAN=$(date +%s)
 say() { local s=$(($(date +%s) - BEGAN)); printf '\n[%d:%02d] %s\n' $((s / 60)) $((s % 60)) "$*"; }
@@ -43,6 +45,7 @@ BEGAN=$(date +%s)   # installing is not counted
 mkdir -p "data/recordings/$NAME"
 [ -f "data/recordings/$NAME/seed" ] || echo "$SEED" > "data/recordings/$NAME/seed"
 SEED="$(cat "data/recordings/$NAME/seed")"
+[ "${SEED_ASKED:-$SEED}" = "$SEED" ] || echo "$(text note): $(text "quickstart seed" kept="$SEED" asked="$SEED_ASKED" name="$NAME")" >&2
 
 counts() { local words="${*// /, }"; echo "${words//=/ }"; }   # a=1 b=2: "a 1, b 2"
 say "2/5 $(text "quickstart record" new="$SKILL $N_EPISODES" old="$(counts "$OLD_SKILLS $SHORT_SKILLS")" seed="$SEED")"

@@ -37,17 +37,15 @@ from steve1.core.reading.pickles import load_inert, load_restricted, read_tensor
 from steve1.data.episodes.captions import read_captions
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import load_goals
-from steve1.data.exchange.lerobot import schema as lerobot
-from steve1.data.exchange.lerobot.read import LeRobotSet
 from steve1.data.loading.sampling import read_list
 from steve1.data.media.video import VideoWriter, frame_times, probe, read_frames
+from steve1.data.quality.validate import check_episode
 from steve1.data.recordings.contractor import ContractorRecording
 from steve1.data.recordings.contractor_index import read_index
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.trim import read_times
 from steve1.evaluation.tasks.suite import load_suite
-from steve1.hub.manifest import Manifest, parse_manifest
 from steve1.policy.config import PolicyConfig, read_model
 from tests.data.makers import make_episode, make_recording, picture, tick
 
@@ -213,8 +211,9 @@ def _list(folder: Path) -> list[bytes]:
     return [b"# 70 %\n# weight: 0.7\n" + at + b"\n\n# weight: 0.3\n" + at + b"\n", at + b"\n" + at + b"\n"]
 
 
-def _metadata(folder: Path) -> list[bytes]:
-    return [(make_episode(folder / "ep", 20, size=8) / "metadata.json").read_bytes()]
+def _part(name: str) -> Callable[[Path], list[bytes]]:
+    """A file of a native episode."""
+    return lambda folder: [(make_episode(folder / "ep", 20, size=8) / name).read_bytes()]
 
 
 def _episode(path: Path) -> object:
@@ -244,26 +243,6 @@ def _suite(folder: Path) -> list[bytes]:
     return [
         yaml.safe_dump({**content, "tasks": {name: content["tasks"][name]}}, allow_unicode=True).encode()
         for name in names[:6]
-    ]
-
-
-def _lerobot(folder: Path) -> list[bytes]:
-    (folder / "meta").mkdir(exist_ok=True)
-    (folder / "meta" / "episodes.jsonl").write_text('{"episode_index": 0, "tasks": ["dig dirt"], "length": 40}\n')
-    counts = {"total_episodes": 1, "total_frames": 40, "total_tasks": 1}
-    return [json.dumps(lerobot.info("v2.1", lerobot.features(128, 128), counts, lerobot.Limits())).encode()]
-
-
-def _lerobot_set(path: Path) -> object:
-    found = LeRobotSet(path.parent.parent)
-    return found.entries, found.picture_size, found.columns
-
-
-def _lerobot_mapping(folder: Path) -> list[bytes]:
-    data = _lerobot(folder)[0]
-    (folder / "meta" / "info.json").write_bytes(data)
-    return [
-        b"picture: observation.images.pov\nactions:\n  forward: jump\n  camera_yaw: {column: 'action:5', scale: 0.5}\n"
     ]
 
 
@@ -304,7 +283,11 @@ FORMATS: dict[str, Format] = {
         lambda folder: [b"a-b\nc.mp4\n# no\n"],
         _in("names.txt", lambda path: _index_beside(path)),
     ),
-    "metadata": Format(_metadata, _in("ep/metadata.json", _episode), "json", 60),
+    "metadata": Format(_part("metadata.json"), _in("ep/metadata.json", _episode), "json", 60),
+    "actions": Format(_part("actions.jsonl"), _in("ep/actions.jsonl", _episode, lambda path: check_episode(path.parent)), "lines", 30),
+    "arrays of goals": Format(_part("embeds_attn.npy"), _in("ep/embeds_attn.npy", _episode), examples=60),
+    "packed frames": Format(_part("frames.jpgs"), _in("ep/frames.jpgs", _episode, lambda path: check_episode(path.parent)), examples=30),
+    "frame indexes": Format(_part("frames_index.npy"), _in("ep/frames_index.npy", _episode, lambda path: check_episode(path.parent)), examples=30),
     "weights' metadata": Format(
         lambda folder: [b'{"model": "data/mini/mini.model", "mineclip": "a", "prior": "b", "cond_scale": 6.0, "temperature": 1.0, "env": "luanti"}'],
         _in("a.weights.json", lambda path: read_checkpoint_metadata(path.with_suffix(""))), "json",
@@ -315,12 +298,6 @@ FORMATS: dict[str, Format] = {
     "pickles": Format(_pickles, _in("a.pkl", load_restricted, load_goals, load_inert)),
     "models": Format(_pickles, _in("a.model", read_model)),
     "safetensors": Format(lambda folder: [save({"a": torch.zeros(2, 3), "b": torch.zeros(1, dtype=torch.int64)}, {"config": "{}"})], _in("a.safetensors", lambda path: read_tensors(path, "weights"))),
-    "LeRobot's info": Format(_lerobot, _in("meta/info.json", _lerobot_set), "json", 100),
-    "LeRobot's mapping": Format(_lerobot_mapping, _in("steve1/mapping.yaml", _lerobot_set), "yaml", 100),
-    "lists of files": Format(
-        lambda folder: [Manifest("weights", {"a/b.bin": "0" * 64}, {"a/b.bin": 9}).text().encode()],
-        _in("steve1_files.json", lambda path: parse_manifest(path.read_text(errors="replace"), path)), "json",
-    ),
     "videos": Format(_video, _in("a.mp4", probe, frame_times, lambda path: sum(1 for _ in read_frames(path))), examples=60),
     "conversion": Format(lambda folder: _video(folder) + _ticks(folder), _neighbours, examples=5),
 }  # fmt: skip
@@ -398,17 +375,17 @@ def fuzz(name: str, examples: int, number: int = 0) -> int:
     return tried
 
 
-def main(minutes: float, only: str = "") -> int:
-    """Fuzz every format in turn for this long, with other inputs each time; 1 if an input was found."""
+def main(minutes: float = math.inf, only: str = "", inputs: float = math.inf) -> int:
+    """Fuzz every format in turn for this long, or until each has had so many inputs, other ones each time; 1 if a fault was found."""
     end, number, failed = time.monotonic() + minutes * 60, 0, set[str]()
     counts = dict.fromkeys([only] if only else FORMATS, 0)
-    while time.monotonic() < end and len(failed) < len(counts):
+    while time.monotonic() < end and (
+        left := [name for name in counts if name not in failed and counts[name] < inputs]
+    ):
         number += 1
-        for name in counts:
-            if name in failed:
-                continue
+        for name in left:
             try:
-                counts[name] += fuzz(name, FORMATS[name].examples * 4, number)
+                counts[name] += fuzz(name, int(min(FORMATS[name].examples * 4, inputs - counts[name])), number)
             except (Exception, Hang) as fault:
                 failed.add(name)
                 print(

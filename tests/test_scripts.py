@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -27,7 +28,7 @@ cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd
 . tools/python.sh
 """
 # These do their work in bash, or install first.
-NO_COMMAND = ("tools/install_minecraft.sh", "tools/install_peer.sh", "tools/setup.sh", "run_tests.sh", "quickstart.sh")
+NO_COMMAND = ("tools/install_minecraft.sh", "tools/setup.sh", "run_tests.sh", "quickstart.sh")
 
 # With -S there are no packages, as in a fresh clone.
 ENTRIES = [
@@ -147,6 +148,38 @@ def test_a_script_in_a_fresh_clone_says_what_to_install(script: str, clone: Path
     assert "Traceback" not in done.stderr
 
 
+def test_line_ends_stay_where_git_changes_them(tmp_path: Path) -> None:
+    """As Git for Windows does below WSL, where bash then refuses every script."""
+    shutil.copy(ROOT / ".gitattributes", tmp_path)
+    (tmp_path / "a.sh").write_bytes(b"set -eu\n")
+    (tmp_path / "a.weights").write_bytes(b"1\r\n2\n")
+
+    def git(*words: str) -> None:
+        environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull}
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.autocrlf=true")
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True, env=environment)
+
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "x")
+    for name in ("a.sh", "a.weights"):
+        (tmp_path / name).unlink()
+    git("checkout", ".")
+    assert (tmp_path / "a.sh").read_bytes() == b"set -eu\n"
+    assert (tmp_path / "a.weights").read_bytes() == b"1\r\n2\n"
+    assert [script for script in SCRIPTS if b"\r" in (ROOT / script).read_bytes()] == []
+
+
+def test_defaults_of_recording_fit_those_of_training() -> None:
+    """A window of T frames, and the 15 that have no goal."""
+    found = [
+        re.search(rf'^{name}="\$\{{{name}:-(\d+)\}}"', (ROOT / script).read_text(), re.MULTILINE)
+        for script, name in (("1_generate_dataset.sh", "STEPS"), ("3_train_finetune_template.sh", "T"))
+    ]
+    steps, window = (int(match[1]) for match in found if match)
+    assert steps >= window + 15
+
+
 def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = start(ROOT / "5_evaluate.sh", tmp_path, PYTHON="/nowhere/python")
     assert (done.returncode, done.stderr) == (
@@ -171,6 +204,35 @@ def test_a_variable_that_is_no_number_is_refused(script: str, variable: str, val
     done = start(ROOT / script, ROOT, PYTHON=sys.executable, **{variable: value})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {variable} takes a whole number.\n  got: {value}\n"
+
+
+def test_a_seed_that_the_quickstart_does_not_use_is_said(tmp_path: Path) -> None:
+    """A run that was begun with another seed goes on with it."""
+    for name in (
+        "tools/setup.sh",
+        "1_generate_dataset.sh",
+        "2_create_sampling.sh",
+        "3_train_finetune_template.sh",
+        "5_evaluate.sh",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('[ -z "${SOURCE:-}" ] || echo "recorded with $SEED"\n')
+    for name in ("quickstart.sh", "tools/python.sh", "steve1/core/messages.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ncase "$1" in */messages.py) exec {shlex.quote(sys.executable)} "$@" ;; esac\n')
+    python.chmod(0o755)
+    own = tmp_path / ".venv" / "bin" / "python"
+    own.parent.mkdir(parents=True)
+    own.symlink_to(python)
+    for seed, used, said in (("3", "3", ""), ("3", "3", ""), ("", "3", ""), ("5", "3", "SEED=5 is not used")):
+        done = start(tmp_path / "quickstart.sh", tmp_path, **({"SEED": seed} if seed else {}))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(f"recorded with {used}\n") == 3
+        assert (said in done.stderr) if said else done.stderr == "", done.stderr
+    assert "NAME=quickstart_5 SEED=5 bash quickstart.sh" in done.stderr
+    assert "SEED=5 不起作用" in start(tmp_path / "quickstart.sh", tmp_path, SEED="5", STEVE1_LANG="zh").stderr
 
 
 @pytest.mark.parametrize(

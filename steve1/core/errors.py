@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import sys
 from collections.abc import Callable
-from types import ModuleType
 from typing import NoReturn
 
-from steve1.core.messages import message
+from steve1.core.messages import message, wide
 
 
 class UserError(Exception):
@@ -35,8 +33,7 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         labels = {name: message(name) + ":" for name, _ in self._rows()}
-        wide = {name: len(label) + sum(not letter.isascii() for letter in label) for name, label in labels.items()}
-        rows = [f"  {labels[name]}{' ' * max(1, 10 - wide[name])}{text}" for name, text in self._rows()]
+        rows = [f"  {labels[name]}{' ' * max(1, 10 - wide(labels[name]))}{text}" for name, text in self._rows()]
         return "\n".join([self.what, *rows])
 
     def changed(self, how: Callable[[str], str]) -> UserError:
@@ -63,28 +60,6 @@ def fail(fault: UserError) -> NoReturn:
     sys.stdout.flush()
     print(f"\n{message('error')}: {fault}", file=sys.stderr)
     sys.exit(2)
-
-
-def optional_package(name: str, extra: str, what: str) -> ModuleType:
-    """An optional package's module.
-
-    Args:
-        name: the module, such as "pyarrow.parquet".
-        extra: of pyproject.toml, which installs it.
-        what: what needs it, as the subject of a sentence.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    package = name.partition(".")[0]
-    try:
-        return importlib.import_module(name)
-    except ImportError as fault:
-        raise UserError(
-            f"{what} needs the package {package}, which is not installed.",
-            got=str(fault),
-            todo=f'.venv/bin/python -m pip install -e ".[{extra}]"',
-        ) from None
 
 
 def closest(name: str, choices: list[str]) -> str:

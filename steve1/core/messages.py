@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,8 @@ MESSAGES = {
         "zh": "每个窗口都有目标，因此这些权重试玩时不用引导（cond_scale 0）",
     },
     "tuned": {
-        "en": "{frames:frame} at once on {threads:thread}: {speed} frames/s, as timed; the plain way ({plain_frames} on {plain_threads}): {plain_speed}",
-        "zh": "实测选定：每次 {frames} 帧、{threads} 个线程，每秒 {speed} 帧；默认方式（{plain_frames} 帧、{plain_threads} 个线程）：{plain_speed}",
+        "en": "fastest of what was timed: {frames:frame} at once on {threads:thread}, {speed} frames/s (default: {plain_frames} on {plain_threads}, {plain_speed} frames/s)",
+        "zh": "实测最快：每次 {frames} 帧、{threads} 个线程，每秒 {speed} 帧（默认：{plain_frames} 帧、{plain_threads} 个线程，每秒 {plain_speed} 帧）",
     },
     "training resumed": {"en": "continuing after step {step}", "zh": "从第 {step} 步之后继续"},
     "training first batch": {"en": "first batch: {shapes}", "zh": "第一个批次：{shapes}"},
@@ -242,6 +243,17 @@ MESSAGES = {
     },
     "dataset": {"en": "dataset: {folder}", "zh": "数据集：{folder}"},
     "once all parts are done": {"en": "once all {count} parts are done", "zh": "全部 {count} 部分完成后"},
+    "sampling source": {
+        "en": "{folder}: {train_episodes} train + {val_episodes} val episodes, {train_frames} + {val_frames} frames{share}",
+        "zh": "{folder}：训练 {train_episodes} 个、验证 {val_episodes} 个片段，{train_frames} + {val_frames} 帧{share}",
+    },
+    "sampling share": {"en": ", {share} of training", "zh": "，占训练的 {share}"},
+    "sampling total": {
+        "en": "total: {train_episodes} + {val_episodes} episodes, {train_frames} + {val_frames} frames{fixed}",
+        "zh": "合计：{train_episodes} + {val_episodes} 个片段，{train_frames} + {val_frames} 帧{fixed}",
+    },
+    "sampling fixed": {"en": " (validation as in {path})", "zh": "（验证集与 {path} 相同）"},
+    "wrote": {"en": "wrote {path}", "zh": "已写入 {path}"},
     # evaluation: verdicts
     "better": {"en": "better", "zh": "更好"},
     "worse": {"en": "worse", "zh": "更差"},
@@ -269,12 +281,12 @@ MESSAGES = {
     "range": {"en": "{low} to {high}", "zh": "{low} 到 {high}"},
     "of": {"en": "{successes} of {episodes}", "zh": "{successes}/{episodes}"},
     "measure better": {
-        "en": "Its {measure} changed by {change} (95 % interval {interval}), for the better.",
-        "zh": "{measure}变化 {change}（95% 区间 {interval}），变好了。",
+        "en": "Better by the mean of its measure, {measure}: {change} (95 % interval {interval}).",
+        "zh": "按指标“{measure}”的平均值，变好了：{change}（95% 区间 {interval}）。",
     },
     "measure worse": {
-        "en": "But its {measure} changed by {change} (95 % interval {interval}), for the worse.",
-        "zh": "但{measure}变化 {change}（95% 区间 {interval}），变差了。",
+        "en": "But worse by the mean of its measure, {measure}: {change} (95 % interval {interval}).",
+        "zh": "但按指标“{measure}”的平均值，变差了：{change}（95% 区间 {interval}）。",
     },
     "base": {"en": "base", "zh": "微调前"},
     "fine-tuned": {"en": "fine-tuned", "zh": "微调后"},
@@ -336,6 +348,11 @@ MESSAGES = {
         "zh": "无法继续写入录像，在此结束。",
     },
     "live recording lost": {"en": "The recording could not be finished.", "zh": "录像未能完成。"},
+    "live prompt read": {"en": "“{prompt}” is read as “{english}”.", "zh": "“{prompt}”按“{english}”理解。"},
+    "live prompt unknown": {
+        "en": "MineCLIP reads English only, and “{prompt}” is not the prompt of a known task: its goal will mean little.",
+        "zh": "MineCLIP 只懂英文，“{prompt}”不是已知任务的提示词：它的目标没有多大意义。",
+    },
     "dagger stage": {"en": "round {round}: {what}", "zh": "第 {round} 轮：{what}"},
     "dagger corrections": {"en": "corrections of {weights}", "zh": "纠正 {weights}"},
     "dagger training": {"en": "fine-tuning on {sources}", "zh": "在 {sources} 上微调"},
@@ -454,7 +471,6 @@ MESSAGES = {
     "why": {"en": "why", "zh": "原因"},
     "film of it": {"en": "video", "zh": "视频"},
     "task": {"en": "task", "zh": "任务"},
-    "mean of": {"en": "the mean is of", "zh": "平均值是"},
     "mean": {"en": "{rate}, mean {mean}", "zh": "{rate}，平均 {mean}"},
     "compared": {"en": "compared", "zh": "比较"},
     "pairs": {"en": "pairs (gained / lost)", "zh": "对数（得 / 失）"},
@@ -464,15 +480,146 @@ MESSAGES = {
     "p": {"en": "p (exact paired)", "zh": "p（成对精确检验）"},
     "measure change": {"en": "mean measure", "zh": "指标变化"},
     "verdict": {"en": "verdict", "zh": "结论"},
+    # datasets: the page that shows them
+    "datasets": {"en": "Datasets at a glance", "zh": "数据集一览"},
+    "datasets lead": {
+        "en": "{episodes:episode}, {hours} hours, {suspects} worth a look. {made}",
+        "zh": "共 {episodes} 个片段，{hours} 小时，{suspects} 个值得看一看。{made}",
+    },
+    "no episode": {"en": "No episode can be read.", "zh": "没有可读的片段。"},
+    "suspects": {"en": "Worth a look, worst first", "zh": "值得看一看的片段，最可疑的在前"},
+    "episodes": {"en": "Episodes", "zh": "片段"},
+    "sheets": {"en": "Contact sheets", "zh": "画面总览"},
+    "more reasons": {"en": "; and {count} more", "zh": "；另有 {count} 条"},
+    "more episodes in": {"en": "and {count} more in {name}: {kinds}", "zh": "{name} 中另有 {count} 个：{kinds}"},
+    "report size": {"en": "report: {path} ({megabytes} MB)", "zh": "报告：{path}（{megabytes} MB）"},
+    "looking at": {"en": "looking at {name}", "zh": "查看 {name}"},
+    "frames so far": {"en": "{frames:frame}", "zh": "{frames} 帧"},
+    "from source": {"en": "from {source}", "zh": "来自 {source}"},
+    "frames of": {"en": "frames of {name}", "zh": "{name} 的画面"},
+    "buttons over time": {"en": "buttons over time", "zh": "按键随时间的变化"},
+    "no button": {"en": "nothing", "zh": "无"},
+    "turn": {"en": "camera {pitch} {yaw}", "zh": "视角 {pitch} {yaw}"},
+    "column dataset": {"en": "dataset", "zh": "数据集"},
+    "column episodes": {"en": "episodes", "zh": "片段数"},
+    "column episode": {"en": "episode", "zh": "片段"},
+    "column frames": {"en": "frames", "zh": "帧数"},
+    "column hours": {"en": "hours", "zh": "小时"},
+    "column s": {"en": "s", "zh": "秒"},
+    "column null actions": {"en": "null actions", "zh": "空动作"},
+    "column menu open": {"en": "menu open", "zh": "菜单打开"},
+    "column embedding length": {"en": "embedding length", "zh": "嵌入长度"},
+    "column embedded": {"en": "embedded", "zh": "已嵌入"},
+    "column duplicates": {"en": "duplicates", "zh": "重复"},
+    "column to look at": {"en": "to look at", "zh": "值得看"},
+    "column weight": {"en": "weight", "zh": "可疑程度"},
+    "column reasons": {"en": "reasons", "zh": "原因"},
+    "column slot changes": {"en": "slot changes", "zh": "切换物品栏"},
+    "column camera moves": {"en": "camera moves", "zh": "视角转动"},
+    "column brightness": {"en": "brightness", "zh": "亮度"},
+    "column drift": {"en": "drift", "zh": "漂移"},
+    "column length over time": {"en": "length over time", "zh": "长度随时间"},
+    "column most pressed": {"en": "most pressed", "zh": "最常按的键"},
+    "none": {"en": "none", "zh": "无"},
+    "chart buttons": {"en": "Buttons", "zh": "按键"},
+    "chart buttons of": {"en": "buttons of {name}", "zh": "{name} 的按键"},
+    "chart buttons values": {"en": "share of frames in which it is down", "zh": "按下的帧所占比例"},
+    "chart camera": {"en": "Camera: frames by bin, logarithmic", "zh": "视角：各档的帧数（对数）"},
+    "chart camera of": {"en": "camera of {name}", "zh": "{name} 的视角"},
+    "chart hotbar": {"en": "Hotbar", "zh": "物品栏"},
+    "chart hotbar none": {"en": "Hotbar (no slot is ever chosen)", "zh": "物品栏（从未选择）"},
+    "chart hotbar of": {"en": "hotbar of {name}", "zh": "{name} 的物品栏"},
+    "chart hotbar values": {"en": "share of frames in which a slot is chosen", "zh": "选择该栏位的帧所占比例"},
+    "slot": {"en": "slot {number}", "zh": "栏位 {number}"},
+    "chart lengths": {"en": "Episode lengths", "zh": "片段长度"},
+    "chart goals": {"en": "Goal embeddings", "zh": "目标嵌入"},
+    "chart goals values": {"en": "mean length of an episode's embeddings", "zh": "片段内嵌入的平均长度"},
+    "chart drift": {"en": "Drift of embeddings", "zh": "嵌入的漂移"},
+    "chart drift values": {"en": "cosine distance of first and last quarter", "zh": "首尾四分之一之间的余弦距离"},
+    "embedding lengths of": {"en": "embedding lengths of {name}", "zh": "{name} 的嵌入长度"},
+    # datasets: reasons to look at an episode
+    "kind broken": {"en": "broken", "zh": "损坏"},
+    "kind NaN": {"en": "NaN", "zh": "NaN"},
+    "kind short": {"en": "short", "zh": "过短"},
+    "kind menu": {"en": "menu", "zh": "菜单"},
+    "kind idle": {"en": "idle", "zh": "不动"},
+    "kind black": {"en": "black", "zh": "黑屏"},
+    "kind frozen": {"en": "frozen", "zh": "画面冻结"},
+    "kind still": {"en": "still", "zh": "静止"},
+    "kind desync": {"en": "desync", "zh": "不同步"},
+    "kind stuck key": {"en": "stuck key", "zh": "按键卡住"},
+    "kind embedding": {"en": "embedding", "zh": "嵌入"},
+    "kind duplicate": {"en": "duplicate", "zh": "重复"},
+    "reason duplicate": {"en": "{share} recurs in {name}: {kind}", "zh": "{share} 在 {name} 中重复出现：{kind}"},
+    "same pictures and actions": {"en": "same pictures and actions", "zh": "画面与动作都相同"},
+    "same actions, other pictures": {"en": "same actions, other pictures", "zh": "动作相同，画面不同"},
+    "same pictures, other actions": {"en": "same pictures, other actions", "zh": "画面相同，动作不同"},
+    "reason NaN": {
+        "en": "{count:goal embedding is|goal embeddings are} not finite",
+        "zh": "{count} 个目标嵌入不是有限数",
+    },
+    "reason short": {
+        "en": "{count:frame is|frames are} hardly enough for one goal",
+        "zh": "{count} 帧，几乎不够一个目标",
+    },
+    "reason menu": {"en": "a menu is open in {share} of it", "zh": "{share} 的时间开着菜单"},
+    "reason idle": {"en": "nothing is done in {share} of its frames", "zh": "{share} 的帧没有任何动作"},
+    "reason black": {"en": "{share} of its frames are black", "zh": "{share} 的帧是黑的"},
+    "reason frozen": {
+        "en": "the picture stands still in {share} of the frames in which the camera turns",
+        "zh": "视角转动的帧中，{share} 的画面没有变化",
+    },
+    "reason still": {
+        "en": "the picture does not change for {seconds} s from frame {frame}",
+        "zh": "从第 {frame} 帧起，画面 {seconds} 秒没有变化",
+    },
+    "reason late": {
+        "en": "the picture moves {frames:frame} after the camera does (correlation {best}; at the same frame {near})",
+        "zh": "画面比视角晚 {frames} 帧移动（相关系数 {best}；同一帧为 {near}）",
+    },
+    "reason early": {
+        "en": "the picture moves {frames:frame} before the camera does (correlation {best}; at the same frame {near})",
+        "zh": "画面比视角早 {frames} 帧移动（相关系数 {best}；同一帧为 {near}）",
+    },
+    "reason unrelated": {
+        "en": "the picture does not follow the camera (correlation {near})",
+        "zh": "画面不随视角移动（相关系数 {near}）",
+    },
+    "reason held": {
+        "en": "{button} is held for {seconds} s without a break from frame {frame}",
+        "zh": "从第 {frame} 帧起，{button} 连续按住 {seconds} 秒",
+    },
+    "reason length": {
+        "en": "its embeddings' length is {length}, that of the others {middle}",
+        "zh": "嵌入长度为 {length}，其他片段为 {middle}",
+    },
+    # charts and tables of every page
+    "logarithmic": {"en": "{values}, logarithmic", "zh": "{values}（对数）"},
+    "in a column": {"en": "episodes, at most {count} in a column", "zh": "片段数，每列最多 {count} 个"},
+    "camera field": {
+        "en": "pitch {pitch}°, yaw {yaw}°: {count:frame} ({share})",
+        "zh": "俯仰 {pitch}°，偏航 {yaw}°：{count} 帧（{share}）",
+    },
+    "yaw axis": {"en": "yaw, degrees a frame (right is +)", "zh": "偏航，度/帧（向右为正）"},
+    "pitch axis": {"en": "pitch (down is +)", "zh": "俯仰（向下为正）"},
+    "not known": {"en": "n/a", "zh": "无"},
     # quickstart.sh
     "quickstart install": {"en": "installing missing packages", "zh": "安装缺少的软件包"},
+    "quickstart checked": {
+        "en": "checked: the mini weights, the game and the disk space are fine",
+        "zh": "检查完毕：mini 权重、游戏和磁盘空间都没有问题",
+    },
     "quickstart record": {
         "en": "recording, converting and embedding demonstrations of the new skill ({new}) and of old skills ({old}); seed {seed}",
         "zh": "录制、转换演示并计算嵌入：新技能（{new}），旧技能（{old}）；种子 {seed}",
     },
+    "quickstart seed": {
+        "en": "{name} was begun with SEED={kept} and goes on with it; SEED={asked} is not used. For other demonstrations choose another name: NAME={name}_{asked} SEED={asked} bash quickstart.sh",
+        "zh": "{name} 开始时用的是 SEED={kept}，将继续使用；SEED={asked} 不起作用。要换一批演示，请换一个名称：NAME={name}_{asked} SEED={asked} bash quickstart.sh",
+    },
     "quickstart sampling": {
-        "en": "choosing training and validation episodes ({new} % new skill, {old} % old, {short} % short)",
-        "zh": "选择训练集与验证集（新技能 {new}%，旧技能 {old}%，短片段 {short}%）",
+        "en": "choosing training and validation episodes (shares of training: {new} % new skill, {old} % old skills, {short} % old skills in short episodes)",
+        "zh": "选择训练集与验证集（训练占比：新技能 {new}%，旧技能 {old}%，旧技能短片段 {short}%）",
     },
     "quickstart train": {"en": "fine-tuning", "zh": "微调"},
     "quickstart compare": {
@@ -505,6 +652,25 @@ class _Count(int):
 def plural(count: int, noun: str, many: str = "") -> str:
     """A count with its noun: "1 step", "12,000 frames", "0 processes" (many="processes")."""
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+
+
+def wide(text: str) -> int:
+    """How many columns a text takes: Chinese letters take two."""
+    return len(text) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+
+
+def say(line: str) -> None:
+    """Print a line, above the progress bar where one is shown."""
+    from tqdm import tqdm  # here: the scripts print messages before any package is installed
+
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
+def say_next(command: str) -> None:
+    """Print what to run next, unless a script runs it itself (STEVE1_GOES_ON)."""
+    if not os.environ.get("STEVE1_GOES_ON"):
+        print(f"{message('next')}: {command}")
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

@@ -20,7 +20,7 @@ import torch
 
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, write_json
-from steve1.core.messages import message
+from steve1.core.messages import message, say
 
 ROUNDS = 3
 SECONDS = 20.0
@@ -58,9 +58,12 @@ class Tuned:
         """For the console; empty where nothing was measured."""
         if not self.speed:
             return ""
-        shown = {"frames": self.choice.frames, "threads": self.choice.threads, "speed": f"{self.speed:.3g}"}
+        speeds = {
+            name: f"{speed:,.0f}" if speed >= 100 else f"{speed:.3g}"
+            for name, speed in (("speed", self.speed), ("plain_speed", self.plain_speed))
+        }
         plain = {"plain_frames": self.plain.frames, "plain_threads": self.plain.threads}
-        return message("tuned", **shown, **plain, plain_speed=f"{self.plain_speed:.3g}")
+        return message("tuned", frames=self.choice.frames, threads=self.choice.threads, **plain, **speeds)
 
 
 def candidates(plain: Choice, most_frames: int, frames: int | None = None, threads: int | None = None) -> list[Choice]:
@@ -180,7 +183,7 @@ def spread(
             torch.set_num_threads(found.choice.threads)
             frames = found.choice.frames
             if found.line():
-                print(found.line(), flush=True)
+                say(found.line())
         yield frames
     finally:
         torch.set_num_threads(before)

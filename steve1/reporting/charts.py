@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from steve1.core.messages import message, wide
 from steve1.reporting.html import Html, element, join
 from steve1.reporting.numbers import percent, short
 
@@ -167,7 +168,7 @@ def line_chart(
     def rule(y: float, kind: str) -> Html:
         return element("line", class_=kind, x1=left, x2=width - right, y1=down(y), y2=down(y))
 
-    parts: list[Html] = [text(0, 11, values + (", logarithmic" if log else ""))]
+    parts: list[Html] = [text(0, 11, message("logarithmic", values=values) if log else values)]
     for y in log_ticks(low, high) if log else ticks(low, high):
         parts += [rule(y, "grid"), text(left - 5, down(y) + 4, short(10**y if log else y), "end")]
     parts += [text(across(x), height - 16, short(x), "middle") for x in ticks(first, last)]
@@ -246,8 +247,8 @@ def bar_chart(
     bars = [bar for row in rows.values() for bar in row if bar]
     thick, top = 13, 2
     group = thick * max(map(len, rows.values())) + 5
-    left = min(190.0, 10 + _LETTER * max(map(len, rows)))
-    right = 12 + _LETTER * max((len(bar.text or percent(bar.share)) for bar in bars), default=0)
+    left = min(190.0, 10 + _LETTER * max(map(wide, rows)))
+    right = 12 + _LETTER * max((wide(bar.text or percent(bar.share)) for bar in bars), default=0)
     scale = (width - left - right) / (1.0 if axis else max([1e-9, *(bar.share for bar in bars)]))
     bottom = top + group * len(rows)
     parts: list[Html] = []
@@ -279,15 +280,15 @@ def _bar(bar: Bar, index: int, left: float, y: float, scale: float) -> Html:
     return element("g", *parts, text(end + 6, y + 10, bar.text or percent(bar.share)))
 
 
-def histogram(title: str, values: Sequence[float], unit: str, *, of: str = "episodes", bins: int = 16) -> Html:
-    """How many of what (`of`) have which value (in `unit`), with the least and the largest value named below."""
+def histogram(title: str, values: Sequence[float], unit: str, *, bins: int = 16) -> Html:
+    """How many episodes have which value (in `unit`), with the least and the largest value named below."""
     width, height, top = 340, 136, 16
     data = np.asarray(values, np.float64)
     low, high = float(data.min()), float(data.max())
     counts, _ = np.histogram(data, bins=bins, range=(low, high if high > low else low + 1))
     step, most, floor = width / bins, max(int(counts.max()), 1), height - 32
     parts = [
-        text(0, 10, f"{of}, at most {most} in a column"),
+        text(0, 10, message("in a column", count=most)),
         element("line", class_="axis", x1=0, x2=width, y1=floor, y2=floor),
         text(0, floor + 14, f"{low:,.3g}"),
         text(width / 2, height - 4, unit, "middle"),
@@ -319,7 +320,7 @@ def heat_map(
     parts = [element("rect", x=left, y=top, width=side, height=side, fill="var(--card)")]
     for row, column in zip(*np.nonzero(counts)):
         count = int(counts[row, column])
-        said = f"pitch {marks[row]}°, yaw {marks[column]}°: {count:,} frames ({percent(count / total)})"
+        said = message("camera field", pitch=marks[row], yaw=marks[column], count=count, share=percent(count / total))
         place = {"x": left + int(column) * cell, "y": top + int(row) * cell, "width": cell - 1, "height": cell - 1}
         shade = f"{max(math.log1p(count) / strongest, 0.08):.2f}"
         parts.append(element("rect", element("title", said), fill=colour(index), fill_opacity=shade, **place))
@@ -329,9 +330,9 @@ def heat_map(
         middle = number * cell + cell / 2
         parts.append(text(left - 5, top + middle + 4, marks[number], "end"))
         parts.append(text(left + middle, top + side + 13, marks[number], "middle"))
-    parts.append(text(left + side / 2, top + side + 28, "yaw, degrees a frame (right is +)", "middle"))
+    parts.append(text(left + side / 2, top + side + 28, message("yaw axis"), "middle"))
     turned = f"translate(10 {top + side / 2:g}) rotate(-90)"
-    parts.append(text(0, 0, "pitch (down is +)", "middle", transform=turned))
+    parts.append(text(0, 0, message("pitch axis"), "middle", transform=turned))
     return figure(title, svg(left + side + 8, top + side + 34, label, *parts))
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from importlib import resources
 
+from steve1.core.messages import language
 from steve1.reporting.html import Html, each, element, join
 from steve1.reporting.tables import Table
 
@@ -59,7 +60,7 @@ class Report:
         body = [element("h1", self.title), *(_section(section) for section in self.sections)]
         if any(isinstance(block, Table) and block.sortable for section in self.sections for block in section.blocks):
             body.append(element("script", Html((folder / "sort.js").read_text("utf-8"))))
-        page = element("html", element("head", head), element("body", *body), lang="en")
+        page = element("html", element("head", head), element("body", *body), lang=language())
         return f"<!doctype html>\n{page}\n"
 
 

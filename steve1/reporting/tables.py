@@ -8,6 +8,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from steve1.core.messages import message, wide
 from steve1.reporting.html import Html, each, element, join
 
 
@@ -33,7 +34,7 @@ Form = str | Callable[[float], str]
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Titles of columns, and rows of values: text, numbers, None ("n/a"), markup, or a Cell with one of these.
+    """Titles of columns, and rows of values: text, numbers, None (not known), markup, or a Cell with one of these.
 
     Attributes:
         forms: {title: how the numbers below it are written}.
@@ -57,22 +58,23 @@ class Table:
     def __bool__(self) -> bool:
         return bool(self.rows)
 
-    def _text(self, title: str, value: str | float | None) -> str:
+    def _text(self, title: str, value: str | float | None, missing: str) -> str:
         if value is None or isinstance(value, str):
-            return "n/a" if value is None else value
+            return missing if value is None else value
         form = self.forms.get(title, "")
         return form(value) if callable(form) else format(value, form)
 
-    def _cells(self) -> list[list[tuple[Cell, str]]]:
-        """Each row's cells with their texts."""
+    def _cells(self, missing: str = "") -> list[list[tuple[Cell, str]]]:
+        """Each row's cells with their texts; `missing` stands for None, by default in the user's language."""
+        missing = missing or message("not known")
         cells = [[value if isinstance(value, Cell) else Cell(value) for value in row] for row in self.rows]
         return [
-            [(cell, self._text(title, cell.value)) for title, cell in zip(self.columns, row, strict=True)]
+            [(cell, self._text(title, cell.value, missing)) for title, cell in zip(self.columns, row, strict=True)]
             for row in cells
         ]
 
-    def _records(self) -> list[list[str]]:
-        return [list(self.columns), *([text for _, text in row] for row in self._cells())]
+    def _records(self, missing: str = "") -> list[list[str]]:
+        return [list(self.columns), *([text for _, text in row] for row in self._cells(missing))]
 
     def markdown(self) -> str:
         """The table in Markdown, its caption in bold above it."""
@@ -87,14 +89,14 @@ class Table:
         columns = []
         for place, texts in enumerate(zip(*records)):
             side = "<" if any(isinstance(row[place][0].value, str) for row in cells) else ">"
-            width = max(map(len, texts))
-            columns.append([f"{text:{side}{width}}" for text in texts])
+            width = max(map(wide, texts))
+            columns.append([f"{text:{side}{width - wide(text) + len(text)}}" for text in texts])
         return "\n".join("  ".join(row).rstrip() for row in zip(*columns))
 
     def csv(self) -> str:
         """The table as CSV, titles first."""
         out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows(self._records())
+        csv.writer(out, lineterminator="\n").writerows(self._records("n/a"))
         return out.getvalue()
 
     def html(self) -> Html:

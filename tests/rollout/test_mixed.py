@@ -180,6 +180,20 @@ def test_what_is_missing_is_said_first(tmp_path: Path, agents: tuple[str, ...]) 
         gen_mixed_agents.find_agents(args(tmp_path, (agents[0], "nowhere.weights")))
 
 
+@pytest.mark.parametrize("between", [" ", "  ", "\n", ";", " ; "])
+def test_one_word_names_several_agents(tmp_path: Path, agents: tuple[str, ...], between: str) -> None:
+    """As AGENTS of the script does; with semicolons, a path may hold blanks."""
+    folder = tmp_path / ("my agents" if ";" in between else "agents")
+    copies = [str(folder / Path(name).name) for name in agents]
+    folder.mkdir()
+    for name, copy in zip(agents, copies):
+        shutil.copy(name, copy)
+    found = gen_mixed_agents.find_agents(args(tmp_path, (between.join(copies),)))
+    assert [str(agent.weights) for agent in found] == copies
+    found = gen_mixed_agents.find_agents(args(tmp_path, tuple(copies)))
+    assert [str(agent.weights) for agent in found] == copies
+
+
 @pytest.mark.e2e
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="leftovers are found through /proc")
 def test_the_script_plays_minerl_in_its_own_process_and_embeds(

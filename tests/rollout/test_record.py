@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from steve1 import actions
+from steve1.commands.data import generate_dataset
 from steve1.commands.data import record as command
 from steve1.core.errors import UserError
+from steve1.core.paths import ROOT
 from steve1.data.media.video import probe, read_frames
 from steve1.data.recordings.shards import alone_in
 from steve1.envs.interface import GameDied
@@ -22,6 +24,7 @@ from steve1.rollout.record import FORMAT, TickWriter, demonstration, is_recorded
 from tests.rollout.players.test_players import Plain
 
 SUITE = load_suite("luanti")
+MINI = ROOT / "data" / "mini" / "mini.weights"
 
 
 class PlainGame:
@@ -167,6 +170,36 @@ def test_behaviours_take_turns() -> None:
         command.cast_of(command.Args("x", behaviours=("explore=many",)), 1)
     with pytest.raises(UserError, match="Unknown"):
         command.cast_of(command.Args("x", behaviours=("fly",)), 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"behaviours": "build_pillar=3", "n_episodes": 12}, "build_pillar 3"),
+        ({"behaviours": "dig_dirt explore=2", "n_episodes": 4}, "dig_dirt 4, explore 2"),
+        (
+            {"source": "policy", "weights": str(MINI), "prompts": "look at the sky=2; explore;", "n_episodes": 5},
+            "look at the sky 2, explore 5",
+        ),
+    ],
+)
+def test_what_is_recorded_is_said_with_its_numbers(
+    given: dict[str, Any],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Begun(Exception):
+        pass
+
+    def begin(*_: Any) -> None:
+        raise Begun
+
+    monkeypatch.setattr(generate_dataset, "record", begin)
+    with pytest.raises(Begun):
+        generate_dataset.main(generate_dataset.Args(output_dir=str(tmp_path / "out"), **given))
+    assert f"recording demonstrations: {said}\n" in capsys.readouterr().out
 
 
 @pytest.mark.e2e

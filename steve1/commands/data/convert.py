@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, field
 
 from steve1.core.errors import UserError
+from steve1.core.messages import say_next
 from steve1.core.paths import output_path, quoted
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
@@ -44,5 +45,5 @@ def main(args: Args) -> int:
     if summary.results and summary.count("refused") == len(summary.results):
         todo = "see the reasons above and in the report"
         raise UserError("Nothing could be converted.", where=args.input_dir, todo=todo)
-    print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {quoted(target)}")
+    say_next(f"python tools/generate_mineclip_embeds.py --dataset_dir {quoted(target)}")
     return 1 if summary.count("refused") + summary.count("failed") else 0

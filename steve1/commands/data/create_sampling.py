@@ -14,10 +14,12 @@ from typing import Annotated, Any
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
+from steve1.core.messages import message, say_next
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.episodes.episode import Episode
 from steve1.data.loading.sampling import SAMPLINGS, SamplingSettings, Source, create_sampling, read_list
+from steve1.reporting.numbers import percent
 
 _MINI = "data/mini/mini.weights"
 
@@ -44,26 +46,25 @@ def main(args: Args) -> None:
     settings = replace(args.split, val_list=str(resolve(val_list))) if val_list else args.split
     made = create_sampling(name, sources, settings, folder)
     for row in made["sources"]:
-        share = f", {row['train_share']:.1%} of training" if len(made["sources"]) > 1 else ""
-        print(
-            f"{row['folder']}: {row['train_episodes']} train + {row['val_episodes']} val episodes, {row['train_frames']:,} + {row['val_frames']:,} frames{share}"
-        )
+        share = message("sampling share", share=percent(row["train_share"])) if len(made["sources"]) > 1 else ""
+        print(message("sampling source", folder=row["folder"], share=share, **_counts(row)))
         if row["without_goals"]:
             print(
                 f"  {len(row['without_goals'])} without goal embeddings; before training: python tools/generate_mineclip_embeds.py --dataset_dir {quoted(row['folder'])}"
             )
-    print(
-        f"total: {made['train_episodes']} + {made['val_episodes']} episodes, "
-        f"{made['train_frames']:,} + {made['val_frames']:,} frames"
-        + (f" (validation as in {val_list})" if val_list else "")
-    )
+    fixed = message("sampling fixed", path=val_list) if val_list else ""
+    print(message("sampling total", fixed=fixed, **_counts(made)))
     for part, wanted in (("train", settings.train_frames), ("val", settings.val_frames)):
         if made[f"{part}_frames"] < wanted:
             print(f"  only this many {part} frames: there are no more than that, {wanted:,} were requested")
     for part in ("train.txt", "val.txt", "metadata.json"):
-        print(f"wrote {display(folder / f'{name}_{part}')}")
+        print(message("wrote", path=display(folder / f"{name}_{part}")))
     if folder == output_path(SAMPLINGS):
-        print(f"next: {next_command(name, made, read_list(folder / f'{name}_train.txt')[0].path)}")
+        say_next(next_command(name, made, read_list(folder / f"{name}_train.txt")[0].path))
+
+
+def _counts(row: dict[str, Any]) -> dict[str, int]:
+    return {name: row[name] for name in ("train_episodes", "val_episodes", "train_frames", "val_frames")}
 
 
 def next_command(name: str, made: dict[str, Any], episode: Path) -> str:

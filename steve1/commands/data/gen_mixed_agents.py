@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from steve1.agent import Agent
@@ -18,7 +18,7 @@ from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable, existing_file, sha256_file
-from steve1.core.messages import progress
+from steve1.core.messages import progress, say_next
 from steve1.core.paths import display, output_path, quoted
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode
@@ -35,7 +35,7 @@ class Args(MixSettings):
     """Two agents in turns."""
 
     agents: tuple[str, ...]
-    """Weights of two or more agents, VPT's or others; each episode uses two. The same file may appear twice."""
+    """Weights of two or more agents, VPT's or others; each episode uses two. The same file may appear twice. One word may name several, separated by semicolons, or by blanks."""
     output_dir: str = "data/dataset_mixed_agents"
     """Output folder for the episodes."""
     env: str = "luanti"
@@ -80,18 +80,26 @@ class MixAgent:
         return self.weights.stem.replace(",", "-").replace("[", "-").replace("]", "-")
 
 
+def _agent_names(words: Sequence[str]) -> list[str]:
+    """The files that the words name: each word a file, or several with semicolons between; a single word also with blanks between."""
+    between = None if len(words) == 1 and ";" not in words[0] else ";"
+    names = [name.strip() for word in words for name in word.split(between)]
+    return [name for name in names if name]
+
+
 def find_agents(args: Args) -> list[MixAgent]:
     """The agents, whose files are checked before anything is loaded.
 
     Raises:
         UserError: fewer than two agents, a missing file, or settings that cannot be used.
     """
-    if len(args.agents) < 2:
-        got = ", ".join(args.agents) or "none"
+    names = _agent_names(args.agents)
+    if len(names) < 2:
+        got = ", ".join(names) or "none"
         raise UserError("Two agents are needed.", got=got, expected="--agents A.weights B.weights")
     args.check()
     found = []
-    for name in args.agents:
+    for name in names:
         weights = existing_file(name, "These weights")
         model = args.in_model or read_checkpoint_metadata(weights).model
         model_file = existing_file(model, f"The model settings of {display(weights)}", "pass --in_model")
@@ -115,7 +123,7 @@ def main(args: Args, open_env: Callable[[], Env] | None = None) -> None:
                     )
                 continue
             print(f"wrote {display(one_episode(game, args, pair, folder, number))}")
-    print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {quoted(folder)}")
+    say_next(f"python tools/generate_mineclip_embeds.py --dataset_dir {quoted(folder)}")
 
 
 def differences(path: Path, args: Args, pair: tuple[MixAgent, MixAgent], number: int) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, check_writable
-from steve1.core.messages import message
+from steve1.core.messages import message, wide
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path
 from steve1.data.loading.sampling import SAMPLINGS
@@ -54,7 +54,7 @@ def main(args: Args) -> None:
     made = f"python tools/inspect_dataset.py {' '.join(args.paths)}, {time.strftime('%Y-%m-%d %H:%M')}"
     with atomic_file(target, "w") as handle:
         handle.write(page(inspected, sheets=args.sheets, made=made))
-    print(f"report: {display(target)} ({target.stat().st_size / 1e6:.1f} MB)")
+    print(message("report size", path=display(target), megabytes=f"{target.stat().st_size / 1e6:.1f}"))
 
 
 def _serve(args: Args, inspected: list[Inspected]) -> None:
@@ -85,8 +85,8 @@ def _print(inspected: list[Inspected]) -> None:
         ranked = dataset.ranked()
         for number in ranked[:10]:
             worst = dataset.reasons[number][0]
-            print(f"  {worst.kind:<10} {display(dataset.episodes[number].path)}: {worst.text}")
+            print(f"  {worst.tag}{' ' * (11 - wide(worst.tag))}{display(dataset.episodes[number].path)}: {worst.text}")
         if len(ranked) > 10:
-            kinds = Counter(dataset.reasons[number][0].kind for number in ranked[10:])
+            kinds = Counter(dataset.reasons[number][0].tag for number in ranked[10:])
             more = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
-            print(f"  and {len(ranked) - 10} more in {dataset.name}: {more}")
+            print("  " + message("more episodes in", count=len(ranked) - 10, name=dataset.name, kinds=more))

@@ -162,8 +162,10 @@ class Work:
                     except IndexError:
                         break
                     game.episode(functools.partial(self.record_one, name, number, game_number))
+                    self.bar.set_postfix(
+                        {n: f"{self.good[n]}/{self.tried[n]}" for n in sorted(self.tried)}, refresh=False
+                    )
                     self.bar.update()
-                    self.bar.set_postfix({n: f"{self.good[n]}/{self.tried[n]}" for n in sorted(self.tried)})
         except BaseException as fault:
             self.fault = self.fault or fault
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
+from steve1.core.messages import say_next
 from steve1.core.paths import display, output_path, quoted
 from steve1.envs import make_env
 from steve1.envs.worker.env import WorkerEnv
@@ -85,4 +86,4 @@ def main(args: Args) -> None:
                 details={"env": "mcio", "player": "a person"},
             )  # fmt: skip
             print(f"  {made.steps} ticks ({made.steps / 20:.0f} s): {display(made.prefix)}.mp4")
-    print(f"next: SOURCE=folder RECORDINGS_DIR={quoted(folder)} bash 1_generate_dataset.sh")
+    say_next(f"SOURCE=folder RECORDINGS_DIR={quoted(folder)} bash 1_generate_dataset.sh")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from steve1.core.errors import UserError
 from steve1.core.files import remove_half_written
-from steve1.core.messages import progress
+from steve1.core.messages import progress, say_next
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.recordings.layouts import find_recordings
 from steve1.data.recordings.recording import Recording
@@ -79,7 +79,7 @@ def main(args: Args) -> int:
                     made += len(trim_recording(cuts, crf=args.crf, on_frames=bar.update))
     refused = f", {failed} refused" if failed else ""
     print(f"{made} clips of {len(groups) - failed} recordings in {display(target)}{refused}")
-    print(
-        f"next: python tools/convert_recordings.py --input_dir {quoted(target)} --output_dir data/{shlex.quote(f'dataset_{target.name}')}"
+    say_next(
+        f"python tools/convert_recordings.py --input_dir {quoted(target)} --output_dir data/{shlex.quote(f'dataset_{target.name}')}"
     )
     return 1 if failed else 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
+from steve1.core.messages import message
 from steve1.core.paths import display, resolve
 from steve1.envs import make_env
 
@@ -43,4 +44,4 @@ def main(args: Args) -> None:
         )
     with make_env(metadata.env) as env:
         env.reset(seed=0)
-    print("the mini weights, the game and the disk space are fine.")
+    print(message("quickstart checked"))

@@ -16,7 +16,7 @@ from steve1.core.checkpoint_metadata import REPLAY_SUFFIX, read_checkpoint_metad
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
-from steve1.core.messages import progress
+from steve1.core.messages import progress, say_next
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import write_pack
@@ -91,8 +91,8 @@ def main(args: Args) -> None:
     print(
         f"{display(output)}: {len(episodes)} episodes, {frames:,} frames, {size / 1e6:.1f} MB ({size / frames:.0f} bytes a frame)"
     )
-    print(
-        f"next: REPLAY={display(output)} bash 3_train_finetune_template.sh --feature_cache   (FINETUNE_MODE=frozen_cnn or lora)"
+    say_next(
+        f"REPLAY={display(output)} bash 3_train_finetune_template.sh --feature_cache   (FINETUNE_MODE=frozen_cnn or lora)"
     )
 
 

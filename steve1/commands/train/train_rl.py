@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from steve1.core.messages import say_next
 from steve1.core.paths import display
 from steve1.rl.settings import RlSettings
 
@@ -33,6 +34,6 @@ def main(args: Args) -> None:
     found = run.run()
     out = display(found.out_weights)
     print(f"\n{out}: {found.iterations} iterations; curves: tensorboard --logdir {display(found.run_dir.parent)}")
-    print(
-        f"next: bash 5_evaluate.sh --weights {args.in_weights} {out} --target {run.reward.task.name} --episodes 60 --seed 7"
+    say_next(
+        f"bash 5_evaluate.sh --weights {args.in_weights} {out} --target {run.reward.task.name} --episodes 60 --seed 7"
     )

@@ -38,5 +38,5 @@ def each_episode(
         with progress(results, total=len(episodes), desc=label, unit="episode") as bar:
             for result in bar:
                 found.append(result)
-                bar.set_postfix_str(note(found))
+                bar.set_postfix_str(note(found), refresh=False)
     return found

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from steve1 import actions as act
 from steve1.core.errors import UserError
+from steve1.core.messages import message
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import FIRST_GOAL
 from steve1.data.media.motion import LAGS, STILL, Motion, following, grey_of, turned_frames
@@ -177,8 +178,8 @@ def action_text(action: act.EnvAction) -> str:
     parts = [name.replace("hotbar.", "hotbar ") for name in act.ENV_BUTTONS if action.get(name)]
     pitch, yaw = (float(value) for value in action["camera"])
     if abs(pitch) >= 0.05 or abs(yaw) >= 0.05:
-        parts.append(f"camera {pitch:+.1f} {yaw:+.1f}")
-    return ", ".join(parts) or "nothing"
+        parts.append(message("turn", pitch=f"{pitch:+.1f}", yaw=f"{yaw:+.1f}"))
+    return ", ".join(parts) or message("no button")
 
 
 def _measure_motion(found: Measures, camera: NDArray[np.float64], motion: Motion) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steve1 import actions as act
-from steve1.core.messages import plural
+from steve1.core.messages import message
 from steve1.data.episodes.listing import find_datasets
 from steve1.data.quality.duplicates import Pair, find_duplicates
 from steve1.data.quality.each import each_episode
@@ -61,8 +61,8 @@ def inspect(paths: Sequence[str], *, workers: int = 1) -> list[Inspected]:
             measure,
             dataset,
             workers,
-            f"looking at {dataset.path.name}",
-            lambda found: f"{sum(one.frames for one in found):,} frames",
+            message("looking at", name=dataset.path.name),
+            lambda found: message("frames so far", frames=sum(one.frames for one in found)),
         )
         for dataset in datasets
     ]
@@ -89,11 +89,11 @@ def page(datasets: Sequence[Inspected], *, sheets: int, made: str) -> str:
     episodes = sum(len(d.episodes) for d in datasets)
     hours = sum(e.hours for d in datasets for e in d.episodes)
     suspects = sum(len(d.ranked()) for d in datasets)
-    lead = note(f"{plural(episodes, 'episode')}, {hours:.2f} hours, {suspects} worth a look. {made}")
+    lead = note(message("datasets lead", episodes=episodes, hours=f"{hours:.2f}", suspects=suspects, made=made))
     sections = [Section("", [lead, overview(datasets)])]
     for number, dataset in enumerate(datasets):
         sections += _dataset(dataset, f"d{number}", sheets)
-    return Report("Datasets at a glance", sections).html()
+    return Report(message("datasets"), sections).html()
 
 
 def overview(datasets: Sequence[Inspected]) -> Table:
@@ -118,7 +118,14 @@ def overview(datasets: Sequence[Inspected]) -> Table:
                 "to look at": Cell(suspects, kind="bad" if suspects else ""),
             }
         )
-    return Table.of(rows, _FORMS, sortable=True)
+    return _table(rows)
+
+
+def _table(rows: list[dict[str, Value]]) -> Table:
+    """The table of these rows, with its titles in the user's language."""
+    titles = {name: message(f"column {name}") for name in (rows[0] if rows else ())}
+    forms = {title: _FORMS[name] for name, title in titles.items() if name in _FORMS}
+    return Table(list(titles.values()), [list(row.values()) for row in rows], forms, sortable=True)
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -128,10 +135,10 @@ def _mean(values: Sequence[float]) -> float | None:
 def _dataset(dataset: Inspected, anchor: str, sheets: int) -> list[Section]:
     shown = _with_sheets(dataset, sheets)
     return [
-        Section(dataset.name, [_charts(dataset) or note("No episode can be read.")], anchor),
-        Section("Worth a look, worst first", [_suspects(dataset, anchor, shown)]),
-        Section("Episodes", [_episodes(dataset, anchor, shown)]),
-        Section("Contact sheets", [join(_card(dataset, anchor, n) for n in shown)]),
+        Section(dataset.name, [_charts(dataset) or note(message("no episode"))], anchor),
+        Section(message("suspects"), [_suspects(dataset, anchor, shown)]),
+        Section(message("episodes"), [_episodes(dataset, anchor, shown)]),
+        Section(message("sheets"), [join(_card(dataset, anchor, n) for n in shown)]),
     ]
 
 
@@ -141,29 +148,30 @@ def _charts(dataset: Inspected) -> Html:
         return Html()
     pressed = np.sum([e.pressed for e in whole], axis=0) / max(sum(e.frames for e in whole), 1)
     shares = {name: [Bar(share)] for name, share in zip(act.BUTTONS, pressed.tolist())}
-    slots = {f"slot {n}": shares.pop(f"hotbar.{n}") for n in range(1, 10)}
-    chosen = "" if any(row[0].share for row in slots.values()) else " (none ever is)"
+    slots = {message("slot", number=n): shares.pop(f"hotbar.{n}") for n in range(1, 10)}
+    chosen = any(row[0].share for row in slots.values())
     degrees = np.asarray(act.BIN_DEGREES).tolist()
     camera = np.sum([e.camera for e in whole], axis=0)
     figures = [
-        bar_chart("Buttons", shares, label=f"buttons of {dataset.name}", values="share of frames in which it is down"),
-        heat_map(camera, degrees, f"camera of {dataset.name}", title="Camera: frames by bin, logarithmic"),
         bar_chart(
-            f"Hotbar{chosen}",
-            slots,
-            label=f"hotbar of {dataset.name}",
-            values="share of frames in which a slot is chosen",
+            message("chart buttons"),
+            shares,
+            label=message("chart buttons of", name=dataset.name),
+            values=message("chart buttons values"),
         ),
-        histogram("Episode lengths", [e.frames / 20 for e in whole], "seconds"),
+        heat_map(camera, degrees, message("chart camera of", name=dataset.name), title=message("chart camera")),
+        bar_chart(
+            message("chart hotbar" if chosen else "chart hotbar none"),
+            slots,
+            label=message("chart hotbar of", name=dataset.name),
+            values=message("chart hotbar values"),
+        ),
+        histogram(message("chart lengths"), [e.frames / 20 for e in whole], message("seconds")),
     ]
     goals = [e.goals for e in whole if e.goals]
     if goals:
-        figures.append(
-            histogram("Goal embeddings", [g.mean_norm for g in goals], "mean length of an episode's embeddings")
-        )
-        figures.append(
-            histogram("Drift of embeddings", [g.drift for g in goals], "cosine distance of first and last quarter")
-        )
+        for name, values in (("goals", [g.mean_norm for g in goals]), ("drift", [g.drift for g in goals])):
+            figures.append(histogram(message(f"chart {name}"), values, message(f"chart {name} values")))
     return grid(figures)
 
 
@@ -185,12 +193,12 @@ def _suspects(dataset: Inspected, anchor: str, shown: Sequence[int]) -> Table:
     rows: list[dict[str, Value]] = []
     for number in dataset.ranked():
         reasons = dataset.reasons[number]
-        tags = [element("span", kind, class_="tag") for kind in dict.fromkeys(r.kind for r in reasons)]
+        tags = [element("span", tag, class_="tag") for tag in dict.fromkeys(r.tag for r in reasons)]
         texts = "; ".join(dict.fromkeys(r.text for r in reasons[:5]))
-        more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+        more = message("more reasons", count=len(reasons) - 5) if len(reasons) > 5 else ""
         episode, weight = _link(dataset, anchor, number, shown), sum(r.weight for r in reasons)
         rows.append({"episode": episode, "weight": weight, "reasons": join([*tags, texts, more])})
-    return Table.of(rows, _FORMS, sortable=True)
+    return _table(rows)
 
 
 def _episodes(dataset: Inspected, anchor: str, shown: Sequence[int]) -> Table:
@@ -210,11 +218,13 @@ def _episodes(dataset: Inspected, anchor: str, shown: Sequence[int]) -> Table:
                 "brightness": e.brightness,
                 "embedding length": goals.mean_norm if goals else None,
                 "drift": goals.drift if goals else None,
-                "length over time": sparkline(goals.norms, f"embedding lengths of {e.name}") if goals else "",
-                "most pressed": ", ".join(f"{name} {percent(n / frames)}" for n, name in top if n) or "none",
+                "length over time": sparkline(goals.norms, message("embedding lengths of", name=e.name))
+                if goals
+                else "",
+                "most pressed": ", ".join(f"{name} {percent(n / frames)}" for n, name in top if n) or message("none"),
             }
         )
-    return Table.of(rows, _FORMS, sortable=True)
+    return _table(rows)
 
 
 def _card(dataset: Inspected, anchor: str, number: int) -> Html:
@@ -223,14 +233,14 @@ def _card(dataset: Inspected, anchor: str, number: int) -> Html:
     known = [
         str(e.metadata.get("behaviour") or ""),
         f"“{captions[0]}”" if isinstance(captions, list) and captions else "",
-        plural(e.frames, "frame"),
-        f"from {e.metadata['source']}" if e.metadata.get("source") else "",
+        message("frames so far", frames=e.frames),
+        message("from source", source=e.metadata["source"]) if e.metadata.get("source") else "",
     ]
-    frames = element("img", alt=f"frames of {e.name}", src=data_url("image/jpeg", e.sheet))
+    frames = element("img", alt=message("frames of", name=e.name), src=data_url("image/jpeg", e.sheet))
     below = [element("div", element("b", str(frame)), f" {buttons}") for frame, buttons in e.sheet_frames]
     columns, height = f"grid-template-columns:repeat({len(below)},1fr)", f"height:{13 * len(e.roll_names)}px"
     names = element("ol", each("li", e.roll_names))
-    roll = element("img", alt="buttons over time", src=data_url("image/png", e.roll))
+    roll = element("img", alt=message("buttons over time"), src=data_url("image/png", e.roll))
     strips = [
         element("div", frames, *below, class_="sheet", style=columns),
         element("div", names, roll, class_="roll", style=height),

@@ -22,6 +22,7 @@ from steve1.core.executor.pool import process_pool
 from steve1.core.files import remove_half_written
 from steve1.core.messages import progress
 from steve1.core.paths import display
+from steve1.data.media.video import probe
 from steve1.data.recordings.convert import ConvertSettings, convert_recording
 from steve1.data.recordings.layouts import find_recordings
 from steve1.data.recordings.recording import Recording
@@ -69,9 +70,9 @@ def convert_folder(
 
 
 def _length(recording: Recording) -> int:
-    """Frames, 0 if unknown."""
+    """Frames by the video's header, 0 if unknown."""
     with contextlib.suppress(UserError, OSError):
-        return recording.expected_frames
+        return probe(recording.video).frames
     return 0
 
 
@@ -79,7 +80,7 @@ def _one_by_one(recordings: Sequence[Recording], target: Path, settings: Convert
     """Results in order; once the machine fails, the rest is not started."""
     fault = ""
     for recording in recordings:
-        bar.set_postfix_str(recording.name[:40])
+        bar.set_postfix_str(recording.name[:40], refresh=False)
         if fault:
             yield failed(display(recording.video), f"not begun: {fault}")
             continue

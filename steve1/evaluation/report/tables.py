@@ -34,7 +34,7 @@ def rates_table(summary: Summary, tasks: Sequence[Task]) -> Table:
             for rate, mean in zip(found, means)
         ]
         rows.append([task.name, *cells, measure_label(task)])
-    return Table([message("task"), *(label(summary, name) for name in names), message("mean of")], rows)
+    return Table([message("task"), *(label(summary, name) for name in names), message("measure")], rows)
 
 
 def comparisons_table(summary: Summary) -> Table:

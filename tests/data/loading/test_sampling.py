@@ -391,7 +391,7 @@ def test_the_script(data: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"mixed_train.txt", "mixed_val.txt", "mixed_metadata.json"}
-    assert "70.0% of training" in done.stdout
+    assert "70 % of training" in done.stdout
     environment = {**os.environ, "VAL_LIST": str(tmp_path / "mixed_val.txt"), "TRAIN_FRAMES": "40"}
     more = subprocess.run(
         [*command, "again", "--dataset_dir", f"{data}/A"], capture_output=True, text=True, env=environment

@@ -183,6 +183,47 @@ def test_command_writes_one_file_with_everything_in_it(tmp_path: Path, capsys: p
         main(Args((str(tmp_path / "one"),), workers=0))
 
 
+def test_the_page_and_the_console_speak_chinese(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No title, reason or caption is left in English; names of buttons are."""
+    monkeypatch.setenv("STEVE1_LANG", "zh")
+    frames, actions = played()
+    write(tmp_path / "ds" / "good", (frames, actions))
+    write(tmp_path / "ds" / "twin", (frames, actions), gui_share=0.7)
+    write(tmp_path / "ds" / "frozen", (frames[:20] + [frames[20]] * (N - 20), actions))
+    write(tmp_path / "ds" / "idle", with_actions(lambda rows: [row.update(forward=0, camera=[0, 0]) for row in rows]))
+    target = tmp_path / "r.html"
+    main(Args((str(tmp_path / "ds"),), output=str(target)))
+    page, said = target.read_text(), capsys.readouterr().out
+    assert '<html lang="zh">' in page
+    assert all(word in page for word in ("数据集一览", "画面与动作都相同", "画面没有变化", "菜单", "视角 "))
+    texts = re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.DOTALL)
+    left = set(re.findall(r"[A-Za-z]{3,}", re.sub(r"<[^>]*>", " ", texts)))
+    names = {part for button in act.BUTTONS for part in re.findall("[A-Za-z]+", button)}
+    ours = {
+        "good",
+        "twin",
+        "frozen",
+        "idle",
+        "test",
+        "pitch",
+        "yaw",
+        "ms",
+        "python",
+        "tools",
+        "inspect",
+        "dataset",
+        "tmp",
+        "py",
+    }
+    paths = set(re.findall("[A-Za-z]+", str(tmp_path)))
+    assert left - names - ours - paths == set()
+    assert "数据集" in said
+    assert "重复" in said
+    assert "duplicate" not in said
+
+
 def test_an_unreadable_episode_has_a_fault_and_no_numbers(tmp_path: Path) -> None:
     episode = measure(tmp_path)
     assert "not an episode" in episode.fault
