@@ -5,6 +5,7 @@
 #          SOURCE=corrections WEIGHTS and PROMPTS: the game; the weights begin, the scripted player takes over and is imitated
 #          SOURCE=person      PROMPTS: the game and a browser; you play, or take over from WEIGHTS
 #          SOURCE=folder      RECORDINGS_DIR with name.mp4 + name.jsonl, or folders with frames/ and actions.jsonl
+#          SOURCE=lerobot     RECORDINGS_DIR with a LeRobot dataset (v3.0, v2.1); SOURCE=minestudio: with a MineStudio store
 #          SOURCE=videos      VIDEOS_DIR with videos that have no actions, and an inverse dynamics model (bash 0_download_weights.sh idm_model idm)
 #          SOURCE=contractor  the network; each recording (5 minutes of play) is deleted once it is converted
 #   makes: OUTPUT_DIR/<episode>/, OUTPUT_DIR/convert_report.jsonl
@@ -16,7 +17,7 @@ SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
-SOURCE="${SOURCE:-luanti}"                           # luanti | policy | corrections | person | folder | contractor | videos
+SOURCE="${SOURCE:-luanti}"                           # luanti | policy | corrections | person | folder | lerobot | minestudio | contractor | videos
 OUTPUT_DIR="${OUTPUT_DIR:-data/dataset_finetune}"    # one folder per episode
 RECORDINGS_DIR="${RECORDINGS_DIR:-}"                 # empty: data/recordings/<name of the dataset>
 
@@ -44,7 +45,7 @@ CALIBRATE="${CALIBRATE:-}"                           # a recording with known ac
 # luanti, policy, corrections: episodes per behaviour or prompt; contractor: total episodes (0: the whole index)
 N_EPISODES="${N_EPISODES:-12}"
 NULLS="${NULLS:-auto}"                               # frames with no action: keep | drop | auto
-SHARD="${SHARD:-}"                                   # 1/4 … 4/4: split folder, contractor or videos over four machines that share a disk
+SHARD="${SHARD:-}"                                   # 1/4 … 4/4: split folder, datasets, contractor or videos over four machines that share a disk
 RAY="${RAY:-0}"                                      # 1: split over a Ray cluster (address: RAY_ADDRESS)
 MINECLIP="${MINECLIP:-}"                             # MineCLIP weights; empty: that of WEIGHTS, else mini for luanti, published otherwise
 

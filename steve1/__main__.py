@@ -32,7 +32,7 @@ COMMANDS = {
         "inspect_dataset": "Show what is in datasets: a table, and an HTML report with charts, contact sheets and suspicious episodes.",
         "validate_dataset": "Check every episode of a dataset byte by byte; --repair writes repaired copies of damaged ones.",
         "filter_dataset": "Keep the episodes, or parts of them, that meet a condition.",
-        "export_dataset": "Export episodes in the guide's or in STEVE-1's layout.",
+        "export_dataset": "Export episodes: the guide's or STEVE-1's layout, LeRobot v3.0 or v2.1, MineStudio.",
     },
     "train": {
         "train": "Fine-tune STEVE-1 on the episodes of a sampling list. Resumable.",
@@ -65,6 +65,8 @@ COMMANDS = {
         "check_quickstart": "Check that everything the quickstart needs is installed.",
         "build_shim": "Compile the library that runs Luanti step by step.",
         "convert_weights": "Convert policy weights between .weights and .safetensors, float32 and float16.",
+        "push": "Push weights, goals, replay packs or datasets to the Hugging Face hub or a folder. Resumable.",
+        "pull": "Pull them from there. Resumable.",
         "new_model": "Write a .model file with the settings of a policy network.",
     },
 }

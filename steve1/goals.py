@@ -105,14 +105,26 @@ class GoalEncoder:
         Raises:
             UserError: the user's translator failed.
         """
-        found = translate(prompt, self._translations)
+        english, notes = self.reading(prompt)
+        for note in notes:
+            print(note)
+        return english
+
+    def reading(self, prompt: str) -> tuple[str, list[str]]:
+        """`prompt` in English, and what there is to say about that: what it is read as, and what is left out.
+
+        Raises:
+            UserError: the user's translator failed.
+        """
+        found, notes = translate(prompt, self._translations), []
         if found.english != prompt and found.english:
-            print(message("prompt read as", prompt=prompt, english=found.english))
+            notes.append(message("prompt read as", prompt=prompt, english=found.english))
         if found.unknown:
             key = "prompt partly read" if found.english else "prompt not read"
             near = nearest(prompt, list(self._translations))
-            print(f"{message('warning')}: {message(key, words=', '.join(found.unknown), prompt=prompt, nearest=near)}")
-        return found.english or prompt
+            text = message(key, words=", ".join(found.unknown), prompt=prompt, nearest=near)
+            notes.append(f"{message('warning')}: {text}")
+        return found.english or prompt, notes
 
     def from_file(self, path: str | os.PathLike[str]) -> Goal:
         """The goal of a `.goal.json` file."""

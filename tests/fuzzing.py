@@ -37,6 +37,8 @@ from steve1.core.reading.pickles import load_inert, load_restricted, read_tensor
 from steve1.data.episodes.captions import read_captions
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import load_goals
+from steve1.data.exchange.lerobot import schema as lerobot
+from steve1.data.exchange.lerobot.read import LeRobotSet
 from steve1.data.loading.sampling import read_list
 from steve1.data.media.video import VideoWriter, frame_times, probe, read_frames
 from steve1.data.quality.validate import check_episode
@@ -46,6 +48,7 @@ from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.trim import read_times
 from steve1.evaluation.tasks.suite import load_suite
+from steve1.hub.manifest import Manifest, parse_manifest
 from steve1.policy.config import PolicyConfig, read_model
 from tests.data.makers import make_episode, make_recording, picture, tick
 
@@ -246,6 +249,26 @@ def _suite(folder: Path) -> list[bytes]:
     ]
 
 
+def _lerobot(folder: Path) -> list[bytes]:
+    (folder / "meta").mkdir(exist_ok=True)
+    (folder / "meta" / "episodes.jsonl").write_text('{"episode_index": 0, "tasks": ["dig dirt"], "length": 40}\n')
+    counts = {"total_episodes": 1, "total_frames": 40, "total_tasks": 1}
+    return [json.dumps(lerobot.info("v2.1", lerobot.features(128, 128), counts, lerobot.Limits())).encode()]
+
+
+def _lerobot_set(path: Path) -> object:
+    found = LeRobotSet(path.parent.parent)
+    return found.entries, found.picture_size, found.columns
+
+
+def _lerobot_mapping(folder: Path) -> list[bytes]:
+    data = _lerobot(folder)[0]
+    (folder / "meta" / "info.json").write_bytes(data)
+    return [
+        b"picture: observation.images.pov\nactions:\n  forward: jump\n  camera_yaw: {column: 'action:5', scale: 0.5}\n"
+    ]
+
+
 def _neighbours(folder: Path, data: bytes) -> None:
     """A recording made wrong, between two good ones: both are converted, and nothing is left half-written."""
     source = folder / "source"
@@ -298,6 +321,12 @@ FORMATS: dict[str, Format] = {
     "pickles": Format(_pickles, _in("a.pkl", load_restricted, load_goals, load_inert)),
     "models": Format(_pickles, _in("a.model", read_model)),
     "safetensors": Format(lambda folder: [save({"a": torch.zeros(2, 3), "b": torch.zeros(1, dtype=torch.int64)}, {"config": "{}"})], _in("a.safetensors", lambda path: read_tensors(path, "weights"))),
+    "LeRobot's info": Format(_lerobot, _in("meta/info.json", _lerobot_set), "json", 100),
+    "LeRobot's mapping": Format(_lerobot_mapping, _in("steve1/mapping.yaml", _lerobot_set), "yaml", 100),
+    "lists of files": Format(
+        lambda folder: [Manifest("weights", {"a/b.bin": "0" * 64}, {"a/b.bin": 9}).text().encode()],
+        _in("steve1_files.json", lambda path: parse_manifest(path.read_text(errors="replace"), path)), "json",
+    ),
     "videos": Format(_video, _in("a.mp4", probe, frame_times, lambda path: sum(1 for _ in read_frames(path))), examples=60),
     "conversion": Format(lambda folder: _video(folder) + _ticks(folder), _neighbours, examples=5),
 }  # fmt: skip

@@ -28,7 +28,7 @@ cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd
 . tools/python.sh
 """
 # These do their work in bash, or install first.
-NO_COMMAND = ("tools/install_minecraft.sh", "tools/setup.sh", "run_tests.sh", "quickstart.sh")
+NO_COMMAND = ("tools/install_minecraft.sh", "tools/install_peer.sh", "tools/setup.sh", "run_tests.sh", "quickstart.sh")
 
 # With -S there are no packages, as in a fresh clone.
 ENTRIES = [

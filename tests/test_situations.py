@@ -120,6 +120,8 @@ CASES = {
     "check_quickstart": Case("", writes=False),
     "build_shim": Case("--check_only", writes=False),
     "convert_weights": Case("--in_model m/mini.model --in_weights m/mini.weights --out_weights out/x.safetensors", "out/x.safetensors"),
+    "push": Case("m/mini.weights --to ./out/repo", "out/repo/README.md"),
+    "pull": Case("mirror --output_dir out/x", "out/x/2x.model"),
     "new_model": Case("--output out/x.model", "out/x.model"),
 }  # fmt: skip
 

@@ -56,6 +56,8 @@ def download(
     path: str | os.PathLike[str],
     *,
     md5: str = "",
+    sha256: str = "",
+    token: str = "",
     attempts: int = 6,
     backoff: float = 1.0,
     on_bytes: OnBytes | None = None,
@@ -65,7 +67,8 @@ def download(
     Args:
         url: http(s)://, file:// or a plain path.
         path: the final name; an existing file is kept as it is.
-        md5: the expected checksum, compared before the file gets its name.
+        md5, sha256: the expected checksums, compared before the file gets its name.
+        token: sent to the address's own server as a bearer token, not to those that it redirects to.
         attempts: tries in a row without a single new byte before giving up.
         backoff: seconds before the second try; doubled each time, at most 30.
         on_bytes: called with (bytes on disk so far, total or 0).
@@ -82,7 +85,7 @@ def download(
         if target.exists():  # another process finished it while this one waited for the lock
             return target
         try:
-            _Transfer(url, handle, part, on_bytes).run(attempts, backoff)
+            _Transfer(url, handle, part, on_bytes, token).run(attempts, backoff)
         except UserError as fault:
             # Nothing to continue from.
             if isinstance(fault, Missing) or handle.seek(0, os.SEEK_END) == 0:
@@ -90,21 +93,28 @@ def download(
             raise
         handle.flush()
         os.fsync(handle.fileno())
-        if md5:
+        for name, wanted in (("md5", md5), ("sha256", sha256)):
+            if not wanted:
+                continue
             handle.seek(0)
-            found = hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-            if found != md5.lower():
+            found = _digest(handle, name)
+            if found != wanted.lower():
                 give_up(target)
                 raise UserError(
-                    "The md5 of this download is wrong; it was thrown away.",
+                    f"The {name} of this download is wrong; it was thrown away.",
                     where=url,
-                    expected=md5,
+                    expected=wanted,
                     got=found,
                     todo="run the same command again",
                 )
         rename(part, target)
     remove(_note(part), ours=_PART)
     return target
+
+
+def _digest(handle: BufferedRandom, name: str) -> str:
+    """The checksum of an open file's rest, by the algorithm's name."""
+    return hashlib.file_digest(handle, lambda: hashlib.new(name, usedforsecurity=False)).hexdigest()
 
 
 def give_up(path: Path) -> None:
@@ -138,6 +148,7 @@ class _Transfer:
     handle: BufferedRandom
     part: Path
     on_bytes: OnBytes | None
+    token: str = ""
 
     def size(self) -> int:
         """Bytes that have arrived; the file stands at its end."""
@@ -205,6 +216,8 @@ class _Transfer:
             if validator := _read_note(self.part):
                 headers["If-Range"] = validator
         request = urllib.request.Request(self.url, headers=headers)
+        if self.token:
+            request.add_unredirected_header("Authorization", f"Bearer {self.token}")
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
                 self._take(answer, have)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import NoReturn
 
 from steve1.core.messages import message, wide
@@ -60,6 +62,28 @@ def fail(fault: UserError) -> NoReturn:
     sys.stdout.flush()
     print(f"\n{message('error')}: {fault}", file=sys.stderr)
     sys.exit(2)
+
+
+def optional_package(name: str, extra: str, what: str) -> ModuleType:
+    """An optional package's module.
+
+    Args:
+        name: the module, such as "pyarrow.parquet".
+        extra: of pyproject.toml, which installs it.
+        what: what needs it, as the subject of a sentence.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    package = name.partition(".")[0]
+    try:
+        return importlib.import_module(name)
+    except ImportError as fault:
+        raise UserError(
+            f"{what} needs the package {package}, which is not installed.",
+            got=str(fault),
+            todo=f'.venv/bin/python -m pip install -e ".[{extra}]"',
+        ) from None
 
 
 def closest(name: str, choices: list[str]) -> str:

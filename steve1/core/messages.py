@@ -348,11 +348,6 @@ MESSAGES = {
         "zh": "无法继续写入录像，在此结束。",
     },
     "live recording lost": {"en": "The recording could not be finished.", "zh": "录像未能完成。"},
-    "live prompt read": {"en": "“{prompt}” is read as “{english}”.", "zh": "“{prompt}”按“{english}”理解。"},
-    "live prompt unknown": {
-        "en": "MineCLIP reads English only, and “{prompt}” is not the prompt of a known task: its goal will mean little.",
-        "zh": "MineCLIP 只懂英文，“{prompt}”不是已知任务的提示词：它的目标没有多大意义。",
-    },
     "dagger stage": {"en": "round {round}: {what}", "zh": "第 {round} 轮：{what}"},
     "dagger corrections": {"en": "corrections of {weights}", "zh": "纠正 {weights}"},
     "dagger training": {"en": "fine-tuning on {sources}", "zh": "在 {sources} 上微调"},

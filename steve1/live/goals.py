@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
-from steve1.core.messages import message
 from steve1.goals import Goal, GoalEncoder
 from steve1.mineclip.model import EpisodeStream
 
@@ -78,11 +77,7 @@ class LiveGoals:
             goal = self._encoder.encode([prompt], seed=self._seed)[prompt]
         except UserError as fault:
             return EncodedPrompt(prompt, None, fault=fault.one_line)
-        if prompt.isascii():
-            return EncodedPrompt(prompt, goal)
-        english = self._encoder.translate(prompt)
-        key = "live prompt read" if english != prompt else "live prompt unknown"
-        return EncodedPrompt(prompt, goal, message(key, prompt=prompt, english=english))
+        return EncodedPrompt(prompt, goal, " ".join(self._encoder.reading(prompt)[1]))
 
     def restart(self) -> None:
         """Another episode begins."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -70,6 +71,9 @@ def _rules(chosen: TrainSettings) -> dict[str, bool]:
     return {
         f"p_uncond is a share between 0 and 1, got {chosen.p_uncond}": not 0 <= chosen.p_uncond <= 1,
         f"ema_decay is a share from 0 to below 1, got {chosen.ema_decay}": not 0 <= chosen.ema_decay < 1,
+        f'--log {chosen.log} needs the package {chosen.log}: .venv/bin/python -m pip install -e ".[log]"': (
+            chosen.log in ("wandb", "trackio") and importlib.util.find_spec(chosen.log) is None
+        ),
         f"device must be auto, cpu, cuda, cuda:N or mps, got {chosen.device!r}": (
             chosen.device not in ("auto", "cpu", "mps", "cuda") and not chosen.device.startswith("cuda:")
         ),

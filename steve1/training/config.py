@@ -20,7 +20,7 @@ from steve1.training.finetune_modes import MODES, FinetuneMode, FinetuneModeName
 RESUME_IGNORED = frozenset(
     """
     in_model in_weights sampling_name sampling_dir train_list val_list retention_sampling retention_list fixed_goal_file
-    checkpoint_dir precision max_skipped_steps num_workers threads frames_at_once log_every val_freq val_windows save_every rollout_every
+    checkpoint_dir precision max_skipped_steps num_workers threads frames_at_once log log_every val_freq val_windows save_every rollout_every
     rollout_prompts rollout_steps keep_checkpoints patience compile cache_dir activation_checkpointing device force_resume
     overwrite lr_find lr_find_steps lr_find_from lr_find_to
     """.split()  # noqa: SIM905  (a word list; quoted it would be forty lines)
@@ -53,7 +53,7 @@ class TrainSettings:
         "optimisation": """gradient_accum_steps warmup_frames weight_decay max_grad_norm optimizer turn_loss_weight skip_loss_above skip_norm_above max_skipped_steps seed""",
         "validation": """val_freq val_windows patience rollout_every rollout_prompts
             rollout_steps""",
-        "saving": "save_every keep_checkpoints checkpoint_dir log_every force_resume",
+        "saving": "save_every keep_checkpoints checkpoint_dir log_every log force_resume",
         "machine": "num_workers threads frames_at_once precision compile activation_checkpointing feature_cache cache_dtype cache_dir",
         "learning-rate finder": "lr_find lr_find_steps lr_find_from lr_find_to",
     }
@@ -166,6 +166,8 @@ class TrainSettings:
     """Folder that holds the run's folder."""
     log_every: int = 100
     """Optimizer steps between console lines."""
+    log: Literal["none", "wandb", "trackio"] = "none"
+    """Send the curves to an experiment tracker too; TensorBoard's stay."""
     max_skipped_steps: int = 5
     """Stop after this many skipped steps in a row (NaN, infinite, or caught by --skip_loss_above or --skip_norm_above)."""
     skip_loss_above: float = 20.0

@@ -40,6 +40,7 @@ from steve1.training.logging.reporter import Reporter
 from steve1.training.logging.summary import closing, data_facts, introduction, show_first_batch
 from steve1.training.loop import Hooks, Trainer
 from steve1.training.memory import explain_oom
+from steve1.training.report.card import write_card
 from steve1.training.report.page import write_report
 from steve1.training.report.results import RESULTS_FILE
 from steve1.training.step import Stepper
@@ -125,7 +126,7 @@ def set_up(
         state = checkpointer.restore(point)
         checkpointer.complete(state)
     steps = settings.total_steps(ranks.world)
-    reporter = Reporter(settings.run_dir, steps, speaks=ranks.is_main, first_step=state.step)
+    reporter = Reporter(settings.run_dir, steps, speaks=ranks.is_main, first_step=state.step, tracker=settings.log)
     clock = Clock(state.seconds)
     trainer = Trainer(
         settings, ranks, precision, policy, stepper, train, val, retention, checkpointer, reporter, hooks, clock
@@ -148,6 +149,7 @@ def finish(trainer: Trainer, state: TrainState, *, again: bool = False) -> Train
     if trainer.ranks.is_main:
         if trainer.hooks.on_end is not None:
             trainer.hooks.on_end(reporter)
+        write_card(final, settings.run_dir)
         reporter.say("  " + message("training report", path=display(write_report(settings.run_dir))))
         reporter.say("  " + message("training results", path=display(settings.run_dir / RESULTS_FILE)))
     return TrainResult(final, best, settings.run_dir, state.step, state.frames, state.best_score, state.skipped_steps)

@@ -33,12 +33,14 @@ class Encoder:
     def encode(self, prompts: list[str], *, seed: int = 0) -> dict[str, Any]:
         if prompts[0] == "no such files":
             raise UserError("The MineCLIP weights were not found.")
-        english = self.translate(prompts[0])
+        english, _ = self.reading(prompts[0])
         place = list(CHOICES).index(english) if english in CHOICES else 3
         return {prompts[0]: np.eye(4, dtype=np.float32)[place]}
 
-    def translate(self, prompt: str) -> str:
-        return {"挖泥土": "dig dirt"}.get(prompt, prompt)
+    def reading(self, prompt: str) -> tuple[str, list[str]]:
+        english = {"挖泥土": "dig dirt"}.get(prompt, prompt)
+        notes = [f"“{prompt}” is read as “{english}”"] if english != prompt else []
+        return english, notes if english.isascii() else [f"“{prompt}” cannot be read"]
 
 
 class Agent:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from steve1.core.errors import UserError
@@ -15,6 +17,8 @@ from steve1.data.episodes.export import export_episode
 from steve1.data.episodes.formats.registry import EXPORT_FORMATS
 from steve1.data.episodes.listing import find_outside
 from steve1.data.episodes.origin import differences, stays
+from steve1.data.exchange.export import export_store
+from steve1.data.exchange.registry import STORES
 
 
 @dataclass(frozen=True)
@@ -23,22 +27,28 @@ class Args:
 
     paths: Annotated[tuple[str, ...], Option(positional=True, aliases=("--dataset_dir",))] = ()
     """Dataset folders or single episodes."""
-    to: Annotated[str, Option(choices=tuple(EXPORT_FORMATS))] = "guide"
-    """guide: frames/*.png, actions.jsonl, embeds_attn.pkl. steve1: frames.mp4, actions.pkl, embeds_attn.pkl, len.txt."""
+    to: Annotated[str, Option(choices=(*EXPORT_FORMATS, *STORES))] = "guide"
+    """guide: frames/*.png, actions.jsonl, embeds_attn.pkl. steve1: frames.mp4, actions.pkl, embeds_attn.pkl, len.txt. lerobot-v3, lerobot-v2.1: one LeRobot dataset. minestudio: one MineStudio trajectory store."""
     output_dir: str = ""
-    """Output folder, one folder per episode; existing ones are kept."""
+    """Output folder: of guide and steve1 one folder per episode, existing ones are kept; otherwise the new dataset."""
     lossless: bool = True
     """With --to steve1: lossless video (about 6 times as large) instead of ordinary H.264."""
+    task: str = ""
+    """With --to lerobot-…: caption of episodes that have none."""
 
 
 def main(args: Args) -> int:
-    """Export one by one; 1 if an episode could not be."""
+    """Export; 1 if an episode could not be."""
     if not args.output_dir:
         raise UserError("--output_dir is missing.", todo="add --output_dir data/exported_x")
     episodes, target = find_outside(args.paths, args.output_dir)
     name, count = Counter(path.name for path in episodes).most_common(1)[0]
     if count > 1:
         raise UserError("Two episodes have the same name.", got=name, todo="export their datasets into two folders")
+    return _one_store(args, episodes, target) if args.to in STORES else _folders(args, episodes, target)
+
+
+def _folders(args: Args, episodes: Sequence[Path], target: Path) -> int:
     remove_half_written(target)
     frames, there, failed = 0, 0, 0
     for path in progress(episodes, desc="exporting", unit="episode"):
@@ -59,3 +69,18 @@ def main(args: Args) -> int:
         f"{done} episodes ({frames:,} frames) exported to {display(target)}, {there} skipped (already there), {failed} rejected"
     )
     return 1 if failed else 0
+
+
+def _one_store(args: Args, episodes: Sequence[Path], target: Path) -> int:
+    with progress(total=len(episodes), desc="exporting", unit="episode") as bar:
+        written = export_store(episodes, target, args.to, task=args.task, on_episode=bar.update)
+    for name, reason in written.refused:
+        print(f"  refused  {name}: {reason}")
+    for note in written.notes:
+        print(f"  note     {note}")
+    if written.without_task and args.to.startswith("lerobot"):
+        print(f"  note     {written.without_task} episodes have no caption: --task TEXT gives them one")
+    print(
+        f"{written.episodes} episodes ({written.frames:,} frames) exported to {display(target)}, {len(written.refused)} rejected"
+    )
+    return 1 if written.refused else 0

@@ -1,6 +1,6 @@
 """Command: keep the episodes, or the stretches of episodes, in which given conditions are met.
 
-Input: a dataset whose recordings still exist (their ticks have inventories and positions); it is only read.
+Input: a dataset whose recordings still exist (their ticks have inventories and positions), or whose episodes know events; it is only read.
 Output: a table; with `--output_dir` a dataset of copies.
 """
 
@@ -47,6 +47,8 @@ class Args:
     """With --segments: seconds to keep before the last gain; everything must happen within them."""
     after: float = 2.0
     """With --segments: seconds to keep after the last gain."""
+    caption: str = ""
+    """Caption of what is kept, such as "mine diorite"."""
     recordings: str = ""
     """Folder of the recordings, if they have moved since conversion."""
 
@@ -130,9 +132,12 @@ def _write(
     settings: dict[str, Any] = {"conditions": wanted, "segments": args.segments}
     if args.segments:
         settings |= {"before": args.before, "after": args.after}
+    if args.caption:
+        settings["caption"] = args.caption
     frames, refused = 0, 0
     for path, verdict in zip(progress(episodes, desc="copying", unit="episode"), verdicts):
         note: dict[str, Any] = {"filtered": {"for": wanted, "reached": verdict.reached}}
+        note |= {"captions": [args.caption]} if args.caption else {}
         for start, stop in verdict.stretches:
             whole = start == 0 and len(verdict.stretches) == 1 and stop == len(Episode(path))
             copy = target / (path.name if whole else f"{path.name}_{start:06d}_{stop:06d}")

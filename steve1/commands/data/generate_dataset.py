@@ -30,6 +30,9 @@ from steve1.data.recordings.summary import Summary
 _PUBLISHED_MINECLIP = "data/weights/mineclip/attn.pth"
 _PLAYED = ("luanti", "policy", "corrections", "person")
 _BY_WEIGHTS = ("policy", "corrections")
+#: datasets of other programs, whose frames were chosen by whoever made them
+_STORES = ("lerobot", "minestudio")
+_BROUGHT = ("folder", *_STORES)
 _MINI_MINECLIP = "data/mini/mini_mineclip.safetensors"
 
 
@@ -46,12 +49,14 @@ class Args:
         "machine": "device workers label_workers shard ray",
     }
 
-    source: Literal["luanti", "policy", "corrections", "person", "folder", "contractor", "videos"] = "luanti"
-    """luanti: record scripted demonstrations in the game. policy: let weights play prompts they can follow, and keep what succeeds, for replay. corrections: let weights begin and the scripted player take over. person: play yourself in a browser. folder: use your own recordings or episodes. contractor: download VPT's recordings. videos: label videos without actions."""
+    source: Literal[
+        "luanti", "policy", "corrections", "person", "folder", "lerobot", "minestudio", "contractor", "videos"
+    ] = "luanti"
+    """luanti: record scripted demonstrations in the game. policy: let weights play prompts they can follow, and keep what succeeds, for replay. corrections: let weights begin and the scripted player take over. person: play yourself in a browser. folder: use your own recordings or episodes. lerobot, minestudio: convert a LeRobot dataset or a MineStudio trajectory store. contractor: download VPT's recordings. videos: label videos without actions."""
     output_dir: str = "data/dataset_finetune"
     """Dataset folder."""
     recordings_dir: str = ""
-    """Folder of the recordings, read (folder) or written (the others); default: data/recordings/<name of the dataset>."""
+    """Folder of the recordings or of the dataset, read (folder, lerobot, minestudio) or written (the others); default: data/recordings/<name of the dataset>."""
     n_episodes: int = 12
     """luanti, policy, corrections: episodes per behaviour or prompt. contractor: episodes in total, 0 for the whole index."""
     behaviours: str = "dig_dirt"
@@ -87,7 +92,7 @@ class Args:
     fov: float = 0.0
     """videos: vertical field of view in degrees that they were played at, where it is not the model's."""
     nulls: Literal["auto", "keep", "drop"] = "auto"
-    """Frames without any action: keep or drop them. auto: keep those of scripted players and policies, drop those of people."""
+    """Frames without any action: keep or drop them. auto: keep those of scripted players, policies and other programs' datasets, drop those of people."""
     camera_rounding: Literal["float", "legacy_int"] = "float"
     """float: exact. legacy_int: whole degrees, as in the data of the published weights."""
     mineclip: str = ""
@@ -101,9 +106,9 @@ class Args:
     label_workers: int = 1
     """Parallel processes for labelling videos; each loads the model."""
     shard: str = ""
-    """folder, contractor, videos: process only part i of n (i/n), to split the work over machines that share a disk."""
+    """All but luanti, policy: process only part i of n (i/n), to split the work over machines that share a disk."""
     ray: bool = False
-    """folder, contractor, videos: download, convert, label and embed on a Ray cluster (RAY_ADDRESS, or one on this machine)."""
+    """All but luanti, policy: download, convert, label and embed on a Ray cluster (RAY_ADDRESS, or one on this machine)."""
 
 
 def main(args: Args) -> None:
@@ -120,7 +125,8 @@ def main(args: Args) -> None:
             embed(args, output, weights, mine)
         _say_next(output, shard)
         return
-    keep_nulls = args.nulls == "keep" or (args.nulls == "auto" and args.source in _PLAYED and args.source != "person")
+    kept = (*_PLAYED, *_STORES)
+    keep_nulls = args.nulls == "keep" or (args.nulls == "auto" and args.source in kept and args.source != "person")
     settings = ConvertSettings(keep_nulls, args.camera_rounding)
     if args.source in _PLAYED:
         _say(message("recording demonstrations", what=_what(args)))
@@ -192,8 +198,8 @@ def default_mineclip(args: Args) -> str:
 
 def check(args: Args, recordings: Path, weights: Path) -> None:
     """Refuse missing files and impossible settings before anything long starts."""
-    if args.source == "folder" and not recordings.is_dir():
-        todo = "RECORDINGS_DIR=… SOURCE=folder bash 1_generate_dataset.sh"
+    if args.source in _BROUGHT and not recordings.is_dir():
+        todo = f"RECORDINGS_DIR=… SOURCE={args.source} bash 1_generate_dataset.sh"
         raise UserError("The folder of recordings does not exist.", where=recordings, todo=todo)
     if args.source == "videos" and not args.videos_dir:
         todo = "SOURCE=videos VIDEOS_DIR=… bash 1_generate_dataset.sh"
@@ -215,7 +221,7 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
     if args.source == "person" and not args.prompts.strip():
         todo = 'SOURCE=person PROMPTS="build a wall" bash 1_generate_dataset.sh'
         raise UserError("SOURCE=person needs a prompt: the words for what you are going to show.", todo=todo)
-    if args.source not in ("folder", "videos") and args.n_episodes < (0 if args.source == "contractor" else 1):
+    if args.source not in (*_BROUGHT, "videos") and args.n_episodes < (0 if args.source == "contractor" else 1):
         todo = "N_EPISODES=12, or --n_episodes 12"
         raise UserError("There are too few episodes.", got=args.n_episodes, todo=todo)
     if args.embed and not weights.exists():

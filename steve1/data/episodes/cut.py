@@ -65,7 +65,10 @@ def cut_metadata(metadata: dict[str, Any], name: str, start: int, stop: int, len
     earlier: dict[str, Any] = known if isinstance(known, dict) else {}
     before = int(earlier.get("start", 0))
     cut = {"episode": earlier.get("episode", name), "start": before + start, "stop": before + stop}
-    return {**metadata, "cut": {**cut, "frames": earlier.get("frames", length)}}
+    found = {**metadata, "cut": {**cut, "frames": earlier.get("frames", length)}}
+    if "events" in metadata:
+        found["events"] = [[at - start, event] for at, event in metadata["events"] if start <= at < stop]
+    return found
 
 
 def copy_episode(source: Path, target: Path, note: dict[str, Any] | None = None) -> None:

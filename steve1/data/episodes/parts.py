@@ -182,7 +182,15 @@ def write_goals_pickle(goals: NDArray[np.floating[Any]], path: Path) -> None:
 
 
 def write_pickle(value: Sequence[Any], path: Path) -> None:
-    """Write a pickle that numpy 1 reads too: numpy 2 names its module `numpy._core`, which older versions do not know."""
+    """Write a pickle that numpy 1 reads too."""
+    with open(path, "wb") as handle:
+        handle.write(pickled(value))
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def pickled(value: Any) -> bytes:
+    """A pickle that numpy 1 reads too: numpy 2 names its module `numpy._core`, which older versions do not know."""
     data = pickle.dumps(value, protocol=3)
     pieces, at = [], 0
     for code, argument, position in pickletools.genops(data):
@@ -191,10 +199,7 @@ def write_pickle(value: Sequence[Any], path: Path) -> None:
             end = position + len(f"c{module}\n{name}\n")
             pieces += [data[at:position], f"c{module.replace('numpy._core', 'numpy.core')}\n{name}\n".encode()]
             at = end
-    with open(path, "wb") as handle:
-        handle.write(b"".join([*pieces, data[at:]]))
-        handle.flush()
-        os.fsync(handle.fileno())
+    return b"".join([*pieces, data[at:]])
 
 
 def check_length(where: Path, what: str, got: Any, frames: int) -> None:

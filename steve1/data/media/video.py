@@ -46,7 +46,7 @@ class VideoInfo:
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: str | os.PathLike[str]) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its first video stream; UserError if there is none."""
     source = Path(path)
     if not source.is_file():
@@ -59,7 +59,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[InputContainer, Vide
             "This video does not open.",
             where=source,
             expected="a complete video file (mp4 with H.264 is what the recorders write)",
-            got=_reason(fault),
+            got=reason(fault),
             todo="record or download it again; a recording that was cut off has no index and cannot be read",
         ) from None
     with container:
@@ -70,7 +70,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[InputContainer, Vide
         yield container, container.streams.video[0]
 
 
-def _reason(fault: BaseException) -> str:
+def reason(fault: BaseException) -> str:
     return str(getattr(fault, "strerror", "") or fault)
 
 
@@ -80,7 +80,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     Raises:
         UserError: it does not exist, does not open, or has no video stream.
     """
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate or Fraction(0)
         seconds = float(container.duration or 0) / av.time_base
         codec = stream.codec_context
@@ -94,7 +94,7 @@ def frame_times(path: str | os.PathLike[str]) -> tuple[float, NDArray[np.float64
     Raises:
         UserError: as `probe`.
     """
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         stamps: list[int | None] = []
         with contextlib.suppress(FFmpegError):  # a file that was cut off: decoding it reports that
             stamps = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
@@ -139,7 +139,7 @@ def decoded_frames(path: str | os.PathLike[str], *, threads: int = 1, start: flo
     Args:
         start: a time stamp in seconds; the first frame is then a key frame at or before it, with 0 the video's first.
     """
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         stream.codec_context.thread_count = threads
         if start > 0 and stream.time_base is not None:
             with contextlib.suppress(FFmpegError):  # a container that cannot be searched is read from its beginning
@@ -152,7 +152,7 @@ def decoded_frames(path: str | os.PathLike[str], *, threads: int = 1, start: flo
                 try:
                     frames = packet.decode()
                 except FFmpegError as error:
-                    fault = fault or _reason(error)
+                    fault = fault or reason(error)
                     continue
                 for frame in frames:
                     if frame.is_corrupt:
@@ -165,7 +165,7 @@ def decoded_frames(path: str | os.PathLike[str], *, threads: int = 1, start: flo
                         yield frame
                         count += 1
         except FFmpegError as error:
-            fault = fault or _reason(error)
+            fault = fault or reason(error)
         if count == 0:
             raise UserError("No frame of this video can be decoded.", where=path, got=fault or "no frames")
 
@@ -195,7 +195,7 @@ def read_range(path: str | os.PathLike[str], start: int, stop: int) -> Iterator[
     Raises:
         UserError: the video ends before `stop`, or its rate is not constant.
     """
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         stream.codec_context.thread_count = 1
         per_frame = 1 / ((stream.average_rate or Fraction(FPS)) * stream.time_base)  # type: ignore[operator]
         first = stream.start_time or 0
@@ -220,7 +220,7 @@ def read_range(path: str | os.PathLike[str], start: int, stop: int) -> Iterator[
 def poster(path: str | os.PathLike[str], width: int = 480) -> bytes:
     """A picture from the middle of a video as JPEG, at most `width` pixels wide; b"" where none can be read."""
     try:
-        with _opened(path) as (container, stream):
+        with opened(path) as (container, stream):
             middle, frame = (container.duration or 0) // 2, None
             container.seek(middle)
             for frame in container.decode(stream):
@@ -247,6 +247,7 @@ class VideoWriter:
         crf: x264's constant rate factor; lower is better and larger.
         preset: x264's; "ultrafast" encodes and decodes about twice as fast at twice the size.
         lossless: keep every pixel, in RGB: 4:2:0 chroma alone would change most of them.
+        gop: frames from one key frame to the next; 0: as x264 likes.
     """
 
     def __init__(
@@ -259,14 +260,15 @@ class VideoWriter:
         crf: int = 18,
         preset: str = "veryfast",
         lossless: bool = False,
+        gop: int = 0,
     ) -> None:
         if not lossless and (width % 2 or height % 2):
             raise UserError("H.264 wants an even width and height.", where=path, got=f"{width}x{height}")
         self.path, self.width, self.height, self.fps = Path(path), width, height, fps
         self._lossless = lossless
         quality = {"qp": "0", "g": "64"} if lossless else {"crf": str(crf)}
-        self._options: dict[str, object] = {"preset": preset, **quality}
-        self.frames = 0
+        self._options: dict[str, object] = {"preset": preset, **quality, **({"g": str(gop)} if gop else {})}
+        self.frames, self.bytes = 0, 0  # bytes of the pictures so far; the encoder holds back some
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> VideoWriter:
@@ -295,7 +297,9 @@ class VideoWriter:
                 got=f"{frame.dtype} {frame.shape}",
             )
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        self._container.mux(self._stream.encode(picture))
+        packets = self._stream.encode(picture)
+        self.bytes += sum(packet.size for packet in packets)
+        self._container.mux(packets)
         self.frames += 1
 
     def __exit__(

@@ -1,6 +1,7 @@
 """What happened in an episode, from its recording's ticks: inventory, blocks mined and position at each frame.
 
 The recording (mp4 + jsonl) must still exist. Null frames that conversion dropped are skipped, and cuts are applied.
+Episodes from MineStudio's stores have events in their metadata instead: what was mined, picked up and crafted, but no positions.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from steve1.data.recordings.recording import actions_of
 from steve1.data.recordings.resample import read_noted_ticks
 
 _MINED = "minecraft.mine_block:"
+_GAINED = ("pickup", "craft_item")
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,27 @@ def read_history(path: Path, recordings: Path | None = None) -> History:
             episode's frames.
     """
     episode = Episode(path)
+    if "events" in episode.metadata or episode.metadata.get("source_kind") == "minestudio":
+        return _from_events(episode)
     recording = _recording(path, episode.metadata, recordings)
     return _read(recording.actions_path, _kept_ticks(episode, recording))
+
+
+def _from_events(episode: Episode) -> History:
+    count, events = len(episode), episode.metadata.get("events") or []
+    items: dict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(count, np.int64))
+    mined: dict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(count, np.int64))
+    for entry in events:
+        try:
+            frame, (kind, _, item) = int(entry[0]), str(entry[1]).partition(":")
+        except (TypeError, ValueError, IndexError, KeyError):
+            expected = '[frame, "mine_block:dirt"]'
+            raise UserError(
+                "An event in the metadata has another form.", where=episode.path, expected=expected, got=str(entry)[:80]
+            ) from None
+        if kind == "mine_block" or kind in _GAINED:
+            (mined if kind == "mine_block" else items)[item][max(0, frame) :] += 1
+    return History(dict(items), dict(mined), np.full((count, 3), np.nan), True)
 
 
 def _recording(path: Path, metadata: dict[str, Any], recordings: Path | None) -> ContractorRecording:

@@ -25,7 +25,17 @@ from steve1.core.files import read_json
 from steve1.core.reading.contents import refuse_other_content
 from steve1.data.episodes.parts import MINECLIP_VIDEO
 from steve1.data.media.video import decoded_frames, frame_times, probe, recorder_size, to_rgb, turn_of
-from steve1.data.recordings.recording import Found, Pictures, Recording, Ticks, Timing, Tree, actions_of, picked
+from steve1.data.recordings.recording import (
+    Found,
+    Pictures,
+    Recording,
+    Ticks,
+    Timing,
+    Tree,
+    actions_of,
+    file_digests,
+    picked,
+)
 
 _VERSION = re.compile(r"^(?:all_)?(\d{1,2}\.\d{1,2})(?:$|[_-])")
 #: height of the recorder's own window; the pointer's position is in its pixels
@@ -135,9 +145,8 @@ class ContractorRecording(Recording):
             return Pictures(info.height, info.width, 1 / info.aspect, turn)
         return Pictures(info.width, info.height, info.aspect, turn)
 
-    @property
-    def identifying_files(self) -> list[Path]:
-        return [self.actions_path, self.video]
+    def digests(self) -> Iterator[tuple[str, str]]:
+        return file_digests([self.actions_path, self.video])
 
     def facts(self) -> dict[str, Any]:
         return {

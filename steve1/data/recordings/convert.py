@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 import steve1
 from steve1.actions import EnvAction
 from steve1.core.errors import UserError
-from steve1.core.files import sha256_file
 from steve1.core.frames import draw_cursor
 from steve1.core.paths import display
 from steve1.data.episodes.episode import Episode
@@ -101,13 +100,13 @@ def _compare(recording: Recording, target: Path, settings: ConvertSettings, resu
     hashes = known.get("sha256")  # missing in old episodes
     # By suffix: the same files under other names, or in another folder, are the same recording.
     earlier = {Path(name).suffix: digest for name, digest in hashes.items()} if isinstance(hashes, dict) else {}
-    for path in recording.identifying_files if earlier else ():
-        # A download whose episode exists is not fetched again.
-        if path.exists() and sha256_file(path) != earlier.get(path.suffix):
+    # A download whose episode exists is not fetched again: files that are gone have no digest.
+    for name, digest in recording.digests() if earlier else ():
+        if digest != earlier.get(Path(name).suffix):
             raise UserError(
                 "Another recording of this name was converted already.",
                 where=target,
-                expected=f"an episode made from {path}",
+                expected=f"an episode made from {recording.video.parent / name}",
                 got=f"one made from another file ({known.get('source', 'unknown')})",
                 todo="rename this recording, or convert the parent folder of both into a new output folder; "
                 "if this one replaces the other, remove the episode first",
@@ -177,6 +176,8 @@ def _convert(
         if source is not None:
             _keep_goals(source, writer, used, notes)
         writer.metadata |= {"source_frames": used, "null_frames_dropped": used - len(writer), "notes": notes}
+        if events := ticks.events_of(np.flatnonzero(keep[:used])):
+            writer.metadata["events"] = events
         result.frames, result.notes = len(writer), notes
 
 
@@ -224,6 +225,6 @@ def _provenance(recording: Recording, ticks: Ticks, settings: ConvertSettings, p
     if pairing.rates.resampled:
         known["resampled"] = pairing.rates.metadata
     known |= recording.facts()
-    known["sha256"] = {path.name: sha256_file(path) for path in recording.identifying_files}
+    known["sha256"] = dict(recording.digests())
     known |= {key: options[key] for key in ("behaviour", "captions") if key in options}
     return known | ({"options": options} if options else {})

@@ -22,7 +22,6 @@ from steve1.core.executor.pool import process_pool
 from steve1.core.files import remove_half_written
 from steve1.core.messages import progress
 from steve1.core.paths import display
-from steve1.data.media.video import probe
 from steve1.data.recordings.convert import ConvertSettings, convert_recording
 from steve1.data.recordings.layouts import find_recordings
 from steve1.data.recordings.recording import Recording
@@ -70,9 +69,9 @@ def convert_folder(
 
 
 def _length(recording: Recording) -> int:
-    """Frames by the video's header, 0 if unknown."""
+    """Frames, 0 if unknown."""
     with contextlib.suppress(UserError, OSError):
-        return probe(recording.video).frames
+        return recording.expected_frames
     return 0
 
 

@@ -14,7 +14,17 @@ from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.registry import format_of
 from steve1.data.episodes.parts import ACTIONS, ACTIONS_PICKLE, PACK, unknown_buttons
 from steve1.data.media.video import FPS
-from steve1.data.recordings.recording import Found, Pictures, Recording, Ticks, Timing, Tree, actions_of, picked
+from steve1.data.recordings.recording import (
+    Found,
+    Pictures,
+    Recording,
+    Ticks,
+    Timing,
+    Tree,
+    actions_of,
+    file_digests,
+    picked,
+)
 
 
 @dataclass(frozen=True)
@@ -68,5 +78,8 @@ class EpisodeFolder(Recording):
         return Pictures(*self.episode.format.picture_size).notes
 
     @property
-    def identifying_files(self) -> list[Path]:
-        return [path for name in (ACTIONS, ACTIONS_PICKLE) if (path := self.video / name).exists()]
+    def expected_frames(self) -> int:
+        return len(self.episode)
+
+    def digests(self) -> Iterator[tuple[str, str]]:
+        return file_digests(self.video / name for name in (ACTIONS, ACTIONS_PICKLE))

@@ -9,9 +9,18 @@ from steve1.core.paths import resolve
 from steve1.data.recordings.contractor import ContractorRecording
 from steve1.data.recordings.episode_folder import EpisodeFolder
 from steve1.data.recordings.recording import Found, Recording, Tree
+from steve1.data.recordings.stores.lerobot import LeRobotEpisode
+from steve1.data.recordings.stores.minestudio import MineStudioEpisode
+from steve1.data.recordings.stores.owamcap import OwaRecording
 
-#: the first layout that recognizes a file gets it
-LAYOUTS: tuple[type[Recording], ...] = (EpisodeFolder, ContractorRecording)
+#: the first layout that recognizes a file gets it; stores come first, since they hold videos of other layouts' names
+LAYOUTS: tuple[type[Recording], ...] = (
+    LeRobotEpisode,
+    MineStudioEpisode,
+    OwaRecording,
+    EpisodeFolder,
+    ContractorRecording,
+)
 
 
 def find_recordings(folder: str | os.PathLike[str]) -> Found:
@@ -38,7 +47,7 @@ def find_recordings(folder: str | os.PathLike[str]) -> Found:
                 why = f"it would become the same episode as {other.video}: rename one of them"
                 lonely.append((recording.video, why))
     if not first and not lonely:
-        expected = "recordings as name.mp4 with name.jsonl, or folders with frames/ and actions.jsonl"
+        expected = "recordings (name.mp4 with name.jsonl, or name.mcap with its video), folders with frames/ and actions.jsonl, a LeRobot dataset (meta/info.json) or a MineStudio store (image/ and action/)"
         raise UserError("There is nothing to convert.", where=root, expected=expected)
     return list(first.values()), sorted(lonely)
 

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1 import actions as act
+from steve1.core.files import sha256_file
 from steve1.core.frames import AGENT_SIZE
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import ACTIONS
-from steve1.data.media.video import RECORDER_SIZE
+from steve1.data.media.video import RECORDER_SIZE, probe
 
 T = TypeVar("T")
 _ENDINGS = (".mp4", ".jsonl", ".jsonl.gz")
@@ -83,12 +84,18 @@ class Tree:
             self.odd.append((path, why))
         return False
 
+    def claim(self, root: Path) -> None:
+        """Take a folder that one layout reads as a whole, with everything below it, away from the layouts that follow."""
+        self.files = [path for path in self.files if root not in path.parents]
+        self.folders = [path for path in self.folders if path == self.root or root not in (path, *path.parents)]
+        self.odd = [(path, why) for path, why in self.odd if root not in path.parents]
+
     def name_of(self, path: Path) -> str:
         """The name of the episode that a recording at this path becomes."""
         return "_".join(path.relative_to(self.root).parts) or self.root.name
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ticks:
     """What conversion needs of a recording's N ticks."""
 
@@ -100,6 +107,13 @@ class Ticks:
     numbers: NDArray[np.int64] | None = None  #: (N,), as the recorder counted them; None where it did not
     milli: NDArray[np.float64] | None = None  #: (N,), the recorder's clock in milliseconds
     imitated: NDArray[np.bool_] | None = None  #: (N,), False where a policy acted; None: training imitates all
+    events: list[tuple[int, str]] = field(default_factory=list)  #: recorded tick and what happened in it, in order
+
+    def events_of(self, kept: NDArray[np.int64]) -> list[list[int | str]]:
+        """`events` by the frames of an episode with the ticks `kept` (M,); what happened in a tick that was dropped stands at the next."""
+        rows = self.rows[kept]
+        places = np.searchsorted(rows, [tick for tick, _ in self.events])
+        return [[int(frame), event] for frame, (_, event) in zip(places, self.events) if frame < len(rows)]
 
 
 @dataclass(frozen=True)
@@ -177,10 +191,14 @@ class Recording(abc.ABC):
     def frames(self, numbers: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
         """The frame of each number (in ascending order; some may repeat), (H, W, 3) RGB, no larger than a recorder's."""
 
-    @property
     @abc.abstractmethod
-    def identifying_files(self) -> list[Path]:
-        """The files that distinguish it from another recording of its name, smallest first."""
+    def digests(self) -> Iterator[tuple[str, str]]:
+        """(file name, SHA-256) of what distinguishes it from another recording of its name, smallest first."""
+
+    @property
+    def expected_frames(self) -> int:
+        """Its length for the progress bar, 0 if unknown."""
+        return probe(self.video).frames
 
     @property
     def actions_path(self) -> Path:
@@ -211,6 +229,17 @@ def actions_of(video: Path) -> Path:
     """The ticks beside a video: name.jsonl, or name.jsonl.gz where that alone exists."""
     plain, packed = video.with_suffix(".jsonl"), video.with_suffix(".jsonl.gz")
     return packed if packed.exists() and not plain.exists() else plain
+
+
+def file_digests(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    """(name, SHA-256) of the files that exist."""
+    return ((path.name, sha256_file(path)) for path in paths if path.exists())
+
+
+def whole_degrees(actions: Iterable[act.EnvAction]) -> None:
+    """Cut camera movements to whole degrees, as the data of the published weights have them."""
+    for action in actions:
+        action["camera"] = [float(int(value)) for value in action["camera"]]
 
 
 def picked(frames: Iterable[T], numbers: NDArray[np.int64]) -> Iterator[T]:

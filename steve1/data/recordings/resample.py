@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from steve1 import actions as act
 from steve1.actions.buttons import HOTBAR
 from steve1.data.media.video import FPS
 from steve1.data.recordings.pairing import Pairing, pair
-from steve1.data.recordings.recording import Recording, Ticks
+from steve1.data.recordings.recording import Recording, Ticks, whole_degrees
 
 # floor(k * rate / 20) must not miss a whole number by rounding
 _EPSILON = 1e-6
@@ -71,11 +72,19 @@ def resample_ticks(ticks: Ticks, rate: float, camera_rounding: str = "float") ->
             action, parts = ticks.actions[start], max(1, int(held[start]))
             actions.append({**action, "camera": [float(value) / parts for value in action["camera"]]})
     if camera_rounding == "legacy_int":
-        for action in actions:
-            action["camera"] = [float(int(value)) for value in action["camera"]]
+        whole_degrees(actions)
     keep = ~act.is_null(*act.to_joint(actions))
     imitated = None if ticks.imitated is None else ticks.imitated[rows]
-    return Ticks(actions, keep, ticks.pointer[rows], ticks.notes, ticks.rows[rows], imitated=imitated)
+    return replace(
+        ticks,
+        actions=actions,
+        keep=keep,
+        pointer=ticks.pointer[rows],
+        rows=ticks.rows[rows],
+        numbers=None,
+        milli=None,
+        imitated=imitated,
+    )
 
 
 def merged(actions: Sequence[act.EnvAction]) -> act.EnvAction:

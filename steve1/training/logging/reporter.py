@@ -17,6 +17,7 @@ from steve1.training.logging.action_metrics import ActionMetrics
 from steve1.training.logging.layout import custom_scalars, histogram, settings_table
 from steve1.training.logging.pictures import actions_picture
 from steve1.training.logging.scalars import ScalarFile
+from steve1.training.logging.tracker import Tracker
 
 if TYPE_CHECKING:
     from steve1.training.logging.board import Board
@@ -55,12 +56,17 @@ class Reporter:
     Args:
         speaks: false on every process but the first, where all calls do nothing.
         first_step: what was recorded beyond it (by a run that was killed after its last checkpoint) is dropped.
+        tracker: "none", or the experiment tracker that gets the curves too.
     """
 
-    def __init__(self, run_dir: Path, total_steps: int, *, speaks: bool, first_step: int = 0) -> None:
+    def __init__(
+        self, run_dir: Path, total_steps: int, *, speaks: bool, first_step: int = 0, tracker: str = "none"
+    ) -> None:
         self.total_steps, self._run_dir, self._first_step = total_steps, run_dir, first_step
         self.board: Board | None = None
         self._file: ScalarFile | None = None
+        self._tracker: Tracker | None = None
+        self._tracks = tracker if speaks else "none"
         self._speaks, self._status = speaks, (0, 0.0)  # frames and seconds at the last line about speed
         self._bar: Any = None
         if speaks:
@@ -138,6 +144,8 @@ class Reporter:
         for name, value in numbers.items():
             self.board.curve(name, value, step)
         self._file.add(step, numbers)
+        if self._tracker is not None:
+            self._tracker.curves(step, numbers)
 
     def _actions(
         self, step: int, buttons: dict[str, tuple[float, float]], camera: dict[str, list[tuple[float, float, float]]]
@@ -163,6 +171,8 @@ class Reporter:
             record = read_json(self._run_dir / SETTINGS_FILE)
             self.board.add_text("settings", settings_table(record))
             self.board.settings(_shaping(record["settings"]))
+            if self._tracks != "none":
+                self._tracker = Tracker(self._tracks, self._run_dir.name, _shaping(record["settings"]), self.warn)
 
     def saved(self, path: Path) -> None:
         self.say(f"Saved checkpoint: {path.name}")
@@ -198,6 +208,8 @@ class Reporter:
             self.board.close()
         if self._file is not None:
             self._file.close()
+        if self._tracker is not None:
+            self._tracker.close()
 
     def _end_bar(self) -> None:
         if self._bar is not None:

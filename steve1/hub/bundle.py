@@ -1,0 +1,175 @@
+"""What is pushed for a path: weights with what belongs to them, an adapter, a goal file, a replay pack, or a dataset; and its card."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from steve1.core.checkpoint_metadata import (
+    GOAL_SUFFIX,
+    REPLAY_SUFFIX,
+    CheckpointMetadata,
+    checkpoint_metadata_path,
+    read_checkpoint_metadata,
+    read_goal,
+)
+from steve1.core.errors import UserError
+from steve1.core.files import read_json
+from steve1.core.paths import PUBLISHED, display, resolve
+from steve1.data.episodes.episode import Episode, find_episodes
+from steve1.data.episodes.formats.replay import open_pack
+from steve1.data.exchange.lerobot import schema as lerobot
+from steve1.data.exchange.minestudio.lmdbs import is_store
+from steve1.hub.transfer import CARD, Bundle
+from steve1.reporting.cards import DataFacts, Measured, data_card, model_card
+from steve1.training.report.card import facts_of, owner_of
+from steve1.training.trainable import ADAPTER_SUFFIX
+
+_MOST = 30  # captions and sources in a card
+
+
+def bundle_of(path: Path, evaluations: Sequence[Path] = (), licence: str = "") -> Bundle:
+    """Everything that goes with a path.
+
+    Args:
+        path: .weights, .safetensors, .lora.safetensors, .goal.json, .replay.safetensors, or a dataset's folder.
+        evaluations: folders of evaluations whose results the card shows.
+        licence: an identifier such as "mit".
+
+    Raises:
+        UserError: there is nothing of these at the path.
+    """
+    measured = [_evaluation(folder) for folder in evaluations]
+    if path.is_file() and path.name.endswith(REPLAY_SUFFIX):
+        return _replay(path, licence)
+    if path.is_file() and path.name.endswith(GOAL_SUFFIX):
+        return _goal(path, measured, licence)
+    if path.is_file() and path.name.endswith(ADAPTER_SUFFIX):
+        return _weights(path, "adapter", measured, licence)
+    if path.is_file() and path.suffix in (".weights", ".safetensors"):
+        return _weights(path, "weights", measured, licence)
+    if path.is_dir():
+        return _dataset(path, licence)
+    raise UserError(
+        "There is nothing to push at this path." if not path.exists() else "This is nothing that can be pushed.",
+        where=path,
+        expected=f"weights, an adapter ({ADAPTER_SUFFIX}), a goal ({GOAL_SUFFIX}), a replay pack ({REPLAY_SUFFIX}), or the folder of a dataset",
+    )
+
+
+def _evaluation(folder: Path) -> Measured:
+    """The results of an evaluation's folder."""
+    path = folder / "report.json"
+    if not path.is_file():
+        what = "This evaluation has no results."
+        raise UserError(
+            what, where=path, todo="python -m steve1 evaluate … --name NAME, then --evaluations data/evaluations/NAME"
+        )
+    found = read_json(path)
+    rates, sentences = found.get("rates"), found.get("sentences") or ()
+    if not isinstance(rates, dict):
+        raise UserError("These results have another form.", where=path, expected='"rates"')
+    return Measured(str(found.get("title") or folder.name), [str(each) for each in sentences], rates)
+
+
+def _own_parents(metadata: CheckpointMetadata, near: Path) -> dict[str, Path]:
+    """The model file, and MineCLIP and prior where they are not those that 0_download_weights.sh brings."""
+    published, found = {Path(name).name for name in PUBLISHED.values()}, {}
+    for name in (metadata.model, metadata.mineclip, metadata.prior):
+        file = resolve(name, near) if name else None
+        if file and file.is_file() and (file.suffix == ".model" or file.name not in published):
+            found[file.name] = file
+    return found
+
+
+def _weights(path: Path, kind: str, measured: Sequence[Measured], licence: str) -> Bundle:
+    owner = owner_of(path)
+    metadata = read_checkpoint_metadata(owner)
+    files = {path.name: path} | _own_parents(metadata, owner.parent)
+    what = dict.fromkeys(files, "network, MineCLIP or prior that belongs to it") | {path.name: kind}
+    beside = checkpoint_metadata_path(owner)
+    if beside.exists():
+        files[beside.name], what[beside.name] = beside, "what belongs to the weights"
+    adapter = path.with_name(path.stem + ADAPTER_SUFFIX)
+    if kind == "weights" and adapter.is_file():
+        files[adapter.name], what[adapter.name] = adapter, "the same change as a LoRA adapter"
+    return Bundle(kind, files, model_card(facts_of(path, what, measured, licence)))
+
+
+def _goal(path: Path, measured: Sequence[Measured], licence: str) -> Bundle:
+    size = len(read_goal(path).goal)
+    facts = facts_of(path, {path.name: f"the goal, {size} numbers"}, measured, licence)
+    return Bundle("goal", {path.name: path}, model_card(facts))
+
+
+def _replay(path: Path, licence: str) -> Bundle:
+    pack = open_pack(path)
+    sources = Counter(name.partition("/")[0] for name in pack.episodes)
+    facts = DataFacts(
+        path.name.removesuffix(REPLAY_SUFFIX),
+        f"replay pack of features of the CNN with SHA-256 {pack.cnn_hash}, without pictures",
+        len(pack.episodes),
+        len(pack.features),
+        sources=dict(sources.most_common(_MOST)),
+        licence=licence,
+        limits=["It fits policies with this CNN only."],
+        use=f"REPLAY=FOLDER/{path.name} bash 3_train_finetune_template.sh",
+    )
+    return Bundle("replay", {path.name: path}, data_card(facts))
+
+
+def _dataset(path: Path, licence: str) -> Bundle:
+    if (path / lerobot.INFO).is_file():
+        kind, tag = "lerobot", str(read_json(path / lerobot.INFO).get("codebase_version") or "")
+        files = _files(path, "*")
+    elif is_store(path):
+        kind, tag, files = "minestudio", "", _files(path, "*")
+    else:
+        episodes = find_episodes(path)
+        if not episodes:
+            what = "There are no episodes in this folder."
+            raise UserError(what, where=path, expected="a dataset of episodes, a LeRobot dataset or a MineStudio store")
+        files = {f"{episode.name}/{name}": file for episode in episodes for name, file in _files(episode, "*").items()}
+        return Bundle("episodes", files, data_card(_episode_facts(path, episodes, licence)))
+    card = path / CARD
+    text = (
+        card.read_text(encoding="utf-8")
+        if card.is_file()
+        else data_card(DataFacts(path.name, kind, 0, 0, licence=licence))
+    )
+    files.pop(CARD, None)
+    return Bundle(kind, files, text, tag)
+
+
+def _files(folder: Path, pattern: str) -> dict[str, Path]:
+    """Files below a folder, without hidden ones and the locks of databases."""
+    found = {}
+    for file in sorted(folder.rglob(pattern)):
+        parts = file.relative_to(folder).parts
+        if file.is_file() and not any(part.startswith(".") for part in parts) and file.name != "lock.mdb":
+            found["/".join(parts)] = file
+    return found
+
+
+def _episode_facts(path: Path, episodes: Sequence[Path], licence: str) -> DataFacts:
+    captions: Counter[str] = Counter()
+    sources: Counter[str] = Counter()
+    frames = 0
+    for each in episodes:
+        episode = Episode(each)
+        frames += len(episode)
+        known = episode.metadata
+        captions.update([str((known.get("captions") or [known.get("behaviour") or "none"])[0])])
+        sources.update([str(known.get("source_kind") or "unknown")])
+    return DataFacts(
+        path.name,
+        "episodes of steve1-finetune, one folder each (docs/technical/DATA_FORMATS.md)",
+        len(episodes),
+        frames,
+        dict(captions.most_common(_MOST)),
+        dict(sources.most_common(_MOST)),
+        licence,
+        limits=["Pictures are 128x128: the game's 16:9 picture is squeezed to a square."],
+        use=f"python -m steve1 pull REPOSITORY --output_dir data/{display(path).rpartition('/')[2]}",
+    )

@@ -1,0 +1,227 @@
+"""Pushing to a folder and pulling from it: checksums, resuming, nothing replaced unasked; and the cards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from steve1.commands.tools import pull as pull_command
+from steve1.commands.tools import push as push_command
+from steve1.core.checkpoint_metadata import GoalFile, write_goal
+from steve1.core.errors import UserError
+from steve1.core.paths import ROOT
+from steve1.hub.bundle import bundle_of
+from steve1.hub.manifest import MANIFEST
+from steve1.hub.places import FolderPlace, HubPlace, batches, place_of
+from steve1.hub.transfer import Bundle, pull, push
+from tests.data.makers import make_dataset
+
+MINI = ROOT / "data" / "mini"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    folder = tmp_path / "source"
+    (folder / "sub").mkdir(parents=True)
+    files = {}
+    for name, size in (("a.bin", 5000), ("sub/b.bin", 300), ("c.json", 20)):
+        (folder / name).write_bytes(np.random.default_rng(size).bytes(size))
+        files[name] = folder / name
+    return Bundle("weights", files, "# card\n")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_there_and_back(bundle: Bundle, tmp_path: Path) -> None:
+    place = FolderPlace(tmp_path / "shared")
+    assert sorted(push(bundle, place).sent) == sorted(bundle.files)
+    assert (tmp_path / "shared" / "README.md").read_text() == "# card\n"
+    kind, moved = pull(place, tmp_path / "here")
+    assert (kind, len(moved.sent)) == ("weights", 3)
+    found = contents(tmp_path / "here")
+    assert found.pop("README.md") == b"# card\n"
+    assert found == {name: file.read_bytes() for name, file in bundle.files.items()}
+    again = pull(place, tmp_path / "here")[1]
+    assert (again.sent, len(again.there)) == ([], 3)
+    once_more = push(bundle, place)
+    assert (once_more.sent, len(once_more.there)) == ([], 3)
+
+
+def test_a_push_that_broke_off_is_known_and_continued(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, calls = FolderPlace(tmp_path / "shared"), []
+    put = FolderPlace.put
+
+    def broken(self: FolderPlace, files: dict[str, Path | str], message: str) -> None:
+        calls.append(sorted(files))
+        if len(calls) == 3:
+            raise UserError("The disk is full.")
+        put(self, files, message)
+
+    monkeypatch.setattr("steve1.hub.transfer.batches", lambda files, sizes: batches(files, sizes, count=1))
+    monkeypatch.setattr(FolderPlace, "put", broken)
+    with pytest.raises(UserError, match="full"):
+        push(bundle, place)
+    monkeypatch.setattr(FolderPlace, "put", put)
+    with pytest.raises(UserError, match="not finished"):
+        pull(place, tmp_path / "here")
+    assert not (tmp_path / "here").exists()
+    moved = push(bundle, place)
+    assert (len(moved.there), len(moved.sent)) == (1, 2)
+    assert pull(place, tmp_path / "here")[0] == "weights"
+
+
+def test_nothing_is_replaced_unasked(bundle: Bundle, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="Other files are there"):
+        push(bundle, FolderPlace(foreign))
+    assert contents(foreign) == {"mine.txt": b"mine"}
+    place = FolderPlace(tmp_path / "shared")
+    push(bundle, place)
+    bundle.files["a.bin"].write_bytes(b"other")
+    with pytest.raises(UserError, match="other contents"):
+        push(bundle, place)
+    pull(place, tmp_path / "here")
+    assert push(bundle, place, overwrite=True).sent == ["a.bin"]
+    with pytest.raises(UserError, match="other contents"):
+        pull(place, tmp_path / "here")
+    assert pull(place, tmp_path / "here", overwrite=True)[1].sent == ["a.bin"]
+    assert (tmp_path / "here" / "a.bin").read_bytes() == b"other"
+
+
+def test_a_file_that_changed_on_its_way_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    place = FolderPlace(tmp_path / "shared")
+    push(bundle, place)
+    (tmp_path / "shared" / "a.bin").write_bytes(bytes(5000))
+    with pytest.raises(UserError, match="sha256 of this download is wrong"):
+        pull(place, tmp_path / "here")
+    assert not (tmp_path / "here" / "a.bin").exists()
+
+
+@pytest.mark.parametrize("path", ["../a", "/etc/x", "a/../../b", "C:\\x", "c:x", ""])
+def test_a_list_that_leads_out_of_the_folder_is_refused(bundle: Bundle, tmp_path: Path, path: str) -> None:
+    place = FolderPlace(tmp_path / "shared")
+    push(bundle, place)
+    content = json.loads((tmp_path / "shared" / MANIFEST).read_text())
+    content["files"][path] = content["files"]["a.bin"]
+    (tmp_path / "shared" / MANIFEST).write_text(json.dumps(content))
+    with pytest.raises(UserError, match="outside its folder"):
+        pull(place, tmp_path / "here")
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"format": 9, "kind": "x", "complete": true, "files": {}}', "x"])
+def test_another_list_of_files_is_refused(bundle: Bundle, tmp_path: Path, text: str) -> None:
+    place = FolderPlace(tmp_path / "shared")
+    push(bundle, place)
+    (tmp_path / "shared" / MANIFEST).write_text(text)
+    with pytest.raises(UserError):
+        pull(place, tmp_path / "here")
+
+
+def test_where_a_name_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(place_of("user/name", "model", writing=True), HubPlace)
+    for text in ("./user/name", "/user/name", "a/b/c", "file:///user/na%20me"):
+        assert isinstance(place_of(text, "model", writing=True), FolderPlace)
+    assert place_of("file:///user/na%20me", "model", writing=True).name == "/user/na me"
+    (tmp_path / "user" / "name").mkdir(parents=True)
+    assert isinstance(place_of("user/name", "model", writing=False), FolderPlace)
+    with pytest.raises(UserError, match="not known here"):
+        place_of("https://x.org/y", "model", writing=True)
+
+
+# ---- what is pushed, and the cards ----
+
+
+def head(card: str) -> dict[str, object]:
+    found = yaml.safe_load(card.split("---")[1])
+    assert isinstance(found, dict)
+    return found
+
+
+def test_weights_go_with_what_belongs_to_them(tmp_path: Path) -> None:
+    for file in MINI.iterdir():
+        shutil.copyfile(file, tmp_path / file.name)
+    results = {
+        "title": "Before and after",
+        "sentences": ["dig_dirt improved."],
+        "rates": {"dig_dirt": {"mini": {"successes": 3, "episodes": 20, "rate": 0.15, "low": 0.05, "high": 0.36}}},
+    }
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "report.json").write_text(json.dumps(results))
+    found = bundle_of(tmp_path / "mini.weights", [tmp_path / "eval"], "mit")
+    assert found.kind == "weights"
+    assert set(found.files) == {"mini.weights", "mini.weights.json", "mini.model", "mini_mineclip.safetensors", "mini_prior.safetensors"}  # fmt: skip
+    assert head(found.card)["license"] == "mit"
+    for text in (
+        "SHA-256 `8d659d86",
+        "build_pillar",
+        "| dig_dirt | 3/20 (5% to 36%) |",
+        "dig_dirt improved.",
+        "luanti",
+    ):
+        assert text in found.card
+    assert "Nothing was measured" in bundle_of(tmp_path / "mini.weights").card
+    with pytest.raises(UserError, match="no results"):
+        bundle_of(tmp_path / "mini.weights", [tmp_path])
+
+
+def test_pulled_weights_find_what_belongs_to_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    push_command.main(push_command.Args(str(MINI / "mini.weights"), to=str(tmp_path / "shared")))
+    pull_command.main(pull_command.Args(str(tmp_path / "shared"), output_dir=str(tmp_path / "here")))
+    assert "5 files pulled" in capsys.readouterr().out
+    from steve1.core.checkpoint_metadata import read_checkpoint_metadata
+
+    assert Path(read_checkpoint_metadata(tmp_path / "here" / "mini.weights").model).name == "mini.model"
+
+
+def test_a_goal_and_a_dataset(tmp_path: Path) -> None:
+    write_goal(
+        tmp_path / "dig.goal.json", GoalFile(np.ones(4, np.float32), "x.weights", "ab" * 32, "dig dirt", {"steps": 9})
+    )
+    goal = bundle_of(tmp_path / "dig.goal.json")
+    assert goal.repository_kind == "model"
+    assert "dig dirt" in goal.card
+    assert "| steps | 9 |" in goal.card
+    folder = make_dataset(tmp_path / "ds", [20, 20], goals=False)
+    data = bundle_of(folder)
+    assert (data.kind, data.repository_kind, len(data.files)) == ("episodes", "dataset", 12)
+    assert "2 episodes" in data.card
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no episodes"):
+        bundle_of(tmp_path / "empty")
+    with pytest.raises(UserError, match="nothing to push"):
+        bundle_of(tmp_path / "absent.weights")
+
+
+def test_a_lerobot_dataset_brings_its_own_card_and_the_tag_that_readers_look_for(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra lerobot)")
+    from steve1.data.exchange.export import export_store
+
+    folder = make_dataset(tmp_path / "ds", [20], goals=False)
+    export_store(sorted(folder.iterdir()), tmp_path / "set", "lerobot-v3", task="dig dirt")
+    found = bundle_of(tmp_path / "set")
+    assert (found.kind, found.tag) == ("lerobot", "v3.0")
+    assert "README.md" not in found.files
+    assert head(found.card)["configs"] == [{"config_name": "default", "data_files": "data/*/*.parquet"}]
+    assert "LeRobot" in head(found.card)["tags"]  # type: ignore[operator]
+    assert "| dig dirt | 1 |" in found.card
+
+
+def test_dry_run_sends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    push_command.main(push_command.Args(str(MINI / "mini.weights"), dry_run=True))
+    assert "not pushed" in capsys.readouterr().out
+    with pytest.raises(UserError, match="Say what to push"):
+        push_command.main(push_command.Args(str(MINI / "mini.weights")))
+    with pytest.raises(UserError, match="Say what to pull"):
+        pull_command.main(pull_command.Args())

@@ -1,0 +1,77 @@
+"""The real game: played over the socket, and corrected by a scripted player."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from steve1.commands.data import record as record_command
+from steve1.commands.play import live
+from steve1.core.paths import ROOT
+from steve1.data.episodes.episode import Episode
+from steve1.data.recordings.convert import ConvertSettings
+from steve1.data.recordings.convert_folder import convert_folder
+
+pytestmark = [pytest.mark.game, pytest.mark.e2e]
+MINI = str(ROOT / "data/mini/mini.weights")
+
+
+def test_a_person_at_the_socket_plays_luanti(tmp_path: Path) -> None:
+    pytest.importorskip("websockets", reason="websockets is not installed")
+    from steve1.live.host import Host
+    from steve1.live.session_page import SessionPage
+    from tests.live.test_host import opened, say, state
+
+    args = live.Args(
+        weights=MINI, prompt="look at the sky", recordings=str(tmp_path / "takes"), folder=str(tmp_path / "session"), similarity=False, device="cpu",
+    )  # fmt: skip
+    session = live.make_session(args)
+    page = SessionPage(session)
+    thread = threading.Thread(target=session.run)
+    with Host(page, port=0) as host:
+        session.screen.listen(lambda: host.call(page.wake_all))
+        thread.start()
+        with opened(host) as client:
+            state(client, lambda found: found["prompt"])
+            say(client, "take_over")
+            state(client, lambda found: found["who"] == "person")
+            say(client, "record")
+            state(client, lambda found: found["recording"])
+            moves = np.random.default_rng(0).integers(-40, 40, (30, 2)).tolist()
+            for dx, dy in moves:
+                say(client, "input", down=["KeyW"], pressed=[], dx=dx, dy=dy, wheel=0)
+                while isinstance(client.recv(timeout=30), str):
+                    pass
+            say(client, "input", down=[], pressed=[], dx=0, dy=0, wheel=0)
+            for _ in range(3):
+                while isinstance(client.recv(timeout=30), str):
+                    pass
+            say(client, "stop")
+            state(client, lambda found: found["takes"])
+            say(client, "finish")
+            thread.join(timeout=60)
+    ticks = [json.loads(line) for line in (tmp_path / "takes" / "look_at_sky-0000.jsonl").read_text().splitlines()]
+    assert {tick["who"] for tick in ticks} == {"person"}
+    assert [sum(tick["mouse"][name] for tick in ticks) for name in ("dx", "dy")] == [sum(way) for way in zip(*moves)]
+    places = np.array([[tick["xpos"], tick["zpos"]] for tick in ticks])
+    assert np.linalg.norm(places[-1] - places[0]) > 1  # it walked
+    turned = (ticks[-1]["yaw"] - ticks[0]["yaw"] - 0.15 * sum(dx for dx, _ in moves) + 180) % 360 - 180
+    assert abs(turned) < 1.5  # as far as the mouse, within the game's own rounding
+
+
+def test_a_scripted_player_takes_over_from_the_policy(tmp_path: Path) -> None:
+    args = record_command.Args(
+        str(tmp_path / "raw"), weights=MINI, prompts=("look at the sky",), episodes=1, steps=120, takeover=(20, 30), workers=1, device="cpu",
+    )  # fmt: skip
+    assert record_command.main(args) == 0
+    convert_folder(tmp_path / "raw", tmp_path / "out", ConvertSettings(keep_nulls=True, mineclip_frames=False))
+    episode = Episode(tmp_path / "out" / "look_at_sky_000")
+    assert episode.imitated is not None
+    first = int(episode.imitated.argmax())
+    assert 20 <= first <= 31
+    assert episode.imitated[first:].all()
+    assert episode.metadata["options"]["takeover"] == [20, 30]

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Installs LeRobot or MineStudio in an environment of its own, in which the tests let it read our exports.
+#   needs: the network; lerobot: Python 3.12 or newer; minestudio: Python 3.10 to 3.12; each brings its own PyTorch (several GB)
+#   makes: data/peers/<name>/; tests/data/exchange/test_peers.py uses it
+#   usage: bash tools/install_peer.sh lerobot|minestudio
+# Run it again to resume.
+set -eu
+export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
+SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
+cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
+. tools/python.sh
+
+PYTHON_FOR_IT="${PYTHON_FOR_IT:-}"                   # the Python to use; empty: the first suitable one
+LEROBOT="${LEROBOT:-lerobot[dataset]==0.6.1}"        # what pip installs
+MINESTUDIO="${MINESTUDIO:-minestudio==1.1.6}"
+
+case "${1:-}" in
+  -h|--help) exit 0 ;;
+  lerobot)    PYTHONS="3.12 3.13"; WANTED="$LEROBOT" ;;
+  minestudio) PYTHONS="3.11 3.10 3.12"; WANTED="$MINESTUDIO" ;;
+  *) printf 'error: which program?\n  expected: bash tools/install_peer.sh lerobot, or minestudio\n' >&2; exit 2 ;;
+esac
+
+FOUND=""
+for version in $PYTHONS; do
+  for candidate in ${PYTHON_FOR_IT:-"python$version" "$HOME"/.pyenv/versions/"$version".*/bin/python}; do
+    if [ "$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true)" = "$version" ]; then
+      FOUND="${FOUND:-$candidate}"
+    fi
+  done
+done
+[ -n "$FOUND" ] || { printf 'error: no suitable Python\n  expected: one of %s, on PATH or with PYTHON_FOR_IT=/path/to/python\n' "$PYTHONS" >&2; exit 2; }
+
+HOME_OF_IT="data/peers/$1"
+[ -x "$HOME_OF_IT/bin/python" ] || "$FOUND" -m venv "$HOME_OF_IT"
+echo "installing $WANTED with $("$FOUND" --version) into $HOME_OF_IT"
+"$HOME_OF_IT/bin/python" -m pip install --quiet --disable-pip-version-check "$WANTED"
+echo "done; now: .venv/bin/python -m pytest tests/data/exchange/test_peers.py"
