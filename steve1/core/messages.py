@@ -225,8 +225,8 @@ MESSAGES = {
     "report": {"en": "report: {path}", "zh": "报告：{path}"},
     "labelling": {"en": "labelling {videos} into {folder}", "zh": "给 {videos} 打标签，写入 {folder}"},
     "labelled": {
-        "en": "{labelled:part|parts} of five minutes labelled, {done} already done: {episodes:episode}, {frames} frames ({minutes} minutes) in {folder}",
-        "zh": "已给 {labelled} 段（每段五分钟）打标签，{done} 段已完成：{folder} 中共 {episodes} 个片段，{frames} 帧（{minutes} 分钟）",
+        "en": "{labelled:part} of videos labelled (five minutes each at most), {done} already done: {episodes:episode}, {frames} frames ({minutes} minutes) in {folder}",
+        "zh": "已给 {labelled} 段视频（每段至多五分钟）打标签，{done} 段已完成：{folder} 中共 {episodes} 个片段，{frames} 帧（{minutes} 分钟）",
     },
     "labelled before": {
         "en": "{name} was labelled with other settings and stays as it is; --overwrite labels it again",

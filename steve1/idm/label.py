@@ -49,6 +49,9 @@ class WindowModel(Protocol):
     def features(self, frames: Tensor) -> Tensor:
         """Features (N, H) of the inner ones of frames u8 (N + 4, h, w, 3)."""
 
+    def features_of(self, near: Tensor) -> Tensor:
+        """Features (N, H) of the middle ones of frames u8 (N, 5, h, w, 3), each with its own neighbours."""
+
     def heads(self, features: Tensor) -> WindowOutput:
         """Features (B, T, H) of whole windows → log-probabilities."""
 
@@ -232,18 +235,13 @@ class _Streamer:
             for number in edges
             for near in range(number - REACH, number + REACH + 1)
         ]
-        # Each edge frame with its own neighbours: every fifth result of the whole row is one of them.
-        found = dict(zip(edges, self._edge_features(stacks)))
+        near = torch.stack(stacks).unflatten(0, (len(edges), 2 * REACH + 1))
+        found = dict(zip(edges, self._model.features_of(near)))
         features = torch.stack(
             [found[number] if number in found else self._features[number] for number in range(start, end)]
         )
         output = self._model.heads(features[None])
         return output.buttons[0].cpu().numpy(), output.camera[0].cpu().numpy()
-
-    def _edge_features(self, stacks: list[Tensor]) -> list[Tensor]:
-        size = 2 * REACH + 1
-        rows = [torch.stack(stacks[at : at + size]) for at in range(0, len(stacks), size)]
-        return [self._model.features(row)[0] for row in rows]
 
     @staticmethod
     def _cut(logs: Piece, start: int, stop: int) -> Piece:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from steve1.idm.config import REACH, IdmConfig
+from steve1.idm.config import IdmConfig
 from steve1.policy.convolution import without_autocast, working_dtype
 from steve1.policy.vision import NormLinear
 
@@ -27,21 +27,25 @@ class MotionInput(nn.Module):
         self.reach = config.motion_reach
         self.out = NormLinear(correlations(config), config.hidsize)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Frames u8 (N + 4, h, w, 3), of which the first two and the last two are neighbours → (N, H)."""
-        with torch.no_grad(), without_autocast(frames.device.type):
-            found = self._correlated(frames[REACH : len(frames) - REACH + 1])
+    def forward(self, now: Tensor, following: Tensor) -> Tensor:
+        """Of N frames and those that follow them, as `grey` makes them: features (N, H)."""
+        with torch.no_grad(), without_autocast(now.device.type):
+            found = self.correlated(now, following)
         return self.out(found.to(working_dtype(self.out.layer.weight)))
 
-    def _correlated(self, frames: Tensor) -> Tensor:
-        """Of N + 1 frames, (N, shifts * cells); 0 where the next frame is black, as after the last one of a window."""
-        grey = F.adaptive_avg_pool2d(frames.float().mean(-1)[:, None], SIDE)
-        grey = grey - F.avg_pool2d(grey, _MEAN, 1, _MEAN // 2, count_include_pad=False)
-        contrast = F.avg_pool2d(grey.square(), _CONTRAST, 1, _CONTRAST // 2, count_include_pad=False).sqrt()
-        grey = grey / (contrast + _NOISE)
-        now, side = grey[:-1], 2 * self.reach + 1
-        following = F.unfold(grey[1:], side, padding=self.reach).unflatten(2, (SIDE, SIDE))
-        return F.avg_pool2d(now * following, CELL).flatten(1)
+    @torch.no_grad()
+    def grey(self, frames: Tensor) -> Tensor:
+        """Frames u8 (N, h, w, 3) as grey pictures of 32x32, less their surroundings' mean and divided by their contrast: (N, 1, 32, 32) float32."""
+        with without_autocast(frames.device.type):
+            grey = F.adaptive_avg_pool2d(frames.float().mean(-1)[:, None], SIDE)
+            grey = grey - F.avg_pool2d(grey, _MEAN, 1, _MEAN // 2, count_include_pad=False)
+            contrast = F.avg_pool2d(grey.square(), _CONTRAST, 1, _CONTRAST // 2, count_include_pad=False).sqrt()
+            return grey / (contrast + _NOISE)
+
+    def correlated(self, now: Tensor, following: Tensor) -> Tensor:
+        """(N, shifts * cells); 0 where the next frame is black, as after the last one of a window."""
+        shifted = F.unfold(following, 2 * self.reach + 1, padding=self.reach).unflatten(2, (SIDE, SIDE))
+        return F.avg_pool2d(now * shifted, CELL).flatten(1)
 
 
 def correlations(config: IdmConfig) -> int:

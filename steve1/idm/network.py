@@ -51,16 +51,17 @@ class TemporalConvolution(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Frames u8 (N + 4, h, w, 3), the first two and the last two only as neighbours → (N, P, h, w), channels last in memory."""
         count = len(frames) - 2 * REACH
-        dtype = working_dtype(self.layer.weight)
         # Five frames of three colours are fifteen channels of a 1x1 convolution.
-        stacked = torch.cat([frames[shift : shift + count] for shift in range(2 * REACH + 1)], dim=3)
+        return self.mixed(torch.cat([frames[shift : shift + count] for shift in range(2 * REACH + 1)], dim=3))
+
+    def mixed(self, stacked: Tensor) -> Tensor:
+        """The same of each frame with its neighbours, u8 (N, h, w, 15)."""
+        dtype = working_dtype(self.layer.weight)
         pixels = stacked.permute(0, 3, 1, 2).to(dtype).mul_(1.0 / 255.0)
-        weight = (
-            self.layer.weight[..., 0, 0].permute(0, 2, 1).flatten(1)[..., None, None]
-        )  # (P, 5 * 3, 1, 1), frames slowest
-        return F.conv2d(
-            pixels, weight.to(dtype), None if self.layer.bias is None else self.layer.bias.to(dtype)
-        ).relu_()
+        # (P, 5 * 3, 1, 1), frames slowest
+        weight = self.layer.weight[..., 0, 0].permute(0, 2, 1).flatten(1)[..., None, None]
+        bias = None if self.layer.bias is None else self.layer.bias.to(dtype)
+        return F.conv2d(pixels, weight.to(dtype), bias).relu_()
 
 
 class Network(nn.Module):
@@ -130,14 +131,26 @@ class InverseDynamicsModel(nn.Module):
         self.encoded += count
         parts = []
         for start in range(0, count, at_once):
-            stop = min(start + at_once, count)
-            pixels = self.net.conv3d_layer(frames[start : stop + 2 * REACH])
-            encoder = self.net.img_process
-            found = encoder.from_dense(encoder.cnn.dense(encoder.cnn.stacked(pixels).flatten(1)))
-            if self.net.motion is not None:
-                found = found + self.net.motion(frames[start : stop + 2 * REACH])
-            parts.append(found)
+            some = frames[start : min(start + at_once, count) + 2 * REACH]
+            grey = self.net.motion.grey(some[REACH : len(some) - REACH + 1]) if self.net.motion is not None else None
+            moved = None if grey is None else (grey[:-1], grey[1:])
+            parts.append(self._encoded(self.net.conv3d_layer(some), moved))
         return torch.cat(parts)
+
+    def features_of(self, near: Tensor) -> Tensor:
+        """Features (N, H) of the middle ones of frames u8 (N, 5, h, w, 3), each with its own neighbours."""
+        self.encoded += len(near)
+        grey = self.net.motion.grey(near[:, REACH : REACH + 2].flatten(0, 1)) if self.net.motion is not None else None
+        moved = None if grey is None else (grey[::2], grey[1::2])
+        return self._encoded(self.net.conv3d_layer.mixed(near.permute(0, 2, 3, 1, 4).flatten(3)), moved)
+
+    def _encoded(self, pixels: Tensor, moved: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Of the temporal convolution's output, and grey pictures of the frames and the next ones for the motion input."""
+        encoder = self.net.img_process
+        found = encoder.from_dense(encoder.cnn.dense(encoder.cnn.stacked(pixels).flatten(1)))
+        if self.net.motion is not None and moved is not None:
+            found = found + self.net.motion(*moved)
+        return found
 
     def forward(self, frames: Tensor) -> WindowOutput:
         """Frames u8 (B, T, h, w, 3) RGB → log-probabilities; T may be anything from 1 up."""

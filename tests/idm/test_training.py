@@ -25,7 +25,7 @@ from steve1.idm import InverseDynamicsModel, load_idm, read_idm_model
 from steve1.idm.config import IdmConfig, write_idm_model
 from steve1.idm.label import label, window_plan
 from steve1.idm.labelling.settings import IdmFiles
-from steve1.idm.training.loop import Start, judged, train_idm
+from steve1.idm.training.loop import Start, _answer_with_frequencies, judged, train_idm
 from steve1.idm.training.settings import MINI, IdmTrainSettings
 from steve1.idm.training.windows import TrueEpisode, Windows, changed, read_episodes, through_h264
 from tests.data.videos.films import pictures, turns
@@ -81,7 +81,8 @@ def test_the_motion_input_sees_displacement_and_nothing_after_the_last_frame() -
             [np.zeros_like(still)] * 2 + [np.roll(still, 8 * n, axis=1) for n in range(3)] + [np.zeros_like(still)] * 2
         )
     )
-    found = model.net.motion._correlated(frames[2:6]).unflatten(1, (121, 16)).mean(2)
+    grey = model.net.motion.grey(frames[2:6])
+    found = model.net.motion.correlated(grey[:-1], grey[1:]).unflatten(1, (121, 16)).mean(2)
     side = 2 * TINY.motion_reach + 1
     # Two pixels of 32 to the right: what is here now is there in the next frame.
     assert [divmod(int(row.argmax()), side) for row in found[:2]] == [(5, 7), (5, 7)]
@@ -220,6 +221,17 @@ def test_it_learns_the_camera_and_a_button(folder: Path, tmp_path: Path) -> None
     plain = dataclasses.replace(TINY, motion_reach=0)
     _, less = train_idm(train, val, Start(plain), tmp_path / "y.weights", settings, run=tmp_path / "y")
     assert less.camera[1].r2 < found.camera[1].r2 - 0.2
+
+
+def test_a_new_model_begins_with_the_frequencies(folder: Path) -> None:
+    train = episodes(folder)
+    model = InverseDynamicsModel(TINY).initialise()
+    _answer_with_frequencies(model, train)
+    found = np.exp(model.label(iter(train[0].episode.frames(0, 40))).buttons[:, :, 1])
+    jump = act.BUTTONS.index("jump")
+    share = np.concatenate([each.pressed[:, jump] for each in train]).mean()
+    assert found[:, jump].mean() == pytest.approx(share, abs=0.05)
+    assert found[:, act.BUTTONS.index("use")].max() < 0.05
 
 
 def test_scores_of_a_model_that_knows_nothing(folder: Path) -> None:

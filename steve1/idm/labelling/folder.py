@@ -116,7 +116,7 @@ def label_folder(
         limits = calibration.thresholds if calibration else Thresholds()
         summary = LabelSummary(output_dir, left_out=found.left_out)
         todo = _not_done(parts, settings, files, limits, summary, overwrite)
-        with progress(total=sum(map(_length, todo)) or None, desc="labelling", unit="frame") as bar:
+        with progress(total=sum(part.length for part in todo) or None, desc="labelling", unit="frame") as bar:
             for part, record in _labelled(
                 todo, _Recipe(files, settings, limits, output_dir, machine.device), machine, bar
             ):
@@ -196,11 +196,6 @@ def _not_done(
         summary.records.append(record)
         summary.there += 1
     return todo
-
-
-def _length(part: Part) -> int:
-    """Frames, as far as its video's header says."""
-    return (part.stop or part.first + PART) - part.first
 
 
 @dataclasses.dataclass(frozen=True)

@@ -222,6 +222,7 @@ def _sheets(records: Sequence[Record]) -> Html:
                 "figure",
                 element("img", alt=f"frame {each['frame']}", src=f"data:image/jpeg;base64,{each['jpeg']}"),
                 element("figcaption", f"{_time(each['frame'])}: {action_text(each['action'])} ({each['sure']:.1f})"),
+                style="max-width:180px",
             )
             for each in record["sheet"]
         ]

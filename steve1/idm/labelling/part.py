@@ -60,6 +60,7 @@ class Part:
     video: Path
     first: int = 0
     stop: int | None = None
+    length: int = PART  #: frames, as far as the header says
 
     @property
     def key(self) -> str:
@@ -73,17 +74,17 @@ def parts_of(name: str, video: Path, settings: LabelSettings) -> list[Part]:
     with contextlib.suppress(UserError, OSError):
         seconds = probe(video).seconds
     first = round(settings.start * FPS)
-    end = settings.end if settings.end > 0 else seconds + settings.end
+    last = settings.end if settings.end > 0 else seconds + settings.end
     if not seconds:
         return [Part(name, video, first, round(settings.end * FPS) if settings.end > 0 else None)]
-    stop = math.ceil(min(end, seconds) * FPS)
+    stop = math.ceil(min(last, seconds) * FPS)
     starts = list(range(first, max(stop, first + 1), PART))
     if len(starts) > 1 and stop - starts[-1] < PART // 10:  # no part of a few seconds
         starts.pop()
-    open_end = settings.end == 0 or end >= seconds
+    open_end = settings.end == 0 or last >= seconds
     return [
-        Part(name, video, start, (None if open_end else stop) if start == starts[-1] else following)
-        for start, following in zip(starts, [*starts[1:], 0])
+        Part(name, video, start, None if open_end and end == stop else end, end - start)
+        for start, end in zip(starts, [*starts[1:], stop])
     ]
 
 

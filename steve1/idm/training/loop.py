@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import steve1
 from steve1.actions.buttons import BUTTONS
+from steve1.actions.camera import N_BINS
 from steve1.core.checkpoint_metadata import checkpoint_metadata_path
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file, write_json
@@ -104,6 +105,8 @@ def train_idm(
     settings.check()
     place = torch.device(device)
     model = start.model(settings.seed, place)
+    if start.weights is None:
+        _answer_with_frequencies(model, train)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not any(part in name for part in _NOT_TRAINED))
     windows = Windows(train, start.config.timesteps, settings)
@@ -154,6 +157,18 @@ def train_idm(
     finally:
         folder.close()
     return result, found_scores
+
+
+@torch.no_grad()
+def _answer_with_frequencies(model: InverseDynamicsModel, train: Sequence[TrueEpisode]) -> None:
+    """Set the heads' biases so that a new model answers how often each choice is right, and need not learn that first."""
+    pressed = np.concatenate([each.pressed for each in train])
+    bins = np.concatenate([each.bins for each in train])
+    counts = np.stack([(~pressed).sum(axis=0), pressed.sum(axis=0)], axis=1) + 1.0  # (20, 2)
+    camera = np.stack([np.bincount(bins[:, axis], minlength=N_BINS) for axis in (0, 1)]) + 1.0  # (2, 11)
+    for head, found in ((model.pi_head.buttons, counts), (model.pi_head.camera, camera)):
+        shares = np.log(found / found.sum(axis=1, keepdims=True)) * model.config.temperature
+        cast(nn.Linear, head["linear_layer"]).bias.copy_(torch.from_numpy(shares.reshape(-1)).float())
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
