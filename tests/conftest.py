@@ -87,7 +87,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     counts: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in ("fast", *MARKERS)}
     for outcome in ("passed", "failed", "skipped"):
         for report in terminalreporter.stats.get(outcome, []):
-            kinds = [name for name in MARKERS if name in report.keywords] or ["fast"]
+            kinds = [name for name in MARKERS if name in getattr(report, "keywords", ())] or [
+                "fast"
+            ]  # a module has none
             for kind in kinds:
                 counts[kind][outcome] += 1
     for kind, count in counts.items():
