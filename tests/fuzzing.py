@@ -70,13 +70,13 @@ class Format:
         make: valid contents, from a folder in which it may write what they name.
         check: writes the bytes of an input and reads them; UserError is a good answer.
         form: "bytes", or "json", "lines" (of JSON), "yaml", "text": contents are also changed as values.
-        examples: inputs of one round in the tests, so that a round takes about two seconds.
+        examples: inputs of one round in the tests, so that a round takes about a second.
     """
 
     make: Callable[[Path], list[bytes]]
     check: Check
     form: str = "bytes"
-    examples: int = 150
+    examples: int = 80
 
 
 # ---- inputs ----
@@ -295,7 +295,7 @@ def _neighbours(folder: Path, data: bytes) -> None:
 
 FORMATS: dict[str, Format] = {
     "ticks": Format(_ticks, _in("rec.jsonl", _recording), "lines"),
-    "options": Format(_options, _in("rec-options.json", _with_options), "json", 100),
+    "options": Format(_options, _in("rec-options.json", _with_options), "json", 50),
     "sampling lists": Format(_list, _in("x_train.txt", read_list)),
     "lists of times": Format(lambda folder: [b"recording,start,end,name\nrec,0,1:02.5,x\nrec,f10,end\n"], _in("times.csv", read_times)),
     "indexes": Format(
@@ -308,14 +308,14 @@ FORMATS: dict[str, Format] = {
     ),
     "metadata": Format(_part("metadata.json"), _in("ep/metadata.json", _episode), "json", 60),
     "actions": Format(_part("actions.jsonl"), _in("ep/actions.jsonl", _episode, lambda path: check_episode(path.parent)), "lines", 30),
-    "arrays of goals": Format(_part("embeds_attn.npy"), _in("ep/embeds_attn.npy", _episode), examples=60),
+    "arrays of goals": Format(_part("embeds_attn.npy"), _in("ep/embeds_attn.npy", _episode), examples=30),
     "packed frames": Format(_part("frames.jpgs"), _in("ep/frames.jpgs", _episode, lambda path: check_episode(path.parent)), examples=30),
     "frame indexes": Format(_part("frames_index.npy"), _in("ep/frames_index.npy", _episode, lambda path: check_episode(path.parent)), examples=30),
     "weights' metadata": Format(
         lambda folder: [b'{"model": "data/mini/mini.model", "mineclip": "a", "prior": "b", "cond_scale": 6.0, "temperature": 1.0, "env": "luanti"}'],
         _in("a.weights.json", lambda path: read_checkpoint_metadata(path.with_suffix(""))), "json",
     ),
-    "captions": Format(lambda folder: [b"dig_dirt:\n  train: [dig dirt, dig]\n  held_out: [get dirt]\nb:\n  train: [c]\n"], _in("captions.yaml", read_captions), "yaml", 100),
+    "captions": Format(lambda folder: [b"dig_dirt:\n  train: [dig dirt, dig]\n  held_out: [get dirt]\nb:\n  train: [c]\n"], _in("captions.yaml", read_captions), "yaml", 50),
     "tasks": Format(_suite, _in("tasks.yaml", load_suite), "yaml", 40),
     "goals": Format(lambda folder: [b'{"goal": [0.5, 1.0, -2.0], "weights": "a", "weights_sha256": "b", "prompt": "c", "made_by": {"steps": 3}}'], _in("a.goal.json", read_goal), "json"),
     "pickles": Format(_pickles, _in("a.pkl", load_restricted, load_goals, load_inert)),

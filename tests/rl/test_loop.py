@@ -15,6 +15,7 @@ import torch
 
 from steve1.core.errors import UserError
 from steve1.policy import load_policy, read_weights, save_weights, write_model
+from steve1.policy.vision import ImageEncoder
 from steve1.rl import loop
 from steve1.rl.loop import Run, train_rl
 from steve1.rl.passes import score
@@ -57,11 +58,29 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     return settings
 
 
+@pytest.fixture
+def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in's few pictures are encoded once each, as long as the CNN is frozen: most of a step's time is the CNN's."""
+    known: dict[int, torch.Tensor] = {}
+    encode = ImageEncoder.dense
+
+    def dense(self: ImageEncoder, frames: torch.Tensor, **how: Any) -> torch.Tensor:
+        if len(frames) > 1:
+            return encode(self, frames, **how)
+        shade = int(frames.flatten()[0])
+        if shade not in known:
+            known[shade] = encode(self, frames, **how)
+        return known[shade]
+
+    monkeypatch.setattr(ImageEncoder, "dense", dense)
+
+
 def curve(settings: RlSettings, name: str) -> list[float]:
     return [row[f"rl/{name}"] for row in json.loads((settings.run_dir / "curves.json").read_text())]
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("few_pictures")
 @pytest.mark.parametrize("method", ["ppo", "group", "clone"])
 def test_it_learns_which_key_pays(make: Make, method: str) -> None:
     more = {"clone_beta": 3.0} if method == "clone" else {}
@@ -73,6 +92,7 @@ def test_it_learns_which_key_pays(make: Make, method: str) -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("few_pictures")
 def test_a_placebo_learns_nothing(make: Make) -> None:
     chosen = make(iterations=6, group=6, epochs=4, learning_rate=3e-2, placebo=True)
     train_rl(chosen, OpenKeyGame())
@@ -124,6 +144,7 @@ def killing_save(moment: int) -> Callable[[Rollout, Any], None]:
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("few_pictures")
 def test_a_run_that_is_killed_anywhere_ends_in_the_same_bits(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = make("whole", keep_prompts="look at the sky", keep_episodes=2, kl_coef=0.1)
     train_rl(chosen, OpenKeyGame())
@@ -144,6 +165,7 @@ def test_a_run_that_is_killed_anywhere_ends_in_the_same_bits(make: Make, monkeyp
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("few_pictures")
 def test_old_prompts_stay_where_they_were(make: Make) -> None:
     moved = {}
     for coef in (0.0, 3.0):

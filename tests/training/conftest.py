@@ -55,6 +55,13 @@ def write_lists(folder: Path, train: list[Path], val: list[Path], name: str = "t
     (folder / f"{name}_val.txt").write_text("".join(f"{path}\n" for path in val))
 
 
+@pytest.fixture(autouse=True)
+def no_results_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside the tests of reports, a run does not look through its datasets at its end: a tenth of its time."""
+    if "report" not in request.path.parts:
+        monkeypatch.setattr("steve1.training.report.page.write_results", lambda run_dir: None)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with tiny.model, tiny.weights, episodes in dataset_a and dataset_b, and samplings."""

@@ -85,11 +85,6 @@ class Measures:
         """The folder's name."""
         return self.path.name
 
-    @property
-    def hours(self) -> float:
-        """Playing time."""
-        return self.frames / 72000
-
 
 def measure(path: Path) -> Measures:
     """Measure one episode."""

@@ -87,7 +87,7 @@ def page(datasets: Sequence[Inspected], *, sheets: int, made: str) -> str:
         made: by which command, when.
     """
     episodes = sum(len(d.episodes) for d in datasets)
-    hours = sum(e.hours for d in datasets for e in d.episodes)
+    hours = sum(e.frames for d in datasets for e in d.episodes) / 72000  # rounded as in the table
     suspects = sum(len(d.ranked()) for d in datasets)
     lead = note(message("datasets lead", episodes=episodes, hours=f"{hours:.2f}", suspects=suspects, made=made))
     sections = [Section("", [lead, overview(datasets)])]
