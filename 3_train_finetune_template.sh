@@ -5,7 +5,7 @@
 #   takes: 2-4 hours on a 24 GB GPU; 1 GB of disk per checkpoint. Run it again to resume.
 #   usage: bash 3_train_finetune_template.sh [flags]            (--help: all of them)
 #          LEARNING_RATE=5e-6 BATCH_SIZE=4 bash 3_train_finetune_template.sh --val_freq 500
-#          PRESET=12gb bash 3_train_finetune_template.sh       (24gb, 16gb, 12gb, 8gb: batch and T for that much GPU memory)
+#          PRESET=12gb bash 3_train_finetune_template.sh       (24gb, 16gb, 12gb, 8gb: batch, T and checkpointing for that much GPU memory)
 #   watch: tensorboard --logdir data/finetuning_checkpoint
 set -eu
 export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
@@ -34,7 +34,7 @@ KEEP="${KEEP:-auto}"                                    # replay: imitate them; 
 FINETUNE_MODE="${FINETUNE_MODE:-all}"
 
 # Training
-BATCH_SIZE="${BATCH_SIZE:-8}"                           # 8 fits 24 GB of GPU memory
+BATCH_SIZE="${BATCH_SIZE:-8}"                           # 8 fits 32 GB of GPU memory, with ACTIVATION_CHECKPOINTING=light 16 GB
 GRADIENT_ACCUM_STEPS="${GRADIENT_ACCUM_STEPS:-1}"       # effective batch = BATCH_SIZE x this
 LEARNING_RATE="${LEARNING_RATE:-1e-5}"                  # lower than in pretraining, to keep old skills; LoRA, heads, norms: 1e-4
 TOTAL_FRAMES="${TOTAL_FRAMES:-10000000}"
@@ -62,7 +62,8 @@ CHECKPOINT_DIR="${CHECKPOINT_DIR:-data/finetuning_checkpoint}"
 
 # Machine
 PROCESSES="${PROCESSES:-1}"                             # one per GPU
-NUM_WORKERS="${NUM_WORKERS:-1}"
+NUM_WORKERS="${NUM_WORKERS:-auto}"                     # processes that load batches: auto is 1, for pictures on a GPU 2
+ACTIVATION_CHECKPOINTING="${ACTIVATION_CHECKPOINTING:-none}"   # none, light or full: less GPU memory, more arithmetic (see --help)
 THREADS="${THREADS:-auto}"                              # on a CPU, and frames that go through the convolutions together:
 FRAMES_AT_ONCE="${FRAMES_AT_ONCE:-auto}"                # auto measures before the first step and takes the fastest
 SEED="${SEED:-0}"
@@ -82,4 +83,4 @@ exec "${LAUNCH[@]}" -m steve1 train \
   --min_btwn_goals "$MIN_BTWN_GOALS" --max_btwn_goals "$MAX_BTWN_GOALS" --p_uncond "$P_UNCOND" \
   --val_freq "$VAL_FREQ" --save_every "$SAVE_EVERY" --checkpoint_dir "$CHECKPOINT_DIR" \
   --patience "$PATIENCE" --retention_sampling "$RETENTION_SAMPLING" --best_by "$BEST_BY" --rollout_every "$ROLLOUT_EVERY" \
-  --num_workers "$NUM_WORKERS" --threads "$THREADS" --frames_at_once "$FRAMES_AT_ONCE" --seed "$SEED" "$@"
+  --num_workers "$NUM_WORKERS" --activation_checkpointing "$ACTIVATION_CHECKPOINTING" --threads "$THREADS" --frames_at_once "$FRAMES_AT_ONCE" --seed "$SEED" "$@"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from steve1.commands.cli import run
 from steve1.core.errors import UserError, nearest
@@ -64,9 +64,9 @@ class Args:
     device: str = "auto"
     """For `train` and `acting`: auto, cpu, cuda, cuda:N or mps."""
     precision: str = "auto"
-    """For `train`: auto, bf16 or fp32."""
-    activation_checkpointing: bool = False
-    """For `train`: compute the convolutions again in the backward pass."""
+    """For `train`: auto, bf16, tf32 or fp32."""
+    activation_checkpointing: Literal["none", "light", "full"] = "none"
+    """For `train`: what the backward pass computes again."""
     optimizer: str = "adamw"
     """For `train`: adamw or factored."""
     compile: bool = False

@@ -27,13 +27,14 @@ from steve1.data.loading.sampling import ListEntry
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, PolicyConfig, PolicyState, kernels, read_model
 from steve1.policy.loss import head_loss
+from steve1.policy.vision import ActivationCheckpointing
 from steve1.training.batches import Batch, TbpttChunk, chunks
 from steve1.training.batches import encode as encode_batch
 from steve1.training.cache import FeatureCache
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks, choose_precision, local_device
 from steve1.training.logging.metrics import peak_memory_mb
-from steve1.training.memory import Method, estimate, flop_per_frame
+from steve1.training.memory.estimate import Method, estimate, flop_per_frame
 from steve1.training.step import Stepper, autocast
 
 SIZES = {"tiny": TINY, "2x": PolicyConfig()}
@@ -88,7 +89,7 @@ def measure_train(
     rounds: int = 3,
     device: str = "auto",
     precision: str = "auto",
-    activation_checkpointing: bool = False,
+    activation_checkpointing: ActivationCheckpointing = "none",
     optimizer: str = "adamw",
     compiled: bool = False,
     kinds: tuple[str, ...] = ("cached", "full"),
@@ -105,7 +106,7 @@ def measure_train(
         full and cached, each with frames_per_s (of the median step) and its rounds, frames_per_cpu_s (by the process's own processor time), percent (of the
         matrix-product rate beside that step, median, on a CPU by processor time; what is computed twice counts once),
         split_s (seconds of a step's parts, measured one by one: data, cnn, transformer, heads, optimizer), gflop_per_frame, tuned (what a run on a CPU would choose); ratio and ratio_cpu_time; peak_memory_mb
-        (of the process so far) after each; estimated_gib; frames_per_step, precision, device, threads.
+        (of the process so far; of it peak_tensors_mb on a card) after each; estimated_gib, estimated_tensors_gib; frames_per_step, precision, device, threads.
     """
     bench = _bench(model, batch, steps, accumulation, device, precision, activation_checkpointing, optimizer, compiled)
     found: dict[str, Any] = {
@@ -143,8 +144,9 @@ def measure_train(
     if "full" in kinds:
         method = Method("all", bench.settings.optimizer, activation_checkpointing)
         on_gpu = bench.ranks.device.type == "cuda"
-        memory = estimate(bench.config, method, batch=batch, trunc_t=steps, precision=bench.precision, on_gpu=on_gpu)
-        found["estimated_gib"] = memory.total / 2**30
+        sizes = {"batch": batch, "trunc_t": steps, "accumulation": accumulation}
+        memory = estimate(bench.config, method, precision=bench.precision, on_gpu=on_gpu, **sizes)
+        found |= {"estimated_gib": memory.total / 2**30, "estimated_tensors_gib": memory.tensors / 2**30}
     return found
 
 
@@ -155,7 +157,7 @@ def _bench(
     accumulation: int,
     device: str,
     precision: str,
-    activation_checkpointing: bool,
+    activation_checkpointing: ActivationCheckpointing,
     optimizer: str,
     compiled: bool,
 ) -> Bench:
@@ -252,8 +254,14 @@ class _Run:
                 **parts_of_a_step(self._bench, self._policy, self._optimizer, self._chunk()),
             },
             "peak_memory_mb": peak_memory_mb(self._bench.ranks.device),
+            "peak_tensors_mb": peak_tensors_mb(self._bench.ranks.device),
             "tuned": self.tuned() if self._bench.ranks.device.type == "cpu" else {},
         }
+
+
+def peak_tensors_mb(device: torch.device) -> float:
+    """Most bytes that tensors had on a card, which the planner estimates; 0 elsewhere."""
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0
 
 
 def _random_features(cache: FeatureCache, dataset: WindowDataset) -> None:
@@ -313,7 +321,10 @@ def parts_of_a_step(
 
 
 def saved_bytes(
-    policy: GoalPolicy, batch: Mapping[str, Tensor], precision: torch.dtype, activation_checkpointing: bool = False
+    policy: GoalPolicy,
+    batch: Mapping[str, Tensor],
+    precision: torch.dtype,
+    activation_checkpointing: ActivationCheckpointing = "none",
 ) -> dict[str, float]:
     """Bytes a frame that are kept for the backward pass, counted tensor by tensor: saved_cnn_… and saved_transformer_….
 
@@ -344,7 +355,10 @@ def saved_bytes(
 
 
 def measure_memory(model: str | Mapping[str, Any] | PolicyConfig = "tiny") -> dict[str, Any]:
-    """The coefficients that `training.memory` reckons with: bf16 and fp32, each with cnn_bytes_per_number (of the stacks' outputs) and block_bytes_per_h."""
+    """Bytes kept for the backward pass, as counted on a CPU: bf16 and fp32, each with cnn_bytes_per_number (of the stacks' outputs) and block_bytes_per_h.
+
+    The planner's are counted on a pretended card (tests/devices), whose kernels keep other things.
+    """
     config = SIZES[model] if isinstance(model, str) and model in SIZES else read_model(model)
     policy = GoalPolicy(config).initialise()
     numbers = sum(channels * height * width for channels, height, width in config.stack_shapes)

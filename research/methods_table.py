@@ -26,7 +26,7 @@ from steve1.reporting.tables import Table
 from steve1.training.config import TrainSettings
 from steve1.training.finetune_modes import MODES
 from steve1.training.logging.reporter import rate_text
-from steve1.training.memory import Method, parameter_counts
+from steve1.training.memory.estimate import Method, parameter_counts
 from steve1.training.report.findings import Run, read_run
 
 # Recipes that are no mode of their own, and every mode.

@@ -13,7 +13,7 @@ from steve1.core.paths import resolve
 from steve1.policy import PolicyConfig
 from steve1.training.finetune_modes import MODES
 from steve1.training.logging.reporter import rate_text
-from steve1.training.memory import Method, estimate, parameter_counts
+from steve1.training.memory.estimate import Method, estimate, parameter_counts
 
 BEGIN, END = "<!-- fine-tuning modes: begin -->", "<!-- fine-tuning modes: end -->"
 

@@ -116,6 +116,7 @@ CASES = {
     "check_reward": Case("--reward dig_dirt --weights m/mini.weights --workers 0 --episodes 1 --folder out --no_film --device cpu", "out/report.html"),
     "sweep_guidance": Case(f"--weights m/mini.weights --scales 0 1 --tasks dig_dirt {FAKE.replace('--similarity 0', '')}", "data/guidance_sweeps/e/sweep.json"),
     "doctor": Case("--json", writes=False),
+    "gpu_check": Case("--weights m/mini.weights --device cpu --steps 2 --output out.txt", "out.txt"),
     "download_weights": Case("vpt_model --mirror mirror --root out", "out/data/weights/vpt/2x.model"),
     "check_quickstart": Case("", writes=False),
     "build_shim": Case("--check_only", writes=False),

@@ -4,10 +4,12 @@
 # Smaller GPUs accumulate gradients, so that every optimizer step sees eight windows.
 for preset in ${PRESET:-}; do
   case "$preset" in
-    24gb) : "${BATCH_SIZE:=8}" "${T:=320}" ;;
-    16gb) : "${BATCH_SIZE:=4}" "${T:=160}" "${GRADIENT_ACCUM_STEPS:=2}" ;;
-    12gb) : "${BATCH_SIZE:=2}" "${T:=128}" "${GRADIENT_ACCUM_STEPS:=4}" ;;
-    8gb) : "${BATCH_SIZE:=1}" "${T:=64}" "${GRADIENT_ACCUM_STEPS:=8}" ;;
+    # begin: python -m research.memory_table
+    24gb) : "${BATCH_SIZE:=8}" "${GRADIENT_ACCUM_STEPS:=1}" "${T:=320}" "${TRUNC_T:=64}" "${ACTIVATION_CHECKPOINTING:=light}" ;;
+    16gb) : "${BATCH_SIZE:=8}" "${GRADIENT_ACCUM_STEPS:=1}" "${T:=160}" "${TRUNC_T:=64}" "${ACTIVATION_CHECKPOINTING:=light}" ;;
+    12gb) : "${BATCH_SIZE:=4}" "${GRADIENT_ACCUM_STEPS:=2}" "${T:=128}" "${TRUNC_T:=64}" "${ACTIVATION_CHECKPOINTING:=light}" ;;
+    8gb) : "${BATCH_SIZE:=1}" "${GRADIENT_ACCUM_STEPS:=8}" "${T:=64}" "${TRUNC_T:=64}" "${ACTIVATION_CHECKPOINTING:=light}" ;;
+    # end
     pretrain)
       : "${BATCH_SIZE:=12}" "${LEARNING_RATE:=4e-5}" "${TOTAL_FRAMES:=100000000}" "${WARMUP_FRAMES:=10000000}"
       : "${WEIGHT_DECAY:=0.039428}" "${T:=640}" "${MAX_BTWN_GOALS:=200}" ;;

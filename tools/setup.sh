@@ -102,5 +102,12 @@ install_game() {
   done
 }
 
+# With an NVIDIA driver: whether PyTorch can use the card, else the command that installs the build which can.
+check_gpu() {
+  command -v nvidia-smi >/dev/null 2>&1 || return 0
+  .venv/bin/python -m steve1 doctor --no_checksums 2>/dev/null | grep -A1 "GPU:" | grep "GPU:\|->" || true
+}
+
 make_environment
 install_game
+check_gpu

@@ -236,15 +236,15 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = rate
     loss = batch_loss(model, train.batch(size, frames, settings.seed, step), settings, step)
-    value = float(loss.detach())
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    value = float(loss.detach())  # waits for the device, which has the backward pass to do by now
     if not math.isfinite(value):
         raise UserError(
             "The loss of contrastive training is not finite.",
             where=f"step {step}",
             todo="a smaller --learning_rate, or --no_bf16; the last saved weights are kept",
         )
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     return value

@@ -1,38 +1,117 @@
-"""Chooses the torch device: "auto" or a name → a device that is available; and prepares memory for a CPU's."""
+"""Chooses the torch device: "auto" or a name → a device that computes; says why a GPU is not used; prepares memory for a CPU's."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import sys
 
 import torch
 
+from steve1.core.cuda_builds import BUILDS, advice, gpu_of_the_system
 from steve1.core.errors import UserError
+from steve1.core.messages import message
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # as in malloc.h
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """ "auto" takes CUDA, then MPS, then the CPU.
+    """ "auto" takes CUDA, then MPS, then the CPU; where a GPU is there that PyTorch cannot use, it says so.
 
     Raises:
-        UserError: the named device is unknown or absent.
+        UserError: the device is unknown or absent, or this build of PyTorch has no kernels for it.
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+            name = "cuda"
+        elif torch.backends.mps.is_available():
+            name = "mps"
+        else:
+            warn_of_unused_gpu()
+            return torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        # a kernel has to run: memory alone can be had on cards that the build does not know
+        float((torch.ones(8, device=device) * 2).sum())
     except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        if "no kernel image" in str(error):
+            raise _unknown_card(torch.device(name), first) from error
         raise UserError(
             "This device is not available.",
             where="--device",
             expected="auto, cpu, cuda, cuda:N or mps",
-            got=f"{name} ({str(error).splitlines()[0]})",
+            got=f"{name} ({first})",
+            todo="python -m steve1 doctor says what is there, and which build of PyTorch fits it",
         ) from error
     return device
+
+
+def _unknown_card(device: torch.device, said: str) -> UserError:
+    """This build of PyTorch has no kernels for the card."""
+    capability = torch.cuda.get_device_capability(device)
+    # NVIDIA's driver is new enough for this build, or CUDA would not have started
+    driver = next((build.driver for build in BUILDS if build.cuda.split(".")[0] == _cuda_major()), 0)
+    return UserError(
+        "This build of PyTorch has no kernels for this GPU.",
+        where=f"{device}: {torch.cuda.get_device_name(device)}, compute capability {capability[0]}.{capability[1]}",
+        expected=f"one of {', '.join(torch.cuda.get_arch_list())}",
+        got=said,
+        todo=f"{advice(str(driver), capability, torch.__version__.split('+')[0])}   (or --device cpu)",
+    )
+
+
+def _cuda_major() -> str:
+    return (torch.version.cuda or "").split(".")[0]
+
+
+@functools.cache
+def warn_of_unused_gpu() -> None:
+    """Print once that there is a GPU which PyTorch does not see, so that nobody computes on the CPU without knowing it."""
+    kind = gpu_of_the_system()
+    if kind:
+        print(message("gpu unused", kind=kind, why=why_unused(kind)), file=sys.stderr, flush=True)
+
+
+def why_unused(kind: str) -> str:
+    """The likely reason, in a few words."""
+    if kind == "AMD" and torch.version.hip is None:
+        return "this build of PyTorch is not the one for ROCm"
+    if kind == "NVIDIA" and torch.version.cuda is None:
+        return "this build of PyTorch is for the CPU"
+    return f"its driver does not run this build (CUDA {torch.version.cuda or torch.version.hip})"
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a GPU computes in bf16 itself. Older cards emulate it, and cuDNN has no convolutions for it there."""
+    if device.type != "cuda":
+        return device.type == "mps"
+    with torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def refuse_emulated_bf16(device: torch.device) -> None:
+    """UserError where bf16 was asked for on a card that has to emulate it."""
+    if device.type == "cuda" and not has_bf16(device):
+        major, minor = torch.cuda.get_device_capability(device)
+        raise UserError(
+            "This GPU has no bf16: PyTorch would emulate it, and its convolutions do not run.",
+            where=f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}",
+            expected="compute capability 8.0 or higher (RTX 30xx, A100 and later)",
+            got="--precision bf16",
+            todo="--precision auto takes float32 here; fp16 is not offered, since it gives NaNs",
+        )
+
+
+def set_tf32(on: bool) -> None:
+    """Let CUDA round the factors of float32 products and convolutions to 10 bits of mantissa, which is several times faster; or not at all.
+
+    PyTorch's own default rounds those of convolutions and not those of matrix products.
+    """
+    precision = "tf32" if on else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
 
 
 def keep_freed_memory() -> None:

@@ -61,6 +61,14 @@ MESSAGES = {
         "en": "on {device} in {precision}; folder {folder}",
         "zh": "设备 {device}，精度 {precision}；文件夹 {folder}",
     },
+    "training no bf16": {
+        "en": "this GPU has no bf16 of its own (compute capability below 8.0), so float32 is used",
+        "zh": "此 GPU 不原生支持 bf16（计算能力低于 8.0），因此使用 float32",
+    },
+    "gpu unused": {
+        "en": "warning: there is an {kind} GPU, but PyTorch cannot use it ({why}); the CPU is used, which is many times slower. python -m steve1 doctor names the build that fits; --device cpu hides this warning",
+        "zh": "警告：检测到 {kind} GPU，但 PyTorch 无法使用（{why}）；改用 CPU，会慢很多倍。运行 python -m steve1 doctor 可查看合适的 PyTorch 版本；加 --device cpu 则不再提示",
+    },
     "training watch": {"en": "watch: {command}", "zh": "查看曲线：{command}"},
     "training disk": {
         "en": "{count:step checkpoint} will take {gigabytes} GB (--no_keep_checkpoints: none)",

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
 
-from steve1.core.errors import UserError, optional_package
+from steve1.core.errors import UserError
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
@@ -115,7 +115,11 @@ class Host:
         Raises:
             UserError: websockets is not installed; the port is in use; there is no such address.
         """
-        optional_package("websockets.asyncio.server", "live", "A page or a server of policies")
+        try:
+            import websockets.asyncio.server  # noqa: F401  (optional: only pages and servers need it)
+        except ImportError:
+            todo = 'pip install "websockets>=15", or pip install "steve1-finetune[live]"'
+            raise UserError("The Python package websockets is not installed.", todo=todo) from None
         self._thread.start()
         self._started.wait()
         if self._fault is None:

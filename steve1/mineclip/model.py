@@ -96,7 +96,7 @@ class MineCLIP(nn.Module):
     def text_embedding(self, tokens: Tensor) -> Tensor:
         """tokens: int64 (N,L) → float32 (N,E). Differentiable."""
         with self._precision():
-            text = self.text(tokens.to(self.device))
+            text = self.text(tokens)
         return text.float()
 
     def _precision(self) -> torch.autocast:

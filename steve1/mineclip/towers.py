@@ -98,13 +98,13 @@ class TextTower(nn.Module):
         self.projection = nn.Parameter(torch.randn(width, config.embed_dim) * width**-0.5)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: int64 (N,L ≤ context), zeros after the end token → (N,E).
+        """tokens: int64 (N,L ≤ context), zeros after the end token → (N,E); they may lie on the CPU, where no device is waited for.
 
         The end token has the largest id of the vocabulary, which is how it is found. Positions after it cannot
         influence it (the mask is causal), so the padding is cut off before the work.
         """
-        ends = tokens.argmax(dim=-1)
+        ends, device = tokens.argmax(dim=-1), self.pos_embed.device
         length = int(ends.max()) + 1
-        x = self.token_embedding(tokens[:, :length]) + self.pos_embed[:length]
+        x = self.token_embedding(tokens[:, :length].to(device)) + self.pos_embed[:length]
         x = self.ln_final(self.blocks(x))
-        return x[torch.arange(len(x), device=x.device), ends] @ self.projection
+        return x[torch.arange(len(x), device=device), ends.to(device)] @ self.projection

@@ -130,12 +130,41 @@ def norm_conv_relu(x: Tensor, gain: Tensor, shift: Tensor, weight: Tensor) -> Te
     return conv_relu(frame_norm(x, gain, shift), weight)
 
 
-def residual(x: Tensor, *parameters: Tensor) -> Tensor:
-    """x + twice norm_conv_relu of it, of the same shape; parameters: gain, shift and weight of each."""
+class _NormConv(torch.autograd.Function):
+    """conv3x3(frame_norm(x)) that keeps x alone: the norm is computed again for the gradients, which gives the same numbers."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, gain, shift, weight)
+        ctx.dtype, ctx.lower = working_dtype(x), torch.is_autocast_enabled(x.device.type)
+        return F.conv2d(frame_norm(x, gain, shift).to(ctx.dtype), weight.to(ctx.dtype), padding=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, gain, shift, weight = ctx.saved_tensors
+        inputs = [each.detach().requires_grad_() for each in (x, gain, shift)]
+        with torch.enable_grad(), torch.autocast(x.device.type, ctx.dtype, enabled=ctx.lower):
+            normal = frame_norm(*inputs)
+        seen = normal.detach().to(ctx.dtype)
+        d_normal, d_weight = _conv_backward(grad, seen, weight, ctx.needs_input_grad[3])
+        del seen
+        d_x, d_gain, d_shift = torch.autograd.grad(normal, inputs, d_normal.to(normal.dtype))
+        return d_x, d_gain, d_shift, d_weight
+
+
+def residual(x: Tensor, *parameters: Tensor, light: bool = False) -> Tensor:
+    """x + twice norm_conv_relu of it, of the same shape; parameters: gain, shift and weight of each.
+
+    light: compute the normalised inputs again for the gradients in place of keeping them. A compiled run decides for itself.
+    """
     if torch.is_grad_enabled() and kernels.usable(x) and working_dtype(x) == x.dtype:
-        out: Tensor = _Residual.apply(x, *parameters)
+        out: Tensor = _Residual.apply(x, light, *parameters)
         return out
-    y = norm_conv_relu(norm_conv_relu(x, *parameters[:3]), *parameters[3:])
+    if light and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        y = F.relu_(_NormConv.apply(F.relu_(_NormConv.apply(x, *parameters[:3])), *parameters[3:]))
+    else:
+        y = norm_conv_relu(norm_conv_relu(x, *parameters[:3]), *parameters[3:])
     return x + y if torch.is_grad_enabled() else y.add_(x)
 
 
@@ -143,25 +172,27 @@ class _Residual(torch.autograd.Function):
     """A residual block by kernels.py: what its gradients need passes memory as seldom as can be."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
-        saved, y = [x], x
+    def forward(ctx: Any, x: Tensor, light: bool, *parameters: Tensor) -> Tensor:
+        saved, y, ctx.light = [x], x, light
         for gain, shift, weight in (parameters[:3], parameters[3:]):
             normal, stats = kernels.norm(y, gain, shift)
             y = conv_relu(normal, weight).contiguous(memory_format=torch.channels_last)
-            saved += [normal, stats, y, gain, weight]
+            saved += [shift if light else normal, stats, y, gain, weight]
         ctx.save_for_backward(*saved)
         return kernels.add(x, y)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, normal0, stats0, y0, gain0, weight0, normal1, stats1, y1, gain1, weight1 = ctx.saved_tensors
+        x, kept0, stats0, y0, gain0, weight0, kept1, stats1, y1, gain1, weight1 = ctx.saved_tensors
         need = ctx.needs_input_grad
-        d1, d_weight1 = _conv_backward(kernels.relu_backward(grad, y1), normal1, weight1, need[6])
+        normal1 = kernels.norm(y0, gain1, kept1)[0] if ctx.light else kept1
+        d1, d_weight1 = _conv_backward(kernels.relu_backward(grad, y1), normal1, weight1, need[7])
         d1, d_gain1, d_shift1 = kernels.norm_backward(d1, y0, gain1, stats1, relu=True)
-        d0, d_weight0 = _conv_backward(d1, normal0, weight0, need[3])
+        normal0 = kernels.norm(x, gain0, kept0)[0] if ctx.light else kept0
+        d0, d_weight0 = _conv_backward(d1, normal0, weight0, need[4])
         d0, d_gain0, d_shift0 = kernels.norm_backward(d0, x, gain0, stats0, plus=grad)
-        return d0, d_gain0, d_shift0, d_weight0, d_gain1, d_shift1, d_weight1
+        return d0, None, d_gain0, d_shift0, d_weight0, d_gain1, d_shift1, d_weight1
 
 
 def _conv_backward(grad: Tensor, x: Tensor, weight: Tensor, weight_too: bool) -> tuple[Tensor, Tensor | None]:

@@ -19,6 +19,8 @@ class FlopCount:
     """Goal, last layers and heads."""
     first: float
     """The first convolution, whose input needs no gradient; part of `cnn`."""
+    pooled: float
+    """The convolution before each stack's pool, three in all; part of `cnn`."""
 
     @property
     def forward(self) -> float:
@@ -34,10 +36,11 @@ class FlopCount:
 def flop_count(config: PolicyConfig, steps: int = 1) -> FlopCount:
     """FLOP of a frame in chunks of `steps`."""
     height, width, channels = config.img_shape
-    first = cnn = 0.0
+    first = cnn = pooled = 0.0
     for out, stack_height, stack_width in config.stack_shapes:
         conv = 2.0 * 9 * channels * out * height * width
         first = first or conv
+        pooled += conv
         height, width, channels = stack_height, stack_width, out
         cnn += conv + 4 * 2.0 * 9 * out * out * height * width
     cnn += 2.0 * 256 * channels * height * width
@@ -46,4 +49,4 @@ def flop_count(config: PolicyConfig, steps: int = 1) -> FlopCount:
     relative = size * 10 * config.attention_heads + 10 * config.attention_heads * config.memory
     block = (4 + 2 * config.pointwise_ratio) * size * size + relative + 2 * seen * size
     rest = 2.0 * size * (256 + config.mineclip_embed_dim + size + N_BUTTONS + N_CAMERA)
-    return FlopCount(cnn, 2.0 * config.n_recurrence_layers * block, rest, first)
+    return FlopCount(cnn, 2.0 * config.n_recurrence_layers * block, rest, first, pooled)

@@ -20,7 +20,7 @@ from steve1.policy.heads import ActionHeads, ValueHead
 from steve1.policy.initial import HEAD_GAIN, RELU_GAIN, scale_image, scale_recurrent, unit_layers
 from steve1.policy.loss import head_loss
 from steve1.policy.state import PolicyState
-from steve1.policy.vision import ImageEncoder, NormLinear
+from steve1.policy.vision import ActivationCheckpointing, ImageEncoder, NormLinear
 
 GOAL_GAIN = 2.0
 
@@ -117,12 +117,12 @@ class GoalPolicy(nn.Module):
         )
         return PolicyState(keys, values, torch.zeros((batch, 1, memory), dtype=torch.bool, device=self.device))
 
-    def encode(self, frames: Tensor, *, activation_checkpointing: bool = False) -> Tensor:
+    def encode(self, frames: Tensor, *, activation_checkpointing: ActivationCheckpointing = "none") -> Tensor:
         """Features (B, T, H), which depend on neither goal nor memory.
 
         Args:
             frames: u8 (B, T, 128, 128, 3) RGB.
-            activation_checkpointing: recompute the convolutions in the backward pass instead of keeping their activations.
+            activation_checkpointing: what the backward pass computes again in place of keeping it.
         """
         height, width, channels = self.config.img_shape
         encoder = self.net.img_process

@@ -6,8 +6,9 @@ Input: RGB frames u8 (N, 128, 128, 3). Output: features (N, H). Frames do not in
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,13 @@ DENSE = 256  # size of the dense layer's output
 # Frames that go through the convolutions at a time. On a CPU, where nothing was measured (`core.tuning`), as few as keep the largest layer's
 # activations in the cache: 8 frames of 16 channels (8 MB).
 CPU_CHANNELS = 128
-GPU_FRAMES = 64  # without history, or with activation checkpointing: bounds the memory
-GPU_FRAMES_WITH_HISTORY = 512  # below 2^31 elements in the first convolution's output at 2x
+ActivationCheckpointing = Literal["none", "light", "full"]
+"""What the backward pass computes again in place of keeping it. light: the convolutions before the pools, and the residual blocks'
+normalised inputs; full: all convolutions. Also in training/config.py, which imports no torch."""
+# On a GPU: numbers that the first convolution gives in one pass, which bounds the memory. With gradients well below 2^31, from where on
+# the kernels' 32-bit offsets end; at 2x these are 512, 32 and 128 frames.
+GPU_NUMBERS = {"none": 2**30, "light": 2**30, "full": 2**26}
+GPU_NUMBERS_WITHOUT_GRADIENTS = 2**28
 
 
 class NormConv(nn.Module):
@@ -39,8 +45,14 @@ class NormConv(nn.Module):
         assert self.norm is not None, "the very first layer has no norm; it is called through `pooled`"
         return self.norm.weight, self.norm.bias, self.layer.weight
 
-    def pooled(self, x: Tensor) -> Tensor:
-        """The same, and max-pool by two: (N, C_in, h, w) → (N, C_out, ceil(h / 2), ceil(w / 2))."""
+    def pooled(self, x: Tensor, again: bool = False) -> Tensor:
+        """The same, and max-pool by two: (N, C_in, h, w) → (N, C_out, ceil(h / 2), ceil(w / 2)).
+
+        again: compute it again in the backward pass in place of keeping the convolution's output, four times as large as its own.
+        """
+        if again:
+            found: Tensor = checkpoint(self.pooled, x, use_reentrant=False, preserve_rng_state=False)
+            return found
         if self.norm is not None:
             x = frame_norm(x, self.norm.weight, self.norm.bias)
         return conv_pool_relu(x, self.layer.weight, self.layer.bias)
@@ -54,9 +66,9 @@ class ResidualBlock(nn.Module):
         self.conv0 = NormConv(channels, channels)
         self.conv1 = NormConv(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, light: bool = False) -> Tensor:
         """(N, C, h, w) → the same shape."""
-        return residual(x, *self.conv0.parts, *self.conv1.parts)
+        return residual(x, *self.conv0.parts, *self.conv1.parts, light=light)
 
 
 class Stack(nn.Module):
@@ -73,11 +85,11 @@ class Stack(nn.Module):
         """The residual blocks in order, with their type."""
         return cast("list[ResidualBlock]", list(self.blocks))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, light: bool = False) -> Tensor:
         """(N, C_in, h, w) → (N, C, ceil(h / 2), ceil(w / 2))."""
-        x = frame_norm(self.firstconv.pooled(x), self.n.weight, self.n.bias)
+        x = frame_norm(self.firstconv.pooled(x, again=light), self.n.weight, self.n.bias)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, light)
         return x
 
 
@@ -110,10 +122,10 @@ class ImpalaCNN(nn.Module):
         """The stacks in order, with their type."""
         return cast("list[Stack]", list(self.stacks))
 
-    def stacked(self, x: Tensor) -> Tensor:
+    def stacked(self, x: Tensor, light: bool = False) -> Tensor:
         """(N, 3, 128, 128) float in 0..1 → (N, C, 16, 16)."""
         for stack in self.stacks:
-            x = stack(x)
+            x = stack(x, light)
         return x
 
 
@@ -127,6 +139,7 @@ class ImageEncoder(nn.Module):
         self.cnn = ImpalaCNN(config)
         self.linear = NormLinear(DENSE, config.hidsize)
         self._sizes = config.sizes
+        self._first_numbers = config.channels[0] * config.img_shape[0] * config.img_shape[1]
         self.plain_frames = max(1, CPU_CHANNELS // config.channels[0])
         self.frames_at_once = self.plain_frames
         """Frames that go through the convolutions together on a CPU: speed and rounding depend on it."""
@@ -141,30 +154,38 @@ class ImageEncoder(nn.Module):
         """Whether no weight up to the dense layer is trained, so that a frame's dense features never change."""
         return not any(parameter.requires_grad for parameter in self.cnn.parameters())
 
-    def dense(self, frames: Tensor, activation_checkpointing: bool = False) -> Tensor:
+    def dense(self, frames: Tensor, activation_checkpointing: ActivationCheckpointing = "none") -> Tensor:
         """RGB u8 (N, 128, 128, 3) → output of the dense layer (N, 256); without history where everything up to it is frozen.
 
-        activation_checkpointing: recompute the convolutions in the backward pass instead of keeping their activations.
+        activation_checkpointing: what the backward pass computes again in place of keeping it.
         """
         if torch.is_grad_enabled() and self.cnn_is_frozen:
             with torch.no_grad():
                 return self.dense(frames)
-        recompute = activation_checkpointing and torch.is_grad_enabled()
-        if frames.device.type == "cpu":
-            at_once = self.frames_at_once
-        else:
-            at_once = GPU_FRAMES_WITH_HISTORY if torch.is_grad_enabled() and not recompute else GPU_FRAMES
+        again = activation_checkpointing if torch.is_grad_enabled() else "none"
         dtype = working_dtype(self.linear.layer.weight)
         parts = []
-        for part in frames.split(at_once):
+        for part in self._passes(frames, again):
             pixels = part.permute(0, 3, 1, 2).to(dtype).mul_(1.0 / 255.0)  # channels-last in memory, as the frames come
-            if recompute:
+            if again == "full":
                 parts.append(checkpoint(self.cnn.stacked, pixels, use_reentrant=False, preserve_rng_state=False))
             else:
-                parts.append(self.cnn.stacked(pixels))
+                parts.append(self.cnn.stacked(pixels, light=again == "light"))
         return self.cnn.dense(torch.cat(parts).flatten(1) if len(parts) > 1 else parts[0].flatten(1))
 
-    def forward(self, frames: Tensor, activation_checkpointing: bool = False) -> Tensor:
+    def _passes(self, frames: Tensor, again: ActivationCheckpointing) -> Sequence[Tensor]:
+        """The frames as they go through the convolutions together; on a GPU in passes of nearly the same size, each of which cuDNN chooses kernels for."""
+        if frames.device.type == "cpu":
+            return frames.split(self.frames_at_once)
+        numbers = GPU_NUMBERS[again] if torch.is_grad_enabled() else GPU_NUMBERS_WITHOUT_GRADIENTS
+        if (
+            not self.training
+        ):  # a validation holds the states of three goals beside, and must not need more than training
+            numbers = min(numbers, GPU_NUMBERS_WITHOUT_GRADIENTS // 2)
+        most = max(1, numbers // self._first_numbers)
+        return frames.tensor_split(max(1, -(-len(frames) // most)))
+
+    def forward(self, frames: Tensor, activation_checkpointing: ActivationCheckpointing = "none") -> Tensor:
         """RGB u8 (N, 128, 128, 3) → (N, H)."""
         return self.linear(self.dense(frames, activation_checkpointing))
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from steve1.core.errors import UserError
 from steve1.core.files import remove_half_written, rename, write_json
@@ -39,6 +40,8 @@ ARITHMETIC = 2
 """Part of a cache's name; one more whenever the encoder rounds differently. 2: norms over a frame are exact on a CPU."""
 ROWS = 256
 """Frames computed and appended at a time; a cut computation loses at most these."""
+ALIKE = 64
+"""On a GPU the frames of a piece are filled up to a multiple of this."""
 # Files that an episode's pictures do not depend on: goals, actions and notes may change without a new cache.
 _NOT_PICTURES = ("embeds_attn", "action", "metadata", "frames_mineclip", ".")
 
@@ -127,17 +130,8 @@ class FeatureCache:
                 got="arithmetic 1",
                 todo=f"rm -r {shlex.quote(str(self._earlier))}; then the same command computes the features anew",
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.check_room(need)
         remove_half_written(self.folder, {"about.json"})
-        free = shutil.disk_usage(self.folder).free
-        if need.bytes > 0.95 * free:
-            raise UserError(
-                "The features of these episodes do not fit on the disk.",
-                where=display(self.folder),
-                expected=f"{need.bytes / 1e9:.2f} GB for {need.frames} frames",
-                got=f"{free / 1e9:.2f} GB free",
-                todo="free some space, name another --cache_dir, or use --cache_dtype float16",
-            )
         about = {"cnn_sha256": self.weights_hash, "precision": str(self._precision), "dtype": self.dtype.name}
         more = {"numbers_per_frame": self.size, "arithmetic": ARITHMETIC}
         write_json(self.folder / "about.json", {**about, **more})
@@ -155,6 +149,19 @@ class FeatureCache:
             for path in need.episodes:
                 self._compute(path, on_frames)
         encoder.frames_at_once = plain
+
+    def check_room(self, need: Need) -> None:
+        """UserError where the disk is too small for what is missing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.folder).free
+        if need.bytes > 0.95 * free:
+            raise UserError(
+                "The features of these episodes do not fit on the disk.",
+                where=display(self.folder),
+                expected=f"{need.bytes / 1e9:.2f} GB for {need.frames} frames",
+                got=f"{free / 1e9:.2f} GB free",
+                todo="free some space, name another --cache_dir, or use --cache_dtype float16",
+            )
 
     def _compute(self, path: Path, on_frames: Callable[[int], object]) -> None:
         """Append rows to a part file, after the last whole piece that a cut computation left; rename it once all are there."""
@@ -181,9 +188,11 @@ class FeatureCache:
         rename(part, self.file_of(path))
 
     def _rows(self, episode: Episode, start: int, stop: int) -> NDArray[Any]:
-        frames = torch.from_numpy(episode.frames(start, stop)).to(self._policy.device)
-        with torch.no_grad(), autocast(self._policy.device, self._precision):
-            rows = self._policy.net.img_process.dense(frames)
+        device, pictures = self._policy.device, torch.from_numpy(episode.frames(start, stop))
+        if device.type == "cuda":  # cuDNN looks for its fastest convolutions anew at each number of frames: few numbers
+            pictures = F.pad(pictures, (0, 0, 0, 0, 0, 0, 0, -len(pictures) % ALIKE))
+        with torch.no_grad(), autocast(device, self._precision):
+            rows = self._policy.net.img_process.dense(pictures.to(device))[: stop - start]
         with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
             found = rows.float().cpu().numpy().astype(self.dtype)
         if not np.isfinite(found).all():
@@ -257,7 +266,7 @@ def read_features(
     ranks: Ranks,
     precision: torch.dtype,
 ) -> FeatureCache:
-    """Compute the features that the datasets' episodes lack (on the first process), and let their windows hold features.
+    """Compute the features that the datasets' episodes lack, each process its share, and let their windows hold features.
 
     Raises:
         UserError: the CNN is trained, so that its features would not stay the same; as `FeatureCache.fill`.
@@ -270,9 +279,23 @@ def read_features(
         )
     cache = FeatureCache(output_path(settings.cache_dir), policy, precision=precision, dtype=settings.cache_dtype)
     chosen = [dataset for dataset in datasets if dataset is not None]
-    with ranks.synchronized("computing image features"):
+    paths = list(dict.fromkeys(path for dataset in chosen for path in dataset.paths))
+    # One process looks: another's list would lack what the first has begun to compute.
+    missing = [0] * len(paths)
+    with ranks.synchronized("looking for image features"):
         if ranks.is_main:
-            fill_loudly(cache, [path for dataset in chosen for path in dataset.paths])
+            need = cache.need(paths)
+            cache.check_room(need)
+            lacks = set(need.episodes)
+            missing = [int(path in lacks) for path in paths]
+    missing = ranks.of_main(missing)
+    lacking = [path for path, wanted in zip(paths, missing) if wanted]
+    with ranks.synchronized("computing image features"):
+        share = lacking[ranks.rank :: ranks.world]
+        if ranks.is_main:
+            fill_loudly(cache, share)
+        else:
+            cache.fill(share)
     for dataset in chosen:
         cache.serve(dataset)
     return cache

@@ -143,9 +143,6 @@ def _mode_rules(chosen: TrainSettings) -> dict[str, bool]:
         ),
         f"feature_cache needs a CNN that stays as it is, and {name} trains it: set FINETUNE_MODE to "
         + modes_that("keep_cnn"): chosen.feature_cache and mode.trains_cnn,
-        f"activation_checkpointing saves nothing with {name}: a CNN that is not trained keeps nothing between": (
-            chosen.activation_checkpointing and not mode.trains_cnn
-        ),
         f"from_vpt starts with an empty goal layer, which {name} does not train: use "
         + modes_that("train_goal_layer"): chosen.from_vpt and not mode.trains_goal_layer,
         f"{name} changes no weights, so there is nothing for {', '.join(pulls)} to do: set them to 0": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -9,8 +10,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 import torch.distributed as dist
 
-from steve1.core.device import choose_device, keep_freed_memory
+from steve1.core.device import choose_device, has_bf16, keep_freed_memory, refuse_emulated_bf16
 from steve1.core.errors import UserError
+
+TIMEOUT = datetime.timedelta(hours=2)
+"""How long a process waits for the others: they may compute features of episodes that are longer, or write to a slow disk."""
 
 
 class Ranks:
@@ -66,15 +70,22 @@ def joined(device: str = "auto", threads: int = 0) -> Iterator[Ranks]:
         threads: CPU threads for torch; 0: its own choice.
 
     Raises:
-        UserError: the device is not there.
+        UserError: the device is not there, or all processes would take the same card.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    chosen = local_device(device, int(os.environ.get("LOCAL_RANK", "0")))
-    if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", rank=rank, world_size=world)
-    if chosen.type == "cuda":
+    chosen = local_device(device, int(os.environ.get("LOCAL_RANK", "0")), local_processes())
+    on_gpu = chosen.type == "cuda"
+    if on_gpu:  # before the processes meet: NCCL takes the current card
         torch.cuda.set_device(chosen)
-    elif chosen.type == "cpu":
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            rank=rank,
+            world_size=world,
+            timeout=TIMEOUT,
+            device_id=chosen if on_gpu else None,
+        )
+    if chosen.type == "cpu":
         keep_freed_memory()
     before = torch.get_num_threads()
     if threads:
@@ -87,23 +98,41 @@ def joined(device: str = "auto", threads: int = 0) -> Iterator[Ranks]:
             dist.destroy_process_group()
 
 
-def local_device(name: str, local_rank: int = 0) -> torch.device:
-    """The torch device that `name` means to this process; UserError where it is not there."""
+def local_processes() -> int:
+    """Processes of this run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE", "1"))
+
+
+def local_device(name: str, local_rank: int = 0, processes: int = 1) -> torch.device:
+    """The torch device that `name` means to this process, one of `processes` of this machine; UserError where it is not there."""
+    if name.startswith("cuda:") and processes > 1:
+        raise UserError(
+            "Every process of this run would train on the same GPU.",
+            where="--device",
+            expected=f"cuda or auto, which give each of the {processes} processes a GPU of its own",
+            got=name,
+            todo="--device cuda; CUDA_VISIBLE_DEVICES=2,3 in front of the command chooses among the GPUs",
+        )
     if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
         name = f"cuda:{local_rank}"  # asked for at once: a process that looks at another card first holds memory there
     return choose_device(name)
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """torch.bfloat16 or torch.float32: "auto" takes bf16 on CUDA cards that have it and on CPUs with bf16 instructions."""
-    if name == "fp32":
+    """torch.bfloat16 or torch.float32: "auto" takes bf16 on CUDA cards that have it and on CPUs with bf16 instructions.
+
+    Raises:
+        UserError: bf16 was asked for on a card that emulates it.
+    """
+    if name in ("fp32", "tf32"):
         return torch.float32
     if name == "bf16":
+        refuse_emulated_bf16(device)
         return torch.bfloat16
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return torch.bfloat16 if device.type == "cpu" and has_bf16() else torch.float32
+        return torch.bfloat16 if has_bf16(device) else torch.float32
+    has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return torch.bfloat16 if device.type == "cpu" and has_instructions() else torch.float32
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[None]:

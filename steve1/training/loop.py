@@ -212,6 +212,7 @@ class Trainer:
         if (self.val is None and self.retention is None) or state.validated_step == state.step:
             return
         state.validated_step = state.step
+        self.stepper.free_gradients()
         with self.clock.pause("validation"):
             self._validate_both(state)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from steve1.actions.joint import CAMERA_DEGREES
 from steve1.policy import GoalPolicy, PolicyState
 from steve1.policy.loss import head_kl
+from steve1.policy.vision import ActivationCheckpointing
 from steve1.training.batches import Batch, encode
 from steve1.training.config import TrainSettings
 from steve1.training.logging.action_metrics import MEASURES
@@ -138,10 +139,15 @@ class LossModule(nn.Module):
     """The sum of the objectives as one module, which DDP and torch.compile wrap.
 
     Args:
-        activation_checkpointing: recompute the convolutions in the backward pass instead of keeping their activations.
+        activation_checkpointing: what the backward pass computes again in place of keeping it.
     """
 
-    def __init__(self, policy: GoalPolicy, objectives: list[Objective], activation_checkpointing: bool = False) -> None:
+    def __init__(
+        self,
+        policy: GoalPolicy,
+        objectives: list[Objective],
+        activation_checkpointing: ActivationCheckpointing = "none",
+    ) -> None:
         super().__init__()
         self.policy, self.objectives, self._checkpointing = policy, objectives, activation_checkpointing
         self.measures = tuple(name for objective in objectives for name in objective.measures)

@@ -102,6 +102,11 @@ class Stepper:
 
         return work
 
+    def free_gradients(self) -> None:
+        """Give their memory back, for work that needs none; not DDP's, which lie in the buckets that it sends."""
+        if self._ddp is None:
+            self.optimizer.zero_grad(set_to_none=True)
+
     def initial_states(self, chunk: TbpttChunk) -> list[PolicyState]:
         """Fresh states, one a micro-batch."""
         return [self._loss.initial_state(len(batch["first"])) for batch in chunk.micro_batches]
@@ -110,7 +115,8 @@ class Stepper:
         """One optimizer step, the run's `number`-th, at learning rate `rate`; a skipped one changes no weight and resets the states."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+        # DDP's gradients are views of the buckets that it sends: let go, they would be copied there each step.
+        self.optimizer.zero_grad(set_to_none=self._ddp is None)
         count = len(chunk.micro_batches)
         after: list[PolicyState] = []
         total = torch.zeros(len(self._loss.measures), device=self._ranks.device)

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata, read_goal
+from steve1.core.device import set_tf32
 from steve1.core.errors import UserError
 from steve1.core.messages import message
 from steve1.core.paths import display, resolve
 from steve1.core.run_folder import Record, newest_resume_point
 from steve1.data.loading.batches import explain_dead_workers
 from steve1.data.loading.windows import WindowDataset
-from steve1.policy import GoalPolicy, load_policy
+from steve1.policy import GoalPolicy, load_policy, read_model
 from steve1.training.batches import Goal, demonstrated_goal, open_windows
 from steve1.training.cache import read_features
 from steve1.training.checkpoint.checkpointer import Checkpointer, TrainState
@@ -39,7 +40,7 @@ from steve1.training.logging.metrics import Clock
 from steve1.training.logging.reporter import Reporter
 from steve1.training.logging.summary import closing, data_facts, introduction, show_first_batch
 from steve1.training.loop import Hooks, Trainer
-from steve1.training.memory import explain_oom
+from steve1.training.memory.oom import explain_oom
 from steve1.training.report.card import write_card
 from steve1.training.report.page import write_report
 from steve1.training.report.results import RESULTS_FILE
@@ -83,11 +84,13 @@ def finetune(
         joined(settings.device, 0 if settings.threads == "auto" else settings.threads) as ranks,
         contextlib.ExitStack() as held,
     ):
-        trainer, state = set_up(settings, ranks, held, hooks or Hooks(), metadata, goal)
-        try:
-            if trainer.is_finished(state):
-                return finish(trainer, state, again=True)
-            with explain_oom(settings, trainer.policy.config, ranks.device, trainer.precision), explain_dead_workers():
+        precision, config = choose_precision(settings.precision, ranks.device), read_model(resolve(settings.in_model))
+        set_tf32(False)
+        with explain_oom(settings, config, ranks, precision), explain_dead_workers():
+            trainer, state = set_up(settings, ranks, held, hooks or Hooks(), metadata, goal, precision)
+            try:
+                if trainer.is_finished(state):
+                    return finish(trainer, state, again=True)
                 trainer.reporter.started(introduction(trainer, state))
                 trainer.reporter.describe(data_facts(trainer))
                 if state.step == 0:
@@ -95,8 +98,8 @@ def finetune(
                 trainer.fit(state)
                 trainer.validate_and_keep_best(state)
                 return finish(trainer, state)
-        finally:
-            trainer.reporter.close()
+            finally:
+                trainer.reporter.close()
 
 
 def set_up(
@@ -106,9 +109,9 @@ def set_up(
     hooks: Hooks,
     metadata: CheckpointMetadata | None,
     goal: Goal | None,
+    precision: torch.dtype,
 ) -> tuple[Trainer, TrainState]:
     """The trainer and its state, at the resume point or at the beginning; `held` closes the run's folder."""
-    precision = choose_precision(settings.precision, ranks.device)
     goal = chosen_goal(settings, goal)
     train, val, retention = open_windows(settings, goal)
     policy = starting_policy(settings, ranks, train, goal)
@@ -118,6 +121,7 @@ def set_up(
             held.callback(claim_run_folder(settings, record).close)
     if settings.feature_cache:
         read_features(settings, policy, (train, val, retention), ranks, precision)
+    set_tf32(settings.precision == "tf32")  # not before: cached features are float32's
     stepper = Stepper(policy, settings, ranks, precision)
     checkpointer = Checkpointer(settings, ranks, policy, stepper, metadata_of(settings, metadata, record, train))
     state = TrainState(frames_per_step=settings.frames_per_step(ranks.world))

@@ -49,13 +49,14 @@ def validate(
     chosen = chosen_windows(dataset, settings.val_windows)
     kind = torch.float32 if ranks.device.type == "mps" else torch.float64
     sums = torch.zeros(len(MEASURES) + 1, dtype=kind, device=ranks.device)
+    keys = BATCH_KEYS if actions is None else (*BATCH_KEYS, "others")
     with evaluating(policy):
         for windows in _batches_ahead(dataset, chosen, settings.batch_size, ranks):
             ablation = GoalAblation(policy, windows, actions)
             for start, stop in chunk_bounds(settings.T, settings.trunc_t):
-                batch = to_device(windows, start, stop, ranks.device)
+                batch = to_device(windows, start, stop, ranks.device, keys)
                 with autocast(ranks.device, precision):
-                    measures = ablation.chunk(batch, windows["others"][:, start:stop])
+                    measures = ablation.chunk(batch)
                 sums[:-1] += measures.sum(0, dtype=kind)
                 sums[-1] += len(measures)
             ablation.finish()
@@ -77,35 +78,44 @@ class GoalAblation:
         if tuned_goal(policy) is not None:  # one goal for all windows: there is no other to compare it with
             self._different = torch.zeros_like(self._different)
         self._frames = torch.zeros(rows, device=policy.device)
+        self._chosen = False  # whether some frames are not imitated, and left out
 
-    def chunk(self, batch: Batch, others: torch.Tensor) -> torch.Tensor:
-        """Measures (N, len(MEASURES)) of a chunk's frames, of those that are imitated, under their true goals."""
+    def chunk(self, batch: Batch) -> torch.Tensor:
+        """Measures (N, len(MEASURES)) of a chunk's frames, of those that are imitated, under their true goals; with `actions` it also holds
+        "others", other goals (B, C, E)."""
         policy, shape = self._policy, batch["buttons"].shape
         features = encode(policy, batch)
-        imitated = batch["imitated"] if "imitated" in batch else torch.ones_like(batch["first"])
-        counted = imitated.flatten()
-        buttons, camera = batch["buttons"].flatten()[counted], batch["camera"].flatten()[counted]
+        # Choosing rows waits for the device: only where there are others.
+        counted = batch["imitated"].flatten() if "imitated" in batch else None
+        self._chosen = self._chosen or counted is not None
+
+        def of_counted(rows: torch.Tensor) -> torch.Tensor:
+            return rows if counted is None else rows[counted]
+
+        buttons, camera = of_counted(batch["buttons"].flatten()), of_counted(batch["camera"].flatten())
         true = goals_of(policy, batch)
-        goals = {"true": true, "shuffled": others.to(true), "none": torch.zeros_like(true)}
+        goals = {"true": true, "shuffled": batch.get("others", true), "none": torch.zeros_like(true)}
         measures = features.new_zeros(0)
         for kind, state in self._states.items():
             latent, self._states[kind] = policy.forward_recurrent(features, goals[kind], batch["first"], state)
-            rows = latent.flatten(0, 1)[counted]
+            rows = of_counted(latent.flatten(0, 1))
             if kind != "true":
                 loss = loss_of_frames(policy, rows, buttons, camera)
             else:
                 measures = frame_measures(policy, rows, buttons, camera, self._actions)
                 loss = measures[:, 0]
-            losses = loss.new_zeros(len(counted))
-            losses[counted] = loss
-            self._losses[kind] += losses.view(shape).sum(1)
-        self._frames += imitated.sum(1)
+            if counted is not None:
+                every = loss.new_zeros(len(counted))
+                every[counted] = loss
+                loss = every
+            self._losses[kind] += loss.view(shape).sum(1)
+        self._frames += shape[1] if counted is None else counted.view(shape).sum(1)
         return measures
 
     def finish(self) -> None:
         """The windows are over: compare their goals."""
         if self._actions is not None:
-            some = self._frames > 0
+            some = self._frames > 0 if self._chosen else slice(None)
             means = {kind: (total / self._frames)[some] for kind, total in self._losses.items()}
             self._actions.add_windows(means, self._different[some])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from steve1.agent import Agent
 from steve1.agent.agent import weights_lowp
+from steve1.agent.cuda_graph import CudaGraph
 from steve1.core.checkpoint_metadata import CheckpointMetadata
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, PolicyConfig, load_policy, save_weights, write_model
@@ -137,6 +139,51 @@ def plays_alike(policy: GoalPolicy, cond_scale: float, tolerance: float) -> None
         assert torch.equal(one.mask, other.mask)
         for mine, its in zip(one.keys + one.values, other.keys + other.values, strict=True):
             assert float((mine - its).abs().max()) < tolerance
+
+
+def test_a_graph_is_recorded_and_replayed_on_its_inputs_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the second card, say: a stream or a graph of the current one would record nothing, and repeat old answers."""
+    current, used = ["cuda:0"], []
+
+    class On:
+        def __init__(self, device: object) -> None:
+            self.device, self.before = str(device), ""
+
+        def __enter__(self) -> None:
+            self.before, current[0] = current[0], self.device
+
+        def __exit__(self, *_: object) -> None:
+            current[0] = self.before
+
+    class Stream:
+        def __init__(self) -> None:
+            used.append(("stream", current[0]))
+
+        def wait_stream(self, _: object) -> None: ...
+
+    class Graph:
+        def replay(self) -> None:
+            used.append(("replay", current[0]))
+
+    class Input:
+        shape, device = torch.Size([1]), "cuda:1"
+
+        def clone(self) -> Input:
+            return self
+
+        def copy_(self, _: Input) -> None: ...
+
+    for name, value in {
+        "device": On, "Stream": Stream, "current_stream": Stream, "CUDAGraph": Graph,
+        "stream": lambda _: contextlib.nullcontext(), "graph": lambda _: contextlib.nullcontext(),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, value)
+    graph = CudaGraph(lambda *_: {})
+    for _ in range(2):
+        graph(Input())  # type: ignore[arg-type]
+    assert {place for _, place in used} == {"cuda:1"}
+    assert [kind for kind, _ in used].count("replay") == 2
+    assert current == ["cuda:0"]
 
 
 @pytest.mark.gpu

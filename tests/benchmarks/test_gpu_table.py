@@ -45,7 +45,10 @@ def test_aims_stand_beside_the_best_that_was_reached(tmp_path: Path, capsys: pyt
     text = (tmp_path / "gpu.md").read_text()
     assert text in capsys.readouterr().out
     assert text.startswith("Test Card; 2026-11-23; commit abc.")
-    assert "| 8,000 trained frames/s | 7,000 (40 % of the matrix-product rate) | train_wide |" in text
+    assert (
+        "| 8,000 trained frames/s on an H200, 46 % on any card | 7,000 (40 % of the matrix-product rate) | train_wide |"
+        in text
+    )
     assert "| 24 GiB at B = 8, TRUNC_T = 64 | 26.0 GiB at B = 8, TRUNC_T = 64 | train |" in text
     assert "| guided step at batch 1 in 3 ms | 2.50 ms, 400 steps/s | bf16_graph |" in text
     assert "| train_cached, on the cache | 8 x 64 | 90,000 |" in text

@@ -60,7 +60,7 @@ def run(made: Path) -> TrainSettings:
 def test_settings_have_todays_names(run: TrainSettings) -> None:
     """TrainSettings takes all of them, and what they said is kept."""
     assert (run.finetune_mode, run.turn_loss_weight, run.keep_checkpoints) == ("lora", 2.0, False)
-    assert (run.max_skipped_steps, run.activation_checkpointing, run.force_resume) == (7, False, False)
+    assert (run.max_skipped_steps, run.activation_checkpointing, run.force_resume) == (7, "none", False)
     assert run.lora_targets == "attention,action_heads,lastlayer"
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
@@ -16,24 +16,17 @@ from benchmarks.policy import TINY, make_batch
 from benchmarks.train import saved_bytes
 from steve1.commands.train import plan as plan_command
 from steve1.core.errors import UserError
-from steve1.policy import PolicyConfig, load_policy
+from steve1.policy import PolicyConfig, kernels, load_policy
 from steve1.policy.flops import flop_count
+from steve1.policy.vision import ActivationCheckpointing
 from steve1.training import step as step_module
+from steve1.training import train as train_module
 from steve1.training.checkpoint.checkpointer import optimizer_state_dict, restore_optimizer
 from steve1.training.checks import check
 from steve1.training.config import TrainSettings
-from steve1.training.memory import (
-    CNN_BYTES,
-    GIB,
-    METHODS,
-    Method,
-    estimate,
-    flop_per_frame,
-    parameter_counts,
-    plans,
-    usable,
-    what_fits,
-)  # fmt: skip
+from steve1.training.memory.estimate import GIB, Method, estimate, flop_per_frame, parameter_counts
+from steve1.training.memory.oom import what_fits
+from steve1.training.memory.plans import METHODS, plans, start_with, usable
 from steve1.training.optim.optimizers import FactoredAdamW
 from steve1.training.train import finetune
 from tests.training.conftest import same, weights_of
@@ -42,19 +35,19 @@ Make = Callable[..., TrainSettings]
 TWO_X = PolicyConfig()
 
 
-def test_activations_that_are_estimated_are_those_that_are_saved() -> None:
+def test_checkpointing_keeps_less() -> None:
+    """As counted on a CPU; tests/devices compares the planner's bytes with a pretended card."""
     policy = load_policy(TINY)
-    for dtype in (torch.float32, torch.bfloat16):
-        counted = saved_bytes(policy, make_batch(TINY, 1, 8), dtype)
-        stacks = sum(c * (128 >> (i + 1)) ** 2 for i, c in enumerate(TINY.channels))
-        assert counted["saved_cnn_bytes_per_frame"] == pytest.approx(CNN_BYTES[dtype] * stacks, rel=0.06)
-    checkpointed = saved_bytes(policy, make_batch(TINY, 1, 8), torch.float32, activation_checkpointing=True)
-    assert checkpointed["saved_cnn_bytes_per_frame"] < 0.1 * CNN_BYTES[torch.float32] * stacks
+
+    def kept(kind: ActivationCheckpointing) -> float:
+        batch = make_batch(TINY, 1, 8)
+        return saved_bytes(policy, batch, torch.bfloat16, activation_checkpointing=kind)["saved_cnn_bytes_per_frame"]
+
+    plain = kept("none")
+    assert kept("light") < 0.6 * plain
+    assert kept("full") < 0.2 * plain
     policy.net.img_process.cnn.requires_grad_(False)
-    assert (
-        saved_bytes(policy, make_batch(TINY, 1, 8), torch.float32)["saved_cnn_bytes_per_frame"]
-        < 0.01 * CNN_BYTES[torch.float32] * stacks
-    )
+    assert kept("none") < 0.01 * plain
 
 
 def test_plans_fit_and_the_thrifty_ones_come_with_less() -> None:
@@ -69,6 +62,7 @@ def test_plans_fit_and_the_thrifty_ones_come_with_less() -> None:
     small, large = plans(TWO_X, 12.0), plans(TWO_X, 141.0)
     assert large[0].batch_size == 8
     assert small[0].batch_size < 8
+    assert start_with(small).trunc_t == 64
     assert [plan.method for plan in large] == list(METHODS)
     assert plans(TWO_X, 1.0) == []
     fixed = estimate(TWO_X, Method(optimizer="factored"), batch=1, trunc_t=16)
@@ -96,6 +90,12 @@ def test_the_command_answers(capsys: Any) -> None:
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        MemoryError("Unable to allocate 9.16 GiB for an array"),
+        MemoryError(),
     ],
 )
 def test_a_full_memory_ends_with_what_fits(settings: Make, monkeypatch: Any, fault: Exception) -> None:
@@ -116,7 +116,8 @@ def test_a_full_memory_ends_with_what_fits(settings: Make, monkeypatch: Any, fau
 def test_what_fits_takes_less_and_keeps_the_effective_batch() -> None:
     said = what_fits(TrainSettings(batch_size=8), TWO_X, 12.0, torch.bfloat16)
     assert "BATCH_SIZE=2 GRADIENT_ACCUM_STEPS=4" in said
-    assert "--activation_checkpointing" in said
+    assert "--activation_checkpointing light" in said
+    assert "expandable_segments" in said
     # something else holds the memory: the estimate would fit, and less is proposed
     assert "BATCH_SIZE=8 GRADIENT_ACCUM_STEPS=1 T=320 TRUNC_T=64 bash 3_train_finetune_template.sh\n" not in what_fits(
         TrainSettings(batch_size=8), TWO_X, 80.0, torch.bfloat16
@@ -124,15 +125,56 @@ def test_what_fits_takes_less_and_keeps_the_effective_batch() -> None:
     assert "none of them fits this network" in what_fits(TrainSettings(), TWO_X, 1.0, torch.bfloat16)
 
 
+@pytest.mark.parametrize("place", ["making the policy", "reading features"])
+def test_memory_that_is_full_before_the_first_step_is_explained_too(
+    settings: Make, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    name = {"making the policy": "starting_policy", "reading features": "read_features"}[place]
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(train_module, name, full)
+    with pytest.raises(UserError, match="memory of this machine is full"):
+        finetune(settings(finetune_mode="frozen_cnn", feature_cache=True))
+
+
 @pytest.mark.e2e
 def test_recomputing_changes_no_bit(settings: Make, tmp_path: Path) -> None:
-    plain = finetune(settings(out_weights=str(tmp_path / "plain.weights"), total_frames=96, val_freq=0))
-    again = finetune(
-        settings(
-            out_weights=str(tmp_path / "again.weights"), total_frames=96, val_freq=0, activation_checkpointing=True
-        )
-    )
-    assert same(weights_of(plain.out_weights), weights_of(again.out_weights))
+    """In both precisions: what is computed again are the same operations on the same numbers.
+
+    All frames in one pass, as on a card: gradients of several passes are added up in bf16 where autocast keeps the cast weights, and in
+    float32 where each pass casts them again.
+    """
+    for precision in ("fp32", "bf16"):
+        found = {}
+        for kind in ("none", "light", "full"):
+            out = str(tmp_path / f"{kind}_{precision}.weights")
+            chosen = settings(
+                out_weights=out, total_frames=96, val_freq=0, frames_at_once=32, activation_checkpointing=kind
+            )
+            found[kind] = weights_of(finetune(dataclasses.replace(chosen, precision=precision)).out_weights)
+        assert same(found["none"], found["light"]), precision
+        assert same(found["none"], found["full"]), precision
+
+
+def test_light_without_the_kernels_gives_the_same_gradients() -> None:
+    """As on a card: torch's own operations, and the norm's gradient by autograd."""
+    policy = load_policy(TINY)
+    batch = make_batch(TINY, 1, 8)
+    found = {}
+    for kind in ("none", "light"):
+        policy.zero_grad(set_to_none=True)
+        with kernels.unused(), torch.autocast("cpu", torch.bfloat16):
+            policy.encode(batch["frames"], activation_checkpointing=kind).float().square().sum().backward()
+        found[kind] = {name: each.grad.clone() for name, each in policy.named_parameters() if each.grad is not None}
+    assert found["none"].keys() == found["light"].keys()
+    assert all(torch.equal(found["none"][name], gradient) for name, gradient in found["light"].items())
+
+
+def test_the_choices_of_checkpointing_are_said_once_each() -> None:
+    # the settings import no torch, so the words stand in two files
+    assert get_args(get_type_hints(TrainSettings)["activation_checkpointing"]) == get_args(ActivationCheckpointing)
 
 
 def test_factored_moments_equal_adamw_where_nothing_is_lost() -> None:
@@ -216,8 +258,9 @@ def test_factored_state_goes_through_a_resume_point() -> None:
 def test_settings_of_thrift_are_checked(settings: Make) -> None:
     with pytest.raises(UserError, match="optimizer must be one of adamw, factored"):
         check(dataclasses.replace(settings(), optimizer="adam"))  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="activation_checkpointing saves nothing"):
-        check(settings(activation_checkpointing=True, finetune_mode="frozen_cnn"))
+    with pytest.raises(UserError, match="activation_checkpointing must be one of none, light, full"):
+        check(dataclasses.replace(settings(), activation_checkpointing=True))  # type: ignore[arg-type]
+    check(settings(activation_checkpointing="light", finetune_mode="frozen_cnn"))  # as a preset sets it
 
 
 @pytest.mark.parametrize("gpu_gb", [8.0, 24.0, 141.0])

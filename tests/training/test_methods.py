@@ -23,7 +23,7 @@ from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.finetune_modes import MODES
 from steve1.training.loop import Hooks
-from steve1.training.memory import Method, parameter_counts
+from steve1.training.memory.estimate import Method, parameter_counts
 from steve1.training.objectives import BehaviorCloning, KLToStart, LossModule
 from steve1.training.train import finetune
 from steve1.training.trainable import (

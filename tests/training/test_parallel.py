@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
+from benchmarks.policy import make_batch
 from steve1.core.errors import UserError
-from steve1.policy import load_policy
+from steve1.data.episodes.episode import Episode
+from steve1.policy import GoalPolicy, load_policy
+from steve1.training import batches, distributed, loop
+from steve1.training.batches import TbpttChunk
+from steve1.training.cache import FeatureCache
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import choose_precision, local_device
+from steve1.training.distributed import Ranks, choose_precision, joined, local_device
 from steve1.training.logging.scalars import read_scalars
+from steve1.training.step import Stepper
 from steve1.training.train import finetune
 from tests.forks import USER_ERROR, needs_forkserver
 from tests.training.conftest import STILL, apart, mean_gradients, same, weights_of
@@ -96,6 +105,95 @@ def test_a_fault_on_one_rank_ends_all(settings: Make) -> None:
     assert run_processes(chosen) == [USER_ERROR, USER_ERROR]
     assert "are not this run's" in said_by(chosen, 0)
     assert "Another process of this run failed" in said_by(chosen, 1)
+
+
+@pytest.mark.e2e
+@needs_forkserver
+def test_features_are_computed_by_all_processes(settings: Make, tiny: Path, tmp_path: Path) -> None:
+    """Six episodes, an odd number of them there already: each process computes its share of the others, and both train on all."""
+    common = {"finetune_mode": "frozen_cnn", "feature_cache": True, "cache_dir": str(tmp_path / "cache")}
+    chosen = settings(batch_size=1, **common, val_freq=0)
+    lists = [tiny / "samplings" / f"tiny_{kind}.txt" for kind in ("train", "val")]
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    cache = FeatureCache(tmp_path / "cache", policy)
+    paths = [Path(line) for line in lists[0].read_text().splitlines()]
+    cache.fill(paths[:1])
+    assert run_processes(chosen) == [0, 0], said_by(chosen, 0) + said_by(chosen, 1)
+    assert cache.need(paths).episodes == []
+    assert "in 2 episodes" in said_by(chosen, 0), "of three that were missing"
+    for path in paths:
+        with torch.no_grad():
+            frames = torch.from_numpy(Episode(path).frames(0, 64))
+            wanted = policy.net.img_process.dense(frames).numpy().astype(np.float16)
+        assert np.allclose(cache.rows_of(path), wanted, rtol=1e-2, atol=1e-3)
+
+
+def test_ddp_keeps_the_gradients_in_the_buckets_that_it_sends(tiny: Path) -> None:
+    """Let go after each step, they would be copied into the buckets each time."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+        ranks = Ranks(0, 2, torch.device("cpu"))  # two, so that the stepper takes DDP
+        stepper = Stepper(policy, TrainSettings(batch_size=1, T=16, trunc_t=16), ranks, torch.float32)
+        batch = {key: value[:1] for key, value in make_batch(policy.config, 1, 16).items()}
+        chunk = TbpttChunk([batch], (0, 0), True, True, [], [])
+        places = []
+        for number in range(1, 5):
+            stepper.step(chunk, stepper.initial_states(chunk), 1e-6, number)
+            stepper.free_gradients()
+            places.append([each.grad.data_ptr() for each in policy.parameters() if each.grad is not None])
+        assert places[1] == places[2] == places[3], "after the first step, whose order of gradients the buckets take"
+        assert len(places[3]) > 10
+    finally:
+        dist.destroy_process_group()
+
+
+def test_a_validation_finds_no_gradients(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would take as much memory as the weights."""
+    seen = []
+    real = loop.validate
+
+    def watched(policy: GoalPolicy, *rest: Any) -> Any:
+        seen.append([name for name, each in policy.named_parameters() if each.grad is not None])
+        return real(policy, *rest)
+
+    monkeypatch.setattr(loop, "validate", watched)
+    finetune(settings(total_frames=96, val_freq=2, val_windows=1))
+    assert len(seen) >= 2
+    assert not any(seen)
+
+
+def test_a_gpu_is_taken_before_the_processes_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL would otherwise open a context on the first card in every process."""
+    calls: list[tuple[str, Any]] = []
+    monkeypatch.setattr(distributed, "choose_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: calls.append(("set_device", device)))
+    monkeypatch.setattr(dist, "is_initialized", lambda: bool(calls) and calls[-1][0] == "meet")
+    monkeypatch.setattr(dist, "init_process_group", lambda *kind, **more: calls.append(("meet", (*kind, more))))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with joined("cuda") as ranks:
+        assert ranks.device == torch.device("cuda:1")
+    assert [name for name, _ in calls] == ["set_device", "meet"]
+    kind, more = calls[1][1]
+    assert kind == "nccl"
+    assert more["device_id"] == torch.device("cuda:1")
+    assert more["timeout"].total_seconds() > 3600
+    with pytest.raises(UserError, match="same GPU") as told, joined("cuda:1"):
+        pass
+    assert "CUDA_VISIBLE_DEVICES" in str(told.value)
+
+
+def test_loading_processes_by_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda:0")
+    monkeypatch.setattr(batches, "cores", lambda: 8)
+    assert batches.loading_processes(TrainSettings(), gpu) == 2
+    assert batches.loading_processes(TrainSettings(), cpu) == 1
+    assert batches.loading_processes(TrainSettings(feature_cache=True), gpu) == 1
+    assert batches.loading_processes(TrainSettings(num_workers=0), gpu) == 0
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert batches.loading_processes(TrainSettings(), gpu) == 1, "four processes share eight cores"
 
 
 def test_devices_and_precisions(tiny: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from research.memory_table import LENGTHS, first_plan
 from steve1.core.checkpoint_metadata import read_goal
 from steve1.core.options import CommandLine
 from steve1.core.paths import ROOT
@@ -102,14 +103,19 @@ def test_a_variable_under_its_earlier_name_stops_the_script(script: str) -> None
 
 def test_presets_give_values_that_variables_win_over(asked: Callable[..., TrainSettings]) -> None:
     template = "3_train_finetune_template.sh"
-    table = {"24gb": (8, 320, 1), "16gb": (4, 160, 2), "12gb": (2, 128, 4), "8gb": (1, 64, 8)}
-    for preset, wanted in table.items():
-        found = asked(template, PRESET=preset)
-        assert (found.batch_size, found.T, found.gradient_accum_steps) == wanted
+    for size, length in LENGTHS.items():
+        found, plan = asked(template, PRESET=f"{size}gb"), first_plan(size)
+        assert (found.batch_size, found.gradient_accum_steps) == (plan.batch_size, plan.gradient_accum_steps)
+        assert (found.T, found.trunc_t) == (length, plan.trunc_t)
+        assert found.activation_checkpointing == plan.method.activation_checkpointing
         assert not faults(found)
     assert asked(template, PRESET="8gb", BATCH_SIZE="3").batch_size == 3
     pretraining = asked("3_train.sh", PRESET="12gb")
-    assert (pretraining.batch_size, pretraining.T, pretraining.total_frames) == (2, 128, 100_000_000)
+    assert (pretraining.batch_size, pretraining.T, pretraining.total_frames) == (
+        first_plan(12).batch_size,
+        128,
+        100_000_000,
+    )
     done = subprocess.run(
         ["bash", template], cwd=ROOT, env={**os.environ, "PRESET": "6gb"}, capture_output=True, text=True
     )

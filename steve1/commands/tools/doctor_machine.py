@@ -20,7 +20,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steve1.core.cuda_builds import BUILDS, ROCM, advice, gpu_of_the_system, version
+
 SETUP = "bash tools/setup.sh"
+PLAN = "python -m steve1 plan --gpu_gb"
 PORTS = {
     4001: "MCio's actions", 8001: "MCio's observations", 9000: "MineRL's and MineStudio's first game", 6006: "TensorBoard",
 }  # fmt: skip
@@ -47,6 +50,7 @@ class Machine:
     python: str = ""
     processes: Path = Path("/proc")
     shared_memory: Path = Path("/dev/shm")
+    filesystem: Path = Path("/")
     system: str = dataclasses.field(default_factory=platform.system)
 
     def which(self, *names: str) -> str:
@@ -95,10 +99,15 @@ print(json.dumps({"python": list(sys.version_info[:3]), "packages": {n: version(
 _ASK_TORCH = """
 import json, torch
 facts = {"version": torch.__version__, "built_for": torch.version.cuda or "", "cuda": torch.cuda.is_available(), "devices": []}
+facts["rocm"] = torch.version.hip or ""
+facts["kernels"] = torch.cuda.get_arch_list() if facts["cuda"] else []
 for i in range(torch.cuda.device_count() if facts["cuda"] else 0):
     p = torch.cuda.get_device_properties(i)
-    works = bool((torch.ones(8, device=i) * 2).sum().item() == 16)
-    facts["devices"].append([p.name, p.total_memory, works])
+    try:
+        works = "ok" if (torch.ones(8, device=i) * 2).sum().item() == 16 else "wrong"
+    except RuntimeError as fault:
+        works = str(fault).splitlines()[0]
+    facts["devices"].append([p.name, p.total_memory, works, [p.major, p.minor]])
 facts["mps"] = bool(getattr(torch.backends, "mps", None) and torch.backends.mps.is_available())
 print(json.dumps(facts))
 """
@@ -159,36 +168,78 @@ def torch_and_gpu(machine: Machine) -> Iterator[Finding]:
             last = (text.strip().splitlines() or ["no output"])[-1]
             yield Finding("PyTorch", "fail", f"does not load: {last[:200]}", SETUP)
         return
-    built_for = facts["built_for"]
-    yield Finding("PyTorch", "ok", facts["version"] + (f", built for CUDA {built_for}" if built_for else ", CPU build"))
-    for name, memory, works in facts["devices"]:
+    kind = f", built for CUDA {facts['built_for']}" if facts["built_for"] else ", CPU build"
+    yield Finding("PyTorch", "ok", facts["version"] + (f", built for ROCm {facts['rocm']}" if facts["rocm"] else kind))
+    yield from _gpus(machine, facts) if facts["devices"] else _no_gpu(machine, facts)
+
+
+def _gpus(machine: Machine, facts: Mapping[str, Any]) -> Iterator[Finding]:
+    """The cards that PyTorch sees: whether they compute, and what they lack."""
+    release = facts["version"].split("+")[0]
+    for name, memory, works, capability in facts["devices"]:
         shown = f"{name}, {memory / 2**30:.0f} GB"
-        if not works:
-            yield Finding("GPU", "fail", f"{name} computes wrong results", "nvidia-smi -q | less")
+        if "no kernel image" in works:
+            driver = next((each.driver for each in _cards(machine)), "")
+            what = f"{shown}: this build has no kernels for compute capability {capability[0]}.{capability[1]}"
+            has = f"it has {', '.join(facts['kernels'])}"
+            yield Finding("GPU", "fail", f"{what}; {has}", advice(driver, (capability[0], capability[1]), release))
+        elif works != "ok":
+            said = "computes wrong results" if works == "wrong" else f"does not compute: {works}"
+            yield Finding("GPU", "fail", f"{name} {said}", "nvidia-smi -q | less")
         elif memory < 7.5 * 2**30:
-            yield Finding("GPU", "warn", f"{shown}; full-size training needs 8 GB or more (BATCH_SIZE=1 T=64)")
+            yield Finding(
+                "GPU", "warn", f"{shown}; full-size training needs 8 GB or more ({PLAN} {memory / 2**30:.0f})"
+            )
+        elif capability[0] < 8 and not facts["rocm"]:
+            note = "no bf16, so training is in float32, with about twice the memory and a fraction of the speed"
+            yield Finding("GPU", "info", f"{shown}; {note}", f"{PLAN} {memory / 2**30:.0f} --precision fp32")
         else:
             yield Finding("GPU", "ok", shown)
-    if facts["devices"]:
-        return
-    if driver := _driver(machine):
-        why = "PyTorch's CUDA and the driver do not fit, or the device is hidden"
-        if not built_for:
-            why = "PyTorch is a CPU build"
-        todo = f".venv/bin/python -m pip install --force-reinstall torch=={facts['version'].split('+')[0]}"
+
+
+def _no_gpu(machine: Machine, facts: Mapping[str, Any]) -> Iterator[Finding]:
+    """PyTorch sees no card: whether there is one, and what keeps it from PyTorch."""
+    cards, release = _cards(machine), facts["version"].split("+")[0]
+    if cards:
+        names, card = ", ".join(each.name for each in cards), cards[0]
+        built = next((build for build in BUILDS if build.cuda.split(".")[0] == facts["built_for"].split(".")[0]), None)
+        why, todo = "the device is hidden, or the driver has to be loaded anew", "nvidia-smi; then restart the machine"
+        if not facts["built_for"]:
+            why, todo = "PyTorch is a CPU build", advice(card.driver, card.capability, release)
+        elif built is not None and version(card.driver)[0] < built.driver:
+            why = f"driver {card.driver} is too old for CUDA {facts['built_for']}, which needs {built.driver}"
+            todo = advice(card.driver, card.capability, release)
         if machine.environment.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-            todo = "unset CUDA_VISIBLE_DEVICES"
-        yield Finding("GPU", "warn", f"the driver sees {driver}, PyTorch does not: {why}", todo)
+            why, todo = "CUDA_VISIBLE_DEVICES hides it", "unset CUDA_VISIBLE_DEVICES"
+        yield Finding("GPU", "warn", f"the driver sees {names}, PyTorch does not: {why}", todo)
     elif facts["mps"]:
-        yield Finding("GPU", "ok", "Apple's GPU (MPS)")
+        yield Finding("GPU", "ok", "Apple's GPU (MPS); training on it is slow, and not tested")
+    elif gpu_of_the_system(machine.filesystem) == "AMD":
+        what = "an AMD GPU is there, and this build of PyTorch is not for ROCm; training on ROCm is not tested"
+        yield Finding("GPU", "warn", what, ROCM)
     else:
         yield Finding("GPU", "info", "none; the mini weights and the quickstart need none, full-size training does")
 
 
-def _driver(machine: Machine) -> str:
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """A card as NVIDIA's driver names it."""
+
+    name: str
+    driver: str
+    capability: tuple[int, int]
+
+
+def _cards(machine: Machine) -> list[Card]:
+    """The cards that NVIDIA's driver sees; none where its tool is not there or does not answer."""
     tool = machine.which("nvidia-smi")
-    code, text = machine.run([tool, "--query-gpu=name", "--format=csv,noheader"]) if tool else (1, "")
-    return ", ".join(text.split("\n")).strip(", ") if code == 0 else ""
+    query = "--query-gpu=name,driver_version,compute_cap"
+    code, text = machine.run([tool, query, "--format=csv,noheader"]) if tool else (1, "")
+    found = []
+    for line in text.strip().splitlines() if code == 0 else []:
+        name, driver, capability = [*(word.strip() for word in line.split(",")), "", ""][:3]
+        found.append(Card(name, driver, version(capability)))
+    return found
 
 
 def disk_and_memory(machine: Machine) -> Iterator[Finding]:

@@ -40,7 +40,7 @@ class Args:
     """Precision of the features: float16 (512 bytes per frame) or float32 (exact, 1,024 bytes)."""
     cache_dir: str = TrainSettings.cache_dir
     """Folder of the caches."""
-    precision: Literal["auto", "bf16", "fp32"] = TrainSettings.precision
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Precision that training will use; each has its own cache."""
     device: str = TrainSettings.device
     """Device: auto, cpu, cuda, cuda:N or mps."""

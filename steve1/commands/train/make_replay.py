@@ -45,7 +45,7 @@ class Args:
     """Weights whose CNN computes the features; the pack fits every fine-tuning run that starts from this CNN and freezes it."""
     cache_dir: str = TrainSettings.cache_dir
     """Folder of the feature caches; existing features are reused."""
-    precision: Literal["auto", "bf16", "fp32"] = TrainSettings.precision
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Precision of the convolutions."""
     device: str = TrainSettings.device
     """Device: auto, cpu, cuda, cuda:N or mps."""

@@ -5,7 +5,10 @@ Prints for each method the batch, TRUNC_T and accumulation that fit, the hours, 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
 
 from steve1.core.errors import UserError
 from steve1.core.paths import resolve
@@ -13,7 +16,10 @@ from steve1.policy import PolicyConfig, read_model
 from steve1.policy.flops import flop_count
 from steve1.reporting.tables import Table, Value
 from steve1.training.config import TrainSettings
-from steve1.training.memory import ASSUMED_SHARE, Plan, card_like, estimate, plans
+from steve1.training.memory.estimate import estimate
+from steve1.training.memory.plans import ASSUMED_SHARE, Plan, card_like, plans, start_with
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Args:
     """The GPU's dense bf16 TFLOP/s; 0: that of a typical card of this size."""
     frames_per_s: float = 0.0
     """Measured training speed (python -m benchmarks train); 0: assume 35 % of the GPU's bf16 rate."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """fp32 for GPUs without bf16 (before RTX 30xx and A100)."""
     verbose: bool = False
     """Also list what takes the memory."""
 
@@ -57,6 +65,7 @@ def main(args: Args) -> None:
         T=args.T,
         tflops=rate,
         share=share,
+        precision=PRECISIONS[args.precision],
     )
     if not found:
         raise UserError(
@@ -80,7 +89,7 @@ def main(args: Args) -> None:
         for plan in found
     ]
     print(Table(columns, rows, {"GiB": ".1f", "hours": ".1f", "frames/s": ".0f"}).console())
-    print(f"start with:  {found[0].command()}")
+    print(f"start with:  {start_with(found).command()}")
     print("\n".join(remarks(args, config, found, card, rate * 1e12 * share)))
 
 
@@ -91,15 +100,22 @@ def remarks(args: Args, config: PolicyConfig, found: list[Plan], card: str, rate
     else:
         named = f"{args.tflops:g} TFLOP/s" if args.tflops else f"an {card}"
         source = f"{ASSUMED_SHARE:.0%} of the bf16 rate of {named} (assumed; measure yours: python -m benchmarks train)"
-    lines = [f"memory: saved activations as counted, CUDA's own share assumed; hours: {source}"]
+    lines = [f"memory: tensors as counted on a pretended card, CUDA's own share assumed; hours: {source}"]
     if any(plan.method.feature_cache for plan in found):
         once = flop_count(config, 64).cnn / rate * 1e6 / 3600
         lines.append(
             f"--feature_cache: and once {once:.2f} hours for each million frames of recordings, 0.5 GB of disk each"
         )
     for plan in found if args.verbose else []:
-        memory = asdict(estimate(config, plan.method, batch=plan.batch_size, trunc_t=plan.trunc_t))
-        parts = sorted((value / 2**30, name.replace("_", " ")) for name, value in memory.items() if value)
+        memory = estimate(
+            config,
+            plan.method,
+            batch=plan.batch_size,
+            trunc_t=plan.trunc_t,
+            precision=PRECISIONS[args.precision],
+            accumulation=plan.gradient_accum_steps,
+        )
+        parts = sorted((value / 2**30, name) for name, value in memory.rows().items())
         listed = ", ".join(f"{name} {gib:.2f}" for gib, name in reversed(parts))
         lines.append(f"{plan.method.flags() or 'everything'}: {listed}")
     return lines

@@ -127,7 +127,7 @@ class ActionMetrics:
         """
         kind = torch.float32 if ranks.device.type == "mps" else torch.float64
         own = [self._sums.get(name, torch.zeros(size, dtype=kind, device=ranks.device)) for name, size in SUMS.items()]
-        flat = ranks.sum(torch.cat([values.reshape(-1) for values in own])).double().cpu().numpy()
+        flat = ranks.sum(torch.cat([values.reshape(-1) for values in own])).cpu().double().numpy()  # MPS has no float64
         self._kept = dict(zip(SUMS, np.split(flat, np.cumsum(list(SUMS.values()))[:-1])))
         self._sums = {}
 

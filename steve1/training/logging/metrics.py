@@ -121,9 +121,9 @@ class Clock:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Most memory that this process has held: on the card, or in the machine where the device is the CPU."""
+    """Most memory that this process has held: what PyTorch took of the card, or in the machine where the device is the CPU."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
+        return torch.cuda.max_memory_reserved(device) / 2**20
     try:
         import resource
     except ImportError:

@@ -21,7 +21,7 @@ from steve1.training.logging.action_metrics import ActionMetrics
 from steve1.training.logging.pictures import contact_sheet, write_png
 from steve1.training.logging.reporter import clock_text
 from steve1.training.loop import Trainer
-from steve1.training.memory import estimate_of
+from steve1.training.memory.estimate import estimate_of
 from steve1.training.trainable import adapter_path, describe
 from steve1.training.validate import chosen_windows
 
@@ -42,7 +42,8 @@ def introduction(trainer: Trainer, state: TrainState) -> list[str]:
         validation = message("no validation list", path=f"{settings.sampling_name}_val.txt")
     else:
         validation = message("no validation")
-    memory = estimate_of(settings, trainer.policy.config, trainer.precision, ranks.device.type == "cuda")
+    on_gpu = ranks.device.type == "cuda"
+    memory = estimate_of(settings, trainer.policy.config, trainer.precision, on_gpu, ranks.world)
     lines = [
         start,
         *describe(trainer.policy, settings),
@@ -68,6 +69,7 @@ def introduction(trainer: Trainer, state: TrainState) -> list[str]:
             precision=str(trainer.precision).removeprefix("torch."),
             folder=display(settings.run_dir),
         ),
+        *no_bf16(settings, trainer.precision, ranks),
         message("training watch", command=f"tensorboard --logdir {quoted(settings.run_dir.parent)}"),
     ]
     checkpoints = trainer.total_steps // settings.save_every
@@ -81,6 +83,12 @@ def introduction(trainer: Trainer, state: TrainState) -> list[str]:
     if state.step:
         lines.append(message("training resumed", step=state.step))
     return lines
+
+
+def no_bf16(settings: TrainSettings, precision: torch.dtype, ranks: Ranks) -> list[str]:
+    """A line where a GPU trains in float32 because it has no bf16."""
+    given = settings.precision == "auto" and precision == torch.float32 and ranks.device.type == "cuda"
+    return [message("training no bf16")] if given else []
 
 
 def _factors(settings: TrainSettings, processes: int) -> str:

@@ -282,7 +282,8 @@ def measurements(run: Run) -> Findings:
         yield finding("little_data", sentences_en=" ".join(en), sentences_zh="".join(zh))
     wait = run.part("speed/data_wait_share", 0.0, 1.0)
     if wait is not None and wait > WAITING:
-        workers = run.command(num_workers=int(run.setting("num_workers", 1)) + 2)
+        set_to = run.setting("num_workers", "auto")  # auto is at most 2
+        workers = run.command(num_workers=4 if set_to == "auto" else int(set_to) + 2)
         yield finding("waiting", share=100 * wait, workers=workers)
 
 

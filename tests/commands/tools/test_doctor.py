@@ -87,24 +87,48 @@ def test_a_python_that_does_not_run_and_one_that_is_too_old(bare: Machine, tmp_p
 
 
 def test_gpus_the_driver_sees_and_torch_does_not(bare: Machine, tmp_path: Path) -> None:
-    facts = {"version": "2.13.0+cpu", "built_for": "", "cuda": False, "devices": [], "mps": False}
+    facts = {
+        "version": "2.13.0+cpu",
+        "built_for": "",
+        "rocm": "",
+        "cuda": False,
+        "kernels": [],
+        "devices": [],
+        "mps": False,
+    }
     python = program(tmp_path / "bin", "fake", f"echo '{json.dumps(facts)}'")
-    machine = Machine(bare.root, bare.environment, python=str(python))
+    machine = Machine(bare.root, bare.environment, python=str(python), filesystem=tmp_path)
     assert "none" in of(doctor_machine.torch_and_gpu(machine), "info")
     program(tmp_path / "bin", "nvidia-smi", "echo NVIDIA Foo 9000")
     told = of(doctor_machine.torch_and_gpu(machine), "warn")
     assert "NVIDIA Foo 9000" in told
     assert "CPU build" in told
+    assert "whl/cu130" in told
+    program(tmp_path / "bin", "nvidia-smi", "echo Foo 9000, 550.54.15, 8.6")
+    facts["built_for"] = "13.0"
+    program(tmp_path / "bin", "fake", f"echo '{json.dumps(facts)}'")
+    told = of(doctor_machine.torch_and_gpu(machine), "warn")
+    assert "driver 550.54.15 is too old for CUDA 13.0, which needs 580" in told
+    assert "whl/cu126" in told
+    bare.environment["CUDA_VISIBLE_DEVICES"] = "-1"  # type: ignore[index]
+    assert "unset CUDA_VISIBLE_DEVICES" in of(doctor_machine.torch_and_gpu(machine), "warn")
     facts |= {
-        "built_for": "12.8",
         "cuda": True,
-        "devices": [["Foo 9000", 24 * 2**30, True], ["Tiny", 4 * 2**30, True], ["Bad", 24 * 2**30, False]],
-    }
+        "kernels": ["sm_75", "sm_80"],
+        "devices": [
+            ["Foo 9000", 24 * 2**30, "ok", [8, 6]], ["Tiny", 4 * 2**30, "ok", [8, 6]], ["Bad", 24 * 2**30, "wrong", [8, 6]],
+            ["Tesla T4", 15 * 2**30, "ok", [7, 5]], ["V100", 16 * 2**30, "CUDA error: no kernel image is available", [7, 0]],
+        ],
+    }  # fmt: skip
     program(tmp_path / "bin", "fake", f"echo '{json.dumps(facts)}'")
     findings = list(doctor_machine.torch_and_gpu(machine))
     assert "24 GB" in of(findings, "ok")
-    assert "BATCH_SIZE=1" in of(findings, "warn")
+    assert "steve1 plan --gpu_gb 4" in of(findings, "warn")
     assert "wrong results" in of(findings, "fail")
+    assert "Tesla T4, 15 GB; no bf16" in of(findings, "info")
+    refused = of(findings, "fail")
+    assert "no kernels for compute capability 7.0; it has sm_75, sm_80" in refused
+    assert "whl/cu126" in refused
     program(tmp_path / "bin", "fake", "echo 'ImportError: libcudart.so.12' >&2; exit 1")
     assert "libcudart" in of(doctor_machine.torch_and_gpu(machine), "fail")
     program(tmp_path / "bin", "fake", """echo "ModuleNotFoundError: No module named 'torch'" >&2; exit 1""")

@@ -173,3 +173,18 @@ def test_sums_over_classes_are_not_rounded_under_autocast(tiny: Path) -> None:
     assert (found.entropy != found.entropy.bfloat16().float()).any()
     assert apart > 0
     assert apart != apart.bfloat16().float()
+
+
+def test_sums_leave_the_device_before_they_become_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apple's GPU has no float64."""
+    order: list[str] = []
+    for name in ("cpu", "double"):
+        real = getattr(torch.Tensor, name)
+
+        def called(tensor: torch.Tensor, name: str = name, real: Any = real) -> torch.Tensor:
+            order.append(name)
+            return real(tensor)  # type: ignore[no-any-return]
+
+        monkeypatch.setattr(torch.Tensor, name, called)
+    ActionMetrics().share(ALONE)
+    assert order == ["cpu", "double"]
