@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Plays a game at a page in a browser: type prompts, take over, record. The game itself needs no screen.
-#   needs: the game (tools/setup.sh installs it), websockets (pip install websockets), a browser here or at the end of an SSH tunnel
+#   needs: the game (tools/setup.sh installs it), websockets (.venv/bin/python -m pip install -e ".[live]"), a browser here or at the end of an SSH tunnel
 #   makes: recordings in data/recordings/live (contractor format), a log and films in data/live/<date>
 #   usage: bash run_agent/3_run_interactive_session.sh --prompt "chop a tree"     (--help: all options)
 # It prints the page's address, with a token. On a server, open a tunnel first: ssh -L 8765:localhost:8765 SERVER

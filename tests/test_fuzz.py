@@ -25,6 +25,11 @@ FOUND: list[tuple[str, bytes]] = [
     ("tasks", b"env: luanti\ntasks: {a: {1: 2, b: 3}}\n"),
     ("pickles", pickle.dumps([{"camera": 1}])),
     ("pickles", pickle.dumps(["x", "y"])),
+    ("actions", b'{"ESC": [null, []], "camera": [0, 0]}\n'),
+    (
+        "arrays of goals",
+        b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': 20, 8), }".ljust(117) + b"\n",
+    ),
 ]
 
 

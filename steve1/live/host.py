@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
 
-from steve1.core.errors import UserError
+from steve1.core.errors import UserError, optional_package
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
@@ -115,11 +115,7 @@ class Host:
         Raises:
             UserError: websockets is not installed; the port is in use; there is no such address.
         """
-        try:
-            import websockets.asyncio.server  # noqa: F401  (optional: only pages and servers need it)
-        except ImportError:
-            todo = 'pip install "websockets>=15", or pip install "steve1-finetune[live]"'
-            raise UserError("The Python package websockets is not installed.", todo=todo) from None
+        optional_package("websockets.asyncio.server", "live", "A page or a server of policies")
         self._thread.start()
         self._started.wait()
         if self._fault is None:

@@ -109,7 +109,7 @@ class PolicyService:
             raise BadMessage("a frame needs a width and a height")
         if len(body) != 3 * width * height:  # type: ignore[operator]
             raise BadMessage(f"a frame of {width}x{height} has {3 * width * height} bytes, not {len(body)}")  # type: ignore[operator]
-        frame = np.frombuffer(body, np.uint8).reshape(height, width, 3)  # type: ignore[arg-type]
+        frame = np.frombuffer(bytearray(body), np.uint8).reshape(height, width, 3)  # type: ignore[arg-type]
         return Job(game, answer, frame=agent_frame(frame))
 
     # ---- the policy's thread ----

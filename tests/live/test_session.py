@@ -76,7 +76,8 @@ def test_the_record_lasts_as_long_as_it_was_played_and_turns_as_far_as_the_mouse
         played.do("stop")
         took = played.until(lambda: played.session.recorder.ticks is None and time.perf_counter() - began)
     ticks, noted = lines(tmp_path, "my-skill-0000"), options(tmp_path, "my-skill-0000")
-    assert abs(len(ticks) - 20 * took) <= 2
+    late = sum(played.session.screen._lateness)  # next to nothing, except on a machine that is busy with something else
+    assert 20 * (took - late) - 2 <= len(ticks) <= 20 * took + 2
     assert [sum(tick["mouse"][name] for tick in ticks) for name in ("dx", "dy")] == moves.sum(0).tolist()
     assert {tick["who"] for tick in ticks} == {"person"}
     assert noted["success"] is None  # the prompt of no task: nobody judges

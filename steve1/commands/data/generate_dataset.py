@@ -42,7 +42,7 @@ class Args:
 
     GROUPS: ClassVar = {
         "options": "source output_dir recordings_dir n_episodes",
-        "recording": "behaviours weights prompts takeover env steps seed",
+        "recording": "behaviours weights prompts takeover env steps seed port",
         "contractor": "index filter keep_recordings",
         "videos": "videos_dir idm_model idm_weights calibrate mask fov",
         "converting and embedding": "nulls camera_rounding mineclip embed",
@@ -73,6 +73,8 @@ class Args:
     """luanti, policy, corrections: steps per episode, 20 per second."""
     seed: int = 0
     """All but folder and contractor: seed for start states and players."""
+    port: int = 8765
+    """person: port of the page; 0: any free one."""
     index: str = "8.x"
     """contractor: index of recordings: 6.x, 7.x, 8.x (house building), 9.x, 10.x; BASALT's find-cave, waterfall, pen-animals, build-house; or the path or URL of an index JSON."""
     filter: str = ""
@@ -233,7 +235,13 @@ def record(args: Args, recordings: Path) -> None:
     """Record demonstrations of the scripted players, of a policy or of a person, in another process."""
     if args.source == "person":
         words = ["live", "--prompt", args.prompts, "--env", args.env, "--seed", str(args.seed), "--device", args.device]
-        words += ["--recordings", str(recordings), *(["--weights", args.weights] if args.weights else [])]
+        words += [
+            "--port",
+            str(args.port),
+            "--recordings",
+            str(recordings),
+            *(["--weights", args.weights] if args.weights else []),
+        ]
         run_command(words)
         return
     words = ["record", "--episodes", str(args.n_episodes)]

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import pickletools
+import tokenize
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -95,7 +96,7 @@ def load_array(path: Path) -> NDArray[Any]:
     try:
         refuse_other_content(path)
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as fault:
+    except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError) as fault:  # the last two: a torn header
         # NumPy takes any file without its header for a pickle, and advises to load that anyway.
         got = "not an array: no .npy header, or it holds Python objects" if "pickle" in str(fault) else str(fault)
         todo = "run the step that writes this file again"

@@ -131,7 +131,10 @@ def action_fault(action: Any) -> str:
     if unknown:
         return f"unknown keys {', '.join(map(str, unknown[:3]))}"
     for name in action.keys() & _BUTTONS:
-        value = np.asarray(action[name])
+        try:
+            value = np.asarray(action[name])
+        except ValueError:  # lists within lists, of different lengths
+            return f"{name} is neither 0 nor 1"
         if value.size != 1 or value.dtype.kind not in "biuf" or float(value.reshape(-1)[0]) not in (0.0, 1.0):
             return f"{name} is neither 0 nor 1"
     try:
