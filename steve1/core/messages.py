@@ -191,7 +191,7 @@ MESSAGES = {
     "converting and embedding": {"en": "converting and embedding", "zh": "转换与嵌入"},
     "network": {"en": "network", "zh": "网络"},
     "videos": {"en": "videos", "zh": "视频"},
-    "labels": {"en": "labels", "zh": "标签"},
+    "labels": {"en": "labels", "zh": "标注"},
     "required": {"en": "required", "zh": "必填"},
     "default": {"en": "default", "zh": "默认"},
     "switched on": {"en": "on", "zh": "开"},
@@ -231,14 +231,14 @@ MESSAGES = {
     "status missing": {"en": "missing", "zh": "缺失"},
     "status failed": {"en": "failed", "zh": "失败"},
     "report": {"en": "report: {path}", "zh": "报告：{path}"},
-    "labelling": {"en": "labelling {videos} into {folder}", "zh": "给 {videos} 打标签，写入 {folder}"},
+    "labelling": {"en": "labelling {videos} into {folder}", "zh": "标注 {videos} 的动作，写入 {folder}"},
     "labelled": {
         "en": "{labelled:part} of videos labelled (five minutes each at most), {done} already done: {episodes:episode}, {frames} frames ({minutes} minutes) in {folder}",
-        "zh": "已给 {labelled} 段视频（每段至多五分钟）打标签，{done} 段已完成：{folder} 中共 {episodes} 个片段，{frames} 帧（{minutes} 分钟）",
+        "zh": "已标注 {labelled} 段视频（每段至多五分钟），{done} 段已完成：{folder} 中共 {episodes} 个片段，{frames} 帧（{minutes} 分钟）",
     },
     "labelled before": {
         "en": "{name} was labelled with other settings and stays as it is; --overwrite labels it again",
-        "zh": "{name} 是用其他设置打的标签，保持不变；加 --overwrite 可重新打标签",
+        "zh": "{name} 是用其他设置标注的，保持不变；加 --overwrite 可重新标注",
     },
     "embedding goals": {"en": "computing goal embeddings", "zh": "计算目标嵌入"},
     "embedding": {

@@ -15,8 +15,10 @@ import pytest
 import torch
 
 from steve1 import actions as act
+from steve1.actions import to_bins
 from steve1.commands.train import train_idm as command
 from steve1.core.errors import UserError
+from steve1.core.frames import agent_frame
 from steve1.core.options import CommandLine
 from steve1.core.paths import ROOT
 from steve1.data.episodes.formats.native import EpisodeWriter
@@ -25,9 +27,9 @@ from steve1.idm import InverseDynamicsModel, load_idm, read_idm_model
 from steve1.idm.config import IdmConfig, write_idm_model
 from steve1.idm.label import label, window_plan
 from steve1.idm.labelling.settings import IdmFiles
-from steve1.idm.training.loop import Start, _answer_with_frequencies, judged, train_idm
+from steve1.idm.training.loop import Start, _answer_with_frequencies, judged, train_idm, window_loss
 from steve1.idm.training.settings import MINI, IdmTrainSettings
-from steve1.idm.training.windows import TrueEpisode, Windows, changed, read_episodes, through_h264
+from steve1.idm.training.windows import IdmBatch, TrueEpisode, Windows, changed, read_episodes, through_h264
 from tests.data.videos.films import pictures, turns
 
 TINY = dataclasses.replace(
@@ -202,25 +204,29 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(folder: Path, tmp_path: P
 
 
 @pytest.mark.e2e
-def test_it_learns_the_camera_and_a_button(folder: Path, tmp_path: Path) -> None:
-    settings = IdmTrainSettings(
-        batch_size=4,
-        total_frames=4 * 16 * 120,
-        warmup_steps=10,
-        val_freq=0,
-        compress=0.0,
-        learning_rate=4e-3,
-        augment=False,
+def test_it_can_learn_the_camera_of_two_windows_by_heart() -> None:
+    """Gradients reach everything that is needed; how well a model labels what it has not seen is measured, not tested."""
+    torch.manual_seed(0)
+    model = InverseDynamicsModel(
+        dataclasses.replace(TINY, impala_chans=(1, 2, 2), img_shape=(128, 128, 2))
+    ).initialise()
+    bins = to_bins(turns(32))
+    frames = np.stack([agent_frame(frame) for frame in pictures(turns(32))])
+    batch = IdmBatch(
+        torch.from_numpy(frames).unflatten(0, (2, 16)),
+        torch.zeros(2, 16, 20, dtype=torch.int64),
+        torch.from_numpy(bins).unflatten(0, (2, 16)),
     )
-    train, val = episodes(folder), episodes(folder, "val")
-    _, found = train_idm(train, val, Start(TINY), tmp_path / "x.safetensors", settings, run=tmp_path / "x", half=True)
-    assert found.camera[1].r2 > 0.5
-    assert found.camera[0].r2 > 0.5
-    assert found.button("jump").f1 > 0.7
-    # Without the motion input, the same network on the same windows learns nothing.
-    plain = dataclasses.replace(TINY, motion_reach=0)
-    _, less = train_idm(train, val, Start(plain), tmp_path / "y.weights", settings, run=tmp_path / "y")
-    assert less.camera[1].r2 < found.camera[1].r2 - 0.2
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    for _ in range(65):
+        buttons, camera = window_loss(model(batch.frames), batch)
+        optimizer.zero_grad()
+        (buttons + camera).backward()
+        optimizer.step()
+    shares = [np.bincount(bins[:, axis], minlength=11) / 32 for axis in (0, 1)]
+    guess = -sum(float((share[share > 0] * np.log(share[share > 0])).sum()) for share in shares)
+    assert float(buttons.detach()) < 1
+    assert float(camera.detach()) < 0.6 * guess, "knowing how often each bin occurs would give the other loss"
 
 
 def test_a_new_model_begins_with_the_frequencies(folder: Path) -> None:
