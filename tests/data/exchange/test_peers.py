@@ -16,23 +16,28 @@ from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode
 from steve1.data.exchange.export import export_store
 from steve1.data.exchange.lerobot.schema import ACTION_NAMES
+from steve1.data.recordings.convert import ConvertSettings
+from steve1.data.recordings.convert_folder import convert_folder
 from tests.data.exchange.test_lerobot import captioned
 
 pytestmark = pytest.mark.e2e
 
 
-def peer(name: str, script: str, *words: str) -> dict[str, Any]:
-    """What a script prints in a program's own environment."""
+def run_peer(name: str, *words: str) -> str:
+    """What a program's own Python prints; skips where it is not installed."""
     python = os.environ.get(f"STEVE1_{name.upper()}_PYTHON") or str(ROOT / "data" / "peers" / name / "bin" / "python")
-    if not Path(python).exists():
+    if not list(Path(python).parent.parent.glob(f"lib/python*/site-packages/{name}")):  # half an installation is none
         pytest.skip(f"{name} is not installed: bash tools/install_peer.sh {name}")
-    path = Path(__file__).with_name("peers") / script
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": ""}
-    done = subprocess.run(
-        [python, str(path), *words], capture_output=True, text=True, env=environment, timeout=280, check=False
-    )
+    done = subprocess.run([python, *words], capture_output=True, text=True, env=environment, timeout=280, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    return done.stdout
+
+
+def peer(name: str, script: str, *words: str) -> dict[str, Any]:
+    """What a script prints as JSON in a program's own environment."""
+    printed = run_peer(name, str(Path(__file__).with_name("peers") / script), *words)
+    found = json.loads(printed.splitlines()[-1])
     print(name, found["versions"])
     assert isinstance(found, dict)
     return found
@@ -70,6 +75,34 @@ def test_lerobot_reads_our_dataset(dataset: Path, tmp_path: Path) -> None:
         assert item["padded"][1] == (frame + 1 >= len(episode))
         picture = np.asarray(item["picture"], np.uint8).reshape(128, 128, 3)
         assert np.abs(picture.astype(int) - episode.frames(frame, frame + 1)[0]).mean() < 3
+
+
+def test_lerobots_own_converter_takes_our_older_dataset(dataset: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra lerobot)")
+    export_store(sorted(dataset.iterdir()), tmp_path / "set", "lerobot-v2.1")
+    words = ["--repo-id=local/set", f"--root={tmp_path / 'set'}", "--push-to-hub=false"]
+    run_peer("lerobot", "-m", "lerobot.scripts.convert_dataset_v21_to_v30", *words)
+    assert json.loads((tmp_path / "set" / "meta" / "info.json").read_text())["codebase_version"] == "v3.0"
+    summary = convert_folder(tmp_path / "set", tmp_path / "out", ConvertSettings(True, mineclip_frames=False))
+    assert summary.count("converted") == 3, summary.text
+    for number, path in enumerate(sorted(dataset.iterdir())):
+        assert Episode(tmp_path / "out" / f"episode_{number:06d}").actions() == Episode(path).actions()
+
+
+def test_a_dataset_that_lerobot_wrote_is_converted(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra lerobot)")
+    names = ["attack", "forward", "camera_pitch", "camera_yaw"]
+    peer("lerobot", "write_lerobot.py", str(tmp_path / "set"), json.dumps(names))
+    settings = ConvertSettings(keep_nulls=True, mineclip_frames=False)
+    summary = convert_folder(tmp_path / "set", tmp_path / "out", settings)
+    assert summary.count("converted") == 2, summary.text
+    for number, (length, caption) in enumerate([(20, "dig dirt"), (15, "explore")]):
+        episode = Episode(tmp_path / "out" / f"episode_{number:06d}")
+        assert (len(episode), episode.metadata["captions"]) == (length, [caption])
+        for frame, (action, picture) in enumerate(zip(episode.actions(), episode.frames())):
+            assert (action["attack"], action["forward"], action["jump"]) == (frame % 2, 0, 0)
+            assert np.allclose(action["camera"], [-number, frame / 10])
+            assert np.abs(picture.mean((0, 1)) - [number * 60 + 20, frame * 5, 0]).max() < 5
 
 
 def test_minestudio_reads_our_store(dataset: Path, tmp_path: Path) -> None:
