@@ -36,15 +36,17 @@ CLIP="${CLIP:-0.2}"
 CLIP_HIGH="${CLIP_HIGH:-0}"                  # 0: as CLIP; 0.28 leaves more room upwards
 GAMMA="${GAMMA:-0.999}"
 LAMBDA="${LAMBDA:-0.97}"
-VALUE="${VALUE:-linear}"                     # linear | none
+VALUE="${VALUE:-linear}"                     # linear | head (the policy's value head, reset) | none
 TARGET_KL="${TARGET_KL:-0.02}"               # nats a step and iteration
 
-# Keeping old skills
+# Keeping old skills (KEEP and REPLAY as in 3_train_finetune_template.sh)
+KEEP="${KEEP:-auto}"                         # self: stay close to what the start does under KEEP_PROMPTS; replay: imitate REPLAY; kl: stay close on it; none
+REPLAY="${REPLAY:-}"                         # a replay pack, or the name of a sampling
 KL_COEF="${KL_COEF:-0.1}"                    # to the starting policy on what is visited; 0.2 for STEVE-1's weights
 KL_DECAY="${KL_DECAY:-1.0}"                  # an iteration
 KEEP_PROMPTS="${KEEP_PROMPTS-auto}"          # other prompts on which the policy stays as it was; "": none
 KEEP_EPISODES="${KEEP_EPISODES:-6}"
-KEEP_COEF="${KEEP_COEF:-1.0}"
+KEEP_COEF="${KEEP_COEF:-1.0}"                # weight of self, replay or kl
 
 whole_numbers ITERATIONS PLACES GROUP STEPS WORKERS EPOCHS MINIBATCHES KEEP_EPISODES
 
@@ -53,4 +55,4 @@ exec "$PYTHON" -m steve1 train_rl --in_weights "$IN_WEIGHTS" --out_weights "$OUT
   --method "$METHOD" --finetune_mode "$FINETUNE_MODE" --iterations "$ITERATIONS" --places "$PLACES" --group "$GROUP" --steps "$STEPS" \
   --workers "$WORKERS" --learning_rate "$LEARNING_RATE" --epochs "$EPOCHS" --minibatches "$MINIBATCHES" --clip "$CLIP" \
   --clip_high "$CLIP_HIGH" --gamma "$GAMMA" --lam "$LAMBDA" --value "$VALUE" --target_kl "$TARGET_KL" --kl_coef "$KL_COEF" \
-  --kl_decay "$KL_DECAY" --keep_prompts "$KEEP_PROMPTS" --keep_episodes "$KEEP_EPISODES" --keep_coef "$KEEP_COEF" "$@"
+  --kl_decay "$KL_DECAY" --keep "$KEEP" --replay "$REPLAY" --keep_prompts "$KEEP_PROMPTS" --keep_episodes "$KEEP_EPISODES" --keep_coef "$KEEP_COEF" "$@"

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from research.methods_table import insert
+from research.measure_methods.page import insert
 from steve1.commands.cli import run
 from steve1.core.paths import ROOT
 from steve1.policy import PolicyConfig

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from research.methods_table import insert
+from research.measure_methods.page import insert
 from steve1.commands.cli import run
 from steve1.core.paths import resolve
 from steve1.policy import PolicyConfig

@@ -196,7 +196,6 @@ def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("quickstart.sh", "TOTAL_FRAMES", "75k"),
         ("quickstart.sh", "SEED", "-1"),
         ("tools/make_mini.sh", "SEED", "a[$(id)]"),
-        ("tools/measure_methods.sh", "FRAMES", "7e4"),
         ("tools/measure_gpu.sh", "BUDGET", "x"),
     ],
 )

@@ -46,12 +46,21 @@ class Normalizer(nn.Module):
         self.running_mean_sq = nn.Parameter(torch.zeros(1), requires_grad=False)
         self.debiasing_term = nn.Parameter(torch.zeros(()), requires_grad=False)
 
-    def denormalize(self, x: Tensor) -> Tensor:
-        """Values in units of the return."""
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, both (1,)."""
         scale = self.debiasing_term.clamp(min=1e-5)
         mean = self.running_mean / scale
-        variance = (self.running_mean_sq / scale - mean**2).clamp(min=1e-2)
-        return x * variance.sqrt() + mean
+        return mean, (self.running_mean_sq / scale - mean**2).clamp(min=1e-2).sqrt()
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Returns in units of their standard deviation."""
+        mean, deviation = self._moments()
+        return (x - mean) / deviation
+
+    def denormalize(self, x: Tensor) -> Tensor:
+        """Values in units of the return."""
+        mean, deviation = self._moments()
+        return x * deviation + mean
 
 
 class ValueHead(nn.Module):

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import re
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from steve1.core.checkpoint_metadata import CheckpointMetadata
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig, run_jobs
-from steve1.core.files import existing_file, read_json, remove, sha256_file, write_json
+from steve1.core.files import atomic_path, existing_file, read_json, remove, sha256_file, write_json
 from steve1.core.messages import progress
 from steve1.core.paths import display, resolve
 from steve1.core.processes import limit_threads
@@ -33,6 +34,7 @@ from steve1.evaluation.policies import choose_env, environment_threads, parse_po
 from steve1.evaluation.tasks.suite import Task, load_suite
 from steve1.goals import GoalEncoder
 from steve1.policy import GoalPolicy, load_policy, save_weights
+from steve1.rl.keep import Kept, OldEpisodes, PlayedPrompts, old_windows
 from steve1.rl.passes import at_temperature
 from steve1.rl.plan import EpisodeJob, plan_iteration, plan_keeping
 from steve1.rl.player import Goal, Recipe, RolloutJob
@@ -40,8 +42,9 @@ from steve1.rl.reward import Reward, load_reward
 from steve1.rl.rollouts import Rollout
 from steve1.rl.settings import RlSettings
 from steve1.rl.update import Learner, figures_of
+from steve1.rl.values import HeadValue
 from steve1.training.checkpoint.checkpointer import optimizer_state_dict, restore_optimizer
-from steve1.training.checkpoint.exports import write_output
+from steve1.training.checkpoint.exports import sidecar_files, write_output
 from steve1.training.checkpoint.run_folder import RESULT_FILE
 from steve1.training.optim.optimizers import make_optimizer
 from steve1.training.trainable import apply_mode, frozen_copy, plain_policy, trained_parameters, tuned_goal
@@ -103,12 +106,7 @@ class Run:
     def _keep_tasks(self) -> dict[str, Task]:
         """{prompt: task whose beginning its episodes have} of what the policy is to keep; "" is no goal."""
         settings = self.settings
-        if (
-            not settings.keep_prompts
-            or not settings.keep_episodes
-            or settings.keep_coef == 0
-            or settings.finetune_mode == "goal"
-        ):
+        if settings.keeping != "self":
             return {}
         if settings.keep_prompts != "auto":
             prompts = [text.strip() for text in settings.keep_prompts.split(";") if text.strip()]
@@ -143,7 +141,11 @@ class Run:
             limit_threads(settings.threads)
         record = {
             "settings": dataclasses.asdict(settings),
-            "sha256": {"in_weights": sha256_file(self.weights), "reward": sha256_file(self.reward.path)},
+            "sha256": {
+                "in_weights": sha256_file(self.weights),
+                "reward": sha256_file(self.reward.path),
+                **({"replay": sha256_file(old)} if (old := self._replay_file()) is not None else {}),
+            },
             "steps": self.steps,
         }
         self.folder = RunFolder(
@@ -170,6 +172,13 @@ class Run:
         finally:
             self.folder.close()
 
+    def _replay_file(self) -> Path | None:
+        """The pack or list of old episodes; None without."""
+        path = self.training.replay_path
+        return (
+            None if path is None else existing_file(path, "These old episodes (REPLAY)", "python -m steve1 make_replay")
+        )
+
     def _claim_output(self) -> None:
         out, result = self.training.out_path, self.settings.run_dir / RESULT_FILE
         own = read_json(result)["out_sha256"] if result.is_file() else ""
@@ -193,6 +202,11 @@ class Run:
             raise UserError("This fine-tuning mode trains the CNN.", got=settings.finetune_mode)
         self.reference = frozen_copy(self.policy)
         self.optimizer = make_optimizer(self.policy, self.training)
+        self.head = HeadValue(self.policy) if settings.value == "head" and settings.method == "ppo" else None
+        self.kept: Kept | None = None
+        if settings.keeping in ("replay", "kl"):
+            windows = old_windows(self.training, self.policy)
+            self.kept = OldEpisodes(windows, settings.seed, imitates=settings.keeping == "replay")
         self.iteration, self.silent = 0, 0
         state = None
         if self.folder.resume_point is not None:
@@ -202,6 +216,8 @@ class Run:
                 for name, tensor in state["trained"].items():
                     trained[name].copy_(tensor)
             restore_optimizer(self.policy, self.optimizer, state["optimizer"])
+            if self.head:
+                self.head.load_state_dict(state["head"])
             self.iteration, self.silent = int(state["iteration"]), int(state["silent"])
             self.folder.rows = list(state["rows"])
         self.starts = self._starts_of(self.reward.task)
@@ -318,9 +334,20 @@ class Run:
     @functools.cached_property
     def learner(self) -> Learner:
         """Made once the kept episodes are there."""
-        folder = self.settings.run_dir / "keep"
-        kept = [Rollout.load(folder / f"{job.key}.rollout") for job in self._keep_plan()]
-        return Learner(self.policy, self.reference, self.optimizer, self.settings, kept, self.metadata.cond_scale)
+        folder, kept = self.settings.run_dir / "keep", self.kept
+        if self.keep_tasks:
+            kept = PlayedPrompts([Rollout.load(folder / f"{job.key}.rollout") for job in self._keep_plan()])
+        metadata = self.metadata
+        return Learner(
+            self.policy,
+            self.reference,
+            self.optimizer,
+            self.settings,
+            kept,
+            metadata.cond_scale,
+            metadata.temperature,
+            self.head,
+        )
 
     def _learn(self) -> None:
         """One iteration's learning, its figures, and the point from which the next one goes on."""
@@ -363,6 +390,7 @@ class Run:
                     name: tensor.detach().cpu().clone() for name, tensor in trained_parameters(self.policy).items()
                 },
                 "optimizer": optimizer_state_dict(self.policy, self.optimizer),
+                **({"head": self.head.state_dict()} if self.head else {}),
             }
         )
 
@@ -385,8 +413,16 @@ class Run:
         hashes = {"in_weights": sha256_file(self.weights)}
         metadata = self.metadata.updated(run=display(settings.run_dir), hashes=hashes)
         facts: dict[str, Any] = {"reward": settings.reward, "method": settings.method, "iterations": self.iteration}
-        write_output(self.policy, out, dataclasses.replace(self.training, fixed_prompt=self.prompt), metadata, facts)
-        write_json(settings.run_dir / RESULT_FILE, {"out_sha256": sha256_file(out), **facts})
+        # The run's folder knows the output before it is there, so that a kill in between leaves nothing that the run would refuse.
+        final = settings.run_dir / out.name
+        write_output(self.policy, final, dataclasses.replace(self.training, fixed_prompt=self.prompt), metadata, facts)
+        write_json(settings.run_dir / RESULT_FILE, {"out_sha256": sha256_file(final), **facts})
+        ours = sidecar_files(final, self.training)
+        for made, target in zip(reversed(ours), reversed(sidecar_files(out, self.training))):
+            with atomic_path(target) as part:
+                shutil.copyfile(made, part)
+        for made in ours:
+            remove(made, ours=re.compile(re.escape(made.name)))
         return Result(out, settings.run_dir, self.iteration)
 
 

@@ -38,6 +38,8 @@ def chunks(policy: GoalPolicy, batch: RolloutBatch, cond_scale: float = 0.0, len
     state = policy.initial_state(rows)
     tuned = tuned_goal(policy)
     goals = batch.goals if tuned is None else torch.where(batch.goals.any(dim=1, keepdim=True), tuned, batch.goals)
+    if goals.ndim == 2:
+        goals = goals[:, None].expand(-1, steps, -1)
     if cond_scale:
         goals = torch.cat([goals, torch.zeros_like(goals)])
     for start in range(0, steps, length):
@@ -47,8 +49,7 @@ def chunks(policy: GoalPolicy, batch: RolloutBatch, cond_scale: float = 0.0, len
             features = features.repeat(2, 1, 1)
         first = torch.zeros(features.shape[:2], dtype=torch.bool, device=features.device)
         first[:, 0] = start == 0
-        shape = (-1, features.shape[1], -1)
-        latent, after = policy.forward_recurrent(features, goals[:, None].expand(*shape), first, state)
+        latent, after = policy.forward_recurrent(features, goals[:, part], first, state)
         state = after.detach()
         if cond_scale:
             cond, uncond = latent.chunk(2)

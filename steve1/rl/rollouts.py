@@ -112,7 +112,7 @@ class RolloutBatch:
 
     Attributes:
         images: f32 (B, T, 256) or u8 (B, T, 128, 128, 3).
-        goals: f32 (B, E).
+        goals: f32 (B, E); or (B, T, E), where each step has its own.
         buttons, camera: i64 (B, T).
         counted: f32 (B, T), 1 for steps of an episode, 0 behind its end.
         moves: f32 (B, T), 1 where the camera's class has an effect.

@@ -13,7 +13,20 @@ from steve1.training.config import TrainSettings
 from steve1.training.finetune_modes import FinetuneModeName
 
 # These change a run's speed or messages, but not its weights.
-HARMLESS = frozenset({"workers", "ray", "threads", "device", "overwrite", "dry_run", "timeout_s", "max_restarts"})
+HARMLESS = frozenset(
+    {
+        "sampling_dir",
+        "cache_dir",
+        "workers",
+        "ray",
+        "threads",
+        "device",
+        "overwrite",
+        "dry_run",
+        "timeout_s",
+        "max_restarts",
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +38,7 @@ class RlSettings:
         "playing": "iterations places group steps env",
         "learning": """learning_rate epochs minibatches clip clip_high gamma lam value centre target_kl max_grad_norm optimizer
             lora_rank lora_alpha lora_targets clone_beta preference_beta placebo seed""",
-        "keeping old skills": "kl_coef kl_decay keep_prompts keep_episodes keep_coef",
+        "keeping old skills": "keep replay keep_prompts keep_episodes keep_coef kl_coef kl_decay sampling_dir cache_dir",
         "saving": "checkpoint_dir overwrite dry_run",
         "machine": "workers ray threads device timeout_s max_restarts",
     }
@@ -68,8 +81,8 @@ class RlSettings:
     """Discount of a step (GAMMA)."""
     lam: float = 0.97
     """Weight of longer returns in advantages (LAMBDA); rules notice success some steps late, so not below 0.95."""
-    value: Literal["linear", "none"] = "linear"
-    """What return to expect: a linear function of the policy's latent and the time, solved in closed form; or nothing (VALUE)."""
+    value: Literal["linear", "head", "none"] = "linear"
+    """What return to expect. linear: a linear function of the policy's latent and the time, solved in closed form; head: the policy's own value head, reset to zero and trained beside; none: nothing (VALUE)."""
     centre: Literal["none", "group"] = "none"
     """group: subtract the group's mean at the same step from advantages, where the value explains little."""
     target_kl: float = 0.02
@@ -93,6 +106,10 @@ class RlSettings:
     seed: int = 0
     """Places, draws and minibatches follow from it."""
 
+    keep: Literal["auto", "none", "replay", "self", "kl"] = "auto"
+    """How to keep old skills (KEEP). self: the starting policy plays --keep_prompts once, and every update stays close to its actions there; replay: every update also imitates old episodes of REPLAY; kl: it stays close to the starting policy's actions on those; auto: replay if REPLAY is set, else self."""
+    replay: str = ""
+    """Old episodes: a replay pack, or the name of a sampling (REPLAY)."""
     kl_coef: float = 0.1
     """Pull towards the starting policy's actions on what is visited: this times KL(start || trained) in nats a step (KL_COEF)."""
     kl_decay: float = 1.0
@@ -102,7 +119,11 @@ class RlSettings:
     keep_episodes: int = 6
     """Episodes of each that the starting policy plays once (KEEP_EPISODES)."""
     keep_coef: float = 1.0
-    """Pull towards the starting policy's actions on these (KEEP_COEF)."""
+    """Weight of what keeps old skills in each update (KEEP_COEF)."""
+    sampling_dir: str = TrainSettings.sampling_dir
+    """Folder of the sampling lists."""
+    cache_dir: str = TrainSettings.cache_dir
+    """Folder of the feature caches, for a sampling in REPLAY."""
 
     checkpoint_dir: str = "data/finetuning_checkpoint"
     """The run's folder is made in here, named like the output weights."""
@@ -150,6 +171,14 @@ class RlSettings:
             faults.append(f"method preference tunes a goal: set FINETUNE_MODE=goal, got {self.finetune_mode}")
         if self.method == "ppo" and self.value == "none" and self.centre == "none":
             faults.append("method ppo without a value function needs centre group (METHOD=group is the plain form)")
+        if self.keep in ("replay", "kl") and not self.replay:
+            faults.append(f"keep {self.keep} needs old episodes: set REPLAY to a replay pack or the name of a sampling")
+        if self.keep in ("none", "self") and self.replay:
+            faults.append(
+                f"keep {self.keep} leaves out old episodes, but REPLAY names some ({self.replay}): set KEEP=replay or KEEP=kl"
+            )
+        if self.replay and self.finetune_mode == "goal":
+            faults.append("finetune_mode goal changes no weights, so old skills cannot be lost: leave REPLAY out")
         if self.in_weights.endswith(".goal.json"):
             faults.append(f"in_weights must be weights, got the goal file {self.in_weights}")
         if not Path(self.out_weights).name.endswith((".weights", ".safetensors", ".goal.json")):
@@ -162,6 +191,14 @@ class RlSettings:
     def episodes(self) -> int:
         """Episodes of an iteration."""
         return self.places * self.group
+
+    @property
+    def keeping(self) -> Literal["none", "replay", "self", "kl"]:
+        """`keep`, decided; none where no weight may change, or where nothing would be kept."""
+        if self.finetune_mode == "goal" or self.keep_coef == 0:
+            return "none"
+        chosen = ("replay" if self.replay else "self") if self.keep == "auto" else self.keep
+        return "none" if chosen == "self" and not (self.keep_prompts and self.keep_episodes) else chosen
 
     @property
     def name(self) -> str:
@@ -189,6 +226,9 @@ class RlSettings:
             max_grad_norm=self.max_grad_norm,
             seed=self.seed,
             weight_decay=0.0,
+            replay=self.replay,
+            sampling_dir=self.sampling_dir,
+            cache_dir=self.cache_dir,
         )
 
     def differences(self, earlier: dict[str, Any]) -> list[str]:

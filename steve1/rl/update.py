@@ -5,6 +5,7 @@ Input: rollouts of the present weights. Output: figures; the policy and the opti
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -16,11 +17,12 @@ from steve1.core.seeds import generator
 from steve1.policy import GoalPolicy
 from steve1.policy.loss import head_kl
 from steve1.rl.advantages import Series, gae, minus_others, mixed_groups, returns_to_go, whitened
-from steve1.rl.passes import RolloutBatch, Scored, chunks, score, weighted_imitation
+from steve1.rl.keep import Kept
+from steve1.rl.passes import RolloutBatch, Scored, at_temperature, chunks, score, weighted_imitation
 from steve1.rl.passes import action_log_p as log_p_of
 from steve1.rl.rollouts import Rollout, batch_of, padded
 from steve1.rl.settings import RlSettings
-from steve1.rl.values import cross_fitted, with_time
+from steve1.rl.values import HeadValue, cross_fitted, explained_variance, with_time
 from steve1.rl.weights import Clip, clone_weights, ppo_weights, preference_weights
 
 STOP_AT = 1.5
@@ -35,6 +37,7 @@ class Judged:
         advantages: (N,) of each episode, whitened over the iteration.
         old_log_p: (N,) of each, by the learner's own arithmetic.
         explained: variance that the values explain.
+        latents: (N, H) of each, and what the values should have been, (N,); where the value head is trained.
     """
 
     rollouts: list[Rollout]
@@ -43,6 +46,8 @@ class Judged:
     explained: float
     entropy_buttons: float
     entropy_camera: float
+    latents: list[Tensor] = dataclasses.field(default_factory=list)
+    targets: list[Series] = dataclasses.field(default_factory=list)
 
 
 class Learner:
@@ -51,8 +56,9 @@ class Learner:
     Args:
         policy: under training, its trained parameters chosen by a fine-tuning mode, its heads at the temperature at which it plays.
         reference: the starting policy, at the same temperature.
-        keep: episodes that the starting policy played under other prompts.
-        cond_scale: guidance with which it plays.
+        keep: old skills, beside the reward; None: nothing keeps them.
+        cond_scale, temperature: with which it plays.
+        head: the policy's value head, where values come from it.
     """
 
     def __init__(
@@ -61,11 +67,14 @@ class Learner:
         reference: GoalPolicy,
         optimizer: torch.optim.Optimizer,
         settings: RlSettings,
-        keep: Sequence[Rollout],
+        keep: Kept | None,
         cond_scale: float,
+        temperature: float = 1.0,
+        head: HeadValue | None = None,
     ) -> None:
-        self.policy, self.optimizer = policy, optimizer
-        self._reference, self._settings, self._keep, self._cond_scale = reference, settings, list(keep), cond_scale
+        self.policy, self.optimizer, self.head = policy, optimizer, head
+        self._reference, self._settings, self._keep = reference, settings, keep
+        self._cond_scale, self._temperature = cond_scale, temperature
         self._trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def judge(self, rollouts: list[Rollout], iteration: int) -> Judged:
@@ -78,6 +87,8 @@ class Learner:
         groups = [rollout.group for rollout in rollouts]
         explained = 0.0
         targets = [returns_to_go(reward, settings.gamma) for reward in rewards]
+        latents = [one.latent[0].float() for one in scored] if self.head else []
+        wanted: list[Series] = []
         if settings.method == "ppo":
             values = [np.zeros(len(reward)) for reward in rewards]
             if settings.value == "linear":
@@ -91,9 +102,13 @@ class Learner:
                     for one, rollout in zip(scored, rollouts)
                 ]
                 values, explained = cross_fitted(features, targets, groups)
+            elif self.head:
+                values = [self.head(rows) for rows in latents]
+                explained = explained_variance(targets, values)
             advantages = [
                 gae(reward, value, 0.0, settings.gamma, settings.lam) for reward, value in zip(rewards, values)
             ]
+            wanted = [advantage + value for advantage, value in zip(advantages, values)] if self.head else []
             if settings.centre == "group":
                 advantages = minus_others(advantages, groups)
         else:
@@ -105,6 +120,8 @@ class Learner:
             explained,
             float(np.mean([float(one.entropy_buttons.mean()) for one in scored])),
             float(np.mean([float(one.entropy_camera.mean()) for one in scored])),
+            latents,
+            wanted,
         )
 
     def _score(self, rollout: Rollout) -> Scored:
@@ -117,13 +134,15 @@ class Learner:
         steps = 0
         for epoch in range(settings.epochs):
             for part in self._minibatches(judged, iteration, epoch):
-                found = self._step(judged, part, kl_coef)
+                found = self._step(judged, part, kl_coef, iteration, epoch)
                 steps += 1
                 for name, value in found.items():
                     sums[name] = sums.get(name, 0.0) + value
             moved = self.moved(judged)
             if moved > STOP_AT * settings.target_kl:
                 break
+        if self.head and judged.latents:
+            self.head.fit(judged.latents, judged.targets)
         figures = {name: value / max(1, steps) for name, value in sums.items()}
         return {**figures, "kl_update": moved, "steps": float(steps)}
 
@@ -145,7 +164,7 @@ class Learner:
         count = min(self._settings.minibatches, len(order))
         return [order[part::count] for part in range(count)]
 
-    def _step(self, judged: Judged, part: list[int], kl_coef: float) -> dict[str, float]:
+    def _step(self, judged: Judged, part: list[int], kl_coef: float, iteration: int, epoch: int) -> dict[str, float]:
         """One optimizer step on these episodes and as many of those that are to be kept."""
         device = self.policy.device
         rollouts = [judged.rollouts[number] for number in part]
@@ -155,8 +174,9 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         pair_weights = self._pair_weights(rollouts, batch, old) if self._settings.method == "preference" else None
         figures = self._backward(rollouts, batch, advantage, old, kl_coef, pair_weights)
-        if self._keep and self._settings.keep_coef > 0:
-            figures["keep_kl"] = self._backward_keep(part)
+        if self._keep is not None:
+            kept = self._keep.batch(part, iteration, epoch, device)
+            figures |= self._backward_replay(kept) if self._keep.imitates else self._backward_keep(kept)
         limit = self._settings.max_grad_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self._trained, limit)
         if torch.isfinite(norm):
@@ -215,10 +235,8 @@ class Learner:
         buttons = head_kl(own.buttons, flat, other.buttons, wanted, rows)
         return buttons + head_kl(own.camera, flat, other.camera, wanted, rows)
 
-    def _backward_keep(self, part: list[int]) -> float:
-        """Add the gradient of the pull towards the start on episodes of other prompts, as many as the minibatch has, in turns."""
-        rollouts = [self._keep[number % len(self._keep)] for number in part]
-        batch = batch_of(rollouts, self.policy.device)
+    def _backward_keep(self, batch: RolloutBatch) -> dict[str, float]:
+        """Add the gradient of the pull towards the starting policy's actions on these episodes."""
         count, total = batch.counted.sum(), 0.0
         with torch.no_grad():
             wanted = [chunk.latent for chunk in chunks(self._reference, batch, self._cond_scale)]
@@ -226,7 +244,21 @@ class Learner:
             pull = self._divergence(chunk.latent, latent, batch.counted[:, chunk.steps] / count)
             (self._settings.keep_coef * pull).backward()
             total += float(pull.detach())
-        return total
+        return {"keep_kl": total}
+
+    def _backward_replay(self, batch: RolloutBatch) -> dict[str, float]:
+        """Add the gradient of imitating old episodes, as in training: a mean over frames, without guidance and temperature."""
+        count, total = batch.counted.sum(), 0.0
+        plain = (
+            at_temperature(self.policy, 1 / self._temperature) if self._temperature != 1 else contextlib.nullcontext()
+        )
+        with plain:
+            for chunk in chunks(self.policy, batch):
+                weight = torch.ones_like(batch.counted[:, chunk.steps])
+                loss = weighted_imitation(self.policy, chunk.latent, batch, chunk.steps, weight) / count
+                (self._settings.keep_coef * loss).backward()
+                total += float(loss.detach())
+        return {"replay_loss": total}
 
     def _pair_weights(self, rollouts: list[Rollout], batch: RolloutBatch, start: Tensor) -> Tensor:
         """preference: a weight for each episode, the sum over the pairs from its place (start: log p when they were played)."""

@@ -1,17 +1,22 @@
-"""A linear value function, solved in closed form: what return is to be expected from a state.
+"""What return is to be expected from a state: a linear function solved in closed form, or the policy's own value head.
 
-Input: of each frame of an iteration the policy's latent, the time and the series of the reward. Output: a value for each frame, from
-coefficients that were fitted on other groups. No gradient, no warm-up, nothing random.
+Input: of each frame of an iteration the policy's latent; for the linear function also the time and the series of the reward. Output: a value
+for each frame. The linear one comes from coefficients that were fitted on other groups: no gradient, no warm-up, nothing random.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
+from steve1.policy import GoalPolicy
 from steve1.rl.advantages import Series
 
 RIDGES = (1e-1, 1e0, 1e1, 1e2, 1e3, 1e4)
@@ -84,9 +89,69 @@ def cross_fitted(
         for number, group in enumerate(groups):
             if group in judged:
                 values[number] = value(features[number])
+    return values, explained_variance(targets, values)
+
+
+def explained_variance(targets: Sequence[Series], values: Sequence[Series]) -> float:
+    """1 - var(target - value) / var(target) over all frames; 0 where targets do not vary."""
     everything, predicted = np.concatenate(targets), np.concatenate(values)
     variance = float(np.var(everything))
-    return values, 1.0 - float(np.var(everything - predicted)) / variance if variance > 0 else 0.0
+    return 1.0 - float(np.var(everything - predicted)) / variance if variance > 0 else 0.0
+
+
+class HeadValue:
+    """The policy's value head as a value function; its gradient never reaches the policy.
+
+    The published one was trained for another reward, so it begins at zero, and so does its running mean and variance of returns
+    (VPT's normaliser). It is fitted after each iteration, so an iteration's values come from earlier ones.
+    """
+
+    RATE, STEPS, KEEPS = 1e-3, 100, 0.8
+
+    def __init__(self, policy: GoalPolicy) -> None:
+        self._head = policy.value_head
+        for parameter in self._head.parameters():
+            parameter.data.zero_()
+        self._optimizer = torch.optim.Adam(self._head.linear.parameters(), lr=self.RATE)
+
+    @torch.no_grad()
+    def __call__(self, latent: Tensor) -> Series:
+        """Values (N,) of latents (N, H)."""
+        return self._head(latent).double().cpu().numpy()
+
+    def fit(self, latents: Sequence[Tensor], targets: Sequence[Series]) -> None:
+        """Move mean and variance towards those of the targets, then fit the head in their units.
+
+        Args:
+            latents: (N, H) of each episode.
+            targets: (N,) of each: what the values should have been.
+        """
+        normalizer, head = self._head.normalizer, self._head.linear
+        rows = torch.cat(list(latents)).detach().float()
+        wanted = torch.from_numpy(np.concatenate(targets)).float().to(rows.device)
+        with torch.no_grad():
+            for average, now in (
+                (normalizer.running_mean, wanted.mean()),
+                (normalizer.running_mean_sq, (wanted**2).mean()),
+                (normalizer.debiasing_term, torch.ones_like(normalizer.debiasing_term)),
+            ):
+                average.mul_(self.KEEPS).add_((1 - self.KEEPS) * now)
+            scaled = normalizer.normalize(wanted)
+        head.requires_grad_(True)
+        for _ in range(self.STEPS):
+            self._optimizer.zero_grad(set_to_none=True)
+            F.mse_loss(head(rows).squeeze(-1), scaled).backward()
+            self._optimizer.step()
+        head.requires_grad_(False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For resuming."""
+        return {"head": self._head.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._head.load_state_dict(state["head"])
+        self._optimizer.load_state_dict(state["optimizer"])
 
 
 def _fit(features: dict[Hashable, NDArray[np.float64]], targets: dict[Hashable, Series]) -> LinearValue:

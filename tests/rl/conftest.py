@@ -1,5 +1,6 @@
 """Fixtures of reinforcement learning's tests."""
 
 from tests.evaluation.conftest import world
+from tests.training.conftest import tiny
 
-__all__ = ["world"]
+__all__ = ["tiny", "world"]

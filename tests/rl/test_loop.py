@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from steve1.commands.train.make_replay import make_pack
 from steve1.core.errors import UserError
+from steve1.core.files import sha256_file
 from steve1.policy import load_policy, read_weights, save_weights, write_model
 from steve1.policy.vision import ImageEncoder
 from steve1.rl import loop
@@ -21,6 +23,8 @@ from steve1.rl.loop import Run, train_rl
 from steve1.rl.passes import score
 from steve1.rl.rollouts import Rollout, batch_of
 from steve1.rl.settings import RlSettings
+from steve1.rl.values import HeadValue
+from steve1.training.cache import FeatureCache
 from tests.rl.games import OpenKeyGame
 from tests.training.conftest import TINY, E
 
@@ -125,7 +129,7 @@ class Killed(Exception):
     """Stands for a kill."""
 
 
-def die(*_: Any) -> None:
+def die(*_: Any, **__: Any) -> None:
     raise Killed
 
 
@@ -226,3 +230,83 @@ def test_rollouts_of_other_weights_and_damaged_ones_are_refused(make: Make) -> N
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match="cannot be read"):
         Rollout.load(path)
+
+
+@pytest.mark.e2e
+def test_a_run_that_is_killed_around_its_output_still_owns_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before and after each file that the end of a run writes: the same command finishes it, and nothing of the run stays half."""
+    chosen = make(iterations=1, places=1, group=2, finetune_mode="lora", lora_rank=2)
+    for name in ("write_json", "copyfile", "remove"):
+        with monkeypatch.context() as patched:
+            patched.setattr(*((loop.shutil, name) if name == "copyfile" else (loop, name)), die)
+            with pytest.raises(Killed):
+                train_rl(chosen, OpenKeyGame())
+    result = train_rl(chosen, OpenKeyGame())
+    record = json.loads((chosen.run_dir / "result.json").read_text())
+    assert record["out_sha256"] == sha256_file(result.out_weights)
+    facts = json.loads(result.out_weights.with_name(result.out_weights.name + ".json").read_text())
+    assert facts["hashes"]["weights"] == record["out_sha256"]
+    assert not [*chosen.run_dir.glob("*.weights*"), *chosen.run_dir.glob("*.lora.*")]
+
+
+def replay_of(tiny: Path, tmp_path: Path, weights: str) -> str:
+    """A replay pack of the training episodes, with the features of these weights' CNN."""
+    policy = load_policy(TINY, weights)
+    cache = FeatureCache(tmp_path / "cache", policy)
+    episodes = sorted((tiny / "dataset_a").glob("ep*"))
+    cache.fill(episodes)
+    pack = tmp_path / "old.replay.safetensors"
+    make_pack(pack, episodes, cache, {"cnn_sha256": cache.weights_hash, "precision": "float32"}, lambda count: None)
+    return str(pack)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("keep", "kind"), [("replay", "pack"), ("kl", "sampling")])
+def test_old_episodes_hold_an_update_back(make: Make, tiny: Path, tmp_path: Path, keep: str, kind: str) -> None:
+    """From a pack or a sampling: imitated, their loss falls; as KL, their actions stay."""
+    chosen = make()
+    old = replay_of(tiny, tmp_path, chosen.in_weights) if kind == "pack" else "tiny"
+    where = {"sampling_dir": str(tiny / "samplings"), "cache_dir": str(tmp_path / "cache")}
+    curves = {}
+    for coef in (1e-9, 3.0):
+        chosen = make(f"{keep}{coef:g}", iterations=2, epochs=3, keep=keep, replay=old, keep_coef=coef, **where)
+        train_rl(chosen, OpenKeyGame())
+        curves[coef] = curve(chosen, "replay_loss" if keep == "replay" else "keep_kl")
+    assert not (chosen.run_dir / "keep").exists() or not list((chosen.run_dir / "keep").iterdir())
+    assert curves[3.0][-1] < (0.5 if keep == "kl" else 0.95) * curves[1e-9][-1], curves
+
+
+def test_old_episodes_that_cannot_be_used_are_named(make: Make, tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="keep replay needs old episodes"):
+        make(keep="replay").check()
+    with pytest.raises(UserError, match="keep self leaves out old episodes"):
+        make(keep="self", replay="old").check()
+    with pytest.raises(UserError, match="were not found"):
+        train_rl(make(replay="nowhere.replay.safetensors"), OpenKeyGame())
+    torch.manual_seed(11)
+    save_weights(load_policy(TINY), tmp_path / "other.weights")
+    pack = replay_of(tiny, tmp_path, str(tmp_path / "other.weights"))
+    with pytest.raises(UserError, match="another CNN"):
+        train_rl(make("other", replay=pack), OpenKeyGame())
+    with pytest.raises(UserError, match="trains the CNN"):
+        train_rl(make("all", replay=pack, finetune_mode="all"), OpenKeyGame())
+
+
+@pytest.mark.e2e
+def test_the_value_head_is_written_and_a_killed_run_ends_in_the_same_bits(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = make("head", iterations=2, places=1, group=2, value="head")
+    train_rl(chosen, OpenKeyGame())
+    assert curve(chosen, "explained_variance")[0] == pytest.approx(0, abs=1e-6)
+    expected = read_weights(chosen.out_weights)
+    assert float(expected["value_head.normalizer.debiasing_term"]) == pytest.approx(1 - HeadValue.KEEPS**2)
+    assert expected["value_head.linear.bias"].abs().sum() > 0
+    killed = dataclasses.replace(chosen, out_weights=chosen.out_weights.replace("head", "killed"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Rollout, "save", killing_save(3))
+        with pytest.raises(Killed):
+            train_rl(killed, OpenKeyGame())
+    train_rl(killed, OpenKeyGame())
+    found = read_weights(killed.out_weights)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

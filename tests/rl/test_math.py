@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from steve1.policy import load_policy
 from steve1.policy.loss import head_loss
 from steve1.rl.advantages import gae, minus_others, mixed_groups, returns_to_go, whitened, whole_episode
-from steve1.rl.values import cross_fitted, fit_ridges, with_time
+from steve1.rl.values import HeadValue, cross_fitted, explained_variance, fit_ridges, with_time
 from steve1.rl.weights import Clip, clone_weights, ppo_weights, preference_weights
+from tests.training.conftest import TINY
 
 RNG = np.random.default_rng(0)
 
@@ -177,3 +179,21 @@ def test_a_groups_own_luck_does_not_enter_its_values() -> None:
     assert not np.allclose(after[2], before[2])
     alone, _ = cross_fitted(features[:2], targets[:2], ["a", "a"])
     np.testing.assert_allclose(alone[0], (targets[0] + targets[1]) / 2)
+
+
+def test_the_value_head_begins_at_zero_and_learns_returns_in_their_units() -> None:
+    policy = load_policy(TINY)
+    policy.value_head.linear.weight.data.fill_(3.0)  # as if it had been trained for another reward
+    head = HeadValue(policy)
+    latents = [torch.from_numpy(RNG.normal(size=(40, TINY.hidsize))).float() for _ in range(4)]
+    line = RNG.normal(size=TINY.hidsize)
+    targets = [100 + 20 * (rows.double().numpy() @ line) for rows in latents]
+    assert not np.concatenate([head(rows) for rows in latents]).any()
+    for _ in range(5):
+        head.fit(latents, targets)
+    values = [head(rows) for rows in latents]
+    assert explained_variance(targets, values) > 0.9
+    assert np.mean(np.concatenate(values)) == pytest.approx(np.mean(np.concatenate(targets)), rel=0.1)
+    again = HeadValue(load_policy(TINY))
+    again.load_state_dict(head.state_dict())
+    np.testing.assert_array_equal(again(latents[0]), values[0])

@@ -1,4 +1,4 @@
-"""3_train_finetune_rl.sh: its defaults are the settings' own, and each of its variables reaches them."""
+"""3_train_finetune_rl.sh: its defaults are the settings' own, and each of its variables reaches them; what its two short forms decide."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VALUES = {
     "IN_WEIGHTS": "a.weights", "OUT_WEIGHTS": "b.weights", "REWARD": "dig_dirt", "PROMPT": "dig a hole", "METHOD": "group", "FINETUNE_MODE": "lora",
     "ITERATIONS": "3", "PLACES": "5", "GROUP": "6", "STEPS": "77", "WORKERS": "4", "RAY": "1", "LEARNING_RATE": "0.001", "EPOCHS": "7", "MINIBATCHES": "8",
     "CLIP": "0.1", "CLIP_HIGH": "0.28", "GAMMA": "0.9", "LAMBDA": "0.8", "VALUE": "none", "TARGET_KL": "0.5", "KL_COEF": "0.3", "KL_DECAY": "0.7",
-    "KEEP_PROMPTS": "explore;swim", "KEEP_EPISODES": "9", "KEEP_COEF": "0.4",
+    "KEEP_PROMPTS": "explore;swim", "KEEP_EPISODES": "9", "KEEP_COEF": "0.4", "KEEP": "kl", "REPLAY": "old",
 }  # fmt: skip
 NAMES = {"LAMBDA": "lam"}
 
@@ -33,10 +33,10 @@ def python(tmp_path: Path) -> Path:
     return fake
 
 
-def asked(python: Path, **variables: str) -> RlSettings:
+def asked(python: Path, script: str = SCRIPT, **variables: str) -> RlSettings:
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     environment = {**kept, "PYTHON": str(python), "ASKED": str(python.with_name("asked")), **variables}
-    done = subprocess.run(["bash", SCRIPT], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(["bash", script], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     words = python.with_name("asked").read_text().split("\n")[:-1]
     assert words[:3] == ["-m", "steve1", "train_rl"]
@@ -57,3 +57,17 @@ def test_every_variable_reaches_the_settings(python: Path) -> None:
     for name, value in VALUES.items():
         got = getattr(found, NAMES.get(name, name.lower()))
         assert got == (name == "RAY" or type(got)(value)), name
+
+
+def test_the_short_forms_choose_method_and_mode_and_leave_the_rest(python: Path) -> None:
+    cloned = asked(python, "3_train_finetune_self_imitation.sh", ITERATIONS="3")
+    out = "data/weights/steve1/mini_sky_self_imitation.weights"
+    assert cloned == RlSettings(method="clone", out_weights=out, iterations=3)
+    preferred = asked(python, "3_train_finetune_goal_preference.sh", REWARD="dig_dirt")
+    out = "data/weights/steve1/mini_sky_preference.goal.json"
+    expected = RlSettings(
+        method="preference", finetune_mode="goal", learning_rate=1e-2, out_weights=out, reward="dig_dirt"
+    )
+    assert preferred == expected
+    cloned.check()
+    preferred.check()

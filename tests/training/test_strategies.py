@@ -24,7 +24,10 @@ from steve1.training.train import finetune
 from tests.training.conftest import E
 
 # Reinforcement learning and the inverse dynamics model have settings of their own: tests/rl/test_script.py, tests/idm/test_training.py.
-SCRIPTS = sorted({path.name for path in ROOT.glob("3_train*.sh")} - {"3_train_finetune_rl.sh", "3_train_idm.sh"})
+ELSEWHERE = {
+    f"3_train_{name}.sh" for name in ("finetune_rl", "finetune_self_imitation", "finetune_goal_preference", "idm")
+}
+SCRIPTS = sorted({path.name for path in ROOT.glob("3_train*.sh")} - ELSEWHERE)
 # What each script decides; everything else is the template's.
 DECIDES: dict[str, dict[str, Any]] = {
     "3_train_finetune_template.sh": {"sampling_name": "finetune_task", "learning_rate": 1e-5, "batch_size": 8, "T": 320, "finetune_mode": "all"},

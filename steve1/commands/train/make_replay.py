@@ -5,6 +5,7 @@ Stopped or killed, the same command goes on where it was.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,5 +131,6 @@ def make_pack(
             yield features.astype(np.float16), episode.goals, buttons.astype(np.int16), camera.astype(np.uint8)
             on_frames(len(episode))
 
-    write_pack(path, names, rows(), facts)
+    shown = {name: str(each.metadata.get("behaviour") or "") for (name, _), each in zip(names, opened)}
+    write_pack(path, names, rows(), {**facts, "behaviours": json.dumps(shown)})
     return sum(frames for _, frames in names)

@@ -29,6 +29,9 @@ def main(args: Args) -> None:
     print(f"{args.iterations} iterations of {args.episodes} episodes: {run.estimate().text()}")
     if run.keep_tasks:
         print("kept as they are: " + ", ".join(repr(prompt) if prompt else "no goal" for prompt in run.keep_tasks))
+    if args.keeping in ("replay", "kl"):
+        does = "imitated beside" if args.keeping == "replay" else "kept as the start does them"
+        print(f"old skills of {args.replay} are {does}")
     if args.dry_run:
         return
     found = run.run()

@@ -42,7 +42,8 @@ class ReplayPack:
         path: the file.
         features, goals, buttons, camera: memory-mapped, one row per frame of all episodes.
         episodes: name → (first row, one past the last row).
-        facts: what else the header says: cnn_sha256, precision, made_from.
+        behaviours: name → what the episode shows, where that is known.
+        facts: what else the header says: cnn_sha256, precision, weights, mineclip.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class ReplayPack:
     buttons: NDArray[np.int16]
     camera: NDArray[np.uint8]
     episodes: dict[str, tuple[int, int]]
+    behaviours: dict[str, str]
     facts: dict[str, str]
 
     @property
@@ -101,6 +103,7 @@ def _opened(path: Path, size: int, changed: int) -> ReplayPack:
             row += int(frames)
         if facts.pop("kind") != KIND or "cnn_sha256" not in facts:
             raise KeyError("kind")
+        behaviours = dict(json.loads(facts.pop("behaviours", "{}")))
         arrays = {}
         for name in ("features", "goals", "buttons", "camera"):
             start, stop = header[name]["data_offsets"]
@@ -116,7 +119,7 @@ def _opened(path: Path, size: int, changed: int) -> ReplayPack:
                     todo="copy or download it again, or make it anew: python -m steve1 make_replay",
                 )
             arrays[name] = np.memmap(path, dtype, "r", 8 + length + start, shape)
-    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
         raise UserError(
             "This file is not a replay pack.",
             where=path,
@@ -124,7 +127,7 @@ def _opened(path: Path, size: int, changed: int) -> ReplayPack:
             got=f"{type(fault).__name__}: {fault}",
             todo="python -m steve1 make_replay makes one from a sampling",
         ) from None
-    return ReplayPack(path, episodes=episodes, facts=facts, **arrays)
+    return ReplayPack(path, episodes=episodes, behaviours=behaviours, facts=facts, **arrays)
 
 
 def write_pack(
@@ -138,7 +141,7 @@ def write_pack(
     Args:
         names: (dataset/episode, frames) of each episode.
         rows: for each episode in this order: features (n, D), goals (n, E), buttons (n,), camera (n,).
-        facts: for the header: cnn_sha256 and what else is known.
+        facts: for the header: cnn_sha256, behaviours as JSON, and what else is known.
     """
     count = sum(frames for _, frames in names)
     with atomic_path(path) as part:
@@ -199,7 +202,7 @@ class ReplayFormat(EpisodeFormat):
             raise UserError("This replay pack has no such episode.", where=pack, expected=known, got=name)
         self._rows = slice(*self.pack.episodes[name])
         self.n_frames = self._rows.stop - self._rows.start
-        self.metadata = dict(self.pack.facts)
+        self.metadata = {**self.pack.facts, "behaviour": self.pack.behaviours.get(name, "")}
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:

@@ -1,0 +1,77 @@
+"""Command: what each way of fine-tuning gains and costs: `python -m research.measure_methods`.
+
+Killed at any moment, the same command goes on: a finished cell is a line of docs/evaluations/method_cells.csv.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from research.measure_methods.cells import best
+from research.measure_methods.page import write_page
+from research.measure_methods.recipes import RECIPES
+from research.measure_methods.run import Measurement
+from research.measure_methods.settings import Settings
+from steve1.commands.cli import run
+from steve1.core.messages import plural
+from steve1.core.paths import display
+
+Args = Settings
+# On two quiet cores, with the mini weights.
+_SECONDS_PER_EPISODE, _SECONDS_PER_TRAINING = 4.0, 200.0
+
+
+def main(settings: Settings) -> None:
+    """Measure what is missing, and write table and picture after each trained policy."""
+    settings.check()
+    measurement = Measurement(settings)
+    if settings.dry_run:
+        print(budget(measurement))
+        return
+    if not settings.write_only:
+        for method, skill, seed in plan(measurement):
+            if measurement.measure(method, skill, seed):
+                write_page(measurement.cells, settings)
+    print(write_page(measurement.cells, settings))
+    print(f"cells: {display(measurement.path)}" + (f"; table: {settings.page}" if settings.page else ""))
+
+
+def plan(measurement: Measurement) -> Iterator[tuple[str, str, int]]:
+    """(method, skill, seed) in order: the screening, goal tuning where the prompt calls badly, then the best methods with the other seeds.
+
+    The best are chosen when the screening is finished, from its cells.
+    """
+    settings = measurement.settings
+    for method in settings.methods:
+        for skill in settings.skills:
+            yield method, skill, 0
+    if "goal" in settings.methods:
+        for skill in settings.called:
+            yield "goal", skill, 0
+    for method in best(measurement.cells, settings.methods, settings.best):
+        for seed in range(1, settings.seeds):
+            for skill in settings.skills:
+                yield method, skill, seed
+
+
+def budget(measurement: Measurement) -> str:
+    """How much is missing, before anything starts."""
+    settings, done = measurement.settings, {cell.key for cell in measurement.cells}
+    screened = len(settings.methods) * len(settings.skills)
+    more = min(settings.best, len(settings.methods)) * (settings.seeds - 1) * len(settings.skills)
+    policies = screened + more + (len(settings.called) if "goal" in settings.methods else 0)
+    cells = policies * (1 + len(settings.old_tasks))
+    missing = max(0, cells - len(done))
+    trained = sum(not RECIPES[method].between for method in settings.methods) / max(1, len(settings.methods))
+    hours = (
+        missing * settings.episodes * _SECONDS_PER_EPISODE
+        + missing / cells * policies * trained * _SECONDS_PER_TRAINING
+    ) / 3600
+    return (
+        f"{plural(screened, 'policy', 'policies')} to screen and up to {more} with other seeds, about {cells} cells of "
+        f"{settings.episodes} episodes; {plural(len(done), 'cell')} finished; about {hours:.1f} hours are left on two quiet cores"
+    )
+
+
+if __name__ == "__main__":
+    run(Args, main, "Measure what each way of fine-tuning gains and costs.")

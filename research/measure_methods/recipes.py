@@ -1,0 +1,56 @@
+"""The methods that are compared: what each trains, on what, and which old episodes it sees."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from steve1.training.finetune_modes import MODES
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """One way of fine-tuning.
+
+    Attributes:
+        words: its name in tables.
+        settings: fields of TrainSettings beside those that all methods share.
+        old: the old episodes it sees: demonstrations with pictures, those that the base played itself, or a replay pack.
+        prompted: whether all frames have the skill's prompt as their goal.
+        between: the method whose weights are mixed half and half with the base; nothing is trained.
+    """
+
+    words: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    old: Literal["", "demonstrations", "self", "pack"] = ""
+    prompted: bool = False
+    between: str = ""
+
+    @property
+    def trains_cnn(self) -> bool:
+        """Whether it needs pictures; all others are trained on cached features."""
+        return MODES[self.settings.get("finetune_mode", "all")].trains_cnn
+
+    @property
+    def changes_weights(self) -> bool:
+        """False: old skills cannot be lost."""
+        return bool(self.between) or MODES[self.settings.get("finetune_mode", "all")].changes_weights
+
+
+_FROZEN = {"finetune_mode": "frozen_cnn", "learning_rate": 7e-4}
+RECIPES = {
+    "full": Recipe("full fine-tuning"),
+    "frozen": Recipe("frozen CNN", _FROZEN),
+    "lora": Recipe("LoRA", {"finetune_mode": "lora", "learning_rate": 5e-3}),
+    "heads": Recipe("heads and goal layer", {"finetune_mode": "heads_and_goal"}),
+    "fixed_prompt": Recipe("fixed prompt", prompted=True),
+    "goal": Recipe("goal tuning", {"finetune_mode": "goal", "learning_rate": 3e-1}, prompted=True),
+    "mixed": Recipe("old demonstrations, 55 %", {"keep": "replay", "replay_share": 0.55}, old="demonstrations"),
+    "self": Recipe("self-replay, 50 %", {**_FROZEN, "keep": "self", "replay_share": 0.5}, old="self"),
+    "replay": Recipe("replay pack, 70 %", {**_FROZEN, "keep": "replay", "replay_share": 0.7}, old="pack"),
+    "kl": Recipe("KL on new frames", {"kl_coef": 0.3}),
+    "kl_replay": Recipe("KL on replay frames", {**_FROZEN, "keep": "kl", "replay_share": 0.7}, old="pack"),
+    "half": Recipe("half way to full", between="full"),
+}
+"""In the order in which they are measured; `half` needs the weights of `full`."""

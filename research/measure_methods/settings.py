@@ -1,0 +1,87 @@
+"""What is measured; the command line of `python -m research.measure_methods`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from research.measure_methods.recipes import RECIPES
+from steve1.core.errors import UserError
+from steve1.core.options import Option
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Measure what each way of fine-tuning gains and costs: a screening with one seed, then the best methods with several seeds."""
+
+    GROUPS: ClassVar = {
+        "options": "methods skills old_tasks called best seeds episodes",
+        "learning": "base in_model replay demonstrations steps frames feature_frames",
+        "output": "name cells page picture write_only dry_run",
+        "machine": "workers device sampling_dir",
+    }
+
+    methods: tuple[str, ...] = tuple(RECIPES)
+    """Methods to screen."""
+    skills: tuple[str, ...] = ("dig_dirt", "dive")
+    """Skills that the base was not trained on, and that MineCLIP and the prior know."""
+    old_tasks: tuple[str, ...] = ("look_at_sky", "explore", "build_pillar")
+    """Skills of the base that are to be kept."""
+    called: tuple[str, ...] = ("collect_grass",)
+    """Skills that the base was trained on and whose prompt calls them badly: there goal tuning alone is measured."""
+    best: int = 4
+    """Methods with the highest score in the screening (change of the new skills plus mean change of the old ones) that are measured with all seeds."""
+    seeds: int = 3
+    """Seeds of demonstrations and training; the screening is the first."""
+    episodes: int = 20
+    """Paired episodes for each task."""
+
+    base: str = "data/mini/mini.weights"
+    """Weights that fine-tuning starts from."""
+    in_model: str = "data/mini/mini.model"
+    """Their .model file."""
+    replay: str = ""
+    """Replay pack; default: one of the old demonstrations that are recorded here."""
+    demonstrations: int = 10
+    """Demonstrations of each skill."""
+    steps: int = 300
+    """Ticks of a demonstration."""
+    frames: int = 75_000
+    """Training frames of methods that train the CNN."""
+    feature_frames: int = 500_000
+    """Training frames of those that are trained on cached features: as many minutes."""
+    training: Annotated[Mapping[str, Any], Option(hidden=True)] = dataclasses.field(default_factory=dict)
+    """Fields of TrainSettings for all methods; of tests alone."""
+
+    name: str = "methods"
+    """Name of all outputs."""
+    cells: str = "docs/evaluations/method_cells.csv"
+    """Finished cells; the same command measures what is missing."""
+    page: str = "docs/technical/STEVE1_TRAINING_ANALYSIS.md"
+    """Page that gets the table and the picture, between its marks; empty: none."""
+    picture: str = "docs/pictures/methods.svg"
+    """New skill against retention."""
+    write_only: bool = False
+    """Write table and picture from the finished cells, and stop."""
+    dry_run: bool = False
+    """Say which cells are missing and about how long they take, and stop."""
+
+    workers: int = 2
+    """Games at a time."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    sampling_dir: str = "data/samplings"
+    """Folder of the sampling lists."""
+    evaluation_seed: int = 7
+    """Seed of the evaluation's start places and episodes."""
+
+    def check(self) -> None:
+        """Raise UserError where a method is unknown or a number cannot be."""
+        unknown = [method for method in self.methods if method not in RECIPES]
+        if unknown:
+            raise UserError("There is no such method.", got=", ".join(unknown), expected=", ".join(RECIPES))
+        least = {"best": 0, "seeds": 1, "episodes": 1, "demonstrations": 2}
+        low = [f"{name} {getattr(self, name)}" for name, value in least.items() if getattr(self, name) < value]
+        if low:
+            raise UserError("These numbers are too small.", got=", ".join(low))
