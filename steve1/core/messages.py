@@ -285,6 +285,47 @@ MESSAGES = {
         "en": "{task}: {verdict}; {base} {first}, {other} {second} ({change} points, 95 % interval {interval}, p {p}).",
         "zh": "{task}：{verdict}；{base} {first}，{other} {second}（{change} 个百分点，95% 区间 {interval}，p {p}）。",
     },
+    "answer better": {
+        "en": "Better at {task}: {change} points (95 % interval {interval}).",
+        "zh": "{task}变好了：{change} 个百分点（95% 区间 {interval}）。",
+    },
+    "answer worse": {
+        "en": "Worse at {task}: {change} points (95 % interval {interval}).",
+        "zh": "{task}变差了：{change} 个百分点（95% 区间 {interval}）。",
+    },
+    "answer open": {
+        "en": "Not settled whether it is better at {task}: {change} points (95 % interval {interval}); {more} would settle it.",
+        "zh": "{task}是否变好还不能确定：{change} 个百分点（95% 区间 {interval}）；{more}才能确定。",
+    },
+    "answer same": {
+        "en": "No better at {task}: no difference larger than {points} points.",
+        "zh": "{task}没有变好：差别不超过 {points} 个百分点。",
+    },
+    "answer neither too": {
+        "en": "No better at {task}: neither can do it.",
+        "zh": "{task}没有变好：微调前后都不会。",
+    },
+    "answer no target": {
+        "en": "Which task was to be learned is not known (--target TASK names it).",
+        "zh": "不知道要学的是哪个任务（可用 --target TASK 指定）。",
+    },
+    "answer old": {
+        "en": "Old skills, with a margin of {margin} points: {told}.",
+        "zh": "原有技能（允许相差 {margin} 个百分点）：{told}。",
+    },
+    "answer and": {"en": "; ", "zh": "；"},
+    "answer lost": {"en": "lost {tasks}", "zh": "退化：{tasks}"},
+    "answer cannot tell": {
+        "en": "cannot tell yet for {tasks} ({more} would settle it)",
+        "zh": "还看不出：{tasks}（{more}才能确定）",
+    },
+    "answer kept": {"en": "kept {tasks}", "zh": "保持：{tasks}"},
+    "answer gained": {"en": "gained at {tasks}", "zh": "有提高：{tasks}"},
+    "answer neither": {"en": "neither can do {tasks}", "zh": "都不会：{tasks}"},
+    "answer no old": {
+        "en": "No old skill was played, so whether old skills were kept is not known.",
+        "zh": "没有玩原有技能，所以不知道它们是否保持。",
+    },
     "verdict short": {"en": "{task}: {verdict}.", "zh": "{task}：{verdict}。"},
     "range": {"en": "{low} to {high}", "zh": "{low} 到 {high}"},
     "of": {"en": "{successes} of {episodes}", "zh": "{successes}/{episodes}"},
@@ -452,6 +493,14 @@ MESSAGES = {
         "zh": "{who}：提示词（行），各任务的成功局数（列）",
     },
     "settings": {"en": "Settings", "zh": "设置"},
+    "known results": {
+        "en": "{count} of the episodes are earlier results of the same weights at the same places ({folder}).",
+        "zh": "其中 {count} 局是相同权重在相同起点的已有结果（{folder}）。",
+    },
+    "no known results": {
+        "en": "The results in {folder} are of other weights, places or settings, so every episode was played.",
+        "zh": "{folder} 中的结果来自其他权重、起点或设置，所以每一局都重新玩了。",
+    },
     "looks": {
         "en": "Played until the answer was clear, with looks after {looks} pairs. Each interval is one of {percent} %, and each p is multiplied by {count}, so that "
         "together, wherever it stopped, they hold at 95 %.",

@@ -62,7 +62,8 @@ def evaluate(settings: EvaluationSettings, inputs: EpisodeInputs | None = None) 
     decide = SequentialTest(plan.looks, base, others, tuple(tasks), target) if plan.looks else None
     lines = play_plan(plan, inputs, decide=decide)
     summary = summarise(lines, names, tasks, base, baselines, looks=plan.looks, target=target, lower_is_better=falling)
-    summary |= {"roles": plan.roles, "target_found": plan.targets_found}
+    known = sum("known" in line for line in lines)
+    summary |= {"roles": plan.roles, "target_found": plan.targets_found, "known": [known, settings.known_results]}
     summary["attribution"] = attribute(lines, plan.policies, tasks)
     summary["failures"] = failures(plan, lines, base)
     if settings.record_failures:

@@ -114,7 +114,7 @@ class EvaluationSettings(PlaySettings):
     """Evaluate weights on tasks."""
 
     GROUPS: ClassVar = {
-        "options": "weights tasks target episodes stopping max_episodes",
+        "options": "weights tasks target episodes stopping max_episodes known_results",
         "diagnosis": "attribution demonstrations record_failures similarity",
     }
 
@@ -128,6 +128,8 @@ class EvaluationSettings(PlaySettings):
     """fixed: play --episodes. sequential: start with --episodes and play more where the result is still unclear; intervals account for the repeated looks."""
     max_episodes: int = 160
     """With --stopping sequential: at most this many episodes for each weights file and task."""
+    known_results: str = ""
+    """Folder of an earlier evaluation: what the same weights played there of old skills, with the same seed at the same places, is taken from it."""
     similarity: int = 2
     """In the first N episodes of each task, measure with MineCLIP how similar what happens is to the goal."""
     record_failures: int = 0

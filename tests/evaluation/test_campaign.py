@@ -136,7 +136,7 @@ def test_an_evaluation_made_before_continues(world: Path) -> None:
     report = evaluate(settings(world, "base", "tuned", episodes=2), injected())
     assert set(report.lines[0]) == {
         *("key", "contestant", "row", "prompt", "number", "seed", "steps", "ended", "success", "measure", "actions"),
-        *("seconds", "restarts", "video", "similarity"),
+        *("seconds", "restarts", "video", "similarity", "start"),
     }
     path = world / "run" / "settings.json"
     kept = json.loads(path.read_text())
@@ -157,6 +157,46 @@ def test_an_evaluation_made_before_continues(world: Path) -> None:
     suite.write_text(suite.read_text().replace("at_least: 4", "at_least: 5"))
     with pytest.raises(UserError, match="other settings"):
         evaluate(settings(world, "base", "tuned", episodes=3), injected())
+
+
+def test_old_skills_that_the_same_weights_have_played_are_taken_from_there(world: Path) -> None:
+    """By the weights' hash, with the same seed at the same places; the skill to be learned is always played."""
+    how: dict[str, Any] = {"target": ("dig_dirt",), "similarity": 0}
+    evaluate(settings(world, "base", folder=str(world / "before"), episodes=3, **how), injected())
+    known = str(world / "before")
+    report = evaluate(settings(world, "base", "tuned", known_results=known, **how), injected())
+    taken = {line["key"] for line in report.lines if "known" in line}
+    assert len(taken) == 6, "three episodes of each of two old skills"
+    assert {line["contestant"] for line in report.lines if "known" in line} == {"base"}
+    assert not {line["row"] for line in report.lines if "known" in line} & {"dig_dirt"}
+    played = {
+        path.relative_to(world / "run/traces").with_suffix("").as_posix()
+        for path in (world / "run/traces").rglob("*.npz")
+    }
+    assert played == {line["key"] for line in report.lines} - taken
+    assert "6 of the episodes are earlier results" in report.paths["md"].read_text()
+    again = evaluate(settings(world, "base", "tuned", known_results=known, **how), injected())
+    assert again.lines == report.lines
+
+    for number, change in enumerate(
+        ({"seed": 1}, {"cond_scale": 2.0}, {"prompts": {"swim": "dive"}, "tasks": ("dig_dirt", "swim")})
+    ):
+        goals = {"goals": {name: {**GOALS, "dive": goal(2)} for name in ("base", "tuned")}}
+        other = settings(
+            world, "base", "tuned", folder=str(world / f"other{number}"), known_results=known, **{**how, **change}
+        )
+        found = evaluate(other, injected(**goals))
+        assert not [line for line in found.lines if "known" in line], change
+        assert "every episode was played" in found.paths["md"].read_text()
+    (world / "base.weights").write_bytes(b"newer weights")
+    newer = settings(world, "base", "tuned", folder=str(world / "newer"), known_results=known, **how)
+    assert not [line for line in evaluate(newer, injected()).lines if "known" in line]
+
+    with pytest.raises(UserError, match="no results of an evaluation"):
+        evaluate(settings(world, "base", folder=str(world / "none"), known_results=str(world), **how), injected())
+    (world / "before" / "episodes.jsonl").write_text("{")
+    with pytest.raises(UserError, match="damaged line"):
+        evaluate(settings(world, "base", "tuned", folder=str(world / "torn"), known_results=known, **how), injected())
 
 
 def test_a_torn_last_line_is_played_again_and_a_damaged_one_is_named(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from steve1.commands.evaluate import evaluate as evaluate_command
 from steve1.commands.evaluate import evaluate_on_minedojo as minedojo_command
 from steve1.core.errors import UserError
 from steve1.core.messages import MESSAGES
-from steve1.evaluation.report.sentences import achievements, measure_label, needs, verdicts
+from steve1.evaluation.report.sentences import achievements, first_lines, measure_label, more_episodes, needs, verdicts
 from steve1.evaluation.statistics.summary import summarise
 from steve1.evaluation.tasks.rules import KINDS
 from steve1.evaluation.tasks.suite import load_suite
@@ -124,12 +124,19 @@ def test_several_named_tasks_are_all_targets(play: Any, capsys: pytest.CaptureFi
     assert capsys.readouterr().out.count(": looks better, not sure yet (about ") == 2
 
 
-def test_other_tasks_are_old_skills(play: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_tasks_are_old_skills(play: Any, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = {"tasks": ("swim", "dig_dirt"), "similarity": 0}
     report = play(evaluate_command, ("base", "tuned"), 6, **flags, target=("dig_dirt",))
     out = capsys.readouterr().out
     assert "To be learned: dig_dirt. The other tasks are old skills." in out
     assert [line.split(" base")[0] for line in report["sentences"]] == ["dig dirt: better;", "swim: gained;"]
+    (answer,) = report["answer"]
+    assert answer.startswith("Better at dig dirt: +100 points (95 % interval ")
+    assert answer.endswith("). Old skills, with a margin of 10 points: gained at swim.")
+    assert out.lstrip().startswith(answer)
+    text = (world / "run" / "report.md").read_text()
+    assert text.split("\n\n")[1] == answer
+    assert answer in (world / "run" / "report.html").read_text()
     play(evaluate_command, ("tuned", "base"), 6, **{**flags, "name": "b"}, target=("dig_dirt",))
 
 
@@ -198,6 +205,75 @@ def test_tasks_that_neither_can_do_share_a_line() -> None:
     first, second = verdicts(summary, tasks)
     assert first.startswith("dig dirt: neither can do it; base 0 of 20, fine-tuned 0 of 20")
     assert second == "swim, chop a tree: neither can do it."
+
+
+def played(outcomes: dict[str, tuple[str, str]]) -> list[dict[str, Any]]:
+    """Lines of {task: outcomes of base and tuned, a 0 or 1 for each episode}."""
+    return [
+        {"contestant": who, "row": task, "number": number, "success": {task: bit == "1"}, "measure": {task: 0.0}}
+        for task, both in outcomes.items()
+        for who, bits in zip(("base", "tuned"), both)
+        for number, bit in enumerate(bits)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dig", "english", "chinese"),
+    [
+        (("0" * 10, "1" * 8 + "00"), "Better at dig dirt: +80 points (95 % interval {i}).", "挖泥土变好了：+80 个百分点（95% 区间 {i}）。"),
+        (("1" * 8 + "00", "0" * 10), "Worse at dig dirt: -80 points (95 % interval {i}).", "挖泥土变差了：-80 个百分点（95% 区间 {i}）。"),
+        (
+            ("0" * 10, "111" + "0" * 7),
+            "Not settled whether it is better at dig dirt: +30 points (95 % interval {i}); {m} would settle it.",
+            "挖泥土是否变好还不能确定：+30 个百分点（95% 区间 {i}）；{m}才能确定。",
+        ),
+        (("0" * 40, "0" * 40), "No better at dig dirt: neither can do it.", "挖泥土没有变好：微调前后都不会。"),
+        (("01" * 200, "01" * 200), "No better at dig dirt: no difference larger than {w} points.", "挖泥土没有变好：差别不超过 {w} 个百分点。"),
+    ],
+)  # fmt: skip
+def test_the_first_line_says_whether_it_was_learned_and_what_was_kept(
+    dig: tuple[str, str], english: str, chinese: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = {
+        "dig_dirt": dig, "explore": ("1" * 60, "1" * 60), "swim": ("1" * 8 + "00", "1" * 7 + "000"), "look_at_sky": ("1" * 10, "0" * 10),
+        "chop_tree": ("0" * 40, "0" * 40),
+    }  # fmt: skip
+    tasks = [load_suite("luanti").find(name) for name in outcomes]
+    summary = summarise(played(outcomes), ["base", "tuned"], list(outcomes), "base", target=["dig_dirt"])
+    summary |= {"roles": {"base": "base", "tuned": "fine-tuned"}}
+    row, open_one = (summary["comparisons"]["tuned"][task] for task in ("dig_dirt", "swim"))
+    low, high = (f"{100 * end:+.0f}" for end in row["interval"])
+    told = {
+        "en": (
+            english.format(i=f"{low} to {high}", m="{m}", w=row["within"]),
+            " Old skills, with a margin of 10 points: lost look at the sky; cannot tell yet for swim ({m} would settle it); kept explore; "
+            "neither can do chop a tree.",
+        ),
+        "zh": (
+            chinese.format(i=f"{low} 到 {high}", m="{m}", w=row["within"]),
+            "原有技能（允许相差 10 个百分点）：退化：看天空；还看不出：游泳（{m}才能确定）；保持：探索；都不会：砍树。",
+        ),
+    }
+    for language, (first, old) in told.items():
+        monkeypatch.setenv("STEVE1_LANG", language)
+        more = [more_episodes(each["further_episodes"]) for each in (row, open_one)]
+        assert first_lines(summary, tasks) == [first.replace("{m}", more[0]) + old.replace("{m}", more[1])]
+
+
+def test_the_first_line_names_what_was_not_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [load_suite("luanti").find("dig_dirt")]
+    summary = summarise(
+        played({"dig_dirt": ("0" * 6, "1" * 6)}), ["base", "tuned"], ["dig_dirt"], "base", target=["dig_dirt"]
+    )
+    assert first_lines(summary, tasks)[0].endswith(
+        "No old skill was played, so whether old skills were kept is not known."
+    )
+    summary = summarise(played({"dig_dirt": ("0" * 6, "1" * 6)}), ["base", "tuned"], ["dig_dirt"], "base")
+    assert first_lines(summary, tasks)[0].startswith(
+        "Which task was to be learned is not known (--target TASK names it)."
+    )
+    summary = summarise(played({"dig_dirt": ("0" * 6, "1" * 6)}), ["base", "tuned"], ["dig_dirt"], "base", ["tuned"])
+    assert first_lines(summary, tasks) == []
 
 
 def test_floors_get_no_verdict(play: Any, capsys: pytest.CaptureFixture[str]) -> None:

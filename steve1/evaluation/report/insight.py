@@ -32,6 +32,8 @@ def camera_counts(folder: Path, lines: Lines, task: str, who: str, most: int = 2
     """Number of steps with each camera movement, (11 pitches, 11 yaws), over the first `most` episodes."""
     counts = np.zeros((11, 11), np.int64)
     for line in own_row(lines, task, who)[:most]:
+        if "known" in line:  # played elsewhere: its trace is there
+            continue
         _, bins = actions.joint_to_arrays(*Trace.load(folder / "traces" / line["key"]).tokens.T)
         np.add.at(counts, (bins[:, 0], bins[:, 1]), 1)
     return counts

@@ -21,6 +21,7 @@ from steve1.evaluation.report.insight import button_shares, camera_counts, simil
 from steve1.evaluation.report.sentences import (
     Summary,
     failure_reason,
+    first_lines,
     label,
     needs,
     notes,
@@ -69,7 +70,14 @@ def write_report(plan: Plan, summary: Summary, lines: Lines, videos: Mapping[str
         with atomic_file(paths[kind], "w") as handle:
             handle.write(text)
     write_json(
-        paths["json"], {"title": title, "settings": settings, "sentences": verdicts(summary, plan.tasks), **summary}
+        paths["json"],
+        {
+            "title": title,
+            "settings": settings,
+            "answer": first_lines(summary, plan.tasks),
+            "sentences": verdicts(summary, plan.tasks),
+            **summary,
+        },
     )
     return paths
 
@@ -90,6 +98,7 @@ def sections(
         note(message("statistics explained")) if said else "",
     ]
     answer: list[Block] = [
+        *first_lines(summary, plan.tasks),
         said,
         tiles([video(path, caption, poster(plan.folder / path)) for caption, path in videos.items()]),
         _rate_bars(summary, names),
@@ -161,6 +170,8 @@ def _actions(plan: Plan, lines: Lines, summary: Summary, names: Sequence[str]) -
         for index, name in enumerate(names):
             if shares[index]:
                 counts = camera_counts(plan.folder, lines, task, name)
+                if not counts.any():
+                    continue
                 chart = heat_map(counts, degrees, message("camera", who=labels[index]), index=index, cell=9)
                 maps.append(figure("", chart, {labels[index]: index}))
         if maps:

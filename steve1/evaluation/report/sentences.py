@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from steve1.core.messages import language, message
-from steve1.evaluation.statistics.verdict import MARGIN, MOST_FURTHER
+from steve1.evaluation.statistics.verdict import MARGIN, MOST_FURTHER, answer
 from steve1.evaluation.tasks.rules import Condition, Rule
 from steve1.evaluation.tasks.suite import Suite, Task
 from steve1.reporting.numbers import p_value
@@ -38,17 +38,67 @@ def measure_label(task: Task) -> str:
 
 def verdict_text(row: Mapping[str, Any]) -> str:
     """A comparison's verdict, and how many more episodes would settle it; a dash where none was asked for."""
-    kind, further = row["verdict"], row["further_episodes"]
+    kind = row["verdict"]
     if not kind:
         return "–"
+    yet = " yet" if kind == "no difference" and row["further_episodes"] else ""
+    words = {"more": more_episodes(row["further_episodes"]), "points": row.get("within"), "margin": _margin()}
+    return message(kind + yet, **words)
+
+
+def more_episodes(further: int) -> str:
+    """A forecast in words: "about 40 more episodes"."""
     more = "more episodes" if further != 1 else "one more episode"
     if further > MOST_FURTHER:
         more, further = "many more episodes", MOST_FURTHER
     elif further >= 20:  # a forecast has two digits at best
         further = int(float(f"{further:.2g}"))
-    yet = " yet" if kind == "no difference" and further else ""
-    words = {"more": message(more, count=f"{further:,}"), "points": row.get("within"), "margin": round(100 * MARGIN)}
-    return message(kind + yet, **words)
+    return message(more, count=f"{further:,}")
+
+
+def _margin() -> int:
+    return round(100 * MARGIN)
+
+
+def first_lines(summary: Summary, tasks: Sequence[Task]) -> list[str]:
+    """For each policy that has verdicts one line: better at the task, by how much, and were the old skills kept?"""
+    labels = {task.name: task_label(task) for task in tasks}
+    blank = "" if language() == "zh" else " "
+    lines = []
+    for who, rows in summary["comparisons"].items():
+        found = answer(rows)
+        if not found.learned and not found.old:
+            continue
+        parts = [_learned_text(labels[task], row) for task, row in found.learned.items()]
+        if not parts:
+            parts = [message("answer no target")]
+        comma = "、" if language() == "zh" else ", "
+        names = {kind: comma.join(labels[task] for task in old) for kind, old in found.old.items()}
+        told = [
+            message(f"answer {kind}", tasks=each, more=more_episodes(found.further)) for kind, each in names.items()
+        ]
+        old = message("answer old", margin=_margin(), told=message("answer and").join(told))
+        parts.append(old if told else message("answer no old"))
+        line = blank.join(parts)
+        if len(summary["comparisons"]) > 1 and not summary.get("roles", {}).get(who):
+            line = f"{message('against', who=label(summary, who), base=label(summary, summary['base']))}: {line}"
+        lines.append(line)
+    return lines
+
+
+def _learned_text(task: str, row: Mapping[str, Any]) -> str:
+    """What is said first of a task that was to be learned."""
+    key = {"better": "better", "worse": "worse", "neither": "neither too"}.get(row["verdict"], "open")
+    if row["verdict"] == "no difference" and not row["further_episodes"]:
+        key = "same"
+    return message(
+        f"answer {key}",
+        task=task,
+        change=f"{100 * row['difference']:+.0f}",
+        interval=span(row["interval"], 0, 100),
+        points=row.get("within"),
+        more=more_episodes(row["further_episodes"]),
+    )
 
 
 def verdicts(summary: Summary, tasks: Sequence[Task]) -> list[str]:
@@ -145,6 +195,9 @@ def notes(summary: Summary) -> Iterator[str]:
     if any(row["verdict"] for rows in summary["comparisons"].values() for row in rows.values()):
         chosen = "missing" if not summary["target"] else "found" if summary.get("target_found") else "given"
         yield message(f"target {chosen}", tasks=", ".join(summary["target"]))
+    count, folder = summary.get("known", (0, ""))
+    if folder:
+        yield message("known results" if count else "no known results", count=count, folder=folder)
     if looks := summary["looks"]:
         percent = f"{100 * summary['confidence']:.1f}"
         yield message("looks", looks=", ".join(map(str, looks)), percent=percent, count=len(looks))

@@ -155,6 +155,7 @@ class EpisodeRunner:
             "prompt": job.prompt,
             "number": job.number,
             "seed": job.seed,
+            "start": (job.start or {}).get("id"),
             "steps": len(trace),
             "ended": trace.metadata["ended"],
             "success": {name: bool(success) for name, (success, _) in judged.items()},

@@ -15,6 +15,7 @@ from steve1.envs.worker.resources import shared_renderer
 from steve1.evaluation.policies import NO_GOAL, Goals, GoalTable, PolicyCache, environment_threads, goals_for
 from steve1.evaluation.runner.episodes import EpisodeInputs, EpisodeRunner, OpenGame
 from steve1.evaluation.runner.inference import policy_service
+from steve1.evaluation.runner.known import known_lines
 from steve1.evaluation.runner.log import EpisodeLog
 from steve1.evaluation.runner.plan import Job, Plan, make_jobs
 from steve1.evaluation.runner.similarity import GoalSimilarity
@@ -40,6 +41,8 @@ def play_plan(
     wanted = {job.key: job for job in (make_jobs(plan, inputs.starts_of) if jobs is None else jobs)}
     log = EpisodeLog(plan.folder, plan.facts(), {"suite_sha256": plan.suite.earlier_digests()})
     remove_half_written(plan.folder, below=True)
+    for line in known_lines(plan, [job for job in wanted.values() if job.key not in log.lines]):
+        log.add(line)
 
     def missing() -> list[Job]:
         while True:

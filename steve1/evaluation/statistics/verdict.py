@@ -1,14 +1,15 @@
 """The verdict on one task: what paired episodes of two policies say, and how many more would settle it.
 
 Input: counts of pairs, the successes of the first policy, the interval of the measure's change.
-Output: a Verdict. Console, page, tables and files all use this one, and its p and interval are of one test.
+Output: a Verdict. Console, page, tables and files all use this one, and its p and interval are of one test. `answer` puts the verdicts of a
+policy's tasks together.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +89,33 @@ def decide(
     kind, settled = _kind(gained, lost, test, idle, target)
     more = 0 if settled else further(pairs, gained, lost, confidence, target=target, keeps=not idle[0])
     return Verdict(kind, test, more, moved)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What an evaluation of fine-tuned weights says first: was the skill learned, were the old ones kept?
+
+    Attributes:
+        learned: {task: its comparison} of the tasks that were to be learned.
+        old: {kind of verdict: tasks}, the worst first, of all others.
+        further: about how many more episodes would settle every old skill that is open; 0 if none is.
+    """
+
+    learned: dict[str, Mapping[str, Any]]
+    old: dict[Kind, list[str]]
+    further: int
+
+
+def answer(rows: Mapping[str, Mapping[str, Any]]) -> Answer:
+    """The answer of a policy's comparisons {task: comparison} with the base; those without a verdict do not count."""
+    judged = {task: row for task, row in rows.items() if row["verdict"]}
+    others = {task: row for task, row in judged.items() if not row["target"]}
+    order: tuple[Kind, ...] = ("lost", "cannot tell", "kept", "gained", "neither")
+    return Answer(
+        learned={task: row for task, row in judged.items() if row["target"]},
+        old={kind: found for kind in order if (found := [t for t, row in others.items() if row["verdict"] == kind])},
+        further=max((row["further_episodes"] for row in others.values()), default=0),
+    )
 
 
 def _kind(gained: int, lost: int, test: PairedTest, idle: Sequence[bool], target: bool) -> tuple[Kind, bool]:

@@ -105,7 +105,11 @@ def _evaluation(run: Run, run_dir: Path) -> list[Block]:
     """Evaluations of the run's weights, the newest first."""
     blocks: list[Block] = []
     for folder, report in _evaluations(run):
-        blocks += [element("h3", _title(folder, report)), list(map(str, report.get("sentences", ())))]
+        blocks += [
+            element("h3", _title(folder, report)),
+            *map(str, report.get("answer", ())),
+            list(map(str, report.get("sentences", ()))),
+        ]
         for film in sorted(folder.glob("videos/*-vs-*.mp4"))[:1]:
             named = re.match(r"(.+?)-(\d+)-", film.name)
             words = message("film", task=named[1], number=int(named[2])) if named else film.stem

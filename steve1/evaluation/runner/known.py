@@ -1,0 +1,75 @@
+"""Episodes of old skills that the same weights have played before, under the same settings: an evaluation need not play them again.
+
+Input: the folder of that evaluation (settings.json and episodes.jsonl; traces and videos may be missing), a plan and its jobs.
+Output: lines for the plan's log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from steve1.core.errors import UserError
+from steve1.core.files import read_json
+from steve1.core.paths import display, resolve, slug
+from steve1.evaluation.policies import PolicySpec
+from steve1.evaluation.runner.plan import Job, Plan
+
+_SAME = ("env", "seed", "goal_seed", "deterministic")
+_SAME_POLICY = (
+    *("kind", "sha256", "model_sha256", "mineclip_sha256", "prior_sha256"),
+    *("cond_scale", "temperature", "goal", "goal_sha256"),
+)
+
+
+def known_lines(plan: Plan, jobs: Iterable[Job]) -> list[dict[str, Any]]:
+    """Lines of `plan.settings.known_results` for those of the jobs that were played there; none where weights or settings are others.
+
+    Tasks that were to be learned are always played, so that they can be filmed. A line says in "known" where it comes from.
+
+    Raises:
+        UserError: the folder holds no evaluation, or a damaged one.
+    """
+    if not plan.settings.known_results:
+        return []
+    folder = resolve(plan.settings.known_results)
+    if not (folder / "settings.json").is_file() or not (folder / "episodes.jsonl").is_file():
+        raise UserError(
+            "This folder holds no results of an evaluation.",
+            where=display(folder),
+            expected="settings.json and episodes.jsonl",
+            todo="leave --known_results out, or name the folder of an evaluation",
+        )
+    then, now = read_json(folder / "settings.json"), plan.facts()
+    suites = {plan.suite.digest, *plan.suite.earlier_digests()}
+    if any(then.get(name) != now[name] for name in _SAME) or then.get("suite_sha256") not in suites:
+        return []
+    names = {spec.name: there for spec in plan.policies if (there := _called_there(spec, then["contestants"]))}
+    lines = _read(folder / "episodes.jsonl")
+    found: list[dict[str, Any]] = []
+    for job in jobs:
+        if job.policy not in names or job.row in plan.targets or then["prompts"].get(job.row) != job.prompt:
+            continue
+        line = lines.get(f"{slug(names[job.policy])}/{job.key.partition('/')[2]}")
+        start = (job.start or {}).get("id")
+        if line and (line["seed"], line.get("start")) == (job.seed, start) and set(job.tasks) <= set(line["success"]):
+            own = {"key": job.key, "contestant": job.policy, "video": "", "similarity": False}
+            found.append({**line, **own, "known": display(folder)})
+    return found
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """Lines by key; the file is somebody else's and is not repaired."""
+    try:
+        return {line["key"]: line for line in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+    except (ValueError, KeyError, TypeError) as fault:
+        raise UserError("These results have a damaged line.", where=display(path), got=str(fault)) from None
+
+
+def _called_there(spec: PolicySpec, contestants: Iterable[Mapping[str, Any]]) -> str:
+    """The name of this policy in the other evaluation, by its files' hashes and how it plays; "" where it did not play."""
+    facts = spec.facts() if spec.kind == "weights" else {}
+    same = (each for each in contestants if facts and all(each.get(name) == facts.get(name) for name in _SAME_POLICY))
+    return next((str(each["name"]) for each in same), "")
