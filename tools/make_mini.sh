@@ -112,7 +112,7 @@ stage_idm() {
   say "recording for the inverse dynamics model"
   for part in train val; do
     split=demo episodes="$IDM_EPISODES"
-    [ "$part" = train ] || { split=eval; episodes=$(( (IDM_EPISODES + 7) / 8 )); }
+    [ "$part" = train ] || { split="eval"; episodes=$(( (IDM_EPISODES + 7) / 8 )); }
     "$PYTHON" -m steve1 record --output_dir "data/recordings_mini_idm/$part" --behaviours $babble --episodes "$episodes" --steps 600 \
       --split "$split" --seed "$SEED" --workers "$GAMES" --no_only_successful
     "$PYTHON" -m steve1 record --output_dir "data/recordings_mini_idm/$part" --behaviours $IDM_BEHAVIOURS --episodes "$episodes" --steps 300 \
