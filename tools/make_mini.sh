@@ -2,8 +2,8 @@
 # Makes the mini weights in data/mini/ from scratch: records, converts, trains MineCLIP, prior and policy, measures.
 #   needs: the game (tools/setup.sh); about 4 GB of disk
 #   makes: data/mini/*, and the outputs of the stages in data/{recordings,dataset}_mini*, data/finetuning_checkpoint/, data/prompt_matrices/
-#   takes: about two hours on 2 cores (docs/mini.md has each stage's time)
-#   usage: bash tools/make_mini.sh [STAGE …]        stages, in order: record convert mineclip embed prior policy aim finish measure
+#   takes: several hours on 2 cores
+#   usage: bash tools/make_mini.sh [STAGE …]        stages, in order: record convert mineclip embed prior cnn policy finish replay measure
 #          bash tools/make_mini.sh idm              the inverse dynamics model, from recordings of its own
 # Run it again to resume. Without a STAGE all of them but idm run; finished ones take seconds.
 # shellcheck disable=SC2046,SC2086  # lists of words on purpose
@@ -13,17 +13,22 @@ SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
-# The policy learns these; only MineCLIP and the prior see the new skill.
-SKILLS="${SKILLS:-look_at_sky explore collect_grass build_pillar swim chop_tree}"
-NEW_SKILL="${NEW_SKILL:-dig_dirt}"
-EPISODES="${EPISODES:-17}"                 # per behaviour
-STEPS="${STEPS:-300}"                      # ticks per episode
+# What is recorded, NAME=COUNT, in recordings of so many ticks. Short ones where the beginning decides, long ones for building.
+SHORT="${SHORT:-look_at_sky=60 open_inventory=50 light_lamp=60 craft_planks=60 build_pillar=60}"
+SHORT_STEPS="${SHORT_STEPS:-150}"
+MIDDLE="${MIDDLE:-dig_dirt=30 explore=30 swim=30 dive=30 collect_grass=45 pick_flower=30 chop_tree=45 collect_leaves=36 dig_deep=30}"
+MIDDLE_STEPS="${MIDDLE_STEPS:-300}"
+LONG="${LONG:-build_floor=24 build_wall=24}"
+LONG_STEPS="${LONG_STEPS:-600}"
+HELD_OUT="${HELD_OUT:-dig_dirt pick_flower}"   # only MineCLIP and the prior see these; the policy is to learn them in fine-tuning
 GAMES="${GAMES:-2}"                        # games in parallel
 SEED="${SEED:-0}"
 
-MINECLIP_STEPS="${MINECLIP_STEPS:-500}"    # optimizer steps of the contrastive training
-POLICY_FRAMES="${POLICY_FRAMES:-500000}"   # frames that the policy is trained on
-AIM_FRAMES="${AIM_FRAMES:-200000}"         # frames of the second pass, on aiming
+OUT="${OUT:-data/mini}"                    # folder of the finished family
+MINECLIP_STEPS="${MINECLIP_STEPS:-1500}"   # optimizer steps of the contrastive training
+CNN_FRAMES="${CNN_FRAMES:-800000}"         # frames that the whole policy is trained on
+POLICY_FRAMES="${POLICY_FRAMES:-5000000}"  # frames that all but the CNN is trained on, with cached features
+REPLAY_FRAMES="${REPLAY_FRAMES:-23000}"    # frames of the replay pack, from all that the policy was trained on
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
 
 IDM_EPISODES="${IDM_EPISODES:-24}"         # babbling players, per biome, of 600 ticks
@@ -31,79 +36,122 @@ IDM_BEHAVIOURS="${IDM_BEHAVIOURS:-look_at_sky explore collect_grass build_pillar
 IDM_FRAMES="${IDM_FRAMES:-400000}"         # frames that the inverse dynamics model is trained on
 
 case "${1:-}" in -h|--help) exit 0 ;; esac
-whole_numbers EPISODES STEPS GAMES SEED MINECLIP_STEPS POLICY_FRAMES AIM_FRAMES MATRIX_EPISODES IDM_EPISODES IDM_FRAMES
-[ $# -gt 0 ] || set -- record convert mineclip embed prior policy aim finish measure
+whole_numbers SHORT_STEPS MIDDLE_STEPS LONG_STEPS GAMES SEED MINECLIP_STEPS CNN_FRAMES POLICY_FRAMES REPLAY_FRAMES MATRIX_EPISODES IDM_EPISODES IDM_FRAMES
+[ $# -gt 0 ] || set -- record convert mineclip embed prior cnn policy finish replay measure
+mkdir -p "$OUT"
 
 say() { printf '\n== %s: %s\n' "$(date +%H:%M:%S)" "$*"; }
+
+# The names of NAME=COUNT …
+names() {
+  local part
+  for part in "$@"; do printf '%s ' "${part%%=*}"; done
+}
+
+ALL="$(names $SHORT $MIDDLE $LONG)"
+
+# Those that the policy is trained on.
+trained() {
+  local name
+  for name in $ALL; do
+    case " $HELD_OUT " in *" $name "*) ;; *) printf '%s ' "$name" ;; esac
+  done
+}
+
+# Equal shares of everything that the policy is trained on, for 2_create_sampling.sh.
+shares() {
+  local folder
+  for folder in $(datasets $(trained)); do printf '%s=1 ' "$folder"; done
+}
 
 datasets() {
   local name
   for name in "$@"; do printf 'data/dataset_mini_%s ' "$name"; done
 }
 
+record() {
+  local steps="$1"
+  shift
+  say "recording $* ($steps ticks)"
+  "$PYTHON" -m steve1 record --output_dir "data/recordings_mini/$steps" --by_behaviour --behaviours "$@" \
+    --steps "$steps" --seed "$SEED" --workers "$GAMES"
+}
+
 stage_record() {
-  say "recording"
-  "$PYTHON" -m steve1 record --output_dir data/recordings_mini --by_behaviour --behaviours $SKILLS $NEW_SKILL \
-    --episodes "$EPISODES" --steps "$STEPS" --seed "$SEED" --workers "$GAMES"
+  record "$SHORT_STEPS" $SHORT
+  record "$MIDDLE_STEPS" $MIDDLE
+  record "$LONG_STEPS" $LONG
 }
 
 stage_convert() {
-  local name
-  for name in $SKILLS $NEW_SKILL; do
-    say "converting $name"
+  local folder
+  for folder in data/recordings_mini/*/*/; do
+    folder="${folder%/}"
+    say "converting $folder"
     # Null actions are kept: standing still is half of looking at the sky.
-    "$PYTHON" tools/convert_recordings.py --input_dir "data/recordings_mini/$name" --output_dir "data/dataset_mini_$name" --keep_nulls
+    "$PYTHON" tools/convert_recordings.py --input_dir "$folder" --output_dir "data/dataset_mini_${folder##*/}" --keep_nulls
   done
 }
 
 stage_mineclip() {
   say "training the mini MineCLIP"
-  "$PYTHON" -m research.train_mineclip --dataset_dir $(datasets $SKILLS $NEW_SKILL) \
-    --out_weights data/mini/mini_mineclip.safetensors --seed "$SEED" --steps "$MINECLIP_STEPS" --batch_size 28 --eval_every 100
+  "$PYTHON" -m research.train_mineclip --dataset_dir $(datasets $ALL) \
+    --out_weights "$OUT/mini_mineclip.safetensors" --seed "$SEED" --steps "$MINECLIP_STEPS" --batch_size 48 --eval_every 100
 }
 
 stage_embed() {
   local folder
-  for folder in $(datasets $SKILLS $NEW_SKILL); do
+  for folder in $(datasets $ALL); do
     say "embedding $folder"
-    "$PYTHON" tools/generate_mineclip_embeds.py --dataset_dir "$folder" --weights data/mini/mini_mineclip.safetensors
+    "$PYTHON" tools/generate_mineclip_embeds.py --dataset_dir "$folder" --weights "$OUT/mini_mineclip.safetensors"
   done
 }
 
 stage_prior() {
   say "training the mini prior"
-  DATA=data/prior_data/mini_pairs.npz DATASET_DIRS="$(datasets $SKILLS $NEW_SKILL)" MINECLIP=data/mini/mini_mineclip.safetensors \
-    OUT_WEIGHTS=data/mini/mini_prior.safetensors SEED="$SEED" MAX_EPOCHS=80 bash 4_train_prior.sh --half --hidden_dim 128 --latent_dim 64
+  DATA=data/prior_data/mini_pairs.npz DATASET_DIRS="$(datasets $ALL)" MINECLIP="$OUT/mini_mineclip.safetensors" \
+    OUT_WEIGHTS="$OUT/mini_prior.safetensors" SEED="$SEED" MAX_EPOCHS=80 bash 4_train_prior.sh --half --hidden_dim 128 --latent_dim 64
+}
+
+# What both trainings of the policy share. Windows begin with an episode's first frame: that is where a prompt is decided.
+train_policy() {
+  IN_MODEL="$OUT/mini.model" SAMPLING_NAME=mini BATCH_SIZE=8 T=64 TRUNC_T=64 MIN_BTWN_GOALS=15 MAX_BTWN_GOALS=60 \
+    bash 3_train_finetune_template.sh --jitter --first_frame 0 --force_resume "$@"
+}
+
+stage_cnn() {
+  say "training the whole mini policy"
+  [ -f "$OUT/mini.model" ] || "$PYTHON" -m steve1 new_model --hidsize 256 --output "$OUT/mini.model"
+  bash 2_create_sampling.sh mini --mix $(shares) --overwrite
+  IN_WEIGHTS=none OUT_WEIGHTS=data/weights/steve1/mini_cnn.weights LEARNING_RATE=1e-3 TOTAL_FRAMES="$CNN_FRAMES" WARMUP_FRAMES=20000 \
+    VAL_FREQ=200 SAVE_EVERY=200 SEED="$SEED" train_policy
 }
 
 stage_policy() {
-  say "training the mini policy"
-  [ -f data/mini/mini.model ] || "$PYTHON" -m steve1 new_model --output data/mini/mini.model
-  bash 2_create_sampling.sh mini --mix $(for folder in $(datasets $SKILLS); do printf '%s=1 ' "$folder"; done) --overwrite
-  IN_MODEL=data/mini/mini.model IN_WEIGHTS=none OUT_WEIGHTS=data/weights/steve1/mini_base.weights SAMPLING_NAME=mini \
-    BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE=1e-3 TOTAL_FRAMES="$POLICY_FRAMES" WARMUP_FRAMES=20000 MIN_BTWN_GOALS=15 MAX_BTWN_GOALS=60 \
-    VAL_FREQ=200 SAVE_EVERY=200 SEED="$SEED" bash 3_train_finetune_template.sh --jitter --force_resume
-}
-
-stage_aim() {
-  # Aiming is a tenth of the frames and decides the rest: in this second pass, frames that turn the view count three times.
-  say "training the mini policy on aiming"
-  IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/weights/steve1/mini_base.weights OUT_WEIGHTS=data/weights/steve1/mini_aim.weights \
-    SAMPLING_NAME=mini BATCH_SIZE=8 T=64 TRUNC_T=64 LEARNING_RATE=7e-4 TOTAL_FRAMES="$AIM_FRAMES" WARMUP_FRAMES=10000 MIN_BTWN_GOALS=15 \
-    MAX_BTWN_GOALS=60 VAL_FREQ=200 SAVE_EVERY=200 SEED="$((SEED + 1))" bash 3_train_finetune_template.sh --jitter --turn_loss_weight 3 --force_resume
+  # Turns are a tenth of the frames and decide the rest, so they count three times.
+  say "training all but the CNN"
+  IN_WEIGHTS=data/weights/steve1/mini_cnn.weights OUT_WEIGHTS=data/weights/steve1/mini_policy.weights FINETUNE_MODE=frozen_cnn LEARNING_RATE=7e-4 \
+    TOTAL_FRAMES="$POLICY_FRAMES" WARMUP_FRAMES=50000 VAL_FREQ=1000 SAVE_EVERY=1000 SEED="$((SEED + 1))" train_policy --feature_cache --turn_loss_weight 3
 }
 
 stage_finish() {
-  say "converting to half precision, into data/mini"
-  "$PYTHON" -m steve1 convert_weights --in_model data/mini/mini.model --in_weights data/weights/steve1/mini_aim.weights \
-    --out_weights data/mini/mini.weights --dtype float16 --overwrite --mineclip data/mini/mini_mineclip.safetensors \
-    --prior data/mini/mini_prior.safetensors --env luanti --cond_scale 0 --temperature 0.65
-  ls -l data/mini
+  say "converting to half precision, into $OUT"
+  "$PYTHON" -m steve1 convert_weights --in_model "$OUT/mini.model" --in_weights data/weights/steve1/mini_policy.weights \
+    --out_weights "$OUT/mini.weights" --dtype float16 --overwrite --mineclip "$OUT/mini_mineclip.safetensors" \
+    --prior "$OUT/mini_prior.safetensors" --env luanti --cond_scale 0 --temperature 0.65
+  ls -l "$OUT"
+}
+
+stage_replay() {
+  say "packing old episodes for replay"
+  TRAIN_FRAMES="$REPLAY_FRAMES" bash 2_create_sampling.sh mini_replay --mix $(shares) --overwrite
+  "$PYTHON" -m steve1 make_replay --output "$OUT/mini.replay.safetensors" --sampling_name mini_replay \
+    --in_model "$OUT/mini.model" --in_weights "$OUT/mini.weights" --overwrite
 }
 
 stage_measure() {
   say "measuring every prompt on every task"
-  "$PYTHON" -m research.prompt_matrix --weights data/mini/mini.weights --episodes "$MATRIX_EPISODES" --workers "$GAMES"
+  "$PYTHON" -m research.prompt_matrix --weights "$OUT/mini.weights" --episodes "$MATRIX_EPISODES" --workers "$GAMES"
 }
 
 stage_idm() {
@@ -123,14 +171,14 @@ stage_idm() {
   find data/dataset_mini_idm_val -mindepth 1 -maxdepth 1 -type d ! -name '.*' | sort > data/samplings/mini_idm_val_list.txt
   VAL_LIST=data/samplings/mini_idm_val_list.txt bash 2_create_sampling.sh mini_idm --dataset_dir data/dataset_mini_idm_train --overwrite
   say "training the mini inverse dynamics model"
-  SAMPLING_NAME=mini_idm OUT_WEIGHTS=data/mini/mini_idm.weights TOTAL_FRAMES="$IDM_FRAMES" SEED="$SEED" \
+  SAMPLING_NAME=mini_idm OUT_WEIGHTS="$OUT/mini_idm.weights" TOTAL_FRAMES="$IDM_FRAMES" SEED="$SEED" \
     bash 3_train_idm.sh --half --precision bf16 --env luanti
 }
 
 for stage in "$@"; do
   case "$stage" in
-    record|convert|mineclip|embed|prior|policy|aim|finish|measure|idm) "stage_$stage" ;;
-    *) echo "unknown stage: $stage (stages: record convert mineclip embed prior policy aim finish measure idm)" >&2; exit 2 ;;
+    record|convert|mineclip|embed|prior|cnn|policy|finish|replay|measure|idm) "stage_$stage" ;;
+    *) echo "unknown stage: $stage (stages: record convert mineclip embed prior cnn policy finish replay measure idm)" >&2; exit 2 ;;
   esac
 done
 say "done: $*"
