@@ -47,10 +47,10 @@ run_group() {
 trap 'kill -INT -- "-$TESTS" 2>/dev/null' INT TERM
 TESTS=0
 RESULT=0
-# Three processes on two cores, whole files each: a fifth of the time is spent waiting for games.
+# Four processes on two cores, whole files each: a fifth of the time is spent waiting for games.
 if [ "$WHOLE" = 1 ]; then
   # tests/conftest.py decides whether the game may be missing: if apt could have installed it, that is a failure.
-  STEVE1_TESTS=all run_group -n 3 --dist loadfile --no-loadscope-reorder "$@"
+  STEVE1_TESTS=all run_group -n 4 --dist loadfile --no-loadscope-reorder "$@"
 else
   run_group -n 2 --dist loadfile -m "not e2e and not game" "$@"
 fi

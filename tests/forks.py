@@ -31,18 +31,18 @@ _IMPORTED = [
     "steve1.data.recordings.convert_folder",
     "tests.evaluation.worlds",
 ]
-_get_context = multiprocessing.get_context
+plain_context = multiprocessing.get_context
 
 
 def _context() -> ForkServerContext:
-    context = _get_context("forkserver")
+    context = plain_context("forkserver")
     context.set_forkserver_preload(_IMPORTED)
     return context
 
 
 def quick_context(method: str | None = None) -> BaseContext:
     """In place of `multiprocessing.get_context`: what would be spawned is forked from the server."""
-    return _context() if method == "spawn" and HERE else _get_context(method)
+    return _context() if method == "spawn" and HERE else plain_context(method)
 
 
 def start(job: Callable[..., object], *args: Any, log: Path) -> BaseProcess:

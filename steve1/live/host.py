@@ -13,6 +13,7 @@ import hmac
 import http
 import logging
 import secrets
+import socket
 import threading
 import time
 import urllib.parse
@@ -34,6 +35,7 @@ RATE, BURST = 240, 480
 #: messages that are none of ours, after which a client is sent away
 MOST_BAD = 20
 TOO_MUCH, NOT_OURS = 1008, 1003
+_SEND_BUFFER = 1 << 17
 _KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 _log = logging.getLogger(__name__)
 
@@ -174,6 +176,8 @@ class Host:
     async def _connected(self, connection: ServerConnection) -> None:
         from websockets.exceptions import ConnectionClosed  # see `start`
 
+        # A browser that is slow loses frames; in the kernel's buffer of megabytes they would wait for seconds.
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self._clients += 1
         try:
             with contextlib.suppress(ConnectionClosed):

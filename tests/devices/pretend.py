@@ -42,7 +42,7 @@ def library() -> tuple[Path | None, str]:
     if torch.version.cuda or torch.version.hip:
         return None, "this PyTorch has CUDA of its own"
     home = Path(torch.__file__).parent
-    made_from = hashlib.sha256(f"{SOURCE.read_text()} {torch.__version__} {compiler}".encode()).hexdigest()[:16]
+    made_from = hashlib.sha256(f"{SOURCE.read_text()} {torch.__version__} {home} {compiler}".encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or tempfile.gettempdir()) / "steve1"
     target = folder / f"pretended_cuda-{made_from}.so"
     if target.is_file():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.forks import plain_context
 
 VARIABLE = "STEVE1_TEST_RUN"
 
@@ -16,6 +19,8 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """Mark all processes started from now on; the function returned lists those that still live after a moment."""
     value = f"{VARIABLE}={uuid.uuid4()}"
     monkeypatch.setenv(*value.split("="))
+    # What is forked from the tests' server would have the server's environment.
+    monkeypatch.setattr(multiprocessing, "get_context", plain_context)
 
     def living() -> list[str]:
         found = []

@@ -5,8 +5,11 @@ Nothing of it can be imported from the tests' own Python.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -28,6 +31,13 @@ def make_java(folder: Path, version: str = "1.8.0_402") -> Path:
     program.parent.mkdir(parents=True)
     program.write_text(JAVA.format(version=version))
     program.chmod(0o755)
+    # A process that another thread forks at this moment holds the file open for writing, and it cannot be run until that ends.
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            subprocess.run([program, "-version"], check=True, capture_output=True)
+            break
+        time.sleep(0.02)
     return folder
 
 
