@@ -250,7 +250,7 @@ def knowable(made: Made) -> bool:
 
 @pytest.mark.e2e
 @given(made=KINDS.filter(knowable))
-@settings(max_examples=150, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=60, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
 def test_there_is_no_silent_third_way(made: Made) -> None:
     with tempfile.TemporaryDirectory() as folder:
         result = converted(made, Path(folder))

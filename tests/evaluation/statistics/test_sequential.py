@@ -56,15 +56,15 @@ def test_looking_often_is_accounted_for() -> None:
     random, looks = np.random.default_rng(0), (10, 20, 40, 80)
     sequential_test = SequentialTest(looks, "base", ("tuned",), ("t",), target=("t",))
     found, inside, naive = 0, 0, 0
-    for _ in range(200):
+    for _ in range(100):
         _, first, second = stopped(random, (0.5, 0.5), sequential_test)
         test = s.paired_test(*counts(first, second), s.look_confidence(4))
         found += test.p < 0.05 / 4
         inside += test.low <= 0 <= test.high
         everything = (random.random(80) < 0.5).tolist(), (random.random(80) < 0.5).tolist()
         naive += any(s.paired_test(*counts(everything[0][:n], everything[1][:n])).p < 0.05 for n in looks)
-    assert found / 200 <= 0.05
-    assert inside / 200 >= 0.95
+    assert found / 100 <= 0.05
+    assert inside / 100 >= 0.95
     assert naive > 1.5 * found, "the test's own check: uncorrected looks do find too much"
 
 
