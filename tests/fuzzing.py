@@ -405,7 +405,7 @@ def fuzz(name: str, examples: int, number: int = 0) -> int:
 
 
 def main(minutes: float = math.inf, only: str = "", inputs: float = math.inf) -> int:
-    """Fuzz every format in turn for this long, or until each has had so many inputs, other ones each time; 1 if a fault was found."""
+    """Fuzz every format in turn for this long, or until each has had `inputs`, other ones each time; 1 if a fault was found."""
     end, number, failed = time.monotonic() + minutes * 60, 0, set[str]()
     counts = dict.fromkeys([only] if only else FORMATS, 0)
     while time.monotonic() < end and (

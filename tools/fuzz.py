@@ -12,7 +12,7 @@ from tests.fuzzing import FORMATS, main
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--minutes", type=float, help="how long to try; every format gets its turn (default: 1)")
-    options.add_argument("--inputs", type=int, default=0, help="stop when every format has had so many")
+    options.add_argument("--inputs", type=int, default=0, help="stop when every format has had this many")
     options.add_argument("--only", default="", choices=["", *FORMATS], help="one format alone")
     given = options.parse_args()
     minutes = given.minutes or (math.inf if given.inputs else 1.0)

@@ -13,7 +13,7 @@ SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
-# What is recorded, NAME=COUNT, in recordings of so many ticks. Short ones where the beginning decides, long ones for building.
+# What is recorded, NAME=COUNT, and for how many ticks. Short recordings where the beginning decides, long ones for building.
 SHORT="${SHORT:-look_at_sky=60 open_inventory=50 light_lamp=60 craft_planks=60 build_pillar=60}"
 SHORT_STEPS="${SHORT_STEPS:-150}"
 MIDDLE="${MIDDLE:-dig_dirt=30 explore=30 swim=30 dive=30 collect_grass=45 pick_flower=30 chop_tree=45 collect_leaves=36 dig_deep=30}"

@@ -128,7 +128,7 @@ class Session:
         """Play until the page says finish, or Ctrl-C; the recordings that were kept.
 
         Args:
-            ticks: end after so many, and wait for no page.
+            ticks: end after this many, and wait for no page.
 
         Raises:
             UserError: the game does not start, or died too often.

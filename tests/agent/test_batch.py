@@ -200,7 +200,7 @@ def test_a_replayed_graph_says_the_same(policy: GoalPolicy) -> None:
     plays_alike(on_gpu, 4.0, 1e-3)
 
 
-def test_one_recording_serves_all_episodes_of_a_contestant(policy: GoalPolicy, tmp_path: Path) -> None:
+def test_one_recording_serves_all_episodes_of_a_policy(policy: GoalPolicy, tmp_path: Path) -> None:
     """What `run_agent.py --cuda_graph` plays with; the same actions as without, episode by episode."""
     from steve1.evaluation.policies import PolicyCache, PolicySpec
 

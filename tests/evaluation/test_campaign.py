@@ -257,7 +257,7 @@ def test_jobs_are_plain_and_early_episodes_come_first(world: Path) -> None:
         make_jobs(make_plan(settings(world, "base", episodes=0)), fake_starts)
 
 
-def test_contestants_are_checked_before_anything_is_loaded(world: Path) -> None:
+def test_policies_are_checked_before_anything_is_loaded(world: Path) -> None:
     with pytest.raises(UserError, match="weights were not found") as fault:
         parse_policies([str(world / "bsae.weights")])
     assert "base.weights" in str(fault.value)

@@ -7,11 +7,12 @@ import hashlib
 import http.server
 import json
 import re
-import threading
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from tests.core.servers import running
 
 TOKEN = "hf_good"
 _LARGE = 1000  # bytes, from which a file goes to large file storage
@@ -211,14 +212,5 @@ def hub_server() -> Iterator[Hub]:
     """Run it on a free local port; `.url` has no trailing slash."""
     hub = Hub()
     handler = type("Handler", (_Handler,), {"hub": hub})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with running(handler) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

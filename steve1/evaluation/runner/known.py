@@ -68,8 +68,8 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         raise UserError("These results have a damaged line.", where=display(path), got=str(fault)) from None
 
 
-def _called_there(spec: PolicySpec, contestants: Iterable[Mapping[str, Any]]) -> str:
+def _called_there(spec: PolicySpec, policies: Iterable[Mapping[str, Any]]) -> str:
     """The name of this policy in the other evaluation, by its files' hashes and how it plays; "" where it did not play."""
     facts = spec.facts() if spec.kind == "weights" else {}
-    same = (each for each in contestants if facts and all(each.get(name) == facts.get(name) for name in _SAME_POLICY))
+    same = (each for each in policies if facts and all(each.get(name) == facts.get(name) for name in _SAME_POLICY))
     return next((str(each["name"]) for each in same), "")

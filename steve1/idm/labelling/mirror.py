@@ -10,7 +10,7 @@ from steve1 import actions as act
 from steve1.data.media.video import Frame
 from steve1.idm.network import InverseDynamicsModel
 
-_FRAMES, _PART = 512, 6000  # frames that are tried, of so many
+_FRAMES, _PART = 512, 6000  # frames that are tried of each part of 6,000
 
 
 class MirrorSample:

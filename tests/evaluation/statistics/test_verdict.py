@@ -135,7 +135,7 @@ def test_verdict_p_and_interval_agree(
     [((6, 3, 0), True), ((6, 4, 0), True), ((20, 0, 3), False), ((20, 0, 0), False), ((20, 2, 7), True)],
 )
 def test_the_forecast_is_honest(counts: tuple[int, int, int], target: bool) -> None:
-    """After so many more, if they go as those seen, the verdict is settled in about four of five cases, and with half as many in fewer."""
+    """After the number of episodes that it asks for, if they go as those seen, the verdict is settled in about four of five cases, and with half as many in fewer."""
     pairs, gained, lost = counts
     more = further(pairs, gained, lost, target=target)
     rates = (gained + 1 / 3) / (pairs + 1), (lost + 1 / 3) / (pairs + 1)
