@@ -61,7 +61,7 @@ COMMANDS = {
     },
     "tools": {
         "doctor": "Check this machine: what works, what does not, and how to fix it.",
-        "gpu_check": "Try training and playing on the GPU in two minutes; prints a block for an issue.",
+        "gpu_check": "Try training and playing on the GPU in a few minutes; prints a block for an issue.",
         "download_weights": "Download the published weights.",
         "check_quickstart": "Check that everything the quickstart needs is installed.",
         "build_shim": "Compile the library that runs Luanti step by step.",

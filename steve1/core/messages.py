@@ -294,7 +294,7 @@ MESSAGES = {
         "zh": "{task}变差了：{change} 个百分点（95% 区间 {interval}）。",
     },
     "answer open": {
-        "en": "Not settled whether it is better at {task}: {change} points (95 % interval {interval}); {more} would settle it.",
+        "en": "Not yet clear whether it got better at {task}: {change} points (95 % interval {interval}); {more} would settle it.",
         "zh": "{task}是否变好还不能确定：{change} 个百分点（95% 区间 {interval}）；{more}才能确定。",
     },
     "answer same": {
@@ -341,11 +341,11 @@ MESSAGES = {
     "fine-tuned": {"en": "fine-tuned", "zh": "微调后"},
     "against": {"en": "{who} against {base}", "zh": "{who} 与 {base} 相比"},
     "target given": {
-        "en": "To be learned: {tasks}. The other tasks are old skills.",
+        "en": "New skill: {tasks}. The other tasks are old skills.",
         "zh": "要学的任务：{tasks}。其余任务是原有技能。",
     },
     "target found": {
-        "en": "To be learned: {tasks}, because only the fine-tuned weights were trained on it (--target names another).",
+        "en": "New skill: {tasks}, because only the fine-tuned weights were trained on it (--target names another).",
         "zh": "要学的任务：{tasks}（只有微调后的权重用它训练过；可用 --target 另行指定）。",
     },
     "target missing": {

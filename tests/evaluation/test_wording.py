@@ -128,7 +128,7 @@ def test_other_tasks_are_old_skills(play: Any, world: Path, capsys: pytest.Captu
     flags = {"tasks": ("swim", "dig_dirt"), "similarity": 0}
     report = play(evaluate_command, ("base", "tuned"), 6, **flags, target=("dig_dirt",))
     out = capsys.readouterr().out
-    assert "To be learned: dig_dirt. The other tasks are old skills." in out
+    assert "New skill: dig_dirt. The other tasks are old skills." in out
     assert [line.split(" base")[0] for line in report["sentences"]] == ["dig dirt: better;", "swim: gained;"]
     (answer,) = report["answer"]
     assert answer.startswith("Better at dig dirt: +100 points (95 % interval ")
@@ -224,7 +224,7 @@ def played(outcomes: dict[str, tuple[str, str]]) -> list[dict[str, Any]]:
         (("1" * 8 + "00", "0" * 10), "Worse at dig dirt: -80 points (95 % interval {i}).", "挖泥土变差了：-80 个百分点（95% 区间 {i}）。"),
         (
             ("0" * 10, "111" + "0" * 7),
-            "Not settled whether it is better at dig dirt: +30 points (95 % interval {i}); {m} would settle it.",
+            "Not yet clear whether it got better at dig dirt: +30 points (95 % interval {i}); {m} would settle it.",
             "挖泥土是否变好还不能确定：+30 个百分点（95% 区间 {i}）；{m}才能确定。",
         ),
         (("0" * 40, "0" * 40), "No better at dig dirt: neither can do it.", "挖泥土没有变好：微调前后都不会。"),
