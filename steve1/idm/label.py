@@ -24,7 +24,6 @@ from steve1.idm.config import REACH, IdmConfig
 Rule = Literal["aligned", "minestudio"]
 # Buttons of which the policy's action space takes one at a time.
 _EXCLUSIVE = (("forward", "back"), ("left", "right"), ("sprint", "sneak"), tuple(HOTBAR))
-_BATCH = 16  # frames encoded together while a video comes in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +40,8 @@ class WindowModel(Protocol):
     config: IdmConfig
     encoded: int
     """Frames that have been encoded so far."""
+    frames_at_once: int
+    """Frames encoded together while a video comes in."""
 
     @property
     def device(self) -> torch.device:
@@ -212,7 +213,7 @@ class _Streamer:
             expected, got = f"uint8 ({height}, {width}, 3)", f"{frame.dtype} {frame.shape}"
             raise UserError("A frame does not fit the model.", where=f"frame {number}", expected=expected, got=got)
         self._frames[number] = torch.from_numpy(np.ascontiguousarray(frame)).to(self._model.device)
-        if number - REACH - self._encoded_to + 1 >= _BATCH:
+        if number - REACH - self._encoded_to + 1 >= self._model.frames_at_once:
             self._encode_to(number - REACH + 1)
 
     def _encode_to(self, stop: int) -> None:

@@ -6,7 +6,8 @@ policy's; nothing is masked, nothing is carried from window to window, and only 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from steve1.actions.buttons import BUTTONS
 from steve1.actions.camera import N_BINS
+from steve1.core.tuning import spread
 from steve1.idm.config import REACH, IdmConfig
 from steve1.idm.label import Labels, Rule, WindowOutput, label
 from steve1.idm.motion import MotionInput
@@ -24,6 +26,8 @@ from steve1.policy.convolution import working_dtype
 from steve1.policy.initial import HEAD_GAIN, RELU_GAIN, scale_image, scale_recurrent, unit_layers
 from steve1.policy.vision import ImageEncoder, NormLinear
 
+PLAIN_FRAMES = 16
+"""Encoded together while a video comes in, where nothing was measured (`core.tuning`)."""
 AT_ONCE_BYTES = 256 << 20
 """Of the temporal convolution's output: that many frames are encoded together."""
 
@@ -112,6 +116,8 @@ class InverseDynamicsModel(nn.Module):
         self.pi_head = IdmHeads(config)
         self.encoded = 0
         """Frames that have been encoded so far: what labelling costs."""
+        self.frames_at_once = PLAIN_FRAMES
+        """Frames encoded together while a video comes in."""
 
     def initialise(self) -> InverseDynamicsModel:
         """Draw every parameter anew from torch's global generator."""
@@ -122,6 +128,24 @@ class InverseDynamicsModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.net.final_ln.weight.device
+
+    @contextlib.contextmanager
+    def spread(self, total: int) -> Iterator[None]:
+        """Label in the body with as many frames at once and CPU threads as are fastest here for `total` frames."""
+        plain = self.frames_at_once
+        frames = torch.zeros(4 * plain + 2 * REACH, *self.config.img_shape[:2], 3, dtype=torch.uint8, device=self.device)
+
+        @torch.inference_mode()
+        def piece(count: int) -> float:
+            encoded = self.encoded
+            self.features(frames[: count + 2 * REACH])
+            self.encoded = encoded
+            return count
+
+        about = {"work": "labelling", "network": self.net.img_process.described}
+        with spread(about, self.device, plain, 4 * plain, total, piece) as self.frames_at_once:
+            yield
+        self.frames_at_once = plain
 
     def features(self, frames: Tensor) -> Tensor:
         """Features (N, H) of the inner ones of frames u8 (N + 4, h, w, 3)."""

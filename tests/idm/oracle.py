@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
@@ -43,6 +44,10 @@ class Oracle:
         buttons = np.full((len(bins), len(BUTTONS), 2), (self._sure, 1 - self._sure), np.float32)
         buttons[:, BUTTONS.index("forward")] = (1 - self._sure, self._sure)
         return np.log(buttons), np.log(camera)
+
+    def spread(self, total: int) -> contextlib.nullcontext[None]:
+        """As `InverseDynamicsModel.spread`: nothing to choose."""
+        return contextlib.nullcontext()
 
     def label(self, frames: Iterable[NDArray[np.uint8]], **more: Any) -> Labels:
         """As `InverseDynamicsModel.label`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 import torch
 
 import steve1
+from steve1.core import tuning
 from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
+from steve1.core.tuning import Choice, Tuned
 from steve1.idm import InverseDynamicsModel, load_idm, read_idm_model
 from steve1.idm.label import label, window_plan
 from steve1.policy import PolicyConfig, read_model, write_model
@@ -132,6 +135,27 @@ def test_each_frame_is_encoded_once(idm: InverseDynamicsModel) -> None:
     plan = window_plan(120, 16, 8, "aligned")
     assert found.encoded <= 120 - 4 + 4 * len(plan)
     assert pytest.approx(1.06, abs=0.01) == 1 + 4 / 64, "at the published window of 128"
+
+
+def test_frames_at_once_that_were_measured(idm: InverseDynamicsModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The labels are those of the plain way; afterwards nothing is changed, and what was timed does not count as encoded."""
+    frames, asked = IO["frames"], []
+
+    def measured(about: object, choices: list[Choice], attempt: Callable[[Choice], float], total: int) -> Tuned:
+        asked.append((attempt(Choice(5, 1)), total))
+        return Tuned(Choice(5, 1), choices[0], 2.0, 1.0)
+
+    monkeypatch.setattr(tuning, "tune", measured)
+    threads, plain = torch.get_num_threads(), idm.frames_at_once
+    wanted = idm.label(iter(frames))
+    with idm.spread(len(frames)):
+        assert (idm.frames_at_once, torch.get_num_threads()) == (5, 1)
+        found = idm.label(iter(frames))
+    assert asked == [(5.0, len(frames))]
+    assert (idm.frames_at_once, torch.get_num_threads()) == (plain, threads)
+    assert found.encoded == wanted.encoded
+    np.testing.assert_allclose(found.buttons, wanted.buttons, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(found.camera, wanted.camera, atol=1e-4, rtol=0)
 
 
 def test_actions(idm: InverseDynamicsModel) -> None:

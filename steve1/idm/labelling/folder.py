@@ -207,6 +207,7 @@ class _Recipe:
     limits: Thresholds
     output_dir: Path
     device: str
+    frames: int = 0  #: to be labelled in this process, as far as the headers say; of several processes none measures
     counter: Any = None  #: of the frames that all processes here have labelled
 
     def __call__(self, index: int) -> _Worker:
@@ -225,6 +226,8 @@ class _Worker:
     def __init__(self, recipe: _Recipe) -> None:
         model = load_idm(recipe.files.model, recipe.files.weights, device=choose_device(recipe.device))
         self._recipe = recipe
+        self._spread = contextlib.ExitStack()
+        self._spread.enter_context(model.spread(recipe.frames))
         self._labeller = PartLabeller(
             model, recipe.files, recipe.settings, recipe.limits, recipe.output_dir, recipe.count
         )
@@ -236,14 +239,16 @@ class _Worker:
         return record | {"made_with": _fingerprint(recipe.settings, recipe.files, recipe.limits, part)}
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Give the threads back."""
+        self._spread.close()
 
 
 def _labelled(todo: Sequence[Part], recipe: _Recipe, machine: Machine, bar: Any) -> Iterator[tuple[Part, Record | str]]:
     """The record of each part as they end, or why its worker was lost."""
     local = not machine.ray and min(machine.workers, len(todo)) > 1
     counter = multiprocessing.get_context("spawn").Value("q", 0) if not machine.ray else None
-    recipe = dataclasses.replace(recipe, counter=counter, output_dir=recipe.output_dir.absolute())
+    frames = 0 if local or machine.ray else sum(part.length for part in todo)
+    recipe = dataclasses.replace(recipe, frames=frames, counter=counter, output_dir=recipe.output_dir.absolute())
     todo = [dataclasses.replace(part, video=part.video.absolute()) for part in todo]
     with _watched(counter, bar):
         for result in job_results(todo, recipe, _config(machine, len(todo), local, recipe.device)):
