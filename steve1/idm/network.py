@@ -133,7 +133,9 @@ class InverseDynamicsModel(nn.Module):
     def spread(self, total: int) -> Iterator[None]:
         """Label in the body with as many frames at once and CPU threads as are fastest here for `total` frames."""
         plain = self.frames_at_once
-        frames = torch.zeros(4 * plain + 2 * REACH, *self.config.img_shape[:2], 3, dtype=torch.uint8, device=self.device)
+        frames = torch.zeros(
+            4 * plain + 2 * REACH, *self.config.img_shape[:2], 3, dtype=torch.uint8, device=self.device
+        )
 
         @torch.inference_mode()
         def piece(count: int) -> float:
