@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from steve1.commands.cli import run
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import write_json
 from steve1.core.options import Option
-from steve1.core.paths import ROOT
+from steve1.core.run_folder import commit
 
 # name -> functions "module:function"; each returns a dict of plain figures
 BENCHMARKS: dict[str, tuple[str, ...]] = {
@@ -145,7 +144,7 @@ def machine() -> dict[str, Any]:
         "load_1min": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "system": platform.platform(),
-        "commit": _commit(),
+        "commit": commit(short=True) or "not known",
         "date": time.strftime("%Y-%m-%d %H:%M:%S%z"),
     }
 
@@ -155,20 +154,6 @@ def _processor() -> str:
     lines = described.read_text().splitlines() if described.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _commit() -> str:
-    """The checked-out commit, marked where files differ from it; outside git, why it is not known."""
-    try:
-        answers = [
-            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-            for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        ]
-    except FileNotFoundError:
-        return "not known: there is no git here"
-    except subprocess.CalledProcessError as fault:
-        return f"not known: {(fault.stderr or str(fault)).strip().splitlines()[0]}"
-    return answers[0] + (" with changes" if answers[1] else "")
 
 
 def _command() -> str:

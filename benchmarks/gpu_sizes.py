@@ -12,8 +12,9 @@ import torch
 
 from benchmarks.train import SIZES
 from steve1.commands.cli import run
+from steve1.core.device import choose_precision
 from steve1.policy import PolicyConfig, read_model
-from steve1.training.distributed import choose_precision, local_device
+from steve1.training.distributed import local_device
 from steve1.training.memory.estimate import GIB, Method, estimate
 from steve1.training.memory.plans import usable
 

@@ -18,6 +18,7 @@ from steve1.actions import N_BUTTONS, N_CAMERA
 from steve1.policy.config import PolicyConfig, read_model
 from steve1.policy.flops import flop_count
 from steve1.policy.network import GoalPolicy
+from steve1.policy.parameters import parameter_groups
 
 # the small configuration that published figures are for: 0.246 GFLOP a frame forward, 0.725 to train
 TINY = PolicyConfig(
@@ -78,7 +79,7 @@ def make_batch(config: PolicyConfig, batch: int, steps: int) -> dict[str, Tensor
 
 def training_step(policy: GoalPolicy, batch: Mapping[str, Tensor], bf16: bool) -> Callable[[], float]:
     """A whole step: loss, gradients, clipping, AdamW; returns the loss."""
-    optimizer = torch.optim.AdamW(policy.parameter_groups(0.039428), lr=1e-6, fused=True)
+    optimizer = torch.optim.AdamW(parameter_groups(policy, 0.039428), lr=1e-6, fused=True)
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
 
     def step() -> float:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmarks.load import make_dataset
 from benchmarks.policy import TINY, make_batch
+from steve1.core.device import choose_precision
 from steve1.core.errors import UserError
 from steve1.core.tuning import Choice, candidates, tune
 from steve1.data.episodes.episode import Episode, find_episodes
@@ -32,7 +33,7 @@ from steve1.training.batches import Batch, TbpttChunk, chunks
 from steve1.training.batches import encode as encode_batch
 from steve1.training.cache import FeatureCache
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import Ranks, choose_precision, local_device
+from steve1.training.distributed import Ranks, local_device
 from steve1.training.logging.metrics import peak_memory_mb
 from steve1.training.memory.estimate import Method, estimate, flop_per_frame
 from steve1.training.step import Stepper, autocast

@@ -1,4 +1,4 @@
-"""Chooses the torch device: "auto" or a name → a device that computes; says why a GPU is not used; prepares memory for a CPU's."""
+"""Chooses the torch device: "auto" or a name → a device that computes, and its precision; says why a GPU is not used; prepares memory for a CPU's."""
 
 from __future__ import annotations
 
@@ -102,6 +102,33 @@ def refuse_emulated_bf16(device: torch.device) -> None:
             got="--precision bf16",
             todo="--precision auto takes float32 here; fp16 is not offered, since it gives NaNs",
         )
+
+
+def choose_precision(name: str, device: torch.device, *, bf16_on_cpu: bool = True) -> torch.dtype:
+    """torch.bfloat16 or torch.float32: "auto" takes bf16 on CUDA cards that have it and on CPUs with bf16 instructions.
+
+    Args:
+        bf16_on_cpu: False: "auto" is float32 on every CPU.
+
+    Raises:
+        UserError: bf16 was asked for on a card that emulates it.
+    """
+    if name in ("fp32", "tf32"):
+        return torch.float32
+    if name == "bf16":
+        refuse_emulated_bf16(device)
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if has_bf16(device) else torch.float32
+    has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return torch.bfloat16 if bf16_on_cpu and device.type == "cpu" and has_instructions() else torch.float32
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> contextlib.AbstractContextManager[None]:
+    """The context that a forward pass runs in."""
+    if precision == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=precision)
 
 
 def set_tf32(on: bool) -> None:

@@ -253,6 +253,18 @@ def parse_json(text: str, where: object, form: type = dict) -> Any:
     return value
 
 
+def json_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, Any, str]]:
+    """(line number, value, "") for each line of a JSONL file that is not empty, or (line number, None, why it is not JSON)."""
+    with open(path, "rb") as lines:
+        for number, raw in enumerate(lines, 1):
+            if not raw.strip():
+                continue
+            try:
+                yield number, json.loads(raw), ""
+            except (ValueError, RecursionError) as fault:
+                yield number, None, getattr(fault, "msg", str(fault)[:80])
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as readable JSON, atomically."""
     with atomic_file(path, "w") as handle:

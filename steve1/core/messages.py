@@ -655,6 +655,11 @@ MESSAGES = {
     "yaw axis": {"en": "yaw, degrees a frame (right is +)", "zh": "偏航，度/帧（向右为正）"},
     "pitch axis": {"en": "pitch (down is +)", "zh": "俯仰（向下为正）"},
     "not known": {"en": "n/a", "zh": "无"},
+    # the hub
+    "pull kept": {
+        "en": "{name} was written or changed here and stays; --overwrite replaces it with the one from there",
+        "zh": "{name} 是在本地编写或改过的，予以保留；加 --overwrite 可用远端的文件替换",
+    },
     # quickstart.sh
     "quickstart install": {"en": "installing missing packages", "zh": "安装缺少的软件包"},
     "quickstart checked": {

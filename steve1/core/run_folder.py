@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import torch
 
 from steve1.core.errors import UserError
 from steve1.core.files import HALF_WRITTEN, atomic_path, read_json, remove, write_json
-from steve1.core.paths import display
+from steve1.core.paths import CHECKOUT, display
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -172,3 +173,19 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def commit(short: bool = False) -> str:
+    """The commit that is checked out, marked where files differ from it; "" outside a checkout or without git."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(CHECKOUT), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
+
+    if CHECKOUT is None:
+        return ""
+    try:
+        found = git("rev-parse", *(["--short"] if short else []), "HEAD")
+        return found + (" with local changes" if found and git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.TimeoutExpired):
+        return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,16 +16,16 @@ from steve1.core.checkpoint_metadata import (
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.paths import PUBLISHED, display, resolve
+from steve1.data.episodes.captions import read_captions, task_of
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import open_pack
 from steve1.data.exchange.lerobot import schema as lerobot
-from steve1.data.exchange.minestudio.lmdbs import is_store
+from steve1.data.exchange.lerobot.read import open_set
+from steve1.data.exchange.minestudio.lmdbs import is_store, open_store
 from steve1.hub.transfer import CARD, Bundle
-from steve1.reporting.cards import DataFacts, Measured, data_card, model_card
+from steve1.reporting.cards import Contents, DataFacts, Measured, data_card, model_card
 from steve1.training.report.card import facts_of, owner_of
 from steve1.training.trainable import ADAPTER_SUFFIX
-
-_MOST = 30  # captions and sources in a card
 
 
 def bundle_of(path: Path, evaluations: Sequence[Path] = (), licence: str = "") -> Bundle:
@@ -105,13 +104,13 @@ def _goal(path: Path, measured: Sequence[Measured], licence: str) -> Bundle:
 
 def _replay(path: Path, licence: str) -> Bundle:
     pack = open_pack(path)
-    sources = Counter(name.partition("/")[0] for name in pack.episodes)
+    contents = Contents(frames=len(pack.features))
+    for name in pack.episodes:
+        contents.add(0, source=name.partition("/")[0])
     facts = DataFacts(
         path.name.removesuffix(REPLAY_SUFFIX),
         f"replay pack of features of the CNN with SHA-256 {pack.cnn_hash}, without pictures",
-        len(pack.episodes),
-        len(pack.features),
-        sources=dict(sources.most_common(_MOST)),
+        contents,
         licence=licence,
         limits=["It fits policies with this CNN only."],
         use=f"REPLAY=FOLDER/{path.name} bash 3_train_finetune_template.sh",
@@ -121,31 +120,46 @@ def _replay(path: Path, licence: str) -> Bundle:
 
 def _dataset(path: Path, licence: str) -> Bundle:
     if (path / lerobot.INFO).is_file():
-        kind, tag = "lerobot", str(read_json(path / lerobot.INFO).get("codebase_version") or "")
-        files = _files(path, "*")
+        kind, tag, layout = "lerobot", str(read_json(path / lerobot.INFO).get("codebase_version") or ""), "LeRobot"
+        count, limits = _lerobot_contents, []
     elif is_store(path):
-        kind, tag, files = "minestudio", "", _files(path, "*")
+        kind, tag, layout = "minestudio", "", "MineStudio's trajectory store (LMDB)"
+        count, limits = _minestudio_contents, ["Pictures are 224x224: the game's 16:9 picture is squeezed to a square."]
     else:
         episodes = find_episodes(path)
         if not episodes:
             what = "There are no episodes in this folder."
             raise UserError(what, where=path, expected="a dataset of episodes, a LeRobot dataset or a MineStudio store")
-        files = {f"{episode.name}/{name}": file for episode in episodes for name, file in _files(episode, "*").items()}
+        files = {f"{episode.name}/{name}": file for episode in episodes for name, file in _files(episode).items()}
         return Bundle("episodes", files, data_card(_episode_facts(path, episodes, licence)))
-    card = path / CARD
-    text = (
-        card.read_text(encoding="utf-8")
-        if card.is_file()
-        else data_card(DataFacts(path.name, kind, 0, 0, licence=licence))
-    )
-    files.pop(CARD, None)
+    files = _files(path)
+    if card := files.pop(CARD, None):
+        text = card.read_text(encoding="utf-8")
+    else:
+        facts = DataFacts(path.name, f"{layout} {tag}".strip(), count(path), licence=licence, limits=limits)
+        text = data_card(facts)
     return Bundle(kind, files, text, tag)
 
 
-def _files(folder: Path, pattern: str) -> dict[str, Path]:
+def _lerobot_contents(path: Path) -> Contents:
+    found, dataset = Contents(), open_set(path)
+    for entry in dataset.entries:
+        known = dataset.own.get(entry.number, {}).get("metadata") or {}
+        found.add(entry.length, next(filter(None, entry.tasks), ""), known.get("source_kind"))
+    return found
+
+
+def _minestudio_contents(path: Path) -> Contents:
+    found = Contents()
+    for trajectory in open_store(path).trajectories:
+        found.add(trajectory.length)
+    return found
+
+
+def _files(folder: Path) -> dict[str, Path]:
     """Files below a folder, without hidden ones and the locks of databases."""
     found = {}
-    for file in sorted(folder.rglob(pattern)):
+    for file in sorted(folder.rglob("*")):
         parts = file.relative_to(folder).parts
         if file.is_file() and not any(part.startswith(".") for part in parts) and file.name != "lock.mdb":
             found["/".join(parts)] = file
@@ -153,22 +167,14 @@ def _files(folder: Path, pattern: str) -> dict[str, Path]:
 
 
 def _episode_facts(path: Path, episodes: Sequence[Path], licence: str) -> DataFacts:
-    captions: Counter[str] = Counter()
-    sources: Counter[str] = Counter()
-    frames = 0
+    table, contents = read_captions(), Contents()
     for each in episodes:
         episode = Episode(each)
-        frames += len(episode)
-        known = episode.metadata
-        captions.update([str((known.get("captions") or [known.get("behaviour") or "none"])[0])])
-        sources.update([str(known.get("source_kind") or "unknown")])
+        contents.add(len(episode), task_of(episode.metadata, table), episode.metadata.get("source_kind"))
     return DataFacts(
         path.name,
         "episodes of steve1-finetune, one folder each (docs/technical/DATA_FORMATS.md)",
-        len(episodes),
-        frames,
-        dict(captions.most_common(_MOST)),
-        dict(sources.most_common(_MOST)),
+        contents,
         licence,
         limits=["Pictures are 128x128: the game's 16:9 picture is squeezed to a square."],
         use=f"python -m steve1 pull REPOSITORY --output_dir data/{display(path).rpartition('/')[2]}",

@@ -1,6 +1,6 @@
 """The list of files in a pushed folder or repository, with their sizes and checksums: `steve1_files.json`.
 
-It is written first, as incomplete, and last, as complete: a push that broke off is known as one, and the same command continues it.
+It is written first, as incomplete, and last, as complete: an interrupted push is recognised, and the same command continues it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Manifest:
         kind: weights, adapter, goal, replay, episodes, lerobot or minestudio.
         files: path → SHA-256 as hex digits.
         sizes: path → bytes.
+        cards: SHA-256 of the latest cards that were pushed, the newest last: a README.md with one of these was not written by hand.
         complete: False while a push is under way.
     """
 
@@ -32,11 +33,12 @@ class Manifest:
     files: dict[str, str]
     sizes: dict[str, int]
     complete: bool = True
+    cards: tuple[str, ...] = ()
 
     def text(self) -> str:
         """As it is stored."""
         rows = {path: {"size": self.sizes[path], "sha256": digest} for path, digest in sorted(self.files.items())}
-        content = {"format": _FORMAT, "kind": self.kind, "complete": self.complete, "files": rows}
+        content = {"format": _FORMAT, "kind": self.kind, "complete": self.complete, "cards": self.cards, "files": rows}
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -52,7 +54,8 @@ def parse_manifest(text: str, where: object) -> Manifest:
         sizes = {str(path): int(row["size"]) for path, row in content["files"].items()}
         if content["format"] != _FORMAT:
             raise ValueError(f"format {content['format']!r}")
-        found = Manifest(str(content["kind"]), files, sizes, bool(content["complete"]))
+        cards = tuple(map(str, content.get("cards", ())))
+        found = Manifest(str(content["kind"]), files, sizes, bool(content["complete"]), cards)
     except (KeyError, TypeError, ValueError, AttributeError) as fault:
         got = f"{type(fault).__name__}: {fault}"
         raise UserError(

@@ -147,7 +147,7 @@ class HubPlace(Place):
     def _refusal(self, status: int, got: str) -> UserError:
         """What a status means for somebody who pushes or pulls."""
         if status == 401:
-            what = "The hub wants a token." if not hub_token() else "The hub does not know this token."
+            what = "The hub needs a token." if not hub_token() else "The hub does not know this token."
             return UserError(what, where=self.name, got=got, todo=_LOGIN)
         if status == 403:
             return UserError("This token may not do that here.", where=self.name, got=got, todo=_LOGIN)
@@ -189,7 +189,7 @@ class HubPlace(Place):
 
     def _api(self) -> Any:
         if not hub_token():
-            raise UserError("The hub wants a token.", where=self.name, todo=_LOGIN)
+            raise UserError("The hub needs a token.", where=self.name, todo=_LOGIN)
         return _hub().HfApi(endpoint=_endpoint(), token=hub_token(), library_name="steve1-finetune")
 
     def _told(self) -> Told:
@@ -213,7 +213,10 @@ class Told:
         if answer is not None:
             raise self._place._refusal(int(answer.status_code), got) from None
         raise UserError(
-            "This push broke off.", where=self._place.name, got=got, todo="run the same command again: it continues"
+            "The push was interrupted.",
+            where=self._place.name,
+            got=got,
+            todo="run the same command again; it continues",
         ) from None
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from steve1.core.download import Missing
 from steve1.core.errors import UserError
-from steve1.core.files import remove, rename, sha256_file
+from steve1.core.files import atomic_file, remove, rename, sha256_file
 from steve1.hub.manifest import MANIFEST, Manifest, check_path, parse_manifest
 from steve1.hub.places import Place, batches, matches
 
 CARD = "README.md"
+_CARDS = 20  # earlier ones that a list of files names
 _PULLED = re.compile(r"\..+\.pulled", re.DOTALL)
 OnFile = Callable[[str, int], object]
 
@@ -48,24 +49,25 @@ class Moved:
 
     sent: list[str] = field(default_factory=list)
     there: list[str] = field(default_factory=list)  #: unchanged, from an earlier run
+    kept: list[str] = field(default_factory=list)  #: here with other contents, and not replaced
 
 
 def push(bundle: Bundle, place: Place, *, overwrite: bool = False, on_file: OnFile = lambda path, size: None) -> Moved:
-    """Write a bundle to a place; the same call continues a push that broke off.
+    """Write a bundle to a place; the same call continues an interrupted push.
 
     Args:
         overwrite: replace files of an earlier push that differ.
         on_file: called with each file's path and size when it is done.
 
     Raises:
-        UserError: something else is there, the hub refuses, or the connection broke off.
+        UserError: something else is there, the hub refuses, or the connection was interrupted.
     """
     place.begin()
     digests = {path: sha256_file(file) for path, file in bundle.files.items()}
     sizes = {path: file.stat().st_size for path, file in bundle.files.items()}
     there = place.listing()
     known = read_manifest(place) if MANIFEST in there else None
-    same = [path for path, file in bundle.files.items() if path in there and matches(file, there[path])]
+    same = [path for path in bundle.files if path in there and _is(bundle.files[path], digests[path], there[path])]
     changed = sorted(set(there) & set(digests) - set(same))
     foreign = sorted(set(there) - {CARD, MANIFEST, ".gitattributes"}) if known is None else []
     if not overwrite and (changed or foreign):
@@ -75,7 +77,9 @@ def push(bundle: Bundle, place: Place, *, overwrite: bool = False, on_file: OnFi
             got=", ".join((foreign or changed)[:5]),
             todo="choose another name, or replace them with --overwrite",
         )
-    final, moved = Manifest(bundle.kind, digests, sizes), Moved(there=same)
+    card = hashlib.sha256(bundle.card.encode()).hexdigest()
+    cards = [each for each in (known.cards if known else ()) if each != card]
+    final, moved = Manifest(bundle.kind, digests, sizes, cards=(*cards[-_CARDS:], card)), Moved(there=same)
     begun = replace(final, complete=False)
     if len(same) < len(digests) and known != begun:
         place.put({MANIFEST: begun.text()}, "Begin to add files")
@@ -106,7 +110,7 @@ def read_manifest(place: Place) -> Manifest | None:
 def pull(
     place: Place, folder: Path, *, overwrite: bool = False, on_file: OnFile = lambda path, size: None
 ) -> tuple[str, Moved]:
-    """Bring everything of a place into a folder; the same call continues a pull that broke off. Returns the kind, "" if unknown.
+    """Bring everything of a place into a folder; the same call continues an interrupted pull. Returns the kind, "" if unknown.
 
     Args:
         overwrite: replace files in the folder that differ.
@@ -116,7 +120,7 @@ def pull(
     """
     manifest, moved = read_manifest(place), Moved()
     if manifest is not None and not manifest.complete:
-        what = "The push to this place was not finished, so it has not all files."
+        what = "The push to this place was not finished, so some files are missing."
         raise UserError(what, where=place.name, todo="run the same push again; it continues")
     marks = {path: f"sha256:{digest}" for path, digest in manifest.files.items()} if manifest else place.listing()
     if not marks:
@@ -139,17 +143,44 @@ def pull(
             _bring(place, path, folder / path, mark)
             moved.sent.append(path)
         on_file(path, (folder / path).stat().st_size)
-    if manifest and not (folder / CARD).exists():
-        with contextlib.suppress(Missing):
-            place.fetch(CARD, folder / CARD)
+    if manifest:
+        _bring_card(place, folder / CARD, manifest.cards, overwrite, moved)
     return manifest.kind if manifest else "", moved
+
+
+def _is(file: Path, digest: str, mark: str) -> bool:
+    """As `matches`, for a file whose SHA-256 is known."""
+    return digest == mark.removeprefix("sha256:") if mark.startswith("sha256:") else matches(file, mark)
+
+
+def _bring_card(place: Place, target: Path, cards: Sequence[str], overwrite: bool, moved: Moved) -> None:
+    """Bring the card where there is none here, or an older one of this place; a README.md that somebody wrote or changed stays."""
+    with tempfile.TemporaryDirectory() as folder:
+        new = Path(folder) / CARD
+        try:
+            place.fetch(CARD, new)
+        except Missing:
+            return
+        text = new.read_bytes()
+    if target.exists():
+        here = target.read_bytes()
+        if here == text:
+            return
+        if not overwrite and hashlib.sha256(here).hexdigest() not in cards:
+            moved.kept.append(CARD)
+            return
+    with atomic_file(target, "wb") as handle:
+        handle.write(text)
 
 
 def _bring(place: Place, path: str, target: Path, mark: str) -> None:
     # What arrives has another name until its checksum is right; a part of it is continued by the next run.
     part = target.with_name(f".{target.name}.pulled")
+    compared = (
+        mark.startswith("sha256:") and not part.exists()
+    )  # by the download, once; what an earlier run left is not
     place.fetch(path, part, mark.removeprefix("sha256:") if mark.startswith("sha256:") else "")
-    if not matches(part, mark):
+    if not compared and not matches(part, mark):
         remove(part, ours=_PULLED)
         raise UserError("A file arrived with other contents.", where=f"{place.name}/{path}", expected=mark, todo="run the same command again")  # fmt: skip
     rename(part, target)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from steve1.core.device import choose_device, has_bf16, refuse_emulated_bf16
+from steve1.core.device import choose_device, choose_precision
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file, read_json, remove, sha256_file, write_json
 from steve1.core.paths import display, quoted, resolve
@@ -144,10 +144,7 @@ def plan(dataset: Path, sha256: str, overwrite: bool, names: Collection[str] | N
 def _loaded(weights: Path, config: str, device: str, precision: str, _changed: int) -> tuple[MineCLIP, str]:
     """The model on its device, and the hash of its weights; kept for the next group of episodes."""
     model = load_mineclip(weights, config if config == "attn" else resolve(config), device=choose_device(device))
-    if precision == "bf16":
-        refuse_emulated_bf16(model.device)
-    on_cuda = model.device.type == "cuda"
-    model.autocast = precision == "bf16" or (precision == "auto" and on_cuda and has_bf16(model.device))
+    model.autocast = choose_precision(precision, model.device, bf16_on_cpu=False) == torch.bfloat16
     return model, sha256_file(weights)
 
 

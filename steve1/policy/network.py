@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -202,15 +201,6 @@ class GoalPolicy(nn.Module):
             entropy_camera=weight @ by_camera.entropy,
             frames=frames_counted,
         )
-
-    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Two groups for an optimizer: decay on tensors of two or more dimensions except `b_nd`, none on the rest."""
-        decayed: list[nn.Parameter] = []
-        plain: list[nn.Parameter] = []
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                (decayed if parameter.ndim >= 2 and not name.endswith("b_nd") else plain).append(parameter)
-        return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
 @torch.no_grad()

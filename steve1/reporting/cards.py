@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
+from steve1.core.messages import plural
+from steve1.reporting.tables import Table
+
 _PROJECT = "steve1-finetune"
+_MOST = 30  # captions and sources in a card
+_NO_CAPTION, _NO_SOURCE = "none", "unknown"
 _PARENTS = "VPT, STEVE-1 and MineCLIP have terms of their own, which hold for weights made from theirs."
 
 
@@ -50,23 +56,35 @@ class ModelFacts:
     use: str = ""
 
 
+@dataclass
+class Contents:
+    """What is in a dataset, counted episode by episode."""
+
+    episodes: int = 0
+    frames: int = 0
+    captions: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+
+    def add(self, frames: int, caption: object = "", source: object = "") -> None:
+        """Count an episode."""
+        self.episodes += 1
+        self.frames += frames
+        self.captions[str(caption or _NO_CAPTION)] += 1
+        self.sources[str(source or _NO_SOURCE)] += 1
+
+
 @dataclass(frozen=True)
 class DataFacts:
     """What a card of a dataset says.
 
     Attributes:
         layout: of the files, such as "LeRobot v3.0".
-        captions: caption → episodes.
-        sources: where the episodes come from → how many.
         head: further entries of the head, such as `configs`.
     """
 
     name: str
     layout: str
-    episodes: int
-    frames: int
-    captions: Mapping[str, int] = field(default_factory=dict)
-    sources: Mapping[str, int] = field(default_factory=dict)
+    contents: Contents
     licence: str = ""
     tags: Sequence[str] = ()
     head: Mapping[str, Any] = field(default_factory=dict)
@@ -100,7 +118,7 @@ def model_card(facts: ModelFacts) -> str:
     lines += [f"- {name}: SHA-256 `{digest}`" for name, digest in facts.hashes.items()]
     if facts.settings:
         rows = [[name, str(value)] for name, value in facts.settings.items()]
-        lines += ["", "## Training", "", *_table(["setting", "value"], rows)]
+        lines += ["", "## Training", "", Table(["setting", "value"], rows).markdown()]
     lines += ["", "## Measured", ""]
     lines += _measured(facts.measured) if facts.measured else ["Nothing was measured: how well it plays is not known."]
     limits = [
@@ -126,7 +144,7 @@ def _measured(found: Sequence[Measured]) -> list[str]:
         lines += [
             f"{each.title}: successes of episodes, with the interval of the rate.",
             "",
-            *_table(["task", *names], rows),
+            Table(["task", *names], rows).markdown(),
             "",
         ]
         lines += [f"- {sentence}" for sentence in each.sentences]
@@ -137,20 +155,18 @@ def _measured(found: Sequence[Measured]) -> list[str]:
 def data_card(facts: DataFacts) -> str:
     """The README.md of a dataset or replay pack."""
     head: dict[str, Any] = {"tags": ["minecraft", *facts.tags], **facts.head}
-    hours = facts.frames / 20 / 3600
+    held = facts.contents
+    hours = held.frames / 20 / 3600
     lines = [
         f"# {facts.name}",
         "",
-        f"{facts.episodes:,} episodes of Minecraft-like play with every action, {facts.frames:,} frames ({hours:.2f} hours at 20 frames a second). Layout: {facts.layout}.",
+        f"{plural(held.episodes, 'episode')} of Minecraft-like play with every action, {held.frames:,} frames ({hours:.2f} hours at 20 frames a second). Layout: {facts.layout}.",
     ]
     if facts.use:
         lines += ["", "```bash", facts.use, "```"]
-    if facts.captions:
-        rows = [[caption, str(count)] for caption, count in facts.captions.items()]
-        lines += ["", "## Captions", "", *_table(["caption", "episodes"], rows)]
-    if facts.sources:
-        rows = [[source, str(count)] for source, count in facts.sources.items()]
-        lines += ["", "## Sources", "", *_table(["source", "episodes"], rows)]
+    for title, column, counts in (("Captions", "caption", held.captions), ("Sources", "source", held.sources)):
+        if set(counts) - {_NO_CAPTION, _NO_SOURCE}:
+            lines += ["", f"## {title}", "", Table([column, "episodes"], counts.most_common(_MOST)).markdown()]
     if facts.limits:
         lines += ["", "## Limits", "", *[f"- {text}" for text in facts.limits]]
     return _front(head, facts.licence) + "\n".join([*lines, *_licence(facts.licence, weights=False)]) + "\n"
@@ -167,11 +183,5 @@ def _licence(licence: str, *, weights: bool) -> list[str]:
 
 
 def _files(files: Mapping[str, str]) -> list[str]:
-    return ["", "## Files", "", *_table(["file", "content"], [[f"`{name}`", what] for name, what in files.items()])] if files else []  # fmt: skip
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
-
-    return [line(head), "|" + "---|" * len(head), *map(line, rows)]
+    rows = [[f"`{name}`", what] for name, what in files.items()]
+    return ["", "## Files", "", Table(["file", "content"], rows).markdown()] if files else []

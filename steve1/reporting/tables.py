@@ -78,7 +78,7 @@ class Table:
 
     def markdown(self) -> str:
         """The table in Markdown, its caption in bold above it."""
-        records = [[text.replace("|", "\\|") for text in row] for row in self._records()]
+        records = [[" ".join(text.split()).replace("|", "\\|") for text in row] for row in self._records()]
         head, *rows = ["| " + " | ".join(row) + " |" for row in records]
         table = "\n".join([head, "|" + "---|" * len(self.columns), *rows])
         return f"**{self.caption}**\n\n{table}" if self.caption else table

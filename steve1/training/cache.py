@@ -22,6 +22,7 @@ from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from steve1.core.device import autocast
 from steve1.core.errors import UserError
 from steve1.core.files import remove_half_written, rename, write_json
 from steve1.core.messages import plural, progress
@@ -32,7 +33,7 @@ from steve1.data.episodes.formats.replay import ReplayFormat, open_pack, pack_of
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import Ranks, autocast
+from steve1.training.distributed import Ranks
 from steve1.training.finetune_modes import modes_that
 
 CacheDtype = Literal["float16", "float32"]

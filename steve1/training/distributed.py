@@ -1,16 +1,16 @@
-"""The processes of one run under torchrun: rank, device, precision, and the sums over all; with one process every sum is a no-op."""
+"""The processes of one run under torchrun: rank, device, and the sums over all; with one process every sum is a no-op."""
 
 from __future__ import annotations
 
 import datetime
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 
-from steve1.core.device import choose_device, has_bf16, keep_freed_memory, refuse_emulated_bf16
+from steve1.core.device import choose_device, keep_freed_memory
 from steve1.core.errors import UserError
 
 TIMEOUT = datetime.timedelta(hours=2)
@@ -116,27 +116,3 @@ def local_device(name: str, local_rank: int = 0, processes: int = 1) -> torch.de
     if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
         name = f"cuda:{local_rank}"  # asked for at once: a process that looks at another card first holds memory there
     return choose_device(name)
-
-
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """torch.bfloat16 or torch.float32: "auto" takes bf16 on CUDA cards that have it and on CPUs with bf16 instructions.
-
-    Raises:
-        UserError: bf16 was asked for on a card that emulates it.
-    """
-    if name in ("fp32", "tf32"):
-        return torch.float32
-    if name == "bf16":
-        refuse_emulated_bf16(device)
-        return torch.bfloat16
-    if device.type == "cuda":
-        return torch.bfloat16 if has_bf16(device) else torch.float32
-    has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return torch.bfloat16 if device.type == "cpu" and has_instructions() else torch.float32
-
-
-def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[None]:
-    """The context that a forward pass runs in."""
-    if precision == torch.float32:
-        return nullcontext()
-    return torch.autocast(device.type, dtype=precision)

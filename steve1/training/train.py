@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata, read_goal
-from steve1.core.device import set_tf32
+from steve1.core.device import choose_precision, set_tf32
 from steve1.core.errors import UserError
 from steve1.core.messages import message
 from steve1.core.paths import display, resolve
@@ -35,7 +35,7 @@ from steve1.training.checkpoint.checkpointer import Checkpointer, TrainState
 from steve1.training.checkpoint.run_folder import claim_run_folder, describe_run
 from steve1.training.checks import check
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import Ranks, choose_precision, joined
+from steve1.training.distributed import Ranks, joined
 from steve1.training.logging.metrics import Clock
 from steve1.training.logging.reporter import Reporter
 from steve1.training.logging.summary import closing, data_facts, introduction, show_first_batch

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from steve1.core.device import autocast
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy
 from steve1.training.batches import BATCH_KEYS, Batch, chunk_bounds, encode, to_device
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import Ranks, autocast
+from steve1.training.distributed import Ranks
 from steve1.training.logging.action_metrics import GOALS, MEASURES, ActionMetrics, frame_measures, loss_of_frames
 from steve1.training.objectives import goals_of
 from steve1.training.trainable import tuned_goal

@@ -10,9 +10,9 @@ import torch
 
 from steve1.core import device as module
 from steve1.core.cuda_builds import advice, fitting, gpu_of_the_system
-from steve1.core.device import choose_device, has_bf16, set_tf32, warn_of_unused_gpu
+from steve1.core.device import choose_device, choose_precision, has_bf16, set_tf32, warn_of_unused_gpu
 from steve1.core.errors import UserError
-from steve1.training.distributed import choose_precision, local_device
+from steve1.training.distributed import local_device
 
 CARD = torch.device("cuda:0")
 
@@ -52,7 +52,7 @@ class FakeCuda:
 def test_a_card_that_emulates_bf16_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda((7, 5), "Tesla T4").put(monkeypatch)
     assert not has_bf16(CARD)
-    assert choose_precision("auto", CARD) == torch.float32
+    assert choose_precision("auto", CARD) == choose_precision("auto", CARD, bf16_on_cpu=False) == torch.float32
     with pytest.raises(UserError, match="no bf16") as told:
         choose_precision("bf16", CARD)
     assert "Tesla T4, compute capability 7.5" in str(told.value)
@@ -62,6 +62,8 @@ def test_a_card_that_emulates_bf16_trains_in_float32(monkeypatch: pytest.MonkeyP
 def test_a_card_with_bf16_trains_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda((8, 6)).put(monkeypatch)
     assert choose_precision("auto", CARD) == choose_precision("bf16", CARD) == torch.bfloat16
+    assert choose_precision("auto", CARD, bf16_on_cpu=False) == torch.bfloat16
+    assert choose_precision("auto", torch.device("cpu"), bf16_on_cpu=False) == torch.float32
     assert choose_precision("tf32", CARD) == choose_precision("fp32", CARD) == torch.float32
 
 

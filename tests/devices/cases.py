@@ -19,11 +19,12 @@ import torch
 
 from benchmarks.policy import TINY
 from steve1.agent import Agent
+from steve1.core.device import autocast
 from steve1.mineclip import MineCLIP, MineCLIPConfig
 from steve1.policy import GoalPolicy, PolicyConfig
 from steve1.training.batches import Batch, TbpttChunk
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import Ranks, autocast
+from steve1.training.distributed import Ranks
 from steve1.training.logging.action_metrics import ActionMetrics
 from steve1.training.logging.metrics import MetricsAccumulator
 from steve1.training.memory.estimate import Method, estimate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,9 +13,11 @@ import yaml
 
 from steve1.commands.tools import pull as pull_command
 from steve1.commands.tools import push as push_command
+from steve1.core import files
 from steve1.core.checkpoint_metadata import GoalFile, write_goal
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
+from steve1.hub import places, transfer
 from steve1.hub.bundle import bundle_of
 from steve1.hub.manifest import MANIFEST
 from steve1.hub.places import FolderPlace, HubPlace, batches, place_of
@@ -225,3 +228,80 @@ def test_dry_run_sends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str
         push_command.main(push_command.Args(str(MINI / "mini.weights")))
     with pytest.raises(UserError, match="Say what to pull"):
         pull_command.main(pull_command.Args())
+
+
+# ---- the card ----
+
+
+def test_a_newer_card_comes_and_one_written_here_stays(bundle: Bundle, tmp_path: Path) -> None:
+    place, here = FolderPlace(tmp_path / "shared"), tmp_path / "here" / "README.md"
+    push(bundle, place)
+    pull(place, here.parent)
+    push(dataclasses.replace(bundle, card="# second\n"), place)
+    push(dataclasses.replace(bundle, card="# third\n"), place)
+    assert pull(place, here.parent)[1].kept == []
+    assert here.read_text() == "# third\n"
+    here.write_text("# mine\n")
+    assert pull(place, here.parent)[1].kept == ["README.md"]
+    assert here.read_text() == "# mine\n"
+    pull(place, here.parent, overwrite=True)
+    assert here.read_text() == "# third\n"
+    (tmp_path / "shared" / "README.md").write_text("# changed in the browser\n")
+    assert pull(place, here.parent)[1].kept == []
+    assert here.read_text() == "# changed in the browser\n"
+
+
+def test_a_pull_says_that_a_readme_stays(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    push(bundle, FolderPlace(tmp_path / "shared"))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "README.md").write_text("mine")
+    pull_command.main(pull_command.Args(str(tmp_path / "shared"), output_dir=str(tmp_path / "here")))
+    assert "README.md was written or changed here and stays" in capsys.readouterr().out
+
+
+def test_each_file_is_hashed_once_at_each_end(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+
+    def counted(path: Path) -> str:
+        hashed.append(str(path))
+        return files.sha256_file(path)
+
+    for module in (places, transfer):
+        monkeypatch.setattr(module, "sha256_file", counted)
+    place = FolderPlace(tmp_path / "shared")
+    push(bundle, place)
+    assert sorted(hashed) == sorted(map(str, bundle.files.values()))
+    hashed.clear()
+    push(bundle, place)
+    here, there = (
+        map(str, bundle.files.values()),
+        (str(place.path / name) for name in [*bundle.files, "README.md", MANIFEST]),
+    )
+    assert sorted(hashed) == sorted([*here, *there])
+    hashed.clear()
+    pull(place, tmp_path / "here")
+    assert hashed == [], "the download compares them as they arrive"
+    pull(place, tmp_path / "here")
+    assert len(hashed) == 3
+
+
+@pytest.mark.parametrize("kind", ["lerobot-v2.1", "lerobot-v3", "minestudio"])
+def test_the_card_of_a_store_counts_its_episodes(tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("lmdb" if kind == "minestudio" else "pyarrow")
+    from steve1.data.exchange.export import export_store
+
+    folder = make_dataset(tmp_path / "ds", [40, 64], goals=False)
+    episodes = sorted(folder.iterdir())
+    note = json.loads((episodes[0] / "metadata.json").read_text())
+    (episodes[0] / "metadata.json").write_text(json.dumps(note | {"behaviour": "dig_dirt", "source_kind": "luanti"}))
+    export_store(episodes, tmp_path / "store", kind)
+    (tmp_path / "store" / "README.md").unlink(missing_ok=True)
+    card = bundle_of(tmp_path / "store").card
+    assert "2 episodes of Minecraft-like play" in card
+    assert f"{96 if kind == 'minestudio' else 104} frames" in card
+    if kind != "minestudio":
+        assert "| dig dirt | 1 |" in card
+        assert "| luanti | 1 |" in card
+    native = bundle_of(folder).card
+    assert "| dig dirt | 1 |" in native, "the caption of its behaviour, as in every export"
+    assert "| none | 1 |" in native

@@ -121,10 +121,10 @@ def test_a_missing_token_and_a_wrong_one_are_told(hub: Hub, tmp_path: Path, monk
     stored(hub, bundle)
     hub.private.add("datasets/user/set")
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(UserError, match="wants a token") as told:
+    with pytest.raises(UserError, match="needs a token") as told:
         pull(HubPlace("user/set", "dataset"), tmp_path / "here")
     assert "HF_TOKEN" in told.value.todo
-    with pytest.raises(UserError, match="wants a token"):
+    with pytest.raises(UserError, match="needs a token"):
         push(bundle, HubPlace("user/other", "dataset"))
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "token").write_text(f"{TOKEN}\n")

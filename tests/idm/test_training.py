@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.loading.sampling import read_list
 from steve1.idm import InverseDynamicsModel, load_idm, read_idm_model
 from steve1.idm.config import IdmConfig, write_idm_model
-from steve1.idm.label import label, window_plan
+from steve1.idm.label import Labels, label, window_plan
 from steve1.idm.labelling.settings import IdmFiles
 from steve1.idm.training.loop import Start, _answer_with_frequencies, judged, train_idm, window_loss
 from steve1.idm.training.settings import MINI, IdmTrainSettings
@@ -240,11 +241,44 @@ def test_a_new_model_begins_with_the_frequencies(folder: Path) -> None:
     assert found[:, act.BUTTONS.index("use")].max() < 0.05
 
 
-def test_scores_of_a_model_that_knows_nothing(folder: Path) -> None:
-    torch.manual_seed(0)
-    found = judged(InverseDynamicsModel(TINY).initialise(), episodes(folder, "val"))
-    assert found.frames == 120
-    assert found.camera[1].r2 < 0.1
+class Told:
+    """A model that answers with the truth, or with no movement: 0.3 for what is pressed and 0.1 for the rest."""
+
+    def __init__(self, found: list[TrueEpisode], knows: bool) -> None:
+        self._answers = [self._labels(each, knows) for each in found]
+
+    def _labels(self, each: TrueEpisode, knows: bool) -> Labels:
+        sure = np.where(each.pressed & knows, 0.3, 0.1)
+        bins = each.bins if knows else np.full_like(each.bins, 5)
+        camera = np.where(np.arange(11) == bins[..., None], 0.0, -9.0)
+        return Labels(np.log(np.stack([1 - sure, sure], axis=-1)), camera)
+
+    def eval(self) -> None: ...
+
+    def label(self, frames: Iterator[Any]) -> Labels:
+        assert sum(1 for _ in frames) == len(self._answers[0].buttons)
+        return self._answers.pop(0)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_thresholds_come_from_the_first_half_and_scores_from_the_second(folder: Path, knows: bool) -> None:
+    jumps = np.zeros((120, 20), np.bool_)
+    jumps[::3, act.BUTTONS.index("jump")] = True
+    found = [dataclasses.replace(each, pressed=jumps) for each in episodes(folder)]
+    assert len(found) == 3
+    scored = judged(Told(found, knows), found)  # type: ignore[arg-type]
+    jump, yaw = scored.button("jump"), scored.camera[1]
+    assert (scored.frames, jump.pressed) == (240, 80)
+    if knows:
+        assert (jump.f1, jump.precision_average, yaw.bins) == (1, 1, 1)
+        assert 0.1 < jump.threshold <= 0.3
+        assert yaw.r2 > 0.9
+    else:
+        assert jump.precision_average == pytest.approx(1 / 3)
+        assert yaw.bins == yaw.bins_still < 1
+        assert yaw.r2 <= 0
+    alone = judged(Told(found[:1], knows), found[:1])  # type: ignore[arg-type]
+    assert (alone.frames, alone.button("jump").threshold, alone.button("jump").f1) == (120, 0.5, 0)
 
 
 def test_the_published_model_is_trained_on_too() -> None:

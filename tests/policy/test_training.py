@@ -11,6 +11,7 @@ from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, PolicyConfig, load_policy
 from steve1.policy.heads import Head
 from steve1.policy.loss import head_kl, head_loss
+from steve1.policy.parameters import parameter_groups
 
 Inputs = dict[str, torch.Tensor]
 KEYS = ("frames", "goals", "first", "buttons", "camera")
@@ -85,7 +86,7 @@ def test_accumulated_gradients_equal_the_big_batch(tiny: GoalPolicy, inputs: Inp
 
 
 def test_parameter_groups(tiny: GoalPolicy) -> None:
-    decayed, plain = tiny.parameter_groups(0.039428)
+    decayed, plain = parameter_groups(tiny, 0.039428)
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.039428, 0.0)
     names = {id(p): name for name, p in tiny.named_parameters()}
     in_decayed = {names[id(p)] for p in decayed["params"]}
@@ -102,7 +103,7 @@ def test_parameter_groups(tiny: GoalPolicy) -> None:
 
 def test_training_leaves_the_value_head_as_it_was(tiny: GoalPolicy, inputs: Inputs) -> None:
     before = {key: value.clone() for key, value in tiny.state_dict().items()}
-    optimizer = torch.optim.AdamW(tiny.parameter_groups(0.5), lr=1e-2)
+    optimizer = torch.optim.AdamW(parameter_groups(tiny, 0.5), lr=1e-2)
     loss(tiny, part(inputs, slice(0, 1), slice(0, 4))).loss.backward()
     optimizer.step()
     after = tiny.state_dict()
@@ -173,7 +174,7 @@ def test_a_policy_from_nothing_starts_nearly_uniform_and_learns(inputs: Inputs) 
     )  # fmt: skip
     policy = load_policy(config)
     batch = part(inputs, slice(0, 1), slice(0, 16))
-    optimizer = torch.optim.AdamW(policy.parameter_groups(0.0), lr=5e-3)
+    optimizer = torch.optim.AdamW(parameter_groups(policy, 0.0), lr=5e-3)
     losses = []
     for _ in range(16):
         result = loss(policy, batch)

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.policy import make_batch
+from steve1.core.device import choose_precision
 from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode
 from steve1.policy import GoalPolicy, load_policy
@@ -19,7 +20,7 @@ from steve1.training import batches, distributed, loop
 from steve1.training.batches import TbpttChunk
 from steve1.training.cache import FeatureCache
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import Ranks, choose_precision, joined, local_device
+from steve1.training.distributed import Ranks, joined, local_device
 from steve1.training.logging.scalars import read_scalars
 from steve1.training.step import Stepper
 from steve1.training.train import finetune

@@ -11,6 +11,7 @@ import torch
 
 from steve1.core.errors import UserError
 from steve1.policy import GoalPolicy, load_policy
+from steve1.policy.parameters import parameter_groups
 from steve1.training.batches import TbpttChunk, chunk_bounds, chunks, open_windows
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
@@ -28,7 +29,9 @@ ALONE = Ranks(0, 1, CPU)
 def stepper_for(settings: TrainSettings, tiny: Path, plain: bool = False) -> tuple[GoalPolicy, Stepper]:
     """A policy and its stepper; `plain` without AdamW, whose first steps blow up float noise in gradients that are nearly zero."""
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
-    optimizer = torch.optim.SGD(policy.parameter_groups(0.0), fused=True) if plain else make_optimizer(policy, settings)
+    optimizer = (
+        torch.optim.SGD(parameter_groups(policy, 0.0), fused=True) if plain else make_optimizer(policy, settings)
+    )
     return policy, Stepper(policy, settings, ALONE, torch.float32, optimizer)
 
 

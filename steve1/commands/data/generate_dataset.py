@@ -72,7 +72,7 @@ class Args:
     steps: int = 400
     """luanti, policy, corrections: steps per episode, 20 per second."""
     seed: int = 0
-    """All but folder and contractor: seed for start states and players."""
+    """luanti, policy, corrections, person: seed for start states and players."""
     port: int = 8765
     """person: port of the page; 0: any free one."""
     index: str = "8.x"
@@ -108,9 +108,9 @@ class Args:
     label_workers: int = 1
     """Parallel processes for labelling videos; each loads the model."""
     shard: str = ""
-    """All but luanti, policy: process only part i of n (i/n), to split the work over machines that share a disk."""
+    """folder, lerobot, minestudio, contractor, videos: process only part i of n (i/n), to split the work over machines that share a disk."""
     ray: bool = False
-    """All but luanti, policy: download, convert, label and embed on a Ray cluster (RAY_ADDRESS, or one on this machine)."""
+    """folder, lerobot, minestudio, contractor, videos: download, convert, label and embed on a Ray cluster (RAY_ADDRESS, or one on this machine)."""
 
 
 def main(args: Args) -> None:

@@ -179,7 +179,7 @@ def _gpus(machine: Machine, facts: Mapping[str, Any]) -> Iterator[Finding]:
     for name, memory, works, capability in facts["devices"]:
         shown = f"{name}, {memory / 2**30:.0f} GB"
         if "no kernel image" in works:
-            driver = next((each.driver for each in _cards(machine)), "")
+            driver = next((each.driver for each in nvidia_cards(machine)), "")
             what = f"{shown}: this build has no kernels for compute capability {capability[0]}.{capability[1]}"
             has = f"it has {', '.join(facts['kernels'])}"
             yield Finding("GPU", "fail", f"{what}; {has}", advice(driver, (capability[0], capability[1]), release))
@@ -199,7 +199,7 @@ def _gpus(machine: Machine, facts: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _no_gpu(machine: Machine, facts: Mapping[str, Any]) -> Iterator[Finding]:
     """PyTorch sees no card: whether there is one, and what keeps it from PyTorch."""
-    cards, release = _cards(machine), facts["version"].split("+")[0]
+    cards, release = nvidia_cards(machine), facts["version"].split("+")[0]
     if cards:
         names, card = ", ".join(each.name for each in cards), cards[0]
         built = next((build for build in BUILDS if build.cuda.split(".")[0] == facts["built_for"].split(".")[0]), None)
@@ -230,7 +230,7 @@ class Card:
     capability: tuple[int, int]
 
 
-def _cards(machine: Machine) -> list[Card]:
+def nvidia_cards(machine: Machine) -> list[Card]:
     """The cards that NVIDIA's driver sees; none where its tool is not there or does not answer."""
     tool = machine.which("nvidia-smi")
     query = "--query-gpu=name,driver_version,compute_cap"

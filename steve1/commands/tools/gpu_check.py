@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import io
 import platform
-import subprocess
 import tempfile
 import time
 import traceback
@@ -24,17 +23,19 @@ import torch
 from steve1 import __version__
 from steve1.actions import null_action
 from steve1.agent import Agent
-from steve1.core.device import choose_device, has_bf16, set_tf32
+from steve1.commands.tools.doctor_machine import Machine, nvidia_cards
+from steve1.core.device import choose_device, choose_precision, has_bf16, set_tf32
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.paths import ROOT, display, output_path, resolve
+from steve1.core.run_folder import commit
 from steve1.data.episodes.episode import write_goals
 from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.policy import GoalPolicy, PolicyConfig, load_policy
 from steve1.reporting.tables import Table, Value
 from steve1.training.batches import Batch, TbpttChunk
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import Ranks, choose_precision
+from steve1.training.distributed import Ranks
 from steve1.training.logging.scalars import read_scalars
 from steve1.training.loop import Hooks
 from steve1.training.memory.estimate import GIB, estimate_of
@@ -327,9 +328,10 @@ def report(device: torch.device, results: list[Result], seconds: float) -> str:
     where = str(device)
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device)
+        driver = next((each.driver for each in nvidia_cards(Machine(ROOT))), "unknown")
         where = (
             f"{card.name}, {card.total_memory / GIB:.1f} GiB, compute capability {card.major}.{card.minor}, "
-            f"driver {_driver()}, bf16 {'yes' if has_bf16(device) else 'no'}"
+            f"driver {driver}, bf16 {'yes' if has_bf16(device) else 'no'}"
         )
     built = (
         f"CUDA {torch.version.cuda}"
@@ -341,26 +343,10 @@ def report(device: torch.device, results: list[Result], seconds: float) -> str:
     rows: list[list[Value]] = [[result.name, result.state, result.seconds, result.found] for result in results]
     lines = [
         "```",
-        f"steve1 {__version__} {_commit()}, PyTorch {torch.__version__} ({built}), Python {platform.python_version()}, {platform.platform()}",
+        f"steve1 {__version__} {commit(short=True)}, PyTorch {torch.__version__} ({built}), Python {platform.python_version()}, {platform.platform()}",
         f"device: {where}",
         Table(["check", "result", "s", "found"], rows, {"s": ".1f"}).console(),
         f"{seconds:.0f} s in all",
         "```",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _driver() -> str:
-    return _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "unknown"
-
-
-def _commit() -> str:
-    return _said("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
-
-
-def _said(*command: str) -> str:
-    """The first line that a program prints; "" where it is not there or fails."""
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-        return (done.stdout.splitlines() or [""])[0].strip() if done.returncode == 0 else ""
-    return ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from steve1.core.device import choose_device
+from steve1.core.device import choose_device, choose_precision
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
 from steve1.core.messages import plural
@@ -19,7 +19,6 @@ from steve1.data.loading.sampling import read_list, sampling_command
 from steve1.policy import load_policy
 from steve1.training.cache import FeatureCache, fill_loudly
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import choose_precision
 
 
 @dataclass(frozen=True)

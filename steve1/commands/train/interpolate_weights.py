@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata, write_checkpoint_metadata
+from steve1.core.device import choose_precision
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, check_writable, sha256_file, write_json
 from steve1.core.paths import display, output_path, resolve
@@ -21,7 +22,7 @@ from steve1.policy import GoalPolicy, load_policy, save_weights
 from steve1.reporting.tables import Table
 from steve1.training.batches import windows_of
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import Ranks, choose_precision, local_device
+from steve1.training.distributed import Ranks, local_device
 from steve1.training.logging.pictures import line_plot
 from steve1.training.trainable import ADAPTER_SUFFIX, merge_adapter
 from steve1.training.validate import validate

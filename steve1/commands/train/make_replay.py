@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from steve1.core.checkpoint_metadata import REPLAY_SUFFIX, read_checkpoint_metadata
-from steve1.core.device import choose_device
+from steve1.core.device import choose_device, choose_precision
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
 from steve1.core.messages import progress, say_next
@@ -25,7 +25,6 @@ from steve1.data.loading.sampling import read_list
 from steve1.policy import load_policy
 from steve1.training.cache import FeatureCache, fill_loudly
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import choose_precision
 
 
 @dataclass(frozen=True)

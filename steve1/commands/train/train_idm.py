@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from steve1.core.device import choose_device, keep_freed_memory
+from steve1.core.device import choose_device, choose_precision, keep_freed_memory
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable, existing_file
 from steve1.core.messages import progress
@@ -46,7 +46,7 @@ class Args(IdmTrainSettings):
     device: str = "auto"
     """Device: auto, cpu, cuda or mps."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """auto: bf16 on CUDA, else fp32."""
+    """auto: bf16 on CUDA cards that have it, else fp32."""
     overwrite: bool = False
     """Delete an earlier run of this name and start again."""
 
@@ -68,6 +68,7 @@ def main(args: Args) -> None:
     start = Start(config, existing_file(args.in_weights, "These weights") if args.in_weights else None)
     train, val = episodes(args, config.timesteps)
     device = choose_device(args.device)
+    precision = choose_precision(args.precision, device, bf16_on_cpu=False)
     keep_freed_memory()
     steps = -(-args.total_frames // (args.batch_size * config.timesteps))
     print(
@@ -96,7 +97,7 @@ def main(args: Args) -> None:
             overwrite=args.overwrite,
             metadata={"env": args.env, "fov": args.fov},
             device=device,
-            bf16={"bf16": True, "fp32": False}.get(args.precision),
+            precision=precision,
             on_step=show,
             on_validation=validated,
         )

@@ -71,3 +71,11 @@ def captions_of(metadata: dict[str, Any], table: dict[str, Captions], where: obj
             got=f"behaviour {behaviour!r}",
         )
     return behaviour or train[0], Captions(train, known.held_out)
+
+
+def task_of(metadata: dict[str, Any], table: dict[str, Captions]) -> str:
+    """An episode's first caption: its own, or that of its behaviour; "" if it has none."""
+    try:
+        return captions_of(metadata, table)[1].train[0]
+    except UserError:
+        return ""

@@ -9,7 +9,7 @@ import pickle
 import pickletools
 import tokenize
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from steve1 import actions as act
 from steve1.core.errors import UserError, nearest
-from steve1.core.files import sha256_file
+from steve1.core.files import json_lines, sha256_file
 from steve1.core.reading.contents import refuse_other_content
 from steve1.core.reading.pickles import load_restricted
 
@@ -50,23 +50,11 @@ def action_line(action: act.EnvAction) -> str:
     return json.dumps(action, separators=(",", ":")) + "\n"
 
 
-def action_lines(path: Path) -> Iterator[tuple[int, Any, str]]:
-    """(line number, value, "") for each line of actions.jsonl, or (line number, None, why it is not JSON)."""
-    with open(path, "rb") as lines:
-        for number, raw in enumerate(lines, 1):
-            if not raw.strip():
-                continue
-            try:
-                yield number, json.loads(raw), ""
-            except (ValueError, RecursionError) as fault:
-                yield number, None, getattr(fault, "msg", str(fault)[:80])
-
-
 def read_actions(path: Path) -> list[act.EnvAction]:
     """The MineRL actions of actions.jsonl; UserError names file and line of the first bad one."""
     found: list[act.EnvAction] = []
     try:
-        for number, action, fault in action_lines(path):
+        for number, action, fault in json_lines(path):
             where = f"{path}:{number}"
             if fault:
                 raise UserError("This line is not JSON.", where=where, got=fault)

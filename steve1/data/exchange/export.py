@@ -8,18 +8,10 @@ from pathlib import Path
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_dir
 from steve1.core.paths import display
-from steve1.data.episodes.captions import Captions, captions_of, read_captions
+from steve1.data.episodes.captions import read_captions, task_of
 from steve1.data.episodes.episode import Episode
 from steve1.data.exchange.registry import STORES
 from steve1.data.exchange.store import Written, shown
-
-
-def task_of(path: Path, table: dict[str, Captions]) -> str:
-    """An episode's first caption: its own, or that of its behaviour; "" if it has none."""
-    try:
-        return captions_of(Episode(path).metadata, table, path)[1].train[0]
-    except UserError:
-        return ""
 
 
 def export_store(
@@ -44,7 +36,7 @@ def export_store(
     with atomic_dir(target) as folder, STORES[kind](folder) as store:
         for path in episodes:
             try:
-                episode = shown(path, task_of(path, table) or task)
+                episode = shown(path, task_of(Episode(path).metadata, table) or task)
                 store.check(episode)
             except UserError as fault:
                 written.refused.append((display(path), fault.one_line))

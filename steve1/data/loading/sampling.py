@@ -255,13 +255,14 @@ def create_sampling(name: str, sources: Sequence[Source], settings: SamplingSett
         raise UserError("Some folders have a share and others have none.", expected=expected)
     _refuse_hand_edited(name, folder, settings.overwrite)
     cut: list[tuple[list[Path], list[Path]]]
+    opened = _Opened()
     if settings.by_time:
         cut = [_cut_by_time(source, settings.val_fraction) for source in sources]
         sources = [Source(_beside(source), source.weight) for source in sources]
     else:
-        sources = _labels_apart(sources)
+        sources = _labels_apart(sources, opened)
         cut = [([], [])] * len(sources)
-    splits = [_Split(source, settings.seed, *parts) for source, parts in zip(sources, cut)]
+    splits = [_Split(source, settings.seed, opened, *parts) for source, parts in zip(sources, cut)]
     seen = Counter(path.resolve() for split in splits for path in split.order)
     if twice := [path for path, count in seen.items() if count > 1]:
         what = "An episode would be in two lists, or twice in one."
@@ -281,7 +282,7 @@ def create_sampling(name: str, sources: Sequence[Source], settings: SamplingSett
     return metadata
 
 
-def _labels_apart(sources: Sequence[Source]) -> list[Source]:
+def _labels_apart(sources: Sequence[Source], opened: _Opened) -> list[Source]:
     """Sources without shares that hold both true actions and labels of videos, divided by that: labels get half of the windows at most."""
     if any(source.weight is not None for source in sources):
         return list(sources)
@@ -289,10 +290,9 @@ def _labels_apart(sources: Sequence[Source]) -> list[Source]:
     counts: Counter[tuple[Path, bool]] = Counter()
     for source in sources:
         for path in find_episodes(source.folder):
-            episode = Episode(path)
-            key = source.folder, is_labelled(episode)
+            key = source.folder, opened[path].labelled
             counts[key] += 1
-            frames[key] = frames.get(key, 0) + len(episode)
+            frames[key] = frames.get(key, 0) + opened[path].frames
     total = {kind: sum(count for (_, labelled), count in frames.items() if labelled == kind) for kind in (False, True)}
     if not all(total.values()) or min(counts.values()) < 2:
         return list(sources)
@@ -309,19 +309,39 @@ def is_labelled(episode: Episode) -> bool:
     return episode.metadata.get("source_kind") == "video"
 
 
+@dataclass(frozen=True)
+class _Facts:
+    """What a sampling needs to know of an episode."""
+
+    frames: int
+    labelled: bool
+    has_goals: bool
+
+
+class _Opened(dict[Path, _Facts]):
+    """Episodes by their folders; each is opened once."""
+
+    def __missing__(self, path: Path) -> _Facts:
+        episode = Episode(path)
+        self[path] = _Facts(len(episode), is_labelled(episode), episode.has_goals)
+        return self[path]
+
+
 class _Split:
     """A source's episodes in the order of the split, and the part that each is in."""
 
-    def __init__(self, source: Source, seed: int, train: Sequence[Path] = (), val: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, source: Source, seed: int, opened: _Opened, train: Sequence[Path] = (), val: Sequence[Path] = ()
+    ) -> None:
         self.source = source
-        opened = {path: Episode(path) for path in [*train, *val] or find_episodes(source.folder)}
+        known = {path: opened[path] for path in [*train, *val] or find_episodes(source.folder)}
         if source.labelled is not None:
-            opened = {path: each for path, each in opened.items() if is_labelled(each) == source.labelled}
-        for path in opened:
+            known = {path: each for path, each in known.items() if each.labelled == source.labelled}
+        for path in known:
             _line_of(path)
-        self._lengths = {path: len(episode) for path, episode in opened.items()}
-        self.without_goals = [path.name for path, episode in opened.items() if not episode.has_goals]
-        self.order = sorted(opened, key=lambda path: (generator(seed, "split", path.name).random(), path.name))
+        self._lengths = {path: each.frames for path, each in known.items()}
+        self.without_goals = [path.name for path, each in known.items() if not each.has_goals]
+        self.order = sorted(known, key=lambda path: (generator(seed, "split", path.name).random(), path.name))
         self.train, self.val = list(train) or self.order, list(val)
 
     def hold(self, count: int) -> None:

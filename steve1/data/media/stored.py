@@ -22,12 +22,12 @@ def read_frames_of(source: IO[bytes], where: object) -> Iterator[Frame]:
         where: for the message.
 
     Raises:
-        UserError: it is no video, or a frame does not decode.
+        UserError: it is not a video, or a frame does not decode.
     """
     try:
         with av.open(source, "r") as container:
             if not container.streams.video:
-                raise UserError("This is no video.", where=where)
+                raise UserError("This is not a video.", where=where)
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
             yield from map(to_rgb, container.decode(stream))
@@ -35,13 +35,15 @@ def read_frames_of(source: IO[bytes], where: object) -> Iterator[Frame]:
         raise UserError("This video does not decode.", where=where, got=reason(fault)) from None
 
 
-def encode_video(frames: Iterable[Frame], width: int, height: int, fps: int = FPS) -> bytes:
+def encode_video(
+    frames: Iterable[Frame], width: int, height: int, *, fps: int = FPS, crf: int = 18, preset: str = "veryfast"
+) -> bytes:
     """An mp4 (H.264, yuv420p) of these (height, width, 3) uint8 RGB frames, for stores that hold videos as values."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"crf": "18", "preset": "veryfast"}
+        stream.options = {"crf": str(crf), "preset": preset}
         stream.codec_context.thread_count = 1
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))

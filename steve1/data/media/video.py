@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_path
+from steve1.core.frames import jpeg_bytes
 from steve1.core.reading.contents import refuse_other_content
 
 FPS = 20
@@ -231,8 +232,8 @@ def poster(path: str | os.PathLike[str], width: int = 480) -> bytes:
     if frame is None:
         return b""
     shown = min(width, frame.width)
-    picture = frame.to_ndarray(format="bgr24", width=shown, height=round(frame.height * shown / frame.width))
-    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    picture = frame.to_ndarray(format="rgb24", width=shown, height=round(frame.height * shown / frame.width))
+    return jpeg_bytes(np.asarray(picture, np.uint8))
 
 
 class VideoWriter:

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from steve1 import actions as act
 from steve1.core.errors import UserError
+from steve1.core.files import json_lines
 from steve1.core.frames import AGENT_SIZE
 from steve1.core.paths import display
-from steve1.data.episodes.parts import action_lines
 from steve1.data.media.jpegs import lost_part
 
 _BUTTONS = frozenset(act.ENV_BUTTONS)
@@ -151,6 +151,6 @@ def action_fault(action: Any) -> str:
 def read_action_lines(path: Path) -> Iterator[tuple[act.EnvAction | None, str]]:
     """Each line of actions.jsonl as (action, "") or (None, the fault); a missing file has no lines."""
     if path.exists():
-        for _, action, broken in action_lines(path):
+        for _, action, broken in json_lines(path):
             fault = f"not JSON: {broken}" if broken else action_fault(action)
             yield (None if fault else action), fault

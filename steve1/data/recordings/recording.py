@@ -6,7 +6,7 @@ import abc
 import os
 import shlex
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -108,6 +108,12 @@ class Ticks:
     milli: NDArray[np.float64] | None = None  #: (N,), the recorder's clock in milliseconds
     imitated: NDArray[np.bool_] | None = None  #: (N,), False where a policy acted; None: training imitates all
     events: list[tuple[int, str]] = field(default_factory=list)  #: recorded tick and what happened in it, in order
+
+    @classmethod
+    def of(cls, actions: list[act.EnvAction], notes: Sequence[str] = ()) -> Ticks:
+        """The ticks of a recording that has nothing but its actions, none of them merged or split."""
+        keep = ~act.is_null(*act.to_joint(actions))
+        return cls(actions, keep, np.full((len(actions), 2), np.nan), list(notes), np.arange(len(actions)))
 
     def events_of(self, kept: NDArray[np.int64]) -> list[list[int | str]]:
         """`events` by the frames of an episode with the ticks `kept` (M,); what happened in a tick that was dropped stands at the next."""

@@ -58,7 +58,9 @@ class Thresholds:
         wrong = [name for name in values if name not in names]
         wrong += [name for name, value in values.items() if value is not None and not isinstance(value, (int, float))]
         if wrong:
-            raise UserError("These are no thresholds.", where=where, expected=", ".join(names), got=", ".join(wrong))
+            raise UserError(
+                "These thresholds are not valid.", where=where, expected=", ".join(names), got=", ".join(wrong)
+            )
         return cls(**values)
 
 

@@ -5,6 +5,7 @@ Input: the records of labelled parts. Output: HTML text.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from steve1.idm.labelling.calibration import Calibration
 from steve1.idm.labelling.checks import LabelMeasures, Thresholds
 from steve1.idm.score_tables import button_table, camera_table, not_labelled_well
 from steve1.reporting.charts import Bar, bar_chart, grid, line_chart
-from steve1.reporting.html import Html, element, join
+from steve1.reporting.html import Html, data_url, element, join
 from steve1.reporting.numbers import percent
 from steve1.reporting.page import Report, Section, note
 from steve1.reporting.tables import Cell, Form, Table, Value
@@ -220,7 +221,9 @@ def _sheets(records: Sequence[Record]) -> Html:
         pictures = [
             element(
                 "figure",
-                element("img", alt=f"frame {each['frame']}", src=f"data:image/jpeg;base64,{each['jpeg']}"),
+                element(
+                    "img", alt=f"frame {each['frame']}", src=data_url("image/jpeg", base64.b64decode(each["jpeg"]))
+                ),
                 element("figcaption", f"{_time(each['frame'])}: {action_text(each['action'])} ({each['sure']:.1f})"),
                 style="max-width:180px",
             )

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 
 import steve1
 from steve1 import actions as act
+from steve1.core.device import autocast, choose_precision
 from steve1.core.errors import UserError
 from steve1.core.files import scratch_dir, sha256_file
+from steve1.core.frames import jpeg_bytes
 from steve1.core.paths import display
 from steve1.data.episodes.episode import Episode
 from steve1.data.media.video import FPS, Frame, probe
@@ -146,6 +146,7 @@ class PartLabeller:
     def _label(self, part: Part, form: VideoForm, record: Record, folder: Path) -> None:
         overlays, mirror = OverlayFinder(), MirrorSample(self._model)
         found: list[_Labelled] = []
+        device = self._model.device
         frames = game_frames(part.video, form, part.first, part.stop)
         for number, stretch in enumerate(stretches(frames, PART)):
             place = folder / str(number)
@@ -153,7 +154,7 @@ class PartLabeller:
             full_size = self._settings.form == "recordings"
             with Scratch(place, full_size=full_size, second=full_size or self._settings.mineclip_frames) as scratch:
                 watched = self._watched(stretch, overlays, mirror)
-                with torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._model.device.type == "cuda"):
+                with autocast(device, choose_precision("auto", device, bf16_on_cpu=False)):
                     labels = self._model.label(scratch.take(watched))
             mirror.end()
             found.append(
@@ -324,8 +325,7 @@ def _sheet(found: Iterable[_Labelled], files: IdmFiles) -> list[dict[str, Any]]:
             rows.append((float(total[least]), least, each))
     sheet = []
     for sure, number, each in sorted(rows, key=lambda row: row[0])[:_SHEET]:
-        picture = cv2.cvtColor(each.scratch.agent_frame(number), cv2.COLOR_RGB2BGR)
-        data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 75])[1].tobytes()
+        data = jpeg_bytes(each.scratch.agent_frame(number), 75)
         labels = each.labels
         one = Labels(labels.buttons[number : number + 1], labels.camera[number : number + 1]).actions(files.thresholds)[
             0

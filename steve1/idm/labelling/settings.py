@@ -108,7 +108,7 @@ def _thresholds(known: Any, where: Path) -> NDArray[np.float64] | None:
     values = [known.get(name, 0.5) for name in BUTTONS] if isinstance(known, dict) else [0]
     if not all(isinstance(value, (int, float)) and 0 < value < 1 for value in values):
         expected = "a number between 0 and 1 for each button"
-        raise UserError("These are no thresholds.", where=where, expected=expected, got=known)
+        raise UserError("These thresholds are not valid.", where=where, expected=expected, got=known)
     return np.asarray(values, np.float64)
 
 

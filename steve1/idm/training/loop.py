@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ import steve1
 from steve1.actions.buttons import BUTTONS
 from steve1.actions.camera import N_BINS
 from steve1.core.checkpoint_metadata import checkpoint_metadata_path
+from steve1.core.device import autocast
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file, write_json
 from steve1.core.paths import display
@@ -32,6 +34,7 @@ from steve1.idm.training.page import write_page
 from steve1.idm.training.settings import IdmTrainSettings
 from steve1.idm.training.windows import IdmBatch, TrueEpisode, Windows
 from steve1.idm.weights import load_idm
+from steve1.policy.parameters import parameter_groups
 from steve1.policy.weights import save_weights
 
 _NOT_TRAINED = ("net.lastlayer.", "r_layer.", "b_nd")  # in the files, and not in the computation
@@ -81,7 +84,7 @@ def train_idm(
     overwrite: bool = False,
     metadata: dict[str, Any] | None = None,
     device: str | torch.device = "cpu",
-    bf16: bool | None = None,
+    precision: torch.dtype = torch.float32,
     on_step: Callable[[int, dict[str, float]], None] = lambda step, scalars: None,
     on_validation: Callable[[int, dict[str, float]], None] = lambda step, scalars: None,
 ) -> tuple[IdmResult, Scores]:
@@ -91,13 +94,13 @@ def train_idm(
         train, val: episodes with their true actions.
         output: `.weights` or `.safetensors`; `<output>.json` and the `.model` file come beside it.
         run: folder for settings, state, curves and TensorBoard; a run found there continues.
-        half: save as float16.
+        half: save as float16; validation during the run is of the float32 weights, the final scores are of the saved ones.
         metadata: of the weights, such as the game.
-        bf16: train in bfloat16; None: where the device is a GPU.
+        precision: torch.bfloat16 runs the network under autocast; validation stays in float32.
         on_step, on_validation: called with the number of the step and its figures.
 
     Returns:
-        The best validation, and the scores of the best weights on all of `val`.
+        The best validation, and the scores of the best weights on `val`, as `judged` gives them.
 
     Raises:
         UserError: settings that cannot be used, a run with other settings in the folder, or a loss that is not finite.
@@ -118,19 +121,20 @@ def train_idm(
     }
     folder = RunFolder(run, record, overwrite)
     try:
-        optimizer = torch.optim.AdamW(_groups(model, settings.weight_decay), settings.learning_rate)
+        optimizer = torch.optim.AdamW(parameter_groups(model, settings.weight_decay), settings.learning_rate)
         result = IdmResult()
         if (saved := folder.load(output)) is not None:
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
             result = IdmResult(**saved["progress"])
         steps = math.ceil(settings.total_frames / (settings.batch_size * start.config.timesteps))
-        precision = torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda" if bf16 is None else bf16)
         some = _first_frames(val, settings.val_frames)
         sums: dict[str, float] = {}
         while result.step < steps:
             result.step += 1
-            figures = _step(model, optimizer, windows.batch(result.step), settings, result.step, steps, precision)
+            figures = _step(
+                model, optimizer, windows.batch(result.step), settings, result.step, steps, autocast(place, precision)
+            )
             on_step(result.step, figures)
             sums = {name: sums.get(name, 0.0) + value for name, value in {**figures, "count": 1}.items()}
             if result.step == steps or (settings.val_freq and result.step % settings.val_freq == 0):
@@ -171,14 +175,6 @@ def _answer_with_frequencies(model: InverseDynamicsModel, train: Sequence[TrueEp
         cast(nn.Linear, head["linear_layer"]).bias.copy_(torch.from_numpy(shares.reshape(-1)).float())
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay on tensors of two or more dimensions, none on the rest."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    wide = [parameter for parameter in trained if parameter.ndim >= 2]
-    rest = [parameter for parameter in trained if parameter.ndim < 2]
-    return [{"params": wide, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-
-
 def _step(
     model: InverseDynamicsModel,
     optimizer: torch.optim.Optimizer,
@@ -186,7 +182,7 @@ def _step(
     settings: IdmTrainSettings,
     step: int,
     steps: int,
-    precision: torch.autocast,
+    precision: AbstractContextManager[None],
 ) -> dict[str, float]:
     """One optimizer step."""
     model.train()
@@ -262,7 +258,7 @@ def _scores(
 
 
 def judged(model: InverseDynamicsModel, episodes: Sequence[TrueEpisode]) -> Scores:
-    """Scores on all of these episodes, at thresholds that are chosen on the first half of them where there are two or more."""
+    """Scores on the second half of these episodes, at thresholds chosen on the first half; one episode alone is scored at 0.5."""
     labels = _labels(model, episodes)
     half = len(episodes) // 2
     thresholds = [0.5] * len(BUTTONS)

@@ -10,10 +10,8 @@ import io
 import math
 from collections import Counter
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import torch
@@ -21,12 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from steve1.actions import to_bins
-from steve1.actions.buttons import BUTTONS
 from steve1.core.errors import UserError
 from steve1.core.messages import some
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode
 from steve1.data.loading.sampling import ListEntry, is_labelled
+from steve1.data.media.stored import encode_video, read_frames_of
 from steve1.idm.metrics import true_actions
 from steve1.idm.training.settings import IdmTrainSettings
 
@@ -186,27 +184,9 @@ def _colours(rng: np.random.Generator) -> NDArray[np.float32]:
 
 def through_h264(frames: Frames, crf: int) -> Frames:
     """Frames (T, h, w, 3) after coding and decoding at this rate factor."""
-    file = io.BytesIO()
-    with av.open(file, "w", format="matroska") as container:
-        stream = container.add_stream("libx264", rate=20)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"preset": "ultrafast", "crf": str(crf)}
-        stream.codec_context.thread_count = 1
-        for number, frame in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            picture.pts, picture.time_base = number, Fraction(1, 20)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
-    file.seek(0)
-    with av.open(file, "r") as coded:
-        found = [frame.to_ndarray(format="rgb24") for frame in coded.decode(video=0)]
-    return np.stack(found)
-
-
-def button_names(flags: NDArray[np.bool_]) -> list[str]:
-    """Names of the buttons where (20,) is True."""
-    return [name for name, flag in zip(BUTTONS, flags) if flag]
+    height, width = frames.shape[1:3]
+    coded = encode_video(frames, width, height, crf=crf, preset="ultrafast")
+    return np.stack(list(read_frames_of(io.BytesIO(coded), "a window of training")))
 
 
 def list_paths(name: str, folder: Path) -> tuple[Path, Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import platform
-import subprocess
 
 import numpy as np
 import torch
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, remove, sha256_file
-from steve1.core.paths import CHECKOUT, display, resolve
-from steve1.core.run_folder import Record, RunFolder
+from steve1.core.paths import display, resolve
+from steve1.core.run_folder import Record, RunFolder, commit
 from steve1.data.episodes.formats.replay import is_pack, pack_of
 from steve1.data.episodes.parts import fingerprint
 from steve1.data.loading.sampling import read_list
@@ -113,24 +112,10 @@ def describe_run(
         "sha256": hashes,
         "episodes": {display(path): fingerprint(path) for path in paths if pack_of(path) is None},
         "made_by": {
-            "commit": _commit(),
+            "commit": commit(),
             "python": platform.python_version(),
             "torch": torch.__version__,
             "machine": platform.platform(),
             "device": device,
         },
     }
-
-
-def _commit() -> str:
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(CHECKOUT), *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
-
-    if CHECKOUT is None:
-        return ""
-    try:
-        commit = git("rev-parse", "HEAD")
-        return commit + (" with local changes" if commit and git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.TimeoutExpired):
-        return ""

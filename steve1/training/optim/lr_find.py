@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from steve1.core.device import choose_precision
 from steve1.core.errors import UserError
 from steve1.core.files import write_json
 from steve1.core.paths import display
@@ -19,7 +20,7 @@ from steve1.policy import PolicyState
 from steve1.training.batches import Goal, TbpttChunk, chunks, open_windows
 from steve1.training.checks import check
 from steve1.training.config import TrainSettings
-from steve1.training.distributed import choose_precision, joined
+from steve1.training.distributed import joined
 from steve1.training.logging.pictures import line_plot
 from steve1.training.step import Stepper
 from steve1.training.train import chosen_goal, starting_policy

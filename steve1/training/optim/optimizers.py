@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from steve1.policy import GoalPolicy
+from steve1.policy.parameters import parameter_groups
 from steve1.training.config import TrainSettings
 
 OptimizerName = Literal["adamw", "factored"]
@@ -21,8 +22,8 @@ BYTES_OF_MOMENTS: dict[str, float] = {"adamw": 8.0, "factored": 2.0}
 
 
 def make_optimizer(policy: GoalPolicy, settings: TrainSettings) -> torch.optim.Optimizer:
-    """The chosen optimizer over the trained parameters, with weight decay as `GoalPolicy.parameter_groups` says."""
-    groups, rate = policy.parameter_groups(settings.weight_decay), settings.learning_rate
+    """The chosen optimizer over the trained parameters, with weight decay as `parameter_groups` says."""
+    groups, rate = parameter_groups(policy, settings.weight_decay), settings.learning_rate
     match settings.optimizer:
         case "adamw":
             return torch.optim.AdamW(groups, rate, fused=True)

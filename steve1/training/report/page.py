@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-
 from steve1.core.files import atomic_file
-from steve1.core.frames import read_picture
+from steve1.core.frames import jpeg_bytes, read_picture
 from steve1.core.messages import language
 from steve1.data.media.video import poster
 from steve1.reporting.charts import Bar, bar_chart, grid, line_chart
@@ -141,9 +139,8 @@ def _sheet(run_dir: Path) -> list[Html]:
     picture = read_picture(path) if path.is_file() else None
     if picture is None:
         return []
-    data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     words = "Each frame with its action, and below it the frame that its goal came from. · 每帧及其动作，下方为目标所在的帧。"
-    sheet = element("img", alt="first batch", src=data_url("image/jpeg", data), class_="wide")
+    sheet = element("img", alt="first batch", src=data_url("image/jpeg", jpeg_bytes(picture)), class_="wide")
     return [note(in_language(words)), element("div", sheet, class_="scroll")]
 
 

@@ -18,6 +18,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json, sha256_file, write_json
 from steve1.core.paths import ROOT, resolve
 from steve1.data.episodes.episode import Episode
+from steve1.data.loading import sampling
 from steve1.data.loading.sampling import SamplingSettings, Source, create_sampling, read_list, sampling_command
 from steve1.data.loading.windows import WindowDataset
 from tests.data.makers import make_dataset
@@ -66,11 +67,19 @@ def test_a_mix_has_its_shares_and_a_validation_part_of_each(data: Path, tmp_path
     assert {entry.path.parent.name for entry in read_list(tmp_path / "mixed_val.txt")} == {"A", "B"}
 
 
-def test_labels_of_videos_have_a_share_of_their_own(tmp_path: Path) -> None:
+def test_labels_of_videos_have_a_share_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_dataset(tmp_path / "D", [20, 20, 20, 200, 200, 200], goals=False)
     for path in sorted(folder.iterdir())[3:]:
         write_json(path / "metadata.json", read_json(path / "metadata.json") | {"source_kind": "video"})
+    opened: list[Path] = []
+
+    def opener(path: Path) -> Episode:
+        opened.append(path)
+        return Episode(path)
+
+    monkeypatch.setattr(sampling, "Episode", opener)
     create("x", [Source(folder)], folder=tmp_path)
+    assert sorted(opened) == sorted(folder.iterdir()), "each episode is opened once"
     text = (tmp_path / "x_train.txt").read_text()
     assert text.count("# weight: 0.5") == 2
     assert "labels of videos" in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from steve1 import actions as act
 from steve1.core.errors import UserError
-from steve1.core.files import read_json
+from steve1.core.files import json_lines, read_json
 from steve1.core.paths import display
 from steve1.data.exchange.lerobot import schema
 from steve1.data.exchange.lerobot.columns import Columns, find_columns, read_mapping
@@ -176,7 +175,7 @@ class LeRobotSet:
     def _entries_v2(self) -> Iterator[Entry]:
         data, video = self._templates()
         size = max(1, int(self.info.get("chunks_size") or 1000))
-        for row in _json_lines(self.root / schema.EPISODES_V2):
+        for row in _rows(self.root / schema.EPISODES_V2):
             number = int(row["episode_index"])
             place = {"episode_chunk": number // size, "episode_index": number}
             pictures = self._file(video, video_key=self.picture, **place) if self._in_video else None
@@ -188,7 +187,7 @@ class LeRobotSet:
     def tasks(self) -> dict[int, str]:
         """Number → text."""
         if self.version != V30:
-            return {int(row["task_index"]): str(row["task"]) for row in _json_lines(self.root / schema.TASKS_V2)}
+            return {int(row["task_index"]): str(row["task"]) for row in _rows(self.root / schema.TASKS_V2)}
         table = read_table(self.root / schema.TASKS_V3)
         text = next((name for name in ("task", "__index_level_0__") if name in table.column_names), "")
         if not text or "task_index" not in table.column_names:
@@ -200,7 +199,7 @@ class LeRobotSet:
     def own(self) -> dict[int, dict[str, Any]]:
         """What `steve1 export_dataset` noted about each episode; {} for datasets of others."""
         path = self.root / schema.OWN_EPISODES
-        return {int(row["episode_index"]): row for row in _json_lines(path)} if path.exists() else {}
+        return {int(row["episode_index"]): row for row in _rows(path)} if path.exists() else {}
 
     def rows(self, entry: Entry, names: list[str]) -> dict[str, NDArray[Any]]:
         """These columns (N, k) of an episode.
@@ -252,20 +251,16 @@ class LeRobotSet:
             yield picture  # type: ignore[misc]
 
 
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSONL file of meta/."""
     try:
-        with open(path, encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    row = json.loads(line) if line.strip() else None
-                except ValueError as fault:
-                    raise UserError("This line is not JSON.", where=f"{path}:{number}", got=str(fault)) from None
-                if isinstance(row, dict):
-                    yield row
+        for number, row, fault in json_lines(path):
+            if fault:
+                raise UserError("This line is not JSON.", where=f"{path}:{number}", got=fault)
+            if isinstance(row, dict):
+                yield row
     except FileNotFoundError:
         raise UserError("A file of this dataset is missing.", where=path, todo="download the dataset again") from None
-    except UnicodeDecodeError:
-        raise UserError("This file is not text.", where=path) from None
 
 
 @lru_cache(maxsize=2)

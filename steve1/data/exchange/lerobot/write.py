@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import abc
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -24,9 +23,8 @@ from steve1.data.exchange.lerobot.schema import PATHS, PICTURE, V21, V30, Limits
 from steve1.data.exchange.lerobot.tables import EpisodeTable, frame_table, parquet, write_tasks
 from steve1.data.exchange.store import Shown, StoreWriter
 from steve1.data.media.video import FPS, VideoWriter
-from steve1.reporting.cards import DataFacts, data_card
+from steve1.reporting.cards import Contents, DataFacts, data_card
 
-_MOST = 30  # captions and sources in the card
 LIMITS = Limits()
 
 
@@ -41,11 +39,9 @@ class LeRobotWriter(StoreWriter):
         parquet()  # before anything is written
         self.limits = limits
         self.size: tuple[int, int] | None = None  #: height and width of all pictures
-        self.episodes, self.frames = 0, 0
+        self.contents = Contents()
         self.tasks: dict[str, int] = {}
         self._merged = stats.Merged()
-        self._captions: Counter[str] = Counter()
-        self._sources: Counter[str] = Counter()
         self._checked: tuple[str, stats.Stats] | None = None
         (folder / "meta").mkdir()
         self._own = self._lines(schema.OWN_EPISODES)
@@ -92,11 +88,8 @@ class LeRobotWriter(StoreWriter):
         self._merged.add(found)
         table = frame_table(self.features, columns)
         self._place(episode, table, found)
-        self._own.write(json.dumps({"episode_index": self.episodes, "name": episode.name, "length": len(episode), "metadata": episode.kept}) + "\n")  # fmt: skip
-        self._captions[episode.task or "none"] += 1
-        self._sources[str(episode.kept.get("source_kind") or "unknown")] += 1
-        self.episodes += 1
-        self.frames += len(episode)
+        self._own.write(json.dumps({"episode_index": self.contents.episodes, "name": episode.name, "length": len(episode), "metadata": episode.kept}) + "\n")  # fmt: skip
+        self.contents.add(len(episode), episode.task, episode.kept.get("source_kind"))
 
     def _columns(self, episode: Shown) -> dict[str, NDArray[Any]]:
         length = len(episode)
@@ -109,8 +102,8 @@ class LeRobotWriter(StoreWriter):
             schema.INTERVENTION: episode.taken_over(),
             "timestamp": (numbers / FPS).astype(np.float32),
             "frame_index": numbers,
-            "episode_index": np.full(length, self.episodes),
-            "index": self.frames + numbers,
+            "episode_index": np.full(length, self.contents.episodes),
+            "index": self.contents.frames + numbers,
             "task_index": np.full(length, self.tasks.setdefault(episode.task, len(self.tasks))),
         }
 
@@ -125,11 +118,13 @@ class LeRobotWriter(StoreWriter):
         return VideoWriter(path, width, height, FPS, crf=18, gop=2)
 
     def _counts(self) -> dict[str, int]:
-        return {"total_episodes": self.episodes, "total_frames": self.frames, "total_tasks": len(self.tasks)}
+        return {
+            "total_episodes": self.contents.episodes,
+            "total_frames": self.contents.frames,
+            "total_tasks": len(self.tasks),
+        }
 
     def finish(self) -> Sequence[str]:
-        if not self.episodes:
-            raise UserError("No episode could be exported.")
         write_json(self.folder / schema.INFO, schema.info(self.version, self.features, self._counts(), self.limits))
         (self.folder / "README.md").write_text(self._card(), encoding="utf-8", errors="backslashreplace")
         return ()
@@ -145,10 +140,7 @@ class LeRobotWriter(StoreWriter):
         facts = DataFacts(
             "Minecraft episodes",
             f"LeRobot {self.version}; pictures of {size[1]}x{size[0]}",
-            self.episodes,
-            self.frames,
-            dict(self._captions.most_common(_MOST)),
-            dict(self._sources.most_common(_MOST)),
+            self.contents,
             tags=["LeRobot"],
             head={
                 "task_categories": ["robotics"],
@@ -191,13 +183,13 @@ class WriterV3(LeRobotWriter):
         self._last = {"data": self._sizes()[0] - data, "video": self._sizes()[1] - video}
         chunk = self.limits.chunk
         row = {
-            "episode_index": self.episodes,
+            "episode_index": self.contents.episodes,
             "tasks": [episode.task],
             "length": len(episode),
             "data/chunk_index": self._data_file // chunk,
             "data/file_index": self._data_file % chunk,
-            "dataset_from_index": self.frames,
-            "dataset_to_index": self.frames + len(episode),
+            "dataset_from_index": self.contents.frames,
+            "dataset_to_index": self.contents.frames + len(episode),
             f"videos/{PICTURE}/chunk_index": self._video_file // chunk,
             f"videos/{PICTURE}/file_index": self._video_file % chunk,
             f"videos/{PICTURE}/from_timestamp": start / FPS,
@@ -264,13 +256,13 @@ class WriterV21(LeRobotWriter):
         return self.folder / PATHS[V21][which].format(video_key=PICTURE, episode_chunk=chunk, episode_index=number)
 
     def _place(self, episode: Shown, table: Any, found: dict[str, stats.Stats]) -> None:
-        path = self._path(0, self.episodes)
+        path = self._path(0, self.contents.episodes)
         path.parent.mkdir(parents=True, exist_ok=True)
         parquet().write_table(table, path, compression="snappy", row_group_size=len(episode))
-        with self._video(self._path(1, self.episodes)) as pictures:
+        with self._video(self._path(1, self.contents.episodes)) as pictures:
             for picture in episode.episode.source_frames():
                 pictures.write(picture)
-        number = {"episode_index": self.episodes}
+        number = {"episode_index": self.contents.episodes}
         shown = {name: stats.as_json(each, quantiles=False) for name, each in found.items()}
         for lines, row in (
             (self._episodes, number | {"tasks": [episode.task], "length": len(episode)}),
@@ -279,8 +271,8 @@ class WriterV21(LeRobotWriter):
             lines.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def _counts(self) -> dict[str, int]:
-        chunks = -(-self.episodes // self.limits.chunk)
-        return {**super()._counts(), "total_videos": self.episodes, "total_chunks": chunks}
+        chunks = -(-self.contents.episodes // self.limits.chunk)
+        return {**super()._counts(), "total_videos": self.contents.episodes, "total_chunks": chunks}
 
     def finish(self) -> Sequence[str]:
         notes = super().finish()

@@ -34,7 +34,7 @@ class MineStudioWriter(StoreWriter):
     def __init__(self, folder: Path, part: int = PART) -> None:
         super().__init__(folder)
         lmdb()
-        self._part, self._episodes, self._frames, self._dropped = part, 0, 0, 0
+        self._part, self._episodes, self._dropped = part, 0, 0
         self._infos: list[dict[str, Any]] = []
         self._events: dict[str, list[tuple[str, int]]] = {}
         self._names: set[str] = set()
@@ -55,12 +55,12 @@ class MineStudioWriter(StoreWriter):
         if not self._stores:
             self._stores = {name: _Store(self.folder / name / ".part") for name in _MODALITIES}
         length, number = len(episode) // CHUNK * CHUNK, len(self._infos)
-        pictures = _chunks(episode.episode.source_frames())
+        pictures, events = _chunks(episode.episode.source_frames()), _events(episode)
         for start in range(0, length, CHUNK):
             key, actions = str((number, start)), episode.actions[start : start + CHUNK]
             self._stores["image"].put(key, encode_video(map(_square, next(pictures)), SIDE, SIDE))
             self._stores["action"].put(key, pickled(_action_chunk(actions)))
-            happened = [_events_at(episode, frame) for frame in range(start, start + CHUNK)]
+            happened = [events.get(frame, []) for frame in range(start, start + CHUNK)]
             self._stores["meta_info"].put(key, pickled([{"events": dict.fromkeys(each, 1)} for each in happened]))
             for frame, each in enumerate(happened, start):
                 for event in each:
@@ -69,7 +69,6 @@ class MineStudioWriter(StoreWriter):
         self._infos.append({"episode": episode.name, "episode_idx": number, "num_frames": length})
         self._dropped += len(episode) - length
         self._episodes += 1
-        self._frames += length
         if len(self._infos) == self._part:
             self._close_part()
 
@@ -87,8 +86,6 @@ class MineStudioWriter(StoreWriter):
         self._stores, self._infos = {}, []
 
     def finish(self) -> Sequence[str]:
-        if not self._episodes:
-            raise UserError("No episode could be exported.")
         if self._infos:
             self._close_part()
         if self._events:
@@ -160,11 +157,10 @@ def _action_chunk(actions: Sequence[act.EnvAction]) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _events_at(episode: Shown, frame: int) -> list[str]:
-    """Events of a frame by MineStudio's names, from "events" in the metadata."""
-    found = []
-    for at, event in episode.episode.metadata.get("events") or ():
-        if at == frame:
-            kind, _, what = str(event).partition(":")
-            found.append(f"minecraft.{kind}:minecraft.{what}")
+def _events(episode: Shown) -> dict[int, list[str]]:
+    """Frame → its events by MineStudio's names, from "events" in the metadata."""
+    found: dict[int, list[str]] = {}
+    for frame, event in episode.episode.metadata.get("events") or ():
+        kind, _, what = str(event).partition(":")
+        found.setdefault(frame, []).append(f"minecraft.{kind}:minecraft.{what}")
     return found

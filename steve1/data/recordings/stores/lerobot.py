@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.data.exchange.lerobot import schema
 from steve1.data.exchange.lerobot.read import Entry, LeRobotSet, open_set
@@ -58,8 +57,7 @@ class LeRobotEpisode(Recording):
             whole_degrees(actions)
         missing = self.dataset.columns.missing
         notes = [f"the dataset has no {', '.join(missing)}: never pressed"] if missing else []
-        keep = ~act.is_null(*act.to_joint(actions))
-        ticks = Ticks(actions, keep, np.full((len(actions), 2), np.nan), notes, np.arange(len(actions)))
+        ticks = Ticks.of(actions, notes)
         if schema.INTERVENTION in self.dataset.features:
             taken_over = self.dataset.rows(self.entry, [schema.INTERVENTION])[schema.INTERVENTION][:, 0].astype(bool)
             # What a policy did before somebody took over is context.

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.data.exchange.minestudio.lmdbs import SIDE, Trajectory, TrajectoryStore, is_store, open_store
 from steve1.data.media.video import FPS, recorder_size
@@ -52,8 +51,7 @@ class MineStudioEpisode(Recording):
         actions = self.store.actions(self.trajectory)
         if camera_rounding == "legacy_int":
             whole_degrees(actions)
-        keep = ~act.is_null(*act.to_joint(actions))
-        ticks = Ticks(actions, keep, np.full((len(actions), 2), np.nan), [], np.arange(len(actions)))
+        ticks = Ticks.of(actions)
         ticks.events = self.store.events(self.trajectory)
         return ticks
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.data.exchange.owamcap import DEGREES, Captured, read_mcap
@@ -59,17 +58,14 @@ class OwaRecording(Recording):
         degrees = self.options.get("mouse_degrees", DEGREES)
         if isinstance(degrees, bool) or not isinstance(degrees, (int, float)) or not 0 < degrees < 10:
             where = self.video.with_name(f"{self.video.stem}-options.json")
-            raise UserError("mouse_degrees is no angle.", where=where, expected=f"degrees for a count of the mouse, such as {DEGREES}", got=degrees)  # fmt: skip
+            raise UserError("mouse_degrees is not a valid angle.", where=where, expected=f"degrees for a count of the mouse, such as {DEGREES}", got=degrees)  # fmt: skip
         return _captured(self.video, float(degrees), self.video.stat().st_mtime_ns)
 
     def read_ticks(self, camera_rounding: str = "float", *, esc_as_inventory: bool = False) -> Ticks:
         actions = [dict(action) for action in self.captured.actions]
         if camera_rounding == "legacy_int":
             whole_degrees(actions)
-        keep = ~act.is_null(*act.to_joint(actions))
-        return Ticks(
-            actions, keep, np.full((len(actions), 2), np.nan), list(self.captured.notes), np.arange(len(actions))
-        )
+        return Ticks.of(actions, self.captured.notes)
 
     @property
     def timing(self) -> Timing:
