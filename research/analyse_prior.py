@@ -2,7 +2,7 @@
 
 Input: weights (or a MineCLIP and a prior), prompts, embedded demonstrations.
 Output: a folder with cosines, projections (PCA, t-SNE), spread over
-samples and nearest demonstrations, as pictures, JSON and Markdown.
+samples, nearest demonstrations, and how robust goals are to paraphrases, as pictures, JSON and Markdown.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from research.prior_analysis import analyse, prepare, render
 from research.prior_pictures import write_analysis
 from steve1.commands.cli import run
 from steve1.core.paths import ROOT, display, resolve, slug
+from steve1.data.episodes.captions import TABLE, read_captions
 from steve1.evaluation.demonstrations import read_demonstrations
 from steve1.evaluation.policies import parse_policies
 from steve1.evaluation.tasks.suite import load_suite
@@ -32,6 +33,8 @@ class Args:
     """Tasks whose prompts are analysed."""
     prompts: tuple[str, ...] = ()
     """Further prompts, in English."""
+    captions: str = str(TABLE)
+    """YAML table of captions by behaviour, used as paraphrases of the tasks' prompts; "" for none. Of goals and of text embeddings: the mean cosine of two paraphrases of one task (robust: high) and of different tasks (discriminable: low), and the share of paraphrases whose nearest task's prompt is their own."""
     samples: int = 32
     """Prior samples per prompt."""
     suite: str = ""
@@ -56,12 +59,14 @@ def main(args: Args) -> None:
     encoder = GoalEncoder(spec.metadata)
     mineclip = encoder.mineclip
     shown = read_demonstrations(args.dataset_dir, width=mineclip.embed_dim) if args.dataset_dir else []
-    material = prepare(prompts, mineclip, encoder.prior, shown, samples=args.samples, seed=args.seed)
+    captions = read_captions(resolve(args.captions)) if args.captions else None
+    material = prepare(prompts, mineclip, encoder.prior, shown, samples=args.samples, seed=args.seed, captions=captions)
     folder = (
         Path(args.output_dir).expanduser() if args.output_dir else ROOT / "data" / "prior_analyses" / slug(spec.name)
     )
     written = write_analysis(material, folder, seed=args.seed)
-    print(render(analyse(material)).split("\n\n![")[0])
+    page = render(analyse(material))
+    print(page.split("\n\n![")[0], *page.split("\n## ")[1:], sep="\n\n## ")
     print("\nfiles: " + ", ".join(display(path) for path in written.values()))
 
 

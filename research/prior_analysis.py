@@ -1,8 +1,8 @@
 """The prior alone, without a game: does what it makes of a text look like demonstrations of that text?
 
 Input: prompts, a checkpoint's MineCLIP and prior, embedded demonstrations.
-Output: cosines between prompts' goals and demonstrations, projections to
-the plane, spread over samples, the nearest demonstrations; pictures, JSON, and a Markdown page.
+Output: cosines between prompts' goals and demonstrations, projections to the plane, spread over samples,
+the nearest demonstrations, and what paraphrases do; pictures, JSON, and a Markdown page.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from research.paraphrases import Paraphrases, embed_paraphrases, measure_paraphrases, render_paraphrases
 from steve1.core.errors import UserError
 from steve1.core.seeds import generator
+from steve1.data.episodes.captions import Captions
 from steve1.evaluation.demonstrations import VisualPrompt, typical
 from steve1.evaluation.runner.similarity import unit
 from steve1.mineclip import MineCLIP
@@ -36,6 +38,7 @@ class Material:
         text: their embeddings (P, E).
         samples: the prior's goals (P, S, E); sample 0 is the one that commands play with seed 0.
         shown: demonstrations.
+        said: other words for the prompts; None if there are none.
     """
 
     names: tuple[str, ...]
@@ -44,6 +47,7 @@ class Material:
     text: Rows
     samples: NDArray[np.float32]
     shown: tuple[VisualPrompt, ...]
+    said: Paraphrases | None = None
 
 
 def prepare(
@@ -54,8 +58,9 @@ def prepare(
     *,
     samples: int = 32,
     seed: int = 0,
+    captions: Mapping[str, Captions] | None = None,
 ) -> Material:
-    """Embed (name, behaviour, prompt) triples and draw the prior's samples.
+    """Embed (name, behaviour, prompt) triples, and the captions of their behaviours as paraphrases, and draw the prior's samples.
 
     Raises:
         UserError: no prompts, fewer than two samples, or MineCLIP and prior of different widths.
@@ -75,7 +80,8 @@ def prepare(
     embedded = [mineclip.encode_text([text]) for text in texts]
     drawn = np.stack([prior.samples(row, seed, samples).cpu().numpy() for row in embedded]).astype(np.float32)
     text = np.stack([row[0].cpu().numpy() for row in embedded]).astype(np.float32)
-    return Material(tuple(names), tuple(behaviours), tuple(texts), text, drawn, tuple(shown))
+    said = embed_paraphrases(prompts, captions or {}, mineclip, prior, seed)
+    return Material(tuple(names), tuple(behaviours), tuple(texts), text, drawn, tuple(shown), said)
 
 
 def by_behaviour(material: Material) -> dict[str, list[VisualPrompt]]:
@@ -190,9 +196,13 @@ def analyse(material: Material) -> dict[str, Any]:
             entry["goal_to_shown"] = float(unit(goal) @ unit(typical(groups[own])[0]))
             entry["demonstrations_spread"] = spread(thinned(groups[own], 2000))
         prompts.append(entry)
+    said = material.said
     return {
         "behaviours": list(groups),
         "prompts": prompts,
+        "paraphrases": measure_paraphrases(said, material.behaviours, {"prior": goals, "text": material.text})
+        if said
+        else None,
         "between_prompts": (unit(goals) @ unit(goals).T).tolist(),
         "between_texts": (unit(material.text) @ unit(material.text).T).tolist(),
         "cosine_prior": cosines["prior"].tolist(),
@@ -243,4 +253,7 @@ def render(found: Mapping[str, Any]) -> str:
         "![projections](projection.png)",
         "![spread](spread.png)",
     ]
-    return Report("The prior alone", [Section("", blocks)]).markdown()
+    sections = [Section("", blocks)]
+    if found["paraphrases"]:
+        sections.append(Section("Paraphrases", render_paraphrases(found["paraphrases"])))
+    return Report("The prior alone", sections).markdown()
