@@ -13,11 +13,14 @@ cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd
 PYTHON_FOR_IT="${PYTHON_FOR_IT:-}"                   # the Python to use; empty: the first suitable one
 LEROBOT="${LEROBOT:-lerobot[dataset]==0.6.1}"        # what pip installs
 MINESTUDIO="${MINESTUDIO:-minestudio==1.1.6}"
+# What MineStudio's reader imports. Its own list of requirements, without versions, keeps pip searching for longer than ten minutes;
+# it needs PyAV before 14 and albumentations before 2.
+MINESTUDIO_NEEDS="${MINESTUDIO_NEEDS:-torch lightning albumentations==1.4.18 av==13.1.0 lmdb einops gym==0.26.2 gym3 gymnasium imageio absl-py opencv-python-headless rich tqdm requests redis huggingface_hub}"
 
 case "${1:-}" in
   -h|--help) exit 0 ;;
-  lerobot)    PYTHONS="3.12 3.13"; WANTED="$LEROBOT" ;;
-  minestudio) PYTHONS="3.11 3.10 3.12"; WANTED="$MINESTUDIO" ;;
+  lerobot)    PYTHONS="3.12 3.13"; WANTED="$LEROBOT"; NEEDS="" ;;
+  minestudio) PYTHONS="3.11 3.10 3.12"; WANTED="$MINESTUDIO"; NEEDS="$MINESTUDIO_NEEDS" ;;
   *) printf 'error: which program?\n  expected: bash tools/install_peer.sh lerobot, or minestudio\n' >&2; exit 2 ;;
 esac
 
@@ -34,5 +37,12 @@ done
 HOME_OF_IT="data/peers/$1"
 [ -x "$HOME_OF_IT/bin/python" ] || "$FOUND" -m venv "$HOME_OF_IT"
 echo "installing $WANTED with $("$FOUND" --version) into $HOME_OF_IT"
-"$HOME_OF_IT/bin/python" -m pip install --quiet --disable-pip-version-check "$WANTED"
+install() { "$HOME_OF_IT/bin/python" -m pip install --quiet --disable-pip-version-check "$@"; }
+if [ -n "$NEEDS" ]; then
+  # shellcheck disable=SC2086  # a list of words on purpose
+  install $NEEDS
+  install --no-deps "$WANTED"
+else
+  install "$WANTED"
+fi
 echo "done; now: .venv/bin/python -m pytest tests/data/exchange/test_peers.py"
