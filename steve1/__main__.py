@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from steve1.core.messages import translated
 from steve1.core.processes import started_with
 
 _HAS_PACKAGES = "import importlib.util as util, sys; sys.exit(not (util.find_spec('torch') and util.find_spec('cv2')))"
@@ -73,13 +74,14 @@ COMMANDS = {
 }
 
 
+_USAGE = "usage: steve1 COMMAND [OPTIONS]     (python -m steve1 COMMAND is the same; COMMAND --help lists the options)"
+
+
 def overview() -> str:
     """The list of all commands, as `steve1 --help` prints it."""
-    lines = [
-        "usage: steve1 COMMAND [OPTIONS]     (python -m steve1 COMMAND is the same; COMMAND --help lists the options)"
-    ]
+    lines = [translated(_USAGE)]
     for group, commands in COMMANDS.items():
-        lines += ["", f"{group}:", *(f"  {name:<22}{about}" for name, about in commands.items())]
+        lines += ["", f"{group}:", *(f"  {name:<22}{translated(about)}" for name, about in commands.items())]
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import NoReturn
 
-from steve1.core.messages import message, wide
+from steve1.core.messages import message, translated, wide
 
 
 class UserError(Exception):
@@ -30,22 +30,25 @@ class UserError(Exception):
         super().__init__(what)
 
     def _rows(self) -> list[tuple[str, str]]:
+        """What follows the first sentence, in the user's language. The attributes stay in English."""
         rows = [("where", self.where), ("expected", self.expected), ("got", self.got), ("next", self.todo)]
-        return [(name, text) for name, text in rows if text]
+        return [(name, translated(text)) for name, text in rows if text]
 
     def __str__(self) -> str:
         labels = {name: message(name) + ":" for name, _ in self._rows()}
         rows = [f"  {labels[name]}{' ' * max(1, 10 - wide(labels[name]))}{text}" for name, text in self._rows()]
-        return "\n".join([self.what, *rows])
+        return "\n".join([translated(self.what), *rows])
 
     def changed(self, how: Callable[[str], str]) -> UserError:
-        """The same fault with each of its texts changed."""
-        return _rebuild(type(self), *map(how, (self.what, self.where, self.expected, self.got, self.todo)))
+        """The same fault in the user's language, with each of its texts changed."""
+        return _rebuild(
+            type(self), *map(how, map(translated, (self.what, self.where, self.expected, self.got, self.todo)))
+        )
 
     @property
     def one_line(self) -> str:
         """All parts on one line, for lists of many faults."""
-        parts = [self.what.rstrip(".。"), *(f"{message(name)}: {text}" for name, text in self._rows())]
+        parts = [translated(self.what).rstrip(".。"), *(f"{message(name)}: {text}" for name, text in self._rows())]
         return " ".join("; ".join(parts).split())
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -1,14 +1,21 @@
 """What commands show while they work: console lines in the user's language, English or Chinese, and progress bars.
 
+Console lines have keys, in MESSAGES. Help texts and errors stand in English where they belong; `translated` finds their Chinese in
+core/chinese/*.json, {English: Chinese}, in which {0}, {1} … are what is filled in.
+
 The shell scripts run this file too, before anything is installed: `python steve1/core/messages.py KEY name=value …` prints a line.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import os
+import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -192,8 +199,8 @@ MESSAGES = {
     "network": {"en": "network", "zh": "网络"},
     "videos": {"en": "videos", "zh": "视频"},
     "labels": {"en": "labels", "zh": "标注"},
-    "required": {"en": "required", "zh": "必填"},
-    "default": {"en": "default", "zh": "默认"},
+    "help required": {"en": " (required)", "zh": "（必填）"},
+    "help default": {"en": " (default: {value})", "zh": "（默认：{value}）"},
     "switched on": {"en": "on", "zh": "开"},
     # making datasets
     "recording demonstrations": {"en": "recording demonstrations: {what}", "zh": "录制演示：{what}"},
@@ -699,6 +706,37 @@ def message(key: str, **values: object) -> str:
     return MESSAGES[key][language()].format(**{**values, **counts})
 
 
+def translated(text: str) -> str:
+    """An English text of the program in the user's language; unchanged where it is English or no translation is there."""
+    return _in_chinese(text) if language() == "zh" else text
+
+
+def _in_chinese(text: str) -> str:
+    whole, forms = _chinese()
+    if text in whole:
+        return whole[text]
+    for form, chinese in forms:
+        if found := form.fullmatch(text):
+            values = {f"{{{number}}}": _in_chinese(value) for number, value in enumerate(found.groups())}
+            return "".join(values.get(part, part) for part in re.split(r"(\{\d\})", chinese))
+    return text
+
+
+@functools.cache
+def _chinese() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
+    """The translations: of whole texts; and of texts with something filled in, those with the most words of their own first."""
+    whole: dict[str, str] = {}
+    forms: list[tuple[int, re.Pattern[str], str]] = []
+    for file in sorted(Path(__file__).with_name("chinese").glob("*.json")):
+        for english, chinese in json.loads(file.read_text(encoding="utf-8")).items():
+            whole[english] = chinese
+            own = re.split(r"\{\d\}", english)
+            if len(own) > 1:
+                pattern = re.compile("(.*?)".join(map(re.escape, own)), re.DOTALL)
+                forms.append((-sum(map(len, own)), pattern, chinese))
+    return whole, [form[1:] for form in sorted(forms, key=lambda form: form[0])]
+
+
 class _Count(int):
     """A number that a message writes with a noun: {n:step}, {n:step was|steps were}."""
 
@@ -714,6 +752,26 @@ def plural(count: int, noun: str, many: str = "") -> str:
 def wide(text: str) -> int:
     """How many columns a text takes: Chinese letters take two."""
     return len(text) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+
+
+def wrap(text: str, columns: int) -> list[str]:
+    """The lines of a text on that many columns. A line ends at a blank or between Chinese letters; none begins with a Chinese comma or full stop."""
+    lines, line = [], ""
+    for piece in _pieces(text):
+        if line and wide(line) + wide(piece.rstrip()) > columns:
+            lines.append(line.rstrip())
+            line = ""
+        line += piece if line else piece.lstrip()
+    return [*lines, line.rstrip()] if line.strip() else lines
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """What a line may not break: words with the blanks behind them, and single Chinese letters with the signs beside them."""
+    return iter(
+        re.findall(
+            r"[（“《(]*(?:[^\s\u2e80-\uffee]+|[\u2e80-\uffee])[，。；：、！？）”》…]*\s*", " ".join(text.split())
+        )
+    )
 
 
 def say(line: str) -> None:

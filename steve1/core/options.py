@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from steve1.core.errors import UserError, closest, nearest
-from steve1.core.messages import message
+from steve1.core.messages import message, translated, wrap
 
 Settings = TypeVar("Settings")
 # Before each word that is no flag, so that argparse takes -1e3 and -x for values; no command line can hold it.
@@ -53,6 +53,12 @@ class _Help(argparse.HelpFormatter):
     def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
         super().add_usage(usage, actions, groups, f"{message('usage')}: ")
 
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrap(text, width)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(indent + line for line in wrap(text, width - len(indent)))
+
     def _format_action_invocation(self, action: argparse.Action) -> str:
         return str(action.metavar)
 
@@ -74,7 +80,7 @@ class CommandLine(Generic[Settings]):
         self._typed: dict[str, str] = {}
         self._parser = argparse.ArgumentParser(
             usage=f"{program} [OPTIONS]".replace("%", "%%"),
-            description=about,
+            description=translated(about),
             formatter_class=_Help,
             argument_default=argparse.SUPPRESS,
             add_help=False,
@@ -100,7 +106,7 @@ class CommandLine(Generic[Settings]):
                 self._add_fields(typing.cast("type", hint))
             elif field.init and not option.hidden:
                 default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-                text = (option.help or texts.get(field.name, "")) + _default(default)
+                text = translated(option.help or texts.get(field.name, "")) + _default(default)
                 self._add(field.name, hint, option, default, text, groups.get(field.name, "options"))
 
     def _add(self, dest: str, hint: Any, option: Option, default: Any, text: str, title: str) -> None:
@@ -268,11 +274,11 @@ def _texts(settings: type) -> dict[str, str]:
 def _default(value: Any) -> str:
     """The default as it stands at the end of the help; nothing where it says nothing."""
     if value is dataclasses.MISSING:
-        return f" ({message('required')})"
+        return message("help required")
     if value is None or value is False or value in ("", (), []):
         return ""
     if value is True:
         value = message("switched on")
     values = value if isinstance(value, (tuple, list)) else (value,)
     shown = " ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in values)
-    return f" ({message('default')}: {shown})"
+    return message("help default", value=shown)

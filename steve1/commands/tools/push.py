@@ -42,7 +42,7 @@ def main(args: Args) -> None:
         raise UserError(what, todo="python -m steve1 push data/weights/steve1/quickstart.weights --to user/quickstart")
     path = resolve(args.path)
     if not path.is_dir():
-        path = existing_file(args.path, "This file")
+        path = existing_file(args.path, "These files")
     bundle = bundle_of(path, [resolve(folder) for folder in args.evaluations], args.licence)
     size = sum(file.stat().st_size for file in bundle.files.values())
     if args.dry_run:

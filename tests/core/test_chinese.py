@@ -1,0 +1,112 @@
+"""Help and errors in Chinese: what there is, that it fits the English, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+
+from steve1.__main__ import COMMANDS, overview
+from steve1.core import messages
+from steve1.core.errors import UserError
+from steve1.core.messages import translated, wide, wrap
+from steve1.core.options import CommandLine
+from tests.texts import errors, everything, help_texts
+
+FOLDER = Path(messages.__file__).with_name("chinese")
+TABLES: dict[str, dict[str, str]] = {file.stem: json.loads(file.read_text("utf-8")) for file in FOLDER.glob("*.json")}
+ALL = {english: chinese for table in TABLES.values() for english, chinese in table.items()}
+#: least share of the texts that have Chinese
+SHARES = {"help": 0.98, "what": 0.98, "expected": 0.93, "got": 0.93, "todo": 0.97}
+
+
+@pytest.fixture
+def chinese(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEVE1_LANG", "zh")
+
+
+@pytest.mark.parametrize("part", SHARES)
+def test_the_share_that_is_in_chinese_does_not_fall(part: str) -> None:
+    found = {text: place for text, place in (help_texts() if part == "help" else errors()[part]).items() if text}
+    assert len(found) > 40
+    missing = [f"{place}: {text}" for text, place in found.items() if text not in ALL]
+    assert 1 - len(missing) / len(found) >= SHARES[part], "no Chinese in core/chinese/*.json:\n" + "\n".join(missing)
+
+
+def test_no_translation_is_of_a_text_that_is_gone() -> None:
+    stale = sorted(set(ALL) - set(help_texts()) - everything())
+    assert not stale
+
+
+def test_translations_keep_what_is_filled_in_and_every_flag() -> None:
+    for english, chinese in ALL.items():
+        for kind in (r"\{\d\}", r"--\w+", r"\b[A-Z][A-Z_]{3,}="):
+            assert sorted(set(re.findall(kind, english))) == sorted(set(re.findall(kind, chinese))), (english, chinese)
+        assert not re.search("[\u4e00-\u9fff] ?[,;!?](?! )|[\u4e00-\u9fff]\\.(\\s|$)", chinese), (
+            f"half-width sign: {chinese}"
+        )
+
+
+def filled(text: str) -> str:
+    return re.sub(r"\{(\d)\}", lambda number: f"Q{number[1]}", text)
+
+
+def test_no_form_hides_another(chinese: None) -> None:
+    hidden = {
+        english: translated(filled(english)) for english in ALL if translated(filled(english)) != filled(ALL[english])
+    }
+    assert not hidden
+
+
+def test_an_error_is_shown_in_the_users_language_and_stays_english_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEVE1_LANG", "zh")
+    fault = pickle.loads(
+        pickle.dumps(
+            UserError("This sampling list does not exist.", where="a.txt", expected="at least 8 frames", got="9", todo="choose another name")
+        )
+    )  # fmt: skip
+    assert (
+        str(fault)
+        == "此采样列表不存在。\n  位置:     a.txt\n  应为:     至少 8 帧\n  实际:     9\n  下一步:   换一个名称"
+    )
+    assert fault.one_line == "此采样列表不存在; 位置: a.txt; 应为: 至少 8 帧; 实际: 9; 下一步: 换一个名称"
+    assert fault.changed(str.upper).what == "此采样列表不存在。"
+    assert fault.what == "This sampling list does not exist."
+    assert str(UserError("A sentence without Chinese.")) == "A sentence without Chinese."
+    monkeypatch.setenv("STEVE1_LANG", "en")
+    assert str(fault).startswith("This sampling list does not exist.\n  where:    a.txt\n  expected: at least 8 frames")
+
+
+def test_what_is_filled_in_is_chinese_too(chinese: None) -> None:
+    assert translated("This chain of prompts is not YAML.") == "此提示词串不是 YAML。"
+    assert translated("This {x} is odd.") == "This {x} is odd."
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_help_fits_a_hundred_columns(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from steve1.commands.train.train import Args
+
+    monkeypatch.setenv("STEVE1_LANG", language)
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = CommandLine(Args, "x", COMMANDS["train"]["train"]).help().splitlines()
+    assert max(map(wide, lines)) <= 100
+    assert not [line for line in lines if re.match(r"\s+[，。；：）]", line)]
+    told = (
+        "每个进程每批的窗口数（BATCH_SIZE）。（默认：8）"
+        if language == "zh"
+        else "Windows per batch and process (BATCH_SIZE). (default: 8)"
+    )
+    assert any(line.endswith(told) for line in lines)
+
+
+def test_the_overview_is_chinese(chinese: None) -> None:
+    assert "  convert               把录像（mp4 + jsonl）转换为训练用的片段。" in overview().splitlines()
+
+
+def test_lines_end_between_chinese_letters_and_not_inside_a_word() -> None:
+    assert wrap("把录像转换为 dataset 的片段，再训练。", 14) == ["把录像转换为", "dataset 的片", "段，再训练。"]
+    assert wrap("one two  three\nfour", 9) == ["one two", "three", "four"]
+    assert wrap("  ", 9) == []

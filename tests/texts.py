@@ -1,0 +1,119 @@
+"""Finds in the source what users read: the help of every option and every text of every UserError, with {0}, {1} … for what is filled in."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import re
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from steve1.__main__ import COMMANDS
+from steve1.core.options import Option, _texts
+from steve1.core.paths import ROOT
+
+KINDS = {"UserError", "GameDied", "Missing", "Refused"}  #: UserError and what derives from it
+PARTS = ("what", "expected", "got", "todo")
+_COMMAND = re.compile(r"^(bash|python|\.venv|pip|apt|sudo|git|export|ulimit|[A-Z_]+=|--\w+\b)")
+
+
+def errors(root: Path = ROOT / "steve1") -> dict[str, dict[str, str]]:
+    """{part: {text: file:line of the first place}} of every UserError that is made below `root`."""
+    found: dict[str, dict[str, str]] = {part: {} for part in PARTS}
+    for path in sorted(root.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for scope in ast.walk(tree):
+            if not isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                continue
+            named = _assigned(scope)
+            for node in ast.walk(scope):
+                if isinstance(node, ast.Call) and _name(node.func) in KINDS:
+                    parts = {"what": node.args[0]} if node.args else {}
+                    parts |= {word.arg: word.value for word in node.keywords if word.arg in PARTS}
+                    for part, value in parts.items():
+                        for text in texts(value, named):
+                            if part == "what" or _is_sentence(text):
+                                found[part].setdefault(text, f"{path.relative_to(root.parent)}:{node.lineno}")
+    return found
+
+
+def _name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _assigned(scope: ast.AST) -> dict[str, list[ast.expr]]:
+    """Variables of a function and what is assigned to them."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(scope):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    found.setdefault(target.id, []).append(node.value)
+                elif isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                    for each, value in zip(target.elts, node.value.elts):
+                        if isinstance(each, ast.Name):
+                            found.setdefault(each.id, []).append(value)
+    return found
+
+
+def texts(node: ast.expr, named: dict[str, list[ast.expr]]) -> Iterator[str]:
+    """The texts that an expression can be, as far as they stand in the source."""
+    match node:
+        case ast.Constant(value=str(text)) if text:
+            yield text
+        case ast.JoinedStr(values=values):
+            parts = [part.value if isinstance(part, ast.Constant) else None for part in values]
+            if any(part and re.search("[A-Za-z]", str(part)) for part in parts):
+                numbers = iter(range(len(parts)))
+                yield "".join(f"{{{next(numbers)}}}" if part is None else str(part) for part in parts)
+        case ast.IfExp(body=body, orelse=other):
+            yield from texts(body, named)
+            yield from texts(other, named)
+        case ast.BoolOp(values=values):
+            for value in values:
+                yield from texts(value, named)
+        case ast.Name(id=name):
+            others = {other: values for other, values in named.items() if other != name}
+            for value in named.get(name, ()):
+                yield from texts(value, others)
+
+
+def _is_sentence(text: str) -> bool:
+    """Whether a text is words to read, and no command, path, value or list of names."""
+    words = re.findall(r"(?<![\w./{-])[a-z]{2,}(?![\w./_-])", text)
+    return len(words) >= 2 and not _COMMAND.match(text)
+
+
+def everything(root: Path = ROOT / "steve1") -> set[str]:
+    """Every text in the source, with {0}, {1} … for what is filled in."""
+    found: set[str] = set()
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Constant, ast.JoinedStr)):
+                found |= set(texts(node, {}))
+    return found
+
+
+def help_texts() -> dict[str, str]:
+    """{text: command or command.field} of every command's description and options."""
+    found = {about: name for commands in COMMANDS.values() for name, about in commands.items()}
+    for group, commands in COMMANDS.items():
+        for name in commands:
+            module = importlib.import_module(f"steve1.commands.{group}.{name}")
+            found |= {text: f"{name}.{field}" for field, text in _fields(module.Args)}
+    return found
+
+
+def _fields(settings: Any) -> Iterator[tuple[str, str]]:
+    hints, below = typing.get_type_hints(settings, include_extras=True), _texts(settings)
+    for field in dataclasses.fields(settings):
+        hint, option = hints[field.name], Option()
+        if typing.get_origin(hint) is typing.Annotated:
+            hint, option = typing.get_args(hint)
+        if dataclasses.is_dataclass(hint):
+            yield from _fields(hint)
+        elif field.init and not option.hidden:
+            yield field.name, option.help or below.get(field.name, "")
