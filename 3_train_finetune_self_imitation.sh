@@ -10,7 +10,7 @@ SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
-export METHOD=clone                                    # --clone_beta above 0 weights every episode by exp(return / this)
+export METHOD=clone                                    # --clone_beta above 0 weights every episode by exp((return - mean) / this)
 export OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/mini_sky_self_imitation.weights}"
 
 exec bash 3_train_finetune_rl.sh "$@"

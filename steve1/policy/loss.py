@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from steve1.policy.heads import Head
+from steve1.policy.heads import ActionHeads, Head
 
 ROWS = 1024  # rows of logits held at once: 35 MB of float32 at 8641 classes
 
@@ -57,6 +57,14 @@ def head_kl(
     if row_weight is None:
         row_weight = torch.full((len(latent),), 1.0 / len(latent), device=latent.device)
     return _apply(head, latent, row_weight, None, (reference, reference_latent), None).loss
+
+
+def action_kl(
+    heads: ActionHeads, latent: Tensor, reference: ActionHeads, reference_latent: Tensor, row_weight: Tensor
+) -> Tensor:
+    """`head_kl` of the buttons plus that of the camera."""
+    buttons = head_kl(heads.buttons, latent, reference.buttons, reference_latent, row_weight)
+    return buttons + head_kl(heads.camera, latent, reference.camera, reference_latent, row_weight)
 
 
 def _apply(

@@ -14,16 +14,15 @@ Series = NDArray[np.float64]
 """One number for each frame of an episode, float64 (N,)."""
 
 
-def gae(rewards: Series, values: Series, after: float, gamma: float, lam: float) -> Series:
-    """Generalised advantage estimation of one episode (arXiv 1506.02438).
+def gae(rewards: Series, values: Series, gamma: float, lam: float) -> Series:
+    """Generalised advantage estimation of one episode that ended (arXiv 1506.02438); a step limit that belongs to the task is an end.
 
     Args:
         rewards, values: (N,), of each step and of the state before it.
-        after: value of the state behind the last step; 0 where the episode ended there. A step limit that belongs to the task is an end.
         gamma, lam: discount, and the weight of longer returns.
     """
     found = np.empty(len(rewards))
-    behind, following = 0.0, after
+    behind, following = 0.0, 0.0
     for step in range(len(rewards) - 1, -1, -1):
         delta = rewards[step] + gamma * following - values[step]
         behind = delta + gamma * lam * behind
@@ -33,7 +32,7 @@ def gae(rewards: Series, values: Series, after: float, gamma: float, lam: float)
 
 def returns_to_go(rewards: Series, gamma: float) -> Series:
     """Discounted sum of this and all later rewards of the episode, (N,)."""
-    return gae(rewards, np.zeros(len(rewards)), 0.0, gamma, 1.0)
+    return gae(rewards, np.zeros(len(rewards)), gamma, 1.0)
 
 
 def minus_others(series: Sequence[Series], groups: Sequence[Hashable]) -> list[Series]:
@@ -54,13 +53,6 @@ def minus_others(series: Sequence[Series], groups: Sequence[Hashable]) -> list[S
         for row, number in enumerate(members):
             found[number] = table[row, : len(series[number])]
     return found
-
-
-def whole_episode(rewards: Sequence[Series], groups: Sequence[Hashable], gamma: float) -> list[Series]:
-    """The episode's return minus that of the other members of its group, the same for every frame (RLOO, arXiv 2402.14740)."""
-    totals = [returns_to_go(each, gamma)[:1] for each in rewards]
-    centred = minus_others(totals, groups)
-    return [np.full(len(each), float(own[0]) if len(own) else 0.0) for each, own in zip(rewards, centred)]
 
 
 def whitened(advantages: Sequence[Series]) -> list[Series]:

@@ -31,7 +31,7 @@ _MOST_WRONG = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
+class CheckedEpisode:
     """One episode under the reward."""
 
     player: str
@@ -47,7 +47,7 @@ class CheckedReward:
     """The outcome: every episode, the verdict in sentences (empty: ready), and the film of the best-paid failure."""
 
     reward: Reward
-    episodes: list[Judged]
+    episodes: list[CheckedEpisode]
     objections: list[str]
     film: Path | None
 
@@ -62,7 +62,7 @@ class CheckedReward:
         return agreement(self.episodes)
 
 
-def agreement(episodes: Sequence[Judged]) -> float:
+def agreement(episodes: Sequence[CheckedEpisode]) -> float:
     """The area under the curve of success by return: see `CheckedReward.agreement`."""
     won = np.array([episode.earned for episode in episodes if episode.success])
     lost = np.array([episode.earned for episode in episodes if not episode.success])
@@ -72,7 +72,7 @@ def agreement(episodes: Sequence[Judged]) -> float:
     return float(np.mean((apart > 0) + 0.5 * (apart == 0)))
 
 
-def objections(reward: Reward, episodes: Sequence[Judged]) -> list[str]:
+def objections(reward: Reward, episodes: Sequence[CheckedEpisode]) -> list[str]:
     """Why the reward should not be trained on, in sentences."""
     found = []
     mean = {
@@ -134,7 +134,9 @@ def check_reward(
             alike = np.stack(columns, axis=1)
         paid = reward.judge(trace, alike)
         parts = {name: float(part.sum()) for name, part in paid.parts.items()}
-        episodes.append(Judged(line["contestant"], line["key"], line["number"], paid.total, parts, paid.success))
+        episodes.append(
+            CheckedEpisode(line["contestant"], line["key"], line["number"], paid.total, parts, paid.success)
+        )
     worst = max((episode for episode in episodes if not episode.success), key=lambda each: each.earned, default=None)
     video = None
     if film and worst is not None and worst.earned > 0:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from steve1.actions.joint import CAMERA_MOVES
 from steve1.core.errors import UserError
@@ -46,15 +47,24 @@ class Kept(Protocol):
 
 
 class PlayedPrompts:
-    """Episodes that the starting policy played under other prompts: its actions there are kept."""
+    """Episodes that the starting policy played under other prompts: its actions there are kept.
+
+    Each pass over an iteration goes through them in an order of its own, over and over.
+
+    Args:
+        latents: the starting policy's (N, H) of each; None: computed where they are needed.
+    """
 
     imitates = False
 
-    def __init__(self, rollouts: Sequence[Rollout]) -> None:
-        self._rollouts = list(rollouts)
+    def __init__(self, rollouts: Sequence[Rollout], seed: int, latents: Sequence[Tensor] | None = None) -> None:
+        self._rollouts, self._seed, self._latents = list(rollouts), seed, latents
 
     def batch(self, part: Sequence[int], iteration: int, epoch: int, device: torch.device) -> RolloutBatch:
-        return batch_of([self._rollouts[number % len(self._rollouts)] for number in part], device)
+        order = generator(self._seed, "kept episodes", iteration, epoch).permutation(len(self._rollouts)).tolist()
+        chosen = [order[number % len(order)] for number in part]
+        latents = None if self._latents is None else [self._latents[number] for number in chosen]
+        return batch_of([self._rollouts[number] for number in chosen], device, latents)
 
 
 class OldEpisodes:

@@ -12,36 +12,33 @@ import functools
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from steve1.core.checkpoint_metadata import CheckpointMetadata
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig, run_jobs
-from steve1.core.files import atomic_path, existing_file, read_json, remove, sha256_file, write_json
+from steve1.core.files import atomic_path, read_json, remove, sha256_file, write_json
 from steve1.core.messages import progress
 from steve1.core.paths import display, resolve
 from steve1.core.processes import limit_threads
 from steve1.core.run_folder import RunFolder
-from steve1.envs import start_states
 from steve1.envs.worker.resources import shared_renderer
-from steve1.evaluation.policies import choose_env, environment_threads, parse_policies
-from steve1.evaluation.tasks.suite import Task, load_suite
-from steve1.goals import GoalEncoder
+from steve1.evaluation.policies import environment_threads
+from steve1.goals import Goal, GoalEncoder
 from steve1.policy import GoalPolicy, load_policy, save_weights
+from steve1.rl.inputs import EMPTY_PROMPT, KEPT_ITERATIONS, Inputs
 from steve1.rl.keep import Kept, OldEpisodes, PlayedPrompts, old_windows
-from steve1.rl.passes import at_temperature
-from steve1.rl.plan import EpisodeJob, plan_iteration, plan_keeping
-from steve1.rl.player import Goal, Recipe, RolloutJob
-from steve1.rl.reward import Reward, load_reward
-from steve1.rl.rollouts import Rollout
+from steve1.rl.passes import at_temperature, latents_of
+from steve1.rl.plan import FIRST_PRIOR_SEED, EpisodeJob
+from steve1.rl.player import Recipe, RolloutJob
+from steve1.rl.rollouts import Rollout, figures_of
 from steve1.rl.settings import RlSettings
-from steve1.rl.update import Learner, figures_of
+from steve1.rl.update import Learner
 from steve1.rl.values import HeadValue
 from steve1.training.checkpoint.checkpointer import optimizer_state_dict, restore_optimizer
 from steve1.training.checkpoint.exports import sidecar_files, write_output
@@ -52,24 +49,6 @@ from steve1.training.trainable import apply_mode, frozen_copy, plain_policy, tra
 NO_SIGNAL_AFTER = 4
 """Iterations without one success and without any difference of return, after which a run has nothing to learn from."""
 _ROLLOUT = re.compile(r"\d+-\d+\.rollout")
-_KEPT_ITERATIONS = 2  # whose rollouts stay on the disk; traces of all do
-EMPTY_PROMPT = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """What a run takes, before anything starts."""
-
-    episodes: int
-    frames: int
-    minutes: float
-    megabytes: float
-
-    def text(self) -> str:
-        return (
-            f"{self.episodes} episodes, {self.frames:,} frames: about {self.minutes:.0f} minutes of playing here, "
-            f"{self.megabytes:.0f} MB on the disk at a time"
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,81 +64,18 @@ class Run:
     """One run: what it is made of, and its steps. `open_game` replaces the game (tests)."""
 
     def __init__(self, settings: RlSettings, open_game: Any = None) -> None:
-        settings.check()
-        self.settings = settings
-        weights = existing_file(
-            settings.in_weights, "These weights", "bash 3_train_finetune_template.sh, or data/mini/mini.weights"
-        )
-        spec = parse_policies([str(weights)])[0]
-        self.metadata: CheckpointMetadata = spec.metadata
-        self.env = choose_env([spec], settings.env)
-        self.reward: Reward = load_reward(settings.reward, self.env)
-        self.steps = settings.steps or self.reward.steps
-        self.suite = load_suite(self.env)
-        self.prompt = settings.prompt or self.reward.task.prompts["en"]
-        self.weights, self.training = weights, settings.training(self.metadata.model)
+        self.inputs = Inputs(settings)
+        self.settings, self.metadata, self.training = settings, self.inputs.metadata, self.inputs.training
         self._open_game = open_game
-        mode = self.training.mode
-        self.keep_frames = mode.trains_cnn
-        self.keep_tasks = self._keep_tasks()
-
-    def _keep_tasks(self) -> dict[str, Task]:
-        """{prompt: task whose beginning its episodes have} of what the policy is to keep; "" is no goal."""
-        settings = self.settings
-        if settings.keeping != "self":
-            return {}
-        if settings.keep_prompts != "auto":
-            prompts = [text.strip() for text in settings.keep_prompts.split(";") if text.strip()]
-            return {prompt: self.suite.by_prompt(prompt) or self.reward.task for prompt in prompts}
-        others = [
-            task
-            for task in self.suite.tasks.values()
-            if task.level == 1 and task.name != self.reward.task.name and not task.unavailable()
-        ]
-        return {**{task.prompts["en"]: task for task in others[:4]}, EMPTY_PROMPT: self.reward.task}
-
-    # ---- before anything starts ----
-
-    def estimate(self) -> Estimate:
-        """From the steps a second of two games with the mini policy on two cores (docs/benchmarks.md)."""
-        settings = self.settings
-        keep = len(self.keep_tasks) * settings.keep_episodes
-        episodes = settings.iterations * settings.episodes + keep
-        frames = episodes * self.steps
-        games = max(1, settings.workers)
-        minutes = episodes * (2.3 + self.steps * 0.024) / games / 60
-        size = 128 * 128 * 3 if self.keep_frames else 1024
-        held = (min(settings.iterations, _KEPT_ITERATIONS) * settings.episodes + keep) * self.steps * (size + 40) / 1e6
-        return Estimate(episodes, frames, minutes, held)
-
-    # ---- the run ----
+        self._kept_is_played = False
 
     def run(self) -> Result:
         """Everything; see the module."""
         settings = self.settings
         if settings.threads:
             limit_threads(settings.threads)
-        record = {
-            "settings": dataclasses.asdict(settings),
-            "sha256": {
-                "in_weights": sha256_file(self.weights),
-                "reward": sha256_file(self.reward.path),
-                **({"replay": sha256_file(old)} if (old := self._replay_file()) is not None else {}),
-            },
-            "steps": self.steps,
-        }
         self.folder = RunFolder(
-            settings.run_dir,
-            record,
-            settings.overwrite,
-            differences=lambda then, now: (
-                settings.differences(then["settings"])
-                + [
-                    f"{name}: other content than then"
-                    for name in now["sha256"]
-                    if then["sha256"].get(name) != now["sha256"][name]
-                ]
-            ),
+            settings.run_dir, self.inputs.record(), settings.overwrite, differences=self.inputs.differences
         )
         try:
             self._claim_output()
@@ -172,13 +88,6 @@ class Run:
         finally:
             self.folder.close()
 
-    def _replay_file(self) -> Path | None:
-        """The pack or list of old episodes; None without."""
-        path = self.training.replay_path
-        return (
-            None if path is None else existing_file(path, "These old episodes (REPLAY)", "python -m steve1 make_replay")
-        )
-
     def _claim_output(self) -> None:
         out, result = self.training.out_path, self.settings.run_dir / RESULT_FILE
         own = read_json(result)["out_sha256"] if result.is_file() else ""
@@ -190,15 +99,16 @@ class Run:
             )
 
     def _set_up(self) -> None:
-        settings, metadata = self.settings, self.metadata
+        settings, metadata, inputs = self.settings, self.metadata, self.inputs
         device = choose_device(settings.device)
-        self.encoder = GoalEncoder(metadata, device=settings.device, translations=self.suite.translations)
+        self.encoder = GoalEncoder(metadata, device=settings.device, translations=inputs.suite.translations)
         self.goals: dict[tuple[str, int], Goal] = {}
         torch.manual_seed(settings.seed)
-        self.policy: GoalPolicy = load_policy(resolve(metadata.model), self.weights, device=device)
-        first = self._goal_of(self.prompt, 101) if self.training.mode.adds == "goal" else None
+        self.policy: GoalPolicy = load_policy(resolve(metadata.model), inputs.weights, device=device)
+        tunes_goal = self.training.mode.adds == "goal"
+        first = self._goal_of(inputs.prompt, FIRST_PRIOR_SEED) if tunes_goal else None
         apply_mode(self.policy, self.training, None if first is None else torch.from_numpy(first))
-        if not self.policy.net.img_process.cnn_is_frozen and not self.keep_frames:
+        if not self.policy.net.img_process.cnn_is_frozen and not inputs.keep_frames:
             raise UserError("This fine-tuning mode trains the CNN.", got=settings.finetune_mode)
         self.reference = frozen_copy(self.policy)
         self.optimizer = make_optimizer(self.policy, self.training)
@@ -220,11 +130,7 @@ class Run:
                 self.head.load_state_dict(state["head"])
             self.iteration, self.silent = int(state["iteration"]), int(state["silent"])
             self.folder.rows = list(state["rows"])
-        self.starts = self._starts_of(self.reward.task)
         self._write_version()
-
-    def _starts_of(self, task: Task) -> Sequence[Mapping[str, Any]]:
-        return start_states(self.env, task.biome, "demo")
 
     def _goal_of(self, prompt: str, prior_seed: int) -> Goal:
         """The goal of a prompt under one draw of the prior; no goal for the empty prompt."""
@@ -266,28 +172,20 @@ class Run:
     def _folder_of(self, iteration: int) -> Path:
         return self.settings.run_dir / "rollouts" / f"{iteration:06d}"
 
-    def _plan(self, iteration: int) -> list[EpisodeJob]:
-        settings = self.settings
-        return plan_iteration(settings.seed, iteration, settings.places, settings.group, self.prompt, self.starts)
-
-    def _keep_plan(self) -> list[EpisodeJob]:
-        starts = {prompt: self._starts_of(task) for prompt, task in self.keep_tasks.items()}
-        return plan_keeping(self.settings.seed, list(self.keep_tasks), self.settings.keep_episodes, starts)
-
     # ---- playing and learning ----
 
     def _run(self) -> Result:
-        settings = self.settings
+        settings, inputs = self.settings, self.inputs
         recipe = Recipe(
             model=self.metadata.model,
-            env=self.env,
+            env=inputs.env,
             reward=settings.reward,
             cond_scale=self.metadata.cond_scale,
             temperature=self.metadata.temperature,
-            steps=self.steps,
-            tasks=self.keep_tasks,
+            steps=inputs.steps,
+            tasks=inputs.keep_tasks,
             device=settings.device,
-            keep_frames=self.keep_frames,
+            keep_frames=inputs.keep_frames,
             mineclip=(str(resolve(self.metadata.mineclip)), self.metadata.mineclip_config),
             likeness=self._likeness(),
             open_game=self._open_game,
@@ -308,20 +206,24 @@ class Run:
         return self._finish()
 
     def _likeness(self) -> dict[str, Goal]:
-        wanted = self.reward.likeness
+        wanted = self.inputs.reward.likeness
         return {prompt: self._goal_of(prompt, 0) for prompt in (wanted.to, *wanted.against)} if wanted else {}
 
-    def _played(self, job: RolloutJob, line: dict[str, Any]) -> None:
+    def _played(self, job: RolloutJob, result: None) -> None:
         self.bar.update(1)
 
     def _next(self) -> list[RolloutJob]:
         """The episodes to play next, after whatever can be learned from those that are there; none when the run is at its end."""
-        keep = self._jobs(self._keep_plan(), self.settings.run_dir / "keep", self.weights, sha256_file(self.weights))
-        if keep:
-            return keep
+        inputs = self.inputs
+        if not self._kept_is_played:
+            folder = self.settings.run_dir / "keep"
+            keep = self._jobs(inputs.keep_plan, folder, inputs.weights, inputs.weights_sha256)
+            if keep:
+                return keep
+            self._kept_is_played = True
         while self.iteration < self.settings.iterations and not self._hopeless():
             missing = self._jobs(
-                self._plan(self.iteration), self._folder_of(self.iteration), self.playing, self.version
+                inputs.plan(self.iteration), self._folder_of(self.iteration), self.playing, self.version
             )
             if missing:
                 return missing
@@ -334,10 +236,11 @@ class Run:
     @functools.cached_property
     def learner(self) -> Learner:
         """Made once the kept episodes are there."""
-        folder, kept = self.settings.run_dir / "keep", self.kept
-        if self.keep_tasks:
-            kept = PlayedPrompts([Rollout.load(folder / f"{job.key}.rollout") for job in self._keep_plan()])
-        metadata = self.metadata
+        folder, kept, metadata = self.settings.run_dir / "keep", self.kept, self.metadata
+        if self.inputs.keep_tasks:
+            played = [Rollout.load(folder / f"{job.key}.rollout") for job in self.inputs.keep_plan]
+            latents = latents_of(self.reference, played, metadata.cond_scale)
+            kept = PlayedPrompts(played, self.settings.seed, latents)
         return Learner(
             self.policy,
             self.reference,
@@ -353,7 +256,7 @@ class Run:
         """One iteration's learning, its figures, and the point from which the next one goes on."""
         settings, iteration, began = self.settings, self.iteration, time.perf_counter()
         folder = self._folder_of(iteration)
-        rollouts = [Rollout.load(folder / f"{job.key}.rollout") for job in self._plan(iteration)]
+        rollouts = [Rollout.load(folder / f"{job.key}.rollout") for job in self.inputs.plan(iteration)]
         figures = figures_of(rollouts)
         spread = float(np.std([rollout.reward.sum() for rollout in rollouts]))
         silent = figures["success"] == 0 and spread == 0
@@ -366,6 +269,7 @@ class Run:
                 "explained_variance": judged.explained,
                 "entropy_buttons": judged.entropy_buttons,
                 "entropy_camera": judged.entropy_camera,
+                "log_p_gap": judged.log_p_gap,
             }
         played = sum(float(rollout.facts["seconds"]["total"]) for rollout in rollouts) / max(1, settings.workers)
         seconds = time.perf_counter() - began
@@ -396,7 +300,7 @@ class Run:
 
     def _forget(self) -> None:
         """Rollouts of earlier iterations go; their traces stay."""
-        for number in range(self.iteration - _KEPT_ITERATIONS):
+        for number in range(self.iteration - KEPT_ITERATIONS):
             for path in self._folder_of(number).glob("*.rollout"):
                 remove(path, ours=_ROLLOUT)
 
@@ -407,15 +311,17 @@ class Run:
             raise UserError(
                 f"No success and no difference of reward in the last {NO_SIGNAL_AFTER * settings.episodes} episodes: there is nothing to learn from.",
                 where=display(settings.run_dir),
-                got=f"{played} episodes of {self.prompt!r}",
+                got=f"{played} episodes of {self.inputs.prompt!r}",
                 todo="fine-tune on demonstrations first (3_train_finetune_template.sh), or give a reward that pays for progress",
             )
-        hashes = {"in_weights": sha256_file(self.weights)}
+        hashes = {"in_weights": self.inputs.weights_sha256}
         metadata = self.metadata.updated(run=display(settings.run_dir), hashes=hashes)
         facts: dict[str, Any] = {"reward": settings.reward, "method": settings.method, "iterations": self.iteration}
         # The run's folder knows the output before it is there, so that a kill in between leaves nothing that the run would refuse.
         final = settings.run_dir / out.name
-        write_output(self.policy, final, dataclasses.replace(self.training, fixed_prompt=self.prompt), metadata, facts)
+        write_output(
+            self.policy, final, dataclasses.replace(self.training, fixed_prompt=self.inputs.prompt), metadata, facts
+        )
         write_json(settings.run_dir / RESULT_FILE, {"out_sha256": sha256_file(final), **facts})
         ours = sidecar_files(final, self.training)
         for made, target in zip(reversed(ours), reversed(sidecar_files(out, self.training))):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -16,11 +16,13 @@ from torch import Tensor
 from steve1.policy import GoalPolicy
 from steve1.policy.heads import Head
 from steve1.policy.loss import head_loss
-from steve1.rl.rollouts import RolloutBatch
+from steve1.rl.rollouts import Rollout, RolloutBatch, batch_of
 from steve1.training.trainable import tuned_goal
 
 CHUNK = 64
 """Steps that gradients flow back over; states are carried on."""
+LATENT_BYTES = 2**30
+"""Latents of the starting policy are computed once, as long as they take no more memory than this."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +98,18 @@ def score(policy: GoalPolicy, batch: RolloutBatch, cond_scale: float = 0.0) -> S
         found.append((log_p, buttons, camera, chunk.latent))
     log_p, buttons, camera, latent = (torch.cat(each, dim=1) for each in zip(*found))
     return Scored(log_p * batch.counted, buttons, camera, latent)
+
+
+@torch.no_grad()
+def latents_of(policy: GoalPolicy, rollouts: Sequence[Rollout], cond_scale: float = 0.0) -> list[Tensor] | None:
+    """The policy's latents (N, H) of each episode, on its device; None where they would take more than LATENT_BYTES."""
+    if sum(map(len, rollouts)) * policy.config.hidsize * 4 > LATENT_BYTES:
+        return None
+    found = []
+    for rollout in rollouts:
+        batch = batch_of([rollout], policy.device)
+        found.append(torch.cat([chunk.latent[0] for chunk in chunks(policy, batch, cond_scale)]))
+    return found
 
 
 def action_log_p(

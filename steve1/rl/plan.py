@@ -11,7 +11,7 @@ from steve1.core.seeds import generator, integer
 
 PRIOR_SEEDS = 4
 """Draws of the prior that take turns, so that the prompt is learned and not one goal vector; evaluation uses another one."""
-_FIRST_PRIOR_SEED = 101
+FIRST_PRIOR_SEED = 101
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ def plan_iteration(
                     env_seed=env_seed,
                     agent_seed=integer(seed, "draws", iteration, place, member),
                     prompt=prompt,
-                    prior_seed=_FIRST_PRIOR_SEED + place % PRIOR_SEEDS,
+                    prior_seed=FIRST_PRIOR_SEED + place % PRIOR_SEEDS,
                 )
             )
     return jobs
@@ -88,7 +88,7 @@ def plan_keeping(
                     env_seed=integer(seed, "keep world", prompt, episode),
                     agent_seed=integer(seed, "keep draws", prompt, episode),
                     prompt=prompt,
-                    prior_seed=_FIRST_PRIOR_SEED + episode % PRIOR_SEEDS,
+                    prior_seed=FIRST_PRIOR_SEED + episode % PRIOR_SEEDS,
                 )
             )
     return jobs

@@ -1,13 +1,12 @@
 """Plays the episodes of an iteration in a worker, and keeps what learning needs of them.
 
-Input: jobs with the version of the weights that is to play them. Output: one file for each episode, and a line about it.
+Input: jobs with the version of the weights that is to play them. Output: one file for each episode.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,14 +27,13 @@ from steve1.core.paths import resolve
 from steve1.evaluation.runner.episodes import OpenGame, play_episode
 from steve1.evaluation.runner.similarity import GoalSimilarity, SimilarityRecorder
 from steve1.evaluation.tasks.suite import Task
+from steve1.goals import Goal
 from steve1.policy import GoalPolicy, load_policy, read_weights
 from steve1.rl.plan import EpisodeJob
 from steve1.rl.reward import Reward, load_reward
 from steve1.rl.rollouts import Rollout
 from steve1.rollout.play import Actor
 from steve1.rollout.supervise import SupervisedEnv
-
-Goal = NDArray[np.float32]
 
 
 class RecordingAgent(Agent):
@@ -148,10 +146,10 @@ class RolloutPlayer:
             self._version = job.weights_sha256
         return self._agent
 
-    def run(self, job: RolloutJob) -> dict[str, Any]:
-        """Play the episode, judge it, write its file; returns a line about it."""
+    def run(self, job: RolloutJob) -> None:
+        """Play the episode, judge it, write its file."""
         recipe, episode = self._recipe, job.episode
-        agent, restarts, began = self.agent(job), self._game.restarts, time.perf_counter()
+        agent, restarts = self.agent(job), self._game.restarts
         task = recipe.tasks.get(episode.prompt, self._reward.task)
         similarity = self._similarity if episode.prompt else None
         trace = play_episode(
@@ -194,15 +192,6 @@ class RolloutPlayer:
         )
         trace.save(job.path.with_suffix(""))
         rollout.save(job.path.with_suffix(".rollout"))
-        return {
-            "key": episode.key,
-            "group": episode.group,
-            "steps": len(rollout),
-            "return": float(rollout.reward.sum()),
-            "success": rollout.success,
-            "crashes": rollout.facts["crashes"],
-            "seconds": time.perf_counter() - began,
-        }
 
     def close(self) -> None:
         """Close the game."""

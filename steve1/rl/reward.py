@@ -10,23 +10,26 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError, nearest
-from steve1.core.paths import display
+from steve1.core.files import existing_file
+from steve1.core.paths import display, resolve
+from steve1.core.reading.contents import read_yaml
 from steve1.evaluation.tasks.rules import Rule, parse_rule
 from steve1.evaluation.tasks.suite import Suite, Task, load_suite
 from steve1.rl.advantages import Series
 from steve1.rollout.trace import Trace
 
 FOLDER = Path(__file__).parent / "rewards"
+_OWN = re.compile(r"(?P<path>.+\.ya?ml)(:(?P<name>.*))?", re.DOTALL)
 COUNTING = ("item_gained", "dug", "placed", "crafted")
 _FIRST_GOAL = 15  # MineCLIP sees 16 frames: the first ones have no similarity
 
@@ -297,25 +300,22 @@ def load_reward(name: str | os.PathLike[str], env: str = "luanti") -> Reward:
     Raises:
         UserError: no such file or reward, another game's, or a reward that says something unknown.
     """
-    file, colon, chosen = os.fspath(name).rpartition(":") if ".y" in os.fspath(name) else ("", "", os.fspath(name))
-    if not colon and ".y" in os.fspath(name):
-        file, chosen = os.fspath(name), ""
-    path = Path(file) if file else FOLDER / f"{'luanti' if env == 'luanti' else 'minecraft'}.yaml"
-    if not path.is_file():
-        raise UserError("This file of rewards does not exist.", where=display(path))
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
-        raise UserError("This file is not YAML.", where=display(path), got=str(fault)) from None
-    if not isinstance(content, Mapping) or not isinstance(content.get("rewards"), Mapping) or "env" not in content:
-        raise UserError("A file of rewards needs env and rewards.", where=display(path), got=type(content).__name__)
+    file, chosen = _OWN.fullmatch(os.fspath(name)), os.fspath(name)
+    path = FOLDER / f"{'luanti' if env == 'luanti' else 'minecraft'}.yaml"
+    if file is not None:
+        path, chosen = resolve(file["path"]), file["name"] or ""
+    content = read_yaml(existing_file(path, "These rewards"), "file of rewards")
+    where = display(path)
+    if not isinstance(content.get("rewards"), Mapping) or "env" not in content:
+        got = ", ".join(map(str, content))[:200]
+        raise UserError("A file of rewards needs env and rewards.", where=where, got=got)
     if (content["env"] == "luanti") != (env == "luanti"):
-        raise UserError("These rewards are for another game.", where=display(path), expected=env, got=content["env"])
+        raise UserError("These rewards are for another game.", where=where, expected=env, got=content["env"])
     rewards = content["rewards"]
     if not chosen and len(rewards) == 1:
         chosen = str(next(iter(rewards)))
     if chosen not in rewards:
         expected = nearest(chosen, [str(key) for key in rewards]) if chosen else ", ".join(map(str, rewards))
-        raise UserError("There is no such reward.", where=display(path), got=chosen or "no name", expected=expected)
-    found = parse_reward(chosen, rewards[chosen], load_suite(env), f"{display(path)}: rewards.{chosen}")
+        raise UserError("There is no such reward.", where=where, got=chosen or "no name", expected=expected)
+    found = parse_reward(chosen, rewards[chosen], load_suite(env), f"{where}: rewards.{chosen}")
     return dataclasses.replace(found, path=path)

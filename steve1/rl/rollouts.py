@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from steve1.actions.joint import CAMERA_MOVES
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.paths import display
-from steve1.rl.advantages import Series
+from steve1.core.seeds import generator
+from steve1.rl.advantages import Series, mixed_groups
 
 _FAULTS = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 _ARRAYS = ("buttons", "camera", "images", "log_p", "goal", "reward")
@@ -116,6 +117,7 @@ class RolloutBatch:
         buttons, camera: i64 (B, T).
         counted: f32 (B, T), 1 for steps of an episode, 0 behind its end.
         moves: f32 (B, T), 1 where the camera's class has an effect.
+        wanted: (B, T, H), the starting policy's latents; None where they have to be computed.
     """
 
     images: Tensor
@@ -124,6 +126,7 @@ class RolloutBatch:
     camera: Tensor
     counted: Tensor
     moves: Tensor
+    wanted: Tensor | None = None
 
 
 def padded(rows: Sequence[NDArray[Any]]) -> Tensor:
@@ -134,8 +137,14 @@ def padded(rows: Sequence[NDArray[Any]]) -> Tensor:
     return torch.from_numpy(found)
 
 
-def batch_of(rollouts: Sequence[Rollout], device: torch.device) -> RolloutBatch:
-    """The episodes as a padded batch on the device."""
+def batch_of(
+    rollouts: Sequence[Rollout], device: torch.device, latents: Sequence[Tensor] | None = None
+) -> RolloutBatch:
+    """The episodes as a padded batch on the device.
+
+    Args:
+        latents: the starting policy's (N, H) of each, where they are known.
+    """
     moves = torch.from_numpy(CAMERA_MOVES.astype(np.float32))
     buttons = padded([rollout.buttons for rollout in rollouts])
     counted = padded([np.ones(len(rollout), np.float32) for rollout in rollouts])
@@ -147,4 +156,37 @@ def batch_of(rollouts: Sequence[Rollout], device: torch.device) -> RolloutBatch:
         counted,
         moves[buttons] * counted,
     )
-    return RolloutBatch(*(tensor.to(device) for tensor in tensors))
+    wanted = None if latents is None else nn.utils.rnn.pad_sequence(list(latents), batch_first=True)
+    return dataclasses.replace(RolloutBatch(*(tensor.to(device) for tensor in tensors)), wanted=wanted)
+
+
+def permuted(rollouts: list[Rollout], seed: int, iteration: int) -> list[Rollout]:
+    """The placebo: each group's rewards and successes dealt to other members of the group, cut or filled to their lengths."""
+    rng = generator(seed, "placebo", iteration)
+    found = list(rollouts)
+    for group in dict.fromkeys(rollout.group for rollout in rollouts):
+        members = [number for number, rollout in enumerate(rollouts) if rollout.group == group]
+        for number, source in zip(members, rng.permutation(members)):
+            giver, taker = rollouts[int(source)], rollouts[number]
+
+            def fitted(series: Series, length: int = len(taker)) -> Series:
+                return np.concatenate([series[:length], np.zeros(max(0, length - len(series)))])
+
+            parts = {name: fitted(part) for name, part in giver.parts.items()}
+            found[number] = dataclasses.replace(taker, reward=fitted(giver.reward), parts=parts, success=giver.success)
+    return found
+
+
+def figures_of(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """What an iteration's episodes say by themselves: success, return by term, length, groups with a difference."""
+    groups = [rollout.group for rollout in rollouts]
+    found = {
+        "success": float(np.mean([rollout.success for rollout in rollouts])),
+        "return": float(np.mean([rollout.reward.sum() for rollout in rollouts])),
+        "episode_steps": float(np.mean([len(rollout) for rollout in rollouts])),
+        "mixed_groups": mixed_groups([rollout.success for rollout in rollouts], groups),
+        "crashes": float(sum(rollout.facts.get("crashes", 0) for rollout in rollouts)),
+    }
+    for name in rollouts[0].parts:
+        found[f"return_{name}"] = float(np.mean([rollout.parts[name].sum() for rollout in rollouts]))
+    return found

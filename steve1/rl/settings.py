@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 
 from steve1.core.errors import UserError
 from steve1.core.paths import output_path
-from steve1.training.config import TrainSettings
+from steve1.training.config import TrainSettings, changed_settings
 from steve1.training.finetune_modes import FinetuneModeName
 
 # These change a run's speed or messages, but not its weights.
-HARMLESS = frozenset(
+RESUME_IGNORED = frozenset(
     {
         "sampling_dir",
         "cache_dir",
@@ -72,7 +72,7 @@ class RlSettings:
     epochs: int = 2
     """Passes over an iteration's episodes (EPOCHS)."""
     minibatches: int = 4
-    """Optimizer steps of a pass (MINIBATCHES)."""
+    """Optimizer steps of a pass; with methods group and preference at most PLACES, as all episodes of a start state stay together (MINIBATCHES)."""
     clip: float = 0.2
     """An action whose probability has changed by more than this share stops counting (CLIP)."""
     clip_high: float = 0.0
@@ -98,7 +98,7 @@ class RlSettings:
     lora_targets: str = "attention,mlp,action_heads"
     """As in training."""
     clone_beta: float = 0.0
-    """clone: 0 imitates successes alone; above 0 weights every episode by exp(return / this)."""
+    """clone: 0 imitates successes alone; above 0 weights every episode by exp((return - the iteration's mean) / this), at most 20."""
     preference_beta: float = 0.1
     """preference: how far the goal may move for each preferred pair."""
     placebo: bool = False
@@ -163,9 +163,13 @@ class RlSettings:
             faults.append(f"learning_rate must be a number above 0, got {self.learning_rate}")
         if self.steps and self.steps < 16:
             faults.append(f"steps must be 0 or at least 16, got {self.steps}")
-        if self.method in ("group", "preference") and self.group < 2:
+        if self.compares and self.group < 2:
             faults.append(
                 f"method {self.method} compares episodes from the same start: set group to at least 2, got {self.group}"
+            )
+        if self.compares and self.minibatches > self.places:
+            faults.append(
+                f"method {self.method} keeps the episodes of a start state in one minibatch: set minibatches (MINIBATCHES) to at most places ({self.places}), got {self.minibatches}"
             )
         if self.method == "preference" and self.finetune_mode != "goal":
             faults.append(f"method preference tunes a goal: set FINETUNE_MODE=goal, got {self.finetune_mode}")
@@ -186,6 +190,11 @@ class RlSettings:
         if faults:
             listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(faults, 1))
             raise UserError(f"{len(faults)} of these settings cannot work:{listed}")
+
+    @property
+    def compares(self) -> bool:
+        """Whether the method compares episodes from the same start state."""
+        return self.method in ("group", "preference")
 
     @property
     def episodes(self) -> int:
@@ -233,9 +242,4 @@ class RlSettings:
 
     def differences(self, earlier: dict[str, Any]) -> list[str]:
         """The settings of an earlier run that would lead to other weights than these, as sentences."""
-        now = dataclasses.asdict(self)
-        return [
-            f"{name}: {earlier.get(name)!r} then, {value!r} now"
-            for name, value in now.items()
-            if name not in HARMLESS and name in earlier and earlier[name] != value
-        ]
+        return changed_settings(self, earlier, RESUME_IGNORED)

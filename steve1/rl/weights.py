@@ -7,9 +7,14 @@ the method's own loss, so no method needs tables of all frames' probabilities.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from steve1.rl.advantages import Series
 
 LEAST_LOG_P = -11.0
 """An action this improbable is not pushed further down: its gradient only disturbs the others."""
@@ -32,12 +37,11 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Weights (N,) f32 without gradient, and what is worth watching: the share of clipped frames, the largest ratio, the loss."""
+    """Weights f32 without gradient; which frames are clipped, bool; probability ratios f32. All have the shape of the advantages."""
 
     weight: Tensor
-    clip_share: float
-    ratio_max: float
-    loss: float
+    clipped: Tensor
+    ratio: Tensor
 
 
 def ppo_weights(log_p: Tensor, old_log_p: Tensor, advantage: Tensor, clip: Clip) -> Weights:
@@ -47,44 +51,40 @@ def ppo_weights(log_p: Tensor, old_log_p: Tensor, advantage: Tensor, clip: Clip)
     the bound is the smaller one; so the weight is A ratio, or zero.
 
     Args:
-        log_p: (N,) of the policy under training, without gradient.
-        old_log_p: (N,) of the policy that played.
-        advantage: (N,).
+        log_p: (...) of the policy under training, without gradient.
+        old_log_p: (...) of the policy that played.
+        advantage: (...).
     """
     log_p, old_log_p, advantage = (each.detach().float() for each in (log_p, old_log_p, advantage))
     ratio = (log_p - old_log_p).clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO).exp()
-    bounded = ratio.clamp(1 - clip.low, 1 + clip.high)
     clipped = torch.where(advantage >= 0, ratio > 1 + clip.high, ratio < 1 - clip.low)
-    bound = (advantage < 0) & (ratio > clip.dual)
-    gain = torch.minimum(ratio * advantage, bounded * advantage)
-    gain = torch.where(advantage < 0, torch.maximum(gain, clip.dual * advantage), gain)
-    silent = clipped | bound | ((advantage < 0) & (log_p < LEAST_LOG_P))
-    weight = torch.where(silent, 0.0, advantage * ratio)
-    count = max(1, len(weight))
-    return Weights(
-        weight,
-        float((clipped | bound).sum()) / count,
-        float(ratio.max()) if len(ratio) else 1.0,
-        float(-gain.sum()) / count,
-    )
+    clipped = clipped | ((advantage < 0) & (ratio > clip.dual))
+    silent = clipped | ((advantage < 0) & (log_p < LEAST_LOG_P))
+    return Weights(torch.where(silent, 0.0, advantage * ratio), clipped, ratio)
 
 
-def clone_weights(returns: Tensor, successes: Tensor, beta: float = 0.0, most: float = 20.0) -> Tensor:
-    """Weights of filtered cloning: 1 for the frames of successful episodes, 0 for others; with beta > 0 exp((R - mean) / beta), at most `most`.
+def clone_weights(returns: Series, successes: NDArray[np.bool_], beta: float = 0.0, most: float = 20.0) -> Series:
+    """Weights (M,) of the episodes in filtered cloning: 1 for successes, 0 for others; with beta > 0 exp((return - mean) / beta), at most `most`.
 
     Args:
-        returns, successes: (N,) of each frame's episode.
+        returns, successes: (M,) of all episodes of an iteration, over which the mean is taken.
     """
     if beta <= 0:
-        return successes.float()
-    return ((returns - returns.mean()) / beta).clamp(max=float(torch.tensor(most).log())).exp()
+        return successes.astype(np.float64)
+    return np.asarray(np.exp(np.minimum((returns - returns.mean()) / beta, np.log(most))), dtype=np.float64)
 
 
-def preference_weights(gain_winner: Tensor, gain_loser: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """DPO's loss of each pair, (P,), and the weight of the winner's frames, (P,); the loser's frames have its negative (arXiv 2305.18290).
+def pairs_of(groups: Sequence[int], earned: Sequence[float]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers (P,) of the better and (P,) of the worse episode of each pair of one group that earned different amounts."""
+    group, paid = np.asarray(groups), np.asarray(earned)
+    better, worse = np.nonzero((group[:, None] == group) & (paid[:, None] > paid))
+    return better, worse
+
+
+def preference_weights(gain_winner: Tensor, gain_loser: Tensor, beta: float) -> Tensor:
+    """The weight of the winner's frames in DPO's loss of each pair, (P,); the loser's frames have its negative (arXiv 2305.18290).
 
     Args:
         gain_winner, gain_loser: (P,) log p under training minus that under the reference, summed over each episode's frames.
     """
-    margin = beta * (gain_winner - gain_loser)
-    return -torch.nn.functional.logsigmoid(margin), beta * torch.sigmoid(-margin)
+    return beta * torch.sigmoid(-beta * (gain_winner - gain_loser))

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from steve1.core.checkpoint_metadata import GOAL_SUFFIX, REPLAY_SUFFIX
 from steve1.core.options import Option
 from steve1.core.paths import output_path, resolve
 from steve1.training.finetune_modes import MODES, FinetuneMode, FinetuneModeName, modes_help
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # These change a run's speed, messages or validations, but not its weights; or they name files and a precision, whose content and meaning
 # are compared instead.
@@ -323,13 +327,17 @@ class TrainSettings:
 
     def differences(self, earlier: dict[str, Any]) -> list[str]:
         """The settings of an earlier run that would lead to other weights than these, as sentences."""
-        then = current_names(earlier)
-        found = []
-        for field in dataclasses.fields(self):
-            was, now = then.pop(field.name, field.default), getattr(self, field.name)
-            if was != now and field.name not in RESUME_IGNORED:
-                found.append(f"{field.name}: {was!r} then, {now!r} now")
-        return found + [f"{name}: {value!r} then, there is no such setting now" for name, value in then.items()]
+        return changed_settings(self, current_names(earlier), RESUME_IGNORED)
+
+
+def changed_settings(settings: DataclassInstance, earlier: Mapping[str, Any], ignored: Collection[str]) -> list[str]:
+    """Settings that are not what they were, as sentences; what was not recorded had its default."""
+    then, found = dict(earlier), []
+    for field in dataclasses.fields(settings):
+        was, now = then.pop(field.name, field.default), getattr(settings, field.name)
+        if was != now and field.name not in ignored:
+            found.append(f"{field.name}: {was!r} then, {now!r} now")
+    return found + [f"{name}: {value!r} then, there is no such setting now" for name, value in then.items()]
 
 
 def current_names(settings: dict[str, Any]) -> dict[str, Any]:

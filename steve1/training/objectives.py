@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from steve1.actions.joint import CAMERA_DEGREES
 from steve1.policy import GoalPolicy, PolicyState
-from steve1.policy.loss import head_kl
+from steve1.policy.loss import action_kl
 from steve1.policy.vision import ActivationCheckpointing
 from steve1.training.batches import Batch, encode
 from steve1.training.config import TrainSettings
@@ -119,9 +119,7 @@ class KLToStart(Objective):
         if self._on_replayed and "replayed" in batch:
             counted = batch["replayed"].flatten().float()
         weight = counted / counted.sum().clamp(min=1)
-        own, other = self._policy.pi_head, reference.pi_head
-        divergence = head_kl(own.buttons, rows, other.buttons, wanted, weight)
-        divergence = divergence + head_kl(own.camera, rows, other.camera, wanted, weight)
+        divergence = action_kl(self._policy.pi_head, rows, reference.pi_head, wanted, weight)
         return LossOutput(self._coef * divergence, state, divergence.detach().float().reshape(1))
 
 

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +18,7 @@ from steve1.training.batches import Batch, TbpttChunk
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.objectives import LossModule, objectives_for
-from steve1.training.optim.optimizers import make_optimizer
+from steve1.training.optim.optimizers import make_optimizer, step_unless
 from steve1.training.optim.regularizers import EMA, L2SP
 from steve1.training.optim.spike_filter import SpikeFilter
 
@@ -137,7 +136,7 @@ class Stepper:
         spike = finite & self.spike_filter.spikes(loss, shared_norm)
         skipped, idle = ~finite | spike, self._idle(chunk)
         unchanged = skipped | idle
-        self._apply(unchanged)
+        step_unless(unchanged, self.optimizer)
         self.spike_filter.remember(loss, shared_norm, unchanged)
         if self.ema is not None:
             self.ema.update(number, unchanged)
@@ -160,13 +159,6 @@ class Stepper:
     def _gradient_sync(self, last: bool) -> AbstractContextManager[None]:
         """Processes exchange gradients only once a step, after the last micro-batch."""
         return contextlib.nullcontext() if last or self._ddp is None else self._ddp.no_sync()
-
-    def _apply(self, skipped: torch.Tensor) -> None:
-        # Fused optimizers take this flag, as GradScaler sets it, and leave weights and moments alone where it is 1.
-        optimizer: Any = self.optimizer
-        optimizer.found_inf = skipped.to(torch.float32)
-        optimizer.grad_scale = None
-        optimizer.step()
 
     def _reset_where(self, skipped: torch.Tensor, state: PolicyState) -> PolicyState:
         # A non-finite chunk leaves non-finite keys behind: masking alone would not keep them out of a product.

@@ -8,13 +8,13 @@ import pytest
 
 from steve1.commands.evaluate import check_reward as command
 from steve1.evaluation.tasks.suite import load_suite
-from steve1.rl.check import Judged, agreement, check_reward, objections
+from steve1.rl.check import CheckedEpisode, agreement, check_reward, objections
 from steve1.rl.reward import load_reward, parse_reward
 from tests.evaluation.worlds import injected, settings
 
 
-def episode(player: str, earned: float, success: bool) -> Judged:
-    return Judged(player, "key", 0, earned, {}, success)
+def episode(player: str, earned: float, success: bool) -> CheckedEpisode:
+    return CheckedEpisode(player, "key", 0, earned, {}, success)
 
 
 GOOD = [
@@ -35,7 +35,7 @@ GOOD = [
         (GOOD[2:], "Every episode failed"),
     ],
 )  # fmt: skip
-def test_what_speaks_against_a_reward(episodes: list[Judged], objection: str) -> None:
+def test_what_speaks_against_a_reward(episodes: list[CheckedEpisode], objection: str) -> None:
     found = objections(load_reward("dig_dirt"), episodes)
     assert [objection in each for each in found] == [True] * bool(objection)
 

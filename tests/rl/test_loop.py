@@ -18,7 +18,8 @@ from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.policy import load_policy, read_weights, save_weights, write_model
 from steve1.policy.vision import ImageEncoder
-from steve1.rl import loop
+from steve1.rl import inputs, loop
+from steve1.rl.inputs import Inputs
 from steve1.rl.loop import Run, train_rl
 from steve1.rl.passes import score
 from steve1.rl.rollouts import Rollout, batch_of
@@ -49,7 +50,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         return (rng.normal(size=E) if prompt else np.zeros(E)).astype(np.float32)
 
     monkeypatch.setattr(Run, "_goal_of", goal_of)
-    monkeypatch.setattr(Run, "_starts_of", lambda self, task: STARTS)
+    monkeypatch.setattr(Inputs, "starts_of", lambda self, task: STARTS)
 
     def settings(name: str = "rl", **changes: Any) -> RlSettings:
         values: dict[str, Any] = {
@@ -187,6 +188,21 @@ def test_old_prompts_stay_where_they_were(make: Make) -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("few_pictures")
+def test_the_start_is_read_once_however_many_iterations_there_are(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights are hashed once, and kept episodes are opened once more when all of them are there."""
+    chosen = make(iterations=3, places=1, group=2, minibatches=1, keep_prompts="look at the sky", keep_episodes=2)
+    read, opened = [], []
+    digest, check = inputs.sha256_file, Rollout.check
+    monkeypatch.setattr(inputs, "sha256_file", lambda path: read.append(str(path)) or digest(path))
+    monkeypatch.setattr(Rollout, "check", lambda path, version: opened.append(path.parent.name) or check(path, version))
+    train_rl(chosen, OpenKeyGame())
+    assert read.count(chosen.in_weights) == 1
+    assert opened.count("keep") == 2
+    assert max(curve(chosen, "log_p_gap")) < 1e-3
+
+
+@pytest.mark.e2e
 def test_a_game_that_dies_is_played_again_and_counted(make: Make) -> None:
     chosen = make(iterations=1, places=1, group=2)
     train_rl(chosen, OpenKeyGame(die_at=(10,)))
@@ -208,7 +224,7 @@ def test_what_cannot_work_is_said_before_anything_is_played(make: Make, tmp_path
         make(iterations=0, lam=2.0, method="preference", group=1, learning_rate=0).check()
     with pytest.raises(UserError, match="no such reward"):
         Run(make(reward="dig_dert"))
-    assert "16 episodes" in Run(make()).estimate().text()
+    assert "16 episodes" in Run(make()).inputs.estimate().text()
     chosen = make()
     train_rl(chosen, OpenKeyGame())
     with pytest.raises(UserError, match=r"gamma: 0\.999 then, 0\.9 now"):

@@ -140,10 +140,15 @@ def test_all_faults_come_at_once_and_other_games_are_refused(tmp_path: Path) -> 
     )
     with pytest.raises(UserError, match="4 faults"):
         load_reward(file)
+    (tmp_path / "broken.yaml").write_text("env: luanti\nrewards:\n  mine: [success: 1\n")
+    with pytest.raises(UserError, match="file of rewards is not YAML") as found:
+        load_reward(f"{tmp_path / 'broken.yaml'}:mine")
+    assert "broken.yaml:4" in str(found.value)
+    assert "\n  in " not in str(found.value)
     with pytest.raises(UserError, match="another game"):
         load_reward(file, "minecraft")
     with pytest.raises(UserError, match="no such reward") as found:
         load_reward("dig_dirth")
     assert "dig_dirt" in str(found.value)
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="were not found"):
         load_reward(tmp_path / "none.yaml")

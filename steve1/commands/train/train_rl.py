@@ -23,12 +23,13 @@ def main(args: Args) -> None:
     from steve1.rl.loop import Run
 
     run = Run(args)
+    inputs = run.inputs
     print(
-        f"{run.prompt!r} in {run.env}, paid by {run.reward.name}: {', '.join(term.name for term in run.reward.terms)}"
+        f"{inputs.prompt!r} in {inputs.env}, paid by {inputs.reward.name}: {', '.join(term.name for term in inputs.reward.terms)}"
     )
-    print(f"{args.iterations} iterations of {args.episodes} episodes: {run.estimate().text()}")
-    if run.keep_tasks:
-        print("kept as they are: " + ", ".join(repr(prompt) if prompt else "no goal" for prompt in run.keep_tasks))
+    print(f"{args.iterations} iterations of {args.episodes} episodes: {inputs.estimate().text()}")
+    if inputs.keep_tasks:
+        print("kept as they are: " + ", ".join(repr(prompt) if prompt else "no goal" for prompt in inputs.keep_tasks))
     if args.keeping in ("replay", "kl"):
         does = "imitated beside" if args.keeping == "replay" else "kept as the start does them"
         print(f"old skills of {args.replay} are {does}")
@@ -38,5 +39,5 @@ def main(args: Args) -> None:
     out = display(found.out_weights)
     print(f"\n{out}: {found.iterations} iterations; curves: tensorboard --logdir {display(found.run_dir.parent)}")
     say_next(
-        f"bash 5_evaluate.sh --weights {args.in_weights} {out} --target {run.reward.task.name} --episodes 60 --seed 7"
+        f"bash 5_evaluate.sh --weights {args.in_weights} {out} --target {inputs.reward.task.name} --episodes 60 --seed 7"
     )

@@ -143,8 +143,10 @@ def read_yaml(path: str | os.PathLike[str], what: str = "file") -> dict[str, Any
     try:
         content = yaml.safe_load(read_text(path, what))
     except (yaml.YAMLError, ValueError, RecursionError) as fault:  # ValueError: a date such as 2026-99-99
-        got = "nested too deep" if isinstance(fault, RecursionError) else " ".join(str(fault).split())[:200]
-        raise UserError(f"This {what} is not YAML.", where=path, got=got) from None
+        mark = getattr(fault, "problem_mark", None)
+        got = "nested too deep" if isinstance(fault, RecursionError) else getattr(fault, "problem", None) or str(fault)
+        where = path if mark is None else f"{path}:{mark.line + 1}"
+        raise UserError(f"This {what} is not YAML.", where=where, got=" ".join(got.split())[:200]) from None
     if not isinstance(content, dict):
         got = type(content).__name__
         raise UserError(f"This {what} has the wrong form.", where=path, expected="names with values", got=got)

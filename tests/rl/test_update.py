@@ -1,0 +1,148 @@
+"""One iteration's learning: what is dealt to its minibatches, what is kept beside it, and what is computed once."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from steve1.core.errors import UserError
+from steve1.policy import GoalPolicy, load_policy
+from steve1.rl import passes
+from steve1.rl.keep import PlayedPrompts
+from steve1.rl.passes import latents_of
+from steve1.rl.settings import RlSettings
+from steve1.rl.update import Learner
+from steve1.training.optim.optimizers import make_optimizer
+from steve1.training.trainable import TUNED_GOAL, apply_mode, frozen_copy, trained_parameters
+from tests.rl.test_preference import rollout
+from tests.training.conftest import TINY, E
+
+EARNED = [3.0, 0.0, 1.0, 2.0, 5.0, 0.0, 0.0, 1.0]
+"""Of eight episodes, two from each of four start states."""
+
+
+def learner(keep: bool = False, **changes: Any) -> Learner:
+    """Of a tiny policy whose actions depend on its goal."""
+    torch.manual_seed(0)
+    policy = load_policy(TINY)
+    for head in (policy.pi_head.buttons, policy.pi_head.camera):
+        head.linear_layer.weight.data.mul_(20)
+    values: dict[str, Any] = {"places": 4, "group": 2, "epochs": 1, "minibatches": 2, "kl_coef": 0.0, "target_kl": 1e9}
+    settings = RlSettings(**{**values, **changes})
+    settings.check()
+    training = settings.training("")
+    apply_mode(policy, training, torch.ones(E))
+    start = frozen_copy(policy)
+    kept = None
+    if keep:
+        played = [rollout(20 + number, number, 0.0, 12) for number in range(3)]
+        kept = PlayedPrompts(played, 0, latents_of(start, played))
+    return Learner(policy, start, make_optimizer(policy, training), settings, kept, 0.0)
+
+
+def episodes() -> list[Any]:
+    return [rollout(number, number // 2, earned, 20 + number) for number, earned in enumerate(EARNED)]
+
+
+def test_preference_learns_with_as_many_minibatches_as_a_group_has_members() -> None:
+    """Dealt one by one, no minibatch would hold two episodes from the same start, and nothing would be learnt."""
+    found = learner(method="preference", finetune_mode="goal", learning_rate=1e-2, epochs=4)
+    judged = found.judge(episodes(), 0)
+    goal = found.policy.get_parameter(TUNED_GOAL)
+    before = goal.detach().clone()
+    found.learn(judged, 0, 0.0)
+    assert (goal - before).abs().max() > 1e-3
+    gains = [
+        float((found._score(each).log_p[0].numpy() - old).sum()) for each, old in zip(judged.rollouts, judged.old_log_p)
+    ]
+    apart = [gains[0] - gains[1], gains[3] - gains[2], gains[4] - gains[5], gains[7] - gains[6]]
+    assert min(apart) > 0, "the better episode of each start state became more probable than the worse one"
+
+
+@pytest.mark.parametrize(("method", "whole"), [("preference", True), ("group", True), ("ppo", False)])
+def test_minibatches_hold_whole_groups_where_members_are_compared(method: str, whole: bool) -> None:
+    mode = "goal" if method == "preference" else "frozen_cnn"
+    found = learner(method=method, finetune_mode=mode, minibatches=3, value="none", centre="group")
+    judged = found.judge(episodes(), 0)
+    dealt = [found._minibatches(judged, 0, epoch) for epoch in range(3)]
+    for parts in dealt:
+        assert sorted(itertools.chain(*parts)) == list(range(8))
+        groups = [{number // 2 for number in part} for part in parts]
+        assert (sum(map(len, groups)) == 4) == whole
+    assert dealt[0] != dealt[1]
+
+
+def test_more_minibatches_than_start_states_are_refused_where_members_are_compared() -> None:
+    with pytest.raises(UserError, match=r"minibatches \(MINIBATCHES\) to at most places \(4\), got 5"):
+        RlSettings(method="group", minibatches=5).check()
+    RlSettings(method="clone", minibatches=5).check()
+
+
+def test_cloning_weighs_against_the_mean_of_the_iteration() -> None:
+    """Alone in its minibatch an episode has the weight that it has among all."""
+    found = learner(method="clone", clone_beta=2.0, minibatches=8)
+    judged = found.judge(episodes(), 0)
+    expected = np.exp((np.array(EARNED) - np.mean(EARNED)) / 2.0)
+    np.testing.assert_allclose(judged.cloned, expected)
+    figures = found._step(judged, [4], 0.0, 0, 0)
+    again = learner(method="clone", minibatches=8)
+    plain = again._step(again.judge(episodes(), 0), [4], 0.0, 0, 0)  # a success, so its weight is 1
+    assert float(figures["loss"] / plain["loss"]) == pytest.approx(expected[4], rel=1e-4)
+
+
+def test_kept_episodes_take_turns_and_are_a_function_of_iteration_and_pass() -> None:
+    played = [rollout(number, number, 0.0, 4 + number) for number in range(7)]
+    kept = PlayedPrompts(played, 5)
+
+    def lengths(part: list[int], iteration: int, epoch: int) -> list[int]:
+        return kept.batch(part, iteration, epoch, torch.device("cpu")).counted.sum(1).int().tolist()
+
+    assert sorted(lengths(list(range(7)), 0, 0)) == list(range(4, 11))
+    assert lengths([0, 1, 2], 3, 1) == lengths([0, 1, 2], 3, 1)
+    assert lengths([0, 7], 3, 1)[0] == lengths([0, 7], 3, 1)[1]
+    some = {length for iteration in range(8) for length in lengths([0, 1, 2], iteration, 0)}
+    assert some == set(range(4, 11)), "with fewer episodes than are kept, all of them come in time"
+
+
+@pytest.mark.parametrize("method", ["ppo", "clone"])
+def test_the_starting_policys_latents_are_computed_once_and_change_nothing(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many passes of the starting policy as there are episodes, however many passes learning takes; the same weights without that memory."""
+    weights = []
+    forward = GoalPolicy.forward_recurrent
+    for most in (passes.LATENT_BYTES, 0):
+        monkeypatch.setattr(passes, "LATENT_BYTES", most)
+        found = learner(keep=True, method=method, kl_coef=0.5, epochs=3, keep_coef=2.0)
+        count = 0
+
+        def counting(self: GoalPolicy, *args: Any, reference: Any = found._reference) -> Any:
+            nonlocal count
+            count += self is reference
+            return forward(self, *args)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(GoalPolicy, "forward_recurrent", counting)
+            figures = found.learn(found.judge(episodes(), 0), 0, 0.5)
+        assert figures["kl_start"] > 0
+        assert figures["keep_kl"] > 0
+        assert count == (8 if most else 3 * 2 * 2)
+        weights.append({name: tensor.detach().clone() for name, tensor in trained_parameters(found.policy).items()})
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
+    found = learner(method="clone")
+    judged = found.judge(episodes(), 0)
+    judged.cloned[0] = np.inf
+    before = {name: tensor.detach().clone() for name, tensor in trained_parameters(found.policy).items()}
+    found._step(judged, [0, 1], 0.0, 0, 0)
+    after = trained_parameters(found.policy)
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    found._step(judged, [2, 3], 0.0, 0, 0)
+    assert any(not torch.equal(tensor, after[name]) for name, tensor in before.items())
