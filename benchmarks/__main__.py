@@ -37,6 +37,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "game": ("benchmarks.game:measure",),
     "protocol": ("benchmarks.protocol:measure",),
     "evaluation": ("benchmarks.evaluation:measure",),
+    "live": ("benchmarks.live:measure_live",),
     "soak": ("benchmarks.soak:measure_soak",),
 }
 _OF_A_MODEL = ("policy", "acting", "train", "train_memory", "label")
@@ -47,7 +48,7 @@ class Args:
     """What to measure."""
 
     what: Annotated[str, Option(positional=True)]
-    """One of: actions, policy, published, acting, train, train_memory, load, convert, memory, embed, label, game, protocol, evaluation, soak."""
+    """One of: actions, policy, published, acting, train, train_memory, load, convert, memory, embed, label, game, protocol, evaluation, live, soak."""
     output: Path | None = None
     """JSON file for the raw figures, with command, machine, commit and date."""
     model: str = ""
@@ -84,6 +85,8 @@ class Args:
     """For `published`: measure also beside a busy process of low priority."""
     dataset: Path | None = None
     """For `load`: a folder of embedded episodes instead of ones made for the purpose."""
+    ticks: int = 1000
+    """For `live`: ticks that are played, 20 a second."""
     minutes: float = 60.0
     """For `soak`: how long two games are played and a policy is trained beside them."""
     folder: Path | None = None
@@ -131,6 +134,8 @@ def _call(entry: str, args: Args) -> dict[str, Any]:
         given = {"against": args.against, "networks": args.networks, "slow": args.slow, "neighbour": args.neighbour}
     if args.dataset is not None and args.what == "load":
         given["dataset_dir"] = args.dataset
+    if args.what == "live":
+        given["ticks"] = args.ticks
     if args.what == "soak":
         given |= {"minutes": args.minutes, "folder": args.folder}
     return measure(**given)
