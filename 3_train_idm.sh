@@ -22,7 +22,9 @@ BATCH_SIZE="${BATCH_SIZE:-8}"            # windows per step
 LEARNING_RATE="${LEARNING_RATE:-2e-3}"
 VAL_FREQ="${VAL_FREQ:-300}"              # steps between validations
 SEED="${SEED:-0}"
+NUM_WORKERS="${NUM_WORKERS:-1}"          # processes that load windows; 0: load in the training process
 
 exec "$PYTHON" -m steve1 train_idm \
   --sampling_name "$SAMPLING_NAME" --out_weights "$OUT_WEIGHTS" --in_model "$IN_MODEL" --in_weights "$IN_WEIGHTS" \
-  --total_frames "$TOTAL_FRAMES" --batch_size "$BATCH_SIZE" --learning_rate "$LEARNING_RATE" --val_freq "$VAL_FREQ" --seed "$SEED" "$@"
+  --total_frames "$TOTAL_FRAMES" --batch_size "$BATCH_SIZE" --learning_rate "$LEARNING_RATE" --val_freq "$VAL_FREQ" --seed "$SEED" \
+  --num_workers "$NUM_WORKERS" "$@"

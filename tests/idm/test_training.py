@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import subprocess
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.core.options import CommandLine
 from steve1.core.paths import ROOT
+from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.loading.sampling import read_list
 from steve1.idm import InverseDynamicsModel, load_idm, read_idm_model
@@ -110,12 +112,12 @@ def test_streaming_with_the_motion_input_equals_window_by_window() -> None:
 def test_windows_follow_from_seed_and_step(folder: Path) -> None:
     found = episodes(folder)
     windows, same = (Windows(found, 16, SETTINGS) for _ in range(2))
-    one, two = windows.batch(3), same.batch(3)
+    one, two = windows.load(3), same.load(3)
     assert torch.equal(one.frames, two.frames)
-    assert not torch.equal(one.frames, windows.batch(4).frames)
+    assert not torch.equal(one.frames, windows.load(4).frames)
     assert one.frames.shape == (2, 16, 128, 128, 3)
     assert one.buttons.shape == (2, 16, 20)
-    plain = Windows(found, 16, dataclasses.replace(SETTINGS, augment=False)).batch(0)
+    plain = Windows(found, 16, dataclasses.replace(SETTINGS, augment=False)).load(0)
     frames = {each.episode.path: each.episode.frames(0, len(each)) for each in found}
     for window, camera in zip(plain.frames.numpy(), plain.camera.numpy()):
         places = [
@@ -133,7 +135,7 @@ def test_windows_with_rare_presses_are_drawn_more_often(folder: Path) -> None:
     def share(times: float) -> float:
         windows = Windows(found, 16, dataclasses.replace(SETTINGS, rare_presses=times, batch_size=64, augment=False))
         assert windows.rare.sum() == 1
-        return float(np.mean([(windows.batch(step).buttons[..., use].sum(1) > 0).float().mean() for step in range(3)]))
+        return float(np.mean([(windows.load(step).buttons[..., use].sum(1) > 0).float().mean() for step in range(3)]))
 
     once, thrice = share(1.0), share(3.0)
     found[0].pressed[60, use] = False
@@ -177,19 +179,19 @@ def test_settings_that_cannot_be_used(change: dict[str, Any]) -> None:
 def test_an_interrupted_run_ends_as_if_it_had_not_been(folder: Path, tmp_path: Path) -> None:
     train, val = episodes(folder), episodes(folder, "val")
 
-    def run(name: str, stop_at: int = 0) -> Path:
+    def run(name: str, stop_at: int = 0, workers: int = 0) -> Path:
         def stop(step: int, figures: dict[str, float]) -> None:
             if step == stop_at:
                 raise KeyboardInterrupt
 
         output = tmp_path / f"{name}.weights"
-        train_idm(train, val, Start(TINY), output, SETTINGS, run=tmp_path / name, on_step=stop)
+        train_idm(train, val, Start(TINY), output, SETTINGS, run=tmp_path / name, workers=workers, on_step=stop)
         return output
 
     whole = run("whole")
     with pytest.raises(KeyboardInterrupt):
         run("broken", 5)
-    again = run("broken")
+    again = run("broken", workers=1)
     one, two = (torch.load(path, weights_only=True) for path in (whole, again))
     assert all(torch.equal(one[name], two[name]) for name in one)
     rows = json.loads((tmp_path / "broken" / "curves.json").read_text())
@@ -202,6 +204,20 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(folder: Path, tmp_path: P
     assert load_idm(tmp_path / "broken.model", again).config == TINY
     with pytest.raises(UserError, match="other settings"):
         train_idm(train, val, Start(TINY), whole, dataclasses.replace(SETTINGS, seed=1), run=tmp_path / "whole")
+
+
+def test_a_fault_in_a_worker_is_told_as_in_this_process(folder: Path, tmp_path: Path) -> None:
+    train, val = episodes(folder), episodes(folder, "val")
+
+    class Gone(Episode):
+        def frames(self, start: int, stop: int) -> Any:
+            raise UserError("The packed frames end early.", where=f"{start}..{stop}")
+
+    broken = [dataclasses.replace(each, episode=Gone(each.episode.path)) for each in train]
+    for workers in (0, 1):
+        with pytest.raises(UserError, match=r"^The packed frames end early\."):
+            train_idm(broken, val, Start(TINY), tmp_path / "x.weights", SETTINGS, run=tmp_path / "x", workers=workers)
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.e2e

@@ -47,15 +47,22 @@ class Args(IdmTrainSettings):
     """Device: auto, cpu, cuda or mps."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto: bf16 on CUDA cards that have it, else fp32."""
+    num_workers: int = 1
+    """Processes that load windows (NUM_WORKERS); 0: load in the training process. The windows are the same either way."""
     overwrite: bool = False
     """Delete an earlier run of this name and start again."""
 
-    GROUPS: ClassVar = {"options": "out_weights in_model in_weights overwrite", "machine": "device precision"}
+    GROUPS: ClassVar = {
+        "options": "out_weights in_model in_weights overwrite",
+        "machine": "device precision num_workers",
+    }
 
 
 def main(args: Args) -> None:
     """Read the episodes, train, report."""
     args.check()
+    if args.num_workers < 0:
+        raise UserError("--num_workers must be at least 0.", got=args.num_workers)
     output = output_path(args.out_weights)
     if output.suffix not in (".weights", ".safetensors"):
         expected = ".weights or .safetensors"
@@ -98,6 +105,7 @@ def main(args: Args) -> None:
             metadata={"env": args.env, "fov": args.fov},
             device=device,
             precision=precision,
+            workers=args.num_workers,
             on_step=show,
             on_validation=validated,
         )

@@ -1,7 +1,7 @@
-"""Batches of windows for training, endless over epochs.
+"""Batches for training, endless, loaded in this process or by workers.
 
-Batch k is a function of (dataset, batch size, rank, k): any number of workers gives the same batches, and a resumed run
-begins at any k without reading what came before.
+Batch k is a function of its source and k (windows: of dataset, batch size, rank, k): any number of workers gives the same batches,
+and a resumed run begins at any k without reading what came before.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -34,6 +34,14 @@ from steve1.data.minecraft_dataset import empty_chunk
 Batch = dict[str, Any]
 _SHARED_MEMORY = Path("/dev/shm")
 _log = logging.getLogger(__name__)
+Loaded = TypeVar("Loaded")
+LoadedOut = TypeVar("LoadedOut", covariant=True)
+
+
+class Source(Protocol[LoadedOut]):
+    """Number → what is loaded; the same for the same number."""
+
+    def load(self, number: int) -> LoadedOut: ...
 
 
 class BatchSource:
@@ -86,10 +94,16 @@ class BatchSource:
         tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
         return (tensors if shared is None else tensors | {source.key: shared}) | batch
 
-    def __getitem__(self, number: int) -> Batch | UserError:
-        """As `load`, for workers: a user's error is returned, because torch would wrap it in the worker's traceback."""
+
+class _InWorkers(Generic[Loaded]):
+    """A source for torch's workers: a user's error is returned, because torch would wrap it in the worker's traceback."""
+
+    def __init__(self, source: Source[Loaded]) -> None:
+        self._source = source
+
+    def __getitem__(self, number: int) -> Loaded | UserError:
         try:
-            return self.load(number)
+            return self._source.load(number)
         except UserError as fault:
             return fault
 
@@ -177,14 +191,35 @@ def batches(
             got=f"{batch_size} x {world}",
             todo="lower BATCH_SIZE (GRADIENT_ACCUM_STEPS makes up for it) or T, or record more",
         )
-    source, pixels = BatchSource(dataset, batch_size, rank, world), dataset.frame_source
-    frame_bytes = math.prod(pixels.shape) * pixels.dtype.itemsize
-    if workers == 0 or not _shared_memory_holds(workers * prefetch * batch_size * dataset.T * frame_bytes):
-        return (source.load(number) for number in itertools.count(start_batch))
-    loader: torch_data.DataLoader[Batch | UserError] = torch_data.DataLoader(
-        source,  # type: ignore[arg-type]
+    pixels = dataset.frame_source
+    return loaded(
+        BatchSource(dataset, batch_size, rank, world),
+        workers=workers,
+        start=start_batch,
+        prefetch=prefetch,
+        batch_bytes=batch_size * dataset.T * math.prod(pixels.shape) * pixels.dtype.itemsize,
+    )
+
+
+def loaded(
+    source: Source[Loaded], *, workers: int, start: int, batch_bytes: int, prefetch: int = 2
+) -> Generator[Loaded, None, None]:
+    """What a source loads for the numbers from `start` on, endlessly; closing the generator ends the workers.
+
+    Args:
+        workers: processes that load; 0 loads in this one, and so does any number where shared memory is too small.
+        batch_bytes: size of what one number loads.
+        prefetch: batches that each worker keeps ready.
+
+    Raises:
+        UserError: while reading, as the source raises it.
+    """
+    if workers == 0 or not _shared_memory_holds(workers * prefetch * batch_bytes):
+        return (source.load(number) for number in itertools.count(start))
+    loader: torch_data.DataLoader[Loaded | UserError] = torch_data.DataLoader(
+        _InWorkers(source),  # type: ignore[arg-type]
         batch_size=None,
-        sampler=itertools.count(start_batch),
+        sampler=itertools.count(start),
         num_workers=workers,
         prefetch_factor=prefetch,
         worker_init_fn=_quiet_worker,
@@ -211,7 +246,7 @@ def explain_dead_workers() -> Iterator[None]:
         ) from None
 
 
-def _from_workers(loader: torch_data.DataLoader[Batch | UserError]) -> Generator[Batch, None, None]:
+def _from_workers(loader: torch_data.DataLoader[Loaded | UserError]) -> Generator[Loaded, None, None]:
     """The loader's batches; its workers are killed when the generator ends, by an exception too, or when Python exits."""
     stream = iter(loader)
     kill = functools.partial(_kill_workers, stream)

@@ -5,7 +5,9 @@ Output: weights with `<weights>.json` and a `.model` file beside them; settings,
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -23,9 +25,11 @@ from steve1.core.checkpoint_metadata import checkpoint_metadata_path
 from steve1.core.device import autocast
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file, write_json
+from steve1.core.frames import AGENT_SIZE
 from steve1.core.paths import display
 from steve1.core.run_folder import RunFolder, settings_dict
 from steve1.core.seeds import integer
+from steve1.data.loading.batches import explain_dead_workers, loaded
 from steve1.idm.config import IdmConfig, write_idm_model
 from steve1.idm.label import Labels, WindowOutput
 from steve1.idm.metrics import Scores, best_threshold, scores
@@ -85,6 +89,7 @@ def train_idm(
     metadata: dict[str, Any] | None = None,
     device: str | torch.device = "cpu",
     precision: torch.dtype = torch.float32,
+    workers: int = 0,
     on_step: Callable[[int, dict[str, float]], None] = lambda step, scalars: None,
     on_validation: Callable[[int, dict[str, float]], None] = lambda step, scalars: None,
 ) -> tuple[IdmResult, Scores]:
@@ -97,6 +102,7 @@ def train_idm(
         half: save as float16; validation during the run is of the float32 weights, the final scores are of the saved ones.
         metadata: of the weights, such as the game.
         precision: torch.bfloat16 runs the network under autocast; validation stays in float32.
+        workers: processes that load windows; 0 loads in this one. The windows are the same.
         on_step, on_validation: called with the number of the step and its figures.
 
     Returns:
@@ -119,8 +125,7 @@ def train_idm(
         "in_weights_sha256": sha256_file(start.weights) if start.weights else None,
         "episodes": sorted(each.episode.path.name for each in [*train, *val]),
     }
-    folder = RunFolder(run, record, overwrite)
-    try:
+    with contextlib.closing(RunFolder(run, record, overwrite)) as folder, explain_dead_workers():
         optimizer = torch.optim.AdamW(parameter_groups(model, settings.weight_decay), settings.learning_rate)
         result = IdmResult()
         if (saved := folder.load(output)) is not None:
@@ -130,36 +135,35 @@ def train_idm(
         steps = math.ceil(settings.total_frames / (settings.batch_size * start.config.timesteps))
         some = _first_frames(val, settings.val_frames)
         sums: dict[str, float] = {}
-        while result.step < steps:
-            result.step += 1
-            figures = _step(
-                model, optimizer, windows.batch(result.step), settings, result.step, steps, autocast(place, precision)
-            )
-            on_step(result.step, figures)
-            sums = {name: sums.get(name, 0.0) + value for name, value in {**figures, "count": 1}.items()}
-            if result.step == steps or (settings.val_freq and result.step % settings.val_freq == 0):
-                means = {name: value / sums["count"] for name, value in sums.items() if name != "count"}
-                sums = {}
-                found = _validation(model, some)
-                folder.log(result.step, **means, **found)
-                if found["val/loss"] < result.best_loss:
-                    result.best_step, result.best_loss = result.step, found["val/loss"]
-                    save_weights(model, output, dtype=torch.float16 if half else torch.float32)
-                    write_idm_model(start.config, output.with_suffix(".model"))
-                folder.save(
-                    {
-                        "model": model.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "progress": dataclasses.asdict(result),
-                    }
-                )
-                on_validation(result.step, found)
+        batch_bytes = settings.batch_size * start.config.timesteps * math.prod(AGENT_SIZE) * 3
+        stream = loaded(windows, workers=workers, start=result.step + 1, batch_bytes=batch_bytes)
+        with contextlib.closing(stream):
+            for batch in itertools.islice(stream, steps - result.step):
+                result.step += 1
+                figures = _step(model, optimizer, batch, settings, result.step, steps, autocast(place, precision))
+                on_step(result.step, figures)
+                sums = {name: sums.get(name, 0.0) + value for name, value in {**figures, "count": 1}.items()}
+                if result.step == steps or (settings.val_freq and result.step % settings.val_freq == 0):
+                    means = {name: value / sums["count"] for name, value in sums.items() if name != "count"}
+                    sums = {}
+                    found = _validation(model, some)
+                    folder.log(result.step, **means, **found)
+                    if found["val/loss"] < result.best_loss:
+                        result.best_step, result.best_loss = result.step, found["val/loss"]
+                        save_weights(model, output, dtype=torch.float16 if half else torch.float32)
+                        write_idm_model(start.config, output.with_suffix(".model"))
+                    folder.save(
+                        {
+                            "model": model.state_dict(),
+                            "optimizer": optimizer.state_dict(),
+                            "progress": dataclasses.asdict(result),
+                        }
+                    )
+                    on_validation(result.step, found)
         best = load_idm(start.config, output, device=place)
         found_scores = judged(best, val)
         _write_metadata(output, start.config, found_scores, metadata or {}, run)
         write_page(run, folder.rows, found_scores, record, result.best_step)
-    finally:
-        folder.close()
     return result, found_scores
 
 

@@ -130,14 +130,14 @@ class Windows:
         weight = np.where(has_rare, self._settings.rare_presses, 1.0) * each.weight * len(each) / len(starts)
         return np.stack([np.full(len(starts), number), starts], axis=1), weight
 
-    def batch(self, step: int) -> IdmBatch:
-        """The windows of a step."""
+    def load(self, number: int) -> IdmBatch:
+        """The windows of the step of this number."""
         settings = self._settings
-        rng = generator(settings.seed, "idm windows", step)
+        rng = generator(settings.seed, "idm windows", number)
         rows = rng.choice(len(self._starts), settings.batch_size, p=self._chances)
         frames, buttons, camera = [], [], []
-        for number, start in self._starts[rows]:
-            each, quarter = self._episodes[number], self._window // 4
+        for episode, start in self._starts[rows]:
+            each, quarter = self._episodes[episode], self._window // 4
             first = int(np.clip(start + rng.integers(-quarter, quarter + 1), 0, len(each) - self._window))
             stop = first + self._window
             shown = each.episode.frames(first, stop)
