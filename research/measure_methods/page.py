@@ -33,7 +33,7 @@ def write_page(cells: Sequence[Cell], settings: Settings) -> str:
     if points:
         path = output_path(settings.picture)
         with atomic_file(path) as file:
-            file.write(picture(points).encode())
+            file.write(picture(points))
         text += (
             "\n\n" + f"![New skill against retention: {', '.join(point.name for point in points)}]({_link(settings)})"
         )

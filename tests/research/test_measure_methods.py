@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
@@ -15,8 +17,9 @@ from research import modes_table
 from research.measure_methods import __main__ as command
 from research.measure_methods import page as page_module
 from research.measure_methods import run
-from research.measure_methods.cells import COLUMNS, Cell, append_cells, best, change, read_cells, score
+from research.measure_methods.cells import COLUMNS, Cell, Estimate, append_cells, best, change, read_cells, score
 from research.measure_methods.page import BEGIN, END, write_page
+from research.measure_methods.picture import Point, _apart, picture
 from research.measure_methods.recipes import RECIPES
 from research.measure_methods.settings import Settings
 from steve1.core.errors import UserError
@@ -168,7 +171,9 @@ def test_one_command_measures_and_goes_on_after_a_kill(
     assert "full fine-tuning | 2 | 6/6 | +100 (+100 to +100)" in text
     assert "(pictures/methods.svg)" in text
     drawn = ElementTree.parse(tmp_path / "pictures" / "methods.svg").getroot()
-    assert len(drawn.findall("{*}circle")) == 3
+    assert sorted(filter(re.compile("method-").match, (each.get("id", "") for each in drawn.iter()))) == [
+        f"method-{number}" for number in range(3)
+    ]
     before = (tmp_path / "cells.csv").read_bytes()
     command.main(chosen)
     assert (tmp_path / "cells.csv").read_bytes() == before, "nothing is measured twice"
@@ -217,3 +222,34 @@ def test_the_pages_have_places_and_the_modes_of_today() -> None:
     assert f"{modes_table.BEGIN}\n{modes_table.table()}{modes_table.END}" in text, (
         "python -m research.modes_table --insert docs/technical/STEVE1_TRAINING_ANALYSIS.md"
     )
+
+
+def test_names_in_the_picture_lie_apart_and_inside() -> None:
+    places = _apart([0.5, 0.5, 0.51, 0.0, 0.01])
+    ordered = sorted(places)
+    assert min(b - a for a, b in itertools.pairwise(ordered)) > 0.04
+    assert ordered[0] == pytest.approx(0)
+    assert places[2] > max(places[0], places[1])
+    assert places[4] > places[3]
+
+
+def test_the_same_methods_give_the_same_picture_with_the_best_in_bold() -> None:
+    def at(mean: float) -> Estimate:
+        return Estimate(mean, mean - 0.1, mean + 0.1, (1, 1, 1))
+
+    points = [
+        Point("better <x>", at(0.0), at(0.5)),
+        Point("worse", at(-0.2), at(0.5)),
+        Point("kinder", at(0.1), at(0.1)),
+    ]
+    drawn = picture(points)
+    assert drawn == picture(points)
+    fonts = {
+        "".join(text.itertext()): "font-weight: 700" in text.get("style", "")
+        for text in ElementTree.fromstring(drawn).iterfind(".//{*}text")
+    }
+    assert {name: fonts[name] for name in ("better <x>", "worse", "kinder")} == {
+        "better <x>": True,
+        "worse": False,
+        "kinder": True,
+    }
