@@ -39,19 +39,20 @@ def chunks(policy: GoalPolicy, batch: RolloutBatch, cond_scale: float = 0.0, len
     rows = count * (2 if cond_scale else 1)
     state = policy.initial_state(rows)
     tuned = tuned_goal(policy)
-    goals = batch.goals if tuned is None else torch.where(batch.goals.any(dim=1, keepdim=True), tuned, batch.goals)
-    if goals.ndim == 2:
-        goals = goals[:, None].expand(-1, steps, -1)
-    if cond_scale:
-        goals = torch.cat([goals, torch.zeros_like(goals)])
+    given = batch.goals[:, None] if batch.goals.ndim == 2 else batch.goals
     for start in range(0, steps, length):
         part = slice(start, min(start + length, steps))
         features = _encoded(policy, batch.images[:, part])
         if cond_scale:
             features = features.repeat(2, 1, 1)
+        goals = given.expand(-1, steps, -1)[:, part]
+        if tuned is not None:  # of each chunk its own, since backward frees what leads to it
+            goals = torch.where(goals.any(dim=2, keepdim=True), tuned, goals)
+        if cond_scale:
+            goals = torch.cat([goals, torch.zeros_like(goals)])
         first = torch.zeros(features.shape[:2], dtype=torch.bool, device=features.device)
         first[:, 0] = start == 0
-        latent, after = policy.forward_recurrent(features, goals[:, part], first, state)
+        latent, after = policy.forward_recurrent(features, goals, first, state)
         state = after.detach()
         if cond_scale:
             cond, uncond = latent.chunk(2)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from steve1.actions.joint import CAMERA_MOVES
 from steve1.policy import GoalPolicy, load_policy
-from steve1.rl.passes import at_temperature, score
+from steve1.rl.passes import CHUNK, at_temperature, score
 from steve1.rl.rollouts import Rollout, batch_of
 from steve1.rl.settings import RlSettings
 from steve1.rl.update import Learner
@@ -83,3 +83,18 @@ def test_the_gradient_is_that_of_dpos_loss() -> None:
         assert goal.grad is not None
         assert max(abs(float((gains[one] - gains[other]).detach())) for one, other in pairs) > 0.5
         torch.testing.assert_close(goal.grad, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_episodes_longer_than_a_chunk_are_learned_from() -> None:
+    """Backward frees what leads to a chunk; the tuned goal of the next one must not be part of it."""
+    torch.manual_seed(0)
+    policy = load_policy(TINY)
+    settings = RlSettings(method="preference", finetune_mode="goal", kl_coef=0.1, keep_prompts="", minibatches=1)
+    training = settings.training("")
+    apply_mode(policy, training, torch.ones(E))
+    rollouts = [rollout(number, 0, earned, 2 * CHUNK + 5) for number, earned in enumerate([2, 0])]
+    learner = Learner(policy, frozen_copy(policy), make_optimizer(policy, training), settings, None, 1.5)
+    before = policy.get_parameter(TUNED_GOAL).detach().clone()
+    figures = learner.learn(learner.judge(rollouts, 0), 0, 0.1)
+    assert figures["gradient_norm"] > 0
+    assert not torch.equal(policy.get_parameter(TUNED_GOAL), before)
