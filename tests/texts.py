@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
+import itertools
 import re
 import typing
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from steve1.core.paths import ROOT
 
 KINDS = {"UserError", "GameDied", "Missing", "Refused"}  #: UserError and what derives from it
 PARTS = ("what", "expected", "got", "todo")
+#: what stands before the words of a script's line
+_SCRIPT_WORDS = re.compile(r"^( +\w+=.*?   # | *(needs|makes|takes|usage|watch): +| +)")
 _COMMAND = re.compile(r"^(bash|python|\.venv|pip|apt|sudo|git|export|ulimit|[A-Z_]+=|--\w+\b)")
 
 
@@ -117,3 +120,22 @@ def _fields(settings: Any) -> Iterator[tuple[str, str]]:
             yield from _fields(hint)
         elif field.init and not option.hidden:
             yield field.name, option.help or below.get(field.name, "")
+
+
+def script_lines() -> dict[str, str]:
+    """{line: script} of what `--help` of the numbered scripts and their like prints before the command's own help, where it is words to read."""
+    found = {}
+    scripts = [
+        *ROOT.glob("*.sh"),
+        *ROOT.glob("run_agent/*.sh"),
+        ROOT / "tools/setup.sh",
+        ROOT / "tools/install_minecraft.sh",
+    ]
+    for path in sorted(scripts):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        head = itertools.takewhile(lambda line: line.startswith("#"), lines[1:])
+        shown = [line.removeprefix("#").removeprefix(" ") for line in head]
+        variables = [re.fullmatch(r'(?:export )?([A-Z_0-9]+)="\$\{\1:-([^}]*)\}" +(#.*)', line) for line in lines]
+        shown += [f"    {each[1]}={each[2]}   {each[3]}" for each in variables if each]
+        found |= {line: path.name for line in shown if _is_sentence(_SCRIPT_WORDS.sub("", line))}
+    return found

@@ -35,10 +35,18 @@ for renamed in $RENAMED; do
   fi
 done
 
+# What it reads, in Chinese where the user's language is that and a Python is there.
+in_users_language() {
+  case "${STEVE1_LANG:-${LC_ALL:-${LC_MESSAGES:-${LANG:-}}}}" in
+    [zZ][hH]*) PYTHONUTF8=1 "$PYTHON" steve1/core/messages.py --script-help 2>/dev/null || cat ;;
+    *) cat ;;
+  esac
+}
+
 # The script's own comment and variables. The command behind it adds its options.
 script_help() {
   sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$SELF"
   sed -nE 's/ +#/   #/; s/^(export )?([A-Z_0-9]+)="\$\{\2:-([^}]*)\}"/    \2=\3/p' "$SELF"
   echo
 }
-[ -n "${TYPED:-}" ] || case " $* " in *" --help "*|*" -h "*) script_help ;; esac
+[ -n "${TYPED:-}" ] || case " $* " in *" --help "*|*" -h "*) script_help | in_users_language ;; esac

@@ -3,7 +3,8 @@
 Console lines have keys, in MESSAGES. Help texts and errors stand in English where they belong; `translated` finds their Chinese in
 core/chinese/*.json, {English: Chinese}, in which {0}, {1} … are what is filled in.
 
-The shell scripts run this file too, before anything is installed: `python steve1/core/messages.py KEY name=value …` prints a line.
+The shell scripts run this file too, before anything is installed: `python steve1/core/messages.py KEY name=value …` prints a line,
+`--script-help` the lines that it reads, in the user's language.
 """
 
 from __future__ import annotations
@@ -722,6 +723,20 @@ def _in_chinese(text: str) -> str:
     return text
 
 
+def script_line(line: str) -> str:
+    """A line of a script's help in the user's language: "  needs: …", "    VARIABLE=value   # …", or plain text."""
+    found = re.fullmatch(
+        r"(    \w+=.*?   # |(?P<label> *(?P<key>needs|makes|takes|usage|watch)): +| *)(?P<text>.*)", line
+    )
+    if language() == "en" or not found:
+        return line
+    start, text = found[1], _in_chinese(found["text"])
+    if found["key"]:
+        start = f"{found['label'].removesuffix(found['key'])}{_in_chinese(found['key'])}: "
+        start += " " * max(0, len(found[1]) - wide(start))
+    return start + text
+
+
 @functools.cache
 def _chinese() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
     """The translations: of whole texts; and of texts with something filled in, those with the most words of their own first."""
@@ -822,5 +837,8 @@ def progress(
     )
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1:] == ["--script-help"]:
+    for written in sys.stdin:
+        print(script_line(written.rstrip("\n")))
+elif __name__ == "__main__":
     print(message(sys.argv[1], **dict(word.split("=", 1) for word in sys.argv[2:])))

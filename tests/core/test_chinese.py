@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,13 +14,15 @@ import pytest
 from steve1.__main__ import COMMANDS, overview
 from steve1.core import messages
 from steve1.core.errors import UserError
-from steve1.core.messages import translated, wide, wrap
+from steve1.core.messages import script_line, translated, wide, wrap
 from steve1.core.options import CommandLine
-from tests.texts import errors, everything, help_texts
+from steve1.core.paths import ROOT
+from tests.texts import errors, everything, help_texts, script_lines
 
 FOLDER = Path(messages.__file__).with_name("chinese")
 TABLES: dict[str, dict[str, str]] = {file.stem: json.loads(file.read_text("utf-8")) for file in FOLDER.glob("*.json")}
-ALL = {english: chinese for table in TABLES.values() for english, chinese in table.items()}
+ALL = {english: chinese for name, table in TABLES.items() for english, chinese in table.items() if name != "scripts"}
+EVERY_SCRIPT = "\n".join(path.read_text("utf-8") for path in ROOT.rglob("*.sh") if ".venv" not in path.parts)
 #: least share of the texts that have Chinese
 SHARES = {"help": 0.98, "what": 0.98, "expected": 0.93, "got": 0.93, "todo": 0.97}
 
@@ -39,6 +43,29 @@ def test_the_share_that_is_in_chinese_does_not_fall(part: str) -> None:
 def test_no_translation_is_of_a_text_that_is_gone() -> None:
     stale = sorted(set(ALL) - set(help_texts()) - everything())
     assert not stale
+
+
+def test_the_help_of_scripts_is_chinese(chinese: None) -> None:
+    found = script_lines()
+    assert len(found) > 150
+    missing = {line: script for line, script in found.items() if script_line(line) == line}
+    assert len(missing) < 0.05 * len(found), missing
+    assert script_line("  needs: the network, or a mirror") == "  需要:  网络，或镜像"
+    assert script_line("    SEED=0   # seed of the split") == "    SEED=0   # 划分的随机种子"
+    assert script_line("    SEED=0") == "    SEED=0"
+    stale = [
+        english for english in TABLES["scripts"] if not all(own in EVERY_SCRIPT for own in re.split(r"\{\d\}", english))
+    ]
+    assert not stale
+
+
+def test_a_script_prints_its_help_in_chinese() -> None:
+    words = ["bash", "2_create_sampling.sh", "--help"]
+    done = subprocess.run(words, cwd=ROOT, env=os.environ | {"STEVE1_LANG": "zh", "LC_ALL": "C"}, capture_output=True)
+    said = done.stdout.decode()
+    assert said.startswith("写出训练片段和验证片段的列表。\n  需要:  数据集（1_generate_dataset.sh"), said[:500]
+    assert "    VAL_LIST=   # 或固定的验证片段列表\n" in said
+    assert "\n选项:\n" in said
 
 
 def test_translations_keep_what_is_filled_in_and_every_flag() -> None:
