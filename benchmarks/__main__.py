@@ -87,6 +87,8 @@ class Args:
     """For `load`: a folder of embedded episodes instead of ones made for the purpose."""
     ticks: int = 1000
     """For `live`: ticks that are played, 20 a second."""
+    h264: bool = False
+    """For `live`: the client asks for H.264, as a browser that decodes it does."""
     minutes: float = 60.0
     """For `soak`: how long two games are played and a policy is trained beside them."""
     folder: Path | None = None
@@ -135,7 +137,7 @@ def _call(entry: str, args: Args) -> dict[str, Any]:
     if args.dataset is not None and args.what == "load":
         given["dataset_dir"] = args.dataset
     if args.what == "live":
-        given["ticks"] = args.ticks
+        given |= {"ticks": args.ticks, "h264": args.h264}
     if args.what == "soak":
         given |= {"minutes": args.minutes, "folder": args.folder}
     return measure(**given)

@@ -1,7 +1,7 @@
 """What a session in a browser costs: how late its ticks begin, and how long a frame takes to the page (`python -m benchmarks live`).
 
 Input: weights that act, and a game. Output: lateness of ticks, milliseconds from a frame to its arrival at a client on this machine,
-milliseconds of encoding and bytes of a frame.
+milliseconds of encoding a frame as JPEG and as H.264, and its bytes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from steve1.core.errors import UserError, optional_package
+from steve1.core.frames import jpeg_bytes
 from steve1.core.paths import ROOT
 from steve1.core.processes import end, limit_threads
+from steve1.data.media.h264 import H264Stream
 from steve1.envs import make_env, start_states
 from steve1.envs.interface import FPS, Env
 from steve1.evaluation.policies import PolicyCache, environment_threads, parse_policies
@@ -28,31 +30,33 @@ from steve1.evaluation.tasks.suite import load_suite
 from steve1.goals import GoalEncoder
 from steve1.live.goals import LiveGoals
 from steve1.live.host import Host
-from steve1.live.protocol import picture
 from steve1.live.session import Session, SessionSettings
 from steve1.live.session_page import SessionPage
 from steve1.rollout.supervise import SupervisedEnv
 
 #: p99 of a tick's lateness, and of encoding and sending a frame
 TARGET_MS = 5.0
-_KEPT = 50
+#: frames on which the encoders are measured
+_KEPT = 200
 
 
 def measure_live(
-    *, ticks: int = 1000, prompt: str = "collect seeds", similarity: bool = True, game: Callable[[], Env] | None = None, rate: float = FPS,
+    *, ticks: int = 1000, h264: bool = False, prompt: str = "collect seeds", similarity: bool = True, game: Callable[[], Env] | None = None, rate: float = FPS,
 ) -> dict[str, Any]:  # fmt: skip
     """Let the mini weights act in Luanti at 20 ticks a second while one client reads every frame.
 
     Args:
         ticks: how long.
+        h264: the client asks for H.264; else it is sent JPEGs.
         similarity: follow the frames with MineCLIP too, as a session does by default.
         game: opens the game; default: Luanti.
         rate: ticks a second.
 
     Returns:
         lateness_ms: of the ticks, p50 and p99. frame_ms: from a frame's being shown to its arrival at the client, p50, p99 and max;
-            encoding, the server's thread and the socket are in it. encode_ms: processor time of encoding one frame, median.
-        bytes_per_frame: median, with its header. ticks: that were played; frames: that arrived; missed: that did not, since a newer one was there.
+            encoding, the server's thread and the socket are in it. encoders: for jpeg and h264, on the same successive frames of
+            the game, processor time of encoding one (ms, median), and its bytes (mean).
+        bytes_per_frame: median of what arrived, with its header. ticks: that were played; frames: that arrived; missed: that did not, since a newer one was there.
 
     Raises:
         UserError: websockets or the game is missing; the client failed.
@@ -80,7 +84,7 @@ def measure_live(
                 view = session.screen.view
                 if view is not None and view.facts["tick"] not in shown:
                     shown[view.facts["tick"]] = time.perf_counter()
-                    if len(frames) < _KEPT and view.facts["tick"] % max(1, ticks // _KEPT) == 0:
+                    if len(frames) < _KEPT and view.facts["tick"] > 0:
                         frames.append(view.frame)
                     if view.facts["tick"] == ticks - 1:  # it is obeyed before the next tick, which is the last
                         session.post({"do": "finish"})
@@ -88,7 +92,7 @@ def measure_live(
 
             session.screen.listen(changed)
             reader = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.live_reader", host.url], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                [sys.executable, "-m", "benchmarks.live_reader", host.url, *(["h264"] if h264 else [])], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 text=True, start_new_session=True,
             )  # fmt: skip
             try:
@@ -104,7 +108,8 @@ def measure_live(
     return {
         "lateness_ms": {"p50": round(late[0], 2), "p99": round(late[1], 2)},
         "frame_ms": _quantiles([1000 * (when - shown[tick]) for tick, when, _ in arrived]),
-        "encode_ms": round(statistics.median(map(_encoding_ms, frames)), 2),
+        "encoders": _encoders(frames),
+        "sent": "h264" if h264 else "jpeg",
         "bytes_per_frame": round(statistics.median(size for *_, size in arrived)),
         "picture": f"{frames[0].shape[1]}x{frames[0].shape[0]}",
         "ticks": session.screen.tick,
@@ -114,10 +119,22 @@ def measure_live(
     }
 
 
-def _encoding_ms(frame: np.ndarray) -> float:
-    began = time.thread_time()
-    picture({}, frame)
-    return 1000 * (time.thread_time() - began)
+def _encoders(frames: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:
+    """What each encoder takes and gives for successive frames (H, W, 3) u8."""
+    stream = H264Stream(frames[0].shape[1], frames[0].shape[0])
+    ways: dict[str, Callable[[np.ndarray], bytes]] = {
+        "jpeg": jpeg_bytes,
+        "h264": lambda frame: stream.encode(frame).data,
+    }
+    found = {}
+    for name, encode in ways.items():
+        took, sizes = [], []
+        for frame in frames:
+            began = time.thread_time()
+            sizes.append(len(encode(frame)))
+            took.append(1000 * (time.thread_time() - began))
+        found[name] = {"ms": round(statistics.median(took), 2), "bytes": round(statistics.fmean(sizes))}
+    return found
 
 
 def _quantiles(values: Sequence[float]) -> dict[str, float]:

@@ -56,7 +56,7 @@ def run(
         line = CommandLine(arguments, typed(), description)
         words = sys.argv[1:] if argv is None else argv
         try:
-            with told_once():
+            with report_on_rank_zero():
                 _check_utf8(os.getcwd(), *words)
                 chosen = line.parse(words)
             if chosen is None:
@@ -70,7 +70,7 @@ def run(
 
 
 @contextlib.contextmanager
-def told_once() -> Iterator[None]:
+def report_on_rank_zero() -> Iterator[None]:
     """Faults that every process under torchrun finds alike, such as a bad setting: the first process tells them.
 
     torchrun ends the others when the first one leaves. Until then they wait: leaving earlier, they would have the first one

@@ -396,6 +396,14 @@ MESSAGES = {
         "en": "The game ended the episode: another world begins.",
         "zh": "游戏结束了这一局：进入另一个世界。",
     },
+    "live similarity slow": {
+        "en": "This machine is too slow to compare every frame with the goal. The similarity is no longer shown.",
+        "zh": "这台机器太慢，无法把每一帧与目标比较。相似度不再显示。",
+    },
+    "live similarity fault": {
+        "en": "The similarity to the goal is no longer shown: {fault}",
+        "zh": "与目标的相似度不再显示：{fault}",
+    },
     "live disk full": {
         "en": "The disk is nearly full: the recording was ended here and kept.",
         "zh": "磁盘快满了：录制在此结束，已保留。",

@@ -36,15 +36,17 @@ class Entry:
         module: has `GAME`; imported when the game is wanted, because games need packages that others do not.
         minecraft: whether weights that were made for Minecraft play in it.
         starts: where episodes begin: at kept start states of its fixed map, or in a world made from the seed or by a "task".
+        hotbar: how many slots the hotbar has.
     """
 
     module: str
     minecraft: bool
     starts: Literal["kept", "seed", "task"] = "seed"
+    hotbar: int = 9
 
 
 GAMES: dict[str, Entry] = {
-    "luanti": Entry("steve1.envs.luanti.backend", minecraft=False, starts="kept"),
+    "luanti": Entry("steve1.envs.luanti.backend", minecraft=False, starts="kept", hotbar=8),
     "mcio": Entry("steve1.envs.minecraft.mcio.backend", minecraft=True),
     "minerl": Entry("steve1.envs.minecraft.minerl.backend", minecraft=True),
     "minedojo": Entry("steve1.envs.minecraft.minedojo.backend", minecraft=True, starts="task"),

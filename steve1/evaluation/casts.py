@@ -144,9 +144,7 @@ class CorrectionCast(PolicyCast):
 
     def __init__(self, weights: str, entries: Sequence[str], *, takeover: tuple[int, int], **more: Any) -> None:
         if not 0 <= takeover[0] <= takeover[1]:
-            raise UserError(
-                "These steps are no range.", got=takeover, expected="the fewest, then the most, such as 40 160"
-            )
+            raise UserError("Invalid step range.", got=takeover, expected="the fewest, then the most, such as 40 160")
         super().__init__(weights, entries, **more)
         self._takeover = takeover
         for name, task in self._tasks.items():

@@ -14,8 +14,8 @@ from steve1.core.errors import UserError
 from steve1.core.messages import language
 from steve1.core.paths import display
 from steve1.data.episodes.episode import Episode
-from steve1.live.host import MOST_BAD, NOT_OURS, TOO_MUCH, Rate, page_files
-from steve1.live.judging import Judgement, Judgements, checked, write_judged
+from steve1.live.host import messages, page_files
+from steve1.live.judging import Judgement, Judgements, ListExists, checked, write_judged
 from steve1.live.protocol import DATASET_COMMANDS, MAX_MESSAGE, BadMessage, Command, parse, picture
 
 if TYPE_CHECKING:
@@ -40,31 +40,32 @@ class DatasetPage:
         self.files: Mapping[str, bytes] = page_files("dataset")
         self._episodes, self._reasons, self._samplings = list(episodes), reasons, samplings
         self._judgements = {path.parent: Judgements(path.parent) for path in self._episodes}
-        self._lengths = [len(Episode(path)) for path in self._episodes]
+        self._lengths: list[int] = []
+        self._captions: list[list[str]] = []
+        for path in self._episodes:
+            episode = Episode(path)
+            captions = episode.metadata.get("captions")
+            self._lengths.append(len(episode))
+            self._captions.append([str(each) for each in captions] if isinstance(captions, list) else [])
 
     async def serve(self, connection: ServerConnection) -> None:
-        rate, bad = Rate(), 0
         await connection.send(json.dumps(self._listing(), ensure_ascii=False))
-        async for message in connection:
-            if not rate.allows():
-                await connection.close(TOO_MUCH, "too many messages")
-                return
-            try:
-                command = parse(message, DATASET_COMMANDS)
-                if command.get("episode", 0) >= len(self._episodes):
-                    raise BadMessage("no such episode")
-            except BadMessage as fault:
-                bad += 1
-                if bad > MOST_BAD:
-                    await connection.close(NOT_OURS, "not our protocol")
-                    return
-                await connection.send(json.dumps({"kind": "refused", "text": str(fault)}))
-                continue
+        async for command in messages(connection, self._read):
             try:
                 await self._obey(connection, command)
             except (UserError, OSError) as fault:
-                text = fault.one_line if isinstance(fault, UserError) else str(fault)
-                await connection.send(json.dumps({"kind": "fault", "text": text}, ensure_ascii=False))
+                told = {
+                    "kind": "fault",
+                    "code": "list_exists" if isinstance(fault, ListExists) else "",
+                    "text": fault.one_line if isinstance(fault, UserError) else str(fault),
+                }
+                await connection.send(json.dumps(told, ensure_ascii=False))
+
+    def _read(self, message: str | bytes) -> Command:
+        command = parse(message, DATASET_COMMANDS)
+        if command.get("episode", 0) >= len(self._episodes):
+            raise BadMessage("no such episode")
+        return command
 
     async def _obey(self, connection: ServerConnection, command: Command) -> None:
         if command["do"] == "frames":
@@ -123,12 +124,10 @@ class DatasetPage:
         """What the page begins with."""
         rows = []
         for number, path in enumerate(self._episodes):
-            metadata = Episode(path).metadata
-            captions = metadata.get("captions")
             rows.append(
                 {
                     "name": path.name, "dataset": path.parent.name, "frames": self._lengths[number], "why": self._reasons.get(path, ""),
-                    "captions": [str(each) for each in captions] if isinstance(captions, list) else [], **self._row(number),
+                    "captions": self._captions[number], **self._row(number),
                 }
             )  # fmt: skip
         return {

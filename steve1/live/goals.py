@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
+import queue
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
+from steve1.core.messages import message
 from steve1.goals import Goal, GoalEncoder
 from steve1.mineclip.model import EpisodeStream
 
 _BATCH = 4
 #: frames that may wait to be embedded; more, and this machine is too slow for it
 _MOST_WAITING = 64
-_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,7 @@ class LiveGoals:
         self._waiting: deque[NDArray[np.uint8]] = deque()
         self._stream: EpisodeStream | None = None
         self._goal: Goal | None = None
+        self._why_not: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.compares = compare
         self.similarity: float | None = None
 
@@ -96,11 +97,18 @@ class LiveGoals:
             return
         self._waiting.append(frame)
         if len(self._waiting) > _MOST_WAITING:
-            _log.warning("this machine is too slow to compare every frame with the goal: similarity is no longer shown")
-            self.compares, self.similarity = False, None
             self._waiting.clear()
+            self._stop_comparing(message("live similarity slow"))
         elif len(self._waiting) >= _BATCH and (self._measuring is None or self._measuring.done()):
             self._measuring = self._pool.submit(self._measure)
+
+    def _stop_comparing(self, why: str) -> None:
+        self.compares, self.similarity = False, None
+        self._why_not.put(why)
+
+    def why_stopped(self) -> str:
+        """Why the similarity is no longer known, once; "" when there is nothing to tell."""
+        return "" if self._why_not.empty() else self._why_not.get()
 
     def _measure(self) -> None:
         frames = [self._waiting.popleft() for _ in range(len(self._waiting))]
@@ -110,11 +118,10 @@ class LiveGoals:
             self._stream = self._stream or EpisodeStream(self._encoder.mineclip)
             last = self._stream.push_many(frames)[-1]
         except UserError as fault:
-            _log.warning("similarity is no longer shown: %s", fault.one_line)
-            self.compares = False
+            self._stop_comparing(message("live similarity fault", fault=fault.one_line))
             return
         goal = self._goal
-        if goal is not None and np.isfinite(last).all():
+        if self.compares and goal is not None and np.isfinite(last).all():
             self.similarity = float(last @ goal / max(float(np.linalg.norm(last) * np.linalg.norm(goal)), 1e-12))
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """The server of this machine's pages: one port for the page and its WebSocket, in a thread of its own.
 
-It answers on 127.0.0.1 unless told otherwise, and opens a socket only for somebody who knows the token that the console prints. A
+It answers on 127.0.0.1 unless told otherwise, and opens sockets only to clients that have the token that the console prints. A
 page of another site may not: its origin is not ours. What it sends are the files that it was given, never a path of the disk.
 """
 
@@ -11,40 +11,42 @@ import contextlib
 import errno
 import hmac
 import http
+import json
 import logging
 import secrets
 import socket
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from steve1.core.errors import UserError, optional_package
+from steve1.live.protocol import BadMessage
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
     from websockets.http11 import Request, Response
 
+T = TypeVar("T")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 #: sockets at once; more are turned away
 MOST_CLIENTS = 32
-#: messages a second of one client, and how many it may send at once; a mouse moves 60 times a second
-RATE, BURST = 240, 480
-#: messages that are none of ours, after which a client is sent away
+#: messages a second of a page; a mouse moves 60 times a second
+RATE = 240
+#: invalid messages, after which a client is sent away
 MOST_BAD = 20
 TOO_MUCH, NOT_OURS = 1008, 1003
 _SEND_BUFFER = 1 << 17
 _KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-_log = logging.getLogger(__name__)
 
 
 class Service(Protocol):
     """What a server serves."""
 
     files: Mapping[str, bytes]
-    """{path: content}; "/" is the page, and is given to nobody without the token."""
+    """{path: content}; "/" is the page, and is only given to clients that have the token."""
     max_message: int
     """Bytes of one message from a client."""
 
@@ -53,29 +55,57 @@ class Service(Protocol):
 
 
 def page_files(name: str) -> dict[str, bytes]:
-    """The files of one page of this package: its HTML as "/", its script, and the style that all share."""
+    """The files of one page of this package: its HTML as "/", its script, and the script and style that all share."""
     folder = resources.files("steve1.live") / "page"
     style = (resources.files("steve1.reporting") / "style.css").read_bytes()
     return {
         "/": (folder / f"{name}.html").read_bytes(),
         f"/{name}.js": (folder / f"{name}.js").read_bytes(),
+        "/common.js": (folder / "common.js").read_bytes(),
         "/live.css": style + (folder / "live.css").read_bytes(),
     }
 
 
 class Rate:
-    """Whether a client may send another message: RATE a second, BURST at once."""
+    """Whether a client may send another message: `per_second`, and twice as many at once."""
 
-    def __init__(self) -> None:
-        self._left, self._at = float(BURST), time.monotonic()
+    def __init__(self, per_second: float) -> None:
+        self._per_second, self._most = per_second, 2 * per_second
+        self._left, self._at = self._most, time.monotonic()
 
     def allows(self) -> bool:
         """Count one message."""
         now = time.monotonic()
-        self._left = min(float(BURST), self._left + (now - self._at) * RATE)
+        self._left = min(self._most, self._left + (now - self._at) * self._per_second)
         self._at = now
         self._left -= 1.0
         return self._left >= 0
+
+
+async def messages(
+    connection: ServerConnection, read: Callable[[str | bytes], T], per_second: float = RATE
+) -> AsyncIterator[T]:
+    """What a client says, read one by one, until it leaves. Invalid messages are refused; a client that sends too many is sent away.
+
+    Args:
+        read: raises BadMessage for an invalid message.
+        per_second: how many messages it may send, of any kind.
+    """
+    rate, bad = Rate(per_second), 0
+    async for message in connection:
+        if not rate.allows():
+            await connection.close(TOO_MUCH, "too many messages")
+            return
+        try:
+            found = read(message)
+        except BadMessage as fault:
+            bad += 1
+            if bad > MOST_BAD:
+                await connection.close(NOT_OURS, "not our protocol")
+                return
+            await connection.send(json.dumps({"kind": "refused", "text": str(fault)}))
+            continue
+        yield found
 
 
 class Host:
@@ -190,7 +220,7 @@ class Host:
         path, _, query = request.path.partition("?")
         name = _host_of(request.headers.get_all("Host"))
         if not self.is_public and name not in LOOPBACK:  # a foreign name that leads here: DNS rebinding
-            return _answer(http.HTTPStatus.FORBIDDEN, b"This server answers to localhost alone.")
+            return _answer(http.HTTPStatus.FORBIDDEN, b"This server only accepts requests for localhost.")
         given = urllib.parse.parse_qs(query).get("token", [""])[0]
         knows = hmac.compare_digest(given.encode(), self.token.encode())
         if path in self._service.files and path != "/":

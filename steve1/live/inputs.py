@@ -61,7 +61,7 @@ class PersonInput:
             self._dx, self._dy, self._wheel = self._dx + dx, self._dy + dy, self._wheel + wheel
 
     def release(self) -> None:
-        """Let everything go and forget the mouse's way."""
+        """Release all buttons and drop pending mouse movement."""
         with self._lock:
             self._clear()
 

@@ -17,11 +17,12 @@ from steve1.core.paths import display, slug
 from steve1.data.episodes.cut import cut_episode
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import FIRST_GOAL
+from steve1.data.loading.sampling import list_line
 
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """Of one episode. `stop` 0: to its end; `weight`: how many times it counts; None: once, like the others."""
+    """Of one episode. `stop` 0: to its end; `weight`: how many times it counts, 0: not at all; None: once, like the others."""
 
     mark: str = ""
     start: int = 0
@@ -30,11 +31,15 @@ class Judgement:
     weight: float | None = None
 
 
+class ListExists(UserError):
+    """There is a list of this name, and nobody has agreed to replace it."""
+
+
 class Judgements:
     """Those of one dataset folder, kept in a file beside it after each change.
 
     Raises:
-        UserError: the file is none of ours.
+        UserError: the file is not one of judgements.
     """
 
     def __init__(self, dataset: Path) -> None:
@@ -44,7 +49,7 @@ class Judgements:
         try:
             self._known = {name: Judgement(**row) for name, row in found.items()}
         except TypeError as fault:
-            raise UserError("This file holds no judgements.", where=self.path, got=str(fault)[:120]) from None
+            raise UserError("Not a file of judgements.", where=self.path, got=str(fault)[:120]) from None
 
     def of(self, name: str) -> Judgement:
         """An episode's; an empty one where nobody has judged it."""
@@ -75,7 +80,7 @@ def checked(judgement: Judgement, frames: int) -> Judgement:
 def write_judged(
     episodes: Sequence[Path], judgements: dict[Path, Judgements], listed: Path, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Write a training list of what is not bad, after cutting what is to be cut.
+    """Write a training list of what is neither bad nor of weight 0, after cutting what is to be cut.
 
     Args:
         judgements: of each dataset folder.
@@ -83,27 +88,31 @@ def write_judged(
         overwrite: replace a list that is there.
 
     Raises:
-        UserError: the list is there, nothing is left, or another copy is in a cut's way.
+        ListExists: the list is there.
+        UserError: nothing is left, a folder's name cannot stand in a list, or another copy is in a cut's way.
     """
     if listed.exists() and not overwrite:
-        raise UserError("This list exists already.", where=display(listed), todo="another name, or agree to replace it")
-    sections: dict[float | None, list[Path]] = {}
+        raise ListExists(
+            "This list exists already.", where=display(listed), todo="another name, or agree to replace it"
+        )
+    sections: dict[float | None, list[str]] = {}
     cut = 0
     for path in episodes:
         judgement = judgements[path.parent].of(path.name)
-        if judgement.mark == "bad":
+        if judgement.mark == "bad" or judgement.weight == 0:
             continue
         if judgement.start or judgement.stop or judgement.caption:
             path, cut = _copy(path, judgement), cut + 1
-        sections.setdefault(judgement.weight, []).append(path)
+        sections.setdefault(judgement.weight, []).append(list_line(path))
     kept = sum(map(len, sections.values()))
     if not kept:
-        raise UserError("Every episode is marked bad: the list would be empty.")
+        raise UserError("Every episode is marked bad or has weight 0: the list would be empty.")
     lines = []
-    for weight, paths in sections.items():
+    for weight, section in sections.items():
         # A section's weight is that of all its episodes; one without a weight counts once.
-        lines += [f"# weight: {(1.0 if weight is None else weight) * len(paths):g}"] if set(sections) != {None} else []
-        lines += [display(path) for path in paths]
+        if set(sections) != {None}:
+            lines.append(f"# weight: {(1.0 if weight is None else weight) * len(section):g}")
+        lines += section
     listed.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(listed, "w") as handle:
         handle.write("\n".join(lines) + "\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import json
 import queue
 import time
@@ -22,7 +23,7 @@ from steve1.core.errors import UserError
 from steve1.core.frames import agent_frame
 from steve1.data.episodes.parts import plain_action
 from steve1.goals import Goal, GoalEncoder
-from steve1.live.host import MOST_BAD, NOT_OURS
+from steve1.live.host import messages
 from steve1.live.protocol import POLICY_COMMANDS, BadMessage, Command, parse, unpack
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 #: how long the first frame of a batch waits for those of other games
 _GATHER_S = 0.002
 _MOST_SIDE = 2000
+#: messages a second of a game; a small policy on a GPU answers several hundred frames
+_RATE = 2000
 _REMEMBERED = 2000
 
 
@@ -67,6 +70,7 @@ class PolicyService:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._goals: dict[int, Goal | None] = {}
         self._free: list[int] = []
+        self._begun: set[int] = set()
         self._games = self.connected = self.answered = 0
         self.took: deque[tuple[float, float, int]] = deque(maxlen=_REMEMBERED)
 
@@ -76,32 +80,25 @@ class PolicyService:
         if not self._free:
             self._free.append(self._games)
             self._games += 1
-        game, bad, begun = self._free.pop(), 0, False
+        game = self._free.pop()
         self.connected += 1
         try:
-            async for message in connection:
-                try:
-                    job = self._job(game, message, begun)
-                except BadMessage as fault:
-                    bad += 1
-                    if bad > MOST_BAD:
-                        await connection.close(NOT_OURS, "not our protocol")
-                        break
-                    await connection.send(json.dumps({"kind": "refused", "text": str(fault)}))
-                    continue
+            async for job in messages(connection, functools.partial(self._job, game), _RATE):
                 self._jobs.put(job)
                 answer = await job.answer
-                begun = begun or answer["kind"] == "begun"
+                if answer["kind"] == "begun":
+                    self._begun.add(game)
                 await connection.send(json.dumps(answer))
         finally:
             self.connected -= 1
+            self._begun.discard(game)
             self._free.append(game)
 
-    def _job(self, game: int, message: str | bytes, begun: bool) -> Job:
+    def _job(self, game: int, message: str | bytes) -> Job:
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         if isinstance(message, str):
             return Job(game, answer, begin=parse(message, POLICY_COMMANDS))
-        if not begun:
+        if game not in self._begun:
             raise BadMessage("a frame before the episode has begun")
         header, body = unpack(message)
         width, height = header.get("width"), header.get("height")
@@ -174,7 +171,7 @@ class PolicyService:
         return {"kind": "begun"}
 
     def latency(self) -> str:
-        """The last frames' way, in words."""
+        """Latency of recent frames, as text."""
         if not self.took:
             return "no frames yet"
         waited, computed, sizes = (np.array(column) for column in zip(*self.took))

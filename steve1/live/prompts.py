@@ -7,6 +7,7 @@ Output: at each step None, or the prompt from now on. `PromptedActor` plays them
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
@@ -15,7 +16,7 @@ import queue
 import shlex
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ class Planner(PromptSource):
     def _asked(self, obs: Observation, info: Info) -> str | None:
         answer = self._plan(event_of(obs, info, self._tick, self._prompt, self._since))
         if answer is not None and not (isinstance(answer, str) and answer.strip()):
-            raise UserError("The planner answered with something other than a prompt.", got=repr(answer)[:120])
+            raise UserError("The planner must return a prompt or None.", got=repr(answer)[:120])
         if answer is None or answer == self._prompt:
             return None
         self._prompt, self._since = answer, self._tick
@@ -199,7 +200,10 @@ class PlannerProcess:
         self._command = command
         try:
             words = shlex.split(command)
-            self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            # A session of its own, as `end` wants it.
+            self._process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, start_new_session=True
+            )
         except (OSError, ValueError) as fault:
             raise UserError("The planner does not start.", got=str(fault), where=command) from None
         self._prompts: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -238,6 +242,9 @@ class PlannerProcess:
     def close(self) -> None:
         """End the program."""
         end(self._process)
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError, ValueError):  # what was not read any more
+                pipe.close()  # type: ignore[union-attr]
 
 
 class ProcessPlanner(Planner):
@@ -276,6 +283,30 @@ def open_planner(source: str, first: str) -> Planner:
     if not callable(plan):
         raise UserError("The planner's file has no such function.", where=place, got=name)
     return Planner(plan, first)
+
+
+@contextlib.contextmanager
+def open_source(prompts: str, planner: str, first: str, suite: Suite) -> Iterator[PromptSource | None]:
+    """What decides the prompts, closed at the end: a chain, a planner, or None where there is neither.
+
+    Args:
+        prompts: as for `read_chain`; "": no chain.
+        planner: as for `open_planner`; "": no planner.
+        first: the planner's first prompt.
+
+    Raises:
+        UserError: both are given, or one is wrong.
+    """
+    if prompts and planner:
+        raise UserError("--prompts and --planner both decide the prompts.", todo="use one of them")
+    if not prompts and not planner:
+        yield None
+        return
+    source = read_chain(prompts, suite) if prompts else open_planner(planner, first)
+    try:
+        yield source
+    finally:
+        source.close()
 
 
 class PromptedActor:

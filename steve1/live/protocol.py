@@ -1,7 +1,7 @@
 """What the pages and this program say to each other over a WebSocket, and what of it is refused.
 
 A page sends JSON objects {"do": name, ...} with exactly the fields of COMMANDS. It is sent JSON objects with a "kind", and
-pictures: binary messages of a header's length (4 bytes, big-endian), the header as JSON, and a JPEG.
+pictures: binary messages of a header's length (4 bytes, big-endian), the header as JSON, and a JPEG, or H.264 where the header names a codec.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Check = Callable[[Any], bool]
 
 
 class BadMessage(ValueError):
-    """A message that is none of ours."""
+    """An invalid message."""
 
 
 def _number(low: float, high: float) -> Check:
@@ -45,6 +45,10 @@ def _text(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= _MAX_TEXT and value.isprintable()
 
 
+def _yes_or_no(value: Any) -> bool:
+    return type(value) is bool
+
+
 def _goal(value: Any) -> bool:
     """None, or the numbers of a goal."""
     return value is None or (isinstance(value, list) and len(value) <= 8192 and all(map(_number(-1e6, 1e6), value)))
@@ -64,6 +68,7 @@ SESSION_COMMANDS: Mapping[str, Mapping[str, Check]] = {
     "temperature": {"value": _number(0.05, 5)},
     "speed": {"value": _number(0.1, 1)},
     "look": {"tick": _whole(0, 2**31)},
+    "video": {"on": _yes_or_no},
     **{name: {} for name in _PLAIN},
 }
 
@@ -74,7 +79,7 @@ DATASET_COMMANDS: Mapping[str, Mapping[str, Check]] = {
         "episode": _whole(0, 10**6), "mark": lambda value: value in ("", "good", "bad"), "start": _whole(0, 10**8), "stop": _whole(0, 10**8),
         "caption": _text, "weight": lambda value: value is None or _number(0, 1e6)(value),
     },
-    "write": {"name": _text, "overwrite": lambda value: type(value) is bool},
+    "write": {"name": _text, "overwrite": _yes_or_no},
 }  # fmt: skip
 #: what a game that is played from here may ask for; its frames are binary messages
 POLICY_COMMANDS: Mapping[str, Mapping[str, Check]] = {
@@ -124,7 +129,7 @@ def unpack(message: bytes, most: int = MAX_MESSAGE) -> tuple[dict[str, Any], byt
     """(header, bytes) of a binary message.
 
     Raises:
-        BadMessage: it is none.
+        BadMessage: an invalid message.
     """
     length = int.from_bytes(message[:4], "big")
     if len(message) < 4 or length > min(most, len(message) - 4):

@@ -19,7 +19,6 @@ from steve1.envs.interface import Action, Info, Observation
 from steve1.evaluation.tasks.suite import Task
 from steve1.live.screen import Screen
 from steve1.rollout.record import FORMAT, RecordingWriter, free_prefix, is_recorded, whole_pixels
-from steve1.rollout.takeover import PERSON
 from steve1.rollout.trace import TraceRecorder
 from steve1.rollout.video import EpisodeVideo
 
@@ -34,7 +33,6 @@ class Kept:
 
     prefix: Path
     ticks: int
-    by_person: int
     success: bool | None = None
     value: float | None = None
     unit: str = ""
@@ -103,7 +101,7 @@ class Take:
                 "value": value, "unit": unit, "prompts": self.prompts, "acted": dict(self._acted), **self._facts,
             }  # fmt: skip
             self._writer.finish(options)
-            return Kept(self._writer.prefix, self.ticks, self._acted[PERSON], success, value, unit)
+            return Kept(self._writer.prefix, self.ticks, success, value, unit)
 
     def discard(self) -> None:
         """Throw it away."""

@@ -1,4 +1,4 @@
-"""What a session shows: the newest frame, what is known beside it, what has happened, and how punctual it is.
+"""What a session shows: the newest frame, what is known beside it, what has happened, and its tick latency.
 
 The game's thread writes, the server's reads. A slow reader misses frames; it never holds the game up.
 """
@@ -63,7 +63,6 @@ class Screen:
         self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
         self.notices: deque[dict[str, Any]] = deque(maxlen=30)
         self._lateness: deque[float] = deque(maxlen=_LATENESS)
-        self.late_ticks = 0
 
     def open_log(self, path: Path) -> None:
         """Write events to this file too, behind what is there."""
@@ -116,10 +115,9 @@ class Screen:
         found, jpeg = kept[max(0, place - 1)]
         return pack({"kind": "past", "tick": found}, jpeg)
 
-    def late(self, seconds: float, limit: float) -> None:
-        """A tick began this much after its time; more than `limit` counts as late."""
+    def late(self, seconds: float) -> None:
+        """A tick began this much after its time."""
         self._lateness.append(seconds)
-        self.late_ticks += seconds > limit
 
     def lateness_ms(self) -> tuple[float, float]:
         """Median and 99th percentile of the last ticks' lateness in ms."""

@@ -19,9 +19,9 @@ from steve1 import actions
 from steve1.agent import Agent
 from steve1.core.errors import UserError
 from steve1.core.messages import language, message
-from steve1.core.paths import display
 from steve1.data.recordings.contractor import POLICY
 from steve1.envs.interface import FPS, Action, Env, Info, Observation
+from steve1.envs.registry import GAMES
 from steve1.evaluation.tasks.suite import Suite, Task
 from steve1.live.goals import EncodedPrompt, LiveGoals
 from steve1.live.inputs import PersonInput
@@ -33,7 +33,6 @@ from steve1.rollout.record import with_pointer
 from steve1.rollout.supervise import GAME_FAULTS, SupervisedEnv
 from steve1.rollout.takeover import PERSON
 
-_LATE_S = 0.002
 _IDLE_S = 0.05
 
 
@@ -96,7 +95,6 @@ class Session:
         self._world, self._film_from_start = 0, film
         self._now: tuple[Observation, Info]
         self._waiting, self._paused, self._once, self._finished = True, False, False, False
-        self._agreed = [0, 0]  # ticks of a person at which the policy would have done the same, and all of them
         self._handlers: dict[str, Callable[[Command], None]] = {
             "prompt": lambda command: self._ask(command["text"].strip()),
             "guidance": self._set_guidance, "temperature": self._set_temperature, "speed": self._set_speed,
@@ -151,8 +149,6 @@ class Session:
             self._game.close()
             if self._goals is not None:
                 self._goals.close()
-            if self._source is not None:
-                self._source.close()
         return self.recorder.kept
 
     def _play(self, env: Env) -> None:
@@ -182,7 +178,7 @@ class Session:
         if now < self._due:
             time.sleep(self._due - now)
             now = time.perf_counter()
-        self.screen.late(now - self._due, _LATE_S)
+        self.screen.late(now - self._due)
         period = self._period / self._speed
         self._due = self._due + period if now - self._due < period else now + period
 
@@ -196,6 +192,9 @@ class Session:
             except UserError as fault:
                 self.screen.notice("error", fault.one_line)
         found = self._goals.ready() if self._goals else None
+        if self._goals is not None and (why := self._goals.why_stopped()):
+            self.screen.notice("note", why)
+            changed = True
         if found is not None:
             self._encoded(found)
         if changed or found is not None:
@@ -203,22 +202,19 @@ class Session:
 
     def _step(self) -> None:
         obs, info = self._now
-        seen = with_pointer(obs, info)
+        seen = self._seen
         proposal = actions.null_action()
         if self._agent is not None:
             proposal = self._agent.act(seen["pov"], self._goal)
         if self._goals is not None:
             self._goals.see(seen["pov"])
         by_person = self.screen.who == PERSON
-        action = self.person.take(int(obs.get("hotbar", 0)), 8 if self.settings.env == "luanti" else 9)
+        action = self.person.take(int(obs.get("hotbar", 0)), GAMES[self.settings.env].hotbar)
         if not by_person:
             action = proposal
-        elif self._agent is not None:
-            mine, its = (actions.to_joint([each]) for each in (action, proposal))
-            self._agreed = [self._agreed[0] + (mine == its), self._agreed[1] + 1]
         action = self.recorder.before(obs, info, seen, action, self.screen.who)
         after, reward, died, ended, info = self._env.step(action)
-        self._now = after, info
+        self._observe(after, info)
         self.screen.tick += 1
         self.recorder.after(action, after, info, float(reward))
         self._show(action, proposal if by_person and self._agent is not None else None)
@@ -310,7 +306,7 @@ class Session:
             }
             self._world += 1
         self._reset = again
-        self._now = self._env.reset(seed=again["seed"], options=dict(again["options"]))
+        self._observe(*self._env.reset(seed=again["seed"], options=dict(again["options"])))
         self.person.release()
         if self._agent is not None:
             self._agent.reset(self.settings.seed if begin else None)
@@ -335,24 +331,26 @@ class Session:
 
     # ---- what there is to see ----
 
+    def _observe(self, obs: Observation, info: Info) -> None:
+        """The game's newest observation, also as policies and people see it: with the arrow of an open menu."""
+        self._now, self._seen = (obs, info), with_pointer(obs, info)
+
     def _show(self, action: Action, proposal: Action | None) -> None:
-        obs, info = self._now
         self.screen.show(
-            with_pointer(obs, info)["pov"],
+            self._seen["pov"],
             {
                 "pressed": pressed(action),
                 "camera": [round(float(value), 2) for value in action["camera"]],
                 "proposal": None if proposal is None else pressed(proposal),
                 "similarity": None if self._goals is None else self._goals.similarity,
                 "recorded": self.recorder.ticks,
-                "menu": bool(obs.get("is_gui_open")),
+                "menu": bool(self._seen.get("is_gui_open")),
             },
         )
 
     def _publish(self) -> None:
         """The state that changes seldom."""
         agent, tasks = self._agent, self._suite.tasks.values()
-        middle, worst = self.screen.lateness_ms()
         self.screen.set_state(
             {
                 "kind": "state", "language": language(), "title": self.settings.title, "env": self.settings.env, "policy": agent is not None,
@@ -361,8 +359,7 @@ class Session:
                 "guidance": agent.cond_scale if agent and agent.guided else None, "temperature": agent.temperature if agent else None,
                 "who": self.screen.who, "paused": self._paused or self._waiting, "speed": self._speed,
                 "recording": self.recorder.ticks is not None, "filming": self.recorder.filming, "takes": [kept.facts() for kept in self.recorder.kept], "events": list(self.screen.events),
-                "notices": list(self.screen.notices), "folder": display(self.settings.recordings),
-                "agreed": self._agreed, "late_ms": [round(middle, 2), round(worst, 2)],
+                "notices": list(self.screen.notices),
             }
         )  # fmt: skip
 

@@ -1,29 +1,57 @@
-"""The page of a session: it is sent frames and state, and its commands are passed on. One client is at the controls, the others watch."""
+"""The page of a session: it is sent frames and state, and its commands are passed on. One client is at the controls, the others watch.
+
+Frames are JPEGs, or H.264 for a client whose browser decodes it. A client has an encoder of its own, which is given only the frames
+that are sent to it: a slow one misses frames, and still needs no key frame but the first.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from steve1.live.host import MOST_BAD, NOT_OURS, TOO_MUCH, Rate, page_files
-from steve1.live.protocol import MAX_MESSAGE, SESSION_COMMANDS, BadMessage, Command, parse
+from av.error import FFmpegError
+
+from steve1.data.media.h264 import H264Stream, can_encode
+from steve1.live.host import messages, page_files
+from steve1.live.protocol import MAX_MESSAGE, SESSION_COMMANDS, Command, pack, parse
+from steve1.live.screen import View
 from steve1.live.session import Session
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
+
+#: clients that are sent H.264; further ones are sent JPEGs, which are encoded once for all
+MOST_STREAMS = 4
 
 
 class Client:
     """A page that is open somewhere."""
 
     def __init__(self, connection: ServerConnection) -> None:
-        self.connection, self.rate, self.bad = connection, Rate(), 0
+        self.connection = connection
         self.wake = asyncio.Event()
         self.said: tuple[int, object] = (0, None)  # the state that it has, and whether it is at the controls
         self.seen = 0
+        self.wants_video = False
+        self.stream: H264Stream | None = None
+
+    def picture(self, view: View) -> bytes:
+        """The message with a view, in the form that this client is sent."""
+        size = (view.frame.shape[1], view.frame.shape[0])
+        if not self.wants_video or not can_encode(*size):
+            return view.encoded
+        try:
+            if self.stream is None or self.stream.size != size:
+                self.stream = H264Stream(*size)
+            unit = self.stream.encode(view.frame)
+        except FFmpegError:
+            self.wants_video = False
+            return view.encoded
+        return pack({"kind": "frame", "codec": unit.codec, "key": unit.key, **view.facts}, unit.data)
 
 
 class SessionPage:
@@ -50,11 +78,8 @@ class SessionPage:
         sender = asyncio.create_task(self._send(client))
         client.wake.set()
         try:
-            async for message in connection:
-                if not client.rate.allows():
-                    await connection.close(TOO_MUCH, "too many messages")
-                    break
-                await self._receive(client, message)
+            async for command in messages(connection, functools.partial(parse, commands=SESSION_COMMANDS)):
+                await self._receive(client, command)
         finally:
             sender.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -70,20 +95,13 @@ class SessionPage:
         self._session.arrived()
         self.wake_all()
 
-    async def _receive(self, client: Client, message: str | bytes) -> None:
-        try:
-            command = parse(message, SESSION_COMMANDS)
-        except BadMessage as fault:
-            client.bad += 1
-            if client.bad > MOST_BAD:
-                await client.connection.close(NOT_OURS, "not our protocol")
-            else:
-                await client.connection.send(json.dumps({"kind": "refused", "text": str(fault)}))
-            return
+    async def _receive(self, client: Client, command: Command) -> None:
         if command["do"] == "look":
             past = self._session.screen.past(command["tick"])
             if past is not None:
                 await client.connection.send(past)
+        elif command["do"] == "video":
+            self._stream(client, command["on"])
         elif command["do"] == "control":
             if self._controller is None:
                 self._take_control(client)
@@ -91,6 +109,13 @@ class SessionPage:
             await client.connection.send(json.dumps({"kind": "refused", "text": "watching"}))
         else:
             self._obey(command)
+
+    def _stream(self, client: Client, on: bool) -> None:
+        """Send H.264 from the next frame on, which begins anew with a key frame, or JPEGs."""
+        others = sum(other.wants_video for other in self._clients if other is not client)
+        client.wants_video = on and others < MOST_STREAMS
+        if client.stream is not None:
+            client.stream.restart()
 
     def _obey(self, command: Command) -> None:
         if command["do"] == "input":
@@ -112,4 +137,4 @@ class SessionPage:
             view = screen.view
             if view is not None and view.number != client.seen:
                 client.seen = view.number
-                await client.connection.send(view.encoded)
+                await client.connection.send(client.picture(view))

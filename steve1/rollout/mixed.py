@@ -53,7 +53,7 @@ class MixSettings:
             faults.append(f"0 < min_timesteps <= max_timesteps (got {self.min_timesteps}, {self.max_timesteps})")
         for name in ("switch_prob", "spin_prob"):
             if not 0 <= getattr(self, name) <= 1:
-                faults.append(f"{name} is a chance between 0 and 1 (got {getattr(self, name)})")
+                faults.append(f"{name} must be between 0 and 1 (got {getattr(self, name)})")
         low, high = self.spin_speed
         if not 0 < low <= high <= LARGEST_TURN:
             faults.append(

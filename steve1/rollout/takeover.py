@@ -19,22 +19,21 @@ class TakeOver(Actor):
 
     Attributes:
         who: POLICY or PLAYER: whose action `act` returned last.
-        proposal: what the policy would have done at that step.
     """
 
     def __init__(self, policy: Actor, player: Actor, after: int) -> None:
         self._policy, self._player, self._after = policy, player, after
-        self.who, self.proposal = POLICY, actions.null_action()
+        self.who = POLICY
 
     def reset(self, obs: Observation, info: Info) -> None:
         self._policy.reset(obs, info)
         self.who, self._step, self._released = POLICY, 0, False
 
     def act(self, obs: Observation, info: Info) -> Action:
-        self.proposal = self._policy.act(obs, info)
+        proposal = self._policy.act(obs, info)
         self._step += 1
         if self._step <= self._after:
-            return self.proposal
+            return proposal
         if self.who == POLICY and obs.get("is_gui_open"):
             return self._close_menu()
         if self.who == POLICY:

@@ -29,10 +29,8 @@ def test_a_person_at_the_socket_plays_luanti(tmp_path: Path) -> None:
     args = live.Args(
         weights=MINI, prompt="look at the sky", recordings=str(tmp_path / "takes"), folder=str(tmp_path / "session"), similarity=False, device="cpu",
     )  # fmt: skip
-    session = live.make_session(args)
-    page = SessionPage(session)
-    thread = threading.Thread(target=session.run)
-    with Host(page, port=0) as host:
+    with live.make_session(args) as session, Host(page := SessionPage(session), port=0) as host:
+        thread = threading.Thread(target=session.run)
         session.screen.listen(lambda: host.call(page.wake_all))
         thread.start()
         with opened(host) as client:

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.live.host import BURST, MOST_CLIENTS, Host
+from steve1.live.host import MOST_CLIENTS, RATE, Host
 from steve1.live.protocol import unpack
-from steve1.live.session_page import SessionPage
+from steve1.live.session_page import MOST_STREAMS, SessionPage
 from tests.live.worlds import Played, lines, playing
 
 websockets = pytest.importorskip("websockets", reason="websockets is not installed")
@@ -181,6 +182,60 @@ def test_a_slow_client_loses_frames_and_the_record_none(tmp_path: Path) -> None:
     assert len(numbers) >= 400
 
 
+def test_a_client_is_sent_h264_when_it_asks_for_it(tmp_path: Path) -> None:
+    """Every frame that comes decodes, also where frames were missed, and a new client begins at a key frame."""
+    with served(tmp_path, rate=100.0) as (_, host), opened(host) as client, opened(host) as watcher:
+
+        def pictures(reader: ClientConnection, count: int, pause: float = 0.0) -> list[tuple[dict[str, Any], bytes]]:
+            found: list[tuple[dict[str, Any], bytes]] = []
+            while len(found) < count:
+                if isinstance(message := reader.recv(timeout=20), bytes):
+                    found.append(unpack(message))
+                    time.sleep(pause)
+            return found
+
+        assert all(body.startswith(b"\xff\xd8") for _, body in pictures(client, 3))
+        for reader, pause in ((client, 0.03), (watcher, 0.0)):
+            say(reader, "video", on=True)
+            while "codec" not in (first := pictures(reader, 1)[0])[0]:
+                pass
+            assert first[0]["key"]
+            rest = pictures(reader, 20, pause)
+            assert not any(header["key"] for header, _ in rest)
+            decoder = av.CodecContext.create("h264", "r")
+            for _, body in (first, *rest):
+                (picture,) = decoder.decode(av.Packet(body))  # type: ignore[union-attr]
+                assert picture.width == 224
+        say(client, "video", on=True)
+        while not pictures(client, 1)[0][0].get("key"):
+            pass
+        say(client, "video", on=False)
+        while "codec" in pictures(client, 1)[0][0]:
+            pass
+        say(client, "video", on=1)
+        while True:
+            if isinstance(message := client.recv(timeout=20), str) and json.loads(message)["kind"] == "refused":
+                break
+
+
+def test_only_some_clients_are_sent_h264(tmp_path: Path) -> None:
+    with served(tmp_path, rate=50.0) as (played, host), contextlib.ExitStack() as held:
+        clients = [held.enter_context(opened(host)) for _ in range(MOST_STREAMS + 1)]
+        for client in clients:
+            say(client, "video", on=True)
+            client.ping().wait(10)  # it was heard before the next one asks
+        played.ticks(20)
+        kinds = []
+        for client in clients:
+            limit = time.monotonic() + 10
+            newest: dict[str, Any] = {}
+            while newest.get("tick", 0) < 15 and time.monotonic() < limit:
+                if isinstance(message := client.recv(timeout=10), bytes):
+                    newest = unpack(message)[0]
+            kinds.append("codec" in newest)
+        assert kinds == [True] * MOST_STREAMS + [False]
+
+
 def test_garbage_is_refused_and_the_session_goes_on(tmp_path: Path) -> None:
     rng = random.Random(0)
     with served(tmp_path, rate=20.0) as (played, host), opened(host) as good:
@@ -221,7 +276,7 @@ def test_a_flood_is_sent_away(tmp_path: Path) -> None:
     with served(tmp_path, rate=20.0) as (_, host):
         flood = opened(host)
         with pytest.raises(ConnectionClosed):
-            for _ in range(20 * BURST):
+            for _ in range(40 * RATE):
                 flood.send('{"do":"control"}')
                 with contextlib.suppress(TimeoutError):
                     flood.recv(timeout=0)

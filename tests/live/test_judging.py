@@ -40,7 +40,7 @@ def test_judgements_are_kept_beside_the_dataset(tmp_path: Path) -> None:
     assert Judgements(folder).of("ep09") == Judgement()
     assert contents(folder) == before
     (tmp_path / "ds.judgements.json").write_text('{"ep00": {"colour": 3}}')
-    with pytest.raises(UserError, match="holds no judgements"):
+    with pytest.raises(UserError, match="Not a file of judgements"):
         Judgements(folder)
 
 
@@ -78,6 +78,28 @@ def test_the_list_holds_what_is_not_bad_and_cuts_are_copies(tmp_path: Path, monk
         write_judged([folder / "ep00"], marks, listed, overwrite=True)
 
 
+def test_every_list_that_is_written_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = make_dataset(tmp_path / "ds", [60, 60, 60, 60])
+    (folder / "ep03").rename(folder / " odd name ")
+    listed = tmp_path / "mine_train.txt"
+    marks = judged(folder, ep00=Judgement(weight=0.0), ep01=Judgement(weight=1e-6), ep02=Judgement(weight=1e6))
+    found = write_judged(find_episodes(folder), marks, listed)
+    assert (found["kept"], found["left_out"]) == (3, 1)
+    assert {entry.path.name: entry.weight for entry in read_list(listed)} == {
+        " odd name ": 1.0,
+        "ep01": 1e-6,
+        "ep02": 1e6,
+    }
+    for name in ("ep01", "ep02", " odd name "):
+        marks[folder].set(name, Judgement(weight=0.0))
+    with pytest.raises(UserError, match="would be empty"):
+        write_judged(find_episodes(folder), marks, listed, overwrite=True)
+    (folder / "ep01").rename(folder / "two\nlines")
+    with pytest.raises(UserError, match="cannot stand in a sampling list"):
+        write_judged(find_episodes(folder), marks, listed, overwrite=True)
+
+
 @contextlib.contextmanager
 def served(tmp_path: Path) -> Iterator[tuple[Path, Host]]:
     folder = make_dataset(tmp_path / "ds", [60, 60])
@@ -113,6 +135,8 @@ def test_frames_come_with_their_actions(tmp_path: Path) -> None:
         assert ask(**{**judge, "episode": 2})["kind"] == "refused"
         assert ask(do="write", name="../x", overwrite=False)["kind"] == "fault"
         assert ask(do="write", name="mine", overwrite=False)["kept"] == 1
+        found_again = ask(do="write", name="mine", overwrite=False)
+        assert (found_again["kind"], found_again["code"]) == ("fault", "list_exists")
 
 
 @pytest.mark.e2e
@@ -141,5 +165,13 @@ def test_the_page_plays_marks_cuts_and_writes(tmp_path: Path) -> None:
             browser.picture(tmp_path / f"dataset-{width}.png")
         browser.js("at('name').value = 'mine'; at('write').onsubmit(new Event('submit'))")
         browser.until("at('written').textContent.includes('1 episodes')")
+        browser.js("rows[1].start = 0; judge({ start: 25 })")
+        browser.until("rows[1].start === 25")
+        browser.js(
+            "window.confirm = text => (document.body.dataset.asked = text, true); at('written').textContent = ''"
+        )
+        browser.js("at('write').onsubmit(new Event('submit'))")
+        browser.until("at('written').textContent.includes('1 episodes')")
+        assert "Replace it" in browser.js("document.body.dataset.asked")
         assert browser.console == []
-    assert [entry.path.name for entry in read_list(tmp_path / "samplings" / "mine_train.txt")] == ["ep01_20-60"]
+    assert [entry.path.name for entry in read_list(tmp_path / "samplings" / "mine_train.txt")] == ["ep01_25-60"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from steve1.live.host import Host
@@ -137,6 +138,32 @@ def test_a_closed_tab_leaves_nothing_pressed(tmp_path: Path) -> None:
         browser.open("about:blank")
         played.until(lambda: played.session.screen.state["paused"])
         assert played.session.person.take()["forward"] == 0
+
+
+def test_h264_is_shown_where_the_browser_decodes_it(tmp_path: Path) -> None:
+    """The picture on the page is the game's, within what 4:2:0 and the quantiser change."""
+    with shown(tmp_path) as (browser, played):
+        asked = "VideoDecoder.isConfigSupported({ codec: 'avc1.42c01e', codedWidth: 640, codedHeight: 360 }).then(found => found.supported)"
+        if not browser.js(f"globalThis.VideoDecoder ? {asked} : false"):
+            pytest.skip("this Chromium does not decode H.264")
+        browser.until("document.body.dataset.video === 'h264'")
+        browser.key("F8")
+        browser.until("state.paused")
+        tick = played.session.screen.tick
+        browser.until(f"document.body.dataset.painted === '{tick}'")
+        pixels = browser.js("[...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]")
+        view = played.session.screen.view
+        assert view is not None
+        height, width = view.frame.shape[:2]
+        shown_ = np.array(pixels, np.int64).reshape(height, width, 4)[..., :3]
+        assert np.abs(shown_ - view.frame).mean() < 4
+        # a browser that falls back gets JPEGs, and one that asks again begins at a key frame
+        browser.key("F8")
+        browser.js("delete document.body.dataset.video; video.fail()")
+        played.ticks(5)
+        browser.until(f"Number(document.body.dataset.painted) > {tick + 3} && !document.body.dataset.video")
+        browser.js("video.restart()")
+        browser.until("document.body.dataset.video === 'h264'")
 
 
 @pytest.mark.parametrize("width", [400, 1280])

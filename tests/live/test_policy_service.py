@@ -15,7 +15,8 @@ from steve1.agent import Agent
 from steve1.core.paths import ROOT
 from steve1.evaluation.policies import PolicyCache, parse_policies
 from steve1.goals import GoalEncoder
-from steve1.live.host import Host
+from steve1.live import policy_service
+from steve1.live.host import MOST_BAD, Host
 from steve1.live.policy_service import PolicyService
 
 websockets = pytest.importorskip("websockets", reason="websockets is not installed")
@@ -87,6 +88,26 @@ def test_a_goal_of_numbers_a_larger_frame_and_an_episode_that_begins_anew() -> N
             assert found["camera"] == [float(value) for value in wanted["camera"]]
             assert found["forward"] == wanted["forward"]
             policy.reset()
+
+
+def test_a_game_that_floods_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy_service, "_RATE", 5)
+    with serving() as (_, host), RemotePolicy(host.url, "dig dirt") as policy:
+        with pytest.raises(websockets.exceptions.ConnectionClosed) as found:
+            for frame in frames(0, 30):
+                policy.act(frame)
+        assert found.value.rcvd.code == 1008
+        with RemotePolicy(host.url, "dig dirt") as another:
+            assert "camera" in another.act(frames(0, 1)[0])
+
+
+def test_a_client_that_says_nothing_sensible_is_sent_away() -> None:
+    with serving() as (_, host), RemotePolicy(host.url, "dig dirt") as policy:
+        with pytest.raises(websockets.exceptions.ConnectionClosed) as found:
+            for _ in range(MOST_BAD + 1):
+                with pytest.raises(PolicyServerError):
+                    policy._ask("{}")
+        assert found.value.rcvd.code == 1003
 
 
 def test_what_is_wrong_is_refused_and_the_next_one_served() -> None:

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.live.prompts import EVENT_EVERY, PromptedActor, PromptSource, open_planner, read_chain
+from steve1.live.prompts import (
+    EVENT_EVERY,
+    ProcessPlanner,
+    PromptedActor,
+    PromptSource,
+    open_planner,
+    open_source,
+    read_chain,
+)
 from steve1.rollout.play import play
 from tests.live.worlds import Agent as FakeAgent
 from tests.live.worlds import Encoder, suite
@@ -113,6 +121,29 @@ def test_a_program_plans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "is no prompt: thinking" in capsys.readouterr().out
 
 
+def test_a_planner_ends_with_what_asked_it(tmp_path: Path) -> None:
+    """Also one that ignores the end of its input, and where what asks it fails."""
+    (tmp_path / "plan.py").write_text("import time\nwhile True: time.sleep(1)\n")
+    with (
+        pytest.raises(KeyError),
+        open_source("", f"{sys.executable} {tmp_path}/plan.py", "dig dirt", suite()) as source,
+    ):
+        assert isinstance(source, ProcessPlanner)
+        process = source._process._process
+        assert process.poll() is None
+        raise KeyError
+    assert process.poll() is not None
+
+
+def test_one_source_of_prompts_at_most() -> None:
+    with open_source("", "", "dig dirt", suite()) as source:
+        assert source is None
+    with open_source("dig dirt=3;explore", "", "", suite()) as source:
+        assert source is not None
+    with pytest.raises(UserError, match="both decide"), open_source("dig dirt", "json:dumps", "", suite()):
+        pass
+
+
 @pytest.mark.parametrize(
     "source", ["no/such/file.py:plan", "no_such_module:plan", "json:no_such_function", "no-such-program --now"]
 )
@@ -124,5 +155,5 @@ def test_a_planner_that_is_not_there(source: str) -> None:
 def test_a_planner_has_to_answer_with_words() -> None:
     planner = open_planner("json:dumps", "dig dirt")
     planner._plan = lambda event: 3  # type: ignore[assignment,return-value]
-    with pytest.raises(UserError, match="other than a prompt"):
+    with pytest.raises(UserError, match="must return a prompt or None"):
         planner.reset(*FakeEnv().reset())

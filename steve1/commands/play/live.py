@@ -6,11 +6,13 @@ Output: recordings in the contractors' form, films, and a log of the session.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
 import time
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -71,11 +73,10 @@ def main(args: Args) -> None:
 
     if (args.prompts or args.planner) and not args.weights:
         raise UserError("Prompts are for weights, and none are given.", todo="add --weights, or leave out --prompts")
-    if args.prompts and args.planner:
-        raise UserError("--prompts and --planner both decide the prompts.", todo="take one of them")
-    session = make_session(args)
-    page = SessionPage(session)
-    with Host(page, host=args.host, port=args.port) as host:
+    with contextlib.ExitStack() as held:
+        session = held.enter_context(make_session(args))
+        page = SessionPage(session)
+        host = held.enter_context(Host(page, host=args.host, port=args.port))
         session.screen.listen(lambda: host.call(page.wake_all))
         print(message("live page", url=host.url))
         if host.is_public:
@@ -104,45 +105,44 @@ def has_browser() -> bool:
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def make_session(args: Args) -> Session:
+@contextlib.contextmanager
+def make_session(args: Args) -> Iterator[Session]:
     """The session that the options ask for; weights are loaded, no game is open yet."""
-    from steve1.agent import Agent
     from steve1.envs import make_env, start_states
     from steve1.evaluation.policies import PolicyCache, choose_env, environment_threads, parse_policies
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.goals import GoalEncoder
     from steve1.live.goals import LiveGoals
-    from steve1.live.prompts import PromptSource, open_planner, read_chain
+    from steve1.live.prompts import open_source
     from steve1.live.session import Session, SessionSettings
     from steve1.rollout.supervise import SupervisedEnv
 
     specs = parse_policies([args.weights], **args.metadata_overrides()) if args.weights else []
     env = choose_env(specs, args.env)
     suite = load_suite(env)
-    source: PromptSource | None = None
-    if args.prompts:
-        source = read_chain(args.prompts, suite)
-    elif args.planner:
-        source = open_planner(args.planner, args.prompt)
-    agent, goals, facts = None, None, {"player": "a person"}
-    if specs:
-        spec = specs[0]
-        limit_threads(environment_threads(1))
-        agent = Agent(
-            PolicyCache(device=args.device).policy(spec), cond_scale=spec.metadata.cond_scale, seed=args.seed,
-            temperature=spec.metadata.temperature, deterministic=args.deterministic,
-        )  # fmt: skip
-        encoder = GoalEncoder(spec.metadata, translations=suite.translations)
-        goals = LiveGoals(encoder, seed=args.seed, compare=args.similarity)
-        weights = Path(spec.weights)
-        facts = {"player": "weights and a person", "weights": display(weights), "weights_sha256": sha256_file(weights)}
     folder = output_path(args.folder or f"data/live/{time.strftime('%Y-%m-%d_%H%M%S')}")
     recordings = output_path(args.recordings or "data/recordings/live")
     check_writable(folder / "session.jsonl", recordings / "x")
-    biome = args.biome or "meadow"
-    settings = SessionSettings(
-        env=env, title=specs[0].name if specs else env, folder=folder, recordings=recordings, biome=biome, seed=args.seed, facts=facts,
-        starts=lambda where: start_states(env, where, "demo"),  # evaluation begins elsewhere
-    )  # fmt: skip
-    game = SupervisedEnv(lambda: make_env(env, biome=biome))
-    return Session(settings, game, suite, agent=agent, goals=goals, prompt=args.prompt, source=source, film=args.film)
+    with open_source(args.prompts, args.planner, args.prompt, suite) as source:
+        agent, goals, facts = None, None, {"player": "a person"}
+        if specs:
+            spec = specs[0]
+            limit_threads(environment_threads(1))
+            agent = PolicyCache(device=args.device, deterministic=args.deterministic).agent(spec)
+            encoder = GoalEncoder(spec.metadata, device=args.device, translations=suite.translations)
+            goals = LiveGoals(encoder, seed=args.seed, compare=args.similarity)
+            weights = Path(spec.weights)
+            facts = {
+                "player": "weights and a person",
+                "weights": display(weights),
+                "weights_sha256": sha256_file(weights),
+            }
+        biome = args.biome or "meadow"
+        settings = SessionSettings(
+            env=env, title=specs[0].name if specs else env, folder=folder, recordings=recordings, biome=biome, seed=args.seed, facts=facts,
+            starts=lambda where: start_states(env, where, "demo"),  # evaluation begins elsewhere
+        )  # fmt: skip
+        game = SupervisedEnv(lambda: make_env(env, biome=biome))
+        yield Session(
+            settings, game, suite, agent=agent, goals=goals, prompt=args.prompt, source=source, film=args.film
+        )

@@ -87,8 +87,6 @@ def completed(args: Args) -> Args:
                 f"warning: this goal was tuned for other weights ({tuned.weights}); with these it may mean something else."
             )
         return args
-    if args.prompts and args.planner:
-        raise UserError("--prompts and --planner both decide the prompts.", todo="take one of them")
     if args.in_weights and args.prompts:
         named = args.prompts if ";" in args.prompts or "=" in args.prompts else Path(args.prompts).stem
         return dataclasses.replace(args, text_prompt=args.text_prompt or named)
@@ -110,7 +108,7 @@ def main(args: Args) -> None:
     from steve1.evaluation.runner.episodes import play_episode
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.goals import GoalEncoder
-    from steve1.live.prompts import PromptChain, PromptedActor, PromptSource, open_planner, read_chain
+    from steve1.live.prompts import PromptChain, PromptedActor, open_source
     from steve1.rollout.play import Actor
     from steve1.rollout.supervise import SupervisedEnv
 
@@ -122,66 +120,64 @@ def main(args: Args) -> None:
     check_writable(videos[0])
     env_name = choose_env([spec], args.env)
     suite = load_suite(env_name)
-    source: PromptSource | None = None
-    if args.prompts:
-        source = read_chain(args.prompts, suite)
-    elif args.planner:
-        source = open_planner(args.planner, args.text_prompt)
-    first = suite.by_prompt(source.links[0].prompt if isinstance(source, PromptChain) else args.text_prompt)
-    task = None if source else first
-    options = first.reset_options() if first else {"biome": "meadow"}
-    biome = args.biome or options["biome"]
-    options["biome"] = biome
-    starts = start_states(env_name, biome, "eval")
-    limit_threads(environment_threads(1))
-    encoder = GoalEncoder(spec.metadata, translations=suite.translations)
-    goal = None
-    if args.goal_file:
-        goal = encoder.from_file(args.goal_file)
-    elif source is None:
-        goal = encoder.encode([args.text_prompt], seed=args.seed)[args.text_prompt]
-    cache = PolicyCache(device=args.device, deterministic=args.deterministic, cuda_graph=args.cuda_graph)
-    facts = {
-        "weights": display(spec.weights),
-        "prompt": args.text_prompt,
-        "biome": biome,
-        "cond_scale": spec.metadata.cond_scale,
-        "temperature": spec.metadata.temperature,
-    }
-    print(f"{spec.name} in {env_name} ({biome}): {args.text_prompt}, cond_scale {spec.metadata.cond_scale:g}")
-    prompted: list[PromptedActor] = []
+    with open_source(args.prompts, args.planner, args.text_prompt, suite) as source:
+        first = suite.by_prompt(source.links[0].prompt if isinstance(source, PromptChain) else args.text_prompt)
+        task = None if source else first
+        options = first.reset_options() if first else {"biome": "meadow"}
+        biome = args.biome or options["biome"]
+        options["biome"] = biome
+        starts = start_states(env_name, biome, "eval")
+        limit_threads(environment_threads(1))
+        encoder = GoalEncoder(spec.metadata, device=args.device, translations=suite.translations)
+        goal = None
+        if args.goal_file:
+            goal = encoder.from_file(args.goal_file)
+        elif source is None:
+            goal = encoder.encode([args.text_prompt], seed=args.seed)[args.text_prompt]
+        cache = PolicyCache(device=args.device, deterministic=args.deterministic, cuda_graph=args.cuda_graph)
+        facts = {
+            "weights": display(spec.weights),
+            "prompt": args.text_prompt,
+            "biome": biome,
+            "cond_scale": spec.metadata.cond_scale,
+            "temperature": spec.metadata.temperature,
+        }
+        print(f"{spec.name} in {env_name} ({biome}): {args.text_prompt}, cond_scale {spec.metadata.cond_scale:g}")
+        prompted: list[PromptedActor] = []
 
-    def make_actor(seed: int) -> Actor:
-        if source is None:
-            return cache.actor(spec, goal, seed)
-        agent = cache.agent(spec)
-        agent.reset(integer(seed, "agent"))
-        prompted[:] = [PromptedActor(agent, source, lambda prompt: encoder.encode([prompt], seed=args.seed)[prompt])]
-        return prompted[0]
+        def make_actor(seed: int) -> Actor:
+            if source is None:
+                return cache.actor(spec, goal, seed)
+            agent = cache.agent(spec)
+            agent.reset(integer(seed, "agent"))
+            prompted[:] = [
+                PromptedActor(agent, source, lambda prompt: encoder.encode([prompt], seed=args.seed)[prompt])
+            ]
+            return prompted[0]
 
-    with SupervisedEnv(lambda: make_env(env_name, biome=biome)) as game:
-        for seed, path in enumerate(videos, start=args.seed):
-            trace = play_episode(
-                game,
-                functools.partial(make_actor, seed),
-                args.gameplay_length,
-                video=path,
-                caption=args.text_prompt if source is None else lambda: prompted[0].prompt,
-                title=spec.name,
-                seed=seed,
-                start=starts[seed % len(starts)],
-                options=options,
-                metadata={**facts, "video": path.name},
-            )
-            if prompted:
-                trace.metadata["prompts"] = prompted[0].history
-            trace.save(path.with_suffix(""))
-            seconds = trace.metadata["seconds"]["total"]
-            print(
-                f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({len(trace) / seconds:.0f} steps/s), ended by {trace.metadata['ended']}"
-            )
-            for line in achievements(suite, task, biome, trace):
-                print(f"  {line}")
-            for step, prompt in prompted[0].history if prompted else ():
-                print(f"  step {step}: {prompt}")
-            print(f"video: {display(path)}\ntrace: {display(path.with_suffix('.npz'))}")
+        with SupervisedEnv(lambda: make_env(env_name, biome=biome)) as game:
+            for seed, path in enumerate(videos, start=args.seed):
+                trace = play_episode(
+                    game,
+                    functools.partial(make_actor, seed),
+                    args.gameplay_length,
+                    video=path,
+                    caption=args.text_prompt if source is None else lambda: prompted[0].prompt,
+                    title=spec.name,
+                    seed=seed,
+                    start=starts[seed % len(starts)],
+                    options=options,
+                    metadata={**facts, "video": path.name},
+                )
+                if prompted:
+                    trace.metadata["prompts"] = prompted[0].history
+                trace.save(path.with_suffix(""))
+                seconds = trace.metadata["seconds"]["total"]
+                print(
+                    f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({len(trace) / seconds:.0f} steps/s), ended by {trace.metadata['ended']}"
+                )
+                for line in achievements(suite, task, biome, trace):
+                    print(f"  {line}")
+                for step, prompt in prompted[0].history if prompted else ():
+                    print(f"  step {step}: {prompt}")
+                print(f"video: {display(path)}\ntrace: {display(path.with_suffix('.npz'))}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from steve1.core.errors import UserError
 from steve1.core.messages import message
@@ -15,6 +15,9 @@ from steve1.core.options import Option
 from steve1.core.paths import display
 from steve1.core.processes import limit_threads
 from steve1.evaluation.settings import PolicySettings
+
+if TYPE_CHECKING:
+    from steve1.live.policy_service import PolicyService
 
 _REPORT_S = 10.0
 
@@ -39,7 +42,7 @@ class Args(PolicySettings):
 
 def main(args: Args) -> None:
     """Load, answer until Ctrl-C."""
-    from steve1.agent import Agent  # these load torch, for which --help need not wait
+    # These load torch, for which --help need not wait.
     from steve1.evaluation.policies import PolicyCache, environment_threads, parse_policies
     from steve1.goals import GoalEncoder
     from steve1.live.host import Host
@@ -51,11 +54,8 @@ def main(args: Args) -> None:
         )
     spec = parse_policies([args.weights], **args.metadata_overrides())[0]
     limit_threads(args.threads or environment_threads(1))
-    agent = Agent(
-        PolicyCache(device=args.device).policy(spec), cond_scale=spec.metadata.cond_scale, seed=args.seed,
-        temperature=spec.metadata.temperature, deterministic=args.deterministic,
-    )  # fmt: skip
-    service = PolicyService(agent, GoalEncoder(spec.metadata), seed=args.seed)
+    agent = PolicyCache(device=args.device, deterministic=args.deterministic).agent(spec)
+    service = PolicyService(agent, GoalEncoder(spec.metadata, device=args.device), seed=args.seed)
     with Host(service, host=args.host, port=args.port, token=args.token) as host:
         print(message("serve page", weights=display(spec.weights), url=host.url))
         if host.is_public:
@@ -73,11 +73,8 @@ def main(args: Args) -> None:
     print(message("serve over", frames=service.answered, latency=service.latency()))
 
 
-def _report(service: object, over: threading.Event) -> None:
+def _report(service: PolicyService, over: threading.Event) -> None:
     """A line each ten seconds in which frames were answered."""
-    from steve1.live.policy_service import PolicyService
-
-    assert isinstance(service, PolicyService)
     before = 0
     while not over.wait(_REPORT_S):
         now = service.answered

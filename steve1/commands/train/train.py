@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from steve1.commands.cli import told_once
+from steve1.commands.cli import report_on_rank_zero
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.files import check_writable
 from steve1.training.config import TrainSettings
@@ -32,7 +32,7 @@ def main(settings: TrainSettings) -> None:
     from steve1.training.optim.lr_find import find_learning_rate
     from steve1.training.train import finetune
 
-    with told_once():
+    with report_on_rank_zero():
         check(settings)
         check_writable(settings.out_path, settings.run_dir)
         goal = goal_of_prompt(settings)

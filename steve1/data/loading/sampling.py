@@ -208,7 +208,7 @@ def _hint(line: str) -> str:
     return ""
 
 
-def _line_of(path: Path) -> str:
+def list_line(path: Path) -> str:
     """An episode's folder as a line of a list.
 
     Raises:
@@ -338,7 +338,7 @@ class _Split:
         if source.labelled is not None:
             known = {path: each for path, each in known.items() if each.labelled == source.labelled}
         for path in known:
-            _line_of(path)
+            list_line(path)
         self._lengths = {path: each.frames for path, each in known.items()}
         self.without_goals = [path.name for path, each in known.items() if not each.has_goals]
         self.order = sorted(known, key=lambda path: (generator(seed, "split", path.name).random(), path.name))
@@ -436,14 +436,14 @@ def _budgets(splits: list[_Split], frames: int) -> list[float]:
 def _list_text(name: str, part: str, splits: Sequence[_Split], fixed: Sequence[Path] | None) -> str:
     lines = [f"# {name}: episodes for {'training' if part == 'train' else 'validation'}, one folder per line"]
     if part == "val" and fixed is not None:
-        return "\n".join([*lines, "", *map(_line_of, fixed)]) + "\n"
+        return "\n".join([*lines, "", *map(list_line, fixed)]) + "\n"
     for split in splits:
         chosen, source = sorted(getattr(split, part)), split.source
         lines.append("")
         if source.weight is not None and chosen:
             kind = ", labels of videos" if source.labelled else ""
             lines += [f"# {display(source.folder)}{kind}", f"# weight: {source.weight:g}"]
-        lines += map(_line_of, chosen)
+        lines += map(list_line, chosen)
     return "\n".join(lines) + "\n"
 
 

@@ -8,30 +8,19 @@ const WORDS = {
     caption: "描述", weight: "权重", write: "写出列表", name: "采样列表的名字", judged: "已评判", context: "策略操作：只作上下文", replace: "这个列表已存在。替换吗？",
     written: w => `${w.list}：${w.kept} 个片段，去掉 ${w.left_out} 个，截取 ${w.cut} 个。下一步：SAMPLING_NAME=${w.name} bash 3_train_finetune_template.sh`, lost: "连接已断开。" },
 };
-const CAPS = [["W", "forward"], ["A", "left"], ["S", "back"], ["D", "right"], ["space", "jump"], ["shift", "sneak"], ["run", "sprint"], ["L", "attack"], ["R", "use"], ["E", "inventory"], ["Q", "drop"]];
-const at = id => document.getElementById(id);
-const paint = at("game").getContext("2d");
 let words = WORDS.en, rows = [], now = 0, frame = 0, playing = false, frames = new Map(), asked = new Set();
-const place = new URL("socket", location.href);
-place.protocol = place.protocol === "https:" ? "wss:" : "ws:"; place.search = location.search;
-const socket = new WebSocket(place);
-socket.binaryType = "arraybuffer";
-socket.onclose = () => tell(words.lost);
-socket.onmessage = event => {
-  if (typeof event.data !== "string") { pictured(event.data); return; }
-  const message = JSON.parse(event.data);
-  if (message.kind === "episodes") { rows = message.rows; words = WORDS[message.language] || WORDS.en; document.documentElement.lang = message.language; named(); choose(0); }
+const socket = opened(message => {
+  if (message.kind === "episodes") { rows = message.rows; words = WORDS[message.language] || WORDS.en; document.documentElement.lang = message.language; translate(words); choose(0); }
   else if (message.kind === "judged") { Object.assign(rows[message.episode], message); list(); shown(); }
   else if (message.kind === "written") at("written").textContent = words.written(message);
-  else if (message.kind === "fault" && message.text.includes("exists already") && confirm(words.replace)) send("write", { name: at("name").value.trim(), overwrite: true });
-  else tell(message.text);
-};
+  else if (message.code === "list_exists" && confirm(words.replace)) send("write", { name: at("name").value.trim(), overwrite: true });
+  else note(message.text);
+}, pictured);
+socket.onclose = () => note(words.lost);
 function send(what, more) { socket.send(JSON.stringify({ do: what, ...more })); }
-function tell(text) { const note = document.createElement("p"); note.textContent = text; at("notices").append(note); setTimeout(() => note.remove(), 9000); }
-async function pictured(data) {
-  const length = new DataView(data).getUint32(0), header = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
+async function pictured(header, jpeg) {
   if (header.episode !== now) return;
-  header.picture = await createImageBitmap(new Blob([new Uint8Array(data, 4 + length)], { type: "image/jpeg" }));
+  header.picture = await decoded(jpeg);
   frames.set(header.frame, header);
   if (header.frame === frame) draw();
 }
@@ -46,9 +35,7 @@ function draw() {
   at("where").textContent = `${(frame / 20).toFixed(2)} s · ${frame + 1}/${row.frames}`;
   const found = frames.get(frame);
   if (!found) return false;
-  const { picture } = found;
-  if (at("game").width !== picture.width || at("game").height !== picture.height) [at("game").width, at("game").height] = [picture.width, picture.height];
-  paint.drawImage(picture, 0, 0);
+  drawn(at("game"), found.picture);
   document.body.dataset.painted = `${now}:${frame}`;
   for (const [, name] of CAPS) at(`cap-${name}`).classList.toggle("on", found.pressed.includes(name));
   at("context").hidden = found.imitated; at("context").textContent = words.context;
@@ -73,7 +60,6 @@ function judge(changes) {
   const { mark, start, stop, caption, weight } = { ...rows[now], ...changes };
   send("judge", { episode: now, mark, start, stop, caption, weight });
 }
-function make(kind, content, name = "") { const element = document.createElement(kind); if (name) element.className = name; element.append(...(Array.isArray(content) ? content : [content])); return element; }
 function list() {
   at("list").replaceChildren(...rows.map((row, number) => {
     const mark = row.mark === "good" ? "✓" : row.mark === "bad" ? "✗" : "·";
@@ -93,10 +79,6 @@ function shown() {
   for (const name of ["from", "to", "whole"]) at(name).textContent = words[name];
   at("timeline").innerHTML = `<rect class="policy" x="${x(row.start)}" y="8" width="${x((row.stop || row.frames) - row.start)}" height="14"/>`;
 }
-function named() {
-  for (const element of document.querySelectorAll("[data-text]")) element.textContent = words[element.dataset.text];
-  for (const element of document.querySelectorAll("[data-placeholder]")) element.placeholder = words[element.dataset.placeholder];
-}
 at("play").onclick = () => { const stop = rows[now].stop || rows[now].frames; if (!playing && frame + 1 >= stop) frame = rows[now].start; playing = !playing; shown(); at("play").blur(); };
 at("good").onclick = () => judge({ mark: rows[now].mark === "good" ? "" : "good" });
 at("bad").onclick = () => judge({ mark: rows[now].mark === "bad" ? "" : "bad" });
@@ -112,4 +94,3 @@ addEventListener("keydown", event => {
   const does = { Space: () => at("play").click(), KeyG: () => at("good").click(), KeyB: () => at("bad").click(), BracketLeft: () => at("from").click(), BracketRight: () => at("to").click(), ArrowDown: () => choose(now + 1), ArrowUp: () => choose(now - 1) }[event.code];
   if (does) { event.preventDefault(); does(); }
 });
-at("keys").append(...CAPS.map(([name, button]) => Object.assign(make("span", name, "cap"), { id: `cap-${button}` })));

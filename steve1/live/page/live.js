@@ -10,7 +10,7 @@ const WORDS = {
     lostText: "Everything is let go and the game is paused. This page tries again.", play: "Click to play", playText: "Esc gives the mouse back",
     watching: "You are watching; somebody else is at the controls.", control: "Take the controls", none: "none yet", asking: "now", noPrompt: "no prompt: the policy does as it likes",
     sureFinish: "End the session? What is recorded is kept.", over: "The session is over.", overText: "Its recordings are kept; the console says what comes next.",
-    success: "success", failure: "no success", ticks: "ticks", byPerson: "by you", plain: "not judged", alone: "you play",
+    success: "success", failure: "no success", plain: "not judged", alone: "you play",
     escape: "Esc always gives the mouse back. In menus the mouse moves the pointer; E closes them.",
     keys: [["W A S D", "walk"], ["Space, Shift", "jump, sneak"], ["R", "sprint"], ["mouse", "look, or move the pointer in a menu"], ["left, right button", "dig or hit, place or use"],
       ["1–9, wheel", "hotbar"], ["E, Q", "inventory, drop"], ["F1", "this list"], ["F2", "record; stop and keep"], ["F3", "redo: throw away, same place, record again"],
@@ -27,7 +27,7 @@ const WORDS = {
     lostText: "所有按键已松开，游戏已暂停。页面会自动重连。", play: "点击开始操作", playText: "按 Esc 释放鼠标",
     watching: "你在观看，别人正在操作。", control: "取得控制", none: "还没有", asking: "当前", noPrompt: "没有提示词：策略自由行动",
     sureFinish: "结束会话？已录制的内容会保留。", over: "会话已结束。", overText: "录像已保留；下一步见控制台。",
-    success: "成功", failure: "没有成功", ticks: "刻", byPerson: "由你操作", plain: "未评判", alone: "由你操作",
+    success: "成功", failure: "没有成功", plain: "未评判", alone: "由你操作",
     escape: "Esc 总会释放鼠标。打开菜单时鼠标移动指针，按 E 关闭菜单。",
     keys: [["W A S D", "行走"], ["空格、Shift", "跳跃、潜行"], ["R", "疾跑"], ["鼠标", "转动视角；菜单中移动指针"], ["左键、右键", "挖掘或攻击、放置或使用"],
       ["1–9、滚轮", "快捷栏"], ["E、Q", "背包、丢弃"], ["F1", "本列表"], ["F2", "录制；停止并保留"], ["F3", "重来：丢弃，回到原处，重新录制"],
@@ -36,10 +36,8 @@ const WORDS = {
       died: "游戏退出", ended: "这一局结束", film: "开始录像", filmed: "录像已保存", finished: "已结束" },
   },
 };
-const CAPS = [["W", "forward"], ["A", "left"], ["S", "back"], ["D", "right"], ["space", "jump"], ["shift", "sneak"], ["run", "sprint"], ["L", "attack"], ["R", "use"], ["E", "inventory"], ["Q", "drop"]];
 const PLAY_KEYS = new Set(["KeyW", "KeyA", "KeyS", "KeyD", "Space", "ShiftLeft", "KeyR", "KeyQ", "KeyE", "KeyF", ...Array.from({ length: 9 }, (_, n) => `Digit${n + 1}`)]);
-const at = id => document.getElementById(id);
-const screen_ = at("screen"), canvas = at("game"), paint = canvas.getContext("2d");
+const screen_ = at("screen"), canvas = at("game");
 let words = WORDS.en, state = null, socket = null, tick = 0, looking = null, over = false;
 const person = { down: new Set(), pressed: [], dx: 0, dy: 0, wheel: 0, dirty: false, sent: 0 };
 const nearness = [];
@@ -49,14 +47,10 @@ function send(what, more = {}) {
   if (socket && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ do: what, ...more }));
 }
 function connect() {
-  const place = new URL("socket", location.href);
-  place.protocol = place.protocol === "https:" ? "wss:" : "ws:";
-  place.search = location.search;
-  socket = new WebSocket(place);
-  socket.binaryType = "arraybuffer";
-  socket.onmessage = event => typeof event.data === "string" ? told(JSON.parse(event.data)) : pictured(event.data);
+  socket = opened(told, pictured);
+  socket.onopen = () => video.begin();
   socket.onclose = () => {
-    release(false);
+    release(false); video.end();
     if (document.pointerLockElement) document.exitPointerLock();
     over = over || Boolean(state && state.events.some(event => event.kind === "finished"));
     veil();
@@ -66,18 +60,48 @@ function connect() {
 function told(message) {
   if (message.kind === "state") { state = message; shown(); }
 }
-function pictured(data) {
-  const length = new DataView(data).getUint32(0);
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
+function pictured(header, bytes) {
   if (header.kind === "frame") framed(header);
-  if ((header.kind === "past") !== (looking !== null)) return;
-  createImageBitmap(new Blob([new Uint8Array(data, 4 + length)], { type: "image/jpeg" })).then(picture => {
-    if (header.kind === "frame" && (canvas.width !== picture.width || canvas.height !== picture.height)) [canvas.width, canvas.height] = [picture.width, picture.height];
-    paint.drawImage(picture, 0, 0, canvas.width, canvas.height);
-    picture.close();
-    document.body.dataset.painted = header.tick;
-  });
+  if (header.codec) video.push(header, bytes);
+  else if ((header.kind === "past") === (looking !== null)) decoded(bytes).then(picture => painted(picture, header.tick, header.kind === "frame"));
 }
+function painted(picture, tick_, whole) {
+  drawn(canvas, picture, whole);
+  picture.close();
+  document.body.dataset.painted = tick_;
+}
+
+// ---- H.264, where this browser decodes it; JPEGs otherwise ----
+const video = {
+  decoder: null, ticks: new Map(), number: 0, waits: true,  // `waits`: for a key frame
+  async begin() {
+    if (!globalThis.VideoDecoder) return;
+    const { supported } = await VideoDecoder.isConfigSupported({ codec: "avc1.42c01e", codedWidth: 640, codedHeight: 360, optimizeForLatency: true }).catch(() => ({}));
+    if (supported) this.restart();
+  },
+  restart() { this.waits = true; send("video", { on: true }); },
+  end() { if (this.decoder && this.decoder.state !== "closed") this.decoder.close(); this.decoder = null; this.ticks.clear(); this.waits = true; },
+  fail() { this.end(); send("video", { on: false }); },
+  push(header, bytes) {
+    if (header.key) this.open(header.codec);
+    if (this.waits || !this.decoder) return;
+    if (this.decoder.decodeQueueSize > 8) { this.restart(); return; }  // this browser is slow: what comes before the next key frame is left out
+    this.ticks.set(++this.number, header.tick);
+    try { this.decoder.decode(new EncodedVideoChunk({ type: header.key ? "key" : "delta", timestamp: this.number, data: bytes })); }
+    catch (_) { this.fail(); }
+  },
+  open(codec) {
+    this.end();
+    this.decoder = new VideoDecoder({ output: picture => this.out(picture), error: () => this.fail() });
+    this.decoder.configure({ codec, optimizeForLatency: true });
+    this.waits = false;
+  },
+  out(picture) {
+    const tick_ = this.ticks.get(picture.timestamp);
+    this.ticks.delete(picture.timestamp);
+    if (looking === null) { painted(picture, tick_, true); document.body.dataset.video = "h264"; } else picture.close();
+  },
+};
 
 // ---- what there is to see ----
 const clock = ticks => `${Math.floor(ticks / 1200)}:${String(Math.floor(ticks / 20) % 60).padStart(2, "0")}`;
@@ -98,8 +122,8 @@ function framed(header) {
     if (nearness.length > 120) nearness.shift();
     const low = Math.min(...nearness), high = Math.max(...nearness, low + 0.05);
     at("curve").firstElementChild.setAttribute("points", nearness.map((value, n) => `${n},${32 - 30 * (value - low) / (high - low)}`).join(" "));
-    at("near").querySelector("output").textContent = header.similarity.toFixed(2);
   }
+  at("near").querySelector("output").textContent = header.similarity === null ? "–" : header.similarity.toFixed(2);
   const scrub = at("scrub");
   scrub.max = tick;
   if (looking === null) scrub.value = tick;
@@ -108,7 +132,7 @@ function framed(header) {
 function shown() {
   words = WORDS[state.language] || WORDS.en;
   document.documentElement.lang = state.language;
-  for (const element of document.querySelectorAll("[data-text]")) element.textContent = words[element.dataset.text];
+  translate(words);
   const mine = state.controls === "you", person_ = state.who === "person";
   text("title", `${state.title} · ${state.env}`);
   document.title = `${state.title} · STEVE-1`;
@@ -143,12 +167,6 @@ function shown() {
   for (const notice of state.notices) tell(notice);
   timeline(); veil();
 }
-function make(kind, content, name = "") {
-  const element = document.createElement(kind);
-  if (name) element.className = name;
-  element.append(...(Array.isArray(content) ? content : [content]));
-  return element;
-}
 function label(id, name, key, enabled) {
   const button = at(id);
   button.replaceChildren(name, ...(key ? [make("kbd", key)] : []));
@@ -172,9 +190,7 @@ function tell({ level, text, tick }) {
   const name = `${tick} ${text}`;
   if (toldBefore.has(name)) return;
   toldBefore.add(name);
-  const note = make("p", text, level);
-  at("notices").append(note);
-  setTimeout(() => note.remove(), level === "error" ? 15000 : 8000);
+  note(text, level, level === "error" ? 15000 : 8000);
 }
 function timeline() {
   if (!state) return;
@@ -288,9 +304,8 @@ function back() { looking = null; at("now").hidden = true; at("scrub").value = t
 at("now").onclick = back;
 at("help").onclick = help;
 
-at("keys").append(...CAPS.map(([name, button]) => Object.assign(make("span", name, "cap"), { id: `cap-${button}` })));
 const described = () => at("keys-help").querySelector("dl").replaceChildren(...words.keys.flatMap(([key, what]) => [make("dt", key), make("dd", what)]));
 at("keys-help").addEventListener("toggle", described); new MutationObserver(described).observe(at("keys-help"), { attributes: true });
 at("sensitivity").oninput();
-for (const element of document.querySelectorAll("[data-text]")) element.textContent = words[element.dataset.text];
+translate(words);
 veil(); connect();
