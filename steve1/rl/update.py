@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from steve1.core.seeds import generator
 from steve1.policy import GoalPolicy
 from steve1.policy.loss import action_kl
+from steve1.policy.parameters import step_unless
 from steve1.rl.advantages import Series, gae, minus_others, returns_to_go, whitened
 from steve1.rl.keep import Kept
 from steve1.rl.passes import (
@@ -33,7 +34,6 @@ from steve1.rl.rollouts import Rollout, RolloutBatch, batch_of, padded, permuted
 from steve1.rl.settings import RlSettings
 from steve1.rl.values import HeadValue, cross_fitted, explained_variance, with_time
 from steve1.rl.weights import Clip, Weights, clone_weights, pairs_of, ppo_weights, preference_weights
-from steve1.training.optim.optimizers import step_unless
 
 Weigh = Callable[[Chunk], Weights]
 STOP_AT = 1.5

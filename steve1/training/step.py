@@ -14,11 +14,12 @@ from torch.nn.parallel import DistributedDataParallel
 from steve1.core.device import autocast
 from steve1.core.tuning import Choice
 from steve1.policy import GoalPolicy, PolicyState
+from steve1.policy.parameters import step_unless
 from steve1.training.batches import Batch, TbpttChunk
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.objectives import LossModule, objectives_for
-from steve1.training.optim.optimizers import make_optimizer, step_unless
+from steve1.training.optim.optimizers import make_optimizer
 from steve1.training.optim.regularizers import EMA, L2SP
 from steve1.training.optim.spike_filter import SpikeFilter
 

@@ -5,13 +5,13 @@ Needs the library of pretend.py (`run_cases` sees to it).
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import gc
 import json
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,12 +31,8 @@ from steve1.training.memory.estimate import Method, estimate
 from steve1.training.step import Stepper
 from steve1.training.trainable import apply_mode
 from steve1.training.validate import GoalAblation
-from tests.devices.pretend import Live, pretended
-
-CARD = torch.device("cuda:0")
-SECOND = torch.device("cuda:1")
-NUMPY_TYPES = {np.dtype(name): getattr(torch, name) for name in ("uint8", "int64", "float32")}
-PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
+from tests.devices.learners import PRECISIONS, REINFORCED, idm_label, idm_step, rl_step
+from tests.devices.pretend import CARD, SECOND, Live, pretended, unknown_arrays, with_moments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +46,13 @@ class Training:
     config: PolicyConfig = dataclasses.field(default_factory=PolicyConfig)
     card: torch.device = CARD
     validates: bool = True
+    masked: bool = False
+    """With the mask of corrections: some frames are imitated, the rest is context."""
 
 
-def made_batch(config: PolicyConfig, rows: int, steps: int, where: torch.device, features: bool) -> Batch:
+def made_batch(case: Training, features: bool) -> Batch:
     """A batch of zeros, with every key that training may hand over."""
+    config, rows, steps, where = case.config, case.batch, case.trunc_t, case.card
     with where:
         frames = {"features": torch.zeros(rows, steps, 256, dtype=torch.float16)}
         if not features:
@@ -65,6 +64,7 @@ def made_batch(config: PolicyConfig, rows: int, steps: int, where: torch.device,
             "buttons": torch.zeros(rows, steps, dtype=torch.long),
             "camera": torch.zeros(rows, steps, dtype=torch.long),
             "replayed": torch.zeros(rows, steps, dtype=torch.bool),
+            **({"imitated": torch.zeros(rows, steps, dtype=torch.bool)} if case.masked else {}),
         }
 
 
@@ -90,18 +90,11 @@ def train(case: Training) -> dict[str, Any]:
         metrics = MetricsAccumulator(ranks, stepper.measures, settings.max_grad_norm)
 
         def chunk() -> TbpttChunk:
-            batches = [
-                made_batch(config, case.batch, case.trunc_t, case.card, settings.feature_cache)
-                for _ in range(settings.gradient_accum_steps)
-            ]
+            batches = [made_batch(case, settings.feature_cache) for _ in range(settings.gradient_accum_steps)]
             return TbpttChunk(batches, (0, 0), True, False, [], [])
 
         policy.train()
-        for group in stepper.optimizer.param_groups:  # as after a first step, for a fraction of its time
-            for parameter in group["params"]:
-                parameter.grad = torch.zeros_like(parameter)
-        stepper.optimizer.step()
-        stepper.free_gradients()
+        with_moments(stepper.optimizer)
         now, following = chunk(), chunk()  # one ahead, as training has it
         states = stepper.initial_states(now)
         live.start()
@@ -152,21 +145,6 @@ def act(games: int, precision: torch.dtype = torch.float32, card: torch.device =
         return {"reads": dict(live.reads), "device": str(log_probs["buttons"].device)}
 
 
-@contextlib.contextmanager
-def unknown_arrays() -> Iterator[None]:
-    """Arrays of the host become fake tensors too; torch would keep their numbers and want to move these to the card."""
-
-    def made(array: Any, device: torch.device | None = None) -> torch.Tensor:
-        return torch.zeros(np.shape(array), dtype=NUMPY_TYPES[np.asarray(array).dtype], device=device)
-
-    before = torch.from_numpy, torch.tensor
-    torch.from_numpy = torch.tensor = made  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        torch.from_numpy, torch.tensor = before
-
-
 def encode(frozen: bool) -> dict[str, Any]:
     """The features of 256 frames at full size, as the cache computes them."""
     with pretended() as live:
@@ -198,31 +176,22 @@ def embed() -> dict[str, Any]:
 
 
 SMALL: dict[str, Any] = {"config": TINY, "batch": 2, "trunc_t": 16}
-OBJECTIVES: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "turns": {"turn_loss_weight": 3.0},
-    "kl": {"kl_coef": 0.1},
-    "kl_on_replay": {"keep": "kl", "replay": "old"},
-    "l2sp": {"l2sp_coef": 0.1},
-    "ema": {"ema_decay": 0.99},
-    "accumulated": {"gradient_accum_steps": 2},
-}
 WAYS: dict[str, dict[str, Any]] = {
-    **{
-        f"mode_{mode}": {"finetune_mode": mode}
-        for mode in ("norm_bias", "frozen_cnn", "lora", "heads_and_goal", "goal")
-    },
+    **{f"mode_{mode}": {"finetune_mode": mode} for mode in ("norm_bias", "heads_and_goal", "goal")},
     "features": {"finetune_mode": "frozen_cnn", "feature_cache": True},
     "features_lora": {"finetune_mode": "lora", "feature_cache": True, "l2sp_coef": 0.1, "ema_decay": 0.99},
-    "light": {"activation_checkpointing": "light"},
-    "full": {"activation_checkpointing": "full"},
-    "factored": {"optimizer": "factored"},
-    **{f"objective_{name}": settings for name, settings in OBJECTIVES.items()},
+    "turns": {"turn_loss_weight": 3.0},
+    "kl_on_replay": {"keep": "kl", "replay": "old"},
+    **{f"masked_{mode}": {"finetune_mode": mode, "turn_loss_weight": 3.0} for mode in ("all", "frozen_cnn")},
+    "masked_accumulated": {"finetune_mode": "lora", "gradient_accum_steps": 2, "ema_decay": 0.99},
 }
-BOTH = ("objective_plain", "objective_kl", "features_lora", "light")
+"""Ways of training beside those of SIZES, in small."""
+BOTH = ("features_lora", "kl_on_replay")
 """Ways that are tried in float32 too."""
+VALIDATED = ("mode_goal", "features")
+"""Ways with a validation of their own; the others' is one of these or of SIZES."""
 STEPS = [f"{way}_{precision}" for way in WAYS for precision in PRECISIONS if precision == "bf16" or way in BOTH]
-# The planner's table is compared with these: every way that its model tells apart, at full size.
+# The planner's table is compared with these: every way that its model tells apart, at full size. They are looked at for copies too.
 SIZES: dict[str, Training] = {
     "all": Training(),
     "all_b1_fp32": Training(precision="fp32", batch=1, validates=False),
@@ -239,17 +208,20 @@ SIZES: dict[str, Training] = {
 }
 CASES: dict[str, Callable[[], dict[str, Any]]] = {
     **{
-        f"{name}_{precision}": lambda settings=settings, precision=precision: train(
-            Training(settings, precision, **SMALL)
+        f"{name}_{precision}": lambda name=name, settings=settings, precision=precision: train(
+            Training(settings, precision, validates=name in VALIDATED, masked=name.startswith("masked"), **SMALL)
         )  # type: ignore[misc]
         for name, settings in WAYS.items()
         for precision in (PRECISIONS if name in BOTH else ("bf16",))
     },
-    "second_card": lambda: train(Training(card=SECOND, **SMALL)),
+    "second_card": lambda: train(Training(card=SECOND, validates=False, **SMALL)),
     "act_one": lambda: act(1),
     "act_many": lambda: act(5),
     "act_many_bf16": lambda: act(5, torch.bfloat16),
     "act_second_card": lambda: act(3, card=SECOND),
+    **{f"rl_{name}": lambda case=case: rl_step(case) for name, case in REINFORCED.items()},  # type: ignore[misc]
+    **{f"idm_{name}": lambda precision=precision: idm_step(precision) for name, precision in PRECISIONS.items()},  # type: ignore[misc]
+    "idm_label": idm_label,
     "encode": lambda: encode(frozen=True),
     "embed": embed,
     **{f"size_{name}": lambda case=case: train(case) for name, case in SIZES.items()},  # type: ignore[misc]
@@ -259,6 +231,7 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
 def main(names: list[str]) -> None:
     """Run the cases and print what they found; a fault of one is its result."""
     warnings.filterwarnings("ignore")
+    gc.freeze()  # the modules stay: looking through them again and again took a tenth of the time
     found: dict[str, Any] = {}
     for name in names or CASES:
         try:

@@ -22,15 +22,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 SOURCE = Path(__file__).with_name("pretend.cpp")
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30
-COPIES = ("aten._to_copy.default", "aten.copy_.default")
+CARD, SECOND = torch.device("cuda:0"), torch.device("cuda:1")
+NUMPY_TYPES = {np.dtype(name): getattr(torch, name) for name in ("uint8", "int64", "float32", "float64")}
+COPIES = ("aten._to_copy.", "aten.copy_.", "aten.to.")
+"""Operations that may copy between devices; under inference mode `to` is not taken apart into copies before it is seen."""
 
 
 @functools.cache
@@ -92,13 +96,20 @@ class Live(TorchDispatchMode):
         self.now = self.peak = 0
         self.reads: collections.Counter[str] = collections.Counter()
         self._sizes: dict[int, int] = {}
+        self._alive: dict[int, weakref.ref[Any]] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here; torch would wrap each operation
 
     def _gone(self, key: int) -> None:
         self.now -= self._sizes.pop(key, 0)
+        self._alive.pop(key, None)
 
     def track(self, tensor: Any) -> None:
         """Count a tensor that was made outside."""
-        if not isinstance(tensor, torch.Tensor) or tensor.device.type != "cuda":
+        # A fake tensor's own attribute: asking for its device would be an operation of its own, seen by both modes.
+        if not isinstance(tensor, FakeTensor) or tensor.fake_device.type != "cuda":
             return
         storage = tensor.untyped_storage()
         key = storage._cdata
@@ -107,7 +118,7 @@ class Live(TorchDispatchMode):
         self._sizes[key] = storage.nbytes()
         self.now += storage.nbytes()
         self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._gone, key)
+        self._alive[key] = weakref.ref(storage, lambda _: self._gone(key))
 
     def start(self) -> None:
         """The peak and the copies to the host count from here on."""
@@ -115,15 +126,23 @@ class Live(TorchDispatchMode):
         self.reads.clear()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.prim.device.default:
+            return args[0].fake_device if isinstance(args[0], FakeTensor) else func(*args)
         out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
+        for tensor in (out,) if isinstance(out, torch.Tensor) else tree_leaves(out):
             self.track(tensor)
-        name = str(func)
-        if name in COPIES:
+        if (name := _copying(func)) is not None:
             to, source = (args[0], args[1]) if name.startswith("aten.copy_") else (out, args[0])
             if to.device.type == "cpu" and source.device.type == "cuda":
                 self.reads[f"{name} at {_place()}"] += 1
         return out
+
+
+@functools.cache
+def _copying(func: Any) -> str | None:
+    """The name of an operation that may copy between devices; None for all others."""
+    name = str(func)
+    return name if name.startswith(COPIES) else None
 
 
 def _place() -> str:
@@ -156,3 +175,32 @@ def pretended() -> Iterator[Live]:
     finally:
         cuda.amp.common.amp_definitely_not_available, cuda.is_bf16_supported = before
         torch._C._conv_determine_backend_memory_format = plain
+
+
+@contextlib.contextmanager
+def unknown_arrays() -> Iterator[None]:
+    """Arrays of the host become fake tensors too, and those on the host arrays of zeros; torch would keep their numbers and want to move these to the card."""
+
+    def made(array: Any, device: torch.device | None = None) -> torch.Tensor:
+        return torch.zeros(np.shape(array), dtype=NUMPY_TYPES[np.asarray(array).dtype], device=device)
+
+    def zeros(tensor: torch.Tensor) -> Any:
+        assert tensor.device.type == "cpu", "the numbers of a tensor on the card"
+        return np.zeros(tensor.shape, np.float32)
+
+    before = torch.from_numpy, torch.tensor, torch.Tensor.numpy
+    torch.from_numpy = torch.tensor = made  # type: ignore[assignment]
+    torch.Tensor.numpy = zeros  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        torch.from_numpy, torch.tensor, torch.Tensor.numpy = before  # type: ignore[method-assign]
+
+
+def with_moments(optimizer: torch.optim.Optimizer) -> None:
+    """The optimizer as after a first step, for a fraction of its time."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)

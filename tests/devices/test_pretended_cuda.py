@@ -1,4 +1,4 @@
-"""Training, validation, acting and embedding on a pretended CUDA device: one device throughout, no waiting for it, memory as the planner says.
+"""Training, validation, acting, reinforcement learning, labelling and embedding on a pretended CUDA device: one device throughout, no waiting for it, memory as the planner says.
 
 Numbers, speed and kernels are another matter: `python -m steve1 gpu_check` tries them on a real card.
 """
@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.devices.cases import CASES, SIZES, STEPS
+from tests.devices.cases import CASES, SIZES, STEPS, VALIDATED
+from tests.devices.learners import PRECISIONS, REINFORCED, VIDEO
 from tests.devices.pretend import GIB, library, run_cases
 
 pytestmark = [
@@ -33,12 +34,43 @@ def of(found: dict[str, Any], name: str) -> dict[str, Any]:
     return figures
 
 
+def looked_at(figures: dict[str, Any], *, validates: bool) -> None:
+    """A step, and a validation's chunk where there is one, read nothing; validating takes less memory than training."""
+    assert figures["reads"] == {}, "the host waits for the device in a training step"
+    if validates:
+        assert figures["validation_reads"] == {}, "the host waits for the device in a validation's chunk"
+        assert figures["validation"] <= figures["peak"], "validation needs more memory than training"
+
+
 @pytest.mark.parametrize("name", [*STEPS, "second_card"])
 def test_a_step_stays_on_its_device_and_reads_nothing(found: dict[str, Any], name: str) -> None:
-    figures = of(found, name)
+    looked_at(of(found, name), validates=name.rpartition("_")[0] in VALIDATED)
+
+
+@pytest.mark.parametrize("name", REINFORCED)
+def test_a_step_of_reinforcement_learning_stays_on_its_device_and_reads_nothing(
+    found: dict[str, Any], name: str
+) -> None:
+    figures = of(found, f"rl_{name}")
+    assert figures["reads"] == {}, "the host waits for the device in a learning step"
+    assert figures["device"] == str(REINFORCED[name].card)
+    assert figures["peak"] <= figures["estimate"] + figures["held"], "more memory than training with as many rows"
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_a_step_of_the_inverse_dynamics_model_stays_on_its_device_and_reads_nothing(
+    found: dict[str, Any], name: str
+) -> None:
+    figures = of(found, f"idm_{name}")
     assert figures["reads"] == {}, "the host waits for the device in a training step"
-    assert figures["validation_reads"] == {}, "the host waits for the device in a validation's chunk"
-    assert figures["validation"] <= figures["peak"], "validation needs more memory than training"
+    assert figures["device"] == "cuda:1"
+
+
+def test_labelling_reads_the_answers_of_each_window_and_nothing_else(found: dict[str, Any]) -> None:
+    figures = of(found, "idm_label")
+    assert figures["frames"] == VIDEO
+    assert sum(figures["reads"].values()) == 2 * figures["windows"]
+    assert all("steve1/idm/label.py" in place for place in figures["reads"])
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -46,8 +78,7 @@ def test_memory_is_what_the_planner_says(found: dict[str, Any], name: str) -> No
     figures = of(found, f"size_{name}")
     peak, estimate = figures["peak"] / GIB, figures["estimate"] / GIB
     assert (1 - LESS) * peak <= estimate <= (1 + MORE) * peak, f"{peak:.2f} GiB alive, {estimate:.2f} estimated"
-    if SIZES[name].validates:
-        assert figures["validation"] <= figures["peak"], "validation needs more memory than training"
+    looked_at(figures, validates=SIZES[name].validates)
 
 
 @pytest.mark.parametrize("name", ["act_one", "act_many", "act_many_bf16", "act_second_card"])
@@ -67,5 +98,6 @@ def test_features_and_embeddings_are_computed_in_passes(found: dict[str, Any]) -
 
 
 def test_every_case_is_looked_at() -> None:
-    others = {"second_card", "act_one", "act_many", "act_many_bf16", "act_second_card", "encode", "embed"}
+    others = {*(f"rl_{name}" for name in REINFORCED), *(f"idm_{name}" for name in PRECISIONS), "idm_label"}
+    others |= {"second_card", "act_one", "act_many", "act_many_bf16", "act_second_card", "encode", "embed"}
     assert set(CASES) == {*STEPS, *(f"size_{name}" for name in SIZES), *others}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import multiprocessing
@@ -30,9 +31,10 @@ from steve1.idm import InverseDynamicsModel, load_idm, read_idm_model
 from steve1.idm.config import IdmConfig, write_idm_model
 from steve1.idm.label import Labels, label, window_plan
 from steve1.idm.labelling.settings import IdmFiles
-from steve1.idm.training.loop import Start, _answer_with_frequencies, judged, train_idm, window_loss
+from steve1.idm.training.loop import Start, _answer_with_frequencies, _read, judged, optimize, train_idm, window_loss
 from steve1.idm.training.settings import MINI, IdmTrainSettings
 from steve1.idm.training.windows import IdmBatch, TrueEpisode, Windows, changed, read_episodes, through_h264
+from steve1.policy.parameters import parameter_groups
 from tests.data.videos.films import pictures, turns
 
 TINY = dataclasses.replace(
@@ -174,6 +176,22 @@ def test_episodes_without_their_null_frames_are_left_out(tmp_path: Path) -> None
 def test_settings_that_cannot_be_used(change: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="cannot be used"):
         dataclasses.replace(SETTINGS, **change).check()
+
+
+def test_a_step_that_is_not_finite_changes_no_weight_and_is_named() -> None:
+    model = Start(TINY).model(0, "cpu")
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.0), 1e-3, fused=True)
+    frames = torch.randint(0, 255, (1, 16, 128, 128, 3), dtype=torch.uint8)
+    batch = IdmBatch(frames, torch.zeros(1, 16, 20, dtype=torch.long), torch.zeros(1, 16, 2, dtype=torch.long))
+    head = model.pi_head.camera["linear_layer"]
+    with torch.no_grad():
+        head.bias[0] = float("inf")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    measured = optimize(model, optimizer, batch, 1e-3, 5.0, contextlib.nullcontext())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    with pytest.raises(UserError, match="not finite") as fault:
+        _read(measured, 1e-3, 7)
+    assert fault.value.where == "step 7"
 
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(folder: Path, tmp_path: Path) -> None:

@@ -38,10 +38,13 @@ from steve1.idm.training.page import write_page
 from steve1.idm.training.settings import IdmTrainSettings
 from steve1.idm.training.windows import IdmBatch, TrueEpisode, Windows
 from steve1.idm.weights import load_idm
-from steve1.policy.parameters import parameter_groups
+from steve1.policy.parameters import parameter_groups, step_unless
 from steve1.policy.weights import save_weights
 
 _NOT_TRAINED = ("net.lastlayer.", "r_layer.", "b_nd")  # in the files, and not in the computation
+_MEASURED = ("loss", "buttons", "camera", "grad_norm")
+_READ_EVERY = 20
+"""Steps on a GPU between two looks at the loss, for which it has to be waited."""
 _SHOWN = ("forward", "jump", "attack", "use")  # buttons whose F1 has a curve
 
 
@@ -103,7 +106,7 @@ def train_idm(
         metadata: of the weights, such as the game.
         precision: torch.bfloat16 runs the network under autocast; validation stays in float32.
         workers: processes that load windows; 0 loads in this one. The windows are the same.
-        on_step, on_validation: called with the number of the step and its figures.
+        on_step, on_validation: called with the number of the step and its figures; on a GPU a step's are those of a step not long before.
 
     Returns:
         The best validation, and the scores of the best weights on `val`, as `judged` gives them.
@@ -126,7 +129,8 @@ def train_idm(
         "episodes": sorted(each.episode.path.name for each in [*train, *val]),
     }
     with contextlib.closing(RunFolder(run, record, overwrite)) as folder, explain_dead_workers():
-        optimizer = torch.optim.AdamW(parameter_groups(model, settings.weight_decay), settings.learning_rate)
+        groups = parameter_groups(model, settings.weight_decay)
+        optimizer = torch.optim.AdamW(groups, settings.learning_rate, fused=True)
         result = IdmResult()
         if (saved := folder.load(output)) is not None:
             model.load_state_dict(saved["model"])
@@ -134,18 +138,26 @@ def train_idm(
             result = IdmResult(**saved["progress"])
         steps = math.ceil(settings.total_frames / (settings.batch_size * start.config.timesteps))
         some = _first_frames(val, settings.val_frames)
-        sums: dict[str, float] = {}
+        measured: list[Tensor] = []
+        every = 1 if place.type == "cpu" else _READ_EVERY
+        figures: dict[str, float] = {}
         batch_bytes = settings.batch_size * start.config.timesteps * math.prod(AGENT_SIZE) * 3
         stream = loaded(windows, workers=workers, start=result.step + 1, batch_bytes=batch_bytes)
         with contextlib.closing(stream):
             for batch in itertools.islice(stream, steps - result.step):
                 result.step += 1
-                figures = _step(model, optimizer, batch, settings, result.step, steps, autocast(place, precision))
+                falling = (steps - result.step + 1) / steps
+                rate = settings.learning_rate * min(result.step / settings.warmup_steps, falling)
+                measured.append(
+                    optimize(model, optimizer, batch, rate, settings.max_grad_norm, autocast(place, precision))
+                )
+                validates = result.step == steps or (settings.val_freq and result.step % settings.val_freq == 0)
+                if validates or not figures or result.step % every == 0:
+                    figures = _read(measured[-1], rate, result.step)
                 on_step(result.step, figures)
-                sums = {name: sums.get(name, 0.0) + value for name, value in {**figures, "count": 1}.items()}
-                if result.step == steps or (settings.val_freq and result.step % settings.val_freq == 0):
-                    means = {name: value / sums["count"] for name, value in sums.items() if name != "count"}
-                    sums = {}
+                if validates:
+                    means = _read(torch.stack(measured).mean(0), rate, result.step)
+                    measured = []
                     found = _validation(model, some)
                     folder.log(result.step, **means, **found)
                     if found["val/loss"] < result.best_loss:
@@ -179,39 +191,41 @@ def _answer_with_frequencies(model: InverseDynamicsModel, train: Sequence[TrueEp
         cast(nn.Linear, head["linear_layer"]).bias.copy_(torch.from_numpy(shares.reshape(-1)).float())
 
 
-def _step(
+def optimize(
     model: InverseDynamicsModel,
     optimizer: torch.optim.Optimizer,
     batch: IdmBatch,
-    settings: IdmTrainSettings,
-    step: int,
-    steps: int,
+    rate: float,
+    max_grad_norm: float,
     precision: AbstractContextManager[None],
-) -> dict[str, float]:
-    """One optimizer step."""
+) -> Tensor:
+    """One optimizer step, without waiting for the device; one that is not finite changes no weight. Returns `_MEASURED` as f32 (4,)."""
     model.train()
     batch = IdmBatch(*(part.to(model.device) for part in (batch.frames, batch.buttons, batch.camera)))
     with precision:
         output = model(batch.frames)
     buttons, camera = window_loss(output, batch)
     loss = buttons + camera
-    if not bool(torch.isfinite(loss)):
-        todo = "a smaller --learning_rate; the best weights so far are kept"
-        raise UserError("The loss is not finite.", where=f"step {step}", todo=todo)
-    rate = settings.learning_rate * min(step / settings.warmup_steps, (steps - step + 1) / steps)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-    optimizer.step()
-    return {
-        "train/loss": float(loss.detach()),
-        "train/buttons": float(buttons.detach()),
-        "train/camera": float(camera.detach()),
-        "train/grad_norm": float(norm),
-        "train/learning_rate": rate,
-    }
+    norm = nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+    step_unless(~(torch.isfinite(loss) & torch.isfinite(norm)), optimizer)
+    return torch.stack([each.detach().float() for each in (loss, buttons, camera, norm)])
+
+
+def _read(measured: Tensor, rate: float, step: int) -> dict[str, float]:
+    """The figures of steps up to this one.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    figures = {f"train/{name}": value for name, value in zip(_MEASURED, measured.tolist())}
+    if not math.isfinite(figures["train/loss"]):
+        todo = "a smaller --learning_rate; the best weights so far are kept"
+        raise UserError("The loss is not finite.", where=f"step {step}", todo=todo)
+    return {**figures, "train/learning_rate": rate}
 
 
 def _first_frames(episodes: Sequence[TrueEpisode], most: int) -> list[TrueEpisode]:

@@ -33,14 +33,6 @@ def make_optimizer(policy: GoalPolicy, settings: TrainSettings) -> torch.optim.O
             assert_never(settings.optimizer)
 
 
-def step_unless(skipped: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """One step; where `skipped` (bool scalar on the device) is true, weights and moments stay as they are."""
-    flagged: Any = optimizer  # fused optimizers take this flag, as GradScaler sets it
-    flagged.found_inf = skipped.to(torch.float32)
-    flagged.grad_scale = None
-    flagged.step()
-
-
 class FactoredAdamW(torch.optim.Optimizer):
     """AdamW with less state: the second moment of a matrix as the means of its rows and columns, the first in bfloat16.
 
