@@ -1,6 +1,6 @@
 """How fast goals are embedded, against what the processor could do.
 
-In: sizes, a precision and a device. Out: frames/s of the whole embedding path, and percent of the bound that the vision
+Input: sizes, a precision and a device. Output: frames/s of the whole embedding path, and percent of the bound that the vision
 tower's arithmetic sets at the matrix-product rate measured in the same run.
 """
 

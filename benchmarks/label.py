@@ -1,6 +1,6 @@
 """How fast videos are labelled, against what the processor could do.
 
-In: an inverse dynamics model. Out: frames/s of labelling agent frames, of the whole way from an H.264 file, and percent of the bound that the
+Input: an inverse dynamics model. Output: frames/s of labelling agent frames, of the whole way from an H.264 file, and percent of the bound that the
 arithmetic sets at the matrix-product rate measured in the same run.
 """
 

@@ -139,7 +139,7 @@ class CorrectionCast(PolicyCast):
         takeover: the fewest and the most steps that the policy plays first.
 
     Raises:
-        UserError: as PolicyCast; a prompt for which there is no scripted player, or steps that are no range.
+        UserError: as PolicyCast; a prompt for which there is no scripted player, or steps that are not a range.
     """
 
     def __init__(self, weights: str, entries: Sequence[str], *, takeover: tuple[int, int], **more: Any) -> None:

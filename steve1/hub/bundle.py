@@ -51,7 +51,7 @@ def bundle_of(path: Path, evaluations: Sequence[Path] = (), licence: str = "") -
     if path.is_dir():
         return _dataset(path, licence)
     raise UserError(
-        "There is nothing to push at this path." if not path.exists() else "This is nothing that can be pushed.",
+        "There is nothing to push at this path." if not path.exists() else "This cannot be pushed.",
         where=path,
         expected=f"weights, an adapter ({ADAPTER_SUFFIX}), a goal ({GOAL_SUFFIX}), a replay pack ({REPLAY_SUFFIX}), or the folder of a dataset",
     )

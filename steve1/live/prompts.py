@@ -127,13 +127,15 @@ def read_chain(source: str, suite: Suite) -> PromptChain:
 def _typed(entry: str) -> dict[str, Any]:
     prompt, equals, steps = entry.strip().partition("=")
     if equals and not steps.strip().isdecimal():
-        raise UserError("This is no number of steps.", where="--prompts", got=entry.strip(), expected="PROMPT=STEPS")
+        raise UserError("This is not a number of steps.", where="--prompts", got=entry.strip(), expected="PROMPT=STEPS")
     return {"prompt": prompt.strip()} | ({"steps": int(steps)} if equals else {})
 
 
 def _link(entry: Any, suite: Suite, where: str) -> Link:
     if not isinstance(entry, Mapping) or not set(entry) <= {"prompt", "task", "until", "steps"}:
-        raise UserError("This is no prompt of a chain.", where=where, expected="prompt, task, until, steps", got=entry)
+        raise UserError(
+            "This is not a prompt of a chain.", where=where, expected="prompt, task, until, steps", got=entry
+        )
     task = suite.find(str(entry["task"])) if "task" in entry else None
     prompt = entry.get("prompt") or (task.prompts["en"] if task else "")
     if not isinstance(prompt, str) or not prompt.strip():
@@ -219,7 +221,7 @@ class PlannerProcess:
             if isinstance(prompt, str) and prompt.strip():
                 self._prompts.put(prompt.strip())
             elif line.strip():
-                print(f"warning: the planner wrote a line that is no prompt: {line.strip()[:120]}")
+                print(f"warning: the planner wrote a line that is not a prompt: {line.strip()[:120]}")
 
     def __call__(self, event: Mapping[str, Any]) -> str | None:
         """Send an event; the newest prompt that has come, if one has.

@@ -91,7 +91,7 @@ class Reward:
             similarity: (N, 1 + K) cosines with the goals of `likeness.to` and of the K others, NaN in the first rows.
 
         Raises:
-            UserError: a term pays something that is no number, or similarity is missing.
+            UserError: a term pays something that is not a number, or similarity is missing.
         """
         success = self.task.judge(trace)[0]
         alike = None

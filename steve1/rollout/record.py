@@ -151,7 +151,10 @@ def is_recorded(prefix: Path) -> bool:
         found = ", ".join(f"{prefix.name}{end}" for end, is_there in zip(_ENDINGS, there) if is_there)
         todo = "move them, or name another folder for the recordings"
         raise UserError(
-            "Files of this name are there and are no whole recording.", where=prefix.parent, got=found, todo=todo
+            "Files of this name exist already, but they are not a whole recording.",
+            where=prefix.parent,
+            got=found,
+            todo=todo,
         )
     return False
 

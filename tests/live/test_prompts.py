@@ -66,7 +66,7 @@ def test_a_prompt_ends_when_its_condition_holds(tmp_path: Path) -> None:
         ("prompts: [{prompt: '', steps: 3}]", "has no prompt"),
         ("prompts: [{prompt: a, steps: -1}, {prompt: b}]", "steps must be"),
         ("prompts: [{prompt: a, until: {kind: x}}, {prompt: b}]", "no rule of kind"),
-        ("prompts: [{prompt: a, for: 3}]", "no prompt of a chain"),
+        ("prompts: [{prompt: a, for: 3}]", "not a prompt of a chain"),
         ("prompts: [{task: nothing_like_it}]", "There is no task"),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_program_plans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
             time.sleep(0.001)
     assert [prompt for prompt in found if prompt] == ["explore"]
     planner.close()
-    assert "is no prompt: thinking" in capsys.readouterr().out
+    assert "is not a prompt: thinking" in capsys.readouterr().out
 
 
 def test_a_planner_ends_with_what_asked_it(tmp_path: Path) -> None:

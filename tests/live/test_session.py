@@ -275,5 +275,5 @@ def test_files_in_the_way_are_named_and_left(tmp_path: Path) -> None:
     with playing(tmp_path) as played:
         played.do("record")
         played.until(lambda: played.session.screen.notices)
-        assert "no whole recording" in played.session.screen.notices[0]["text"]
+        assert "not a whole recording" in played.session.screen.notices[0]["text"]
     assert mine.read_text() == "mine"

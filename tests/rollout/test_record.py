@@ -291,7 +291,7 @@ def test_recordings_made_otherwise_are_named(
 def test_files_of_the_users_are_not_replaced_by_a_recording(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         (tmp_path / f"explore_000{name}").write_text("{}")
-    with pytest.raises(UserError, match="no whole recording"):
+    with pytest.raises(UserError, match="not a whole recording"):
         command.main(command.Args(str(tmp_path), behaviours=("explore",), episodes=1))
     assert [(tmp_path / f"explore_000{name}").read_text() for name in names] == ["{}"] * len(names)
 

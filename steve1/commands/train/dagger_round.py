@@ -85,7 +85,7 @@ def main(args: Args) -> None:
         raise UserError("A round needs a name, weights and prompts.", expected="NAME --in_weights --prompts", todo=todo)
     if not 0 <= args.demonstrations_share < 1:
         raise UserError(
-            "This is no share.", where="--demonstrations_share", expected="0 to 1", got=args.demonstrations_share
+            "This is not a share.", where="--demonstrations_share", expected="0 to 1", got=args.demonstrations_share
         )
     targets = target_tasks(args)
     folder = output_path("data/dagger") / args.name

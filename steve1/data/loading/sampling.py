@@ -152,7 +152,7 @@ def read_list(path: str | os.PathLike[str]) -> list[ListEntry]:
             if match := _WEIGHT.match(line):
                 weight, section = _weight(match[1], where), section + 1
             elif _MEANS_WEIGHT.match(line):
-                what = "This comment begins like a weight and is none."
+                what = "This comment begins like a weight but is not one."
                 raise UserError(what, where=where, expected="such as `# weight: 0.7`", got=line[:80])
             elif found := _PERCENT.search(line):
                 percent = (float(found[1]), number)

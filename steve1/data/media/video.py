@@ -264,7 +264,7 @@ class VideoWriter:
         gop: int = 0,
     ) -> None:
         if not lossless and (width % 2 or height % 2):
-            raise UserError("H.264 wants an even width and height.", where=path, got=f"{width}x{height}")
+            raise UserError("H.264 needs an even width and height.", where=path, got=f"{width}x{height}")
         self.path, self.width, self.height, self.fps = Path(path), width, height, fps
         self._lossless = lossless
         quality = {"qp": "0", "g": "64"} if lossless else {"crf": str(crf)}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from steve1 import actions as act
 from steve1.core.errors import UserError
+from steve1.core.frames import jpeg_bytes
 from steve1.core.messages import message
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import FIRST_GOAL
@@ -137,13 +138,8 @@ def _roll(buttons: NDArray[np.uint8], degrees: NDArray[np.float64]) -> tuple[byt
     picture = np.full((len(rows), columns, 3), (243, 245, 247), np.float32)
     ink = np.array([(168, 108, 60)] * len(used) + [(60, 110, 190)] * 2, np.float32)  # blue, green, red
     picture += (ink[:, None] - picture) * shares[..., None]
-    return _encoded(".png", picture.astype(np.uint8)), [*(act.BUTTONS[n] for n in used), "pitch", "yaw"]
-
-
-def _encoded(kind: str, picture: NDArray[np.uint8], settings: list[int] | None = None) -> bytes:
-    good, data = cv2.imencode(kind, picture, settings or [])
-    assert good
-    return data.tobytes()
+    names = [*(act.BUTTONS[n] for n in used), "pitch", "yaw"]
+    return cv2.imencode(".png", picture.astype(np.uint8))[1].tobytes(), names
 
 
 def _measure_frames(found: Measures, episode: Episode, actions: list[act.EnvAction]) -> None:
@@ -161,8 +157,7 @@ def _measure_frames(found: Measures, episode: Episode, actions: list[act.EnvActi
     found.thumbs = np.stack(thumbs)
     gap = np.full((len(sheet[0]), 3, 3), 255, np.uint8)
     strip = np.concatenate([part for frame in sheet for part in (frame, gap)][:-1], axis=1)
-    strip = cv2.cvtColor(strip, cv2.COLOR_RGB2BGR)  # type: ignore[assignment]
-    found.sheet = _encoded(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 78])
+    found.sheet = jpeg_bytes(strip, 78)
     found.sheet_frames = [(number, action_text(actions[number])) for number in chosen]
     found.brightness, found.black_share = float(motion.light.mean()), float((motion.light < BLACK).mean())
     _measure_motion(found, np.array([action["camera"] for action in actions], np.float64), motion)

@@ -172,7 +172,7 @@ def parsed_ticks(
         reduce: what to keep of each tick.
 
     Raises:
-        UserError: a line is no tick; names file and line.
+        UserError: a line is not a tick; names file and line.
     """
     refuse_other_content(path, empty=True)
     torn, where = "", 0
@@ -199,7 +199,7 @@ def parsed_ticks(
                 notes.append(f"the last line ({where}) was cut off and is dropped")
                 torn = ""
     if torn:
-        what = "This line of the recording is no tick."
+        what = "This line of the recording is not a tick."
         raise UserError(what, where=f"{path}:{where}", got=torn, todo="repair or remove this recording")
 
 

@@ -71,7 +71,9 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
             raise UserError("This index does not exist.", where=path, expected=expected)
     content = read_json(path)
     if not isinstance(content.get("relpaths"), list):
-        raise UserError("This file is no index of recordings.", where=path, expected='{"basedir": …, "relpaths": […]}')
+        raise UserError(
+            "This file is not an index of recordings.", where=path, expected='{"basedir": …, "relpaths": […]}'
+        )
     base = str(content.get("basedir", "")) or str(path.parent)
     if "://" not in base and not os.path.isabs(base):
         base = str(path.parent / base)

@@ -185,7 +185,7 @@ class Recording(abc.ABC):
         """The actions.
 
         Raises:
-            UserError: a line is no tick (names file and line), or ticks and frames do not fit.
+            UserError: a line is not a tick (names file and line), or ticks and frames do not fit.
         """
 
     @property

@@ -227,7 +227,7 @@ class Rule:
         return float(self.series(trace)[-1])
 
     def fulfilled(self, trace: Trace) -> NDArray[np.bool_]:
-        """Whether the value so far meets the threshold, at each state, bool (N+1,); a value that is no number does not."""
+        """Whether the value so far meets the threshold, at each state, bool (N+1,); a value that is not a number does not."""
         values = self.series(trace)
         low = -math.inf if self.at_least is None else self.at_least
         high = math.inf if self.at_most is None else self.at_most

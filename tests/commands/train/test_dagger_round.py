@@ -116,7 +116,7 @@ def test_a_stopped_round_goes_on(calls: list[list[str]], tmp_path: Path, monkeyp
         ({"prompts": ()}, "needs a name"),
         ({"in_weights": "gone.weights"}, "not found"),
         ({"prompts": ("sing",)}, "no task"),
-        ({"demonstrations_share": 1.0}, "no share"),
+        ({"demonstrations_share": 1.0}, "not a share"),
         ({"record": "none"}, "no corrections"),
     ],
 )

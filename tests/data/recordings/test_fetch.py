@@ -61,7 +61,7 @@ def test_indexes_are_read_from_paths_and_urls_and_filtered(published: Path, tmp_
     with pytest.raises(UserError, match="does not exist"):
         read_index("11.x", tmp_path)
     (tmp_path / "no.json").write_text("{}")
-    with pytest.raises(UserError, match="no index"):
+    with pytest.raises(UserError, match="not an index"):
         read_index(str(tmp_path / "no.json"), tmp_path)
     assert {"6.x", "7.x", "8.x", "9.x", "10.x"} <= set(INDEXES)  # beside them: the BASALT tasks
 
