@@ -31,7 +31,7 @@ from steve1.training.memory.estimate import Method, estimate
 from steve1.training.step import Stepper
 from steve1.training.trainable import apply_mode
 from steve1.training.validate import GoalAblation
-from tests.devices.learners import PRECISIONS, REINFORCED, idm_label, idm_step, rl_step
+from tests.devices.learners import ONE_BLOCK, PRECISIONS, REINFORCED, idm_label, idm_step, rl_step
 from tests.devices.pretend import CARD, SECOND, Live, pretended, unknown_arrays, with_moments
 
 
@@ -175,7 +175,7 @@ def embed() -> dict[str, Any]:
         return {"reads": dict(live.reads), "shape": list(goals.shape), "device": str(goals.device)}
 
 
-SMALL: dict[str, Any] = {"config": TINY, "batch": 2, "trunc_t": 16}
+SMALL: dict[str, Any] = {"config": ONE_BLOCK, "batch": 2, "trunc_t": 16}
 WAYS: dict[str, dict[str, Any]] = {
     **{f"mode_{mode}": {"finetune_mode": mode} for mode in ("norm_bias", "heads_and_goal", "goal")},
     "features": {"finetune_mode": "frozen_cnn", "feature_cache": True},

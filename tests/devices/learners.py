@@ -28,6 +28,7 @@ from steve1.training.trainable import apply_mode, frozen_copy
 from tests.devices.pretend import CARD, SECOND, pretended, unknown_arrays, with_moments
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
+ONE_BLOCK = dataclasses.replace(TINY, n_recurrence_layers=1)
 VIDEO = 40
 """Frames of the video that is labelled."""
 
@@ -38,7 +39,7 @@ class Reinforced:
 
     method: str
     mode: str = "frozen_cnn"
-    config: PolicyConfig = TINY
+    config: PolicyConfig = ONE_BLOCK
     steps: int = 40
     card: torch.device = CARD
 
@@ -147,6 +148,6 @@ REINFORCED: dict[str, Reinforced] = {
     "group_all": Reinforced("group", "all"),
     "clone_frozen_cnn": Reinforced("clone"),
     "clone_all": Reinforced("clone", "all", **FULL),
-    "preference_goal": Reinforced("preference", "goal"),
+    "preference_goal": Reinforced("preference", "goal", steps=CHUNK + 16),
     "ppo_lora_second_card": Reinforced("ppo", "lora", card=SECOND),
 }
