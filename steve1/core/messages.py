@@ -174,6 +174,7 @@ MESSAGES = {
     "option stray": {"en": "This word belongs to no option: {word}", "zh": "这个词不属于任何选项：{word}"},
     "options missing": {"en": "These options are required: {flags}.", "zh": "必须给出：{flags}。"},
     "options wrong": {"en": "{count} options are wrong:", "zh": "有 {count} 个选项不对："},
+    "settings wrong": {"en": "{count:training setting} cannot work:", "zh": "有 {count} 项训练设置不可行："},
     "usage": {"en": "usage", "zh": "用法"},
     "options": {"en": "options", "zh": "选项"},
     "data": {"en": "data", "zh": "数据"},

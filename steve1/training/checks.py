@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 from steve1.core.checkpoint_metadata import REPLAY_SUFFIX
 from steve1.core.errors import UserError
-from steve1.core.messages import plural
+from steve1.core.messages import message, translated
 from steve1.core.paths import display, download_advice, resolve
 from steve1.data.loading.sampling import sampling_command
 from steve1.training.config import LORA_TARGETS, OLD_LORA_TARGETS, TrainSettings
@@ -30,9 +30,9 @@ def check(chosen: TrainSettings) -> None:
     """Raise one UserError with every fault, missing files included."""
     found = faults(chosen) + missing_files(chosen)
     if found:
-        listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(found, 1))
+        listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(map(translated, found), 1))
         raise UserError(
-            plural(len(found), "training setting") + f" cannot work:{listed}",
+            message("settings wrong", count=len(found)) + listed,
             todo="change them in the script, or in front of it: LEARNING_RATE=5e-6 bash 3_train_….sh (--help lists all)",
         )
 
