@@ -152,4 +152,4 @@ def _check_utf8(*texts: str) -> None:
 def _check_language() -> None:
     given = os.environ.get("STEVE1_LANG", "")
     if given and not given.lower().startswith(LANGUAGES):
-        raise UserError("STEVE1_LANG names no language that there is.", got=given, expected=" or ".join(LANGUAGES))
+        raise UserError("STEVE1_LANG names an unknown language.", got=given, expected=" or ".join(LANGUAGES))

@@ -140,11 +140,11 @@ class RunFolder:
                 "The state of this run cannot be read.",
                 where=file,
                 got=str(error)[:200],
-                todo="begin anew: --overwrite",
+                todo="start again with --overwrite",
             ) from error
         if not output.exists():
             raise UserError(
-                "This run has state, but its weights are gone.", where=output, todo="begin anew: --overwrite"
+                "This run has state, but its weights are gone.", where=output, todo="start again with --overwrite"
             )
         self.rows = list(state["rows"])
         return state

@@ -109,4 +109,4 @@ def test_another_language_is_refused() -> None:
         text=True,
     )
     assert done.returncode == 2
-    assert "STEVE1_LANG names no language that there is.\n  expected: en or zh\n  got:      fr" in done.stderr
+    assert "STEVE1_LANG names an unknown language.\n  expected: en or zh\n  got:      fr" in done.stderr

@@ -159,7 +159,10 @@ def read_rounds(folder: Path, args: Args) -> dict[str, Any]:
     if differing:
         todo = "choose another name, or repeat the first command"
         raise UserError(
-            "The rounds of this name were played otherwise.", where=display(path), got=", ".join(differing), todo=todo
+            "The rounds of this name were played with other settings.",
+            where=display(path),
+            got=", ".join(differing),
+            todo=todo,
         )
     return found
 

@@ -128,7 +128,7 @@ def test_what_cannot_be_a_round(calls: list[list[str]], change: dict[str, Any], 
 
 def test_rounds_of_one_name_are_of_one_kind(calls: list[list[str]], tmp_path: Path) -> None:
     dagger_round.main(ARGS)
-    with pytest.raises(UserError, match="played otherwise") as found:
+    with pytest.raises(UserError, match="played with other settings") as found:
         dagger_round.main(dataclasses.replace(ARGS, episodes=10))
     assert "episodes 40 (now 10)" in str(found.value)
     (tmp_path / "data/dagger/other").mkdir()

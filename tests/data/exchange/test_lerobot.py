@@ -297,8 +297,8 @@ def test_other_names_need_a_mapping_which_the_message_shows(dataset: Path, tmp_p
     ("text", "said"),
     [
         ("actions: {forwards: key_w}", "forward"),
-        ("actions: {forward: nothing}", "leads to nothing"),
-        ("actions: {forward: 'action:99'}", "leads to nothing"),
+        ("actions: {forward: nothing}", "does not have"),
+        ("actions: {forward: 'action:99'}", "does not have"),
         ("actions: [1]", "another form"),
         ("pictures: x", "another form"),
         ("picture: x", "Which of this dataset's pictures"),

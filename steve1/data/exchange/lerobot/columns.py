@@ -124,7 +124,7 @@ def _source(root: Path, features: dict[str, Any], known: dict[str, list[str]], o
     good = isinstance(scale, (int, float)) and not isinstance(scale, bool)
     if not good or not 0 <= number < width:
         raise UserError(
-            "The mapping leads to nothing in this dataset.",
+            "The mapping names something that this dataset does not have.",
             where=f"{root / MAPPING}, actions.{ours}",
             expected=f"a name of {feature}: {', '.join(names[:30])}"
             if names
