@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from steve1.core.messages import translated
+from steve1.core.messages import message, translated, wide
 from steve1.core.processes import started_with
 
 _HAS_PACKAGES = "import importlib.util as util, sys; sys.exit(not (util.find_spec('torch') and util.find_spec('cv2')))"
@@ -81,7 +81,11 @@ def overview() -> str:
     """The list of all commands, as `steve1 --help` prints it."""
     lines = [translated(_USAGE)]
     for group, commands in COMMANDS.items():
-        lines += ["", f"{group}:", *(f"  {name:<22}{translated(about)}" for name, about in commands.items())]
+        lines += [
+            "",
+            message(f"{group} commands") + ":",
+            *(f"  {name:<22}{translated(about)}" for name, about in commands.items()),
+        ]
     return "\n".join(lines)
 
 
@@ -100,7 +104,7 @@ def main(name: str | None = None) -> NoReturn:
         except ModuleNotFoundError as fault:
             if (fault.name or "steve1").partition(".")[0] in ("steve1", "benchmarks", "research"):
                 raise
-            print(f"error: The Python package {fault.name} is not installed.\n  next:     {SETUP}", file=sys.stderr)
+            _say_error(f"The Python package {fault.name} is not installed.")
             sys.exit(2)
         run(module.Args, module.main, COMMANDS[groups[found]][found])
     leave(lambda: _about(name, list(groups)))
@@ -115,6 +119,13 @@ def _about(name: str, commands: list[str]) -> None:
         found = nearest(name.replace("-", "_"), commands)
         raise UserError("There is no such command.", got=name, expected=found, todo="python -m steve1 --help")
     print(f"steve1 {__version__}" if name == "--version" else overview())
+
+
+def _say_error(what: str) -> None:
+    following = message("next") + ":"
+    print(
+        f"{message('error')}: {translated(what)}\n  {following}{' ' * (10 - wide(following))}{SETUP}", file=sys.stderr
+    )
 
 
 def find_packages(needed: bool = True) -> None:
@@ -132,7 +143,7 @@ def find_packages(needed: bool = True) -> None:
             if old
             else "The project's packages are not installed."
         )
-        print(f"error: {what}\n  next:     {SETUP}", file=sys.stderr)
+        _say_error(what)
         sys.exit(2)
 
 

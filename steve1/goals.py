@@ -18,7 +18,7 @@ from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import existing_file
-from steve1.core.messages import message
+from steve1.core.messages import message, translated
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.episode import Episode
 from steve1.mineclip import MineCLIP, load_mineclip
@@ -92,7 +92,11 @@ class GoalEncoder:
         if key not in self._encoded:
             english = self.translate(prompt)
             if read := part_read(english, self.mineclip.config.context):
-                print(f'warning: this prompt is too long for MineCLIP, which reads only its beginning: "{read}"')
+                print(
+                    translated(
+                        f'warning: this prompt is too long for MineCLIP, which reads only its beginning: "{read}"'
+                    )
+                )
             goal = self.mineclip.encode_text([english])
             if by == "prior":
                 goal = self.prior.goal(goal, seed)

@@ -1,4 +1,4 @@
-"""Finds in the source what users read: the help of every option and every text of every UserError, with {0}, {1} … for what is filled in."""
+"""Finds in the source what users read: the help of every option, every text of every UserError and console lines in plain English, with {0}, {1} … for what is filled in."""
 
 from __future__ import annotations
 
@@ -41,6 +41,41 @@ def errors(root: Path = ROOT / "steve1") -> dict[str, dict[str, str]]:
                             if part == "what" or _is_sentence(text):
                                 found[part].setdefault(text, f"{path.relative_to(root.parent)}:{node.lineno}")
     return found
+
+
+def console_lines(root: Path = ROOT / "steve1") -> dict[str, tuple[str, bool]]:
+    """{text: (file:line of the first place, whether `translated` is around it there)} of what `print` and `say` are given in English.
+
+    Lines of MESSAGES are left out, and what has no word of its own.
+    """
+    found: dict[str, tuple[str, bool]] = {}
+    for path in sorted(root.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and _name(node.func) in ("print", "say"):
+                place = f"{path.relative_to(root.parent)}:{node.lineno}"
+                for text, shown in (each for value in node.args for each in _printed(value)):
+                    if re.search(r"(?<![\w./{-])[a-z]{3,}(?![\w/_-])", text) and not _COMMAND.match(text):
+                        before, seen = found.get(text, (place, True))
+                        found[text] = before if not seen else place, seen and shown
+    return found
+
+
+def _printed(node: ast.expr, shown: bool = False) -> Iterator[tuple[str, bool]]:
+    """The texts of a printed expression, and whether `translated` is around them."""
+    match node:
+        case ast.BinOp(left=left, right=right):
+            yield from _printed(left, shown)
+            yield from _printed(right, shown)
+        case ast.IfExp(body=body, orelse=other):
+            yield from _printed(body, shown)
+            yield from _printed(other, shown)
+        case ast.Starred(value=ast.ListComp(elt=value)) | ast.Starred(value=ast.GeneratorExp(elt=value)):
+            yield from _printed(value, shown)
+        case ast.Call(func=ast.Name(id="translated"), args=values):
+            for value in values:
+                yield from _printed(value, True)
+        case _:
+            yield from ((text, shown) for text in texts(node, {}))
 
 
 def _name(node: ast.expr) -> str:
@@ -130,6 +165,9 @@ def script_lines() -> dict[str, str]:
         *ROOT.glob("run_agent/*.sh"),
         ROOT / "tools/setup.sh",
         ROOT / "tools/install_minecraft.sh",
+        ROOT / "tools/install_peer.sh",
+        ROOT / "tools/make_mini.sh",
+        ROOT / "tools/measure_gpu.sh",
     ]
     for path in sorted(scripts):
         lines = path.read_text(encoding="utf-8").splitlines()

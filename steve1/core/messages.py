@@ -1,7 +1,7 @@
 """What commands show while they work: console lines in the user's language, English or Chinese, and progress bars.
 
-Console lines have keys, in MESSAGES. Help texts and errors stand in English where they belong; `translated` finds their Chinese in
-core/chinese/*.json, {English: Chinese}, in which {0}, {1} … are what is filled in.
+Lines that several places print have keys, in MESSAGES. Help texts, errors and the other console lines stand in English where they belong;
+`translated` finds their Chinese in core/chinese/*.json, {English: Chinese}, in which {0}, {1} … are what is filled in.
 
 The shell scripts run this file too, before anything is installed: `python steve1/core/messages.py KEY name=value …` prints a line,
 `--script-help` the lines that it reads, in the user's language.
@@ -201,6 +201,11 @@ MESSAGES = {
     "network": {"en": "network", "zh": "网络"},
     "videos": {"en": "videos", "zh": "视频"},
     "labels": {"en": "labels", "zh": "标注"},
+    "data commands": {"en": "data", "zh": "数据"},
+    "train commands": {"en": "train", "zh": "训练"},
+    "play commands": {"en": "play", "zh": "游玩"},
+    "evaluate commands": {"en": "evaluate", "zh": "评估"},
+    "tools commands": {"en": "tools", "zh": "工具"},
     "help required": {"en": " (required)", "zh": "（必填）"},
     "help default": {"en": " (default: {value})", "zh": "（默认：{value}）"},
     "switched on": {"en": "on", "zh": "开"},

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from steve1.core.checkpoint_metadata import checkpoint_metadata_path
 from steve1.core.files import read_json, remove
-from steve1.core.messages import message
+from steve1.core.messages import message, translated
 from steve1.core.paths import display, python_path
 from steve1.core.processes import end
 
@@ -61,18 +61,18 @@ class CheckpointRollouts:
         if self._missing or step // self._every == self._step // self._every:
             return
         if self._child is not None:
-            board.say(f"  rollout @ step {step}: left out, that of step {self._step} is still playing")
+            board.say(translated(f"  rollout @ step {step}: left out, that of step {self._step} is still playing"))
             return
         self._start(step, weights)
 
     def on_end(self, board: Board) -> None:
         """The run is over: wait for a rollout that is still playing."""
         if self._child is not None:
-            board.say(f"  waiting for the rollout of step {self._step}")
+            board.say(translated(f"  waiting for the rollout of step {self._step}"))
             try:
                 self._child.wait(_WAIT_AT_END_S)
             except subprocess.TimeoutExpired:
-                board.say(f"  rollout @ step {self._step}: not over after {_WAIT_AT_END_S} s, given up")
+                board.say(translated(f"  rollout @ step {self._step}: not over after {_WAIT_AT_END_S} s, given up"))
                 self.close()
         self.gather(board)
 
@@ -112,7 +112,7 @@ class CheckpointRollouts:
         if code:
             self._missing = code == 2  # what the user has to fix is not tried again
             again = "; rollouts are skipped from here on" if self._missing else ""
-            board.say(f"  rollout @ step {self._step}: skipped: {_reason(folder / 'log.txt')}{again}")
+            board.say(translated(f"  rollout @ step {self._step}: skipped: {_reason(folder / 'log.txt')}{again}"))
             return
         for found in read_json(folder / "rollouts.json", list):
             self._report(found, folder, board)

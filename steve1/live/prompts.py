@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.errors import UserError
+from steve1.core.messages import translated
 from steve1.core.paths import resolve
 from steve1.core.processes import end
 from steve1.core.reading.contents import read_yaml
@@ -221,7 +222,7 @@ class PlannerProcess:
             if isinstance(prompt, str) and prompt.strip():
                 self._prompts.put(prompt.strip())
             elif line.strip():
-                print(f"warning: the planner wrote a line that is not a prompt: {line.strip()[:120]}")
+                print(translated(f"warning: the planner wrote a line that is not a prompt: {line.strip()[:120]}"))
 
     def __call__(self, event: Mapping[str, Any]) -> str | None:
         """Send an event; the newest prompt that has come, if one has.

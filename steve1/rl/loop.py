@@ -23,7 +23,7 @@ from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig, run_jobs
 from steve1.core.files import atomic_path, read_json, remove, sha256_file, write_json
-from steve1.core.messages import progress
+from steve1.core.messages import progress, translated
 from steve1.core.paths import display, resolve
 from steve1.core.processes import limit_threads
 from steve1.core.run_folder import RunFolder
@@ -280,8 +280,14 @@ class Run:
         self._save()
         self._forget()
         print(
-            f"\niteration {self.iteration} of {settings.iterations}: {100 * figures['success']:.0f} % succeeded, return {figures['return']:.2f}"
-            + (f", moved {learned['kl_update']:.4f} nats a step" if learned else ", nothing to learn from"),
+            translated(
+                f"\niteration {self.iteration} of {settings.iterations}: {100 * figures['success']:.0f} % succeeded, return {figures['return']:.2f}"
+            )
+            + (
+                translated(f", moved {learned['kl_update']:.4f} nats a step")
+                if learned
+                else translated(", nothing to learn from")
+            ),
             flush=True,
         )
 

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from steve1.core.device import autocast
 from steve1.core.errors import UserError
 from steve1.core.files import remove_half_written, rename, write_json
-from steve1.core.messages import plural, progress
+from steve1.core.messages import plural, progress, translated
 from steve1.core.paths import display, output_path
 from steve1.core.tuning import spread
 from steve1.data.episodes.episode import Episode
@@ -307,8 +307,10 @@ def fill_loudly(cache: FeatureCache, episodes: Iterable[Path]) -> Need:
     need = cache.need(episodes)
     if need.episodes:
         print(
-            f"image features of {plural(need.frames, 'frame')} in {plural(len(need.episodes), 'episode')} are computed once: "
-            f"{need.bytes / 1e9:.3g} GB in {display(cache.folder)}",
+            translated(
+                f"image features of {plural(need.frames, 'frame')} in {plural(len(need.episodes), 'episode')} are computed once: "
+                f"{need.bytes / 1e9:.3g} GB in {display(cache.folder)}"
+            ),
             flush=True,
         )
         with progress(total=need.frames, desc="features", unit="frame") as bar:

@@ -17,14 +17,14 @@ from steve1.core.errors import UserError
 from steve1.core.messages import script_line, translated, wide, wrap
 from steve1.core.options import CommandLine
 from steve1.core.paths import ROOT
-from tests.texts import errors, everything, help_texts, script_lines
+from tests.texts import console_lines, errors, everything, help_texts, script_lines
 
 FOLDER = Path(messages.__file__).with_name("chinese")
 TABLES: dict[str, dict[str, str]] = {file.stem: json.loads(file.read_text("utf-8")) for file in FOLDER.glob("*.json")}
 ALL = {english: chinese for name, table in TABLES.items() for english, chinese in table.items() if name != "scripts"}
 EVERY_SCRIPT = "\n".join(path.read_text("utf-8") for path in ROOT.rglob("*.sh") if ".venv" not in path.parts)
 #: least share of the texts that have Chinese
-SHARES = {"help": 0.98, "what": 0.98, "expected": 0.93, "got": 0.93, "todo": 0.97}
+SHARES = {"help": 0.98, "what": 0.98, "expected": 0.93, "got": 0.93, "todo": 0.97, "lines": 0.94}
 
 
 @pytest.fixture
@@ -32,12 +32,38 @@ def chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEVE1_LANG", "zh")
 
 
-@pytest.mark.parametrize("part", SHARES)
+@pytest.mark.parametrize("part", [part for part in SHARES if part != "lines"])
 def test_the_share_that_is_in_chinese_does_not_fall(part: str) -> None:
     found = {text: place for text, place in (help_texts() if part == "help" else errors()[part]).items() if text}
     assert len(found) > 40
     missing = [f"{place}: {text}" for text, place in found.items() if text not in ALL]
     assert 1 - len(missing) / len(found) >= SHARES[part], "no Chinese in core/chinese/*.json:\n" + "\n".join(missing)
+
+
+def test_console_lines_are_in_chinese() -> None:
+    found = console_lines()
+    assert len(found) > 80
+    missing = [f"{place}: {text!r}" for text, (place, shown) in found.items() if not shown or text not in ALL]
+    assert 1 - len(missing) / len(found) >= SHARES["lines"], (
+        "neither in MESSAGES nor translated(…) with Chinese in core/chinese/lines.json:\n" + "\n".join(missing)
+    )
+
+
+def test_a_new_console_line_in_english_is_found(tmp_path: Path) -> None:
+    (tmp_path / "new.py").write_text(
+        'say(f"{n} files done")\nprint("all " + translated("was read"))\nprint(message("report", path=1), f"{n} {m}")\n'
+    )
+    assert {text: shown for text, (_, shown) in console_lines(tmp_path).items()} == {
+        "{0} files done": False,
+        "all ": False,
+        "was read": True,
+    }
+
+
+def test_console_lines_are_shown_in_chinese(chinese: None) -> None:
+    assert translated("3 files pulled to data/x, 1 were there already") == "已拉取 3 个文件到 data/x，1 个原已存在"
+    assert translated("\nseed 7: 20 steps in 1.5 s (13 steps/s), ended by death").startswith("\n种子 7：20 步")
+    assert "数据:" in overview().splitlines()
 
 
 def test_no_translation_is_of_a_text_that_is_gone() -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
-from steve1.core.messages import message, say_next
+from steve1.core.messages import message, say_next, translated
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.episodes.episode import Episode
@@ -50,13 +50,15 @@ def main(args: Args) -> None:
         print(message("sampling source", folder=row["folder"], share=share, **_counts(row)))
         if row["without_goals"]:
             print(
-                f"  {len(row['without_goals'])} without goal embeddings; before training: python tools/generate_mineclip_embeds.py --dataset_dir {quoted(row['folder'])}"
+                translated(
+                    f"  {len(row['without_goals'])} without goal embeddings; before training: python tools/generate_mineclip_embeds.py --dataset_dir {quoted(row['folder'])}"
+                )
             )
     fixed = message("sampling fixed", path=val_list) if val_list else ""
     print(message("sampling total", fixed=fixed, **_counts(made)))
     for part, wanted in (("train", settings.train_frames), ("val", settings.val_frames)):
         if made[f"{part}_frames"] < wanted:
-            print(f"  only this many {part} frames: there are no more than that, {wanted:,} were requested")
+            print(translated(f"  only this many {part} frames: there are no more than that, {wanted:,} were requested"))
     for part in ("train.txt", "val.txt", "metadata.json"):
         print(message("wrote", path=display(folder / f"{name}_{part}")))
     if folder == output_path(SAMPLINGS):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.files import remove_half_written
-from steve1.core.messages import message, progress, say_next, some
+from steve1.core.messages import message, progress, say_next, some, translated
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.episodes.listing import sampling_arguments
@@ -59,12 +59,12 @@ def main(args: Args, names: Sequence[str] | None = None, *, hint: bool = True) -
             sweep(dataset)
     if report.enlarged:
         small = f"{len(report.enlarged)} episodes keep no frames for MineCLIP"
-        print(f"warning: {small}; their 128x128 frames were enlarged (see their metadata)")
+        print(translated(f"warning: {small}; their 128x128 frames were enlarged (see their metadata)"))
     for how, episodes in report.differing.items():
-        print(f"  note     {some(episodes)}: embedded with {how}; to embed them anew: --overwrite")
+        print(translated(f"  note     {some(episodes)}: embedded with {how}; to embed them anew: --overwrite"))
     for path, error in sorted(report.failed.items()):
-        print(f"skipped {display(path)}: {error}")
-    rate = f", {report.frames / (time.perf_counter() - start):.0f} frames/s" if report.frames else ""
+        print(translated(f"skipped {display(path)}: {error}"))
+    rate = translated(f", {report.frames / (time.perf_counter() - start):.0f} frames/s") if report.frames else ""
     counts = {"episodes": len(report.embedded), "done": len(report.skipped), "failed": len(report.failed)}
     print(message("embedded", **counts, frames=f"{report.frames:,}", rate=rate))
     if hint and (report.embedded or report.skipped):

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import remove_half_written
-from steve1.core.messages import message, progress
+from steve1.core.messages import message, progress, translated
 from steve1.core.options import Option
 from steve1.core.paths import display
 from steve1.data.episodes.export import export_episode
@@ -66,7 +66,9 @@ def _folders(args: Args, episodes: Sequence[Path], target: Path) -> int:
             print(f"  {message('status refused'):<8} {display(path)}: {fault.one_line}")
     done = len(episodes) - there - failed
     print(
-        f"{done} episodes ({frames:,} frames) exported to {display(target)}, {there} skipped (already there), {failed} rejected"
+        translated(
+            f"{done} episodes ({frames:,} frames) exported to {display(target)}, {there} skipped (already there), {failed} rejected"
+        )
     )
     return 1 if failed else 0
 
@@ -75,12 +77,14 @@ def _one_store(args: Args, episodes: Sequence[Path], target: Path) -> int:
     with progress(total=len(episodes), desc="exporting", unit="episode") as bar:
         written = export_store(episodes, target, args.to, task=args.task, on_episode=bar.update)
     for name, reason in written.refused:
-        print(f"  refused  {name}: {reason}")
+        print(translated(f"  refused  {name}: {reason}"))
     for note in written.notes:
-        print(f"  note     {note}")
+        print(translated(f"  note     {note}"))
     if written.without_task and args.to.startswith("lerobot"):
-        print(f"  note     {written.without_task} episodes have no caption: --task TEXT gives them one")
+        print(translated(f"  note     {written.without_task} episodes have no caption: --task TEXT gives them one"))
     print(
-        f"{written.episodes} episodes ({written.frames:,} frames) exported to {display(target)}, {len(written.refused)} rejected"
+        translated(
+            f"{written.episodes} episodes ({written.frames:,} frames) exported to {display(target)}, {len(written.refused)} rejected"
+        )
     )
     return 1 if written.refused else 0

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file
-from steve1.core.messages import message, progress
+from steve1.core.messages import message, progress, translated
 from steve1.core.options import Option
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.cut import copy_episode, cut_episode
@@ -84,12 +84,14 @@ def main(args: Args) -> int:
     pieces = sum(len(verdict.stretches) for verdict in kept)
     what = f" in {pieces} segments" if args.segments else ""
     print(
-        f"{len(kept)} of {len(verdicts)} episodes kept{what}, {unknown} could not be judged: {' and '.join(map(str, conditions))}"
+        translated(
+            f"{len(kept)} of {len(verdicts)} episodes kept{what}, {unknown} could not be judged: {' and '.join(map(str, conditions))}"
+        )
     )
     if target:
-        print(f"{frames:,} frames in {display(target)}; report: {display(target / REPORT)}")
+        print(translated(f"{frames:,} frames in {display(target)}; report: {display(target / REPORT)}"))
     else:
-        print("nothing was written; add --output_dir data/dataset_x to keep copies")
+        print(translated("nothing was written; add --output_dir data/dataset_x to keep copies"))
     return 1 if unknown or refused else 0
 
 
@@ -161,11 +163,11 @@ def _write(
 def _print(episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[Condition]) -> None:
     for path, verdict in zip(episodes, verdicts):
         if verdict.reason:
-            print(f"  unknown  {display(path)}: {verdict.reason}")
+            print(translated(f"  unknown  {display(path)}: {verdict.reason}"))
             continue
         values = ", ".join(f"{verdict.reached[str(c)]:.4g} {c.item or 'blocks'} {c.kind}" for c in conditions)
         places = ", ".join(f"{start}..{stop - 1}" for start, stop in verdict.stretches[:6])
         print(
             f"  {'kept' if verdict.kept else 'dropped':<8} {display(path)}: {values}"
-            + (f" (frames {places})" if places else "")
+            + (translated(f" (frames {places})") if places else "")
         )

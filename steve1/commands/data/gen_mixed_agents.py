@@ -18,7 +18,7 @@ from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable, existing_file, sha256_file
-from steve1.core.messages import progress, say_next
+from steve1.core.messages import progress, say_next, translated
 from steve1.core.paths import display, output_path, quoted
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode
@@ -119,10 +119,12 @@ def main(args: Args, open_env: Callable[[], Env] | None = None) -> None:
             if there := find_mixed(folder, number):
                 if differing := differences(there, args, pair, number):
                     print(
-                        f"  note     {there.name}: {', '.join(differing)}; it stays as it is: name another --output_dir for new ones"
+                        translated(
+                            f"  note     {there.name}: {', '.join(differing)}; it stays as it is: name another --output_dir for new ones"
+                        )
                     )
                 continue
-            print(f"wrote {display(one_episode(game, args, pair, folder, number))}")
+            print(translated(f"wrote {display(one_episode(game, args, pair, folder, number))}"))
     say_next(f"python tools/generate_mineclip_embeds.py --dataset_dir {quoted(folder)}")
 
 

@@ -17,7 +17,7 @@ from steve1.commands.cli import run_command
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file
-from steve1.core.messages import message, say_next
+from steve1.core.messages import message, say_next, translated
 from steve1.core.paths import PUBLISHED, display, output_path, resolve
 from steve1.data.episodes.listing import sampling_arguments
 from steve1.data.recordings.contractor_index import read_index
@@ -268,7 +268,9 @@ def fetch(args: Args, recordings: Path, output: Path, settings: ConvertSettings,
     entries = read_index(args.index, recordings, args.filter)
     wanted = args.n_episodes or len(entries)
     print(
-        f"{len(entries)} recordings match; about {min(wanted, len(entries)) * 5 / 60:.1f} hours of play, {wanted * 0.08:.1f} GB of episodes"
+        translated(
+            f"{len(entries)} recordings match; about {min(wanted, len(entries)) * 5 / 60:.1f} hours of play, {wanted * 0.08:.1f} GB of episodes"
+        )
     )
     parallel = max(2, args.workers + 2)
     how = FetchSettings(args.n_episodes, args.keep_recordings, parallel=parallel, workers=args.workers)

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
-from steve1.core.messages import message
+from steve1.core.messages import message, say_next
 from steve1.core.paths import display, output_path, quoted
 from steve1.data.recordings.shards import parse_shard
 from steve1.idm.labelling.folder import PAGE, LabelSummary, Machine, label_folder
@@ -49,9 +49,9 @@ def main(args: Args) -> int:
     summary = label_folder(args.videos_dir, output, args, machine, overwrite=args.overwrite)
     show(summary)
     if args.form == "recordings":
-        print(f"next: python tools/convert_recordings.py --input_dir {quoted(output)} --output_dir …")
+        say_next(f"python tools/convert_recordings.py --input_dir {quoted(output)} --output_dir …")
     else:
-        print(f"next: python tools/generate_mineclip_embeds.py --dataset_dir {quoted(output)}")
+        say_next(f"python tools/generate_mineclip_embeds.py --dataset_dir {quoted(output)}")
     return 1 if summary.rejected or summary.left_out or summary.lost else 0
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
-from steve1.core.messages import say_next
+from steve1.core.messages import say_next, translated
 from steve1.core.paths import display, output_path, quoted
 from steve1.envs import make_env
 from steve1.envs.worker.env import WorkerEnv
@@ -79,11 +79,15 @@ def main(args: Args) -> None:
     with make_env("mcio", biome=args.biome, headless=False, scale=args.scale) as env:
         assert isinstance(env, WorkerEnv), "MCio runs in a worker"
         for number in range(args.episodes):
-            print(f"recording {number + 1} of {args.episodes}: the window opens when the world is there; F10 ends it")
+            print(
+                translated(
+                    f"recording {number + 1} of {args.episodes}: the window opens when the world is there; F10 ends it"
+                )
+            )
             made = record(
                 env, HumanPlayer(env), steps, free_prefix(folder, args.name), behaviour=args.name,
                 reset_options=options, judge=lambda trace: (True, float(len(trace))), unit="steps", seed=args.seed + number,
                 details={"env": "mcio", "player": "a person"},
             )  # fmt: skip
-            print(f"  {made.steps} ticks ({made.steps / 20:.0f} s): {display(made.prefix)}.mp4")
+            print(translated(f"  {made.steps} ticks ({made.steps / 20:.0f} s): {display(made.prefix)}.mp4"))
     say_next(f"SOURCE=folder RECORDINGS_DIR={quoted(folder)} bash 1_generate_dataset.sh")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from steve1.core.errors import UserError
 from steve1.core.files import remove_half_written
-from steve1.core.messages import progress, say_next
+from steve1.core.messages import progress, say_next, translated
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.recordings.layouts import find_recordings
 from steve1.data.recordings.recording import Recording
@@ -58,7 +58,7 @@ def main(args: Args) -> int:
                 yield
             except UserError as fault:
                 failed += 1
-                print(f"  refused  {display(recording.video)}: {fault.one_line}")
+                print(translated(f"  refused  {display(recording.video)}: {fault.one_line}"))
 
         for recording, clips in groups.items():
             with refusing(recording):
@@ -70,15 +70,19 @@ def main(args: Args) -> int:
             if rates.resampled:
                 own = rates.ticks == rates.video
                 kept = "which its clips keep" if own else "its clips have the frame of each of the 20 ticks"
-                print(f"  note     {name}: {rates.video:g} frames a second, {kept}; conversion makes 20 of them")
+                print(
+                    translated(
+                        f"  note     {name}: {rates.video:g} frames a second, {kept}; conversion makes 20 of them"
+                    )
+                )
             for note in cuts.pairing.notes:
-                print(f"  note     {name}: {note}")
+                print(translated(f"  note     {name}: {note}"))
         with progress(total=sum(cuts.end for cuts in plans), desc="trimming", unit="frame") as bar:
             for cuts in plans:
                 with refusing(cuts.recording):
                     made += len(trim_recording(cuts, crf=args.crf, on_frames=bar.update))
     refused = f", {failed} refused" if failed else ""
-    print(f"{made} clips of {len(groups) - failed} recordings in {display(target)}{refused}")
+    print(translated(f"{made} clips of {len(groups) - failed} recordings in {display(target)}{refused}"))
     say_next(
         f"python tools/convert_recordings.py --input_dir {quoted(target)} --output_dir data/{shlex.quote(f'dataset_{target.name}')}"
     )

@@ -14,7 +14,7 @@ from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, check_writable
-from steve1.core.messages import message, progress, say_next
+from steve1.core.messages import message, progress, say_next, translated
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, quoted
 from steve1.data.episodes.cut import copy_episode
@@ -63,7 +63,7 @@ def main(args: Args) -> int:
         target = output_path(args.report)
         with atomic_file(target, "w") as handle:
             handle.writelines(json.dumps(asdict(finding), ensure_ascii=False) + "\n" for finding in findings)
-        print(f"report: {display(target)}")
+        print(translated(f"report: {display(target)}"))
     broken = sum(not report.sound for _, reports in checked for report in reports)
     if args.repair:
         _repair(checked, output_path(args.repair), args.with_sound)
@@ -82,12 +82,12 @@ def _print(dataset: Dataset, reports: list[EpisodeReport], loose: list[Finding])
     frames = sum(report.frames for report in reports)
     dims = sorted({report.embed_dim for report in reports if report.embed_dim})
     print(
-        f"{dataset.name}: {len(reports)} episodes, {frames:,} frames ({frames / 72000:.2f} h)"
-        + (f", embeddings of {' and '.join(map(str, dims))}" if dims else ", no embeddings")
-        + f": {len(reports) - len(broken)} sound, {len(broken)} broken"
+        translated(f"{dataset.name}: {len(reports)} episodes, {frames:,} frames ({frames / 72000:.2f} h)")
+        + (translated(f", embeddings of {' and '.join(map(str, dims))}") if dims else translated(", no embeddings"))
+        + translated(f": {len(reports) - len(broken)} sound, {len(broken)} broken")
     )
     for report in broken:
-        print(f"  broken   {display(report.path)}")
+        print(translated(f"  broken   {display(report.path)}"))
         shown: Counter[tuple[str, str]] = Counter()
         for finding in report.findings:
             kind = (finding.file, finding.what.split(":")[0])
@@ -96,11 +96,11 @@ def _print(dataset: Dataset, reports: list[EpisodeReport], loose: list[Finding])
                 print(f"           {finding}")
         for (file, what), count in shown.items():
             if count > _SHOWN:
-                print(f"           {file}: {what}: {count - _SHOWN} more")
+                print(translated(f"           {file}: {what}: {count - _SHOWN} more"))
     for what, count in warned.items():
-        print(f"  note     {count} episodes: {what}")
+        print(translated(f"  note     {count} episodes: {what}"))
     for finding in loose:
-        print(f"  note     {finding.episode}: {finding.what}")
+        print(translated(f"  note     {finding.episode}: {finding.what}"))
 
 
 def _copy(source: Path, copy: Path) -> None:
@@ -130,7 +130,11 @@ def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, wi
     for repair in repairs:
         print(f"  {repair}")
     good = sum(repair.target is not None for repair in repairs)
-    print(f"{good} of {len(repairs)} broken episodes repaired in {display(target)}; the originals are unchanged")
+    print(
+        translated(
+            f"{good} of {len(repairs)} broken episodes repaired in {display(target)}; the originals are unchanged"
+        )
+    )
     if good:
         command = f"python tools/generate_mineclip_embeds.py --dataset_dir {quoted(target)}"
         beside = "" if with_sound else "; --with_sound copies the sound ones there as well"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from steve1.core.messages import translated
 from steve1.core.paths import display, output_path, slug
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 
@@ -60,17 +61,17 @@ def main(args: Args) -> int:
         rows.append(
             [player, f"{sum(episode.success for episode in mine)} of {len(mine)}", *(f"{value:.2f}" for value in mean)]
         )
-    print(f"\n{reward.name}: {reward.steps} steps of {reward.task.name}\n")
+    print(translated(f"\n{reward.name}: {reward.steps} steps of {reward.task.name}\n"))
     print(Table(["player", "succeeded", "earned", *names], rows).markdown())
     print(
-        f"\na success earns more than a failure in {100 * found.agreement:.0f} % of pairs"
+        translated(f"\na success earns more than a failure in {100 * found.agreement:.0f} % of pairs")
         if found.agreement == found.agreement
         else ""
     )
     if found.film:
-        print(f"the best-paid failure: {display(found.film)}")
+        print(translated(f"the best-paid failure: {display(found.film)}"))
     for objection in found.objections:
-        print(f"not ready: {objection}")
+        print(translated(f"not ready: {objection}"))
     if not found.objections:
-        print("ready: the reward orders these players, and failures do not win.")
+        print(translated("ready: the reward orders these players, and failures do not win."))
     return int(bool(found.objections))

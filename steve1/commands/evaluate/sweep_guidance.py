@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from steve1.core.messages import translated
 from steve1.core.paths import display
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 
@@ -37,6 +38,6 @@ def main(args: Args) -> None:
     settings = EvaluationSettings.of(args, weights=(args.weights,))
     found, paths = sweep_guidance(settings, args.scales, store=args.store)
     print("\n" + render(found, args.weights))
-    print("files: " + ", ".join(display(path) for path in paths.values()))
+    print(translated("files: ") + ", ".join(display(path) for path in paths.values()))
     if not args.store and found["best"] != found["current"]:
-        print("add --store to save this value beside the weights; nothing needs to be played again")
+        print(translated("add --store to save this value beside the weights; nothing needs to be played again"))

@@ -14,6 +14,7 @@ from typing import Annotated
 from steve1.core.checkpoint_metadata import GOAL_SUFFIX, read_goal
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable, sha256_file
+from steve1.core.messages import translated
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, resolve, slug
 from steve1.core.processes import limit_threads
@@ -84,7 +85,9 @@ def completed(args: Args) -> Args:
         weights = resolve(args.in_weights)
         if tuned.weights_sha256 and weights.is_file() and sha256_file(weights) != tuned.weights_sha256:
             print(
-                f"warning: this goal was tuned for other weights ({tuned.weights}); with these it may mean something else."
+                translated(
+                    f"warning: this goal was tuned for other weights ({tuned.weights}); with these it may mean something else."
+                )
             )
         return args
     if args.in_weights and args.prompts:
@@ -174,10 +177,12 @@ def main(args: Args) -> None:
                 trace.save(path.with_suffix(""))
                 seconds = trace.metadata["seconds"]["total"]
                 print(
-                    f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({len(trace) / seconds:.0f} steps/s), ended by {trace.metadata['ended']}"
+                    translated(
+                        f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({len(trace) / seconds:.0f} steps/s), ended by {trace.metadata['ended']}"
+                    )
                 )
                 for line in achievements(suite, task, biome, trace):
                     print(f"  {line}")
                 for step, prompt in prompted[0].history if prompted else ():
-                    print(f"  step {step}: {prompt}")
-                print(f"video: {display(path)}\ntrace: {display(path.with_suffix('.npz'))}")
+                    print(translated(f"  step {step}: {prompt}"))
+                print(translated(f"video: {display(path)}\ntrace: {display(path.with_suffix('.npz'))}"))

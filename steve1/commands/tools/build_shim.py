@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from steve1.core.messages import translated
 from steve1.core.paths import display
 from steve1.envs.luanti.shim import PACKAGES, build_shim, find_program, game_version
 
@@ -16,9 +17,9 @@ class Args:
 
 def main(args: Args) -> None:
     program = find_program("luanti", "minetest", package=PACKAGES)
-    print(f"game: {program} {'.'.join(map(str, game_version(program)))}")
-    print(f"X server: {find_program('Xvfb', package='xvfb')}")
+    print(translated(f"game: {program} {'.'.join(map(str, game_version(program)))}"))
+    print(translated(f"X server: {find_program('Xvfb', package='xvfb')}"))
     if args.check_only:
-        print(f"compiler: {find_program('gcc', 'cc', 'clang', package='gcc libc6-dev libx11-dev')}")
+        print(translated(f"compiler: {find_program('gcc', 'cc', 'clang', package='gcc libc6-dev libx11-dev')}"))
     else:
-        print(f"shim: {display(build_shim())}")
+        print(translated(f"shim: {display(build_shim())}"))

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from steve1.core.download import download
 from steve1.core.errors import UserError, nearest
-from steve1.core.messages import progress
+from steve1.core.messages import progress, translated
 from steve1.core.options import Option
 from steve1.core.paths import PUBLISHED, display
 
@@ -143,22 +143,28 @@ def main(args: Args) -> int:
     missing = [name for name in wanted if not (args.root / FILES[name].path).exists()]
     for name in wanted:
         if name not in missing:
-            print(f"already there: {FILES[name].path}")
+            print(translated(f"already there: {FILES[name].path}"))
     if missing:
         _plan(args.root, missing)
     failed = [name for name in missing if not _fetch(FILES[name], args)]
     if failed:
         print(
-            f"\n{len(failed)} of {len(wanted)} files could not be downloaded: {', '.join(failed)}. The same command tries them again and continues where it was."
+            translated(
+                f"\n{len(failed)} of {len(wanted)} files could not be downloaded: {', '.join(failed)}. The same command tries them again and continues where it was."
+            )
         )
         return 1
-    print("everything is there." if wanted else "nothing to do.")
+    print(translated("everything is there.") if wanted else translated("nothing to do."))
     return 0
 
 
 def _plan(root: Path, missing: list[str]) -> None:
     total = sum(FILES[name].megabytes for name in missing)
-    print(f"downloading {', '.join(missing)}: about {total:,.0f} MB, {total * 8 / 50 / 60:.0f} minutes at 50 Mbit/s")
+    print(
+        translated(
+            f"downloading {', '.join(missing)}: about {total:,.0f} MB, {total * 8 / 50 / 60:.0f} minutes at 50 Mbit/s"
+        )
+    )
     folder = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     free = shutil.disk_usage(folder).free / 1e6
     if free < total * 1.02:
@@ -187,14 +193,18 @@ def _fetch(file: Published, args: Args) -> bool:
                 return True
             except UserError as fault:
                 reasons.append(f"{url}: {fault.what} {fault.got}".rstrip())
-    print(f"\nnot downloaded: {file.path} (needed for {file.needed_for})")
+    print(translated(f"\nnot downloaded: {file.path} (needed for {file.needed_for})"))
     for reason in reasons:
         print(f"  {reason}")
     if file.by_hand:
-        print(f"  by hand: open {file.by_hand} in a browser, sign in, download, and put the file at {display(target)}")
-        print("  if the drive's quota is used up, try again after 24 hours.")
+        print(
+            translated(
+                f"  by hand: open {file.by_hand} in a browser, sign in, download, and put the file at {display(target)}"
+            )
+        )
+        print(translated("  if the drive's quota is used up, try again after 24 hours."))
     if file is FILES["steve1"]:
-        print("  or take the model hub's copy: bash 0_download_weights.sh steve1_hub")
+        print(translated("  or take the model hub's copy: bash 0_download_weights.sh steve1_hub"))
     return False
 
 

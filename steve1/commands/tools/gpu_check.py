@@ -27,6 +27,7 @@ from steve1.commands.tools.doctor_machine import Machine, nvidia_cards
 from steve1.core.device import choose_device, choose_precision, has_bf16, set_tf32
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
+from steve1.core.messages import translated
 from steve1.core.paths import ROOT, display, output_path, resolve
 from steve1.core.run_folder import commit
 from steve1.data.episodes.episode import write_goals
@@ -135,7 +136,7 @@ def main(args: Args) -> int:
             results.append(tried(name, work, check))
             print(f"  {results[-1].state:<8}{name:<26}{results[-1].seconds:6.1f} s  {results[-1].found}", flush=True)
     block = report(device, results, time.perf_counter() - began)
-    print(f"\nTo paste into an issue:\n\n{block}")
+    print(translated(f"\nTo paste into an issue:\n\n{block}"))
     if args.output:
         with atomic_file(output_path(args.output)) as written:
             written.write(block.encode())

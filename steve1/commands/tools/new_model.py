@@ -7,6 +7,7 @@ import dataclasses
 import torch
 
 from steve1.core.errors import UserError
+from steve1.core.messages import translated
 from steve1.core.paths import display, output_path
 from steve1.policy import GoalPolicy, PolicyConfig, write_model
 
@@ -57,4 +58,4 @@ def main(args: Args) -> None:
     write_model(config, path)
     with torch.device("meta"):
         count = sum(parameter.numel() for parameter in GoalPolicy(config).parameters())
-    print(f"{display(path)}: {count:,} parameters, E = {config.mineclip_embed_dim}")
+    print(translated(f"{display(path)}: {count:,} parameters, E = {config.mineclip_embed_dim}"))

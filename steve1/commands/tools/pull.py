@@ -8,7 +8,7 @@ from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
-from steve1.core.messages import message, progress
+from steve1.core.messages import message, progress, say_next, translated
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, quoted
 from steve1.hub.places import HubPlace, place_of
@@ -51,6 +51,6 @@ def main(args: Args) -> None:
         found, moved = pull(place, folder, overwrite=args.overwrite, on_file=lambda path, size: bar.update(size))
     for each in moved.kept:
         print(message("pull kept", name=display(folder / each)))
-    print(f"{len(moved.sent)} files pulled to {display(folder)}, {len(moved.there)} were there already")
+    print(translated(f"{len(moved.sent)} files pulled to {display(folder)}, {len(moved.there)} were there already"))
     if found in _NEXT:
-        print("next: " + _NEXT[found].format(quoted(folder)))
+        say_next(_NEXT[found].format(quoted(folder)))

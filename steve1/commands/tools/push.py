@@ -7,7 +7,7 @@ from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file
-from steve1.core.messages import progress
+from steve1.core.messages import progress, say_next, translated
 from steve1.core.options import Option
 from steve1.core.paths import resolve
 from steve1.hub.bundle import bundle_of
@@ -48,11 +48,11 @@ def main(args: Args) -> None:
     if args.dry_run:
         print(bundle.card)
         print(*(f"  {name}" for name in list(bundle.files)[:50]), sep="\n")
-        print(f"{len(bundle.files)} files, {size / 1e6:,.1f} MB, not pushed (--dry_run)")
+        print(translated(f"{len(bundle.files)} files, {size / 1e6:,.1f} MB, not pushed (--dry_run)"))
         return
     place = place_of(args.to, bundle.repository_kind, private=args.private, writing=True)
     with progress(total=size, desc="pushing", unit="B", unit_scale=True) as bar:
         moved = push(bundle, place, overwrite=args.overwrite, on_file=lambda name, length: bar.update(length))
-    print(f"{len(moved.sent)} files pushed to {place.name}, {len(moved.there)} were there already")
+    print(translated(f"{len(moved.sent)} files pushed to {place.name}, {len(moved.there)} were there already"))
     if isinstance(place, HubPlace):
-        print(f"next: python -m steve1 pull {place.repository}{' --dataset' * (place.kind == 'dataset')}")
+        say_next(f"python -m steve1 pull {place.repository}{' --dataset' * (place.kind == 'dataset')}")

@@ -12,7 +12,7 @@ from typing import Literal
 from steve1.core.device import choose_device, choose_precision
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
-from steve1.core.messages import plural
+from steve1.core.messages import plural, translated
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.loading.sampling import read_list, sampling_command
@@ -65,10 +65,16 @@ def main(args: Args) -> None:
     if args.dry_run:
         need = cache.need(episodes)
         print(
-            f"{len(need.episodes)} of {plural(len(episodes), 'episode')} without features: {plural(need.frames, 'frame')}, {need.bytes / 1e9:.3g} GB"
+            translated(
+                f"{len(need.episodes)} of {plural(len(episodes), 'episode')} without features: {plural(need.frames, 'frame')}, {need.bytes / 1e9:.3g} GB"
+            )
         )
         return
     need = fill_loudly(cache, episodes)
     made = f"{plural(need.frames, 'frame')} computed" if need.episodes else "nothing was missing"
     kind = str(precision).removeprefix("torch.")
-    print(f"{made}; {plural(len(episodes), 'episode')} in {display(cache.folder)} ({cache.dtype}, computed in {kind})")
+    print(
+        translated(
+            f"{made}; {plural(len(episodes), 'episode')} in {display(cache.folder)} ({cache.dtype}, computed in {kind})"
+        )
+    )

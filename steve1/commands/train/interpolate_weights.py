@@ -16,6 +16,7 @@ from steve1.core.checkpoint_metadata import read_checkpoint_metadata, write_chec
 from steve1.core.device import choose_precision
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, check_writable, sha256_file, write_json
+from steve1.core.messages import translated
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.loading.sampling import read_list
 from steve1.policy import GoalPolicy, load_policy, save_weights
@@ -79,7 +80,7 @@ def main(args: Args) -> None:
     check_writable(folder)
     interpolate(args, folder)
     print((folder / "interpolation.md").read_text(encoding="utf-8"))
-    print(f"written: {display(folder)}")
+    print(translated(f"written: {display(folder)}"))
 
 
 @dataclasses.dataclass(frozen=True)

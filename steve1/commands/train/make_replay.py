@@ -17,7 +17,7 @@ from steve1.core.checkpoint_metadata import REPLAY_SUFFIX, read_checkpoint_metad
 from steve1.core.device import choose_device, choose_precision
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
-from steve1.core.messages import progress, say_next
+from steve1.core.messages import progress, say_next, translated
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import write_pack
@@ -89,7 +89,9 @@ def main(args: Args) -> None:
         frames = make_pack(output, episodes, cache, facts, bar.update)
     size = output.stat().st_size
     print(
-        f"{display(output)}: {len(episodes)} episodes, {frames:,} frames, {size / 1e6:.1f} MB ({size / frames:.0f} bytes a frame)"
+        translated(
+            f"{display(output)}: {len(episodes)} episodes, {frames:,} frames, {size / 1e6:.1f} MB ({size / frames:.0f} bytes a frame)"
+        )
     )
     say_next(
         f"REPLAY={display(output)} bash 3_train_finetune_template.sh --feature_cache   (FINETUNE_MODE=frozen_cnn or lora)"

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from steve1.core.errors import UserError
+from steve1.core.messages import translated
 from steve1.core.paths import resolve
 from steve1.policy import PolicyConfig, read_model
 from steve1.policy.flops import flop_count
@@ -89,7 +90,7 @@ def main(args: Args) -> None:
         for plan in found
     ]
     print(Table(columns, rows, {"GiB": ".1f", "hours": ".1f", "frames/s": ".0f"}).console())
-    print(f"start with:  {start_with(found).command()}")
+    print(translated(f"start with:  {start_with(found).command()}"))
     print("\n".join(remarks(args, config, found, card, rate * 1e12 * share)))
 
 

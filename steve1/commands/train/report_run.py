@@ -9,7 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from steve1.core.messages import language
+from steve1.core.messages import language, translated
 from steve1.core.options import Option
 from steve1.core.paths import display, resolve
 
@@ -40,4 +40,4 @@ def main(args: Args) -> None:
         print(f"{marks[advice.level]} {text}")
         for line in todo:
             print(f"    {line}")
-    print(f"report: {display(path)}")
+    print(translated(f"report: {display(path)}"))

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from steve1.core.device import choose_device, choose_precision, keep_freed_memory
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable, existing_file
-from steve1.core.messages import progress
+from steve1.core.messages import progress, say_next, translated
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.loading.sampling import read_list
 from steve1.idm.config import read_idm_model
@@ -79,8 +79,10 @@ def main(args: Args) -> None:
     keep_freed_memory()
     steps = -(-args.total_frames // (args.batch_size * config.timesteps))
     print(
-        f"training an inverse dynamics model into {display(output)}: {steps} steps of {args.batch_size} windows x {config.timesteps} frames; "
-        f"{sum(map(len, train)):,} frames to train on, {sum(map(len, val)):,} to validate on; {device}; folder {display(run)}"
+        translated(
+            f"training an inverse dynamics model into {display(output)}: {steps} steps of {args.batch_size} windows x {config.timesteps} frames; "
+            f"{sum(map(len, train)):,} frames to train on, {sum(map(len, val)):,} to validate on; {device}; folder {display(run)}"
+        )
     )
     begun = time.perf_counter()
     with progress(total=steps, desc="training", unit="step") as bar:
@@ -111,12 +113,14 @@ def main(args: Args) -> None:
         )
     print(f"\n{camera_table(found).console()}\n\n{button_table(found).console()}\n")
     print(
-        f"not labelled well, or never pressed in the validation episodes: {', '.join(not_labelled_well(found)) or 'none'}"
+        translated(
+            f"not labelled well, or never pressed in the validation episodes: {', '.join(not_labelled_well(found)) or 'none'}"
+        )
     )
-    print(f"best weights: {display(output)} (step {result.best_step}, {time.perf_counter() - begun:.0f} s)")
-    print(f"report: {display(run / PAGE)}\ncurves: tensorboard --logdir {quoted(run)}")
+    print(translated(f"best weights: {display(output)} (step {result.best_step}, {time.perf_counter() - begun:.0f} s)"))
+    print(translated(f"report: {display(run / PAGE)}\ncurves: tensorboard --logdir {quoted(run)}"))
     names = f"IDM_MODEL={quoted(output.with_suffix('.model'))} IDM_WEIGHTS={quoted(output)}"
-    print(f"next: {names} SOURCE=videos VIDEOS_DIR=… bash 1_generate_dataset.sh")
+    say_next(f"{names} SOURCE=videos VIDEOS_DIR=… bash 1_generate_dataset.sh")
 
 
 def episodes(args: Args, window: int) -> tuple[list[TrueEpisode], list[TrueEpisode]]:
@@ -125,6 +129,6 @@ def episodes(args: Args, window: int) -> tuple[list[TrueEpisode], list[TrueEpiso
     for path in list_paths(args.sampling_name, Path(resolve(args.sampling_dir))):
         chosen, notes = read_episodes(read_list(path), window)
         for line in notes:
-            print(f"  note     {display(path)}: {line}")
+            print(translated(f"  note     {display(path)}: {line}"))
         found.append(chosen)
     return found[0], found[1]

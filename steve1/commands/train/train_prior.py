@@ -8,7 +8,7 @@ import time
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable, sha256_file
-from steve1.core.messages import progress
+from steve1.core.messages import progress, translated
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.episodes.captions import TABLE, read_captions
 from steve1.mineclip import load_mineclip
@@ -61,7 +61,7 @@ def main(args: Args) -> None:
             return
     else:
         pairs = load_pairs(resolve(args.data))
-    print(f"{len(pairs)} pairs of width {pairs.text.shape[1]}, {len(set(pairs.groups.tolist()))} groups")
+    print(translated(f"{len(pairs)} pairs of width {pairs.text.shape[1]}, {len(set(pairs.groups.tolist()))} groups"))
     start = time.perf_counter()
     with progress(total=args.max_epochs, desc="prior", unit="epoch") as bar:
 
@@ -81,11 +81,13 @@ def main(args: Args) -> None:
             on_epoch=show,
         )
     print(
-        f"best epoch {result.best_epoch} of {result.epoch}: validation loss {result.best_loss:.4f}, "
-        f"KL {result.kl:.4f} nats a channel, {100 * result.explained:.1f} % of the variance explained, "
-        f"{time.perf_counter() - start:.0f} s"
+        translated(
+            f"best epoch {result.best_epoch} of {result.epoch}: validation loss {result.best_loss:.4f}, "
+            f"KL {result.kl:.4f} nats a channel, {100 * result.explained:.1f} % of the variance explained, "
+            f"{time.perf_counter() - start:.0f} s"
+        )
     )
-    print(f"prior: {display(output)}\ncurves: tensorboard --logdir {quoted(run_folder)}")
+    print(translated(f"prior: {display(output)}\ncurves: tensorboard --logdir {quoted(run_folder)}"))
 
 
 def _make_pairs(args: Args) -> tuple[Pairs, str]:
@@ -102,5 +104,5 @@ def _make_pairs(args: Args) -> tuple[Pairs, str]:
     folders = [resolve(folder) for folder in args.dataset_dir]
     pairs = make_pairs(folders, mineclip, table, stride=args.stride, seed=args.seed)
     save_pairs(pairs, output_path(args.data))
-    print(f"wrote {len(pairs)} pairs to {display(output_path(args.data))}")
+    print(translated(f"wrote {len(pairs)} pairs to {display(output_path(args.data))}"))
     return pairs, sha256_file(resolve(args.mineclip))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from steve1.core.messages import say_next
+from steve1.core.messages import say_next, translated
 from steve1.core.paths import display
 from steve1.rl.settings import RlSettings
 
@@ -25,19 +25,28 @@ def main(args: Args) -> None:
     run = Run(args)
     inputs = run.inputs
     print(
-        f"{inputs.prompt!r} in {inputs.env}, paid by {inputs.reward.name}: {', '.join(term.name for term in inputs.reward.terms)}"
+        translated(
+            f"{inputs.prompt!r} in {inputs.env}, paid by {inputs.reward.name}: {', '.join(term.name for term in inputs.reward.terms)}"
+        )
     )
-    print(f"{args.iterations} iterations of {args.episodes} episodes: {inputs.estimate().text()}")
+    print(translated(f"{args.iterations} iterations of {args.episodes} episodes: {inputs.estimate().text()}"))
     if inputs.keep_tasks:
-        print("kept as they are: " + ", ".join(repr(prompt) if prompt else "no goal" for prompt in inputs.keep_tasks))
+        print(
+            translated("kept as they are: ")
+            + ", ".join(repr(prompt) if prompt else "no goal" for prompt in inputs.keep_tasks)
+        )
     if args.keeping in ("replay", "kl"):
         does = "imitated beside" if args.keeping == "replay" else "kept as the start does them"
-        print(f"old skills of {args.replay} are {does}")
+        print(translated(f"old skills of {args.replay} are {does}"))
     if args.dry_run:
         return
     found = run.run()
     out = display(found.out_weights)
-    print(f"\n{out}: {found.iterations} iterations; curves: tensorboard --logdir {display(found.run_dir.parent)}")
+    print(
+        translated(
+            f"\n{out}: {found.iterations} iterations; curves: tensorboard --logdir {display(found.run_dir.parent)}"
+        )
+    )
     say_next(
         f"bash 5_evaluate.sh --weights {args.in_weights} {out} --target {inputs.reward.task.name} --episodes 60 --seed 7"
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from steve1.core.files import atomic_file
+from steve1.core.messages import translated
 from steve1.core.paths import display, output_path
 from steve1.envs.minecraft.minedojo.backend import SUCCESS
 from steve1.envs.minecraft.minedojo.tasks import find_tasks
@@ -66,6 +67,6 @@ def minedojo_settings(settings: EvaluationSettings, names: Sequence[str], steps:
     """
     path = write_minedojo_suite(names, steps)
     java_for("minedojo")
-    print(f"MineDojo's tasks as a suite, for other commands too: --env minedojo --suite {display(path)}")
+    print(translated(f"MineDojo's tasks as a suite, for other commands too: --env minedojo --suite {display(path)}"))
     # Each seed starts a Minecraft: an episode takes minutes, not seconds.
     return dataclasses.replace(settings, suite=str(path), timeout_s=max(settings.timeout_s, 3600.0))

@@ -15,6 +15,7 @@ import numpy as np
 from steve1.core.device import choose_precision
 from steve1.core.errors import UserError
 from steve1.core.files import write_json
+from steve1.core.messages import translated
 from steve1.core.paths import display
 from steve1.policy import PolicyState
 from steve1.training.batches import Goal, TbpttChunk, chunks, open_windows
@@ -124,10 +125,14 @@ def _write(trial: RateTrial) -> None:
         if trial.suggestion:
             axes.axvline(trial.suggestion, color="#b04a3a", linestyle="--", label=f"suggestion {trial.suggestion:g}")
     last = f"{len(trial.rates)} steps from {trial.rates[0]:.1e} to {trial.rates[-1]:.1e}"
-    print(f"learning-rate trial: {last}; loss {trial.smoothed[0]:.3f}, lowest {min(trial.smoothed):.3f} (smoothed)")
+    print(
+        translated(
+            f"learning-rate trial: {last}; loss {trial.smoothed[0]:.3f}, lowest {min(trial.smoothed):.3f} (smoothed)"
+        )
+    )
     if trial.suggestion is None:
         hint = "more steps (--lr_find_steps), a higher --lr_find_to, or look at the data"
-        print(f"no rate lowered the loss noticeably: {hint}")
+        print(translated(f"no rate lowered the loss noticeably: {hint}"))
     else:
-        print(f"suggestion: LEARNING_RATE={trial.suggestion:g} (a tenth of where the loss was lowest)")
-    print(f"plot: {display(trial.folder / 'lr_find.png')}")
+        print(translated(f"suggestion: LEARNING_RATE={trial.suggestion:g} (a tenth of where the loss was lowest)"))
+    print(translated(f"plot: {display(trial.folder / 'lr_find.png')}"))
