@@ -17,9 +17,10 @@ from steve1.core.options import Option, _texts
 from steve1.core.paths import ROOT
 
 KINDS = {"UserError", "GameDied", "Missing", "Refused"}  #: UserError and what derives from it
-PARTS = ("what", "expected", "got", "todo")
+PARTS = ("what", "where", "expected", "got", "todo")
 #: what stands before the words of a script's line
 _SCRIPT_WORDS = re.compile(r"^( +\w+=.*?   # | *(needs|makes|takes|usage|watch): +| +)")
+_HAS_WORD = re.compile(r"(?<![\w./{-])[a-z]{3,}(?![\w/_-])")
 _COMMAND = re.compile(r"^(bash|python|\.venv|pip|apt|sudo|git|export|ulimit|[A-Z_]+=|--\w+\b)")
 
 
@@ -38,23 +39,25 @@ def errors(root: Path = ROOT / "steve1") -> dict[str, dict[str, str]]:
                     parts |= {word.arg: word.value for word in node.keywords if word.arg in PARTS}
                     for part, value in parts.items():
                         for text in texts(value, named):
-                            if part == "what" or _is_sentence(text):
+                            if part == "what" or _is_sentence(text) or (part == "where" and _HAS_WORD.search(text)):
                                 found[part].setdefault(text, f"{path.relative_to(root.parent)}:{node.lineno}")
     return found
 
 
 def console_lines(root: Path = ROOT / "steve1") -> dict[str, tuple[str, bool]]:
-    """{text: (file:line of the first place, whether `translated` is around it there)} of what `print` and `say` are given in English.
+    """{text: (file:line of the first place, whether `translated` is around it there)} of what `print`, `say` and progress bars are given in English.
 
     Lines of MESSAGES are left out, and what has no word of its own.
     """
     found: dict[str, tuple[str, bool]] = {}
     for path in sorted(root.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and _name(node.func) in ("print", "say"):
+            if isinstance(node, ast.Call) and _name(node.func) in ("print", "say", "progress"):
                 place = f"{path.relative_to(root.parent)}:{node.lineno}"
-                for text, shown in (each for value in node.args for each in _printed(value)):
-                    if re.search(r"(?<![\w./{-])[a-z]{3,}(?![\w/_-])", text) and not _COMMAND.match(text):
+                bars = _name(node.func) == "progress"
+                shown_values = [word.value for word in node.keywords if word.arg == "desc"] if bars else node.args
+                for text, shown in (each for value in shown_values for each in _printed(value)):
+                    if _HAS_WORD.search(text) and not _COMMAND.match(text):
                         before, seen = found.get(text, (place, True))
                         found[text] = before if not seen else place, seen and shown
     return found
@@ -172,7 +175,7 @@ def script_lines() -> dict[str, str]:
     for path in sorted(scripts):
         lines = path.read_text(encoding="utf-8").splitlines()
         head = itertools.takewhile(lambda line: line.startswith("#"), lines[1:])
-        shown = [line.removeprefix("#").removeprefix(" ") for line in head]
+        shown = [line.removeprefix("#").removeprefix(" ") for line in head if not line.startswith("# shellcheck")]
         variables = [re.fullmatch(r'(?:export )?([A-Z_0-9]+)="\$\{\1:-([^}]*)\}" +(#.*)', line) for line in lines]
         shown += [f"    {each[1]}={each[2]}   {each[3]}" for each in variables if each]
         found |= {line: path.name for line in shown if _is_sentence(_SCRIPT_WORDS.sub("", line))}

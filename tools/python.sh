@@ -45,7 +45,7 @@ in_users_language() {
 
 # The script's own comment and variables. The command behind it adds its options.
 script_help() {
-  sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$SELF"
+  sed -n '2,/^[^#]/{/^# shellcheck/d; s/^# \{0,1\}//p;}' "$SELF"
   sed -nE 's/ +#/   #/; s/^(export )?([A-Z_0-9]+)="\$\{\2:-([^}]*)\}"/    \2=\3/p' "$SELF"
   echo
 }

@@ -148,6 +148,25 @@ MESSAGES = {
     },
     "training report": {"en": "report, with what to do next: {path}", "zh": "报告与下一步建议：{path}"},
     "play it": {"en": "play it: {command}", "zh": "试玩：{command}"},
+    # progress bars
+    "bar labelling": {"en": "labelling", "zh": "标注"},
+    "bar calibrating": {"en": "calibrating", "zh": "校准"},
+    "bar episodes": {"en": "episodes", "zh": "片段"},
+    "bar training": {"en": "training", "zh": "训练"},
+    "bar features": {"en": "features", "zh": "特征"},
+    "bar converting": {"en": "converting", "zh": "转换"},
+    "bar downloading and converting": {"en": "downloading and converting", "zh": "下载并转换"},
+    "bar replay pack": {"en": "replay pack", "zh": "回放包"},
+    "bar prior": {"en": "prior", "zh": "先验模型"},
+    "bar trimming": {"en": "trimming", "zh": "剪辑"},
+    "bar recording": {"en": "recording", "zh": "录制"},
+    "bar exporting": {"en": "exporting", "zh": "导出"},
+    "bar embedding": {"en": "embedding", "zh": "计算嵌入"},
+    "bar reading ticks": {"en": "reading ticks", "zh": "读取动作"},
+    "bar copying": {"en": "copying", "zh": "复制"},
+    "bar repairing": {"en": "repairing", "zh": "修复"},
+    "bar pushing": {"en": "pushing", "zh": "推送"},
+    "bar pulling": {"en": "pulling", "zh": "拉取"},
     # errors
     "error": {"en": "error", "zh": "错误"},
     "warning": {"en": "warning", "zh": "警告"},
@@ -707,6 +726,10 @@ MESSAGES = {
     },
 }
 
+#: a place or a count, "frame {0}", "{0} frames": only a number is filled in, so no prompt "frame a picture" is taken for one
+_PLACE = re.compile(r"(\{0\}, )?(tick|step|frame|prompt|epoch|row|line|episode) \{\d\}")
+_COUNT = re.compile(r"\{0\} (episode|frame|game)s?")
+
 
 def language() -> str:
     """The user's language, "en" or "zh": STEVE1_LANG, else what the locale says."""
@@ -761,8 +784,12 @@ def _chinese() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
             whole[english] = chinese
             own = re.split(r"\{\d\}", english)
             if len(own) > 1:
-                pattern = re.compile("(.*?)".join(map(re.escape, own)), re.DOTALL)
-                forms.append((-sum(map(len, own)), pattern, chinese))
+                pattern = "(.*?)".join(map(re.escape, own))
+                if _PLACE.fullmatch(english):
+                    pattern = pattern.removesuffix("(.*?)") + r"([\d,.]+)"
+                elif _COUNT.fullmatch(english):
+                    pattern = r"([\d,.]+)" + pattern.removeprefix("(.*?)")
+                forms.append((-sum(map(len, own)), re.compile(pattern, re.DOTALL), chinese))
     return whole, [form[1:] for form in sorted(forms, key=lambda form: form[0])]
 
 

@@ -120,11 +120,13 @@ class CheckpointRollouts:
     def _report(self, found: dict[str, Any], folder: Path, board: Board) -> None:
         gif = folder / found["gif"]
         board.film(f"rollout/{found['name']}", gif.read_bytes(), found["width"], found["height"], self._step)
-        words = f"{found['steps']} steps, {found['distance']:.1f} nodes from the start"
+        words = translated(f"{found['steps']} steps, {found['distance']:.1f} nodes from the start")
         numbers = {f"rollout/{found['name']}/distance": found["distance"]}
         if found.get("measure_name"):
             numbers[f"rollout/{found['name']}/{found['task']}"] = found["measure"]
-            words += f", {found['measure_name']} {found['measure']:.1f}" + (" (success)" if found["success"] else "")
+            words += f", {found['measure_name']} {found['measure']:.1f}" + (
+                translated(" (success)") if found["success"] else ""
+            )
         board.curves(self._step, numbers)
         board.say(f"  rollout @ step {self._step}: {found['name']}: {words}: {display(folder / found['video'])}")
 

@@ -23,7 +23,7 @@ from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig, run_jobs
 from steve1.core.files import atomic_path, read_json, remove, sha256_file, write_json
-from steve1.core.messages import progress, translated
+from steve1.core.messages import message, progress, translated
 from steve1.core.paths import display, resolve
 from steve1.core.processes import limit_threads
 from steve1.core.run_folder import RunFolder
@@ -201,7 +201,7 @@ class Run:
         if first:
             # The machines of a Ray cluster have their own processors.
             renderer = contextlib.nullcontext() if settings.ray else shared_renderer(settings.workers)
-            with renderer, progress(desc="episodes", unit="ep") as self.bar:
+            with renderer, progress(desc=message("bar episodes"), unit="ep") as self.bar:
                 run_jobs(first, recipe, self._played, config, more=self._next)
         return self._finish()
 

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from steve1.core.device import autocast
 from steve1.core.errors import UserError
 from steve1.core.files import remove_half_written, rename, write_json
-from steve1.core.messages import plural, progress, translated
+from steve1.core.messages import message, plural, progress, translated
 from steve1.core.paths import display, output_path
 from steve1.core.tuning import spread
 from steve1.data.episodes.episode import Episode
@@ -313,6 +313,6 @@ def fill_loudly(cache: FeatureCache, episodes: Iterable[Path]) -> Need:
             ),
             flush=True,
         )
-        with progress(total=need.frames, desc="features", unit="frame") as bar:
+        with progress(total=need.frames, desc=message("bar features"), unit="frame") as bar:
             cache.fill(need.episodes, bar.update)
     return need

@@ -24,7 +24,7 @@ TABLES: dict[str, dict[str, str]] = {file.stem: json.loads(file.read_text("utf-8
 ALL = {english: chinese for name, table in TABLES.items() for english, chinese in table.items() if name != "scripts"}
 EVERY_SCRIPT = "\n".join(path.read_text("utf-8") for path in ROOT.rglob("*.sh") if ".venv" not in path.parts)
 #: least share of the texts that have Chinese
-SHARES = {"help": 0.98, "what": 0.98, "expected": 0.93, "got": 0.93, "todo": 0.97, "lines": 0.94}
+SHARES = {"help": 0.98, "what": 0.98, "where": 0.85, "expected": 0.93, "got": 0.93, "todo": 0.97, "lines": 0.94}
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def chinese(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("part", [part for part in SHARES if part != "lines"])
 def test_the_share_that_is_in_chinese_does_not_fall(part: str) -> None:
     found = {text: place for text, place in (help_texts() if part == "help" else errors()[part]).items() if text}
-    assert len(found) > 40
+    assert len(found) > 20
     missing = [f"{place}: {text}" for text, place in found.items() if text not in ALL]
     assert 1 - len(missing) / len(found) >= SHARES[part], "no Chinese in core/chinese/*.json:\n" + "\n".join(missing)
 
@@ -105,7 +105,7 @@ def test_translations_keep_what_is_filled_in_and_every_flag() -> None:
 
 
 def filled(text: str) -> str:
-    return re.sub(r"\{(\d)\}", lambda number: f"Q{number[1]}", text)
+    return re.sub(r"\{(\d)\}", lambda number: f"9{number[1]}", text)
 
 
 def test_no_form_hides_another(chinese: None) -> None:
@@ -136,6 +136,10 @@ def test_an_error_is_shown_in_the_users_language_and_stays_english_inside(monkey
 
 def test_what_is_filled_in_is_chinese_too(chinese: None) -> None:
     assert translated("This chain of prompts is not YAML.") == "此提示词串不是 YAML。"
+    assert translated("a.npz, frame 12") == "a.npz，第 12 帧"
+    assert translated("2,000 frames computed") == "已计算 2,000 帧"
+    assert translated("a film of frames") == "a film of frames"
+    assert translated("frame a picture") == "frame a picture"
     assert translated("This {x} is odd.") == "This {x} is odd."
 
 

@@ -49,7 +49,7 @@ def main(args: Args, names: Sequence[str] | None = None, *, hint: bool = True) -
             remove_half_written(dataset / name)
         if args.ray:
             report = EmbedReport()
-            with progress(total=len(names), desc="embedding", unit="episode") as bar:
+            with progress(total=len(names), desc=message("bar embedding"), unit="episode") as bar:
                 for part in embed_on_ray(dataset, names, args):
                     report.add(part)
                     bar.update(len(part.embedded) + len(part.skipped) + len(part.failed))
@@ -82,7 +82,7 @@ def _here(dataset: Path, names: Sequence[str], settings: EmbedSettings) -> Embed
         counts = {"episodes": len(todo.work), "frames": f"{total:,}", "done": len(todo.skipped)}
         precision = "bf16" if model.autocast else "fp32"
         print(message("embedding", **counts, device=model.device, precision=precision, size=model.embed_dim))
-        bar = progress(total=total, desc="embedding", unit="frame")
+        bar = progress(total=total, desc=message("bar embedding"), unit="frame")
 
     def count(path: Path, frames: int) -> None:
         bar.set_postfix_str(path.name, refresh=False)

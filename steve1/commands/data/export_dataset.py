@@ -51,7 +51,7 @@ def main(args: Args) -> int:
 def _folders(args: Args, episodes: Sequence[Path], target: Path) -> int:
     remove_half_written(target)
     frames, there, failed = 0, 0, 0
-    for path in progress(episodes, desc="exporting", unit="episode"):
+    for path in progress(episodes, desc=message("bar exporting"), unit="episode"):
         copy = target / path.name
         try:
             if copy.exists():
@@ -74,7 +74,7 @@ def _folders(args: Args, episodes: Sequence[Path], target: Path) -> int:
 
 
 def _one_store(args: Args, episodes: Sequence[Path], target: Path) -> int:
-    with progress(total=len(episodes), desc="exporting", unit="episode") as bar:
+    with progress(total=len(episodes), desc=message("bar exporting"), unit="episode") as bar:
         written = export_store(episodes, target, args.to, task=args.task, on_episode=bar.update)
     for name, reason in written.refused:
         print(translated(f"  refused  {name}: {reason}"))

@@ -74,7 +74,7 @@ def main(args: Args) -> int:
     else:
         episodes, target = [path for dataset in find_datasets(args.paths) for path in dataset.episodes], None
     known: dict[str, set[str]] = {"gained": set(), "mined": set()}
-    bar = progress(episodes, desc="reading ticks", unit="episode")
+    bar = progress(episodes, desc=message("bar reading ticks"), unit="episode")
     verdicts = [_judge(path, conditions, args, known) for path in bar]
     _check_items(conditions, known, verdicts)
     frames, refused = _write(episodes, verdicts, conditions, args, target) if target else (0, 0)
@@ -137,7 +137,7 @@ def _write(
     if args.caption:
         settings["caption"] = args.caption
     frames, refused = 0, 0
-    for path, verdict in zip(progress(episodes, desc="copying", unit="episode"), verdicts):
+    for path, verdict in zip(progress(episodes, desc=message("bar copying"), unit="episode"), verdicts):
         note: dict[str, Any] = {"filtered": {"for": wanted, "reached": verdict.reached}}
         note |= {"captions": [args.caption]} if args.caption else {}
         for start, stop in verdict.stretches:

@@ -18,7 +18,7 @@ from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable, existing_file, sha256_file
-from steve1.core.messages import progress, say_next, translated
+from steve1.core.messages import message, progress, say_next, translated
 from steve1.core.paths import display, output_path, quoted
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode
@@ -114,7 +114,7 @@ def main(args: Args, open_env: Callable[[], Env] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     check_writable(folder)
     with SupervisedEnv(open_env or (lambda: make_env(args.env)), max_restarts=args.max_restarts) as game:
-        for number in progress(range(args.n_episodes), desc="episodes", unit="ep"):
+        for number in progress(range(args.n_episodes), desc=message("bar episodes"), unit="ep"):
             pair = pairs[int(generator(args.seed, "pair", number).integers(len(pairs)))]
             if there := find_mixed(folder, number):
                 if differing := differences(there, args, pair, number):

@@ -148,7 +148,7 @@ class Work:
     fault: BaseException | None = None
 
     def __post_init__(self) -> None:
-        self.bar = progress(total=len(self.tasks), desc="recording", unit="episode")
+        self.bar = progress(total=len(self.tasks), desc=message("bar recording"), unit="episode")
 
     def run(self, game_number: int) -> None:
         """Make recordings until none is left; a game that dies is opened anew, at most _MOST_DEATHS times."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from steve1.core.errors import UserError
 from steve1.core.files import remove_half_written
-from steve1.core.messages import progress, say_next, translated
+from steve1.core.messages import message, progress, say_next, translated
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.recordings.layouts import find_recordings
 from steve1.data.recordings.recording import Recording
@@ -77,7 +77,7 @@ def main(args: Args) -> int:
                 )
             for note in cuts.pairing.notes:
                 print(translated(f"  note     {name}: {note}"))
-        with progress(total=sum(cuts.end for cuts in plans), desc="trimming", unit="frame") as bar:
+        with progress(total=sum(cuts.end for cuts in plans), desc=message("bar trimming"), unit="frame") as bar:
             for cuts in plans:
                 with refusing(cuts.recording):
                     made += len(trim_recording(cuts, crf=args.crf, on_frames=bar.update))

@@ -51,7 +51,10 @@ def main(args: Args) -> int:
         raise UserError("--with_sound needs --repair.", todo="add --repair OUT_DIR")
     check_writable(*(output_path(path) for path in (args.repair, args.report) if path))
     checked = [
-        (dataset, each_episode(check_episode, dataset, args.workers, f"checking {dataset.path.name}", _note))
+        (
+            dataset,
+            each_episode(check_episode, dataset, args.workers, translated(f"checking {dataset.path.name}"), _note),
+        )
         for dataset in find_datasets(args.paths)
     ]
     findings: list[Finding] = []
@@ -120,7 +123,7 @@ def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, wi
         raise UserError("--repair cannot write into the dataset itself.", where=target, todo="name another folder")
     names = Counter(report.path.name for report in reports)
     repairs = []
-    for report in progress(reports, desc="repairing", unit="episode"):
+    for report in progress(reports, desc=message("bar repairing"), unit="episode"):
         name = report.path.name if names[report.path.name] == 1 else f"{report.path.parent.name}_{report.path.name}"
         if not report.sound:
             foreign = any("than most of the dataset" in f.what and not f.warning for f in report.findings)

@@ -13,6 +13,7 @@ from pathlib import Path
 from steve1.commands.tools import doctor_games, doctor_machine
 from steve1.commands.tools.doctor_machine import Finding, Machine
 from steve1.core.errors import UserError, nearest
+from steve1.core.messages import translated
 from steve1.core.paths import CHECKOUT
 
 _MARKS = {"ok": "ok    ", "info": "-     ", "warn": "LOOK  ", "fail": "WRONG "}
@@ -64,9 +65,11 @@ def text(findings: list[Finding]) -> str:
             lines.append(f"{'':<25}-> {finding.todo}")
     wrong = [finding for finding in findings if finding.state == "fail"]
     look = [finding for finding in findings if finding.state == "warn"]
-    summary = f"{len(wrong)} wrong, {len(look)} to look at." if wrong or look else "Nothing is wrong."
-    lines += ["", f"{summary} Lines marked - are optional."]
-    lines += [f"Begin with: {finding.todo}" for finding in wrong + look if finding.todo][:1]
+    summary = (
+        translated(f"{len(wrong)} wrong, {len(look)} to look at.") if wrong or look else translated("Nothing is wrong.")
+    )
+    lines += ["", f"{summary} {translated('Lines marked - are optional.')}"]
+    lines += [translated(f"Begin with: {finding.todo}") for finding in wrong + look if finding.todo][:1]
     return "\n".join(lines)
 
 

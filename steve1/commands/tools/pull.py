@@ -47,7 +47,7 @@ def main(args: Args) -> None:
     name = place.repository.partition("/")[2] if isinstance(place, HubPlace) else Path(place.name).name
     folder = output_path(args.output_dir or (f"data/{name}" if args.dataset else f"data/weights/{name}"))
     check_writable(folder)
-    with progress(desc="pulling", unit="B", unit_scale=True) as bar:
+    with progress(desc=message("bar pulling"), unit="B", unit_scale=True) as bar:
         found, moved = pull(place, folder, overwrite=args.overwrite, on_file=lambda path, size: bar.update(size))
     for each in moved.kept:
         print(message("pull kept", name=display(folder / each)))

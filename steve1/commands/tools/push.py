@@ -7,7 +7,7 @@ from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file
-from steve1.core.messages import progress, say_next, translated
+from steve1.core.messages import message, progress, say_next, translated
 from steve1.core.options import Option
 from steve1.core.paths import resolve
 from steve1.hub.bundle import bundle_of
@@ -51,7 +51,7 @@ def main(args: Args) -> None:
         print(translated(f"{len(bundle.files)} files, {size / 1e6:,.1f} MB, not pushed (--dry_run)"))
         return
     place = place_of(args.to, bundle.repository_kind, private=args.private, writing=True)
-    with progress(total=size, desc="pushing", unit="B", unit_scale=True) as bar:
+    with progress(total=size, desc=message("bar pushing"), unit="B", unit_scale=True) as bar:
         moved = push(bundle, place, overwrite=args.overwrite, on_file=lambda name, length: bar.update(length))
     print(translated(f"{len(moved.sent)} files pushed to {place.name}, {len(moved.there)} were there already"))
     if isinstance(place, HubPlace):

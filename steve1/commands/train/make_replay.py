@@ -17,7 +17,7 @@ from steve1.core.checkpoint_metadata import REPLAY_SUFFIX, read_checkpoint_metad
 from steve1.core.device import choose_device, choose_precision
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
-from steve1.core.messages import progress, say_next, translated
+from steve1.core.messages import message, progress, say_next, translated
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import write_pack
@@ -85,7 +85,7 @@ def main(args: Args) -> None:
         "weights": weights.name,
         "mineclip": read_checkpoint_metadata(weights).mineclip,
     }
-    with progress(desc="replay pack", unit="frame") as bar:
+    with progress(desc=message("bar replay pack"), unit="frame") as bar:
         frames = make_pack(output, episodes, cache, facts, bar.update)
     size = output.stat().st_size
     print(

@@ -91,7 +91,7 @@ def main(args: Args) -> None:
     ]
     print(Table(columns, rows, {"GiB": ".1f", "hours": ".1f", "frames/s": ".0f"}).console())
     print(translated(f"start with:  {start_with(found).command()}"))
-    print("\n".join(remarks(args, config, found, card, rate * 1e12 * share)))
+    print("\n".join(map(translated, remarks(args, config, found, card, rate * 1e12 * share))))
 
 
 def remarks(args: Args, config: PolicyConfig, found: list[Plan], card: str, rate: float) -> list[str]:

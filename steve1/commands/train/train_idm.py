@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from steve1.core.device import choose_device, choose_precision, keep_freed_memory
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable, existing_file
-from steve1.core.messages import progress, say_next, translated
+from steve1.core.messages import message, progress, say_next, translated
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.loading.sampling import read_list
 from steve1.idm.config import read_idm_model
@@ -85,7 +85,7 @@ def main(args: Args) -> None:
         )
     )
     begun = time.perf_counter()
-    with progress(total=steps, desc="training", unit="step") as bar:
+    with progress(total=steps, desc=message("bar training"), unit="step") as bar:
 
         def show(step: int, figures: dict[str, float]) -> None:
             bar.set_postfix(loss=f"{figures['train/loss']:.3f}", refresh=False)

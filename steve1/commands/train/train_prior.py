@@ -8,7 +8,7 @@ import time
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable, sha256_file
-from steve1.core.messages import progress, translated
+from steve1.core.messages import message, progress, translated
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.episodes.captions import TABLE, read_captions
 from steve1.mineclip import load_mineclip
@@ -63,7 +63,7 @@ def main(args: Args) -> None:
         pairs = load_pairs(resolve(args.data))
     print(translated(f"{len(pairs)} pairs of width {pairs.text.shape[1]}, {len(set(pairs.groups.tolist()))} groups"))
     start = time.perf_counter()
-    with progress(total=args.max_epochs, desc="prior", unit="epoch") as bar:
+    with progress(total=args.max_epochs, desc=message("bar prior"), unit="epoch") as bar:
 
         def show(epoch: int, scalars: dict[str, float]) -> None:
             bar.set_postfix(loss=f"{scalars['val/loss']:.4f}", kl=f"{scalars['val/kl']:.4f}", refresh=False)

@@ -20,7 +20,7 @@ import cv2
 from steve1.core.errors import UserError
 from steve1.core.executor.pool import process_pool
 from steve1.core.files import remove_half_written
-from steve1.core.messages import progress
+from steve1.core.messages import message, progress
 from steve1.core.paths import display
 from steve1.data.recordings.convert import ConvertSettings, convert_recording
 from steve1.data.recordings.layouts import find_recordings
@@ -56,7 +56,7 @@ def convert_folder(
     with alone_in(target, shard):
         remove_half_written(target, None if shard.whole else {recording.name for recording in recordings})
         results = [Result(display(path), "refused", reason) for path, reason in lonely]
-        with progress(total=sum(map(_length, recordings)) or None, desc="converting", unit="frame") as bar:
+        with progress(total=sum(map(_length, recordings)) or None, desc=message("bar converting"), unit="frame") as bar:
             if ray:
                 results += _on_ray(recordings, target, settings, bar)
             elif workers <= 1 or len(recordings) < 2:

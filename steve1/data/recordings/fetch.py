@@ -18,7 +18,7 @@ from steve1.core.download import Missing, download, give_up
 from steve1.core.errors import UserError
 from steve1.core.executor.pool import end_pool, process_pool
 from steve1.core.files import remove, remove_half_written
-from steve1.core.messages import progress
+from steve1.core.messages import message, progress
 from steve1.data.recordings.contractor import ContractorRecording
 from steve1.data.recordings.contractor_index import Entry
 from steve1.data.recordings.convert import ConvertSettings, convert_recording
@@ -90,7 +90,9 @@ def fetch_and_convert(
         if fetch.workers > 1:
             pool = stack.enter_context(process_pool(fetch.workers))
             call = functools.partial(job, converters=pool)
-        with progress(total=min(wanted, len(entries)), desc="downloading and converting", unit="episode") as bar:
+        with progress(
+            total=min(wanted, len(entries)), desc=message("bar downloading and converting"), unit="episode"
+        ) as bar:
             try:
                 for result in _each(entries, wanted, fetch.parallel, call, stop):
                     results.append(result)

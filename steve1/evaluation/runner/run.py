@@ -10,7 +10,7 @@ from typing import Any
 
 from steve1.core.executor import run_jobs
 from steve1.core.files import existing_file, remove_half_written
-from steve1.core.messages import progress
+from steve1.core.messages import message, progress
 from steve1.envs.worker.resources import shared_renderer
 from steve1.evaluation.policies import NO_GOAL, Goals, GoalTable, PolicyCache, environment_threads, goals_for
 from steve1.evaluation.runner.episodes import EpisodeInputs, EpisodeRunner, OpenGame
@@ -57,7 +57,9 @@ def play_plan(
 
     first = missing()
     if first:
-        with progress(total=len(wanted), initial=len(wanted) - len(first), desc="episodes", unit="ep") as bar:
+        with progress(
+            total=len(wanted), initial=len(wanted) - len(first), desc=message("bar episodes"), unit="ep"
+        ) as bar:
 
             def finished(job: Job, line: Line) -> None:
                 log.add(line)

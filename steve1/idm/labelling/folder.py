@@ -23,7 +23,7 @@ from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig, WorkerDied, job_results
 from steve1.core.files import HALF_WRITTEN, atomic_file, read_json, remove, remove_half_written, write_json
-from steve1.core.messages import progress
+from steve1.core.messages import message, progress
 from steve1.core.paths import display
 from steve1.data.recordings.shards import WHOLE, Shard, alone_in, cluster_resources
 from steve1.data.videos.find import find_videos
@@ -116,7 +116,9 @@ def label_folder(
         limits = calibration.thresholds if calibration else Thresholds()
         summary = LabelSummary(output_dir, left_out=found.left_out)
         todo = _not_done(parts, settings, files, limits, summary, overwrite)
-        with progress(total=sum(part.length for part in todo) or None, desc="labelling", unit="frame") as bar:
+        with progress(
+            total=sum(part.length for part in todo) or None, desc=message("bar labelling"), unit="frame"
+        ) as bar:
             for part, record in _labelled(
                 todo, _Recipe(files, settings, limits, output_dir, machine.device), machine, bar
             ):
@@ -144,7 +146,7 @@ def _tidy(folder: Path, mine: Sequence[Part] | None) -> None:
 def _calibrated(video: Path, files: IdmFiles, machine: Machine, output_dir: Path) -> Calibration:
     """Calibrate here, with a bar, and keep the result."""
     model = load_idm(files.model, files.weights, device=choose_device(machine.device))
-    with progress(desc="calibrating", unit="frame") as bar:
+    with progress(desc=message("bar calibrating"), unit="frame") as bar:
         found = calibrate(video, model, files, bar.update)
     found.save(output_dir)
     return found

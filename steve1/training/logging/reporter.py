@@ -93,7 +93,9 @@ class Reporter:
         if self._speaks and sys.stderr.isatty():
             if self._bar is None:
                 total = self.total_steps
-                self._bar = progress(total=total, initial=step - 1, desc="training", unit="step", bar_format=_BAR)
+                self._bar = progress(
+                    total=total, initial=step - 1, desc=message("bar training"), unit="step", bar_format=_BAR
+                )
             self._bar.update(step - self._bar.n)
 
     def step(self, step: int, frames: int, rate: float, averages: dict[str, float], speed: dict[str, float]) -> None:
