@@ -13,7 +13,7 @@ from pathlib import Path
 from steve1.commands.tools import doctor_games, doctor_machine
 from steve1.commands.tools.doctor_machine import Finding, Machine
 from steve1.core.errors import UserError, nearest
-from steve1.core.messages import translated
+from steve1.core.messages import translated, wide
 from steve1.core.paths import CHECKOUT
 
 _MARKS = {"ok": "ok    ", "info": "-     ", "warn": "LOOK  ", "fail": "WRONG "}
@@ -60,7 +60,8 @@ def text(findings: list[Finding]) -> str:
     """The report for people: a line for each finding, the command that fixes it below, a summary at the end."""
     lines = []
     for finding in findings:
-        lines.append(f"{_MARKS[finding.state]}{finding.area + ':':<19}{finding.text}")
+        area = translated(finding.area) + ":"
+        lines.append(f"{_MARKS[finding.state]}{area}{' ' * (19 - wide(area))}{translated(finding.text)}")
         if finding.todo:
             lines.append(f"{'':<25}-> {finding.todo}")
     wrong = [finding for finding in findings if finding.state == "fail"]
@@ -68,7 +69,7 @@ def text(findings: list[Finding]) -> str:
     summary = (
         translated(f"{len(wrong)} wrong, {len(look)} to look at.") if wrong or look else translated("Nothing is wrong.")
     )
-    lines += ["", f"{summary} {translated('Lines marked - are optional.')}"]
+    lines += ["", f"{summary}{translated(' Lines marked - are optional.')}"]
     lines += [translated(f"Begin with: {finding.todo}") for finding in wrong + look if finding.todo][:1]
     return "\n".join(lines)
 
