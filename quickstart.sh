@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Runs everything on a machine without a GPU: records demonstrations of a new skill in Luanti, fine-tunes the small pretrained policy
-# on them, and says whether it learned the skill and kept two old ones: verdicts, a report and side-by-side videos.
-#   needs: Linux with Debian's packages (tools/setup.sh installs the game if it has root); the mini weights in data/mini/
-#   makes: data/dataset_quickstart_*, data/samplings/quickstart*, data/weights/steve1/quickstart.weights, data/comparisons/quickstart/
-#   takes: ten minutes on 2 cores, plus installing packages; 300 MB of disk. Run it again to resume.
+# on them and on replayed old skills, and says whether it learned the skill and kept two old ones: verdicts, a report and a video.
+#   needs: Linux with Debian's packages (tools/setup.sh installs the game if it has root); the mini weights and their replay pack in data/mini/
+#   makes: data/dataset_quickstart, data/samplings/quickstart*, data/weights/steve1/quickstart.weights, data/comparisons/quickstart/
+#   takes: six minutes on 2 free cores, plus installing packages; 200 MB of disk. Run it again to resume.
 #   usage: bash quickstart.sh
-#          NAME=pillar SKILL=build_pillar OLD_SKILLS="collect_grass=10 explore=2" bash quickstart.sh     (another skill)
+#          NAME=dive SKILL=dive bash quickstart.sh      (another skill: each that tools/make_mini.sh or BEHAVIOURS of 1_generate_dataset.sh knows)
 # Every step is a numbered script; docs/guides/STEVE1_FINETUNING_QUICKSTART.md explains them one by one.
 set -eu
 export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
@@ -14,60 +14,64 @@ cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd
 . tools/python.sh
 
 NAME="${NAME:-quickstart}"                               # name of all outputs; another name keeps the first run
-SKILL="${SKILL:-dig_dirt}"                               # a skill that the base policy was not trained on
-N_EPISODES="${N_EPISODES:-10}"                           # demonstrations of the new skill
+SKILL="${SKILL:-dig_dirt}"                               # the skill to learn
+N_EPISODES="${N_EPISODES:-10}"                           # demonstrations of it
 STEPS="${STEPS:-300}"                                    # ticks per demonstration: 15 seconds
-# Old skills to replay, with the number of demonstrations: most for the one that looks most like the new skill.
-OLD_SKILLS="${OLD_SKILLS:-collect_grass=10 build_pillar=5 explore=2}"
-# Old skills that are decided in the first second: many short demonstrations have more beginnings than a few long ones.
-SHORT_SKILLS="${SHORT_SKILLS:-look_at_sky=12}"
-SHORT_STEPS="${SHORT_STEPS:-100}"
-MIX="${MIX:-0.45 0.35 0.2}"                              # shares of the training data: new, old, short
-TOTAL_FRAMES="${TOTAL_FRAMES:-75000}"                    # frames to fine-tune on
-CHECK_SKILLS="${CHECK_SKILLS:-explore swim}"             # old skills to test for forgetting: one that is replayed, one that is not
-EPISODES="${EPISODES:-6}"                                # played of each skill before and after: with fewer, not even 0 of 5 after 5 of 5 is certain
+REPLAY="${REPLAY:-data/mini/mini.replay.safetensors}"    # old skills, as features of the mini policy's image network
+REPLAY_SHARE="${REPLAY_SHARE:-0.7}"                      # their share of the training data
+TOTAL_FRAMES="${TOTAL_FRAMES:-400000}"                   # frames to fine-tune on
+CHECK_SKILLS="${CHECK_SKILLS:-explore swim}"             # old skills to test for forgetting
+EPISODES="${EPISODES:-10}"                               # played of each skill
 SEED_ASKED="${SEED:-}"
 SEED="${SEED:-$(date +%j%H)}"                            # new demonstrations each time (printed below)
 
 case "${1:-}" in -h|--help) exit 0 ;; esac
+whole_numbers N_EPISODES STEPS TOTAL_FRAMES EPISODES SEED
 export STEVE1_GOES_ON=1   # no step says what to run next
-whole_numbers N_EPISODES STEPS SHORT_STEPS TOTAL_FRAMES EPISODES SEED
 BEGAN=$(date +%s)
-say() { local s=$(($(date +%s) - BEGAN)); printf '\n[%d:%02d] %s\n' $((s / 60)) $((s % 60)) "$*"; }
+clock() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
+say() { printf '\n[%s] %s\n' "$(clock $(($(date +%s) - BEGAN)))" "$*"; }
 
 say "1/5 $(text "quickstart install")"
 bash tools/setup.sh
 PYTHON="" && . tools/python.sh   # now there is a .venv
-"$PYTHON" -m steve1 check_quickstart
+mkdir -p data/recordings
+# Each skill to be tested once, and not as an old one if it is the new one.
+read -ra CHECKED <<< " $CHECK_SKILLS "
+OLD=() && for skill in "${CHECKED[@]}"; do [ "$skill" = "$SKILL" ] || OLD+=("$skill"); done
+EXPECTED="data/recordings/$NAME.expected"
+"$PYTHON" -m steve1 check_quickstart --skill "$SKILL" --replay "$REPLAY" --expected "$EXPECTED" --frames "$((N_EPISODES * STEPS))" \
+  --train_frames "$TOTAL_FRAMES" --episodes "$((EPISODES * (2 + ${#OLD[@]})))"
 BEGAN=$(date +%s)   # installing is not counted
 
 # An interrupted run keeps its seed, so it resumes with the same demonstrations.
-mkdir -p "data/recordings/$NAME"
-[ -f "data/recordings/$NAME/seed" ] || echo "$SEED" > "data/recordings/$NAME/seed"
-SEED="$(cat "data/recordings/$NAME/seed")"
+[ -f "data/recordings/$NAME.seed" ] || echo "$SEED" > "data/recordings/$NAME.seed"
+SEED="$(cat "data/recordings/$NAME.seed")"
 [ "${SEED_ASKED:-$SEED}" = "$SEED" ] || echo "$(text note): $(text "quickstart seed" kept="$SEED" asked="$SEED_ASKED" name="$NAME")" >&2
 
-counts() { local words="${*// /, }"; echo "${words//=/ }"; }   # a=1 b=2: "a 1, b 2"
-say "2/5 $(text "quickstart record" new="$SKILL $N_EPISODES" old="$(counts "$OLD_SKILLS $SHORT_SKILLS")" seed="$SEED")"
-dataset() {   # NAME BEHAVIOURS STEPS
-  SOURCE=luanti OUTPUT_DIR="data/dataset_${NAME}_$1" BEHAVIOURS="$2" STEPS="$3" SEED="$SEED" bash 1_generate_dataset.sh
+expected() { awk -v stage="$1" '$1 == stage || stage == "all" { sum += $2 } END { print sum + 0 }' "$EXPECTED"; }
+stage() {   # NAME TEXT: says what begins and how long it takes here
+  STAGE="$1" STAGE_BEGAN=$(date +%s)
+  say "$2 ($(text "quickstart expected" time="$(clock "$(expected "$1")")"))"
 }
-dataset new "$SKILL=$N_EPISODES" "$STEPS"
-dataset old "$OLD_SKILLS" "$STEPS"
-dataset short "$SHORT_SKILLS" "$SHORT_STEPS"
+took() { text "quickstart took" time="$(clock $(($(date +%s) - STAGE_BEGAN)))" expected="$(clock "$(expected "$STAGE")")"; }
 
-read -r NEW OLD SHORT <<< "$MIX"
-percent() { awk -v share="$1" 'BEGIN { printf "%g", 100 * share }'; }
-say "3/5 $(text "quickstart sampling" new="$(percent "$NEW")" old="$(percent "$OLD")" short="$(percent "$SHORT")")"
-bash 2_create_sampling.sh "$NAME" --mix "data/dataset_${NAME}_new=$NEW" "data/dataset_${NAME}_old=$OLD" "data/dataset_${NAME}_short=$SHORT"
-bash 2_create_sampling.sh "${NAME}_old" --mix "data/dataset_${NAME}_old=$OLD" "data/dataset_${NAME}_short=$SHORT"   # for the loss on old skills
+stage record "2/5 $(text "quickstart record" count="$N_EPISODES" skill="$SKILL" seed="$SEED")"
+SOURCE=luanti OUTPUT_DIR="data/dataset_$NAME" BEHAVIOURS="$SKILL=$N_EPISODES" STEPS="$STEPS" SEED="$SEED" bash 1_generate_dataset.sh
+took
 
-say "4/5 $(text "quickstart train")"
+say "3/5 $(text "quickstart sampling")"
+bash 2_create_sampling.sh "$NAME"
+
+new_share=$(awk -v share="$REPLAY_SHARE" 'BEGIN { printf "%g", 100 * (1 - share) }')
+stage train "4/5 $(text "quickstart train" frames="$TOTAL_FRAMES" new="$new_share" replay="$REPLAY")"
 IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/mini/mini.weights OUT_WEIGHTS="data/weights/steve1/$NAME.weights" \
-  SAMPLING_NAME="$NAME" BATCH_SIZE=8 T=64 TRUNC_T=16 LEARNING_RATE=7e-4 MAX_GRAD_NORM=100 TOTAL_FRAMES="$TOTAL_FRAMES" WARMUP_FRAMES="$((TOTAL_FRAMES / 20))" \
-  RETENTION_SAMPLING="${NAME}_old" MAX_BTWN_GOALS=60 VAL_FREQ=100 SAVE_EVERY=200 bash 3_train_finetune_template.sh --jitter --turn_loss_weight 2 --log_every 50
+  SAMPLING_NAME="$NAME" REPLAY="$REPLAY" REPLAY_SHARE="$REPLAY_SHARE" FINETUNE_MODE=frozen_cnn BATCH_SIZE=8 T=64 TRUNC_T=16 LEARNING_RATE=7e-4 \
+  MAX_GRAD_NORM=100 TOTAL_FRAMES="$TOTAL_FRAMES" WARMUP_FRAMES="$((TOTAL_FRAMES / 20))" MAX_BTWN_GOALS=60 VAL_FREQ=500 SAVE_EVERY=1000 \
+  bash 3_train_finetune_template.sh --feature_cache --jitter --turn_loss_weight 2 --log_every 500 --no_keep_checkpoints
+took
 
-say "5/5 $(text "quickstart compare")"
-read -ra CHECKED <<< "$CHECK_SKILLS"
+stage play "5/5 $(text "quickstart compare" skill="$SKILL" old="${OLD[*]}" count="$EPISODES")"
 EPISODES="$EPISODES" WORKERS=2 SEED=0 bash 5_evaluate.sh --weights data/mini/mini.weights "data/weights/steve1/$NAME.weights" \
-  --tasks "$SKILL" "${CHECKED[@]}" --target "$SKILL" --videos 1 --similarity 0 --folder "data/comparisons/$NAME"
+  --tasks "$SKILL" "${OLD[@]}" --target "$SKILL" --known_results data/mini/results --videos 1 --similarity 0 --folder "data/comparisons/$NAME"
+say "$(text "quickstart done" time="$(clock $(($(date +%s) - BEGAN)))" expected="$(clock "$(expected all)")")"

@@ -707,22 +707,40 @@ MESSAGES = {
         "en": "checked: the mini weights, the game and the disk space are fine",
         "zh": "检查完毕：mini 权重、游戏和磁盘空间都没有问题",
     },
-    "quickstart record": {
-        "en": "recording, converting and embedding demonstrations of the new skill ({new}) and of old skills ({old}); seed {seed}",
-        "zh": "录制、转换演示并计算嵌入：新技能（{new}），旧技能（{old}）；种子 {seed}",
-    },
     "quickstart seed": {
         "en": "{name} was begun with SEED={kept} and goes on with it; SEED={asked} is not used. For other demonstrations choose another name: NAME={name}_{asked} SEED={asked} bash quickstart.sh",
         "zh": "{name} 开始时用的是 SEED={kept}，将继续使用；SEED={asked} 不起作用。要换一批演示，请换一个名称：NAME={name}_{asked} SEED={asked} bash quickstart.sh",
     },
-    "quickstart sampling": {
-        "en": "choosing training and validation episodes (shares of training: {new} % new skill, {old} % old skills, {short} % old skills in short episodes)",
-        "zh": "选择训练集与验证集（训练占比：新技能 {new}%，旧技能 {old}%，旧技能短片段 {short}%）",
+    "quickstart record": {
+        "en": "recording {count} demonstrations of {skill} (seed {seed}), converting and embedding them",
+        "zh": "录制 {count} 段{skill}的演示（种子 {seed}），转换并计算嵌入",
     },
-    "quickstart train": {"en": "fine-tuning", "zh": "微调"},
+    "quickstart sampling": {"en": "choosing training and validation episodes", "zh": "选择训练集与验证集"},
+    "quickstart train": {
+        "en": "fine-tuning on {frames} frames: {new} % the new skill, the rest old skills from {replay}",
+        "zh": "用 {frames} 帧微调：新技能占 {new}%，其余是 {replay} 中的旧技能",
+    },
     "quickstart compare": {
-        "en": "playing base and fine-tuned weights on the same start states and seeds",
-        "zh": "用相同的起始状态和种子试玩微调前后的模型",
+        "en": "playing: {skill} before and after fine-tuning, and old skills after it ({old}), {count} episodes each at the same places",
+        "zh": "试玩：{skill}微调前后各玩，旧技能（{old}）只玩微调后的，起点相同，各 {count} 局",
+    },
+    "quickstart expected": {"en": "about {time} on this machine now", "zh": "这台机器现在大约需要 {time}"},
+    "quickstart took": {"en": "took {time}, expected {expected}", "zh": "用时 {time}，预计 {expected}"},
+    "quickstart done": {
+        "en": "done in {time} (expected {expected}), without installing packages",
+        "zh": "共用时 {time}（预计 {expected}），不含安装软件包",
+    },
+    "skill new": {
+        "en": "The base was not trained on {skill}; MineCLIP and the prior know it. Expect it to go from never or seldom to often.",
+        "zh": "基础策略没有学过“{skill}”，MineCLIP 和先验模型认识它。预计会从几乎不成功变为经常成功。",
+    },
+    "skill known": {
+        "en": "The base was trained on {skill} and can do it already: expect a small change, which a few episodes may not show.",
+        "zh": "基础策略学过“{skill}”，已经会了：预计变化不大，几局可能看不出来。",
+    },
+    "skill foreign": {
+        "en": "Neither the base nor its MineCLIP was trained on {skill}: its prompt may not call it, and it may be learned seldom or not at all.",
+        "zh": "基础策略和它的 MineCLIP 都没有学过“{skill}”：提示词可能叫不出它，也可能很少学会或学不会。",
     },
 }
 

@@ -1,33 +1,62 @@
-"""Checks that everything the quickstart needs is installed, before anything long starts: the mini weights, the game, disk space."""
+"""Checks that everything the quickstart needs is installed, before anything long starts, and says what to expect of the skill and of the time."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
+import time
 from pathlib import Path
+from typing import ClassVar
 
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
+from steve1.core.files import atomic_file
 from steve1.core.messages import message
-from steve1.core.paths import display, resolve
+from steve1.core.paths import display, output_path, resolve
 from steve1.envs import make_env
+from steve1.evaluation.report.sentences import task_label
+from steve1.evaluation.tasks.suite import load_suite
+from steve1.rollout.players.behaviours import MINI, behaviour
+
+BENCHMARK_SECONDS = 2.0
+REFERENCE_SPEED = 1000.0
+"""Frames a second through the mini policy's image network on the machine that SECONDS were measured on, in the same minutes."""
+SECONDS = {"record": 0.030, "train": 0.00026, "play": 4.5}
+"""Seconds there, for each recorded frame, each trained frame, and each played episode."""
+FIXED_SECONDS = {"record": 15.0, "train": 15.0, "play": 15.0}
+"""Starting programs and games, for each stage."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Args:
     """What to check."""
 
+    GROUPS: ClassVar = {"options": "weights megabytes skill replay", "output": "expected frames train_frames episodes"}
+
     weights: str = "data/mini/mini.weights"
     """Pretrained policy; the files that its .json names are checked too."""
     megabytes: int = 500
     """Free disk space needed, in MB."""
+    skill: str = ""
+    """Also say what to expect of this skill."""
+    replay: str = ""
+    """Replay pack that must be there."""
+    expected: str = ""
+    """Also measure the machine for two seconds, and write the seconds that each stage is expected to take to this file."""
+    frames: int = 3000
+    """Frames to be recorded."""
+    train_frames: int = 400_000
+    """Frames to be trained on, from features."""
+    episodes: int = 40
+    """Episodes to be played."""
 
 
 def main(args: Args) -> None:
     """Raise one UserError for the first thing that is missing."""
     weights = resolve(args.weights)
     metadata = read_checkpoint_metadata(weights)
-    for path in (weights, *(resolve(name) for name in (metadata.model, metadata.mineclip, metadata.prior))):
+    packs = [resolve(args.replay)] if args.replay else []
+    for path in (weights, *(resolve(name) for name in (metadata.model, metadata.mineclip, metadata.prior)), *packs):
         if not path.is_file():
             raise UserError(
                 "A file of the mini weights is missing.",
@@ -42,6 +71,54 @@ def main(args: Args) -> None:
             expected=f"{args.megabytes} MB",
             got=f"{free:.0f} MB",
         )
+    said = expectation(args.skill, metadata.trained_on) if args.skill else ""
     with make_env(metadata.env) as env:
         env.reset(seed=0)
     print(message("quickstart checked"))
+    if said:
+        print(said)
+    if args.expected:
+        write_expected(args, speed(resolve(metadata.model), weights))
+
+
+def expectation(skill: str, trained_on: tuple[str, ...]) -> str:
+    """What fine-tuning on a skill can be expected to change.
+
+    Raises:
+        UserError: there is no scripted player of this name to demonstrate it.
+    """
+    name = behaviour(skill).name
+    kind = "known" if name in trained_on else "new" if name in MINI else "foreign"
+    return message(f"skill {kind}", skill=task_label(load_suite().tasks[name]))
+
+
+def speed(model: Path, weights: Path) -> float:
+    """Frames a second through the image network, measured for two seconds with the machine as busy as it is."""
+    # Imported here because they load torch, for which --help need not wait.
+    import torch
+
+    from steve1.policy import load_policy
+
+    policy = load_policy(model, weights).requires_grad_(False)
+    frames = torch.zeros(32, 128, 128, 3, dtype=torch.uint8)
+    count = 0
+    with torch.no_grad():
+        policy.net.img_process.dense(frames)
+        began = time.perf_counter()
+        while time.perf_counter() - began < BENCHMARK_SECONDS:
+            policy.net.img_process.dense(frames)
+            count += len(frames)
+    return count / (time.perf_counter() - began)
+
+
+def stage_seconds(args: Args, measured: float) -> dict[str, int]:
+    """Seconds that each stage is expected to take on a machine of this speed."""
+    work = {"record": args.frames, "train": args.train_frames, "play": args.episodes}
+    ratio = REFERENCE_SPEED / max(measured, 1e-9)
+    return {name: round(ratio * (FIXED_SECONDS[name] + SECONDS[name] * count)) for name, count in work.items()}
+
+
+def write_expected(args: Args, measured: float) -> None:
+    """Write the stages' seconds as lines "stage seconds", which the script reads."""
+    with atomic_file(output_path(args.expected), "w") as file:
+        file.write("".join(f"{name} {seconds}\n" for name, seconds in stage_seconds(args, measured).items()))

@@ -1,0 +1,63 @@
+"""What the quickstart says before it starts: what is missing, what to expect of the skill, and how long its stages take here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from steve1.commands.tools import check_quickstart
+from steve1.commands.tools.check_quickstart import Args, expectation, speed, stage_seconds, write_expected
+from steve1.core.errors import UserError
+from steve1.core.paths import ROOT
+from steve1.rollout.players.behaviours import BEHAVIOURS
+
+KNOWN = ("explore", "swim")
+
+
+@pytest.mark.parametrize(
+    ("skill", "english", "chinese"),
+    [
+        ("dig_dirt", "was not trained on dig dirt; MineCLIP and the prior know it", "没有学过“挖泥土”，MineCLIP"),
+        ("swim", "was trained on swim and can do it already", "学过“游泳”，已经会了"),
+        ("build_wall", "Neither the base nor its MineCLIP was trained on build", "都没有学过"),
+    ],
+)
+def test_it_says_what_to_expect_of_a_skill(
+    skill: str, english: str, chinese: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for language, words in (("en", english), ("zh", chinese)):
+        monkeypatch.setenv("STEVE1_LANG", language)
+        assert words in expectation(skill, KNOWN)
+
+
+def test_every_skill_that_can_be_demonstrated_has_an_expectation() -> None:
+    for name in BEHAVIOURS:
+        assert expectation(name, KNOWN)
+    with pytest.raises(UserError, match="Unknown behaviour"):
+        expectation("dig_drit", KNOWN)
+
+
+def test_stages_take_longer_with_more_work_and_on_a_slower_machine(tmp_path: Path) -> None:
+    args = Args(expected=str(tmp_path / "expected"))
+    usual = stage_seconds(args, check_quickstart.REFERENCE_SPEED)
+    slow = stage_seconds(args, check_quickstart.REFERENCE_SPEED / 2)
+    more = stage_seconds(Args(frames=6000, train_frames=800_000, episodes=80), check_quickstart.REFERENCE_SPEED)
+    assert list(usual) == ["record", "train", "play"]
+    for name, seconds in usual.items():
+        assert slow[name] == pytest.approx(2 * seconds, abs=1)
+        assert seconds < more[name] < 2 * seconds
+    write_expected(args, check_quickstart.REFERENCE_SPEED)
+    lines = (tmp_path / "expected").read_text().splitlines()
+    assert lines == [f"{name} {seconds}" for name, seconds in usual.items()]
+
+
+def test_the_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_quickstart, "BENCHMARK_SECONDS", 0.05)
+    assert speed(ROOT / "data/mini/mini.model", ROOT / "data/mini/mini.weights") > 1
+
+
+def test_a_pack_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="A file of the mini weights is missing") as caught:
+        check_quickstart.main(Args(replay=str(tmp_path / "none.replay.safetensors")))
+    assert "none.replay.safetensors" in str(caught.value)
