@@ -5,7 +5,7 @@
 #   makes: data/dataset_quickstart, data/samplings/quickstart*, data/weights/steve1/quickstart.weights, data/comparisons/quickstart/
 #   takes: six minutes on 2 free cores, plus installing packages; 200 MB of disk. Run it again to resume.
 #   usage: bash quickstart.sh
-#          NAME=dive SKILL=dive bash quickstart.sh      (another skill: each that tools/make_mini.sh or BEHAVIOURS of 1_generate_dataset.sh knows)
+#          NAME=pillar SKILL=build_pillar bash quickstart.sh     (another skill: any of 1_generate_dataset.sh's BEHAVIOURS)
 # Every step is a numbered script; docs/guides/STEVE1_FINETUNING_QUICKSTART.md explains them one by one.
 set -eu
 export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
