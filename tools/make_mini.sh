@@ -20,8 +20,8 @@ MIDDLE="${MIDDLE:-dig_dirt=30 explore=30 swim=30 dive=30 collect_grass=45 pick_f
 MIDDLE_STEPS="${MIDDLE_STEPS:-300}"
 LONG="${LONG:-build_floor=24 build_wall=24}"
 LONG_STEPS="${LONG_STEPS:-600}"
-# Only MineCLIP and the prior see these; the policy is to learn them in fine-tuning. Not flowers: a MineCLIP of this size takes picking them for collecting grass.
-HELD_OUT="${HELD_OUT:-dig_dirt light_lamp}"
+# Not flowers: a MineCLIP of this size takes picking them for collecting grass.
+HELD_OUT="${HELD_OUT:-dig_dirt light_lamp}"   # only MineCLIP and the prior see these; the policy is to learn them in fine-tuning
 GAMES="${GAMES:-2}"                        # games in parallel
 SEED="${SEED:-0}"
 
