@@ -153,8 +153,7 @@ def head(card: str) -> dict[str, object]:
 
 
 def test_weights_go_with_what_belongs_to_them(tmp_path: Path) -> None:
-    for file in MINI.iterdir():
-        shutil.copyfile(file, tmp_path / file.name)
+    shutil.copytree(MINI, tmp_path, dirs_exist_ok=True)
     results = {
         "title": "Before and after",
         "sentences": ["dig_dirt improved."],

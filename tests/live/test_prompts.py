@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -107,7 +108,7 @@ def test_a_program_plans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         "    if event['tick'] == 20: print(json.dumps({'prompt': 'explore'}), flush=True)\n"
         "    if event['tick'] == 60: break\n"
     )
-    planner = open_planner(f"{sys.executable} {tmp_path}/plan.py", "dig dirt")
+    planner = open_planner(f"{shlex.quote(sys.executable)} {tmp_path}/plan.py", "dig dirt")
     env = FakeEnv()
     now = env.reset()
     assert planner.reset(*now) == "dig dirt"
@@ -126,7 +127,7 @@ def test_a_planner_ends_with_what_asked_it(tmp_path: Path) -> None:
     (tmp_path / "plan.py").write_text("import time\nwhile True: time.sleep(1)\n")
     with (
         pytest.raises(KeyError),
-        open_source("", f"{sys.executable} {tmp_path}/plan.py", "dig dirt", suite()) as source,
+        open_source("", f"{shlex.quote(sys.executable)} {tmp_path}/plan.py", "dig dirt", suite()) as source,
     ):
         assert isinstance(source, ProcessPlanner)
         process = source._process._process

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -37,7 +38,7 @@ def test_a_program_translates_what_the_dictionary_does_not_know_and_is_asked_onc
     program.write_text(
         f"import sys\ntext = sys.stdin.read()\nopen({str(log)!r}, 'a', encoding='utf-8').write(text + '\\n')\nprint('Plant a Tree.')\n"
     )
-    monkeypatch.setenv("STEVE1_TRANSLATOR", f"{sys.executable} '{program}'")
+    monkeypatch.setenv("STEVE1_TRANSLATOR", f"{shlex.quote(sys.executable)} '{program}'")
     for _ in range(2):
         assert translate("planter un arbre en été", {}) == Translation("plant a tree")
     assert translate("砍树", {}) == Translation("chop a tree")  # the dictionary knows it
@@ -77,9 +78,9 @@ def test_a_server_translates(server: tuple[str, list[dict[str, str]]], monkeypat
     ("command", "words"),
     [
         ("/no/such/program", "could not be run"),
-        (f"{sys.executable} -c 'import sys; sys.exit(\"out of order\")'", "out of order"),
-        (f"{sys.executable} -c ''", "gave no English"),
-        (f"{sys.executable} -c 'print(chr(0x6811))'", "gave no English"),
+        (f"{shlex.quote(sys.executable)} -c 'import sys; sys.exit(\"out of order\")'", "out of order"),
+        (f"{shlex.quote(sys.executable)} -c ''", "gave no English"),
+        (f"{shlex.quote(sys.executable)} -c 'print(chr(0x6811))'", "gave no English"),
         ("'unclosed", "could not be run"),
         ("http://127.0.0.1:1/", "did not answer"),
     ],

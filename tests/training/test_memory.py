@@ -102,13 +102,13 @@ def test_a_full_memory_ends_with_what_fits(settings: Make, monkeypatch: Any, fau
     def full(*_: Any) -> None:
         raise fault
 
-    monkeypatch.setattr(step_module.Stepper, "_apply", full)
+    monkeypatch.setattr(step_module, "step_unless", full)
     with pytest.raises(UserError, match="memory of this machine is full") as told:
         finetune(settings())
     assert "batch_size 2, trunc_t 16" in str(told.value)
     assert "python -m steve1 plan --gpu_gb" in str(told.value)
     assert "These need less" in str(told.value)
-    monkeypatch.setattr(step_module.Stepper, "_apply", lambda *_: (_ for _ in ()).throw(RuntimeError("another fault")))
+    monkeypatch.setattr(step_module, "step_unless", lambda *_: (_ for _ in ()).throw(RuntimeError("another fault")))
     with pytest.raises(RuntimeError, match="another fault"):
         finetune(settings(overwrite=True))
 
