@@ -29,10 +29,9 @@ from steve1.training.logging.action_metrics import ActionMetrics
 from steve1.training.logging.metrics import MetricsAccumulator
 from steve1.training.memory.estimate import Method, estimate
 from steve1.training.step import Stepper
-from steve1.training.trainable import apply_mode
 from steve1.training.validate import GoalAblation
 from tests.devices.learners import ONE_BLOCK, PRECISIONS, REINFORCED, idm_label, idm_step, rl_step
-from tests.devices.pretend import CARD, SECOND, Live, pretended, unknown_arrays, with_moments
+from tests.devices.pretend import CARD, SECOND, Live, pretended, trained_policy, unknown_arrays, with_moments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +77,7 @@ def train(case: Training) -> dict[str, Any]:
     settings = TrainSettings(batch_size=case.batch, trunc_t=case.trunc_t, T=case.trunc_t, **case.settings)
     config, precision = case.config, PRECISIONS[case.precision]
     with pretended() as live:
-        with case.card:
-            policy = GoalPolicy(config)
-            goal = torch.zeros(config.mineclip_embed_dim)
-        policy = policy.to_channels_last()
-        for parameter in policy.parameters():
-            live.track(parameter)
-        apply_mode(policy, settings, goal)
+        policy = trained_policy(case.card, config, settings, live)
         ranks = Ranks(0, 1, case.card)
         stepper = Stepper(policy, settings, ranks, precision)
         metrics = MetricsAccumulator(ranks, stepper.measures, settings.max_grad_norm)

@@ -15,7 +15,7 @@ from steve1.idm.label import label, window_plan
 from steve1.idm.training.loop import optimize
 from steve1.idm.training.settings import MINI
 from steve1.idm.training.windows import IdmBatch
-from steve1.policy import GoalPolicy, PolicyConfig
+from steve1.policy import PolicyConfig
 from steve1.policy.parameters import parameter_groups
 from steve1.rl.keep import PlayedPrompts
 from steve1.rl.passes import CHUNK
@@ -24,8 +24,8 @@ from steve1.rl.settings import RlSettings
 from steve1.rl.update import Judged, Learner
 from steve1.training.memory.estimate import Method, estimate
 from steve1.training.optim.optimizers import make_optimizer
-from steve1.training.trainable import apply_mode, frozen_copy
-from tests.devices.pretend import CARD, SECOND, pretended, unknown_arrays, with_moments
+from steve1.training.trainable import frozen_copy
+from tests.devices.pretend import CARD, SECOND, pretended, trained_policy, unknown_arrays, with_moments
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 ONE_BLOCK = dataclasses.replace(TINY, n_recurrence_layers=1)
@@ -77,13 +77,7 @@ def rl_step(case: Reinforced) -> dict[str, Any]:
     rollouts = [made_rollout(case, number // 4, float(number % 4)) for number in range(8)]
     part = list(range(len(rollouts)))
     with pretended() as live, unknown_arrays():
-        with case.card:
-            policy = GoalPolicy(config)
-            goal = torch.zeros(config.mineclip_embed_dim)
-        policy = policy.to_channels_last()
-        for parameter in policy.parameters():
-            live.track(parameter)
-        apply_mode(policy, training, goal)
+        policy = trained_policy(case.card, config, training, live)
         start = frozen_copy(policy)
         with case.card:
             latents = [torch.zeros(case.steps, config.hidsize) for _ in rollouts]
@@ -103,7 +97,7 @@ def rl_step(case: Reinforced) -> dict[str, Any]:
     memory = estimate(config, planned, batch=2 * len(rollouts), trunc_t=min(CHUNK, case.steps), precision=torch.float32)
     return {
         **found,
-        "held": sum(len(rollouts) * case.steps * config.hidsize * 4 for _ in (0, 1)),
+        "held": 2 * len(rollouts) * case.steps * config.hidsize * 4,
         "estimate": memory.tensors,
     }
 

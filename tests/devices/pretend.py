@@ -29,6 +29,10 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from steve1.policy import GoalPolicy, PolicyConfig
+from steve1.training.config import TrainSettings
+from steve1.training.trainable import apply_mode
+
 SOURCE = Path(__file__).with_name("pretend.cpp")
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30
@@ -215,3 +219,15 @@ def with_moments(optimizer: torch.optim.Optimizer) -> None:
             parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+
+
+def trained_policy(card: torch.device, config: PolicyConfig, settings: TrainSettings, live: Live) -> GoalPolicy:
+    """A policy on the card in its fine-tuning mode; its tensors are counted."""
+    with card:
+        policy = GoalPolicy(config)
+        goal = torch.zeros(config.mineclip_embed_dim)
+    policy = policy.to_channels_last()
+    for parameter in policy.parameters():
+        live.track(parameter)
+    apply_mode(policy, settings, goal)
+    return policy
