@@ -19,7 +19,7 @@ from steve1 import actions
 from steve1.agent import Agent
 from steve1.core.errors import UserError
 from steve1.core.messages import language, message
-from steve1.data.recordings.contractor import POLICY
+from steve1.data.recordings.contractor import PERSON, POLICY
 from steve1.envs.interface import FPS, Action, Env, Info, Observation
 from steve1.envs.registry import GAMES
 from steve1.evaluation.tasks.suite import Suite, Task
@@ -31,7 +31,6 @@ from steve1.live.recorder import Kept, Recorder
 from steve1.live.screen import Screen
 from steve1.rollout.record import with_pointer
 from steve1.rollout.supervise import GAME_FAULTS, SupervisedEnv
-from steve1.rollout.takeover import PERSON
 
 _IDLE_S = 0.05
 

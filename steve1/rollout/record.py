@@ -205,7 +205,7 @@ class _Recorder:
 
     def act(self, obs: Observation, info: Info) -> Action:
         action = whole_pixels(self._player.act(with_pointer(obs, info), info))
-        who = self._player.who if isinstance(self._player, TakeOver) else ""
+        who = self._player.who if isinstance(self._player, TakeOver | Player) else ""
         self._writer.add(obs, info, action, who)
         return action
 

@@ -9,19 +9,17 @@ from steve1 import actions
 from steve1.data.recordings.contractor import POLICY
 from steve1.envs.interface import Action, Info, Observation
 from steve1.rollout.play import Actor
-
-#: who acts when the policy does not, as recordings name it
-PERSON, PLAYER = "person", "player"
+from steve1.rollout.players import Player
 
 
 class TakeOver(Actor):
     """A policy plays the first `after` steps, a scripted player the rest.
 
     Attributes:
-        who: POLICY or PLAYER: whose action `act` returned last.
+        who: POLICY, or what the player says of itself: whose action `act` returned last.
     """
 
-    def __init__(self, policy: Actor, player: Actor, after: int) -> None:
+    def __init__(self, policy: Actor, player: Player, after: int) -> None:
         self._policy, self._player, self._after = policy, player, after
         self.who = POLICY
 
@@ -38,8 +36,9 @@ class TakeOver(Actor):
             return self._close_menu()
         if self.who == POLICY:
             self._player.reset(obs, info)
-        self.who = PLAYER
-        return self._player.act(obs, info)
+        action = self._player.act(obs, info)
+        self.who = self._player.who
+        return action
 
     def _close_menu(self) -> Action:
         """The inventory key, pressed and let go in turns: the policy may be holding it."""

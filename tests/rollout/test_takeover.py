@@ -19,6 +19,8 @@ from tests.rollout.fakes import FakeEnv
 class Presses(DoNothing):
     """Presses one button, and counts what it is asked."""
 
+    who = "player"
+
     def __init__(self, button: str) -> None:
         self.button, self.resets, self.asked = button, 0, 0
         self.pictures: list[Any] = []

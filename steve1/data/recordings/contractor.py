@@ -40,8 +40,10 @@ from steve1.data.recordings.recording import (
 _VERSION = re.compile(r"^(?:all_)?(\d{1,2}\.\d{1,2})(?:$|[_-])")
 #: height of the recorder's own window; the pointer's position is in its pixels
 _RECORDER_HEIGHT = 720
-#: as `who` of a tick: a policy acted, and nobody wants it imitated; any other word is somebody who took over
-POLICY = "policy"
+#: as `who` of a tick, not imitated: a policy acted, or a scripted player that looked away on purpose
+POLICY, DISTURBANCE = "policy", "disturbance"
+#: as `who` of a tick, imitated as any other word is: who acts when the policy does not
+PERSON, PLAYER = "person", "player"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class ContractorRecording(Recording):
             raise
         numbers, milli = (_column(ticks, name) for name in ("tick", "milli"))
         counted = None if numbers is None or (numbers % 1).any() else numbers.astype(np.int64)
-        acted = np.array([tick.get("who") != POLICY for tick in ticks])
+        acted = np.array([tick.get("who") not in (POLICY, DISTURBANCE) for tick in ticks])
         imitated = None if acted.all() else acted
         return Ticks(actions, keep, _pointers(ticks), notes, np.arange(len(actions)), counted, milli, imitated)
 

@@ -44,18 +44,18 @@ class Builder(Player):
     def put(self, place: Place) -> Generator[Action, None, bool]:
         """Put the block in hand onto what is below `place`; the generator's value says whether it stands there."""
         yield from self.look_at((place[0], place[1] - 0.5, place[2]))
-        yield from self.wait(1)
+        yield from self.hold(1)
         yield {"use": 1, **STILL}
         for _ in range(6):  # what the game reports lags by up to three ticks
             if place in self.built():
                 return True
-            yield from self.wait(1)
+            yield from self.hold(1)
         return place in self.built()
 
     def wander(self) -> Script:
         """Go somewhere else, and stand still there."""
-        yield from self.walk(int(self.rng.integers(14, 26)), 25.0, wrap(self.yaw + self.rng.uniform(-80, 80)))
-        yield from self.wait(8)
+        yield from self.walk(20, 25.0, wrap(self.yaw + 60.0))
+        yield from self.hold(8)
 
 
 class ShapeBuilder(Builder):
@@ -70,8 +70,8 @@ class ShapeBuilder(Builder):
                     done = yield from self.put(place)
                     misses += not done
             if plan and misses < 3:  # it stands: look at it for a while
-                yield from self.idle(int(self.rng.integers(25, 50)), 0.1)
-                yield from self.distract()
+                yield from self.hold(20)
+                yield from self.look_away()
             yield from self.wander()
 
     @abc.abstractmethod
@@ -96,8 +96,8 @@ class ShapeBuilder(Builder):
                 continue
             middle = np.mean(columns, axis=0) - self.position[[0, 2]]
             turn = abs(wrap(float(np.degrees(np.arctan2(middle[0], middle[1]))) - self.yaw))
-            # Plants hide what is behind them; what stands ahead is nearer than what needs a turn.
-            cost = 30 * sum(column in plants for column in columns) + turn / 10 + self.rng.uniform(0, 2)
+            # Plants hide what is behind them; what lies ahead is seen.
+            cost = 30 * sum(column in plants for column in columns) + turn / 3
             if cost < least:
                 best, least = places, cost
         return best and sorted(best, key=lambda place: (place[1], -self.distance(place)))
@@ -132,13 +132,13 @@ class LightLamp(Builder):
             scene = self.standing("scene")
             lamp, switch = self.find(scene, "lamp"), self.find(self.built(), "switch")
             if self.find(scene, "lamp_lit") or not lamp:
-                yield from self.idle(30, 0.1)
-                if self.distracted():
-                    yield from self.distract(-30, 50)
+                yield from self.hold(30)
+                if self.disturbed():
+                    yield from self.look_away(-30, 50)
             elif switch:
-                yield from self.look_at(switch, within=1.5)
+                yield from self.look_at(switch)
                 yield {"use": 1, **STILL}
-                yield from self.wait(8)
+                yield from self.hold(8)
             else:
                 beside = self.beside(lamp)
                 if beside is None or not (yield from self.put(beside)):
@@ -163,5 +163,5 @@ class LightLamp(Builder):
         """Step towards the lamp, or back where one stands on it."""
         _, yaw, flat = self.direction(lamp)
         yield from self.aim(30.0, yaw, within=3.0)
-        yield from self.idle(int(self.rng.integers(4, 9)), 0.05, **{"forward" if flat > 2.2 else "back": 1})
-        yield from self.wait(5)
+        yield from self.hold(6, **{"forward" if flat > 2.2 else "back": 1})
+        yield from self.hold(5)

@@ -1,7 +1,8 @@
-"""What all scripted players can do: look around, aim, walk somewhere, be distracted.
+"""What all scripted players can do: look around, aim, search, walk somewhere, be disturbed.
 
-A player is a script (a generator of MineRL actions). Camera moves come from a few sizes, whole mouse pixels near the centres of the
-policy's camera bins, so that what is learned is what was done.
+A player is a script (a generator of MineRL actions). What it does can be learned from pixels: it goes to what is in its view and turns right
+until something is, the same sight gets the same answer, and what comes from chance alone is a disturbance: recordings say so of each tick, and
+training does not imitate it. Camera moves come from a few sizes, whole mouse pixels near the centres of the policy's camera bins.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import abc
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import numpy as np
 
 from steve1.core.seeds import generator
+from steve1.data.recordings.contractor import DISTURBANCE, PLAYER
 from steve1.envs.interface import Action, Info, Observation, wrap
 
 DEGREES_PER_PIXEL = 360 / 2400
@@ -21,6 +23,8 @@ PIXELS = np.array([0, 4, 11, 21, 39, 67])  # bin centres: 0, 0.62, 1.61, 3.22, 5
 SIZES = PIXELS * DEGREES_PER_PIXEL
 EYE = 1.47
 IDLE_TICKS = 15  # frames without a goal embedding: nothing decisive happens in them
+IN_VIEW = 45.0  # degrees to either side of the middle; a little less than the picture shows
+_BETWEEN_DISTURBANCES = (60, 110)  # ticks
 
 Script = Iterator[Action]
 Point = Sequence[float] | np.ndarray  # x, y, z
@@ -31,7 +35,12 @@ class Player(abc.ABC):
     """A scripted player. `reset` begins an episode; `act` gives the action for what is seen now.
 
     Yaw and pitch are integrated from the camera moves that were made, because what the game reports lags.
+
+    Attributes:
+        who: PLAYER, or DISTURBANCE where the last action is not part of the behaviour and should not be imitated.
     """
+
+    who = PLAYER
 
     def __init__(self, seed: int = 0) -> None:
         self.rng = generator(seed, "player", type(self).__name__)
@@ -40,13 +49,13 @@ class Player(abc.ABC):
         place = obs["location_stats"]
         self.yaw, self.pitch = place["yaw"], place["pitch"]
         self.tick = 0
-        self.bold = self.rng.uniform(0.6, 0.95)  # how often a camera move takes the largest size that fits
-        self._next_distraction = int(self.rng.integers(80, 131))
+        self._next_disturbance = int(self.rng.integers(*_BETWEEN_DISTURBANCES))
         self._see(obs, info)
-        self._script = itertools.chain(self.idle(IDLE_TICKS), self.behave())
+        self._script = itertools.chain(self.disturb(self.idle(IDLE_TICKS)), self.behave())
 
     def act(self, obs: Observation, info: Info) -> Action:
         self._see(obs, info)
+        self.who = PLAYER
         action = next(self._script)
         # While a screen is open, the mouse moves the pointer and not the view.
         pitch, yaw = (0.0, 0.0) if obs.get("is_gui_open") else action.get("camera", (0.0, 0.0))
@@ -67,11 +76,10 @@ class Player(abc.ABC):
 
     # ---- camera ----
 
-    def move(self, degrees: float) -> float:
-        """The nearest camera move, sometimes one smaller, as a hand would."""
+    @staticmethod
+    def move(degrees: float) -> float:
+        """The nearest camera move."""
         size = int(np.argmin(np.abs(SIZES - abs(degrees))))
-        if size > 2 and self.rng.random() > self.bold:
-            size -= 1
         return math.copysign(float(SIZES[size]), degrees) if size else 0.0
 
     def aim_step(self, pitch: float, yaw: float | None = None) -> list[float]:
@@ -82,12 +90,12 @@ class Player(abc.ABC):
         """Degrees between the present view and another, the larger of both axes."""
         return max(abs(pitch - self.pitch), 0.0 if yaw is None else abs(wrap(yaw - self.yaw)))
 
-    def keep_view(self, pitch: float, yaw: float, within: float = 1.5, chance: float = 0.06) -> list[float]:
-        """One tick of turning back to a view that is off by more than `within` degrees, else of drifting."""
-        return self.aim_step(pitch, yaw) if self.off(pitch, yaw) > within else self.drift(chance)
+    def keep_view(self, pitch: float, yaw: float | None = None, within: float = 3.0) -> list[float]:
+        """One tick of turning back to a view that is off by more than `within` degrees."""
+        return self.aim_step(pitch, yaw) if self.off(pitch, yaw) > within else [0.0, 0.0]
 
     def aim(
-        self, pitch: float, yaw: float | None = None, most: int = 40, within: float = 0.5, **buttons: int
+        self, pitch: float, yaw: float | None = None, most: int = 40, within: float = 1.0, **buttons: int
     ) -> Script:
         """Turn to a view, holding buttons."""
         for _ in range(most):
@@ -95,22 +103,29 @@ class Player(abc.ABC):
                 return
             yield {**buttons, "camera": self.aim_step(pitch, yaw)}
 
-    def drift(self, chance: float = 0.12) -> list[float]:
-        """Now and then a tiny move of the hand."""
-        return [
-            float(self.rng.choice([-1, 1]) * SIZES[self.rng.integers(1, 3)]) if self.rng.random() < chance else 0.0
-            for _ in range(2)
-        ]
+    def search(self, pitch: float, found: Callable[[], bool]) -> Generator[Action, None, bool]:
+        """Turn right, once around at most, until something is found; the generator's value says whether it was."""
+        for _ in range(math.ceil(360 / SIZES[-1])):
+            if found():
+                return True
+            yield {"camera": [self.move(pitch - self.pitch), float(SIZES[-1])]}
+        return False
 
-    def idle(self, ticks: int, chance: float = 0.25, **buttons: int) -> Script:
-        """Look around a little, holding buttons."""
-        for _ in range(ticks):
-            yield {**buttons, "camera": self.drift(chance)}
+    def in_view(self, nodes: np.ndarray) -> np.ndarray:
+        """Those of some positions (N, 3) that lie within IN_VIEW degrees to either side."""
+        delta = nodes - self.position
+        return nodes[np.abs(wrap(np.degrees(np.arctan2(delta[:, 0], delta[:, 2])) - self.yaw)) < IN_VIEW]
 
-    def wait(self, ticks: int) -> Script:
-        """Press nothing."""
+    def hold(self, ticks: int, **buttons: int) -> Script:
+        """Hold buttons, or none, without moving the view."""
         for _ in range(ticks):
-            yield dict(STILL)
+            yield {**buttons, **STILL}
+
+    def idle(self, ticks: int, chance: float = 0.25) -> Script:
+        """Look around a little, by chance: to be used within `disturb`."""
+        for _ in range(ticks):
+            move = self.rng.choice([-1, 1], 2) * SIZES[self.rng.integers(1, 3, 2)] * (self.rng.random(2) < chance)
+            yield {"camera": [float(degrees) for degrees in move]}
 
     def near(self, group: str) -> np.ndarray:
         """Positions (N, 3) of the nodes of a watched group."""
@@ -120,16 +135,22 @@ class Player(abc.ABC):
         """How many things were "dug", "placed" or "crafted" in this episode."""
         return sum(self.info.get(kind, {}).values())
 
-    def distracted(self) -> bool:
-        return self.tick >= self._next_distraction
+    def disturb(self, script: Script) -> Script:
+        """A script whose actions are not part of the behaviour."""
+        for action in script:
+            self.who = DISTURBANCE
+            yield action
 
-    def distract(self, low: float = -60.0, high: float = 70.0, **buttons: int) -> Script:
-        """Look somewhere else for a moment; the caller aims again afterwards."""
-        self._next_distraction = self.tick + int(self.rng.integers(80, 131))
+    def disturbed(self) -> bool:
+        """Whether it is time to look away: where the view goes then has to be learned from other places too."""
+        return self.tick >= self._next_disturbance
+
+    def look_away(self, low: float = -60.0, high: float = 70.0, **buttons: int) -> Script:
+        """Look somewhere else, by chance; the caller aims again afterwards."""
+        self._next_disturbance = self.tick + int(self.rng.integers(*_BETWEEN_DISTURBANCES))
         pitch = self.rng.uniform(low, high)
         yaw = wrap(self.yaw + self.rng.uniform(-60, 60))
-        yield from self.aim(pitch, yaw, most=int(self.rng.integers(3, 7)), **buttons)
-        yield from self.idle(int(self.rng.integers(0, 5)), 0.2, **buttons)
+        yield from self.disturb(self.aim(pitch, yaw, most=int(self.rng.integers(3, 7)), **buttons))
 
     def distance(self, place: Point) -> float:
         """From the eyes to a point, in nodes."""
@@ -146,7 +167,7 @@ class Player(abc.ABC):
         flat = math.hypot(delta[0], delta[2])
         return -math.degrees(math.atan2(delta[1], flat)), math.degrees(math.atan2(delta[0], delta[2])), flat
 
-    def look_at(self, point: Point, within: float = 0.6, most: int = 40) -> Script:
+    def look_at(self, point: Point, within: float = 1.5, most: int = 40) -> Script:
         """Turn to a point, which may seem to move while one walks or falls."""
         for _ in range(most):
             pitch, yaw, _ = self.direction(point)
@@ -166,9 +187,7 @@ class Player(abc.ABC):
                 jump = max(jump, 6)
             if len(places) > 25 and np.linalg.norm((places[-1] - places[-25])[[0, 2]]) < 1.2:
                 return
-            camera = self.drift(0.06)
-            if pitch is not None and self.off(pitch, yaw) > 1.5:
-                camera = self.aim_step(pitch, yaw)
+            camera = [0.0, 0.0] if pitch is None else self.keep_view(pitch, yaw)
             jump = max(jump - 1, 0)
             press = {"jump": 1} if jump or self.info.get("in_water") else {}
             yield {**buttons, **press, "forward": 1, "camera": camera}

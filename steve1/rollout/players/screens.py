@@ -21,7 +21,7 @@ class Screen(Player):
     def toggle(self) -> Script:
         """Press the inventory button once, and wait for the screen to come or go."""
         yield {"inventory": 1, **STILL}
-        yield from self.wait(4)
+        yield from self.hold(4)
 
     def point(self, place: tuple[float, float], most: int = 60) -> Script:
         """Move the pointer to a place (x, y from the middle, in heights)."""
@@ -36,9 +36,9 @@ class Screen(Player):
 
     def click(self, place: tuple[float, float]) -> Script:
         yield from self.point(place)
-        yield from self.wait(1)
+        yield from self.hold(1)
         yield {"attack": 1, **STILL}
-        yield from self.wait(3)
+        yield from self.hold(3)
 
 
 def slot(column: int, row: int = 0) -> tuple[float, float]:
@@ -47,18 +47,19 @@ def slot(column: int, row: int = 0) -> tuple[float, float]:
 
 
 class OpenInventory(Screen):
-    """Open the inventory, look over its slots, close it, and open it again."""
+    """Open the inventory and leave it open. As disturbances it moves the pointer now and then, closes the screen and looks away."""
 
     def behave(self) -> Script:
         while True:
-            yield from self.idle(int(self.rng.integers(3, 13)), 0.15)
             yield from self.toggle()
-            until = self.tick + int(self.rng.integers(50, 110))
+            until = self.tick + int(self.rng.integers(30, 70))
             while self.is_open and self.tick < until:
-                yield from self.point(slot(int(self.rng.integers(0, 8)), int(self.rng.integers(0, 3))), most=25)
-                yield from self.wait(int(self.rng.integers(2, 8)))
+                yield from self.hold(10)
+                somewhere = slot(int(self.rng.integers(0, 8)), int(self.rng.integers(0, 3)))
+                yield from self.disturb(self.point(somewhere, most=4))
             if self.is_open:
-                yield from self.toggle()
+                yield from self.disturb(self.toggle())
+                yield from self.look_away()
 
 
 class CraftPlanks(Screen):
@@ -69,13 +70,10 @@ class CraftPlanks(Screen):
             yield from self.toggle()
             if self.is_open:
                 yield from self.click(slot(0))
-                yield from self.click(
-                    (_GRID[0] + _NEXT * int(self.rng.integers(0, 3)), _GRID[1] + _NEXT * int(self.rng.integers(0, 3)))
-                )
-                for column in range(int(self.rng.integers(2, 5))):
+                yield from self.click(_GRID)
+                for column in range(4):
                     yield from self.click(_RESULT)
                     yield from self.click(slot(2 + column))
                 yield from self.toggle()
-            yield from self.idle(int(self.rng.integers(40, 80)), 0.1)
-            if self.count("crafted") >= 16:
-                yield from self.distract()
+            while self.count("crafted") >= 16:
+                yield from self.disturb(self.idle(20))

@@ -1,4 +1,7 @@
-"""Players that go to something that the game lists around them (info["near"]): trunks, leaves, grass, flowers, water."""
+"""Players that go to something that the game lists around them (info["near"]): trunks, leaves, grass, flowers, water.
+
+They choose among what is in view; where nothing is, they turn right until something is, and go on ahead after a whole turn.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Generator
 import numpy as np
 
 from steve1.envs.interface import Action, Info, Observation, wrap
-from steve1.rollout.players.player import EYE, STILL, Player, Script
+from steve1.rollout.players.player import EYE, IN_VIEW, STILL, Player, Script
 
 _REACH = 3.6  # nodes from the eyes
 
@@ -17,15 +20,16 @@ class ChopTree(Player):
 
     def behave(self) -> Script:
         while True:
+            yield from self.search(5.0, lambda: self.nearest_trunk() is not None)
             trunk = self.nearest_trunk()
             if trunk is None:
-                yield from self.walk(25, self.rng.uniform(-5, 8), wrap(self.yaw + self.rng.uniform(-80, 80)))
+                yield from self.walk(25, 5.0)
                 continue
             arrived = yield from self.approach(trunk)
             if arrived:
                 yield from self.chop(trunk)
-            if self.distracted():
-                yield from self.distract()
+            if self.disturbed():
+                yield from self.look_away()
 
     def trunks(self) -> np.ndarray:
         """Trunk nodes (N,3) between the feet and what an arm reaches above."""
@@ -34,7 +38,7 @@ class ChopTree(Player):
         return nodes[(rise > -0.6) & (rise < 3.4)]
 
     def nearest_trunk(self) -> np.ndarray | None:
-        nodes = self.trunks()
+        nodes = self.in_view(self.trunks())
         if not len(nodes):
             return None
         eye = self.position + [0, EYE, 0]
@@ -54,8 +58,8 @@ class ChopTree(Player):
                 side = 8
             side = max(side - 1, 0)
             error = abs(wrap(yaw - self.yaw))
-            camera = self.aim_step(pitch if flat < 4 else 5.0, yaw) if error > 1.5 or flat < 4 else self.drift(0.05)
-            action = {"forward": int(error < 50), "jump": int(stuck), "camera": camera}
+            camera = self.keep_view(pitch if flat < 4 else 5.0, yaw)
+            action = {"forward": int(error < 30), "jump": int(stuck), "camera": camera}
             yield {**action, **({"left": 1} if side else {})}
         return False
 
@@ -90,9 +94,9 @@ class CollectLeaves(ChopTree):
             if self.distance(trunk) < _REACH:
                 return True
             slow = tick > 8 and self.speed() < 1.0
-            legs = {"forward": int(abs(wrap(yaw - self.yaw)) < 50), "jump": int(slow)}
+            legs = {"forward": int(abs(wrap(yaw - self.yaw)) < 30), "jump": int(slow)}
             legs |= {"left": 1} if slow and tick % 30 > 15 else {}
-            yield {**legs, "camera": self.keep_view(max(pitch, -35.0), yaw, chance=0.05)}
+            yield {**legs, "camera": self.keep_view(max(pitch, -35.0), yaw)}
         self._hidden.add(tuple(int(n) for n in trunk))
         return False
 
@@ -113,17 +117,18 @@ class CollectGrass(Player):
 
     def behave(self) -> Script:
         while True:
+            yield from self.search(20.0, lambda: self.nearest_tuft() is not None)
             tuft = self.nearest_tuft()
             if tuft is None:
-                yield from self.walk(20, self.rng.uniform(15, 35), wrap(self.yaw + self.rng.uniform(-60, 60)))
+                yield from self.walk(25, 20.0)
             else:
                 yield from self.approach(tuft)
                 yield from self.pick(tuft)
-            if self.distracted():
-                yield from self.distract()
+            if self.disturbed():
+                yield from self.look_away()
 
     def nearest_tuft(self) -> np.ndarray | None:
-        nodes = self.near(self.group)
+        nodes = self.in_view(self.near(self.group))
         if not len(nodes):
             return None
         delta = nodes - self.position
@@ -139,18 +144,17 @@ class CollectGrass(Player):
                 return
             slow = tick > 6 and self.speed() < 1.0
             error = abs(wrap(yaw - self.yaw))
-            camera = self.aim_step(min(pitch, 40.0), yaw) if self.off(min(pitch, 40.0), yaw) > 1.5 else [0.0, 0.0]
-            yield {"forward": int(error < 40), "jump": int(slow), "camera": camera}
+            yield {"forward": int(error < 30), "jump": int(slow), "camera": self.keep_view(min(pitch, 40.0), yaw)}
 
     def pick(self, tuft: np.ndarray) -> Script:
         had = self.picked()
-        yield from self.look_at(tuft, within=1.0, most=25)
+        yield from self.look_at(tuft, within=2.0, most=25)
         for _ in range(11):
             if self.picked() > had:
                 return
             yield {"attack": 1, **STILL}
-        yield from self.wait(1)
-        yield from self.idle(3, 0.1, forward=1)
+        yield from self.hold(1)
+        yield from self.hold(3, forward=1)  # over what was dropped
 
     def picked(self) -> int:
         return self.info.get("dug", {}).get("tall_grass", 0)
@@ -171,27 +175,26 @@ class Swim(Player):
     def behave(self) -> Script:
         while True:
             yaw = self.to_water()
-            pitch = self.rng.uniform(-3, 14)
             begin = self.tick
-            yield from self.swim(int(self.rng.integers(25, 60)), pitch, yaw)
-            if self.distracted():
-                yield from self.distract(-50, 60, forward=1, jump=1)
+            yield from self.swim(40, 5.0, yaw)
+            if self.disturbed():
+                yield from self.look_away(-50, 60, forward=1, jump=1)
             elif self.tick - begin < 20:
-                yield from self.swim(15, pitch, wrap(self.yaw + self.rng.uniform(60, 150)))
+                yield from self.swim(15, 5.0, wrap(self.yaw + 100.0))
 
     def to_water(self) -> float:
-        """The heading with the most water within eleven nodes; what lies ahead counts for more."""
+        """The heading with the most water within eleven nodes; what is in view counts three times."""
         nodes = self.near("water")
         delta = nodes[:, [0, 2]] - self.position[[0, 2]]
         if not len(nodes):
-            return wrap(self.yaw + self.rng.uniform(-40, 40))
+            return wrap(self.yaw + 40.0)
         angles = np.degrees(np.arctan2(delta[:, 0], delta[:, 1]))
         headings = self.yaw + np.arange(-180, 180, 15)
         votes = [
-            (np.abs(wrap(angles - heading)) < 15).sum() * (1.3 if abs(wrap(heading - self.yaw)) < 50 else 1.0)
+            (np.abs(wrap(angles - heading)) < 15).sum() * (3.0 if abs(wrap(heading - self.yaw)) < IN_VIEW else 1.0)
             for heading in headings
         ]
-        return wrap(float(headings[int(np.argmax(votes))]) + self.rng.uniform(-8, 8))
+        return wrap(float(headings[int(np.argmax(votes))]))
 
     def swim(self, ticks: int, pitch: float, yaw: float) -> Script:
         places = [self.position.copy()]
@@ -214,6 +217,6 @@ class Dive(Swim):
         for _ in range(ticks):
             if not self.info.get("in_water"):
                 return
-            camera = self.keep_view(self.rng.uniform(15, 50), yaw, within=25)
-            under = self.info.get("under_water") and self.rng.random() >= 0.3
+            camera = self.keep_view(35.0, yaw, within=15.0)
+            under = self.info.get("under_water")
             yield {"sneak": 1, "forward": int(not under), "camera": camera}
