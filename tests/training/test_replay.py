@@ -17,8 +17,10 @@ from steve1.commands.train import make_replay
 from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import open_pack
+from steve1.data.episodes.parts import ACTION_MASK
 from steve1.data.loading.replay import replay_entries, with_replay
 from steve1.data.loading.sampling import ListEntry, SamplingSettings, Source, create_sampling, read_list
+from steve1.data.loading.windows import WindowDataset
 from steve1.policy import load_policy
 from steve1.training.batches import open_windows
 from steve1.training.cache import FeatureCache
@@ -75,6 +77,18 @@ def test_a_pack_holds_what_its_episodes_hold(old: Path, tiny: Path) -> None:
             packed.frames(0, 1)
     # Features 256, goals E = 8 in float32, two actions.
     assert pack.stat().st_size < 12 * 64 * (512 + 32 + 3) + 4096
+
+
+def test_a_pack_knows_which_frames_are_imitated(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dataset_masked"
+    one, other = write_episode(folder / "one", 1), write_episode(folder / "other", 2)
+    mask = np.arange(len(Episode(one))) >= 20
+    np.save(one / ACTION_MASK, mask)
+    pack = tmp_path / "masked.replay.safetensors"
+    make_replay.main(make_replay.Args(str(pack), [folder], **_model(tiny, tmp_path)))
+    np.testing.assert_array_equal(Episode(pack / folder.name / "one").imitated, mask)
+    assert Episode(pack / folder.name / other.name).imitated is None
+    assert WindowDataset([ListEntry(path) for path in find_episodes(pack)], 32).masked
 
 
 def test_safetensors_reads_a_pack_too(old: Path) -> None:

@@ -117,19 +117,20 @@ def make_pack(
     def rows() -> Iterator[tuple[Any, ...]]:
         for episode in opened:
             episode.check_goals()
-            if episode.imitated is not None:
-                raise UserError(
-                    "A replay pack cannot hold an episode of which only some frames are imitated.",
-                    where=episode.path,
-                    todo="replay corrections as a dataset folder: 2_create_sampling.sh --mix",
-                )
             features = np.asarray(cache.rows_of(episode.path), dtype=np.float32)
             if np.abs(features).max(initial=0) > np.finfo(np.float16).max:
                 raise UserError(
                     "These features are too large for a replay pack.", where=episode.path, expected="float16"
                 )
             buttons, camera = episode.tokens()
-            yield features.astype(np.float16), episode.goals, buttons.astype(np.int16), camera.astype(np.uint8)
+            imitated = np.ones(len(episode), np.bool_) if episode.imitated is None else episode.imitated
+            yield (
+                features.astype(np.float16),
+                episode.goals,
+                buttons.astype(np.int16),
+                camera.astype(np.uint8),
+                imitated,
+            )
             on_frames(len(episode))
 
     shown = {name: str(each.metadata.get("behaviour") or "") for (name, _), each in zip(names, opened)}

@@ -41,7 +41,7 @@ class ConvertSettings:
     esc_as_inventory: bool = False
     """Treat ESC in an open menu as the inventory key, as VPT's training did."""
     policy_frames: Literal["context", "imitate"] = "context"
-    """Ticks that a policy played, in recordings in which somebody took over: seen and not imitated (context), or imitated like the rest."""
+    """Ticks of a policy that somebody took over from, and of scripted players that looked away by chance: only seen (context), or imitated like the rest."""
     mineclip_frames: bool = True
     """Also write the 256x160 frames that embedding needs."""
     source_fps: float = 0.0

@@ -1,8 +1,8 @@
 """Replay packs: old episodes in one memory-mapped file, with a frozen CNN's features in place of pictures.
 
 A pack is a safetensors file, so that it is read without unpickling: features f16 (N, D), goals float (N, E) with NaN in the first 15 rows
-of each episode, buttons i16 (N,), camera u8 (N,). Its header names the episodes, their lengths and the hash of the CNN. An episode of it
-is named `<pack>/<dataset>/<episode>`.
+of each episode, buttons i16 (N,), camera u8 (N,), imitated bool (N,), which the first packs do not have: all of theirs is imitated. Its
+header names the episodes, their lengths and the hash of the CNN. An episode of it is named `<pack>/<dataset>/<episode>`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype(np.float32),
     "I16": np.dtype(np.int16),
     "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
 }
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
+_ARRAYS = ("features", "goals", "buttons", "camera", "imitated")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,7 @@ class ReplayPack:
 
     Attributes:
         path: the file.
-        features, goals, buttons, camera: memory-mapped, one row per frame of all episodes.
+        features, goals, buttons, camera, imitated: memory-mapped, one row per frame of all episodes; imitated None: every frame is.
         episodes: name → (first row, one past the last row).
         behaviours: name → what the episode shows, where that is known.
         facts: what else the header says: cnn_sha256, precision, weights, mineclip.
@@ -51,6 +53,7 @@ class ReplayPack:
     goals: NDArray[np.floating[Any]]
     buttons: NDArray[np.int16]
     camera: NDArray[np.uint8]
+    imitated: NDArray[np.bool_] | None
     episodes: dict[str, tuple[int, int]]
     behaviours: dict[str, str]
     facts: dict[str, str]
@@ -104,8 +107,8 @@ def _opened(path: Path, size: int, changed: int) -> ReplayPack:
         if facts.pop("kind") != KIND or "cnn_sha256" not in facts:
             raise KeyError("kind")
         behaviours = dict(json.loads(facts.pop("behaviours", "{}")))
-        arrays = {}
-        for name in ("features", "goals", "buttons", "camera"):
+        arrays: dict[str, Any] = {"imitated": None}
+        for name in [name for name in _ARRAYS if name in header or name != "imitated"]:
             start, stop = header[name]["data_offsets"]
             shape, dtype = tuple(header[name]["shape"]), _DTYPES[header[name]["dtype"]]
             if shape[0] != row or stop - start != int(np.prod(shape)) * dtype.itemsize:
@@ -140,7 +143,7 @@ def write_pack(
 
     Args:
         names: (dataset/episode, frames) of each episode.
-        rows: for each episode in this order: features (n, D), goals (n, E), buttons (n,), camera (n,).
+        rows: for each episode in this order: features (n, D), goals (n, E), buttons (n,), camera (n,), imitated (n,).
         facts: for the header: cnn_sha256, behaviours as JSON, and what else is known.
     """
     count = sum(frames for _, frames in names)
@@ -158,13 +161,14 @@ def write_pack(
 
 
 def _empty_pack(part: Path, count: int, first: tuple[Any, ...], facts: dict[str, str]) -> list[NDArray[Any]]:
-    """The file with its header and its full size, and its four arrays mapped for writing."""
+    """The file with its header and its full size, and its arrays mapped for writing."""
     goals = _DTYPES["F16" if first[1].dtype == np.float16 else "F32"]
     layout: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
         "goals": ((count, first[1].shape[1]), goals),
         "features": ((count, first[0].shape[1]), _DTYPES["F16"]),
         "buttons": ((count,), _DTYPES["I16"]),
         "camera": ((count,), _DTYPES["U8"]),
+        "imitated": ((count,), _DTYPES["BOOL"]),
     }
     header: dict[str, Any] = {"__metadata__": facts}
     at = 0
@@ -179,7 +183,7 @@ def _empty_pack(part: Path, count: int, first: tuple[Any, ...], facts: dict[str,
         file.truncate(8 + len(text) + at)
     return [
         np.memmap(part, layout[name][1], "r+", 8 + len(text) + header[name]["data_offsets"][0], layout[name][0])
-        for name in ("features", "goals", "buttons", "camera")
+        for name in _ARRAYS
     ]
 
 
@@ -230,6 +234,11 @@ class ReplayFormat(EpisodeFormat):
     @cached_property
     def goals(self) -> NDArray[np.floating[Any]]:
         return self.pack.goals[self._rows]
+
+    @cached_property
+    def imitated(self) -> NDArray[np.bool_] | None:
+        mask = None if self.pack.imitated is None else self.pack.imitated[self._rows]
+        return None if mask is None or mask.all() else mask
 
     @property
     def features(self) -> NDArray[np.float16]:
