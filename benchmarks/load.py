@@ -27,7 +27,7 @@ from steve1.core.seeds import generator
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.loading.batches import batches
-from steve1.data.loading.sampling import ListEntry
+from steve1.data.loading.lists import ListEntry
 from steve1.data.loading.windows import WindowDataset
 
 #: required of one worker, frames/s

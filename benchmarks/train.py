@@ -24,7 +24,7 @@ from steve1.core.device import choose_precision
 from steve1.core.errors import UserError
 from steve1.core.tuning import Choice, candidates, tune
 from steve1.data.episodes.episode import Episode, find_episodes
-from steve1.data.loading.sampling import ListEntry
+from steve1.data.loading.lists import ListEntry
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, PolicyConfig, PolicyState, kernels, read_model
 from steve1.policy.loss import head_loss

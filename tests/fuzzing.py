@@ -39,7 +39,7 @@ from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import load_goals
 from steve1.data.exchange.lerobot import schema as lerobot
 from steve1.data.exchange.lerobot.read import LeRobotSet
-from steve1.data.loading.sampling import read_list
+from steve1.data.loading.lists import read_list
 from steve1.data.media.video import VideoWriter, frame_times, probe, read_frames
 from steve1.data.quality.validate import check_episode
 from steve1.data.recordings.contractor import ContractorRecording

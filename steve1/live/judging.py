@@ -17,7 +17,7 @@ from steve1.core.paths import display, slug
 from steve1.data.episodes.cut import cut_episode
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import FIRST_GOAL
-from steve1.data.loading.sampling import list_line
+from steve1.data.loading.lists import list_line
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,8 +25,8 @@ from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.replay import pack_of
 from steve1.data.episodes.parts import FIRST_GOAL
 from steve1.data.loading.batches import batches
+from steve1.data.loading.lists import ListEntry, read_list
 from steve1.data.loading.replay import replay_entries, with_replay
-from steve1.data.loading.sampling import ListEntry, read_list
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy
 from steve1.policy.vision import ActivationCheckpointing

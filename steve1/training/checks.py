@@ -11,7 +11,7 @@ from steve1.core.checkpoint_metadata import REPLAY_SUFFIX
 from steve1.core.errors import UserError
 from steve1.core.messages import message, translated
 from steve1.core.paths import display, download_advice, resolve
-from steve1.data.loading.sampling import sampling_command
+from steve1.data.loading.lists import sampling_command
 from steve1.training.config import LORA_TARGETS, OLD_LORA_TARGETS, TrainSettings
 from steve1.training.finetune_modes import MODES, modes_that
 

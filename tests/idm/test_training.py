@@ -26,7 +26,7 @@ from steve1.core.options import CommandLine
 from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.native import EpisodeWriter
-from steve1.data.loading.sampling import read_list
+from steve1.data.loading.lists import read_list
 from steve1.idm import InverseDynamicsModel, load_idm, read_idm_model
 from steve1.idm.config import IdmConfig, write_idm_model
 from steve1.idm.label import Labels, label, window_plan

@@ -12,7 +12,7 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode, find_episodes
-from steve1.data.loading.sampling import read_list
+from steve1.data.loading.lists import read_list
 from steve1.live.dataset_page import DatasetPage
 from steve1.live.host import Host
 from steve1.live.judging import Judgement, Judgements, checked, write_judged

@@ -16,7 +16,7 @@ from steve1.commands.train.cache_features import Args, main
 from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode
 from steve1.data.loading.batches import batches
-from steve1.data.loading.sampling import ListEntry
+from steve1.data.loading.lists import ListEntry
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, load_policy
 from steve1.training import cache as module

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from steve1.data.episodes.parts import ACTION_MASK
-from steve1.data.loading.sampling import ListEntry
+from steve1.data.loading.lists import ListEntry
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import load_policy
 from steve1.training.batches import chunks

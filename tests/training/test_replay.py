@@ -18,8 +18,9 @@ from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import open_pack
 from steve1.data.episodes.parts import ACTION_MASK
+from steve1.data.loading.lists import ListEntry, read_list
 from steve1.data.loading.replay import replay_entries, with_replay
-from steve1.data.loading.sampling import ListEntry, SamplingSettings, Source, create_sampling, read_list
+from steve1.data.loading.sampling import SamplingSettings, Source, create_sampling
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import load_policy
 from steve1.training.batches import open_windows

@@ -18,7 +18,8 @@ from steve1.core.messages import message, say_next, translated
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.episodes.episode import Episode
-from steve1.data.loading.sampling import SAMPLINGS, SamplingSettings, Source, create_sampling, read_list
+from steve1.data.loading.lists import read_list
+from steve1.data.loading.sampling import SAMPLINGS, SamplingSettings, Source, create_sampling
 from steve1.reporting.numbers import percent
 
 _MINI = "data/mini/mini.weights"

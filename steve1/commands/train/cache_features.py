@@ -15,7 +15,7 @@ from steve1.core.files import check_writable
 from steve1.core.messages import plural, translated
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.episodes.episode import find_episodes
-from steve1.data.loading.sampling import read_list, sampling_command
+from steve1.data.loading.lists import read_list, sampling_command
 from steve1.policy import load_policy
 from steve1.training.cache import FeatureCache, fill_loudly
 from steve1.training.config import TrainSettings

@@ -18,7 +18,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, check_writable, sha256_file, write_json
 from steve1.core.messages import translated
 from steve1.core.paths import display, output_path, resolve
-from steve1.data.loading.sampling import read_list
+from steve1.data.loading.lists import read_list
 from steve1.policy import GoalPolicy, load_policy, save_weights
 from steve1.reporting.tables import Table
 from steve1.training.batches import windows_of

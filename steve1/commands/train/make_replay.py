@@ -21,7 +21,7 @@ from steve1.core.messages import message, progress, say_next, translated
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import write_pack
-from steve1.data.loading.sampling import read_list
+from steve1.data.loading.lists import read_list
 from steve1.policy import load_policy
 from steve1.training.cache import FeatureCache, fill_loudly
 from steve1.training.config import TrainSettings

@@ -22,7 +22,7 @@ from steve1.core.options import Option
 from steve1.core.paths import resolve, slug
 from steve1.core.processes import limit_threads
 from steve1.data.episodes.episode import Episode
-from steve1.data.loading.sampling import read_list
+from steve1.data.loading.lists import read_list
 from steve1.data.media.video import VideoWriter
 from steve1.envs import make_env, start_states
 from steve1.evaluation.policies import PolicyCache, choose_env, parse_policies

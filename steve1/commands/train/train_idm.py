@@ -15,7 +15,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import check_writable, existing_file
 from steve1.core.messages import message, progress, say_next, translated
 from steve1.core.paths import display, output_path, quoted, resolve
-from steve1.data.loading.sampling import read_list
+from steve1.data.loading.lists import read_list
 from steve1.idm.config import read_idm_model
 from steve1.idm.labelling.settings import PUBLISHED_FOV
 from steve1.idm.score_tables import button_table, camera_table, not_labelled_well

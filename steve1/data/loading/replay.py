@@ -13,7 +13,7 @@ from steve1.core.checkpoint_metadata import REPLAY_SUFFIX
 from steve1.core.paths import display, resolve
 from steve1.core.seeds import generator
 from steve1.data.episodes.formats.replay import open_pack
-from steve1.data.loading.sampling import ListEntry, read_list
+from steve1.data.loading.lists import ListEntry, read_list
 
 
 def replay_entries(source: str, sampling_dir: str) -> tuple[list[ListEntry], list[ListEntry]]:

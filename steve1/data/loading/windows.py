@@ -19,7 +19,7 @@ from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import FIRST_GOAL, GOAL_FRAMES
 from steve1.data.loading.frame_source import PIXELS, FrameSource
 from steve1.data.loading.goals import GoalSwitch, check_gaps
-from steve1.data.loading.sampling import ListEntry
+from steve1.data.loading.lists import ListEntry
 from steve1.data.minecraft_dataset import Chunk, get_episode_chunk, get_episode_chunk_fixed_prompt
 
 _log = logging.getLogger(__name__)

@@ -23,7 +23,8 @@ from steve1.core.errors import UserError
 from steve1.core.messages import some
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode
-from steve1.data.loading.sampling import ListEntry, is_labelled
+from steve1.data.loading.lists import ListEntry
+from steve1.data.loading.sampling import is_labelled
 from steve1.data.media.stored import encode_video, read_frames_of
 from steve1.idm.metrics import true_actions
 from steve1.idm.training.settings import IdmTrainSettings

@@ -16,7 +16,7 @@ from steve1.core.paths import display, resolve
 from steve1.core.run_folder import Record, RunFolder, commit
 from steve1.data.episodes.formats.replay import is_pack, pack_of
 from steve1.data.episodes.parts import fingerprint
-from steve1.data.loading.sampling import read_list
+from steve1.data.loading.lists import read_list
 from steve1.training.checkpoint.exports import sidecar_files
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks

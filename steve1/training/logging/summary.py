@@ -12,7 +12,7 @@ from steve1.core.messages import message
 from steve1.core.paths import display, quoted, resolve
 from steve1.core.run_folder import SETTINGS_FILE
 from steve1.data.episodes.episode import Episode
-from steve1.data.loading.sampling import read_list
+from steve1.data.loading.lists import read_list
 from steve1.training.batches import chunks
 from steve1.training.checkpoint.checkpointer import TrainState
 from steve1.training.config import TrainSettings

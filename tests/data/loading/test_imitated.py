@@ -16,7 +16,7 @@ from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.episodes.parts import ACTION_MASK, fingerprint
 from steve1.data.loading.batches import BatchSource
 from steve1.data.loading.goals import goals_of_stretches, hindsight_goals
-from steve1.data.loading.sampling import ListEntry
+from steve1.data.loading.lists import ListEntry
 from steve1.data.loading.windows import WindowDataset
 from steve1.data.quality.repair import repair_episode
 from steve1.data.quality.validate import check_episode

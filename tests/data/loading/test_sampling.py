@@ -19,7 +19,8 @@ from steve1.core.files import read_json, sha256_file, write_json
 from steve1.core.paths import ROOT, resolve
 from steve1.data.episodes.episode import Episode
 from steve1.data.loading import sampling
-from steve1.data.loading.sampling import SamplingSettings, Source, create_sampling, read_list, sampling_command
+from steve1.data.loading.lists import read_list, sampling_command
+from steve1.data.loading.sampling import SamplingSettings, Source, create_sampling
 from steve1.data.loading.windows import WindowDataset
 from tests.data.makers import make_dataset
 

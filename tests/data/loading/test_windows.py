@@ -21,7 +21,7 @@ from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import find_episodes
 from steve1.data.episodes.formats import native
 from steve1.data.loading.batches import batches
-from steve1.data.loading.sampling import ListEntry
+from steve1.data.loading.lists import ListEntry
 from steve1.data.loading.windows import WindowDataset, window_starts
 from steve1.data.media import jpegs
 from tests.data.makers import embeds, make_dataset, make_episode

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from steve1.actions import BUTTONS, N_BUTTONS, N_CAMERA, NULL_CAMERA, to_env
-from steve1.data.loading.sampling import read_list
+from steve1.data.loading.lists import read_list
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, load_policy
 from steve1.policy.loss import head_kl, head_loss
