@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from research.measure_methods.cells import best
 from research.measure_methods.page import write_page
-from research.measure_methods.recipes import RECIPES
+from research.measure_methods.recipes import RECIPES, Recipe
 from research.measure_methods.run import Measurement
 from research.measure_methods.settings import Settings
 from steve1.commands.cli import run
@@ -18,7 +18,7 @@ from steve1.core.paths import display
 
 Args = Settings
 # On two quiet cores, with the mini weights.
-_SECONDS_PER_EPISODE, _SECONDS_PER_TRAINING = 4.0, 200.0
+_SECONDS_PER_EPISODE, _SECONDS_PER_TRAINING, _SECONDS_PER_ITERATION = 4.0, 200.0, 150.0
 
 
 def main(settings: Settings) -> None:
@@ -48,7 +48,8 @@ def plan(measurement: Measurement) -> Iterator[tuple[str, str, int]]:
     if "goal" in settings.methods:
         for skill in settings.called:
             yield "goal", skill, 0
-    for method in best(measurement.cells, settings.methods, settings.best):
+    candidates = [method for method in settings.methods if method != "placebo"]
+    for method in best(measurement.cells, candidates, settings.best):
         for seed in range(1, settings.seeds):
             for skill in settings.skills:
                 yield method, skill, seed
@@ -62,15 +63,19 @@ def budget(measurement: Measurement) -> str:
     policies = screened + more + (len(settings.called) if "goal" in settings.methods else 0)
     cells = policies * (1 + len(settings.old_tasks))
     missing = max(0, cells - len(done))
-    trained = sum(not RECIPES[method].between for method in settings.methods) / max(1, len(settings.methods))
-    hours = (
-        missing * settings.episodes * _SECONDS_PER_EPISODE
-        + missing / cells * policies * trained * _SECONDS_PER_TRAINING
-    ) / 3600
+    training = sum(_seconds(RECIPES[method], settings) for method in settings.methods) / max(1, len(settings.methods))
+    hours = (missing * settings.episodes * _SECONDS_PER_EPISODE + missing / cells * policies * training) / 3600
     return (
         f"{plural(screened, 'policy', 'policies')} to screen and up to {more} with other seeds, about {cells} cells of "
         f"{settings.episodes} episodes; {plural(len(done), 'cell')} finished; about {hours:.1f} hours are left on two quiet cores"
     )
+
+
+def _seconds(recipe: Recipe, settings: Settings) -> float:
+    """How long a policy is trained."""
+    if recipe.rl is not None:
+        return settings.iterations * _SECONDS_PER_ITERATION
+    return 0.0 if recipe.between else _SECONDS_PER_TRAINING
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def change(cells: Sequence[Cell], draws: int = 10_000) -> Estimate | None:
 
 
 def score(cells: Sequence[Cell], method: str) -> float | None:
-    """What the screening ranks by, fixed beforehand: change of the new skills plus mean change of the old ones; None if not measured.
+    """What the screening ranks by, fixed beforehand: change of the trained skills plus mean change of the old ones; None if not measured.
 
     A method that changes no weights has lost nothing.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,13 +30,14 @@ def write_page(cells: Sequence[Cell], settings: Settings) -> str:
     if not cells:
         raise UserError("No cell has been measured.", where=settings.cells, todo="python -m research.measure_methods")
     points = points_of(cells, settings)
-    text = "\n\n".join(filter(None, [*tables(cells, settings), advice(points)]))
-    if points:
+    text = "\n\n".join(filter(None, [*tables(cells, settings), advice(points), against_placebo(cells)]))
+    if points and settings.picture:
         path = output_path(settings.picture)
         with atomic_file(path) as file:
             file.write(picture(points))
         text += (
-            "\n\n" + f"![New skill against retention: {', '.join(point.name for point in points)}]({_link(settings)})"
+            "\n\n"
+            + f"![Trained skill against retention: {', '.join(point.name for point in points)}]({_link(settings)})"
         )
     text += "\n\n" + grounds(cells) + "\n"
     if settings.page:
@@ -75,8 +77,8 @@ def _screening(cells: Sequence[Cell], settings: Settings) -> str:
         new = [_one([cell for cell in mine if cell.skill == skill and cell.role == "new"]) for skill in skills]
         found = score(cells, method)
         rows.append([RECIPES[method].words, *new, _kept(mine, method), "–" if found is None else f"{100 * found:+.0f}"])
-    head = ["method", *(f"{_words(skill)} (new)" for skill in skills), "old skills together", "score"]
-    caption = f"Screening with one seed, {plural(max(len(cell.tuned) for cell in cells), 'episode')} a task:"
+    head = ["method", *(f"{_words(skill)} (trained)" for skill in skills), "old skills together", "score"]
+    caption = f"With one seed, {plural(max(len(cell.tuned) for cell in cells), 'episode')} a task:"
     return caption + "\n\n" + Table(head, rows).markdown()
 
 
@@ -100,7 +102,7 @@ def _over_seeds(cells: Sequence[Cell], methods: Sequence[str]) -> str:
                 *old,
             ]
         )
-    head = ["method", "seeds", "new skills", "against the base", "old skills together", *map(_words, tasks)]
+    head = ["method", "seeds", "trained skills", "against the base", "old skills together", *map(_words, tasks)]
     return "Over seeds:\n\n" + Table(head, rows).markdown()
 
 
@@ -139,7 +141,7 @@ def change_text(found: Estimate | None) -> str:
 
 
 def points_of(cells: Sequence[Cell], settings: Settings) -> list[Point]:
-    """The picture's points: each method's change of the new skills against that of the old ones, over all its seeds."""
+    """The picture's points: each method's change of the trained skills against that of the old ones, over all its seeds."""
     points = []
     for method in RECIPES:
         mine = [cell for cell in cells if cell.method == method]
@@ -160,11 +162,23 @@ def advice(points: Sequence[Point]) -> str:
     learned = [point.name for point in points if point.new.low > 0]
     lost = [point.name for point in points if point.old.high < 0]
     said = [f"No other method is better in both: {', '.join(front)}."]
-    said.append(f"Learned the new skills (interval above 0): {', '.join(learned) or 'none'}.")
+    said.append(f"Better at the trained skills (interval above 0): {', '.join(learned) or 'none'}.")
     said.append(f"Lost old skills (interval below 0): {', '.join(lost) or 'none'}.")
     if choice := [point.name for point in points if point.name in learned and point.name not in lost]:
-        said.append(f"Learned without a loss that can be seen: {', '.join(choice)}.")
+        said.append(f"Better without a loss that can be seen: {', '.join(choice)}.")
     return " ".join(said)
+
+
+def against_placebo(cells: Sequence[Cell]) -> str:
+    """Each method of reinforcement learning against the one whose rewards were permuted, on the same places; "" where that is not measured."""
+    first = [cell for cell in cells if cell.seed == 0 and cell.role == "new"]
+    placebo = {cell.skill: cell for cell in first if cell.method == "placebo"}
+    said = [
+        f"{RECIPES[cell.method].words} {_pairs(dataclasses.replace(cell, base=placebo[cell.skill].tuned))}"
+        for cell in first
+        if RECIPES[cell.method].rl is not None and cell.method != "placebo" and cell.skill in placebo
+    ]
+    return f"Against the placebo, points: {'; '.join(said)}." if said else ""
 
 
 def grounds(cells: Sequence[Cell]) -> str:
@@ -177,7 +191,7 @@ def grounds(cells: Sequence[Cell]) -> str:
         f"{dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'}, base {bases}. One cell: exact paired test with its 95 % interval. Several cells: "
         "95 % cluster bootstrap, in which seeds (the episodes of one share their weights) and start places are drawn with replacement, and skills and tasks are not; "
         "with one seed the interval says nothing about other seeds. Not corrected for the number of methods. "
-        "Score: change of the new skills plus mean change of the old ones, fixed before the measurement."
+        "Score: change of the trained skills plus mean change of the old ones, fixed before the measurement."
     )
 
 

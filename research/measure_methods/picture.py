@@ -1,4 +1,4 @@
-"""The picture of methods: change of the new skills against change of the old ones, with intervals and the Pareto front; one SVG file."""
+"""The picture of methods: change of the trained skills against change of the old ones, with intervals and the Pareto front; one SVG file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def picture(points: Sequence[Point]) -> bytes:
     figure = Figure(figsize=(7.5, 4.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
     axes.set_xlabel("change of the old skills (points)")
-    axes.set_ylabel("change of the new skills (points)")
+    axes.set_ylabel("change of the trained skills (points)")
     axes.axvline(0, color="#888888", linewidth=1)
     axes.grid(color="#e3e3e3")
     axes.spines[["top", "right"]].set_visible(False)

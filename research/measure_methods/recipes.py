@@ -19,6 +19,7 @@ class Recipe:
         old: the old episodes it sees: demonstrations with pictures, those that the base played itself, or a replay pack.
         prompted: whether all frames have the skill's prompt as their goal.
         between: the method whose weights are mixed half and half with the base; nothing is trained.
+        rl: fields of RlSettings: it learns from what it plays itself, judged by the reward of the skill's name; None: from demonstrations.
     """
 
     words: str
@@ -26,11 +27,12 @@ class Recipe:
     old: Literal["", "demonstrations", "self", "pack"] = ""
     prompted: bool = False
     between: str = ""
+    rl: Mapping[str, Any] | None = None
 
     @property
     def trains_cnn(self) -> bool:
         """Whether it needs pictures; all others are trained on cached features."""
-        return MODES[self.settings.get("finetune_mode", "all")].trains_cnn
+        return self.rl is None and MODES[self.settings.get("finetune_mode", "all")].trains_cnn
 
     @property
     def changes_weights(self) -> bool:
@@ -52,5 +54,10 @@ RECIPES = {
     "kl": Recipe("KL on new frames", {"kl_coef": 0.3}),
     "kl_replay": Recipe("KL on replay frames", {**_FROZEN, "keep": "kl", "replay_share": 0.7}, old="pack"),
     "half": Recipe("half way to full", between="full"),
+    "ppo": Recipe("PPO", rl={}),
+    "group": Recipe("group", rl={"method": "group"}),
+    "clone": Recipe("clone", rl={"method": "clone"}),
+    "placebo": Recipe("PPO, rewards permuted (placebo)", rl={"placebo": True}),
 }
 """In the order in which they are measured; `half` needs the weights of `full`."""
+IMITATING = tuple(name for name, recipe in RECIPES.items() if recipe.rl is None)

@@ -12,7 +12,7 @@ from research.measure_methods.cells import Cell, append_cells, read_cells
 from research.measure_methods.recipes import RECIPES, Recipe
 from research.measure_methods.settings import Settings
 from steve1.commands.data import create_sampling, generate_dataset
-from steve1.commands.train import interpolate_weights, make_replay
+from steve1.commands.train import interpolate_weights, make_replay, train_rl
 from steve1.commands.train import train as train_command
 from steve1.core.checkpoint_metadata import checkpoint_metadata_path
 from steve1.core.files import rename, sha256_file
@@ -39,7 +39,7 @@ class Measurement:
         return read_cells(self.path)
 
     def measure(self, method: str, skill: str, seed: int) -> list[Cell]:
-        """The cells of one trained policy: the new skill and the old ones; those that are finished are not measured again."""
+        """The cells of one trained policy: the trained skill and the old ones; those that are finished are not measured again."""
         recipe, settings = RECIPES[method], self.settings
         tasks = [skill, *(task for task in settings.old_tasks if task != skill and recipe.changes_weights)]
         called = skill in settings.called
@@ -56,7 +56,7 @@ class Measurement:
             "method": method,
             "skill": skill,
             "seed": seed,
-            "frames": 0 if recipe.between else self.frames(recipe),
+            "frames": self.frames(recipe),
             "weights_sha256": sha256_file(weights)[:12],
             "base_sha256": sha256_file(resolve(settings.base))[:12],
             "date": datetime.date.today().isoformat(),
@@ -138,7 +138,9 @@ class Measurement:
     # ---- training and playing ----
 
     def frames(self, recipe: Recipe) -> int:
-        """Frames that it is trained on: features take a tenth of the time, so there are more of them."""
+        """Frames that it is trained on: features take a tenth of the time, so there are more of them. 0 where none are given."""
+        if recipe.between or recipe.rl is not None:
+            return 0
         return self.settings.frames if recipe.trains_cnn else self.settings.feature_frames
 
     def weights(self, method: str, skill: str, seed: int) -> Path:
@@ -157,6 +159,11 @@ class Measurement:
             rename(checkpoint_metadata_path(found), checkpoint_metadata_path(path))
             rename(found, path)
             return path
+        if recipe.rl is not None:
+            played = self.playing(recipe, name, skill, seed)
+            if not resolve(played.out_weights).is_file():
+                train_rl.main(played)
+            return resolve(played.out_weights)
         chosen = self.training(recipe, name, skill, seed)
         if not chosen.out_path.is_file():
             train_command.main(chosen)
@@ -193,6 +200,20 @@ class Measurement:
             "device": settings.device,
         }
         return TrainSettings(**{**common, **recipe.settings, **settings.training})
+
+    def playing(self, recipe: Recipe, name: str, skill: str, seed: int) -> train_rl.Args:
+        """The settings of a method that learns from what it plays: those of 3_train_finetune_rl.sh and its own."""
+        settings = self.settings
+        common: dict[str, Any] = {
+            "in_weights": settings.base,
+            "out_weights": f"data/weights/steve1/{name}.weights",
+            "reward": skill,
+            "iterations": settings.iterations,
+            "workers": settings.workers,
+            "seed": seed,
+            "device": settings.device,
+        }
+        return train_rl.Args(**{**common, **(recipe.rl or {}), **settings.training})
 
     def play(self, weights: Path, tasks: Sequence[str]) -> Lines:
         """Base and tuned weights on the same places; the base's episodes are played once for all methods."""

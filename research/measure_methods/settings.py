@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from research.measure_methods.recipes import RECIPES
+from research.measure_methods.recipes import IMITATING, RECIPES
 from steve1.core.errors import UserError
 from steve1.core.options import Option
 
@@ -17,21 +17,21 @@ class Settings:
 
     GROUPS: ClassVar = {
         "options": "methods skills old_tasks called best seeds episodes",
-        "learning": "base in_model replay demonstrations steps frames feature_frames",
+        "learning": "base in_model replay demonstrations steps frames feature_frames iterations",
         "output": "name cells page picture write_only dry_run",
         "machine": "workers device sampling_dir",
     }
 
-    methods: tuple[str, ...] = tuple(RECIPES)
-    """Methods to screen."""
+    methods: tuple[str, ...] = IMITATING
+    """Methods to screen; of reinforcement learning: ppo, group, clone and placebo."""
     skills: tuple[str, ...] = ("dig_dirt", "dive")
-    """Skills that the base was not trained on, and that MineCLIP and the prior know."""
+    """Skills to train: for imitation such that the base was not trained on and that MineCLIP and the prior know, for reinforcement learning such that succeed sometimes."""
     old_tasks: tuple[str, ...] = ("look_at_sky", "explore", "build_pillar")
     """Skills of the base that are to be kept."""
     called: tuple[str, ...] = ("collect_grass",)
     """Skills that the base was trained on and whose prompt calls them badly: there goal tuning alone is measured."""
     best: int = 4
-    """Methods with the highest score in the screening (change of the new skills plus mean change of the old ones) that are measured with all seeds."""
+    """Methods with the highest score in the screening (change of the trained skills plus mean change of the old ones) that are measured with all seeds."""
     seeds: int = 3
     """Seeds of demonstrations and training; the screening is the first."""
     episodes: int = 20
@@ -51,8 +51,10 @@ class Settings:
     """Training frames of methods that train the CNN."""
     feature_frames: int = 500_000
     """Training frames of those that are trained on cached features: as many minutes."""
+    iterations: int = 12
+    """Iterations of reinforcement learning."""
     training: Annotated[Mapping[str, Any], Option(hidden=True)] = dataclasses.field(default_factory=dict)
-    """Fields of TrainSettings for all methods; of tests alone."""
+    """Fields of TrainSettings, or of RlSettings, for all methods; of tests alone."""
 
     name: str = "methods"
     """Name of all outputs."""
@@ -61,7 +63,7 @@ class Settings:
     page: str = "docs/technical/STEVE1_TRAINING_ANALYSIS.md"
     """Page that gets the table and the picture, between its marks; empty: none."""
     picture: str = "docs/pictures/methods.svg"
-    """New skill against retention."""
+    """Trained skill against retention; empty: none."""
     write_only: bool = False
     """Write table and picture from the finished cells, and stop."""
     dry_run: bool = False

@@ -20,7 +20,7 @@ from research.measure_methods import run
 from research.measure_methods.cells import COLUMNS, Cell, Estimate, append_cells, best, change, read_cells, score
 from research.measure_methods.page import BEGIN, END, write_page
 from research.measure_methods.picture import Point, _apart, picture
-from research.measure_methods.recipes import RECIPES
+from research.measure_methods.recipes import IMITATING, RECIPES
 from research.measure_methods.settings import Settings
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
@@ -166,7 +166,7 @@ def test_one_command_measures_and_goes_on_after_a_kill(
     assert all(each.tuned == "000" for each in cells if each.method == "half")
     assert len({each.weights_sha256 for each in cells}) == 4
     text = (tmp_path / "page.md").read_text()
-    assert text.startswith(f"before\n{BEGIN}\nScreening with one seed, 3 episodes a task:")
+    assert text.startswith(f"before\n{BEGIN}\nWith one seed, 3 episodes a task:")
     assert text.endswith(f"{END}\nafter\n")
     assert "full fine-tuning | 2 | 6/6 | +100 (+100 to +100)" in text
     assert "(pictures/methods.svg)" in text
@@ -209,11 +209,40 @@ def test_every_recipe_is_a_run_that_can_start(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(run.Measurement, "pack", lambda self: "old.replay.safetensors")
     measurement = run.Measurement(Settings(cells=str(tmp_path / "cells.csv")))
     for name, recipe in RECIPES.items():
-        if not recipe.between:
+        if recipe.rl is not None:
+            measurement.playing(recipe, name, "look_at_sky", 0).check()
+        elif not recipe.between:
             settings = measurement.training(recipe, name, "dig_dirt", 0)
             assert not [fault for fault in faults(settings) if "does not exist" not in fault], name
             assert settings.feature_cache == (not recipe.trains_cnn)
-    assert len(RECIPES) == 12
+    assert len(IMITATING) == 12
+
+
+def test_methods_that_play_are_trained_by_playing_and_held_against_the_placebo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def play(settings: Any) -> None:
+        asked.append(settings)
+        Path(settings.out_weights).write_text(settings.method)
+
+    monkeypatch.setattr(run.train_rl, "main", play)
+    monkeypatch.setattr(run, "resolve", lambda name: tmp_path / Path(name).name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "weights" / "steve1").mkdir(parents=True)
+    settings = Settings(name="rl", iterations=3, cells=str(tmp_path / "cells.csv"), picture="", page="")
+    measurement = run.Measurement(settings)
+    measurement.weights("placebo", "look_at_sky", 1)
+    (made,) = asked
+    assert (made.reward, made.iterations, made.seed, made.placebo, made.method) == ("look_at_sky", 3, 1, True, "ppo")
+    cells = [
+        cell("ppo", "look_at_sky", "000000", "111111", skill="look_at_sky"),
+        cell("placebo", "look_at_sky", "000000", "000000", skill="look_at_sky"),
+    ]
+    said = write_page(cells, settings)
+    assert "Against the placebo, points: PPO +100" in said
+    assert "![" not in said
 
 
 def test_the_pages_have_places_and_the_modes_of_today() -> None:
