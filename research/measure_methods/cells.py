@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import os
 from collections.abc import Iterable, Sequence
@@ -140,16 +141,28 @@ def change(cells: Sequence[Cell], draws: int = 10_000) -> Estimate | None:
     table = np.full((len(seeds), len(kinds), places), np.nan)
     for cell in cells:
         table[seeds.index(cell.seed), kinds.index((cell.skill, cell.task))] = cell.differences[:places]
-    rng = np.random.default_rng(0)
-    means = np.empty(draws)
-    for draw in range(draws):
-        chosen = table[rng.integers(0, len(seeds), len(seeds))]
-        chosen = chosen[:, :, rng.integers(0, places, places)]
-        means[draw] = np.nanmean(chosen)
+    of_seeds, of_places = _drawn(len(seeds), places, draws)
+    sums, counts = (
+        ((of_seeds @ each.sum(axis=1)) * of_places).sum(axis=1)
+        for each in (np.nan_to_num(table), np.isfinite(table).astype(float))
+    )
+    means = sums / counts
     clusters = len(seeds) if len(seeds) > 1 else places
     tail = float(ndtr(np.sqrt(clusters / max(clusters - 1, 1)) * stdtrit(max(clusters - 1, 1), 0.025)))
     low, high = np.quantile(means, [tail, 1 - tail])
     return Estimate(float(np.nanmean(table)), float(low), float(high), (len(seeds), len(kinds), places))
+
+
+@functools.cache
+def _drawn(seeds: int, places: int, draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each draw of a bootstrap has each seed (draws, seeds) and each place (draws, places); the same every time."""
+    rng = np.random.default_rng(0)
+    counts = np.zeros((draws, seeds)), np.zeros((draws, places))
+    for draw in range(draws):
+        for each in counts:
+            size = each.shape[1]
+            each[draw] = np.bincount(rng.integers(0, size, size), minlength=size)
+    return counts
 
 
 def score(cells: Sequence[Cell], method: str) -> float | None:
