@@ -30,6 +30,17 @@ from tests.forks import quick_context
 from tests.goldens import GOLDEN
 
 MARKERS = ("e2e", "game", "gpu")
+# Where several processes share the tests, these files come first, then the others with long tests: what is long does not begin last.
+LONGEST = (
+    "tests/e2e/test_quickstart.py",
+    "tests/devices/test_pretended_cuda.py",
+    "tests/data/recordings/test_shards.py",
+    "tests/training/test_run.py",
+    "tests/evaluation/test_game.py",
+    "tests/evaluation/runner/test_workers.py",
+    "tests/core/test_executor.py",
+    "tests/evaluation/test_campaign.py",
+)
 
 
 def pytest_sessionstart() -> None:
@@ -64,7 +75,20 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def _longest_first(items: list[pytest.Item]) -> None:
+    """Sort whole files: the longest, others with tests of a marker, the rest."""
+    slow = {_file(item) for item in items if any(item.get_closest_marker(name) for name in MARKERS)}
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(_file(item), len(order) + (_file(item) not in slow)))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        _longest_first(items)
     missing = _game_missing() if any(item.get_closest_marker("game") for item in items) else ""
     must_have = os.environ.get("STEVE1_TESTS") == "all" and _game_could_be_installed()
     gpu = any(item.get_closest_marker("gpu") for item in items) and _has_gpu()
