@@ -15,7 +15,10 @@ from steve1.commands.data import generate_dataset
 from steve1.commands.data import record as command
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
+from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.media.video import probe, read_frames
+from steve1.data.recordings.convert import ConvertSettings
+from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.shards import alone_in
 from steve1.envs.interface import GameDied
 from steve1.evaluation.tasks.suite import load_suite
@@ -92,6 +95,22 @@ def test_ticks_are_read_back_as_the_actions_that_were_made() -> None:
     presses = [n for n, line in enumerate(lines) if 1 in line["mouse"]["newButtons"]]
     assert presses
     assert all(1 not in lines[n - 1]["mouse"]["buttons"] for n in presses)
+
+
+def test_a_recording_says_what_is_a_disturbance_and_conversion_does_not_have_it_imitated(tmp_path: Path) -> None:
+    options, seed, player = demonstration(behaviour("look_at_sky"), 0, 0)
+    record(
+        PlainGame(), player, 200, tmp_path / "sky" / "e_000", behaviour="look_at_sky", judge=SUITE.tasks["look_at_sky"].judge,
+        reset_options=options, seed=seed,
+    )  # type: ignore[arg-type]  # fmt: skip
+    lines = [json.loads(line) for line in (tmp_path / "sky" / "e_000.jsonl").read_text().splitlines()]
+    chance = np.array([line["who"] == "disturbance" for line in lines])
+    assert {line["who"] for line in lines} == {"player", "disturbance"}
+    assert chance[:15].all()
+    assert chance[15:].any()
+    convert_folder(tmp_path / "sky", tmp_path / "dataset", ConvertSettings(keep_nulls=True))
+    (episode,) = find_episodes(tmp_path / "dataset")
+    np.testing.assert_array_equal(Episode(episode).imitated, ~chance)
 
 
 def test_frame_i_is_what_was_seen_before_action_i(tmp_path: Path) -> None:

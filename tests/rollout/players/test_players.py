@@ -9,6 +9,8 @@ import pytest
 
 from steve1 import actions
 from steve1.core.errors import UserError
+from steve1.data.recordings.contractor import DISTURBANCE, PLAYER
+from steve1.envs.interface import wrap
 from steve1.evaluation.tasks.suite import load_suite
 from steve1.rollout.players import BABBLING, BEHAVIOURS, MINI, make_player
 from steve1.rollout.players.player import DEGREES_PER_PIXEL, EYE, IDLE_TICKS, PIXELS, SIZES
@@ -120,6 +122,51 @@ def test_sizes_are_the_bins_centres() -> None:
 def test_same_seed_same_play(name: str) -> None:
     assert play(name, 3)[0] == play(name, 3)[0]
     assert play(name, 3)[0] != play(name, 4)[0]
+
+
+@pytest.mark.parametrize("name", BEHAVIOURS)
+def test_what_is_by_chance_is_a_disturbance_and_the_rest_does_not_depend_on_the_seed(name: str) -> None:
+    """Once the quiet frames are over, two players with other seeds at the same place do the same until one looks away."""
+    worlds, players = [Plain(), Plain()], [make_player(name, seed) for seed in (1, 2)]
+    said: list[list[str]] = [[], []]
+    for world, player in zip(worlds, players):
+        player.reset(*world.look())
+    compared = 0
+    for tick in range(240):
+        done = []
+        for world, player, words in zip(worlds, players, said):
+            done.append(player.act(*world.look()))
+            words.append(player.who)
+            world.step(done[-1])
+        if tick == IDLE_TICKS - 1:  # the quiet frames end at slightly different views
+            for world, player in zip(worlds, players):
+                world.pitch, world.yaw = player.pitch, player.yaw = 20.0, 0.0
+        if tick >= IDLE_TICKS and all(DISTURBANCE not in words[IDLE_TICKS:] for words in said):
+            assert done[0] == done[1]
+            compared += 1
+    for words in said:
+        assert words[:IDLE_TICKS] == [DISTURBANCE] * IDLE_TICKS
+        assert words[IDLE_TICKS] == PLAYER
+        assert np.mean([word == DISTURBANCE for word in words[IDLE_TICKS:]]) < 0.6
+    assert compared > 5
+
+
+@pytest.mark.parametrize("name", ["collect_grass", "pick_flower", "chop_tree", "collect_leaves"])
+def test_what_is_not_in_view_is_searched_to_the_right(name: str) -> None:
+    world, player = Plain(), make_player(name, 0)
+    world.yaw = 130.0  # all of it stands to the left, more than 45 degrees away
+    player.reset(*world.look())
+    turned = 0.0
+    for tick in range(70):
+        action = player.act(*world.look())
+        world.step(action)
+        yaw = wrap(world.yaw)
+        if tick >= IDLE_TICKS and not -80 < yaw < 105:
+            assert action["camera"][1] == pytest.approx(SIZES[-1])
+            assert not action.get("forward")
+            turned += action["camera"][1]
+    assert turned > 140
+    assert -80 < wrap(world.yaw) < 80
 
 
 def test_the_sky_is_found_from_any_pitch_and_found_again() -> None:
