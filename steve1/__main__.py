@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from steve1.core.messages import message, translated, wide
+from steve1.core.messages import message, padded, translated
 from steve1.core.processes import started_with
 
 _HAS_PACKAGES = "import importlib.util as util, sys; sys.exit(not (util.find_spec('torch') and util.find_spec('cv2')))"
@@ -123,9 +123,7 @@ def _about(name: str, commands: list[str]) -> None:
 
 def _say_error(what: str) -> None:
     following = message("next") + ":"
-    print(
-        f"{message('error')}: {translated(what)}\n  {following}{' ' * (10 - wide(following))}{SETUP}", file=sys.stderr
-    )
+    print(f"{message('error')}: {translated(what)}\n  {padded(following, 10)}{SETUP}", file=sys.stderr)
 
 
 def find_packages(needed: bool = True) -> None:

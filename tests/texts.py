@@ -17,6 +17,8 @@ from steve1.core.options import Option, _texts
 from steve1.core.paths import ROOT
 
 KINDS = {"UserError", "GameDied", "Missing", "Refused"}  #: UserError and what derives from it
+#: their tables are published or pasted into an issue, and stay in English
+ENGLISH = {"steve1/reporting/cards.py", "steve1/commands/tools/gpu_check.py"}
 PARTS = ("what", "where", "expected", "got", "todo")
 #: what stands before the words of a script's line
 _SCRIPT_WORDS = re.compile(r"^( +\w+=.*?   # | *(needs|makes|takes|usage|watch): +| +)")
@@ -61,6 +63,64 @@ def console_lines(root: Path = ROOT / "steve1") -> dict[str, tuple[str, bool]]:
                         before, seen = found.get(text, (place, True))
                         found[text] = before if not seen else place, seen and shown
     return found
+
+
+def headings(root: Path = ROOT / "steve1") -> dict[str, tuple[str, bool]]:
+    """{text: (file:line of the first place, whether it is shown in the user's language there)} of titles of tables, and what `heading` is given.
+
+    A table is shown in the user's language where `.translated()` follows it. Left out are tables written as CSV, those of `ENGLISH`, and titles
+    without a word.
+    """
+    found: dict[str, tuple[str, bool]] = {}
+    for path in sorted(root.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        place = str(path.relative_to(root.parent))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and _name(node.func) == "heading":
+                for text in texts(node.args[0], {}):
+                    found.setdefault(text, (f"{place}:{node.lineno}", True))
+        for scope in ast.walk(tree):
+            if isinstance(scope, ast.FunctionDef) and place not in ENGLISH:
+                for line, title, shown in _titles(scope):
+                    if re.search("[A-Za-z]{2}", title):
+                        before, seen = found.get(title, (f"{place}:{line}", True))
+                        found[title] = before if not seen else f"{place}:{line}", seen and shown
+    return found
+
+
+def _titles(scope: ast.FunctionDef) -> Iterator[tuple[int, str, bool]]:
+    """Line, title and whether it is shown in the user's language, of every table that a function makes."""
+    after = {id(node.value): node.attr for node in ast.walk(scope) if isinstance(node, ast.Attribute)}
+    named = _assigned(scope)
+    later = {
+        node.func.value.id
+        for node in ast.walk(scope)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith(".translated")
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+    }
+    for node in ast.walk(scope):
+        if (
+            not (isinstance(node, ast.Call) and ast.unparse(node.func) in ("Table", "Table.of"))
+            or after.get(id(node)) == "csv"
+        ):
+            continue
+        names = {name for name, values in named.items() if any(value is node for value in values)}
+        shown = after.get(id(node)) == "translated" or bool(names & later)
+        if isinstance(node.func, ast.Attribute):  # rows that name their columns: every dictionary of the function
+            dictionaries = [each for each in ast.walk(scope) if isinstance(each, ast.Dict)]
+            keys = [key for each in dictionaries for key in each.keys if isinstance(key, ast.Constant)]
+        else:
+            columns = [node.args[0], *named.get(getattr(node.args[0], "id", ""), ())]
+            keys = [
+                each
+                for value in columns
+                if isinstance(value, ast.List)
+                for each in value.elts
+                if isinstance(each, ast.Constant)
+            ]
+        yield from ((node.lineno, str(key.value), shown) for key in keys)
 
 
 def _printed(node: ast.expr, shown: bool = False) -> Iterator[tuple[str, bool]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import NoReturn
 
-from steve1.core.messages import message, translated, wide
+from steve1.core.messages import message, padded, translated
 
 
 class UserError(Exception):
@@ -36,7 +36,7 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         labels = {name: message(name) + ":" for name, _ in self._rows()}
-        rows = [f"  {labels[name]}{' ' * max(1, 10 - wide(labels[name]))}{text}" for name, text in self._rows()]
+        rows = [f"  {padded(labels[name], 10)}{text}" for name, text in self._rows()]
         return "\n".join([translated(self.what), *rows])
 
     def changed(self, how: Callable[[str], str]) -> UserError:

@@ -1,7 +1,8 @@
 """What commands show while they work: console lines in the user's language, English or Chinese, and progress bars.
 
 Lines that several places print have keys, in MESSAGES. Help texts, errors and the other console lines stand in English where they belong;
-`translated` finds their Chinese in core/chinese/*.json, {English: Chinese}, in which {0}, {1} … are what is filled in.
+`translated` finds their Chinese in core/chinese/*.json, {English: Chinese}, in which {0}, {1} … are what is filled in. Titles of columns and
+words of tables go through `heading`: their Chinese, in headings.json, is never used for what is filled into a sentence.
 
 The shell scripts run this file too, before anything is installed: `python steve1/core/messages.py KEY name=value …` prints a line,
 `--script-help` the lines that it reads, in the user's language.
@@ -269,6 +270,8 @@ MESSAGES = {
         "en": "{labelled:part} of videos labelled (five minutes each at most), {done} already done: {episodes:episode}, {frames} frames ({minutes} minutes) in {folder}",
         "zh": "已标注 {labelled} 段视频（每段至多五分钟），{done} 段已完成：{folder} 中共 {episodes} 个片段，{frames} 帧（{minutes} 分钟）",
     },
+    "count videos": {"en": "{count:video}", "zh": "{count} 个视频"},
+    "count episodes": {"en": "{count:episode}", "zh": "{count} 个片段"},
     "labelled before": {
         "en": "{name} was labelled with other settings and stays as it is; --overwrite labels it again",
         "zh": "{name} 是用其他设置标注的，保持不变；加 --overwrite 可重新标注",
@@ -452,6 +455,9 @@ MESSAGES = {
         "zh": "{games} 个游戏，每秒 {rate} 帧：{latency}",
     },
     "serve over": {"en": "{frames:frame} answered: {latency}", "zh": "共回答 {frames} 帧：{latency}"},
+    "condition gained": {"en": "{amount} {item} gained", "zh": "得到 {amount} 个 {item}"},
+    "condition mined": {"en": "{amount} {item} mined", "zh": "挖掉 {amount} 个 {item}"},
+    "condition travelled": {"en": "{amount} blocks travelled", "zh": "走 {amount} 格"},
     # evaluation: success rules
     "needs": {"en": "needs {rule}", "zh": "需要{rule}"},
     "at least": {"en": "at least {number}", "zh": "至少 {number}"},
@@ -593,26 +599,6 @@ MESSAGES = {
     "buttons over time": {"en": "buttons over time", "zh": "按键随时间的变化"},
     "no button": {"en": "nothing", "zh": "无"},
     "turn": {"en": "camera {pitch} {yaw}", "zh": "视角 {pitch} {yaw}"},
-    "column dataset": {"en": "dataset", "zh": "数据集"},
-    "column episodes": {"en": "episodes", "zh": "片段数"},
-    "column episode": {"en": "episode", "zh": "片段"},
-    "column frames": {"en": "frames", "zh": "帧数"},
-    "column hours": {"en": "hours", "zh": "小时"},
-    "column s": {"en": "s", "zh": "秒"},
-    "column null actions": {"en": "null actions", "zh": "空动作"},
-    "column menu open": {"en": "menu open", "zh": "菜单打开"},
-    "column embedding length": {"en": "embedding length", "zh": "嵌入长度"},
-    "column embedded": {"en": "embedded", "zh": "已嵌入"},
-    "column duplicates": {"en": "duplicates", "zh": "重复"},
-    "column to look at": {"en": "to look at", "zh": "值得看"},
-    "column weight": {"en": "weight", "zh": "可疑程度"},
-    "column reasons": {"en": "reasons", "zh": "原因"},
-    "column slot changes": {"en": "slot changes", "zh": "切换物品栏"},
-    "column camera moves": {"en": "camera moves", "zh": "视角转动"},
-    "column brightness": {"en": "brightness", "zh": "亮度"},
-    "column drift": {"en": "drift", "zh": "漂移"},
-    "column length over time": {"en": "length over time", "zh": "长度随时间"},
-    "column most pressed": {"en": "most pressed", "zh": "最常按的键"},
     "none": {"en": "none", "zh": "无"},
     "chart buttons": {"en": "Buttons", "zh": "按键"},
     "chart buttons of": {"en": "buttons of {name}", "zh": "{name} 的按键"},
@@ -747,6 +733,8 @@ MESSAGES = {
 #: a place or a count, "frame {0}", "{0} frames": only a number is filled in, so no prompt "frame a picture" is taken for one
 _PLACE = re.compile(r"(\{0\}, )?(tick|step|frame|prompt|epoch|row|line|episode) \{\d\}")
 _COUNT = re.compile(r"\{0\} (episode|frame|game)s?")
+_CHINESE = Path(__file__).with_name("chinese")
+_HEADINGS = _CHINESE / "headings.json"
 
 
 def language() -> str:
@@ -765,6 +753,20 @@ def message(key: str, **values: object) -> str:
 def translated(text: str) -> str:
     """An English text of the program in the user's language; unchanged where it is English or no translation is there."""
     return _in_chinese(text) if language() == "zh" else text
+
+
+def heading(text: str) -> str:
+    """A title of a column or chart, or a word of a table, in the user's language; unchanged where no translation is there.
+
+    Only for the program's own words. They are often names as well (`task`, `weights`), which errors must not translate.
+    """
+    return _headings().get(text, text) if language() == "zh" else text
+
+
+@functools.cache
+def _headings() -> dict[str, str]:
+    found: dict[str, str] = json.loads(_HEADINGS.read_text(encoding="utf-8"))
+    return found
 
 
 def _in_chinese(text: str) -> str:
@@ -788,7 +790,7 @@ def script_line(line: str) -> str:
     start, text = found[1], _in_chinese(found["text"])
     if found["key"]:
         start = f"{found['label'].removesuffix(found['key'])}{_in_chinese(found['key'])}: "
-        start += " " * max(0, len(found[1]) - wide(start))
+        start = padded(start, len(found[1]))
     return start + text
 
 
@@ -797,7 +799,7 @@ def _chinese() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
     """The translations: of whole texts; and of texts with something filled in, those with the most words of their own first."""
     whole: dict[str, str] = {}
     forms: list[tuple[int, re.Pattern[str], str]] = []
-    for file in sorted(Path(__file__).with_name("chinese").glob("*.json")):
+    for file in sorted(set(_CHINESE.glob("*.json")) - {_HEADINGS}):
         for english, chinese in json.loads(file.read_text(encoding="utf-8")).items():
             whole[english] = chinese
             own = re.split(r"\{\d\}", english)
@@ -826,6 +828,11 @@ def plural(count: int, noun: str, many: str = "") -> str:
 def wide(text: str) -> int:
     """How many columns a text takes: Chinese letters take two."""
     return len(text) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+
+
+def padded(text: str, columns: int) -> str:
+    """A text with blanks behind it, so that it takes that many columns."""
+    return text + " " * (columns - wide(text))
 
 
 def wrap(text: str, columns: int) -> list[str]:
@@ -887,7 +894,7 @@ def progress(
         total=total,
         initial=initial,
         desc=desc,
-        unit=unit,
+        unit=heading(unit),
         unit_scale=unit_scale,
         bar_format=bar_format,
         mininterval=0.2 if terminal else 10.0,

@@ -22,6 +22,7 @@ from steve1.core.checkpoint_metadata import (
 )
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, write_json
+from steve1.core.messages import heading, translated
 from steve1.evaluation.policies import split_scale
 from steve1.evaluation.runner.episodes import EpisodeInputs
 from steve1.evaluation.runner.plan import make_plan
@@ -107,23 +108,24 @@ def sweep_guidance(
 def render(found: Mapping[str, Any], weights: str) -> str:
     """The sweep and what to take of it as Markdown."""
     best, current = found["best"], found["current"]
-    sure = (
-        "its advantage over the current value is beyond chance"
-        if found["proven"]
-        else "but the difference from the current value may be chance"
-    )
-    advice = f"Suggested: cond_scale {best:g} (now {current:g}); {sure}."
+    sure = "but the difference from the current value may be chance"
+    if found["proven"]:
+        sure = "its advantage over the current value is beyond chance"
+    advice = translated(f"Suggested: cond_scale {best:g} (now {current:g}); {sure}.")
     if best == current:
-        advice = f"Keep cond_scale {current:g}: none was better."
+        advice = translated(f"Keep cond_scale {current:g}: none was better.")
     rows = []
     for point in found["points"]:
-        mark = " (now)" if point["scale"] == current else ""
+        mark = translated(" (now)") if point["scale"] == current else ""
         success = f"{percent(point['success'], 0)} ({percent_range(point['low'], point['high'])})"
         cells = [f"{cell['successes']}/{cell['episodes']}" for cell in point["tasks"].values()]
         rows.append([f"{point['scale']:g}{mark}", success, points_range(*point["interval"]), *cells])
-    head = ["cond_scale", "success, mean over tasks", "difference from now, 95 %", *found["points"][0]["tasks"]]
-    note = "Intervals are bootstraps over seeds. The best of several scales is lucky as well as good: confirm it with another --seed."
-    return Report(f"Guidance: {weights}", [Section("", [advice, Table(head, rows), note])]).markdown()
+    tasks = found["points"][0]["tasks"]
+    head = ["cond_scale", heading("success, mean over tasks"), heading("difference from now, 95 %"), *tasks]
+    note = translated(
+        "Intervals are bootstraps over seeds. The best of several scales is lucky as well as good: confirm it with another --seed."
+    )
+    return Report(translated(f"Guidance: {weights}"), [Section("", [advice, Table(head, rows), note])]).markdown()
 
 
 def draw(found: Mapping[str, Any], path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from steve1.core.messages import heading
 from steve1.idm.metrics import Scores
 from steve1.reporting.numbers import percent
 from steve1.reporting.tables import Cell, Table, Value
@@ -34,14 +35,14 @@ def button_table(found: Scores) -> Table:
             }
         )
     scores = ("average precision", "of a guess", "F1", "F1 within one frame", "F1 of the frame before", "threshold")
-    return Table.of(rows, {"pressed": percent, **dict.fromkeys(scores, ".2f")}, sortable=True)
+    return Table.of(rows, {"pressed": percent, **dict.fromkeys(scores, ".2f")}, sortable=True).translated()
 
 
 def camera_table(found: Scores) -> Table:
     """A row for each axis."""
     rows: list[dict[str, Value]] = [
         {
-            "axis": axis.name,
+            "axis": heading(axis.name),
             "moves": axis.moving,
             "R²": axis.r2,
             "right bin": axis.bins,
@@ -53,7 +54,9 @@ def camera_table(found: Scores) -> Table:
         for axis in found.camera
     ]
     shares = ("moves", "right bin", "of “not moved”", "right bin where it moves", "right direction")
-    return Table.of(rows, {**dict.fromkeys(shares, percent), "R²": ".3f", "labelled degrees for a true one": ".2f"})
+    return Table.of(
+        rows, {**dict.fromkeys(shares, percent), "R²": ".3f", "labelled degrees for a true one": ".2f"}
+    ).translated()
 
 
 def not_labelled_well(found: Scores) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from steve1.core.messages import message, wide
+from steve1.core.messages import heading, message, wide
 from steve1.reporting.html import Html, element, join
 from steve1.reporting.numbers import percent, short
 
@@ -117,7 +117,7 @@ def line_chart(
     series: Mapping[str, Points],
     *,
     label: str = "",
-    unit: str = "step",
+    unit: str = "",
     values: str = "",
     caption: str = "",
     mark: float | None = None,
@@ -130,7 +130,7 @@ def line_chart(
 
     Args:
         label: description for screen readers, the title if "".
-        unit: of the horizontal axis.
+        unit: of the horizontal axis; steps if "".
         values: what the vertical axis counts, with its unit.
         caption: what the chart shows, below it.
         mark: a step to draw a vertical line at (the best one), which is called `marked`.
@@ -150,6 +150,7 @@ def line_chart(
     def scale(y: float) -> float:
         return math.log10(y) if log else y
 
+    unit = unit or heading("step")
     xs = [x for _, points in kept.values() for x, _ in points]
     ys = [scale(y) for _, points in kept.values() for _, y in points] + ([0.0] if zero else [])
     first, last = min(xs), max(max(xs), min(xs) + 1e-9)

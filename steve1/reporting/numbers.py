@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from steve1.core.messages import message
+
 
 def percent(share: float, decimals: int | None = None, *, sign: bool = False) -> str:
     """A share of 1 in percent, with three digits below 10 % and one decimal above, unless `decimals` says otherwise.
@@ -30,7 +32,7 @@ def percent_range(low: float, high: float) -> str:
 
 def points_range(low: float, high: float) -> str:
     """An interval of a difference of rates, in percentage points: "-3 to +12"."""
-    return f"{100 * low:+.0f} to {100 * high:+.0f}"
+    return message("range", low=f"{100 * low:+.0f}", high=f"{100 * high:+.0f}")
 
 
 def p_value(p: float) -> str:

@@ -8,7 +8,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from steve1.core.messages import message, wide
+from steve1.core.messages import heading, message, padded, wide
 from steve1.reporting.html import Html, each, element, join
 
 
@@ -55,6 +55,11 @@ class Table:
         """The table of rows that name their columns, {title: value}, alike in all rows."""
         return cls(list(rows[0]) if rows else [], [list(row.values()) for row in rows], forms or {}, sortable=sortable)
 
+    def translated(self) -> Table:
+        """The table with its titles in the user's language; for tables whose titles are words of this program."""
+        forms = {heading(title): form for title, form in self.forms.items()}
+        return dataclasses.replace(self, columns=[*map(heading, self.columns)], forms=forms)
+
     def __bool__(self) -> bool:
         return bool(self.rows)
 
@@ -88,9 +93,9 @@ class Table:
         records, cells = self._records(), self._cells()
         columns = []
         for place, texts in enumerate(zip(*records)):
-            side = "<" if any(isinstance(row[place][0].value, str) for row in cells) else ">"
+            left = any(isinstance(row[place][0].value, str) for row in cells)
             width = max(map(wide, texts))
-            columns.append([f"{text:{side}{width - wide(text) + len(text)}}" for text in texts])
+            columns.append([padded(text, width) if left else " " * (width - wide(text)) + text for text in texts])
         return "\n".join("  ".join(row).rstrip() for row in zip(*columns))
 
     def csv(self) -> str:

@@ -88,9 +88,10 @@ def objections(reward: Reward, episodes: Sequence[CheckedEpisode]) -> list[str]:
     lost = [episode for episode in episodes if not episode.success]
     share = agreement(episodes)
     if np.isnan(share):
-        outcome = "succeeded" if not lost else "failed"
         found.append(
-            f"Every episode {outcome}, so nothing says whether the reward pays for success: play more episodes."
+            "Every episode failed, so nothing says whether the reward pays for success: play more episodes."
+            if lost
+            else "Every episode succeeded, so nothing says whether the reward pays for success: play more episodes."
         )
     elif 1 - share > _MOST_WRONG:
         found.append(

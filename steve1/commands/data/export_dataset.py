@@ -10,7 +10,7 @@ from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import remove_half_written
-from steve1.core.messages import message, progress, translated
+from steve1.core.messages import message, padded, progress, translated
 from steve1.core.options import Option
 from steve1.core.paths import display
 from steve1.data.episodes.export import export_episode
@@ -57,13 +57,13 @@ def _folders(args: Args, episodes: Sequence[Path], target: Path) -> int:
             if copy.exists():
                 changed = differences(copy, path, to=args.to, lossless=args.to == "guide" or args.lossless)
                 if changed:
-                    print(f"  {message('note'):<8} {stays(copy, changed)}")
+                    print(f"  {padded(message('note'), 8)} {stays(copy, changed)}")
                 there += 1
             else:
                 frames += export_episode(path, copy, args.to, lossless=args.lossless)
         except UserError as fault:
             failed += 1
-            print(f"  {message('status refused'):<8} {display(path)}: {fault.one_line}")
+            print(f"  {padded(message('status refused'), 8)} {display(path)}: {fault.one_line}")
     done = len(episodes) - there - failed
     print(
         translated(

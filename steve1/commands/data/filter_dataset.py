@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file
-from steve1.core.messages import message, progress, translated
+from steve1.core.messages import heading, message, padded, progress, translated
 from steve1.core.options import Option
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.cut import copy_episode, cut_episode
@@ -83,11 +83,8 @@ def main(args: Args) -> int:
     unknown = sum(bool(verdict.reason) for verdict in verdicts)
     pieces = sum(len(verdict.stretches) for verdict in kept)
     what = f" in {pieces} segments" if args.segments else ""
-    print(
-        translated(
-            f"{len(kept)} of {len(verdicts)} episodes kept{what}, {unknown} could not be judged: {' and '.join(map(str, conditions))}"
-        )
-    )
+    asked = message("all").join(condition.shown(f"{condition.amount:g}") for condition in conditions)
+    print(translated(f"{len(kept)} of {len(verdicts)} episodes kept{what}, {unknown} could not be judged: {asked}"))
     if target:
         print(translated(f"{frames:,} frames in {display(target)}; report: {display(target / REPORT)}"))
     else:
@@ -146,7 +143,7 @@ def _write(
             try:
                 if copy.exists():
                     if changed := differences(copy, path, **settings):
-                        print(f"  {message('note'):<8} {stays(copy, changed)}")
+                        print(f"  {padded(message('note'), 8)} {stays(copy, changed)}")
                 elif whole:
                     copy_episode(path, copy, note | made_from(path, **settings))
                 else:
@@ -154,7 +151,7 @@ def _write(
                 frames += stop - start
             except UserError as fault:
                 refused += 1
-                print(f"  {message('status refused'):<8} {fault.one_line}")
+                print(f"  {padded(message('status refused'), 8)} {fault.one_line}")
     with atomic_file(target / REPORT, "w") as handle:
         handle.writelines(json.dumps(asdict(verdict), ensure_ascii=False) + "\n" for verdict in verdicts)
     return frames, refused
@@ -165,9 +162,9 @@ def _print(episodes: list[Path], verdicts: list[Verdict], conditions: Sequence[C
         if verdict.reason:
             print(translated(f"  unknown  {display(path)}: {verdict.reason}"))
             continue
-        values = ", ".join(f"{verdict.reached[str(c)]:.4g} {c.item or 'blocks'} {c.kind}" for c in conditions)
+        values = ", ".join(c.shown(f"{verdict.reached[str(c)]:.4g}") for c in conditions)
         places = ", ".join(f"{start}..{stop - 1}" for start, stop in verdict.stretches[:6])
         print(
-            f"  {'kept' if verdict.kept else 'dropped':<8} {display(path)}: {values}"
+            f"  {padded(heading('kept' if verdict.kept else 'dropped'), 8)} {display(path)}: {values}"
             + (translated(f" (frames {places})") if places else "")
         )

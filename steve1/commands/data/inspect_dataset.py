@@ -11,7 +11,7 @@ from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, check_writable
-from steve1.core.messages import message, wide
+from steve1.core.messages import message, padded
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path
 from steve1.data.loading.sampling import SAMPLINGS
@@ -85,7 +85,7 @@ def _print(inspected: list[Inspected]) -> None:
         ranked = dataset.ranked()
         for number in ranked[:10]:
             worst = dataset.reasons[number][0]
-            print(f"  {worst.tag}{' ' * (11 - wide(worst.tag))}{display(dataset.episodes[number].path)}: {worst.text}")
+            print(f"  {padded(worst.tag, 11)}{display(dataset.episodes[number].path)}: {worst.text}")
         if len(ranked) > 10:
             kinds = Counter(dataset.reasons[number][0].tag for number in ranked[10:])
             more = ", ".join(f"{n} {kind}" for kind, n in kinds.items())

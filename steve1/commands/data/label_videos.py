@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
-from steve1.core.messages import message, say_next
+from steve1.core.messages import message, padded, say_next, translated
 from steve1.core.paths import display, output_path, quoted
 from steve1.data.recordings.shards import parse_shard
 from steve1.idm.labelling.folder import PAGE, LabelSummary, Machine, label_folder
@@ -73,9 +73,9 @@ def show(summary: LabelSummary) -> None:
     print(message("labelled", **counts, frames=f"{summary.frames:,}", minutes=minutes, folder=folder))
     rejected = [*summary.rejected, *((display(path), reason) for path, reason in summary.left_out)]
     for name, reason in [*rejected, *summary.lost.items()]:
-        print(f"  {message('status refused'):<8} {name}: {reason}")
+        print(f"  {padded(message('status refused'), 8)} {name}: {translated(reason)}")
     for name in summary.changed:
-        print(f"  {message('note'):<8} {message('labelled before', name=name)}")
+        print(f"  {padded(message('note'), 8)} {message('labelled before', name=name)}")
     print(message("report", path=display(summary.output_dir / PAGE)))
     if not summary.episodes:
         raise UserError(

@@ -14,7 +14,7 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, remove_half_written
-from steve1.core.messages import message, progress, some
+from steve1.core.messages import message, padded, progress, some
 from steve1.core.paths import display, output_path
 from steve1.core.processes import limit_threads
 from steve1.data.recordings.shards import alone_in
@@ -215,7 +215,7 @@ def main(args: Args) -> int:
         if len(todo) < len(tasks):
             print(message("recordings exist", count=len(tasks) - len(todo), total=len(tasks)))
         for line in differing_recordings(args, cast, tasks):
-            print(f"  {message('note'):<8} {line}")
+            print(f"  {padded(message('note'), 8)} {line}")
         work = Work(args, cast, deque(todo))
         games = min(games, len(todo))
         threads = [threading.Thread(target=work.run, args=(n,), name=f"recorder {n}") for n in range(games)]

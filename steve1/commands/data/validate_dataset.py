@@ -14,7 +14,7 @@ from typing import Annotated
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, check_writable
-from steve1.core.messages import message, progress, say_next, translated
+from steve1.core.messages import message, padded, progress, say_next, translated
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, quoted
 from steve1.data.episodes.cut import copy_episode
@@ -71,12 +71,12 @@ def main(args: Args) -> int:
     if args.repair:
         _repair(checked, output_path(args.repair), args.with_sound)
     elif broken:
-        say_next("the same command with --repair OUT_DIR writes sound copies of what can be repaired")
+        say_next(translated("the same command with --repair OUT_DIR writes sound copies of what can be repaired"))
     return 1 if broken else 0
 
 
 def _note(reports: list[EpisodeReport]) -> str:
-    return f"{sum(r.frames for r in reports):,} frames, {sum(not r.sound for r in reports)} broken"
+    return translated(f"{sum(r.frames for r in reports):,} frames, {sum(not r.sound for r in reports)} broken")
 
 
 def _print(dataset: Dataset, reports: list[EpisodeReport], loose: list[Finding]) -> None:
@@ -114,7 +114,7 @@ def _copy(source: Path, copy: Path) -> None:
         else:
             differences(copy, source)
     except UserError as fault:
-        print(f"  {message('note'):<8} {fault.one_line}")
+        print(f"  {padded(message('note'), 8)} {fault.one_line}")
 
 
 def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, with_sound: bool) -> None:
@@ -140,5 +140,5 @@ def _repair(checked: list[tuple[Dataset, list[EpisodeReport]]], target: Path, wi
     )
     if good:
         command = f"python tools/generate_mineclip_embeds.py --dataset_dir {quoted(target)}"
-        beside = "" if with_sound else "; --with_sound copies the sound ones there as well"
-        say_next(f"{command} (for embeddings left out){beside}")
+        beside = "" if with_sound else translated("; --with_sound copies the sound ones there as well")
+        say_next(f"{command}{translated(' (for embeddings left out)')}{beside}")

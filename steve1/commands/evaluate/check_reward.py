@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from steve1.core.messages import translated
+from steve1.core.messages import heading, message, translated
 from steve1.core.paths import display, output_path, slug
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 
@@ -58,11 +58,12 @@ def main(args: Args) -> int:
             sum(each) / len(mine)
             for each in zip(*([episode.earned, *(episode.parts[name] for name in names)] for episode in mine))
         ]
+        won = sum(episode.success for episode in mine)
         rows.append(
-            [player, f"{sum(episode.success for episode in mine)} of {len(mine)}", *(f"{value:.2f}" for value in mean)]
+            [player, message("of", successes=str(won), episodes=str(len(mine))), *(f"{value:.2f}" for value in mean)]
         )
     print(translated(f"\n{reward.name}: {reward.steps} steps of {reward.task.name}\n"))
-    print(Table(["player", "succeeded", "earned", *names], rows).markdown())
+    print(Table([heading("player"), heading("succeeded"), heading("earned"), *names], rows).markdown())
     print(
         translated(f"\na success earns more than a failure in {100 * found.agreement:.0f} % of pairs")
         if found.agreement == found.agreement

@@ -145,7 +145,11 @@ def main(args: Args) -> None:
             "cond_scale": spec.metadata.cond_scale,
             "temperature": spec.metadata.temperature,
         }
-        print(f"{spec.name} in {env_name} ({biome}): {args.text_prompt}, cond_scale {spec.metadata.cond_scale:g}")
+        print(
+            translated(
+                f"{spec.name} in {env_name} ({biome}): {args.text_prompt}, cond_scale {spec.metadata.cond_scale:g}"
+            )
+        )
         prompted: list[PromptedActor] = []
 
         def make_actor(seed: int) -> Actor:

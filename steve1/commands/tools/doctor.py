@@ -13,10 +13,10 @@ from pathlib import Path
 from steve1.commands.tools import doctor_games, doctor_machine
 from steve1.commands.tools.doctor_machine import Finding, Machine
 from steve1.core.errors import UserError, nearest
-from steve1.core.messages import translated, wide
+from steve1.core.messages import heading, padded, translated
 from steve1.core.paths import CHECKOUT
 
-_MARKS = {"ok": "ok    ", "info": "-     ", "warn": "LOOK  ", "fail": "WRONG "}
+_MARKS = {"ok": "ok", "info": "-", "warn": "LOOK", "fail": "WRONG"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,9 @@ def text(findings: list[Finding]) -> str:
     lines = []
     for finding in findings:
         area = translated(finding.area) + ":"
-        lines.append(f"{_MARKS[finding.state]}{area}{' ' * (19 - wide(area))}{translated(finding.text)}")
+        lines.append(
+            f"{padded(heading(_MARKS[finding.state]), 6)}{padded(area, 19)}{heading(translated(finding.text))}"
+        )
         if finding.todo:
             lines.append(f"{'':<25}-> {finding.todo}")
     wrong = [finding for finding in findings if finding.state == "fail"]

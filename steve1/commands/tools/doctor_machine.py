@@ -168,8 +168,12 @@ def torch_and_gpu(machine: Machine) -> Iterator[Finding]:
             last = (text.strip().splitlines() or ["no output"])[-1]
             yield Finding("PyTorch", "fail", f"does not load: {last[:200]}", SETUP)
         return
-    kind = f", built for CUDA {facts['built_for']}" if facts["built_for"] else ", CPU build"
-    yield Finding("PyTorch", "ok", facts["version"] + (f", built for ROCm {facts['rocm']}" if facts["rocm"] else kind))
+    text = f"{facts['version']}, CPU build"
+    if facts["built_for"]:
+        text = f"{facts['version']}, built for CUDA {facts['built_for']}"
+    if facts["rocm"]:
+        text = f"{facts['version']}, built for ROCm {facts['rocm']}"
+    yield Finding("PyTorch", "ok", text)
     yield from _gpus(machine, facts) if facts["devices"] else _no_gpu(machine, facts)
 
 
@@ -300,7 +304,7 @@ def ports(machine: Machine) -> Iterator[Finding]:
                 text = f"{port} ({use}) is in use; games started by this project take another by themselves"
                 yield Finding("Ports", "info", text, f"lsof -i :{port}")
     if not taken:
-        yield Finding("Ports", "ok", "free: " + ", ".join(map(str, PORTS)))
+        yield Finding("Ports", "ok", f"free: {', '.join(map(str, PORTS))}")
 
 
 def display(machine: Machine) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from steve1.core.download import download
 from steve1.core.errors import UserError, nearest
-from steve1.core.messages import progress, translated
+from steve1.core.messages import heading, padded, progress, translated
 from steve1.core.options import Option
 from steve1.core.paths import PUBLISHED, display
 
@@ -210,6 +210,6 @@ def _fetch(file: Published, args: Args) -> bool:
 
 def _show(root: Path) -> None:
     for name, file in FILES.items():
-        state = "here" if (root / file.path).exists() else "-"
-        kind = "optional" if file.optional else "default"
-        print(f"{name:<15}{file.megabytes:>8,.2f} MB  {state:<5}{kind:<9} {file.path}\n{'':<26}{file.needed_for}")
+        state = padded(heading("here") if (root / file.path).exists() else "-", 5)
+        kind = padded(heading("optional" if file.optional else "default"), 9)
+        print(f"{name:<15}{file.megabytes:>8,.2f} MB  {state}{kind} {file.path}\n{'':<26}{translated(file.needed_for)}")

@@ -27,7 +27,7 @@ from steve1.commands.tools.doctor_machine import Machine, nvidia_cards
 from steve1.core.device import choose_device, choose_precision, has_bf16, set_tf32
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
-from steve1.core.messages import translated
+from steve1.core.messages import heading, padded, translated
 from steve1.core.paths import ROOT, display, output_path, resolve
 from steve1.core.run_folder import commit
 from steve1.data.episodes.episode import write_goals
@@ -134,13 +134,19 @@ def main(args: Args) -> int:
         make_episodes(check)
         for name, work in CHECKS.items():
             results.append(tried(name, work, check))
-            print(f"  {results[-1].state:<8}{name:<26}{results[-1].seconds:6.1f} s  {results[-1].found}", flush=True)
+            print(line(results[-1]), flush=True)
     block = report(device, results, time.perf_counter() - began)
     print(translated(f"\nTo paste into an issue:\n\n{block}"))
     if args.output:
         with atomic_file(output_path(args.output)) as written:
             written.write(block.encode())
     return int(any(result.state == "FAILED" for result in results))
+
+
+def line(result: Result) -> str:
+    """A check for the console, in the user's language; the block for an issue stays in English."""
+    first = padded(heading(result.state), 8) + padded(heading(result.name), 26)
+    return f"  {first}{result.seconds:6.1f} s  {translated(result.found)}"
 
 
 def tried(name: str, work: Callable[[Check], str], check: Check) -> Result:
@@ -256,13 +262,9 @@ def plays(check: Check) -> str:
             raise UserError(
                 "A replayed step differs from a plain one.", where=f"{games} games", got=f"{apart:.3g} nats"
             )
-        found.append(
-            f"{games} games {1000 * took / 10:.1f} ms a step"
-            if games > 1
-            else f"1 game {1000 * took / 10:.1f} ms a step"
-        )
+        found.append(1000 * took / 10)
     how = "with a CUDA graph" if check.on_cuda else "without a CUDA graph"
-    return f"{how}: {', '.join(found)} (mini)"
+    return f"{how}: 1 game {found[0]:.1f} ms a step, 8 games {found[1]:.1f} ms a step (mini)"
 
 
 def full_size(check: Check) -> str:

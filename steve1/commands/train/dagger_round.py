@@ -22,6 +22,7 @@ from steve1.core.options import Option
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.episodes.episode import find_episodes
 from steve1.evaluation.tasks.suite import load_suite
+from steve1.reporting.numbers import points_range
 from steve1.reporting.tables import Table
 
 _FORMAT = 1
@@ -259,10 +260,10 @@ def table(rounds: list[dict[str, Any]]) -> Table:
                     "start": f"{found['start']['successes']}/{found['start']['episodes']}",
                     "now": f"{found['now']['successes']}/{found['now']['episodes']}",
                     "points": f"{100 * found['difference']:+.0f}",
-                    "95 % interval": f"{100 * low:+.0f} to {100 * high:+.0f}",
+                    "95 % interval": points_range(low, high),
                 }
             )
-    return Table.of(rows)
+    return Table.of(rows).translated()
 
 
 def _say(number: int, what: str) -> None:

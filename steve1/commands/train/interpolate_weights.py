@@ -16,7 +16,7 @@ from steve1.core.checkpoint_metadata import read_checkpoint_metadata, write_chec
 from steve1.core.device import choose_precision
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, check_writable, sha256_file, write_json
-from steve1.core.messages import translated
+from steve1.core.messages import heading, translated
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.loading.lists import read_list
 from steve1.policy import GoalPolicy, load_policy, save_weights
@@ -129,7 +129,7 @@ def interpolate(args: Args, folder: Path) -> list[Point]:
             hashes = {name: sha256_file(file) for name, file in files.items()}
             write_checkpoint_metadata(path, dataclasses.replace(read_checkpoint_metadata(tuned_path), hashes=hashes))
         points.append(Point(share, path, losses.get("task"), losses.get("retention")))
-        said = [f"alpha {share:g}:", *(f"{name} loss {loss:.4f}" for name, loss in losses.items())]
+        said = [f"alpha {share:g}:", *(f"{heading(f'{name} loss')} {loss:.4f}" for name, loss in losses.items())]
         print("  ".join(said), flush=True)
     facts: dict[str, str | None] = {"base": display(base_path), "tuned": display(tuned_path)}
     for name in samplings:
@@ -198,7 +198,7 @@ def _report(folder: Path, points: Sequence[Point], facts: dict[str, str | None])
     for p in points:
         losses = ["" if loss is None else f"{loss:.4f}" for loss in (p.task_loss, p.retention_loss)]
         table.append([f"{p.share:g}", *losses, p.weights.name if p.weights else ""])
-    text = Table(["alpha", "task loss", "retention loss", "weights"], table).markdown()
+    text = Table(["alpha", "task loss", "retention loss", "weights"], table).translated().markdown()
     with atomic_file(folder / "interpolation.md") as file:
         file.write(f"{text}\n".encode())
     if facts["task_list"] or facts["retention_list"]:

@@ -94,7 +94,7 @@ def main(args: Args) -> None:
         )
     )
     say_next(
-        f"REPLAY={display(output)} bash 3_train_finetune_template.sh --feature_cache   (FINETUNE_MODE=frozen_cnn or lora)"
+        f"REPLAY={display(output)} bash 3_train_finetune_template.sh --feature_cache   (FINETUNE_MODE=frozen_cnn{message('or')}lora)"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from steve1.core.errors import UserError
-from steve1.core.messages import translated
+from steve1.core.messages import heading, translated
 from steve1.core.paths import resolve
 from steve1.policy import PolicyConfig, read_model
 from steve1.policy.flops import flop_count
@@ -76,7 +76,7 @@ def main(args: Args) -> None:
     columns = ["method", "batch", "accum", "T", "trunc_t", "GiB", "frames/s", "hours"]
     rows: list[list[Value]] = [
         [
-            plan.method.flags() or "everything",
+            plan.method.flags() or heading("everything"),
             *(
                 plan.batch_size,
                 plan.gradient_accum_steps,
@@ -89,7 +89,8 @@ def main(args: Args) -> None:
         ]
         for plan in found
     ]
-    print(Table(columns, rows, {"GiB": ".1f", "hours": ".1f", "frames/s": ".0f"}).console())
+    table = Table(columns, rows, {"GiB": ".1f", "hours": ".1f", "frames/s": ".0f"})
+    print(table.translated().console())
     print(translated(f"start with:  {start_with(found).command()}"))
     print("\n".join(map(translated, remarks(args, config, found, card, rate * 1e12 * share))))
 
@@ -99,8 +100,11 @@ def remarks(args: Args, config: PolicyConfig, found: list[Plan], card: str, rate
     if args.frames_per_s:
         source = f"{args.frames_per_s:g} frames/s of full training, as measured"
     else:
-        named = f"{args.tflops:g} TFLOP/s" if args.tflops else f"an {card}"
-        source = f"{ASSUMED_SHARE:.0%} of the bf16 rate of {named} (assumed; measure yours: python -m benchmarks train)"
+        share = f"{ASSUMED_SHARE:.0%}"
+        source = f"{share} of the bf16 rate of an {card} (assumed; measure yours: python -m benchmarks train)"
+        if args.tflops:
+            rate_text = f"{args.tflops:g} TFLOP/s"
+            source = f"{share} of the bf16 rate of {rate_text} (assumed; measure yours: python -m benchmarks train)"
     lines = [f"memory: tensors as counted on a pretended card, CUDA's own share assumed; hours: {source}"]
     if any(plan.method.feature_cache for plan in found):
         once = flop_count(config, 64).cnn / rate * 1e6 / 3600
@@ -117,6 +121,6 @@ def remarks(args: Args, config: PolicyConfig, found: list[Plan], card: str, rate
             accumulation=plan.gradient_accum_steps,
         )
         parts = sorted((value / 2**30, name) for name, value in memory.rows().items())
-        listed = ", ".join(f"{name} {gib:.2f}" for gib, name in reversed(parts))
-        lines.append(f"{plan.method.flags() or 'everything'}: {listed}")
+        listed = ", ".join(f"{heading(name)} {gib:.2f}" for gib, name in reversed(parts))
+        lines.append(f"{plan.method.flags() or heading('everything')}: {listed}")
     return lines

@@ -114,7 +114,7 @@ def main(args: Args) -> None:
     print(f"\n{camera_table(found).console()}\n\n{button_table(found).console()}\n")
     print(
         translated(
-            f"not labelled well, or never pressed in the validation episodes: {', '.join(not_labelled_well(found)) or 'none'}"
+            f"not labelled well, or never pressed in the validation episodes: {', '.join(not_labelled_well(found)) or message('none')}"
         )
     )
     print(translated(f"best weights: {display(output)} (step {result.best_step}, {time.perf_counter() - begun:.0f} s)"))

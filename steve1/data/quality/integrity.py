@@ -21,6 +21,7 @@ from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import json_lines
 from steve1.core.frames import AGENT_SIZE
+from steve1.core.messages import message, translated
 from steve1.core.paths import display
 from steve1.data.media.jpegs import lost_part
 
@@ -49,9 +50,12 @@ class Finding:
     warning: bool = False
 
     def __str__(self) -> str:
-        place = self.file + ("" if self.frame is None else f", frame {self.frame}")
-        more = "; ".join(f"{key} {value}" for key, value in (("expected", self.expected), ("got", self.got)) if value)
-        return f"{place}: {self.what}" + (f" ({more})" if more else "")
+        place = self.file if self.frame is None else translated(f"{self.file}, frame {self.frame}")
+        rows = [
+            (message(key), translated(text)) for key, text in (("expected", self.expected), ("got", self.got)) if text
+        ]
+        more = "; ".join(f"{key} {text}" for key, text in rows)
+        return f"{place}: {translated(self.what)}" + (f" ({more})" if more else "")
 
 
 @dataclass
@@ -79,9 +83,9 @@ class EpisodeReport:
         self.findings.append(Finding(display(self.path), file, frame, what, str(expected), str(got), warning))
 
     def check_length(self, file: str, what: str, length: int) -> None:
-        """Note a fault unless a part has one entry for each frame."""
+        """Note this fault unless a part has one entry for each frame."""
         if length != self.frames:
-            self.add(file, min(length, self.frames), f"there are not as many {what} as frames", self.frames, length)
+            self.add(file, min(length, self.frames), what, self.frames, length)
 
     @contextlib.contextmanager
     def reading(self, file: str) -> Iterator[None]:

@@ -118,14 +118,7 @@ def overview(datasets: Sequence[Inspected]) -> Table:
                 "to look at": Cell(suspects, kind="bad" if suspects else ""),
             }
         )
-    return _table(rows)
-
-
-def _table(rows: list[dict[str, Value]]) -> Table:
-    """The table of these rows, with its titles in the user's language."""
-    titles = {name: message(f"column {name}") for name in (rows[0] if rows else ())}
-    forms = {title: _FORMS[name] for name, title in titles.items() if name in _FORMS}
-    return Table(list(titles.values()), [list(row.values()) for row in rows], forms, sortable=True)
+    return Table.of(rows, _FORMS, sortable=True).translated()
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -198,7 +191,7 @@ def _suspects(dataset: Inspected, anchor: str, shown: Sequence[int]) -> Table:
         more = message("more reasons", count=len(reasons) - 5) if len(reasons) > 5 else ""
         episode, weight = _link(dataset, anchor, number, shown), sum(r.weight for r in reasons)
         rows.append({"episode": episode, "weight": weight, "reasons": join([*tags, texts, more])})
-    return _table(rows)
+    return Table.of(rows, _FORMS, sortable=True).translated()
 
 
 def _episodes(dataset: Inspected, anchor: str, shown: Sequence[int]) -> Table:
@@ -224,7 +217,7 @@ def _episodes(dataset: Inspected, anchor: str, shown: Sequence[int]) -> Table:
                 "most pressed": ", ".join(f"{name} {percent(n / frames)}" for n, name in top if n) or message("none"),
             }
         )
-    return _table(rows)
+    return Table.of(rows, _FORMS, sortable=True).translated()
 
 
 def _card(dataset: Inspected, anchor: str, number: int) -> Html:

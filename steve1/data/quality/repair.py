@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, remove
+from steve1.core.messages import translated
 from steve1.core.paths import display
 from steve1.core.reading.pickles import load_restricted
 from steve1.data.episodes.cut import cut_goals, cut_metadata
@@ -58,8 +59,8 @@ class Repair:
     frames: int = 0
 
     def __str__(self) -> str:
-        outcome = f"{self.frames} frames in {display(self.target)}" if self.target else "not repaired"
-        return f"{display(self.source)}: {outcome}: {'; '.join(self.done)}"
+        outcome = translated(f"{self.frames} frames in {display(self.target)}" if self.target else "not repaired")
+        return f"{display(self.source)}: {outcome}: {'; '.join(map(translated, self.done))}"
 
 
 def repair_episode(source: Path, target: Path, *, drop_goals: bool = False) -> Repair:

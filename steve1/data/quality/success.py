@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
+from steve1.core.messages import message
 from steve1.data.quality.history import History
 
 #: blocks in one tick that show a respawn or a teleport, after which distances start again
@@ -34,6 +35,10 @@ class Condition:
         if self.kind == "travelled":
             return f"{self.amount:g} blocks travelled"
         return f"{self.amount:g} {self.item} {self.kind}"
+
+    def shown(self, amount: str) -> str:
+        """That much of what it counts, in the user's language."""
+        return message(f"condition {self.kind}", amount=amount, item=self.item)
 
 
 def parse_conditions(gained: Sequence[str], mined: Sequence[str], travelled: float) -> list[Condition]:

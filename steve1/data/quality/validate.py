@@ -111,11 +111,11 @@ def check_native(report: EpisodeReport) -> NativeParts:
         parts.actions.append(action)
         if fault:
             report.add(ACTIONS, number, f"line {number + 1} is not an action: {fault}")
-    report.check_length(ACTIONS, "actions", len(parts.actions))
+    report.check_length(ACTIONS, "there are not as many actions as frames", len(parts.actions))
     with report.reading(TOKENS):
         parts.tokens = np.asarray(load_array(path / TOKENS))
         _check_tokens(report, parts.tokens, parts.actions)
-        report.check_length(TOKENS, "tokens", len(parts.tokens))
+        report.check_length(TOKENS, "there are not as many tokens as frames", len(parts.tokens))
     parts.goals = _check_goals(report, parts.metadata)
     _check_mask(report)
     parts.video_frames = _check_video(report, parts.metadata)
@@ -213,7 +213,7 @@ def _check_goals(
         if len(early):
             what = f"one of the first {FIRST_GOAL} rows holds numbers instead of NaN"
             report.add(file.name, int(early[0]), what, warning=True)
-        report.check_length(file.name, "embeddings", len(goals))
+        report.check_length(file.name, "there are not as many embeddings as frames", len(goals))
     return goals
 
 
@@ -222,7 +222,7 @@ def _check_mask(report: EpisodeReport) -> None:
     with report.reading(ACTION_MASK):
         mask = load_mask(report.path)
         if mask is not None:
-            report.check_length(ACTION_MASK, "rows of the mask", len(mask))
+            report.check_length(ACTION_MASK, "there are not as many rows of the mask as frames", len(mask))
             if not mask.any():
                 report.add(ACTION_MASK, None, "training imitates no frame of this episode", warning=True)
 
@@ -245,7 +245,7 @@ def _check_video(report: EpisodeReport, metadata: dict[str, Any]) -> int:
         except UserError as fault:
             report.add(MINECLIP_VIDEO, count, fault.what, got=fault.got)
             return count
-        report.check_length(MINECLIP_VIDEO, "MineCLIP's frames", count)
+        report.check_length(MINECLIP_VIDEO, "there are not as many MineCLIP's frames as frames", count)
     return count
 
 
@@ -265,7 +265,7 @@ def _check_other(report: EpisodeReport, episode: EpisodeFormat) -> None:
         for number, action in enumerate(actions):
             if fault_text := action_fault(action):
                 report.add("actions", number, f"this is not an action: {fault_text}")
-        report.check_length("actions", "actions", len(actions))
+        report.check_length("actions", "there are not as many actions as frames", len(actions))
     _check_goals(report, episode.metadata, episode.cut)
     _check_mask(report)
 

@@ -114,7 +114,9 @@ def pair(recording: Recording, ticks: Ticks, source_fps: float = 0.0) -> Pairing
             got=f"{rate:g}",
             todo="name the real rate with --source_fps if the file's is wrong",
         )
-    counts = f"{n_frames} frames for {n_ticks} ticks" + ("" if one_a_frame else f" at {rate:.4g} frames a second")
+    counts = f"{n_frames} frames for {n_ticks} ticks"
+    if not one_a_frame:
+        counts = f"{n_frames} frames for {n_ticks} ticks at {rate:.4g} frames a second"
     if fit.lost:
         raise UserError(
             "Ticks are missing, so frames and actions cannot be paired.",
@@ -129,8 +131,12 @@ def pair(recording: Recording, ticks: Ticks, source_fps: float = 0.0) -> Pairing
         shown = np.searchsorted(timing.seconds, frames / FPS + 0.1 / rate, side="right") - 1
         frames = np.maximum(shown, 0)
     if not even:
-        how = "paired one to one with as many ticks" if one_a_frame else "each tick has the frame shown then"
-        notes.append(f"{_pace(timing)}; {how}")
+        pace = _pace(timing)
+        notes.append(
+            f"{pace}; paired one to one with as many ticks"
+            if one_a_frame
+            else f"{pace}; each tick has the frame shown then"
+        )
     if fit.gap:
         notes.append(f"{fit.gap}, but there are as many ticks as the video has room for: paired in order")
     if fit.skipped:

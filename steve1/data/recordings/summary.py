@@ -8,7 +8,7 @@ from pathlib import Path
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
-from steve1.core.messages import message
+from steve1.core.messages import message, padded, translated
 from steve1.core.paths import display
 from steve1.data.recordings.shards import WHOLE, Shard
 
@@ -61,9 +61,17 @@ class Summary:
         )
         minutes, folder = f"{frames / 20 / 60:.1f}", display(self.output_dir)
         lines = [message("converted", **counts, more=more, frames=f"{frames:,}", minutes=minutes, folder=folder)]
-        lines += [f"  {message('note'):<8} {r.recording}: {note}" for r in self.results for note in r.notes]
-        lines += [f"  {message(f'status {r.status}'):<8} {r.recording}: {r.reason}" for r in self.results if r.reason]
-        lines += [f"  stopped: {self.stopped}"] if self.stopped else []
+        lines += [
+            f"  {padded(message('note'), 8)} {r.recording}: {translated(note)}"
+            for r in self.results
+            for note in r.notes
+        ]
+        lines += [
+            f"  {padded(message(f'status {r.status}'), 8)} {r.recording}: {translated(r.reason)}"
+            for r in self.results
+            if r.reason
+        ]
+        lines += [translated(f"  stopped: {self.stopped}")] if self.stopped else []
         return "\n".join([*map(_printable, lines), message("report", path=display(self.report))])
 
     def check_finished(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from steve1.core.messages import message
+from steve1.core.messages import message, translated
 from steve1.evaluation.report.sentences import Summary, failure_reason, label, measure_label, span, verdict_text
 from steve1.evaluation.statistics.attribution import NAMES, SOURCES
 from steve1.evaluation.tasks.suite import Task
@@ -74,9 +74,9 @@ def attribution_table(found: Mapping[str, Any]) -> Table:
             rates = [success_text(row["rates"][source]) for source in SOURCES]
             found_changes = (row[source] for source in SOURCES[1:])
             changes = [f"{100 * c['difference']:+.0f} ({points_range(*c['interval'])})" for c in found_changes]
-            rows.append([who, task, *rates, *changes, row["verdict"]])
+            rows.append([who, task, *rates, *changes, translated(row["verdict"])])
     head = ["weights", "task", *(NAMES[source] for source in SOURCES), "text - prior", "shown - prior", "what fails"]
-    return Table(head, rows)
+    return Table(head, rows).translated()
 
 
 def failures_table(entries: Sequence[Mapping[str, Any]], summary: Summary) -> Table:
@@ -121,7 +121,9 @@ def settings_list(settings: Mapping[str, Any], summary: Summary) -> list[str]:
         points.append((f"{message(role)}: " if role else "") + f"{entry['name']}: " + ", ".join(filter(None, facts)))
     looks = f", looks {settings['looks']}" if settings.get("looks") else ""
     points.append(
-        f"seed {settings['seed']}, {settings['episodes']} episodes{looks}, suite {settings['suite']} ({settings['suite_sha256'][:12]}), env {settings['env']}"
+        translated(
+            f"seed {settings['seed']}, {settings['episodes']} episodes{looks}, suite {settings['suite']} ({settings['suite_sha256'][:12]}), env {settings['env']}"
+        )
     )
     return points + [f'{row}: "{prompt}"' for row, prompt in settings["prompts"].items()]
 

@@ -34,8 +34,9 @@ def verdict(rates: Mapping[str, Any], text: Mapping[str, Any], shown: Mapping[st
     """One sentence, from the rates of each source and the paired differences of text and shown from the prior."""
     text_better = text["interval"][0] > 0
     if shown["interval"][0] > 0:
-        extra = "; even the text alone does better" if text_better else ""
-        return f"the prior: shown the goal, the policy does it more often{extra}"
+        if text_better:
+            return "the prior: shown the goal, the policy does it more often; even the text alone does better"
+        return "the prior: shown the goal, the policy does it more often"
     if rates["prior"]["low"] > 0.5:
         return "neither: it mostly succeeds"
     if rates["shown"]["high"] < 0.5:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from steve1.actions.buttons import BUTTONS
-from steve1.core.messages import plural
+from steve1.core.messages import heading, message, translated
 from steve1.data.media.motion import LAGS
 from steve1.data.quality.measures import action_text
 from steve1.idm.labelling.calibration import Calibration
@@ -55,9 +55,10 @@ def page(records: Sequence[Record], calibration: Calibration | None, name: str) 
     frames = sum(record["frames"] for record in records)
     kept = sum(episode["frames"] + episode["null"] for record in records for episode in record["episodes"])
     videos = len({record["video"] for record in records})
-    lead = (
-        f"{plural(videos, 'video')}, {frames / 1200:.1f} minutes labelled, {percent(kept / max(frames, 1))} of it kept "
-        f"in {plural(sum(len(record['episodes']) for record in records), 'episode')} of {name}."
+    episodes = sum(len(record["episodes"]) for record in records)
+    lead = translated(
+        f"{message('count videos', count=videos)}, {frames / 1200:.1f} minutes labelled, {percent(kept / max(frames, 1))} of it kept "
+        f"in {message('count episodes', count=episodes)} of {name}."
     )
     how = "Thresholds are the defaults: calibrate them with a recording whose actions are known (--calibrate recording.mp4)."
     if calibration is not None:
@@ -65,14 +66,14 @@ def page(records: Sequence[Record], calibration: Calibration | None, name: str) 
     measures = {id(record): LabelMeasures(**record["measures"]) for record in records if record["measures"]}
     with_measures = [record for record in records if id(record) in measures]
     return Report(
-        "Can these labels be trusted?",
+        heading("Can these labels be trusted?"),
         [
-            Section("", [lead, note(how), _overview(records, measures)]),
-            Section("What the columns say", [_EXPLAINED], folded=True),
-            Section("Rejected", [_rejected(records) or note("Nothing is rejected.")]),
-            Section("Notes", [_notes(records)]),
-            Section("Labels at a glance", [_charts(with_measures, measures, calibration)]),
-            Section("The least sure frames", [_sheets(with_measures)]),
+            Section("", [lead, note(translated(how)), _overview(records, measures)]),
+            Section(heading("What the columns say"), [[*map(translated, _EXPLAINED)]], folded=True),
+            Section(heading("Rejected"), [_rejected(records) or note(translated("Nothing is rejected."))]),
+            Section(heading("Notes"), [_notes(records)]),
+            Section(heading("Labels at a glance"), [_charts(with_measures, measures, calibration)]),
+            Section(heading("The least sure frames"), [_sheets(with_measures)]),
             *_calibrated(calibration),
         ],
     ).html()
@@ -111,12 +112,14 @@ def _overview(records: Sequence[Record], measures: dict[int, LabelMeasures]) -> 
                 "minutes": record["frames"] / 1200,
                 "kept": Cell(share, kind="bad" if share < 0.5 else ""),
                 **_columns(found),
-                "source": f"{record['source_size'][0]}x{record['source_size'][1]}, {record['source_fps']:g} frames/s"
+                "source": translated(
+                    f"{record['source_size'][0]}x{record['source_size'][1]}, {record['source_fps']:g} frames/s"
+                )
                 if found
                 else "",
             }
         )
-    return Table.of(rows, _FORMS, sortable=True)
+    return Table.of(rows, _FORMS, sortable=True).translated()
 
 
 def _columns(found: LabelMeasures | None) -> dict[str, Value]:
@@ -134,12 +137,13 @@ def _rejected(records: Sequence[Record]) -> Table:
     rows: list[dict[str, Value]] = []
     for record in records:
         if record["fault"]:
-            rows.append({"video": _title(record), "from": "", "to": "", "seconds": None, "reason": record["fault"]})
+            reason = translated(record["fault"])
+            rows.append({"video": _title(record), "from": "", "to": "", "seconds": None, "reason": reason})
         for each in _merged(record["rejected"]):
             first, frames = each["first"], each["frames"]
             row: dict[str, Value] = {"video": record["video"], "from": _time(first), "to": _time(first + frames)}
-            rows.append({**row, "seconds": frames / 20, "reason": each["reason"]})
-    return Table.of(rows, {"seconds": ".0f"}, sortable=True)
+            rows.append({**row, "seconds": frames / 20, "reason": translated(each["reason"])})
+    return Table.of(rows, {"seconds": ".0f"}, sortable=True).translated()
 
 
 def _merged(rejected: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -158,12 +162,12 @@ def _merged(rejected: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _notes(records: Sequence[Record]) -> list[str]:
-    return [f"{_title(record)}: {text}" for record in records for text in record["notes"]]
+    return [f"{_title(record)}: {translated(text)}" for record in records for text in record["notes"]]
 
 
 def _charts(records: Sequence[Record], measures: dict[int, LabelMeasures], calibration: Calibration | None) -> Html:
     if not records:
-        return note("No video could be labelled.")
+        return note(translated("No video could be labelled."))
     chosen = [records[int(at)] for at in np.unique(np.linspace(0, len(records) - 1, _MOST_CURVES).round())]
     curves = {
         _title(record): [
@@ -177,17 +181,17 @@ def _charts(records: Sequence[Record], measures: dict[int, LabelMeasures], calib
         for name in BUTTONS
     }
     bars, unusual = _button_bars(shares, calibration)
-    names = ("labels of the videos", "known recording") if calibration else ()
+    names = (heading("labels of the videos"), heading("known recording")) if calibration else ()
     figures = [
         line_chart(
-            "Does the picture follow the labels?",
+            heading("Does the picture follow the labels?"),
             curves,
-            unit="lag in frames",
-            values="correlation",
+            unit=heading("lag in frames"),
+            values=heading("correlation"),
             zero=True,
-            caption="Good labels peak at lag 0.",
+            caption=translated("Good labels peak at lag 0."),
         ),
-        bar_chart("Buttons", bars, names=names, values="share of frames in which it is down", caption=unusual),
+        bar_chart(heading("Buttons"), bars, names=names, values=message("chart buttons values"), caption=unusual),
     ]
     return grid(figures)
 
@@ -202,13 +206,9 @@ def _button_bars(shares: dict[str, float], calibration: Calibration | None) -> t
         if share or usual:
             bars[name] = [Bar(share), Bar(usual)] if known else [Bar(share)]
         if known and max(share, usual) > 0.005 and not usual / _UNUSUAL <= share <= usual * _UNUSUAL:
-            unusual.append(f"{name} ({percent(share)}, there {percent(usual)})")
-    return (
-        bars,
-        f"Over three times as often as in the known recording, or less than a third: {', '.join(unusual)}."
-        if unusual
-        else "",
-    )
+            unusual.append(translated(f"{name} ({percent(share)}, there {percent(usual)})"))
+    said = f"Over three times as often as in the known recording, or less than a third: {', '.join(unusual)}."
+    return bars, translated(said) if unusual else ""
 
 
 def _sheets(records: Sequence[Record]) -> Html:
@@ -240,15 +240,18 @@ def _calibrated(calibration: Calibration | None) -> list[Section]:
         return []
     usual, now = dataclasses.asdict(Thresholds()), dataclasses.asdict(calibration.thresholds)
     limits = Table.of([{"threshold": name, "calibrated": now[name], "default": usual[name]} for name in now])
+    limits = limits.translated()
     bad = not_labelled_well(calibration.scores)
     return [
         Section(
-            "On the known recording",
+            heading("On the known recording"),
             [
-                f"{calibration.recording}: {calibration.scores.frames:,} frames, labelled the same way and compared with what was pressed.",
+                translated(
+                    f"{calibration.recording}: {calibration.scores.frames:,} frames, labelled the same way and compared with what was pressed."
+                ),
                 camera_table(calibration.scores),
                 button_table(calibration.scores),
-                note(f"Not labelled well, or never pressed there: {', '.join(bad) or 'none'}."),
+                note(translated(f"Not labelled well, or never pressed there: {', '.join(bad) or message('none')}.")),
                 limits,
             ],
         )
