@@ -136,7 +136,7 @@ def main(args: Args) -> int:
             results.append(tried(name, work, check))
             print(line(results[-1]), flush=True)
     block = report(device, results, time.perf_counter() - began)
-    print(translated(f"\nTo paste into an issue:\n\n{block}"))
+    print(translated("\nTo paste into an issue:") + f"\n\n{block}")
     if args.output:
         with atomic_file(output_path(args.output)) as written:
             written.write(block.encode())
