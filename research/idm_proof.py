@@ -16,12 +16,13 @@ from pathlib import Path
 
 import cv2
 
+from research.fast_videos import record_both
 from steve1.commands.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file
 from steve1.core.messages import progress
 from steve1.core.paths import ROOT, display, output_path, python_path
-from steve1.data.media.video import VideoWriter, read_frames
+from steve1.data.media.video import FPS, VideoWriter, read_frames
 from steve1.data.recordings.layouts import find_recordings
 
 KINDS = ("true", "labels")
@@ -47,6 +48,8 @@ class Args:
     """Ticks per recording."""
     height: int = 360
     """Height in pixels of the videos that are labelled."""
+    fps: int = 20
+    """Their frames a second: 20, or 30 or 60, for which the game draws three pictures in each step."""
     crf: int = 28
     """Rate factor of their coding; 23 to 30 is what the web has."""
     total_frames: int = 75_000
@@ -63,10 +66,13 @@ def main(args: Args) -> None:
     """Record, degrade, label, train twice, evaluate."""
     idm = existing_file(args.idm_weights, "These weights", "bash tools/make_mini.sh idm")
     recordings = output_path(f"data/recordings/{args.name}")
-    step("record", "--output_dir", recordings, "--behaviours", *args.tasks, "--episodes", args.recordings, "--steps", args.steps,
-         "--seed", args.seed, "--workers", args.workers)  # fmt: skip
     videos = output_path(f"data/videos/{args.name}")
-    degrade(recordings, videos, args.height, args.crf)
+    if args.fps == FPS:
+        step("record", "--output_dir", recordings, "--behaviours", *args.tasks, "--episodes", args.recordings, "--steps", args.steps,
+             "--seed", args.seed, "--workers", args.workers)  # fmt: skip
+        degrade(recordings, videos, args.height, args.crf)
+    else:
+        record_both(args.tasks, args.recordings, args.steps, args.seed, recordings, videos, fps=args.fps, height=args.height, crf=args.crf)  # fmt: skip
     true, labels = (output_path(f"data/dataset_{args.name}_{kind}") for kind in KINDS)
     step("convert", "--input_dir", recordings, "--output_dir", true, "--keep_nulls")
     step("label_videos", "--videos_dir", videos, "--output_dir", labels, "--keep_nulls", "--idm_model", idm.with_suffix(".model"),

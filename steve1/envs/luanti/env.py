@@ -77,11 +77,15 @@ class LuantiEnv(Env):
         timeout_s: longest wait for one try to start, for a reset, and for one step.
         settings: more lines for the game's configuration.
         backend: "shim" (lock-step, fast), "portable" (any release, slow), or "auto": the shim where it fits.
+        frames_per_step: pictures that the game draws in a step's 50 ms: 3 makes 60 a second. A turn is spread over them, buttons are held.
+
+    Attributes:
+        between: those of the last step's pictures, u8 (H, W, 3), that came before the one which it returned.
     """
 
     def __init__(
         self, *, biome: str = "meadow", split: str = "eval", width: int = 640, height: int = 360,
-        instance: int = 0, timeout_s: float = 60.0, settings: dict[str, Any] | None = None, backend: str = "auto",
+        instance: int = 0, timeout_s: float = 60.0, settings: dict[str, Any] | None = None, backend: str = "auto", frames_per_step: int = 1,
     ) -> None:  # fmt: skip
         self.biome, self.split, self.instance = biome, split, instance
         self.width, self.height = width, height
@@ -94,7 +98,11 @@ class LuantiEnv(Env):
             raise UserError("Unknown way to drive the game.", got=backend, expected=", ".join(BACKENDS))
         if backend == "auto":
             backend = "shim" if game_version(self._program) in SUPPORTED else "portable"
-        self.backend = backend
+        if frames_per_step < 1 or (frames_per_step > 1 and backend != "shim"):
+            expected = "1 or more with the shim, 1 with the portable way"
+            raise UserError("This many pictures a step cannot be drawn.", expected=expected, got=frames_per_step)
+        self.backend, self.frames_per_step = backend, frames_per_step
+        self.between: list[np.ndarray] = []
         self._link: Link | None = None
         self._command = 0
         self._start_game()
@@ -110,7 +118,7 @@ class LuantiEnv(Env):
         shutil.copy(HERE / "world.mt", world / "world.mt")
         own = {
             "screen_w": self.width, "screen_h": self.height, "fixed_map_seed": MAP_SEED,
-            "mouse_sensitivity": link.sensitivity, **self._settings,
+            "mouse_sensitivity": link.sensitivity, "dedicated_server_step": 0.04 / self.frames_per_step, **self._settings,
         }  # fmt: skip
         text = (HERE / "base.conf").read_text() + "".join(f"{key} = {value}\n" for key, value in own.items())
         (folder / "game.conf").write_text(text)
@@ -130,15 +138,18 @@ class LuantiEnv(Env):
     def _start_once(self) -> None:
         folder = self._process.open_folder()
         try:
-            kind = ShimLink if self.backend == "shim" else PortableLink
-            link = self._link = kind(self._process, self.width, self.height)
+            if self.backend == "shim":
+                link: Link = ShimLink(self._process, self.width, self.height, 50_000 // self.frames_per_step)
+            else:
+                link = PortableLink(self._process, self.width, self.height)
+            self._link = link
             self._degrees_per_pixel = link.sensitivity * _FIELD_OF_VIEW_SCALE
             environment = {"HOME": str(folder / "home"), **link.environment()}
             self._process.start(self._configure(folder, link), environment, link.xvfb_arguments)
             link.join(self.timeout_s)
             self._forget()
             for _ in range(100 if self.backend == "shim" else 10):
-                link.tick()  # a new game's sky brightens slowly; the first episode should look like the others
+                self._pass(link)  # a new game's sky brightens slowly; the first episode should look like the others
         except BaseException:
             self.close()
             raise
@@ -187,7 +198,7 @@ class LuantiEnv(Env):
         link.send({**arguments, "op": op, "id": self._command})
         limit = time.monotonic() + self.timeout_s
         while True:
-            link.tick()
+            self._pass(link)
             state = link.state()
             if state.get("done") == self._command:
                 break
@@ -228,13 +239,22 @@ class LuantiEnv(Env):
         self._yaw, self._pitch, self._start = yaw, float(np.clip(pitch, -PITCH_LIMIT, PITCH_LIMIT)), dict(start)
         return self._observe(link)
 
+    def _pass(self, link: Link, events: list[Event] | None = None, dx: int = 0, dy: int = 0) -> None:
+        """Let 50 ms of game time pass with this input."""
+        parts, self.between = self.frames_per_step, []
+        for part in range(parts):
+            if part:
+                self.between.append(link.frame())
+            x, y = (whole * (part + 1) // parts - whole * part // parts for whole in (dx, dy))
+            link.tick([] if part else events, x, y)
+
     def _tap(self, link: Link, key: int) -> None:
         for event in (KEY_PRESS, KEY_RELEASE):
-            link.tick([(event, key)])
-            link.tick()
+            self._pass(link, [(event, key)])
+            self._pass(link)
 
     def _release(self, link: Link) -> None:
-        link.tick(self._events(set()))
+        self._pass(link, self._events(set()))
         for _ in range(3):
             if not link.menu_open:
                 return
@@ -244,7 +264,7 @@ class LuantiEnv(Env):
         """Let the player land, the chunks arrive and the sky's brightness adapt: until the picture stays the same."""
         pictures: list[np.ndarray] = []
         for _ in range(80):
-            link.tick()
+            self._pass(link)
             time.sleep(0.004)  # the threads that build meshes work in real time
             pictures.append(link.frame()[::6, ::6].astype(np.int16))
             if len(pictures) > 12 and np.abs(pictures[-1] - pictures[-7]).mean() < 0.4:
@@ -256,7 +276,7 @@ class LuantiEnv(Env):
         if "inventory" in pressed - self._down:
             pitch = yaw = 0.0  # the menu opens or closes within this tick: motion would go to the wrong one
             self._residue[:] = 0.0
-        link.tick(self._events(pressed), *self._pointer_motion(link, pitch, yaw))
+        self._pass(link, self._events(pressed), *self._pointer_motion(link, pitch, yaw))
         self._steps += 1
         observation, info = self._observe(link)
         return observation, 0.0, info["deaths"] > 0, False, info

@@ -40,7 +40,7 @@ class Link(abc.ABC):
 
     @abc.abstractmethod
     def tick(self, events: list[Event] | None = None, dx: int = 0, dy: int = 0) -> None:
-        """Let 50 ms of game time pass with this input. Raises GameDied."""
+        """Let a tick of game time pass (50 ms, or the part of it that the link was made for) with this input. Raises GameDied."""
 
     @abc.abstractmethod
     def frame(self) -> np.ndarray:
@@ -89,7 +89,7 @@ class Link(abc.ABC):
 class ShimLink(SharedMemory, Link):
     """Lock-step through the preloaded shim and a memory-mapped file."""
 
-    def __init__(self, process: GameProcess, width: int, height: int) -> None:
+    def __init__(self, process: GameProcess, width: int, height: int, tick_us: int = 50_000) -> None:
         Link.__init__(self, process, width, height)
         # The loader splits LD_PRELOAD at blanks and colons, which a checkout's path may hold; a link may lie where nothing may be executed.
         self._library = process.folder / "shim.so"
@@ -99,7 +99,7 @@ class ShimLink(SharedMemory, Link):
             raise UserError(
                 "The game cannot be started from a path with a blank or a colon.", where=process.folder, todo=todo
             )
-        SharedMemory.__init__(self, process.folder / "shared", width, height)
+        SharedMemory.__init__(self, process.folder / "shared", width, height, tick_us=tick_us)
 
     def environment(self) -> dict[str, str]:
         preload = " ".join(filter(None, [str(self._library), os.environ.get("LD_PRELOAD", "")]))
