@@ -180,6 +180,10 @@ class WindowDataset:
         """Frames of all episodes in use."""
         return int(self._lengths.sum())
 
+    def episode(self, number: int) -> Episode:
+        """One of `paths`, opened."""
+        return _episode(str(self.paths[number]))
+
     def epoch_order(self, epoch: int) -> NDArray[np.int64]:
         """The windows of an epoch in order: int64 (len,), a function of (seed, epoch).
 

@@ -12,6 +12,7 @@ from steve1.core.messages import message
 from steve1.core.paths import display, quoted, resolve
 from steve1.core.run_folder import SETTINGS_FILE
 from steve1.data.episodes.episode import Episode
+from steve1.data.loading.guess import guessed_camera_loss
 from steve1.data.loading.lists import read_list
 from steve1.training.batches import chunks
 from steve1.training.checkpoint.checkpointer import TrainState
@@ -125,6 +126,7 @@ def data_facts(trainer: Trainer) -> dict[str, Any]:
     }
     if trainer.val is not None:
         facts["val_frames"] = len(chosen_windows(trainer.val, settings.val_windows)) * settings.T
+        facts["guessed_camera_loss"] = guessed_camera_loss(train, trainer.val)
     entries = read_list(settings.train_path)
     shown = [Episode(entry.path).metadata for entry in entries[:200] if entry.section == entries[0].section]
     facts["behaviours"] = sorted({str(known["behaviour"]) for known in shown if known.get("behaviour")})

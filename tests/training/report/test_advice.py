@@ -83,6 +83,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "not_learning": {"changes": {"train/loss": curve(2.0, 2.01, 2.0, 1.99, 2.0, 1.995), "validation/loss": curve(2.0, 1.999, 1.998)}},
     "overfitting": {"changes": {"validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2)}},
     "worse_than_start": {"changes": {"validation/loss": curve(1.9, 2.0, 1.99, 1.99)}},
+    "blind": {"changes": {"validation/loss_camera": curve(1.2, 1.0)}, "tables": {"data": {"train_frames": 9000, "val_frames": 4000, "guessed_camera_loss": 1.02}}},
     "goal_ignored": {"changes": {"goal/true_minus_shuffled": curve(-0.001), "goal/true_minus_none": curve(0.002)}},
     "too_early": {"changes": {"train/loss": curve(2.0, 3.0, 4.0, every=1), "validation/loss": curve(2.5, 2.6, every=3), "retention/loss": None, "train/gradient_norm": None, "train/clipped_share": None, "speed/data_wait_share": None, **{f"goal/{name}": None for name in ("true_minus_shuffled", "true_minus_none", "error_shuffled", "error_none")}}},
     "goals_alike": {"changes": {"goal/true_minus_shuffled": curve(-0.001)}},
@@ -129,6 +130,10 @@ def test_the_numbers_in_it(shape: dict[str, Any], key: str, words: list[str]) ->
 
 
 BOUNDS: dict[str, Callable[[float], dict[str, Any]]] = {
+    "blind": lambda far: {
+        "changes": {"validation/loss_camera": curve(1.9 * far)},
+        "tables": {"data": {"val_frames": 4000, "guessed_camera_loss": 2.0}},
+    },
     "overfitting": lambda far: {"changes": {"validation/loss": curve(2.5, 2.0, 2.0, 2.0 * (1 + 0.01 * far))}},
     "forgetting": lambda far: {"changes": {"retention/loss": curve(2.0, 2.0 * (1 + 0.02 * far))}},
     "clipped": lambda far: {"changes": {"train/clipped_share": curve(*[0.5 * far] * 4)}},
