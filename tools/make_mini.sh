@@ -14,11 +14,11 @@ cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd
 . tools/python.sh
 
 # What is recorded, NAME=COUNT, and for how many ticks. Short recordings where the beginning decides, long ones for building.
-SHORT="${SHORT:-look_at_sky=60 open_inventory=50 light_lamp=60 craft_planks=60 build_pillar=60}"
+SHORT="${SHORT:-look_at_sky=24 open_inventory=24 light_lamp=24 craft_planks=40 build_pillar=24}"
 SHORT_STEPS="${SHORT_STEPS:-150}"
-MIDDLE="${MIDDLE:-dig_dirt=30 explore=30 swim=30 dive=30 collect_grass=45 pick_flower=30 chop_tree=45 collect_leaves=36 dig_deep=30}"
+MIDDLE="${MIDDLE:-dig_dirt=16 explore=16 swim=16 dive=20 collect_grass=40 pick_flower=40 chop_tree=40 collect_leaves=30 dig_deep=16}"
 MIDDLE_STEPS="${MIDDLE_STEPS:-300}"
-LONG="${LONG:-build_floor=24 build_wall=24}"
+LONG="${LONG:-build_floor=14 build_wall=14}"
 LONG_STEPS="${LONG_STEPS:-600}"
 # Not flowers: a MineCLIP of this size takes picking them for collecting grass.
 HELD_OUT="${HELD_OUT:-dig_dirt light_lamp}"   # only MineCLIP and the prior see these; the policy is to learn them in fine-tuning
@@ -27,9 +27,9 @@ SEED="${SEED:-0}"
 
 OUT="${OUT:-data/mini}"                    # folder of the finished family
 MINECLIP_STEPS="${MINECLIP_STEPS:-1500}"   # optimizer steps of the contrastive training
-CNN_FRAMES="${CNN_FRAMES:-800000}"         # frames that the whole policy is trained on
-POLICY_FRAMES="${POLICY_FRAMES:-5000000}"  # frames that all but the CNN is trained on, with cached features
-REPLAY_FRAMES="${REPLAY_FRAMES:-18000}"    # frames of the replay pack, from all that the policy was trained on
+CNN_FRAMES="${CNN_FRAMES:-1200000}"        # frames that the whole policy is trained on
+POLICY_FRAMES="${POLICY_FRAMES:-500000}"   # frames that all but the CNN is trained on, with cached features
+REPLAY_FRAMES="${REPLAY_FRAMES:-17000}"    # frames of the replay pack, from all that the policy was trained on
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
 
 IDM_EPISODES="${IDM_EPISODES:-24}"         # babbling players, per biome, of 600 ticks
@@ -114,25 +114,27 @@ stage_prior() {
     OUT_WEIGHTS="$OUT/mini_prior.safetensors" SEED="$SEED" MAX_EPOCHS=80 bash 4_train_prior.sh --half --hidden_dim 128 --latent_dim 64
 }
 
-# What both trainings of the policy share. Windows begin with an episode's first frame: that is where a prompt is decided.
+# What both trainings of the policy share. Windows begin after the 15 frames in which scripted players wait: an episode is played from its first
+# frame, so with them in its windows the policy learned to wait. Turns are few and decide the rest, so they count more.
 train_policy() {
-  IN_MODEL="$OUT/mini.model" SAMPLING_NAME=mini BATCH_SIZE=8 T=64 TRUNC_T=64 MIN_BTWN_GOALS=15 MAX_BTWN_GOALS=60 \
-    bash 3_train_finetune_template.sh --jitter --first_frame 0 --force_resume "$@"
+  IN_MODEL="$OUT/mini.model" SAMPLING_NAME=mini MIN_BTWN_GOALS=15 MAX_BTWN_GOALS=60 \
+    bash 3_train_finetune_template.sh --jitter --force_resume "$@"
 }
 
 stage_cnn() {
   say "training the whole mini policy"
   [ -f "$OUT/mini.model" ] || "$PYTHON" -m steve1 new_model --hidsize 256 --output "$OUT/mini.model"
   bash 2_create_sampling.sh mini --mix $(shares) --overwrite
-  IN_WEIGHTS=none OUT_WEIGHTS=data/weights/steve1/mini_cnn.weights LEARNING_RATE=1e-3 TOTAL_FRAMES="$CNN_FRAMES" WARMUP_FRAMES=20000 \
-    VAL_FREQ=200 SAVE_EVERY=200 SEED="$SEED" train_policy
+  # Many small steps: with 512 frames a step and 800 steps the network learned from its goals alone and nothing from what it saw.
+  IN_WEIGHTS=none OUT_WEIGHTS=data/weights/steve1/mini_cnn.weights BATCH_SIZE=8 T=32 TRUNC_T=8 LEARNING_RATE=5e-4 TOTAL_FRAMES="$CNN_FRAMES" \
+    WARMUP_FRAMES=20000 VAL_FREQ=2000 SAVE_EVERY=2000 SEED="$SEED" train_policy --turn_loss_weight 3
 }
 
 stage_policy() {
-  # Turns are a tenth of the frames and decide the rest, so they count three times.
   say "training all but the CNN"
-  IN_WEIGHTS=data/weights/steve1/mini_cnn.weights OUT_WEIGHTS=data/weights/steve1/mini_policy.weights FINETUNE_MODE=frozen_cnn LEARNING_RATE=7e-4 \
-    TOTAL_FRAMES="$POLICY_FRAMES" WARMUP_FRAMES=50000 VAL_FREQ=1000 SAVE_EVERY=1000 SEED="$((SEED + 1))" train_policy --feature_cache --turn_loss_weight 3
+  IN_WEIGHTS=data/weights/steve1/mini_cnn.weights OUT_WEIGHTS=data/weights/steve1/mini_policy.weights FINETUNE_MODE=frozen_cnn BATCH_SIZE=8 T=64 \
+    TRUNC_T=16 LEARNING_RATE=5e-4 TOTAL_FRAMES="$POLICY_FRAMES" WARMUP_FRAMES=50000 VAL_FREQ=3000 SAVE_EVERY=3000 SEED="$((SEED + 1))" \
+    train_policy --feature_cache --turn_loss_weight 2
 }
 
 stage_finish() {
