@@ -79,7 +79,7 @@ class GoalEncoder:
 
         Args:
             prompts: what to do, in English, in Chinese, or in any language that STEVE1_TRANSLATOR translates.
-            by: "prior" samples the prior with `seed`; "text" takes the text embedding itself.
+            by: "prior" samples the prior with `seed`, or takes its middle where the metadata's `prior_code` says so; "text" takes the text embedding itself.
             seed: draws the prior's code.
 
         Raises:
@@ -99,7 +99,7 @@ class GoalEncoder:
                 )
             goal = self.mineclip.encode_text([english])
             if by == "prior":
-                goal = self.prior.goal(goal, seed)
+                goal = self.prior.goal(goal, seed, deterministic=self.metadata.prior_code == "middle")
             self._encoded[key] = self.checked(goal[0].float().cpu().numpy(), self.metadata.mineclip)
         return self._encoded[key]
 

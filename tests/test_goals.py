@@ -10,9 +10,16 @@ import pytest
 import torch
 
 from steve1.commands.train.train import goal_of_prompt
-from steve1.core.checkpoint_metadata import CheckpointMetadata, GoalFile, read_checkpoint_metadata, write_goal
+from steve1.core.checkpoint_metadata import (
+    CheckpointMetadata,
+    GoalFile,
+    read_checkpoint_metadata,
+    write_checkpoint_metadata,
+    write_goal,
+)
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
+from steve1.evaluation.policies import PolicySpec, goals_for
 from steve1.evaluation.tasks.suite import load_suite
 from steve1.goals import GoalEncoder
 from steve1.prior import Prior, PriorConfig, save_prior
@@ -45,6 +52,31 @@ def test_a_goal_is_what_the_prior_gives_for_the_text_or_the_text_itself(encoder:
     by_prior = encoder.encode(["dig a hole"], seed=3)["dig a hole"]
     assert np.allclose(by_prior, encoder.prior.goal(text, seed=3)[1].numpy(), atol=1e-5)
     assert np.allclose(encoder.encode(["dig a hole"], by="text")["dig a hole"], text[1].numpy(), atol=1e-5)
+
+
+def test_the_middle_of_the_prior_has_no_seed_and_is_refused_by_another_name(
+    encoder: GoalEncoder, tmp_path: Path
+) -> None:
+    middle = GoalEncoder(encoder.metadata.updated(prior_code="middle"))
+    goals = [middle.encode(["swim"], seed=seed)["swim"] for seed in (0, 1)]
+    assert np.array_equal(*goals)
+    text = encoder.mineclip.encode_text(["swim"])
+    assert np.allclose(goals[0], encoder.prior.goal(text, deterministic=True)[0].numpy(), atol=1e-5)
+    weights = tmp_path / "x.weights"
+    for code in ("middle", "mean"):
+        write_checkpoint_metadata(weights, encoder.metadata.updated(prior_code=code))
+        if code == "middle":
+            assert read_checkpoint_metadata(weights).prior_code == "middle"
+        else:
+            with pytest.raises(UserError, match="not known") as fault:
+                read_checkpoint_metadata(weights)
+            assert "sample or middle" in str(fault.value)
+
+
+def test_policies_with_another_code_have_other_goals(encoder: GoalEncoder) -> None:
+    specs = [PolicySpec(code, "weights", metadata=encoder.metadata.updated(prior_code=code)) for code in ("sample", "middle")]  # fmt: skip
+    goals = goals_for(specs, ["swim"])
+    assert not np.array_equal(goals["sample"]["swim"], goals["middle"]["swim"])
 
 
 def test_a_prompt_in_chinese_has_the_english_ones_goal(

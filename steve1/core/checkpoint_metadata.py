@@ -21,6 +21,7 @@ from steve1.core.paths import display, resolve
 
 GOAL_SUFFIX = ".goal.json"
 REPLAY_SUFFIX = ".replay.safetensors"
+PRIOR_CODES = ("sample", "middle")
 _GOAL_FORMAT = 1
 
 
@@ -37,6 +38,9 @@ class CheckpointMetadata:
     cond_scale: float = 6.0
     # Of the sampled actions: below 1 nearer the greedy ones. The published policies play at 1.
     temperature: float = 1.0
+    # The prior's code of a prompt: "sample" draws it, as published; "middle" takes the middle of its distribution, with which no prompt
+    # becomes a goal that is more like another task's.
+    prior_code: str = "sample"
     run: str = ""
     # Behaviours of the training episodes, or the one fixed prompt; empty where an episode does not say.
     trained_on: tuple[str, ...] = ()
@@ -76,6 +80,10 @@ def read_checkpoint_metadata(weights: str | os.PathLike[str]) -> CheckpointMetad
         if found.is_file():
             known[name] = display(found)
     known["trained_on"] = tuple(known.get("trained_on") or ())
+    if known.get("prior_code", "sample") not in PRIOR_CODES:
+        got = f"prior_code = {known['prior_code'][:80]!r}"
+        what = "A value of this file is not known."
+        raise UserError(what, where=path, expected=" or ".join(PRIOR_CODES), got=got)
     return CheckpointMetadata(**known)
 
 

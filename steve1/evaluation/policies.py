@@ -84,6 +84,8 @@ class PolicySpec:
         for field in ("model", "mineclip", "prior"):
             if (file := resolve(facts[field])).is_file():
                 facts[f"{field}_sha256"] = _hash(file, file.stat().st_mtime_ns)
+        if self.metadata.prior_code != "sample":
+            facts["prior_code"] = self.metadata.prior_code
         if self.goal != "prior":
             facts["goal"] = self.goal
         if self.goal.startswith("file:"):
@@ -167,7 +169,7 @@ def goals_for(
         if not spec.needs_goal:
             continue
         metadata = spec.metadata
-        key = (metadata.model, metadata.mineclip, metadata.mineclip_config, metadata.prior)
+        key = (metadata.model, metadata.mineclip, metadata.mineclip_config, metadata.prior, metadata.prior_code)
         encoder = encoders.setdefault(key, GoalEncoder(metadata, translations=translations))
         if spec.goal == "shown":
             demonstrated = (shown or {}).items()

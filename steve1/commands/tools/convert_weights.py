@@ -39,6 +39,8 @@ class Args:
     """Guidance scale to store in <out_weights>.json; default: unchanged."""
     temperature: float | None = None
     """Sampling temperature to store in <out_weights>.json; default: unchanged."""
+    prior_code: Literal["", "sample", "middle"] = ""
+    """How prompts become goals, to store in <out_weights>.json: sample the prior, or take its middle; default: unchanged."""
     overwrite: bool = False
     """Replace an existing file."""
 
@@ -60,6 +62,7 @@ def main(args: Args) -> None:
         env=args.env,
         cond_scale=args.cond_scale,
         temperature=args.temperature,
+        prior_code=args.prior_code,
     )
     policy = load_policy(resolve(metadata.model), source)
     save_weights(policy, target, dtype=getattr(torch, args.dtype))

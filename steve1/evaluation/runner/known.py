@@ -20,7 +20,7 @@ from steve1.evaluation.runner.plan import Job, Plan
 _SAME = ("env", "seed", "goal_seed", "deterministic")
 _SAME_POLICY = (
     *("kind", "sha256", "model_sha256", "mineclip_sha256", "prior_sha256"),
-    *("cond_scale", "temperature", "goal", "goal_sha256"),
+    *("cond_scale", "temperature", "prior_code", "goal", "goal_sha256"),
 )
 
 
