@@ -21,6 +21,7 @@ class TakeOver(Actor):
 
     def __init__(self, policy: Actor, player: Player, after: int) -> None:
         self._policy, self._player, self._after = policy, player, after
+        player.quiet = 0  # the episode has begun long ago
         self.who = POLICY
 
     def reset(self, obs: Observation, info: Info) -> None:

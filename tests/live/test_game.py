@@ -71,5 +71,10 @@ def test_a_scripted_player_takes_over_from_the_policy(tmp_path: Path) -> None:
     assert episode.imitated is not None
     first = int(episode.imitated.argmax())
     assert 20 <= first <= 31
-    assert episode.imitated[first:].all()
+    ticks = [json.loads(line) for line in (tmp_path / "raw" / "look_at_sky_000.jsonl").read_text().splitlines()]
+    acted = [tick["who"] for tick in ticks]
+    assert acted[:first] == ["policy"] * first
+    assert set(acted[first:]) <= {"player", "disturbance"}, "now and then it looks away"
+    assert episode.imitated.tolist() == [who == "player" for who in acted]
+    assert episode.imitated[first : first + 30].all()
     assert episode.metadata["options"]["takeover"] == [20, 30]

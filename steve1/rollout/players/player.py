@@ -38,9 +38,11 @@ class Player(abc.ABC):
 
     Attributes:
         who: PLAYER, or DISTURBANCE where the last action is not part of the behaviour and should not be imitated.
+        quiet: ticks of looking around before the behaviour begins.
     """
 
     who = PLAYER
+    quiet = IDLE_TICKS
 
     def __init__(self, seed: int = 0) -> None:
         self.rng = generator(seed, "player", type(self).__name__)
@@ -51,7 +53,7 @@ class Player(abc.ABC):
         self.tick = 0
         self._next_disturbance = int(self.rng.integers(*_BETWEEN_DISTURBANCES))
         self._see(obs, info)
-        self._script = itertools.chain(self.disturb(self.idle(IDLE_TICKS)), self.behave())
+        self._script = itertools.chain(self.disturb(self.idle(self.quiet)), self.behave())
 
     def act(self, obs: Observation, info: Info) -> Action:
         self._see(obs, info)

@@ -314,7 +314,7 @@ def test_python_exits_although_nobody_closed_the_batches(dataset: Path) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "from steve1.data.episodes.episode import find_episodes\n"
-        "from steve1.data.loading.sampling import ListEntry\n"
+        "from steve1.data.loading.lists import ListEntry\n"
         "from steve1.data.loading.batches import batches\n"
         "from steve1.data.loading.windows import WindowDataset\n"
         "entries = [ListEntry(path) for path in find_episodes(Path(sys.argv[1]))]\n"
