@@ -21,7 +21,7 @@ from steve1.data.media.video import VideoWriter
 from steve1.envs.interface import Action, Env, Info, Observation
 from steve1.envs.luanti.env import LuantiEnv
 from steve1.evaluation.casts import ScriptedCast
-from steve1.rollout.players import Player
+from steve1.rollout.play import Actor
 from steve1.rollout.record import is_recorded, record
 
 PICTURES = 3  # in a step of 50 ms: 60 a second
@@ -35,18 +35,15 @@ class Drawing(Protocol):
     between: list[NDArray[np.uint8]]
 
 
-class Filmed(Player):
+class Filmed(Actor):
     """A player that also hands on every picture, those within a step too.
 
     Args:
         on_frame: gets each picture, u8 (H, W, 3), of the 60 a second; the last step's are missing, since no action follows them.
     """
 
-    def __init__(self, player: Player, env: Drawing, on_frame: Callable[[NDArray[np.uint8]], None]) -> None:
+    def __init__(self, player: Actor, env: Drawing, on_frame: Callable[[NDArray[np.uint8]], None]) -> None:
         self._player, self._env, self._on_frame = player, env, on_frame
-
-    def behave(self) -> Any:
-        return self._player.behave()
 
     def reset(self, obs: Observation, info: Info) -> None:
         self._player.reset(obs, info)
@@ -62,12 +59,17 @@ class Filmed(Player):
 
 
 class WebVideo:
-    """A video of every frame, or of every other one, reduced by averaging. Used as a context manager, as `VideoWriter`."""
+    """A video as the web has it: small, reduced by averaging. Used as a context manager, as `VideoWriter`.
 
-    def __init__(self, path: Path, fps: int, height: int, crf: int) -> None:
-        if fps not in RATES:
-            raise UserError("Videos of this rate cannot be made.", expected=" or ".join(map(str, RATES)), got=fps)
-        self.height, self.width, self._every = height, round(height * 16 / 9 / 2) * 2, 20 * PICTURES // fps
+    Args:
+        fps, source_fps: frames a second of the video and of what it is given, of which it keeps every so many.
+    """
+
+    def __init__(self, path: Path, fps: int, height: int, crf: int, *, source_fps: int = 20 * PICTURES) -> None:
+        if source_fps % fps:
+            expected = " or ".join(map(str, RATES))
+            raise UserError("Videos of this rate cannot be made.", expected=expected, got=fps)
+        self.height, self.width, self._every = height, round(height * 16 / 9 / 2) * 2, source_fps // fps
         self._writer, self._seen = VideoWriter(path, self.width, height, fps, crf=crf), 0
 
     def __enter__(self) -> WebVideo:
@@ -78,7 +80,7 @@ class WebVideo:
         self._writer.__exit__(*fault)
 
     def add(self, frame: NDArray[np.uint8]) -> None:
-        """One picture of the 60 a second."""
+        """The next picture."""
         if self._seen % self._every == 0:
             self._writer.write(cv2.resize(frame, (self.width, self.height), interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
         self._seen += 1
@@ -125,7 +127,6 @@ def _record_once(
     options, seed, player = cast.begin(name, number, attempt, 0)
     task, prefix = cast.task(name), _prefix(recordings, name, number)
     assert task is not None
-    assert isinstance(player, Player)
     prefix.parent.mkdir(parents=True, exist_ok=True)
     videos.mkdir(parents=True, exist_ok=True)
     film = videos / f"{prefix.name}.mp4"

@@ -14,15 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-
-from research.fast_videos import record_both
+from research.fast_videos import WebVideo, record_both
 from steve1.commands.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file
 from steve1.core.messages import progress
 from steve1.core.paths import ROOT, display, output_path, python_path
-from steve1.data.media.video import FPS, VideoWriter, read_frames
+from steve1.data.media.video import FPS, read_frames
 from steve1.data.recordings.layouts import find_recordings
 
 KINDS = ("true", "labels")
@@ -104,14 +102,13 @@ def degrade(recordings: Path, videos: Path, height: int, crf: int) -> None:
     """Write each recording's video smaller and coded at `crf`, without its actions; those that exist are left alone."""
     found, _ = find_recordings(recordings)
     videos.mkdir(parents=True, exist_ok=True)
-    width = round(height * 16 / 9 / 2) * 2
     for recording in progress(found, desc="coding", unit="video"):
         target = videos / f"{recording.name}.mp4"
         if target.exists():
             continue
-        with VideoWriter(target, width, height, crf=crf) as writer:
+        with WebVideo(target, FPS, height, crf, source_fps=FPS) as video:
             for frame in read_frames(recording.video):
-                writer.write(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
+                video.add(frame)
 
 
 def step(*words: object, good: Sequence[int] = (0,)) -> None:

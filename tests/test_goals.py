@@ -68,7 +68,7 @@ def test_the_middle_of_the_prior_has_no_seed_and_is_refused_by_another_name(
         if code == "middle":
             assert read_checkpoint_metadata(weights).prior_code == "middle"
         else:
-            with pytest.raises(UserError, match="not known") as fault:
+            with pytest.raises(UserError, match="unknown value") as fault:
                 read_checkpoint_metadata(weights)
             assert "sample or middle" in str(fault.value)
 

@@ -82,7 +82,7 @@ def read_checkpoint_metadata(weights: str | os.PathLike[str]) -> CheckpointMetad
     known["trained_on"] = tuple(known.get("trained_on") or ())
     if known.get("prior_code", "sample") not in PRIOR_CODES:
         got = f"prior_code = {known['prior_code'][:80]!r}"
-        what = "A value of this file is not known."
+        what = "This metadata file has an unknown value."
         raise UserError(what, where=path, expected=" or ".join(PRIOR_CODES), got=got)
     return CheckpointMetadata(**known)
 

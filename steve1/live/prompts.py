@@ -29,7 +29,7 @@ from steve1.envs.interface import Action, Info, Observation
 from steve1.evaluation.tasks.rules import Condition, parse_condition
 from steve1.evaluation.tasks.suite import Suite
 from steve1.goals import Goal
-from steve1.rollout.play import PixelAgent
+from steve1.rollout.play import Actor, PixelAgent
 from steve1.rollout.trace import TraceRecorder
 
 #: steps between two looks at a condition, and between two events for a planner: half a second, a second
@@ -312,7 +312,7 @@ def open_source(prompts: str, planner: str, first: str, suite: Suite) -> Iterato
         source.close()
 
 
-class PromptedActor:
+class PromptedActor(Actor):
     """An agent whose goal changes as a source of prompts says.
 
     Args:

@@ -19,7 +19,7 @@ from steve1.core.options import Option
 from steve1.core.seeds import generator, integer
 from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.envs.interface import Action, Env, Info, Observation
-from steve1.rollout.play import PixelAgent, play
+from steve1.rollout.play import Actor, PixelAgent, play
 
 LARGEST_TURN = 10.0
 """Degrees a tick that the camera's bins can express; the published spins of 20 to 30 degrees were labelled as 10."""
@@ -84,7 +84,7 @@ def spin(rng: np.random.Generator, settings: MixSettings) -> list[Action]:
 
 
 @dataclasses.dataclass
-class Mixer:
+class Mixer(Actor):
     """Chooses who acts at each step. `switches`: [step, agent (0 or 1)], beginning with step 0; `spins`: [first step, length]."""
 
     agents: tuple[PixelAgent, PixelAgent]

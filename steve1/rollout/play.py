@@ -21,7 +21,13 @@ OnFrame = Callable[[NDArray[np.uint8], Mapping[str, Any], int], None]
 
 
 class Actor(Protocol):
-    """Decides actions from observations and info. Scripted players are actors."""
+    """Decides actions from observations and info. Scripted players are actors.
+
+    Attributes:
+        who: whose the last action was, where a recording is to say so.
+    """
+
+    who: str = ""
 
     def reset(self, obs: Observation, info: Info) -> None:
         """Begin an episode; actors without memory need nothing."""
@@ -41,7 +47,7 @@ class PixelAgent(Protocol):
         """The MineRL action for this frame, u8 (H, W, 3); goal None: unconditional."""
 
 
-class GoalActor:
+class GoalActor(Actor):
     """An agent that pursues one goal through a whole episode: sees `obs["pov"]`, nothing else."""
 
     def __init__(self, agent: PixelAgent, goal: NDArray[np.floating[Any]]) -> None:
@@ -61,7 +67,7 @@ class DoNothing(Actor):
         return actions.null_action()
 
 
-class RandomActions:
+class RandomActions(Actor):
     """Draws every step's joint button and camera class uniformly from the policy's own action space."""
 
     def __init__(self, seed: int) -> None:

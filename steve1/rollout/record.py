@@ -27,7 +27,6 @@ from steve1.envs.starts import start_states
 from steve1.rollout.play import Actor, play
 from steve1.rollout.players import Behaviour, Player
 from steve1.rollout.players.player import DEGREES_PER_PIXEL
-from steve1.rollout.takeover import TakeOver
 from steve1.rollout.trace import Trace
 
 FORMAT = "luanti-1"
@@ -194,7 +193,7 @@ def record(
         env.draw_pointer = True
 
 
-class _Recorder:
+class _Recorder(Actor):
     """An actor that acts as `player` does, with whole mouse pixels, and writes down what it sees and does."""
 
     def __init__(self, player: Actor, writer: RecordingWriter) -> None:
@@ -205,8 +204,7 @@ class _Recorder:
 
     def act(self, obs: Observation, info: Info) -> Action:
         action = whole_pixels(self._player.act(with_pointer(obs, info), info))
-        who = self._player.who if isinstance(self._player, TakeOver | Player) else ""
-        self._writer.add(obs, info, action, who)
+        self._writer.add(obs, info, action, self._player.who)
         return action
 
 

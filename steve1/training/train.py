@@ -92,7 +92,8 @@ def finetune(
                 if trainer.is_finished(state):
                     return finish(trainer, state, again=True)
                 trainer.reporter.started(introduction(trainer, state))
-                trainer.reporter.describe(data_facts(trainer))
+                if ranks.is_main:
+                    trainer.reporter.describe(data_facts(trainer))
                 if state.step == 0:
                     show_first_batch(trainer)
                 trainer.fit(state)

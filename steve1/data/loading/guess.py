@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from steve1.actions import N_CAMERA
 from steve1.data.loading.windows import WindowDataset
 
-_MOST_EPISODES = 400  # of each dataset, evenly spread: more do not change the frequencies
+# Of each dataset, evenly spread: formats other than the native one are parsed for it, before the first step.
+_MOST_EPISODES = 200
 
 
 def guessed_camera_loss(train: WindowDataset, val: WindowDataset) -> float | None:

@@ -245,7 +245,7 @@ def _check_video(report: EpisodeReport, metadata: dict[str, Any]) -> int:
         except UserError as fault:
             report.add(MINECLIP_VIDEO, count, fault.what, got=fault.got)
             return count
-        report.check_length(MINECLIP_VIDEO, "there are not as many MineCLIP's frames as frames", count)
+        report.check_length(MINECLIP_VIDEO, "there are not as many frames for MineCLIP as for the agent", count)
     return count
 
 

@@ -223,7 +223,7 @@ class RemotePolicyCache(PolicyCache):
             self._pipe = None
 
 
-class RemoteActor:
+class RemoteActor(Actor):
     """Asks the service for each action."""
 
     def __init__(self, ask: Callable[..., Any], episode: tuple[str, Goal | None, int]) -> None:

@@ -41,7 +41,7 @@ class Player(abc.ABC):
         quiet: ticks of looking around before the behaviour begins.
     """
 
-    who = PLAYER
+    who: str = PLAYER
     quiet = IDLE_TICKS
 
     def __init__(self, seed: int = 0) -> None:

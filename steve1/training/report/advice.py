@@ -30,7 +30,7 @@ FLAT = 0.01
 LISTENS = 0.005
 # Old skills: losses of other recordings move a little with any training; two percent is more than that.
 FORGOTTEN = 0.02
-# A policy that looks at its frames scores far below one that only knows how often each action occurs: a mini policy that aims, by a fifth.
+# A policy that looks at its frames scores far below one that only knows how often each action occurs: a mini policy that aims, by a sixth.
 BLIND = 0.95
 # With half of all steps clipped, the norm is no longer a guard but the rule.
 CLIPPED = 0.5
