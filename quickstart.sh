@@ -29,7 +29,9 @@ case "${1:-}" in -h|--help) exit 0 ;; esac
 whole_numbers N_EPISODES STEPS TOTAL_FRAMES EPISODES SEED
 export STEVE1_GOES_ON=1   # no step says what to run next
 BEGAN=$(date +%s)
-clock() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
+clock() {
+  if [ "$1" -lt 3600 ]; then printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); else printf '%d:%02d:%02d' $(($1 / 3600)) $(($1 % 3600 / 60)) $(($1 % 60)); fi
+}
 say() { printf '\n[%s] %s\n' "$(clock $(($(date +%s) - BEGAN)))" "$*"; }
 
 say "1/5 $(text "quickstart install")"

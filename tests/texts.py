@@ -65,6 +65,27 @@ def console_lines(root: Path = ROOT / "steve1") -> dict[str, tuple[str, bool]]:
     return found
 
 
+def warnings(root: Path = ROOT / "steve1") -> dict[str, str]:
+    """{text: file:line of the first place} of what is logged as a warning."""
+    found: dict[str, str] = {}
+    for path in sorted(root.rglob("*.py")):
+        for scope in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                continue
+            named = _assigned(scope)
+            for node in ast.walk(scope):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "_log.warning":
+                    for text in texts(node.args[0], named):
+                        found.setdefault(_numbered(text), f"{path.relative_to(root.parent)}:{node.lineno}")
+    return found
+
+
+def _numbered(text: str) -> str:
+    """A text of the log with {0}, {1} … for its %s, %d, %.1f …"""
+    numbers = itertools.count()
+    return re.sub(r"%[-.\d]*[sdfg]", lambda _: f"{{{next(numbers)}}}", text).replace("%%", "%")
+
+
 def headings(root: Path = ROOT / "steve1") -> dict[str, tuple[str, bool]]:
     """{text: (file:line of the first place, whether it is shown in the user's language there)} of titles of tables, and what `heading` is given.
 
@@ -183,9 +204,9 @@ def texts(node: ast.expr, named: dict[str, list[ast.expr]]) -> Iterator[str]:
 
 
 def _is_sentence(text: str) -> bool:
-    """Whether a text is words to read, and no command, path, value or list of names."""
-    words = re.findall(r"(?<![\w./{-])[a-z]{2,}(?![\w./_-])", text)
-    return len(words) >= 2 and not _COMMAND.match(text)
+    """Whether a text is words to read, and no command, path, value or list of names. A command may have words after it: "bash a.sh, or put them there"."""
+    words = re.findall(r"(?<![\w./{-])[a-z]{2,}(?![\w./_-])", re.sub('"[^"]*"', "", text))
+    return len(words) >= (2 if not _COMMAND.match(text) else 4)
 
 
 def everything(root: Path = ROOT / "steve1") -> set[str]:
@@ -195,7 +216,7 @@ def everything(root: Path = ROOT / "steve1") -> set[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, (ast.Constant, ast.JoinedStr)):
                 found |= set(texts(node, {}))
-    return found
+    return found | set(map(_numbered, found))
 
 
 def help_texts() -> dict[str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from steve1.core.errors import UserError, fail
-from steve1.core.messages import LANGUAGES, message
+from steve1.core.messages import LANGUAGES, message, translate_warnings
 from steve1.core.options import CommandLine
 from steve1.core.paths import display, python_path
 from steve1.core.processes import started_with
@@ -53,6 +53,7 @@ def run(
     """
 
     def command() -> Any:
+        translate_warnings()
         line = CommandLine(arguments, typed(), description)
         words = sys.argv[1:] if argv is None else argv
         try:

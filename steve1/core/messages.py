@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import re
 import sys
@@ -853,6 +854,17 @@ def _pieces(text: str) -> Iterator[str]:
             r"[（“《(]*(?:[^\s\u2e80-\uffee]+|[\u2e80-\uffee])[，。；：、！？）”》…]*\s*", " ".join(text.split())
         )
     )
+
+
+class _Warnings(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return translated(super().format(record))
+
+
+def translate_warnings() -> None:
+    """Print what this process logs in the user's language, where nobody has set up logging."""
+    if logging.lastResort:
+        logging.lastResort.setFormatter(_Warnings())
 
 
 def say(line: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import pickle
 import re
@@ -21,7 +22,7 @@ from steve1.core.options import CommandLine
 from steve1.core.paths import ROOT
 from steve1.reporting.tables import Table
 from steve1.training.memory.estimate import Memory
-from tests.texts import console_lines, errors, everything, headings, help_texts, script_lines
+from tests.texts import console_lines, errors, everything, headings, help_texts, script_lines, warnings
 
 FOLDER = Path(messages.__file__).with_name("chinese")
 TABLES: dict[str, dict[str, str]] = {file.stem: json.loads(file.read_text("utf-8")) for file in FOLDER.glob("*.json")}
@@ -55,6 +56,22 @@ def test_console_lines_are_in_chinese() -> None:
     assert 1 - len(missing) / len(found) >= SHARES["lines"], (
         "neither in MESSAGES nor translated(…) with Chinese in core/chinese/lines.json:\n" + "\n".join(missing)
     )
+
+
+def test_warnings_are_in_chinese() -> None:
+    found = warnings()
+    assert len(found) > 15
+    missing = [f"{place}: {text!r}" for text, place in found.items() if re.search("[a-z]{3}", text) and text not in ALL]
+    assert not missing, "no Chinese in core/chinese/lines.json:\n" + "\n".join(missing)
+
+
+def test_a_warning_is_shown_in_chinese(chinese: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = logging.Handler()
+    monkeypatch.setattr(logging, "lastResort", shown)
+    messages.translate_warnings()
+    text = "%s holds %.0f MB: a fresh game is started before this episode"
+    record = logging.LogRecord("steve1", logging.WARNING, "", 0, text, ("luanti", 12.3), None)
+    assert shown.format(record) == "luanti 占用 12 MB：这一局之前重新启动游戏"
 
 
 def test_a_new_console_line_in_english_is_found(tmp_path: Path) -> None:

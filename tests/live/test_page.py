@@ -122,6 +122,7 @@ def test_everything_on_the_page_works(tmp_path: Path) -> None:
         browser.js("window.confirm = () => true")
         browser.click("#finish")
         browser.until("at('veil-title').textContent.includes('over')")
+        assert browser.js("[...document.querySelectorAll('.bar button, #prompt')].every(each => each.disabled)")
     ticks, noted = lines(tmp_path, "dig_dirt-0000"), options(tmp_path, "dig_dirt-0000")
     assert {tick["who"] for tick in ticks} == {"policy", "person"}
     assert sum(tick["mouse"]["dx"] for tick in ticks if tick["who"] == "person") > 0

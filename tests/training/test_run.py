@@ -127,7 +127,7 @@ def test_the_contact_sheet_shows_frames_with_their_goals(settings: Make) -> None
     chosen = settings(p_uncond=0.0)
     train, *_ = open_windows(chosen)
     batch = next(chunks(train, chosen, ALONE)).windows[0]
-    sheet = contact_sheet(batch, rows=1, columns=2)
+    sheet = contact_sheet([batch], rows=1, columns=2)
     height = 128 + 16
     episode, goal = Episode(batch["episode"][0]), int(batch["goal_frame"][0, 0])
     assert np.array_equal(sheet[16:height, :128], episode.frames(batch["start"][0], batch["start"][0] + 1)[0])
@@ -135,6 +135,16 @@ def test_the_contact_sheet_shows_frames_with_their_goals(settings: Make) -> None
     assert np.array_equal(batch["goals"][0, 0].numpy(), np.asarray(episode.goals[goal], np.float32))
     finetune(settings())
     assert cv2.imread(str(settings().run_dir / "first_batch.png")).shape[2] == 3
+    without = {
+        **batch,
+        "goals": torch.zeros_like(batch["goals"]),
+        "goal_frame": torch.full_like(batch["goal_frame"], -1),
+    }
+    assert np.array_equal(contact_sheet([without, batch], rows=1, columns=2), sheet), "a window with a goal goes first"
+    read = iter([batch, batch])
+    contact_sheet(read, rows=len(batch["episode"]))
+    assert len(list(read)) == 1, "no more is read than is shown"
+    assert contact_sheet([without], rows=1, columns=2).shape == sheet.shape
 
 
 @pytest.mark.parametrize(

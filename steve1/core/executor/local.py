@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from steve1.core.executor.jobs import ExecutorConfig, JobResult, JobRunner, Recipe, Worker, WorkerDied
+from steve1.core.messages import translate_warnings
 from steve1.core.processes import end_tree
 
 _CLOSE_S = 20.0
@@ -61,6 +62,7 @@ class LocalWorker(Worker):
 def _serve(recipe: Recipe, index: int, threads: int, pipe: Connection) -> None:
     """The process's main function: do jobs until told to stop, or until the process that gives them is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business; it closes us in order
+    translate_warnings()
     with contextlib.closing(JobRunner(recipe, index, threads)) as runner:
         while True:
             try:
@@ -74,8 +76,8 @@ def _serve(recipe: Recipe, index: int, threads: int, pipe: Connection) -> None:
             try:
                 pipe.send(result)
             except BrokenPipeError:
-                lost = "the result of %s is lost, the job will be repeated"
-                _log.warning("worker %d: the process that gave the jobs is gone; " + lost, index, job)
+                lost = "worker %d: the process that gave the jobs is gone; the result of %s is lost, the job will be repeated"
+                _log.warning(lost, index, job)
                 return
 
 

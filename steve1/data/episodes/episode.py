@@ -129,6 +129,6 @@ def find_episodes(folder: str | os.PathLike[str]) -> list[Path]:
     if is_pack(root):
         return open_pack(root).paths()
     if not root.is_dir():
-        todo = "bash 1_generate_dataset.sh, or put episodes there"
+        todo = f"OUTPUT_DIR={quoted(root)} bash 1_generate_dataset.sh makes it; or put episodes there"
         raise UserError("This dataset folder does not exist.", where=root, todo=todo)
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and format_of(p))

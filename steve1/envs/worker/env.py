@@ -77,8 +77,8 @@ class WorkerEnv(Env):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
         if self._worker.memory_mb > _FULL * self.limits.memory_mb:
-            held = f"{self.backend.name} holds {self._worker.memory_mb:.0f} MB"
-            _log.warning("%s: a fresh game is started before this episode", held)
+            full = "%s holds %.0f MB: a fresh game is started before this episode"
+            _log.warning(full, self.backend.name, self._worker.memory_mb)
             self.restart()
         asked = int(seed or 0)
         options = dict(options or {})

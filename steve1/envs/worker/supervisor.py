@@ -132,7 +132,8 @@ class Supervisor:
                     self._died(f"no heartbeat for {self.limits.silence_s:g} s during {op}")
                 if not warned and now - began > self.limits.long_s:
                     warned = True
-                    _log.warning("%s: %s takes long (%s)", self.backend.name, op, self.note or "no reason given")
+                    slow = "%s: %s has taken %.0f s so far; it may take up to %.0f s"
+                    _log.warning(slow, self.backend.name, self.note or op, now - began, timeout_s)
                 wait_s = min(began + timeout_s, heard + self.limits.silence_s) - now
                 with contextlib.suppress(TimeoutError):
                     # A second at most, then the clock is looked at.

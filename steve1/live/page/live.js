@@ -26,7 +26,7 @@ const WORDS = {
     live: "回到现在", looking: "回看", paused: "已暂停", clickResume: "点击或按 F8 继续", waiting: "正在连接……", lost: "连接已断开",
     lostText: "所有按键已松开，游戏已暂停。页面会自动重连。", play: "点击开始操作", playText: "按 Esc 释放鼠标",
     watching: "你在观看，别人正在操作。", control: "取得控制", none: "还没有", asking: "当前", noPrompt: "没有提示词：策略自由行动",
-    sureFinish: "结束会话？已录制的内容会保留。", over: "会话已结束。", overText: "录像已保留；下一步见控制台。",
+    sureFinish: "结束会话？已录制的内容会保留。", over: "会话已结束。", overText: "录像已保留；下一步见终端。",
     success: "成功", failure: "没有成功", plain: "未评判", alone: "由你操作",
     escape: "Esc 总会释放鼠标。打开菜单时鼠标移动指针，按 E 关闭菜单。",
     keys: [["W A S D", "行走"], ["空格、Shift", "跳跃、潜行"], ["R", "疾跑"], ["鼠标", "转动视角；菜单中移动指针"], ["左键、右键", "挖掘或攻击、放置或使用"],
@@ -53,7 +53,7 @@ function connect() {
     release(false); video.end();
     if (document.pointerLockElement) document.exitPointerLock();
     over = over || Boolean(state && state.events.some(event => event.kind === "finished"));
-    veil();
+    if (over) shown(); else veil();
     if (!over) setTimeout(connect, 1000);
   };
 }
@@ -133,7 +133,7 @@ function shown() {
   words = WORDS[state.language] || WORDS.en;
   document.documentElement.lang = state.language;
   translate(words);
-  const mine = state.controls === "you", person_ = state.who === "person";
+  const mine = !over && state.controls === "you", person_ = state.who === "person";
   text("title", `${state.title} · ${state.env}`);
   document.title = `${state.title} · STEVE-1`;
   at("who").className = `pill ${state.who}`;
@@ -150,7 +150,7 @@ function shown() {
   label("film", state.filming ? words.filming : words.film, "", mine);
   label("finish", words.finish, "", mine);
   at("speed").disabled = !mine; at("speed").value = String(state.speed);
-  at("control").hidden = mine || state.controls === "other"; text("control", words.control);
+  at("control").hidden = over || mine || state.controls === "other"; text("control", words.control);
   text("link", mine ? "" : state.controls === "other" ? words.watching : "");
   text("now", words.live);
   at("near").hidden = !state.policy;
@@ -164,7 +164,7 @@ function shown() {
   });
   at("takes").replaceChildren(...(takes.length ? takes.reverse() : [make("li", words.none, "empty")]));
   at("events").replaceChildren(...state.events.slice(-60).reverse().map(event => make("li", [make("time", clock(event.tick)), make("b", `${words.events[event.kind] || event.kind}${event.text ? `: ${event.text}` : ""}`)])));
-  for (const notice of state.notices) tell(notice);
+  for (const notice of state.notices.splice(0)) tell(notice);
   timeline(); veil();
 }
 function label(id, name, key, enabled) {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,20 +24,25 @@ _CAPTION = 16
 _GAP = 6
 
 
-def contact_sheet(batch: dict[str, Any], *, rows: int = 4, columns: int = 6) -> NDArray[np.uint8]:
-    """Picture of the first `rows` windows of a batch, `columns` frames of each, u8 (H,W,3) RGB.
+def contact_sheet(batches: Iterable[dict[str, Any]], *, rows: int = 4, columns: int = 6) -> NDArray[np.uint8]:
+    """Picture of `rows` windows with a goal, `columns` frames of each, u8 (H,W,3) RGB; where the batches have fewer, of windows without.
 
     Args:
-        batch: as `data.batches` gives it: frames (B,T,128,128,3), goal_frame (B,T), buttons, camera, lists episode and start.
+        batches: read until there are enough, each as `data.batches` gives it: frames (B,T,128,128,3), goal_frame (B,T), buttons, camera, lists
+            episode and start. Windows of a replay pack have no pictures, and are left out.
     """
-    times = np.linspace(0, batch["goals"].shape[1] - 1, columns).round().astype(int).tolist()
-    with_pictures = [
-        row for row, path in enumerate(batch["episode"]) if "frames" in batch or pack_of(Path(path)) is None
-    ]
-    shown = with_pictures[:rows]
+    windows: dict[bool, list[tuple[dict[str, Any], int]]] = {True: [], False: []}
+    for batch in batches:
+        for row, path in enumerate(batch["episode"]):
+            if "frames" in batch or pack_of(Path(path)) is None:
+                windows[bool(batch["goals"][row].any())].append((batch, row))
+        if len(windows[True]) >= rows:
+            break
+    shown = [*windows[True], *windows[False]][:rows]
     if not shown:
         return np.full((_CAPTION, AGENT_SIZE[0] * columns, 3), 255, np.uint8)
-    return np.concatenate([np.concatenate([_cell(batch, row, time) for time in times], axis=1) for row in shown])
+    times = np.linspace(0, shown[0][0]["goals"].shape[1] - 1, columns).round().astype(int).tolist()
+    return np.concatenate([np.concatenate([_cell(batch, row, time) for time in times], axis=1) for batch, row in shown])
 
 
 def _cell(batch: dict[str, Any], row: int, time: int) -> NDArray[np.uint8]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from steve1.training.loop import Trainer
 from steve1.training.memory.estimate import estimate_of
 from steve1.training.trainable import adapter_path, describe
 from steve1.training.validate import chosen_windows
+
+_GROUPS_SHOWN = 4  #: groups of windows at most that are read for the first picture
 
 
 def introduction(trainer: Trainer, state: TrainState) -> list[str]:
@@ -138,14 +142,16 @@ def data_facts(trainer: Trainer) -> dict[str, Any]:
 def show_first_batch(trainer: Trainer) -> None:
     """Show the first batch (shapes, a contact sheet) and validate the starting weights."""
     reporter, settings, ranks = trainer.reporter, trainer.settings, trainer.ranks
-    with ranks.synchronized("reading the first batch"):
-        here = Ranks(0, 1, torch.device("cpu"))
-        chunk = next(chunks(trainer.train, dataclasses.replace(settings, num_workers=0), here))
+    here = Ranks(0, 1, torch.device("cpu"))
+    data = chunks(trainer.train, dataclasses.replace(settings, num_workers=0), here)
+    with ranks.synchronized("reading the first batch"), contextlib.closing(data) as stream:
+        chunk = next(stream)
         batch = chunk.micro_batches[0]
         shapes = ", ".join(f"{name} {tuple(value.shape)} {str(value.dtype)[6:]}" for name, value in batch.items())
         reporter.say("  " + message("training first batch", shapes=shapes))
         if ranks.is_main:
-            sheet = contact_sheet(chunk.windows[0])
+            groups = itertools.islice(itertools.chain([chunk], (each for each in stream if each.starts)), _GROUPS_SHOWN)
+            sheet = contact_sheet(batch for group in groups for batch in group.windows)
             write_png(settings.run_dir / "first_batch.png", sheet)
             reporter.picture("first_batch", sheet)
     with trainer.clock.pause("validation"):
