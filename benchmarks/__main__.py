@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from steve1.commands.cli import run
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import write_json
+from steve1.core.messages import heading, padded, translated
 from steve1.core.options import Option
 from steve1.core.run_folder import commit
 
@@ -107,11 +108,12 @@ def main(args: Args) -> None:
     record = {"benchmark": args.what, "command": _command(), **machine(), "figures": figures}
     for name, value in _flat({name: each for name, each in figures.items() if name != "rows"}):  # printed as they came
         print(f"{name:<36} {_shown(value)}")
-    print(f"{'machine':<36} {record['processor']}, {record['cores']} cores, load {record['load_1min']}")
-    print(f"{'commit':<36} {record['commit']}")
+    where = translated(f"{record['processor']}, {record['cores']} cores, load {record['load_1min']}")
+    for name, value in (("machine", where), ("commit", record["commit"])):
+        print(f"{padded(heading(name), 36)} {value}")
     if args.output is not None:
         write_json(args.output, record)
-        print(f"raw figures: {args.output}")
+        print(translated(f"raw figures: {args.output}"))
 
 
 def _call(entry: str, args: Args) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from benchmarks.acting import TARGET_MS, TARGET_STEPS_PER_S
 from steve1.commands.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json
+from steve1.core.messages import translated
 from steve1.core.options import Option
 from steve1.core.paths import display, resolve
 from steve1.reporting.page import Block, markdown
@@ -42,7 +43,7 @@ def main(args: Args) -> None:
     with atomic_file(folder / "gpu.md") as file:
         file.write(text.encode())
     print(text)
-    print(f"table: {display(folder / 'gpu.md')}")
+    print(translated(f"table: {display(folder / 'gpu.md')}"))
 
 
 def machine(records: dict[str, Any]) -> str:
@@ -50,7 +51,7 @@ def machine(records: dict[str, Any]) -> str:
     devices = sorted({str(record["figures"]["device"]) for record in records.values()})
     commits = sorted({str(record["commit"]) for record in records.values()})
     days = sorted({str(record["date"])[:10] for record in records.values()})
-    return f"{', '.join(devices)}; {', '.join(days)}; commit {', '.join(commits)}."
+    return translated(f"{', '.join(devices)}; {', '.join(days)}; commit {', '.join(commits)}.")
 
 
 def aims(records: dict[str, Any]) -> Table:
@@ -62,8 +63,9 @@ def aims(records: dict[str, Any]) -> Table:
     if full:
         best = max(full, key=lambda name: full[name]["full"]["frames_per_s"])
         found = full[best]["full"]
-        reached = f"{found['frames_per_s']:,.0f} ({found['percent']:.0f} % of the matrix-product rate)"
-        rows.append([f"{FRAMES_PER_S:,.0f} trained frames/s on an H200, {SHARE:.0f} % on any card", reached, best])
+        reached = translated(f"{found['frames_per_s']:,.0f} ({found['percent']:.0f} % of the matrix-product rate)")
+        aim = translated(f"{FRAMES_PER_S:,.0f} trained frames/s on an H200, {SHARE:.0f} % on any card")
+        rows.append([aim, reached, best])
         held = min(
             (name for name in ("train", "train_light", "train_full") if name in full),
             key=lambda name: full[name]["full"]["peak_memory_mb"],
@@ -72,19 +74,22 @@ def aims(records: dict[str, Any]) -> Table:
         if held:
             one = full[held]
             peak = one["full"]["peak_memory_mb"] / 1024
-            reached = f"{peak:.1f} GiB at B = {one['batch']}, TRUNC_T = {one['trunc_t']}"
-            rows.append([f"{PEAK_GIB:.0f} GiB at B = 8, TRUNC_T = 64", reached, held])
+            memory = [(f"{PEAK_GIB:.0f}", 8, 64), (f"{peak:.1f}", one["batch"], one["trunc_t"])]
+            aim, reached = (
+                translated(f"{gib} GiB at B = {batch}, TRUNC_T = {length}") for gib, batch, length in memory
+            )
+            rows.append([aim, reached, held])
     steps = records["acting"]["figures"] if "acting" in records else {}
     for games, aim in (
-        (1, f"guided step at batch 1 in {TARGET_MS:g} ms"),
-        (64, f"{TARGET_STEPS_PER_S:,.0f} guided steps/s at batch 64"),
+        (1, translated(f"guided step at batch 1 in {TARGET_MS:g} ms")),
+        (64, translated(f"{TARGET_STEPS_PER_S:,.0f} guided steps/s at batch 64")),
     ):
         kinds = steps.get(f"batch_{games}", {})
         if kinds:
             name = min(kinds, key=lambda kind: kinds[kind]["ms_per_step"])
             one = kinds[name]
-            rows.append([aim, f"{one['ms_per_step']:.2f} ms, {one['steps_per_s']:,.0f} steps/s", name])
-    return Table(["aim", "reached", "by"], rows)
+            rows.append([aim, translated(f"{one['ms_per_step']:.2f} ms, {one['steps_per_s']:,.0f} steps/s"), name])
+    return Table(["aim", "reached", "by"], rows).translated()
 
 
 def speeds(records: dict[str, Any]) -> Table:
@@ -98,7 +103,7 @@ def speeds(records: dict[str, Any]) -> Table:
                 one = figures[kind]
                 rows.append(
                     {
-                        "training": name if kind == "full" else f"{name}, on the cache",
+                        "training": name if kind == "full" else translated(f"{name}, on the cache"),
                         "B x TRUNC_T": f"{figures['batch']} x {figures['trunc_t']}",
                         "frames/s": f"{one['frames_per_s']:,.0f}",
                         "% of matrix products": f"{one['percent']:.0f}",
@@ -111,7 +116,7 @@ def speeds(records: dict[str, Any]) -> Table:
                         ),
                     }
                 )
-    return Table.of(rows)
+    return Table.of(rows).translated()
 
 
 def _gib(value: float | None, known: bool) -> str:
@@ -127,7 +132,7 @@ def acting(records: dict[str, Any]) -> Table:
         if name.startswith("batch_")
         for kind, one in kinds.items()
     ]
-    return Table(["games", "guided step", "ms", "steps/s"], rows, {"ms": ".2f", "steps/s": ",.0f"})
+    return Table(["games", "guided step", "ms", "steps/s"], rows, {"ms": ".2f", "steps/s": ",.0f"}).translated()
 
 
 def cli() -> None:

@@ -29,10 +29,12 @@ from steve1.agent import Agent
 from steve1.core import tuning
 from steve1.core.device import keep_freed_memory
 from steve1.core.errors import UserError
+from steve1.core.messages import heading
 from steve1.core.paths import ROOT
 from steve1.core.tuning import Choice, candidates
 from steve1.policy import GoalPolicy, PolicyConfig, read_model
 from steve1.policy.flops import flop_count
+from steve1.reporting.tables import Table
 
 NETWORKS: dict[str, Callable[[], PolicyConfig]] = {
     "tiny": lambda: TINY,
@@ -149,16 +151,21 @@ def measure(
 
 def table(rows: list[Row]) -> str:
     """The rows as a table in Markdown."""
-    lines = [
-        "| network, threads | | published | ours | ratio | limit | published, busy | ours, busy | ratio, busy |",
-        "|---|---|---|---|---|---|---|---|---|",
+    rates = [heading("published"), heading("ours"), heading("ratio")]
+    head = [
+        heading("network, threads"),
+        "",
+        *rates,
+        heading("limit"),
+        *(f"{each}, {heading('busy')}" for each in rates),
     ]
+    cells_of = []
     for row in rows:
         quiet, busy = row["quiet"], row.get("busy")
-        cells = [f"{row['network']}, {row['threads']}", MEASURES[row["measure"]], *_cells(quiet)]
+        cells = [f"{row['network']}, {row['threads']}", heading(MEASURES[row["measure"]]), *_cells(quiet)]
         cells += [_rate(row["limit"]), *(_cells(busy) if busy else ["–"] * 3)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        cells_of.append(cells)
+    return Table(head, cells_of).markdown()
 
 
 def _rate(value: float) -> str:

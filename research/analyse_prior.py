@@ -13,6 +13,7 @@ from pathlib import Path
 from research.prior_analysis import analyse, prepare, render
 from research.prior_pictures import write_analysis
 from steve1.commands.cli import run
+from steve1.core.messages import translated
 from steve1.core.paths import ROOT, display, resolve, slug
 from steve1.data.episodes.captions import TABLE, read_captions
 from steve1.evaluation.demonstrations import read_demonstrations
@@ -67,7 +68,7 @@ def main(args: Args) -> None:
     written = write_analysis(material, folder, seed=args.seed)
     page = render(analyse(material))
     print(page.split("\n\n![")[0], *page.split("\n## ")[1:], sep="\n\n## ")
-    print("\nfiles: " + ", ".join(display(path) for path in written.values()))
+    print("\n" + translated("files: ") + ", ".join(display(path) for path in written.values()))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from steve1.commands.cli import run
+from steve1.core.messages import heading, translated
 from steve1.core.paths import resolve
 from steve1.evaluation.statistics.tests import wilson
 from steve1.goals import GoalEncoder
@@ -40,23 +41,25 @@ def main(args: Args) -> None:
         count = sum(row["verdict"] == name for row in rows)
         low, high = wilson(count, len(rows))
         print(
-            f"{name}: {count} of {len(rows)} ({100 * low:.0f} to {100 * high:.0f} %), as a reader judged the first translations"
+            translated(
+                f"{heading(name)}: {count} of {len(rows)} ({100 * low:.0f} to {100 * high:.0f} %), as a reader judged the first translations"
+            )
         )
     now = [translate(row["zh"], known_prompts()).english for row in rows]
     changed = [(row, english) for row, english in zip(rows, now) if english != row["read"]]
     matched = sum(accepted(english, row) for row, english in zip(rows, now))
-    print(f"word for word as one of the accepted translations: {matched} of {len(rows)} today")
+    print(translated(f"word for word as one of the accepted translations: {matched} of {len(rows)} today"))
     for row, english in changed:
-        print(f"  changed since: {row['zh']}: {row['read'] or '(nothing)'} -> {english}")
+        print(translated(f"  changed since: {row['zh']}: {row['read'] or '–'} -> {english}"))
     encoder = GoalEncoder.from_checkpoint(resolve(args.weights))
     ours = _goals(encoder, [english or row["zh"] for row, english in zip(rows, now)])
     theirs = _goals(encoder, [row["en"][0] for row in rows])
     same = np.sum(ours * theirs, axis=1)
     others = ours @ theirs.T
     others = others[~np.eye(len(rows), dtype=bool)]
-    for name, values in (("the English prompt's goal", same), ("other prompts' goals", others)):
+    for name, values in ((translated("the English prompt's goal"), same), (translated("other prompts' goals"), others)):
         low, middle, high = np.percentile(values, [10, 50, 90])
-        print(f"cosine to {name}: median {middle:.3f} (10 to 90 %: {low:.3f} to {high:.3f})")
+        print(translated(f"cosine to {name}: median {middle:.3f} (10 to 90 %: {low:.3f} to {high:.3f})"))
 
 
 def accepted(english: str, row: dict[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.files import remove
-from steve1.core.messages import progress
+from steve1.core.messages import message, progress
 from steve1.data.media.video import VideoWriter
 from steve1.envs.interface import Action, Env, Info, Observation
 from steve1.envs.luanti.env import LuantiEnv
@@ -103,7 +103,7 @@ def record_both(
         return
     env = make_env()
     try:
-        for name, number in progress(missing, desc="recording", unit="episode"):
+        for name, number in progress(missing, desc=message("bar recording"), unit="episode"):
             for attempt in range(_ATTEMPTS):
                 if _record_once(cast, env, name, number, attempt, steps, recordings, videos, fps, height, crf):
                     break

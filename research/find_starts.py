@@ -9,7 +9,7 @@ from typing import Any
 from research.luanti_survey import find_starts, green_points, read_field
 from steve1.commands.cli import run
 from steve1.core.files import write_json
-from steve1.core.messages import progress
+from steve1.core.messages import progress, translated
 from steve1.core.paths import output_path
 from steve1.core.seeds import generator
 from steve1.envs.luanti.env import LuantiEnv
@@ -40,7 +40,7 @@ def main(args: Args) -> None:
     with LuantiEnv(width=160, height=96) as env:
         points = green_points(env, 320, args.reach)
         generator(args.seed, "regions").shuffle(points)
-        bar = progress(points, desc="regions", unit="region")
+        bar = progress(points, desc=translated("regions"), unit="region")
         for number, (x, y, z) in enumerate(bar):
             split = "eval" if number % 3 == 2 else "demo"
             missing = [s for s in BIOMES if have[s, split] < wanted[split]]
@@ -62,7 +62,7 @@ def main(args: Args) -> None:
             if number % 60 == 59:
                 env.restart()  # the map of a session stays in memory
     _write(args, starts)
-    print(f"{len(starts)} start states: " + ", ".join(f"{s} {p} {n}" for (s, p), n in sorted(have.items())))
+    print(translated(f"{len(starts)} start states: ") + ", ".join(f"{s} {p} {n}" for (s, p), n in sorted(have.items())))
 
 
 def _write(args: Args, starts: list[dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from research.fast_videos import WebVideo, record_both
 from steve1.commands.cli import run
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file
-from steve1.core.messages import progress
+from steve1.core.messages import progress, translated
 from steve1.core.paths import ROOT, display, output_path, python_path
 from steve1.data.media.video import FPS, read_frames
 from steve1.data.recordings.layouts import find_recordings
@@ -80,7 +80,7 @@ def main(args: Args) -> None:
     weights = [args.in_weights, *(str(weights_of(args, kind)) for kind in KINDS)]
     step("evaluate", "--weights", *weights, "--tasks", *args.tasks, "--target", *args.tasks, "--episodes", args.episodes, "--seed", args.seed,
          "--workers", args.workers, "--name", args.name)  # fmt: skip
-    print(f"labels: {display(labels / 'label_report.html')}")
+    print(translated(f"labels: {display(labels / 'label_report.html')}"))
 
 
 def weights_of(args: Args, kind: str) -> Path:
@@ -102,7 +102,7 @@ def degrade(recordings: Path, videos: Path, height: int, crf: int) -> None:
     """Write each recording's video smaller and coded at `crf`, without its actions; those that exist are left alone."""
     found, _ = find_recordings(recordings)
     videos.mkdir(parents=True, exist_ok=True)
-    for recording in progress(found, desc="coding", unit="video"):
+    for recording in progress(found, desc=translated("coding"), unit="video"):
         target = videos / f"{recording.name}.mp4"
         if target.exists():
             continue

@@ -19,6 +19,7 @@ from scipy.stats import fisher_exact
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, atomic_path, write_json
+from steve1.core.messages import heading, translated
 from steve1.core.paths import slug
 from steve1.evaluation.policies import NO_GOAL, PolicySpec
 from steve1.evaluation.report.tables import success_text
@@ -27,6 +28,7 @@ from steve1.evaluation.runner.plan import Plan, Row, make_plan
 from steve1.evaluation.runner.run import play_plan
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.summary import Line, rate, select
+from steve1.reporting.lettering import label, lettering
 from steve1.reporting.numbers import p_value
 from steve1.reporting.page import Block, Report, Section
 from steve1.reporting.tables import Table
@@ -95,7 +97,7 @@ def prompt_matrix(
     write_json(paths["json"], {"settings": plan.facts(), **found})
     with atomic_file(paths["md"], "w") as handle:
         handle.write(render(found, plan))
-    heat_map(found, f"{plan.policies[0].name}: success by prompt", paths["png"])
+    heat_map(found, plan.policies[0].name, paths["png"])
     return found, plan, paths
 
 
@@ -105,7 +107,7 @@ def render(found: Mapping[str, Any], plan: Plan) -> str:
     prompts = {row.name: row.prompt for row in plan.rows}
 
     def label(row: str) -> str:
-        return row if prompts.get(row, row) == row else f'{row} ("{prompts[row]}")'
+        return heading(row) if prompts.get(row, row) == row else f'{row} ("{prompts[row]}")'
 
     body = []
     for row in found["rows"]:
@@ -114,21 +116,28 @@ def render(found: Mapping[str, Any], plan: Plan) -> str:
     tests = []
     for task, test in found["tests"].items():
         own, other = (f"{test[f'{who}_successes']}/{test[f'{who}_episodes']}" for who in ("own", "other"))
-        tests.append([task, own, other, p_value(test["p_fisher"]), "yes" if test["p_fisher"] < 0.05 else "no"])
+        tests.append([task, own, other, p_value(test["p_fisher"]), heading("yes" if test["p_fisher"] < 0.05 else "no")])
     facts = plan.policies[0].facts()
     blocks: list[Block] = [
-        "Prompt (row), success of each task (column): successes of episodes with Wilson's 95 % interval. "
-        "All rows have the same seeds and start states.",
-        Table(["prompt", *tasks], body),
-        "Each task's own prompt against all other prompts and no goal, pooled (Fisher's exact test, one-sided):",
-        Table(["task", "own prompt", "others", "p", "p < 0.05"], tests),
-        f"Weights {facts.get('weights', '')}, sha256 {facts.get('sha256', '')[:12]}, cond_scale {facts.get('cond_scale', '')}, temperature {facts.get('temperature', '')}, "
-        f"seed {plan.settings.seed}, {plan.settings.episodes} episodes a row and start, {plan.suite.path.name}.",
+        translated(
+            "Prompt (row), success of each task (column): successes of episodes with Wilson's 95 % interval. "
+            "All rows have the same seeds and start states."
+        ),
+        Table([heading("prompt"), *tasks], body),
+        translated(
+            "Each task's own prompt against all other prompts and no goal, pooled (Fisher's exact test, one-sided):"
+        ),
+        Table(["task", "own prompt", "others", "p", "p < 0.05"], tests).translated(),
+        translated(
+            f"Weights {facts.get('weights', '')}, sha256 {facts.get('sha256', '')[:12]}, cond_scale {facts.get('cond_scale', '')}, temperature {facts.get('temperature', '')}, "
+            f"seed {plan.settings.seed}, {plan.settings.episodes} episodes a row and start, {plan.suite.path.name}."
+        ),
     ]
-    return Report(f"Prompt matrix: {plan.policies[0].name}", [Section("", blocks)]).markdown()
+    return Report(translated(f"Prompt matrix: {plan.policies[0].name}"), [Section("", blocks)]).markdown()
 
 
-def heat_map(found: Mapping[str, Any], title: str, path: Path) -> None:
+@lettering()
+def heat_map(found: Mapping[str, Any], name: str, path: Path) -> None:
     """Draw the matrix as a PNG: shades for rates, counts written into the fields, a frame round own prompts."""
     rows, tasks = found["rows"], found["tasks"]
     rates = np.array([[(found["cells"][row].get(task) or {"rate": np.nan})["rate"] for task in tasks] for row in rows])
@@ -136,10 +145,10 @@ def heat_map(found: Mapping[str, Any], title: str, path: Path) -> None:
     axes = figure.subplots()
     image = axes.imshow(rates, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
-    axes.set_yticks(range(len(rows)), rows)
-    axes.set_xlabel("success of")
-    axes.set_ylabel("prompt")
-    axes.set_title(title)
+    axes.set_yticks(range(len(rows)), map(label, rows))
+    axes.set_xlabel(label("success of"))
+    axes.set_ylabel(label("prompt"))
+    axes.set_title(label(f"{name}: success by prompt"))
     for y, row in enumerate(rows):
         for x, task in enumerate(tasks):
             cell = found["cells"][row].get(task)
@@ -148,6 +157,6 @@ def heat_map(found: Mapping[str, Any], title: str, path: Path) -> None:
                 axes.text(x, y, count, ha="center", va="center", color=colour, fontsize=9)
             if row == task:
                 axes.add_patch(Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, fill=False, edgecolor="red", linewidth=2))
-    figure.colorbar(image, ax=axes, label="success rate")
+    figure.colorbar(image, ax=axes, label=label("success rate"))
     with atomic_path(path) as part:
         figure.savefig(part, dpi=130)

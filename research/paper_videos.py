@@ -23,12 +23,14 @@ from research.paper import (
 )
 from steve1.commands.cli import run
 from steve1.core.errors import UserError, nearest
+from steve1.core.messages import translated
 from steve1.core.options import Option
 from steve1.core.paths import display, resolve, slug
 from steve1.core.processes import limit_threads
 from steve1.core.seeds import integer
 from steve1.envs import make_env, start_states
 from steve1.evaluation.policies import PolicyCache, PolicySpec, choose_env, environment_threads, parse_policies
+from steve1.evaluation.report.sentences import measure_label
 from steve1.evaluation.tasks.suite import Suite, load_suite
 from steve1.goals import GoalEncoder
 from steve1.rollout.supervise import SupervisedEnv
@@ -86,7 +88,8 @@ def main(args: Args) -> None:
     visual_scale = scale if args.visual_cond_scale is None else args.visual_cond_scale
     films = films_to_make(chosen, goals["text"], goals["visual"], (scale, visual_scale), folder)
     missing = [film for film in films if args.overwrite or not film.path.exists()]
-    print(f"{len(films)} videos in {display(folder)}: {len(films) - len(missing)} exist, {len(missing)} to make")
+    made = len(films) - len(missing)
+    print(translated(f"{len(films)} videos in {display(folder)}: {made} exist, {len(missing)} to make"))
     cache = PolicyCache(device=args.device)
     with SupervisedEnv(lambda: make_env(env_name)) as game:
         for number, film in enumerate(missing, start=1):
@@ -96,9 +99,13 @@ def main(args: Args) -> None:
             start = starts[integer(args.seed, film.prompt.name) % len(starts)]
             trace = make_film(film, spec, cache, game, start, options, args.gameplay_length, args.seed)
             verdict = (
-                f", {task.measure_name}: {task.judge(trace)[1]:.1f}" if task and task.biome == film.prompt.biome else ""
+                f", {measure_label(task)}: {task.judge(trace)[1]:.1f}"
+                if task and task.biome == film.prompt.biome
+                else ""
             )
-            print(f"[{number}/{len(missing)}] {display(film.path)}: {len(trace)} steps{verdict}", flush=True)
+            print(
+                translated(f"[{number}/{len(missing)}] {display(film.path)}: {len(trace)} steps{verdict}"), flush=True
+            )
 
 
 def _chosen(args: Args) -> list[PaperPrompt]:
@@ -133,19 +140,23 @@ def _goals(
         path = resolve(args.visual_prompts)
         if not path.exists() and "text" in kinds:
             print(
-                f"visual prompts are left out: {display(path)} is not there (bash 0_download_weights.sh), and no --demonstrations were named"
+                translated(
+                    f"visual prompts are left out: {display(path)} is not there (bash 0_download_weights.sh), and no --demonstrations were named"
+                )
             )
             return found
         found["visual"] = published_goals(Path(path))
     fitting = {name: goal for name, goal in found["visual"].items() if len(goal) == size}
     if len(fitting) < len(found["visual"]):
         print(
-            f"visual prompts of another MineCLIP are left out (the policy's goals have {size} numbers); pass --demonstrations"
+            translated(
+                f"visual prompts of another MineCLIP are left out (the policy's goals have {size} numbers); pass --demonstrations"
+            )
         )
     found["visual"] = fitting
     left_out = [prompt.name for prompt in chosen if prompt.name not in fitting]
     if fitting and left_out:
-        print(f"without a visual prompt: {', '.join(left_out)}")
+        print(translated(f"without a visual prompt: {', '.join(left_out)}"))
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steve1.core.messages import heading, message, translated
 from steve1.data.episodes.captions import Captions
 from steve1.evaluation.runner.similarity import unit
 from steve1.evaluation.statistics.tests import wilson
@@ -119,7 +120,7 @@ def _mean(values: NDArray[Any]) -> float | None:
 
 def render_paraphrases(found: Mapping[str, Mapping[str, Any]]) -> list[Block]:
     """The numbers as a table of both kinds and one of the tasks, with what they mean."""
-    names = {"prior": "goals (prior)", "text": "text embeddings"}
+    names = {"prior": heading("goals (prior)"), "text": heading("text embeddings")}
     both = [
         [names[kind], *_cosines(found[kind]), _share(*found[kind]["own"]), _share(*found[kind]["held_out"])]
         for kind in KINDS
@@ -129,24 +130,27 @@ def render_paraphrases(found: Mapping[str, Mapping[str, Any]]) -> list[Block]:
         [name, *_cosines(goals[name]), _of(*goals[name]["own"]), *_cosines(texts[name]), _of(*texts[name]["own"])]
         for name in goals
     ]
-    wrong = [f"{each['text']!r} ({each['behaviour']}) is nearest to {each['nearest'] or 'a prompt of no behaviour'}" for each in found["prior"]["confused"]]  # fmt: skip
-    columns = ["within", "between", "within - between"]
+    wrong = [
+        translated(
+            f"{each['text']!r} ({each['behaviour']}) is nearest to {each['nearest'] or heading('a prompt of no behaviour')}"
+        )
+        for each in found["prior"]["confused"]
+    ]
+    columns = [heading("within"), heading("between"), heading("within - between")]
+    measures = [*columns, heading("own")]
+    kinds = [heading("goal"), heading("text")]
+    listed = "; ".join(wrong[:12]) + (translated(f"; and {len(wrong) - 12} more") if len(wrong) > 12 else "")
     return [
-        "Robust: paraphrases of one task lie close together (within, the mean cosine of two of them, is high). Discriminable: those of "
-        "different tasks lie apart (between is low), and the prompt nearest to a paraphrase is its own task's (own). Held-out paraphrases caption no "
-        "recording.",
-        Table(["", *columns, "own (95 % interval)", "own, held-out paraphrases"], both),
-        Table(
-            [
-                "task",
-                *(f"goal: {each}" for each in (*columns, "own")),
-                *(f"text: {each}" for each in (*columns, "own")),
-            ],
-            tasks,
+        translated(
+            "Robust: paraphrases of one task lie close together (within, the mean cosine of two of them, is high). Discriminable: those of "
+            "different tasks lie apart (between is low), and the prompt nearest to a paraphrase is its own task's (own). Held-out paraphrases caption no "
+            "recording."
         ),
-        f"Goals nearer to another task's: {'; '.join(wrong[:12])}{f'; and {len(wrong) - 12} more' if len(wrong) > 12 else ''}."
+        Table(["", *columns, heading("own (95 % interval)"), heading("own, held-out paraphrases")], both),
+        Table([heading("task"), *(f"{kind}: {each}" for kind in kinds for each in measures)], tasks),
+        translated(f"Goals nearer to another task's: {listed}.")
         if wrong
-        else "Every paraphrase's goal is nearest to its own task's.",
+        else translated("Every paraphrase's goal is nearest to its own task's."),
     ]
 
 
@@ -157,11 +161,12 @@ def _cosines(numbers: Mapping[str, Any]) -> list[str]:
 
 
 def _of(right: int, count: int) -> str:
-    return f"{right} of {count}"
+    return message("count of", right=right, count=count)
 
 
 def _share(right: int, count: int) -> str:
     if not count:
         return "–"
     low, high = wilson(right, count)
-    return f"{100 * right / count:.0f} % ({_of(right, count)}; {100 * low:.0f} to {100 * high:.0f} %)"
+    share, least, most = (f"{100 * value:.0f}" for value in (right / count, low, high))
+    return message("share of", share=share, count=_of(right, count), low=least, high=most)

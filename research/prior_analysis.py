@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from research.paraphrases import Paraphrases, embed_paraphrases, measure_paraphrases, render_paraphrases
 from steve1.core.errors import UserError
+from steve1.core.messages import heading, message, translated
 from steve1.core.seeds import generator
 from steve1.data.episodes.captions import Captions
 from steve1.evaluation.demonstrations import VisualPrompt, typical
@@ -222,11 +223,15 @@ def render(found: Mapping[str, Any]) -> str:
     for entry in found["prompts"]:
         known = "prior_own" in entry
         ranks = [
-            f"{entry[f'{kind}_own']:.2f}, {entry[f'{kind}_rank']}. of {count}" if known else "–"
+            message("rank among", cosine=f"{entry[f'{kind}_own']:.2f}", rank=entry[f"{kind}_rank"], count=count)
+            if known
+            else "–"
             for kind in ("prior", "text")
         ]
         first = entry["nearest"][0] if entry["nearest"] else None
-        near = f"{first['source']} frame {first['frame']} ({first['cosine']:.2f})" if first else "–"
+        near = "–"
+        if first:
+            near = message("nearest moment", **{**first, "cosine": f"{first['cosine']:.2f}"})
         spreads = f"{entry['spread']:.3f}" + (f" / {entry['demonstrations_spread']:.3f}" if known else "")
         lengths = f"{entry['norm']:.1f} / {entry['text_norm']:.1f}"
         rows.append([entry["name"], entry["prompt"], *ranks, f"{entry['text_to_goal']:.2f}", lengths, spreads, near])
@@ -241,19 +246,23 @@ def render(found: Mapping[str, Any]) -> str:
         "nearest demonstration",
     ]
     wrong = [entry["name"] for entry in found["prompts"] if entry.get("prior_rank", 1) > 1]
-    verdict = "Every goal whose behaviour is shown is nearest to demonstrations of its own."
+    verdict = translated("Every goal whose behaviour is shown is nearest to demonstrations of its own.")
     if wrong:
-        verdict = f"The goals of {', '.join(wrong)} are nearer to demonstrations of something else than to their own: look at the prior there first."
+        verdict = translated(
+            f"The goals of {', '.join(wrong)} are nearer to demonstrations of something else than to their own: look at the prior there first."
+        )
     blocks: list[Block] = [
         verdict,
-        Table(head, rows),
-        "Mean cosines with all moments of the demonstrations of a behaviour, and the own one's rank among all behaviours. Spread: one minus the mean cosine with the "
-        "mean direction; a prior whose samples spread far less than demonstrations do has collapsed to one goal for each text.",
+        Table(head, rows).translated(),
+        translated(
+            "Mean cosines with all moments of the demonstrations of a behaviour, and the own one's rank among all behaviours. Spread: one minus the mean cosine with the "
+            "mean direction; a prior whose samples spread far less than demonstrations do has collapsed to one goal for each text."
+        ),
         "![cosines](similarity.png)",
         "![projections](projection.png)",
         "![spread](spread.png)",
     ]
     sections = [Section("", blocks)]
     if found["paraphrases"]:
-        sections.append(Section("Paraphrases", render_paraphrases(found["paraphrases"])))
-    return Report("The prior alone", sections).markdown()
+        sections.append(Section(heading("Paraphrases"), render_paraphrases(found["paraphrases"])))
+    return Report(heading("The prior alone"), sections).markdown()

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from research.prior_analysis import Material, analyse, by_behaviour, pca, render, thinned, tsne
 from steve1.core.files import atomic_file, atomic_path, write_json
 from steve1.evaluation.runner.similarity import unit
+from steve1.reporting.lettering import label, lettering
 
 _PER_BEHAVIOUR = 60
 
@@ -26,12 +27,13 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(part, dpi=120)
 
 
+@lettering()
 def similarity(found: Mapping[str, Any], names: Sequence[str], path: Path) -> None:
     """Three heat maps: goals by demonstrations, texts by demonstrations, goals by goals."""
     panels = [
-        ("goal (prior) and demonstrations", np.array(found["cosine_prior"]), found["behaviours"]),
-        ("text and demonstrations", np.array(found["cosine_text"]), found["behaviours"]),
-        ("goals among themselves", np.array(found["between_prompts"]), names),
+        (label("goal (prior) and demonstrations"), np.array(found["cosine_prior"]), found["behaviours"]),
+        (label("text and demonstrations"), np.array(found["cosine_text"]), found["behaviours"]),
+        (label("goals among themselves"), np.array(found["between_prompts"]), names),
     ]
     panels = [panel for panel in panels if panel[1].size]
     figure = Figure(figsize=(5.2 * len(panels), 1.8 + 0.36 * len(names)), layout="constrained")
@@ -48,6 +50,7 @@ def similarity(found: Mapping[str, Any], names: Sequence[str], path: Path) -> No
     _save(figure, path)
 
 
+@lettering()
 def projections(material: Material, path: Path, *, seed: int = 0, tsne_points: int = 400) -> None:
     """PCA and t-SNE of demonstrations (dots), the prior's samples (crosses, the one that is played ringed) and texts (squares)."""
     groups = by_behaviour(material)
@@ -58,7 +61,7 @@ def projections(material: Material, path: Path, *, seed: int = 0, tsne_points: i
     rows = unit(np.concatenate(pieces))
     ends = np.cumsum([len(piece) for piece in pieces])
     flat, held = pca(rows)
-    views = [(f"PCA ({100 * held.sum():.0f} % of the variance)", flat), ("t-SNE", tsne(rows, seed=seed))]
+    views = [(label(f"PCA ({100 * held.sum():.0f} % of the variance)"), flat), ("t-SNE", tsne(rows, seed=seed))]
     shades = colormaps["tab20"]
     index = {name: number for number, name in enumerate(dict.fromkeys([*groups, *material.behaviours]))}
     figure = Figure(figsize=(15, 6.6), layout="constrained")
@@ -66,7 +69,9 @@ def projections(material: Material, path: Path, *, seed: int = 0, tsne_points: i
     for axes, (title, place) in zip(grid, views):
         for number, name in enumerate(groups):
             part = place[(ends[number - 1] if number else 0) : ends[number]]
-            axes.scatter(*part.T, s=9, alpha=0.55, color=shades(index[name] % 20), label=name or "(no behaviour)")
+            axes.scatter(
+                *part.T, s=9, alpha=0.55, color=shades(index[name] % 20), label=name or label("(no behaviour)")
+            )
         goals = place[ends[-3] if len(pieces) > 2 else 0 : ends[-2]].reshape(len(material.names), drawn.shape[1], 2)
         texts = place[ends[-2] :]
         for number, name in enumerate(material.names):
@@ -78,10 +83,12 @@ def projections(material: Material, path: Path, *, seed: int = 0, tsne_points: i
         axes.set_title(title)
         axes.set_xticks([])
         axes.set_yticks([])
-    grid[0].legend(fontsize=7, markerscale=2, title="demonstrations (dots); x: prior; square: text", title_fontsize=7)
+    title = label("demonstrations (dots); x: prior; square: text")
+    grid[0].legend(fontsize=7, markerscale=2, title=title, title_fontsize=7)
     _save(figure, path)
 
 
+@lettering()
 def spread(material: Material, found: Mapping[str, Any], path: Path) -> None:
     """Spread of the prior's samples beside that of the demonstrations, by prompt."""
     place = np.arange(len(material.names))
@@ -89,10 +96,10 @@ def spread(material: Material, found: Mapping[str, Any], path: Path) -> None:
     axes = figure.subplots()
     spreads = [(entry["spread"], entry.get("demonstrations_spread", 0.0)) for entry in found["prompts"]]
     samples, demonstrations = zip(*spreads)
-    axes.bar(place - 0.2, samples, 0.4, label=f"{material.samples.shape[1]} samples of the prior")
-    axes.bar(place + 0.2, demonstrations, 0.4, label="demonstrations")
+    axes.bar(place - 0.2, samples, 0.4, label=label(f"{material.samples.shape[1]} samples of the prior"))
+    axes.bar(place + 0.2, demonstrations, 0.4, label=label("demonstrations"))
     axes.set_xticks(place, material.names, rotation=35, ha="right", fontsize=8)
-    axes.set_ylabel("1 - mean cosine with the mean")
+    axes.set_ylabel(label("1 - mean cosine with the mean"))
     axes.legend(fontsize=8)
     _save(figure, path)
 

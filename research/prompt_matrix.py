@@ -11,6 +11,7 @@ import dataclasses
 
 from research.matrix import prompt_matrix, render
 from steve1.commands.cli import run
+from steve1.core.messages import translated
 from steve1.core.paths import display
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 
@@ -34,7 +35,7 @@ def main(args: Args) -> None:
     settings = EvaluationSettings.of(args, weights=(args.weights,), similarity=0)
     found, plan, paths = prompt_matrix(settings, args.prompts, args.random_row)
     print("\n" + render(found, plan))
-    print("files: " + ", ".join(display(path) for path in paths.values()))
+    print(translated("files: ") + ", ".join(display(path) for path in paths.values()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Finds in the source what users read: the help of every option, every text of every UserError and console lines in plain English, with {0}, {1} … for what is filled in."""
+"""Finds in the source what users read: the help of every option, every text of every UserError, console lines and words of tables and pictures in plain English, with {0}, {1} … for what is filled in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import importlib
 import itertools
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from steve1.__main__ import COMMANDS
 from steve1.core.options import Option, _texts
 from steve1.core.paths import ROOT
 
+#: the packages, each with commands of its own
+ROOTS = (ROOT / "steve1", ROOT / "research", ROOT / "benchmarks")
 KINDS = {"UserError", "GameDied", "Missing", "Refused"}  #: UserError and what derives from it
 #: their tables are published or pasted into an issue, and stay in English
 ENGLISH = {"steve1/reporting/cards.py", "steve1/commands/tools/gpu_check.py"}
@@ -26,10 +28,10 @@ _HAS_WORD = re.compile(r"(?<![\w./{-])[a-z]{3,}(?![\w/_-])")
 _COMMAND = re.compile(r"^(bash|python|\.venv|pip|apt|sudo|git|export|ulimit|[A-Z_]+=|--\w+\b)")
 
 
-def errors(root: Path = ROOT / "steve1") -> dict[str, dict[str, str]]:
-    """{part: {text: file:line of the first place}} of every UserError that is made below `root`."""
+def errors(*roots: Path) -> dict[str, dict[str, str]]:
+    """{part: {text: file:line of the first place}} of every UserError that is made below `roots`, by default the packages."""
     found: dict[str, dict[str, str]] = {part: {} for part in PARTS}
-    for path in sorted(root.rglob("*.py")):
+    for path in _sources(roots):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for scope in ast.walk(tree):
             if not isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -42,20 +44,20 @@ def errors(root: Path = ROOT / "steve1") -> dict[str, dict[str, str]]:
                     for part, value in parts.items():
                         for text in texts(value, named):
                             if part == "what" or _is_sentence(text) or (part == "where" and _HAS_WORD.search(text)):
-                                found[part].setdefault(text, f"{path.relative_to(root.parent)}:{node.lineno}")
+                                found[part].setdefault(text, f"{_place(path)}:{node.lineno}")
     return found
 
 
-def console_lines(root: Path = ROOT / "steve1") -> dict[str, tuple[str, bool]]:
+def console_lines(*roots: Path) -> dict[str, tuple[str, bool]]:
     """{text: (file:line of the first place, whether `translated` is around it there)} of what `print`, `say` and progress bars are given in English.
 
     Lines of MESSAGES are left out, and what has no word of its own.
     """
     found: dict[str, tuple[str, bool]] = {}
-    for path in sorted(root.rglob("*.py")):
+    for path in _sources(roots):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and _name(node.func) in ("print", "say", "progress"):
-                place = f"{path.relative_to(root.parent)}:{node.lineno}"
+                place = f"{_place(path)}:{node.lineno}"
                 bars = _name(node.func) == "progress"
                 shown_values = [word.value for word in node.keywords if word.arg == "desc"] if bars else node.args
                 for text, shown in (each for value in shown_values for each in _printed(value)):
@@ -65,10 +67,10 @@ def console_lines(root: Path = ROOT / "steve1") -> dict[str, tuple[str, bool]]:
     return found
 
 
-def warnings(root: Path = ROOT / "steve1") -> dict[str, str]:
+def warnings(*roots: Path) -> dict[str, str]:
     """{text: file:line of the first place} of what is logged as a warning."""
     found: dict[str, str] = {}
-    for path in sorted(root.rglob("*.py")):
+    for path in _sources(roots):
         for scope in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 continue
@@ -76,7 +78,7 @@ def warnings(root: Path = ROOT / "steve1") -> dict[str, str]:
             for node in ast.walk(scope):
                 if isinstance(node, ast.Call) and ast.unparse(node.func) == "_log.warning":
                     for text in texts(node.args[0], named):
-                        found.setdefault(_numbered(text), f"{path.relative_to(root.parent)}:{node.lineno}")
+                        found.setdefault(_numbered(text), f"{_place(path)}:{node.lineno}")
     return found
 
 
@@ -86,18 +88,18 @@ def _numbered(text: str) -> str:
     return re.sub(r"%[-.\d]*[sdfg]", lambda _: f"{{{next(numbers)}}}", text).replace("%%", "%")
 
 
-def headings(root: Path = ROOT / "steve1") -> dict[str, tuple[str, bool]]:
-    """{text: (file:line of the first place, whether it is shown in the user's language there)} of titles of tables, and what `heading` is given.
+def headings(*roots: Path) -> dict[str, tuple[str, bool]]:
+    """{text: (file:line of the first place, whether it is shown in the user's language there)} of titles of tables, and what `heading` and `label` are given.
 
     A table is shown in the user's language where `.translated()` follows it. Left out are tables written as CSV, those of `ENGLISH`, and titles
     without a word.
     """
     found: dict[str, tuple[str, bool]] = {}
-    for path in sorted(root.rglob("*.py")):
+    for path in _sources(roots):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        place = str(path.relative_to(root.parent))
+        place = str(_place(path))
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and _name(node.func) == "heading":
+            if isinstance(node, ast.Call) and _name(node.func) in ("heading", "label") and node.args:
                 for text in texts(node.args[0], {}):
                     found.setdefault(text, (f"{place}:{node.lineno}", True))
         for scope in ast.walk(tree):
@@ -107,6 +109,14 @@ def headings(root: Path = ROOT / "steve1") -> dict[str, tuple[str, bool]]:
                         before, seen = found.get(title, (f"{place}:{line}", True))
                         found[title] = before if not seen else f"{place}:{line}", seen and shown
     return found
+
+
+def _sources(roots: Sequence[Path]) -> list[Path]:
+    return [path for root in roots or ROOTS for path in sorted(root.rglob("*.py"))]
+
+
+def _place(path: Path) -> Path:
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else Path(path.name)
 
 
 def _titles(scope: ast.FunctionDef) -> Iterator[tuple[int, str, bool]]:
@@ -209,10 +219,22 @@ def _is_sentence(text: str) -> bool:
     return len(words) >= (2 if not _COMMAND.match(text) else 4)
 
 
-def everything(root: Path = ROOT / "steve1") -> set[str]:
+def given_to(function: str) -> dict[str, str]:
+    """{text: file:line of the first place} of what a function is given as text, anywhere in the packages."""
+    found: dict[str, str] = {}
+    for path in _sources(ROOTS):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and _name(node.func) == function:
+                for text in (each for value in node.args for each in texts(value, {})):
+                    if _HAS_WORD.search(text):
+                        found.setdefault(text, f"{_place(path)}:{node.lineno}")
+    return found
+
+
+def everything(*roots: Path) -> set[str]:
     """Every text in the source, with {0}, {1} … for what is filled in."""
     found: set[str] = set()
-    for path in root.rglob("*.py"):
+    for path in _sources(roots):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, (ast.Constant, ast.JoinedStr)):
                 found |= set(texts(node, {}))
@@ -220,12 +242,28 @@ def everything(root: Path = ROOT / "steve1") -> set[str]:
 
 
 def help_texts() -> dict[str, str]:
-    """{text: command or command.field} of every command's description and options."""
+    """{text: command or command.field} of every command's description and options, the studies' and benchmarks' too."""
     found = {about: name for commands in COMMANDS.values() for name, about in commands.items()}
     for group, commands in COMMANDS.items():
         for name in commands:
             module = importlib.import_module(f"steve1.commands.{group}.{name}")
             found |= {text: f"{name}.{field}" for field, text in _fields(module.Args)}
+    for name, about in studies().items():
+        found |= {about: name} | {
+            text: f"{name}.{field}" for field, text in _fields(importlib.import_module(name).Args)
+        }
+    return found
+
+
+def studies() -> dict[str, str]:
+    """{module: its description} of every command outside steve1: `run(Args, main, "…")` in a study or benchmark."""
+    found = {}
+    for path in _sources(ROOTS[1:]):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and _name(node.func) == "run" and len(node.args) == 3:
+                about = node.args[2]
+                assert isinstance(about, ast.Constant), path
+                found[".".join(path.relative_to(ROOT).with_suffix("").parts)] = str(about.value)
     return found
 
 

@@ -13,7 +13,7 @@ from research.measure_methods.recipes import RECIPES, Recipe
 from research.measure_methods.run import Measurement
 from research.measure_methods.settings import Settings
 from steve1.commands.cli import run
-from steve1.core.messages import plural
+from steve1.core.messages import message, translated
 from steve1.core.paths import display
 
 Args = Settings
@@ -33,7 +33,8 @@ def main(settings: Settings) -> None:
             if measurement.measure(method, skill, seed):
                 write_page(measurement.cells, settings)
     print(write_page(measurement.cells, settings))
-    print(f"cells: {display(measurement.path)}" + (f"; table: {settings.page}" if settings.page else ""))
+    told = translated(f"; table: {settings.page}") if settings.page else ""
+    print(translated(f"cells: {display(measurement.path)}") + told)
 
 
 def plan(measurement: Measurement) -> Iterator[tuple[str, str, int]]:
@@ -65,10 +66,8 @@ def budget(measurement: Measurement) -> str:
     missing = max(0, cells - len(done))
     training = sum(_seconds(RECIPES[method], settings) for method in settings.methods) / max(1, len(settings.methods))
     hours = (missing * settings.episodes * _SECONDS_PER_EPISODE + missing / cells * policies * training) / 3600
-    return (
-        f"{plural(screened, 'policy', 'policies')} to screen and up to {more} with other seeds, about {cells} cells of "
-        f"{settings.episodes} episodes; {plural(len(done), 'cell')} finished; about {hours:.1f} hours are left on two quiet cores"
-    )
+    sizes = {"screened": screened, "more": more, "cells": cells, "episodes": settings.episodes, "done": len(done)}
+    return message("measurement budget", hours=f"{hours:.1f}", **sizes)
 
 
 def _seconds(recipe: Recipe, settings: Settings) -> float:

@@ -12,7 +12,7 @@ from research.measure_methods.recipes import RECIPES
 from research.measure_methods.settings import Settings
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
-from steve1.core.messages import plural
+from steve1.core.messages import heading, in_english, message, translated
 from steve1.core.paths import display, output_path, resolve
 from steve1.evaluation.statistics.tests import paired_test
 from steve1.reporting.numbers import p_value, points_range
@@ -24,25 +24,31 @@ BEGIN, END = "<!-- measured methods: begin -->", "<!-- measured methods: end -->
 def write_page(cells: Sequence[Cell], settings: Settings) -> str:
     """The text, which is also put into the page, with the picture beside; both from the cells alone.
 
+    In English where a page is named, since those of the documentation are; else in the user's language.
+
     Raises:
         UserError: no finished cell, or a page without marks.
     """
     if not cells:
         raise UserError("No cell has been measured.", where=settings.cells, todo="python -m research.measure_methods")
+    with in_english(settings.page):
+        text = _text(cells, settings)
+    if settings.page:
+        insert(resolve(settings.page), text)
+    return text
+
+
+def _text(cells: Sequence[Cell], settings: Settings) -> str:
+    """The tables and what follows from them; the picture is written."""
     points = points_of(cells, settings)
     text = "\n\n".join(filter(None, [*tables(cells, settings), advice(points), against_placebo(cells)]))
     if points and settings.picture:
         path = output_path(settings.picture)
         with atomic_file(path) as file:
             file.write(picture(points))
-        text += (
-            "\n\n"
-            + f"![Trained skill against retention: {', '.join(point.name for point in points)}]({_link(settings)})"
-        )
-    text += "\n\n" + grounds(cells) + "\n"
-    if settings.page:
-        insert(resolve(settings.page), text)
-    return text
+        shown = translated(f"Trained skill against retention: {', '.join(point.name for point in points)}")
+        text += f"\n\n![{shown}]({_link(settings)})"
+    return text + "\n\n" + grounds(cells) + "\n"
 
 
 def _link(settings: Settings) -> str:
@@ -76,9 +82,12 @@ def _screening(cells: Sequence[Cell], settings: Settings) -> str:
         mine = [cell for cell in cells if cell.method == method]
         new = [_one([cell for cell in mine if cell.skill == skill and cell.role == "new"]) for skill in skills]
         found = score(cells, method)
-        rows.append([RECIPES[method].words, *new, _kept(mine, method), "–" if found is None else f"{100 * found:+.0f}"])
-    head = ["method", *(f"{_words(skill)} (trained)" for skill in skills), "old skills together", "score"]
-    caption = f"With one seed, {plural(max(len(cell.tuned) for cell in cells), 'episode')} a task:"
+        rows.append(
+            [heading(RECIPES[method].words), *new, _kept(mine, method), "–" if found is None else f"{100 * found:+.0f}"]
+        )
+    trained = [translated(f"{_words(skill)} (trained)") for skill in skills]
+    head = [heading("method"), *trained, heading("old skills together"), heading("score")]
+    caption = message("measured with one seed", episodes=max(len(cell.tuned) for cell in cells))
     return caption + "\n\n" + Table(head, rows).markdown()
 
 
@@ -94,7 +103,7 @@ def _over_seeds(cells: Sequence[Cell], methods: Sequence[str]) -> str:
         ]
         rows.append(
             [
-                RECIPES[method].words,
+                heading(RECIPES[method].words),
                 f"{len({cell.seed for cell in mine})}",
                 f"{wins}/{sum(len(cell.tuned) for cell in new)}",
                 change_text(change(new)),
@@ -102,8 +111,9 @@ def _over_seeds(cells: Sequence[Cell], methods: Sequence[str]) -> str:
                 *old,
             ]
         )
-    head = ["method", "seeds", "trained skills", "against the base", "old skills together", *map(_words, tasks)]
-    return "Over seeds:\n\n" + Table(head, rows).markdown()
+    of_skills = [heading("trained skills"), heading("against the base"), heading("old skills together")]
+    head = [heading("method"), heading("seeds"), *of_skills, *map(_words, tasks)]
+    return translated("Over seeds:") + "\n\n" + Table(head, rows).markdown()
 
 
 def _called(cells: Sequence[Cell]) -> str:
@@ -112,7 +122,8 @@ def _called(cells: Sequence[Cell]) -> str:
         for cell in cells
     ]
     head = ["skill of the base", "by its prompt", "by the tuned goal", "difference"]
-    return "Goal tuning of skills that the base was trained on:\n\n" + Table(head, rows).markdown()
+    caption = translated("Goal tuning of skills that the base was trained on:")
+    return caption + "\n\n" + Table(head, rows).translated().markdown()
 
 
 def _one(cells: Sequence[Cell]) -> str:
@@ -131,7 +142,7 @@ def _pairs(cell: Cell) -> str:
 
 def _kept(cells: Sequence[Cell], method: str) -> str:
     if not RECIPES[method].changes_weights:
-        return "cannot be lost"
+        return heading("cannot be lost")
     return change_text(change([cell for cell in cells if cell.role == "old"]))
 
 
@@ -150,7 +161,7 @@ def points_of(cells: Sequence[Cell], settings: Settings) -> list[Point]:
         if old is None and not RECIPES[method].changes_weights:
             old = Estimate(0.0, 0.0, 0.0, (1, 1, 1))
         if new is not None and old is not None:
-            points.append(Point(RECIPES[method].words, old, new))
+            points.append(Point(heading(RECIPES[method].words), old, new))
     return points
 
 
@@ -161,11 +172,13 @@ def advice(points: Sequence[Point]) -> str:
     front = [point.name for point in points if not any(other.beats(point) for other in points)]
     learned = [point.name for point in points if point.new.low > 0]
     lost = [point.name for point in points if point.old.high < 0]
-    said = [f"No other method is better in both: {', '.join(front)}."]
-    said.append(f"Better at the trained skills (interval above 0): {', '.join(learned) or 'none'}.")
-    said.append(f"Lost old skills (interval below 0): {', '.join(lost) or 'none'}.")
+    said = [translated(f"No other method is better in both: {', '.join(front)}.")]
+    said.append(
+        translated(f"Better at the trained skills (interval above 0): {', '.join(learned) or heading('none')}.")
+    )
+    said.append(translated(f"Lost old skills (interval below 0): {', '.join(lost) or heading('none')}."))
     if choice := [point.name for point in points if point.name in learned and point.name not in lost]:
-        said.append(f"Better without a loss that can be seen: {', '.join(choice)}.")
+        said.append(translated(f"Better without a loss that can be seen: {', '.join(choice)}."))
     return " ".join(said)
 
 
@@ -174,11 +187,11 @@ def against_placebo(cells: Sequence[Cell]) -> str:
     first = [cell for cell in cells if cell.seed == 0 and cell.role == "new"]
     placebo = {cell.skill: cell for cell in first if cell.method == "placebo"}
     said = [
-        f"{RECIPES[cell.method].words} {_pairs(dataclasses.replace(cell, base=placebo[cell.skill].tuned))}"
+        f"{heading(RECIPES[cell.method].words)} {_pairs(dataclasses.replace(cell, base=placebo[cell.skill].tuned))}"
         for cell in first
         if RECIPES[cell.method].rl is not None and cell.method != "placebo" and cell.skill in placebo
     ]
-    return f"Against the placebo, points: {'; '.join(said)}." if said else ""
+    return translated(f"Against the placebo, points: {'; '.join(said)}.") if said else ""
 
 
 def grounds(cells: Sequence[Cell]) -> str:
@@ -186,13 +199,8 @@ def grounds(cells: Sequence[Cell]) -> str:
     episodes = sum(len(cell.tuned) for cell in cells)
     dates = sorted({cell.date for cell in cells})
     bases = ", ".join(sorted({cell.base_sha256 for cell in cells}))
-    return (
-        f"{plural(len(cells), 'cell')}, {episodes:,} episodes of fine-tuned weights on the places and seeds of the base's, "
-        f"{dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'}, base {bases}. One cell: exact paired test with its 95 % interval. Several cells: "
-        "95 % cluster bootstrap, in which seeds (the episodes of one share their weights) and start places are drawn with replacement, and skills and tasks are not; "
-        "with one seed the interval says nothing about other seeds. Not corrected for the number of methods. "
-        "Score: change of the trained skills plus mean change of the old ones, fixed before the measurement."
-    )
+    days = dates[0] if len(dates) == 1 else message("from to", start=dates[0], end=dates[-1])
+    return message("measured grounds", cells=len(cells), episodes=episodes, days=days, bases=bases)
 
 
 def _words(task: str) -> str:

@@ -11,6 +11,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from research.measure_methods.cells import Estimate
+from steve1.reporting.lettering import label, lettering
 
 _COLOUR, _FRONT, _INTERVAL = "#0072b2", "#d55e00", "#9db4cc"
 _APART = 0.042  # least distance of two names, as a share of the axes' height
@@ -30,12 +31,13 @@ class Point:
         return a != b and a[0] >= b[0] and a[1] >= b[1]
 
 
+@lettering()
 def picture(points: Sequence[Point]) -> bytes:
     """The points as an SVG document, the same for the same points; those on the Pareto front are joined and their names bold."""
     figure = Figure(figsize=(7.5, 4.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
-    axes.set_xlabel("change of the old skills (points)")
-    axes.set_ylabel("change of the trained skills (points)")
+    axes.set_xlabel(label("change of the old skills (points)"))
+    axes.set_ylabel(label("change of the trained skills (points)"))
     axes.axvline(0, color="#888888", linewidth=1)
     axes.grid(color="#e3e3e3")
     axes.spines[["top", "right"]].set_visible(False)
@@ -61,7 +63,9 @@ def picture(points: Sequence[Point]) -> bytes:
         )
     with mpl.rc_context({"svg.hashsalt": "methods", "svg.fonttype": "none"}), io.BytesIO() as out:
         names = ", ".join(point.name for point in points)
-        figure.savefig(out, format="svg", metadata={"Date": None, "Title": f"New skill against retention; {names}"})
+        figure.savefig(
+            out, format="svg", metadata={"Date": None, "Title": label(f"Trained skill against retention: {names}")}
+        )
         return out.getvalue()
 
 

@@ -16,6 +16,7 @@ from steve1.commands.train import interpolate_weights, make_replay, train_rl
 from steve1.commands.train import train as train_command
 from steve1.core.checkpoint_metadata import checkpoint_metadata_path
 from steve1.core.files import rename, sha256_file
+from steve1.core.messages import translated
 from steve1.core.paths import output_path, resolve
 from steve1.data.loading.sampling import SamplingSettings
 from steve1.evaluation.pipeline import evaluate
@@ -47,7 +48,7 @@ class Measurement:
         missing = [task for task in tasks if (method, skill, seed, task) not in done]
         if not missing:
             return []
-        print(f"\n== {method}, {skill}, seed {seed}: {', '.join(missing)}", flush=True)
+        print(translated(f"\n== {method}, {skill}, seed {seed}: {', '.join(missing)}"), flush=True)
         weights = self.weights(method, skill, seed)
         lines = self.play(weights, missing)
         base = Path(settings.base).name.removesuffix(".weights").removesuffix(".safetensors")

@@ -18,7 +18,7 @@ from steve1.commands.cli import run
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, write_json
-from steve1.core.messages import progress
+from steve1.core.messages import message, progress, translated
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.episodes.captions import TABLE, read_captions
@@ -57,16 +57,16 @@ def main(args: Args) -> None:
     args.check()
     output = output_path(args.out_weights)
     if output.suffix != ".safetensors":
-        raise UserError("MineCLIP weights are written as .safetensors", where="--out_weights", got=args.out_weights)
+        raise UserError("MineCLIP weights are written as .safetensors.", where="--out_weights", got=args.out_weights)
     folder = output_path("data/finetuning_checkpoint") / output.stem
     if not args.resume and not args.overwrite and (folder / "state.pt").exists():
-        raise UserError("a run of this output name exists", where=folder, todo="--resume or --overwrite")
+        raise UserError("A run of this output name exists.", where=folder, todo="--resume or --overwrite")
     if args.threads:
         torch.set_num_threads(args.threads)
     device = choose_device(args.device)
     table = read_captions(resolve(args.captions) if args.captions else TABLE)
     start = time.perf_counter()
-    with progress(desc="reading clips", unit="episode") as bar:
+    with progress(desc=translated("reading clips"), unit="episode") as bar:
 
         def count(_path: Path) -> None:
             bar.update(1)
@@ -74,26 +74,32 @@ def main(args: Args) -> None:
         datasets = [resolve(path) for path in args.dataset_dir]
         clips = load_clips(datasets, from_dict(args.model).resolution, table, on_episode=count)
     frames = sum(len(episode.frames) for episode in clips.episodes)
-    print(f"{len(clips.episodes)} episodes, {frames} frames of {', '.join(clips.behaviours)}")
-    with progress(total=args.steps, desc="mineclip", unit="step") as bar:
+    print(translated(f"{len(clips.episodes)} episodes, {frames} frames of {', '.join(clips.behaviours)}"))
+    with progress(total=args.steps, desc=message("bar training"), unit="step") as bar:
 
         def show(step: int, scalars: dict[str, float]) -> None:
             bar.update(step - bar.n)
             if "clip_accuracy" in scalars:
-                bar.write(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in scalars.items()))
+                bar.write(
+                    translated(f"step {step}")
+                    + ": "
+                    + ", ".join(f"{name} {value:.3f}" for name, value in scalars.items())
+                )
 
         figures = train_mineclip(clips, output, args, run=folder, overwrite=args.overwrite, device=device, on_step=show)
     write_json(folder / "retrieval.json", figures)
     print(_table(figures))
-    print(f"{time.perf_counter() - start:.0f} s; weights: {display(output)} ({output.stat().st_size / 1e6:.1f} MB)")
-    print(f"curves: tensorboard --logdir {quoted(folder)}")
+    took, size = time.perf_counter() - start, output.stat().st_size / 1e6
+    print(translated(f"{took:.0f} s; weights: {display(output)} ({size:.1f} MB)"))
+    print(translated(f"curves: tensorboard --logdir {quoted(folder)}"))
 
 
 def _table(figures: dict[str, Any]) -> str:
     """The accuracies and the confusion as text."""
     names = figures["behaviours"]
     lines = [f"{name}: {value:.3f}" for name, value in figures.items() if isinstance(value, float)]
-    lines.append(f"held out: {figures['episodes']} episodes, {figures['clips']} clips; rows true, columns named (%):")
+    told = f"held out: {figures['episodes']} episodes, {figures['clips']} clips; rows true, columns named (%):"
+    lines.append(translated(told))
     for name, row in zip(names, figures["confusion"]):
         lines.append(f"  {name:<14}" + "".join(f"{100 * share:5.0f}" for share in row))
     return "\n".join(lines)

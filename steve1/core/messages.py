@@ -10,6 +10,8 @@ The shell scripts run this file too, before anything is installed: `python steve
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import json
 import logging
@@ -150,6 +152,29 @@ MESSAGES = {
     },
     "training report": {"en": "report, with what to do next: {path}", "zh": "报告与下一步建议：{path}"},
     "play it": {"en": "play it: {command}", "zh": "试玩：{command}"},
+    # studies and benchmarks
+    "measurement budget": {
+        "en": "{screened:policy|policies} to screen and up to {more} with other seeds, about {cells:cell} of {episodes:episode}; {done:cell} finished; about {hours} hours are left on two quiet cores",
+        "zh": "先筛选 {screened} 个策略，再以其他种子测量至多 {more} 个，约 {cells} 格，每格 {episodes} 局；已完成 {done} 格；在两个空闲的核上约还需 {hours} 小时",
+    },
+    "measured with one seed": {
+        "en": "With one seed, {episodes:episode} a task:",
+        "zh": "单个种子，每个任务 {episodes} 局：",
+    },
+    "from to": {"en": "{start} to {end}", "zh": "{start} 至 {end}"},
+    "measured grounds": {
+        "en": "{cells:cell}, {episodes} episodes of fine-tuned weights on the places and seeds of the base's, {days}, base {bases}. "
+        "One cell: exact paired test with its 95 % interval. Several cells: 95 % cluster bootstrap, in which seeds (the episodes of one share their weights) "
+        "and start places are drawn with replacement, and skills and tasks are not; with one seed the interval says nothing about other seeds. "
+        "Not corrected for the number of methods. Score: change of the trained skills plus mean change of the old ones, fixed before the measurement.",
+        "zh": "{cells} 格，微调后的权重在与基础策略相同的地点和种子上玩了 {episodes} 局，{days}，基础权重 {bases}。单格：精确配对检验及其 95% 区间。多格：95% 聚类自助法，"
+        "对种子（同一种子的各局共用权重）和起始地点有放回抽样，技能和任务不抽样；只有一个种子时，区间不反映其他种子的情况。未按方法数量作校正。"
+        "得分：所训技能的变化加上旧技能的平均变化，测量前已定。",
+    },
+    "nearest moment": {"en": "{source} frame {frame} ({cosine})", "zh": "{source} 第 {frame} 帧（{cosine}）"},
+    "rank among": {"en": "{cosine}, {rank}. of {count}", "zh": "{cosine}，{count} 个中第 {rank}"},
+    "count of": {"en": "{right} of {count}", "zh": "{right}/{count}"},
+    "share of": {"en": "{share} % ({count}; {low} to {high} %)", "zh": "{share}%（{count}；{low}% 至 {high}%）"},
     # progress bars
     "bar labelling": {"en": "labelling", "zh": "标注"},
     "bar calibrating": {"en": "calibrating", "zh": "校准"},
@@ -738,8 +763,23 @@ _CHINESE = Path(__file__).with_name("chinese")
 _HEADINGS = _CHINESE / "headings.json"
 
 
+_ENGLISH = contextvars.ContextVar("in English", default=False)
+
+
+@contextlib.contextmanager
+def in_english(page: object = True) -> Iterator[None]:
+    """What is written inside is English where `page` is truthy: an English page of the documentation that it goes into."""
+    before = _ENGLISH.set(bool(page))
+    try:
+        yield
+    finally:
+        _ENGLISH.reset(before)
+
+
 def language() -> str:
     """The user's language, "en" or "zh": STEVE1_LANG, else what the locale says."""
+    if _ENGLISH.get():
+        return "en"
     names = ("STEVE1_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
     given = next(filter(None, map(os.environ.get, names)), "")
     return "zh" if given.lower().startswith("zh") else "en"

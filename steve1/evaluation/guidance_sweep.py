@@ -30,6 +30,7 @@ from steve1.evaluation.runner.run import play_plan
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.summary import Lines, own_row, rate
 from steve1.evaluation.statistics.tests import bootstrap_difference
+from steve1.reporting.lettering import label, lettering
 from steve1.reporting.numbers import percent, percent_range, points_range
 from steve1.reporting.page import Report, Section
 from steve1.reporting.tables import Table
@@ -128,6 +129,7 @@ def render(found: Mapping[str, Any], weights: str) -> str:
     return Report(translated(f"Guidance: {weights}"), [Section("", [advice, Table(head, rows), note])]).markdown()
 
 
+@lettering()
 def draw(found: Mapping[str, Any], path: Path) -> None:
     """The curve: mean success with its interval, each task as a thin line, the current and the best value marked."""
     points = found["points"]
@@ -138,11 +140,13 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         axes.plot(scales, [point["tasks"][task]["rate"] for point in points], linewidth=0.9, alpha=0.6, label=task)
     middle = [point["success"] for point in points]
     ends = np.array([[point["success"] - point["low"], point["high"] - point["success"]] for point in points]).T
-    axes.errorbar(scales, middle, yerr=ends, color="black", marker="o", capsize=3, linewidth=2, label="mean over tasks")
-    axes.axvline(found["current"], color="grey", linestyle=":", label="now")
-    axes.axvline(found["best"], color="green", linestyle="--", label="best")
+    axes.errorbar(
+        scales, middle, yerr=ends, color="black", marker="o", capsize=3, linewidth=2, label=label("mean over tasks")
+    )
+    axes.axvline(found["current"], color="grey", linestyle=":", label=label("now"))
+    axes.axvline(found["best"], color="green", linestyle="--", label=label("best"))
     axes.set_xlabel("cond_scale")
-    axes.set_ylabel("success rate")
+    axes.set_ylabel(label("success rate"))
     axes.set_ylim(-0.03, 1.03)
     axes.legend(fontsize=8)
     with atomic_path(path) as part:

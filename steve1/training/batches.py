@@ -155,7 +155,7 @@ def refuse_leaks(train: Sequence[ListEntry], val: Sequence[ListEntry]) -> None:
     if both:
         raise UserError(
             plural(len(both), "episode is", "episodes are") + " in the training list and in the validation list.",
-            where=f"{both[0][0].where} and {both[0][1].where}",
+            where=f"{both[0][0].where}, {both[0][1].where}",
             got=both[0][1].path.name,
             todo="take them out of one list, or make both anew with bash 2_create_sampling.sh",
         )

@@ -20,6 +20,7 @@ from steve1.core.messages import heading, translated
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.loading.lists import read_list
 from steve1.policy import GoalPolicy, load_policy, save_weights
+from steve1.reporting.lettering import label
 from steve1.reporting.tables import Table
 from steve1.training.batches import windows_of
 from steve1.training.config import TrainSettings
@@ -110,7 +111,7 @@ def interpolate(args: Args, folder: Path) -> list[Point]:
     base, tuned, mixture = (load_policy(model, path, device=device) for path in (base_path, tuned_path, base_path))
     if {n: v.shape for n, v in base.state_dict().items()} != {n: v.shape for n, v in tuned.state_dict().items()}:
         raise UserError(
-            "These weights are of different networks.", where=f"{display(base_path)} and {display(tuned_path)}"
+            "These weights are of different networks.", where=f"{display(base_path)}, {display(tuned_path)}"
         )
     samplings = {"task": args.sampling, "retention": args.retention_sampling}
     lists = {name: resolve(Path(args.sampling_dir) / f"{each}_val.txt") for name, each in samplings.items() if each}
@@ -202,9 +203,9 @@ def _report(folder: Path, points: Sequence[Point], facts: dict[str, str | None])
     with atomic_file(folder / "interpolation.md") as file:
         file.write(f"{text}\n".encode())
     if facts["task_list"] or facts["retention_list"]:
-        labels = "Between base and fine-tuned", "alpha: 0 the base, 1 the fine-tuned weights", "validation loss"
-        with line_plot(folder / "interpolation.png", *labels) as axes:
+        title, across = label("Between base and fine-tuned"), label("alpha: 0 the base, 1 the fine-tuned weights")
+        with line_plot(folder / "interpolation.png", title, across, label("validation loss")) as axes:
             for name, colour in (("task", "#3c6ca8"), ("retention", "#b04a3a")):
                 seen = [(p.share, loss) for p in points if (loss := getattr(p, f"{name}_loss")) is not None]
                 if seen:
-                    axes.plot(*zip(*seen), marker="o", color=colour, label=f"{name} loss")
+                    axes.plot(*zip(*seen), marker="o", color=colour, label=label(f"{name} loss"))

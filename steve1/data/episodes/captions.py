@@ -37,9 +37,7 @@ def read_captions(path: str | Path = TABLE) -> dict[str, Captions]:
         captions = Captions(tuple(lists["train"]), tuple(lists.get("held_out", ())))
         for text in captions.train + captions.held_out:
             if text in owner:
-                raise UserError(
-                    "A caption appears twice.", where=path, got=f"{text!r} in {owner[text]} and {behaviour}"
-                )
+                raise UserError("A caption appears twice.", where=path, got=f"{text!r}: {owner[text]}, {behaviour}")
             owner[text] = str(behaviour)
         table[str(behaviour)] = captions
     return table

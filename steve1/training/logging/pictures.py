@@ -16,6 +16,7 @@ from steve1.core.files import atomic_path
 from steve1.core.frames import AGENT_SIZE
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.replay import pack_of
+from steve1.reporting.lettering import lettering
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,11 +131,12 @@ def line_plot(path: Path, title: str, xlabel: str, ylabel: str) -> Iterator[Axes
     from matplotlib import pyplot, use  # slow to import, and few commands draw
 
     use("Agg")
-    figure, axes = pyplot.subplots(figsize=(7, 4))
-    yield axes
-    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
-    axes.legend()
-    figure.tight_layout()
-    with atomic_path(path) as part:
-        figure.savefig(part, dpi=120)
-    pyplot.close(figure)
+    with lettering():
+        figure, axes = pyplot.subplots(figsize=(7, 4))
+        yield axes
+        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        axes.legend()
+        figure.tight_layout()
+        with atomic_path(path) as part:
+            figure.savefig(part, dpi=120)
+        pyplot.close(figure)

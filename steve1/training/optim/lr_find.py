@@ -18,6 +18,7 @@ from steve1.core.files import write_json
 from steve1.core.messages import translated
 from steve1.core.paths import display
 from steve1.policy import PolicyState
+from steve1.reporting.lettering import label
 from steve1.training.batches import Goal, TbpttChunk, chunks, open_windows
 from steve1.training.checks import check
 from steve1.training.config import TrainSettings
@@ -118,12 +119,14 @@ def _write(trial: RateTrial) -> None:
     trial.folder.mkdir(parents=True, exist_ok=True)
     numbers = {name: value for name, value in vars(trial).items() if name != "folder"}
     write_json(trial.folder / "lr_find.json", numbers)
-    with line_plot(trial.folder / "lr_find.png", "Learning-rate trial", "learning rate", "loss") as axes:
+    title, across, up = label("Learning-rate trial"), label("learning rate"), label("loss")
+    with line_plot(trial.folder / "lr_find.png", title, across, up) as axes:
         axes.set(xscale="log")
-        axes.plot(trial.rates, trial.losses, color="0.8", label="batch")
-        axes.plot(trial.rates, trial.smoothed, color="#3c6ca8", label="smoothed")
+        axes.plot(trial.rates, trial.losses, color="0.8", label=label("batch"))
+        axes.plot(trial.rates, trial.smoothed, color="#3c6ca8", label=label("smoothed"))
         if trial.suggestion:
-            axes.axvline(trial.suggestion, color="#b04a3a", linestyle="--", label=f"suggestion {trial.suggestion:g}")
+            suggestion = label(f"suggestion {trial.suggestion:g}")
+            axes.axvline(trial.suggestion, color="#b04a3a", linestyle="--", label=suggestion)
     last = f"{len(trial.rates)} steps from {trial.rates[0]:.1e} to {trial.rates[-1]:.1e}"
     print(
         translated(
