@@ -231,6 +231,32 @@ def given_to(function: str) -> dict[str, str]:
     return found
 
 
+def faults() -> dict[str, str]:
+    """{text: file:line} of what settings can have wrong: what is put into lists called `faults`, and the keys of `…_rules`."""
+    found: dict[str, str] = {}
+    for path in _sources(ROOTS):
+        for scope in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(scope, ast.FunctionDef):
+                continue
+            for node in ast.walk(scope):
+                values: list[ast.expr] = []
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "faults.append":
+                    values = node.args
+                elif isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
+                    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                    if [ast.unparse(target) for target in targets] == ["faults"] and node.value:
+                        value = node.value
+                        values = [value.elt] if isinstance(value, ast.ListComp) else getattr(value, "elts", [])
+                elif (
+                    isinstance(node, ast.Return) and isinstance(node.value, ast.Dict) and scope.name.endswith("_rules")
+                ):
+                    values = [key for key in node.value.keys if key]
+                for text in (each for value in values for each in texts(value, {})):
+                    if _HAS_WORD.search(text):
+                        found.setdefault(text, f"{_place(path)}:{node.lineno}")
+    return found
+
+
 def everything(*roots: Path) -> set[str]:
     """Every text in the source, with {0}, {1} … for what is filled in."""
     found: set[str] = set()

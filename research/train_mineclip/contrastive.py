@@ -19,6 +19,7 @@ from torch import Tensor
 from research.train_mineclip.clips import ClipBatch, ClipStore
 from research.train_mineclip.retrieval import retrieval
 from steve1.core.errors import UserError
+from steve1.core.messages import translated
 from steve1.core.run_folder import RunFolder, settings_dict
 from steve1.core.seeds import generator, integer
 from steve1.mineclip.config import from_dict
@@ -78,7 +79,7 @@ class ContrastiveSettings:
         if self.learning_rate <= 0:
             faults.append(f"learning_rate must be positive, got {self.learning_rate}")
         if faults:
-            raise UserError("These settings cannot be used.", got="; ".join(faults))
+            raise UserError("These settings cannot be used.", got="; ".join(map(translated, faults)))
 
 
 def contrastive_loss(video: Tensor, text: Tensor, behaviours: Tensor, scale: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
+from steve1.core.messages import translated
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def from_dict(values: dict[str, Any], where: str = "") -> MineCLIPConfig:
     if not (isinstance(resolution, (list, tuple)) and len(resolution) == 2 and all(_count(v) for v in resolution)):
         faults.append(f"resolution must be [height, width], got {resolution!r}")
     faults += [
-        f"{key} must be a whole number{' of at least 1' if key != 'adapter_layers' else ''}, got {value!r}"
+        f"{key} must be a whole number of at least 1, got {value!r}"
+        if key != "adapter_layers"
+        else f"{key} must be a whole number, got {value!r}"
         for key, value in kept.items()
         if key != "resolution" and not (_count(value) or (key == "adapter_layers" and value == 0))
     ]
@@ -73,7 +76,7 @@ def from_dict(values: dict[str, Any], where: str = "") -> MineCLIPConfig:
         raise UserError(
             "The MineCLIP configuration is not usable.",
             where=where,
-            got="; ".join(faults),
+            got="; ".join(map(translated, faults)),
             expected=", ".join(sorted(known)),
         )
     return config

@@ -17,6 +17,7 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json
+from steve1.core.messages import translated
 from steve1.core.paths import download_advice
 from steve1.core.reading.pickle_machine import Record
 from steve1.core.reading.pickles import load_inert, load_restricted
@@ -80,7 +81,7 @@ class PolicyConfig:
         if self.mineclip_embed_dim < 1 or not self.temperature > 0:
             faults.append("mineclip_embed_dim and temperature have to be positive")
         if faults:
-            raise UserError("These model settings contradict one another.", got="; ".join(faults))
+            raise UserError("These model settings contradict one another.", got="; ".join(map(translated, faults)))
 
     @property
     def norm_first(self) -> bool:
@@ -200,7 +201,7 @@ def check_settings(given: Mapping[str, Any], needed: Sequence[str], fixed: Mappi
         if name in given and given[name] != value
     ]
     if faults:
-        raise UserError("These model settings cannot be built.", where=where, got="; ".join(faults))
+        raise UserError("These model settings cannot be built.", where=where, got="; ".join(map(translated, faults)))
 
 
 def _inner(content: Any, where: str, *keys: str) -> Mapping[str, Any] | None:

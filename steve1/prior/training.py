@@ -17,6 +17,7 @@ from torch import Tensor
 
 from steve1.core.errors import UserError
 from steve1.core.files import remove_half_written
+from steve1.core.messages import translated
 from steve1.core.run_folder import RunFolder, settings_dict
 from steve1.core.seeds import generator, integer
 from steve1.prior.cvae import Prior, PriorConfig, losses
@@ -66,7 +67,7 @@ class PriorSettings:
         if self.beta < 0 or self.learning_rate <= 0:
             faults.append("beta must not be negative and learning_rate must be positive")
         if faults:
-            raise UserError("These settings cannot be used.", got="; ".join(faults))
+            raise UserError("These settings cannot be used.", got="; ".join(map(translated, faults)))
 
 
 @dataclass

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from steve1.core.errors import UserError
+from steve1.core.messages import translated
 from steve1.core.paths import output_path
 from steve1.training.config import TrainSettings, changed_settings
 from steve1.training.finetune_modes import FinetuneModeName
@@ -188,7 +189,7 @@ class RlSettings:
         if not Path(self.out_weights).name.endswith((".weights", ".safetensors", ".goal.json")):
             faults.append(f"out_weights must end in .weights, .safetensors or .goal.json, got {self.out_weights!r}")
         if faults:
-            listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(faults, 1))
+            listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(map(translated, faults), 1))
             raise UserError(f"{len(faults)} of these settings cannot work:{listed}")
 
     @property

@@ -15,6 +15,7 @@ import numpy as np
 from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.core.files import rename, scratch_dir
+from steve1.core.messages import translated
 from steve1.core.options import Option
 from steve1.core.seeds import generator, integer
 from steve1.data.episodes.formats.native import EpisodeWriter
@@ -62,7 +63,7 @@ class MixSettings:
         if not 0 < self.spin_degrees[0] <= self.spin_degrees[1]:
             faults.append(f"spins turn by more than 0 degrees, the smaller number first (got {self.spin_degrees})")
         if faults:
-            raise UserError("These settings cannot be used.", expected="; ".join(faults))
+            raise UserError("These settings cannot be used.", expected="; ".join(map(translated, faults)))
 
 
 def switch_chances(names: tuple[str, str], settings: MixSettings) -> tuple[float, float]:

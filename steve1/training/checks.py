@@ -141,10 +141,10 @@ def _mode_rules(chosen: TrainSettings) -> dict[str, bool]:
         "kl_coef and l2sp_coef pull towards the starting weights, and there are none: set IN_WEIGHTS": (
             chosen.starts_empty and (chosen.kl_weight > 0 or chosen.l2sp_coef > 0)
         ),
-        f"feature_cache needs a CNN that stays as it is, and {name} trains it: set FINETUNE_MODE to "
-        + modes_that("keep_cnn"): chosen.feature_cache and mode.trains_cnn,
-        f"from_vpt starts with an empty goal layer, which {name} does not train: use "
-        + modes_that("train_goal_layer"): chosen.from_vpt and not mode.trains_goal_layer,
+        f"feature_cache needs a CNN that stays as it is, and {name} trains it: set FINETUNE_MODE to {modes_that('keep_cnn')}": chosen.feature_cache
+        and mode.trains_cnn,
+        f"from_vpt starts with an empty goal layer, which {name} does not train: use {modes_that('train_goal_layer')}": chosen.from_vpt
+        and not mode.trains_goal_layer,
         f"{name} changes no weights, so there is nothing for {', '.join(pulls)} to do: set them to 0": (
             not mode.changes_weights and bool(pulls)
         ),

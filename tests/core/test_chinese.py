@@ -27,6 +27,7 @@ from tests.texts import (
     console_lines,
     errors,
     everything,
+    faults,
     given_to,
     headings,
     help_texts,
@@ -106,6 +107,13 @@ def test_what_is_given_to_be_translated_has_chinese() -> None:
     assert len(found) > 150
     missing = [f"{place}: {text!r}" for text, place in found.items() if text not in ALL]
     assert not missing, "translated(…) without Chinese in core/chinese/*.json:\n" + "\n".join(missing)
+
+
+def test_what_is_wrong_with_settings_is_in_chinese() -> None:
+    found = faults()
+    assert len(found) > 60
+    missing = [f"{place}: {text!r}" for text, place in found.items() if text not in ALL]
+    assert not missing, "no Chinese in core/chinese/errors.json:\n" + "\n".join(missing)
 
 
 def test_warnings_are_in_chinese() -> None:

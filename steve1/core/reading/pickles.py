@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steve1.core.errors import UserError
+from steve1.core.messages import translated
 from steve1.core.reading import pickle_machine
 from steve1.core.reading.contents import refuse_other_content
 
@@ -150,8 +151,8 @@ def check_tensors(
         if name in found and found[name].shape != value.shape
     ]
     if faults:
-        shown = "\n  ".join(faults[:_SHOWN]) + (
-            f"\n  … and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        shown = "\n  ".join(map(translated, faults[:_SHOWN])) + (
+            translated(f"\n  … and {len(faults) - _SHOWN} more") if len(faults) > _SHOWN else ""
         )
         raise UserError(
             message,

@@ -20,6 +20,7 @@ from typing import Any
 
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import atomic_file, read_json, write_json
+from steve1.core.messages import translated
 from steve1.core.paths import resolve
 from steve1.core.reading.contents import read_text
 from steve1.data.media.video import VideoWriter, read_frames
@@ -94,7 +95,9 @@ def read_times(path: str | Path) -> list[Clip]:
         except ValueError as fault:
             faults.append(f"line {number}: {fault}")
     if faults:
-        raise UserError("This list of times has invalid lines.", where=source, got="; ".join(faults[:8]))
+        raise UserError(
+            "This list of times has invalid lines.", where=source, got="; ".join(map(translated, faults[:8]))
+        )
     if not clips:
         raise UserError("This list of times is empty.", where=source, expected="recording, start, end")
     return clips

@@ -6,6 +6,7 @@ import dataclasses
 from typing import ClassVar
 
 from steve1.core.errors import UserError
+from steve1.core.messages import translated
 from steve1.data.loading.sampling import SAMPLINGS
 from steve1.idm.config import IdmConfig
 
@@ -83,4 +84,4 @@ class IdmTrainSettings:
         if self.val_freq < 0:
             faults.append("val_freq must not be negative")
         if faults:
-            raise UserError("These settings cannot be used.", got="; ".join(faults))
+            raise UserError("These settings cannot be used.", got="; ".join(map(translated, faults)))
