@@ -27,6 +27,7 @@ from steve1.core.errors import UserError, closest, nearest
 from steve1.core.messages import message, translated, wrap
 
 Settings = TypeVar("Settings")
+_SCRIPT = re.compile(r"(bash \S+\.sh(?: (?!or\b|and\b|with\b)[^\s;,()]+)*)")  #: a script's command, with its words
 # Before each word that is no flag, so that argparse takes -1e3 and -x for values; no command line can hold it.
 _WORD = "\0"
 
@@ -197,12 +198,16 @@ class CommandLine(Generic[Settings]):
         return prepared[1:], faults
 
     def as_typed(self, text: str) -> str:
-        """`text` with settings called as on the command line: val_freq is --val_freq, --text_prompt is --prompt if that was typed."""
+        """`text` with settings called as on the command line: val_freq is --val_freq, --text_prompt is --prompt if that was typed.
+
+        The words of another script's command stay: the file in `bash 0_download_weights.sh idm_model` is no option.
+        """
+        parts = _SCRIPT.split(text)
         for dest, name in self._names.items():
             if "_" in name or dest in self._typed:
                 found = rf"(?<![-\w./]){'(--)?' if '_' in name else '--'}{name}(?![\w./(=])"
-                text = re.sub(found, self._typed.get(dest, f"--{name}"), text)
-        return text
+                parts[::2] = [re.sub(found, self._typed.get(dest, f"--{name}"), part) for part in parts[::2]]
+        return "".join(parts)
 
     def help(self) -> str:
         """What `--help` prints."""

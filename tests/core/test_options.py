@@ -177,6 +177,8 @@ def test_faults_name_settings_as_they_were_typed() -> None:
     )
     assert said == "--prompt is empty; --prompt, val_fraction=0.2, a/val_fraction, seed, weights, --weights"
     assert line.as_typed("val_fraction must be below 1") == "--val_fraction must be below 1"
+    command = "bash 0_download_weights.sh text_prompt (or set val_fraction)"
+    assert line.as_typed(command) == "bash 0_download_weights.sh text_prompt (or set --val_fraction)"
 
 
 @pytest.mark.parametrize(("word", "value"), [("auto", "auto"), ("4", 4), ("0", 0)])

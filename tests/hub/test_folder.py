@@ -206,6 +206,16 @@ def test_a_goal_and_a_dataset(tmp_path: Path) -> None:
         bundle_of(tmp_path / "absent.weights")
 
 
+def test_a_dataset_is_pulled_beside_the_weights_and_not_among_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for kind, folder in (("weights", "data/weights"), ("episodes", "data")):
+        push(dataclasses.replace(bundle, kind=kind), FolderPlace(tmp_path / kind))
+        pull_command.main(pull_command.Args(f"./{kind}"))
+        assert (tmp_path / folder / kind / "a.bin").is_file()
+
+
 def test_a_lerobot_dataset_brings_its_own_card_and_the_tag_that_readers_look_for(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra lerobot)")
     from steve1.data.exchange.export import export_store

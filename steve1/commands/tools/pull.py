@@ -12,7 +12,7 @@ from steve1.core.messages import message, progress, say_next, translated
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, quoted
 from steve1.hub.places import HubPlace, place_of
-from steve1.hub.transfer import pull
+from steve1.hub.transfer import pull, read_manifest
 
 #: what comes next, by what was pulled
 _NEXT = {
@@ -45,7 +45,9 @@ def main(args: Args) -> None:
     kind = "dataset" if args.dataset else "model"
     place = place_of(args.source, kind, revision=args.revision, writing=False)
     name = place.repository.partition("/")[2] if isinstance(place, HubPlace) else Path(place.name).name
-    folder = output_path(args.output_dir or (f"data/{name}" if args.dataset else f"data/weights/{name}"))
+    manifest = read_manifest(place)
+    dataset = args.dataset or (manifest is not None and manifest.kind in _NEXT)
+    folder = output_path(args.output_dir or (f"data/{name}" if dataset else f"data/weights/{name}"))
     check_writable(folder)
     with progress(desc=message("bar pulling"), unit="B", unit_scale=True) as bar:
         found, moved = pull(place, folder, overwrite=args.overwrite, on_file=lambda path, size: bar.update(size))
