@@ -24,7 +24,7 @@ _MARKERS = (
     "M{x:.1f} {y:.1f}m-{r},0a{r} {r} 0 1 0 {d} 0a{r} {r} 0 1 0-{d} 0",
     "M{x:.1f} {y:.1f}m-{r}-{r}h{d}v{d}h-{d}z",
     "M{x:.1f} {y:.1f}m0-{d}l{d} {d}l-{d} {d}l-{d}-{d}z",
-    "M{x:.1f} {y:.1f}m0-{d}l{d} {d}{r}h-{d}{d}z",
+    "M{x:.1f} {y:.1f}m0-{r}l{d} {d}h-{d}h-{d}z",
 )
 # Bars of the second and third series are lighter, within a full outline.
 _SOLID = (1.0, 0.25, 0.6)

@@ -198,7 +198,9 @@ def test_states_are_padded_alike(language: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_console_lines_are_shown_in_chinese(chinese: None) -> None:
     assert translated("3 files pulled to data/x, 1 were there already") == "已拉取 3 个文件到 data/x，1 个原已存在"
-    assert translated("\nseed 7: 20 steps in 1.5 s (13 steps/s), ended by death").startswith("\n种子 7：20 步")
+    assert translated("\nseed 7: 20 steps in 1.5 s (13 steps/s), ended early (death)") == (
+        "\n种子 7：20 步，用时 1.5 秒（每秒 13 步），提前结束（death）"
+    )
     assert "数据:" in overview().splitlines()
 
 

@@ -75,6 +75,10 @@ def test_sixteen_series_differ_without_colour() -> None:
     lines = [re.sub(r'points="[^"]*"|stroke="[^"]*"', "", line) for line in re.findall(r"<polyline[^>]*>", chart)]
     markers = re.findall(r'd="M[\d.]+ [\d.]+(m[^"]+)"', chart)[::2][:16]  # two points a series
     assert len({*zip(lines, markers)}) == 16
+    numbers_of = {"M": 2, "m": 2, "l": 2, "h": 1, "v": 1, "a": 7, "z": 0}
+    for path in re.findall(r' d="(M[^"]+)"', chart):
+        for letter, numbers in re.findall(r"([A-Za-z])([^A-Za-z]*)", path):
+            assert len(re.findall(r"[-+]?(?:\d+\.?\d*|\.\d+)", numbers)) == numbers_of[letter], path
 
 
 def test_axes_say_what_they_count() -> None:

@@ -180,11 +180,15 @@ def main(args: Args) -> None:
                     trace.metadata["prompts"] = prompted[0].history
                 trace.save(path.with_suffix(""))
                 seconds = trace.metadata["seconds"]["total"]
-                print(
-                    translated(
-                        f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({len(trace) / seconds:.0f} steps/s), ended by {trace.metadata['ended']}"
+                speed, ended = f"{len(trace) / seconds:.0f}", trace.metadata["ended"]
+                if ended == "steps":
+                    print(translated(f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({speed} steps/s)"))
+                else:
+                    print(
+                        translated(
+                            f"\nseed {seed}: {len(trace)} steps in {seconds:.1f} s ({speed} steps/s), ended early ({ended})"
+                        )
                     )
-                )
                 for line in achievements(suite, task, biome, trace):
                     print(f"  {line}")
                 for step, prompt in prompted[0].history if prompted else ():

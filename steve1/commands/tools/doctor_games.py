@@ -42,7 +42,8 @@ def java(machine: Machine, wanted: tuple[str, ...] = ()) -> Iterator[Finding]:
     if any(each.found == "JAVA_HOME" and not each.major for each in found):
         text = f"JAVA_HOME={machine.environment.get('JAVA_HOME', '')} has no Java that runs"
         yield Finding("Java", "warn", text, "unset JAVA_HOME   # or set it to the folder that has bin/java")
-    working = "; ".join(f"{each.major} at {each.path} ({each.found})" for each in found if each.major)
+    names = {each.path: f" ({each.found})" if each.found.isupper() else "" for each in found}
+    working = "; ".join(f"{each.major}: {each.path}{names[each.path]}" for each in found if each.major)
     if working:
         yield Finding("Java", "ok", working)
     needed = [

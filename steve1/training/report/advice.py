@@ -212,7 +212,10 @@ def goal(run: Run) -> Findings:
         values |= {"windows": plural(count, "frame"), "windows_zh": f"{count:,}"}
         yield finding("goal_unclear", error=errors[name], **values)
     elif listens(none, "none"):
-        yield finding("goals_alike", mixed=_mixed(run), **values)
+        if run.setting("replay"):
+            yield finding("goals_alike_replayed", **values)
+        else:
+            yield finding("goals_alike", mixed=_mixed(run), **values)
     else:
         validate = f"python tools/validate_dataset.py {_datasets(run)}"
         yield finding("goal_ignored", mixed=_mixed(run), validate=validate, **values)

@@ -87,6 +87,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "goal_ignored": {"changes": {"goal/true_minus_shuffled": curve(-0.001), "goal/true_minus_none": curve(0.002)}},
     "too_early": {"changes": {"train/loss": curve(2.0, 3.0, 4.0, every=1), "validation/loss": curve(2.5, 2.6, every=3), "retention/loss": None, "train/gradient_norm": None, "train/clipped_share": None, "speed/data_wait_share": None, **{f"goal/{name}": None for name in ("true_minus_shuffled", "true_minus_none", "error_shuffled", "error_none")}}},
     "goals_alike": {"changes": {"goal/true_minus_shuffled": curve(-0.001)}},
+    "goals_alike_replayed": {"changes": {"goal/true_minus_shuffled": curve(-0.001)}, "settings": {"replay": "old.replay.safetensors"}},
     "goal_unclear": {"changes": {"goal/error_shuffled": curve(0.3), "goal/error_none": curve(0.3)}},
     "forgetting": {"changes": {"retention/loss": curve(2.0, 2.02, 2.1)}},
     "retention_unknown": {"changes": {"retention/loss": None}},
