@@ -260,7 +260,7 @@ def linked(page: Path, target: str) -> str:
     if re.match(r"^[a-z]+:", target):
         return target
     file = where((page.parent / path).resolve() if path else page)
-    return file.replace("docs/guides/zh/", "docs/guides/").replace(".zh-CN.md", ".md")
+    return file.replace("docs/guides/zh/", "docs/guides/").replace(".zh-CN.md", ".md").replace("_zh.jpg", ".jpg")
 
 
 def test_the_guides_exist_in_chinese() -> None:

@@ -21,6 +21,7 @@ from steve1.core.files import sha256_file
 from steve1.core.reading.contents import read_yaml
 from steve1.envs import MINECRAFTS, missing_mods
 from steve1.evaluation.tasks.rules import KINDS, Checks, Condition, Rule, check_values, parse_condition, parse_rule
+from steve1.prompts.chinese import is_chinese, read_chinese
 from steve1.rollout.trace import Trace
 
 FOLDER = Path(__file__).parent
@@ -203,11 +204,12 @@ class Suite:
         )
 
     def by_prompt(self, prompt: str) -> Task | None:
-        """The task that this is a prompt of, in any language; None if there is none."""
-        wanted = prompt.strip().lower()
-        return next(
-            (task for task in self.tasks.values() if wanted in (text.lower() for text in task.prompts.values())), None
-        )
+        """The task that this is a prompt of, in any language, or in Chinese of other words that are read as the English prompt; None if there is none."""
+        wanted = [prompt.strip().lower()]
+        if is_chinese(prompt) and not (reading := read_chinese(prompt)).unknown:
+            wanted.append(reading.english)
+        prompts = {text.lower(): task for task in reversed(self.tasks.values()) for text in task.prompts.values()}
+        return next((prompts[text] for text in wanted if text in prompts), None)
 
     @property
     def translations(self) -> dict[str, str]:

@@ -353,6 +353,8 @@ def test_finding_tasks() -> None:
     assert SUITE.by_prompt("挖泥土") is SUITE.tasks["dig_dirt"]
     assert SUITE.by_prompt("Dig dirt ") is SUITE.tasks["dig_dirt"]
     assert SUITE.by_prompt("fly") is None
+    assert SUITE.by_prompt("采集种子") is SUITE.tasks["collect_grass"], "of other words, read as collect seeds"
+    assert SUITE.by_prompt("采集钻石") is None
     assert SUITE.translations["挖泥土"] == "dig dirt"
     with pytest.raises(UserError) as fault:
         SUITE.find("dig_dirtt")
