@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from steve1.core.messages import say_next, translated
+from steve1.core.messages import heading, say_next, translated
 from steve1.core.paths import display
 from steve1.rl.settings import RlSettings
 
@@ -33,7 +33,7 @@ def main(args: Args) -> None:
     if inputs.keep_tasks:
         print(
             translated("kept as they are: ")
-            + ", ".join(repr(prompt) if prompt else "no goal" for prompt in inputs.keep_tasks)
+            + ", ".join(repr(prompt) if prompt else heading("no goal") for prompt in inputs.keep_tasks)
         )
     if args.keeping in ("replay", "kl"):
         does = "imitated beside" if args.keeping == "replay" else "kept as the start does them"
