@@ -7,19 +7,15 @@ Output: datasets and weights named after the run, and the evaluation's report. R
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from research.fast_videos import WebVideo, record_both
+from research.steps import step
 from steve1.commands.cli import run
-from steve1.core.errors import UserError
 from steve1.core.files import existing_file
 from steve1.core.messages import progress, translated
-from steve1.core.paths import ROOT, display, output_path, python_path
+from steve1.core.paths import display, output_path
 from steve1.data.media.video import FPS, read_frames
 from steve1.data.recordings.layouts import find_recordings
 
@@ -109,21 +105,6 @@ def degrade(recordings: Path, videos: Path, height: int, crf: int) -> None:
         with WebVideo(target, FPS, height, crf, source_fps=FPS) as video:
             for frame in read_frames(recording.video):
                 video.add(frame)
-
-
-def step(*words: object, good: Sequence[int] = (0,)) -> None:
-    """Run a command of the program.
-
-    Raises:
-        UserError: it failed; its own message stands above.
-    """
-    command = [sys.executable, "-m", "steve1", *map(str, words)]
-    print(f"\n== {' '.join(command[2:])}", flush=True)
-    code = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": python_path()}, check=False).returncode
-    if code not in good:
-        raise UserError(
-            f"{words[0]} failed.", got=f"exit code {code}", todo="see its message above; the same command resumes"
-        )
 
 
 if __name__ == "__main__":

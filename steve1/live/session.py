@@ -46,7 +46,7 @@ class SessionSettings:
         recordings: where recordings go.
         starts: where worlds begin, in turns.
         biome: of prompts that belong to no task.
-        seed: of the first world; the next ones have seed + 1, ...
+        seed: of the first world, and which of the places it is; the next ones have seed + 1, ...
         facts: noted in recordings, such as the weights.
     """
 
@@ -301,7 +301,7 @@ class Session:
             starts = self.settings.starts(options["biome"])
             again = {
                 "seed": self.settings.seed + self._world,
-                "options": {**options, "start": starts[self._world % len(starts)]},
+                "options": {**options, "start": starts[(self.settings.seed + self._world) % len(starts)]},
             }
             self._world += 1
         self._reset = again

@@ -22,9 +22,11 @@ from steve1.core.messages import message
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, quoted
 from steve1.core.processes import limit_threads
+from steve1.envs.interface import FPS
 from steve1.evaluation.settings import PolicySettings
 
 if TYPE_CHECKING:
+    from steve1.live.prompts import PromptSource
     from steve1.live.session import Session
 
 
@@ -106,8 +108,13 @@ def has_browser() -> bool:
 
 
 @contextlib.contextmanager
-def make_session(args: Args) -> Iterator[Session]:
-    """The session that the options ask for; weights are loaded, no game is open yet."""
+def make_session(args: Args, *, source: PromptSource | None = None, rate: float = FPS) -> Iterator[Session]:
+    """The session that the options ask for; weights are loaded, no game is open yet.
+
+    Args:
+        source: decides the prompts, in place of `prompts` and `planner`.
+        rate: ticks a second, at most.
+    """
     from steve1.envs import make_env, start_states
     from steve1.evaluation.policies import PolicyCache, choose_env, environment_threads, parse_policies
     from steve1.evaluation.tasks.suite import load_suite
@@ -123,7 +130,8 @@ def make_session(args: Args) -> Iterator[Session]:
     folder = output_path(args.folder or f"data/live/{time.strftime('%Y-%m-%d_%H%M%S')}")
     recordings = output_path(args.recordings or "data/recordings/live")
     check_writable(folder / "session.jsonl", recordings / "x")
-    with open_source(args.prompts, args.planner, args.prompt, suite) as source:
+    with contextlib.ExitStack() as held:
+        source = source or held.enter_context(open_source(args.prompts, args.planner, args.prompt, suite))
         agent, goals, facts = None, None, {"player": "a person"}
         if specs:
             spec = specs[0]
@@ -144,5 +152,13 @@ def make_session(args: Args) -> Iterator[Session]:
         )  # fmt: skip
         game = SupervisedEnv(lambda: make_env(env, biome=biome))
         yield Session(
-            settings, game, suite, agent=agent, goals=goals, prompt=args.prompt, source=source, film=args.film
+            settings,
+            game,
+            suite,
+            agent=agent,
+            goals=goals,
+            prompt=args.prompt,
+            source=source,
+            film=args.film,
+            rate=rate,
         )

@@ -130,6 +130,8 @@ def main(args: Args) -> None:
         str(args.episodes),
     ]
     words += ["--seed", str(args.seed), "--workers", str(args.workers), "--folder", str(place / "evaluation")]
+    if number > 1:  # the start and the weights of the round before have played these episodes already
+        words += ["--known_results", str(folder / f"round{number - 1}" / "evaluation")]
     run_command(words)
     rounds["rounds"].append(row_of(number, weights, read_json(place / "evaluation" / "report.json"), targets, mix))
     write_json(folder / "rounds.json", rounds)

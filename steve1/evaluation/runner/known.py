@@ -27,7 +27,7 @@ _SAME_POLICY = (
 def known_lines(plan: Plan, jobs: Iterable[Job]) -> list[dict[str, Any]]:
     """Lines of `plan.settings.known_results` for those of the jobs that were played there; none where weights or settings are others.
 
-    Tasks that were to be learned are always played, so that they can be filmed. A line says in "known" where it comes from.
+    Tasks that were to be learned are played when videos are asked for, so that they can be filmed. A line says in "known" where it comes from.
 
     Raises:
         UserError: the folder holds no evaluation, or a damaged one.
@@ -50,7 +50,8 @@ def known_lines(plan: Plan, jobs: Iterable[Job]) -> list[dict[str, Any]]:
     lines = _read(folder / "episodes.jsonl")
     found: list[dict[str, Any]] = []
     for job in jobs:
-        if job.policy not in names or job.row in plan.targets or then["prompts"].get(job.row) != job.prompt:
+        filmed = job.row in plan.targets and plan.settings.videos
+        if job.policy not in names or filmed or then["prompts"].get(job.row) != job.prompt:
             continue
         line = lines.get(f"{slug(names[job.policy])}/{job.key.partition('/')[2]}")
         start = (job.start or {}).get("id")

@@ -39,10 +39,12 @@ class Player(abc.ABC):
     Attributes:
         who: PLAYER, or DISTURBANCE where the last action is not part of the behaviour and should not be imitated.
         quiet: ticks of looking around before the behaviour begins.
+        steady: never looks away by chance.
     """
 
     who: str = PLAYER
     quiet = IDLE_TICKS
+    steady = False
 
     def __init__(self, seed: int = 0) -> None:
         self.rng = generator(seed, "player", type(self).__name__)
@@ -145,7 +147,7 @@ class Player(abc.ABC):
 
     def disturbed(self) -> bool:
         """Whether it is time to look away: where the view goes then has to be learned from other places too."""
-        return self.tick >= self._next_disturbance
+        return not self.steady and self.tick >= self._next_disturbance
 
     def look_away(self, low: float = -60.0, high: float = 70.0, **buttons: int) -> Script:
         """Look somewhere else, by chance; the caller aims again afterwards."""

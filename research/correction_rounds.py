@@ -1,0 +1,122 @@
+"""Do corrections help more than as many further demonstrations? `python -m research.correction_rounds --in_weights data/weights/steve1/quickstart.weights`.
+
+Two arms of `steve1 dagger_round`, the same number of rounds: in the one a scripted person at the page's socket takes over from the weights of the
+round before (`research.scripted_person`), in the other the same person plays from the first tick, for as many ticks as it acts in the first arm.
+Training is the same. Output: both tables of rounds, and an evaluation of the start and of both arms' last weights on the same seeds and places.
+Run it again to resume.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from research.steps import environment, step
+from steve1.commands.cli import run
+from steve1.core.errors import UserError
+from steve1.core.files import existing_file, read_json
+from steve1.core.paths import ROOT, output_path
+from steve1.evaluation.tasks.suite import load_suite
+
+ARMS = ("corrections", "demonstrations")
+
+
+@dataclass(frozen=True)
+class Args:
+    """Rounds of corrections beside rounds of demonstrations."""
+
+    name: str = "rounds"
+    """Name of everything that is written."""
+    in_weights: str = "data/weights/steve1/quickstart.weights"
+    """The policy that is corrected."""
+    prompt: str = "chop a tree"
+    """What it fails at; a prompt of a task that has a scripted player."""
+    rounds: int = 3
+    """Rounds in each arm."""
+    recordings: int = 20
+    """Recordings that succeed, per round and arm."""
+    steps: int = 300
+    """Ticks of a corrected episode."""
+    takeover: tuple[int, int] = (30, 140)
+    """The fewest and the most ticks that the weights play first."""
+    keep: tuple[str, ...] = ("data/dataset_quickstart",)
+    """Datasets that are mixed in, so that what was learned last is kept."""
+    keep_share: float = 0.3
+    """Their share of what is not replayed."""
+    replay: str = "data/mini/mini.replay.safetensors"
+    """Old episodes: a replay pack."""
+    train: str = (
+        "finetune_mode=frozen_cnn batch_size=8 T=64 trunc_t=16 learning_rate=7e-4 max_grad_norm=100 total_frames=300000 warmup_frames=15000 "
+        "max_btwn_goals=60 val_freq=500 save_every=1000 replay_share=0.5 turn_loss_weight=2 log_every=500 feature_cache jitter"
+    )
+    """Options of training, the same in all rounds of both arms."""
+    round_episodes: int = 20
+    """Episodes after each round."""
+    episodes: int = 60
+    """Episodes of the start and of both arms' last weights."""
+    tasks: tuple[str, ...] = ("dig_dirt", "explore")
+    """Other tasks of the last evaluation."""
+    workers: int = 2
+    """Games in parallel."""
+    seed: int = 0
+    """Seed of recordings and evaluations."""
+
+
+def main(args: Args) -> None:
+    """Play all rounds of both arms, then compare."""
+    existing_file(args.in_weights, "These weights", "bash quickstart.sh")
+    task = load_suite("luanti").find(args.prompt)
+    last = dict.fromkeys(ARMS, args.in_weights)
+    for number in range(1, args.rounds + 1):
+        for arm in ARMS:
+            last[arm] = play_round(args, arm, number, last[arm])
+    step("evaluate", "--weights", args.in_weights, *last.values(), "--tasks", task.name, *args.tasks, "--target", task.name,
+         "--episodes", args.episodes, "--seed", args.seed, "--workers", args.workers, "--similarity", 0, "--name", args.name)  # fmt: skip
+
+
+def play_round(args: Args, arm: str, number: int, before: str) -> str:
+    """Record, convert and learn one round; the new weights."""
+    name = f"{args.name}_{arm}"
+    finished = output_path(f"data/dagger/{name}/rounds.json")
+    done = read_json(finished)["rounds"] if finished.exists() else []
+    if len(done) >= number:
+        return str(done[number - 1]["weights"])
+    datasets = [output_path(f"data/dataset_{name}_{each}") for each in range(1, number + 1)]
+    recordings = output_path(f"data/recordings/{name}_{number}")
+    record(args, arm, number, before, recordings)
+    step(
+        "generate_dataset",
+        "--source",
+        "folder",
+        "--recordings_dir",
+        recordings,
+        "--output_dir",
+        datasets[-1],
+        "--nulls",
+        "keep",
+    )
+    step("dagger_round", name, "--in_weights", args.in_weights, "--prompts", args.prompt, "--record", "none", "--corrections", *datasets,
+         "--demonstrations", *args.keep, "--demonstrations_share", args.keep_share, "--replay", args.replay, "--train", args.train,
+         "--episodes", args.round_episodes, "--seed", args.seed, "--workers", args.workers)  # fmt: skip
+    return str(read_json(finished)["rounds"][number - 1]["weights"])
+
+
+def record(args: Args, arm: str, number: int, weights: str, folder: Path) -> None:
+    """One round's recordings, in as many sessions at a time as there are workers."""
+    low, high = args.takeover if arm == "corrections" else (0, 0)
+    steps = args.steps if arm == "corrections" else args.steps - sum(args.takeover) // 2
+    sessions = []
+    for game in range(args.workers):
+        words = ["--weights", weights, "--prompt", args.prompt, "--recordings", folder / f"game{game}", "--steps", steps,
+                 "--count", (args.recordings + game) // args.workers, "--takeover", low, high, "--seed", args.seed + 1000 * number + 100 * game]  # fmt: skip
+        command = [sys.executable, "-m", "research.scripted_person", *map(str, words)]
+        sessions.append(subprocess.Popen(command, cwd=ROOT, env=environment()))
+    codes = [session.wait() for session in sessions]
+    if any(codes):
+        raise UserError("Recording failed.", todo="see the message above; the same command resumes")
+
+
+if __name__ == "__main__":
+    run(Args, main, "Rounds of corrections beside rounds of demonstrations.")

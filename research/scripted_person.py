@@ -1,0 +1,190 @@
+"""A scripted person at the page's socket: watches the policy, takes over, and shows how it is done. `python -m research.scripted_person --help`.
+
+It reads the game's state, as scripted players do, but acts through the socket alone: buttons as a browser names them, mouse movement in
+pixels, take-overs and recordings as commands. So everything but the hand is as with a person at `steve1 live`.
+Output: recordings in the contractors' form; those that failed lie in another folder, `<recordings>_failed`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from types import TracebackType
+
+from websockets.sync.client import ClientConnection, connect
+
+from steve1.actions.contractor import DEGREES_PER_PIXEL
+from steve1.commands.cli import run
+from steve1.commands.play import live
+from steve1.core.errors import UserError
+from steve1.core.files import rename
+from steve1.core.messages import progress
+from steve1.core.paths import display, output_path
+from steve1.core.seeds import generator, integer
+from steve1.envs.interface import Action, Info, Observation
+from steve1.evaluation.tasks.suite import load_suite
+from steve1.live.host import Host
+from steve1.live.inputs import BUTTONS
+from steve1.live.prompts import PromptSource
+from steve1.live.protocol import unpack
+from steve1.live.session_page import SessionPage
+from steve1.rollout.play import DoNothing
+from steve1.rollout.players import make_player
+from steve1.rollout.record import free_prefix
+from steve1.rollout.takeover import TakeOver
+
+_CODES = {button: code for code, button in BUTTONS.items()}
+_ENDINGS = ("-options.json", ".jsonl", ".mp4")
+_PATIENCE = 3  # attempts per recording that succeeds, on average
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Args:
+    """Corrections by a scripted person."""
+
+    weights: str
+    """The policy that is corrected."""
+    prompt: str
+    """What it is asked for; the scripted player of its task takes over."""
+    recordings: str
+    """Folder of the recordings."""
+    count: int = 10
+    """Recordings that succeed, with those that are there."""
+    steps: int = 300
+    """Ticks of a recording."""
+    takeover: tuple[int, int] = (30, 140)
+    """The fewest and the most ticks that the policy plays first; 0 0: demonstrations, from the first tick."""
+    seed: int = 0
+    """Seed of worlds, players and moments."""
+    rate: float = 200.0
+    """Ticks a second at most; 20 is a person's time."""
+    device: str = "cpu"
+    """Device of the policy."""
+
+
+class ScriptedPerson(PromptSource):
+    """Told by the session what the game is like after each tick; answers over the socket, and waits until its message was taken.
+
+    Args:
+        behaviour: who plays after a take-over.
+        episodes: how many recordings are made before it says finish.
+    """
+
+    def __init__(self, args: Args, behaviour: str, first: int, episodes: int) -> None:
+        self._args, self._behaviour = args, behaviour
+        self._episode, self._last = first - 1, first + episodes - 1
+        self._client: ClientConnection
+        self._bar = progress(total=episodes, desc="recording", unit="episode")
+
+    def __enter__(self) -> ScriptedPerson:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def sit_down(self, url: str) -> None:
+        """Open the page at this address."""
+        self._client = connect(
+            url.replace("http", "ws").replace("/?", "/socket?"), compression=None, ping_interval=None
+        )
+
+    def reset(self, obs: Observation, info: Info) -> str:
+        args, self._tick = self._args, 0
+        self._episode += 1
+        player = make_player(self._behaviour, integer(args.seed, "person", self._episode))
+        player.steady = True
+        low, high = args.takeover
+        self._moment = int(generator(args.seed, "moment", self._episode).integers(low, high + 1))
+        self._play = TakeOver(DoNothing(), player, self._moment)
+        self._play.reset(obs, info)
+        self._say("hand_back" if self._moment else "take_over")
+        self._say("record")
+        return args.prompt
+
+    def step(self, action: Action, obs: Observation, info: Info) -> None:
+        self._tick += 1
+        mine = self._play.act(obs, info)
+        if self._tick == self._args.steps:
+            self._bar.update()
+            self._say("stop")
+            self._say("finish" if self._episode == self._last else "reset_world", wait=True)
+        elif self._tick == self._moment:
+            self._say("take_over", wait=True)  # which lets go of everything, so the first press comes a tick later
+        elif self._tick > self._moment:
+            self._press(mine)
+
+    def _press(self, action: Action) -> None:
+        pitch, yaw = (round(float(way) / DEGREES_PER_PIXEL) for way in action["camera"])
+        down = [_CODES[name] for name, value in action.items() if name in _CODES and value]
+        # What is let go between two ticks and pressed again would else count as held.
+        self._say("input", wait=True, down=down, pressed=down, dx=yaw, dy=pitch, wheel=0)
+
+    def _say(self, name: str, *, wait: bool = False, **more: object) -> None:
+        self._client.send(json.dumps({"do": name, **more}))
+        if not wait:
+            return
+        # Messages are taken one after another, so the answer to this one says that those before it were taken.
+        self._client.send(json.dumps({"do": "look", "tick": 0}))
+        while True:
+            message = self._client.recv(timeout=60)
+            if isinstance(message, bytes) and unpack(message)[0]["kind"] == "past":
+                return
+
+
+def main(args: Args) -> None:
+    """Record until there are enough."""
+    folder = output_path(args.recordings)
+    task = load_suite("luanti").find(args.prompt)
+    if not task.player:
+        raise UserError("No scripted player plays this task.", got=task.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    while (missing := args.count - made(folder)) > 0:
+        tried = made(folder) + made(failed(folder))
+        if tried >= _PATIENCE * args.count:
+            raise UserError(
+                "The scripted person succeeds too seldom.",
+                where=display(folder),
+                got=f"{args.count - missing} of {tried}",
+                expected=f"at least 1 of {_PATIENCE}",
+            )
+        play(args, task.player, folder, tried, missing)
+    print(f"{made(folder)} recordings in {display(folder)}")
+
+
+def play(args: Args, behaviour: str, folder: Path, first: int, episodes: int) -> None:
+    """One session, whose first episode is number `first` of all."""
+    options = live.Args(
+        weights=args.weights, prompt=args.prompt, recordings=str(folder), folder=f"{folder}_session", similarity=False, device=args.device,
+        seed=args.seed + first,
+    )  # fmt: skip
+    with (
+        ScriptedPerson(args, behaviour, first, episodes) as person,
+        live.make_session(options, source=person, rate=args.rate) as session,
+        Host(page := SessionPage(session), port=0) as host,
+    ):
+        session.screen.listen(lambda: host.call(page.wake_all))
+        person.sit_down(host.url)
+        kept = session.run()
+    failed(folder).mkdir(exist_ok=True)
+    for each in kept:
+        if not each.success:
+            target = free_prefix(failed(folder), behaviour)
+            for ending in _ENDINGS:
+                rename(Path(f"{each.prefix}{ending}"), Path(f"{target}{ending}"))
+
+
+def failed(folder: Path) -> Path:
+    """Where recordings go that failed."""
+    return folder.with_name(f"{folder.name}_failed")
+
+
+def made(folder: Path) -> int:
+    """How many recordings a folder has."""
+    return len(list(folder.glob("*.mp4")))
+
+
+if __name__ == "__main__":
+    run(Args, main, "Corrections by a scripted person at the page's socket.")
