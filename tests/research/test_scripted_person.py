@@ -1,0 +1,146 @@
+"""The scripted person: what it sends over the socket is what is recorded; and the two arms of rounds that it plays in."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("websockets", reason="websockets is not installed")
+from research import correction_rounds, scripted_person
+from steve1.core.files import write_json
+from steve1.live.session import Session, SessionSettings
+from steve1.rollout.players.player import Player, Script
+from steve1.rollout.supervise import SupervisedEnv
+from tests.live.worlds import Agent, Encoder, LiveGoals, suite
+from tests.rollout.fakes import FakeEnv, fake_starts
+
+
+class Digs(Player):
+    """Turns, then digs."""
+
+    def behave(self) -> Script:
+        for number in range(10):
+            yield {"camera": [0.6, -1.65], "forward": number % 2}
+        while True:
+            yield {"attack": 1}
+
+
+class Idles(Player):
+    """Does nothing of use."""
+
+    def behave(self) -> Script:
+        while True:
+            yield {"back": 1}
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions of a fake game in place of Luanti's; the policy stands still and turns."""
+
+    @contextlib.contextmanager
+    def make_session(args: Any, *, source: Any, rate: float) -> Iterator[Session]:
+        settings = SessionSettings(
+            env="luanti", title="fake", folder=Path(args.folder), recordings=Path(args.recordings), seed=args.seed,
+            starts=lambda biome: fake_starts("luanti", biome, "demo"),
+        )  # fmt: skip
+        goals = LiveGoals(Encoder(), compare=False)  # type: ignore[arg-type]
+        yield Session(
+            settings, SupervisedEnv(FakeEnv), suite(), agent=Agent(), goals=goals, prompt=args.prompt, source=source, rate=rate  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    monkeypatch.setattr(scripted_person.live, "make_session", make_session)
+    monkeypatch.chdir(tmp_path)
+    return
+
+
+def asked(tmp_path: Path, **more: Any) -> scripted_person.Args:
+    return scripted_person.Args(
+        weights="x", prompt="dig dirt", recordings=str(tmp_path / "takes"), steps=70, rate=2000.0, **more
+    )
+
+
+@pytest.mark.e2e
+def test_what_the_player_does_is_what_is_recorded(fake: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripted_person, "make_player", lambda name, seed: Digs(seed))
+    args = asked(tmp_path, count=2, takeover=(12, 20))
+    scripted_person.main(args)
+    recordings = sorted((tmp_path / "takes").glob("*.jsonl"))
+    assert len(recordings) == 2
+    moments = []
+    for recording in recordings:
+        ticks = [json.loads(line) for line in recording.read_text().splitlines()]
+        who = [tick["who"] for tick in ticks]
+        moment = who.index("person")
+        moments.append(moment)
+        assert 11 <= moment <= 20
+        assert set(who[:moment]) == {"policy"}
+        assert set(who[moment:]) == {"person"}
+        quiet, played = ticks[moment], ticks[moment + 1 :]
+        assert not quiet["keyboard"]["keys"]
+        assert [(tick["mouse"]["dx"], tick["mouse"]["dy"]) for tick in played[:10]] == [(-11.0, 4.0)] * 10
+        assert ["key.keyboard.w" in tick["keyboard"]["keys"] for tick in played[:10]] == [False, True] * 5
+        assert all(tick["mouse"]["buttons"] == [0] for tick in played[10:-1])
+        assert 69 <= len(ticks) <= 71
+        assert json.loads(Path(f"{str(recording)[:-6]}-options.json").read_text())["success"] is True
+    assert len(set(moments)) == 2, "each episode has its own moment"
+    scripted_person.main(args)  # there are enough
+    assert len(list((tmp_path / "takes").glob("*.mp4"))) == 2
+
+
+@pytest.mark.e2e
+def test_episodes_that_fail_are_put_aside_and_it_gives_up(
+    fake: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripted_person, "make_player", lambda name, seed: Idles(seed))
+    with pytest.raises(scripted_person.UserError, match="too seldom"):
+        scripted_person.main(asked(tmp_path, count=1, takeover=(0, 0)))
+    assert not list((tmp_path / "takes").glob("*.mp4"))
+    assert len(list((tmp_path / "takes_failed").glob("*.mp4"))) == 3
+
+
+def test_both_arms_are_trained_alike_from_the_same_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+    recorded: list[tuple[Any, ...]] = []
+
+    def step(*words: object, **more: Any) -> None:
+        ran.append([str(word) for word in words])
+        if words[0] == "dagger_round":
+            path = tmp_path / "data" / "dagger" / str(words[1]) / "rounds.json"
+            rounds = json.loads(path.read_text())["rounds"] if path.exists() else []
+            write_json(path, {"rounds": [*rounds, {"weights": f"{words[1]}_{len(rounds) + 1}"}]})
+
+    monkeypatch.setattr(correction_rounds, "step", step)
+    monkeypatch.setattr(correction_rounds, "record", lambda args, *rest: recorded.append(rest[:3]))
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "start.weights"
+    weights.write_bytes(b"x")
+    args = correction_rounds.Args(in_weights=str(weights), rounds=2)
+    correction_rounds.main(args)
+    assert recorded == [
+        ("corrections", 1, str(weights)),
+        ("demonstrations", 1, str(weights)),
+        ("corrections", 2, "rounds_corrections_1"),
+        ("demonstrations", 2, "rounds_demonstrations_1"),
+    ]
+    learned = [
+        [word.replace("demonstrations_", "corrections_") for word in words[1:]]
+        for words in ran
+        if words[0] == "dagger_round"
+    ]
+    assert learned[0][1:] == learned[1][1:]
+    assert learned[2][1:] == learned[3][1:]
+    final = ran[-1]
+    assert final[final.index("--weights") + 1 : final.index("--tasks")] == [
+        str(weights),
+        "rounds_corrections_2",
+        "rounds_demonstrations_2",
+    ]
+    before = len(ran)
+    correction_rounds.main(dataclasses.replace(args))
+    assert [words[0] for words in ran[before:]] == ["evaluate"], "finished rounds are not played again"
