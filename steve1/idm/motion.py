@@ -15,23 +15,42 @@ from steve1.policy.vision import NormLinear
 
 SIDE, CELL = 32, 8
 """The correlation is taken of pictures of 32x32 pixels, and averaged over cells of 8x8."""
+_CELLS = (SIDE // CELL) ** 2
 _MEAN, _CONTRAST = 5, 9  # pixels around each, whose mean is subtracted, and by whose contrast it is divided
 _NOISE = 4.0  # grey levels
+_SHARPNESS = 32.0  # of the softmax over shifts; of 4 to 64, the one whose shifts tell the camera best (docs/idm.md)
 
 
 class MotionInput(nn.Module):
-    """Correlations of each frame with the next one, shifted by up to `motion_reach` pixels of 32 in both directions → features."""
+    """Correlations of each frame with the next one, shifted by up to `motion_reach` pixels of 32 in both directions → features.
+
+    Where the correlation is highest says how far each cell has moved. The network could work that out of the correlations, but not from an hour of
+    play: it gets both.
+    """
 
     def __init__(self, config: IdmConfig) -> None:
         super().__init__()
         self.reach = config.motion_reach
         self.out = NormLinear(correlations(config), config.hidsize)
+        self.moved = nn.Linear(4 * (_CELLS + 1), config.hidsize)
+        by = torch.arange(-self.reach, self.reach + 1).float()
+        self.register_buffer("shifts", torch.cartesian_prod(by, by), persistent=False)  # (shifts, 2), down and right
 
     def forward(self, now: Tensor, following: Tensor) -> Tensor:
         """Of N frames and those that follow them, as `grey` makes them: features (N, H)."""
         with torch.no_grad(), without_autocast(now.device.type):
             found = self.correlated(now, following)
-        return self.out(found.to(working_dtype(self.out.layer.weight)))
+            moved = self.displaced(found)
+        dtype = working_dtype(self.out.layer.weight)
+        return self.out(found.to(dtype)) + self.moved(moved.to(dtype)).relu()
+
+    def displaced(self, found: Tensor) -> Tensor:
+        """From correlations (N, shifts * cells): of each cell and of the whole picture how far it moved, in pixels, and how well that fits, (N, 4 * 17)."""
+        cells = found.unflatten(1, (len(self.shifts), _CELLS))
+        cells = torch.cat([cells, cells.mean(2, keepdim=True)], dim=2)
+        weights = torch.softmax(_SHARPNESS * cells, dim=1)
+        where = torch.einsum("nsc,sd->ndc", weights, self.shifts)
+        return torch.cat([where, cells.amax(1)[:, None], cells[:, None, len(self.shifts) // 2]], dim=1).flatten(1)
 
     @torch.no_grad()
     def grey(self, frames: Tensor) -> Tensor:
@@ -50,4 +69,4 @@ class MotionInput(nn.Module):
 
 def correlations(config: IdmConfig) -> int:
     """How many numbers a frame has."""
-    return (2 * config.motion_reach + 1) ** 2 * (SIDE // CELL) ** 2
+    return (2 * config.motion_reach + 1) ** 2 * _CELLS

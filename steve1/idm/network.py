@@ -214,6 +214,7 @@ def initialise(model: InverseDynamicsModel) -> None:
     scale_recurrent(model.net.recurrent_layer)
     if model.net.motion is not None:
         model.net.motion.out.layer.weight.mul_(RELU_GAIN)
+        model.net.motion.moved.weight.mul_(RELU_GAIN)
     weight = model.net.conv3d_layer.layer.weight  # (P, 3, 5, 1, 1)
     for number in range(len(weight) // 2):
         colours = slice(0, 3) if number < 2 else slice(number % 3, number % 3 + 1)
