@@ -19,7 +19,7 @@ IN_WEIGHTS="${IN_WEIGHTS:-}"             # empty: train from scratch
 
 TOTAL_FRAMES="${TOTAL_FRAMES:-400000}"   # repeats included
 BATCH_SIZE="${BATCH_SIZE:-8}"            # windows per step
-LEARNING_RATE="${LEARNING_RATE:-2e-3}"
+LEARNING_RATE="${LEARNING_RATE:-1e-3}"
 VAL_FREQ="${VAL_FREQ:-300}"              # steps between validations
 SEED="${SEED:-0}"
 NUM_WORKERS="${NUM_WORKERS:-1}"          # processes that load windows; 0: load in the training process

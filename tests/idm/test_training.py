@@ -322,6 +322,23 @@ def test_the_published_model_is_trained_on_too() -> None:
     model(torch.zeros(1, 16, 128, 128, 3, dtype=torch.uint8)).camera.sum().backward()
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.numel()}
     assert {"net.lastlayer.norm.weight", "net.lastlayer.norm.bias", "net.lastlayer.layer.weight"} <= without
+    assert without == {name for name in without if any(part in name for part in _NOT_TRAINED)}
+
+
+@pytest.mark.e2e
+def test_every_part_that_is_computed_with_learns(folder: Path, tmp_path: Path) -> None:
+    """The heads too: their "linear_layer." ends like the relative term's name."""
+    torch.manual_seed(0)
+    model = InverseDynamicsModel(TINY).initialise()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    settings = dataclasses.replace(SETTINGS, total_frames=2 * SETTINGS.batch_size * TINY.timesteps, seed=0)
+    start = IdmStart(TINY)
+    output = tmp_path / "learned.weights"
+    train_idm(start, settings, episodes(folder), episodes(folder), output, tmp_path / "run")
+    after = load_idm(TINY, output).state_dict()
+    drawn = start.model(settings.seed, torch.device("cpu")).state_dict()
+    same = {name for name in before if name in drawn and torch.equal(after[name].float(), drawn[name].float())}
+    assert not [name for name in same if not any(part in name for part in _NOT_TRAINED)]
 
 
 def test_the_script_and_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ from steve1.idm.weights import load_idm
 from steve1.policy.parameters import parameter_groups, step_unless
 from steve1.policy.weights import save_weights
 
-_NOT_TRAINED = ("net.lastlayer.", "r_layer.", "b_nd")  # in the files, and not in the computation
+_NOT_TRAINED = ("net.lastlayer.", ".r_layer.", "b_nd")  # in the files, and not in the computation
 _MEASURED = ("loss", "buttons", "camera", "grad_norm")
 _READ_EVERY = 20
 """Steps on a GPU between two looks at the loss, for which it has to be waited."""

@@ -43,7 +43,7 @@ class IdmTrainSettings:
     """Windows per step."""
     total_frames: int = 400_000
     """Frames to train on, repeats included."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     """Learning rate of AdamW after the warm-up; it then falls in a line to 0."""
     warmup_steps: int = 100
     """Steps in which the learning rate rises from 0."""
