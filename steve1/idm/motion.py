@@ -33,8 +33,6 @@ class MotionInput(nn.Module):
         self.reach = config.motion_reach
         self.out = NormLinear(correlations(config), config.hidsize)
         self.moved = nn.Linear(4 * (_CELLS + 1), config.hidsize)
-        by = torch.arange(-self.reach, self.reach + 1).float()
-        self.register_buffer("shifts", torch.cartesian_prod(by, by), persistent=False)  # (shifts, 2), down and right
 
     def forward(self, now: Tensor, following: Tensor) -> Tensor:
         """Of N frames and those that follow them, as `grey` makes them: features (N, H)."""
@@ -46,11 +44,13 @@ class MotionInput(nn.Module):
 
     def displaced(self, found: Tensor) -> Tensor:
         """From correlations (N, shifts * cells): of each cell and of the whole picture how far it moved, in pixels, and how well that fits, (N, 4 * 17)."""
-        cells = found.unflatten(1, (len(self.shifts), _CELLS))
+        by = torch.arange(-self.reach, self.reach + 1, device=found.device).float()
+        shifts = torch.cartesian_prod(by, by)  # (shifts, 2), down and right
+        cells = found.unflatten(1, (len(shifts), _CELLS))
         cells = torch.cat([cells, cells.mean(2, keepdim=True)], dim=2)
         weights = torch.softmax(_SHARPNESS * cells, dim=1)
-        where = torch.einsum("nsc,sd->ndc", weights, self.shifts)
-        return torch.cat([where, cells.amax(1)[:, None], cells[:, None, len(self.shifts) // 2]], dim=1).flatten(1)
+        where = torch.einsum("nsc,sd->ndc", weights, shifts)
+        return torch.cat([where, cells.amax(1)[:, None], cells[:, None, len(shifts) // 2]], dim=1).flatten(1)
 
     @torch.no_grad()
     def grey(self, frames: Tensor) -> Tensor:

@@ -31,7 +31,16 @@ from steve1.idm import InverseDynamicsModel, load_idm, read_idm_model
 from steve1.idm.config import IdmConfig, write_idm_model
 from steve1.idm.label import Labels, label, window_plan
 from steve1.idm.labelling.settings import IdmFiles
-from steve1.idm.training.loop import Start, _answer_with_frequencies, _read, judged, optimize, train_idm, window_loss
+from steve1.idm.training.loop import (
+    _NOT_TRAINED,
+    Start,
+    _answer_with_frequencies,
+    _read,
+    judged,
+    optimize,
+    train_idm,
+    window_loss,
+)
 from steve1.idm.training.settings import MINI, IdmTrainSettings
 from steve1.idm.training.windows import IdmBatch, TrueEpisode, Windows, changed, read_episodes, through_h264
 from steve1.policy.parameters import parameter_groups
@@ -72,7 +81,8 @@ def test_the_motion_input_is_a_setting_of_the_model_file(tmp_path: Path) -> None
     assert read_idm_model(tmp_path / "tiny.model") == TINY
     names = set(InverseDynamicsModel(TINY).state_dict())
     without = set(InverseDynamicsModel(dataclasses.replace(TINY, motion_reach=0)).state_dict())
-    assert names - without == {"net.motion.out.norm.weight", "net.motion.out.norm.bias", "net.motion.out.layer.weight"}
+    own = {"out.norm.weight", "out.norm.bias", "out.layer.weight", "moved.weight", "moved.bias"}
+    assert names - without == {f"net.motion.{name}" for name in own}
     with pytest.raises(UserError, match="contradict"):
         dataclasses.replace(TINY, motion_reach=99)
 
@@ -89,11 +99,15 @@ def test_the_motion_input_sees_displacement_and_nothing_after_the_last_frame() -
         )
     )
     grey = model.net.motion.grey(frames[2:6])
-    found = model.net.motion.correlated(grey[:-1], grey[1:]).unflatten(1, (121, 16)).mean(2)
+    correlated = model.net.motion.correlated(grey[:-1], grey[1:])
+    found = correlated.unflatten(1, (121, 16)).mean(2)
     side = 2 * TINY.motion_reach + 1
     # Two pixels of 32 to the right: what is here now is there in the next frame.
     assert [divmod(int(row.argmax()), side) for row in found[:2]] == [(5, 7), (5, 7)]
     assert not found[2].any()
+    down, right = model.net.motion.displaced(correlated).unflatten(1, (4, 17))[:2, :2, -1].T
+    assert torch.allclose(down, torch.zeros(2), atol=0.05)
+    assert torch.allclose(right, torch.full((2,), 2.0), atol=0.1)
 
 
 def test_streaming_with_the_motion_input_equals_window_by_window() -> None:
@@ -319,25 +333,22 @@ def test_the_published_model_is_trained_on_too() -> None:
     """Only parts that take part in the computation get a gradient."""
     config = dataclasses.replace(TINY, motion_reach=0)
     model = InverseDynamicsModel(config).initialise()
-    model(torch.zeros(1, 16, 128, 128, 3, dtype=torch.uint8)).camera.sum().backward()
+    found = model(torch.zeros(1, 16, 128, 128, 3, dtype=torch.uint8))
+    (found.camera.sum() + found.buttons.sum()).backward()
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.numel()}
     assert {"net.lastlayer.norm.weight", "net.lastlayer.norm.bias", "net.lastlayer.layer.weight"} <= without
-    assert without == {name for name in without if any(part in name for part in _NOT_TRAINED)}
+    assert without == {
+        name for name in without if any(part in name for part in _NOT_TRAINED)
+    }  # heads are not among them
 
 
-@pytest.mark.e2e
 def test_every_part_that_is_computed_with_learns(folder: Path, tmp_path: Path) -> None:
-    """The heads too: their "linear_layer." ends like the relative term's name."""
-    torch.manual_seed(0)
-    model = InverseDynamicsModel(TINY).initialise()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    settings = dataclasses.replace(SETTINGS, total_frames=2 * SETTINGS.batch_size * TINY.timesteps, seed=0)
-    start = IdmStart(TINY)
-    output = tmp_path / "learned.weights"
-    train_idm(start, settings, episodes(folder), episodes(folder), output, tmp_path / "run")
-    after = load_idm(TINY, output).state_dict()
-    drawn = start.model(settings.seed, torch.device("cpu")).state_dict()
-    same = {name for name in before if name in drawn and torch.equal(after[name].float(), drawn[name].float())}
+    """The heads too: the name of their "linear_layer." ends like that of a part without a use, "r_layer."."""
+    start, output = Start(TINY), tmp_path / "learned.weights"
+    train_idm(episodes(folder), episodes(folder, "val"), start, output, SETTINGS, run=tmp_path / "run")
+    before, after = start.model(SETTINGS.seed, "cpu").state_dict(), load_idm(TINY, output).state_dict()
+    same = {name for name in before if torch.equal(after[name], before[name])}
+    assert same
     assert not [name for name in same if not any(part in name for part in _NOT_TRAINED)]
 
 
