@@ -53,11 +53,11 @@ class Args:
     )
     """Options of training, the same in all rounds of both arms."""
     round_episodes: int = 20
-    """Episodes after each round."""
+    """Episodes after each round, and for each of the other tasks."""
     episodes: int = 60
     """Episodes of the start and of both arms' last weights."""
-    tasks: tuple[str, ...] = ("dig_dirt", "explore")
-    """Other tasks of the last evaluation."""
+    tasks: tuple[str, ...] = ("dig_dirt",)
+    """Other tasks, on which the same weights are compared with fewer episodes."""
     workers: int = 2
     """Games in parallel."""
     seed: int = 0
@@ -72,8 +72,10 @@ def main(args: Args) -> None:
     for number in range(1, args.rounds + 1):
         for arm in ARMS:
             last[arm] = play_round(args, arm, number, last[arm])
-    step("evaluate", "--weights", args.in_weights, *last.values(), "--tasks", task.name, *args.tasks, "--target", task.name,
-         "--episodes", args.episodes, "--seed", args.seed, "--workers", args.workers, "--similarity", 0, "--name", args.name)  # fmt: skip
+    how = ("--similarity", 0, "--seed", args.seed, "--workers", args.workers)
+    step("evaluate", "--weights", args.in_weights, *last.values(), "--tasks", task.name, "--target", task.name, "--episodes", args.episodes, *how, "--name", args.name)  # fmt: skip
+    if args.tasks:
+        step("evaluate", "--weights", args.in_weights, *last.values(), "--tasks", *args.tasks, "--episodes", args.round_episodes, *how, "--name", f"{args.name}_others")  # fmt: skip
 
 
 def play_round(args: Args, arm: str, number: int, before: str) -> str:

@@ -6,7 +6,7 @@ goes on between two of the policy's frames. Output: recordings as usual, and a v
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,10 +87,10 @@ class WebVideo:
 
 
 def record_both(
-    tasks: tuple[str, ...], count: int, steps: int, seed: int, recordings: Path, videos: Path, *, fps: int, height: int, crf: int,
+    tasks: tuple[str, ...], count: int, steps: int, seed: int, recordings: Path, videos: Path, *, rates: Sequence[int], height: int, crf: int,
     make_env: Callable[[], Env] = lambda: LuantiEnv(frames_per_step=PICTURES),
 ) -> None:  # fmt: skip
-    """`count` successful recordings of each behaviour, and their videos. What is there is not made again.
+    """`count` successful recordings of each behaviour, and their videos, of the given rates by turns. What is there is not made again.
 
     Raises:
         UserError: a behaviour that does not succeed in any attempt.
@@ -105,6 +105,7 @@ def record_both(
     try:
         for name, number in progress(missing, desc=message("bar recording"), unit="episode"):
             for attempt in range(_ATTEMPTS):
+                fps = rates[number % len(rates)]
                 if _record_once(cast, env, name, number, attempt, steps, recordings, videos, fps, height, crf):
                     break
             else:

@@ -34,22 +34,24 @@ class Args:
     """The policy's sizes."""
     in_weights: str = "data/mini/mini.weights"
     """Weights that both fine-tunes start from."""
-    tasks: tuple[str, ...] = ("dig_dirt", "look_at_sky", "explore")
+    tasks: tuple[str, ...] = ("dig_dirt", "look_at_sky", "chop_tree")
     """Behaviours to record and tasks to evaluate."""
-    recordings: int = 12
+    recordings: int = 16
     """Recordings per behaviour."""
     steps: int = 300
     """Ticks per recording."""
     height: int = 360
     """Height in pixels of the videos that are labelled."""
-    fps: int = 20
-    """Their frames a second: 20, or 30 or 60, for which the game draws three pictures in each step."""
+    fps: tuple[int, ...] = (30, 60)
+    """Their frames a second, by turns: 30 and 60, for which the game draws three pictures in each step; or 20."""
     crf: int = 28
     """Rate factor of their coding; 23 to 30 is what the web has."""
-    total_frames: int = 75_000
-    """Frames of each fine-tune."""
+    total_frames: int = 300_000
+    """Frames of each fine-tune; all but the CNN is trained, on cached features."""
     episodes: int = 20
     """Paired episodes per task."""
+    known_results: str = "data/mini/results"
+    """What the start played earlier at the same places; its other tasks are played."""
     workers: int = 2
     """Games in parallel."""
     seed: int = 0
@@ -61,12 +63,12 @@ def main(args: Args) -> None:
     idm = existing_file(args.idm_weights, "These weights", "bash tools/make_mini.sh idm")
     recordings = output_path(f"data/recordings/{args.name}")
     videos = output_path(f"data/videos/{args.name}")
-    if args.fps == FPS:
+    if args.fps == (FPS,):
         step("record", "--output_dir", recordings, "--behaviours", *args.tasks, "--episodes", args.recordings, "--steps", args.steps,
              "--seed", args.seed, "--workers", args.workers)  # fmt: skip
         degrade(recordings, videos, args.height, args.crf)
     else:
-        record_both(args.tasks, args.recordings, args.steps, args.seed, recordings, videos, fps=args.fps, height=args.height, crf=args.crf)  # fmt: skip
+        record_both(args.tasks, args.recordings, args.steps, args.seed, recordings, videos, rates=args.fps, height=args.height, crf=args.crf)  # fmt: skip
     true, labels = (output_path(f"data/dataset_{args.name}_{kind}") for kind in KINDS)
     step("convert", "--input_dir", recordings, "--output_dir", true, "--keep_nulls")
     step("label_videos", "--videos_dir", videos, "--output_dir", labels, "--keep_nulls", "--idm_model", idm.with_suffix(".model"),
@@ -75,7 +77,7 @@ def main(args: Args) -> None:
         train(args, kind, folder)
     weights = [args.in_weights, *(str(weights_of(args, kind)) for kind in KINDS)]
     step("evaluate", "--weights", *weights, "--tasks", *args.tasks, "--target", *args.tasks, "--episodes", args.episodes, "--seed", args.seed,
-         "--workers", args.workers, "--name", args.name)  # fmt: skip
+         "--workers", args.workers, "--similarity", 0, "--known_results", args.known_results, "--name", args.name)  # fmt: skip
     print(translated(f"labels: {display(labels / 'label_report.html')}"))
 
 
@@ -89,9 +91,11 @@ def train(args: Args, kind: str, dataset: Path) -> None:
     sampling = f"{args.name}_{kind}"
     step("embed", "--dataset_dir", dataset, "--weights", "data/mini/mini_mineclip.safetensors")
     step("create_sampling", sampling, "--dataset_dir", dataset, "--seed", args.seed)
+    # Old episodes are not mixed in: both learn what the videos show, and nothing else.
     step("train", "--in_model", args.in_model, "--in_weights", args.in_weights, "--out_weights", weights_of(args, kind), "--sampling_name", sampling,
-         "--batch_size", 8, "--T", 64, "--trunc_t", 16, "--learning_rate", 7e-4, "--max_grad_norm", 100, "--total_frames", args.total_frames,
-         "--warmup_frames", args.total_frames // 20, "--max_btwn_goals", 60, "--seed", args.seed, "--jitter")  # fmt: skip
+         "--finetune_mode", "frozen_cnn", "--feature_cache", "--batch_size", 8, "--T", 64, "--trunc_t", 16, "--learning_rate", 7e-4,
+         "--max_grad_norm", 100, "--total_frames", args.total_frames, "--warmup_frames", args.total_frames // 20, "--max_btwn_goals", 60,
+         "--val_freq", 500, "--log_every", 500, "--turn_loss_weight", 2, "--seed", args.seed, "--jitter")  # fmt: skip
 
 
 def degrade(recordings: Path, videos: Path, height: int, crf: int) -> None:

@@ -30,7 +30,7 @@ def test_both_kinds_are_trained_alike_and_evaluated_together(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     weights = tmp_path / "x.weights"
     weights.write_bytes(b"x")
-    idm_proof.main(idm_proof.Args(idm_weights=str(weights), tasks=("dig_dirt",)))
+    idm_proof.main(idm_proof.Args(idm_weights=str(weights), tasks=("dig_dirt",), fps=(20,)))
     trained = [words for words in ran if words[0] == "train"]
     assert len(trained) == 2
 

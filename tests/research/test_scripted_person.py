@@ -135,7 +135,8 @@ def test_both_arms_are_trained_alike_from_the_same_start(tmp_path: Path, monkeyp
     ]
     assert learned[0][1:] == learned[1][1:]
     assert learned[2][1:] == learned[3][1:]
-    final = ran[-1]
+    final, others = ran[-2:]
+    assert others[others.index("--tasks") + 1] == "dig_dirt"
     assert final[final.index("--weights") + 1 : final.index("--tasks")] == [
         str(weights),
         "rounds_corrections_2",
@@ -143,4 +144,4 @@ def test_both_arms_are_trained_alike_from_the_same_start(tmp_path: Path, monkeyp
     ]
     before = len(ran)
     correction_rounds.main(dataclasses.replace(args))
-    assert [words[0] for words in ran[before:]] == ["evaluate"], "finished rounds are not played again"
+    assert [words[0] for words in ran[before:]] == ["evaluate"] * 2, "finished rounds are not played again"
