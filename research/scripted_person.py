@@ -7,6 +7,7 @@ Output: recordings in the contractors' form; those that failed lie in another fo
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -74,6 +75,7 @@ class ScriptedPerson(PromptSource):
     def __init__(self, args: Args, behaviour: str, first: int, episodes: int) -> None:
         self._args, self._behaviour = args, behaviour
         self._episode, self._last = first - 1, first + episodes - 1
+        self._held = contextlib.ExitStack()
         self._client: ClientConnection
         self._bar = progress(total=episodes, desc="recording", unit="episode")
 
@@ -84,12 +86,12 @@ class ScriptedPerson(PromptSource):
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
+        self._held.close()
 
     def sit_down(self, url: str) -> None:
         """Open the page at this address."""
-        self._client = connect(
-            url.replace("http", "ws").replace("/?", "/socket?"), compression=None, ping_interval=None
-        )
+        place = url.replace("http", "ws").replace("/?", "/socket?")
+        self._client = self._held.enter_context(connect(place, compression=None, ping_interval=None))
 
     def reset(self, obs: Observation, info: Info) -> str:
         args, self._tick = self._args, 0
