@@ -129,7 +129,7 @@ class EvaluationSettings(PlaySettings):
     max_episodes: int = 160
     """With --stopping sequential: at most this many episodes for each weights file and task."""
     known_results: str = ""
-    """Folder of an earlier evaluation: what the same weights played there of old skills, with the same seed at the same places, is taken from it."""
+    """Folder of an earlier evaluation: what the same weights played there, with the same seed at the same places, is taken from it; with --videos, old skills only."""
     similarity: int = 2
     """In the first N episodes of each task, measure with MineCLIP how similar what happens is to the goal."""
     record_failures: int = 0

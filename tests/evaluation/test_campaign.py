@@ -160,8 +160,8 @@ def test_an_evaluation_made_before_continues(world: Path) -> None:
 
 
 def test_old_skills_that_the_same_weights_have_played_are_taken_from_there(world: Path) -> None:
-    """By the weights' hash, with the same seed at the same places; the skill to be learned is always played."""
-    how: dict[str, Any] = {"target": ("dig_dirt",), "similarity": 0}
+    """By the weights' hash, with the same seed at the same places; the skill to be learned is played where it is to be filmed."""
+    how: dict[str, Any] = {"target": ("dig_dirt",), "similarity": 0, "videos": 1}
     evaluate(settings(world, "base", folder=str(world / "before"), episodes=3, **how), injected())
     known = str(world / "before")
     report = evaluate(settings(world, "base", "tuned", known_results=known, **how), injected())
@@ -177,6 +177,11 @@ def test_old_skills_that_the_same_weights_have_played_are_taken_from_there(world
     assert "6 of the episodes are earlier results" in report.paths["md"].read_text()
     again = evaluate(settings(world, "base", "tuned", known_results=known, **how), injected())
     assert again.lines == report.lines
+    unseen = evaluate(
+        settings(world, "base", "tuned", folder=str(world / "unseen"), known_results=known, **{**how, "videos": 0}),
+        injected(),
+    )
+    assert len({line["key"] for line in unseen.lines if "known" in line}) == 9
 
     for number, change in enumerate(
         ({"seed": 1}, {"cond_scale": 2.0}, {"prompts": {"swim": "dive"}, "tasks": ("dig_dirt", "swim")})
