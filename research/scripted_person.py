@@ -24,6 +24,7 @@ from steve1.core.messages import progress
 from steve1.core.paths import display, output_path
 from steve1.core.seeds import generator, integer
 from steve1.envs.interface import Action, Info, Observation
+from steve1.evaluation.runner.episodes import watch_options
 from steve1.evaluation.tasks.suite import load_suite
 from steve1.live.host import Host
 from steve1.live.inputs import BUTTONS
@@ -164,7 +165,7 @@ def play(args: Args, behaviour: str, folder: Path, first: int, episodes: int) ->
     )  # fmt: skip
     with (
         ScriptedPerson(args, behaviour, first, episodes) as person,
-        live.make_session(options, source=person, rate=args.rate) as session,
+        live.make_session(options, source=person, rate=args.rate, options=watch_options(behaviour)) as session,
         Host(page := SessionPage(session), port=0) as host,
     ):
         session.screen.listen(lambda: host.call(page.wake_all))

@@ -48,6 +48,7 @@ class SessionSettings:
         biome: of prompts that belong to no task.
         seed: of the first world, and which of the places it is; the next ones have seed + 1, ...
         facts: noted in recordings, such as the weights.
+        options: further reset options of each world.
     """
 
     env: str
@@ -58,6 +59,7 @@ class SessionSettings:
     biome: str = "meadow"
     seed: int = 0
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Session:
@@ -301,7 +303,11 @@ class Session:
             starts = self.settings.starts(options["biome"])
             again = {
                 "seed": self.settings.seed + self._world,
-                "options": {**options, "start": starts[(self.settings.seed + self._world) % len(starts)]},
+                "options": {
+                    **options,
+                    **self.settings.options,
+                    "start": starts[(self.settings.seed + self._world) % len(starts)],
+                },
             }
             self._world += 1
         self._reset = again

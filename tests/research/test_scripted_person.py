@@ -44,9 +44,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions of a fake game in place of Luanti's; the policy stands still and turns."""
 
     @contextlib.contextmanager
-    def make_session(args: Any, *, source: Any, rate: float) -> Iterator[Session]:
+    def make_session(args: Any, *, source: Any, rate: float, options: Any) -> Iterator[Session]:
         settings = SessionSettings(
-            env="luanti", title="fake", folder=Path(args.folder), recordings=Path(args.recordings), seed=args.seed,
+            env="luanti", title="fake", folder=Path(args.folder), recordings=Path(args.recordings), seed=args.seed, options=options,
             starts=lambda biome: fake_starts("luanti", biome, "demo"),
         )  # fmt: skip
         goals = LiveGoals(Encoder(), compare=False)  # type: ignore[arg-type]

@@ -12,9 +12,9 @@ import os
 import sys
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable, sha256_file
@@ -108,12 +108,15 @@ def has_browser() -> bool:
 
 
 @contextlib.contextmanager
-def make_session(args: Args, *, source: PromptSource | None = None, rate: float = FPS) -> Iterator[Session]:
+def make_session(
+    args: Args, *, source: PromptSource | None = None, rate: float = FPS, options: Mapping[str, Any] | None = None
+) -> Iterator[Session]:
     """The session that the options ask for; weights are loaded, no game is open yet.
 
     Args:
         source: decides the prompts, in place of `prompts` and `planner`.
         rate: ticks a second, at most.
+        options: further reset options of each world.
     """
     from steve1.envs import make_env, start_states
     from steve1.evaluation.policies import PolicyCache, choose_env, environment_threads, parse_policies
@@ -148,7 +151,7 @@ def make_session(args: Args, *, source: PromptSource | None = None, rate: float 
         biome = args.biome or "meadow"
         settings = SessionSettings(
             env=env, title=specs[0].name if specs else env, folder=folder, recordings=recordings, biome=biome, seed=args.seed, facts=facts,
-            starts=lambda where: start_states(env, where, "demo"),  # evaluation begins elsewhere
+            starts=lambda where: start_states(env, where, "demo"), options=options or {},  # evaluation begins elsewhere
         )  # fmt: skip
         game = SupervisedEnv(lambda: make_env(env, biome=biome))
         yield Session(
