@@ -15,9 +15,10 @@ from pathlib import Path
 
 from research.steps import environment, step
 from steve1.commands.cli import run
+from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file, read_json
-from steve1.core.paths import ROOT, output_path
+from steve1.core.paths import ROOT, output_path, resolve
 from steve1.evaluation.tasks.suite import load_suite
 
 ARMS = ("corrections", "demonstrations")
