@@ -89,17 +89,8 @@ def play_round(args: Args, arm: str, number: int, before: str) -> str:
     datasets = [output_path(f"data/dataset_{name}_{each}") for each in range(1, number + 1)]
     recordings = output_path(f"data/recordings/{name}_{number}")
     record(args, arm, number, before, recordings)
-    step(
-        "generate_dataset",
-        "--source",
-        "folder",
-        "--recordings_dir",
-        recordings,
-        "--output_dir",
-        datasets[-1],
-        "--nulls",
-        "keep",
-    )
+    mineclip = read_checkpoint_metadata(resolve(args.in_weights)).mineclip
+    step("generate_dataset", "--source", "folder", "--recordings_dir", recordings, "--output_dir", datasets[-1], "--nulls", "keep", "--mineclip", mineclip)  # fmt: skip
     step("dagger_round", name, "--in_weights", args.in_weights, "--prompts", args.prompt, "--record", "none", "--corrections", *datasets,
          "--demonstrations", *args.keep, "--demonstrations_share", args.keep_share, "--replay", args.replay, "--train", args.train,
          "--episodes", args.round_episodes, "--seed", args.seed, "--workers", args.workers)  # fmt: skip
