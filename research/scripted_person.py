@@ -20,7 +20,7 @@ from steve1.commands.cli import run
 from steve1.commands.play import live
 from steve1.core.errors import UserError
 from steve1.core.files import rename
-from steve1.core.messages import progress
+from steve1.core.messages import message, progress, translated
 from steve1.core.paths import display, output_path
 from steve1.core.seeds import generator, integer
 from steve1.envs.interface import Action, Info, Observation
@@ -78,7 +78,7 @@ class ScriptedPerson(PromptSource):
         self._episode, self._last = first - 1, first + episodes - 1
         self._held = contextlib.ExitStack()
         self._client: ClientConnection
-        self._bar = progress(total=episodes, desc="recording", unit="episode")
+        self._bar = progress(total=episodes, desc=message("bar recording"), unit="episode")
 
     def __enter__(self) -> ScriptedPerson:
         return self
@@ -154,7 +154,7 @@ def main(args: Args) -> None:
                 expected=f"at least 1 of {_PATIENCE}",
             )
         play(args, task.player, folder, tried, missing)
-    print(f"{made(folder)} recordings in {display(folder)}")
+    print(translated(f"{made(folder)} recordings in {display(folder)}"))
 
 
 def play(args: Args, behaviour: str, folder: Path, first: int, episodes: int) -> None:
