@@ -60,7 +60,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Record, degrade, label, train twice, evaluate."""
-    idm = existing_file(args.idm_weights, "These weights", "bash tools/make_mini.sh idm")
+    idm = existing_file(args.idm_weights, "These weights", "bash tools/make_mini.sh record convert idm")
     recordings = output_path(f"data/recordings/{args.name}")
     videos = output_path(f"data/videos/{args.name}")
     if args.fps == (FPS,):

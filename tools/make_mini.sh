@@ -4,7 +4,7 @@
 #   makes: data/mini/*, and the outputs of the stages in data/{recordings,dataset}_mini*, data/finetuning_checkpoint/, data/prompt_matrices/
 #   takes: several hours on 2 cores
 #   usage: bash tools/make_mini.sh [STAGE …]        stages, in order: record convert mineclip embed prior cnn policy finish replay measure
-#          bash tools/make_mini.sh idm              the inverse dynamics model, from recordings of its own
+#          bash tools/make_mini.sh record convert idm     the inverse dynamics model, from these demonstrations and a babbling player
 # Run it again to resume. Without a STAGE all of them but idm run; finished ones take seconds.
 # shellcheck disable=SC2046,SC2086  # lists of words on purpose
 set -eu
@@ -33,7 +33,7 @@ REPLAY_FRAMES="${REPLAY_FRAMES:-16000}"    # frames of the replay pack, from all
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
 
 IDM_EPISODES="${IDM_EPISODES:-24}"         # babbling players, per biome, of 600 ticks
-IDM_BEHAVIOURS="${IDM_BEHAVIOURS:-look_at_sky explore collect_grass build_pillar swim chop_tree dig_dirt}"   # as many demonstrations of each
+IDM_BEHAVIOURS="${IDM_BEHAVIOURS:-look_at_sky explore collect_grass build_pillar swim chop_tree dig_dirt}"   # demonstrations at held-out places, of 300 ticks
 IDM_FRAMES="${IDM_FRAMES:-400000}"         # frames that the inverse dynamics model is trained on
 
 case "${1:-}" in -h|--help) exit 0 ;; esac
@@ -159,20 +159,26 @@ stage_measure() {
 
 stage_idm() {
   # Movements have to vary: a player that presses anything, beside the demonstrations. Validated at other places, which evaluations use.
-  local babble="babble_meadow babble_forest babble_shore" part split episodes
+  local babble="babble_meadow babble_forest babble_shore" part mix="data/dataset_mini_idm_train=1" few=$(( (IDM_EPISODES + 7) / 8 )) name
   say "recording for the inverse dynamics model"
+  "$PYTHON" -m steve1 record --output_dir data/recordings_mini_idm/train --behaviours $babble --episodes "$IDM_EPISODES" --steps 600 \
+    --split demo --seed "$SEED" --workers "$GAMES" --no_only_successful
+  "$PYTHON" -m steve1 record --output_dir data/recordings_mini_idm/val --behaviours $babble --episodes "$few" --steps 600 \
+    --split "eval" --seed "$SEED" --workers "$GAMES" --no_only_successful
+  "$PYTHON" -m steve1 record --output_dir data/recordings_mini_idm/val --behaviours $IDM_BEHAVIOURS --episodes "$few" --steps 300 \
+    --split "eval" --seed "$SEED" --workers "$GAMES"
   for part in train val; do
-    split=demo episodes="$IDM_EPISODES"
-    [ "$part" = train ] || { split="eval"; episodes=$(( (IDM_EPISODES + 7) / 8 )); }
-    "$PYTHON" -m steve1 record --output_dir "data/recordings_mini_idm/$part" --behaviours $babble --episodes "$episodes" --steps 600 \
-      --split "$split" --seed "$SEED" --workers "$GAMES" --no_only_successful
-    "$PYTHON" -m steve1 record --output_dir "data/recordings_mini_idm/$part" --behaviours $IDM_BEHAVIOURS --episodes "$episodes" --steps 300 \
-      --split "$split" --seed "$SEED" --workers "$GAMES"
     "$PYTHON" tools/convert_recordings.py --input_dir "data/recordings_mini_idm/$part" --output_dir "data/dataset_mini_idm_$part" --keep_nulls --no_mineclip_frames
   done
+  # Half of the windows are the babbling player's. In a menu the mouse moves the pointer, so demonstrations of menus are left out.
+  local shown=()
+  for name in $ALL; do
+    case "$name" in open_inventory|craft_planks) ;; *) shown+=("$name") ;; esac
+  done
+  for name in "${shown[@]}"; do mix="$mix data/dataset_mini_$name=$(awk -v n="${#shown[@]}" 'BEGIN { printf "%.4f", 1 / n }')"; done
   mkdir -p data/samplings
   find data/dataset_mini_idm_val -mindepth 1 -maxdepth 1 -type d ! -name '.*' | sort > data/samplings/mini_idm_val_list.txt
-  VAL_LIST=data/samplings/mini_idm_val_list.txt bash 2_create_sampling.sh mini_idm --dataset_dir data/dataset_mini_idm_train --overwrite
+  VAL_LIST=data/samplings/mini_idm_val_list.txt bash 2_create_sampling.sh mini_idm --mix $mix --overwrite
   say "training the mini inverse dynamics model"
   SAMPLING_NAME=mini_idm OUT_WEIGHTS="$OUT/mini_idm.weights" TOTAL_FRAMES="$IDM_FRAMES" SEED="$SEED" \
     bash 3_train_idm.sh --half --precision bf16 --env luanti
