@@ -93,6 +93,8 @@ def completed(args: Args) -> Args:
     if args.in_weights and args.prompts:
         named = args.prompts if ";" in args.prompts or "=" in args.prompts else Path(args.prompts).stem
         return dataclasses.replace(args, text_prompt=args.text_prompt or named)
+    if args.in_weights and args.planner and not args.text_prompt:
+        raise UserError("A planner needs a first prompt.", todo='add --text_prompt "explore"')
     if not args.in_weights or not args.text_prompt:
         raise UserError(
             "Weights and a prompt are missing.",

@@ -203,3 +203,5 @@ def test_a_goal_file_names_its_own_weights_when_played_and_evaluated(tiny: Path,
     assert np.array_equal(goals_for([spec], ["anything"])["dig"]["anything"], goal)
     with pytest.raises(UserError, match="Weights and a prompt are missing"):
         completed(PlayArgs(in_weights="a.weights"))
+    with pytest.raises(UserError, match="A planner needs a first prompt"):
+        completed(PlayArgs(in_weights="a.weights", planner="plan.py:plan"))
