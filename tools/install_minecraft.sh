@@ -20,7 +20,6 @@ MIXIN_URL="${MIXIN_URL:-https://github.com/verityw/MixinGradle-dcfaf61}"
 NAME="" CHECK=0
 case "$FOLDER" in /*) ;; *) FOLDER="$PWD/$FOLDER" ;; esac
 
-said() { printf '%s\n' "$*" | in_users_language; }   # each line is translated whole: steve1/core/chinese/scripts.json
 say() { printf '[%s] %s\n' "$NAME" "$(said "$@")"; }
 wrong() { printf '\n%s: %s\n' "$(said error)" "$(said "$1")" >&2; shift; for line in "$@"; do printf '  %s\n' "$(said "$line")" >&2; done; exit 2; }
 

@@ -43,6 +43,9 @@ in_users_language() {
   esac
 }
 
+# A line in the user's language, found as a whole in steve1/core/chinese/scripts.json.
+said() { printf '%s\n' "$*" | in_users_language; }
+
 # The script's own comment and variables. The command behind it adds its options.
 script_help() {
   sed -n '2,/^[^#]/{/^# shellcheck/d; s/^# \{0,1\}//p;}' "$SELF"

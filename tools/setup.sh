@@ -15,7 +15,7 @@ for argument in "$@"; do
   case "$argument" in
     --dev) DEV=1 ;;
     -h|--help) exit 0 ;;
-    *) echo "unknown argument: $argument (known: --dev, --help)" >&2; exit 2 ;;
+    *) said "unknown argument: $argument (known: --dev, --help)" >&2; exit 2 ;;
   esac
 done
 
@@ -23,7 +23,7 @@ GAME_PACKAGES="minetest minetest-data xvfb libgl1-mesa-dri g++ libc6-dev libx11-
 NICE_PACKAGES="fonts-wqy-microhei minetest-mod-mesecons"   # for Chinese prompts on videos; for tasks with circuits
 [ "$DEV" = 0 ] || NICE_PACKAGES="$NICE_PACKAGES shellcheck g++"   # g++: the tests of torch.compile
 
-say() { printf '[setup] %s\n' "$*"; }
+say() { printf '[setup] %s\n' "$(said "$@")"; }
 
 fits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 
@@ -45,7 +45,7 @@ make_environment() {
   fi
   if ! fits .venv/bin/python; then
     python="$(find_python python3.12 python3.11 python3.13 python3)" || {
-      echo "error: ${GIVEN:-python3} is not a working Python 3.11 or newer; install one, then: PYTHON=/path/to/python3.11 bash tools/setup.sh" >&2
+      said "error: ${GIVEN:-python3} is not a working Python 3.11 or newer; install one, then: PYTHON=/path/to/python3.11 bash tools/setup.sh" >&2
       exit 2
     }
     if [ -e .venv ] || [ -L .venv ]; then
@@ -54,7 +54,7 @@ make_environment() {
       mv .venv .venv.old
     fi
     say "making .venv with $("$python" --version)"
-    "$python" -m venv .venv || { echo "error: this Python has no venv module; try: sudo apt-get install python3-venv" >&2; exit 2; }
+    "$python" -m venv .venv || { said "error: this Python has no venv module; try: sudo apt-get install python3-venv" >&2; exit 2; }
   fi
   say "installing Python packages (PyTorch is large: a few minutes the first time)"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -87,7 +87,7 @@ install_game() {
   elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then sudo="sudo -n"
   else
     say "some system packages are missing, and there is no root or passwordless sudo. To install the game, run:"
-    say "  sudo apt-get install --no-install-recommends $missing$nice"
+    printf '[setup]   %s\n' "sudo apt-get install --no-install-recommends $missing$nice"
     say "continuing without the game."
     return 0
   fi
