@@ -257,6 +257,78 @@ def faults() -> dict[str, str]:
     return found
 
 
+#: what is made of the reason why something was left out, is damaged or has died
+_OF_REASONS = {"RefusedError", "TornError", "WorkerDied", "died", "_died", "_Passing", "Finding", "failed", "Result"}
+#: lists of reasons
+_REASONS = {"notes", "odd", "lonely", "left_out", "reasons", "findings", "changed", "counts"}
+#: functions that give one reason or several, "" or [] for none
+_GIVE_REASONS = re.compile(
+    r".*_(fault|problem|notes|changes|part)|_?(lost_part|pace|stays|version_problem|why_\w+|differences|changed_\w+|unknown_buttons|hint|advice|missing_mods)"
+)
+
+
+def reasons(*roots: Path) -> dict[str, str]:
+    """{text: file:line} of why a recording, video, episode, file, run or game was refused, left out, changed or lost: what `_OF_REASONS` are given, what is put into
+    lists of `_REASONS`, what functions of `_GIVE_REASONS` return, and `report.add(…)`."""
+    found: dict[str, str] = {}
+    for path in _sources(roots or ROOTS[:1]):
+        if str(_place(path)) in ENGLISH or path.name.startswith("adapter"):  # whose reasons come back in English
+            continue
+        for scope in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                continue
+            named = _assigned(scope)
+            for node in ast.walk(scope):
+                for value in _reasons_in(node, bool(_GIVE_REASONS.fullmatch(scope.name))):
+                    for text in _within(value, named):
+                        if (
+                            re.search("[a-z]{2}", text)
+                            and " " in text.strip()
+                            and not re.match("#|" + _COMMAND.pattern, text)
+                        ):
+                            found.setdefault(text, f"{_place(path)}:{node.lineno}")
+    return found
+
+
+def _reasons_in(node: ast.AST, gives: bool) -> list[ast.expr]:
+    """The expressions of a node that are reasons."""
+    if isinstance(node, ast.Call):
+        name = _name(node.func)
+        listed = node.func.value if isinstance(node.func, ast.Attribute) else None
+        if name in _OF_REASONS:
+            return [*node.args, *(word.value for word in node.keywords)]
+        if name == "add" and isinstance(listed, ast.Name) and listed.id == "report":
+            return node.args[2:]
+        return node.args if name in ("append", "extend") and listed is not None and _name(listed) in _REASONS else []
+    if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)) and node.value is not None:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return [node.value] if any(_name(target) in _REASONS for target in targets) else []
+    return [node.value] if gives and isinstance(node, (ast.Return, ast.Yield)) and node.value is not None else []
+
+
+def _within(node: ast.expr, named: dict[str, list[ast.expr]]) -> Iterator[str]:
+    """The texts of an expression and of the lists, tuples and sums in it."""
+    match node:
+        case ast.List(elts=values) | ast.Tuple(elts=values):
+            for value in values:
+                yield from _within(value, named)
+        case ast.ListComp(elt=value) | ast.GeneratorExp(elt=value) | ast.Starred(value=value):
+            yield from _within(value, named)
+        case ast.IfExp(body=body, orelse=other):
+            yield from _within(body, named)
+            yield from _within(other, named)
+        case ast.BinOp(left=left, right=right):
+            yield from _within(left, named)
+            yield from _within(right, named)
+        case (
+            ast.Call(func=ast.Name(id="translated"), args=values) | ast.Call(func=ast.Name(id="map"), args=[_, *values])
+        ):
+            for value in values:
+                yield from _within(value, named)
+        case _:
+            yield from texts(node, named)
+
+
 def everything(*roots: Path) -> set[str]:
     """Every text in the source, with {0}, {1} … for what is filled in."""
     found: set[str] = set()

@@ -11,7 +11,7 @@ import torch
 
 from steve1.core.cuda_builds import BUILDS, advice, gpu_of_the_system
 from steve1.core.errors import UserError
-from steve1.core.messages import message
+from steve1.core.messages import message, translated
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # as in malloc.h
 
@@ -71,7 +71,7 @@ def warn_of_unused_gpu() -> None:
     """Print once that there is a GPU which PyTorch does not see, so that nobody computes on the CPU without knowing it."""
     kind = gpu_of_the_system()
     if kind:
-        print(message("gpu unused", kind=kind, why=why_unused(kind)), file=sys.stderr, flush=True)
+        print(message("gpu unused", kind=kind, why=translated(why_unused(kind))), file=sys.stderr, flush=True)
 
 
 def why_unused(kind: str) -> str:

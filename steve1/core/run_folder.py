@@ -16,6 +16,7 @@ import torch
 
 from steve1.core.errors import UserError
 from steve1.core.files import HALF_WRITTEN, atomic_path, read_json, remove, write_json
+from steve1.core.messages import translated
 from steve1.core.paths import CHECKOUT, display
 
 if TYPE_CHECKING:
@@ -94,10 +95,9 @@ class RunFolder:
             if ours and self.resume_point is not None and not force:
                 found = differences(read_json(path / SETTINGS_FILE), record)
                 if found:
-                    go_on = "--force_resume continues with the new settings, " if force is not None else ""
+                    go_on = translated("--force_resume continues with the new settings, ") if force is not None else ""
                     raise UserError(
-                        f"A run of this name exists, at {self.resume_point.name}, with other settings: "
-                        + "; ".join(found),
+                        f"A run of this name exists, at {self.resume_point.name}, with other settings: {'; '.join(map(translated, found))}",
                         where=display(path),
                         todo=f"{go_on}--overwrite deletes it and starts again, another output name leaves it alone",
                     )

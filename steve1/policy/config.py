@@ -173,7 +173,7 @@ def model_settings(
     args = _inner(content, where, "model", "args")
     net, head = _inner(args, where, "net", "args"), _inner(args, where, "pi_head_opts") or {}
     if args is None or net is None:
-        keys = f" with keys {_shown([*content])}" if isinstance(content, Mapping) else ""
+        keys = translated(f" with keys {_shown([*content])}") if isinstance(content, Mapping) else ""
         raise UserError(
             f"This is not {whose} model file.",
             where=where,

@@ -282,9 +282,8 @@ def parse_reward(name: str, content: object, suite: Suite, where: str) -> Reward
     if faults:
         if len(faults) == 1:
             raise faults[0]
-        raise UserError(
-            f"{len(faults)} faults in this reward:\n" + "\n".join(f"  {fault}" for fault in faults), where=where
-        )
+        told = "\n".join(f"  {fault}" for fault in faults)
+        raise UserError(f"{len(faults)} faults in this reward:\n{told}", where=where)
     counts: dict[str, int] = {}
     unique = []
     for term in terms:

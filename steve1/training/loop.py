@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from steve1.core.errors import UserError
-from steve1.core.messages import message, plural
+from steve1.core.messages import message
 from steve1.core.paths import display
 from steve1.core.run_folder import newest_resume_point
 from steve1.core.tuning import Choice, Tuned, candidates, tune
@@ -183,9 +183,11 @@ class Trainer:
         if state.skipped_steps > before:
             self.reporter.skipped(step, state.skipped_in_a_row, state.skipped_steps, why)
         if state.skipped_in_a_row >= settings.max_skipped_steps:
-            kept = newest_resume_point(settings.run_dir)
+            kept, count = newest_resume_point(settings.run_dir), state.skipped_in_a_row
             raise UserError(
-                plural(state.skipped_in_a_row, "step was", "steps in a row were") + f" skipped: {why}; the run stops.",
+                f"{count} step was skipped: {why}; the run stops."
+                if count == 1
+                else f"{count} steps in a row were skipped: {why}; the run stops.",
                 where=f"step {step}",
                 got=f"last good checkpoint: {display(kept) if kept else 'none yet'}; no skipped step changed the weights",
                 todo="lower LEARNING_RATE, add --precision fp32, or look for damaged episodes; the same command goes on from there",

@@ -31,6 +31,7 @@ from tests.texts import (
     given_to,
     headings,
     help_texts,
+    reasons,
     script_lines,
     studies,
     warnings,
@@ -50,6 +51,15 @@ ALIKE = {
     '{"basedir": …, "relpaths": […]}',
     "{to: dig dirt, against: [explore, swim]}",
     "{0}, actions.{1}",
+    "docker run --shm-size=1g …",
+    "lsof -i :{0}",
+    "int64 (N+1,)",
+    "nvidia-smi -q | less",
+    "rm -rf .venv && {0}",
+    "rm -rf {0} && {1}",
+    "{0} {1} --precision fp32",
+    "rm {0} && bash 0_download_weights.sh {1}",
+    "unset CUDA_VISIBLE_DEVICES",
     "ffmpeg -i IN -vf zscale=t=linear:npl=100,tonemap=hable,zscale=t=bt709:m=bt709:r=tv,format=yuv420p OUT.mp4",
 }
 #: lines of training that the users' guide shows as they are
@@ -114,6 +124,23 @@ def test_what_is_wrong_with_settings_is_in_chinese() -> None:
     assert len(found) > 60
     missing = [f"{place}: {text!r}" for text, place in found.items() if text not in ALL]
     assert not missing, "no Chinese in core/chinese/errors.json:\n" + "\n".join(missing)
+
+
+def test_reasons_and_findings_are_in_chinese() -> None:
+    found = reasons()
+    assert len(found) > 150
+    missing = [f"{place}: {text!r}" for text, place in found.items() if text not in ALL and text not in ALIKE]
+    assert not missing, "no Chinese in core/chinese/errors.json:\n" + "\n".join(missing)
+
+
+def test_a_new_reason_in_english_is_found(tmp_path: Path) -> None:
+    (tmp_path / "new.py").write_text(
+        'def a():\n    why = f"its {x} is gone"\n    notes.append(why)\n'
+        'def b():\n    left_out.append((path, "it cannot be opened"))\n    raise RefusedError("it calls itself")\n'
+        'def c_fault():\n    return f"it is a {x}" if x else ""\n'
+        'def d():\n    return "for nobody to read"\n'
+    )
+    assert list(reasons(tmp_path)) == ["its {0} is gone", "it cannot be opened", "it calls itself", "it is a {0}"]
 
 
 def test_warnings_are_in_chinese() -> None:

@@ -120,7 +120,7 @@ def main(args: Args, open_env: Callable[[], Env] | None = None) -> None:
                 if differing := differences(there, args, pair, number):
                     print(
                         translated(
-                            f"  note     {there.name}: {', '.join(differing)}; it stays as it is: name another --output_dir for new ones"
+                            f"  note     {there.name}: {', '.join(map(translated, differing))}; it stays as it is: name another --output_dir for new ones"
                         )
                     )
                 continue
@@ -144,7 +144,7 @@ def differences(path: Path, args: Args, pair: tuple[MixAgent, MixAgent], number:
             " and ".join(files)
             for files in ([a.get("weights", "?") for a in agents], [a.facts["weights"] for a in pair])
         )
-        found.append(f"played by {then} (now {now}" + (", of other content)" if then == now else ")"))
+        found.append(f"played by {then} (now of other content)" if then == now else f"played by {then} (now {now})")
     return found + ([] if known.get("seed") in seeds else [f"another seed than {args.seed}"])
 
 

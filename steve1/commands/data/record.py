@@ -14,7 +14,7 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, remove_half_written
-from steve1.core.messages import message, padded, progress, some
+from steve1.core.messages import message, padded, progress, some, translated
 from steve1.core.paths import display, output_path
 from steve1.core.processes import limit_threads
 from steve1.data.recordings.shards import alone_in
@@ -110,7 +110,9 @@ def differing_recordings(args: Args, cast: Cast, tasks: Sequence[tuple[str, int]
         if not isinstance(known, dict) or known.get("format") != FORMAT:
             continue
         if prefix not in wanted:
-            found.setdefault("not asked for now, and part of this folder all the same", []).append(prefix.name)
+            found.setdefault(translated("not asked for now, and part of this folder all the same"), []).append(
+                prefix.name
+            )
             continue
         name, number = wanted[prefix]
         options, seed, _ = cast.begin(name, number, known.get("attempt", 0), 0)
@@ -123,15 +125,17 @@ def differing_recordings(args: Args, cast: Cast, tasks: Sequence[tuple[str, int]
             "split": (known.get("split", args.split), args.split),
             "weights": (str(known.get(made_by))[:12], str(cast.details(name).get(made_by))[:12]),
         }
-        differing = [f"{key} {then} (now {now})" for key, (then, now) in pairs.items() if then != now]
-        reasons = ["made with " + ", ".join(differing)] if differing else []
+        differing = [translated(f"{key} {then} (now {now})") for key, (then, now) in pairs.items() if then != now]
+        reasons = [f"made with {', '.join(differing)}"] if differing else []
         if not differing and known.get("reset") != json.loads(json.dumps(options)):
             reasons = ["made from other start places than the behaviour has now"]
         if args.only_successful and not known.get("success"):
             reasons.append("not successful")
         if reasons:
-            found.setdefault(", ".join(reasons), []).append(prefix.name)
-    new = "they stay as they are; to record new ones, name another --output_dir (of 1_generate_dataset.sh: another OUTPUT_DIR)"
+            found.setdefault(", ".join(map(translated, reasons)), []).append(prefix.name)
+    new = translated(
+        "they stay as they are; to record new ones, name another --output_dir (of 1_generate_dataset.sh: another OUTPUT_DIR)"
+    )
     return [f"{some(names)}: {why}; {new}" for why, names in found.items()]
 
 

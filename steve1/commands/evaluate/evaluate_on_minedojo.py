@@ -10,6 +10,7 @@ import dataclasses
 from typing import Annotated
 
 from steve1.core.errors import UserError
+from steve1.core.messages import translated
 from steve1.core.options import Option
 from steve1.evaluation.settings import EvaluationSettings, PlaySettings
 
@@ -53,7 +54,9 @@ def main(args: Args) -> None:
         task = next((task for task in tasks if task.is_called(name)), None)
         if task and task.name != name:
             print(
-                f'"{name}" maps to the task {task.name} ("{task.prompts["en"]}") in {env}, which is not the same task. {task.note}'.rstrip()
+                translated(
+                    f'"{name}" maps to the task {task.name} ("{task.prompts["en"]}") in {env}, which is not the same task. {task.note}'.rstrip()
+                )
             )
     chosen = tuple(task.name for task in tasks)
     what = "-".join(chosen) if len(chosen) < 4 else f"{len(chosen)}-tasks"

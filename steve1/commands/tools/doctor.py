@@ -65,7 +65,7 @@ def text(findings: list[Finding]) -> str:
             f"{padded(heading(_MARKS[finding.state]), 6)}{padded(area, 19)}{heading(translated(finding.text))}"
         )
         if finding.todo:
-            lines.append(f"{'':<25}-> {finding.todo}")
+            lines.append(f"{'':<25}-> {translated(finding.todo)}")
     wrong = [finding for finding in findings if finding.state == "fail"]
     look = [finding for finding in findings if finding.state == "warn"]
     summary = (

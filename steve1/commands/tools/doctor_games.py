@@ -16,6 +16,7 @@ from typing import Any
 from steve1.commands.tools.doctor_machine import SETUP, Finding, Machine
 from steve1.core.errors import UserError
 from steve1.core.files import file_digest
+from steve1.core.messages import translated
 
 _PUBLISHED = ("2x.model", "attn.pth", "steve1_prior.pt", "steve1.weights")
 
@@ -51,9 +52,9 @@ def java(machine: Machine, wanted: tuple[str, ...] = ()) -> Iterator[Finding]:
     ]
     for name in needed:
         try:
-            yield Finding("Java", "ok", f"{name} takes {table.java_for(name, machine.environment).path}")
+            yield Finding("Java", "ok", f"{name} runs on the Java {table.java_for(name, machine.environment).path}")
         except UserError as fault:
-            text = fault.what + (f" Found: {fault.got}" if fault.got else "")
+            text = f"{fault.what} Found: {fault.got}" if fault.got else fault.what
             yield Finding("Java", "fail" if name in wanted else "warn", text, fault.todo)
     if not found and not needed:
         text = "none; Luanti and MCio need none of yours, MineRL, MineDojo and MineStudio need Java 8"
@@ -71,16 +72,16 @@ def backends(machine: Machine, wanted: tuple[str, ...] = ()) -> Iterator[Finding
             lacking = ""
             if not fitting_python(machine, each.pythons):
                 first, last = (".".join(map(str, version)) for version in each.pythons)
-                lacking = f"; no Python from {first} to {last} to build it on was found"
+                lacking = translated(f"; no Python from {first} to {last} to build it on was found")
                 install = f"{_get_python(machine, each.pythons)} {install}"
             state = "fail" if name in wanted else "info"
             yield Finding("Backends", state, f"{name}: not installed{lacking}. {each.title}", install)
             continue
-        problem = f"{each.pip_name} is not in {python.parent.parent}"
+        problem = f"the package {each.pip_name} is not in {python.parent.parent}"
         if version:
             problem = table.version_problem(name, version)
         if problem:
-            yield Finding("Backends", fault, f"{name}: {version} {problem}".replace("  ", " "), install)
+            yield Finding("Backends", fault, f"{name}: {version} {translated(problem)}".replace("  ", " "), install)
             continue
         code, answer = machine.version_of(str(python))
         if code != 0:
@@ -183,8 +184,9 @@ def _published(machine: Machine, checksums: bool) -> Iterator[Finding]:
             text = f"{file.path} has only {size:.2f} MB of about {file.megabytes:,.0f}: a broken download, or an error page"
             yield Finding(area, "fail", text, again)
         else:
-            checked = ", checksum right" if file.md5 and checksums else ""
-            yield Finding(area, "ok", f"{file.path}, {size:,.0f} MB{checked}")
+            checked = file.md5 and checksums
+            text = f"{file.path}, {size:,.0f} MB"
+            yield Finding(area, "ok", f"{text}, checksum right" if checked else text)
     if missing:
         text = f"not here: {', '.join(missing)} (for Minecraft; the mini weights need none)"
         yield Finding(area, "info", text, "bash 0_download_weights.sh")
@@ -212,4 +214,4 @@ def _with_metadata(machine: Machine, path: Path, checksums: bool) -> Finding:
     if checksums and known and file_digest(owner) != known:
         text = f"{shown} is not the file that {path.name} describes (checksum differs)"
         return Finding("Weights", "warn", text, "train or copy it again together with its .json")
-    return Finding("Weights", "ok", f"{shown}" + (", checksum right" if known and checksums else ""))
+    return Finding("Weights", "ok", f"{shown}, checksum right" if known and checksums else f"{shown}")

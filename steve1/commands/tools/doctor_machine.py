@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.cuda_builds import BUILDS, ROCM, advice, gpu_of_the_system, version
+from steve1.core.messages import translated
 
 SETUP = "bash tools/setup.sh"
 PLAN = "python -m steve1 plan --gpu_gb"
@@ -184,12 +185,12 @@ def _gpus(machine: Machine, facts: Mapping[str, Any]) -> Iterator[Finding]:
         shown = f"{name}, {memory / 2**30:.0f} GB"
         if "no kernel image" in works:
             driver = next((each.driver for each in nvidia_cards(machine)), "")
-            what = f"{shown}: this build has no kernels for compute capability {capability[0]}.{capability[1]}"
-            has = f"it has {', '.join(facts['kernels'])}"
-            yield Finding("GPU", "fail", f"{what}; {has}", advice(driver, (capability[0], capability[1]), release))
+            has = ", ".join(facts["kernels"])
+            what = f"{shown}: this build has no kernels for compute capability {capability[0]}.{capability[1]}; it has {has}"
+            yield Finding("GPU", "fail", what, advice(driver, (capability[0], capability[1]), release))
         elif works != "ok":
-            said = "computes wrong results" if works == "wrong" else f"does not compute: {works}"
-            yield Finding("GPU", "fail", f"{name} {said}", "nvidia-smi -q | less")
+            said = f"{name} computes wrong results" if works == "wrong" else f"{name} does not compute: {works}"
+            yield Finding("GPU", "fail", said, "nvidia-smi -q | less")
         elif memory < 7.5 * 2**30:
             yield Finding(
                 "GPU", "warn", f"{shown}; full-size training needs 8 GB or more ({PLAN} {memory / 2**30:.0f})"
@@ -315,7 +316,7 @@ def display(machine: Machine) -> Iterator[Finding]:
     shown, xvfb = machine.environment.get("DISPLAY", ""), machine.which("Xvfb")
     install = "sudo apt-get install xvfb libgl1-mesa-dri"
     if xvfb:
-        yours = f"; yours is {shown}" if shown else ""
+        yours = translated(f"; yours is {shown}") if shown else ""
         yield Finding("Display", "ok", f"Xvfb ({xvfb}); games are started on private displays{yours}")
     elif shown:
         yield Finding("Display", "warn", f"{shown} is there, but no Xvfb: games open windows on it", install)

@@ -15,6 +15,7 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.executor.jobs import ExecutorConfig, JobResult, JobRunner, Recipe, Worker, WorkerDied
+from steve1.core.messages import translated
 from steve1.core.paths import python_path
 
 _CLOSE_S = 20.0
@@ -78,9 +79,11 @@ class RayWorker(Worker):
             return ""
         free = self._ray.available_resources()
         room = ", ".join(
-            f"{free.get(name, 0):g} {name} free ({need:g} needed)" for name, need in self._wanted.items() if need
+            translated(f"{free.get(name, 0):g} {name} free ({need:g} needed)")
+            for name, need in self._wanted.items()
+            if need
         )
-        said = f"; its logs end with: {lines}" if (lines := _last_errors()) else ""
+        said = translated(f"; its logs end with: {lines}") if (lines := _last_errors()) else ""
         return f"Ray reports {room}{said}. It waits on; Ctrl-C ends it"
 
     def give(self, job: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
+from steve1.core.messages import translated
 from steve1.core.paths import display
 from steve1.data.episodes.parts import METADATA, fingerprint
 
@@ -41,7 +42,7 @@ def differences(copy: Path, source: Path, **settings: Any) -> list[str] | None:
             where=copy,
             expected=f"a copy of {now['episode']} (content {now['content'][:12]}…)",
             got=f"one of {known.get('episode')} (content {str(known.get('content'))[:12]}…)",
-            todo="name another output folder" + (", or remove the copy" if same else ""),
+            todo="name another output folder, or remove the copy" if same else "name another output folder",
         )
     then = known.get("settings") or {}
     return [
@@ -53,7 +54,7 @@ def differences(copy: Path, source: Path, **settings: Any) -> list[str] | None:
 
 def stays(copy: Path, changed: list[str]) -> str:
     """What to tell of an existing copy that was made with other settings."""
-    return (
-        f"{display(copy)} was made with {', '.join(changed)}; it stays as it is: "
+    return translated(
+        f"{display(copy)} was made with {', '.join(map(translated, changed))}; it stays as it is: "
         "name another output folder to have it made with the new settings"
     )

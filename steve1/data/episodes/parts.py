@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from steve1 import actions as act
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import json_lines, sha256_file
+from steve1.core.messages import translated
 from steve1.core.reading.contents import refuse_other_content
 from steve1.core.reading.pickles import load_restricted
 
@@ -73,10 +74,11 @@ def unknown_buttons(actions: Sequence[act.EnvAction]) -> str:
     unknown = Counter(name for action in actions for name in action if name not in _NAMES)
     if not unknown:
         return ""
-    counts = ", ".join(f'"{name}" in {count} of {len(actions)} actions' for name, count in unknown.most_common(3))
-    more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+    counts = [f'"{name}" in {count} of {len(actions)} actions' for name, count in unknown.most_common(3)]
+    counts += [f"and {len(unknown) - 3} more"] if len(unknown) > 3 else []
+    shown = ", ".join(map(translated, counts))
     hint = nearest(str(unknown.most_common(1)[0][0]), act.ENV_BUTTONS)
-    return f"{counts}{more}: a button of this name means nothing here (known: {hint})"
+    return f"{shown}: a button of this name means nothing here (known: {hint})"
 
 
 def load_array(path: Path) -> NDArray[Any]:

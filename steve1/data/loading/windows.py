@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
+from steve1.core.messages import message, translated
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import FIRST_GOAL, GOAL_FRAMES
@@ -145,18 +146,22 @@ class WindowDataset:
         if len(short) == len(entries):
             fits = (max(lengths, default=0) - self.first_frame) // 16 * 16
             shorter = (
-                [f"T={fits} TRUNC_T={min(64, fits)} in front of the training script,"] if fits >= GOAL_FRAMES else []
+                [translated(f"T={fits} TRUNC_T={min(64, fits)} in front of the training script,")]
+                if fits >= GOAL_FRAMES
+                else []
             )
             raise UserError(
                 "No episode of this list is long enough." if entries else "This list is empty.",
                 where=short[0][0].where if short else "",
                 expected=f"at least {need} frames (T + {self.first_frame})",
                 got=", ".join(f"{entry.path.name} ({n})" for entry, n in short[:5]),
-                todo=" or ".join([*shorter, f"record episodes of at least STEPS={need}, in another OUTPUT_DIR"]),
+                todo=message("or").join(
+                    [*shorter, translated(f"record episodes of at least STEPS={need}, in another OUTPUT_DIR")]
+                ),
             )
         for entry, n_frames in short:
-            message = "skipped %s (%s): %d frames, and T=%d needs %d"
-            _log.warning(message, entry.path.name, entry.where, n_frames, self.T, need)
+            skipped = "skipped %s (%s): %d frames, and T=%d needs %d"
+            _log.warning(skipped, entry.path.name, entry.where, n_frames, self.T, need)
 
     def _section_shares(self, entries: Sequence[ListEntry]) -> dict[int, float]:
         """Share of the windows of each section; {} for a list without weights."""

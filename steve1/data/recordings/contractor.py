@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from steve1 import actions as act
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import read_json
+from steve1.core.messages import translated
 from steve1.core.reading.contents import refuse_other_content
 from steve1.data.episodes.parts import MINECLIP_VIDEO
 from steve1.data.media.video import decoded_frames, frame_times, probe, recorder_size, to_rgb, turn_of
@@ -68,8 +69,8 @@ class ContractorRecording(Recording):
                 version = version_in(path.relative_to(tree.root.parent).parts[:-1])
                 found.append(cls(tree.name_of(path.with_suffix("")), path, version))
             elif ticks not in odd:
-                why = f"{ticks.name} is missing, and training needs what was pressed at each frame (SOURCE=videos labels it)"
-                lonely.append((path, f"a video without actions: {why}"))
+                why = f"a video without actions: {ticks.name} is missing, and training needs what was pressed at each frame (SOURCE=videos labels it)"
+                lonely.append((path, why))
         return found, lonely
 
     @property
@@ -194,7 +195,7 @@ def parsed_ticks(
                     raise TypeError(f"a {type(tick).__name__} instead of a tick")
                 yield reduce(tick)
             except (KeyError, TypeError, ValueError, AttributeError) as fault:
-                torn, where = f"no {fault}" if isinstance(fault, KeyError) else str(fault)[:120], number
+                torn, where = f"{fault} is missing" if isinstance(fault, KeyError) else str(fault)[:120], number
                 break
         else:
             if torn and notes is not None:
@@ -228,19 +229,19 @@ def _reduced(tick: dict[str, Any], unknown: Counter[str]) -> dict[str, Any]:
         fields = ("x", "y", "dx", "dy", "dwheel", "buttons", "newButtons")
         kept["mouse"] = {key: tick["mouse"][key] for key in fields if key in tick["mouse"]}
         for name in ("buttons", "newButtons"):
-            _check_list(kept["mouse"].get(name, []), f"mouse.{name}", (int, float), "numbers")
+            _check_list(kept["mouse"].get(name, []), f"mouse.{name}", (int, float), "it is a list of numbers")
     if isinstance(tick.get("keyboard"), dict):
         keys = tick["keyboard"]["keys"]
-        _check_list(keys, "keyboard.keys", (str,), "names")
+        _check_list(keys, "keyboard.keys", (str,), "it is a list of names")
         unknown.update(set(keys) - act.contractor.MINECRAFT_KEYS)
         kept["keyboard"] = {"keys": [key for key in keys if key in act.contractor.KEYS]}
     return kept
 
 
-def _check_list(value: Any, name: str, kinds: tuple[type, ...], members: str) -> None:
+def _check_list(value: Any, name: str, kinds: tuple[type, ...], what: str) -> None:
     odd = [m for m in value if not isinstance(m, kinds) or isinstance(m, bool)] if isinstance(value, list) else [value]
     if odd:
-        raise TypeError(f"{name} holds {json.dumps(odd[0])[:60]}; it is a list of {members}")
+        raise TypeError(f"{name} holds {json.dumps(odd[0])[:60]}; {what}")
 
 
 def _unknown_keys(ticks: list[dict[str, Any]], unknown: Counter[str], path: Path) -> list[str]:
@@ -248,17 +249,18 @@ def _unknown_keys(ticks: list[dict[str, Any]], unknown: Counter[str], path: Path
     if not unknown:
         return []
     counts = [f'"{name}" in {count} of {len(ticks)} ticks' for name, count in unknown.most_common(3)]
-    counts += [f"{len(unknown) - 3} more"] if len(unknown) > 3 else []
+    counts += [f"and {len(unknown) - 3} more"] if len(unknown) > 3 else []
+    shown = ", ".join(map(translated, counts))
     hint = nearest(unknown.most_common(1)[0][0], list(act.contractor.KEYS))
     if not any(tick.get("keyboard", {}).get("keys") for tick in ticks):
         raise UserError(
             "The keys of this recording are not named as in Minecraft.",
             where=path,
             expected="key.keyboard.w, key.keyboard.left.shift, …",
-            got=", ".join(counts),
+            got=shown,
             todo="write its keys as docs/technical/DATA_FORMATS.md names them",
         )
-    return [f"{', '.join(counts)}: a key of this name means nothing here (known: {hint})"]
+    return [f"{shown}: a key of this name means nothing here (known: {hint})"]
 
 
 def _check_slots(ticks: list[dict[str, Any]], path: Path) -> None:
@@ -285,7 +287,7 @@ def _check_slots(ticks: list[dict[str, Any]], path: Path) -> None:
             "The hotbar of this recording goes back to 0 after each choice, as if it were the pressed key.",
             where=path,
             expected="the selected slot, 0 to 8, until another one is selected",
-            got=", ".join(presses[:3]),
+            got=", ".join(map(translated, presses[:3])),
             todo="write the selected slot into each line, or leave hotbar out",
         )
 

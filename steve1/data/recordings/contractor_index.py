@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from steve1.core.download import download
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
+from steve1.core.messages import translated
 from steve1.core.paths import resolve
 from steve1.core.reading.contents import read_text
 from steve1.data.recordings.contractor import version_in
@@ -88,7 +89,9 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
         expected = f"one of {len(content['relpaths'])} paths"
         raise UserError("The filter matches nothing in this index.", where=path, expected=expected, got=pattern)
     if missing := sorted((names or set()) - {_stem(entry.relpath) for entry in entries.values()}):
-        shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        shown = ", ".join(missing[:_SHOWN]) + (
+            translated(f" and {len(missing) - _SHOWN} more") if len(missing) > _SHOWN else ""
+        )
         _log.warning("%s: %d of %d names are not in this index: %s", pattern, len(missing), len(names or ()), shown)
     return list(entries.values())
 

@@ -17,6 +17,7 @@ import steve1
 from steve1.actions import EnvAction
 from steve1.core.errors import UserError
 from steve1.core.frames import draw_cursor
+from steve1.core.messages import translated
 from steve1.core.paths import display
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.native import EpisodeWriter
@@ -117,7 +118,7 @@ def _compare(recording: Recording, target: Path, settings: ConvertSettings, resu
         changed.append("another -options.json")
     if changed:
         result.notes = [
-            f"was converted with {', '.join(changed)}; it stays as it is: "
+            f"was converted with {', '.join(map(translated, changed))}; it stays as it is: "
             "use another output folder to have the recording converted with the new settings"
         ]
 

@@ -127,14 +127,15 @@ class GameProcess:
                 last = last or (lines or [""])[-1][-160:]
         code = self.game.poll() if self.game else None
         if code is not None:
-            got += f" (exit code {code})"
+            got = f"{got} (exit code {code})"
         elif self.game is not None:  # it hangs: say where, before the evidence is gone
             server = self.xserver.poll() if self.xserver is not None else None
-            got += f"; last in its log: {last}; X server: {'alive' if server is None else f'exit code {server}'}; threads: {threads_of(self.game.pid)}"
+            alive = "alive" if server is None else f"exit code {server}"
+            got = f"{got}; last in its log: {last}; X server: {alive}; threads: {threads_of(self.game.pid)}"
         self.close()
         return GameDied(
             "The game does not run any more.",
-            got=got + (f"; its log: {text}" if text else ""),
+            got=f"{got}; its log: {text}" if text else got,
             todo="call restart(); the recorder and the player do so by themselves",
         )
 

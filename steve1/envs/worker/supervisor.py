@@ -179,12 +179,12 @@ class Supervisor:
     def _died(self, got: str) -> NoReturn:
         """End everything and raise GameDied with the last lines of the worker's log."""
         code = self.process.poll() if self.process is not None else None
-        got += f" (exit code {code})" if code is not None else ""
-        got += f"; it was at: {self.note}" if self.note else ""
+        got = f"{got} (exit code {code})" if code is not None else got
+        got = f"{got}; it was at: {self.note}" if self.note else got
         with contextlib.suppress(OSError):
             lines = self._log_file.read_bytes()[-4000:].decode(errors="replace").splitlines()
             words = " | ".join(line.strip() for line in lines[-6:] if line.strip())[-600:]
-            got += f"; its log ends: {words}" if words else ""
+            got = f"{got}; its log ends: {words}" if words else got
         self._end()
         raise GameDied(
             f"The game {self.backend.name} does not run any more.",

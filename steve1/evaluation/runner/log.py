@@ -15,6 +15,7 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import write_json
+from steve1.core.messages import translated
 
 # More of these only adds lines; any other change would mix two experiments.
 _GROWING = {"episodes", "tasks", "videos", "similarity"}
@@ -66,7 +67,7 @@ class EpisodeLog:
             raise UserError(
                 "This folder holds an evaluation with other settings.",
                 where=path,
-                got="; ".join(changed),
+                got="; ".join(map(translated, changed)),
                 todo="choose another --name, or remove the folder",
             )
         policies = {facts["name"]: facts for facts in settings.get("contestants") or ()}
@@ -127,7 +128,7 @@ def _changes(name: str, then: Any, now: Any) -> list[str]:
 
 def _policy_changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """The facts of a policy that differ. A file is known by its hash, where both have one, and else by its path."""
-    lines = []
+    changed = []
     for field in sorted({*then, *now}):
         one, other = then.get(field), now.get(field)
         digest = _HASHES.get(field, "")
@@ -135,8 +136,8 @@ def _policy_changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
         unknown = field in _HASHES.values() and None in (one, other)
         same_file = digest and then.get(digest) == now.get(digest) is not None
         if one != other and not unknown and not same_file:
-            lines.append(f"{field} of {now['name']}: {_short(one)} then, {_short(other)} now")
-    return lines
+            changed.append(f"{field} of {now['name']}: {_short(one)} then, {_short(other)} now")
+    return changed
 
 
 def _short(value: Any) -> str:

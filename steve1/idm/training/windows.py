@@ -20,7 +20,7 @@ from torch import Tensor
 
 from steve1.actions import to_bins
 from steve1.core.errors import UserError
-from steve1.core.messages import some
+from steve1.core.messages import some, translated
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode
 from steve1.data.loading.lists import ListEntry
@@ -82,7 +82,7 @@ def read_episodes(entries: Sequence[ListEntry], window: int) -> tuple[list[TrueE
             "No episode of this list can be used.",
             where=entries[0].source or entries[0].path,
             expected=f"episodes of {window} frames and more that keep their null frames",
-            got="; ".join(notes),
+            got="; ".join(map(translated, notes)),
             todo="NULLS=keep SOURCE=folder RECORDINGS_DIR=… bash 1_generate_dataset.sh",
         )
     frames: Counter[int] = Counter()

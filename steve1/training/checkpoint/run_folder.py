@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, remove, sha256_file
+from steve1.core.messages import translated
 from steve1.core.paths import display, resolve
 from steve1.core.run_folder import Record, RunFolder, commit
 from steve1.data.episodes.formats.replay import is_pack, pack_of
@@ -34,16 +35,21 @@ def claim_run_folder(settings: TrainSettings, record: Record) -> RunFolder:
 
     def differences(earlier: Record, now: Record) -> list[str]:
         found = settings.differences(earlier.get("settings", {}))
-        for part, kind in (("resolved", ""), ("sha256", "content ")):
+        for part in ("resolved", "sha256"):
             then = earlier.get(part, {})
             for name in sorted({*then, *now[part]}):
                 before, after = then.get(name), now[part].get(name)
                 if before != after:
-                    found.append(f"{name}: {kind}{str(before)[:12]} then, {str(after)[:12]} now")
+                    one, other = str(before)[:12], str(after)[:12]
+                    found.append(
+                        f"{name}: content {one} then, {other} now"
+                        if part == "sha256"
+                        else f"{name}: {one} then, {other} now"
+                    )
         then, today = earlier.get("episodes", {}), now.get("episodes", {})
         changed = [name for name in then if today.get(name, then[name]) != then[name]]
         if changed:
-            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            more = translated(f" and {len(changed) - 3} more") if len(changed) > 3 else ""
             found.append(f"the content of {', '.join(changed[:3])}{more} has changed since")
         return found
 

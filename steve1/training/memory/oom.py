@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from steve1.core.errors import UserError
+from steve1.core.messages import translated
 from steve1.policy import PolicyConfig
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
@@ -53,7 +54,7 @@ def explain_oom(settings: TrainSettings, config: PolicyConfig, ranks: Ranks, pre
         raise UserError(
             f"The memory of {'the GPU' if on_gpu else 'this machine'} is full.",
             where=f"batch_size {settings.batch_size}, trunc_t {settings.trunc_t}, T {settings.T}, finetune_mode {settings.finetune_mode}",
-            got=(str(fault).splitlines() or [type(fault).__name__])[0] + held,
+            got=(str(fault).splitlines() or [type(fault).__name__])[0] + translated(held),
             todo=what_fits(settings, config, size / GIB, precision, on_gpu, ranks.world),
         ) from fault
 
@@ -83,10 +84,14 @@ def what_fits(
         on_gpu=on_gpu,
         processes=processes,
     )
-    said = f"estimated need {used.total / GIB:.2f} GiB of {gpu_gb:.1f}; all methods: python -m steve1 plan --gpu_gb {gpu_gb:.0f}"
+    said = translated(
+        f"estimated need {used.total / GIB:.2f} GiB of {gpu_gb:.1f}; all methods: python -m steve1 plan --gpu_gb {gpu_gb:.0f}"
+    )
     if on_gpu:
-        said += f"; {FRAGMENTS} in front of the command loses less to fragmentation; nvidia-smi shows what else holds memory"
+        said += translated(
+            f"; {FRAGMENTS} in front of the command loses less to fragmentation; nvidia-smi shows what else holds memory"
+        )
     if not found:
-        return f"{said}; none of them fits this network: use a card with more memory, or a smaller network"
+        return said + translated("; none of them fits this network: use a card with more memory, or a smaller network")
     less = [f"{plan.gib:.2f} GiB: {plan.command()}" for plan in found[:3]]
-    return "\n    ".join([f"{said}. These need less:", *less])
+    return "\n    ".join([said + translated(". These need less:"), *less])

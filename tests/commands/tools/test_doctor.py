@@ -143,7 +143,7 @@ def test_javas_are_listed_and_the_wrong_one_named(bare: Machine, tmp_path: Path)
     bare.environment["STEVE1_JAVA_FOLDERS"] = str(tmp_path / "jvms")  # type: ignore[index]
     findings = list(doctor_games.java(bare, ("minedojo",)))
     assert of(findings, "fail") == ""
-    assert f"minedojo takes {eight}/bin/java" in of(findings, "ok")
+    assert f"minedojo runs on the Java {eight}/bin/java" in of(findings, "ok")
     bare.environment["JAVA_HOME"] = str(tmp_path / "gone")  # type: ignore[index]
     assert "unset JAVA_HOME" in of(doctor_games.java(bare), "warn")
 

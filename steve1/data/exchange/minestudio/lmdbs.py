@@ -112,8 +112,11 @@ class TrajectoryStore:
         for name, places in found.items():
             lengths = {modality: place[2] for modality, place in places.items()}
             if "image" not in places or "action" not in places:
-                lacking = "pictures" if "image" not in places else "actions"
-                self.notes[name] = f"the store has no {lacking} of this episode (a part was not downloaded?)"
+                self.notes[name] = (
+                    "the store has no pictures of this episode (a part was not downloaded?)"
+                    if "image" not in places
+                    else "the store has no actions of this episode (a part was not downloaded?)"
+                )
             elif lengths["image"] != lengths["action"]:
                 self.notes[name] = f"it has {lengths['image']} frames of pictures and {lengths['action']} of actions"
             else:
