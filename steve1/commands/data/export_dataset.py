@@ -27,7 +27,7 @@ class Args:
 
     paths: Annotated[tuple[str, ...], Option(positional=True, aliases=("--dataset_dir",))] = ()
     """Dataset folders or single episodes."""
-    to: Annotated[str, Option(choices=(*EXPORT_FORMATS, *STORES))] = "guide"
+    to: Annotated[str, Option(choices=(*EXPORT_FORMATS, *STORES), aliases=("--format",))] = "guide"
     """guide: frames/*.png, actions.jsonl, embeds_attn.pkl. steve1: frames.mp4, actions.pkl, embeds_attn.pkl, len.txt. lerobot-v3, lerobot-v2.1: one LeRobot dataset. minestudio: one MineStudio trajectory store."""
     output_dir: str = ""
     """Output folder: of guide and steve1 one folder per episode, existing ones are kept; otherwise the new dataset."""
