@@ -8,17 +8,18 @@ Run it again to resume.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from research.steps import environment, step
+from research.steps import step
 from steve1.commands.cli import run
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file, read_json
-from steve1.core.paths import ROOT, output_path, resolve
+from steve1.core.paths import output_path, python_path, resolve
 from steve1.evaluation.tasks.suite import load_suite
 
 ARMS = ("corrections", "demonstrations")
@@ -106,7 +107,7 @@ def record(args: Args, arm: str, number: int, weights: str, folder: Path) -> Non
         words = ["--weights", weights, "--prompt", args.prompt, "--recordings", folder / f"game{game}", "--steps", steps,
                  "--count", (args.recordings + game) // args.workers, "--takeover", low, high, "--seed", args.seed + 1000 * number + 100 * game]  # fmt: skip
         command = [sys.executable, "-m", "research.scripted_person", *map(str, words)]
-        sessions.append(subprocess.Popen(command, cwd=ROOT, env=environment()))
+        sessions.append(subprocess.Popen(command, env=os.environ | {"PYTHONPATH": python_path()}))
     codes = [session.wait() for session in sessions]
     if any(codes):
         raise UserError("Recording failed.", todo="see the message above; the same command resumes")

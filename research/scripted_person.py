@@ -122,7 +122,7 @@ class ScriptedPerson(PromptSource):
     def _press(self, action: Action) -> None:
         pitch, yaw = (round(float(way) / DEGREES_PER_PIXEL) for way in action["camera"])
         down = [_CODES[name] for name, value in action.items() if name in _CODES and value]
-        # What is let go between two ticks and pressed again would else count as held.
+        # "pressed" counts for one tick even where the tick comes so late that what is down counts as let go.
         self._say("input", wait=True, down=down, pressed=down, dx=yaw, dy=pitch, wheel=0)
 
     def _say(self, name: str, *, wait: bool = False, **more: object) -> None:

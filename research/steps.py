@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 
-from steve1.core.errors import UserError
-from steve1.core.paths import ROOT, python_path
-
-
-def environment() -> dict[str, str]:
-    """Of a process that runs a module of this repository."""
-    return os.environ | {"PYTHONPATH": python_path()}
+from steve1.commands.cli import run_command
 
 
 def step(*words: object, good: Sequence[int] = (0,)) -> None:
-    """Run a command of the program.
-
-    Raises:
-        UserError: it failed; its own message stands above.
-    """
-    command = [sys.executable, "-m", "steve1", *map(str, words)]
-    print(f"\n== {' '.join(command[2:])}", flush=True)
-    code = subprocess.run(command, cwd=ROOT, env=environment(), check=False).returncode
-    if code not in good:
-        raise UserError(
-            f"{words[0]} failed.", got=f"exit code {code}", todo="see its message above; the same command resumes"
-        )
+    """Say which command it is and run it; the measurement ends where it fails, and the same command resumes it."""
+    said = list(map(str, words))
+    print(f"\n== {' '.join(said)}", flush=True)
+    run_command(said, good)

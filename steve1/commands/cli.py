@@ -114,11 +114,11 @@ def leave(job: Callable[[], Any]) -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def run_command(words: Sequence[str]) -> None:
-    """Run another command of the program in a process of its own; exit with its code where it fails."""
+def run_command(words: Sequence[str], good: Sequence[int] = (0,)) -> None:
+    """Run another command of the program in a process of its own; exit with its code where that is not a good one."""
     environment = os.environ | {"PYTHONPATH": python_path()}
     done = subprocess.run([sys.executable, "-m", "steve1", *words], env=environment, check=False)
-    if done.returncode:
+    if done.returncode not in good:
         sys.exit(done.returncode)
 
 

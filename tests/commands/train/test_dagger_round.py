@@ -77,6 +77,10 @@ def test_two_rounds(calls: list[list[str]], tmp_path: Path, capsys: pytest.Captu
     assert mix == ["0.3000", "0.3000", "0.4000"]
     assert calls[6][-3:] == ["--T", "64", "--jitter"]
     assert [Path(word).name for word in calls[7][2:5]] == ["mini.weights", "wood_1.weights", "wood_2.weights"]
+    assert "--known_results" not in calls[3]
+    assert calls[7][-1] == str(Path(calls[3][calls[3].index("--folder") + 1])), (
+        "what the others played there is not played again"
+    )
     rounds = json.loads((tmp_path / "data/dagger/wood/rounds.json").read_text())["rounds"]
     assert [(row["round"], row["tasks"]["chop_tree"]["now"]["successes"]) for row in rounds] == [(1, 9), (2, 14)]
     said = capsys.readouterr().out
