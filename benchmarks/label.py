@@ -7,6 +7,7 @@ arithmetic sets at the matrix-product rate measured in the same run.
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from steve1.data.media.video import VideoWriter
 from steve1.data.videos.form import look_at
 from steve1.data.videos.stream import game_frames, stretches
 from steve1.idm.config import REACH, IdmConfig, read_idm_model
-from steve1.idm.motion import SIDE, correlations
+from steve1.idm.motion import PAIRS, PLACES, WINDOW, correlations
 from steve1.idm.network import InverseDynamicsModel
 from steve1.idm.training.settings import MINI
 from steve1.policy.flops import flop_count
@@ -39,7 +40,9 @@ def frame_flop(config: IdmConfig) -> float:
     heads = 2.0 * size * (2 * len(BUTTONS) + 2 * N_BINS)
     motion = 0.0
     if config.motion_reach:
-        motion = 2.0 * correlations(config) * size + 2.0 * (2 * config.motion_reach + 1) ** 2 * SIDE**2
+        transform = 2.5 * WINDOW**2 * math.log2(WINDOW**2)
+        layers = correlations(config) + 4 * (PLACES + 1) * PAIRS + size
+        motion = 2.0 * layers * size + (2 * PLACES + 1) * transform
     encoded = first + flop_count(config).cnn + 2.0 * 256 * size + motion
     return encoded + windows * (config.n_recurrence_layers * block + heads)
 

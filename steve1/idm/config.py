@@ -45,7 +45,7 @@ class IdmConfig(PolicyConfig):
     """Height, width, and P, the temporal convolution's channels."""
     temperature: float = 4.0
     motion_reach: int = 0
-    """Pixels of 32 by which the motion input compares a frame with the next; 0: there is none, as in the published model."""
+    """Pixels of 64 by which the motion input shifts a frame to compare it with the next; 0: there is none, as in the published model."""
 
     def __post_init__(self) -> None:
         if (

@@ -158,25 +158,25 @@ class InverseDynamicsModel(nn.Module):
         parts = []
         for start in range(0, count, at_once):
             some = frames[start : min(start + at_once, count) + 2 * REACH]
-            grey = self.net.motion.grey(some[REACH : len(some) - REACH + 1]) if self.net.motion is not None else None
-            moved = None if grey is None else (grey[:-1], grey[1:])
+            motion = self.net.motion
+            moved = motion(motion.spectra(some)) if motion is not None else None
             parts.append(self._encoded(self.net.conv3d_layer(some), moved))
         return torch.cat(parts)
 
     def features_of(self, near: Tensor) -> Tensor:
         """Features (N, H) of the middle ones of frames u8 (N, 5, h, w, 3), each with its own neighbours."""
         self.encoded += len(near)
-        grey = self.net.motion.grey(near[:, REACH : REACH + 2].flatten(0, 1)) if self.net.motion is not None else None
-        moved = None if grey is None else (grey[::2], grey[1::2])
+        motion = self.net.motion
+        moved = (
+            motion.each(motion.spectra(near.flatten(0, 1)).unflatten(0, near.shape[:2])) if motion is not None else None
+        )
         return self._encoded(self.net.conv3d_layer.mixed(near.permute(0, 2, 3, 1, 4).flatten(3)), moved)
 
-    def _encoded(self, pixels: Tensor, moved: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Of the temporal convolution's output, and grey pictures of the frames and the next ones for the motion input."""
+    def _encoded(self, pixels: Tensor, moved: Tensor | None) -> Tensor:
+        """Of the temporal convolution's output, and the motion input's features."""
         encoder = self.net.img_process
         found = encoder.from_dense(encoder.cnn.dense(encoder.cnn.stacked(pixels).flatten(1)))
-        if self.net.motion is not None and moved is not None:
-            found = found + self.net.motion(*moved)
-        return found
+        return found if moved is None else found + moved
 
     def forward(self, frames: Tensor) -> WindowOutput:
         """Frames u8 (B, T, h, w, 3) RGB → log-probabilities; T may be anything from 1 up."""
@@ -214,7 +214,9 @@ def initialise(model: InverseDynamicsModel) -> None:
     scale_recurrent(model.net.recurrent_layer)
     if model.net.motion is not None:
         model.net.motion.out.layer.weight.mul_(RELU_GAIN)
-        model.net.motion.moved.weight.mul_(RELU_GAIN)
+        for layer in model.net.motion.moved.children():
+            if isinstance(layer, nn.Linear):
+                layer.weight.mul_(RELU_GAIN)
     weight = model.net.conv3d_layer.layer.weight  # (P, 3, 5, 1, 1)
     for number in range(len(weight) // 2):
         colours = slice(0, 3) if number < 2 else slice(number % 3, number % 3 + 1)

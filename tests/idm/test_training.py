@@ -31,6 +31,7 @@ from steve1.idm import InverseDynamicsModel, load_idm, read_idm_model
 from steve1.idm.config import IdmConfig, write_idm_model
 from steve1.idm.label import Labels, label, window_plan
 from steve1.idm.labelling.settings import IdmFiles
+from steve1.idm.motion import PLACES
 from steve1.idm.training.loop import (
     _NOT_TRAINED,
     Start,
@@ -42,14 +43,14 @@ from steve1.idm.training.loop import (
     window_loss,
 )
 from steve1.idm.training.settings import MINI, IdmTrainSettings
-from steve1.idm.training.windows import IdmBatch, TrueEpisode, Windows, changed, read_episodes, through_h264
+from steve1.idm.training.windows import IdmBatch, TrueEpisode, Windows, changed, mirrored, read_episodes, through_h264
 from steve1.policy.parameters import parameter_groups
 from tests.data.videos.films import pictures, turns
 
 TINY = dataclasses.replace(
     MINI, hidsize=48, timesteps=16, attention_memory_size=16, n_recurrence_layers=1, impala_chans=(2, 4, 4), img_shape=(128, 128, 4)
 )  # fmt: skip
-SETTINGS = IdmTrainSettings(batch_size=2, total_frames=2 * 16 * 6, warmup_steps=2, val_freq=2, compress=0.0)
+SETTINGS = IdmTrainSettings(batch_size=2, total_frames=2 * 16 * 6, warmup_steps=2, val_freq=2, mirror=0.0, compress=0.0)
 
 
 def write_film(path: Path, count: int, seed: int, **metadata: Any) -> Path:
@@ -81,7 +82,12 @@ def test_the_motion_input_is_a_setting_of_the_model_file(tmp_path: Path) -> None
     assert read_idm_model(tmp_path / "tiny.model") == TINY
     names = set(InverseDynamicsModel(TINY).state_dict())
     without = set(InverseDynamicsModel(dataclasses.replace(TINY, motion_reach=0)).state_dict())
-    own = {"out.norm.weight", "out.norm.bias", "out.layer.weight", "moved.weight", "moved.bias"}
+    own = {
+        "out.norm.weight",
+        "out.norm.bias",
+        "out.layer.weight",
+        *(f"moved.{number}.{part}" for number in (0, 2) for part in ("weight", "bias")),
+    }
     assert names - without == {f"net.motion.{name}" for name in own}
     with pytest.raises(UserError, match="contradict"):
         dataclasses.replace(TINY, motion_reach=99)
@@ -98,16 +104,19 @@ def test_the_motion_input_sees_displacement_and_nothing_after_the_last_frame() -
             [np.zeros_like(still)] * 2 + [np.roll(still, 8 * n, axis=1) for n in range(3)] + [np.zeros_like(still)] * 2
         )
     )
-    grey = model.net.motion.grey(frames[2:6])
-    correlated = model.net.motion.correlated(grey[:-1], grey[1:])
-    found = correlated.unflatten(1, (121, 16)).mean(2)
-    side = 2 * TINY.motion_reach + 1
-    # Two pixels of 32 to the right: what is here now is there in the next frame.
-    assert [divmod(int(row.argmax()), side) for row in found[:2]] == [(5, 7), (5, 7)]
-    assert not found[2].any()
-    down, right = model.net.motion.displaced(correlated).unflatten(1, (4, 17))[:2, :2, -1].T
-    assert torch.allclose(down, torch.zeros(2), atol=0.05)
-    assert torch.allclose(right, torch.full((2,), 2.0), atol=0.1)
+    spectra = model.net.motion.spectra(frames)
+    moved, whole = model.net.motion.compared(spectra[:-1], spectra[1:])
+    side, reach = 2 * TINY.motion_reach + 1, TINY.motion_reach
+    # Four pixels of 64 to the right: what is here now is there in the next frame.
+    assert [divmod(int(row.argmax()), side) for row in whole[2:4]] == [(reach, reach + 4)] * 2
+    windows = moved.unflatten(1, (PLACES + 1, 4)) * 8
+    down, right, fits, still_fits = windows[2:4].flatten(0, 1).T
+    assert torch.allclose(down, torch.zeros_like(down), atol=0.2)
+    assert torch.allclose(right, torch.full_like(right, 4.0), atol=0.4)
+    assert (fits > 2 * still_fits).all()
+    for black in (0, 1, 4, 5):
+        assert moved[black].abs().max() < 1e-5
+        assert not whole[black].any()
 
 
 def test_streaming_with_the_motion_input_equals_window_by_window() -> None:
@@ -123,6 +132,23 @@ def test_streaming_with_the_motion_input_equals_window_by_window() -> None:
             )
     assert set(np.unique(found.overlap)) <= {-1, 0, 1}
     assert (found.overlap[8:33] >= 0).all()
+
+
+def test_a_mirrored_window_turns_the_other_way(folder: Path) -> None:
+    found = episodes(folder)
+    plain, mirror = (
+        Windows(found, 16, dataclasses.replace(SETTINGS, augment=False, mirror=share)).load(5) for share in (0.0, 1.0)
+    )
+    assert torch.equal(mirror.frames, plain.frames.flip(3))
+    assert torch.equal(mirror.camera[..., 0], plain.camera[..., 0])
+    assert torch.equal(mirror.camera[..., 1], 10 - plain.camera[..., 1])
+    left, right = act.BUTTONS.index("left"), act.BUTTONS.index("right")
+    pressed = np.zeros((1, 20), bool)
+    pressed[0, [left, act.BUTTONS.index("jump")]] = True
+    _, swapped, _ = mirrored(np.zeros((1, 8, 8, 3), np.uint8), pressed, np.full((1, 2), 5))
+    assert np.flatnonzero(swapped[0]).tolist() == sorted([right, act.BUTTONS.index("jump")])
+    with pytest.raises(UserError, match=r"mirror must be between 0 and 1, got 2"):
+        dataclasses.replace(SETTINGS, mirror=2.0).check()
 
 
 def test_windows_follow_from_seed_and_step(folder: Path) -> None:

@@ -20,7 +20,7 @@ MINI = IdmConfig(
     impala_chans=(8, 16, 16),
     img_shape=(128, 128, 8),
     temperature=1.0,
-    motion_reach=5,
+    motion_reach=14,
 )
 """The mini family's sizes, for little data: with the motion input, which the published model does not have."""
 
@@ -30,7 +30,7 @@ class IdmTrainSettings:
     """What shapes a run."""
 
     GROUPS: ClassVar = {
-        "data": "sampling_name sampling_dir batch_size rare_presses augment compress",
+        "data": "sampling_name sampling_dir batch_size rare_presses augment mirror compress",
         "optimisation": "learning_rate warmup_steps weight_decay max_grad_norm total_frames seed",
         "validation": "val_freq val_frames",
     }
@@ -55,6 +55,8 @@ class IdmTrainSettings:
     """How much more often windows that hold a press of a rare button are drawn; 1: no more often."""
     augment: bool = True
     """Change colours, rotation, scale and place of each window a little, the same in all its frames."""
+    mirror: float = 0.25
+    """Share of windows that are mirrored, with left and right."""
     compress: float = 0.3
     """Share of windows that go through H.264 at a random quality, as videos from the web have."""
     val_freq: int = 300
@@ -79,8 +81,9 @@ class IdmTrainSettings:
         ]
         if self.learning_rate <= 0 or self.max_grad_norm <= 0 or self.weight_decay < 0:
             faults.append("learning_rate and max_grad_norm must be positive, and weight_decay not negative")
-        if not 0 <= self.compress <= 1:
-            faults.append(f"compress must be between 0 and 1, got {self.compress:g}")
+        for name in ("mirror", "compress"):
+            if not 0 <= getattr(self, name) <= 1:
+                faults.append(f"{name} must be between 0 and 1, got {getattr(self, name):g}")
         if self.val_freq < 0:
             faults.append("val_freq must not be negative")
         if faults:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from steve1.actions import to_bins
+from steve1.actions import BUTTONS, N_BINS, to_bins
 from steve1.core.errors import UserError
 from steve1.core.messages import some, translated
 from steve1.core.seeds import generator
@@ -30,6 +30,8 @@ from steve1.idm.metrics import true_actions
 from steve1.idm.training.settings import IdmTrainSettings
 
 _RARE = 0.01  # share of frames below which a button is rare
+
+_LEFT, _RIGHT = BUTTONS.index("left"), BUTTONS.index("right")
 
 Frames = NDArray[np.uint8]
 
@@ -144,14 +146,28 @@ class Windows:
             shown = each.episode.frames(first, stop)
             if settings.compress and rng.random() < settings.compress:
                 shown = through_h264(shown, int(rng.integers(20, 36)))
+            pressed, bins = each.pressed[first:stop], each.bins[first:stop]
+            if settings.mirror and rng.random() < settings.mirror:
+                shown, pressed, bins = mirrored(shown, pressed, bins)
             frames.append(changed(shown, rng) if settings.augment else shown)
-            buttons.append(each.pressed[first:stop])
-            camera.append(each.bins[first:stop])
+            buttons.append(pressed)
+            camera.append(bins)
         return IdmBatch(
             torch.from_numpy(np.stack(frames)),
             torch.from_numpy(np.stack(buttons).astype(np.int64)),
             torch.from_numpy(np.stack(camera)),
         )
+
+
+def mirrored(
+    frames: Frames, pressed: NDArray[np.bool_], bins: NDArray[np.int64]
+) -> tuple[Frames, NDArray[np.bool_], NDArray[np.int64]]:
+    """Frames (T, h, w, 3), buttons (T, 20) and camera bins (T, 2) as a mirror shows them."""
+    swapped = pressed.copy()
+    swapped[:, [_LEFT, _RIGHT]] = pressed[:, [_RIGHT, _LEFT]]
+    turned = bins.copy()
+    turned[:, 1] = N_BINS - 1 - bins[:, 1]
+    return np.ascontiguousarray(frames[:, :, ::-1]), swapped, turned
 
 
 def changed(frames: Frames, rng: np.random.Generator) -> Frames:
