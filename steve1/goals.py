@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -35,15 +35,21 @@ class GoalEncoder:
     """The goals of one checkpoint. MineCLIP and the prior are loaded at their first use and kept."""
 
     def __init__(
-        self, metadata: CheckpointMetadata, *, device: str = "cpu", translations: Mapping[str, str] | None = None
+        self,
+        metadata: CheckpointMetadata,
+        *,
+        device: str = "cpu",
+        translations: Mapping[str, str] | None = None,
+        say: Callable[[str], None] = print,
     ) -> None:
         """
         Args:
             metadata: names the MineCLIP, the prior and the policy's model file.
             device: where MineCLIP and the prior compute.
             translations: {prompt in another language: English prompt}, in addition to `known_prompts`.
+            say: is told what a prompt is read as, once for each.
         """
-        self.metadata, self._device = metadata, device
+        self.metadata, self._device, self._say = metadata, device, say
         self._translations = {**known_prompts(), **{text.lower(): en for text, en in (translations or {}).items()}}
         self._encoded: dict[tuple[str, GoalSource, int], Goal] = {}
 
@@ -91,12 +97,8 @@ class GoalEncoder:
         key = (prompt, by, seed)
         if key not in self._encoded:
             english = self.translate(prompt)
-            if read := part_read(english, self.mineclip.config.context):
-                print(
-                    translated(
-                        f'warning: this prompt is too long for MineCLIP, which reads only its beginning: "{read}"'
-                    )
-                )
+            for note in self.cut_short(english):
+                self._say(note)
             goal = self.mineclip.encode_text([english])
             if by == "prior":
                 goal = self.prior.goal(goal, seed, deterministic=self.metadata.prior_code == "middle")
@@ -104,14 +106,14 @@ class GoalEncoder:
         return self._encoded[key]
 
     def translate(self, prompt: str) -> str:
-        """`prompt` in English, the only language that MineCLIP reads; prints what it is read as, and what is left out.
+        """`prompt` in English, the only language that MineCLIP reads; says what it is read as, and what is left out.
 
         Raises:
             UserError: the user's translator failed.
         """
         english, notes = self.reading(prompt)
         for note in notes:
-            print(note)
+            self._say(note)
         return english
 
     def reading(self, prompt: str) -> tuple[str, list[str]]:
@@ -129,6 +131,12 @@ class GoalEncoder:
             text = message(key, words=", ".join(found.unknown), prompt=prompt, nearest=near)
             notes.append(f"{message('warning')}: {text}")
         return found.english or prompt, notes
+
+    def cut_short(self, english: str) -> list[str]:
+        """A warning if MineCLIP reads only the beginning of this prompt."""
+        read = part_read(english, self.mineclip.config.context)
+        warning = f'warning: this prompt is too long for MineCLIP, which reads only its beginning: "{read}"'
+        return [translated(warning)] if read else []
 
     def from_file(self, path: str | os.PathLike[str]) -> Goal:
         """The goal of a `.goal.json` file."""

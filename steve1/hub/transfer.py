@@ -108,17 +108,23 @@ def read_manifest(place: Place) -> Manifest | None:
 
 
 def pull(
-    place: Place, folder: Path, *, overwrite: bool = False, on_file: OnFile = lambda path, size: None
+    place: Place,
+    folder: Path,
+    *,
+    manifest: Manifest | None = None,
+    overwrite: bool = False,
+    on_file: OnFile = lambda path, size: None,
 ) -> tuple[str, Moved]:
     """Bring everything of a place into a folder; the same call continues an interrupted pull. Returns the kind, "" if unknown.
 
     Args:
+        manifest: the place's, where it was read already.
         overwrite: replace files in the folder that differ.
 
     Raises:
         UserError: nothing is there, a push to it was not finished, a checksum is wrong, or a file here would be replaced.
     """
-    manifest, moved = read_manifest(place), Moved()
+    manifest, moved = manifest or read_manifest(place), Moved()
     if manifest is not None and not manifest.complete:
         what = "The push to this place was not finished, so some files are missing."
         raise UserError(what, where=place.name, todo="run the same push again; it continues")

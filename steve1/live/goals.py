@@ -78,7 +78,8 @@ class LiveGoals:
             goal = self._encoder.encode([prompt], seed=self._seed)[prompt]
         except UserError as fault:
             return EncodedPrompt(prompt, None, fault=fault.one_line)
-        return EncodedPrompt(prompt, goal, " ".join(self._encoder.reading(prompt)[1]))
+        english, notes = self._encoder.reading(prompt)
+        return EncodedPrompt(prompt, goal, " ".join([*notes, *self._encoder.cut_short(english)]))
 
     def restart(self) -> None:
         """Another episode begins."""

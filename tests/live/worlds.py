@@ -42,6 +42,9 @@ class Encoder:
         notes = [f"“{prompt}” is read as “{english}”"] if english != prompt else []
         return english, notes if english.isascii() else [f"“{prompt}” cannot be read"]
 
+    def cut_short(self, english: str) -> list[str]:
+        return ["too long"] if len(english) > 100 else []
+
 
 class Agent:
     """Presses what its goal says, and turns by a camera bin's centre; notes what it saw."""

@@ -140,7 +140,9 @@ def make_session(
             spec = specs[0]
             limit_threads(environment_threads(1))
             agent = PolicyCache(device=args.device, deterministic=args.deterministic).agent(spec)
-            encoder = GoalEncoder(spec.metadata, device=args.device, translations=suite.translations)
+            encoder = GoalEncoder(
+                spec.metadata, device=args.device, translations=suite.translations, say=lambda text: None
+            )  # the session says it, here and on the page
             goals = LiveGoals(encoder, seed=args.seed, compare=args.similarity)
             weights = Path(spec.weights)
             facts = {

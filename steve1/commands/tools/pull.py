@@ -50,7 +50,9 @@ def main(args: Args) -> None:
     folder = output_path(args.output_dir or (f"data/{name}" if dataset else f"data/weights/{name}"))
     check_writable(folder)
     with progress(desc=message("bar pulling"), unit="B", unit_scale=True) as bar:
-        found, moved = pull(place, folder, overwrite=args.overwrite, on_file=lambda path, size: bar.update(size))
+        found, moved = pull(
+            place, folder, manifest=manifest, overwrite=args.overwrite, on_file=lambda path, size: bar.update(size)
+        )
     for each in moved.kept:
         print(message("pull kept", name=display(folder / each)))
     print(translated(f"{len(moved.sent)} files pulled to {display(folder)}, {len(moved.there)} were there already"))
