@@ -21,7 +21,7 @@ PAIRS = 2 * REACH
 _NUMBERS = 4 * (PLACES + 1)  # of a pair of frames
 _MEAN, _CONTRAST = 9, 17  # pixels around each, whose mean is subtracted, and by whose contrast it is divided
 _NOISE = 4.0  # grey levels
-# Of 0.5, 0.6, 0.7 and 0.8, and of softmax factors 1 to 4: what tells the camera best (docs/idm.md).
+# Half whitened tells the camera better than more (docs/idm.md).
 _WHITENED, _SHARPNESS = 0.5, 2.0
 _SCALE = 8.0  # pixels, and standard deviations, that count as 1
 
