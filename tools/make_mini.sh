@@ -32,9 +32,9 @@ POLICY_FRAMES="${POLICY_FRAMES:-500000}"   # frames that all but the CNN is trai
 REPLAY_FRAMES="${REPLAY_FRAMES:-16000}"    # frames of the replay pack, from all that the policy was trained on
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
 
-IDM_EPISODES="${IDM_EPISODES:-24}"         # babbling players, per biome, of 600 ticks
+IDM_EPISODES="${IDM_EPISODES:-48}"         # babbling players, per biome, of 600 ticks
 IDM_BEHAVIOURS="${IDM_BEHAVIOURS:-look_at_sky explore collect_grass build_pillar swim chop_tree dig_dirt}"   # demonstrations at held-out places, of 300 ticks
-IDM_FRAMES="${IDM_FRAMES:-400000}"         # frames that the inverse dynamics model is trained on
+IDM_FRAMES="${IDM_FRAMES:-1000000}"         # frames that the inverse dynamics model is trained on
 
 case "${1:-}" in -h|--help) exit 0 ;; esac
 whole_numbers SHORT_STEPS MIDDLE_STEPS LONG_STEPS GAMES SEED MINECLIP_STEPS CNN_FRAMES POLICY_FRAMES REPLAY_FRAMES MATRIX_EPISODES IDM_EPISODES IDM_FRAMES
@@ -159,7 +159,7 @@ stage_measure() {
 
 stage_idm() {
   # Movements have to vary: a player that presses anything, beside the demonstrations. Validated at other places, which evaluations use.
-  local babble="babble_meadow babble_forest babble_shore" part mix="data/dataset_mini_idm_train=1" few=$(( (IDM_EPISODES + 7) / 8 )) name
+  local babble="babble_meadow babble_forest babble_shore" part mix="data/dataset_mini_idm_train=1" few=$(( (IDM_EPISODES + 15) / 16 )) name
   say "recording for the inverse dynamics model"
   "$PYTHON" -m steve1 record --output_dir data/recordings_mini_idm/train --behaviours $babble --episodes "$IDM_EPISODES" --steps 600 \
     --split demo --seed "$SEED" --workers "$GAMES" --no_only_successful

@@ -207,10 +207,12 @@ def existing_file(path: str | os.PathLike[str], what: str, todo: str = "") -> Pa
     found = resolve(path)
     if found.is_file():
         return found
-    # The nearest of what lies in the same folder, or in the usual places, where the folder is missing as well.
-    folder = found.parent if found.parent.is_dir() and any(found.parent.glob("*" + found.suffix)) else resolve("data")
+    advice = download_advice(found)
+    # The nearest of what lies in the same folder; where that is missing as well, in the usual places, unless it is a file to be downloaded.
+    beside = found.parent.is_dir() and any(found.parent.glob("*" + found.suffix))
+    folder = found.parent if beside or advice else resolve("data")
     near = [display(file) for file in sorted(folder.rglob("*"))[:5000] if file.suffix == found.suffix]
-    todo = " or ".join(filter(None, [download_advice(found), todo]))
+    todo = " or ".join(filter(None, [advice, todo]))
     raise UserError(f"{what} were not found.", where=display(found), expected=closest(display(found), near), todo=todo)
 
 
