@@ -34,7 +34,7 @@ MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
 
 IDM_EPISODES="${IDM_EPISODES:-48}"         # babbling players, per biome, of 600 ticks
 IDM_BEHAVIOURS="${IDM_BEHAVIOURS:-look_at_sky explore collect_grass build_pillar swim chop_tree dig_dirt}"   # demonstrations at held-out places, of 300 ticks
-IDM_FRAMES="${IDM_FRAMES:-1000000}"         # frames that the inverse dynamics model is trained on
+IDM_FRAMES="${IDM_FRAMES:-1000000}"        # frames that the inverse dynamics model is trained on
 
 case "${1:-}" in -h|--help) exit 0 ;; esac
 whole_numbers SHORT_STEPS MIDDLE_STEPS LONG_STEPS GAMES SEED MINECLIP_STEPS CNN_FRAMES POLICY_FRAMES REPLAY_FRAMES MATRIX_EPISODES IDM_EPISODES IDM_FRAMES
