@@ -116,7 +116,7 @@ class RlSettings:
     kl_decay: float = 1.0
     """Multiplies kl_coef after each iteration (KL_DECAY)."""
     keep_prompts: str = "auto"
-    """Prompts on which the policy is to stay as it was, separated by semicolons; auto: those of the suite's other tasks of the first level, and no goal; empty: none (KEEP_PROMPTS)."""
+    """Prompts on which the policy is to stay as it was, separated by semicolons; auto: those of the suite's first four other tasks of level 1, and no goal; empty: none (KEEP_PROMPTS)."""
     keep_episodes: int = 6
     """Episodes of each that the starting policy plays once (KEEP_EPISODES)."""
     keep_coef: float = 1.0

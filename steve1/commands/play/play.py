@@ -29,7 +29,7 @@ class Args(PolicySettings):
     in_weights: Annotated[str, Option(aliases=("--weights",))] = ""
     """Policy weights (.weights or .safetensors). <weights>.json beside them names their model, MineCLIP, prior and game."""
     text_prompt: Annotated[str, Option(aliases=("--prompt",))] = ""
-    """What to do, in English; Chinese prompts of the known tasks work too."""
+    """What to do, in English or Chinese."""
     prompts: str = ""
     """Chain of prompts instead of one: a YAML file (docs/live.md), or "chop a tree=600;build a pillar=300" with steps."""
     planner: str = ""
