@@ -105,7 +105,7 @@ def remarks(args: Args, config: PolicyConfig, found: list[Plan], card: str, rate
         if args.tflops:
             rate_text = f"{args.tflops:g} TFLOP/s"
             source = f"{share} of the bf16 rate of {rate_text} (assumed; measure yours: python -m benchmarks train)"
-    lines = [f"memory: tensors as counted on a pretended card, CUDA's own share assumed; hours: {source}"]
+    lines = [f"memory: tensors as counted on a simulated card, CUDA's own share assumed; hours: {source}"]
     if any(plan.method.feature_cache for plan in found):
         once = flop_count(config, 64).cnn / rate * 1e6 / 3600
         lines.append(
