@@ -335,7 +335,7 @@ class Told:
 
 
 @pytest.mark.parametrize("knows", [True, False])
-def test_thresholds_come_from_the_first_half_and_scores_from_the_second(folder: Path, knows: bool) -> None:
+def test_thresholds_and_scores_come_from_episodes_by_turns(folder: Path, knows: bool) -> None:
     jumps = np.zeros((120, 20), np.bool_)
     jumps[::3, act.BUTTONS.index("jump")] = True
     found = [dataclasses.replace(each, pressed=jumps) for each in episodes(folder)]

@@ -276,15 +276,14 @@ def _scores(
 
 
 def judged(model: InverseDynamicsModel, episodes: Sequence[TrueEpisode]) -> Scores:
-    """Scores on the second half of these episodes, at thresholds chosen on the first half; one episode alone is scored at 0.5."""
+    """Scores on every other one of these episodes, at thresholds chosen on those between; one episode alone is scored at 0.5."""
     labels = _labels(model, episodes)
-    half = len(episodes) // 2
     thresholds = [0.5] * len(BUTTONS)
-    if half:
-        probabilities = np.concatenate([np.exp(found.buttons[:, :, 1]) for found in labels[:half]])
-        pressed = np.concatenate([each.pressed for each in episodes[:half]])
+    if len(episodes) > 1:
+        probabilities = np.concatenate([np.exp(found.buttons[:, :, 1]) for found in labels[1::2]])
+        pressed = np.concatenate([each.pressed for each in episodes[1::2]])
         thresholds = [best_threshold(probabilities[:, column], pressed[:, column]) for column in range(len(BUTTONS))]
-        labels, episodes = labels[half:], episodes[half:]
+        labels, episodes = labels[::2], episodes[::2]
     return _scores(labels, episodes, thresholds)
 
 
