@@ -49,6 +49,8 @@ def minus_others(series: Sequence[Series], groups: Sequence[Hashable]) -> list[S
         table = np.zeros((len(members), longest))
         for row, number in enumerate(members):
             table[row, : len(series[number])] = series[number]
+        # Equal members become exact zeros: the mean of equal numbers is not always that number.
+        table = table - table[0]
         table = (table - table.mean(axis=0)) * (len(members) / (len(members) - 1))
         for row, number in enumerate(members):
             found[number] = table[row, : len(series[number])]

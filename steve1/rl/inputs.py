@@ -107,10 +107,11 @@ class Inputs:
 
     def differences(self, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         """Why a run with the record `then` cannot go on as this one, as sentences."""
-        return self.settings.differences(then["settings"]) + [
+        # What is missing there was written by a run of another kind.
+        return self.settings.differences(then.get("settings", {})) + [
             f"{name}: other content than then"
             for name in now["sha256"]
-            if then["sha256"].get(name) != now["sha256"][name]
+            if then.get("sha256", {}).get(name) != now["sha256"][name]
         ]
 
     def estimate(self) -> Estimate:

@@ -89,13 +89,16 @@ class OldEpisodes:
         }
         images = torch.from_numpy(rows[self._windows.frame_source.key])
         counted = torch.ones(rows["buttons"].shape)
+        # The rest is context, which a policy played before somebody took over.
+        if self.imitates and self._windows.masked:
+            counted = torch.from_numpy(np.stack([window["imitated"] for window in found])).float()
         tensors = (
             images if images.dtype == torch.uint8 else images.float(),
             torch.from_numpy(rows["goals"]),
             torch.from_numpy(rows["buttons"]),
             torch.from_numpy(rows["camera"]),
             counted,
-            # Imitated as in training, where both heads count on every frame.
+            # Imitated as in training, where both heads count on every imitated frame.
             counted if self.imitates else torch.from_numpy(CAMERA_MOVES[rows["buttons"]].astype(np.float32)),
         )
         return RolloutBatch(*(tensor.to(device) for tensor in tensors))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import re
 import shutil
 import time
@@ -16,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from steve1.core.device import choose_device
@@ -36,7 +36,7 @@ from steve1.rl.keep import Kept, OldEpisodes, PlayedPrompts, old_windows
 from steve1.rl.passes import at_temperature, latents_of
 from steve1.rl.plan import FIRST_PRIOR_SEED, EpisodeJob
 from steve1.rl.player import Recipe, RolloutJob
-from steve1.rl.rollouts import Rollout, figures_of
+from steve1.rl.rollouts import Rollout, figures_of, nothing_to_learn_from
 from steve1.rl.settings import RlSettings
 from steve1.rl.update import Learner
 from steve1.rl.values import HeadValue
@@ -118,9 +118,7 @@ class Run:
             windows = old_windows(self.training, self.policy)
             self.kept = OldEpisodes(windows, settings.seed, imitates=settings.keeping == "replay")
         self.iteration, self.silent = 0, 0
-        state = None
-        if self.folder.resume_point is not None:
-            state = torch.load(self.folder.resume_point, map_location="cpu", weights_only=True)
+        if (state := self.folder.load()) is not None:
             trained = trained_parameters(self.policy)
             with torch.no_grad():
                 for name, tensor in state["trained"].items():
@@ -129,7 +127,6 @@ class Run:
             if self.head:
                 self.head.load_state_dict(state["head"])
             self.iteration, self.silent = int(state["iteration"]), int(state["silent"])
-            self.folder.rows = list(state["rows"])
         self._write_version()
 
     def _goal_of(self, prompt: str, prior_seed: int) -> Goal:
@@ -149,8 +146,9 @@ class Run:
         save_weights(plain_policy(self.policy), path)
         goal = tuned_goal(self.policy)
         self.version = sha256_file(path)
-        if goal is not None:
-            self.version += goal.detach().cpu().numpy().tobytes().hex()[:16]
+        if goal is not None:  # the whole of it: two goals may begin alike
+            tuned = goal.detach().float().cpu().numpy().tobytes()
+            self.version = hashlib.sha256(self.version.encode() + tuned).hexdigest()
         self.playing = path
 
     def _jobs(self, episodes: Sequence[EpisodeJob], folder: Path, weights: Path, version: str) -> list[RolloutJob]:
@@ -258,8 +256,7 @@ class Run:
         folder = self._folder_of(iteration)
         rollouts = [Rollout.load(folder / f"{job.key}.rollout") for job in self.inputs.plan(iteration)]
         figures = figures_of(rollouts)
-        spread = float(np.std([rollout.reward.sum() for rollout in rollouts]))
-        silent = figures["success"] == 0 and spread == 0
+        silent = nothing_to_learn_from(rollouts)
         self.silent = self.silent + 1 if silent else 0
         learned: dict[str, float] = {}
         if not silent:

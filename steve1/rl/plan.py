@@ -61,7 +61,7 @@ def plan_iteration(
                     env_seed=env_seed,
                     agent_seed=integer(seed, "draws", iteration, place, member),
                     prompt=prompt,
-                    prior_seed=FIRST_PRIOR_SEED + place % PRIOR_SEEDS,
+                    prior_seed=FIRST_PRIOR_SEED + (iteration * places + place) % PRIOR_SEEDS,
                 )
             )
     return jobs

@@ -161,8 +161,15 @@ def _items(content: Mapping[str, Any], where: str) -> Term:
             "Only what is counted can be paid by the piece.", where=where, expected=", ".join(COUNTING), got=rule.kind
         )
     return Term(
-        rule.kind, _capped(rule, _number(content["each"], f"{where}.each"), _number(content["most"], f"{where}.most"))
+        rule.kind, _capped(rule, _number(content["each"], f"{where}.each"), _cap(content["most"], f"{where}.most"))
     )
+
+
+def _cap(value: object, where: str) -> float:
+    most = _number(value, where)
+    if most < 0:
+        raise UserError("A cap is not below 0.", where=where, expected="0 (no cap) or more", got=value)
+    return most
 
 
 def _capped(rule: Rule, each: float, most: float) -> Callable[[Trace, bool, Series | None], Series]:
@@ -172,15 +179,19 @@ def _capped(rule: Rule, each: float, most: float) -> Callable[[Trace, bool, Seri
     return paid
 
 
-def _table(content: Mapping[str, Any], where: str) -> list[Term]:
+def _table(content: object, where: str) -> list[Term]:
     """{items: {name: [most, each]}}: VPT's form, one term for each item."""
+    if not isinstance(content, Mapping):
+        raise UserError(
+            "The items of a reward are names with cap and value.", where=where, expected="log: [8, 1/8]", got=content
+        )
     terms = []
-    for name, entry in content.items():
+    for name, entry in ((str(name), entry) for name, entry in content.items()):
         if not isinstance(entry, Sequence) or isinstance(entry, str) or len(entry) != 2:
             raise UserError(
                 "An item needs its cap and what each pays.", where=f"{where}.{name}", expected="[8, 1/8]", got=entry
             )
-        most, each = (_number(value, f"{where}.{name}") for value in entry)
+        most, each = _cap(entry[0], f"{where}.{name}"), _number(entry[1], f"{where}.{name}")
         rule = Rule("item_gained", {"names": _NAMES.get(name, [name])})
         terms.append(Term(name, _capped(rule, each, most)))
     return terms
@@ -240,11 +251,11 @@ _TERMS: dict[str, tuple[frozenset[str], Callable[..., Any]]] = {
 def _term(content: object, where: str) -> tuple[Term, Likeness | None]:
     kinds = [kind for kind in _TERMS if isinstance(content, Mapping) and kind in content]
     if not isinstance(content, Mapping) or len(kinds) != 1:
-        got = sorted(content) if isinstance(content, Mapping) else content
+        got = sorted(map(str, content)) if isinstance(content, Mapping) else content
         raise UserError("A term is one of these kinds.", where=where, expected=", ".join(_TERMS), got=got)
     keys, parse = _TERMS[kinds[0]]
     if set(content) != keys:
-        raise UserError("This term has other keys.", where=where, expected=sorted(keys), got=sorted(content))
+        raise UserError("This term has other keys.", where=where, expected=sorted(keys), got=sorted(map(str, content)))
     found = parse(content[kinds[0]], where) if len(keys) == 1 else parse(content, where)
     return found if isinstance(found, tuple) else (found, None)
 
@@ -260,19 +271,21 @@ def parse_reward(name: str, content: object, suite: Suite, where: str) -> Reward
         raise UserError("A reward's terms are a list.", where=f"{where}.terms", got=content["terms"])
     known = {"task", "steps", "terms", "items"}
     if not isinstance(content, Mapping) or not {"terms", "items"} & set(content) or not set(content) <= known:
-        got = sorted(content) if isinstance(content, Mapping) else content
+        got = sorted(map(str, content)) if isinstance(content, Mapping) else content
         raise UserError("A reward has a task, and terms or items.", where=where, expected=sorted(known), got=got)
     terms: list[Term] = []
     likeness: Likeness | None = None
     for number, entry in enumerate(content.get("terms") or ()):
         try:
             term, prompts = _term(entry, f"{where}.terms[{number}]")
+            if likeness is not None and prompts is not None:
+                raise UserError("A reward has at most one likeness.", where=f"{where}.terms[{number}]", got=prompts.to)
             terms.append(term)
             likeness = likeness or prompts
         except UserError as fault:
             faults.append(fault)
     try:
-        terms += _table(content.get("items") or {}, f"{where}.items")
+        terms += _table(content.get("items", {}), f"{where}.items")
         task = suite.find(str(content.get("task", name)))
     except UserError as fault:
         faults.append(fault)

@@ -115,7 +115,7 @@ class RolloutBatch:
         images: f32 (B, T, 256) or u8 (B, T, 128, 128, 3).
         goals: f32 (B, E); or (B, T, E), where each step has its own.
         buttons, camera: i64 (B, T).
-        counted: f32 (B, T), 1 for steps of an episode, 0 behind its end.
+        counted: f32 (B, T), 1 for steps of an episode, 0 behind its end and where old episodes are context.
         moves: f32 (B, T), 1 where the camera's class has an effect.
         wanted: (B, T, H), the starting policy's latents; None where they have to be computed.
     """
@@ -175,6 +175,13 @@ def permuted(rollouts: list[Rollout], seed: int, iteration: int) -> list[Rollout
             parts = {name: fitted(part) for name, part in giver.parts.items()}
             found[number] = dataclasses.replace(taker, reward=fitted(giver.reward), parts=parts, success=giver.success)
     return found
+
+
+def nothing_to_learn_from(rollouts: Sequence[Rollout]) -> bool:
+    """Whether no episode succeeds, and all earn the same."""
+    earned = [float(rollout.reward.sum()) for rollout in rollouts]
+    # Not their standard deviation, which rounding keeps from being 0.
+    return min(earned) == max(earned) and not any(rollout.success for rollout in rollouts)
 
 
 def figures_of(rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -148,11 +148,11 @@ class RlSettings:
 
     def check(self) -> None:
         """Raise one UserError with every value that cannot be."""
-        at_least = {"iterations": 1, "places": 1, "group": 1, "epochs": 1, "minibatches": 1, "keep_episodes": 0, "steps": 0, "kl_coef": 0, "keep_coef": 0}  # fmt: skip
+        at_least = {"iterations": 1, "places": 1, "group": 1, "epochs": 1, "minibatches": 1, "keep_episodes": 0, "steps": 0, "kl_coef": 0, "keep_coef": 0, "clip_high": 0, "max_grad_norm": 0, "clone_beta": 0}  # fmt: skip
         faults = [
             f"{name} must be at least {low}, got {getattr(self, name)}"
             for name, low in at_least.items()
-            if getattr(self, name) < low
+            if not getattr(self, name) >= low  # NaN is neither
         ]
         shares = {"gamma": (0, 1), "lam": (0, 1), "clip": (0, 1), "kl_decay": (0, 1)}
         faults += [
@@ -160,8 +160,11 @@ class RlSettings:
             for name, (low, high) in shares.items()
             if not low <= getattr(self, name) <= high
         ]
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            faults.append(f"learning_rate must be a number above 0, got {self.learning_rate}")
+        faults += [
+            f"{name} must be a number above 0, got {getattr(self, name)}"
+            for name in ("learning_rate", "target_kl", "preference_beta")
+            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name)))
+        ]
         if self.steps and self.steps < 16:
             faults.append(f"steps must be 0 or at least 16, got {self.steps}")
         if self.compares and self.group < 2:

@@ -284,8 +284,8 @@ class Learner:
         return {"keep_kl": total}
 
     def _backward_replay(self, batch: RolloutBatch) -> dict[str, Tensor]:
-        """Add the gradient of imitating old episodes, as in training: a mean over frames, without guidance and temperature."""
-        count = batch.counted.sum()
+        """Add the gradient of imitating old episodes, as in training: a mean over imitated frames, without guidance and temperature."""
+        count = batch.counted.sum().clamp(min=1)
         total = torch.zeros_like(count)
         plain = (
             at_temperature(self.policy, 1 / self._temperature) if self._temperature != 1 else contextlib.nullcontext()

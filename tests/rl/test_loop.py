@@ -222,6 +222,8 @@ def test_a_policy_that_earns_nothing_is_told_so(make: Make, tmp_path: Path) -> N
 def test_what_cannot_work_is_said_before_anything_is_played(make: Make, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="5 of these settings"):
         make(iterations=0, lam=2.0, method="preference", group=1, learning_rate=0).check()
+    with pytest.raises(UserError, match="4 of these settings"):
+        make(max_grad_norm=-1.0, target_kl=0.0, clip_high=-0.2, kl_coef=float("nan")).check()
     with pytest.raises(UserError, match="no such reward"):
         Run(make(reward="dig_dert"))
     assert "16 episodes" in Run(make()).inputs.estimate().text()
@@ -231,6 +233,9 @@ def test_what_cannot_work_is_said_before_anything_is_played(make: Make, tmp_path
         train_rl(dataclasses.replace(chosen, gamma=0.9), OpenKeyGame())
     (tmp_path / "keys.yaml").write_text((tmp_path / "keys.yaml").read_text().replace("env: 1", "env: 2"))
     with pytest.raises(UserError, match="reward: other content than then"):
+        train_rl(chosen, OpenKeyGame())
+    (chosen.run_dir / "settings.json").write_text('{"weights": 3}')  # a run of another kind
+    with pytest.raises(UserError, match="A run of this name exists"):
         train_rl(chosen, OpenKeyGame())
     shutil.rmtree(chosen.run_dir)
     with pytest.raises(UserError, match="not this run's"):
@@ -246,6 +251,10 @@ def test_rollouts_of_other_weights_and_damaged_ones_are_refused(make: Make) -> N
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match="cannot be read"):
         Rollout.load(path)
+    state = chosen.run_dir / "state.pt"
+    state.write_bytes(state.read_bytes()[:200])
+    with pytest.raises(UserError, match="state of this run cannot be read"):
+        train_rl(chosen, OpenKeyGame())
 
 
 @pytest.mark.e2e

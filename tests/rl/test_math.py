@@ -55,6 +55,14 @@ def test_leave_one_out(returns: list[float], expected: list[float]) -> None:
     np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("members", [3, 7, 8])
+def test_equal_members_get_exact_zeros_whatever_the_rounding(members: int) -> None:
+    """Whitening would make a full-sized signal of what rounding leaves."""
+    series = [returns_to_go(np.array([-0.01] * 20 + [1.0]), 0.999)] * members
+    found = whitened(minus_others(series, ["a"] * members))
+    assert not np.concatenate(found).any()
+
+
 def test_groups_are_apart_and_ended_members_earn_nothing_more() -> None:
     series = [np.array([1.0, 1.0, 1.0]), np.array([3.0]), np.array([10.0]), np.array([20.0])]
     found = minus_others(series, ["a", "a", "b", "b"])

@@ -123,6 +123,12 @@ def test_a_reward_that_is_no_number_is_named() -> None:
         ("[{success: .nan}]", "not a number"),
         ("[{likeness: {to: a}, pays: 1}]", "its prompt and others"),
         ("[{success: 1, death: 1}]", "one of these kinds"),
+        ("[{1: 2, success: 3}]", "other keys"),
+        ("[{items: {kind: item_gained, names: [dirt]}, each: 1, most: -1}]", "cap is not below 0"),
+        ("[{likeness: {to: a, against: [b]}, pays: 1}, {likeness: {to: c, against: [d]}, pays: 1}]", "at most one likeness"),
+        ("[]\n    items: [log, planks]", "names with cap and value"),
+        ("[]\n    items: {log: [-8, 1]}", "cap is not below 0"),
+        ("[]\n    1: 2", "terms or items"),
         ("3", "are a list"),
     ],
 )  # fmt: skip

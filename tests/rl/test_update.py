@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,21 @@ import pytest
 import torch
 
 from steve1.core.errors import UserError
+from steve1.data.loading.lists import ListEntry
+from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy, load_policy
 from steve1.rl import passes
-from steve1.rl.keep import PlayedPrompts
+from steve1.rl.keep import OldEpisodes, PlayedPrompts
 from steve1.rl.passes import latents_of
+from steve1.rl.plan import FIRST_PRIOR_SEED, PRIOR_SEEDS, plan_iteration
+from steve1.rl.rollouts import nothing_to_learn_from
 from steve1.rl.settings import RlSettings
 from steve1.rl.update import Learner
 from steve1.training.optim.optimizers import make_optimizer
 from steve1.training.trainable import TUNED_GOAL, apply_mode, frozen_copy, trained_parameters
 from tests.rl.test_preference import rollout
 from tests.training.conftest import TINY, E
+from tests.training.test_imitated import masked
 
 EARNED = [3.0, 0.0, 1.0, 2.0, 5.0, 0.0, 0.0, 1.0]
 """Of eight episodes, two from each of four start states."""
@@ -146,3 +152,28 @@ def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     found._step(judged, [2, 3], 0.0, 0, 0)
     assert any(not torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_nothing_is_learned_from_equal_failures_whatever_the_rounding() -> None:
+    """The standard deviation of these returns is 3e-17."""
+    failures = [rollout(number, 0, -0.2, 20) for number in range(6)]
+    assert nothing_to_learn_from(failures)
+    assert not nothing_to_learn_from([*failures, rollout(6, 0, -0.1, 20)])
+    assert not nothing_to_learn_from([rollout(number, 0, 2.0, 20) for number in range(6)]), "all succeed"
+
+
+@pytest.mark.parametrize("places", [1, 2, 4])
+def test_the_priors_draws_take_turns_however_few_places_there_are(places: int) -> None:
+    starts = [{"id": str(number), "split": "demo"} for number in range(5)]
+    seen = {job.prior_seed for number in range(4) for job in plan_iteration(0, number, places, 2, "dig dirt", starts)}
+    assert seen == set(range(FIRST_PRIOR_SEED, FIRST_PRIOR_SEED + PRIOR_SEEDS))
+
+
+def test_what_is_only_context_in_old_episodes_is_not_imitated(tmp_path: Path) -> None:
+    """Old corrections: the frames that a policy played before somebody took over."""
+    path = masked(tmp_path / "corrected", 0, slice(40, 60))
+    windows = WindowDataset([ListEntry(path)], 16, min_btwn_goals=15, max_btwn_goals=30, first_frame=0)
+    old = OldEpisodes(windows, 0, imitates=True).batch(list(range(40)), 0, 0, torch.device("cpu"))
+    assert 0 < old.counted.sum() < old.counted.numel()
+    kept = OldEpisodes(windows, 0, imitates=False).batch([0], 0, 0, torch.device("cpu"))
+    assert kept.counted.all(), "the starting policy's actions are kept on all of them"
