@@ -7,6 +7,7 @@ episodes themselves are only read.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,7 @@ def write_judged(
             "This list exists already.", where=display(listed), todo="another name, or agree to replace it"
         )
     sections: dict[float | None, list[str]] = {}
+    frames: Counter[float | None] = Counter()
     cut = 0
     for path in episodes:
         judgement = judgements[path.parent].of(path.name)
@@ -104,14 +106,15 @@ def write_judged(
         if judgement.start or judgement.stop or judgement.caption:
             path, cut = _copy(path, judgement), cut + 1
         sections.setdefault(judgement.weight, []).append(list_line(path))
+        frames[judgement.weight] += len(Episode(path))
     kept = sum(map(len, sections.values()))
     if not kept:
         raise UserError("Every episode is marked bad or has weight 0: the list would be empty.")
     lines = []
     for weight, section in sections.items():
-        # A section's weight is that of all its episodes; one without a weight counts once.
+        # A section's weight is that of all its frames, each of which counts so many times; without a weight, once.
         if set(sections) != {None}:
-            lines.append(f"# weight: {(1.0 if weight is None else weight) * len(section):g}")
+            lines.append(f"# weight: {(1.0 if weight is None else weight) * frames[weight] / frames.total():.6g}")
         lines += section
     listed.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(listed, "w") as handle:

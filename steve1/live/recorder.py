@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -100,6 +101,8 @@ class Take:
                 "format": FORMAT, "behaviour": self._name, "captions": [self._prompt], "steps": self.ticks, "success": success,
                 "value": value, "unit": unit, "prompts": self.prompts, "acted": dict(self._acted), **self._facts,
             }  # fmt: skip
+            if os.path.lexists(f"{self._writer.prefix}.mp4"):  # another session has recorded into this folder meanwhile
+                self._writer.prefix = free_prefix(self._writer.prefix.parent, self._name)
             self._writer.finish(options)
             return Kept(self._writer.prefix, self.ticks, success, value, unit)
 

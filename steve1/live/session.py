@@ -168,7 +168,7 @@ class Session:
                     self._wait()
                     self._step()
         except GAME_FAULTS as fault:
-            self.screen.event("died", str(fault).splitlines()[0])
+            self.screen.event("died", next(iter(str(fault).splitlines()), type(fault).__name__))
             self.screen.notice("error", message("live game died"))
             self.recorder.keep()
             raise
@@ -192,6 +192,10 @@ class Session:
                 self._handlers[command["do"]](command)
             except UserError as fault:
                 self.screen.notice("error", fault.one_line)
+            except GAME_FAULTS:
+                raise
+            except OSError as fault:  # a recording or film that cannot begin
+                self.screen.notice("error", f"{message('live recording failed')} ({fault.strerror or fault})")
         found = self._goals.ready() if self._goals else None
         if self._goals is not None and (why := self._goals.why_stopped()):
             self.screen.notice("note", why)
@@ -219,17 +223,19 @@ class Session:
         self.screen.tick += 1
         self.recorder.after(action, after, info, float(reward))
         self._show(action, proposal if by_person and self._agent is not None else None)
-        if self._source is not None and not died:
-            self._follow_source(action)
+        if not died:
+            self._follow_source(lambda source: source.step(action, *self._now))
         if died or ended:
             self.screen.event("ended")
             self.screen.notice("note", message("live player died" if died else "live episode ended"))
             self._reset_world()
 
-    def _follow_source(self, action: Action) -> None:
-        assert self._source is not None
+    def _follow_source(self, ask: Callable[[PromptSource], str | None]) -> None:
+        """Ask the source for a prompt; one that fails is not asked again, and the present prompt stays."""
+        if self._source is None:
+            return
         try:
-            prompt = self._source.step(action, *self._now)
+            prompt = ask(self._source)
         except UserError as fault:
             self.screen.notice("error", fault.one_line)
             self._source = None
@@ -319,7 +325,9 @@ class Session:
             self._goals.restart()
         self.screen.event("world")
         if begin or self._source is not None:
-            self._ask(self._source.reset(*self._now) if self._source else self._prompt or self._first_prompt)
+            self._follow_source(lambda source: source.reset(*self._now))
+            if self._source is None and begin:
+                self._ask(self._prompt or self._first_prompt)
             if self._goals is not None and (found := self._goals.ready(wait=True)) is not None:
                 self._encoded(found)
         self._show(actions.null_action(), None)

@@ -62,7 +62,8 @@ def test_the_list_holds_what_is_not_bad_and_cuts_are_copies(tmp_path: Path, monk
     found = write_judged(find_episodes(folder), marks, listed)
     assert (found["kept"], found["left_out"], found["cut"]) == (3, 1, 1)
     entries = read_list(listed)
-    assert {entry.path.name: entry.weight for entry in entries} == {"ep01_10-50": 2.0, "ep03": 2.0, "ep02": 3.0}
+    # Of 160 frames 100 count once, and 60 three times.
+    assert {entry.path.name: entry.weight for entry in entries} == {"ep01_10-50": 0.625, "ep03": 0.625, "ep02": 1.125}
     copy = Episode(next(entry.path for entry in entries if entry.path.name == "ep01_10-50"))
     assert len(copy) == 40
     assert copy.metadata["captions"] == ["dig a hole"]

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode
 from steve1.data.media.video import probe
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.live import recorder
-from steve1.live.prompts import read_chain
+from steve1.live.prompts import PromptSource, read_chain
 from tests.live.worlds import Played, lines, options, playing, suite
 from tests.rollout.fakes import FakeEnv
 
@@ -183,6 +184,72 @@ def test_a_game_that_dies_leaves_the_recording_and_starts_anew(tmp_path: Path) -
     assert len(lines(tmp_path, "dig_dirt-0001")) >= 5
     assert [kept.prefix.name for kept in played.session.recorder.kept] == ["dig_dirt-0000", "dig_dirt-0001"]
     assert played.fault is None
+
+
+def test_a_game_that_dies_without_a_word_starts_anew(tmp_path: Path) -> None:
+    """A pipe that ends raises EOFError with no text."""
+    died: list[int] = []
+
+    class Silent(FakeEnv):
+        def step(self, action: dict[str, Any]) -> Any:
+            if not died and self.steps_alive == 20:
+                died.append(1)
+                raise EOFError
+            return super().step(action)
+
+    with playing(tmp_path, env=Silent) as played:
+        played.until(lambda: played.kinds().count("world") == 2)
+        played.ticks(5)
+    assert [event["text"] for event in played.session.screen.events if event["kind"] == "died"] == ["EOFError"]
+
+
+def test_a_recording_that_cannot_begin_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(recorder, "Take", full)
+    with playing(tmp_path) as played:
+        played.do("record")
+        played.until(lambda: played.session.screen.notices)
+        assert "No space left" in played.session.screen.notices[0]["text"]
+        played.ticks(5)
+
+
+def test_a_planner_that_fails_between_two_worlds_is_told_and_the_game_goes_on(tmp_path: Path) -> None:
+    class Ending(PromptSource):
+        worlds = 0
+
+        def reset(self, obs: Any, info: Any) -> str:
+            self.worlds += 1
+            if self.worlds == 2:
+                raise UserError("The planner has ended.")
+            return "explore"
+
+        def step(self, action: Any, obs: Any, info: Any) -> None:
+            return None
+
+    class Short(FakeEnv):
+        def step(self, action: dict[str, Any]) -> Any:
+            obs, reward, died, _, info = super().step(action)
+            return obs, reward, died, self.steps_alive % 30 == 0, info
+
+    with playing(tmp_path, source=Ending(), env=Short) as played:
+        played.until(lambda: played.kinds().count("world") == 3)
+        assert played.session.screen.state["prompt"] == "explore"
+    assert played.fault is None
+    assert any("The planner has ended" in notice["text"] for notice in played.session.screen.notices)
+
+
+def test_what_another_session_has_recorded_meanwhile_stays(tmp_path: Path) -> None:
+    with playing(tmp_path) as played:
+        played.do("record")
+        played.until(lambda: (played.session.recorder.ticks or 0) >= 5)
+        for end in ("-options.json", ".jsonl", ".mp4"):
+            (tmp_path / "takes" / f"dig_dirt-0000{end}").write_text("theirs")
+        played.do("stop")
+        played.until(lambda: played.session.recorder.kept)
+    assert len(lines(tmp_path, "dig_dirt-0001")) >= 5
+    assert {path.read_text() for path in (tmp_path / "takes").glob("dig_dirt-0000*")} == {"theirs"}
 
 
 def test_ctrl_c_leaves_a_finished_recording(tmp_path: Path) -> None:
