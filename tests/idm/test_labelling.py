@@ -231,6 +231,28 @@ def test_the_same_command_continues(tmp_path: Path, label: Labeller, monkeypatch
 
 
 @pytest.mark.e2e
+def test_what_lies_there_of_other_videos_and_settings_stays(tmp_path: Path, label: Labeller) -> None:
+    film(tmp_path / "v" / "a.mp4", turns(100))
+    film(tmp_path / "w" / "a.mp4", turns(100, 1))
+    out = tmp_path / "out"
+    label(tmp_path / "v", out)
+    (out / RECORDS / "a_000000.json").unlink()  # as after a kill
+    with pytest.raises(UserError, match="No video has the name"):
+        label(tmp_path / "v", out, mask=("b=1,2,3,4",))
+    assert "other settings" in label(tmp_path / "v", out, keep_nulls=True).rejected[0][1]
+    made = Episode(out / "a_000000").metadata["sha256"]
+    for overwrite in (False, True):
+        other = label(tmp_path / "w", out, overwrite=overwrite)
+        assert (other.episodes, "another video" in other.rejected[0][1]) == ([], True)
+        assert Episode(out / "a_000000").metadata["sha256"] == made, (
+            "--overwrite removes its own video's episodes alone"
+        )
+    assert label(tmp_path / "v", out).frames == 100
+    nothing = label(tmp_path / "v", tmp_path / "none", end=-20.0)
+    assert "Nothing of this video" in nothing.rejected[0][1]
+
+
+@pytest.mark.e2e
 def test_shards_divide_the_work(tmp_path: Path, label: Labeller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("steve1.idm.labelling.part.PART", 100)
     film(tmp_path / "v" / "a.mp4", turns(300))
@@ -292,6 +314,9 @@ def test_parts_of_a_video(tmp_path: Path) -> None:
     assert (part.first, part.stop) == (40, 240)
     (part,) = parts_of("a", video, LabelSettings(end=4.0))
     assert (part.first, part.stop) == (0, 80)
+    for nothing in (LabelSettings(end=-20.0), LabelSettings(start=8.0, end=-9.0)):
+        (part,) = parts_of("a", video, nothing)
+        assert part.stop == part.first, "what is to be left out is not labelled"
     assert len(parts_of("b", tmp_path / "missing.mp4", LabelSettings())) == 1
     with pytest.raises(UserError, match="ends before"):
         LabelSettings(start=5, end=3)

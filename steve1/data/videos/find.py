@@ -23,7 +23,8 @@ class FoundVideos:
 def find_videos(folder: str | os.PathLike[str]) -> FoundVideos:
     """Every video below `folder`, or the one video that it is; hidden files are not looked at.
 
-    A video's name is its path below the folder without the ending, or with it where two videos differ in nothing else.
+    A video's name is its path below the folder without the ending, or with it where two videos differ in nothing else. Of two that
+    would have the same name even so (a/b.mp4 and a_b.mp4) the second is left out.
 
     Raises:
         UserError: the folder does not exist, or holds no video.
@@ -51,6 +52,9 @@ def find_videos(folder: str | os.PathLike[str]) -> FoundVideos:
         raise UserError("There is no video in this folder.", where=root, expected=", ".join(ENDINGS))
     short = ["_".join(path.relative_to(root).with_suffix("").parts) for path in found]
     long = ["_".join(path.relative_to(root).parts) for path in found]
-    return FoundVideos(
-        {full if short.count(name) > 1 else name: path for name, full, path in zip(short, long, found)}, left_out
-    )
+    videos: dict[str, Path] = {}
+    for name, full, path in zip(short, long, found):
+        name = full if short.count(name) > 1 else name
+        if videos.setdefault(name, path) != path:
+            left_out.append((path, f"its episodes would have the names of those of {videos[name].name}: rename it"))
+    return FoundVideos(videos, left_out)

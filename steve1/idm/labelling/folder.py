@@ -106,6 +106,7 @@ def label_folder(
     files = IdmFiles.of(settings.idm_model, settings.idm_weights)
     known = recording_of(settings.calibrate) if settings.calibrate else None
     found = find_videos(videos)
+    settings.check_masks(found.videos)
     parts = machine.shard.of([part for name, path in found.videos.items() for part in parts_of(name, path, settings)])
     output_dir.mkdir(parents=True, exist_ok=True)
     with alone_in(output_dir, machine.shard, "label"):

@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,12 @@ def parts_of(name: str, video: Path, settings: LabelSettings) -> list[Part]:
     last = settings.end if settings.end > 0 else seconds + settings.end
     if not seconds:
         return [Part(name, video, first, round(settings.end * FPS) if settings.end > 0 else None)]
-    stop = math.ceil(min(last, seconds) * FPS)
+    stop, open_end = math.ceil(min(last, seconds) * FPS), settings.end == 0 or last >= seconds
+    if stop <= first and not open_end:
+        return [Part(name, video, first, first, 0)]  # labelling says that there is nothing
     starts = list(range(first, max(stop, first + 1), PART))
     if len(starts) > 1 and stop - starts[-1] < PART // 10:  # no part of a few seconds
         starts.pop()
-    open_end = settings.end == 0 or last >= seconds
     return [
         Part(name, video, start, None if open_end and end == stop else end, end - start)
         for start, end in zip(starts, [*starts[1:], stop])
@@ -129,6 +131,11 @@ class PartLabeller:
         }
         record |= {"frames": 0, "rejected": [], "episodes": [], "measures": None, "overlays": []}
         try:
+            if part.stop is not None and part.stop <= part.first:
+                start, end = self._settings.start, self._settings.end
+                raise UserError(
+                    "Nothing of this video is left to label.", where=part.video, got=f"--start {start:g} --end {end:g}"
+                )
             form, digest = self._form_of(part)
             record |= {"sha256": digest, "notes": list(form.notes), **form.metadata()}
             with scratch_dir(self._output / part.key) as folder:
@@ -265,7 +272,6 @@ class PartLabeller:
         if not len(keep):
             record["rejected"].append({"first": made["first"], "frames": stop - start, "reason": "nothing is pressed"})
             return
-        record["episodes"].append(made)
         target, of_run = self._output / name, measured(each.evidence[start:stop])
         metadata = {
             "source": display(part.video),
@@ -302,10 +308,11 @@ class PartLabeller:
             _check_same(target, metadata)
         else:
             each.scratch.write_episode(target, keep, chosen, each.evidence.sure[keep], metadata)
+        record["episodes"].append(made)  # last: what is in the list is this video's, and --overwrite removes it
 
 
 def _check_same(target: Path, metadata: dict[str, Any]) -> None:
-    """UserError where an episode of this name was made from another video."""
+    """UserError where an episode of this name was made from another video, or by a run with other settings that was killed."""
     known = Episode(target).metadata
     if known.get("sha256") != metadata["sha256"]:
         raise UserError(
@@ -313,6 +320,22 @@ def _check_same(target: Path, metadata: dict[str, Any]) -> None:
             where=target,
             todo="rename the video, or choose another output folder",
         )
+    before, now = (_settings_of(each) for each in (known, json.loads(json.dumps(metadata))))  # as it is stored
+    if differing := [name for name, value in now.items() if before[name] != value]:
+        raise UserError(
+            "An episode of this name was made with other settings, by a run that did not finish its part.",
+            where=target,
+            got=", ".join(differing),
+            todo="remove this episode, and run the same command again",
+        )
+
+
+def _settings_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What an episode's labels depend on beside the video; not the measures, which may differ in their last digits from machine to machine."""
+    by = metadata.get("idm") or {}
+    return {"keep_nulls": metadata.get("keep_nulls")} | {
+        name: by.get(name) for name in ("sha256", "crop", "mask", "camera_gain", "thresholds")
+    }
 
 
 def _sheet(found: Iterable[_Labelled], files: IdmFiles) -> list[dict[str, Any]]:

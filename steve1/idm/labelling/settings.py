@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from steve1.actions.buttons import BUTTONS
 from steve1.core.checkpoint_metadata import checkpoint_metadata_path
-from steve1.core.errors import UserError
+from steve1.core.errors import UserError, nearest
 from steve1.core.files import existing_file, read_json, sha256_file
 from steve1.core.paths import PUBLISHED, display, resolve
 from steve1.data.videos.form import Box, parse_box
@@ -61,6 +62,13 @@ class LabelSettings:
             raise UserError("This is not a field of view.", expected="20 to 150 degrees", got=self.fov)
         for text in self.mask:
             parse_box(text.rpartition("=")[2])
+
+    def check_masks(self, names: Collection[str]) -> None:
+        """UserError for a mask of a video that is not among these."""
+        for whose in (text.rpartition("=")[0] for text in self.mask):
+            if whose and whose not in names:
+                expected = nearest(whose, sorted(names)) if names else "the name of a video"
+                raise UserError("No video has the name of this mask.", where="--mask", got=whose, expected=expected)
 
     def masks_for(self, name: str) -> list[Box]:
         """The boxes to paint over in the video of this name."""

@@ -247,6 +247,11 @@ def test_videos_are_found_by_name(tmp_path: Path) -> None:
     assert list(found.videos) == ["a", "b_one.mp4", "b_one.webm"]
     assert [(path.name, "convert" in why) for path, why in found.left_out] == [("with.mp4", True)]
     assert list(find_videos(tmp_path / "a.MKV").videos) == ["a"]
+    (tmp_path / "b" / "c.mp4").write_bytes(b"x")
+    (tmp_path / "b_c.mp4").write_bytes(b"x")
+    found = find_videos(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path, why in found.left_out if "rename" in why] == ["b/c.mp4"]
+    assert found.videos["b_c.mp4"] == tmp_path / "b_c.mp4"
     with pytest.raises(UserError, match="does not exist"):
         find_videos(tmp_path / "nothing")
     with pytest.raises(UserError, match="no video"):
