@@ -41,6 +41,9 @@ whole_numbers SHORT_STEPS MIDDLE_STEPS LONG_STEPS GAMES SEED MINECLIP_STEPS CNN_
 [ $# -gt 0 ] || set -- record convert mineclip embed prior cnn policy finish replay measure
 mkdir -p "$OUT"
 
+# The family that is there is replaced, but for a run of ours that goes on.
+replacing() { [ -e "data/finetuning_checkpoint/$1/settings.json" ] || echo --overwrite; }
+
 say() { printf '\n== %s: %s\n' "$(date +%H:%M:%S)" "$*"; }
 
 # The names of NAME=COUNT …
@@ -97,7 +100,7 @@ stage_convert() {
 stage_mineclip() {
   say "training the mini MineCLIP"
   "$PYTHON" -m research.train_mineclip --dataset_dir $(datasets $ALL) \
-    --out_weights "$OUT/mini_mineclip.safetensors" --seed "$SEED" --steps "$MINECLIP_STEPS" --batch_size 48 --eval_every 100
+    --out_weights "$OUT/mini_mineclip.safetensors" --seed "$SEED" --steps "$MINECLIP_STEPS" --batch_size 48 --eval_every 100 $(replacing mini_mineclip)
 }
 
 stage_embed() {
@@ -111,7 +114,7 @@ stage_embed() {
 stage_prior() {
   say "training the mini prior"
   DATA=data/prior_data/mini_pairs.npz DATASET_DIRS="$(datasets $ALL)" MINECLIP="$OUT/mini_mineclip.safetensors" \
-    OUT_WEIGHTS="$OUT/mini_prior.safetensors" SEED="$SEED" MAX_EPOCHS=80 bash 4_train_prior.sh --half --hidden_dim 128 --latent_dim 64
+    OUT_WEIGHTS="$OUT/mini_prior.safetensors" SEED="$SEED" MAX_EPOCHS=80 bash 4_train_prior.sh --half --hidden_dim 128 --latent_dim 64 $(replacing mini_prior)
 }
 
 # What both trainings of the policy share. Windows begin after the 15 frames in which scripted players wait: an episode is played from its first
@@ -181,7 +184,7 @@ stage_idm() {
   VAL_LIST=data/samplings/mini_idm_val_list.txt bash 2_create_sampling.sh mini_idm --mix $mix --overwrite
   say "training the mini inverse dynamics model"
   SAMPLING_NAME=mini_idm OUT_WEIGHTS="$OUT/mini_idm.weights" TOTAL_FRAMES="$IDM_FRAMES" SEED="$SEED" \
-    bash 3_train_idm.sh --half --precision bf16 --env luanti
+    bash 3_train_idm.sh --half --precision bf16 --env luanti $(replacing mini_idm)
 }
 
 for stage in "$@"; do

@@ -175,7 +175,7 @@ def train_mineclip(
         The last evaluation: accuracies and confusion, see `retrieval`.
 
     Raises:
-        UserError: settings that cannot be used, or a loss that is not finite.
+        UserError: settings that cannot be used, weights of others at `output`, or a loss that is not finite.
     """
     settings.check()
     train, held = clips.split(settings.val_fraction, settings.seed)
@@ -188,9 +188,9 @@ def train_mineclip(
         "episodes": len(clips.episodes),
         "behaviours": clips.behaviours,
     }
-    folder = RunFolder(run, described, overwrite)
+    folder = RunFolder(run, described, overwrite, output=output)
     step, figures = 0, {}
-    if (saved := folder.load(output)) is not None:
+    if (saved := folder.load()) is not None:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         step, figures = saved["step"], saved["figures"]

@@ -58,11 +58,12 @@ class RunFolder:
     Args:
         record: everything that shapes the result, as JSON values; kept as settings.json.
         overwrite: delete an earlier run and begin anew.
+        output: the weights that the run writes from its first validation on; those of others are not replaced.
         force: go on although settings differ; None where there is no flag for that.
         differences: (earlier record, record) → reasons not to go on.
 
     Raises:
-        UserError: the folder holds something else, another process trains in it, or its run has other settings.
+        UserError: the folder or the output holds something else, another process trains in it, or its run has other settings.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class RunFolder:
         record: Record,
         overwrite: bool = False,
         *,
+        output: Path | None = None,
         force: bool | None = None,
         differences: Callable[[Record, Record], list[str]] = differing_entries,
     ) -> None:
@@ -85,6 +87,13 @@ class RunFolder:
                 where=display(path),
                 todo="choose another name for the output, or CHECKPOINT_DIR",
             )
+        if output is not None and output.exists() and not (ours or overwrite):
+            raise UserError(
+                "The output weights exist already and are not this run's.",
+                where=display(output),
+                todo="choose another OUT_WEIGHTS, or --overwrite to replace them",
+            )
+        self.output = output
         self._hold()
         try:
             # What a killed run left half-written, or the whole run; nobody else writes here while the lock is held.
@@ -124,11 +133,11 @@ class RunFolder:
                 todo="wait for it, stop it, or choose another name for the output",
             ) from None
 
-    def load(self, output: Path) -> dict[str, Any] | None:
+    def load(self) -> dict[str, Any] | None:
         """The saved state (tensors and plain values), or None at the beginning.
 
         Raises:
-            UserError: the file is damaged, or the weights `output` that belong to it are gone.
+            UserError: the file is damaged, or the weights that belong to it are gone.
         """
         file = self.path / STATE_FILE
         if not file.exists():
@@ -142,9 +151,9 @@ class RunFolder:
                 got=str(error)[:200],
                 todo="start again with --overwrite",
             ) from error
-        if not output.exists():
+        if self.output is not None and not self.output.exists():
             raise UserError(
-                "This run has state, but its weights are gone.", where=output, todo="start again with --overwrite"
+                "This run has state, but its weights are gone.", where=self.output, todo="start again with --overwrite"
             )
         self.rows = list(state["rows"])
         return state

@@ -108,7 +108,7 @@ def train_prior(
         The best epoch and its figures.
 
     Raises:
-        UserError: settings that cannot be used, too little data, or a run with other settings in the folder.
+        UserError: settings that cannot be used, too little data, a run with other settings in the folder, or weights of others at `output`.
     """
     settings.check()
     train_rows, val_rows = split(pairs, settings.val_fraction, settings.seed)
@@ -119,10 +119,10 @@ def train_prior(
     prior = Prior(PriorConfig(pairs.text.shape[1], settings.hidden_dim, settings.latent_dim)).to(device)
     optimizer = torch.optim.AdamW(prior.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     described = {**settings_dict(PriorSettings, settings), "pairs": len(pairs), "embed_dim": prior.embed_dim}
-    folder = RunFolder(run, described, overwrite)
+    folder = RunFolder(run, described, overwrite, output=output)
     state = PriorResult()
     remove_half_written(output.parent, {output.name})
-    if (saved := folder.load(output)) is not None:
+    if (saved := folder.load()) is not None:
         prior.load_state_dict(saved["prior"])
         optimizer.load_state_dict(saved["optimizer"])
         state = PriorResult(**saved["progress"])

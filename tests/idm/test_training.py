@@ -264,6 +264,16 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(folder: Path, tmp_path: P
         train_idm(train, val, Start(TINY), whole, dataclasses.replace(SETTINGS, seed=1), run=tmp_path / "whole")
 
 
+def test_weights_that_the_run_did_not_write_are_not_replaced(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "mine.weights"
+    output.write_bytes(b"mine")
+    train, val = episodes(folder), episodes(folder, "val")
+    for _ in range(2):  # the first refusal leaves nothing that would make the weights ours
+        with pytest.raises(UserError, match="not this run's"):
+            train_idm(train, val, Start(TINY), output, SETTINGS, run=tmp_path / "run")
+    assert output.read_bytes() == b"mine"
+
+
 def test_a_fault_in_a_worker_is_told_as_in_this_process(folder: Path, tmp_path: Path) -> None:
     train, val = episodes(folder), episodes(folder, "val")
 

@@ -132,6 +132,11 @@ def test_other_settings_in_the_same_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         train_prior(toy(), tmp_path / "p.safetensors", other, run=tmp_path / "run")
     assert "beta: 0.1 then, 0.5 now" in str(caught.value)
+    mine = (tmp_path / "p.safetensors").read_bytes()
+    for _ in range(2):  # the first refusal leaves nothing that would make the weights ours
+        with pytest.raises(UserError, match="not this run's"):
+            train_prior(toy(), tmp_path / "p.safetensors", other, run=tmp_path / "elsewhere")
+    assert (tmp_path / "p.safetensors").read_bytes() == mine
     train_prior(toy(), tmp_path / "p.safetensors", other, run=tmp_path / "run", overwrite=True)
 
 

@@ -202,7 +202,7 @@ def record_corrections(args: Args, number: int, weights: str, place: Path, datas
 
 
 def sources(args: Args, folder: Path, number: int) -> list[str]:
-    """FOLDER=SHARE of everything that is trained on: all corrections so far by their frames' number, then demonstrations."""
+    """FOLDER=SHARE of everything that is trained on: all corrections so far by the number of their episodes, then demonstrations."""
     mine = [path for path in (folder / f"dataset_round{each}" for each in range(1, number + 1)) if path.is_dir()]
     corrections = [*mine, *map(resolve, args.corrections)]
     counts = {str(path): len(find_episodes(path)) for path in corrections}

@@ -50,7 +50,7 @@ class Args(IdmTrainSettings):
     num_workers: int = 1
     """Processes that load windows (NUM_WORKERS); 0: load in the training process. The windows are the same either way."""
     overwrite: bool = False
-    """Delete an earlier run of this name and start again."""
+    """Delete an earlier run of this name and its output weights, and start again."""
 
     GROUPS: ClassVar = {
         "options": "out_weights in_model in_weights overwrite",

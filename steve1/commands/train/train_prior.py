@@ -41,7 +41,7 @@ class Args(PriorSettings):
     device: str = "auto"
     """Device: auto, cpu, cuda or mps."""
     overwrite: bool = False
-    """Delete an earlier run of this name and start again."""
+    """Delete an earlier run of this name and its output weights, and start again."""
 
 
 def main(args: Args) -> None:

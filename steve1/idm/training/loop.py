@@ -112,7 +112,7 @@ def train_idm(
         The best validation, and the scores of the best weights on `val`, as `judged` gives them.
 
     Raises:
-        UserError: settings that cannot be used, a run with other settings in the folder, or a loss that is not finite.
+        UserError: settings that cannot be used, a run with other settings in the folder, weights of others at `output`, or a loss that is not finite.
     """
     settings.check()
     place = torch.device(device)
@@ -128,11 +128,11 @@ def train_idm(
         "in_weights_sha256": sha256_file(start.weights) if start.weights else None,
         "episodes": sorted(each.episode.path.name for each in [*train, *val]),
     }
-    with contextlib.closing(RunFolder(run, record, overwrite)) as folder, explain_dead_workers():
+    with contextlib.closing(RunFolder(run, record, overwrite, output=output)) as folder, explain_dead_workers():
         groups = parameter_groups(model, settings.weight_decay)
         optimizer = torch.optim.AdamW(groups, settings.learning_rate, fused=True)
         result = IdmResult()
-        if (saved := folder.load(output)) is not None:
+        if (saved := folder.load()) is not None:
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
             result = IdmResult(**saved["progress"])
