@@ -60,6 +60,8 @@ class DatasetPage:
                     "text": fault.one_line if isinstance(fault, UserError) else str(fault),
                 }
                 await connection.send(json.dumps(told, ensure_ascii=False))
+                if command["do"] == "judge":
+                    await self._send_row(connection, command["episode"])
 
     def _read(self, message: str | bytes) -> Command:
         command = parse(message, DATASET_COMMANDS)
@@ -77,9 +79,7 @@ class DatasetPage:
             judgement = checked(Judgement(**fields), self._lengths[number])
             path = self._episodes[number]
             self._judgements[path.parent].set(path.name, judgement)
-            await connection.send(
-                json.dumps({"kind": "judged", "episode": number, **self._row(number)}, ensure_ascii=False)
-            )
+            await self._send_row(connection, number)
         else:
             name = command["name"].strip()
             if not name or "/" in name or name.startswith("."):
@@ -108,6 +108,11 @@ class DatasetPage:
             )
             for place, frame, action in zip(itertools.count(start), itertools.islice(frames, stop - start), episode.actions(start, stop))
         ]  # fmt: skip
+
+    async def _send_row(self, connection: ServerConnection, number: int) -> None:
+        """What is known of an episode's judgement."""
+        row = {"kind": "judged", "episode": number, **self._row(number)}
+        await connection.send(json.dumps(row, ensure_ascii=False))
 
     def _row(self, number: int) -> dict[str, Any]:
         path = self._episodes[number]

@@ -11,7 +11,7 @@ const WORDS = {
 let words = WORDS.en, rows = [], now = 0, frame = 0, playing = false, frames = new Map(), asked = new Set();
 const socket = opened(message => {
   if (message.kind === "episodes") { rows = message.rows; words = WORDS[message.language] || WORDS.en; document.documentElement.lang = message.language; translate(words); choose(0); }
-  else if (message.kind === "judged") { Object.assign(rows[message.episode], message); list(); shown(); }
+  else if (message.kind === "judged") answered(rows[message.episode], message);
   else if (message.kind === "written") at("written").textContent = words.written(message);
   else if (message.code === "list_exists" && confirm(words.replace)) send("write", { name: at("name").value.trim(), overwrite: true });
   else note(message.text);
@@ -56,9 +56,15 @@ function choose(number) {
   at("weight").value = rows[now].weight ?? "";
   list(); shown(); draw();
 }
-function judge(changes) {
-  const { mark, start, stop, caption, weight } = { ...rows[now], ...changes };
+function judge(changes) {  // noted here at once, since another change may follow before the answer
+  const row = Object.assign(rows[now], changes), { mark, start, stop, caption, weight } = row;
+  row.unanswered = (row.unanswered || 0) + 1;
   send("judge", { episode: now, mark, start, stop, caption, weight });
+}
+function answered(row, judgement) {  // what the server knows, after a refusal too; an answer to an earlier change says nothing of the later ones
+  row.unanswered = Math.max(0, (row.unanswered || 0) - 1);
+  if (!row.unanswered) Object.assign(row, judgement);
+  list(); shown();
 }
 function list() {
   at("list").replaceChildren(...rows.map((row, number) => {
