@@ -174,10 +174,11 @@ class Run:
 
     def _run(self) -> Result:
         settings, inputs = self.settings, self.inputs
+        # Whole paths: the machines of a cluster have other current folders.
         recipe = Recipe(
-            model=self.metadata.model,
+            model=str(resolve(self.metadata.model)),
             env=inputs.env,
-            reward=settings.reward,
+            reward=f"{inputs.reward.path}:{inputs.reward.name}",
             cond_scale=self.metadata.cond_scale,
             temperature=self.metadata.temperature,
             steps=inputs.steps,

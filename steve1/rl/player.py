@@ -91,6 +91,7 @@ class Recipe:
 
     Attributes:
         model: the .model file.
+        reward: FILE.yaml:NAME.
         cond_scale, temperature: as the weights are played.
         tasks: {prompt: the task whose beginning its episodes have}; others begin as the reward's task.
         steps: of an episode.

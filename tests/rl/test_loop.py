@@ -22,6 +22,8 @@ from steve1.rl import inputs, loop
 from steve1.rl.inputs import Inputs
 from steve1.rl.loop import Run, train_rl
 from steve1.rl.passes import score
+from steve1.rl.player import Recipe
+from steve1.rl.reward import load_reward
 from steve1.rl.rollouts import Rollout, batch_of
 from steve1.rl.settings import RlSettings
 from steve1.rl.values import HeadValue
@@ -240,6 +242,25 @@ def test_what_cannot_work_is_said_before_anything_is_played(make: Make, tmp_path
     shutil.rmtree(chosen.run_dir)
     with pytest.raises(UserError, match="not this run's"):
         train_rl(chosen, OpenKeyGame())
+
+
+def test_workers_find_their_files_whatever_their_current_folder_is(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on the machines of a cluster."""
+    recipes: list[Recipe] = []
+
+    def noted(jobs: Any, recipe: Recipe, *_: Any, **__: Any) -> None:
+        recipes.append(recipe)
+        raise Killed
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loop, "run_jobs", noted)
+    with pytest.raises(Killed):
+        train_rl(make(reward="keys.yaml"), OpenKeyGame())
+    monkeypatch.chdir(tmp_path / "runs")
+    assert load_reward(recipes[0].reward, "luanti").name == "keys"
+    assert Path(recipes[0].model).is_file()
 
 
 def test_rollouts_of_other_weights_and_damaged_ones_are_refused(make: Make) -> None:
