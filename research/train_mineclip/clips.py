@@ -126,6 +126,6 @@ def load_clips(
         raise UserError(
             "Contrastive training needs clips of at least two behaviours.",
             where=", ".join(map(str, datasets)),
-            got=f"{len(episodes)} episodes of {', '.join(behaviours) or 'nothing'}",
+            got=f"{len(episodes)} episodes of {', '.join(behaviours) or '–'}",
         )
     return ClipStore(episodes, behaviours, clip_frames)

@@ -48,8 +48,9 @@ class UserError(Exception):
     @property
     def one_line(self) -> str:
         """All parts on one line, for lists of many faults."""
-        parts = [translated(self.what).rstrip(".。"), *(f"{message(name)}: {text}" for name, text in self._rows())]
-        return " ".join("; ".join(parts).split())
+        parts = [translated(self.what).rstrip(".。")]
+        parts += [message("fault part", name=message(name), text=text) for name, text in self._rows()]
+        return " ".join(message("answer and").join(parts).split())
 
     def __reduce__(self) -> tuple[object, ...]:
         # Worker processes send exceptions back by pickle; keyword-only fields would be lost without this.

@@ -151,6 +151,7 @@ MESSAGES = {
         "zh": "这次训练已经完成，没有剩余步数。要重新训练：--overwrite，或换一个 OUT_WEIGHTS。",
     },
     "training report": {"en": "report, with what to do next: {path}", "zh": "报告与下一步建议：{path}"},
+    "rollout measure": {"en": ", {name} {value}", "zh": "，{name} {value}"},
     "play it": {"en": "play it: {command}", "zh": "试玩：{command}"},
     # studies and benchmarks
     "measurement budget": {
@@ -201,6 +202,7 @@ MESSAGES = {
     "expected": {"en": "expected", "zh": "应为"},
     "got": {"en": "got", "zh": "实际"},
     "next": {"en": "next", "zh": "下一步"},
+    "fault part": {"en": "{name}: {text}", "zh": "{name}：{text}"},
     "interrupted": {
         "en": "stopped by {signal}; run the same command again to continue.",
         "zh": "已被 {signal} 中断；重新运行同一命令即可继续。",
@@ -758,7 +760,9 @@ MESSAGES = {
 
 #: a place or a count, "frame {0}", "{0} frames": only a number is filled in, so no prompt "frame a picture" is taken for one
 _PLACE = re.compile(r"(\{0\}, )?(tick|step|frame|prompt|epoch|row|line|episode) \{\d\}")
-_COUNT = re.compile(r"\{0\} (episode|frame|game)s?")
+_COUNT = re.compile(r"\{0\} (episode|frame|game)s")
+_MORE = "{0} and {1} more"
+_LATIN, _HAN = r"[0-9A-Za-z]", r"[\u4e00-\u9fff]"
 _CHINESE = Path(__file__).with_name("chinese")
 _HEADINGS = _CHINESE / "headings.json"
 
@@ -816,9 +820,33 @@ def _in_chinese(text: str) -> str:
         return whole[text]
     for form, chinese in forms:
         if found := form.fullmatch(text):
-            values = {f"{{{number}}}": _in_chinese(value) for number, value in enumerate(found.groups())}
-            return "".join(values.get(part, part) for part in re.split(r"(\{\d\})", chinese))
+            return _filled(chinese, found.groups())
     return text
+
+
+def _filled(chinese: str, values: Sequence[str]) -> str:
+    """A Chinese form with its values, these in Chinese too: a blank beside one that begins or ends in Latin, none between Chinese letters."""
+    parts = re.split(r"\{(\d)\}", chinese)
+    line = parts[0]
+    for number, after in zip(map(int, parts[1::2]), parts[2::2]):
+        value = _in_chinese(values[number])
+        if value != values[number]:
+            line, value = _beside(line, value)
+            value, after = _beside(value, after)
+        line += value + after
+    return line
+
+
+def _beside(before: str, after: str) -> tuple[str, str]:
+    """Two texts that will be joined, with one blank between Latin and Chinese and none between Chinese letters."""
+    if re.search(f"{_HAN}$", before) and re.match(f" {_HAN}", after):
+        return before, after[1:]
+    if re.search(f"{_HAN} $", before) and re.match(_HAN, after):
+        return before[:-1], after
+    apart = (re.search(f"{_HAN}$", before) and re.match(_LATIN, after)) or (
+        re.search(f"{_LATIN}$", before) and re.match(_HAN, after)
+    )
+    return before + " " * bool(apart), after
 
 
 def script_line(line: str) -> str:
@@ -848,8 +876,10 @@ def _chinese() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
                 pattern = "(.*?)".join(map(re.escape, own))
                 if _PLACE.fullmatch(english):
                     pattern = pattern.removesuffix("(.*?)") + r"([\d,.]+)"
-                elif _COUNT.fullmatch(english):
-                    pattern = r"([\d,.]+)" + pattern.removeprefix("(.*?)")
+                elif noun := _COUNT.fullmatch(english):
+                    pattern = rf"([\d,.]+) {noun[1]}s?"
+                elif english == _MORE:
+                    pattern = r"(.+) and ([\d,]+) more"
                 forms.append((-sum(map(len, own)), re.compile(pattern, re.DOTALL), chinese))
     return whole, [form[1:] for form in sorted(forms, key=lambda form: form[0])]
 
@@ -922,9 +952,9 @@ def say_next(command: str) -> None:
 
 
 def some(names: Sequence[str], most: int = 3) -> str:
-    """The first names of a list, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    """The first names of a list, and how many more there are; `translated` knows its form."""
+    first, more = ", ".join(names[:most]), len(names) - most
+    return f"{first} and {more} more" if more > 0 else first
 
 
 def progress(

@@ -124,9 +124,8 @@ class CheckpointRollouts:
         numbers = {f"rollout/{found['name']}/distance": found["distance"]}
         if found.get("measure_name"):
             numbers[f"rollout/{found['name']}/{found['task']}"] = found["measure"]
-            words += f", {found['measure_name']} {found['measure']:.1f}" + (
-                translated(" (success)") if found["success"] else ""
-            )
+            words += message("rollout measure", name=found["measure_name"], value=f"{found['measure']:.1f}")
+            words += translated(" (success)") if found["success"] else ""
         board.curves(self._step, numbers)
         board.say(f"  rollout @ step {self._step}: {found['name']}: {words}: {display(folder / found['video'])}")
 

@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
-from steve1.core.messages import plural
 from steve1.core.paths import display
 from steve1.core.tuning import cores
 from steve1.data.episodes.episode import Episode
@@ -154,7 +153,9 @@ def refuse_leaks(train: Sequence[ListEntry], val: Sequence[ListEntry]) -> None:
     both = [(seen[entry.path.resolve()], entry) for entry in val if entry.path.resolve() in seen]
     if both:
         raise UserError(
-            plural(len(both), "episode is", "episodes are") + " in the training list and in the validation list.",
+            "1 episode is in the training list and in the validation list."
+            if len(both) == 1
+            else f"{len(both):,} episodes are in the training list and in the validation list.",
             where=f"{both[0][0].where}, {both[0][1].where}",
             got=both[0][1].path.name,
             todo="take them out of one list, or make both anew with bash 2_create_sampling.sh",

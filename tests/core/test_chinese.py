@@ -17,7 +17,7 @@ from steve1.__main__ import COMMANDS, overview
 from steve1.commands.tools import doctor
 from steve1.core import messages
 from steve1.core.errors import UserError
-from steve1.core.messages import heading, padded, script_line, translated, wide, wrap
+from steve1.core.messages import heading, padded, script_line, some, translated, wide, wrap
 from steve1.core.options import CommandLine
 from steve1.core.paths import ROOT
 from steve1.reporting.tables import Table
@@ -291,7 +291,7 @@ def test_an_error_is_shown_in_the_users_language_and_stays_english_inside(monkey
         str(fault)
         == "此采样列表不存在。\n  位置:     a.txt\n  应为:     至少 8 帧\n  实际:     9\n  下一步:   换一个名称"
     )
-    assert fault.one_line == "此采样列表不存在; 位置: a.txt; 应为: 至少 8 帧; 实际: 9; 下一步: 换一个名称"
+    assert fault.one_line == "此采样列表不存在；位置：a.txt；应为：至少 8 帧；实际：9；下一步：换一个名称"
     assert fault.changed(str.upper).what == "此采样列表不存在。"
     assert fault.what == "This sampling list does not exist."
     assert str(UserError("A sentence without Chinese.")) == "A sentence without Chinese."
@@ -301,11 +301,23 @@ def test_an_error_is_shown_in_the_users_language_and_stays_english_inside(monkey
 
 def test_what_is_filled_in_is_chinese_too(chinese: None) -> None:
     assert translated("This chain of prompts is not YAML.") == "此提示词串不是 YAML。"
+    assert translated("1 episode") == "1 个片段"
+    assert translated(f"skipped x: {some(list('abcde'))}") == "跳过 x：a, b, c，另有 2 个"
     assert translated("a.npz, frame 12") == "a.npz，第 12 帧"
     assert translated("2,000 frames computed") == "已计算 2,000 帧"
     assert translated("a film of frames") == "a film of frames"
     assert translated("frame a picture") == "frame a picture"
     assert translated("This {x} is odd.") == "This {x} is odd."
+
+
+def test_a_blank_stands_between_latin_and_chinese_and_none_between_chinese(chinese: None) -> None:
+    assert translated("2 of 3 episodes without features: 9 frames, 1 GB") == "3 个片段中的 2 个没有特征：9 帧，1 GB"
+    assert (
+        translated("This file is a gzip archive, but its name ends in .mp4.")
+        == "此文件是 gzip 压缩包，但名称以 .mp4 结尾。"
+    )
+    assert translated("This file is a picture, but its name ends in .mp4.") == "此文件是图片，但名称以 .mp4 结尾。"
+    assert translated("/录像/a exists already") == "/录像/a 已存在"
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

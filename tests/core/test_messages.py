@@ -87,7 +87,7 @@ def test_labels_of_an_error_stand_in_one_column(monkeypatch: pytest.MonkeyPatch)
     assert str(fault).splitlines()[1:] == ["  where:    a", "  expected: b", "  got:      c", "  next:     d"]
     monkeypatch.setenv("STEVE1_LANG", "zh")
     assert str(fault).splitlines()[1:] == ["  位置:     a", "  应为:     b", "  实际:     c", "  下一步:   d"]
-    assert fault.one_line == "w; 位置: a; 应为: b; 实际: c; 下一步: d"
+    assert fault.one_line == "w；位置：a；应为：b；实际：c；下一步：d"
 
 
 def test_scripts_print_messages_without_any_package() -> None:

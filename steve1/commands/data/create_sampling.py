@@ -57,8 +57,11 @@ def main(args: Args) -> None:
             )
     fixed = message("sampling fixed", path=val_list) if val_list else ""
     print(message("sampling total", fixed=fixed, **_counts(made)))
-    for part, wanted in (("train", settings.train_frames), ("val", settings.val_frames)):
-        if made[f"{part}_frames"] < wanted:
+    for key, part, wanted in (
+        ("train_frames", "training", settings.train_frames),
+        ("val_frames", "validation", settings.val_frames),
+    ):
+        if made[key] < wanted:
             print(translated(f"  only this many {part} frames: there are no more than that, {wanted:,} were requested"))
     for part in ("train.txt", "val.txt", "metadata.json"):
         print(message("wrote", path=display(folder / f"{name}_{part}")))

@@ -86,7 +86,7 @@ def _print(dataset: Dataset, reports: list[EpisodeReport], loose: list[Finding])
     dims = sorted({report.embed_dim for report in reports if report.embed_dim})
     print(
         translated(f"{dataset.name}: {len(reports)} episodes, {frames:,} frames ({frames / 72000:.2f} h)")
-        + (translated(f", embeddings of {' and '.join(map(str, dims))}") if dims else translated(", no embeddings"))
+        + (translated(f", embeddings of {', '.join(map(str, dims))}") if dims else translated(", no embeddings"))
         + translated(f": {len(reports) - len(broken)} sound, {len(broken)} broken")
     )
     for report in broken:

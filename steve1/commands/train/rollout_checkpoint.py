@@ -26,6 +26,7 @@ from steve1.data.loading.lists import read_list
 from steve1.data.media.video import VideoWriter
 from steve1.envs import make_env, start_states
 from steve1.evaluation.policies import PolicyCache, choose_env, parse_policies
+from steve1.evaluation.report.sentences import measure_label
 from steve1.evaluation.tasks.suite import Suite, load_suite
 from steve1.goals import GoalEncoder
 from steve1.rollout.play import Actor, play
@@ -139,5 +140,10 @@ def _episode(args: Args, game: SupervisedEnv, actor: Actor, pursuit: Pursuit, su
     facts["distance"] = float(np.linalg.norm(positions[-1, [0, 2]] - positions[0, [0, 2]]))
     if task:
         won, measure = task.judge(trace)
-        facts |= {"task": task.name, "measure_name": task.measure_name, "success": bool(won), "measure": float(measure)}
+        facts |= {
+            "task": task.name,
+            "measure_name": measure_label(task),
+            "success": bool(won),
+            "measure": float(measure),
+        }
     return facts

@@ -52,7 +52,7 @@ def explain_oom(settings: TrainSettings, config: PolicyConfig, ranks: Ranks, pre
         else:
             size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         raise UserError(
-            f"The memory of {'the GPU' if on_gpu else 'this machine'} is full.",
+            "The memory of the GPU is full." if on_gpu else "The memory of this machine is full.",
             where=f"batch_size {settings.batch_size}, trunc_t {settings.trunc_t}, T {settings.T}, finetune_mode {settings.finetune_mode}",
             got=(str(fault).splitlines() or [type(fault).__name__])[0] + translated(held),
             todo=what_fits(settings, config, size / GIB, precision, on_gpu, ranks.world),
