@@ -75,7 +75,7 @@ MESSAGES = {
     },
     "training no bf16": {
         "en": "this GPU has no bf16 of its own (compute capability below 8.0), so float32 is used",
-        "zh": "此 GPU 不原生支持 bf16（计算能力低于 8.0），因此使用 float32",
+        "zh": "此 GPU 没有原生的 bf16 支持（计算能力低于 8.0），因此使用 float32",
     },
     "gpu unused": {
         "en": "warning: there is an {kind} GPU, but PyTorch cannot use it ({why}); the CPU is used, which is many times slower. python -m steve1 doctor names the build that fits; --device cpu hides this warning",
@@ -168,8 +168,8 @@ MESSAGES = {
         "One cell: exact paired test with its 95 % interval. Several cells: 95 % cluster bootstrap, in which seeds (the episodes of one share their weights) "
         "and start places are drawn with replacement, and skills and tasks are not; with one seed the interval says nothing about other seeds. "
         "Not corrected for the number of methods. Score: change of the trained skills plus mean change of the old ones, fixed before the measurement.",
-        "zh": "{cells} 格，微调后的权重在与基础策略相同的地点和种子上玩了 {episodes} 局，{days}，基础权重 {bases}。单格：精确配对检验及其 95% 区间。多格：95% 聚类自助法，"
-        "对种子（同一种子的各局共用权重）和起始地点有放回抽样，技能和任务不抽样；只有一个种子时，区间不反映其他种子的情况。未按方法数量作校正。"
+        "zh": "{cells} 格，微调后的权重用与基础策略相同的起点和种子玩了 {episodes} 局，{days}，基础权重 {bases}。单格：精确配对检验及其 95% 区间。多格：95% 聚类自助法，"
+        "对种子（同一种子的各局共用权重）和起点有放回抽样，技能和任务不抽样；只有一个种子时，区间不反映其他种子的情况。未按方法数量作校正。"
         "得分：所训技能的变化加上旧技能的平均变化，测量前已定。",
     },
     "nearest moment": {"en": "{source} frame {frame} ({cosine})", "zh": "{source} 第 {frame} 帧（{cosine}）"},
@@ -269,7 +269,7 @@ MESSAGES = {
     },
     "recordings": {
         "en": "recordings: {folder} ({count} of {total})",
-        "zh": "录像：{folder}（{total} 段中的 {count} 段）",
+        "zh": "录像：{folder}（{count}/{total} 段）",
     },
     "not recorded": {
         "en": "given up after {attempts} attempts: {names}",
@@ -296,7 +296,7 @@ MESSAGES = {
     "labelling": {"en": "labelling {videos} into {folder}", "zh": "标注 {videos} 的动作，写入 {folder}"},
     "labelled": {
         "en": "{labelled:part} of videos labelled (five minutes each at most), {done} already done: {episodes:episode}, {frames} frames ({minutes} minutes) in {folder}",
-        "zh": "已标注 {labelled} 段视频（每段至多五分钟），{done} 段已完成：{folder} 中共 {episodes} 个片段，{frames} 帧（{minutes} 分钟）",
+        "zh": "已标注 {labelled} 段视频（每段至多五分钟），{done} 段之前已标注：{folder} 中共 {episodes} 个片段，{frames} 帧（{minutes} 分钟）",
     },
     "count videos": {"en": "{count:video}", "zh": "{count} 个视频"},
     "count episodes": {"en": "{count:episode}", "zh": "{count} 个片段"},
@@ -319,7 +319,7 @@ MESSAGES = {
         "en": "{folder}: {train_episodes} train + {val_episodes} val episodes, {train_frames} + {val_frames} frames{share}",
         "zh": "{folder}：训练 {train_episodes} 个、验证 {val_episodes} 个片段，{train_frames} + {val_frames} 帧{share}",
     },
-    "sampling share": {"en": ", {share} of training", "zh": "，占训练的 {share}"},
+    "sampling share": {"en": ", {share} of training", "zh": "，占训练窗口的 {share}"},
     "sampling total": {
         "en": "total: {train_episodes} + {val_episodes} episodes, {train_frames} + {val_frames} frames{fixed}",
         "zh": "合计：{train_episodes} + {val_episodes} 个片段，{train_frames} + {val_frames} 帧{fixed}",
@@ -427,16 +427,16 @@ MESSAGES = {
     },
     "live tunnel": {
         "en": "from another machine: ssh -L {port}:localhost:{port} THIS_MACHINE, then open the same address there",
-        "zh": "从另一台机器访问：ssh -L {port}:localhost:{port} 本机，然后在那台机器上打开同一网址",
+        "zh": "从另一台机器访问：在那台机器上运行 ssh -L {port}:localhost:{port} 这台机器的地址，再打开同一网址",
     },
-    "live kept": {"en": "recorded {path}: {ticks:tick}, {result}", "zh": "已录制 {path}：{ticks} 刻，{result}"},
-    "live filmed": {"en": "filmed {path}", "zh": "已录像 {path}"},
+    "live kept": {"en": "recorded {path}: {ticks:tick}, {result}", "zh": "已录制 {path}：{ticks} 个游戏刻，{result}"},
+    "live filmed": {"en": "filmed {path}", "zh": "视频已保存：{path}"},
     "live success": {"en": "success ({measure}: {value})", "zh": "成功（{measure}：{value}）"},
     "live no success": {"en": "no success ({measure}: {value})", "zh": "没有成功（{measure}：{value}）"},
     "live not judged": {"en": "of no known task, so not judged", "zh": "不属于已知任务，未评判"},
     "live over": {
         "en": "{ticks:tick} played; ticks began {middle} ms late (median), {worst} ms (99 %)",
-        "zh": "共 {ticks} 刻；每刻开始的延迟：中位数 {middle} 毫秒，99% 为 {worst} 毫秒",
+        "zh": "共 {ticks} 个游戏刻；每刻开始的延迟：中位数 {middle} 毫秒，99% 在 {worst} 毫秒以内",
     },
     "live log": {"en": "session: {path}", "zh": "会话：{path}"},
     "live next": {
@@ -445,7 +445,7 @@ MESSAGES = {
     },
     "live game died": {
         "en": "The game ended by itself. What was recorded is kept, and a new game starts.",
-        "zh": "游戏自行退出。已录制的内容保留，正在启动新的游戏。",
+        "zh": "游戏自行退出。已录制的内容会保留，正在启动新的游戏。",
     },
     "live player died": {"en": "The player died: another world begins.", "zh": "角色死亡：进入另一个世界。"},
     "live episode ended": {
@@ -462,11 +462,11 @@ MESSAGES = {
     },
     "live disk full": {
         "en": "The disk is nearly full: the recording was ended here and kept.",
-        "zh": "磁盘快满了：录制在此结束，已保留。",
+        "zh": "磁盘快满了：录制到此为止，录好的部分已保留。",
     },
     "live recording failed": {
         "en": "The recording could not be written on, and ends here.",
-        "zh": "无法继续写入录像，在此结束。",
+        "zh": "录像无法继续写入，到此为止。",
     },
     "live recording lost": {"en": "The recording could not be finished.", "zh": "录像未能完成。"},
     "dagger stage": {"en": "round {round}: {what}", "zh": "第 {round} 轮：{what}"},
@@ -514,7 +514,7 @@ MESSAGES = {
     "rule fulfilled": {"en": "{bound} of {count} steps done", "zh": "{count} 个步骤中完成{bound} 个"},
     "rule pitch_in_last_part": {
         "en": "a mean pitch of {bound} degrees in the last {percent} % (negative is up)",
-        "zh": "最后 {percent}% 的平均俯仰角{bound} 度（负为向上）",
+        "zh": "最后 {percent}% 时间的平均俯仰角{bound} 度（负为向上）",
     },
     # evaluation: the page and the console
     "evaluation title": {"en": "Did fine-tuning help?", "zh": "微调有没有用？"},
@@ -522,19 +522,19 @@ MESSAGES = {
     "film": {"en": "{task}, episode {number}", "zh": "{task}，第 {number} 局"},
     "chart rates": {
         "en": "Successes of episodes, with 95 % intervals. Same seeds and start places for all.",
-        "zh": "成功局数与 95% 置信区间。各方的随机种子和起点相同。",
+        "zh": "成功局数与 95% 置信区间。各权重的随机种子和起点相同。",
     },
     "success rate": {"en": "success rate (%)", "zh": "成功率（%）"},
     "played": {
         "en": "{episodes} episodes, {steps} steps. Successes of episodes with Wilson's 95 % interval; same seeds and start states for all.",
-        "zh": "共 {episodes} 局，{steps} 步。成功局数附 Wilson 95% 置信区间；各方的随机种子和起点相同。",
+        "zh": "共 {episodes} 局，{steps} 步。成功局数附 Wilson 95% 置信区间；各权重的随机种子和起点相同。",
     },
     "statistics": {"en": "The numbers, and how sure they are", "zh": "数据与可靠程度"},
     "statistics explained": {
         "en": "Pairs are episodes with the same seed and start place. p is an exact test of paired rates, and the interval holds the differences that this test does not "
         "reject. A target is better or worse if p is below 0.05, and so is another task gained or lost. Kept: the whole interval lies above -10 points. "
         "p (Holm) allows for the number of tasks. More episodes: after that many, the verdict is settled with a probability of 80 %, if they go like those played.",
-        "zh": "一对是种子和起点相同的两局。p 来自成对成功率的精确检验，区间包含该检验不拒绝的所有差值。p 小于 0.05 时，目标任务为更好或更差，其他任务为有提高或退化。"
+        "zh": "一对是种子和起点相同的两局。p 来自成对成功率的精确检验，区间包含该检验不拒绝的所有差值。p 小于 0.05 时，目标任务判为更好或更差，其他任务判为有提高或退化。"
         "保持：整个区间高于 -10 个百分点。p (Holm) 已按任务数校正。还要多少局：如果后面的局和已玩的差不多，玩完这么多局后有 80% 的把握得出结论。",
     },
     "which part fails": {"en": "Which part fails?", "zh": "是哪一部分的问题？"},
@@ -542,7 +542,7 @@ MESSAGES = {
     "similarity explained": {
         "en": "Cosine of MineCLIP's embedding of the last 16 frames with the goal that the prior makes of the task's prompt, mean over the first {count} episodes of each. "
         "One MineCLIP measures all; baselines are compared with the same goals.",
-        "zh": "最后 16 帧的 MineCLIP 嵌入与先验模型由任务提示词得到的目标的余弦，取各方前 {count} 局的平均。所有策略用同一个 MineCLIP 测量；基线也与同样的目标比较。",
+        "zh": "最后 16 帧的 MineCLIP 嵌入与先验模型由任务提示词得到的目标的余弦，取各权重前 {count} 局的平均。所有策略用同一个 MineCLIP 测量；基线也与同样的目标比较。",
     },
     "cosine": {"en": "cosine", "zh": "余弦"},
     "failures": {"en": "Failures worth watching", "zh": "值得看的失败"},
@@ -584,7 +584,7 @@ MESSAGES = {
     "video": {"en": "video:  {path}", "zh": "视频：{path}"},
     "no video": {
         "en": "video:  none; these episodes were not filmed (--videos 1 under another --name films them)",
-        "zh": "视频：无；这些局没有录像（换一个 --name 并加 --videos 1 可以录）",
+        "zh": "视频：无；这些局没有录像（换一个 --name 并加 --videos 1 即可录像）",
     },
     "failure base": {"en": "{base} succeeded on the same seed", "zh": "{base}在相同种子上成功"},
     "failure died": {"en": "died after {steps} steps", "zh": "{steps} 步后死亡"},
@@ -611,10 +611,10 @@ MESSAGES = {
     "datasets": {"en": "Datasets at a glance", "zh": "数据集一览"},
     "datasets lead": {
         "en": "{episodes:episode}, {hours} hours, {suspects} worth a look. {made}",
-        "zh": "共 {episodes} 个片段，{hours} 小时，{suspects} 个值得看一看。{made}",
+        "zh": "共 {episodes} 个片段，{hours} 小时，{suspects} 个值得一看。{made}",
     },
     "no episode": {"en": "No episode can be read.", "zh": "没有可读的片段。"},
-    "suspects": {"en": "Worth a look, worst first", "zh": "值得看一看的片段，最可疑的在前"},
+    "suspects": {"en": "Worth a look, worst first", "zh": "值得一看的片段，最可疑的在前"},
     "episodes": {"en": "Episodes", "zh": "片段"},
     "sheets": {"en": "Contact sheets", "zh": "画面总览"},
     "more reasons": {"en": "; and {count} more", "zh": "；另有 {count} 条"},
@@ -633,9 +633,9 @@ MESSAGES = {
     "chart buttons values": {"en": "share of frames in which it is down", "zh": "按下的帧所占比例"},
     "chart camera": {"en": "Camera: frames by bin, logarithmic", "zh": "视角：各档的帧数（对数）"},
     "chart camera of": {"en": "camera of {name}", "zh": "{name} 的视角"},
-    "chart hotbar": {"en": "Hotbar", "zh": "物品栏"},
-    "chart hotbar none": {"en": "Hotbar (no slot is ever chosen)", "zh": "物品栏（从未选择）"},
-    "chart hotbar of": {"en": "hotbar of {name}", "zh": "{name} 的物品栏"},
+    "chart hotbar": {"en": "Hotbar", "zh": "快捷栏"},
+    "chart hotbar none": {"en": "Hotbar (no slot is ever chosen)", "zh": "快捷栏（从未选择）"},
+    "chart hotbar of": {"en": "hotbar of {name}", "zh": "{name} 的快捷栏"},
     "chart hotbar values": {"en": "share of frames in which a slot is chosen", "zh": "选择该栏位的帧所占比例"},
     "slot": {"en": "slot {number}", "zh": "栏位 {number}"},
     "chart lengths": {"en": "Episode lengths", "zh": "片段长度"},
@@ -727,7 +727,7 @@ MESSAGES = {
     },
     "quickstart record": {
         "en": "recording {count} demonstrations of {skill} (seed {seed}), converting and embedding them",
-        "zh": "录制 {count} 段{skill}的演示（种子 {seed}），转换并计算嵌入",
+        "zh": "录制 {count} 段“{skill}”的演示（种子 {seed}），转换并计算嵌入",
     },
     "quickstart sampling": {"en": "choosing training and validation episodes", "zh": "选择训练集与验证集"},
     "quickstart train": {
@@ -736,7 +736,7 @@ MESSAGES = {
     },
     "quickstart compare": {
         "en": "playing: {skill} before and after fine-tuning, and old skills after it ({old}), {count} episodes each at the same places",
-        "zh": "试玩：{skill}微调前后各玩，旧技能（{old}）只玩微调后的，起点相同，各 {count} 局",
+        "zh": "试玩：“{skill}”用微调前后的权重各玩一遍，旧技能（{old}）只用微调后的权重玩；起点相同，各 {count} 局",
     },
     "quickstart expected": {"en": "about {time} on this machine now", "zh": "这台机器现在大约需要 {time}"},
     "quickstart took": {"en": "took {time}, expected {expected}", "zh": "用时 {time}，预计 {expected}"},
@@ -746,15 +746,15 @@ MESSAGES = {
     },
     "skill new": {
         "en": "The base was not trained on {skill}; MineCLIP and the prior know it. Expect it to go from never or seldom to often.",
-        "zh": "基础策略没有学过“{skill}”，MineCLIP 和先验模型认识它。预计会从几乎不成功变为经常成功。",
+        "zh": "基础策略没有学过“{skill}”，但 MineCLIP 和先验模型认识它。预计会从几乎不成功变为经常成功。",
     },
     "skill known": {
         "en": "The base was trained on {skill} and can do it already: expect a small change, which a few episodes may not show.",
-        "zh": "基础策略学过“{skill}”，已经会了：预计变化不大，几局可能看不出来。",
+        "zh": "基础策略学过“{skill}”，已经会了：预计变化不大，只玩几局可能看不出来。",
     },
     "skill foreign": {
         "en": "Neither the base nor its MineCLIP was trained on {skill}: its prompt may not call it, and it may be learned seldom or not at all.",
-        "zh": "基础策略和它的 MineCLIP 都没有学过“{skill}”：提示词可能叫不出它，也可能很少学会或学不会。",
+        "zh": "基础策略和它的 MineCLIP 都没有学过“{skill}”：提示词可能叫不出这项技能，微调也可能很难教会它，甚至教不会。",
     },
 }
 

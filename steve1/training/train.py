@@ -250,7 +250,7 @@ def train_steve1(
     unknown = sorted(set(more) - known)
     if unknown:
         raise UserError(
-            f"Unknown training {'setting' if len(unknown) == 1 else 'settings'}: {', '.join(unknown)}.",
+            f"Unknown training settings: {', '.join(unknown)}.",
             expected=", ".join(sorted(known)),
         )
     weights = resolve(init_weights)
