@@ -19,10 +19,10 @@ const WORDS = {
       died: "the game ended", ended: "the episode ended", film: "filming", filmed: "film saved", finished: "finished" },
   },
   zh: {
-    help: "按键", policy: "策略", person: "人", recorded: "已录制", similarity: "接近目标", prompt: "提示词", send: "执行",
+    help: "按键", policy: "策略", person: "人", recorded: "已录制", similarity: "目标相似度", prompt: "提示词", send: "执行",
     guidance: "引导强度", temperature: "温度", sensitivity: "鼠标速度", takes: "录像", happened: "经过", close: "关闭",
     takeOver: "接管", handBack: "交还", record: "录制", stop: "停止并保留", redo: "重来", discard: "丢弃", pause: "暂停",
-    resume: "继续", step: "单步", world: "换个世界", forget: "清空记忆", film: "录像（带提示词）", filming: "结束录像", finish: "结束",
+    resume: "继续", step: "单步", world: "换个世界", forget: "清空记忆", film: "录视频", filming: "结束视频", finish: "结束",
     live: "回到现在", looking: "回看", paused: "已暂停", clickResume: "点击或按 F8 继续", waiting: "正在连接……", lost: "连接已断开",
     lostText: "所有按键已松开，游戏已暂停。页面会自动重连。", play: "点击开始操作", playText: "按 Esc 释放鼠标",
     watching: "你在观看，别人正在操作。", control: "取得控制", none: "还没有", asking: "当前", noPrompt: "没有提示词：策略自由行动",
@@ -30,10 +30,10 @@ const WORDS = {
     success: "成功", failure: "没有成功", plain: "未评判", alone: "由你操作",
     escape: "Esc 总会释放鼠标。打开菜单时鼠标移动指针，按 E 关闭菜单。",
     keys: [["W A S D", "行走"], ["空格、Shift", "跳跃、潜行"], ["R", "疾跑"], ["鼠标", "转动视角；菜单中移动指针"], ["左键、右键", "挖掘或攻击、放置或使用"],
-      ["1–9、滚轮", "快捷栏"], ["E、Q", "背包、丢弃"], ["F1", "本列表"], ["F2", "录制；停止并保留"], ["F3", "重来：丢弃，回到原处，重新录制"],
+      ["1–9、滚轮", "快捷栏"], ["E、Q", "背包、丢弃"], ["F1", "本列表"], ["F2", "录制；停止并保留"], ["F3", "重来：丢弃，回到起点，重新录制"],
       ["F4", "接管；交还"], ["F7", "丢弃当前录像"], ["F8", "暂停；继续"], ["F9", "单步"], ["Enter", "输入提示词"]],
     events: { prompt: "提示词", take_over: "你接管了", hand_back: "已交还", record: "开始录制", kept: "已保留", discarded: "已丢弃", world: "新的世界", reset_agent: "记忆已清空",
-      died: "游戏退出", ended: "这一局结束", film: "开始录像", filmed: "录像已保存", finished: "已结束" },
+      died: "游戏退出", ended: "这一局结束", film: "开始录视频", filmed: "视频已保存", finished: "已结束" },
   },
 };
 const PLAY_KEYS = new Set(["KeyW", "KeyA", "KeyS", "KeyD", "Space", "ShiftLeft", "KeyR", "KeyQ", "KeyE", "KeyF", ...Array.from({ length: 9 }, (_, n) => `Digit${n + 1}`)]);

@@ -87,12 +87,12 @@ CHARTS = (
         note="The two parts of the loss. · 损失的两个部分。",
     ),
     Chart(
-        "1 loss", "Accuracy · 准确率", _heads("accuracy", "validation"), values="share of frames · 帧的比例",
+        "1 loss", "Accuracy · 准确率", _heads("accuracy", "validation"), values="share of frames · 帧数占比",
         note="Frames whose most probable class is the recorded one. The camera rests in most frames, so its share is high from the start. · "
-        "最可能的类别与录像一致的帧。多数帧视角不动，因此视角的准确率一开始就很高。",
+        "概率最大的类别与录像一致的帧所占比例。多数帧视角不动，因此视角的准确率一开始就很高。",
     ),
     Chart(
-        "2 goal", "Effect of the goal; below zero it is followed · 目标的作用（低于 0 表示模型在听目标）", _GOAL, zero=True, values=_LOSS,
+        "2 goal", "Effect of the goal; below zero it is followed · 目标的作用（低于 0 表示策略听从目标）", _GOAL, zero=True, values=_LOSS,
         note="Loss with the right goal minus loss with another. · 用正确目标时的损失减去用其他目标时的损失。",
     ),
     Chart(
@@ -105,7 +105,7 @@ CHARTS = (
     ),
     Chart(
         "3 actions", "Camera error · 视角误差", _CAMERA, zero=True, values="degrees · 度",
-        note="Distance of the most probable movement from the recorded one. · 最可能的视角移动与录像的差距。",
+        note="Distance of the most probable movement from the recorded one. · 概率最大的视角转动与录像的差距。",
     ),
     Chart(
         "3 actions", "Entropy · 熵", _heads("entropy", "validation"), values="nats · nat",
@@ -117,10 +117,10 @@ CHARTS = (
     ),
     Chart(
         "4 steps", "Gradient norm · 梯度范数", {"before clipping · 裁剪前": "train/gradient_norm"}, log=True, values="norm · 范数",
-        note="In the published unit: of a loss summed over TRUNC_T frames. Small networks have larger norms. · 以 TRUNC_T 帧损失之和计（与原论文一致）。小网络的范数更大。",
+        note="In the published unit: of a loss summed over TRUNC_T frames. Small networks have larger norms. · 以 TRUNC_T 帧损失之和计（与官方代码一致）。小网络的范数更大。",
     ),
     Chart(
-        "4 steps", "Share of steps clipped · 梯度被裁剪的步所占比例", {"clipped · 被裁剪": "train/clipped_share"}, zero=True, values="share of steps · 步的比例",
+        "4 steps", "Share of steps clipped · 梯度被裁剪的步所占比例", {"clipped · 被裁剪": "train/clipped_share"}, zero=True, values="share of steps · 步数占比",
         note="Steps whose gradient norm was above MAX_GRAD_NORM. · 梯度范数超过 MAX_GRAD_NORM 的步。",
     ),
     Chart(
@@ -128,11 +128,11 @@ CHARTS = (
         note="Rises over WARMUP_FRAMES, then falls as a cosine to zero. · 在 WARMUP_FRAMES 内上升，然后按余弦降到 0。",
     ),
     Chart(
-        "4 steps", "Penalties towards the starting weights · 约束", _PENALTIES, zero=True, values="loss added · 附加损失",
+        "4 steps", "Penalties towards the starting weights · 偏离起始权重的惩罚", _PENALTIES, zero=True, values="loss added · 附加损失",
         note="They begin at zero and grow as the weights move away. · 从 0 开始，随权重偏离而增大。",
     ),
     Chart(
-        "4 steps", "Share of each source · 数据来源", {"": "share/"}, least=2, values="share of windows · 窗口的比例",
+        "4 steps", "Share of each source · 数据来源", {"": "share/"}, least=2, values="share of windows · 窗口占比",
         note="Windows drawn so far from each dataset. · 至今从各数据集取出的窗口。",
     ),
     Chart(
@@ -141,7 +141,7 @@ CHARTS = (
         "不含验证与保存；第一个点包含预热。下降说明机器上还有其他任务。",
     ),
     Chart(
-        "5 speed", "Time spent waiting for data · 等待数据的时间", {"waiting · 等待": "speed/data_wait_share"}, zero=True, values="share of the time · 时间的比例",
+        "5 speed", "Time spent waiting for data · 等待数据的时间", {"waiting · 等待": "speed/data_wait_share"}, zero=True, values="share of the time · 时间占比",
         note="Near zero the network is the limit. · 接近 0 说明瓶颈在网络计算。",
     ),
     Chart(

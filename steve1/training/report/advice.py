@@ -291,7 +291,7 @@ def measurements(run: Run) -> Findings:
     if epochs > MANY_EPOCHS:
         which = "The one training frame" if train == 1 else f"Each of the {train:,} training frames"
         en.append(f"{which} is seen {epochs:.0f} times.")
-        zh.append(f"{train:,} 个训练帧每个被看 {epochs:.0f} 遍。")
+        zh.append(f"训练数据共 {train:,} 帧，每帧看了 {epochs:.0f} 遍。")
     if val is not None and val < FEW_FRAMES:
         en.append(f"Only {plural(val, 'frame')} to validate on: differences of a few percent may be chance.")
         zh.append(f"验证集只有 {val:,} 帧：几个百分点的差别可能是偶然。")

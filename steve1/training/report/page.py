@@ -102,13 +102,13 @@ def _caption(chart: Chart, run: Run) -> str:
     turns, without = run.setting("turn_loss_weight", 1.0), run.setting("p_uncond", 0.0)
     if turns > 1:
         why.append(
-            f"frames that turn the view, which are hard, count {turns:g} times there · 训练时转动视角的帧较难且按 {turns:g} 倍计入"
+            f"frames that turn the view, which are hard, count {turns:g} times there · 转动视角的帧较难，在训练损失里按 {turns:g} 倍计入"
         )
     if without and not (run.setting("fixed_prompt", "") or run.setting("fixed_goal_file", "")):
         why.append(f"{percent(without)} of its windows have no goal · {percent(without)} 的训练窗口没有目标")
     if len([name for name in run.curves if name.startswith("share/")]) > 1:
-        why.append("it mixes datasets in other shares · 训练按另外的比例混合数据集")
-    why.append("it is a mean over steps with the weights of then · 它是用当时权重所算各步的平均")
+        why.append("it mixes datasets in other shares · 训练时各数据集的比例与验证时不同")
+    why.append("it is a mean over steps with the weights of then · 训练损失是各步的平均，每步用的是当时的权重")
     begin = in_language("Training lies above validation here: · 这里训练损失高于验证损失：")
     between, stop = ("; ", ".") if language() == "en" else ("；", "。")
     return f"{said} {begin} {between.join(map(in_language, why))}{stop}"
@@ -122,7 +122,7 @@ def _actions(run: Run) -> list[Html]:
     def chart(title: str, shares: dict[str, tuple[float, float]]) -> Html:
         rows = {name: [Bar(share) for share in pair] for name, pair in shares.items()}
         names = (in_language("recorded · 录像"), in_language("policy · 策略"))
-        return bar_chart(title, rows, names=names, values=in_language("share of validation frames · 验证帧的比例"))
+        return bar_chart(title, rows, names=names, values=in_language("share of validation frames · 验证帧占比"))
 
     charts = [
         chart(in_language("buttons · 按键"), {name: pair for name, pair in buttons.items() if max(pair) >= 0.001})
@@ -130,7 +130,7 @@ def _actions(run: Run) -> list[Html]:
     for axis, word in (("pitch", "pitch · 俯仰"), ("yaw", "yaw · 偏航")):
         title = in_language(word) + in_language(", degrees a frame · （每帧度数）")
         charts.append(chart(title, {f"{row[0]:+.1f}": (row[1], row[2]) for row in camera[axis]}))
-    words = "What validation frames recorded, and what the policy presses when it samples. · 验证帧中录像的动作，与策略采样的动作。"
+    words = "What validation frames recorded, and what the policy presses when it samples. · 验证帧里录像的动作，以及策略抽样得到的动作。"
     return [note(in_language(words)), grid(charts)]
 
 

@@ -18,7 +18,7 @@ KNOWN = ("explore", "swim")
 @pytest.mark.parametrize(
     ("skill", "english", "chinese"),
     [
-        ("dig_dirt", "was not trained on dig dirt; MineCLIP and the prior know it", "没有学过“挖泥土”，MineCLIP"),
+        ("dig_dirt", "was not trained on dig dirt; MineCLIP and the prior know it", "没有学过“挖泥土”，但 MineCLIP"),
         ("swim", "was trained on swim and can do it already", "学过“游泳”，已经会了"),
         ("build_wall", "Neither the base nor its MineCLIP was trained on build", "都没有学过"),
     ],
