@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from research.fast_videos import WebVideo, record_both
+from research.label_agreement import agreement, table
 from research.steps import step
 from steve1.commands.cli import run
 from steve1.core.files import existing_file
@@ -73,6 +74,7 @@ def main(args: Args) -> None:
     step("convert", "--input_dir", recordings, "--output_dir", true, "--keep_nulls")
     step("label_videos", "--videos_dir", videos, "--output_dir", labels, "--keep_nulls", "--idm_model", idm.with_suffix(".model"),
          "--idm_weights", idm, good=(0, 1))  # fmt: skip
+    print(table(agreement(true, labels)))
     for kind, folder in zip(KINDS, (true, labels)):
         train(args, kind, folder)
     weights = [args.in_weights, *(str(weights_of(args, kind)) for kind in KINDS)]

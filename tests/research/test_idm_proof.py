@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from research import idm_proof
+from research.label_agreement import agreement, table
+from steve1 import actions as act
+from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.media.video import probe
 from tests.data.makers import make_recording, tick
 
@@ -27,6 +31,8 @@ def test_both_kinds_are_trained_alike_and_evaluated_together(tmp_path: Path, mon
     ran: list[list[str]] = []
     monkeypatch.setattr(idm_proof, "step", lambda *words, **more: ran.append([str(word) for word in words]))
     monkeypatch.setattr(idm_proof, "degrade", lambda *args: None)
+    monkeypatch.setattr(idm_proof, "agreement", lambda *folders: {})
+    monkeypatch.setattr(idm_proof, "table", lambda found: "")
     monkeypatch.chdir(tmp_path)
     weights = tmp_path / "x.weights"
     weights.write_bytes(b"x")
@@ -41,3 +47,30 @@ def test_both_kinds_are_trained_alike_and_evaluated_together(tmp_path: Path, mon
     evaluated = ran[-1]
     assert evaluated[0] == "evaluate"
     assert sum("idm_proof_" in word for word in evaluated) == 2
+
+
+def write(folder: Path, jumps: list[int], yaw: list[float], **metadata: Any) -> None:
+    with EpisodeWriter(folder, {"source": "x.mp4", **metadata}, keep_mineclip_frames=False) as writer:
+        for jump, turn in zip(jumps, yaw, strict=True):
+            writer.add(np.zeros((128, 128, 3), np.uint8), {**act.null_action(), "jump": jump, "camera": [0.0, turn]})
+
+
+def test_labels_are_compared_with_the_frames_that_they_are_of(tmp_path: Path) -> None:
+    jumps = [int(number % 3 == 0) for number in range(600)]
+    yaw = [10.0 if number % 2 else 0.0 for number in range(600)]
+    write(tmp_path / "true" / "dig_dig_000", jumps, yaw)
+    write(tmp_path / "true" / "dig_dig_001", jumps, yaw)
+    right = {"source": "v/dig_000.mp4", "source_fps": 30.0, "first_frame": 100}
+    write(tmp_path / "labels" / "dig_000_000100", jumps[100:], yaw[100:], **right)
+    never = {"source": "v/dig_001.mp4", "source_fps": 60.0, "first_frame": 0}
+    write(tmp_path / "labels" / "dig_001_000000", [0] * 600, [10.0 - turn for turn in yaw], **never)
+    found = agreement(tmp_path / "true", tmp_path / "labels")
+    assert {name: each.frames for name, each in found.items()} == {"30 frames/s": 500, "60 frames/s": 600, "all": 1100}
+    assert (found["30 frames/s"].button("jump").f1, found["60 frames/s"].button("jump").f1) == (1, 0)
+    assert found["30 frames/s"].camera[1].r2 > 0.99
+    assert found["60 frames/s"].camera[1].r2 < -2
+    rows = table(found).splitlines()
+    assert len(rows) == 5
+    assert "F1 of jump" in rows[0]
+    assert "F1 of attack" not in rows[0]
+    assert "1.00" in rows[2]
