@@ -15,6 +15,7 @@ import pytest
 
 from steve1 import actions as act
 from steve1.actions import to_bins
+from steve1.commands.data import generate_dataset
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.data.episodes.cut import cut_episode
@@ -418,3 +419,18 @@ def test_processes_and_the_real_network(tmp_path: Path) -> None:
         for mine, theirs in zip(a.tokens(), b.tokens()):
             np.testing.assert_array_equal(mine, theirs)
         assert a.metadata["idm"]["agreement"][0] is not None
+
+
+def test_making_a_dataset_hands_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[LabelSettings] = []
+
+    def label_nothing(videos: str, output: Path, settings: LabelSettings, machine: Machine) -> None:
+        given.append(settings)
+
+    monkeypatch.setattr("steve1.idm.labelling.folder.label_folder", label_nothing)
+    monkeypatch.setattr("steve1.commands.data.label_videos.show", lambda summary: None)
+    options = {"mask": ("1,2,30,40",), "start": 30.0, "end": -20.0, "fov": 90.0, "calibrate": "me.mp4"}
+    asked = generate_dataset.Args(source="videos", videos_dir="films", nulls="keep", **options)  # type: ignore[arg-type]
+    generate_dataset.label(asked, tmp_path, Shard())
+    assert {name: getattr(given[0], name) for name in options} == options
+    assert given[0].keep_nulls

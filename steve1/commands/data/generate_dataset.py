@@ -44,7 +44,7 @@ class Args:
         "options": "source output_dir recordings_dir n_episodes",
         "recording": "behaviours weights prompts takeover env steps seed port",
         "contractor": "index filter keep_recordings",
-        "videos": "videos_dir idm_model idm_weights calibrate mask fov",
+        "videos": "videos_dir idm_model idm_weights calibrate mask start end fov",
         "converting and embedding": "nulls camera_rounding mineclip embed",
         "machine": "device workers label_workers shard ray",
     }
@@ -91,6 +91,10 @@ class Args:
     """videos: a recording with known actions, which sets the thresholds of the quality checks."""
     mask: tuple[str, ...] = ()
     """videos: boxes x,y,w,h in pixels to paint over; NAME=x,y,w,h is for the video of that name only."""
+    start: float = 0.0
+    """videos: seconds to leave out at the beginning of each video."""
+    end: float = 0.0
+    """videos: second at which to stop in each video; 0: its end, -20: 20 s before its end."""
     fov: float = 0.0
     """videos: vertical field of view in degrees that they were played at, where it is not the model's."""
     nulls: Literal["auto", "keep", "drop"] = "auto"
@@ -163,6 +167,8 @@ def label(args: Args, output: Path, shard: Shard) -> list[str] | None:
         idm_weights=args.idm_weights,
         calibrate=args.calibrate,
         mask=args.mask,
+        start=args.start,
+        end=args.end,
         fov=args.fov,
         keep_nulls=args.nulls == "keep",
     )

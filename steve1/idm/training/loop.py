@@ -160,7 +160,7 @@ def train_idm(
                     measured = []
                     found = _validation(model, some)
                     folder.log(result.step, **means, **found)
-                    if found["val/loss"] < result.best_loss:
+                    if found.get("val/loss", math.inf) < result.best_loss:
                         result.best_step, result.best_loss = result.step, found["val/loss"]
                         save_weights(model, output, dtype=torch.float16 if half else torch.float32)
                         write_idm_model(start.config, output.with_suffix(".model"))
