@@ -165,7 +165,7 @@ def _place() -> str:
     frame = sys._getframe()
     while frame is not None:
         file = frame.f_code.co_filename
-        if f"{os.sep}steve1{os.sep}" in file:
+        if file.startswith(f"{ROOT / 'steve1'}{os.sep}"):
             return f"{Path(file).relative_to(ROOT)}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return "?"

@@ -70,7 +70,7 @@ def test_labelling_reads_the_answers_of_each_window_and_nothing_else(found: dict
     figures = of(found, "idm_label")
     assert figures["frames"] == VIDEO
     assert sum(figures["reads"].values()) == 2 * figures["windows"]
-    assert all("steve1/idm/label.py" in place for place in figures["reads"])
+    assert all("steve1/idm/label.py" in place for place in figures["reads"]), figures["reads"]
 
 
 @pytest.mark.parametrize("name", SIZES)
