@@ -1,4 +1,4 @@
-"""Records scripted players at 20 steps a second together with a video of 30 or 60 frames a second of the same play.
+"""Records scripted players at 20 steps a second together with a video of 20, 30 or 60 frames a second of the same play.
 
 The game draws three pictures in each step, so that no frame of the video repeats another: what a player's screen recorder sees, whose game
 goes on between two of the policy's frames. Output: recordings as usual, and a video of each, small and coded as the web does.
@@ -25,7 +25,7 @@ from steve1.rollout.play import Actor
 from steve1.rollout.record import is_recorded, record
 
 PICTURES = 3  # in a step of 50 ms: 60 a second
-RATES = (30, 60)
+RATES = (20, 30, 60)
 _ATTEMPTS = 6
 
 
@@ -62,14 +62,14 @@ class WebVideo:
     """A video as the web has it: small, reduced by averaging. Used as a context manager, as `VideoWriter`.
 
     Args:
-        fps, source_fps: frames a second of the video and of what it is given, of which it keeps every so many.
+        fps: frames a second of the video; it is given 60, of which it keeps every so many.
     """
 
-    def __init__(self, path: Path, fps: int, height: int, crf: int, *, source_fps: int = 20 * PICTURES) -> None:
-        if source_fps % fps:
+    def __init__(self, path: Path, fps: int, height: int, crf: int) -> None:
+        if fps not in RATES:
             expected = " or ".join(map(str, RATES))
             raise UserError("Videos of this rate cannot be made.", expected=expected, got=fps)
-        self.height, self.width, self._every = height, round(height * 16 / 9 / 2) * 2, source_fps // fps
+        self.height, self.width, self._every = height, round(height * 16 / 9 / 2) * 2, 20 * PICTURES // fps
         self._writer, self._seen = VideoWriter(path, self.width, height, fps, crf=crf), 0
 
     def __enter__(self) -> WebVideo:
@@ -88,7 +88,7 @@ class WebVideo:
 
 def record_both(
     tasks: tuple[str, ...], count: int, steps: int, seed: int, recordings: Path, videos: Path, *, rates: Sequence[int], height: int, crf: int,
-    make_env: Callable[[], Env] = lambda: LuantiEnv(frames_per_step=PICTURES),
+    split: str = "demo", first_place: int = 0, make_env: Callable[[], Env] = lambda: LuantiEnv(frames_per_step=PICTURES),
 ) -> None:  # fmt: skip
     """`count` successful recordings of each behaviour, and their videos, of the given rates by turns. What is there is not made again.
 
@@ -96,7 +96,7 @@ def record_both(
         UserError: a behaviour that does not succeed in any attempt.
         GameDied: run it again.
     """
-    cast = ScriptedCast(tasks, seed, "demo")
+    cast = ScriptedCast(tasks, seed, split, first_place)
     wanted = [(name, number) for name in tasks for number in range(count)]
     missing = [each for each in wanted if not _made(_prefix(recordings, *each), videos)]
     if not missing:

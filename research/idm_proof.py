@@ -10,15 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from research.fast_videos import WebVideo, record_both
+from research.fast_videos import record_both
 from research.label_agreement import agreement, table
 from research.steps import step
 from steve1.commands.cli import run
 from steve1.core.files import existing_file
-from steve1.core.messages import progress, translated
+from steve1.core.messages import translated
 from steve1.core.paths import display, output_path
-from steve1.data.media.video import FPS, read_frames
-from steve1.data.recordings.layouts import find_recordings
 
 KINDS = ("true", "labels")
 
@@ -44,7 +42,7 @@ class Args:
     height: int = 360
     """Height in pixels of the videos that are labelled."""
     fps: tuple[int, ...] = (30, 60)
-    """Their frames a second, by turns: 30 and 60, for which the game draws three pictures in each step; or 20."""
+    """Their frames a second, by turns: 20, 30 or 60; the game draws three pictures in each step."""
     crf: int = 28
     """Rate factor of their coding; 23 to 30 is what the web has."""
     total_frames: int = 300_000
@@ -55,6 +53,10 @@ class Args:
     """What the start played earlier at the same places; its other tasks are played."""
     workers: int = 2
     """Games in parallel."""
+    split: str = "eval"
+    """Start states of the recordings."""
+    first_place: int = 20
+    """Leave out the first ones, which the evaluation uses; the model was trained on none of this split."""
     seed: int = 0
     """Seed of recordings, training and evaluation."""
 
@@ -64,12 +66,10 @@ def main(args: Args) -> None:
     idm = existing_file(args.idm_weights, "These weights", "bash tools/make_mini.sh record convert idm")
     recordings = output_path(f"data/recordings/{args.name}")
     videos = output_path(f"data/videos/{args.name}")
-    if args.fps == (FPS,):
-        step("record", "--output_dir", recordings, "--behaviours", *args.tasks, "--episodes", args.recordings, "--steps", args.steps,
-             "--seed", args.seed, "--workers", args.workers)  # fmt: skip
-        degrade(recordings, videos, args.height, args.crf)
-    else:
-        record_both(args.tasks, args.recordings, args.steps, args.seed, recordings, videos, rates=args.fps, height=args.height, crf=args.crf)  # fmt: skip
+    record_both(
+        args.tasks, args.recordings, args.steps, args.seed, recordings, videos, rates=args.fps, height=args.height, crf=args.crf, split=args.split,
+        first_place=args.first_place,
+    )  # fmt: skip
     true, labels = (output_path(f"data/dataset_{args.name}_{kind}") for kind in KINDS)
     step("convert", "--input_dir", recordings, "--output_dir", true, "--keep_nulls")
     step("label_videos", "--videos_dir", videos, "--output_dir", labels, "--keep_nulls", "--idm_model", idm.with_suffix(".model"),
@@ -98,19 +98,6 @@ def train(args: Args, kind: str, dataset: Path) -> None:
          "--finetune_mode", "frozen_cnn", "--feature_cache", "--batch_size", 8, "--T", 64, "--trunc_t", 16, "--learning_rate", 7e-4,
          "--max_grad_norm", 100, "--total_frames", args.total_frames, "--warmup_frames", args.total_frames // 20, "--max_btwn_goals", 60,
          "--val_freq", 500, "--log_every", 500, "--turn_loss_weight", 2, "--seed", args.seed, "--jitter")  # fmt: skip
-
-
-def degrade(recordings: Path, videos: Path, height: int, crf: int) -> None:
-    """Write each recording's video smaller and coded at `crf`, without its actions; those that exist are left alone."""
-    found, _ = find_recordings(recordings)
-    videos.mkdir(parents=True, exist_ok=True)
-    for recording in progress(found, desc=translated("coding"), unit="video"):
-        target = videos / f"{recording.name}.mp4"
-        if target.exists():
-            continue
-        with WebVideo(target, FPS, height, crf, source_fps=FPS) as video:
-            for frame in read_frames(recording.video):
-                video.add(frame)
 
 
 if __name__ == "__main__":

@@ -54,17 +54,19 @@ def counted(entry: str) -> tuple[str, int | None]:
 
 
 class ScriptedCast:
-    """The scripted players."""
+    """The scripted players, at the start states of a split from `first_place` on."""
 
-    def __init__(self, entries: Sequence[str], seed: int, split: str) -> None:
+    def __init__(self, entries: Sequence[str], seed: int, split: str, first_place: int = 0) -> None:
         self.counts = dict(map(counted, entries))
         for name in self.counts:
             behaviour(name)
-        self._seed, self._split = seed, split
+        self._seed, self._split, self._first_place = seed, split, first_place
         self._tasks, self._captions = load_suite().tasks, read_captions()
 
     def begin(self, name: str, number: int, attempt: int, game: int) -> tuple[dict[str, Any], int, Actor]:
-        return demonstration(behaviour(name), self._seed, number, attempt, split=self._split)
+        return demonstration(
+            behaviour(name), self._seed, number, attempt, split=self._split, first_place=self._first_place
+        )
 
     def task(self, name: str) -> Task | None:
         return self._tasks.get(name)

@@ -209,14 +209,15 @@ class _Recorder(Actor):
 
 
 def demonstration(
-    behaviour: Behaviour, seed: int, episode: int, attempt: int = 0, *, split: str = "demo"
+    behaviour: Behaviour, seed: int, episode: int, attempt: int = 0, *, split: str = "demo", first_place: int = 0
 ) -> tuple[dict[str, Any], int, Player]:
     """(reset options, seed, player) of one demonstration: a function of its arguments.
 
     Start states are used in a shuffled order, each once before any is used again. Yaw is free on a plain and faces roughly
-    the trunk or the water elsewhere; the first pitch is anywhere within ±70 degrees.
+    the trunk or the water elsewhere; the first pitch is anywhere within ±70 degrees. `first_place` leaves out the split's
+    first start states.
     """
-    starts = start_states("luanti", behaviour.biome, split)
+    starts = start_states("luanti", behaviour.biome, split)[first_place:]
     order = generator(seed, "places", behaviour.name).permutation(len(starts))
     start = starts[int(order[(episode + attempt * 7) % len(starts)])]
     rng = generator(seed, "start", behaviour.name, episode, attempt)

@@ -36,7 +36,7 @@ class ThreePictures(PlainGame):
         return {**obs, "pov": self._picture()}, *rest
 
 
-@pytest.mark.parametrize(("fps", "each"), [(60, 1), (30, 2)])
+@pytest.mark.parametrize(("fps", "each"), [(60, 1), (30, 2), (20, 3)])
 def test_videos_have_every_picture_once_and_fit_the_recording(tmp_path: Path, fps: int, each: int) -> None:
     def make() -> None:
         record_both(("look_at_sky",), 1, 60, 3, tmp_path / "raw", tmp_path / "videos", rates=(fps,), height=36, crf=10, make_env=ThreePictures)  # type: ignore[arg-type]  # fmt: skip

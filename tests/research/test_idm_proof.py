@@ -12,25 +12,12 @@ from research import idm_proof
 from research.label_agreement import agreement, table
 from steve1 import actions as act
 from steve1.data.episodes.formats.native import EpisodeWriter
-from steve1.data.media.video import probe
-from tests.data.makers import make_recording, tick
-
-
-def test_videos_are_made_small_and_lose_their_actions(tmp_path: Path) -> None:
-    make_recording(tmp_path / "raw", "one", [tick(number) for number in range(30)])
-    idm_proof.degrade(tmp_path / "raw", tmp_path / "videos", 90, 30)
-    assert [path.name for path in (tmp_path / "videos").iterdir()] == ["one.mp4"]
-    found = probe(tmp_path / "videos" / "one.mp4")
-    assert (found.width, found.height, found.frames) == (160, 90, 30)
-    before = (tmp_path / "videos" / "one.mp4").stat().st_mtime_ns
-    idm_proof.degrade(tmp_path / "raw", tmp_path / "videos", 90, 30)
-    assert (tmp_path / "videos" / "one.mp4").stat().st_mtime_ns == before
 
 
 def test_both_kinds_are_trained_alike_and_evaluated_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[list[str]] = []
     monkeypatch.setattr(idm_proof, "step", lambda *words, **more: ran.append([str(word) for word in words]))
-    monkeypatch.setattr(idm_proof, "degrade", lambda *args: None)
+    monkeypatch.setattr(idm_proof, "record_both", lambda *args, **more: None)
     monkeypatch.setattr(idm_proof, "agreement", lambda *folders: {})
     monkeypatch.setattr(idm_proof, "table", lambda found: "")
     monkeypatch.chdir(tmp_path)

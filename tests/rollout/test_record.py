@@ -179,6 +179,15 @@ def test_demonstrations_are_a_function_of_their_numbers() -> None:
     assert np.ptp([options["pitch"] for options in starts]) > 90
 
 
+def test_demonstrations_leave_out_the_first_places() -> None:
+    left = {f"forest_eval_{number:03d}" for number in range(21, 31)}
+    found = [
+        demonstration(behaviour("chop_tree"), 0, n, split="eval", first_place=20)[0]["start"]["id"] for n in range(12)
+    ]
+    assert set(found[:10]) == left
+    assert set(found[10:]) <= left
+
+
 def test_behaviours_take_turns() -> None:
     args = command.Args("x", behaviours=("explore", "dig_dirt=2", "swim=1"), episodes=4)
     tasks = command.plan(args, command.cast_of(args, 1).counts)
