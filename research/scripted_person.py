@@ -110,6 +110,8 @@ class ScriptedPerson(PromptSource):
     def step(self, action: Action, obs: Observation, info: Info) -> None:
         self._tick += 1
         mine = self._play.act(obs, info)
+        if self._tick == 1:
+            self._wait()  # until the recording runs; before the first picture the session answers nobody
         if self._tick == self._args.steps:
             self._bar.update()
             self._say("stop")
@@ -127,9 +129,11 @@ class ScriptedPerson(PromptSource):
 
     def _say(self, name: str, *, wait: bool = False, **more: object) -> None:
         self._client.send(json.dumps({"do": name, **more}))
-        if not wait:
-            return
-        # Messages are taken one after another, so the answer to this one says that those before it were taken.
+        if wait:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Messages are taken one after another, so the answer to this one says that those before it were taken."""
         self._client.send(json.dumps({"do": "look", "tick": 0}))
         while True:
             message = self._client.recv(timeout=60)
