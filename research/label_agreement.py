@@ -5,13 +5,12 @@ Input: datasets of the same plays, true and labelled, whose null frames were kep
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from steve1.actions import BUTTONS, to_bins
-from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.idm.metrics import Scores, scores, true_actions
 
 _LEAST = 100  # presses, for an F1 that says something
@@ -22,9 +21,9 @@ def agreement(true: Path, labels: Path) -> dict[str, Scores]:
 
     A labelled episode is a part of a play: its video's name is the end of the true episode's, `first_frame` is where it begins.
     """
-    plays = {folder.name: Episode(folder) for folder in _episodes(true)}
+    plays = {folder.name: Episode(folder) for folder in find_episodes(true)}
     groups: dict[str, list[tuple[Episode, Episode]]] = {}
-    for folder in _episodes(labels):
+    for folder in find_episodes(labels):
         found = Episode(folder)
         film = Path(found.metadata["source"]).stem
         play = next(each for name, each in plays.items() if name == film or name.endswith(f"_{film}"))
@@ -34,19 +33,14 @@ def agreement(true: Path, labels: Path) -> dict[str, Scores]:
 
 
 def table(found: dict[str, Scores]) -> str:
-    """As Markdown: a row for each frame rate."""
-    everything = found["all"]
-    names = [name for name in BUTTONS if everything.button(name).pressed >= _LEAST]
+    """As Markdown: a row for each frame rate, and F1 of the buttons that are pressed often enough."""
+    names = [name for name in BUTTONS if found and found["all"].button(name).pressed >= _LEAST]
     rows = [["videos of", "frames", "camera R²: pitch, yaw", *(f"F1 of {name}" for name in names)]]
     rows.append(["---"] * len(rows[0]))
     for group, each in found.items():
         camera = ", ".join(f"{axis.r2:.2f}" for axis in each.camera)
         rows.append([group, f"{each.frames:,}", camera, *(f"{each.button(name).f1:.2f}" for name in names)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _episodes(folder: Path) -> Iterator[Path]:
-    return (path.parent for path in sorted(folder.glob("*/metadata.json")))
 
 
 def _scored(pairs: list[tuple[Episode, Episode]]) -> Scores:

@@ -111,7 +111,7 @@ class ScriptedPerson(PromptSource):
         self._tick += 1
         mine = self._play.act(obs, info)
         if self._tick == 1:
-            self._wait()  # until the recording runs; before the first picture the session answers nobody
+            self._wait()  # until the recording runs; the session answers nothing before its first picture
         if self._tick == self._args.steps:
             self._bar.update()
             self._say("stop")

@@ -27,9 +27,10 @@ _SCALE = 8.0  # pixels, and standard deviations, that count as 1
 
 
 class MotionInput(nn.Module):
-    """Of each frame with its neighbours: where each part of the picture went, and where the whole one went to the next frame → features.
+    """Features of a frame from how each part of the picture moves between it and its neighbours.
 
-    A window's displacement is the mean shift of up to `motion_reach` pixels, weighted by how well the shifted window fits.
+    A window's displacement is the mean shift of up to `motion_reach` pixels, weighted by how well the shifted window fits. The correlation of
+    the whole picture with the next one is an input too.
     """
 
     def __init__(self, config: IdmConfig) -> None:
@@ -41,13 +42,13 @@ class MotionInput(nn.Module):
         )
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """Of N frames with two more on each side, as `spectra` makes them, (N + 4, …): features (N, H)."""
+        """Spectra of N frames and two more on each side, (N + 4, …) → features (N, H)."""
         count = len(spectra) - 2 * REACH
         moved, whole = self.compared(spectra[:-1], spectra[1:])
         return self._features(moved.unfold(0, PAIRS, 1).transpose(1, 2), whole[REACH : REACH + count])
 
     def each(self, spectra: Tensor) -> Tensor:
-        """Of frames that each have their own neighbours, (N, 5, …): features (N, H)."""
+        """Spectra of frames that each come with their own neighbours, (N, 5, …) → features (N, H)."""
         moved, whole = self.compared(spectra[:, :-1].flatten(0, 1), spectra[:, 1:].flatten(0, 1))
         return self._features(moved.unflatten(0, (-1, PAIRS)), whole.unflatten(0, (-1, PAIRS))[:, REACH])
 
@@ -73,9 +74,10 @@ class MotionInput(nn.Module):
 
     @torch.no_grad()
     def compared(self, now: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:
-        """Of N pairs of spectra: numbers (N, 104) and the whole pictures' correlations (N, shifts), both 0 where a frame is black.
+        """Compare N pairs of spectra → numbers (N, 104) and correlations of whole pictures (N, shifts), both 0 where a frame is black.
 
-        The numbers are, of each window and of all together, the shift down and right, how well it fits, and how well none does.
+        For each window and for all of them together, the numbers are the shift down, the shift right, how well the best shift fits, and how
+        well no shift does.
         """
         with without_autocast(now.device.type):
             cross = now.conj() * following

@@ -173,7 +173,7 @@ class InverseDynamicsModel(nn.Module):
         return self._encoded(self.net.conv3d_layer.mixed(near.permute(0, 2, 3, 1, 4).flatten(3)), moved)
 
     def _encoded(self, pixels: Tensor, moved: Tensor | None) -> Tensor:
-        """Of the temporal convolution's output, and the motion input's features."""
+        """Features from the temporal convolution's output, plus those of the motion input."""
         encoder = self.net.img_process
         found = encoder.from_dense(encoder.cnn.dense(encoder.cnn.stacked(pixels).flatten(1)))
         return found if moved is None else found + moved
