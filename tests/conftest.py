@@ -11,8 +11,11 @@ import getpass
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
 
 # Many small tests on few cores: threads inside each only get in one another's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -57,6 +60,20 @@ def golden() -> Path:
 def quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are forked from a server; how they are spawned is tested by the scripts that tests run."""
     monkeypatch.setattr(multiprocessing, "get_context", quick_context)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_is_left_replaced() -> Iterator[None]:
+    """A module that is first imported while a test replaces what it imports keeps the replacement, and tests after it fail."""
+    yield
+    left = [
+        f"{module.__name__}.{name} is {value.__module__}.{value.__qualname__}"
+        for module in list(sys.modules.values())
+        if getattr(module, "__name__", "").partition(".")[0] in ("steve1", "research", "benchmarks")
+        for name, value in list(vars(module).items())
+        if isinstance(value, (FunctionType, type)) and str(value.__module__).startswith("tests.")
+    ]
+    assert not left, "tests replaced these for good: import the module at the test's top. " + "; ".join(left)
 
 
 def _game_missing() -> str:

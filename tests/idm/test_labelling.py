@@ -15,7 +15,7 @@ import pytest
 
 from steve1 import actions as act
 from steve1.actions import to_bins
-from steve1.commands.data import generate_dataset
+from steve1.commands.data import generate_dataset, label_videos
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.data.episodes.cut import cut_episode
@@ -428,7 +428,7 @@ def test_making_a_dataset_hands_its_options_on(tmp_path: Path, monkeypatch: pyte
         given.append(settings)
 
     monkeypatch.setattr("steve1.idm.labelling.folder.label_folder", label_nothing)
-    monkeypatch.setattr("steve1.commands.data.label_videos.show", lambda summary: None)
+    monkeypatch.setattr(label_videos, "show", lambda summary: None)
     options = {"mask": ("1,2,30,40",), "start": 30.0, "end": -20.0, "fov": 90.0, "calibrate": "me.mp4"}
     asked = generate_dataset.Args(source="videos", videos_dir="films", nulls="keep", **options)  # type: ignore[arg-type]
     generate_dataset.label(asked, tmp_path, Shard())
