@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from steve1.actions import BUTTONS, to_bins
+from steve1.core.messages import heading, translated
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.idm.metrics import Scores, scores, true_actions
+from steve1.reporting.tables import Table
 
 _LEAST = 100  # presses, for an F1 that says something
 
@@ -35,12 +37,12 @@ def agreement(true: Path, labels: Path) -> dict[str, Scores]:
 def table(found: dict[str, Scores]) -> str:
     """As Markdown: a row for each frame rate, and F1 of the buttons that are pressed often enough."""
     names = [name for name in BUTTONS if found and found["all"].button(name).pressed >= _LEAST]
-    rows = [["videos of", "frames", "camera R²: pitch, yaw", *(f"F1 of {name}" for name in names)]]
-    rows.append(["---"] * len(rows[0]))
+    head = [*map(heading, ("videos of", "frames", "R²: pitch, yaw")), *(f"F1 {name}" for name in names)]
+    rows = []
     for group, each in found.items():
         camera = ", ".join(f"{axis.r2:.2f}" for axis in each.camera)
-        rows.append([group, f"{each.frames:,}", camera, *(f"{each.button(name).f1:.2f}" for name in names)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        rows.append([translated(group), f"{each.frames:,}", camera, *(f"{each.button(name).f1:.2f}" for name in names)])
+    return Table(head, rows).markdown()
 
 
 def _scored(pairs: list[tuple[Episode, Episode]]) -> Scores:

@@ -3,7 +3,7 @@
 #   needs: the game (tools/setup.sh); about 4 GB of disk
 #   makes: data/mini/*, and the outputs of the stages in data/{recordings,dataset}_mini*, data/finetuning_checkpoint/, data/prompt_matrices/
 #   takes: several hours on 2 cores
-#   usage: bash tools/make_mini.sh [STAGE …]        stages, in order: record convert mineclip embed prior cnn policy finish replay measure
+#   usage: bash tools/make_mini.sh [STAGE …]        stages, in order: record convert mineclip embed prior cnn correct more policy finish replay measure
 #          bash tools/make_mini.sh record convert idm     the inverse dynamics model, from these demonstrations and a babbling player
 # Run it again to resume. Without a STAGE all of them but idm run; finished ones take seconds.
 # shellcheck disable=SC2046,SC2086  # lists of words on purpose
@@ -14,20 +14,23 @@ cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd
 . tools/python.sh
 
 # What is recorded, NAME=COUNT, and for how many ticks. Short recordings where the beginning decides, long ones for building.
-SHORT="${SHORT:-look_at_sky=24 open_inventory=24 light_lamp=24 craft_planks=40 build_pillar=24}"
+SHORT="${SHORT:-look_at_sky=40 open_inventory=24 light_lamp=24 craft_planks=80 build_pillar=24}"
 SHORT_STEPS="${SHORT_STEPS:-150}"
-MIDDLE="${MIDDLE:-dig_dirt=16 explore=16 swim=16 dive=20 collect_grass=40 pick_flower=40 chop_tree=40 collect_leaves=30 dig_deep=16}"
+MIDDLE="${MIDDLE:-dig_dirt=16 explore=24 swim=24 dive=20 collect_grass=70 pick_flower=70 chop_tree=64 collect_leaves=50 dig_deep=16}"
 MIDDLE_STEPS="${MIDDLE_STEPS:-300}"
-LONG="${LONG:-build_floor=14 build_wall=14}"
+LONG="${LONG:-build_floor=24 build_wall=24}"
 LONG_STEPS="${LONG_STEPS:-600}"
 # Not flowers: a MineCLIP of this size takes picking them for collecting grass.
 HELD_OUT="${HELD_OUT:-dig_dirt light_lamp}"   # only MineCLIP and the prior see these; the policy is to learn them in fine-tuning
+# What the policy begins and the scripted player puts right, NAME=COUNT: states that no demonstration shows. Only the player's part is trained.
+CORRECTED="${CORRECTED:-collect_grass=24 pick_flower=24 collect_leaves=20 chop_tree=20 craft_planks=16 look_at_sky=12 swim=12 explore=12}"
 GAMES="${GAMES:-2}"                        # games in parallel
 SEED="${SEED:-0}"
 
 OUT="${OUT:-data/mini}"                    # folder of the finished family
 MINECLIP_STEPS="${MINECLIP_STEPS:-1500}"   # optimizer steps of the contrastive training
 CNN_FRAMES="${CNN_FRAMES:-1200000}"        # frames that the whole policy is trained on
+MORE_FRAMES="${MORE_FRAMES:-700000}"       # … and again, with the corrections
 POLICY_FRAMES="${POLICY_FRAMES:-500000}"   # frames that all but the CNN is trained on, with cached features
 REPLAY_FRAMES="${REPLAY_FRAMES:-16000}"    # frames of the replay pack, from all that the policy was trained on
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
@@ -37,8 +40,8 @@ IDM_BEHAVIOURS="${IDM_BEHAVIOURS:-look_at_sky explore collect_grass build_pillar
 IDM_FRAMES="${IDM_FRAMES:-1000000}"        # frames that the inverse dynamics model is trained on
 
 case "${1:-}" in -h|--help) exit 0 ;; esac
-whole_numbers SHORT_STEPS MIDDLE_STEPS LONG_STEPS GAMES SEED MINECLIP_STEPS CNN_FRAMES POLICY_FRAMES REPLAY_FRAMES MATRIX_EPISODES IDM_EPISODES IDM_FRAMES
-[ $# -gt 0 ] || set -- record convert mineclip embed prior cnn policy finish replay measure
+whole_numbers SHORT_STEPS MIDDLE_STEPS LONG_STEPS GAMES SEED MINECLIP_STEPS CNN_FRAMES MORE_FRAMES POLICY_FRAMES REPLAY_FRAMES MATRIX_EPISODES IDM_EPISODES IDM_FRAMES
+[ $# -gt 0 ] || set -- record convert mineclip embed prior cnn correct more policy finish replay measure
 mkdir -p "$OUT"
 
 # The family that is there is replaced, but for a run of ours that goes on.
@@ -62,10 +65,25 @@ trained() {
   done
 }
 
-# Equal shares of everything that the policy is trained on, for 2_create_sampling.sh.
+# Equal shares of everything that the policy is trained on, for 2_create_sampling.sh; corrections half of one.
 shares() {
   local folder
   for folder in $(datasets $(trained)); do printf '%s=1 ' "$folder"; done
+}
+
+corrected_shares() {
+  local folder
+  for folder in $(corrected); do printf '%s=0.5 ' "$folder"; done
+}
+
+corrected() {
+  local name
+  for name in $(names $CORRECTED); do printf 'data/dataset_mini_corrected_%s ' "$name"; done
+}
+
+# The prompt of a task.
+prompt_of() {
+  "$PYTHON" -c 'import sys; from steve1.evaluation.tasks.suite import load_suite; print(load_suite("luanti").tasks[sys.argv[1]].prompts["en"])' "$1"
 }
 
 datasets() {
@@ -87,13 +105,17 @@ stage_record() {
   record "$LONG_STEPS" $LONG
 }
 
+# Null actions are kept: standing still is half of looking at the sky.
+convert() {
+  say "converting $1"
+  "$PYTHON" tools/convert_recordings.py --input_dir "$1" --output_dir "$2" --keep_nulls
+}
+
 stage_convert() {
   local folder
   for folder in data/recordings_mini/*/*/; do
     folder="${folder%/}"
-    say "converting $folder"
-    # Null actions are kept: standing still is half of looking at the sky.
-    "$PYTHON" tools/convert_recordings.py --input_dir "$folder" --output_dir "data/dataset_mini_${folder##*/}" --keep_nulls
+    convert "$folder" "data/dataset_mini_${folder##*/}"
   done
 }
 
@@ -103,13 +125,15 @@ stage_mineclip() {
     --out_weights "$OUT/mini_mineclip.safetensors" --seed "$SEED" --steps "$MINECLIP_STEPS" --batch_size 48 --eval_every 100 $(replacing mini_mineclip)
 }
 
-stage_embed() {
+embed() {
   local folder
-  for folder in $(datasets $ALL); do
+  for folder in "$@"; do
     say "embedding $folder"
     "$PYTHON" tools/generate_mineclip_embeds.py --dataset_dir "$folder" --weights "$OUT/mini_mineclip.safetensors"
   done
 }
+
+stage_embed() { embed $(datasets $ALL); }
 
 stage_prior() {
   say "training the mini prior"
@@ -133,18 +157,43 @@ stage_cnn() {
     WARMUP_FRAMES=20000 VAL_FREQ=2000 SAVE_EVERY=2000 SEED="$SEED" train_policy --turn_loss_weight 3
 }
 
+stage_correct() {
+  local prompts=() part name
+  for part in $CORRECTED; do
+    name="${part%%=*}"
+    prompts+=("$(prompt_of "$name")=${part##*=}")
+  done
+  half data/weights/steve1/mini_cnn.weights data/weights/steve1/mini_first.weights
+  say "recording corrections: ${prompts[*]}"
+  "$PYTHON" -m steve1 record --weights data/weights/steve1/mini_first.weights --prompts "${prompts[@]}" --takeover 30 140 --steps "$MIDDLE_STEPS" \
+    --seed "$((SEED + 77))" --workers "$GAMES" --by_behaviour --output_dir data/recordings_mini_corrected
+  for name in $(names $CORRECTED); do convert "data/recordings_mini_corrected/$name" "data/dataset_mini_corrected_$name"; done
+  embed $(corrected)
+}
+
+stage_more() {
+  say "training the whole mini policy, with the corrections"
+  bash 2_create_sampling.sh mini --mix $(shares) $(corrected_shares) --overwrite
+  IN_WEIGHTS=data/weights/steve1/mini_cnn.weights OUT_WEIGHTS=data/weights/steve1/mini_more.weights BATCH_SIZE=8 T=32 TRUNC_T=8 LEARNING_RATE=3e-4 \
+    TOTAL_FRAMES="$MORE_FRAMES" WARMUP_FRAMES=20000 VAL_FREQ=2000 SAVE_EVERY=2000 SEED="$((SEED + 2))" train_policy --turn_loss_weight 3
+}
+
 stage_policy() {
   say "training all but the CNN"
-  IN_WEIGHTS=data/weights/steve1/mini_cnn.weights OUT_WEIGHTS=data/weights/steve1/mini_policy.weights FINETUNE_MODE=frozen_cnn BATCH_SIZE=8 T=64 \
+  IN_WEIGHTS=data/weights/steve1/mini_more.weights OUT_WEIGHTS=data/weights/steve1/mini_policy.weights FINETUNE_MODE=frozen_cnn BATCH_SIZE=8 T=64 \
     TRUNC_T=16 LEARNING_RATE=5e-4 TOTAL_FRAMES="$POLICY_FRAMES" WARMUP_FRAMES=50000 VAL_FREQ=3000 SAVE_EVERY=3000 SEED="$((SEED + 1))" \
     train_policy --feature_cache --turn_loss_weight 2
 }
 
+# Half precision, with the files that belong together. The middle of the prior is nearest the task that the prompt names.
+half() {
+  "$PYTHON" -m steve1 convert_weights --in_model "$OUT/mini.model" --in_weights "$1" --out_weights "$2" --dtype float16 --overwrite \
+    --mineclip "$OUT/mini_mineclip.safetensors" --prior "$OUT/mini_prior.safetensors" --prior_code middle --env luanti --cond_scale 0 --temperature 0.65
+}
+
 stage_finish() {
   say "converting to half precision, into $OUT"
-  "$PYTHON" -m steve1 convert_weights --in_model "$OUT/mini.model" --in_weights data/weights/steve1/mini_policy.weights \
-    --out_weights "$OUT/mini.weights" --dtype float16 --overwrite --mineclip "$OUT/mini_mineclip.safetensors" \
-    --prior "$OUT/mini_prior.safetensors" --env luanti --cond_scale 0 --temperature 0.65
+  half data/weights/steve1/mini_policy.weights "$OUT/mini.weights"
   ls -l "$OUT"
 }
 
@@ -189,8 +238,8 @@ stage_idm() {
 
 for stage in "$@"; do
   case "$stage" in
-    record|convert|mineclip|embed|prior|cnn|policy|finish|replay|measure|idm) "stage_$stage" ;;
-    *) echo "unknown stage: $stage (stages: record convert mineclip embed prior cnn policy finish replay measure idm)" >&2; exit 2 ;;
+    record|convert|mineclip|embed|prior|cnn|correct|more|policy|finish|replay|measure|idm) "stage_$stage" ;;
+    *) echo "unknown stage: $stage (stages: record convert mineclip embed prior cnn correct more policy finish replay measure idm)" >&2; exit 2 ;;
   esac
 done
 say "done: $*"

@@ -92,8 +92,12 @@ def scores(
         _button(name, probabilities[:, column], pressed[:, column], limits[column], borders)
         for column, name in enumerate(BUTTONS)
     ]
-    axes = [_axis(name, bins[:, axis], degrees[:, axis]) for axis, name in enumerate(("pitch", "yaw"))]
-    return Scores(len(pressed), rows, axes)
+    return Scores(len(pressed), rows, camera_scores(bins, degrees))
+
+
+def camera_scores(bins: NDArray[np.int64], degrees: NDArray[np.float64]) -> list[CameraScores]:
+    """Scores of pitch and yaw: labelled bins (N, 2) against the true degrees (N, 2)."""
+    return [_axis(name, bins[:, axis], degrees[:, axis]) for axis, name in enumerate(("pitch", "yaw"))]
 
 
 def _button(

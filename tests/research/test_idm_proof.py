@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from research import idm_proof
+from research.idm_camera import Labelled, by_behaviour, by_pitch
 from research.label_agreement import agreement, table
 from steve1 import actions as act
+from steve1.actions import to_bins
 from steve1.data.episodes.formats.native import EpisodeWriter
 
 
@@ -58,6 +60,25 @@ def test_labels_are_compared_with_the_frames_that_they_are_of(tmp_path: Path) ->
     assert found["60 frames/s"].camera[1].r2 < -2
     rows = table(found).splitlines()
     assert len(rows) == 5
-    assert "F1 of jump" in rows[0]
-    assert "F1 of attack" not in rows[0]
+    assert "F1 jump" in rows[0]
+    assert "F1 attack" not in rows[0]
     assert "1.00" in rows[2]
+
+
+def test_by_behaviour_and_by_how_far_up_the_player_looks() -> None:
+    """Seen level the turns are right, seen straight up they are not."""
+    up = [[-10.0, 0.0]] * 8
+    level = np.array([[0.0, 10.0], [0.0, -10.0]] * 10)
+    degrees = np.concatenate([level, up, level])
+    right = to_bins(degrees)
+    spoiled = right.copy()
+    spoiled[-20:, 1] = to_bins(np.zeros(20))
+    one, two = Labelled("dig_dirt", degrees, right), Labelled("look_at_sky", degrees, spoiled)
+    assert one.pitch[[0, 20, 24, 27, 28, -1]].tolist() == [0, 0, -40, -70, -80, -80]
+    rows = by_behaviour([one, two]).rows
+    assert [row[0] for row in rows] == ["dig_dirt", "look_at_sky"]
+    assert rows[0][1:] == ["48", "1.00, 1.00"]
+    rows = by_pitch([one, two]).rows
+    assert [row[0] for row in rows] == ["45°", "60°", "75°", "90°"]
+    assert rows[0][1:] == ["50", "1.00, 1.00"]
+    assert str(rows[3][2]).startswith("1.00, 0.7")
