@@ -20,6 +20,7 @@ from steve1.idm import load_idm
 from steve1.idm.metrics import CameraScores, camera_scores
 from steve1.idm.training.windows import TrueEpisode, list_paths, read_episodes
 from steve1.reporting.tables import Table
+from steve1.rollout.players import BABBLING
 
 LIMITS = (45, 60, 75, 90)
 
@@ -36,7 +37,7 @@ class Args:
     """Its validation episodes are labelled."""
     sampling_dir: str = "data/samplings"
     """Folder of the list."""
-    leave_out: tuple[str, ...] = ("babble_meadow", "babble_forest", "babble_shore")
+    leave_out: tuple[str, ...] = tuple(BABBLING)
     """Behaviours that only the table by behaviour has."""
     device: str = "cpu"
     """Device: cpu, cuda or mps."""

@@ -12,7 +12,11 @@ _CHANCES = {
 }  # fmt: skip
 _SHORTEST, _LONGEST = 6, 60  # ticks (0.3 to 3 s) for which keys are held; the camera changes up to three times in it
 _STILL = 0.5
-_STEEP = 55.0  # degrees of pitch, beyond which the camera turns back: further up or down it would stop and show nothing
+_LEVEL = (
+    -55.0,
+    55.0,
+)  # degrees of pitch, beyond which the camera turns back: further up or down it would stop and show nothing
+_DOWN, _UP, _LOOKS_DOWN = (52.0, 80.0), (-80.0, -52.0), 0.8
 _SLOT, _DROP = 0.35, 0.03  # of a press of one tick, for each set of keys
 
 
@@ -21,6 +25,8 @@ class Babble(Player):
 
     def behave(self) -> Script:
         while True:
+            lowest, highest = self.bounds()
+            yield from self.aim(min(max(self.pitch, lowest), highest), within=3.0)
             buttons = {name: 1 for name, chance in _CHANCES.items() if self.rng.random() < chance}
             left = int(self.rng.integers(_SHORTEST, _LONGEST + 1))
             once = self.pressed_once()
@@ -28,12 +34,16 @@ class Babble(Player):
                 ticks = min(left, int(self.rng.integers(_SHORTEST // 2, _LONGEST // 3)))
                 camera = self.movement()
                 for _ in range(ticks):
-                    steep = abs(self.pitch) > _STEEP and self.pitch * camera[0] > 0
-                    if steep:
+                    beyond = self.pitch > highest if camera[0] > 0 else self.pitch < lowest
+                    if beyond:
                         camera[0] = -camera[0]
                     yield {**buttons, **once, "camera": list(camera)}
                     once = {}
                 left -= ticks
+
+    def bounds(self) -> tuple[float, float]:
+        """Between which degrees of pitch the camera moves while these keys are held."""
+        return _LEVEL
 
     def pressed_once(self) -> dict[str, int]:
         """A slot or a drop, pressed for one tick."""
@@ -46,3 +56,10 @@ class Babble(Player):
             return [0.0, 0.0]
         sizes = np.concatenate([-SIZES[:0:-1], SIZES])
         return [float(self.rng.choice(sizes)) for _ in range(2)]
+
+
+class BabbleSteep(Babble):
+    """Looks steeply down, now and then steeply up: there a turn rotates the picture, and builders and diggers look there most of the time."""
+
+    def bounds(self) -> tuple[float, float]:
+        return _DOWN if self.rng.random() < _LOOKS_DOWN else _UP

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steve1.core.errors import UserError, nearest
-from steve1.rollout.players.babble import Babble
+from steve1.rollout.players.babble import Babble, BabbleSteep
 from steve1.rollout.players.builders import BuildFloor, BuildWall, LightLamp
 from steve1.rollout.players.player import Player
 from steve1.rollout.players.screens import CraftPlanks, OpenInventory
@@ -77,7 +77,7 @@ BEHAVIOURS: dict[str, Behaviour] = {behaviour.name: behaviour for behaviour in _
 # Recorded for inverse dynamics models: no task, no captions, every recording is kept.
 BABBLING: dict[str, Behaviour] = {
     f"babble_{biome}": Behaviour(f"babble_{biome}", Babble, biome) for biome in ("meadow", "forest", "shore")
-}
+} | {"babble_steep": Behaviour("babble_steep", BabbleSteep, "meadow")}
 # What the mini models were trained on, including the new skill of the quickstart.
 MINI = ("dig_dirt", "look_at_sky", "explore", "chop_tree", "swim", "collect_grass", "build_pillar")
 

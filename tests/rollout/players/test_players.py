@@ -255,7 +255,7 @@ def test_unknown_behaviours_name_the_nearest() -> None:
 
 def test_a_babbling_player_presses_everything_and_turns_by_every_bin() -> None:
     done = [action for seed in range(8) for action in play("babble_meadow", seed, 600)[0][IDLE_TICKS:]]
-    assert set(BABBLING) == {"babble_meadow", "babble_forest", "babble_shore"}
+    assert set(BABBLING) == {"babble_meadow", "babble_forest", "babble_shore", "babble_steep"}
     for name in ("forward", "back", "left", "right", "jump", "sneak", "sprint", "attack", "use"):
         assert np.mean([bool(action.get(name)) for action in done]) > 0.03, name
     bins = actions.to_bins(np.array([action["camera"] for action in done]))
@@ -263,3 +263,17 @@ def test_a_babbling_player_presses_everything_and_turns_by_every_bin() -> None:
     assert 0.4 < (bins == 5).all(axis=1).mean() < 0.65
     assert play("babble_meadow", 3)[0] == play("babble_meadow", 3)[0]
     assert play("babble_meadow", 3)[0] != play("babble_meadow", 4)[0]
+
+
+def test_a_steep_babbling_player_turns_while_it_looks_far_down_or_up() -> None:
+    pitch, yaw = [], []
+    for seed in range(8):
+        now = 0.0
+        for action in play("babble_steep", seed, 600)[0]:
+            pitch.append(now)
+            yaw.append(action["camera"][1])
+            now = min(max(now + action["camera"][0], -89.5), 89.5)
+    down, up = np.array(pitch) > 40, np.array(pitch) < -40
+    assert np.mean(down | up) > 0.75
+    assert np.mean(down) > 2 * np.mean(up) > 0.2
+    assert np.mean((down | up) & (np.array(yaw) != 0)) > 0.3
