@@ -39,6 +39,8 @@ RATE = 240
 MOST_BAD = 20
 TOO_MUCH, NOT_OURS = 1008, 1003
 _SEND_BUFFER = 1 << 17
+#: seconds between two pings, and without an answer to one, after which a client is gone
+_PING_S, _GONE_S = 5, 10
 _KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
 
@@ -195,7 +197,7 @@ class Host:
         self._stop = asyncio.Event()
         server = serve(
             self._connected, self._host, self.port, process_request=self._request, compression=None, max_size=self._service.max_message,
-            max_queue=64, write_limit=65536, ping_interval=5, ping_timeout=10, open_timeout=5, close_timeout=2, server_header=None,
+            max_queue=64, write_limit=65536, ping_interval=_PING_S, ping_timeout=_GONE_S, open_timeout=5, close_timeout=2, server_header=None,
             logger=_quiet(),
         )  # fmt: skip
         async with server as running:

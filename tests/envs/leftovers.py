@@ -33,7 +33,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
         return found
 
     def left() -> list[str]:
-        limit = time.monotonic() + 5.0
+        limit = time.monotonic() + 60.0
         while living() and time.monotonic() < limit:
             time.sleep(0.05)
         return living()

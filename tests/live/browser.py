@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+#: seconds until a test gives up, where a quiet machine takes a moment
+PATIENCE = 120.0
 _CODES = {"F1": 112, "F2": 113, "F3": 114, "F4": 115, "F7": 118, "F8": 119, "F9": 120, "Enter": 13, "Space": 32}
 
 
@@ -24,9 +26,9 @@ class Browser:
     def __init__(self, port: int) -> None:
         from websockets.sync.client import connect
 
-        pages = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=20))
+        pages = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE))
         address = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
-        self._socket = connect(address, max_size=None, compression=None)
+        self._socket = connect(address, max_size=None, compression=None, ping_interval=None, open_timeout=PATIENCE)
         self._numbers = itertools.count(1)
         self.console: list[str] = []
         for domain in ("Page", "Runtime", "Log"):
@@ -37,7 +39,7 @@ class Browser:
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
         while True:
-            found = json.loads(self._socket.recv(timeout=60))
+            found = json.loads(self._socket.recv(timeout=PATIENCE))
             if found.get("method") == "Runtime.exceptionThrown":
                 self.console.append(str(found["params"]["exceptionDetails"])[:500])
             if found.get("method") == "Log.entryAdded" and found["params"]["entry"]["level"] == "error":
@@ -66,7 +68,7 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def until(self, expression: str, seconds: float = 40.0) -> Any:
+    def until(self, expression: str, seconds: float = PATIENCE) -> Any:
         """Wait until an expression is true, and the page far enough to know what it means; its value."""
         limit = time.monotonic() + seconds
         while "exceptionDetails" in (found := self._found(expression)) or not found["result"].get("value"):
@@ -136,7 +138,7 @@ def opened(folder: Path) -> Iterator[Browser]:
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + PATIENCE
         port = profile / "DevToolsActivePort"
         while not (port.exists() and port.read_text().strip()):
             assert time.monotonic() < limit, "chromium did not start"

@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from steve1.agent import Agent
 from steve1.core.paths import ROOT
 from steve1.evaluation.policies import PolicyCache, parse_policies
 from steve1.goals import GoalEncoder
+from steve1.live import host as live_host
 from steve1.live import policy_service
 from steve1.live.host import MOST_BAD, Host
 from steve1.live.policy_service import PolicyService
@@ -92,6 +94,8 @@ def test_a_goal_of_numbers_a_larger_frame_and_an_episode_that_begins_anew() -> N
 
 def test_a_game_that_floods_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy_service, "_RATE", 5)
+    # All in one moment, however long the policy takes.
+    monkeypatch.setattr(live_host, "time", SimpleNamespace(monotonic=lambda: 0.0))
     with serving() as (_, host), RemotePolicy(host.url, "dig dirt") as policy:
         with pytest.raises(websockets.exceptions.ConnectionClosed) as found:
             for frame in frames(0, 30):

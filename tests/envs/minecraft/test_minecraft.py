@@ -239,31 +239,32 @@ def episode(name: str, limits: dict[str, float], seed: int = 11, **more: Any) ->
         return trace, game.restarts
 
 
-UNDISTURBED: dict[str, Any] = {}
+UNDISTURBED: dict[str, tuple[Any, float]] = {}
 
 
-def undisturbed(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The trace of the same episode without a fault, played once."""
+def undisturbed(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, float]:
+    """The trace of the same episode without a fault, played once, and the seconds that it took."""
     if name not in UNDISTURBED:
         monkeypatch.delenv("STANDIN_FAULTS", raising=False)
-        UNDISTURBED[name] = episode(name, {})[0]
+        began = time.monotonic()
+        UNDISTURBED[name] = episode(name, {})[0], time.monotonic() - began
     return UNDISTURBED[name]
 
 
 def check_fault(name: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fault strikes once; the episode is played whole, and the same as without it."""
     make_backend(name, tmp_path / "env", monkeypatch)
+    clean, took = undisturbed(name, monkeypatch)
     plan(monkeypatch, fault, None if fault in ("early", "late_seed") else tmp_path / "struck")
-    limits = {"hang_start": {"start_s": 6.0, "reset_s": 6.0}, "hang_reset": {"start_s": 6.0, "reset_s": 6.0}}.get(
-        fault, {"step_s": 2.5}
-    )
-    trace, restarts = episode(name, limits, **({"resets_per_seed": 2} if fault == "late_seed" else {}))
+    patience = max(6.0, 2 * took)
+    limits = {"hang_step": {"step_s": 2.5}}
+    limits["hang_start"] = limits["hang_reset"] = {"start_s": patience, "reset_s": patience}
+    trace, restarts = episode(name, limits.get(fault, {}), **({"resets_per_seed": 2} if fault == "late_seed" else {}))
     if fault == "early":
         assert (len(trace), trace.metadata["ended"], restarts) == (3, "truncated", 0), (
             "as short as it was, and not repeated"
         )
         return
-    clean = undisturbed(name, monkeypatch)
     assert restarts == 0 if fault == "late_seed" else restarts >= 1
     assert len(trace) == 8
     np.testing.assert_array_equal(trace.positions, clean.positions)
@@ -310,9 +311,9 @@ def test_a_game_that_grows_is_started_afresh(tmp_path: Path, monkeypatch: pytest
     with make_env("minerl", **SMALL, limits_more={**LIMITS, "memory_mb": 2000.0}) as env:
         first, worker = env.pids, env._worker
         assert len(play(DoNothing(), env, 30, seed=1)) == 30
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while worker.memory_mb < 1600 and time.monotonic() < deadline:
-            time.sleep(0.3)
+            time.sleep(0.6)
             env.step(act())
         assert len(play(DoNothing(), env, 4, seed=3)) == 4
         assert env.pids != first, "a fresh worker"

@@ -32,7 +32,7 @@ def make_java(folder: Path, version: str = "1.8.0_402") -> Path:
     program.write_text(JAVA.format(version=version))
     program.chmod(0o755)
     # A process that another thread forks at this moment holds the file open for writing, and it cannot be run until that ends.
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         with contextlib.suppress(OSError):
             subprocess.run([program, "-version"], check=True, capture_output=True)
