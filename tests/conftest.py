@@ -7,9 +7,9 @@ been installed: there its absence fails. `gpu` tests are skipped where there is 
 from __future__ import annotations
 
 import collections
-import getpass
 import multiprocessing
 import os
+import random
 import shutil
 import sys
 import tempfile
@@ -21,17 +21,31 @@ from types import FunctionType
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A cluster that another process of this machine started and will stop is nothing for a test.
 os.environ.setdefault("RAY_ADDRESS", "local")
+# Its own gives up nobody who is only slow.
+os.environ.setdefault("RAY_worker_register_timeout_seconds", "600")
+os.environ.setdefault("RAY_health_check_failure_threshold", "100")
 # Nor are the script that started the tests and the folder where it was typed.
 os.environ.pop("STEVE1_FROM", None)
 os.environ.pop("STEVE1_SCRIPT", None)
 # What is measured in a test is not kept for the user; compiled kernels are kept from one run of the tests to the next.
-os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), f"steve1_tests_cache-{getpass.getuser()}")
+os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), f"steve1_tests_cache-{os.getuid()}")
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.forks import quick_context
 from tests.goldens import GOLDEN
 
+# The language of whoever started the tests is nothing for them either.
+for variable in ("STEVE1_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
+    if os.environ.get(variable, "").lower().startswith("zh"):
+        del os.environ[variable]
+# The same examples each time, however long a busy machine takes over one.
+settings.register_profile("any machine", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
+THREADS = os.environ["OMP_NUM_THREADS"]
 MARKERS = ("e2e", "game", "gpu")
 # Where several processes share the tests, these files come first, then the others with long tests: what is long does not begin last.
 LONGEST = (
@@ -117,6 +131,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    # What tests before this one drew, and the threads that they left, change nothing.
+    random.seed(0)
+    np.random.seed(0)
+    os.environ["OMP_NUM_THREADS"] = THREADS
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
+        torch.set_num_threads(int(THREADS))
     if item.get_closest_marker("game") and _game_missing():
         pytest.fail(
             f"the game could have been installed here and was not: {_game_missing()} missing; run: bash tools/setup.sh"

@@ -10,6 +10,7 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.context import BaseContext, ForkServerContext
@@ -80,3 +81,11 @@ def workers() -> list[int]:
     """The living processes that this one has forked from the server, and those below them."""
     pid = server()
     return [pid for pid in descendants(pid) if not gone(pid)] if pid else []
+
+
+def left(within_s: float = 60.0) -> list[int]:
+    """Of `workers`, those that do not end by themselves; what was killed may take a moment."""
+    limit = time.monotonic() + within_s
+    while (found := workers()) and time.monotonic() < limit:
+        time.sleep(0.02)
+    return found

@@ -94,7 +94,7 @@ class Box:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=280,
         )
         return done.returncode, done.stdout + done.stderr
 

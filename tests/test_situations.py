@@ -187,11 +187,14 @@ class World:
         class Checked(FakeEnv):
             """Of check_quickstart."""
 
-        for place, kind in (
-            ("envs", FakeEnv), ("commands.data.record", PlainGame), ("commands.data.gen_mixed_agents", FakeEnv),
-            ("commands.train.rollout_checkpoint", FakeEnv), ("commands.tools.check_quickstart", Checked), ("evaluation.runner.episodes", FakeEnv),
-        ):  # fmt: skip
-            patch.setattr(importlib.import_module(f"steve1.{place}"), "make_env", opened(kind))
+        places = {
+            "envs": FakeEnv, "commands.data.record": PlainGame, "commands.data.gen_mixed_agents": FakeEnv, "commands.data.record_minecraft": FakeEnv,
+            "commands.train.rollout_checkpoint": FakeEnv, "commands.tools.check_quickstart": Checked, "evaluation.runner.episodes": FakeEnv,
+        }  # fmt: skip
+        # All are imported before the first is replaced: they take it from one another.
+        modules = {importlib.import_module(f"steve1.{place}"): kind for place, kind in places.items()}
+        for module, kind in modules.items():
+            patch.setattr(module, "make_env", opened(kind))
         patch.setattr(os, "nice", lambda more: 0)
         patch.delenv("DISPLAY", raising=False)
         patch.chdir(self.folder)

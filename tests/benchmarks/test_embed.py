@@ -28,7 +28,7 @@ def test_counted_as_torch_counts(small: MineCLIP) -> None:
 @pytest.mark.parametrize("bf16", [False, True])
 def test_figures_fit_each_other(bf16: bool) -> None:
     found = measure_embed(SMALL, bf16=bf16, seconds=0.2)
-    assert found["frames_per_s"] > 1
+    assert found["frames_per_s"] > 0
     assert found["percent_of_bound"] == pytest.approx(
         100 * found["frames_per_s"] * found["gflop_per_frame"] / found["matmul_gflops"]
     )

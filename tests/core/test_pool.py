@@ -13,6 +13,8 @@ import pytest
 from steve1.core.errors import UserError
 from steve1.core.executor.pool import process_pool
 
+HOUR = 3600.0  # longer than any test may take
+
 
 def kill_itself(number: int) -> int:
     if number == 1:
@@ -23,7 +25,7 @@ def kill_itself(number: int) -> int:
 def fail(number: int) -> int:
     if number == 1:
         raise UserError("It is broken.", where=f"number {number}")
-    time.sleep(0 if number < 1 else 300)
+    time.sleep(0 if number < 1 else HOUR)
     return number
 
 
@@ -47,18 +49,14 @@ def test_a_killed_process_is_one_message() -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_of_one_job_does_not_wait_for_the_others(workers: int) -> None:
-    """The others would take five minutes."""
-    began = time.monotonic()
+    """The others would take an hour."""
     with pytest.raises(UserError, match="It is broken"), process_pool(workers) as pool:
         results(pool, fail)
-    assert time.monotonic() - began < 60
 
 
 @pytest.mark.e2e
 def test_ctrl_c_does_not_wait_for_jobs() -> None:
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), process_pool(2) as pool:
-        for future in [pool.submit(time.sleep, 300) for _ in range(4)]:
+        for future in [pool.submit(time.sleep, HOUR) for _ in range(4)]:
             assert not future.done()
         raise KeyboardInterrupt
-    assert time.monotonic() - began < 60

@@ -143,7 +143,8 @@ def test_a_home_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyP
     assert tune({}, candidates(PLAIN, 64), machine.attempt, 1e6, clock=machine.clock).choice == Choice(8, 1)
 
 
-def test_short_work_is_not_measured() -> None:
+def test_short_work_is_not_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     machine = Machine(lambda choice: 0.1 if choice.frames == 64 else 1.0)
     found = tune({"short": 1}, candidates(PLAIN, 64), machine.attempt, 640, clock=machine.clock)
     assert (found.choice, found.line()) == (PLAIN, "")

@@ -36,7 +36,7 @@ def name() -> Iterator[str]:
 def quickstart(name: str) -> str:
     environment = {**os.environ, **SMALL, "NAME": name, "OMP_NUM_THREADS": "2"}
     done = subprocess.run(
-        ["bash", "quickstart.sh"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=480
+        ["bash", "quickstart.sh"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
@@ -44,7 +44,7 @@ def quickstart(name: str) -> str:
 
 @pytest.mark.e2e
 @pytest.mark.game
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1000)
 def test_the_quickstart_records_trains_and_compares(name: str) -> None:
     said = quickstart(name)
     for stage in range(1, 6):

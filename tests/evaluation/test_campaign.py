@@ -346,7 +346,7 @@ def test_a_killed_evaluation_continues_and_plays_nothing_twice(world: Path, tmp_
         process.kill()
         process.join()
     process = forks.start(floors_played, str(folder), str(world / "suite.yaml"), log=tmp_path / "said")
-    process.join(120)
+    process.join(250)
     assert process.exitcode == 0, (tmp_path / "said").read_text()
     keys = [json.loads(line)["key"] for line in log.read_text().splitlines()]
     assert len(keys) == len(set(keys)) == 8 * 2 * 2

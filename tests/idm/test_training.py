@@ -282,10 +282,11 @@ def test_a_fault_in_a_worker_is_told_as_in_this_process(folder: Path, tmp_path: 
             raise UserError("The packed frames end early.", where=f"{start}..{stop}")
 
     broken = [dataclasses.replace(each, episode=Gone(each.episode.path)) for each in train]
+    others = set(multiprocessing.active_children())
     for workers in (0, 1):
         with pytest.raises(UserError, match=r"^The packed frames end early\."):
             train_idm(broken, val, Start(TINY), tmp_path / "x.weights", SETTINGS, run=tmp_path / "x", workers=workers)
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= others
 
 
 @pytest.mark.e2e

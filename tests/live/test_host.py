@@ -103,7 +103,7 @@ def test_only_who_knows_the_token_gets_in(tmp_path: Path) -> None:
             assert status(host, path) == 404
         assert status(host, f"/?token={host.token}", Host="evil.example:80") == 403
         with pytest.raises(InvalidStatus):
-            connect(f"ws://127.0.0.1:{host.port}/socket?token=wrong")
+            connect(f"ws://127.0.0.1:{host.port}/socket?token=wrong", open_timeout=PATIENCE)
         assert refused(host, origin="http://evil.example") == 403
         assert refused(host, origin="null") == 403
         assert refused(host, origin=f"http://localhost:{host.port}") == 403  # another site to a browser
@@ -115,7 +115,8 @@ def test_a_tunnel_with_another_port_works(tmp_path: Path) -> None:
     with served(tmp_path) as (_, host):
         raw = socket.create_connection(("127.0.0.1", host.port))
         place = f"ws://localhost:9000/socket?token={host.token}"
-        with connect(place, sock=raw, origin="http://localhost:9000", compression=None) as client:  # type: ignore[arg-type]
+        more: dict[str, Any] = {"sock": raw, "origin": "http://localhost:9000", "open_timeout": PATIENCE}
+        with connect(place, compression=None, **more) as client:
             assert state(client)["controls"] == "you"
 
 

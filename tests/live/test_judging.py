@@ -112,7 +112,9 @@ def test_frames_come_with_their_actions(tmp_path: Path) -> None:
 
     with (
         served(tmp_path) as (folder, host),
-        connect(host.url.replace("http", "ws").replace("/?", "/socket?")) as client,
+        connect(
+            host.url.replace("http", "ws").replace("/?", "/socket?"), open_timeout=120, ping_interval=None
+        ) as client,
     ):
         rows = json.loads(client.recv())["rows"]
         assert [(row["name"], row["frames"]) for row in rows] == [("ep00", 60), ("ep01", 60)]

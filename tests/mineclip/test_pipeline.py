@@ -166,7 +166,7 @@ def test_reading_stays_ahead_and_its_faults_come_through() -> None:
 
     items = ahead(source(), 2)
     assert next(items) == 0
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while len(made) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert len(made) == 4  # one taken, two waiting, one in hand
@@ -211,8 +211,10 @@ def test_a_killed_run_is_finished_by_the_next(dataset: Path, weights: Path, smal
         "from steve1.data.episodes.episode import Episode\n"
         "from steve1.mineclip.pipeline import embed_episodes\n"
         "from steve1.mineclip.weights import load_mineclip\n"
+        "seen = []\n"
         "def slow(path, n):\n"
-        "    time.sleep(0.2)\n"
+        "    seen.append(n)\n"
+        "    time.sleep(0.2 if len(seen) < 9 else 600)\n"  # until it is killed
         "model = load_mineclip(Path(sys.argv[2]))\n"
         "like = {'sha256': 'x', 'bf16': False}\n"
         "list(embed_episodes([Episode(sys.argv[1])], model, batch=4, like=like, save_seconds=0, on_frames=slow))\n"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import socket
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from steve1.envs.worker.resources import Ports
 from steve1.training.config import TrainSettings
 from steve1.training.loop import Hooks
 from steve1.training.train import finetune
@@ -33,31 +34,27 @@ def start_training(
     return forks.start(_train, chosen, environment or {}, die_at, log=log)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def log_of(chosen: TrainSettings, rank: int) -> Path:
     return Path(f"{chosen.checkpoint_dir}.rank{rank}.log")
 
 
-def run_processes(chosen: TrainSettings, world: int = 2, die_at: int = 0, within: float = 120) -> list[int | None]:
+def run_processes(chosen: TrainSettings, world: int = 2, die_at: int = 0, within: float = 240) -> list[int | None]:
     """Train in `world` processes as torchrun would; their exit codes, None for one that did not end in time and was killed."""
-    port = free_port()
     children = []
-    for rank in range(world):
-        environment = {
-            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        }  # fmt: skip
-        children.append(start_training(chosen, log_of(chosen, rank), environment, die_at))
-    end = time.monotonic() + within
-    for child in children:
-        child.join(max(0.1, end - time.monotonic()))
-    codes = [child.exitcode for child in children]
-    for child in children:
-        if child.is_alive():
-            child.kill()
-            child.join()
+    # A port below those that the system gives to anybody who connects, and locked: the first process takes it only later.
+    with contextlib.closing(Ports(1, 20_000, 32_000)) as ports:
+        for rank in range(world):
+            environment = {
+                "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(ports.numbers[0]),
+            }  # fmt: skip
+            children.append(start_training(chosen, log_of(chosen, rank), environment, die_at))
+        end = time.monotonic() + within
+        for child in children:
+            child.join(max(0.1, end - time.monotonic()))
+        codes = [child.exitcode for child in children]
+        for child in children:
+            if child.is_alive():
+                child.kill()
+                child.join()
     return codes

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -275,15 +276,18 @@ def test_a_damaged_episode_ends_the_program_and_its_worker(damaged: TrainSetting
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:
-        _, said = child.communicate(timeout=120)
+        _, said = child.communicate(timeout=280)
     finally:
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
     assert child.returncode == 2, said
     assert said.rpartition("\nerror: ")[2].startswith("A packed frame does not decode.\n  where:"), said
     assert "Traceback" not in said
+    until = time.monotonic() + 60  # multiprocessing's own process may still be ending
     with pytest.raises(ProcessLookupError):  # nobody of its group is left
-        os.killpg(child.pid, 0)
+        while time.monotonic() < until:
+            os.killpg(child.pid, 0)
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
@@ -299,7 +303,7 @@ def test_an_exception_ends_the_workers(settings: Make, fault: type[BaseException
     with pytest.raises(fault) as caught:  # held with its frames, and with them the loop's variables
         finetune(settings(num_workers=2), hooks=Hooks(on_step=fail))
     assert during == [2]
-    assert set(multiprocessing.active_children()) == others
+    assert set(multiprocessing.active_children()) <= others
     assert caught.value.__traceback__ is not None
 
 

@@ -296,7 +296,7 @@ def test_a_worker_reports_a_broken_frame_as_ours_and_ends(tmp_path: Path) -> Non
     with pytest.raises(UserError) as alone:
         next(batches(windows(tmp_path), 1))
     assert str(fault.value) == str(alone.value)
-    assert set(multiprocessing.active_children()) == others
+    assert set(multiprocessing.active_children()) <= others
 
 
 def test_closing_ends_the_workers_at_once(dataset: Path) -> None:
@@ -305,7 +305,7 @@ def test_closing_ends_the_workers_at_once(dataset: Path) -> None:
     next(source)
     assert len(set(multiprocessing.active_children()) - others) == 3
     source.close()
-    assert set(multiprocessing.active_children()) == others
+    assert set(multiprocessing.active_children()) <= others
 
 
 @pytest.mark.e2e
@@ -323,7 +323,7 @@ def test_python_exits_although_nobody_closed_the_batches(dataset: Path) -> None:
         "raise ValueError('a fault elsewhere')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(dataset)], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, str(dataset)], cwd=ROOT, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "ValueError: a fault elsewhere"

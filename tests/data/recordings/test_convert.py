@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -333,22 +331,26 @@ def test_two_conversions_do_not_share_a_folder(tmp_path: Path) -> None:
 def test_a_killed_conversion_leaves_whole_episodes_only_and_goes_on(tmp_path: Path) -> None:
     for number in range(3):
         make_recording(tmp_path / "in", f"r{number}", 150)
-    command = [sys.executable, str(ROOT / "tools" / "convert_recordings.py"), "--input_dir", str(tmp_path / "in")]
-    command += ["--output_dir", str(tmp_path / "out"), "--workers", "1"]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while not list((tmp_path / "out").glob(".r*.tmp/frames.jpgs")) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
-    assert list((tmp_path / "out").glob(".r*.tmp"))
-    whole = [p for p in (tmp_path / "out").iterdir() if p.is_dir() and not p.name.startswith(".")]
+    for attempt in range(5):  # a kill may come between two recordings, or late where the machine is busy
+        out = tmp_path / f"out{attempt}"
+        command = [sys.executable, str(ROOT / "tools" / "convert_recordings.py"), "--input_dir", str(tmp_path / "in")]
+        command += ["--output_dir", str(out), "--workers", "1"]
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 240
+        while not list(out.glob(".r*.tmp/frames.jpgs")) and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        running.kill()
+        running.wait()
+        if list(out.glob(".r*.tmp")):
+            break
+    assert list(out.glob(".r*.tmp"))
+    whole = [p for p in out.iterdir() if p.is_dir() and not p.name.startswith(".")]
     assert len(whole) < 3
     assert all(len(Episode(path)) == 150 for path in whole)
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"{3 - len(whole)} converted, {len(whole)} skipped (already done)" in done.stdout
-    assert not list((tmp_path / "out").glob(".r*.tmp"))
+    assert not list(out.glob(".r*.tmp"))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

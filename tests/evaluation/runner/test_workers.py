@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import stat
 import threading
 import time
 from pathlib import Path
@@ -24,48 +25,68 @@ from steve1.evaluation.runner.plan import make_plan
 from steve1.evaluation.settings import EpisodeExecutor
 from steve1.rollout.trace import Trace
 from tests import forks
-from tests.clusters import ray_or_skip
+from tests.clusters import started_ray
 from tests.evaluation.worlds import injected, settings
 from tests.rollout.fakes import FakeEnv, OpenFake
 
 
 class SlowDisk:
-    """Opens a world whose process takes its time to finish each file, so that a kill can meet one half-written."""
+    """Opens a world whose process stops before it finishes a file, while somebody wants to kill it there or the episodes would be over too soon.
+
+    Args:
+        signs: a folder with the files "inside" (a kill inside a write is wanted) and "killing" (there are more kills to come).
+        log: one line for each finished episode.
+        most: episodes that may be finished while there are more kills to come.
+    """
+
+    def __init__(self, signs: Path, log: Path, most: int) -> None:
+        self.signs, self.log, self.most = signs, log, most
 
     def __call__(self, instance: int) -> FakeEnv:
         original = os.fsync
 
         def slow(handle: int) -> None:
-            time.sleep(0.05)
+            half = stat.S_ISREG(os.fstat(handle).st_mode)  # a folder is synced when its file is whole
+            while half and ((self.signs / "inside").exists() or ((self.signs / "killing").exists() and self._enough())):
+                time.sleep(0.005)
             original(handle)
 
         os.fsync = slow
         return FakeEnv()
+
+    def _enough(self) -> bool:
+        return self.log.exists() and self.log.read_bytes().count(b"\n") >= self.most
 
 
 def half_written(folder: Path) -> list[Path]:
     return list(folder.rglob(".*.tmp"))
 
 
-def kill_often(folder: Path, done: threading.Event, inside: list[bool], wanted: int) -> None:
+def kill_often(folder: Path, signs: Path, done: threading.Event, inside: list[bool], wanted: int) -> None:
     """Kill workers of this process: in turn at any moment, and the one that has a file half-written; notes whether the half was left behind."""
-    chance, dead = random.Random(0), set()  # type: ignore[var-annotated]
-    while len(inside) < wanted and not done.is_set():
-        time.sleep(chance.uniform(0.02, 0.2))
-        if len(inside) % 2:
-            files = [path for path in half_written(folder) if int(path.name.split(".")[-3]) not in dead]
-            if files:
-                pid = int(files[0].name.split(".")[-3])
+    chance, dead = random.Random(0), {os.getpid()}
+    try:
+        while len(inside) < wanted and not done.is_set():
+            time.sleep(chance.uniform(0.02, 0.2))
+            if len(inside) % 2:
+                (signs / "inside").touch()
+                files = [path for path in half_written(folder) if int(path.name.split(".")[-3]) not in dead]
+                if files:
+                    pid = int(files[0].name.split(".")[-3])
+                    os.kill(pid, signal.SIGKILL)
+                    dead.add(pid)
+                    inside.append(files[0].exists())
+                    (signs / "inside").unlink()
+                continue
+            workers = [pid for pid in forks.workers() if pid not in dead]
+            if workers:
+                pid = chance.choice(workers)
                 os.kill(pid, signal.SIGKILL)
                 dead.add(pid)
-                inside.append(files[0].exists())
-            continue
-        workers = [pid for pid in forks.workers() if pid not in dead]
-        if workers:
-            pid = chance.choice(workers)
-            os.kill(pid, signal.SIGKILL)
-            dead.add(pid)
-            inside.append(False)
+                inside.append(False)
+    finally:
+        for name in ("inside", "killing"):
+            (signs / name).unlink(missing_ok=True)
 
 
 @pytest.mark.e2e
@@ -73,17 +94,19 @@ def kill_often(folder: Path, done: threading.Event, inside: list[bool], wanted: 
 def test_workers_killed_twenty_times_lose_and_repeat_nothing(world: Path) -> None:
     words: dict[str, Any] = {"episodes": 40, "tasks": ("dig_dirt",)}
     calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm"), **words), injected(()))
-    folder, kills, done = world / "rough", [], threading.Event()  # type: ignore[var-annotated]
-    killer = threading.Thread(target=kill_often, args=(folder, done, kills, 20), daemon=True)
+    folder, signs, kills, done = world / "rough", world / "signs", [], threading.Event()  # type: ignore[var-annotated]
+    signs.mkdir()
+    (signs / "killing").touch()
+    killer = threading.Thread(target=kill_often, args=(folder, signs, done, kills, 20), daemon=True)
     killer.start()
     try:
         rough = evaluate(
             settings(world, "random", "nothing", folder=str(folder), workers=2, max_restarts=25, **words),
-            injected((), open_game=SlowDisk()),
+            injected((), open_game=SlowDisk(signs, folder / "episodes.jsonl", len(calm.lines) - 10)),
         )
     finally:
         done.set()
-        killer.join(10)
+        killer.join()
     assert len(kills) == 20
     assert sum(kills) >= 3, "some of them inside a write: the half-written file was left behind"
     keys = [json.loads(text)["key"] for text in (folder / "episodes.jsonl").read_text().splitlines()]
@@ -124,7 +147,7 @@ def test_a_game_that_never_answers_is_ended_and_named(world: Path) -> None:
         )
     assert "gave no answer for 2 s" in str(fault.value)
     assert "finished results are kept" in str(fault.value)
-    assert forks.workers() == []
+    assert forks.left() == []
 
 
 def test_a_disk_that_fills_while_a_video_is_written(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +244,7 @@ def test_policies_served_together_act_as_each_alone(metadata: PolicySpec) -> Non
         for game in games:
             game.start()
         for game in games:
-            game.join(60)
+            game.join(240)
         assert faults == []
         with pytest.raises(UserError, match="no goal for this prompt"):
             RemotePolicyCache(address).prepare(metadata, None)
@@ -289,7 +312,7 @@ def test_bad_input_is_named_before_anything_is_loaded(world: Path) -> None:
 
 @pytest.mark.e2e
 def test_the_same_over_ray(world: Path) -> None:
-    ray_or_skip()
+    started_ray()
     words: dict[str, Any] = {"episodes": 4, "tasks": ("dig_dirt",)}
     calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm"), **words), injected(()))
     spread = evaluate(
