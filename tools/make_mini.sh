@@ -24,6 +24,8 @@ LONG_STEPS="${LONG_STEPS:-600}"
 HELD_OUT="${HELD_OUT:-dig_dirt light_lamp}"   # only MineCLIP and the prior see these; the policy is to learn them in fine-tuning
 # What the policy begins and the scripted player puts right, NAME=COUNT: states that no demonstration shows. Only the player's part is trained.
 CORRECTED="${CORRECTED:-collect_grass=24 pick_flower=24 collect_leaves=20 chop_tree=20 craft_planks=16 look_at_sky=12 swim=12 explore=12}"
+# Shares in the policy's training where they are not 1, NAME=SHARE. One press of the inventory's key ends most other skills.
+SHARES="${SHARES:-look_at_sky=2 open_inventory=0.5 craft_planks=0.5}"
 GAMES="${GAMES:-2}"                        # games in parallel
 SEED="${SEED:-0}"
 
@@ -31,7 +33,7 @@ OUT="${OUT:-data/mini}"                    # folder of the finished family
 MINECLIP_STEPS="${MINECLIP_STEPS:-1500}"   # optimizer steps of the contrastive training
 CNN_FRAMES="${CNN_FRAMES:-1200000}"        # frames that the whole policy is trained on
 MORE_FRAMES="${MORE_FRAMES:-700000}"       # … and again, with the corrections
-POLICY_FRAMES="${POLICY_FRAMES:-500000}"   # frames that all but the CNN is trained on, with cached features
+POLICY_FRAMES="${POLICY_FRAMES:-800000}"   # frames that all but the CNN is trained on, with cached features
 REPLAY_FRAMES="${REPLAY_FRAMES:-16000}"    # frames of the replay pack, from all that the policy was trained on
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
 
@@ -65,15 +67,24 @@ trained() {
   done
 }
 
-# Equal shares of everything that the policy is trained on, for 2_create_sampling.sh; corrections half of one.
+# Shares of everything that the policy is trained on, for 2_create_sampling.sh; corrections have half of their behaviour's.
 shares() {
-  local folder
-  for folder in $(datasets $(trained)); do printf '%s=1 ' "$folder"; done
+  local name
+  for name in $(trained); do printf 'data/dataset_mini_%s=%s ' "$name" "$(share_of "$name" 1)"; done
 }
 
 corrected_shares() {
-  local folder
-  for folder in $(corrected); do printf '%s=0.5 ' "$folder"; done
+  local name
+  for name in $(names $CORRECTED); do printf 'data/dataset_mini_corrected_%s=%s ' "$name" "$(share_of "$name" 0.5)"; done
+}
+
+# share_of NAME PART: its share times PART.
+share_of() {
+  local part share=1
+  for part in $SHARES; do
+    if [ "${part%%=*}" = "$1" ]; then share="${part##*=}"; fi
+  done
+  awk -v share="$share" -v part="$2" 'BEGIN { printf "%g", share * part }'
 }
 
 corrected() {
@@ -180,6 +191,7 @@ stage_more() {
 
 stage_policy() {
   say "training all but the CNN"
+  bash 2_create_sampling.sh mini --mix $(shares) $(corrected_shares) --overwrite
   IN_WEIGHTS=data/weights/steve1/mini_more.weights OUT_WEIGHTS=data/weights/steve1/mini_policy.weights FINETUNE_MODE=frozen_cnn BATCH_SIZE=8 T=64 \
     TRUNC_T=16 LEARNING_RATE=5e-4 TOTAL_FRAMES="$POLICY_FRAMES" WARMUP_FRAMES=50000 VAL_FREQ=3000 SAVE_EVERY=3000 SEED="$((SEED + 1))" \
     train_policy --feature_cache --turn_loss_weight 2

@@ -46,11 +46,15 @@ def slot(column: int, row: int = 0) -> tuple[float, float]:
     return _SLOT[0] + column * _NEXT, _SLOT[1] + row * _NEXT
 
 
+_AROUND = (-25.0, 45.0)  # degrees of pitch; never at the sky, or whoever looks up would learn to press the key
+
+
 class OpenInventory(Screen):
-    """Open the inventory and leave it open. As disturbances it moves the pointer now and then, closes the screen and looks away."""
+    """Open the inventory and leave it open. As disturbances it looks away first, moves the pointer now and then, and closes the screen."""
 
     def behave(self) -> Script:
         while True:
+            yield from self.look_away(*_AROUND)
             yield from self.toggle()
             until = self.tick + int(self.rng.integers(30, 70))
             while self.is_open and self.tick < until:
@@ -59,7 +63,6 @@ class OpenInventory(Screen):
                 yield from self.disturb(self.point(somewhere, most=4))
             if self.is_open:
                 yield from self.disturb(self.toggle())
-                yield from self.look_away()
 
 
 class CraftPlanks(Screen):
