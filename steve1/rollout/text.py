@@ -37,7 +37,7 @@ def font_file_for(characters: str) -> str | None:
         charset = " ".join(f"{ord(character):x}" for character in sorted(set(characters)))
         try:
             answer = subprocess.run(
-                ["fc-list", f":charset={charset}", "file"], capture_output=True, text=True, timeout=20
+                ["fc-list", f":charset={charset}", "file"], capture_output=True, text=True, timeout=60
             )
         except (OSError, subprocess.TimeoutExpired):
             return None

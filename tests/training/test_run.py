@@ -199,7 +199,7 @@ def test_the_guides_call(settings: Make, tiny: Path, tmp_path: Path) -> None:
     more: dict[str, Any] = {
         name: getattr(chosen, name)
         for name in ("checkpoint_dir", "sampling_dir", "batch_size", "T", "trunc_t", "total_frames", "warmup_frames", "val_freq",
-                     "val_windows", "save_every", "num_workers", "threads", "device", "precision")
+                     "val_windows", "save_every", "num_workers", "threads", "frames_at_once", "device", "precision")
     }  # fmt: skip
     common = {
         "init_weights": chosen.in_weights,

@@ -39,7 +39,10 @@ def find_program(*names: str, package: str) -> str:
 
 def game_version(program: str) -> tuple[int, int]:
     """(major, minor) of a Luanti program, from its `--version`."""
-    text = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
+    try:
+        text = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
+    except subprocess.TimeoutExpired:
+        text = "nothing within 60 s"
     match = re.search(r"(?:Minetest|Luanti)\s+(\d+)\.(\d+)", text)
     if not match:
         raise UserError("This program does not print its version as Luanti does.", where=program, got=text[:80])

@@ -139,7 +139,7 @@ class Java:
 def java_major(program: str) -> int:
     """Major version that a `java` program prints; 0 if it does not run."""
     try:
-        done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return 0
     match = re.search(r'version "(\d+)(?:\.(\d+))?', done.stderr + done.stdout)

@@ -48,6 +48,14 @@ def act(*names: str, camera: tuple[float, float] = (0.0, 0.0)) -> dict[str, Any]
     return {**actions.null_action(), **dict.fromkeys(names, 1), "camera": list(camera)}
 
 
+def command_of(pid: int) -> bytes:
+    """A process's words; none where it has ended meanwhile, as what the fake Java forks does all the time."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def place(obs: dict[str, Any]) -> tuple[float, float]:
     return obs["location_stats"]["xpos"], obs["location_stats"]["zpos"]
 
@@ -168,9 +176,7 @@ def test_java_has_the_port_the_heap_and_the_folder_that_it_was_handed(
         env.reset(seed=1)
         ports = env._worker.ports
         java, *_ = (  # then what its shell has just forked
-            Path("/proc") / str(pid)
-            for pid in processes.descendants(env.pids[0])
-            if b"mcprec" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            Path("/proc") / str(pid) for pid in processes.descendants(env.pids[0]) if b"mcprec" in command_of(pid)
         )
         words = java.joinpath("cmdline").read_bytes().decode().split("\0")
         given = dict(
