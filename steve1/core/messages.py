@@ -749,8 +749,12 @@ MESSAGES = {
         "zh": "基础策略没有学过“{skill}”，但 MineCLIP 和先验模型认识它。预计会从几乎不成功变为经常成功。",
     },
     "skill known": {
-        "en": "The base was trained on {skill} and can do it already: expect a small change, which a few episodes may not show.",
-        "zh": "基础策略学过“{skill}”，已经会了：预计变化不大，只玩几局可能看不出来。",
+        "en": "The base was trained on {skill} and succeeded in {successes} of {episodes} episodes: expect a small change, which a few episodes may not show.",
+        "zh": "基础策略学过“{skill}”，{episodes} 局中成功 {successes} 局：预计变化不大，只玩几局可能看不出来。",
+    },
+    "skill weak": {
+        "en": "The base was trained on {skill} and still succeeded in only {successes} of {episodes} episodes: a few more demonstrations may change little.",
+        "zh": "基础策略学过“{skill}”，但 {episodes} 局中只成功 {successes} 局：再加几段演示，变化可能不大。",
     },
     "skill foreign": {
         "en": "Neither the base nor its MineCLIP was trained on {skill}: its prompt may not call it, and it may be learned seldom or not at all.",

@@ -162,11 +162,12 @@ def test_weights_go_with_what_belongs_to_them(tmp_path: Path) -> None:
     (tmp_path / "eval").mkdir()
     (tmp_path / "eval" / "report.json").write_text(json.dumps(results))
     found = bundle_of(tmp_path / "mini.weights", [tmp_path / "eval"], "mit")
+    hashes = json.loads((tmp_path / "mini.weights.json").read_text())["hashes"]
     assert found.kind == "weights"
     assert set(found.files) == {"mini.weights", "mini.weights.json", "mini.model", "mini_mineclip.safetensors", "mini_prior.safetensors"}  # fmt: skip
     assert head(found.card)["license"] == "mit"
     for text in (
-        "SHA-256 `8d659d86",
+        f"SHA-256 `{hashes['in_weights']}`",
         "build_pillar",
         "| dig_dirt | 3/20 (5% to 36%) |",
         "dig_dirt improved.",

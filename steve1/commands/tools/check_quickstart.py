@@ -16,6 +16,7 @@ from steve1.core.messages import message
 from steve1.core.paths import display, output_path, resolve
 from steve1.envs import make_env
 from steve1.evaluation.report.sentences import task_label
+from steve1.evaluation.runner.known import read_lines
 from steve1.evaluation.tasks.suite import load_suite
 from steve1.rollout.players.behaviours import MINI, behaviour
 
@@ -32,7 +33,10 @@ FIXED_SECONDS = {"record": 12.0, "train": 33.0, "play": 13.0}
 class Args:
     """What to check."""
 
-    GROUPS: ClassVar = {"options": "weights megabytes skill replay", "output": "expected frames train_frames episodes"}
+    GROUPS: ClassVar = {
+        "options": "weights megabytes skill known_results replay",
+        "output": "expected frames train_frames episodes",
+    }
 
     weights: str = "data/mini/mini.weights"
     """Pretrained policy; the files that its .json names are checked too."""
@@ -40,6 +44,8 @@ class Args:
     """Free disk space needed, in MB."""
     skill: str = ""
     """Also say what to expect of this skill."""
+    known_results: str = "data/mini/results"
+    """What these weights played earlier."""
     replay: str = ""
     """Replay pack that must be there."""
     expected: str = ""
@@ -72,7 +78,7 @@ def main(args: Args) -> None:
             expected=f"{args.megabytes} MB",
             got=f"{free:.0f} MB",
         )
-    said = expectation(args.skill, metadata.trained_on) if args.skill else ""
+    said = expectation(args.skill, metadata.trained_on, resolve(args.known_results)) if args.skill else ""
     with make_env(metadata.env) as env:
         env.reset(seed=0)
     print(message("quickstart checked"))
@@ -82,15 +88,26 @@ def main(args: Args) -> None:
         write_expected(args, speed(resolve(metadata.model), weights))
 
 
-def expectation(skill: str, trained_on: tuple[str, ...]) -> str:
+def expectation(skill: str, trained_on: tuple[str, ...], known_results: Path) -> str:
     """What fine-tuning on a skill can be expected to change.
 
     Raises:
         UserError: there is no scripted player of this name to demonstrate it.
     """
     name = behaviour(skill).name
-    kind = "known" if name in trained_on else "new" if name in MINI else "foreign"
-    return message(f"skill {kind}", skill=task_label(load_suite().tasks[name]))
+    successes, episodes = played(name, known_results)
+    kind = "new" if name in MINI else "foreign"
+    if name in trained_on:
+        kind = "known" if successes >= episodes / 2 else "weak"
+    return message(f"skill {kind}", skill=task_label(load_suite().tasks[name]), successes=successes, episodes=episodes)
+
+
+def played(task: str, known_results: Path) -> tuple[int, int]:
+    """Successes and episodes of a task's own prompt in an earlier evaluation; none where there is no such evaluation."""
+    path = known_results / "episodes.jsonl"
+    lines = read_lines(path).values() if path.is_file() else ()
+    found = [bool(line["success"][task]) for line in lines if line["row"] == task]
+    return sum(found), len(found)
 
 
 def speed(model: Path, weights: Path) -> float:

@@ -47,7 +47,7 @@ def known_lines(plan: Plan, jobs: Iterable[Job]) -> list[dict[str, Any]]:
     if any(then.get(name) != now[name] for name in _SAME) or then.get("suite_sha256") not in suites:
         return []
     names = {spec.name: there for spec in plan.policies if (there := _called_there(spec, then["contestants"]))}
-    lines = _read(folder / "episodes.jsonl")
+    lines = read_lines(folder / "episodes.jsonl")
     found: list[dict[str, Any]] = []
     for job in jobs:
         filmed = job.row in plan.targets and plan.settings.videos
@@ -61,7 +61,7 @@ def known_lines(plan: Plan, jobs: Iterable[Job]) -> list[dict[str, Any]]:
     return found
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def read_lines(path: Path) -> dict[str, dict[str, Any]]:
     """Lines by key; the file is somebody else's and is not repaired."""
     try:
         return {line["key"]: line for line in map(json.loads, path.read_text(encoding="utf-8").splitlines())}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,23 +22,38 @@ KNOWN = ("explore", "swim")
     ("skill", "english", "chinese"),
     [
         ("dig_dirt", "was not trained on dig dirt; MineCLIP and the prior know it", "没有学过“挖泥土”，但 MineCLIP"),
-        ("swim", "was trained on swim and can do it already", "学过“游泳”，已经会了"),
+        (
+            "swim",
+            "was trained on swim and succeeded in 3 of 4 episodes: expect a small change",
+            "学过“游泳”，4 局中成功 3 局",
+        ),
+        (
+            "explore",
+            "was trained on explore and still succeeded in only 1 of 4 episodes",
+            "学过“探索”，但 4 局中只成功 1 局",
+        ),
         ("build_wall", "Neither the base nor its MineCLIP was trained on build", "都没有学过"),
     ],
 )
 def test_it_says_what_to_expect_of_a_skill(
-    skill: str, english: str, chinese: str, monkeypatch: pytest.MonkeyPatch
+    skill: str, english: str, chinese: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with (tmp_path / "episodes.jsonl").open("w") as file:
+        for row, successes in (("swim", 3), ("explore", 1)):
+            for number in range(4):
+                line = {"key": f"a/{row}/{number}", "row": row, "success": {row: number < successes}}
+                file.write(json.dumps(line) + "\n")
+    monkeypatch.setattr(check_quickstart, "MINI", ("dig_dirt", "swim", "explore"))
     for language, words in (("en", english), ("zh", chinese)):
         monkeypatch.setenv("STEVE1_LANG", language)
-        assert words in expectation(skill, KNOWN)
+        assert words in expectation(skill, KNOWN, tmp_path)
 
 
 def test_every_skill_that_can_be_demonstrated_has_an_expectation() -> None:
     for name in BEHAVIOURS:
-        assert expectation(name, KNOWN)
+        assert expectation(name, KNOWN, ROOT / "data/mini/results")
     with pytest.raises(UserError, match="Unknown behaviour"):
-        expectation("dig_drit", KNOWN)
+        expectation("dig_drit", KNOWN, ROOT)
 
 
 def test_stages_take_longer_with_more_work_and_on_a_slower_machine(tmp_path: Path) -> None:
