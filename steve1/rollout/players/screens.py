@@ -50,11 +50,10 @@ _AROUND = (-25.0, 45.0)  # degrees of pitch; never at the sky, or whoever looks 
 
 
 class OpenInventory(Screen):
-    """Open the inventory and leave it open. As disturbances it looks away first, moves the pointer now and then, and closes the screen."""
+    """Open the inventory and leave it open. As disturbances it moves the pointer now and then, closes the screen and looks away."""
 
     def behave(self) -> Script:
         while True:
-            yield from self.look_away(*_AROUND)
             yield from self.toggle()
             until = self.tick + int(self.rng.integers(30, 70))
             while self.is_open and self.tick < until:
@@ -63,6 +62,7 @@ class OpenInventory(Screen):
                 yield from self.disturb(self.point(somewhere, most=4))
             if self.is_open:
                 yield from self.disturb(self.toggle())
+                yield from self.look_away(*_AROUND)
 
 
 class CraftPlanks(Screen):
