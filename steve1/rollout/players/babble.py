@@ -12,11 +12,9 @@ _CHANCES = {
 }  # fmt: skip
 _SHORTEST, _LONGEST = 6, 60  # ticks (0.3 to 3 s) for which keys are held; the camera changes up to three times in it
 _STILL = 0.5
-_LEVEL = (
-    -55.0,
-    55.0,
-)  # degrees of pitch, beyond which the camera turns back: further up or down it would stop and show nothing
-_DOWN, _UP, _LOOKS_DOWN = (52.0, 80.0), (-80.0, -52.0), 0.8
+# Degrees of pitch beyond which the camera turns back: at the very end it would stop and show nothing.
+_LEVEL, _DOWN, _UP = (-55.0, 55.0), (52.0, 80.0), (-80.0, -52.0)
+_LOOKS_DOWN = 0.8  # of the sets of keys of a steep player
 _SLOT, _DROP = 0.35, 0.03  # of a press of one tick, for each set of keys
 
 
