@@ -223,7 +223,7 @@ stage_measure() {
 
 stage_idm() {
   # Movements have to vary: a player that presses anything, beside the demonstrations. Validated at other places, which evaluations use.
-  local babble="babble_meadow babble_forest babble_shore babble_steep" part mix="data/dataset_mini_idm_train=1" few=$(( (IDM_EPISODES + 15) / 16 )) name
+  local babble="babble_meadow babble_forest babble_shore" part mix="data/dataset_mini_idm_train=1" few=$(( (IDM_EPISODES + 15) / 16 )) name
   say "recording for the inverse dynamics model"
   "$PYTHON" -m steve1 record --output_dir data/recordings_mini_idm/train --behaviours $babble --episodes "$IDM_EPISODES" --steps 600 \
     --split demo --seed "$SEED" --workers "$GAMES" --no_only_successful
