@@ -748,6 +748,10 @@ MESSAGES = {
         "en": "The base was not trained on {skill}; MineCLIP and the prior know it. Expect it to go from never or seldom to often.",
         "zh": "基础策略没有学过“{skill}”，但 MineCLIP 和先验模型认识它。预计会从几乎不成功变为经常成功。",
     },
+    "skill trained": {
+        "en": "The base was trained on {skill}: expect a small change, which a few episodes may not show.",
+        "zh": "基础策略学过“{skill}”：预计变化不大，只玩几局可能看不出来。",
+    },
     "skill known": {
         "en": "The base was trained on {skill} and succeeded in {successes} of {episodes} episodes: expect a small change, which a few episodes may not show.",
         "zh": "基础策略学过“{skill}”，{episodes} 局中成功 {successes} 局：预计变化不大，只玩几局可能看不出来。",

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_file
+from steve1.core.files import atomic_file, read_json, sha256_file
 from steve1.core.messages import message
 from steve1.core.paths import display, output_path, resolve
 from steve1.envs import make_env
@@ -45,7 +45,7 @@ class Args:
     skill: str = ""
     """Also say what to expect of this skill."""
     known_results: str = "data/mini/results"
-    """What these weights played earlier."""
+    """What these weights played earlier; results of others are not used."""
     replay: str = ""
     """Replay pack that must be there."""
     expected: str = ""
@@ -78,7 +78,7 @@ def main(args: Args) -> None:
             expected=f"{args.megabytes} MB",
             got=f"{free:.0f} MB",
         )
-    said = expectation(args.skill, metadata.trained_on, resolve(args.known_results)) if args.skill else ""
+    said = expectation(args.skill, metadata.trained_on, weights, resolve(args.known_results)) if args.skill else ""
     with make_env(metadata.env) as env:
         env.reset(seed=0)
     print(message("quickstart checked"))
@@ -88,26 +88,29 @@ def main(args: Args) -> None:
         write_expected(args, speed(resolve(metadata.model), weights))
 
 
-def expectation(skill: str, trained_on: tuple[str, ...], known_results: Path) -> str:
+def expectation(skill: str, trained_on: tuple[str, ...], weights: Path, known_results: Path) -> str:
     """What fine-tuning on a skill can be expected to change.
 
     Raises:
         UserError: there is no scripted player of this name to demonstrate it.
     """
     name = behaviour(skill).name
-    successes, episodes = played(name, known_results)
+    successes, episodes = played(name, weights, known_results)
     kind = "new" if name in MINI else "foreign"
     if name in trained_on:
-        kind = "known" if successes >= episodes / 2 else "weak"
+        kind = "trained" if not episodes else "known" if successes >= episodes / 2 else "weak"
     return message(f"skill {kind}", skill=task_label(load_suite().tasks[name]), successes=successes, episodes=episodes)
 
 
-def played(task: str, known_results: Path) -> tuple[int, int]:
-    """Successes and episodes of a task's own prompt in an earlier evaluation; none where there is no such evaluation."""
-    path = known_results / "episodes.jsonl"
-    lines = read_lines(path).values() if path.is_file() else ()
-    found = [bool(line["success"][task]) for line in lines if line["row"] == task]
-    return sum(found), len(found)
+def played(task: str, weights: Path, known_results: Path) -> tuple[int, int]:
+    """Successes and episodes of a task's own prompt in an earlier evaluation; none where that was not of these weights."""
+    settings, episodes = known_results / "settings.json", known_results / "episodes.jsonl"
+    if not settings.is_file() or not episodes.is_file():
+        return 0, 0
+    digest = sha256_file(weights)
+    names = {each["name"] for each in read_json(settings)["contestants"] if each.get("sha256") == digest}
+    lines = [line for line in read_lines(episodes).values() if line["row"] == task and line["contestant"] in names]
+    return sum(bool(line["success"][task]) for line in lines), len(lines)
 
 
 def speed(model: Path, weights: Path) -> float:

@@ -30,8 +30,8 @@ def remove_left_behind(base: Path) -> int:
                 continue
             lock = try_lock(folder / "lock")
             if lock is not None:
-                _remove_instance(folder)
-                lock.close()
+                with lock:
+                    _remove_instance(folder)
                 removed += 1
     return removed
 

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from steve1.commands.tools import check_quickstart
-from steve1.commands.tools.check_quickstart import Args, expectation, speed, stage_seconds, write_expected
+from steve1.commands.tools.check_quickstart import Args, expectation, played, speed, stage_seconds, write_expected
 from steve1.core.errors import UserError
+from steve1.core.files import sha256_file, write_json
 from steve1.core.paths import ROOT
 from steve1.rollout.players.behaviours import BEHAVIOURS
 
@@ -38,22 +39,37 @@ KNOWN = ("explore", "swim")
 def test_it_says_what_to_expect_of_a_skill(
     skill: str, english: str, chinese: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with (tmp_path / "episodes.jsonl").open("w") as file:
-        for row, successes in (("swim", 3), ("explore", 1)):
-            for number in range(4):
-                line = {"key": f"a/{row}/{number}", "row": row, "success": {row: number < successes}}
-                file.write(json.dumps(line) + "\n")
+    weights = tmp_path / "base.weights"
+    weights.write_bytes(b"base")
+    known = tmp_path / "known"
+    write_json(known / "settings.json", {"contestants": [{"name": "base", "sha256": sha256_file(weights)}, {"name": "other", "sha256": "1"}]})  # fmt: skip
+    lines = [
+        {"key": f"{name}/{row}/{n}", "contestant": name, "row": row, "success": {row: name == "other" or n < many}}
+        for name in ("base", "other") for row, many in (("swim", 3), ("explore", 1)) for n in range(4)
+    ]  # fmt: skip
+    (known / "episodes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     monkeypatch.setattr(check_quickstart, "MINI", ("dig_dirt", "swim", "explore"))
     for language, words in (("en", english), ("zh", chinese)):
         monkeypatch.setenv("STEVE1_LANG", language)
-        assert words in expectation(skill, KNOWN, tmp_path)
+        assert words in expectation(skill, KNOWN, weights, known)
+
+
+def test_results_of_other_weights_say_nothing(tmp_path: Path) -> None:
+    results, mini = ROOT / "data/mini/results", ROOT / "data/mini/mini.weights"
+    assert played("swim", mini, results)[1] == 20
+    other = tmp_path / "other.weights"
+    other.write_bytes(b"other")
+    for weights, known in ((other, results), (mini, tmp_path)):
+        assert played("swim", weights, known) == (0, 0)
+        assert expectation("swim", KNOWN, weights, known).startswith("The base was trained on swim: expect a small")
 
 
 def test_every_skill_that_can_be_demonstrated_has_an_expectation() -> None:
+    mini, results = ROOT / "data/mini/mini.weights", ROOT / "data/mini/results"
     for name in BEHAVIOURS:
-        assert expectation(name, KNOWN, ROOT / "data/mini/results")
+        assert expectation(name, KNOWN, mini, results)
     with pytest.raises(UserError, match="Unknown behaviour"):
-        expectation("dig_drit", KNOWN, ROOT)
+        expectation("dig_drit", KNOWN, mini, results)
 
 
 def test_stages_take_longer_with_more_work_and_on_a_slower_machine(tmp_path: Path) -> None:
