@@ -75,6 +75,7 @@ def from_contractor(
     *,
     recorder_version: str = "",
     esc_as_inventory: bool = False,
+    may_stick: bool = True,
 ) -> tuple[list[EnvAction], NDArray[np.bool_]]:
     """MineRL actions of recorded ticks, and keep (N,) bool: False for null actions.
 
@@ -83,6 +84,7 @@ def from_contractor(
         camera_rounding: "float", or "legacy_int" to truncate movements to whole degrees, as for the published weights' labels.
         recorder_version: such as "6.8"; selects the mouse scale while a screen is open (see GUI_SCALE). "": no correction.
         esc_as_inventory: ESC with a screen open becomes `inventory`, the key by which the policy itself can close one.
+        may_stick: an attack that is new at the first tick is the recorder's fault, and does not count until it is pressed again.
 
     Raises:
         UserError: a tick lacks a field, or it has the wrong type.
@@ -98,7 +100,7 @@ def from_contractor(
             mouse = tick["mouse"]
             new_buttons = list(mouse.get("newButtons", []))
             if number == 0:
-                stuck_attack = new_buttons == [0]
+                stuck_attack = may_stick and new_buttons == [0]
             elif stuck_attack and 0 in new_buttons:
                 stuck_attack = False
             action = _pressed(tick, mouse)

@@ -58,6 +58,8 @@ class TickWriter:
         """One line. `action` must have whole-pixel camera moves (see `whole_pixels`); `who` took it, where several may."""
         keys = [key for name, key in KEY_OF.items() if action.get(name)]
         buttons = [button for name, button in MOUSE_OF.items() if action.get(name)]
+        # VPT's recorder writes a stuck attack as newly pressed at the first tick, so that is where no button may be new.
+        new_buttons = [button for button in buttons if number and button not in self._buttons]
         scale = 720 / obs["pov"].shape[0]  # the recorder's window is 1280x720
         x, y = (float(v) * scale for v in info.get("pointer", (0, 0)))
         dy, dx = (round(float(v) / DEGREES_PER_PIXEL) for v in action["camera"])
@@ -69,7 +71,7 @@ class TickWriter:
         line = {
             "mouse": {
                 "x": x, "y": y, "dx": float(dx), "dy": float(dy), "scaledX": x - 640.0, "scaledY": y - 360.0,
-                "dwheel": 0.0, "buttons": buttons, "newButtons": [b for b in buttons if b not in self._buttons],
+                "dwheel": 0.0, "buttons": buttons, "newButtons": new_buttons,
             },
             "keyboard": {"keys": keys, "newKeys": [k for k in keys if k not in self._keys], "chars": ""},
             "isGuiOpen": obs["is_gui_open"], "isGuiInventory": obs["is_gui_open"], "hotbar": self._slot,

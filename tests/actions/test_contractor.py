@@ -69,6 +69,8 @@ def test_stuck_attack_is_dropped_until_pressed_again() -> None:
     assert keep.tolist() == [False, False, True, True, True]
     held, _ = actions.from_contractor([tick(buttons=[0]), tick(buttons=[0])])
     assert [action["attack"] for action in held] == [1, 1]
+    acts, _ = actions.from_contractor(ticks, may_stick=False)
+    assert [action["attack"] for action in acts] == [1, 1, 1, 1, 1]
 
 
 def test_hotbar_changes_press_a_key_and_are_not_null() -> None:

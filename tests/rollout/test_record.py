@@ -17,8 +17,10 @@ from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.media.video import probe, read_frames
+from steve1.data.recordings.contractor import ContractorRecording
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
+from steve1.data.recordings.recording import Tree
 from steve1.data.recordings.shards import alone_in
 from steve1.envs.interface import GameDied
 from steve1.evaluation.tasks.suite import load_suite
@@ -95,6 +97,38 @@ def test_ticks_are_read_back_as_the_actions_that_were_made() -> None:
     presses = [n for n, line in enumerate(lines) if 1 in line["mouse"]["newButtons"]]
     assert presses
     assert all(1 not in lines[n - 1]["mouse"]["buttons"] for n in presses)
+
+
+class Digger:
+    """Holds attack from the first tick on, as a policy that digs does."""
+
+    who = "player"
+    steps = 0
+
+    def reset(self, *_: Any) -> None:
+        """Nothing to forget."""
+
+    def act(self, *_: Any) -> dict[str, Any]:
+        return {**actions.null_action(), "attack": 1}
+
+
+@pytest.mark.parametrize("as_before", [False, True])
+def test_an_attack_held_from_the_first_tick_is_kept_by_conversion(tmp_path: Path, as_before: bool) -> None:
+    """Recordings of before named the first press as new, which VPT's recorder does where attack is stuck."""
+    record(
+        PlainGame(), Digger(), 50, tmp_path / "dig" / "e_000", behaviour="dig_dirt", judge=lambda trace: (True, 1.0),
+        reset_options={}, seed=0,
+    )  # type: ignore[arg-type]  # fmt: skip
+    path = tmp_path / "dig" / "e_000.jsonl"
+    if as_before:
+        first, *rest = path.read_text().splitlines()
+        tick = json.loads(first)
+        tick["mouse"]["newButtons"] = [0]
+        path.write_text("\n".join([json.dumps(tick), *rest]) + "\n")
+    (found,), _ = ContractorRecording.find(Tree(tmp_path / "dig"))
+    ticks = found.read_ticks()
+    assert sum(action["attack"] for action in ticks.actions) == 50
+    assert ticks.keep.all()
 
 
 def test_a_recording_says_what_is_a_disturbance_and_conversion_does_not_have_it_imitated(tmp_path: Path) -> None:

@@ -76,8 +76,7 @@ def _serve(recipe: Recipe, index: int, threads: int, pipe: Connection) -> None:
             try:
                 pipe.send(result)
             except BrokenPipeError:
-                lost = "worker %d: the process that gave the jobs is gone; the result of %s is lost, the job will be repeated"
-                _log.warning(lost, index, job)
+                _log.warning("worker %d: the process that gave the jobs is gone; its last result is lost", index)
                 return
 
 

@@ -89,6 +89,11 @@ class ContractorRecording(Recording):
         return found
 
     @property
+    def may_stick(self) -> bool:
+        """Whether its recorder may have written a stuck attack; this project's names its format, and has no such fault."""
+        return "format" not in self.options
+
+    @property
     def warnings(self) -> list[str]:
         return self.pictures.notes
 
@@ -106,7 +111,11 @@ class ContractorRecording(Recording):
         _check_slots(ticks, self.actions_path)
         try:
             actions, keep = act.from_contractor(
-                ticks, camera_rounding, recorder_version=self.version, esc_as_inventory=esc_as_inventory
+                ticks,
+                camera_rounding,
+                recorder_version=self.version,
+                esc_as_inventory=esc_as_inventory,
+                may_stick=self.may_stick,
             )
         except UserError as fault:
             fault.where = f"{self.actions_path}, {fault.where}"

@@ -247,12 +247,15 @@ def check_free(cuts: Cuts, others: Sequence[Cuts] = ()) -> None:
 
 def _write_ticks(cuts: Cuts, span: Span) -> None:
     write_json(_beside(span.prefix, "-options.json"), _options(cuts, span))
-    rows = own_ticks(parsed_ticks(cuts.recording.actions_path), span.start, span.stop)
+    recording = cuts.recording
+    rows = own_ticks(parsed_ticks(recording.actions_path), span.start, span.stop, may_stick=recording.may_stick)
     with atomic_file(_beside(span.prefix, ".jsonl"), "w") as handle:
         handle.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def own_ticks(ticks: Iterable[dict[str, Any]], start: int, stop: int) -> Iterator[dict[str, Any]]:
+def own_ticks(
+    ticks: Iterable[dict[str, Any]], start: int, stop: int, *, may_stick: bool = True
+) -> Iterator[dict[str, Any]]:
     """Ticks start..stop-1, changed so that they give the same actions as in their recording.
 
     Two things depend on earlier ticks: a mouse button that was down when the recorder started is no attack until it is
@@ -261,7 +264,7 @@ def own_ticks(ticks: Iterable[dict[str, Any]], start: int, stop: int) -> Iterato
     stuck, held, changed = False, 0, False
     for number, given in enumerate(itertools.islice(ticks, stop)):
         pressed = (given.get("mouse") or {}).get("newButtons") or []
-        stuck = pressed == [0] if number == 0 else stuck and 0 not in pressed
+        stuck = may_stick and pressed == [0] if number == 0 else stuck and 0 not in pressed
         if start == 0:
             yield given
         elif number < start:
