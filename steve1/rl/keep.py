@@ -7,7 +7,7 @@ starting policy's actions on it are kept.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -63,6 +63,15 @@ class PlayedPrompts:
     def batch(self, part: Sequence[int], iteration: int, epoch: int, device: torch.device) -> RolloutBatch:
         order = generator(self._seed, "kept episodes", iteration, epoch).permutation(len(self._rollouts)).tolist()
         chosen = [order[number % len(order)] for number in part]
+        return self._batch(chosen, device)
+
+    def by_prompt(self, device: torch.device) -> Iterator[tuple[str, RolloutBatch]]:
+        """Each prompt with all of its episodes."""
+        prompts = [str(rollout.facts.get("prompt", "")) for rollout in self._rollouts]
+        for prompt in dict.fromkeys(prompts):
+            yield prompt, self._batch([number for number, other in enumerate(prompts) if other == prompt], device)
+
+    def _batch(self, chosen: Sequence[int], device: torch.device) -> RolloutBatch:
         latents = None if self._latents is None else [self._latents[number] for number in chosen]
         return batch_of([self._rollouts[number] for number in chosen], device, latents)
 

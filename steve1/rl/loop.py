@@ -36,7 +36,7 @@ from steve1.rl.keep import Kept, OldEpisodes, PlayedPrompts, old_windows
 from steve1.rl.passes import at_temperature, latents_of
 from steve1.rl.plan import FIRST_PRIOR_SEED, EpisodeJob
 from steve1.rl.player import Recipe, RolloutJob
-from steve1.rl.rollouts import Rollout, figures_of, nothing_to_learn_from
+from steve1.rl.rollouts import Rollout, figures_of, nothing_to_learn_from, speed_of, tag_of
 from steve1.rl.settings import RlSettings
 from steve1.rl.update import Learner
 from steve1.rl.values import HeadValue
@@ -269,9 +269,11 @@ class Run:
                 "entropy_camera": judged.entropy_camera,
                 "log_p_gap": judged.log_p_gap,
             }
-        played = sum(float(rollout.facts["seconds"]["total"]) for rollout in rollouts) / max(1, settings.workers)
+            learned |= {f"keep_kl/{tag_of(prompt)}": moved for prompt, moved in self.learner.kept_kl().items()}
+        speed = speed_of(rollouts, settings.workers)
         seconds = time.perf_counter() - began
-        figures |= learned | {"seconds_learning": seconds, "share_learning": seconds / max(1e-9, seconds + played)}
+        share = seconds / (seconds + speed["seconds_playing"])
+        figures |= learned | speed | {"seconds_learning": seconds, "share_learning": share}
         self.folder.log(iteration + 1, **{f"rl/{name}": value for name, value in figures.items()})
         self.iteration += 1
         self._write_version()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import zipfile
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.paths import display
 from steve1.core.seeds import generator
+from steve1.evaluation.statistics.tests import wilson
 from steve1.rl.advantages import Series, mixed_groups
 
 _FAULTS = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
@@ -185,15 +187,41 @@ def nothing_to_learn_from(rollouts: Sequence[Rollout]) -> bool:
 
 
 def figures_of(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """What an iteration's episodes say by themselves: success, return by term, length, groups with a difference."""
+    """What an iteration's episodes say by themselves: success and return with their uncertainty, return by term, length, groups with a difference."""
     groups = [rollout.group for rollout in rollouts]
+    successes = [rollout.success for rollout in rollouts]
+    returns = np.array([rollout.reward.sum() for rollout in rollouts])
+    low, high = wilson(sum(successes), len(successes))
+    apart = {group: {float(paid) for paid, other in zip(returns, groups) if other == group} for group in groups}
     found = {
-        "success": float(np.mean([rollout.success for rollout in rollouts])),
-        "return": float(np.mean([rollout.reward.sum() for rollout in rollouts])),
+        "success": float(np.mean(successes)),
+        "success_low": low,
+        "success_high": high,
+        "return": float(returns.mean()),
+        "return_error": float(returns.std() / np.sqrt(len(returns))),
         "episode_steps": float(np.mean([len(rollout) for rollout in rollouts])),
-        "mixed_groups": mixed_groups([rollout.success for rollout in rollouts], groups),
+        "mixed_groups": mixed_groups(successes, groups),
+        "differing_groups": sum(len(paid) > 1 for paid in apart.values()) / len(apart),
         "crashes": float(sum(rollout.facts.get("crashes", 0) for rollout in rollouts)),
     }
     for name in rollouts[0].parts:
         found[f"return_{name}"] = float(np.mean([rollout.parts[name].sum() for rollout in rollouts]))
     return found
+
+
+def speed_of(rollouts: Sequence[Rollout], games: int) -> dict[str, float]:
+    """How long an iteration's episodes took, played by so many games at a time: seconds, games and steps a second, and the share of resets."""
+    seconds = [rollout.facts["seconds"] for rollout in rollouts]
+    total = max(1e-9, sum(float(each["total"]) for each in seconds))
+    played = total / max(1, games)
+    return {
+        "seconds_playing": played,
+        "games_per_second": len(rollouts) / played,
+        "steps_per_second": sum(map(len, rollouts)) / played,
+        "share_resets": sum(float(each.get("reset", 0.0)) for each in seconds) / total,
+    }
+
+
+def tag_of(prompt: str) -> str:
+    """A prompt as part of a curve's name, which TensorBoard wants without blanks."""
+    return re.sub(r"[^\w.-]+", "_", prompt) or "no_goal"

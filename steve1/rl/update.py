@@ -18,7 +18,7 @@ from steve1.policy import GoalPolicy
 from steve1.policy.loss import action_kl
 from steve1.policy.parameters import step_unless
 from steve1.rl.advantages import Series, gae, minus_others, returns_to_go, whitened
-from steve1.rl.keep import Kept
+from steve1.rl.keep import Kept, PlayedPrompts
 from steve1.rl.passes import (
     CHUNK,
     Chunk,
@@ -36,6 +36,7 @@ from steve1.rl.values import HeadValue, cross_fitted, explained_variance, with_t
 from steve1.rl.weights import Clip, Weights, clone_weights, pairs_of, ppo_weights, preference_weights
 
 Weigh = Callable[[Chunk], Weights]
+LARGEST = frozenset({"ratio_max"})
 STOP_AT = 1.5
 """An iteration's learning ends at this many times the target KL."""
 
@@ -147,7 +148,7 @@ class Learner:
         return score(self.policy, batch_of([rollout], self.policy.device), self._cond_scale)
 
     def learn(self, judged: Judged, iteration: int, kl_coef: float) -> dict[str, float]:
-        """Some passes over the episodes; returns what is worth watching, as means over the steps taken."""
+        """Some passes over the episodes; returns what is worth watching, as means over the steps taken, or their largest (LARGEST)."""
         settings = self._settings
         wanted = latents_of(self._reference, judged.rollouts, self._cond_scale) if kl_coef > 0 else None
         sums: dict[str, Tensor] = {}
@@ -157,13 +158,14 @@ class Learner:
                 found = self._step(judged, part, kl_coef, iteration, epoch, wanted)
                 steps += 1
                 for name, value in found.items():
-                    sums[name] = sums.get(name, 0.0) + value
+                    before = sums.get(name, torch.zeros_like(value))
+                    sums[name] = torch.maximum(before, value) if name in LARGEST else before + value
             moved = self.moved(judged)
             if moved > STOP_AT * settings.target_kl:
                 break
         if self.head and judged.latents:
             self.head.fit(judged.latents, judged.targets)
-        figures = {name: float(value) / max(1, steps) for name, value in sums.items()}
+        figures = {name: float(value) / (1 if name in LARGEST else max(1, steps)) for name, value in sums.items()}
         return {**figures, "kl_update": moved, "steps": float(steps)}
 
     def moved(self, judged: Judged) -> float:
@@ -175,6 +177,20 @@ class Learner:
             total += float(np.sum(np.exp(ratio) - 1 - ratio))
             count += len(ratio)
         return total / max(1.0, count)
+
+    @torch.no_grad()
+    def kept_kl(self) -> dict[str, float]:
+        """KL(start || now) in nats a step on all episodes that the starting policy played, by their prompts; none without such episodes."""
+        if not isinstance(self._keep, PlayedPrompts):
+            return {}
+        found = {}
+        for prompt, batch in self._keep.by_prompt(self.policy.device):
+            both = zip(chunks(self.policy, batch, self._cond_scale), self._start_latents(batch))
+            total = sum(
+                self._divergence(chunk.latent, wanted, batch.counted[:, chunk.steps]).double() for chunk, wanted in both
+            )
+            found[prompt] = float(total / batch.counted.sum())
+        return found
 
     def _minibatches(self, judged: Judged, iteration: int, epoch: int) -> list[list[int]]:
         """Whole episodes, dealt so that each minibatch has members of as many groups as there are; or whole groups, where members are compared."""

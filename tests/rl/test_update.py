@@ -18,7 +18,7 @@ from steve1.rl import passes
 from steve1.rl.keep import OldEpisodes, PlayedPrompts
 from steve1.rl.passes import latents_of
 from steve1.rl.plan import FIRST_PRIOR_SEED, PRIOR_SEEDS, plan_iteration
-from steve1.rl.rollouts import nothing_to_learn_from
+from steve1.rl.rollouts import figures_of, nothing_to_learn_from, speed_of, tag_of
 from steve1.rl.settings import RlSettings
 from steve1.rl.update import Learner
 from steve1.training.optim.optimizers import make_optimizer
@@ -177,3 +177,48 @@ def test_what_is_only_context_in_old_episodes_is_not_imitated(tmp_path: Path) ->
     assert 0 < old.counted.sum() < old.counted.numel()
     kept = OldEpisodes(windows, 0, imitates=False).batch([0], 0, 0, torch.device("cpu"))
     assert kept.counted.all(), "the starting policy's actions are kept on all of them"
+
+
+def test_the_largest_ratio_of_an_iteration_is_the_largest_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = learner(epochs=2)
+    seen = iter([1.5, 3.0, 1.0, 1.0])
+
+    def step(*_: Any, **__: Any) -> dict[str, torch.Tensor]:
+        value = next(seen)
+        return {"ratio_max": torch.tensor(value), "clip_share": torch.tensor(value)}
+
+    monkeypatch.setattr(found, "_step", step)
+    figures = found.learn(found.judge(episodes(), 0), 0, 0.0)
+    assert figures["ratio_max"] == 3.0
+    assert figures["clip_share"] == pytest.approx(6.5 / 4)
+
+
+def test_how_far_each_kept_prompt_has_moved_is_measured_on_all_of_its_episodes() -> None:
+    found = learner(keep=True, epochs=3, learning_rate=3e-3, keep_coef=1e-9)
+    kept = found._keep
+    assert isinstance(kept, PlayedPrompts)
+    for number, played in enumerate(kept._rollouts):
+        played.facts["prompt"] = "swim" if number < 2 else ""
+    assert list(found.kept_kl().values()) == pytest.approx([0, 0], abs=1e-6)
+    found.learn(found.judge(episodes(), 0), 0, 0.0)
+    moved = found.kept_kl()
+    assert list(moved) == ["swim", ""]
+    assert min(moved.values()) > 1e-5
+    # Once more by the way of training: all three episodes in one batch.
+    whole = found._backward_keep(kept.batch([0, 1, 2], 0, 0, torch.device("cpu")))["keep_kl"]
+    assert float(whole) == pytest.approx((2 * moved["swim"] + moved[""]) / 3, rel=1e-4)
+
+
+def test_an_iteration_says_how_sure_its_success_is_and_how_fast_it_was() -> None:
+    played = [rollout(number, number // 2, earned, 20) for number, earned in enumerate([3.0, 3.0, 0.0, 3.0])]
+    figures = figures_of(played)
+    assert (figures["success"], figures["return"]) == (0.75, 2.25)
+    assert 0.25 < figures["success_low"] < 0.35
+    assert 0.9 < figures["success_high"] < 1
+    assert (figures["mixed_groups"], figures["differing_groups"]) == (0.5, 0.5)
+    assert figures["return_error"] == pytest.approx(np.std([3, 3, 0, 3]) / 2)
+    for each in played:
+        each.facts["seconds"] = {"total": 4.0, "reset": 1.0}
+    speed = speed_of(played, 2)
+    assert speed == {"seconds_playing": 8.0, "games_per_second": 0.5, "steps_per_second": 10.0, "share_resets": 0.25}
+    assert [tag_of(prompt) for prompt in ("dig dirt", "", "挖泥土！")] == ["dig_dirt", "no_goal", "挖泥土_"]
