@@ -20,7 +20,7 @@ STEPS="${STEPS:-300}"                                    # ticks per demonstrati
 REPLAY="${REPLAY:-data/mini/mini.replay.safetensors}"    # old skills, as features of the mini policy's image network
 REPLAY_SHARE="${REPLAY_SHARE:-0.7}"                      # their share of the training data
 TOTAL_FRAMES="${TOTAL_FRAMES:-400000}"                   # frames to fine-tune on
-CHECK_SKILLS="${CHECK_SKILLS:-explore swim}"             # old skills to test for forgetting
+CHECK_SKILLS="${CHECK_SKILLS:-}"                         # old skills to test for forgetting; empty: two of explore, swim and look_at_sky
 EPISODES="${EPISODES:-10}"                               # played of each skill
 SEED_ASKED="${SEED:-}"
 SEED="${SEED:-$(date +%j%H)}"                            # new demonstrations each time (printed below)
@@ -38,9 +38,17 @@ say "1/5 $(text "quickstart install")"
 bash tools/setup.sh
 PYTHON="" && . tools/python.sh   # now there is a .venv
 mkdir -p data/recordings
-# Each skill to be tested once, and not as an old one if it is the new one.
-read -ra CHECKED <<< " $CHECK_SKILLS "
+# One name, one skill: its demonstrations, weights and episodes belong together.
+[ -f "data/recordings/$NAME.skill" ] || echo "$SKILL" > "data/recordings/$NAME.skill"
+KEPT="$(cat "data/recordings/$NAME.skill")"
+if [ "$KEPT" != "$SKILL" ]; then
+  printf '%s: %s\n' "$(text error)" "$(text "quickstart skill" name="$NAME" kept="$KEPT" asked="$SKILL")" >&2
+  exit 2
+fi
+# Old skills are played once, and not the new one among them.
+read -ra CHECKED <<< "${CHECK_SKILLS:-explore swim look_at_sky}"
 OLD=() && for skill in "${CHECKED[@]}"; do [ "$skill" = "$SKILL" ] || OLD+=("$skill"); done
+[ -n "$CHECK_SKILLS" ] || OLD=("${OLD[@]:0:2}")
 EXPECTED="data/recordings/$NAME.expected"
 "$PYTHON" -m steve1 check_quickstart --skill "$SKILL" --replay "$REPLAY" --expected "$EXPECTED" --frames "$((N_EPISODES * STEPS))" \
   --train_frames "$TOTAL_FRAMES" --episodes "$((EPISODES * (2 + ${#OLD[@]})))"

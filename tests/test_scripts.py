@@ -237,6 +237,13 @@ def test_a_seed_that_the_quickstart_does_not_use_is_said(tmp_path: Path) -> None
         assert (said in done.stderr) if said else done.stderr == "", done.stderr
     assert "NAME=quickstart_5 SEED=5 bash quickstart.sh" in done.stderr
     assert "SEED=5 不起作用" in start(tmp_path / "quickstart.sh", tmp_path, SEED="5", STEVE1_LANG="zh").stderr
+    other = start(tmp_path / "quickstart.sh", tmp_path, SKILL="light_lamp")
+    assert other.returncode == 2
+    assert "recorded" not in other.stdout
+    assert "NAME=light_lamp SKILL=light_lamp bash quickstart.sh" in other.stderr
+    named = start(tmp_path / "quickstart.sh", tmp_path, NAME="explore", SKILL="explore")
+    assert named.returncode == 0
+    assert "swim look_at_sky" in named.stdout
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -115,11 +116,42 @@ def leave(job: Callable[[], Any]) -> NoReturn:
 
 
 def run_command(words: Sequence[str], good: Sequence[int] = (0,)) -> None:
-    """Run another command of the program in a process of its own; exit with its code where that is not a good one."""
+    """Run another command of the program in a process of its own; exit with its code where that is not a good one.
+
+    Ctrl-C and SIGTERM are its business: it may have a recording or a checkpoint to finish, however long that takes.
+    """
     environment = os.environ | {"PYTHONPATH": python_path()}
-    done = subprocess.run([sys.executable, "-m", "steve1", *words], env=environment, check=False)
-    if done.returncode not in good:
-        sys.exit(done.returncode)
+    with subprocess.Popen([sys.executable, "-m", "steve1", *words], env=environment) as child, _passed_on_to(child):
+        code = child.wait()
+    code = 128 - code if code < 0 else code
+    if code not in good:
+        sys.exit(code)
+
+
+@contextlib.contextmanager
+def _passed_on_to(child: subprocess.Popen[Any]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM do not stop this process in the body; they go to the child."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may say what a signal does
+        yield
+        return
+
+    def pass_on(number: int, _: object) -> None:
+        if number != signal.SIGINT or not _in_foreground():  # a terminal has told the child too
+            child.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _in_foreground() -> bool:
+    """Whether this process belongs to those that the terminal's Ctrl-C reaches."""
+    with contextlib.suppress(OSError), open("/dev/tty", "rb", buffering=0) as terminal:
+        return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    return False
 
 
 def _place_of(fault: OSError) -> str:

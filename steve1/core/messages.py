@@ -725,6 +725,10 @@ MESSAGES = {
         "en": "{name} was begun with SEED={kept} and goes on with it; SEED={asked} is not used. For other demonstrations choose another name: NAME={name}_{asked} SEED={asked} bash quickstart.sh",
         "zh": "{name} 开始时用的是 SEED={kept}，将继续使用；SEED={asked} 不起作用。要换一批演示，请换一个名称：NAME={name}_{asked} SEED={asked} bash quickstart.sh",
     },
+    "quickstart skill": {
+        "en": "{name} was begun with SKILL={kept}. For {asked} choose another name: NAME={asked} SKILL={asked} bash quickstart.sh",
+        "zh": "{name} 开始时的技能是 SKILL={kept}。要学 {asked}，请换一个名称：NAME={asked} SKILL={asked} bash quickstart.sh",
+    },
     "quickstart record": {
         "en": "recording {count} demonstrations of {skill} (seed {seed}), converting and embedding them",
         "zh": "录制 {count} 段“{skill}”的演示（种子 {seed}），转换并计算嵌入",

@@ -9,11 +9,13 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from steve1.core.checkpoint_metadata import read_checkpoint_metadata
+from steve1.core.checkpoint_metadata import REPLAY_SUFFIX, read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json, sha256_file
 from steve1.core.messages import message
 from steve1.core.paths import display, output_path, resolve
+from steve1.data.loading.replay import replay_entries
+from steve1.data.loading.sampling import SAMPLINGS
 from steve1.envs import make_env
 from steve1.evaluation.report.sentences import task_label
 from steve1.evaluation.runner.known import read_lines
@@ -47,7 +49,7 @@ class Args:
     known_results: str = "data/mini/results"
     """What these weights played earlier; results of others are not used."""
     replay: str = ""
-    """Replay pack that must be there."""
+    """Replay pack, or name of a sampling, that must be there."""
     expected: str = ""
     """Also measure the machine for two seconds, and write the seconds that each stage is expected to take to this file."""
     frames: int = 3000
@@ -62,7 +64,9 @@ def main(args: Args) -> None:
     """Raise one UserError for the first thing that is missing."""
     weights = resolve(args.weights)
     metadata = read_checkpoint_metadata(weights)
-    packs = [resolve(args.replay)] if args.replay else []
+    packs = [resolve(args.replay)] if args.replay.endswith(REPLAY_SUFFIX) else []
+    if args.replay and not packs:
+        replay_entries(args.replay, SAMPLINGS)
     for path in (weights, *(resolve(name) for name in (metadata.model, metadata.mineclip, metadata.prior)), *packs):
         if not path.is_file():
             raise UserError(

@@ -88,6 +88,13 @@ def main(args: Args) -> None:
         raise UserError(
             "This is not a share.", where="--demonstrations_share", expected="0 to 1", got=args.demonstrations_share
         )
+    if args.record == "person" and len(args.prompts) > 1:
+        raise UserError(
+            "A person shows one prompt in a session.",
+            where="--prompts",
+            got="; ".join(args.prompts),
+            todo="one name for each prompt",
+        )
     targets = target_tasks(args)
     folder = output_path("data/dagger") / args.name
     rounds = read_rounds(folder, args)
@@ -178,8 +185,6 @@ def record_corrections(args: Args, number: int, weights: str, place: Path, datas
         "generate_dataset",
         "--weights",
         weights,
-        "--prompts",
-        ";".join(args.prompts),
         "--env",
         args.env,
         "--device",
@@ -194,10 +199,22 @@ def record_corrections(args: Args, number: int, weights: str, place: Path, datas
         str(args.seed + number - 1),
     ]
     if args.record == "person":
-        if not (dataset.is_dir() and find_episodes(dataset)):
-            run_command([*words, "--source", "person"])
+        # Once conversion has begun the session is over; what is converted and embedded already is skipped.
+        over = dataset.is_dir() and any((place / "recordings").rglob("*.mp4"))
+        mineclip = read_checkpoint_metadata(resolve(weights)).mineclip
+        shown = ["--source", "folder", "--mineclip", mineclip, "--nulls", "drop"]
+        run_command([*words, *(shown if over else ["--source", "person", "--prompts", *args.prompts])])
         return
-    words += ["--source", "corrections", "--n_episodes", str(args.n_episodes), "--steps", str(args.steps)]
+    words += [
+        "--prompts",
+        ";".join(args.prompts),
+        "--source",
+        "corrections",
+        "--n_episodes",
+        str(args.n_episodes),
+        "--steps",
+        str(args.steps),
+    ]
     run_command([*words, "--takeover", *map(str, args.takeover)])
 
 

@@ -98,3 +98,9 @@ def test_a_pack_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="A file of the mini weights is missing") as caught:
         check_quickstart.main(Args(replay=str(tmp_path / "none.replay.safetensors")))
     assert "none.replay.safetensors" in str(caught.value)
+
+
+def test_old_skills_may_come_from_a_sampling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEVE1_HOME", str(tmp_path))
+    with pytest.raises(UserError, match="mine_train.txt"):
+        check_quickstart.main(Args(weights=str(ROOT / "data/mini/mini.weights"), replay="mine"))

@@ -113,9 +113,34 @@ def test_a_stopped_round_goes_on(calls: list[list[str]], tmp_path: Path, monkeyp
     assert len(json.loads((tmp_path / "data/dagger/wood/rounds.json").read_text())["rounds"]) == 1
 
 
+def test_a_persons_session_is_not_held_again_when_its_conversion_was_stopped(
+    calls: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = dagger_round.run_command
+
+    def stopped(words: Any) -> None:
+        whole(words)
+        recordings = Path(dict(itertools.pairwise(words))["--recordings_dir"])
+        recordings.mkdir(exist_ok=True)
+        (recordings / "chop_a_tree_000.mp4").write_bytes(b"")
+        sys.exit(137)
+
+    args = dataclasses.replace(ARGS, record="person")
+    monkeypatch.setattr(dagger_round, "run_command", stopped)
+    with pytest.raises(SystemExit):
+        dagger_round.main(args)
+    monkeypatch.setattr(dagger_round, "run_command", whole)
+    dagger_round.main(args)
+    first, second = (dict(itertools.pairwise(calls[at])) for at in (0, 1))
+    assert (first["--source"], first["--prompts"], second["--source"]) == ("person", "chop a tree", "folder")
+    assert second["--mineclip"].endswith("mini_mineclip.safetensors")
+    assert second["--recordings_dir"] == first["--recordings_dir"]
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        ({"record": "person", "prompts": ("chop a tree", "explore")}, "one prompt"),
         ({"name": ""}, "needs a name"),
         ({"prompts": ()}, "needs a name"),
         ({"in_weights": "gone.weights"}, "not found"),

@@ -1,0 +1,59 @@
+"""Commands that run other commands: Ctrl-C and SIGTERM wait for what the other one finishes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from steve1.core.paths import ROOT
+
+_CHILD = """#!{python}
+import signal, sys, time
+def finish(number, _):
+    time.sleep(1.0)
+    open({done!r}, "w").write(signal.Signals(number).name)
+    sys.exit(128 + number)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, finish)
+print("ready", flush=True)
+time.sleep(60)
+"""
+_PARENT = """
+from steve1.commands import cli
+cli.sys.executable = {child!r}
+cli.run_command(["train"])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_was_started_may_finish_what_it_does(tmp_path: Path, number: signal.Signals) -> None:
+    done, child = tmp_path / "done", tmp_path / "child.py"
+    child.write_text(_CHILD.format(python=sys.executable, done=str(done)))
+    child.chmod(child.stat().st_mode | stat.S_IXUSR)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", _PARENT.format(child=str(child))],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert parent.stdout is not None
+    with parent:
+        assert parent.stdout.readline() == b"ready\n"
+        parent.send_signal(number)  # to this process alone, as `kill` does
+        assert parent.wait(timeout=120) == 128 + number
+    assert done.read_text() == number.name
+
+
+def test_the_code_of_a_command_that_was_killed(tmp_path: Path) -> None:
+    child = tmp_path / "child.py"
+    child.write_text(f"#!{sys.executable}\nimport os\nos.kill(os.getpid(), 9)\n")
+    child.chmod(child.stat().st_mode | stat.S_IXUSR)
+    found = subprocess.run(
+        [sys.executable, "-c", _PARENT.format(child=str(child))],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False, timeout=120,
+    )  # fmt: skip
+    assert found.returncode == 137
