@@ -85,7 +85,7 @@ class Measurement:
         )
 
     def old_sampling(self) -> str:
-        """Demonstrations of the old skills, half of them short: a skill that is decided at once has more beginnings there."""
+        """Demonstrations of the old skills."""
         settings = self.settings
         behaviours = " ".join(f"{task}={settings.demonstrations}" for task in settings.old_tasks)
         return self._sampling(f"{settings.name}_old", behaviours=behaviours, steps=settings.steps, seed=2000)

@@ -102,5 +102,5 @@ def test_a_pack_that_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_old_skills_may_come_from_a_sampling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEVE1_HOME", str(tmp_path))
-    with pytest.raises(UserError, match="mine_train.txt"):
+    with pytest.raises(UserError, match=r"mine_train\.txt"):
         check_quickstart.main(Args(weights=str(ROOT / "data/mini/mini.weights"), replay="mine"))
