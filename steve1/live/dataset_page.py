@@ -49,8 +49,13 @@ class DatasetPage:
             self._captions.append([str(each) for each in captions] if isinstance(captions, list) else [])
 
     async def serve(self, connection: ServerConnection) -> None:
+        async def refused(fault: BadMessage) -> None:
+            number = fault.command.get("episode")
+            if fault.command.get("do") == "judge" and type(number) is int and 0 <= number < len(self._episodes):
+                await self._send_row(connection, number)
+
         await connection.send(json.dumps(self._listing(), ensure_ascii=False))
-        async for command in messages(connection, self._read):
+        async for command in messages(connection, self._read, refused=refused):
             try:
                 await self._obey(connection, command)
             except (UserError, OSError) as fault:

@@ -18,7 +18,7 @@ import socket
 import threading
 import time
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -85,13 +85,17 @@ class Rate:
 
 
 async def messages(
-    connection: ServerConnection, read: Callable[[str | bytes], T], per_second: float = RATE
+    connection: ServerConnection,
+    read: Callable[[str | bytes], T],
+    per_second: float = RATE,
+    refused: Callable[[BadMessage], Awaitable[None]] | None = None,
 ) -> AsyncIterator[T]:
     """What a client says, read one by one, until it leaves. Invalid messages are refused; a client that sends too many is sent away.
 
     Args:
         read: raises BadMessage for an invalid message.
         per_second: how many messages it may send, of any kind.
+        refused: called after an invalid message was answered.
     """
     rate, bad = Rate(per_second), 0
     async for message in connection:
@@ -105,7 +109,9 @@ async def messages(
             if bad > MOST_BAD:
                 await connection.close(NOT_OURS, "not our protocol")
                 return
-            await connection.send(json.dumps({"kind": "refused", "text": str(fault)}))
+            await connection.send(json.dumps({"kind": "refused", "text": str(fault)}, ensure_ascii=False))
+            if refused is not None:
+                await refused(fault)
             continue
         yield found
 

@@ -6,34 +6,57 @@ pictures: binary messages of a header's length (4 bytes, big-endian), the header
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
 from steve1.core.frames import jpeg_bytes
+from steve1.core.messages import translated
 
 #: bytes of one message from a page; its longest holds a prompt
 MAX_MESSAGE = 8192
 _MAX_NAMES, _MAX_PIXELS, _MAX_TEXT = 32, 1e5, 500
 Command = dict[str, Any]
-Check = Callable[[Any], bool]
 
 
 class BadMessage(ValueError):
-    """An invalid message."""
+    """An invalid message, in the user's language.
+
+    Attributes:
+        command: the message, where it is a known command with all its fields and some of their values are refused; else empty.
+    """
+
+    def __init__(self, text: str, command: Command | None = None) -> None:
+        super().__init__(text)
+        self.command: Command = command or {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """What values a field may have: in words, and as a function."""
+
+    limit: str
+    allows: Callable[[Any], bool]
+
+    def or_none(self) -> Check:
+        """None is allowed too."""
+        return Check(self.limit, lambda value: value is None or self.allows(value))
 
 
 def _number(low: float, high: float) -> Check:
-    return lambda value: type(value) in (int, float) and low <= value <= high  # NaN is neither
+    limit = f"a number from {low:,g} to {high:,g}"
+    return Check(limit, lambda value: type(value) in (int, float) and low <= value <= high)  # NaN is neither
 
 
 def _whole(low: int, high: int) -> Check:
-    return lambda value: type(value) is int and low <= value <= high
+    return Check(f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high)
 
 
-def _names(value: Any) -> bool:
+def _are_names(value: Any) -> bool:
     return (
         isinstance(value, list)
         and len(value) <= _MAX_NAMES
@@ -41,19 +64,24 @@ def _names(value: Any) -> bool:
     )
 
 
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= _MAX_TEXT and value.isprintable()
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _MAX_TEXT and _plain_spaces(value).isprintable()
 
 
-def _yes_or_no(value: Any) -> bool:
-    return type(value) is bool
+def _plain_spaces(text: str) -> str:
+    """Spaces of any width, such as the Chinese one, become plain ones."""
+    return "".join(" " if unicodedata.category(letter) == "Zs" else letter for letter in text)
 
 
-def _goal(value: Any) -> bool:
-    """None, or the numbers of a goal."""
-    return value is None or (isinstance(value, list) and len(value) <= 8192 and all(map(_number(-1e6, 1e6), value)))
+def _is_goal(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= 8192 and all(map(_number(-1e6, 1e6).allows, value))
 
 
+_NAMES = Check(f"at most {_MAX_NAMES} names of at most {_MAX_NAMES} letters", _are_names)
+_TEXT = Check(f"at most {_MAX_TEXT} characters without control characters", _is_text)
+_YES_OR_NO = Check("true or false", lambda value: type(value) is bool)
+_MARK = Check('"", "good" or "bad"', lambda value: value in ("", "good", "bad"))
+_GOAL = Check("at most 8192 numbers", _is_goal).or_none()
 # commands without fields
 _PLAIN = (
     "take_over", "hand_back", "record", "stop", "discard", "redo", "pause", "resume", "step", "reset_agent", "reset_world", "film",
@@ -62,13 +90,13 @@ _PLAIN = (
 _PIXELS = _number(-_MAX_PIXELS, _MAX_PIXELS)
 #: what the page of a session may ask for
 SESSION_COMMANDS: Mapping[str, Mapping[str, Check]] = {
-    "input": {"down": _names, "pressed": _names, "dx": _PIXELS, "dy": _PIXELS, "wheel": _whole(-100, 100)},
-    "prompt": {"text": _text},
+    "input": {"down": _NAMES, "pressed": _NAMES, "dx": _PIXELS, "dy": _PIXELS, "wheel": _whole(-100, 100)},
+    "prompt": {"text": _TEXT},
     "guidance": {"value": _number(0, 20)},
     "temperature": {"value": _number(0.05, 5)},
     "speed": {"value": _number(0.1, 1)},
     "look": {"tick": _whole(0, 2**31)},
-    "video": {"on": _yes_or_no},
+    "video": {"on": _YES_OR_NO},
     **{name: {} for name in _PLAIN},
 }
 
@@ -76,14 +104,14 @@ SESSION_COMMANDS: Mapping[str, Mapping[str, Check]] = {
 DATASET_COMMANDS: Mapping[str, Mapping[str, Check]] = {
     "frames": {"episode": _whole(0, 10**6), "start": _whole(0, 10**8)},
     "judge": {
-        "episode": _whole(0, 10**6), "mark": lambda value: value in ("", "good", "bad"), "start": _whole(0, 10**8), "stop": _whole(0, 10**8),
-        "caption": _text, "weight": lambda value: value is None or _number(0, 1e6)(value),
+        "episode": _whole(0, 10**6), "mark": _MARK, "start": _whole(0, 10**8), "stop": _whole(0, 10**8),
+        "caption": _TEXT, "weight": _number(0, 1e6).or_none(),
     },
-    "write": {"name": _text, "overwrite": _yes_or_no},
+    "write": {"name": _TEXT, "overwrite": _YES_OR_NO},
 }  # fmt: skip
 #: what a game that is played from here may ask for; its frames are binary messages
 POLICY_COMMANDS: Mapping[str, Mapping[str, Check]] = {
-    "begin": {"prompt": lambda value: value is None or _text(value), "goal": _goal, "seed": _whole(0, 2**53)},
+    "begin": {"prompt": _TEXT.or_none(), "goal": _GOAL, "seed": _whole(0, 2**53)},
 }
 
 
@@ -92,7 +120,10 @@ def parse(message: str | bytes, commands: Mapping[str, Mapping[str, Check]]) -> 
 
     Args:
         message: as it was received; pages send text alone.
-        commands: {name: {field: whether a value will do}}.
+        commands: {name: {field: what its values may be}}.
+
+    Returns:
+        the command; in its texts, spaces of any kind are plain ones.
 
     Raises:
         BadMessage: it is not JSON, no known command, or one with other fields or values.
@@ -109,9 +140,9 @@ def parse(message: str | bytes, commands: Mapping[str, Mapping[str, Check]]) -> 
     if set(found) - {"do"} != set(fields):
         raise BadMessage(f"{found['do']} needs {', '.join(fields) or 'no fields'}")
     for name, check in fields.items():
-        if not check(found[name]):
-            raise BadMessage(f"{found['do']}: {name} is not what it should be")
-    return found
+        if not check.allows(found[name]):
+            raise BadMessage(translated(f"{found['do']} refused: {name} must be {check.limit}"), found)
+    return {name: _plain_spaces(value) if isinstance(value, str) else value for name, value in found.items()}
 
 
 def picture(header: Mapping[str, Any], frame: NDArray[Any], quality: int = 80) -> bytes:

@@ -134,7 +134,20 @@ def test_frames_come_with_their_actions(tmp_path: Path) -> None:
         assert ask(**{**judge, "stop": 3})["kind"] == "fault"
         known = json.loads(client.recv())  # so that the page forgets what was refused
         assert (known["kind"], known["mark"], known["stop"]) == ("judged", "bad", 0)
-        assert ask(**{**judge, "episode": 2})["kind"] == "refused"
+        for bad in (
+            {"weight": -1},
+            {"weight": "1"},
+            {"mark": "fine"},
+            {"caption": "a\tb"},
+        ):  # refused, and the page told what is kept
+            assert ask(**{**judge, **bad})["kind"] == "refused"
+            known = json.loads(client.recv())
+            assert (known["kind"], known["episode"], known["mark"], known["weight"]) == ("judged", 0, "bad", None)
+        assert ask(**{**judge, "caption": "dig\u3000a\u00a0hole"})["caption"] == "dig a hole"
+        assert ask(**judge)["caption"] == ""
+        for number in (2, -1, "0", True, 1.0):
+            refused = ask(**{**judge, "episode": number})
+            assert refused["kind"] == "refused"
         assert ask(do="write", name="../x", overwrite=False)["kind"] == "fault"
         assert ask(do="write", name="mine", overwrite=False)["kept"] == 1
         found_again = ask(do="write", name="mine", overwrite=False)
@@ -167,6 +180,18 @@ def test_the_page_plays_marks_cuts_and_writes(tmp_path: Path) -> None:
         browser.js("judge({ stop: 22 })")  # too short, so it is refused and forgotten
         browser.until("rows[1].stop === 0")
         assert browser.js("rows[1].caption") == "dig a hole"
+        # What the server would refuse does not stay on the page, nor does it hold up later judgements.
+        browser.js("at('weight').value = '-1'; at('weight').onchange()")
+        assert browser.js("[at('weight').value, rows[1].weight ?? null, at('notices').lastChild.textContent]") == [
+            "", None, "A weight is a number from 0 to 1,000,000.",
+        ]  # fmt: skip
+        browser.js("at('caption').value = 'dig\u3000a\u200b\u00a0hole '; at('caption').onchange()")
+        assert browser.js("[at('caption').value, rows[1].caption]") == ["dig a hole", "dig a hole"]
+        browser.js("judge({ weight: -1 })")
+        browser.until("rows[1].weight === null && rows[1].unanswered === 0")
+        browser.js("judge({ weight: 2 })")
+        browser.until("rows[1].weight === 2 && rows[1].unanswered === 0 && at('weight').value === '2'")
+        browser.js("judge({ weight: null })")
         for width in (1280, 400):
             browser.size(width)
             assert browser.js("document.documentElement.scrollWidth") <= width

@@ -50,6 +50,15 @@ def test_everything_on_the_page_works(tmp_path: Path) -> None:
         browser.write("挖泥土")
         browser.key("Enter")
         browser.until("state.prompt === '挖泥土' && at('now-prompt').textContent.includes('dig dirt')")
+        # spaces of any width, and letters that nobody sees; what is refused is said
+        browser.click("#prompt")
+        browser.write("chop\u3000a\u00a0\u200btree")
+        browser.key("Enter")
+        browser.until("state.prompt === 'chop a tree'")
+        browser.js("send('prompt', { text: 'a\\tb' })")
+        browser.until("at('notices').textContent.includes('at most 500 characters')")
+        browser.js("ask('挖泥土')")
+        browser.until("state.prompt === '挖泥土'")
         # take over: the mouse is caught, keys and mouse play
         browser.key("F4")
         browser.until("state.who === 'person'")
@@ -127,7 +136,7 @@ def test_everything_on_the_page_works(tmp_path: Path) -> None:
     assert {tick["who"] for tick in ticks} == {"policy", "person"}
     assert sum(tick["mouse"]["dx"] for tick in ticks if tick["who"] == "person") > 0
     assert any(tick["hotbar"] == 1 for tick in ticks)
-    assert [prompt for _, prompt in noted["prompts"]] == ["dig dirt", "explore", "挖泥土"]
+    assert [prompt for _, prompt in noted["prompts"]] == ["dig dirt", "explore", "挖泥土", "chop a tree", "挖泥土"]
 
 
 def test_a_closed_tab_leaves_nothing_pressed(tmp_path: Path) -> None:

@@ -35,6 +35,21 @@ def test_anything_else_is_refused(message: str | bytes) -> None:
         parse(message, SESSION_COMMANDS)
 
 
+def test_spaces_of_any_kind_are_plain_ones() -> None:
+    said = parse(json.dumps({"do": "prompt", "text": "挖\u3000泥土\u00a0!"}), SESSION_COMMANDS)
+    assert said == {"do": "prompt", "text": "挖 泥土 !"}
+
+
+def test_a_refusal_says_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = json.dumps({"do": "prompt", "text": "x" * 501})
+    with pytest.raises(BadMessage, match="prompt refused: text must be at most 500 characters") as found:
+        parse(message, SESSION_COMMANDS)
+    assert found.value.command == json.loads(message)
+    monkeypatch.setenv("STEVE1_LANG", "zh")
+    with pytest.raises(BadMessage, match="text 必须是至多 500 个字符"):
+        parse(message, SESSION_COMMANDS)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.recursive(

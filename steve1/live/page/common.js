@@ -27,6 +27,8 @@ function make(kind, content, name = "") {
   element.append(...(Array.isArray(content) ? content : [content]));
   return element;
 }
+// What is typed, as the server takes it: spaces of any width are plain ones, letters that nobody sees are left out.
+const plain = text => text.replace(/[\p{Z}\t\n\r]/gu, " ").replace(/\p{C}/gu, "").trim();
 function note(text, name = "", milliseconds = 9000) {
   const told = make("p", text, name);
   at("notices").append(told);

@@ -3,17 +3,19 @@
 const WORDS = {
   en: { hint: "Space plays, G good, B bad, [ from here, ] to here, ↑ ↓ episodes", play: "Play", pause: "Pause", good: "Good", bad: "Bad", from: "From here", to: "To here", whole: "Whole",
     caption: "Caption", weight: "Weight", write: "Write the list", name: "name of the sampling list", judged: "judged", context: "policy: only context", replace: "This list exists. Replace it?",
-    written: w => `${w.list}: ${w.kept} episodes, ${w.left_out} left out, ${w.cut} cut. Next: SAMPLING_NAME=${w.name} bash 3_train_finetune_template.sh`, lost: "The connection is lost." },
+    written: w => `${w.list}: ${w.kept} episodes, ${w.left_out} left out, ${w.cut} cut. Next: SAMPLING_NAME=${w.name} bash 3_train_finetune_template.sh`, lost: "The connection is lost.",
+    badWeight: "A weight is a number from 0 to 1,000,000." },
   zh: { hint: "空格播放，G 好，B 坏，[ 从这里，] 到这里，↑ ↓ 换片段", play: "播放", pause: "暂停", good: "好", bad: "坏", from: "从这里", to: "到这里", whole: "整段",
     caption: "描述", weight: "权重", write: "写出列表", name: "采样列表的名字", judged: "已评判", context: "策略操作：只作上下文", replace: "这个列表已存在。替换吗？",
-    written: w => `${w.list}：${w.kept} 个片段，去掉 ${w.left_out} 个，截取 ${w.cut} 个。下一步：SAMPLING_NAME=${w.name} bash 3_train_finetune_template.sh`, lost: "连接已断开。" },
+    written: w => `${w.list}：${w.kept} 个片段，去掉 ${w.left_out} 个，截取 ${w.cut} 个。下一步：SAMPLING_NAME=${w.name} bash 3_train_finetune_template.sh`, lost: "连接已断开。",
+    badWeight: "权重应为 0 到 1,000,000 的数。" },
 };
 let words = WORDS.en, rows = [], now = 0, frame = 0, playing = false, frames = new Map(), asked = new Set();
 const socket = opened(message => {
   if (message.kind === "episodes") { rows = message.rows; words = WORDS[message.language] || WORDS.en; document.documentElement.lang = message.language; translate(words); choose(0); }
   else if (message.kind === "judged") answered(rows[message.episode], message);
   else if (message.kind === "written") at("written").textContent = words.written(message);
-  else if (message.code === "list_exists" && confirm(words.replace)) send("write", { name: at("name").value.trim(), overwrite: true });
+  else if (message.code === "list_exists" && confirm(words.replace)) send("write", { name: plain(at("name").value), overwrite: true });
   else note(message.text);
 }, pictured);
 socket.onclose = () => note(words.lost);
@@ -52,10 +54,10 @@ function choose(number) {
   frames = new Map(); asked = new Set(); playing = false;
   frame = rows[now].start;
   at("scrub").max = rows[now].frames - 1;
-  at("caption").value = rows[now].caption; at("caption").placeholder = rows[now].captions.join(" / ");
-  at("weight").value = rows[now].weight ?? "";
-  list(); shown(); draw();
+  at("caption").placeholder = rows[now].captions.join(" / ");
+  fields(); list(); shown(); draw();
 }
+function fields() { at("caption").value = rows[now].caption; at("weight").value = rows[now].weight ?? ""; }
 function judge(changes) {  // noted here at once, since another change may follow before the answer
   const row = Object.assign(rows[now], changes), { mark, start, stop, caption, weight } = row;
   row.unanswered = (row.unanswered || 0) + 1;
@@ -64,6 +66,7 @@ function judge(changes) {  // noted here at once, since another change may follo
 function answered(row, judgement) {  // what the server knows, after a refusal too; an answer to an earlier change says nothing of the later ones
   row.unanswered = Math.max(0, (row.unanswered || 0) - 1);
   if (!row.unanswered) Object.assign(row, judgement);
+  if (!row.unanswered && row === rows[now] && !typing()) fields();
   list(); shown();
 }
 function list() {
@@ -91,12 +94,16 @@ at("bad").onclick = () => judge({ mark: rows[now].mark === "bad" ? "" : "bad" })
 at("from").onclick = () => judge({ start: frame });
 at("to").onclick = () => judge({ stop: frame + 1 });
 at("whole").onclick = () => judge({ start: 0, stop: 0 });
-at("caption").onchange = () => judge({ caption: at("caption").value.trim() });
-at("weight").onchange = () => judge({ weight: at("weight").value === "" ? null : Number(at("weight").value) });
+at("caption").onchange = () => judge({ caption: at("caption").value = plain(at("caption").value) });
+at("weight").onchange = () => {
+  if (at("weight").validity.valid) judge({ weight: at("weight").value === "" ? null : Number(at("weight").value) });
+  else { note(words.badWeight, "error"); fields(); }
+};
 at("scrub").oninput = () => { playing = false; frame = Number(at("scrub").value); shown(); draw(); };
-at("write").onsubmit = event => { event.preventDefault(); send("write", { name: at("name").value.trim(), overwrite: false }); };
+at("write").onsubmit = event => { event.preventDefault(); send("write", { name: plain(at("name").value), overwrite: false }); };
+const typing = () => document.activeElement.matches("input:not([type=range])");
 addEventListener("keydown", event => {
-  if (document.activeElement.matches("input:not([type=range])") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (typing() || event.ctrlKey || event.metaKey || event.altKey) return;
   const does = { Space: () => at("play").click(), KeyG: () => at("good").click(), KeyB: () => at("bad").click(), BracketLeft: () => at("from").click(), BracketRight: () => at("to").click(), ArrowDown: () => choose(now + 1), ArrowUp: () => choose(now - 1) }[event.code];
   if (does) { event.preventDefault(); does(); }
 });

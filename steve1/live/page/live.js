@@ -59,6 +59,7 @@ function connect() {
 }
 function told(message) {
   if (message.kind === "state") { state = message; shown(); }
+  else if (message.kind === "refused" && message.text !== "watching") note(message.text, "error", 15000);  // who watches is told beside the title
 }
 function pictured(header, bytes) {
   if (header.kind === "frame") framed(header);
@@ -285,7 +286,7 @@ document.addEventListener("visibilitychange", () => { if (document.hidden && pla
 function help() { if (at("keys-help").open) at("keys-help").close(); else { release(); if (locked()) document.exitPointerLock(); at("keys-help").showModal(); } }
 
 // ---- commands ----
-function ask(prompt) { if (prompt.trim()) send("prompt", { text: prompt.trim() }); at("prompt").value = ""; }
+function ask(typed) { const prompt = plain(typed); if (prompt) send("prompt", { text: prompt }); at("prompt").value = ""; }
 at("ask").addEventListener("submit", event => { event.preventDefault(); ask(at("prompt").value); screen_.focus(); });
 at("take").onclick = () => { const mine = state.who === "person"; send(mine ? "hand_back" : "take_over"); screen_.focus(); if (mine && locked()) document.exitPointerLock(); if (!mine) lock(); };
 at("record").onclick = () => send(state.recording ? "stop" : "record");
