@@ -16,13 +16,14 @@ import queue
 import shlex
 import subprocess
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.messages import translated
-from steve1.core.paths import resolve
+from steve1.core.paths import display, resolve
 from steve1.core.processes import end
 from steve1.core.reading.contents import read_yaml
 from steve1.envs.interface import Action, Info, Observation
@@ -34,6 +35,8 @@ from steve1.rollout.trace import TraceRecorder
 
 #: steps between two looks at a condition, and between two events for a planner: half a second, a second
 CHECK_EVERY, EVENT_EVERY = 10, 20
+#: seconds that the threads of a planner's program have to notice that it has ended
+_PATIENCE_S = 5.0
 Plan = Callable[[Mapping[str, Any]], str | None]
 
 
@@ -142,7 +145,7 @@ def _link(entry: Any, suite: Suite, where: str) -> Link:
     if not isinstance(prompt, str) or not prompt.strip():
         raise UserError("This entry of the chain has no prompt.", where=where, got=dict(entry))
     steps = entry.get("steps", 0)
-    if type(steps) is not int or steps < 0:
+    if type(steps) is not int or steps < 0 or (steps == 0 and "steps" in entry):
         raise UserError("steps must be a whole number above 0.", where=where, got=steps)
     until = parse_condition(entry["until"], f"{where}, until") if "until" in entry else None
     return Link(prompt.strip(), until or (task.success if task else None), steps)
@@ -187,7 +190,13 @@ class Planner(PromptSource):
         return self._asked(obs, info) if self._tick % EVENT_EVERY == 0 else None
 
     def _asked(self, obs: Observation, info: Info) -> str | None:
-        answer = self._plan(event_of(obs, info, self._tick, self._prompt, self._since))
+        event = event_of(obs, info, self._tick, self._prompt, self._since)
+        try:
+            answer = self._plan(event)
+        except UserError:
+            raise
+        except (Exception, SystemExit) as fault:
+            raise _planner_fault("The planner failed.", fault, "--planner") from fault
         if answer is not None and not (isinstance(answer, str) and answer.strip()):
             raise UserError("The planner must return a prompt or None.", got=repr(answer)[:120])
         if answer is None or answer == self._prompt:
@@ -196,8 +205,23 @@ class Planner(PromptSource):
         return answer
 
 
+def _planner_fault(what: str, fault: BaseException, source: str) -> UserError:
+    """An error in the user's code, with the line of the user's file that led to it; `source` where none did."""
+    ours = (__file__, importlib.__file__)
+    frames = traceback.extract_tb(fault.__traceback__)
+    places = [(each.filename, each.lineno) for each in frames if each.filename not in ours and each.filename[0] != "<"]
+    if isinstance(fault, SyntaxError) and fault.filename:
+        places.append((fault.filename, fault.lineno))
+    lines = [line for file, line in places if file == places[0][0]]
+    where = f"{display(places[0][0])}, line {lines[-1]}" if places else source
+    return UserError(what, where=where, got=f"{type(fault).__name__}: {fault}")
+
+
 class PlannerProcess:
-    """A planner as a program of its own: it reads an event a line, and may write {"prompt": "..."} a line at any time."""
+    """A planner as a program of its own: it reads an event a line, and may write {"prompt": "..."} a line at any time.
+
+    One that reads slowly, or not at all, holds nobody up: of the events that wait, it gets the newest alone.
+    """
 
     def __init__(self, command: str) -> None:
         self._command = command
@@ -210,7 +234,14 @@ class PlannerProcess:
         except (OSError, ValueError) as fault:
             raise UserError("The planner does not start.", got=str(fault), where=command) from None
         self._prompts: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._read, name="planner", daemon=True).start()
+        self._newest: str | None = None
+        self._closed = False
+        self._changed = threading.Condition()
+        self._threads = [
+            threading.Thread(target=work, name="planner", daemon=True) for work in (self._read, self._write)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -224,30 +255,50 @@ class PlannerProcess:
             elif line.strip():
                 print(translated(f"warning: the planner wrote a line that is not a prompt: {line.strip()[:120]}"))
 
+    def _write(self) -> None:
+        """Write the newest event, as soon as the program has read the ones before."""
+        assert self._process.stdin is not None
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._newest is not None or self._closed)
+                line, self._newest = self._newest, None
+            if line is None:
+                return
+            try:
+                self._process.stdin.write(line)
+                self._process.stdin.flush()
+            except (OSError, ValueError):  # it reads no more; `__call__` says whether it has ended
+                return
+
     def __call__(self, event: Mapping[str, Any]) -> str | None:
-        """Send an event; the newest prompt that has come, if one has.
+        """Send an event; the newest prompt that has come, if one has. Never waits for the program.
 
         Raises:
             UserError: the program has ended.
         """
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(event) + "\n")
-            self._process.stdin.flush()
-        except (BrokenPipeError, ValueError, OSError):
-            code = self._process.wait()
-            raise UserError("The planner has ended.", where=self._command, got=f"exit code {code}") from None
+        with self._changed:
+            self._newest = json.dumps(event) + "\n"
+            self._changed.notify()
+        ended = self._process.poll() is not None and not self._threads[0].is_alive()
         found = None
         while not self._prompts.empty():
             found = self._prompts.get()
+        if found is None and ended:
+            got = f"exit code {self._process.returncode}"
+            raise UserError("The planner has ended.", where=self._command, got=got)
         return found
 
     def close(self) -> None:
         """End the program."""
         end(self._process)
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError, ValueError):  # what was not read any more
-                pipe.close()  # type: ignore[union-attr]
+        with self._changed:
+            self._closed, self._newest = True, None
+            self._changed.notify()
+        for thread, pipe in zip(self._threads, (self._process.stdout, self._process.stdin)):
+            thread.join(_PATIENCE_S)
+            if not thread.is_alive():  # else another program holds the pipe, and closing it would wait
+                with contextlib.suppress(OSError, ValueError):  # what was not read any more
+                    pipe.close()  # type: ignore[union-attr]
 
 
 class ProcessPlanner(Planner):
@@ -280,8 +331,10 @@ def open_planner(source: str, first: str) -> Planner:
             spec.loader.exec_module(module)
         else:
             module = importlib.import_module(place)
-    except (ImportError, OSError, SyntaxError) as fault:
-        raise UserError("The planner does not load.", where=source, got=f"{type(fault).__name__}: {fault}") from None
+    except UserError:
+        raise
+    except (Exception, SystemExit) as fault:
+        raise _planner_fault("The planner does not load.", fault, source) from fault
     plan = getattr(module, name, None)
     if not callable(plan):
         raise UserError("The planner's file has no such function.", where=place, got=name)

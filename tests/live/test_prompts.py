@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from steve1.core.errors import UserError
 from steve1.live.prompts import (
     EVENT_EVERY,
+    PlannerProcess,
     ProcessPlanner,
     PromptedActor,
     PromptSource,
@@ -66,6 +68,8 @@ def test_a_prompt_ends_when_its_condition_holds(tmp_path: Path) -> None:
         ("prompts: [{prompt: a}, {prompt: b}]", "never ends"),
         ("prompts: [{prompt: '', steps: 3}]", "has no prompt"),
         ("prompts: [{prompt: a, steps: -1}, {prompt: b}]", "steps must be"),
+        ("prompts: [{prompt: a, steps: 0}, {prompt: b}]", "steps must be"),
+        ("prompts: [{prompt: a, steps: 0, until: {kind: died}}, {prompt: b}]", "steps must be"),
         ("prompts: [{prompt: a, until: {kind: x}}, {prompt: b}]", "no rule of kind"),
         ("prompts: [{prompt: a, for: 3}]", "not a prompt of a chain"),
         ("prompts: [{task: nothing_like_it}]", "There is no task"),
@@ -78,7 +82,7 @@ def test_a_chain_that_is_none_is_refused(tmp_path: Path, text: str, says: str) -
         read_chain(str(file), suite())
 
 
-@pytest.mark.parametrize("text", ["", " ; ", "a=x;b", "a;b"])
+@pytest.mark.parametrize("text", ["", " ; ", "a=x;b", "a=0;b", "a;b"])
 def test_a_typed_chain_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UserError):
         read_chain(text, suite())
@@ -105,8 +109,8 @@ def test_a_program_plans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         "for line in sys.stdin:\n"
         "    event = json.loads(line)\n"
         "    print('thinking', flush=True)\n"
-        "    if event['tick'] == 20: print(json.dumps({'prompt': 'explore'}), flush=True)\n"
-        "    if event['tick'] == 60: break\n"
+        "    if event['tick'] >= 20: print(json.dumps({'prompt': 'explore'}), flush=True)\n"
+        "    if event['tick'] >= 60: break\n"
     )
     planner = open_planner(f"{shlex.quote(sys.executable)} {tmp_path}/plan.py", "dig dirt")
     env = FakeEnv()
@@ -137,6 +141,51 @@ def test_a_planner_ends_with_what_asked_it(tmp_path: Path) -> None:
     assert process.poll() is not None
 
 
+def test_a_program_that_reads_nothing_holds_nobody_up(tmp_path: Path) -> None:
+    """Of the events that no longer fit into its pipe it gets the newest, once it reads."""
+    (tmp_path / "plan.py").write_text(
+        "import json, pathlib, sys, time\n"
+        f"while not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\n"
+        "for line in sys.stdin: print(json.dumps({'prompt': str(json.loads(line)['tick'])}), flush=True)\n"
+    )
+    process = PlannerProcess(f"{shlex.quote(sys.executable)} {tmp_path}/plan.py")
+    found: list[str | None] = []
+
+    def tell(ticks: range) -> None:
+        found.extend(process({"tick": tick, "more": "x" * 1000}) for tick in ticks)
+
+    teller = threading.Thread(target=tell, args=(range(1000),), daemon=True)  # a megabyte
+    teller.start()
+    teller.join(120)
+    try:
+        assert not teller.is_alive()
+        assert set(found) == {None}
+        (tmp_path / "go").touch()
+        until = time.monotonic() + 120
+        while process._newest is not None or "999" not in found:
+            found += [process._prompts.get(timeout=120)]
+            assert time.monotonic() < until
+        assert len(found) < 1500  # 1,000 answers of ours, and as many events as fit into a pipe
+    finally:
+        process.close()
+
+
+def test_a_program_that_reads_nothing_any_more_may_still_plan(tmp_path: Path) -> None:
+    (tmp_path / "plan.py").write_text(
+        'import sys, time\nsys.stdin.close()\nprint(\'{"prompt": "explore"}\', flush=True)\ntime.sleep(600)\n'
+    )
+    planner = open_planner(f"{shlex.quote(sys.executable)} {tmp_path}/plan.py", "dig dirt")
+    now = FakeEnv().reset()
+    asked = planner.reset(*now)
+    until = time.monotonic() + 120
+    while asked != "explore":
+        asked = planner.step({"camera": np.zeros(2)}, *now) or asked
+        assert time.monotonic() < until
+    for _ in range(10 * EVENT_EVERY):
+        assert planner.step({"camera": np.zeros(2)}, *now) is None
+    planner.close()
+
+
 def test_one_source_of_prompts_at_most() -> None:
     with open_source("", "", "dig dirt", suite()) as source:
         assert source is None
@@ -152,6 +201,44 @@ def test_one_source_of_prompts_at_most() -> None:
 def test_a_planner_that_is_not_there(source: str) -> None:
     with pytest.raises(UserError, match="planner"):
         open_planner(source, "dig dirt")
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "says"),
+    [
+        ("def plan(event):\n    return event['no such key']\n", 2, "KeyError: 'no such key'"),
+        ("import sys\ndef plan(event):\n    sys.exit('enough')\n", 3, "SystemExit: enough"),
+        ("import json\ndef plan(event):\n    return json.loads('{')\n", 3, "JSONDecodeError"),
+    ],
+)
+def test_a_planner_that_fails_is_told_with_its_line(tmp_path: Path, code: str, line: int, says: str) -> None:
+    (tmp_path / "plan.py").write_text(code)
+    planner = open_planner(f"{tmp_path}/plan.py:plan", "dig dirt")
+    with pytest.raises(UserError, match="The planner failed") as found:
+        planner.reset(*FakeEnv().reset())
+    assert found.value.where == f"{tmp_path}/plan.py, line {line}"
+    assert says in found.value.got
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "says"),
+    [
+        ("\n1 / 0\n", 2, "ZeroDivisionError"), ("import no_such_module\n", 1, "No module named"), ("def plan(:\n", 1, "SyntaxError"),
+        ("import sys\nsys.exit(3)\n", 2, "SystemExit"),
+    ],
+)  # fmt: skip
+def test_a_planner_whose_file_fails_is_told_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, line: int, says: str
+) -> None:
+    (tmp_path / "own_plan_of_this_test.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = [finder for finder in sys.meta_path if "pytest" not in type(finder).__module__]
+    monkeypatch.setattr(sys, "meta_path", own)  # pytest's loader would stand between
+    for source in (f"{tmp_path}/own_plan_of_this_test.py:plan", "own_plan_of_this_test:plan"):
+        with pytest.raises(UserError, match="does not load") as found:
+            open_planner(source, "dig dirt")
+        assert found.value.where == f"{tmp_path}/own_plan_of_this_test.py, line {line}"
+        assert says in found.value.got
 
 
 def test_a_planner_has_to_answer_with_words() -> None:

@@ -20,7 +20,7 @@ from steve1.data.recordings.convert_folder import convert_folder
 from steve1.live import recorder
 from steve1.live import session as live_session
 from steve1.live.goals import LiveGoals
-from steve1.live.prompts import PromptSource, read_chain
+from steve1.live.prompts import PromptSource, open_planner, read_chain
 from tests.live.worlds import Played, lines, options, playing, suite
 from tests.rollout.fakes import FakeEnv
 
@@ -278,6 +278,20 @@ def test_a_planner_that_fails_between_two_worlds_is_told_and_the_game_goes_on(tm
         assert played.session.screen.state["prompt"] == "explore"
     assert played.fault is None
     assert any("The planner has ended" in notice["text"] for notice in played.session.screen.notices)
+
+
+def test_a_planner_that_raises_is_told_and_the_recording_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "plan.py").write_text("def plan(event):\n    return ['dig dirt'][event['tick'] // 20]\n")
+    with playing(tmp_path, source=open_planner(f"{tmp_path}/plan.py:plan", "explore"), arrived=False) as played:
+        played.do("record")
+        played.session.arrived()
+        played.until(lambda: (played.session.recorder.ticks or 0) >= 40)
+        played.do("stop")
+        played.until(lambda: played.session.recorder.ticks is None)
+    assert played.fault is None
+    assert len(lines(tmp_path, "dig_dirt-0000")) >= 40
+    told = [notice["text"] for notice in played.session.screen.notices]
+    assert [f"{tmp_path}/plan.py, line 2" in text and "IndexError" in text for text in told] == [True]
 
 
 def test_what_another_session_has_recorded_meanwhile_stays(tmp_path: Path) -> None:
