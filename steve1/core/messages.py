@@ -431,6 +431,10 @@ MESSAGES = {
     },
     "live kept": {"en": "recorded {path}: {ticks:tick}, {result}", "zh": "已录制 {path}：{ticks} 个游戏刻，{result}"},
     "live filmed": {"en": "filmed {path}", "zh": "视频已保存：{path}"},
+    "live film empty": {
+        "en": "The film has no frame, since no tick was played: nothing was saved.",
+        "zh": "没有执行任何游戏刻，视频里没有画面，未保存。",
+    },
     "live success": {"en": "success ({measure}: {value})", "zh": "成功（{measure}：{value}）"},
     "live no success": {"en": "no success ({measure}: {value})", "zh": "没有成功（{measure}：{value}）"},
     "live not judged": {"en": "of no known task, so not judged", "zh": "不属于已知任务，未评判"},
@@ -444,8 +448,8 @@ MESSAGES = {
         "zh": "录制了 {count} 段。下一步：{command}",
     },
     "live game died": {
-        "en": "The game ended by itself. What was recorded is kept, and a new game starts.",
-        "zh": "游戏自行退出。已录制的内容会保留，正在启动新的游戏。",
+        "en": "The game crashed. What was recorded is kept, and a new game starts.",
+        "zh": "游戏崩溃。已录制的内容会保留，正在启动新的游戏。",
     },
     "live player died": {"en": "The player died: another world begins.", "zh": "角色死亡：进入另一个世界。"},
     "live episode ended": {
@@ -465,8 +469,8 @@ MESSAGES = {
         "zh": "磁盘快满了：录制到此为止，录好的部分已保留。",
     },
     "live recording failed": {
-        "en": "The recording could not be written on, and ends here.",
-        "zh": "录像无法继续写入，到此为止。",
+        "en": "Writing failed; the recording stops here.",
+        "zh": "写入失败，录制到此为止。",
     },
     "live recording lost": {"en": "The recording could not be finished.", "zh": "录像未能完成。"},
     "dagger stage": {"en": "round {round}: {what}", "zh": "第 {round} 轮：{what}"},

@@ -1,6 +1,7 @@
 """What a person at the page does between two ticks, as one MineRL action for each tick.
 
-Input: the keys and mouse buttons that are down, those that went down since the last message, and how far the mouse moved.
+Input: the keys and mouse buttons that are down, those that went down since the last message, and how far the mouse moved. Arrow keys
+turn like a mouse.
 Output: an action whose camera is a whole number of mouse pixels; the fraction, and what is too much for one tick, is kept for the next.
 """
 
@@ -17,10 +18,18 @@ from steve1.envs.interface import Action
 # Names as browsers give them: of a key by its place on the keyboard (KeyboardEvent.code), of a mouse button by its number.
 BUTTONS: dict[str, str] = {
     "KeyW": "forward", "KeyS": "back", "KeyA": "left", "KeyD": "right", "Space": "jump", "ShiftLeft": "sneak",
-    "KeyR": "sprint", "KeyQ": "drop", "KeyE": "inventory", "KeyF": "swapHands",
+    "KeyR": "sprint", "KeyQ": "drop", "KeyE": "inventory", "KeyF": "swapHands", "KeyC": "attack", "KeyV": "use",
     **{f"Digit{slot}": f"hotbar.{slot}" for slot in range(1, 10)},
     "Mouse0": "attack", "Mouse1": "pickItem", "Mouse2": "use",
 }  # fmt: skip
+#: keys that turn the camera, by so many mouse pixels to the right and down at each tick: 60 degrees a second
+TURN_PIXELS = 20
+TURNS = {
+    "ArrowLeft": (-TURN_PIXELS, 0),
+    "ArrowRight": (TURN_PIXELS, 0),
+    "ArrowUp": (0, -TURN_PIXELS),
+    "ArrowDown": (0, TURN_PIXELS),
+}
 #: half a turn, the most that an action can say
 MOST_PIXELS = 1200
 #: without a message for this long, whatever was down counts as let go: the page sends one four times a second while a key is down
@@ -75,7 +84,10 @@ class PersonInput:
         with self._lock:
             if self._now() - self._heard > STALE_S:
                 self._down = frozenset()
-            names = {BUTTONS[name] for name in self._down | self._pressed if name in BUTTONS}
+            held = self._down | self._pressed
+            names = {BUTTONS[name] for name in held if name in BUTTONS}
+            for name in held & TURNS.keys():
+                self._dx, self._dy = self._dx + TURNS[name][0], self._dy + TURNS[name][1]
             dx, dy = (int(min(max(round(way), -MOST_PIXELS), MOST_PIXELS)) for way in (self._dx, self._dy))
             self._dx, self._dy = self._dx - dx, self._dy - dy
             if self._wheel and not any(name.startswith("hotbar.") for name in names):

@@ -206,13 +206,16 @@ class Recorder:
         try:
             kept = take.finish()
         except OSError as fault:
+            self._screen.event("discarded")
             self._screen.notice("error", f"{message('live recording lost')} ({fault.strerror or fault})")
             return
-        if kept is not None:
-            self.kept.append(kept)
-            self._screen.event("kept", kept.prefix.name)
-            path, result = f"{display(kept.prefix)}.mp4", judged(kept)
-            print(message("live kept", path=path, ticks=kept.ticks, result=result), flush=True)
+        if kept is None:  # it has no tick
+            self._screen.event("discarded")
+            return
+        self.kept.append(kept)
+        self._screen.event("kept", kept.prefix.name)
+        path, result = f"{display(kept.prefix)}.mp4", judged(kept)
+        print(message("live kept", path=path, ticks=kept.ticks, result=result), flush=True)
 
     def discard(self) -> None:
         """Throw the recording away."""
@@ -240,9 +243,12 @@ class Recorder:
             film.__exit__(None, None, None)
         except OSError as fault:
             self._screen.notice("error", f"{message('live recording lost')} ({fault.strerror or fault})")
-        else:
-            self._screen.event("filmed", film.path.name)
-            print(message("live filmed", path=display(film.path)), flush=True)
+            return
+        if not self._film_step:
+            self._screen.notice("note", message("live film empty"))
+            return
+        self._screen.event("filmed", film.path.name)
+        print(message("live filmed", path=display(film.path)), flush=True)
 
 
 def judged(kept: Kept) -> str:

@@ -62,6 +62,7 @@ class Screen:
         self._past: deque[tuple[int, bytes]] = deque(maxlen=_PAST_MOST)
         self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
         self.notices: deque[dict[str, Any]] = deque(maxlen=30)
+        self._noticed = 0
         self._lateness: deque[float] = deque(maxlen=_LATENESS)
 
     def open_log(self, path: Path) -> None:
@@ -87,7 +88,8 @@ class Screen:
         """Tell people, here and on the page. level: "error" or "note"."""
         print(f"{message(level)}: {text}", flush=True)
         self.changed = True
-        self.notices.append({"level": level, "text": text, "tick": self.tick})
+        self._noticed += 1
+        self.notices.append({"number": self._noticed, "level": level, "text": text, "tick": self.tick})
 
     def listen(self, listener: Callable[[], object]) -> None:
         """Call `listener` (any thread, must return at once) at each change."""

@@ -17,7 +17,21 @@ from typing import Any
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 #: seconds until a test gives up, where a quiet machine takes a moment
 PATIENCE = 120.0
-_CODES = {"F1": 112, "F2": 113, "F3": 114, "F4": 115, "F7": 118, "F8": 119, "F9": 120, "Enter": 13, "Space": 32}
+_CODES = {
+    "F1": 112,
+    "F2": 113,
+    "F3": 114,
+    "F4": 115,
+    "F7": 118,
+    "F8": 119,
+    "F9": 120,
+    "Enter": 13,
+    "Space": 32,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+}
 
 
 class Browser:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steve1.live.inputs import BUTTONS, MOST_PIXELS, STALE_S, PersonInput
+from steve1.live.inputs import BUTTONS, MOST_PIXELS, STALE_S, TURN_PIXELS, PersonInput
 
 PIXELS = st.floats(-3000, 3000, allow_nan=False)
 
@@ -54,6 +54,22 @@ def test_keys_are_held_until_the_page_says_otherwise() -> None:
     assert (person.take()["forward"], person.take()["attack"]) == (0, 1)
     person.release()
     assert not any(person.take()[name] for name in set(BUTTONS.values()))
+
+
+def test_the_keyboard_alone_is_enough() -> None:
+    """Arrow keys turn at each tick, like so many mouse pixels, and with the mouse; two keys are the mouse's buttons."""
+    person = PersonInput(Time())
+    person.update(["ArrowRight", "ArrowUp", "KeyC"], ["ArrowRight"], 1, 0, 0)
+    turned = [person.take() for _ in range(3)]
+    turn = 0.15 * TURN_PIXELS
+    assert [action["camera"] for action in turned] == [
+        pytest.approx([-turn, turn + 0.15]), pytest.approx([-turn, turn]), pytest.approx([-turn, turn])
+    ]  # fmt: skip
+    assert [action["attack"] for action in turned] == [1, 1, 1]
+    person.update([], ["ArrowLeft", "KeyV"], 0, 0, 0)
+    action = person.take()
+    assert (action["camera"], action["attack"], action["use"]) == (pytest.approx([0, -turn]), 0, 1)
+    assert person.take()["camera"] == [0, 0]
 
 
 def test_a_page_that_sleeps_lets_go() -> None:

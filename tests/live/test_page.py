@@ -139,6 +139,81 @@ def test_everything_on_the_page_works(tmp_path: Path) -> None:
     assert [prompt for _, prompt in noted["prompts"]] == ["dig dirt", "explore", "挖泥土", "chop a tree", "挖泥土"]
 
 
+def test_the_keyboard_alone_plays_and_one_tick_takes_what_is_held(tmp_path: Path) -> None:
+    with shown(tmp_path) as (browser, played):
+        session = played.session
+        browser.key("F4")
+        browser.until("state.who === 'person'")
+        browser.key("F8")
+        browser.until("state.paused")
+        stopped = session.screen.tick
+        for code in ("KeyW", "KeyC", "ArrowRight"):
+            browser.key(code, up=False)
+        browser.until("person.down.size === 3 && !person.dirty")
+        browser.key("F9")
+        browser.until(f"tick === {stopped + 1}")
+        assert session.screen.view is not None
+        facts = session.screen.view.facts
+        assert (set(facts["pressed"]), facts["camera"]) == ({"forward", "attack"}, [0.0, 3.0])
+        for code in ("KeyW", "KeyC", "ArrowRight"):
+            browser.key(code, down=False)
+        browser.until("person.down.size === 0 && !person.dirty")
+        browser.key("F9")
+        browser.until(f"tick === {stopped + 2}")
+        assert session.screen.view.facts["pressed"] == []
+        # Space presses the button that was reached by Tab, and is the game's after a click
+        browser.js("at('film').focus()")
+        browser.key("Space")
+        browser.until("state.filming && document.activeElement === at('film')")
+        browser.click("#film")
+        browser.until("!state.filming && document.activeElement !== at('film')")
+        browser.key("Space", up=False)
+        browser.until("person.down.has('Space') && !person.dirty")
+        browser.key("F9")
+        browser.until(f"tick === {stopped + 3}")
+        assert session.screen.view.facts["pressed"] == ["jump"]
+        browser.key("Space", down=False)
+        assert browser.js("at('guidance').focus(), at('guidance').value") == "6"
+        browser.key("ArrowRight")
+        browser.until("state.guidance === 6.1")
+
+
+def test_prompts_come_back(tmp_path: Path) -> None:
+    with shown(tmp_path) as (browser, _):
+        for prompt in ("find a cave", "explore", "find a cave", "挖泥土"):
+            browser.click("#prompt")
+            browser.write(prompt)
+            browser.key("Enter")
+            browser.until(f"state.prompt === {prompt!r}")
+        assert browser.js("[...at('known').children].slice(0, 4).map(each => each.value)") == [
+            "挖泥土", "find a cave", "explore", "dig dirt",
+        ]  # fmt: skip
+        browser.key("Enter")
+        browser.until("document.activeElement === at('prompt')")
+        shown_ = []
+        for code in ("ArrowUp", "ArrowUp", "ArrowUp", "ArrowDown", "ArrowUp", *("ArrowDown",) * 4):
+            browser.key(code)
+            shown_.append(browser.js("at('prompt').value"))
+        assert shown_ == ["挖泥土", "find a cave", "explore", "find a cave", "explore", "find a cave", "挖泥土", "", ""]
+        browser.write("something else")
+        browser.key("ArrowUp")
+        assert browser.js("at('prompt').value") == "something else"
+
+
+def test_a_page_of_an_earlier_session_says_so(tmp_path: Path) -> None:
+    with opened(tmp_path) as browser:
+        with playing(tmp_path, arrived=False) as played:
+            page = SessionPage(played.session)
+            with Host(page, port=0) as host:
+                played.session.screen.listen(lambda: host.call(page.wake_all))
+                browser.open(host.url)
+                browser.until("state && state.controls === 'you'")
+            browser.until("at('veil-title').textContent === 'The connection is lost'")
+        with playing(tmp_path, arrived=False) as played, Host(SessionPage(played.session), port=host.port):
+            browser.until("at('veil-title').textContent === 'This page belongs to an earlier session'")
+            assert browser.js("at('veil-text').textContent") == "Open the new address, which the console printed."
+
+
 def test_a_closed_tab_leaves_nothing_pressed(tmp_path: Path) -> None:
     with shown(tmp_path, weights=False, prompt="my skill") as (browser, played):
         assert browser.js("at('take').disabled && at('forget').disabled")

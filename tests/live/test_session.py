@@ -365,6 +365,41 @@ def test_sliders_film_and_past(tmp_path: Path) -> None:
     assert len((tmp_path / "session" / "session.jsonl").read_text().splitlines()) >= 4
 
 
+def test_what_begins_and_ends_while_paused_leaves_nothing(tmp_path: Path) -> None:
+    with playing(tmp_path, arrived=False) as played:
+        for name in ("film", "film", "record", "stop"):
+            played.do(name)
+        played.until(lambda: "discarded" in played.kinds())
+        assert played.kinds()[-3:] == ["film", "record", "discarded"]
+        (told,) = played.session.screen.notices
+        assert "has no frame" in told["text"]
+    assert "filmed" not in played.kinds()
+    assert not list((tmp_path / "session").glob("*.mp4"))
+    assert not list((tmp_path / "takes").iterdir())
+    assert played.session.recorder.kept == []
+
+
+def test_a_recording_that_is_lost_ends_on_the_timeline_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(recorder.Take, "finish", full)
+    with playing(tmp_path) as played:
+        for _ in range(2):
+            recorded(played, 5)
+        played.do("pause")
+        played.until(lambda: played.session.screen.state["paused"])
+        assert played.kinds().count("discarded") == 2
+        tick = played.session.screen.tick
+        for _ in range(2):  # the same twice on one tick: told twice
+            played.do("record")
+            played.do("stop")
+        played.until(lambda: played.kinds().count("discarded") == 4)
+        assert played.session.screen.tick == tick
+        told = list(played.session.screen.notices)
+        assert [notice["number"] for notice in told] == [1, 2, 3, 4]
+
+
 def test_why_the_similarity_is_gone_is_said_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEVE1_LANG", "zh")
     with playing(tmp_path) as played:

@@ -2,21 +2,22 @@
 "use strict";
 const WORDS = {
   en: {
-    help: "Keys", policy: "policy", person: "person", recorded: "recorded", similarity: "near the goal", prompt: "Prompt", send: "Ask",
+    help: "Keys", policy: "policy", person: "person", recorded: "recorded", similarity: "goal similarity", prompt: "Prompt", send: "Ask",
     guidance: "guidance", temperature: "temperature", sensitivity: "mouse speed", takes: "Recordings", happened: "What happened", close: "Close",
-    takeOver: "Take over", handBack: "Hand back", record: "Record", stop: "Stop and keep", redo: "Redo", discard: "Throw away", pause: "Pause",
-    resume: "Go on", step: "One tick", world: "New world", forget: "Clear memory", film: "Film", filming: "End film", finish: "Finish",
-    live: "Back to now", looking: "Looking back", paused: "Paused", clickResume: "Click or F8 to go on", waiting: "Connecting …", lost: "The connection is lost",
-    lostText: "Everything is let go and the game is paused. This page tries again.", play: "Click to play", playText: "Esc gives the mouse back",
-    watching: "You are watching; somebody else is at the controls.", control: "Take the controls", none: "none yet", asking: "now", noPrompt: "no prompt: the policy does as it likes",
+    takeOver: "Take over", handBack: "Hand back", record: "Record", stop: "Stop and keep", redo: "Redo", discard: "Discard", pause: "Pause",
+    resume: "Resume", step: "One tick", world: "New world", forget: "Clear memory", film: "Film", filming: "End film", finish: "Finish",
+    live: "Back to now", looking: "Looking back", paused: "Paused", clickResume: "Click or F8 to resume", waiting: "Connecting …", lost: "The connection is lost",
+    lostText: "All keys are released and the game is paused. This page tries again.", play: "Click to play", playText: "Esc gives the mouse back",
+    watching: "You are watching; somebody else is at the controls.", control: "Take the controls", none: "none yet", asking: "now", noPrompt: "no prompt: unconditioned policy",
     sureFinish: "End the session? What is recorded is kept.", over: "The session is over.", overText: "Its recordings are kept; the console says what comes next.",
+    earlier: "This page belongs to an earlier session", earlierText: "Open the new address, which the console printed.",
     success: "success", failure: "no success", plain: "not judged", alone: "you play",
     escape: "Esc always gives the mouse back. In menus the mouse moves the pointer; E closes them.",
-    keys: [["W A S D", "walk"], ["Space, Shift", "jump, sneak"], ["R", "sprint"], ["mouse", "look, or move the pointer in a menu"], ["left, right button", "dig or hit, place or use"],
-      ["1–9, wheel", "hotbar"], ["E, Q", "inventory, drop"], ["F1", "this list"], ["F2", "record; stop and keep"], ["F3", "redo: throw away, same place, record again"],
-      ["F4", "take over; hand back"], ["F7", "throw the recording away"], ["F8", "pause; go on"], ["F9", "one tick"], ["Enter", "type a prompt"]],
-    events: { prompt: "asked", take_over: "you took over", hand_back: "handed back", record: "recording", kept: "kept", discarded: "thrown away", world: "new world", reset_agent: "memory cleared",
-      died: "the game ended", ended: "the episode ended", film: "filming", filmed: "film saved", finished: "finished" },
+    keys: [["W A S D", "walk"], ["Space, Shift", "jump, sneak"], ["R", "sprint"], ["mouse, arrow keys", "look, or move the pointer in a menu"], ["left, right button; C, V", "dig or hit, place or use"],
+      ["1–9, wheel", "hotbar"], ["E, Q", "inventory, drop"], ["F1", "this list"], ["F2", "record; stop and keep"], ["F3", "redo: discard, same place, record again"],
+      ["F4", "take over; hand back"], ["F7", "discard the recording"], ["F8", "pause; resume"], ["F9", "one tick"], ["Enter", "type a prompt"]],
+    events: { prompt: "asked", take_over: "you took over", hand_back: "handed back", record: "recording", kept: "kept", discarded: "discarded", world: "new world", reset_agent: "memory cleared",
+      died: "the game crashed", ended: "the episode ended", film: "filming", filmed: "film saved", finished: "finished" },
   },
   zh: {
     help: "按键", policy: "策略", person: "人", recorded: "已录制", similarity: "目标相似度", prompt: "提示词", send: "执行",
@@ -25,20 +26,22 @@ const WORDS = {
     resume: "继续", step: "单步", world: "换个世界", forget: "清空记忆", film: "录视频", filming: "结束视频", finish: "结束",
     live: "回到现在", looking: "回看", paused: "已暂停", clickResume: "点击或按 F8 继续", waiting: "正在连接……", lost: "连接已断开",
     lostText: "所有按键已松开，游戏已暂停。页面会自动重连。", play: "点击开始操作", playText: "按 Esc 释放鼠标",
-    watching: "你在观看，别人正在操作。", control: "取得控制", none: "还没有", asking: "当前", noPrompt: "没有提示词：策略自由行动",
+    watching: "你在观看，别人正在操作。", control: "取得控制", none: "还没有", asking: "当前", noPrompt: "没有提示词：策略没有目标",
     sureFinish: "结束会话？已录制的内容会保留。", over: "会话已结束。", overText: "录像已保留；下一步见终端。",
+    earlier: "此页面属于之前的会话", earlierText: "请打开终端打印的新网址。",
     success: "成功", failure: "没有成功", plain: "未评判", alone: "由你操作",
     escape: "Esc 总会释放鼠标。打开菜单时鼠标移动指针，按 E 关闭菜单。",
-    keys: [["W A S D", "行走"], ["空格、Shift", "跳跃、潜行"], ["R", "疾跑"], ["鼠标", "转动视角；菜单中移动指针"], ["左键、右键", "挖掘或攻击、放置或使用"],
+    keys: [["W A S D", "行走"], ["空格、Shift", "跳跃、潜行"], ["R", "疾跑"], ["鼠标、方向键", "转动视角；菜单中移动指针"], ["左键、右键；C、V", "挖掘或攻击、放置或使用"],
       ["1–9、滚轮", "快捷栏"], ["E、Q", "背包、丢弃"], ["F1", "本列表"], ["F2", "录制；停止并保留"], ["F3", "重来：丢弃，回到起点，重新录制"],
       ["F4", "接管；交还"], ["F7", "丢弃当前录像"], ["F8", "暂停；继续"], ["F9", "单步"], ["Enter", "输入提示词"]],
     events: { prompt: "提示词", take_over: "你接管了", hand_back: "已交还", record: "开始录制", kept: "已保留", discarded: "已丢弃", world: "新的世界", reset_agent: "记忆已清空",
-      died: "游戏退出", ended: "这一局结束", film: "开始录视频", filmed: "视频已保存", finished: "已结束" },
+      died: "游戏崩溃", ended: "这一局结束", film: "开始录视频", filmed: "视频已保存", finished: "已结束" },
   },
 };
-const PLAY_KEYS = new Set(["KeyW", "KeyA", "KeyS", "KeyD", "Space", "ShiftLeft", "KeyR", "KeyQ", "KeyE", "KeyF", ...Array.from({ length: 9 }, (_, n) => `Digit${n + 1}`)]);
+const PLAY_KEYS = new Set(["KeyW", "KeyA", "KeyS", "KeyD", "Space", "ShiftLeft", "KeyR", "KeyQ", "KeyE", "KeyF", "KeyC", "KeyV",
+  "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", ...Array.from({ length: 9 }, (_, n) => `Digit${n + 1}`)]);
 const screen_ = at("screen"), canvas = at("game");
-let words = WORDS.en, state = null, socket = null, tick = 0, looking = null, over = false;
+let words = WORDS.en, state = null, socket = null, tick = 0, looking = null, over = false, earlier = false;
 const person = { down: new Set(), pressed: [], dx: 0, dy: 0, wheel: 0, dirty: false, sent: 0 };
 const nearness = [];
 
@@ -48,14 +51,21 @@ function send(what, more = {}) {
 }
 function connect() {
   socket = opened(told, pictured);
-  socket.onopen = () => video.begin();
-  socket.onclose = () => {
+  let begun = false;
+  socket.onopen = () => { begun = true; video.begin(); };
+  socket.onclose = async () => {
     release(false); video.end();
     if (document.pointerLockElement) document.exitPointerLock();
     over = over || Boolean(state && state.events.some(event => event.kind === "finished"));
     if (over) shown(); else veil();
-    if (!over) setTimeout(connect, 1000);
+    if (!begun) earlier = await belongsToEarlier();
+    if (earlier) veil();
+    else if (!over) setTimeout(connect, 1000);
   };
+}
+async function belongsToEarlier() {  // a session that has begun since has another token
+  try { return (await fetch(location.href, { cache: "no-store" })).status === 403; }
+  catch (_) { return false; }  // nobody answers
 }
 function told(message) {
   if (message.kind === "state") { state = message; shown(); }
@@ -158,7 +168,7 @@ function shown() {
   at("now-prompt").replaceChildren(...(state.prompt ? [`${words.asking}: `, make("b", state.prompt)] : [state.policy ? words.noPrompt : ""]), state.note ? ` — ${state.note}` : "");
   at("prompt").disabled = !mine; at("ask").querySelector("button").disabled = !mine;
   slider("guidance", state.guidance, mine); slider("temperature", state.temperature, mine);
-  if (!at("chips").childElementCount) suggest();
+  suggest();
   const takes = state.takes.map(take => {
     const result = take.success === null ? make("span", words.plain) : make("span", `${take.success ? words.success : words.failure} (${take.value})`, take.success ? "yes" : "no");
     return make("li", [make("b", take.prefix), make("span", clock(take.ticks), "nums"), result]);
@@ -182,15 +192,28 @@ function slider(id, value, mine) {
 }
 function suggest() {
   const texts = state.prompts.map(prompt => prompt[state.language] || prompt.en);
-  at("chips").replaceChildren(...texts.map(prompt => Object.assign(make("button", prompt), { type: "button", onclick: () => ask(prompt) })));
-  const all = state.prompts.flatMap(({ task, ...each }) => Object.values(each));
+  if (!at("chips").childElementCount) at("chips").replaceChildren(...texts.map(prompt => Object.assign(make("button", prompt), { type: "button", onclick: () => ask(prompt) })));
+  const all = [...new Set([...asked().reverse(), ...state.prompts.flatMap(({ task, ...each }) => Object.values(each))])];
+  if (all.join("\n") === [...at("known").children].map(each => each.value).join("\n")) return;
   at("known").replaceChildren(...all.map(value => Object.assign(document.createElement("option"), { value })));
 }
-const toldBefore = new Set();
-function tell({ level, text, tick }) {
-  const name = `${tick} ${text}`;
-  if (toldBefore.has(name)) return;
-  toldBefore.add(name);
+const typed = [];
+let stepsBack = 0;
+function asked() {  // the session's prompts and those typed here, each once, the newest last
+  const all = [...state.events.filter(event => event.kind === "prompt").map(event => event.text), ...typed];
+  return [...new Set(all.reverse())].reverse();
+}
+at("prompt").addEventListener("keydown", event => {
+  const step = { ArrowUp: 1, ArrowDown: -1 }[event.code], all = state ? asked() : [];
+  if (!step || event.isComposing || at("prompt").value !== (stepsBack ? all.at(-stepsBack) : "")) return;  // what is being typed has suggestions
+  event.preventDefault();
+  stepsBack = Math.max(0, Math.min(all.length, stepsBack + step));
+  at("prompt").value = stepsBack ? all.at(-stepsBack) : "";
+});
+let toldBefore = 0;
+function tell({ number, level, text }) {
+  if (number <= toldBefore) return;
+  toldBefore = number;
   note(text, level, level === "error" ? 15000 : 8000);
 }
 function timeline() {
@@ -213,7 +236,7 @@ function timeline() {
 }
 function veil() {
   const open = socket && socket.readyState === WebSocket.OPEN, mine = state && state.controls === "you";
-  const says = over ? [words.over, words.overText] : !open ? (state ? [words.lost, words.lostText] : [words.waiting, ""])
+  const says = earlier ? [words.earlier, words.earlierText] : over ? [words.over, words.overText] : !open ? (state ? [words.lost, words.lostText] : [words.waiting, ""])
     : looking !== null ? [`${words.looking} ${clock(looking)}`, words.live]
     : state && state.paused ? [words.paused, mine ? words.clickResume : ""]
     : state && mine && state.who === "person" && !locked() ? [words.play, words.playText] : null;
@@ -224,13 +247,14 @@ function veil() {
 
 // ---- what the person does ----
 const locked = () => document.pointerLockElement === screen_;
-const plays = () => state && state.controls === "you" && state.who === "person" && !state.paused && looking === null;
+const acts = () => state && state.controls === "you" && state.who === "person" && looking === null;
+const plays = () => acts() && !state.paused;  // while paused, what is held counts for "one tick"; a click resumes
 function release(tellIt = true) {
   person.down.clear(); person.pressed = []; person.dx = person.dy = person.wheel = 0; person.dirty = false;
   if (tellIt) send("input", { down: [], pressed: [], dx: 0, dy: 0, wheel: 0 });
 }
 function pump(now) {
-  if (plays() && (person.dirty || (person.down.size && now - person.sent > 250))) {
+  if (acts() && (person.dirty || (person.down.size && now - person.sent > 250))) {
     const most = value => Math.max(-1e5, Math.min(1e5, value));
     send("input", { down: [...person.down], pressed: person.pressed.slice(0, 32), dx: most(person.dx), dy: most(person.dy), wheel: Math.max(-100, Math.min(100, person.wheel)) });
     Object.assign(person, { pressed: [], dx: 0, dy: 0, wheel: 0, dirty: false, sent: now });
@@ -263,21 +287,25 @@ screen_.addEventListener("mousedown", event => { if (plays() && locked()) { pres
 addEventListener("mouseup", event => letGo(`Mouse${event.button}`));
 screen_.addEventListener("contextmenu", event => event.preventDefault());
 addEventListener("mousemove", event => {
-  if (!plays() || !locked()) return;
+  if (!acts() || !locked()) return;
   const speed = Number(at("sensitivity").value);
   person.dx += event.movementX * speed; person.dy += event.movementY * speed; person.dirty = true;
 });
 screen_.addEventListener("wheel", event => {
-  if (!plays()) return;
+  if (!acts()) return;
   person.wheel += Math.sign(event.deltaY); person.dirty = true; event.preventDefault();
 }, { passive: false });
 const typing = () => document.activeElement && (document.activeElement.matches("input:not([type=range]), select") || at("keys-help").open);
+function belongsToFocus(code) {  // Space presses a button, and arrows move a slider, that was reached by Tab
+  const focus = document.activeElement;
+  return focus && (code === "Space" ? focus.matches("button") : code.startsWith("Arrow") && focus.matches("input[type=range]"));
+}
 const clickOf = { F2: "record", F3: "redo", F4: "take", F7: "discard", F8: "pause", F9: "step" };
 addEventListener("keydown", event => {
   if (event.code === "F1") { event.preventDefault(); help(); return; }
   if (clickOf[event.code]) { event.preventDefault(); if (!event.repeat && !at(clickOf[event.code]).disabled) at(clickOf[event.code]).click(); return; }
   if (typing() || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (plays() && PLAY_KEYS.has(event.code)) { event.preventDefault(); if (!event.repeat) press(event.code); }
+  if (acts() && PLAY_KEYS.has(event.code) && !belongsToFocus(event.code)) { event.preventDefault(); if (!event.repeat) press(event.code); }
   else if (event.code === "Enter" && document.activeElement.tagName !== "BUTTON") { event.preventDefault(); at("prompt").focus(); }
 });
 addEventListener("keyup", event => letGo(event.code));
@@ -286,12 +314,20 @@ document.addEventListener("visibilitychange", () => { if (document.hidden && pla
 function help() { if (at("keys-help").open) at("keys-help").close(); else { release(); if (locked()) document.exitPointerLock(); at("keys-help").showModal(); } }
 
 // ---- commands ----
-function ask(typed) { const prompt = plain(typed); if (prompt) send("prompt", { text: prompt }); at("prompt").value = ""; }
+function ask(text) {
+  const prompt = plain(text);
+  at("prompt").value = ""; stepsBack = 0;
+  if (!prompt) return;
+  typed.push(prompt);
+  if (state) suggest();
+  send("prompt", { text: prompt });
+}
 at("ask").addEventListener("submit", event => { event.preventDefault(); ask(at("prompt").value); screen_.focus(); });
 at("take").onclick = () => { const mine = state.who === "person"; send(mine ? "hand_back" : "take_over"); screen_.focus(); if (mine && locked()) document.exitPointerLock(); if (!mine) lock(); };
 at("record").onclick = () => send(state.recording ? "stop" : "record");
 at("pause").onclick = () => send(state.paused ? "resume" : "pause");
-for (const [id, what] of [["redo", "redo"], ["discard", "discard"], ["step", "step"], ["world", "reset_world"], ["forget", "reset_agent"], ["film", "film"], ["control", "control"]]) at(id).onclick = () => { send(what); at(id).blur(); };
+for (const [id, what] of [["redo", "redo"], ["discard", "discard"], ["step", "step"], ["world", "reset_world"], ["forget", "reset_agent"], ["film", "film"], ["control", "control"]]) at(id).onclick = () => send(what);
+addEventListener("click", event => { if (event.detail) event.target.closest("button")?.blur(); });  // one clicked by the mouse leaves Space to the game
 at("finish").onclick = () => { if (confirm(words.sureFinish)) { over = true; send("finish"); } };
 at("speed").onchange = () => send("speed", { value: Number(at("speed").value) });
 for (const id of ["guidance", "temperature"]) at(id).oninput = () => { at(`${id}-row`).querySelector("output").textContent = Number(at(id).value).toFixed(at(id).step < 0.1 ? 2 : 1); send(id, { value: Number(at(id).value) }); };
