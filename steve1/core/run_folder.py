@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -61,6 +61,7 @@ class RunFolder:
         output: the weights that the run writes from its first validation on; those of others are not replaced.
         force: go on although settings differ; None where there is no flag for that.
         differences: (earlier record, record) → reasons not to go on.
+        layout: of TensorBoard's page of charts, as `add_custom_scalars` takes it.
 
     Raises:
         UserError: the folder or the output holds something else, another process trains in it, or its run has other settings.
@@ -75,9 +76,11 @@ class RunFolder:
         output: Path | None = None,
         force: bool | None = None,
         differences: Callable[[Record, Record], list[str]] = differing_entries,
+        layout: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = path
         self.rows: list[dict[str, float]] = []
+        self._layout = layout
         self._board: SummaryWriter | None = None
         self._lock: IO[str] | None = None
         ours = (path / SETTINGS_FILE).is_file()
@@ -171,6 +174,8 @@ class RunFolder:
             from torch.utils.tensorboard import SummaryWriter  # costs a second, and fine-tuning has its own
 
             self._board = SummaryWriter(str(self.path), purge_step=step)
+            if self._layout:
+                self._board.add_custom_scalars(self._layout)
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
 

@@ -125,6 +125,7 @@ def line_chart(
     zero: bool = False,
     log: bool = False,
     span: tuple[float, float] | None = None,
+    band: Sequence[tuple[float, float, float]] = (),
 ) -> Html:
     """Curves by name with axes and a legend; empty where no curve has a finite point.
 
@@ -137,6 +138,7 @@ def line_chart(
         zero: the value axis includes zero, with a line there.
         log: logarithmic value axis, for positive values.
         span: lowest and highest value of the axis, if several charts share it.
+        band: (x, low, high) of an interval around the first curve, drawn behind it.
     """
     width, height, left, right, top, bottom = 400, 224, 48, 10, 22, 34
     finite = {
@@ -152,7 +154,9 @@ def line_chart(
 
     unit = unit or heading("step")
     xs = [x for _, points in kept.values() for x, _ in points]
-    ys = [scale(y) for _, points in kept.values() for _, y in points] + ([0.0] if zero else [])
+    sides = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
+    ends = [(x, scale(y)) for x, y in sides]
+    ys = [scale(y) for _, points in kept.values() for _, y in points] + [y for _, y in ends] + ([0.0] if zero else [])
     first, last = min(xs), max(max(xs), min(xs) + 1e-9)
     low, high = span or (min(ys), max(ys))
     if zero and low == high:  # nothing but zeros
@@ -180,6 +184,9 @@ def line_chart(
         place, right_half = across(mark), mark > (first + last) / 2
         parts.append(element("line", class_="mark", x1=place, x2=place, y1=top, y2=height - bottom))
         parts.append(text(place + (-4 if right_half else 4), top + 8, marked, "end" if right_half else "start"))
+    if ends:
+        around = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in ends)
+        parts.append(element("polygon", points=around, fill=colour(0), fill_opacity="0.15"))
     for name, (index, points) in kept.items():
         places = [(across(x), down(scale(y))) for x, y in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)

@@ -7,7 +7,7 @@ import html
 from collections.abc import Iterable, Sequence
 
 # Elements without content; the shapes of SVG get some where they have a title.
-_EMPTY = {"meta", "img", "rect", "line", "path", "polyline", "circle"}
+_EMPTY = {"meta", "img", "rect", "line", "path", "polyline", "polygon", "circle"}
 
 
 class Html(str):

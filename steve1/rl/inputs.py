@@ -103,6 +103,7 @@ class Inputs:
                 **{name: sha256_file(path) for name, path in files.items()},
             },
             "steps": self.steps,
+            "resolved": {"env": self.env, "prompt": self.prompt, "task": self.reward.task.name},
         }
 
     def differences(self, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -124,7 +125,8 @@ class Inputs:
         minutes = episodes * (2.3 + self.steps * 0.024) / games / 60
         size = 128 * 128 * 3 if self.keep_frames else 1024
         held = (min(settings.iterations, KEPT_ITERATIONS) * settings.episodes + keep) * self.steps * (size + 40) / 1e6
-        return Estimate(episodes, frames, minutes, held)
+        films = settings.episodes * self.steps * 3500 / 1e6 if settings.films_every else 0.0
+        return Estimate(episodes, frames, minutes, held + films)
 
     # ---- which episodes ----
 

@@ -36,6 +36,9 @@ from steve1.rl.keep import Kept, OldEpisodes, PlayedPrompts, old_windows
 from steve1.rl.passes import at_temperature, latents_of
 from steve1.rl.plan import FIRST_PRIOR_SEED, EpisodeJob
 from steve1.rl.player import Recipe, RolloutJob
+from steve1.rl.report.charts import layout
+from steve1.rl.report.films import film_iteration, is_filmed
+from steve1.rl.report.page import write_rl_report
 from steve1.rl.rollouts import Rollout, figures_of, nothing_to_learn_from, speed_of, tag_of
 from steve1.rl.settings import RlSettings
 from steve1.rl.update import Learner
@@ -75,7 +78,11 @@ class Run:
         if settings.threads:
             limit_threads(settings.threads)
         self.folder = RunFolder(
-            settings.run_dir, self.inputs.record(), settings.overwrite, differences=self.inputs.differences
+            settings.run_dir,
+            self.inputs.record(),
+            settings.overwrite,
+            differences=self.inputs.differences,
+            layout=layout(),
         )
         try:
             self._claim_output()
@@ -151,7 +158,9 @@ class Run:
             self.version = hashlib.sha256(self.version.encode() + tuned).hexdigest()
         self.playing = path
 
-    def _jobs(self, episodes: Sequence[EpisodeJob], folder: Path, weights: Path, version: str) -> list[RolloutJob]:
+    def _jobs(
+        self, episodes: Sequence[EpisodeJob], folder: Path, weights: Path, version: str, film: bool = False
+    ) -> list[RolloutJob]:
         """What is missing of these episodes; rollouts that other weights played are refused."""
         folder.mkdir(parents=True, exist_ok=True)
         tuned = tuned_goal(self.policy)
@@ -164,7 +173,7 @@ class Run:
             goal = self._goal_of(episode.prompt, episode.prior_seed)
             if tuned is not None and folder.name != "keep":
                 goal = tuned.detach().float().cpu().numpy()
-            jobs.append(RolloutJob(episode, weights, version, goal, path))
+            jobs.append(RolloutJob(episode, weights, version, goal, path, film))
         return jobs
 
     def _folder_of(self, iteration: int) -> Path:
@@ -222,7 +231,11 @@ class Run:
             self._kept_is_played = True
         while self.iteration < self.settings.iterations and not self._hopeless():
             missing = self._jobs(
-                inputs.plan(self.iteration), self._folder_of(self.iteration), self.playing, self.version
+                inputs.plan(self.iteration),
+                self._folder_of(self.iteration),
+                self.playing,
+                self.version,
+                is_filmed(self.settings, self.iteration),
             )
             if missing:
                 return missing
@@ -256,6 +269,7 @@ class Run:
         settings, iteration, began = self.settings, self.iteration, time.perf_counter()
         folder = self._folder_of(iteration)
         rollouts = [Rollout.load(folder / f"{job.key}.rollout") for job in self.inputs.plan(iteration)]
+        film_iteration(settings.run_dir, folder, rollouts, iteration + 1, self.inputs.prompt)
         figures = figures_of(rollouts)
         silent = nothing_to_learn_from(rollouts)
         self.silent = self.silent + 1 if silent else 0
@@ -278,6 +292,7 @@ class Run:
         self.iteration += 1
         self._write_version()
         self._save()
+        write_rl_report(settings.run_dir)
         self._forget()
         print(
             translated(
@@ -335,6 +350,7 @@ class Run:
                 shutil.copyfile(made, part)
         for made in ours:
             remove(made, ours=re.compile(re.escape(made.name)))
+        write_rl_report(settings.run_dir)
         return Result(out, settings.run_dir, self.iteration)
 
 

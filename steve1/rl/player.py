@@ -76,13 +76,14 @@ class RecordingAgent(Agent):
 
 @dataclasses.dataclass(frozen=True)
 class RolloutJob:
-    """One episode for a worker: what to play, with which weights, and the file to write."""
+    """One episode for a worker: what to play, with which weights, the file to write, and whether a small video of it is kept."""
 
     episode: EpisodeJob
     weights: Path
     weights_sha256: str
     goal: Goal
     path: Path
+    film: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +158,9 @@ class RolloutPlayer:
             self._game,
             lambda: _Acting(agent, job.goal if episode.prompt else None, episode.agent_seed),
             recipe.steps,
+            video=job.path.with_suffix(".mp4") if job.film else None,
+            caption=episode.prompt,
+            small=True,
             on_frame=similarity.on_frame if similarity else None,
             seed=episode.env_seed,
             start=episode.start,

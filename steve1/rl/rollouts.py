@@ -198,7 +198,7 @@ def figures_of(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "success_low": low,
         "success_high": high,
         "return": float(returns.mean()),
-        "return_error": float(returns.std() / np.sqrt(len(returns))),
+        "error_of_return": float(returns.std() / np.sqrt(len(returns))),
         "episode_steps": float(np.mean([len(rollout) for rollout in rollouts])),
         "mixed_groups": mixed_groups(successes, groups),
         "differing_groups": sum(len(paid) > 1 for paid in apart.values()) / len(apart),

@@ -26,6 +26,7 @@ RESUME_IGNORED = frozenset(
         "dry_run",
         "timeout_s",
         "max_restarts",
+        "films_every",
     }
 )
 
@@ -36,7 +37,7 @@ class RlSettings:
 
     GROUPS: ClassVar = {
         "options": "in_weights out_weights reward prompt method finetune_mode",
-        "playing": "iterations places group steps env",
+        "playing": "iterations places group steps env films_every",
         "learning": """learning_rate epochs minibatches clip clip_high gamma lam value centre target_kl max_grad_norm optimizer
             lora_rank lora_alpha lora_targets clone_beta preference_beta placebo seed""",
         "keeping old skills": "keep replay keep_prompts keep_episodes keep_coef kl_coef kl_decay sampling_dir cache_dir",
@@ -67,6 +68,8 @@ class RlSettings:
     """Steps of an episode, 20 a second; 0: the reward's own (STEPS)."""
     env: str = ""
     """The game; empty: the one that the weights were made for."""
+    films_every: int = 6
+    """Iterations from one to the next in which the best-paid and the worst-paid episode are filmed, beside the last; 0: none."""
 
     learning_rate: float = 3e-5
     """Learning rate: 3e-5 for the mini weights, 2e-5 for STEVE-1's; ten times as much for LoRA, 1e-2 for a goal (LEARNING_RATE)."""
@@ -148,7 +151,7 @@ class RlSettings:
 
     def check(self) -> None:
         """Raise one UserError with every value that cannot be."""
-        at_least = {"iterations": 1, "places": 1, "group": 1, "epochs": 1, "minibatches": 1, "keep_episodes": 0, "steps": 0, "kl_coef": 0, "keep_coef": 0, "clip_high": 0, "max_grad_norm": 0, "clone_beta": 0}  # fmt: skip
+        at_least = {"iterations": 1, "places": 1, "group": 1, "epochs": 1, "minibatches": 1, "keep_episodes": 0, "steps": 0, "films_every": 0, "kl_coef": 0, "keep_coef": 0, "clip_high": 0, "max_grad_norm": 0, "clone_beta": 0}  # fmt: skip
         faults = [
             f"{name} must be at least {low}, got {getattr(self, name)}"
             for name, low in at_least.items()

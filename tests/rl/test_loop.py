@@ -58,7 +58,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         values: dict[str, Any] = {
             "in_weights": str(tmp_path / "tiny.weights"), "out_weights": str(tmp_path / "out" / f"{name}.weights"), "checkpoint_dir": str(tmp_path / "runs"),
             "reward": str(tmp_path / "keys.yaml"), "iterations": 2, "places": 2, "group": 4, "workers": 0, "threads": 1, "device": "cpu", "learning_rate": 3e-3,
-            "target_kl": 1.0, "keep_prompts": "", "kl_coef": 0.0, "minibatches": 2,
+            "target_kl": 1.0, "keep_prompts": "", "kl_coef": 0.0, "minibatches": 2, "films_every": 0,
         }  # fmt: skip
         return RlSettings(**{**values, **changes})
 

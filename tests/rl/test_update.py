@@ -216,7 +216,7 @@ def test_an_iteration_says_how_sure_its_success_is_and_how_fast_it_was() -> None
     assert 0.25 < figures["success_low"] < 0.35
     assert 0.9 < figures["success_high"] < 1
     assert (figures["mixed_groups"], figures["differing_groups"]) == (0.5, 0.5)
-    assert figures["return_error"] == pytest.approx(np.std([3, 3, 0, 3]) / 2)
+    assert figures["error_of_return"] == pytest.approx(np.std([3, 3, 0, 3]) / 2)
     for each in played:
         each.facts["seconds"] = {"total": 4.0, "reset": 1.0}
     speed = speed_of(played, 2)

@@ -162,3 +162,12 @@ def test_nothing_to_compare_is_refused(tmp_path: Path) -> None:
         side_by_side([], tmp_path / "x.mp4")
     with pytest.raises(UserError, match="does not exist"):
         side_by_side([Panel(tmp_path / "none.mp4", "a")], tmp_path / "x.mp4")
+
+
+def test_a_small_video_keeps_the_shape_of_its_frames(tmp_path: Path) -> None:
+    with EpisodeVideo(tmp_path / "small.mp4", "dig dirt", 3, small=True) as video:
+        for step in range(3):
+            video.on_frame(GREY, actions.null_action(), step)
+    info = probe(tmp_path / "small.mp4")
+    assert (info.width, info.height) == (320, 180)
+    assert sum(1 for _ in read_frames(tmp_path / "small.mp4")) == 3

@@ -1,6 +1,6 @@
 """Write the report of a training run and print what to do next: `python -m steve1 report_run data/finetuning_checkpoint/<name>`.
 
-Input: a run's folder, finished or not. Output: report.html in it, and the findings on the console.
+Input: the folder of a run, imitation or reinforcement learning, finished or not. Output: report.html in it, and the findings on the console.
 """
 
 from __future__ import annotations
@@ -27,13 +27,18 @@ class Args:
 def main(args: Args) -> None:
     """Read the run, write its page, print the findings."""
     # Imported here: the help should not wait for PyTorch.
+    from steve1.rl.report import advice as rl_advice
+    from steve1.rl.report.findings import holds_rl_run, read_rl_run
+    from steve1.rl.report.page import write_rl_report
     from steve1.training.report.advice import advise
     from steve1.training.report.findings import read_run
     from steve1.training.report.page import write_report
 
     folder = resolve(args.run_dir)
-    findings = advise(read_run(folder))
-    path = write_report(folder)
+    if holds_rl_run(folder):
+        findings, path = rl_advice.advise(read_rl_run(folder)), write_rl_report(folder)
+    else:
+        findings, path = advise(read_run(folder)), write_report(folder)
     marks = {"act": "!", "note": "-", "good": "+"}
     for advice in findings:
         text, todo = advice.said("zh" if args.zh else language())

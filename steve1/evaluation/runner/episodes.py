@@ -80,12 +80,13 @@ def play_episode(
     video: Path | None = None,
     caption: str | Callable[[], str] = "",
     title: str = "",
+    small: bool = False,
     **episode: Unpack[EpisodeOptions],
 ) -> Trace:
     """Play one episode; if the game dies, play it again with a new actor.
 
     Args:
-        video: where to film it.
+        video: where to film it; `small` as in EpisodeVideo.
         caption, title: texts of the video; a caption that changes is asked for at each frame.
     """
 
@@ -93,7 +94,7 @@ def play_episode(
         with contextlib.ExitStack() as stack:
             listeners = [episode.get("on_frame")]
             fixed = caption if isinstance(caption, str) else ""
-            film = stack.enter_context(EpisodeVideo(video, fixed, steps, title=title)) if video else None
+            film = stack.enter_context(EpisodeVideo(video, fixed, steps, title=title, small=small)) if video else None
             listeners.append(film.on_frame if film else None)
 
             def on_frame(frame: NDArray[np.uint8], action: Mapping[str, Any], step: int) -> None:

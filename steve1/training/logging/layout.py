@@ -21,7 +21,7 @@ class Chart:
     """TensorBoard's heading."""
     title: str
     curves: dict[str, str]
-    """{label: curve}, labels as "English · 中文"; a curve that ends in "/" stands for all below it, by their own names."""
+    """{label: curve}, labels as "English · 中文"; a curve that ends in "/" or "_" stands for all that begin so, by the rest of their names."""
     zero: bool = False
     """The value axis includes zero."""
     log: bool = False
@@ -31,12 +31,14 @@ class Chart:
     """What the value axis counts."""
     note: str = ""
     """How to read it; may surprise and is no fault."""
+    band: tuple[str, str] = ("", "")
+    """Curves of the ends of an interval around the first curve."""
 
     def named(self, known: Sequence[str]) -> dict[str, str]:
         """{label: curve} of those among `known`, in the user's language."""
         found: dict[str, str] = {}
         for label, curve in self.curves.items():
-            if curve.endswith("/"):
+            if curve.endswith(("/", "_")):
                 found |= {name.removeprefix(curve): name for name in sorted(known) if name.startswith(curve)}
             else:
                 found[in_language(label)] = curve
@@ -214,12 +216,14 @@ def in_language(both: str) -> str:
     return chinese if chinese and language() == "zh" else english
 
 
-def custom_scalars() -> dict[str, dict[str, list[Any]]]:
-    """The charts as TensorBoard's `add_custom_scalars` takes them: {group: {title: ["Multiline", [pattern, ...]]}}."""
+def custom_scalars(charts: Sequence[Chart] = CHARTS) -> dict[str, dict[str, list[Any]]]:
+    """The charts as TensorBoard's `add_custom_scalars` takes them: {group: {title: ["Multiline", [pattern, ...]]}}; with a band ["Margin", [curve, low, high]]."""
     layout: dict[str, dict[str, list[Any]]] = {}
-    for chart in CHARTS:
-        patterns = [f"^{re.escape(curve)}" + ("" if curve.endswith("/") else "$") for curve in chart.curves.values()]
-        layout.setdefault(chart.group, {})[in_language(chart.title)] = ["Multiline", patterns]
+    for chart in charts:
+        curves = list(chart.curves.values())
+        patterns = [f"^{re.escape(curve)}" + ("" if curve.endswith(("/", "_")) else "$") for curve in curves]
+        drawn = ["Margin", [curves[0], *chart.band]] if any(chart.band) else ["Multiline", patterns]
+        layout.setdefault(chart.group, {})[in_language(chart.title)] = drawn
     return layout
 
 

@@ -6,10 +6,9 @@ numbers that it needs finds nothing. The texts are in advice.yaml; what they sug
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
@@ -18,7 +17,8 @@ import yaml
 from steve1.core.checkpoint_metadata import CheckpointMetadata, new_skills, read_checkpoint_metadata
 from steve1.core.messages import plural
 from steve1.reporting.numbers import percent
-from steve1.training.report.findings import Advice, Level, Run, Todo
+from steve1.training.report.advising import Advice, filled, in_order
+from steve1.training.report.findings import Run
 
 # A validation loss is repeatable (fixed goals, all windows): one percent is far above its rounding, and visible in play.
 WORSE = 0.01
@@ -42,29 +42,18 @@ MANY_EPOCHS = 30
 FEW_FRAMES = 2000
 # Losses of fewer steps, or from before the learning rate was up, show no trend.
 FEW_STEPS = 50
-_OPPOSITE = {"rate up": "rate down", "rate down": "rate up", "longer": "shorter", "shorter": "longer"}
 
 Findings = Iterator[Advice]
 
 
 def advise(run: Run) -> list[Advice]:
     """All findings, pressing ones first; none repeats a line, or turns a setting in the way opposite to one before it."""
-    order: Sequence[Level] = ("act", "note", "good")
     rules = (
         (early, goal, measurements, result)
         if is_early(run)
         else (losses, sight, goal, retention, trends, measurements, result)
     )
-    found = sorted((advice for rule in rules for advice in rule(run)), key=lambda advice: order.index(advice.level))
-    turns: set[str] = set()
-    lines: set[str] = set()
-    heard = []
-    for advice in found:
-        fresh = [todo for todo in advice.todo if todo.en not in lines and _OPPOSITE.get(todo.turn) not in turns]
-        turns |= {todo.turn for todo in fresh}
-        lines |= {todo.en for todo in fresh}
-        heard.append(dataclasses.replace(advice, todo=tuple(fresh)))
-    return heard
+    return in_order(advice for rule in rules for advice in rule(run))
 
 
 def is_early(run: Run) -> bool:
@@ -81,12 +70,7 @@ def texts() -> dict[str, Any]:
 
 def finding(key: str, **values: Any) -> Advice:
     """The finding of that key in advice.yaml, with its values filled in."""
-    entry = texts()[key]
-    todo = []
-    for item in entry.get("do", ()):
-        both = {"en": item, "zh": item} if isinstance(item, str) else item
-        todo.append(Todo(both["en"].format(**values), both["zh"].format(**values), both.get("turn", "")))
-    return Advice(key, entry["level"], entry["en"].format(**values), entry["zh"].format(**values), tuple(todo))
+    return filled(key, texts()[key], values)
 
 
 def _change(ratio: float) -> str:

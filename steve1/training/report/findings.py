@@ -1,4 +1,4 @@
-"""A training run, finished or not, as its report reads it: `Run` answers what the rules of advice.py ask, `Advice` is what they find."""
+"""A training run, finished or not, as its report reads it: `Run` answers what the rules of advice.py ask."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import math
 import shlex
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
@@ -15,9 +15,9 @@ from steve1.core.run_folder import SETTINGS_FILE
 from steve1.training.checkpoint.run_folder import RESULT_FILE
 from steve1.training.config import TrainSettings, current_names
 from steve1.training.finetune_modes import MODES
-from steve1.training.logging.scalars import Curves, read_scalars, read_tables
+from steve1.training.logging.scalars import read_scalars, read_tables
+from steve1.training.report.advising import RecordedRun, command_line, next_name
 
-Level = Literal["act", "note", "good"]
 _FRAMES = ("batch_size", "trunc_t", "gradient_accum_steps")
 # What a run's folder and the files in it are named after.
 _NAMING = ("out_weights", "checkpoint_dir", "finetune_mode")
@@ -32,44 +32,14 @@ REPLAY REPLAY_SHARE KEEP ROLLOUT_EVERY CHECKPOINT_DIR NUM_WORKERS ACTIVATION_CHE
 
 
 @dataclasses.dataclass(frozen=True)
-class Todo:
-    """Something to try, in both languages; `turn`: the way in which it turns a setting."""
-
-    en: str
-    zh: str
-    turn: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Advice:
-    """One finding and what to try, in both languages."""
-
-    key: str
-    level: Level
-    en: str
-    zh: str
-    todo: tuple[Todo, ...] = ()
-
-    def said(self, language: str) -> tuple[str, list[str]]:
-        """The finding and what to try, in "en" or "zh"."""
-        return getattr(self, language), [getattr(todo, language) for todo in self.todo]
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What a run's folder holds.
+class Run(RecordedRun):
+    """What the folder of a training run holds.
 
     Attributes:
-        curves: by name, as `read_scalars` gives them.
-        settings: "settings" of settings.json.
-        result: result.json; {} while the run trains.
         tables: as `read_tables` gives them.
         record: all of settings.json.
     """
 
-    curves: Curves
-    settings: dict[str, Any]
-    result: dict[str, Any]
     tables: dict[str, Any]
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -134,43 +104,18 @@ class Run:
         """The line that trains again with other settings, under another name of the output; `same`: the line that continues this run."""
         settings = {**self.settings, **changes}
         if not same and not changes.get("lr_find"):
-            settings["out_weights"] = _next_name(str(settings.get("out_weights", "")))
+            settings["out_weights"] = next_name(str(settings.get("out_weights", "")))
         if settings.get("warmup_frames", 0) >= settings.get("total_frames", math.inf):
             settings["warmup_frames"] = max(1, settings["total_frames"] // 10)
         defaults = {field.name: field.default for field in dataclasses.fields(TrainSettings)}
-        other = {name: settings[name] for name in defaults if settings.get(name, defaults[name]) != defaults[name]}
-        variables, flags = [], []
-        for name in (*changes, *(name for name in other if name not in changes)):
-            if name in ("force_resume", "overwrite") or name not in other:
-                continue
-            value, variable = other[name], name if name == "T" else name.upper()
-            text = shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))
-            if variable in VARIABLES:
-                variables.append(f"{variable}={text}")
-            else:
-                flags.append(f"--{name}" if value is True else f"--no_{name}" if value is False else f"--{name} {text}")
-        return " ".join([*variables, "bash 3_train_finetune_template.sh", *flags])
-
-    def points(self, name: str) -> list[tuple[int, float]]:
-        """The finite points of a curve."""
-        return [(step, value) for step, value in self.curves.get(name, []) if math.isfinite(value)]
-
-    def last(self, name: str) -> float | None:
-        """The last value of a curve."""
-        points = self.points(name)
-        return points[-1][1] if points else None
-
-    def part(self, name: str, start: float, stop: float) -> float | None:
-        """Mean of a curve between two shares of its length; None with fewer than three points."""
-        values = [value for _, value in self.points(name)]
-        if len(values) < 3:
-            return None
-        chosen = values[int(len(values) * start) : max(int(len(values) * start) + 1, math.ceil(len(values) * stop))]
-        return sum(chosen) / len(chosen)
-
-    def setting(self, name: str, default: Any = 0) -> Any:
-        """A setting, or a default where the run was made before there was one."""
-        return self.settings.get(name, default)
+        unsaid = ("force_resume", "overwrite")
+        other = {
+            name: settings[name]
+            for name in defaults
+            if name not in unsaid and settings.get(name, defaults[name]) != defaults[name]
+        }
+        variables = {name if name == "T" else name.lower(): name for name in VARIABLES}
+        return command_line("3_train_finetune_template.sh", variables, other, list(changes))
 
     @property
     def validations(self) -> list[tuple[int, float]]:
@@ -202,17 +147,15 @@ def read_run(run_dir: Path) -> Run:
             todo="name the run's folder, such as data/finetuning_checkpoint/<name of the output weights>",
         )
     record = read_json(run_dir / SETTINGS_FILE)
+    settings = record.get("settings") if isinstance(record, dict) else None
+    if isinstance(settings, dict) and "reward" in settings:
+        raise UserError(
+            "This folder holds a run of reinforcement learning, which has a report of its own.",
+            where=display(run_dir),
+            todo=f"python -m steve1 report_run {shlex.quote(display(run_dir))}",
+        )
     curves = read_scalars(run_dir)
     if not isinstance(record, dict) or not isinstance(record.get("settings"), dict) or not curves:
         raise UserError("This run has recorded nothing to report yet.", where=display(run_dir))
     result = read_json(run_dir / RESULT_FILE) if (run_dir / RESULT_FILE).is_file() else {}
     return Run(curves, current_names(record["settings"]), result, read_tables(run_dir), record)
-
-
-def _next_name(weights: str) -> str:
-    """a.weights → a_2.weights → a_3.weights."""
-    folder_and_stem, dot, ending = weights.rpartition(".")
-    stem, _, number = folder_and_stem.rpartition("_")
-    if stem and number.isdigit():
-        return f"{stem}_{int(number) + 1}{dot}{ending}"
-    return f"{folder_and_stem}_2{dot}{ending}"

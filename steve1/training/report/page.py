@@ -5,7 +5,9 @@ Input: the run's folder, while it trains or after. Output: one HTML file for peo
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from steve1.core.files import atomic_file
 from steve1.core.frames import jpeg_bytes, read_picture
@@ -18,8 +20,10 @@ from steve1.reporting.page import Report, Section, folded, note
 from steve1.reporting.tables import Table
 from steve1.training.checkpoint.run_folder import REPORT_FILE
 from steve1.training.logging.layout import CHARTS, Chart, in_language
+from steve1.training.logging.scalars import Curves
 from steve1.training.report.advice import advise
-from steve1.training.report.findings import Advice, Run, read_run
+from steve1.training.report.advising import Advice
+from steve1.training.report.findings import Run, read_run
 from steve1.training.report.results import RESULTS_FILE, cards, write_results
 
 # Videos beyond this are linked, not embedded: a page of tens of megabytes opens slowly and cannot be mailed.
@@ -43,12 +47,12 @@ def write_report(run_dir: Path) -> Path:
         run_dir.name,
         [
             Section("", [note(weights + unfinished), cards(run), element("p", results)]),
-            Section(said("What to do next · 下一步"), [join(_advice(advice) for advice in advise(run))]),
+            Section(said("What to do next · 下一步"), [join(map(advice_block, advise(run)))]),
             Section(said("Curves · 曲线"), [grid(_charts(run))]),
             Section(said("Actions · 动作"), _actions(run)),
             Section(said("Rollouts · 试玩"), [_films(run_dir)]),
             Section(said("First batch · 第一个批次"), _sheet(run_dir)),
-            Section(said("Settings and hashes · 设置与哈希"), _record(run)),
+            Section(said("Settings and hashes · 设置与哈希"), record_blocks(run.record, run.result)),
         ],
     )
     with atomic_file(path, "w") as file:
@@ -57,7 +61,8 @@ def write_report(run_dir: Path) -> Path:
     return path
 
 
-def _advice(advice: Advice) -> Html:
+def advice_block(advice: Advice) -> Html:
+    """A finding with what to try."""
     text, todo = advice.said(language())
     tag = {"act": "act on this · 需要处理", "note": "note · 注意", "good": "good · 良好"}[advice.level]
     words = element("div", text, element("ul", each("li", todo)) if todo else "")
@@ -72,24 +77,45 @@ def _advice(advice: Advice) -> Html:
 
 def _charts(run: Run) -> list[Html]:
     best = run.result.get("best_step") or (run.best[0] if run.best else None)
-    charts = []
-    for chart in CHARTS:
-        series = {label: run.curves.get(name, []) for label, name in chart.named(list(run.curves)).items()}
+    return charts_of(
+        CHARTS, run.curves, "optimizer step · 优化步", caption=lambda chart: _caption(chart, run), best=best
+    )
+
+
+def charts_of(
+    charts: Sequence[Chart],
+    curves: Curves,
+    unit: str,
+    *,
+    caption: Callable[[Chart], str] = lambda chart: in_language(chart.note),
+    best: float | None = None,
+) -> list[Html]:
+    """The charts of which there are curves.
+
+    Args:
+        unit: of the horizontal axis, as "English · 中文".
+        best: the step to mark.
+    """
+    found = []
+    for chart in charts:
+        series = {label: curves.get(name, []) for label, name in chart.named(list(curves)).items()}
         if len(series) >= chart.least:
-            charts.append(
+            low, high = (curves.get(name, []) for name in chart.band)
+            found.append(
                 line_chart(
                     in_language(chart.title),
                     series,
-                    unit=in_language("optimizer step · 优化步"),
+                    unit=in_language(unit),
                     values=in_language(chart.values),
-                    caption=_caption(chart, run),
+                    caption=caption(chart),
                     mark=best,
                     marked=in_language("best · 最佳"),
                     zero=chart.zero,
                     log=chart.log,
+                    band=[(step, least, most) for (step, least), (_, most) in zip(low, high)],
                 )
             )
-    return charts
+    return found
 
 
 def _caption(chart: Chart, run: Run) -> str:
@@ -145,29 +171,37 @@ def _sheet(run_dir: Path) -> list[Html]:
 
 
 def _films(run_dir: Path) -> Html:
-    """Videos of rollouts, the newest first, embedded up to `_EMBED_AT_MOST` bytes together."""
+    """Videos of rollouts, the newest first."""
     films = sorted((run_dir / "rollouts").glob("step*/*.mp4"), key=lambda film: (film.parent.name, film.name))
-    videos, left = [], _EMBED_AT_MOST
+    shown = []
     for film in sorted(films, key=lambda film: film.parent.name, reverse=True):
+        step = film.parent.name.removeprefix("step").lstrip("0")
+        words = in_language(f"step {step} · 第 {step} 步")
+        shown.append((film, f"{words}: {film.stem.replace('_', ' ')}"))
+    return film_tiles(run_dir, shown)
+
+
+def film_tiles(run_dir: Path, films: Iterable[tuple[Path, str]]) -> Html:
+    """Videos below the run's folder with their captions, the first of them embedded, up to `_EMBED_AT_MOST` bytes together."""
+    videos, left = [], _EMBED_AT_MOST
+    for film, caption in films:
         size = film.stat().st_size
-        source = f"rollouts/{film.parent.name}/{film.name}"
+        source = film.relative_to(run_dir).as_posix()
         if size <= left:
             left -= size
             source = data_url("video/mp4", film.read_bytes())
-        step = film.parent.name.removeprefix("step").lstrip("0")
-        videos.append(
-            video(source, f"{in_language(f'step {step} · 第 {step} 步')}: {film.stem.replace('_', ' ')}", poster(film))
-        )
+        videos.append(video(source, caption, poster(film)))
     return tiles(videos)
 
 
-def _record(run: Run) -> list[Html]:
+def record_blocks(record: dict[str, Any], result: dict[str, Any]) -> list[Html]:
+    """A run's settings and hashes, folded."""
     blocks = []
-    for title, values in run.record.items():
+    for title, values in record.items():
         if isinstance(values, dict):
             rows = [[name, element("code", str(value))] for name, value in values.items()]
             blocks.append(folded(title, Table(["", ""], rows).html(), unfolded=title == "sha256"))
     for key in ("out_sha256", "best_sha256"):
-        if run.result.get(key):
-            blocks.append(element("div", f"{key}: ", element("code", run.result[key])))
+        if result.get(key):
+            blocks.append(element("div", f"{key}: ", element("code", result[key])))
     return blocks

@@ -16,7 +16,8 @@ from steve1.core.paths import ROOT
 from steve1.training.config import TrainSettings
 from steve1.training.logging.scalars import Curves
 from steve1.training.report.advice import advise, texts
-from steve1.training.report.findings import VARIABLES, Advice, Run
+from steve1.training.report.advising import Advice
+from steve1.training.report.findings import VARIABLES, Run
 
 SETTINGS = {
     "learning_rate": 1e-5, "total_frames": 10_000, "max_grad_norm": 5.0, "num_workers": 1,
