@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from steve1.core.messages import heading, say_next, translated
+from steve1.core.messages import heading, message, say_next, translated
 from steve1.core.paths import display
 from steve1.rl.settings import RlSettings
 
@@ -21,6 +21,7 @@ def main(args: Args) -> None:
     """Say what the run takes, train, and say how to measure it."""
     # Imported here because it loads torch, for which --help need not wait.
     from steve1.rl.loop import Run
+    from steve1.training.checkpoint.run_folder import REPORT_FILE
 
     run = Run(args)
     inputs = run.inputs
@@ -47,6 +48,7 @@ def main(args: Args) -> None:
             f"\n{out}: {found.iterations} iterations; curves: tensorboard --logdir {display(found.run_dir.parent)}"
         )
     )
+    print(message("training report", path=display(found.run_dir / REPORT_FILE)))
     say_next(
         f"bash 5_evaluate.sh --weights {args.in_weights} {out} --target {inputs.reward.task.name} --episodes 60 --seed 7"
     )
