@@ -422,8 +422,8 @@ MESSAGES = {
     # a session in a browser
     "live page": {"en": "page: {url}", "zh": "页面：{url}"},
     "live public": {
-        "en": "Other machines reach this page at {host}. Whoever has the token can play; do not pass the address on.",
-        "zh": "其他机器可以通过 {host} 访问此页面。拿到令牌的人都能操作，请不要转发网址。",
+        "en": "warning: other machines reach this at {url}, and nothing is encrypted: whoever listens on the network learns the token and can do what you can. Do not pass the address on; an SSH tunnel is safer.",
+        "zh": "警告：其他机器可以通过 {url} 访问，且传输没有加密：网络上的窃听者能得到令牌，拥有与你相同的权限。请不要转发网址；SSH 隧道更安全。",
     },
     "live tunnel": {
         "en": "from another machine: ssh -L {port}:localhost:{port} THIS_MACHINE, then open the same address there",

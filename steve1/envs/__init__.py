@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from steve1.envs.interface import FPS, Env, GameDied
-from steve1.envs.registry import ENVIRONMENTS, MINECRAFTS, game_for, make_env, missing_mods
+from steve1.envs.registry import ENVIRONMENTS, MINECRAFTS, game_for, made_for, make_env, missing_mods
 from steve1.envs.starts import BIOMES, SPLITS, start_states
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Env",
     "GameDied",
     "game_for",
+    "made_for",
     "make_env",
     "missing_mods",
     "start_states",

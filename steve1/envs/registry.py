@@ -5,14 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-import logging
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 from steve1.core.errors import UserError
 from steve1.envs.interface import Env
-
-_log = logging.getLogger(__name__)
 
 
 class Game(Protocol):
@@ -93,6 +90,11 @@ def make_env(
     return find_game(name).make(biome=biome, width=width, height=height, instance=instance, **more)
 
 
+def made_for(name: str, env: str) -> bool:
+    """Whether weights that were made for the game `name` know the game `env`: all Minecrafts are one."""
+    return name == env or (env in MINECRAFTS and name in ("minecraft", *MINECRAFTS))
+
+
 def game_for(name: str) -> str:
     """`name`; instead of "minecraft", which weights without metadata are made for, the first Minecraft that can be played here, else Luanti."""
     return name if name != "minecraft" else _minecraft_here()
@@ -100,13 +102,7 @@ def game_for(name: str) -> str:
 
 @functools.cache
 def _minecraft_here() -> str:
-    for name in MINECRAFTS:
-        if find_game(name).playable():
-            return name
-    _log.warning(
-        "these weights are made for Minecraft, and none can be played here (bash tools/install_minecraft.sh mcio): they play in luanti"
-    )
-    return "luanti"
+    return next((name for name in MINECRAFTS if find_game(name).playable()), "luanti")
 
 
 def missing_mods(name: str, wanted: Sequence[str]) -> dict[str, str]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,16 @@ from steve1.core.checkpoint_metadata import GOAL_SUFFIX, CheckpointMetadata, rea
 from steve1.core.device import choose_device
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file, sha256_file
+from steve1.core.messages import translated
 from steve1.core.paths import display, resolve
 from steve1.core.seeds import integer
-from steve1.envs import ENVIRONMENTS, game_for
+from steve1.envs import ENVIRONMENTS, game_for, made_for
 from steve1.goals import GoalEncoder
 from steve1.policy import GoalPolicy, load_policy
 from steve1.rollout.play import Actor, DoNothing, GoalActor, RandomActions
 from steve1.rollout.players import make_player
 
+_log = logging.getLogger(__name__)
 NO_GOAL = "(no goal)"
 BASELINES = ("random", "nothing")
 _ALSO = {"noop": "nothing", "scripted": "player:own"}
@@ -249,19 +252,38 @@ class PolicyCache:
         self._agents.clear()
 
 
-def choose_env(policies: Sequence[PolicySpec], env: str = "") -> str:
+@functools.cache
+def warn_once(text: str) -> None:
+    """Log a warning, once in this process."""
+    _log.warning(text)
+
+
+def choose_env(policies: Sequence[PolicySpec], env: str = "", tell: Callable[[str], None] = warn_once) -> str:
     """The game to play in: `env` if given, else that of the first weights, else Luanti.
+
+    Args:
+        tell: is told of weights that were made for another game.
 
     Raises:
         UserError: there is no such game.
     """
-    env = game_for(env or next((spec.metadata.env for spec in policies if spec.needs_goal), "luanti"))
+    asked = env or next((spec.metadata.env for spec in policies if spec.needs_goal), "luanti")
+    env = game_for(asked)
     if env not in ENVIRONMENTS:
         raise UserError(
             f'The game "{env}" is not available.',
             expected=", ".join(ENVIRONMENTS),
             todo=f"pass --env {ENVIRONMENTS[0]} (weights trained in another game will be out of their depth there)",
         )
+    for spec in policies:
+        made = spec.metadata.env
+        if not spec.needs_goal or spec.is_variant or made_for(made, env):
+            continue
+        if made == asked:  # "minecraft"
+            text = "these weights are made for Minecraft, and none can be played here (bash tools/install_minecraft.sh mcio): they play in luanti"
+            tell(translated(text))
+        else:
+            tell(translated(f"{spec.name}: these weights were made for {made}, and play in {env}"))
     return env
 
 

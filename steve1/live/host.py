@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from websockets.http11 import Request, Response
 
 T = TypeVar("T")
+_EVERYWHERE = ("0.0.0.0", "::", "")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 #: sockets at once; more are turned away
 MOST_CLIENTS = 32
@@ -146,7 +147,14 @@ class Host:
     @property
     def url(self) -> str:
         """The page's address."""
-        host = self._host if self._host not in ("0.0.0.0", "::") else "localhost"
+        return self._url("localhost" if self._host in _EVERYWHERE else self._host)
+
+    @property
+    def public_url(self) -> str:
+        """The page's address for other machines."""
+        return self._url(_own_address() if self._host in _EVERYWHERE else self._host)
+
+    def _url(self, host: str) -> str:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/?token={self.token}"
 
     def start(self) -> None:
@@ -247,6 +255,14 @@ class Host:
         if self._clients >= MOST_CLIENTS:
             return _answer(http.HTTPStatus.SERVICE_UNAVAILABLE, b"Too many are connected.")
         return None
+
+
+def _own_address() -> str:
+    """This machine's address, on the way to other networks; its name where there is none."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # a documentation address; nothing is sent
+        return str(probe.getsockname()[0])
+    return socket.gethostname()
 
 
 def _host_of(headers: list[str]) -> str:

@@ -85,7 +85,7 @@ class Screen:
                 self._log.flush()
 
     def notice(self, level: str, text: str) -> None:
-        """Tell people, here and on the page. level: "error" or "note"."""
+        """Tell people, here and on the page. level: "error", "warning" or "note"."""
         print(f"{message(level)}: {text}", flush=True)
         self.changed = True
         self._noticed += 1

@@ -73,7 +73,7 @@ def _serve(args: Args, inspected: list[Inspected]) -> None:
     with Host(DatasetPage(episodes, reasons, output_path(args.samplings_dir)), host=args.host, port=args.port) as host:
         print(message("live page", url=host.url))
         if host.is_public:
-            print(message("live public", host=args.host))
+            print(message("live public", url=host.public_url))
         print(message("live tunnel", port=str(host.port)), flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

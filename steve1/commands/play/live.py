@@ -74,7 +74,8 @@ def main(args: Args) -> None:
     from steve1.live.session_page import SessionPage
 
     if (args.prompts or args.planner) and not args.weights:
-        raise UserError("Prompts are for weights, and none are given.", todo="add --weights, or leave out --prompts")
+        given = "--prompts" if args.prompts else "--planner"
+        raise UserError("Prompts are for weights, and none are given.", todo=f"add --weights, or leave out {given}")
     with contextlib.ExitStack() as held:
         session = held.enter_context(make_session(args))
         page = SessionPage(session)
@@ -82,7 +83,7 @@ def main(args: Args) -> None:
         session.screen.listen(lambda: host.call(page.wake_all))
         print(message("live page", url=host.url))
         if host.is_public:
-            print(message("live public", host=args.host))
+            print(message("live public", url=host.public_url))
         print(message("live tunnel", port=str(host.port)))
         sys.stdout.flush()
         if args.open_browser and has_browser():
@@ -128,7 +129,8 @@ def make_session(
     from steve1.rollout.supervise import SupervisedEnv
 
     specs = parse_policies([args.weights], **args.metadata_overrides()) if args.weights else []
-    env = choose_env(specs, args.env)
+    foreign: list[str] = []
+    env = choose_env(specs, args.env, foreign.append)
     suite = load_suite(env)
     folder = output_path(args.folder or f"data/live/{time.strftime('%Y-%m-%d_%H%M%S')}")
     recordings = output_path(args.recordings or "data/recordings/live")
@@ -156,7 +158,7 @@ def make_session(
             starts=lambda where: start_states(env, where, "demo"), options=options or {},  # evaluation begins elsewhere
         )  # fmt: skip
         game = SupervisedEnv(lambda: make_env(env, biome=biome))
-        yield Session(
+        session = Session(
             settings,
             game,
             suite,
@@ -167,3 +169,6 @@ def make_session(
             film=args.film,
             rate=rate,
         )
+        for text in foreign:
+            session.screen.notice("warning", text)
+        yield session

@@ -30,6 +30,9 @@ class Args(PolicySettings):
 
     weights: Annotated[str, Option(aliases=("--in_weights",))]
     """Policy weights."""
+    env: Annotated[str, Option(hidden=True)] = ""
+    seed: int = 0
+    """Seed of the prior's codes: a prompt has the same goal each time. Clients choose the seeds of their actions."""
     host: str = "127.0.0.1"
     """Address to answer on. Any other than 127.0.0.1 lets other machines in, who must know the token."""
     port: int = 8766
@@ -59,7 +62,7 @@ def main(args: Args) -> None:
     with Host(service, host=args.host, port=args.port, token=args.token) as host:
         print(message("serve page", weights=display(spec.weights), url=host.url))
         if host.is_public:
-            print(message("live public", host=args.host))
+            print(message("live public", url=host.public_url))
         print(message("live tunnel", port=str(host.port)), flush=True)
         over = threading.Event()
         reporter = threading.Thread(target=_report, args=(service, over), daemon=True)

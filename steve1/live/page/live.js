@@ -214,7 +214,7 @@ let toldBefore = 0;
 function tell({ number, level, text }) {
   if (number <= toldBefore) return;
   toldBefore = number;
-  note(text, level, level === "error" ? 15000 : 8000);
+  note(text, level, level === "note" ? 8000 : 15000);
 }
 function timeline() {
   if (!state) return;

@@ -41,3 +41,22 @@ def test_weights_without_a_metadata_file_play_in_the_minecraft_that_can_be_playe
     (tmp_path / "mcio.yaml").write_text("instances: {steve1: {name: steve1}}\n")
     assert plays(both) == "mcio"
     registry._minecraft_here.cache_clear()
+
+
+def test_weights_of_another_game_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_minecraft_here", lambda: "luanti")
+    mini = PolicySpec("mini", "weights", metadata=CheckpointMetadata(env="luanti"))
+    published = PolicySpec("published", "weights", metadata=CheckpointMetadata(env="minecraft"))
+    minerl = PolicySpec("own", "weights", metadata=CheckpointMetadata(env="minerl"))
+    random = PolicySpec("random", "random")
+
+    def told(env: str, *policies: PolicySpec) -> list[str]:
+        found: list[str] = []
+        choose_env(policies, env, found.append)
+        return found
+
+    assert told("minerl", mini) == ["mini: these weights were made for luanti, and play in minerl"]
+    assert told("", mini, published) == ["published: these weights were made for minecraft, and play in luanti"]
+    assert told("luanti", published) == ["published: these weights were made for minecraft, and play in luanti"]
+    assert "none can be played here" in told("", published)[0]
+    assert told("mcio", published, minerl, random) == told("luanti", mini, random) == told("", random) == []
