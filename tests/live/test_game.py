@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,48 @@ def test_a_person_at_the_socket_plays_luanti(tmp_path: Path) -> None:
     assert np.linalg.norm(places[-1] - places[0]) > 1  # it walked
     turned = (ticks[-1]["yaw"] - ticks[0]["yaw"] - 0.15 * sum(dx for dx, _ in moves) + 180) % 360 - 180
     assert abs(turned) < 1.5  # as far as the mouse, within the game's own rounding
+
+
+def test_a_recording_has_as_many_ticks_as_it_has_seconds(tmp_path: Path) -> None:
+    """20 a second ± 1, by the session's own clock. Ticks that began late are not made up for: their time is taken off."""
+    args = live.Args(prompt="my skill", recordings=str(tmp_path / "takes"), folder=str(tmp_path / "session"))
+    with live.make_session(args) as session:
+        late, marks = session.screen._lateness, dict[str, tuple[float, int]]()
+
+        def marked(name: str, what: Callable[..., None]) -> Callable[..., None]:
+            def work(*given: object) -> None:
+                if session.recorder.ticks is None or name == "keep":
+                    marks[name] = (time.perf_counter(), len(late))
+                what(*given)
+
+            return work
+
+        def press(name: str, until: Callable[[], object]) -> None:
+            session.post({"do": name})
+            while not until():
+                assert thread.is_alive()
+                time.sleep(0.01)
+
+        recorder = session.recorder
+        recorder.record = marked("record", recorder.record)  # type: ignore[method-assign]
+        thread = threading.Thread(target=session.run)
+        thread.start()
+        session.arrived()
+        press("record", lambda: (recorder.ticks or 0) >= 100)
+        recorder.keep = marked("keep", recorder.keep)  # type: ignore[method-assign]
+        press("stop", lambda: recorder.kept)
+        (began, first), (ended, last) = marks["record"], marks["keep"]
+        press("resume", lambda: len(late) > last + 1)
+        session.post({"do": "finish"})
+        thread.join(timeout=120)
+        assert not thread.is_alive()
+    count, seconds, period = recorder.kept[0].ticks, ended - began, 1 / 20
+    assert count == last - first == len((tmp_path / "takes" / "my-skill-0000.jsonl").read_text().splitlines())
+    times = list(late)[first : last + 1]  # of each tick recorded, and of the next one
+    print(f"{count} ticks in {seconds:.3f} s, the latest {1000 * max(times):.1f} ms late")
+    lost = sum(each for each in times if each >= period)
+    ends = [each if each < period else 0.0 for each in (times[0], times[-1])]
+    assert (seconds - lost - ends[1]) * 20 - 1 <= count <= (seconds + ends[0]) * 20 + 1
 
 
 def test_a_scripted_player_takes_over_from_the_policy(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steve1.envs import make_env, start_states
 from steve1.live.host import Host
 from steve1.live.session_page import SessionPage
 from tests.live.browser import CHROMIUM, Browser, opened
@@ -37,8 +38,10 @@ def enabled(browser: Browser, name: str) -> bool:
     return bool(browser.js(f"!at('{name}').disabled"))
 
 
-def test_everything_on_the_page_works(tmp_path: Path) -> None:
-    with shown(tmp_path) as (browser, played):
+@pytest.mark.parametrize("game", ["fake", pytest.param("luanti", marks=pytest.mark.game)])
+def test_everything_on_the_page_works(tmp_path: Path, game: str) -> None:
+    real: dict[str, Any] = {"env": lambda: make_env("luanti"), "starts": start_states}
+    with shown(tmp_path, **(real if game == "luanti" else {})) as (browser, played):
         session = played.session
         browser.key("F2")
         browser.until("state.recording && !at('rec').hidden")

@@ -96,6 +96,9 @@ def test_the_record_lasts_as_long_as_it_was_played_and_turns_as_far_as_the_mouse
             return super().step(action)
 
     with playing(tmp_path, weights=False, prompt="my skill", rate=20.0, env=Timed) as played:
+        screen, marks = played.session.screen, dict[str, float]()
+        event = screen.event
+        monkeypatch.setattr(screen, "event", lambda kind, text="": (marks.update({kind: clock.now}), event(kind, text)))
         played.do("record")
         played.until(lambda: played.session.recorder.ticks is not None)
         for number, (dx, dy) in enumerate(moves):
@@ -111,6 +114,7 @@ def test_the_record_lasts_as_long_as_it_was_played_and_turns_as_far_as_the_mouse
     )
     assert len(ticks) == ended - began
     assert times[ended - 1] - times[began] == pytest.approx((len(ticks) - 1) / 20)
+    assert len(ticks) == pytest.approx(20 * (marks["kept"] - marks["record"]), abs=1.001)
     assert [sum(tick["mouse"][name] for tick in ticks) for name in ("dx", "dy")] == moves.sum(0).tolist()
     assert {tick["who"] for tick in ticks} == {"person"}
     assert noted["success"] is None  # the prompt of no task: nobody judges

@@ -22,6 +22,7 @@ from steve1.live.session import Session, SessionSettings
 from steve1.rollout.supervise import SupervisedEnv
 from tests.rollout.fakes import FakeEnv, fake_starts
 
+Starts = Callable[[str, str, str], list[dict[str, Any]]]
 #: what the fake agent does under the goal of each prompt
 CHOICES = {"dig dirt": "attack", "explore": "forward", "build a pillar": "jump"}
 
@@ -119,7 +120,7 @@ def suite() -> Suite:
 @contextlib.contextmanager
 def playing(
     folder: Path, *, weights: bool = True, prompt: str = "dig dirt", rate: float = 400.0, env: Callable[[], Any] = FakeEnv,
-    source: PromptSource | None = None, arrived: bool = True,
+    source: PromptSource | None = None, arrived: bool = True, starts: Starts = fake_starts,
 ) -> Iterator[Played]:  # fmt: skip
     """A session whose game waits for nobody, unless `arrived` is False; finished at the end.
 
@@ -128,7 +129,7 @@ def playing(
     agent = Agent() if weights else None
     goals = LiveGoals(Encoder(), compare=False) if weights else None  # type: ignore[arg-type]
     settings = SessionSettings(
-        env="luanti", title="fake", folder=folder / "session", recordings=folder / "takes", starts=lambda biome: fake_starts("luanti", biome, "demo"),
+        env="luanti", title="fake", folder=folder / "session", recordings=folder / "takes", starts=lambda biome: starts("luanti", biome, "demo"),
     )  # fmt: skip
     session = Session(
         settings, SupervisedEnv(env), suite(), agent=agent, goals=goals, prompt=prompt, source=source, rate=rate  # type: ignore[arg-type]
