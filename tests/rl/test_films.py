@@ -57,6 +57,10 @@ def test_the_best_and_the_worst_stand_beside_each_other(tmp_path: Path) -> None:
     # Killed before the iteration was saved: the same once more, though the videos are gone.
     film_iteration(tmp_path, folder, played, 5, "dig dirt")
     assert len(films_of(tmp_path)) == 1
+    # Somebody's own files are no films.
+    for name in ("mine.mp4", "mine.json", "000099.mp4"):
+        (tmp_path / "films" / name).write_bytes(b"{}")
+    assert len(films_of(tmp_path)) == 1
 
 
 def test_without_the_videos_there_is_no_film(tmp_path: Path) -> None:

@@ -165,6 +165,14 @@ def test_a_goal_has_nothing_to_forget_and_cannot_be_trained_on() -> None:
     assert "OUT_WEIGHTS=x/b_2.goal.json" in text
 
 
+def test_weights_that_forgot_are_not_trained_further() -> None:
+    """What they forgot would then count as the start."""
+    shape = {**SHAPES["still_rising"]["changes"], **SHAPES["forgetting"]["changes"]}
+    text = said(found(shape)["still_rising"])
+    assert "ITERATIONS=18" in text
+    assert "IN_WEIGHTS=a.weights" in text
+
+
 def test_old_demonstrations_are_named_by_their_setting() -> None:
     changes = {"rl/keep_kl/dig_dirt": None, "rl/keep_kl": curve(*[0.08] * 9)}
     text = said(found(changes, settings={"keep": "kl", "replay": "old.replay.safetensors"})["forgetting"])
@@ -242,6 +250,8 @@ def test_every_curve_is_in_a_chart_once() -> None:
 
 @pytest.mark.e2e
 def test_a_run_writes_its_page_with_films(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     chosen = make(iterations=2, keep_prompts="look at the sky", keep_episodes=2, films_every=1)
     train_rl(chosen, OpenKeyGame())
     folder = chosen.run_dir
@@ -254,13 +264,17 @@ def test_a_run_writes_its_page_with_films(make: Make, capsys: pytest.CaptureFixt
     assert "<polygon" in page, "the band around the success rate"
     assert page.count("<svg") >= 12
     assert 'id="too_early"' in page
-    assert "keep_kl" not in page
     assert json.loads((folder / "result.json").read_text())["out_sha256"] in page
     assert not [word for word in ("http://", "https://", "<link", "<script") if word in page]
     shown = {name for row in json.loads((folder / "curves.json").read_text()) for name in row}
     drawn = [curve for chart in CHARTS for curve in chart.curves.values()]
     unused = ("rl/log_p_gap", "rl/loss", "rl/steps", "rl/seconds_", "rl/success_", "rl/error_of_return", "step")
     assert [name for name in shown if not name.startswith((*drawn, *unused))] == []
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    assert "custom_scalars__config__" in events.Tags()["tensors"]
+    assert {"rl/success_low", "rl/keep_kl/look_at_the_sky", "rl/games_per_second"} <= set(events.Tags()["scalars"])
 
     (folder / "report.html").unlink()
     capsys.readouterr()

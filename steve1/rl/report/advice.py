@@ -141,8 +141,18 @@ def outcome(run: RlRun) -> Findings:
             yield finding("still_rising", **_rates(late), **_longer(run))
 
 
+def _far(run: RlRun) -> dict[str, float]:
+    """{prompt: KL} of the kept prompts under which the policy has moved too far."""
+    return {prompt: kl for prompt, kl in _moved(run).items() if kl > FORGOTTEN}
+
+
+def _moved(run: RlRun) -> dict[str, float]:
+    whole = run.last("rl/keep_kl")
+    return run.kept() or ({} if whole is None else {"REPLAY": whole})
+
+
 def _longer(run: RlRun) -> dict[str, str]:
-    if run.weights and run.changes_weights:
+    if run.weights and run.changes_weights and not _far(run):
         line = run.command(in_weights=run.weights, seed=int(run.setting("seed")) + 1)
         return {"how_en": "Go on from these weights", "how_zh": "从这些权重继续", "longer": line}
     line = run.command(iterations=2 * int(run.setting("iterations")))
@@ -188,15 +198,11 @@ def value(run: RlRun) -> Findings:
 
 def retention(run: RlRun) -> Findings:
     """Has it moved under other prompts?"""
-    moved = run.kept()
-    bound, whole = FORGOTTEN, run.last("rl/keep_kl")
-    if not moved and whole is not None:
-        moved = {"REPLAY": whole}
-    far = {prompt: kl for prompt, kl in moved.items() if kl > bound}
-    if far:
+    moved = _moved(run)
+    if far := _far(run):
         firmer = run.command(keep_coef=3 * float(run.setting("keep_coef")))
         replay = run.command(replay=run.setting("replay") or "old", keep="auto")
-        values = {"bound": bound, "prompts": _listed(far), "lower": _with_rate(run, 1 / 2)}
+        values = {"bound": FORGOTTEN, "prompts": _listed(far), "lower": _with_rate(run, 1 / 2)}
         yield finding("forgetting", firmer=firmer, replay=replay, **values)
     elif moved:
         yield finding("kept", prompts=_listed(moved))

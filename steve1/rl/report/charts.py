@@ -35,7 +35,7 @@ CHARTS = (
         "在起始策略所玩的全部各局上，每轮之后测量。超过 0.05 时，该技能多半会受损。",
     ),
     Chart(
-        "2 drift", "Old episodes · 旧片段", {"KL to the start, in training · 与起始策略的 KL（训练中）": "rl/keep_kl", "loss of imitated ones · 模仿的损失": "rl/replay_loss"}, values="nats a frame · 每帧 nat",
+        "2 drift", "What is kept, in training · 训练中的保持", {"KL to the start, in training · 与起始策略的 KL（训练中）": "rl/keep_kl", "loss of imitated ones · 模仿的损失": "rl/replay_loss"}, values="nats a frame · 每帧 nat",
         note="Mean over an iteration's steps. · 一轮各步的平均。",
     ),
     Chart(

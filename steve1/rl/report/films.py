@@ -67,8 +67,8 @@ def film_iteration(run_dir: Path, folder: Path, rollouts: Sequence[Rollout], ite
 
 def films_of(run_dir: Path) -> list[Film]:
     """A run's films in the order of iterations."""
-    paths = sorted((run_dir / FOLDER).glob("*.mp4"))
-    return [Film(path, int(path.stem), read_json(path.with_suffix(".json"))) for path in paths]
+    paths = [path for path in sorted((run_dir / FOLDER).glob("*.mp4")) if path.with_suffix(".json").is_file()]
+    return [Film(path, int(path.stem), read_json(path.with_suffix(".json"))) for path in paths if path.stem.isdecimal()]
 
 
 def _earned(rollout: Rollout) -> dict[str, Any]:

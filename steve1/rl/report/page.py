@@ -54,12 +54,10 @@ def write_rl_report(run_dir: Path) -> Path:
 
 def _asked(run: RlRun) -> str:
     """One line: the prompt, the reward and the method."""
-    prompt, reward, method = run.prompt, run.setting("reward"), run.setting("method")
+    words = in_language("“{prompt}”, reward {reward}, method {method} · “{prompt}”，奖励 {reward}，方法 {method}")
     placebo = in_language(", placebo · ，安慰剂对照") if run.setting("placebo") else ""
-    return (
-        in_language(f'"{prompt}", reward {reward}, method {method} · “{prompt}”，奖励 {reward}，方法 {method}')
-        + placebo
-    )
+    said = {"prompt": run.prompt, "reward": run.setting("reward"), "method": run.setting("method")}
+    return words.format(**said) + placebo
 
 
 def _cards(run: RlRun) -> Html:
