@@ -82,6 +82,7 @@ SILENT = {name: None for name in healthy() if name not in ("rl/success", "rl/ret
 SHAPES: dict[str, dict[str, Any]] = {
     "too_early": {"changes": {name: points[:2] for name, points in healthy().items()}},
     "no_signal": {"changes": {**SILENT, "rl/success": curve(0.0, 0.0), "rl/return": curve(0.0, 0.0), "rl/crashes": curve(0.0, 0.0)}},
+    "nothing_to_clone": {"changes": {**SILENT, "rl/success": curve(0.0), "rl/return": curve(0.3), "rl/error_of_return": curve(0.1)}, "settings": {"method": "clone"}},
     "all_succeed": {"changes": {"rl/success": curve(*[0.9] * 6, 0.97, 0.97, 0.97), "rl/differing_groups": curve(*[0.2] * 9)}},
     "groups_alike": {"changes": {"rl/success": curve(*[0.05] * 9), "rl/differing_groups": curve(*[0.25] * 9)}},
     "reward_hacked": {"changes": {"rl/success": FALLING}},
@@ -126,7 +127,8 @@ def test_every_finding_is_among_these() -> None:
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("no_signal", ["64 episodes", "SOURCE=corrections WEIGHTS=a.weights PROMPTS='look at sky'", "check_reward --reward look_at_sky --weights a.weights"]),
+        ("no_signal", ["0 of 64 episodes", "SOURCE=corrections WEIGHTS=a.weights PROMPTS='look at sky'", "check_reward --reward look_at_sky --weights a.weights"]),
+        ("nothing_to_clone", ["none of 288 episodes", "METHOD=ppo", "--clone_beta 0.3"]),
         ("reward_hacked", ["0.60", "1.27", "70 %", "30 %", "IN_WEIGHTS=a.weights"]),
         ("success_fell", ["LEARNING_RATE=1.5e-05", "KL_COEF=0.2"]),
         ("stopped_by_kl", ["100 %", "0.03 nats", "0.050", "LEARNING_RATE=1.5e-05", "EPOCHS=1"]),
@@ -149,6 +151,13 @@ def test_learning_that_stops_early_counts_as_stopped_whatever_the_last_measure()
     assert "stopped_by_kl" not in found({"rl/steps": curve(*[4.0] * 9)}, settings={"minibatches": 2})
     compared = {"method": "group", "places": 2, "group": 16}
     assert "stopped_by_kl" not in found({"rl/steps": curve(*[4.0] * 9)}, settings=compared)
+
+
+def test_a_run_that_taught_nothing_because_all_went_well_is_told_that() -> None:
+    silent = {**SILENT, "rl/success": LEVEL, "rl/return": LEVEL, "rl/differing_groups": curve(*[0.0] * 9)}
+    advice = found(silent, settings={"method": "group"})
+    assert "all_succeed" in advice
+    assert "no_signal" not in advice
 
 
 def test_a_value_function_is_judged_only_where_it_is_used() -> None:
@@ -300,4 +309,4 @@ def test_a_run_without_a_signal_says_so_on_its_page(make: Make, tmp_path: Path) 
         train_rl(chosen, OpenKeyGame())
     page = (chosen.run_dir / "report.html").read_text()
     assert 'id="no_signal"' in page
-    assert "none of 8 episodes succeeded" in page
+    assert "0 of 8 episodes succeeded" in page

@@ -96,12 +96,8 @@ def early(run: RlRun) -> Findings:
 
 def signal(run: RlRun) -> Findings:
     """Was there anything to learn from?"""
-    played = run.iterations * run.episodes
-    if not run.learned:
-        weights, prompt = (shlex.quote(str(each)) for each in (run.setting("in_weights"), run.prompt))
-        corrections = f"SOURCE=corrections WEIGHTS={weights} PROMPTS={prompt} bash 1_generate_dataset.sh"
-        episodes = plural(played, "episode")
-        yield finding("no_signal", episodes=episodes, played=played, check=_check(run), corrections=corrections)
+    if not run.learned and not _all_succeed(run):
+        yield _silent(run)
         return
     differ, success = _mean(run.third("rl/differing_groups", 2)), _mean(run.third("rl/success", 2))
     if differ is None or success is None or differ >= FEW_DIFFER:
@@ -111,6 +107,19 @@ def signal(run: RlRun) -> Findings:
         yield finding("all_succeed", **values)
     else:
         yield finding("groups_alike", larger=run.command(group=2 * int(run.setting("group"))), **values)
+
+
+def _silent(run: RlRun) -> Advice:
+    """Why no iteration changed the weights."""
+    played = run.iterations * run.episodes
+    won = round(sum(share for _, share in run.points("rl/success")) * run.episodes)
+    weights, prompt = (shlex.quote(str(each)) for each in (run.setting("in_weights"), run.prompt))
+    corrections = f"SOURCE=corrections WEIGHTS={weights} PROMPTS={prompt} bash 1_generate_dataset.sh"
+    values = {"episodes": plural(played, "episode"), "played": played, "corrections": corrections}
+    if run.setting("method") == "clone" and not won and any(error for _, error in run.points("rl/error_of_return")):
+        ppo, weighted = run.command(method="ppo"), run.command(clone_beta=0.3)
+        return finding("nothing_to_clone", ppo=ppo, weighted=weighted, **values)
+    return finding("no_signal", won=won, check=_check(run), **values)
 
 
 def outcome(run: RlRun) -> Findings:

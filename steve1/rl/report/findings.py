@@ -152,7 +152,7 @@ class RlRun(RecordedRun):
         if not any(errors):  # a run of before they were recorded
             return None
         difference, half = means[1] - means[0], 1.96 * math.hypot(*errors)
-        return Change(*means, difference - half, difference + half)
+        return Change(means[0], means[1], difference - half, difference + half)
 
     def kept(self) -> dict[str, float]:
         """{prompt: KL to the start} after the last iteration."""

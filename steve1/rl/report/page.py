@@ -67,11 +67,10 @@ def _cards(run: RlRun) -> Html:
         (f"{run.iterations * run.episodes:,}", "episodes · 局"),
     ]
     for when, words in ((0, "success in iteration 1 · 第 1 轮成功率"), (-1, "success in the last · 最后一轮成功率")):
-        ends = [run.points(f"rl/{name}") for name in ("success", "success_low", "success_high")]
-        if ends[0] and (when == 0 or run.iterations > 1):
-            rate, *between = (points[when][1] if points else None for points in ends)
-            interval = f" ({percent_range(*between)})" if None not in between else ""
-            shown.append((percent(rate or 0.0, 0) + interval, words))
+        rates, lows, highs = (run.points(f"rl/{name}") for name in ("success", "success_low", "success_high"))
+        if rates and (when == 0 or run.iterations > 1):
+            interval = f" ({percent_range(lows[when][1], highs[when][1])})" if lows and highs else ""
+            shown.append((percent(rates[when][1], 0) + interval, words))
     if run.seconds:
         shown.append((clock_text(run.seconds), "playing and learning · 游玩与学习用时"))
     boxes = [element("div", element("b", number), in_language(name)) for number, name in shown]
