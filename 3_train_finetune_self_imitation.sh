@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Self-imitation: the policy plays, and imitates the episodes in which it succeeded. The most careful form of reinforcement learning.
 #   needs: weights that succeed sometimes, the game, a reward (python -m steve1 check_reward)
-#   makes: OUT_WEIGHTS; curves, rollouts and traces in data/finetuning_checkpoint/<name of OUT_WEIGHTS>/
+#   makes: OUT_WEIGHTS; report.html, films, curves, rollouts and traces in data/finetuning_checkpoint/<name of OUT_WEIGHTS>/
 #   usage: bash 3_train_finetune_self_imitation.sh [flags] (and every variable of 3_train_finetune_rl.sh)
 #          REWARD=dig_dirt IN_WEIGHTS=data/weights/steve1/quickstart.weights bash 3_train_finetune_self_imitation.sh
 set -eu

@@ -62,6 +62,22 @@ def test_a_curve_lies_where_its_numbers_say() -> None:
     assert chart.count('class="dot"') == 3  # two points and the legend's
 
 
+def test_a_band_lies_around_its_curve_and_within_the_chart() -> None:
+    chart = line_chart("t", {"rate": [(1, 0.5), (2, 0.6)]}, band=[(1, 0.3, 0.7), (2, 0.4, 0.9)])
+
+    def places(name: str) -> list[tuple[float, ...]]:
+        (found,) = re.findall(rf'<{name} points="([^"]+)"', chart)
+        return [tuple(map(float, place.split(","))) for place in found.split()]
+
+    first, second = places("polyline")
+    low_1, low_2, high_2, high_1 = places("polygon")
+    assert [low_1[0], low_2[0], high_2[0], high_1[0]] == [first[0], second[0], second[0], first[0]]
+    assert high_1[1] < first[1] < low_1[1]
+    assert high_2[1] < second[1] < low_2[1]
+    assert all(22 < y < 190 for _, y in places("polygon"))
+    assert "<polygon" not in line_chart("t", {"rate": [(1, 0.5), (2, 0.6)]})
+
+
 def test_nothing_to_draw_is_no_chart() -> None:
     assert line_chart("a", {"x": [], "y": [(1, float("nan"))]}) == ""
     assert line_chart("a", {"x": [(1, -1.0)]}, log=True) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
@@ -284,6 +285,9 @@ def test_a_run_writes_its_page_with_films(make: Make, capsys: pytest.CaptureFixt
     events.Reload()
     assert "custom_scalars__config__" in events.Tags()["tensors"]
     assert {"rl/success_low", "rl/keep_kl/look_at_the_sky", "rl/games_per_second"} <= set(events.Tags()["scalars"])
+
+    train_rl(dataclasses.replace(chosen, films_every=0), OpenKeyGame())  # films change no weights
+    assert 'id="too_early"' in (folder / "report.html").read_text()
 
     (folder / "report.html").unlink()
     capsys.readouterr()
