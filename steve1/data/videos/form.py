@@ -5,7 +5,9 @@ Input: a video file. Output: a `VideoForm`, by which every frame is brought to t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
-from steve1.data.media.video import FPS, RECORDER_SIZE, Frame, decoded_frames, probe, recorder_size, to_rgb, turn_of
+from steve1.data.media.video import (
+    FPS,
+    RECORDER_SIZE,
+    Frame,
+    decoded_frames,
+    frame_times,
+    probe,
+    recorder_size,
+    to_rgb,
+    turn_of,
+)
 
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels of the picture as shown
 
@@ -24,6 +36,7 @@ SHORTEST_S = 2.0
 _SMALLEST = (128, 72)
 _BLACK = 16  # grey level below which a bar is black
 _FEWEST_SAMPLES, _SAMPLES = 6, 48  # of the video, one a second between these
+_FIRST_S = 60.0
 _MOST_BAR = 0.45  # of the picture on each side: what is darker than that is a dark picture
 _SHAPE = RECORDER_SIZE[0] / RECORDER_SIZE[1]
 _SAME_SHAPE = 0.02
@@ -38,7 +51,7 @@ class VideoForm:
     width: int  #: of the picture as shown
     height: int
     fps: float  #: on average
-    seconds: float  #: by its header; 0 where that does not say
+    seconds: float  #: by its header, or by its time stamps where that does not say
     codec: str
     start: float  #: time stamp of the first frame, in seconds
     crop: Box  #: what is kept of the picture
@@ -57,7 +70,7 @@ class VideoForm:
 
     @property
     def count(self) -> int:
-        """Frames at 20 a second, by the header; 0 where that does not say."""
+        """Frames at 20 a second."""
         return math.ceil(self.seconds * FPS)
 
     def metadata(self) -> dict[str, Any]:
@@ -86,11 +99,10 @@ def look_at(path: Path, masks: Sequence[Box] = ()) -> VideoForm:
             got=transfer,
             todo="ffmpeg -i IN -vf zscale=t=linear:npl=100,tonemap=hable,zscale=t=bt709:m=bt709:r=tv,format=yuv420p OUT.mp4",
         )
-    if 0 < info.seconds < SHORTEST_S:
-        raise UserError(
-            "This video is too short.", where=path, expected=f"{SHORTEST_S:g} s", got=f"{info.seconds:.1f} s"
-        )
-    samples = list(_samples(path, info.seconds))
+    seconds = length_of(path)
+    if 0 < seconds < SHORTEST_S:
+        raise UserError("This video is too short.", where=path, expected=f"{SHORTEST_S:g} s", got=f"{seconds:.1f} s")
+    samples = _samples(path, info.seconds)
     height, width = samples[0].shape[:2]
     samples = [sample for sample in samples if sample.shape[:2] == (height, width)]
     aspect = 1 / info.aspect if turn % 180 else info.aspect
@@ -122,22 +134,44 @@ def look_at(path: Path, masks: Sequence[Box] = ()) -> VideoForm:
             got, expected = ",".join(map(str, box)), f"inside {width}x{height} pixels"
             raise UserError("A mask lies outside the picture.", where=path, expected=expected, got=got)
     start = float(first.time or 0.0)
-    return VideoForm(width, height, info.fps, info.seconds, info.codec, start, (x, y, w, h), tuple(masks), tuple(notes))
+    return VideoForm(width, height, info.fps, seconds, info.codec, start, (x, y, w, h), tuple(masks), tuple(notes))
 
 
-def _samples(path: Path, seconds: float) -> Iterator[Frame]:
-    """Frames from all over a video; only the first where its length is unknown."""
+def length_of(path: Path) -> float:
+    """Seconds by the header; by the packets' time stamps where it does not say, as with what a browser records. 0 where neither does.
+
+    Raises:
+        UserError: it does not open.
+    """
+    if seconds := probe(path).seconds:
+        return seconds
+    rate, times, _ = frame_times(path)
+    return round(float(times[-1]) + 1 / rate, 4) if len(times) else 0.0
+
+
+def _samples(path: Path, seconds: float) -> list[Frame]:
+    """Frames from all over a video; from its first minute where its length is unknown, or where searching finds too few."""
     count = int(np.clip(seconds, _FEWEST_SAMPLES, _SAMPLES))
-    places = np.linspace(0, seconds, count, endpoint=False).tolist() if seconds > 0 else [0.0]
-    last = None
-    for place in places:
-        try:
-            frame = next(decoded_frames(path, start=place), None)
-        except UserError:  # damaged here; labelling says where
-            continue
-        if frame is not None and frame.pts != last:
-            last = frame.pts
-            yield to_rgb(frame)
+    found: dict[int | None, Frame] = {}
+    for place in np.linspace(0, seconds, count, endpoint=False).tolist() if seconds > 0 else []:
+        with contextlib.suppress(UserError):  # damaged here; labelling says where
+            for frame in itertools.islice(decoded_frames(path, start=place), 1):
+                found.setdefault(frame.pts, to_rgb(frame))
+    return list(found.values()) if len(found) >= _FEWEST_SAMPLES else list(_first_minute(path))
+
+
+def _first_minute(path: Path) -> Iterator[Frame]:
+    """The first frame of each second, and of each sixth of one at the beginning."""
+    due, begin = 0.0, None
+    with contextlib.suppress(UserError):  # damaged; labelling says where
+        for number, frame in enumerate(decoded_frames(path)):
+            time = number / FPS if frame.time is None else float(frame.time)
+            begin = time if begin is None else begin
+            if time - begin >= _FIRST_S:
+                return
+            if time - begin >= due:
+                yield to_rgb(frame)
+                due = time - begin + (1 if time - begin >= 1 else 1 / _FEWEST_SAMPLES)
 
 
 def _inside_bars(samples: Sequence[Frame]) -> Box:

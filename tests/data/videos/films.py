@@ -73,11 +73,12 @@ def encode(
     stamps: Callable[[int], float] = lambda number: number / FPS,
     options: dict[str, str] | None = None,
     audio: bool = False,
+    live: bool = False,
     change: Callable[[av.VideoFrame], None] = lambda frame: None,
 ) -> Path:
-    """A video of frames with time stamps in seconds, in the container of the path's ending."""
+    """A video of frames with time stamps in seconds, in the container of the path's ending; a live one (mkv, webm) names no length and has no index."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options={"live": "1"} if live else {}) as container:
         stream = None
         sound = container.add_stream("aac" if path.suffix != ".webm" else "libopus", rate=48000) if audio else None
         for number, frame in enumerate(frames):

@@ -13,8 +13,9 @@ import pytest
 
 from steve1.core.errors import UserError
 from steve1.data.media.motion import Motion, grey_of
+from steve1.data.media.video import probe
 from steve1.data.videos.find import find_videos
-from steve1.data.videos.form import VideoForm, look_at, parse_box
+from steve1.data.videos.form import VideoForm, length_of, look_at, parse_box
 from steve1.data.videos.overlays import OverlayFinder
 from steve1.data.videos.stream import Stretch, game_frames, stretches
 from tests.data.videos.films import FPS, HEIGHT, WIDTH, encode, film, pictures, turns
@@ -139,6 +140,34 @@ def test_a_dark_scene_is_no_bar(tmp_path: Path) -> None:
     frames = [frame if number > 50 else frame // 30 for number, frame in enumerate(pictures(turns(80)))]
     assert look_at(encode(tmp_path / "a.mp4", iter(frames))).crop == (0, 0, WIDTH, HEIGHT)
     assert look_at(encode(tmp_path / "b.mp4", iter([frame // 30 for frame in frames]))).crop == (0, 0, WIDTH, HEIGHT)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("live", [False, True])
+def test_a_title_at_the_beginning_is_no_bar(tmp_path: Path, live: bool) -> None:
+    """A live recording names no length; the other has a single key frame, so that searching finds the title alone."""
+    films = []
+    for title in ((107, 60), (240, 40)):
+        frames = list(pictures(turns(60)))
+        x, y = (WIDTH - title[0]) // 2, (HEIGHT - title[1]) // 2
+        for number in range(3):
+            frames[number] = np.zeros_like(frames[number])
+            frames[number][y : y + title[1], x : x + title[0]] = 200
+        options = {"g": "600", "sc_threshold": "0", "preset": "ultrafast"}
+        films.append(encode(tmp_path / f"{title[0]}.mkv", iter(frames), live=live, options=options))
+    assert (probe(films[0]).seconds == 0) is live
+    for path in films:
+        assert look_at(path).crop == (0, 0, WIDTH, HEIGHT)
+
+
+def test_the_length_that_no_header_names_is_measured(tmp_path: Path) -> None:
+    quick = {"preset": "ultrafast"}
+    path = encode(tmp_path / "a.mkv", pictures(turns(70)), live=True, options=quick)
+    assert probe(path).seconds == 0
+    assert length_of(path) == pytest.approx(3.5, abs=0.01)
+    assert look_at(path).count == 70
+    with pytest.raises(UserError, match="too short"):
+        look_at(encode(tmp_path / "b.mkv", pictures(turns(30)), live=True, options=quick))
 
 
 def test_large_frames_are_averaged_and_masks_take_the_colour_around() -> None:
