@@ -71,6 +71,10 @@ class Labels:
     encoded: int = 0
     overlap: NDArray[np.int8] = dataclasses.field(default_factory=lambda: np.zeros((0, 2), np.int8))
 
+    def __getitem__(self, rows: slice) -> Labels:
+        """Those of some frames."""
+        return Labels(self.buttons[rows], self.camera[rows], self.encoded, self.overlap[rows])
+
     def pressed(self, thresholds: NDArray[np.float64] | None = None) -> tuple[NDArray[np.bool_], int]:
         """Which buttons are pressed (N, 20), without two that exclude each other, and how often one had to give way.
 
@@ -122,6 +126,17 @@ def window_plan(count: int, window: int, stride: int, rule: Rule) -> list[tuple[
         found.append((start, end, kept, kept_end))
         kept = kept_end
     return found
+
+
+def frames_around(first: int, stop: int, window: int, stride: int) -> tuple[int, int]:
+    """The frames (first, end) of a video that labels of its frames first … stop - 1 depend on, where it goes on before and after.
+
+    Labelled by themselves, these frames have the windows that the whole video has there, and so the same labels, wherever windows agree included.
+    `end` may lie beyond the video's end.
+    """
+    margin = (window - stride) // 2
+    before = max(0, (first - margin) // stride - 1) * stride
+    return before, (max(0, (stop - 1 - margin) // stride) + 1) * stride + window
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""An inverse dynamics model that needs no training: it measures how far the picture has moved, and says that forward is held."""
+"""Inverse dynamics models that need no training: one measures how far the picture has moved, one says something of every frame of a window."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from steve1.actions import N_BINS, to_bins
 from steve1.actions.buttons import BUTTONS
-from steve1.idm.label import Labels, WindowOutput
+from steve1.idm.config import REACH
+from steve1.idm.label import Labels, WindowOutput, label
 from tests.data.videos.films import HEIGHT, PER_DEGREE, WIDTH
 
 Spoil = Callable[[NDArray[np.int64]], NDArray[np.int64]]
@@ -59,3 +60,41 @@ class Oracle:
         """As `InverseDynamicsModel`, for the mirror test."""
         found = [self.log_probabilities(self.bins(window.numpy())) for window in frames]
         return WindowOutput(*(torch.from_numpy(np.stack(part)) for part in zip(*found)))
+
+
+class Watcher:
+    """Its labels mean nothing, and depend exactly on the place of each frame in its window and on all frames there."""
+
+    def __init__(self) -> None:
+        self.config = SimpleNamespace(timesteps=16, temperature=2.0, img_shape=(128, 128, 8))
+        self.device, self.encoded, self.frames_at_once = torch.device("cpu"), 0, 8
+
+    def features(self, frames: torch.Tensor) -> torch.Tensor:
+        """As `WindowModel`."""
+        return self.features_of(torch.stack([frames[number : number + 5] for number in range(len(frames) - 2 * REACH)]))
+
+    def features_of(self, near: torch.Tensor) -> torch.Tensor:
+        """As `WindowModel`: (N, 1), whole numbers."""
+        small = near[:, :, ::16, ::16].long().flatten(1)
+        return (small * torch.arange(1, small.shape[1] + 1)).sum(1, keepdim=True) % 10007
+
+    def heads(self, features: torch.Tensor) -> WindowOutput:
+        """As `WindowModel`."""
+        places = torch.arange(features.shape[1])
+        seen = (features[:, None, :, 0] * (1 + 3 * places[:, None] + places**2)).sum(2) % 10007
+        chosen = torch.arange(1, 63) * seen[..., None] % 10007 / 1000
+        buttons, camera = chosen[..., :40].unflatten(2, (20, 2)), chosen[..., 40:].unflatten(2, (2, N_BINS))
+        return WindowOutput(buttons.log_softmax(3), camera.log_softmax(3))
+
+    def __call__(self, frames: torch.Tensor) -> WindowOutput:
+        """As `InverseDynamicsModel`, for the mirror test."""
+        padded = torch.nn.functional.pad(frames, (0, 0, 0, 0, 0, 0, REACH, REACH))
+        return self.heads(torch.stack([self.features(window) for window in padded]))
+
+    def label(self, frames: Iterable[NDArray[np.uint8]]) -> Labels:
+        """As `InverseDynamicsModel.label`."""
+        return label(self, frames)  # type: ignore[arg-type]
+
+    def spread(self, total: int) -> contextlib.nullcontext[None]:
+        """As `InverseDynamicsModel.spread`: nothing to choose."""
+        return contextlib.nullcontext()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,59 +14,35 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from steve1 import actions as act
 from steve1.actions import to_bins
-from steve1.commands.data import generate_dataset, label_videos
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
+from steve1.core.paths import ROOT
 from steve1.data.episodes.cut import cut_episode
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.parts import LABEL_LOGP
-from steve1.data.media.motion import Motion, grey_of
 from steve1.data.quality.validate import check_episode
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.shards import Shard, alone_in
-from steve1.idm.labelling import folder as labelling
-from steve1.idm.labelling.checks import Evidence, Thresholds, measured, reasons_against, section_reasons
+from steve1.data.videos.form import VideoForm
+from steve1.idm.labelling.checks import (
+    Thresholds,
+)
 from steve1.idm.labelling.folder import LINES, PAGE, RECORDS, LabelSummary, Machine, label_folder
-from steve1.idm.labelling.part import parts_of
+from steve1.idm.labelling.part import PartLabeller
 from steve1.idm.labelling.settings import IdmFiles, LabelSettings
+from tests.clusters import started_ray
 from tests.data.makers import tick
 from tests.data.videos.films import encode, film, pictures, turns
 from tests.idm.oracle import Oracle
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+MINI = ROOT / "data" / "mini" / "mini_idm"
 N = 240
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> tuple[str, str]:
-    """Names of a model's files, for the settings."""
-    weights = tmp_path / "x_idm.weights"
-    weights.write_bytes(b"not read")
-    return str(GOLDEN / "idm_tiny.model"), str(weights)
-
-
-@pytest.fixture
-def label(files: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., LabelSummary]:
-    """`label_folder` with an oracle in the model's place."""
-
-    def call(
-        videos: Path,
-        output: Path,
-        oracle: Any = None,
-        *,
-        shard: Shard | None = None,
-        overwrite: bool = False,
-        **more: Any,
-    ) -> LabelSummary:
-        monkeypatch.setattr(labelling, "load_idm", lambda *args, **keys: oracle or Oracle())
-        settings = LabelSettings(idm_model=files[0], idm_weights=files[1], **{"mineclip_frames": False, **more})
-        return label_folder(videos, output, settings, Machine(shard=shard or Shard()), overwrite=overwrite)
-
-    return call
 
 
 Labeller = Callable[..., LabelSummary]
@@ -165,7 +143,7 @@ def test_what_is_no_game_is_left_out(tmp_path: Path, label: Labeller) -> None:
     reasons = {name.split(",")[0].rsplit("/")[-1]: reason for name, reason in summary.rejected}
     assert set(reasons) == {"slides.mp4", "slow.mp4", "talk.mp4"}
     assert "slide show" in reasons["slides.mp4"] or "2 s" in reasons["slides.mp4"]
-    assert "doubled" in reasons["slow.mp4"]
+    assert "repeat the one before" in reasons["slow.mp4"]
 
 
 @pytest.mark.e2e
@@ -308,20 +286,13 @@ def test_another_field_of_view_corrects_the_camera(tmp_path: Path, label: Labell
         np.testing.assert_allclose(np.array(one["camera"]) * gain, other["camera"], atol=1e-6)
 
 
-def test_parts_of_a_video(tmp_path: Path) -> None:
-    video = film(tmp_path / "a.mp4", turns(300))
-    assert [(part.first, part.stop) for part in parts_of("a", video, LabelSettings())] == [(0, None)]
-    (part,) = parts_of("a", video, LabelSettings(start=2.0, end=-3.0))
-    assert (part.first, part.stop) == (40, 240)
-    (part,) = parts_of("a", video, LabelSettings(end=4.0))
-    assert (part.first, part.stop) == (0, 80)
-    for nothing in (LabelSettings(end=-20.0), LabelSettings(start=8.0, end=-9.0)):
-        (part,) = parts_of("a", video, nothing)
-        assert part.stop == part.first, "what is to be left out is not labelled"
-    assert len(parts_of("b", tmp_path / "missing.mp4", LabelSettings())) == 1
-    with pytest.raises(UserError, match="ends before"):
-        LabelSettings(start=5, end=3)
-    assert LabelSettings(mask=("a=1,2,3,4", "5,6,7,8")).masks_for("b") == [(5, 6, 7, 8)]
+def test_an_overlay_is_painted_over_in_its_video_alone() -> None:
+    form = VideoForm(1280, 720, 30, 9, "h264", 0, (0, 0, 1280, 720))
+    text = PartLabeller._overlay_text("my film=2", (0.75, 0.0, 0.25, 0.25), "a facecam", form)
+    (option,) = re.findall(r"--mask (.+) paints", text)
+    settings = LabelSettings(mask=tuple(shlex.split(option)))
+    assert settings.masks_for("my film=2") == [(960, 0, 320, 180)]
+    assert not settings.masks_for("another")
 
 
 def known_recording(path: Path, count: int = 600) -> Path:
@@ -349,6 +320,9 @@ def test_a_known_recording_sets_the_thresholds(tmp_path: Path, label: Labeller) 
     assert Episode(tmp_path / "out" / "a_000000").metadata["idm"]["thresholds"] == known["thresholds"]
     text = (tmp_path / "out" / PAGE).read_text("utf-8")
     assert "On the known recording" in text
+    assert "field of view: what that difference would mean" in text
+    assert known["thresholds"]["mirror"] == pytest.approx(known["measures"]["mirror"], abs=1e-4)
+    assert known["thresholds"]["mirror"] > 0.9
     # Labels that are less sure than on the known recording are rejected. The thresholds stay in the folder.
     film(tmp_path / "w" / "b.mp4", turns(300, 2))
     summary = label(tmp_path / "w", tmp_path / "out", Oracle(sure=0.6))
@@ -369,40 +343,37 @@ def test_a_missing_or_wrong_model_is_named(tmp_path: Path) -> None:
         IdmFiles.of(GOLDEN / "idm_tiny.model", tmp_path / "x.weights")
 
 
-def evidence_of(degrees: Any, change: Callable[[Any], Any] = lambda frames: frames) -> Evidence:
-    frames, motion = change(list(pictures(degrees))), Motion()
-    small = [cv2.resize(frame, (128, 128)) for frame in frames]
-    for frame in small:
-        motion.add(grey_of(frame))
-    return Evidence.of(Oracle().label(small), motion)
-
-
-def test_measures_of_good_labels() -> None:
-    found = measured(evidence_of(turns(N)))
-    assert found.lag == 0
-    assert found.follow_pitch is not None
-    assert found.follow_yaw is not None
-    assert min(found.follow_pitch, found.follow_yaw) > 0.9
-    pitch, yaw = found.pixels_per_degree
-    assert pitch == pytest.approx(1.6, rel=0.1), "at a field of view of 70 degrees"
-    assert yaw == pytest.approx(0.9, rel=0.2)
-    assert found.doubled == 0
-    assert not reasons_against(found, Thresholds())
-
-
-def test_sections_that_do_not_follow_are_rejected_alone() -> None:
-    good = evidence_of(turns(600))
-    bins = good.bins.copy()
-    bins[200:300] = to_bins(turns(100, 8))
-    reasons = section_reasons(Evidence(**{**good.__dict__, "bins": bins}), Thresholds())
-    assert [bool(reason) for reason in reasons] == [False, False, True, False, False, False]
+def test_another_threshold_or_field_of_view_of_the_model_is_another_setting(
+    tmp_path: Path, files: tuple[str, str], label: Labeller
+) -> None:
+    beside = Path(f"{files[1]}.json")
+    film(tmp_path / "v" / "a.mp4", turns(100))
+    label(tmp_path / "v", tmp_path / "out")
+    record = tmp_path / "out" / RECORDS / "a_000000.json"
+    known = json.loads(record.read_text())
+    for new in ("button_thresholds", "model_fov", "env"):
+        del known["made_with"][new]
+    del known["made_with"]["thresholds"]["mirror"]
+    record.write_text(json.dumps(known))
+    assert not label(tmp_path / "v", tmp_path / "out").changed, "what an earlier version did not note"
+    label(tmp_path / "v", tmp_path / "out", keep_nulls=True, overwrite=True)
+    for changed in ({"thresholds": {"forward": 0.99}}, {"fov": 90}):
+        beside.write_text(json.dumps(changed))
+        again = label(tmp_path / "v", tmp_path / "out", keep_nulls=True)
+        assert (again.labelled, again.changed) == (0, ["a_000000"])
+        again = label(tmp_path / "v", tmp_path / "out", keep_nulls=True, overwrite=True)
+        assert (again.labelled, again.changed) == (1, [])
+    beside.write_text('{"thresholds": {"forward": 0.99}}')
+    label(tmp_path / "v", tmp_path / "out", keep_nulls=True, overwrite=True)
+    assert not any(action["forward"] for action in Episode(tmp_path / "out" / "a_000000").actions())
 
 
 @pytest.mark.e2e
-def test_processes_and_the_real_network(tmp_path: Path) -> None:
-    """Two workers with a small model that knows nothing."""
-    import torch
-
+@pytest.mark.parametrize("ray", [False, True])
+def test_processes_and_the_real_network(tmp_path: Path, ray: bool) -> None:
+    """Two workers with a small model that knows nothing, in processes and on a Ray cluster of this machine."""
+    if ray:
+        started_ray()
     weights = tmp_path / "tiny.weights"
     with np.load(GOLDEN / "idm_tiny_state.npz") as state:
         torch.save({name: torch.from_numpy(state[name].astype(np.float32)) for name in state.files}, weights)
@@ -412,25 +383,11 @@ def test_processes_and_the_real_network(tmp_path: Path) -> None:
         idm_model=str(GOLDEN / "idm_tiny.model"), idm_weights=str(weights), keep_rejected=True, keep_nulls=True
     )
     one = label_folder(tmp_path / "v", tmp_path / "one", settings, Machine(device="cpu"))
-    two = label_folder(tmp_path / "v", tmp_path / "two", settings, Machine(device="cpu", workers=2))
+    machine = Machine(device="cpu", ray=True) if ray else Machine(device="cpu", workers=2)
+    two = label_folder(tmp_path / "v", tmp_path / "two", settings, machine)
     assert one.frames == two.frames == 120
     for path in find_episodes(tmp_path / "one"):
         a, b = Episode(path), Episode(tmp_path / "two" / path.name)
         for mine, theirs in zip(a.tokens(), b.tokens()):
             np.testing.assert_array_equal(mine, theirs)
         assert a.metadata["idm"]["agreement"][0] is not None
-
-
-def test_making_a_dataset_hands_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[LabelSettings] = []
-
-    def label_nothing(videos: str, output: Path, settings: LabelSettings, machine: Machine) -> None:
-        given.append(settings)
-
-    monkeypatch.setattr("steve1.idm.labelling.folder.label_folder", label_nothing)
-    monkeypatch.setattr(label_videos, "show", lambda summary: None)
-    options = {"mask": ("1,2,30,40",), "start": 30.0, "end": -20.0, "fov": 90.0, "calibrate": "me.mp4"}
-    asked = generate_dataset.Args(source="videos", videos_dir="films", nulls="keep", **options)  # type: ignore[arg-type]
-    generate_dataset.label(asked, tmp_path, Shard())
-    assert {name: getattr(given[0], name) for name in options} == options
-    assert given[0].keep_nulls

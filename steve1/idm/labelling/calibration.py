@@ -20,7 +20,8 @@ from steve1.data.media.video import Frame
 from steve1.data.recordings.contractor import ContractorRecording
 from steve1.data.recordings.resample import read_game_ticks
 from steve1.idm.labelling.checks import Evidence, LabelMeasures, Thresholds, calibrated, measured, section_sureness
-from steve1.idm.labelling.settings import IdmFiles
+from steve1.idm.labelling.mirror import MirrorSample
+from steve1.idm.labelling.settings import PUBLISHED_FOV, IdmFiles
 from steve1.idm.metrics import ButtonScores, CameraScores, Scores, scores, true_actions
 from steve1.idm.network import InverseDynamicsModel
 
@@ -39,6 +40,7 @@ class Calibration:
     measures: LabelMeasures
     scores: Scores
     pressed: dict[str, float]  #: true share of frames, by button
+    fov: float = PUBLISHED_FOV  #: vertical field of view in degrees that the recording is taken to have: the model's
 
     def save(self, folder: Path) -> None:
         """Into a dataset's folder."""
@@ -59,19 +61,20 @@ def calibrate(
     if len(numbers) < _FEWEST:
         expected, got = f"{_FEWEST // 20} s and more; five minutes are better", f"{len(numbers) / 20:.0f} s"
         raise UserError("This recording is too short to calibrate with.", where=video, expected=expected, got=got)
-    motion = Motion()
+    motion, mirror = Motion(), MirrorSample(model, len(numbers))
 
     def frames() -> Iterator[Frame]:
         for number, frame in enumerate(recording.frames(numbers)):
             agent = agent_frame(frame)
             motion.add(grey_of(agent))
+            mirror.add(agent)
             if number % 32 == 31:
                 on_frames(32)
             yield agent
 
     labels = model.label(frames())
     evidence = Evidence.of(labels, motion, files.thresholds)
-    measures = measured(evidence)
+    measures = measured(evidence, mirror.agreement())
     pressed, degrees = true_actions(ticks.actions[: len(evidence)])
     found = scores(np.exp(labels.buttons[:, :, 1]), evidence.bins, pressed, degrees, thresholds=files.thresholds)
     shares = {button.name: button.share for button in found.buttons}
@@ -83,6 +86,7 @@ def calibrate(
         measures,
         found,
         shares,
+        files.fov,
     )
 
 
@@ -115,6 +119,7 @@ def read_calibration(folder: Path, files: IdmFiles, video: Path | None) -> Calib
                 [CameraScores(**row) for row in found["camera"]],
             ),
             dict(known["pressed"]),
+            float(known.get("fov", PUBLISHED_FOV)),
         )
     except (KeyError, TypeError, ValueError) as fault:
         todo = "remove it, and calibrate again with --calibrate"

@@ -25,6 +25,9 @@ ZERO_LAG = -LAGS[0]
 _ENOUGH = 60  # frames in which the camera moves, for a correlation that says something
 _ENOUGH_IN_SECTION = 20
 _CLEAR = 1.6  # degrees, from which pixels per degree are taken
+_MOST_REPEATS = 5  # of one picture: a game of 3.3 frames a second
+_MIRROR_POINTS = 0.05  # below the known recording's agreement, from which the report warns
+_STANDS_OUT = 0.2  # correlation of changes
 _CLEARLY_BETTER = 0.1  # by which the correlation at another lag exceeds that at none
 
 
@@ -39,13 +42,15 @@ class Thresholds:
     overlap: float = 0.5
     """Largest share of frames on which two windows differ in the camera."""
     doubled: float = 0.1
-    """Largest share of doubled frames among those in which the picture moves."""
+    """Largest share of frames that repeat the one before, among those in which the picture moves."""
     still: float = 0.9
     """Largest share of frames in which nothing moves."""
     impossible: float = 0.01
     """Share of impossible or flickering buttons from which the report warns."""
     saturated: float = 0.05
     """Share of camera moves at the largest bin from which the report warns."""
+    mirror: float | None = None
+    """Share of turns that turn round in mirrored frames on the known recording; None: not known without a calibration. The report warns from 5 points less."""
 
     @classmethod
     def read(cls, values: dict[str, Any], where: object) -> Thresholds:
@@ -89,13 +94,22 @@ class Evidence:
     gave_way: int = 0
 
     @classmethod
-    def of(cls, labels: Labels, motion: Motion, thresholds: NDArray[np.float64] | None = None) -> Evidence:
-        """Of a stretch; thresholds as of `Labels.pressed`."""
+    def of(
+        cls,
+        labels: Labels,
+        motion: Motion,
+        thresholds: NDArray[np.float64] | None = None,
+        rows: slice = slice(None),
+    ) -> Evidence:
+        """Of some frames of a stretch; thresholds as of `Labels.pressed`."""
+        shift = np.concatenate([motion.shift, np.zeros((1, 2))])
+        labels = labels[rows]
         pressed, gave_way = labels.pressed(thresholds)
         sure = np.stack([labels.buttons.max(2).sum(1), labels.camera.max(2).sum(1)], axis=1)
-        shift = np.concatenate([motion.shift, np.zeros((1, 2))])
         bins = labels.camera.argmax(2).astype(np.int64)
-        return cls(pressed, bins, sure, labels.overlap, shift, motion.change, motion.texture, gave_way)
+        return cls(
+            pressed, bins, sure, labels.overlap, shift[rows], motion.change[rows], motion.texture[rows], gave_way
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[Evidence]) -> Evidence:
@@ -143,6 +157,9 @@ class LabelMeasures:
     still: float
     pressed: dict[str, float]  #: share of frames, by button
     mirror: float | None = None  #: share of turns that turn round in mirrored frames
+    turn_lag: int | None = (
+        None  #: the lag at which beginnings and ends of turns follow the labels', where one stands out
+    )
 
     @property
     def lag(self) -> int | None:
@@ -189,7 +206,20 @@ def measured(evidence: Evidence, mirror: float | None = None) -> LabelMeasures:
         float((change[1:] < STILL).mean()) if len(change) > 1 else 1.0,
         {name: float(share) for name, share in zip(BUTTONS, evidence.pressed.mean(axis=0))},
         mirror,
+        _turn_lag(degrees, evidence.shift[:-1]) if moving >= _ENOUGH else None,
     )
+
+
+def _turn_lag(degrees: NDArray[np.float64], shift: NDArray[np.float64]) -> int | None:
+    """The lag at which changes of the picture's motion follow changes of the labels; None where none stands out.
+
+    Where turns last for seconds, motion itself follows nearly as well some frames beside the right lag.
+    """
+    found = following(np.diff(degrees, axis=0), np.diff(shift, axis=0))
+    if np.isnan(found).all():
+        return None
+    best = int(np.nanargmax(found))
+    return LAGS[best] if found[best] >= max(_STANDS_OUT, 2 * np.nan_to_num(found[ZERO_LAG])) else None
 
 
 def _number(value: float) -> float | None:
@@ -214,11 +244,19 @@ def _flickering(pressed: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _doubled(change: NDArray[np.float64]) -> float | None:
-    """Frames like the one before while the picture moves before and after, as a share of the frames that move; None where few do."""
-    moves = change >= 1.0
-    alone = (change[1:-1] < STILL) & moves[:-2] & moves[2:]
-    count = int(moves.sum())
-    return float(alone.sum()) / (count + int(alone.sum())) if count >= _ENOUGH else None
+    """Frames that repeat the one before because the game ran slower than the video, as a share of the frames that move; None where few do.
+
+    Above 10 pictures a second such a frame stands alone between moving ones; below, one to five of them between single moving ones, while a
+    movement that pauses lasts longer than a frame.
+    """
+    state = np.where(change >= 1.0, 1, np.where(change < STILL, 0, 2))[1:]
+    starts = np.flatnonzero(np.diff(state, prepend=-1))
+    kinds, lengths = state[starts], np.diff(starts, append=len(state))
+    between = (kinds[1:-1] == 0) & (kinds[:-2] == 1) & (kinds[2:] == 1)
+    slow = (lengths[1:-1] <= _MOST_REPEATS) & (lengths[:-2] == 1) & (lengths[2:] == 1)
+    repeated = int(lengths[1:-1][between & (slow | (lengths[1:-1] == 1))].sum())
+    new = int((state == 1).sum())
+    return repeated / (new + repeated) if new + repeated >= _ENOUGH and new >= _ENOUGH_IN_SECTION else None
 
 
 def reasons_against(found: LabelMeasures, limits: Thresholds) -> list[str]:
@@ -227,7 +265,7 @@ def reasons_against(found: LabelMeasures, limits: Thresholds) -> list[str]:
     if found.still > limits.still:
         reasons.append(f"the picture does not change in {found.still:.0%} of the frames: a slide show or a pause")
     if found.doubled is not None and found.doubled > limits.doubled:
-        text = f"{found.doubled:.0%} of the moving frames are doubled: the game ran slower than the video"
+        text = f"{found.doubled:.0%} of the moving frames repeat the one before: the game ran slower than the video"
         reasons.append(f"{text} (--start and --end choose a better part)")
     reasons += _following_reasons(found, limits)
     if found.overlap_camera is not None and found.overlap_camera > limits.overlap:
@@ -240,7 +278,8 @@ def _following_reasons(found: LabelMeasures, limits: Thresholds) -> list[str]:
     if best is None or now is None:
         return []
     at_best = found.follow[best + ZERO_LAG] or 0.0
-    if best and at_best > max(now + _CLEARLY_BETTER, limits.follow):
+    clearly = at_best > now + _CLEARLY_BETTER or best == found.turn_lag
+    if best and clearly and at_best > limits.follow:
         return [
             f"the labels are off by {best:+d} frames: the picture follows them best there ({at_best:.2f}, {now:.2f} at none)"
         ]
@@ -250,7 +289,7 @@ def _following_reasons(found: LabelMeasures, limits: Thresholds) -> list[str]:
             reasons.append(f"the {name} labels have the wrong sign: the picture moves against them ({value:.2f})")
         elif value is not None and value < limits.follow:
             reasons.append(
-                f"the picture does not follow the {name} labels ({value:.2f}, at least {limits.follow:.2f} is expected)"
+                f"the picture does not follow the {name} labels ({value:.2f}, at least {limits.follow:.2f} is expected): no game, or another than the model's"
             )
     return reasons
 
@@ -263,6 +302,10 @@ def warnings_on(found: LabelMeasures, limits: Thresholds) -> list[str]:
     if found.saturated is not None and found.saturated > limits.saturated:
         notes.append(
             f"{found.saturated:.0%} of the camera's moves are at the largest bin: its turns come out too small"
+        )
+    if found.mirror is not None and limits.mirror is not None and found.mirror < limits.mirror - _MIRROR_POINTS:
+        notes.append(
+            f"{found.mirror:.0%} of the turns turn round in mirrored frames, {limits.mirror:.0%} on the known recording"
         )
     return notes
 
@@ -303,7 +346,21 @@ def calibrated(found: LabelMeasures, section_sureness: Sequence[float]) -> Thres
         overlap=round(min(0.9, 2 * found.overlap_camera + 0.05), 4)
         if found.overlap_camera is not None
         else usual.overlap,
+        mirror=None if found.mirror is None else round(found.mirror, 4),
     )
+
+
+def field_of_view(found: LabelMeasures, known: LabelMeasures, known_fov: float) -> float | None:
+    """Vertical field of view in degrees, from pixels per degree and those of a recording whose field of view is known; None where too little turns.
+
+    Near the middle, a degree is as many pixels as the tangent of half the field of view is small. A model that goes by displacement alone
+    labels fewer degrees in a wider view, and its labels show the known recording's.
+    """
+    pairs = [(one, two) for one, two in zip(found.pixels_per_degree, known.pixels_per_degree) if one and two]
+    ratios = [two / one for one, two in pairs if one > 0 and two > 0]
+    if not ratios:
+        return None
+    return math.degrees(2 * math.atan(math.tan(math.radians(known_fov) / 2) * float(np.mean(ratios))))
 
 
 def section_sureness(evidence: Evidence) -> list[float]:

@@ -31,7 +31,7 @@ from steve1.idm.labelling.calibration import Calibration, calibrate, read_calibr
 from steve1.idm.labelling.checks import Thresholds
 from steve1.idm.labelling.page import page
 from steve1.idm.labelling.part import PART, Part, PartLabeller, Record, parts_of
-from steve1.idm.labelling.settings import IdmFiles, LabelSettings, recording_of
+from steve1.idm.labelling.settings import IdmFiles, LabelSettings, recording_of, same_settings
 from steve1.idm.weights import load_idm
 
 RECORDS, PAGE, LINES = ".labelling", "label_report.html", "label_report.jsonl"
@@ -54,6 +54,7 @@ class LabelSummary:
     """What a run did. Counts are of parts (five minutes of video each)."""
 
     output_dir: Path
+    idle: bool = False  #: every part belongs to other shards
     labelled: int = 0
     there: int = 0  #: done by an earlier run
     records: list[Record] = dataclasses.field(default_factory=list)
@@ -107,7 +108,8 @@ def label_folder(
     known = recording_of(settings.calibrate) if settings.calibrate else None
     found = find_videos(videos)
     settings.check_masks(found.videos)
-    parts = machine.shard.of([part for name, path in found.videos.items() for part in parts_of(name, path, settings)])
+    every = [part for name, path in found.videos.items() for part in parts_of(name, path, settings)]
+    parts = machine.shard.of(every)
     output_dir.mkdir(parents=True, exist_ok=True)
     with alone_in(output_dir, machine.shard, "label"):
         _tidy(output_dir, None if machine.shard.whole else parts)
@@ -115,7 +117,7 @@ def label_folder(
         if known and calibration is None:
             calibration = _calibrated(known, files, machine, output_dir)
         limits = calibration.thresholds if calibration else Thresholds()
-        summary = LabelSummary(output_dir, left_out=found.left_out)
+        summary = LabelSummary(output_dir, idle=bool(every) and not parts, left_out=found.left_out)
         todo = _not_done(parts, settings, files, limits, summary, overwrite)
         with progress(
             total=sum(part.length for part in todo) or None, desc=message("bar labelling"), unit="frame"
@@ -164,7 +166,8 @@ def _fingerprint(settings: LabelSettings, files: IdmFiles, limits: Thresholds, p
         del kept[field]
     kept["mask"] = [list(box) for box in settings.masks_for(part.name)]
     kept["bytes"] = part.video.stat().st_size
-    return {**kept, "weights_sha256": files.sha256, "thresholds": dataclasses.asdict(limits)}
+    of_model = {"weights_sha256": files.sha256, "model_fov": files.fov, "button_thresholds": files.button_thresholds}
+    return {**kept, **of_model, "env": files.env, "thresholds": dataclasses.asdict(limits)}
 
 
 def _not_done(
@@ -183,7 +186,7 @@ def _not_done(
             todo.append(part)
             continue
         record = read_json(path)
-        same = record.get("made_with") == _fingerprint(settings, files, limits, part)
+        same = same_settings(record.get("made_with"), _fingerprint(settings, files, limits, part))
         if (not same and overwrite) or (record["fault"] and not record["episodes"]):
             for episode in record["episodes"]:
                 for name in (

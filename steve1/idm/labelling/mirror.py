@@ -14,12 +14,12 @@ _FRAMES, _PART = 512, 6000  # frames that are tried of each part of 6,000
 
 
 class MirrorSample:
-    """Some windows of a part's frames, labelled again in a mirror."""
+    """Some windows of a part's frames, labelled again in a mirror; they are spread over `frames` frames."""
 
-    def __init__(self, model: InverseDynamicsModel) -> None:
+    def __init__(self, model: InverseDynamicsModel, frames: int = _PART) -> None:
         self._model = model
         self._most = max(3, _FRAMES // model.config.timesteps)
-        self._every = _PART // self._most
+        self._every = max(1, frames // self._most)
         self._windows: list[NDArray[np.uint8]] = []
         self._filling: list[Frame] = []
         self._seen = 0

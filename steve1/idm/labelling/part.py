@@ -8,13 +8,17 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
+import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import steve1
 from steve1 import actions as act
@@ -24,11 +28,11 @@ from steve1.core.files import scratch_dir, sha256_file
 from steve1.core.frames import jpeg_bytes
 from steve1.core.paths import display
 from steve1.data.episodes.episode import Episode
-from steve1.data.media.video import FPS, Frame, probe
-from steve1.data.videos.form import VideoForm, look_at
+from steve1.data.media.video import FPS, Frame
+from steve1.data.videos.form import VideoForm, length_of, look_at
 from steve1.data.videos.overlays import OverlayFinder
-from steve1.data.videos.stream import Stretch, game_frames, stretches
-from steve1.idm.label import Labels
+from steve1.data.videos.stream import LONGEST, Stretch, game_frames, stretches
+from steve1.idm.label import Labels, frames_around
 from steve1.idm.labelling.checks import (
     SECTION,
     Evidence,
@@ -40,7 +44,7 @@ from steve1.idm.labelling.checks import (
 )
 from steve1.idm.labelling.mirror import MirrorSample
 from steve1.idm.labelling.scratch import Scratch
-from steve1.idm.labelling.settings import IdmFiles, LabelSettings
+from steve1.idm.labelling.settings import IdmFiles, LabelSettings, same_settings
 from steve1.idm.network import InverseDynamicsModel
 
 PART = 6000
@@ -61,43 +65,68 @@ class Part:
     video: Path
     first: int = 0
     stop: int | None = None
-    length: int = PART  #: frames, as far as the header says
+    length: int = PART  #: frames, as far as is known
+    within: tuple[int, int | None] = (0, None)  #: first … stop of all that is labelled of the video
 
     @property
     def key(self) -> str:
         """For the name of its record."""
         return f"{self.name}_{self.first:06d}"
 
+    def with_context(self, window: int) -> tuple[int, int | None]:
+        """First and end of the frames that its labels depend on, with windows of this length every half of it."""
+        begin, end = self.within
+        first, stop = frames_around(self.first - begin, (self.stop or self.first + 1) - begin, window, window // 2)
+        reach = None if self.stop is None else begin + stop
+        return begin + first, end if reach is None or (end is not None and end < reach) else reach
+
 
 def parts_of(name: str, video: Path, settings: LabelSettings) -> list[Part]:
-    """The parts of a video, by the length that its header names; one that cannot be read is one part."""
+    """The parts of a video, by its length; one that cannot be read is one part."""
     seconds = 0.0
     with contextlib.suppress(UserError, OSError):
-        seconds = probe(video).seconds
+        seconds = length_of(video)
     first = round(settings.start * FPS)
     last = settings.end if settings.end > 0 else seconds + settings.end
     if not seconds:
-        return [Part(name, video, first, round(settings.end * FPS) if settings.end > 0 else None)]
+        end = round(settings.end * FPS) if settings.end > 0 else None
+        return [Part(name, video, first, end, within=(first, end))]
     stop, open_end = math.ceil(min(last, seconds) * FPS), settings.end == 0 or last >= seconds
     if stop <= first and not open_end:
         return [Part(name, video, first, first, 0)]  # labelling says that there is nothing
     starts = list(range(first, max(stop, first + 1), PART))
     if len(starts) > 1 and stop - starts[-1] < PART // 10:  # no part of a few seconds
         starts.pop()
+    within = first, None if open_end else stop
     return [
-        Part(name, video, start, None if open_end and end == stop else end, end - start)
+        Part(name, video, start, None if open_end and end == stop else end, end - start, within)
         for start, end in zip(starts, [*starts[1:], stop])
     ]
 
 
 @dataclasses.dataclass
 class _Labelled:
-    """A stretch with its labels."""
+    """The part's frames of a stretch with their labels."""
 
     stretch: Stretch
+    first: int  #: number of the first of these frames
     labels: Labels
     scratch: Scratch
     evidence: Evidence
+
+    @property
+    def end(self) -> int:
+        """Number of the frame after the last of these."""
+        return self.first + len(self.evidence)
+
+    @property
+    def near_cuts(self) -> NDArray[np.bool_]:
+        """Which of these frames (N,) lie so near to a cut that their windows see black, or nothing of the future."""
+        numbers = np.arange(self.first, self.end)
+        begin, end = self.stretch.first, self.stretch.first + len(self.stretch)
+        after = self.stretch.after_cut & (numbers < begin + _AT_A_CUT)
+        found: NDArray[np.bool_] = after | (self.stretch.before_cut & (numbers >= end - _AT_A_CUT))
+        return found
 
 
 class PartLabeller:
@@ -152,26 +181,20 @@ class PartLabeller:
 
     def _label(self, part: Part, form: VideoForm, record: Record, folder: Path) -> None:
         overlays, mirror = OverlayFinder(), MirrorSample(self._model)
+        begin, end = part.with_context(self._model.config.timesteps)
         found: list[_Labelled] = []
-        device = self._model.device
-        frames = game_frames(part.video, form, part.first, part.stop)
-        for number, stretch in enumerate(stretches(frames, PART)):
-            place = folder / str(number)
-            place.mkdir()
-            full_size = self._settings.form == "recordings"
-            with Scratch(place, full_size=full_size, second=full_size or self._settings.mineclip_frames) as scratch:
-                watched = self._watched(stretch, overlays, mirror)
-                with autocast(device, choose_precision("auto", device, bf16_on_cpu=False)):
-                    labels = self._model.label(scratch.take(watched))
-            mirror.end()
-            found.append(
-                _Labelled(stretch, labels, scratch, Evidence.of(labels, stretch.motion, self._files.thresholds))
-            )
-            if stretch.fault:
-                where = f"{(stretch.first + len(stretch)) / FPS:.1f} s"
-                record["notes"].append(f"the video is damaged at {where} and is labelled up to there: {stretch.fault}")
+        for first in sorted({begin, part.first}):
+            found = list(self._stretches(part, game_frames(part.video, form, first, end), folder, overlays, mirror))
+            if found:
+                break  # else the video is damaged just before this part
         if not found:
             raise UserError("The video ends before this part.", where=part.video, got=f"{part.first / FPS:.0f} s")
+        for each in found:
+            if each.stretch.fault and (part.stop is None or each.end < part.stop):
+                where = f"{each.end / FPS:.1f} s"
+                record["notes"].append(
+                    f"the video is damaged at {where} and is labelled up to there: {each.stretch.fault}"
+                )
         record["frames"] = sum(len(each.evidence) for each in found)
         wanted = part.stop if part.stop is not None else form.count
         if 0 < wanted - FPS > part.first + record["frames"] and not any(each.stretch.fault for each in found):
@@ -180,8 +203,10 @@ class PartLabeller:
         everything = Evidence.joined([each.evidence for each in found])
         measures = measured(everything, mirror.agreement())
         record["measures"] = dataclasses.asdict(measures)
-        record["cuts"] = sum(each.stretch.after_cut for each in found)
-        record["overlays"] = [self._overlay_text(overlay.box, overlay.text, form) for overlay in overlays.find()]
+        record["cuts"] = sum(each.stretch.after_cut and each.first == each.stretch.first for each in found)
+        record["overlays"] = [
+            self._overlay_text(part.name, overlay.box, overlay.text, form) for overlay in overlays.find()
+        ]
         record["notes"] += warnings_on(measures, self._limits) + record["overlays"]
         record["sheet"] = _sheet(found, self._files)
         against = reasons_against(measures, self._limits)
@@ -192,30 +217,60 @@ class PartLabeller:
         for each in found:
             self._write(part, form, each, record)
 
+    def _stretches(
+        self,
+        part: Part,
+        frames: Iterator[tuple[int, Frame]],
+        folder: Path,
+        overlays: OverlayFinder,
+        mirror: MirrorSample,
+    ) -> Iterator[_Labelled]:
+        """The part's frames with their labels, stretch by stretch; the frames around them are labelled too, and left out."""
+        device, full_size = self._model.device, self._settings.form == "recordings"
+        # No stretch is divided: labels near a division would see one side only.
+        for stretch in stretches(frames, sys.maxsize):
+            rows = range(max(0, part.first - stretch.first), (part.stop or sys.maxsize) - stretch.first)
+            if not rows:
+                return
+            place = folder / f"{stretch.first}"
+            place.mkdir(exist_ok=True)
+            with Scratch(place, full_size=full_size, second=full_size or self._settings.mineclip_frames) as scratch:
+                watched = self._watched(stretch, rows, overlays, mirror)
+                with autocast(device, choose_precision("auto", device, bf16_on_cpu=False)):
+                    labels = self._model.label(scratch.take(watched, rows))
+            mirror.end()
+            if here := range(len(stretch))[rows.start : rows.stop]:
+                kept = slice(here.start, here.stop)
+                evidence = Evidence.of(labels, stretch.motion, self._files.thresholds, kept)
+                yield _Labelled(stretch, stretch.first + here.start, labels[kept], scratch, evidence)
+
     def _watched(
-        self, stretch: Stretch, overlays: OverlayFinder, mirror: MirrorSample
+        self, stretch: Stretch, rows: range, overlays: OverlayFinder, mirror: MirrorSample
     ) -> Iterator[tuple[Frame, Frame]]:
+        """The frames of a stretch; those of the part, `rows`, are counted."""
         count = 0
-        for frame, agent in stretch.frames:
+        for number, (frame, agent) in enumerate(stretch.frames):
             assert stretch.motion.grey is not None
             overlays.add(stretch.motion.grey, stretch.motion.last_shift)
             mirror.add(agent)
-            count += 1
-            if count % 32 == 0:
-                self._on_frames(32)
+            count += number in rows
+            if count == 32:
+                self._on_frames(count)
+                count = 0
             yield frame, agent
-        self._on_frames(count % 32)
+        self._on_frames(count)
 
     @staticmethod
-    def _overlay_text(box: tuple[float, float, float, float], text: str, form: VideoForm) -> str:
-        """What lies over the picture, with the option that paints over it."""
+    def _overlay_text(name: str, box: tuple[float, float, float, float], text: str, form: VideoForm) -> str:
+        """What lies over the picture, with the option that paints over it in this video."""
         x, y, w, h = form.crop
         mask = (x + box[0] * w, y + box[1] * h, box[2] * w, box[3] * h)
-        return f"{text}: --mask {','.join(str(round(value)) for value in mask)} paints over it"
+        option = shlex.quote(f"{name}={','.join(str(round(value)) for value in mask)}")
+        return f"{text}: --mask {option} paints over it"
 
     def _write(self, part: Part, form: VideoForm, each: _Labelled, record: Record) -> None:
         """Write the sound runs of a stretch."""
-        evidence, first = each.evidence, each.stretch.first
+        evidence, first = each.evidence, each.first
         reasons = section_reasons(evidence, self._limits)
         for number, reason in enumerate(reasons):
             if reason:
@@ -224,11 +279,10 @@ class PartLabeller:
         sound = np.ones(len(evidence), np.bool_)
         if not self._settings.keep_rejected:
             sound = np.repeat([not reason for reason in reasons], SECTION)[: len(evidence)]
-        sound[: _AT_A_CUT * each.stretch.after_cut] = False
-        sound[len(sound) - _AT_A_CUT * each.stretch.before_cut :] = False
+        sound[each.near_cuts] = False
         edges = np.flatnonzero(np.diff(sound, prepend=False, append=False)).reshape(-1, 2).tolist()
         actions = self._actions(each.labels)
-        for start, stop in edges:
+        for start, stop in [piece for edge in edges for piece in _divided(*edge)]:
             if stop - start < SHORTEST:
                 reason = "shorter than 2 s"
                 record["rejected"].append({"first": first + start, "frames": stop - start, "reason": reason})
@@ -262,10 +316,10 @@ class PartLabeller:
         """Write frames start … stop - 1 of a stretch as one episode or recording."""
         run = np.arange(start, stop)
         keep = run if self._settings.keep_nulls else run[~each.evidence.null[start:stop]]
-        name = f"{part.name}_{each.stretch.first + start:06d}"
+        name = f"{part.name}_{each.first + start:06d}"
         made = {
             "name": name,
-            "first": each.stretch.first + start,
+            "first": each.first + start,
             "frames": len(keep),
             "null": stop - start - len(keep),
         }
@@ -276,6 +330,7 @@ class PartLabeller:
         metadata = {
             "source": display(part.video),
             "source_kind": "video",
+            "env": self._files.env,
             **form.metadata(),
             "sha256": {part.video.name: record["sha256"]},
             "keep_nulls": self._settings.keep_nulls,
@@ -311,6 +366,13 @@ class PartLabeller:
         record["episodes"].append(made)  # last: what is in the list is this video's, and --overwrite removes it
 
 
+def _divided(start: int, stop: int) -> list[tuple[int, int]]:
+    """A run of frames in episodes of at most `LONGEST`, none of them very short."""
+    count = max(1, math.ceil((stop - start) / LONGEST - 0.1))
+    cuts = [*range(start, start + count * LONGEST, LONGEST)[:count], stop]
+    return list(itertools.pairwise(cuts))
+
+
 def _check_same(target: Path, metadata: dict[str, Any]) -> None:
     """UserError where an episode of this name was made from another video, or by a run with other settings that was killed."""
     known = Episode(target).metadata
@@ -321,7 +383,7 @@ def _check_same(target: Path, metadata: dict[str, Any]) -> None:
             todo="rename the video, or choose another output folder",
         )
     before, now = (_settings_of(each) for each in (known, json.loads(json.dumps(metadata))))  # as it is stored
-    if differing := [name for name, value in now.items() if before[name] != value]:
+    if differing := [name for name, value in now.items() if not same_settings(before, {name: value})]:
         raise UserError(
             "An episode of this name was made with other settings, by a run that did not finish its part.",
             where=target,
@@ -333,9 +395,8 @@ def _check_same(target: Path, metadata: dict[str, Any]) -> None:
 def _settings_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """What an episode's labels depend on beside the video; not the measures, which may differ in their last digits from machine to machine."""
     by = metadata.get("idm") or {}
-    return {"keep_nulls": metadata.get("keep_nulls")} | {
-        name: by.get(name) for name in ("sha256", "crop", "mask", "camera_gain", "thresholds")
-    }
+    names = ("sha256", "crop", "mask", "camera_gain", "thresholds", "button_thresholds")
+    return {"keep_nulls": metadata.get("keep_nulls")} | {name: by[name] for name in names if name in by}
 
 
 def _sheet(found: Iterable[_Labelled], files: IdmFiles) -> list[dict[str, Any]]:
@@ -349,11 +410,8 @@ def _sheet(found: Iterable[_Labelled], files: IdmFiles) -> list[dict[str, Any]]:
     sheet = []
     for sure, number, each in sorted(rows, key=lambda row: row[0])[:_SHEET]:
         data = jpeg_bytes(each.scratch.agent_frame(number), 75)
-        labels = each.labels
-        one = Labels(labels.buttons[number : number + 1], labels.camera[number : number + 1]).actions(files.thresholds)[
-            0
-        ]
+        one = each.labels[number : number + 1].actions(files.thresholds)[0]
         sheet.append(
-            {"frame": each.stretch.first + number, "sure": sure, "action": one, "jpeg": base64.b64encode(data).decode()}
+            {"frame": each.first + number, "sure": sure, "action": one, "jpeg": base64.b64encode(data).decode()}
         )
     return sheet

@@ -51,12 +51,13 @@ class Scratch:
             self._video.__enter__()
         return self
 
-    def take(self, frames: Iterable[tuple[Frame, Frame]]) -> Iterator[Frame]:
-        """Keep each (frame of the recorders' size, agent frame), and pass the agent frame on."""
-        for frame, agent in frames:
-            self._pack.add(agent)
-            if self._video is not None:
-                self._video.write(_full_size(frame) if self._full else mineclip_frame(frame))
+    def take(self, frames: Iterable[tuple[Frame, Frame]], rows: range) -> Iterator[Frame]:
+        """Keep each (frame of the recorders' size, agent frame) whose place is in `rows`, and pass every agent frame on."""
+        for number, (frame, agent) in enumerate(frames):
+            if number in rows:
+                self._pack.add(agent)
+                if self._video is not None:
+                    self._video.write(_full_size(frame) if self._full else mineclip_frame(frame))
             yield agent
 
     def __exit__(

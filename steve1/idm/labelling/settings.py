@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -20,6 +20,7 @@ from steve1.data.videos.form import Box, parse_box
 
 PUBLISHED_FOV = 70.0
 """Vertical field of view in degrees that VPT's contractors played at, and Minecraft's default."""
+PUBLISHED_GAME = "minecraft"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class LabelSettings:
     """How videos become labelled episodes."""
 
     GROUPS: ClassVar = {
-        "videos": "mask start end fov",
+        "videos": "env mask start end fov",
         "labels": "idm_model idm_weights calibrate keep_nulls keep_rejected form mineclip_frames",
     }
 
@@ -35,6 +36,8 @@ class LabelSettings:
     """The inverse dynamics model's .model file."""
     idm_weights: str = PUBLISHED["idm"]
     """Its weights."""
+    env: str = ""
+    """The game that the videos are of; default: the one that the model was trained on."""
     mask: tuple[str, ...] = ()
     """Boxes x,y,w,h in pixels of the video to paint over (a facecam, a watermark); NAME=x,y,w,h is for the video of that name only."""
     start: float = 0.0
@@ -84,6 +87,7 @@ class IdmFiles:
     weights: Path
     sha256: str
     fov: float  #: degrees at which its training data was played
+    env: str = PUBLISHED_GAME  #: the game of its training data
     thresholds: NDArray[np.float64] | None = (
         None  #: probability (20,) from which each button counts as pressed; None: 0.5
     )
@@ -101,12 +105,31 @@ class IdmFiles:
         fov = known.get("fov", PUBLISHED_FOV)
         if not isinstance(fov, (int, float)) or not 20 <= fov <= 150:
             raise UserError("This is not a field of view.", where=beside, expected="20 to 150 degrees", got=fov)
-        return cls(*found, sha256_file(found[1]), float(fov), _thresholds(known.get("thresholds"), beside))
+        env = game_of_weights(found[1])
+        return cls(*found, sha256_file(found[1]), float(fov), env, _thresholds(known.get("thresholds"), beside))
 
     @property
     def metadata(self) -> dict[str, Any]:
         """For the episodes' metadata."""
-        return {"weights": display(self.weights), "sha256": self.sha256}
+        return {"weights": display(self.weights), "sha256": self.sha256, "button_thresholds": self.button_thresholds}
+
+    @property
+    def button_thresholds(self) -> dict[str, float] | None:
+        """`thresholds` by button."""
+        return None if self.thresholds is None else dict(zip(BUTTONS, self.thresholds.tolist(), strict=True))
+
+
+def game_of_weights(weights: str | os.PathLike[str]) -> str:
+    """The game that a model was trained on, by `<weights>.json`; without it, that of the published one.
+
+    Raises:
+        UserError: the weights are missing, or what the file says is no name.
+    """
+    beside = checkpoint_metadata_path(existing_file(weights, "These weights"))
+    env = read_json(beside).get("env", PUBLISHED_GAME) if beside.exists() else PUBLISHED_GAME
+    if not isinstance(env, str) or not env:
+        raise UserError("This is not a game.", where=beside, expected='a name, such as "minecraft"', got=env)
+    return env
 
 
 def _thresholds(known: Any, where: Path) -> NDArray[np.float64] | None:
@@ -118,6 +141,17 @@ def _thresholds(known: Any, where: Path) -> NDArray[np.float64] | None:
         expected = "a number between 0 and 1 for each button"
         raise UserError("These thresholds are not valid.", where=where, expected=expected, got=known)
     return np.asarray(values, np.float64)
+
+
+def same_settings(before: Any, now: Mapping[str, Any]) -> bool:
+    """Whether what was made before depends on nothing else. What an earlier version did not note counts as the same."""
+    if not isinstance(before, Mapping):
+        return False
+    return all(
+        same_settings(before[name], value) if isinstance(value, Mapping) else before[name] == value
+        for name, value in now.items()
+        if name in before
+    )
 
 
 def recording_of(path: str) -> Path:
