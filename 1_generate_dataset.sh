@@ -29,7 +29,7 @@ SEED="${SEED:-0}"
 # policy: weights record what they can do already, for REPLAY or KEEP=self in fine-tuning; corrections, person: they begin
 WEIGHTS="${WEIGHTS:-}"                               # e.g. data/mini/mini.weights
 PROMPTS="${PROMPTS:-}"                               # e.g. "explore;look at the sky=20;build a pillar"
-GAME="${GAME:-luanti}"                               # the game they play (--env)
+GAME="${GAME:-}"                                     # the game they play (--env); empty: luanti
 
 # contractor: published human play; choose the index for the skill to teach
 INDEX="${INDEX:-8.x}"                                # 6.x free play, 7.x early game, 8.x and 9.x house building, 10.x diamond pickaxe; BASALT: find-cave, waterfall, pen-animals, build-house; or a path or URL
@@ -37,7 +37,7 @@ FILTER="${FILTER:-}"                                 # a regular expression on p
 KEEP_RECORDINGS="${KEEP_RECORDINGS:-0}"              # 1 keeps the downloaded videos
 
 # videos: an inverse dynamics model says what was pressed; the report says how far that can be trusted
-VIDEOS_DIR="${VIDEOS_DIR:-}"                         # mp4, mkv, webm, at any depth
+VIDEOS_DIR="${VIDEOS_DIR:-}"                         # mp4, mkv, webm, at any depth; GAME: the one that they are of, empty: that of the IDM
 IDM_MODEL="${IDM_MODEL:-data/weights/idm/4x_idm.model}"
 IDM_WEIGHTS="${IDM_WEIGHTS:-data/weights/idm/4x_idm.weights}"
 CALIBRATE="${CALIBRATE:-}"                           # a recording with known actions (name.mp4 + name.jsonl), strongly advised
@@ -47,7 +47,7 @@ N_EPISODES="${N_EPISODES:-12}"
 NULLS="${NULLS:-auto}"                               # frames with no action: keep | drop | auto
 SHARD="${SHARD:-}"                                   # 1/4 … 4/4: split folder, datasets, contractor or videos over four machines that share a disk
 RAY="${RAY:-0}"                                      # 1: split over a Ray cluster (address: RAY_ADDRESS)
-MINECLIP="${MINECLIP:-}"                             # MineCLIP weights; empty: that of WEIGHTS, else mini for luanti, published otherwise
+MINECLIP="${MINECLIP:-}"                             # MineCLIP weights; empty: that of WEIGHTS, else mini for luanti (videos: where the IDM is luanti's), published otherwise
 
 [ "$KEEP_RECORDINGS" = 0 ] || set -- --keep_recordings "$@"
 [ "$RAY" = 0 ] || set -- --ray "$@"

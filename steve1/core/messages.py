@@ -300,6 +300,10 @@ MESSAGES = {
     },
     "count videos": {"en": "{count:video}", "zh": "{count} 个视频"},
     "count episodes": {"en": "{count:episode}", "zh": "{count} 个片段"},
+    "no part for this shard": {
+        "en": "there are fewer parts than shards: this one has nothing to label",
+        "zh": "部分比分片少：本分片没有要标注的内容",
+    },
     "labelled before": {
         "en": "{name} was labelled with other settings and stays as it is; --overwrite labels it again",
         "zh": "{name} 是用其他设置标注的，保持不变；加 --overwrite 可重新标注",

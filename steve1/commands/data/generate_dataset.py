@@ -28,6 +28,7 @@ from steve1.data.recordings.shards import Shard, parse_shard
 from steve1.data.recordings.summary import Summary
 
 _PUBLISHED_MINECLIP = "data/weights/mineclip/attn.pth"
+_GAME = "luanti"
 _PLAYED = ("luanti", "policy", "corrections", "person")
 _BY_WEIGHTS = ("policy", "corrections")
 #: datasets of other programs, whose frames were chosen by whoever made them
@@ -44,7 +45,7 @@ class Args:
         "options": "source output_dir recordings_dir n_episodes",
         "recording": "behaviours weights prompts takeover env steps seed port",
         "contractor": "index filter keep_recordings",
-        "videos": "videos_dir idm_model idm_weights calibrate mask start end fov",
+        "videos": "videos_dir idm_model idm_weights calibrate mask start end fov keep_rejected overwrite",
         "converting and embedding": "nulls camera_rounding mineclip embed",
         "machine": "device workers label_workers shard ray",
     }
@@ -67,8 +68,8 @@ class Args:
     """policy, corrections: prompts, separated by semicolons; PROMPT=COUNT sets a number of episodes. person: what you are going to show."""
     takeover: tuple[int, int] = (40, 160)
     """corrections: the fewest and the most steps that the weights play before the scripted player takes over."""
-    env: str = "luanti"
-    """policy, corrections, person: game to play."""
+    env: str = ""
+    """policy, corrections, person: game to play; default: luanti. videos: the game that they are of; default: that of the inverse dynamics model."""
     steps: int = 400
     """luanti, policy, corrections: steps per episode, 20 per second."""
     seed: int = 0
@@ -97,12 +98,16 @@ class Args:
     """videos: second at which to stop in each video; 0: its end, -20: 20 s before its end."""
     fov: float = 0.0
     """videos: vertical field of view in degrees that they were played at, where it is not the model's."""
+    keep_rejected: bool = False
+    """videos: keep what the quality checks reject, too."""
+    overwrite: bool = False
+    """videos: label again what was labelled with other settings; its earlier episodes are removed."""
     nulls: Literal["auto", "keep", "drop"] = "auto"
     """Frames without any action: keep or drop them. auto: keep those of scripted players, policies and other programs' datasets, drop those of people."""
     camera_rounding: Literal["float", "legacy_int"] = "float"
     """float: exact. legacy_int: whole degrees, as in the data of the published weights."""
     mineclip: str = ""
-    """MineCLIP weights for the goals; default: those of --weights, else the mini ones for luanti, otherwise the published ones."""
+    """MineCLIP weights for the goals; default: those of --weights, else the mini ones for luanti (videos: by the inverse dynamics model's game), otherwise the published ones."""
     device: str = "auto"
     """Device for embedding: auto, cpu, cuda or mps."""
     embed: bool = True
@@ -122,9 +127,9 @@ def main(args: Args) -> None:
     output = output_path(args.output_dir)
     place = output_path if args.source in (*_PLAYED, "contractor") else resolve
     recordings = place(args.recordings_dir or f"data/recordings/{output.name.removeprefix('dataset_')}")
-    weights = resolve(args.mineclip or default_mineclip(args))
     shard = parse_shard(args.shard)
-    check(args, recordings, weights)
+    check(args, recordings)
+    weights = mineclip(args) if args.embed else Path()
     if args.source == "videos":
         mine = label(args, output, shard)
         if args.embed:
@@ -166,14 +171,17 @@ def label(args: Args, output: Path, shard: Shard) -> list[str] | None:
         idm_model=args.idm_model,
         idm_weights=args.idm_weights,
         calibrate=args.calibrate,
+        env=args.env,
         mask=args.mask,
         start=args.start,
         end=args.end,
         fov=args.fov,
         keep_nulls=args.nulls == "keep",
+        keep_rejected=args.keep_rejected,
     )
+    command.game_of(args.idm_weights, args.env)
     machine = Machine(args.device, command.workers(args.label_workers), shard, args.ray)
-    summary = label_folder(args.videos_dir, output, settings, machine)
+    summary = label_folder(args.videos_dir, output, settings, machine, overwrite=args.overwrite)
     command.show(summary)
     return None if shard.whole else sorted(episode["name"] for episode in summary.episodes)
 
@@ -200,11 +208,24 @@ def default_mineclip(args: Args) -> str:
     """The MineCLIP that embeds the source's episodes."""
     if args.source in (*_BY_WEIGHTS, "person") and args.weights:
         return read_checkpoint_metadata(existing_file(args.weights, "These weights")).mineclip
-    in_luanti = args.source == "luanti" or (args.source == "person" and args.env == "luanti")
-    return _MINI_MINECLIP if in_luanti else _PUBLISHED_MINECLIP
+    game = {"luanti": "luanti", "person": args.env or _GAME}.get(args.source)
+    if args.source == "videos":
+        from steve1.commands.data.label_videos import game_of  # loads torch, which conversion does not need
+
+        game = game_of(args.idm_weights, args.env)
+    return _MINI_MINECLIP if game == _GAME else _PUBLISHED_MINECLIP
 
 
-def check(args: Args, recordings: Path, weights: Path) -> None:
+def mineclip(args: Args) -> Path:
+    """The MineCLIP that embeds; UserError where it does not exist."""
+    weights = resolve(args.mineclip or default_mineclip(args))
+    if not weights.exists():
+        todo = "bash 0_download_weights.sh mineclip, or --no_embed to embed later"
+        raise UserError("The MineCLIP weights for the goal embeddings do not exist.", where=weights, todo=todo)
+    return weights
+
+
+def check(args: Args, recordings: Path) -> None:
     """Refuse missing files and impossible settings before anything long starts."""
     if args.source in _BROUGHT and not recordings.is_dir():
         todo = f"RECORDINGS_DIR=… SOURCE={args.source} bash 1_generate_dataset.sh"
@@ -212,6 +233,12 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
     if args.source == "videos" and not args.videos_dir:
         todo = "SOURCE=videos VIDEOS_DIR=… bash 1_generate_dataset.sh"
         raise UserError("SOURCE=videos needs a folder of videos.", expected="VIDEOS_DIR", todo=todo)
+    if args.source != "videos" and args.overwrite:
+        raise UserError(
+            "--overwrite labels videos again; what other sources have made is never replaced.",
+            got=f"SOURCE={args.source} --overwrite",
+            todo="choose another OUTPUT_DIR",
+        )
     if args.source in _PLAYED and (args.shard or args.ray):
         raise UserError(
             "Demonstrations in the game are recorded on one machine; only the other sources can be divided.",
@@ -232,15 +259,22 @@ def check(args: Args, recordings: Path, weights: Path) -> None:
     if args.source not in (*_BROUGHT, "videos") and args.n_episodes < (0 if args.source == "contractor" else 1):
         todo = "N_EPISODES=12, or --n_episodes 12"
         raise UserError("There are too few episodes.", got=args.n_episodes, todo=todo)
-    if args.embed and not weights.exists():
-        todo = "bash 0_download_weights.sh mineclip, or --no_embed to embed later"
-        raise UserError("The MineCLIP weights for the goal embeddings do not exist.", where=weights, todo=todo)
 
 
 def record(args: Args, recordings: Path) -> None:
     """Record demonstrations of the scripted players, of a policy or of a person, in another process."""
     if args.source == "person":
-        words = ["live", "--prompt", args.prompts, "--env", args.env, "--seed", str(args.seed), "--device", args.device]
+        words = [
+            "live",
+            "--prompt",
+            args.prompts,
+            "--env",
+            args.env or _GAME,
+            "--seed",
+            str(args.seed),
+            "--device",
+            args.device,
+        ]
         words += [
             "--port",
             str(args.port),
@@ -253,7 +287,7 @@ def record(args: Args, recordings: Path) -> None:
     words = ["record", "--episodes", str(args.n_episodes)]
     if args.source in _BY_WEIGHTS:
         prompts = [prompt.strip() for prompt in args.prompts.split(";") if prompt.strip()]
-        words += ["--weights", args.weights, "--env", args.env, "--device", args.device, "--prompts", *prompts]
+        words += ["--weights", args.weights, "--env", args.env or _GAME, "--device", args.device, "--prompts", *prompts]
         words += ["--takeover", *map(str, args.takeover)] if args.source == "corrections" else []
     else:
         words += ["--behaviours", *args.behaviours.replace(",", " ").split()]

@@ -7,6 +7,7 @@ videos were rejected, 2 if nothing could be done.
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,8 +16,9 @@ from steve1.core.files import check_writable
 from steve1.core.messages import message, padded, say_next, translated
 from steve1.core.paths import display, output_path, quoted
 from steve1.data.recordings.shards import parse_shard
+from steve1.envs import MINECRAFTS
 from steve1.idm.labelling.folder import PAGE, LabelSummary, Machine, label_folder
-from steve1.idm.labelling.settings import LabelSettings
+from steve1.idm.labelling.settings import PUBLISHED_GAME, LabelSettings, game_of_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +48,39 @@ def main(args: Args) -> int:
     output = output_path(args.output_dir)
     check_writable(output)
     machine = Machine(args.device, workers(args.workers), parse_shard(args.shard), args.ray)
+    game_of(args.idm_weights, args.env)
     summary = label_folder(args.videos_dir, output, args, machine, overwrite=args.overwrite)
     show(summary)
+    if summary.idle:
+        return 0
     if args.form == "recordings":
         say_next(f"python tools/convert_recordings.py --input_dir {quoted(output)} --output_dir …")
     else:
         say_next(f"python tools/generate_mineclip_embeds.py --dataset_dir {quoted(output)}")
     return 1 if summary.rejected or summary.left_out or summary.lost else 0
+
+
+def game_of(weights: str, videos: str) -> str:
+    """The game that a model was trained on; "minecraft" for each of them.
+
+    Args:
+        weights: the model's.
+        videos: the game of the videos; "": that of the model.
+
+    Raises:
+        UserError: the weights are missing, or the videos are of another game.
+    """
+    known = game_of_weights(weights)
+    of_model, of_videos = (PUBLISHED_GAME if name in MINECRAFTS else name for name in (known, videos))
+    if of_videos and of_videos != of_model:
+        raise UserError(
+            "This inverse dynamics model was trained on another game than the videos'.",
+            where=weights,
+            expected=videos,
+            got=known,
+            todo=f"name one of that game (IDM_MODEL, IDM_WEIGHTS), or train it: bash 3_train_idm.sh --env {shlex.quote(videos)}",
+        )
+    return of_model
 
 
 def workers(count: int) -> int:
@@ -68,6 +96,9 @@ def show(summary: LabelSummary) -> None:
     Raises:
         UserError: nothing is kept.
     """
+    if summary.idle:
+        print(message("no part for this shard"))
+        return
     counts = {"labelled": summary.labelled, "done": summary.there, "episodes": len(summary.episodes)}
     minutes, folder = f"{summary.frames / 1200:.1f}", display(summary.output_dir)
     print(message("labelled", **counts, frames=f"{summary.frames:,}", minutes=minutes, folder=folder))
