@@ -15,7 +15,8 @@ from steve1.data.episodes.parts import LABEL_LOGP
 from steve1.data.videos.stream import game_frames
 from steve1.idm.label import frames_around
 from steve1.idm.labelling.folder import LabelSummary
-from steve1.idm.labelling.part import _divided, parts_of
+from steve1.idm.labelling.part import _divided
+from steve1.idm.labelling.parts import parts_of
 from steve1.idm.labelling.settings import LabelSettings
 from tests.data.videos.films import encode, film, pictures, turns
 from tests.idm.oracle import Watcher
@@ -51,7 +52,7 @@ def test_parts_have_the_labels_of_the_whole_video(
     encode(tmp_path / "v" / "a.mp4", iter(frames), options={"preset": "ultrafast"})
     keep = {"keep_nulls": True, "keep_rejected": True}
     label(tmp_path / "v", tmp_path / "whole", Watcher(), **keep)
-    monkeypatch.setattr("steve1.idm.labelling.part.PART", 120)
+    monkeypatch.setattr("steve1.idm.labelling.parts.PART", 120)
     summary = label(tmp_path / "v", tmp_path / "parts", Watcher(), **keep)
     assert summary.labelled == 3
     assert [record["frames"] for record in summary.records] == [120, 120, 60]
@@ -83,7 +84,7 @@ def test_damage_before_a_part_takes_its_context_alone(
             yield
         yield from game_frames(path, form, first, stop)
 
-    monkeypatch.setattr("steve1.idm.labelling.part.PART", 100)
+    monkeypatch.setattr("steve1.idm.labelling.parts.PART", 100)
     monkeypatch.setattr("steve1.idm.labelling.part.game_frames", damaged)
     film(tmp_path / "v" / "a.mp4", turns(200))
     summary = label(tmp_path / "v", tmp_path / "out")
@@ -123,7 +124,7 @@ def test_the_end_of_a_video_that_names_no_length(tmp_path: Path) -> None:
 
 
 def test_the_context_of_parts_ends_where_labelling_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steve1.idm.labelling.part.PART", 100)
+    monkeypatch.setattr("steve1.idm.labelling.parts.PART", 100)
     video = film(tmp_path / "a.mp4", turns(300))
     parts = parts_of("a", video, LabelSettings(start=1.0, end=14.0))
     assert [(part.first, part.stop, *part.with_context(16)) for part in parts] == [

@@ -176,7 +176,7 @@ def test_bad_files_are_named_and_the_rest_is_labelled(tmp_path: Path, label: Lab
 
 @pytest.mark.e2e
 def test_the_same_command_continues(tmp_path: Path, label: Labeller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steve1.idm.labelling.part.PART", 120)
+    monkeypatch.setattr("steve1.idm.labelling.parts.PART", 120)
     folder = tmp_path / "v"
     film(folder / "a.mp4", turns(300))
     film(folder / "b.mp4", turns(100, 1))
@@ -233,7 +233,7 @@ def test_what_lies_there_of_other_videos_and_settings_stays(tmp_path: Path, labe
 
 @pytest.mark.e2e
 def test_shards_divide_the_work(tmp_path: Path, label: Labeller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steve1.idm.labelling.part.PART", 100)
+    monkeypatch.setattr("steve1.idm.labelling.parts.PART", 100)
     film(tmp_path / "v" / "a.mp4", turns(300))
     counts = [label(tmp_path / "v", tmp_path / "out", shard=Shard(number, 2)).labelled for number in (1, 2)]
     assert counts == [2, 1]

@@ -30,7 +30,8 @@ from steve1.data.videos.find import find_videos
 from steve1.idm.labelling.calibration import Calibration, calibrate, read_calibration
 from steve1.idm.labelling.checks import Thresholds
 from steve1.idm.labelling.page import page
-from steve1.idm.labelling.part import PART, Part, PartLabeller, Record, parts_of
+from steve1.idm.labelling.part import PartLabeller, Record
+from steve1.idm.labelling.parts import PART, Part, parts_of
 from steve1.idm.labelling.settings import IdmFiles, LabelSettings, recording_of, same_settings
 from steve1.idm.weights import load_idm
 

@@ -6,7 +6,6 @@ Input: a video, an inverse dynamics model. Output: episodes (or recordings), and
 from __future__ import annotations
 
 import base64
-import contextlib
 import dataclasses
 import itertools
 import json
@@ -29,10 +28,10 @@ from steve1.core.frames import jpeg_bytes
 from steve1.core.paths import display
 from steve1.data.episodes.episode import Episode
 from steve1.data.media.video import FPS, Frame
-from steve1.data.videos.form import VideoForm, length_of, look_at
+from steve1.data.videos.form import VideoForm, look_at
 from steve1.data.videos.overlays import OverlayFinder
 from steve1.data.videos.stream import LONGEST, Stretch, game_frames, stretches
-from steve1.idm.label import Labels, frames_around
+from steve1.idm.label import Labels
 from steve1.idm.labelling.checks import (
     SECTION,
     Evidence,
@@ -43,65 +42,17 @@ from steve1.idm.labelling.checks import (
     warnings_on,
 )
 from steve1.idm.labelling.mirror import MirrorSample
+from steve1.idm.labelling.parts import Part
 from steve1.idm.labelling.scratch import Scratch
 from steve1.idm.labelling.settings import IdmFiles, LabelSettings, same_settings
 from steve1.idm.network import InverseDynamicsModel
 
-PART = 6000
-"""Frames (five minutes) that one job labels."""
 SHORTEST = 40
 """Frames (2 s) that an episode takes at least, before null frames are dropped."""
 _AT_A_CUT = 2  # frames whose windows see black, or nothing of the future
 _SHEET = 10  # the least sure frames
 
 Record = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """Frames first … stop - 1, at 20 a second, of a video; to its end where `stop` is None."""
-
-    name: str  #: of the video
-    video: Path
-    first: int = 0
-    stop: int | None = None
-    length: int = PART  #: frames, as far as is known
-    within: tuple[int, int | None] = (0, None)  #: first … stop of all that is labelled of the video
-
-    @property
-    def key(self) -> str:
-        """For the name of its record."""
-        return f"{self.name}_{self.first:06d}"
-
-    def with_context(self, window: int) -> tuple[int, int | None]:
-        """First and end of the frames that its labels depend on, with windows of this length every half of it."""
-        begin, end = self.within
-        first, stop = frames_around(self.first - begin, (self.stop or self.first + 1) - begin, window, window // 2)
-        reach = None if self.stop is None else begin + stop
-        return begin + first, end if reach is None or (end is not None and end < reach) else reach
-
-
-def parts_of(name: str, video: Path, settings: LabelSettings) -> list[Part]:
-    """The parts of a video, by its length; one that cannot be read is one part."""
-    seconds = 0.0
-    with contextlib.suppress(UserError, OSError):
-        seconds = length_of(video)
-    first = round(settings.start * FPS)
-    last = settings.end if settings.end > 0 else seconds + settings.end
-    if not seconds:
-        end = round(settings.end * FPS) if settings.end > 0 else None
-        return [Part(name, video, first, end, within=(first, end))]
-    stop, open_end = math.ceil(min(last, seconds) * FPS), settings.end == 0 or last >= seconds
-    if stop <= first and not open_end:
-        return [Part(name, video, first, first, 0)]  # labelling says that there is nothing
-    starts = list(range(first, max(stop, first + 1), PART))
-    if len(starts) > 1 and stop - starts[-1] < PART // 10:  # no part of a few seconds
-        starts.pop()
-    within = first, None if open_end else stop
-    return [
-        Part(name, video, start, None if open_end and end == stop else end, end - start, within)
-        for start, end in zip(starts, [*starts[1:], stop])
-    ]
 
 
 @dataclasses.dataclass
