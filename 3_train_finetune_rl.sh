@@ -18,6 +18,7 @@ OUT_WEIGHTS="${OUT_WEIGHTS:-data/weights/steve1/mini_sky_rl.weights}"
 REWARD="${REWARD:-look_at_sky}"              # a name of steve1/rl/rewards/<game>.yaml, or a YAML file
 PROMPT="${PROMPT:-}"                         # empty: that of the reward's task
 METHOD="${METHOD:-ppo}"                      # ppo | group | clone | preference (explained in --help)
+GROUP_FORM="${GROUP_FORM:-steps}"            # METHOD=group: steps (what comes after each step) | episode (the whole return)
 FINETUNE_MODE="${FINETUNE_MODE:-frozen_cnn}" # with frozen_cnn, lora, heads_and_goal and goal frames are encoded once, while playing
 
 # Playing
@@ -37,22 +38,23 @@ CLIP_HIGH="${CLIP_HIGH:-0}"                  # 0: as CLIP; 0.28 lets probabiliti
 GAMMA="${GAMMA:-0.999}"
 LAMBDA="${LAMBDA:-0.97}"
 VALUE="${VALUE:-linear}"                     # linear | head (the policy's value head, reset) | none
-TARGET_KL="${TARGET_KL:-0.02}"               # nats a step and iteration
+TARGET_KL="${TARGET_KL:-0.02}"               # nats a step and iteration, looked at after every optimizer step
 
 # Keeping old skills (KEEP and REPLAY as in 3_train_finetune_template.sh)
 KEEP="${KEEP:-auto}"                         # self: stay close to what the start does under KEEP_PROMPTS; replay: imitate REPLAY; kl: stay close on it; none
 REPLAY="${REPLAY:-}"                         # a replay pack, or the name of a sampling
 KL_COEF="${KL_COEF:-0.1}"                    # to the starting policy on what is visited; 0.2 for STEVE-1's weights
 KL_DECAY="${KL_DECAY:-1.0}"                  # an iteration
-KEEP_PROMPTS="${KEEP_PROMPTS-auto}"          # other prompts on which the policy stays as it was; "": none
+KEEP_PROMPTS="${KEEP_PROMPTS-auto}"          # other prompts on which the policy stays as it was; auto: what it is known to do, and no goal; "": none
 KEEP_EPISODES="${KEEP_EPISODES:-6}"
 KEEP_COEF="${KEEP_COEF:-1.0}"                # weight of self, replay or kl
 
 whole_numbers ITERATIONS PLACES GROUP STEPS WORKERS EPOCHS MINIBATCHES KEEP_EPISODES
+[ -z "${REPLAY_SHARE:-}" ] || { printf '%s: %s\n' "$(text error)" "$(text "rl replay share")" >&2; exit 2; }
 
 [ "$RAY" = 0 ] || set -- --ray "$@"
 exec "$PYTHON" -m steve1 train_rl --in_weights "$IN_WEIGHTS" --out_weights "$OUT_WEIGHTS" --reward "$REWARD" --prompt "$PROMPT" \
-  --method "$METHOD" --finetune_mode "$FINETUNE_MODE" --iterations "$ITERATIONS" --places "$PLACES" --group "$GROUP" --steps "$STEPS" \
+  --method "$METHOD" --group_form "$GROUP_FORM" --finetune_mode "$FINETUNE_MODE" --iterations "$ITERATIONS" --places "$PLACES" --group "$GROUP" --steps "$STEPS" \
   --workers "$WORKERS" --learning_rate "$LEARNING_RATE" --epochs "$EPOCHS" --minibatches "$MINIBATCHES" --clip "$CLIP" \
   --clip_high "$CLIP_HIGH" --gamma "$GAMMA" --lam "$LAMBDA" --value "$VALUE" --target_kl "$TARGET_KL" --kl_coef "$KL_COEF" \
   --kl_decay "$KL_DECAY" --keep "$KEEP" --replay "$REPLAY" --keep_prompts "$KEEP_PROMPTS" --keep_episodes "$KEEP_EPISODES" --keep_coef "$KEEP_COEF" "$@"

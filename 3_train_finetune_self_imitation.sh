@@ -3,7 +3,7 @@
 #   needs: weights that succeed sometimes, the game, a reward (python -m steve1 check_reward)
 #   makes: OUT_WEIGHTS; report.html, films, curves, rollouts and traces in data/finetuning_checkpoint/<name of OUT_WEIGHTS>/
 #   usage: bash 3_train_finetune_self_imitation.sh [flags] (and every variable of 3_train_finetune_rl.sh)
-#          REWARD=dig_dirt IN_WEIGHTS=data/weights/steve1/quickstart.weights bash 3_train_finetune_self_imitation.sh
+#          REWARD=dig_dirt IN_WEIGHTS=data/weights/steve1/quickstart.weights OUT_WEIGHTS=data/weights/steve1/dig_self_imitation.weights bash 3_train_finetune_self_imitation.sh
 set -eu
 export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too
 SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"

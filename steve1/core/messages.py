@@ -216,6 +216,10 @@ MESSAGES = {
     "option needs value": {"en": "{flag} needs a value.", "zh": "{flag} 需要一个值。"},
     "option count": {"en": "{flag} takes {count} values.", "zh": "{flag} 需要 {count} 个值。"},
     "option whole number": {"en": "{flag} takes a whole number.", "zh": "{flag} 必须是整数。"},
+    "rl replay share": {
+        "en": "Reinforcement learning has no REPLAY_SHARE: each update has as many old episodes as new ones, and KEEP_COEF weighs them. Leave it out.",
+        "zh": "强化学习没有 REPLAY_SHARE：每次更新的旧片段与新片段一样多，由 KEEP_COEF 加权。请去掉它。",
+    },
     "option number": {"en": "{flag} takes a number.", "zh": "{flag} 必须是数字。"},
     "option choice": {"en": "{flag} does not know this value.", "zh": "{flag} 没有这个取值。"},
     "option switch": {"en": "{flag} is a switch and takes no value.", "zh": "{flag} 是开关，后面不带值。"},

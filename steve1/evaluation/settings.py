@@ -140,6 +140,8 @@ class EvaluationSettings(PlaySettings):
     """Folders of embedded episodes for --attribution; default: the scripted players demonstrate the tasks."""
     prompts: Annotated[Mapping[str, str], Option(hidden=True)] = dataclasses.field(default_factory=dict)
     """{task: prompt} in place of the suite's own; of the Python API alone."""
+    steps: Annotated[int, Option(hidden=True)] = 0
+    """Steps of every episode, in place of the tasks' own; 0: these; of the Python API alone."""
 
     @classmethod
     def of(cls, args: PlaySettings, **changes: Any) -> EvaluationSettings:

@@ -121,13 +121,15 @@ def check_reward(
         UserError: as `evaluate`; no weights whose MineCLIP could measure likeness.
     """
     inputs = inputs or EpisodeInputs()
+    if reward.steps != reward.task.steps:
+        settings = dataclasses.replace(settings, steps=reward.steps)
     if reward.likeness is not None:
         settings = dataclasses.replace(settings, similarity=settings.episodes)
         inputs = _with_likeness(reward, settings)
     report = evaluate(settings, inputs)
     episodes = []
     for line in report.lines:
-        trace = Trace.load(report.folder / "traces" / line["key"]).cut(reward.steps)
+        trace = Trace.load(report.folder / "traces" / line["key"])
         alike = None
         if reward.likeness is not None:
             curves = load_curves(report.folder, line["key"])

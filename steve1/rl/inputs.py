@@ -13,16 +13,29 @@ from typing import Any
 
 from steve1.core.checkpoint_metadata import CheckpointMetadata
 from steve1.core.files import existing_file, sha256_file
+from steve1.core.paths import resolve
 from steve1.envs import start_states
 from steve1.evaluation.policies import choose_env, parse_policies
+from steve1.evaluation.runner.known import known_successes, results_folder
 from steve1.evaluation.tasks.suite import Task, load_suite
+from steve1.policy.config import read_model
+from steve1.policy.flops import flop_count
 from steve1.rl.plan import EpisodeJob, plan_iteration, plan_keeping
 from steve1.rl.reward import Reward, load_reward
 from steve1.rl.settings import RlSettings
+from steve1.training.memory.estimate import Method, parameter_counts
 
 KEPT_ITERATIONS = 2
 """Iterations whose rollouts stay on the disk; traces of all do."""
+RESET_SECONDS, GAME_SECONDS, ACT_SECONDS = 2.3, 0.016, 0.0073
+"""Of a reset, and of a step in the game and in any policy, with two games on two cores."""
+FLOP_A_SECOND = 1.0e11
+"""Of a larger policy on one of them: the mini policy takes 8 ms a step, STEVE-1's 2x 159 (docs/benchmarks.md)."""
+TRACE_BYTES = 16
+"""Of a step in a trace: 3.1 kB for 200 steps in Luanti."""
 EMPTY_PROMPT = ""
+MOST_UNKNOWN = 4
+"""Tasks that are kept where nothing says which ones the policy can do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +49,8 @@ class Estimate:
 
     def text(self) -> str:
         return (
-            f"{self.episodes} episodes, {self.frames:,} frames: about {self.minutes:.0f} minutes of playing here, "
-            f"{self.megabytes:.0f} MB on the disk at a time"
+            f"{self.episodes} episodes, {self.frames:,} frames: about {self.minutes:.0f} minutes of playing on two CPU cores, "
+            f"{self.megabytes:.0f} MB on the disk"
         )
 
 
@@ -63,22 +76,45 @@ class Inputs:
         self.prompt = settings.prompt or self.reward.task.prompts["en"]
         self.training = settings.training(self.metadata.model)
         self.keep_frames = self.training.mode.trains_cnn
-        self.keep_tasks = self._keep_tasks()
+        self.keep_tasks, self.keep_reason = self._keep_tasks()
 
-    def _keep_tasks(self) -> dict[str, Task]:
-        """{prompt: task whose beginning its episodes have} of what the policy is to keep; "" is no goal."""
+    def _keep_tasks(self) -> tuple[dict[str, Task], str]:
+        """{prompt: task whose beginning its episodes have} of what the policy is to keep ("" is no goal), and why these, if they were not named."""
         settings = self.settings
         if settings.keeping != "self":
-            return {}
+            return {}, ""
         if settings.keep_prompts != "auto":
             prompts = [text.strip() for text in settings.keep_prompts.split(";") if text.strip()]
-            return {prompt: self.suite.by_prompt(prompt) or self.reward.task for prompt in prompts}
+            return {prompt: self.suite.by_prompt(prompt) or self.reward.task for prompt in prompts}, ""
+        known, reason = self._known_skills()
         others = [
             task
             for task in self.suite.tasks.values()
-            if task.level == 1 and task.name != self.reward.task.name and not task.unavailable()
+            if task.name != self.reward.task.name and not task.unavailable() and (task.name in known or not reason)
         ]
-        return {**{task.prompts["en"]: task for task in others[:4]}, EMPTY_PROMPT: self.reward.task}
+        if not reason:
+            others = [task for task in others if task.level == 1][:MOST_UNKNOWN]
+            reason = f"the first {MOST_UNKNOWN} other tasks of level 1, since nothing is known of these weights"
+        return {**{task.prompts["en"]: task for task in others}, EMPTY_PROMPT: self.reward.task}, reason
+
+    def _known_skills(self) -> tuple[set[str], str]:
+        """Names of the tasks that the policy can do, and how that is known; "" where it is not."""
+        folder = self.settings.known_results
+        if folder and folder != RlSettings.known_results:
+            results_folder(folder)
+        base = self.metadata.hashes.get("in_weights", "")
+        for sha256, reason in (
+            (self.weights_sha256, f"in {folder} these weights succeed at least in every second episode"),
+            (base, f"in {folder} the weights that these come from succeed at least in every second episode"),
+        ):
+            results = known_successes(resolve(folder), sha256) if folder and sha256 else {}
+            if results:
+                known = {task for task, (won, played) in results.items() if won >= played / 2}
+                return known, reason
+        known = {task.name for task in self.suite.called(self.metadata.trained_on)}
+        if known - {self.reward.task.name}:
+            return known, "the weights' .json says that they were trained on them"
+        return set(), ""
 
     @functools.cached_property
     def weights_sha256(self) -> str:
@@ -104,29 +140,51 @@ class Inputs:
             },
             "steps": self.steps,
             "resolved": {"env": self.env, "prompt": self.prompt, "task": self.reward.task.name},
+            "keep_prompts": list(self.keep_tasks),
         }
 
     def differences(self, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         """Why a run with the record `then` cannot go on as this one, as sentences."""
         # What is missing there was written by a run of another kind.
-        return self.settings.differences(then.get("settings", {})) + [
-            f"{name}: other content than then"
-            for name in now["sha256"]
-            if then.get("sha256", {}).get(name) != now["sha256"][name]
-        ]
+        return (
+            self.settings.differences(then.get("settings", {}))
+            + [
+                f"{name}: other content than then"
+                for name in now["sha256"]
+                if then.get("sha256", {}).get(name) != now["sha256"][name]
+            ]
+            + [
+                f"{name}: {then.get(name)!r} then, {now[name]!r} now"
+                for name in ("steps", "keep_prompts")
+                if then.get(name) != now[name]
+            ]
+        )
+
+    @property
+    def timeout_s(self) -> float:
+        """Longest time for one episode: generous for the slowest game and network, since a worker that is ended plays it again."""
+        return self.settings.timeout_s or max(900.0, 300.0 + 3.0 * self.steps)
 
     def estimate(self) -> Estimate:
-        """From the steps a second of two games with the mini policy on two cores (docs/benchmarks.md)."""
+        """From what was measured with two games on two cores (docs/benchmarks.md), a larger network by its arithmetic."""
         settings = self.settings
         keep = len(self.keep_tasks) * settings.keep_episodes
         episodes = settings.iterations * settings.episodes + keep
         frames = episodes * self.steps
         games = max(1, settings.workers)
-        minutes = episodes * (2.3 + self.steps * 0.024) / games / 60
+        rows = 2 if self.metadata.cond_scale else 1  # of the recurrent part: under the goal and under none
+        config = read_model(resolve(self.metadata.model))
+        flop = flop_count(config)
+        policy = ACT_SECONDS + (flop.cnn + rows * (flop.blocks + flop.rest)) / FLOP_A_SECOND
+        minutes = episodes * (RESET_SECONDS + self.steps * (GAME_SECONDS + policy)) / games / 60
         size = 128 * 128 * 3 if self.keep_frames else 1024
-        held = (min(settings.iterations, KEPT_ITERATIONS) * settings.episodes + keep) * self.steps * (size + 40) / 1e6
-        films = settings.episodes * self.steps * 3500 / 1e6 if settings.films_every else 0.0
-        return Estimate(episodes, frames, minutes, held + films)
+        rollouts = (min(settings.iterations, KEPT_ITERATIONS) * settings.episodes + keep) * self.steps * (size + 40)
+        traces = frames * TRACE_BYTES + episodes * 1000
+        films = settings.episodes * self.steps * 3500 if settings.films_every else 0
+        # What plays, what is written, and in the state what is trained, with two moments; all in float32.
+        total, trained = parameter_counts(config, Method.of(self.training))
+        weights = 4 * (2 * total + 3 * trained)
+        return Estimate(episodes, frames, minutes, (rollouts + traces + weights + films) / 1e6)
 
     # ---- which episodes ----
 

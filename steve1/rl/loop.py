@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from steve1.core.device import choose_device
+from steve1.core.device import choose_device, set_tf32
 from steve1.core.errors import UserError
 from steve1.core.executor import ExecutorConfig, run_jobs
 from steve1.core.files import atomic_path, read_json, remove, sha256_file, write_json
@@ -35,14 +35,15 @@ from steve1.rl.inputs import EMPTY_PROMPT, KEPT_ITERATIONS, Inputs
 from steve1.rl.keep import Kept, OldEpisodes, PlayedPrompts, old_windows
 from steve1.rl.passes import at_temperature, latents_of
 from steve1.rl.plan import FIRST_PRIOR_SEED, EpisodeJob
-from steve1.rl.player import Recipe, RolloutJob
+from steve1.rl.player import Recipe, RolloutJob, Version, gpu_share
 from steve1.rl.report.charts import layout
 from steve1.rl.report.films import film_iteration, is_filmed
 from steve1.rl.report.page import write_rl_report
-from steve1.rl.rollouts import Rollout, figures_of, nothing_to_learn_from, speed_of, tag_of
+from steve1.rl.rollouts import Rollout, figures_of, speed_of, tag_of
 from steve1.rl.settings import RlSettings
-from steve1.rl.update import Learner
+from steve1.rl.update import Judged, Learner
 from steve1.rl.values import HeadValue
+from steve1.rl.weights import EQUAL, NO_SUCCESS, TIED
 from steve1.training.checkpoint.checkpointer import optimizer_state_dict, restore_optimizer
 from steve1.training.checkpoint.exports import sidecar_files, write_output
 from steve1.training.checkpoint.run_folder import RESULT_FILE
@@ -50,8 +51,12 @@ from steve1.training.optim.optimizers import make_optimizer
 from steve1.training.trainable import apply_mode, frozen_copy, plain_policy, trained_parameters, tuned_goal
 
 NO_SIGNAL_AFTER = 4
-"""Iterations without one success and without any difference of return, after which a run has nothing to learn from."""
+"""Iterations in a row without anything to learn, after which a run stops; a shorter run stops when none has taught anything."""
+LARGEST_LOG_P_GAP = 1e-3
+"""Between an action's log-probability when it was played and by the learner, without guidance, which multiplies rounding. Float32 leaves 1e-5, whatever the threads,
+in Luanti too; one step of 3e-5 in random directions moves some action of a hundred by 1.6e-3."""
 _ROLLOUT = re.compile(r"\d+-\d+\.rollout")
+_PLAYING = re.compile(r"playing_\d+\.safetensors")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +113,7 @@ class Run:
     def _set_up(self) -> None:
         settings, metadata, inputs = self.settings, self.metadata, self.inputs
         device = choose_device(settings.device)
+        set_tf32(False)
         self.encoder = GoalEncoder(metadata, device=settings.device, translations=inputs.suite.translations)
         self.goals: dict[tuple[str, int], Goal] = {}
         torch.manual_seed(settings.seed)
@@ -124,7 +130,7 @@ class Run:
         if settings.keeping in ("replay", "kl"):
             windows = old_windows(self.training, self.policy)
             self.kept = OldEpisodes(windows, settings.seed, imitates=settings.keeping == "replay")
-        self.iteration, self.silent = 0, 0
+        self.iteration, self.silent, self.silence, self.taught = 0, 0, "", False
         if (state := self.folder.load()) is not None:
             trained = trained_parameters(self.policy)
             with torch.no_grad():
@@ -134,6 +140,8 @@ class Run:
             if self.head:
                 self.head.load_state_dict(state["head"])
             self.iteration, self.silent = int(state["iteration"]), int(state["silent"])
+            self.taught = bool(state.get("taught", self.iteration > self.silent))  # absent in states made before
+            self.silence = state.get("silence", EQUAL)
         self._write_version()
 
     def _goal_of(self, prompt: str, prior_seed: int) -> Goal:
@@ -149,17 +157,20 @@ class Run:
 
     def _write_version(self) -> None:
         """The weights that play the present iteration, where the workers find them."""
-        path = self.settings.run_dir / "playing.safetensors"
+        path = self.settings.run_dir / f"playing_{self.iteration:06d}.safetensors"
         save_weights(plain_policy(self.policy), path)
+        for other in self.settings.run_dir.glob("playing_*.safetensors"):
+            if other != path:
+                remove(other, ours=_PLAYING)
         goal = tuned_goal(self.policy)
-        self.version = sha256_file(path)
+        sha256 = version = sha256_file(path)
         if goal is not None:  # the whole of it: two goals may begin alike
             tuned = goal.detach().float().cpu().numpy().tobytes()
-            self.version = hashlib.sha256(self.version.encode() + tuned).hexdigest()
-        self.playing = path
+            version = hashlib.sha256(version.encode() + tuned).hexdigest()
+        self.playing = Version(path, sha256, version)
 
     def _jobs(
-        self, episodes: Sequence[EpisodeJob], folder: Path, weights: Path, version: str, film: bool = False
+        self, episodes: Sequence[EpisodeJob], folder: Path, version: Version, film: bool = False
     ) -> list[RolloutJob]:
         """What is missing of these episodes; rollouts that other weights played are refused."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -168,12 +179,12 @@ class Run:
         for episode in episodes:
             path = folder / episode.key
             if path.with_suffix(".rollout").exists():
-                Rollout.check(path.with_suffix(".rollout"), version)
+                Rollout.check(path.with_suffix(".rollout"), version.name)
                 continue
             goal = self._goal_of(episode.prompt, episode.prior_seed)
             if tuned is not None and folder.name != "keep":
                 goal = tuned.detach().float().cpu().numpy()
-            jobs.append(RolloutJob(episode, weights, version, goal, path, film))
+            jobs.append(RolloutJob(episode, version, goal, path, film))
         return jobs
 
     def _folder_of(self, iteration: int) -> Path:
@@ -201,12 +212,15 @@ class Run:
         config = ExecutorConfig(
             workers=settings.workers,
             threads=environment_threads(settings.workers),
-            timeout_s=settings.timeout_s,
+            timeout_s=inputs.timeout_s,
             max_restarts=settings.max_restarts,
             ray=settings.ray,
+            gpus=gpu_share(settings),
         )
         first = self._next()
         if first:
+            if self.folder.resume_point is None:
+                self._save()  # from here on there are episodes, which other settings may not go on with
             # The machines of a Ray cluster have their own processors.
             renderer = contextlib.nullcontext() if settings.ray else shared_renderer(settings.workers)
             with renderer, progress(desc=message("bar episodes"), unit="ep") as self.bar:
@@ -225,7 +239,8 @@ class Run:
         inputs = self.inputs
         if not self._kept_is_played:
             folder = self.settings.run_dir / "keep"
-            keep = self._jobs(inputs.keep_plan, folder, inputs.weights, inputs.weights_sha256)
+            start = Version(inputs.weights, inputs.weights_sha256, inputs.weights_sha256)
+            keep = self._jobs(inputs.keep_plan, folder, start)
             if keep:
                 return keep
             self._kept_is_played = True
@@ -234,7 +249,6 @@ class Run:
                 inputs.plan(self.iteration),
                 self._folder_of(self.iteration),
                 self.playing,
-                self.version,
                 is_filmed(self.settings, self.iteration),
             )
             if missing:
@@ -243,7 +257,7 @@ class Run:
         return []
 
     def _hopeless(self) -> bool:
-        return self.silent >= NO_SIGNAL_AFTER
+        return self.silent >= min(NO_SIGNAL_AFTER, self.settings.iterations)
 
     @functools.cached_property
     def learner(self) -> Learner:
@@ -271,11 +285,11 @@ class Run:
         rollouts = [Rollout.load(folder / f"{job.key}.rollout") for job in self.inputs.plan(iteration)]
         film_iteration(settings.run_dir, folder, rollouts, iteration + 1, self.inputs.prompt)
         figures = figures_of(rollouts)
-        silent = nothing_to_learn_from(rollouts)
-        self.silent = self.silent + 1 if silent else 0
+        judged = self.learner.judge(rollouts, iteration)
+        self._check_gap(judged.log_p_gap)
+        self._count_silence(judged, any(rollout.success for rollout in rollouts))
         learned: dict[str, float] = {}
-        if not silent:
-            judged = self.learner.judge(rollouts, iteration)
+        if not judged.silence:
             learned = self.learner.learn(judged, iteration, settings.kl_coef * settings.kl_decay**iteration)
             learned |= {
                 "explained_variance": judged.explained,
@@ -306,11 +320,33 @@ class Run:
             flush=True,
         )
 
+    def _check_gap(self, gap: float) -> None:
+        most = LARGEST_LOG_P_GAP * (1 + 2 * self.metadata.cond_scale)
+        if gap > most:
+            raise UserError(
+                "The learner finds other probabilities than those with which these episodes were played.",
+                where=display(self._folder_of(self.iteration)),
+                expected=f"log p differs by at most {most:g}",
+                got=f"{gap:.3g}",
+                todo="run every machine with the same version of the project, then remove the iteration's folder; the same command plays it again",
+            )
+
+    def _count_silence(self, judged: Judged, succeeds: bool) -> None:
+        """Count iterations in a row without anything to learn; what was learned and still succeeds may be at its ceiling."""
+        if not judged.silence:
+            self.silent, self.taught = 0, True
+        elif self.taught and succeeds:
+            self.silent = 0
+        else:
+            self.silent, self.silence = self.silent + 1, judged.silence
+
     def _save(self) -> None:
         self.folder.save(
             {
                 "iteration": self.iteration,
                 "silent": self.silent,
+                "silence": self.silence,
+                "taught": self.taught,
                 "trained": {
                     name: tensor.detach().cpu().clone() for name, tensor in trained_parameters(self.policy).items()
                 },
@@ -325,16 +361,36 @@ class Run:
             for path in self._folder_of(number).glob("*.rollout"):
                 remove(path, ours=_ROLLOUT)
 
+    def _nothing_learned(self) -> UserError:
+        """Why the run stops, and what to do."""
+        settings = self.settings
+        played, last = self.iteration * settings.episodes, self.silent * settings.episodes
+        where, got = display(settings.run_dir), f"{played} episodes of {self.inputs.prompt!r}"
+        if self.silence == NO_SUCCESS:
+            return UserError(
+                f"None of the last {last} episodes succeeded, and method clone imitates successes: there is nothing to learn from.",
+                where=where,
+                got=got,
+                todo="--clone_beta 1 weighs episodes by what they earn, METHOD=ppo learns from progress, or fine-tune on demonstrations first (3_train_finetune_template.sh)",
+            )
+        if self.silence == TIED:
+            return UserError(
+                f"In the last {last} episodes all from the same start earned the same, and they are compared with one another: there is nothing to learn from.",
+                where=where,
+                got=got,
+                todo="a larger GROUP, METHOD=ppo without --centre group, or a reward that pays for progress",
+            )
+        return UserError(
+            f"No success and no difference of reward in the last {last} episodes: there is nothing to learn from.",
+            where=where,
+            got=got,
+            todo="fine-tune on demonstrations first (3_train_finetune_template.sh), or give a reward that pays for progress",
+        )
+
     def _finish(self) -> Result:
         out, settings = self.training.out_path, self.settings
         if self._hopeless():
-            played = self.iteration * settings.episodes
-            raise UserError(
-                f"No success and no difference of reward in the last {NO_SIGNAL_AFTER * settings.episodes} episodes: there is nothing to learn from.",
-                where=display(settings.run_dir),
-                got=f"{played} episodes of {self.inputs.prompt!r}",
-                todo="fine-tune on demonstrations first (3_train_finetune_template.sh), or give a reward that pays for progress",
-            )
+            raise self._nothing_learned()
         hashes = {"in_weights": self.inputs.weights_sha256}
         metadata = self.metadata.updated(run=display(settings.run_dir), hashes=hashes)
         facts: dict[str, Any] = {"reward": settings.reward, "method": settings.method, "iterations": self.iteration}

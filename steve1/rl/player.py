@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from steve1.actions import EnvAction, env_action
 from steve1.actions.joint import CAMERA_MOVES
 from steve1.agent import Agent
 from steve1.agent.agent import HEADS
-from steve1.core.device import choose_device
+from steve1.core.device import choose_device, set_tf32
 from steve1.core.errors import UserError
+from steve1.core.files import sha256_file
 from steve1.core.frames import agent_frame
-from steve1.core.paths import resolve
+from steve1.core.paths import display, resolve
+from steve1.data.recordings.shards import cluster_resources
 from steve1.evaluation.runner.episodes import OpenGame, play_episode
 from steve1.evaluation.runner.similarity import GoalSimilarity, SimilarityRecorder
 from steve1.evaluation.tasks.suite import Task
@@ -32,6 +35,7 @@ from steve1.policy import GoalPolicy, load_policy, read_weights
 from steve1.rl.plan import EpisodeJob
 from steve1.rl.reward import Reward, load_reward
 from steve1.rl.rollouts import Rollout
+from steve1.rl.settings import RlSettings
 from steve1.rollout.play import Actor
 from steve1.rollout.supervise import SupervisedEnv
 
@@ -75,12 +79,20 @@ class RecordingAgent(Agent):
 
 
 @dataclasses.dataclass(frozen=True)
+class Version:
+    """Weights that play: their file, its sha256, and what rollouts call them (the sha256, where a goal is tuned with the goal in it)."""
+
+    path: Path
+    sha256: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
 class RolloutJob:
     """One episode for a worker: what to play, with which weights, the file to write, and whether a small video of it is kept."""
 
     episode: EpisodeJob
-    weights: Path
-    weights_sha256: str
+    version: Version
     goal: Goal
     path: Path
     film: bool = False
@@ -116,36 +128,61 @@ class Recipe:
         return RolloutPlayer(self, index)
 
 
+def gpu_share(settings: RlSettings) -> float:
+    """Of a GPU, what each player on a Ray cluster reserves, so that all of them find room; 0 where policies play on CPUs."""
+    if not settings.ray or settings.device in ("cpu", "mps"):
+        return 0.0
+    gpus = int(cluster_resources().get("GPU", 0))
+    if not gpus:
+        return 1.0 if settings.device.startswith("cuda") else 0.0
+    return math.floor(1e4 / math.ceil(settings.workers / gpus)) / 1e4  # Ray counts in ten thousandths
+
+
 class RolloutPlayer:
     """One game and one policy, into which each version of the weights is loaded."""
 
     def __init__(self, recipe: Recipe, index: int) -> None:
+        set_tf32(False)  # or the learner would see other probabilities
         self._recipe = recipe
         self._reward: Reward = load_reward(recipe.reward, recipe.env)
         self._game = SupervisedEnv(functools.partial(recipe.open_game or OpenGame(recipe.env), index))
         self._policy: GoalPolicy | None = None
         self._agent: RecordingAgent | None = None
-        self._version = ""
+        self._loaded = ""
         self._similarity: SimilarityRecorder | None = None
         if recipe.likeness:
             found = GoalSimilarity(*recipe.mineclip, recipe.likeness, recipe.device)
             self._similarity = SimilarityRecorder(found.stream, recipe.likeness)
 
     def agent(self, job: RolloutJob) -> RecordingAgent:
-        """The agent of the job's weights, which are loaded into the one policy when they are others than before."""
-        if self._agent is None or self._version != job.weights_sha256:
+        """The agent of the job's weights, which are loaded into the one policy when they are others than before.
+
+        Raises:
+            UserError: the file holds other weights than those that are to play.
+        """
+        wanted = job.version
+        if self._agent is None or self._loaded != wanted.sha256:
             recipe = self._recipe
+            found = sha256_file(wanted.path)
+            if found != wanted.sha256:
+                raise UserError(
+                    "These are not the weights that are to play.",
+                    where=display(wanted.path),
+                    expected=wanted.sha256[:12],
+                    got=found[:12],
+                    todo="all machines of a cluster need the same disk; the same command goes on",
+                )
             if self._policy is None:
-                self._policy = load_policy(resolve(recipe.model), job.weights, device=choose_device(recipe.device))
+                self._policy = load_policy(resolve(recipe.model), wanted.path, device=choose_device(recipe.device))
             else:
-                self._policy.load_state_dict(read_weights(job.weights))
+                self._policy.load_state_dict(read_weights(wanted.path))
             self._agent = RecordingAgent(
                 self._policy,
                 cond_scale=recipe.cond_scale,
                 temperature=recipe.temperature,
                 keep_frames=recipe.keep_frames,
             )
-            self._version = job.weights_sha256
+            self._loaded = wanted.sha256
         return self._agent
 
     def run(self, job: RolloutJob) -> None:
@@ -184,7 +221,7 @@ class RolloutPlayer:
             parts=paid.parts if paid else {},
             success=bool(paid and paid.success),
             facts={
-                "weights_sha256": job.weights_sha256,
+                "weights_sha256": job.version.name,
                 "prompt": episode.prompt,
                 "start": episode.start.get("id"),
                 "env_seed": episode.env_seed,

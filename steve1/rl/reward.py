@@ -225,7 +225,11 @@ def _flat(kind: str, value: object, where: str) -> Term:
 def _alike(content: Mapping[str, Any], where: str) -> tuple[Term, Likeness]:
     """{likeness: {to, against}, pays}."""
     said = content["likeness"]
-    if not isinstance(said, Mapping) or set(said) != {"to", "against"} or not isinstance(said["against"], list):
+    if (
+        not isinstance(said, Mapping)
+        or set(said) != {"to", "against"}
+        or not (isinstance(said["against"], list) and said["against"])
+    ):
         raise UserError(
             "A likeness needs its prompt and others.",
             where=where,
@@ -289,6 +293,8 @@ def parse_reward(name: str, content: object, suite: Suite, where: str) -> Reward
         task = suite.find(str(content.get("task", name)))
     except UserError as fault:
         faults.append(fault)
+    if not terms and not faults:
+        faults.append(UserError("This reward pays for nothing.", where=where, expected="at least one term or item"))
     steps = content.get("steps", 0)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
         faults.append(UserError("Steps are a whole number.", where=f"{where}.steps", got=steps))

@@ -179,13 +179,6 @@ def permuted(rollouts: list[Rollout], seed: int, iteration: int) -> list[Rollout
     return found
 
 
-def nothing_to_learn_from(rollouts: Sequence[Rollout]) -> bool:
-    """Whether no episode succeeds, and all earn the same."""
-    earned = [float(rollout.reward.sum()) for rollout in rollouts]
-    # Not their standard deviation, which rounding keeps from being 0.
-    return min(earned) == max(earned) and not any(rollout.success for rollout in rollouts)
-
-
 def figures_of(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """What an iteration's episodes say by themselves: success and return with their uncertainty, return by term, length, groups with a difference."""
     groups = [rollout.group for rollout in rollouts]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from steve1.core.errors import UserError
 from steve1.core.messages import translated
 from steve1.core.paths import output_path
-from steve1.training.config import TrainSettings, changed_settings
+from steve1.training.config import LORA_TARGETS, TrainSettings, changed_settings
 from steve1.training.finetune_modes import FinetuneModeName
 
 # These change a run's speed or messages, but not its weights.
@@ -27,6 +27,7 @@ RESUME_IGNORED = frozenset(
         "timeout_s",
         "max_restarts",
         "films_every",
+        "known_results",  # what it chooses is recorded
     }
 )
 
@@ -36,11 +37,11 @@ class RlSettings:
     """Fine-tune a policy by what it earns: it plays, a reward judges, what went better than expected becomes more probable."""
 
     GROUPS: ClassVar = {
-        "options": "in_weights out_weights reward prompt method finetune_mode",
+        "options": "in_weights out_weights reward prompt method group_form finetune_mode",
         "playing": "iterations places group steps env films_every",
         "learning": """learning_rate epochs minibatches clip clip_high gamma lam value centre target_kl max_grad_norm optimizer
             lora_rank lora_alpha lora_targets clone_beta preference_beta placebo seed""",
-        "keeping old skills": "keep replay keep_prompts keep_episodes keep_coef kl_coef kl_decay sampling_dir cache_dir",
+        "keeping old skills": "keep replay keep_prompts known_results keep_episodes keep_coef kl_coef kl_decay sampling_dir cache_dir",
         "saving": "checkpoint_dir overwrite dry_run",
         "machine": "workers ray threads device timeout_s max_restarts",
     }
@@ -55,6 +56,8 @@ class RlSettings:
     """What the policy is asked for; empty: the prompt of the reward's task (PROMPT)."""
     method: Literal["ppo", "group", "clone", "preference"] = "ppo"
     """ppo: clipped policy gradient, advantages by a linear value function; group: the same against the other episodes from the same start; clone: imitate the successes; preference: tune the goal by pairs of a better and a worse episode (METHOD)."""
+    group_form: Literal["steps", "episode"] = "steps"
+    """group. steps: each step counts by what comes after it, against the others at the same step; episode: all steps of an episode count by its whole return, against the others' (GROUP_FORM)."""
     finetune_mode: FinetuneModeName = "frozen_cnn"
     """What is trained (FINETUNE_MODE); with all but the modes that train the CNN, frames are encoded while playing and never again."""
 
@@ -90,7 +93,7 @@ class RlSettings:
     centre: Literal["none", "group"] = "none"
     """group: subtract the group's mean at the same step from advantages, where the value explains little."""
     target_kl: float = 0.02
-    """An iteration's learning ends when the policy has moved by 1.5 times this, in nats a step (TARGET_KL)."""
+    """An iteration's learning ends after the optimizer step by which the policy has moved by 1.5 times this on that step's episodes, in nats a step (TARGET_KL)."""
     max_grad_norm: float = 5.0
     """Gradients are clipped to this norm; 0: never."""
     optimizer: Literal["adamw", "factored"] = "adamw"
@@ -119,7 +122,9 @@ class RlSettings:
     kl_decay: float = 1.0
     """Multiplies kl_coef after each iteration (KL_DECAY)."""
     keep_prompts: str = "auto"
-    """Prompts on which the policy is to stay as it was, separated by semicolons; auto: those of the suite's first four other tasks of level 1, and no goal; empty: none (KEEP_PROMPTS)."""
+    """Prompts on which the policy is to stay as it was, separated by semicolons; auto: those of the other tasks at which the weights are known to succeed in at least half of the episodes (--known_results), else of what their .json says they were trained on, else of the suite's first four of level 1; and no goal; empty: none (KEEP_PROMPTS)."""
+    known_results: str = "data/mini/results"
+    """Folder of an earlier evaluation, for --keep_prompts auto; results of other weights than these, or those they were fine-tuned from, are not used."""
     keep_episodes: int = 6
     """Episodes of each that the starting policy plays once (KEEP_EPISODES)."""
     keep_coef: float = 1.0
@@ -144,18 +149,21 @@ class RlSettings:
     """CPU threads for learning; 0: torch's own choice."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
-    timeout_s: float = 900.0
-    """Longest time for one episode before its worker is ended and replaced."""
+    timeout_s: float = 0.0
+    """Longest time for one episode, in seconds, before its worker is ended and replaced; 0: 300 and 3 for each step, at least 900."""
     max_restarts: int = 10
     """Workers that may die or hang before the run stops."""
 
     def check(self) -> None:
         """Raise one UserError with every value that cannot be."""
-        at_least = {"iterations": 1, "places": 1, "group": 1, "epochs": 1, "minibatches": 1, "keep_episodes": 0, "steps": 0, "films_every": 0, "kl_coef": 0, "keep_coef": 0, "clip_high": 0, "max_grad_norm": 0, "clone_beta": 0}  # fmt: skip
+        at_least = {"iterations": 1, "places": 1, "group": 1, "epochs": 1, "minibatches": 1, "keep_episodes": 0, "steps": 0, "films_every": 0, "kl_coef": 0, "keep_coef": 0, "clip_high": 0, "max_grad_norm": 0, "clone_beta": 0, "lora_rank": 1, "workers": int(self.ray), "threads": 0, "timeout_s": 0, "max_restarts": 0}  # fmt: skip
         faults = [
             f"{name} must be at least {low}, got {getattr(self, name)}"
             for name, low in at_least.items()
             if not getattr(self, name) >= low  # NaN is neither
+        ]
+        faults += [
+            f"{name} must be finite, got {getattr(self, name)}" for name in at_least if getattr(self, name) == math.inf
         ]
         shares = {"gamma": (0, 1), "lam": (0, 1), "clip": (0, 1), "kl_decay": (0, 1)}
         faults += [
@@ -165,7 +173,7 @@ class RlSettings:
         ]
         faults += [
             f"{name} must be a number above 0, got {getattr(self, name)}"
-            for name in ("learning_rate", "target_kl", "preference_beta")
+            for name in ("learning_rate", "target_kl", "preference_beta", "lora_alpha")
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name)))
         ]
         if self.steps and self.steps < 16:
@@ -174,6 +182,15 @@ class RlSettings:
             faults.append(
                 f"method {self.method} compares episodes from the same start: set group to at least 2, got {self.group}"
             )
+        if self.method == "ppo" and self.centre == "group" and self.group < 2:
+            faults.append(
+                f"centre group subtracts the mean of the episodes from the same start: set group to at least 2, got {self.group}"
+            )
+        if self.group_form == "episode" and self.method != "group":
+            faults.append(f"group_form episode is a form of method group, got method {self.method}")
+        targets = set(self.training("").lora_target_names)
+        if not targets or not targets <= set(LORA_TARGETS):
+            faults.append(f"lora_targets are some of {','.join(LORA_TARGETS)}, got {self.lora_targets!r}")
         if self.compares and self.minibatches > self.places:
             faults.append(
                 f"method {self.method} keeps the episodes of a start state in one minibatch: set minibatches (MINIBATCHES) to at most places ({self.places}), got {self.minibatches}"

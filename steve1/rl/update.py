@@ -33,12 +33,12 @@ from steve1.rl.passes import (
 from steve1.rl.rollouts import Rollout, RolloutBatch, batch_of, padded, permuted
 from steve1.rl.settings import RlSettings
 from steve1.rl.values import HeadValue, cross_fitted, explained_variance, with_time
-from steve1.rl.weights import Clip, Weights, clone_weights, pairs_of, ppo_weights, preference_weights
+from steve1.rl.weights import Clip, Weights, clone_weights, pairs_of, ppo_weights, preference_weights, silence_of
 
 Weigh = Callable[[Chunk], Weights]
 LARGEST = frozenset({"ratio_max"})
 STOP_AT = 1.5
-"""An iteration's learning ends at this many times the target KL."""
+"""An iteration's learning ends at this many times the target KL, measured after each step on its episodes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Judged:
         cloned: (M,) f64, the weight of each of the M episodes in method clone.
         explained: variance that the values explain.
         log_p_gap: largest difference between log p when played and by the learner; 0 but for rounding.
+        silence: why nothing can be learned of them (`weights.silence_of`); "" where something can.
         latents: (N, H) of each, and what the values should have been, (N,); where the value head is trained.
     """
 
@@ -62,6 +63,7 @@ class Judged:
     entropy_buttons: float
     entropy_camera: float
     log_p_gap: float
+    silence: str = ""
     latents: list[Tensor] = dataclasses.field(default_factory=list)
     targets: list[Series] = dataclasses.field(default_factory=list)
 
@@ -125,21 +127,28 @@ class Learner:
             wanted = [advantage + value for advantage, value in zip(advantages, values)] if self.head else []
             if settings.centre == "group":
                 advantages = minus_others(advantages, groups)
+        elif settings.group_form == "episode":
+            totals = [np.array([reward.sum()]) for reward in rewards]
+            advantages = [
+                np.full(len(reward), total[0]) for reward, total in zip(rewards, minus_others(totals, groups))
+            ]
         else:
             advantages = minus_others(targets, groups)
         returns = np.array([reward.sum() for reward in rewards])
         successes = np.array([rollout.success for rollout in rollouts])
         old_log_p = [one.log_p[0].double().cpu().numpy() for one in scored]
         gaps = [np.abs(old - rollout.log_p).max() for old, rollout in zip(old_log_p, rollouts)]
+        cloned = clone_weights(returns, successes, settings.clone_beta)
         return Judged(
             rollouts,
             whitened(advantages),
             old_log_p,
-            clone_weights(returns, successes, settings.clone_beta),
+            cloned,
             explained,
             float(np.mean([float(one.entropy_buttons.mean()) for one in scored])),
             float(np.mean([float(one.entropy_camera.mean()) for one in scored])),
             float(max(gaps)),
+            silence_of(settings.method, returns, successes, groups, advantages, cloned),
             latents,
             wanted,
         )
@@ -153,25 +162,28 @@ class Learner:
         wanted = latents_of(self._reference, judged.rollouts, self._cond_scale) if kl_coef > 0 else None
         sums: dict[str, Tensor] = {}
         steps = 0
-        for epoch in range(settings.epochs):
-            for part in self._minibatches(judged, iteration, epoch):
-                found = self._step(judged, part, kl_coef, iteration, epoch, wanted)
-                steps += 1
-                for name, value in found.items():
-                    before = sums.get(name, torch.zeros_like(value))
-                    sums[name] = torch.maximum(before, value) if name in LARGEST else before + value
-            moved = self.moved(judged)
-            if moved > STOP_AT * settings.target_kl:
+        parts = (
+            (epoch, part) for epoch in range(settings.epochs) for part in self._minibatches(judged, iteration, epoch)
+        )
+        for epoch, part in parts:
+            found = self._step(judged, part, kl_coef, iteration, epoch, wanted)
+            steps += 1
+            for name, value in found.items():
+                before = sums.get(name, torch.zeros_like(value))
+                sums[name] = torch.maximum(before, value) if name in LARGEST else before + value
+            if self.moved(judged, part) > STOP_AT * settings.target_kl:
                 break
+        moved = self.moved(judged, range(len(judged.rollouts)))
         if self.head and judged.latents:
             self.head.fit(judged.latents, judged.targets)
         figures = {name: float(value) / (1 if name in LARGEST else max(1, steps)) for name, value in sums.items()}
         return {**figures, "kl_update": moved, "steps": float(steps)}
 
-    def moved(self, judged: Judged) -> float:
-        """KL(before || now) of the iteration's learning in nats a step, estimated on what was played (the k3 form, never negative)."""
+    def moved(self, judged: Judged, part: Sequence[int]) -> float:
+        """KL(before || now) of the iteration's learning in nats a step, estimated on these of its episodes (the k3 form, never negative)."""
         total = count = 0.0
-        for rollout, before in zip(judged.rollouts, judged.old_log_p):
+        for number in part:
+            rollout, before = judged.rollouts[number], judged.old_log_p[number]
             ratio = self._score(rollout).log_p[0].double().cpu().numpy() - before
             ratio = np.clip(ratio, -20, 20)
             total += float(np.sum(np.exp(ratio) - 1 - ratio))

@@ -21,6 +21,10 @@ LEAST_LOG_P = -11.0
 LARGEST_LOG_RATIO = 20.0
 
 
+EQUAL, NO_SUCCESS, TIED = "equal", "no success", "tied"
+"""Why an iteration teaches nothing: no success and equal returns; clone without a success; equal returns wherever episodes are compared."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Clip:
     """Bounds of PPO's probability ratio.
@@ -79,6 +83,27 @@ def pairs_of(groups: Sequence[int], earned: Sequence[float]) -> tuple[NDArray[np
     group, paid = np.asarray(groups), np.asarray(earned)
     better, worse = np.nonzero((group[:, None] == group) & (paid[:, None] > paid))
     return better, worse
+
+
+def silence_of(
+    method: str,
+    returns: Series,
+    successes: NDArray[np.bool_],
+    groups: Sequence[int],
+    advantages: Sequence[Series],
+    cloned: Series,
+) -> str:
+    """Why an iteration's episodes (M,) teach a method nothing: EQUAL, NO_SUCCESS or TIED; "" where some weight, advantage or pair is not zero."""
+    if method == "clone" and not cloned.any():
+        return NO_SUCCESS
+    # Not their standard deviation, which rounding keeps from being 0.
+    if returns.min() == returns.max() and not successes.any():
+        return EQUAL
+    if method == "clone":
+        return ""
+    if method == "preference":
+        return "" if len(pairs_of(groups, returns.tolist())[0]) else TIED
+    return "" if any(series.any() for series in advantages) else TIED
 
 
 def preference_weights(gain_winner: Tensor, gain_loser: Tensor, beta: float) -> Tensor:

@@ -60,9 +60,16 @@ def test_a_reward_is_checked_on_played_episodes(world: Path) -> None:
     assert found.objections == []
     assert {each.earned for each in found.episodes if each.player == "tuned"} == {2.0}
     short = parse_reward("dig_dirt", {"steps": 16, "terms": [{"step": 1.0}]}, suite, "here")
+    chosen = settings(world, "tuned", "nothing", "random", tasks=("dig_dirt",), folder=str(world / "short"))
     paid = check_reward(short, chosen, film=False, inputs=injected(("tuned",)))
-    assert {each.earned for each in paid.episodes} == {16.0}, "judged after the reward's own number of steps"
+    assert {each.earned for each in paid.episodes} == {16.0}
     assert len(paid.objections) == 2
+    long = parse_reward("dig_dirt", {"steps": 55, "terms": [{"step": 1.0}]}, suite, "here")
+    chosen = settings(world, "tuned", "nothing", "random", tasks=("dig_dirt",), folder=str(world / "long"))
+    paid = check_reward(long, chosen, film=False, inputs=injected(("tuned",)))
+    assert {each.earned for each in paid.episodes} == {55.0}, (
+        "played for the reward's own number of steps, which the task ends before"
+    )
 
 
 @pytest.mark.game

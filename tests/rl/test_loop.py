@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +23,13 @@ from steve1.rl import inputs, loop
 from steve1.rl.inputs import Inputs
 from steve1.rl.loop import Run, train_rl
 from steve1.rl.passes import score
-from steve1.rl.player import Recipe
+from steve1.rl.player import Recipe, RolloutJob, Version
 from steve1.rl.reward import load_reward
 from steve1.rl.rollouts import Rollout, batch_of
 from steve1.rl.settings import RlSettings
+from steve1.rl.update import Judged
 from steve1.rl.values import HeadValue
+from steve1.rl.weights import EQUAL, TIED
 from steve1.training.cache import FeatureCache
 from tests.rl.games import OpenKeyGame
 from tests.training.conftest import TINY, E
@@ -124,7 +127,7 @@ def test_what_the_learner_sees_is_what_was_played(make: Make, mode: str) -> None
         head.temperature *= 0.9
     for rollout in rollouts:
         again = score(policy, batch_of([rollout], policy.device)).log_p[0].numpy()
-        assert np.abs(again - rollout.log_p).max() < 1e-3
+        assert np.abs(again - rollout.log_p).max() < 1e-4
         assert rollout.images.shape[1:] == ((128, 128, 3) if mode == "all" else (256,))
 
 
@@ -201,7 +204,7 @@ def test_the_start_is_read_once_however_many_iterations_there_are(make: Make, mo
     train_rl(chosen, OpenKeyGame())
     assert read.count(chosen.in_weights) == 1
     assert opened.count("keep") == 2
-    assert max(curve(chosen, "log_p_gap")) < 1e-3
+    assert max(curve(chosen, "log_p_gap")) < 1e-4
 
 
 @pytest.mark.e2e
@@ -221,11 +224,94 @@ def test_a_policy_that_earns_nothing_is_told_so(make: Make, tmp_path: Path) -> N
     assert not Path(chosen.out_weights).exists()
 
 
+@pytest.mark.parametrize(
+    ("reward", "settings", "said"),
+    [
+        ("[{success: 1}]", {}, "No success and no difference of reward in the last 4 episodes"),
+        ("[{success: 1}]", {"method": "group"}, "No success and no difference of reward in the last 4 episodes"),
+        ("[{env: 1}]", {"method": "clone"}, "None of the last 4 episodes succeeded, and method clone"),
+    ],
+)
+def test_a_short_run_that_learns_nothing_fails_too(
+    make: Make, tmp_path: Path, reward: str, settings: dict[str, Any], said: str
+) -> None:
+    """Two iterations, fewer than after which a longer run gives up; the weights would be those of the start."""
+    (tmp_path / "keys.yaml").write_text(
+        f"env: luanti\nrewards:\n  keys:\n    task: explore\n    steps: 16\n    terms: {reward}\n"
+    )
+    chosen = make(iterations=2, places=1, group=2, minibatches=1, **settings)
+    for _ in range(2):  # the same command says the same
+        with pytest.raises(UserError, match=said):
+            train_rl(chosen, OpenKeyGame())
+    assert not Path(chosen.out_weights).exists()
+
+
+def test_what_has_learned_to_succeed_always_is_no_failure() -> None:
+    """Then all members of a group earn the same; where nothing was learned before, or nothing succeeds, it is one."""
+    run = Run.__new__(Run)
+    run.silent, run.silence, run.taught = 0, "", False
+
+    def counted(silence: str, succeeds: bool) -> int:
+        run._count_silence(Judged([], [], [], np.zeros(0), 0.0, 0.0, 0.0, 0.0, silence), succeeds)
+        return run.silent
+
+    assert [counted(TIED, True), counted(TIED, True)] == [1, 2]
+    assert [counted("", True), counted(TIED, True), counted(TIED, True)] == [0, 0, 0]
+    assert [counted(EQUAL, False), counted(EQUAL, False), counted("", False)] == [1, 2, 0]
+
+
+def test_episodes_that_the_learner_sees_otherwise_are_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of a worker with other code or other weights under the right name."""
+    chosen = make(iterations=1, places=1, group=2, minibatches=1)
+    save = Rollout.save
+
+    def changed(self: Rollout, path: Any) -> None:
+        save(dataclasses.replace(self, log_p=self.log_p + 0.002), path)
+
+    monkeypatch.setattr(Rollout, "save", changed)
+    with pytest.raises(UserError, match="other probabilities than those with which"):
+        train_rl(chosen, OpenKeyGame())
+
+
+def test_a_worker_refuses_other_weights_under_the_right_name(make: Make) -> None:
+    chosen = make()
+    inputs = Inputs(chosen)
+    recipe = Recipe(chosen.in_weights.replace("weights", "model"), "luanti", chosen.reward, 0.0, 1.0, 16, {})
+    job = RolloutJob(inputs.plan(0)[0], Version(inputs.weights, "0" * 64, "0" * 64), np.zeros(E), Path("x"))
+    with pytest.raises(UserError, match="not the weights that are to play"):
+        recipe(0).agent(job)
+    version = Version(inputs.weights, inputs.weights_sha256, inputs.weights_sha256)
+    player = recipe(0)
+    agent = player.agent(dataclasses.replace(job, version=version))
+    assert player.agent(dataclasses.replace(job, version=version)) is agent, "read once"
+
+
+def test_episodes_are_not_gone_on_with_under_other_settings(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first iteration has been learned from, too."""
+    chosen = make(iterations=1, places=1, group=3, minibatches=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(Rollout, "save", killing_save(3))
+        with pytest.raises(Killed):
+            train_rl(chosen, OpenKeyGame())
+    with pytest.raises(UserError, match="prompt: '' then, 'explore' now"):
+        train_rl(dataclasses.replace(chosen, prompt="explore"), OpenKeyGame())
+    train_rl(chosen, OpenKeyGame())
+    assert [path.name for path in chosen.run_dir.glob("playing*")] == ["playing_000001.safetensors"]
+
+
 def test_what_cannot_work_is_said_before_anything_is_played(make: Make, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="5 of these settings"):
         make(iterations=0, lam=2.0, method="preference", group=1, learning_rate=0).check()
     with pytest.raises(UserError, match="4 of these settings"):
         make(max_grad_norm=-1.0, target_kl=0.0, clip_high=-0.2, kl_coef=float("nan")).check()
+    with pytest.raises(UserError, match="6 of these settings"):
+        make(kl_coef=math.inf, keep_coef=math.inf, lora_rank=0, workers=-1, threads=-3, lora_targets="eyes").check()
+    with pytest.raises(UserError, match="centre group subtracts the mean"):
+        make(value="none", centre="group", group=1).check()
+    with pytest.raises(UserError, match="group_form episode is a form of method group"):
+        make(group_form="episode").check()
+    with pytest.raises(UserError, match="workers must be at least 1"):
+        make(ray=True).check()
     with pytest.raises(UserError, match="no such reward"):
         Run(make(reward="dig_dert"))
     assert "16 episodes" in Run(make()).inputs.estimate().text()

@@ -16,7 +16,7 @@ from steve1.rl.settings import RlSettings
 SCRIPT = "3_train_finetune_rl.sh"
 # Other values than the defaults; LAMBDA and RAY are called otherwise in Python.
 VALUES = {
-    "IN_WEIGHTS": "a.weights", "OUT_WEIGHTS": "b.weights", "REWARD": "dig_dirt", "PROMPT": "dig a hole", "METHOD": "group", "FINETUNE_MODE": "lora",
+    "IN_WEIGHTS": "a.weights", "OUT_WEIGHTS": "b.weights", "REWARD": "dig_dirt", "PROMPT": "dig a hole", "METHOD": "group", "GROUP_FORM": "episode", "FINETUNE_MODE": "lora",
     "ITERATIONS": "3", "PLACES": "5", "GROUP": "6", "STEPS": "77", "WORKERS": "4", "RAY": "1", "LEARNING_RATE": "0.001", "EPOCHS": "7", "MINIBATCHES": "2",
     "CLIP": "0.1", "CLIP_HIGH": "0.28", "GAMMA": "0.9", "LAMBDA": "0.8", "VALUE": "none", "TARGET_KL": "0.5", "KL_COEF": "0.3", "KL_DECAY": "0.7",
     "KEEP_PROMPTS": "explore;swim", "KEEP_EPISODES": "9", "KEEP_COEF": "0.4", "KEEP": "kl", "REPLAY": "old",
@@ -57,6 +57,13 @@ def test_every_variable_reaches_the_settings(python: Path) -> None:
     for name, value in VALUES.items():
         got = getattr(found, NAMES.get(name, name.lower()))
         assert got == (name == "RAY" or type(got)(value)), name
+
+
+def test_a_variable_of_fine_tuning_that_it_does_not_have_is_refused() -> None:
+    environment = {**os.environ, "REPLAY_SHARE": "0.5", "STEVE1_LANG": "en"}
+    done = subprocess.run(["bash", SCRIPT, "--dry_run"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Reinforcement learning has no REPLAY_SHARE" in done.stderr
 
 
 def test_the_short_forms_choose_method_and_mode_and_leave_the_rest(python: Path) -> None:

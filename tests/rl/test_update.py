@@ -18,9 +18,10 @@ from steve1.rl import passes
 from steve1.rl.keep import OldEpisodes, PlayedPrompts
 from steve1.rl.passes import latents_of
 from steve1.rl.plan import FIRST_PRIOR_SEED, PRIOR_SEEDS, plan_iteration
-from steve1.rl.rollouts import figures_of, nothing_to_learn_from, speed_of, tag_of
+from steve1.rl.rollouts import figures_of, speed_of, tag_of
 from steve1.rl.settings import RlSettings
 from steve1.rl.update import Learner
+from steve1.rl.weights import EQUAL, NO_SUCCESS, TIED
 from steve1.training.optim.optimizers import make_optimizer
 from steve1.training.trainable import TUNED_GOAL, apply_mode, frozen_copy, trained_parameters
 from tests.rl.test_preference import rollout
@@ -156,10 +157,54 @@ def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
 
 def test_nothing_is_learned_from_equal_failures_whatever_the_rounding() -> None:
     """The standard deviation of these returns is 3e-17."""
-    failures = [rollout(number, 0, -0.2, 20) for number in range(6)]
-    assert nothing_to_learn_from(failures)
-    assert not nothing_to_learn_from([*failures, rollout(6, 0, -0.1, 20)])
-    assert not nothing_to_learn_from([rollout(number, 0, 2.0, 20) for number in range(6)]), "all succeed"
+    failures = [rollout(number, number // 2, -0.2, 20) for number in range(6)]
+    found = learner()
+    assert found.judge(failures, 0).silence == EQUAL
+    assert not found.judge([*failures, rollout(6, 0, -0.1, 20)], 0).silence
+    assert not found.judge([rollout(number, number // 2, 2.0, 20) for number in range(6)], 0).silence, "all succeed"
+
+
+@pytest.mark.parametrize(
+    ("earned", "settings", "silence"),
+    [
+        ([0.0, 0.5, 1.0, 0.0], {"method": "clone"}, NO_SUCCESS),  # 1 is not yet a success
+        ([0.0, 0.5, 1.0, 0.0], {"method": "clone", "clone_beta": 1.0}, ""),
+        ([0.5, 0.5, 0.5, 0.5], {"method": "clone", "clone_beta": 1.0}, EQUAL),
+        ([3.0, 3.0, 0.0, 0.0], {"method": "clone"}, ""),
+        ([3.0, 3.0, 0.0, 0.0], {"method": "group"}, TIED),
+        ([3.0, 3.0, 0.0, 1.0], {"method": "group"}, ""),
+        ([3.0, 3.0, 0.0, 0.0], {"method": "group", "group_form": "episode"}, TIED),
+        ([3.0, 3.0, 0.0, 0.0], {"method": "preference", "finetune_mode": "goal"}, TIED),
+        ([3.0, 3.0, 0.0, 1.0], {"method": "preference", "finetune_mode": "goal"}, ""),
+        ([3.0, 3.0, 0.0, 0.0], {"method": "ppo"}, ""),
+        ([3.0, 3.0, 0.0, 0.0], {"method": "ppo", "value": "none", "centre": "group"}, TIED),
+    ],
+)
+def test_what_teaches_nothing_depends_on_the_method(
+    earned: list[float], settings: dict[str, Any], silence: str
+) -> None:
+    """Two episodes from each of two start states."""
+    found = learner(places=2, **settings)
+    played = [rollout(number, number // 2, each, 20) for number, each in enumerate(earned)]
+    assert found.judge(played, 0).silence == silence
+
+
+def test_the_episode_form_of_group_gives_each_step_the_whole_return_against_the_others() -> None:
+    """Leave-one-out of 3, 0 and 0, whose lengths differ, and zeros where all earned the same."""
+    found = learner(places=2, group=3, method="group", group_form="episode")
+    played = [rollout(number, number // 3, earned, 16 + number) for number, earned in enumerate([3, 0, 0, 5, 5, 5])]
+    advantages = found.judge(played, 0).advantages
+    assert [len(each) for each in advantages] == [16, 17, 18, 19, 20, 21]
+    assert all(np.ptp(each) == 0 for each in advantages)
+    first = np.array([each[0] for each in advantages])
+    np.testing.assert_allclose(first / first[0], [1, -0.5, -0.5, 0, 0, 0], atol=1e-12)
+
+
+def test_learning_ends_after_the_step_that_moved_too_far() -> None:
+    """In the middle of a pass too."""
+    for target, steps in ((1e-12, 1), (1e9, 8)):
+        found = learner(minibatches=4, epochs=2, target_kl=target)
+        assert found.learn(found.judge(episodes(), 0), 0, 0.0)["steps"] == steps
 
 
 @pytest.mark.parametrize("places", [1, 2, 4])

@@ -11,14 +11,14 @@ from typing import ClassVar
 
 from steve1.core.checkpoint_metadata import REPLAY_SUFFIX, read_checkpoint_metadata
 from steve1.core.errors import UserError
-from steve1.core.files import atomic_file, read_json, sha256_file
+from steve1.core.files import atomic_file, sha256_file
 from steve1.core.messages import message
 from steve1.core.paths import display, output_path, resolve
 from steve1.data.loading.replay import replay_entries
 from steve1.data.loading.sampling import SAMPLINGS
 from steve1.envs import make_env
 from steve1.evaluation.report.sentences import task_label
-from steve1.evaluation.runner.known import read_lines
+from steve1.evaluation.runner.known import known_successes
 from steve1.evaluation.tasks.suite import load_suite
 from steve1.rollout.players.behaviours import MINI, behaviour
 
@@ -108,13 +108,7 @@ def expectation(skill: str, trained_on: tuple[str, ...], weights: Path, known_re
 
 def played(task: str, weights: Path, known_results: Path) -> tuple[int, int]:
     """Successes and episodes of a task's own prompt in an earlier evaluation; none where that was not of these weights."""
-    settings, episodes = known_results / "settings.json", known_results / "episodes.jsonl"
-    if not settings.is_file() or not episodes.is_file():
-        return 0, 0
-    digest = sha256_file(weights)
-    names = {each["name"] for each in read_json(settings)["contestants"] if each.get("sha256") == digest}
-    lines = [line for line in read_lines(episodes).values() if line["row"] == task and line["contestant"] in names]
-    return sum(bool(line["success"][task]) for line in lines), len(lines)
+    return known_successes(known_results, sha256_file(weights)).get(task, (0, 0))
 
 
 def speed(model: Path, weights: Path) -> float:

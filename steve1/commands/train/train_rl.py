@@ -35,6 +35,7 @@ def main(args: Args) -> None:
         print(
             translated("kept as they are: ")
             + ", ".join(repr(prompt) if prompt else heading("no goal") for prompt in inputs.keep_tasks)
+            + (f" ({translated(inputs.keep_reason)})" if inputs.keep_reason else "")
         )
     if args.keeping in ("replay", "kl"):
         does = "imitated beside" if args.keeping == "replay" else "kept as the start does them"

@@ -34,14 +34,7 @@ def known_lines(plan: Plan, jobs: Iterable[Job]) -> list[dict[str, Any]]:
     """
     if not plan.settings.known_results:
         return []
-    folder = resolve(plan.settings.known_results)
-    if not (folder / "settings.json").is_file() or not (folder / "episodes.jsonl").is_file():
-        raise UserError(
-            "This folder holds no results of an evaluation.",
-            where=display(folder),
-            expected="settings.json and episodes.jsonl",
-            todo="leave --known_results out, or name the folder of an evaluation",
-        )
+    folder = results_folder(plan.settings.known_results)
     then, now = read_json(folder / "settings.json"), plan.facts()
     suites = {plan.suite.digest, *plan.suite.earlier_digests()}
     if any(then.get(name) != now[name] for name in _SAME) or then.get("suite_sha256") not in suites:
@@ -58,6 +51,38 @@ def known_lines(plan: Plan, jobs: Iterable[Job]) -> list[dict[str, Any]]:
         if line and (line["seed"], line.get("start")) == (job.seed, start) and set(job.tasks) <= set(line["success"]):
             own = {"key": job.key, "contestant": job.policy, "video": "", "similarity": False}
             found.append({**line, **own, "known": display(folder)})
+    return found
+
+
+def results_folder(name: str) -> Path:
+    """The folder of an evaluation. UserError where it holds none."""
+    folder = resolve(name)
+    if not _holds_results(folder):
+        raise UserError(
+            "This folder holds no results of an evaluation.",
+            where=display(folder),
+            expected="settings.json and episodes.jsonl",
+            todo="leave --known_results out, or name the folder of an evaluation",
+        )
+    return folder
+
+
+def _holds_results(folder: Path) -> bool:
+    return (folder / "settings.json").is_file() and (folder / "episodes.jsonl").is_file()
+
+
+def known_successes(folder: Path, weights_sha256: str) -> dict[str, tuple[int, int]]:
+    """{task: successes and episodes of its own prompt} of weights in an evaluation; empty where there is none, or none of these weights."""
+    if not _holds_results(folder):
+        return {}
+    played = read_json(folder / "settings.json").get("contestants", ())
+    names = {each.get("name") for each in played if each.get("sha256") == weights_sha256}
+    found: dict[str, tuple[int, int]] = {}
+    for line in read_lines(folder / "episodes.jsonl").values() if names else ():
+        task = line["row"]
+        if line["contestant"] in names and task in line["success"]:
+            won, count = found.get(task, (0, 0))
+            found[task] = (won + bool(line["success"][task]), count + 1)
     return found
 
 

@@ -154,6 +154,8 @@ def make_plan(settings: EvaluationSettings, kind: str = "evaluations") -> Plan:
     if suite.env != env:
         todo = f"pass --env {suite.env}, or another --suite"
         raise UserError("These tasks belong to another game.", where=suite.path, expected=env, got=suite.env, todo=todo)
+    if settings.steps:
+        suite = suite.with_steps(settings.steps)
     tasks = suite.select(settings.tasks)
     for task in tasks:
         if settings.language not in task.prompts:
@@ -188,11 +190,7 @@ def learned(policies: Sequence[PolicySpec], suite: Suite) -> list[str]:
     """The suite's tasks that the policies after the first were to learn, as the metadata of their weights says; [] where it does not."""
     weights = [spec.metadata for spec in policies if spec.needs_goal]
     skills = {skill for metadata in weights[1:] for skill in new_skills(metadata, weights[0])}
-    return [
-        task.name
-        for task in suite.tasks.values()
-        if any(task.is_called(skill) or task == suite.by_prompt(skill) for skill in skills)
-    ]
+    return [task.name for task in suite.called(skills)]
 
 
 def make_jobs(

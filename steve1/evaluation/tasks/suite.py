@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,12 @@ class Suite:
         """What evaluations made by earlier versions call this suite: the sha256 of its file."""
         return sha256_file(self.path), _EARLIER_FILES.get(self.digest, "")
 
+    def with_steps(self, steps: int) -> Suite:
+        """The suite with episodes of so many steps: another one, as far as its results are concerned; this one where nothing changes."""
+        tasks = {name: dataclasses.replace(task, steps=steps) for name, task in self.tasks.items()}
+        digest = hashlib.sha256(f"{self.digest}, {steps} steps".encode()).hexdigest()
+        return self if tasks == self.tasks else dataclasses.replace(self, tasks=tasks, digest=digest)
+
     def find(self, name: str) -> Task:
         """The task of that name, alias or prompt.
 
@@ -202,6 +208,14 @@ class Suite:
             expected=nearest(name, known),
             todo="--tasks takes names of this file, or all",
         )
+
+    def called(self, skills: Collection[str]) -> list[Task]:
+        """The tasks with these names, aliases or prompts; others are left out."""
+        return [
+            task
+            for task in self.tasks.values()
+            if any(task.is_called(skill) or task == self.by_prompt(skill) for skill in skills)
+        ]
 
     def by_prompt(self, prompt: str) -> Task | None:
         """The task that this is a prompt of, in any language, or in Chinese of other words that are read as the English prompt; None if there is none."""

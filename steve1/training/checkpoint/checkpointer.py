@@ -143,7 +143,8 @@ class Checkpointer:
     def _write_weights(self, kind: str, state: TrainState) -> None:
         """Write the policy's weights (or the tuned goal) with their sidecar files."""
         if self._ranks.is_main:
-            facts = {"step": state.step, "frames": state.frames}
+            trained_on = display(self._settings.train_path)
+            facts = {"train_list": trained_on, "step": state.step, "frames": state.frames}
             write_output(self._policy, self.weights_path(kind), self._settings, self._metadata, facts)
 
     def _link(self, source: Path, target: Path) -> None:

@@ -43,7 +43,7 @@ def write_output(
     start = "" if settings.starts_empty else metadata.hashes.get("in_weights", "")
     if goal is not None:
         numbers = goal.detach().float().cpu().numpy().astype(np.float32)
-        made_by = {"train_list": display(settings.train_path), "learning_rate": settings.learning_rate, **facts}
+        made_by = {"learning_rate": settings.learning_rate, **facts}
         write_goal(
             path, GoalFile(numbers, display(resolve(settings.in_weights)), start, settings.fixed_prompt, made_by)
         )
