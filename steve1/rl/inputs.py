@@ -155,7 +155,7 @@ class Inputs:
             ]
             + [
                 f"{name}: {then.get(name)!r} then, {now[name]!r} now"
-                for name in ("steps", "keep_prompts")
+                for name in ("keep_prompts",)
                 if then.get(name) != now[name]
             ]
         )

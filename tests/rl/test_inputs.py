@@ -98,8 +98,12 @@ def test_a_run_does_not_go_on_with_other_prompts_to_keep(made: RlSettings, tmp_p
 
 
 def test_minutes_follow_the_network_and_disk_holds_the_traces(made: RlSettings) -> None:
-    small = Inputs(dataclasses.replace(made, steps=200, keep_prompts="", iterations=10, places=4, group=10)).estimate()
-    mini = Inputs(RlSettings(in_weights=MINI, steps=200, keep_prompts="", iterations=10, places=4, group=10)).estimate()
+    small = Inputs(
+        dataclasses.replace(made, steps=200, films_every=0, keep_prompts="", iterations=10, places=4, group=10)
+    ).estimate()
+    mini = Inputs(
+        RlSettings(in_weights=MINI, steps=200, films_every=0, keep_prompts="", iterations=10, places=4, group=10)
+    ).estimate()
     assert (small.episodes, small.frames) == (400, 80_000)
     assert mini.minutes == pytest.approx(400 * (2.3 + 200 * 0.024) / 2 / 60, rel=0.01), "measured: 24 ms a step"
     two = Path(made.in_weights).with_name("tiny.model")
