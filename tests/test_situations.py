@@ -94,7 +94,7 @@ CASES = {
     "filter_dataset": Case("converted --travelled 0.5 --recordings raw --output_dir out", "out/rec 1"),
     "export_dataset": Case("ds --output_dir out --to guide", "out/ep0/frames"),
     "train": Case(TRAIN, "w/out.weights"),
-    "train_rl": Case('--in_weights m/mini.weights --out_weights w/rl.weights --reward dig_dirt --iterations 1 --places 1 --group 2 --steps 16 --workers 0 --keep_prompts "" --checkpoint_dir runs --device cpu', "w/rl.weights"),
+    "train_rl": Case('--in_weights m/mini.weights --out_weights w/rl.weights --reward explore --iterations 1 --places 1 --group 6 --steps 32 --workers 0 --keep_prompts "" --checkpoint_dir runs --device cpu', "w/rl.weights"),
     "train_idm": Case("--sampling_name s --sampling_dir samplings --in_model idm.model --out_weights w/idm.weights --total_frames 16 --batch_size 1 --warmup_steps 1 --val_freq 0 --compress 0 --checkpoint_dir runs --device cpu", "w/idm.weights"),
     "dagger_round": Case('x --in_weights m/mini.weights --prompts "dig dirt" --record none', code=2),  # nothing to learn from
     "plan": Case("--gpu_gb 24", writes=False),
