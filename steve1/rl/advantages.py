@@ -14,15 +14,16 @@ Series = NDArray[np.float64]
 """One number for each frame of an episode, float64 (N,)."""
 
 
-def gae(rewards: Series, values: Series, gamma: float, lam: float) -> Series:
-    """Generalised advantage estimation of one episode that ended (arXiv 1506.02438); a step limit that belongs to the task is an end.
+def gae(rewards: Series, values: Series, gamma: float, lam: float, after: float = 0.0) -> Series:
+    """Generalised advantage estimation of one episode (arXiv 1506.02438); a step limit that belongs to the task is an end.
 
     Args:
         rewards, values: (N,), of each step and of the state before it.
         gamma, lam: discount, and the weight of longer returns.
+        after: value of the state behind the last step, of an episode that was cut off; 0: it ended.
     """
     found = np.empty(len(rewards))
-    behind, following = 0.0, 0.0
+    behind, following = 0.0, after
     for step in range(len(rewards) - 1, -1, -1):
         delta = rewards[step] + gamma * following - values[step]
         behind = delta + gamma * lam * behind
