@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from steve1.commands.train.make_replay import make_pack
+from steve1.core.checkpoint_metadata import read_goal
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.core.paths import ROOT
@@ -123,6 +124,8 @@ def test_what_the_learner_sees_is_what_was_played(make: Make, mode: str) -> None
     train_rl(chosen, OpenKeyGame())
     rollouts = [Rollout.load(path) for path in sorted((chosen.run_dir / "rollouts" / "000000").glob("*.rollout"))]
     assert len(rollouts) == 4
+    if mode == "goal":
+        assert "train_list" not in read_goal(chosen.out_weights).made_by, "no list was read"
     assert len({rollout.buttons.tobytes() for rollout in rollouts}) == 4, "members of a group draw for themselves"
     policy = load_policy(TINY, chosen.in_weights)
     for head in (policy.pi_head.buttons, policy.pi_head.camera):
