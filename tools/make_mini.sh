@@ -38,7 +38,9 @@ REPLAY_FRAMES="${REPLAY_FRAMES:-16000}"    # frames of the replay pack, from all
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
 
 IDM_EPISODES="${IDM_EPISODES:-48}"         # babbling players, per biome, of 600 ticks
-IDM_BEHAVIOURS="${IDM_BEHAVIOURS:-look_at_sky explore collect_grass build_pillar swim chop_tree dig_dirt}"   # demonstrations at held-out places, of 300 ticks
+# … and demonstrations of 300 ticks beside those of the family, NAME=COUNT: most of those that look steeply down or up. The first of each are
+# recorded at held-out places too.
+IDM_SHOWN="${IDM_SHOWN:-build_pillar=40 dig_dirt=36 look_at_sky=24 explore=24 collect_grass=16 swim=12 chop_tree=12}"
 IDM_FRAMES="${IDM_FRAMES:-1000000}"        # frames that the inverse dynamics model is trained on
 
 case "${1:-}" in -h|--help) exit 0 ;; esac
@@ -223,23 +225,25 @@ stage_measure() {
 
 stage_idm() {
   # Movements have to vary: a player that presses anything, beside the demonstrations. Validated at other places, which evaluations use.
-  local babble="babble_meadow babble_forest babble_shore" part mix="data/dataset_mini_idm_train=1" few=$(( (IDM_EPISODES + 15) / 16 )) name
+  local babble="babble_meadow babble_forest babble_shore" part mix="data/dataset_mini_idm_train=0.4 data/dataset_mini_idm_shown=0.3" few=$(( (IDM_EPISODES + 15) / 16 )) name
   say "recording for the inverse dynamics model"
   "$PYTHON" -m steve1 record --output_dir data/recordings_mini_idm/train --behaviours $babble --episodes "$IDM_EPISODES" --steps 600 \
     --split demo --seed "$SEED" --workers "$GAMES" --no_only_successful
   "$PYTHON" -m steve1 record --output_dir data/recordings_mini_idm/val --behaviours $babble --episodes "$few" --steps 600 \
     --split "eval" --seed "$SEED" --workers "$GAMES" --no_only_successful
-  "$PYTHON" -m steve1 record --output_dir data/recordings_mini_idm/val --behaviours $IDM_BEHAVIOURS --episodes "$few" --steps 300 \
+  "$PYTHON" -m steve1 record --output_dir data/recordings_mini_idm/val --behaviours $(names $IDM_SHOWN) --episodes "$few" --steps 300 \
     --split "eval" --seed "$SEED" --workers "$GAMES"
-  for part in train val; do
+  "$PYTHON" -m steve1 record --output_dir data/recordings_mini_idm/shown --behaviours $IDM_SHOWN --steps 300 \
+    --split demo --seed "$((SEED + 5))" --workers "$GAMES"
+  for part in train shown val; do
     "$PYTHON" tools/convert_recordings.py --input_dir "data/recordings_mini_idm/$part" --output_dir "data/dataset_mini_idm_$part" --keep_nulls --no_mineclip_frames
   done
-  # Half of the windows are the babbling player's. In a menu the mouse moves the pointer, so demonstrations of menus are left out.
+  # Two fifths of the windows are the babbling player's. In a menu the mouse moves the pointer, so demonstrations of menus are left out.
   local shown=()
   for name in $ALL; do
     case "$name" in open_inventory|craft_planks) ;; *) shown+=("$name") ;; esac
   done
-  for name in "${shown[@]}"; do mix="$mix data/dataset_mini_$name=$(awk -v n="${#shown[@]}" 'BEGIN { printf "%.4f", 1 / n }')"; done
+  for name in "${shown[@]}"; do mix="$mix data/dataset_mini_$name=$(awk -v n="${#shown[@]}" 'BEGIN { printf "%.4f", 0.3 / n }')"; done
   mkdir -p data/samplings
   find data/dataset_mini_idm_val -mindepth 1 -maxdepth 1 -type d ! -name '.*' | sort > data/samplings/mini_idm_val_list.txt
   VAL_LIST=data/samplings/mini_idm_val_list.txt bash 2_create_sampling.sh mini_idm --mix $mix --overwrite

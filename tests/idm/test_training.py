@@ -32,6 +32,7 @@ from steve1.idm.config import IdmConfig, write_idm_model
 from steve1.idm.label import Labels, label, window_plan
 from steve1.idm.labelling.settings import IdmFiles
 from steve1.idm.motion import PLACES
+from steve1.idm.training import loop
 from steve1.idm.training.loop import (
     _NOT_TRAINED,
     Start,
@@ -262,6 +263,39 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(folder: Path, tmp_path: P
     assert load_idm(tmp_path / "broken.model", again).config == TINY
     with pytest.raises(UserError, match="other settings"):
         train_idm(train, val, Start(TINY), whole, dataclasses.replace(SETTINGS, seed=1), run=tmp_path / "whole")
+
+
+def test_the_start_is_averaged_into_what_is_kept(folder: Path, tmp_path: Path) -> None:
+    """The last weights, by request, and three quarters of them with a quarter of the start."""
+    train, val = episodes(folder), episodes(folder, "val")
+    settings = dataclasses.replace(SETTINGS, best_by="last")
+    train_idm(train, val, Start(TINY), tmp_path / "start.weights", settings, run=tmp_path / "start")
+    start = Start(TINY, tmp_path / "start.weights")
+    kept = {}
+    for share in (0.0, 0.25):
+        output = tmp_path / f"{share}.weights"
+        chosen = dataclasses.replace(settings, start_share=share)
+        result, _ = train_idm(train, val, start, output, chosen, run=tmp_path / f"{share}")
+        assert result.best_step == 6
+        kept[share] = load_idm(TINY, output).state_dict()
+    before = load_idm(TINY, start.weights).state_dict()
+    assert any(not torch.equal(before[name], kept[0.0][name]) for name in before)
+    for name, value in before.items():
+        assert torch.allclose(kept[0.25][name], 0.25 * value + 0.75 * kept[0.0][name], atol=1e-6)
+    with pytest.raises(UserError, match="no starting weights"):
+        train_idm(train, val, Start(TINY), tmp_path / "x.weights", chosen, run=tmp_path / "x")
+
+
+@pytest.mark.parametrize(("best_by", "step"), [("loss", 2), ("camera", 4), ("last", 6)])
+def test_which_weights_are_kept(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best_by: Any, step: int
+) -> None:
+    losses = iter([(1.0, 0.9), (2.0, 0.5), (3.0, 0.7)])
+    monkeypatch.setattr(loop, "_validation", lambda *_: dict(zip(("val/loss", "val/camera"), next(losses))))
+    settings = dataclasses.replace(SETTINGS, best_by=best_by)
+    train, val = episodes(folder), episodes(folder, "val")
+    result, _ = train_idm(train, val, Start(TINY), tmp_path / "a.weights", settings, run=tmp_path / "a")
+    assert result.best_step == step
 
 
 def test_weights_that_the_run_did_not_write_are_not_replaced(folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from research import idm_proof
 from research.idm_camera import Labelled, by_behaviour, by_pitch
 from research.label_agreement import agreement, table
 from steve1 import actions as act
-from steve1.actions import to_bins
 from steve1.data.episodes.formats.native import EpisodeWriter
 
 
@@ -70,15 +69,17 @@ def test_by_behaviour_and_by_how_far_up_the_player_looks() -> None:
     up = [[-10.0, 0.0]] * 8
     level = np.array([[0.0, 10.0], [0.0, -10.0]] * 10)
     degrees = np.concatenate([level, up, level])
-    right = to_bins(degrees)
-    spoiled = right.copy()
-    spoiled[-20:, 1] = to_bins(np.zeros(20))
-    one, two = Labelled("dig_dirt", degrees, right), Labelled("look_at_sky", degrees, spoiled)
+    spoiled = degrees.copy()
+    spoiled[-20:, 1] = 0.0
+    one, two = (
+        Labelled(name, degrees, found, found / 2) for name, found in (("dig_dirt", degrees), ("look_at_sky", spoiled))
+    )
     assert one.pitch[[0, 20, 24, 27, 28, -1]].tolist() == [0, 0, -40, -70, -80, -80]
     rows = by_behaviour([one, two]).rows
     assert [row[0] for row in rows] == ["dig_dirt", "look_at_sky"]
-    assert rows[0][1:] == ["48", "1.00, 1.00"]
+    # half of each turn is missed: a quarter of the yaw's spread, and more of the pitch's, whose mean is not 0
+    assert rows[0][1:] == ["48", "1.00, 1.00", "1.00", "0.70, 0.75"]
     rows = by_pitch([one, two]).rows
     assert [row[0] for row in rows] == ["45°", "60°", "75°", "90°"]
-    assert rows[0][1:] == ["50", "1.00, 1.00"]
+    assert rows[0][1:4] == ["50", "1.00, 1.00", "1.00"]
     assert str(rows[3][2]).startswith("1.00, 0.7")

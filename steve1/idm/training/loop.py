@@ -50,7 +50,7 @@ _SHOWN = ("forward", "jump", "attack", "use")  # buttons whose F1 has a curve
 
 @dataclasses.dataclass
 class IdmResult:
-    """How far a run is, and its best validation."""
+    """How far a run is, and its best validation: the loss by which it is the best (`best_by`)."""
 
     step: int = 0
     best_step: int = 0
@@ -118,7 +118,14 @@ def train_idm(
     place = torch.device(device)
     model = start.model(settings.seed, place)
     if start.weights is None:
+        if settings.start_share:
+            raise UserError(
+                "There are no starting weights to average with.",
+                expected="--in_weights",
+                got=f"--start_share {settings.start_share:g}",
+            )
         _answer_with_frequencies(model, train)
+    shown = _Shown(model, start, settings.start_share)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not any(part in name for part in _NOT_TRAINED))
     windows = Windows(train, start.config.timesteps, settings)
@@ -158,11 +165,13 @@ def train_idm(
                 if validates:
                     means = _read(torch.stack(measured).mean(0), rate, result.step)
                     measured = []
-                    found = _validation(model, some)
+                    validated = shown.now()
+                    found = _validation(validated, some)
                     folder.log(result.step, **means, **found)
-                    if found.get("val/loss", math.inf) < result.best_loss:
-                        result.best_step, result.best_loss = result.step, found["val/loss"]
-                        save_weights(model, output, dtype=torch.float16 if half else torch.float32)
+                    loss = found.get("val/camera" if settings.best_by == "camera" else "val/loss", math.inf)
+                    if loss < result.best_loss or settings.best_by == "last":
+                        result.best_step, result.best_loss = result.step, loss
+                        save_weights(validated, output, dtype=torch.float16 if half else torch.float32)
                         write_idm_model(start.config, output.with_suffix(".model"))
                     folder.save(
                         {
@@ -177,6 +186,24 @@ def train_idm(
         _write_metadata(output, start.config, found_scores, metadata or {}, run)
         write_page(run, folder.rows, found_scores, record, result.best_step)
     return result, found_scores
+
+
+class _Shown:
+    """The model that is validated and kept: the trained one, or its average with the starting weights."""
+
+    def __init__(self, model: InverseDynamicsModel, start: Start, share: float) -> None:
+        self._model, self._start, self._share = model, start, share
+
+    @torch.no_grad()
+    def now(self) -> InverseDynamicsModel:
+        """As training stands."""
+        if not self._share:
+            return self._model
+        found = load_idm(self._start.config, self._start.weights, device=self._model.device)
+        trained = self._model.state_dict()
+        for name, value in found.state_dict().items():
+            value.lerp_(trained[name], 1 - self._share)
+        return found
 
 
 @torch.no_grad()

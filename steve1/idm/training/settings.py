@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from steve1.core.errors import UserError
 from steve1.core.messages import translated
@@ -32,7 +32,7 @@ class IdmTrainSettings:
     GROUPS: ClassVar = {
         "data": "sampling_name sampling_dir batch_size rare_presses augment mirror compress",
         "optimisation": "learning_rate warmup_steps weight_decay max_grad_norm total_frames seed",
-        "validation": "val_freq val_frames",
+        "validation": "val_freq val_frames best_by start_share",
     }
 
     sampling_name: str = "idm"
@@ -63,6 +63,10 @@ class IdmTrainSettings:
     """Steps between validations; 0: at the end only."""
     val_frames: int = 6000
     """Frames to validate on during training, at most; the end uses all."""
+    best_by: Literal["loss", "camera", "last"] = "loss"
+    """Which weights are kept: those with the lowest validation loss, with the lowest one of the camera alone, or the last ones."""
+    start_share: float = 0.0
+    """With IN_WEIGHTS: share of the starting weights that is averaged into those that are validated and kept; 0.25 loses less of what they could."""
     seed: int = 0
     """Seed of the initial weights, the windows and their changes."""
 
@@ -81,7 +85,7 @@ class IdmTrainSettings:
         ]
         if self.learning_rate <= 0 or self.max_grad_norm <= 0 or self.weight_decay < 0:
             faults.append("learning_rate and max_grad_norm must be positive, and weight_decay not negative")
-        for name in ("mirror", "compress"):
+        for name in ("mirror", "compress", "start_share"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.append(f"{name} must be between 0 and 1, got {getattr(self, name):g}")
         if self.val_freq < 0:
