@@ -265,6 +265,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(folder: Path, tmp_path: P
         train_idm(train, val, Start(TINY), whole, dataclasses.replace(SETTINGS, seed=1), run=tmp_path / "whole")
 
 
+@pytest.mark.e2e
 def test_the_start_is_averaged_into_what_is_kept(folder: Path, tmp_path: Path) -> None:
     """The last weights, by request, and three quarters of them with a quarter of the start."""
     train, val = episodes(folder), episodes(folder, "val")

@@ -168,6 +168,7 @@ def test_the_plan_is_a_function_of_seed_and_iteration(tmp_path: Path, monkeypatc
     assert plans[0] == plans[1] == plans[2]
 
 
+@pytest.mark.e2e
 def test_twenty_versions_are_played_by_one_policy_without_growth(tmp_path: Path) -> None:
     """And each version's episode has that version's probabilities."""
     write_model(TINY, tmp_path / "tiny.model")
