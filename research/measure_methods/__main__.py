@@ -29,31 +29,35 @@ def main(settings: Settings) -> None:
         print(budget(measurement))
         return
     if not settings.write_only:
-        for method, skill, seed in plan(measurement):
-            if measurement.measure(method, skill, seed):
+        for method, skill, seed, old in plan(measurement):
+            if measurement.measure(method, skill, seed, old):
                 write_page(measurement.cells, settings)
     print(write_page(measurement.cells, settings))
     told = translated(f"; table: {settings.page}") if settings.page else ""
     print(translated(f"cells: {display(measurement.path)}") + told)
 
 
-def plan(measurement: Measurement) -> Iterator[tuple[str, str, int]]:
-    """(method, skill, seed) in order: the screening, goal tuning where the prompt calls badly, then the best methods with the other seeds.
+def plan(measurement: Measurement) -> Iterator[tuple[str, str, int, bool]]:
+    """(method, skill, seed, whether old tasks are played too) in order: the screening, goal tuning where the prompt calls badly, then the best methods
+    with the other seeds, and with the old tasks that they have not played.
 
     The best are chosen when the screening is finished, from its cells.
     """
     settings = measurement.settings
+    every = settings.old_tasks_of == "all"
     for method in settings.methods:
         for skill in settings.skills:
-            yield method, skill, 0
+            yield method, skill, 0, every
     if "goal" in settings.methods:
         for skill in settings.called:
-            yield "goal", skill, 0
+            yield "goal", skill, 0, every
     candidates = [method for method in settings.methods if method != "placebo"]
-    for method in best(measurement.cells, candidates, settings.best):
-        for seed in range(1, settings.seeds):
+    # Cells of old tasks that a stopped run has finished do not change the choice.
+    judged = [cell for cell in measurement.cells if every or cell.role == "new"]
+    for method in best(judged, candidates, settings.best):
+        for seed in range(int(every), settings.seeds):
             for skill in settings.skills:
-                yield method, skill, seed
+                yield method, skill, seed, True
 
 
 def budget(measurement: Measurement) -> str:
@@ -62,7 +66,12 @@ def budget(measurement: Measurement) -> str:
     screened = len(settings.methods) * len(settings.skills)
     more = min(settings.best, len(settings.methods)) * (settings.seeds - 1) * len(settings.skills)
     policies = screened + more + (len(settings.called) if "goal" in settings.methods else 0)
-    cells = policies * (1 + len(settings.old_tasks))
+    with_old = (
+        policies
+        if settings.old_tasks_of == "all"
+        else more + min(settings.best, len(settings.methods)) * len(settings.skills)
+    )
+    cells = policies + with_old * len(settings.old_tasks)
     missing = max(0, cells - len(done))
     training = sum(_seconds(RECIPES[method], settings) for method in settings.methods) / max(1, len(settings.methods))
     hours = (missing * settings.episodes * _SECONDS_PER_EPISODE + missing / cells * policies * training) / 3600

@@ -39,10 +39,11 @@ class Measurement:
         """What is finished."""
         return read_cells(self.path)
 
-    def measure(self, method: str, skill: str, seed: int) -> list[Cell]:
-        """The cells of one trained policy: the trained skill and the old ones; those that are finished are not measured again."""
+    def measure(self, method: str, skill: str, seed: int, old: bool = True) -> list[Cell]:
+        """The cells of one trained policy: the trained skill and, if asked, the old ones; those that are finished are not measured again."""
         recipe, settings = RECIPES[method], self.settings
-        tasks = [skill, *(task for task in settings.old_tasks if task != skill and recipe.changes_weights)]
+        others = settings.old_tasks if old and recipe.changes_weights else ()
+        tasks = [skill, *(task for task in others if task != skill)]
         called = skill in settings.called
         done = {cell.key for cell in self.cells}
         missing = [task for task in tasks if (method, skill, seed, task) not in done]

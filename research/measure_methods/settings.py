@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from research.measure_methods.recipes import IMITATING, RECIPES
 from steve1.core.errors import UserError
@@ -16,7 +16,7 @@ class Settings:
     """Measure what each way of fine-tuning gains and costs: a screening with one seed, then the best methods with several seeds."""
 
     GROUPS: ClassVar = {
-        "options": "methods skills old_tasks called best seeds episodes",
+        "options": "methods skills old_tasks old_tasks_of called best seeds episodes",
         "learning": "base in_model replay demonstrations steps frames feature_frames iterations",
         "output": "name cells page picture write_only dry_run",
         "machine": "workers device sampling_dir",
@@ -28,6 +28,8 @@ class Settings:
     """Skills to train: for imitation such that the base was not trained on and that MineCLIP and the prior know, for reinforcement learning such that succeed sometimes."""
     old_tasks: tuple[str, ...] = ("look_at_sky", "explore", "build_pillar")
     """Skills of the base that are to be kept."""
+    old_tasks_of: Literal["all", "best"] = "all"
+    """Methods that also play the old tasks: all, or those that are measured with all seeds; the best are then chosen by the trained skills alone."""
     called: tuple[str, ...] = ("collect_grass",)
     """Skills that the base was trained on and whose prompt calls them badly: there goal tuning alone is measured."""
     best: int = 4

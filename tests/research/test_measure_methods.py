@@ -181,6 +181,28 @@ def test_one_command_measures_and_goes_on_after_a_kill(
     assert "8 cells finished" in capsys.readouterr().out
 
 
+def test_only_the_best_play_old_tasks_if_asked(tmp_path: Path) -> None:
+    """The choice is by the trained skill, also when a run goes on after the best one's old tasks."""
+    settings = Settings(
+        methods=("ppo", "placebo", "clone"), skills=("swim",), old_tasks=("explore",), old_tasks_of="best", called=(), best=1, seeds=2,
+        episodes=4, cells=str(tmp_path / "cells.csv"),
+    )  # fmt: skip
+    measurement = run.Measurement(settings)
+    found: list[Any] = []
+    tuned = {"ppo": "1110", "placebo": "0000", "clone": "1100"}
+    for method, skill, seed, old in command.plan(measurement):
+        found.append((method, seed, old))
+        new = [cell(method, skill, "0000", tuned[method], seed=seed, skill=skill)]
+        append_cells(measurement.path, [one for one in new if one not in measurement.cells])
+        if old:
+            append_cells(measurement.path, [cell(method, "explore", "1111", "0000", seed=seed, skill="swim")])
+    assert found == [
+        ("ppo", 0, False), ("placebo", 0, False), ("clone", 0, False), ("ppo", 0, True), ("ppo", 1, True),
+    ]  # fmt: skip
+    assert [each[:3:2] for each in command.plan(measurement)][3:] == [("ppo", 0), ("ppo", 1)]
+    assert "about 6 cells of 4 episodes; 6 cells finished" in command.budget(measurement)
+
+
 def test_the_page_has_nothing_that_was_not_measured(tmp_path: Path) -> None:
     settings = Settings(page="", picture=str(tmp_path / "p.svg"), cells=str(tmp_path / "none.csv"))
     with pytest.raises(UserError, match="No cell has been measured"):
