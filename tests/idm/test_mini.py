@@ -92,13 +92,13 @@ def yaw_inverted(labels: NDArray[Any]) -> NDArray[Any]:
 SPOILED: dict[str, tuple[Callable[[NDArray[Any]], NDArray[Any]], str]] = {
     "shifted by two frames": (lambda labels: np.roll(labels, 2, axis=0), "the labels are off by"),
     "yaw inverted": (yaw_inverted, "the yaw labels have the wrong sign"),
-    "of another half minute": (lambda labels: np.roll(labels, len(labels) // 2, axis=0), "the picture does not follow"),
+    "of another part of it": (lambda labels: np.roll(labels, len(labels) // 2, axis=0), "the picture does not follow"),
 }
 
 
 @pytest.mark.game
 def test_spoiled_labels_of_the_game_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A minute of play as the web has it: 640x360, H.264 at a rate factor of 28."""
+    """Half a minute of play as the web has it: 640x360, H.264 at CRF 28."""
     start = start_states("luanti", BEHAVIOURS["swim"].biome, "eval")[4]
     (tmp_path / "v").mkdir()
     with (
@@ -106,7 +106,7 @@ def test_spoiled_labels_of_the_game_are_caught(tmp_path: Path, monkeypatch: pyte
         VideoWriter(tmp_path / "v" / "play.mp4", *RECORDER_SIZE, crf=28) as writer,
     ):
         player = make_player("swim", 3)
-        play(player, env, 1200, seed=3, start=start, on_frame=lambda frame, action, step: writer.write(frame))
+        play(player, env, 600, seed=3, start=start, on_frame=lambda frame, action, step: writer.write(frame))
     model = load_idm(MODEL, WEIGHTS)
     settings = LabelSettings(idm_model=str(MODEL), idm_weights=str(WEIGHTS), mineclip_frames=False)
 
@@ -115,7 +115,7 @@ def test_spoiled_labels_of_the_game_are_caught(tmp_path: Path, monkeypatch: pyte
         return label_folder(tmp_path / "v", tmp_path / name, settings, Machine(device="cpu"))
 
     good = label("good", lambda labels: labels)
-    assert good.frames > 900, good.rejected
+    assert good.frames > 450, good.rejected
     for name, (spoil, reason) in SPOILED.items():
         bad = label(name, spoil)
         assert not bad.episodes, name
