@@ -49,7 +49,7 @@ class Estimate:
 
     def text(self) -> str:
         return (
-            f"{self.episodes} episodes, {self.frames:,} frames: about {self.minutes:.0f} minutes of playing on two CPU cores, "
+            f"{self.episodes} episodes, {self.frames:,} frames: about {self.minutes:.{0 if self.minutes >= 10 else 1}f} minutes of playing on two CPU cores, "
             f"{self.megabytes:.0f} MB on the disk"
         )
 
@@ -97,6 +97,11 @@ class Inputs:
             reason = f"the first {MOST_UNKNOWN} other tasks of level 1, since nothing is known of these weights"
         return {**{task.prompts["en"]: task for task in others}, EMPTY_PROMPT: self.reward.task}, reason
 
+    @property
+    def old_tasks(self) -> list[str]:
+        """Names of the other tasks among what is kept."""
+        return [task.name for task in self.keep_tasks.values() if task.name != self.reward.task.name]
+
     def _known_skills(self) -> tuple[set[str], str]:
         """Names of the tasks that the policy can do, and how that is known; "" where it is not."""
         folder = self.settings.known_results
@@ -139,7 +144,12 @@ class Inputs:
                 **{name: sha256_file(path) for name, path in files.items()},
             },
             "steps": self.steps,
-            "resolved": {"env": self.env, "prompt": self.prompt, "task": self.reward.task.name},
+            "resolved": {
+                "env": self.env,
+                "prompt": self.prompt,
+                "task": self.reward.task.name,
+                "old_tasks": self.old_tasks,
+            },
             "keep_prompts": list(self.keep_tasks),
         }
 

@@ -141,7 +141,7 @@ def test_chunks_of_any_length_are_the_whole_episode() -> None:
 def test_the_weight_of_a_pair_is_the_gradient_of_dpos_loss() -> None:
     winner, loser = torch.tensor([1.0], requires_grad=True), torch.tensor([-0.5], requires_grad=True)
     loss = -F.logsigmoid(0.1 * (winner - loser)).sum()
-    assert float(loss) == pytest.approx(0.6209570, abs=1e-6)
+    assert float(loss.detach()) == pytest.approx(0.6209570, abs=1e-6)
     for_winner, for_loser = torch.autograd.grad(loss, (winner, loser))
     weight = preference_weights(winner.detach(), loser.detach(), 0.1)
     torch.testing.assert_close(weight, -for_winner)

@@ -108,7 +108,7 @@ def test_a_healthy_run_is_told_so() -> None:
     advice = found()
     assert set(advice) == GOOD
     assert [word for word in ("35 %", "73 %", "+24 to +49 points") if word not in advice["improved"].en] == []
-    line = "bash 5_evaluate.sh --weights a.weights b.weights --target look_at_sky --episodes 60 --seed 7"
+    line = "bash 5_evaluate.sh --weights a.weights b.weights --tasks look_at_sky --target look_at_sky --episodes 60 --seed 7"
     assert advice["measure_it"].todo[0].en == line
     assert "OUT_WEIGHTS=b_placebo.weights" in said(advice["control"])
 

@@ -50,6 +50,8 @@ def main(args: Args) -> None:
         )
     )
     print(message("training report", path=display(found.run_dir / REPORT_FILE)))
+    task = inputs.reward.task.name
+    tasks = " ".join([task, *inputs.old_tasks])
     say_next(
-        f"bash 5_evaluate.sh --weights {args.in_weights} {out} --target {inputs.reward.task.name} --episodes 60 --seed 7"
+        f"bash 5_evaluate.sh --weights {args.in_weights} {out} --tasks {tasks} --target {task} --episodes 60 --seed 7"
     )

@@ -242,7 +242,8 @@ def result(run: RlRun) -> Findings:
     if not run.weights:
         return
     before, after, task = (shlex.quote(each) for each in (str(run.setting("in_weights")), run.weights, run.task))
-    line = f"bash 5_evaluate.sh --weights {before} {after} --target {task} --episodes 60 --seed 7"
+    tasks = " ".join([task, *map(shlex.quote, run.resolved.get("old_tasks", []))])
+    line = f"bash 5_evaluate.sh --weights {before} {after} --tasks {tasks} --target {task} --episodes 60 --seed 7"
     yield finding("measure_it", evaluate=line)
     success = run.success()
     if success is not None and success.rose and not run.setting("placebo"):

@@ -101,7 +101,7 @@ class RlRun(RecordedRun):
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """Game, prompt and task; {} in runs of before they were recorded."""
+        """Game, prompt, task and old tasks; {} in runs of before they were recorded."""
         found = self.record.get("resolved", {})
         return found if isinstance(found, dict) else {}
 
