@@ -100,7 +100,8 @@ class Inputs:
     @property
     def old_tasks(self) -> list[str]:
         """Names of the other tasks among what is kept."""
-        return [task.name for task in self.keep_tasks.values() if task.name != self.reward.task.name]
+        names = dict.fromkeys(task.name for task in self.keep_tasks.values())
+        return [name for name in names if name != self.reward.task.name]
 
     def _known_skills(self) -> tuple[set[str], str]:
         """Names of the tasks that the policy can do, and how that is known; "" where it is not."""

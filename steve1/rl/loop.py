@@ -43,7 +43,7 @@ from steve1.rl.rollouts import Rollout, figures_of, speed_of, tag_of
 from steve1.rl.settings import RlSettings
 from steve1.rl.update import Judged, Learner
 from steve1.rl.values import HeadValue
-from steve1.rl.weights import EQUAL, NO_SUCCESS, TIED
+from steve1.rl.weights import NO_SUCCESS, TIED
 from steve1.training.checkpoint.checkpointer import optimizer_state_dict, restore_optimizer
 from steve1.training.checkpoint.exports import sidecar_files, write_output
 from steve1.training.checkpoint.run_folder import RESULT_FILE
@@ -140,8 +140,7 @@ class Run:
             if self.head:
                 self.head.load_state_dict(state["head"])
             self.iteration, self.silent = int(state["iteration"]), int(state["silent"])
-            self.taught = bool(state.get("taught", self.iteration > self.silent))  # absent in states made before
-            self.silence = state.get("silence", EQUAL)
+            self.taught, self.silence = bool(state["taught"]), str(state["silence"])
         self._write_version()
 
     def _goal_of(self, prompt: str, prior_seed: int) -> Goal:

@@ -69,16 +69,6 @@ class Trace:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def cut(self, steps: int) -> Trace:
-        """The first `steps` steps, as an episode of its own; the trace itself where it is no longer."""
-        if len(self) <= steps:
-            return self
-        arrays: dict[str, Any] = {name: getattr(self, name)[: steps + 1] for name in _STATES}
-        arrays |= {name: getattr(self, name)[:steps] for name in ("tokens", "env_reward")}
-        counts = {kind: {name: row[: steps + 1] for name, row in rows.items()} for kind, rows in self.counts.items()}
-        arrays["blocks"] = self.blocks[self.blocks[:, 0] <= steps]
-        return dataclasses.replace(self, **arrays, counts=counts, metadata={**self.metadata, "ended": "steps"})
-
     def count(self, kind: str, names: Sequence[str]) -> NDArray[np.int64]:
         """Sum over exactly these names, i64 (N+1,); names that never occurred count 0."""
         total = np.zeros(len(self.positions), dtype=np.int64)

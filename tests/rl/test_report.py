@@ -18,12 +18,12 @@ from steve1.core.errors import UserError
 from steve1.core.options import CommandLine
 from steve1.core.paths import ROOT
 from steve1.rl.loop import train_rl
-from steve1.rl.report.advice import advise, texts
+from steve1.rl.report.advice import advise
 from steve1.rl.report.charts import CHARTS, layout
 from steve1.rl.report.findings import SCRIPT, VARIABLES, RlRun, read_rl_run
 from steve1.rl.settings import RlSettings
 from steve1.training.logging.scalars import Curves
-from steve1.training.report.advising import Advice, next_name
+from steve1.training.report.advising import Advice, next_name, texts
 from steve1.training.report.findings import read_run
 from tests.rl.games import OpenKeyGame
 from tests.rl.test_loop import make
@@ -122,7 +122,7 @@ def test_each_finding_and_what_it_says(key: str) -> None:
 
 
 def test_every_finding_is_among_these() -> None:
-    assert set(SHAPES) | GOOD == set(texts())
+    assert set(SHAPES) | GOOD == set(texts("steve1.rl.report"))
 
 
 @pytest.mark.parametrize(

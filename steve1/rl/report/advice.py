@@ -6,19 +6,15 @@ numbers that it needs finds nothing. The texts are in advice.yaml; what they sug
 
 from __future__ import annotations
 
-import functools
 import shlex
 from collections.abc import Iterator
-from importlib import resources
 from typing import Any
-
-import yaml
 
 from steve1.core.messages import plural
 from steve1.reporting.numbers import percent
 from steve1.rl.report.findings import Change, RlRun
 from steve1.rl.update import STOP_AT
-from steve1.training.report.advising import Advice, filled, in_order
+from steve1.training.report.advising import Advice, filled, in_order, texts
 
 # Fewer iterations have no thirds to compare.
 FEW = 3
@@ -49,16 +45,9 @@ def advise(run: RlRun) -> list[Advice]:
     return in_order(advice for rule in rules for advice in rule(run))
 
 
-@functools.cache
-def texts() -> dict[str, Any]:
-    """What advice.yaml says, by the finding's key."""
-    found: dict[str, Any] = yaml.safe_load(resources.files(__package__).joinpath("advice.yaml").read_text("utf-8"))
-    return found
-
-
 def finding(key: str, **values: Any) -> Advice:
     """The finding of that key in advice.yaml, with its values filled in."""
-    return filled(key, texts()[key], values)
+    return filled(key, texts(__package__)[key], values)
 
 
 def _with_rate(run: RlRun, factor: float) -> str:

@@ -6,18 +6,14 @@ numbers that it needs finds nothing. The texts are in advice.yaml; what they sug
 
 from __future__ import annotations
 
-import functools
 import shlex
 from collections.abc import Iterator
-from importlib import resources
 from typing import Any
-
-import yaml
 
 from steve1.core.checkpoint_metadata import CheckpointMetadata, new_skills, read_checkpoint_metadata
 from steve1.core.messages import plural
 from steve1.reporting.numbers import percent
-from steve1.training.report.advising import Advice, filled, in_order
+from steve1.training.report.advising import Advice, filled, in_order, texts
 from steve1.training.report.findings import Run
 
 # A validation loss is repeatable (fixed goals, all windows): one percent is far above its rounding, and visible in play.
@@ -61,16 +57,9 @@ def is_early(run: Run) -> bool:
     return run.steps < FEW_STEPS or run.frames <= run.setting("warmup_frames", 0)
 
 
-@functools.cache
-def texts() -> dict[str, Any]:
-    """What advice.yaml says, by the finding's key."""
-    found: dict[str, Any] = yaml.safe_load(resources.files(__package__).joinpath("advice.yaml").read_text("utf-8"))
-    return found
-
-
 def finding(key: str, **values: Any) -> Advice:
     """The finding of that key in advice.yaml, with its values filled in."""
-    return filled(key, texts()[key], values)
+    return filled(key, texts(__package__)[key], values)
 
 
 def _change(ratio: float) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
 from typing import Any, Literal
+
+import yaml
 
 from steve1.training.logging.scalars import Curves
 
@@ -37,6 +41,13 @@ class Advice:
     def said(self, language: str) -> tuple[str, list[str]]:
         """The finding and what to try, in "en" or "zh"."""
         return getattr(self, language), [getattr(todo, language) for todo in self.todo]
+
+
+@functools.cache
+def texts(package: str) -> dict[str, Any]:
+    """What a package's advice.yaml says, by the finding's key."""
+    found: dict[str, Any] = yaml.safe_load(resources.files(package).joinpath("advice.yaml").read_text("utf-8"))
+    return found
 
 
 def filled(key: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> Advice:

@@ -15,8 +15,8 @@ import pytest
 from steve1.core.paths import ROOT
 from steve1.training.config import TrainSettings
 from steve1.training.logging.scalars import Curves
-from steve1.training.report.advice import advise, texts
-from steve1.training.report.advising import Advice
+from steve1.training.report.advice import advise
+from steve1.training.report.advising import Advice, texts
 from steve1.training.report.findings import VARIABLES, Run
 
 SETTINGS = {
@@ -110,7 +110,7 @@ def test_each_finding_and_what_it_says(key: str) -> None:
 
 
 def test_every_finding_is_among_these() -> None:
-    assert set(SHAPES) | set(found()) == set(texts())
+    assert set(SHAPES) | set(found()) == set(texts("steve1.training.report"))
 
 
 @pytest.mark.parametrize(
