@@ -98,8 +98,8 @@ class Played:
             time.sleep(0.002)
 
     def ticks(self, count: int) -> None:
-        """Let this many ticks pass."""
-        until = self.session.screen.tick + count
+        """Let this many whole ticks pass: the one under way may have read its inputs already, so it does not count."""
+        until = self.session.screen.tick + count + (count > 0)
         self.until(lambda: self.session.screen.tick >= until)
 
     def kinds(self) -> list[str]:
