@@ -41,13 +41,13 @@ VALUE="${VALUE:-linear}"                     # linear | head (the policy's value
 TARGET_KL="${TARGET_KL:-0.02}"               # nats a step and iteration, looked at after every optimizer step
 
 # Keeping old skills (KEEP and REPLAY as in 3_train_finetune_template.sh)
-KEEP="${KEEP:-auto}"                         # self: stay close to what the start does under KEEP_PROMPTS; replay: imitate REPLAY; kl: stay close on it; none
+KEEP="${KEEP:-auto}"                         # self: stay close to what the start does under KEEP_PROMPTS; replay: imitate REPLAY; kl: stay close on it; both; none
 REPLAY="${REPLAY:-}"                         # a replay pack, or the name of a sampling
 KL_COEF="${KL_COEF:-0.1}"                    # to the starting policy on what is visited; 0.2 for STEVE-1's weights
 KL_DECAY="${KL_DECAY:-1.0}"                  # an iteration
 KEEP_PROMPTS="${KEEP_PROMPTS-auto}"          # other prompts on which the policy stays as it was; auto: what it is known to do, and no goal; "": none
 KEEP_EPISODES="${KEEP_EPISODES:-6}"
-KEEP_COEF="${KEEP_COEF:-1.0}"                # weight of self, replay or kl
+KEEP_COEF="${KEEP_COEF:-1.0}"                # weight of self, replay, kl or both
 
 whole_numbers ITERATIONS PLACES GROUP STEPS WORKERS EPOCHS MINIBATCHES KEEP_EPISODES
 [ -z "${REPLAY_SHARE:-}" ] || { printf '%s: %s\n' "$(text error)" "$(text "rl replay share")" >&2; exit 2; }

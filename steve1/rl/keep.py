@@ -37,10 +37,12 @@ class Kept(Protocol):
     """Old skills of a run.
 
     Attributes:
-        imitates: True: the batch's actions are imitated as in training; False: the starting policy's actions on it are kept.
+        imitates: whether the batch's actions are imitated as in training.
+        pulls: whether the starting policy's actions on it are kept.
     """
 
     imitates: bool
+    pulls: bool
 
     def batch(self, part: Sequence[int], iteration: int, epoch: int, device: torch.device) -> RolloutBatch:
         """As many episodes as the minibatch `part` (numbers of its episodes) has; a function of the arguments."""
@@ -55,7 +57,7 @@ class PlayedPrompts:
         latents: the starting policy's (N, H) of each; None: computed where they are needed.
     """
 
-    imitates = False
+    imitates, pulls = False, True
 
     def __init__(self, rollouts: Sequence[Rollout], seed: int, latents: Sequence[Tensor] | None = None) -> None:
         self._rollouts, self._seed, self._latents = list(rollouts), seed, latents
@@ -81,11 +83,11 @@ class OldEpisodes:
 
     Args:
         windows: what `old_windows` opened.
-        imitates: see `Kept`.
+        imitates, pulls: see `Kept`.
     """
 
-    def __init__(self, windows: WindowDataset, seed: int, *, imitates: bool) -> None:
-        self._windows, self._seed, self.imitates = windows, seed, imitates
+    def __init__(self, windows: WindowDataset, seed: int, *, imitates: bool, pulls: bool) -> None:
+        self._windows, self._seed, self.imitates, self.pulls = windows, seed, imitates, pulls
 
     def batch(self, part: Sequence[int], iteration: int, epoch: int, device: torch.device) -> RolloutBatch:
         drawn = generator(self._seed, "old episodes", iteration, epoch, min(part)).choice(

@@ -127,9 +127,10 @@ class Run:
         self.optimizer = make_optimizer(self.policy, self.training)
         self.head = HeadValue(self.policy) if settings.value == "head" and settings.method == "ppo" else None
         self.kept: Kept | None = None
-        if settings.keeping in ("replay", "kl"):
+        if settings.keeping in ("replay", "kl", "both"):
             windows = old_windows(self.training, self.policy)
-            self.kept = OldEpisodes(windows, settings.seed, imitates=settings.keeping == "replay")
+            imitates, pulls = settings.keeping != "kl", settings.keeping != "replay"
+            self.kept = OldEpisodes(windows, settings.seed, imitates=imitates, pulls=pulls)
         self.iteration, self.silent, self.silence, self.taught = 0, 0, "", False
         if (state := self.folder.load()) is not None:
             trained = trained_parameters(self.policy)

@@ -113,8 +113,8 @@ class RlSettings:
     seed: int = 0
     """Places, draws and minibatches follow from it."""
 
-    keep: Literal["auto", "none", "replay", "self", "kl"] = "auto"
-    """How to keep old skills (KEEP). self: the starting policy plays --keep_prompts once, and every update stays close to its actions there; replay: every update also imitates old episodes of REPLAY; kl: it stays close to the starting policy's actions on those; auto: replay if REPLAY is set, else self."""
+    keep: Literal["auto", "none", "replay", "self", "kl", "both"] = "auto"
+    """How to keep old skills (KEEP). self: the starting policy plays --keep_prompts once, and every update stays close to its actions there; replay: every update also imitates old episodes of REPLAY; kl: it stays close to the starting policy's actions on those; both: replay and kl together; auto: replay if REPLAY is set, else self."""
     replay: str = ""
     """Old episodes: a replay pack, or the name of a sampling (REPLAY)."""
     kl_coef: float = 0.1
@@ -199,11 +199,11 @@ class RlSettings:
             faults.append(f"method preference tunes a goal: set FINETUNE_MODE=goal, got {self.finetune_mode}")
         if self.method == "ppo" and self.value == "none" and self.centre == "none":
             faults.append("method ppo without a value function needs centre group (METHOD=group is the plain form)")
-        if self.keep in ("replay", "kl") and not self.replay:
+        if self.keep in ("replay", "kl", "both") and not self.replay:
             faults.append(f"keep {self.keep} needs old episodes: set REPLAY to a replay pack or the name of a sampling")
         if self.keep in ("none", "self") and self.replay:
             faults.append(
-                f"keep {self.keep} leaves out old episodes, but REPLAY names some ({self.replay}): set KEEP=replay or KEEP=kl"
+                f"keep {self.keep} leaves out old episodes, but REPLAY names some ({self.replay}): set KEEP=replay, KEEP=kl or KEEP=both"
             )
         if self.replay and self.finetune_mode == "goal":
             faults.append("finetune_mode goal changes no weights, so old skills cannot be lost: leave REPLAY out")
@@ -226,7 +226,7 @@ class RlSettings:
         return self.places * self.group
 
     @property
-    def keeping(self) -> Literal["none", "replay", "self", "kl"]:
+    def keeping(self) -> Literal["none", "replay", "self", "kl", "both"]:
         """`keep`, decided; none where no weight may change, or where nothing would be kept."""
         if self.finetune_mode == "goal" or self.keep_coef == 0:
             return "none"

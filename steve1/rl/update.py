@@ -238,7 +238,10 @@ class Learner:
         figures = self._backward(batch, self._weights_of(judged, part, batch), kl_coef)
         if self._keep is not None:
             kept = self._keep.batch(part, iteration, epoch, device)
-            figures |= self._backward_replay(kept) if self._keep.imitates else self._backward_keep(kept)
+            if self._keep.imitates:
+                figures |= self._backward_replay(kept)
+            if self._keep.pulls:
+                figures |= self._backward_keep(kept)
         limit = self._settings.max_grad_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self._trained, limit)
         step_unless(~torch.isfinite(norm), self.optimizer)

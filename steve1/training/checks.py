@@ -114,9 +114,9 @@ def _rules(chosen: TrainSettings) -> dict[str, bool]:
             chosen.best_by == "task+retention" and chosen.val_path is None
         ),
         f"keep {chosen.keeping} needs old episodes: set REPLAY to a replay pack or the name of a sampling": (
-            chosen.keep in ("replay", "kl") and not chosen.replay
+            chosen.keep in ("replay", "kl", "both") and not chosen.replay
         ),
-        f"keep none leaves out old episodes, but REPLAY names some ({chosen.replay}): set KEEP=replay or KEEP=kl": (
+        f"keep none leaves out old episodes, but REPLAY names some ({chosen.replay}): set KEEP=replay, KEEP=kl or KEEP=both": (
             chosen.keep == "none" and bool(chosen.replay)
         ),
         f"replay_share is a share above 0 and below 1, got {chosen.replay_share}": not 0 < chosen.replay_share < 1,

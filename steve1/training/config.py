@@ -96,16 +96,16 @@ class TrainSettings:
     fixed_goal_file: str = ""
     """Like --fixed_prompt, with the goal from a .goal.json file."""
 
-    keep: Literal["auto", "none", "replay", "self", "kl"] = "auto"
-    """How to keep old skills (KEEP). replay: also imitate the old episodes of REPLAY; self: the same with episodes that the starting policy played itself, by default the sampling "self"; kl: on the old episodes, stay close to the starting policy's actions; auto: replay if REPLAY is set, else none."""
+    keep: Literal["auto", "none", "replay", "self", "kl", "both"] = "auto"
+    """How to keep old skills (KEEP). replay: also imitate the old episodes of REPLAY; self: the same with episodes that the starting policy played itself, by default the sampling "self"; kl: on the old episodes, stay close to the starting policy's actions; both: replay and kl together; auto: replay if REPLAY is set, else none."""
     replay: str = ""
     """Old episodes: a replay pack, or the name of a sampling (REPLAY)."""
     replay_share: float = 0.5
     """Share of old episodes in the training windows (REPLAY_SHARE)."""
     kl_coef: float = 0.0
-    """Penalty for moving away from the starting policy's actions: this times KL(start || trained), in nats per frame; with --keep kl the default is 1."""
+    """Penalty for moving away from the starting policy's actions: this times KL(start || trained), in nats per frame; with --keep kl or both the default is 1."""
     kl_frames: Literal["all", "replay"] = "all"
-    """Frames that the KL penalty applies to: all, or only those of REPLAY (as with --keep kl)."""
+    """Frames that the KL penalty applies to: all, or only those of REPLAY (as with --keep kl and both)."""
     l2sp_coef: float = 0.0
     """L2-SP: penalty on the squared distance from the starting weights, times half of this."""
     ema_decay: float = 0.0
@@ -280,7 +280,7 @@ class TrainSettings:
         return resolve(self.retention_list or Path(self.sampling_dir) / f"{self.retention_sampling}_val.txt")
 
     @property
-    def keeping(self) -> Literal["none", "replay", "self", "kl"]:
+    def keeping(self) -> Literal["none", "replay", "self", "kl", "both"]:
         """`keep`, decided."""
         if self.keep == "auto":
             return "replay" if self.replay else "none"
@@ -307,7 +307,7 @@ class TrainSettings:
     @property
     def kl_weight(self) -> float:
         """The coefficient of the KL divergence from the starting policy; 0: no such term."""
-        return self.kl_coef or float(self.keeping == "kl")
+        return self.kl_coef or float(self.keeping in ("kl", "both"))
 
     @property
     def never_without_goal(self) -> bool:

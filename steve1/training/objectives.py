@@ -125,10 +125,10 @@ class KLToStart(Objective):
 
 def objectives_for(policy: GoalPolicy, settings: TrainSettings) -> list[Objective]:
     """The terms that the settings ask for; KL's reference is the policy as it is now."""
-    by_kl = settings.keeping == "kl"
-    terms: list[Objective] = [BehaviorCloning(policy, settings.turn_loss_weight, imitate_replayed=not by_kl)]
+    imitate = settings.keeping != "kl"
+    terms: list[Objective] = [BehaviorCloning(policy, settings.turn_loss_weight, imitate_replayed=imitate)]
     if settings.kl_weight > 0:
-        on_replayed = by_kl or settings.kl_frames == "replay"
+        on_replayed = settings.keeping in ("kl", "both") or settings.kl_frames == "replay"
         terms.append(KLToStart(policy, frozen_copy(policy), settings.kl_weight, on_replayed))
     return terms
 

@@ -441,19 +441,21 @@ def replay_of(tiny: Path, tmp_path: Path, weights: str) -> str:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(("keep", "kind"), [("replay", "pack"), ("kl", "sampling")])
+@pytest.mark.parametrize(("keep", "kind"), [("replay", "pack"), ("kl", "sampling"), ("both", "pack")])
 def test_old_episodes_hold_an_update_back(make: Make, tiny: Path, tmp_path: Path, keep: str, kind: str) -> None:
     """From a pack or a sampling: imitated, their loss falls; as KL, their actions stay."""
     chosen = make()
     old = replay_of(tiny, tmp_path, chosen.in_weights) if kind == "pack" else "tiny"
     where = {"sampling_dir": str(tiny / "samplings"), "cache_dir": str(tmp_path / "cache")}
-    curves = {}
+    curves, pulls = {}, {}
     for coef in (1e-9, 3.0):
         chosen = make(f"{keep}{coef:g}", iterations=2, epochs=3, keep=keep, replay=old, keep_coef=coef, **where)
         train_rl(chosen, OpenKeyGame())
-        curves[coef] = curve(chosen, "replay_loss" if keep == "replay" else "keep_kl")
+        curves[coef] = curve(chosen, "keep_kl" if keep == "kl" else "replay_loss")
+        pulls[coef] = curve(chosen, "keep_kl") if keep == "both" else []
     assert not (chosen.run_dir / "keep").exists() or not list((chosen.run_dir / "keep").iterdir())
     assert curves[3.0][-1] < (0.5 if keep == "kl" else 0.95) * curves[1e-9][-1], curves
+    assert all(value > 0 for value in pulls[3.0][1:]), pulls  # it has moved, and is pulled back
 
 
 def test_old_episodes_that_cannot_be_used_are_named(make: Make, tiny: Path, tmp_path: Path) -> None:

@@ -218,9 +218,9 @@ def test_what_is_only_context_in_old_episodes_is_not_imitated(tmp_path: Path) ->
     """Old corrections: the frames that a policy played before somebody took over."""
     path = masked(tmp_path / "corrected", 0, slice(40, 60))
     windows = WindowDataset([ListEntry(path)], 16, min_btwn_goals=15, max_btwn_goals=30, first_frame=0)
-    old = OldEpisodes(windows, 0, imitates=True).batch(list(range(40)), 0, 0, torch.device("cpu"))
+    old = OldEpisodes(windows, 0, imitates=True, pulls=False).batch(list(range(40)), 0, 0, torch.device("cpu"))
     assert 0 < old.counted.sum() < old.counted.numel()
-    kept = OldEpisodes(windows, 0, imitates=False).batch([0], 0, 0, torch.device("cpu"))
+    kept = OldEpisodes(windows, 0, imitates=False, pulls=True).batch([0], 0, 0, torch.device("cpu"))
     assert kept.counted.all(), "the starting policy's actions are kept on all of them"
 
 

@@ -150,7 +150,7 @@ def test_a_run_records_the_content_of_packs_and_episodes(settings: Make, old: Pa
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("keep", ["replay", "kl"])
+@pytest.mark.parametrize("keep", ["replay", "kl", "both"])
 def test_a_run_with_a_pack_goes_on_bit_for_bit(settings: Make, old: Path, tmp_path: Path, keep: str) -> None:
     chosen = settings(replay=str(old / "old.replay.safetensors"), keep=keep, cache_dir=str(old / "cache"), **FROZEN)
     whole = finetune(chosen)

@@ -37,8 +37,12 @@ def main(args: Args) -> None:
             + ", ".join(repr(prompt) if prompt else heading("no goal") for prompt in inputs.keep_tasks)
             + (f" ({translated(inputs.keep_reason)})" if inputs.keep_reason else "")
         )
-    if args.keeping in ("replay", "kl"):
-        does = "imitated beside" if args.keeping == "replay" else "kept as the start does them"
+    if args.keeping in ("replay", "kl", "both"):
+        does = {
+            "replay": "imitated beside",
+            "kl": "kept as the start does them",
+            "both": "imitated beside, and kept close to the start",
+        }[args.keeping]
         print(translated(f"old skills of {args.replay} are {does}"))
     if args.dry_run:
         return
