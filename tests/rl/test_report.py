@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from steve1.commands.evaluate.run_pages import refresh_pages
 from steve1.commands.train.report_run import Args, main
 from steve1.core.errors import UserError
+from steve1.core.files import sha256_file, write_json
 from steve1.core.options import CommandLine
 from steve1.core.paths import ROOT
 from steve1.rl.loop import train_rl
@@ -259,7 +261,9 @@ def test_every_curve_is_in_a_chart_once() -> None:
 
 
 @pytest.mark.e2e
-def test_a_run_writes_its_page_with_films(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_writes_its_page_with_films(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     chosen = make(iterations=2, keep_prompts="look at the sky", keep_episodes=2, films_every=1)
@@ -296,6 +300,20 @@ def test_a_run_writes_its_page_with_films(make: Make, capsys: pytest.CaptureFixt
     assert "2 iterations so far (16 episodes)" in lines
     assert "3_train_finetune_template.sh" not in lines
     assert (folder / "report.html").is_file()
+
+    monkeypatch.chdir(tmp_path)
+    assert "5_evaluate.sh" in (folder / "report.html").read_text().split("Evaluation")[-1]
+    played = {"sha256": sha256_file(chosen.out_weights)}
+    write_json(
+        tmp_path / "data/evaluations/sky/report.json",
+        {"settings": {"contestants": [played], "tasks": ["look_at_sky"]}, "answer": ["Better by 25 points."]},
+    )
+    assert refresh_pages([str(chosen.out_weights)]) == [folder / "report.html"]
+    evaluated = (folder / "report.html").read_text().split("Evaluation")[-1]
+    assert "sky (look_at_sky)" in evaluated
+    assert "Better by 25 points." in evaluated
+    assert "5_evaluate.sh" not in evaluated
+
     with pytest.raises(UserError, match="run of reinforcement learning"):
         read_run(folder)
     (folder / "curves.json").unlink()

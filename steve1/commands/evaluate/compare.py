@@ -40,11 +40,11 @@ class Args(PlaySettings):
 def main(args: Args) -> None:
     """Play, film, print the table."""
     # Imported here because they load torch, for which --help need not wait.
+    from steve1.commands.evaluate.run_pages import refresh_pages
     from steve1.evaluation.compare import compare
     from steve1.evaluation.report.console import show
     from steve1.evaluation.runner.plan import find_policies
     from steve1.evaluation.tasks.suite import load_suite
-    from steve1.training.report.results import refresh_results
 
     if len(args.weights) < 2:
         raise UserError(
@@ -68,6 +68,6 @@ def main(args: Args) -> None:
     folder = args.folder or str(output_path(f"data/comparisons/{slug(name)}"))
     settings = EvaluationSettings.of(args, env=env, folder=folder, tasks=(task.name,), similarity=0)
     report, film = compare(settings, args.prompt, video)
-    show(report.summary, report.tasks, report.paths["html"], film, refresh_results(args.weights))
+    show(report.summary, report.tasks, report.paths["html"], film, refresh_pages(args.weights))
     if not film:
         print(message("no video"))

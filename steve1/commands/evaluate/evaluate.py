@@ -14,9 +14,9 @@ Args = EvaluationSettings
 def main(args: Args) -> None:
     """Evaluate, print rates and verdicts."""
     # Imported here because they load torch, for which --help need not wait.
+    from steve1.commands.evaluate.run_pages import refresh_pages
     from steve1.evaluation.pipeline import evaluate
     from steve1.evaluation.report.console import show
-    from steve1.training.report.results import refresh_results
 
     report = evaluate(args)
-    show(report.summary, report.tasks, report.paths["html"], report.film, refresh_results(args.weights))
+    show(report.summary, report.tasks, report.paths["html"], report.film, refresh_pages(args.weights))

@@ -30,12 +30,12 @@ class Args(PlaySettings):
 def main(args: Args) -> None:
     """Find the tasks, evaluate, print the rates."""
     # Imported here because they load torch, for which --help need not wait.
+    from steve1.commands.evaluate.run_pages import refresh_pages
     from steve1.evaluation.pipeline import evaluate
     from steve1.evaluation.report.console import show
     from steve1.evaluation.runner.plan import find_policies
     from steve1.evaluation.tasks.minedojo import STEPS, minedojo_settings
     from steve1.evaluation.tasks.suite import load_suite
-    from steve1.training.report.results import refresh_results
 
     policies, env = find_policies(args, args.weights)
     names, settings = args.task, EvaluationSettings.of(args, env=env)
@@ -62,4 +62,4 @@ def main(args: Args) -> None:
     what = "-".join(chosen) if len(chosen) < 4 else f"{len(chosen)}-tasks"
     name = args.name or "-vs-".join(spec.name for spec in policies) + "-" + what
     report = evaluate(dataclasses.replace(settings, name=name, tasks=chosen, target=chosen))
-    show(report.summary, report.tasks, report.paths["html"], report.film, refresh_results(args.weights))
+    show(report.summary, report.tasks, report.paths["html"], report.film, refresh_pages(args.weights))

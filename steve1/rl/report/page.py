@@ -21,6 +21,7 @@ from steve1.rl.report.findings import RlRun, read_rl_run
 from steve1.training.checkpoint.run_folder import REPORT_FILE
 from steve1.training.logging.layout import in_language
 from steve1.training.logging.reporter import clock_text
+from steve1.training.report.evaluations import evaluation_blocks
 from steve1.training.report.page import advice_block, charts_of, film_tiles, record_blocks
 
 
@@ -44,6 +45,7 @@ def write_rl_report(run_dir: Path) -> Path:
                 said("Best-paid and worst-paid episodes · 得分最高与最低的局"),
                 [film_tiles(run_dir, ((film.path, _caption(film)) for film in films))],
             ),
+            *_evaluation(run, run_dir),
             Section(said("Settings and hashes · 设置与哈希"), record_blocks(run.record, run.result)),
         ],
     )
@@ -58,6 +60,15 @@ def _asked(run: RlRun) -> str:
     placebo = in_language(", placebo · ，安慰剂对照") if run.setting("placebo") else ""
     said = {"prompt": run.prompt, "reward": run.setting("reward"), "method": run.setting("method")}
     return words.format(**said) + placebo
+
+
+def _evaluation(run: RlRun, run_dir: Path) -> list[Section]:
+    """What the run's weights did at other places; no section before they are written."""
+    if not run.result.get("out_sha256"):
+        return []
+    commands = [line for advice in advise(run) if advice.key == "measure_it" for line in advice.said("en")[1]]
+    blocks = evaluation_blocks(run_dir, {str(run.result["out_sha256"])}, commands)
+    return [Section(in_language("Evaluation · 评估"), blocks)]
 
 
 def _cards(run: RlRun) -> Html:

@@ -5,34 +5,24 @@ Input: the run's folder, `data/evaluations/` and `data/comparisons/`. What is mi
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
 import shlex
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-from steve1.core.checkpoint_metadata import read_checkpoint_metadata
-from steve1.core.errors import UserError
-from steve1.core.files import atomic_file, read_json
+from steve1.core.files import atomic_file
 from steve1.core.messages import message
-from steve1.core.paths import display, output_path, resolve
-from steve1.core.run_folder import SETTINGS_FILE
-from steve1.data.media.video import poster
+from steve1.core.paths import display, resolve
 from steve1.data.quality.page import inspect, page
-from steve1.reporting.html import Html, element, tiles, video
+from steve1.reporting.html import Html, element
 from steve1.reporting.numbers import short
 from steve1.reporting.page import Block, Report, Section
 from steve1.training.checkpoint.run_folder import REPORT_FILE
 from steve1.training.logging.layout import in_language
 from steve1.training.logging.reporter import clock_text
 from steve1.training.report.advice import advise
+from steve1.training.report.evaluations import evaluation_blocks, link, missing
 from steve1.training.report.findings import Run, read_run
 
 RESULTS_FILE, DATASET_FILE = "results.html", "dataset.html"
-_EVALUATIONS = ("data/evaluations", "data/comparisons")
 # Larger datasets take more than a few seconds to look through: their page is made on demand.
 _INSPECT_AT_MOST = 20_000  # frames
 
@@ -48,7 +38,7 @@ def write_results(run_dir: Path) -> Path:
     training: list[Block] = [
         element("p", run.setting("in_weights", "?"), " → ", run.setting("out_weights", "?")),
         cards(run),
-        _link(run_dir, run_dir / REPORT_FILE, said("curves, and what to do next · 曲线与下一步建议")),
+        link(run_dir, run_dir / REPORT_FILE, said("curves, and what to do next · 曲线与下一步建议")),
     ]
     report = Report(
         f"{run_dir.name}: " + said("results · 结果"),
@@ -61,25 +51,6 @@ def write_results(run_dir: Path) -> Path:
     with atomic_file(path, "w") as file:
         file.write(report.html())
     return path
-
-
-def refresh_results(weights: Sequence[str]) -> list[Path]:
-    """Write the results of the runs that made these weights anew, such as after their evaluation; returns the pages' paths."""
-    folders = []
-    for name in weights:
-        file = next(
-            (each for each in (resolve(name), resolve(name.rpartition("@")[0] or name)) if each.is_file()), None
-        )
-        run = read_checkpoint_metadata(file).run if file is not None else ""
-        if run and (resolve(run) / SETTINGS_FILE).is_file():
-            folders.append(resolve(run))
-    found = []
-    for folder in dict.fromkeys(folders):
-        with contextlib.suppress(
-            UserError, OSError
-        ):  # a run that recorded nothing, or somebody else's folder: the evaluation stands
-            found.append(write_results(folder))
-    return found
 
 
 def cards(run: Run) -> Html:
@@ -102,41 +73,9 @@ def cards(run: Run) -> Html:
 
 
 def _evaluation(run: Run, run_dir: Path) -> list[Block]:
-    """Evaluations of the run's weights, the newest first."""
-    blocks: list[Block] = []
-    for folder, report in _evaluations(run):
-        blocks += [
-            element("h3", _title(folder, report)),
-            *map(str, report.get("answer", ())),
-            list(map(str, report.get("sentences", ()))),
-        ]
-        for film in sorted(folder.glob("videos/*-vs-*.mp4"))[:1]:
-            named = re.match(r"(.+?)-(\d+)-", film.name)
-            words = message("film", task=named[1], number=int(named[2])) if named else film.stem
-            blocks.append(tiles([video(_address(run_dir, film), words, poster(film))]))
-        blocks.append(_link(run_dir, folder / REPORT_FILE, in_language("the whole report · 完整报告")))
-    if blocks:
-        return blocks
     commands = [line for advice in advise(run) if advice.key == "play_it" for line in advice.said("en")[1][1:]]
-    return [_missing("The weights have not been evaluated yet: · 这些权重还没有评估过：", *commands)]
-
-
-def _evaluations(run: Run) -> Iterator[tuple[Path, dict[str, Any]]]:
-    own = {run.result.get(name) for name in ("out_sha256", "best_sha256")} - {None, ""}
-    reports = [path for place in _EVALUATIONS for path in output_path(place).glob("*/report.json")]
-    for path in sorted(reports, key=lambda path: path.stat().st_mtime, reverse=True):
-        try:
-            report = read_json(path)
-            played = {entry.get("sha256") for entry in report["settings"]["contestants"]}
-        except (OSError, ValueError, KeyError, TypeError, UserError):
-            continue  # of another version, or being written
-        if own & played:
-            yield path.parent, report
-
-
-def _title(folder: Path, report: dict[str, Any]) -> str:
-    tasks = ", ".join(report["settings"].get("tasks", ()))
-    return f"{folder.name} ({tasks})" if tasks else folder.name
+    own = {str(run.result[name]) for name in ("out_sha256", "best_sha256") if run.result.get(name)}
+    return evaluation_blocks(run_dir, own, commands)
 
 
 def _dataset(run: Run, run_dir: Path) -> list[Block]:
@@ -150,20 +89,7 @@ def _dataset(run: Run, run_dir: Path) -> list[Block]:
             file.write(page(inspect(run.datasets), sheets=12, made=command))
     if path.is_file():
         words = "episodes, what they show, and which of them to look at · 各片段的内容，以及需要检查的片段"
-        return [*blocks, _link(run_dir, path, in_language(words))]
+        return [*blocks, link(run_dir, path, in_language(words))]
     if run.datasets:
-        return [*blocks, _missing("The dataset's page has not been made yet: · 数据集页面尚未生成：", command)]
+        return [*blocks, missing("The dataset's page has not been made yet: · 数据集页面尚未生成：", command)]
     return [message("no record of episodes")]
-
-
-def _address(run_dir: Path, target: Path) -> str:
-    """The relative address of a file, which works from a disk and from a server."""
-    return quote(os.path.relpath(target, run_dir).replace(os.sep, "/"))
-
-
-def _link(run_dir: Path, target: Path, words: str) -> Html:
-    return element("p", element("a", words, href=_address(run_dir, target)))
-
-
-def _missing(words: str, *commands: str) -> Html:
-    return element("p", in_language(words), *(element("code", command, class_="command") for command in commands))

@@ -10,12 +10,13 @@ from urllib.parse import unquote
 
 import pytest
 
+from steve1.commands.evaluate.run_pages import refresh_pages
 from steve1.core.checkpoint_metadata import CheckpointMetadata, write_checkpoint_metadata
 from steve1.core.files import sha256_file, write_json
 from steve1.data.media.video import VideoWriter
 from steve1.training.logging.scalars import ScalarFile
 from steve1.training.report.page import write_report
-from steve1.training.report.results import DATASET_FILE, RESULTS_FILE, refresh_results, write_results
+from steve1.training.report.results import DATASET_FILE, RESULTS_FILE, write_results
 from tests.training.conftest import write_episode
 
 
@@ -100,7 +101,7 @@ def test_evaluations_of_the_runs_weights_are_linked_and_no_others(run_dir: Path)
     evaluation(run_dir, "0" * 64, "data/evaluations/another")
     (run_dir.parents[2] / "data/evaluations/damaged").mkdir()
     (run_dir.parents[2] / "data/evaluations/damaged/report.json").write_text("{")
-    (path,) = refresh_results([str(run_dir.parents[2] / "x.weights"), "missing.weights"])
+    (path,) = refresh_pages([str(run_dir.parents[2] / "x.weights"), "missing.weights"])
     page = path.read_text()
     assert "looks better &lt;so far&gt;" in page
     assert "another" not in page
