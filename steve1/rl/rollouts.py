@@ -162,20 +162,21 @@ def batch_of(
     return dataclasses.replace(RolloutBatch(*(tensor.to(device) for tensor in tensors)), wanted=wanted)
 
 
-def permuted(rollouts: list[Rollout], seed: int, iteration: int) -> list[Rollout]:
-    """The placebo: each group's rewards and successes dealt to other members of the group, cut or filled to their lengths."""
-    rng = generator(seed, "placebo", iteration)
-    found = list(rollouts)
-    for group in dict.fromkeys(rollout.group for rollout in rollouts):
-        members = [number for number, rollout in enumerate(rollouts) if rollout.group == group]
-        for number, source in zip(members, rng.permutation(members)):
-            giver, taker = rollouts[int(source)], rollouts[number]
+def permuted(rollouts: Sequence[Rollout], seed: int, iteration: int) -> list[Rollout]:
+    """The placebo: the rewards and successes of all episodes dealt out anew, cut or filled to the lengths of those that get them.
 
-            def fitted(series: Series, length: int = len(taker)) -> Series:
-                return np.concatenate([series[:length], np.zeros(max(0, length - len(series)))])
+    Among all, not within each start state: there the sum of a start state's rewards stays what it was, so a value function still learns
+    which states pay, and such a placebo learns.
+    """
+    found = []
+    for taker, source in zip(rollouts, generator(seed, "placebo", iteration).permutation(len(rollouts))):
+        giver = rollouts[int(source)]
 
-            parts = {name: fitted(part) for name, part in giver.parts.items()}
-            found[number] = dataclasses.replace(taker, reward=fitted(giver.reward), parts=parts, success=giver.success)
+        def fitted(series: Series, length: int = len(taker)) -> Series:
+            return np.concatenate([series[:length], np.zeros(max(0, length - len(series)))])
+
+        parts = {name: fitted(part) for name, part in giver.parts.items()}
+        found.append(dataclasses.replace(taker, reward=fitted(giver.reward), parts=parts, success=giver.success))
     return found
 
 

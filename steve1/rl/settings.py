@@ -109,7 +109,7 @@ class RlSettings:
     preference_beta: float = 0.1
     """preference: how far the goal may move for each preferred pair."""
     placebo: bool = False
-    """Permute the rewards among the episodes of each group: a control that must not improve."""
+    """Deal each iteration's rewards out among its episodes at random: a control that must not improve."""
     seed: int = 0
     """Places, draws and minibatches follow from it."""
 

@@ -18,7 +18,7 @@ from steve1.rl import passes
 from steve1.rl.keep import OldEpisodes, PlayedPrompts
 from steve1.rl.passes import latents_of
 from steve1.rl.plan import FIRST_PRIOR_SEED, PRIOR_SEEDS, plan_iteration
-from steve1.rl.rollouts import figures_of, speed_of, tag_of
+from steve1.rl.rollouts import figures_of, permuted, speed_of, tag_of
 from steve1.rl.settings import RlSettings
 from steve1.rl.update import Learner
 from steve1.rl.weights import EQUAL, NO_SUCCESS, TIED
@@ -267,3 +267,15 @@ def test_an_iteration_says_how_sure_its_success_is_and_how_fast_it_was() -> None
     speed = speed_of(played, 2)
     assert speed == {"seconds_playing": 8.0, "games_per_second": 0.5, "steps_per_second": 10.0, "share_resets": 0.25}
     assert [tag_of(prompt) for prompt in ("dig dirt", "", "挖泥土！")] == ["dig_dirt", "no_goal", "挖泥土_"]
+
+
+def test_a_placebo_deals_all_rewards_and_favours_no_start_state() -> None:
+    """Every reward is dealt once; on average a start state gets what all get, however well it was played there."""
+    played = [rollout(number, number // 4, float(number < 4), 3 + number % 3) for number in range(16)]
+    shares = []
+    for iteration in range(300):
+        dealt = permuted(played, 0, iteration)
+        assert sorted(one.reward.sum() for one in dealt) == sorted(one.reward.sum() for one in played)
+        assert [(len(one.reward), one.group) for one in dealt] == [(len(one), one.group) for one in played]
+        shares.append(np.mean([one.reward.sum() for one in dealt[:4]]))
+    assert np.mean(shares) == pytest.approx(0.25, abs=0.05)  # it was 1
