@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import importlib
 import itertools
 import re
@@ -28,11 +29,18 @@ _HAS_WORD = re.compile(r"(?<![\w./{-])[a-z]{3,}(?![\w/_-])")
 _COMMAND = re.compile(r"^(bash|python|\.venv|pip|apt|sudo|git|export|ulimit|[A-Z_]+=|--\w+\b)")
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """A file's source as a tree, which every search goes through. All of them take much memory: `parsed.cache_clear()` after the last."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def errors(*roots: Path) -> dict[str, dict[str, str]]:
     """{part: {text: file:line of the first place}} of every UserError that is made below `roots`, by default the packages."""
     found: dict[str, dict[str, str]] = {part: {} for part in PARTS}
     for path in _sources(roots):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parsed(path)
         for scope in ast.walk(tree):
             if not isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 continue
@@ -48,6 +56,7 @@ def errors(*roots: Path) -> dict[str, dict[str, str]]:
     return found
 
 
+@functools.cache
 def console_lines(*roots: Path) -> dict[str, tuple[str, bool]]:
     """{text: (file:line of the first place, whether `translated` is around it there)} of what `print`, `say` and progress bars are given in English.
 
@@ -55,7 +64,7 @@ def console_lines(*roots: Path) -> dict[str, tuple[str, bool]]:
     """
     found: dict[str, tuple[str, bool]] = {}
     for path in _sources(roots):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Call) and _name(node.func) in ("print", "say", "progress"):
                 place = f"{_place(path)}:{node.lineno}"
                 bars = _name(node.func) == "progress"
@@ -71,12 +80,12 @@ def warnings(*roots: Path) -> dict[str, str]:
     """{text: file:line of the first place} of what is logged as a warning."""
     found: dict[str, str] = {}
     for path in _sources(roots):
-        for scope in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for scope in ast.walk(parsed(path)):
             if not isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 continue
             named = _assigned(scope)
             for node in ast.walk(scope):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) == "_log.warning":
+                if isinstance(node, ast.Call) and _dotted(node.func) == "_log.warning":
                     for text in texts(node.args[0], named):
                         found.setdefault(_numbered(text), f"{_place(path)}:{node.lineno}")
     return found
@@ -88,6 +97,7 @@ def _numbered(text: str) -> str:
     return re.sub(r"%[-.\d]*[sdfg]", lambda _: f"{{{next(numbers)}}}", text).replace("%%", "%")
 
 
+@functools.cache
 def headings(*roots: Path) -> dict[str, tuple[str, bool]]:
     """{text: (file:line of the first place, whether it is shown in the user's language there)} of titles of tables, and what `heading` and `label` are given.
 
@@ -96,7 +106,7 @@ def headings(*roots: Path) -> dict[str, tuple[str, bool]]:
     """
     found: dict[str, tuple[str, bool]] = {}
     for path in _sources(roots):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parsed(path)
         place = str(_place(path))
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and _name(node.func) in ("heading", "label") and node.args:
@@ -127,13 +137,13 @@ def _titles(scope: ast.FunctionDef) -> Iterator[tuple[int, str, bool]]:
         node.func.value.id
         for node in ast.walk(scope)
         if isinstance(node, ast.Call)
-        and ast.unparse(node.func).endswith(".translated")
         and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "translated"
         and isinstance(node.func.value, ast.Name)
     }
     for node in ast.walk(scope):
         if (
-            not (isinstance(node, ast.Call) and ast.unparse(node.func) in ("Table", "Table.of"))
+            not (isinstance(node, ast.Call) and _dotted(node.func) in ("Table", "Table.of"))
             or after.get(id(node)) == "csv"
         ):
             continue
@@ -174,6 +184,13 @@ def _printed(node: ast.expr, shown: bool = False) -> Iterator[tuple[str, bool]]:
 
 def _name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _dotted(node: ast.expr) -> str:
+    """`a` or `a.b` as it stands there, "" for anything else."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return f"{node.value.id}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _assigned(scope: ast.AST) -> dict[str, list[ast.expr]]:
@@ -223,7 +240,7 @@ def given_to(function: str) -> dict[str, str]:
     """{text: file:line of the first place} of what a function is given as text, anywhere in the packages."""
     found: dict[str, str] = {}
     for path in _sources(ROOTS):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Call) and _name(node.func) == function:
                 for text in (each for value in node.args for each in texts(value, {})):
                     if _HAS_WORD.search(text):
@@ -235,16 +252,16 @@ def faults() -> dict[str, str]:
     """{text: file:line} of what settings can have wrong: what is put into lists called `faults`, and the keys of `…_rules`."""
     found: dict[str, str] = {}
     for path in _sources(ROOTS):
-        for scope in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for scope in ast.walk(parsed(path)):
             if not isinstance(scope, ast.FunctionDef):
                 continue
             for node in ast.walk(scope):
                 values: list[ast.expr] = []
-                if isinstance(node, ast.Call) and ast.unparse(node.func) == "faults.append":
+                if isinstance(node, ast.Call) and _dotted(node.func) == "faults.append":
                     values = node.args
                 elif isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
                     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                    if [ast.unparse(target) for target in targets] == ["faults"] and node.value:
+                    if [_dotted(target) for target in targets] == ["faults"] and node.value:
                         value = node.value
                         values = [value.elt] if isinstance(value, ast.ListComp) else getattr(value, "elts", [])
                 elif (
@@ -274,7 +291,7 @@ def reasons(*roots: Path) -> dict[str, str]:
     for path in _sources(roots or ROOTS[:1]):
         if str(_place(path)) in ENGLISH or path.name.startswith("adapter"):  # whose reasons come back in English
             continue
-        for scope in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for scope in ast.walk(parsed(path)):
             if not isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 continue
             named = _assigned(scope)
@@ -329,16 +346,18 @@ def _within(node: ast.expr, named: dict[str, list[ast.expr]]) -> Iterator[str]:
             yield from texts(node, named)
 
 
+@functools.cache
 def everything(*roots: Path) -> set[str]:
     """Every text in the source, with {0}, {1} … for what is filled in."""
     found: set[str] = set()
     for path in _sources(roots):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, (ast.Constant, ast.JoinedStr)):
                 found |= set(texts(node, {}))
     return found | set(map(_numbered, found))
 
 
+@functools.cache
 def help_texts() -> dict[str, str]:
     """{text: command or command.field} of every command's description and options, the studies' and benchmarks' too."""
     found = {about: name for commands in COMMANDS.values() for name, about in commands.items()}
@@ -353,11 +372,12 @@ def help_texts() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def studies() -> dict[str, str]:
     """{module: its description} of every command outside steve1: `run(Args, main, "…")` in a study or benchmark."""
     found = {}
     for path in _sources(ROOTS[1:]):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Call) and _name(node.func) == "run" and len(node.args) == 3:
                 about = node.args[2]
                 assert isinstance(about, ast.Constant), path

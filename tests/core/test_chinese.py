@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from tests.texts import (
     given_to,
     headings,
     help_texts,
+    parsed,
     reasons,
     script_lines,
     studies,
@@ -72,6 +74,13 @@ OF_THE_GUIDE = {
 }
 #: titles that are names, alike in both languages
 UNTRANSLATED = {"alpha", "cond_scale", "trunc_t", "GiB", "p (Holm)", "{0} loss", "B x TRUNC_T"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_tree_stays() -> Iterator[None]:
+    """The source is parsed once for all tests here."""
+    yield
+    parsed.cache_clear()
 
 
 @pytest.fixture
