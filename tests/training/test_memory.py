@@ -16,7 +16,7 @@ from benchmarks.policy import TINY, make_batch
 from benchmarks.train import saved_bytes
 from steve1.commands.train import plan as plan_command
 from steve1.core.errors import UserError
-from steve1.policy import PolicyConfig, kernels, load_policy
+from steve1.policy import PolicyConfig, kernels, load_policy, read_model
 from steve1.policy.flops import flop_count
 from steve1.policy.vision import ActivationCheckpointing
 from steve1.training import step as step_module
@@ -24,8 +24,9 @@ from steve1.training import train as train_module
 from steve1.training.checkpoint.checkpointer import optimizer_state_dict, restore_optimizer
 from steve1.training.checks import check
 from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks
 from steve1.training.memory.estimate import GIB, Method, estimate, flop_per_frame, parameter_counts
-from steve1.training.memory.oom import what_fits
+from steve1.training.memory.oom import explain_oom, what_fits
 from steve1.training.memory.plans import METHODS, plans, start_with, usable
 from steve1.training.optim.optimizers import FactoredAdamW
 from steve1.training.train import finetune
@@ -33,6 +34,7 @@ from tests.training.conftest import same, weights_of
 
 Make = Callable[..., TrainSettings]
 TWO_X = PolicyConfig()
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 def test_checkpointing_keeps_less() -> None:
@@ -98,9 +100,19 @@ def test_the_command_answers(capsys: Any) -> None:
         MemoryError(),
     ],
 )
-def test_a_full_memory_ends_with_what_fits(settings: Make, monkeypatch: Any, fault: Exception) -> None:
-    def full(*_: Any) -> None:
+def test_every_kind_of_full_memory_is_explained(settings: Make, fault: Exception) -> None:
+    with (
+        pytest.raises(UserError, match="memory of this machine is full") as told,
+        explain_oom(settings(), read_model(settings().in_model), ALONE, torch.float32),
+    ):
         raise fault
+    assert "batch_size 2, trunc_t 16" in str(told.value)
+    assert "These need less" in str(told.value)
+
+
+def test_a_full_memory_ends_with_what_fits(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
 
     monkeypatch.setattr(step_module, "step_unless", full)
     with pytest.raises(UserError, match="memory of this machine is full") as told:

@@ -163,6 +163,7 @@ def test_the_narrow_way_gives_the_same_as_the_merged_matrix(settings: Make, tiny
         apply_mode(load_policy(tiny / "tiny.model"), settings(finetune_mode="lora", lora_rank=33, lora_targets="goal"))
 
 
+@pytest.mark.e2e
 def test_a_tuned_goal_explains_the_demonstrations_better(settings: Make, tiny: Path) -> None:
     chosen = settings(finetune_mode="goal", learning_rate=0.3, total_frames=320, val_freq=0, keep_checkpoints=False)
     losses = {}
@@ -226,6 +227,7 @@ def test_pulls_hold_the_weights_and_the_actions_back(settings: Make, tiny: Path)
     assert moved(**LORA, l2sp_coef=10.0) < 0.5 * moved(**LORA)
 
 
+@pytest.mark.e2e
 def test_the_average_lies_between(settings: Make, tiny: Path) -> None:
     chosen = settings(**SMALL, ema_decay=0.5)
     finetune(chosen)
@@ -272,6 +274,7 @@ def test_contradictions_of_methods_are_all_named(settings: Make) -> None:
         check(settings(best_by="task+retention"))
 
 
+@pytest.mark.e2e
 def test_a_fixed_goal_stands_at_every_frame(settings: Make, tiny: Path) -> None:
     goal = np.arange(E, dtype=np.float32)
     with pytest.raises(UserError, match="fixed_prompt 'dig dirt' without a goal"):

@@ -149,6 +149,7 @@ def test_ddp_keeps_the_gradients_in_the_buckets_that_it_sends(tiny: Path) -> Non
         dist.destroy_process_group()
 
 
+@pytest.mark.e2e
 def test_a_validation_finds_no_gradients(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """They would take as much memory as the weights."""
     seen = []

@@ -232,11 +232,11 @@ def test_a_changed_list_is_noticed(settings: Make, tiny: Path, tmp_path: Path) -
     copy = tmp_path / "samplings"
     shutil.copytree(tiny / "samplings", copy)
     with pytest.raises(Crash):
-        finetune(settings(sampling_dir=str(copy)), hooks=crash_at(4))
+        finetune(settings(sampling_dir=str(copy), save_every=1), hooks=crash_at(2))
     lines = (copy / "tiny_train.txt").read_text().splitlines()
     (copy / "tiny_train.txt").write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(UserError, match="train_list: content"):
-        finetune(settings(sampling_dir=str(copy)))
+        finetune(settings(sampling_dir=str(copy), save_every=1))
 
 
 # What may happen to an episode between stop and resume: whether training reads it, and so has to hear of it.

@@ -184,6 +184,7 @@ def spoil_tokens(episode: Path) -> None:
     np.save(episode / "action_tokens.npy", tokens[:-3])
 
 
+@pytest.mark.e2e
 def test_an_episode_too_short_is_skipped_by_name(
     settings: Make, tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -290,6 +291,7 @@ def test_a_damaged_episode_ends_the_program_and_its_worker(damaged: TrainSetting
             time.sleep(0.05)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
 def test_an_exception_ends_the_workers(settings: Make, fault: type[BaseException]) -> None:
     others = set(multiprocessing.active_children())

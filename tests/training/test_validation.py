@@ -106,7 +106,7 @@ def test_the_last_result_is_kept_even_if_val_freq_is_huge(settings: Make, capsys
 
 
 def test_without_validation_there_is_no_best_model(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
-    result = finetune(settings(val_freq=0, val_list="/no/such/list.txt"))
+    result = finetune(settings(val_freq=0, val_list="/no/such/list.txt", total_frames=64, warmup_frames=32))
     assert result.best_weights is None
     said = capsys.readouterr().out
     assert "Validation" not in said
@@ -150,6 +150,6 @@ def test_a_result_that_is_no_number_is_never_the_best(settings: Make, monkeypatc
     from steve1.training import loop as fit
 
     monkeypatch.setattr(fit, "validate", lambda *_: {"loss": float("nan")})
-    result = finetune(settings())
+    result = finetune(settings(val_freq=1, total_frames=64, warmup_frames=32))
     assert result.best_weights is None
     assert result.best_score is None

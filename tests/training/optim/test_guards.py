@@ -55,6 +55,7 @@ def test_only_what_lies_far_above_the_run_is_a_spike() -> None:
     assert not off.spikes(number(1e9), number(1e9))
 
 
+@pytest.mark.e2e
 def test_a_spike_changes_no_weight_and_is_said(
     settings: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,6 +124,7 @@ def test_a_gpu_is_asked_for_skipped_steps_only_where_the_host_waits_anyway(
     assert found == asked
 
 
+@pytest.mark.e2e
 def test_the_rate_trial_writes_a_plot_and_no_weights(settings: Make, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = settings(lr_find=True, lr_find_steps=12, lr_find_from=1e-4, lr_find_to=1e-1, T=16, trunc_t=8, batch_size=1)
     trial = find_learning_rate(chosen)
