@@ -320,7 +320,7 @@ def test_what_cannot_work_is_said_before_anything_is_played(make: Make, tmp_path
     with pytest.raises(UserError, match="no such reward"):
         Run(make(reward="dig_dert"))
     assert "16 episodes" in Run(make()).inputs.estimate().text()
-    chosen = make()
+    chosen = make(iterations=1, places=1, group=2, minibatches=1)
     train_rl(chosen, OpenKeyGame())
     with pytest.raises(UserError, match=r"gamma: 0\.999 then, 0\.9 now"):
         train_rl(dataclasses.replace(chosen, gamma=0.9), OpenKeyGame())
@@ -387,7 +387,7 @@ def test_two_iterations_in_the_game(tmp_path: Path) -> None:
     """Two places, two episodes at each, 40 steps; as a whole run, smaller."""
     chosen = RlSettings(
         in_weights=str(ROOT / "data/mini/mini.weights"), out_weights=str(tmp_path / "sky.weights"), checkpoint_dir=str(tmp_path / "runs"),
-        iterations=2, places=2, group=2, steps=40, workers=2, minibatches=2, keep_prompts="explore", keep_episodes=1, device="cpu",
+        iterations=2, places=2, group=2, steps=40, workers=1, minibatches=2, keep_prompts="explore", keep_episodes=1, device="cpu",
     )  # fmt: skip
     train_rl(chosen)
     assert max(curve(chosen, "log_p_gap")) < 1e-3
