@@ -101,9 +101,13 @@ class Run:
             self.folder.close()
 
     def _claim_output(self) -> None:
+        """Refuse to replace weights that this run did not write; with `overwrite` delete them now, or the run would refuse them when it goes on."""
         out, result = self.training.out_path, self.settings.run_dir / RESULT_FILE
+        if self.settings.overwrite:
+            for file in sidecar_files(out, self.training):
+                remove(file, asked=True)
         own = read_json(result)["out_sha256"] if result.is_file() else ""
-        if out.exists() and not self.settings.overwrite and sha256_file(out) != own:
+        if out.exists() and sha256_file(out) != own:
             raise UserError(
                 "The output weights exist already and are not this run's.",
                 where=display(out),

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from steve1.core.errors import UserError
 from steve1.core.messages import translated
-from steve1.core.paths import output_path
+from steve1.core.paths import output_path, resolve
 from steve1.training.config import LORA_TARGETS, TrainSettings, changed_settings
 from steve1.training.finetune_modes import FinetuneModeName
 
@@ -209,6 +209,8 @@ class RlSettings:
             faults.append("finetune_mode goal changes no weights, so old skills cannot be lost: leave REPLAY out")
         if self.in_weights.endswith(".goal.json"):
             faults.append(f"in_weights must be weights, got the goal file {self.in_weights}")
+        if resolve(self.in_weights) == self.training("").out_path:
+            faults.append(f"out_weights would replace in_weights ({self.in_weights}): choose another OUT_WEIGHTS")
         if not Path(self.out_weights).name.endswith((".weights", ".safetensors", ".goal.json")):
             faults.append(f"out_weights must end in .weights, .safetensors or .goal.json, got {self.out_weights!r}")
         if faults:

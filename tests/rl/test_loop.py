@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from steve1.commands.train import train_rl as train_rl_command
 from steve1.commands.train.make_replay import make_pack
 from steve1.core.checkpoint_metadata import read_goal
 from steve1.core.errors import UserError
@@ -317,6 +320,8 @@ def test_what_cannot_work_is_said_before_anything_is_played(make: Make, tmp_path
         make(group_form="episode").check()
     with pytest.raises(UserError, match="workers must be at least 1"):
         make(ray=True).check()
+    with pytest.raises(UserError, match="out_weights would replace in_weights"):
+        make(out_weights=make().in_weights).check()
     with pytest.raises(UserError, match="no such reward"):
         Run(make(reward="dig_dert"))
     assert "16 episodes" in Run(make()).inputs.estimate().text()
@@ -427,6 +432,40 @@ def test_a_run_that_is_killed_around_its_output_still_owns_it(make: Make, monkey
     facts = json.loads(result.out_weights.with_name(result.out_weights.name + ".json").read_text())
     assert facts["hashes"]["weights"] == record["out_sha256"]
     assert not [*chosen.run_dir.glob("*.weights*"), *chosen.run_dir.glob("*.lora.*")]
+
+
+def test_a_run_that_replaces_an_older_output_goes_on_after_a_kill(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --overwrite, which would begin it anew; the older weights are gone from its beginning, as the help says."""
+    chosen = make(iterations=1, places=1, group=2, minibatches=1)
+    out = Path(chosen.out_weights)
+    out.parent.mkdir()
+    out.write_bytes(b"of another run")
+    with monkeypatch.context() as patched:
+        patched.setattr(Rollout, "save", killing_save(2))
+        with pytest.raises(Killed):
+            train_rl(dataclasses.replace(chosen, overwrite=True), OpenKeyGame())
+    assert not out.exists()
+    train_rl(chosen, OpenKeyGame())
+    assert json.loads((chosen.run_dir / "result.json").read_text())["out_sha256"] == sha256_file(out)
+
+
+def test_where_the_output_cannot_go_is_told_before_anything_is_played(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = make()
+    out = Path(chosen.out_weights).parent
+    out.mkdir()
+    opened = tempfile.TemporaryFile
+
+    def file(**how: Any) -> Any:
+        if how.get("dir") == out:
+            raise OSError(errno.EROFS, "Read-only file system", str(out / "x"))
+        return opened(**how)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", file)
+    monkeypatch.setattr(Run, "run", die)
+    with pytest.raises(OSError, match="Read-only"):
+        train_rl_command.main(train_rl_command.Args(**dataclasses.asdict(chosen)))
 
 
 def replay_of(tiny: Path, tmp_path: Path, weights: str) -> str:

@@ -18,7 +18,7 @@ from steve1.core.device import choose_device, choose_precision
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable
 from steve1.core.messages import message, progress, say_next, translated
-from steve1.core.paths import display, output_path, resolve
+from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import write_pack
 from steve1.data.loading.lists import read_list
@@ -94,7 +94,7 @@ def main(args: Args) -> None:
         )
     )
     say_next(
-        f"REPLAY={display(output)} bash 3_train_finetune_template.sh --feature_cache   (FINETUNE_MODE=frozen_cnn{message('or')}lora)"
+        f"REPLAY={quoted(output)} bash 3_train_finetune_template.sh --feature_cache   (FINETUNE_MODE=frozen_cnn{message('or')}lora)"
     )
 
 

@@ -6,9 +6,11 @@ Stopped or killed, the same command goes on where it was.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 
+from steve1.core.files import check_writable
 from steve1.core.messages import heading, message, say_next, translated
-from steve1.core.paths import display
+from steve1.core.paths import display, quoted
 from steve1.rl.settings import RlSettings
 
 
@@ -46,16 +48,15 @@ def main(args: Args) -> None:
         print(translated(f"old skills of {args.replay} are {does}"))
     if args.dry_run:
         return
+    check_writable(run.training.out_path, args.run_dir)
     found = run.run()
-    out = display(found.out_weights)
     print(
         translated(
-            f"\n{out}: {found.iterations} iterations; curves: tensorboard --logdir {display(found.run_dir.parent)}"
+            f"\n{display(found.out_weights)}: {found.iterations} iterations; curves: tensorboard --logdir {quoted(found.run_dir.parent)}"
         )
     )
     print(message("training report", path=display(found.run_dir / REPORT_FILE)))
     task = inputs.reward.task.name
+    weights = f"{shlex.quote(args.in_weights)} {quoted(found.out_weights)}"
     tasks = " ".join([task, *inputs.old_tasks])
-    say_next(
-        f"bash 5_evaluate.sh --weights {args.in_weights} {out} --tasks {tasks} --target {task} --episodes 60 --seed 7"
-    )
+    say_next(f"bash 5_evaluate.sh --weights {weights} --tasks {tasks} --target {task} --episodes 60 --seed 7")
