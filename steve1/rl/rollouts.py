@@ -20,7 +20,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
 from steve1.core.paths import display
 from steve1.core.seeds import generator
-from steve1.evaluation.statistics.tests import wilson
+from steve1.evaluation.statistics.tests import clustered_error, wilson, worth
 from steve1.rl.advantages import Series, mixed_groups
 
 _FAULTS = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
@@ -181,18 +181,24 @@ def permuted(rollouts: Sequence[Rollout], seed: int, iteration: int) -> list[Rol
 
 
 def figures_of(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """What an iteration's episodes say by themselves: success and return with their uncertainty, return by term, length, groups with a difference."""
+    """What an iteration's episodes say by themselves: success and return with their uncertainty, return by term, length, groups with a difference.
+
+    Errors count that episodes from the same start end alike.
+    """
     groups = [rollout.group for rollout in rollouts]
     successes = [rollout.success for rollout in rollouts]
     returns = np.array([rollout.reward.sum() for rollout in rollouts])
-    low, high = wilson(sum(successes), len(successes))
+    rate, error = float(np.mean(successes)), clustered_error(successes, groups)
+    count = worth(rate, len(successes), error)
+    low, high = wilson(rate * count, count)
     apart = {group: {float(paid) for paid, other in zip(returns, groups) if other == group} for group in groups}
     found = {
-        "success": float(np.mean(successes)),
+        "success": rate,
         "success_low": low,
         "success_high": high,
+        "error_of_success": error,
         "return": float(returns.mean()),
-        "error_of_return": float(returns.std() / np.sqrt(len(returns))),
+        "error_of_return": clustered_error(returns.tolist(), groups),
         "episode_steps": float(np.mean([len(rollout) for rollout in rollouts])),
         "mixed_groups": mixed_groups(successes, groups),
         "differing_groups": sum(len(paid) > 1 for paid in apart.values()) / len(apart),
@@ -207,7 +213,7 @@ def speed_of(rollouts: Sequence[Rollout], games: int) -> dict[str, float]:
     """How long an iteration's episodes took, played by so many games at a time: seconds, games and steps a second, and the share of resets."""
     seconds = [rollout.facts["seconds"] for rollout in rollouts]
     total = max(1e-9, sum(float(each["total"]) for each in seconds))
-    played = total / max(1, games)
+    played = total / max(1, min(games, len(rollouts)))
     return {
         "seconds_playing": played,
         "games_per_second": len(rollouts) / played,

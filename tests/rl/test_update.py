@@ -13,6 +13,7 @@ import torch
 from steve1.core.errors import UserError
 from steve1.data.loading.lists import ListEntry
 from steve1.data.loading.windows import WindowDataset
+from steve1.evaluation.statistics.tests import wilson
 from steve1.policy import GoalPolicy, load_policy
 from steve1.rl import passes
 from steve1.rl.keep import OldEpisodes, PlayedPrompts
@@ -258,12 +259,13 @@ def test_an_iteration_says_how_sure_its_success_is_and_how_fast_it_was() -> None
     played = [rollout(number, number // 2, earned, 20) for number, earned in enumerate([3.0, 3.0, 0.0, 3.0])]
     figures = figures_of(played)
     assert (figures["success"], figures["return"]) == (0.75, 2.25)
-    assert 0.25 < figures["success_low"] < 0.35
-    assert 0.9 < figures["success_high"] < 1
+    assert (figures["success_low"], figures["success_high"]) == wilson(0.75 * 3, 3)
     assert (figures["mixed_groups"], figures["differing_groups"]) == (0.5, 0.5)
-    assert figures["error_of_return"] == pytest.approx(np.std([3, 3, 0, 3]) / 2)
+    assert figures["error_of_success"] == pytest.approx(0.25)  # the groups' rates are 1 and 0.5
+    assert figures["error_of_return"] == pytest.approx(0.75)
     for each in played:
         each.facts["seconds"] = {"total": 4.0, "reset": 1.0}
+    assert speed_of(played, 32) == speed_of(played, 4), "no more games than episodes"
     speed = speed_of(played, 2)
     assert speed == {"seconds_playing": 8.0, "games_per_second": 0.5, "steps_per_second": 10.0, "share_resets": 0.25}
     assert [tag_of(prompt) for prompt in ("dig dirt", "", "挖泥土！")] == ["dig_dirt", "no_goal", "挖泥土_"]

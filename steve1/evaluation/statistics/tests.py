@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,8 +20,8 @@ from steve1.core.errors import UserError
 _EXACT_PAIRS = 200
 
 
-def wilson(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval (low, high) for a success rate."""
+def wilson(successes: float, episodes: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval (low, high) for a success rate; counts are fractions where `worth` gives them."""
     if episodes < 1 or not 0 <= successes <= episodes:
         raise UserError(
             "These are not counts of successes.",
@@ -36,6 +36,28 @@ def wilson(successes: int, episodes: int, confidence: float = 0.95) -> tuple[flo
     low = 0.0 if successes == 0 else max(0.0, middle - half)
     high = 1.0 if successes == episodes else min(1.0, middle + half)
     return low, high
+
+
+def clustered_error(values: Sequence[float], groups: Sequence[Hashable]) -> float:
+    """Standard error of the mean of episodes, some of which are of one group, such as those from the same start state, and so not independent.
+
+    It is that of the groups' means, and never smaller than that of as many independent episodes. One group says nothing of others: then the latter.
+    """
+    every = np.asarray(values, dtype=np.float64)
+    alone = float(every.std()) / math.sqrt(len(every))
+    found: dict[Hashable, list[float]] = {}
+    for value, group in zip(every.tolist(), groups, strict=True):
+        found.setdefault(group, []).append(value)
+    if len(found) < 2:
+        return alone
+    means = [float(np.mean(each)) for each in found.values()]
+    return max(alone, float(np.std(means, ddof=1)) / math.sqrt(len(means)))
+
+
+def worth(rate: float, episodes: int, error: float) -> float:
+    """How many independent episodes would give a success rate this standard error: at least 1, at most as many as were played."""
+    variance = rate * (1 - rate)
+    return float(episodes) if variance <= 0 or error <= 0 else min(float(episodes), max(1.0, variance / error**2))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from steve1.training.report.advising import Advice, filled, in_order, texts
 
 # Fewer iterations have no thirds to compare.
 FEW = 3
-# Groups without a difference teach nothing; with seven of ten of them most of the playing is wasted.
+# Groups without a difference teach nothing where their members are compared, and little elsewhere; with seven of ten of them most of the playing is wasted.
 FEW_DIFFER = 0.3
 NEARLY_ALL = 0.9
 # A tenth of PPO's frames may be clipped in a healthy run; beyond three tenths the clip decides where the policy goes.
@@ -89,7 +89,7 @@ def signal(run: RlRun) -> Findings:
         yield _silent(run)
         return
     differ, success = _mean(run.third("rl/differing_groups", 2)), _mean(run.third("rl/success", 2))
-    if differ is None or success is None or differ >= FEW_DIFFER:
+    if differ is None or success is None or differ >= FEW_DIFFER or int(run.setting("group")) < 2:
         return
     values = {"alike": percent(1 - differ, 0), "success": percent(success, 0)}
     if success >= NEARLY_ALL:

@@ -13,8 +13,8 @@ CHARTS = (
     Chart(
         "1 reward", "Success · 成功率", {"success · 成功率": "rl/success"}, zero=True, values="share of episodes · 局数占比",
         band=("rl/success_low", "rl/success_high"),
-        note="Episodes that were played to learn from, before each iteration's learning; the band is the 95 % interval of one iteration (Wilson). · "
-        "用来学习的各局，均为该轮学习之前所玩；色带为单轮的 95% 置信区间（Wilson）。",
+        note="Episodes that were played to learn from, before each iteration's learning; the band is the 95 % interval of one iteration (Wilson; episodes from the same start are not independent, which widens it). · "
+        "用来学习的各局，均为该轮学习之前所玩；色带为单轮的 95% 置信区间（Wilson；同一起点的各局并不独立，区间因此更宽）。",
     ),
     Chart(
         "1 reward", "Return by term · 各项回报", {"total · 合计": "rl/return", "": "rl/return_"}, zero=True, values="paid in an episode · 每局得分",
@@ -23,7 +23,7 @@ CHARTS = (
     ),
     Chart(
         "1 reward", "Groups with a difference · 有差别的组", {"in return · 回报不同": "rl/differing_groups", "in success · 有成有败": "rl/mixed_groups"}, zero=True, values=_SHARE,
-        note="Start states whose episodes did not all end alike; the others teach nothing. · 同一起点的各局结果不全相同的组；其余的组学不到东西。",
+        note="Start states whose episodes did not all end alike; the others teach little, and nothing where episodes are compared. · 同一起点的各局结果不全相同的组；其余的组学不到多少，相互比较时则学不到东西。",
     ),
     Chart(
         "2 drift", "KL to the start on what is visited · 在经历的状态上与起始策略的 KL", {"visited · 经历的状态": "rl/kl_start"}, zero=True, values=_NATS,

@@ -11,7 +11,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.paths import display
 from steve1.core.run_folder import CURVES_FILE, SETTINGS_FILE
-from steve1.evaluation.statistics.tests import wilson
+from steve1.evaluation.statistics.tests import wilson, worth
 from steve1.rl.settings import RlSettings
 from steve1.training.checkpoint.run_folder import RESULT_FILE
 from steve1.training.finetune_modes import MODES
@@ -22,7 +22,7 @@ SCRIPT = "3_train_finetune_rl.sh"
 # {setting: variable of the script}
 VARIABLES = {
     name: {"lam": "LAMBDA"}.get(name, name.upper())
-    for name in """in_weights out_weights reward prompt method finetune_mode iterations places group steps workers ray learning_rate epochs
+    for name in """in_weights out_weights reward prompt method group_form finetune_mode iterations places group steps workers ray learning_rate epochs
     minibatches clip clip_high gamma lam value target_kl keep replay kl_coef kl_decay keep_prompts keep_episodes keep_coef""".split()  # noqa: SIM905  (a word list)
 }
 _UNSAID = ("overwrite", "dry_run")
@@ -123,16 +123,18 @@ class RlRun(RecordedRun):
         return values[ends[number] : ends[number + 1]]
 
     def success(self, first: int = 0, last: int = 2) -> Change | None:
-        """The success rate of one third of the iterations and of a later one (Newcombe's interval); None with fewer than three."""
+        """The success rate of one third of the iterations and of a later one (Newcombe's interval, of as many independent episodes as theirs are worth); None with fewer than three."""
         before, after = self.third("rl/success", first), self.third("rl/success", last)
         if not before or not after:
             return None
         rates, ends = [], []
-        for shares in (before, after):
-            count = len(shares) * self.episodes
-            won = min(count, round(sum(shares) * self.episodes))
-            rates.append(won / count)
-            ends.append(wilson(won, count))
+        for number, shares in ((first, before), (last, after)):
+            played = len(shares) * self.episodes
+            rate = min(played, round(sum(shares) * self.episodes)) / played
+            # In a run of before it was recorded there is no error, and episodes count as independent.
+            count = worth(rate, played, math.hypot(*self.third("rl/error_of_success", number)) / len(shares))
+            rates.append(rate)
+            ends.append(wilson(rate * count, count))
         (one, two), ((low_1, high_1), (low_2, high_2)) = rates, ends
         difference = two - one
         low = difference - math.hypot(two - low_2, high_1 - one)

@@ -28,6 +28,34 @@ def test_wilson_known_values() -> None:
         s.wilson(0, 0)
 
 
+def test_episodes_of_one_group_are_worth_less_than_independent_ones() -> None:
+    alike, groups = [1.0] * 8 + [0.0] * 8 + [1.0] * 8 + [0.0] * 8, [number // 8 for number in range(32)]
+    error = s.clustered_error(alike, groups)
+    assert error == pytest.approx(np.std([1, 0, 1, 0], ddof=1) / 2)
+    assert s.worth(0.5, 32, error) == pytest.approx(3), "four groups, one of which the mean takes"
+    mixed = [float(number % 2) for number in range(32)]
+    assert s.clustered_error(mixed, groups) == pytest.approx(np.std(mixed) / 32**0.5), "groups that agree by luck"
+    assert s.worth(0.5, 32, s.clustered_error(mixed, groups)) == pytest.approx(32)
+    assert s.clustered_error(alike, [0] * 32) == pytest.approx(np.std(alike) / 32**0.5), "nothing to compare with"
+    assert s.worth(0.0, 32, 0.0) == s.worth(1.0, 32, 0.0) == 32
+    assert s.worth(0.5, 32, 9.0) == 1
+
+
+def test_an_interval_of_grouped_episodes_holds_as_often_as_it_says() -> None:
+    """Where half of the places always succeed, that of independent episodes misses the true rate half of the time."""
+    rng = np.random.default_rng(0)
+    groups, held, held_alone = [number // 8 for number in range(128)], 0, 0
+    for _ in range(500):
+        won = np.repeat(rng.random(16) < 0.5, 8).astype(float)
+        rate, count = float(won.mean()), s.worth(float(won.mean()), 128, s.clustered_error(won.tolist(), groups))
+        low, high = s.wilson(rate * count, count)
+        held += low <= 0.5 <= high
+        low, high = s.wilson(float(won.sum()), 128)
+        held_alone += low <= 0.5 <= high
+    assert held >= 0.92 * 500
+    assert held_alone < 0.7 * 500
+
+
 def size(pairs: int, share: float, alpha: float = 0.05) -> float:
     """How often equal rates are called different, where `share` of the pairs differ: exact, over all tables."""
     total = 0.0
