@@ -48,7 +48,11 @@ class RemotePolicy:
         self._goal: bytes | None = None
         self._socket = connect(address, compression=None, max_size=1 << 20, open_timeout=timeout_s)
         self.ms: dict[str, float] = {}
-        self.reset()
+        try:
+            self.reset()
+        except BaseException:
+            self._socket.close()  # nobody else could
+            raise
 
     def reset(self, seed: int | None = None, prompt: str | None = None) -> None:
         """Begin an episode: the server forgets this game's last one; a prompt replaces the one before."""
@@ -69,6 +73,7 @@ class RemotePolicy:
 
         Raises:
             PolicyServerError: the server refused it.
+            TimeoutError: the server has not answered in time; the connection is closed.
         """
         wanted = None if goal is None else np.ascontiguousarray(goal, np.float32)
         if wanted is not None and wanted.tobytes() != self._goal:
@@ -85,7 +90,11 @@ class RemotePolicy:
 
     def _ask(self, message: str | bytes) -> dict[str, Any]:
         self._socket.send(message)
-        answer: dict[str, Any] = json.loads(self._socket.recv(timeout=self._timeout_s))
+        try:
+            answer: dict[str, Any] = json.loads(self._socket.recv(timeout=self._timeout_s))
+        except TimeoutError:
+            self._socket.close()  # a late answer would be taken for that to the next frame
+            raise
         if answer["kind"] == "refused":
             raise PolicyServerError(answer["text"])
         return answer

@@ -161,15 +161,20 @@ class Host:
         """Begin to answer.
 
         Raises:
-            UserError: websockets is not installed; the port is in use; there is no such address.
+            UserError: websockets is not installed; the port is in use, or none; there is no such address.
         """
+        if not 0 <= self.port <= 65535:
+            raise UserError(
+                "This is not a port.", where="--port", expected="0 to 65535; 0: any free one", got=self.port
+            )
         optional_package("websockets.asyncio.server", "live", "A page or a server of policies")
         self._thread.start()
         self._started.wait()
         if self._fault is None:
             return
         if isinstance(self._fault, OSError) and self._fault.errno == errno.EADDRINUSE:
-            todo = f"--port {self.port + 1}, or --port 0 for any free one"
+            other = self.port + 1 if self.port < 65535 else self.port - 1
+            todo = f"--port {other}, or --port 0 for any free one"
             raise UserError("Another program uses this port.", got=self.port, todo=todo)
         if isinstance(self._fault, OSError):
             raise UserError("The server cannot use this address.", got=f"{self._host}:{self.port}: {self._fault}")

@@ -229,8 +229,9 @@ class PlannerProcess:
             words = shlex.split(command)
             # A session of its own, as `end` wants it.
             self._process = subprocess.Popen(
-                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, start_new_session=True
-            )
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1, start_new_session=True,
+                encoding="utf-8", errors="replace",
+            )  # fmt: skip
         except (OSError, ValueError) as fault:
             raise UserError("The planner does not start.", got=str(fault), where=command) from None
         self._prompts: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -319,7 +320,8 @@ def open_planner(source: str, first: str) -> Planner:
         UserError: there is no such file, module or function.
     """
     place, colon, name = source.rpartition(":")
-    if not colon or " " in source or not name.isidentifier():
+    is_file = place.endswith(".py") and resolve(place).is_file()  # a folder's name may hold blanks
+    if not colon or (" " in source and not is_file) or not name.isidentifier():
         return ProcessPlanner(source, first)
     try:
         if place.endswith(".py"):

@@ -341,5 +341,8 @@ def test_a_port_in_use_is_told(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="uses this port") as found:
             Host(SessionPage(played.session), port=host.port).start()
         assert f"--port {host.port + 1}" in str(found.value)
+        for none in (-1, 65536):
+            with pytest.raises(UserError, match="not a port"):
+                Host(SessionPage(played.session), port=none).start()
     with pytest.raises(UserError, match="cannot use this address"):
         Host(SessionPage(played.session), host="192.0.2.1", port=0).start()

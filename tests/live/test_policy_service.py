@@ -48,6 +48,41 @@ def serving() -> Iterator[tuple[PolicyService, Host]]:
             thread.join()
 
 
+class Slow:
+    """A server that answers with what it is given, or not in time; `closed`: the client has left."""
+
+    def __init__(self, *answers: dict[str, Any] | None) -> None:
+        self.answers, self.closed = list(answers), False
+
+    def send(self, message: str | bytes) -> None:
+        assert not self.closed
+
+    def recv(self, timeout: float) -> str:
+        if (answer := self.answers.pop(0)) is None:
+            raise TimeoutError("timed out in 0.1s")
+        return json.dumps(answer)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_an_answer_that_is_late_is_not_that_to_the_next_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Slow({"kind": "begun"}, None)
+    monkeypatch.setattr("steve1.live.client.connect", lambda *_, **__: server)
+    policy = RemotePolicy("http://x/?token=y")
+    with pytest.raises(TimeoutError):
+        policy.act(np.zeros((128, 128, 3), np.uint8))
+    assert server.closed
+
+
+def test_a_game_that_cannot_begin_leaves_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Slow({"kind": "refused", "text": "no such goal"})
+    monkeypatch.setattr("steve1.live.client.connect", lambda *_, **__: server)
+    with pytest.raises(PolicyServerError, match="no such goal"):
+        RemotePolicy("http://x/?token=y", prompt="dig dirt")
+    assert server.closed
+
+
 def frames(seed: int, count: int) -> Any:
     return np.random.default_rng(seed).integers(0, 256, (count, 128, 128, 3), dtype=np.uint8)
 

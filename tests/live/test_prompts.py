@@ -127,6 +127,30 @@ def test_a_program_plans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "is not a prompt: thinking" in capsys.readouterr().out
 
 
+def test_a_planner_may_lie_in_a_folder_with_blanks_and_write_any_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my plans"
+    folder.mkdir()
+    (folder / "plan.py").write_text("def plan(event):\n    return 'explore'\n")
+    assert open_planner(f"{folder}/plan.py:plan", "dig dirt").reset(*FakeEnv().reset()) == "explore"
+
+    (folder / "program.py").write_text(
+        "import sys\n"
+        "sys.stdout.buffer.write(b'\\xff\\n' + '{\"prompt\": \"挖泥土\"}\\n'.encode())\n"
+        "sys.stdout.flush()\n"
+        "sys.stdin.read()\n"
+    )
+    planner = open_planner(shlex.join([sys.executable, f"{folder}/program.py"]), "dig dirt")
+    now = FakeEnv().reset()
+    asked, until = planner.reset(*now), time.monotonic() + 120
+    while asked != "挖泥土":
+        asked = planner.step({"camera": np.zeros(2)}, *now) or asked
+        assert time.monotonic() < until
+    planner.close()
+    assert "is not a prompt" in capsys.readouterr().out
+
+
 def test_a_planner_ends_with_what_asked_it(tmp_path: Path) -> None:
     """Also one that ignores the end of its input, and where what asks it fails."""
     (tmp_path / "plan.py").write_text("import time\nwhile True: time.sleep(1)\n")
