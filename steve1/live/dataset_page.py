@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,8 @@ class DatasetPage:
             found = await asyncio.to_thread(
                 write_judged, self._episodes, self._judgements, listed, command["overwrite"]
             )
-            await connection.send(json.dumps({"kind": "written", "name": name, **found}, ensure_ascii=False))
+            following = f"SAMPLING_NAME={shlex.quote(name)} bash 3_train_finetune_template.sh"
+            await connection.send(json.dumps({"kind": "written", "command": following, **found}, ensure_ascii=False))
 
     def _frames(self, number: int, start: int) -> list[bytes]:
         """The messages with up to _STRETCH frames from `start` on."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json, write_json
-from steve1.core.paths import display, slug
+from steve1.core.paths import display
 from steve1.data.episodes.cut import cut_episode
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import FIRST_GOAL
@@ -58,9 +58,11 @@ class Judgements:
 
     def set(self, name: str, judgement: Judgement) -> None:
         """Note one, and write the file."""
-        self._known[name] = judgement
-        rows = {name: dataclasses.asdict(row) for name, row in sorted(self._known.items()) if row != Judgement()}
-        write_json(self.path, rows)
+        known = {**self._known, name: judgement}
+        write_json(
+            self.path, {name: dataclasses.asdict(row) for name, row in sorted(known.items()) if row != Judgement()}
+        )
+        self._known = known  # after the file: the page shows what is kept
 
 
 def checked(judgement: Judgement, frames: int) -> Judgement:
@@ -126,7 +128,7 @@ def _copy(path: Path, judgement: Judgement) -> Path:
     """The stretch as an episode of its own; one that was made from the same judgement is left as it is."""
     folder = path.parent.with_name(path.parent.name + "_judged")
     stop = judgement.stop or len(Episode(path))
-    target = folder / slug(f"{path.name}_{judgement.start}-{stop}")
+    target = folder / f"{path.name}_{judgement.start}-{stop}"  # the whole name: episodes of one video begin alike
     note = {"judged": dataclasses.asdict(judgement)} | ({"captions": [judgement.caption]} if judgement.caption else {})
     if target.exists():
         if Episode(target).metadata.get("judged") == note["judged"]:

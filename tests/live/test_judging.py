@@ -79,6 +79,35 @@ def test_the_list_holds_what_is_not_bad_and_cuts_are_copies(tmp_path: Path, monk
         write_judged([folder / "ep00"], marks, listed, overwrite=True)
 
 
+def test_cuts_of_episodes_whose_names_begin_alike_are_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of the parts of one video with a long title."""
+    monkeypatch.chdir(tmp_path)
+    folder = make_dataset(tmp_path / "ds", [60, 50])
+    for number in range(2):
+        (folder / f"ep{number:02d}").rename(folder / f"{'How to build a house ' * 5}_{6000 * number:06d}")
+    episodes = find_episodes(folder)
+    marks = judged(folder, **{path.name: Judgement(caption="build a house") for path in episodes})
+    listed = tmp_path / "mine_train.txt"
+    assert write_judged(episodes, marks, listed)["cut"] == 2
+    assert sorted(len(Episode(entry.path)) for entry in read_list(listed)) == [50, 60]
+
+
+def test_a_judgement_that_was_not_written_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_dataset(tmp_path / "ds", [40])
+    marks = Judgements(folder)
+
+    def full(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("steve1.live.judging.write_json", full)
+        with pytest.raises(OSError, match="No space"):
+            marks.set("ep00", Judgement("bad"))
+    assert marks.of("ep00") == Judgement()
+
+
 def test_every_list_that_is_written_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = make_dataset(tmp_path / "ds", [60, 60, 60, 60])
@@ -149,6 +178,8 @@ def test_frames_come_with_their_actions(tmp_path: Path) -> None:
             refused = ask(**{**judge, "episode": number})
             assert refused["kind"] == "refused"
         assert ask(do="write", name="../x", overwrite=False)["kind"] == "fault"
+        written = ask(do="write", name="my list", overwrite=False)
+        assert written["command"] == "SAMPLING_NAME='my list' bash 3_train_finetune_template.sh"
         assert ask(do="write", name="mine", overwrite=False)["kept"] == 1
         found_again = ask(do="write", name="mine", overwrite=False)
         assert (found_again["kind"], found_again["code"]) == ("fault", "list_exists")
@@ -207,4 +238,8 @@ def test_the_page_plays_marks_cuts_and_writes(tmp_path: Path) -> None:
         browser.until("at('written').textContent.includes('1 episodes')")
         assert "Replace it" in browser.js("document.body.dataset.asked")
         assert browser.console == []
+        host.close()
+        browser.until("at('notices').textContent.includes('would not be kept')")
+        browser.js("judge({ mark: 'bad' })")
+        assert browser.js("rows[1].mark") == "good", "what would not be kept is not shown as kept"
     assert [entry.path.name for entry in read_list(tmp_path / "samplings" / "mine_train.txt")] == ["ep01_25-60"]

@@ -3,11 +3,11 @@
 const WORDS = {
   en: { hint: "Space plays, G good, B bad, [ from here, ] to here, ↑ ↓ episodes", play: "Play", pause: "Pause", good: "Good", bad: "Bad", from: "From here", to: "To here", whole: "Whole",
     caption: "Caption", weight: "Weight", write: "Write the list", name: "name of the sampling list", judged: "judged", context: "policy: only context", replace: "This list exists. Replace it?",
-    written: w => `${w.list}: ${w.kept} episodes, ${w.left_out} left out, ${w.cut} cut. Next: SAMPLING_NAME=${w.name} bash 3_train_finetune_template.sh`, lost: "The connection is lost.",
+    written: w => `${w.list}: ${w.kept} episodes, ${w.left_out} left out, ${w.cut} cut. Next: ${w.command}`, lost: "The connection is lost; what you judge now would not be kept. Start the command again, and open the address that it prints.",
     badWeight: "A weight is a number from 0 to 1,000,000." },
   zh: { hint: "空格播放，G 好，B 坏，[ 从这里，] 到这里，↑ ↓ 换片段", play: "播放", pause: "暂停", good: "好", bad: "坏", from: "从这里", to: "到这里", whole: "整段",
     caption: "描述", weight: "权重", write: "写出列表", name: "采样列表的名字", judged: "已评判", context: "策略操作：只作上下文", replace: "这个列表已存在。替换吗？",
-    written: w => `${w.list}：${w.kept} 个片段，去掉 ${w.left_out} 个，截取 ${w.cut} 个。下一步：SAMPLING_NAME=${w.name} bash 3_train_finetune_template.sh`, lost: "连接已断开。",
+    written: w => `${w.list}：${w.kept} 个片段，去掉 ${w.left_out} 个，截取 ${w.cut} 个。下一步：${w.command}`, lost: "连接已断开，现在的评判不会保留。请重新运行命令，并打开它打印的网址。",
     badWeight: "权重应为 0 到 1,000,000 的数。" },
 };
 let words = WORDS.en, rows = [], now = 0, frame = 0, playing = false, frames = new Map(), asked = new Set();
@@ -18,7 +18,7 @@ const socket = opened(message => {
   else if (message.code === "list_exists" && confirm(words.replace)) send("write", { name: plain(at("name").value), overwrite: true });
   else note(message.text);
 }, pictured);
-socket.onclose = () => note(words.lost);
+socket.onclose = () => note(words.lost, "error", 2 ** 31 - 1);
 function send(what, more) { socket.send(JSON.stringify({ do: what, ...more })); }
 async function pictured(header, jpeg) {
   if (header.episode !== now) return;
@@ -59,6 +59,7 @@ function choose(number) {
 }
 function fields() { at("caption").value = rows[now].caption; at("weight").value = rows[now].weight ?? ""; }
 function judge(changes) {  // noted here at once, since another change may follow before the answer
+  if (socket.readyState !== WebSocket.OPEN) { note(words.lost, "error"); fields(); return; }  // or it would look kept
   const row = Object.assign(rows[now], changes), { mark, start, stop, caption, weight } = row;
   row.unanswered = (row.unanswered || 0) + 1;
   send("judge", { episode: now, mark, start, stop, caption, weight });
