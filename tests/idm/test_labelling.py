@@ -232,6 +232,49 @@ def test_what_lies_there_of_other_videos_and_settings_stays(tmp_path: Path, labe
 
 
 @pytest.mark.e2e
+def test_another_beginning_leaves_no_frame_twice(
+    tmp_path: Path, label: Labeller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parts have other names than those of before, which hold the same frames."""
+    monkeypatch.setattr("steve1.idm.labelling.parts.PART", 100)
+    film(tmp_path / "v" / "a.mp4", turns(200))
+    film(tmp_path / "v" / "b.mp4", turns(100, 1))
+    out = tmp_path / "out"
+    label(tmp_path / "v", out)
+    film(tmp_path / "w" / "a.mp4", turns(140, 2))
+    with pytest.raises(UserError, match="were labelled in other parts before"):
+        label(tmp_path / "v", out, start=3.0, overwrite=True, shard=Shard(1, 2))
+    stays = label(tmp_path / "v", out, start=3.0)
+    assert (stays.labelled, stays.changed) == (0, ["a_000000", "a_000100", "b_000000"])
+    assert stays.frames == 300
+    anew = label(tmp_path / "v", out, start=3.0, overwrite=True)
+    assert (anew.labelled, anew.changed) == (3, [])
+    today = ["a_000060", "a_000160", "b_000060"]
+    assert [path.name for path in find_episodes(out)] == today
+    assert sorted(path.stem for path in (out / RECORDS).iterdir()) == today
+    other = label(tmp_path / "w", out, start=2.0, overwrite=True)
+    assert other.labelled == 1
+    assert set(today) < {path.name for path in find_episodes(out)}, "another video's of the same name stay"
+
+
+@pytest.mark.e2e
+def test_a_file_with_the_name_of_a_recording_is_not_taken_for_it(tmp_path: Path, label: Labeller) -> None:
+    """Or --overwrite would remove it."""
+    film(tmp_path / "v" / "a.mp4", turns(100))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a_000000.mp4").write_bytes(b"mine")
+    for overwrite in (False, True):
+        found = label(tmp_path / "v", out, form="recordings", overwrite=overwrite)
+        assert (found.episodes, "another video" in found.rejected[0][1]) == ([], True)
+    assert (out / "a_000000.mp4").read_bytes() == b"mine"
+    whole = tmp_path / "whole"
+    assert label(tmp_path / "v", whole, form="recordings").frames == 100
+    (whole / RECORDS / "a_000000.json").unlink()  # as after a kill
+    assert label(tmp_path / "v", whole, form="recordings").frames == 100
+
+
+@pytest.mark.e2e
 def test_shards_divide_the_work(tmp_path: Path, label: Labeller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("steve1.idm.labelling.parts.PART", 100)
     film(tmp_path / "v" / "a.mp4", turns(300))

@@ -119,7 +119,14 @@ def label_folder(
             calibration = _calibrated(known, files, machine, output_dir)
         limits = calibration.thresholds if calibration else Thresholds()
         summary = LabelSummary(output_dir, idle=bool(every) and not parts, left_out=found.left_out)
-        todo = _not_done(parts, settings, files, limits, summary, overwrite)
+        if (others := _divided_otherwise(output_dir, every)) and overwrite and not machine.shard.whole:
+            raise UserError(
+                "These videos were labelled in other parts before, as with another --start, and one shard cannot remove what the others label again.",
+                where=output_dir,
+                got=", ".join(path.stem for path in others[:3]),
+                todo="choose another output folder, or run once without --shard",
+            )
+        todo = _not_done(parts, settings, files, limits, summary, overwrite, others)
         with progress(
             total=sum(part.length for part in todo) or None, desc=message("bar labelling"), unit="frame"
         ) as bar:
@@ -178,24 +185,33 @@ def _not_done(
     limits: Thresholds,
     summary: LabelSummary,
     overwrite: bool,
+    others: Sequence[Path],
 ) -> list[Part]:
-    """The parts without a record, and those whose video could not be read; the others are counted in the summary."""
-    todo = []
+    """The parts without a record, and those whose video could not be read; the others are counted in the summary.
+
+    Args:
+        others: of `_divided_otherwise`. They are removed with `overwrite`; else they stay, and their videos are not labelled beside them.
+    """
+    todo, kept = [], set()
+    for path in others:
+        record = read_json(path)
+        if overwrite:
+            _remove(summary.output_dir, path, record)
+            continue
+        kept.add(record["video"])
+        summary.changed.append(path.stem)
+        summary.records.append(record)
+        summary.there += 1
     for part in parts:
         path = _path(summary.output_dir, part)
         if not path.exists():
-            todo.append(part)
+            if part.name not in kept:
+                todo.append(part)
             continue
         record = read_json(path)
         same = same_settings(record.get("made_with"), _fingerprint(settings, files, limits, part))
         if (not same and overwrite) or (record["fault"] and not record["episodes"]):
-            for episode in record["episodes"]:
-                for name in (
-                    episode["name"],
-                    *(f"{episode['name']}{end}" for end in (".mp4", ".jsonl", "-options.json")),
-                ):
-                    remove(summary.output_dir / name, asked=True)
-            remove(path, ours=_RECORD)
+            _remove(summary.output_dir, path, record)
             todo.append(part)
             continue
         if not same:
@@ -203,6 +219,30 @@ def _not_done(
         summary.records.append(record)
         summary.there += 1
     return todo
+
+
+def _divided_otherwise(output_dir: Path, every: Sequence[Part]) -> list[Path]:
+    """Records of these videos that begin where no part of today does, as after another --start: their frames are in today's parts too."""
+    sizes = {part.name: part.video.stat().st_size for part in every}
+    keys = {part.key for part in every}
+    found = []
+    for path in sorted((output_dir / RECORDS).glob("*.json")):
+        name = path.stem.rpartition("_")[0]
+        if name in sizes and path.stem not in keys and _RECORD.fullmatch(path.name):
+            record = read_json(path)
+            if (
+                record["episodes"] and (record.get("made_with") or {}).get("bytes") == sizes[name]
+            ):  # else another video's
+                found.append(path)
+    return found
+
+
+def _remove(output_dir: Path, path: Path, record: Record) -> None:
+    """Remove a part's episodes and its record."""
+    for episode in record["episodes"]:
+        for end in ("", ".mp4", ".jsonl", "-options.json"):
+            remove(output_dir / f"{episode['name']}{end}", asked=True)
+    remove(path, ours=_RECORD)
 
 
 @dataclasses.dataclass(frozen=True)

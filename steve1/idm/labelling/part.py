@@ -23,7 +23,7 @@ import steve1
 from steve1 import actions as act
 from steve1.core.device import autocast, choose_precision
 from steve1.core.errors import UserError
-from steve1.core.files import scratch_dir, sha256_file
+from steve1.core.files import read_json, scratch_dir, sha256_file
 from steve1.core.frames import jpeg_bytes
 from steve1.core.paths import display
 from steve1.data.episodes.episode import Episode
@@ -307,11 +307,14 @@ class PartLabeller:
         }
         chosen = [actions[number] for number in keep]
         if self._settings.form == "recordings":
-            if not target.with_name(f"{name}.mp4").exists():
+            if target.with_name(f"{name}.mp4").exists():
+                options = target.with_name(f"{name}-options.json")
+                _check_same(target, read_json(options) if options.is_file() else {}, metadata)
+            else:
                 every = [actions[number] for number in run]  # conversion drops null frames itself
                 each.scratch.write_recording(target, run, every, {**metadata, "null_frames_dropped": 0})
         elif target.exists():
-            _check_same(target, metadata)
+            _check_same(target, Episode(target).metadata, metadata)
         else:
             each.scratch.write_episode(target, keep, chosen, each.evidence.sure[keep], metadata)
         record["episodes"].append(made)  # last: what is in the list is this video's, and --overwrite removes it
@@ -324,9 +327,13 @@ def _divided(start: int, stop: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(cuts))
 
 
-def _check_same(target: Path, metadata: dict[str, Any]) -> None:
-    """UserError where an episode of this name was made from another video, or by a run with other settings that was killed."""
-    known = Episode(target).metadata
+def _check_same(target: Path, known: Mapping[str, Any], metadata: dict[str, Any]) -> None:
+    """UserError where an episode or recording of this name was made from another video, or by a run with other settings that was killed.
+
+    Args:
+        known: what it says of itself.
+        metadata: what it would say now.
+    """
     if known.get("sha256") != metadata["sha256"]:
         raise UserError(
             "An episode of this name was made from another video.",
