@@ -46,11 +46,7 @@ class Judgements:
     def __init__(self, dataset: Path) -> None:
         self.dataset = dataset
         self.path = dataset.with_name(dataset.name + ".judgements.json")
-        found: dict[str, Any] = read_json(self.path) if self.path.exists() else {}
-        try:
-            self._known = {name: Judgement(**row) for name, row in found.items()}
-        except TypeError as fault:
-            raise UserError("Not a file of judgements.", where=self.path, got=str(fault)[:120]) from None
+        self._known = self._read()
 
     def of(self, name: str) -> Judgement:
         """An episode's; an empty one where nobody has judged it."""
@@ -58,11 +54,18 @@ class Judgements:
 
     def set(self, name: str, judgement: Judgement) -> None:
         """Note one, and write the file."""
-        known = {**self._known, name: judgement}
+        known = {**self._read(), name: judgement}  # another server of this dataset may have written too
         write_json(
             self.path, {name: dataclasses.asdict(row) for name, row in sorted(known.items()) if row != Judgement()}
         )
         self._known = known  # after the file: the page shows what is kept
+
+    def _read(self) -> dict[str, Judgement]:
+        found: dict[str, Any] = read_json(self.path) if self.path.exists() else {}
+        try:
+            return {name: Judgement(**row) for name, row in found.items()}
+        except TypeError as fault:
+            raise UserError("Not a file of judgements.", where=self.path, got=str(fault)[:120]) from None
 
 
 def checked(judgement: Judgement, frames: int) -> Judgement:

@@ -44,6 +44,16 @@ def test_judgements_are_kept_beside_the_dataset(tmp_path: Path) -> None:
         Judgements(folder)
 
 
+def test_two_servers_of_one_dataset_keep_what_both_judge(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "ds", [40, 40])
+    one, other = Judgements(folder), Judgements(folder)
+    one.set("ep00", Judgement("bad"))
+    other.set("ep01", Judgement("good"))
+    one.set("ep00", Judgement("bad", caption="dig"))
+    kept = Judgements(folder)
+    assert (kept.of("ep00"), kept.of("ep01")) == (Judgement("bad", caption="dig"), Judgement("good"))
+
+
 @pytest.mark.parametrize(("start", "stop"), [(-1, 0), (30, 0), (0, 10), (5, 41), (20, 20)])
 def test_a_stretch_has_to_lie_in_the_episode(start: int, stop: int) -> None:
     with pytest.raises(UserError, match="too short, or not in"):
