@@ -96,7 +96,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "stopped_by_kl": {"changes": {"rl/kl_update": curve(*[0.05] * 9), "rl/steps": curve(*[4.0] * 9)}},
     "clipped_much": {"changes": {"rl/clip_share": curve(*[0.4] * 9)}},
     "maybe_slow": {"changes": {"rl/kl_update": curve(*[0.001] * 9), "rl/clip_share": curve(*[0.0] * 9)}},
-    "value_blind": {"changes": {"rl/explained_variance": curve(0.2, *[-0.3] * 8)}},
+    "value_blind": {"changes": {"rl/explained_variance": curve(0.2, *[-0.3] * 8), "rl/success": curve(*[0.5] * 9)}},
     "forgetting": {"changes": {"rl/keep_kl/look_at_the_sky": curve(*[0.01] * 8, 0.2)}},
     "nothing_kept": {"changes": {"rl/keep_kl/dig_dirt": None}, "settings": {"keep": "none"}},
     "entropy_collapsed": {"changes": {"rl/entropy_buttons": curve(0.6, 0.3, *[0.1] * 7)}},
@@ -182,8 +182,11 @@ def test_groups_of_one_are_no_groups() -> None:
 
 def test_a_value_function_is_judged_only_where_it_is_used() -> None:
     blind = SHAPES["value_blind"]["changes"]
-    for settings in ({"method": "group"}, {"value": "none", "centre": "group"}, {"centre": "group"}):
+    alone = {"group": 1, "places": 32}
+    for settings in ({"method": "group"}, {"value": "none", "centre": "group"}, {"centre": "group"}, alone):
         assert "value_blind" not in found(blind, settings=settings)
+    rising = {"rl/explained_variance": blind["rl/explained_variance"]}
+    assert "value_blind" not in found(rising), "success rose all the same"
 
 
 def test_a_goal_has_nothing_to_forget_and_cannot_be_trained_on() -> None:

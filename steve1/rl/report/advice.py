@@ -189,6 +189,9 @@ def value(run: RlRun) -> Findings:
     judged = run.setting("method") == "ppo" and run.setting("value") != "none"
     if not judged or explained is None or explained > EXPLAINS or run.setting("centre") == "group":
         return
+    success = run.success()
+    if int(run.setting("group")) < 2 or (success is not None and success.rose):
+        return  # nothing to compare with; or it learns all the same
     places, minibatches = int(run.setting("places")), int(run.setting("minibatches"))
     group = run.command(method="group", minibatches=min(places, minibatches))
     yield finding("value_blind", explained=explained, group=group, centre=run.command(centre="group"))
