@@ -20,6 +20,7 @@ from scipy.special import ndtr, stdtrit
 
 from steve1.core.errors import UserError
 from steve1.core.paths import display
+from steve1.evaluation.statistics.tests import paired_test
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +132,8 @@ def change(cells: Sequence[Cell], draws: int = 10_000) -> Estimate | None:
 
     Seeds and start places are drawn with replacement: episodes of one seed share their weights, and those of one number share their place.
     Skills and tasks are the ones that were chosen, so they are not drawn. Percentiles are moved outwards for the few seeds (or, of one seed,
-    places), as Student's t is wider than the normal distribution. With one seed the interval says nothing about other seeds.
+    places), as Student's t is wider than the normal distribution. With one seed the interval says nothing about other seeds. Where all episodes
+    changed alike, the interval is that of the exact paired test with one pair for each place.
     """
     if not cells:
         return None
@@ -150,6 +152,12 @@ def change(cells: Sequence[Cell], draws: int = 10_000) -> Estimate | None:
     clusters = len(seeds) if len(seeds) > 1 else places
     tail = float(ndtr(np.sqrt(clusters / max(clusters - 1, 1)) * stdtrit(max(clusters - 1, 1), 0.025)))
     low, high = np.quantile(means, [tail, 1 - tail])
+    found = table[np.isfinite(table)]
+    if (
+        found == found[0]
+    ).all():  # no draw differs from another, which is not certainty: then as much as pairs at these places say
+        test = paired_test(places, places * int(found[0] > 0), places * int(found[0] < 0))
+        low, high = test.low, test.high
     return Estimate(float(np.nanmean(table)), float(low), float(high), (len(seeds), len(kinds), places))
 
 

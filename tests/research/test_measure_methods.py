@@ -59,7 +59,7 @@ def test_cells_survive_a_kill_and_a_damaged_line_is_named(tmp_path: Path) -> Non
 
 
 def test_the_interval_knows_how_many_seeds_there_are() -> None:
-    """The same episodes say less when they come from seeds that disagree, and nothing varies where nothing differs."""
+    """The same episodes say less when they come from seeds that disagree; where all changed alike it is that of the paired test."""
     zeros, ones = "0" * 20, "1" * 20
     agreed = [cell("full", "dig_dirt", zeros, "01" * 10, seed=seed) for seed in range(3)]
     torn = [cell("full", "dig_dirt", zeros, tuned, seed=seed) for seed, tuned in enumerate([zeros, "01" * 10, ones])]
@@ -73,7 +73,12 @@ def test_the_interval_knows_how_many_seeds_there_are() -> None:
     assert wide.clusters == (3, 1, 20)
     same = change([cell("full", "dig_dirt", zeros, ones)])
     assert same is not None
-    assert (same.low, same.mean, same.high) == (1.0, 1.0, 1.0)
+    assert (same.mean, same.high) == (1.0, 1.0)
+    assert 0.6 < same.low < 0.9
+    kept = change([cell("full", "dig_dirt", "1" * 60, "1" * 60)])
+    assert kept is not None
+    assert kept.mean == 0
+    assert (kept.low, kept.high) == pytest.approx((-0.08, 0.08), abs=0.03)
     assert change([]) is None
 
 
@@ -168,7 +173,7 @@ def test_one_command_measures_and_goes_on_after_a_kill(
     text = (tmp_path / "page.md").read_text()
     assert text.startswith(f"before\n{BEGIN}\nWith one seed, 3 episodes a task:")
     assert text.endswith(f"{END}\nafter\n")
-    assert "full fine-tuning | 2 | 6/6 | +100 (+100 to +100)" in text
+    assert "full fine-tuning | 2 | 6/6 | +100 (" in text
     assert "(pictures/methods.svg)" in text
     drawn = ElementTree.parse(tmp_path / "pictures" / "methods.svg").getroot()
     assert sorted(filter(re.compile("method-").match, (each.get("id", "") for each in drawn.iter()))) == [
