@@ -153,9 +153,7 @@ def change(cells: Sequence[Cell], draws: int = 10_000) -> Estimate | None:
     tail = float(ndtr(np.sqrt(clusters / max(clusters - 1, 1)) * stdtrit(max(clusters - 1, 1), 0.025)))
     low, high = np.quantile(means, [tail, 1 - tail])
     found = table[np.isfinite(table)]
-    if (
-        found == found[0]
-    ).all():  # no draw differs from another, which is not certainty: then as much as pairs at these places say
+    if np.ptp(found) == 0:  # all draws are alike, which is no certainty
         test = paired_test(places, places * int(found[0] > 0), places * int(found[0] < 0))
         low, high = test.low, test.high
     return Estimate(float(np.nanmean(table)), float(low), float(high), (len(seeds), len(kinds), places))

@@ -47,6 +47,7 @@ from steve1.rl.weights import NO_SUCCESS, TIED
 from steve1.training.checkpoint.checkpointer import optimizer_state_dict, restore_optimizer
 from steve1.training.checkpoint.exports import sidecar_files, write_output
 from steve1.training.checkpoint.run_folder import RESULT_FILE
+from steve1.training.config import KEEPS_REPLAY
 from steve1.training.optim.optimizers import make_optimizer
 from steve1.training.trainable import apply_mode, frozen_copy, plain_policy, trained_parameters, tuned_goal
 
@@ -131,7 +132,7 @@ class Run:
         self.optimizer = make_optimizer(self.policy, self.training)
         self.head = HeadValue(self.policy) if settings.value == "head" and settings.method == "ppo" else None
         self.kept: Kept | None = None
-        if settings.keeping in ("replay", "kl", "both"):
+        if settings.keeping in KEEPS_REPLAY:
             windows = old_windows(self.training, self.policy)
             imitates, pulls = settings.keeping != "kl", settings.keeping != "replay"
             self.kept = OldEpisodes(windows, settings.seed, imitates=imitates, pulls=pulls)

@@ -165,8 +165,8 @@ def batch_of(
 def permuted(rollouts: Sequence[Rollout], seed: int, iteration: int) -> list[Rollout]:
     """The placebo: the rewards and successes of all episodes dealt out anew, cut or filled to the lengths of those that get them.
 
-    Among all, not within each start state: there the sum of a start state's rewards stays what it was, so a value function still learns
-    which states pay, and such a placebo learns.
+    Among all, not within each start state: there the sum of a start state's rewards stays what it was, so a value function can still learn
+    which states pay. Measured in the game, such a placebo improved (docs/rl.md).
     """
     found = []
     for taker, source in zip(rollouts, generator(seed, "placebo", iteration).permutation(len(rollouts))):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from steve1.core.errors import UserError
 from steve1.core.messages import translated
 from steve1.core.paths import output_path, resolve
-from steve1.training.config import LORA_TARGETS, TrainSettings, changed_settings
+from steve1.training.config import KEEPS_REPLAY, LORA_TARGETS, TrainSettings, changed_settings
 from steve1.training.finetune_modes import FinetuneModeName
 
 # These change a run's speed or messages, but not its weights.
@@ -199,7 +199,7 @@ class RlSettings:
             faults.append(f"method preference tunes a goal: set FINETUNE_MODE=goal, got {self.finetune_mode}")
         if self.method == "ppo" and self.value == "none" and self.centre == "none":
             faults.append("method ppo without a value function needs centre group (METHOD=group is the plain form)")
-        if self.keep in ("replay", "kl", "both") and not self.replay:
+        if self.keep in KEEPS_REPLAY and not self.replay:
             faults.append(f"keep {self.keep} needs old episodes: set REPLAY to a replay pack or the name of a sampling")
         if self.keep in ("none", "self") and self.replay:
             faults.append(

@@ -12,7 +12,7 @@ from steve1.core.errors import UserError
 from steve1.core.messages import message, translated
 from steve1.core.paths import display, download_advice, resolve
 from steve1.data.loading.lists import sampling_command
-from steve1.training.config import LORA_TARGETS, OLD_LORA_TARGETS, TrainSettings
+from steve1.training.config import KEEPS_REPLAY, LORA_TARGETS, OLD_LORA_TARGETS, TrainSettings
 from steve1.training.finetune_modes import MODES, modes_that
 
 _AT_LEAST: dict[str, float] = {"T": 16, "lr_find_steps": 10}
@@ -114,7 +114,7 @@ def _rules(chosen: TrainSettings) -> dict[str, bool]:
             chosen.best_by == "task+retention" and chosen.val_path is None
         ),
         f"keep {chosen.keeping} needs old episodes: set REPLAY to a replay pack or the name of a sampling": (
-            chosen.keep in ("replay", "kl", "both") and not chosen.replay
+            chosen.keep in KEEPS_REPLAY and not chosen.replay
         ),
         f"keep none leaves out old episodes, but REPLAY names some ({chosen.replay}): set KEEP=replay, KEEP=kl or KEEP=both": (
             chosen.keep == "none" and bool(chosen.replay)

@@ -41,6 +41,8 @@ OLD_SETTINGS = {
 }
 OLD_LORA_TARGETS = {"heads": "action_heads", "last": "lastlayer"}
 LORA_TARGETS = ("attention", "mlp", "action_heads", "goal", "lastlayer")
+KEEPS_REPLAY = ("replay", "kl", "both")
+"""The values of `keep` that are about the old episodes of `replay`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,6 +282,11 @@ class TrainSettings:
         return resolve(self.retention_list or Path(self.sampling_dir) / f"{self.retention_sampling}_val.txt")
 
     @property
+    def pulls_on_old(self) -> bool:
+        """Whether the policy stays close to its start on old episodes."""
+        return self.keeping in ("kl", "both")
+
+    @property
     def keeping(self) -> Literal["none", "replay", "self", "kl", "both"]:
         """`keep`, decided."""
         if self.keep == "auto":
@@ -307,7 +314,7 @@ class TrainSettings:
     @property
     def kl_weight(self) -> float:
         """The coefficient of the KL divergence from the starting policy; 0: no such term."""
-        return self.kl_coef or float(self.keeping in ("kl", "both"))
+        return self.kl_coef or float(self.pulls_on_old)
 
     @property
     def never_without_goal(self) -> bool:

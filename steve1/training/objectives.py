@@ -128,7 +128,7 @@ def objectives_for(policy: GoalPolicy, settings: TrainSettings) -> list[Objectiv
     imitate = settings.keeping != "kl"
     terms: list[Objective] = [BehaviorCloning(policy, settings.turn_loss_weight, imitate_replayed=imitate)]
     if settings.kl_weight > 0:
-        on_replayed = settings.keeping in ("kl", "both") or settings.kl_frames == "replay"
+        on_replayed = settings.pulls_on_old or settings.kl_frames == "replay"
         terms.append(KLToStart(policy, frozen_copy(policy), settings.kl_weight, on_replayed))
     return terms
 

@@ -6,12 +6,17 @@ Stopped or killed, the same command goes on where it was.
 from __future__ import annotations
 
 import dataclasses
-import shlex
 
 from steve1.core.files import check_writable
 from steve1.core.messages import heading, message, say_next, translated
 from steve1.core.paths import display, quoted
 from steve1.rl.settings import RlSettings
+
+_OLD_SKILLS = {
+    "replay": "imitated beside",
+    "kl": "kept as the start does them",
+    "both": "imitated beside, and kept close to the start",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +28,7 @@ def main(args: Args) -> None:
     """Say what the run takes, train, and say how to measure it."""
     # Imported here because it loads torch, for which --help need not wait.
     from steve1.rl.loop import Run
+    from steve1.rl.report.findings import read_rl_run
     from steve1.training.checkpoint.run_folder import REPORT_FILE
 
     run = Run(args)
@@ -39,13 +45,8 @@ def main(args: Args) -> None:
             + ", ".join(repr(prompt) if prompt else heading("no goal") for prompt in inputs.keep_tasks)
             + (f" ({translated(inputs.keep_reason)})" if inputs.keep_reason else "")
         )
-    if args.keeping in ("replay", "kl", "both"):
-        does = {
-            "replay": "imitated beside",
-            "kl": "kept as the start does them",
-            "both": "imitated beside, and kept close to the start",
-        }[args.keeping]
-        print(translated(f"old skills of {args.replay} are {does}"))
+    if args.keeping in _OLD_SKILLS:
+        print(translated(f"old skills of {args.replay} are {_OLD_SKILLS[args.keeping]}"))
     if args.dry_run:
         return
     check_writable(run.training.out_path, args.run_dir)
@@ -56,7 +57,4 @@ def main(args: Args) -> None:
         )
     )
     print(message("training report", path=display(found.run_dir / REPORT_FILE)))
-    task = inputs.reward.task.name
-    weights = f"{shlex.quote(args.in_weights)} {quoted(found.out_weights)}"
-    tasks = " ".join([task, *inputs.old_tasks])
-    say_next(f"bash 5_evaluate.sh --weights {weights} --tasks {tasks} --target {task} --episodes 60 --seed 7")
+    say_next(read_rl_run(found.run_dir).evaluation)

@@ -230,9 +230,8 @@ def _divided_otherwise(output_dir: Path, every: Sequence[Part]) -> list[Path]:
         name = path.stem.rpartition("_")[0]
         if name in sizes and path.stem not in keys and _RECORD.fullmatch(path.name):
             record = read_json(path)
-            if (
-                record["episodes"] and (record.get("made_with") or {}).get("bytes") == sizes[name]
-            ):  # else another video's
+            same_video = (record.get("made_with") or {}).get("bytes") == sizes[name]
+            if record["episodes"] and same_video:
                 found.append(path)
     return found
 

@@ -233,10 +233,7 @@ def result(run: RlRun) -> Findings:
     """How to see what was learned: whatever the training's episodes say, others decide."""
     if not run.weights:
         return
-    before, after, task = (shlex.quote(each) for each in (str(run.setting("in_weights")), run.weights, run.task))
-    tasks = " ".join([task, *map(shlex.quote, run.resolved.get("old_tasks", []))])
-    line = f"bash 5_evaluate.sh --weights {before} {after} --tasks {tasks} --target {task} --episodes 60 --seed 7"
-    yield finding("measure_it", evaluate=line)
+    yield finding("measure_it", evaluate=run.evaluation)
     success = run.success()
     if success is not None and success.rose and not run.setting("placebo"):
         stem, dot, ending = run.weights.rpartition(".")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,15 @@ class RlRun(RecordedRun):
     def weights(self) -> str:
         """The weights that the run has written; "" before."""
         return str(self.setting("out_weights")) if self.result else ""
+
+    @property
+    def evaluation(self) -> str:
+        """The command that holds the weights against those that it started from; "" before they are written."""
+        if not self.weights:
+            return ""
+        before, after, task = map(shlex.quote, (str(self.setting("in_weights")), self.weights, self.task))
+        tasks = " ".join([task, *map(shlex.quote, self.resolved.get("old_tasks", []))])
+        return f"bash 5_evaluate.sh --weights {before} {after} --tasks {tasks} --target {task} --episodes 60 --seed 7"
 
     @property
     def changes_weights(self) -> bool:

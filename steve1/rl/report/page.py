@@ -66,8 +66,7 @@ def _evaluation(run: RlRun, run_dir: Path) -> list[Section]:
     """What the run's weights did at other places; no section before they are written."""
     if not run.result.get("out_sha256"):
         return []
-    commands = [line for advice in advise(run) if advice.key == "measure_it" for line in advice.said("en")[1]]
-    blocks = evaluation_blocks(run_dir, {str(run.result["out_sha256"])}, commands)
+    blocks = evaluation_blocks(run_dir, {str(run.result["out_sha256"])}, [run.evaluation])
     return [Section(in_language("Evaluation · 评估"), blocks)]
 
 
