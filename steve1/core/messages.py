@@ -398,6 +398,14 @@ MESSAGES = {
         "en": "No old skill was played, so whether old skills were kept is not known.",
         "zh": "没有玩原有技能，所以不知道它们是否保持。",
     },
+    "leak": {
+        "en": "Under other prompts it now comes unasked: {task} in {second} episodes, {base} {first} ({change} points, 95 % interval {interval}, p {p}).",
+        "zh": "在其他提示词下，它现在也会自己出现：{task} {second} 局，{base} {first}（{change} 个百分点，95% 区间 {interval}，p {p}）。",
+    },
+    "no leak": {
+        "en": "Under other prompts: {task} in {second} episodes, {base} {first} ({change} points, 95 % interval {interval}).",
+        "zh": "在其他提示词下：{task} {second} 局，{base} {first}（{change} 个百分点，95% 区间 {interval}）。",
+    },
     "verdict short": {"en": "{task}: {verdict}.", "zh": "{task}：{verdict}。"},
     "range": {"en": "{low} to {high}", "zh": "{low} 到 {high}"},
     "of": {"en": "{successes} of {episodes}", "zh": "{successes}/{episodes}"},

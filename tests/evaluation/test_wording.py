@@ -218,6 +218,42 @@ def played(outcomes: dict[str, tuple[str, str]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
+    ("unasked", "english", "chinese"),
+    [
+        (
+            "1" * 8 + "0" * 12,
+            "Under other prompts it now comes unasked: dig dirt in 8 of 20 episodes, base 1 of 20 (+35 points, 95 % interval +12 to +59, p 0.0118).",
+            "在其他提示词下，它现在也会自己出现：挖泥土 8/20 局，微调前 1/20（+35 个百分点，95% 区间 +12 到 +59，p 0.0118）。",
+        ),
+        (
+            "1" + "0" * 19,
+            "Under other prompts: dig dirt in 1 of 20 episodes, base 1 of 20 (+0 points, 95 % interval -18 to +18).",
+            "在其他提示词下：挖泥土 1/20 局，微调前 1/20（+0 个百分点，95% 区间 -18 到 +18）。",
+        ),
+    ],
+)
+def test_it_is_said_where_the_new_skill_comes_unasked(
+    unasked: str, english: str, chinese: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exploring is judged by the rule of digging too; swimming, elsewhere, and episodes without a prompt of a task are not counted."""
+    lines = played({"dig_dirt": ("0" * 20, "1" * 20), "explore": ("1" * 20, "1" * 20), "swim": ("1" * 20, "1" * 20)})
+    for line in lines:
+        if line["row"] == "explore":
+            before = "1" + "0" * 19
+            line["success"]["dig_dirt"] = (before if line["contestant"] == "base" else unasked)[line["number"]] == "1"
+            line["measure"]["dig_dirt"] = 0.0
+    names = ["dig_dirt", "explore", "swim"]
+    summary = summarise(lines, ["base", "tuned"], names, "base", target=["dig_dirt"])
+    summary |= {"roles": {"base": "base", "tuned": "fine-tuned"}}
+    tasks = [load_suite("luanti").find(name) for name in names]
+    for language, said in (("en", english), ("zh", chinese)):
+        monkeypatch.setenv("STEVE1_LANG", language)
+        assert verdicts(summary, tasks)[-1] == said
+    assert summarise(lines, ["base", "tuned"], names, "base")["leaks"] == {"tuned": {}}
+    assert summarise(lines, ["base", "tuned"], names, "base", ["tuned"], target=["dig_dirt"])["leaks"] == {}
+
+
+@pytest.mark.parametrize(
     ("dig", "english", "chinese"),
     [
         (("0" * 10, "1" * 8 + "00"), "Better at dig dirt: +80 points (95 % interval {i}).", "挖泥土变好了：+80 个百分点（95% 区间 {i}）。"),

@@ -102,7 +102,7 @@ def _learned_text(task: str, row: Mapping[str, Any]) -> str:
 
 
 def verdicts(summary: Summary, tasks: Sequence[Task]) -> list[str]:
-    """The verdict on each task for each policy that has one, targets first; tasks that neither can do share a line."""
+    """The verdict on each task for each policy that has one, targets first; tasks that neither can do share a line. Then where new skills come unasked."""
     lines = []
     for who, rows in summary["comparisons"].items():
         judged = [(task, rows.get(task.name) or _NO_PAIRS) for task in tasks]
@@ -115,6 +115,8 @@ def verdicts(summary: Summary, tasks: Sequence[Task]) -> list[str]:
         if idle:
             names = ", ".join(task_label(task) for task in idle)
             found.append(message("verdict short", task=names, verdict=message("neither")))
+        labels = {task.name: task_label(task) for task in tasks}
+        found += [leak_sentence(summary, labels[task], row) for task, row in summary["leaks"].get(who, {}).items()]
         if found and len(summary["comparisons"]) > 1 and not summary.get("roles", {}).get(who):
             heading = message("against", who=label(summary, who), base=label(summary, summary["base"]))
             found = [f"{heading}: {line}" for line in found]
@@ -148,6 +150,21 @@ def verdict_sentence(summary: Summary, who: str, task: Task, row: Mapping[str, A
     values = {"change": f"{row['measure_difference']:+.1f}", "interval": span(row["measure_interval"])}
     blank = "" if language() == "zh" else " "
     return said + blank + message(f"measure {row['measure']}", measure=measure_label(task), **values)
+
+
+def leak_sentence(summary: Summary, task: str, row: Mapping[str, Any]) -> str:
+    """How often a skill that was to be learned comes under other prompts, and whether it did so before."""
+    first, second = (message("of", successes=wins, episodes=row["pairs"]) for wins in row["successes"])
+    return message(
+        "leak" if row["interval"][0] > 0 else "no leak",
+        task=task,
+        base=label(summary, summary["base"]),
+        first=first,
+        second=second,
+        change=f"{100 * row['difference']:+.0f}",
+        interval=span(row["interval"], 0, 100),
+        p=p_value(row["p"]),
+    )
 
 
 def span(ends: Sequence[float], decimals: int = 1, scale: float = 1) -> str:

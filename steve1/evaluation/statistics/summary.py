@@ -112,6 +112,36 @@ def compare(
     return found
 
 
+def leaks(lines: Lines, base: str, who: str, target: Collection[str]) -> dict[str, Any]:
+    """{task: paired comparison of how often it happens under other prompts}, of tasks that were to be learned; those judged under none are left out.
+
+    Every episode is judged by all tasks of its place and length, so a skill that comes unasked is seen without further episodes.
+    """
+    found: dict[str, Any] = {}
+    for task in sorted(target):
+        of_base, of_who = (
+            {
+                (line["row"], line["number"]): bool(line["success"][task])
+                for line in select(lines, task, policy)
+                if line["row"] not in ("", task)
+            }
+            for policy in (base, who)
+        )
+        pairs = [(of_base[key], of_who[key]) for key in sorted(of_base.keys() & of_who.keys())]
+        if not pairs:
+            continue
+        gained, lost = (sum(pair == kind for pair in pairs) for kind in ((False, True), (True, False)))
+        test = paired_test(len(pairs), gained, lost)
+        found[task] = {
+            "pairs": len(pairs),
+            "successes": [sum(pair[index] for pair in pairs) for index in (0, 1)],
+            "difference": (gained - lost) / len(pairs),
+            "interval": [test.low, test.high],
+            "p": test.p,
+        }
+    return found
+
+
 def summarise(
     lines: Lines,
     policies: Sequence[str],
@@ -158,6 +188,7 @@ def summarise(
         "target": sorted(target),
         "rates": rates,
         "comparisons": comparisons,
+        "leaks": {who: leaks(lines, base, who, target) for who in comparisons if who not in baselines},
         "cross": cross_table(lines, policies, tasks),
     }
 
