@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
 
-from steve1.core.errors import UserError
-from steve1.core.executor.cluster import connected_ray
+from steve1.core.paths import python_path
+
+NEEDS_RAY = re.compile(r"::.*(?<![a-z])ray(?![a-z])")
+"""Finds the tests that use a cluster, by their names: one process runs all of them, so that one cluster is started."""
 
 
 def ray_or_skip() -> ModuleType:
@@ -19,14 +24,30 @@ def ray_or_skip() -> ModuleType:
     return ray
 
 
-def started_ray() -> ModuleType:
-    """Ray, with a cluster of this machine. Ray waits 30 s for its own processes, which is not enough everywhere: it is tried three times."""
+@contextlib.contextmanager
+def ray_cluster() -> Iterator[ModuleType]:
+    """Ray, connected to a cluster of two machines with a core each, on this one.
+
+    Ray waits 30 s for its own processes, which is not enough everywhere: it is tried three times.
+    """
     ray = ray_or_skip()
+    from ray.cluster_utils import Cluster
+
+    # Neither pages nor logs nor new machines are wanted: each is a program of its own that takes seconds to start.
+    head = {"num_cpus": 1, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+    environment = {"env_vars": {"PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}}
     for left in (2, 1, 0):
+        nodes = Cluster()
         try:
-            return connected_ray("")
-        except UserError:
+            nodes.add_node(**head)
+            nodes.add_node(num_cpus=1)
+            ray.init(address=nodes.address, runtime_env=environment, log_to_driver=False)
+            break
+        except Exception:  # Ray raises bare Exceptions here
             ray.shutdown()
+            nodes.shutdown()
             if not left:
                 raise
-    return ray
+    yield ray
+    ray.shutdown()
+    nodes.shutdown()

@@ -16,7 +16,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
+from typing import Any
 
 # Many small tests on few cores: threads inside each only get in one another's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,6 +26,8 @@ os.environ.setdefault("RAY_ADDRESS", "local")
 # Its own gives up nobody who is only slow.
 os.environ.setdefault("RAY_worker_register_timeout_seconds", "600")
 os.environ.setdefault("RAY_health_check_failure_threshold", "100")
+# Its workers are started for an environment; those that it starts in advance have none, and are never used.
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 # Nor are the script that started the tests and the folder where it was typed.
 os.environ.pop("STEVE1_FROM", None)
 os.environ.pop("STEVE1_SCRIPT", None)
@@ -35,6 +38,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.clusters import NEEDS_RAY, ray_cluster
 from tests.forks import quick_context
 from tests.goldens import GOLDEN
 
@@ -69,6 +73,13 @@ def pytest_sessionstart() -> None:
 def golden() -> Path:
     """Folder of arrays and lists made with the reference code; `golden_arrays` reads its .npz files."""
     return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ModuleType]:
+    """Ray with a cluster of two machines; a test that asks for it has "ray" in its name, and runs beside the others that do."""
+    with ray_cluster() as ray:
+        yield ray
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +134,20 @@ def _longest_first(items: list[pytest.Item]) -> None:
 
 def _file(item: pytest.Item) -> str:
     return item.nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files for each process, except that one has all tests of a cluster."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class FilesAndCluster(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ray" if NEEDS_RAY.search(nodeid) else super()._split_scope(nodeid)
+
+    return FilesAndCluster(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

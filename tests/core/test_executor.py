@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +21,6 @@ from steve1.core.executor.local import InlineWorker
 from steve1.core.files import made, remove_half_written
 from steve1.core.processes import descendants, end_tree, gone
 from tests import forks
-from tests.clusters import started_ray
 
 
 class Unpicklable(Exception):
@@ -68,14 +66,6 @@ class SleeperRecipe:
 
     def __call__(self, index: int) -> Sleeper:
         return Sleeper(self.folder)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    """A Ray cluster of this machine."""
-    ray = started_ray()
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.e2e)])

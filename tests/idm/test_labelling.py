@@ -35,7 +35,6 @@ from steve1.idm.labelling.checks import (
 from steve1.idm.labelling.folder import LINES, PAGE, RECORDS, LabelSummary, Machine, label_folder
 from steve1.idm.labelling.part import PartLabeller
 from steve1.idm.labelling.settings import IdmFiles, LabelSettings
-from tests.clusters import started_ray
 from tests.data.makers import tick
 from tests.data.videos.films import encode, film, pictures, turns
 from tests.idm.oracle import Oracle
@@ -412,11 +411,11 @@ def test_another_threshold_or_field_of_view_of_the_model_is_another_setting(
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("ray", [False, True])
-def test_processes_and_the_real_network(tmp_path: Path, ray: bool) -> None:
-    """Two workers with a small model that knows nothing, in processes and on a Ray cluster of this machine."""
-    if ray:
-        started_ray()
+@pytest.mark.parametrize("where", ["processes", "ray"])
+def test_two_workers_and_the_real_network(tmp_path: Path, request: pytest.FixtureRequest, where: str) -> None:
+    """With a small model that knows nothing, in processes of this machine and on a Ray cluster."""
+    if where == "ray":
+        request.getfixturevalue("cluster")
     weights = tmp_path / "tiny.weights"
     with np.load(GOLDEN / "idm_tiny_state.npz") as state:
         torch.save({name: torch.from_numpy(state[name].astype(np.float32)) for name in state.files}, weights)
@@ -426,7 +425,7 @@ def test_processes_and_the_real_network(tmp_path: Path, ray: bool) -> None:
         idm_model=str(GOLDEN / "idm_tiny.model"), idm_weights=str(weights), keep_rejected=True, keep_nulls=True
     )
     one = label_folder(tmp_path / "v", tmp_path / "one", settings, Machine(device="cpu"))
-    machine = Machine(device="cpu", ray=True) if ray else Machine(device="cpu", workers=2)
+    machine = Machine(device="cpu", ray=True) if where == "ray" else Machine(device="cpu", workers=2)
     two = label_folder(tmp_path / "v", tmp_path / "two", settings, machine)
     assert one.frames == two.frames == 120
     for path in find_episodes(tmp_path / "one"):

@@ -36,7 +36,6 @@ from steve1.rl.update import Judged
 from steve1.rl.values import HeadValue
 from steve1.rl.weights import EQUAL, TIED
 from steve1.training.cache import FeatureCache
-from tests.clusters import started_ray
 from tests.rl.games import OpenKeyGame
 from tests.training.conftest import TINY, E
 
@@ -360,9 +359,9 @@ def test_workers_find_their_files_whatever_their_current_folder_is(
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("cluster")
 def test_the_same_episodes_over_ray(make: Make) -> None:
-    """Two workers of a cluster of this machine: the first iteration's draws are those of one process, and each version plays its iteration."""
-    started_ray()
+    """Two workers of a cluster: the first iteration's draws are those of one process, and each version plays its iteration."""
     here, there = (
         make(name, iterations=2, places=2, group=2, keep_prompts="look at the sky", keep_episodes=1, **how)
         for name, how in (("here", {}), ("there", {"workers": 2, "ray": True}))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,21 +157,6 @@ def test_without_ray_the_flag_says_what_to_do(tmp_path: Path, monkeypatch: pytes
     assert "--shard" in str(fault.value)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A cluster of two machines with a core each, on this one."""
-    ray = ray_or_skip()
-    from ray.cluster_utils import Cluster
-
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    nodes.add_node(num_cpus=1)
-    environment = {"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}}
-    ray.init(address=nodes.address, runtime_env=environment, log_to_driver=False)
-    yield ray
-    ray.shutdown()
-    nodes.shutdown()
-
-
 @pytest.mark.e2e
 def test_ray_converts_on_two_workers(cluster: Any, tmp_path: Path) -> None:
     assert len(cluster.nodes()) == 2
@@ -184,13 +169,9 @@ def test_ray_converts_on_two_workers(cluster: Any, tmp_path: Path) -> None:
     for name in "abd":
         for file in ("frames.jpgs", "action_tokens.npy"):
             assert (tmp_path / "here" / name / file).read_bytes() == (tmp_path / "there" / name / file).read_bytes()
-    numbers = dict(ray_results(_quotient, [(7, 2), (1, 0)]))
+    numbers = dict(ray_results(operator.floordiv, [(7, 2), (1, 0)]))
     assert numbers[0] == 3
     assert isinstance(numbers[1], ZeroDivisionError)
-
-
-def _quotient(number: int, by: int) -> int:
-    return number // by
 
 
 @pytest.mark.e2e

@@ -25,7 +25,6 @@ from steve1.evaluation.runner.plan import make_plan
 from steve1.evaluation.settings import EpisodeExecutor
 from steve1.rollout.trace import Trace
 from tests import forks
-from tests.clusters import started_ray
 from tests.evaluation.worlds import injected, settings
 from tests.rollout.fakes import FakeEnv, OpenFake
 
@@ -311,8 +310,8 @@ def test_bad_input_is_named_before_anything_is_loaded(world: Path) -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("cluster")
 def test_the_same_over_ray(world: Path) -> None:
-    started_ray()
     words: dict[str, Any] = {"episodes": 4, "tasks": ("dig_dirt",)}
     calm = evaluate(settings(world, "random", "nothing", folder=str(world / "calm"), **words), injected(()))
     spread = evaluate(
