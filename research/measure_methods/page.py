@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from research.measure_methods import learning
 from research.measure_methods.cells import Cell, Estimate, best, change, score
 from research.measure_methods.picture import Point, picture
 from research.measure_methods.recipes import RECIPES
@@ -47,13 +48,22 @@ def _text(cells: Sequence[Cell], settings: Settings) -> str:
         with atomic_file(path) as file:
             file.write(picture(points))
         shown = translated(f"Trained skill against retention: {', '.join(point.name for point in points)}")
-        text += f"\n\n![{shown}]({_link(settings)})"
+        text += f"\n\n![{shown}]({_link(path, settings)})"
+    if settings.learning and (
+        iterations := learning.read_iterations(output_path(settings.learning).with_suffix(".csv"))
+    ):
+        path = output_path(settings.learning)
+        with atomic_file(path) as file:
+            file.write(learning.picture(iterations))
+        methods = ", ".join(dict.fromkeys(heading(RECIPES[each.method].words) for each in iterations))
+        shown = translated(f"Success while practising, by iteration: {methods}")
+        text += f"\n\n![{shown}]({_link(path, settings)})"
     return text + "\n\n" + grounds(cells) + "\n"
 
 
-def _link(settings: Settings) -> str:
-    """The picture's address seen from the page."""
-    page, path = resolve(settings.page or "."), output_path(settings.picture)
+def _link(path: Path, settings: Settings) -> str:
+    """A picture's address seen from the page."""
+    page = resolve(settings.page or ".")
     folder = page.parent if settings.page else page
     ups = 0
     while not path.is_relative_to(folder):

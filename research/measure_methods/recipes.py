@@ -57,7 +57,7 @@ RECIPES = {
     "ppo": Recipe("PPO", rl={}),
     "group": Recipe("group", rl={"method": "group"}),
     "clone": Recipe("clone", rl={"method": "clone"}),
-    "placebo": Recipe("PPO, rewards permuted (placebo)", rl={"placebo": True}),
+    "placebo": Recipe("PPO, rewards dealt at random (placebo)", rl={"placebo": True}),
 }
 """In the order in which they are measured; `half` needs the weights of `full`."""
 IMITATING = tuple(name for name, recipe in RECIPES.items() if recipe.rl is None)

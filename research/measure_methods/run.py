@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from research.measure_methods import learning
 from research.measure_methods.cells import Cell, append_cells, read_cells
 from research.measure_methods.recipes import RECIPES, Recipe
 from research.measure_methods.settings import Settings
@@ -23,6 +24,7 @@ from steve1.evaluation.pipeline import evaluate
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.summary import Lines, own_row
 from steve1.evaluation.tasks.suite import load_suite
+from steve1.rl.report.findings import holds_rl_run, read_rl_run
 from steve1.training.config import TrainSettings
 
 
@@ -48,9 +50,11 @@ class Measurement:
         done = {cell.key for cell in self.cells}
         missing = [task for task in tasks if (method, skill, seed, task) not in done]
         if not missing:
+            self.keep_learning(method, skill, seed)
             return []
         print(translated(f"\n== {method}, {skill}, seed {seed}: {', '.join(missing)}"), flush=True)
         weights = self.weights(method, skill, seed)
+        self.keep_learning(method, skill, seed)
         lines = self.play(weights, missing)
         base = Path(settings.base).name.removesuffix(".weights").removesuffix(".safetensors")
         name = weights.name.removesuffix(".goal.json").removesuffix(".weights")
@@ -145,10 +149,14 @@ class Measurement:
             return 0
         return self.settings.frames if recipe.trains_cnn else self.settings.feature_frames
 
+    def name(self, method: str, skill: str, seed: int) -> str:
+        """The name of a policy's run, weights and episodes."""
+        return f"{self.settings.name}_{method}_{skill}_{seed}"
+
     def weights(self, method: str, skill: str, seed: int) -> Path:
         """The policy's file, trained where it is missing."""
         recipe, settings = RECIPES[method], self.settings
-        name = f"{settings.name}_{method}_{skill}_{seed}"
+        name = self.name(method, skill, seed)
         if recipe.between:
             path = output_path(f"data/interpolations/{name}/{name}.weights")
             if path.is_file():
@@ -216,6 +224,20 @@ class Measurement:
             "device": settings.device,
         }
         return train_rl.Args(**{**common, **(recipe.rl or {}), **settings.training})
+
+    def keep_learning(self, method: str, skill: str, seed: int) -> None:
+        """Write down how many episodes of each iteration succeeded, where a picture of it is asked for and the run's folder is still there."""
+        run = output_path(train_rl.Args.checkpoint_dir) / self.name(method, skill, seed)
+        if not self.settings.learning or RECIPES[method].rl is None or not holds_rl_run(run):
+            return
+        found = read_rl_run(run)
+        learning.keep_iterations(
+            output_path(self.settings.learning).with_suffix(".csv"),
+            [
+                learning.Iteration(method, skill, seed, step, found.episodes, round(share, 6))
+                for step, share in found.points("rl/success")
+            ],
+        )
 
     def play(self, weights: Path, tasks: Sequence[str]) -> Lines:
         """Base and tuned weights on the same places; the base's episodes are played once for all methods."""

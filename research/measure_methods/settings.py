@@ -18,7 +18,7 @@ class Settings:
     GROUPS: ClassVar = {
         "options": "methods skills old_tasks old_tasks_of called best seeds episodes",
         "learning": "base in_model replay demonstrations steps frames feature_frames iterations",
-        "output": "name cells page picture write_only dry_run",
+        "output": "name cells page picture learning write_only dry_run",
         "machine": "workers device sampling_dir",
     }
 
@@ -66,6 +66,8 @@ class Settings:
     """Page that gets the table and the picture, between its marks; empty: none."""
     picture: str = "docs/pictures/methods.svg"
     """Trained skill against retention; empty: none."""
+    learning: str = ""
+    """Picture of success while methods of reinforcement learning practise, its numbers beside it as .csv; empty: none."""
     write_only: bool = False
     """Write table and picture from the finished cells, and stop."""
     dry_run: bool = False

@@ -15,14 +15,15 @@ import pytest
 
 from research import modes_table
 from research.measure_methods import __main__ as command
+from research.measure_methods import learning, run
 from research.measure_methods import page as page_module
-from research.measure_methods import run
 from research.measure_methods.cells import COLUMNS, Cell, Estimate, append_cells, best, change, read_cells, score
 from research.measure_methods.page import BEGIN, END, write_page
 from research.measure_methods.picture import Point, _apart, picture
 from research.measure_methods.recipes import IMITATING, RECIPES
 from research.measure_methods.settings import Settings
 from steve1.core.errors import UserError
+from steve1.core.files import write_json
 from steve1.core.paths import ROOT
 from steve1.evaluation import policies as policies_module
 from steve1.evaluation.pipeline import evaluate
@@ -270,6 +271,44 @@ def test_methods_that_play_are_trained_by_playing_and_held_against_the_placebo(
     said = write_page(cells, settings)
     assert "Against the placebo, points: PPO +100" in said
     assert "![" not in said
+
+
+def test_success_while_practising_is_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run's iterations are written once, those of a run made again replace the old ones, and the picture has a line for each run."""
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    settings = Settings(name="rl", learning=str(tmp_path / "rl.svg"), picture="", page=str(page))
+    measurement = run.Measurement(settings)
+    monkeypatch.setattr(run, "output_path", lambda name: tmp_path / name)
+
+    def ran(method: str, seed: int, shares: list[float]) -> None:
+        folder = tmp_path / "data/finetuning_checkpoint" / f"rl_{method}_swim_{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        record = {"settings": {"reward": "swim", "method": "ppo", "places": 4, "group": 8}}
+        write_json(folder / "settings.json", record)
+        write_json(folder / "curves.json", [{"step": n, "rl/success": share} for n, share in enumerate(shares, 1)])
+        measurement.keep_learning(method, "swim", seed)
+
+    ran("placebo", 0, [0.25, 0.5])
+    ran("ppo", 0, [0.25, 0.5])
+    ran("ppo", 1, [0.125])
+    ran("ppo", 0, [0.25, 1.0])
+    measurement.keep_learning("clone", "swim", 0)  # no such run here
+    measurement.keep_learning("full", "swim", 0)
+    lines = (tmp_path / "rl.csv").read_text().splitlines()
+    assert lines[0] == ",".join(learning.COLUMNS)
+    assert lines[1:] == ["ppo,swim,0,1,32,0.25", "ppo,swim,0,2,32,1.0", "ppo,swim,1,1,32,0.125",
+                         "placebo,swim,0,1,32,0.25", "placebo,swim,0,2,32,0.5"]  # fmt: skip
+    said = write_page([cell("ppo", "swim", "0000", "1111", skill="swim")], settings)
+    assert f"![Success while practising, by iteration: PPO, {RECIPES['placebo'].words}](rl.svg)" in said
+    drawn = (tmp_path / "rl.svg").read_text()
+    assert [drawn.count(f"<!-- {name} -->") + drawn.count(f">{name}<") for name in ("PPO, seed 0", "PPO, seed 1")] == [
+        1,
+        1,
+    ]
+    (tmp_path / "rl.csv").write_text("other,table\n1,2\n")
+    with pytest.raises(UserError, match="not a table of iterations"):
+        write_page([cell("ppo", "swim", "0000", "1111", skill="swim")], settings)
 
 
 def test_the_pages_have_places_and_the_modes_of_today() -> None:
