@@ -75,7 +75,7 @@ def keep_iterations(path: Path, found: Iterable[Iteration]) -> list[Iteration]:
 @lettering()
 def picture(iterations: Sequence[Iteration]) -> bytes:
     """Success by iteration as an SVG document, the same for the same lines: a colour for each method, the first seed strong and the others pale."""
-    figure = Figure(figsize=(7.5, 3.6), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained", facecolor="white")
     axes = figure.subplots()
     axes.set_xlabel(label("iteration"))
     axes.set_ylabel(label("success while practising (%)"))
@@ -104,7 +104,7 @@ def picture(iterations: Sequence[Iteration]) -> bytes:
             alpha=1.0 if seed == 0 else 0.45,
             label=name,
         )
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.legend(frameon=False, loc="outside upper left", ncols=2)
     with mpl.rc_context({"svg.hashsalt": "learning", "svg.fonttype": "none"}), io.BytesIO() as out:
         figure.savefig(out, format="svg", metadata={"Date": None, "Title": label("success while practising (%)")})
         return out.getvalue()
