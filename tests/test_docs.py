@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import re
 import shlex
 import typing
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from steve1.__main__ import COMMANDS
+from steve1.core.messages import MESSAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/**/*.md")])
@@ -25,6 +27,16 @@ CHINESE = {page: page.parents[1] / page.name for page in sorted(ROOT.glob("docs/
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", flags=re.S | re.M)
 # Copies of the template that the reader makes.
 OWN_COPY = re.compile(r"^3_train_(my_task|finetune_buildhouse)\.sh$")
+# Messages of the tables of errors with something filled in, and the text of the program that they are.
+FILLED = {
+    "3 training settings cannot work: 1. …": "{count:training setting} cannot work:",
+    "in_weights does not exist": "{0} does not exist: {1}",
+    "the training list … does not exist": "the {0} list {1} does not exist ({2}); {3} makes one",
+    "needs Java 8": "{0} needs Java {1}.",
+    "The wrong version of minerl": "The wrong version of {0} is installed: {1}.",
+    "The game minerl does not run any more": "The game {0} does not run any more.",
+    "The game died too often": "{0} died too often; the run stops here.",
+}
 RUNNERS = ("bash", "python", "python3", ".venv/bin/python")
 
 
@@ -202,6 +214,45 @@ def test_python_examples_parse_and_use_public_names(page: Path) -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "steve1":
                 assert node.attr in steve1.__all__
+
+
+@cache
+def said_by_the_program() -> dict[str, str]:
+    """Every error and message in English, with its Chinese."""
+    errors: dict[str, str] = json.loads((ROOT / "steve1/core/chinese/errors.json").read_text(encoding="utf-8"))
+    return errors | {message["en"]: message["zh"] for message in MESSAGES.values()}
+
+
+def in_order(shown: str, text: str) -> bool:
+    """Whether the words between the "…" of a shown message stand in a text of the program, one after the other."""
+    parts = [re.escape(part.strip()) for part in shown.split("…") if part.strip()]
+    return re.search(".*".join(parts), text, flags=re.S) is not None
+
+
+def messages_in_tables(page: Path) -> list[tuple[str, str]]:
+    """The messages of a page's tables of errors, each with the Chinese behind it: "`English`<br>Chinese"."""
+    tables = re.findall(
+        r"^\| (?:message|symptom|消息|现象) \|.*\n((?:\|.*\n)+)", page.read_text(encoding="utf-8"), flags=re.M
+    )
+    cells = [row.split(" | ")[0] for table in tables for row in table.splitlines()[1:]]
+    found = [each for cell in cells for each in re.findall(r"`([^`]+)`(?:<br>([^<`|]+))?", cell)]
+    return [(english, chinese.strip()) for english, chinese in found if " " in english]
+
+
+def test_messages_in_tables_are_those_of_the_program() -> None:
+    known, wrong, pages = said_by_the_program(), [], 0
+    for page in PAGES:
+        pages += bool(found := messages_in_tables(page))
+        for english, chinese in found:
+            texts = [FILLED[english]] if english in FILLED else [text for text in known if in_order(english, text)]
+            if not texts or texts[0] not in known:
+                wrong.append(f"{where(page)}: {english}")
+            elif page in CHINESE and not chinese:
+                wrong.append(f"{where(page)}: {english}: without its Chinese")
+            elif chinese and english not in FILLED and not any(in_order(chinese, known[text]) for text in texts):
+                wrong.append(f"{where(page)}: {chinese}")
+    assert pages == 6
+    assert not wrong
 
 
 def test_the_two_readmes_keep_step() -> None:
