@@ -156,7 +156,7 @@ MESSAGES = {
     # studies and benchmarks
     "measurement budget": {
         "en": "{screened:policy|policies} to screen and up to {more} with other seeds, about {cells:cell} of {episodes:episode}; {done:cell} finished; about {hours} hours are left on two quiet cores",
-        "zh": "先筛选 {screened} 个策略，再以其他种子测量至多 {more} 个，约 {cells} 格，每格 {episodes} 局；已完成 {done} 格；在两个空闲的核上约还需 {hours} 小时",
+        "zh": "先筛选 {screened} 个策略，再以其他种子测量至多 {more} 个，约 {cells} 个单元，每个 {episodes} 局；已完成 {done} 个；在两个空闲的核心上约还需 {hours} 小时",
     },
     "measured with one seed": {
         "en": "With one seed, {episodes:episode} a task:",
@@ -168,7 +168,7 @@ MESSAGES = {
         "One cell: exact paired test with its 95 % interval. Several cells: 95 % cluster bootstrap, in which seeds (the episodes of one share their weights) "
         "and start places are drawn with replacement, and skills and tasks are not; with one seed the interval says nothing about other seeds. "
         "Not corrected for the number of methods. Score: change of the trained skills plus mean change of the old ones, fixed before the measurement.",
-        "zh": "{cells} 格，微调后的权重用与基础策略相同的起点和种子玩了 {episodes} 局，{days}，基础权重 {bases}。单格：精确配对检验及其 95% 区间。多格：95% 聚类自助法，"
+        "zh": "共 {cells} 个单元，微调后的权重用与基础策略相同的起点和种子玩了 {episodes} 局，{days}，基础权重 {bases}。单个单元：精确的配对检验及其 95% 区间。多个单元：95% 聚类自助法，"
         "对种子（同一种子的各局共用权重）和起点有放回抽样，技能和任务不抽样；只有一个种子时，区间不反映其他种子的情况。未按方法数量作校正。"
         "得分：所训技能的变化加上旧技能的平均变化，测量前已定。",
     },
@@ -620,7 +620,7 @@ MESSAGES = {
     "task": {"en": "task", "zh": "任务"},
     "mean": {"en": "{rate}, mean {mean}", "zh": "{rate}，平均 {mean}"},
     "compared": {"en": "compared", "zh": "比较"},
-    "pairs": {"en": "pairs (gained / lost)", "zh": "对数（得 / 失）"},
+    "pairs": {"en": "pairs (gained / lost)", "zh": "配对数（得 / 失）"},
     "change": {"en": "change", "zh": "变化"},
     "points": {"en": "{change} points", "zh": "{change} 个百分点"},
     "interval": {"en": "95 % interval", "zh": "95% 区间"},

@@ -310,6 +310,8 @@ def test_an_error_is_shown_in_the_users_language_and_stays_english_inside(monkey
 
 def test_what_is_filled_in_is_chinese_too(chinese: None) -> None:
     assert translated("This chain of prompts is not YAML.") == "此提示词链不是 YAML。"
+    assert translated("The game died too often; the run stops here.") == "游戏崩溃次数过多，运行到此为止。"
+    assert translated("Workers died too often; the run stops here.") == "工作进程崩溃次数过多，运行到此为止。"
     assert translated("1 episode") == "1 个片段"
     assert translated(f"skipped x: {some(list('abcde'))}") == "跳过 x：a, b, c，另有 2 个"
     assert translated("a.npz, frame 12") == "a.npz，第 12 帧"
