@@ -3,7 +3,7 @@
 # Costly, and for skills that succeed sometimes: it sharpens what is there and discovers nothing.
 #   needs: weights that play, the game, a reward (steve1/rl/rewards/, or a YAML file; check it: python -m steve1 check_reward)
 #   makes: OUT_WEIGHTS; report.html, films, curves, rollouts and traces in data/finetuning_checkpoint/<name of OUT_WEIGHTS>/
-#   takes: about half an hour on 2 cores by estimate, for look_at_sky with the mini weights. Run it again to resume.
+#   takes: 22 minutes on 2 cores for look_at_sky with the mini weights. Run it again to resume.
 #   usage: bash 3_train_finetune_rl.sh [flags]            (--help: all of them; --dry_run: what it would take)
 #          REWARD=dig_dirt IN_WEIGHTS=data/weights/steve1/quickstart.weights OUT_WEIGHTS=data/weights/steve1/dig_rl.weights bash 3_train_finetune_rl.sh
 #   watch: tensorboard --logdir data/finetuning_checkpoint

@@ -24,6 +24,7 @@ from steve1.data.recordings.contractor_index import read_index
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from steve1.data.recordings.fetch import FetchSettings, fetch_and_convert
+from steve1.data.recordings.layouts import find_recordings
 from steve1.data.recordings.shards import Shard, parse_shard
 from steve1.data.recordings.summary import Summary
 
@@ -107,7 +108,7 @@ class Args:
     camera_rounding: Literal["float", "legacy_int"] = "float"
     """float: exact. legacy_int: whole degrees, as in the data of the published weights."""
     mineclip: str = ""
-    """MineCLIP weights for the goals; default: those of --weights, else the mini ones for luanti (videos: by the inverse dynamics model's game), otherwise the published ones."""
+    """MineCLIP weights for the goals; default: those of --weights, else the mini ones for luanti (folder: where all recordings name it; videos: by the inverse dynamics model's game), otherwise the published ones."""
     device: str = "auto"
     """Device for embedding: auto, cpu, cuda or mps."""
     embed: bool = True
@@ -129,7 +130,7 @@ def main(args: Args) -> None:
     recordings = place(args.recordings_dir or f"data/recordings/{output.name.removeprefix('dataset_')}")
     shard = parse_shard(args.shard)
     check(args, recordings)
-    weights = mineclip(args) if args.embed else Path()
+    weights = mineclip(args, recordings) if args.embed else Path()
     if args.source == "videos":
         mine = label(args, output, shard)
         if args.embed:
@@ -204,11 +205,15 @@ def _what(args: Args) -> str:
     return ", ".join(f"{name.strip()} {count or args.n_episodes}" for name, _, count in pairs)
 
 
-def default_mineclip(args: Args) -> str:
-    """The MineCLIP that embeds the source's episodes."""
+def default_mineclip(args: Args, recordings: Path = Path()) -> str:
+    """The MineCLIP that embeds the source's episodes; `recordings` is the folder that SOURCE=folder reads."""
     if args.source in (*_BY_WEIGHTS, "person") and args.weights:
         return read_checkpoint_metadata(existing_file(args.weights, "These weights")).mineclip
     game = {"luanti": "luanti", "person": args.env or _GAME}.get(args.source)
+    if args.source == "folder" and {recording.options.get("env") for recording in find_recordings(recordings)[0]} == {
+        _GAME
+    }:
+        game = _GAME
     if args.source == "videos":
         from steve1.commands.data.label_videos import game_of  # loads torch, which conversion does not need
 
@@ -216,9 +221,9 @@ def default_mineclip(args: Args) -> str:
     return _MINI_MINECLIP if game == _GAME else _PUBLISHED_MINECLIP
 
 
-def mineclip(args: Args) -> Path:
+def mineclip(args: Args, recordings: Path) -> Path:
     """The MineCLIP that embeds; UserError where it does not exist."""
-    weights = resolve(args.mineclip or default_mineclip(args))
+    weights = resolve(args.mineclip or default_mineclip(args, recordings))
     if not weights.exists():
         todo = "bash 0_download_weights.sh mineclip, or --no_embed to embed later"
         raise UserError("The MineCLIP weights for the goal embeddings do not exist.", where=weights, todo=todo)
@@ -243,7 +248,7 @@ def check(args: Args, recordings: Path) -> None:
         raise UserError(
             "Demonstrations in the game are recorded on one machine; only the other sources can be divided.",
             got="--shard" if args.shard else "--ray",
-            todo="on each machine SEED=<another> RECORDINGS_DIR=<shared>/<machine>, then SOURCE=folder RECORDINGS_DIR=<shared>",
+            todo="on each machine SEED=<another> RECORDINGS_DIR=<shared>/<machine>, then NULLS=keep SOURCE=folder RECORDINGS_DIR=<shared>",
         )
     if args.source in _BY_WEIGHTS and not (args.weights and args.prompts):
         prompts = "explore;build a pillar" if args.source == "policy" else "chop a tree"

@@ -104,6 +104,26 @@ def test_a_dataset_is_made_in_parts_each_with_its_own_goals(tmp_path: Path, caps
         generate_dataset.main(_dataset_args(tmp_path, source="luanti", shard="1/2"))
 
 
+@pytest.mark.parametrize(
+    ("games", "wanted"),
+    [
+        (["luanti", "luanti"], "data/mini/mini_mineclip.safetensors"),
+        (["luanti", "mcio"], "data/weights/mineclip/attn.pth"),
+        (["luanti", None], "data/weights/mineclip/attn.pth"),
+        ([None], "data/weights/mineclip/attn.pth"),
+    ],
+)
+def test_recordings_of_luanti_are_embedded_by_the_mini_mineclip(
+    tmp_path: Path, games: list[str | None], wanted: str
+) -> None:
+    """Sessions end with SOURCE=folder for what was recorded."""
+    for number, game in enumerate(games):
+        make_recording(tmp_path / "in", f"r{number}", 20, width=64, height=36)
+        if game:
+            (tmp_path / "in" / f"r{number}-options.json").write_text(json.dumps({"env": game}))
+    assert generate_dataset.default_mineclip(_dataset_args(tmp_path), tmp_path / "in") == wanted
+
+
 def _published(folder: Path) -> Path:
     """An index of five recordings, of which "c" is not there."""
     for name in "abde":
