@@ -5,16 +5,18 @@ One memory-mapped array an episode, in a folder named after the CNN's weights. A
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import torch
@@ -22,14 +24,15 @@ from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from steve1.core.device import autocast
+from steve1.core.device import autocast, set_tf32
 from steve1.core.errors import UserError
-from steve1.core.files import remove_half_written, rename, write_json
+from steve1.core.files import remove, remove_half_written, rename, write_json
 from steve1.core.messages import message, plural, progress, translated
 from steve1.core.paths import display, output_path
 from steve1.core.tuning import spread
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.replay import ReplayFormat, open_pack, pack_of
+from steve1.data.episodes.parts import load_array
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy
 from steve1.training.config import TrainSettings
@@ -43,6 +46,7 @@ ROWS = 256
 """Frames computed and appended at a time; a cut computation loses at most these."""
 ALIKE = 64
 """On a GPU the frames of a piece are filled up to a multiple of this."""
+_PART = re.compile(r".+\.npy\.part")
 # Files that an episode's pictures do not depend on: goals, actions and notes may change without a new cache.
 _NOT_PICTURES = ("embeds_attn", "action", "metadata", "frames_mineclip", ".")
 
@@ -131,6 +135,7 @@ class FeatureCache:
                 got="arithmetic 1",
                 todo=f"rm -r {shlex.quote(str(self._earlier))}; then the same command computes the features anew",
             )
+        set_tf32(False)  # a cache of float32 holds what every device computes alike
         self.check_room(need)
         remove_half_written(self.folder, {"about.json"})
         about = {"cnn_sha256": self.weights_hash, "precision": str(self._precision), "dtype": self.dtype.name}
@@ -165,13 +170,22 @@ class FeatureCache:
             )
 
     def _compute(self, path: Path, on_frames: Callable[[int], object]) -> None:
-        """Append rows to a part file, after the last whole piece that a cut computation left; rename it once all are there."""
-        episode, part = Episode(path), self.file_of(path).with_suffix(".npy.part")
+        """Append rows to a part file, after the last whole piece that a cut computation left; rename it once all are there.
+
+        Another run that computes the same episode is waited for.
+        """
+        episode, target = Episode(path), self.file_of(path)
+        part = target.with_suffix(".npy.part")
         buffer = io.BytesIO()
         shape = {**header_data_from_array_1_0(np.empty(0, self.dtype)), "shape": (len(episode), self.size)}
         write_array_header_1_0(buffer, shape)
         header, row = buffer.getvalue(), self.size * self.dtype.itemsize
         with open(part, "a+b") as file:
+            _lock(file)
+            if target.is_file():  # the other run has finished it; `file` is that one, or a new one that nobody needs
+                remove(part, ours=_PART)
+                on_frames(len(episode))
+                return
             file.seek(0)
             if file.read(len(header)) != header:  # new, damaged, or of another length
                 file.truncate(0)
@@ -186,7 +200,7 @@ class FeatureCache:
                 file.flush()
                 os.fsync(file.fileno())
                 on_frames(stop - start)
-        rename(part, self.file_of(path))
+            rename(part, target)  # while it is locked: whoever waits finds it there
 
     def _rows(self, episode: Episode, start: int, stop: int) -> NDArray[Any]:
         device, pictures = self._policy.device, torch.from_numpy(episode.frames(start, stop))
@@ -238,10 +252,26 @@ class CachedFeatures:
         out[...] = rows[start:stop]
 
 
+def _lock(file: IO[bytes]) -> None:
+    """Wait until no other process writes the file; it is released with the file."""
+    with contextlib.suppress(ImportError, OSError):  # a system or a disk without locks
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
 @lru_cache(maxsize=64)
 def _mapped(file: Path) -> NDArray[Any]:
     # In each process: workers map the arrays themselves.
-    return np.load(file, mmap_mode="r", allow_pickle=False)
+    try:
+        return load_array(file)
+    except UserError as fault:
+        raise UserError(
+            "This file of image features is damaged.",
+            where=display(file),
+            got=fault.got,
+            todo=f"rm {shlex.quote(str(file))}; then the same command computes it anew",
+        ) from None
 
 
 def cnn_hash(policy: GoalPolicy) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
 import torch
 
 from steve1.commands.train.cache_features import Args, main
+from steve1.core.device import set_tf32
 from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode
 from steve1.data.loading.batches import batches
@@ -153,6 +156,72 @@ def test_a_cut_computation_goes_on(policy: GoalPolicy, episodes: list[Path], tmp
     cut.file_of(episodes[0]).unlink()
     cut.fill(episodes[:1])
     assert cut.file_of(episodes[0]).read_bytes() == whole.file_of(episodes[0]).read_bytes()
+
+
+def test_two_runs_do_not_write_the_same_features_at_once(
+    policy: GoalPolicy, episodes: list[Path], tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(module, "ROWS", 16)
+    whole, mine, other = (FeatureCache(tmp_path / name, policy) for name in ("whole", "both", "both"))
+    whole.fill(episodes[:1])
+    part = mine.file_of(episodes[0]).with_suffix(".npy.part")
+    tried: list[bool] = []
+
+    def try_to_write(_: int) -> None:
+        with open(part, "a+b") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        tried.append(True)
+
+    mine.fill(episodes[:1], try_to_write)
+    assert len(tried) == 5
+    assert mine.file_of(episodes[0]).read_bytes() == whole.file_of(episodes[0]).read_bytes()
+    # Whoever waited for the other run finds the features there, and adds nothing to them.
+    mine.file_of(episodes[0]).unlink()
+    real = module._lock
+
+    def wait_for_other(file: IO[bytes]) -> None:
+        monkeypatch.setattr(module, "_lock", real)
+        other.fill(episodes[:1])
+        real(file)
+
+    monkeypatch.setattr(module, "_lock", wait_for_other)
+    counted: list[int] = []
+    mine.fill(episodes[:1], counted.append)
+    assert counted == [64]
+    assert mine.file_of(episodes[0]).read_bytes() == whole.file_of(episodes[0]).read_bytes()
+    assert not part.exists()
+
+
+def test_a_gpu_does_not_round_the_factors_of_features(policy: GoalPolicy, episodes: list[Path], tmp_path: Path) -> None:
+    """Training computes them so, and the commands that compute them ahead fill the same cache."""
+    before = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    set_tf32(True)
+    seen: list[str] = []
+    try:
+        FeatureCache(tmp_path, policy).fill(
+            episodes[:1],
+            lambda _: seen.append(torch.backends.cudnn.conv.fp32_precision),  # type: ignore[attr-defined]
+        )
+    finally:
+        set_tf32(False)
+        torch.backends.cudnn.conv.fp32_precision = before  # type: ignore[attr-defined]
+    assert set(seen) == {"ieee"}
+
+
+def test_damaged_features_are_named(policy: GoalPolicy, episodes: list[Path], tmp_path: Path) -> None:
+    cache, dataset = FeatureCache(tmp_path, policy), windows(episodes)
+    cache.fill(episodes)
+    cache.serve(dataset)
+    file = cache.file_of(episodes[0])
+    with open(file, "rb+") as handle:
+        handle.truncate(1000)
+    with pytest.raises(UserError, match="image features is damaged") as fault:
+        for number in range(len(dataset)):
+            dataset.window(0, number)
+    assert fault.value.todo.startswith(f"rm {shlex.quote(str(file))}")
+    file.unlink()
+    cache.fill(episodes)
+    assert cache.rows_of(episodes[0]).shape == (64, 256)
 
 
 def test_other_weights_precision_or_pictures_are_another_cache(
