@@ -102,10 +102,11 @@ def record(args: Args, arm: str, number: int, weights: str, folder: Path) -> Non
     """One round's recordings, in as many sessions at a time as there are workers."""
     low, high = args.takeover if arm == "corrections" else (0, 0)
     steps = args.steps if arm == "corrections" else args.steps - sum(args.takeover) // 2
+    failed = folder.with_name(f"{folder.name}_failed")  # outside of what is converted
     sessions = []
     for game in range(args.workers):
-        words = ["--weights", weights, "--prompt", args.prompt, "--recordings", folder / f"game{game}", "--steps", steps,
-                 "--count", (args.recordings + game) // args.workers, "--takeover", low, high, "--seed", args.seed + 1000 * number + 100 * game]  # fmt: skip
+        words = ["--weights", weights, "--prompt", args.prompt, "--steps", steps,
+                 "--recordings", folder / f"game{game}", "--failed", failed / f"game{game}", "--count", (args.recordings + game) // args.workers, "--takeover", low, high, "--seed", args.seed + 1000 * number + 100 * game]  # fmt: skip
         command = [sys.executable, "-m", "research.scripted_person", *map(str, words)]
         sessions.append(subprocess.Popen(command, env=os.environ | {"PYTHONPATH": python_path()}))
     codes = [session.wait() for session in sessions]

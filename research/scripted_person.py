@@ -2,13 +2,14 @@
 
 It reads the game's state, as scripted players do, but acts through the socket alone: buttons as a browser names them, mouse movement in
 pixels, take-overs and recordings as commands. So everything but the hand is as with a person at `steve1 live`.
-Output: recordings in the contractors' form; those that failed lie in another folder, `<recordings>_failed`.
+Output: recordings in the contractors' form; those that failed lie in another folder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import json
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from steve1.actions.contractor import DEGREES_PER_PIXEL
 from steve1.commands.cli import run
 from steve1.commands.play import live
 from steve1.core.errors import UserError
-from steve1.core.files import rename
+from steve1.core.files import read_json, rename
 from steve1.core.messages import message, progress, translated
 from steve1.core.paths import display, output_path
 from steve1.core.seeds import generator, integer
@@ -51,6 +52,8 @@ class Args:
     """What it is asked for; the scripted player of its task takes over."""
     recordings: str
     """Folder of the recordings."""
+    failed: str = ""
+    """Folder of those that failed; default: <recordings>_failed. Conversion takes every recording below a folder, so let no folder hold both."""
     count: int = 10
     """Recordings that succeed, with those that are there."""
     steps: int = 300
@@ -147,9 +150,12 @@ def main(args: Args) -> None:
     task = load_suite("luanti").find(args.prompt)
     if not task.player:
         raise UserError("No scripted player plays this task.", got=task.name)
-    folder.mkdir(parents=True, exist_ok=True)
+    aside = output_path(args.failed) if args.failed else folder.with_name(f"{folder.name}_failed")
+    for each in (folder, aside):
+        each.mkdir(parents=True, exist_ok=True)
+    put_aside(folder, aside, task.name)  # of a session that was killed
     while (missing := args.count - made(folder)) > 0:
-        tried = made(folder) + made(failed(folder))
+        tried = made(folder) + made(aside)
         if tried >= _PATIENCE * args.count:
             raise UserError(
                 "The scripted person succeeds too seldom.",
@@ -158,6 +164,7 @@ def main(args: Args) -> None:
                 expected=f"at least 1 of {_PATIENCE}",
             )
         play(args, task.player, folder, tried, missing)
+        put_aside(folder, aside, task.name)
     print(translated(f"{made(folder)} recordings in {display(folder)}"))
 
 
@@ -174,18 +181,20 @@ def play(args: Args, behaviour: str, folder: Path, first: int, episodes: int) ->
     ):
         session.screen.listen(lambda: host.call(page.wake_all))
         person.sit_down(host.url)
-        kept = session.run()
-    failed(folder).mkdir(exist_ok=True)
-    for each in kept:
-        if not each.success:
-            target = free_prefix(failed(folder), behaviour)
-            for ending in _ENDINGS:
-                rename(Path(f"{each.prefix}{ending}"), Path(f"{target}{ending}"))
+        session.run()
 
 
-def failed(folder: Path) -> Path:
-    """Where recordings go that failed."""
-    return folder.with_name(f"{folder.name}_failed")
+def put_aside(folder: Path, aside: Path, task: str) -> None:
+    """Move the recordings of the task that did not succeed, as their options say."""
+    for video in sorted(folder.glob(f"{glob.escape(task)}-[0-9]*.mp4")):
+        prefix = str(video).removesuffix(".mp4")
+        options = Path(f"{prefix}-options.json")
+        if options.exists() and read_json(options).get("success") is True:
+            continue
+        target = free_prefix(aside, task)
+        for ending in _ENDINGS:  # the video last: where a kill leaves it, it is moved the next time
+            if Path(f"{prefix}{ending}").exists():
+                rename(Path(f"{prefix}{ending}"), Path(f"{target}{ending}"))
 
 
 def made(folder: Path) -> int:

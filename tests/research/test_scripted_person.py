@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,48 @@ def test_episodes_that_fail_are_put_aside_and_it_gives_up(
         scripted_person.main(asked(tmp_path, count=1, takeover=(0, 0)))
     assert not list((tmp_path / "takes").glob("*.mp4"))
     assert len(list((tmp_path / "takes_failed").glob("*.mp4"))) == 3
+
+
+def recording(prefix: Path, success: bool | None) -> None:
+    """The three files of a recording; success None: without its options, as a kill leaves one that was being moved."""
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    for ending in (".mp4", ".jsonl"):
+        Path(f"{prefix}{ending}").write_bytes(b"x")
+    if success is not None:
+        write_json(Path(f"{prefix}-options.json"), {"success": success})
+
+
+def test_what_a_killed_session_left_counts_only_where_it_succeeded(tmp_path: Path) -> None:
+    takes, aside = tmp_path / "takes", tmp_path / "aside"
+    for number, success in enumerate((True, False, None)):
+        recording(takes / f"dig_dirt-{number:04d}", success)
+    recording(takes / "another", False)
+    recording(aside / "dig_dirt-0000", False)
+    scripted_person.put_aside(takes, aside, "dig_dirt")
+    assert sorted(path.name for path in takes.glob("*.mp4")) == ["another.mp4", "dig_dirt-0000.mp4"]
+    assert sorted(path.name for path in aside.glob("*.mp4")) == [f"dig_dirt-000{number}.mp4" for number in range(3)]
+
+
+def test_recordings_that_failed_are_not_among_those_that_are_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+
+    class Session:
+        def __init__(self, command: list[str], **more: Any) -> None:
+            started.append(command)
+
+        def wait(self) -> int:
+            return 0
+
+    monkeypatch.setattr(correction_rounds.subprocess, "Popen", Session)
+    folder = tmp_path / "recordings" / "rounds_corrections_1"
+    correction_rounds.record(correction_rounds.Args(workers=2, recordings=5), "corrections", 1, "x.weights", folder)
+    options = [dict(itertools.pairwise(words)) for words in started]
+    assert [each["--count"] for each in options] == ["2", "3"]
+    for number, each in enumerate(options):
+        assert Path(each["--recordings"]) == folder / f"game{number}"
+        assert not Path(each["--failed"]).is_relative_to(folder)
 
 
 def test_both_arms_are_trained_alike_from_the_same_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
