@@ -85,15 +85,25 @@ def open_windows(
     old, old_val = replay_entries(settings.replay_source, settings.sampling_dir)
     entries = with_replay(read_list(settings.train_path), old, settings.replay_share)
     refuse_packs(settings, [entry.path for entry in entries])
-    found = []
-    for path, fixed_goal in ((settings.val_path, goal), (settings.retention_path, None)):
-        others = read_list(path) if path is not None else []
-        if path is None and fixed_goal is None and settings.val_freq:
-            others = old_val
+    val = read_list(settings.val_path) if settings.val_path is not None else []
+    if settings.retention_path is not None:
+        retention = read_list(settings.retention_path)
+    else:  # those that replay leaves out of training
+        retention = old_val if settings.val_freq else []
+    for others in (val, retention):
         refuse_leaks(entries, others)
-        found.append(windows_of(settings, others, fixed_goal, fixed=True) if others else None)
-    val, retention = found
-    return windows_of(settings, entries, goal, fixed=False), val, retention
+    if settings.best_by == "task+retention" and not retention:
+        raise UserError(
+            "These old episodes leave none to validate old skills on, which best_by task+retention needs.",
+            where=display(settings.replay_path or settings.train_path),
+            expected="a replay pack of at least ten episodes, or a sampling with a validation list",
+            todo="RETENTION_SAMPLING=<a sampling of old skills>, or BEST_BY=task",
+        )
+    found = [
+        windows_of(settings, others, fixed_goal, fixed=True) if others else None
+        for others, fixed_goal in ((val, goal), (retention, None))
+    ]
+    return windows_of(settings, entries, goal, fixed=False), found[0], found[1]
 
 
 def demonstrated_goal(settings: TrainSettings) -> Goal:

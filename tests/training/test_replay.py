@@ -117,6 +117,25 @@ def test_old_episodes_have_their_share(settings: Make, old: Path) -> None:
         assert counts[1] / counts.sum() == pytest.approx(0.25, abs=0.01)
 
 
+def test_old_episodes_do_not_validate_the_task(settings: Make, old: Path) -> None:
+    """A training list that was written by hand has no validation of the task, whatever replay leaves out of training."""
+    chosen = settings(replay=str(old / "old.replay.safetensors"), train_list=str(settings().train_path), **FROZEN)
+    assert chosen.val_path is None
+    _, val, retention = open_windows(chosen)
+    assert val is None
+    assert retention is not None
+    assert all(".replay." in str(path) for path in retention.paths)
+
+
+def test_the_best_of_task_and_retention_needs_old_episodes_to_validate_on(settings: Make, old: Path) -> None:
+    (old / "alone_train.txt").write_text(str(old / "dataset_old" / "ep0") + "\n")
+    lists = {"train_list": str(settings().train_path), "val_list": str(settings().val_path), "sampling_dir": str(old)}
+    assert open_windows(settings(replay="alone", **lists))[2] is None
+    with pytest.raises(UserError, match="which best_by"):
+        open_windows(settings(replay="alone", best_by="task+retention", **lists))
+    assert open_windows(settings(replay="old", best_by="task+retention", **lists))[2] is not None
+
+
 def test_shares_of_the_new_list_keep_their_proportions() -> None:
     new = [ListEntry(Path("a"), 3.0, section=1), ListEntry(Path("b"), 1.0, section=2)]
     mixed = with_replay(new, [ListEntry(Path("o"), replay=True), ListEntry(Path("p"), replay=True)], 0.2)
