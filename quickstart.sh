@@ -71,13 +71,13 @@ SOURCE=luanti OUTPUT_DIR="data/dataset_$NAME" BEHAVIOURS="$SKILL=$N_EPISODES" ST
 took
 
 say "3/5 $(text "quickstart sampling")"
-bash 2_create_sampling.sh "$NAME"
+SEED=0 bash 2_create_sampling.sh "$NAME"   # whether SEED was set or kept from before: it is that of the demonstrations alone
 
 new_share=$(awk -v share="$REPLAY_SHARE" 'BEGIN { printf "%g", 100 * (1 - share) }')
 stage train "4/5 $(text "quickstart train" frames="$TOTAL_FRAMES" new="$new_share" replay="$REPLAY")"
 IN_MODEL=data/mini/mini.model IN_WEIGHTS=data/mini/mini.weights OUT_WEIGHTS="data/weights/steve1/$NAME.weights" \
   SAMPLING_NAME="$NAME" REPLAY="$REPLAY" REPLAY_SHARE="$REPLAY_SHARE" FINETUNE_MODE=frozen_cnn BATCH_SIZE=8 T=64 TRUNC_T=16 LEARNING_RATE=7e-4 \
-  MAX_GRAD_NORM=100 TOTAL_FRAMES="$TOTAL_FRAMES" WARMUP_FRAMES="$((TOTAL_FRAMES / 20))" MAX_BTWN_GOALS=60 VAL_FREQ=500 SAVE_EVERY=1000 \
+  MAX_GRAD_NORM=100 TOTAL_FRAMES="$TOTAL_FRAMES" WARMUP_FRAMES="$((TOTAL_FRAMES / 20))" MAX_BTWN_GOALS=60 VAL_FREQ=500 SAVE_EVERY=1000 SEED=0 \
   bash 3_train_finetune_template.sh --feature_cache --jitter --turn_loss_weight 2 --log_every 500 --no_keep_checkpoints
 took
 

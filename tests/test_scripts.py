@@ -218,7 +218,8 @@ def test_a_seed_that_the_quickstart_does_not_use_is_said(tmp_path: Path) -> None
         "5_evaluate.sh",
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text('[ -z "${SOURCE:-}" ] || echo "recorded with $SEED"\n')
+        used = '[ -z "${SOURCE:-}" ] && echo "learned with ${SEED-none}" || echo "recorded with $SEED"\n'
+        (tmp_path / name).write_text(used)
     for name in ("quickstart.sh", "tools/python.sh", "steve1/core/messages.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
@@ -234,6 +235,8 @@ def test_a_seed_that_the_quickstart_does_not_use_is_said(tmp_path: Path) -> None
         done = start(tmp_path / "quickstart.sh", tmp_path, **({"SEED": seed} if seed else {}))
         assert done.returncode == 0, done.stderr
         assert done.stdout.count(f"recorded with {used}\n") == 1
+        # Sampling, training and evaluation, whether SEED was set or kept.
+        assert done.stdout.count("learned with 0\n") == 3
         assert (said in done.stderr) if said else done.stderr == "", done.stderr
     assert "NAME=quickstart_5 SEED=5 bash quickstart.sh" in done.stderr
     assert "SEED=5 不起作用" in start(tmp_path / "quickstart.sh", tmp_path, SEED="5", STEVE1_LANG="zh").stderr
