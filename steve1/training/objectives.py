@@ -34,6 +34,8 @@ class LossOutput:
     """The recurrent state after the batch."""
     measures: Tensor
     """(len(measures),) f32, without history."""
+    measured: Tensor
+    """(len(measures),) bool: False where no frame of the batch counts for it, so that its 0 is no measurement."""
 
 
 class Objective:
@@ -88,7 +90,7 @@ class BehaviorCloning(Objective):
             weights = batch["imitated"].float() * (1.0 if weights is None else weights)
         found = self._policy.bc_loss(latent, after, batch["buttons"], batch["camera"], weights)
         measures = torch.stack([getattr(found, name).detach().float() for name in MEASURES])
-        return LossOutput(found.loss, state, measures)
+        return LossOutput(found.loss, state, measures, (found.frames > 0).expand(len(MEASURES)))
 
 
 class KLToStart(Objective):
@@ -118,9 +120,12 @@ class KLToStart(Objective):
         counted = torch.ones(len(rows), device=rows.device)
         if self._on_replayed and "replayed" in batch:
             counted = batch["replayed"].flatten().float()
-        weight = counted / counted.sum().clamp(min=1)
+        count = counted.sum()
+        weight = counted / count.clamp(min=1)
         divergence = action_kl(self._policy.pi_head, rows, reference.pi_head, wanted, weight)
-        return LossOutput(self._coef * divergence, state, divergence.detach().float().reshape(1))
+        return LossOutput(
+            self._coef * divergence, state, divergence.detach().float().reshape(1), (count > 0).reshape(1)
+        )
 
 
 def objectives_for(policy: GoalPolicy, settings: TrainSettings) -> list[Objective]:
@@ -183,7 +188,8 @@ class LossModule(nn.Module):
             keys, values, seen = keys + term.state.keys, values + term.state.values, blocks.stop
             terms.append(term)
         loss = torch.stack([term.loss for term in terms]).sum()
-        return LossOutput(loss, PolicyState(keys, values, after.mask), torch.cat([term.measures for term in terms]))
+        measures, measured = (torch.cat(each) for each in zip(*((term.measures, term.measured) for term in terms)))
+        return LossOutput(loss, PolicyState(keys, values, after.mask), measures, measured)
 
 
 def goals_of(policy: GoalPolicy, batch: Batch) -> Tensor:

@@ -31,7 +31,9 @@ class StepOutput:
     states: list[PolicyState]
     """One a micro-batch, without history, ready for the next chunk."""
     measures: torch.Tensor
-    """(len(Stepper.measures),) f32, means over this process's frames; zeros where the step was skipped."""
+    """(len(Stepper.measures),) f32, means over this process's frames; zeros where the step was skipped or nothing was measured."""
+    measured: torch.Tensor
+    """(len(Stepper.measures),) bool: whether this process had frames that count for it."""
     gradient_norm: torch.Tensor
     """In the published unit: of a loss summed over TRUNC_T frames; before clipping; 0 where skipped."""
     skipped: torch.Tensor
@@ -121,29 +123,35 @@ class Stepper:
         count = len(chunk.micro_batches)
         after: list[PolicyState] = []
         total = torch.zeros(len(self._loss.measures), device=self._ranks.device)
+        times = torch.zeros_like(total)  # micro-batches that measured something
         for index, (batch, state) in enumerate(zip(chunk.micro_batches, states)):
             with self._gradient_sync(index == count - 1):
                 with autocast(self._ranks.device, self._precision):
                     found = self._module(batch, state)
                 (found.loss / count).backward()
             after.append(found.state.detach())
-            total += found.measures / count
+            total += torch.where(found.measured, found.measures, 0.0)
+            times += found.measured
+        total, measured = total / times.clamp(min=1), times > 0
         if self._l2sp is not None:
             total = torch.cat([total, self._l2sp.penalty().reshape(1)])
+            measured = torch.cat([measured, torch.ones_like(measured[:1])])
         norm = nn.utils.clip_grad_norm_(self._trained, self._limit)
         # Means over the processes: the same numbers everywhere, hence the same decision.
-        loss, shared_norm = self._ranks.mean(torch.stack([total[0], norm.float()]))
+        loss, shared_norm, known = self._ranks.mean(torch.stack([total[0], norm.float(), measured[0].float()]))
+        loss = torch.where(known > 0, loss / known, loss)  # of those that have frames to imitate
         finite = torch.isfinite(loss) & torch.isfinite(shared_norm)
         spike = finite & self.spike_filter.spikes(loss, shared_norm)
         skipped, idle = ~finite | spike, self._idle(chunk)
         unchanged = skipped | idle
         step_unless(unchanged, self.optimizer)
-        self.spike_filter.remember(loss, shared_norm, unchanged)
+        self.spike_filter.remember(loss, shared_norm, unchanged | (known == 0))
         if self.ema is not None:
             self.ema.update(number, unchanged)
         return StepOutput(
             states=[self._reset_where(skipped, state) for state in after],
             measures=torch.where(unchanged, torch.zeros_like(total), total),
+            measured=measured,
             gradient_norm=torch.where(unchanged, torch.zeros_like(norm), norm.detach() * self._trunc_t),
             skipped=skipped,
             spike=spike,

@@ -15,13 +15,14 @@ from steve1.data.episodes.parts import ACTION_MASK
 from steve1.data.loading.lists import ListEntry
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import load_policy
-from steve1.training.batches import chunks
+from steve1.training.batches import TbpttChunk, chunks
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.logging.action_metrics import ActionMetrics
+from steve1.training.logging.metrics import MetricsAccumulator
 from steve1.training.objectives import BehaviorCloning
 from steve1.training.optim.optimizers import make_optimizer
-from steve1.training.step import Stepper
+from steve1.training.step import StepOutput, Stepper
 from steve1.training.train import finetune
 from steve1.training.validate import validate
 from tests.training.conftest import N_FRAMES, same, weights_of, write_episode, write_lists
@@ -127,6 +128,39 @@ def test_a_step_without_a_frame_to_imitate_changes_no_weight(settings: Make, tin
         torch.equal(value, before[name])
         for name, value in load_policy(tiny / "tiny.model", tiny / "tiny.weights").state_dict().items()
     )
+
+
+def test_what_no_frame_counts_for_is_not_measured(settings: Make, tiny: Path) -> None:
+    """With KEEP=kl a batch may hold old episodes alone, of which nothing is imitated: its 0 is no loss."""
+    chosen = settings(keep="kl", replay="old", batch_size=2)
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    stepper = Stepper(policy, chosen, ALONE, torch.float32, make_optimizer(policy, chosen))
+    batch = batch_of(2, 6)
+    new, old = ({**batch, "replayed": torch.full((2, 6), value)} for value in (False, True))
+
+    def step(*micro_batches: dict[str, torch.Tensor]) -> StepOutput:
+        piece = TbpttChunk(list(micro_batches), (1, 0), True, True, [], [])
+        return stepper.step(piece, stepper.initial_states(piece), 0.0)
+
+    alone, both = step(new), step(new, old)
+    loss, kl = stepper.measures.index("loss"), stepper.measures.index("kl")
+    assert alone.measured[[loss, kl]].tolist() == [True, False]
+    assert both.measured.all()
+    torch.testing.assert_close(both.measures[:kl], alone.measures[:kl])
+    before = stepper.spike_filter.to_list()
+    without = step(old)
+    assert without.measured[[loss, kl]].tolist() == [False, True]
+    assert stepper.spike_filter.to_list() == before
+    metrics = MetricsAccumulator(ALONE, stepper.measures)
+    for output in (alone, without):
+        metrics.add(output)
+    resumed = MetricsAccumulator(ALONE, stepper.measures, sums=metrics.to_list())
+    names = len(stepper.measures) + 2
+    earlier = MetricsAccumulator(ALONE, stepper.measures, sums=[*(2.0 * number for number in range(names)), 2.0])
+    assert list(earlier.averages().values()) == list(range(names)), "sums that earlier versions kept have one count"
+    for found in (metrics.averages(), resumed.averages()):
+        assert found["loss"] == pytest.approx(float(alone.measures[loss]))
+        assert found["gradient_norm"] == pytest.approx(float(alone.gradient_norm + without.gradient_norm) / 2)
 
 
 def test_validation_counts_imitated_frames_alone(settings: Make, tiny: Path, tmp_path: Path) -> None:

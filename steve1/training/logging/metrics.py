@@ -35,15 +35,19 @@ class MetricsAccumulator:
     ) -> None:
         self._ranks, self._limit = ranks, limit or float("inf")
         self._names = (*measures, *_MORE)
-        start = sums if sums and len(sums) == len(self._names) + 1 else [0.0] * (len(self._names) + 1)
+        names = len(self._names)
+        if sums and len(sums) == names + 1:  # of an earlier version, which counted all alike
+            sums = sums[:names] + names * sums[names:]
+        start = sums if sums and len(sums) == 2 * names else [0.0] * (2 * names)  # of each how much and how often
         self._sums = torch.tensor(start, device=ranks.device)
         self._skipped = torch.tensor(skipped, device=ranks.device, dtype=torch.int64)
 
     def add(self, output: StepOutput) -> None:
-        """Count a step; the skipped ones count as skipped only, and those without a frame to imitate not at all."""
+        """Count a step; the skipped ones count as skipped only, and those without a frame that counts for a measure not for it."""
         good = (~(output.skipped | output.idle)).float().reshape(1)
         norm = output.gradient_norm.reshape(1).float()
-        self._sums += torch.cat([output.measures, norm, (norm > self._limit).float(), good])
+        clipped = (norm > self._limit).float()
+        self._sums += torch.cat([output.measures, norm, clipped, good * output.measured, good, good])
         in_a_row = (self._skipped[0] + 1) * output.skipped
         self._skipped = torch.stack([in_a_row, self._skipped[1] + output.skipped, self._skipped[2] + output.spike])
 
@@ -53,10 +57,11 @@ class MetricsAccumulator:
         return int(in_a_row), int(total), int(spikes)
 
     def averages(self) -> dict[str, float]:
-        """Means over good steps and over processes since the last call; NaN where there was none. All processes call it."""
-        *sums, count = self._ranks.sum(self._sums).tolist()
+        """Means over good steps that measured it and over processes since the last call; NaN where there was none. All processes call it."""
+        found = self._ranks.sum(self._sums).tolist()
         self._sums.zero_()
-        return {name: value / count if count else float("nan") for name, value in zip(self._names, sums)}
+        sums, counts = found[: len(self._names)], found[len(self._names) :]
+        return {name: value / count if count else float("nan") for name, value, count in zip(self._names, sums, counts)}
 
     def to_list(self) -> list[float]:
         return list(self._sums.tolist())

@@ -127,6 +127,7 @@ def test_share_of_clipped_steps() -> None:
             StepOutput(
                 states=[],
                 measures=torch.ones(len(MEASURES)),
+                measured=torch.ones(len(MEASURES), dtype=torch.bool),
                 gradient_norm=torch.tensor(norm),
                 skipped=no,
                 spike=no,
