@@ -30,6 +30,7 @@ from steve1.training.checks import check
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.objectives import BehaviorCloning, KLToStart
+from steve1.training.optim.lr_find import find_learning_rate
 from steve1.training.train import finetune
 from steve1.training.trainable import frozen_copy
 from tests.training.conftest import same, weights_of, write_episode, write_lists
@@ -166,6 +167,15 @@ def test_a_run_records_the_content_of_packs_and_episodes(settings: Make, old: Pa
         file.write(b"x")
     after = describe_run(chosen, ranks, torch.float32)["sha256"]
     assert {name for name, content in after.items() if content != record["sha256"][name]} == {str(pack)}
+
+
+@pytest.mark.e2e
+def test_the_rate_trial_reads_a_pack_too(settings: Make, old: Path) -> None:
+    pack = str(old / "old.replay.safetensors")
+    chosen = settings(
+        replay=pack, replay_share=0.9, lr_find=True, lr_find_steps=10, cache_dir=str(old / "cache"), **FROZEN
+    )
+    assert len(find_learning_rate(chosen).losses) >= 5
 
 
 @pytest.mark.e2e

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steve1.core.device import choose_precision
+from steve1.core.device import choose_precision, set_tf32
 from steve1.core.errors import UserError
 from steve1.core.files import write_json
 from steve1.core.messages import translated
@@ -20,6 +20,7 @@ from steve1.core.paths import display
 from steve1.policy import PolicyState
 from steve1.reporting.lettering import label
 from steve1.training.batches import Goal, TbpttChunk, chunks, open_windows
+from steve1.training.cache import read_features
 from steve1.training.checks import check
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import joined
@@ -58,8 +59,14 @@ def find_learning_rate(settings: TrainSettings, *, goal: Goal | None = None) -> 
             raise UserError("The learning-rate finder runs in one process.", todo="PROCESSES=1")
         goal = chosen_goal(settings, goal)
         train, *_ = open_windows(settings, goal)
-        policy = starting_policy(settings, ranks, train, goal)
-        stepper = Stepper(policy, quiet, ranks, choose_precision(settings.precision, ranks.device))
+        policy, precision = (
+            starting_policy(settings, ranks, train, goal),
+            choose_precision(settings.precision, ranks.device),
+        )
+        if settings.feature_cache:
+            read_features(settings, policy, (train,), ranks, precision)
+        set_tf32(settings.precision == "tf32")  # not before: cached features are float32's
+        stepper = Stepper(policy, quiet, ranks, precision)
         policy.train()
         with contextlib.closing(chunks(train, settings, ranks)) as feed:
             rates, losses = _try_rates(settings, stepper, feed)
@@ -86,6 +93,8 @@ def _try_rates(
         states = output.states
         if bool(output.skipped):
             break
+        if not bool(output.measured[0]):  # all frames are context, or old ones that are not imitated
+            continue
         rates.append(rate)
         losses.append(float(output.measures[0]))
         seen = smooth(losses)
