@@ -36,6 +36,7 @@ from steve1.core.errors import UserError
 from steve1.core.reading.pickles import load_inert, load_restricted, read_tensors
 from steve1.data.episodes.captions import read_captions
 from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.formats.replay import open_pack, write_pack
 from steve1.data.episodes.parts import load_goals
 from steve1.data.exchange.lerobot import schema as lerobot
 from steve1.data.exchange.lerobot.read import LeRobotSet
@@ -240,6 +241,20 @@ def _pickles(folder: Path) -> list[bytes]:
     return [pickle.dumps(value, protocol) for value in values for protocol in range(6)]
 
 
+def _replay_pack(folder: Path) -> list[bytes]:
+    path = folder / "good.replay.safetensors"
+    rows = (np.zeros((20, 4), np.float16), np.zeros((20, 3), np.float32), np.zeros(20), np.zeros(20), np.ones(20))
+    write_pack(
+        path, [("a/b", 20), ("a/c", 20)], iter([rows, rows]), {"cnn_sha256": "0", "behaviours": '{"a/b": "dig"}'}
+    )
+    return [path.read_bytes()]
+
+
+def _packed(path: Path) -> object:
+    found = [Episode(each) for each in open_pack(path).paths()]
+    return [(each.tokens(), each.goals[0], each.imitated, each.metadata, len(each)) for each in found]
+
+
 def _suite(folder: Path) -> list[bytes]:
     content = yaml.safe_load((Path(load_suite("luanti").path)).read_text(encoding="utf-8"))
     names = list(content["tasks"])
@@ -321,6 +336,7 @@ FORMATS: dict[str, Format] = {
     "pickles": Format(_pickles, _in("a.pkl", load_restricted, load_goals, load_inert)),
     "models": Format(_pickles, _in("a.model", read_model)),
     "safetensors": Format(lambda folder: [save({"a": torch.zeros(2, 3), "b": torch.zeros(1, dtype=torch.int64)}, {"config": "{}"})], _in("a.safetensors", lambda path: read_tensors(path, "weights"))),
+    "replay packs": Format(_replay_pack, _in("a.replay.safetensors", _packed), examples=60),
     "LeRobot's info": Format(_lerobot, _in("meta/info.json", _lerobot_set), "json", 100),
     "LeRobot's mapping": Format(_lerobot_mapping, _in("steve1/mapping.yaml", _lerobot_set), "yaml", 100),
     "lists of files": Format(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,72 @@ def test_a_pack_of_another_cnn_is_refused(settings: Make, old: Path, tiny: Path,
     cache = FeatureCache(tmp_path, policy)
     with pytest.raises(UserError, match="another CNN"):
         cache.need(open_pack(old / "old.replay.safetensors").paths())
+
+
+def test_a_pack_takes_goals_of_one_size_and_in_the_finer_type(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dataset_mixed"
+    half, full = write_episode(folder / "a", 1), write_episode(folder / "b", 2)
+    np.save(half / "embeds_attn.npy", np.asarray(Episode(half).goals, np.float16))
+    pack = tmp_path / "mixed.replay.safetensors"
+    make_replay.main(make_replay.Args(str(pack), [folder], **_model(tiny, tmp_path)))
+    for episode in (half, full):
+        np.testing.assert_array_equal(Episode(pack / folder.name / episode.name).goals, Episode(episode).goals)
+    write_episode(folder / "c", 3, embed_dim=16)
+    again = make_replay.Args(str(tmp_path / "other.replay.safetensors"), [folder], **_model(tiny, tmp_path))
+    with pytest.raises(UserError, match="goals of different sizes"):
+        make_replay.main(dataclasses.replace(again, cache_dir=str(tmp_path / "new_cache")))
+    assert not (tmp_path / "new_cache").exists(), "it is said before features are computed"
+
+
+def test_few_episodes_are_open_at_a_time(old: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each keeps files open, and there may be thousands."""
+    alive: weakref.WeakSet[Episode] = weakref.WeakSet()
+    most: list[int] = []
+
+    class Watched(Episode):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            alive.add(self)
+            most.append(len(alive))
+
+    monkeypatch.setattr(make_replay, "Episode", Watched)
+    args = make_replay.Args(str(old / "old.replay.safetensors"), [old / "dataset_old"], **_model(tiny, old))
+    make_replay.main(dataclasses.replace(args, overwrite=True))
+    assert len(most) == 36
+    assert max(most) <= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("camera", {"shape": []}),
+        ("camera", {"shape": "CAMERA"}),
+        ("features", {"dtype": "I16"}),
+        ("__metadata__", {"episodes": '[["a/b", -64], ["a/c", 832]]'}),
+        ("__metadata__", {"cnn_sha256": 3}),
+    ],
+)
+def test_a_pack_of_another_form_is_named(old: Path, tmp_path: Path, name: str, change: dict[str, Any]) -> None:
+    good = (old / "old.replay.safetensors").read_bytes()
+    length = int.from_bytes(good[:8], "little")
+    header = json.loads(good[8 : 8 + length])
+    header[name].update(change)
+    text = json.dumps(header).encode()
+    bad = tmp_path / "bad.replay.safetensors"
+    bad.write_bytes(len(text).to_bytes(8, "little") + text + good[8 + length :])
+    with pytest.raises(UserError, match="not a replay pack"):
+        open_pack(bad)
+
+
+@pytest.mark.parametrize(("array", "value"), [("buttons", 8641), ("buttons", -1), ("camera", 121)])
+def test_actions_that_do_not_exist_are_refused(old: Path, tmp_path: Path, array: str, value: int) -> None:
+    bad = tmp_path / "bad.replay.safetensors"
+    shutil.copy(old / "old.replay.safetensors", bad)
+    pack = open_pack(bad)
+    rows = getattr(pack, array)
+    np.memmap(bad, rows.dtype, "r+", rows.offset, rows.shape)[3] = value
+    with pytest.raises(UserError, match="actions that do not exist"):
+        Episode(pack.paths()[0]).tokens()
 
 
 @pytest.mark.parametrize("fault", ["cut", "header", "json", "empty", "rows"])

@@ -73,6 +73,7 @@ def main(args: Args) -> None:
         raise UserError(
             "These folders contain no episodes.", where=display(folders[0]), todo="bash 1_generate_dataset.sh"
         )
+    look_at(episodes)  # before features are computed, which takes long
     device = choose_device(args.device)
     precision = choose_precision(args.precision, device)
     weights = resolve(args.in_weights)
@@ -104,10 +105,10 @@ def make_pack(
     """Write the episodes, whose features are in the cache, to a pack; returns its frames.
 
     Raises:
-        UserError: an episode without goals, or one whose features are too large for float16.
+        UserError: two episodes of one name; as `look_at`; a goal that is not finite; features that are too large for float16.
     """
-    opened = [Episode(episode) for episode in episodes]
-    names = [(f"{episode.path.parent.name}/{episode.path.name}", len(episode)) for episode in opened]
+    known, goals = look_at(episodes)
+    names = [(each.name, each.frames) for each in known]
     twice = [name for name, count in zip(*np.unique([name for name, _ in names], return_counts=True)) if count > 1]
     if twice:
         raise UserError(
@@ -115,10 +116,10 @@ def make_pack(
         )
 
     def rows() -> Iterator[tuple[Any, ...]]:
-        for episode in opened:
+        for episode in map(Episode, episodes):  # one at a time: each keeps files open
             episode.check_goals()
             features = np.asarray(cache.rows_of(episode.path), dtype=np.float32)
-            if np.abs(features).max(initial=0) > np.finfo(np.float16).max:
+            if not np.abs(features).max(initial=0) <= np.finfo(np.float16).max:  # too large, or no numbers
                 raise UserError(
                     "These features are too large for a replay pack.", where=episode.path, expected="float16"
                 )
@@ -126,13 +127,48 @@ def make_pack(
             imitated = np.ones(len(episode), np.bool_) if episode.imitated is None else episode.imitated
             yield (
                 features.astype(np.float16),
-                episode.goals,
+                episode.goals.astype(goals),
                 buttons.astype(np.int16),
                 camera.astype(np.uint8),
                 imitated,
             )
             on_frames(len(episode))
 
-    shown = {name: str(each.metadata.get("behaviour") or "") for (name, _), each in zip(names, opened)}
+    shown = {each.name: each.behaviour for each in known}
     write_pack(path, names, rows(), {**facts, "behaviours": json.dumps(shown)})
     return sum(frames for _, frames in names)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a pack's header says of an episode."""
+
+    name: str
+    frames: int
+    behaviour: str
+
+
+def look_at(episodes: Sequence[Path]) -> tuple[list[_Known], np.dtype[Any]]:
+    """The episodes' names, lengths and behaviours, and the type that holds all goals: float16 where all are that, else float32.
+
+    Raises:
+        UserError: an episode without goals, or with goals of another size than those of the first.
+    """
+    found: list[_Known] = []
+    sizes: list[int] = []
+    goals: np.dtype[Any] = np.dtype(np.float16)
+    for episode in map(Episode, episodes):
+        sizes.append(episode.goals.shape[1])
+        if sizes[-1] != sizes[0]:
+            raise UserError(
+                "Episodes of one list have goals of different sizes.",
+                where=episode.path,
+                expected=f"E = {sizes[0]} as in the ones before",
+                got=f"E = {sizes[-1]}",
+                todo="embed all of them with one MineCLIP",
+            )
+        if episode.goals.dtype != goals:
+            goals = np.dtype(np.float32)
+        name = f"{episode.path.parent.name}/{episode.path.name}"
+        found.append(_Known(name, len(episode), str(episode.metadata.get("behaviour") or "")))
+    return found, goals

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
@@ -33,7 +34,14 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
 }
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
-_ARRAYS = ("features", "goals", "buttons", "camera", "imitated")
+# Of each array: dimensions of a frame's entry, and types that it may have.
+_ARRAYS = {
+    "features": (1, ("F16",)),
+    "goals": (1, ("F16", "F32")),
+    "buttons": (0, ("I16",)),
+    "camera": (0, ("U8",)),
+    "imitated": (0, ("BOOL",)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,17 +110,22 @@ def _opened(path: Path, size: int, changed: int) -> ReplayPack:
         facts = header.pop("__metadata__")
         episodes, row = {}, 0
         for name, frames in json.loads(facts.pop("episodes")):
-            episodes[str(name)] = (row, row + int(frames))
-            row += int(frames)
-        if facts.pop("kind") != KIND or "cnn_sha256" not in facts:
+            if type(frames) is not int or frames < 1:
+                raise ValueError(f"an episode of {frames!r} frames")
+            episodes[str(name)] = (row, row + frames)
+            row += frames
+        if facts.pop("kind") != KIND or type(facts["cnn_sha256"]) is not str:
             raise KeyError("kind")
         behaviours = dict(json.loads(facts.pop("behaviours", "{}")))
         arrays: dict[str, Any] = {"imitated": None}
         for name in [name for name in _ARRAYS if name in header or name != "imitated"]:
             start, stop = header[name]["data_offsets"]
-            shape, dtype = tuple(header[name]["shape"]), _DTYPES[header[name]["dtype"]]
-            if shape[0] != row or stop - start != int(np.prod(shape)) * dtype.itemsize:
-                raise ValueError(f"{name} has {shape[0]} rows for {row} frames")
+            rows, *numbers = header[name]["shape"]
+            shape, dtype = (rows, *numbers), _DTYPES[header[name]["dtype"]]
+            if rows != row or start < 0 or stop - start != math.prod(shape) * dtype.itemsize:
+                raise ValueError(f"{name} has {rows} rows for {row} frames")
+            if len(numbers) != _ARRAYS[name][0] or _CODES[dtype] not in _ARRAYS[name][1]:
+                raise ValueError(f"{name} of form {_CODES[dtype]} {shape}")
             if 8 + length + stop > size:
                 raise UserError(
                     "This replay pack is cut short.",
@@ -143,7 +156,7 @@ def write_pack(
 
     Args:
         names: (dataset/episode, frames) of each episode.
-        rows: for each episode in this order: features (n, D), goals (n, E), buttons (n,), camera (n,), imitated (n,).
+        rows: for each episode in this order: features (n, D), goals (n, E) of one type, buttons (n,), camera (n,), imitated (n,).
         facts: for the header: cnn_sha256, behaviours as JSON, and what else is known.
     """
     count = sum(frames for _, frames in names)
@@ -225,7 +238,16 @@ class ReplayFormat(EpisodeFormat):
     @cached_property
     def tokens(self) -> NDArray[np.integer[Any]]:
         pack, rows = self.pack, self._rows
-        return np.stack([pack.buttons[rows].astype(np.int64), pack.camera[rows].astype(np.int64)], axis=1)
+        found = np.stack([pack.buttons[rows].astype(np.int64), pack.camera[rows].astype(np.int64)], axis=1)
+        if found.min() < 0 or (found.max(axis=0) >= (act.N_BUTTONS, act.N_CAMERA)).any():
+            raise UserError(
+                "This replay pack has actions that do not exist.",
+                where=self.path,
+                expected=f"classes of buttons below {act.N_BUTTONS}, of the camera below {act.N_CAMERA}",
+                got=f"up to {found[:, 0].max()} and {found[:, 1].max()}, from {found.min()} on",
+                todo="copy or download it again, or make it anew: python -m steve1 make_replay",
+            )
+        return found
 
     @property
     def has_goals(self) -> bool:
