@@ -229,8 +229,9 @@ def sources(args: Args, folder: Path, number: int) -> list[str]:
         )
     share = args.demonstrations_share if args.demonstrations else 0.0
     total = sum(counts.values())
-    mix = [f"{path}={(1 - share) * count / total:.4f}" for path, count in counts.items() if count]
-    return mix + [f"{resolve(path)}={share / len(args.demonstrations):.4f}" for path in args.demonstrations]
+    mix = [f"{path}={(1 - share) * count / total:.4g}" for path, count in counts.items() if count]
+    shown = args.demonstrations if share else ()
+    return mix + [f"{resolve(path)}={share / len(shown):.4g}" for path in shown]
 
 
 def train_options(text: str) -> list[str]:

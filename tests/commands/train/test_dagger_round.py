@@ -74,7 +74,7 @@ def test_two_rounds(calls: list[list[str]], tmp_path: Path, capsys: pytest.Captu
     )
     assert second["--weights"].endswith("round1/wood_1.weights")  # the weights of the round before play
     mix = [word.rpartition("=")[2] for word in calls[5] if "=" in word]
-    assert mix == ["0.3000", "0.3000", "0.4000"]
+    assert mix == ["0.3", "0.3", "0.4"]
     assert calls[6][-3:] == ["--T", "64", "--jitter"]
     assert [Path(word).name for word in calls[7][2:5]] == ["mini.weights", "wood_1.weights", "wood_2.weights"]
     assert "--known_results" not in calls[3]
@@ -86,6 +86,16 @@ def test_two_rounds(calls: list[list[str]], tmp_path: Path, capsys: pytest.Captu
     said = capsys.readouterr().out
     assert "chop_tree *" in said
     assert "-5 to +30" in said
+
+
+def test_every_share_is_above_zero(tmp_path: Path) -> None:
+    """Demonstrations with no share are left out, and a small one is not rounded away: a mix of either would be refused."""
+    few, many, shown = (make_dataset(tmp_path / name, [40] * count) for name, count in (("a", 1), ("b", 3), ("c", 1)))
+    args = dataclasses.replace(ARGS, corrections=(str(few), str(many)), demonstrations=(str(shown),))
+    none = dagger_round.sources(dataclasses.replace(args, demonstrations_share=0.0), tmp_path / "rounds", 1)
+    assert none == [f"{few}=0.25", f"{many}=0.75"]
+    small = dagger_round.sources(dataclasses.replace(args, demonstrations_share=0.00003), tmp_path / "rounds", 1)
+    assert small[-1] == f"{shown}=3e-05"
 
 
 def test_a_stopped_round_goes_on(calls: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
