@@ -62,20 +62,37 @@ def plan(measurement: Measurement) -> Iterator[tuple[str, str, int, bool]]:
 
 def budget(measurement: Measurement) -> str:
     """How much is missing, before anything starts."""
-    settings, done = measurement.settings, {cell.key for cell in measurement.cells}
-    screened = len(settings.methods) * len(settings.skills)
-    more = min(settings.best, len(settings.methods)) * (settings.seeds - 1) * len(settings.skills)
-    policies = screened + more + (len(settings.called) if "goal" in settings.methods else 0)
-    with_old = (
-        policies
-        if settings.old_tasks_of == "all"
-        else more + min(settings.best, len(settings.methods)) * len(settings.skills)
-    )
-    cells = policies + with_old * len(settings.old_tasks)
-    missing = max(0, cells - len(done))
+    settings, found = measurement.settings, {cell.key for cell in measurement.cells}
+    every, skills, old = settings.old_tasks_of == "all", len(settings.skills), len(settings.old_tasks)
+    called = settings.called if "goal" in settings.methods else ()
+    first = {(method, skill, 0, skill) for method in settings.methods for skill in settings.skills}
+    first |= {("goal", skill, 0, skill) for skill in called}
+    if every:
+        first |= {
+            (method, skill, 0, task)
+            for method in settings.methods
+            for skill in settings.skills
+            for task in settings.old_tasks
+            if RECIPES[method].changes_weights
+        }
+    # Which methods are the best is known after the screening.
+    chosen = min(settings.best, len([method for method in settings.methods if method != "placebo"]))
+    more = chosen * (settings.seeds - 1) * skills
+    then = more * (1 + old) + (0 if every else chosen * skills * old)
+    others = [
+        key
+        for key in found - first
+        if key[0] in settings.methods
+        and key[1] in settings.skills
+        and key[2] < settings.seeds
+        and key[3] in (key[1], *settings.old_tasks)
+    ]
+    cells, done = len(first) + then, len(found & first) + min(then, len(others))
+    missing, screened = cells - done, len(settings.methods) * skills
     training = sum(_seconds(RECIPES[method], settings) for method in settings.methods) / max(1, len(settings.methods))
-    hours = (missing * settings.episodes * _SECONDS_PER_EPISODE + missing / cells * policies * training) / 3600
-    sizes = {"screened": screened, "more": more, "cells": cells, "episodes": settings.episodes, "done": len(done)}
+    policies = screened + more + len(called)
+    hours = missing * (settings.episodes * _SECONDS_PER_EPISODE + policies / max(1, cells) * training) / 3600
+    sizes = {"screened": screened, "more": more, "cells": cells, "episodes": settings.episodes, "done": done}
     return message("measurement budget", hours=f"{hours:.1f}", **sizes)
 
 

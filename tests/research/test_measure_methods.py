@@ -206,7 +206,14 @@ def test_only_the_best_play_old_tasks_if_asked(tmp_path: Path) -> None:
         ("ppo", 0, False), ("placebo", 0, False), ("clone", 0, False), ("ppo", 0, True), ("ppo", 1, True),
     ]  # fmt: skip
     assert [each[:3:2] for each in command.plan(measurement)][3:] == [("ppo", 0), ("ppo", 1)]
-    assert "about 6 cells of 4 episodes; 6 cells finished" in command.budget(measurement)
+    append_cells(
+        measurement.path, [cell("full", "dig_dirt", "0000", "1111"), cell("ppo", "dive", "0000", "1111", skill="dive")]
+    )
+    assert "about 6 cells of 4 episodes; 6 cells finished; about 0.0 hours" in command.budget(measurement)
+    further = run.Measurement(dataclasses.replace(settings, skills=("dive",)))
+    assert "about 6 cells of 4 episodes; 1 cell finished" in command.budget(further), (
+        "those of other skills do not count"
+    )
 
 
 def test_the_page_has_nothing_that_was_not_measured(tmp_path: Path) -> None:
