@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from steve1.commands.train.interpolate_weights import merged
 from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata, read_goal
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
@@ -143,6 +144,10 @@ def test_merged_weights_and_the_adapter_are_the_same_policy(settings: Make, tiny
         torch.testing.assert_close(again.state_dict()[name], value, atol=1e-7, rtol=1e-6)
     with pytest.raises(UserError, match="cannot be merged"):
         merge_adapter(again, tiny / "tiny.weights")
+    before = chosen.out_path.read_bytes()
+    with pytest.raises(UserError, match="would be replaced"):
+        merged(tiny / "tiny.model", tiny / "tiny.weights", adapter_path(chosen.out_path), chosen.out_path.parent)
+    assert chosen.out_path.read_bytes() == before
 
 
 def test_the_narrow_way_gives_the_same_as_the_merged_matrix(settings: Make, tiny: Path) -> None:

@@ -7,6 +7,7 @@ and of the new one.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -156,13 +157,20 @@ def merged(model: Path, base: Path, adapter: Path, folder: Path) -> Path:
         )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / (adapter.name.removesuffix(ADAPTER_SUFFIX) + ".weights")
-    save_weights(policy, path)
+    if path.exists() and path.parent.samefile(adapter.parent):
+        raise UserError(
+            "The weights of the training that made this adapter lie there and would be replaced.",
+            where=display(path),
+            todo="choose another --out_dir, or take them: --tuned",
+        )
+    with atomic_path(path) as part:
+        save_weights(policy, part)
     write_checkpoint_metadata(path, read_checkpoint_metadata(base))
     return path
 
 
 def shares(text: str) -> list[float]:
-    """ "0:1:0.25" (from, to, step, the end included) or "0.3,0.7" as numbers.
+    """ "0:1:0.25" (from, to, step; the end included where a step falls on it) or "0.3,0.7" as numbers.
 
     Raises:
         UserError: neither, or nothing in it.
@@ -170,13 +178,13 @@ def shares(text: str) -> list[float]:
     try:
         if ":" in text:
             first, last, step = (float(part) for part in text.split(":"))
-            count = round((last - first) / step) if step > 0 else -1
-            found = [first + step * number for number in range(count + 1)]
+            count = math.floor((last - first) / step + 1e-6) if step > 0 else -1  # 0.6 / 0.2 is a little less than 3
+            found = [first + step * number for number in range(min(count, 200) + 1)]
         else:
             found = [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
+    except (ValueError, OverflowError):
         found = []
-    if not found or len(found) > 200:
+    if not found or len(found) > 200 or not all(map(math.isfinite, found)):
         raise UserError(
             "These are not shares.", expected="from:to:step as in 0:1:0.25, or a list as in 0.3,0.7", got=text
         )

@@ -169,7 +169,9 @@ def test_the_line_between_two_policies(settings: Make, tiny: Path, tmp_path: Pat
     assert len({point.task_loss for point in points}) == 3
     assert (line / "interpolation.png").stat().st_size > 5000
     assert shares("0.3, 0.7") == [0.3, 0.7]
-    for bad in ("", "1:0:0.1", "a:b:c", "0:1:0"):
+    assert shares("0:1:0.2") == [0, 0.2, 0.4, 0.6, 0.8, 1]
+    assert shares("0:1:0.6") == [0, 0.6], "nothing beyond the end"
+    for bad in ("", "1:0:0.1", "a:b:c", "0:1:0", "0.5,nan", "inf:1:0.1", "0:inf:0.1", "0:1:1e-9"):
         with pytest.raises(UserError):
             shares(bad)
 
