@@ -90,6 +90,10 @@ MESSAGES = {
         "en": "validations take twice as long: the averaged weights are validated too (validation_ema/loss)",
         "zh": "验证时间加倍：平均权重也要验证（validation_ema/loss）",
     },
+    "training foreign goals": {
+        "en": "the goals of some episodes were made with another MineCLIP than {mineclip}, which belongs to the starting weights: prompts may not lead to what is learned from them; embed them anew with that one",
+        "zh": "部分片段的目标不是用起始权重所属的 {mineclip} 生成的，而是用另一个 MineCLIP：提示词可能引不出由它们学到的内容；请用该 MineCLIP 重新生成目标",
+    },
     "training no guidance": {
         "en": "every window has a goal, so these weights will be played without guidance (cond_scale 0)",
         "zh": "每个窗口都有目标，因此这些权重试玩时不用引导（cond_scale 0）",

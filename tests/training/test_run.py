@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import multiprocessing
 import os
 import re
@@ -21,19 +23,45 @@ import pytest
 import torch
 
 import steve1
+from steve1.core.checkpoint_metadata import CheckpointMetadata, write_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode
-from steve1.training.batches import chunks, open_windows
+from steve1.data.loading.lists import ListEntry
+from steve1.training.batches import chunks, open_windows, windows_of
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks
 from steve1.training.logging.layout import description
+from steve1.training.logging.summary import foreign_goals
 from steve1.training.loop import Hooks
 from steve1.training.train import finetune
 from tests.training.conftest import E, same, weights_of, write_episode, write_lists
 
 Make = Callable[..., TrainSettings]
 ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def test_goals_of_another_mineclip_than_the_weights_own_are_said(settings: Make, tiny: Path, tmp_path: Path) -> None:
+    weights, mineclip = tmp_path / "own.weights", tmp_path / "own.pth"
+    shutil.copy(tiny / "tiny.weights", weights)
+    mineclip.write_bytes(b"this one")
+    episodes = [write_episode(tmp_path / "dataset" / name, number) for number, name in enumerate(("a", "b"))]
+    chosen = settings(in_weights=str(weights))
+
+    def said(*made_by: bytes) -> list[str]:
+        for episode, content in zip(episodes, made_by):
+            known = json.loads((episode / "metadata.json").read_text())
+            known["mineclip"] = {"sha256": hashlib.sha256(content).hexdigest()}
+            (episode / "metadata.json").write_text(json.dumps(known))
+        return foreign_goals(chosen, windows_of(chosen, [ListEntry(path) for path in episodes], fixed=False))
+
+    assert said(b"another") == [], "these weights do not say which is theirs"
+    write_checkpoint_metadata(weights, CheckpointMetadata(mineclip=str(mineclip)))
+    assert said(b"this one", b"this one") == []
+    (line,) = said(b"this one", b"another")
+    assert "another MineCLIP than" in line
+    mineclip.unlink()
+    assert said(b"another", b"another") == []
 
 
 @pytest.mark.e2e

@@ -86,6 +86,8 @@ class WindowDataset:
         self.embed_dim = 0
         #: what the episodes show, "" among them where one does not say
         self.behaviours: set[str] = set()
+        #: sha256 of the MineCLIP weights that made the goals, where the episodes say so
+        self.mineclips: set[str] = set()
         #: whether some episode has frames that are not imitated; windows then say of each frame whether it is
         self.masked = False
         #: may be replaced, such as by a cache of image features
@@ -127,6 +129,9 @@ class WindowDataset:
         if self.fixed_goal is not None:
             self.embed_dim = int(np.size(self.fixed_goal))
             return len(episode)
+        made_by = episode.metadata.get("mineclip")
+        if isinstance(made_by, dict) and made_by.get("sha256"):
+            self.mineclips.add(str(made_by["sha256"]))
         episode.check_goals()
         size = int(episode.goals.shape[1])
         if self.embed_dim not in (0, size):

@@ -10,12 +10,15 @@ from typing import Any
 
 import torch
 
+from steve1.core.checkpoint_metadata import checkpoint_metadata_path, read_checkpoint_metadata
+from steve1.core.files import sha256_file
 from steve1.core.messages import message
 from steve1.core.paths import display, quoted, resolve
 from steve1.core.run_folder import SETTINGS_FILE
 from steve1.data.episodes.episode import Episode
 from steve1.data.loading.guess import guessed_camera_loss
 from steve1.data.loading.lists import read_list
+from steve1.data.loading.windows import WindowDataset
 from steve1.training.batches import chunks
 from steve1.training.checkpoint.checkpointer import TrainState
 from steve1.training.config import TrainSettings
@@ -85,9 +88,21 @@ def introduction(trainer: Trainer, state: TrainState) -> list[str]:
         lines.append(message("training averaged"))
     if settings.never_without_goal:
         lines.append(message("training no guidance"))
+    lines += foreign_goals(settings, train)
     if state.step:
         lines.append(message("training resumed", step=state.step))
     return lines
+
+
+def foreign_goals(settings: TrainSettings, train: WindowDataset) -> list[str]:
+    """A line where episodes have goals of another MineCLIP than that of the starting weights, which makes the goals of prompts."""
+    weights = resolve(settings.in_weights)
+    if settings.starts_empty or not train.mineclips or not checkpoint_metadata_path(weights).is_file():
+        return []
+    own = resolve(read_checkpoint_metadata(weights).mineclip)
+    if not own.is_file() or train.mineclips == {sha256_file(own)}:
+        return []
+    return [message("training foreign goals", mineclip=display(own))]
 
 
 def no_bf16(settings: TrainSettings, precision: torch.dtype, ranks: Ranks) -> list[str]:
