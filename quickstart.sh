@@ -50,7 +50,7 @@ read -ra CHECKED <<< "${CHECK_SKILLS:-explore swim look_at_sky}"
 OLD=() && for skill in "${CHECKED[@]}"; do [ "$skill" = "$SKILL" ] || OLD+=("$skill"); done
 [ -n "$CHECK_SKILLS" ] || OLD=("${OLD[@]:0:2}")
 EXPECTED="data/recordings/$NAME.expected"
-"$PYTHON" -m steve1 check_quickstart --skill "$SKILL" --replay "$REPLAY" --expected "$EXPECTED" --frames "$((N_EPISODES * STEPS))" \
+"$PYTHON" -m steve1 check_quickstart --skill "$SKILL" --replay "$REPLAY" --replay_share "$REPLAY_SHARE" --expected "$EXPECTED" --frames "$((N_EPISODES * STEPS))" \
   --train_frames "$TOTAL_FRAMES" --episodes "$((EPISODES * (2 + ${#OLD[@]})))"
 BEGAN=$(date +%s)   # installing is not counted
 

@@ -14,6 +14,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, sha256_file
 from steve1.core.messages import message
 from steve1.core.paths import display, output_path, resolve
+from steve1.data.episodes.formats.replay import open_pack
 from steve1.data.loading.replay import replay_entries
 from steve1.data.loading.sampling import SAMPLINGS
 from steve1.envs import make_env
@@ -21,6 +22,7 @@ from steve1.evaluation.report.sentences import task_label
 from steve1.evaluation.runner.known import known_successes
 from steve1.evaluation.tasks.suite import load_suite
 from steve1.rollout.players.behaviours import MINI, behaviour
+from steve1.training.config import TrainSettings
 
 BENCHMARK_SECONDS = 2.0
 REFERENCE_SPEED = 1810.0
@@ -36,7 +38,7 @@ class Args:
     """What to check."""
 
     GROUPS: ClassVar = {
-        "options": "weights megabytes skill known_results replay",
+        "options": "weights megabytes skill known_results replay replay_share",
         "output": "expected frames train_frames episodes",
     }
 
@@ -49,7 +51,9 @@ class Args:
     known_results: str = "data/mini/results"
     """What these weights played earlier; results of others are not used."""
     replay: str = ""
-    """Replay pack, or name of a sampling, that must be there."""
+    """Replay pack, or name of a sampling, that must be there; a pack must fit the weights."""
+    replay_share: float = TrainSettings.replay_share
+    """Its share of the training windows."""
     expected: str = ""
     """Also measure the machine for two seconds, and write the seconds that each stage is expected to take to this file."""
     frames: int = 3000
@@ -62,12 +66,15 @@ class Args:
 
 def main(args: Args) -> None:
     """Raise one UserError for the first thing that is missing."""
+    if not 0 < args.replay_share < 1:
+        raise UserError(f"replay_share is a share above 0 and below 1, got {args.replay_share}")
     weights = resolve(args.weights)
     metadata = read_checkpoint_metadata(weights)
-    packs = [resolve(args.replay)] if args.replay.endswith(REPLAY_SUFFIX) else []
-    if args.replay and not packs:
+    pack = resolve(args.replay) if args.replay.endswith(REPLAY_SUFFIX) else None
+    if args.replay and pack is None:
         replay_entries(args.replay, SAMPLINGS)
-    for path in (weights, *(resolve(name) for name in (metadata.model, metadata.mineclip, metadata.prior)), *packs):
+    own = [pack] if pack is not None and pack.parent == weights.parent else []
+    for path in (weights, *(resolve(name) for name in (metadata.model, metadata.mineclip, metadata.prior)), *own):
         if not path.is_file():
             raise UserError(
                 "A file of the mini weights is missing.",
@@ -82,6 +89,8 @@ def main(args: Args) -> None:
             expected=f"{args.megabytes} MB",
             got=f"{free:.0f} MB",
         )
+    if pack is not None:
+        check_pack(pack, resolve(metadata.model), weights)
     said = expectation(args.skill, metadata.trained_on, weights, resolve(args.known_results)) if args.skill else ""
     with make_env(metadata.env) as env:
         env.reset(seed=0)
@@ -90,6 +99,16 @@ def main(args: Args) -> None:
         print(said)
     if args.expected:
         write_expected(args, speed(resolve(metadata.model), weights))
+
+
+def check_pack(pack: Path, model: Path, weights: Path) -> None:
+    """UserError where the pack cannot be read, or holds features of another CNN than that of the weights."""
+    # Imported here because they load torch, for which --help need not wait.
+    from steve1.policy import load_policy
+    from steve1.training.cache import FeatureCache
+
+    policy = load_policy(model, weights).requires_grad_(False)
+    FeatureCache(output_path(TrainSettings.cache_dir), policy).need(open_pack(pack).paths()[:1])
 
 
 def expectation(skill: str, trained_on: tuple[str, ...], weights: Path, known_results: Path) -> str:

@@ -6,7 +6,9 @@ import itertools
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from steve1.commands.tools import check_quickstart
@@ -14,6 +16,7 @@ from steve1.commands.tools.check_quickstart import Args, expectation, played, sp
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file, write_json
 from steve1.core.paths import ROOT
+from steve1.data.episodes.formats.replay import write_pack
 from steve1.rollout.players.behaviours import BEHAVIOURS
 
 KNOWN = ("explore", "swim")
@@ -94,10 +97,22 @@ def test_the_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0.1 * next(looks) > check_quickstart.BENCHMARK_SECONDS
 
 
-def test_a_pack_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="A file of the mini weights is missing") as caught:
-        check_quickstart.main(Args(replay=str(tmp_path / "none.replay.safetensors")))
-    assert "none.replay.safetensors" in str(caught.value)
+def test_a_pack_that_training_would_refuse_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:
+    def fault(**changes: Any) -> UserError:
+        with pytest.raises(UserError) as caught:
+            check_quickstart.main(Args(weights=str(ROOT / "data/mini/mini.weights"), **changes))
+        return caught.value
+
+    missing = fault(replay=str(tmp_path / "none.replay.safetensors"))
+    assert missing.what == "This replay pack cannot be opened."
+    assert "none.replay.safetensors" in missing.where
+    foreign = tmp_path / "foreign.replay.safetensors"
+    rows = (np.zeros((20, 4)), np.zeros((20, 3), np.float32), np.zeros(20), np.zeros(20), np.ones(20))
+    write_pack(foreign, [("a/b", 20)], iter([rows]), {"cnn_sha256": "0" * 64})
+    assert "another CNN" in fault(replay=str(foreign)).what
+    foreign.write_bytes(foreign.read_bytes()[:-9])
+    assert "cut short" in fault(replay=str(foreign)).what
+    assert "replay_share is a share above 0" in fault(replay_share=1.0).what
 
 
 def test_old_skills_may_come_from_a_sampling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
