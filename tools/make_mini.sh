@@ -34,7 +34,7 @@ MINECLIP_STEPS="${MINECLIP_STEPS:-1500}"   # optimizer steps of the contrastive 
 CNN_FRAMES="${CNN_FRAMES:-1200000}"        # frames that the whole policy is trained on
 MORE_FRAMES="${MORE_FRAMES:-700000}"       # … and again, with the corrections
 POLICY_FRAMES="${POLICY_FRAMES:-1000000}"  # frames that all but the CNN is trained on, with cached features
-REPLAY_FRAMES="${REPLAY_FRAMES:-16000}"    # frames of the replay pack, from all that the policy was trained on
+REPLAY_FRAMES="${REPLAY_FRAMES:-16000}"    # frames of the replay pack, from the demonstrations that the policy was trained on
 MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
 
 IDM_EPISODES="${IDM_EPISODES:-48}"         # babbling players, per biome, of 600 ticks
