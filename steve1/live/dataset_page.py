@@ -41,6 +41,7 @@ class DatasetPage:
         self.files: Mapping[str, bytes] = page_files("dataset")
         self._episodes, self._reasons, self._samplings = list(episodes), reasons, samplings
         self._judgements = {path.parent: Judgements(path.parent) for path in self._episodes}
+        self._connections: set[ServerConnection] = set()
         self._lengths: list[int] = []
         self._captions: list[list[str]] = []
         for path in self._episodes:
@@ -55,19 +56,23 @@ class DatasetPage:
             if fault.command.get("do") == "judge" and type(number) is int and 0 <= number < len(self._episodes):
                 await self._send_row(connection, number)
 
-        await connection.send(json.dumps(self._listing(), ensure_ascii=False))
-        async for command in messages(connection, self._read, refused=refused):
-            try:
-                await self._obey(connection, command)
-            except (UserError, OSError) as fault:
-                told = {
-                    "kind": "fault",
-                    "code": "list_exists" if isinstance(fault, ListExists) else "",
-                    "text": fault.one_line if isinstance(fault, UserError) else str(fault),
-                }
-                await connection.send(json.dumps(told, ensure_ascii=False))
-                if command["do"] == "judge":
-                    await self._send_row(connection, command["episode"])
+        self._connections.add(connection)
+        try:
+            await connection.send(json.dumps(self._listing(), ensure_ascii=False))
+            async for command in messages(connection, self._read, refused=refused):
+                try:
+                    await self._obey(connection, command)
+                except (UserError, OSError) as fault:
+                    told = {
+                        "kind": "fault",
+                        "code": "list_exists" if isinstance(fault, ListExists) else "",
+                        "text": fault.one_line if isinstance(fault, UserError) else str(fault),
+                    }
+                    await connection.send(json.dumps(told, ensure_ascii=False))
+                    if command["do"] == "judge":
+                        await self._send_row(connection, command["episode"])
+        finally:
+            self._connections.discard(connection)
 
     def _read(self, message: str | bytes) -> Command:
         command = parse(message, DATASET_COMMANDS)
@@ -85,15 +90,15 @@ class DatasetPage:
             judgement = checked(Judgement(**fields), self._lengths[number])
             path = self._episodes[number]
             self._judgements[path.parent].set(path.name, judgement)
+            self._tell_others(connection, number)
             await self._send_row(connection, number)
         else:
             name = command["name"].strip()
             if not name or "/" in name or name.startswith("."):
                 raise UserError("A list's name has no slash, and does not begin with a dot.", got=name)
             listed = self._samplings / f"{name}_train.txt"
-            found = await asyncio.to_thread(
-                write_judged, self._episodes, self._judgements, listed, command["overwrite"]
-            )
+            kept = {folder: Judgements(folder) for folder in self._judgements}  # another server may have written too
+            found = await asyncio.to_thread(write_judged, self._episodes, kept, listed, command["overwrite"])
             following = f"SAMPLING_NAME={shlex.quote(name)} bash 3_train_finetune_template.sh"
             await connection.send(json.dumps({"kind": "written", "command": following, **found}, ensure_ascii=False))
 
@@ -118,8 +123,15 @@ class DatasetPage:
 
     async def _send_row(self, connection: ServerConnection, number: int) -> None:
         """What is known of an episode's judgement."""
-        row = {"kind": "judged", "episode": number, **self._row(number)}
+        row = {"kind": "judged", "episode": number, "by_other": False, **self._row(number)}
         await connection.send(json.dumps(row, ensure_ascii=False))
+
+    def _tell_others(self, connection: ServerConnection, number: int) -> None:
+        """A page sends whole judgements: one that did not know of another's would undo it."""
+        from websockets.asyncio.server import broadcast  # see `Host.start`
+
+        row = {"kind": "judged", "episode": number, "by_other": True, **self._row(number)}
+        broadcast(self._connections - {connection}, json.dumps(row, ensure_ascii=False))
 
     def _row(self, number: int) -> dict[str, Any]:
         path = self._episodes[number]

@@ -20,6 +20,9 @@ from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.parts import FIRST_GOAL
 from steve1.data.loading.lists import list_line
 
+#: fields of a judgement that a cut copy shows; the others stand in the list alone
+_COPIED = ("start", "stop", "caption")
+
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
@@ -71,11 +74,14 @@ class Judgements:
 def checked(judgement: Judgement, frames: int) -> Judgement:
     """The judgement, if its stretch lies in an episode of that many frames and is long enough for a goal.
 
+    A whole episode may be shorter: it can still be marked bad.
+
     Raises:
         UserError: it does not, or is too short.
     """
     stop = judgement.stop or frames
-    if not 0 <= judgement.start < stop <= frames or stop - judgement.start <= FIRST_GOAL:
+    is_cut = (judgement.start, stop) != (0, frames)
+    if is_cut and (not 0 <= judgement.start < stop <= frames or stop - judgement.start <= FIRST_GOAL):
         expected = f"at least {FIRST_GOAL + 1} of {frames} frames"
         raise UserError(
             "This stretch is too short, or not in the episode.", expected=expected, got=f"{judgement.start}..{stop}"
@@ -95,7 +101,7 @@ def write_judged(
 
     Raises:
         ListExists: the list is there.
-        UserError: nothing is left, a folder's name cannot stand in a list, or another copy is in a cut's way.
+        UserError: nothing is left, or a folder's name cannot stand in a list.
     """
     if listed.exists() and not overwrite:
         raise ListExists(
@@ -128,15 +134,19 @@ def write_judged(
 
 
 def _copy(path: Path, judgement: Judgement) -> Path:
-    """The stretch as an episode of its own; one that was made from the same judgement is left as it is."""
+    """The stretch as an episode of its own; one that shows the same frames and caption is left as it is."""
     folder = path.parent.with_name(path.parent.name + "_judged")
     stop = judgement.stop or len(Episode(path))
-    target = folder / f"{path.name}_{judgement.start}-{stop}"  # the whole name: episodes of one video begin alike
-    note = {"judged": dataclasses.asdict(judgement)} | ({"captions": [judgement.caption]} if judgement.caption else {})
-    if target.exists():
-        if Episode(target).metadata.get("judged") == note["judged"]:
+    name = f"{path.name}_{judgement.start}-{stop}"  # the whole name: episodes of one video begin alike
+    made = dataclasses.asdict(judgement)
+    target, number = folder / name, 1
+    while target.exists():
+        known = Episode(target).metadata.get("judged")
+        if isinstance(known, dict) and all(known.get(field) == made[field] for field in _COPIED):
             return target
-        raise UserError("Another copy is in this cut's way.", where=display(target), todo="move it, or cut otherwise")
+        number += 1  # of another caption, and perhaps on another list
+        target = folder / f"{name}_{number}"
     folder.mkdir(exist_ok=True)
-    cut_episode(path, target, judgement.start, stop, note)
+    captions = {"captions": [judgement.caption]} if judgement.caption else {}
+    cut_episode(path, target, judgement.start, stop, {"judged": made, **captions})
     return target

@@ -61,6 +61,10 @@ def test_a_stretch_has_to_lie_in_the_episode(start: int, stop: int) -> None:
     assert checked(Judgement(start=4, stop=40), 40) == Judgement(start=4)
 
 
+def test_an_episode_that_is_too_short_to_be_cut_can_be_marked_bad() -> None:
+    assert checked(Judgement("bad", 0, 10), 10) == checked(Judgement("bad"), 10) == Judgement("bad")
+
+
 def test_the_list_holds_what_is_not_bad_and_cuts_are_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = make_dataset(tmp_path / "ds", [60, 60, 60, 60])
@@ -82,9 +86,16 @@ def test_the_list_holds_what_is_not_bad_and_cuts_are_copies(tmp_path: Path, monk
     with pytest.raises(UserError, match="exists already"):
         write_judged(find_episodes(folder), marks, listed)
     assert write_judged(find_episodes(folder), marks, listed, overwrite=True)["cut"] == 1  # the copy is still right
+    again = tmp_path / "samplings" / "again_train.txt"
+    marks[folder].set("ep01", Judgement("", 10, 50, "dig a hole", 2.0))
+    write_judged(find_episodes(folder), marks, again)
+    assert "ep01_10-50" in {entry.path.name for entry in read_list(again)}  # mark and weight do not show in the copy
     marks[folder].set("ep01", Judgement("good", 10, 50, "something else"))
-    with pytest.raises(UserError, match="in this cut's way"):
-        write_judged(find_episodes(folder), marks, listed, overwrite=True)
+    write_judged(find_episodes(folder), marks, again, overwrite=True)
+    assert "ep01_10-50_2" in {entry.path.name for entry in read_list(again)}
+    assert Episode(tmp_path / "ds_judged" / "ep01_10-50").metadata["captions"] == [
+        "dig a hole"
+    ]  # the other list has it
     with pytest.raises(UserError, match="would be empty"):
         write_judged([folder / "ep00"], marks, listed, overwrite=True)
 
@@ -140,7 +151,8 @@ def test_every_list_that_is_written_is_read_back(tmp_path: Path, monkeypatch: py
 @contextlib.contextmanager
 def served(tmp_path: Path) -> Iterator[tuple[Path, Host]]:
     folder = make_dataset(tmp_path / "ds", [60, 60])
-    with Host(DatasetPage(find_episodes(folder), {}, tmp_path / "samplings"), port=0) as host:
+    reasons = {folder / "ep01": "nothing moves"}
+    with Host(DatasetPage(find_episodes(folder), reasons, tmp_path / "samplings"), port=0) as host:
         yield folder, host
 
 
@@ -193,19 +205,40 @@ def test_frames_come_with_their_actions(tmp_path: Path) -> None:
         assert ask(do="write", name="mine", overwrite=False)["kept"] == 1
         found_again = ask(do="write", name="mine", overwrite=False)
         assert (found_again["kind"], found_again["code"]) == ("fault", "list_exists")
+        # Another server of this dataset judges: the list is of what the file says.
+        Judgements(folder).set("ep01", Judgement("bad"))
+        assert ask(do="write", name="mine", overwrite=True)["kind"] == "fault"
+
+
+@pytest.mark.e2e
+def test_what_one_page_judges_the_others_know(tmp_path: Path) -> None:
+    pytest.importorskip("websockets", reason="websockets is not installed")
+    from websockets.sync.client import connect
+
+    with served(tmp_path) as (_, host), contextlib.ExitStack() as held:
+        address = host.url.replace("http", "ws").replace("/?", "/socket?")
+        one, other = (held.enter_context(connect(address, open_timeout=120, ping_interval=None)) for _ in range(2))
+        assert {json.loads(client.recv())["kind"] for client in (one, other)} == {"episodes"}
+        judge = {"do": "judge", "episode": 1, "mark": "bad", "start": 0, "stop": 0, "caption": "", "weight": None}
+        one.send(json.dumps(judge))
+        for client, by_other in ((one, False), (other, True)):
+            told = json.loads(client.recv(timeout=120))
+            assert (told["kind"], told["episode"], told["mark"], told["by_other"]) == ("judged", 1, "bad", by_other)
 
 
 @pytest.mark.e2e
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 def test_the_page_plays_marks_cuts_and_writes(tmp_path: Path) -> None:
     pytest.importorskip("websockets", reason="websockets is not installed")
+    from websockets.sync.client import connect
+
     with served(tmp_path) as (_, host), opened(tmp_path) as browser:
         browser.open(host.url)
         browser.until("document.body.dataset.painted === '0:0'")
         browser.key("KeyB")
         browser.until("rows[0].mark === 'bad'")
         browser.key("ArrowDown")
-        browser.until("now === 1")
+        browser.until("now === 1 && at('why').textContent === 'nothing moves'")  # also for whoever has no mouse
         browser.js("at('scrub').value = 20; at('scrub').oninput()")
         browser.until("document.body.dataset.painted === '1:20'")
         browser.key("BracketLeft")
@@ -233,6 +266,30 @@ def test_the_page_plays_marks_cuts_and_writes(tmp_path: Path) -> None:
         browser.js("judge({ weight: 2 })")
         browser.until("rows[1].weight === 2 && rows[1].unanswered === 0 && at('weight').value === '2'")
         browser.js("judge({ weight: null })")
+        # Space presses a button that was reached by Tab, and plays otherwise.
+        browser.js("at('bad').focus()")
+        browser.key("Space")
+        browser.until("rows[1].mark === 'bad' && !playing")
+        browser.key("Space")
+        browser.until("rows[1].mark === '' && rows[1].unanswered === 0")
+        browser.js("at('bad').blur(), judge({ mark: 'good' })")
+        # What another page judges is known here.
+        with connect(host.url.replace("http", "ws").replace("/?", "/socket?"), open_timeout=120) as other:
+            row = {"episode": 0, "mark": "bad", "start": 0, "stop": 0, "caption": "theirs", "weight": None}
+            other.send(json.dumps({"do": "judge", **row}))
+            browser.until("rows[0].caption === 'theirs'")
+        # A picture that comes late is not one of the episode that was chosen meanwhile; those far away are forgotten.
+        browser.js(
+            "go = [], real = createImageBitmap, createImageBitmap = blob => new Promise(done => go.push(() => real(blob).then(done)))"
+        )
+        browser.js("choose(0)")
+        browser.until("go.length > 0")
+        browser.js("choose(1)")
+        late = "Promise.all(go.map(each => each())).then(() => new Promise(done => setTimeout(done)))"
+        assert browser.js(f"{late}.then(() => [...frames.values()].filter(each => each.episode !== now).length)") == 0
+        browser.js("createImageBitmap = real, choose(1)")
+        browser.js("left = false, frames.set(9999, { picture: { close() { left = true; } } }), draw()")
+        assert browser.js("left && !frames.has(9999)")
         for width in (1280, 400):
             browser.size(width)
             assert browser.js("document.documentElement.scrollWidth") <= width

@@ -29,6 +29,11 @@ function make(kind, content, name = "") {
 }
 // What is typed, as the server takes it: spaces of any width are plain ones, letters that nobody sees are left out.
 const plain = text => text.replace(/[\p{Z}\t\n\r]/gu, " ").replace(/\p{C}/gu, "").trim();
+function belongsToFocus(code) {  // Space presses a button, and arrows move a slider, that was reached by Tab
+  const focus = document.activeElement;
+  return focus && (code === "Space" ? focus.matches("button") : code.startsWith("Arrow") && focus.matches("input[type=range]"));
+}
+addEventListener("click", event => { if (event.detail) event.target.closest("button")?.blur(); });  // one clicked by the mouse leaves Space to the page
 function note(text, name = "", milliseconds = 9000) {
   const told = make("p", text, name);
   at("notices").append(told);
