@@ -42,6 +42,8 @@ TOO_MUCH, NOT_OURS = 1008, 1003
 _SEND_BUFFER = 1 << 17
 #: seconds between two pings, and without an answer to one, after which a client is gone
 _PING_S, _GONE_S = 5, 10
+#: seconds that conversations have to end when the server does
+_FAREWELL_S = 1.0
 _KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
 
@@ -137,7 +139,7 @@ class Host:
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
         self._started: threading.Event = threading.Event()
         self._fault: BaseException | None = None
-        self._clients = 0
+        self._talking: set[asyncio.Task[None]] = set()
 
     @property
     def is_public(self) -> bool:
@@ -223,18 +225,25 @@ class Host:
             self.port = running.sockets[0].getsockname()[1]
             self._started.set()
             await self._stop.wait()
+            running.close()
+            if self._talking:
+                await asyncio.wait(self._talking, timeout=_FAREWELL_S)
+            for task in self._talking:  # it waits for an answer that nobody gives any more
+                task.cancel()
 
     async def _connected(self, connection: ServerConnection) -> None:
         from websockets.exceptions import ConnectionClosed  # see `start`
 
         # A browser that is slow loses frames; in the kernel's buffer of megabytes they would wait for seconds.
         connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        self._clients += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._talking.add(task)
         try:
             with contextlib.suppress(ConnectionClosed):
                 await self._service.serve(connection)
         finally:
-            self._clients -= 1
+            self._talking.discard(task)
 
     def _request(self, connection: ServerConnection, request: Request) -> Response | None:
         """None lets a WebSocket begin; anything else is the answer."""
@@ -257,7 +266,7 @@ class Host:
         origins, hosts = request.headers.get_all("Origin"), request.headers.get_all("Host")
         if origins and [urllib.parse.urlsplit(origin).netloc for origin in origins] != hosts:
             return _answer(http.HTTPStatus.FORBIDDEN, b"A page of another site may not connect.")
-        if self._clients >= MOST_CLIENTS:
+        if len(self._talking) >= MOST_CLIENTS:
             return _answer(http.HTTPStatus.SERVICE_UNAVAILABLE, b"Too many are connected.")
         return None
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -147,6 +148,18 @@ def test_a_client_that_says_nothing_sensible_is_sent_away() -> None:
                 with pytest.raises(PolicyServerError):
                     policy._ask("{}")
         assert found.value.rcvd.code == 1003
+
+
+def test_a_server_that_ends_leaves_no_game_waiting() -> None:
+    """As at Ctrl-C: nobody computes any more, and a frame still waits."""
+    service = PolicyService(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+    with Host(service, port=0) as host, ThreadPoolExecutor(1) as pool:
+        begun = pool.submit(RemotePolicy, host.url, "dig dirt", timeout_s=120)
+        assert service._jobs.get(timeout=120).begin is not None  # type: ignore[union-attr]
+        host.close()
+        assert not host._thread.is_alive()
+        with pytest.raises(websockets.exceptions.ConnectionClosedOK):
+            begun.result()
 
 
 def test_what_is_wrong_is_refused_and_the_next_one_served() -> None:
