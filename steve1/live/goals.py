@@ -49,6 +49,7 @@ class LiveGoals:
         self._measuring: Future[None] | None = None
         self._waiting: deque[NDArray[np.uint8]] = deque()
         self._stream: EpisodeStream | None = None
+        self._anew = False  # the next frames follow no earlier ones
         self._goal: Goal | None = None
         self._why_not: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.compares = compare
@@ -84,24 +85,25 @@ class LiveGoals:
     def restart(self) -> None:
         """Another episode begins."""
         self._waiting.clear()
+        self._anew = True  # after the frames: those that are measured now belong to the last episode
         self.similarity = None
-        if self.compares:
-            self._pool.submit(self._forget)
-
-    def _forget(self) -> None:
-        if self._stream is not None:
-            self._stream.reset()
 
     def see(self, frame: NDArray[np.uint8]) -> None:
         """One frame (H, W, 3) u8 of the episode, in order."""
         if not self.compares:
             return
         self._waiting.append(frame)
-        if len(self._waiting) > _MOST_WAITING:
+        if len(self._waiting) > _MOST_WAITING and self._is_occupied():
+            self.restart()
+        elif len(self._waiting) > _MOST_WAITING:
             self._waiting.clear()
             self._stop_comparing(message("live similarity slow"))
         elif len(self._waiting) >= _BATCH and (self._measuring is None or self._measuring.done()):
             self._measuring = self._pool.submit(self._measure)
+
+    def _is_occupied(self) -> bool:
+        """Whether the thread loads MineCLIP or encodes a prompt: frames then wait, however fast the machine compares them."""
+        return self._stream is None or (self._asked is not None and not self._asked.done())
 
     def _stop_comparing(self, why: str) -> None:
         self.compares, self.similarity = False, None
@@ -112,7 +114,10 @@ class LiveGoals:
         return "" if self._why_not.empty() else self._why_not.get()
 
     def _measure(self) -> None:
+        anew, self._anew = self._anew, False
         frames = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if self._stream is not None and anew:
+            self._stream.reset()
         if not frames:
             return
         try:
@@ -122,7 +127,7 @@ class LiveGoals:
             self._stop_comparing(message("live similarity fault", fault=fault.one_line))
             return
         goal = self._goal
-        if self.compares and goal is not None and np.isfinite(last).all():
+        if self.compares and not self._anew and goal is not None and np.isfinite(last).all():
             self.similarity = float(last @ goal / max(float(np.linalg.norm(last) * np.linalg.norm(goal)), 1e-12))
 
     def close(self) -> None:

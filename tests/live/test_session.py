@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import threading
 import time
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -21,7 +22,8 @@ from steve1.live import recorder
 from steve1.live import session as live_session
 from steve1.live.goals import LiveGoals
 from steve1.live.prompts import PromptSource, open_planner, read_chain
-from tests.live.worlds import Played, lines, options, playing, suite
+from steve1.mineclip.model import EpisodeStream
+from tests.live.worlds import Encoder, Played, lines, options, playing, suite
 from tests.rollout.fakes import FakeEnv
 
 pytestmark = pytest.mark.e2e  # threads and videos
@@ -409,11 +411,58 @@ def test_why_the_similarity_is_gone_is_said_on_the_page(tmp_path: Path, monkeypa
     with playing(tmp_path) as played:
         goals = played.session._goals
         assert goals is not None
+        goals._stream = EpisodeStream.__new__(EpisodeStream)  # MineCLIP is loaded
         goals._measuring = Future()  # it never ends: the frames that wait are too many at last
         goals.compares = True
         played.until(lambda: any("太慢" in notice["text"] for notice in list(played.session.screen.notices)))
         assert not goals.compares
     assert sum("太慢" in notice["text"] for notice in played.session.screen.notices) == 1
+
+
+def test_frames_that_wait_for_a_prompt_are_no_sign_of_a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Translating and encoding one, or loading MineCLIP, may take longer than the frames that may wait."""
+    encoding, encoded = threading.Event(), threading.Event()
+
+    class Stream:
+        def __init__(self, model: object) -> None:
+            self.lengths: list[int] = []
+
+        def reset(self) -> None:
+            self.lengths.append(0)
+
+        def push_many(self, frames: list[Any]) -> Any:
+            self.lengths.append(len(frames))
+            return np.ones((len(frames), 4), np.float32)
+
+    class SlowEncoder(Encoder):
+        mineclip = None
+
+        def encode(self, prompts: list[str], *, seed: int = 0) -> dict[str, Any]:
+            encoding.set()
+            assert encoded.wait(120)
+            return super().encode(prompts, seed=seed)
+
+    monkeypatch.setattr("steve1.live.goals.EpisodeStream", Stream)
+    goals, frame = LiveGoals(SlowEncoder()), np.zeros((2, 2, 3), np.uint8)  # type: ignore[arg-type]
+    for _ in range(4):
+        goals.see(frame)
+    assert goals._measuring is not None
+    goals._measuring.result(120)
+    goals.ask("dig dirt")
+    assert encoding.wait(120)
+    for _ in range(200):
+        goals.see(frame)
+    assert goals.compares
+    assert goals.why_stopped() == ""
+    encoded.set()
+    assert goals.ready(wait=True) is not None
+    goals._measuring.result(120)
+    for _ in range(4):
+        goals.see(frame)
+    goals._measuring.result(120)
+    assert goals._stream.lengths == [4, 0, 5, 4]  # type: ignore[union-attr]  # what follows the gap is no continuation
+    assert goals.similarity == pytest.approx(0.5)
+    goals.close()
 
 
 def test_the_wheel_knows_the_slots_of_the_game(tmp_path: Path) -> None:
