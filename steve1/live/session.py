@@ -69,7 +69,7 @@ class Session:
         game: opened when the session runs, and again when it dies.
         suite: its tasks judge recordings.
         agent, goals: of the policy; None: only a person acts.
-        prompt: the first.
+        prompt: the first, also that of `source`.
         source: decides further prompts; None: the page alone does.
         film: film it from the beginning.
         rate: ticks a second.
@@ -95,12 +95,12 @@ class Session:
         self.screen.who = PERSON if agent is None else POLICY
         self._world, self._film_from_start = 0, film
         self._now: tuple[Observation, Info]
-        self._waiting, self._paused, self._once, self._finished = True, False, False, False
+        self._waiting, self._paused, self._once, self._finished, self._last_tick = True, False, False, False, 0
         self._handlers: dict[str, Callable[[Command], None]] = {
             "prompt": lambda command: self._ask(command["text"].strip()),
             "guidance": self._set_guidance, "temperature": self._set_temperature, "speed": self._set_speed,
             "take_over": lambda _: self._act(PERSON), "hand_back": lambda _: self._act(POLICY),
-            "arrive": lambda _: self._arrive(), "record": lambda _: self._record(), "stop": lambda _: self.recorder.keep(), "discard": lambda _: self.recorder.discard(),
+            "arrive": lambda _: self._arrive(), "leave": lambda _: self._leave(), "record": lambda _: self._record(), "stop": lambda _: self.recorder.keep(), "discard": lambda _: self.recorder.discard(),
             "redo": lambda _: self._redo(), "pause": lambda _: self._pause(True), "resume": lambda _: self._pause(False),
             "step": lambda _: self._step_once(), "reset_agent": lambda _: self._reset_agent(),
             "reset_world": lambda _: self._reset_world(), "film": lambda _: self.recorder.film(self._prompt), "finish": lambda _: self._finish(),
@@ -117,9 +117,9 @@ class Session:
         self.post({"do": "arrive"})
 
     def left(self) -> None:
-        """Nobody is at the controls any more: everything is let go, and the game pauses."""
+        """Nobody is at the controls any more: everything is let go, and the game pauses, unless it waits for no page."""
         self.person.release()
-        self.post({"do": "pause"})
+        self.post({"do": "leave"})
 
     # ---- the loop ----
 
@@ -286,6 +286,10 @@ class Session:
     def _arrive(self) -> None:
         self._waiting = False
 
+    def _leave(self) -> None:
+        if not self._last_tick:
+            self._pause(True)
+
     def _pause(self, paused: bool) -> None:
         self._paused = paused
         self.person.release()
@@ -305,7 +309,9 @@ class Session:
         """Another world; `begin`: the session's first, or the first of a new game; `again`: the one of these reset options."""
         self.recorder.keep()
         if again is None:
-            options = self._task.reset_options() if self._task else {"biome": self.settings.biome}
+            # A source of prompts begins anew with each world.
+            task = self._task if self._source is None else self._suite.by_prompt(self._first_prompt)
+            options = task.reset_options() if task else {"biome": self.settings.biome}
             starts = self.settings.starts(options["biome"])
             again = {
                 "seed": self.settings.seed + self._world,

@@ -197,6 +197,24 @@ def test_a_chain_runs_in_a_session(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert asked == ["dig dirt", "explore", "build a pillar"]
 
 
+def test_each_world_of_a_chain_begins_where_its_first_prompt_does(tmp_path: Path) -> None:
+    chain = read_chain("swim under water=5;dig dirt", suite())
+    with playing(tmp_path, source=chain, prompt="swim under water") as played:
+        played.until(lambda: played.session.screen.state.get("prompt") == "dig dirt")
+        played.do("reset_world")
+        played.until(lambda: played.kinds().count("world") == 2)
+        resets = played.session._env.resets  # type: ignore[attr-defined]
+    assert [options["biome"] for _, options in resets] == ["shore", "shore"]
+
+
+def test_a_session_of_so_many_ticks_waits_for_no_page_that_leaves(tmp_path: Path) -> None:
+    with playing(tmp_path, ticks=30, arrived=False) as played:
+        played.session.arrived()
+        played.session.left()
+        played.until(lambda: "finished" in played.kinds())
+    assert played.session.screen.tick == 30
+
+
 def test_nobody_at_the_controls_means_a_pause_and_nothing_pressed(tmp_path: Path) -> None:
     with playing(tmp_path, weights=False, arrived=False) as played:
         time.sleep(0.1)
@@ -400,7 +418,8 @@ def test_a_recording_that_is_lost_ends_on_the_timeline_too(tmp_path: Path, monke
         for _ in range(2):  # the same twice on one tick: told twice
             played.do("record")
             played.do("stop")
-        played.until(lambda: played.kinds().count("discarded") == 4)
+        played.until(lambda: len(played.session.screen.notices) == 4)
+        assert played.kinds().count("discarded") == 4
         assert played.session.screen.tick == tick
         told = list(played.session.screen.notices)
         assert [notice["number"] for notice in told] == [1, 2, 3, 4]

@@ -71,14 +71,14 @@ class Agent:
 class Played:
     """A session that runs in a thread."""
 
-    def __init__(self, session: Session, agent: Agent | None) -> None:
-        self.session, self.agent, self.fault = session, agent, None  # type: ignore[var-annotated]
+    def __init__(self, session: Session, agent: Agent | None, ticks: int = 0) -> None:
+        self.session, self.agent, self.fault, self._ticks = session, agent, None, ticks  # type: ignore[var-annotated]
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            self.session.run()
+            self.session.run(self._ticks)
         except BaseException as fault:
             self.fault = fault
 
@@ -120,7 +120,7 @@ def suite() -> Suite:
 @contextlib.contextmanager
 def playing(
     folder: Path, *, weights: bool = True, prompt: str = "dig dirt", rate: float = 400.0, env: Callable[[], Any] = FakeEnv,
-    source: PromptSource | None = None, arrived: bool = True, starts: Starts = fake_starts,
+    source: PromptSource | None = None, arrived: bool = True, starts: Starts = fake_starts, ticks: int = 0,
 ) -> Iterator[Played]:  # fmt: skip
     """A session whose game waits for nobody, unless `arrived` is False; finished at the end.
 
@@ -137,7 +137,7 @@ def playing(
     session.person = PersonInput(lambda: 0.0)
     if arrived:
         session.arrived()
-    played = Played(session, agent)
+    played = Played(session, agent, ticks)
     try:
         yield played
     finally:

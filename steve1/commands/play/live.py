@@ -124,7 +124,7 @@ def make_session(
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.goals import GoalEncoder
     from steve1.live.goals import LiveGoals
-    from steve1.live.prompts import open_source
+    from steve1.live.prompts import PromptChain, open_source
     from steve1.live.session import Session, SessionSettings
     from steve1.rollout.supervise import SupervisedEnv
 
@@ -164,7 +164,7 @@ def make_session(
             suite,
             agent=agent,
             goals=goals,
-            prompt=args.prompt,
+            prompt=source.links[0].prompt if isinstance(source, PromptChain) else args.prompt,
             source=source,
             film=args.film,
             rate=rate,
