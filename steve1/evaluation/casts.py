@@ -16,7 +16,7 @@ from steve1.core.paths import display, slug
 from steve1.core.seeds import generator, integer
 from steve1.data.episodes.captions import read_captions
 from steve1.envs import start_states
-from steve1.evaluation.policies import PolicyCache, parse_policies
+from steve1.evaluation.policies import PolicyCache, parse_weights
 from steve1.evaluation.tasks.suite import Task, load_suite
 from steve1.goals import GoalEncoder
 from steve1.rollout.play import Actor, GoalActor
@@ -94,7 +94,7 @@ class PolicyCast:
             todo = 'PROMPTS="explore;look at the sky", prompts that these weights are known to follow'
             raise UserError("A policy records what it is asked for, and no prompt is given.", todo=todo)
         self._env, self._seed, self._split = env, seed, split
-        self._spec = parse_policies([weights])[0]
+        self._spec = parse_weights(weights)
         suite = load_suite(env)
         self.counts: dict[str, int | None] = {}
         self._tasks: dict[str, Task | None] = {}

@@ -153,6 +153,19 @@ def parse_policies(words: Sequence[str], **overrides: str | float | None) -> lis
     return unique
 
 
+def parse_weights(word: str, **overrides: str | float | None) -> PolicySpec:
+    """Weights that are asked for by prompts; arguments as for `parse_policies`.
+
+    Raises:
+        UserError: it names a baseline, a player or a goal file, whose goal no prompt replaces.
+    """
+    (spec,) = parse_policies([word], **overrides)
+    if not spec.needs_goal or spec.goal != "prior":
+        todo = "python run_agent/run_agent.py --goal_file … plays the goal of a goal file" if spec.needs_goal else ""
+        raise UserError("Weights that follow prompts are needed here.", expected="a weights file", got=word, todo=todo)
+    return spec
+
+
 def goals_for(
     policies: Sequence[PolicySpec],
     prompts: Sequence[str],

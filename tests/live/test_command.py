@@ -6,9 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from steve1.commands.play import live, serve
+from steve1.core.checkpoint_metadata import GoalFile, write_goal
 from steve1.core.errors import UserError
 from steve1.core.messages import message
 from steve1.core.options import CommandLine
@@ -48,6 +50,24 @@ def test_weights_of_another_game_are_told_once_here_and_on_the_page(
     assert notice["text"] == "mini: these weights were made for luanti, and play in minerl"
     said = capsys.readouterr()
     assert (said.out + said.err).count("were made for luanti") == 1
+
+
+@pytest.mark.e2e
+def test_a_chain_begins_in_the_world_of_its_first_prompt(tmp_path: Path) -> None:
+    args = live.Args(
+        weights=MINI, prompts="swim under water=20;explore", recordings=str(tmp_path / "takes"), folder=str(tmp_path / "session"), device="cpu",
+    )  # fmt: skip
+    with live.make_session(args) as session:
+        assert session._first_prompt == "swim under water"
+
+
+def test_what_follows_no_prompt_is_refused(tmp_path: Path) -> None:
+    write_goal(tmp_path / "dig.goal.json", GoalFile(np.ones(8, np.float32), MINI))
+    for given in ("random", "player:dig_dirt", str(tmp_path / "dig.goal.json")):
+        for command in (live.main, serve.main):
+            with pytest.raises(UserError, match="follow prompts") as found:
+                command((live if command is live.main else serve).Args(weights=given, device="cpu"))
+            assert ("--goal_file" in found.value.todo) == given.endswith(".goal.json")
 
 
 def test_the_address_for_other_machines_is_not_localhost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def make_session(
         options: further reset options of each world.
     """
     from steve1.envs import make_env, start_states
-    from steve1.evaluation.policies import PolicyCache, choose_env, environment_threads, parse_policies
+    from steve1.evaluation.policies import PolicyCache, choose_env, environment_threads, parse_weights
     from steve1.evaluation.tasks.suite import load_suite
     from steve1.goals import GoalEncoder
     from steve1.live.goals import LiveGoals
@@ -128,7 +128,7 @@ def make_session(
     from steve1.live.session import Session, SessionSettings
     from steve1.rollout.supervise import SupervisedEnv
 
-    specs = parse_policies([args.weights], **args.metadata_overrides()) if args.weights else []
+    specs = [parse_weights(args.weights, **args.metadata_overrides())] if args.weights else []
     foreign: list[str] = []
     env = choose_env(specs, args.env, foreign.append)
     suite = load_suite(env)

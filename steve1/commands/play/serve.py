@@ -46,7 +46,7 @@ class Args(PolicySettings):
 def main(args: Args) -> None:
     """Load, answer until Ctrl-C."""
     # These load torch, for which --help need not wait.
-    from steve1.evaluation.policies import PolicyCache, environment_threads, parse_policies
+    from steve1.evaluation.policies import PolicyCache, environment_threads, parse_weights
     from steve1.goals import GoalEncoder
     from steve1.live.host import Host
     from steve1.live.policy_service import PolicyService
@@ -55,7 +55,7 @@ def main(args: Args) -> None:
         raise UserError(
             "This token is too short to keep anybody out.", expected="at least 8 characters", where="--token"
         )
-    spec = parse_policies([args.weights], **args.metadata_overrides())[0]
+    spec = parse_weights(args.weights, **args.metadata_overrides())
     limit_threads(args.threads or environment_threads(1))
     agent = PolicyCache(device=args.device, deterministic=args.deterministic).agent(spec)
     service = PolicyService(agent, GoalEncoder(spec.metadata, device=args.device), seed=args.seed)
