@@ -375,7 +375,7 @@ class Session:
                 "kind": "state", "language": language(), "title": self.settings.title, "env": self.settings.env, "policy": agent is not None,
                 "prompt": self._prompt, "note": self._note, "task": self._task_facts(self._task),
                 "prompts": [{"task": task.name, **task.prompts} for task in tasks],
-                "guidance": agent.cond_scale if agent and agent.guided else None, "temperature": agent.temperature if agent else None,
+                "guidance": agent.cond_scale if agent and agent.guided else None, "temperature": agent.temperature if agent and not agent.deterministic else None,
                 "who": self.screen.who, "paused": self._paused or self._waiting, "speed": self._speed,
                 "recording": self.recorder.ticks is not None, "filming": self.recorder.filming, "takes": [kept.facts() for kept in self.recorder.kept], "events": list(self.screen.events),
                 "notices": list(self.screen.notices),

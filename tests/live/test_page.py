@@ -116,6 +116,11 @@ def test_everything_on_the_page_works(tmp_path: Path, game: str) -> None:
         browser.until(f"tick === {stopped + 1}")
         time.sleep(0.2)
         assert session.screen.tick == stopped + 1
+        # back from looking back, the picture is that of now, though no tick brings another
+        browser.js("at('scrub').value = 10; at('scrub').oninput()")
+        browser.until("document.body.dataset.painted === '10'")
+        browser.js("at('now').click()")
+        browser.until(f"document.body.dataset.painted === '{stopped + 1}'")
         browser.click("#screen")
         browser.until("!state.paused")
         # looking back does not stop the game
@@ -212,6 +217,9 @@ def test_a_page_of_an_earlier_session_says_so(tmp_path: Path) -> None:
                 browser.open(host.url)
                 browser.until("state && state.controls === 'you'")
             browser.until("at('veil-title').textContent === 'The connection is lost'")
+            controls = "[...document.querySelectorAll('.bar button, .bar select, #prompt, #chips button, #guidance')]"
+            assert browser.js(f"{controls}.every(each => each.disabled)"), "what nobody hears cannot be pressed"
+            assert browser.js("window.confirm = () => true, at('finish').onclick(), over") is False
         with playing(tmp_path, arrived=False) as played, Host(SessionPage(played.session), port=host.port):
             browser.until("at('veil-title').textContent === 'This page belongs to an earlier session'")
             assert browser.js("at('veil-text').textContent") == "Open the new address, which the console printed."
@@ -220,6 +228,10 @@ def test_a_page_of_an_earlier_session_says_so(tmp_path: Path) -> None:
 def test_a_closed_tab_leaves_nothing_pressed(tmp_path: Path) -> None:
     with shown(tmp_path, weights=False, prompt="my skill") as (browser, played):
         assert browser.js("at('take').disabled && at('forget').disabled")
+        # Whoever has no mouse sees the game too.
+        browser.until("at('veil-title').textContent === 'Click to play' && !at('veil').classList.contains('off')")
+        browser.key("KeyA")
+        browser.until("at('veil').classList.contains('off')")
         browser.click("#screen")
         browser.key("KeyW", up=False)
         played.until(lambda: "forward" in played.session.screen.view.facts["pressed"])  # type: ignore[union-attr]

@@ -382,6 +382,9 @@ def test_sliders_film_and_past(tmp_path: Path) -> None:
         played.until(lambda: "filmed" in played.kinds())
         assert played.agent is not None
         assert (played.agent.cond_scale, played.agent.temperature) == (2.5, 0.5)
+        played.agent.deterministic = True
+        played.do("speed", value=1)
+        played.until(lambda: played.session.screen.state["temperature"] is None)  # it would change nothing
         past = played.session.screen.past(15)
         assert past is not None
         assert b'"tick":10' in past[:60]

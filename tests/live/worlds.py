@@ -51,7 +51,7 @@ class Encoder:
 class Agent:
     """Presses what its goal says, and turns by a camera bin's centre; notes what it saw."""
 
-    cond_scale, temperature, guided = 6.0, 1.0, True
+    cond_scale, temperature, guided, deterministic = 6.0, 1.0, True, False
 
     def __init__(self) -> None:
         self.seen, self.resets = 0, 0

@@ -46,8 +46,9 @@ const person = { down: new Set(), pressed: [], dx: 0, dy: 0, wheel: 0, dirty: fa
 const nearness = [];
 
 // ---- the connection ----
+const linked = () => Boolean(socket) && socket.readyState === WebSocket.OPEN;
 function send(what, more = {}) {
-  if (socket && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ do: what, ...more }));
+  if (linked()) socket.send(JSON.stringify({ do: what, ...more }));
 }
 function connect() {
   socket = opened(told, pictured);
@@ -57,7 +58,7 @@ function connect() {
     release(false); video.end();
     if (document.pointerLockElement) document.exitPointerLock();
     over = over || Boolean(state && state.events.some(event => event.kind === "finished"));
-    if (over) shown(); else veil();
+    if (state) shown(); else veil();  // what cannot be said to the session cannot be pressed
     if (!begun) earlier = await belongsToEarlier();
     if (earlier) veil();
     else if (!over) setTimeout(connect, 1000);
@@ -74,12 +75,13 @@ function told(message) {
 function pictured(header, bytes) {
   if (header.kind === "frame") framed(header);
   if (header.codec) video.push(header, bytes);
-  else if ((header.kind === "past") === (looking !== null)) decoded(bytes).then(picture => painted(picture, header.tick, header.kind === "frame"));
+  else decoded(bytes).then(picture => painted(picture, header.tick, header.kind === "past"));
 }
-function painted(picture, tick_, whole) {
-  drawn(canvas, picture, whole);
+const newest = document.createElement("canvas");  // the game's last picture, also while one looks back
+function painted(picture, tick_, past) {
+  if (!past) { drawn(newest, picture); newest.dataset.tick = tick_; }
+  if (past === (looking !== null)) { drawn(canvas, picture, !past); document.body.dataset.painted = tick_; }
   picture.close();
-  document.body.dataset.painted = tick_;
 }
 
 // ---- H.264, where this browser decodes it; JPEGs otherwise ----
@@ -110,7 +112,8 @@ const video = {
   out(picture) {
     const tick_ = this.ticks.get(picture.timestamp);
     this.ticks.delete(picture.timestamp);
-    if (looking === null) { painted(picture, tick_, true); document.body.dataset.video = "h264"; } else picture.close();
+    painted(picture, tick_, false);
+    document.body.dataset.video = "h264";
   },
 };
 
@@ -144,7 +147,7 @@ function shown() {
   words = WORDS[state.language] || WORDS.en;
   document.documentElement.lang = state.language;
   translate(words);
-  const mine = !over && state.controls === "you", person_ = state.who === "person";
+  const mine = !over && linked() && state.controls === "you", person_ = state.who === "person";
   text("title", `${state.title} · ${state.env}`);
   document.title = `${state.title} · STEVE-1`;
   at("who").className = `pill ${state.who}`;
@@ -161,14 +164,15 @@ function shown() {
   label("film", state.filming ? words.filming : words.film, "", mine);
   label("finish", words.finish, "", mine);
   at("speed").disabled = !mine; at("speed").value = String(state.speed);
-  at("control").hidden = over || mine || state.controls === "other"; text("control", words.control);
-  text("link", mine ? "" : state.controls === "other" ? words.watching : "");
+  at("control").hidden = over || !linked() || state.controls !== "nobody"; text("control", words.control);
+  text("link", linked() && state.controls === "other" ? words.watching : "");
   text("now", words.live);
   at("near").hidden = !state.policy;
   at("now-prompt").replaceChildren(...(state.prompt ? [`${words.asking}: `, make("b", state.prompt)] : [state.policy ? words.noPrompt : ""]), state.note ? ` — ${state.note}` : "");
   at("prompt").disabled = !mine; at("ask").querySelector("button").disabled = !mine;
   slider("guidance", state.guidance, mine); slider("temperature", state.temperature, mine);
   suggest();
+  for (const chip of at("chips").children) chip.disabled = !mine;
   const takes = state.takes.map(take => {
     const result = take.success === null ? make("span", words.plain) : make("span", `${take.success ? words.success : words.failure} (${take.value})`, take.success ? "yes" : "no");
     return make("li", [make("b", take.prefix), make("span", clock(take.ticks), "nums"), result]);
@@ -235,17 +239,18 @@ function timeline() {
   at("timeline").innerHTML = parts.join("");
 }
 function veil() {
-  const open = socket && socket.readyState === WebSocket.OPEN, mine = state && state.controls === "you";
+  const open = linked(), mine = state && state.controls === "you";
   const says = earlier ? [words.earlier, words.earlierText] : over ? [words.over, words.overText] : !open ? (state ? [words.lost, words.lostText] : [words.waiting, ""])
     : looking !== null ? [`${words.looking} ${clock(looking)}`, words.live]
     : state && state.paused ? [words.paused, mine ? words.clickResume : ""]
-    : state && mine && state.who === "person" && !locked() ? [words.play, words.playText] : null;
+    : state && mine && state.who === "person" && !locked() && !byKeys ? [words.play, words.playText] : null;
   at("veil").classList.toggle("off", !says);
   at("veil").style.background = looking !== null ? "none" : "";
   if (says) { text("veil-title", says[0]); text("veil-text", says[1]); }
 }
 
 // ---- what the person does ----
+let byKeys = false;  // whoever plays by the keyboard alone sees the game, and no request to click
 const locked = () => document.pointerLockElement === screen_;
 const acts = () => state && state.controls === "you" && state.who === "person" && looking === null;
 const plays = () => acts() && !state.paused;  // while paused, what is held counts for "one tick"; a click resumes
@@ -274,7 +279,7 @@ async function lock() {
 }
 document.addEventListener("pointerlockchange", () => {
   screen_.classList.toggle("locked", locked());
-  if (!locked()) release();
+  if (!locked()) { release(); byKeys = false; }
   veil();
 });
 screen_.addEventListener("click", () => {
@@ -296,17 +301,16 @@ screen_.addEventListener("wheel", event => {
   person.wheel += Math.sign(event.deltaY); person.dirty = true; event.preventDefault();
 }, { passive: false });
 const typing = () => document.activeElement && (document.activeElement.matches("input:not([type=range]), select") || at("keys-help").open);
-function belongsToFocus(code) {  // Space presses a button, and arrows move a slider, that was reached by Tab
-  const focus = document.activeElement;
-  return focus && (code === "Space" ? focus.matches("button") : code.startsWith("Arrow") && focus.matches("input[type=range]"));
-}
 const clickOf = { F2: "record", F3: "redo", F4: "take", F7: "discard", F8: "pause", F9: "step" };
 addEventListener("keydown", event => {
   if (event.code === "F1") { event.preventDefault(); help(); return; }
   if (clickOf[event.code]) { event.preventDefault(); if (!event.repeat && !at(clickOf[event.code]).disabled) at(clickOf[event.code]).click(); return; }
   if (typing() || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (acts() && PLAY_KEYS.has(event.code) && !belongsToFocus(event.code)) { event.preventDefault(); if (!event.repeat) press(event.code); }
-  else if (event.code === "Enter" && document.activeElement.tagName !== "BUTTON") { event.preventDefault(); at("prompt").focus(); }
+  if (acts() && PLAY_KEYS.has(event.code) && !belongsToFocus(event.code)) {
+    event.preventDefault();
+    if (!event.repeat) press(event.code);
+    if (!byKeys) { byKeys = true; veil(); }
+  } else if (event.code === "Enter" && document.activeElement.tagName !== "BUTTON") { event.preventDefault(); at("prompt").focus(); }
 });
 addEventListener("keyup", event => letGo(event.code));
 addEventListener("blur", () => release());
@@ -327,8 +331,7 @@ at("take").onclick = () => { const mine = state.who === "person"; send(mine ? "h
 at("record").onclick = () => send(state.recording ? "stop" : "record");
 at("pause").onclick = () => send(state.paused ? "resume" : "pause");
 for (const [id, what] of [["redo", "redo"], ["discard", "discard"], ["step", "step"], ["world", "reset_world"], ["forget", "reset_agent"], ["film", "film"], ["control", "control"]]) at(id).onclick = () => send(what);
-addEventListener("click", event => { if (event.detail) event.target.closest("button")?.blur(); });  // one clicked by the mouse leaves Space to the game
-at("finish").onclick = () => { if (confirm(words.sureFinish)) { over = true; send("finish"); } };
+at("finish").onclick = () => { if (confirm(words.sureFinish) && linked()) { over = true; send("finish"); } };
 at("speed").onchange = () => send("speed", { value: Number(at("speed").value) });
 for (const id of ["guidance", "temperature"]) at(id).oninput = () => { at(`${id}-row`).querySelector("output").textContent = Number(at(id).value).toFixed(at(id).step < 0.1 ? 2 : 1); send(id, { value: Number(at(id).value) }); };
 at("sensitivity").oninput = () => { at("sensitivity").nextElementSibling.textContent = Number(at("sensitivity").value).toFixed(1); };
@@ -337,7 +340,10 @@ at("scrub").oninput = () => {
   if (looking >= tick) { back(); return; }
   release(); at("now").hidden = false; send("look", { tick: looking }); veil();
 };
-function back() { looking = null; at("now").hidden = true; at("scrub").value = tick; veil(); }
+function back() {
+  looking = null; at("now").hidden = true; at("scrub").value = tick; veil();
+  if (newest.dataset.tick) { drawn(canvas, newest); document.body.dataset.painted = newest.dataset.tick; }
+}
 at("now").onclick = back;
 at("help").onclick = help;
 
