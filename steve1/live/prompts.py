@@ -249,7 +249,7 @@ class PlannerProcess:
         for line in self._process.stdout:
             try:
                 prompt = json.loads(line)["prompt"]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 prompt = None
             if isinstance(prompt, str) and prompt.strip():
                 self._prompts.put(prompt.strip())

@@ -137,7 +137,7 @@ def test_a_planner_may_lie_in_a_folder_with_blanks_and_write_any_bytes(
 
     (folder / "program.py").write_text(
         "import sys\n"
-        "sys.stdout.buffer.write(b'\\xff\\n' + '{\"prompt\": \"挖泥土\"}\\n'.encode())\n"
+        "sys.stdout.buffer.write(b'\\xff\\n' + b'[' * 100_000 + b'\\n' + '{\"prompt\": \"挖泥土\"}\\n'.encode())\n"
         "sys.stdout.flush()\n"
         "sys.stdin.read()\n"
     )

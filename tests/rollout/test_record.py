@@ -347,6 +347,18 @@ def test_recordings_made_otherwise_are_named(
     assert before.items() <= {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}.items()
 
 
+def test_corrections_that_were_taken_over_at_other_steps_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "make_env", lambda *args, **more: PlainGame())
+    args = command.Args(str(tmp_path), behaviours=("explore",), episodes=1, steps=40, workers=1, only_successful=False)
+    assert command.main(args) == 0
+    options = tmp_path / "explore_000-options.json"
+    options.write_text(json.dumps({**json.loads(options.read_text()), "takeover": [40, 160]}))
+    assert command.main(args) == 0
+    assert "explore_000: made with takeover [40, 160] (now none)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "names", [(".mp4",), (".jsonl",), (".jsonl", ".mp4"), ("-options.json",), ("-options.json", ".mp4")]
 )

@@ -123,6 +123,7 @@ def differing_recordings(args: Args, cast: Cast, tasks: Sequence[tuple[str, int]
             "steps": (asked.get("steps", known.get("steps")), args.steps),
             "seed": (args.seed if known.get("seed") == seed else asked.get("seed", "another"), args.seed),
             "split": (known.get("split", args.split), args.split),
+            "takeover": tuple(made.get("takeover", message("none")) for made in (known, cast.details(name))),
             "weights": (str(known.get(made_by))[:12], str(cast.details(name).get(made_by))[:12]),
         }
         differing = [translated(f"{key} {then} (now {now})") for key, (then, now) in pairs.items() if then != now]
