@@ -47,7 +47,10 @@ def read_iterations(path: Path) -> list[Iteration]:
     rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
     try:
         kinds: dict[str, Any] = {"seed": int, "iteration": int, "episodes": int, "success": float}
-        return [Iteration(**{name: kinds.get(name, str)(row[name]) for name in COLUMNS}) for row in rows]
+        found = [Iteration(**{name: kinds.get(name, str)(row[name]) for name in COLUMNS}) for row in rows]
+        if unknown := {each.method for each in found} - RECIPES.keys():
+            raise ValueError(", ".join(sorted(unknown)))
+        return found
     except (KeyError, TypeError, ValueError) as fault:
         raise UserError(
             "This is not a table of iterations.", where=display(path), expected=",".join(COLUMNS), got=str(fault)

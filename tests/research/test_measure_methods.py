@@ -313,9 +313,10 @@ def test_success_while_practising_is_kept_and_drawn(tmp_path: Path, monkeypatch:
         1,
         1,
     ]
-    (tmp_path / "rl.csv").write_text("other,table\n1,2\n")
-    with pytest.raises(UserError, match="not a table of iterations"):
-        write_page([cell("ppo", "swim", "0000", "1111", skill="swim")], settings)
+    for wrong in ("other,table\n1,2\n", ",".join(learning.COLUMNS) + "\nmagic,swim,0,1,32,0.5\n"):
+        (tmp_path / "rl.csv").write_text(wrong)
+        with pytest.raises(UserError, match="not a table of iterations"):
+            write_page([cell("ppo", "swim", "0000", "1111", skill="swim")], settings)
 
 
 def test_the_pages_have_places_and_the_modes_of_today() -> None:
