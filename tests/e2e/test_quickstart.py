@@ -69,11 +69,12 @@ def test_the_quickstart_records_trains_and_compares(name: str) -> None:
     assert sorted(line["row"] for line in lines if "known" not in line) == ["dig_dirt", "dig_dirt", "explore"]
     # The answer first; then the verdicts, where report, video and results lie, and the time.
     assert "Old skills, with a margin of 10 points: " in said
-    end = said.rstrip().splitlines()[-8:]
-    assert [line.split(":")[0] for line in end[:5]] == ["dig dirt", "explore", "", "report", "video"]
+    end = said.rstrip().splitlines()[-9:]
+    begun = ["dig dirt", "explore", "Under other prompts", "", "report", "video"]
+    assert [line.split(":")[0] for line in end[:6]] == begun
     assert "base 0 of 1" in end[0]
-    assert (ROOT / end[5].split()[-1]).name == "results.html"
-    assert "done in" in end[7]
+    assert (ROOT / end[6].split()[-1]).name == "results.html"
+    assert "done in" in end[8]
     scalars = list((ROOT / f"data/finetuning_checkpoint/{name}").rglob("settings.json"))
     chosen = json.loads(scalars[0].read_text())["settings"]
     assert (chosen["finetune_mode"], chosen["replay"]) == ("frozen_cnn", "data/mini/mini.replay.safetensors")

@@ -82,7 +82,7 @@ def test_all_processes_judge_the_mean_of_their_losses(settings: Make, tiny: Path
         others_loss = 0.0
 
         def mean(self, values: torch.Tensor) -> torch.Tensor:
-            other = torch.stack([number(self.others_loss), values[1]])
+            other = torch.cat([number(self.others_loss).reshape(1), values[1:]])
             return (values + other) / 2
 
     policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights").train()
