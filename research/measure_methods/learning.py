@@ -9,9 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
+from research.measure_methods.picture import document, drawing
 from research.measure_methods.recipes import RECIPES
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file
@@ -78,13 +76,8 @@ def keep_iterations(path: Path, found: Iterable[Iteration]) -> list[Iteration]:
 @lettering()
 def picture(iterations: Sequence[Iteration]) -> bytes:
     """Success by iteration as an SVG document, the same for the same lines: a colour for each method, the first seed strong and the others pale."""
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained", facecolor="white")
-    axes = figure.subplots()
-    axes.set_xlabel(label("iteration"))
-    axes.set_ylabel(label("success while practising (%)"))
+    figure, axes = drawing("iteration", "success while practising (%)", height=4.2)
     axes.set_ylim(-3, 103)
-    axes.grid(color="#e3e3e3")
-    axes.spines[["top", "right"]].set_visible(False)
     runs: dict[tuple[str, str, int], list[Iteration]] = {}
     for each in iterations:
         runs.setdefault((each.method, each.skill, each.seed), []).append(each)
@@ -108,6 +101,4 @@ def picture(iterations: Sequence[Iteration]) -> bytes:
             label=name,
         )
     figure.legend(frameon=False, loc="outside upper left", ncols=2)
-    with mpl.rc_context({"svg.hashsalt": "learning", "svg.fonttype": "none"}), io.BytesIO() as out:
-        figure.savefig(out, format="svg", metadata={"Date": None, "Title": label("success while practising (%)")})
-        return out.getvalue()
+    return document(figure, "success while practising (%)")

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Sequence
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from research.measure_methods.cells import Estimate
@@ -34,13 +35,8 @@ class Point:
 @lettering()
 def picture(points: Sequence[Point]) -> bytes:
     """The points as an SVG document, the same for the same points; those on the Pareto front are joined and their names bold."""
-    figure = Figure(figsize=(7.5, 4.6), layout="constrained", facecolor="white")
-    axes = figure.subplots()
-    axes.set_xlabel(label("change of the old skills (points)"))
-    axes.set_ylabel(label("change of the trained skills (points)"))
+    figure, axes = drawing("change of the old skills (points)", "change of the trained skills (points)", height=4.6)
     axes.axvline(0, color="#888888", linewidth=1)
-    axes.grid(color="#e3e3e3")
-    axes.spines[["top", "right"]].set_visible(False)
     for number, point in enumerate(points):
         (x, y), (low_x, high_x), (low_y, high_y) = _middle(point), _ends(point.old), _ends(point.new)
         axes.plot([low_x, high_x], [y, y], color=_INTERVAL, linewidth=1.2)
@@ -61,11 +57,25 @@ def picture(points: Sequence[Point]) -> bytes:
             fontweight="bold" if point in front else "normal",
             arrowprops={"arrowstyle": "-", "color": "#cccccc", "relpos": (0, 0.5)},
         )
+    names = ", ".join(point.name for point in points)
+    return document(figure, f"Trained skill against retention: {names}")
+
+
+def drawing(across: str, up: str, height: float) -> tuple[Figure, Axes]:
+    """An empty figure with a grid and labelled axes; its height in inches."""
+    figure = Figure(figsize=(7.5, height), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    axes.set_xlabel(label(across))
+    axes.set_ylabel(label(up))
+    axes.grid(color="#e3e3e3")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def document(figure: Figure, title: str) -> bytes:
+    """The figure as SVG, the same bytes for the same drawing."""
     with mpl.rc_context({"svg.hashsalt": "methods", "svg.fonttype": "none"}), io.BytesIO() as out:
-        names = ", ".join(point.name for point in points)
-        figure.savefig(
-            out, format="svg", metadata={"Date": None, "Title": label(f"Trained skill against retention: {names}")}
-        )
+        figure.savefig(out, format="svg", metadata={"Date": None, "Title": label(title)})
         return out.getvalue()
 
 

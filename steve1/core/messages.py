@@ -403,8 +403,8 @@ MESSAGES = {
         "zh": "没有玩原有技能，所以不知道它们是否保持。",
     },
     "leak": {
-        "en": "Under other prompts it now comes unasked: {task} in {second} episodes, {base} {first} ({change} points, 95 % interval {interval}, p {p}).",
-        "zh": "在其他提示词下，它现在也会自己出现：{task} {second} 局，{base} {first}（{change} 个百分点，95% 区间 {interval}，p {p}）。",
+        "en": "It leaks into other prompts: {task} in {second} episodes, {base} {first} ({change} points, 95 % interval {interval}, p {p}).",
+        "zh": "它泄漏到了其他提示词下：{task} {second} 局，{base} {first}（{change} 个百分点，95% 区间 {interval}，p {p}）。",
     },
     "no leak": {
         "en": "Under other prompts: {task} in {second} episodes, {base} {first} ({change} points, 95 % interval {interval}).",

@@ -222,8 +222,8 @@ def played(outcomes: dict[str, tuple[str, str]]) -> list[dict[str, Any]]:
     [
         (
             "1" * 8 + "0" * 12,
-            "Under other prompts it now comes unasked: dig dirt in 8 of 20 episodes, base 1 of 20 (+35 points, 95 % interval +12 to +59, p 0.0118).",
-            "在其他提示词下，它现在也会自己出现：挖泥土 8/20 局，微调前 1/20（+35 个百分点，95% 区间 +12 到 +59，p 0.0118）。",
+            "It leaks into other prompts: dig dirt in 8 of 20 episodes, base 1 of 20 (+35 points, 95 % interval +12 to +59, p 0.0118).",
+            "它泄漏到了其他提示词下：挖泥土 8/20 局，微调前 1/20（+35 个百分点，95% 区间 +12 到 +59，p 0.0118）。",
         ),
         (
             "1" + "0" * 19,
@@ -232,7 +232,7 @@ def played(outcomes: dict[str, tuple[str, str]]) -> list[dict[str, Any]]:
         ),
     ],
 )
-def test_it_is_said_where_the_new_skill_comes_unasked(
+def test_a_leak_into_other_prompts_is_said(
     unasked: str, english: str, chinese: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exploring is judged by the rule of digging too; swimming, elsewhere, and episodes without a prompt of a task are not counted."""

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from steve1.commands.train import train_rl as train_rl_command
-from steve1.commands.train.make_replay import make_pack
+from steve1.commands.train.make_replay import contents_of, make_pack
 from steve1.core.checkpoint_metadata import read_goal
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
@@ -474,7 +474,8 @@ def replay_of(tiny: Path, tmp_path: Path, weights: str) -> str:
     episodes = sorted((tiny / "dataset_a").glob("ep*"))
     cache.fill(episodes)
     pack = tmp_path / "old.replay.safetensors"
-    make_pack(pack, episodes, cache, {"cnn_sha256": cache.weights_hash, "precision": "float32"}, lambda count: None)
+    facts = {"cnn_sha256": cache.weights_hash, "precision": "float32"}
+    make_pack(pack, contents_of(episodes), cache, facts, lambda count: None)
     return str(pack)
 
 

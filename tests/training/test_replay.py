@@ -290,7 +290,7 @@ def test_few_episodes_are_open_at_a_time(old: Path, tiny: Path, monkeypatch: pyt
     monkeypatch.setattr(make_replay, "Episode", Watched)
     args = make_replay.Args(str(old / "old.replay.safetensors"), [old / "dataset_old"], **_model(tiny, old))
     make_replay.main(dataclasses.replace(args, overwrite=True))
-    assert len(most) == 36
+    assert len(most) == 24
     assert max(most) <= 2
 
 

@@ -210,10 +210,9 @@ def default_mineclip(args: Args, recordings: Path = Path()) -> str:
     if args.source in (*_BY_WEIGHTS, "person") and args.weights:
         return read_checkpoint_metadata(existing_file(args.weights, "These weights")).mineclip
     game = {"luanti": "luanti", "person": args.env or _GAME}.get(args.source)
-    if args.source == "folder" and {recording.options.get("env") for recording in find_recordings(recordings)[0]} == {
-        _GAME
-    }:
-        game = _GAME
+    if args.source == "folder":
+        games = {recording.options.get("env") for recording in find_recordings(recordings)[0]}
+        game = games.pop() if len(games) == 1 else None
     if args.source == "videos":
         from steve1.commands.data.label_videos import game_of  # loads torch, which conversion does not need
 

@@ -7,7 +7,7 @@ import shutil
 import statistics
 import time
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from steve1.core.checkpoint_metadata import REPLAY_SUFFIX, read_checkpoint_metadata
 from steve1.core.errors import UserError
@@ -23,6 +23,9 @@ from steve1.evaluation.runner.known import known_successes
 from steve1.evaluation.tasks.suite import load_suite
 from steve1.rollout.players.behaviours import MINI, behaviour
 from steve1.training.config import TrainSettings
+
+if TYPE_CHECKING:
+    from steve1.policy import GoalPolicy
 
 BENCHMARK_SECONDS = 2.0
 REFERENCE_SPEED = 1810.0
@@ -89,25 +92,30 @@ def main(args: Args) -> None:
             expected=f"{args.megabytes} MB",
             got=f"{free:.0f} MB",
         )
-    if pack is not None:
-        check_pack(pack, resolve(metadata.model), weights)
+    policy = _policy(resolve(metadata.model), weights) if pack is not None or args.expected else None
+    if pack is not None and policy is not None:
+        check_pack(pack, policy)
     said = expectation(args.skill, metadata.trained_on, weights, resolve(args.known_results)) if args.skill else ""
     with make_env(metadata.env) as env:
         env.reset(seed=0)
     print(message("quickstart checked"))
     if said:
         print(said)
-    if args.expected:
-        write_expected(args, speed(resolve(metadata.model), weights))
+    if args.expected and policy is not None:
+        write_expected(args, speed(policy))
 
 
-def check_pack(pack: Path, model: Path, weights: Path) -> None:
-    """UserError where the pack cannot be read, or holds features of another CNN than that of the weights."""
-    # Imported here because they load torch, for which --help need not wait.
+def _policy(model: Path, weights: Path) -> GoalPolicy:
+    # Imported here because it loads torch, for which --help need not wait.
     from steve1.policy import load_policy
-    from steve1.training.cache import FeatureCache
 
-    policy = load_policy(model, weights).requires_grad_(False)
+    return load_policy(model, weights).requires_grad_(False)
+
+
+def check_pack(pack: Path, policy: GoalPolicy) -> None:
+    """UserError where the pack cannot be read, or holds features of another CNN than the policy's."""
+    from steve1.training.cache import FeatureCache  # as above
+
     FeatureCache(output_path(TrainSettings.cache_dir), policy).need(open_pack(pack).paths()[:1])
 
 
@@ -130,14 +138,10 @@ def played(task: str, weights: Path, known_results: Path) -> tuple[int, int]:
     return known_successes(known_results, sha256_file(weights)).get(task, (0, 0))
 
 
-def speed(model: Path, weights: Path) -> float:
+def speed(policy: GoalPolicy) -> float:
     """Frames a second through the image network, measured for two seconds with the machine as busy as it is."""
-    # Imported here because they load torch, for which --help need not wait.
-    import torch
+    import torch  # as above
 
-    from steve1.policy import load_policy
-
-    policy = load_policy(model, weights).requires_grad_(False)
     frames = torch.zeros(32, 128, 128, 3, dtype=torch.uint8)
     times: list[float] = []  # their median: somebody else's second of work says little about the next minutes
     with torch.no_grad():

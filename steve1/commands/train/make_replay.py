@@ -6,7 +6,7 @@ Stopped or killed, the same command goes on where it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from steve1.core.messages import message, progress, say_next, translated
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import write_pack
+from steve1.data.episodes.parts import check_goal_size
 from steve1.data.loading.lists import read_list
 from steve1.policy import load_policy
 from steve1.training.cache import FeatureCache, fill_loudly
@@ -73,7 +74,7 @@ def main(args: Args) -> None:
         raise UserError(
             "These folders contain no episodes.", where=display(folders[0]), todo="bash 1_generate_dataset.sh"
         )
-    look_at(episodes)  # before features are computed, which takes long
+    contents = contents_of(episodes)  # before features are computed, which takes long
     device = choose_device(args.device)
     precision = choose_precision(args.precision, device)
     weights = resolve(args.in_weights)
@@ -87,7 +88,7 @@ def main(args: Args) -> None:
         "mineclip": read_checkpoint_metadata(weights).mineclip,
     }
     with progress(desc=message("bar replay pack"), unit="frame") as bar:
-        frames = make_pack(output, episodes, cache, facts, bar.update)
+        frames = make_pack(output, contents, cache, facts, bar.update)
     size = output.stat().st_size
     print(
         translated(
@@ -99,24 +100,56 @@ def main(args: Args) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What is known of a pack before its features are computed."""
+
+    episodes: Sequence[Path]
+    names: Sequence[tuple[str, int]]
+    """(dataset/episode, frames) of each episode."""
+    behaviours: Mapping[str, str]
+    """What each name shows, "" where the episode does not say."""
+    goals: np.dtype[Any]
+    """The type that holds all goals: float16 where all are that, else float32."""
+
+
+def contents_of(episodes: Sequence[Path]) -> Contents:
+    """Look at the episodes, one at a time: each keeps files open.
+
+    Raises:
+        UserError: two of one name, one without goals, or goals of another size than those of the first.
+    """
+    names: list[tuple[str, int]] = []
+    behaviours: dict[str, str] = {}
+    size = 0
+    goals: np.dtype[Any] = np.dtype(np.float16)
+    for episode in map(Episode, episodes):
+        found = episode.goals
+        check_goal_size(size, found.shape[1], episode.path)
+        size = found.shape[1]
+        if found.dtype != goals:
+            goals = np.dtype(np.float32)
+        name = f"{episode.path.parent.name}/{episode.path.name}"
+        if name in behaviours:
+            raise UserError(
+                "Two episodes would have the same name in the pack.", got=name, todo="rename a dataset folder"
+            )
+        names.append((name, len(episode)))
+        behaviours[name] = str(episode.metadata.get("behaviour") or "")
+    return Contents(episodes, names, behaviours, goals)
+
+
 def make_pack(
-    path: Path, episodes: Sequence[Path], cache: FeatureCache, facts: dict[str, str], on_frames: Callable[[int], Any]
+    path: Path, contents: Contents, cache: FeatureCache, facts: dict[str, str], on_frames: Callable[[int], Any]
 ) -> int:
     """Write the episodes, whose features are in the cache, to a pack; returns its frames.
 
     Raises:
-        UserError: two episodes of one name; as `look_at`; a goal that is not finite; features that are too large for float16.
+        UserError: a goal that is not finite, or features that are too large for float16.
     """
-    known, goals = look_at(episodes)
-    names = [(each.name, each.frames) for each in known]
-    twice = [name for name, count in zip(*np.unique([name for name, _ in names], return_counts=True)) if count > 1]
-    if twice:
-        raise UserError(
-            "Two episodes would have the same name in the pack.", got=str(twice[0]), todo="rename a dataset folder"
-        )
 
     def rows() -> Iterator[tuple[Any, ...]]:
-        for episode in map(Episode, episodes):  # one at a time: each keeps files open
+        for episode in map(Episode, contents.episodes):
             episode.check_goals()
             features = np.asarray(cache.rows_of(episode.path), dtype=np.float32)
             if not np.abs(features).max(initial=0) <= np.finfo(np.float16).max:  # too large, or no numbers
@@ -127,48 +160,12 @@ def make_pack(
             imitated = np.ones(len(episode), np.bool_) if episode.imitated is None else episode.imitated
             yield (
                 features.astype(np.float16),
-                episode.goals.astype(goals),
+                episode.goals.astype(contents.goals),
                 buttons.astype(np.int16),
                 camera.astype(np.uint8),
                 imitated,
             )
             on_frames(len(episode))
 
-    shown = {each.name: each.behaviour for each in known}
-    write_pack(path, names, rows(), {**facts, "behaviours": json.dumps(shown)})
-    return sum(frames for _, frames in names)
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What a pack's header says of an episode."""
-
-    name: str
-    frames: int
-    behaviour: str
-
-
-def look_at(episodes: Sequence[Path]) -> tuple[list[_Known], np.dtype[Any]]:
-    """The episodes' names, lengths and behaviours, and the type that holds all goals: float16 where all are that, else float32.
-
-    Raises:
-        UserError: an episode without goals, or with goals of another size than those of the first.
-    """
-    found: list[_Known] = []
-    sizes: list[int] = []
-    goals: np.dtype[Any] = np.dtype(np.float16)
-    for episode in map(Episode, episodes):
-        sizes.append(episode.goals.shape[1])
-        if sizes[-1] != sizes[0]:
-            raise UserError(
-                "Episodes of one list have goals of different sizes.",
-                where=episode.path,
-                expected=f"E = {sizes[0]} as in the ones before",
-                got=f"E = {sizes[-1]}",
-                todo="embed all of them with one MineCLIP",
-            )
-        if episode.goals.dtype != goals:
-            goals = np.dtype(np.float32)
-        name = f"{episode.path.parent.name}/{episode.path.name}"
-        found.append(_Known(name, len(episode), str(episode.metadata.get("behaviour") or "")))
-    return found, goals
+    write_pack(path, contents.names, rows(), {**facts, "behaviours": json.dumps(contents.behaviours)})
+    return sum(frames for _, frames in contents.names)

@@ -150,6 +150,18 @@ def check_finite(goals: NDArray[np.floating[Any]], where: Path, todo: str = "") 
             )
 
 
+def check_goal_size(before: int, size: int, where: object) -> None:
+    """Raise UserError where goals have another size than those of the episodes before; 0: there were none."""
+    if before not in (0, size):
+        raise UserError(
+            "Episodes of one list have goals of different sizes.",
+            where=where,
+            expected=f"E = {before} as in the ones before",
+            got=f"E = {size}",
+            todo="embed all of them with one MineCLIP",
+        )
+
+
 def load_mask(folder: Path) -> NDArray[np.bool_] | None:
     """An episode's mask, bool (N,): whether training imitates the action of each frame; None without one: it imitates all.
 

@@ -17,7 +17,7 @@ from steve1.core.errors import UserError
 from steve1.core.messages import message, translated
 from steve1.core.seeds import generator
 from steve1.data.episodes.episode import Episode
-from steve1.data.episodes.parts import FIRST_GOAL, GOAL_FRAMES
+from steve1.data.episodes.parts import FIRST_GOAL, GOAL_FRAMES, check_goal_size
 from steve1.data.loading.frame_source import PIXELS, FrameSource
 from steve1.data.loading.goals import GoalSwitch, check_gaps
 from steve1.data.loading.lists import ListEntry
@@ -134,14 +134,7 @@ class WindowDataset:
             self.mineclips.add(str(made_by["sha256"]))
         episode.check_goals()
         size = int(episode.goals.shape[1])
-        if self.embed_dim not in (0, size):
-            raise UserError(
-                "Episodes of one list have goals of different sizes.",
-                where=entry.where,
-                expected=f"E = {self.embed_dim} as in the ones before",
-                got=f"E = {size}",
-                todo="embed all of them with one MineCLIP",
-            )
+        check_goal_size(self.embed_dim, size, entry.where)
         self.embed_dim = size
         return len(episode)
 

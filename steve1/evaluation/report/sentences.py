@@ -102,7 +102,7 @@ def _learned_text(task: str, row: Mapping[str, Any]) -> str:
 
 
 def verdicts(summary: Summary, tasks: Sequence[Task]) -> list[str]:
-    """The verdict on each task for each policy that has one, targets first; tasks that neither can do share a line. Then where new skills come unasked."""
+    """The verdict on each task for each policy that has one, targets first; tasks that neither can do share a line. Then how often new skills happen under other prompts."""
     lines = []
     for who, rows in summary["comparisons"].items():
         judged = [(task, rows.get(task.name) or _NO_PAIRS) for task in tasks]
@@ -153,7 +153,7 @@ def verdict_sentence(summary: Summary, who: str, task: Task, row: Mapping[str, A
 
 
 def leak_sentence(summary: Summary, task: str, row: Mapping[str, Any]) -> str:
-    """How often a skill that was to be learned comes under other prompts, and whether it did so before."""
+    """How often a skill that was to be learned happens under other prompts, before and after."""
     first, second = (message("of", successes=wins, episodes=row["pairs"]) for wins in row["successes"])
     return message(
         "leak" if row["interval"][0] > 0 else "no leak",

@@ -113,32 +113,23 @@ def compare(
 
 
 def leaks(lines: Lines, base: str, who: str, target: Collection[str]) -> dict[str, Any]:
-    """{task: paired comparison of how often it happens under other prompts}, of tasks that were to be learned; those judged under none are left out.
+    """{task: `compare` of how often it happens under other prompts}, for the tasks that were to be learned.
 
-    Every episode is judged by all tasks of its place and length, so a skill that comes unasked is seen without further episodes.
+    Every episode is judged by all tasks of its place and length, so this takes no further episodes. A task that none of them is judged by is
+    left out.
     """
     found: dict[str, Any] = {}
     for task in sorted(target):
-        of_base, of_who = (
-            {
-                (line["row"], line["number"]): bool(line["success"][task])
+        before, after = (
+            [
+                {**line, "number": (line["row"], line["number"])}
                 for line in select(lines, task, policy)
                 if line["row"] not in ("", task)
-            }
+            ]
             for policy in (base, who)
         )
-        pairs = [(of_base[key], of_who[key]) for key in sorted(of_base.keys() & of_who.keys())]
-        if not pairs:
-            continue
-        gained, lost = (sum(pair == kind for pair in pairs) for kind in ((False, True), (True, False)))
-        test = paired_test(len(pairs), gained, lost)
-        found[task] = {
-            "pairs": len(pairs),
-            "successes": [sum(pair[index] for pair in pairs) for index in (0, 1)],
-            "difference": (gained - lost) / len(pairs),
-            "interval": [test.low, test.high],
-            "p": test.p,
-        }
+        if row := compare(before, after, task, judged=False):
+            found[task] = row
     return found
 
 

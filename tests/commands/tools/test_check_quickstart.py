@@ -17,6 +17,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import sha256_file, write_json
 from steve1.core.paths import ROOT
 from steve1.data.episodes.formats.replay import write_pack
+from steve1.policy import load_policy
 from steve1.rollout.players.behaviours import BEHAVIOURS
 
 KNOWN = ("explore", "swim")
@@ -93,7 +94,8 @@ def test_the_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """32 frames in the tenth of a second that lies between two looks at the clock."""
     looks = itertools.count()
     monkeypatch.setattr(check_quickstart, "time", SimpleNamespace(perf_counter=lambda: 0.1 * next(looks)))
-    assert speed(ROOT / "data/mini/mini.model", ROOT / "data/mini/mini.weights") == pytest.approx(320)
+    policy = load_policy(ROOT / "data/mini/mini.model", ROOT / "data/mini/mini.weights")
+    assert speed(policy) == pytest.approx(320)
     assert 0.1 * next(looks) > check_quickstart.BENCHMARK_SECONDS
 
 
