@@ -1,7 +1,7 @@
 """Do corrections help more than as many further demonstrations? `python -m research.correction_rounds --in_weights data/weights/steve1/quickstart.weights`.
 
-Two arms of `steve1 dagger_round`, the same number of rounds: in the one a scripted person at the page's socket takes over from the weights of the
-round before (`research.scripted_person`), in the other the same person plays from the first tick, for as many ticks as it acts in the first arm.
+Two arms of `steve1 dagger_round`, the same number of rounds: in the one a scripted person at the page's socket watches the weights of the round
+before and takes over where they get stuck (`research.scripted_person`), in the other the same person plays from the first tick, for as many ticks.
 Training is the same. Output: both tables of rounds, and an evaluation of the start and of both arms' last weights on the same seeds and places.
 Run it again to resume.
 """
@@ -33,19 +33,19 @@ class Args:
     """Name of everything that is written."""
     in_weights: str = "data/weights/steve1/quickstart.weights"
     """The policy that is corrected."""
-    prompt: str = "chop a tree"
+    prompt: str = "dig dirt"
     """What it fails at; a prompt of a task that has a scripted player."""
     rounds: int = 3
     """Rounds in each arm."""
     recordings: int = 20
     """Recordings that succeed, per round and arm."""
-    steps: int = 300
-    """Ticks of a corrected episode."""
-    takeover: tuple[int, int] = (30, 140)
-    """The fewest and the most ticks that the weights play first."""
+    steps: int = 200
+    """Ticks that the person plays in each."""
+    patience: int = 80
+    """The person takes over once the weights have got no further for this many ticks."""
     keep: tuple[str, ...] = ("data/dataset_quickstart",)
     """Datasets that are mixed in, so that what was learned last is kept."""
-    keep_share: float = 0.3
+    keep_share: float = 0.5
     """Their share of what is not replayed."""
     replay: str = "data/mini/mini.replay.safetensors"
     """Old episodes: a replay pack."""
@@ -58,7 +58,7 @@ class Args:
     """Episodes after each round, and for each of the other tasks."""
     episodes: int = 60
     """Episodes of the start and of both arms' last weights."""
-    tasks: tuple[str, ...] = ("dig_dirt",)
+    tasks: tuple[str, ...] = ("explore", "swim")
     """Other tasks, on which the same weights are compared with fewer episodes."""
     workers: int = 2
     """Games in parallel."""
@@ -100,13 +100,12 @@ def play_round(args: Args, arm: str, number: int, before: str) -> str:
 
 def record(args: Args, arm: str, number: int, weights: str, folder: Path) -> None:
     """One round's recordings, in as many sessions at a time as there are workers."""
-    low, high = args.takeover if arm == "corrections" else (0, 0)
-    steps = args.steps if arm == "corrections" else args.steps - sum(args.takeover) // 2
+    how = ("--patience", args.patience) if arm == "corrections" else ("--takeover", 0, 0)
     failed = folder.with_name(f"{folder.name}_failed")  # outside of what is converted
     sessions = []
     for game in range(args.workers):
-        words = ["--weights", weights, "--prompt", args.prompt, "--steps", steps,
-                 "--recordings", folder / f"game{game}", "--failed", failed / f"game{game}", "--count", (args.recordings + game) // args.workers, "--takeover", low, high, "--seed", args.seed + 1000 * number + 100 * game]  # fmt: skip
+        words = ["--weights", weights, "--prompt", args.prompt, "--steps", args.steps, *how, "--seed", args.seed + 1000 * number + 500 * game,
+                 "--recordings", folder / f"game{game}", "--failed", failed / f"game{game}", "--count", (args.recordings + game) // args.workers]  # fmt: skip
         command = [sys.executable, "-m", "research.scripted_person", *map(str, words)]
         sessions.append(subprocess.Popen(command, env=os.environ | {"PYTHONPATH": python_path()}))
     codes = [session.wait() for session in sessions]

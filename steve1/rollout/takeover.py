@@ -16,11 +16,12 @@ class TakeOver(Actor):
     """A policy plays the first `after` steps, a scripted player the rest.
 
     Attributes:
+        after: may be changed while the policy still plays.
         who: POLICY, or what the player says of itself: whose action `act` returned last.
     """
 
     def __init__(self, policy: Actor, player: Player, after: int) -> None:
-        self._policy, self._player, self._after = policy, player, after
+        self._policy, self._player, self.after = policy, player, after
         player.quiet = 0  # the episode has begun long ago
         self.who = POLICY
 
@@ -31,7 +32,7 @@ class TakeOver(Actor):
     def act(self, obs: Observation, info: Info) -> Action:
         proposal = self._policy.act(obs, info)
         self._step += 1
-        if self._step <= self._after:
+        if self._step <= self.after:
             return proposal
         if self.who == POLICY and obs.get("is_gui_open"):
             return self._close_menu()

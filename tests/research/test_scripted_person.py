@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("websockets", reason="websockets is not installed")
 from research import correction_rounds, scripted_person
+from steve1 import actions
 from steve1.core.files import write_json
 from steve1.live.session import Session, SessionSettings
 from steve1.rollout.players.player import Player, Script
@@ -40,9 +41,23 @@ class Idles(Player):
             yield {"back": 1}
 
 
+class NowAndThen(Agent):
+    """Digs all the time in every second world; elsewhere one dirt, and then it stands still."""
+
+    def act(self, frame: Any, goal: Any) -> dict[str, Any]:
+        self.seen += 1
+        digs = self.resets % 2 == 0 or self.seen <= 5
+        return actions.null_action() | {"attack": int(digs)}
+
+    def reset(self, seed: int | None = None) -> None:
+        super().reset(seed)
+        self.seen = 0
+
+
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sessions of a fake game in place of Luanti's; the policy stands still and turns."""
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Sessions of a fake game in place of Luanti's; the policy stands still and turns, or is the one that the test names."""
+    agent = getattr(request, "param", Agent)
 
     @contextlib.contextmanager
     def make_session(args: Any, *, source: Any, rate: float, options: Any) -> Iterator[Session]:
@@ -52,7 +67,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         )  # fmt: skip
         goals = LiveGoals(Encoder(), compare=False)  # type: ignore[arg-type]
         yield Session(
-            settings, SupervisedEnv(FakeEnv), suite(), agent=Agent(), goals=goals, prompt=args.prompt, source=source, rate=rate  # type: ignore[arg-type]
+            settings, SupervisedEnv(FakeEnv), suite(), agent=agent(), goals=goals, prompt=args.prompt, source=source, rate=rate  # type: ignore[arg-type]
         )  # fmt: skip
 
     monkeypatch.setattr(scripted_person.live, "make_session", make_session)
@@ -61,9 +76,12 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(tmp_path: Path, **more: Any) -> scripted_person.Args:
-    return scripted_person.Args(
-        weights="x", prompt="dig dirt", recordings=str(tmp_path / "takes"), steps=70, rate=2000.0, **more
-    )
+    options = {"weights": "x", "prompt": "dig dirt", "recordings": str(tmp_path / "takes"), "steps": 70, "rate": 2000.0}
+    return scripted_person.Args(**(options | more))
+
+
+def who_acted(recording: Path) -> list[str]:
+    return [json.loads(line)["who"] for line in recording.read_text().splitlines()]
 
 
 @pytest.mark.e2e
@@ -95,6 +113,34 @@ def test_what_the_player_does_is_what_is_recorded(fake: None, tmp_path: Path, mo
 
 
 @pytest.mark.e2e
+@pytest.mark.parametrize("fake", [NowAndThen], indirect=True)
+def test_a_person_with_patience_takes_over_where_the_policy_gets_stuck_and_nowhere_else(
+    fake: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripted_person, "make_player", lambda name, seed: Digs(seed))
+    scripted_person.main(asked(tmp_path, count=2, steps=60, patience=40))
+    corrected = [who_acted(path) for path in sorted((tmp_path / "takes").glob("*.jsonl"))]
+    assert len(corrected) == 2
+    for who in corrected:  # the one dirt is noticed at tick 10
+        assert 48 <= who.index("person") <= 51
+        assert 59 <= who.count("person") <= 61
+        assert set(who[who.index("person") :]) == {"person"}
+    alone = [who_acted(path) for path in sorted((tmp_path / "takes_failed").glob("*.jsonl"))]
+    assert len(alone) == 1, "the world between the two"
+    assert set(alone[0]) == {"policy"}
+    assert len(alone[0]) <= 31, "it ends with its success"
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("fake", [NowAndThen], indirect=True)
+def test_a_policy_that_is_never_stuck_ends_it(fake: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripted_person, "make_player", lambda name, seed: Digs(seed))
+    monkeypatch.setattr(scripted_person, "_MOST_WATCHED", 2)
+    with pytest.raises(scripted_person.UserError, match="stuck too seldom"):
+        scripted_person.main(asked(tmp_path, count=1, patience=400))  # longer than the task
+
+
+@pytest.mark.e2e
 def test_episodes_that_fail_are_put_aside_and_it_gives_up(
     fake: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,11 +151,11 @@ def test_episodes_that_fail_are_put_aside_and_it_gives_up(
     assert len(list((tmp_path / "takes_failed").glob("*.mp4"))) == 3
 
 
-def recording(prefix: Path, success: bool | None) -> None:
-    """The three files of a recording; success None: without its options, as a kill leaves one that was being moved."""
+def recording(prefix: Path, success: bool | None, who: str = "person") -> None:
+    """The three files of a recording; success None: without its options, as a kill leaves one that was being moved; `who` acted last."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
-    for ending in (".mp4", ".jsonl"):
-        Path(f"{prefix}{ending}").write_bytes(b"x")
+    Path(f"{prefix}.mp4").write_bytes(b"x")
+    Path(f"{prefix}.jsonl").write_text(f'{{"who": "policy"}}\n{{"who": "{who}"}}\n')
     if success is not None:
         write_json(Path(f"{prefix}-options.json"), {"success": success})
 
@@ -118,11 +164,14 @@ def test_what_a_killed_session_left_counts_only_where_it_succeeded(tmp_path: Pat
     takes, aside = tmp_path / "takes", tmp_path / "aside"
     for number, success in enumerate((True, False, None)):
         recording(takes / f"dig_dirt-{number:04d}", success)
+    recording(takes / "dig_dirt-0003", True, who="policy")
     recording(takes / "another", False)
     recording(aside / "dig_dirt-0000", False)
+    (takes / "dig_dirt-0002.jsonl").write_text('{"who": "pers')
     scripted_person.put_aside(takes, aside, "dig_dirt")
     assert sorted(path.name for path in takes.glob("*.mp4")) == ["another.mp4", "dig_dirt-0000.mp4"]
-    assert sorted(path.name for path in aside.glob("*.mp4")) == [f"dig_dirt-000{number}.mp4" for number in range(3)]
+    assert sorted(path.name for path in aside.glob("*.mp4")) == [f"dig_dirt-000{number}.mp4" for number in range(4)]
+    assert scripted_person.failures(aside) == 2, "neither the one that was cut nor the one that needed nobody"
 
 
 def test_recordings_that_failed_are_not_among_those_that_are_converted(
@@ -142,6 +191,7 @@ def test_recordings_that_failed_are_not_among_those_that_are_converted(
     correction_rounds.record(correction_rounds.Args(workers=2, recordings=5), "corrections", 1, "x.weights", folder)
     options = [dict(itertools.pairwise(words)) for words in started]
     assert [each["--count"] for each in options] == ["2", "3"]
+    assert [each["--patience"] for each in options] == ["80", "80"]
     for number, each in enumerate(options):
         assert Path(each["--recordings"]) == folder / f"game{number}"
         assert not Path(each["--failed"]).is_relative_to(folder)
@@ -179,7 +229,7 @@ def test_both_arms_are_trained_alike_from_the_same_start(tmp_path: Path, monkeyp
     assert learned[0][1:] == learned[1][1:]
     assert learned[2][1:] == learned[3][1:]
     final, others = ran[-2:]
-    assert others[others.index("--tasks") + 1] == "dig_dirt"
+    assert others[others.index("--tasks") + 1] == "explore"
     assert final[final.index("--weights") + 1 : final.index("--tasks")] == [
         str(weights),
         "rounds_corrections_2",
