@@ -30,7 +30,6 @@ from steve1.core.processes import limit_threads
 from steve1.core.seeds import integer
 from steve1.envs import make_env, start_states
 from steve1.evaluation.policies import PolicyCache, PolicySpec, choose_env, environment_threads, parse_policies
-from steve1.evaluation.report.sentences import measure_label
 from steve1.evaluation.tasks.suite import Suite, load_suite
 from steve1.goals import GoalEncoder
 from steve1.rollout.supervise import SupervisedEnv
@@ -99,7 +98,7 @@ def main(args: Args) -> None:
             start = starts[integer(args.seed, film.prompt.name) % len(starts)]
             trace = make_film(film, spec, cache, game, start, options, args.gameplay_length, args.seed)
             verdict = (
-                f", {measure_label(task)}: {task.judge(trace)[1]:.1f}"
+                f", {task.measure_label}: {task.judge(trace)[1]:.1f}"
                 if task and task.biome == film.prompt.biome
                 else ""
             )

@@ -118,9 +118,11 @@ def leave(job: Callable[[], Any]) -> NoReturn:
 def run_command(words: Sequence[str], good: Sequence[int] = (0,)) -> None:
     """Run another command of the program in a process of its own; exit with its code where that is not a good one.
 
+    It does not say what to run next, since this one goes on.
+
     Ctrl-C and SIGTERM are its business: it may have a recording or a checkpoint to finish, however long that takes.
     """
-    environment = os.environ | {"PYTHONPATH": python_path()}
+    environment = os.environ | {"PYTHONPATH": python_path(), "STEVE1_GOES_ON": "1"}
     with subprocess.Popen([sys.executable, "-m", "steve1", *words], env=environment) as child, _passed_on_to(child):
         code = child.wait()
     code = 128 - code if code < 0 else code

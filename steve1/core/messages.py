@@ -463,10 +463,7 @@ MESSAGES = {
         "zh": "共 {ticks} 个游戏刻；每刻开始的延迟：中位数 {middle} 毫秒，99% 在 {worst} 毫秒以内",
     },
     "live log": {"en": "session: {path}", "zh": "会话：{path}"},
-    "live next": {
-        "en": "{count:recording} made. Next: {command}",
-        "zh": "录制了 {count} 段。下一步：{command}",
-    },
+    "live made": {"en": "{count:recording} made", "zh": "录制了 {count} 段"},
     "live game died": {
         "en": "The game crashed. What was recorded is kept, and a new game starts.",
         "zh": "游戏崩溃。已录制的内容会保留，正在启动新的游戏。",

@@ -30,7 +30,7 @@ _CHECK_EVERY = 20
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """A finished recording. `success` and `value` are its task's; None where the prompt belongs to no task."""
+    """A finished recording. `success` and `value` are its task's; None where the prompt belongs to no task. `unit` is in the user's language."""
 
     prefix: Path
     ticks: int
@@ -93,18 +93,18 @@ class Take:
         with self._held:
             if not self.ticks:
                 return None
-            success, value, unit = None, None, ""
+            success, value = None, None
             if self._task is not None:
                 success, value = self._task.judge(self._trace.trace({}))
-                success, value, unit = bool(success), round(float(value), 3), self._task.measure_name
+                success, value = bool(success), round(float(value), 3)
             options = {
                 "format": FORMAT, "behaviour": self._name, "captions": [self._prompt], "steps": self.ticks, "success": success,
-                "value": value, "unit": unit, "prompts": self.prompts, "acted": dict(self._acted), **self._facts,
+                "value": value, "unit": self._task.measure_name if self._task else "", "prompts": self.prompts, "acted": dict(self._acted), **self._facts,
             }  # fmt: skip
             if os.path.lexists(f"{self._writer.prefix}.mp4"):  # another session has recorded into this folder meanwhile
                 self._writer.prefix = free_prefix(self._writer.prefix.parent, self._name)
             self._writer.finish(options)
-            return Kept(self._writer.prefix, self.ticks, success, value, unit)
+            return Kept(self._writer.prefix, self.ticks, success, value, self._task.measure_label if self._task else "")
 
     def discard(self) -> None:
         """Throw it away."""

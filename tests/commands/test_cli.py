@@ -57,3 +57,19 @@ def test_the_code_of_a_command_that_was_killed(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False, timeout=120,
     )  # fmt: skip
     assert found.returncode == 137
+
+
+def test_a_command_that_was_started_does_not_say_what_to_run_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STEVE1_GOES_ON", raising=False)
+    child = tmp_path / "child.py"
+    child.write_text(
+        f"#!{sys.executable}\nfrom steve1.core.messages import say_next\nprint('made')\nsay_next('bash 3_train.sh')\n"
+    )
+    child.chmod(child.stat().st_mode | stat.S_IXUSR)
+    found = subprocess.run(
+        [sys.executable, "-c", _PARENT.format(child=str(child))],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=120, capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.stdout.split() == ["made"]

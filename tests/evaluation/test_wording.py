@@ -14,7 +14,7 @@ from steve1.commands.evaluate import evaluate as evaluate_command
 from steve1.commands.evaluate import evaluate_on_minedojo as minedojo_command
 from steve1.core.errors import UserError
 from steve1.core.messages import MESSAGES
-from steve1.evaluation.report.sentences import achievements, first_lines, measure_label, more_episodes, needs, verdicts
+from steve1.evaluation.report.sentences import achievements, first_lines, more_episodes, needs, verdicts
 from steve1.evaluation.statistics.summary import summarise
 from steve1.evaluation.tasks.rules import KINDS
 from steve1.evaluation.tasks.suite import load_suite
@@ -330,7 +330,7 @@ def test_every_task_s_rule_and_measure_can_be_said(suite: str, language: str, mo
         said = needs(task)
         assert "{" not in said
         assert said.isascii() == (language == "en")
-        assert measure_label(task).isascii() == (language == "en")
+        assert task.measure_label.isascii() == (language == "en")
     assert set(KINDS) == {key.removeprefix("rule ") for key in MESSAGES if key.startswith("rule ")}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import threading
 import time
 from concurrent.futures import Future, wait
@@ -439,6 +440,22 @@ def test_why_the_similarity_is_gone_is_said_on_the_page(tmp_path: Path, monkeypa
         played.until(lambda: any("太慢" in notice["text"] for notice in list(played.session.screen.notices)))
         assert not goals.compares
     assert sum("太慢" in notice["text"] for notice in played.session.screen.notices) == 1
+
+
+def test_a_judgement_is_in_the_users_language_and_its_file_in_english(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STEVE1_LANG", "zh")
+    with playing(tmp_path) as played:
+        played.do("record")
+        played.until(lambda: played.session.screen.tick > 30)
+        played.do("stop")
+        played.until(lambda: bool(played.session.recorder.kept))
+    kept = played.session.recorder.kept[0]
+    assert not kept.unit.isascii()
+    assert json.loads(Path(f"{kept.prefix}-options.json").read_text())["unit"].isascii()
+    said = next(line for line in capsys.readouterr().out.splitlines() if "已录制" in line)
+    assert kept.unit in said
 
 
 def test_frames_that_wait_for_a_prompt_are_no_sign_of_a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from steve1.core.errors import UserError
 from steve1.core.files import check_writable, sha256_file
-from steve1.core.messages import message
+from steve1.core.messages import message, say_next
 from steve1.core.options import Option
 from steve1.core.paths import display, output_path, quoted
 from steve1.core.processes import limit_threads
@@ -94,13 +94,8 @@ def main(args: Args) -> None:
     print(message("live log", path=display(session.settings.folder)))
     if kept:
         folder = quoted(session.settings.recordings)
-        print(
-            message(
-                "live next",
-                count=len(kept),
-                command=f"SOURCE=folder RECORDINGS_DIR={folder} bash 1_generate_dataset.sh",
-            )
-        )
+        print(message("live made", count=len(kept)))
+        say_next(f"SOURCE=folder RECORDINGS_DIR={folder} bash 1_generate_dataset.sh")
 
 
 def has_browser() -> bool:

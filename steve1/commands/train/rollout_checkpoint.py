@@ -26,7 +26,6 @@ from steve1.data.loading.lists import read_list
 from steve1.data.media.video import VideoWriter
 from steve1.envs import make_env, start_states
 from steve1.evaluation.policies import PolicyCache, choose_env, parse_policies
-from steve1.evaluation.report.sentences import measure_label
 from steve1.evaluation.tasks.suite import Suite, load_suite
 from steve1.goals import GoalEncoder
 from steve1.rollout.play import Actor, play
@@ -142,7 +141,7 @@ def _episode(args: Args, game: SupervisedEnv, actor: Actor, pursuit: Pursuit, su
         won, measure = task.judge(trace)
         facts |= {
             "task": task.name,
-            "measure_name": measure_label(task),
+            "measure_name": task.measure_label,
             "success": bool(won),
             "measure": float(measure),
         }

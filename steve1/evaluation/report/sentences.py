@@ -31,11 +31,6 @@ def task_label(task: Task) -> str:
     return task.prompts.get(language(), task.prompts["en"])
 
 
-def measure_label(task: Task) -> str:
-    """What a task's measure counts, with its unit."""
-    return task.measure_names.get(language(), task.measure_name)
-
-
 def verdict_text(row: Mapping[str, Any]) -> str:
     """A comparison's verdict, and how many more episodes would settle it; a dash where none was asked for."""
     kind = row["verdict"]
@@ -149,7 +144,7 @@ def verdict_sentence(summary: Summary, who: str, task: Task, row: Mapping[str, A
         return said
     values = {"change": f"{row['measure_difference']:+.1f}", "interval": span(row["measure_interval"])}
     blank = "" if language() == "zh" else " "
-    return said + blank + message(f"measure {row['measure']}", measure=measure_label(task), **values)
+    return said + blank + message(f"measure {row['measure']}", measure=task.measure_label, **values)
 
 
 def leak_sentence(summary: Summary, task: str, row: Mapping[str, Any]) -> str:
@@ -231,7 +226,7 @@ def achievements(suite: Suite, task: Task | None, biome: str, trace: Trace) -> l
                     message(
                         "achieved" if won else "not achieved",
                         task=judge.name,
-                        measure=measure_label(judge),
+                        measure=judge.measure_label,
                         value=f"{measure:.1f}",
                     )
                 )

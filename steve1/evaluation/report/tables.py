@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steve1.core.messages import message, translated
-from steve1.evaluation.report.sentences import Summary, failure_reason, label, measure_label, span, verdict_text
+from steve1.evaluation.report.sentences import Summary, failure_reason, label, span, verdict_text
 from steve1.evaluation.statistics.attribution import NAMES, SOURCES
 from steve1.evaluation.tasks.suite import Task
 from steve1.reporting.numbers import p_value, percent_range, points_range
@@ -33,7 +33,7 @@ def rates_table(summary: Summary, tasks: Sequence[Task]) -> Table:
             message("mean", rate=success_text(rate), mean=mean) if mean else success_text(None)
             for rate, mean in zip(found, means)
         ]
-        rows.append([task.name, *cells, measure_label(task)])
+        rows.append([task.name, *cells, task.measure_label])
     return Table([message("task"), *(label(summary, name) for name in names), message("measure")], rows)
 
 

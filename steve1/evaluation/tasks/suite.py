@@ -18,6 +18,7 @@ from typing import Any
 
 from steve1.core.errors import UserError, nearest
 from steve1.core.files import sha256_file
+from steve1.core.messages import language
 from steve1.core.reading.contents import read_yaml
 from steve1.envs import MINECRAFTS, missing_mods
 from steve1.evaluation.tasks.rules import KINDS, Checks, Condition, Rule, check_values, parse_condition, parse_rule
@@ -153,6 +154,11 @@ class Task:
     def measure_name(self) -> str:
         """What the measure counts, with its unit, in English."""
         return self.measure_names["en"]
+
+    @property
+    def measure_label(self) -> str:
+        """The same in the user's language, where it has one."""
+        return self.measure_names.get(language(), self.measure_name)
 
     @property
     def lower_is_better(self) -> bool:
