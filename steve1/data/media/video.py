@@ -145,30 +145,37 @@ def decoded_frames(path: str | os.PathLike[str], *, threads: int = 1, start: flo
         if start > 0 and stream.time_base is not None:
             with contextlib.suppress(FFmpegError):  # a container that cannot be searched is read from its beginning
                 container.seek(int(start / stream.time_base), stream=stream, backward=True)
-        count, fault = 0, ""
-        try:
-            for packet in container.demux(stream):
-                if fault and packet.size == 0:
-                    break  # flushing returns the frames around the missing one, in an order that cannot be known
-                try:
-                    frames = packet.decode()
-                except FFmpegError as error:
-                    fault = fault or reason(error)
-                    continue
-                for frame in frames:
-                    if frame.is_corrupt:
-                        fault = fault or "damaged frame data"
-                    elif fault:
-                        where = f"{path}, frame {count}"
-                        todo = "record or download it again"
-                        raise UserError("This video is corrupt.", where=where, got=fault, todo=todo)
-                    else:
-                        yield frame
-                        count += 1
-        except FFmpegError as error:
-            fault = fault or reason(error)
-        if count == 0:
-            raise UserError("No frame of this video can be decoded.", where=path, got=fault or "no frames")
+        yield from _decoded(container, stream, path)
+
+
+def _decoded(
+    container: InputContainer, stream: VideoStream, path: str | os.PathLike[str], part: str = ""
+) -> Iterator[av.VideoFrame]:
+    """The frames from where the container stands; `part` names in errors what is read, "": the frame that is missing."""
+    count, fault = 0, ""
+    try:
+        for packet in container.demux(stream):
+            if fault and packet.size == 0:
+                break  # flushing returns the frames around the missing one, in an order that cannot be known
+            try:
+                frames = packet.decode()
+            except FFmpegError as error:
+                fault = fault or reason(error)
+                continue
+            for frame in frames:
+                if frame.is_corrupt:
+                    fault = fault or "damaged frame data"
+                elif fault:
+                    where = f"{path}, {part or f'frame {count}'}"
+                    todo = "record or download it again"
+                    raise UserError("This video is corrupt.", where=where, got=fault, todo=todo)
+                else:
+                    yield frame
+                    count += 1
+    except FFmpegError as error:
+        fault = fault or reason(error)
+    if count == 0:
+        raise UserError("No frame of this video can be decoded.", where=path, got=fault or "no frames")
 
 
 def to_rgb(frame: av.VideoFrame) -> Frame:
@@ -194,7 +201,7 @@ def read_range(path: str | os.PathLike[str], start: int, stop: int) -> Iterator[
     """Frames start..stop-1 of a constant-rate video; seeks to the key frame before `start`.
 
     Raises:
-        UserError: the video ends before `stop`, or its rate is not constant.
+        UserError: the video ends before `stop`, its rate is not constant, or a frame does not decode.
     """
     with opened(path) as (container, stream):
         stream.codec_context.thread_count = 1
@@ -203,7 +210,7 @@ def read_range(path: str | os.PathLike[str], start: int, stop: int) -> Iterator[
         if start > 0:
             container.seek(int(first + start * per_frame), stream=stream, backward=True)
         wanted = start
-        for frame in container.decode(stream):
+        for frame in _decoded(container, stream, path, f"frames {start}..{stop - 1}"):
             number = round((frame.pts - first) / per_frame) if frame.pts is not None else wanted
             if number < wanted:
                 continue

@@ -113,6 +113,20 @@ def test_damage_in_the_middle_is_refused_with_its_frame(clip: Path, tmp_path: Pa
     with pytest.raises(UserError, match="corrupt") as fault:
         list(read_frames(broken))
     assert "frame " in str(fault.value)
+    with pytest.raises(UserError, match="corrupt") as fault:
+        list(read_range(broken, 0, 300))
+    assert "broken.mp4, frames 0..299" in str(fault.value)
+
+
+def test_a_range_that_cannot_be_decoded_names_its_video(clip: Path, tmp_path: Path) -> None:
+    data = bytearray(clip.read_bytes())
+    data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(bytes(data))
+    for start in (100, 250, 297):
+        with pytest.raises(UserError) as fault:
+            list(read_range(broken, start, 300))
+        assert "broken.mp4" in str(fault.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video" * 50, b"\x00" * 4096])
