@@ -15,7 +15,7 @@ from steve1.core.paths import quoted
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.registry import FORMATS
 from steve1.data.episodes.origin import made_from
-from steve1.data.episodes.parts import ACTION_MASK, GOALS_PICKLE, METADATA, plain_action, write_goals_pickle
+from steve1.data.episodes.parts import ACTION_MASK, GOALS_PICKLE, METADATA, plain_actions, write_goals_pickle
 
 #: entries of the metadata that hold for this project's own format only
 _NATIVE = ("format", "format_version", "jpeg", "mineclip_frames", "frame_size")
@@ -32,7 +32,7 @@ def export_episode(source: Path, target: Path, kind: str, *, lossless: bool = Tr
         UserError: the episode is broken, or `target` exists.
     """
     episode = Episode(source)
-    actions = [plain_action(action) for action in episode.format.actions()]
+    actions = plain_actions(episode.format.actions(), source)
     if len(actions) != len(episode):
         what, todo = (
             "The actions do not fit the frames.",

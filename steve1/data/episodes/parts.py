@@ -36,14 +36,31 @@ FIRST_GOAL = GOAL_FRAMES - 1
 _NAMES = {*act.ENV_BUTTONS, "camera"}
 
 
-def plain_action(action: act.EnvAction) -> act.EnvAction:
-    """A MineRL action as plain numbers: every button 0 or 1, "camera" a list of two floats."""
+def plain_action(action: act.EnvAction, where: str = "") -> act.EnvAction:
+    """A MineRL action as plain numbers: every button 0 or 1, "camera" a list of two floats.
+
+    Raises:
+        UserError: it is no MineRL action; `where` says whose.
+    """
     plain = act.null_action()
-    for name in act.ENV_BUTTONS:
-        if name in action:
-            plain[name] = int(action[name])
-    plain["camera"] = np.asarray(action["camera"], dtype=np.float64).reshape(2).tolist()
+    try:
+        for name in act.ENV_BUTTONS:
+            if name in action:
+                plain[name] = int(action[name])
+        plain["camera"] = np.asarray(action["camera"], dtype=np.float64).reshape(2).tolist()
+    except (KeyError, TypeError, ValueError, OverflowError) as fault:
+        raise UserError(
+            "an action is not a MineRL action",
+            where=where,
+            expected='0 or 1 for each button and "camera": [pitch, yaw] in degrees',
+            got=f"{type(fault).__name__}: {str(fault)[:120]}",
+        ) from None
     return plain
+
+
+def plain_actions(actions: Sequence[act.EnvAction], episode: Path) -> list[act.EnvAction]:
+    """An episode's actions as `plain_action`; UserError names the first frame whose action is none."""
+    return [plain_action(action, f"{episode}, frame {number}") for number, action in enumerate(actions)]
 
 
 def action_line(action: act.EnvAction) -> str:

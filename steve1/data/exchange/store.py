@@ -20,7 +20,7 @@ from steve1 import actions as act
 from steve1.core.errors import UserError
 from steve1.core.paths import quoted
 from steve1.data.episodes.episode import Episode
-from steve1.data.episodes.parts import plain_action
+from steve1.data.episodes.parts import plain_actions
 
 #: entries of an episode's metadata that hold for its native files only
 _NATIVE = ("format", "format_version", "jpeg", "mineclip_frames", "frame_size", "n_frames", "fps")
@@ -68,7 +68,7 @@ def shown(path: Path, task: str) -> Shown:
         UserError: it is broken, its actions do not fit its frames, or a camera movement is not a finite number.
     """
     episode = Episode(path)
-    actions = [plain_action(action) for action in episode.format.actions()]
+    actions = plain_actions(episode.format.actions(), path)
     todo = f"python tools/validate_dataset.py {quoted(path)} --repair OUT_DIR"
     if len(actions) != len(episode):
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import pickletools
 from pathlib import Path
@@ -14,6 +15,7 @@ from steve1.commands.data.export_dataset import Args, main
 from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.export import export_episode
+from steve1.data.exchange.store import shown
 from steve1.data.quality.validate import check_episode
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
@@ -90,6 +92,23 @@ def test_an_ordinary_video_is_smaller_and_close(tmp_path: Path) -> None:
     assert sizes[1] < sizes[0]
     error = np.abs(Episode(tmp_path / "b").frames().astype(int) - Episode(source).frames()).mean()
     assert 0 < error < 3
+
+
+@pytest.mark.parametrize("bad", [{"camera": [0.0]}, {"camera": None}, {"camera": ["a", "b"]}, {"forward": "x"}])
+def test_an_action_that_is_none_is_refused_with_its_frame(
+    tmp_path: Path, bad: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_dataset(tmp_path / "ds", [20, 20], goals=False)
+    lines = (folder / "ep01" / "actions.jsonl").read_text().splitlines()
+    lines[7] = json.dumps(json.loads(lines[7]) | bad)
+    (folder / "ep01" / "actions.jsonl").write_text("\n".join(lines) + "\n")
+    assert main(Args((str(folder),), output_dir=str(tmp_path / "out"))) == 1
+    said = capsys.readouterr().out
+    assert "ep01" in said
+    assert "an action is not a MineRL action" in said
+    assert "frame 7" in said
+    with pytest.raises(UserError, match="not a MineRL action"):
+        shown(folder / "ep01", "")
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

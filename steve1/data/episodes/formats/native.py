@@ -149,7 +149,7 @@ class EpisodeWriter:
 
     def add(self, frame: NDArray[np.uint8], action: act.EnvAction) -> None:
         """Append a frame, uint8 (H, W, 3) RGB of any size, and the MineRL action taken on seeing it."""
-        plain = plain_action(action)
+        plain = plain_action(action, f"{self.path}, frame {len(self)}")
         self._pack.add(agent_frame(frame))
         if self._video is not None:
             self._video.write(mineclip_frame(frame))
@@ -160,7 +160,7 @@ class EpisodeWriter:
         self._jpeg = self.metadata.get("jpeg") or self._jpeg
         self._pack.copy(pack, offsets)
         for action in actions:
-            self._add_action(plain_action(action))
+            self._add_action(plain_action(action, f"{self.path}, frame {len(self)}"))
 
     def copy_video(self, source: Path, numbers: NDArray[np.int64], *, whole: bool) -> None:
         """Write the frames `numbers`, in ascending order, of a 256x160 video as this episode's; `whole`: they are all of it, so copy the file."""
