@@ -210,15 +210,15 @@ def main(args: Args) -> None:
                 got=f"{args.count - missing} of {tried}",
                 expected=args.count,
             )
-        play(args, task, folder, tried, missing)
+        play(args, task, folder, aside, tried, missing)
         put_aside(folder, aside, task.name)
     print(translated(f"{made(folder)} recordings in {display(folder)}"))
 
 
-def play(args: Args, task: Task, folder: Path, first: int, recordings: int) -> None:
-    """One session, whose first episode is number `first` of all."""
+def play(args: Args, task: Task, folder: Path, aside: Path, first: int, recordings: int) -> None:
+    """One session, whose first episode is number `first` of all; its log lies beside what was put aside, where nothing is converted."""
     options = live.Args(
-        weights=args.weights, prompt=args.prompt, recordings=str(folder), folder=f"{folder}_session", similarity=False, device=args.device,
+        weights=args.weights, prompt=args.prompt, recordings=str(folder), folder=f"{aside}_session", similarity=False, device=args.device,
         seed=args.seed + first,
     )  # fmt: skip
     with (
