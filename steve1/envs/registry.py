@@ -96,13 +96,17 @@ def made_for(name: str, env: str) -> bool:
 
 
 def game_for(name: str) -> str:
-    """`name`; instead of "minecraft", which weights without metadata are made for, the first Minecraft that can be played here, else Luanti."""
+    """`name`; instead of "minecraft", which weights without metadata are made for, the first Minecraft that can be played here, else Luanti.
+
+    MineDojo is not chosen: it plays tasks of its own alone, which have to be named.
+    """
     return name if name != "minecraft" else _minecraft_here()
 
 
 @functools.cache
 def _minecraft_here() -> str:
-    return next((name for name in MINECRAFTS if find_game(name).playable()), "luanti")
+    worlds = (name for name in MINECRAFTS if GAMES[name].starts != "task")
+    return next((name for name in worlds if find_game(name).playable()), "luanti")
 
 
 def missing_mods(name: str, wanted: Sequence[str]) -> dict[str, str]:

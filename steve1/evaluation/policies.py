@@ -293,7 +293,7 @@ def choose_env(policies: Sequence[PolicySpec], env: str = "", tell: Callable[[st
         if not spec.needs_goal or spec.is_variant or made_for(made, env):
             continue
         if made == asked:  # "minecraft"
-            text = "these weights are made for Minecraft, and none can be played here (bash tools/install_minecraft.sh mcio): they play in luanti"
+            text = "these weights are made for Minecraft, and none can be played here (bash tools/install_minecraft.sh mcio; MineDojo plays its own tasks alone, with --env minedojo): they play in luanti"
             tell(translated(text))
         else:
             tell(translated(f"{spec.name}: these weights were made for {made}, and play in {env}"))

@@ -36,6 +36,12 @@ def test_the_guides_name_maps_to_a_task_and_says_so(asked: list[Any], capsys: py
     assert "result of ('build_wall',)" in said
 
 
+def test_the_guides_name_is_known_in_minecraft_too(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    command.main(command.Args(weights=("random",), task=("BuildVillageHouse",), env="mcio"))
+    assert asked[0].tasks == ("build_house",)
+    assert "maps to the task build_house" in capsys.readouterr().out
+
+
 def test_several_weights_and_tasks_are_one_evaluation(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     command.main(
         command.Args(

@@ -40,6 +40,8 @@ def test_weights_without_a_metadata_file_play_in_the_minecraft_that_can_be_playe
     assert plays(both) == "minerl"
     (tmp_path / "mcio.yaml").write_text("instances: {steve1: {name: steve1}}\n")
     assert plays(both) == "mcio"
+    assert plays({"minedojo": "0.1"}) == "luanti", "MineDojo plays tasks of its own alone"
+    assert plays({"minedojo": "0.1", "minestudio": "1.1.6"}) == "minestudio"
     registry._minecraft_here.cache_clear()
 
 

@@ -374,6 +374,17 @@ def test_finding_tasks() -> None:
     assert len(names) == len(set(names)), "a name must mean one task"
 
 
+@pytest.mark.parametrize("game", ["mcio", "minerl", "minestudio"])
+def test_the_house_of_the_minecrafts_is_blocks_placed_in_one_place(game: str) -> None:
+    task = load_suite(game).find("BuildVillageHouse")
+    assert task.name == "build_house"
+    placed = {"oak_planks": ramp(300, 20), "cobblestone": ramp(300, 4)}
+    assert task.judge(trace(placed=placed)) == (True, 24.0)
+    assert task.judge(trace(placed={"oak_planks": ramp(300, 23)})) == (False, 23.0)
+    assert not task.judge(trace(placed={"dirt": ramp(300, 30)}))[0], "no material for a house"
+    assert not task.judge(trace(x=ramp(300, 30), placed=placed))[0], "a trail of blocks is no house"
+
+
 def test_tasks_that_the_machine_cannot_offer_are_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
