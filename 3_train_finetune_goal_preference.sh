@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Preference tuning of a goal: pairs of a better and a worse episode from the same start move the goal vector; no weight changes.
-#   needs: weights that have the skill but are called badly by its prompt, the game, a reward (python -m steve1 check_reward)
+#   needs: weights that have the skill, though its prompt rarely triggers it; the game, a reward (python -m steve1 check_reward)
 #   makes: OUT_WEIGHTS, a goal file of a few kilobytes; report.html, films, curves, rollouts and traces in data/finetuning_checkpoint/<its name>/
 #   usage: bash 3_train_finetune_goal_preference.sh [flags] (and every variable of 3_train_finetune_rl.sh)
 #          python run_agent/run_agent.py --goal_file data/weights/steve1/mini_sky_preference.goal.json

@@ -19,7 +19,7 @@ REWARD="${REWARD:-look_at_sky}"              # a name of steve1/rl/rewards/<game
 PROMPT="${PROMPT:-}"                         # empty: that of the reward's task
 METHOD="${METHOD:-ppo}"                      # ppo | group | clone | preference (explained in --help)
 GROUP_FORM="${GROUP_FORM:-steps}"            # METHOD=group: steps (what comes after each step) | episode (the whole return)
-FINETUNE_MODE="${FINETUNE_MODE:-frozen_cnn}" # with frozen_cnn, lora, heads_and_goal and goal frames are encoded once, while playing
+FINETUNE_MODE="${FINETUNE_MODE:-frozen_cnn}" # with frozen_cnn, lora, heads_and_goal or goal, each frame is encoded once, while playing
 
 # Playing
 ITERATIONS="${ITERATIONS:-12}"

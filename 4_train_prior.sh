@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains the prior: text embedding → goal embedding.
-#   needs: pairs of text and video embeddings (0_download_weights.sh downloads the published ones), or captioned episodes
+#   needs: pairs of text and video embeddings (the published ones: bash 0_download_weights.sh prior_data), or captioned episodes
 #          with goals (tools/generate_mineclip_embeds.py) and the MineCLIP weights that made the goals
 #   makes: OUT_WEIGHTS, and curves in data/finetuning_checkpoint/<name of OUT_WEIGHTS>/
 #   takes: a minute for 10,000 pairs of the mini weights on 2 cores; 20 MB of disk

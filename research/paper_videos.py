@@ -140,7 +140,7 @@ def _goals(
         if not path.exists() and "text" in kinds:
             print(
                 translated(
-                    f"visual prompts are left out: {display(path)} is not there (bash 0_download_weights.sh), and no --demonstrations were named"
+                    f"visual prompts are left out: {display(path)} is not there (bash 0_download_weights.sh visual_prompts), and no --demonstrations were named"
                 )
             )
             return found

@@ -4,7 +4,7 @@
 #   makes: recordings in data/recordings/live (contractor format), a log and films in data/live/<date>
 #   usage: bash run_agent/3_run_interactive_session.sh --prompt "chop a tree"     (--help: all options)
 # It prints the page's address, with a token. On a server, open a tunnel first: ssh -L 8765:localhost:8765 SERVER
-# F1 on the page lists its keys. Finish there, or with Ctrl-C. Then:
+# F1 on the page lists its keys, F2 starts a recording and keeps it. Finish there, or with Ctrl-C. Then:
 #   SOURCE=folder RECORDINGS_DIR=data/recordings/live bash 1_generate_dataset.sh
 set -eu
 export STEVE1_FROM="${STEVE1_FROM:-$PWD}"   # files that are named are looked for here too

@@ -182,7 +182,7 @@ def advice(points: Sequence[Point]) -> str:
     front = [point.name for point in points if not any(other.beats(point) for other in points)]
     learned = [point.name for point in points if point.new.low > 0]
     lost = [point.name for point in points if point.old.high < 0]
-    said = [translated(f"No other method is better in both: {', '.join(front)}.")]
+    said = [translated(f"Not beaten in both respects by any other method: {', '.join(front)}.")]
     said.append(
         translated(f"Better at the trained skills (interval above 0): {', '.join(learned) or heading('none')}.")
     )
