@@ -24,6 +24,7 @@ from steve1.data.recordings.recording import (
     actions_of,
     file_digests,
     picked,
+    whole_degrees,
 )
 
 
@@ -60,8 +61,12 @@ class EpisodeFolder(Recording):
 
     def read_ticks(self, camera_rounding: str = "float", *, esc_as_inventory: bool = False) -> Ticks:
         episode = self.episode
-        keep = ~act.is_null(*episode.tokens())  # which also raises unless there is one action per frame
+        tokens = episode.tokens()  # raises unless there is one action per frame
         actions = episode.actions()
+        if camera_rounding == "legacy_int":
+            whole_degrees(actions)
+            tokens = act.to_joint(actions)
+        keep = ~act.is_null(*tokens)
         notes = [note] if (note := unknown_buttons(actions)) else []
         pointer, rows = np.full((len(actions), 2), np.nan), np.arange(len(actions))
         return Ticks(actions, keep, pointer, notes, rows, imitated=episode.imitated)

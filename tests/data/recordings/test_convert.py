@@ -112,6 +112,18 @@ def test_small_movements_keep_their_bin_unless_the_old_labels_are_wanted(tmp_pat
         ConvertSettings(camera_rounding="round")
 
 
+@pytest.mark.parametrize("make", [guide_episode, steve1_episode])
+def test_the_old_labels_of_episode_folders_are_whole_degrees_too(tmp_path: Path, make: Any) -> None:
+    make(tmp_path / "in" / "ep", 30)
+    converted(tmp_path, camera_rounding="legacy_int")
+    old = Episode(tmp_path / "out" / "ep")
+    assert [found["camera"] for found in old.actions()] == [
+        [float(int(value)) for value in action(n)["camera"]] for n in range(30)
+    ]
+    assert (old.tokens()[1] == act.to_joint(old.actions())[1]).all()
+    assert old.metadata["camera_rounding"] == "legacy_int"
+
+
 def test_the_cursor_is_drawn_while_a_menu_is_open(tmp_path: Path) -> None:
     ticks = [tick(n, isGuiOpen=n >= 20, mouse={"x": 320.0, "y": 240.0, "dx": 9.0}) for n in range(40)]
     video = make_recording(tmp_path / "in", "rec", ticks, width=640, height=360)
