@@ -219,6 +219,7 @@ def _provenance(recording: Recording, ticks: Ticks, settings: ConvertSettings, p
         "keep_nulls": settings.keep_nulls,
         "camera_rounding": settings.camera_rounding,
         "esc_as_inventory": settings.esc_as_inventory,
+        "policy_frames": None if ticks.imitated is None else settings.policy_frames,  # alike where no policy plays
         "gui_share": round(float(np.isfinite(ticks.pointer[:, 0]).mean()), 4),
         "named_fps": settings.source_fps or None,
         "tool_version": steve1.__version__,

@@ -304,6 +304,16 @@ def test_other_settings_are_told_with_both_values(tmp_path: Path) -> None:
     assert (summary.count("exists"), summary.results[0].notes) == (1, [])
 
 
+def test_another_use_of_a_policys_frames_is_told_where_a_policy_plays(tmp_path: Path) -> None:
+    make_recording(tmp_path / "in", "corrected", [tick(n, who="policy" if n < 10 else "person") for n in range(30)])
+    make_recording(tmp_path / "in", "played", 30)
+    converted(tmp_path)
+    assert [result.notes for result in converted(tmp_path).results] == [[], []]
+    corrected, played = converted(tmp_path, policy_frames="imitate").results
+    assert "policy_frames context (now imitate)" in (corrected.notes or [""])[0]
+    assert played.notes == []
+
+
 def test_a_rate_that_was_named_is_compared_with_the_videos_own(tmp_path: Path) -> None:
     make_recording(tmp_path / "in", "a", 30, fps=30)
     converted(tmp_path, source_fps=20)
