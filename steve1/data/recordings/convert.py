@@ -183,11 +183,12 @@ def _convert(
 
 
 def _keep_goals(source: Episode, writer: EpisodeWriter, used: int, notes: list[str]) -> None:
-    """Embeddings of an episode stay valid if no frame is dropped."""
-    if not source.has_goals:
-        return
-    if used == len(writer) == len(source):
+    """Embeddings of an episode stay valid if no frame is dropped; without them, the metadata names no MineCLIP."""
+    if source.has_goals and used == len(writer) == len(source):
         writer.goals = np.asarray(source.goals)
+        return
+    writer.metadata.pop("mineclip", None)
+    if not source.has_goals:
         return
     dropped = f"{used - len(writer)} null frames were dropped: embed it again, or use --keep_nulls"
     why = dropped if used == len(source) else "its frames were resampled: embed it again"

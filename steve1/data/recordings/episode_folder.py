@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ from steve1.data.recordings.recording import (
     picked,
     whole_degrees,
 )
+
+#: what its metadata says and holds for the episode that it becomes too; where its goals come from is dropped with them
+_KEPT = {"behaviour": str, "captions": list, "mineclip": dict}
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ class EpisodeFolder(Recording):
         keep = ~act.is_null(*tokens)
         notes = [note] if (note := unknown_buttons(actions)) else []
         pointer, rows = np.full((len(actions), 2), np.nan), np.arange(len(actions))
-        return Ticks(actions, keep, pointer, notes, rows, imitated=episode.imitated)
+        events = _events(episode.metadata.get("events"))
+        return Ticks(actions, keep, pointer, notes, rows, imitated=episode.imitated, events=events)
 
     @property
     def timing(self) -> Timing:
@@ -88,3 +93,14 @@ class EpisodeFolder(Recording):
 
     def digests(self) -> Iterator[tuple[str, str]]:
         return file_digests(self.video / name for name in (ACTIONS, ACTIONS_PICKLE))
+
+    def facts(self) -> dict[str, Any]:
+        known = self.episode.metadata
+        kept = {key: known[key] for key, kind in _KEPT.items() if isinstance(known.get(key), kind)}
+        return kept | ({"origin": known} if known else {})
+
+
+def _events(known: Any) -> list[tuple[int, str]]:
+    """(frame, event) in order; those of another form are left out."""
+    entries = known if isinstance(known, list) else []
+    return [(entry[0], entry[1]) for entry in entries if isinstance(entry, list) and [*map(type, entry)] == [int, str]]

@@ -11,16 +11,18 @@ import cv2
 import numpy as np
 import pytest
 
+from steve1.actions import null_action
 from steve1.commands.data.export_dataset import Args, main
 from steve1.core.errors import UserError
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.export import export_episode
+from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.exchange.store import shown
 from steve1.data.quality.validate import check_episode
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
 from tests.data.episodes.test_episode import guide_episode, steve1_episode
-from tests.data.makers import make_dataset, make_episode
+from tests.data.makers import action, embeds, make_dataset, make_episode, picture
 
 
 def same(one: Path, other: Path) -> None:
@@ -58,6 +60,24 @@ def test_there_and_back_through_all_layouts(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(whole.goals), np.asarray(back.goals), equal_nan=True)
         # The packed frames are JPEGs of JPEGs here: nearly, not exactly, the same.
         assert np.abs(back.frames().astype(int) - whole.frames()).mean() < 0.5
+
+
+@pytest.mark.parametrize("kind", ["guide", "steve1"])
+def test_there_and_back_it_says_what_it_shows_and_who_made_its_goals(tmp_path: Path, kind: str) -> None:
+    said = {"behaviour": "dig_dirt", "captions": ["dig dirt"], "mineclip": {"sha256": "ab"}}
+    for name, still in (("whole", -1), ("cut", 20)):
+        with EpisodeWriter(tmp_path / "in" / name, {**said, "events": [[30, "mine_block:dirt"]]}) as writer:
+            for number in range(50):
+                writer.add(picture(number), null_action() if number == still else action(number))
+            writer.goals = embeds(50)
+        export_episode(tmp_path / "in" / name, tmp_path / kind / name, kind)
+    convert_folder(tmp_path / kind, tmp_path / "out", ConvertSettings())
+    whole, cut = (Episode(tmp_path / "out" / name).metadata for name in ("whole", "cut"))
+    assert {key: whole[key] for key in said} == said
+    assert whole["events"] == [[30, "mine_block:dirt"]]
+    assert whole["origin"]["exported"]["layout"] == kind
+    assert "mineclip" not in cut, "its goals were left behind, since a null frame was dropped"
+    assert (cut["captions"], cut["events"]) == (["dig dirt"], [[29, "mine_block:dirt"]])
 
 
 def test_the_guides_files(tmp_path: Path) -> None:
