@@ -16,6 +16,7 @@ import pytest
 from steve1 import actions as act
 from steve1.commands.data.export_dataset import Args, main
 from steve1.core.errors import UserError
+from steve1.core.frames import write_picture
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.native import EpisodeWriter
 from steve1.data.exchange.export import export_store
@@ -385,6 +386,18 @@ def test_pictures_of_another_size_are_refused_by_name(dataset: Path, tmp_path: P
     assert written.episodes == 1
     assert "128x128" in written.refused[0][1]
     assert "320x180" in written.refused[0][1]
+
+
+@pytest.mark.parametrize("kind", VERSIONS)
+def test_large_pictures_go_in_as_they_are_read(tmp_path: Path, kind: str) -> None:
+    from tests.data.episodes.test_episode import guide_episode
+
+    episode = guide_episode(tmp_path / "guide" / "a", 16)
+    for number, path in enumerate(sorted((episode / "frames").iterdir())):
+        write_picture(path, picture(number, 720, 1280))
+    assert export_store([episode], tmp_path / "set", kind).episodes == 1
+    assert json.loads((tmp_path / "set" / "meta" / "info.json").read_text())["features"][PICTURE]["shape"][:2] == [360, 640]  # fmt: skip
+    assert convert_folder(tmp_path / "set", tmp_path / "back", KEEP).count("converted") == 1
 
 
 def test_a_damaged_picture_is_refused_before_anything_of_the_episode_is_written(dataset: Path, tmp_path: Path) -> None:

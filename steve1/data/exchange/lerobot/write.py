@@ -42,7 +42,7 @@ class LeRobotWriter(StoreWriter):
         self.contents = Contents()
         self.tasks: dict[str, int] = {}
         self._merged = stats.Merged()
-        self._checked: tuple[str, stats.Stats] | None = None
+        self._checked: tuple[str, stats.Stats, tuple[int, int]] | None = None  #: name, pictures, their size
         (folder / "meta").mkdir()
         self._own = self._lines(schema.OWN_EPISODES)
 
@@ -75,14 +75,13 @@ class LeRobotWriter(StoreWriter):
         if number + 1 != len(episode):
             what = "The frames do not fit the actions."
             raise UserError(what, where=episode.episode.path, expected=len(episode), got=number + 1)
-        self._checked = episode.name, counted.stats()
+        assert size is not None, "an episode has frames"
+        self._checked = episode.name, counted.stats(), size
 
     def add(self, episode: Shown) -> None:
         assert self._checked is not None, "check the episode first"
         assert self._checked[0] == episode.name, "check the episode first"
-        if self.size is None:
-            width, height = episode.episode.format.picture_size
-            self.size = height, width
+        self.size = self._checked[2]  # of large pictures that are reduced not the size of their files
         columns = self._columns(episode)
         found = {PICTURE: self._checked[1]} | {name: stats.of_rows(values) for name, values in columns.items()}
         self._merged.add(found)
