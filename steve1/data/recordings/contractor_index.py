@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
+import tempfile
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from steve1.core.download import download
 from steve1.core.errors import UserError
-from steve1.core.files import read_json
+from steve1.core.files import atomic_file, read_json
 from steve1.core.messages import translated
-from steve1.core.paths import resolve
+from steve1.core.paths import display, resolve
 from steve1.core.reading.contents import read_text
 from steve1.data.recordings.contractor import version_in
 
@@ -55,7 +57,7 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
 
     Args:
         index: 6.x … 10.x, find-cave, waterfall, pen-animals, build-house, a URL, file:// or a path.
-        cache_dir: where a downloaded index is kept.
+        cache_dir: where a downloaded index is kept; one of another address has another name there.
         pattern: a regular expression searched in each relpath, or the path of a file with one relpath or name per line.
 
     Raises:
@@ -63,7 +65,7 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
     """
     address = INDEXES.get(index, index)
     if address.startswith(("http://", "https://")):
-        path = download(address, Path(cache_dir) / PurePosixPath(urllib.parse.urlsplit(address).path).name)
+        path = _fetched(address, Path(cache_dir))
     else:
         local = urllib.parse.unquote(urllib.parse.urlsplit(address).path) if address.startswith("file://") else ""
         path = Path(local) if local else resolve(address)
@@ -81,19 +83,47 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
     names = _names_in(pattern)
     wanted = _matcher(pattern) if names is None else lambda relpath: _stem(relpath) in names
     entries: dict[str, Entry] = {}
+    doubles: list[str] = []
     for relpath in filter(wanted, map(str, content["relpaths"])):
         file = relpath.lstrip("/").removesuffix(".mp4") + ".mp4"
         name, folders = PurePosixPath(file).stem, PurePosixPath(file).parts[:-1]
-        entries.setdefault(name, Entry(name, f"{base.rstrip('/')}/{file}", relpath, version_in(folders)))
+        entry = Entry(name, f"{base.rstrip('/')}/{file}", relpath, version_in(folders))
+        if entries.setdefault(name, entry).url != entry.url:
+            doubles.append(relpath)
     if not entries:
         expected = f"one of {len(content['relpaths'])} paths"
         raise UserError("The filter matches nothing in this index.", where=path, expected=expected, got=pattern)
     if missing := sorted((names or set()) - {_stem(entry.relpath) for entry in entries.values()}):
-        shown = ", ".join(missing[:_SHOWN]) + (
-            translated(f" and {len(missing) - _SHOWN} more") if len(missing) > _SHOWN else ""
-        )
+        shown = _shown(missing)
         _log.warning("%s: %d of %d names are not in this index: %s", pattern, len(missing), len(names or ()), shown)
+    if doubles:
+        what = "%s: left out %d recordings that have the name of one before them in another folder: %s"
+        _log.warning(what, display(path), len(doubles), _shown(doubles))
     return list(entries.values())
+
+
+def _shown(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = translated(f" and {len(names) - _SHOWN} more") if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _fetched(address: str, folder: Path) -> Path:
+    """A downloaded index. The published ones never change; another is fetched anew, and its copy is used where that fails."""
+    name = PurePosixPath(urllib.parse.urlsplit(address).path)
+    if address in INDEXES.values():
+        return download(address, folder / name.name)
+    kept = folder / f"{name.stem[:80] or 'index'}-{hashlib.sha256(address.encode()).hexdigest()[:12]}.json"
+    if not kept.exists():
+        return download(address, kept)
+    try:
+        with tempfile.TemporaryDirectory() as fresh:
+            content = download(address, Path(fresh) / "index.json", attempts=2).read_bytes()
+        with atomic_file(kept) as handle:
+            handle.write(content)
+    except UserError as fault:
+        _log.warning("%s: %s The copy of an earlier run is used: %s", address, fault.one_line, display(kept))
+    return kept
 
 
 def _names_in(pattern: str) -> set[str] | None:

@@ -67,6 +67,34 @@ def test_indexes_are_read_from_paths_and_urls_and_filtered(published: Path, tmp_
     assert {"6.x", "7.x", "8.x", "9.x", "10.x"} <= set(INDEXES)  # beside them: the BASALT tasks
 
 
+def test_an_index_by_url_is_that_of_its_address_and_of_today(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def index(*names: str) -> bytes:
+        return json.dumps({"basedir": "https://x", "relpaths": [f"{name}.mp4" for name in names]}).encode()
+
+    def names(address: str) -> list[str]:
+        return [entry.name for entry in read_index(address, tmp_path)]
+
+    with faulty_server() as server:
+        server.files |= {"/a/index.json": index("one"), "/b/index.json": index("two")}
+        assert names(f"{server.url}/a/index.json") == ["one"]
+        assert names(f"{server.url}/b/index.json") == ["two"]
+        server.files["/a/index.json"] = index("one", "three")
+        assert names(f"{server.url}/a/index.json") == ["one", "three"]
+        server.plan["/a/index.json"] = [404]
+        assert names(f"{server.url}/a/index.json") == ["one", "three"]
+    assert "The copy of an earlier run is used: " in caplog.text
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_recordings_of_one_name_in_two_folders_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "index.json"
+    relpaths = ["day1/a.mp4", "day2/a.mp4", "day2/b.mp4", "day1/a", "day3/a.mp4"]
+    path.write_text(json.dumps({"basedir": "https://x", "relpaths": relpaths}))
+    assert [entry.relpath for entry in read_index(str(path), tmp_path)] == ["day1/a.mp4", "day2/b.mp4"]
+    assert "left out 2 recordings that have the name" in caplog.text
+    assert caplog.text.rstrip().endswith("day2/a.mp4, day3/a.mp4")
+
+
 def test_from_a_folder_with_a_missing_file(published: Path, tmp_path: Path) -> None:
     summary = fetch(tmp_path, read_index(str(published / "index.json"), tmp_path))
     assert (summary.count("converted"), summary.count("missing")) == (3, 1)
