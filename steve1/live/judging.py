@@ -17,6 +17,7 @@ from steve1.core.files import atomic_file, read_json, write_json
 from steve1.core.paths import display
 from steve1.data.episodes.cut import cut_episode
 from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.origin import MADE_FROM, made_from, still_shows
 from steve1.data.episodes.parts import FIRST_GOAL
 from steve1.data.loading.lists import list_line
 
@@ -134,19 +135,22 @@ def write_judged(
 
 
 def _copy(path: Path, judgement: Judgement) -> Path:
-    """The stretch as an episode of its own; one that shows the same frames and caption is left as it is."""
+    """The stretch as an episode of its own; one that shows the same frames, goals and caption is left as it is."""
     folder = path.parent.with_name(path.parent.name + "_judged")
     stop = judgement.stop or len(Episode(path))
     name = f"{path.name}_{judgement.start}-{stop}"  # the whole name: episodes of one video begin alike
-    made = dataclasses.asdict(judgement)
+    note: dict[str, Any] = {"judged": dataclasses.asdict(judgement), **made_from(path)}
+    source, content = Episode(path).metadata, note[MADE_FROM]["content"]
     target, number = folder / name, 1
     while target.exists():
-        known = Episode(target).metadata.get("judged")
-        if isinstance(known, dict) and all(known.get(field) == made[field] for field in _COPIED):
+        known = Episode(target).metadata
+        judged = known.get("judged")
+        alike = isinstance(judged, dict) and all(judged.get(field) == note["judged"][field] for field in _COPIED)
+        if alike and still_shows(known, source, content):
             return target
-        number += 1  # of another caption, and perhaps on another list
+        number += 1  # of another caption or other goals, and perhaps on another list
         target = folder / f"{name}_{number}"
     folder.mkdir(exist_ok=True)
     captions = {"captions": [judgement.caption]} if judgement.caption else {}
-    cut_episode(path, target, judgement.start, stop, {"judged": made, **captions})
+    cut_episode(path, target, judgement.start, stop, {**note, **captions})
     return target

@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from steve1.core.errors import UserError
-from steve1.data.episodes.episode import Episode, find_episodes
+from steve1.data.episodes.episode import Episode, find_episodes, write_goals
 from steve1.data.loading.lists import read_list
 from steve1.live.dataset_page import DatasetPage
 from steve1.live.host import Host
 from steve1.live.judging import Judgement, Judgements, checked, write_judged
 from steve1.live.protocol import unpack
-from tests.data.makers import make_dataset
+from tests.data.makers import embeds, make_dataset
 from tests.live.browser import CHROMIUM, opened
 
 
@@ -98,6 +99,25 @@ def test_the_list_holds_what_is_not_bad_and_cuts_are_copies(tmp_path: Path, monk
     ]  # the other list has it
     with pytest.raises(UserError, match="would be empty"):
         write_judged([folder / "ep00"], marks, listed, overwrite=True)
+
+
+def test_a_cut_of_an_episode_that_was_embedded_anew_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder, listed = make_dataset(tmp_path / "ds", [60, 60]), tmp_path / "mine_train.txt"
+    marks = judged(folder, ep01=Judgement("good", 10, 50))
+
+    def cut() -> Path:
+        write_judged(find_episodes(folder), marks, listed, overwrite=True)
+        return next(entry.path for entry in read_list(listed) if entry.path.name.startswith("ep01_"))
+
+    first = cut()
+    assert cut() == first
+    write_goals(folder / "ep01", embeds(60, seed=7))
+    again = cut()
+    assert again != first
+    assert np.array_equal(Episode(again).goals[15:], Episode(folder / "ep01").goals[25:50])
 
 
 def test_cuts_of_episodes_whose_names_begin_alike_are_of_their_own(

@@ -81,10 +81,10 @@ def next_command(name: str, made: dict[str, Any], episode: Path) -> str:
         episode: one of those to train on.
     """
     variables = {"SAMPLING_NAME": name, "OUT_WEIGHTS": f"data/weights/steve1/{name}.weights"}
-    made_by = Episode(episode).metadata.get("mineclip")
-    if isinstance(made_by, dict) and resolve(_MINI).is_file():
+    made_by = Episode(episode).mineclip_sha256
+    if made_by and resolve(_MINI).is_file():
         mini = read_checkpoint_metadata(_MINI)
-        if made_by.get("sha256") == sha256_file(resolve(mini.mineclip)):
+        if made_by == sha256_file(resolve(mini.mineclip)):
             variables |= {"IN_MODEL": mini.model, "IN_WEIGHTS": _MINI}
     longest = max(row["longest_episode"] for row in made["sources"])
     T = next((T for T in (320, 256, 192, 128, 64) if longest >= T + 15), 320)

@@ -18,7 +18,7 @@ from steve1.core.paths import quoted, resolve
 from steve1.data.episodes.formats.native import checked_goals
 from steve1.data.episodes.formats.registry import format_of, open_format
 from steve1.data.episodes.formats.replay import is_pack, open_pack
-from steve1.data.episodes.parts import GOALS, check_finite, goals_file
+from steve1.data.episodes.parts import GOALS, check_finite, goals_file, mineclip_of
 
 
 class Episode:
@@ -74,6 +74,11 @@ class Episode:
     def has_goals(self) -> bool:
         """Whether the embedding step has been run."""
         return self.format.has_goals
+
+    @property
+    def mineclip_sha256(self) -> str:
+        """Of the MineCLIP weights that made the goals; "" where the episode does not say."""
+        return mineclip_of(self.metadata)
 
     def mineclip_frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
         """Frames from `start` on at MineCLIP's size, uint8 (160, 256, 3) RGB, one at a time."""

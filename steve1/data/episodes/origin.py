@@ -10,7 +10,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.messages import translated
 from steve1.core.paths import display
-from steve1.data.episodes.parts import METADATA, fingerprint
+from steve1.data.episodes.parts import METADATA, fingerprint, mineclip_of
 
 #: the key of a copy's metadata
 MADE_FROM = "made_from"
@@ -50,6 +50,23 @@ def differences(copy: Path, source: Path, **settings: Any) -> list[str] | None:
         for name, value in now["settings"].items()
         if then.get(name, value) != value
     ]
+
+
+def still_shows(cut: dict[str, Any], source: dict[str, Any], content: str) -> bool:
+    """Whether a cut of an episode shows what is in the episode now.
+
+    Args:
+        cut, source: metadata of both.
+        content: `fingerprint` of the episode.
+
+    Returns:
+        True also where the cut does not say, unless both say that another MineCLIP made their goals. Those of earlier versions
+        do not say: they may have the entry of their episode.
+    """
+    known = cut.get(MADE_FROM)
+    if isinstance(known, dict) and known != source.get(MADE_FROM):
+        return known.get("content") == content
+    return len({mineclip_of(cut), mineclip_of(source)} - {""}) < 2
 
 
 def stays(copy: Path, changed: list[str]) -> str:

@@ -110,6 +110,12 @@ def load_array(path: Path) -> NDArray[Any]:
         raise UserError("This array does not load.", where=path, got=got, todo=todo) from None
 
 
+def mineclip_of(metadata: dict[str, Any]) -> str:
+    """SHA-256 of the MineCLIP weights that made an episode's goals; "" where its metadata does not say."""
+    made_by = metadata.get("mineclip")
+    return str(made_by.get("sha256") or "") if isinstance(made_by, dict) else ""
+
+
 def goals_file(folder: Path) -> Path | None:
     """The file with an episode's goal embeddings, None before the embedding step."""
     return next((folder / name for name in (GOALS, GOALS_PICKLE) if (folder / name).exists()), None)

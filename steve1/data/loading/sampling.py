@@ -24,6 +24,8 @@ from steve1.core.paths import display, resolve
 from steve1.core.seeds import generator
 from steve1.data.episodes.cut import cut_episode, cut_metadata
 from steve1.data.episodes.episode import Episode, find_episodes
+from steve1.data.episodes.formats.replay import is_pack
+from steve1.data.episodes.origin import MADE_FROM, made_from, still_shows
 from steve1.data.loading.lists import list_line, read_list
 
 SAMPLINGS = "data/samplings"
@@ -213,8 +215,10 @@ def _cut_by_time(source: Source, val_fraction: float) -> tuple[list[Path], list[
     """The beginnings and the ends of a source's episodes, cut out where they are not there yet.
 
     Raises:
-        UserError: an episode is too short, or another one was cut under its name before.
+        UserError: an episode is too short, or another one was cut under its name before, or with other goals.
     """
+    if is_pack(source.folder):
+        raise UserError("A replay pack has no pictures, so it is not split by time.", where=source.folder)
     target = _beside(source)
     parts: tuple[list[Path], list[Path]] = ([], [])
     for path in find_episodes(source.folder):
@@ -226,16 +230,18 @@ def _cut_by_time(source: Source, val_fraction: float) -> tuple[list[Path], list[
             raise UserError(
                 "This episode is too short to be split by time.", where=path, expected=expected, got=len(episode)
             )
+        made = made_from(path)
         for found, (start, stop) in zip(parts, pieces):
             cut = target / f"{path.name}_{start:06d}_{stop:06d}"
             wanted = cut_metadata(episode.metadata, path.name, start, stop, len(episode))
             if not cut.exists():
-                cut_episode(path, cut, start, stop)
+                cut_episode(path, cut, start, stop, made)
             known = Episode(cut)
             same = all(known.metadata.get(key) == wanted.get(key) for key in ("cut", "sha256", "source"))
+            same = same and still_shows(known.metadata, episode.metadata, made[MADE_FROM]["content"])
             if not same or known.has_goals != episode.has_goals:
                 what = "This part was cut from another episode, or before its goals were made."
-                raise UserError(what, where=cut, todo=f"remove {display(cut)}, or embed the goals of both")
+                raise UserError(what, where=cut, todo=f"remove {display(cut)}: the same command cuts it again")
             found.append(cut)
     return parts
 

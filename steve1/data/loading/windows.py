@@ -129,9 +129,8 @@ class WindowDataset:
         if self.fixed_goal is not None:
             self.embed_dim = int(np.size(self.fixed_goal))
             return len(episode)
-        made_by = episode.metadata.get("mineclip")
-        if isinstance(made_by, dict) and made_by.get("sha256"):
-            self.mineclips.add(str(made_by["sha256"]))
+        if made_by := episode.mineclip_sha256:
+            self.mineclips.add(made_by)
         episode.check_goals()
         size = int(episode.goals.shape[1])
         check_goal_size(self.embed_dim, size, entry.where)

@@ -17,12 +17,12 @@ from steve1.core import paths
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, sha256_file, write_json
 from steve1.core.paths import ROOT, resolve
-from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.episode import Episode, find_episodes, write_goals
 from steve1.data.loading import sampling
 from steve1.data.loading.lists import read_list, sampling_command
 from steve1.data.loading.sampling import SamplingSettings, Source, create_sampling
 from steve1.data.loading.windows import WindowDataset
-from tests.data.makers import make_dataset
+from tests.data.makers import embeds, make_dataset
 
 
 @pytest.fixture(scope="module")
@@ -342,6 +342,43 @@ def test_one_long_recording_is_split_by_time(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=fault):
             create("s", [Source(tmp_path / "short")], by_time=True, folder=tmp_path, **settings)
+
+
+def test_parts_of_an_episode_whose_goals_or_actions_have_changed_are_refused(tmp_path: Path) -> None:
+    (whole,) = find_episodes(make_dataset(tmp_path / "long", [300], size=8))
+
+    def split() -> None:
+        create("x", [Source(tmp_path / "long")], by_time=True, val_fraction=0.2, folder=tmp_path)
+
+    def note(**facts: Any) -> None:
+        for path in [whole, *find_episodes(tmp_path / "long_by_time")]:
+            write_json(path / "metadata.json", read_json(path / "metadata.json") | facts)
+
+    split()
+    split()
+    write_goals(whole, embeds(300, 8, seed=1))
+    with pytest.raises(UserError, match="another episode, or before its goals"):
+        split()
+    write_goals(whole, embeds(300, 8))
+    split()
+    actions = (whole / "actions.jsonl").read_text()
+    (whole / "actions.jsonl").write_text(actions.replace('"attack":1', '"attack":0', 1))
+    with pytest.raises(UserError, match="another episode"):
+        split()
+    note(made_from={"episode": "one of which the whole one is a copy", "content": "0" * 64})
+    split()  # parts that an earlier version cut, which have the mark of the whole one
+    note(made_from=None, mineclip={"sha256": "a" * 64})
+    split()
+    note_of = whole / "metadata.json"
+    write_json(note_of, read_json(note_of) | {"mineclip": {"sha256": "b" * 64}})
+    with pytest.raises(UserError, match="before its goals were made"):
+        split()
+
+
+def test_a_replay_pack_is_not_split_by_time(tmp_path: Path) -> None:
+    (tmp_path / "old.replay.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="not split by time"):
+        create("x", [Source(tmp_path / "old.replay.safetensors")], by_time=True, folder=tmp_path)
 
 
 def test_a_list_that_does_not_exist_is_refused(tmp_path: Path) -> None:
