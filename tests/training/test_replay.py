@@ -16,6 +16,7 @@ import torch
 
 from steve1.commands.train import make_replay
 from steve1.core.errors import UserError
+from steve1.core.files import read_json, write_json
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.data.episodes.formats.replay import open_pack
 from steve1.data.episodes.parts import ACTION_MASK
@@ -259,6 +260,23 @@ def test_a_pack_of_another_cnn_is_refused(settings: Make, old: Path, tiny: Path,
     cache = FeatureCache(tmp_path, policy)
     with pytest.raises(UserError, match="another CNN"):
         cache.need(open_pack(old / "old.replay.safetensors").paths())
+
+
+def test_a_pack_has_goals_of_one_mineclip_and_names_it(tiny: Path, tmp_path: Path) -> None:
+    folder, pack = tmp_path / "dataset_named", tmp_path / "named.replay.safetensors"
+    said, unsaid = write_episode(folder / "a", 1), write_episode(folder / "b", 2)
+
+    def says(episode: Path, sha256: str) -> None:
+        write_json(episode / "metadata.json", read_json(episode / "metadata.json") | {"mineclip": {"sha256": sha256}})
+
+    says(said, "a" * 64)
+    args = make_replay.Args(str(pack), [folder], **_model(tiny, tmp_path))
+    make_replay.main(args)
+    assert open_pack(pack).facts["mineclip_sha256"] == "a" * 64
+    assert WindowDataset([ListEntry(path) for path in open_pack(pack).paths()], 16).mineclips == {"a" * 64}
+    says(unsaid, "b" * 64)
+    with pytest.raises(UserError, match="different MineCLIPs"):
+        make_replay.main(dataclasses.replace(args, overwrite=True))
 
 
 def test_a_pack_takes_goals_of_one_size_and_in_the_finer_type(tiny: Path, tmp_path: Path) -> None:

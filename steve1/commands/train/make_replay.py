@@ -86,6 +86,7 @@ def main(args: Args) -> None:
         "precision": str(precision).removeprefix("torch."),
         "weights": weights.name,
         "mineclip": read_checkpoint_metadata(weights).mineclip,
+        **({"mineclip_sha256": contents.mineclip_sha256} if contents.mineclip_sha256 else {}),
     }
     with progress(desc=message("bar replay pack"), unit="frame") as bar:
         frames = make_pack(output, contents, cache, facts, bar.update)
@@ -111,22 +112,34 @@ class Contents:
     """What each name shows, "" where the episode does not say."""
     goals: np.dtype[Any]
     """The type that holds all goals: float16 where all are that, else float32."""
+    mineclip_sha256: str = ""
+    """Of the MineCLIP that made the goals, as those episodes say that name one."""
 
 
 def contents_of(episodes: Sequence[Path]) -> Contents:
     """Look at the episodes, one at a time: each keeps files open.
 
     Raises:
-        UserError: two of one name, one without goals, or goals of another size than those of the first.
+        UserError: two of one name, one without goals, or goals of another size or another MineCLIP than those before.
     """
     names: list[tuple[str, int]] = []
     behaviours: dict[str, str] = {}
     size = 0
     goals: np.dtype[Any] = np.dtype(np.float16)
+    made_by = ""
     for episode in map(Episode, episodes):
         found = episode.goals
         check_goal_size(size, found.shape[1], episode.path)
         size = found.shape[1]
+        if made_by and episode.mineclip_sha256 not in ("", made_by):
+            raise UserError(
+                "Episodes of one pack have goals of different MineCLIPs.",
+                where=episode.path,
+                expected=f"sha256 {made_by[:12]}…, as in the ones before",
+                got=f"{episode.mineclip_sha256[:12]}…",
+                todo="embed all of them with one MineCLIP",
+            )
+        made_by = made_by or episode.mineclip_sha256
         if found.dtype != goals:
             goals = np.dtype(np.float32)
         name = f"{episode.path.parent.name}/{episode.path.name}"
@@ -136,7 +149,7 @@ def contents_of(episodes: Sequence[Path]) -> Contents:
             )
         names.append((name, len(episode)))
         behaviours[name] = str(episode.metadata.get("behaviour") or "")
-    return Contents(episodes, names, behaviours, goals)
+    return Contents(episodes, names, behaviours, goals, made_by)
 
 
 def make_pack(

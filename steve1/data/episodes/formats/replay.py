@@ -53,7 +53,7 @@ class ReplayPack:
         features, goals, buttons, camera, imitated: memory-mapped, one row per frame of all episodes; imitated None: every frame is.
         episodes: name → (first row, one past the last row).
         behaviours: name → what the episode shows, where that is known.
-        facts: what else the header says: cnn_sha256, precision, weights, mineclip.
+        facts: what else the header says: cnn_sha256, precision, weights, mineclip, and mineclip_sha256 where the episodes name it.
     """
 
     path: Path
@@ -220,6 +220,8 @@ class ReplayFormat(EpisodeFormat):
         self._rows = slice(*self.pack.episodes[name])
         self.n_frames = self._rows.stop - self._rows.start
         self.metadata = {**self.pack.facts, "behaviour": self.pack.behaviours.get(name, "")}
+        if made_by := self.metadata.pop("mineclip_sha256", ""):
+            self.metadata["mineclip"] = {"sha256": made_by}
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:
