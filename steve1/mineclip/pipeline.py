@@ -7,6 +7,7 @@ beside the dataset's episodes, from which the next run continues.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import time
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +28,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, remove, remove_empty
 from steve1.core.frames import mineclip_frame
 from steve1.data.episodes.episode import Episode
+from steve1.data.episodes.parts import pictures_stamp
 from steve1.mineclip.model import MineCLIP, not_finite
 
 # A folder in the dataset's folder, with the rows of episodes that are not complete yet.
@@ -53,12 +56,18 @@ class Part:
         self.rows: NDArray[np.float32] = np.zeros((0, embed_dim), np.float32)
         self.past = np.zeros((0, embed_dim), np.float32)
         self.done = 0
-        self._like = json.dumps({**like, "frames": len(episode), "stamp": _stamp(episode.path)}, sort_keys=True)
+        self._depends_on = like
         folder = episode.path.parent / PARTS
         self._rows_file, self._state_file = folder / f"{episode.path.name}.npy", folder / f"{episode.path.name}.npz"
         self._mapped = False
         self._load()
         self._loaded = self.done
+
+    @cached_property
+    def _like(self) -> str:
+        # Not before it is needed: a run plans thousands of episodes, which may have thousands of pictures each.
+        files = hashlib.sha256(pictures_stamp(self.episode.path).encode(errors="surrogateescape")).hexdigest()
+        return json.dumps({**self._depends_on, "frames": len(self.episode), "files": files}, sort_keys=True)
 
     def _load(self) -> None:
         try:
@@ -81,6 +90,7 @@ class Part:
         """Append rows (k,E), and keep the features (≤15,E) of the last frames."""
         if not len(self.rows):
             self.rows = np.full(self._shape, np.nan, np.float32)  # not before: a run plans thousands of episodes
+            _ = self._like  # of the pictures that are read now, not of those that are there when the rows are saved
         self.rows[self.done : self.done + len(rows)] = rows
         self.done += len(rows)
         self.past = past
@@ -104,12 +114,6 @@ class Part:
         for path in (self._state_file, self._rows_file):
             remove(path, ours=_ROWS)
         remove_empty(self._rows_file.parent)
-
-
-def _stamp(path: Path) -> list[list[Any]]:
-    """Which files the frames are in: names, sizes and times."""
-    files = [p for p in sorted(path.iterdir()) if p.suffix in (".mp4", ".jpgs") or p.name == "frames"]
-    return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]
 
 
 @dataclass

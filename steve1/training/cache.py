@@ -32,7 +32,7 @@ from steve1.core.paths import display, output_path
 from steve1.core.tuning import spread
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.formats.replay import ReplayFormat, open_pack, pack_of
-from steve1.data.episodes.parts import load_array
+from steve1.data.episodes.parts import MINECLIP_VIDEO, load_array, pictures_stamp
 from steve1.data.loading.windows import WindowDataset
 from steve1.policy import GoalPolicy
 from steve1.training.config import TrainSettings
@@ -47,8 +47,6 @@ ROWS = 256
 ALIKE = 64
 """On a GPU the frames of a piece are filled up to a multiple of this."""
 _PART = re.compile(r".+\.npy\.part")
-# Files that an episode's pictures do not depend on: goals, actions and notes may change without a new cache.
-_NOT_PICTURES = ("embeds_attn", "action", "metadata", "frames_mineclip", ".")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +85,7 @@ class FeatureCache:
         """The array of an episode, there or not; another file once the episode's pictures have changed."""
         path = Path(episode).resolve()
         if str(path) not in self._files:
-            mark = hashlib.sha256(f"{path}\n{_pictures_of(path)}".encode()).hexdigest()[:12]
+            mark = hashlib.sha256(f"{path}\n{pictures_stamp(path, (MINECLIP_VIDEO,))}".encode()).hexdigest()[:12]
             self._files[str(path)] = self.folder / f"{path.name}-{mark}.npy"
         return self._files[str(path)]
 
@@ -281,13 +279,6 @@ def cnn_hash(policy: GoalPolicy) -> str:
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _pictures_of(path: Path) -> str:
-    """Names, sizes and dates of the files that an episode's pictures may lie in."""
-    files = sorted(item for item in path.rglob("*") if item.is_file() and not item.name.startswith(_NOT_PICTURES))
-    stats = [(item.relative_to(path), item.stat()) for item in files]
-    return "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
 
 
 def read_features(

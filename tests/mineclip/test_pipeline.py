@@ -25,6 +25,7 @@ from steve1.data.recordings.shards import Shard, alone_in
 from steve1.mineclip.model import MineCLIP
 from steve1.mineclip.pipeline import PARTS, Part, ahead, embed_episodes
 from steve1.mineclip.weights import save_mineclip
+from tests.data.episodes.test_episode import guide_episode
 from tests.mineclip.test_embed_command import write_episode
 
 LIKE = {"sha256": "x", "bf16": False}
@@ -138,6 +139,17 @@ def test_a_part_of_other_weights_or_frames_or_a_torn_one_is_not_taken_up(dataset
     assert Part(episode, small.embed_dim, LIKE).done == 0
     state = dataset / PARTS / "e3.npz"
     state.write_bytes(state.read_bytes()[:100])
+    assert Part(episode, small.embed_dim, LIKE).done == 0
+
+
+def test_a_part_is_not_taken_up_once_a_picture_was_replaced(tmp_path: Path, small: MineCLIP) -> None:
+    episode = Episode(guide_episode(tmp_path / "dataset" / "e0", 20))
+    with pytest.raises(KeyboardInterrupt):
+        list(embed_episodes([episode], small, batch=8, like=LIKE, on_frames=lambda _p, n: stop_after([], n, 8)))
+    (episode.path / "actions.jsonl").touch()
+    assert Part(episode, small.embed_dim, LIKE).done == 8
+    picture = episode.path / "frames" / "00003.png"
+    picture.write_bytes((episode.path / "frames" / "00004.png").read_bytes())
     assert Part(episode, small.embed_dim, LIKE).done == 0
 
 

@@ -33,6 +33,8 @@ ACTION_MASK = "action_mask.npy"
 #: a goal embedding describes this many frames, so the first 15 frames of an episode have none
 GOAL_FRAMES = 16
 FIRST_GOAL = GOAL_FRAMES - 1
+#: beginnings of the names of files that an episode's pictures do not depend on: goals, actions, notes, and hidden ones
+_NOT_PICTURES = ("embeds_attn", "action", "metadata", ".")
 _NAMES = {*act.ENV_BUTTONS, "camera"}
 
 
@@ -233,6 +235,14 @@ def check_length(where: Path, what: str, got: Any, frames: int) -> None:
     if got != frames:
         expected = f"{frames} (one for each frame)"
         raise UserError(f"The {what} do not fit the frames.", where=where, expected=expected, got=got)
+
+
+def pictures_stamp(folder: Path, but: tuple[str, ...] = ()) -> str:
+    """Names, sizes and dates of the files that an episode's pictures may lie in, without those whose names begin with one of `but`."""
+    others = (*_NOT_PICTURES, *but)
+    files = sorted(item for item in folder.rglob("*") if item.is_file() and not item.name.startswith(others))
+    stats = [(item.relative_to(folder), item.stat()) for item in files]
+    return "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
 
 
 def fingerprint(folder: Path) -> str:
