@@ -96,6 +96,11 @@ def main(args: Args) -> None:
             todo="one name for each prompt",
         )
     targets = target_tasks(args)
+    # Before anything is recorded, which takes the longest.
+    for brought in (*args.corrections, *args.demonstrations):
+        if not find_episodes(brought):
+            todo = "bash 1_generate_dataset.sh"
+            raise UserError("These folders contain no episodes.", where=display(resolve(brought)), todo=todo)
     folder = output_path("data/dagger") / args.name
     rounds = read_rounds(folder, args)
     number = len(rounds["rounds"]) + 1
