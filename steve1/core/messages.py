@@ -403,8 +403,8 @@ MESSAGES = {
         "zh": "没有玩原有技能，所以不知道它们是否保持。",
     },
     "leak": {
-        "en": "It leaks into other prompts: {task} in {second} episodes, {base} {first} ({change} points, 95 % interval {interval}, p {p}).",
-        "zh": "它泄漏到了其他提示词下：{task} {second} 局，{base} {first}（{change} 个百分点，95% 区间 {interval}，p {p}）。",
+        "en": "It leaks into other prompts: {task} in {second} episodes, {base} {first} ({change} points, 95 % interval {interval}).",
+        "zh": "它泄漏到了其他提示词下：{task} {second} 局，{base} {first}（{change} 个百分点，95% 区间 {interval}）。",
     },
     "no leak": {
         "en": "Under other prompts: {task} in {second} episodes, {base} {first} ({change} points, 95 % interval {interval}).",

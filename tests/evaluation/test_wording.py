@@ -15,7 +15,7 @@ from steve1.commands.evaluate import evaluate_on_minedojo as minedojo_command
 from steve1.core.errors import UserError
 from steve1.core.messages import MESSAGES
 from steve1.evaluation.report.sentences import achievements, first_lines, more_episodes, needs, verdicts
-from steve1.evaluation.statistics.summary import summarise
+from steve1.evaluation.statistics.summary import leaks, summarise
 from steve1.evaluation.tasks.rules import KINDS
 from steve1.evaluation.tasks.suite import load_suite
 from steve1.rollout.trace import Trace
@@ -222,8 +222,8 @@ def played(outcomes: dict[str, tuple[str, str]]) -> list[dict[str, Any]]:
     [
         (
             "1" * 8 + "0" * 12,
-            "It leaks into other prompts: dig dirt in 8 of 20 episodes, base 1 of 20 (+35 points, 95 % interval +12 to +59, p 0.0118).",
-            "它泄漏到了其他提示词下：挖泥土 8/20 局，微调前 1/20（+35 个百分点，95% 区间 +12 到 +59，p 0.0118）。",
+            "It leaks into other prompts: dig dirt in 8 of 20 episodes, base 1 of 20 (+35 points, 95 % interval +12 to +59).",
+            "它泄漏到了其他提示词下：挖泥土 8/20 局，微调前 1/20（+35 个百分点，95% 区间 +12 到 +59）。",
         ),
         (
             "1" + "0" * 19,
@@ -251,6 +251,30 @@ def test_a_leak_into_other_prompts_is_said(
         assert verdicts(summary, tasks)[-1] == said
     assert summarise(lines, ["base", "tuned"], names, "base")["leaks"] == {"tuned": {}}
     assert summarise(lines, ["base", "tuned"], names, "base", ["tuned"], target=["dig_dirt"])["leaks"] == {}
+
+
+@pytest.mark.parametrize(("wins", "interval"), [("0" * 17 + "111", [0.0, 0.36]), ("1" * 5, [-0.04, 1.0])])
+def test_prompts_on_one_seed_are_one_piece_of_evidence_of_a_leak(wins: str, interval: list[float]) -> None:
+    """Three prompts that dig at the same three of twenty places: nine of sixty independent episodes would be a leak."""
+    others = ["explore", "look_up", "swim"]
+    lines = played({row: ("0" * len(wins), wins) for row in others})
+    for line in lines:
+        line["success"], line["measure"] = {"dig_dirt": line["success"][line["row"]]}, {"dig_dirt": 0.0}
+    found = summarise(lines, ["base", "tuned"], ["dig_dirt"], "base", target=["dig_dirt"])["leaks"]["tuned"]["dig_dirt"]
+    won = wins.count("1")
+    assert (found["pairs"], found["successes"]) == (3 * len(wins), [0, 3 * won])
+    assert found["difference"] == pytest.approx(won / len(wins))
+    assert found["interval"] == pytest.approx(interval, abs=0.05)
+    assert found["interval"][0] <= 0
+
+
+def test_each_episode_weighs_the_same_for_a_leak_where_prompts_were_played_more_or_less_often() -> None:
+    lines = played({"explore": ("0" * 20, "1" * 10 + "0" * 10), "swim": ("0" * 10, "1" * 10)})
+    for line in lines:
+        line["success"], line["measure"] = {"dig_dirt": line["success"][line["row"]]}, {"dig_dirt": 0.0}
+    found = leaks(lines, "base", "tuned", ["dig_dirt"])["dig_dirt"]
+    assert (found["pairs"], found["successes"], found["difference"]) == (30, [0, 20], pytest.approx(2 / 3))
+    assert 0 < found["interval"][0] < 2 / 3 < found["interval"][1] <= 1
 
 
 @pytest.mark.parametrize(

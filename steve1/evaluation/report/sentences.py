@@ -158,7 +158,6 @@ def leak_sentence(summary: Summary, task: str, row: Mapping[str, Any]) -> str:
         second=second,
         change=f"{100 * row['difference']:+.0f}",
         interval=span(row["interval"], 0, 100),
-        p=p_value(row["p"]),
     )
 
 

@@ -6,12 +6,20 @@ Output: plain dictionaries (the report's JSON): rates with Wilson intervals, and
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from steve1.evaluation.statistics.tests import bootstrap_difference, holm, look_confidence, paired_test, wilson
+from steve1.evaluation.statistics.tests import (
+    bootstrap_difference,
+    holm,
+    look_confidence,
+    mean_interval,
+    paired_test,
+    wilson,
+)
 from steve1.evaluation.statistics.verdict import decide
 
 Line = Mapping[str, Any]
@@ -113,23 +121,35 @@ def compare(
 
 
 def leaks(lines: Lines, base: str, who: str, target: Collection[str]) -> dict[str, Any]:
-    """{task: `compare` of how often it happens under other prompts}, for the tasks that were to be learned.
+    """{task: how often it happens under other prompts, before and after}, for the tasks that were to be learned.
 
     Every episode is judged by all tasks of its place and length, so this takes no further episodes. A task that none of them is judged by is
-    left out.
+    left out. Episodes of one number have one seed and start under all prompts: each number counts once for the interval.
     """
     found: dict[str, Any] = {}
     for task in sorted(target):
         before, after = (
-            [
-                {**line, "number": (line["row"], line["number"])}
+            {
+                (line["number"], line["row"]): bool(line["success"][task])
                 for line in select(lines, task, policy)
                 if line["row"] not in ("", task)
-            ]
+            }
             for policy in (base, who)
         )
-        if row := compare(before, after, task, judged=False):
-            found[task] = row
+        pairs = sorted(before.keys() & after.keys())
+        if not pairs:
+            continue
+        rows = Counter(number for number, _ in pairs)
+        wins1, wins2 = (Counter(pair[0] for pair in pairs if results[pair]) for results in (before, after))
+        # Each episode has the same weight, where some prompts were played more often.
+        shares1, shares2 = ([wins[number] * len(rows) / len(pairs) for number in rows] for wins in (wins1, wins2))
+        successes = [wins1.total(), wins2.total()]
+        found[task] = {
+            "pairs": len(pairs),
+            "successes": successes,
+            "difference": (successes[1] - successes[0]) / len(pairs),
+            "interval": list(mean_interval(shares1, shares2)),
+        }
     return found
 
 

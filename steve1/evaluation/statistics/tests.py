@@ -167,6 +167,21 @@ def bootstrap_difference(
     return float(low), float(high)
 
 
+def mean_interval(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval (low, high) of mean(second) - mean(first), of paired shares from 0 to 1, one for each number of an episode.
+
+    Exact where every share is 0 or 1, else a bootstrap; -1 to 1 where that would be of so few that all differ in one direction by chance.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.size and a.shape == b.shape and np.isin([a, b], (0, 1)).all():
+        test = paired_test(a.size, int((b > a).sum()), int((a > b).sum()), confidence)
+        return test.low, test.high
+    low, high = bootstrap_difference(a, b, confidence=confidence)
+    if 2.0 ** (1 - a.size) >= 1 - confidence:
+        return -1.0, 1.0
+    return max(-1.0, low), min(1.0, high)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's correction: adjusted p-values in the order given."""
     order = np.argsort(p_values, kind="stable")

@@ -153,6 +153,18 @@ def test_bootstrap_against_the_normal_interval() -> None:
         s.bootstrap_difference([1, 0], [1])
 
 
+def test_an_interval_of_shares_is_exact_where_it_can_be_and_says_nothing_of_too_few() -> None:
+    exact = s.paired_test(6, 6, 0, 0.95)
+    assert s.mean_interval([0] * 6, [1] * 6) == (exact.low, exact.high)
+    assert s.mean_interval([0], [1])[0] < 0
+    halves = [0.5, 1.0, 0.5, 1.0, 0.5, 1.0]
+    assert s.mean_interval([0.0] * 6, halves)[0] > 0
+    assert s.mean_interval([0.0] * 5, halves[:5]) == (-1.0, 1.0), "all five in one direction: one of sixteen cases"
+    assert s.mean_interval([0.0] * 6, halves, 0.99) == (-1.0, 1.0), "the more certain, the more are needed"
+    with pytest.raises(UserError, match="results of both"):
+        s.mean_interval([], [])
+
+
 def test_holm_known_values() -> None:
     assert s.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert s.holm([]) == []
