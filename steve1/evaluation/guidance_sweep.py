@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from steve1.core.checkpoint_metadata import (
+    GOAL_SUFFIX,
     checkpoint_metadata_path,
     read_checkpoint_metadata,
     write_checkpoint_metadata,
@@ -29,7 +30,7 @@ from steve1.evaluation.runner.plan import make_plan
 from steve1.evaluation.runner.run import play_plan
 from steve1.evaluation.settings import EvaluationSettings
 from steve1.evaluation.statistics.summary import Lines, own_row, rate
-from steve1.evaluation.statistics.tests import bootstrap_difference
+from steve1.evaluation.statistics.tests import clustered_error, look_confidence, mean_interval, wilson, worth
 from steve1.reporting.lettering import label, lettering
 from steve1.reporting.numbers import percent, percent_range, points_range
 from steve1.reporting.page import Report, Section
@@ -37,23 +38,32 @@ from steve1.reporting.tables import Table
 
 
 def by_seed(lines: Lines, tasks: Sequence[str], who: str) -> NDArray[np.float64]:
-    """Mean success over tasks of each episode number that all tasks have, float (N,)."""
+    """Success of each episode number that all tasks have, float (N, tasks)."""
     tables = [{line["number"]: float(line["success"][task]) for line in own_row(lines, task, who)} for task in tasks]
     numbers = sorted(set.intersection(*(set(table) for table in tables)))
-    return np.array([np.mean([table[number] for table in tables]) for number in numbers])
+    return np.array([[table[number] for table in tables] for number in numbers])
+
+
+def success_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Wilson's interval of the mean of (N, tasks); episodes of one number are of one group."""
+    rate, groups = float(values.mean()), np.repeat(np.arange(len(values)), values.shape[1]).tolist()
+    count = worth(rate, values.size, clustered_error(values.ravel().tolist(), groups))
+    return wilson(rate * count, count)
 
 
 def summarise_sweep(lines: Lines, names: Mapping[float, str], tasks: Sequence[str], current: float) -> dict[str, Any]:
     """Success at each scale, its difference from the current one, and which to take.
 
     The best is the scale with the highest mean success; among equals the one nearest to the current. The change is proven where
-    the interval of the difference lies above 0: the best of several looks better than it is.
+    the interval of the difference lies above 0. The best of several looks better than it is: the intervals of all scales hold together.
     """
-    means = {scale: by_seed(lines, tasks, name) for scale, name in names.items()}
+    found = {scale: by_seed(lines, tasks, name) for scale, name in names.items()}
+    means = {scale: values.mean(axis=1) for scale, values in found.items()}
+    level = look_confidence(len(means) - 1)
     points: list[dict[str, Any]] = []
     for scale, values in means.items():
-        low, high = bootstrap_difference(np.zeros_like(values), values)
-        against = bootstrap_difference(means[current], values)
+        low, high = success_interval(found[scale])
+        against = mean_interval(means[current], values, level) if scale != current else (0.0, 0.0)
         cells = {task: rate(own_row(lines, task, names[scale]), task) for task in tasks}
         points.append(
             {
@@ -79,6 +89,12 @@ def sweep_guidance(
     Raises:
         UserError: not one weights file, or fewer than two scales, or a negative one.
     """
+    if any(weights.endswith(GOAL_SUFFIX) for weights in settings.weights):
+        raise UserError(
+            "A goal file has no guidance scale of its own.",
+            got=", ".join(settings.weights),
+            todo="name the weights that it was made for",
+        )
     if len(settings.weights) != 1 or split_scale(settings.weights[0])[1] is not None:
         raise UserError("A sweep is of one weights file, without @.", got=", ".join(settings.weights))
     if any(not np.isfinite(scale) or scale < 0 for scale in scales):
@@ -124,7 +140,7 @@ def render(found: Mapping[str, Any], weights: str) -> str:
     tasks = found["points"][0]["tasks"]
     head = ["cond_scale", heading("success, mean over tasks"), heading("difference from now, 95 %"), *tasks]
     note = translated(
-        "Intervals are bootstraps over seeds. The best of several scales is lucky as well as good: confirm it with another --seed."
+        "An episode's number counts once for all tasks. The intervals of differences hold for all scales together. The best of several is lucky as well as good: confirm it with another --seed."
     )
     return Report(translated(f"Guidance: {weights}"), [Section("", [advice, Table(head, rows), note])]).markdown()
 

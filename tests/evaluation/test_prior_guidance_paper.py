@@ -21,6 +21,7 @@ from steve1.core.errors import UserError
 from steve1.evaluation.demonstrations import VisualPrompt
 from steve1.evaluation.guidance_sweep import summarise_sweep, sweep_guidance
 from steve1.evaluation.policies import PolicySpec
+from steve1.evaluation.statistics.tests import wilson
 from steve1.rollout.play import DoNothing
 from steve1.rollout.supervise import SupervisedEnv
 from tests.evaluation.worlds import injected, settings
@@ -98,10 +99,10 @@ def test_projections_keep_groups_together() -> None:
         tsne(rows[:4])
 
 
-def lines(scale: float, wins: int) -> list[dict[str, Any]]:
+def lines(scale: float, wins: int, episodes: int = 20) -> list[dict[str, Any]]:
     return [
         {"contestant": f"w@{scale:g}", "row": "t", "number": n, "success": {"t": n < wins}, "measure": {"t": 0.0}}
-        for n in range(20)
+        for n in range(episodes)
     ]
 
 
@@ -113,6 +114,30 @@ def test_the_best_guidance_is_suggested_and_chance_is_named() -> None:
     assert (found["best"], found["proven"]) == (2.0, False), "one more of twenty may be chance"
     found = summarise_sweep([*lines(0, 10), *lines(2, 10), *lines(6, 10)], names, ["t"], 2.0)
     assert found["best"] == 2.0, "among equals the present one"
+
+
+def test_one_episode_proves_no_guidance() -> None:
+    names = {0.0: "w@0", 6.0: "w@6"}
+    found = summarise_sweep([*lines(0, 1, 1), *lines(6, 0, 1)], names, ["t"], 6.0)
+    assert (found["best"], found["proven"]) == (0.0, False)
+    never = found["points"][1]
+    assert (never["low"], never["high"]) == wilson(0, 1), "it may well succeed the next time"
+    assert never["interval"] == [0, 0], "the present one is compared with itself"
+    many = [{**line, "row": task, "success": {task: line["success"]["t"]}, "measure": {task: 0.0}}
+            for task in ("a", "b") for line in (*lines(0, 5, 5), *lines(6, 0, 5))]  # fmt: skip
+    assert not summarise_sweep(many, names, ["a", "b"], 6.0)["proven"], "ten episodes, of five seeds"
+
+
+def test_the_best_of_many_scales_has_more_to_prove() -> None:
+    """Six more of twenty is beyond chance for one other scale, and not for the best of five."""
+    some = {0.0: "w@0", 6.0: "w@6"}
+    played = [*lines(0, 16), *lines(6, 10)]
+    assert summarise_sweep(played, some, ["t"], 6.0)["proven"]
+    every = {**some, 1.0: "w@1", 2.0: "w@2", 3.0: "w@3", 4.0: "w@4"}
+    found = summarise_sweep(
+        [*played, *(line for scale in (1, 2, 3, 4) for line in lines(scale, 10))], every, ["t"], 6.0
+    )
+    assert (found["best"], found["proven"]) == (0.0, False)
 
 
 def test_a_sweep_is_played_drawn_and_stored(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,6 +166,8 @@ def test_a_sweep_is_played_drawn_and_stored(world: Path, monkeypatch: pytest.Mon
     for wrong in ((-1.0,), (float("nan"),)):
         with pytest.raises(UserError, match="guidance scale"):
             sweep_guidance(settled, wrong)
+    with pytest.raises(UserError, match="A goal file has no guidance scale"):
+        sweep_guidance(dataclasses.replace(settled, weights=("data/dig.goal.json",)), (0.0, 1.0))
     with pytest.raises(UserError, match="one weights file"):
         sweep_guidance(settings(world, "base", "tuned"), (0.0, 1.0))
 
