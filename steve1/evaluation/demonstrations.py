@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json, write_json
-from steve1.core.paths import display, quoted
+from steve1.core.messages import translated
+from steve1.core.paths import display, quoted, resolve
 from steve1.core.seeds import integer
 from steve1.data.episodes.episode import Episode, find_episodes
 from steve1.evaluation.runner.episodes import EpisodeInputs, OpenGame, play_episode, watch_options
@@ -49,15 +50,25 @@ class VisualPrompt:
 
 
 def typical(shown: Sequence[VisualPrompt]) -> tuple[Embeddings, str]:
-    """(goal (E,), where it is from): the moment whose direction is nearest to the mean direction of all moments."""
+    """(goal (E,), where it is from): the moment whose direction is nearest to the mean direction of all moments.
+
+    Raises:
+        UserError: there is no moment, as all are too short.
+    """
     rows = np.concatenate([each.goals for each in shown])
     places = [f"{each.source}, frame {frame}" for each in shown for frame in each.frames]
+    if not places:
+        raise UserError(
+            "These demonstrations are too short for a goal.",
+            where=", ".join(each.source for each in shown),
+            expected="16 frames or more",
+        )
     nearest = int((unit(rows) @ unit(unit(rows).mean(axis=0))).argmax())
     return rows[nearest], places[nearest]
 
 
 def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: bool = True) -> list[VisualPrompt]:
-    """Embedded episodes below `folders`; those without goals are left out, and if `successful` those that their recorder says failed.
+    """Embedded episodes below `folders`; those without goals (or too short for one) are left out, and if `successful` those that their recorder says failed.
 
     Raises:
         UserError: a folder is missing, holds no embedded episode, or goals of another width than `width` (0: any).
@@ -80,7 +91,9 @@ def read_demonstrations(folders: Sequence[str], *, width: int = 0, successful: b
                     got=rows.shape[1],
                 )
             source = f"{Path(folder).name}/{path.name}"
-            found.append(VisualPrompt.of(source, rows, str(facts.get("behaviour") or "")))
+            prompt = VisualPrompt.of(source, rows, str(facts.get("behaviour") or ""))
+            if len(prompt.frames):
+                found.append(prompt)
     if not found:
         raise UserError(
             "There is no embedded demonstration that succeeded.",
@@ -137,15 +150,27 @@ def shown_goals(
         width: E.
 
     Raises:
-        UserError: a task has no demonstration.
+        UserError: a task has no demonstration, or its goal was kept from other folders.
     """
     archive, facts = folder / "shown_goals.npz", folder / "shown_goals.json"
     kept: dict[str, Any] = {}
-    sources: dict[str, str] = {}
+    sources: dict[str, Any] = {}
+    named = sorted({display(resolve(each)) for each in demonstrations})
     if archive.exists() and facts.exists():
         with np.load(archive, allow_pickle=False) as arrays:
             kept = {name: arrays[name] for name in arrays.files}
         sources = read_json(facts)
+        for task in tasks:
+            # Earlier versions kept the moment alone.
+            then = source["demonstrations"] if isinstance(source := sources.get(task.name), dict) else named
+            if then != named:
+                raise UserError(
+                    f"The goal of {task.name} was taken from other demonstrations.",
+                    where=display(facts),
+                    expected=", ".join(then) or translated("the scripted player"),
+                    got=", ".join(named) or translated("the scripted player"),
+                    todo="choose another --name, or remove the folder",
+                )
     missing = [task for task in tasks if task.name not in kept]
     read = read_demonstrations(demonstrations, width=width) if missing and demonstrations else []
     for task in missing:
@@ -158,7 +183,8 @@ def shown_goals(
                 expected=task.player or task.name,
                 got=", ".join(sorted({each.behaviour for each in read})),
             )
-        kept[task.name], sources[task.name] = typical(mine)
+        kept[task.name], moment = typical(mine)
+        sources[task.name] = {"moment": moment, "demonstrations": named}
     if missing:
         with atomic_file(archive) as handle:
             np.savez(handle, **kept)

@@ -204,6 +204,16 @@ def test_old_skills_that_the_same_weights_have_played_are_taken_from_there(world
         evaluate(settings(world, "base", "tuned", folder=str(world / "torn"), known_results=known, **how), injected())
 
 
+def test_what_was_played_with_goals_of_demonstrations_is_played_anew(world: Path) -> None:
+    """Which demonstrations they were of is not known there: another run may have been shown others."""
+    who = ("base", "base+text", "base+shown")
+    how: dict[str, Any] = {"attribution": True, "similarity": 0, "tasks": ("swim",), "episodes": 2}
+    evaluate(settings(world, "base", folder=str(world / "before"), **how), injected(who))
+    report = evaluate(settings(world, "base", known_results=str(world / "before"), **how), injected(who))
+    assert {line["contestant"] for line in report.lines if "known" in line} == {"base", "base+text"}
+    assert len(report.lines) == 6
+
+
 def test_a_torn_last_line_is_played_again_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     log = EpisodeLog(tmp_path, {"seed": 0})
     log.add({"key": "a"})

@@ -14,13 +14,14 @@ import pytest
 
 from steve1 import actions
 from steve1.core.errors import UserError
-from steve1.evaluation.demonstrations import VisualPrompt, shown_goals, typical
+from steve1.evaluation.demonstrations import VisualPrompt, read_demonstrations, shown_goals, typical
 from steve1.evaluation.pipeline import evaluate
 from steve1.evaluation.policies import PolicySpec
 from steve1.evaluation.runner.episodes import summary_of_actions
 from steve1.evaluation.runner.similarity import GoalSimilarity, SimilarityRecorder, load_curves, mean_curve
 from steve1.evaluation.statistics.attribution import attribute, variants
 from steve1.rollout.trace import Trace
+from tests.data.makers import make_episode
 from tests.evaluation.worlds import GOALS, injected, settings
 from tests.rollout.fakes import OpenFake, fake_starts, goal
 
@@ -236,9 +237,26 @@ def test_the_typical_moment_of_demonstrations(tmp_path: Path, world: Path) -> No
     first = shown_goals(tasks, tmp_path, show=lambda task: [shown])
     kept = shown_goals(tasks, tmp_path, show=lambda task: [])
     assert kept["dig_dirt"].tolist() == first["dig_dirt"].tolist(), "a run that goes on has the same goals"
-    assert re.match("demo, frame", json.loads((tmp_path / "shown_goals.json").read_text())["dig_dirt"])
+    record = tmp_path / "shown_goals.json"
+    assert re.match("demo, frame", json.loads(record.read_text())["dig_dirt"]["moment"])
+    with pytest.raises(UserError, match=r"goal of dig_dirt was taken from other demonstrations[^*]*data/mine"):
+        shown_goals(tasks, tmp_path, show=lambda task: [], demonstrations=["data/mine"])
+    record.write_text(json.dumps({"dig_dirt": "demo, frame 2"}))
+    kept = shown_goals(tasks, tmp_path, show=lambda task: [], demonstrations=["data/mine"])
+    assert kept["dig_dirt"].tolist() == first["dig_dirt"].tolist(), "kept by an earlier version, without the folders"
     with pytest.raises(UserError, match="no demonstration of swim"):
         shown_goals(load_suite(str(world / "suite.yaml")).select(["swim"]), tmp_path, show=lambda task: [])
+
+
+def test_demonstrations_too_short_for_a_goal_are_left_out(tmp_path: Path) -> None:
+    make_episode(tmp_path / "short", n_frames=12)
+    with pytest.raises(UserError, match="no embedded demonstration"):
+        read_demonstrations([str(tmp_path)])
+    make_episode(tmp_path / "whole", n_frames=20)
+    (shown,) = read_demonstrations([str(tmp_path)])
+    assert shown.source.endswith("/whole")
+    with pytest.raises(UserError, match="too short for a goal"):
+        typical([VisualPrompt.of("played", np.full((12, 3), np.nan, np.float32), "")])
 
 
 def test_scripted_players_show_tasks_in_the_game(world: Path) -> None:

@@ -95,7 +95,10 @@ def read_lines(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _called_there(spec: PolicySpec, policies: Iterable[Mapping[str, Any]]) -> str:
-    """The name of this policy in the other evaluation, by its files' hashes and how it plays; "" where it did not play."""
-    facts = spec.facts() if spec.kind == "weights" else {}
+    """The name of this policy in the other evaluation, by its files' hashes and how it plays; "" where it did not play.
+
+    The goals of demonstrations are not known by a hash, so what was played with them is never taken.
+    """
+    facts = spec.facts() if spec.kind == "weights" and spec.goal != "shown" else {}
     same = (each for each in policies if facts and all(each.get(name) == facts.get(name) for name in _SAME_POLICY))
     return next((str(each["name"]) for each in same), "")
