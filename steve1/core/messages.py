@@ -150,6 +150,10 @@ MESSAGES = {
         "en": "No better validation in {tries:try|tries}: stopping early.",
         "zh": "连续 {tries} 次验证没有变好：提前停止。",
     },
+    "training best anew": {
+        "en": "Validation is not the one that chose the best weights so far: they are chosen anew.",
+        "zh": "验证方式与之前选出最佳权重时不同：重新选择最佳权重。",
+    },
     "training was finished": {
         "en": "This run is finished: nothing is left to train. To train anew: --overwrite, or another OUT_WEIGHTS.",
         "zh": "这次训练已经完成，没有剩余步数。要重新训练：--overwrite，或换一个 OUT_WEIGHTS。",

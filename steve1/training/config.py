@@ -19,12 +19,12 @@ from steve1.training.finetune_modes import MODES, FinetuneMode, FinetuneModeName
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-# These change a run's speed, messages or validations, but not its weights; or they name files and a precision, whose content and meaning
+# These change a run's speed, messages or how often it validates, but not its weights or which are the best; or they name files and a precision, whose content and meaning
 # are compared instead.
 RESUME_IGNORED = frozenset(
     """
     in_model in_weights sampling_name sampling_dir train_list val_list retention_sampling retention_list fixed_goal_file
-    checkpoint_dir precision max_skipped_steps num_workers threads frames_at_once log log_every val_freq val_windows save_every rollout_every
+    checkpoint_dir precision max_skipped_steps num_workers threads frames_at_once log log_every val_freq save_every rollout_every
     rollout_prompts rollout_steps keep_checkpoints patience compile cache_dir activation_checkpointing device force_resume
     overwrite lr_find lr_find_steps lr_find_from lr_find_to
     """.split()  # noqa: SIM905  (a word list; quoted it would be forty lines)

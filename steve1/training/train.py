@@ -32,7 +32,7 @@ from steve1.policy import GoalPolicy, load_policy, read_model
 from steve1.training.batches import Goal, demonstrated_goal, open_windows
 from steve1.training.cache import read_features
 from steve1.training.checkpoint.checkpointer import Checkpointer, TrainState
-from steve1.training.checkpoint.run_folder import claim_run_folder, describe_run
+from steve1.training.checkpoint.run_folder import claim_run_folder, describe_run, judged_by
 from steve1.training.checks import check
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks, joined
@@ -132,6 +132,8 @@ def set_up(
         checkpointer.complete(state)
     steps = settings.total_steps(ranks.world)
     reporter = Reporter(settings.run_dir, steps, speaks=ranks.is_main, first_step=state.step, tracker=settings.log)
+    if state.step < steps and state.judge_by(judged_by(settings, record)):
+        reporter.say(message("training best anew"))
     clock = Clock(state.seconds)
     trainer = Trainer(
         settings, ranks, precision, policy, stepper, train, val, retention, checkpointer, reporter, hooks, clock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import random
@@ -13,12 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from steve1.core.errors import UserError
 from steve1.core.files import read_json, write_json
+from steve1.core.run_folder import Record
 from steve1.data.episodes.episode import write_goals
 from steve1.data.episodes.parts import fingerprint
+from steve1.training.checkpoint.run_folder import claim_run_folder, describe_run
 from steve1.training.config import TrainSettings
+from steve1.training.distributed import Ranks
 from steve1.training.loop import Hooks
 from steve1.training.train import finetune
 from tests.forks import needs_forkserver
@@ -226,6 +231,55 @@ def test_other_settings_are_named_and_refused(settings: Make, tiny: Path) -> Non
     assert "--force_resume" in text
     result = finetune(settings(learning_rate=5e-4, force_resume=True))
     assert result.steps == 6
+
+
+@pytest.mark.e2e
+def test_a_best_of_other_validation_windows_is_not_compared_with(
+    settings: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The best so far is made unbeatable, as windows that are easier to predict could make it."""
+    chosen = settings()
+    with pytest.raises(Crash):
+        finetune(chosen, hooks=crash_at(4))
+    with pytest.raises(UserError, match="val_windows: 2 then, 1 now"):
+        finetune(dataclasses.replace(chosen, val_windows=1))
+    (point,) = chosen.run_dir.glob("resume/*/position_0.json")
+    write_json(point, read_json(point) | {"best_score": 0.001})
+    capsys.readouterr()
+    result = finetune(dataclasses.replace(chosen, val_windows=1, force_resume=True))
+    assert result.best_score is not None
+    assert result.best_score > 0.001
+    assert "they are chosen anew" in capsys.readouterr().out
+
+
+@pytest.mark.e2e
+def test_a_best_of_the_same_validation_stays_the_best(settings: Make) -> None:
+    chosen = settings()
+    with pytest.raises(Crash):
+        finetune(chosen, hooks=crash_at(4))
+    (point,) = chosen.run_dir.glob("resume/*/position_0.json")
+    state = read_json(point) | {"best_score": 0.001}
+    del state["judged_by"]  # as an earlier version wrote it
+    write_json(point, state)
+    assert finetune(dataclasses.replace(chosen, learning_rate=2e-3, force_resume=True)).best_score == 0.001
+
+
+def test_tf32_is_another_precision_than_fp32(settings: Make) -> None:
+    ranks = Ranks(0, 1, torch.device("cpu"))
+
+    def record(precision: str) -> Record:
+        return describe_run(settings(precision=precision), ranks, torch.float32)
+
+    claim_run_folder(settings(precision="tf32"), record("tf32")).close()
+    (settings().run_dir / "state.pt").touch()
+    with pytest.raises(UserError, match="precision: tf32 then, float32 now"):
+        claim_run_folder(settings(), record("fp32"))
+    earlier = record("tf32")
+    earlier["resolved"]["precision"] = "float32"
+    write_json(settings().run_dir / "settings.json", earlier)
+    claim_run_folder(settings(precision="tf32"), record("tf32")).close()
+    with pytest.raises(UserError, match="precision: tf32 then, float32 now"):
+        claim_run_folder(settings(), record("fp32"))
 
 
 def test_a_changed_list_is_noticed(settings: Make, tiny: Path, tmp_path: Path) -> None:

@@ -62,6 +62,8 @@ class TrainState:
     best_score: float | None = None
     """What the best weights are best in: a validation loss, or its sum with the retention loss."""
     best_step: int = 0
+    judged_by: str = ""
+    """Which validation the score is of (`run_folder.judged_by`); "" in resume points of earlier versions."""
     validations_since_best: int = 0
     validated_step: int = -1
     skipped_in_a_row: int = 0
@@ -87,6 +89,14 @@ class TrainState:
     def of(cls, record: dict[str, Any]) -> TrainState:
         """The opposite of `record`, whatever its entries were called when it was written; TypeError for an unknown one."""
         return cls(**{_OLD_NAMES.get(name, name): value for name, value in record.items()})
+
+    def judge_by(self, validation: str) -> bool:
+        """Validate so from now on; True where the best so far was chosen by another validation, and is forgotten."""
+        other = self.best_score is not None and self.judged_by not in ("", validation)
+        if other:
+            self.best_score, self.best_step, self.validations_since_best = None, 0, 0
+        self.judged_by = validation
+        return other
 
 
 class Checkpointer:

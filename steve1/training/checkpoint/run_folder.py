@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import platform
 
 import numpy as np
@@ -36,7 +37,9 @@ def claim_run_folder(settings: TrainSettings, record: Record) -> RunFolder:
     def differences(earlier: Record, now: Record) -> list[str]:
         found = settings.differences(earlier.get("settings", {}))
         for part in ("resolved", "sha256"):
-            then = earlier.get(part, {})
+            then = dict(earlier.get(part, {}))
+            if "precision" in then:
+                then["precision"] = _precision(earlier.get("settings", {}).get("precision"), then["precision"])
             for name in sorted({*then, *now[part]}):
                 before, after = then.get(name), now[part].get(name)
                 if before != after:
@@ -88,6 +91,20 @@ def _claim_outputs(settings: TrainSettings) -> None:
             )
 
 
+def _precision(asked: object, dtype: str) -> str:
+    """The precision of a run: its tensors' dtype, or tf32, whose tensors are float32 (which earlier versions recorded)."""
+    return "tf32" if asked == "tf32" else dtype
+
+
+def judged_by(settings: TrainSettings, record: Record) -> str:
+    """What the losses that choose the best weights are measured on; they can be compared where this is the same."""
+    lists = ["val_list", "goal", *(["retention_list", "replay"] if settings.best_by == "task+retention" else [])]
+    shapes = ("T", "min_btwn_goals", "max_btwn_goals", "goal_switch", "first_frame", "p_uncond", "seed")
+    facts = [getattr(settings, name) for name in ("best_by", "val_windows", *shapes)]
+    facts += [record["sha256"].get(name) for name in lists]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
 def describe_run(
     settings: TrainSettings, ranks: Ranks, precision: torch.dtype, goal: NDArray[np.float32] | None = None
 ) -> Record:
@@ -114,7 +131,10 @@ def describe_run(
     hashes |= {display(pack): sha256_file(pack) for pack in sorted(packs)}
     return {
         "settings": dataclasses.asdict(settings),
-        "resolved": {"processes": ranks.world, "precision": str(precision).removeprefix("torch.")},
+        "resolved": {
+            "processes": ranks.world,
+            "precision": _precision(settings.precision, str(precision).removeprefix("torch.")),
+        },
         "sha256": hashes,
         "episodes": {display(path): fingerprint(path) for path in paths if pack_of(path) is None},
         "made_by": {
