@@ -6,6 +6,7 @@ episodes with captions. Output: float32 arrays (N,E), and for each pair the grou
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,6 +40,13 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.text)
+
+    def sha256(self) -> str:
+        """Of the content, whatever file it is from: 16 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for array in (self.text, self.visual, self.groups):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
 
 
 def load_pairs(path: str | Path) -> Pairs:

@@ -18,7 +18,7 @@ from torch import Tensor
 from steve1.core.errors import UserError
 from steve1.core.files import remove_half_written
 from steve1.core.messages import translated
-from steve1.core.run_folder import RunFolder, settings_dict
+from steve1.core.run_folder import Record, RunFolder, differing_entries, settings_dict
 from steve1.core.seeds import generator, integer
 from steve1.prior.cvae import Prior, PriorConfig, losses
 from steve1.prior.pairs import Pairs, split, tensors
@@ -64,8 +64,16 @@ class PriorSettings:
         ]
         if not 0 < self.val_fraction < 1:
             faults.append(f"val_fraction must be between 0 and 1, got {self.val_fraction}")
-        if self.beta < 0 or self.learning_rate <= 0:
-            faults.append("beta must not be negative and learning_rate must be positive")
+        faults += [
+            f"{name} must be a number of at least 0, got {getattr(self, name)}"
+            for name in ("beta", "weight_decay")
+            if not 0 <= getattr(self, name) < math.inf
+        ]
+        faults += [
+            f"{name} must be a number above 0, got {getattr(self, name)}"
+            for name in ("learning_rate",)
+            if not 0 < getattr(self, name) < math.inf
+        ]
         if faults:
             raise UserError("These settings cannot be used.", got="; ".join(map(translated, faults)))
 
@@ -108,7 +116,7 @@ def train_prior(
         The best epoch and its figures.
 
     Raises:
-        UserError: settings that cannot be used, too little data, a run with other settings in the folder, or weights of others at `output`.
+        UserError: settings that cannot be used, too little data, a run with other settings or pairs in the folder, or weights of others at `output`.
     """
     settings.check()
     train_rows, val_rows = split(pairs, settings.val_fraction, settings.seed)
@@ -119,7 +127,8 @@ def train_prior(
     prior = Prior(PriorConfig(pairs.text.shape[1], settings.hidden_dim, settings.latent_dim)).to(device)
     optimizer = torch.optim.AdamW(prior.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     described = {**settings_dict(PriorSettings, settings), "pairs": len(pairs), "embed_dim": prior.embed_dim}
-    folder = RunFolder(run, described, overwrite, output=output)
+    described["pairs_sha256"] = pairs.sha256()
+    folder = RunFolder(run, described, overwrite, output=output, differences=_differences)
     state = PriorResult()
     remove_half_written(output.parent, {output.name})
     if (saved := folder.load()) is not None:
@@ -143,6 +152,11 @@ def train_prior(
         on_epoch(state.epoch, scalars)
     folder.close()
     return state
+
+
+def _differences(earlier: Record, now: Record) -> list[str]:
+    """Entries that are not the same; runs of earlier versions recorded the number of pairs, not their content."""
+    return differing_entries({"pairs_sha256": now["pairs_sha256"], **earlier}, now)
 
 
 def _noise(seed: int, epoch: int, batch: int, shape: tuple[int, int]) -> Tensor:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,6 +143,23 @@ def test_other_settings_in_the_same_folder_are_named(tmp_path: Path) -> None:
     train_prior(toy(), tmp_path / "p.safetensors", other, run=tmp_path / "run", overwrite=True)
 
 
+def test_other_pairs_of_the_same_number_are_another_run(tmp_path: Path) -> None:
+    settings = PriorSettings(**{**QUICK.__dict__, "max_epochs": 1})
+    how: dict[str, Any] = {"output": tmp_path / "p.safetensors", "settings": settings, "run": tmp_path / "run"}
+    pairs = toy(40)
+    train_prior(pairs, **how)
+    assert train_prior(dataclasses.replace(pairs, text=pairs.text.copy()), **how).epoch == 1
+    changed = pairs.visual.copy()
+    changed[3] += 1
+    for other in (dataclasses.replace(pairs, visual=changed), dataclasses.replace(pairs, groups=pairs.groups + 1)):
+        with pytest.raises(UserError, match="pairs_sha256: "):
+            train_prior(other, **how)
+    record = tmp_path / "run" / "settings.json"
+    earlier = {name: value for name, value in json.loads(record.read_text()).items() if name != "pairs_sha256"}
+    record.write_text(json.dumps(earlier))
+    assert train_prior(pairs, **how).epoch == 1, "a run of an earlier version, which did not record it"
+
+
 def test_groups_never_straddle_the_split() -> None:
     pairs = toy()
     train, val = split(pairs, 0.2, seed=3)
@@ -215,5 +235,11 @@ def test_the_command_trains_from_a_file(
 
 def test_all_bad_settings_come_in_one_message() -> None:
     with pytest.raises(UserError) as caught:
-        PriorSettings(batch_size=0, val_fraction=1.5, learning_rate=-1).check()
-    assert all(part in str(caught.value) for part in ("batch_size", "val_fraction", "learning_rate"))
+        PriorSettings(batch_size=0, val_fraction=1.5, learning_rate=-1, weight_decay=-1, beta=-1).check()
+    for part in ("batch_size", "val_fraction", "learning_rate", "weight_decay", "beta"):
+        assert part in str(caught.value)
+    for name in ("learning_rate", "weight_decay", "beta"):
+        with pytest.raises(UserError, match=f"{name} must be a number"):
+            PriorSettings(**{name: float("nan")}).check()
+    with pytest.raises(UserError, match="--stride must be at least 1"):
+        main(Args(stride=0))

@@ -47,6 +47,8 @@ class Args(PriorSettings):
 def main(args: Args) -> None:
     """Make or read the pairs, train, report."""
     args.check()
+    if args.stride < 1:
+        raise UserError("--stride must be at least 1.", got=args.stride)
     output = output_path(args.out_weights)
     if output.suffix not in (".safetensors", ".pt"):
         raise UserError(
