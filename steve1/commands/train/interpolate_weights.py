@@ -24,6 +24,7 @@ from steve1.policy import GoalPolicy, load_policy, save_weights
 from steve1.reporting.lettering import label
 from steve1.reporting.tables import Table
 from steve1.training.batches import windows_of
+from steve1.training.checks import faults
 from steve1.training.config import TrainSettings
 from steve1.training.distributed import Ranks, local_device
 from steve1.training.logging.pictures import line_plot
@@ -99,13 +100,15 @@ def interpolate(args: Args, folder: Path) -> list[Point]:
     """Mix, measure, write into `folder`; returns the points in order.
 
     Raises:
-        UserError: weights of different networks; lists that cannot be used.
+        UserError: settings that cannot be used; weights of different networks; lists that cannot be used.
     """
     device = local_device(args.device)
     trunc_t, longest = min(args.trunc_t, args.T), args.max_btwn_goals
     settings = TrainSettings(
         T=args.T, trunc_t=trunc_t, max_btwn_goals=longest, batch_size=args.batch_size, val_windows=args.val_windows
     )
+    if found := faults(settings):
+        raise UserError("These settings cannot be used.", got="; ".join(map(translated, found)))
     ranks, precision = Ranks(0, 1, device), choose_precision("auto", device)
     base_path, model = resolve(args.base), resolve(args.in_model or read_checkpoint_metadata(args.base).model)
     tuned_path = resolve(args.tuned) if args.tuned else merged(model, base_path, resolve(args.adapter), folder)

@@ -156,6 +156,9 @@ def test_the_line_between_two_policies(settings: Make, tiny: Path, tmp_path: Pat
         base=str(tiny / "tiny.weights"), tuned=str(tmp_path / "other.weights"), in_model=str(tiny / "tiny.model"), alpha="0:1:0.5",
         sampling="tiny", retention_sampling="old", sampling_dir=str(tiny / "samplings"), T=16, trunc_t=8, val_windows=2, batch_size=2, device="cpu",
     )  # fmt: skip
+    for name in ("trunc_t", "batch_size"):
+        with pytest.raises(UserError, match=f"{name} must be at least 1, got 0"):
+            interpolate(dataclasses.replace(args, **{name: 0}), line)
     points = interpolate(args, line)
     start, middle, end = (weights_of(point.weights) for point in points if point.weights is not None)
     assert same(start, weights_of(tiny / "tiny.weights"))
