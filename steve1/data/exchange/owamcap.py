@@ -135,11 +135,12 @@ def _ticks(
     inputs: list[tuple[int, str, dict[str, Any]]], begin: int, count: int, degrees: float, path: Path
 ) -> list[act.EnvAction]:
     actions = [act.null_action() for _ in range(count)]
-    held: dict[str, int] = {}  # the tick from which each button has been down
+    held: dict[str, int] = {}  # the tick from which each button has been down, 0 if since before the first picture
     slot = 0
 
-    def release(name: str, tick: int) -> None:
-        for each in range(held.pop(name, tick), tick + 1):
+    def release(name: str, tick: int, outside: bool = False) -> None:
+        begun = held.pop(name, tick)
+        for each in range(begun, begun if outside else tick + 1):
             actions[each][name] = 1
 
     for clock, kind, message in inputs:
@@ -153,7 +154,7 @@ def _ticks(
                 if (name := _KEYS.get(key)) and down:
                     held.setdefault(name, tick)
                 elif name and name in held:
-                    release(name, tick)
+                    release(name, tick, outside)
                 elif key in _SLOTS and down and not outside:
                     slot = _choose(actions[tick], slot, _SLOTS[key])
                 continue
@@ -166,7 +167,7 @@ def _ticks(
                 if flags & pressed:
                     held.setdefault(name, tick)
                 if flags & released and name in held:
-                    release(name, tick)
+                    release(name, tick, outside)
             if flags & _WHEEL and not outside:
                 data = int(message.get("button_data") or 0)
                 notches = round((data - 0x10000 if data >= 0x8000 else data) / _NOTCH)

@@ -109,6 +109,16 @@ def test_keys_buttons_and_movements_fall_into_their_ticks(tmp_path: Path, prefix
     assert any("menus" in note for note in episode.metadata["notes"])
 
 
+def test_what_is_released_before_the_first_picture_is_not_pressed(tmp_path: Path) -> None:
+    events = [
+        key(-300, W), key(-200, W, down=False), mouse(-300, flags=0x1), mouse(-200, flags=0x2),
+        key(-100, SHIFT), key(60, SHIFT, down=False), mouse(5, 1, 0),
+    ]  # fmt: skip
+    actions = converted(record(tmp_path / "in", events), tmp_path).actions()
+    assert not any(action["forward"] or action["attack"] for action in actions)
+    assert [row for row, action in enumerate(actions) if action["sneak"]] == [0, 1]
+
+
 def test_each_tick_has_the_picture_that_was_on_the_screen(tmp_path: Path) -> None:
     from steve1.core.frames import agent_frame
 
