@@ -128,7 +128,10 @@ def _fetched(address: str, folder: Path) -> Path:
 
 def _names_in(pattern: str) -> set[str] | None:
     """The names of a filter file, one a line; None where the filter is no file."""
-    file = resolve(pattern) if pattern else None
+    try:
+        file = resolve(pattern) if pattern else None
+    except UserError:  # a regular expression that is longer than a path
+        return None
     if file is None or not file.is_file():
         return None
     lines = [line.strip() for line in read_text(file, "filter").split("\n")]

@@ -95,6 +95,12 @@ def test_recordings_of_one_name_in_two_folders_are_named(tmp_path: Path, caplog:
     assert caplog.text.rstrip().endswith("day2/a.mp4, day3/a.mp4")
 
 
+def test_a_regular_expression_may_be_longer_than_a_path(published: Path, tmp_path: Path) -> None:
+    for count in (60, 2000):
+        wanted = "|".join([*(f"no-such-{number}" for number in range(count)), "quiet-fox"])
+        assert [entry.name for entry in read_index(str(published / "index.json"), tmp_path, wanted)] == ["quiet-fox-c3"]
+
+
 def test_from_a_folder_with_a_missing_file(published: Path, tmp_path: Path) -> None:
     summary = fetch(tmp_path, read_index(str(published / "index.json"), tmp_path))
     assert (summary.count("converted"), summary.count("missing")) == (3, 1)
