@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from steve1.core.errors import UserError, nearest
-from steve1.core.files import atomic_file, read_json, write_json
+from steve1.core.files import atomic_file, read_json, sha256_file, write_json
 from steve1.core.messages import translated
 from steve1.core.paths import resolve
 from steve1.core.reading.contents import read_text
@@ -161,6 +161,7 @@ class Cuts:
     recording: ContractorRecording
     spans: list[Span]  #: its clips, sorted by time; they may overlap
     pairing: Pairing  #: of its ticks; their rate is the clips' frame rate
+    ticks_sha256: str  #: of the file with its ticks, which tells recordings of one name apart
 
     @property
     def todo(self) -> list[Span]:
@@ -203,7 +204,7 @@ def plan_cuts(recording: ContractorRecording, clips: Sequence[Clip], output_dir:
             raise UserError("This clip is empty.", where=clip.where, got=got)
         spans.append(Span(folder / (clip.name or f"{recording.video.stem}_{start:06d}_{stop:06d}"), start, stop))
     spans.sort(key=lambda span: (span.start, span.stop))
-    return Cuts(recording, spans, pairing)
+    return Cuts(recording, spans, pairing, sha256_file(recording.actions_path))
 
 
 def trim_recording(cuts: Cuts, *, crf: int = 14, on_frames: Callable[[int], object] = lambda count: None) -> list[Path]:
@@ -240,6 +241,8 @@ def check_free(cuts: Cuts, others: Sequence[Cuts] = ()) -> None:
         options = _beside(span.prefix, "-options.json")
         known = read_json(options) if options in there else {}
         wanted, found = _options(cuts, span)["clip"], known.get("clip")
+        if isinstance(found, dict) and "ticks_sha256" not in found:  # as earlier versions wrote it
+            del wanted["ticks_sha256"]
         if there and found != wanted:
             todo = "give the clip another name in the list, or name another --output_dir"
             raise UserError("Another clip has this name.", where=there[0], expected=wanted, got=found, todo=todo)
@@ -292,7 +295,8 @@ def _options(cuts: Cuts, span: Span) -> dict[str, Any]:
     of_whole = ("success", "value", "unit", "steps")
     kept = {key: value for key, value in whole.items() if key not in of_whole}
     clip = {"recording": cuts.recording.video.name, "start_frame": span.start, "stop_frame": span.stop}
-    clip |= {"fps": round(cuts.pairing.rates.ticks, 4)} | {key: whole[key] for key in of_whole if key in whole}
+    clip |= {"fps": round(cuts.pairing.rates.ticks, 4), "ticks_sha256": cuts.ticks_sha256}
+    clip |= {key: whole[key] for key in of_whole if key in whole}
     return {**kept, "steps": span.stop - span.start, "clip": clip}
 
 

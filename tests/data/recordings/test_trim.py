@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from steve1 import actions as act
 from steve1.commands.data.trim_recordings import Args, main
 from steve1.core.errors import UserError
+from steve1.core.files import sha256_file
 from steve1.core.frames import agent_frame
 from steve1.data.episodes.episode import Episode
 from steve1.data.media.video import probe, read_frames
@@ -178,6 +179,23 @@ def test_files_of_the_users_are_never_replaced(tmp_path: Path, capsys: pytest.Ca
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("[!.]*")} == before
 
 
+def test_a_clip_of_another_recording_of_the_same_name_and_times(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_recording(tmp_path / "in", "rec", 40, width=64, height=36)
+    assert trim(tmp_path, "rec 0 1\n") == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("[!.]*")}
+    make_recording(tmp_path / "in", "rec", [tick(n, yaw=90.0) for n in range(40)], width=64, height=36)
+    assert trim(tmp_path, "rec 0 1\n") == 1
+    assert "Another clip has this name" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("[!.]*")} == before
+    options = tmp_path / "out" / "rec_000000_000020-options.json"
+    earlier = json.loads(options.read_text())
+    del earlier["clip"]["ticks_sha256"]
+    options.write_text(json.dumps(earlier))
+    assert trim(tmp_path, "rec 0 1\n") == 0, "what an earlier version made is left alone"
+
+
 def busy(number: int, rate: int = 20) -> dict[str, Any]:
     """A tick with other keys, movements and slots than its neighbours."""
     keys = [f"key.keyboard.{key}" for key, every in (("w", 1), ("space", 7), ("d", 4)) if number % every == 0]
@@ -213,7 +231,8 @@ def test_a_tick_a_frame_at_another_rate(tmp_path: Path, fps: int, header: int) -
         ticks, pairing = read_game_ticks(clip)
         assert pairing.rates.ticks == fps
         assert len(ticks.actions) == round((until - seconds) * 20)
-        assert clip.options["clip"] == {"recording": "rec.mp4", "start_frame": start, "stop_frame": stop, "fps": fps}
+        told = {"recording": "rec.mp4", "start_frame": start, "stop_frame": stop, "fps": fps}
+        assert clip.options["clip"] == told | {"ticks_sha256": sha256_file(video.with_suffix(".jsonl"))}
         for number, found in enumerate(ticks.actions):
             first, last = start + int(number * fps / 20), start + int((number + 1) * fps / 20)
             assert found["camera"] == pytest.approx(np.sum([action["camera"] for action in raw[first:last]], axis=0))
