@@ -1,7 +1,8 @@
 """Downloads: streamed, resumed, retried, verified.
 
 Input: a URL (http, https, file) or a plain path, and where the file goes. Output: the complete file under its name. What has
-arrived of an interrupted download stays in `<name>.part`, and the next try continues there.
+arrived of an interrupted download stays in `<name>.part`, and the next try continues there if `<name>.part.json` names the same
+address and version.
 """
 
 from __future__ import annotations
@@ -156,6 +157,8 @@ class _Transfer:
 
     def run(self, attempts: int, backoff: float) -> None:
         """Try until all has arrived, or `attempts` tries in a row brought nothing."""
+        if self.size() and _read_note(self.part).get("url") != self.url:  # of another address, or nobody knows of which
+            self.handle.truncate(0)
         failures = 0
         while True:
             before = self.size()
@@ -193,6 +196,10 @@ class _Transfer:
                 self.on_bytes(done, total)
         return done
 
+    def _write_note(self, validator: str) -> None:
+        """Note where the bytes come from, and of which version they are, before any of them arrives."""
+        _note(self.part).write_text(json.dumps({"validator": validator, "url": self.url}))
+
     def _copy_local(self) -> None:
         path = self.url
         if path.startswith("file://"):
@@ -200,10 +207,12 @@ class _Transfer:
         source = Path(path).expanduser()
         if not source.is_file():
             raise Missing("This file does not exist.", where=source)
-        total, done = source.stat().st_size, self.size()
-        if done > total:
+        about = source.stat()
+        total, done, version = about.st_size, self.size(), f"{about.st_size} bytes, {about.st_mtime_ns}"
+        if done and _read_note(self.part).get("validator") != version:
             self.handle.truncate(0)
             done = 0
+        self._write_note(version)
         with open(source, "rb") as reader:
             reader.seek(done)
             self._append(reader, done, total)
@@ -213,7 +222,7 @@ class _Transfer:
         headers = {"User-Agent": "steve1-finetune", "Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
-            if validator := _read_note(self.part):
+            if validator := _read_note(self.part).get("validator"):
                 headers["If-Range"] = validator
         request = urllib.request.Request(self.url, headers=headers)
         if self.token:
@@ -237,8 +246,7 @@ class _Transfer:
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length is not None and length.isdigit() else 0
         validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-        if validator and not validator.startswith("W/"):
-            _note(self.part).write_text(json.dumps({"validator": validator, "url": self.url}))
+        self._write_note("" if validator.startswith("W/") else validator)
         done = self._append(answer, have, total)
         if total and done < total:
             raise _Passing(f"the connection ended after {done:,} of {total:,} bytes")
@@ -261,8 +269,9 @@ class _Transfer:
         raise Refused("The server refuses this file.", where=self.url, got=got) from None
 
 
-def _read_note(part: Path) -> str:
+def _read_note(part: Path) -> dict[str, str]:
+    """What is noted of a `.part` file: `url`, and `validator`, "" without one; nothing where there is no note."""
     try:
-        return str(json.loads(_note(part).read_text()).get("validator", ""))
+        return {str(name): str(value) for name, value in json.loads(_note(part).read_text()).items()}
     except (OSError, ValueError, AttributeError):
-        return ""
+        return {}

@@ -63,6 +63,47 @@ def test_a_part_longer_than_the_file_starts_over_and_a_whole_one_is_taken(server
     assert download(server.url + "/a.bin", tmp_path / "b.bin", backoff=0.01).read_bytes() == BODY
 
 
+def half(url: str, path: Path, cut_at: int) -> None:
+    """What a download leaves that was stopped there."""
+
+    def stop(done: int, total: int) -> None:
+        if done >= cut_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(url, path, on_bytes=stop)
+    assert path.with_name(path.name + ".part").stat().st_size >= cut_at
+
+
+def test_what_came_from_another_address_is_not_continued(server: Faulty, tmp_path: Path) -> None:
+    other = bytes(len(BODY))
+    server.files["/other/a.bin"] = other
+    (tmp_path / "s.bin").write_bytes(other)
+    for url in (server.url + "/other/a.bin", str(tmp_path / "s.bin")):
+        half(url, tmp_path / "a.bin", 1 << 20)
+        assert download(server.url + "/a.bin", tmp_path / "a.bin").read_bytes() == BODY
+        assert server.requests[-1] == ("/a.bin", "")
+        (tmp_path / "a.bin").unlink()
+    half(server.url + "/a.bin", tmp_path / "a.bin", 1 << 20)
+    assert download(str(tmp_path / "s.bin"), tmp_path / "a.bin").read_bytes() == other
+    (tmp_path / "b.bin.part").write_bytes(b"x" * 100)
+    assert download(server.url + "/a.bin", tmp_path / "b.bin").read_bytes() == BODY, "nobody knows from where"
+    assert sorted(os.listdir(tmp_path)) == ["a.bin", "b.bin", "s.bin"]
+
+
+def test_a_local_file_that_has_changed_is_copied_anew_and_else_continued(tmp_path: Path) -> None:
+    source, before = tmp_path / "s.bin", bytes(len(BODY))
+    source.write_bytes(before)
+    os.utime(source, ns=(1, 1))
+    half(str(source), tmp_path / "1", 1 << 20)
+    seen: list[int] = []
+    assert download(str(source), tmp_path / "1", on_bytes=lambda done, _: seen.append(done)).read_bytes() == before
+    assert seen[0] > 1 << 20, "the first megabyte was there"
+    half(str(source), tmp_path / "2", 1 << 20)
+    source.write_bytes(BODY)
+    assert download(str(source), tmp_path / "2").read_bytes() == BODY
+
+
 def test_final_answers_are_not_retried(server: Faulty, tmp_path: Path) -> None:
     with pytest.raises(Missing):
         download(server.url + "/none", tmp_path / "x")
