@@ -168,9 +168,10 @@ def atomic_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[A
 
 
 def atomic_path(path: str | os.PathLike[str]) -> contextlib.AbstractContextManager[Path]:
-    """Like `atomic_file` for writers that want a file name: a temporary sibling with the same suffix."""
+    """Like `atomic_file` for writers that want a file name: a temporary sibling with the same suffix, if that is one word."""
     target = Path(path)
-    return _renamed(_beside(target).with_suffix(target.suffix or ".tmp"), target)
+    suffix = target.suffix if re.fullmatch(r"\.\w+", target.suffix) else ".tmp"
+    return _renamed(_beside(target).with_suffix(suffix), target)
 
 
 @contextlib.contextmanager

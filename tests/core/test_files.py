@@ -17,7 +17,7 @@ from steve1.core.checkpoint_metadata import (
     write_checkpoint_metadata,
 )
 from steve1.core.errors import UserError, nearest
-from steve1.core.files import atomic_dir, atomic_file, atomic_path, read_json, write_json
+from steve1.core.files import HALF_WRITTEN, atomic_dir, atomic_file, atomic_path, read_json, write_json
 from steve1.core.frames import agent_frame, mineclip_frame
 from steve1.core.paths import ROOT, display, output_path, resolve
 from steve1.core.seeds import generator, integer
@@ -39,6 +39,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     with atomic_file(path) as part:
         part.write(b"new")
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("name", ["film.step-100", "a film.of today", "film.", "film", "film.mp4"])
+def test_a_name_may_end_in_anything(name: str, tmp_path: Path) -> None:
+    with atomic_path(tmp_path / name) as part:
+        part.write_bytes(b"whole")
+        assert HALF_WRITTEN.fullmatch(part.name), "it is found when the process was killed"
+        assert part.suffix == ".mp4" or name != "film.mp4"
+    assert os.listdir(tmp_path) == [name]
 
 
 def test_a_fault_on_one_line() -> None:
