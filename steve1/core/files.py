@@ -7,6 +7,7 @@ untouched. What is removed was made by this very run: `remove` is the only way t
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -179,16 +180,24 @@ def atomic_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Fill a temporary sibling folder and rename it to `path` at the end.
 
     Raises:
-        UserError: `path` exists already. Nothing of the user's is ever replaced.
+        UserError: `path` exists already, or at the end, because another process made it. Nothing of the user's is ever replaced.
     """
     target = Path(path)
     if target.exists():
         raise UserError(
             "This folder exists already and would be replaced.", where=target, todo="choose another name or remove it"
         )
-    with _renamed(_beside(target), target) as part:
+    with _removed_after(_beside(target)) as part:
         part.mkdir()
         yield part
+        _sync_all(part)
+        try:
+            rename(part, target)
+        except OSError as fault:
+            if fault.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            what, todo = "Another process has made this folder meanwhile.", "run the same command again"
+            raise UserError(what, where=target, todo=todo) from None
 
 
 @contextlib.contextmanager

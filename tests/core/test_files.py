@@ -70,6 +70,18 @@ def test_a_folder_appears_whole_and_never_replaces(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("there", ["folder", "file"])
+def test_a_folder_that_another_process_made_meanwhile_stays(there: str, tmp_path: Path) -> None:
+    target = tmp_path / "episode"
+    with pytest.raises(UserError, match="Another process has made"), atomic_dir(target) as part:
+        (part / "a").write_text("mine")
+        if there == "folder":
+            target.mkdir()
+        (target / "b" if there == "folder" else target).write_text("other")
+    assert os.listdir(tmp_path) == ["episode"]
+    assert (target / "b" if there == "folder" else target).read_text() == "other"
+
+
 def test_json_errors_name_the_line(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     write_json(path, {"名": [1, 2]})

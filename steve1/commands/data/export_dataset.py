@@ -19,6 +19,7 @@ from steve1.data.episodes.listing import find_outside
 from steve1.data.episodes.origin import differences, stays
 from steve1.data.exchange.export import export_store
 from steve1.data.exchange.registry import STORES
+from steve1.data.recordings.shards import alone_in
 
 
 @dataclass(frozen=True)
@@ -49,21 +50,23 @@ def main(args: Args) -> int:
 
 
 def _folders(args: Args, episodes: Sequence[Path], target: Path) -> int:
-    remove_half_written(target)
     frames, there, failed = 0, 0, 0
-    for path in progress(episodes, desc=message("bar exporting"), unit="episode"):
-        copy = target / path.name
-        try:
-            if copy.exists():
-                changed = differences(copy, path, to=args.to, lossless=args.to == "guide" or args.lossless)
-                if changed:
-                    print(f"  {padded(message('note'), 8)} {stays(copy, changed)}")
-                there += 1
-            else:
-                frames += export_episode(path, copy, args.to, lossless=args.lossless)
-        except UserError as fault:
-            failed += 1
-            print(f"  {padded(message('status refused'), 8)} {display(path)}: {fault.one_line}")
+    target.mkdir(parents=True, exist_ok=True)
+    with alone_in(target, work="export"):
+        remove_half_written(target)
+        for path in progress(episodes, desc=message("bar exporting"), unit="episode"):
+            copy = target / path.name
+            try:
+                if copy.exists():
+                    changed = differences(copy, path, to=args.to, lossless=args.to == "guide" or args.lossless)
+                    if changed:
+                        print(f"  {padded(message('note'), 8)} {stays(copy, changed)}")
+                    there += 1
+                else:
+                    frames += export_episode(path, copy, args.to, lossless=args.lossless)
+            except UserError as fault:
+                failed += 1
+                print(f"  {padded(message('status refused'), 8)} {display(path)}: {fault.one_line}")
     done = len(episodes) - there - failed
     print(
         translated(

@@ -21,6 +21,7 @@ from steve1.data.exchange.store import shown
 from steve1.data.quality.validate import check_episode
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
+from steve1.data.recordings.shards import alone_in
 from tests.data.episodes.test_episode import guide_episode, steve1_episode
 from tests.data.makers import action, embeds, make_dataset, make_episode, picture
 
@@ -141,9 +142,11 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "ep01" / "actions.jsonl").write_text("{}\n")
     assert main(Args((str(folder),), to="steve1", output_dir=str(tmp_path / "other"))) == 1
     assert "ep01" in capsys.readouterr().out
-    assert sorted(p.name for p in (tmp_path / "other").iterdir()) == ["ep00", "plain"]
+    assert sorted(p.name for p in (tmp_path / "other").iterdir()) == [".export.lock", "ep00", "plain"]
     assert main(Args((str(folder / "ep00"),), output_dir=out)) == 0
     assert "1 skipped (already there)" in capsys.readouterr().out
+    with alone_in(tmp_path / "out", work="export"), pytest.raises(UserError, match="Another run"):
+        main(Args((str(folder),), output_dir=out))
     with pytest.raises(UserError, match="--output_dir is missing"):
         main(Args((str(folder),)))
     with pytest.raises(UserError, match="holds the episodes"):
