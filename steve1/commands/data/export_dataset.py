@@ -16,7 +16,7 @@ from steve1.core.paths import display
 from steve1.data.episodes.export import export_episode
 from steve1.data.episodes.formats.registry import EXPORT_FORMATS
 from steve1.data.episodes.listing import find_outside
-from steve1.data.episodes.origin import differences, stays
+from steve1.data.episodes.origin import copied_otherwise, stays
 from steve1.data.exchange.export import export_store
 from steve1.data.exchange.registry import STORES
 from steve1.data.recordings.shards import alone_in
@@ -58,8 +58,8 @@ def _folders(args: Args, episodes: Sequence[Path], target: Path) -> int:
             copy = target / path.name
             try:
                 if copy.exists():
-                    changed = differences(copy, path, to=args.to, lossless=args.to == "guide" or args.lossless)
-                    if changed:
+                    lossless = args.to == "guide" or args.lossless
+                    if changed := copied_otherwise(copy, path, "exported", to=args.to, lossless=lossless):
                         print(f"  {padded(message('note'), 8)} {stays(copy, changed)}")
                     there += 1
                 else:

@@ -20,7 +20,7 @@ from steve1.core.paths import display, resolve
 from steve1.data.episodes.cut import copy_episode, cut_episode
 from steve1.data.episodes.episode import Episode
 from steve1.data.episodes.listing import find_datasets, find_outside
-from steve1.data.episodes.origin import differences, made_from, stays
+from steve1.data.episodes.origin import copied_otherwise, made_from, stays
 from steve1.data.quality.history import read_history
 from steve1.data.quality.success import Condition, find_stretches, parse_conditions, reached
 
@@ -142,7 +142,7 @@ def _write(
             copy = target / (path.name if whole else f"{path.name}_{start:06d}_{stop:06d}")
             try:
                 if copy.exists():
-                    if changed := differences(copy, path, **settings):
+                    if changed := copied_otherwise(copy, path, "filtered", **settings):
                         print(f"  {padded(message('note'), 8)} {stays(copy, changed)}")
                 elif whole:
                     copy_episode(path, copy, note | made_from(path, **settings))

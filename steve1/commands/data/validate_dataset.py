@@ -19,7 +19,7 @@ from steve1.core.options import Option
 from steve1.core.paths import display, output_path, quoted
 from steve1.data.episodes.cut import copy_episode
 from steve1.data.episodes.listing import Dataset, find_datasets
-from steve1.data.episodes.origin import differences, made_from
+from steve1.data.episodes.origin import copied_otherwise, made_from
 from steve1.data.quality.each import each_episode
 from steve1.data.quality.integrity import EpisodeReport, Finding
 from steve1.data.quality.repair import repair_episode
@@ -112,7 +112,7 @@ def _copy(source: Path, copy: Path) -> None:
         if not copy.exists():
             copy_episode(source, copy, made_from(source))
         else:
-            differences(copy, source)
+            copied_otherwise(copy, source)
     except UserError as fault:
         print(f"  {padded(message('note'), 8)} {fault.one_line}")
 

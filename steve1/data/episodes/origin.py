@@ -52,6 +52,23 @@ def differences(copy: Path, source: Path, **settings: Any) -> list[str] | None:
     ]
 
 
+def copied_otherwise(copy: Path, source: Path, mark: str = "", **settings: Any) -> list[str]:
+    """As `differences`, of something that is a copy only if it says so.
+
+    A copy that an earlier version made does not name its source: it has `mark` in its metadata, or what its source has.
+
+    Raises:
+        UserError: it is no copy of this episode, or as `differences`.
+    """
+    found = differences(copy, source, **settings)
+    if found is None:
+        metadata = read_json(copy / METADATA) if mark and (copy / METADATA).is_file() else {}
+        if mark not in metadata and not (copy.is_dir() and fingerprint(copy) == fingerprint(source)):
+            what = "This name is taken by something that is no copy of this episode."
+            raise UserError(what, where=copy, todo="name another output folder")
+    return found or []
+
+
 def still_shows(cut: dict[str, Any], source: dict[str, Any], content: str) -> bool:
     """Whether a cut of an episode shows what is in the episode now.
 

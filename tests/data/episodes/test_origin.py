@@ -15,7 +15,7 @@ from steve1.data.episodes.episode import Episode, write_goals
 from steve1.data.episodes.origin import MADE_FROM
 from steve1.data.recordings.convert import ConvertSettings
 from steve1.data.recordings.convert_folder import convert_folder
-from tests.data.makers import embeds, make_recording, tick
+from tests.data.makers import embeds, make_episode, make_recording, tick
 
 
 def filtered(data: Path, out: Path, other: bool = False) -> int:
@@ -114,7 +114,7 @@ def test_other_settings_are_said_with_both_values(
 def test_a_copy_that_does_not_say_what_it_was_made_from_is_left(
     kind: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As earlier versions made it, or not one of ours at all."""
+    """As earlier versions made it."""
     out = tmp_path / "out"
     MAKE[kind](data, out)
     known = read_json(out / "a" / "metadata.json")
@@ -123,3 +123,28 @@ def test_a_copy_that_does_not_say_what_it_was_made_from_is_left(
     MAKE[kind](data, out)
     assert content(out / "a") == before
     assert ("exists already" in capsys.readouterr().out) == (kind == "repair")
+
+
+@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("what", ["episode", "folder", "file"])
+def test_what_is_no_copy_is_not_taken_for_one(
+    kind: str, what: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    if what == "episode":
+        make_episode(out / "a", 20)
+    elif what == "folder":
+        (out / "a").mkdir(parents=True)
+        (out / "a" / "note.txt").write_text("mine")
+    else:
+        out.mkdir()
+        (out / "a").write_text("mine")
+    before = content(out)
+    done = MAKE[kind](data, out)
+    said = capsys.readouterr().out
+    assert ("exists already" if kind == "repair" else "This name is taken by something that is no copy") in said
+    assert "already there)" not in said or "0 skipped" in said
+    assert done == 1 or kind == "copy"
+    assert {path: held for path, held in content(out).items() if path.startswith("a")} == {
+        path: held for path, held in before.items() if path.startswith("a")
+    }
