@@ -17,7 +17,7 @@ SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
-SOURCE="${SOURCE:-luanti}"                           # luanti | policy | corrections | person | folder | lerobot | minestudio | contractor | videos
+SOURCE="${SOURCE:-auto}"                             # auto: contractor where INDEX or FILTER is set, else luanti | luanti | policy | corrections | person | folder | lerobot | minestudio | contractor | videos
 OUTPUT_DIR="${OUTPUT_DIR:-data/dataset_finetune}"    # one folder per episode
 RECORDINGS_DIR="${RECORDINGS_DIR:-}"                 # empty: data/recordings/<name of the dataset>
 
@@ -31,8 +31,8 @@ WEIGHTS="${WEIGHTS:-}"                               # e.g. data/mini/mini.weigh
 PROMPTS="${PROMPTS:-}"                               # e.g. "explore;look at the sky=20;build a pillar"
 GAME="${GAME:-}"                                     # the game they play (--env); empty: luanti
 
-# contractor: published human play; choose the index for the skill to teach
-INDEX="${INDEX:-8.x}"                                # 6.x free play, 7.x early game, 8.x and 9.x house building, 10.x diamond pickaxe; BASALT: find-cave, waterfall, pen-animals, build-house; or a path or URL
+# contractor: published human play; set the index for the skill to teach, and it is downloaded
+INDEX="${INDEX:-}"                                   # empty: 8.x. 6.x free play, 7.x early game, 8.x and 9.x house building, 10.x diamond pickaxe; BASALT: find-cave, waterfall, pen-animals, build-house; or a path or URL
 FILTER="${FILTER:-}"                                 # a regular expression on paths, or a file with one name per line
 KEEP_RECORDINGS="${KEEP_RECORDINGS:-0}"              # 1 keeps the downloaded videos
 

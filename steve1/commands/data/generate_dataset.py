@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -35,6 +35,7 @@ _BY_WEIGHTS = ("policy", "corrections")
 #: datasets of other programs, whose frames were chosen by whoever made them
 _STORES = ("lerobot", "minestudio")
 _BROUGHT = ("folder", *_STORES)
+_INDEX = "8.x"
 _MINI_MINECLIP = "data/mini/mini_mineclip.safetensors"
 
 
@@ -52,9 +53,9 @@ class Args:
     }
 
     source: Literal[
-        "luanti", "policy", "corrections", "person", "folder", "lerobot", "minestudio", "contractor", "videos"
-    ] = "luanti"
-    """luanti: record scripted demonstrations in the game. policy: let weights play prompts they can follow, and keep what succeeds, for replay. corrections: let weights begin and the scripted player take over. person: play yourself in a browser. folder: use your own recordings or episodes. lerobot, minestudio: convert a LeRobot dataset or a MineStudio trajectory store. contractor: download VPT's recordings. videos: label videos without actions."""
+        "auto", "luanti", "policy", "corrections", "person", "folder", "lerobot", "minestudio", "contractor", "videos"
+    ] = "auto"
+    """auto: contractor where an index or a filter is named, otherwise luanti. luanti: record scripted demonstrations in the game. policy: let weights play prompts they can follow, and keep what succeeds, for replay. corrections: let weights begin and the scripted player take over. person: play yourself in a browser. folder: use your own recordings or episodes. lerobot, minestudio: convert a LeRobot dataset or a MineStudio trajectory store. contractor: download VPT's recordings. videos: label videos without actions."""
     output_dir: str = "data/dataset_finetune"
     """Dataset folder."""
     recordings_dir: str = ""
@@ -77,8 +78,8 @@ class Args:
     """luanti, policy, corrections, person: seed for start states and players."""
     port: int = 8765
     """person: port of the page; 0: any free one."""
-    index: str = "8.x"
-    """contractor: index of recordings: 6.x, 7.x, 8.x (house building), 9.x, 10.x; BASALT's find-cave, waterfall, pen-animals, build-house; or the path or URL of an index JSON."""
+    index: str = ""
+    """contractor: index of recordings (default: 8.x): 6.x, 7.x, 8.x (house building), 9.x, 10.x; BASALT's find-cave, waterfall, pen-animals, build-house; or the path or URL of an index JSON."""
     filter: str = ""
     """contractor: regular expression for paths, or a file with one name per line."""
     keep_recordings: bool = False
@@ -125,6 +126,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Record or download, convert, embed."""
+    args = with_source(args)
     output = output_path(args.output_dir)
     place = output_path if args.source in (*_PLAYED, "contractor") else resolve
     recordings = place(args.recordings_dir or f"data/recordings/{output.name.removeprefix('dataset_')}")
@@ -227,6 +229,25 @@ def mineclip(args: Args, recordings: Path) -> Path:
         todo = "bash 0_download_weights.sh mineclip, or --no_embed to embed later"
         raise UserError("The MineCLIP weights for the goal embeddings do not exist.", where=weights, todo=todo)
     return weights
+
+
+def with_source(args: Args) -> Args:
+    """`args` with the source and the index that are meant.
+
+    Raises:
+        UserError: an index or a filter for a source that has none; before, they were ignored.
+    """
+    named = " ".join(f"{name}={value}" for name, value in (("INDEX", args.index), ("FILTER", args.filter)) if value)
+    if args.source == "auto" and named:
+        print(translated(f"{named}: recordings of players are downloaded (SOURCE=contractor)"))
+    elif named and args.source not in ("auto", "contractor"):
+        raise UserError(
+            "An index and a filter are for SOURCE=contractor alone.",
+            got=f"SOURCE={args.source} {named}",
+            todo="SOURCE=contractor, or leave out INDEX and FILTER",
+        )
+    chosen = ("contractor" if named else "luanti") if args.source == "auto" else args.source
+    return replace(args, source=chosen, index=args.index or _INDEX)
 
 
 def check(args: Args, recordings: Path) -> None:

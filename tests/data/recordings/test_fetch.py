@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from steve1.commands.data import generate_dataset
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.data.episodes.episode import Episode, find_episodes
@@ -251,9 +253,29 @@ def test_a_server_that_drops_shortens_and_errs(published: Path, tmp_path: Path) 
         assert list((tmp_path / "rec").iterdir()) == []
 
 
+def test_an_index_or_a_filter_is_enough(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The original guide edits the index alone; demonstrations of a game would be another dataset."""
+    named = generate_dataset.Args(
+        index=str(published / "index.json"),
+        filter="fox",
+        output_dir=str(tmp_path / "out"),
+        recordings_dir=str(tmp_path / "rec"),
+        embed=False,
+        workers=1,
+    )
+    generate_dataset.main(named)
+    assert [path.name for path in find_episodes(tmp_path / "out")] == ["quiet-fox-c3"]
+    assert "FILTER=fox: recordings of players are downloaded (SOURCE=contractor)" in capsys.readouterr().out
+    with pytest.raises(UserError, match="for SOURCE=contractor alone"):
+        generate_dataset.main(dataclasses.replace(named, source="luanti"))
+    plain = generate_dataset.with_source(generate_dataset.Args())
+    assert (plain.source, plain.index) == ("luanti", "8.x")
+    assert generate_dataset.with_source(generate_dataset.Args(filter="fox")).source == "contractor"
+
+
 @pytest.mark.e2e
 def test_the_script_takes_its_variables_from_the_environment(published: Path, tmp_path: Path) -> None:
-    variables = {"SOURCE": "contractor", "INDEX": str(published / "index.json"), "N_EPISODES": "1", "FILTER": "fox",
+    variables = {"INDEX": str(published / "index.json"), "N_EPISODES": "1", "FILTER": "fox",
                  "OUTPUT_DIR": str(tmp_path / "out"), "RECORDINGS_DIR": str(tmp_path / "rec"), "KEEP_RECORDINGS": "1"}  # fmt: skip
     import os
 
