@@ -279,7 +279,7 @@ def measurements(run: Run) -> Findings:
 
 def result(run: Run) -> Findings:
     """What was learned, and how to see it in play: whatever the losses say, playing decides."""
-    best, start = run.best, run.at_start
+    best, start = run.kept, run.at_start
     if best is not None and start is not None and best[1] < start and not is_early(run):
         yield finding("learned", start=start, best=best[1], step=best[0], change=_change(best[1] / start))
     if run.weights:

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from steve1.core.checkpoint_metadata import GOAL_SUFFIX
 from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.paths import display
@@ -70,12 +71,22 @@ class Run(RecordedRun):
         """The weights to use: the best of a finished run, else its final ones; of one that trains, its latest; "" before there are any."""
         if self.result:
             final = str(self.result.get("out_weights") or self.setting("out_weights", ""))
-            stem, dot, ending = final.rpartition(".")
-            better = self.best is not None and self.best[0] != self.validations[-1][0]
-            return f"{stem}_best{dot}{ending}" if better and self.result.get("best_sha256") != "" else final
-        chosen = TrainSettings(**{name: self.settings[name] for name in _NAMING if name in self.settings})
+            suffix = GOAL_SUFFIX if final.endswith(GOAL_SUFFIX) else Path(final).suffix
+            better = self.kept is not None and self.kept[0] != self.validations[-1][0]
+            best = f"{final.removesuffix(suffix)}_best{suffix}"
+            return best if better and self.result.get("best_sha256") != "" else final
+        chosen = self._chosen(*_NAMING)
         latest = chosen.run_dir / f"{chosen.name}_latest{chosen.suffix}"
         return display(latest) if latest.is_file() else ""
+
+    def _chosen(self, *names: str) -> TrainSettings:
+        """These settings of the run; the others as they are by default."""
+        return TrainSettings(**{name: self.settings[name] for name in names if name in self.settings})
+
+    @property
+    def kl_weight(self) -> float:
+        """The coefficient of the KL divergence from the starting policy that was in force."""
+        return self._chosen("keep", "kl_coef").kl_weight
 
     @property
     def datasets(self) -> list[str]:
@@ -131,6 +142,12 @@ class Run(RecordedRun):
     def best(self) -> tuple[int, float] | None:
         """Step and value of the lowest validation loss."""
         return min(self.validations, key=lambda point: point[1], default=None)
+
+    @property
+    def kept(self) -> tuple[int, float] | None:
+        """Step and validation loss of the best weights, which `best_by` can choose by more than this loss."""
+        step = self.result.get("best_step")
+        return next((point for point in self.validations if point[0] == step), self.best)
 
 
 def read_run(run_dir: Path) -> Run:

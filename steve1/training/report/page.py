@@ -76,7 +76,7 @@ def advice_block(advice: Advice) -> Html:
 
 
 def _charts(run: Run) -> list[Html]:
-    best = run.result.get("best_step") or (run.best[0] if run.best else None)
+    best = run.kept[0] if run.kept else None
     return charts_of(
         CHARTS, run.curves, "optimizer step · 优化步", caption=lambda chart: _caption(chart, run), best=best
     )

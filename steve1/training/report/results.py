@@ -59,9 +59,8 @@ def cards(run: Run) -> Html:
     frames, seconds = run.frames_and_seconds
     if frames:
         shown.append((short(frames), "frames · 帧数"))
-    if run.best is not None:
-        step = run.result.get("best_step") or run.best[0]
-        loss = dict(run.validations).get(step, run.best[1])
+    if run.kept is not None:
+        step, loss = run.kept
         shown.append((f"{loss:.3f}", f"best validation loss (step {step}) · 最佳验证损失（第 {step} 步）"))
     if run.at_start is not None:
         shown.append((f"{run.at_start:.3f}", "validation loss before training · 训练前的验证损失"))

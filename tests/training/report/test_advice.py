@@ -212,6 +212,28 @@ def test_what_was_recorded_names_prompt_and_target() -> None:
     assert "--target dig_dirt" in lines
 
 
+WEIGHTS = {"x/b.weights": "x/b_best.weights", "b.v2.safetensors": "b.v2_best.safetensors", "x/b.goal.json": "x/b_best.goal.json"}  # fmt: skip
+
+
+@pytest.mark.parametrize("final", WEIGHTS)
+def test_the_best_weights_are_named_as_training_names_them(final: str) -> None:
+    settings = TrainSettings(out_weights=final, finetune_mode="goal" if final.endswith("json") else "all")
+    assert settings.beside("best").name == Path(WEIGHTS[final]).name
+    rising = {**healthy(), "validation/loss": curve(2.5, 2.1, 2.0, 2.2)}
+    assert Run(rising, SETTINGS, {"out_weights": final}, {}).weights == WEIGHTS[final]
+
+
+def test_the_best_weights_are_those_that_training_kept() -> None:
+    """best_by task+retention can choose another step than that of the lowest validation loss."""
+    curves = {**healthy(), "validation/loss": curve(2.5, 2.1, 2.0, 1.9)}
+    run = Run(curves, SETTINGS, {"out_weights": "b.weights", "best_step": 100, "best_sha256": "ab"}, {})
+    by_key = {advice.key: advice for advice in advise(run)}
+    assert run.weights == "b_best.weights"
+    assert "2.100 at best (step 100): -16.0 %" in said(by_key["learned"])
+    last = Run(curves, SETTINGS, {"out_weights": "b.weights", "best_step": 300, "best_sha256": "ab"}, {})
+    assert last.weights == "b.weights"
+
+
 def test_a_command_repeats_the_run_with_what_changes() -> None:
     settings = {
         "in_model": "my models/a.model", "out_weights": "x/b.weights", "T": 64, "jitter": True, "keep_checkpoints": False,
