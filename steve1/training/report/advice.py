@@ -220,7 +220,7 @@ def retention(run: Run) -> Findings:
     )
     commands = {
         "mixed": _mixed(run),
-        "near": run.command(kl_coef=2 * run.setting("kl_coef", 0.0) or 0.1),
+        "near": run.command(kl_coef=2 * run.kl_weight or 0.1),
         "interpolate": f"python tools/interpolate_weights.py --base {base} --tuned {tuned}{sampling}",
         "lower": _with_rate(run, 1 / 2),
     }

@@ -270,6 +270,22 @@ def test_pressing_ones_come_first() -> None:
     assert levels[0] == "act"
 
 
+def test_staying_near_the_start_raises_the_coefficient_that_was_in_force() -> None:
+    """KEEP=kl and both stand for 1 where no coefficient is given."""
+    forgot = {"retention/loss": curve(2.0, 2.02, 2.1)}
+    kept: list[tuple[dict[str, Any], str]] = [
+        ({}, "0.1"),
+        ({"kl_coef": 0.1}, "0.2"),
+        ({"keep": "kl"}, "2"),
+        ({"keep": "both"}, "2"),
+        ({"keep": "both", "kl_coef": 0.4}, "0.8"),
+        ({"keep": "replay"}, "0.1"),
+    ]
+    for settings, coefficient in kept:
+        near = found(forgot, settings=settings)["forgetting"].todo[1].en
+        assert re.search(r"--kl_coef (\S+)", near)[1] == coefficient  # type: ignore[index]
+
+
 def test_when_training_gets_worse_too_it_is_no_overfitting() -> None:
     worse = {
         "validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2),
