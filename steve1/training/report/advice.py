@@ -128,8 +128,8 @@ def _overfitting(run: Run) -> Findings:
     then, now = sum(before) / len(before), sum(after) / len(after)
     if now > then * (1 + WORSE):  # training got worse as well: that is another fault
         return
-    last_step, last = validations[-1]
-    frames = max(1, round(best[0] * run.setting("total_frames") / max(1, last_step)))
+    last = validations[-1][1]
+    frames = max(1, round(best[0] * run.frames / max(1, run.steps)))
     numbers = {"step": best[0], "best": best[1], "last": last, "change": _change(last / best[1])}
     fewer: dict[str, Any] = {"jitter": True}
     if run.setting("finetune_mode", "all") == "all":
@@ -259,12 +259,13 @@ def measurements(run: Run) -> Findings:
         yield finding("no_validation", validated=run.command(val_freq=run.validate_every))
     data = run.tables.get("data", {})
     train, val = data.get("train_frames"), data.get("val_frames")
-    epochs = run.setting("total_frames") / train if train else 0.0
+    epochs = run.frames / train if train else 0.0
     en, zh = [], []
     if epochs > MANY_EPOCHS:
-        which = "The one training frame" if train == 1 else f"Each of the {train:,} training frames"
-        en.append(f"{which} is seen {epochs:.0f} times.")
-        zh.append(f"训练数据共 {train:,} 帧，每帧看了 {epochs:.0f} 遍。")
+        # On average: replay and shares show some sources more often than others.
+        which = "The one training frame was" if train == 1 else f"On average, each of the {train:,} training frames was"
+        en.append(f"{which} seen {epochs:.0f} times.")
+        zh.append(f"训练数据共 {train:,} 帧，平均每帧看了 {epochs:.0f} 遍。")
     if val is not None and val < FEW_FRAMES:
         en.append(f"Only {plural(val, 'frame')} to validate on: differences of a few percent may be chance.")
         zh.append(f"验证集只有 {val:,} 帧：几个百分点的差别可能是偶然。")

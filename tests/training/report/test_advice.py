@@ -96,7 +96,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "clipped": {"changes": {"train/clipped_share": curve(0.1, 0.9, 1.0, 0.95)}},
     "unfinished": {"changes": {"validation/loss": curve(2.5, 2.4, 2.3, 2.2, 2.1, 2.0)}},
     "missed_actions": {"tables": {"actions/buttons": {**BUTTONS, "jump": [0.1, 0.04]}}},
-    "little_data": {"tables": {"data": {"train_frames": 100, "val_frames": 4000}}},
+    "little_data": {"tables": {"data": {"train_frames": 20, "val_frames": 4000}}},
     "waiting": {"changes": {"speed/data_wait_share": curve(0.3, 0.4, 0.5)}},
 }  # fmt: skip
 
@@ -116,10 +116,10 @@ def test_every_finding_is_among_these() -> None:
 @pytest.mark.parametrize(
     ("shape", "key", "words"),
     [
-        ({"changes": {"validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2)}}, "overfitting", ["step 200", "2.000", "2.200", "+10.0 %", "TOTAL_FRAMES=4000", "b_best.weights"]),
+        ({"changes": {"validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2)}, "settings": {"batch_size": 4, "trunc_t": 5, "total_frames": 60_000}}, "overfitting", ["step 200", "2.000", "2.200", "+10.0 %", "TOTAL_FRAMES=4000 ", "b_best.weights"]),
         ({"changes": {"retention/loss": curve(2.0, 2.02, 2.1)}}, "forgetting", ["2.000", "2.100", "+5.0 %", "LEARNING_RATE=5e-06", "--kl_coef 0.1", "--base a.weights --tuned b.weights"]),
         ({"changes": {"goal/true_minus_shuffled": curve(-0.001), "goal/true_minus_none": curve(0.002)}}, "goal_ignored", ["0.001 lower than with a wrong one and 0.002 higher than with none"]),
-        ({"tables": {"data": {"train_frames": 100, "val_frames": 640}}}, "little_data", ["100 times", "640 frames"]),
+        ({"tables": {"data": {"train_frames": 100, "val_frames": 640}}, "settings": {"batch_size": 2, "trunc_t": 5}}, "little_data", ["On average, each", "90 times", "640 frames"]),
         ({"changes": {"train/loss": curve(2.0, 2.1, 2.2, 2.4, 2.6, 2.7)}}, "rate_too_high", ["2.050", "2.650", "LEARNING_RATE=2e-06"]),
         ({"changes": {"train/clipped_share": curve(0.1, 0.9, 1.0, 0.9)}}, "clipped", ["95 %", "limit 5"]),
         ({"changes": {"validation/loss": curve(2.5, 2.1, 2.0, 2.05, 2.1, 2.2)}}, "play_it", ["b_best.weights"]),
@@ -141,7 +141,7 @@ BOUNDS: dict[str, Callable[[float], dict[str, Any]]] = {
     "clipped": lambda far: {"changes": {"train/clipped_share": curve(*[0.5 * far] * 4)}},
     "waiting": lambda far: {"changes": {"speed/data_wait_share": curve(*[0.2 * far] * 4)}},
     "missed_actions": lambda far: {"tables": {"actions/buttons": {"jump": [0.1, 0.05 / far]}}},
-    "little_data": lambda far: {"settings": {"total_frames": round(30 * 9000 * far)}},
+    "little_data": lambda far: {"settings": {"batch_size": round(30 * 9000 * far / 900)}},
 }
 
 
