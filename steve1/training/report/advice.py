@@ -180,10 +180,11 @@ def goal(run: Run) -> Findings:
     values = {"gaps": said, "gaps_zh": said_zh}
     if listens(gap, name):
         yield finding("goal_heard", **values)
-    elif large(gap):
+    elif large(gap) or (large(none) and not listens(none, "none")):
+        unsure = name if large(gap) else "none"
         count = run.tables.get("data", {}).get("val_frames", 0)
         values |= {"windows": plural(count, "frame"), "windows_zh": f"{count:,}"}
-        yield finding("goal_unclear", error=errors[name], **values)
+        yield finding("goal_unclear", error=errors[unsure], **values)
     elif listens(none, "none"):
         if run.setting("replay"):
             yield finding("goals_alike_replayed", **values)

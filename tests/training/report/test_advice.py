@@ -165,6 +165,16 @@ def test_a_gap_within_its_own_error_is_chance() -> None:
     assert "standard error of 0.060" in found({**noisy, **wide})["goal_unclear"].en
 
 
+def test_a_goal_is_ignored_only_where_it_surely_gains_next_to_nothing() -> None:
+    small = {"goal/true_minus_shuffled": curve(-0.009), "goal/error_shuffled": curve(0.001)}
+    ignored = found({**small, "goal/true_minus_none": curve(-0.008)})["goal_ignored"]
+    assert "chance" not in ignored.en
+    assert "less than half a percent of the loss" in ignored.en
+    unsure = found({**small, "goal/true_minus_none": curve(-0.12), "goal/error_none": curve(0.07)})
+    assert "goal_ignored" not in unsure
+    assert "standard error of 0.070" in unsure["goal_unclear"].en
+
+
 @pytest.mark.parametrize("pair", itertools.combinations(SHAPES, 2), ids=" and ".join)
 def test_no_two_lines_contradict_each_other(pair: tuple[str, str]) -> None:
     """Whatever goes together: no rate up and down, no run longer and shorter, no line twice, no blank to fill in."""
