@@ -67,7 +67,7 @@ def _rules(chosen: TrainSettings) -> dict[str, bool]:
     shortest, longest = chosen.min_btwn_goals, chosen.max_btwn_goals
     warmup, total = chosen.warmup_frames, chosen.total_frames
     first_rate, last_rate = chosen.lr_find_from, chosen.lr_find_to
-    named = chosen.in_weights.strip().lower() not in ("", "none")
+    named, overwrites = chosen.in_weights.strip().lower() not in ("", "none"), mode is not None and chosen.overwrite
     return {
         f"p_uncond is a share between 0 and 1, got {chosen.p_uncond}": not 0 <= chosen.p_uncond <= 1,
         f"ema_decay is a share from 0 to below 1, got {chosen.ema_decay}": not 0 <= chosen.ema_decay < 1,
@@ -99,6 +99,14 @@ def _rules(chosen: TrainSettings) -> dict[str, bool]:
         "from_vpt needs VPT's weights in in_weights, and none are to be read": chosen.starts_empty and chosen.from_vpt,
         f"out_weights would replace in_weights ({chosen.in_weights}): choose another OUT_WEIGHTS": (
             named and mode is not None and resolve(chosen.in_weights) == chosen.out_path
+        ),
+        f"overwrite would delete in_weights ({chosen.in_weights}), which an earlier run of this name wrote: "
+        "choose another OUT_WEIGHTS, or copy them to another name first": (
+            overwrites and named and resolve(chosen.in_weights) != chosen.out_path and chosen.deletes(chosen.in_weights)
+        ),
+        f"overwrite would delete fixed_goal_file ({chosen.fixed_goal_file}), which an earlier run of this name wrote: "
+        "choose another OUT_WEIGHTS, or copy it to another name first": (
+            overwrites and bool(chosen.fixed_goal_file) and chosen.deletes(chosen.fixed_goal_file)
         ),
         "force_resume continues the earlier run and overwrite deletes it: choose one": (
             chosen.force_resume and chosen.overwrite

@@ -255,6 +255,11 @@ class TrainSettings:
         """Folder of the run: checkpoints, TensorBoard files, settings.json."""
         return output_path(self.checkpoint_dir) / self.name
 
+    def deletes(self, file: str) -> bool:
+        """Whether `overwrite` deletes this file, as one that an earlier run of this name wrote."""
+        path, outputs = resolve(file).resolve(), (self.out_path, self.beside("best"), self.beside("ema"))
+        return path in [output.resolve() for output in outputs] or path.is_relative_to(self.run_dir.resolve())
+
     @property
     def starts_empty(self) -> bool:
         """True where no weights are read: the network is initialised."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from steve1.commands.cli import run
 from steve1.commands.train import train
+from steve1.core.checkpoint_metadata import GoalFile, write_goal
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.training.checks import check, faults
 from steve1.training.config import RESUME_IGNORED, TrainSettings
-from tests.training.conftest import write_lists
+from tests.training.conftest import E, write_lists
 
 Make = Callable[..., TrainSettings]
 
@@ -76,6 +79,26 @@ def test_each_contradiction_is_named(settings: Make, changes: dict[str, object],
 def test_output_may_not_replace_the_starting_weights(settings: Make, tiny: Path) -> None:
     with pytest.raises(UserError, match="would replace in_weights"):
         check(settings(out_weights=str(tiny / "." / "tiny.weights")))
+
+
+def test_overwrite_may_not_delete_what_the_run_starts_from(settings: Make, tiny: Path, tmp_path: Path) -> None:
+    """The best weights of an earlier run, say, or a checkpoint in its folder."""
+    run_dir = settings().run_dir
+    run_dir.mkdir(parents=True)
+    for file in (settings().beside("best"), run_dir / "tuned_step5000.weights"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(tiny / "tiny.weights", file)
+        with pytest.raises(UserError, match=r"overwrite would delete in_weights \(.*copy them to another name first"):
+            check(settings(in_weights=str(file), overwrite=True))
+        check(settings(in_weights=str(file)))
+    goal = run_dir / "tuned_best.goal.json"
+    write_goal(goal, GoalFile(np.ones(E, np.float32)))
+    with pytest.raises(UserError, match="overwrite would delete fixed_goal_file"):
+        check(settings(fixed_goal_file=str(goal), overwrite=True))
+    check(settings(overwrite=True))
+    beside = tmp_path / "other_best.weights"
+    shutil.copyfile(tiny / "tiny.weights", beside)
+    check(settings(in_weights=str(beside), overwrite=True))
 
 
 def test_unknown_sampling_lists_the_known_ones(settings: Make) -> None:
