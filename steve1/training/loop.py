@@ -190,7 +190,7 @@ class Trainer:
                 else f"{count} steps in a row were skipped: {why}; the run stops.",
                 where=f"step {step}",
                 got=f"last good checkpoint: {display(kept) if kept else 'none yet'}; no skipped step changed the weights",
-                todo="lower LEARNING_RATE, add --precision fp32, or look for damaged episodes; the same command goes on from there",
+                todo="lower LEARNING_RATE, add --precision fp32, or leave out damaged episodes; with --force_resume the run goes on from there",
             )
 
     def _log(self, state: TrainState, metrics: MetricsAccumulator, rate: float) -> None:

@@ -211,10 +211,16 @@ def test_skipped_steps_in_a_row_stop_the_run_with_the_last_good_weights(
         if step == 3:
             kept[3] = weights_of(chosen.run_dir / "tuned_latest.weights")
 
-    break_loss(monkeypatch, {4, 5, 6})
+    break_loss(monkeypatch, {4, 5})
     with pytest.raises(UserError) as caught:
         finetune(chosen, hooks=Hooks(on_step=keep))
     assert "2 steps in a row" in str(caught.value)
     assert "step000000003" in str(caught.value)
     assert same(weights_of(chosen.run_dir / "tuned_latest.weights"), kept[3])
     assert not chosen.out_path.exists()
+    # What the message advises goes on from there; without the flag it is another run.
+    assert "with --force_resume" in caught.value.todo
+    lower = dataclasses.replace(chosen, learning_rate=chosen.learning_rate / 2)
+    with pytest.raises(UserError, match="with other settings: learning_rate"):
+        finetune(lower)
+    assert finetune(dataclasses.replace(lower, force_resume=True)).steps == 6
