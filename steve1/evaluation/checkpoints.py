@@ -63,7 +63,11 @@ class CheckpointRollouts:
         if self._child is not None:
             board.say(translated(f"  rollout @ step {step}: left out, that of step {self._step} is still playing"))
             return
-        self._start(step, weights)
+        try:
+            self._start(step, weights)
+        except OSError as fault:
+            self._remove_copy()
+            self._skipped(board, str(fault))
 
     def on_end(self, board: Board) -> None:
         """The run is over: wait for a rollout that is still playing."""
@@ -107,15 +111,22 @@ class CheckpointRollouts:
             return
         code, self._child = self._child.returncode, None
         folder = self._folder / f"step{self._step:09d}"
-        for file in folder.glob(f"step{self._step}.*"):
-            remove(file, ours=_OURS)
+        self._remove_copy()
         if code:
             self._missing = code == 2  # what the user has to fix is not tried again
-            again = "; rollouts are skipped from here on" if self._missing else ""
-            board.say(translated(f"  rollout @ step {self._step}: skipped: {_reason(folder / 'log.txt')}{again}"))
+            self._skipped(board, _reason(folder / "log.txt"))
             return
         for found in read_json(folder / "rollouts.json", list):
             self._report(found, folder, board)
+
+    def _remove_copy(self) -> None:
+        """Remove the copy of the weights that the rollout played."""
+        for file in (self._folder / f"step{self._step:09d}").glob(f"step{self._step}.*"):
+            remove(file, ours=_OURS)
+
+    def _skipped(self, board: Board, why: str) -> None:
+        again = "; rollouts are skipped from here on" if self._missing else ""
+        board.say(translated(f"  rollout @ step {self._step}: skipped: {why}{again}"))
 
     def _report(self, found: dict[str, Any], folder: Path, board: Board) -> None:
         gif = folder / found["gif"]

@@ -153,6 +153,9 @@ def _mode_rules(chosen: TrainSettings) -> dict[str, bool]:
         and mode.trains_cnn,
         f"from_vpt starts with an empty goal layer, which {name} does not train: use {modes_that('train_goal_layer')}": chosen.from_vpt
         and not mode.trains_goal_layer,
+        f"{name} makes a goal, and rollouts play prompts: set ROLLOUT_EVERY=0": (
+            not mode.changes_weights and chosen.rollout_every > 0
+        ),
         f"{name} changes no weights, so there is nothing for {', '.join(pulls)} to do: set them to 0": (
             not mode.changes_weights and bool(pulls)
         ),

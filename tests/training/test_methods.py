@@ -264,7 +264,7 @@ def test_contradictions_of_methods_are_all_named(settings: Make) -> None:
     with pytest.raises(UserError) as caught:
         check(settings(
             finetune_mode="goal", kl_coef=0.1, ema_decay=0.9, retention_sampling="tiny", fixed_prompt="dig", fixed_goal_file="/no.goal.json",
-            lora_targets="everything", in_weights="none",
+            lora_targets="everything", in_weights="none", rollout_every=10,
         ))  # fmt: skip
     text = str(caught.value)
     for part in (
@@ -273,6 +273,7 @@ def test_contradictions_of_methods_are_all_named(settings: Make) -> None:
         "choose one",
         "lora_targets are some of",
         "there are none to start from",
+        "makes a goal, and rollouts play prompts: set ROLLOUT_EVERY=0",
     ):
         assert part in text, part
     with pytest.raises(UserError, match="needs a retention list"):

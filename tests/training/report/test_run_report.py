@@ -225,6 +225,20 @@ def test_without_the_game_it_is_said_once(tmp_path: Path) -> None:
     assert not (tmp_path / "rollouts" / "step000000020").exists()
 
 
+def test_training_does_not_fail_for_a_rollout_that_cannot_start(tmp_path: Path) -> None:
+    rollouts, board, weights = rollouts_of(tmp_path, PLAYS)
+    (tmp_path / "a_latest.weights.json").unlink()
+    rollouts.on_checkpoint(10, weights, board)
+    assert len(board.said) == 1
+    assert board.said[0].startswith("  rollout @ step 10: skipped: ")
+    assert "a_latest.weights.json" in board.said[0]
+    assert not list((tmp_path / "rollouts").glob("*/*.weights"))
+    (tmp_path / "a_latest.weights.json").write_text("{}")
+    rollouts.on_checkpoint(20, weights, board)
+    rollouts.on_end(board)
+    assert [step for step, _ in board.points] == [20]
+
+
 def test_one_at_a_time_and_none_is_left_behind(tmp_path: Path) -> None:
     rollouts, board, weights = rollouts_of(tmp_path, "import time; time.sleep(600)")
     rollouts.on_checkpoint(10, weights, board)
