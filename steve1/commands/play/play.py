@@ -27,7 +27,7 @@ class Args(PolicySettings):
     """Play one prompt and film it."""
 
     in_weights: Annotated[str, Option(aliases=("--weights",))] = ""
-    """Policy weights (.weights or .safetensors). <weights>.json beside them names their model, MineCLIP, prior and game."""
+    """Policy weights (.weights or .safetensors), or a tuned goal, as with --goal_file. <weights>.json beside the weights names their model, MineCLIP, prior and game."""
     text_prompt: Annotated[str, Option(aliases=("--prompt",))] = ""
     """What to do, in English or Chinese."""
     prompts: str = ""
@@ -76,13 +76,23 @@ def completed(args: Args) -> Args:
     """The arguments with what a goal file says of weights and prompt.
 
     Raises:
-        UserError: weights or prompt are missing; a bad goal file.
+        UserError: weights or prompt are missing; a bad goal file, or one together with what would replace its goal.
     """
+    from steve1.evaluation.policies import split_scale  # loads torch
+
+    file, scale = split_scale(args.in_weights)
+    if file.endswith(GOAL_SUFFIX):
+        if args.goal_file:
+            raise UserError("Two goal files are named, and one is played.", got=f"{file}, {args.goal_file}")
+        tuned_for = read_goal(file).weights + ("" if scale is None else f"@{scale:g}")
+        args = dataclasses.replace(args, goal_file=file, in_weights=tuned_for)
+    if args.goal_file and (args.prompts or args.planner):
+        raise UserError("A goal file is one goal, and no prompt replaces it.", todo="leave out --prompts and --planner")
     if args.goal_file:
         tuned = read_goal(args.goal_file)
         name = args.text_prompt or tuned.prompt or Path(args.goal_file).name.removesuffix(GOAL_SUFFIX)
         args = dataclasses.replace(args, in_weights=args.in_weights or tuned.weights, text_prompt=name)
-        weights = resolve(args.in_weights)
+        weights = resolve(split_scale(args.in_weights)[0])
         if tuned.weights_sha256 and weights.is_file() and sha256_file(weights) != tuned.weights_sha256:
             print(
                 translated(

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from steve1.core.checkpoint_metadata import CheckpointMetadata, new_skills, read_checkpoint_metadata
+from steve1.core.checkpoint_metadata import GOAL_SUFFIX, CheckpointMetadata, new_skills, read_checkpoint_metadata
 from steve1.core.messages import plural
 from steve1.reporting.numbers import percent
 from steve1.training.report.advising import Advice, filled, in_order, texts
@@ -288,6 +288,8 @@ def result(run: Run) -> Findings:
         data, weights, base = run.tables.get("data", {}), shlex.quote(run.weights), run.setting("in_weights", "")
         prompt = run.setting("fixed_prompt", "") or data.get("prompt") or "what the recordings show"
         play = f"bash 2_gen_vid_for_text_prompt.sh --weights {weights} --prompt {shlex.quote(prompt)}"
+        if run.weights.endswith(GOAL_SUFFIX):
+            play = f"python run_agent/run_agent.py --goal_file {weights}"
         from_nothing = base in ("", "none")
         before = CheckpointMetadata() if from_nothing else read_checkpoint_metadata(base)
         learned = new_skills(read_checkpoint_metadata(run.weights), before) or data.get("behaviours", ())

@@ -205,6 +205,17 @@ def test_a_goal_file_names_its_own_weights_when_played_and_evaluated(tiny: Path,
     write_goal(tmp_path / "dig.goal.json", GoalFile(goal, str(weights), "", ""))
     args = completed(PlayArgs(goal_file=str(tmp_path / "dig.goal.json")))
     assert (args.in_weights, args.text_prompt) == (str(weights), "dig")
+    named = str(tmp_path / "dig.goal.json")  # as weights, it is the same
+    for more, scale in (({"text_prompt": "dig dirt"}, ""), ({}, "@2")):
+        args = completed(PlayArgs(in_weights=named + scale, **more))
+        assert (args.goal_file, args.in_weights) == (named, str(weights) + scale)
+        assert args.text_prompt == (more.get("text_prompt") or "dig")
+    for given in ("in_weights", "goal_file"):
+        for more in ({"prompts": "dig=5;swim=5"}, {"planner": "plan.py:plan", "text_prompt": "explore"}):
+            with pytest.raises(UserError, match="no prompt replaces it"):
+                completed(PlayArgs(**{given: named}, **more))
+    with pytest.raises(UserError, match="Two goal files"):
+        completed(PlayArgs(in_weights=named, goal_file=named))
     spec = parse_policies([str(tmp_path / "dig.goal.json")])[0]
     assert (spec.name, spec.weights) == ("dig", str(weights))
     assert np.array_equal(goals_for([spec], ["anything"])["dig"]["anything"], goal)

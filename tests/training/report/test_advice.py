@@ -230,7 +230,11 @@ def test_the_best_weights_are_named_as_training_names_them(final: str) -> None:
     settings = TrainSettings(out_weights=final, finetune_mode="goal" if final.endswith("json") else "all")
     assert settings.beside("best").name == Path(WEIGHTS[final]).name
     rising = {**healthy(), "validation/loss": curve(2.5, 2.1, 2.0, 2.2)}
-    assert Run(rising, SETTINGS, {"out_weights": final}, {}).weights == WEIGHTS[final]
+    run = Run(rising, SETTINGS, {"out_weights": final}, {})
+    assert run.weights == WEIGHTS[final]
+    play = said({advice.key: advice for advice in advise(run)}["play_it"])
+    goal_file = f"python run_agent/run_agent.py --goal_file {run.weights}\n"
+    assert (goal_file if final.endswith("json") else f" --weights {run.weights} --prompt ") in play
 
 
 def test_the_best_weights_are_those_that_training_kept() -> None:
