@@ -115,12 +115,17 @@ def test_every_task_is_known_in_its_other_languages() -> None:
             assert known_prompts()[text.lower()] == english
 
 
-def test_training_pursues_the_goal_that_playing_pursues(encoder: GoalEncoder) -> None:
+def test_training_pursues_the_goal_that_playing_pursues(encoder: GoalEncoder, tmp_path: Path) -> None:
+    """Whatever the run's seed is: an evaluation draws the prior's code with 0, as playing does by default."""
+    weights = tmp_path / "x.weights"
+    write_checkpoint_metadata(weights, encoder.metadata)
+
     def trained(prompt: str, **more: str) -> np.ndarray | None:
-        mini = {"in_model": encoder.metadata.model, "in_weights": str(WEIGHTS)}
+        mini = {"in_model": encoder.metadata.model, "in_weights": str(weights)}
         return goal_of_prompt(TrainSettings(fixed_prompt=prompt, seed=3, **mini, **more))  # type: ignore[arg-type]
 
-    goals = GoalEncoder.from_checkpoint(WEIGHTS).encode(["chop a tree"], seed=3)
+    spec = PolicySpec("x", "weights", str(weights), metadata=encoder.metadata)
+    goals = goals_for([spec], ["chop a tree"])["x"]
     for prompt in ("砍树", "chop a tree"):
         assert np.array_equal(trained(prompt), goals["chop a tree"])
         straight = encoder.encode([prompt], by="text")[prompt]

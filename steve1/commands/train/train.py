@@ -14,13 +14,13 @@ Args = TrainSettings
 
 
 def goal_of_prompt(settings: TrainSettings) -> NDArray[np.float32] | None:
-    """The goal (E,) of `fixed_prompt`, the same that playing uses; None without a prompt."""
+    """The goal (E,) of `fixed_prompt`, the same that playing and evaluations use, whatever the run's seed; None without a prompt."""
     if not settings.fixed_prompt:
         return None
     from steve1.goals import GoalEncoder  # loads MineCLIP's and the prior's code, which no other training needs
 
     encoder = GoalEncoder(read_checkpoint_metadata(settings.in_weights).updated(model=settings.in_model))
-    goals = encoder.encode([settings.fixed_prompt], by=settings.fixed_prompt_by, seed=settings.seed)
+    goals = encoder.encode([settings.fixed_prompt], by=settings.fixed_prompt_by)
     return goals[settings.fixed_prompt]
 
 
