@@ -322,6 +322,7 @@ class LuantiEnv(Env):
             "dug": short_counts(state["dug"]), "placed": short_counts(state["placed"]),
             "crafted": short_counts(state["crafted"]), "in_water": bool(state["wet"]), "health": state["hp"],
             "air": state["breath"], "deaths": state["deaths"], "velocity": state["velocity"], "below": state["below"],
+            "pointed": state["pointed"],
             "built": _standing(state.get("built")), "scene": _standing(state.get("scene")), "under_water": bool(state["under"]),
             "wielded": state["wielded"], "near": self._near, "start": self._start, "step": self._steps,
             "pointer": pointer, "game_tick": state["tick"], "server_yaw": wrap(state["yaw"]),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from steve1.envs.interface import wrap
 from steve1.rollout.players.player import STILL, Player, Script
 
+_SURE = 3  # ticks: what the game tells of the crosshair lags by as many
+
 
 class LookAtSky(Player):
     """Look up and stay there."""
@@ -18,7 +20,7 @@ class LookAtSky(Player):
 
 
 class DigDirt(Player):
-    """Look down, hold attack; turn and step on when nothing comes off any more."""
+    """Look down, hold attack; turn and step on when nothing comes off any more, if steady as soon as there is stone, gravel or sand."""
 
     def behave(self) -> Script:
         while True:
@@ -35,13 +37,18 @@ class DigDirt(Player):
 
     def dig(self) -> Script:
         """Hold attack until two blocks came off, or none does."""
-        count, since = self.count("dug"), 0
+        count, since, other = self.count("dug"), 0, 0
         goal = count + 2
-        while since < 26 and self.count("dug") < goal and not self.disturbed():
+        while since < 26 and other < _SURE and self.count("dug") < goal and not self.disturbed():
             since += 1
+            other = other + 1 if self.sees_no_soil() else 0
             if self.count("dug") > count:
                 count, since = self.count("dug"), 0
             yield {"attack": 1, **STILL}
+
+    def sees_no_soil(self) -> bool:
+        """Whether a steady player has ground in the crosshair that gives no dirt."""
+        return self.steady and any(kind in self.info.get("pointed", "") for kind in ("stone", "gravel", "sand"))
 
     def move_on(self) -> Script:
         """Turn and go on through the ground ahead: a trench, since a shaft ends on stone that hands cannot dig."""

@@ -30,6 +30,7 @@ class Plain:
         self.jumps = 0
         self.screen, self.pointer, self.pressed = False, np.array([320.0, 180.0]), {"inventory": 0, "use": 0}
         self.built: dict[tuple[int, int, int], str] = {}
+        self.pointed = "default:dirt"
 
     def look(self) -> tuple[dict[str, Any], dict[str, Any]]:
         x, y, z = self.place
@@ -50,7 +51,7 @@ class Plain:
         info = {"dug": {}, "placed": {"dirt": self.jumps // 10}, "in_water": False, "near": near, "velocity": [0, 0, 0]}
         blocks = [[*place, name] for place, name in self.built.items()]
         screen = {"pointer": tuple(int(v) for v in self.pointer), "built": blocks, "scene": [[0, 9, 3, "lamp"]]}
-        return obs, {**info, **screen, "below": "default:dirt_with_grass"}
+        return obs, {**info, **screen, "below": "default:dirt_with_grass", "pointed": self.pointed}
 
     def aimed_at(self) -> tuple[int, int, int] | None:
         """The place above the ground, or above a block, that the view's ray comes down on."""
@@ -188,6 +189,20 @@ def test_digging_looks_down_and_holds_attack() -> None:
     attacks = [n for n, action in enumerate(done) if action.get("attack")]
     assert len(attacks) > 60
     assert min(history.view[n, 0] for n in attacks) > 25
+
+
+@pytest.mark.parametrize(("steady", "ticks"), [(True, 3), (False, 26)])
+def test_digging_leaves_stone(steady: bool, ticks: int) -> None:
+    """At once where it is steady; otherwise when nothing comes off."""
+    world, player = Plain(), make_player("dig_dirt", 0)
+    player.steady = steady
+    player.disturbed = lambda: False  # type: ignore[method-assign]
+    player.reset(*world.look())
+    while player.pitch < 64:
+        world.step(player.act(*world.look()))
+    world.pointed = "default:stone"
+    turns = [abs(player.act(*world.look())["camera"][1]) > 5 for _ in range(40)]
+    assert ticks - 1 <= turns.index(True) <= ticks + 1
 
 
 def test_grass_is_never_attacked_for_as_long_as_dirt_takes() -> None:

@@ -1,7 +1,7 @@
 -- steve_bridge: the game's side of the environment. Every server step it publishes the player's state as JSON
 -- through the preloaded shim (LuaJIT's ffi) and carries out at most one command. Angles are degrees: yaw clockwise
 -- from +z, pitch positive downwards. Where the shim is not loaded, files in the world folder take its place.
-local PLAYER, EYE = "singleplayer", 1.47
+local PLAYER, EYE, REACH = "singleplayer", 1.47, 4
 local world = minetest.get_worldpath()
 local insecure = minetest.request_insecure_environment()
 local ok, ffi = pcall(insecure.require, "ffi")
@@ -202,6 +202,16 @@ local function standing()
     state.built, state.scene = built, scene
 end
 
+-- The name of the node in the crosshair within a hand's reach; "" where there is none.
+local function pointed(player, pos)
+    local eye = {x = pos.x, y = pos.y + EYE, z = pos.z}
+    local ray = minetest.raycast(eye, vector.add(eye, vector.multiply(player:get_look_dir(), REACH)), false, false)
+    for thing in ray do
+        if thing.type == "node" then return node_name(thing.under.x, thing.under.y, thing.under.z) end
+    end
+    return ""
+end
+
 local function describe(player)
     local items = {}
     for _, stack in ipairs(player:get_inventory():get_list("main")) do
@@ -214,6 +224,7 @@ local function describe(player)
     state.hp, state.breath, state.slot = player:get_hp(), player:get_breath(), player:get_wield_index() - 1
     state.wielded = player:get_wielded_item():get_name()
     state.feet, state.eye, state.below = feet, eye, node_name(pos.x, pos.y - 0.5, pos.z)
+    state.pointed = pointed(player, pos)
     state.wet, state.under = is_liquid(feet) or is_liquid(eye), is_liquid(eye)
     standing()
     state.light = minetest.get_node_light({x = pos.x, y = pos.y + EYE, z = pos.z}) or 0
