@@ -255,6 +255,12 @@ class TrainSettings:
         """Folder of the run: checkpoints, TensorBoard files, settings.json."""
         return output_path(self.checkpoint_dir) / self.name
 
+    @property
+    def goal_path(self) -> Path | None:
+        """Where the goal goes that weights were trained on and no prompt gives in play: the text embedding of `fixed_prompt`."""
+        given = self.fixed_prompt and self.fixed_prompt_by == "text" and self.mode.changes_weights
+        return self.out_path.with_name(self.name + GOAL_SUFFIX) if given else None
+
     def deletes(self, file: str) -> bool:
         """Whether `overwrite` deletes this file, as one that an earlier run of this name wrote."""
         path, outputs = resolve(file).resolve(), (self.out_path, self.beside("best"), self.beside("ema"))

@@ -13,8 +13,15 @@ import numpy as np
 import pytest
 import torch
 
+from steve1.commands.train import train as train_command
 from steve1.commands.train.interpolate_weights import merged
-from steve1.core.checkpoint_metadata import CheckpointMetadata, read_checkpoint_metadata, read_goal
+from steve1.core.checkpoint_metadata import (
+    CheckpointMetadata,
+    GoalFile,
+    read_checkpoint_metadata,
+    read_goal,
+    write_goal,
+)
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file
 from steve1.policy import load_policy
@@ -278,6 +285,28 @@ def test_contradictions_of_methods_are_all_named(settings: Make) -> None:
         assert part in text, part
     with pytest.raises(UserError, match="needs a retention list"):
         check(settings(best_by="task+retention"))
+
+
+@pytest.mark.e2e
+def test_a_text_embedding_that_weights_were_trained_on_can_be_played(
+    settings: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    goal = np.arange(E, dtype=np.float32)
+    monkeypatch.setattr(train_command, "goal_of_prompt", lambda _: goal)
+    chosen = settings(fixed_prompt="dig", fixed_prompt_by="text", total_frames=64, warmup_frames=32, val_freq=0)
+    assert dataclasses.replace(chosen, fixed_prompt_by="prior").goal_path is None
+    path = chosen.out_path.with_name("tuned.goal.json")
+    path.parent.mkdir(parents=True)
+    write_goal(path, GoalFile(goal + 1))
+    with pytest.raises(UserError, match="exist already"):
+        train_command.main(chosen)
+    path.unlink()
+    train_command.main(chosen)
+    written = read_goal(path)
+    assert np.array_equal(written.goal, goal)
+    assert (written.weights, written.prompt) == (str(chosen.out_path), "dig")
+    assert f"run_agent.py --goal_file {path}" in capsys.readouterr().out
+    assert f"run_agent.py --goal_file {path}" in (chosen.run_dir / "report.html").read_text()
 
 
 @pytest.mark.e2e

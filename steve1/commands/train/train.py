@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from steve1.commands.cli import report_on_rank_zero
-from steve1.core.checkpoint_metadata import read_checkpoint_metadata
+from steve1.core.checkpoint_metadata import GoalFile, read_checkpoint_metadata, read_goal, write_goal
+from steve1.core.errors import UserError
 from steve1.core.files import check_writable
+from steve1.core.messages import message
+from steve1.core.paths import display, quoted
 from steve1.training.config import TrainSettings
+
+if TYPE_CHECKING:
+    from steve1.training.logging.reporter import Reporter
 
 Args = TrainSettings
 
@@ -24,6 +32,29 @@ def goal_of_prompt(settings: TrainSettings) -> NDArray[np.float32] | None:
     return goals[settings.fixed_prompt]
 
 
+def claim_goal_file(settings: TrainSettings, goal: NDArray[np.float32] | None) -> None:
+    """UserError where the file of the goal that the run will write holds another one."""
+    path = settings.goal_path
+    if path is None or goal is None or settings.overwrite or not path.exists():
+        return
+    if not np.array_equal(read_goal(path).goal, goal):
+        raise UserError(
+            "The output weights exist already and are not this run's.",
+            where=display(path),
+            todo="choose another OUT_WEIGHTS, or --overwrite to replace them",
+        )
+
+
+def write_goal_file(settings: TrainSettings, goal: NDArray[np.float32] | None) -> list[str]:
+    """Write the goal that no prompt gives, for the best weights where there are some; returns the line that says how to play it."""
+    path, best = settings.goal_path, settings.beside("best")
+    if path is None or goal is None:
+        return []
+    weights = best if best.is_file() else settings.out_path
+    write_goal(path, GoalFile(goal, display(weights), prompt=settings.fixed_prompt))
+    return ["  " + message("play it", command=f"python run_agent/run_agent.py --goal_file {quoted(path)}")]
+
+
 def main(settings: TrainSettings) -> None:
     """Train as the settings say; with rollout_every, checkpoints play in a process beside it."""
     # Imported on use: --help needs no torch.
@@ -36,11 +67,14 @@ def main(settings: TrainSettings) -> None:
         check(settings)
         check_writable(settings.out_path, settings.run_dir)
         goal = goal_of_prompt(settings)
+        if not settings.lr_find:
+            claim_goal_file(settings, goal)
     if settings.lr_find:
         find_learning_rate(settings, goal=goal)
         return
     if not settings.rollout_every:
-        finetune(settings, goal=goal)
+        hooks = Hooks(on_end=lambda reporter: reporter.say(*write_goal_file(settings, goal)))
+        finetune(settings, goal=goal, hooks=hooks if settings.goal_path else None)
         return
     from steve1.evaluation.checkpoints import CheckpointRollouts  # loads the games' code
 
@@ -55,7 +89,13 @@ def main(settings: TrainSettings) -> None:
     if settings.val_path is not None:
         words += ["--val_list", str(settings.val_path)]
     rollouts = CheckpointRollouts(settings.run_dir, settings.rollout_every, words)
+
+    def on_end(reporter: Reporter) -> None:
+        rollouts.on_end(reporter)
+        if settings.goal_path:
+            reporter.say(*write_goal_file(settings, goal))
+
     try:
-        finetune(settings, goal=goal, hooks=Hooks(on_checkpoint=rollouts.on_checkpoint, on_end=rollouts.on_end))
+        finetune(settings, goal=goal, hooks=Hooks(on_checkpoint=rollouts.on_checkpoint, on_end=on_end))
     finally:
         rollouts.close()

@@ -12,6 +12,7 @@ from typing import Any
 
 from steve1.core.checkpoint_metadata import GOAL_SUFFIX, CheckpointMetadata, new_skills, read_checkpoint_metadata
 from steve1.core.messages import plural
+from steve1.core.paths import display
 from steve1.reporting.numbers import percent
 from steve1.training.report.advising import Advice, filled, in_order, texts
 from steve1.training.report.findings import Run
@@ -285,10 +286,11 @@ def result(run: Run) -> Findings:
     if best is not None and start is not None and best[1] < start and not is_early(run):
         yield finding("learned", start=start, best=best[1], step=best[0], change=_change(best[1] / start))
     if run.weights:
-        data, weights, base = run.tables.get("data", {}), shlex.quote(run.weights), run.setting("in_weights", "")
+        played = display(run.goal_file) if run.goal_file is not None else run.weights
+        data, weights, base = run.tables.get("data", {}), shlex.quote(played), run.setting("in_weights", "")
         prompt = run.setting("fixed_prompt", "") or data.get("prompt") or "what the recordings show"
         play = f"bash 2_gen_vid_for_text_prompt.sh --weights {weights} --prompt {shlex.quote(prompt)}"
-        if run.weights.endswith(GOAL_SUFFIX):
+        if played.endswith(GOAL_SUFFIX):
             play = f"python run_agent/run_agent.py --goal_file {weights}"
         from_nothing = base in ("", "none")
         before = CheckpointMetadata() if from_nothing else read_checkpoint_metadata(base)

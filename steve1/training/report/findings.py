@@ -84,6 +84,12 @@ class Run(RecordedRun):
         return TrainSettings(**{name: self.settings[name] for name in names if name in self.settings})
 
     @property
+    def goal_file(self) -> Path | None:
+        """The file of the goal that the weights were trained on and no prompt gives; None without one."""
+        path = self._chosen(*_NAMING, "fixed_prompt", "fixed_prompt_by").goal_path
+        return path if path is not None and path.is_file() else None
+
+    @property
     def kl_weight(self) -> float:
         """The coefficient of the KL divergence from the starting policy that was in force."""
         return self._chosen("keep", "kl_coef").kl_weight
