@@ -2,7 +2,8 @@
 
 Two arms of `steve1 dagger_round`, the same number of rounds: in the one a scripted person at the page's socket watches the weights of the round
 before and takes over where they get stuck (`research.scripted_person`), in the other the same person plays from the first tick, for as many ticks.
-Training is the same. Output: both tables of rounds, and an evaluation of the start and of both arms' last weights on the same seeds and places.
+Training is the same. Output: both tables of rounds, an evaluation of the start and of both arms' last weights on the same seeds and places, and
+a line that compares the arms.
 Run it again to resume.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +21,12 @@ from steve1.commands.cli import run
 from steve1.core.checkpoint_metadata import read_checkpoint_metadata
 from steve1.core.errors import UserError
 from steve1.core.files import existing_file, read_json
+from steve1.core.messages import translated
 from steve1.core.paths import output_path, python_path, resolve
+from steve1.evaluation.runner.known import read_lines
+from steve1.evaluation.statistics.summary import Lines, compare, own_row
 from steve1.evaluation.tasks.suite import load_suite
+from steve1.reporting.numbers import p_value, points_range
 
 ARMS = ("corrections", "demonstrations")
 
@@ -37,7 +43,7 @@ class Args:
     """What it fails at; a prompt of a task that has a scripted player."""
     rounds: int = 3
     """Rounds in each arm."""
-    recordings: int = 20
+    recordings: int = 16
     """Recordings that succeed, per round and arm."""
     steps: int = 200
     """Ticks that the person plays in each."""
@@ -50,16 +56,16 @@ class Args:
     replay: str = "data/mini/mini.replay.safetensors"
     """Old episodes: a replay pack."""
     train: str = (
-        "finetune_mode=frozen_cnn batch_size=8 T=64 trunc_t=16 learning_rate=7e-4 max_grad_norm=100 total_frames=300000 warmup_frames=15000 "
-        "max_btwn_goals=60 val_freq=500 save_every=1000 replay_share=0.5 turn_loss_weight=2 log_every=500 feature_cache jitter"
+        "finetune_mode=frozen_cnn batch_size=8 T=64 trunc_t=16 learning_rate=5e-4 max_grad_norm=100 total_frames=120000 warmup_frames=6000 "
+        "max_btwn_goals=60 val_freq=300 save_every=1000 replay_share=0.5 turn_loss_weight=2 log_every=500 feature_cache jitter"
     )
     """Options of training, the same in all rounds of both arms."""
-    round_episodes: int = 20
-    """Episodes after each round, and for each of the other tasks."""
+    round_episodes: int = 10
+    """Episodes after each round."""
     episodes: int = 60
     """Episodes of the start and of both arms' last weights."""
     tasks: tuple[str, ...] = ("explore", "swim")
-    """Other tasks, on which the same weights are compared with fewer episodes."""
+    """Other tasks, on which the same weights are compared, with a third of the episodes."""
     workers: int = 2
     """Games in parallel."""
     seed: int = 0
@@ -77,7 +83,24 @@ def main(args: Args) -> None:
     how = ("--similarity", 0, "--seed", args.seed, "--workers", args.workers)
     step("evaluate", "--weights", args.in_weights, *last.values(), "--tasks", task.name, "--target", task.name, "--episodes", args.episodes, *how, "--name", args.name)  # fmt: skip
     if args.tasks:
-        step("evaluate", "--weights", args.in_weights, *last.values(), "--tasks", *args.tasks, "--episodes", args.round_episodes, *how, "--name", f"{args.name}_others")  # fmt: skip
+        step("evaluate", "--weights", args.in_weights, *last.values(), "--tasks", *args.tasks, "--episodes", args.episodes // 3, *how, "--name", f"{args.name}_others")  # fmt: skip
+    lines = list(read_lines(output_path(f"data/evaluations/{args.name}/episodes.jsonl")).values())
+    print(between_arms(lines, task.name, [Path(last[arm]).stem for arm in ARMS]))
+
+
+def between_arms(lines: Lines, task: str, names: Sequence[str]) -> str:
+    """Corrections against demonstrations, of an evaluation's lines.
+
+    Args:
+        names: what both are called there, in the order of ARMS.
+    """
+    corrected, shown = (own_row(lines, task, name) for name in names)
+    row = compare(shown, corrected, task, judged=False)
+    assert row is not None, "both have been played at the same places"
+    before, after = row["successes"]
+    return translated(
+        f"corrections {after} of {row['pairs']}, demonstrations {before}: {points_range(*row['interval'])} points, p {p_value(row['p'])}"
+    )
 
 
 def play_round(args: Args, arm: str, number: int, before: str) -> str:

@@ -197,7 +197,20 @@ def test_recordings_that_failed_are_not_among_those_that_are_converted(
         assert not Path(each["--failed"]).is_relative_to(folder)
 
 
-def test_both_arms_are_trained_alike_from_the_same_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def played(path: Path) -> dict[str, dict[str, Any]]:
+    """Twenty episodes of each arm: corrections succeed in all, demonstrations in every second."""
+    return {
+        f"{arm}/{number}": {
+            "contestant": f"rounds_{arm}_2", "row": "dig_dirt", "number": number,
+            "success": {"dig_dirt": arm == "corrections" or number % 2 == 0}, "measure": {"dig_dirt": 4.0},
+        }
+        for arm in correction_rounds.ARMS for number in range(20)
+    }  # fmt: skip
+
+
+def test_both_arms_are_trained_alike_from_the_same_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     ran: list[list[str]] = []
     recorded: list[tuple[Any, ...]] = []
 
@@ -209,6 +222,7 @@ def test_both_arms_are_trained_alike_from_the_same_start(tmp_path: Path, monkeyp
             write_json(path, {"rounds": [*rounds, {"weights": f"{words[1]}_{len(rounds) + 1}"}]})
 
     monkeypatch.setattr(correction_rounds, "step", step)
+    monkeypatch.setattr(correction_rounds, "read_lines", played)
     monkeypatch.setattr(correction_rounds, "record", lambda args, *rest: recorded.append(rest[:3]))
     monkeypatch.chdir(tmp_path)
     weights = tmp_path / "start.weights"
@@ -235,6 +249,7 @@ def test_both_arms_are_trained_alike_from_the_same_start(tmp_path: Path, monkeyp
         "rounds_corrections_2",
         "rounds_demonstrations_2",
     ]
+    assert "corrections 20 of 20, demonstrations 10: +24 to +73 points, p 0.0009" in capsys.readouterr().out
     before = len(ran)
     correction_rounds.main(dataclasses.replace(args))
     assert [words[0] for words in ran[before:]] == ["evaluate"] * 2, "finished rounds are not played again"
