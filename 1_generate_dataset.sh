@@ -17,7 +17,7 @@ SELF="$(readlink -f "$0" 2>/dev/null || echo "$0")"
 cd "$(dirname "$SELF")" && until [ -f tools/python.sh ] || [ "$PWD" = / ]; do cd ..; done
 . tools/python.sh
 
-SOURCE="${SOURCE:-auto}"                             # auto: contractor where INDEX or FILTER is set, else luanti | luanti | policy | corrections | person | folder | lerobot | minestudio | contractor | videos
+SOURCE="${SOURCE:-auto}"                             # luanti | policy | corrections | person | folder | lerobot | minestudio | contractor | videos; auto: contractor where INDEX or FILTER is set, else luanti
 OUTPUT_DIR="${OUTPUT_DIR:-data/dataset_finetune}"    # one folder per episode
 RECORDINGS_DIR="${RECORDINGS_DIR:-}"                 # empty: data/recordings/<name of the dataset>
 
