@@ -123,11 +123,11 @@ def play_round(args: Args, arm: str, number: int, before: str) -> str:
 
 def record(args: Args, arm: str, number: int, weights: str, folder: Path) -> None:
     """One round's recordings, in as many sessions at a time as there are workers."""
-    how = ("--patience", args.patience) if arm == "corrections" else ("--takeover", 0, 0)
+    patience = args.patience if arm == "corrections" else 0
     failed = folder.with_name(f"{folder.name}_failed")  # outside of what is converted
     sessions = []
     for game in range(args.workers):
-        words = ["--weights", weights, "--prompt", args.prompt, "--steps", args.steps, *how, "--seed", args.seed + 1000 * number + 500 * game,
+        words = ["--weights", weights, "--prompt", args.prompt, "--steps", args.steps, "--patience", patience, "--seed", args.seed + 1000 * number + 500 * game,
                  "--recordings", folder / f"game{game}", "--failed", failed / f"game{game}", "--count", (args.recordings + game) // args.workers]  # fmt: skip
         command = [sys.executable, "-m", "research.scripted_person", *map(str, words)]
         sessions.append(subprocess.Popen(command, env=os.environ | {"PYTHONPATH": python_path()}))

@@ -23,7 +23,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json, rename
 from steve1.core.messages import message, progress, translated
 from steve1.core.paths import display, output_path
-from steve1.core.seeds import generator, integer
+from steve1.core.seeds import integer
 from steve1.data.recordings.contractor import PERSON
 from steve1.envs.interface import Action, Info, Observation
 from steve1.evaluation.runner.episodes import watch_options
@@ -37,7 +37,7 @@ from steve1.rollout.play import DoNothing
 from steve1.rollout.players import make_player
 from steve1.rollout.record import free_prefix
 from steve1.rollout.takeover import TakeOver
-from steve1.rollout.trace import TraceRecorder
+from steve1.rollout.trace import Trace, TraceRecorder
 
 _CODES = {button: code for code, button in BUTTONS.items()}
 _ENDINGS = ("-options.json", ".jsonl", ".mp4")
@@ -59,14 +59,12 @@ class Args:
     """Folder of those that failed, or needed nobody; default: <recordings>_failed. Conversion takes every recording below a folder, so let no folder hold both."""
     count: int = 10
     """Recordings that succeed, with those that are there."""
-    steps: int = 300
-    """Ticks of a recording; with --patience: of the person's part."""
-    takeover: tuple[int, int] = (30, 140)
-    """The fewest and the most ticks that the policy plays first; 0 0: demonstrations, from the first tick."""
-    patience: int = 0
-    """Take over once the policy has got no further for this many ticks, and not at all where it succeeds; 0: at a moment drawn from --takeover."""
+    steps: int = 200
+    """Ticks that the person plays."""
+    patience: int = 80
+    """Take over once the policy has got no further for this many ticks, and not at all where it succeeds; 0: demonstrations, from the first tick."""
     seed: int = 0
-    """Seed of worlds, players and moments."""
+    """Seed of worlds and players."""
     rate: float = 200.0
     """Ticks a second at most; 20 is a person's time."""
     device: str = "cpu"
@@ -78,13 +76,18 @@ class Watch:
 
     Attributes:
         succeeded: whether it has done what it was asked for.
-        stuck: whether its measure has not risen for `patience` ticks.
+        stuck: whether its measure has not been better for `patience` ticks.
     """
 
     def __init__(self, task: Task, patience: int, obs: Observation, info: Info) -> None:
         self._task, self._patience = task, patience
-        self._trace, self._tick, self._best, self._rose = TraceRecorder(obs, info), 0, 0.0, 0
+        self._trace, self._tick, self._rose = TraceRecorder(obs, info), 0, 0
+        self._best = self._score(self._trace.trace({}))
         self.succeeded = self.stuck = False
+
+    def _score(self, trace: Trace) -> float:
+        value = self._task.measure.value(trace)
+        return -value if self._task.lower_is_better else value
 
     def look(self, action: Action, obs: Observation, info: Info) -> None:
         """One tick more; judged as often as the conditions of a chain of prompts."""
@@ -93,8 +96,8 @@ class Watch:
         if self._tick % CHECK_EVERY:
             return
         trace = self._trace.trace({})
-        if (value := self._task.measure.value(trace)) > self._best:
-            self._best, self._rose = value, self._tick
+        if (score := self._score(trace)) > self._best:
+            self._best, self._rose = score, self._tick
         self.succeeded = self._task.success.holds(trace)
         self.stuck = not self.succeeded and self._tick - self._rose >= self._patience
 
@@ -134,12 +137,9 @@ class ScriptedPerson(PromptSource):
         self._episode += 1
         player = make_player(self._task.player, integer(args.seed, "person", self._episode))
         player.steady = True
-        low, high = args.takeover
-        self._watch: Watch | None = None
-        self._moment, self._end = int(generator(args.seed, "moment", self._episode).integers(low, high + 1)), args.steps
-        if args.patience:
-            self._watch = Watch(self._task, args.patience, obs, info)
-            self._moment = self._end = self._task.steps  # unless it gets stuck before
+        self._watch = Watch(self._task, args.patience, obs, info)
+        # Unless it gets stuck before, it plays as long as its task lasts.
+        self._moment, self._end = (self._task.steps, self._task.steps) if args.patience else (0, args.steps)
         self._play = TakeOver(DoNothing(), player, self._moment)
         self._play.reset(obs, info)
         self._say("hand_back" if self._moment else "take_over")
@@ -151,7 +151,7 @@ class ScriptedPerson(PromptSource):
         mine = self._play.act(obs, info)
         if self._tick == 1:
             self._wait()  # until the recording runs; the session answers nothing before its first picture
-        if self._watch and self._tick < self._moment:
+        if self._tick < self._moment:
             self._watch.look(action, obs, info)
             if self._watch.stuck:
                 self._moment = self._play.after = self._tick

@@ -42,7 +42,7 @@ class Pairs:
         return len(self.text)
 
     def sha256(self) -> str:
-        """Of the content, whatever file it is from: 16 hexadecimal digits."""
+        """A hash of the content, whatever file it is from: 16 hexadecimal digits."""
         digest = hashlib.sha256()
         for array in (self.text, self.visual, self.groups):
             digest.update(np.ascontiguousarray(array).data)

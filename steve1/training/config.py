@@ -19,8 +19,8 @@ from steve1.training.finetune_modes import MODES, FinetuneMode, FinetuneModeName
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-# These change a run's speed, messages or how often it validates, but not its weights or which are the best; or they name files and a precision, whose content and meaning
-# are compared instead.
+# These change a run's speed, messages or how often it validates, but neither its weights nor which are the best; or they name
+# files and a precision, whose content and meaning are compared instead.
 RESUME_IGNORED = frozenset(
     """
     in_model in_weights sampling_name sampling_dir train_list val_list retention_sampling retention_list fixed_goal_file

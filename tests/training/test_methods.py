@@ -298,7 +298,7 @@ def test_a_text_embedding_that_weights_were_trained_on_can_be_played(
     path = chosen.out_path.with_name("tuned.goal.json")
     path.parent.mkdir(parents=True)
     write_goal(path, GoalFile(goal + 1))
-    with pytest.raises(UserError, match="exist already"):
+    with pytest.raises(UserError, match="holds another goal"):
         train_command.main(chosen)
     path.unlink()
     train_command.main(chosen)

@@ -113,7 +113,7 @@ class Contents:
     goals: np.dtype[Any]
     """The type that holds all goals: float16 where all are that, else float32."""
     mineclip_sha256: str = ""
-    """Of the MineCLIP that made the goals, as those episodes say that name one."""
+    """SHA-256 of the MineCLIP that made the goals; "" where no episode names one."""
 
 
 def contents_of(episodes: Sequence[Path]) -> Contents:

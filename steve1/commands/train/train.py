@@ -39,9 +39,9 @@ def claim_goal_file(settings: TrainSettings, goal: NDArray[np.float32] | None) -
         return
     if not np.array_equal(read_goal(path).goal, goal):
         raise UserError(
-            "The output weights exist already and are not this run's.",
+            "This goal file exists already and holds another goal.",
             where=display(path),
-            todo="choose another OUT_WEIGHTS, or --overwrite to replace them",
+            todo="choose another OUT_WEIGHTS, or --overwrite to replace it",
         )
 
 
@@ -72,9 +72,13 @@ def main(settings: TrainSettings) -> None:
     if settings.lr_find:
         find_learning_rate(settings, goal=goal)
         return
+
+    def on_end(reporter: Reporter) -> None:
+        if lines := write_goal_file(settings, goal):
+            reporter.say(*lines)
+
     if not settings.rollout_every:
-        hooks = Hooks(on_end=lambda reporter: reporter.say(*write_goal_file(settings, goal)))
-        finetune(settings, goal=goal, hooks=hooks if settings.goal_path else None)
+        finetune(settings, goal=goal, hooks=Hooks(on_end=on_end))
         return
     from steve1.evaluation.checkpoints import CheckpointRollouts  # loads the games' code
 
@@ -90,12 +94,11 @@ def main(settings: TrainSettings) -> None:
         words += ["--val_list", str(settings.val_path)]
     rollouts = CheckpointRollouts(settings.run_dir, settings.rollout_every, words)
 
-    def on_end(reporter: Reporter) -> None:
+    def on_both_ends(reporter: Reporter) -> None:
         rollouts.on_end(reporter)
-        if settings.goal_path:
-            reporter.say(*write_goal_file(settings, goal))
+        on_end(reporter)
 
     try:
-        finetune(settings, goal=goal, hooks=Hooks(on_checkpoint=rollouts.on_checkpoint, on_end=on_end))
+        finetune(settings, goal=goal, hooks=Hooks(on_checkpoint=rollouts.on_checkpoint, on_end=on_both_ends))
     finally:
         rollouts.close()

@@ -77,7 +77,7 @@ class Episode:
 
     @property
     def mineclip_sha256(self) -> str:
-        """Of the MineCLIP weights that made the goals; "" where the episode does not say."""
+        """SHA-256 of the MineCLIP weights that made the goals; "" where the episode does not say."""
         return mineclip_of(self.metadata)
 
     def mineclip_frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:

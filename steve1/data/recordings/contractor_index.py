@@ -8,14 +8,14 @@ import os
 import re
 import tempfile
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from steve1.core.download import download
 from steve1.core.errors import UserError
 from steve1.core.files import atomic_file, read_json
-from steve1.core.messages import translated
+from steve1.core.messages import some
 from steve1.core.paths import display, resolve
 from steve1.core.reading.contents import read_text
 from steve1.data.recordings.contractor import version_in
@@ -94,18 +94,12 @@ def read_index(index: str, cache_dir: str | os.PathLike[str], pattern: str = "")
         expected = f"one of {len(content['relpaths'])} paths"
         raise UserError("The filter matches nothing in this index.", where=path, expected=expected, got=pattern)
     if missing := sorted((names or set()) - {_stem(entry.relpath) for entry in entries.values()}):
-        shown = _shown(missing)
-        _log.warning("%s: %d of %d names are not in this index: %s", pattern, len(missing), len(names or ()), shown)
+        what = "%s: %d of %d names are not in this index: %s"
+        _log.warning(what, pattern, len(missing), len(names or ()), some(missing, _SHOWN))
     if doubles:
         what = "%s: left out %d recordings that have the name of one before them in another folder: %s"
-        _log.warning(what, display(path), len(doubles), _shown(doubles))
+        _log.warning(what, display(path), len(doubles), some(doubles, _SHOWN))
     return list(entries.values())
-
-
-def _shown(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = translated(f" and {len(names) - _SHOWN} more") if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _fetched(address: str, folder: Path) -> Path:

@@ -39,7 +39,7 @@ class Player(abc.ABC):
     Attributes:
         who: PLAYER, or DISTURBANCE where the last action is not part of the behaviour and should not be imitated.
         quiet: ticks of looking around before the behaviour begins.
-        steady: never looks away by chance.
+        steady: plays as a person would: never looks away by chance, and does not wait where it can see that waiting is of no use.
     """
 
     who: str = PLAYER
