@@ -24,7 +24,6 @@ SIZES = PIXELS * DEGREES_PER_PIXEL
 EYE = 1.47
 IDLE_TICKS = 15  # frames without a goal embedding: nothing decisive happens in them
 IN_VIEW = 45.0  # degrees to either side of the middle; a little less than the picture shows
-_BETWEEN_DISTURBANCES = (60, 110)  # ticks
 
 Script = Iterator[Action]
 Point = Sequence[float] | np.ndarray  # x, y, z
@@ -39,12 +38,14 @@ class Player(abc.ABC):
     Attributes:
         who: PLAYER, or DISTURBANCE where the last action is not part of the behaviour and should not be imitated.
         quiet: ticks of looking around before the behaviour begins.
-        steady: plays as a person would: never looks away by chance, and does not wait where it can see that waiting is of no use.
+        steady: never looks away by chance, as a person would not.
+        between_disturbances: ticks from one look away to the next, at least and at most.
     """
 
     who: str = PLAYER
     quiet = IDLE_TICKS
     steady = False
+    between_disturbances = (60, 110)
 
     def __init__(self, seed: int = 0) -> None:
         self.rng = generator(seed, "player", type(self).__name__)
@@ -53,7 +54,7 @@ class Player(abc.ABC):
         place = obs["location_stats"]
         self.yaw, self.pitch = place["yaw"], place["pitch"]
         self.tick = 0
-        self._next_disturbance = int(self.rng.integers(*_BETWEEN_DISTURBANCES))
+        self._next_disturbance = int(self.rng.integers(*self.between_disturbances))
         self._see(obs, info)
         self._script = itertools.chain(self.disturb(self.idle(self.quiet)), self.behave())
 
@@ -151,7 +152,7 @@ class Player(abc.ABC):
 
     def look_away(self, low: float = -60.0, high: float = 70.0, **buttons: int) -> Script:
         """Look somewhere else, by chance; the caller aims again afterwards."""
-        self._next_disturbance = self.tick + int(self.rng.integers(*_BETWEEN_DISTURBANCES))
+        self._next_disturbance = self.tick + int(self.rng.integers(*self.between_disturbances))
         pitch = self.rng.uniform(low, high)
         yaw = wrap(self.yaw + self.rng.uniform(-60, 60))
         yield from self.disturb(self.aim(pitch, yaw, most=int(self.rng.integers(3, 7)), **buttons))

@@ -191,18 +191,41 @@ def test_digging_looks_down_and_holds_attack() -> None:
     assert min(history.view[n, 0] for n in attacks) > 25
 
 
-@pytest.mark.parametrize(("steady", "ticks"), [(True, 3), (False, 26)])
-def test_digging_leaves_stone(steady: bool, ticks: int) -> None:
-    """At once where it is steady; otherwise when nothing comes off."""
+@pytest.mark.parametrize("pointed", ["default:stone", "default:sand", ""])
+def test_digging_turns_to_soil(pointed: str) -> None:
+    """Away from what gives no dirt, as soon as it is seen."""
     world, player = Plain(), make_player("dig_dirt", 0)
-    player.steady = steady
-    player.disturbed = lambda: False  # type: ignore[method-assign]
+    player.steady = True
     player.reset(*world.look())
-    while player.pitch < 64:
+    while player.pitch < 38:
         world.step(player.act(*world.look()))
-    world.pointed = "default:stone"
+    world.pointed = pointed
     turns = [abs(player.act(*world.look())["camera"][1]) > 5 for _ in range(40)]
-    assert ticks - 1 <= turns.index(True) <= ticks + 1
+    assert 2 <= turns.index(True) <= 4
+
+
+def test_digging_turns_after_each_block_of_soil() -> None:
+    world, player = Plain(), make_player("dig_dirt", 0)
+    player.steady = True
+    player.reset(*world.look())
+    turned = []
+    for tick in range(120):
+        obs, info = world.look()
+        action = player.act(obs, {**info, "dug": {"grass_block": max(0, tick - 20) // 20, "grass_1": tick // 5}})
+        world.step(action)
+        if abs(action["camera"][1]) > 5:
+            turned.append(tick)
+    assert {tick // 20 for tick in turned} == {2, 3, 4, 5}, "and not after tufts"
+    assert wrap(world.yaw) == pytest.approx(4 * 30, abs=10)
+
+
+def test_digging_looks_up_again_from_too_far_down() -> None:
+    world, player = Plain(pitch=85.0), make_player("dig_dirt", 0)
+    player.steady = True
+    player.reset(*world.look())
+    for _ in range(40):
+        world.step(player.act(*world.look()))
+    assert player.pitch == pytest.approx(40, abs=2)
 
 
 def test_grass_is_never_attacked_for_as_long_as_dirt_takes() -> None:
