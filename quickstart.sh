@@ -3,7 +3,7 @@
 # on them and on replayed old skills, and says whether it learned the skill and kept two old ones: verdicts, a report and a video.
 #   needs: Linux with Debian's packages (tools/setup.sh installs the game if it has root); the mini weights and their replay pack in data/mini/
 #   makes: data/dataset_quickstart, data/samplings/quickstart*, data/weights/steve1/quickstart.weights, data/comparisons/quickstart/
-#   takes: six minutes on 2 free cores, plus installing packages; 200 MB of disk. Run it again to resume.
+#   takes: five to ten minutes on 2 free cores, plus installing packages; 200 MB of disk. Run it again to resume.
 #   usage: bash quickstart.sh
 #          NAME=pillar SKILL=build_pillar bash quickstart.sh     (another skill: any of 1_generate_dataset.sh's BEHAVIOURS)
 # Every step is a numbered script; docs/guides/STEVE1_FINETUNING_QUICKSTART.md explains them one by one.
