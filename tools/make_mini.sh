@@ -40,7 +40,7 @@ MATRIX_EPISODES="${MATRIX_EPISODES:-20}"   # episodes per prompt
 IDM_EPISODES="${IDM_EPISODES:-48}"         # babbling players, per biome, of 600 ticks
 # … and demonstrations of 300 ticks beside those of the family, NAME=COUNT: most of those that look steeply down or up. The first of each are
 # recorded at held-out places too.
-IDM_SHOWN="${IDM_SHOWN:-build_pillar=40 dig_dirt=36 look_at_sky=24 explore=24 collect_grass=16 swim=12 chop_tree=12}"
+IDM_SHOWN="${IDM_SHOWN:-build_pillar=40 dig_deep=36 look_at_sky=24 explore=24 collect_grass=16 swim=12 chop_tree=12}"
 IDM_FRAMES="${IDM_FRAMES:-1000000}"        # frames that the inverse dynamics model is trained on
 
 case "${1:-}" in -h|--help) exit 0 ;; esac

@@ -389,6 +389,10 @@ MESSAGES = {
         "en": "Which task was to be learned is not known (--target TASK names it).",
         "zh": "不知道要学的是哪个任务（可用 --target TASK 指定）。",
     },
+    "answer unplayed": {
+        "en": "To be learned, but not played: {tasks}.",
+        "zh": "要学但没有玩的任务：{tasks}。",
+    },
     "answer old": {
         "en": "Old skills, with a margin of {margin} points: {told}.",
         "zh": "原有技能（允许相差 {margin} 个百分点）：{told}。",
@@ -435,6 +439,10 @@ MESSAGES = {
     "target found": {
         "en": "New skill: {tasks}, because only the fine-tuned weights were trained on it (--target names another).",
         "zh": "要学的任务：{tasks}（只有微调后的权重用它训练过；可用 --target 另行指定）。",
+    },
+    "target unplayed": {
+        "en": "New skill: {tasks}, not played here. All tasks that were played are old skills.",
+        "zh": "要学的任务：{tasks}，这次没有玩。玩过的任务都是原有技能。",
     },
     "target missing": {
         "en": "Every task counts as an old skill. If one was to be learned, name it: --target TASK.",

@@ -64,6 +64,7 @@ def evaluate(settings: EvaluationSettings, inputs: EpisodeInputs | None = None) 
     summary = summarise(lines, names, tasks, base, baselines, looks=plan.looks, target=target, lower_is_better=falling)
     known = sum("known" in line for line in lines)
     summary |= {"roles": plan.roles, "target_found": plan.targets_found, "known": [known, settings.known_results]}
+    summary["unplayed"] = [name for name in plan.targets if name not in tasks]
     summary["attribution"] = attribute(lines, plan.policies, tasks)
     summary["failures"] = failures(plan, lines, base)
     if settings.record_failures:

@@ -14,7 +14,7 @@ from steve1.commands.evaluate import evaluate as evaluate_command
 from steve1.commands.evaluate import evaluate_on_minedojo as minedojo_command
 from steve1.core.errors import UserError
 from steve1.core.messages import MESSAGES
-from steve1.evaluation.report.sentences import achievements, first_lines, more_episodes, needs, verdicts
+from steve1.evaluation.report.sentences import achievements, first_lines, more_episodes, needs, notes, verdicts
 from steve1.evaluation.statistics.summary import leaks, summarise
 from steve1.evaluation.tasks.rules import KINDS
 from steve1.evaluation.tasks.suite import load_suite
@@ -138,6 +138,13 @@ def test_other_tasks_are_old_skills(play: Any, world: Path, capsys: pytest.Captu
     assert text.split("\n\n")[1] == answer
     assert answer in (world / "run" / "report.html").read_text()
     play(evaluate_command, ("tuned", "base"), 6, **{**flags, "name": "b"}, target=("dig_dirt",))
+
+
+def test_a_new_skill_that_is_not_played_is_named(play: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    report = play(evaluate_command, ("base", "tuned"), 5, tasks=("swim",), similarity=0, target=("dig_dirt",))
+    assert report["target"] == []
+    assert report["answer"][0].startswith("To be learned, but not played: dig_dirt. Old skills")
+    assert "New skill: dig_dirt, not played here." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -332,6 +339,10 @@ def test_the_first_line_names_what_was_not_played(monkeypatch: pytest.MonkeyPatc
     assert first_lines(summary, tasks)[0].startswith(
         "Which task was to be learned is not known (--target TASK names it)."
     )
+    assert next(notes(summary)).startswith("Every task counts as an old skill.")
+    summary["unplayed"] = ["swim"]
+    assert first_lines(summary, tasks)[0].startswith("To be learned, but not played: swim. Old skills")
+    assert next(notes(summary)) == "New skill: swim, not played here. All tasks that were played are old skills."
     summary = summarise(played({"dig_dirt": ("0" * 6, "1" * 6)}), ["base", "tuned"], ["dig_dirt"], "base", ["tuned"])
     assert first_lines(summary, tasks) == []
 

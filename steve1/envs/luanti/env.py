@@ -321,7 +321,7 @@ class LuantiEnv(Env):
         info = {
             "dug": short_counts(state["dug"]), "placed": short_counts(state["placed"]),
             "crafted": short_counts(state["crafted"]), "in_water": bool(state["wet"]), "health": state["hp"],
-            "air": state["breath"], "deaths": state["deaths"], "velocity": state["velocity"], "below": state["below"],
+            "air": state["breath"], "deaths": state["deaths"], "velocity": state["velocity"],
             "pointed": state["pointed"],
             "built": _standing(state.get("built")), "scene": _standing(state.get("scene")), "under_water": bool(state["under"]),
             "wielded": state["wielded"], "near": self._near, "start": self._start, "step": self._steps,

@@ -66,7 +66,8 @@ def first_lines(summary: Summary, tasks: Sequence[Task]) -> list[str]:
             continue
         parts = [_learned_text(labels[task], row) for task, row in found.learned.items()]
         if not parts:
-            parts = [message("answer no target")]
+            unplayed = summary.get("unplayed")
+            parts = [message("answer unplayed", tasks=", ".join(unplayed)) if unplayed else message("answer no target")]
         comma = "、" if language() == "zh" else ", "
         names = {kind: comma.join(labels[task] for task in old) for kind, old in found.old.items()}
         told = [
@@ -204,8 +205,9 @@ def rule_text(condition: Condition) -> str:
 def notes(summary: Summary) -> Iterator[str]:
     """Which tasks were to be learned, and what repeated looks did to the intervals; nothing without comparisons."""
     if any(row["verdict"] for rows in summary["comparisons"].values() for row in rows.values()):
-        chosen = "missing" if not summary["target"] else "found" if summary.get("target_found") else "given"
-        yield message(f"target {chosen}", tasks=", ".join(summary["target"]))
+        unplayed, found = summary.get("unplayed", []), "found" if summary.get("target_found") else "given"
+        chosen = found if summary["target"] else "unplayed" if unplayed else "missing"
+        yield message(f"target {chosen}", tasks=", ".join(summary["target"] or unplayed))
     count, folder = summary.get("known", (0, ""))
     if folder:
         yield message("known results" if count else "no known results", count=count, folder=folder)

@@ -38,7 +38,7 @@ class Player(abc.ABC):
     Attributes:
         who: PLAYER, or DISTURBANCE where the last action is not part of the behaviour and should not be imitated.
         quiet: ticks of looking around before the behaviour begins.
-        steady: never looks away by chance, as a person would not.
+        steady: plays as a person would, without looking away by chance.
         between_disturbances: ticks from one look away to the next, at least and at most.
     """
 

@@ -51,7 +51,7 @@ class Plain:
         info = {"dug": {}, "placed": {"dirt": self.jumps // 10}, "in_water": False, "near": near, "velocity": [0, 0, 0]}
         blocks = [[*place, name] for place, name in self.built.items()]
         screen = {"pointer": tuple(int(v) for v in self.pointer), "built": blocks, "scene": [[0, 9, 3, "lamp"]]}
-        return obs, {**info, **screen, "below": "default:dirt_with_grass", "pointed": self.pointed}
+        return obs, {**info, **screen, "pointed": self.pointed}
 
     def aimed_at(self) -> tuple[int, int, int] | None:
         """The place above the ground, or above a block, that the view's ray comes down on."""

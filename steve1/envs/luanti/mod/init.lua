@@ -223,7 +223,6 @@ local function describe(player)
     state.yaw, state.pitch = -math.deg(player:get_look_horizontal()), math.deg(player:get_look_vertical())
     state.hp, state.breath, state.slot = player:get_hp(), player:get_breath(), player:get_wield_index() - 1
     state.wielded = player:get_wielded_item():get_name()
-    state.feet, state.eye, state.below = feet, eye, node_name(pos.x, pos.y - 0.5, pos.z)
     state.pointed = pointed(player, pos)
     state.wet, state.under = is_liquid(feet) or is_liquid(eye), is_liquid(eye)
     standing()
