@@ -440,10 +440,7 @@ MESSAGES = {
         "en": "New skill: {tasks}, because only the fine-tuned weights were trained on it (--target names another).",
         "zh": "要学的任务：{tasks}（只有微调后的权重用它训练过；可用 --target 另行指定）。",
     },
-    "target unplayed": {
-        "en": "New skill: {tasks}, not played here. All tasks that were played are old skills.",
-        "zh": "要学的任务：{tasks}，这次没有玩。玩过的任务都是原有技能。",
-    },
+    "all old": {"en": "All tasks that were played are old skills.", "zh": "玩过的任务都是原有技能。"},
     "target missing": {
         "en": "Every task counts as an old skill. If one was to be learned, name it: --target TASK.",
         "zh": "所有任务都按原有技能处理。如果其中有要学的任务，请指定：--target TASK。",

@@ -144,7 +144,7 @@ def test_a_new_skill_that_is_not_played_is_named(play: Any, capsys: pytest.Captu
     report = play(evaluate_command, ("base", "tuned"), 5, tasks=("swim",), similarity=0, target=("dig_dirt",))
     assert report["target"] == []
     assert report["answer"][0].startswith("To be learned, but not played: dig_dirt. Old skills")
-    assert "New skill: dig_dirt, not played here." in capsys.readouterr().out
+    assert "To be learned, but not played: dig_dirt." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -332,9 +332,14 @@ def test_the_first_line_names_what_was_not_played(monkeypatch: pytest.MonkeyPatc
     summary = summarise(
         played({"dig_dirt": ("0" * 6, "1" * 6)}), ["base", "tuned"], ["dig_dirt"], "base", target=["dig_dirt"]
     )
-    assert first_lines(summary, tasks)[0].endswith(
-        "No old skill was played, so whether old skills were kept is not known."
-    )
+    no_old = "No old skill was played, so whether old skills were kept is not known."
+    assert first_lines(summary, tasks)[0].endswith(no_old)
+    two = {**summary, "unplayed": ["swim"]}
+    assert first_lines(two, tasks)[0].endswith(f"To be learned, but not played: swim. {no_old}")
+    assert list(notes(two))[:2] == [
+        "New skill: dig_dirt. The other tasks are old skills.",
+        "To be learned, but not played: swim.",
+    ]
     summary = summarise(played({"dig_dirt": ("0" * 6, "1" * 6)}), ["base", "tuned"], ["dig_dirt"], "base")
     assert first_lines(summary, tasks)[0].startswith(
         "Which task was to be learned is not known (--target TASK names it)."
@@ -342,7 +347,10 @@ def test_the_first_line_names_what_was_not_played(monkeypatch: pytest.MonkeyPatc
     assert next(notes(summary)).startswith("Every task counts as an old skill.")
     summary["unplayed"] = ["swim"]
     assert first_lines(summary, tasks)[0].startswith("To be learned, but not played: swim. Old skills")
-    assert next(notes(summary)) == "New skill: swim, not played here. All tasks that were played are old skills."
+    assert list(notes(summary))[:2] == [
+        "To be learned, but not played: swim.",
+        "All tasks that were played are old skills.",
+    ]
     summary = summarise(played({"dig_dirt": ("0" * 6, "1" * 6)}), ["base", "tuned"], ["dig_dirt"], "base", ["tuned"])
     assert first_lines(summary, tasks) == []
 

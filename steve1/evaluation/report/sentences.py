@@ -65,9 +65,9 @@ def first_lines(summary: Summary, tasks: Sequence[Task]) -> list[str]:
         if not found.learned and not found.old:
             continue
         parts = [_learned_text(labels[task], row) for task, row in found.learned.items()]
-        if not parts:
-            unplayed = summary.get("unplayed")
-            parts = [message("answer unplayed", tasks=", ".join(unplayed)) if unplayed else message("answer no target")]
+        if unplayed := summary.get("unplayed"):
+            parts.append(message("answer unplayed", tasks=", ".join(unplayed)))
+        parts = parts or [message("answer no target")]
         comma = "、" if language() == "zh" else ", "
         names = {kind: comma.join(labels[task] for task in old) for kind, old in found.old.items()}
         told = [
@@ -205,9 +205,14 @@ def rule_text(condition: Condition) -> str:
 def notes(summary: Summary) -> Iterator[str]:
     """Which tasks were to be learned, and what repeated looks did to the intervals; nothing without comparisons."""
     if any(row["verdict"] for rows in summary["comparisons"].values() for row in rows.values()):
-        unplayed, found = summary.get("unplayed", []), "found" if summary.get("target_found") else "given"
-        chosen = found if summary["target"] else "unplayed" if unplayed else "missing"
-        yield message(f"target {chosen}", tasks=", ".join(summary["target"] or unplayed))
+        target, unplayed = summary["target"], summary.get("unplayed")
+        if target or not unplayed:
+            chosen = "missing" if not target else "found" if summary.get("target_found") else "given"
+            yield message(f"target {chosen}", tasks=", ".join(target))
+        if unplayed:
+            yield message("answer unplayed", tasks=", ".join(unplayed))
+            if not target:
+                yield message("all old")
     count, folder = summary.get("known", (0, ""))
     if folder:
         yield message("known results" if count else "no known results", count=count, folder=folder)
