@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from steve1 import actions
+from steve1.commands.train import train_prior
 from steve1.core.errors import UserError
 from steve1.core.paths import ROOT
 from steve1.data.episodes.captions import Captions
@@ -96,6 +98,28 @@ def test_other_widths_and_missing_goals_are_named(dataset: Path, mineclip: MineC
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no episodes"):
         make_pairs([tmp_path / "empty"], mineclip, TABLE)
+
+
+def test_pairs_of_other_episodes_are_not_replaced_unasked(dataset: Path, mineclip: MineCLIP, tmp_path: Path) -> None:
+    save_mineclip(mineclip, tmp_path / "clip.safetensors")
+    args = train_prior.Args(
+        data=str(tmp_path / "pairs.npz"),
+        dataset_dir=(str(dataset),),
+        mineclip=str(tmp_path / "clip.safetensors"),
+        out_weights=str(tmp_path / "p.safetensors"),
+        pairs_only=True,
+        device="cpu",
+    )
+    train_prior.main(args)
+    train_prior.main(args)  # the same ones: nothing to lose
+    first = load_pairs(args.data)
+    for other in (dataclasses.replace(args, stride=7), dataclasses.replace(args, seed=1)):
+        with pytest.raises(UserError, match="other pairs") as caught:
+            train_prior.main(other)
+        assert "--overwrite" in str(caught.value)
+    assert load_pairs(args.data).sha256() == first.sha256()
+    train_prior.main(dataclasses.replace(args, stride=7, overwrite=True))
+    assert len(load_pairs(args.data)) == 4 * 4
 
 
 @pytest.mark.e2e

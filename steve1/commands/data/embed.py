@@ -15,6 +15,7 @@ from steve1.core.files import remove_half_written
 from steve1.core.messages import message, progress, say_next, some, translated
 from steve1.core.paths import display, resolve
 from steve1.data.episodes.episode import find_episodes
+from steve1.data.episodes.formats.replay import refuse_pack
 from steve1.data.episodes.listing import sampling_arguments
 from steve1.data.recordings.shards import alone_in, parse_shard
 from steve1.mineclip.embed import EmbedReport, EmbedSettings, embed_group, embed_on_ray, sweep
@@ -42,6 +43,7 @@ def main(args: Args, names: Sequence[str] | None = None, *, hint: bool = True) -
     """
     shard = parse_shard(args.shard)
     dataset = resolve(args.dataset_dir)
+    refuse_pack(dataset)
     names = shard.of([path.name for path in find_episodes(dataset)]) if names is None else names
     start = time.perf_counter()
     with alone_in(dataset, shard, "embed"):

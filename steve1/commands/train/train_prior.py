@@ -41,7 +41,7 @@ class Args(PriorSettings):
     device: str = "auto"
     """Device: auto, cpu, cuda or mps."""
     overwrite: bool = False
-    """Delete an earlier run of this name and its output weights, and start again."""
+    """Delete an earlier run of this name and its output weights, and start again; with --dataset_dir the pairs in --data too."""
 
 
 def main(args: Args) -> None:
@@ -104,7 +104,9 @@ def _make_pairs(args: Args) -> tuple[Pairs, str]:
     mineclip = load_mineclip(resolve(args.mineclip), config)
     table = read_captions(resolve(args.captions) if args.captions else TABLE)
     folders = [resolve(folder) for folder in args.dataset_dir]
-    pairs = make_pairs(folders, mineclip, table, stride=args.stride, seed=args.seed)
-    save_pairs(pairs, output_path(args.data))
-    print(translated(f"wrote {len(pairs)} pairs to {display(output_path(args.data))}"))
+    pairs, path = make_pairs(folders, mineclip, table, stride=args.stride, seed=args.seed), output_path(args.data)
+    if path.exists() and not args.overwrite and load_pairs(path).sha256() != pairs.sha256():
+        raise UserError("This file holds other pairs.", where=path, todo="choose another --data, or add --overwrite")
+    save_pairs(pairs, path)
+    print(translated(f"wrote {len(pairs)} pairs to {display(path)}"))
     return pairs, sha256_file(resolve(args.mineclip))

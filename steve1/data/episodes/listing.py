@@ -11,6 +11,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import check_writable
 from steve1.core.paths import display, output_path, quoted, resolve
 from steve1.data.episodes.formats.registry import has_parts
+from steve1.data.episodes.formats.replay import refuse_pack
 from steve1.data.episodes.parts import PACK
 
 
@@ -48,13 +49,14 @@ def find_datasets(paths: Sequence[str]) -> list[Dataset]:
     """The datasets at these paths; single episodes of one folder form one dataset.
 
     Raises:
-        UserError: a path does not exist or holds no episode.
+        UserError: a path does not exist, is a replay pack or holds no episode.
     """
     if not paths:
         raise UserError("Name at least one dataset folder or episode.", todo="such as data/dataset_buildhouse")
     found: dict[Path, Dataset] = {}
     for given in paths:
         path = resolve(given)
+        refuse_pack(path)
         if not path.is_dir():
             raise UserError("This folder does not exist.", where=path)
         path = path.resolve()

@@ -81,6 +81,12 @@ def is_pack(path: Path) -> bool:
     return path.name.endswith(REPLAY_SUFFIX) and path.is_file()
 
 
+def refuse_pack(path: Path) -> None:
+    """Raise UserError where pictures are needed and `path` is a replay pack."""
+    if is_pack(path):
+        raise UserError("A replay pack holds features, not pictures.", where=path, expected="a folder of episodes")
+
+
 def pack_of(episode: Path) -> Path | None:
     """The pack that an episode's path leads into; None for an episode that is a folder."""
     return next((parent for parent in list(episode.parents)[:2] if is_pack(parent)), None)
