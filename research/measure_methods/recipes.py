@@ -44,7 +44,8 @@ _FROZEN = {"finetune_mode": "frozen_cnn", "learning_rate": 7e-4}
 RECIPES = {
     "full": Recipe("full fine-tuning"),
     "frozen": Recipe("frozen CNN", _FROZEN),
-    "lora": Recipe("LoRA", {"finetune_mode": "lora", "learning_rate": 5e-3}),
+    # At 5e-3 its training loss rises after 600 of 3,907 steps; validation ends at 1.37, at 1e-3 and 3e-4 between 1.01 and 1.04.
+    "lora": Recipe("LoRA", {"finetune_mode": "lora", "learning_rate": 1e-3}),
     "heads": Recipe("heads and goal layer", {"finetune_mode": "heads_and_goal"}),
     "fixed_prompt": Recipe("fixed prompt", prompted=True),
     "goal": Recipe("goal tuning", {"finetune_mode": "goal", "learning_rate": 3e-1}, prompted=True),
