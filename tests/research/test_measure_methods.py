@@ -250,7 +250,7 @@ def test_every_recipe_is_a_run_that_can_start(tmp_path: Path, monkeypatch: pytes
             settings = measurement.training(recipe, name, "dig_dirt", 0)
             assert not [fault for fault in faults(settings) if "does not exist" not in fault], name
             assert settings.feature_cache == (not recipe.trains_cnn)
-    assert len(IMITATING) == 12
+    assert len(IMITATING) == 13
 
 
 def test_methods_that_play_are_trained_by_playing_and_held_against_the_placebo(
