@@ -54,6 +54,10 @@ class Objective:
         """Networks of its own."""
         return []
 
+    def weight(self, batch: Batch) -> Tensor | None:
+        """The sum (f32 scalar) of its frames' weights, by which its loss was divided; None where all frames of all batches count alike."""
+        return None
+
     def __call__(self, batch: Batch, latent: Tensor, after: PolicyState, state: PolicyState) -> LossOutput:
         """Its loss.
 
@@ -80,15 +84,23 @@ class BehaviorCloning(Objective):
         turns = np.abs(CAMERA_DEGREES).max(axis=1) >= TURN_DEGREES
         self.turns = torch.from_numpy(turns).float().to(policy.device)
 
-    def __call__(self, batch: Batch, latent: Tensor, after: PolicyState, state: PolicyState) -> LossOutput:
+    def _weights(self, batch: Batch) -> Tensor | None:
+        """How much each frame counts (B, C); None: 1 each."""
         weights = None
-        if self._turn_loss_weight != 1.0:  # the loss divides by the sum of the weights, micro-batch by micro-batch
+        if self._turn_loss_weight != 1.0:
             weights = 1.0 + (self._turn_loss_weight - 1.0) * self.turns[batch["camera"]]
         if not self._imitate_replayed and "replayed" in batch:
             weights = (~batch["replayed"]).float() * (1.0 if weights is None else weights)
         if "imitated" in batch:  # the rest is context, which a policy played before somebody took over
             weights = batch["imitated"].float() * (1.0 if weights is None else weights)
-        found = self._policy.bc_loss(latent, after, batch["buttons"], batch["camera"], weights)
+        return weights
+
+    def weight(self, batch: Batch) -> Tensor | None:
+        weights = self._weights(batch)
+        return None if weights is None else weights.sum()
+
+    def __call__(self, batch: Batch, latent: Tensor, after: PolicyState, state: PolicyState) -> LossOutput:
+        found = self._policy.bc_loss(latent, after, batch["buttons"], batch["camera"], self._weights(batch))
         measures = torch.stack([getattr(found, name).detach().float() for name in MEASURES])
         return LossOutput(found.loss, state, measures, (found.frames > 0).expand(len(MEASURES)))
 
@@ -112,14 +124,21 @@ class KLToStart(Objective):
     def policies(self) -> list[GoalPolicy]:
         return [self._reference]
 
+    def _counted(self, batch: Batch) -> Tensor | None:
+        """1 for each frame that counts, else 0, (B, C); None: all count."""
+        return batch["replayed"].float() if self._on_replayed and "replayed" in batch else None
+
+    def weight(self, batch: Batch) -> Tensor | None:
+        counted = self._counted(batch)
+        return None if counted is None else counted.sum()
+
     def __call__(self, batch: Batch, latent: Tensor, after: PolicyState, state: PolicyState) -> LossOutput:
         reference = self._reference
         with torch.no_grad():
             wanted, state = reference.forward_recurrent(encode(reference, batch), batch["goals"], batch["first"], state)
         rows, wanted = latent.flatten(0, 1), wanted.flatten(0, 1)
-        counted = torch.ones(len(rows), device=rows.device)
-        if self._on_replayed and "replayed" in batch:
-            counted = batch["replayed"].flatten().float()
+        counted = self._counted(batch)
+        counted = torch.ones(len(rows), device=rows.device) if counted is None else counted.flatten()
         count = counted.sum()
         weight = counted / count.clamp(min=1)
         divergence = action_kl(self._policy.pi_head, rows, reference.pi_head, wanted, weight)
@@ -176,7 +195,20 @@ class LossModule(nn.Module):
         loss: Tensor = self(batch, self.initial_state(len(batch["first"]))).loss
         return loss
 
-    def forward(self, batch: Batch, state: PolicyState) -> LossOutput:
+    def weights(self, batch: Batch) -> list[Tensor | None]:
+        """Each objective's `weight` of a batch."""
+        return [objective.weight(batch) for objective in self.objectives]
+
+    def of_measures(self, of_objectives: Tensor) -> Tensor:
+        """One number for each objective → one for each measure."""
+        return torch.cat([each.expand(len(term.measures)) for each, term in zip(of_objectives, self.objectives)])
+
+    def forward(self, batch: Batch, state: PolicyState, shares: Tensor | None = None) -> LossOutput:
+        """The sum of the objectives' losses.
+
+        Args:
+            shares: (objectives,) f32, what each loss is multiplied by; None: 1 each.
+        """
         policy, seen = self.policy, self.policy.config.n_recurrence_layers
         own = PolicyState(state.keys[:seen], state.values[:seen], state.mask)
         features = encode(policy, batch, self._checkpointing)
@@ -187,7 +219,8 @@ class LossModule(nn.Module):
             term = objective(batch, latent, after, PolicyState(state.keys[blocks], state.values[blocks], state.mask))
             keys, values, seen = keys + term.state.keys, values + term.state.values, blocks.stop
             terms.append(term)
-        loss = torch.stack([term.loss for term in terms]).sum()
+        losses = torch.stack([term.loss for term in terms])
+        loss = losses.sum() if shares is None else (losses * shares).sum()
         measures, measured = (torch.cat(each) for each in zip(*((term.measures, term.measured) for term in terms)))
         return LossOutput(loss, PolicyState(keys, values, after.mask), measures, measured)
 

@@ -123,22 +123,27 @@ class Stepper:
         count = len(chunk.micro_batches)
         after: list[PolicyState] = []
         total = torch.zeros(len(self._loss.measures), device=self._ranks.device)
-        times = torch.zeros_like(total)  # micro-batches that measured something
+        times = torch.zeros_like(total)  # micro-batches that measured something, by how much they count
+        shares = self._shares(chunk)
         for index, (batch, state) in enumerate(zip(chunk.micro_batches, states)):
+            share = None if shares is None else shares[index]
             with self._gradient_sync(index == count - 1):
                 with autocast(self._ranks.device, self._precision):
-                    found = self._module(batch, state)
+                    found = self._module(batch, state, share)
                 (found.loss / count).backward()
             after.append(found.state.detach())
-            total += torch.where(found.measured, found.measures, 0.0)
-            times += found.measured
-        total, measured = total / times.clamp(min=1), times > 0
+            counts = found.measured.float() if share is None else found.measured * self._loss.of_measures(share)
+            total += torch.where(found.measured, found.measures * counts, 0.0)
+            times += counts
+        measured = times > 0
+        total = torch.where(measured, total / times, 0.0)
         if self._l2sp is not None:
             total = torch.cat([total, self._l2sp.penalty().reshape(1)])
             measured = torch.cat([measured, torch.ones_like(measured[:1])])
         norm = nn.utils.clip_grad_norm_(self._trained, self._limit)
         # Means over the processes: the same numbers everywhere, hence the same decision.
-        loss, shared_norm, known = self._ranks.mean(torch.stack([total[0], norm.float(), measured[0].float()]))
+        known = times[0] / count
+        loss, shared_norm, known = self._ranks.mean(torch.stack([total[0] * known, norm.float(), known]))
         loss = torch.where(known > 0, loss / known, loss)  # of those that have frames to imitate
         finite = torch.isfinite(loss) & torch.isfinite(shared_norm)
         spike = finite & self.spike_filter.spikes(loss, shared_norm)
@@ -157,6 +162,20 @@ class Stepper:
             spike=spike,
             idle=idle,
         )
+
+    def _shares(self, chunk: TbpttChunk) -> torch.Tensor | None:
+        """What each micro-batch's losses are multiplied by, (micro-batches, objectives), 1 on average over all processes; None: 1 each.
+
+        A loss is a mean over the frames of its micro-batch. Where these do not all count alike, a plain mean of such means would give the few that
+        count in one micro-batch as much weight as the many in another.
+        """
+        found = [self._loss.weights(batch) for batch in chunk.micro_batches]
+        if all(weight is None for weights in found for weight in weights):
+            return None
+        one = torch.ones((), device=self._ranks.device)
+        own = torch.stack([torch.stack([one if each is None else each for each in weights]) for weights in found])
+        mean = self._ranks.mean(own.mean(0))
+        return torch.where(mean > 0, own / mean, torch.ones_like(own))
 
     def _idle(self, chunk: TbpttChunk) -> torch.Tensor:
         """Whether no process has a frame to imitate: momentum alone must not move the weights."""

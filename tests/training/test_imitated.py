@@ -25,7 +25,7 @@ from steve1.training.optim.optimizers import make_optimizer
 from steve1.training.step import StepOutput, Stepper
 from steve1.training.train import finetune
 from steve1.training.validate import validate
-from tests.training.conftest import N_FRAMES, same, weights_of, write_episode, write_lists
+from tests.training.conftest import N_FRAMES, apart, same, weights_of, write_episode, write_lists
 
 Make = Callable[..., TrainSettings]
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -161,6 +161,57 @@ def test_what_no_frame_counts_for_is_not_measured(settings: Make, tiny: Path) ->
     for found in (metrics.averages(), resumed.averages()):
         assert found["loss"] == pytest.approx(float(alone.measures[loss]))
         assert found["gradient_norm"] == pytest.approx(float(alone.gradient_norm + without.gradient_norm) / 2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{}, {"turn_loss_weight": 4.0}, {"keep": "kl", "replay": "old"}],
+    ids=["corrections", "turns", "kl"],
+)
+def test_accumulated_batches_count_by_the_frames_that_count(settings: Make, tiny: Path, words: dict[str, Any]) -> None:
+    """One frame in the one micro-batch and six in the other: a mean of both means would be far from the big batch's mean."""
+    chosen = settings(batch_size=2, max_grad_norm=0, **words)
+    whole = batch_of(2, 6)
+    few, all_ = [False] * 5 + [True], [True] * 6
+    if "replay" in words:
+        whole["replayed"] = torch.tensor([few, [False, True, True, True, False, True]])
+    elif "turn_loss_weight" in words:
+        turn, still = 3, 60
+        whole["camera"] = torch.where(torch.tensor([few, all_]), turn, still)
+    else:
+        whole["imitated"] = torch.tensor([few, all_])
+
+    def stepped(*rows: slice) -> tuple[dict[str, torch.Tensor], StepOutput]:
+        policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+        stepper = Stepper(policy, chosen, ALONE, torch.float32, make_optimizer(policy, chosen))
+        with torch.no_grad():  # away from the start, or KL has no gradient
+            policy.pi_head.buttons.linear_layer.weight.mul_(1.5)
+        piece = TbpttChunk(
+            [{name: value[part] for name, value in whole.items()} for part in rows], (1, 0), True, True, [], []
+        )
+        output = stepper.step(piece, stepper.initial_states(piece), 0.0)
+        return {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}, output
+
+    big, small = stepped(slice(0, 2)), stepped(slice(0, 1), slice(1, 2))
+    assert apart(big[0], small[0]) < 1e-2
+    torch.testing.assert_close(big[1].measures, small[1].measures)
+
+
+def test_processes_count_by_the_frames_that_count(settings: Make, tiny: Path) -> None:
+    """One frame here, and on average five in each process: it counts a fifth, so that all frames of all processes count alike."""
+
+    class Two(Ranks):
+        def mean(self, values: torch.Tensor) -> torch.Tensor:
+            return (values + 9) / 2
+
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    stepper = Stepper(policy, settings(), Two(0, 1, torch.device("cpu")), torch.float32)
+    batch = {**batch_of(1, 6), "imitated": torch.tensor([[False] * 5 + [True]])}
+    piece = TbpttChunk([batch], (1, 0), True, True, [], [])
+    shares = stepper._shares(piece)
+    assert shares is not None
+    torch.testing.assert_close(shares, torch.tensor([[0.2]]))
+    assert stepper._shares(TbpttChunk([batch_of(1, 6)], (1, 0), True, True, [], [])) is None
 
 
 def test_validation_counts_imitated_frames_alone(settings: Make, tiny: Path, tmp_path: Path) -> None:
