@@ -18,6 +18,7 @@ from steve1.core.files import sha256_file
 from steve1.evaluation.compare import compare
 from steve1.evaluation.pipeline import Report, evaluate
 from steve1.evaluation.policies import NO_GOAL, parse_policies
+from steve1.evaluation.runner.known import read_lines
 from steve1.evaluation.runner.log import EpisodeLog
 from steve1.evaluation.runner.plan import make_jobs, make_plan
 from steve1.goals import GoalEncoder
@@ -199,7 +200,10 @@ def test_old_skills_that_the_same_weights_have_played_are_taken_from_there(world
 
     with pytest.raises(UserError, match="no results of an evaluation"):
         evaluate(settings(world, "base", folder=str(world / "none"), known_results=str(world), **how), injected())
-    (world / "before" / "episodes.jsonl").write_text("{")
+    log = world / "before" / "episodes.jsonl"
+    log.write_text(log.read_text() + '{"key": "cut off by a ki')
+    assert len(read_lines(log)) == 9
+    log.write_text("{\n" + log.read_text())
     with pytest.raises(UserError, match="damaged line"):
         evaluate(settings(world, "base", "tuned", folder=str(world / "torn"), known_results=known, **how), injected())
 

@@ -12,6 +12,8 @@ import pytest
 from steve1.core.errors import UserError
 from steve1.core.files import sha256_file, write_json
 from steve1.core.paths import ROOT
+from steve1.evaluation.runner.known import known_successes
+from steve1.evaluation.runner.plan import AGAIN
 from steve1.policy import write_model
 from steve1.rl import player
 from steve1.rl.inputs import MOST_UNKNOWN, Inputs
@@ -79,6 +81,23 @@ def test_known_success_of_the_weights_then_of_their_base_then_what_they_were_tra
     assert all(task.level == 1 for task in unknown.keep_tasks.values())
     with pytest.raises(UserError, match="holds no results of an evaluation"):
         Inputs(dataclasses.replace(made, known_results=str(tmp_path)))
+
+
+def test_neither_failures_filmed_again_nor_other_goals_count_as_known(made: RlSettings, tmp_path: Path) -> None:
+    """Two of four succeed; the two failures were played again, and shown the goal the weights never succeed."""
+    digest = sha256_file(made.in_weights)
+    known = Path(results(tmp_path / "known", digest, {"swim": 2}))
+    found = json.loads((known / "settings.json").read_text())
+    found["contestants"].append({"name": "w+shown", "sha256": digest, "goal": "shown"})
+    write_json(known / "settings.json", found)
+    lines = [json.loads(line) for line in (known / "episodes.jsonl").read_text().splitlines()]
+    own = [line for line in lines if line["contestant"] == "w"]
+    lines += [{**line, "key": line["key"] + AGAIN} for line in own if not line["success"]["swim"]]
+    shown = {"contestant": "w+shown", "success": {"swim": False}}
+    lines += [{**line, **shown, "key": f"shown/{line['key']}"} for line in own]
+    (known / "episodes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert known_successes(known, digest) == {"swim": (2, 4)}
+    assert list(Inputs(dataclasses.replace(made, known_results=str(known))).keep_tasks) == ["swim", ""]
 
 
 def test_named_prompts_are_kept_and_nothing_else() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from steve1.evaluation.runner.episodes import EpisodeInputs
-from steve1.evaluation.runner.plan import Plan, make_jobs
+from steve1.evaluation.runner.plan import AGAIN, Plan, make_jobs
 from steve1.evaluation.runner.run import play_plan
 from steve1.evaluation.statistics.summary import Lines, own_row
 
@@ -57,11 +57,11 @@ def replay(plan: Plan, wanted: Sequence[dict[str, Any]], lines: Lines, inputs: E
             row = (line["contestant"], line["row"])
             episodes[row] = max(episodes.get(row, 0), line["number"] + 1)
     again = [
-        dataclasses.replace(job, key=f"{job.key}-again", video=f"videos/{job.key}-again.mp4", similarity=False)
+        dataclasses.replace(job, key=f"{job.key}{AGAIN}", video=f"videos/{job.key}{AGAIN}.mp4", similarity=False)
         for job in make_jobs(plan, inputs.starts_of, episodes)
         if job.key in missing
     ]
     for line in play_plan(plan, inputs, jobs=again):
-        entry = missing[line["key"].removesuffix("-again")]
+        entry = missing[line["key"].removesuffix(AGAIN)]
         entry["video"] = line["video"]
         entry["again"] = "succeeded again" if line["success"][entry["task"]] else "failed again"

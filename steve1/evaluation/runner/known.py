@@ -15,7 +15,7 @@ from steve1.core.errors import UserError
 from steve1.core.files import read_json
 from steve1.core.paths import display, resolve, slug
 from steve1.evaluation.policies import PolicySpec
-from steve1.evaluation.runner.plan import Job, Plan
+from steve1.evaluation.runner.plan import AGAIN, Job, Plan
 
 _SAME = ("env", "seed", "goal_seed", "deterministic")
 _SAME_POLICY = (
@@ -72,11 +72,11 @@ def _holds_results(folder: Path) -> bool:
 
 
 def known_successes(folder: Path, weights_sha256: str) -> dict[str, tuple[int, int]]:
-    """{task: successes and episodes of its own prompt} of weights in an evaluation; empty where there is none, or none of these weights."""
+    """{task: successes and episodes of its own prompt, with the prior's goals} of weights in an evaluation; empty where there is none, or none of these weights."""
     if not _holds_results(folder):
         return {}
     played = read_json(folder / "settings.json").get("contestants", ())
-    names = {each.get("name") for each in played if each.get("sha256") == weights_sha256}
+    names = {each.get("name") for each in played if each.get("sha256") == weights_sha256 and not each.get("goal")}
     found: dict[str, tuple[int, int]] = {}
     for line in read_lines(folder / "episodes.jsonl").values() if names else ():
         task = line["row"]
@@ -87,9 +87,14 @@ def known_successes(folder: Path, weights_sha256: str) -> dict[str, tuple[int, i
 
 
 def read_lines(path: Path) -> dict[str, dict[str, Any]]:
-    """Lines by key; the file is somebody else's and is not repaired."""
+    """Lines of episodes by key, without those that were played again to be filmed; the file is somebody else's and is not repaired.
+
+    A last line that a kill cut off does not count.
+    """
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
     try:
-        return {line["key"]: line for line in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+        lines = [json.loads(text) for text in whole.split("\n")] if whole else []
+        return {line["key"]: line for line in lines if not line["key"].endswith(AGAIN)}
     except (ValueError, KeyError, TypeError) as fault:
         raise UserError("These results have a damaged line.", where=display(path), got=str(fault)) from None
 

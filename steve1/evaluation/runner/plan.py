@@ -22,6 +22,8 @@ from steve1.evaluation.statistics.attribution import variants
 from steve1.evaluation.statistics.tests import looks
 from steve1.evaluation.tasks.suite import Suite, Task, load_suite
 
+AGAIN = "-again"
+"""At the end of the key of a failure that is played again to be filmed: no episode of the evaluation."""
 StartsFor = Callable[[str, str, str], Sequence[Mapping[str, Any]]]
 """(environment, biome, split) → start states."""
 
