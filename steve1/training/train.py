@@ -125,7 +125,8 @@ def set_up(
     set_tf32(settings.precision == "tf32")  # not before: cached features are float32's
     stepper = Stepper(policy, settings, ranks, precision)
     checkpointer = Checkpointer(settings, ranks, policy, stepper, metadata_of(settings, metadata, record, train))
-    state = TrainState(frames_per_step=settings.frames_per_step(ranks.world))
+    frames = settings.frames_per_step(ranks.world)
+    state = TrainState(frames_per_step=frames, windows_per_group=frames // settings.trunc_t)
     point = newest_resume_point(settings.run_dir)
     if point is not None:
         state = checkpointer.restore(point)

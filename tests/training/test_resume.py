@@ -338,6 +338,10 @@ def test_another_batch_goes_on_with_the_next_windows(settings: Make) -> None:
     result = finetune(settings(batch_size=1, force_resume=True))
     assert result.steps == 12  # 192 frames in steps of 16, the first 96 of them done
     assert result.frames == 192
+    # Two groups of two windows were begun, then three of one were trained on: none was seen twice.
+    (point,) = settings().run_dir.glob("resume/*/position_0.json")
+    found = read_json(point)
+    assert (found["group"], found["windows_per_group"]) == (4 + 3, 1)
 
 
 @pytest.mark.e2e

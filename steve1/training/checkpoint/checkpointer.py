@@ -59,6 +59,8 @@ class TrainState:
     """What the run took so far, without the time between stop and resume."""
     frames_per_step: int = 0
     """Frames of a full step, of which the schedule counts."""
+    windows_per_group: int = 0
+    """Windows of a group, all processes together; 0 in resume points of earlier versions."""
     best_score: float | None = None
     """What the best weights are best in: a validation loss, or its sum with the retention loss."""
     best_step: int = 0
@@ -261,12 +263,15 @@ class Checkpointer:
                 todo="--overwrite starts again; the weights files beside it can be given as IN_WEIGHTS",
             ) from fault
         per_step = settings.frames_per_step(self._ranks.world)
+        per_group, then = per_step // settings.trunc_t, state.windows_per_group
+        then = then or state.frames_per_step // settings.trunc_t
         if state.frames_per_step != per_step:
             state.step, state.recurrent = state.step * state.frames_per_step // per_step, []
             state.frames_per_step = per_step
         shape = [settings.batch_size] * settings.gradient_accum_steps
         if state.chunk and [each.batch for each in state.recurrent] != shape:
             state.group, state.chunk, state.recurrent = state.group + 1, 0, []
+        state.group, state.windows_per_group = -(-state.group * then // per_group), per_group
         state.recurrent = [each.to(self._ranks.device) for each in state.recurrent]
         return state
 
