@@ -6,6 +6,7 @@ Each window has the same goals every time and begins with a fresh state. On requ
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,7 +43,7 @@ def validate(
     precision: torch.dtype,
     actions: ActionMetrics | None = None,
 ) -> dict[str, float]:
-    """Means per imitated frame, by the names in MEASURES.
+    """Means per imitated frame, by the names in MEASURES; NaN where there is none.
 
     Args:
         actions: filled with what the policy would press, and with losses under other goals.
@@ -64,7 +65,7 @@ def validate(
     totals = ranks.sum(sums).tolist()
     if actions is not None:
         actions.share(ranks)
-    return {name: total / max(totals[-1], 1) for name, total in zip(MEASURES, totals)}
+    return {name: total / totals[-1] if totals[-1] else math.nan for name, total in zip(MEASURES, totals)}
 
 
 class GoalAblation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,16 @@ def test_validation_counts_imitated_frames_alone(settings: Make, tiny: Path, tmp
     assert found["loss"] != pytest.approx(total["loss"], rel=1e-6)
     assert 0 < found["loss"] < 50
     assert metrics._kept["frames"][0] == 10  # frames 20..29, in the first of two windows (15..46, 32..63)
+
+
+def test_windows_without_a_frame_to_imitate_give_no_loss(settings: Make, tiny: Path, tmp_path: Path) -> None:
+    """Somebody took over before the first window alone: 0 would be the best of all losses, and a mean over no frame a traceback."""
+    policy = load_policy(tiny / "tiny.model", tiny / "tiny.weights")
+    data = WindowDataset([ListEntry(masked(tmp_path / "ep", 3, slice(0, 10)))], 32, fixed=True)
+    metrics = ActionMetrics()
+    found = validate(policy, data, settings(batch_size=1, val_windows=0), ALONE, torch.float32, metrics)
+    assert all(math.isnan(value) for value in found.values())
+    assert (metrics.numbers(), metrics.button_shares(), metrics.camera_shares()) == ({}, {}, {})
 
 
 @pytest.mark.e2e

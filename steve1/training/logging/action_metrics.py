@@ -133,9 +133,14 @@ class ActionMetrics:
 
     # ---- reading ----
 
+    @property
+    def _empty(self) -> bool:
+        """True where no frame was counted."""
+        return not self._kept or not self._kept["frames"][0]
+
     def numbers(self) -> dict[str, float]:
         """Curves by name; what is unknown (a button that was never pressed, a goal without another to compare) is left out."""
-        if not self._kept:
+        if self._empty:
             return {}
         error, turning, error_turning = self._kept["camera"].tolist()
         found = {"camera_error_degrees": error / float(self._kept["frames"][0])}
@@ -165,7 +170,7 @@ class ActionMetrics:
 
     def button_shares(self) -> dict[str, tuple[float, float]]:
         """By button: share of frames in which it is pressed in the recordings, and in which the policy would press it when sampling."""
-        if not self._kept:
+        if self._empty:
             return {}
         frames = self._kept["frames"][0]
         shares = ((self._kept[name] / frames).tolist() for name in ("pressed", "sampled"))
@@ -173,7 +178,7 @@ class ActionMetrics:
 
     def camera_shares(self) -> dict[str, list[tuple[float, float, float]]]:
         """For "pitch" and "yaw": (degrees a tick, share in the recordings, share when sampling) of each bin."""
-        if not self._kept:
+        if self._empty:
             return {}
         frames = self._kept["frames"][0]
         kinds = [self._kept[name].reshape(N_BINS, N_BINS) / frames for name in ("camera_pressed", "camera_sampled")]
