@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from steve1.core.errors import UserError
+from steve1.core.paths import display
 from steve1.evaluation.pipeline import evaluate
 from steve1.evaluation.policies import goals_for
 from steve1.evaluation.report.failures import replay
@@ -132,9 +133,15 @@ def check_reward(
         trace = Trace.load(report.folder / "traces" / line["key"])
         alike = None
         if reward.likeness is not None:
-            curves = load_curves(report.folder, line["key"])
-            columns = [curves[prompt][: len(trace)] for prompt in (reward.likeness.to, *reward.likeness.against)]
-            alike = np.stack(columns, axis=1)
+            curves, prompts = load_curves(report.folder, line["key"]), (reward.likeness.to, *reward.likeness.against)
+            if missing := [prompt for prompt in prompts if prompt not in curves]:
+                raise UserError(
+                    "These episodes were played before the reward had this likeness, which was not measured in them.",
+                    where=display(report.folder),
+                    got=", ".join(missing),
+                    todo="choose another --name, or remove the folder",
+                )
+            alike = np.stack([curves[prompt][: len(trace)] for prompt in prompts], axis=1)
         paid = reward.judge(trace, alike)
         parts = {name: float(part.sum()) for name, part in paid.parts.items()}
         episodes.append(

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from steve1.commands.evaluate import check_reward as command
+from steve1.core.errors import UserError
 from steve1.evaluation.tasks.suite import load_suite
+from steve1.rl import check
 from steve1.rl.check import CheckedEpisode, agreement, check_reward, objections
 from steve1.rl.reward import load_reward, parse_reward
 from tests.evaluation.worlds import injected, settings
@@ -70,6 +72,21 @@ def test_a_reward_is_checked_on_played_episodes(world: Path) -> None:
     assert {each.earned for each in paid.episodes} == {55.0}, (
         "played for the reward's own number of steps, which the task ends before"
     )
+
+
+def test_episodes_without_the_likeness_are_named(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reward that gets a likeness, or other prompts of it, after it was checked."""
+    suite = load_suite(world / "suite.yaml")
+    chosen = settings(world, "tuned", "nothing", tasks=("dig_dirt",))
+    inputs = injected(("tuned",))
+    before = parse_reward("dig_dirt", {"terms": [{"success": 1}]}, suite, "here")
+    check_reward(before, chosen, film=False, inputs=inputs)
+    likeness = {"likeness": {"to": "dig dirt", "against": ["swim"]}, "pays": 1}
+    after = parse_reward("dig_dirt", {"terms": [likeness, {"success": 1}]}, suite, "here")
+    monkeypatch.setattr(check, "_with_likeness", lambda reward, settings: inputs)
+    with pytest.raises(UserError, match="before the reward had this likeness") as caught:
+        check_reward(after, chosen, film=False, inputs=inputs)
+    assert "dig dirt, swim" in str(caught.value)
 
 
 @pytest.mark.game
